@@ -1,0 +1,21 @@
+"""DHT-14: a Kademlia node on Twisted. This page is the map of the house.
+
+Layers, each importing only what stands below it::
+
+    cmd/  service.py  config.py  logs.py     what is typed; the real network      sim/  the virtual one
+    net/        Twisted protocols: rpc (UDP), api (TCP); stack builds the object graph once
+    node/       operations: get, put, join, answers to requests, upkeep
+    wire/       bytes <-> messages: datagrams of the RPCs, frames and messages of the API
+    kademlia/   ids, k-buckets, routing table, lookup          storage/   records and the store
+    security/   identity, rate limiter, sessions               errors.py  whose fault it is
+
+From `wire/` down everything is pure: no Twisted, no log, no clock, no randomness of its own.
+`service.py` and `sim/` never meet; both build a node through `net/stack.py`.
+
+Words, as the paper has them: *contact* (node id and address), *k-bucket*, *replacement cache*,
+*lookup* (the iterative search, its *shortlist* and its parallelism *α*), *PING*, *STORE*, *FIND_NODE*,
+*FIND_VALUE*, *refresh*, *republish*, *expire*, *join*. A *record* is a value with its version and
+expiry; a *receipt* is a holder's word that it has a record; a *seed* is an address to join through.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,6 @@
+"""The paper, as values: ids, contacts, k-buckets, the routing table and the lookup.
+
+Nothing here knows of sockets, of Twisted or of a clock: `now` (seconds) and a `random.Random` are
+arguments. Paper: Maymounkov and Mazières, "Kademlia: A Peer-to-peer Information System Based on the
+XOR Metric", 2002.
+"""

@@ -1,0 +1,1 @@
+"""Twisted protocols, and the stack of objects behind them. Transports are handed in."""

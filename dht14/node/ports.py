@@ -1,0 +1,45 @@
+"""What the node's operations ask of the world, as structural types.
+
+`net/` provides them over sockets, `sim/` over a virtual network, tests with recorders.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from dht14.kademlia.contact import Address, Contact
+from dht14.wire.messages import Reply, Request
+
+
+class CallObserver(Protocol):
+    """Who made a call hears of its fate through these facts; a slow call may still be answered."""
+
+    def call_answered(self, contact: Contact, reply: Reply) -> None:
+        """The reply came; it matched the RPC id, the peer and the address. Last word on the call."""
+
+    def call_slow(self, contact: Contact) -> None:
+        """The soft timeout passed: count on somebody else; a reply still counts. Comes once."""
+
+    def call_silent(self, contact: Contact) -> None:
+        """After the resend too nothing came for long enough to take the contact for dead."""
+
+    def call_failed(self, contact: Contact) -> None:
+        """The hard timeout passed, or the call could not be sent. Last word on the call."""
+
+
+class Rpc(Protocol):
+    """Calls to contacts."""
+
+    def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
+        """Send one request. Facts may come before this returns."""
+
+    def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
+        """One call as a Deferred: its reply, or `CallFailed` after the hard timeout."""
+
+    def ask_address(self, address: Address, request: Request) -> "Deferred[tuple[Contact, Reply]]":
+        """The same where only the address is known: whoever answers there says who it is."""
+
+
+Resolver = Callable[[str, int], "Deferred[list[Address]]"]
+"""From a host name and a port to every address it has; an empty list when it has none."""

@@ -1,0 +1,1 @@
+"""Pure: who may do what, and how much of it."""

@@ -1,0 +1,1 @@
+"""Pure: bytes to messages and back. Past these decoders every field is valid and typed."""
