@@ -1,0 +1,191 @@
+"""What the text of an option may look like: one parser per kind of value.
+
+A parser takes the text and returns the value, or raises `ValueError` whose text goes to the operator
+behind the option's name: it says what is wrong and what to write instead, and never repeats a secret.
+"""
+
+import enum
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from attrs import frozen
+
+from dht14.kademlia.keyspace import ID_BYTES
+
+HostPort = tuple[str, int]
+"""A host name or a numeric address (IPv6 without brackets) and a port."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+E = TypeVar("E", bound=enum.Enum)
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
+_SIZE = re.compile(r"([0-9]{1,30})([KMG]?)", re.IGNORECASE)
+_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
+# Underscores are no letters of the DNS, but container networks hand out such names.
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_UNIT = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_KEY_FORMS = "32 ASCII characters, 64 hex digits, or file:PATH to a file that holds one of these"
+# No form of a key is longer; more than this is not read from a key file.
+_KEY_FILE_BYTES = 128
+
+
+@frozen
+class Seed:
+    """An address to join through; with `node_id` only that node counts there."""
+
+    host: str
+    port: int
+    node_id: int | None = None
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if not _WHOLE.fullmatch(text):
+            raise ValueError(f"{text!r} is not a whole number; write one from {low} to {high}")
+        return _within(int(text), low, high)
+
+    return parse
+
+
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    """A duration in seconds, fractions allowed."""
+    return number(low, high, "a number of seconds")
+
+
+def number(low: float, high: float, what: str = "a number") -> Callable[[str], float]:
+    """A number from `low` to `high`, fractions allowed."""
+
+    def parse(text: str) -> float:
+        if not _NUMBER.fullmatch(text):
+            raise ValueError(f"{text!r} is not {what}; write one from {low:.10g} to {high:.10g}")
+        return _within(float(text), low, high)
+
+    return parse
+
+
+N = TypeVar("N", int, float)
+
+
+def _within(value: N, low: N, high: N) -> N:
+    if not low <= value <= high:
+        raise ValueError(f"{value:.10g} is out of range; write one from {low:.10g} to {high:.10g}")
+    return value
+
+
+def size(low: int, high: int) -> Callable[[str], int]:
+    """A number of bytes; K, M and G stand for powers of 1,024."""
+
+    def parse(text: str) -> int:
+        match = _SIZE.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a size; write a number of bytes, or one like 512K, 256M or 2G")
+        return _within(int(match[1]) * _UNIT[match[2].upper()], low, high)
+
+    return parse
+
+
+def choice(kind: type[E], **other_names: E) -> Callable[[str], E]:
+    """One of the values of an enumeration, in either case."""
+
+    def parse(text: str) -> E:
+        try:
+            return other_names.get(text.lower()) or kind(text.lower())
+        except ValueError:
+            names = ", ".join(str(member.value) for member in kind)
+            raise ValueError(f"{text!r} is not one of: {names}") from None
+
+    return parse
+
+
+def host_port(text: str) -> HostPort:
+    """`host:port` or `[IPv6]:port`; the port from 1 to 65535."""
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        raise ValueError(f"{text!r} has no port; write host:port, such as 127.0.0.1:8000")
+    if not (port.isascii() and port.isdecimal() and 1 <= int(port[:9]) <= 65535):
+        raise ValueError(f"{port!r} in {text!r} is not a port; write one from 1 to 65535")
+    return _host(host, text), int(port)
+
+
+def _host(host: str, text: str) -> str:
+    """The host without brackets, checked as far as it can be without asking the network."""
+    if host.startswith("[") and host.endswith("]"):
+        return _numeric(ipaddress.IPv6Address, host[1:-1], text)
+    if not host:
+        raise ValueError(f"{text!r} has no host; write 0.0.0.0{text} or [::]{text} for every address")
+    if ":" in host:
+        raise ValueError(f"{text!r} is ambiguous; write an IPv6 address in brackets: [address]:port")
+    labels = host.removesuffix(".").split(".")
+    if labels[-1].isdecimal():
+        return _numeric(ipaddress.IPv4Address, host, text)
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError(f"{text!r} does not begin with a host name or address; write host:port")
+    return host
+
+
+def _numeric(kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address], host: str, text: str) -> str:
+    try:
+        return str(kind(host))
+    except ValueError:
+        raise ValueError(f"{text!r} does not begin with an IP address or a host name") from None
+
+
+def seed(text: str) -> Seed:
+    """`host:port`, or `nodeid@host:port` with the node id in hex."""
+    node_id, at, address = text.rpartition("@")
+    if at and not (len(node_id) == 2 * ID_BYTES and _HEX_KEY.fullmatch(node_id)):
+        raise ValueError(f"what stands before @ in {text!r} is not a node id; write 64 hex digits")
+    host, port = host_port(address)
+    return Seed(host, port, int(node_id, 16) if at else None)
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Networks or single addresses, with commas between them; at least one."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ValueError("names no network; write some, or 0.0.0.0/0, ::/0 for everybody")
+    return tuple(_network(name) for name in names)
+
+
+def _network(name: str) -> Network:
+    try:
+        return ipaddress.ip_network(name)
+    except ValueError as wrong:
+        raise ValueError(f"{name!r} is not a network ({wrong}); write one like 192.168.0.0/16") from None
+
+
+def path(text: str) -> str:
+    """The path of a file or a folder; "" where none is given."""
+    return text
+
+
+def secret_key(text: str) -> bytes | None:
+    """The 32 bytes of a key; None where none is given. A `file:` path is read here."""
+    if not text:
+        return None
+    if not text.startswith("file:"):
+        return _key_bytes(text, f"is not a key; write {_KEY_FORMS}")
+    name = text.removeprefix("file:")
+    try:
+        with open(name, "rb") as file:
+            held = file.read(_KEY_FILE_BYTES).decode("ascii", "replace")
+    except OSError as wrong:
+        raise ValueError(f"cannot read the key file {name!r} ({wrong.strerror}); {_KEY_FORMS}") from None
+    return _key_bytes(
+        held.removesuffix("\n").removesuffix("\r"),
+        f"the file {name!r} holds no key; write 64 hex digits into it (openssl rand -hex 32)",
+    )
+
+
+def _key_bytes(text: str, complaint: str) -> bytes:
+    if _HEX_KEY.fullmatch(text):
+        return bytes.fromhex(text)
+    if len(text) == 32 and text.isascii() and text.isprintable():
+        return text.encode("ascii")
+    raise ValueError(complaint)
