@@ -63,7 +63,7 @@ def number(low: float, high: float, what: str = "a number") -> Callable[[str], f
 
     def parse(text: str) -> float:
         if not _NUMBER.fullmatch(text):
-            raise ValueError(f"{text!r} is not {what}; write one from {low:.10g} to {high:.10g}")
+            raise ValueError(f"{text!r} is not {what}; write one from {low} to {high}")
         return _within(float(text), low, high)
 
     return parse
@@ -74,7 +74,7 @@ N = TypeVar("N", int, float)
 
 def _within(value: N, low: N, high: N) -> N:
     if not low <= value <= high:
-        raise ValueError(f"{value:.10g} is out of range; write one from {low:.10g} to {high:.10g}")
+        raise ValueError(f"{value} is out of range; write one from {low} to {high}")
     return value
 
 
