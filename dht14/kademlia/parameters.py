@@ -1,0 +1,61 @@
+"""The system-wide parameters, each with its source or its reason. Times in seconds."""
+
+K = 20
+"""Contacts in a bucket and in a FIND_NODE answer (paper, section 2.2)."""
+
+BUCKET_WIDTHS = (16, 8, 4, 2)
+"""How many times K the buckets of the farthest ranges hold, the farthest first; K from then on.
+
+The paper has K everywhere. Half of the network falls into the first range: with 320 contacts for it a
+network of a few hundred nodes is known whole, and most lookups are one hop.
+"""
+
+REPLICATION = 8
+"""Copies of a value when the writer does not say. With 30 % of all nodes gone at once, one value in
+15,000 loses all eight."""
+
+MAX_REPLICATION = 20
+"""The most copies a writer may ask for: one k-bucket's worth."""
+
+ALPHA = 5
+"""Calls of one lookup in flight (paper: 3). More than three hide a lost datagram without a stall."""
+
+MAX_UNANSWERED = 12
+"""Calls of one lookup out at once, those past their soft timeout included."""
+
+MAX_ASKED = 100
+"""Contacts one lookup asks at most. Honest networks need a third of it; a hostile one, which can
+invent nearer contacts for ever, ends here."""
+
+READ_QUORUM = 3
+"""Holders that must agree on the newest plain value before a read ends early."""
+
+SOFT_TIMEOUT_MIN, SOFT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN = 0.025, 1.0, 0.25
+"""Bounds of srtt + 4 rttvar (RFC 6298), and what stands in for it before the first answer."""
+
+SILENT_TIMEOUT_MIN, SILENT_TIMEOUT_MAX = 0.5, 1.0
+"""After four soft timeouts within these bounds a contact that was sent to twice is taken for dead."""
+
+HARD_TIMEOUT = 3.0
+"""A reply that comes later than this is not waited for."""
+
+OPERATION_TIMEOUT = 4.5
+"""A get or put ends by then with what it has: clients are promised an answer within 5 s."""
+
+MISSES_TO_DROP = 5
+"""Failed calls after which a contact without a verified spare leaves the table (paper: the first)."""
+
+MISS_SPACING = 1.0
+"""Failures nearer to each other than this are one: they tell of one outage, not of several."""
+
+LIVENESS_INTERVAL = 5.0
+"""Between two PINGs to the contact that was heard of longest ago."""
+
+SUSPECT_INTERVAL, SUSPECTS_AT_ONCE = 10.0, 8
+"""How long a contact whose last call failed is left alone, and how many such are pinged in one pass."""
+
+MAX_INLINE_VALUE = 1_000
+"""Bytes of a value that travels inside a datagram of at most 1,200."""
+
+MAX_DATAGRAM = 1_200
+"""Bytes; fits every path of the internet without fragments, with room for tunnels."""

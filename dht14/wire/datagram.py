@@ -1,0 +1,54 @@
+"""The border between bytes and RPC messages: CBOR arrays `[rpc id, code, field …]`, strictly.
+
+Whatever is not exactly what `encode` would have written is Malformed: other types, lengths and ranges,
+nesting, tags, indefinite lengths, integers longer than they need be, bytes left over. A message so has
+one encoding only, and no decoder behind this one has to doubt its input.
+"""
+
+import attrs
+import cbor2
+from cbor2 import CBORDecodeError
+
+from dht14.errors import Malformed
+from dht14.kademlia.parameters import MAX_DATAGRAM
+from dht14.wire.messages import SCHEMA, Message
+
+RPC_ID_BYTES = 8
+
+_ENCODINGS = {
+    message: (code, tuple(zip((a.name for a in attrs.fields(message)), shapes, strict=True)))
+    for code, (message, shapes) in SCHEMA.items()
+}
+_ARRAY_HEADERS = {0x80 | 2 + len(shapes) for _, shapes in SCHEMA.values()}
+
+
+def encode(rpc_id: bytes, message: Message) -> bytes:
+    """The bytes of one message. `rpc_id` is 8 bytes, fresh for a request and the request's for its reply."""
+    code, fields = _ENCODINGS[type(message)]
+    items: list[int | bytes] = [rpc_id, code]
+    for name, shape in fields:
+        items.append(shape.encode(getattr(message, name)))
+    return cbor2.dumps(items)
+
+
+def decode(data: bytes) -> tuple[bytes, Message]:
+    """The RPC id and the message in these bytes; Malformed when they are not exactly one."""
+    if not data or len(data) > MAX_DATAGRAM or data[0] not in _ARRAY_HEADERS:
+        raise Malformed("not a message's array")
+    try:
+        # Depth 1 leaves room for the array itself alone: neither containers nor tags inside.
+        items = cbor2.loads(data, max_depth=1, allow_indefinite=False)
+    except CBORDecodeError as error:
+        raise Malformed("not CBOR as it must be") from error
+    rpc_id, code = items[0], items[1]
+    if type(rpc_id) is not bytes or len(rpc_id) != RPC_ID_BYTES:
+        raise Malformed("no RPC id")
+    if type(code) is not int or code not in SCHEMA:
+        raise Malformed("unknown code")
+    message, shapes = SCHEMA[code]
+    if len(items) != 2 + len(shapes):
+        raise Malformed("wrong number of fields")
+    decoded = message(*[shape.decode(item) for shape, item in zip(shapes, items[2:], strict=True)])
+    if cbor2.dumps(items) != data:
+        raise Malformed("not canonical")
+    return rpc_id, decoded

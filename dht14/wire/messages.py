@@ -1,0 +1,170 @@
+"""THE schema of the RPCs: every message, its code, and the bounds of each of its fields.
+
+A message is a CBOR array `[rpc id, code, field …]`; requests have codes below 64, replies from 64 on.
+`wire.datagram` encodes and decodes them by the table at the foot of this page. DESIGN 4.3.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from attrs import field, frozen
+
+from dht14.errors import Malformed
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, K
+from dht14.wire.contacts import pack_contacts, unpack_contacts
+
+MAX_TTL_MS = 7 * 86_400_000
+MAX_VERSION = (1 << 63) - 1
+FINGERPRINT_BITS = 64
+
+
+@frozen
+class Ping:
+    """Are you there?"""
+
+
+@frozen
+class FindNode:
+    """Which contacts do you know nearest to `target`?"""
+
+    target: int
+
+
+@frozen
+class FindValue:
+    """Which value has this key; or else, which contacts do you know nearest to it?"""
+
+    key: int
+
+
+@frozen
+class Store:
+    """Hold this record. The answer comes when it is held as safely as it will be."""
+
+    key: int
+    version: int
+    ttl_ms: int
+    """Milliseconds the value still has to live. Whole seconds would lose up to one at every hop."""
+    replication: int
+    neighbours: int
+    """Fingerprint of the nodes that the writer believes nearest to the key: `fingerprint`."""
+    value: bytes = field(repr=False)
+
+
+@frozen
+class Pong:
+    """I am here."""
+
+
+@frozen
+class Nodes:
+    """The contacts that I know nearest to what you asked for."""
+
+    contacts: tuple[Contact, ...]
+
+
+@frozen
+class Value:
+    """The record that I hold under the key you asked for."""
+
+    version: int
+    ttl_ms: int
+    replication: int
+    value: bytes = field(repr=False)
+
+
+@frozen
+class Stored:
+    """I hold the record, or a newer one of that key."""
+
+    version: int
+    """Of the record I hold now."""
+    nearer: tuple[Contact, ...]
+    """Where my view of the key's neighbourhood differs from the writer's: the contacts in mine."""
+
+
+@frozen
+class Refused:
+    """I do not hold the record, and will not."""
+
+    nearer: tuple[Contact, ...]
+    """As in `Stored`."""
+
+
+Request = Ping | FindNode | FindValue | Store
+Reply = Pong | Nodes | Value | Stored | Refused
+Message = Request | Reply
+
+
+def fingerprint(node_ids: Iterable[int]) -> int:
+    """Tells whether two nodes mean the same set of ids: the low 64 bits of the XOR of them all."""
+    total = 0
+    for node_id in node_ids:
+        total ^= node_id
+    return total & ((1 << FINGERPRINT_BITS) - 1)
+
+
+# How a field stands in the array: as an unsigned integer or as a byte string, nothing else.
+
+
+@frozen
+class FieldShape:
+    """One field's way to and from its CBOR item; `decode` raises Malformed for anything but a valid one."""
+
+    encode: Callable[[Any], int | bytes]
+    decode: Callable[[object], Any]
+
+
+def _unsigned(low: int, high: int) -> FieldShape:
+    def decode(item: object) -> int:
+        if type(item) is not int or not low <= item <= high:
+            raise Malformed(f"not an integer of {low} to {high}")
+        return item
+
+    return FieldShape(int, decode)
+
+
+def _bytes(low: int, high: int) -> FieldShape:
+    def decode(item: object) -> bytes:
+        if type(item) is not bytes or not low <= len(item) <= high:
+            raise Malformed(f"not a byte string of {low} to {high}")
+        return item
+
+    return FieldShape(bytes, decode)
+
+
+def _decode_id(item: object) -> int:
+    if type(item) is not bytes or len(item) != ID_BYTES:
+        raise Malformed("not an id")
+    return id_from_bytes(item)
+
+
+def _decode_contacts(item: object) -> tuple[Contact, ...]:
+    if type(item) is not bytes:
+        raise Malformed("not contacts")
+    return unpack_contacts(item, at_most=K)
+
+
+_ID = FieldShape(id_to_bytes, _decode_id)
+_CONTACTS = FieldShape(pack_contacts, _decode_contacts)
+_VERSION = _unsigned(0, MAX_VERSION)
+_TTL_MS = _unsigned(1, MAX_TTL_MS)
+_REPLICATION = _unsigned(1, MAX_REPLICATION)
+_FINGERPRINT = _unsigned(0, (1 << FINGERPRINT_BITS) - 1)
+_VALUE = _bytes(1, MAX_INLINE_VALUE)
+
+FIRST_REPLY_CODE = 64
+
+SCHEMA: dict[int, tuple[type[Message], tuple[FieldShape, ...]]] = {
+    1: (Ping, ()),
+    2: (FindNode, (_ID,)),
+    3: (FindValue, (_ID,)),
+    4: (Store, (_ID, _VERSION, _TTL_MS, _REPLICATION, _FINGERPRINT, _VALUE)),
+    64: (Pong, ()),
+    65: (Nodes, (_CONTACTS,)),
+    66: (Value, (_VERSION, _TTL_MS, _REPLICATION, _VALUE)),
+    67: (Stored, (_VERSION, _CONTACTS)),
+    68: (Refused, (_CONTACTS,)),
+}
