@@ -19,11 +19,14 @@ from attrs import frozen
 from dht14 import config_values as values
 from dht14.config_values import HostPort, Network, Seed
 from dht14.errors import ConfigError
+from dht14.kademlia.parameters import MAX_REPLICATION
+from dht14.wire.messages import MAX_TTL_MS
 
 T = TypeVar("T")
 
 _DAY = 86_400
 _YEAR = 365 * _DAY
+_MAX_TTL = MAX_TTL_MS // 1_000
 _VARIABLE = "DHT14_"
 
 
@@ -149,10 +152,14 @@ class ApiSettings:
 class StorageSettings:
     """`[storage]`"""
 
-    replication: int = option(values.whole(1, 20), "8", "holders of a value whose PUT asks for no number")
-    min_ttl: int = option(values.whole(1, _YEAR), "60", "a shorter time to live is raised to this, seconds")
-    max_ttl: int = option(values.whole(1, _YEAR), "86400", "a longer one is cut to this, seconds")
-    default_ttl: int = option(values.whole(1, _YEAR), "86400", "time to live where none is asked, seconds")
+    replication: int = option(
+        values.whole(1, MAX_REPLICATION), "8", "holders of a value whose PUT asks for no number"
+    )
+    min_ttl: int = option(
+        values.whole(1, _MAX_TTL), "60", "a shorter time to live is raised to this, seconds"
+    )
+    max_ttl: int = option(values.whole(1, _MAX_TTL), "86400", "a longer one is cut to this, seconds")
+    default_ttl: int = option(values.whole(1, _MAX_TTL), "86400", "time to live where none is asked, seconds")
     storage_limit: int = option(
         values.size(1 << 16, 1 << 40), "256M", "bytes of values held (in memory for now); K, M and G work"
     )

@@ -1,0 +1,165 @@
+"""The data directory: who this node is, whom it knew, and the lock that makes it one process's own."""
+
+import fcntl
+import hashlib
+import itertools
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+
+from attrs import define, field, frozen
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from dht14.errors import ConfigError, DataDirInUse, Malformed
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.keyspace import hash_id
+from dht14.wire.contacts import pack_contacts, unpack_contacts
+
+MAX_SAVED_CONTACTS = 1_000
+"""A join needs a few; this many outlive almost any outage of the others."""
+
+_LOCK = "lock"
+_IDENTITY = "identity.pem"
+_CONTACTS = "contacts"
+_ID_TAG = b"dht14/main/id"
+_SMALL_FILE_BYTES = 65_536
+_DIGEST_BYTES = 32
+
+
+@frozen
+class Identity:
+    """The key of a node and the id that follows from it."""
+
+    private_key: Ed25519PrivateKey = field(repr=False, eq=False)
+    node_id: int
+
+    @classmethod
+    def of(cls, private_key: Ed25519PrivateKey) -> "Identity":
+        """The id is a hash of the public key and of a proof-of-work nonce, 0 until there is one."""
+        public = private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        return cls(private_key, hash_id(_ID_TAG + public + (0).to_bytes(8, "big")))
+
+
+@define
+class DataDir:
+    """A data directory that this process alone holds. `path` is absolute."""
+
+    path: str
+    _lock: int
+
+    @classmethod
+    def open(cls, path: str) -> "DataDir":
+        """Make the directory where it is missing, and take its lock until `close` or the process's end.
+
+        Raises `DataDirInUse` when another process has it, `ConfigError` when it cannot be used.
+        """
+        path = os.path.abspath(path)
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+            lock = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as wrong:
+            raise _unusable(path, wrong) from None
+        try:
+            # Held by the open file, not by the process: a daemon's fork keeps it, a crash lets it go.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise DataDirInUse(
+                f"[node] data_dir: another process uses {path}; stop it, or give this one another --data-dir"
+            ) from None
+        except OSError as wrong:
+            os.close(lock)
+            raise _unusable(path, wrong) from None
+        return cls(path, lock)
+
+    def close(self) -> None:
+        """Give the lock back. A second call does nothing."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def identity(self) -> Identity:
+        """The identity kept here; made at the first call ever. Raises `ConfigError` when it is damaged."""
+        try:
+            pem = self._read(_IDENTITY)
+            if pem is None:
+                return self._new_identity()
+        except OSError as wrong:
+            raise _unusable(self.path, wrong) from None
+        try:
+            key = load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            key = None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ConfigError(
+                f"[node] data_dir: {self._file(_IDENTITY)} holds no Ed25519 private key; "
+                "put a copy of it back, or move it away to begin with a new identity"
+            )
+        return Identity.of(key)
+
+    def load_contacts(self) -> tuple[Contact, ...]:
+        """The contacts saved last; none at the first start. Raises `Malformed` when the file is damaged."""
+        try:
+            saved = self._read(_CONTACTS)
+        except OSError as wrong:
+            raise Malformed(f"saved contacts cannot be read: {wrong.strerror}") from None
+        if saved is None:
+            return ()
+        digest, body = saved[:_DIGEST_BYTES], saved[_DIGEST_BYTES:]
+        if hashlib.sha256(body).digest() != digest:
+            raise Malformed("saved contacts are damaged")
+        return unpack_contacts(body, at_most=MAX_SAVED_CONTACTS)
+
+    def save_contacts(self, contacts: Iterable[Contact]) -> None:
+        """Keep these in place of those saved before. Raises `OSError`.
+
+        Not flushed: a power cut may cost the file, which the digest then tells, and the seeds replace.
+        """
+        body = pack_contacts(itertools.islice(contacts, MAX_SAVED_CONTACTS))
+        self._replace(_CONTACTS, hashlib.sha256(body).digest() + body, durable=False)
+
+    def _new_identity(self) -> Identity:
+        key = Ed25519PrivateKey.generate()
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self._replace(_IDENTITY, pem, durable=True)
+        return Identity.of(key)
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self.path, name)
+
+    def _read(self, name: str) -> bytes | None:
+        with suppress(FileNotFoundError), open(self._file(name), "rb") as file:
+            return file.read(_SMALL_FILE_BYTES)
+        return None
+
+    def _replace(self, name: str, content: bytes, *, durable: bool) -> None:
+        """Old or new, never half: whoever reads after a crash finds one of the two."""
+        new = self._file(name + ".new")
+        # The lock makes us the only writer: what a crash left under this name is ours to overwrite.
+        with open(new, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(new, self._file(name))
+        if durable:
+            folder = os.open(self.path, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def _unusable(path: str, wrong: OSError) -> ConfigError:
+    return ConfigError(
+        f"[node] data_dir: {path} cannot be used ({wrong.strerror}); "
+        "give --data-dir a folder that this user may write"
+    )

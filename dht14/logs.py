@@ -1,0 +1,109 @@
+"""Where events of `twisted.logger` become lines: text for people, or one JSON object a line.
+
+Events from strangers' input pass here too: no field, however it is made, can break a line in two, fake
+another or raise.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any, TextIO
+
+from twisted.logger import (
+    FileLogObserver,
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevelFilterPredicate,
+    formatEvent,
+)
+from twisted.logger import LogLevel as TwistedLevel
+from twisted.python.failure import Failure
+from twisted.python.reflect import safe_str
+
+from dht14.config import LogFormat, LogLevel
+
+_OWN_FIELDS = frozenset({"time", "level", "source", "message", "template", "traceback"})
+# What the older twisted.python.log puts into every event beside the fields of the caller.
+_LEGACY_FIELDS = frozenset({"system", "isError", "format", "failure", "why", "logLevel"})
+
+
+def observer(out: TextIO, form: LogFormat, least: LogLevel) -> ILogObserver:
+    """An observer that writes the events of a level and above to `out`, each as one write."""
+    line = _LINES[form]
+    to_file = FileLogObserver(out, lambda event: _safely(line, event))
+    threshold = LogLevelFilterPredicate(TwistedLevel.lookupByName(least.value))
+    return FilteringLogObserver(to_file, [threshold])
+
+
+def text_line(event: LogEvent) -> str:
+    """`time [level] message`; lines of a traceback follow, indented."""
+    lines = [f"{_time(event)} [{_level(event)}] {formatEvent(event)}"]
+    if "log_failure" in event:
+        lines.append(_traceback(event["log_failure"]))
+    return "\n\t".join(_printable(line) for line in "\n".join(lines).splitlines()) + "\n"
+
+
+def json_line(event: LogEvent) -> str:
+    """One object: time, level, source, message, its template, the event's own fields, a traceback."""
+    fields = {name: _scalar(value) for name, value in event.items() if _is_own(name)}
+    fields |= {
+        "time": _time(event),
+        "level": _level(event),
+        "source": safe_str(event.get("log_namespace", "-")),
+        "message": formatEvent(event),
+        "template": safe_str(event.get("log_format", "")),
+    }
+    if "log_failure" in event:
+        fields["traceback"] = _traceback(event["log_failure"])
+    return json.dumps(fields) + "\n"
+
+
+_LINES: dict[LogFormat, Callable[[LogEvent], str]] = {LogFormat.TEXT: text_line, LogFormat.JSON: json_line}
+
+
+def _safely(line: Callable[[LogEvent], str], event: LogEvent) -> str:
+    try:
+        return line(event)
+    except Exception as wrong:  # noqa: BLE001 - a field's own __str__ or __format__ may raise anything
+        return line({"log_format": "An event could not be written: {wrong}", "wrong": safe_str(wrong)})
+
+
+def _time(event: LogEvent) -> str:
+    try:
+        when = datetime.fromtimestamp(event["log_time"], timezone.utc)
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return "-"
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _level(event: LogEvent) -> str:
+    return safe_str(getattr(event.get("log_level"), "name", "-"))
+
+
+def _traceback(failure: object) -> str:
+    try:
+        return failure.getTraceback() if isinstance(failure, Failure) else safe_str(failure)
+    except Exception as wrong:  # noqa: BLE001 - see above; the line itself is still worth having
+        return f"(no traceback: {safe_str(wrong)})"
+
+
+def _printable(line: str) -> str:
+    """Without what would move a terminal's cursor or colour it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+
+
+def _is_own(name: Any) -> bool:
+    return (
+        isinstance(name, str)
+        and not name.startswith("log_")
+        and name not in _OWN_FIELDS
+        and name not in _LEGACY_FIELDS
+    )
+
+
+def _scalar(value: object) -> str | int | float | bool | None:
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return safe_str(value)
