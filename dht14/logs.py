@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from twisted.logger import (
     FileLogObserver,
@@ -20,6 +20,7 @@ from twisted.logger import (
 )
 from twisted.logger import LogLevel as TwistedLevel
 from twisted.python.failure import Failure
+from twisted.python.logfile import LogFile
 from twisted.python.reflect import safe_str
 
 from dht14.config import LogFormat, LogLevel
@@ -29,10 +30,10 @@ _OWN_FIELDS = frozenset({"time", "level", "source", "message", "template", "trac
 _LEGACY_FIELDS = frozenset({"system", "isError", "format", "failure", "why", "logLevel"})
 
 
-def observer(out: TextIO, form: LogFormat, least: LogLevel) -> ILogObserver:
+def observer(out: TextIO | LogFile, form: LogFormat, least: LogLevel) -> ILogObserver:
     """An observer that writes the events of a level and above to `out`, each as one write."""
     line = _LINES[form]
-    to_file = FileLogObserver(out, lambda event: _safely(line, event))
+    to_file = FileLogObserver(cast(TextIO, out), lambda event: _safely(line, event))
     threshold = LogLevelFilterPredicate(TwistedLevel.lookupByName(least.value))
     return FilteringLogObserver(to_file, [threshold])
 

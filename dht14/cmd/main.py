@@ -1,0 +1,44 @@
+"""`dht14`: the commands that are typed at a shell."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+import dht14
+
+
+class Command(NamedTuple):
+    """Where a command is found: a module with a function for its arguments and one that runs it."""
+
+    purpose: str
+    module: str
+    add_arguments: str
+    run: str
+
+
+COMMANDS = {
+    "put": Command("store a value in the network", "dht14.cmd.client", "add_put_arguments", "run_put"),
+    "get": Command("fetch a value from the network", "dht14.cmd.client", "add_get_arguments", "run_get"),
+    "sim": Command("run a whole network in this process", "dht14.cmd.sim", "add_arguments", "run"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code (2: wrong usage)."""
+    words = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="dht14", description="Client and simulator of DHT-14. Nodes are started by twistd dht14."
+    )
+    parser.add_argument("--version", action="version", version=f"DHT-14 {dht14.__version__}")
+    parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        one = parsers.add_parser(name, help=command.purpose, description=command.purpose)
+        # Only what is asked for is imported: a client must not wait for the simulator's Twisted.
+        if name in words:
+            getattr(import_module(command.module), command.add_arguments)(one)
+    arguments = parser.parse_args(words)
+    command = COMMANDS[arguments.command]
+    code: int = getattr(import_module(command.module), command.run)(arguments)
+    return code
