@@ -1,0 +1,73 @@
+# Every target does its own set-up: it needs Python 3.10 or newer and nothing else.
+#   make run_node ARGS="--log-level debug"        make test ARGS=tests.net        make PYTHON=python3.12 test
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+CONFIG := conf/config.ini
+TESTS := $(or $(ARGS),tests)
+TRIAL_FLAGS := --random=0 --temp-directory=$(VENV)/trial
+
+.DELETE_ON_ERROR:
+.PHONY: help build run_node run_bootstrap test test_and_report lint types clean
+
+help:
+	@echo "make build            sdist and wheel in dist/"
+	@echo "make run_bootstrap    a bootstrap node on port 8001"
+	@echo "make run_node         a node on port 8000 with its API on 7400, joining the above"
+	@echo "make test             all tests"
+	@echo "make test_and_report  the same, with reports/tests.html and reports/coverage/index.html"
+	@echo "make lint types       ruff; mypy"
+	@echo "make clean            remove what the others made, except data/ (identities of nodes)"
+
+run_bootstrap: $(VENV)/installed
+	exec $(BIN)/twistd -n dht14-bootstrap --config $(CONFIG) --p2p-address 0.0.0.0:8001 $(ARGS)
+
+run_node: $(VENV)/installed
+	DHT14_BOOTSTRAP_LOCAL=127.0.0.1:8001 exec $(BIN)/twistd -n dht14 --config $(CONFIG) $(ARGS)
+
+test: $(VENV)/installed-test
+	$(BIN)/python -b -m twisted.trial $(TRIAL_FLAGS) $(TESTS)
+
+test_and_report: $(VENV)/installed-test
+	rm -rf reports
+	mkdir -p reports
+	$(BIN)/coverage run scripts/test_report.py reports/tests.html $(TESTS); \
+	code=$$?; \
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage html --quiet && $(BIN)/coverage report --skip-covered; \
+	echo "reports/tests.html reports/coverage/index.html"; \
+	exit $$code
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+build: $(VENV)/installed
+	rm -rf build dist
+	$(PIP) install "build >= 1.2"
+	$(BIN)/python -m build --outdir dist .
+
+clean:
+	rm -rf $(VENV) .tox build dist reports apidocs *.egg-info _trial_temp* .coverage* .hypothesis .mypy_cache .ruff_cache
+	find dht14 scripts tests twisted -name __pycache__ -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "DHT-14 needs Python 3.10 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "$(PYTHON) cannot make virtual environments; install its venv module" \
+		"(Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+
+# Installed anew whenever the list of dependencies changes.
+$(VENV)/installed: $(VENV)/bin/python setup.cfg pyproject.toml
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/installed-%: $(VENV)/bin/python setup.cfg pyproject.toml
+	$(PIP) install --editable ".[test,$*]"
+	@touch $(VENV)/installed $@
