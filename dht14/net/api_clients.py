@@ -1,0 +1,189 @@
+"""Who may use the API and how much of it: the accounts of its clients, one for each address."""
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Hashable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Protocol
+
+from attrs import Factory, define, frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from dht14.security.rate_limiter import RateLimiter, TokenBucket
+
+Network = IPv4Network | IPv6Network
+
+
+@frozen
+class ApiLimits:
+    """What the operator allows; the options of the same names in `[api]` and `[rate_limiter]`."""
+
+    api_allow: tuple[Network, ...]
+    requests_per_second: float = 100.0
+    burst_size: float = 200.0
+    max_connections: int = 1024
+    max_connections_per_client: int = 128
+
+
+@define
+class ApiCounters:
+    """What happened at the API since the start. `throttled` counts how often a client's bucket ran dry."""
+
+    puts: int = 0
+    gets: int = 0
+    successes: int = 0
+    failures: int = 0
+    throttled: int = 0
+    connections: int = 0
+    not_allowed: int = 0
+    too_many: int = 0
+    bad_frames: Counter[str] = Factory(Counter)
+
+
+class LineAllowance:
+    """Bounds what strangers can make us log.
+
+    One line for each subject and bout, a bout ending after `quiet` seconds without the subject being
+    brought up; and so many lines a second over all.
+    """
+
+    quiet = 60.0
+    max_subjects = 1024
+
+    def __init__(self, now: float) -> None:
+        self._lines = TokenBucket(1.0, 60.0, now)
+        self._brought_up: OrderedDict[Hashable, float] = OrderedDict()
+
+    def is_due(self, subject: Hashable, now: float) -> bool:
+        """Whether a line about this shall be written now."""
+        last = self._brought_up.get(subject)
+        self._brought_up[subject] = now
+        self._brought_up.move_to_end(subject)
+        if len(self._brought_up) > self.max_subjects:
+            self._brought_up.popitem(last=False)
+        return (last is None or now - last >= self.quiet) and self.take(now)
+
+    def take(self, now: float) -> bool:
+        """Whether a line that comes only once anyway may be written now."""
+        return self._lines.take(now)
+
+
+class Served(Protocol):
+    """A connection, as far as its client's account knows it."""
+
+    def tokens_came(self) -> None:
+        """It is this connection's turn to take tokens."""
+
+
+class Client:
+    """One address: its connections share a token bucket and wait in one line when it is dry."""
+
+    _log = Logger()
+
+    def __init__(self, address: str, bucket: TokenBucket, accounts: "Clients") -> None:
+        self.address = address
+        self.connections = 0
+        self._bucket = bucket
+        self._accounts = accounts
+        self._line: deque[Served] = deque()
+        self._being_served: Served | None = None
+        self._alarm: IDelayedCall | None = None
+
+    def take_token(self, connection: Served, now: float) -> bool:
+        """A token for one request; or False, and `tokens_came` will tell when to ask again."""
+        if (not self._line or self._being_served is connection) and self._bucket.take(now):
+            return True
+        if not self._line and self._being_served is None:
+            self._ran_dry(now)
+        self._line.append(connection)
+        if self._being_served is None:
+            self._set_alarm(now)
+        return False
+
+    def leave_line(self, connection: Served) -> None:
+        """The connection needs no token any more."""
+        self._line.remove(connection)
+        if not self._line and self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def left(self) -> None:
+        """One of its connections is no more."""
+        self._accounts.left(self)
+
+    def _ran_dry(self, now: float) -> None:
+        self._accounts.counters.throttled += 1
+        if self._accounts.lines.is_due(("throttled", self.address), now):
+            self._log.warn(
+                "API client {client} is throttled to {requests_per_second} requests per second",
+                client=self.address,
+                requests_per_second=self._accounts.limits.requests_per_second,
+            )
+
+    def _set_alarm(self, now: float) -> None:
+        if self._line and self._alarm is None:
+            # Some tokens at a time where the rate is high: at most about 20 turns a second.
+            some = max(1.0, self._accounts.limits.requests_per_second / 20)
+            self._alarm = self._accounts.clock.callLater(self._bucket.wait(now, some), self._serve_line)
+
+    def _serve_line(self) -> None:
+        self._alarm = None
+        now = self._accounts.clock.seconds()
+        while self._line and not self._bucket.wait(now):
+            self._being_served = self._line.popleft()
+            self._being_served.tokens_came()
+        self._being_served = None
+        self._set_alarm(now)
+
+
+class Clients:
+    """All accounts, the limits they have in common, and who is not let in."""
+
+    _log = Logger()
+
+    def __init__(self, limits: ApiLimits, clock: IReactorTime) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.counters = ApiCounters()
+        self.lines = LineAllowance(clock.seconds())
+        self._buckets = RateLimiter(limits.requests_per_second, limits.burst_size)
+        self._by_address: dict[str, Client] = {}
+
+    def admit(self, host: str) -> Client | None:
+        """The account of this address with one connection more, or None if it may not connect."""
+        ip = _plain(ip_address(host))
+        if not any(ip in network for network in self.limits.api_allow):
+            self.counters.not_allowed += 1
+            self._refused(str(ip), "not in api_allow")
+            return None
+        client = self._by_address.get(str(ip))
+        connections = client.connections if client else 0
+        if (
+            connections >= self.limits.max_connections_per_client
+            or self.counters.connections >= self.limits.max_connections
+        ):
+            self.counters.too_many += 1
+            self._refused(str(ip), "too many connections")
+            return None
+        if client is None:
+            bucket = self._buckets.bucket(str(ip), self.clock.seconds())
+            client = self._by_address[str(ip)] = Client(str(ip), bucket, self)
+        client.connections += 1
+        self.counters.connections += 1
+        return client
+
+    def left(self, client: Client) -> None:
+        """One connection of this client is no more."""
+        self.counters.connections -= 1
+        client.connections -= 1
+        if not client.connections:
+            del self._by_address[client.address]
+
+    def _refused(self, address: str, reason: str) -> None:
+        if self.lines.is_due((reason, address), self.clock.seconds()):
+            self._log.warn("API client {client} is refused: {reason}", client=address, reason=reason)
+
+
+def _plain(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    # A socket that serves both families shows IPv4 clients as ::ffff:a.b.c.d.
+    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip

@@ -1,0 +1,64 @@
+"""Token buckets: how much each source may ask for, with `now` (seconds) as an argument."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+
+class TokenBucket:
+    """Holds up to `burst` tokens and gains `rate` of them a second; with rate 0 it never runs dry."""
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        # Below one token nothing could ever be taken.
+        self._burst = max(burst, 1.0)
+        self._tokens = self._burst
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Take one token, if there is one."""
+        if now != self._at:
+            self._refill(now)
+        if self._tokens >= 1.0:
+            self._tokens -= 1.0
+            return True
+        return not self._rate
+
+    def wait(self, now: float, tokens: float = 1.0) -> float:
+        """Seconds until so many tokens (or a whole bucket, if that is less) are there; 0.0 when they are."""
+        if not self._rate:
+            return 0.0
+        self._refill(now)
+        return max(0.0, (min(tokens, self._burst) - self._tokens) / self._rate)
+
+    def _refill(self, now: float) -> None:
+        # A clock that was set back gives nothing, but must not stop the refilling until it caught up.
+        elapsed = max(0.0, now - self._at)
+        self._tokens = min(self._burst, self._tokens + elapsed * self._rate)
+        self._at = now
+
+
+class RateLimiter:
+    """A bucket for each source, for boundedly many sources.
+
+    The least recently used bucket is forgotten first. It is the one nearest to being full, and a full
+    bucket may be forgotten without anybody gaining by it.
+    """
+
+    def __init__(self, rate: float, burst: float, max_sources: int = 4096) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._max_sources = max_sources
+        self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def bucket(self, source: Hashable, now: float) -> TokenBucket:
+        """The bucket of this source; a full one for a source not heard of."""
+        bucket = self._buckets.get(source)
+        if bucket is None:
+            bucket = self._buckets[source] = TokenBucket(self._rate, self._burst, now)
+            if len(self._buckets) > self._max_sources:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(source)
+        return bucket
