@@ -17,8 +17,9 @@ import attrs
 from attrs import frozen
 
 from dht14 import config_values as values
-from dht14.config_values import HostPort, Network, Seed
+from dht14.config_values import HostPort, Network
 from dht14.errors import ConfigError
+from dht14.kademlia.contact import Seed
 from dht14.kademlia.parameters import MAX_REPLICATION
 from dht14.wire.messages import MAX_TTL_MS
 

@@ -10,8 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from attrs import frozen
-
+from dht14.kademlia.contact import Seed
 from dht14.kademlia.keyspace import ID_BYTES
 
 HostPort = tuple[str, int]
@@ -31,15 +30,6 @@ _UNIT = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _KEY_FORMS = "32 ASCII characters, 64 hex digits, or file:PATH to a file that holds one of these"
 # No form of a key is longer; more than this is not read from a key file.
 _KEY_FILE_BYTES = 128
-
-
-@frozen
-class Seed:
-    """An address to join through; with `node_id` only that node counts there."""
-
-    host: str
-    port: int
-    node_id: int | None = None
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

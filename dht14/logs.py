@@ -52,9 +52,9 @@ def json_line(event: LogEvent) -> str:
     fields |= {
         "time": _time(event),
         "level": _level(event),
-        "source": safe_str(event.get("log_namespace", "-")),
+        "source": _text(event.get("log_namespace", "-")),
         "message": formatEvent(event),
-        "template": safe_str(event.get("log_format", "")),
+        "template": _text(event.get("log_format", "")),
     }
     if "log_failure" in event:
         fields["traceback"] = _traceback(event["log_failure"])
@@ -107,4 +107,8 @@ def _is_own(name: Any) -> bool:
 def _scalar(value: object) -> str | int | float | bool | None:
     if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return safe_str(value)
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else safe_str(value)

@@ -1,0 +1,343 @@
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14 import config
+from dht14.config import LogFormat, LogLevel, PutReply, Role, Settings
+from dht14.config_values import host_port
+from dht14.errors import ConfigError
+from dht14.kademlia.contact import Seed
+
+OLDER_FILE = """\
+[node]
+p2p_address = 0.0.0.0:8000
+api_address = 0.0.0.0:7400
+cleanup_interval = 86400
+bootstrap_retry_interval = 5
+max_bootstrap_retries = 2
+[bootstrap]
+bootstrap_node_1 = bootstrap_node_1:8000
+bootstrap_node_2 = bootstrap_node_2:8000
+[security]
+encryption_key = 12345678901234567890123456789012
+difficulty = 4
+[rate_limiter]
+requests_per_second = 100
+burst_size = 200
+"""
+SHIPPED_FILE = Path(__file__).parent.parent / "conf" / "config.ini"
+SECRET = "Zx9-secret-that-must-not-be-shown"
+
+
+class ConfigTestCase(SynchronousTestCase):
+    """Loads settings from text, as a file has it."""
+
+    def file(self, text: str | bytes) -> str:
+        path = self.mktemp()
+        Path(path).write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    def load(self, text: str | bytes = "", **layers) -> Settings:
+        return config.load(Role.NODE, self.file(text), **layers)
+
+    def refusal(self, text: str | bytes = "", **layers) -> str:
+        path = self.file(text)
+        error: Any = self.assertRaises(ConfigError, config.load, Role.NODE, path, **layers)
+        self.assertEqual(error.exit_code, 78)
+        self.assertLessEqual(len(str(error).splitlines()), 1)
+        return str(error)
+
+
+class FileTests(ConfigTestCase):
+    """What a configuration file gives."""
+
+    def test_nothing_given(self):
+        """Without file, environment and options every setting has its default."""
+        self.assertEqual(config.load(Role.NODE), Settings())
+
+    def test_shipped_file(self):
+        """conf/config.ini lists every option of every section, each at its default."""
+        self.assertEqual(
+            config.load(Role.NODE, str(SHIPPED_FILE)), Settings(without_effect=("[security] difficulty",))
+        )
+        lines = SHIPPED_FILE.read_text().splitlines()
+        listed = {line.partition("=")[0].strip() for line in lines if "=" in line and line[0] != "#"}
+        self.assertEqual(listed, {name for names in config._OPTIONS.values() for name in names})
+        self.assertEqual([line for line in lines if len(line) > 120], [])
+
+    def test_older_file(self):
+        """The file of the older implementation works unchanged."""
+        loaded = self.load(OLDER_FILE)
+        self.assertEqual(loaded.node, Settings().node)
+        self.assertEqual(loaded.rate_limiter, Settings().rate_limiter)
+        self.assertEqual(loaded.bootstrap, (Seed("bootstrap_node_1", 8000), Seed("bootstrap_node_2", 8000)))
+        self.assertEqual(loaded.security.encryption_key, b"12345678901234567890123456789012")
+
+    def test_without_effect(self):
+        """What is set and heeded by nothing yet is named, so that the log can say so; no value is."""
+        self.assertEqual(
+            self.load(OLDER_FILE).without_effect, ("[security] encryption_key", "[security] difficulty")
+        )
+        self.assertEqual(self.load("[security]\nencryption_key =\n").without_effect, ())
+
+    def test_every_option(self):
+        """Each option that a file sets arrives in its place, in its type."""
+        loaded = self.load(
+            "[node]\np2p_address = [::1]:9000\napi_address = localhost:9001\ndata_dir = /var/lib/x\n"
+            "cleanup_interval = 1.5\nbootstrap_retry_interval = 0.1\nmax_bootstrap_retries = 0\n"
+            "log_level = WARNING\nlog_format = json\n"
+            "[api]\napi_allow = 10.1.0.0/16, ::1\nput_reply = none\n"
+            "max_connections = 7\nmax_connections_per_client = 3\n"
+            "[storage]\nreplication = 20\nmin_ttl = 1\nmax_ttl = 9\ndefault_ttl = 5\nstorage_limit = 2g\n"
+            "refresh_interval = 60\n[rate_limiter]\nrequests_per_second = 0\nburst_size = 0\n"
+        )
+        self.assertEqual(loaded.node.p2p_address, ("::1", 9000))
+        self.assertEqual(loaded.node.api_address, ("localhost", 9001))
+        self.assertEqual(loaded.node.data_dir, "/var/lib/x")
+        self.assertEqual((loaded.node.cleanup_interval, loaded.node.bootstrap_retry_interval), (1.5, 0.1))
+        self.assertEqual(loaded.node.max_bootstrap_retries, 0)
+        self.assertEqual((loaded.node.log_level, loaded.node.log_format), (LogLevel.WARN, LogFormat.JSON))
+        self.assertEqual([str(network) for network in loaded.api.api_allow], ["10.1.0.0/16", "::1/128"])
+        self.assertIs(loaded.api.put_reply, PutReply.NONE)
+        self.assertEqual((loaded.api.max_connections, loaded.api.max_connections_per_client), (7, 3))
+        storage = loaded.storage
+        self.assertEqual((storage.min_ttl, storage.default_ttl, storage.max_ttl), (1, 5, 9))
+        self.assertEqual((storage.replication, storage.storage_limit), (20, 2 << 30))
+        self.assertEqual(storage.refresh_interval, 60)
+        self.assertEqual(loaded.rate_limiter.requests_per_second, 0)
+
+    def test_data_dir_by_role(self):
+        """A node and a bootstrap node can share one file: each has a data directory of its own."""
+        path = self.file("[node]\ndata_dir =\n")
+        self.assertEqual(config.load(Role.NODE, path).node.data_dir, "data/node")
+        self.assertEqual(config.load(Role.BOOTSTRAP, path).node.data_dir, "data/bootstrap")
+        self.assertEqual(config.load(Role.BOOTSTRAP).node.data_dir, "data/bootstrap")
+
+    def test_spelling(self):
+        """A byte order mark, comments, spaces, percent signs and upper-case option names do no harm."""
+        loaded = self.load(b"\xef\xbb\xbf# a\n[node]\n  ; b\nDATA_DIR = /a b/%(x)s/100%\n")
+        self.assertEqual(loaded.node.data_dir, "/a b/%(x)s/100%")
+
+    def test_pinned_seed(self):
+        """A seed may name the node that has to be there."""
+        loaded = self.load(f"[bootstrap]\nx = {'aB' * 32}@[2001:db8::1]:8000\n")
+        self.assertEqual(loaded.bootstrap, (Seed("2001:db8::1", 8000, int("ab" * 32, 16)),))
+
+    def test_frozen(self):
+        """Settings do not change after the start."""
+        self.assertRaises(AttributeError, setattr, Settings().node, "data_dir", "x")
+
+
+class PrecedenceTests(ConfigTestCase):
+    """Options before environment before file before defaults."""
+
+    def test_layers(self):
+        """Each layer overrides those below it, option by option."""
+        loaded = self.load(
+            "[node]\ndata_dir = file\nlog_level = error\nmax_bootstrap_retries = 3\n",
+            environment={"DHT14_NODE_DATA_DIR": "environment", "DHT14_NODE_LOG_LEVEL": "debug", "HOME": "/"},
+            options={"data_dir": "option"},
+        )
+        self.assertEqual(loaded.node.data_dir, "option")
+        self.assertIs(loaded.node.log_level, LogLevel.DEBUG)
+        self.assertEqual(loaded.node.max_bootstrap_retries, 3)
+        self.assertEqual(loaded.node.p2p_address, ("0.0.0.0", 8000))
+
+    def test_every_option_has_a_variable(self):
+        """DHT14_<SECTION>_<OPTION> exists for each option, sections with underscores included."""
+        environment = {
+            f"DHT14_{section}_{name}".upper(): config._line(section, name)["default"]
+            for section, names in config._OPTIONS.items()
+            for name in names
+        }
+        self.assertEqual(self.load(environment=environment).rate_limiter, Settings().rate_limiter)
+        loaded = self.load(environment=environment | {"DHT14_RATE_LIMITER_BURST_SIZE": "9"})
+        self.assertEqual(loaded.rate_limiter.burst_size, 9)
+
+    def test_seeds(self):
+        """A variable adds a seed or overrides the one of its name; --bootstrap replaces them all."""
+        text = "[bootstrap]\none = a:1\ntwo = b:2\n"
+        environment = {"DHT14_BOOTSTRAP_TWO": "c:3", "DHT14_BOOTSTRAP_MORE": "d:4"}
+        loaded = self.load(text, environment=environment)
+        self.assertEqual(loaded.bootstrap, (Seed("a", 1), Seed("c", 3), Seed("d", 4)))
+        loaded = self.load(text, environment=environment, seeds=["e:5", "f:6"])
+        self.assertEqual(loaded.bootstrap, (Seed("e", 5), Seed("f", 6)))
+
+    def test_source_named(self):
+        """A refusal says where the value was written."""
+        self.assertIn("--log-level", self.refusal(options={"log_level": "x"}))
+        self.assertIn("DHT14_NODE_LOG_LEVEL", self.refusal(environment={"DHT14_NODE_LOG_LEVEL": "x"}))
+        self.assertIn("--bootstrap", self.refusal(seeds=["x"]))
+
+
+class RefusalTests(ConfigTestCase):
+    """What is wrong is refused with section, option and cure."""
+
+    def test_unknown_names(self):
+        """Unknown sections, options and variables are refused with the nearest known name."""
+        for text, environment, nearest in (
+            ("[nodes]\n", {}, "node?"),
+            ("[DEFAULT]\nlog_level = info\n", {}, "?"),
+            ("[node]\np2p_adress = 1\n", {}, "p2p_address?"),
+            ("[storage]\nreplicas = 1\n", {}, "replication?"),
+            ("", {"DHT14_NODE_P2P_ADRESS": ""}, "DHT14_NODE_P2P_ADDRESS?"),
+            ("", {"DHT14_BOOTSTRAP_": "a:1"}, "?"),
+        ):
+            refusal = self.refusal(text, environment=environment)
+            self.assertIn("unknown", refusal)
+            self.assertTrue(refusal.endswith(nearest), refusal)
+
+    def test_options_of_the_future(self):
+        """An option that does not work yet is unknown."""
+        for section, name in (("node", "network"), ("storage", "republish_interval")):
+            self.assertIn("unknown", self.refusal(f"[{section}]\n{name} = 1\n"))
+
+    def test_values(self):
+        """A wrong value is refused under its section's and its option's name."""
+        for section, name, wrong in (
+            ("node", "p2p_address", ["", "8000", ":8000", "h:0", "h:65536", "h:x", "h:-1", "::1:8000"]),
+            (
+                "node",
+                "p2p_address",
+                ["[::g]:1", "1.2.3:1", "256.1.1.1:1", "a b:1", "-a:1", "[h]:1", "a..b:1"],
+            ),
+            ("node", "api_address", ["h:٣", "h:1_0", "h: 1"]),
+            ("node", "cleanup_interval", ["0", "0.99", "nan", "inf", "1e9", "-5", "x", "", "9" * 5000]),
+            ("node", "bootstrap_retry_interval", ["0", "0.09"]),
+            ("node", "max_bootstrap_retries", ["-1", "1.5", "1_0", "٣"]),
+            ("node", "log_level", ["loud", ""]),
+            ("node", "log_format", ["xml"]),
+            ("bootstrap", "x", ["", "h", "ab@h:1", "g" * 64 + "@h:1", "@h:1", "a@b@h:1"]),
+            ("security", "difficulty", ["-1", "9", "x"]),
+            ("rate_limiter", "requests_per_second", ["-1", "nan", "1000001"]),
+            ("rate_limiter", "burst_size", ["0", "-1"]),
+            ("api", "api_allow", ["", ",", "10.0.0.1/8", "localhost", "10.0.0.0/33"]),
+            ("api", "put_reply", ["yes"]),
+            ("api", "max_connections", ["0"]),
+            ("storage", "replication", ["0", "21"]),
+            ("storage", "storage_limit", ["1", "1T", "-1M", "M", "2000G"]),
+            ("storage", "max_ttl", ["604801"]),
+            ("storage", "default_ttl", ["59", "86401"]),
+            ("storage", "min_ttl", ["86401", "0"]),
+        ):
+            for text in wrong:
+                refusal = self.refusal(f"[{section}]\n{name} = {text}\n")
+                self.assertIn(f"[{section}]", refusal)
+                self.assertIn(name, refusal)
+
+    def test_bounds_told(self):
+        """A number out of range is refused with the range."""
+        self.assertIn("from 1 to 20", self.refusal("[storage]\nreplication = 21\n"))
+
+    def test_broken_files(self):
+        """A file that is none is refused: missing, a folder, not UTF-8, duplicates, no section, no value."""
+        for text in (
+            b"[node]\nlog_level = \xff\n",
+            "[node]\n[node]\n",
+            "[node]\nlog_level = info\nlog_level = info\n",
+            "log_level = info\n",
+            "[node]\nlog_level\n",
+            "[node\nlog_level = info\n",
+        ):
+            self.refusal(text)
+        for path in (self.mktemp(), os.curdir):
+            self.assertRaises(ConfigError, config.load, Role.NODE, path)
+
+    def test_indented_option(self):
+        """An option that is indented by mistake is not taken for more of the one above it."""
+        self.assertIn("margin", self.refusal("[node]\nlog_level = info\n  log_format = json\n"))
+
+
+class EncryptionKeyTests(ConfigTestCase):
+    """The forms of a key, and that none is ever shown."""
+
+    def key(self, text: str, **layers) -> bytes | None:
+        return self.load(f"[security]\nencryption_key = {text}\n", **layers).security.encryption_key
+
+    def test_forms(self):
+        """32 characters and 64 hex digits are keys; nothing is none."""
+        self.assertEqual(self.key("p%(a)s ;#=:" + "x" * 21), b"p%(a)s ;#=:" + b"x" * 21)
+        self.assertEqual(self.key("aB" * 32), bytes([0xAB] * 32))
+        self.assertIsNone(self.key(""))
+
+    def test_file(self):
+        """A key file is looked for beside the configuration, and may end in a newline."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        ini = folder / "config.ini"
+        ini.write_text("[security]\nencryption_key = file:the.key\n")
+        for content in ("0f" * 32, "0f" * 32 + "\n", "0F" * 32 + "\r\n", "k" * 32 + "\n"):
+            (folder / "the.key").write_text(content)
+            key = config.load(Role.NODE, str(ini)).security.encryption_key
+            self.assertIn(key, (bytes([15] * 32), b"k" * 32))
+        there = (folder / "the.key").absolute()
+        self.assertEqual(
+            self.key("", environment={"DHT14_SECURITY_ENCRYPTION_KEY": f"file:{there}"}), b"k" * 32
+        )
+
+    def test_bad_files(self):
+        """A key file that is missing or holds something else is refused by its name, without its content."""
+        held = self.file(SECRET)
+        for name in (self.mktemp(), os.curdir, held, self.file(b"\xff" * 32), self.file("a" * 32 + "\n\n")):
+            refusal = self.refusal(f"[security]\nencryption_key = file:{os.path.abspath(name)}\n")
+            self.assertIn("[security] encryption_key", refusal)
+            self.assertIn(os.path.basename(name), refusal)
+            self.assertNotIn(SECRET, refusal)
+
+    def test_never_shown(self):
+        """However a key is mistyped or misplaced, no refusal repeats it."""
+        for text in (
+            f"[security]\nencryption_key = {SECRET}\n",
+            f"[security]\nencryption_key {SECRET}\n",
+            f"[security]\n{SECRET}\n",
+            f"[security]\n{SECRET} =\n",
+            f"[security]\nencryption_key\n = {SECRET}\n",
+            f"encryption_key = {SECRET}\n",
+            f"[node]\nlog_level = info\n encryption_key = {SECRET}\n",
+        ):
+            self.assertNotIn(SECRET.lower(), self.refusal(text).lower())
+        variable = {"DHT14_SECURITY_ENCRYPTION_KEY": SECRET}
+        self.assertNotIn(SECRET, self.refusal(environment=variable))
+
+    def test_not_in_repr(self):
+        """Settings can be logged: their text has no key in it."""
+        self.assertNotIn("12345678901234567890", repr(self.load(OLDER_FILE)))
+
+
+class MutationTests(ConfigTestCase):
+    """Files as they should not be."""
+
+    def test_mutated_files(self):
+        """Whatever is done to a file's bytes, it loads or is refused by a ConfigError of one line."""
+        rng = random.Random(14)
+        original = SHIPPED_FILE.read_bytes() + OLDER_FILE.encode()
+        path = self.mktemp()
+        refused = 0
+        for _ in range(300):
+            text = bytearray(original[: rng.randrange(len(original))])
+            for _ in range(rng.randrange(1, 4)):
+                at = rng.randrange(len(text) + 1)
+                text[at : at + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
+            Path(path).write_bytes(text)
+            try:
+                config.load(Role.NODE, path)
+            except ConfigError as error:
+                refused += 1
+                self.assertEqual(len(str(error).splitlines()), 1)
+        self.assertGreater(refused, 100)
+
+    @settings(derandomize=True, deadline=None, max_examples=200)
+    @given(st.text())
+    def test_any_address(self, text):
+        """No text makes the address parser raise anything but ValueError."""
+        try:
+            host, port = host_port(text)
+        except ValueError:
+            return
+        self.assertTrue(host)
+        self.assertTrue(1 <= port <= 65535)
