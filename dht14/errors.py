@@ -15,15 +15,7 @@ class Malformed(Dht14Error):
 
 
 class CallFailed(Dht14Error):
-    """A peer gave no usable answer to a call."""
-
-
-class TimedOut(CallFailed):
-    """Nothing came back before the hard timeout."""
-
-
-class Stopped(CallFailed):
-    """This node is shutting down: the call will never be answered."""
+    """A call will not be answered: the peer was silent for too long, or this node is shutting down."""
 
 
 class StartError(Dht14Error):

@@ -15,3 +15,14 @@ class Contact(NamedTuple):
 
     node_id: int
     address: Address
+
+
+class Seed(NamedTuple):
+    """Where the network may be joined: a host name or an address, and a UDP port.
+
+    Where `node_id` is given, only the node of that id counts there.
+    """
+
+    host: str
+    port: int
+    node_id: int | None = None

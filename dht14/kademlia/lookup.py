@@ -74,6 +74,7 @@ class Lookup:
     hops: int = field(default=0, init=False)
     """The longest chain of answers that led to an answer."""
     finished: bool = field(default=False, init=False)
+    _concluded: bool = field(default=False, init=False)
 
     def heard_of(self, contacts: Iterable[Contact], hops: int = 0) -> None:
         """These contacts exist, it is said."""
@@ -83,15 +84,27 @@ class Lookup:
                 self._candidates[distance] = Candidate(contact, hops)
                 insort(self._order, distance)
 
-    def includes_self(self, own_contact: Contact) -> None:
+    def includes_self(self) -> None:
         """This node itself counts as a contact that has answered."""
         distance = self.own_id ^ self.target
-        self._candidates[distance] = Candidate(own_contact, 0, State.ANSWERED)
+        self._candidates[distance] = Candidate(Contact(self.own_id, ("", 0)), 0, State.ANSWERED)
         insort(self._order, distance)
+
+    @property
+    def counts_self(self) -> bool:
+        """Whether this node itself is among the candidates."""
+        return self.own_id ^ self.target in self._candidates
+
+    def conclude(self) -> None:
+        """Enough is known: nobody else needs to be asked."""
+        self._concluded = True
 
     def due(self) -> list[Contact]:
         """The contacts to be asked now; asking them is promised by taking them. Settles `finished`."""
         due: list[Contact] = []
+        if self._concluded:
+            self.finished = True
+            return due
         hopeful = 0
         settled = True
         for distance in self._order:
@@ -168,11 +181,22 @@ class Lookup:
     def _of(self, contact: Contact) -> Candidate:
         return self._candidates[contact.node_id ^ self.target]
 
-    def nearest(self, state: State = State.ANSWERED) -> list[Contact]:
-        """Up to `width` candidates in this state, nearest first."""
-        found = (c.contact for d in self._order if (c := self._candidates[d]).state is state)
-        return [contact for contact, _ in zip(found, range(self.width), strict=False)]
+    def nearest(self) -> list[Contact]:
+        """Up to `width` contacts that answered, nearest first."""
+        return self._in_states(State.ANSWERED)[: self.width]
 
-    def count(self, *states: State) -> int:
-        """How many candidates are in one of these states."""
-        return sum(candidate.state in states for candidate in self._candidates.values())
+    def shortlist(self) -> list[Contact]:
+        """Up to k contacts that answered or may be asked yet, nearest first."""
+        return self._in_states(State.ANSWERED, State.UNASKED, State.ASKED, State.SLOW)[:K]
+
+    def unanswering(self) -> list[Contact]:
+        """The contacts that were asked and have not answered."""
+        return self._in_states(State.ASKED, State.SLOW, State.SILENT, State.FAILED)
+
+    def count(self, state: State) -> int:
+        """How many candidates are in this state."""
+        return sum(candidate.state is state for candidate in self._candidates.values())
+
+    def _in_states(self, *states: State) -> list[Contact]:
+        ordered = (self._candidates[distance] for distance in self._order)
+        return [candidate.contact for candidate in ordered if candidate.state in states]

@@ -216,7 +216,7 @@ class RoutingTable:
 
     def check_invariants(self) -> None:
         """Raise AssertionError where the table contradicts itself; for tests and the simulator."""
-        held = []
+        held: list[int] = []
         for depth, bucket in enumerate(self._buckets):
             assert bucket.capacity == bucket_capacity(depth)
             assert len(bucket.entries) <= bucket.capacity and len(bucket.spares) <= K

@@ -77,12 +77,20 @@ class Value:
 
 @frozen
 class Stored:
-    """I hold the record, or a newer one of that key."""
+    """A receipt: I hold the record."""
 
-    version: int
-    """Of the record I hold now."""
     nearer: tuple[Contact, ...]
     """Where my view of the key's neighbourhood differs from the writer's: the contacts in mine."""
+
+
+@frozen
+class Outranked:
+    """I hold another record of that key, and it wins over yours."""
+
+    version: int
+    """Of the record I hold."""
+    nearer: tuple[Contact, ...]
+    """As in `Stored`."""
 
 
 @frozen
@@ -94,7 +102,7 @@ class Refused:
 
 
 Request = Ping | FindNode | FindValue | Store
-Reply = Pong | Nodes | Value | Stored | Refused
+Reply = Pong | Nodes | Value | Stored | Outranked | Refused
 Message = Request | Reply
 
 
@@ -165,6 +173,7 @@ SCHEMA: dict[int, tuple[type[Message], tuple[FieldShape, ...]]] = {
     64: (Pong, ()),
     65: (Nodes, (_CONTACTS,)),
     66: (Value, (_VERSION, _TTL_MS, _REPLICATION, _VALUE)),
-    67: (Stored, (_VERSION, _CONTACTS)),
-    68: (Refused, (_CONTACTS,)),
+    67: (Stored, (_CONTACTS,)),
+    68: (Outranked, (_VERSION, _CONTACTS)),
+    69: (Refused, (_CONTACTS,)),
 }

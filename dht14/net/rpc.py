@@ -1,0 +1,262 @@
+"""RPCs over UDP: pending calls, resends and timeouts; requests are handed to the responder.
+
+The life of a call: sent; after the soft timeout it is slow and sent once more; after the silent timeout
+the contact is taken for dead; a reply counts until the hard timeout. A contact that owes us an answer to a
+slow call is expected to be slow again: the next call to it is slow from the start and holds nobody up.
+"""
+
+import random
+from collections import Counter
+from enum import Enum
+from functools import partial
+from heapq import heappop, heappush
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
+
+from dht14.errors import CallFailed, Malformed
+from dht14.kademlia.contact import Address, Contact
+from dht14.kademlia.parameters import HARD_TIMEOUT
+from dht14.kademlia.round_trip import RoundTrips
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.once import FirstTimes
+from dht14.node.greeter import Greeter
+from dht14.node.ports import CallObserver
+from dht14.node.responder import Responder
+from dht14.security.session import Session
+from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
+from dht14.wire.messages import Reply, Request
+
+TICK = 0.005
+"""Seconds between two looks at the timeouts, at the least: one timer serves all calls."""
+
+
+class Stage(Enum):
+    """How long a call has been waiting."""
+
+    SENT = "sent"
+    SLOW = "slow"
+    SILENT = "silent"
+
+
+@define(eq=False)
+class Call:
+    """One request that waits for its reply."""
+
+    contact: Contact
+    observer: CallObserver
+    datagram: bytes
+    sent_at: float
+    resend_at: float
+    silent_at: float
+    anybody: bool
+    """Whether only the address was known: whoever answers there is believed to be it."""
+    stage: Stage = Stage.SENT
+    resent: bool = False
+
+
+class RpcProtocol(DatagramProtocol):
+    """The UDP side of one node. Owns the pending calls and the round-trip estimates."""
+
+    log = Logger()
+    noisy = False
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        rng: random.Random,
+        session: Session,
+        table: RoutingTable,
+        responder: Responder,
+    ) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._session = session
+        self._table = table
+        self._responder = responder
+        self._greeter = Greeter(self)
+        self._pending: dict[bytes, Call] = {}
+        self._round_trips = RoundTrips()
+        self._deadlines: list[tuple[float, bytes]] = []
+        """A heap of (when to look at it, RPC id); calls answered meanwhile are passed over."""
+        self._timer: IDelayedCall | None = None
+        self._timer_at = 0.0
+        self._stopped = False
+        self._bad_sources = FirstTimes(limit=1000)
+        self.counters: Counter[str] = Counter()
+        """Datagrams by what became of them, calls by how they ended."""
+
+    # Calls
+
+    def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
+        """As `Rpc.call`."""
+        self._call(contact, request, observer, anybody=False)
+
+    def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
+        """As `Rpc.ask`."""
+        asked = _Asked()
+        self._call(contact, request, asked, anybody=False)
+        return asked.outcome.addCallback(lambda answer: answer[1])
+
+    def ask_address(self, address: Address, request: Request) -> "Deferred[tuple[Contact, Reply]]":
+        """As `Rpc.ask_address`."""
+        asked = _Asked()
+        self._call(Contact(0, address), request, asked, anybody=True)
+        return asked.outcome
+
+    def _call(self, contact: Contact, request: Request, observer: CallObserver, anybody: bool) -> None:
+        if self._stopped:
+            observer.call_failed(contact)
+            return
+        now = self._clock.seconds()
+        rpc_id = self._rng.getrandbits(8 * RPC_ID_BYTES).to_bytes(RPC_ID_BYTES, "big")
+        datagram = self._session.seal(encode(rpc_id, request), contact.address)
+        soft, silent = self._round_trips.timeouts(contact.address)
+        call = Call(contact, observer, datagram, now, now + soft, now + silent, anybody)
+        self._pending[rpc_id] = call
+        self._look_again(call.resend_at, rpc_id)
+        self._send(datagram, contact.address)
+        if self._round_trips.is_overdue(contact.address):
+            self._grow_slow(call)
+
+    def _send(self, datagram: bytes, address: Address) -> None:
+        if self.transport is None:
+            return
+        try:
+            self.transport.write(datagram, address)
+        except OSError:
+            # No route, no buffer, an address of the other family: for the caller it is a lost datagram.
+            self.counters["unsendable"] += 1
+
+    # Timeouts
+
+    def _look_again(self, when: float, rpc_id: bytes) -> None:
+        heappush(self._deadlines, (when, rpc_id))
+        if self._timer is None or when < self._timer_at - TICK:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._arm(when)
+
+    def _arm(self, when: float) -> None:
+        self._timer_at = max(when, self._clock.seconds() + TICK)
+        self._timer = self._clock.callLater(self._timer_at - self._clock.seconds(), self._look_at_calls)
+
+    def _look_at_calls(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, rpc_id = heappop(self._deadlines)
+            call = self._pending.get(rpc_id)
+            if call is not None:
+                self._grow_older(rpc_id, call, now)
+        while self._deadlines and self._deadlines[0][1] not in self._pending:
+            heappop(self._deadlines)
+        if self._deadlines and self._timer is None:
+            self._arm(self._deadlines[0][0])
+
+    def _grow_older(self, rpc_id: bytes, call: Call, now: float) -> None:
+        if not call.resent:
+            call.resent = True
+            self.counters["resent"] += 1
+            self._send(call.datagram, call.contact.address)
+            self._look_again(call.silent_at, rpc_id)
+            self._round_trips.overdue(call.contact.address)
+            self._grow_slow(call)
+        elif call.stage is not Stage.SILENT:
+            call.stage = Stage.SILENT
+            self._look_again(call.sent_at + HARD_TIMEOUT, rpc_id)
+            if not call.anybody:
+                self._table.failed(call.contact, now)
+            call.observer.call_silent(call.contact)
+        else:
+            del self._pending[rpc_id]
+            self.counters["unanswered"] += 1
+            call.observer.call_failed(call.contact)
+
+    @staticmethod
+    def _grow_slow(call: Call) -> None:
+        if call.stage is Stage.SENT:
+            call.stage = Stage.SLOW
+            call.observer.call_slow(call.contact)
+
+    # Datagrams
+
+    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        """A datagram came (Twisted calls). Only what decodes gets past this page; nothing else is answered."""
+        try:
+            sender, payload = self._session.open(datagram, addr)
+            rpc_id, message = decode(payload)
+        except Malformed as error:
+            self._count_malformed(addr, error)
+            return
+        now = self._clock.seconds()
+        if isinstance(message, Reply):
+            self._match(rpc_id, message, sender, now)
+        else:
+            self.counters["requests"] += 1
+            self._responder.answer(message, sender, now, partial(self._respond, rpc_id, sender))
+            if self._table.wants(sender):
+                self._greeter.greet(sender)
+
+    def _count_malformed(self, addr: Address, error: Malformed) -> None:
+        self.counters["malformed"] += 1
+        if self._bad_sources.is_first(addr[0]):
+            self.log.warn(
+                "A datagram from {host} port {port} is dropped: {reason}. Further ones from there are only counted.",
+                host=addr[0],
+                port=addr[1],
+                reason=str(error),
+            )
+
+    def _match(self, rpc_id: bytes, reply: Reply, sender: Contact, now: float) -> None:
+        call = self._pending.get(rpc_id)
+        if call is None or call.contact.address != sender.address:
+            self.counters["unasked"] += 1
+            return
+        if call.anybody:
+            call.contact = sender
+        elif call.contact.node_id != sender.node_id:
+            self.counters["unasked"] += 1
+            return
+        del self._pending[rpc_id]
+        self.counters["answered"] += 1
+        rtt = now - call.sent_at
+        self._round_trips.answered(sender.address, rtt)
+        self._table.confirmed(sender, now, rtt)
+        call.observer.call_answered(sender, reply)
+
+    def _respond(self, rpc_id: bytes, asker: Contact, reply: Reply) -> None:
+        self._send(self._session.seal(encode(rpc_id, reply), asker.address), asker.address)
+
+    def stop(self) -> None:
+        """Fail every pending call, and every later one at once."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        calls, self._pending = list(self._pending.values()), {}
+        self._deadlines.clear()
+        for call in calls:
+            call.observer.call_failed(call.contact)
+
+
+@define(eq=False)
+class _Asked:
+    """One call as a Deferred; a `CallObserver`."""
+
+    outcome: "Deferred[tuple[Contact, Reply]]" = field(factory=Deferred, init=False)
+
+    def call_answered(self, contact: Contact, reply: Reply) -> None:
+        self.outcome.callback((contact, reply))
+
+    def call_slow(self, contact: Contact) -> None:
+        """A slow answer is an answer."""
+
+    def call_silent(self, contact: Contact) -> None:
+        """A late answer is an answer."""
+
+    def call_failed(self, contact: Contact) -> None:
+        self.outcome.errback(CallFailed())

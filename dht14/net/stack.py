@@ -1,0 +1,102 @@
+"""Builds the objects of one node, once, in order: the same for the real network and the simulated one.
+
+table and store -> responder -> rpc -> node -> join and the passes of upkeep. Nothing is opened here: who
+composes gives `rpc` a transport and starts the services.
+"""
+
+import random
+from collections.abc import Iterable
+
+from attrs import frozen
+from twisted.application.service import IService
+from twisted.internet.interfaces import IReactorTime
+
+from dht14.kademlia.contact import Contact, Seed
+from dht14.kademlia.parameters import LIVENESS_INTERVAL
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.rpc import RpcProtocol
+from dht14.node.join import Join, Retries
+from dht14.node.node import Node, Policy
+from dht14.node.periodic import Periodic
+from dht14.node.ports import Resolver
+from dht14.node.responder import Responder
+from dht14.node.upkeep import check_liveness, refresh
+from dht14.security.session import PlainSession
+from dht14.storage.record import Record
+from dht14.storage.store import MemoryStore
+
+
+@frozen
+class StackOptions:
+    """What may differ between nodes. Times in seconds, sizes in bytes."""
+
+    policy: Policy = Policy()
+    storage_limit: int | None = 256 << 20
+    """None: a bootstrap node, which holds no values."""
+    cleanup_interval: float = 86_400.0
+    refresh_interval: float = 900.0
+    seeds: tuple[Seed, ...] = ()
+    retries: Retries = Retries()
+
+
+@frozen
+class Stack:
+    """The objects of one node that others need to reach."""
+
+    table: RoutingTable
+    store: MemoryStore | None
+    rpc: RpcProtocol
+    node: Node
+    join: Join
+    services: tuple[IService, ...]
+    """Join and the passes of upkeep, to be started when `rpc` has its transport."""
+
+
+def build_stack(
+    *,
+    node_id: int,
+    clock: IReactorTime,
+    rng: random.Random,
+    resolve: Resolver,
+    options: StackOptions,
+    saved: Iterable[Contact] = (),
+) -> Stack:
+    """The stack of one node. `saved` are contacts of an earlier run."""
+    table = RoutingTable(node_id)
+    store = None
+    if options.storage_limit is not None:
+        store = MemoryStore(node_id, options.storage_limit, _Responsibility(table))
+    responder = Responder(table, store, options.policy.max_ttl)
+    rpc = RpcProtocol(clock, rng, PlainSession.of(node_id), table, responder)
+    node = Node(node_id, table, store, rpc, clock, options.policy)
+    join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
+    services: list[IService] = [
+        join,
+        Periodic("liveness", LIVENESS_INTERVAL, lambda: check_liveness(table, rpc, clock), clock, rng),
+        Periodic(
+            "refresh",
+            options.refresh_interval,
+            lambda: refresh(node, clock, rng, options.refresh_interval),
+            clock,
+            rng,
+        ),
+    ]
+    if store is not None:
+        sweep = Periodic(
+            "expiry", options.cleanup_interval, lambda: store.expire(clock.seconds()), clock, rng
+        )
+        services.append(sweep)
+    return Stack(table, store, rpc, node, join, tuple(services))
+
+
+@frozen
+class _Responsibility:
+    """Whether this node is one of the nearest to a record's key, as many as there shall be holders."""
+
+    _table: RoutingTable
+
+    def __call__(self, record: Record) -> bool:
+        nearest = self._table.closest(record.key, record.replication)
+        if len(nearest) < record.replication:
+            return True
+        return self._table.own_id ^ record.key < nearest[-1].node_id ^ record.key

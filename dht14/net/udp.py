@@ -1,0 +1,71 @@
+"""The UDP port of a node: Twisted's, with a bound on one turn and a deep receive buffer.
+
+Twisted's port reads until the socket is empty or 256 KiB were read. With datagrams of 100 bytes that is
+2,600 of them, 20 ms of work in one turn of the reactor, and empty ones never count. A flood would make
+every client wait; here a turn ends after `DATAGRAMS_A_TURN`.
+"""
+
+import socket
+from errno import EAGAIN, ECONNREFUSED, EINTR, EWOULDBLOCK
+
+from twisted.internet.interfaces import IReactorFDSet
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.udp import Port
+from twisted.logger import Logger
+
+from dht14.kademlia.contact import Address
+
+DATAGRAMS_A_TURN = 256
+RECEIVE_BUFFER = 4 << 20
+"""Bytes asked of the kernel: 3,600 full datagrams; Linux grants up to net.core.rmem_max."""
+
+_NOTHING_THERE = (EAGAIN, EWOULDBLOCK, EINTR, ECONNREFUSED)
+_MAPPED = "::ffff:"
+
+
+class UdpPort(Port):
+    """One bound UDP socket. An IPv6 wildcard socket speaks IPv4 too, with plain IPv4 addresses."""
+
+    log = Logger()
+
+    def __init__(self, address: Address, protocol: DatagramProtocol, reactor: IReactorFDSet) -> None:
+        host, port = address
+        super().__init__(port, protocol, interface=host, maxPacketSize=65_536, reactor=reactor)
+
+    def createInternetSocket(self) -> socket.socket:
+        """The socket to bind."""
+        skt: socket.socket = super().createInternetSocket()
+        skt.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        if self.addressFamily == socket.AF_INET6:
+            skt.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        return skt
+
+    def doRead(self) -> None:
+        """Datagrams are there. Reads a bounded number; the reactor calls again for the rest."""
+        receive = self.socket.recvfrom
+        received = self.protocol.datagramReceived
+        for _ in range(DATAGRAMS_A_TURN):
+            try:
+                datagram, address = receive(self.maxPacketSize)
+            except OSError as error:
+                if error.errno in _NOTHING_THERE:
+                    return
+                raise
+            try:
+                received(datagram, _unmapped(address))
+            except Exception:
+                self.log.failure("A datagram was not handled; this is a bug.")
+            if self.maxThroughput < 0:
+                return  # The port was closed meanwhile.
+
+    def write(self, datagram: bytes, addr: Address | None = None) -> None:
+        """Send one datagram; OSError when that is not possible just now or at all."""
+        assert addr is not None
+        if self.addressFamily == socket.AF_INET6 and ":" not in addr[0]:
+            addr = (_MAPPED + addr[0], addr[1])
+        self.socket.sendto(datagram, addr)
+
+
+def _unmapped(address: tuple[str, int] | tuple[str, int, int, int]) -> Address:
+    host = address[0]
+    return (host[len(_MAPPED) :] if host.startswith(_MAPPED) else host), address[1]

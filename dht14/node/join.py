@@ -1,0 +1,186 @@
+"""Joining the network, and joining it again when everybody known is gone (paper, section 2.3)."""
+
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from dht14.errors import CallFailed
+from dht14.kademlia.contact import Address, Contact, Seed
+from dht14.node.node import Node
+from dht14.node.ports import Resolver, Rpc
+from dht14.wire.messages import FindNode, Nodes, Reply
+
+LONELY_INTERVAL = 10.0
+"""Seconds between two tries, at the most, while no contact is alive."""
+
+LONGEST_INTERVAL = 300.0
+"""Seconds between two tries otherwise. The seeds are called again then too: two networks that grew apart
+find each other so."""
+
+SAVED_AT_ONCE = 20
+"""Saved contacts that are called in one try."""
+
+
+@frozen
+class Retries:
+    """So many quick tries, so many seconds apart; after them the pauses double."""
+
+    interval: float = 5.0
+    quick: int = 2
+
+    def pauses(self, rng: random.Random) -> Iterator[float]:
+        """The pauses between tries, in seconds, for ever."""
+        for _ in range(self.quick):
+            yield self.interval
+        pause = self.interval
+        while True:
+            pause = min(2 * pause, LONGEST_INTERVAL)
+            yield pause * rng.uniform(0.8, 1.0)
+
+
+class Join(Service):
+    """Keeps this node in the network from start to stop."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        node: Node,
+        rpc: Rpc,
+        resolve: Resolver,
+        clock: IReactorTime,
+        rng: random.Random,
+        seeds: Iterable[Seed],
+        saved: Iterable[Contact],
+        retries: Retries,
+    ) -> None:
+        self.setName("join")
+        self._node = node
+        self._rpc = rpc
+        self._resolve = resolve
+        self._clock = clock
+        self._rng = rng
+        self._seeds = tuple(seeds)
+        self._saved = tuple(saved)
+        self._retries = retries
+        self._joined: bool | None = None
+        """None before the first try has ended."""
+        self._own_addresses: set[Address] = set()
+        """Where a seed turned out to be this node itself."""
+        self._unresolved: set[Seed] = set()
+        self._running: Deferred[None] | None = None
+
+    @property
+    def joined(self) -> bool:
+        """Whether this node was in touch with others when it last looked."""
+        return bool(self._joined)
+
+    def startService(self) -> None:
+        """Begin to join, and go on for ever."""
+        super().startService()
+        self._running = Deferred.fromCoroutine(self._stay_joined())
+        self._running.addErrback(self._ended)
+
+    def stopService(self) -> None:
+        """Stop trying."""
+        super().stopService()
+        if self._running is not None:
+            self._running.cancel()
+
+    def _ended(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("Joining has stopped; this is a bug.", failure)
+
+    async def _stay_joined(self) -> None:
+        pauses = self._retries.pauses(self._rng)
+        while True:
+            named = await self._call_everybody()
+            joined = self._node.table.has_live_contact()
+            if joined:
+                await self._settle_in(named)
+            elif self._joined:
+                pauses = self._retries.pauses(self._rng)
+            self._say(joined)
+            await self._pause(next(pauses))
+
+    def _say(self, joined: bool) -> None:
+        if joined == self._joined:
+            return
+        self._joined = joined
+        if joined:
+            self.log.info("Joined the network; {contacts} contacts.", contacts=len(self._node.table))
+        elif self._seeds or self._saved:
+            self.log.warn(
+                "Alone: none of {seeds} seeds and {saved} saved contacts answers. Trying on in the background.",
+                seeds=len(self._seeds),
+                saved=len(self._saved),
+            )
+        else:
+            self.log.warn("Alone: no seeds are configured. Other nodes may join through this one.")
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait so long, but no longer than LONELY_INTERVAL while no contact is alive."""
+        until = self._clock.seconds() + seconds
+        while (left := until - self._clock.seconds()) > 0:
+            await deferLater(self._clock, min(left, LONELY_INTERVAL))
+            if not self._node.table.has_live_contact():
+                return
+
+    async def _settle_in(self, named: list[Contact]) -> None:
+        """Look up the own id, then an id in each range beyond the closest neighbour."""
+        await self._node.find_nodes(self._node.own_id, named)
+        for target in self._node.table.far_targets(self._rng):
+            await self._node.find_nodes(target)
+
+    async def _call_everybody(self) -> list[Contact]:
+        """Call the seeds, all their addresses, and the saved contacts; the contacts that were named.
+
+        Returns when the first has answered or all have failed: one dead seed holds nobody up. The others
+        enter the table by themselves when they answer.
+        """
+        named: list[Contact] = []
+        calls = [Deferred.fromCoroutine(self._call_seed(seed, named)) for seed in self._seeds]
+        if not self._node.table.has_live_contact():
+            calls += [
+                Deferred.fromCoroutine(self._call(contact.address, contact.node_id, named))
+                for contact in self._saved[:SAVED_AT_ONCE]
+            ]
+        if calls:
+            await DeferredList(calls, fireOnOneCallback=True, consumeErrors=True)
+        return named
+
+    async def _call_seed(self, seed: Seed, named: list[Contact]) -> None:
+        addresses = await self._resolve(seed.host, seed.port)
+        if not addresses and seed not in self._unresolved:
+            self._unresolved.add(seed)
+            self.log.warn("Seed {host} has no address yet; it is looked up again later.", host=seed.host)
+        calls: list[Deferred[Any]] = [
+            Deferred.fromCoroutine(self._call(address, seed.node_id, named))
+            for address in addresses
+            if address not in self._own_addresses
+        ]
+        answers = await DeferredList(calls, fireOnOneCallback=True, consumeErrors=True)
+        if isinstance(answers, list):
+            raise CallFailed  # Not one answered: with one that did, it would be a pair.
+
+    async def _call(self, address: Address, node_id: int | None, named: list[Contact]) -> None:
+        """Ask one address for the nodes nearest to the own id; CallFailed unless another node answers."""
+        request = FindNode(self._node.own_id)
+        reply: Reply
+        if node_id is None:
+            contact, reply = await self._rpc.ask_address(address, request)
+            if contact.node_id == self._node.own_id:
+                self._own_addresses.add(address)
+                raise CallFailed
+        else:
+            reply = await self._rpc.ask(Contact(node_id, address), request)
+        if isinstance(reply, Nodes):
+            named.extend(reply.contacts)

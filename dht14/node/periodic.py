@@ -1,0 +1,68 @@
+"""A pass of upkeep, again and again: a LoopingCall that starts with jitter and outlives a failed pass."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+JITTER = 0.2
+"""The first pass comes after an interval of 1 ± JITTER: nodes started together spread out."""
+
+
+class Periodic(Service):
+    """Runs `one_pass` every `interval` seconds. A pass that takes longer delays the next one."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        interval: float,
+        one_pass: Callable[[], Any],
+        clock: IReactorTime,
+        rng: random.Random,
+    ) -> None:
+        self.setName(name)
+        self._interval = interval
+        self._one_pass = one_pass
+        self._clock = clock
+        self._rng = rng
+        self._first: IDelayedCall | None = None
+        self._current: Deferred[Any] | None = None
+        self._loop = LoopingCall(self._run_pass)
+        self._loop.clock = clock
+
+    def startService(self) -> None:
+        """The first pass comes about one interval from now."""
+        super().startService()
+        delay = self._interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
+        self._first = self._clock.callLater(delay, self._loop.start, self._interval)
+
+    def stopService(self) -> "Deferred[Any] | None":
+        """No further pass; fires when the one at work has ended."""
+        super().stopService()
+        if self._first is not None and self._first.active():
+            self._first.cancel()
+        if self._loop.running:
+            self._loop.stop()
+        if self._current is None:
+            return None
+        return self._current
+
+    def _run_pass(self) -> "Deferred[Any]":
+        self._current = maybeDeferred(self._one_pass)
+        self._current.addErrback(self._failed)
+        self._current.addBoth(self._ended)
+        return self._current
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("The pass {name!r} failed; the next one comes as planned.", failure, name=self.name)
+
+    def _ended(self, result: object) -> None:
+        self._current = None

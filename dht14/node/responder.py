@@ -1,0 +1,93 @@
+"""Answers the requests of other nodes, each at once and without asking anybody."""
+
+from collections.abc import Callable
+from functools import partial
+
+from attrs import define
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.parameters import K
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.storage.record import Record
+from dht14.storage.store import Outcome, RecordStore, Verdict
+from dht14.wire.messages import (
+    FindNode,
+    FindValue,
+    Nodes,
+    Outranked,
+    Ping,
+    Pong,
+    Refused,
+    Reply,
+    Request,
+    Store,
+    Stored,
+    Value,
+    fingerprint,
+)
+
+Respond = Callable[[Reply], None]
+
+
+@define(eq=False)
+class Responder:
+    """What this node tells others.
+
+    A node without a store holds no values: a bootstrap node. It refuses every STORE.
+    """
+
+    _table: RoutingTable
+    _store: RecordStore | None
+    _max_ttl: float
+
+    def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
+        """Answer one request of `sender`, by calling `respond` once, now or when the store is done."""
+        if isinstance(request, FindValue):
+            respond(self._value(request.key, now) or self._nodes(request.key, sender))
+        elif isinstance(request, FindNode):
+            respond(self._nodes(request.target, sender))
+        elif isinstance(request, Store):
+            self._hold(request, sender, now, respond)
+        elif isinstance(request, Ping):
+            respond(Pong())
+
+    def _value(self, key: int, now: float) -> Value | None:
+        record = self._store.get(key, now) if self._store else None
+        if record is None or (remaining := record.remaining_ms(now)) < 1:
+            return None
+        return Value(record.version, remaining, record.replication, record.value)
+
+    def _nodes(self, target: int, asker: Contact) -> Nodes:
+        known = self._table.closest(target, K + 1, live_only=True)
+        return Nodes(tuple([c for c in known if c.node_id != asker.node_id][:K]))
+
+    def _hold(self, request: Store, writer: Contact, now: float, respond: Respond) -> None:
+        nearer = self._nearer(request, writer)
+        if self._store is None:
+            respond(Refused(nearer))
+            return
+        lifetime = min(request.ttl_ms / 1000, self._max_ttl)
+        record = Record(request.key, request.value, request.version, now + lifetime, request.replication)
+        self._store.offer(record, now, partial(_tell, respond, nearer))
+
+    def _nearer(self, request: Store, writer: Contact) -> tuple[Contact, ...]:
+        """What the writer may not know: the nodes nearest to the key, where it named another set.
+
+        So a writer that knows the neighbourhood stores without asking for it first, and one that only
+        believes to know it is put right by any holder that knows better.
+        """
+        known = self._table.closest(request.key, request.replication, live_only=True)
+        ids = [contact.node_id for contact in known]
+        nearest = sorted({*ids, writer.node_id, self._table.own_id}, key=request.key.__xor__)
+        if fingerprint(nearest[: request.replication]) == request.neighbours:
+            return ()
+        return tuple(contact for contact in known if contact.node_id != writer.node_id)
+
+
+def _tell(respond: Respond, nearer: tuple[Contact, ...], verdict: Verdict) -> None:
+    if verdict.outcome is Outcome.HELD:
+        respond(Stored(nearer))
+    elif verdict.outcome is Outcome.OUTRANKED:
+        respond(Outranked(verdict.version, nearer))
+    else:
+        respond(Refused(nearer))

@@ -1,0 +1,79 @@
+"""Drives one `Lookup` over the network: asks whom it wants asked, and tells it what became of the calls."""
+
+from collections.abc import Callable
+from functools import partial
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.parameters import OPERATION_TIMEOUT
+from dht14.node.ports import Rpc
+from dht14.wire.messages import Reply, Request
+
+OnReply = Callable[[Lookup, Contact, Reply], None]
+"""Tells the lookup what a reply means, by one of its verbs `answered` and `refused`."""
+
+
+@define(eq=False)
+class Search:
+    """One search from start to end; a `CallObserver` of all its calls.
+
+    Facts of calls come one by one, some of them while others are still being asked; the lookup is looked
+    at again after each. When it is finished, late facts find nobody.
+    """
+
+    _lookup: Lookup
+    _request: Request
+    _on_reply: OnReply
+    _rpc: Rpc
+    _done: "Deferred[Lookup]" = field(init=False, factory=Deferred)
+    _deadline: IDelayedCall | None = field(init=False, default=None)
+    _asking: bool = field(init=False, default=False)
+
+    def run(self, clock: IReactorTime, timeout: float = OPERATION_TIMEOUT) -> "Deferred[Lookup]":
+        """Begin. Fires with the lookup when it is finished, or with what it has after `timeout` seconds."""
+        self._proceed()
+        if not self._done.called:
+            self._deadline = clock.callLater(timeout, self._end)
+        return self._done
+
+    def _proceed(self) -> None:
+        """Ask everybody who is due, until nobody is or the lookup is finished."""
+        if self._asking or self._done.called:
+            return
+        self._asking = True
+        while due := self._lookup.due():
+            for contact in due:
+                self._rpc.call(contact, self._request, self)
+        self._asking = False
+        if self._lookup.finished:
+            self._end()
+
+    def _end(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._done.callback(self._lookup)
+
+    def _told(self, tell_lookup: Callable[[], None]) -> None:
+        if not self._done.called:
+            tell_lookup()
+            self._proceed()
+
+    def call_answered(self, contact: Contact, reply: Reply) -> None:
+        """As `CallObserver`."""
+        self._told(partial(self._on_reply, self._lookup, contact, reply))
+
+    def call_slow(self, contact: Contact) -> None:
+        """As `CallObserver`."""
+        self._told(partial(self._lookup.slow, contact))
+
+    def call_silent(self, contact: Contact) -> None:
+        """As `CallObserver`."""
+        self._told(partial(self._lookup.silent, contact))
+
+    def call_failed(self, contact: Contact) -> None:
+        """As `CallObserver`."""
+        self._told(partial(self._lookup.failed, contact))
