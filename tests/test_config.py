@@ -38,7 +38,7 @@ class ConfigTestCase(SynchronousTestCase):
     """Loads settings from text, as a file has it."""
 
     def file(self, text: str | bytes) -> str:
-        path = self.mktemp()
+        path: str = self.mktemp()
         Path(path).write_bytes(text if isinstance(text, bytes) else text.encode())
         return path
 

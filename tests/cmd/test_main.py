@@ -1,0 +1,58 @@
+import io
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import dht14
+from dht14.cmd.main import COMMANDS, main
+
+
+class MainTests(SynchronousTestCase):
+    """`dht14` at a shell."""
+
+    def run_main(self, *words: str) -> tuple[int, str, str]:
+        """Exit code, stdout, stderr."""
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                code = main(words)
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+        return code, out.getvalue(), err.getvalue()
+
+    def test_version(self):
+        """--version prints the version."""
+        self.assertEqual(self.run_main("--version"), (0, f"DHT-14 {dht14.__version__}\n", ""))
+
+    def test_help(self):
+        """Help names the commands, and each has help of its own."""
+        _, out, _ = self.run_main("--help")
+        for name in COMMANDS:
+            self.assertIn(name, out)
+            self.assertEqual(self.run_main(name, "--help")[0], 0)
+
+    def test_wrong_usage(self):
+        """No command, an unknown one, and an unknown option are wrong usage."""
+        for words in ((), ("fetch",), ("--no-such-option",), ("get",)):
+            code, out, err = self.run_main(*words)
+            self.assertEqual((code, out), (2, ""))
+            self.assertIn("usage: dht14", err)
+
+    def test_exit_code_of_command(self):
+        """The exit code is that of the command: 3 where no node answers."""
+        code, _, err = self.run_main("get", "key", "--api-address", "127.0.0.1:1")
+        self.assertEqual(code, 3)
+        self.assertEqual(len(err.splitlines()), 1)
+
+    def test_client_starts_light(self):
+        """A client does not wait for Twisted to be imported."""
+        script = (
+            "import sys; from dht14.cmd.main import main\n"
+            "try: main(['get', '--help'])\n"
+            "except SystemExit: pass\n"
+            "sys.exit('twisted' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)

@@ -1,0 +1,244 @@
+import io
+import os
+import signal
+import subprocess
+import sys
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import Application, MultiService
+from twisted.internet import defer
+from twisted.logger import ILogObserver, Logger, LogPublisher
+from twisted.python.logfile import LogFile
+from twisted.python.usage import UsageError
+from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.cmd import node
+from dht14.cmd.node import NodeProcess, Options
+from dht14.config import LogFormat, Settings
+from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
+
+
+def parse(*words: str, options: Any = Options, twistd: dict[str, Any] | None = None) -> Any:
+    """The options of a node, below a twistd that was given the options `twistd`."""
+    parsed = options()
+    parsed.parent = ServerOptions()
+    parsed.parent.opts.update(twistd or {})
+    parsed.parseOptions(words)
+    return parsed
+
+
+@define
+class FakeReactor:
+    """Notes what is asked of it; `running` are the calls for when it runs."""
+
+    running: list[Any] = field(factory=list)
+    from_thread: list[Any] = field(factory=list)
+    stops: int = 0
+
+    def callWhenRunning(self, call: Any) -> None:
+        self.running.append(call)
+
+    def callFromThread(self, call: Any) -> None:
+        self.from_thread.append(call)
+
+    def stop(self) -> None:
+        self.stops += 1
+
+
+class OptionsTests(SynchronousTestCase):
+    """What can be typed after `twistd dht14`."""
+
+    def test_none(self):
+        """Without options a node has the defaults."""
+        self.assertEqual(parse().settings, Settings())
+
+    def test_all(self):
+        """Every option arrives in the settings."""
+        settings = parse(
+            *("--p2p-address", "127.0.0.1:1", "--api-address", "127.0.0.1:2", "--data-dir", "d"),
+            *("--log-level", "debug", "--log-format", "json", "--bootstrap", "a:3", "--bootstrap", "b:4"),
+        ).settings
+        self.assertEqual((settings.node.p2p_address, settings.node.api_address[1]), (("127.0.0.1", 1), 2))
+        self.assertEqual((settings.node.data_dir, settings.node.log_format), ("d", LogFormat.JSON))
+        self.assertEqual([seed.port for seed in settings.bootstrap], [3, 4])
+
+    def test_over_environment_over_file(self):
+        """Options go before the environment, and that before the file."""
+        path = self.mktemp()
+        Path(path).write_text("[node]\ndata_dir = f\nmax_bootstrap_retries = 7\ncleanup_interval = 60\n")
+        self.patch(
+            os, "environ", {"DHT14_NODE_DATA_DIR": "e", "DHT14_NODE_MAX_BOOTSTRAP_RETRIES": "8", "PATH": ""}
+        )
+        settings = parse("-c", path, "--data-dir", "o").settings.node
+        self.assertEqual(
+            (settings.data_dir, settings.max_bootstrap_retries, settings.cleanup_interval), ("o", 8, 60)
+        )
+
+    def test_wrong_configuration(self):
+        """A wrong configuration ends the start with one line on stderr and its exit code."""
+        err = io.StringIO()
+        with redirect_stderr(err):
+            ended = self.assertRaises(SystemExit, parse, "--log-level", "loud")
+        self.assertEqual(ended.code, 78)
+        self.assertEqual(len(err.getvalue().splitlines()), 1)
+        self.assertIn("[node] log_level", err.getvalue())
+
+    def test_wrong_usage(self):
+        """An unknown option, and words that are none, are wrong usage."""
+        self.assertRaises(UsageError, parse, "--no-such-option")
+        self.assertRaises(UsageError, parse, "word")
+
+    def test_pidfile(self):
+        """twistd's pid file in the working directory is not used; one that was asked for is."""
+        own = parse()
+        self.assertEqual((own.parent["pidfile"], own.pidfile_is_ours), ("", True))
+        asked = parse(twistd={"pidfile": "/run/x.pid"})
+        self.assertEqual((asked.parent["pidfile"], asked.pidfile_is_ours), ("/run/x.pid", False))
+
+
+class StartErrorTests(SynchronousTestCase):
+    """A start that fails."""
+
+    def test_exit_codes(self):
+        """Each kind ends with its own exit code and its text on stderr, once."""
+        for error, code in ((ConfigError, 78), (DataDirInUse, 75), (AddressUnavailable, 69)):
+            err = io.StringIO()
+            with redirect_stderr(err), self.assertRaises(SystemExit) as ended, node.start_errors_told():
+                raise error("why")
+            self.assertEqual(ended.exception.code, code)
+            self.assertEqual(err.getvalue(), "dht14: why\n")
+
+    def test_bugs_are_loud(self):
+        """Anything else is our own bug and passes."""
+        with self.assertRaises(ZeroDivisionError), node.start_errors_told():
+            raise ZeroDivisionError
+
+
+class LogFileTests(SynchronousTestCase):
+    """Where the log goes."""
+
+    def log_file(self, data_dir: str = "", **twistd: Any) -> LogFile | None:
+        file = node._log_file(parse(twistd=twistd).parent, data_dir)
+        if file is not None:
+            self.addCleanup(file.close)
+        return file
+
+    def test_foreground(self):
+        """With -n the log goes to stdout, unless a file is named."""
+        self.assertIsNone(self.log_file(nodaemon=True))
+        self.assertIsNone(self.log_file(nodaemon=True, logfile="-"))
+        named = self.mktemp()
+        file = self.log_file(nodaemon=True, logfile=named)
+        assert file is not None
+        self.assertEqual(file.path, os.path.abspath(named))
+
+    def test_daemon(self):
+        """A daemon writes into its data directory, for its owner's eyes, and keeps few old files."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        file = self.log_file(str(folder))
+        assert file is not None
+        self.assertEqual(file.path, str(folder.absolute() / "twistd.log"))
+        self.assertEqual(os.stat(file.path).st_mode & 0o777, 0o600)
+        self.assertEqual(file.maxRotatedFiles, 9)
+
+    def test_unusable(self):
+        """A file that cannot be written, and stdout for a daemon, are refused."""
+        nowhere = os.path.join(self.mktemp(), "x", "y.log")
+        self.assertRaises(ConfigError, self.log_file, logfile=nowhere)
+        self.assertRaises(ConfigError, self.log_file, logfile="-")
+
+    def test_elsewhere(self):
+        """With --logger or --syslog twistd sees to it."""
+        self.assertIsNone(self.log_file(logger="some.observer"))
+        self.assertIsNone(self.log_file(syslog=True))
+
+
+class NodeProcessTests(SynchronousTestCase):
+    """The node inside twistd."""
+
+    def setUp(self):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        self.reactor = FakeReactor()
+
+    def start(self, file: Any = None) -> NodeProcess:
+        process = NodeProcess(self.reactor, file, None)
+        process.startService()
+        for call in self.reactor.running:
+            call()
+        return process
+
+    def send(self, number: int) -> None:
+        os.kill(os.getpid(), number)
+        for call in self.reactor.from_thread:
+            call()
+        self.reactor.from_thread.clear()
+
+    def test_log_observer(self):
+        """twistd finds our observer where it looks for one."""
+        observer = LogPublisher()
+        application = Application("x")
+        NodeProcess(self.reactor, None, observer).setServiceParent(application)
+        self.assertIs(application.getComponent(ILogObserver), observer)
+
+    def test_log_elsewhere(self):
+        """Without an observer of ours twistd chooses."""
+        application = Application("x")
+        NodeProcess(self.reactor, None, None).setServiceParent(application)
+        self.assertIsNone(application.getComponent(ILogObserver, None))
+
+    def test_stop(self):
+        """SIGTERM and SIGINT stop the reactor in the ordinary way, once however many come."""
+        self.start()
+        self.send(signal.SIGTERM)
+        self.assertEqual(self.reactor.stops, 1)
+        self.send(signal.SIGINT)
+        self.send(signal.SIGTERM)
+        self.assertEqual(self.reactor.stops, 1)
+
+    def test_rotate(self):
+        """SIGUSR1 begins a new log file."""
+        path = self.mktemp()
+        file = LogFile.fromFullPath(path)
+        self.addCleanup(file.close)
+        self.start(file)
+        file.write("before")
+        self.send(signal.SIGUSR1)
+        self.assertEqual(Path(path + ".1").read_text(), "before")
+
+    def test_runs_the_node(self):
+        """The node starts and stops with the process."""
+        child = MultiService()
+        process = NodeProcess(self.reactor, None, None)
+        child.setServiceParent(process)
+        process.startService()
+        self.assertTrue(child.running)
+        self.successResultOf(defer.maybeDeferred(process.stopService))
+        self.assertFalse(child.running)
+
+    def test_what_has_no_effect(self):
+        """Options that nothing heeds are named in the log, one line each."""
+        process = NodeProcess(self.reactor, None, None)
+        events: list[Any] = []
+        note: Any = events.append
+        self.patch(NodeProcess, "_log", Logger(observer=note))
+        process.tell_what_has_no_effect(Settings(without_effect=("[a] b", "[c] d")))
+        self.assertEqual([event["option"] for event in events], ["[a] b", "[c] d"])
+
+
+class ImportTests(SynchronousTestCase):
+    """What twistd loads to show its help."""
+
+    def test_quick(self):
+        """The page of options imports neither the node nor the network."""
+        script = (
+            "import sys, dht14.cmd.node, dht14.cmd.bootstrap\n"
+            "sys.exit('dht14.service' in sys.modules or 'twisted.internet.reactor' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
