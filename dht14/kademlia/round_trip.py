@@ -1,6 +1,8 @@
 """How long each address takes to answer, and when to stop counting on it (RFC 6298, section 2)."""
 
-from attrs import define, field
+from enum import Enum
+
+from attrs import define, field, frozen
 
 from dht14.kademlia.contact import Address
 from dht14.kademlia.parameters import (
@@ -15,14 +17,35 @@ REMEMBERED = 8192
 """Addresses remembered; the one first heard of is forgotten first."""
 
 
+@frozen
+class Pace:
+    """What to expect of a call about to be made, in seconds from its sending."""
+
+    slow_after: float
+    """When to send once more and count on somebody else."""
+    silent_after: float
+    """When to take the contact for dead."""
+    owes_an_answer: bool
+    """Whether an earlier call is overdue: then nobody should count on this one from the start."""
+
+
+class Standing(Enum):
+    """What the last call to an address came to."""
+
+    WELL = "well"
+    BEHIND = "behind"
+    """It passed its soft timeout, and nothing has come from there since."""
+    SILENT = "silent"
+    """It was taken for dead, and nothing has come from there since."""
+
+
 @define
 class RoundTrip:
-    """The estimate of one address, in seconds."""
+    """The estimate of one address, in seconds; zeros before its first answer."""
 
-    srtt: float
-    rttvar: float
-    overdue: bool = False
-    """Whether a call to it passed its soft timeout and nothing has come from there since."""
+    srtt: float = 0.0
+    rttvar: float = 0.0
+    standing: Standing = Standing.WELL
 
 
 @define
@@ -31,18 +54,20 @@ class RoundTrips:
 
     _known: dict[Address, RoundTrip] = field(factory=dict, init=False)
 
-    def timeouts(self, address: Address) -> tuple[float, float]:
-        """After how many seconds a call is slow, and after how many the contact is taken for dead."""
-        known = self._known.get(address)
-        soft = SOFT_TIMEOUT_UNKNOWN
-        if known is not None and known.srtt:
-            soft = min(max(known.srtt + 4 * known.rttvar, SOFT_TIMEOUT_MIN), SOFT_TIMEOUT_MAX)
-        return soft, max(soft, min(max(4 * soft, SILENT_TIMEOUT_MIN), SILENT_TIMEOUT_MAX))
+    def pace(self, address: Address) -> Pace:
+        """What to expect of a call to this address.
 
-    def is_overdue(self, address: Address) -> bool:
-        """Whether the address owes us an answer and has been quiet since."""
+        One that is silent already is given a single soft timeout: long enough to be heard when it is back,
+        too short to hold anybody up.
+        """
         known = self._known.get(address)
-        return known is not None and known.overdue
+        if known is None:
+            return _UNKNOWN
+        soft = SOFT_TIMEOUT_UNKNOWN
+        if known.srtt:
+            soft = min(max(known.srtt + 4 * known.rttvar, SOFT_TIMEOUT_MIN), SOFT_TIMEOUT_MAX)
+        silent = soft if known.standing is Standing.SILENT else _silent_after(soft)
+        return Pace(soft, silent, known.standing is not Standing.WELL)
 
     def answered(self, address: Address, rtt: float) -> None:
         """A reply came `rtt` seconds after its call was first sent.
@@ -51,23 +76,36 @@ class RoundTrips:
         first: an estimate too long costs little, one that never learns of a slower path costs a resend
         and a stand-in on every call.
         """
-        known = self._known.get(address)
-        if known is None or not known.srtt:
-            self._remember(address, RoundTrip(rtt, rtt / 2))
+        known = self._of(address)
+        known.standing = Standing.WELL
+        if not known.srtt:
+            known.srtt, known.rttvar = rtt, rtt / 2
             return
         known.rttvar += (abs(known.srtt - rtt) - known.rttvar) / 4
         known.srtt += (rtt - known.srtt) / 8
-        known.overdue = False
 
-    def overdue(self, address: Address) -> None:
+    def fell_behind(self, address: Address) -> None:
         """A call to the address passed its soft timeout."""
+        known = self._of(address)
+        if known.standing is Standing.WELL:
+            known.standing = Standing.BEHIND
+
+    def fell_silent(self, address: Address) -> None:
+        """A call to the address was given up."""
+        self._of(address).standing = Standing.SILENT
+
+    def _of(self, address: Address) -> RoundTrip:
         known = self._known.get(address)
         if known is None:
-            self._remember(address, RoundTrip(0.0, 0.0, overdue=True))
-        else:
-            known.overdue = True
+            if len(self._known) >= REMEMBERED:
+                del self._known[next(iter(self._known))]
+            known = self._known[address] = RoundTrip()
+        return known
 
-    def _remember(self, address: Address, estimate: RoundTrip) -> None:
-        if len(self._known) >= REMEMBERED and address not in self._known:
-            del self._known[next(iter(self._known))]
-        self._known[address] = estimate
+
+def _silent_after(soft: float) -> float:
+    # Never before the resend has had its own soft timeout.
+    return max(min(max(4 * soft, SILENT_TIMEOUT_MIN), SILENT_TIMEOUT_MAX), 2 * soft)
+
+
+_UNKNOWN = Pace(SOFT_TIMEOUT_UNKNOWN, _silent_after(SOFT_TIMEOUT_UNKNOWN), owes_an_answer=False)

@@ -50,12 +50,10 @@ class Call:
     observer: CallObserver
     datagram: bytes
     sent_at: float
-    resend_at: float
     silent_at: float
     anybody: bool
     """Whether only the address was known: whoever answers there is believed to be it."""
     stage: Stage = Stage.SENT
-    resent: bool = False
 
 
 class RpcProtocol(DatagramProtocol):
@@ -114,13 +112,14 @@ class RpcProtocol(DatagramProtocol):
         now = self._clock.seconds()
         rpc_id = self._rng.getrandbits(8 * RPC_ID_BYTES).to_bytes(RPC_ID_BYTES, "big")
         datagram = self._session.seal(encode(rpc_id, request), contact.address)
-        soft, silent = self._round_trips.timeouts(contact.address)
-        call = Call(contact, observer, datagram, now, now + soft, now + silent, anybody)
+        pace = self._round_trips.pace(contact.address)
+        call = Call(contact, observer, datagram, now, now + pace.silent_after, anybody)
         self._pending[rpc_id] = call
-        self._look_again(call.resend_at, rpc_id)
+        self._look_again(now + pace.slow_after, rpc_id)
         self._send(datagram, contact.address)
-        if self._round_trips.is_overdue(contact.address):
+        if pace.owes_an_answer:
             self._grow_slow(call)
+        self._arm_timer(now)
 
     def _send(self, datagram: bytes, address: Address) -> None:
         if self.transport is None:
@@ -135,14 +134,20 @@ class RpcProtocol(DatagramProtocol):
 
     def _look_again(self, when: float, rpc_id: bytes) -> None:
         heappush(self._deadlines, (when, rpc_id))
-        if self._timer is None or when < self._timer_at - TICK:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._arm(when)
 
-    def _arm(self, when: float) -> None:
-        self._timer_at = max(when, self._clock.seconds() + TICK)
-        self._timer = self._clock.callLater(self._timer_at - self._clock.seconds(), self._look_at_calls)
+    def _arm_timer(self, now: float) -> None:
+        """See to it that the timer comes for the earliest deadline, but never sooner than a TICK from now."""
+        while self._deadlines and self._deadlines[0][1] not in self._pending:
+            heappop(self._deadlines)
+        if not self._deadlines:
+            return
+        when = max(self._deadlines[0][0], now + TICK)
+        if self._timer is not None:
+            if self._timer_at <= when + TICK:
+                return
+            self._timer.cancel()
+        self._timer_at = when
+        self._timer = self._clock.callLater(when - now, self._look_at_calls)
 
     def _look_at_calls(self) -> None:
         self._timer = None
@@ -152,25 +157,23 @@ class RpcProtocol(DatagramProtocol):
             call = self._pending.get(rpc_id)
             if call is not None:
                 self._grow_older(rpc_id, call, now)
-        while self._deadlines and self._deadlines[0][1] not in self._pending:
-            heappop(self._deadlines)
-        if self._deadlines and self._timer is None:
-            self._arm(self._deadlines[0][0])
+        self._arm_timer(now)
 
     def _grow_older(self, rpc_id: bytes, call: Call, now: float) -> None:
-        if not call.resent:
-            call.resent = True
-            self.counters["resent"] += 1
-            self._send(call.datagram, call.contact.address)
-            self._look_again(call.silent_at, rpc_id)
-            self._round_trips.overdue(call.contact.address)
-            self._grow_slow(call)
-        elif call.stage is not Stage.SILENT:
+        address = call.contact.address
+        if call.stage is not Stage.SILENT and call.silent_at <= now:
             call.stage = Stage.SILENT
             self._look_again(call.sent_at + HARD_TIMEOUT, rpc_id)
+            self._round_trips.fell_silent(address)
             if not call.anybody:
                 self._table.failed(call.contact, now)
             call.observer.call_silent(call.contact)
+        elif call.stage is not Stage.SILENT:
+            self.counters["resent"] += 1
+            self._send(call.datagram, address)
+            self._look_again(call.silent_at, rpc_id)
+            self._round_trips.fell_behind(address)
+            self._grow_slow(call)
         else:
             del self._pending[rpc_id]
             self.counters["unanswered"] += 1
