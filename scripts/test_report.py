@@ -53,12 +53,12 @@ class Reporter(TreeReporter):
     """trial's tree on the terminal; times and logs are kept for the page."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)  # type: ignore[no-untyped-call]
+        super().__init__(*args, **named)
         self.ran: list[tuple[Any, float, list[str]]] = []
         self._observer: Any = self._keep
 
     def startTest(self, test: Any) -> None:
-        super().startTest(test)  # type: ignore[no-untyped-call]
+        super().startTest(test)
         self._log_lines: list[str] = []
         globalLogPublisher.addObserver(self._observer)
         self._began = time.monotonic()
@@ -67,7 +67,7 @@ class Reporter(TreeReporter):
         seconds = time.monotonic() - self._began
         globalLogPublisher.removeObserver(self._observer)
         self.ran.append((test, seconds, self._log_lines))
-        super().stopTest(test)  # type: ignore[no-untyped-call]
+        super().stopTest(test)
 
     def _keep(self, event: LogEvent) -> None:
         self._log_lines.append(formatEventAsClassicLogText(event) or "")

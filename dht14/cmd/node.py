@@ -20,6 +20,7 @@ from dht14 import __version__, config, logs
 from dht14.errors import ConfigError, StartError
 
 _TWISTDS_PIDFILE = "twistd.pid"
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LOG_FILE_BYTES, _OLD_LOG_FILES = 10_000_000, 9
 
 
@@ -40,7 +41,7 @@ class BaseOptions(usage.Options):
     )
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.seeds: list[str] = []
 
     def opt_bootstrap(self, seed: str) -> None:
@@ -77,6 +78,8 @@ class Options(BaseOptions):
 
 def makeService(options: BaseOptions) -> IService:
     """The node as a service, its ports open. Ends the process where it cannot start."""
+    # One that comes before the reactor runs would end the process by the signal: it waits until then.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     # Both late: `twistd --help` loads this page too, and --reactor may still choose another one.
     from twisted.internet import reactor
 
@@ -102,7 +105,7 @@ class NodeProcess(MultiService):
     _log = Logger()
 
     def __init__(self, reactor: Any, file: LogFile | None, observer: ILogObserver | None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._reactor = reactor
         self._file = file
         self._observer = observer
@@ -112,10 +115,10 @@ class NodeProcess(MultiService):
         """Called with twistd's Application, in which twistd looks for a log observer."""
         if self._observer is not None:
             parent.setComponent(ILogObserver, self._observer)
-        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        super().setServiceParent(parent)
 
     def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._reactor.callWhenRunning(self._listen_to_signals)
 
     def tell_what_has_no_effect(self, settings: config.Settings) -> None:
@@ -125,8 +128,9 @@ class NodeProcess(MultiService):
 
     def _listen_to_signals(self) -> None:
         # Twisted's own handlers end the process by the signal itself; a stop that was asked for is exit 0.
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOP_SIGNALS:
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
         file = self._file
         if file is not None:
             signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(file.rotate))

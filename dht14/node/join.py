@@ -167,6 +167,8 @@ class Join(Service):
             for address in addresses
             if address not in self._own_addresses
         ]
+        if not calls:
+            raise CallFailed  # An empty DeferredList that waits for the first of its calls waits for ever.
         answers = await DeferredList(calls, fireOnOneCallback=True, consumeErrors=True)
         if isinstance(answers, list):
             raise CallFailed  # Not one answered: with one that did, it would be a pair.

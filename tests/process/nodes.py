@@ -1,0 +1,238 @@
+"""Real twistd processes on 127.0.0.1, and a small client of their APIs. Everything here blocks."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import define, field, frozen
+
+from dht14.wire import api_messages
+from dht14.wire.api_messages import Failure, Success
+
+T = TypeVar("T")
+
+TOP = Path(__file__).parent.parent.parent
+# Not the script twistd: it may be that of another environment, and some have none.
+TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+PATIENCE = 20.0
+"""Seconds that anything may take before a test gives up."""
+
+
+def eventually(condition: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
+    """The first true result of `condition`; AssertionError when none comes in time."""
+    deadline = time.monotonic() + patience
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience:g} s in vain for {what}")
+        time.sleep(0.02)
+    return result
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that is free for UDP and TCP alike; nobody keeps it so."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+            udp.bind(("127.0.0.1", 0))
+            port: int = udp.getsockname()[1]
+            with contextlib.suppress(OSError):
+                tcp.bind(("127.0.0.1", port))
+                return port
+
+
+class VoidPhone(contextlib.AbstractContextManager["VoidPhone"]):
+    """A client of the API on one connection."""
+
+    def __init__(self, port: int, patience: float = PATIENCE) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), patience)
+        self._received = self.socket.makefile("rb")
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._received.close()
+        self.socket.close()
+
+    def put(self, key: bytes, value: bytes, ttl: int = 600, replication: int = 0) -> bool:
+        """Whether the network keeps the value."""
+        self.socket.sendall(api_messages.encode_put(ttl, replication, key, value))
+        return isinstance(self.reply(), Success)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, None where there is none."""
+        self.socket.sendall(api_messages.encode_get(key))
+        reply = self.reply()
+        return reply.value if isinstance(reply, Success) else None
+
+    def reply(self) -> Success | Failure:
+        """The next reply. Raises ConnectionError when the node hangs up instead."""
+        head = self._received.read(2)
+        frame = head + self._received.read(int.from_bytes(head, "big") - 2 if len(head) == 2 else 0)
+        if len(frame) < 4:
+            raise ConnectionError("the node hung up")
+        return api_messages.decode_reply(frame)
+
+
+@define(eq=False)
+class Twistd:
+    """One process, with its files in `folder`: started, watched through its log, ended."""
+
+    folder: Path
+    words: tuple[str, ...]
+    p2p_port: int
+    api_port: int | None
+    environment: Mapping[str, str] = field(factory=dict)
+    process: "subprocess.Popen[bytes]" = field(init=False)
+
+    def start(self) -> "Twistd":
+        """Start it, or start it again."""
+        with open(self.folder / "stdout", "ab") as out, open(self.folder / "stderr", "ab") as err:
+            self.process = subprocess.Popen(
+                [*TWISTD, *self.words],
+                cwd=self.folder,
+                env=environment(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+        return self
+
+    @property
+    def address(self) -> str:
+        """Where other nodes join through it."""
+        return f"127.0.0.1:{self.p2p_port}"
+
+    def events(self) -> list[dict[str, Any]]:
+        """Its log so far; a line that is still being written is left out."""
+        whole, _, _ = (self.folder / "stdout").read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def stderr(self) -> str:
+        """What it wrote to stderr."""
+        return (self.folder / "stderr").read_text()
+
+    def wait_for(self, what: str, patience: float = PATIENCE) -> dict[str, Any]:
+        """The first event whose template contains `what`."""
+
+        def found() -> dict[str, Any] | None:
+            assert self.process.poll() is None, f"the node ended: {self.stderr()}"
+            return next((event for event in self.events() if what in event["template"]), None)
+
+        return eventually(found, f"the event {what!r}", patience)
+
+    def wait_for_api(self, patience: float = PATIENCE) -> "Twistd":
+        """Return once its API takes connections."""
+        assert self.api_port is not None
+        port = self.api_port
+
+        def answers() -> bool:
+            assert self.process.poll() is None, f"the node ended: {self.stderr()}"
+            with contextlib.suppress(ConnectionRefusedError):
+                VoidPhone(port).close()
+                return True
+            return False
+
+        eventually(answers, "the API", patience)
+        return self
+
+    def client(self) -> VoidPhone:
+        """A new connection to its API."""
+        assert self.api_port is not None
+        return VoidPhone(self.api_port)
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        """Send a signal and wait for the end; the exit code, negative when a signal ended it."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    def stop(self) -> int:
+        """Ask it to end; the exit code."""
+        return self.kill(signal.SIGTERM)
+
+
+@frozen
+class Network:
+    """The processes of one test. `stop` ends what is left of them."""
+
+    folder: Path
+    processes: list[Twistd] = field(factory=list)
+
+    def node(
+        self, *words: str, seeds: tuple[Twistd, ...] = (), environment: Mapping[str, str] | None = None
+    ) -> Twistd:
+        """A node, started, which joins through these others."""
+        port, api_port = free_port(), free_port()
+        api = ("--api-address", f"127.0.0.1:{api_port}")
+        return self._start("dht14", port, api_port, (*api, *words), seeds, environment)
+
+    def bootstrap_node(self, *words: str, seeds: tuple[Twistd, ...] = ()) -> Twistd:
+        """A bootstrap node, started."""
+        return self._start("dht14-bootstrap", free_port(), None, words, seeds, None)
+
+    def _start(
+        self,
+        plugin: str,
+        port: int,
+        api_port: int | None,
+        words: tuple[str, ...],
+        seeds: tuple[Twistd, ...],
+        environment: Mapping[str, str] | None,
+    ) -> Twistd:
+        folder = self.folder / f"{len(self.processes)}-{plugin}"
+        folder.mkdir(parents=True)
+        whole = ["-n", plugin, "--p2p-address", f"127.0.0.1:{port}", "--log-format", "json"]
+        for seed in seeds:
+            whole += ["--bootstrap", seed.address]
+        twistd = Twistd(folder, (*whole, *words), port, api_port, environment or {})
+        self.processes.append(twistd)
+        return twistd.start()
+
+    def stop(self) -> None:
+        """End every process that still runs, at once."""
+        for twistd in self.processes:
+            if twistd.process.poll() is None:
+                twistd.process.kill()
+        for twistd in self.processes:
+            twistd.process.wait(PATIENCE)
+
+
+@contextlib.contextmanager
+def network(folder: str) -> Iterator[Network]:
+    """A network for a `with` block."""
+    processes = Network(Path(folder).absolute())
+    try:
+        yield processes
+    finally:
+        processes.stop()
+
+
+def run_twistd(
+    *words: str, folder: Path, extra: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """A twistd that ends by itself, run to its end (a daemon: until it is in the background)."""
+    return subprocess.run(
+        [*TWISTD, *words],
+        cwd=folder,
+        env=environment(extra or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Ours without settings of nodes, and with this checkout before whatever is installed."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("DHT14_")}
+    path = os.pathsep.join(filter(None, [str(TOP), ours.get("PYTHONPATH")]))
+    return {**ours, "PYTHONPATH": path, **extra}
