@@ -91,9 +91,9 @@ class HeapClock:
     COMPACT_ABOVE = 1024
     """Stale entries are swept out when there are more than these and than half of the heap."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: float = 0.0) -> None:
         self.events = 0
-        self._now = 0.0
+        self._now = start
         self._heap: list[Event] = []
         self._next_ticket = 0
         self._stale = 0
@@ -199,8 +199,8 @@ class Process:
     """The clock as one process sees it: its timers stop when it is frozen, and are gone when it is dead."""
 
     _clock: HeapClock
-    _state: ProcessState = ProcessState.RUNNING
-    _overdue: list[tuple[HeapCall, int]] = field(factory=list)
+    state: ProcessState = field(default=ProcessState.RUNNING, init=False)
+    _overdue: list[tuple[HeapCall, int]] = field(factory=list, init=False)
 
     def seconds(self) -> float:
         return self._clock.seconds()
@@ -216,24 +216,24 @@ class Process:
 
     def freeze(self) -> None:
         """SIGSTOP: whatever falls due waits."""
-        if self._state is ProcessState.RUNNING:
-            self._state = ProcessState.FROZEN
+        if self.state is ProcessState.RUNNING:
+            self.state = ProcessState.FROZEN
 
     def thaw(self) -> None:
         """SIGCONT: what fell due meanwhile happens now, in its order."""
-        if self._state is ProcessState.FROZEN:
-            self._state = ProcessState.RUNNING
+        if self.state is ProcessState.FROZEN:
+            self.state = ProcessState.RUNNING
             overdue, self._overdue = self._overdue, []
             for call, ticket in overdue:
                 self._clock.catch_up(call, ticket)
 
     def kill(self) -> None:
         """SIGKILL: nothing of it ever happens again."""
-        self._state = ProcessState.DEAD
+        self.state = ProcessState.DEAD
         self._overdue.clear()
 
     def may_run(self, call: HeapCall) -> bool:
         """Whether a call that is due may happen now. Only the clock asks."""
-        if self._state is ProcessState.FROZEN:
+        if self.state is ProcessState.FROZEN:
             self._overdue.append((call, call.ticket))
-        return self._state is ProcessState.RUNNING
+        return self.state is ProcessState.RUNNING

@@ -1,56 +1,150 @@
 """One experiment on a virtual network, from the first join to the last get, and its figures."""
 
-import random
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from attrs import asdict, define, field, frozen
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
 
 from dht14.kademlia.keyspace import random_id
+from dht14.kademlia.parameters import HARD_TIMEOUT
+from dht14.node.node import Node
 from dht14.sim.network import Conditions, Traffic
-from dht14.sim.world import Outcome, VirtualNode, World
+from dht14.sim.world import BEGINNING, Outcome, Role, World
 
 PROMISED_RATE = 0.999
-"""The part of all gets for acknowledged values that must bring the right bytes."""
+"""The part of the gets of acknowledged values that must bring the right bytes."""
 
-SETTLE = 5.0
-"""Virtual seconds between two phases: every call of the last one has ended by then."""
+SETTLE = 2 * HARD_TIMEOUT
+"""Virtual seconds between two phases: the calls of the last one have ended by then."""
 
 Progress = Callable[[str, int, int], None]
-"""Told the name of a phase, and how much of how much of it is done."""
+"""Told the name of a phase, how many of its operations have ended, and how many there are."""
 
 
 @frozen
 class Plan:
-    """What shall be done. `kill` is the part of all nodes that dies silently after the puts."""
+    """What shall be done. `kill` is the part of the value-holding nodes that dies silently after the puts."""
 
     nodes: int = 200
     bootstrap_nodes: int = 2
     seed: int = 1
-    conditions: Conditions = Conditions()
+    conditions: Conditions = field(factory=Conditions)
     values: int = 500
     value_bytes: int = 1_000
+    """The largest value; sizes are drawn evenly from 1 up to it."""
     gets: int = 1_000
     kill: float = 0.0
 
 
 @frozen
-class Spent:
-    """What operations of one kind took: virtual milliseconds, and datagrams from and to their node."""
+class Phase:
+    """Operations of one kind. Times are virtual, datagrams are those from and to the nodes that operated."""
 
     count: int
+    good: int
     p50_ms: float
     p99_ms: float
     max_ms: float
     datagrams: float
+    """Per operation."""
 
     @classmethod
-    def of(cls, outcomes: "Sequence[Outcome[Any]]") -> "Spent":
-        taken = sorted(outcome.seconds * 1000 for outcome in outcomes) or [0.0]
-        datagrams = sum(outcome.datagrams for outcome in outcomes) / max(1, len(outcomes))
-        return cls(len(outcomes), percentile(taken, 50), percentile(taken, 99), taken[-1], datagrams)
+    def of(cls, outcomes: Sequence[Outcome[Any]], good: int) -> "Phase":
+        taken = sorted(round(outcome.seconds * 1000, 1) for outcome in outcomes) or [0.0]
+        datagrams = round(sum(outcome.datagrams for outcome in outcomes) / max(1, len(outcomes)), 1)
+        return cls(len(outcomes), good, percentile(taken, 50), percentile(taken, 99), taken[-1], datagrams)
+
+    @property
+    def rate(self) -> float:
+        """Which part went well; 1 where there was nothing to do."""
+        return self.good / self.count if self.count else 1.0
 
 
 def percentile(ordered: Sequence[float], percent: int) -> float:
     """The smallest of the sorted numbers that at least so many percent of them do not exceed."""
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
+
+
+@frozen
+class Report:
+    """The figures of one experiment. They depend on the plan alone: no wall time is among them."""
+
+    plan: Plan
+    joins: Phase
+    puts: Phase
+    gets: Phase
+    killed: int
+    hops: Counter[int]
+    """How many lookups of puts and gets took how many hops."""
+    traffic: Traffic
+    virtual_seconds: float
+    events: int
+    digest: str
+
+    @property
+    def promise_kept(self) -> bool:
+        """Whether values were acknowledged, and the gets brought them."""
+        return self.puts.good > 0 and self.gets.rate >= PROMISED_RATE
+
+
+@define
+class Experiment:
+    """Carries out a plan: joins, puts, deaths, gets."""
+
+    plan: Plan
+    progress: Progress = lambda phase, ended, count: None
+
+    def run(self) -> Report:
+        """The whole of it. AssertionError when a node contradicts itself or an operation never ends."""
+        plan = self.plan
+        world = World(plan.nodes, plan.seed, plan.conditions, plan.bootstrap_nodes)
+        joined = world.join(progress=self._step("joins", world.size))
+        world.wait(SETTLE)
+        hops_of_joins = world.hops()
+        values = [(random_id(world.rng), self._value(world)) for _ in range(plan.values)]
+        puts = [partial(_put, key, value) for key, value in values]
+        stored = world.perform(puts, self._step("puts", len(puts)))
+        world.wait(SETTLE)
+        killed = self._kill(world)
+        kept = [value for value, put in zip(values, stored, strict=True) if put.result]
+        wanted = world.rng.choices(kept, k=plan.gets) if kept else []
+        gets = [partial(_get, key) for key, _ in wanted]
+        found = world.perform(gets, self._step("gets", len(gets)))
+        world.check_invariants()
+        right = sum(get.result == value for get, (_, value) in zip(found, wanted, strict=True))
+        return Report(
+            plan=plan,
+            joins=Phase.of(joined, sum(join.result for join in joined)),
+            puts=Phase.of(stored, len(kept)),
+            gets=Phase.of(found, right),
+            killed=killed,
+            hops=world.hops() - hops_of_joins,
+            traffic=world.network.traffic,
+            virtual_seconds=world.clock.seconds() - BEGINNING,
+            events=world.clock.events,
+            digest=world.network.digest(),
+        )
+
+    def _step(self, phase: str, count: int) -> Callable[[int], None]:
+        return lambda ended: self.progress(phase, ended, count)
+
+    def _value(self, world: World) -> bytes:
+        return world.rng.randbytes(world.rng.randint(1, self.plan.value_bytes))
+
+    def _kill(self, world: World) -> int:
+        holders = [node for node in world.nodes.values() if node.role is Role.NODE]
+        victims = world.rng.sample(holders, int(self.plan.kill * len(holders)))
+        for node in victims:
+            world.kill(node)
+        return len(victims)
+
+
+def _put(key: int, value: bytes, node: Node) -> "Deferred[bool]":
+    return node.put(key, value, ttl=0, replication=0)
+
+
+def _get(key: int, node: Node) -> "Deferred[bytes | None]":
+    return node.get(key)

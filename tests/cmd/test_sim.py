@@ -1,0 +1,143 @@
+"""`dht14 sim`."""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.cmd import sim
+from dht14.sim.report import percentile
+
+SMALL = ["--nodes", "5", "--values", "10", "--gets", "20", "--loss", "0.05"]
+
+
+def run(*words: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one run in this process."""
+    parser = argparse.ArgumentParser()
+    sim.add_arguments(parser)
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        try:
+            code = sim.run(parser.parse_args(words))
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return code, output.getvalue(), errors.getvalue()
+
+
+def figures(*words: str) -> dict[str, Any]:
+    """What `--json` prints."""
+    _, output, _ = run(*words, "--json")
+    result: dict[str, Any] = json.loads(output)
+    return result
+
+
+class SimTests(SynchronousTestCase):
+    def test_text(self) -> None:
+        """A run prints its figures on stdout, nothing on a stderr that is no terminal, and ends with 0."""
+        code, output, errors = run(*SMALL)
+        self.assertEqual((code, errors), (0, ""))
+        names = [line.split()[0] for line in output.splitlines()]
+        self.assertEqual(names[:4], ["nodes", "joins", "puts", "gets"])
+        self.assertIn("20 of 20 right (100.00%)", output)
+        self.assertEqual(names[-1], "digest")
+
+    def test_json(self) -> None:
+        """With --json it is one object, whose figures agree with each other."""
+        found = figures(*SMALL)
+        self.assertEqual(
+            (found["joins"]["count"], found["puts"]["count"], found["gets"]["count"]), (7, 10, 20)
+        )
+        self.assertEqual((found["gets"]["good"], found["good"], found["errors"]), (20, True, 0))
+        self.assertLessEqual(found["gets"]["p50_ms"], found["gets"]["p99_ms"])
+        self.assertLessEqual(found["gets"]["p99_ms"], found["gets"]["max_ms"])
+        traffic = found["traffic"]
+        fates = traffic["delivered"] + traffic["lost"] + traffic["unreachable"]
+        self.assertGreaterEqual(traffic["sent"] + traffic["duplicated"], fates)
+        self.assertLessEqual(traffic["largest_bytes"], 1200)
+        self.assertEqual(found["plan"]["conditions"]["loss"], 0.05)
+
+    def test_kill(self) -> None:
+        """--kill lets that part of the nodes die, bootstrap nodes not counted, and never the last one."""
+        self.assertEqual(
+            figures("--nodes", "10", "--values", "5", "--gets", "5", "--kill", "0.3")["killed"], 3
+        )
+        self.assertEqual(
+            figures("--nodes", "2", "--values", "5", "--gets", "5", "--kill", "0.99")["killed"], 1
+        )
+
+    def test_broken_promise(self) -> None:
+        """When hardly a datagram arrives nodes stay alone, values are not found, and the run ends with 1."""
+        code, output, _ = run("--nodes", "5", "--values", "5", "--gets", "5", "--loss", "0.98")
+        self.assertEqual(code, 1)
+        self.assertIn("0 of 7 joined", output)
+
+    def test_wrong_usage(self) -> None:
+        """What is out of bounds is refused with exit code 2 and a line that names the bounds."""
+        for words, bounds in (
+            (["--nodes", "0"], "from 1 to 100000"),
+            (["--nodes", "many"], "from 1 to 100000"),
+            (["--loss", "1"], "from 0 to less than 1"),
+            (["--kill", "nan"], "from 0 to less than 1"),
+            (["--latency", "-1"], "milliseconds"),
+            (["--value-size", "1001"], "from 1 to 1000"),
+            (["--frobnicate"], "unrecognized"),
+        ):
+            code, output, errors = run(*words)
+            self.assertEqual((code, output), (2, ""), words)
+            self.assertIn(bounds, errors)
+
+    def test_progress(self) -> None:
+        """A terminal sees how far the run has got, and a clean line when a phase is over."""
+
+        class Terminal(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+        terminal = Terminal()
+        progress = sim._progress(terminal)
+        progress("puts", 1, 2)
+        self.assertIn("puts: 1 of 2", terminal.getvalue())
+        progress("puts", 2, 2)
+        self.assertTrue(terminal.getvalue().endswith("\r\x1b[K"))
+
+    def test_same_digest_in_two_processes(self) -> None:
+        """The same seed gives the same digest, however Python hashes strings; another seed another."""
+        script = "import sys; from tests.cmd.test_sim import figures; print(figures(*sys.argv[1:])['digest'])"
+        digests = []
+        for hash_seed, seed in (("1", "7"), ("2", "7"), ("1", "8")):
+            command = [sys.executable, "-c", script, *SMALL, "--seed", seed]
+            environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+            output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+            digests.append(output.stdout)
+        self.assertEqual(digests[0], digests[1])
+        self.assertNotEqual(digests[0], digests[2])
+
+
+class ErrorsTests(SynchronousTestCase):
+    def test_errors(self) -> None:
+        """Errors and worse are counted, the first of them kept to be shown; lesser events are not."""
+        errors = sim.Errors()
+        log = Logger("tests", observer=errors)
+        log.warn("Something is odd.")
+        for number in range(2 * sim.ERRORS_SHOWN):
+            log.error("Error {number}.", number=number)
+        log.critical("The last one.")
+        self.assertEqual(errors.count, 2 * sim.ERRORS_SHOWN + 1)
+        self.assertEqual([event["number"] for event in errors.first], list(range(sim.ERRORS_SHOWN)))
+
+
+class PercentileTests(SynchronousTestCase):
+    def test_percentile(self) -> None:
+        """The nearest-rank percentile: always one of the numbers."""
+        numbers = list(range(1, 101))
+        self.assertEqual([percentile(numbers, percent) for percent in (1, 50, 99, 100)], [1, 50, 99, 100])
+        self.assertEqual(
+            (percentile([5.0], 50), percentile([1.0, 2.0], 50), percentile([1.0, 2.0], 99)), (5, 1, 2)
+        )

@@ -1,0 +1,26 @@
+"""A whole network repeats itself exactly."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.sim.network import Conditions
+from tests.scenarios.town import Town
+
+ROUGH = Conditions(loss=0.05, duplicate=0.05, reorder=0.05)
+
+
+def history(seed: int) -> str:
+    """The digest of a network's life, deaths included."""
+    town = Town(10, ROUGH, seed)
+    town.join()
+    town.put(10)
+    for node in town.some_nodes(0.2):
+        town.world.kill(node)
+    town.get(times=1)
+    return town.world.network.digest()
+
+
+class DigestTests(SynchronousTestCase):
+    def test_same_seed(self) -> None:
+        """The same seed gives the same digest over every datagram; another seed another."""
+        self.assertEqual(history(7), history(7))
+        self.assertNotEqual(history(7), history(8))

@@ -1,0 +1,72 @@
+"""A simulated network together with what was put into it."""
+
+from functools import partial
+
+from twisted.internet.defer import Deferred
+
+from dht14.kademlia.keyspace import random_id
+from dht14.node.node import Node
+from dht14.sim.network import Conditions
+from dht14.sim.world import Outcome, Role, VirtualNode, World
+
+SETTLE = 6.0
+"""Seconds after which all calls of what was done have ended."""
+
+
+class Town:
+    """A world, and the values that its nodes have acknowledged."""
+
+    def __init__(
+        self, nodes: int, conditions: Conditions | None = None, seed: int = 1, bootstrap_nodes: int = 2
+    ) -> None:
+        self.world = World(nodes, seed, conditions or Conditions(), bootstrap_nodes)
+        self.values: dict[int, bytes] = {}
+
+    def join(self) -> None:
+        """Begin all nodes; all of them must join."""
+        outcomes = self.world.join()
+        assert all(outcome.result for outcome in outcomes), "not every node has joined"
+        self.world.wait(SETTLE)
+
+    def put(self, count: int) -> list[Outcome[bool]]:
+        """Put fresh values of 1 to 1,000 bytes at random nodes."""
+        rng = self.world.rng
+        return self.put_values({random_id(rng): rng.randbytes(rng.randint(1, 1000)) for _ in range(count)})
+
+    def put_values(self, values: dict[int, bytes]) -> list[Outcome[bool]]:
+        """Put these values, by their keys, at random nodes."""
+        outcomes = self.world.perform([partial(_put, key, value) for key, value in values.items()])
+        acknowledged = zip(values.items(), outcomes, strict=True)
+        self.values |= dict(item for item, outcome in acknowledged if outcome.result)
+        self.world.wait(SETTLE)
+        return outcomes
+
+    def get(self, times: int) -> tuple[int, list[Outcome[bytes | None]]]:
+        """Get every value so often, each time at another node: how many gets were wrong, and all of them."""
+        wanted = [key for key in self.values for _ in range(times)]
+        outcomes = self.world.perform([partial(_get, key) for key in wanted])
+        found = zip(wanted, outcomes, strict=True)
+        wrong = sum(outcome.result != self.values[key] for key, outcome in found)
+        self.world.check_invariants()
+        return wrong, outcomes
+
+    def wrong_from_everywhere(self) -> int:
+        """How many gets are wrong when every node is asked for every value."""
+        return self.get(times=len(self.world.callers()))[0]
+
+    def nodes(self, role: Role) -> list[VirtualNode]:
+        """All nodes of this kind, by number."""
+        return [node for _, node in sorted(self.world.nodes.items()) if node.role is role]
+
+    def some_nodes(self, part: float) -> list[VirtualNode]:
+        """A random part of the nodes that hold values."""
+        holders = self.nodes(Role.NODE)
+        return self.world.rng.sample(holders, round(part * len(holders)))
+
+
+def _put(key: int, value: bytes, node: Node) -> "Deferred[bool]":
+    return node.put(key, value, ttl=0, replication=0)
+
+
+def _get(key: int, node: Node) -> "Deferred[bytes | None]":
+    return node.get(key)
