@@ -87,6 +87,7 @@ class VirtualPort:
     waiting: list[tuple[bytes, Address]] = field(factory=list)
 
     def write(self, packet: bytes, addr: Address) -> None:
+        """Send one datagram."""
         self._network.send(self, packet, addr)
 
     def getHost(self) -> IPv4Address | IPv6Address:

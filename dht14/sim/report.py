@@ -53,6 +53,7 @@ class Phase:
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome[Any]], good: int) -> "Phase":
+        """The figures of these operations, so many of which went well."""
         taken = sorted(round(outcome.seconds * 1000, 1) for outcome in outcomes) or [0.0]
         datagrams = round(sum(outcome.datagrams for outcome in outcomes) / max(1, len(outcomes)), 1)
         return cls(len(outcomes), good, percentile(taken, 50), percentile(taken, 99), taken[-1], datagrams)
