@@ -12,16 +12,16 @@ class Ballot:
 
     winner: Record | None = field(default=None, init=False)
     """The greatest record seen so far."""
-    _votes: int = field(default=0, init=False)
+    missing: int = field(default=READ_QUORUM, init=False)
+    """How many more holders must have the winner before asking others is not worth the while."""
 
     def cast(self, record: Record) -> None:
         """One more holder has this record."""
-        if self.winner is None:
-            self.winner, self._votes = record, 1
-        elif self._is_the_winner(record):
-            self._votes += 1
-        elif record.rank > self.winner.rank:
-            self.winner, self._votes = record, 1
+        if self.winner is not None and self._is_the_winner(record):
+            self.missing -= 1
+        elif self.winner is None or record.rank > self.winner.rank:
+            self.winner = record
+            self.missing = 0 if record.kind is Kind.CONTENT else READ_QUORUM - 1
 
     def _is_the_winner(self, record: Record) -> bool:
         assert self.winner is not None
@@ -29,7 +29,5 @@ class Ballot:
 
     @property
     def settled(self) -> bool:
-        """Whether asking further holders is not worth the while."""
-        if self.winner is None:
-            return False
-        return self._votes >= READ_QUORUM or self.winner.kind is Kind.CONTENT
+        """Whether no more holders are needed."""
+        return self.missing <= 0

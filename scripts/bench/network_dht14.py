@@ -1,0 +1,77 @@
+"""Fifty DHT-14 nodes in one process, over real UDP sockets on 127.0.0.1. Prints figures as JSON."""
+
+import json
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.task import deferLater, react
+from workload import NODES, measure
+
+from dht14.kademlia.contact import Address, Seed
+from dht14.kademlia.keyspace import hash_id, random_id
+from dht14.net.stack import StackOptions, build_stack
+from dht14.net.udp import UdpPort
+
+
+class Dht14Network:
+    """The shipped stacks, each with a port of its own."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._stacks: list[Any] = []
+        self._ports: list[UdpPort] = []
+
+    async def join(self) -> None:
+        """Start the nodes one after another, all through the first, and wait until each has joined."""
+        for number in range(NODES):
+            rng = random.Random(number)
+            seeds = (Seed("127.0.0.1", self._ports[0].getHost().port),) if self._ports else ()
+            stack = build_stack(
+                node_id=random_id(rng),
+                clock=self._reactor,
+                rng=rng,
+                resolve=_resolve,
+                options=StackOptions(seeds=seeds),
+            )
+            port = UdpPort(("127.0.0.1", 0), stack.rpc, self._reactor)
+            port.startListening()
+            for service in stack.services:
+                service.startService()
+            self._stacks.append(stack)
+            self._ports.append(port)
+            while seeds and not stack.join.joined:
+                await deferLater(self._reactor, 0.001)
+
+    async def put(self, node: int, key: bytes, value: bytes) -> bool:
+        return bool(await self._stacks[node].node.put(hash_id(key), value, 3600, 8))
+
+    async def get(self, node: int, key: bytes) -> bytes | None:
+        value: bytes | None = await self._stacks[node].node.get(hash_id(key))
+        return value
+
+    async def kill(self, nodes: Sequence[int]) -> None:
+        """Without a word: the ports close, nobody is told."""
+        for node in nodes:
+            for service in self._stacks[node].services:
+                service.stopService()
+            await self._ports[node].stopListening()
+
+
+def _resolve(host: str, port: int) -> "Deferred[list[Address]]":
+    return succeed([(host, port)])
+
+
+async def _main(reactor: Any) -> None:
+    network = Dht14Network(reactor)
+    begun = time.perf_counter()
+    await network.join()
+    joined = time.perf_counter() - begun
+    figures = await measure(network, lambda works: gatherResults(map(Deferred.fromCoroutine, works)))
+    print(json.dumps({"join s": joined, **figures}))
+
+
+if __name__ == "__main__":
+    react(lambda reactor: Deferred.fromCoroutine(_main(reactor)))

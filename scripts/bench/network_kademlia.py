@@ -1,0 +1,51 @@
+"""Fifty nodes of the PyPI package `kademlia` in one process on 127.0.0.1. Prints figures as JSON."""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+
+from kademlia.network import Server
+from workload import NODES, measure
+
+FIRST_PORT = 28_500
+
+
+class KademliaNetwork:
+    """As the package ships: k 20, alpha 3, 20 copies."""
+
+    def __init__(self) -> None:
+        self._servers: list[Server] = []
+
+    async def join(self) -> None:
+        """Start the nodes one after another, all through the first."""
+        for number in range(NODES):
+            server = Server()
+            await server.listen(FIRST_PORT + number, interface="127.0.0.1")
+            if self._servers:
+                await server.bootstrap([("127.0.0.1", FIRST_PORT)])
+            self._servers.append(server)
+
+    async def put(self, node: int, key: bytes, value: bytes) -> bool:
+        return bool(await self._servers[node].set(key.hex(), value))
+
+    async def get(self, node: int, key: bytes) -> bytes | None:
+        value: bytes | None = await self._servers[node].get(key.hex())
+        return value
+
+    async def kill(self, nodes: Sequence[int]) -> None:
+        for node in nodes:
+            self._servers[node].stop()
+
+
+async def _main() -> None:
+    network = KademliaNetwork()
+    begun = time.perf_counter()
+    await network.join()
+    joined = time.perf_counter() - begun
+    figures = await measure(network, lambda works: asyncio.gather(*works))
+    print(json.dumps({"join s": joined, **figures}))
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())

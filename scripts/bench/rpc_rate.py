@@ -1,0 +1,140 @@
+"""Question: how many exchanges a second does one core carry, beside a bare Twisted UDP echo?
+
+Both ends in one process over 127.0.0.1, 64 in flight. B is the stock Twisted port echoing 100 bytes; the
+others are whole nodes: timeouts, tables and checks included. Taken in turns; medians and the ratio to B.
+
+    python scripts/bench/rpc_rate.py [ROUNDS]
+"""
+
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import react
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.keyspace import random_id
+from dht14.net.stack import Stack, StackOptions, build_stack
+from dht14.net.udp import UdpPort
+from dht14.wire.messages import FindNode, Ping, Reply, Request
+
+EXCHANGES = 20_000
+IN_FLIGHT = 64
+CONTACTS = 200
+
+Round = Callable[[], "Deferred[float]"]
+"""Does EXCHANGES exchanges and fires with the seconds they took."""
+
+
+class Echo(DatagramProtocol):
+    """Sends everything back."""
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        self.transport.write(datagram, addr)
+
+
+class EchoClient(DatagramProtocol):
+    """Keeps IN_FLIGHT datagrams under way."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._datagram = bytes(100)
+
+    def run(self) -> "Deferred[float]":
+        self._left, self._begun = EXCHANGES, time.perf_counter()
+        self._done: Deferred[float] = Deferred()
+        for _ in range(IN_FLIGHT):
+            self.transport.write(self._datagram, self._server)
+        return self._done
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        self._left -= 1
+        if self._left >= IN_FLIGHT:
+            self.transport.write(datagram, addr)
+        elif self._left == 0:
+            self._done.callback(time.perf_counter() - self._begun)
+
+
+class Caller:
+    """Keeps IN_FLIGHT calls under way; a `CallObserver`."""
+
+    def __init__(self, stack: Stack, server: Contact, request: Request) -> None:
+        self._stack, self._server, self._request = stack, server, request
+
+    def run(self) -> "Deferred[float]":
+        self._left, self._begun = EXCHANGES, time.perf_counter()
+        self._done: Deferred[float] = Deferred()
+        for _ in range(IN_FLIGHT):
+            self._call()
+        return self._done
+
+    def _call(self) -> None:
+        self._stack.rpc.call(self._server, self._request, self)
+
+    def call_answered(self, contact: Contact, reply: Reply) -> None:
+        self._left -= 1
+        if self._left >= IN_FLIGHT:
+            self._call()
+        elif self._left == 0:
+            self._done.callback(time.perf_counter() - self._begun)
+
+    def call_slow(self, contact: Contact) -> None: ...
+    def call_silent(self, contact: Contact) -> None: ...
+    def call_failed(self, contact: Contact) -> None: ...
+
+
+def _node(reactor: Any, number: int) -> tuple[Stack, Contact]:
+    rng = random.Random(number)
+    stack = build_stack(
+        node_id=random_id(rng),
+        clock=reactor,
+        rng=rng,
+        resolve=lambda host, port: succeed([]),
+        options=StackOptions(),
+    )
+    port = UdpPort(("127.0.0.1", 0), stack.rpc, reactor)
+    port.startListening()
+    for known in range(CONTACTS):
+        contact = Contact(random_id(rng), ("127.0.0.1", 1024 + known))
+        stack.table.confirmed(contact, reactor.seconds(), 0.001)
+    return stack, Contact(stack.table.own_id, ("127.0.0.1", port.getHost().port))
+
+
+def _questions(reactor: Any) -> dict[str, Round]:
+    echo = reactor.listenUDP(0, Echo(), interface="127.0.0.1")
+    echo_client = EchoClient(("127.0.0.1", echo.getHost().port))
+    reactor.listenUDP(0, echo_client, interface="127.0.0.1")
+    asking, _ = _node(reactor, 1)
+    _, server = _node(reactor, 2)
+    target = random_id(random.Random(3))
+    return {
+        "B: bare echo": echo_client.run,
+        "PING": Caller(asking, server, Ping()).run,
+        "FIND_NODE, 20 contacts": Caller(asking, server, FindNode(target)).run,
+    }
+
+
+async def _main(reactor: Any, rounds: int) -> None:
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    questions = _questions(reactor)
+    rates: dict[str, list[float]] = {name: [] for name in questions}
+    for _ in range(rounds):
+        for name, run in questions.items():
+            rates[name].append(EXCHANGES / await run())
+    base = statistics.median(rates["B: bare echo"])
+    print(f"{platform.python_implementation()} {platform.python_version()}, {rounds} rounds, medians")
+    for name, found in rates.items():
+        rate = statistics.median(found)
+        print(f"{name:24}{rate:10.0f}/s{rate / base:8.2f} B")
+
+
+if __name__ == "__main__":
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    react(lambda reactor: Deferred.fromCoroutine(_main(reactor, count)))
