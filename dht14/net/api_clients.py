@@ -13,6 +13,13 @@ from dht14.security.rate_limiter import RateLimiter, TokenBucket
 
 Network = IPv4Network | IPv6Network
 
+PLACE_SECONDS = 1.0
+"""So long a connection too many may wait for another one of its client to end.
+
+Who connects, sends a PUT and hangs up, many times in a row, is soon ahead of us: we accept new connections
+before we see that the old ones are closed. To refuse them at once would lose their PUTs.
+"""
+
 
 @frozen
 class ApiLimits:
@@ -27,7 +34,11 @@ class ApiLimits:
 
 @define
 class ApiCounters:
-    """What happened at the API since the start. `throttled` counts how often a client's bucket ran dry."""
+    """What happened at the API since the start, but `connections` and `left_behind` tell how many there are.
+
+    `throttled` counts how often a client's bucket ran dry; `left_behind` are connections whose client is
+    gone while its PUTs are still at work.
+    """
 
     puts: int = 0
     gets: int = 0
@@ -35,6 +46,7 @@ class ApiCounters:
     failures: int = 0
     throttled: int = 0
     connections: int = 0
+    left_behind: int = 0
     not_allowed: int = 0
     too_many: int = 0
     bad_frames: Counter[str] = Factory(Counter)
@@ -71,6 +83,12 @@ class LineAllowance:
 class Served(Protocol):
     """A connection, as far as its client's account knows it."""
 
+    def place_came_free(self) -> None:
+        """It is one of the connections that its client may have."""
+
+    def abort(self) -> None:
+        """No place came free."""
+
     def tokens_came(self) -> None:
         """It is this connection's turn to take tokens."""
 
@@ -82,12 +100,36 @@ class Client:
 
     def __init__(self, address: str, bucket: TokenBucket, accounts: "Clients") -> None:
         self.address = address
-        self.connections = 0
+        self.uses = 0
+        self._places = accounts.limits.max_connections_per_client
+        self._outside: dict[Served, IDelayedCall] = {}
         self._bucket = bucket
         self._accounts = accounts
         self._line: deque[Served] = deque()
         self._being_served: Served | None = None
         self._alarm: IDelayedCall | None = None
+
+    def enter(self, connection: Served) -> bool:
+        """Take one of the client's places; or False, and `place_came_free` will tell, or `abort`."""
+        if self._places:
+            self._places -= 1
+            return True
+        self._outside[connection] = self._accounts.clock.callLater(PLACE_SECONDS, self._turn_away, connection)
+        return False
+
+    def gone(self, connection: Served) -> None:
+        """The connection is no more; the work that it left may go on."""
+        self._accounts.gone()
+        waiting = self._outside.pop(connection, None)
+        if waiting is None:
+            self._places += 1
+        elif waiting.active():
+            waiting.cancel()
+        while self._places and self._outside:
+            first = next(iter(self._outside))
+            self._outside.pop(first).cancel()
+            self._places -= 1
+            first.place_came_free()
 
     def take_token(self, connection: Served, now: float) -> bool:
         """A token for one request; or False, and `tokens_came` will tell when to ask again."""
@@ -108,8 +150,12 @@ class Client:
             self._alarm = None
 
     def left(self) -> None:
-        """One of its connections is no more."""
+        """The work that a connection left is done."""
         self._accounts.left(self)
+
+    def _turn_away(self, connection: Served) -> None:
+        self._accounts.refuse_one_more(self.address)
+        connection.abort()
 
     def _ran_dry(self, now: float) -> None:
         self._accounts.counters.throttled += 1
@@ -156,27 +202,33 @@ class Clients:
             self.counters.not_allowed += 1
             self._refused(str(ip), "not in api_allow")
             return None
-        client = self._by_address.get(str(ip))
-        connections = client.connections if client else 0
-        if (
-            connections >= self.limits.max_connections_per_client
-            or self.counters.connections >= self.limits.max_connections
-        ):
-            self.counters.too_many += 1
-            self._refused(str(ip), "too many connections")
+        busiest = max(self.counters.connections, self.counters.left_behind)
+        if busiest >= self.limits.max_connections:
+            self.refuse_one_more(str(ip))
             return None
+        self.counters.connections += 1
+        client = self._by_address.get(str(ip))
         if client is None:
             bucket = self._buckets.bucket(str(ip), self.clock.seconds())
             client = self._by_address[str(ip)] = Client(str(ip), bucket, self)
-        client.connections += 1
-        self.counters.connections += 1
+        client.uses += 1
         return client
 
-    def left(self, client: Client) -> None:
-        """One connection of this client is no more."""
+    def refuse_one_more(self, address: str) -> None:
+        """There are too many connections, of this client or of all."""
+        self.counters.too_many += 1
+        self._refused(address, "too many connections")
+
+    def gone(self) -> None:
+        """A connection is no more."""
         self.counters.connections -= 1
-        client.connections -= 1
-        if not client.connections:
+        self.counters.left_behind += 1
+
+    def left(self, client: Client) -> None:
+        """And its work is done."""
+        self.counters.left_behind -= 1
+        client.uses -= 1
+        if not client.uses:
             del self._by_address[client.address]
 
     def _refused(self, address: str, reason: str) -> None:

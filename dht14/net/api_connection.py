@@ -87,6 +87,8 @@ class Phase(Enum):
 class Obstacle(Enum):
     """What keeps the next request from being begun, apart from a full queue."""
 
+    OUTSIDE = auto()
+    """The client has too many connections; its account says when there is a place for this one."""
     CHOKED = auto()
     """The client does not take its replies; the transport says when it did."""
     THROTTLED = auto()
@@ -128,6 +130,9 @@ class ApiConnection(protocol.Protocol):
         self.transport.setTcpKeepAlive(True)
         self.transport.registerProducer(self, True)
         self._server.opened(self)
+        if not self._client.enter(self):
+            self._obstacles.add(Obstacle.OUTSIDE)
+            self._set_reading()
 
     def dataReceived(self, data: bytes) -> None:
         if self._phase is Phase.OPEN:
@@ -155,14 +160,19 @@ class ApiConnection(protocol.Protocol):
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         self._phase = Phase.GONE
-        self._obstacles.discard(Obstacle.CHOKED)
+        self._obstacles -= {Obstacle.CHOKED, Obstacle.OUTSIDE}
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         self._leave_line()
         self._forget_gets()
+        self._client.gone(self)
         self._advance()
 
     # What our own side tells us.
+
+    def place_came_free(self) -> None:
+        """We are one of the connections that the client may have."""
+        self._lifted(Obstacle.OUTSIDE)
 
     def tokens_came(self) -> None:
         """It is our turn to take tokens from the client's account."""
