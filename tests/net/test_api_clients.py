@@ -1,0 +1,145 @@
+from attrs import evolve
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.logger import capturedLogs
+
+from dht14.net.api_clients import PLACE_SECONDS
+from dht14.wire.api_messages import (
+    encode_get,
+    encode_put,
+)
+from tests.fakes import fields
+from tests.net.api_case import UNLIMITED, ApiTestCase, QuickNode, Wire, key
+
+
+class RateTests(ApiTestCase):
+    limits = evolve(UNLIMITED, requests_per_second=10, burst_size=20)
+
+    def make_node(self) -> QuickNode:
+        return QuickNode({1: b"v"})
+
+    def test_nothing_lost(self) -> None:
+        """Past its burst a client is served at its rate: nothing is read, dropped or reordered meanwhile."""
+        connection, wire = self.connect()
+        connection.dataReceived(b"".join(encode_put(0, 0, key(n), b"v") for n in range(50)))
+        self.assertEqual((len(wire.replies()), wire.reading), (20, False))
+        self.clock.pump([0.1] * 10)
+        self.assertEqual(len(wire.replies()), 30)
+        self.clock.pump([0.1] * 21)
+        self.assertEqual([reply.key for reply in wire.replies()], [key(n) for n in range(50)])
+        self.assertTrue(wire.reading)
+
+    def test_all_connections_of_a_client(self) -> None:
+        """All connections of one address share a bucket and get their turns; other addresses have their own."""
+        (first, one), (second, two), (other, three) = (
+            self.connect(),
+            self.connect(),
+            self.connect("127.0.0.2"),
+        )
+        first.dataReceived(encode_get(key(1)) * 100)
+        second.dataReceived(encode_get(key(1)) * 100)
+        other.dataReceived(encode_get(key(1)) * 20)
+        self.assertEqual([len(wire.replies()) for wire in (one, two, three)], [20, 0, 20])
+        self.clock.pump([0.1] * 41)
+        self.assertIn(len(one.replies()) + len(two.replies()), (60, 61))
+        self.assertTrue(18 <= len(two.replies()) <= 22)
+
+    def test_reconnecting(self) -> None:
+        """A client does not get a new bucket by connecting anew."""
+        connection, _ = self.connect()
+        connection.dataReceived(encode_get(key(1)) * 20)
+        self.hang_up(connection)
+        again, wire = self.connect()
+        again.dataReceived(encode_get(key(1)))
+        self.assertEqual(wire.replies(), [])
+        self.clock.advance(0.2)
+        self.assertEqual(len(wire.replies()), 1)
+
+    def test_logged_once(self) -> None:
+        """A bout of throttling is logged once, with the address, and again after a quiet time."""
+        connection, _ = self.connect()
+        with capturedLogs() as events:
+            for pause in (0.0, 2.1, 2.1, 100.0):
+                self.clock.pump([0.1] * round(pause * 10))
+                connection.dataReceived(encode_get(key(1)) * 21)
+        self.assertEqual(fields(events, "client", "requests_per_second"), [("127.0.0.1", 10)] * 2)
+        self.assertEqual(self.api.counters.throttled, 4)
+        self.hang_up(connection)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class AdmissionTests(ApiTestCase):
+    limits = evolve(UNLIMITED, max_connections=6, max_connections_per_client=3)
+
+    def test_not_allowed(self) -> None:
+        """Who is not in api_allow gets no connection; that is counted, and logged once for each address."""
+        with capturedLogs() as events:
+            for host in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "128.0.0.1"):
+                self.assertIsNone(self.api.buildProtocol(IPv4Address("TCP", host, 5)))
+            self.assertIsNone(self.api.buildProtocol(IPv6Address("TCP", "::1", 5)))
+        self.assertEqual(fields(events, "client"), [("192.0.2.1",), ("192.0.2.2",), ("128.0.0.1",), ("::1",)])
+        self.assertEqual((self.api.counters.not_allowed, self.api.counters.connections), (5, 0))
+
+    def test_mapped_address(self) -> None:
+        """An IPv4 address that is mapped into IPv6 counts as itself."""
+        connection = self.api.buildProtocol(IPv6Address("TCP", "::ffff:127.0.0.1", 5))
+        assert connection is not None
+        wire = Wire()
+        connection.makeConnection(wire)
+        self.connect()
+        self.connect()
+        _, fourth = self.connect()
+        self.assertFalse(fourth.reading)
+
+    def test_too_many_of_one_client(self) -> None:
+        """A connection too many is not read; it is cut when no other one of its client ends soon."""
+        for _ in range(3):
+            self.connect()
+        connection, wire = self.connect()
+        self.assertEqual((wire.reading, wire.said), (False, []))
+        with capturedLogs() as events:
+            self.clock.advance(PLACE_SECONDS)
+        self.assertEqual((wire.said, self.api.counters.too_many), (["aborted"], 1))
+        self.assertEqual(fields(events, "client", "reason"), [("127.0.0.1", "too many connections")])
+        self.hang_up(connection)
+        self.assertEqual(self.api.counters.connections, 3)
+
+    def test_place_comes_free(self) -> None:
+        """When another one ends in time, it is served."""
+        first, _ = self.connect()
+        for _ in range(2):
+            self.connect()
+        connection, wire = self.connect()
+        self.hang_up(first)
+        self.clock.advance(PLACE_SECONDS)
+        connection.dataReceived(encode_get(key(1)))
+        self.assertEqual((wire.reading, wire.said, self.node.asked()), (True, [], [("get", 1)]))
+
+    def test_hung_up_outside(self) -> None:
+        """A connection that ends before it got a place takes none, and its PUTs are done."""
+        for _ in range(3):
+            self.connect()
+        connection, _ = self.connect()
+        connection.dataReceived(encode_put(0, 0, key(1), b"v"))
+        self.assertEqual(self.node.calls, [])
+        self.hang_up(connection)
+        self.assertEqual((self.node.asked(), self.clock.getDelayedCalls()), ([("put", 1, b"v", 0, 0)], []))
+        self.assertFalse(self.connect()[1].reading)
+
+    def test_too_many_in_all(self) -> None:
+        """Beyond so many connections in all nobody gets one, until one ends."""
+        connections = [self.connect(f"127.0.0.{n}")[0] for n in range(1, 7)]
+        self.assertIsNone(self.api.buildProtocol(IPv4Address("TCP", "127.0.0.9", 5)))
+        self.hang_up(connections[0])
+        self.connect("127.0.0.9")
+        self.assertEqual(self.api.counters.too_many, 1)
+
+    def test_too_much_left_behind(self) -> None:
+        """Nor when so many clients hung up on PUTs that are still at work."""
+        for n in range(6):
+            connection, _ = self.connect()
+            connection.dataReceived(encode_put(0, 0, key(n), b"v"))
+            self.hang_up(connection)
+        self.assertEqual((self.api.counters.connections, self.api.counters.left_behind), (0, 6))
+        self.assertIsNone(self.api.buildProtocol(IPv4Address("TCP", "127.0.0.1", 5)))
+        self.node.calls[0].answer.callback(True)
+        self.connect()
