@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import typing
 from collections.abc import Callable
 
 from dht14.wire.api_messages import Get, Put, decode_request, encode_failure, encode_success
@@ -10,7 +11,7 @@ from dht14.wire.frames import FrameSplitter
 Answer = Callable[[Put | Get], bytes]
 
 
-@final
+@typing.final
 class ApiServer:
     """Listens on a free port of 127.0.0.1; each request is answered with what `answer` makes of it.
 
