@@ -36,6 +36,10 @@ class FrameSplitter:
         buffer, start = self._buffer, self._at
         there = len(buffer) - start
         if there < 2:
+            if not there:
+                # Whoever waits for the next message shall not hold the memory of the last one.
+                buffer.clear()
+                self._at = 0
             return None
         size = buffer[start] << 8 | buffer[start + 1]
         if size < MIN_FRAME:

@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -213,6 +215,45 @@ class GetTests(ClientTestCase):
         self.assertEqual((outcome.code, outcome.error), (1, ""))
 
 
+class OutputTests(ClientTestCase):
+    """What the standard output does to a command, in a process of its own."""
+
+    def run_get(self, out: int) -> tuple[int, bytes]:
+        script = "import sys; from dht14.cmd.main import main; sys.exit(main())"
+        with ApiServer(lambda request: encode_success(request.key, bytes(MAX_VALUE))) as node:
+            command = [sys.executable, "-c", script, "get", "k", "--api-address", node.address]
+            ended = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, timeout=60, check=False)
+        return ended.returncode, ended.stderr
+
+    def test_reader_has_enough(self) -> None:
+        """A reader that closes the pipe early has what it wanted: no complaint."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        self.addCleanup(os.close, writer)
+        self.assertEqual(self.run_get(writer), (0, b""))
+
+    def test_full(self) -> None:
+        """A value that cannot be written is not passed off as delivered."""
+        full = os.open("/dev/full", os.O_WRONLY)
+        self.addCleanup(os.close, full)
+        code, error = self.run_get(full)
+        self.assertEqual((code, error.count(b"\n")), (2, 1))
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C ends it without a traceback."""
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        self.patch(client, "_ask", interrupt)
+        self.assertEqual(run("get", "k"), (130, b"", ""))
+
+    def test_quick_start(self) -> None:
+        """The commands do not wait for Twisted to be imported."""
+        script = "import sys, dht14.cmd.client; sys.exit('twisted' in sys.modules)"
+        self.assertEqual(subprocess.run([sys.executable, "-c", script], check=False).returncode, 0)
+
+
 class NoNodeTests(ClientTestCase):
     def assert_no_node(self, outcome: Outcome) -> None:
         self.assertEqual((outcome.code, outcome.out, outcome.error.count("\n")), (3, b"", 1))
@@ -225,8 +266,8 @@ class NoNodeTests(ClientTestCase):
         self.assert_no_node(run("get", "k", "--api-address", address))
 
     def test_closed_without_answer(self) -> None:
-        """So it is when the connection is closed without an answer, or in the middle of one."""
-        with ApiServer(lambda request: b"") as node:
+        """So it is when the connection is closed without an answer."""
+        with ApiServer(always(b"")) as node:
             self.assert_no_node(run("put", "k", "v", "--api-address", node.address))
 
     def test_no_answer(self) -> None:
