@@ -208,9 +208,11 @@ class ApiConnection(protocol.Protocol):
         if self._advancing:
             return
         self._advancing = True
-        self._begin_requests()
-        self._write_replies()
-        self._advancing = False
+        try:
+            self._begin_requests()
+            self._write_replies()
+        finally:
+            self._advancing = False
         if not self._queue and (not self._obstacles or self._phase is Phase.REFUSING):
             self._finish()
         self._set_reading()

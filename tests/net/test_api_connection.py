@@ -77,6 +77,14 @@ class AnswerTests(ApiTestCase):
         self.assertEqual(fields(events, "client"), [("127.0.0.1",)])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_impossible_value(self) -> None:
+        """A value that no reply can carry is our own mistake: it is loud, and costs this connection only."""
+        self.api.node = QuickNode({1: b""})
+        connection, _ = self.connect()
+        self.assertRaises(ValueError, connection.dataReceived, encode_get(key(1)))
+        self.hang_up(connection)
+        self.assertEqual((self.api.counters.connections, self.api.counters.left_behind), (0, 0))
+
     def test_stopped_node(self) -> None:
         """That the node is shutting down is no news for the log."""
         connection, wire = self.connect()
