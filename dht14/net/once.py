@@ -7,16 +7,15 @@ from attrs import define, field
 
 @define
 class FirstTimes:
-    """Remembers the last `limit` sources, so that a flood of them costs neither memory nor log lines."""
+    """Remembers `limit` sources, and takes no further one for new: a flood of forged sources costs neither
+    memory nor log lines."""
 
     limit: int
-    _seen: dict[Hashable, None] = field(factory=dict, init=False)
+    _seen: set[Hashable] = field(factory=set, init=False)
 
     def is_first(self, source: Hashable) -> bool:
         """Whether this source is new here; it no longer is afterwards."""
-        if source in self._seen:
+        if source in self._seen or len(self._seen) >= self.limit:
             return False
-        if len(self._seen) >= self.limit:
-            del self._seen[next(iter(self._seen))]
-        self._seen[source] = None
+        self._seen.add(source)
         return True

@@ -1,14 +1,16 @@
 """Host names to addresses, through the reactor's resolver."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHostResolution, IResolutionReceiver
+from twisted.internet.interfaces import IDelayedCall, IHostResolution, IResolutionReceiver
 from zope.interface import implementer
 
 from dht14.kademlia.contact import Address
 from dht14.node.ports import Resolver
+
+T = TypeVar("T")
 
 RESOLVE_TIMEOUT = 5.0
 """Seconds; a name that takes longer has no address this time."""
@@ -21,10 +23,15 @@ def resolver(reactor: Any) -> Resolver:
         resolution = _Resolution()
         reactor.nameResolver.resolveHostName(resolution, host, port)
         timeout = reactor.callLater(RESOLVE_TIMEOUT, resolution.resolutionComplete)
-        resolution.complete.addCallback(lambda found: (timeout.active() and timeout.cancel(), found)[1])
-        return resolution.complete
+        return resolution.complete.addBoth(_disarm, timeout)
 
     return resolve
+
+
+def _disarm(result: T, timeout: IDelayedCall) -> T:
+    if timeout.active():
+        timeout.cancel()
+    return result
 
 
 @implementer(IResolutionReceiver)

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.contact import Address, Contact
-from dht14.kademlia.parameters import HARD_TIMEOUT
+from dht14.kademlia.parameters import HARD_TIMEOUT, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.round_trip import RoundTrips
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.once import FirstTimes
@@ -150,6 +150,11 @@ class RpcProtocol(DatagramProtocol):
         self._timer = self._clock.callLater(when - now, self._look_at_calls)
 
     def _look_at_calls(self) -> None:
+        # First the reactor reads what has come meanwhile: after a stall of our own the replies are there
+        # already, and nobody shall be taken for slow because it was us.
+        self._timer = self._clock.callLater(0, self._judge_calls)
+
+    def _judge_calls(self) -> None:
         self._timer = None
         now = self._clock.seconds()
         while self._deadlines and self._deadlines[0][0] <= now:
@@ -161,23 +166,25 @@ class RpcProtocol(DatagramProtocol):
 
     def _grow_older(self, rpc_id: bytes, call: Call, now: float) -> None:
         address = call.contact.address
-        if call.stage is not Stage.SILENT and call.silent_at <= now:
+        if call.stage is Stage.SILENT:
+            del self._pending[rpc_id]
+            self.counters["unanswered"] += 1
+            call.observer.call_failed(call.contact)
+        elif call.stage is Stage.SLOW and call.silent_at <= now:
             call.stage = Stage.SILENT
             self._look_again(call.sent_at + HARD_TIMEOUT, rpc_id)
             self._round_trips.fell_silent(address)
             if not call.anybody:
                 self._table.failed(call.contact, now)
             call.observer.call_silent(call.contact)
-        elif call.stage is not Stage.SILENT:
+        else:
             self.counters["resent"] += 1
             self._send(call.datagram, address)
+            # Where it was us who slept through the timeouts, the resend still gets its chance.
+            call.silent_at = max(call.silent_at, now + SOFT_TIMEOUT_UNKNOWN)
             self._look_again(call.silent_at, rpc_id)
             self._round_trips.fell_behind(address)
             self._grow_slow(call)
-        else:
-            del self._pending[rpc_id]
-            self.counters["unanswered"] += 1
-            call.observer.call_failed(call.contact)
 
     @staticmethod
     def _grow_slow(call: Call) -> None:

@@ -53,7 +53,7 @@ class UdpPort(Port):
                 raise
             try:
                 received(datagram, _unmapped(address))
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, it must not cost us the port
                 self.log.failure("A datagram was not handled; this is a bug.")
             if self.maxThroughput < 0:
                 return  # The port was closed meanwhile.
@@ -67,5 +67,4 @@ class UdpPort(Port):
 
 
 def _unmapped(address: tuple[str, int] | tuple[str, int, int, int]) -> Address:
-    host = address[0]
-    return (host[len(_MAPPED) :] if host.startswith(_MAPPED) else host), address[1]
+    return address[0].removeprefix(_MAPPED), address[1]

@@ -1,0 +1,252 @@
+"""What the tests of operations and protocols share: recorders, and a network of peers without datagrams."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent
+
+from dht14.errors import CallFailed
+from dht14.kademlia.contact import Address, Contact
+from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.node import Node, Policy
+from dht14.node.ports import CallObserver
+from dht14.node.responder import Responder
+from dht14.sim.clock import HeapClock
+from dht14.storage.store import MemoryStore
+from dht14.wire.messages import Reply, Request
+
+BEGINNING = 1_700_000_000.0
+"""Where the clocks of these tests start: versions are made of the time, and 0 is no time for a node."""
+
+LATENCY = 0.01
+"""Seconds from a request of the fake network to its reply."""
+
+Fact = tuple[str, Contact]
+
+
+def address_of(number: int) -> Address:
+    """The address of the peer of this number, below 65,536."""
+    return f"10.0.{number >> 8}.{number & 255}", 8000
+
+
+def contact(node_id: int, number: int = 1) -> Contact:
+    """A contact at one of these addresses."""
+    return Contact(node_id, address_of(number))
+
+
+def fields(events: Iterable[LogEvent], *names: str) -> list[tuple[Any, ...]]:
+    """These fields of each event that has them all."""
+    return [tuple(event[name] for name in names) for event in events if set(names) <= event.keys()]
+
+
+@define
+class CallRecorder:
+    """A `CallObserver` that notes the facts, and the replies."""
+
+    facts: list[Fact] = field(factory=list)
+    replies: list[Reply] = field(factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """The facts alone, in order."""
+        return [name for name, _ in self.facts]
+
+    def call_answered(self, contact: Contact, reply: Reply) -> None:
+        self.facts.append(("answered", contact))
+        self.replies.append(reply)
+
+    def call_slow(self, contact: Contact) -> None:
+        self.facts.append(("slow", contact))
+
+    def call_silent(self, contact: Contact) -> None:
+        self.facts.append(("silent", contact))
+
+    def call_failed(self, contact: Contact) -> None:
+        self.facts.append(("failed", contact))
+
+
+@define
+class AskedOnce:
+    """One call as a Deferred; a `CallObserver`."""
+
+    outcome: "Deferred[tuple[Contact, Reply]]" = field(factory=Deferred)
+
+    def call_answered(self, contact: Contact, reply: Reply) -> None:
+        self.outcome.callback((contact, reply))
+
+    def call_slow(self, contact: Contact) -> None:
+        """No last word."""
+
+    def call_silent(self, contact: Contact) -> None:
+        """No last word."""
+
+    def call_failed(self, contact: Contact) -> None:
+        self.outcome.errback(CallFailed())
+
+
+@define(eq=False)
+class RpcRecorder:
+    """An `Rpc` whose calls are noted, and answered by whoever tells their observers so."""
+
+    calls: list[tuple[Contact, Request, CallObserver]] = field(factory=list)
+
+    def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
+        self.calls.append((contact, request, observer))
+
+    def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
+        asked = AskedOnce()
+        self.call(contact, request, asked)
+        return asked.outcome.addCallback(lambda answer: answer[1])
+
+    def ask_address(self, address: Address, request: Request) -> "Deferred[tuple[Contact, Reply]]":
+        asked = AskedOnce()
+        self.call(Contact(0, address), request, asked)
+        return asked.outcome
+
+    @property
+    def contacts(self) -> list[Contact]:
+        """Who was called, in order."""
+        return [contact for contact, _, _ in self.calls]
+
+
+Answer = Callable[[Request, Contact], Reply | None]
+"""What a peer says to a request of a contact; None when it says nothing."""
+
+
+@define(eq=False)
+class Peer:
+    """One node of a `FakeNetwork`: its parts, and how it behaves."""
+
+    contact: Contact
+    table: RoutingTable
+    store: MemoryStore | None
+    node: Node
+    answer: Answer
+    latency: float = LATENCY
+    """Seconds until its reply comes."""
+    asked: list[Request] = field(factory=list)
+    """The requests that reached it."""
+
+    def fall_silent(self) -> None:
+        """Answer nothing any more, as a dead node does."""
+        self.answer = lambda request, sender: None
+
+
+@define(eq=False)
+class FakeNetwork:
+    """Nodes that reach each other by calls of functions on one virtual clock, with the facts of real calls."""
+
+    policy: Policy = field(factory=lambda: Policy(min_ttl=1))
+    clock: HeapClock = field(factory=lambda: HeapClock(BEGINNING))
+    peers: dict[Address, Peer] = field(factory=dict)
+
+    def peer(self, node_id: int, holds_values: bool = True, limit: int = 1 << 20) -> Peer:
+        """A node more. Nobody knows of it, and it knows nobody."""
+        contact = Contact(node_id, address_of(len(self.peers) + 1))
+        table = RoutingTable(node_id)
+        store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
+        responder = Responder(table, store, self.policy.max_ttl)
+        rpc = FakeRpc(self, contact, table)
+        node = Node(node_id, table, store, rpc, self.clock, self.policy)
+        peer = Peer(contact, table, store, node, self._answers(responder))
+        self.peers[contact.address] = peer
+        return peer
+
+    def _answers(self, responder: Responder) -> Answer:
+        def answer(request: Request, sender: Contact) -> Reply | None:
+            replies: list[Reply] = []
+            responder.answer(request, sender, self.clock.seconds(), replies.append)
+            return replies[0]
+
+        return answer
+
+    def town(self, *node_ids: int) -> list[Peer]:
+        """Nodes of these ids, each of whom knows all others."""
+        peers = [self.peer(node_id) for node_id in node_ids]
+        self.acquaint(peers)
+        return peers
+
+    def acquaint(self, peers: Iterable[Peer]) -> None:
+        """Let each of these know all others, and its own neighbourhood."""
+        peers = list(peers)
+        now = self.clock.seconds()
+        for one in peers:
+            for other in peers:
+                one.table.confirmed(other.contact, now, LATENCY)
+            one.table.looked_up(one.contact.node_id, now)
+
+    def wait(self, seconds: float) -> None:
+        """Let so much time pass."""
+        self.clock.run_until(self.clock.seconds() + seconds)
+
+    def seconds_until(self, outcome: "Deferred[Any]") -> float:
+        """Run until the Deferred has fired; the seconds that took. AssertionError after a minute."""
+        began = self.clock.seconds()
+        assert self.clock.run_until_true(lambda: outcome.called, began + 60), "it never ended"
+        return self.clock.seconds() - began
+
+    def result(self, outcome: "Deferred[Any]") -> Any:
+        """Run until the Deferred has fired; what with."""
+        self.seconds_until(outcome)
+        return outcome.result
+
+
+@define(eq=False)
+class FakeRpc:
+    """The `Rpc` of one peer."""
+
+    _network: FakeNetwork
+    _own: Contact
+    _table: RoutingTable
+
+    def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
+        peer = self._network.peers.get(contact.address)
+        reply = None
+        if peer is not None and contact.node_id in (0, peer.contact.node_id):
+            peer.asked.append(request)
+            reply = peer.answer(request, self._own)
+        _Call(self._network.clock, self._table, contact, observer).runs(
+            reply, peer.contact if peer else contact, peer.latency if peer else 0
+        )
+
+    def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
+        asked = AskedOnce()
+        self.call(contact, request, asked)
+        return asked.outcome.addCallback(lambda answer: answer[1])
+
+    def ask_address(self, address: Address, request: Request) -> "Deferred[tuple[Contact, Reply]]":
+        asked = AskedOnce()
+        self.call(Contact(0, address), request, asked)
+        return asked.outcome
+
+
+@define(eq=False)
+class _Call:
+    """One call of a `FakeRpc`, whose facts come when those of a real first call would."""
+
+    _clock: HeapClock
+    _table: RoutingTable
+    _contact: Contact
+    _observer: CallObserver
+
+    def runs(self, reply: Reply | None, answerer: Contact, latency: float) -> None:
+        ends = latency if reply is not None else HARD_TIMEOUT
+        if ends > SOFT_TIMEOUT_UNKNOWN:
+            self._clock.post(SOFT_TIMEOUT_UNKNOWN, self._observer.call_slow, self._contact)
+        if ends > SILENT_TIMEOUT_MAX:
+            self._clock.post(SILENT_TIMEOUT_MAX, self._fell_silent, None)
+        if reply is None:
+            self._clock.post(HARD_TIMEOUT, self._observer.call_failed, self._contact)
+        else:
+            self._clock.post(latency, lambda _: self._answered(answerer, reply, latency), None)
+
+    def _fell_silent(self, _: object) -> None:
+        self._table.failed(self._contact, self._clock.seconds())
+        self._observer.call_silent(self._contact)
+
+    def _answered(self, answerer: Contact, reply: Reply, latency: float) -> None:
+        self._table.confirmed(answerer, self._clock.seconds(), latency)
+        self._observer.call_answered(answerer, reply)
