@@ -7,7 +7,7 @@ composes gives `rpc` a transport and starts the services.
 import random
 from collections.abc import Iterable
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.application.service import IService
 from twisted.internet.interfaces import IReactorTime
 
@@ -30,13 +30,13 @@ from dht14.storage.store import MemoryStore
 class StackOptions:
     """What may differ between nodes. Times in seconds, sizes in bytes."""
 
-    policy: Policy = Policy()
+    policy: Policy = field(factory=Policy)
     storage_limit: int | None = 256 << 20
     """None: a bootstrap node, which holds no values."""
     cleanup_interval: float = 86_400.0
     refresh_interval: float = 900.0
     seeds: tuple[Seed, ...] = ()
-    retries: Retries = Retries()
+    retries: Retries = field(factory=Retries)
 
 
 @frozen

@@ -26,7 +26,11 @@ LONGEST_INTERVAL = 300.0
 find each other so."""
 
 SAVED_AT_ONCE = 20
-"""Saved contacts that are called in one try."""
+"""Saved contacts that are called in one try; the next try calls the next ones."""
+
+FAR_RANGES = 32
+"""Ranges that are looked up after a join, the farthest first. In no honest network does a neighbour share
+more bits with us; one that made its id up for that shall not keep us busy."""
 
 
 @frozen
@@ -102,14 +106,18 @@ class Join(Service):
     async def _stay_joined(self) -> None:
         pauses = self._retries.pauses(self._rng)
         while True:
+            began = self._clock.seconds()
             named = await self._call_everybody()
+            if not self.running:
+                return  # A DeferredList takes a cancellation for the failure of all its parts.
             joined = self._node.table.has_live_contact()
             if joined:
                 await self._settle_in(named)
+                began = self._clock.seconds()
             elif self._joined:
                 pauses = self._retries.pauses(self._rng)
             self._say(joined)
-            await self._pause(next(pauses))
+            await self._pause(began, next(pauses))
 
     def _say(self, joined: bool) -> None:
         if joined == self._joined:
@@ -126,19 +134,23 @@ class Join(Service):
         else:
             self.log.warn("Alone: no seeds are configured. Other nodes may join through this one.")
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait so long, but no longer than LONELY_INTERVAL while no contact is alive."""
-        until = self._clock.seconds() + seconds
-        while (left := until - self._clock.seconds()) > 0:
-            await deferLater(self._clock, min(left, LONELY_INTERVAL))
+    async def _pause(self, began: float, seconds: float) -> None:
+        """Wait until `seconds` after `began`, or less long: until no contact is alive any more.
+
+        Whether that is so is looked at every LONELY_INTERVAL.
+        """
+        until, look = began + seconds, began
+        while (now := self._clock.seconds()) < until:
+            look = max(look + LONELY_INTERVAL, now)
+            await deferLater(self._clock, min(look, until) - now)
             if not self._node.table.has_live_contact():
                 return
 
     async def _settle_in(self, named: list[Contact]) -> None:
-        """Look up the own id, then an id in each range beyond the closest neighbour."""
+        """Look up the own id, then an id in each range beyond the closest neighbour (paper, section 2.3)."""
         await self._node.find_nodes(self._node.own_id, named)
-        for target in self._node.table.far_targets(self._rng):
-            await self._node.find_nodes(target)
+        for target in self._node.table.far_targets(self._rng)[:FAR_RANGES]:
+            await self._node.find_nodes(target, width=20)
 
     async def _call_everybody(self) -> list[Contact]:
         """Call the seeds, all their addresses, and the saved contacts; the contacts that were named.
@@ -149,15 +161,19 @@ class Join(Service):
         named: list[Contact] = []
         calls = [Deferred.fromCoroutine(self._call_seed(seed, named)) for seed in self._seeds]
         if not self._node.table.has_live_contact():
+            saved = self._saved[:SAVED_AT_ONCE]
+            self._saved = self._saved[SAVED_AT_ONCE:] + saved
             calls += [
                 Deferred.fromCoroutine(self._call(contact.address, contact.node_id, named))
-                for contact in self._saved[:SAVED_AT_ONCE]
+                for contact in saved
             ]
         if calls:
             await DeferredList(calls, fireOnOneCallback=True, consumeErrors=True)
         return named
 
     async def _call_seed(self, seed: Seed, named: list[Contact]) -> None:
+        if seed.node_id == self._node.own_id:
+            raise CallFailed
         addresses = await self._resolve(seed.host, seed.port)
         if not addresses and seed not in self._unresolved:
             self._unresolved.add(seed)

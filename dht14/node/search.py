@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -12,6 +13,8 @@ from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.node.ports import Rpc
 from dht14.wire.messages import Reply, Request
+
+T = TypeVar("T")
 
 OnReply = Callable[[Lookup, Contact, Reply], None]
 """Tells the lookup what a reply means, by one of its verbs `answered` and `refused`."""
@@ -30,14 +33,14 @@ class Search:
     _on_reply: OnReply
     _rpc: Rpc
     _done: "Deferred[Lookup]" = field(init=False, factory=Deferred)
-    _deadline: IDelayedCall | None = field(init=False, default=None)
     _asking: bool = field(init=False, default=False)
 
     def run(self, clock: IReactorTime, timeout: float = OPERATION_TIMEOUT) -> "Deferred[Lookup]":
         """Begin. Fires with the lookup when it is finished, or with what it has after `timeout` seconds."""
         self._proceed()
         if not self._done.called:
-            self._deadline = clock.callLater(timeout, self._end)
+            deadline = clock.callLater(timeout, self._end)
+            self._done.addBoth(_disarm, deadline)
         return self._done
 
     def _proceed(self) -> None:
@@ -53,8 +56,6 @@ class Search:
             self._end()
 
     def _end(self) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
         self._done.callback(self._lookup)
 
     def _told(self, tell_lookup: Callable[[], None]) -> None:
@@ -77,3 +78,10 @@ class Search:
     def call_failed(self, contact: Contact) -> None:
         """As `CallObserver`."""
         self._told(partial(self._lookup.failed, contact))
+
+
+def _disarm(result: T, deadline: IDelayedCall) -> T:
+    """However the search ended, by a cancellation too, nothing stays on the clock."""
+    if deadline.active():
+        deadline.cancel()
+    return result

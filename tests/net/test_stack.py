@@ -1,0 +1,164 @@
+import random
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Address, Contact, Seed
+from dht14.net.stack import Stack, StackOptions, build_stack
+from dht14.node.join import Retries
+from dht14.node.node import Policy
+from dht14.sim.clock import HeapClock
+from dht14.sim.network import Conditions, VirtualNetwork
+from dht14.storage.record import Record
+from dht14.storage.store import Outcome, Verdict
+from tests.fakes import BEGINNING, address_of, contact
+
+FAR = 1 << 255
+
+
+def resolve(host: str, port: int) -> "Deferred[list[Address]]":
+    return succeed([(host, port)])
+
+
+class StackTests(SynchronousTestCase):
+    """One node's objects, wired together; where datagrams are needed, on a virtual network."""
+
+    def setUp(self) -> None:
+        self.clock = HeapClock(BEGINNING)
+        self.network = VirtualNetwork(self.clock, random.Random(1), Conditions())
+
+    def stack(
+        self, node_id: int, options: StackOptions | None = None, saved: tuple[Contact, ...] = ()
+    ) -> Stack:
+        return build_stack(
+            node_id=node_id,
+            clock=self.clock,
+            rng=random.Random(node_id),
+            resolve=resolve,
+            options=options or StackOptions(),
+            saved=saved,
+        )
+
+    def start(self, stack: Stack, number: int) -> Stack:
+        self.network.listen(address_of(number), stack.rpc)
+        for service in stack.services:
+            service.startService()
+        return stack
+
+    def test_nothing_opened(self) -> None:
+        """Building a stack opens nothing and begins nothing."""
+        stack = self.stack(1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertIsNone(stack.rpc.transport)
+
+    def test_services(self) -> None:
+        """A node joins, pings, refreshes and sweeps; a bootstrap node has nothing to sweep."""
+        names = [service.name for service in self.stack(1).services]
+        self.assertEqual(names, ["join", "liveness", "refresh", "expiry"])
+        bootstrap = self.stack(1, StackOptions(storage_limit=None))
+        self.assertEqual([service.name for service in bootstrap.services], names[:-1])
+        self.assertIsNone(bootstrap.store)
+
+    def test_together(self) -> None:
+        """Two stacks join each other, and what one puts the other gets."""
+        self.start(self.stack(1), 1)
+        other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
+        self.clock.run_until(BEGINNING + 5)
+        self.assertTrue(other.join.joined)
+        put = other.node.put(7, b"value", 60, 0)
+        self.clock.run_until(BEGINNING + 10)
+        self.assertTrue(self.successResultOf(put))
+        got = other.node.get(7)
+        self.clock.run_until(BEGINNING + 15)
+        self.assertEqual(self.successResultOf(got), b"value")
+
+    def test_saved(self) -> None:
+        """A stack finds its network through saved contacts alone."""
+        self.start(self.stack(1), 1)
+        other = self.start(self.stack(FAR, saved=(contact(1, 1),)), 2)
+        self.clock.run_until(BEGINNING + 5)
+        self.assertTrue(other.join.joined)
+
+    def test_options(self) -> None:
+        """Policy, retries and the store's limit arrive where they act."""
+        policy = Policy(min_ttl=5, default_ttl=6, max_ttl=7)
+        options = StackOptions(policy, storage_limit=1234, retries=Retries(0.5, 1))
+        stack = self.start(self.stack(1, options), 1)
+        assert stack.store is not None
+        self.assertEqual(stack.store.limit, 1234)
+        self.successResultOf(stack.node.put(7, b"value", 86_400, 0))
+        held = stack.store.get(7, self.clock.seconds())
+        assert held is not None
+        self.assertAlmostEqual(held.expires_at, self.clock.seconds() + 7, places=2)
+
+    def test_sweeps(self) -> None:
+        """What has expired leaves the store within two intervals, unasked."""
+        stack = self.start(self.stack(1, StackOptions(Policy(min_ttl=1), cleanup_interval=100)), 1)
+        self.successResultOf(stack.node.put(7, b"value", 1, 0))
+        assert stack.store is not None
+        self.assertEqual(len(stack.store), 1)
+        self.clock.run_until(BEGINNING + 200)
+        self.assertEqual(len(stack.store), 0)
+
+    def test_liveness(self) -> None:
+        """A contact that is gone is found out, though nobody asks for anything."""
+        gone = self.start(self.stack(1), 1)
+        other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
+        self.clock.run_until(BEGINNING + 5)
+        self.assertTrue(other.table.has_live_contact())
+        self.stop(gone)
+        self.clock.run_until(BEGINNING + 30)
+        self.assertFalse(other.table.has_live_contact())
+
+    def stop(self, stack: Stack) -> None:
+        for service in stack.services:
+            service.stopService()
+        stack.rpc.stop()
+        transport = stack.rpc.transport
+        assert transport is not None
+        transport.stopListening()
+
+    def test_stop(self) -> None:
+        """Stopped, in the middle of things too, a stack leaves nothing on the clock and says nothing."""
+        for moment in (0.0, 0.01, 1.0, 6.0, 1000.0):
+            seeds = (Seed(*address_of(1)), Seed("10.9.9.9", 9))
+            one, two = self.start(self.stack(1), 1), self.start(self.stack(FAR, StackOptions(seeds=seeds)), 2)
+            self.clock.run_until(self.clock.seconds() + moment)
+            got = two.node.get(99)
+            for stack in (one, two):
+                self.stop(stack)
+            self.assertIsNone(self.successResultOf(got))
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class ResponsibilityTests(SynchronousTestCase):
+    """Whose records a full store keeps."""
+
+    def offer(self, stack: Stack, key: int) -> Outcome:
+        verdicts: list[Verdict] = []
+        tell: Callable[[Verdict], None] = verdicts.append
+        assert stack.store is not None
+        stack.store.offer(Record(key, bytes(1000), 1, 1e9, replication=2), 0.0, tell)
+        return verdicts[0].outcome
+
+    def test_responsibility(self) -> None:
+        """A full store gives up records that two others are nearer to, never one that it answers for."""
+        stack = build_stack(
+            node_id=0,
+            clock=HeapClock(),
+            rng=random.Random(1),
+            resolve=resolve,
+            options=StackOptions(storage_limit=3000),
+        )
+        far = 1 << 255
+        mine, ours = 1, 2
+        self.assertEqual([self.offer(stack, key) for key in (far, ours)], [Outcome.HELD] * 2)
+        self.assertEqual(self.offer(stack, mine), Outcome.REFUSED, "where nobody else is known, all are ours")
+        for number in (1, 2):
+            stack.table.confirmed(contact(far + number, number), 0.0, 0.01)
+        self.assertEqual(self.offer(stack, mine), Outcome.HELD)
+        assert stack.store is not None
+        self.assertIsNone(stack.store.get(far, 0.0))
+        self.assertEqual(self.offer(stack, mine + 2), Outcome.REFUSED)
