@@ -91,9 +91,14 @@ class HeapClock:
     COMPACT_ABOVE = 1024
     """Stale entries are swept out when there are more than these and than half of the heap."""
 
+    STANDSTILL = 1_000_000
+    """Events at one instant that are taken for a loop without end. A real clock would hide it as load."""
+
     def __init__(self, start: float = 0.0) -> None:
         self.events = 0
         self._now = start
+        self._moved_at = 0
+        """How many events there had been when time last moved."""
         self._heap: list[Event] = []
         self._next_ticket = 0
         self._stale = 0
@@ -179,18 +184,24 @@ class HeapClock:
         while heap and heap[0][0] <= deadline:
             when, ticket, function, argument = heappop(heap)
             if function is not None:
-                self._now = when
-                self.events += 1
+                self._move_to(when)
                 function(argument)
                 return True
             if argument.ticket != ticket:
                 self._stale -= 1
             elif argument.process is None or argument.process.may_run(argument):
-                self._now = when
-                self.events += 1
+                self._move_to(when)
                 argument.fire()
                 return True
         return False
+
+    def _move_to(self, when: float) -> None:
+        self.events += 1
+        if when > self._now:
+            self._now = when
+            self._moved_at = self.events
+        elif self.events - self._moved_at > self.STANDSTILL:
+            raise RuntimeError(f"time stands still: {self.STANDSTILL} events at {when}")
 
 
 @implementer(IReactorTime)

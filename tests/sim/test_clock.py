@@ -111,6 +111,20 @@ class HeapClockTests(SynchronousTestCase):
         self.clock.run_until(3)
         self.assertEqual(self.seen, [(2, "next")])
 
+    def test_standstill(self) -> None:
+        """A loop that asks for no time is found out; many events at one instant are not taken for one."""
+        self.clock.STANDSTILL = 100
+        for number in range(100):
+            self.clock.callLater(1, self.note, number)
+        self.clock.run_until(1)
+        self.assertEqual(len(self.seen), 100)
+
+        def again() -> None:
+            self.clock.callLater(0, again)
+
+        again()
+        self.assertRaises(RuntimeError, self.clock.run_until, 2)
+
     def test_bounded(self) -> None:
         """A timer that is moved for ever does not fill the heap."""
         call = self.clock.callLater(1, self.note, "at last")
