@@ -1,13 +1,15 @@
-"""One k-bucket: contacts of one range, least recently seen first, and its replacement cache.
+"""One k-bucket: contacts of one range of the id space, and its replacement cache.
 
-Paper, section 2.2 and 4.1. Departures: a contact enters only after it answered us; a full bucket never
-drops a live contact for a newcomer; the replacement cache prefers spares that have answered.
+Paper, sections 2.2 and 4.1. Departures: a contact enters only after it answered us; a full bucket never
+drops a live contact for a newcomer; all spares of the replacement cache have answered too.
 """
 
 from attrs import define, field
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MISS_SPACING, MISSES_TO_DROP, K
+
+NEVER = float("-inf")
 
 
 @define
@@ -20,20 +22,21 @@ class Entry:
     rtt: float
     """Seconds its last answer took."""
     misses: int = 0
-    """Calls that failed since it last answered."""
-    last_missed: float = float("-inf")
+    """Calls that failed since it last answered; those close to each other count once."""
+    last_missed: float = NEVER
+    """When the last of the misses was counted."""
 
 
 @define
 class KBucket:
-    """At most `capacity` contacts that answered us, and at most K spares."""
+    """At most `capacity` contacts that answered us and, while it is full, at most K spares."""
 
     capacity: int
     entries: dict[int, Entry] = field(factory=dict)
-    """By node id, least recently seen or tried first."""
+    """By node id, those first that have been here longest."""
     spares: dict[int, Entry] = field(factory=dict)
-    """Contacts that answered while the bucket was full, longest waiting first."""
-    last_lookup: float = float("-inf")
+    """The replacement cache: contacts that answered while the bucket was full, by node id."""
+    last_lookup: float = NEVER
     """When a lookup for an id of this range last ended."""
 
     @property
@@ -43,19 +46,17 @@ class KBucket:
 
     def confirmed(self, contact: Contact, now: float, rtt: float) -> Entry | None:
         """The contact answered. Its entry when it is new in the bucket, else None."""
-        node_id = contact.node_id
-        entry = self.entries.pop(node_id, None)
+        entry = self.entries.get(contact.node_id)
         if entry is not None:
-            if entry.contact.address != contact.address and entry.misses == 0:
-                # Somebody answers elsewhere under the id of a contact that is well: the known one stays.
-                contact = entry.contact
-            self.entries[node_id] = entry
-            entry.contact, entry.last_seen, entry.rtt, entry.misses = contact, now, rtt, 0
+            # Who answers elsewhere under the id of a contact that is well changes nothing: neither may the
+            # known one be pushed out so, nor be taken for alive because of it.
+            if entry.contact.address == contact.address or entry.misses:
+                entry.contact, entry.last_seen, entry.rtt = contact, now, rtt
+                entry.misses, entry.last_missed = 0, NEVER
             return None
         newcomer = Entry(contact, now, rtt)
         if self.has_room:
-            self.spares.pop(node_id, None)
-            self.entries[node_id] = newcomer
+            self.entries[contact.node_id] = newcomer
             return newcomer
         self._keep_spare(newcomer)
         return None
@@ -63,36 +64,51 @@ class KBucket:
     def _keep_spare(self, newcomer: Entry) -> None:
         self.spares.pop(newcomer.contact.node_id, None)
         if len(self.spares) >= K:
-            slowest = max(self.spares.values(), key=lambda spare: spare.rtt)
+            slowest = max(self.spares.values(), key=_rtt)
             if slowest.rtt <= newcomer.rtt:
                 return
             del self.spares[slowest.contact.node_id]
         self.spares[newcomer.contact.node_id] = newcomer
 
-    def failed(self, contact: Contact, now: float) -> tuple[Entry | None, Entry | None]:
-        """The contact did not answer. Who left the bucket, and who took its place."""
-        self.spares.pop(contact.node_id, None)
-        entry = self.entries.get(contact.node_id)
-        if entry is None or entry.contact.address != contact.address:
+    def failed(
+        self, contact: Contact, now: float, may_leave: bool = True
+    ) -> tuple[Entry | None, Entry | None]:
+        """The contact did not answer. Who left the bucket for it, and who took the place.
+
+        Nobody leaves unless `may_leave`: a failure may be the fault of this node.
+        """
+        node_id = contact.node_id
+        spare = self.spares.get(node_id)
+        if spare is not None and spare.contact == contact:
+            del self.spares[node_id]
+        entry = self.entries.get(node_id)
+        if entry is None or entry.contact != contact:
             return None, None
-        # It goes to the back: the front stays with the contact that nobody has tried for longest.
-        self.entries[contact.node_id] = self.entries.pop(contact.node_id)
         if now - entry.last_missed >= MISS_SPACING:
             entry.misses += 1
             entry.last_missed = now
-        if not self.spares and entry.misses < MISSES_TO_DROP:
+        if not may_leave or not (self.spares or entry.misses >= MISSES_TO_DROP):
             return None, None
-        del self.entries[contact.node_id]
+        del self.entries[node_id]
         return entry, self._promote_fastest()
 
     def _promote_fastest(self) -> Entry | None:
         if not self.spares:
             return None
-        fastest = min(self.spares.values(), key=lambda spare: spare.rtt)
-        del self.spares[fastest.contact.node_id]
-        self.entries[fastest.contact.node_id] = fastest
+        fastest = min(self.spares.values(), key=_rtt)
+        node_id = fastest.contact.node_id
+        del self.spares[node_id]
+        self.entries[node_id] = fastest
         return fastest
 
     def least_recently_seen(self) -> Entry | None:
-        """The contact whose last answer is oldest; None of an empty bucket."""
-        return next(iter(self.entries.values()), None)
+        """Of the contacts that did not miss our last call, the one whose last answer is oldest."""
+        return min((e for e in self.entries.values() if not e.misses), key=_last_seen, default=None)
+
+
+def _rtt(entry: Entry) -> float:
+    return entry.rtt
+
+
+def _last_seen(entry: Entry) -> float:
+    return entry.last_seen

@@ -27,9 +27,6 @@ MAX_ASKED = 100
 """Contacts one lookup asks at most. Honest networks need a third of it; a hostile one, which can
 invent nearer contacts for ever, ends here."""
 
-READ_QUORUM = 3
-"""Holders that must agree on the newest plain value before a read ends early."""
-
 SOFT_TIMEOUT_MIN, SOFT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN = 0.025, 1.0, 0.25
 """Bounds of srtt + 4 rttvar (RFC 6298), and what stands in for it before the first answer."""
 
@@ -47,6 +44,13 @@ MISSES_TO_DROP = 5
 
 MISS_SPACING = 1.0
 """Failures nearer to each other than this are one: they tell of one outage, not of several."""
+
+OUTAGE_CALLS = 8
+"""Calls to contacts that were well from which is told, by their weighted average, whether it is rather
+this node that is cut off: while most of them fail, nobody leaves the table."""
+
+EXPLORED_FOR = 600.0
+"""How long a part of the id space counts as known completely after a lookup has met everybody there."""
 
 LIVENESS_INTERVAL = 5.0
 """Between two PINGs to the contact that was heard of longest ago."""

@@ -2,7 +2,8 @@
 
 Departures from the paper: only contacts that answered us are in it; the buckets of the far ranges are
 wider (`parameters.BUCKET_WIDTHS`); the k closest are found by bisection over one sorted list of ids, so
-that the answer is exact and costs microseconds whatever the number of contacts.
+that the answer is exact and costs microseconds whatever the number of contacts; while most contacts fail
+to answer, none leaves, because it is rather this node that is cut off.
 """
 
 import random
@@ -11,9 +12,10 @@ from bisect import bisect_left, insort
 from attrs import define, field
 
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.explored import Explored
 from dht14.kademlia.kbucket import Entry, KBucket
 from dht14.kademlia.keyspace import ID_BITS, random_id, random_id_sharing, shared_prefix
-from dht14.kademlia.parameters import BUCKET_WIDTHS, SUSPECT_INTERVAL, SUSPECTS_AT_ONCE, K
+from dht14.kademlia.parameters import BUCKET_WIDTHS, OUTAGE_CALLS, SUSPECT_INTERVAL, SUSPECTS_AT_ONCE, K
 
 
 def bucket_capacity(depth: int) -> int:
@@ -28,10 +30,15 @@ class RoutingTable:
     own_id: int
     _buckets: list[KBucket] = field(init=False)
     """Bucket i holds the ids that share exactly i bits with ours; the last one holds all the rest."""
+    _entries: dict[int, Entry] = field(factory=dict, init=False)
+    """The entries of all buckets, by id: what every answer to a FIND_NODE is made from."""
     _ids: list[int] = field(factory=list, init=False)
-    """The ids of all entries of all buckets, sorted."""
+    """Their ids, sorted."""
     _suspects: set[int] = field(factory=set, init=False)
     """Ids of entries whose last call failed."""
+    _answering: float = field(default=1.0, init=False)
+    """Of the latest calls to contacts that were well, the share that was answered."""
+    _explored: Explored = field(factory=Explored, init=False)
     changes: int = field(default=0, init=False)
     """Grows with every contact that enters or leaves."""
 
@@ -42,7 +49,7 @@ class RoutingTable:
         return len(self._ids)
 
     def __contains__(self, node_id: int) -> bool:
-        return node_id in self._bucket_of(node_id).entries
+        return node_id in self._entries
 
     def _depth_of(self, node_id: int) -> int:
         return min(shared_prefix(self.own_id, node_id), len(self._buckets) - 1)
@@ -58,45 +65,61 @@ class RoutingTable:
         if node_id == self.own_id:
             return
         bucket = self._bucket_of(node_id)
-        while not bucket.has_room and node_id not in bucket.entries and self._split_last(bucket):
+        while node_id not in self._entries and not bucket.has_room and self._split_last(bucket):
             bucket = self._bucket_of(node_id)
+        self._answering += (1 - self._answering) / OUTAGE_CALLS
         self._suspects.discard(node_id)
-        if bucket.confirmed(contact, now, rtt):
-            self._entered(node_id)
+        newcomer = bucket.confirmed(contact, now, rtt)
+        if newcomer is not None:
+            self._entered(newcomer)
 
     def failed(self, contact: Contact, now: float) -> None:
         """A call to the contact went unanswered."""
-        bucket = self._bucket_of(contact.node_id)
-        left, entered = bucket.failed(contact, now)
+        node_id = contact.node_id
+        entry = self._entries.get(node_id)
+        if entry is not None and entry.contact == contact and node_id not in self._suspects:
+            self._suspects.add(node_id)
+            self._answering -= self._answering / OUTAGE_CALLS
+        left, entered = self._bucket_of(node_id).failed(contact, now, may_leave=self._answering > 0.5)
         if left is not None:
-            self._left(left.contact.node_id)
-        elif contact.node_id in bucket.entries:
-            self._suspects.add(contact.node_id)
+            self._left(left)
         if entered is not None:
-            self._entered(entered.contact.node_id)
+            self._entered(entered)
 
-    def looked_up(self, target: int, now: float) -> None:
-        """A lookup for `target` ended: its range is fresh."""
+    def looked_up(self, target: int, now: float, reach: int = 0) -> None:
+        """A lookup for `target` ended: its range is fresh.
+
+        Everybody alive who is no farther from the target than `reach` was met by it (`Lookup.reach`).
+        """
         self._bucket_of(target).last_lookup = now
+        if reach:
+            self._explored.met_everybody(target, reach, now)
 
-    def _entered(self, node_id: int) -> None:
+    def _entered(self, entry: Entry) -> None:
+        node_id = entry.contact.node_id
+        self._entries[node_id] = entry
         insort(self._ids, node_id)
+        self._explored.met_newcomer(node_id)
         self.changes += 1
 
-    def _left(self, node_id: int) -> None:
+    def _left(self, entry: Entry) -> None:
+        node_id = entry.contact.node_id
+        del self._entries[node_id]
         del self._ids[bisect_left(self._ids, node_id)]
         self._suspects.discard(node_id)
         self.changes += 1
 
     def _split_last(self, bucket: KBucket) -> bool:
-        """Split the bucket of our own branch in two; False when `bucket` is another one."""
+        """Split the bucket of our own branch in two; False when `bucket` is another one.
+
+        It has no spares: a bucket that may split turns nobody away.
+        """
         depth = len(self._buckets) - 1
         if bucket is not self._buckets[-1] or depth == ID_BITS - 1:
             return False
         near = KBucket(bucket_capacity(depth + 1), last_lookup=bucket.last_lookup)
-        for source, sink in ((bucket.entries, near.entries), (bucket.spares, near.spares)):
-            for node_id in [i for i in source if shared_prefix(self.own_id, i) > depth]:
-                sink[node_id] = source.pop(node_id)
+        for node_id in [i for i in bucket.entries if shared_prefix(self.own_id, i) > depth]:
+            near.entries[node_id] = bucket.entries.pop(node_id)
         self._buckets.append(near)
         # Capacities shrink with depth, so the near part of a full bucket may already be too full.
         if len(near.entries) > near.capacity:
@@ -105,22 +128,21 @@ class RoutingTable:
         return True
 
     def _trim(self, bucket: KBucket) -> None:
+        """Make spares of the latest comers until the bucket is no more than full."""
         while len(bucket.entries) > bucket.capacity:
             node_id, entry = bucket.entries.popitem()
-            self._left(node_id)
-            if len(bucket.spares) < K:
+            self._left(entry)
+            if not entry.misses and len(bucket.spares) < K:
                 bucket.spares[node_id] = entry
 
     # Questions
 
     def wants(self, contact: Contact) -> bool:
-        """Whether this contact, if it answered, would enter a bucket now."""
+        """Whether an answer of this contact would bring it into a bucket, or clear it of suspicion."""
         node_id = contact.node_id
-        if node_id == self.own_id:
-            return False
+        if node_id in self._entries or node_id == self.own_id:
+            return node_id in self._suspects
         bucket = self._bucket_of(node_id)
-        if node_id in bucket.entries:
-            return False
         return bucket.has_room or bucket is self._buckets[-1]
 
     def closest(self, target: int, count: int = K, live_only: bool = False) -> list[Contact]:
@@ -133,7 +155,8 @@ class RoutingTable:
         block.sort(key=target.__xor__)
         if spoiled:
             block = [node_id for node_id in block if node_id not in spoiled]
-        return [self._entry(node_id).contact for node_id in block[:count]]
+        entries = self._entries
+        return [entries[node_id].contact for node_id in block[:count]]
 
     def _block_around(self, target: int, count: int) -> list[int]:
         """The ids of the longest prefix of `target` that at least `count` known ids share.
@@ -153,20 +176,21 @@ class RoutingTable:
             low, high = inner_low, inner_high
         return ids[low:high]
 
-    def knows_region(self, target: int, count: int) -> bool:
+    def knows_region(self, target: int, count: int, now: float) -> bool:
         """Whether the `count` nodes nearest to `target` are, as far as can be told from here, all known.
 
-        True where no bucket that their region touches ever had to turn a contact away and a lookup has
-        gone through each of them.
+        True where a lookup has met everybody in their region not long ago and no bucket that the region
+        touches is full, so that nobody was turned away since.
         """
         nearest = self.closest(target, count)
-        if len(nearest) < count:
-            touched = self._buckets
-        else:
-            region = shared_prefix(target, nearest[-1].node_id)
-            ours = self._depth_of(target)
-            touched = [self._buckets[ours]] if region > ours else self._buckets[region:]
-        return all(bucket.has_room and bucket.last_lookup > float("-inf") for bucket in touched)
+        region = shared_prefix(target, nearest[-1].node_id) if len(nearest) == count else 0
+        if not self._explored.covers(target, region, now):
+            return False
+        # The region is the ids that share so many bits with the target. Where these are more than the
+        # target shares with us, it lies within one bucket; else it is our own branch from there on.
+        own = self._depth_of(target)
+        touched = self._buckets[own : own + 1] if region > own else self._buckets[region:]
+        return all(bucket.has_room for bucket in touched)
 
     def is_suspect(self, node_id: int) -> bool:
         """Whether the last call to this contact failed."""
@@ -177,34 +201,29 @@ class RoutingTable:
         return len(self._ids) > len(self._suspects)
 
     def contacts(self) -> list[Contact]:
-        """All contacts, by bucket, those seen last first: what is worth keeping over a restart."""
-        return [e.contact for b in self._buckets for e in reversed(b.entries.values())]
+        """All contacts, those most likely to be alive first: what is worth keeping over a restart."""
+        likeliest = sorted(self._entries.values(), key=lambda e: (-e.misses, e.last_seen), reverse=True)
+        return [entry.contact for entry in likeliest]
 
     def due_for_ping(self, now: float) -> list[Contact]:
         """The contacts to be pinged now: suspects left alone for a while, and the one heard of longest ago."""
-        due = [
-            entry.contact
-            for entry in map(self._entry, self._suspects)
-            if now - entry.last_missed >= SUSPECT_INTERVAL
-        ][:SUSPECTS_AT_ONCE]
-        heads = [entry for bucket in self._buckets if (entry := bucket.least_recently_seen())]
-        if heads:
-            oldest = min(heads, key=lambda entry: entry.last_seen).contact
-            if oldest.node_id not in self._suspects:
-                due.append(oldest)
-        return due
-
-    def _entry(self, node_id: int) -> Entry:
-        return self._bucket_of(node_id).entries[node_id]
+        suspects = (self._entries[node_id] for node_id in self._suspects)
+        due = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][:SUSPECTS_AT_ONCE]
+        oldest = [entry for bucket in self._buckets if (entry := bucket.least_recently_seen())]
+        if oldest:
+            due.append(min(oldest, key=lambda entry: entry.last_seen))
+        return [entry.contact for entry in due]
 
     def stale_targets(self, now: float, interval: float, rng: random.Random) -> list[int]:
-        """One random id in each range that no lookup went through for `interval` seconds."""
-        last = len(self._buckets) - 1
-        return [
-            random_id_sharing(self.own_id, depth, rng) if depth < last else self.own_id
-            for depth, bucket in enumerate(self._buckets)
-            if now - bucket.last_lookup >= interval
+        """One random id in each range that no lookup went through for `interval` seconds.
+
+        The last range reaches up to our own id, which is looked up besides: our neighbours count most.
+        """
+        stale = [now - bucket.last_lookup >= interval for bucket in self._buckets]
+        targets = [
+            random_id_sharing(self.own_id, depth, rng) for depth, is_stale in enumerate(stale) if is_stale
         ]
+        return [*targets, self.own_id] if stale[-1] else targets
 
     def far_targets(self, rng: random.Random) -> list[int]:
         """One random id in each range farther away than the closest neighbour (paper, section 2.3)."""
@@ -216,14 +235,16 @@ class RoutingTable:
 
     def check_invariants(self) -> None:
         """Raise AssertionError where the table contradicts itself; for tests and the simulator."""
-        held: list[int] = []
+        held: dict[int, Entry] = {}
         for depth, bucket in enumerate(self._buckets):
             assert bucket.capacity == bucket_capacity(depth)
             assert len(bucket.entries) <= bucket.capacity and len(bucket.spares) <= K
+            assert not bucket.spares or not bucket.has_room
             assert not bucket.entries.keys() & bucket.spares.keys()
             for node_id, entry in [*bucket.entries.items(), *bucket.spares.items()]:
                 assert node_id == entry.contact.node_id != self.own_id
                 assert self._depth_of(node_id) == depth
-            held += bucket.entries
-        assert sorted(held) == self._ids
-        assert self._suspects <= set(held)
+            held |= bucket.entries
+        assert held == self._entries and sorted(held) == self._ids
+        assert self._suspects == {node_id for node_id, entry in held.items() if entry.misses}
+        assert 0 <= self._answering <= 1

@@ -74,12 +74,12 @@ class Node:
 
     # find
 
-    def find_nodes(self, target: int, known: Iterable[Contact] = ()) -> "Deferred[Lookup]":
-        """The lookup, when it has ended, of the k nodes nearest to `target`.
+    def find_nodes(self, target: int, known: Iterable[Contact] = (), width: int = K) -> "Deferred[Lookup]":
+        """The lookup, when it has ended, of the `width` nodes nearest to `target`.
 
         It begins with the table's contacts and those `known` besides.
         """
-        lookup = self._lookup(target, K)
+        lookup = self._lookup(target, width)
         lookup.heard_of(known)
         return self._search(lookup, FindNode(target), _nodes_replied)
 
@@ -92,7 +92,7 @@ class Node:
         return Search(lookup, request, on_reply, self._rpc).run(self._clock).addCallback(self._searched)
 
     def _searched(self, lookup: Lookup) -> Lookup:
-        self.table.looked_up(lookup.target, self._clock.seconds())
+        self.table.looked_up(lookup.target, self._clock.seconds(), lookup.reach)
         self.hops[lookup.hops] += 1
         return lookup
 
@@ -166,7 +166,7 @@ class Node:
     async def _place(self, record: Record) -> "Placement":
         """Store the record at the nodes nearest to its key, this one included where it is one of them."""
         candidates = self.table.closest(record.key, K)
-        if not self.table.knows_region(record.key, record.replication):
+        if not self.table.knows_region(record.key, record.replication, self._clock.seconds()):
             candidates = (await self.find_nodes(record.key)).shortlist()
         nearest = sorted({self.own_id, *(c.node_id for c in candidates)}, key=record.key.__xor__)
         nearest = nearest[: record.replication]

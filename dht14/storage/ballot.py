@@ -2,8 +2,11 @@
 
 from attrs import define, field
 
-from dht14.kademlia.parameters import READ_QUORUM
 from dht14.storage.record import Kind, Record
+
+
+READ_QUORUM = 3
+"""Holders that must agree on the newest plain value before a read ends early."""
 
 
 @define
@@ -14,18 +17,17 @@ class Ballot:
     """The greatest record seen so far."""
     missing: int = field(default=READ_QUORUM, init=False)
     """How many more holders must have the winner before asking others is not worth the while."""
+    _rank: tuple[Kind, int, bytes] | None = field(default=None, init=False)
+    """Of the winner."""
 
     def cast(self, record: Record) -> None:
         """One more holder has this record."""
-        if self.winner is not None and self._is_the_winner(record):
+        rank = record.rank
+        if self._rank is None or rank > self._rank:
+            self.winner, self._rank = record, rank
+            self.missing = 0 if rank[0] is Kind.CONTENT else READ_QUORUM - 1
+        elif rank == self._rank:
             self.missing -= 1
-        elif self.winner is None or record.rank > self.winner.rank:
-            self.winner = record
-            self.missing = 0 if record.kind is Kind.CONTENT else READ_QUORUM - 1
-
-    def _is_the_winner(self, record: Record) -> bool:
-        assert self.winner is not None
-        return record.version == self.winner.version and record.value == self.winner.value
 
     @property
     def settled(self) -> bool:

@@ -5,7 +5,7 @@ from enum import IntEnum
 
 from attrs import field, frozen
 
-from dht14.kademlia.keyspace import hash_id
+from dht14.kademlia.keyspace import id_from_bytes
 
 
 class Kind(IntEnum):
@@ -32,12 +32,18 @@ class Record:
     @property
     def kind(self) -> Kind:
         """Seen from key and value alone."""
-        return Kind.CONTENT if hash_id(self.value) == self.key else Kind.OPEN
+        return self.rank[0]
 
     @property
     def rank(self) -> tuple[Kind, int, bytes]:
-        """The total order of the records of one key: the greatest is the one all replicas settle on."""
-        return self.kind, self.version, hashlib.sha256(self.value).digest()
+        """The total order of the records of one key: the greatest is the one all replicas settle on.
+
+        Content has no versions: whatever its writers claim, under one key it is the same.
+        """
+        digest = hashlib.sha256(self.value).digest()
+        if id_from_bytes(digest) == self.key:
+            return Kind.CONTENT, 0, digest
+        return Kind.OPEN, self.version, digest
 
     def remaining_ms(self, now: float) -> int:
         """Milliseconds it still has to live; 0 or less once it has expired."""

@@ -7,7 +7,7 @@ that commits to a disk will know it only later.
 from bisect import bisect_left, insort
 from collections.abc import Callable
 from enum import Enum
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from attrs import define, field, frozen
@@ -19,7 +19,7 @@ class Outcome(Enum):
     """What became of a record that was offered."""
 
     HELD = "held"
-    """It is held now, or was already."""
+    """It is held now, or the same value of the same version is, for at least as long."""
     OUTRANKED = "outranked"
     """A newer one of its key is held, and stays."""
     REFUSED = "refused"
@@ -70,7 +70,7 @@ class MemoryStore:
     size: int = field(default=0, init=False)
     _records: dict[int, Record] = field(factory=dict, init=False)
     _deadlines: list[tuple[float, int]] = field(factory=list, init=False)
-    """A heap of (expiry, key); entries of records since replaced stay until their time has come."""
+    """A heap of (expiry, key); those of records since replaced or evicted are left in it for a while."""
     _distances: list[int] = field(factory=list, init=False)
     """Of all keys from the own id, sorted."""
 
@@ -83,14 +83,16 @@ class MemoryStore:
 
     def _judge(self, record: Record, now: float) -> Verdict:
         held = self.get(record.key, now)
+        if held is not None and (rank := held.rank) >= (offered := record.rank):
+            if rank > offered:
+                return Verdict(Outcome.OUTRANKED, held.version)
+            if _lifetime(held) >= _lifetime(record):
+                return Verdict(Outcome.HELD, held.version)
+        version = held.version if held else 0
         if record.version > version_at(now + CLOCK_TOLERANCE) or record.expires_at <= now:
-            return Verdict(Outcome.REFUSED, held.version if held else 0)
-        if held is not None and held.rank >= record.rank:
-            same = held.rank == record.rank
-            return Verdict(Outcome.HELD if same else Outcome.OUTRANKED, held.version)
-        if not self._make_room(_size(record) - (_size(held) if held else 0), now):
-            return Verdict(Outcome.REFUSED, held.version if held else 0)
-        self._drop(record.key)
+            return Verdict(Outcome.REFUSED, version)
+        if not self._make_room(record, now):
+            return Verdict(Outcome.REFUSED, version)
         self._hold(record)
         return Verdict(Outcome.HELD, record.version)
 
@@ -110,23 +112,34 @@ class MemoryStore:
                 dropped += 1
         return dropped
 
-    def _make_room(self, needed: int, now: float) -> bool:
-        if self.size + needed > self.limit:
+    def _make_room(self, record: Record, now: float) -> bool:
+        """Evict until the record fits; False when it does not."""
+        if self._is_too_full_for(record):
             self.expire(now)
-        tried = 0
-        while self.size + needed > self.limit and tried < min(EVICTION_TRIES, len(self._distances)):
-            tried += 1
-            key = self._distances[-tried] ^ self.own_id
-            if not self.answers_for(self._records[key]):
+        spared = 0
+        while self._is_too_full_for(record):
+            if spared == min(EVICTION_TRIES, len(self._distances)):
+                return False
+            key = self._distances[-1 - spared] ^ self.own_id
+            if key == record.key or self.answers_for(self._records[key]):
+                spared += 1
+            else:
                 self._drop(key)
-                tried = 0
-        return self.size + needed <= self.limit
+        return True
+
+    def _is_too_full_for(self, record: Record) -> bool:
+        replaced = self._records.get(record.key)
+        return self.size + _size(record) - (_size(replaced) if replaced else 0) > self.limit
 
     def _hold(self, record: Record) -> None:
+        self._drop(record.key)
         self._records[record.key] = record
         self.size += _size(record)
-        heappush(self._deadlines, (record.expires_at, record.key))
         insort(self._distances, record.key ^ self.own_id)
+        heappush(self._deadlines, (record.expires_at, record.key))
+        if len(self._deadlines) > _most_deadlines(len(self._records)):
+            self._deadlines = [(held.expires_at, key) for key, held in self._records.items()]
+            heapify(self._deadlines)
 
     def _drop(self, key: int) -> None:
         record = self._records.pop(key, None)
@@ -138,8 +151,19 @@ class MemoryStore:
         """Raise AssertionError where the store contradicts itself; for tests and the simulator."""
         assert self.size == sum(map(_size, self._records.values())) <= self.limit
         assert self._distances == sorted(key ^ self.own_id for key in self._records)
-        assert self._records.keys() <= {key for _, key in self._deadlines}
+        assert {(held.expires_at, key) for key, held in self._records.items()} <= set(self._deadlines)
+        assert len(self._deadlines) <= _most_deadlines(len(self._records)) or not self._records
 
 
 def _size(record: Record) -> int:
     return RECORD_OVERHEAD + len(record.value)
+
+
+def _lifetime(record: Record) -> tuple[float, int]:
+    """Of two copies of one write the one with the greater lifetime is kept, in whatever order they come."""
+    return record.expires_at, record.replication
+
+
+def _most_deadlines(records: int) -> int:
+    # Who overwrites one key for ever must not fill the memory with deadlines of what is long gone.
+    return 2 * records + 64
