@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -100,7 +100,7 @@ class Join(Service):
             self._running.cancel()
 
     def _ended(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
+        if self.running:
             self.log.failure("Joining has stopped; this is a bug.", failure)
 
     async def _stay_joined(self) -> None:

@@ -1,0 +1,336 @@
+import itertools
+import random
+from collections.abc import Iterable
+from typing import cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Address, Contact, Seed
+from dht14.kademlia.parameters import HARD_TIMEOUT
+from dht14.node.join import FAR_RANGES, LONELY_INTERVAL, LONGEST_INTERVAL, SAVED_AT_ONCE, Join, Retries
+from dht14.wire.messages import FindNode, Ping, Pong
+from tests.fakes import FakeNetwork, FakeRpc, Peer, contact, fields
+
+OWN = 1 << 255
+NOBODY = ("10.9.9.9", 9)
+PORT = 8000
+
+
+class RetriesTests(SynchronousTestCase):
+    """How long to pause between tries."""
+
+    def pauses(self, count: int, **options: float) -> list[float]:
+        retries = Retries(**options)  # type: ignore[arg-type]
+        return list(itertools.islice(retries.pauses(random.Random(1)), count))
+
+    def test_quick_first(self) -> None:
+        """So many pauses are exactly as configured."""
+        self.assertEqual(self.pauses(3, interval=0.5, quick=3), [0.5] * 3)
+
+    def test_doubling(self) -> None:
+        """After them they double, less up to a fifth by chance, up to the longest, and never end."""
+        pauses = self.pauses(30, interval=5, quick=2)[2:]
+        for pause, full in zip(pauses, [10, 20, 40, 80, 160] + [LONGEST_INTERVAL] * 25, strict=False):
+            self.assertTrue(0.8 * full <= pause <= full, (pause, full))
+        self.assertGreater(len(set(pauses)), 20)
+
+    def test_none_quick(self) -> None:
+        """Without quick tries the pauses grow from the first."""
+        self.assertGreaterEqual(self.pauses(1, interval=5, quick=0)[0], 8)
+
+
+class JoinTestCase(SynchronousTestCase):
+    """The node of id `OWN`, which joins a network that the test makes."""
+
+    def setUp(self) -> None:
+        self.network = FakeNetwork()
+        self.own = self.network.peer(OWN)
+        self.rng = random.Random(1)
+        self.names: dict[str, list[Address] | None] = {}
+        self.resolved: list[float] = []
+        self.events: list[LogEvent] = []
+        observer = cast(ILogObserver, self.events.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def resolve(self, host: str, port: int) -> "Deferred[list[Address]]":
+        """Known names are told at once, names that stand for None never, others are addresses."""
+        self.resolved.append(self.network.clock.seconds())
+        found: Deferred[list[Address]] = Deferred()
+        addresses = self.names.get(host, [(host, port)])
+        if addresses is not None:
+            found.callback(addresses)
+        return found
+
+    def start(
+        self,
+        *seeds: Seed,
+        saved: Iterable[Contact] = (),
+        retries: Retries | None = None,
+    ) -> Join:
+        network = self.network
+        rpc = FakeRpc(network, self.own.contact, self.own.table)
+        self.join = Join(
+            self.own.node, rpc, self.resolve, network.clock, self.rng, seeds, saved, retries or Retries()
+        )
+        self.join.startService()
+        self.addCleanup(self.join.stopService)
+        return self.join
+
+    def town(self, count: int, *more: int) -> list[Peer]:
+        """So many nodes that know each other."""
+        return self.network.town(*(self.rng.getrandbits(255) for _ in range(count)), *more)
+
+    def lines(self) -> list[str]:
+        """What was said of joining, in short, since the last look."""
+        said = []
+        for event in self.events:
+            if "contacts" in event:
+                said.append("joined")
+            elif event.get("log_source") is self.join:
+                said.append("unresolved" if "host" in event else "alone")
+        self.events.clear()
+        return said
+
+    @staticmethod
+    def seed(peer: Peer, pinned: bool = False) -> Seed:
+        return Seed(*peer.contact.address, peer.contact.node_id if pinned else None)
+
+
+class JoinTests(JoinTestCase):
+    """The way into the network."""
+
+    def test_joins(self) -> None:
+        """Through one seed a node gets to know its network, and says once that it has joined."""
+        town = self.town(12)
+        self.start(self.seed(town[0]))
+        self.network.wait(5)
+        self.assertTrue(self.join.joined)
+        self.assertEqual(len(self.own.table), 12)
+        self.assertEqual(fields(self.events, "contacts"), [(12,)])
+        self.network.wait(600)
+        self.assertEqual(self.lines(), ["joined"])
+
+    def test_own_neighbourhood(self) -> None:
+        """It looks up its own id, and then ids of the other ranges."""
+        town = self.town(12)
+        self.start(self.seed(town[0]))
+        self.network.wait(5)
+        targets = {r.target for peer in town for r in peer.asked if isinstance(r, FindNode)}
+        self.assertIn(OWN, targets)
+        self.assertGreater(len(targets), 1)
+
+    def test_parallel(self) -> None:
+        """All seeds and all their addresses are called at once: one that answers is enough, at any place."""
+        (living,) = self.town(1)
+        self.names["many"] = [NOBODY, ("10.9.9.8", 9), living.contact.address]
+        self.names["never resolved"] = None
+        self.start(Seed(*NOBODY), Seed("never resolved", PORT), Seed("many", PORT))
+        self.network.wait(0.5)
+        self.assertTrue(self.join.joined)
+
+    def test_all_seeds(self) -> None:
+        """A seed that answers later than the first becomes a contact too."""
+        one, two = self.network.peer(1), self.network.peer(2)
+        two.latency = 1.0
+        self.start(self.seed(one), self.seed(two))
+        self.network.wait(3)
+        self.assertIn(two.contact.node_id, self.own.table)
+
+    def test_self_among_seeds(self) -> None:
+        """A node that is its own seed skips itself, and does not call itself a second time."""
+        (other,) = self.town(1)
+        self.start(self.seed(self.own), self.seed(other))
+        self.network.wait(5)
+        self.assertEqual((self.join.joined, len(self.own.table)), (True, 1))
+        self.network.wait(600)
+        self.assertEqual(len(self.own.asked), 1)
+
+    def test_self_pinned_among_seeds(self) -> None:
+        """So does one that is pinned among its seeds: it waits for the others, and never calls itself."""
+        (other,) = self.town(1)
+        other.latency = 0.2
+        self.start(self.seed(self.own, pinned=True), self.seed(other, pinned=True))
+        self.network.wait(4)
+        self.assertEqual(self.lines(), ["joined"])
+        self.assertEqual(self.own.asked, [])
+
+    def test_only_self(self) -> None:
+        """A node with no other seed than itself is alone."""
+        for pinned in (False, True):
+            self.start(self.seed(self.own, pinned))
+            self.network.wait(30)
+            self.assertEqual((self.lines(), self.join.joined), (["alone"], False))
+
+    def test_pinned(self) -> None:
+        """At the address of a pinned seed nobody else counts."""
+        (other,) = self.town(1)
+        self.start(Seed(*other.contact.address, other.contact.node_id + 1))
+        self.network.wait(30)
+        self.assertFalse(self.join.joined)
+        self.start(self.seed(other, pinned=True))
+        self.network.wait(1)
+        self.assertTrue(self.join.joined)
+
+    def test_saved(self) -> None:
+        """Saved contacts alone lead back into the network."""
+        town = self.town(5)
+        self.start(saved=[contact(7, 999), town[0].contact])
+        self.network.wait(5)
+        self.assertEqual((self.join.joined, len(self.own.table)), (True, 5))
+
+    def test_many_saved(self) -> None:
+        """They are called some at a time, and all get their turn, however many of them are gone."""
+        (last,) = self.town(1)
+        gone = [contact(1000 + number, 1000 + number) for number in range(3 * SAVED_AT_ONCE)]
+        self.start(saved=[*gone, last.contact])
+        self.network.wait(4 * LONELY_INTERVAL)
+        self.assertTrue(self.join.joined)
+
+    def test_wrong_answer(self) -> None:
+        """A seed that answers, but not the question, is a contact all the same."""
+        (other,) = self.town(1)
+        other.answer = lambda request, sender: Pong()
+        self.start(self.seed(other))
+        self.network.wait(20)
+        self.assertEqual((self.join.joined, len(self.own.table)), (True, 1))
+
+    def test_made_up_neighbour(self) -> None:
+        """A neighbour whose id is made up to be near ours does not keep us busy for long."""
+        neighbour = self.network.peer(OWN ^ 1)
+        self.start(self.seed(neighbour))
+        self.network.wait(4)
+        self.assertTrue(self.join.joined)
+        self.assertLessEqual(len(neighbour.asked), 2 + FAR_RANGES)
+
+
+class AloneTests(JoinTestCase):
+    """Nobody is there: yet, or any more."""
+
+    def calls(self, seconds: float) -> list[float]:
+        """The times of all calls of the seed in so many seconds, from their beginning."""
+        self.names["seed"] = []
+        began = self.network.clock.seconds()
+        self.resolved.clear()
+        self.network.wait(seconds)
+        return [when - began for when in self.resolved]
+
+    def test_first(self) -> None:
+        """The first node of a network says once that it is alone, and why."""
+        self.start()
+        self.network.wait(600)
+        self.assertEqual(self.lines(), ["alone"])
+        self.assertFalse(self.join.joined)
+
+    def test_dead_seeds(self) -> None:
+        """With dead seeds it says so once, with their number, and tries on for ever."""
+        self.start(Seed(*NOBODY), Seed("10.9.9.8", 9), saved=[contact(5, 555)])
+        self.network.wait(3600)
+        self.assertEqual(fields(self.events, "seeds", "saved"), [(2, 1)])
+        self.assertGreaterEqual(len(self.resolved), 2 * 3600 / LONELY_INTERVAL)
+
+    def test_unresolved(self) -> None:
+        """A name without an address is said once, by that name, and looked up again and again."""
+        self.names["seed"] = []
+        self.start(Seed("seed", PORT))
+        self.network.wait(100)
+        self.assertEqual(fields(self.events, "host"), [("seed",)])
+        self.assertGreaterEqual(len(self.resolved), 10)
+
+    def test_quick_tries(self) -> None:
+        """The first tries are as far apart as configured, whatever a try takes."""
+        self.names["seed"] = []
+        self.start(Seed("seed", PORT), Seed(*NOBODY), retries=Retries(interval=4, quick=3))
+        tries = self.calls(13)
+        for when, expected in zip(tries[::2], (4, 8, 12), strict=True):
+            self.assertAlmostEqual(when, expected, delta=0.1)
+
+    def test_every_ten_seconds(self) -> None:
+        """While nobody is there, never more than ten seconds lie between two tries."""
+        self.start(Seed("seed", PORT), Seed(*NOBODY), retries=Retries(interval=60, quick=0))
+        tries = self.calls(600)
+        gaps = [after - before for before, after in itertools.pairwise(tries)]
+        self.assertLessEqual(max(gaps), LONELY_INTERVAL + 0.1)
+
+    def test_seed_appears(self) -> None:
+        """It joins within 15 seconds after a seed has come up, and says so."""
+        self.names["seed"] = []
+        self.start(Seed("seed", PORT))
+        self.network.wait(333)
+        self.assertEqual(self.lines(), ["unresolved", "alone"])
+        (seed,) = self.town(1)
+        self.names["seed"] = [seed.contact.address]
+        self.network.wait(15)
+        self.assertEqual(self.lines(), ["joined"])
+
+    def test_all_gone(self) -> None:
+        """When all contacts are gone it says so, once, and joins again when somebody is back."""
+        town = self.town(3)
+        self.start(self.seed(town[0]))
+        self.network.wait(100)
+        answers = [peer.answer for peer in town]
+        for peer in town:
+            peer.fall_silent()
+        for peer in town:
+            self.own.table.failed(peer.contact, self.network.clock.seconds())
+        self.network.wait(60)
+        self.assertEqual(self.lines(), ["joined", "alone"])
+        self.assertFalse(self.join.joined)
+        for peer, answer in zip(town, answers, strict=True):
+            peer.answer = answer
+        self.network.wait(15)
+        self.assertEqual(self.lines(), ["joined"])
+
+    def test_networks_meet(self) -> None:
+        """A node that has contacts goes on calling its seeds: networks that grew apart find each other."""
+        here, there = self.town(1), self.town(1)
+        self.names["there"] = []
+        self.start(self.seed(here[0]), Seed("there", PORT))
+        self.network.wait(1000)
+        self.names["there"] = [there[0].contact.address]
+        self.network.wait(LONGEST_INTERVAL + 10)
+        self.assertIn(there[0].contact.node_id, self.own.table)
+
+    def test_others_come(self) -> None:
+        """The first node of a network has joined when others came to it, at the latest ten seconds later."""
+        (other,) = self.town(1)
+        self.start(retries=Retries(interval=5, quick=2))
+        self.network.wait(7)
+        rpc = FakeRpc(self.network, self.own.contact, self.own.table)
+        rpc.ask(other.contact, Ping())
+        self.network.wait(LONELY_INTERVAL)
+        self.assertEqual(self.lines(), ["alone", "joined"])
+
+
+class StopTests(JoinTestCase):
+    def test_any_moment(self) -> None:
+        """Stopped at any moment, it makes no further call, says nothing more, and leaves no timer of its own."""
+        moments = [0.005 * number for number in range(20)]
+        for moment in (*moments, 0.5, 2.0, HARD_TIMEOUT + 0.1, 8.0, 30.0):
+            for dead in (False, True):
+                self.setUp()
+                town = self.town(4)
+                if dead:
+                    for peer in town:
+                        peer.fall_silent()
+                self.names["never resolved"] = None
+                join = self.start(self.seed(town[0]), Seed("never resolved", PORT), saved=[town[1].contact])
+                self.network.wait(moment)
+                join.stopService()
+                self.lines()
+                for peer in town:
+                    peer.asked.clear()
+                self.network.wait(1000)
+                self.assertEqual(self.lines(), [])
+                self.assertEqual([peer.asked for peer in town], [[]] * 4)
+                self.assertEqual(self.network.clock.getDelayedCalls(), [])
+
+    def test_bug(self) -> None:
+        """A bug in joining is logged as one; it does not go by unheard."""
+        (other,) = self.town(1)
+        self.rng = cast(random.Random, None)
+        self.start(self.seed(other))
+        self.network.wait(1)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)

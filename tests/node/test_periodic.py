@@ -1,0 +1,123 @@
+import random
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.node.periodic import JITTER, Periodic
+from tests.fakes import fields
+
+INTERVAL = 10.0
+LATEST = INTERVAL * (1 + JITTER)
+
+
+class PeriodicTests(SynchronousTestCase):
+    """A pass every ten seconds."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.passes: list[float] = []
+        self.outcome: object = None
+
+    def one_pass(self) -> object:
+        self.passes.append(self.clock.seconds())
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    def start(self, seed: int = 1) -> Periodic:
+        periodic = Periodic("sweep", INTERVAL, self.one_pass, self.clock, random.Random(seed))
+        periodic.startService()
+        return periodic
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.pump([0.1] * round(seconds / 0.1))
+
+    def test_jitter(self) -> None:
+        """The first pass comes about an interval from the start, for every node at another moment."""
+        firsts = set()
+        for seed in range(20):
+            self.passes.clear()
+            periodic = self.start(seed)
+            began = self.clock.seconds()
+            self.pass_time(INTERVAL * (1 - JITTER) - 0.2)
+            self.assertEqual(self.passes, [])
+            self.pass_time(LATEST)
+            firsts.add(round(self.passes[0] - began, 1))
+            periodic.stopService()
+        self.assertGreater(len(firsts), 10)
+
+    def test_again(self) -> None:
+        """From then on there is a pass every interval."""
+        self.start()
+        self.pass_time(LATEST + 5 * INTERVAL)
+        gaps = [after - before for before, after in zip(self.passes, self.passes[1:], strict=False)]
+        self.assertGreaterEqual(len(gaps), 4)
+        for gap in gaps:
+            self.assertAlmostEqual(gap, INTERVAL, delta=0.2)
+
+    def test_raises(self) -> None:
+        """A pass that raises is logged under its name; the next ones come as planned."""
+        self.outcome = ZeroDivisionError()
+        self.start()
+        with capturedLogs() as events:
+            self.pass_time(LATEST + 2 * INTERVAL)
+        self.assertGreaterEqual(len(self.passes), 3)
+        self.assertEqual(fields(events, "name", "log_failure")[0][0], "sweep")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), len(self.passes))
+
+    def test_fails_later(self) -> None:
+        """So does one whose Deferred or coroutine fails."""
+
+        async def fails() -> None:
+            await self.trouble
+            raise ZeroDivisionError
+
+        self.trouble: Deferred[None] = Deferred()
+        self.outcome = fails()
+        self.start()
+        self.pass_time(LATEST)
+        self.outcome = None
+        self.trouble.callback(None)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.pass_time(INTERVAL)
+        self.assertGreaterEqual(len(self.passes), 2)
+
+    def test_takes_longer(self) -> None:
+        """While a pass is at work there is no other one."""
+        work: Deferred[None] = Deferred()
+        self.outcome = work
+        self.start()
+        self.pass_time(5 * INTERVAL)
+        self.assertEqual(len(self.passes), 1)
+        work.callback(None)
+        self.pass_time(INTERVAL)
+        self.assertEqual(len(self.passes), 2)
+
+    def test_stop(self) -> None:
+        """Stopped before the first pass or between two there is no further one, and no timer is left."""
+        for moment in (0.0, LATEST + 1):
+            self.passes.clear()
+            periodic = self.start()
+            self.pass_time(moment)
+            passes = list(self.passes)
+            self.assertIsNone(periodic.stopService())
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.pass_time(LATEST)
+            self.assertEqual(self.passes, passes)
+
+    def test_stop_waits(self) -> None:
+        """The stop is over when the pass at work is, also when that fails; no other one comes after it."""
+        for end in (lambda work: work.callback(None), lambda work: work.errback(ZeroDivisionError())):
+            work: Deferred[None] = Deferred()
+            self.outcome = work
+            periodic = self.start()
+            self.pass_time(LATEST)
+            stopped = periodic.stopService()
+            assert stopped is not None
+            self.assertNoResult(stopped)
+            end(work)
+            self.successResultOf(stopped)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

@@ -1,0 +1,214 @@
+from collections.abc import Callable
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.keyspace import hash_id
+from dht14.kademlia.parameters import K
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.responder import Responder
+from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
+from dht14.storage.store import MemoryStore, Outcome, Verdict
+from dht14.wire.messages import (
+    FindNode,
+    FindValue,
+    Nodes,
+    Outranked,
+    Ping,
+    Pong,
+    Refused,
+    Reply,
+    Request,
+    Store,
+    Stored,
+    Value,
+    fingerprint,
+)
+from tests.fakes import BEGINNING, contact
+
+OWN = 1 << 200
+ASKER = contact(1 << 255, 99)
+NOW = BEGINNING
+VERSION = version_at(NOW)
+
+
+class LateStore:
+    """A store that knows only later what became of a record."""
+
+    def __init__(self) -> None:
+        self.offers: list[Callable[[Verdict], None]] = []
+
+    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
+        self.offers.append(tell)
+
+    def get(self, key: int, now: float) -> Record | None:
+        return None
+
+    def expire(self, now: float) -> int:
+        return 0
+
+
+class ResponderTestCase(SynchronousTestCase):
+    """A node that holds values, and one that does not."""
+
+    def setUp(self) -> None:
+        self.table = RoutingTable(OWN)
+        self.store = MemoryStore(OWN, 10_000, lambda record: True)
+        self.node = Responder(self.table, self.store, max_ttl=100)
+        self.bootstrap = Responder(self.table, None, max_ttl=100)
+
+    def ask(self, request: Request, asker: Contact = ASKER, responder: Responder | None = None) -> Reply:
+        replies: list[Reply] = []
+        (responder or self.node).answer(request, asker, NOW, replies.append)
+        (reply,) = replies
+        return reply
+
+    def meet(self, *ids: int) -> list[Contact]:
+        met = [contact(node_id, number) for number, node_id in enumerate(ids, 1)]
+        for one in met:
+            self.table.confirmed(one, NOW, 0.01)
+        return met
+
+    def store_request(self, key: int, value: bytes = b"value", version: int = VERSION, **other: int) -> Store:
+        parts = {"ttl_ms": 50_000, "replication": 3, "neighbours": 0} | other
+        return Store(key, version, value=value, **parts)
+
+
+class QuestionTests(ResponderTestCase):
+    def test_ping(self) -> None:
+        """PING is answered by everybody."""
+        for responder in (self.node, self.bootstrap):
+            self.assertEqual(self.ask(Ping(), responder=responder), Pong())
+
+    def test_find_node(self) -> None:
+        """FIND_NODE is answered with the k nearest known, nearest first, without the asker."""
+        met = self.meet(*range(1, 40))
+        self.table.confirmed(ASKER, NOW, 0.01)
+        target = ASKER.node_id
+        for responder in (self.node, self.bootstrap):
+            reply = self.ask(FindNode(target), responder=responder)
+            assert isinstance(reply, Nodes)
+            nearest = sorted(met, key=lambda c: c.node_id ^ target)[:K]
+            self.assertEqual(list(reply.contacts), nearest)
+
+    def test_nobody_known(self) -> None:
+        """Who knows nobody says so."""
+        self.assertEqual(self.ask(FindNode(1)), Nodes(()))
+        self.assertEqual(self.ask(FindValue(1)), Nodes(()))
+
+    def test_suspects(self) -> None:
+        """Contacts that did not answer lately are not passed on."""
+        dead, alive = self.meet(1, 2)
+        self.table.failed(dead, NOW)
+        self.assertEqual(self.ask(FindNode(0)), Nodes((alive,)))
+
+    def test_find_value(self) -> None:
+        """FIND_VALUE is answered with the record and the milliseconds it still has to live."""
+        self.store.offer(Record(7, b"value", VERSION, NOW + 12.5, 4), NOW, lambda verdict: None)
+        self.assertEqual(self.ask(FindValue(7)), Value(VERSION, 12_500, 4, b"value"))
+
+    def test_expired(self) -> None:
+        """A record that has expired is not there any more, nor is one with no whole millisecond left."""
+        self.meet(1)
+        for key, expires_at in ((7, NOW + 0.0004), (8, NOW)):
+            self.store.offer(
+                Record(key, b"value", VERSION - 1, expires_at, 4), NOW - 10, lambda verdict: None
+            )
+            self.assertEqual(self.ask(FindValue(key)), Nodes((contact(1, 1),)))
+
+    def test_bootstrap_values(self) -> None:
+        """A bootstrap node answers FIND_VALUE with contacts."""
+        self.meet(1)
+        self.assertEqual(self.ask(FindValue(7), responder=self.bootstrap), Nodes((contact(1, 1),)))
+
+
+class StoreTests(ResponderTestCase):
+    def held(self, key: int) -> Record:
+        record = self.store.get(key, NOW)
+        assert record is not None
+        return record
+
+    def test_held(self) -> None:
+        """A record is held as it was sent, and its writer gets a receipt; once more, and it gets another."""
+        for _ in range(2):
+            self.assertIsInstance(self.ask(self.store_request(7)), Stored)
+        self.assertEqual(self.held(7), Record(7, b"value", VERSION, NOW + 50, 3))
+
+    def test_ttl_bounds(self) -> None:
+        """No record lives longer than this node's max_ttl; a short life is the writer's affair."""
+        self.ask(self.store_request(7, ttl_ms=3_600_000))
+        self.ask(self.store_request(8, ttl_ms=1500))
+        self.assertEqual([self.held(key).expires_at - NOW for key in (7, 8)], [100.0, 1.5])
+
+    def test_outranked(self) -> None:
+        """A record older than the one held is refused with the version to surpass."""
+        self.ask(self.store_request(7, b"new", VERSION + 5))
+        self.assertEqual(self.ask(self.store_request(7, b"old")), Outranked(VERSION + 5, ()))
+        self.assertEqual(self.held(7).value, b"new")
+
+    def test_content(self) -> None:
+        """Under the hash of a value no other value is held beside it, however new it is."""
+        key = hash_id(b"content")
+        self.ask(self.store_request(key, b"content", version=0))
+        self.assertIsInstance(self.ask(self.store_request(key, b"other")), Outranked)
+        self.assertEqual(self.held(key).value, b"content")
+
+    def test_from_the_future(self) -> None:
+        """A version too far ahead of our clock is refused."""
+        ahead = version_at(NOW + CLOCK_TOLERANCE + 1)
+        self.assertIsInstance(self.ask(self.store_request(7, version=ahead)), Refused)
+
+    def test_full(self) -> None:
+        """A full node refuses."""
+        self.store.limit = 1
+        self.assertIsInstance(self.ask(self.store_request(7)), Refused)
+
+    def test_bootstrap(self) -> None:
+        """A bootstrap node refuses, and tells who may hold the value all the same."""
+        met = self.meet(1, 2, 4, 8)
+        reply = self.ask(self.store_request(0), responder=self.bootstrap)
+        self.assertEqual(reply, Refused(tuple(met[:3])))
+
+    def test_receipt_comes_later(self) -> None:
+        """The receipt is given when the store says so, not before."""
+        store = LateStore()
+        replies: list[Reply] = []
+        Responder(self.table, store, max_ttl=100).answer(self.store_request(7), ASKER, NOW, replies.append)
+        self.assertEqual(replies, [])
+        (tell,) = store.offers
+        tell(Verdict(Outcome.HELD, VERSION))
+        self.assertEqual(replies, [Stored(())])
+
+
+class NeighbourhoodTests(ResponderTestCase):
+    """What a writer learns of the key's neighbourhood."""
+
+    KEY = 0
+
+    def nearer(self, ids: list[int], replication: int = 3, writer: Contact = ASKER) -> tuple[Contact, ...]:
+        request = self.store_request(self.KEY, neighbours=fingerprint(ids), replication=replication)
+        reply = self.ask(request, writer)
+        assert isinstance(reply, Stored)
+        return reply.nearer
+
+    def test_same(self) -> None:
+        """A writer that means the same nodes is told nothing: the three nearest of all, us and it included."""
+        self.meet(1, 2, OWN + 1)
+        self.assertEqual(self.nearer([2, OWN, 1]), ())
+
+    def test_writer_is_near(self) -> None:
+        """A writer that is itself one of the nearest counts."""
+        writer = contact(3, 3)
+        self.meet(1, 2, OWN + 1)
+        self.assertEqual(self.nearer([1, 2, 3], writer=writer), ())
+
+    def test_differs(self) -> None:
+        """A writer that does not know somebody nearer is told of the nearest ones, without itself."""
+        one, two, far = self.meet(1, 2, OWN + 1)
+        self.assertEqual(self.nearer([1, OWN, OWN + 1]), (one, two, far))
+        self.table.confirmed(ASKER, NOW, 0.01)
+        self.assertEqual(self.nearer([1], replication=20), (one, two, far))
+
+    def test_knows_less(self) -> None:
+        """A node that knows nobody tells nothing new, whatever the writer means."""
+        self.assertEqual(self.nearer([5, 6, 7]), ())

@@ -1,0 +1,125 @@
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.lookup import Lookup, State
+from dht14.kademlia.parameters import ALPHA, OPERATION_TIMEOUT
+from dht14.node.ports import CallObserver
+from dht14.node.search import Search
+from dht14.wire.messages import FindNode, Nodes, Reply, Request
+from tests.fakes import RpcRecorder, contact
+
+TARGET = 0
+TOWN = [contact(number, number) for number in range(1, 31)]
+
+
+def on_reply(lookup: Lookup, contact: Contact, reply: Reply) -> None:
+    assert isinstance(reply, Nodes)
+    lookup.answered(contact, reply.contacts)
+
+
+class HastyRpc(RpcRecorder):
+    """Every call fails before it returns, as after the end of a node."""
+
+    def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
+        super().call(contact, request, observer)
+        observer.call_slow(contact)
+        observer.call_failed(contact)
+
+
+class SearchTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.rpc = RpcRecorder()
+        self.lookup = Lookup(TARGET, own_id=99, width=3)
+
+    def run_search(self, *known: Contact, rpc: RpcRecorder | None = None):
+        self.lookup.heard_of(known)
+        return Search(self.lookup, FindNode(TARGET), on_reply, rpc or self.rpc).run(self.clock)
+
+    def answer(self, number: int, *named: Contact) -> None:
+        """The call of this number is answered with these contacts."""
+        callee, _, observer = self.rpc.calls[number]
+        observer.call_answered(callee, Nodes(named))
+
+    def test_nobody(self) -> None:
+        """Without contacts a search is over at once, with nothing."""
+        found = self.run_search()
+        self.assertEqual(self.successResultOf(found).nearest(), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_converges(self) -> None:
+        """Whoever is named is asked, nearest first, until the nearest have answered; nothing stays behind."""
+        found = self.run_search(TOWN[9])
+        self.answer(0, *TOWN[3:6])
+        self.assertEqual(self.rpc.contacts[1:], TOWN[3:6])
+        self.answer(1, *TOWN[:3])
+        for number in range(2, 7):
+            self.assertNoResult(found)
+            self.answer(number)
+        self.assertEqual(self.successResultOf(found).nearest(), TOWN[:3])
+        self.assertEqual({request for _, request, _ in self.rpc.calls}, {FindNode(TARGET)})
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_parallel(self) -> None:
+        """Only so many are asked at once as the lookup wants, and one more for each that is slow."""
+        self.lookup.width = 20
+        self.run_search(*TOWN)
+        self.assertEqual(len(self.rpc.calls), ALPHA)
+        callee, _, observer = self.rpc.calls[0]
+        observer.call_slow(callee)
+        self.assertEqual(len(self.rpc.calls), ALPHA + 1)
+
+    def test_facts(self) -> None:
+        """The lookup hears of every fact."""
+        self.lookup.thorough = True
+        self.run_search(*TOWN[:3])
+        for (callee, _, observer), names in zip(
+            self.rpc.calls, (["slow"], ["slow", "silent"], ["failed"]), strict=True
+        ):
+            for name in names:
+                getattr(observer, f"call_{name}")(callee)
+        self.assertEqual([self.lookup.count(s) for s in (State.SLOW, State.SILENT, State.FAILED)], [1, 1, 1])
+
+    def test_fails_at_once(self) -> None:
+        """Facts that come while others are still being asked are taken one by one: the search just ends."""
+        rpc = HastyRpc()
+        found = self.run_search(*TOWN, rpc=rpc)
+        self.assertEqual(self.successResultOf(found).nearest(), [])
+        self.assertEqual(rpc.contacts, TOWN)
+
+    def test_deadline(self) -> None:
+        """Whatever the peers do, a search ends in time, with what it has; it is not called finished then."""
+        self.lookup.thorough = True
+        found = self.run_search(*TOWN[:3])
+        self.answer(0)
+        self.clock.advance(OPERATION_TIMEOUT)
+        lookup = self.successResultOf(found)
+        self.assertEqual((lookup.nearest(), lookup.finished), (TOWN[:1], False))
+
+    def test_late_facts(self) -> None:
+        """What comes after the end is not heard, and nobody else is asked."""
+        found = self.run_search(*TOWN[:3])
+        self.clock.advance(OPERATION_TIMEOUT)
+        self.successResultOf(found)
+        self.answer(0, *TOWN[3:])
+        callee, _, observer = self.rpc.calls[1]
+        observer.call_failed(callee)
+        self.assertEqual((len(self.rpc.calls), self.lookup.nearest()), (3, []))
+
+    def test_concluded(self) -> None:
+        """A lookup that knows enough ends the search while calls are out."""
+        found = self.run_search(*TOWN)
+        self.lookup.conclude()
+        self.answer(0)
+        self.successResultOf(found)
+
+    def test_cancelled(self) -> None:
+        """A search that nobody waits for any more asks nobody else and leaves no timer behind."""
+        found = self.run_search(TOWN[9])
+        found.cancel()
+        self.failureResultOf(found, CancelledError)
+        self.answer(0, *TOWN)
+        self.assertEqual(len(self.rpc.calls), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
