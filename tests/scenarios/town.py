@@ -5,9 +5,10 @@ from functools import partial
 from twisted.internet.defer import Deferred
 
 from dht14.kademlia.keyspace import random_id
+from dht14.net.stack import StackOptions
 from dht14.node.node import Node
 from dht14.sim.network import Conditions
-from dht14.sim.world import Outcome, Role, VirtualNode, World
+from dht14.sim.world import PLAIN_CONDITIONS, SHIPPED_OPTIONS, Outcome, Role, VirtualNode, World
 
 SETTLE = 6.0
 """Seconds after which all calls of what was done have ended."""
@@ -17,9 +18,14 @@ class Town:
     """A world, and the values that its nodes have acknowledged."""
 
     def __init__(
-        self, nodes: int, conditions: Conditions | None = None, seed: int = 1, bootstrap_nodes: int = 2
+        self,
+        nodes: int,
+        conditions: Conditions = PLAIN_CONDITIONS,
+        seed: int = 1,
+        bootstrap_nodes: int = 2,
+        options: StackOptions = SHIPPED_OPTIONS,
     ) -> None:
-        self.world = World(nodes, seed, conditions or Conditions(), bootstrap_nodes)
+        self.world = World(nodes, seed, conditions, bootstrap_nodes, options)
         self.values: dict[int, bytes] = {}
 
     def join(self) -> None:
@@ -28,14 +34,15 @@ class Town:
         assert all(outcome.result for outcome in outcomes), "not every node has joined"
         self.world.wait(SETTLE)
 
-    def put(self, count: int) -> list[Outcome[bool]]:
-        """Put fresh values of 1 to 1,000 bytes at random nodes."""
+    def put(self, count: int, ttl: int = 0) -> list[Outcome[bool]]:
+        """Put fresh values of 1 to 1,000 bytes at random nodes, for `ttl` seconds."""
         rng = self.world.rng
-        return self.put_values({random_id(rng): rng.randbytes(rng.randint(1, 1000)) for _ in range(count)})
+        values = {random_id(rng): rng.randbytes(rng.randint(1, 1000)) for _ in range(count)}
+        return self.put_values(values, ttl)
 
-    def put_values(self, values: dict[int, bytes]) -> list[Outcome[bool]]:
+    def put_values(self, values: dict[int, bytes], ttl: int = 0) -> list[Outcome[bool]]:
         """Put these values, by their keys, at random nodes."""
-        outcomes = self.world.perform([partial(_put, key, value) for key, value in values.items()])
+        outcomes = self.world.perform([partial(_put, key, value, ttl) for key, value in values.items()])
         acknowledged = zip(values.items(), outcomes, strict=True)
         self.values |= dict(item for item, outcome in acknowledged if outcome.result)
         self.world.wait(SETTLE)
@@ -64,8 +71,8 @@ class Town:
         return self.world.rng.sample(holders, round(part * len(holders)))
 
 
-def _put(key: int, value: bytes, node: Node) -> "Deferred[bool]":
-    return node.put(key, value, ttl=0, replication=0)
+def _put(key: int, value: bytes, ttl: int, node: Node) -> "Deferred[bool]":
+    return node.put(key, value, ttl, replication=0)
 
 
 def _get(key: int, node: Node) -> "Deferred[bytes | None]":
