@@ -1,0 +1,102 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.parameters import (
+    HARD_TIMEOUT,
+    SILENT_TIMEOUT_MAX,
+    SILENT_TIMEOUT_MIN,
+    SOFT_TIMEOUT_MAX,
+    SOFT_TIMEOUT_MIN,
+    SOFT_TIMEOUT_UNKNOWN,
+)
+from dht14.kademlia.round_trip import REMEMBERED, RoundTrips
+
+HERE, THERE = ("192.0.2.1", 8000), ("192.0.2.2", 8000)
+
+
+class RoundTripsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.trips = RoundTrips()
+
+    def slow_after(self) -> float:
+        return self.trips.pace(HERE).slow_after
+
+    def test_unknown(self) -> None:
+        """Nothing is expected of a stranger but the usual."""
+        pace = self.trips.pace(HERE)
+        self.assertEqual(pace.slow_after, SOFT_TIMEOUT_UNKNOWN)
+        self.assertEqual(pace.silent_after, 1.0)
+        self.assertFalse(pace.owes_an_answer)
+
+    def test_estimate(self) -> None:
+        """The soft timeout is srtt + 4 rttvar as in RFC 6298, section 2."""
+        self.trips.answered(HERE, 0.1)
+        self.assertAlmostEqual(self.slow_after(), 0.1 + 4 * 0.05)
+        self.trips.answered(HERE, 0.2)
+        rttvar = 0.75 * 0.05 + 0.25 * 0.1
+        self.assertAlmostEqual(self.slow_after(), 0.875 * 0.1 + 0.125 * 0.2 + 4 * rttvar)
+
+    def test_by_address(self) -> None:
+        """What is known of one address says nothing about another."""
+        self.trips.answered(THERE, 0.001)
+        self.assertEqual(self.slow_after(), SOFT_TIMEOUT_UNKNOWN)
+
+    def test_settles(self) -> None:
+        """A steady path is expected to stay so, down to the least soft timeout."""
+        for _ in range(100):
+            self.trips.answered(HERE, 0.0001)
+        self.assertEqual(self.slow_after(), SOFT_TIMEOUT_MIN)
+
+    @settings(derandomize=True, deadline=None)
+    @given(st.lists(st.floats(0, HARD_TIMEOUT), max_size=30))
+    def test_bounds(self, rtts: list[float]) -> None:
+        """Whatever was seen, the timeouts keep to their bounds, and the resend has time to be answered."""
+        trips = RoundTrips()
+        for rtt in rtts:
+            trips.answered(HERE, rtt)
+        pace = trips.pace(HERE)
+        self.assertTrue(SOFT_TIMEOUT_MIN <= pace.slow_after <= SOFT_TIMEOUT_MAX)
+        self.assertGreaterEqual(pace.silent_after, 2 * pace.slow_after)
+        self.assertTrue(
+            SILENT_TIMEOUT_MIN <= pace.silent_after <= max(SILENT_TIMEOUT_MAX, 2 * SOFT_TIMEOUT_MAX)
+        )
+
+    def test_instant_answer(self) -> None:
+        """An answer in no time at all, as virtual clocks have them, breaks nothing."""
+        self.trips.answered(HERE, 0.0)
+        self.assertEqual(self.slow_after(), SOFT_TIMEOUT_UNKNOWN)
+
+    def test_behind(self) -> None:
+        """Who passed a soft timeout owes an answer until one comes; its timeouts stay."""
+        self.trips.fell_behind(HERE)
+        self.assertTrue(self.trips.pace(HERE).owes_an_answer)
+        self.assertEqual(self.trips.pace(HERE).silent_after, 1.0)
+        self.trips.answered(HERE, 0.1)
+        self.assertFalse(self.trips.pace(HERE).owes_an_answer)
+
+    def test_silent(self) -> None:
+        """Who was taken for dead is waited for no longer than one soft timeout, until an answer comes."""
+        self.trips.answered(HERE, 0.1)
+        self.trips.fell_silent(HERE)
+        pace = self.trips.pace(HERE)
+        self.assertTrue(pace.owes_an_answer)
+        self.assertEqual(pace.silent_after, pace.slow_after)
+        self.trips.fell_behind(HERE)
+        self.assertEqual(self.trips.pace(HERE), pace)
+        self.trips.answered(HERE, 0.1)
+        self.assertFalse(self.trips.pace(HERE).owes_an_answer)
+
+    def test_bounded(self) -> None:
+        """So many addresses are remembered; the one first heard of is forgotten first."""
+        for number in range(REMEMBERED + 1):
+            self.trips.fell_silent((f"10.0.{number >> 8}.{number & 255}", 8000))
+        self.assertFalse(self.trips.pace(("10.0.0.0", 8000)).owes_an_answer)
+        self.assertTrue(self.trips.pace(("10.0.0.1", 8000)).owes_an_answer)
+
+    def test_questions_cost_no_memory(self) -> None:
+        """To ask about an address is not to remember it: contacts can be made up without end."""
+        self.trips.fell_behind(HERE)
+        for number in range(2 * REMEMBERED):
+            self.trips.pace((f"10.0.{number >> 8}.{number & 255}", 8000))
+        self.assertTrue(self.trips.pace(HERE).owes_an_answer)
