@@ -24,6 +24,10 @@ from dht14.node.periodic import Periodic
 CONTACTS_INTERVAL = 1.5
 """Seconds between two looks at whether the saved contacts are still those of the table."""
 
+BACKLOG = 256
+"""API connections that wait to be accepted: fewer make clients who connect in a loop wait for a resend of
+their SYN, more pile up PUTs of clients that have gone again."""
+
 
 def build_node(settings: Settings, reactor: Any, role: Role) -> MultiService:
     """A node, its lock taken and its ports bound; it begins to work when the service is started.
@@ -148,7 +152,7 @@ def _listen_udp(address: Address, stack: Stack, reactor: Any) -> UdpPort:
 def _listen_tcp(address: Address, factory: ApiFactory, reactor: Any) -> Any:
     host, port = _numeric("api_address", address, socket.SOCK_STREAM)
     try:
-        return reactor.listenTCP(port, factory, interface=host)
+        return reactor.listenTCP(port, factory, backlog=BACKLOG, interface=host)
     except CannotListenError as error:
         raise _unavailable("api_address", address, error.socketError) from None
 

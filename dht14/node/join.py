@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -31,6 +31,9 @@ SAVED_AT_ONCE = 20
 FAR_RANGES = 32
 """Ranges that are looked up after a join, the farthest first. In no honest network does a neighbour share
 more bits with us; one that made its id up for that shall not keep us busy."""
+
+FAR_WIDTH = 8
+"""Nodes sought in each of them: enough to be at home there, at half the price of k."""
 
 
 @frozen
@@ -149,8 +152,9 @@ class Join(Service):
     async def _settle_in(self, named: list[Contact]) -> None:
         """Look up the own id, then an id in each range beyond the closest neighbour (paper, section 2.3)."""
         await self._node.find_nodes(self._node.own_id, named)
-        for target in self._node.table.far_targets(self._rng)[:FAR_RANGES]:
-            await self._node.find_nodes(target, width=20)
+        far = self._node.table.far_targets(self._rng)[:FAR_RANGES]
+        lookups = [self._node.find_nodes(target, width=FAR_WIDTH) for target in far]
+        await gatherResults(lookups, consumeErrors=True)
 
     async def _call_everybody(self) -> list[Contact]:
         """Call the seeds, all their addresses, and the saved contacts; the contacts that were named.
