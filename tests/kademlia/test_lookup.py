@@ -1,0 +1,435 @@
+import random
+from collections.abc import Iterable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.keyspace import ID_SPACE, random_id
+from dht14.kademlia.lookup import Lookup, State
+from dht14.kademlia.parameters import ALPHA, MAX_ASKED, MAX_UNANSWERED, K
+
+OWN = 1 << 255
+"""Far from the ids of these tests, which are small numbers where nothing else is said."""
+
+
+def contact(node_id: int) -> Contact:
+    return Contact(node_id, ("192.0.2.1", 8000))
+
+
+def contacts(*node_ids: int) -> list[Contact]:
+    return [contact(node_id) for node_id in node_ids]
+
+
+def ids(found: Iterable[Contact]) -> list[int]:
+    return [one.node_id for one in found]
+
+
+class LookupTestCase(SynchronousTestCase):
+    """A lookup of id 0: the distance of an id is the id."""
+
+    def lookup(self, *known: int, width: int = 3, alpha: int = 2, thorough: bool = False) -> Lookup:
+        lookup = Lookup(0, OWN, width, alpha, thorough)
+        lookup.heard_of(contacts(*known))
+        return lookup
+
+    def assert_due(self, lookup: Lookup, *expected: int) -> None:
+        self.assertEqual(ids(lookup.due()), list(expected))
+
+    def assert_finished(self, lookup: Lookup, *nearest: int) -> None:
+        self.assertEqual((lookup.due(), lookup.finished), ([], True))
+        self.assertEqual(ids(lookup.nearest()), list(nearest))
+
+
+class WhomToAskTests(LookupTestCase):
+    def test_alpha(self) -> None:
+        """So many of the nearest are asked at once, each once, and the next as soon as one has answered."""
+        lookup = self.lookup(5, 2, 9, 1, 7)
+        self.assert_due(lookup, 1, 2)
+        self.assert_due(lookup)
+        lookup.answered(contact(2))
+        self.assert_due(lookup, 5)
+        lookup.answered(contact(1))
+        self.assert_due(lookup)
+        lookup.answered(contact(5))
+        self.assert_finished(lookup, 1, 2, 5)
+        self.assertEqual(lookup.asked, 3)
+
+    def test_nearer_ones_first(self) -> None:
+        """Who is named by an answer and is nearer is asked before those known earlier."""
+        lookup = self.lookup(10, 20, 30, 40)
+        self.assert_due(lookup, 10, 20)
+        lookup.answered(contact(20), contacts(3, 50))
+        self.assert_due(lookup, 3)
+        lookup.answered(contact(10), contacts(2, 3))
+        self.assert_due(lookup, 2)
+        lookup.answered(contact(2))
+        lookup.answered(contact(3))
+        self.assert_finished(lookup, 2, 3, 10)
+
+    def test_nobody(self) -> None:
+        """Without anybody to ask it is over at once, and nothing is known."""
+        lookup = self.lookup()
+        self.assert_finished(lookup)
+        self.assertEqual(lookup.reach, 0)
+
+    def test_one(self) -> None:
+        """With one contact, that one is the nearest."""
+        lookup = self.lookup(4)
+        self.assert_due(lookup, 4)
+        lookup.answered(contact(4), contacts(4))
+        self.assert_finished(lookup, 4)
+
+    def test_never_itself(self) -> None:
+        """A node neither asks itself nor finds itself, not even where its own id is the target."""
+        lookup = Lookup(OWN, OWN, 3, 2)
+        lookup.heard_of(contacts(OWN, 1))
+        self.assert_due(lookup, 1)
+        lookup.answered(contact(1), contacts(OWN))
+        self.assert_finished(lookup, 1)
+
+    def test_target_exists(self) -> None:
+        """A node whose id is the target is found like any other."""
+        lookup = self.lookup(0, 1)
+        self.assert_due(lookup, 0, 1)
+        lookup.answered(contact(0))
+        lookup.answered(contact(1))
+        self.assert_finished(lookup, 0, 1)
+
+    def test_first_address_counts(self) -> None:
+        """Who is known stays where it is known to be, whatever an answer says."""
+        lookup = self.lookup(1)
+        self.assert_due(lookup, 1)
+        lookup.answered(contact(1), [Contact(1, ("203.0.113.6", 1)), Contact(2, ("192.0.2.2", 2))])
+        self.assertEqual(lookup.due(), [Contact(2, ("192.0.2.2", 2))])
+        lookup.answered(contact(2), [Contact(2, ("203.0.113.6", 1))])
+        self.assertEqual(lookup.nearest(), [contact(1), Contact(2, ("192.0.2.2", 2))])
+
+    def test_farther_ones_are_left_alone(self) -> None:
+        """Nobody is asked behind the nearest that are enough."""
+        lookup = self.lookup(*range(1, 20), width=3, alpha=10)
+        self.assert_due(lookup, 1, 2, 3)
+
+
+class SlowContactsTests(LookupTestCase):
+    def test_slot_is_freed(self) -> None:
+        """A slow contact frees its slot, and the next nearest stands in for it."""
+        lookup = self.lookup(1, 2, 3, 4)
+        self.assert_due(lookup, 1, 2)
+        lookup.slow(contact(1))
+        self.assert_due(lookup, 3)
+        lookup.answered(contact(2))
+        self.assert_due(lookup, 4)
+        lookup.answered(contact(3))
+        lookup.answered(contact(4))
+        self.assert_finished(lookup, 2, 3, 4)
+
+    def test_late_answer_counts(self) -> None:
+        """The late answer of a slow contact counts, and the stand-in is not needed."""
+        lookup = self.lookup(1, 2, 3, 4)
+        self.assert_due(lookup, 1, 2)
+        lookup.slow(contact(1))
+        lookup.answered(contact(2))
+        self.assert_due(lookup, 3, 4)
+        lookup.answered(contact(3))
+        lookup.answered(contact(1))
+        self.assert_finished(lookup, 1, 2, 3)
+
+    def test_answer_of_the_silent_counts(self) -> None:
+        """So does one that comes after its sender was taken for dead."""
+        lookup = self.lookup(1, 2, width=2)
+        self.assert_due(lookup, 1, 2)
+        lookup.slow(contact(1))
+        lookup.silent(contact(1))
+        lookup.answered(contact(1), contacts(3))
+        lookup.answered(contact(2))
+        self.assert_finished(lookup, 1, 2)
+        self.assertEqual(lookup.unanswering(), [])
+
+    def test_thorough(self) -> None:
+        """A thorough lookup waits for a near contact that is slow, until it answers or is silent."""
+        for tell in (Lookup.answered, Lookup.silent, Lookup.failed, Lookup.refused):
+            lookup = self.lookup(1, 2, 3, 4, thorough=True)
+            self.assert_due(lookup, 1, 2)
+            lookup.slow(contact(1))
+            lookup.answered(contact(2))
+            self.assert_due(lookup, 3, 4)
+            lookup.answered(contact(3))
+            lookup.answered(contact(4))
+            self.assert_due(lookup)
+            self.assertFalse(lookup.finished)
+            tell(lookup, contact(1))
+            self.assertEqual((lookup.due(), lookup.finished), ([], True))
+
+    def test_thorough_no_more(self) -> None:
+        """Once a value was seen the lookup need not be thorough any more, and ends."""
+        lookup = self.lookup(1, 2, width=1, thorough=True)
+        self.assert_due(lookup, 1)
+        lookup.slow(contact(1))
+        self.assert_due(lookup, 2)
+        lookup.answered(contact(2))
+        self.assert_due(lookup)
+        self.assertFalse(lookup.finished)
+        lookup.thorough = False
+        self.assert_finished(lookup, 2)
+
+    def test_far_and_slow(self) -> None:
+        """A slow contact behind the nearest holds nobody up, however thorough the lookup."""
+        lookup = self.lookup(8, 9, width=2, thorough=True)
+        self.assert_due(lookup, 8, 9)
+        lookup.slow(contact(9))
+        lookup.answered(contact(8), contacts(1))
+        self.assert_due(lookup, 1)
+        lookup.answered(contact(1))
+        self.assert_finished(lookup, 1, 8)
+
+    def test_too_few(self) -> None:
+        """While there are fewer than wanted, the slow are waited for, thorough or not."""
+        lookup = self.lookup(1, 2)
+        self.assert_due(lookup, 1, 2)
+        lookup.slow(contact(1))
+        lookup.answered(contact(2))
+        self.assert_due(lookup)
+        self.assertFalse(lookup.finished)
+        lookup.silent(contact(1))
+        self.assert_finished(lookup, 2)
+
+    def test_all_dead(self) -> None:
+        """Where nobody answers it ends, with nobody."""
+        lookup = self.lookup(1, 2, 3)
+        while due := lookup.due():
+            for one in due:
+                lookup.failed(one)
+        self.assert_finished(lookup)
+        self.assertEqual(ids(lookup.unanswering()), [1, 2, 3])
+        self.assertEqual(lookup.reach, 0)
+
+
+class RefusalsTests(LookupTestCase):
+    def test_refused(self) -> None:
+        """Who answers but will not do it is replaced by the next nearest, and what it named counts."""
+        lookup = self.lookup(1, 2, 3, width=2)
+        self.assert_due(lookup, 1, 2)
+        lookup.refused(contact(1), contacts(4))
+        self.assert_due(lookup, 3)
+        lookup.refused(contact(2))
+        self.assert_due(lookup, 4)
+        lookup.answered(contact(3))
+        lookup.answered(contact(4))
+        self.assert_finished(lookup, 3, 4)
+        self.assertEqual((lookup.count(State.REFUSED), lookup.count(State.ANSWERED)), (2, 2))
+        self.assertEqual(lookup.unanswering(), [])
+
+    def test_self_counts(self) -> None:
+        """A node that has done it itself is one of those that are enough, where it stands by distance."""
+        lookup = Lookup(0, 2, width=2, alpha=2)
+        lookup.heard_of(contacts(1, 3, 4))
+        self.assertFalse(lookup.counts_self)
+        lookup.includes_self()
+        self.assertTrue(lookup.counts_self)
+        self.assert_due(lookup, 1)
+        lookup.refused(contact(1))
+        self.assert_due(lookup, 3)
+        lookup.answered(contact(3))
+        self.assertEqual((lookup.due(), lookup.finished), ([], True))
+        self.assertEqual(lookup.count(State.ANSWERED), 2)
+
+
+class EndTests(LookupTestCase):
+    def test_conclude(self) -> None:
+        """When enough is known nobody else is asked, whoever is still out."""
+        lookup = self.lookup(1, 2, 3, 4)
+        self.assert_due(lookup, 1, 2)
+        lookup.answered(contact(1))
+        lookup.conclude()
+        self.assert_finished(lookup, 1)
+        self.assertEqual(lookup.reach, 0)
+
+    def test_shortlist(self) -> None:
+        """The shortlist has who answered or still may, nearest first, at most k of them."""
+        lookup = self.lookup(*range(1, 40), alpha=5)
+        self.assert_due(lookup, 1, 2, 3)
+        lookup.slow(contact(1))
+        lookup.failed(contact(2))
+        lookup.refused(contact(3))
+        self.assertEqual(ids(lookup.shortlist()), [1, *range(4, 23)])
+
+    def test_hops(self) -> None:
+        """Hops are the answers in the longest chain that led to an answer."""
+        lookup = self.lookup(100, 200, width=2)
+        self.assertEqual(lookup.hops, 0)
+        lookup.due()
+        lookup.answered(contact(100), contacts(50))
+        lookup.answered(contact(200), contacts(60))
+        self.assertEqual(lookup.hops, 1)
+        lookup.due()
+        lookup.answered(contact(50), contacts(25))
+        lookup.answered(contact(60))
+        lookup.due()
+        self.assertEqual(lookup.hops, 2)
+        lookup.answered(contact(25))
+        self.assert_finished(lookup, 25, 50)
+        self.assertEqual(lookup.hops, 3)
+
+    def test_reach(self) -> None:
+        """Everybody is known as far out as the answers of the nearest go, but for those who may answer yet."""
+        lookup = self.lookup(1, 5, 9, 12)
+        lookup.due()
+        self.assertEqual(lookup.reach, 0)
+        lookup.answered(contact(1))
+        lookup.slow(contact(5))
+        lookup.due()
+        for node_id in (9, 12):
+            lookup.answered(contact(node_id))
+        lookup.due()
+        self.assertTrue(lookup.finished)
+        self.assertEqual(lookup.reach, 4)
+        lookup.answered(contact(5))
+        self.assertEqual(lookup.reach, 9)
+
+    def test_reach_of_a_small_network(self) -> None:
+        """Where fewer answered than were wanted, all that there are have been met."""
+        lookup = self.lookup(1, 5, 9)
+        for one in [*lookup.due(), contact(9)]:
+            lookup.due()
+            lookup.failed(one) if one.node_id == 5 else lookup.answered(one)
+        self.assert_finished(lookup, 1, 9)
+        self.assertEqual(lookup.reach, ID_SPACE - 1)
+
+    def test_reach_alone(self) -> None:
+        """A node that met nobody but itself has met nobody."""
+        lookup = Lookup(0, 2, width=2)
+        lookup.heard_of(contacts(1))
+        lookup.includes_self()
+        for one in lookup.due():
+            lookup.failed(one)
+        self.assertEqual((lookup.due(), lookup.finished, lookup.reach), ([], True, 0))
+
+
+class HostilePeersTests(SynchronousTestCase):
+    """A peer that invents k ever nearer contacts in every answer, all of which it answers for itself."""
+
+    def setUp(self) -> None:
+        self.rng = random.Random(1)
+        self.lookup = Lookup(0, OWN, width=8)
+        self.lookup.heard_of(contacts(*(random_id(self.rng) for _ in range(K))))
+        self.nearest = ID_SPACE
+
+    def invented(self) -> list[Contact]:
+        self.nearest >>= 1
+        return contacts(*(self.rng.randrange(self.nearest, 2 * self.nearest) for _ in range(K)))
+
+    def test_for_ever(self) -> None:
+        """The lookup ends after so many contacts asked, and has remembered no more than these could name."""
+        while not self.lookup.finished:
+            for one in self.lookup.due():
+                self.lookup.answered(one, self.invented())
+        self.assertEqual(self.lookup.asked, MAX_ASKED)
+        self.assertLessEqual(sum(map(self.lookup.count, State)), K * (MAX_ASKED + 1))
+
+    def test_silence(self) -> None:
+        """No more than so many calls are out at once, however slow they all are, and it ends when all are silent."""
+        out: list[Contact] = []
+        most = 0
+        for _ in range(1000):
+            due = self.lookup.due()
+            out += due
+            most = max(most, len(out))
+            if self.lookup.finished:
+                break
+            for one in due:
+                self.lookup.slow(one)
+                self.lookup.heard_of(self.invented())
+            if not due:
+                self.lookup.silent(out.pop(0))
+        self.assertTrue(self.lookup.finished)
+        self.assertEqual((most, self.lookup.asked), (MAX_UNANSWERED, MAX_ASKED))
+
+    def test_wide_puts(self) -> None:
+        """A put asks all its holders at once, though these are more than a lookup has out at other times."""
+        lookup = Lookup(0, OWN, width=20, alpha=20)
+        lookup.heard_of(contacts(*range(1, 30)))
+        self.assertEqual(len(lookup.due()), 20)
+
+
+class Town:
+    """A network as a dict: what each node would answer. Who is not in `live` never answers, but is named still."""
+
+    def __init__(self, seed: int, deaths: bool = True) -> None:
+        self.rng = random.Random(seed)
+        self.nodes = [random_id(self.rng) for _ in range(self.rng.choice([1, 2, 5, 30, 150]))]
+        dead = self.rng.choice([0, 0.1, 0.3]) if deaths else 0
+        self.live = {node_id for node_id in self.nodes if self.rng.random() >= dead}
+        self.slow_share = self.rng.choice([0, 0.2])
+        self.known = {node_id: self.table_of(node_id) for node_id in self.nodes}
+
+    def table_of(self, own: int) -> list[int]:
+        """What a Kademlia table would hold: the k nearest of all, and k of each range farther away."""
+        near = sorted(self.nodes, key=own.__xor__)
+        kept = near[1 : K + 1]
+        ranges: dict[int, list[int]] = {}
+        for node_id in near[K + 1 :]:
+            ranges.setdefault((own ^ node_id).bit_length(), []).append(node_id)
+        for members in ranges.values():
+            kept += self.rng.sample(members, min(K, len(members)))
+        return kept
+
+    def answer(self, node_id: int, target: int) -> list[Contact]:
+        return contacts(*sorted(self.known[node_id], key=target.__xor__)[:K])
+
+    def run(self, lookup: Lookup) -> int:
+        """Drive the lookup to its end, facts in random order; the most calls that held a slot at once."""
+        out: dict[int, Contact] = {}
+        slow: set[int] = set()
+        most = 0
+        while True:
+            out |= {one.node_id: one for one in lookup.due()}
+            most = max(most, len(out.keys() - slow))
+            if lookup.finished:
+                return most
+            one = out[self.rng.choice(list(out))]
+            if one.node_id not in slow and (
+                one.node_id not in self.live or self.rng.random() < self.slow_share
+            ):
+                slow.add(one.node_id)
+                lookup.slow(one)
+                continue
+            del out[one.node_id]
+            if one.node_id in self.live:
+                lookup.answered(one, self.answer(one.node_id, lookup.target))
+            else:
+                lookup.silent(one)
+
+
+class WholeNetworksTests(SynchronousTestCase):
+    @settings(derandomize=True, deadline=None, max_examples=150)
+    @given(st.integers(0, 1 << 32), st.sampled_from([1, 3, 8, K]), st.booleans())
+    def test_finds_the_nearest(self, seed: int, width: int, own_target: bool) -> None:
+        """A thorough lookup finds exactly the nearest live nodes, from one live contact on, with α slots at most."""
+        town = Town(seed, deaths=width < K)
+        own = town.rng.choice(town.nodes)
+        target = own if own_target else random_id(town.rng)
+        lookup = Lookup(target, own, width, thorough=True)
+        lookup.heard_of(town.answer(own, target))
+        most = town.run(lookup)
+        expected = sorted(town.live - {own}, key=target.__xor__)[:width]
+        self.assertEqual(ids(lookup.nearest()), expected)
+        self.assertLessEqual(most, ALPHA)
+        self.assertLess(lookup.asked, MAX_ASKED)
+        if expected:
+            self.assertGreaterEqual(lookup.reach, expected[-1] ^ target)
+
+    @settings(derandomize=True, deadline=None, max_examples=100)
+    @given(st.integers(0, 1 << 32))
+    def test_not_thorough(self, seed: int) -> None:
+        """Any other lookup finds the nearest but for those who were slow; its reach tells how far that is true."""
+        town = Town(seed)
+        own, target = town.rng.choice(town.nodes), random_id(town.rng)
+        lookup = Lookup(target, own, 8)
+        lookup.heard_of(town.answer(own, target))
+        town.run(lookup)
+        met = set(ids(lookup.nearest()))
+        within = {one for one in town.live - {own} if one ^ target <= lookup.reach}
+        self.assertLessEqual(within, met)
+        self.assertLessEqual(met, town.live)
