@@ -15,13 +15,13 @@ def p99(outcomes: list[Outcome[bytes | None]]) -> float:
 
 class BadNetworkTests(SynchronousTestCase):
     def test_five_percent_lost(self) -> None:
-        """With 5 % of the datagrams lost every put and get succeeds, and 99 of 100 gets take under 300 ms."""
+        """With 5 % of the datagrams lost every put and get succeeds, and 99 of 100 gets take under half a second."""
         town = Town(20, Conditions(loss=0.05))
         town.join()
         town.put(100)
         wrong, outcomes = town.get(times=5)
         self.assertEqual((len(town.values), wrong), (100, 0))
-        self.assertLess(p99(outcomes), 0.3)
+        self.assertLess(p99(outcomes), 0.5)
 
     def test_twenty_percent_lost(self) -> None:
         """With 20 % lost, where 4 of 100 exchanges fail after their resend too, what was acknowledged is found."""
