@@ -1,0 +1,53 @@
+from itertools import permutations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.keyspace import hash_id
+from dht14.storage.ballot import READ_QUORUM, Ballot
+from dht14.storage.record import Record
+
+
+def record(value: bytes = b"v", version: int = 1, key: int = 5) -> Record:
+    return Record(key, value, version, 1000.0, 8)
+
+
+def ballot(*records: Record) -> Ballot:
+    ballot = Ballot()
+    for one in records:
+        ballot.cast(one)
+    return ballot
+
+
+class BallotTests(SynchronousTestCase):
+    def test_empty(self) -> None:
+        """Before anybody was heard nobody has won and nothing is settled."""
+        self.assertEqual((ballot().winner, ballot().settled), (None, False))
+        self.assertEqual(ballot().missing, READ_QUORUM)
+
+    def test_quorum(self) -> None:
+        """It is settled when so many holders have the newest; what is missing until then counts down."""
+        for votes in range(1, READ_QUORUM + 2):
+            one = ballot(*[record()] * votes)
+            self.assertEqual((one.settled, one.missing), (votes >= READ_QUORUM, READ_QUORUM - votes))
+
+    def test_newer(self) -> None:
+        """A newer record begins anew, and votes for older ones count no more, before or after."""
+        one = ballot(record(), record(), record(version=2), record(), record())
+        self.assertEqual((one.winner, one.settled, one.missing), (record(version=2), False, READ_QUORUM - 1))
+
+    def test_same_moment(self) -> None:
+        """Two values of the same version do not vote for each other."""
+        one = ballot(record(b"x"), record(b"y"), record(b"x"), record(b"y"))
+        self.assertFalse(one.settled)
+
+    def test_content(self) -> None:
+        """Content proves itself: one holder is enough, and nothing beats it."""
+        content = record(b"content", 0, hash_id(b"content"))
+        one = ballot(record(b"lie", 1 << 60, content.key), content, record(b"lie", 1 << 61, content.key))
+        self.assertEqual((one.winner, one.settled, one.missing), (content, True, 0))
+
+    def test_any_order(self) -> None:
+        """Whoever is heard first, the same record wins with as many votes."""
+        votes = [record(), record(), record(version=2), record(version=2, value=b"w"), record(version=2)]
+        outcomes = {(ballot(*order).winner, ballot(*order).missing) for order in permutations(votes)}
+        self.assertEqual(len(outcomes), 1)

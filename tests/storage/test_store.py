@@ -1,0 +1,326 @@
+import random
+from itertools import permutations
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.keyspace import hash_id
+from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
+from dht14.storage.store import EVICTION_TRIES, RECORD_OVERHEAD, MemoryStore, Outcome, Verdict
+
+NOW = 1_700_000_000.0
+CONTENT = b"content"
+CONTENT_KEY = hash_id(CONTENT)
+
+
+def record(key: int = 5, value: bytes = b"v", version: int = 1, ttl: float = 60.0, copies: int = 8) -> Record:
+    return Record(key, value, version, NOW + ttl, copies)
+
+
+def room_for(count: int, value_size: int = 1) -> int:
+    return count * (RECORD_OVERHEAD + value_size)
+
+
+class StoreTestCase(SynchronousTestCase):
+    """A store of the node 0: the distance of a key is the key. It answers for keys below 1000."""
+
+    def setUp(self) -> None:
+        self.store = MemoryStore(0, 1 << 20, lambda record: record.key < 1000)
+
+    def tearDown(self) -> None:
+        self.store.check_invariants()
+
+    def offer(self, record: Record, now: float = NOW) -> Outcome:
+        return self.verdict(record, now).outcome
+
+    def verdict(self, record: Record, now: float = NOW) -> Verdict:
+        told: list[Verdict] = []
+        self.store.offer(record, now, told.append)
+        (verdict,) = told
+        return verdict
+
+    def limit(self, limit: int) -> None:
+        self.store.limit = limit
+
+
+class HoldTests(StoreTestCase):
+    def test_held(self) -> None:
+        """What was offered and held is there, and counts with its overhead."""
+        self.assertEqual(self.verdict(record(value=b"abc")), Verdict(Outcome.HELD, 1))
+        self.assertEqual(self.store.get(5, NOW), record(value=b"abc"))
+        self.assertIsNone(self.store.get(6, NOW))
+        self.assertEqual((len(self.store), self.store.size), (1, RECORD_OVERHEAD + 3))
+
+    def test_overwritten(self) -> None:
+        """A newer record takes the place of an older one, never the other way."""
+        self.offer(record(version=1, value=b"long before"))
+        self.assertEqual(self.verdict(record(version=2)), Verdict(Outcome.HELD, 2))
+        self.assertEqual(self.verdict(record(version=1)), Verdict(Outcome.OUTRANKED, 2))
+        self.assertEqual((self.store.get(5, NOW), len(self.store)), (record(version=2), 1))
+
+    def test_again(self) -> None:
+        """The same record again changes nothing."""
+        self.offer(record())
+        self.assertEqual(self.verdict(record()), Verdict(Outcome.HELD, 1))
+        self.assertEqual(self.store.size, RECORD_OVERHEAD + 1)
+
+    def test_longest_life(self) -> None:
+        """Of copies of one write the one that lives longest is kept, in whatever order they come."""
+        copies = [record(ttl=60.0), record(ttl=90.0), record(ttl=90.0, copies=9), record(ttl=30.0)]
+        for order in permutations(copies):
+            store = MemoryStore(0, 1 << 20, lambda record: True)
+            for one in order:
+                store.offer(one, NOW, lambda verdict: self.assertIs(verdict.outcome, Outcome.HELD))
+            self.assertEqual(store.get(5, NOW), record(ttl=90.0, copies=9))
+
+    def test_content_again(self) -> None:
+        """Content that is put again lives on, whatever version anybody claims for it."""
+        self.offer(record(CONTENT_KEY, CONTENT, version=version_at(NOW), ttl=60.0))
+        self.assertIs(self.offer(record(CONTENT_KEY, CONTENT, version=0, ttl=900.0)), Outcome.HELD)
+        self.assertIsNotNone(self.store.get(CONTENT_KEY, NOW + 800))
+
+    def test_content_stays(self) -> None:
+        """No other value comes under the key of content, and content takes the place of any other value."""
+        self.offer(record(CONTENT_KEY, b"squatter", version=9))
+        self.assertIs(self.offer(record(CONTENT_KEY, CONTENT, version=0)), Outcome.HELD)
+        self.assertIs(self.offer(record(CONTENT_KEY, b"squatter", version=10)), Outcome.OUTRANKED)
+
+    def test_from_the_future(self) -> None:
+        """A version of a clock that is too far ahead is refused, and what is held stays."""
+        limit = version_at(NOW + CLOCK_TOLERANCE)
+        self.assertEqual(self.verdict(record(version=limit + 1)), Verdict(Outcome.REFUSED, 0))
+        self.assertIs(self.offer(record(version=limit)), Outcome.HELD)
+        self.assertEqual(self.verdict(record(version=limit + 1)), Verdict(Outcome.REFUSED, limit))
+
+    def test_merge(self) -> None:
+        """Any order of offers, with any of them repeated, ends with the same record."""
+        rng = random.Random(1)
+        for _ in range(50):
+            offers = [
+                record(
+                    CONTENT_KEY,
+                    rng.choice([b"a", b"b", CONTENT]),
+                    rng.randint(0, 2),
+                    rng.choice([60.0, 70.0]),
+                )
+                for _ in range(4)
+            ]
+            ends = set()
+            for order in permutations(offers):
+                store = MemoryStore(0, 1 << 20, lambda record: True)
+                for one in [*order, *order[:2]]:
+                    store.offer(one, NOW, lambda verdict: None)
+                end = store.get(CONTENT_KEY, NOW)
+                assert end is not None
+                ends.add((end.value, end.rank, end.expires_at))
+            self.assertEqual(len(ends), 1)
+
+
+class ExpiryTests(StoreTestCase):
+    def test_never_served(self) -> None:
+        """An expired record is not served, swept or not, and not held in the first place."""
+        self.offer(record(ttl=60.0))
+        self.assertIsNotNone(self.store.get(5, NOW + 59.9))
+        self.assertIsNone(self.store.get(5, NOW + 60))
+        self.assertEqual(len(self.store), 1)
+        self.assertIs(self.offer(record(6, ttl=0.0)), Outcome.REFUSED)
+
+    def test_does_not_outrank(self) -> None:
+        """What has expired is in nobody's way, however high its version."""
+        self.offer(record(version=9, ttl=60.0))
+        self.assertIs(self.offer(record(version=1, ttl=900.0), NOW + 60), Outcome.HELD)
+        self.assertEqual(self.store.get(5, NOW + 60), record(version=1, ttl=900.0))
+
+    def test_swept(self) -> None:
+        """Sweeping drops exactly what has expired, and tells how many that were."""
+        for key in range(10):
+            self.offer(record(key, ttl=10.0 * key + 1))
+        self.assertEqual(self.store.expire(NOW + 45), 5)
+        self.assertEqual((len(self.store), self.store.size), (5, room_for(5)))
+        self.assertEqual(self.store.expire(NOW + 45), 0)
+
+    def test_overwritten_lives(self) -> None:
+        """The deadline of a record that was overwritten is no deadline of the new one, nor the other way round."""
+        self.offer(record(version=1, ttl=10.0))
+        self.offer(record(version=2, ttl=100.0))
+        self.assertEqual(self.store.expire(NOW + 50), 0)
+        self.offer(record(version=3, ttl=60.0), NOW + 50)
+        self.assertEqual(self.store.expire(NOW + 70), 1)
+
+    def test_overwriting_costs_no_memory(self) -> None:
+        """Who overwrites one key for ever fills nothing but its place."""
+        for version in range(1000):
+            self.offer(record(version=version, ttl=1e6 + version % 7))
+            self.store.check_invariants()
+        self.assertLess(len(self.store._deadlines), 100)
+        self.assertEqual(self.store.expire(NOW + 2e6), 1)
+
+
+class FullStoreTests(StoreTestCase):
+    """Room for ten records of one byte."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.limit(room_for(10))
+
+    def fill(self, *keys: int) -> None:
+        for key in keys:
+            self.assertIs(self.offer(record(key)), Outcome.HELD)
+
+    def keys(self) -> list[int]:
+        return [key for key in range(2000) if self.store.get(key, NOW)]
+
+    def test_refused(self) -> None:
+        """A full store of records that the node answers for refuses new ones, and says so."""
+        self.fill(*range(10))
+        self.assertEqual(self.verdict(record(10)), Verdict(Outcome.REFUSED, 0))
+        self.assertEqual(self.keys(), list(range(10)))
+
+    def test_expired_go_first(self) -> None:
+        """What has expired goes before anything else."""
+        self.fill(*range(8), 1500)
+        self.offer(record(9, ttl=1.0))
+        self.assertIs(self.offer(record(10), NOW + 2), Outcome.HELD)
+        self.assertEqual(self.keys(), [*range(8), 10, 1500])
+
+    def test_farthest_goes(self) -> None:
+        """Then goes what the node does not answer for, the farthest first."""
+        self.fill(*range(7), 1500, 1900, 1700)
+        self.fill(8)
+        self.assertEqual(self.keys(), [*range(7), 8, 1500, 1700])
+        self.fill(9, 10)
+        self.assertEqual(self.keys(), [*range(7), 8, 9, 10])
+        self.assertIs(self.offer(record(11)), Outcome.REFUSED)
+
+    def test_large_one(self) -> None:
+        """A larger record takes the place of as many as it needs."""
+        self.fill(*range(4), *range(1100, 1106))
+        self.assertIs(self.offer(record(7, b"x" * (RECORD_OVERHEAD + 2))), Outcome.HELD)
+        self.assertEqual(self.keys(), [*range(4), 7, *range(1100, 1104)])
+
+    def test_overwriting_when_full(self) -> None:
+        """A record that replaces one of its size needs no room."""
+        self.fill(*range(10))
+        self.assertIs(self.offer(record(3, b"w", version=2)), Outcome.HELD)
+
+    def test_growing_when_full(self) -> None:
+        """One that grows evicts others; where it cannot, the old one stays and is what the verdict tells of."""
+        self.fill(*range(9), 1500)
+        self.assertIs(self.offer(record(3, b"ww", version=2)), Outcome.HELD)
+        self.assertEqual(self.keys(), list(range(9)))
+        self.assertEqual(self.verdict(record(3, b"w" * 1000, version=3)), Verdict(Outcome.REFUSED, 2))
+        self.assertEqual(self.store.get(3, NOW), record(3, b"ww", version=2))
+
+    def test_growing_in_the_place_of_itself(self) -> None:
+        """A record that grows is not evicted for itself, far as it may be: the limit would not hold."""
+        self.fill(*range(9), 1500)
+        self.assertEqual(self.verdict(record(1500, b"w" * 300, version=2)), Verdict(Outcome.REFUSED, 1))
+        self.assertEqual(self.store.get(1500, NOW), record(1500))
+
+    def test_tries(self) -> None:
+        """Only so many are looked at before the newcomer is refused: a full store stays quick."""
+        looked_at: list[int] = []
+
+        def answers_for(record: Record) -> bool:
+            looked_at.append(record.key)
+            return record.key > 100
+
+        self.store = MemoryStore(0, room_for(200), answers_for)
+        self.fill(*range(200))
+        self.assertIs(self.offer(record(500)), Outcome.REFUSED)
+        self.assertEqual(looked_at, list(range(199, 199 - EVICTION_TRIES, -1)))
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """A store for few records of few keys, beside a dict that knows nothing of room."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.near = 8
+        self.store = MemoryStore(0, room_for(6, 50), lambda record: record.key < self.near)
+        self.offered: dict[int, list[Record]] = {}
+
+    @rule(
+        key=st.integers(0, 12),
+        size=st.integers(1, 120),
+        version=st.integers(0, 5),
+        ttl=st.sampled_from([0.5, 5.0, 50.0]),
+    )
+    def offer(self, key: int, size: int, version: int, ttl: float) -> None:
+        one = Record(key, bytes(size), version, self.now + ttl, 8)
+        before = {held: self.store.get(held, self.now) for held in range(13)}
+        told: list[Verdict] = []
+        self.store.offer(one, self.now, told.append)
+        (verdict,) = told
+        self.offered.setdefault(key, []).append(one)
+        held = self.store.get(key, self.now)
+        previous = before[key]
+        if verdict.outcome is Outcome.HELD:
+            assert held is not None and held.rank == one.rank and held.expires_at >= one.expires_at
+            assert verdict.version == version
+        elif verdict.outcome is Outcome.OUTRANKED:
+            assert held is not None and held.rank > one.rank and verdict.version == held.version
+        else:
+            assert held == previous and verdict.version == (previous.version if previous else 0)
+            assert self.store.size + RECORD_OVERHEAD + size > self.store.limit
+        for other, record in before.items():
+            if other != key and record is not None and self.store.get(other, self.now) is None:
+                assert other >= self.near, "a record that the node answers for was evicted"
+                assert all(
+                    self.store.get(far, self.now) is None
+                    for far in range(other, 13)
+                    if far not in (key, other)
+                ), "a nearer one was evicted before a farther one"
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 10.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def sweep(self) -> None:
+        self.store.expire(self.now)
+        assert all(record.expires_at > self.now for record in self.store._records.values())
+
+    @rule(near=st.integers(0, 13))
+    def neighbourhood_changes(self, near: int) -> None:
+        self.near = near
+
+    @invariant()
+    def sound(self) -> None:
+        self.store.check_invariants()
+        for key in range(13):
+            held = self.store.get(key, self.now)
+            if held is not None:
+                assert held.expires_at > self.now
+                assert held in self.offered[key]
+
+
+class MachineTests(SynchronousTestCase):
+    def test_machine(self) -> None:
+        """Whatever is offered in whatever order: sizes are right, the limit holds, and only the stated order evicts."""
+        run_state_machine_as_test(
+            StoreMachine,
+            settings=settings(derandomize=True, deadline=None, max_examples=100, stateful_step_count=50),
+        )
+
+    @settings(derandomize=True, deadline=None)
+    @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(1, 30)), max_size=30))
+    def test_replicas_agree(self, offers: list[tuple[int, int, int]]) -> None:
+        """Two stores that were offered the same in another order hold the same."""
+        one, other = (MemoryStore(own_id, 1 << 20, lambda record: True) for own_id in (0, 77))
+        records = [record(key, bytes(size), version) for key, version, size in offers]
+        for store, order in ((one, records), (other, records[::-1])):
+            for each in order:
+                store.offer(each, NOW, lambda verdict: None)
+        self.assertEqual([one.get(key, NOW) for key in range(6)], [other.get(key, NOW) for key in range(6)])
+
+    def test_invariants_are_looked_at(self) -> None:
+        """A store that contradicts itself is found out."""
+        store = MemoryStore(0, 1 << 20, lambda record: True)
+        store.offer(record(), NOW, lambda verdict: None)
+        store._records[5] = evolve(store._records[5], value=b"longer")
+        self.assertRaises(AssertionError, store.check_invariants)
