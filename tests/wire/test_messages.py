@@ -1,0 +1,100 @@
+import random
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.keyspace import ID_SPACE, random_id
+from dht14.kademlia.parameters import MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, K
+from dht14.security.session import PlainSession
+from dht14.wire.datagram import RPC_ID_BYTES, encode
+from dht14.wire.messages import (
+    FINGERPRINT_BITS,
+    FIRST_REPLY_CODE,
+    MAX_TTL_MS,
+    MAX_VERSION,
+    SCHEMA,
+    Message,
+    Nodes,
+    Outranked,
+    Pong,
+    Reply,
+    Request,
+    Store,
+    Value,
+    fingerprint,
+)
+
+FAR_CONTACTS = tuple(
+    Contact(ID_SPACE - 1 - n, ("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", 65535)) for n in range(K)
+)
+LARGEST_STORE = Store(
+    ID_SPACE - 1,
+    MAX_VERSION,
+    MAX_TTL_MS,
+    MAX_REPLICATION,
+    (1 << FINGERPRINT_BITS) - 1,
+    bytes(MAX_INLINE_VALUE),
+)
+ids = st.integers(0, ID_SPACE - 1)
+
+
+class SchemaTests(SynchronousTestCase):
+    def test_complete(self) -> None:
+        """Every message has one code, and the code tells requests from replies."""
+        messages = [message for message, _ in SCHEMA.values()]
+        self.assertEqual(set(messages), {*Request.__args__, *Reply.__args__})
+        self.assertEqual(len(messages), len(set(messages)))
+        for code, (message, _) in SCHEMA.items():
+            self.assertEqual(code >= FIRST_REPLY_CODE, message in Reply.__args__)
+
+    def test_fields(self) -> None:
+        """Every field of a message has a place in the table."""
+        for message, shapes in SCHEMA.values():
+            self.assertEqual(len(attrs.fields(message)), len(shapes), message)
+
+    def test_largest_fit(self) -> None:
+        """The largest of each message fits one datagram."""
+        largest: list[Message] = [
+            LARGEST_STORE,
+            Value(MAX_VERSION, MAX_TTL_MS, MAX_REPLICATION, bytes(MAX_INLINE_VALUE)),
+            Nodes(FAR_CONTACTS),
+            Outranked(MAX_VERSION, FAR_CONTACTS),
+        ]
+        for message in largest:
+            payload = encode(bytes(RPC_ID_BYTES), message)
+            datagram = PlainSession.of(ID_SPACE - 1).seal(payload, ("192.0.2.1", 8000))
+            self.assertLessEqual(len(datagram), MAX_DATAGRAM, message)
+
+    def test_values_are_not_shown(self) -> None:
+        """No value is in the text of a message, which may end in a log."""
+        for message in (Store(5, 1, 1, 1, 1, b"secret"), Value(1, 1, 1, b"secret")):
+            self.assertNotIn("secret", repr(message))
+
+    def test_frozen(self) -> None:
+        """Messages are values: equal by content, never changed."""
+        self.assertEqual(Pong(), Pong())
+        self.assertRaises(attrs.exceptions.FrozenInstanceError, setattr, LARGEST_STORE, "key", 1)
+
+
+class FingerprintTests(SynchronousTestCase):
+    @settings(derandomize=True, deadline=None)
+    @given(st.sets(ids, min_size=1, max_size=20), st.randoms(use_true_random=False))
+    def test_sets(self, node_ids: set[int], rng: random.Random) -> None:
+        """The order does not matter, and it fits its field."""
+        shuffled = list(node_ids)
+        rng.shuffle(shuffled)
+        self.assertEqual(fingerprint(shuffled), fingerprint(node_ids))
+        self.assertLess(fingerprint(node_ids), 1 << FINGERPRINT_BITS)
+
+    def test_differences(self) -> None:
+        """One node more, less or other is another fingerprint; nobody is 0."""
+        rng = random.Random(1)
+        self.assertEqual(fingerprint([]), 0)
+        for _ in range(100):
+            nodes = [random_id(rng) for _ in range(8)]
+            others = (nodes[1:], [*nodes, random_id(rng)], [random_id(rng), *nodes[1:]])
+            for other in others:
+                self.assertNotEqual(fingerprint(nodes), fingerprint(other))
