@@ -117,7 +117,7 @@ Answer = Callable[[Request, Contact], Reply | None]
 """What a peer says to a request of a contact; None when it says nothing."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Peer:
     """One node of a `FakeNetwork`: its parts, and how it behaves."""
 
@@ -136,13 +136,15 @@ class Peer:
         self.answer = lambda request, sender: None
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class FakeNetwork:
     """Nodes that reach each other by calls of functions on one virtual clock, with the facts of real calls."""
 
     policy: Policy = field(factory=lambda: Policy(min_ttl=1))
     clock: HeapClock = field(factory=lambda: HeapClock(BEGINNING))
     peers: dict[Address, Peer] = field(factory=dict)
+    strangers: Answer = lambda request, sender: None
+    """What comes from addresses where the test put nobody."""
 
     def peer(self, node_id: int, holds_values: bool = True, limit: int = 1 << 20) -> Peer:
         """A node more. Nobody knows of it, and it knows nobody."""
@@ -205,13 +207,14 @@ class FakeRpc:
 
     def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
         peer = self._network.peers.get(contact.address)
-        reply = None
-        if peer is not None and contact.node_id in (0, peer.contact.node_id):
+        call = _Call(self._network.clock, self._table, contact, observer)
+        if peer is None:
+            call.runs(self._network.strangers(request, self._own), contact, LATENCY)
+        elif contact.node_id in (0, peer.contact.node_id):
             peer.asked.append(request)
-            reply = peer.answer(request, self._own)
-        _Call(self._network.clock, self._table, contact, observer).runs(
-            reply, peer.contact if peer else contact, peer.latency if peer else 0
-        )
+            call.runs(peer.answer(request, self._own), peer.contact, peer.latency)
+        else:
+            call.runs(None, contact, LATENCY)
 
     def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
         asked = AskedOnce()

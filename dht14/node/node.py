@@ -12,12 +12,12 @@ from twisted.logger import Logger
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup, State
-from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, REPLICATION, K
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, OPERATION_TIMEOUT, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.ports import Rpc
 from dht14.node.search import OnReply, Search
 from dht14.storage.ballot import Ballot
-from dht14.storage.record import Kind, Record, next_version
+from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, next_version, version_at
 from dht14.storage.store import Outcome, RecordStore, Verdict
 from dht14.wire.messages import (
     FindNode,
@@ -74,22 +74,31 @@ class Node:
 
     # find
 
-    def find_nodes(self, target: int, known: Iterable[Contact] = (), width: int = K) -> "Deferred[Lookup]":
+    def find_nodes(
+        self,
+        target: int,
+        known: Iterable[Contact] = (),
+        width: int = K,
+        timeout: float = OPERATION_TIMEOUT,
+    ) -> "Deferred[Lookup]":
         """The lookup, when it has ended, of the `width` nodes nearest to `target`.
 
         It begins with the table's contacts and those `known` besides.
         """
         lookup = self._lookup(target, width)
         lookup.heard_of(known)
-        return self._search(lookup, FindNode(target), _nodes_replied)
+        return self._search(lookup, FindNode(target), _nodes_replied, timeout)
 
     def _lookup(self, target: int, width: int) -> Lookup:
         lookup = Lookup(target, self.own_id, width)
         lookup.heard_of(self.table.closest(target, K))
         return lookup
 
-    def _search(self, lookup: Lookup, request: Request, on_reply: OnReply) -> "Deferred[Lookup]":
-        return Search(lookup, request, on_reply, self._rpc).run(self._clock).addCallback(self._searched)
+    def _search(
+        self, lookup: Lookup, request: Request, on_reply: OnReply, timeout: float
+    ) -> "Deferred[Lookup]":
+        search = Search(lookup, request, on_reply, self._rpc)
+        return search.run(self._clock, timeout).addCallback(self._searched)
 
     def _searched(self, lookup: Lookup) -> Lookup:
         self.table.looked_up(lookup.target, self._clock.seconds(), lookup.reach)
@@ -99,7 +108,11 @@ class Node:
     # get
 
     def get(self, key: int) -> "Deferred[bytes | None]":
-        """The value under `key`; None when no node that should have it has it.
+        """The value under `key`; None when no node that should have it has it."""
+        return self._get(key, OPERATION_TIMEOUT)
+
+    def _get(self, key: int, timeout: float) -> "Deferred[bytes | None]":
+        """As `get`, within `timeout` seconds.
 
         One more holder is asked than must agree: enough that a lost datagram or a dead holder rarely
         stalls a read, and half of the datagrams that asking all of them would cost.
@@ -113,16 +126,18 @@ class Node:
         lookup = self._lookup(key, self._policy.replication)
         lookup.thorough = own is None
         lookup.alpha = max(ballot.missing, 0) + 1
-        searched = self._search(lookup, FindValue(key), partial(self._value_replied, key, ballot))
+        on_reply = partial(self._value_replied, key, ballot)
+        searched = self._search(lookup, FindValue(key), on_reply, timeout)
         return searched.addCallback(lambda _: ballot.winner.value if ballot.winner else None)
 
     def _value_replied(
         self, key: int, ballot: Ballot, lookup: Lookup, contact: Contact, reply: Reply
     ) -> None:
-        if not isinstance(reply, Value):
+        now = self._clock.seconds()
+        if not isinstance(reply, Value) or reply.version > _newest_believable(now):
             _nodes_replied(lookup, contact, reply)
             return
-        expires_at = self._clock.seconds() + reply.ttl_ms / 1000
+        expires_at = now + reply.ttl_ms / 1000
         ballot.cast(Record(key, reply.value, reply.version, expires_at, reply.replication))
         lookup.thorough = False
         lookup.alpha = max(ballot.missing, 0) + 1
@@ -156,25 +171,32 @@ class Node:
         return held.version if held else 0
 
     async def _put(self, record: Record) -> bool:
-        placed = await self._place(record)
-        if placed.newest_met >= record.version and record.kind is not Kind.CONTENT:
+        deadline = self._clock.seconds() + OPERATION_TIMEOUT
+        placed = await self._place(record, deadline)
+        if placed.newest_met >= record.version:
             # A holder has a value of a writer whose clock is ahead of ours: ours is later all the same.
             record = evolve(record, version=placed.newest_met + 1)
-            placed = await self._place(record)
+            placed = await self._place(record, deadline)
+        if placed.kept and placed.outranked:
+            # A holder has content of this key, or an even newer value, or lies. Readers decide.
+            return await self._get(record.key, deadline - self._clock.seconds()) == record.value
         return placed.kept
 
-    async def _place(self, record: Record) -> "Placement":
+    async def _place(self, record: Record, deadline: float) -> "Placement":
         """Store the record at the nodes nearest to its key, this one included where it is one of them."""
+        now = self._clock.seconds()
         candidates = self.table.closest(record.key, K)
-        if not self.table.knows_region(record.key, record.replication, self._clock.seconds()):
-            candidates = (await self.find_nodes(record.key)).shortlist()
+        if not self.table.knows_region(record.key, record.replication, now):
+            walk = await self.find_nodes(record.key, timeout=(deadline - now) / 2)
+            candidates = walk.shortlist()
         nearest = sorted({self.own_id, *(c.node_id for c in candidates)}, key=record.key.__xor__)
         nearest = nearest[: record.replication]
         lookup = Lookup(record.key, self.own_id, record.replication, alpha=record.replication)
         lookup.heard_of(candidates)
-        placement = Placement({c.node_id for c in candidates if not self.table.is_suspect(c.node_id)})
-        if self.own_id in nearest and await self._hold(record) is Outcome.HELD:
-            lookup.includes_self()
+        well = {c.node_id for c in candidates if not self.table.is_suspect(c.node_id)}
+        placement = Placement(record, lookup, well, _newest_believable(now))
+        if self.own_id in nearest:
+            await self._hold(placement)
         now = self._clock.seconds()
         request = Store(
             record.key,
@@ -184,16 +206,23 @@ class Node:
             fingerprint(nearest),
             record.value,
         )
-        await self._search(lookup, request, placement.replied)
-        placement.judge(lookup)
+        await self._search(lookup, request, placement.replied, deadline - now)
+        if self.own_id not in nearest and placement.lacks(self.own_id):
+            await self._hold(placement)
+        placement.judge()
         return placement
 
-    async def _hold(self, record: Record) -> Outcome:
+    async def _hold(self, placement: "Placement") -> None:
         if self._store is None:
-            return Outcome.REFUSED
+            return
         verdict: Deferred[Verdict] = Deferred()
-        self._store.offer(record, self._clock.seconds(), verdict.callback)
-        return (await verdict).outcome
+        self._store.offer(placement.record, self._clock.seconds(), verdict.callback)
+        placement.tried_here(await verdict)
+
+
+def _newest_believable(now: float) -> int:
+    """The greatest version that an honest node holds: it refused what was farther in the future."""
+    return version_at(now + CLOCK_TOLERANCE)
 
 
 def _nodes_replied(lookup: Lookup, contact: Contact, reply: Reply) -> None:
@@ -207,31 +236,61 @@ def _nodes_replied(lookup: Lookup, contact: Contact, reply: Reply) -> None:
 class Placement:
     """How the STOREs of one record fared."""
 
-    _trusted: set[int]
+    record: Record
+    _lookup: Lookup
+    """For the holders. Whoever is the right one for the record, and has it or a better one, has answered."""
+    _well: set[int]
     """Ids of the contacts that were well when it began."""
+    _newest_believable: int
+    _receipts: int = field(default=0, init=False)
     newest_met: int = field(default=-1, init=False)
-    """The greatest version that outranked the record somewhere."""
+    """The greatest version that outranked the record somewhere; -1 when none did."""
     kept: bool = field(default=False, init=False)
-    """Whether all who should hold the record have said that they do."""
+    """Whether all who should hold the record have said that they do, or that they hold a better one."""
+
+    @property
+    def outranked(self) -> bool:
+        """Whether somebody said that it holds a better record."""
+        return self.newest_met >= 0
 
     def replied(self, lookup: Lookup, contact: Contact, reply: Reply) -> None:
         """One contact answered its STORE."""
         if isinstance(reply, Stored):
+            self._receipts += 1
             lookup.answered(contact, reply.nearer)
-        elif isinstance(reply, Outranked):
+        elif isinstance(reply, Outranked) and self._can_be_true(reply):
+            # Nobody stands in for it: that would only spread a record that has lost.
             self.newest_met = max(self.newest_met, reply.version)
-            lookup.refused(contact, reply.nearer)
+            lookup.answered(contact, reply.nearer)
         else:
-            lookup.refused(contact, reply.nearer if isinstance(reply, Refused) else ())
+            lookup.refused(contact, reply.nearer if isinstance(reply, Outranked | Refused) else ())
 
-    def judge(self, lookup: Lookup) -> None:
+    def _can_be_true(self, claim: Outranked) -> bool:
+        return self.record.kind is not Kind.CONTENT and claim.version <= self._newest_believable
+
+    def tried_here(self, verdict: Verdict) -> None:
+        """The own store was offered the record."""
+        if verdict.outcome is Outcome.HELD:
+            self._receipts += 1
+        elif verdict.outcome is Outcome.OUTRANKED:
+            self.newest_met = max(self.newest_met, verdict.version)
+        if verdict.outcome is not Outcome.REFUSED:
+            self._lookup.includes_self()
+
+    def lacks(self, own_id: int) -> bool:
+        """Whether this node has become one of the nearest, because nearer ones did not answer."""
+        nearest = self._lookup.nearest()
+        key = self.record.key
+        return len(nearest) < self._lookup.width or own_id ^ key < nearest[-1].node_id ^ key
+
+    def judge(self) -> None:
         """The STOREs are over. Enough receipts, or all there were to be had?
 
         Where most of the contacts that were well a moment ago did not answer, it is rather this node that
         is cut off: what it keeps to itself is not stored.
         """
-        receipts = lookup.count(State.ANSWERED)
-        lost = sum(c.node_id in self._trusted for c in lookup.unanswering())
-        enough = receipts >= lookup.width
-        all_there_were = lookup.finished and receipts > 0 and lost <= receipts - lookup.counts_self
-        self.kept = enough or all_there_were
+        lookup = self._lookup
+        answered = lookup.count(State.ANSWERED)
+        lost = sum(c.node_id in self._well for c in lookup.unanswering())
+        all_there_were = lookup.finished and lost <= answered - lookup.counts_self
+        self.kept = self._receipts > 0 and (answered >= lookup.width or all_there_were)

@@ -1,0 +1,545 @@
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.keyspace import hash_id, random_id
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, REPLICATION, K
+from dht14.node.node import Policy
+from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
+from dht14.wire.messages import (
+    MAX_VERSION,
+    FindNode,
+    FindValue,
+    Nodes,
+    Outranked,
+    Pong,
+    Refused,
+    Reply,
+    Request,
+    Store,
+    Stored,
+    Value,
+)
+from tests.fakes import FakeNetwork, Peer, contact, fields
+
+KEY = 0xABCD << 240
+TTL = 600
+PROMISED = 5.0
+"""Seconds within which a client is promised an answer, whatever the peers do."""
+
+
+def nearest(count: int = REPLICATION) -> list[int]:
+    """The places of the nearest peers."""
+    return list(range(count))
+
+
+class PolicyTests(SynchronousTestCase):
+    """What becomes of a writer's wishes."""
+
+    policy = Policy(replication=8, min_ttl=60, max_ttl=3600, default_ttl=1800)
+
+    def test_ttl(self) -> None:
+        """A time to live is brought within the bounds; 0 asks for the default."""
+        self.assertEqual([self.policy.ttl(asked) for asked in (0, 1, 100, 65_535)], [1800, 60, 100, 3600])
+
+    def test_copies(self) -> None:
+        """So is a number of copies."""
+        asked = (0, 1, 20, 255)
+        self.assertEqual([self.policy.copies(n) for n in asked], [8, 1, MAX_REPLICATION, MAX_REPLICATION])
+
+
+class NodeTestCase(SynchronousTestCase):
+    """A network of nodes that the test makes; nearest to `KEY` means nearest in it."""
+
+    def setUp(self) -> None:
+        self.network = FakeNetwork()
+        self.rng = random.Random(14)
+
+    def town(self, count: int) -> list[Peer]:
+        """So many nodes that know each other, nearest to KEY first."""
+        ids = sorted((random_id(self.rng) for _ in range(count)), key=KEY.__xor__)
+        return self.network.town(*ids)
+
+    @property
+    def now(self) -> float:
+        return self.network.clock.seconds()
+
+    def put(self, peer: Peer, value: bytes, key: int = KEY, ttl: int = TTL, replication: int = 0) -> bool:
+        put: bool = self.network.result(peer.node.put(key, value, ttl, replication))
+        return put
+
+    def get(self, peer: Peer, key: int = KEY) -> bytes | None:
+        got: bytes | None = self.network.result(peer.node.get(key))
+        return got
+
+    def holders(self, peers: Iterable[Peer], key: int = KEY, value: bytes | None = None) -> list[int]:
+        """Where in this line of peers somebody holds a record under the key, or this value."""
+        held = [peer.store.get(key, self.now) if peer.store else None for peer in peers]
+        return [place for place, record in enumerate(held) if record and value in (None, record.value)]
+
+    def give(self, peer: Peer, value: bytes, key: int = KEY, age: float = 0, ttl: float = TTL) -> Record:
+        """Let a peer hold a value that was written so many seconds ago."""
+        record = Record(key, value, version_at(self.now - age), self.now + ttl, REPLICATION)
+        assert peer.store is not None
+        peer.store.offer(record, self.now, lambda verdict: None)
+        return record
+
+    def asked(self, peers: Iterable[Peer], kind: type) -> int:
+        """How many requests of this kind reached these peers."""
+        return sum(isinstance(request, kind) for peer in peers for request in peer.asked)
+
+
+class NetworksTests(NodeTestCase):
+    """Networks of all sizes, from one node on."""
+
+    def check(self, peers: list[Peer]) -> None:
+        values = {random_id(self.rng): self.rng.randbytes(self.rng.randint(1, 1000)) for _ in range(5)}
+        values[hash_id(b"content")] = b"content"
+        for key, value in values.items():
+            self.assertTrue(self.put(self.rng.choice(peers), value, key))
+        for key, value in values.items():
+            line = sorted(peers, key=lambda peer: peer.contact.node_id ^ key)
+            self.assertEqual(self.holders(line, key, value), nearest(min(len(line), REPLICATION)))
+            for peer in peers:
+                self.assertEqual(self.get(peer, key), value)
+        for peer in peers:
+            self.assertIsNone(self.get(peer, random_id(self.rng)))
+
+    def test_known(self) -> None:
+        """What is put at any node is held by the nearest ones and by no others, and found from every node."""
+        for count in (1, 2, 3, 10, 30):
+            self.setUp()
+            self.check(self.town(count))
+
+    def test_unknown(self) -> None:
+        """It is the same where each node knows only some of the others: puts and gets walk."""
+        for count in (10, 60):
+            self.setUp()
+            peers = [self.network.peer(random_id(self.rng)) for _ in range(count)]
+            for peer in peers:
+                nearest = sorted(peers, key=lambda other: other.contact.node_id ^ peer.contact.node_id)[:8]
+                for other in [*nearest, *self.rng.sample(peers, 4)]:
+                    peer.table.confirmed(other.contact, self.now, 0.01)
+            self.check(peers)
+
+
+class PutTests(NodeTestCase):
+    """What SUCCESS means."""
+
+    def test_replication(self) -> None:
+        """A writer gets as many copies as it asks for, at the nearest nodes; more than there are is all."""
+        peers = self.town(30)
+        for asked in (1, 3, 20):
+            self.assertTrue(self.put(peers[25], b"%d" % asked, replication=asked))
+            self.assertEqual(self.holders(peers, value=b"%d" % asked), nearest(asked))
+        self.setUp()
+        peers = self.town(5)
+        self.assertTrue(self.put(peers[4], b"value", replication=20))
+        self.assertEqual(self.holders(peers), nearest(5))
+
+    def test_no_walk(self) -> None:
+        """Where the neighbourhood of a key is known, a put is one exchange with each holder."""
+        peers = self.town(30)
+        self.assertTrue(self.put(peers[25], b"value"))
+        self.assertEqual([len(peer.asked) for peer in peers], [1] * REPLICATION + [0] * 22)
+
+    def test_own_copy(self) -> None:
+        """The node itself counts when it is one of the nearest, and does not hold the value when it is not."""
+        peers = self.town(20)
+        self.assertTrue(self.put(peers[3], b"value"))
+        self.assertEqual(self.holders(peers), nearest())
+        self.assertEqual(peers[3].asked, [])
+
+    def test_bootstrap_nodes(self) -> None:
+        """Bootstrap nodes do not count, however near; the next nearest nodes hold the value instead."""
+        ids = sorted((random_id(self.rng) for _ in range(20)), key=KEY.__xor__)
+        peers = [
+            self.network.peer(node_id, holds_values=number % 2 == 1) for number, node_id in enumerate(ids)
+        ]
+        self.network.acquaint(peers)
+        self.assertTrue(self.put(peers[19], b"value"))
+        self.assertEqual(self.holders(peers), nearest(20)[1 : 2 * REPLICATION : 2])
+
+    def test_only_bootstrap_nodes(self) -> None:
+        """Where all others are bootstrap nodes, the node itself is all there is."""
+        peers = [self.network.peer(random_id(self.rng), holds_values=number == 0) for number in range(3)]
+        self.network.acquaint(peers)
+        self.assertTrue(self.put(peers[0], b"value"))
+        self.assertEqual(self.get(peers[0]), b"value")
+
+    def test_full(self) -> None:
+        """Full nodes are replaced by the next nearest; where everybody is full, the value is not kept."""
+        peers = self.town(20)
+        for peer in peers[:3]:
+            assert peer.store is not None
+            peer.store.limit = 1
+        self.assertTrue(self.put(peers[15], b"value"))
+        self.assertEqual(self.holders(peers), nearest(20)[3 : 3 + REPLICATION])
+        for peer in peers:
+            assert peer.store is not None
+            peer.store.limit = 1
+        self.assertFalse(self.put(peers[15], b"another value", key=KEY + 1))
+
+    def test_slow(self) -> None:
+        """The next nearest stand in for slow holders, and nobody waits; the slow ones hold it too in the end."""
+        peers = self.town(20)
+        for peer in peers[:3]:
+            peer.latency = 2.0
+        put = peers[15].node.put(KEY, b"value", TTL, 0)
+        self.assertLess(self.network.seconds_until(put), 1.0)
+        self.assertTrue(self.successResultOf(put))
+        self.network.wait(3)
+        self.assertEqual(self.holders(peers), nearest(REPLICATION + 3))
+
+    def test_late_receipts(self) -> None:
+        """Where nobody can stand in, the slow are waited for, and their receipts count."""
+        peers = self.town(4)
+        for peer in peers[:3]:
+            peer.latency = 0.6
+        self.assertTrue(self.put(peers[3], b"value"))
+        self.assertEqual(self.holders(peers), nearest(4))
+
+    def test_some_dead(self) -> None:
+        """Dead holders are replaced; where there are no others, all that can be reached are enough."""
+        for count, dead in ((20, 5), (10, 4)):
+            self.setUp()
+            peers = self.town(count)
+            for peer in peers[:dead]:
+                peer.fall_silent()
+            put = peers[-1].node.put(KEY, b"value", TTL, 0)
+            self.assertLess(self.network.seconds_until(put), 1.5)
+            self.assertTrue(self.successResultOf(put))
+            self.assertEqual(self.holders(peers), nearest(count)[dead : dead + REPLICATION])
+
+    def test_cut_off(self) -> None:
+        """A node whose contacts were all well and are all silent now is cut off: its own copy is no success."""
+        peers = self.town(10)
+        for peer in peers[1:]:
+            peer.fall_silent()
+        self.assertFalse(self.put(peers[0], b"value"))
+
+    def test_wrong_size(self) -> None:
+        """A value that does not fit a datagram, or none at all, is refused at once with a log line."""
+        (peer,) = self.town(1)
+        with capturedLogs() as events:
+            for size in (0, MAX_INLINE_VALUE + 1, 65_495):
+                self.assertFalse(self.successResultOf(peer.node.put(KEY, bytes(size), TTL, 0)))
+        expected = [(size, MAX_INLINE_VALUE) for size in (0, MAX_INLINE_VALUE + 1, 65_495)]
+        self.assertEqual(fields(events, "size", "limit"), expected)
+        self.assertTrue(self.put(peer, bytes(MAX_INLINE_VALUE)))
+
+    def test_expiry(self) -> None:
+        """Every copy expires at the moment that the writer fixed, and is not found from then on."""
+        peers = self.town(10)
+        self.put(peers[9], b"value", ttl=5)
+        self.network.wait(4.5)
+        self.assertEqual(self.get(peers[9]), b"value")
+        self.network.wait(0.6)
+        self.assertEqual([self.get(peer) for peer in peers], [None] * 10)
+
+    def test_content_again(self) -> None:
+        """Content that is put again lives as long as the later put asked for."""
+        key = hash_id(b"content")
+        peers = self.town(10)
+        self.assertTrue(self.put(peers[0], b"content", key, ttl=5))
+        self.assertTrue(self.put(peers[1], b"content", key, ttl=50))
+        self.network.wait(20)
+        self.assertEqual(self.get(peers[2], key), b"content")
+
+
+class OverwriteTests(NodeTestCase):
+    """Two values for one key."""
+
+    def test_overwrite(self) -> None:
+        """The later of two puts wins at all holders, whichever nodes they were made at."""
+        peers = self.town(20)
+        for number in range(5):
+            value = b"value %d" % number
+            self.assertTrue(self.put(self.rng.choice(peers), value))
+            self.assertEqual(self.holders(peers, value=value), nearest())
+
+    def test_clock_behind(self) -> None:
+        """A writer whose clock is behind overwrites all the same, in two rounds."""
+        peers = self.town(20)
+        for peer in peers[:REPLICATION]:
+            self.give(peer, b"written in its future", age=-CLOCK_TOLERANCE / 2)
+        self.assertTrue(self.put(peers[15], b"value"))
+        self.assertEqual(self.holders(peers, value=b"value"), nearest())
+        self.assertEqual(self.holders(peers), nearest(), "nobody else was bothered")
+
+    def test_own_store_ahead(self) -> None:
+        """What its own store knows to be newer a writer surpasses at once."""
+        peers = self.town(4)
+        for peer in peers:
+            self.give(peer, b"written in its future", age=-CLOCK_TOLERANCE / 2)
+        self.assertTrue(self.put(peers[0], b"value"))
+        self.assertEqual(self.asked(peers, Store), 3)
+
+    def test_content_conflict(self) -> None:
+        """Under the hash of a stored value nothing else is stored, in small networks and in large ones."""
+        key = hash_id(b"content")
+        for count in (1, 2, 5, 20, 60):
+            self.setUp()
+            peers = self.town(count)
+            self.assertTrue(self.put(peers[0], b"content", key))
+            for peer in (peers[0], peers[-1]):
+                self.assertFalse(self.put(peer, b"other", key))
+                self.assertEqual(self.holders(peers, key, b"other"), [])
+            self.assertEqual(self.get(peers[-1], key), b"content")
+
+    def test_content_over_open(self) -> None:
+        """Content takes its place from whatever was put there before it."""
+        key = hash_id(b"content")
+        peers = self.town(20)
+        self.assertTrue(self.put(peers[0], b"squatter", key))
+        self.assertTrue(self.put(peers[1], b"content", key))
+        self.assertEqual([self.get(peer, key) for peer in peers], [b"content"] * 20)
+
+    def test_liar(self) -> None:
+        """One holder that says it has something better, whatever it says, keeps nobody from storing."""
+        for version in (0, MAX_VERSION, version_at(self.now + CLOCK_TOLERANCE / 2)):
+            self.setUp()
+            peers = self.town(20)
+            answer = peers[2].answer
+            lie = Outranked(version, ())
+            peers[2].answer = lambda r, s, answer=answer, lie=lie: (  # type: ignore[misc]
+                lie if isinstance(r, Store) else answer(r, s)
+            )
+            for key, value in ((KEY, b"value"), (KEY, b"new value"), (hash_id(b"content"), b"content")):
+                self.assertTrue(self.put(peers[15], value, key), version)
+                self.assertEqual(self.get(peers[16], key), value)
+
+
+class GetTests(NodeTestCase):
+    """What a reader gets."""
+
+    def test_quorum(self) -> None:
+        """Three holders that agree are enough; hardly anybody else is asked."""
+        peers = self.town(30)
+        self.put(peers[25], b"value")
+        for peer in peers:
+            peer.asked.clear()
+        self.assertEqual(self.get(peers[25]), b"value")
+        self.assertLessEqual(self.asked(peers, FindValue), 4)
+
+    def test_newest(self) -> None:
+        """Of several values the newest one wins, though it is rarer."""
+        peers = self.town(12)
+        for age, peer in enumerate(peers[:REPLICATION]):
+            self.give(peer, b"%d" % min(age, 4), age=1000 - min(age, 4))
+        self.assertEqual(self.get(peers[11]), b"4")
+
+    def test_own_copy(self) -> None:
+        """The own copy counts as one holder's; alone it is the answer when nobody else has one."""
+        peers = self.town(10)
+        self.give(peers[0], b"value")
+        self.assertEqual(self.get(peers[0]), b"value")
+        for peer in peers[1:3]:
+            peer.store.offer(peers[0].store.get(KEY, self.now), self.now, lambda verdict: None)  # type: ignore
+        for peer in peers:
+            peer.asked.clear()
+        self.assertEqual(self.get(peers[0]), b"value")
+        self.assertLessEqual(self.asked(peers, FindValue), 3)
+
+    def test_own_copy_is_older(self) -> None:
+        """The own copy gives way to a newer one elsewhere."""
+        peers = self.town(10)
+        self.give(peers[0], b"old", age=100)
+        for peer in peers[1:8]:
+            self.give(peer, b"new")
+        self.assertEqual(self.get(peers[0]), b"new")
+
+    def test_content(self) -> None:
+        """Content needs one holder, and none when it is here."""
+        key = hash_id(b"content")
+        peers = self.town(20)
+        self.give(peers[0], b"content", key)
+        for peer in peers[1:]:
+            peer.fall_silent()
+        self.assertEqual(self.successResultOf(peers[0].node.get(key)), b"content")
+        self.assertLess(self.network.seconds_until(peers[5].node.get(key)), PROMISED)
+        self.assertEqual(self.get(peers[6], key), b"content")
+
+    def test_alone(self) -> None:
+        """A node alone finds what it holds, and nothing else, at once."""
+        (peer,) = self.town(1)
+        self.give(peer, b"value")
+        self.assertEqual(self.successResultOf(peer.node.get(KEY)), b"value")
+        self.assertIsNone(self.successResultOf(peer.node.get(KEY + 1)))
+
+    def test_not_found(self) -> None:
+        """Not found is said when the nearest nodes have answered, not before."""
+        peers = self.town(20)
+        self.assertIsNone(self.get(peers[15]))
+        self.assertEqual([self.asked([peer], FindValue) for peer in peers[:REPLICATION]], [1] * REPLICATION)
+
+    def test_slow_holders(self) -> None:
+        """A value whose holders are all slow is found: its absence is not concluded from their slowness."""
+        peers = self.town(20)
+        self.put(peers[15], b"value")
+        for peer in peers[:REPLICATION]:
+            peer.latency = 0.9
+        self.assertEqual(self.get(peers[15]), b"value")
+
+    def test_dead_holders(self) -> None:
+        """With all holders but one just dead, the value is found, and in little time."""
+        peers = self.town(20)
+        self.put(peers[15], b"value")
+        for peer in peers[: REPLICATION - 1]:
+            peer.fall_silent()
+        got = peers[16].node.get(KEY)
+        self.assertLess(self.network.seconds_until(got), 1.5)
+        self.assertEqual(self.successResultOf(got), b"value")
+
+    def test_from_the_future(self) -> None:
+        """A value whose version nobody would have taken is nobody's value."""
+        peers = self.town(20)
+        self.put(peers[15], b"value")
+        forged = Value(MAX_VERSION, 60_000, 8, b"forged")
+        peers[0].answer = lambda request, sender: forged
+        self.assertEqual([self.get(peer) for peer in peers[1:]], [b"value"] * 19)
+
+    def test_bootstrap_nodes(self) -> None:
+        """Bootstrap nodes near the key do not hide the holders."""
+        ids = sorted((random_id(self.rng) for _ in range(30)), key=KEY.__xor__)
+        peers = [self.network.peer(node_id, holds_values=number >= 7) for number, node_id in enumerate(ids)]
+        self.network.acquaint(peers)
+        self.assertTrue(self.put(peers[29], b"value"))
+        self.assertEqual({self.get(peer) for peer in peers}, {b"value"})
+
+    def test_wrong_answers(self) -> None:
+        """Who answers something else is no holder, and stops nobody."""
+        peers = self.town(20)
+        self.put(peers[15], b"value")
+        for peer, reply in zip(peers, (Pong(), Stored(()), Refused(()), Outranked(1, ())), strict=False):
+            peer.answer = lambda request, sender, reply=reply: reply  # type: ignore[misc]
+        self.assertEqual(self.get(peers[15]), b"value")
+
+
+class FindTests(NodeTestCase):
+    def test_nearest(self) -> None:
+        """A lookup finds the nearest nodes of all, whoever it begins with."""
+        peers = self.town(60)
+        newcomer = self.network.peer(random_id(self.rng))
+        found = self.network.result(newcomer.node.find_nodes(KEY, known=[peers[59].contact]))
+        self.assertEqual(found.nearest(), [peer.contact for peer in peers[:K]])
+        self.assertEqual(sum(newcomer.node.hops.values()), 1)
+
+    def test_width(self) -> None:
+        """A narrower lookup asks fewer."""
+        peers = self.town(60)
+        found = self.network.result(peers[50].node.find_nodes(KEY, width=3))
+        self.assertEqual(found.nearest(), [peer.contact for peer in peers[:3]])
+        self.assertLess(self.asked(peers, FindNode), 10)
+
+
+class PatienceTests(NodeTestCase):
+    """Whatever the peers do, a client has its answer in the time promised."""
+
+    def check(self, peer: Peer) -> None:
+        operations: tuple[Callable[[], Deferred[Any]], ...] = (
+            lambda: peer.node.put(KEY, b"value", TTL, 0),
+            lambda: peer.node.put(KEY, b"new value", TTL, 20),
+            lambda: peer.node.put(hash_id(b"content"), b"content", TTL, 0),
+            lambda: peer.node.get(KEY),
+            lambda: peer.node.get(KEY + 1),
+        )
+        for operation in operations:
+            outcome = operation()
+            self.assertLessEqual(self.network.seconds_until(outcome), PROMISED)
+            self.successResultOf(outcome)
+        self.network.wait(10)
+        self.assertEqual(self.network.clock.getDelayedCalls(), [])
+
+    def nearer_and_nearer(self) -> tuple[Contact, ...]:
+        """Contacts at addresses where nobody is, each near the key."""
+        near = [KEY ^ self.rng.getrandbits(200) for _ in range(K)]
+        return tuple(contact(node_id, 1000 + node_id % 50_000) for node_id in near)
+
+    def test_silent(self) -> None:
+        """All contacts are silent."""
+        peers = self.town(30)
+        for peer in peers[1:]:
+            peer.fall_silent()
+        self.check(peers[0])
+
+    def test_just_in_time(self) -> None:
+        """All contacts answer, each at the last moment that still counts."""
+        peers = self.town(30)
+        for peer in peers[1:]:
+            peer.latency = 2.9
+        self.check(peers[0])
+
+    def hostile(self, answer: Callable[[Request, Contact], Reply | None], latency: float = 0.24) -> None:
+        peers = self.town(30)
+        self.network.strangers = answer
+        for peer in peers[1:]:
+            peer.answer, peer.latency = answer, latency
+        self.check(peers[0])
+
+    def test_nearer_for_ever(self) -> None:
+        """Everybody names somebody still nearer, who answers the same, or does not answer."""
+        for strangers_answer in (True, False):
+
+            def answer(request: Request, sender: Contact) -> Reply | None:
+                return Nodes(self.nearer_and_nearer())
+
+            self.setUp()
+            peers = self.town(30)
+            self.network.strangers = answer if strangers_answer else self.network.strangers
+            for peer in peers[1:]:
+                peer.answer = answer
+            self.check(peers[0])
+
+    def test_refused_for_ever(self) -> None:
+        """Everybody refuses, and names somebody else."""
+        self.hostile(
+            lambda request, sender: (
+                Refused(self.nearer_and_nearer())
+                if isinstance(request, Store)
+                else Nodes(self.nearer_and_nearer())
+            )
+        )
+
+    def test_outranked_for_ever(self) -> None:
+        """Everybody has always something better."""
+        self.hostile(
+            lambda request, sender: (
+                Outranked(request.version + 1, self.nearer_and_nearer())
+                if isinstance(request, Store)
+                else Nodes(self.nearer_and_nearer())
+            )
+        )
+
+    def test_anything(self) -> None:
+        """Everybody says anything at any time."""
+
+        def anything(request: Request, sender: Contact) -> Reply | None:
+            rng = self.rng
+            named = self.nearer_and_nearer() if rng.random() < 0.5 else ()
+            version = rng.choice((0, 1, version_at(self.now), version_at(self.now + 200), MAX_VERSION))
+            value = Value(version, rng.randint(1, 10**8), rng.randint(1, 20), rng.randbytes(9))
+            kinds = (
+                None,
+                Pong(),
+                Nodes(named),
+                Stored(named),
+                Refused(named),
+                Outranked(version, named),
+                value,
+            )
+            return rng.choice(kinds)
+
+        for seed in range(30):
+            self.setUp()
+            self.rng.seed(seed)
+            peers = self.town(25)
+            self.network.strangers = anything
+            for peer in peers[1:]:
+                peer.answer, peer.latency = anything, self.rng.choice((0.01, 0.3, 0.9, 2.5))
+            self.check(peers[0])
