@@ -69,6 +69,7 @@ class _NodeService(MultiService):
             try:
                 self._api_port = _listen_tcp(settings.node.api_address, self._api, reactor)
             except AddressUnavailable:
+                self._p2p_port.stopReading()
                 self._p2p_port.socket.close()
                 raise
         keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, reactor, rng)
@@ -94,11 +95,15 @@ class _NodeService(MultiService):
         if self._api_port is not None and self._api is not None:
             await maybeDeferred(self._api_port.stopListening)
             await self._api.close()
-        await maybeDeferred(super().stopService)
+        stopped = maybeDeferred(super().stopService)
+        # Passes that are at work end now: a refresh would go on for minutes where nobody answers.
         self._stack.rpc.stop()
+        await stopped
         await maybeDeferred(self._p2p_port.stopListening)
-        self._save_contacts()
-        self._data_dir.close()
+        try:
+            self._save_contacts()
+        finally:
+            self._data_dir.close()
 
     def _saved_contacts(self) -> tuple[Contact, ...]:
         try:

@@ -1,0 +1,269 @@
+import socket
+from pathlib import Path
+
+from attrs import evolve
+from twisted.application.service import MultiService
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from dht14.config import NodeSettings, PutReply, Role, Settings
+from dht14.data_dir import DataDir
+from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
+from dht14.kademlia.contact import Address, Seed
+from dht14.service import build_node
+from dht14.wire import api_messages
+from tests.fakes import fields
+
+KEY = bytes(range(32))
+
+
+class Client(Protocol):
+    """Sends requests in one piece; `closed` fires with all that came when the connection is closed."""
+
+    def __init__(self, *requests: bytes) -> None:
+        self.requests = requests
+        self.received = b""
+        self.first: Deferred[None] = Deferred()
+        self.closed: Deferred[bytes] = Deferred()
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(b"".join(self.requests))
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        if not self.first.called:
+            self.first.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.closed.callback(self.received)
+
+
+def free_address(host: str = "127.0.0.1") -> Address:
+    """An address free for UDP and TCP alike."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+        udp.bind((host, 0))
+        tcp.bind(udp.getsockname())
+        return host, udp.getsockname()[1]
+
+
+def bind(address: Address, kind: socket.SocketKind) -> socket.socket:
+    """A socket bound there; OSError when somebody else has the address."""
+    bound = socket.socket(socket.AF_INET, kind)
+    try:
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+class ServiceTestCase(TestCase):
+    """Nodes on the loopback, in the reactor of the tests."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.running: list[MultiService] = []
+        self.addCleanup(self.stop_all)
+
+    async def stop_all(self) -> None:
+        for service in list(self.running):
+            await self.stop(service)
+
+    def settings(self, name: str = "one", seeds: tuple[Seed, ...] = (), **node: object) -> Settings:
+        data_dir = str(self.folder / name)
+        addresses = {"p2p_address": free_address(), "api_address": free_address()}
+        return Settings(
+            node=NodeSettings(**{"data_dir": data_dir, **addresses, **node}),  # type: ignore[arg-type]
+            bootstrap=seeds,
+        )
+
+    def start(self, settings: Settings, role: Role = Role.NODE) -> MultiService:
+        service = build_node(settings, reactor, role)
+        self.running.append(service)
+        service.startService()
+        return service
+
+    async def stop(self, service: MultiService) -> None:
+        self.running.remove(service)
+        await service.stopService()
+
+    async def ask(self, settings: Settings, *requests: bytes) -> bytes:
+        """What comes back for these requests, up to the first piece of it."""
+        client = await self.connect(settings, *requests)
+        await client.first
+        assert client.transport is not None
+        client.transport.loseConnection()
+        return await client.closed
+
+    async def connect(self, settings: Settings, *requests: bytes) -> Client:
+        endpoint = TCP4ClientEndpoint(reactor, *settings.node.api_address)
+        connected: Client = await connectProtocol(endpoint, Client(*requests))
+        return connected
+
+    def assert_free(self, settings: Settings) -> None:
+        """Neither the ports nor the data directory are anybody's."""
+        bind(settings.node.p2p_address, socket.SOCK_DGRAM).close()
+        bind(settings.node.api_address, socket.SOCK_STREAM).close()
+        DataDir.open(settings.node.data_dir).close()
+
+
+class LifeTests(ServiceTestCase):
+    async def test_serves(self) -> None:
+        """A node answers its API as soon as it is started, with nobody else in the network."""
+        settings = self.settings()
+        with capturedLogs() as events:
+            self.start(settings)
+            put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
+        self.assertEqual(put, api_messages.encode_success(KEY, b"value"))
+        self.assertEqual(await self.ask(settings, api_messages.encode_get(KEY)), put)
+        told = {*fields(events, "role", "host", "port"), *fields(events, "host", "port")}
+        self.assertIn(("node", *settings.node.p2p_address), told)
+        self.assertIn(settings.node.api_address, told)
+
+    async def test_stopped(self) -> None:
+        """When the stop is over its ports are closed and its directory is free; it can be started anew."""
+        settings = self.settings()
+        for _ in range(2):
+            service = self.start(settings)
+            self.assertRaises(OSError, bind, settings.node.p2p_address, socket.SOCK_DGRAM)
+            self.assertRaises(DataDirInUse, DataDir.open, settings.node.data_dir)
+            await self.stop(service)
+            self.assert_free(settings)
+
+    async def test_stopped_in_the_middle(self) -> None:
+        """A node can be stopped while it looks for seeds that are not there, and leaves nothing behind."""
+        for dead in (Seed(*free_address()), Seed("no-such-host.invalid", 8000)):
+            settings = self.settings(seeds=(dead,))
+            service = self.start(settings)
+            await deferLater(reactor, 0.01)
+            await self.stop(service)
+            self.assert_free(settings)
+
+    async def test_stopped_at_work(self) -> None:
+        """Requests at work are answered before the end."""
+        dead = bind(free_address(), socket.SOCK_DGRAM)
+        self.addCleanup(dead.close)
+        first = self.settings("first")
+        self.start(first)
+        settings = self.settings(seeds=(Seed(*first.node.p2p_address),))
+        service = self.start(settings)
+        await self.joined(settings)
+        client = await self.connect(
+            settings, *(api_messages.encode_put(60, 0, bytes([n]) * 32, b"value") for n in range(50))
+        )
+        await client.first
+        await self.stop(service)
+        received = await client.closed
+        size = len(api_messages.encode_success(KEY, b"value"))
+        self.assertEqual(len(received), 50 * size)
+
+    async def joined(self, settings: Settings) -> None:
+        """Wait until a node's contacts are on its disk: then it has some."""
+        for _ in range(100):
+            if (Path(settings.node.data_dir) / "contacts").exists():
+                return
+            await deferLater(reactor, 0.05)
+        raise AssertionError("it did not join")
+
+    async def test_contacts_kept(self) -> None:
+        """A node finds its network again through the contacts that it kept, without a seed."""
+        first = self.settings("first")
+        self.start(first)
+        settings = self.settings(seeds=(Seed(*first.node.p2p_address),))
+        service = self.start(settings)
+        await self.joined(settings)
+        await self.stop(service)
+        put = api_messages.encode_put(60, 0, KEY, b"value")
+        await self.ask(first, put)
+        service = self.start(evolve(settings, bootstrap=()))
+        found = b""
+        for _ in range(100):
+            found = await self.ask(settings, api_messages.encode_get(KEY))
+            if found == api_messages.encode_success(KEY, b"value"):
+                return
+            await deferLater(reactor, 0.05)
+        self.fail(f"not found: {found!r}")
+
+    async def test_damaged_contacts(self) -> None:
+        """Contacts that are damaged are said to be, and cost the start nothing."""
+        settings = self.settings()
+        await self.stop(self.start(settings))
+        (Path(settings.node.data_dir) / "contacts").write_bytes(b"damaged")
+        with capturedLogs() as events:
+            self.start(settings)
+        self.assertEqual(len(fields(events, "reason")), 1)
+
+    async def test_bootstrap(self) -> None:
+        """A bootstrap node listens for other nodes, and has no API."""
+        settings = self.settings()
+        self.start(settings, Role.BOOTSTRAP)
+        self.assertRaises(OSError, bind, settings.node.p2p_address, socket.SOCK_DGRAM)
+        with self.assertRaises(ConnectionRefusedError):
+            await self.connect(settings)
+
+    async def test_no_put_reply(self) -> None:
+        """With put_reply = none the reply to the GET comes first."""
+        settings = self.settings()
+        settings = evolve(settings, api=evolve(settings.api, put_reply=PutReply.NONE))
+        self.start(settings)
+        requests = [api_messages.encode_put(60, 0, KEY, b"value"), api_messages.encode_get(bytes(32))]
+        self.assertEqual(await self.ask(settings, *requests), api_messages.encode_failure(bytes(32)))
+
+
+class FailedStartTests(ServiceTestCase):
+    """A start that fails leaves nothing open, and says which option to change."""
+
+    def refused(
+        self, settings: Settings, taken: socket.socket | None, error: type[Exception], name: str
+    ) -> None:
+        readers = set(reactor.getReaders())
+        refusal = self.assertRaises(error, build_node, settings, reactor, Role.NODE)
+        self.assertIn(name, str(refusal))
+        self.assertEqual(set(reactor.getReaders()), readers)
+        if taken is not None:
+            taken.close()
+        self.assert_free(settings)
+
+    def test_api_port_taken(self) -> None:
+        """Where the API's port is taken, the UDP port is free again."""
+        settings = self.settings()
+        taken = bind(settings.node.api_address, socket.SOCK_STREAM)
+        taken.listen()
+        self.refused(settings, taken, AddressUnavailable, "api_address")
+
+    def test_p2p_port_taken(self) -> None:
+        """Where the UDP port is taken, the directory is free again."""
+        settings = self.settings()
+        taken = bind(settings.node.p2p_address, socket.SOCK_DGRAM)
+        self.refused(settings, taken, AddressUnavailable, "p2p_address")
+
+    def test_foreign_address(self) -> None:
+        """An address of another host, or a name of none, is an address that cannot be had."""
+        for host in ("192.0.2.1", "no-such-host.invalid"):
+            settings = self.settings(p2p_address=(host, 8000))
+            refusal = self.assertRaises(AddressUnavailable, build_node, settings, reactor, Role.NODE)
+            self.assertIn("p2p_address", str(refusal))
+            DataDir.open(settings.node.data_dir).close()
+
+    def test_damaged_identity(self) -> None:
+        """A damaged identity is told, and the ports were never opened."""
+        settings = self.settings()
+        Path(settings.node.data_dir).mkdir(parents=True)
+        (Path(settings.node.data_dir) / "identity.pem").write_text("damaged")
+        self.refused(settings, None, ConfigError, "identity.pem")
+
+    def test_data_dir_taken(self) -> None:
+        """A directory that another node has is told; that one keeps it."""
+        settings = self.settings()
+        held = DataDir.open(settings.node.data_dir)
+        self.addCleanup(held.close)
+        self.assertRaises(DataDirInUse, build_node, settings, reactor, Role.NODE)
+        self.assertRaises(DataDirInUse, DataDir.open, settings.node.data_dir)
