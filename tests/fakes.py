@@ -9,7 +9,6 @@ from twisted.logger import LogEvent
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
-from dht14.kademlia.keyspace import ID_SPACE
 from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.node import Node, Policy
@@ -179,7 +178,7 @@ class FakeNetwork:
         for one in peers:
             for other in peers:
                 one.table.confirmed(other.contact, now, LATENCY)
-            one.table.looked_up(one.contact.node_id, now, ID_SPACE - 1)
+            one.table.looked_up(one.contact.node_id, now)
 
     def wait(self, seconds: float) -> None:
         """Let so much time pass."""

@@ -19,7 +19,6 @@ from enum import Enum
 from attrs import define, field
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.keyspace import ID_SPACE
 from dht14.kademlia.parameters import ALPHA, MAX_ASKED, MAX_UNANSWERED, K
 
 
@@ -181,22 +180,6 @@ class Lookup:
 
     def _of(self, contact: Contact) -> Candidate:
         return self._candidates[contact.node_id ^ self.target]
-
-    @property
-    def reach(self) -> int:
-        """How far from the target everybody alive is known to be among the candidates; 0 when it is not known.
-
-        That far reach the answers of the `width` nearest, unless somebody nearer may answer yet.
-        """
-        heard_from = 0
-        for distance in self._order if self.finished and not self._concluded else ():
-            state = self._candidates[distance].state
-            if state in (State.UNASKED, State.ASKED, State.SLOW):
-                return max(distance - 1, 0) if heard_from else 0
-            heard_from += state in (State.ANSWERED, State.REFUSED)
-            if heard_from == self.width:
-                return distance
-        return ID_SPACE - 1 if heard_from > self.counts_self else 0
 
     def nearest(self) -> list[Contact]:
         """Up to `width` contacts that answered, nearest first."""

@@ -49,8 +49,9 @@ OUTAGE_CALLS = 8
 """Calls to contacts that were well from which is told, by their weighted average, whether it is rather
 this node that is cut off: while most of them fail, nobody leaves the table."""
 
-EXPLORED_FOR = 600.0
-"""How long a part of the id space counts as known completely after a lookup has met everybody there."""
+SPARSEST = 2
+"""A region is taken for known where our contacts lie at most so many times as far apart as around our own
+id: half of them may be missing, which chance alone makes likely for one key in a hundred."""
 
 LIVENESS_INTERVAL = 5.0
 """Between two PINGs to the contact that was heard of longest ago."""

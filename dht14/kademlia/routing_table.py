@@ -12,10 +12,16 @@ from bisect import bisect_left, insort
 from attrs import define, field
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.explored import Explored
 from dht14.kademlia.kbucket import Entry, KBucket
 from dht14.kademlia.keyspace import ID_BITS, random_id, random_id_sharing, shared_prefix
-from dht14.kademlia.parameters import BUCKET_WIDTHS, OUTAGE_CALLS, SUSPECT_INTERVAL, SUSPECTS_AT_ONCE, K
+from dht14.kademlia.parameters import (
+    BUCKET_WIDTHS,
+    OUTAGE_CALLS,
+    SPARSEST,
+    SUSPECT_INTERVAL,
+    SUSPECTS_AT_ONCE,
+    K,
+)
 
 
 def bucket_capacity(depth: int) -> int:
@@ -38,7 +44,6 @@ class RoutingTable:
     """Ids of entries whose last call failed."""
     _answering: float = field(default=1.0, init=False)
     """Of the latest calls to contacts that were well, the share that was answered."""
-    _explored: Explored = field(factory=Explored, init=False)
     changes: int = field(default=0, init=False)
     """Grows with every contact that enters or leaves."""
 
@@ -86,20 +91,14 @@ class RoutingTable:
         if entered is not None:
             self._entered(entered)
 
-    def looked_up(self, target: int, now: float, reach: int = 0) -> None:
-        """A lookup for `target` ended: its range is fresh.
-
-        Everybody alive who is no farther from the target than `reach` was met by it (`Lookup.reach`).
-        """
+    def looked_up(self, target: int, now: float) -> None:
+        """A lookup for `target` ended: its range is fresh."""
         self._bucket_of(target).last_lookup = now
-        if reach:
-            self._explored.met_everybody(target, reach, now)
 
     def _entered(self, entry: Entry) -> None:
         node_id = entry.contact.node_id
         self._entries[node_id] = entry
         insort(self._ids, node_id)
-        self._explored.met_newcomer(node_id)
         self.changes += 1
 
     def _left(self, entry: Entry) -> None:
@@ -176,21 +175,18 @@ class RoutingTable:
             low, high = inner_low, inner_high
         return ids[low:high]
 
-    def knows_region(self, target: int, count: int, now: float) -> bool:
-        """Whether the `count` nodes nearest to `target` are, as far as can be told from here, all known.
+    def knows_region(self, target: int, count: int) -> bool:
+        """Whether the `count` nodes nearest to `target` are, as far as can be told from here, mostly known.
 
-        True where a lookup has met everybody in their region not long ago and no bucket that the region
-        touches is full, so that nobody was turned away since.
+        Ids are spread evenly, and around our own id we know everybody. So we do around the target too
+        where our contacts are about as dense there. It is an estimate: a few may be missing, and whoever
+        relies on it must take correction from those who live there (`wire.messages.Stored.nearer`).
         """
-        nearest = self.closest(target, count)
-        region = shared_prefix(target, nearest[-1].node_id) if len(nearest) == count else 0
-        if not self._explored.covers(target, region, now):
-            return False
-        # The region is the ids that share so many bits with the target. Where these are more than the
-        # target shares with us, it lies within one bucket; else it is our own branch from there on.
-        own = self._depth_of(target)
-        touched = self._buckets[own : own + 1] if region > own else self._buckets[region:]
-        return all(bucket.has_room for bucket in touched)
+        if len(self._ids) <= max(count, K):
+            return bool(self._ids)
+        home = self.closest(self.own_id, K)[-1].node_id ^ self.own_id
+        there = self.closest(target, count)[-1].node_id ^ target
+        return there * K <= home * count * SPARSEST
 
     def is_suspect(self, node_id: int) -> bool:
         """Whether the last call to this contact failed."""

@@ -114,9 +114,11 @@ class Join(Service):
             if not self.running:
                 return  # A DeferredList takes a cancellation for the failure of all its parts.
             joined = self._node.table.has_live_contact()
-            if joined:
+            if joined and not self._joined:
                 await self._settle_in(named)
                 began = self._clock.seconds()
+            elif joined:
+                await self._meet(named)
             elif self._joined:
                 pauses = self._retries.pauses(self._rng)
             self._say(joined)
@@ -155,6 +157,12 @@ class Join(Service):
         far = self._node.table.far_targets(self._rng)[:FAR_RANGES]
         lookups = [self._node.find_nodes(target, width=FAR_WIDTH) for target in far]
         await gatherResults(lookups, consumeErrors=True)
+
+    async def _meet(self, named: list[Contact]) -> None:
+        """The seeds named contacts: where some are new, another part of the network has been met."""
+        strangers = [contact for contact in named if contact.node_id not in self._node.table]
+        if strangers:
+            await self._node.find_nodes(self._node.own_id, strangers)
 
     async def _call_everybody(self) -> list[Contact]:
         """Call the seeds, all their addresses, and the saved contacts; the contacts that were named.

@@ -101,7 +101,7 @@ class Node:
         return search.run(self._clock, timeout).addCallback(self._searched)
 
     def _searched(self, lookup: Lookup) -> Lookup:
-        self.table.looked_up(lookup.target, self._clock.seconds(), lookup.reach)
+        self.table.looked_up(lookup.target, self._clock.seconds())
         self.hops[lookup.hops] += 1
         return lookup
 
@@ -186,7 +186,7 @@ class Node:
         """Store the record at the nodes nearest to its key, this one included where it is one of them."""
         now = self._clock.seconds()
         candidates = self.table.closest(record.key, K)
-        if not self.table.knows_region(record.key, record.replication, now):
+        if not self.table.knows_region(record.key, record.replication):
             walk = await self.find_nodes(record.key, timeout=(deadline - now) / 2)
             candidates = walk.shortlist()
         nearest = sorted({self.own_id, *(c.node_id for c in candidates)}, key=record.key.__xor__)

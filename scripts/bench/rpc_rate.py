@@ -36,12 +36,16 @@ Round = Callable[[], "Deferred[float]"]
 class Echo(DatagramProtocol):
     """Sends everything back."""
 
+    transport: Any
+
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         self.transport.write(datagram, addr)
 
 
 class EchoClient(DatagramProtocol):
     """Keeps IN_FLIGHT datagrams under way."""
+
+    transport: Any
 
     def __init__(self, server: Any) -> None:
         self._server = server

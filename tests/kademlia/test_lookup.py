@@ -72,7 +72,6 @@ class WhomToAskTests(LookupTestCase):
         """Without anybody to ask it is over at once, and nothing is known."""
         lookup = self.lookup()
         self.assert_finished(lookup)
-        self.assertEqual(lookup.reach, 0)
 
     def test_one(self) -> None:
         """With one contact, that one is the nearest."""
@@ -203,7 +202,6 @@ class SlowContactsTests(LookupTestCase):
                 lookup.failed(one)
         self.assert_finished(lookup)
         self.assertEqual(ids(lookup.unanswering()), [1, 2, 3])
-        self.assertEqual(lookup.reach, 0)
 
 
 class RefusalsTests(LookupTestCase):
@@ -244,7 +242,6 @@ class EndTests(LookupTestCase):
         lookup.answered(contact(1))
         lookup.conclude()
         self.assert_finished(lookup, 1)
-        self.assertEqual(lookup.reach, 0)
 
     def test_shortlist(self) -> None:
         """The shortlist has who answered or still may, nearest first, at most k of them."""
@@ -271,40 +268,6 @@ class EndTests(LookupTestCase):
         lookup.answered(contact(25))
         self.assert_finished(lookup, 25, 50)
         self.assertEqual(lookup.hops, 3)
-
-    def test_reach(self) -> None:
-        """Everybody is known as far out as the answers of the nearest go, but for those who may answer yet."""
-        lookup = self.lookup(1, 5, 9, 12)
-        lookup.due()
-        self.assertEqual(lookup.reach, 0)
-        lookup.answered(contact(1))
-        lookup.slow(contact(5))
-        lookup.due()
-        for node_id in (9, 12):
-            lookup.answered(contact(node_id))
-        lookup.due()
-        self.assertTrue(lookup.finished)
-        self.assertEqual(lookup.reach, 4)
-        lookup.answered(contact(5))
-        self.assertEqual(lookup.reach, 9)
-
-    def test_reach_of_a_small_network(self) -> None:
-        """Where fewer answered than were wanted, all that there are have been met."""
-        lookup = self.lookup(1, 5, 9)
-        for one in [*lookup.due(), contact(9)]:
-            lookup.due()
-            lookup.failed(one) if one.node_id == 5 else lookup.answered(one)
-        self.assert_finished(lookup, 1, 9)
-        self.assertEqual(lookup.reach, ID_SPACE - 1)
-
-    def test_reach_alone(self) -> None:
-        """A node that met nobody but itself has met nobody."""
-        lookup = Lookup(0, 2, width=2)
-        lookup.heard_of(contacts(1))
-        lookup.includes_self()
-        for one in lookup.due():
-            lookup.failed(one)
-        self.assertEqual((lookup.due(), lookup.finished, lookup.reach), ([], True, 0))
 
 
 class HostilePeersTests(SynchronousTestCase):
@@ -417,19 +380,15 @@ class WholeNetworksTests(SynchronousTestCase):
         self.assertEqual(ids(lookup.nearest()), expected)
         self.assertLessEqual(most, ALPHA)
         self.assertLess(lookup.asked, MAX_ASKED)
-        if expected:
-            self.assertGreaterEqual(lookup.reach, expected[-1] ^ target)
 
     @settings(derandomize=True, deadline=None, max_examples=100)
     @given(st.integers(0, 1 << 32))
     def test_not_thorough(self, seed: int) -> None:
-        """Any other lookup finds the nearest but for those who were slow; its reach tells how far that is true."""
+        """Any other lookup finds only live nodes, though not the nearest where these were slow."""
         town = Town(seed)
         own, target = town.rng.choice(town.nodes), random_id(town.rng)
         lookup = Lookup(target, own, 8)
         lookup.heard_of(town.answer(own, target))
         town.run(lookup)
         met = set(ids(lookup.nearest()))
-        within = {one for one in town.live - {own} if one ^ target <= lookup.reach}
-        self.assertLessEqual(within, met)
         self.assertLessEqual(met, town.live)

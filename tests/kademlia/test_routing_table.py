@@ -1,5 +1,5 @@
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -17,7 +17,6 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BITS, ID_SPACE, random_id, random_id_sharing, shared_prefix
 from dht14.kademlia.parameters import (
     BUCKET_WIDTHS,
-    EXPLORED_FOR,
     MISSES_TO_DROP,
     OUTAGE_CALLS,
     SUSPECT_INTERVAL,
@@ -266,72 +265,41 @@ class ClosestTests(TableTestCase):
                 )
 
 
-class KnowsRegionTests(TableTestCase):
-    """Forty nodes, all of them known; what counts is who has met whom, and when."""
+class KnowsRegionTests(SynchronousTestCase):
+    def table(self, known: Callable[[int], bool], nodes: int = 2000) -> RoutingTable:
+        """The table of a node that knows its own neighbourhood, and of the other nodes those that are `known`."""
+        rng = random.Random(14)
+        town = sorted((random_id(rng) for _ in range(nodes)), key=OWN.__xor__)
+        table = RoutingTable(OWN)
+        for place, node_id in enumerate(town):
+            if place < 2 * K or known(place):
+                table.confirmed(contact(node_id), 0.0, 0.1)
+        return table
 
-    def setUp(self) -> None:
-        super().setUp()
-        self.crowd = [random_id(self.rng) for _ in range(40)]
-        self.confirm(*self.crowd)
+    def share_known(self, table: RoutingTable, count: int = 8) -> float:
+        rng = random.Random(15)
+        return sum(table.knows_region(random_id(rng), count) for _ in range(500)) / 500
 
-    def knows(self, target: int, count: int = 8, now: float = 0.0) -> bool:
-        return self.table.knows_region(target, count, now)
+    def test_everybody(self) -> None:
+        """Who knows all nodes knows nearly every region, whatever the number of copies."""
+        table = self.table(lambda place: True, nodes=250)
+        for count in (2, 8, 20):
+            self.assertGreater(self.share_known(table, count), 0.9, count)
 
-    def test_nobody_looked(self) -> None:
-        """Contacts that just turned up, however many, are no proof that there are no others."""
-        self.assertFalse(self.knows(5))
-        self.table.looked_up(5, 0.0)
-        self.assertFalse(self.knows(5))
-
-    def test_looked(self) -> None:
-        """Around the target of a lookup that met everybody nearby, the nearest are known, and not elsewhere."""
-        target = self.crowd[0]
-        twentieth = sorted(one ^ target for one in self.crowd)[19]
-        self.table.looked_up(target, 0.0, twentieth)
-        self.assertTrue(self.knows(target, 4))
-        self.assertFalse(self.knows(target ^ 1 << 255, 4))
-        self.assertFalse(self.knows(target, 21))
-        self.assertFalse(self.knows(target, 4, now=EXPLORED_FOR))
+    def test_a_tenth(self) -> None:
+        """Who knows a tenth of the nodes far away knows no region there, but its own."""
+        table = self.table(lambda place: place % 10 == 0)
+        self.assertLess(self.share_known(table), 0.05)
+        self.assertTrue(table.knows_region(OWN, 8))
 
     def test_small_network(self) -> None:
-        """Where one lookup met the whole network, every region is known, for more copies than there are nodes too."""
-        self.table.looked_up(OWN, 0.0, ID_SPACE - 1)
-        self.assertTrue(all(self.knows(random_id(self.rng), count) for count in (1, 8, 20, 41)))
-
-    def test_newcomer(self) -> None:
-        """Where an unknown node turned up the region has to be looked at anew."""
-        self.table.looked_up(OWN, 0.0, ID_SPACE - 1)
-        newcomer = random_id(self.rng)
-        self.confirm(newcomer)
-        self.assertFalse(self.knows(newcomer))
-
-    def test_full_bucket(self) -> None:
-        """A full bucket may have turned contacts away: its regions are not known, others are."""
-        table = RoutingTable(0)
-        low, high = 1 << 200, 1 << 255
-        for number in range(bucket_capacity(0)):
-            table.confirmed(contact(high + number), 0.0, 0.1)
-        for number in range(30):
-            table.confirmed(contact(low + number), 0.0, 0.1)
-        table.looked_up(0, 0.0, ID_SPACE - 1)
-        self.assertFalse(table.knows_region(high + 5, 8, 0.0))
-        self.assertTrue(table.knows_region(low + 5, 8, 0.0))
-        self.assertFalse(table.knows_region(low + 5, 31, 0.0))
-
-    def test_own_branch(self) -> None:
-        """A region that reaches beyond the bucket of its target touches all nearer buckets too."""
-        table = RoutingTable(0)
-        for depth in range(20):
-            for number in range(K):
-                table.confirmed(contact((1 << (255 - depth)) + number), 0.0, 0.1)
-        table.looked_up(0, 0.0, ID_SPACE - 1)
-        full = 1 << (255 - 6)
-        self.assertFalse(table.knows_region(full, 8, 0.0))
-        self.assertFalse(table.knows_region(1 << 3, 2 * K, 0.0))
+        """A network of up to k others is one neighbourhood, for more copies than there are nodes too."""
+        table = self.table(lambda place: True, nodes=K)
+        self.assertEqual([self.share_known(table, count) for count in (1, 8, 20)], [1.0] * 3)
 
     def test_empty(self) -> None:
         """A node that knows nobody knows no region."""
-        self.assertFalse(RoutingTable(OWN).knows_region(5, 8, 0.0))
+        self.assertFalse(RoutingTable(OWN).knows_region(5, 8))
 
 
 class UpkeepTests(TableTestCase):
@@ -466,11 +434,9 @@ class TableMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(aim=st.integers(0, ID_SPACE - 1), reach=st.sampled_from([0, 1 << 250, ID_SPACE - 1]))
-    def looked_up(self, aim: int, reach: int) -> None:
-        self.table.looked_up(aim, self.now, reach)
-        if reach:
-            assert self.table._explored.covers(aim, ID_BITS - reach.bit_length() + 1, self.now)
+    @rule(aim=st.integers(0, ID_SPACE - 1))
+    def looked_up(self, aim: int) -> None:
+        self.table.looked_up(aim, self.now)
         assert self.table.own_id in self.table.stale_targets(self.now + 1, 1, self.rng)
 
     @rule(near=st.sampled_from([0, 3, 100, 255]), count=st.integers(1, 400), live_only=st.booleans())
