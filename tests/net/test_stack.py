@@ -1,7 +1,7 @@
 import random
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address, Contact, Seed
@@ -111,13 +111,17 @@ class StackTests(SynchronousTestCase):
         self.clock.run_until(BEGINNING + 30)
         self.assertFalse(other.table.has_live_contact())
 
-    def stop(self, stack: Stack) -> None:
-        for service in stack.services:
-            service.stopService()
+    def stop(self, stack: Stack) -> bool:
+        """Whether a pass was at work, which has ended with the calls."""
+        ended = [maybeDeferred(service.stopService) for service in stack.services]
+        at_work = not all(one.called for one in ended)
         stack.rpc.stop()
+        for one in ended:
+            self.successResultOf(one)
         transport = stack.rpc.transport
         assert transport is not None
         transport.stopListening()
+        return at_work
 
     def test_stop(self) -> None:
         """Stopped, in the middle of things too, a stack leaves nothing on the clock and says nothing."""
@@ -131,6 +135,21 @@ class StackTests(SynchronousTestCase):
             self.assertIsNone(self.successResultOf(got))
             self.assertEqual(self.clock.getDelayedCalls(), [])
             self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_stop_refresh(self) -> None:
+        """A refresh that is at work, where nobody answers any more, does not hold up the end."""
+        waited = 0
+        for tenth in range(160, 250, 2):
+            self.setUp()
+            one = self.start(self.stack(1), 1)
+            options = StackOptions(refresh_interval=20, seeds=(Seed(*address_of(1)),))
+            two = self.start(self.stack(FAR, options), 2)
+            self.clock.run_until(BEGINNING + 5)
+            self.stop(one)
+            self.clock.run_until(BEGINNING + tenth / 10)
+            waited += self.stop(two)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertGreater(waited, 0)
 
 
 class ResponsibilityTests(SynchronousTestCase):
