@@ -1,0 +1,239 @@
+"""What strangers may send to a real node: anything. The numbers can be raised from the environment."""
+
+import os
+import random
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.errors import Malformed
+from dht14.kademlia.contact import Contact
+from dht14.security.session import PlainSession
+from dht14.wire import api_messages
+from dht14.wire.datagram import decode, encode
+from dht14.wire.messages import (
+    FindNode,
+    FindValue,
+    Message,
+    Nodes,
+    Outranked,
+    Ping,
+    Pong,
+    Refused,
+    Reply,
+    Store,
+    Stored,
+    Value,
+)
+from tests.process.nodes import Network, Twistd, VoidPhone
+
+DATAGRAMS = int(os.environ.get("HOSTILE_DATAGRAMS", "20000"))
+FRAMES = int(os.environ.get("HOSTILE_FRAMES", "1000"))
+
+WARM_UP = 2000
+"""Datagrams after which all caches of a node that are bounded by less are full."""
+
+MAX_GROWTH = 16 << 20
+"""Bytes that a node's memory may grow by. A leak of one datagram in ten would be more."""
+
+LINES = 300
+"""Lines of log that strangers can cause in one run: the allowance of the API, and a few more."""
+
+SESSION = PlainSession.of(1 << 255)
+NEARER = (Contact(5, ("127.0.0.1", 9)), Contact(6, ("::1", 9)))
+MESSAGES: tuple[Message, ...] = (
+    Ping(),
+    FindNode(7),
+    FindValue(7),
+    Store(7, 1 << 60, 60_000, 8, 99, bytes(300)),
+    Pong(),
+    Nodes(NEARER),
+    Value(1 << 60, 60_000, 8, bytes(300)),
+    Stored(NEARER),
+    Outranked(1 << 60, NEARER),
+    Refused(()),
+)
+
+
+def mutated(rng: random.Random, whole: bytes) -> bytes:
+    """These bytes with a few changes: bits, lengths, parts cut out, doubled or replaced by noise."""
+    data = bytearray(whole)
+    for _ in range(rng.choice((1, 1, 1, 2, 5))):
+        at, to = sorted(rng.randrange(len(data) + 1) for _ in range(2))
+        match rng.randrange(6):
+            case 0 if data:
+                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+            case 1 if data:
+                data[rng.randrange(len(data))] = rng.choice((0, 1, 0x17, 0x7F, 0x80, 0x9F, 0xC0, 0xFF))
+            case 2:
+                del data[at:to]
+            case 3:
+                data[at:at] = data[at:to]
+            case 4:
+                data[at:to] = rng.randbytes(to - at)
+            case _:
+                data += rng.randbytes(rng.randrange(20))
+    return bytes(data)
+
+
+def well_formed(datagram: bytes) -> bool:
+    """Whether this is a message: a node may answer it then."""
+    try:
+        decode(SESSION.open(datagram, ("127.0.0.1", 9))[1])
+    except Malformed:
+        return False
+    return True
+
+
+def malformed(rng: random.Random) -> Iterator[bytes]:
+    """Datagrams that are no messages, for ever."""
+    while True:
+        whole = SESSION.seal(encode(rng.randbytes(8), rng.choice(MESSAGES)), ("127.0.0.1", 9))
+        datagram = mutated(rng, whole) if rng.random() < 0.8 else rng.randbytes(rng.randrange(1500))
+        if not well_formed(datagram):
+            yield datagram
+
+
+class HostileTestCase(SynchronousTestCase):
+    """Two nodes of one network, of which strangers know the first."""
+
+    def setUp(self) -> None:
+        self.network = Network(Path(self.mktemp()).absolute())
+        self.addCleanup(self.network.stop)
+        self.rng = random.Random(14)
+        unthrottled = {"DHT14_RATE_LIMITER_REQUESTS_PER_SECOND": "0"}
+        self.node = self.network.node(environment=unthrottled).wait_for_api()
+        self.other = self.network.node(seeds=(self.node,)).wait_for_api()
+        self.other.wait_for("Joined")
+        with self.node.client() as client:
+            self.assertTrue(client.put(bytes(32), b"put before"))
+
+    def memory(self, node: Twistd) -> int:
+        """Bytes that a node's process holds."""
+        status = Path(f"/proc/{node.process.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) * 1024
+
+    def assert_unharmed(self) -> None:
+        """The node serves as before, has logged little and no bug, and ends as it should."""
+        for node in (self.node, self.other):
+            with node.client() as client:
+                self.assertEqual(client.get(bytes(32)), b"put before")
+                self.assertTrue(client.put(bytes([1] * 32), b"put after"))
+        events = self.node.events()
+        self.assertEqual([event for event in events if event["level"] in ("error", "critical")], [])
+        self.assertEqual([event for event in events if "traceback" in event], [])
+        self.assertLess(len(events), LINES)
+        self.assertEqual((self.node.stop(), self.node.stderr()), (0, ""))
+
+
+class DatagramTests(HostileTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(self.socket.close)
+        self.socket.settimeout(10)
+        self.socket.connect(("127.0.0.1", self.node.p2p_port))
+
+    def send(self, datagrams: Iterator[bytes], count: int) -> None:
+        """Send so many, no faster than the node reads them: a PING now and then is waited for."""
+        for number in range(count):
+            self.socket.send(next(datagrams))
+            if number % 100 == 99:
+                self.assert_only_answer()
+
+    def assert_only_answer(self) -> None:
+        """A PING of ours is answered, and of all that came before it nothing was."""
+        self.socket.send(SESSION.seal(encode(b"our ping", Ping()), ("", 0)))
+        while True:
+            rpc_id, message = decode(SESSION.open(self.socket.recv(2000), ("127.0.0.1", 9))[1])
+            if message != Ping():  # By which the node wants to get to know us.
+                self.assertEqual((rpc_id, message), (b"our ping", Pong()))
+                return
+
+    def test_malformed(self) -> None:
+        """Random and mutated datagrams get no answer, fill no memory and no log, and do no harm."""
+        junk = malformed(self.rng)
+        self.send(junk, WARM_UP)
+        before = self.memory(self.node)
+        self.send(junk, DATAGRAMS)
+        self.assertLess(self.memory(self.node) - before, MAX_GROWTH)
+        self.assert_unharmed()
+
+    def test_unasked(self) -> None:
+        """Well-formed replies that nobody asked for, with made-up contacts, change nothing."""
+        replies = [message for message in MESSAGES if isinstance(message, Reply)]
+
+        def unasked() -> Iterator[bytes]:
+            while True:
+                sender = PlainSession.of(self.rng.getrandbits(256))
+                yield sender.seal(encode(self.rng.randbytes(8), self.rng.choice(replies)), ("", 0))
+
+        self.send(unasked(), WARM_UP)
+        before = self.memory(self.node)
+        self.send(unasked(), DATAGRAMS // 4)
+        self.assertLess(self.memory(self.node) - before, MAX_GROWTH)
+        self.assert_unharmed()
+
+
+class FrameTests(HostileTestCase):
+    """The same at the API."""
+
+    def frame(self) -> bytes:
+        """Something like a request, or not."""
+        rng = self.rng
+        key = rng.randbytes(32)
+        wholes = (
+            api_messages.encode_put(
+                rng.randrange(100), rng.randrange(256), key, rng.randbytes(rng.randint(1, 1000))
+            ),
+            api_messages.encode_get(key),
+            api_messages.encode_success(key, b"value"),
+            api_messages.encode_failure(key),
+        )
+        return (
+            mutated(rng, rng.choice(wholes)) if rng.random() < 0.8 else rng.randbytes(rng.randrange(1, 100))
+        )
+
+    def send(self, count: int) -> None:
+        """One connection for each frame; half of the clients wait for what comes, half just leave."""
+        assert self.node.api_port is not None
+        for _ in range(count):
+            with VoidPhone(self.node.api_port) as client:
+                client.socket.sendall(self.frame())
+                if self.rng.random() < 0.5:
+                    client.socket.shutdown(socket.SHUT_WR)
+                    self.read_to_the_end(client)
+
+    def read_to_the_end(self, client: VoidPhone) -> None:
+        """What comes are whole replies; then the node hangs up."""
+        try:
+            while True:
+                client.reply()
+        except ConnectionError:
+            return
+
+    def test_frames(self) -> None:
+        """Random and mutated frames close their connections, and nobody else notices."""
+        bystander = self.node.client()
+        self.addCleanup(bystander.close)
+        self.send(FRAMES // 4)
+        before = self.memory(self.node)
+        self.send(FRAMES)
+        self.assertLess(self.memory(self.node) - before, MAX_GROWTH)
+        self.assertEqual(bystander.get(bytes(32)), b"put before")
+        bystander.close()
+        self.assert_unharmed()
+
+    def test_half_frames(self) -> None:
+        """Clients that begin a frame and stay silent hold up neither others nor the end."""
+        with self.node.client() as client:
+            held = [self.node.client() for _ in range(50)]
+            for one in held:
+                self.addCleanup(one.close)
+                one.socket.sendall(api_messages.encode_get(bytes(32))[: self.rng.randrange(1, 36)])
+            self.assertEqual(client.get(bytes(32)), b"put before")
+        self.assertEqual(self.node.kill(signal.SIGTERM), 0)

@@ -1,0 +1,173 @@
+"""Networks of real processes on 127.0.0.1."""
+
+import random
+import signal
+import time
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.wire import api_messages
+from dht14.wire.api_messages import MAX_VALUE, Success
+from tests.process.nodes import Network, Twistd, VoidPhone, eventually
+
+VALUES = 60
+GET_PATIENCE = 2.0
+"""Seconds within which a get is answered though nodes have just died."""
+
+JOIN_PATIENCE = 15.0
+"""Seconds within which a node joins once a seed has come up."""
+
+
+class NetworkTestCase(SynchronousTestCase):
+    """Processes in a folder of this test, all ended with it."""
+
+    def setUp(self) -> None:
+        self.network = Network(Path(self.mktemp()).absolute())
+        self.addCleanup(self.network.stop)
+        self.rng = random.Random(14)
+
+    def town(self, nodes: int) -> list[Twistd]:
+        """Two bootstrap nodes and so many nodes, joined; the nodes."""
+        first = self.network.bootstrap_node()
+        seeds = (first, self.network.bootstrap_node(seeds=(first,)))
+        town = [self.network.node(seeds=seeds) for _ in range(nodes)]
+        for node in town:
+            node.wait_for("Joined")
+            node.wait_for_api()
+        return town
+
+    def some_values(self, count: int) -> dict[bytes, bytes]:
+        """Of 1 to 1,000 bytes, the shortest and the longest among them."""
+        sizes = [1, 1000, *(self.rng.randint(1, 1000) for _ in range(count - 2))]
+        return {self.rng.randbytes(32): self.rng.randbytes(size) for size in sizes}
+
+    def put(self, town: list[Twistd], values: dict[bytes, bytes]) -> None:
+        """Put each value at a random node."""
+        for key, value in values.items():
+            with self.rng.choice(town).client() as client:
+                self.assertTrue(client.put(key, value))
+
+    def assert_found(self, town: list[Twistd], values: dict[bytes, bytes]) -> None:
+        """Every node finds every value, byte for byte."""
+        for node in town:
+            with node.client() as client:
+                self.assertEqual({key: client.get(key) for key in values}, values)
+
+
+class GrowingTests(NetworkTestCase):
+    def test_one_two_three(self) -> None:
+        """Networks of one, two and three nodes, without any bootstrap node, keep and find values."""
+        town: list[Twistd] = []
+        values: dict[bytes, bytes] = {}
+        for size in (1, 2, 3):
+            # Each joins through the one before it.
+            node = self.network.node(seeds=tuple(town[-1:])).wait_for_api()
+            town.append(node)
+            if size > 1:
+                node.wait_for("Joined")
+            more = self.some_values(5)
+            self.put(town, more)
+            self.assert_found(town, more)
+            values |= more
+        self.assert_found(town, values)
+
+
+class TownTests(NetworkTestCase):
+    """Two bootstrap nodes and five nodes."""
+
+    def test_values(self) -> None:
+        """Values put at random nodes are found at all nodes; what is too large is refused, and no harm done."""
+        town = self.town(5)
+        values = self.some_values(VALUES)
+        self.put(town, values)
+        with town[0].client() as client:
+            for size in (1001, MAX_VALUE):
+                self.assertFalse(client.put(bytes(32), bytes(size)))
+        town[0].wait_for("{size} bytes is refused")
+        self.assert_found(town, values)
+
+    def test_killed(self) -> None:
+        """After the sudden death of two of five nodes everything is found, at once."""
+        town = self.town(5)
+        values = self.some_values(VALUES)
+        self.put(town, values)
+        for node in (town.pop(), town.pop()):
+            self.assertEqual(node.kill(), -signal.SIGKILL)
+        slowest = 0.0
+        for key, value in values.items():
+            with self.rng.choice(town).client() as client:
+                began = time.monotonic()
+                self.assertEqual(client.get(key), value)
+                slowest = max(slowest, time.monotonic() - began)
+        self.assertLess(slowest, GET_PATIENCE)
+        self.put(town, self.some_values(10))
+
+
+class ReturnTests(NetworkTestCase):
+    """Seeds and nodes that come and go."""
+
+    def test_seed_appears(self) -> None:
+        """A node whose seeds have no address or do not answer serves its API, and joins when one comes up."""
+        seed = self.network.bootstrap_node()
+        seed.wait_for("listens on")
+        seed.kill()
+        unresolvable = ("--bootstrap", "no-such-host.invalid:8000")
+        node = self.network.node(*unresolvable, seeds=(seed,)).wait_for_api()
+        with node.client() as client:
+            self.assertTrue(client.put(bytes(32), b"value"))
+            self.assertEqual(client.get(bytes(32)), b"value")
+        node.wait_for("Alone")
+        seed.start()
+        node.wait_for("Joined", JOIN_PATIENCE)
+
+    def test_saved_contacts(self) -> None:
+        """A node that is started anew is the same one, and finds its network without any seed."""
+        first = self.network.node().wait_for_api()
+        node = self.network.node(seeds=(first,)).wait_for_api()
+        eventually((node.folder / "data" / "node" / "contacts").exists, "the saved contacts")
+        identity = node.folder / "data" / "node" / "identity.pem"
+        before = identity.read_bytes()
+        self.assertEqual(node.stop(), 0)
+        with first.client() as client:
+            # The first put may fail: all that the node knows of is gone, and so it takes itself for cut off.
+            eventually(lambda: client.put(bytes(32), b"put meanwhile"), "a put of the node left alone")
+        at = node.words.index("--bootstrap")
+        node.words = node.words[:at] + node.words[at + 2 :]
+        joins = self.joins(node)
+        node.start().wait_for_api()
+        eventually(lambda: self.joins(node) > joins, "another join")
+        self.assertEqual(identity.read_bytes(), before)
+        with node.client() as client:
+            self.assertEqual(client.get(bytes(32)), b"put meanwhile")
+
+    @staticmethod
+    def joins(node: Twistd) -> int:
+        return sum("Joined" in event["template"] for event in node.events())
+
+
+class EndTests(NetworkTestCase):
+    def test_at_work(self) -> None:
+        """A node that is told to end answers what is at work, in whole replies and in order, and exits with 0."""
+        node = self.town(3)[0]
+        keys = [self.rng.randbytes(32) for _ in range(1000)]
+        with node.client() as client:
+            client.socket.sendall(b"".join(api_messages.encode_put(600, 0, key, key) for key in keys))
+            self.assertEqual(client.reply(), Success(keys[0], keys[0]))
+            node.process.send_signal(signal.SIGTERM)
+            replies = self.replies_to_the_end(client)
+        self.assertEqual(node.process.wait(10), 0)
+        self.assertEqual([reply.key for reply in replies], keys[1 : 1 + len(replies)])
+        self.assertEqual(node.stderr(), "")
+
+    @staticmethod
+    def replies_to_the_end(client: VoidPhone) -> list[Success]:
+        """All that still come; a reply that is cut off would be a ConnectionError that says so."""
+        replies: list[Success] = []
+        while True:
+            try:
+                reply = client.reply()
+            except ConnectionError:
+                return replies
+            assert isinstance(reply, Success), reply
+            replies.append(reply)
