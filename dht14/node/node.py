@@ -187,7 +187,7 @@ class Node:
         now = self._clock.seconds()
         candidates = self.table.closest(record.key, K)
         if not self.table.knows_region(record.key, record.replication):
-            walk = await self.find_nodes(record.key, timeout=(deadline - now) / 2)
+            walk = await self.find_nodes(record.key, width=record.replication, timeout=(deadline - now) / 2)
             candidates = walk.shortlist()
         nearest = sorted({self.own_id, *(c.node_id for c in candidates)}, key=record.key.__xor__)
         nearest = nearest[: record.replication]
