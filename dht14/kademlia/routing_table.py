@@ -114,7 +114,7 @@ class RoutingTable:
         It has no spares: a bucket that may split turns nobody away.
         """
         depth = len(self._buckets) - 1
-        if bucket is not self._buckets[-1] or depth == ID_BITS - 1:
+        if bucket is not self._buckets[-1]:
             return False
         near = KBucket(bucket_capacity(depth + 1), last_lookup=bucket.last_lookup)
         for node_id in [i for i in bucket.entries if shared_prefix(self.own_id, i) > depth]:
@@ -236,6 +236,7 @@ class RoutingTable:
             assert bucket.capacity == bucket_capacity(depth)
             assert len(bucket.entries) <= bucket.capacity and len(bucket.spares) <= K
             assert not bucket.spares or not bucket.has_room
+            assert not any(spare.misses for spare in bucket.spares.values())
             assert not bucket.entries.keys() & bucket.spares.keys()
             for node_id, entry in [*bucket.entries.items(), *bucket.spares.items()]:
                 assert node_id == entry.contact.node_id != self.own_id

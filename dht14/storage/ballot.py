@@ -4,7 +4,6 @@ from attrs import define, field
 
 from dht14.storage.record import Kind, Record
 
-
 READ_QUORUM = 3
 """Holders that must agree on the newest plain value before a read ends early."""
 

@@ -84,6 +84,14 @@ class KBucketTests(SynchronousTestCase):
                 self.bucket.confirmed(contact(1), 100.5 + turn * MISS_SPACING, 0.1)
         self.assertIn(1, self.bucket.entries)
 
+    def test_fails_right_after_an_answer(self) -> None:
+        """The first failure after an answer counts, however close to those before it."""
+        self.fill()
+        self.bucket.failed(contact(1), 100)
+        self.bucket.confirmed(contact(1), 100.1, 0.1)
+        self.bucket.failed(contact(1), 100.2)
+        self.assertEqual(self.bucket.entries[1].misses, 1)
+
     def test_may_not_leave(self) -> None:
         """While nobody may leave, misses are counted and nobody leaves; the next one after that goes."""
         self.fill()

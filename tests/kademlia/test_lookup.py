@@ -173,6 +173,17 @@ class SlowContactsTests(LookupTestCase):
         lookup.thorough = False
         self.assert_finished(lookup, 2)
 
+    def test_all_are_slow(self) -> None:
+        """Where everybody is slow but answers, nobody runs out of calls: late answers make room for others."""
+        lookup = self.lookup(*range(1, 101), width=50, alpha=3)
+        answered = 0
+        while due := lookup.due():
+            for one in due:
+                lookup.slow(one)
+                lookup.answered(one)
+                answered += 1
+        self.assertEqual((answered, lookup.finished), (50, True))
+
     def test_far_and_slow(self) -> None:
         """A slow contact behind the nearest holds nobody up, however thorough the lookup."""
         lookup = self.lookup(8, 9, width=2, thorough=True)
@@ -251,6 +262,16 @@ class EndTests(LookupTestCase):
         lookup.failed(contact(2))
         lookup.refused(contact(3))
         self.assertEqual(ids(lookup.shortlist()), [1, *range(4, 23)])
+
+    def test_hops_never_shrink(self) -> None:
+        """A late answer of one that was known from the start does not make the way shorter."""
+        lookup = self.lookup(100, 200, width=2)
+        lookup.due()
+        lookup.answered(contact(100), contacts(50))
+        lookup.due()
+        lookup.answered(contact(50))
+        lookup.answered(contact(200))
+        self.assertEqual(lookup.hops, 2)
 
     def test_hops(self) -> None:
         """Hops are the answers in the longest chain that led to an answer."""

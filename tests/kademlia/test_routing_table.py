@@ -123,6 +123,16 @@ class BucketsTests(TableTestCase):
     def table_ids(self) -> list[int]:
         return ids(self.table.contacts())
 
+    def test_suspects_are_no_spares(self) -> None:
+        """When a split leaves a bucket too full, those who miss calls are dropped, and K others wait as spares."""
+        crowd = self.at_depth(120, bucket_capacity(0))
+        self.confirm(*crowd)
+        for node_id in crowd[-5:]:
+            self.fail(node_id, 1)
+        self.confirm(*self.at_depth(121, 1))
+        self.table.check_invariants()
+        self.assertEqual(len(self.table), K + 1)
+
     def test_wants(self) -> None:
         """Wanted are those who would enter, and suspects, whose answer would clear them."""
         full = self.at_depth(0, bucket_capacity(0))
@@ -361,6 +371,12 @@ class UpkeepTests(TableTestCase):
         left = self.table.stale_targets(1100.0, 900.0, self.rng)
         self.assertEqual([shared_prefix(OWN, target) for target in left], [0, 1, 3, 4])
         self.assertEqual(len(self.table.stale_targets(1900.0, 900.0, self.rng)), 7)
+
+    def test_halves_are_as_fresh(self) -> None:
+        """A range that is split was looked up when the whole was."""
+        self.table.looked_up(OWN, 1000.0)
+        self.confirm(*self.at_depth(1, bucket_capacity(0)), *self.at_depth(0, 5))
+        self.assertEqual(self.table.stale_targets(1100.0, 900.0, self.rng), [])
 
     def test_stale_when_empty(self) -> None:
         """A fresh table has one range, the whole space."""
