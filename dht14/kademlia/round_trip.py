@@ -1,8 +1,9 @@
 """How long each address takes to answer, and when to stop counting on it (RFC 6298, section 2)."""
 
 from enum import Enum
+from typing import NamedTuple
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from dht14.kademlia.contact import Address
 from dht14.kademlia.parameters import (
@@ -17,8 +18,7 @@ REMEMBERED = 8192
 """Addresses remembered; the one first heard of is forgotten first."""
 
 
-@frozen
-class Pace:
+class Pace(NamedTuple):
     """What to expect of a call about to be made, in seconds from its sending."""
 
     slow_after: float

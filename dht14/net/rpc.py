@@ -28,7 +28,7 @@ from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
 from dht14.security.session import Session
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
-from dht14.wire.messages import Reply, Request
+from dht14.wire.messages import REPLIES, Reply, Request
 
 TICK = 0.005
 """Seconds between two looks at the timeouts, at the least: one timer serves all calls."""
@@ -203,7 +203,7 @@ class RpcProtocol(DatagramProtocol):
             self._count_malformed(addr, error)
             return
         now = self._clock.seconds()
-        if isinstance(message, Reply):
+        if isinstance(message, REPLIES):
             self._match(rpc_id, message, sender, now)
         else:
             self.counters["requests"] += 1

@@ -104,6 +104,8 @@ class Refused:
 Request = Ping | FindNode | FindValue | Store
 Reply = Pong | Nodes | Value | Stored | Outranked | Refused
 Message = Request | Reply
+REPLIES = (Pong, Nodes, Value, Stored, Outranked, Refused)
+"""For `isinstance`, which takes three times as long with a union."""
 
 
 def fingerprint(node_ids: Iterable[int]) -> int:
