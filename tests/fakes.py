@@ -144,6 +144,7 @@ class FakeNetwork:
     peers: dict[Address, Peer] = field(factory=dict)
     strangers: Answer = lambda request, sender: None
     """What comes from addresses where the test put nobody."""
+    strangers_latency: float = LATENCY
 
     def peer(self, node_id: int, holds_values: bool = True, limit: int = 1 << 20) -> Peer:
         """A node more. Nobody knows of it, and it knows nobody."""
@@ -208,7 +209,8 @@ class FakeRpc:
         peer = self._network.peers.get(contact.address)
         call = _Call(self._network.clock, self._table, contact, observer)
         if peer is None:
-            call.runs(self._network.strangers(request, self._own), contact, LATENCY)
+            reply = self._network.strangers(request, self._own)
+            call.runs(reply, contact, self._network.strangers_latency)
         elif contact.node_id in (0, peer.contact.node_id):
             peer.asked.append(request)
             call.runs(peer.answer(request, self._own), peer.contact, peer.latency)

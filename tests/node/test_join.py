@@ -283,6 +283,17 @@ class AloneTests(JoinTestCase):
         self.network.wait(15)
         self.assertEqual(self.lines(), ["joined"])
 
+    def test_quick_again(self) -> None:
+        """The tries that come then are quick ones again."""
+        (other,) = self.town(1)
+        self.start(self.seed(other), Seed("seed", PORT), retries=Retries(interval=4, quick=3))
+        self.network.wait(1000)
+        other.fall_silent()
+        self.own.table.failed(other.contact, self.network.clock.seconds())
+        tries = self.calls(3 * LONELY_INTERVAL)
+        gaps = [round(after - before, 3) for before, after in itertools.pairwise(tries)]
+        self.assertIn(4.0, gaps)
+
     def test_networks_meet(self) -> None:
         """A node that has contacts goes on calling its seeds: networks that grew apart find each other."""
         here, there = self.town(1), self.town(1)

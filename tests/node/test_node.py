@@ -296,6 +296,24 @@ class OverwriteTests(NodeTestCase):
                 self.assertEqual(self.holders(peers, key, b"other"), [])
             self.assertEqual(self.get(peers[-1], key), b"content")
 
+    def test_content_at_some(self) -> None:
+        """Nor where most of the holders have lost it: what a reader would get decides."""
+        key = hash_id(b"content")
+        peers = sorted(self.town(20), key=lambda peer: peer.contact.node_id ^ key)
+        for peer in peers[:3]:
+            self.give(peer, b"content", key)
+        self.assertFalse(self.put(peers[15], b"other", key))
+        self.assertEqual(self.get(peers[16], key), b"content")
+
+    def test_content_refused_by_liars(self) -> None:
+        """Who claims to have something better than content lies: the next nearest stand in for it."""
+        key = hash_id(b"content")
+        peers = sorted(self.town(20), key=lambda peer: peer.contact.node_id ^ key)
+        for peer in peers[:3]:
+            peer.answer = lambda request, sender: Outranked(0, ())
+        self.assertTrue(self.put(peers[15], b"content", key))
+        self.assertEqual(self.holders(peers, key), nearest(3 + REPLICATION)[3:])
+
     def test_content_over_open(self) -> None:
         """Content takes its place from whatever was put there before it."""
         key = hash_id(b"content")
@@ -445,6 +463,10 @@ class FindTests(NodeTestCase):
 class PatienceTests(NodeTestCase):
     """Whatever the peers do, a client has its answer in the time promised."""
 
+    def town(self, count: int) -> list[Peer]:
+        """Nodes that are all far from KEY, so that a put walks there first."""
+        return self.network.town(*(self.rng.getrandbits(255) for _ in range(count)))
+
     def check(self, peer: Peer) -> None:
         operations: tuple[Callable[[], Deferred[Any]], ...] = (
             lambda: peer.node.put(KEY, b"value", TTL, 0),
@@ -481,7 +503,7 @@ class PatienceTests(NodeTestCase):
 
     def hostile(self, answer: Callable[[Request, Contact], Reply | None], latency: float = 0.24) -> None:
         peers = self.town(30)
-        self.network.strangers = answer
+        self.network.strangers, self.network.strangers_latency = answer, latency
         for peer in peers[1:]:
             peer.answer, peer.latency = answer, latency
         self.check(peers[0])
