@@ -463,6 +463,10 @@ class FindTests(NodeTestCase):
 class PatienceTests(NodeTestCase):
     """Whatever the peers do, a client has its answer in the time promised."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.bits = 250
+
     def town(self, count: int) -> list[Peer]:
         """Nodes that are all far from KEY, so that a put walks there first."""
         return self.network.town(*(self.rng.getrandbits(255) for _ in range(count)))
@@ -483,8 +487,9 @@ class PatienceTests(NodeTestCase):
         self.assertEqual(self.network.clock.getDelayedCalls(), [])
 
     def nearer_and_nearer(self) -> tuple[Contact, ...]:
-        """Contacts at addresses where nobody is, each near the key."""
-        near = [KEY ^ self.rng.getrandbits(200) for _ in range(K)]
+        """Contacts at addresses where nobody is, nearer to the key than all before them."""
+        self.bits = max(self.bits - 1, 60)
+        near = [KEY ^ self.rng.getrandbits(self.bits) for _ in range(K)]
         return tuple(contact(node_id, 1000 + node_id % 50_000) for node_id in near)
 
     def test_silent(self) -> None:
