@@ -20,6 +20,7 @@ from dht14.kademlia.contact import Address, Seed
 from dht14.service import build_node
 from dht14.wire import api_messages
 from tests.fakes import fields
+from tests.process.nodes import free_port
 
 KEY = bytes(range(32))
 
@@ -46,12 +47,9 @@ class Client(Protocol):
         self.closed.callback(self.received)
 
 
-def free_address(host: str = "127.0.0.1") -> Address:
+def free_address() -> Address:
     """An address free for UDP and TCP alike."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-        udp.bind((host, 0))
-        tcp.bind(udp.getsockname())
-        return host, udp.getsockname()[1]
+    return "127.0.0.1", free_port()
 
 
 def bind(address: Address, kind: socket.SocketKind) -> socket.socket:
