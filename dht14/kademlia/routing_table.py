@@ -188,6 +188,11 @@ class RoutingTable:
         there = self.closest(target, count)[-1].node_id ^ target
         return there * K <= home * count * SPARSEST
 
+    def is_near(self, target: int, count: int) -> bool:
+        """Whether this node is one of the `count` nodes nearest to `target`, as far as can be told from here."""
+        nearest = self.closest(target, count, live_only=True)
+        return len(nearest) < count or self.own_id ^ target < nearest[-1].node_id ^ target
+
     def is_suspect(self, node_id: int) -> bool:
         """Whether the last call to this contact failed."""
         return node_id in self._suspects

@@ -22,7 +22,6 @@ from dht14.node.ports import Resolver
 from dht14.node.responder import Responder
 from dht14.node.upkeep import check_liveness, refresh
 from dht14.security.session import PlainSession
-from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore
 
 
@@ -65,7 +64,9 @@ def build_stack(
     table = RoutingTable(node_id)
     store = None
     if options.storage_limit is not None:
-        store = MemoryStore(node_id, options.storage_limit, _Responsibility(table))
+        store = MemoryStore(
+            node_id, options.storage_limit, lambda record: table.is_near(record.key, record.replication)
+        )
     responder = Responder(table, store, options.policy.max_ttl)
     rpc = RpcProtocol(clock, rng, PlainSession.of(node_id), table, responder)
     node = Node(node_id, table, store, rpc, clock, options.policy)
@@ -87,16 +88,3 @@ def build_stack(
         )
         services.append(sweep)
     return Stack(table, store, rpc, node, join, tuple(services))
-
-
-@frozen
-class _Responsibility:
-    """Whether this node is one of the nearest to a record's key, as many as there shall be holders."""
-
-    _table: RoutingTable
-
-    def __call__(self, record: Record) -> bool:
-        nearest = self._table.closest(record.key, record.replication)
-        if len(nearest) < record.replication:
-            return True
-        return self._table.own_id ^ record.key < nearest[-1].node_id ^ record.key

@@ -120,7 +120,7 @@ class Node:
         ballot = Ballot()
         own = self._store.get(key, self._clock.seconds()) if self._store else None
         if own is not None:
-            ballot.cast(own)
+            ballot.cast(own, self.table.is_near(key, own.replication))
             if ballot.settled:
                 return succeed(own.value)
         lookup = self._lookup(key, self._policy.replication)
@@ -138,7 +138,7 @@ class Node:
             _nodes_replied(lookup, contact, reply)
             return
         expires_at = now + reply.ttl_ms / 1000
-        ballot.cast(Record(key, reply.value, reply.version, expires_at, reply.replication))
+        ballot.cast(Record(key, reply.value, reply.version, expires_at, reply.replication), reply.near)
         lookup.thorough = False
         lookup.alpha = max(ballot.missing, 0) + 1
         lookup.answered(contact)

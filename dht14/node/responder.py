@@ -28,6 +28,10 @@ from dht14.wire.messages import (
 
 Respond = Callable[[Reply], None]
 
+STRAY = 2
+"""A STORE is refused where so many times as many nodes as shall hold the record are nearer to its key: the
+writer is mistaken about the neighbourhood. Not one time: others stand in for the nearest when these die."""
+
 
 @define(eq=False)
 class Responder:
@@ -55,7 +59,8 @@ class Responder:
         record = self._store.get(key, now) if self._store else None
         if record is None or (remaining := record.remaining_ms(now)) < 1:
             return None
-        return Value(record.version, remaining, record.replication, record.value)
+        near = self._table.is_near(key, record.replication)
+        return Value(record.version, remaining, record.replication, near, record.value)
 
     def _nodes(self, target: int, asker: Contact) -> Nodes:
         known = self._table.closest(target, K + 1, live_only=True)
@@ -63,7 +68,7 @@ class Responder:
 
     def _hold(self, request: Store, writer: Contact, now: float, respond: Respond) -> None:
         nearer = self._nearer(request, writer)
-        if self._store is None:
+        if self._store is None or not self._table.is_near(request.key, STRAY * request.replication):
             respond(Refused(nearer))
             return
         lifetime = min(request.ttl_ms / 1000, self._max_ttl)

@@ -19,14 +19,18 @@ class Ballot:
     _rank: tuple[Kind, int, bytes] | None = field(default=None, init=False)
     """Of the winner."""
 
-    def cast(self, record: Record) -> None:
-        """One more holder has this record."""
+    def cast(self, record: Record, near: bool) -> None:
+        """One more holder has this record.
+
+        One that is not `near` the key shows that the record exists, but does not count as a holder: its
+        copy may be a stray of an earlier write.
+        """
         rank = record.rank
         if self._rank is None or rank > self._rank:
             self.winner, self._rank = record, rank
-            self.missing = 0 if rank[0] is Kind.CONTENT else READ_QUORUM - 1
-        elif rank == self._rank:
-            self.missing -= 1
+            self.missing = READ_QUORUM
+        if rank == self._rank:
+            self.missing = 0 if rank[0] is Kind.CONTENT else self.missing - near
 
     @property
     def settled(self) -> bool:

@@ -72,6 +72,9 @@ class Value:
     version: int
     ttl_ms: int
     replication: int
+    near: bool
+    """Whether the holder is one of the `replication` nodes nearest to the key, as far as it can tell. The
+    copy of one that is not may have been missed by later writers."""
     value: bytes = field(repr=False)
 
 
@@ -145,6 +148,12 @@ def _bytes(low: int, high: int) -> FieldShape:
     return FieldShape(bytes, decode)
 
 
+def _decode_flag(item: object) -> bool:
+    if type(item) is not int or not 0 <= item <= 1:
+        raise Malformed("not 0 or 1")
+    return item == 1
+
+
 def _decode_id(item: object) -> int:
     if type(item) is not bytes or len(item) != ID_BYTES:
         raise Malformed("not an id")
@@ -159,6 +168,7 @@ def _decode_contacts(item: object) -> tuple[Contact, ...]:
 
 _ID = FieldShape(id_to_bytes, _decode_id)
 _CONTACTS = FieldShape(pack_contacts, _decode_contacts)
+_FLAG = FieldShape(int, _decode_flag)
 _VERSION = _unsigned(0, MAX_VERSION)
 _TTL_MS = _unsigned(1, MAX_TTL_MS)
 _REPLICATION = _unsigned(1, MAX_REPLICATION)
@@ -174,7 +184,7 @@ SCHEMA: dict[int, tuple[type[Message], tuple[FieldShape, ...]]] = {
     4: (Store, (_ID, _VERSION, _TTL_MS, _REPLICATION, _FINGERPRINT, _VALUE)),
     64: (Pong, ()),
     65: (Nodes, (_CONTACTS,)),
-    66: (Value, (_VERSION, _TTL_MS, _REPLICATION, _VALUE)),
+    66: (Value, (_VERSION, _TTL_MS, _REPLICATION, _FLAG, _VALUE)),
     67: (Stored, (_CONTACTS,)),
     68: (Outranked, (_VERSION, _CONTACTS)),
     69: (Refused, (_CONTACTS,)),

@@ -51,7 +51,7 @@ async def measure(network: Network, gather: Gather) -> dict[str, float]:
     dead = rng.sample(everybody, int(NODES * KILLED))
     await network.kill(dead)
     everybody = [node for node in everybody if node not in dead]  # type: ignore[assignment]
-    await _one_by_one(figures, "get after kill", get, values[:100])
+    await _one_by_one(figures, "get after kill", get, values[:60])
     return figures
 
 

@@ -312,6 +312,18 @@ class KnowsRegionTests(SynchronousTestCase):
         self.assertFalse(RoutingTable(OWN).knows_region(5, 8))
 
 
+class IsNearTests(SynchronousTestCase):
+    def test_near(self) -> None:
+        """This node is one of the nearest while not as many live contacts are nearer."""
+        table = RoutingTable(8)
+        self.assertTrue(table.is_near(0, 1))
+        for node_id in (1, 2, 16):
+            table.confirmed(contact(node_id), 0.0, 0.1)
+        self.assertEqual([table.is_near(0, count) for count in (1, 2, 3, 4)], [False, False, True, True])
+        table.failed(contact(1), 10.0)
+        self.assertTrue(table.is_near(0, 2))
+
+
 class UpkeepTests(TableTestCase):
     def test_ping(self) -> None:
         """To be pinged is the one whose last answer is oldest, in whatever bucket."""

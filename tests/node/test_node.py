@@ -422,7 +422,7 @@ class GetTests(NodeTestCase):
         """A value whose version nobody would have taken is nobody's value."""
         peers = self.town(20)
         self.put(peers[15], b"value")
-        forged = Value(MAX_VERSION, 60_000, 8, b"forged")
+        forged = Value(MAX_VERSION, 60_000, 8, True, b"forged")
         peers[0].answer = lambda request, sender: forged
         self.assertEqual([self.get(peer) for peer in peers[1:]], [b"value"] * 19)
 
@@ -554,7 +554,7 @@ class PatienceTests(NodeTestCase):
             rng = self.rng
             named = self.nearer_and_nearer() if rng.random() < 0.5 else ()
             version = rng.choice((0, 1, version_at(self.now), version_at(self.now + 200), MAX_VERSION))
-            value = Value(version, rng.randint(1, 10**8), rng.randint(1, 20), rng.randbytes(9))
+            value = Value(version, rng.randint(1, 10**8), rng.randint(1, 20), True, rng.randbytes(9))
             kinds = (
                 None,
                 Pong(),

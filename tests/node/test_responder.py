@@ -105,7 +105,14 @@ class QuestionTests(ResponderTestCase):
     def test_find_value(self) -> None:
         """FIND_VALUE is answered with the record and the milliseconds it still has to live."""
         self.store.offer(Record(7, b"value", VERSION, NOW + 12.5, 4), NOW, lambda verdict: None)
-        self.assertEqual(self.ask(FindValue(7)), Value(VERSION, 12_500, 4, b"value"))
+        self.assertEqual(self.ask(FindValue(7)), Value(VERSION, 12_500, 4, True, b"value"))
+
+    def test_near(self) -> None:
+        """A holder says whether it is one of so many nearest to the key as shall hold the record."""
+        self.store.offer(Record(0, b"value", VERSION, NOW + 50, 2), NOW, lambda verdict: None)
+        for met, near in (((1,), True), ((1, 2), False)):
+            self.meet(*met)
+            self.assertEqual(self.ask(FindValue(0)), Value(VERSION, 50_000, 2, near, b"value"))
 
     def test_expired(self) -> None:
         """A record that has expired is not there any more, nor is one with no whole millisecond left."""
@@ -162,6 +169,14 @@ class StoreTests(ResponderTestCase):
         """A full node refuses."""
         self.store.limit = 1
         self.assertIsInstance(self.ask(self.store_request(7)), Refused)
+
+    def test_stray(self) -> None:
+        """A STORE is refused where twice as many as shall hold the record are nearer; one fewer, and it is held."""
+        self.meet(1, 2, 3, 4, 5)
+        self.assertIsInstance(self.ask(self.store_request(0)), Stored)
+        self.meet(1, 2, 3, 4, 5, 6)
+        self.assertIsInstance(self.ask(self.store_request(0, version=VERSION + 1)), Refused)
+        self.assertEqual(self.held(0).version, VERSION)
 
     def test_bootstrap(self) -> None:
         """A bootstrap node refuses, and tells who may hold the value all the same."""

@@ -51,7 +51,7 @@ MESSAGES: tuple[Message, ...] = (
     Store(7, 1 << 60, 60_000, 8, 99, bytes(300)),
     Pong(),
     Nodes(NEARER),
-    Value(1 << 60, 60_000, 8, bytes(300)),
+    Value(1 << 60, 60_000, 8, True, bytes(300)),
     Stored(NEARER),
     Outranked(1 << 60, NEARER),
     Refused(()),

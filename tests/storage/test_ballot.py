@@ -14,7 +14,7 @@ def record(value: bytes = b"v", version: int = 1, key: int = 5) -> Record:
 def ballot(*records: Record) -> Ballot:
     ballot = Ballot()
     for one in records:
-        ballot.cast(one)
+        ballot.cast(one, near=True)
     return ballot
 
 
@@ -34,6 +34,15 @@ class BallotTests(SynchronousTestCase):
         """A newer record begins anew, and votes for older ones count no more, before or after."""
         one = ballot(record(), record(), record(version=2), record(), record())
         self.assertEqual((one.winner, one.settled, one.missing), (record(version=2), False, READ_QUORUM - 1))
+
+    def test_strays(self) -> None:
+        """A copy far from the key shows what there is, but settles nothing; content it does."""
+        strays, content = Ballot(), Ballot()
+        for _ in range(READ_QUORUM + 1):
+            strays.cast(record(), near=False)
+        self.assertEqual((strays.winner, strays.missing), (record(), READ_QUORUM))
+        content.cast(record(b"content", 0, hash_id(b"content")), near=False)
+        self.assertTrue(content.settled)
 
     def test_same_moment(self) -> None:
         """Two values of the same version do not vote for each other."""

@@ -51,7 +51,7 @@ messages: "st.SearchStrategy[Message]" = st.one_of(
     st.builds(Store, ids, versions, ttls, copies, st.integers(0, (1 << FINGERPRINT_BITS) - 1), values),
     st.just(Pong()),
     st.builds(Nodes, contacts),
-    st.builds(Value, versions, ttls, copies, values),
+    st.builds(Value, versions, ttls, copies, st.booleans(), values),
     st.builds(Stored, contacts),
     st.builds(Outranked, versions, contacts),
     st.builds(Refused, contacts),
@@ -65,7 +65,7 @@ SAMPLES: list[Message] = [
     Store(7, 1 << 60, 86_400_000, 8, 1 << 63, b"a value"),
     Pong(),
     Nodes(SOME_CONTACTS),
-    Value(1 << 60, 1, 20, b"x" * 300),
+    Value(1 << 60, 1, 20, False, b"x" * 300),
     Stored(()),
     Outranked(5, SOME_CONTACTS),
     Refused(SOME_CONTACTS[:1]),
@@ -159,7 +159,8 @@ class StrictnessTests(SynchronousTestCase):
             )
         longest = bytes(MAX_INLINE_VALUE)
         self.assert_fields(4, [*good[:5], longest], [b"", longest + b"x", "v", 5, None], at=5)
-        self.assert_fields(66, [0, 1, 1, longest], [b"", longest + b"x"], at=3)
+        self.assert_fields(66, [0, 1, 1, 1, longest], [b"", longest + b"x"], at=4)
+        self.assert_fields(66, [0, 1, 1, 1, b"v"], [2, True, False, b"", None], at=3)
 
     def test_contacts(self) -> None:
         """Contacts are one byte string of at most k whole ones."""

@@ -59,7 +59,7 @@ class SchemaTests(SynchronousTestCase):
         """The largest of each message fits one datagram."""
         largest: list[Message] = [
             LARGEST_STORE,
-            Value(MAX_VERSION, MAX_TTL_MS, MAX_REPLICATION, bytes(MAX_INLINE_VALUE)),
+            Value(MAX_VERSION, MAX_TTL_MS, MAX_REPLICATION, True, bytes(MAX_INLINE_VALUE)),
             Nodes(FAR_CONTACTS),
             Outranked(MAX_VERSION, FAR_CONTACTS),
         ]
@@ -70,7 +70,7 @@ class SchemaTests(SynchronousTestCase):
 
     def test_values_are_not_shown(self) -> None:
         """No value is in the text of a message, which may end in a log."""
-        for message in (Store(5, 1, 1, 1, 1, b"secret"), Value(1, 1, 1, b"secret")):
+        for message in (Store(5, 1, 1, 1, 1, b"secret"), Value(1, 1, 1, True, b"secret")):
             self.assertNotIn("secret", repr(message))
 
     def test_frozen(self) -> None:
