@@ -190,8 +190,10 @@ class RoutingTable:
 
     def is_near(self, target: int, count: int) -> bool:
         """Whether this node is one of the `count` nodes nearest to `target`, as far as can be told from here."""
-        nearest = self.closest(target, count, live_only=True)
-        return len(nearest) < count or self.own_id ^ target < nearest[-1].node_id ^ target
+        own_distance = self.own_id ^ target
+        block = self._block_around(target, count + len(self._suspects))
+        nearer = [i for i in block if i ^ target < own_distance and i not in self._suspects]
+        return len(nearer) < count
 
     def is_suspect(self, node_id: int) -> bool:
         """Whether the last call to this contact failed."""

@@ -1,7 +1,6 @@
 """Who may use the API and how much of it: the accounts of its clients, one for each address."""
 
-from collections import Counter, OrderedDict, deque
-from collections.abc import Hashable
+from collections import Counter, deque
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Protocol
 
@@ -9,6 +8,7 @@ from attrs import Factory, define, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from dht14.net.line_allowance import LineAllowance
 from dht14.security.rate_limiter import RateLimiter, TokenBucket
 
 Network = IPv4Network | IPv6Network
@@ -50,34 +50,6 @@ class ApiCounters:
     not_allowed: int = 0
     too_many: int = 0
     bad_frames: Counter[str] = Factory(Counter)
-
-
-class LineAllowance:
-    """Bounds what strangers can make us log.
-
-    One line for each subject and bout, a bout ending after `quiet` seconds without the subject being
-    brought up; and so many lines a second over all.
-    """
-
-    quiet = 60.0
-    max_subjects = 1024
-
-    def __init__(self, now: float) -> None:
-        self._lines = TokenBucket(1.0, 60.0, now)
-        self._brought_up: OrderedDict[Hashable, float] = OrderedDict()
-
-    def is_due(self, subject: Hashable, now: float) -> bool:
-        """Whether a line about this shall be written now."""
-        last = self._brought_up.get(subject)
-        self._brought_up[subject] = now
-        self._brought_up.move_to_end(subject)
-        if len(self._brought_up) > self.max_subjects:
-            self._brought_up.popitem(last=False)
-        return (last is None or now - last >= self.quiet) and self.take(now)
-
-    def take(self, now: float) -> bool:
-        """Whether a line that comes only once anyway may be written now."""
-        return self._lines.take(now)
 
 
 class Served(Protocol):

@@ -25,9 +25,10 @@ from zope.interface import implementer
 
 from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.keyspace import id_from_bytes
-from dht14.net.api_clients import ApiCounters, Client, LineAllowance
+from dht14.net.api_clients import ApiCounters, Client
 from dht14.net.api_queue import Entry, RequestQueue
 from dht14.net.frame_limit import FrameLimit
+from dht14.net.line_allowance import LineAllowance
 from dht14.wire.api_messages import Get, Put, decode_request, encode_failure, encode_success
 from dht14.wire.frames import FrameSplitter
 

@@ -22,7 +22,7 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.round_trip import RoundTrips
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.net.once import FirstTimes
+from dht14.net.line_allowance import LineAllowance
 from dht14.node.greeter import Greeter
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
@@ -83,7 +83,7 @@ class RpcProtocol(DatagramProtocol):
         self._timer: IDelayedCall | None = None
         self._timer_at = 0.0
         self._stopped = False
-        self._bad_sources = FirstTimes(limit=1000)
+        self._lines = LineAllowance(clock.seconds())
         self.counters: Counter[str] = Counter()
         """Datagrams by what became of them, calls by how they ended."""
 
@@ -213,9 +213,9 @@ class RpcProtocol(DatagramProtocol):
 
     def _count_malformed(self, addr: Address, error: Malformed) -> None:
         self.counters["malformed"] += 1
-        if self._bad_sources.is_first(addr[0]):
+        if self._lines.is_due(addr[0], self._clock.seconds()):
             self.log.warn(
-                "A datagram from {host} port {port} is dropped: {reason}. Further ones from there are only counted.",
+                "A datagram from {host} port {port} is dropped: {reason}. More of them from there are only counted for a while.",
                 host=addr[0],
                 port=addr[1],
                 reason=str(error),

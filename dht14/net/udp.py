@@ -6,7 +6,6 @@ every client wait; here a turn ends after `DATAGRAMS_A_TURN`.
 """
 
 import socket
-from errno import EAGAIN, ECONNREFUSED, EINTR, EWOULDBLOCK
 
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.protocol import DatagramProtocol
@@ -19,7 +18,9 @@ DATAGRAMS_A_TURN = 256
 RECEIVE_BUFFER = 4 << 20
 """Bytes asked of the kernel: 3,600 full datagrams; Linux grants up to net.core.rmem_max."""
 
-_NOTHING_THERE = (EAGAIN, EWOULDBLOCK, EINTR, ECONNREFUSED)
+LONGEST_READ = 2_048
+"""Bytes; no longer datagram is valid, and the kernel cuts off the rest of one that is."""
+
 _MAPPED = "::ffff:"
 
 
@@ -30,7 +31,7 @@ class UdpPort(Port):
 
     def __init__(self, address: Address, protocol: DatagramProtocol, reactor: IReactorFDSet) -> None:
         host, port = address
-        super().__init__(port, protocol, interface=host, maxPacketSize=65_536, reactor=reactor)
+        super().__init__(port, protocol, interface=host, maxPacketSize=LONGEST_READ, reactor=reactor)
 
     def createInternetSocket(self) -> socket.socket:
         """The socket to bind."""
@@ -47,10 +48,10 @@ class UdpPort(Port):
         for _ in range(DATAGRAMS_A_TURN):
             try:
                 datagram, address = receive(self.maxPacketSize)
-            except OSError as error:
-                if error.errno in _NOTHING_THERE:
-                    return
-                raise
+            except OSError:
+                # Nothing is there, or word of an earlier datagram that did not arrive, or no memory just
+                # now. Twisted would close the port for good if this got out.
+                return
             try:
                 received(datagram, _unmapped(address))
             except Exception:  # noqa: BLE001 - whatever it is, it must not cost us the port

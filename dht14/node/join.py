@@ -1,12 +1,12 @@
 """Joining the network, and joining it again when everybody known is gone (paper, section 2.3)."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any
 
 from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -171,17 +171,23 @@ class Join(Service):
         enter the table by themselves when they answer.
         """
         named: list[Contact] = []
-        calls = [Deferred.fromCoroutine(self._call_seed(seed, named)) for seed in self._seeds]
+        calls = [self._begin(self._call_seed(seed, named)) for seed in self._seeds]
         if not self._node.table.has_live_contact():
             saved = self._saved[:SAVED_AT_ONCE]
             self._saved = self._saved[SAVED_AT_ONCE:] + saved
-            calls += [
-                Deferred.fromCoroutine(self._call(contact.address, contact.node_id, named))
-                for contact in saved
-            ]
+            calls += [self._begin(self._call(contact.address, contact.node_id, named)) for contact in saved]
         if calls:
             await DeferredList(calls, fireOnOneCallback=True, consumeErrors=True)
         return named
+
+    def _begin(self, call: Coroutine[Any, Any, None]) -> "Deferred[None]":
+        """One call of several. A `DeferredList` is silent about failures; those that are bugs shall be told."""
+        return Deferred.fromCoroutine(call).addErrback(self._call_failed)
+
+    def _call_failed(self, failure: Failure) -> Failure:
+        if not failure.check(CallFailed, CancelledError):
+            self.log.failure("A call to a seed failed; this is a bug.", failure)
+        return failure
 
     async def _call_seed(self, seed: Seed, named: list[Contact]) -> None:
         if seed.node_id == self._node.own_id:
@@ -191,7 +197,7 @@ class Join(Service):
             self._unresolved.add(seed)
             self.log.warn("Seed {host} has no address yet; it is looked up again later.", host=seed.host)
         calls: list[Deferred[Any]] = [
-            Deferred.fromCoroutine(self._call(address, seed.node_id, named))
+            self._begin(self._call(address, seed.node_id, named))
             for address in addresses
             if address not in self._own_addresses
         ]

@@ -7,7 +7,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.kademlia.contact import Address
-from dht14.net.udp import DATAGRAMS_A_TURN, RECEIVE_BUFFER, UdpPort
+from dht14.kademlia.parameters import MAX_DATAGRAM
+from dht14.net.udp import DATAGRAMS_A_TURN, LONGEST_READ, RECEIVE_BUFFER, UdpPort
 
 
 @define(eq=False)
@@ -85,11 +86,12 @@ class UdpPortTests(SynchronousTestCase):
         self.assertEqual(self.protocol.datagrams, [b""] * DATAGRAMS_A_TURN)
 
     def test_largest(self) -> None:
-        """The largest datagram there is arrives whole."""
+        """Of a datagram longer than any valid one only the beginning is read, still too long to be valid."""
         port, peer = self.port(), self.peer()
         peer.sendto(bytes(65_507), ("127.0.0.1", port.getHost().port))
         port.doRead()
-        self.assertEqual(self.protocol.datagrams, [bytes(65_507)])
+        self.assertEqual(self.protocol.datagrams, [bytes(LONGEST_READ)])
+        self.assertGreater(LONGEST_READ, MAX_DATAGRAM)
 
     def test_bug(self) -> None:
         """A bug in what takes the datagrams is logged as one, and costs that datagram alone."""
