@@ -6,10 +6,11 @@ Layers, each importing only what stands below it::
     net/        Twisted protocols: rpc (UDP), api (TCP); stack builds the object graph once
     node/       operations: get, put, join, answers to requests, upkeep
     wire/       bytes <-> messages: datagrams of the RPCs, frames and messages of the API
-    kademlia/   ids, k-buckets, routing table, lookup          storage/   records and the store
+    kademlia/   ids, k-buckets, routing table, lookup          storage/   records; stores in memory, on disk
     security/   identity, rate limiter, sessions               errors.py  whose fault it is
 
-From `wire/` down everything is pure: no Twisted, no log, no clock, no randomness of its own.
+From `wire/` down everything is pure: no Twisted, no log, no clock, no randomness of its own. What waits for
+the disk is a thread below `storage/database.py`.
 `service.py` and `sim/` never meet; both build a node through `net/stack.py`.
 
 Words, as the paper has them: *contact* (node id and address), *k-bucket*, *replacement cache*,

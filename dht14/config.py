@@ -85,7 +85,7 @@ class NodeSettings:
         values.host_port, "0.0.0.0:7400", "TCP address of the API; who may connect there says [api] api_allow"
     )
     data_dir: str = option(
-        values.path, "", "folder of identity, contacts and lock; empty: data/node, or data/bootstrap"
+        values.path, "", "folder of identity, values, contacts and lock; empty: data/node, or data/bootstrap"
     )
     cleanup_interval: float = option(
         values.seconds(1, _YEAR), "86400", "seconds between sweeps of expired values (never served anyway)"
@@ -109,8 +109,7 @@ class SecuritySettings:
     encryption_key: bytes | None = option(
         values.secret_key,
         "",
-        "32 characters, 64 hex digits or file:PATH; without effect until values are kept on disk",
-        acts=False,
+        "32 characters, 64 hex digits or file:PATH; empty: one is made and kept in data_dir",
         secret=True,
     )
     difficulty: int = option(
@@ -162,7 +161,7 @@ class StorageSettings:
     max_ttl: int = option(values.whole(1, _MAX_TTL), "86400", "a longer one is cut to this, seconds")
     default_ttl: int = option(values.whole(1, _MAX_TTL), "86400", "time to live where none is asked, seconds")
     storage_limit: int = option(
-        values.size(1 << 16, 1 << 40), "256M", "bytes of values held (in memory for now); K, M and G work"
+        values.size(1 << 20, 1 << 40), "1G", "bytes that the values may take on disk; K, M and G work"
     )
     refresh_interval: float = option(
         values.seconds(1, _DAY), "900", "seconds after which an idle part of the routing table is refreshed"

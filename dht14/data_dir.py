@@ -66,7 +66,7 @@ class DataDir:
             os.makedirs(path, mode=0o700, exist_ok=True)
             lock = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as wrong:
-            raise _unusable(path, wrong) from None
+            raise unusable(path, wrong) from None
         try:
             # Held by the open file, not by the process: a daemon's fork keeps it, a crash lets it go.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,7 +77,7 @@ class DataDir:
             ) from None
         except OSError as wrong:
             os.close(lock)
-            raise _unusable(path, wrong) from None
+            raise unusable(path, wrong) from None
         return cls(path, lock)
 
     def close(self) -> None:
@@ -89,18 +89,18 @@ class DataDir:
     def identity(self) -> Identity:
         """The identity kept here; made at the first call ever. Raises `ConfigError` when it is damaged."""
         try:
-            pem = self._read(_IDENTITY)
+            pem = self.read(_IDENTITY)
             if pem is None:
                 return self._new_identity()
         except OSError as wrong:
-            raise _unusable(self.path, wrong) from None
+            raise unusable(self.path, wrong) from None
         try:
             key = load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             key = None
         if not isinstance(key, Ed25519PrivateKey):
             raise ConfigError(
-                f"[node] data_dir: {self._file(_IDENTITY)} holds no Ed25519 private key; "
+                f"[node] data_dir: {self.file(_IDENTITY)} holds no Ed25519 private key; "
                 "put a copy of it back, or move it away to begin with a new identity"
             )
         return Identity.of(key)
@@ -108,7 +108,7 @@ class DataDir:
     def load_contacts(self) -> tuple[Contact, ...]:
         """The contacts saved last; none at the first start. Raises `Malformed` when the file is damaged."""
         try:
-            saved = self._read(_CONTACTS)
+            saved = self.read(_CONTACTS)
         except OSError as wrong:
             raise Malformed(f"saved contacts cannot be read: {wrong.strerror}") from None
         if saved is None:
@@ -124,41 +124,50 @@ class DataDir:
         Not flushed: a power cut may cost the file, which the digest then tells, and the seeds replace.
         """
         body = pack_contacts(itertools.islice(contacts, MAX_SAVED_CONTACTS))
-        self._replace(_CONTACTS, hashlib.sha256(body).digest() + body, durable=False)
+        replace_file(self.file(_CONTACTS), hashlib.sha256(body).digest() + body, durable=False)
 
     def _new_identity(self) -> Identity:
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        self._replace(_IDENTITY, pem, durable=True)
+        replace_file(self.file(_IDENTITY), pem, durable=True)
         return Identity.of(key)
 
-    def _file(self, name: str) -> str:
+    def file(self, name: str) -> str:
+        """The path of a file in the directory."""
         return os.path.join(self.path, name)
 
-    def _read(self, name: str) -> bytes | None:
-        with suppress(FileNotFoundError), open(self._file(name), "rb") as file:
+    def read(self, name: str) -> bytes | None:
+        """The content of a small file, None where there is none. Raises `OSError`."""
+        with suppress(FileNotFoundError), open(self.file(name), "rb") as file:
             return file.read(_SMALL_FILE_BYTES)
         return None
 
-    def _replace(self, name: str, content: bytes, *, durable: bool) -> None:
-        """Old or new, never half: whoever reads after a crash finds one of the two."""
-        new = self._file(name + ".new")
-        # The lock makes us the only writer: what a crash left under this name is ours to overwrite.
-        with open(new, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(new, self._file(name))
+
+def replace_file(path: str, content: bytes, *, durable: bool) -> None:
+    """Old or new, never half: whoever reads after a crash finds one of the two. Raises `OSError`."""
+    new = path + ".new"
+    # The lock makes us the only writer: what a crash left under this name is ours to overwrite.
+    with open(new, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        file.write(content)
         if durable:
-            folder = os.open(self.path, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(new, path)
+    if durable:
+        flush_folder(os.path.dirname(path))
 
 
-def _unusable(path: str, wrong: OSError) -> ConfigError:
+def flush_folder(path: str) -> None:
+    """Let the names in a folder survive a power cut. Raises `OSError`."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def unusable(path: str, wrong: OSError) -> ConfigError:
+    """What the operator is told where a data directory cannot be used."""
     return ConfigError(
         f"[node] data_dir: {path} cannot be used ({wrong.strerror}); "
         "give --data-dir a folder that this user may write"

@@ -5,7 +5,7 @@ composes gives `rpc` a transport and starts the services.
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from attrs import field, frozen
 from twisted.application.service import IService
@@ -30,7 +30,7 @@ class StackOptions:
     """What may differ between nodes. Times in seconds, sizes in bytes."""
 
     policy: Policy = field(factory=Policy)
-    storage_limit: int | None = 256 << 20
+    storage_limit: int | None = 1 << 30
     """None: a bootstrap node, which holds no values."""
     cleanup_interval: float = 86_400.0
     refresh_interval: float = 900.0
@@ -43,7 +43,7 @@ class Stack:
     """The objects of one node that others need to reach."""
 
     table: RoutingTable
-    store: MemoryStore | None
+    store: RecordStore | None
     rpc: RpcProtocol
     node: Node
     join: Join
@@ -59,12 +59,13 @@ def build_stack(
     resolve: Resolver,
     options: StackOptions,
     saved: Iterable[Contact] = (),
+    make_store: MakeStore = MemoryStore,
 ) -> Stack:
     """The stack of one node. `saved` are contacts of an earlier run."""
     table = RoutingTable(node_id)
-    store = None
+    store: RecordStore | None = None
     if options.storage_limit is not None:
-        store = MemoryStore(
+        store = make_store(
             node_id, options.storage_limit, lambda record: table.is_near(record.key, record.replication)
         )
     responder = Responder(table, store, options.policy.max_ttl)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
-from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
+from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, version_at
 
 
 class Outcome(Enum):
@@ -21,14 +21,14 @@ class Outcome(Enum):
     HELD = "held"
     """It is held now, or the same value of the same version is, for at least as long."""
     OUTRANKED = "outranked"
-    """A newer one of its key is held, and stays."""
+    """A newer one of its key is held, and stays; or one was held that has expired since."""
     REFUSED = "refused"
     """Neither it nor a newer one is held: no room, or its version is from the future."""
 
 
 @frozen
 class Verdict:
-    """What became of a record that was offered, and the version that is held under its key now."""
+    """What became of a record that was offered, and the version that its key has come to."""
 
     outcome: Outcome
     version: int
@@ -43,8 +43,34 @@ class RecordStore(Protocol):
     def get(self, key: int, now: float) -> Record | None:
         """The record held under `key`, unless it has expired."""
 
-    def expire(self, now: float) -> int:
-        """Drop what has expired; how many records that were."""
+    def expire(self, now: float) -> object:
+        """Drop what has expired, now or soon."""
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError where the store contradicts itself; for tests and the simulator."""
+
+
+NO_FLOOR = -1
+"""The version floor of a key of which nothing has expired."""
+
+
+def judge(offered: Record, held: Record | None, floor: int, now: float) -> Verdict | None:
+    """What is to become of a record, as far as records decide it; None: hold it if there is room.
+
+    `held` has not expired. `floor` is the version of what has: a copy of it, or of anything older, that is
+    still under way somewhere does not come back. Content is the same whenever it comes.
+    """
+    version = max(held.version if held else 0, floor)
+    if held is not None and (rank := held.rank) >= (rank_offered := offered.rank):
+        if rank > rank_offered:
+            return Verdict(Outcome.OUTRANKED, version)
+        if _lifetime(held) >= _lifetime(offered):
+            return Verdict(Outcome.HELD, version)
+    if offered.version > version_at(now + CLOCK_TOLERANCE) or offered.expires_at <= now:
+        return Verdict(Outcome.REFUSED, version)
+    if offered.version <= floor and offered.kind is Kind.OPEN:
+        return Verdict(Outcome.OUTRANKED, version)
+    return None
 
 
 RECORD_OVERHEAD = 400
@@ -83,16 +109,11 @@ class MemoryStore:
 
     def _judge(self, record: Record, now: float) -> Verdict:
         held = self.get(record.key, now)
-        if held is not None and (rank := held.rank) >= (offered := record.rank):
-            if rank > offered:
-                return Verdict(Outcome.OUTRANKED, held.version)
-            if _lifetime(held) >= _lifetime(record):
-                return Verdict(Outcome.HELD, held.version)
-        version = held.version if held else 0
-        if record.version > version_at(now + CLOCK_TOLERANCE) or record.expires_at <= now:
-            return Verdict(Outcome.REFUSED, version)
+        verdict = judge(record, held, NO_FLOOR, now)
+        if verdict is not None:
+            return verdict
         if not self._make_room(record, now):
-            return Verdict(Outcome.REFUSED, version)
+            return Verdict(Outcome.REFUSED, held.version if held else 0)
         self._hold(record)
         return Verdict(Outcome.HELD, record.version)
 
@@ -102,7 +123,7 @@ class MemoryStore:
         return record if record is not None and record.expires_at > now else None
 
     def expire(self, now: float) -> int:
-        """As `RecordStore.expire`."""
+        """As `RecordStore.expire`; at once, and tells how many records that were."""
         dropped = 0
         while self._deadlines and self._deadlines[0][0] <= now:
             _, key = heappop(self._deadlines)
@@ -148,7 +169,7 @@ class MemoryStore:
             del self._distances[bisect_left(self._distances, key ^ self.own_id)]
 
     def check_invariants(self) -> None:
-        """Raise AssertionError where the store contradicts itself; for tests and the simulator."""
+        """As `RecordStore.check_invariants`."""
         assert self.size == sum(map(_size, self._records.values())) <= self.limit
         assert self._distances == sorted(key ^ self.own_id for key in self._records)
         assert {(held.expires_at, key) for key, held in self._records.items()} <= set(self._deadlines)

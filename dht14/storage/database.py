@@ -1,0 +1,327 @@
+"""The store of a node's records on disk: a `RecordStore` over LMDB.
+
+The thread that owns it decides, one writer thread writes. An offer is judged at once, against what is held
+and what is on its way, and waits with others for one transaction and one flush of the disk; whoever offered
+is told after that. Reads see what has been committed: what was told HELD is found, and nothing is served
+that a crash could take back.
+
+While it is being opened a database takes offers, to answer them later, and holds nothing for readers.
+"""
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
+
+import lmdb
+from attrs import define, field
+
+from dht14.errors import Malformed
+from dht14.storage.disk_format import Body, DiskFormat, Head, due_entry, read_due
+from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell, room
+from dht14.storage.record import Kind, Record
+from dht14.storage.store import EVICTION_TRIES, NO_FLOOR, Outcome, Verdict, judge
+from dht14.storage.tables import Tables, Usage
+from dht14.storage.writer import CallSoon, Opened, Watcher, Writer, Written
+
+T = TypeVar("T")
+
+DROPS_A_BATCH = 100
+MAX_FLOORS = 100_000
+MAX_EARLY_OFFERS = 1_000
+MAX_DAMAGED = 10_000
+FULL_PAUSE = 1.0
+"""Seconds for which a store that found nothing to evict does not look again."""
+
+
+class Held(NamedTuple):
+    """What is known of a place: the live record, the size of its entry, and the version of what expired."""
+
+    record: Record | None
+    size: int
+    floor: int
+
+
+@define(eq=False)
+class Database:
+    """Records on disk, in one file that never grows beyond `limit` bytes.
+
+    A record whose seal is broken is not held for anybody; it stays where it is until a good copy, expiry or
+    eviction takes its place. Where the disk refuses, so does the store, and each new offer tries it again.
+    """
+
+    _path: str
+    _format: DiskFormat
+    limit: int
+    """Bytes. An eighth is left free: a transaction writes pages anew before those they replace are free."""
+    _floor_seconds: float
+    """How long the version of an expired record is remembered: as long as an older copy could live."""
+    _answers_for: Callable[[Record], bool]
+    """Whether this node is one of the nearest to a record's key, as many as its replication."""
+    _call_soon: CallSoon
+    _watcher: Watcher
+    usage: Usage = field(factory=Usage, init=False)
+    """As of the last commit."""
+    _writer: Writer = field(init=False)
+    _commits: GroupCommit = field(init=False)
+    _tables: Tables | None = field(default=None, init=False)
+    """None while it is being opened."""
+    _when_open: Callable[[], None] | None = field(default=None, init=False)
+    _early: list[tuple[Record, float, Tell]] = field(factory=list, init=False)
+    """Offers made before it was open."""
+    _damaged: set[bytes] = field(factory=set, init=False)
+    """Places of the damaged records that were met, so that each counts once."""
+    _full_until: float = field(default=0.0, init=False)
+    _sweep_until: float = field(default=0.0, init=False)
+    """Expiry up to this moment is being swept; 0: none."""
+    _failing: bool = field(default=False, init=False)
+    """Whether the disk refused the last time."""
+
+    def __attrs_post_init__(self) -> None:
+        self._writer = Writer(self._path, self.limit, min(MAX_FLOORS, self.limit >> 10), self._call_soon)
+        self._commits = GroupCommit(self._writer, min(BATCH_BYTES, self.limit >> 6), self._settled)
+
+    def __len__(self) -> int:
+        return self.usage.records
+
+    # open and close
+
+    def open(self, when_open: Callable[[], None]) -> None:
+        """Begin to open the file; not before a fork. `when_open` is called once, when it has been opened."""
+        self._when_open = when_open
+        self._writer.start()
+        self._writer.open(self._opened, self._failed, distrusted=True)
+
+    def close(self) -> None:
+        """Write what waits, and close the file. Blocks until the disk has it; nobody is told any more."""
+        self._commits.flush()
+        self._tables = None
+        self._writer.close()
+
+    def _opened(self, result: Opened) -> None:
+        self._tables, self.usage = result.tables, result.usage
+        if result.set_aside:
+            self._watcher.set_aside(result.set_aside)
+        self._watcher.opened(len(self))
+        when_open, self._when_open = self._when_open, None
+        if when_open is not None:
+            when_open()
+        early, self._early = self._early, []
+        for record, now, tell in early:
+            self.offer(record, now, tell)
+        self._commits.paused = False
+        self._commits.send()
+
+    def _reopen(self, *, distrusted: bool) -> None:
+        if self._tables is not None:
+            self._tables = None
+            self._commits.paused = True
+            self._writer.open(self._opened, self._failed, distrusted=distrusted)
+
+    # read
+
+    def get(self, key: int, now: float) -> Record | None:
+        """As `RecordStore.get`."""
+        place = self._format.place(key)
+        entry = self._read(lambda txn, tables: txn.get(place, db=tables.records), None)
+        record = self._record(place, entry) if entry is not None else None
+        return record if record is not None and record.expires_at > now and record.key == key else None
+
+    def _read(self, look: Callable[[Any, Tables], T], otherwise: T) -> T:
+        """What `look` makes of a snapshot of the tables; where there is none to be had, `otherwise`."""
+        if self._tables is None:
+            return otherwise
+        try:
+            with self._tables.env.begin() as txn:
+                return look(txn, self._tables)
+        except lmdb.Error as wrong:
+            # The file is damaged under the running node. The check will find it, and set it aside.
+            self._failed(str(wrong))
+            self._reopen(distrusted=True)
+            return otherwise
+
+    def _record(self, place: bytes, entry: bytes) -> Record | None:
+        """What an entry holds; None where it is damaged."""
+        try:
+            return self._format.read(place, entry)
+        except Malformed:
+            if place not in self._damaged and len(self._damaged) < MAX_DAMAGED:
+                self._damaged.add(place)
+                self._watcher.record_damaged(len(self._damaged))
+            return None
+
+    # offer
+
+    def offer(self, record: Record, now: float, tell: Tell) -> None:
+        """As `RecordStore.offer`."""
+        if self._tables is None:
+            self._postpone(record, now, tell)
+            return
+        place = self._format.place(record.key)
+        held = self._held(place, now)
+        verdict = judge(record, held.record, held.floor, now)
+        if verdict is None:
+            entry = self._format.write(place, record)
+            growth = room(len(entry)) - (room(held.size) if held.size else 0)
+            if self._commits.has_room and self._make_room(place, growth, now):
+                self._commits.put(place, record, entry, growth, tell)
+                return
+            verdict = Verdict(Outcome.REFUSED, held.record.version if held.record else 0)
+        self._commits.tell(place, tell, verdict)
+
+    def _postpone(self, record: Record, now: float, tell: Tell) -> None:
+        if len(self._early) < MAX_EARLY_OFFERS:
+            self._early.append((record, now, tell))
+        else:
+            tell(Verdict(Outcome.REFUSED, 0))
+
+    def _held(self, place: bytes, now: float) -> Held:
+        """What a record for this place is judged against."""
+        pending = self._commits.newest(place)
+        if pending is not None and pending.record.expires_at > now:
+            return Held(pending.record, pending.size, NO_FLOOR)
+        entry, floor = self._read(
+            lambda txn, tables: (txn.get(place, db=tables.records), txn.get(place, db=tables.floors)),
+            (None, None),
+        )
+        lowest = self._floor(place, floor, now) if floor is not None else NO_FLOOR
+        if entry is None:
+            return Held(None, 0, lowest)
+        record = self._record(place, entry)
+        if record is None or record.expires_at > now:
+            # What is on its way out is held no more, though it can still be read.
+            return Held(None if self._commits.is_moving(place) else record, len(entry), lowest)
+        return Held(None, len(entry), max(lowest, record.version if record.kind is Kind.OPEN else NO_FLOOR))
+
+    def _floor(self, place: bytes, entry: bytes, now: float) -> int:
+        try:
+            head, _ = self._format.open(place, entry)
+        except Malformed:
+            return NO_FLOOR
+        return head.version if head.until > now else NO_FLOOR
+
+    # limits
+
+    def _lack(self, growth: int) -> int:
+        """Bytes by which the limit would be passed; the eighth that stays free counts as used."""
+        return self.usage.size + self._commits.growth + growth - (self.limit - (self.limit >> 3))
+
+    def _make_room(self, place: bytes, growth: int, now: float) -> bool:
+        """Plan drops, of what has expired and of what is for others to hold, until so much more fits."""
+        if self._lack(growth) <= 0:
+            return True
+        if now < self._full_until:
+            return False
+        self._expire_some(now, EVICTION_TRIES)
+        if self._lack(growth) > 0:
+            self._evict_some(place, growth, now)
+        if self._lack(growth) <= 0:
+            return True
+        self._full_until = now + FULL_PAUSE
+        self._commits.send()
+        return False
+
+    def _evict_some(self, newcomer: bytes, growth: int, now: float) -> None:
+        """Plan to drop what this node does not answer for, the farthest first."""
+
+        def look(txn: Any, tables: Tables) -> list[tuple[bytes, bytes]]:
+            with txn.cursor(tables.records) as cursor:
+                others = (item for item in cursor.iterprev() if item[0] != newcomer)
+                staying = (item for item in others if not self._commits.is_moving(item[0]))
+                return list(islice(staying, EVICTION_TRIES))
+
+        farthest: list[tuple[bytes, bytes]] = self._read(look, [])
+        for place, entry in farthest:
+            if self._lack(growth) <= 0:
+                return
+            record = self._record(place, entry)
+            if record is None or not self._answers_for(record):
+                self._commits.drop(place, None, len(entry), now)
+
+    # expiry
+
+    def expire(self, now: float) -> None:
+        """As `RecordStore.expire`: a hundred now, and as many again whenever a batch has been written."""
+        self._sweep_until = now
+        self._sweep()
+
+    def _sweep(self) -> None:
+        if self._sweep_until and not self._expire_some(self._sweep_until, DROPS_A_BATCH):
+            self._sweep_until = 0.0
+        self._commits.send()
+
+    def _expire_some(self, now: float, most: int) -> int:
+        """Plan to drop so many of the records that have expired; how many were found."""
+
+        def look(txn: Any, tables: Tables) -> list[tuple[bytes, bytes | None]]:
+            found: list[tuple[bytes, bytes | None]] = []
+            with txn.cursor(tables.expiry) as cursor:
+                for due in cursor.iternext(values=False):
+                    until, place = read_due(due)
+                    if until > now or len(found) == most:
+                        break
+                    if not self._commits.is_moving(place):
+                        found.append((due, txn.get(place, db=tables.records)))
+            return found
+
+        found: list[tuple[bytes, bytes | None]] = self._read(look, [])
+        for due, entry in found:
+            self._expire_one(due, entry, now)
+        return len(found)
+
+    def _expire_one(self, due: bytes, entry: bytes | None, now: float) -> None:
+        until, place = read_due(due)
+        record = self._record(place, entry) if entry is not None else None
+        if record is None or record.expires_at != until:
+            # Damage: index and record do not know of each other. A sound record has an entry of its own.
+            self._commits.forget(due)
+        if entry is not None and (record is None or record.expires_at == until):
+            self._commits.drop(place, self._floor_of(place, record, now), len(entry), now)
+
+    def _floor_of(self, place: bytes, record: Record | None, now: float) -> bytes | None:
+        """What is to be remembered of a record that has expired."""
+        if record is None or record.kind is not Kind.OPEN:
+            return None
+        until = record.expires_at + self._floor_seconds
+        if until <= now:
+            return None
+        return self._format.seal(place, Head(record.version, until), Body(record.key, 0, b""))
+
+    # the disk
+
+    def _settled(self, written: Written) -> None:
+        self.usage = written.usage
+        if written.failure:
+            self._failed(written.failure)
+            if written.broken:
+                self._reopen(distrusted=written.distrusted)
+            return
+        if self._failing:
+            self._failing = False
+            self._watcher.writing_resumed()
+        self._sweep()
+
+    def _failed(self, reason: str) -> None:
+        """The disk refuses. What waits only for the database to open is refused with it."""
+        self._sweep_until = 0.0
+        if not self._failing:
+            self._failing = True
+            self._watcher.writing_failed(reason)
+        early, self._early = self._early, []
+        for _, _, tell in early:
+            tell(Verdict(Outcome.REFUSED, 0))
+
+    def check_invariants(self) -> None:
+        """As `RecordStore.check_invariants`; of what has been committed."""
+        if self._tables is None:
+            return
+        assert self.usage.size <= self.limit
+        with self._tables.env.begin() as txn:
+            for table, times in (
+                (self._tables.records, self._tables.expiry),
+                (self._tables.floors, self._tables.floor_times),
+            ):
+                entries = list(txn.cursor(table))
+                opened = [(place, *self._format.open(place, entry)) for place, entry in entries]
+                assert all(self._format.place(body.key) == place for place, _, body in opened)
+                dues = sorted(due_entry(head.until, place) for place, head, _ in opened)
+                assert dues == list(txn.cursor(times).iternext(values=False))

@@ -1,0 +1,140 @@
+"""The tables of a database in LMDB, and the changes that are made to them in one transaction."""
+
+from typing import Any
+
+import lmdb
+from attrs import define, field, frozen
+
+from dht14.errors import Malformed
+from dht14.storage.disk_format import due_entry, read_due, read_head
+
+PURGED_A_BATCH = 1000
+"""Floors that one transaction forgets: those whose time has come, and those that are too many."""
+
+_NAMES = (b"records", b"expiry", b"floors", b"floor times")
+
+
+@define(eq=False)
+class Changes:
+    """What one transaction does, in this order: drop, then put."""
+
+    puts: dict[bytes, bytes] = field(factory=dict)
+    """Entries by place."""
+    drops: dict[bytes, bytes | None] = field(factory=dict)
+    """Places, each with the entry of the floor that is left there, if any."""
+    stale: list[bytes] = field(factory=list)
+    """Entries of the time index that lead nowhere."""
+    now: float = 0.0
+    """When it was decided."""
+
+
+@frozen
+class Usage:
+    """What a database holds: pages in use, in bytes, and records."""
+
+    size: int = 0
+    records: int = 0
+
+
+@frozen(eq=False)
+class Tables:
+    """An open database: `records` by place, the times at which they expire, and the same two for floors.
+
+    Transactions of any thread; of one process only, and not before it forks.
+    """
+
+    env: Any
+    records: Any
+    expiry: Any
+    floors: Any
+    floor_times: Any
+    most_floors: int
+
+    @classmethod
+    def open(cls, path: str, limit: int, most_floors: int, *, new: bool) -> "Tables":
+        """Open the file, or make it where it is `new`. It never grows beyond `limit` bytes.
+
+        The whole limit is mapped at once: that takes addresses, while the file grows by what is written.
+        Raises `lmdb.Error`; `Malformed` where a table is missing.
+        """
+        # Not metasync=False, though it saves a fifth of a millisecond for each commit: a power cut could
+        # take back the last one, whose receipts are out. Unwritten bytes are zeroed (meminit is on): they
+        # would bring memory of this process, values perhaps, into the file.
+        env = lmdb.open(
+            path,
+            map_size=limit,
+            subdir=False,
+            mode=0o600,
+            max_dbs=len(_NAMES),
+            max_readers=8,
+            max_spare_txns=2,
+            readahead=False,
+        )
+        try:
+            if new:
+                with env.begin(write=True) as txn:
+                    tables = [env.open_db(name, txn=txn) for name in _NAMES]
+            else:
+                tables = [env.open_db(name, create=False) for name in _NAMES]
+        except BaseException as wrong:
+            env.close()
+            if isinstance(wrong, lmdb.NotFoundError):
+                raise Malformed("a table is missing") from None
+            raise
+        records, expiry, floors, floor_times = tables
+        return cls(env, records, expiry, floors, floor_times, most_floors)
+
+    def write(self, changes: Changes) -> Usage:
+        """Make these changes in one transaction, on disk when this returns. Raises `lmdb.Error`."""
+        with self.env.begin(write=True) as txn:
+            for place, floor in changes.drops.items():
+                self._drop(txn, place)
+                if floor is not None:
+                    self._put(txn, self.floors, self.floor_times, place, floor)
+            for entry in changes.stale:
+                txn.delete(entry, db=self.expiry)
+            for place, entry in sorted(changes.puts.items()):
+                self._put(txn, self.records, self.expiry, place, entry)
+            self._forget_floors(txn, changes.now)
+            return self._usage(txn)
+
+    def _put(self, txn: Any, table: Any, times: Any, place: bytes, entry: bytes) -> None:
+        replaced = txn.replace(place, entry, db=table)
+        if replaced is not None:
+            txn.delete(_due(place, replaced), db=times)
+        txn.put(_due(place, entry), b"", db=times)
+
+    def _drop(self, txn: Any, place: bytes) -> None:
+        dropped = txn.pop(place, db=self.records)
+        if dropped is not None:
+            txn.delete(_due(place, dropped), db=self.expiry)
+
+    def _forget_floors(self, txn: Any, now: float) -> None:
+        excess = txn.stat(self.floors)["entries"] - self.most_floors
+        with txn.cursor(self.floor_times) as cursor:
+            for forgotten in range(PURGED_A_BATCH):
+                if not cursor.first():
+                    return
+                until, place = read_due(cursor.key())
+                if until > now and forgotten >= excess:
+                    return
+                cursor.delete()
+                txn.delete(place, db=self.floors)
+
+    def usage(self) -> Usage:
+        """What is held now."""
+        with self.env.begin() as txn:
+            return self._usage(txn)
+
+    def _usage(self, txn: Any) -> Usage:
+        stats = [txn.stat(table) for table in (self.records, self.expiry, self.floors, self.floor_times)]
+        pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
+        return Usage(pages * stats[0]["psize"], stats[0]["entries"])
+
+    def close(self) -> None:
+        """Close the file. Nobody may be reading."""
+        self.env.close()
+
+
+def _due(place: bytes, entry: bytes) -> bytes:
+    return due_entry(read_head(entry).until, place)

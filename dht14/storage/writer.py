@@ -1,0 +1,227 @@
+"""The thread in which a database is opened and written: whatever may wait for the disk."""
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Protocol
+
+import lmdb
+from attrs import evolve, frozen
+
+from dht14.errors import Malformed
+from dht14.storage import check
+from dht14.storage.tables import Changes, Tables, Usage
+
+RETRY_INTERVAL = 2.0
+"""Seconds between two tries to open a database on a disk that refuses."""
+
+CallSoon = Callable[[Callable[[], None]], object]
+"""Has a function called in the thread that owns the database, as `reactor.callFromThread` does."""
+
+
+class Watcher(Protocol):
+    """Who is told what an operator should know. Called in the thread that owns the database."""
+
+    def opened(self, records: int) -> None:
+        """The database is open."""
+
+    def set_aside(self, path: str) -> None:
+        """It was damaged: its file is at `path` now, and a new one has been begun."""
+
+    def record_damaged(self, total: int) -> None:
+        """One more damaged record was met: so many since the start."""
+
+    def writing_failed(self, reason: str) -> None:
+        """The disk refuses to be written; the next line of this kind comes after it has taken something."""
+
+    def writing_resumed(self) -> None:
+        """The disk takes what is written again."""
+
+
+@frozen
+class Written:
+    """What became of changes: the places whose puts are not on disk, and what is held now."""
+
+    usage: Usage
+    refused: frozenset[bytes] = frozenset()
+    failure: str = ""
+    """Why nothing at all was written."""
+    broken: bool = False
+    """Whether the database must be opened anew before anything else is written."""
+    distrusted: bool = False
+    """Whether its file should be checked then."""
+
+
+@frozen
+class Opened:
+    """An open database, and what had to be done for it."""
+
+    tables: Tables
+    usage: Usage
+    set_aside: str = ""
+    """Where the damaged file is now, if there was one."""
+
+
+class Writer:
+    """Opens one database file, and writes what it is handed, one transaction after the other."""
+
+    def __init__(self, path: str, limit: int, most_floors: int, call_soon: CallSoon) -> None:
+        self._path = path
+        self._limit = limit
+        self._most_floors = most_floors
+        self._call_soon = call_soon
+        self._tables: Tables | None = None
+        self._usage = Usage()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._check: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name="database", daemon=True)
+
+    # called by the owner
+
+    def start(self) -> None:
+        """Begin the thread."""
+        self._thread.start()
+
+    def open(
+        self, opened: Callable[[Opened], None], failed: Callable[[str], None], *, distrusted: bool
+    ) -> None:
+        """Open the database, checked first if it is `distrusted`; one that is open, and that nobody may be
+        reading, is closed before. `failed` may be told many times before `opened` is."""
+        self._jobs.put(lambda: self._open(opened, failed, distrusted))
+
+    def write(self, changes: Changes, done: Callable[[Written], None]) -> None:
+        """Write these, after all that was handed over before."""
+        self._jobs.put(lambda: self._write(changes, done))
+
+    def close(self) -> None:
+        """Finish what was handed over, close the database and end the thread."""
+        self._closing.set()
+        if (child := self._check) is not None:
+            child.kill()
+        self._jobs.put(None)
+        self._thread.join()
+
+    # in the thread
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+        self._close_tables()
+
+    def _close_tables(self) -> None:
+        if self._tables is not None:
+            self._tables.close()
+            self._tables = None
+
+    def _open(
+        self, opened: Callable[[Opened], None], failed: Callable[[str], None], distrusted: bool
+    ) -> None:
+        self._close_tables()
+        while not self._closing.is_set():
+            try:
+                result = self._opened_now(distrusted)
+            except (OSError, lmdb.Error) as wrong:
+                self._call_soon(partial(failed, str(wrong)))
+                self._closing.wait(RETRY_INTERVAL)
+            else:
+                self._tables, self._usage = result.tables, result.usage
+                self._call_soon(partial(opened, result))
+                return
+
+    def _opened_now(self, distrusted: bool) -> Opened:
+        if _is_missing(self._path):
+            return self._begin()
+        if distrusted and not self._is_sound():
+            return self._begin(set_aside(self._path))
+        try:
+            tables = Tables.open(self._path, self._limit, self._most_floors, new=False)
+        except (Malformed, lmdb.InvalidError, lmdb.VersionMismatchError):
+            # It is a database, but not one of ours.
+            return self._begin(set_aside(self._path))
+        return Opened(tables, tables.usage())
+
+    def _begin(self, aside: str = "") -> Opened:
+        """Make a new database, where there is none, or none any more."""
+        try:
+            tables = Tables.open(self._path, self._limit, self._most_floors, new=True)
+            return Opened(tables, tables.usage(), aside)
+        except BaseException:
+            # Half made, on a full disk, it would look damaged the next time.
+            with suppress(OSError):
+                os.unlink(self._path)
+            raise
+
+    def _is_sound(self) -> bool:
+        """Check the file in a child process. Raises OSError when that cannot be done."""
+        self._check = subprocess.Popen(
+            [sys.executable, "-m", check.__name__, self._path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        if self._closing.is_set():
+            self._check.kill()
+        code = self._check.wait()
+        self._check = None
+        if code not in (check.SOUND, check.DAMAGED):
+            raise OSError(f"the check of the database ended with {code}")
+        return code == check.SOUND
+
+    def _write(self, changes: Changes, done: Callable[[Written], None]) -> None:
+        written = self._written(changes)
+        self._usage = written.usage
+        self._call_soon(partial(done, written))
+
+    def _written(self, changes: Changes) -> Written:
+        if self._tables is None:
+            return Written(self._usage, failure="the database is not open")
+        try:
+            return Written(self._tables.write(changes))
+        except lmdb.MapFullError:
+            return self._written_by_halves(changes)
+        except lmdb.Error as wrong:
+            # What the system refuses (errno, above 0) is undone, and may be tried again at once. LMDB's own
+            # errors mean that it trusts itself or its file no more.
+            panic = isinstance(wrong, lmdb.PanicError)
+            return Written(
+                self._usage, frozenset(), str(wrong), wrong.code <= 0, wrong.code <= 0 and not panic
+            )
+
+    def _written_by_halves(self, changes: Changes) -> Written:
+        """There is no room for all of it, or no run of pages that is long enough for one of its values."""
+        entries = list(changes.puts.items())
+        if len(entries) <= 1:
+            return Written(self._usage, frozenset(changes.puts), failure="" if entries else "no room")
+        half = len(entries) // 2
+        first = self._written(evolve(changes, puts=dict(entries[:half])))
+        self._usage = first.usage
+        second = self._written(Changes(dict(entries[half:]), now=changes.now))
+        return Written(
+            second.usage,
+            first.refused | second.refused,
+            first.failure or second.failure,
+            first.broken or second.broken,
+            first.distrusted or second.distrusted,
+        )
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        return os.path.getsize(path) == 0
+    except FileNotFoundError:
+        return True
+
+
+def set_aside(path: str) -> str:
+    """Rename what is at `path` to the first free name behind it, which is returned. Raises OSError."""
+    number = 1
+    while os.path.lexists(aside := f"{path}.damaged-{number}"):
+        number += 1
+    os.rename(path, aside)
+    return aside

@@ -1,0 +1,180 @@
+"""Where a node's values lie, and the key that opens them.
+
+Below the data directory, `values/header` names the database file beside it, and tells whether a key is the
+one that it was sealed with, before anything is opened. A header that is not whole, or something else in
+that place, is renamed, never deleted: the values come back from other holders. The key that is made where
+none is configured is `encryption.key`.
+
+The header: `magic 8 | format u16 | database id 16 | salt 32 | key check 32 | origin 32 | SHA-256 of these`.
+"""
+
+import hashlib
+import os
+import shutil
+from contextlib import suppress
+from struct import Struct
+
+from attrs import frozen
+
+from dht14.config_values import secret_key
+from dht14.data_dir import DataDir, flush_folder, replace_file, unusable
+from dht14.errors import ConfigError, Malformed
+from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
+from dht14.storage.disk_format import DiskFormat
+from dht14.storage.vault import CHECK_BYTES, DATABASE_ID_BYTES, SALT_BYTES, Vault
+from dht14.storage.writer import set_aside
+
+FORMAT = 1
+"""Of the whole database: header, tables and entries."""
+
+_FOLDER = "values"
+_HEADER = "header"
+_KEY_FILE = "encryption.key"
+_MAGIC = b"DHT14VAL"
+_START = Struct(f">{len(_MAGIC)}sH")
+_LAYOUT = Struct(f">{len(_MAGIC)}sH{DATABASE_ID_BYTES}s{SALT_BYTES}s{CHECK_BYTES}s{ID_BYTES}s")
+_DIGEST_BYTES = 32
+_KEY_BYTES = 32
+_MOST_BYTES = 65_536
+
+
+@frozen
+class Header:
+    """What must be known of a database before it can be opened. Nothing of it is secret."""
+
+    database_id: bytes
+    salt: bytes
+    check: bytes
+    origin: int
+    """Distances are measured from this id."""
+
+    def pack(self) -> bytes:
+        """The bytes of the file."""
+        packed = _LAYOUT.pack(
+            _MAGIC, FORMAT, self.database_id, self.salt, self.check, id_to_bytes(self.origin)
+        )
+        return packed + hashlib.sha256(packed).digest()
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "Header":
+        """Raises `Malformed` where it is damaged, `ConfigError` where a newer version wrote it."""
+        content, digest = packed[:-_DIGEST_BYTES], packed[-_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != digest or not content.startswith(_MAGIC):
+            raise Malformed("the header is damaged")
+        if (found := _START.unpack_from(content)[1]) > FORMAT:
+            raise ConfigError(
+                f"[node] data_dir: its values are of format {found}, and this version knows {FORMAT} at most; "
+                "run the version that wrote them, or give another --data-dir"
+            )
+        if len(content) != _LAYOUT.size:
+            raise Malformed("the header is damaged")
+        _, _, database_id, salt, check, origin = _LAYOUT.unpack(content)
+        return cls(database_id, salt, check, id_from_bytes(origin))
+
+    def vault(self, key: bytes) -> Vault:
+        """The vault of this database under a key, which may be a wrong one."""
+        return Vault.unlock(key, self.salt, self.database_id, os.urandom)
+
+
+@frozen
+class Values:
+    """A database that can be opened: its folder, its header and the key that fits."""
+
+    folder: str
+    header: Header
+    format: DiskFormat
+    set_aside: str = ""
+    """Where what was found in its place has been moved."""
+
+    @classmethod
+    def begin(cls, folder: str, key: bytes, origin: int, aside: str = "") -> "Values":
+        """A new database, of which nothing is on disk yet."""
+        database_id, salt = os.urandom(DATABASE_ID_BYTES), os.urandom(SALT_BYTES)
+        vault = Vault.unlock(key, salt, database_id, os.urandom)
+        return cls(folder, Header(database_id, salt, vault.check, origin), DiskFormat(vault, origin), aside)
+
+    @property
+    def path(self) -> str:
+        """The database file."""
+        return os.path.join(self.folder, self.header.database_id.hex() + ".mdb")
+
+    def save(self) -> None:
+        """Make this the database of its folder, from one moment to the next. Raises `OSError`."""
+        replace_file(os.path.join(self.folder, _HEADER), self.header.pack(), durable=True)
+
+    def remove_others(self) -> None:
+        """Remove databases that a change of the key left behind: half made, or of the old key."""
+        ours = os.path.basename(self.path)
+        with suppress(OSError):
+            for name in os.listdir(self.folder):
+                if name.endswith((".mdb", ".mdb-lock")) and not name.startswith(ours):
+                    os.unlink(os.path.join(self.folder, name))
+
+
+def unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Values:
+    """The database of a data directory; made, with a key if need be, where there is none.
+
+    Raises `ConfigError`, with nothing changed, where the key is missing or is not the right one.
+    """
+    try:
+        return _unlock(data_dir, configured_key, origin)
+    except OSError as wrong:
+        raise unusable(data_dir.path, wrong) from None
+
+
+def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Values:
+    folder = data_dir.file(_FOLDER)
+    header = _read_header(os.path.join(folder, _HEADER))
+    key = configured_key or _kept_key(data_dir)
+    if header is None:
+        aside = set_aside(folder) if os.path.lexists(folder) else ""
+        return _begun(Values.begin(folder, key or _new_key(data_dir), origin, aside))
+    if key is None:
+        raise ConfigError(
+            f"[security] encryption_key: is not set, and {data_dir.file(_KEY_FILE)} is gone; set the key of "
+            f"the values in {folder}, or move that folder away to begin anew"
+        )
+    vault = header.vault(key)
+    if not vault.fits(header.check):
+        raise ConfigError(
+            f"[security] encryption_key: is not the key of the values in {folder}; set the one that is, or "
+            "move that folder away to begin anew"
+        )
+    values = Values(folder, header, DiskFormat(vault, header.origin))
+    values.remove_others()
+    return values
+
+
+def _read_header(path: str) -> Header | None:
+    try:
+        with open(path, "rb") as file:
+            return Header.unpack(file.read(_MOST_BYTES))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, Malformed):
+        return None
+
+
+def _begun(values: Values) -> Values:
+    """Put the folder there with its header in it, so that a folder without one is never ours."""
+    new = values.folder + ".new"
+    shutil.rmtree(new, ignore_errors=True)
+    os.mkdir(new, 0o700)
+    replace_file(os.path.join(new, _HEADER), values.header.pack(), durable=True)
+    os.rename(new, values.folder)
+    flush_folder(os.path.dirname(values.folder))
+    return values
+
+
+def _kept_key(data_dir: DataDir) -> bytes | None:
+    path = data_dir.file(_KEY_FILE)
+    if not os.path.lexists(path):
+        return None
+    try:
+        return secret_key("file:" + path)
+    except ValueError as wrong:
+        raise ConfigError(f"[security] encryption_key: {wrong}") from None
+
+
+def _new_key(data_dir: DataDir) -> bytes:
+    key = os.urandom(_KEY_BYTES)
+    replace_file(data_dir.file(_KEY_FILE), key.hex().encode() + b"\n", durable=True)
+    return key
