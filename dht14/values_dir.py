@@ -11,16 +11,23 @@ The header: `magic 8 | format u16 | database id 16 | salt 32 | key check 32 | or
 import hashlib
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from struct import Struct
 
-from attrs import frozen
+import lmdb
+from attrs import define, field, frozen
 
 from dht14.config_values import secret_key
 from dht14.data_dir import DataDir, flush_folder, replace_file, unusable
 from dht14.errors import ConfigError, Malformed
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
+from dht14.storage.check import SOUND, check
+from dht14.storage.database import MAX_FLOORS
 from dht14.storage.disk_format import DiskFormat
+from dht14.storage.group_commit import PUTS_A_BATCH
+from dht14.storage.tables import Changes, Tables
 from dht14.storage.vault import CHECK_BYTES, DATABASE_ID_BYTES, SALT_BYTES, Vault
 from dht14.storage.writer import set_aside
 
@@ -36,6 +43,9 @@ _LAYOUT = Struct(f">{len(_MAGIC)}sH{DATABASE_ID_BYTES}s{SALT_BYTES}s{CHECK_BYTES
 _DIGEST_BYTES = 32
 _KEY_BYTES = 32
 _MOST_BYTES = 65_536
+
+_Entry = tuple[bytes, bytes]
+"""Place and bytes."""
 
 
 @frozen
@@ -143,6 +153,88 @@ def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Val
     values = Values(folder, header, DiskFormat(vault, header.origin))
     values.remove_others()
     return values
+
+
+@frozen
+class Resealed:
+    """What a change of the key met."""
+
+    records: int
+    damaged: int
+
+
+def reseal(values: Values, key: bytes, limit: int) -> Resealed:
+    """Seal everything anew under another key. Raises `ConfigError`, the old database being as it was.
+
+    The new one is made beside the old one, and takes its place when the header is replaced: whenever this is
+    interrupted, there is one of the two, and what is left of the other goes at the next start.
+    """
+    if os.path.exists(values.path) and check(values.path) != SOUND:
+        raise ConfigError(
+            f"[node] data_dir: {values.path} is damaged; start the node once, it will see to it"
+        )
+    new = Values.begin(values.folder, key, values.header.origin)
+    try:
+        resealed = _copied(values, new, limit) if os.path.exists(values.path) else Resealed(0, 0)
+        # The database must have its name before a header names it.
+        flush_folder(values.folder)
+        new.save()
+    except (OSError, lmdb.Error, Malformed) as wrong:
+        values.remove_others()
+        raise ConfigError(
+            f"[node] data_dir: the values in {values.folder} cannot be written anew ({wrong}); "
+            "it takes as much room as they have now"
+        ) from None
+    new.remove_others()
+    return resealed
+
+
+def _copied(values: Values, new: Values, limit: int) -> Resealed:
+    limit = max(limit, 2 * os.path.getsize(values.path))
+    source = Tables.open(values.path, limit, MAX_FLOORS, new=False)
+    try:
+        target = Tables.open(new.path, limit, MAX_FLOORS, new=True)
+        try:
+            return _copy(source, values.format, target, new.format)
+        finally:
+            target.close()
+    finally:
+        source.close()
+
+
+def _copy(source: Tables, old: DiskFormat, target: Tables, new: DiskFormat) -> Resealed:
+    sealed = _Resealing(old, new)
+    with source.env.begin() as txn:
+        for records in _batches(txn.cursor(source.records)):
+            target.write(Changes(puts=dict(sealed(records))))
+        for floors in _batches(txn.cursor(source.floors)):
+            target.write(Changes(drops=dict(sealed(floors))))
+    return Resealed(target.usage().records, sealed.damaged)
+
+
+def _batches(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
+    entries = iter(entries)
+    while batch := list(islice(entries, PUTS_A_BATCH)):
+        yield batch
+
+
+@define
+class _Resealing:
+    """Opens entries of one database and seals them for another."""
+
+    _old: DiskFormat
+    _new: DiskFormat
+    damaged: int = field(default=0, init=False)
+
+    def __call__(self, entries: Iterable[_Entry]) -> Iterator[_Entry]:
+        for place, entry in entries:
+            try:
+                head, body = self._old.open(place, entry)
+            except Malformed:
+                self.damaged += 1
+            else:
+                place = self._new.place(body.key)
+                yield place, self._new.seal(place, head, body)
 
 
 def _read_header(path: str) -> Header | None:

@@ -80,10 +80,8 @@ class FileTests(ConfigTestCase):
 
     def test_without_effect(self):
         """What is set and heeded by nothing yet is named, so that the log can say so; no value is."""
-        self.assertEqual(
-            self.load(OLDER_FILE).without_effect, ("[security] encryption_key", "[security] difficulty")
-        )
-        self.assertEqual(self.load("[security]\nencryption_key =\n").without_effect, ())
+        self.assertEqual(self.load(OLDER_FILE).without_effect, ("[security] difficulty",))
+        self.assertEqual(self.load("[node]\nlog_level = warn\n").without_effect, ())
 
     def test_every_option(self):
         """Each option that a file sets arrives in its place, in its type."""

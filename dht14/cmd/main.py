@@ -21,6 +21,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "put": Command("store a value in the network", "dht14.cmd.client", "add_put_arguments", "run_put"),
     "get": Command("fetch a value from the network", "dht14.cmd.client", "add_get_arguments", "run_get"),
+    "rekey": Command(
+        "seal the values of a stopped node with another key", "dht14.cmd.rekey", "add_arguments", "run"
+    ),
     "sim": Command("run a whole network in this process", "dht14.cmd.sim", "add_arguments", "run"),
 }
 

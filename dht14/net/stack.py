@@ -22,7 +22,11 @@ from dht14.node.ports import Resolver
 from dht14.node.responder import Responder
 from dht14.node.upkeep import check_liveness, refresh
 from dht14.security.session import PlainSession
-from dht14.storage.store import MemoryStore
+from dht14.storage.record import Record
+from dht14.storage.store import MemoryStore, Store
+
+MakeStore = Callable[[int, int, Callable[[Record], bool]], Store]
+"""Makes a store of the node's id, its limit in bytes, and whether the node answers for a record."""
 
 
 @frozen
@@ -43,7 +47,7 @@ class Stack:
     """The objects of one node that others need to reach."""
 
     table: RoutingTable
-    store: RecordStore | None
+    store: Store | None
     rpc: RpcProtocol
     node: Node
     join: Join
@@ -63,7 +67,7 @@ def build_stack(
 ) -> Stack:
     """The stack of one node. `saved` are contacts of an earlier run."""
     table = RoutingTable(node_id)
-    store: RecordStore | None = None
+    store: Store | None = None
     if options.storage_limit is not None:
         store = make_store(
             node_id, options.storage_limit, lambda record: table.is_near(record.key, record.replication)

@@ -1,4 +1,4 @@
-"""The store of a node's records on disk: a `RecordStore` over LMDB.
+"""The store of a node's records on disk: a `Store` over LMDB.
 
 The thread that owns it decides, one writer thread writes. An offer is judged at once, against what is held
 and what is on its way, and waits with others for one transaction and one flush of the disk; whoever offered
@@ -311,7 +311,7 @@ class Database:
             tell(Verdict(Outcome.REFUSED, 0))
 
     def check_invariants(self) -> None:
-        """As `RecordStore.check_invariants`; of what has been committed."""
+        """As `Store.check_invariants`; of what has been committed."""
         if self._tables is None:
             return
         assert self.usage.size <= self.limit

@@ -89,6 +89,8 @@ class DiskFormat:
     def read(self, place: bytes, entry: bytes) -> Record:
         """The record of an entry. Raises `Malformed` where it is damaged or lies in the wrong place."""
         head, body = self.open(place, entry)
+        if not body.value:
+            raise Malformed("a floor stands in the place of a record")
         return Record(body.key, body.value, head.version, head.until, body.replication)
 
     def seal(self, place: bytes, head: Head, body: Body) -> bytes:

@@ -46,6 +46,13 @@ class RecordStore(Protocol):
     def expire(self, now: float) -> object:
         """Drop what has expired, now or soon."""
 
+
+class Store(RecordStore, Protocol):
+    """A store as its builder sees it."""
+
+    def __len__(self) -> int:
+        """How many records are held, expired ones that were not yet dropped included."""
+
     def check_invariants(self) -> None:
         """Raise AssertionError where the store contradicts itself; for tests and the simulator."""
 
@@ -169,7 +176,7 @@ class MemoryStore:
             del self._distances[bisect_left(self._distances, key ^ self.own_id)]
 
     def check_invariants(self) -> None:
-        """As `RecordStore.check_invariants`."""
+        """As `Store.check_invariants`."""
         assert self.size == sum(map(_size, self._records.values())) <= self.limit
         assert self._distances == sorted(key ^ self.own_id for key in self._records)
         assert {(held.expires_at, key) for key, held in self._records.items()} <= set(self._deadlines)

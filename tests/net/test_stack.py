@@ -11,7 +11,7 @@ from dht14.node.node import Policy
 from dht14.sim.clock import HeapClock
 from dht14.sim.network import Conditions, VirtualNetwork
 from dht14.storage.record import Record
-from dht14.storage.store import Outcome, Verdict
+from dht14.storage.store import MemoryStore, Outcome, Verdict
 from tests.fakes import BEGINNING, address_of, contact
 
 FAR = 1 << 255
@@ -86,6 +86,7 @@ class StackTests(SynchronousTestCase):
         options = StackOptions(policy, storage_limit=1234, retries=Retries(0.5, 1))
         stack = self.start(self.stack(1, options), 1)
         assert stack.store is not None
+        assert isinstance(stack.store, MemoryStore)
         self.assertEqual(stack.store.limit, 1234)
         self.successResultOf(stack.node.put(7, b"value", 86_400, 0))
         held = stack.store.get(7, self.clock.seconds())

@@ -163,7 +163,8 @@ class StartTests(ProcessTestCase):
         node.wait_for("Alone")
         node.stop()
         named = {event["option"] for event in node.events() if "no effect" in event["template"]}
-        self.assertEqual(named, {"[security] encryption_key", "[security] difficulty"})
+        self.assertEqual(named, {"[security] difficulty"})
+        self.assertTrue(any("published sample" in event["template"] for event in node.events()))
         self.assertNotIn("12345678901234567890", (node.folder / "stdout").read_text())
 
     def test_identity_kept(self):

@@ -1,0 +1,51 @@
+"""`dht14 rekey`: seals the values of a stopped node anew, under another key."""
+
+import argparse
+import os
+import sys
+
+from dht14 import config
+from dht14.config_values import secret_key
+from dht14.data_dir import DataDir
+from dht14.errors import ConfigError, StartError
+from dht14.values_dir import reseal, unlock
+
+OK = 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be typed after `dht14 rekey`."""
+    parser.add_argument("--config", "-c", help="configuration file of the node, with the old key")
+    parser.add_argument("--data-dir", help="its data directory, where that is not in the file")
+    # No key itself: other users of the host see the arguments of a process.
+    parser.add_argument("--new-key-file", required=True, metavar="PATH", help="file that holds the new key")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; its exit code, those of a node that cannot start included."""
+    try:
+        new_key = _new_key(arguments.new_key_file)
+        given = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
+        settings = config.load(config.Role.NODE, arguments.config, os.environ, given)
+        data_dir = DataDir.open(settings.node.data_dir)
+        try:
+            values = unlock(data_dir, settings.security.encryption_key, data_dir.identity().node_id)
+            resealed = reseal(values, new_key, settings.storage.storage_limit)
+        finally:
+            data_dir.close()
+    except StartError as error:
+        print(f"dht14: {error}", file=sys.stderr)
+        return error.exit_code
+    left_out = f", {resealed.damaged} damaged ones left out" if resealed.damaged else ""
+    print(f"{resealed.records} values are sealed with the new key{left_out}.")
+    print("Before the node is started, set [security] encryption_key to it.")
+    return OK
+
+
+def _new_key(path: str) -> bytes:
+    try:
+        key = secret_key("file:" + path)
+    except ValueError as wrong:
+        raise ConfigError(f"--new-key-file: {wrong}") from None
+    assert key is not None
+    return key
