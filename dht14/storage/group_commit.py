@@ -2,9 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from dht14.storage.record import Record
 from dht14.storage.store import Outcome, Verdict
@@ -13,8 +12,9 @@ from dht14.storage.writer import Writer, Written
 
 PUTS_A_BATCH = 512
 BATCH_BYTES = 4 << 20
-BATCHES_WAITING = 8
-"""So many full batches may wait for the disk; what comes then is refused."""
+PUTS_WAITING = 4096
+BYTES_WAITING = 32 << 20
+"""What may wait for the disk; what comes then is refused."""
 
 _PAGE = 4096
 _MOST_OF_A_PAGE = 2000
@@ -32,26 +32,26 @@ def room(entry_size: int) -> int:
     return -(-entry_size // _PAGE) * _PAGE + _OVERHEAD
 
 
-class Pending(NamedTuple):
-    """A record that is on its way to the disk, and the size of its entry."""
-
-    record: Record
-    size: int
-
-
 @define(eq=False)
 class Batch:
     """One transaction on its way, and who waits for it."""
 
     changes: Changes = field(factory=Changes)
-    pending: dict[bytes, Pending] = field(factory=dict)
-    """By place."""
     tells: list[tuple[bytes, Tell, Verdict]] = field(factory=list)
     """Place, whom to tell, and what if the place is written."""
     size: int = 0
     """Bytes that its puts have written, whole pages."""
     growth: int = 0
     """Bytes by which the database grows with it, about."""
+
+
+@frozen
+class Pending:
+    """A record that is on its way to the disk, the size of its entry, and what it travels with."""
+
+    record: Record
+    size: int
+    batch: Batch
 
 
 @define(eq=False)
@@ -62,52 +62,39 @@ class GroupCommit:
     _batch_bytes: int
     _settled: Callable[[Written], None]
     """Told of each batch first, before those who wait for it."""
-    _written: Batch | None = field(default=None, init=False)
-    _waiting: "deque[Batch]" = field(factory=deque, init=False)
     paused: bool = field(default=True, init=False)
     """While the database is opened."""
-
-    @property
-    def growth(self) -> int:
-        """Bytes by which the database grows with what is on its way, about."""
-        return sum(batch.growth for batch in self._batches())
+    growth: int = field(default=0, init=False)
+    """Bytes by which the database grows with all that is on its way, about."""
+    _with_writer: Batch | None = field(default=None, init=False)
+    _waiting: "deque[Batch]" = field(factory=deque, init=False)
+    _bytes_waiting: int = field(default=0, init=False)
+    _pending: dict[bytes, Pending] = field(factory=dict, init=False)
+    """By place; the newest where there are several."""
+    _drops: dict[bytes, Batch] = field(factory=dict, init=False)
 
     @property
     def has_room(self) -> bool:
         """Whether another put may wait."""
-        return len(self._waiting) < BATCHES_WAITING or not self._is_full(self._waiting[-1])
+        return self._bytes_waiting < BYTES_WAITING and len(self._pending) <= PUTS_WAITING
 
     def newest(self, place: bytes) -> Pending | None:
         """What is on its way to a place, if anything."""
-        batch = self._batch_of(place)
-        return batch.pending[place] if batch else None
+        return self._pending.get(place)
 
     def is_moving(self, place: bytes) -> bool:
         """Whether what is held at a place is being replaced or dropped."""
-        return any(place in batch.pending or place in batch.changes.drops for batch in self._batches())
-
-    def _batches(self) -> list[Batch]:
-        return [*([self._written] if self._written else ()), *self._waiting]
-
-    def _batch_of(self, place: bytes) -> Batch | None:
-        return next((batch for batch in reversed(self._batches()) if place in batch.pending), None)
-
-    def _is_full(self, batch: Batch) -> bool:
-        return len(batch.pending) >= PUTS_A_BATCH or batch.size >= self._batch_bytes
-
-    def _gathering(self) -> Batch:
-        if not self._waiting or self._is_full(self._waiting[-1]):
-            self._waiting.append(Batch())
-        return self._waiting[-1]
+        return place in self._pending or place in self._drops
 
     def put(self, place: bytes, record: Record, entry: bytes, growth: int, tell: Tell) -> None:
         """Have an entry written; `tell` hears that the record is held, or refused."""
         batch = self._gathering()
+        self._bytes_waiting += len(entry) - len(batch.changes.puts.get(place, b""))
         batch.changes.puts[place] = entry
-        batch.pending[place] = Pending(record, len(entry))
         batch.tells.append((place, tell, Verdict(Outcome.HELD, record.version)))
         batch.size += max(len(entry), _PAGE)
-        batch.growth += growth
+        self._pending[place] = Pending(record, len(entry), batch)
+        self._grow(batch, growth)
         self.send()
 
     def drop(self, place: bytes, floor: bytes | None, entry_size: int, now: float) -> None:
@@ -115,7 +102,8 @@ class GroupCommit:
         batch = self._gathering()
         batch.changes.now = now
         batch.changes.drops[place] = floor
-        batch.growth -= room(entry_size)
+        self._drops[place] = batch
+        self._grow(batch, -room(entry_size))
 
     def forget(self, due: bytes) -> None:
         """Have an entry of the time index removed, with the next batch."""
@@ -123,28 +111,51 @@ class GroupCommit:
 
     def tell(self, place: bytes, tell: Tell, verdict: Verdict) -> None:
         """Tell a verdict: at once, unless it rests on what is only on its way."""
-        batch = self._batch_of(place)
-        if batch is None:
+        pending = self._pending.get(place)
+        if pending is None:
             tell(verdict)
         else:
-            batch.tells.append((place, tell, verdict))
+            pending.batch.tells.append((place, tell, verdict))
 
     def send(self) -> None:
         """Hand the next batch to the writer, if there is one and nothing else is with it."""
-        if self._written is None and self._waiting and not self.paused:
-            self._written = self._waiting.popleft()
-            self._writer.write(self._written.changes, self._was_written)
+        if self._with_writer is None and self._waiting and not self.paused:
+            self._with_writer = self._waiting.popleft()
+            self._writer.write(self._with_writer.changes, self._written)
 
     def flush(self) -> None:
-        """Hand over everything; nobody is told any more."""
+        """Hand over everything; who waits for it is told no more."""
         while self._waiting:
             self._writer.write(self._waiting.popleft().changes, lambda written: None)
 
-    def _was_written(self, written: Written) -> None:
-        batch, self._written = self._written, None
+    def _gathering(self) -> Batch:
+        if not self._waiting or self._is_full(self._waiting[-1]):
+            self._waiting.append(Batch())
+        return self._waiting[-1]
+
+    def _is_full(self, batch: Batch) -> bool:
+        return len(batch.changes.puts) >= PUTS_A_BATCH or batch.size >= self._batch_bytes
+
+    def _grow(self, batch: Batch, growth: int) -> None:
+        batch.growth += growth
+        self.growth += growth
+
+    def _written(self, written: Written) -> None:
+        batch, self._with_writer = self._with_writer, None
         assert batch is not None
+        self._forget_batch(batch)
         self._settled(written)
         for place, tell, verdict in batch.tells:
             failed = written.failure or place in written.refused
             tell(Verdict(Outcome.REFUSED, 0) if failed else verdict)
         self.send()
+
+    def _forget_batch(self, batch: Batch) -> None:
+        self.growth -= batch.growth
+        for place, entry in batch.changes.puts.items():
+            self._bytes_waiting -= len(entry)
+            if self._pending[place].batch is batch:
+                del self._pending[place]
+        for place in batch.changes.drops:
+            if self._drops[place] is batch:
+                del self._drops[place]

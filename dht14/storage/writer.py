@@ -187,11 +187,13 @@ class Writer:
             return self._written_by_halves(changes)
         except lmdb.Error as wrong:
             # What the system refuses (errno, above 0) is undone, and may be tried again at once. LMDB's own
-            # errors mean that it trusts itself or its file no more.
+            # errors mean that it trusts itself no more, or its file.
             panic = isinstance(wrong, lmdb.PanicError)
             return Written(
                 self._usage, frozenset(), str(wrong), wrong.code <= 0, wrong.code <= 0 and not panic
             )
+        except Exception as bug:  # noqa: BLE001 - it is told; a thread that ended would keep everybody waiting
+            return Written(self._usage, failure=f"this is a bug: {bug!r}")
 
     def _written_by_halves(self, changes: Changes) -> Written:
         """There is no room for all of it, or no run of pages that is long enough for one of its values."""

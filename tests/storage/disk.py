@@ -57,7 +57,7 @@ class Notes:
 class DiskTestCase(SynchronousTestCase):
     """Databases in the folder of this run; what their threads have to say is heard in `run_until`."""
 
-    LIMIT = 16 << 20
+    LIMIT = 1 << 30
 
     def setUp(self) -> None:
         folder = Path(self.mktemp())
@@ -65,6 +65,7 @@ class DiskTestCase(SynchronousTestCase):
         self.path = folder / "db"
         self.calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.notes = Notes()
+        self.closed: list[Database] = []
         self.answers_for: Callable[[Record], bool] = lambda record: record.key < 1000
 
     def run_until(self, condition: Callable[[], object]) -> None:
@@ -92,14 +93,9 @@ class DiskTestCase(SynchronousTestCase):
         return database
 
     def close(self, database: Database) -> None:
-        if database in self.closed:
-            return
-        self.closed.append(database)
-        database.close()
-
-    @property
-    def closed(self) -> list[Database]:
-        return self.__dict__.setdefault("_closed", [])
+        if database not in self.closed:
+            self.closed.append(database)
+            database.close()
 
     def reopen(self, database: Database) -> Database:
         self.close(database)

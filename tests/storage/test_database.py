@@ -1,0 +1,481 @@
+import os
+import random
+from typing import Any
+
+import lmdb
+from attrs import evolve
+
+from dht14.kademlia.keyspace import hash_id
+from dht14.storage.database import DROPS_A_BATCH, MAX_EARLY_OFFERS, Database
+from dht14.storage.group_commit import PUTS_A_BATCH, PUTS_WAITING
+from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
+from dht14.storage.store import EVICTION_TRIES, MemoryStore, Outcome, Verdict
+from dht14.storage.tables import Tables
+from tests.storage.disk import NOW, DiskTestCase, record
+
+HELD, OUTRANKED, REFUSED = Outcome.HELD, Outcome.OUTRANKED, Outcome.REFUSED
+CONTENT = b"content"
+CONTENT_KEY = hash_id(CONTENT)
+TTL = 60.0
+
+
+def version(number: int) -> int:
+    return record(version=number).version
+
+
+class OfferTests(DiskTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = self.open()
+
+    def tearDown(self) -> None:
+        self.store.check_invariants()
+
+    def test_held(self) -> None:
+        """What was told HELD is found, and after a restart again."""
+        self.assertEqual(self.verdicts(self.store, record()), [Verdict(HELD, version(1))])
+        self.assertEqual((self.store.get(5, NOW), self.store.get(6, NOW)), (record(), None))
+        self.store = self.reopen(self.store)
+        self.assertEqual((self.store.get(5, NOW), len(self.store)), (record(), 1))
+
+    def test_told_after_commit(self) -> None:
+        """Nobody is told before the disk has it, and nobody reads what it does not have."""
+        told: list[Verdict] = []
+        self.store.offer(record(), NOW, told.append)
+        self.store.offer(record(), NOW, told.append)
+        self.assertEqual((told, self.store.get(5, NOW)), ([], None))
+        self.run_until(lambda: len(told) == 2)
+        self.assertEqual(self.store.get(5, NOW), record())
+
+    def test_in_any_order(self) -> None:
+        """Of several for one key that are under way at once the newest stays, each being judged by those before."""
+        offers = [record(version=n) for n in (2, 1, 3, 3)]
+        self.assertEqual(self.offer(self.store, *offers), [HELD, OUTRANKED, HELD, HELD])
+        self.assertEqual((self.store.get(5, NOW), len(self.store)), (record(version=3), 1))
+
+    def test_outranked(self) -> None:
+        """A newer record takes the place of an older one, never the other way, and the verdict tells of it."""
+        self.offer(self.store, record(version=2))
+        self.assertEqual(self.verdicts(self.store, record(version=1)), [Verdict(OUTRANKED, version(2))])
+        self.assertEqual(self.offer(self.store, record(version=3)), [HELD])
+        self.assertEqual(self.store.get(5, NOW), record(version=3))
+
+    def test_longer_life(self) -> None:
+        """A copy that lives longer takes the place of the same that does not, and its expiry counts."""
+        self.offer(self.store, record(ttl=60.0))
+        self.assertEqual(self.offer(self.store, record(ttl=90.0), record(ttl=30.0)), [HELD, HELD])
+        self.assertIsNotNone(self.store.get(5, NOW + 80))
+
+    def test_from_the_future(self) -> None:
+        """A version that is too far ahead, and what has expired on the way, are refused."""
+        ahead = evolve(record(), version=version_at(NOW + CLOCK_TOLERANCE) + 1)
+        self.assertEqual(self.offer(self.store, ahead, record(ttl=0.0)), [REFUSED, REFUSED])
+
+    def test_sizes(self) -> None:
+        """Values of every size come back, those with pages of their own too."""
+        sizes = (1, 1000, 1870, 1950, 2040, 4096, 65_495)
+        records = [record(n, os.urandom(size)) for n, size in enumerate(sizes)]
+        self.assertEqual(set(self.offer(self.store, *records)), {HELD})
+        self.assertEqual([self.store.get(n, NOW) for n in range(len(sizes))], records)
+
+    def test_grouped(self) -> None:
+        """Offers that come while a batch is written share the next one; each batch is one commit."""
+        before = self.last_transaction()
+        self.offer(self.store, *(record(n) for n in range(PUTS_A_BATCH)))
+        self.assertEqual(self.last_transaction() - before, 2)
+
+    def last_transaction(self) -> int:
+        assert self.store._tables is not None
+        number: int = self.store._tables.env.info()["last_txnid"]
+        return number
+
+    def test_backlog(self) -> None:
+        """When the disk falls too far behind, offers are refused instead of piling up."""
+        count = 1 + PUTS_WAITING
+        outcomes = self.offer(self.store, *(record(n) for n in range(count + 7)))
+        self.assertEqual(
+            [n for n, outcome in enumerate(outcomes) if outcome is REFUSED], [*range(count, count + 7)]
+        )
+
+    def test_closing_writes(self) -> None:
+        """What still waits when the database is closed is written."""
+        for n in range(700):
+            self.store.offer(record(n), NOW, lambda verdict: None)
+        self.store = self.reopen(self.store)
+        self.assertEqual(len(self.store), 700)
+
+    def test_like_memory(self) -> None:
+        """While nothing expires it does exactly what the store in memory does, in batches and over restarts."""
+        rng = random.Random(1)
+        memory = MemoryStore(0, 1 << 20, lambda record: True)
+        for step in range(30):
+            offers = [
+                record(
+                    rng.choice([1, 2, CONTENT_KEY]),
+                    rng.choice([b"a", b"b", CONTENT]),
+                    rng.randint(0, 3),
+                    rng.choice([60.0, 70.0]),
+                )
+                for _ in range(rng.randint(1, 9))
+            ]
+            expected: list[Verdict] = []
+            for one in offers:
+                memory.offer(one, NOW, expected.append)
+            self.assertEqual(self.verdicts(self.store, *offers), expected)
+            if step % 10 == 9:
+                self.store = self.reopen(self.store)
+        for key in (1, 2, CONTENT_KEY):
+            self.assertEqual(self.store.get(key, NOW), memory.get(key, NOW))
+
+
+class ExpiryTests(DiskTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = self.open()
+
+    def tearDown(self) -> None:
+        self.store.check_invariants()
+
+    def sweep(self, now: float) -> None:
+        self.store.expire(now)
+        self.run_until(lambda: not self.store._sweep_until)
+
+    def test_never_served(self) -> None:
+        """An expired record is not served, swept or not."""
+        self.offer(self.store, record(ttl=TTL))
+        self.assertIsNotNone(self.store.get(5, NOW + 59.9))
+        self.assertIsNone(self.store.get(5, NOW + 60))
+        self.assertEqual(len(self.store), 1)
+
+    def test_swept(self) -> None:
+        """A sweep drops exactly what has expired, however much that is, and what expired while it was closed."""
+        count = 3 * DROPS_A_BATCH
+        self.offer(self.store, *(record(n, ttl=1.0 + n) for n in range(count)))
+        self.store = self.reopen(self.store)
+        self.sweep(NOW + count - 50)
+        self.assertEqual(len(self.store), 50)
+        self.sweep(NOW + count - 50)
+        self.assertEqual(len(self.store), 50)
+
+    def test_overwritten_lives(self) -> None:
+        """The time of a record that was overwritten is no time of the new one, nor the other way round."""
+        self.offer(self.store, record(version=1, ttl=10.0))
+        self.offer(self.store, record(version=2, ttl=100.0))
+        self.sweep(NOW + 50)
+        self.assertEqual(len(self.store), 1)
+
+    def test_does_not_return(self) -> None:
+        """When a newer record has expired, an older one that lives longer does not return: swept or not, after a
+        restart too. What is written then counts."""
+        self.offer(self.store, record(version=2, ttl=TTL))
+        later = NOW + TTL
+        older = [record(version=1, ttl=900.0), record(version=2, ttl=900.0)]
+        for passes in range(3):
+            verdicts = self.verdicts(self.store, *older, now=later)
+            self.assertEqual(verdicts, [Verdict(OUTRANKED, version(2))] * 2)
+            if passes == 0:
+                self.sweep(later)
+                self.assertEqual(len(self.store), 0)
+            elif passes == 1:
+                self.store = self.reopen(self.store)
+        self.assertEqual(self.offer(self.store, record(version=3, ttl=900.0), now=later), [HELD])
+
+    def test_floor_is_forgotten(self) -> None:
+        """The version of what expired is remembered as long as a copy could live, and no longer."""
+        self.offer(self.store, record(version=2, ttl=TTL))
+        self.sweep(NOW + TTL)
+        last = NOW + TTL + 86_400 + CLOCK_TOLERANCE
+        old = evolve(record(version=1), expires_at=last + 900)
+        self.assertEqual(self.offer(self.store, old, now=last - 1), [OUTRANKED])
+        self.assertEqual(self.offer(self.store, old, now=last), [HELD])
+
+    def test_long_gone(self) -> None:
+        """Of what expired long ago nothing is remembered."""
+        self.offer(self.store, record(ttl=TTL))
+        self.sweep(NOW + 1e6)
+        self.assertEqual(self.floors(), 0)
+
+    def test_content_returns(self) -> None:
+        """Content that is put again after it expired is held: under its key it is always the same."""
+        self.offer(self.store, record(CONTENT_KEY, CONTENT, ttl=TTL))
+        self.sweep(NOW + TTL)
+        again = record(CONTENT_KEY, CONTENT, ttl=900.0)
+        self.assertEqual((self.offer(self.store, again, now=NOW + TTL), self.floors()), ([HELD], 0))
+
+    def test_floors_are_bounded(self) -> None:
+        """Only so many versions are remembered, for a small database a small number; the oldest go first."""
+        self.close(self.store)
+        self.path.unlink()
+        self.store = self.open(limit=1 << 20)
+        for start in range(0, 1200, 200):
+            self.offer(self.store, *(record(n, ttl=1.0) for n in range(start, start + 200)), now=NOW)
+            self.sweep(NOW + 1)
+        self.assertEqual(self.floors(), 1024)
+
+    def floors(self) -> int:
+        return self.tables(self.store).env.begin().stat(self.tables(self.store).floors)["entries"]  # type: ignore[no-any-return]
+
+    def tables(self, store: Database) -> Tables:
+        assert store._tables is not None
+        return store._tables
+
+
+class FullTests(DiskTestCase):
+    """A database of a few hundred records of 1 KB; the node answers for keys below 1000."""
+
+    LIMIT = 1 << 20
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = self.open(self.LIMIT)
+
+    def tearDown(self) -> None:
+        self.store.check_invariants()
+        self.assertLessEqual(self.path.stat().st_size, self.LIMIT)
+
+    def fill(self, keys: Any, now: float = NOW, ttl: float = TTL, size: int = 1000) -> int:
+        """Offer until one is refused; how many were held."""
+        for count, key in enumerate(keys):
+            if self.offer(self.store, record(key, os.urandom(size), ttl=ttl), now=now) != [HELD]:
+                return count
+        raise AssertionError("it was never full")
+
+    def test_refused(self) -> None:
+        """Full of what the node answers for it refuses new records, keeps the old ones, and takes them again."""
+        count = self.fill(range(1000))
+        self.assertTrue(all(self.store.get(key, NOW) for key in range(count)))
+        self.assertGreater(count, 250)
+        self.assertEqual(self.offer(self.store, record(3, b"new", version=2)), [HELD])
+
+    def test_expired_go_first(self) -> None:
+        """What has expired makes room before anything that lives."""
+        self.fill(range(900))
+        later = NOW + TTL + 2
+        lasting = [record(n, os.urandom(1000), ttl=900.0) for n in range(900, 910)]
+        self.assertEqual(self.offer(self.store, *lasting, now=later), [HELD] * 10)
+        self.answers_for = lambda record: False
+        self.assertEqual(
+            self.offer(self.store, *(record(n, version=2, ttl=900.0) for n in range(20)), now=later),
+            [HELD] * 20,
+        )
+        self.assertTrue(all(self.store.get(n, later) for n in range(900, 910)))
+
+    def test_farthest_go(self) -> None:
+        """Then goes what the node does not answer for, the farthest first."""
+        far = [1 << n for n in range(100, 256)]
+        self.offer(self.store, *(record(key, os.urandom(1000)) for key in far))
+        self.fill(range(1000))
+        left = [key for key in far if self.store.get(key, NOW)]
+        self.assertEqual(left, [])
+        self.assertTrue(all(self.store.get(key, NOW) for key in range(100)))
+
+    def test_order(self) -> None:
+        """While room is made little by little, no farther one stays where a nearer one went."""
+        far = [1 << n for n in range(100, 256)]
+        self.offer(self.store, *(record(key, os.urandom(1000)) for key in far))
+        gone_before = 0
+        for key in range(400):
+            self.offer(self.store, record(key, os.urandom(1000)))
+            held = [bool(self.store.get(each, NOW)) for each in far]
+            self.assertEqual(held, sorted(held, reverse=True))
+            gone_before = held.count(False)
+        self.assertGreater(gone_before, 0)
+
+    def test_looks_at_few(self) -> None:
+        """A full store looks at few records before it refuses, and for a second not again."""
+        looked_at: list[int] = []
+
+        def answers_for(record: Record) -> bool:
+            looked_at.append(record.key)
+            return True
+
+        self.fill(range(1000))
+        self.answers_for = answers_for
+        self.assertEqual(
+            self.offer(self.store, *(record(n) for n in range(2000, 2009)), now=NOW + 2), [REFUSED] * 9
+        )
+        self.assertLessEqual(len(looked_at), EVICTION_TRIES)
+
+    def test_large_values(self) -> None:
+        """However values of all sizes come and go, the file stays within its limit and what is told HELD is there."""
+        rng = random.Random(1)
+        held: dict[int, Record] = {}
+        for n in range(300):
+            one = record(rng.randrange(100), rng.randbytes(rng.choice([10, 1000, 3000, 60_000])), version=n)
+            (verdict,) = self.verdicts(self.store, one)
+            if verdict.outcome is HELD:
+                held[one.key] = one
+        self.assertGreater(len(held), 10)
+        for key, one in held.items():
+            self.assertEqual(self.store.get(key, NOW), one)
+
+
+class OpeningTests(DiskTestCase):
+    def test_early(self) -> None:
+        """Offers made before it is open are answered when it is, in order; reads find nothing until then."""
+        store = self.database()
+        self.addCleanup(self.close, store)
+        told: list[Verdict] = []
+        for n in (2, 1):
+            store.offer(record(version=n), NOW, told.append)
+        self.assertIsNone(store.get(5, NOW))
+        store.open(lambda: None)
+        self.run_until(lambda: len(told) == 2)
+        self.assertEqual([verdict.outcome for verdict in told], [HELD, OUTRANKED])
+
+    def test_many_early(self) -> None:
+        """Not without limit, though."""
+        store = self.database()
+        told: list[Verdict] = []
+        for n in range(MAX_EARLY_OFFERS + 1):
+            store.offer(record(n), NOW, told.append)
+        self.assertEqual([verdict.outcome for verdict in told], [REFUSED])
+
+    def test_told(self) -> None:
+        """The watcher hears how many records there are."""
+        store = self.open()
+        self.offer(store, record(1), record(2))
+        self.reopen(store)
+        self.assertEqual(self.notes.heard, [("opened", 0), ("opened", 2)])
+
+
+class DamageTests(DiskTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = self.open()
+        self.offer(self.store, *(record(n, b"value" * 100) for n in range(9)))
+
+    def change(self, key: int, at: int) -> None:
+        """Flip a bit of a record's entry, as it lies in the file."""
+        self.close(self.store)
+        place = self.store._format.place(key)
+        raw = bytearray(self.path.read_bytes())
+        found = raw.find(place)
+        while found >= 0:
+            if raw[found + 16 : found + 22] == version(1).to_bytes(8, "big")[:6]:
+                raw[found + 16 + at] ^= 1
+            found = raw.find(place, found + 1)
+        self.path.write_bytes(raw)
+        self.store = self.open()
+
+    def test_record(self) -> None:
+        """A damaged record is not served, and counts once; the others are there, and a good copy heals it."""
+        self.change(5, at=100)
+        for _ in range(2):
+            self.assertIsNone(self.store.get(5, NOW))
+        self.assertEqual(
+            [heard for heard in self.notes.heard if heard[0] == "record damaged"], [("record damaged", 1)]
+        )
+        self.assertTrue(all(self.store.get(n, NOW) for n in range(9) if n != 5))
+        self.assertEqual(self.offer(self.store, record(5, version=0)), [HELD])
+        self.assertEqual(self.store.get(5, NOW), record(5, version=0))
+        self.store.check_invariants()
+
+    def test_head(self) -> None:
+        """So is one whose version or time has changed; a sweep clears it away, index and all."""
+        for key, at in ((3, 7), (4, 15)):
+            self.change(key, at)
+            self.assertIsNone(self.store.get(key, NOW))
+        self.store.expire(NOW + 1e6)
+        self.run_until(lambda: not self.store._sweep_until)
+        self.assertEqual(len(self.store), 0)
+        self.store.check_invariants()
+
+    def test_file(self) -> None:
+        """A damaged file is renamed, never deleted; the database begins anew, and says so."""
+        self.close(self.store)
+        for number, damage in enumerate((b"x" * 100, self.path.read_bytes()[:9000], b"\xff" * 20_000), 1):
+            self.path.write_bytes(damage)
+            self.notes.heard.clear()
+            store = self.open()
+            aside = f"{self.path}.damaged-{number}"
+            self.assertEqual(self.notes.heard, [("set aside", aside), ("opened", 0)])
+            with open(aside, "rb") as file:
+                self.assertEqual(file.read(), damage)
+            self.assertEqual(self.offer(store, record()), [HELD])
+            self.close(store)
+
+    def test_strange_database(self) -> None:
+        """A whole LMDB file of somebody else is no database of ours: set aside, not touched."""
+        self.close(self.store)
+        self.path.unlink()
+        lmdb.open(str(self.path), subdir=False).close()
+        self.open()
+        self.assertEqual(self.notes.names, ["opened", "set aside", "opened"])
+
+    def test_lock_file(self) -> None:
+        """What is in the lock file beside it does not matter: nobody else has the directory."""
+        self.close(self.store)
+        lock = self.path.with_name("db-lock")
+        lock.write_bytes(os.urandom(lock.stat().st_size))
+        self.store = self.open()
+        self.assertEqual(len(self.store), 9)
+
+
+def error(kind: type[lmdb.Error], text: str, code: int) -> lmdb.Error:
+    """An error as LMDB raises it."""
+    raised = kind(text)
+    raised.code = code  # type: ignore[misc]
+    return raised
+
+
+FULL = error(lmdb.Error, "No space left on device", 28)
+PANIC = error(lmdb.PanicError, "MDB_PANIC", -30795)
+CORRUPTED = error(lmdb.CorruptedError, "MDB_CORRUPTED", -30796)
+
+
+class RefusingDiskTests(DiskTestCase):
+    """A disk that refuses, played by tables whose writes fail."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = self.open()
+        self.offer(self.store, record(1))
+        self.error: Exception | None = None
+        write = Tables.write
+
+        def fails(tables: Tables, changes: Any) -> Any:
+            if self.error is not None:
+                raise self.error
+            return write(tables, changes)
+
+        self.patch(Tables, "write", fails)
+
+    def test_full_disk(self) -> None:
+        """PUTs are refused, reads go on, and the first that can be written is; both are told once."""
+        self.error = FULL
+        for _ in range(3):
+            self.assertEqual(self.offer(self.store, record(2)), [REFUSED])
+            self.assertEqual(self.store.get(1, NOW), record(1))
+        self.error = None
+        self.assertEqual(self.offer(self.store, record(2)), [HELD])
+        self.assertEqual(self.notes.names, ["opened", "writing failed", "writing resumed"])
+
+    def test_waiting_ones(self) -> None:
+        """What is judged by a record on its way is refused with it: nothing of it is on disk."""
+        self.error = FULL
+        self.assertEqual(self.offer(self.store, record(2, version=2), record(2, version=1)), [REFUSED] * 2)
+
+    def test_panic(self) -> None:
+        """Where LMDB trusts itself no more it is opened anew, and goes on."""
+        self.error = PANIC
+        self.assertEqual(self.offer(self.store, record(2)), [REFUSED])
+        self.error = None
+        self.assertEqual(self.offer(self.store, record(2)), [HELD])
+        self.assertEqual(self.store.get(1, NOW), record(1))
+
+    def test_damage(self) -> None:
+        """Damage under a running node is answered by a check of the file; one that is whole stays in use."""
+        self.error = CORRUPTED
+        self.assertEqual(self.offer(self.store, record(2)), [REFUSED])
+        self.error = None
+        self.assertEqual(self.offer(self.store, record(2)), [HELD])
+        self.assertNotIn("set aside", self.notes.names)
+
+    def test_bug(self) -> None:
+        """An error of ours costs the batch in which it comes, and is told; it does not end the thread."""
+        self.error = ZeroDivisionError("a bug")
+        self.assertEqual(self.offer(self.store, record(2)), [REFUSED])
+        self.error = None
+        self.assertEqual(self.offer(self.store, record(2)), [HELD])
+        self.assertIn("a bug", str(self.notes.heard))
