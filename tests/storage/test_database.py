@@ -7,6 +7,7 @@ from attrs import evolve
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.storage.database import DROPS_A_BATCH, MAX_EARLY_OFFERS, Database
+from dht14.storage.disk_format import PLACE_BYTES
 from dht14.storage.group_commit import PUTS_A_BATCH, PUTS_WAITING
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
 from dht14.storage.store import EVICTION_TRIES, MemoryStore, Outcome, Verdict
@@ -348,13 +349,12 @@ class DamageTests(DiskTestCase):
     def change(self, key: int, at: int) -> None:
         """Flip a bit of a record's entry, as it lies in the file."""
         self.close(self.store)
-        place = self.store._format.place(key)
         raw = bytearray(self.path.read_bytes())
-        found = raw.find(place)
-        while found >= 0:
-            if raw[found + 16 : found + 22] == version(1).to_bytes(8, "big")[:6]:
-                raw[found + 16 + at] ^= 1
-            found = raw.find(place, found + 1)
+        entry = self.store._format.place(key) + version(1).to_bytes(8, "big")
+        found = -1
+        # LMDB leaves earlier states of a page behind: all that look like the entry are changed.
+        while (found := raw.find(entry, found + 1)) >= 0:
+            raw[found + PLACE_BYTES + at] ^= 1
         self.path.write_bytes(raw)
         self.store = self.open()
 

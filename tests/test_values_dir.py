@@ -1,0 +1,210 @@
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.data_dir import DataDir
+from dht14.errors import ConfigError
+from dht14.storage.disk_format import Body, Head
+from dht14.storage.tables import Changes, Tables
+from dht14.values_dir import FORMAT, Header, Resealed, Values, reseal, unlock
+from tests.storage.disk import record
+
+KEY, OTHER_KEY = b"k" * 32, b"o" * 32
+LIMIT = 16 << 20
+
+
+class ValuesDirTestCase(SynchronousTestCase):
+    """A data directory in the folder of this run."""
+
+    def setUp(self) -> None:
+        self.data_dir = DataDir.open(self.mktemp())
+        self.addCleanup(self.data_dir.close)
+        self.path = Path(self.data_dir.path)
+
+    def content(self) -> dict[str, bytes]:
+        return {
+            str(file.relative_to(self.path)): file.read_bytes()
+            for file in self.path.rglob("*")
+            if file.is_file()
+        }
+
+    def refused(self, key: bytes | None, cure: str = "[security] encryption_key") -> None:
+        """This key is refused, in words that name the option and not the key, and nothing changes."""
+        before = self.content()
+        wrong = self.assertRaises(ConfigError, unlock, self.data_dir, key, 1)
+        self.assertIn(cure, str(wrong))
+        for secret in filter(None, (key, KEY)):
+            self.assertNotIn(secret.decode("ascii", "replace"), str(wrong))
+        self.assertEqual(self.content(), before)
+
+    def write(self, values: Values, count: int) -> None:
+        """Records and floors into the database."""
+        tables = Tables.open(values.path, LIMIT, 1000, new=True)
+        changes = Changes()
+        for n in range(count):
+            place = values.format.place(n)
+            changes.puts[place] = values.format.write(place, record(n, b"%d" % n))
+            place = values.format.place(1000 + n)
+            changes.drops[place] = values.format.seal(place, Head(n, 2e9), Body(1000 + n, 0, b""))
+        tables.write(changes)
+        tables.close()
+
+
+class UnlockTests(ValuesDirTestCase):
+    def test_same_again(self) -> None:
+        """The database of the first start is that of every later one, whatever the node's id is by then."""
+        first = unlock(self.data_dir, KEY, 1)
+        before = self.content()
+        again = unlock(self.data_dir, KEY, 2)
+        self.assertEqual((again.path, again.format, again.header), (first.path, first.format, first.header))
+        self.assertEqual((self.content(), sorted(before)), (before, ["lock", "values/header"]))
+
+    def test_wrong_key(self) -> None:
+        """A wrong key is refused, and changes nothing."""
+        unlock(self.data_dir, KEY, 1)
+        self.refused(OTHER_KEY)
+
+    def test_own_key(self) -> None:
+        """Where none is configured a key is made, for its owner's eyes, and used again."""
+        first = unlock(self.data_dir, None, 1)
+        key = self.path / "encryption.key"
+        self.assertEqual(stat.S_IMODE(key.stat().st_mode), 0o600)
+        self.assertEqual(unlock(self.data_dir, None, 1).format, first.format)
+        self.assertEqual(unlock(self.data_dir, bytes.fromhex(key.read_text()), 1).format, first.format)
+
+    def test_missing_key(self) -> None:
+        """Values without the key that was made for them, or with half of it, are not begun anew."""
+        unlock(self.data_dir, None, 1)
+        key = self.path / "encryption.key"
+        key.write_text(key.read_text()[:20])
+        self.refused(None)
+        key.unlink()
+        self.refused(None)
+
+    def test_nothing_secret(self) -> None:
+        """No file holds a key that was configured."""
+        unlock(self.data_dir, KEY, 1)
+        for content in self.content().values():
+            self.assertNotIn(KEY, content)
+            self.assertNotIn(KEY.hex().encode(), content)
+
+    def test_strange_things(self) -> None:
+        """What stands there and is no database of ours is renamed, and the node begins anew."""
+        folder = self.path / "values"
+        strange: list[Callable[[], object]] = [
+            folder.mkdir,
+            lambda: folder.write_bytes(b"x"),
+            lambda: os.symlink("/", folder),
+        ]
+        for number, make in enumerate(strange, 1):
+            make()
+            values = unlock(self.data_dir, KEY, 1)
+            self.assertEqual(values.set_aside, f"{folder}.damaged-{number}")
+            self.assertTrue(os.path.lexists(values.set_aside))
+            os.rename(folder, self.path / f"away-{number}")
+
+    def test_after_a_crash(self) -> None:
+        """What a first start left half made does not matter to the next one."""
+        (self.path / "values.new").mkdir()
+        (self.path / "values.new" / "header.new").write_bytes(b"half")
+        self.assertEqual(unlock(self.data_dir, KEY, 1).set_aside, "")
+
+    def test_unusable(self) -> None:
+        """A folder that cannot be written is told as the data directory's fault."""
+        (self.path / "values.new").write_text("")
+        self.refused(KEY, "[node] data_dir")
+
+
+class HeaderTests(ValuesDirTestCase):
+    def test_damaged(self) -> None:
+        """However the header is damaged, the folder is renamed, as it is, and the node begins anew."""
+        values = unlock(self.data_dir, KEY, 1)
+        header = self.path / "values" / "header"
+        whole = header.read_bytes()
+        damaged = [whole[:n] for n in range(0, len(whole), 7)]
+        damaged += [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(0, len(whole), 7)]
+        for content in damaged:
+            header.write_bytes(content)
+            again = unlock(self.data_dir, KEY, 1)
+            self.assertNotEqual(again.path, values.path)
+            self.assertEqual((Path(again.set_aside) / "header").read_bytes(), content)
+
+    def test_newer(self) -> None:
+        """A database of a later version is refused by name, and left alone."""
+        unlock(self.data_dir, KEY, 1)
+        content = b"DHT14VAL" + (FORMAT + 1).to_bytes(2, "big") + b"whatever comes then"
+        (self.path / "values" / "header").write_bytes(content + hashlib.sha256(content).digest())
+        self.refused(KEY, "format 2")
+
+    def test_round_trip(self) -> None:
+        """A header comes back as it was."""
+        header = unlock(self.data_dir, KEY, 2**256 - 1).header
+        self.assertEqual(Header.unpack(header.pack()), header)
+
+
+class ResealTests(ValuesDirTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.values = unlock(self.data_dir, KEY, 7)
+        self.write(self.values, 700)
+
+    def check(self, values: Values) -> None:
+        """All records and floors are there."""
+        tables = Tables.open(values.path, LIMIT, 1000, new=False)
+        self.addCleanup(tables.close)
+        with tables.env.begin() as txn:
+            for n in range(700):
+                place = values.format.place(n)
+                self.assertEqual(
+                    values.format.read(place, txn.get(place, db=tables.records)), record(n, b"%d" % n)
+                )
+                place = values.format.place(1000 + n)
+                head, _ = values.format.open(place, txn.get(place, db=tables.floors))
+                self.assertEqual(head, Head(n, 2e9))
+
+    def test_resealed(self) -> None:
+        """Under the new key everything is there; the old one is refused, and nothing is left of its database."""
+        self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), Resealed(700, 0))
+        self.refused(KEY)
+        values = unlock(self.data_dir, OTHER_KEY, 7)
+        self.check(values)
+        self.assertNotIn(os.path.basename(self.values.path), os.listdir(self.path / "values"))
+
+    def test_interrupted(self) -> None:
+        """Until the header is replaced the old key opens the old database, and what was begun goes."""
+        self.patch(Values, "save", lambda values: (_ for _ in ()).throw(KeyboardInterrupt()))
+        self.assertRaises(KeyboardInterrupt, reseal, self.values, OTHER_KEY, LIMIT)
+        self.assertEqual(len([name for name in os.listdir(self.path / "values") if name.endswith(".mdb")]), 2)
+        self.check(unlock(self.data_dir, KEY, 7))
+        self.assertEqual(len([name for name in os.listdir(self.path / "values") if name.endswith(".mdb")]), 1)
+
+    def test_no_room(self) -> None:
+        """A disk that refuses leaves the old database as it is, and is told."""
+
+        def refuses(values: Values) -> None:
+            raise OSError(28, "No space left on device")
+
+        self.patch(Values, "save", refuses)
+        wrong = self.assertRaises(ConfigError, reseal, self.values, OTHER_KEY, LIMIT)
+        self.assertIn("No space", str(wrong))
+        self.check(unlock(self.data_dir, KEY, 7))
+
+    def test_damaged(self) -> None:
+        """A file that is damaged is left to a start of the node; a damaged record is left out, and counted."""
+        whole = Path(self.values.path).read_bytes()
+        Path(self.values.path).write_bytes(whole[:20_000])
+        self.assertRaises(ConfigError, reseal, self.values, OTHER_KEY, LIMIT)
+        entry = self.values.format.place(3) + record(3).version.to_bytes(8, "big")
+        at = whole.rindex(entry) + len(entry) + 40
+        Path(self.values.path).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), Resealed(699, 1))
+
+    def test_empty(self) -> None:
+        """A node that never ran with its database can change its key too."""
+        os.unlink(self.values.path)
+        self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), Resealed(0, 0))
+        unlock(self.data_dir, OTHER_KEY, 7)
