@@ -32,6 +32,9 @@ MAX_DAMAGED = 10_000
 FULL_PAUSE = 1.0
 """Seconds for which a store that found nothing to evict does not look again."""
 
+CALM = 5.0
+"""Seconds without a refusal of the disk after which it counts as well: a full one takes this and that."""
+
 
 class Held(NamedTuple):
     """What is known of a place: the live record, the size of its entry, and the version of what expired."""
@@ -73,8 +76,10 @@ class Database:
     _full_until: float = field(default=0.0, init=False)
     _sweep_until: float = field(default=0.0, init=False)
     """Expiry up to this moment is being swept; 0: none."""
-    _failing: bool = field(default=False, init=False)
-    """Whether the disk refused the last time."""
+    _now: float = field(default=0.0, init=False)
+    """The last moment that anybody told."""
+    _failed_at: float | None = field(default=None, init=False)
+    """When the disk refused last; None once it has taken everything for a while."""
 
     def __attrs_post_init__(self) -> None:
         self._writer = Writer(self._path, self.limit, min(MAX_FLOORS, self.limit >> 10), self._call_soon)
@@ -153,6 +158,7 @@ class Database:
 
     def offer(self, record: Record, now: float, tell: Tell) -> None:
         """As `RecordStore.offer`."""
+        self._now = now
         if self._tables is None:
             self._postpone(record, now, tell)
             return
@@ -241,7 +247,7 @@ class Database:
 
     def expire(self, now: float) -> None:
         """As `RecordStore.expire`: a hundred now, and as many again whenever a batch has been written."""
-        self._sweep_until = now
+        self._now = self._sweep_until = now
         self._sweep()
 
     def _sweep(self) -> None:
@@ -295,17 +301,17 @@ class Database:
             if written.broken:
                 self._reopen(distrusted=written.distrusted)
             return
-        if self._failing:
-            self._failing = False
+        if self._failed_at is not None and self._now >= self._failed_at + CALM:
+            self._failed_at = None
             self._watcher.writing_resumed()
         self._sweep()
 
     def _failed(self, reason: str) -> None:
         """The disk refuses. What waits only for the database to open is refused with it."""
         self._sweep_until = 0.0
-        if not self._failing:
-            self._failing = True
+        if self._failed_at is None:
             self._watcher.writing_failed(reason)
+        self._failed_at = self._now
         early, self._early = self._early, []
         for _, _, tell in early:
             tell(Verdict(Outcome.REFUSED, 0))

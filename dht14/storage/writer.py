@@ -37,10 +37,10 @@ class Watcher(Protocol):
         """One more damaged record was met: so many since the start."""
 
     def writing_failed(self, reason: str) -> None:
-        """The disk refuses to be written; the next line of this kind comes after it has taken something."""
+        """The disk refuses to be written. Told once, however often it does until `writing_resumed`."""
 
     def writing_resumed(self) -> None:
-        """The disk takes what is written again."""
+        """The disk has taken what was written for a while."""
 
 
 @frozen

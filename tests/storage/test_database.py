@@ -6,7 +6,7 @@ import lmdb
 from attrs import evolve
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.storage.database import DROPS_A_BATCH, MAX_EARLY_OFFERS, Database
+from dht14.storage.database import CALM, DROPS_A_BATCH, MAX_EARLY_OFFERS, Database
 from dht14.storage.disk_format import PLACE_BYTES
 from dht14.storage.group_commit import PUTS_A_BATCH, PUTS_WAITING
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
@@ -449,6 +449,8 @@ class RefusingDiskTests(DiskTestCase):
             self.assertEqual(self.store.get(1, NOW), record(1))
         self.error = None
         self.assertEqual(self.offer(self.store, record(2)), [HELD])
+        self.assertEqual(self.notes.names, ["opened", "writing failed"])
+        self.assertEqual(self.offer(self.store, record(3), now=NOW + CALM), [HELD])
         self.assertEqual(self.notes.names, ["opened", "writing failed", "writing resumed"])
 
     def test_waiting_ones(self) -> None:
