@@ -126,9 +126,19 @@ class Database:
 
     def get(self, key: int, now: float) -> Record | None:
         """As `RecordStore.get`."""
+        tables = self._tables
+        if tables is None:
+            return None
         place = self._format.place(key)
-        entry = self._read(lambda txn, tables: txn.get(place, db=tables.records), None)
-        record = self._record(place, entry) if entry is not None else None
+        try:
+            with tables.env.begin(tables.records) as txn:
+                entry = txn.get(place)
+        except lmdb.Error as wrong:
+            self._distrust(wrong)
+            return None
+        if entry is None:
+            return None
+        record = self._record(place, entry)
         return record if record is not None and record.expires_at > now and record.key == key else None
 
     def _read(self, look: Callable[[Any, Tables], T], otherwise: T) -> T:
@@ -139,10 +149,13 @@ class Database:
             with self._tables.env.begin() as txn:
                 return look(txn, self._tables)
         except lmdb.Error as wrong:
-            # The file is damaged under the running node. The check will find it, and set it aside.
-            self._failed(str(wrong))
-            self._reopen(distrusted=True)
+            self._distrust(wrong)
             return otherwise
+
+    def _distrust(self, wrong: lmdb.Error) -> None:
+        """The file is damaged under the running node. The check will find it, and set it aside."""
+        self._failed(str(wrong))
+        self._reopen(distrusted=True)
 
     def _record(self, place: bytes, entry: bytes) -> Record | None:
         """What an entry holds; None where it is damaged."""

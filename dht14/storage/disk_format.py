@@ -88,10 +88,10 @@ class DiskFormat:
 
     def read(self, place: bytes, entry: bytes) -> Record:
         """The record of an entry. Raises `Malformed` where it is damaged or lies in the wrong place."""
-        head, body = self.open(place, entry)
-        if not body.value:
+        version, until, replication, key, value = self._open(place, entry)
+        if not value:
             raise Malformed("a floor stands in the place of a record")
-        return Record(body.key, body.value, head.version, head.until, body.replication)
+        return Record(key, value, version, until, replication)
 
     def seal(self, place: bytes, head: Head, body: Body) -> bytes:
         """An entry of these parts."""
@@ -101,10 +101,15 @@ class DiskFormat:
 
     def open(self, place: bytes, entry: bytes) -> tuple[Head, Body]:
         """The parts of an entry. Raises `Malformed`."""
-        head = read_head(entry)
-        packed, sealed = entry[: _HEAD.size], entry[_HEAD.size :]
-        plain = self.vault.open(sealed, place + packed)
+        version, until, replication, key, value = self._open(place, entry)
+        return Head(version, until), Body(key, replication, value)
+
+    def _open(self, place: bytes, entry: bytes) -> tuple[int, float, int, int, bytes]:
+        if len(entry) < _HEAD.size:
+            raise Malformed("an entry is cut short")
+        head = entry[: _HEAD.size]
+        plain = self.vault.open(entry[_HEAD.size :], place + head)
         if len(plain) < _BODY.size or plain[0] != _FORMAT:
             raise Malformed("an entry is of another format")
         _, replication, key = _BODY.unpack_from(plain)
-        return head, Body(id_from_bytes(key), replication, plain[_BODY.size :])
+        return *_HEAD.unpack(head), replication, id_from_bytes(key), plain[_BODY.size :]
