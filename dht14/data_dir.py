@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from attrs import define, field, frozen
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -96,7 +96,7 @@ class DataDir:
             raise unusable(self.path, wrong) from None
         try:
             key = load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+        except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
             key = None
         if not isinstance(key, Ed25519PrivateKey):
             raise ConfigError(

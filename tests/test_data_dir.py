@@ -107,7 +107,10 @@ class IdentityTests(DataDirTestCase):
         opened.identity()
         file = self.path / "identity.pem"
         other = Ed448PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        for content in (b"", file.read_bytes()[:40], b"\xff" * 100, other):
+        whole = file.read_bytes()
+        # One character of the algorithm's name, one that makes it an algorithm without such keys.
+        changed = [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in (40, 43)]
+        for content in (b"", whole[:40], b"\xff" * 100, other, *changed):
             file.write_bytes(content)
             self.assertIn(str(file.absolute()), str(self.assertRaises(ConfigError, opened.identity)))
             self.assertEqual(file.read_bytes(), content)

@@ -9,15 +9,16 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
-from twisted.logger import capturedLogs
+from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+import dht14.service
 from dht14.config import NodeSettings, PutReply, Role, Settings
 from dht14.data_dir import DataDir
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
 from dht14.kademlia.contact import Address, Seed
-from dht14.service import build_node
+from dht14.service import SAMPLE_KEY, build_node
 from dht14.wire import api_messages
 from tests.fakes import fields
 from tests.process.nodes import free_port
@@ -199,13 +200,63 @@ class LifeTests(ServiceTestCase):
             self.start(settings)
         self.assertEqual(len(fields(events, "reason")), 1)
 
+    async def test_values_kept(self) -> None:
+        """What was put is there after a restart; the log says how much that is."""
+        settings = self.settings()
+        service = self.start(settings)
+        put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
+        await self.stop(service)
+        with capturedLogs() as events:
+            self.start(settings)
+            self.assertEqual(await self.ask(settings, api_messages.encode_get(KEY)), put)
+        self.assertEqual(fields(events, "records"), [(1,)])
+
+    async def test_slow_check(self) -> None:
+        """Where checking the values takes long the node begins without them, and has them later."""
+        settings = self.settings()
+        service = self.start(settings)
+        put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
+        await self.stop(service)
+        self.patch(dht14.service, "OPENING_PATIENCE", 0)
+        self.start(settings)
+        found = await self.ask(settings, api_messages.encode_get(KEY))
+        self.assertEqual(found, api_messages.encode_failure(KEY))
+        for _ in range(100):
+            if (found := await self.ask(settings, api_messages.encode_get(KEY))) == put:
+                return
+            await deferLater(reactor, 0.05)
+        self.fail("the value did not come")
+
+    async def test_damaged_values(self) -> None:
+        """Where the values were, damaged, is said; the node begins anew."""
+        settings = self.settings()
+        service = self.start(settings)
+        await self.ask(settings, api_messages.encode_get(KEY))
+        await self.stop(service)
+        (database,) = (Path(settings.node.data_dir) / "values").glob("*.mdb")
+        database.write_bytes(b"damaged" * 1000)
+        with capturedLogs() as events:
+            self.start(settings)
+            await self.ask(settings, api_messages.encode_get(KEY))
+        self.assertEqual(fields(events, "path"), [(f"{database.absolute()}.damaged-1",)])
+
+    async def test_sample_key(self) -> None:
+        """The published key works, with a warning."""
+        settings = self.settings()
+        with capturedLogs() as events:
+            self.start(evolve(settings, security=evolve(settings.security, encryption_key=SAMPLE_KEY)))
+        warnings = [event for event in events if event["log_level"] is LogLevel.warn]
+        self.assertTrue(any("published sample" in event["log_format"] for event in warnings))
+        self.assertNotIn(SAMPLE_KEY.decode(), str(events))
+
     async def test_bootstrap(self) -> None:
-        """A bootstrap node listens for other nodes, and has no API."""
+        """A bootstrap node listens for other nodes, and has no API and no values."""
         settings = self.settings()
         self.start(settings, Role.BOOTSTRAP)
         self.assertRaises(OSError, bind, settings.node.p2p_address, socket.SOCK_DGRAM)
         with self.assertRaises(ConnectionRefusedError):
             await self.connect(settings)
+        self.assertFalse((Path(settings.node.data_dir) / "values").exists())
 
     async def test_no_put_reply(self) -> None:
         """With put_reply = none the reply to the GET comes first."""
@@ -257,6 +308,13 @@ class FailedStartTests(ServiceTestCase):
         Path(settings.node.data_dir).mkdir(parents=True)
         (Path(settings.node.data_dir) / "identity.pem").write_text("damaged")
         self.refused(settings, None, ConfigError, "identity.pem")
+
+    async def test_wrong_key(self) -> None:
+        """A key that does not fit is told, and nothing stays open."""
+        settings = self.settings()
+        await self.stop(self.start(settings))
+        wrong = evolve(settings, security=evolve(settings.security, encryption_key=b"w" * 32))
+        self.refused(wrong, None, ConfigError, "encryption_key")
 
     def test_data_dir_taken(self) -> None:
         """A directory that another node has is told; that one keeps it."""

@@ -68,6 +68,7 @@ class Database:
     _commits: GroupCommit = field(init=False)
     _tables: Tables | None = field(default=None, init=False)
     """None while it is being opened."""
+    _closed: bool = field(default=False, init=False)
     _when_open: Callable[[], None] | None = field(default=None, init=False)
     _early: list[tuple[Record, float, Tell]] = field(factory=list, init=False)
     """Offers made before it was open."""
@@ -97,12 +98,14 @@ class Database:
         self._writer.open(self._opened, self._failed, distrusted=True)
 
     def close(self) -> None:
-        """Write what waits, and close the file. Blocks until the disk has it; nobody is told any more."""
+        """Write what waits, and close the file. Blocks until the disk has it."""
         self._commits.flush()
-        self._tables = None
+        self._tables, self._closed = None, True
         self._writer.close()
 
     def _opened(self, result: Opened) -> None:
+        if self._closed:
+            return
         self._tables, self.usage = result.tables, result.usage
         if result.set_aside:
             self._watcher.set_aside(result.set_aside)

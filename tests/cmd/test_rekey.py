@@ -1,0 +1,74 @@
+import io
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.cmd.main import main
+from dht14.data_dir import DataDir
+from dht14.errors import ConfigError
+from dht14.values_dir import unlock
+
+OLD, NEW = "1" * 64, "2" * 64
+
+
+class RekeyTests(SynchronousTestCase):
+    """A node's directory with values under the key OLD."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.patch(os, "environ", {"PATH": ""})
+        self.config = self.folder / "config.ini"
+        self.data_dir = self.folder / "d"
+        self.config.write_text(f"[node]\ndata_dir = {self.data_dir}\n[security]\nencryption_key = {OLD}\n")
+        (self.folder / "new").write_text(NEW + "\n")
+        self.unlock(OLD)
+
+    def unlock(self, key: str) -> None:
+        data_dir = DataDir.open(str(self.data_dir))
+        try:
+            unlock(data_dir, bytes.fromhex(key), 1)
+        finally:
+            data_dir.close()
+
+    def run_rekey(self, *words: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr; no key is in either."""
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(["rekey", "--config", str(self.config), *words])
+        for key in (OLD, NEW):
+            self.assertNotIn(key, out.getvalue() + err.getvalue())
+        return code, out.getvalue(), err.getvalue()
+
+    def test_done(self) -> None:
+        """The values are under the new key then, and what is left to do is said."""
+        code, out, err = self.run_rekey("--new-key-file", str(self.folder / "new"))
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn("[security] encryption_key", out)
+        self.unlock(NEW)
+        self.assertRaises(ConfigError, self.unlock, OLD)
+
+    def test_wrong_key(self) -> None:
+        """With a wrong old key, a new one that is none or a file that is not there, nothing changes: exit 78."""
+        new = ("--new-key-file", str(self.folder / "new"))
+        self.config.write_text(self.config.read_text().replace(OLD, NEW))
+        self.assertEqual(self.run_rekey(*new)[0], 78)
+        (self.folder / "new").write_text("short")
+        for path in (self.folder / "new", self.folder / "missing"):
+            self.assertEqual(self.run_rekey("--new-key-file", str(path))[0], 78)
+        self.unlock(OLD)
+
+    def test_running(self) -> None:
+        """A node that runs keeps its key: exit 75."""
+        running = DataDir.open(str(self.data_dir))
+        self.addCleanup(running.close)
+        self.assertEqual(self.run_rekey("--new-key-file", str(self.folder / "new"))[0], 75)
+
+    def test_other_directory(self) -> None:
+        """The directory can be given by name."""
+        self.config.write_text(f"[security]\nencryption_key = {OLD}\n")
+        words = ("--data-dir", str(self.data_dir), "--new-key-file", str(self.folder / "new"))
+        self.assertEqual(self.run_rekey(*words)[0], 0)
+        self.unlock(NEW)
