@@ -9,6 +9,7 @@ While it is being opened a database takes offers, to answer them later, and hold
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -95,7 +96,7 @@ class Database:
         """Begin to open the file; not before a fork. `when_open` is called once, when it has been opened."""
         self._when_open = when_open
         self._writer.start()
-        self._writer.open(self._opened, self._failed, distrusted=True)
+        self._writer.open(self._opened, self._failed)
 
     def close(self) -> None:
         """Write what waits, and close the file. Blocks until the disk has it."""
@@ -119,11 +120,12 @@ class Database:
         self._commits.paused = False
         self._commits.send()
 
-    def _reopen(self, *, distrusted: bool) -> None:
+    def _open_anew(self) -> None:
+        """The file may be damaged, under the running node. The check will find it, and set it aside."""
         if self._tables is not None:
             self._tables = None
             self._commits.paused = True
-            self._writer.open(self._opened, self._failed, distrusted=distrusted)
+            self._writer.open(self._opened, self._failed)
 
     # read
 
@@ -137,8 +139,7 @@ class Database:
             with tables.env.begin(tables.records) as txn:
                 entry = txn.get(place)
         except lmdb.Error as wrong:
-            self._distrust(wrong)
-            return None
+            entry = self._read_again(wrong, lambda txn, tables: txn.get(place, db=tables.records), None)
         if entry is None:
             return None
         record = self._record(place, entry)
@@ -152,13 +153,19 @@ class Database:
             with self._tables.env.begin() as txn:
                 return look(txn, self._tables)
         except lmdb.Error as wrong:
-            self._distrust(wrong)
-            return otherwise
+            return self._read_again(wrong, look, otherwise)
 
-    def _distrust(self, wrong: lmdb.Error) -> None:
-        """The file is damaged under the running node. The check will find it, and set it aside."""
+    def _read_again(self, wrong: lmdb.Error, look: Callable[[Any, Tables], T], otherwise: T) -> T:
+        """After a write that failed badly LMDB lets nobody read either, before it is opened anew."""
+        if isinstance(wrong, lmdb.PanicError):
+            self._mend(distrusted=False)
+            with suppress(lmdb.Error):
+                if self._tables is not None:
+                    with self._tables.env.begin() as txn:
+                        return look(txn, self._tables)
         self._failed(str(wrong))
-        self._reopen(distrusted=True)
+        self._open_anew()
+        return otherwise
 
     def _record(self, place: bytes, entry: bytes) -> Record | None:
         """What an entry holds; None where it is damaged."""
@@ -315,12 +322,22 @@ class Database:
         if written.failure:
             self._failed(written.failure)
             if written.broken:
-                self._reopen(distrusted=written.distrusted)
+                self._mend(written.distrusted)
             return
         if self._failed_at is not None and self._now >= self._failed_at + CALM:
             self._failed_at = None
             self._watcher.writing_resumed()
         self._sweep()
+
+    def _mend(self, distrusted: bool) -> None:
+        """LMDB writes no more before it is opened anew."""
+        if distrusted or self._tables is None:
+            self._open_anew()
+            return
+        try:
+            self._tables = self._writer.reopen().tables
+        except (OSError, lmdb.Error, Malformed):
+            self._open_anew()
 
     def _failed(self, reason: str) -> None:
         """The disk refuses. What waits only for the database to open is refused with it."""

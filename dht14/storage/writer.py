@@ -54,7 +54,7 @@ class Written:
     broken: bool = False
     """Whether the database must be opened anew before anything else is written."""
     distrusted: bool = False
-    """Whether its file should be checked then."""
+    """Whether its file must be checked then."""
 
 
 @frozen
@@ -79,6 +79,8 @@ class Writer:
         self._usage = Usage()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
+        self._at_work = threading.Lock()
+        """Held while the database is written."""
         self._check: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="database", daemon=True)
 
@@ -88,12 +90,18 @@ class Writer:
         """Begin the thread."""
         self._thread.start()
 
-    def open(
-        self, opened: Callable[[Opened], None], failed: Callable[[str], None], *, distrusted: bool
-    ) -> None:
-        """Open the database, checked first if it is `distrusted`; one that is open, and that nobody may be
+    def open(self, opened: Callable[[Opened], None], failed: Callable[[str], None]) -> None:
+        """Open the database when its file has been checked; one that is open, and that nobody may be
         reading, is closed before. `failed` may be told many times before `opened` is."""
-        self._jobs.put(lambda: self._open(opened, failed, distrusted))
+        self._jobs.put(lambda: self._open(opened, failed))
+
+    def reopen(self) -> Opened:
+        """Close the database and open it again, at once and unchecked, in the owner's thread, so that readers
+        miss nothing. Waits for what is being written. Raises `OSError`, `lmdb.Error`, `Malformed`."""
+        with self._at_work:
+            self._close_tables()
+            self._tables = Tables.open(self._path, self._limit, self._most_floors, new=False)
+            return Opened(self._tables, self._tables.usage())
 
     def write(self, changes: Changes, done: Callable[[Written], None]) -> None:
         """Write these, after all that was handed over before."""
@@ -119,13 +127,11 @@ class Writer:
             self._tables.close()
             self._tables = None
 
-    def _open(
-        self, opened: Callable[[Opened], None], failed: Callable[[str], None], distrusted: bool
-    ) -> None:
+    def _open(self, opened: Callable[[Opened], None], failed: Callable[[str], None]) -> None:
         self._close_tables()
         while not self._closing.is_set():
             try:
-                result = self._opened_now(distrusted)
+                result = self._opened_now()
             except (OSError, lmdb.Error) as wrong:
                 self._call_soon(partial(failed, str(wrong)))
                 self._closing.wait(RETRY_INTERVAL)
@@ -134,10 +140,10 @@ class Writer:
                 self._call_soon(partial(opened, result))
                 return
 
-    def _opened_now(self, distrusted: bool) -> Opened:
+    def _opened_now(self) -> Opened:
         if _is_missing(self._path):
             return self._begin()
-        if distrusted and not self._is_sound():
+        if not self._is_sound():
             return self._begin(set_aside(self._path))
         try:
             tables = Tables.open(self._path, self._limit, self._most_floors, new=False)
@@ -174,8 +180,9 @@ class Writer:
         return code == check.SOUND
 
     def _write(self, changes: Changes, done: Callable[[Written], None]) -> None:
-        written = self._written(changes)
-        self._usage = written.usage
+        with self._at_work:
+            written = self._written(changes)
+            self._usage = written.usage
         self._call_soon(partial(done, written))
 
     def _written(self, changes: Changes) -> Written:

@@ -93,6 +93,25 @@ class StackTests(SynchronousTestCase):
         assert held is not None
         self.assertAlmostEqual(held.expires_at, self.clock.seconds() + 7, places=2)
 
+    def test_make_store(self) -> None:
+        """A store of another make gets what it needs: the node's id, the limit, and whose records stay."""
+        made: list[tuple[int, int, bool]] = []
+
+        def make(own_id: int, limit: int, answers_for: Callable[[Record], bool]) -> MemoryStore:
+            made.append((own_id, limit, answers_for(Record(7, b"v", 1, 1e9, 8))))
+            return MemoryStore(own_id, limit, answers_for)
+
+        stack = build_stack(
+            node_id=5,
+            clock=self.clock,
+            rng=random.Random(1),
+            resolve=resolve,
+            options=StackOptions(storage_limit=1234),
+            make_store=make,
+        )
+        self.assertEqual(made, [(5, 1234, True)])
+        self.assertIsInstance(stack.store, MemoryStore)
+
     def test_sweeps(self) -> None:
         """What has expired leaves the store within two intervals, unasked."""
         stack = self.start(self.stack(1, StackOptions(Policy(min_ttl=1), cleanup_interval=100)), 1)

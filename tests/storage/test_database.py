@@ -3,7 +3,7 @@ import random
 from typing import Any
 
 import lmdb
-from attrs import evolve
+from attrs import evolve, frozen
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.storage.database import CALM, DROPS_A_BATCH, MAX_EARLY_OFFERS, Database
@@ -424,6 +424,16 @@ PANIC = error(lmdb.PanicError, "MDB_PANIC", -30795)
 CORRUPTED = error(lmdb.CorruptedError, "MDB_CORRUPTED", -30796)
 
 
+@frozen
+class Refusing:
+    """An LMDB environment that lets nobody read."""
+
+    error: lmdb.Error
+
+    def begin(self, *options: object) -> None:
+        raise self.error
+
+
 class RefusingDiskTests(DiskTestCase):
     """A disk that refuses, played by tables whose writes fail."""
 
@@ -459,9 +469,10 @@ class RefusingDiskTests(DiskTestCase):
         self.assertEqual(self.offer(self.store, record(2, version=2), record(2, version=1)), [REFUSED] * 2)
 
     def test_panic(self) -> None:
-        """Where LMDB trusts itself no more it is opened anew, and goes on."""
+        """Where LMDB trusts itself no more it is opened anew, and goes on; readers miss nothing."""
         self.error = PANIC
         self.assertEqual(self.offer(self.store, record(2)), [REFUSED])
+        self.assertEqual(self.store.get(1, NOW), record(1))
         self.error = None
         self.assertEqual(self.offer(self.store, record(2)), [HELD])
         self.assertEqual(self.store.get(1, NOW), record(1))
@@ -473,6 +484,23 @@ class RefusingDiskTests(DiskTestCase):
         self.error = None
         self.assertEqual(self.offer(self.store, record(2)), [HELD])
         self.assertNotIn("set aside", self.notes.names)
+
+    def test_readers(self) -> None:
+        """Where LMDB lets nobody read before it is opened anew, that is done, and the reader notices nothing."""
+        tables = self.store._tables
+        assert tables is not None
+        self.store._tables = evolve(tables, env=Refusing(PANIC))
+        self.assertEqual(self.store.get(1, NOW), record(1))
+        self.assertEqual(self.offer(self.store, record(2)), [HELD])
+
+    def test_damaged_pages(self) -> None:
+        """A reader that meets damage finds nothing; the file is checked, and what is whole is there again."""
+        tables = self.store._tables
+        assert tables is not None
+        self.store._tables = evolve(tables, env=Refusing(CORRUPTED))
+        self.assertIsNone(self.store.get(1, NOW))
+        self.run_until(lambda: self.notes.names.count("opened") == 2)
+        self.assertEqual(self.store.get(1, NOW), record(1))
 
     def test_bug(self) -> None:
         """An error of ours costs the batch in which it comes, and is told; it does not end the thread."""

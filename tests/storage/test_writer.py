@@ -25,7 +25,7 @@ class WriterTestCase(DiskTestCase):
         writer = Writer(str(self.path), limit, 1000, self.calls.put)
         writer.start()
         self.addCleanup(writer.close)
-        writer.open(self.tell, self.tell, distrusted=True)
+        writer.open(self.tell, self.tell)
         return writer
 
     def next(self) -> Opened | Written | str:
