@@ -171,12 +171,12 @@ async def _main(reactor: Any, count: int, folder: Path) -> None:
     database = _database(folder / "sealed", reactor)
     await _open(database)
     rate = await _puts(reactor, database, records)
+    memory = _memory() - before
     items = [(record.key.to_bytes(32, "big")[:16], record.value + bytes(78)) for record in records]
     bare = Bare(folder / "bare")
     bare_rate = bare.puts(items)
     get = _gets(lambda key: database.get(key, time.time()), [record.key for record in records])
     bare_get = _gets(bare.get, [key for key, _ in items])
-    memory = _memory() - before
     database.close()
     database = _database(folder / "sealed", reactor)
     opening = await _open(database)
@@ -189,7 +189,7 @@ async def _main(reactor: Any, count: int, folder: Path) -> None:
     print(f"durable puts {rate:8.0f}/s   bare {bare_rate:8.0f}/s   ratio {rate / bare_rate:.2f}")
     print(f"get          {get:8.1f} us   bare {bare_get:8.1f} us   ratio {get / bare_get:.2f}")
     print(f"open, checked {opening:7.2f} s")
-    print(f"memory       {memory:8.1f} MB beside the map (batches, and caches of the allocator)")
+    print(f"memory       {memory:8.1f} MB beside the map")
     print(f"pages in use {size / 1e6:8.1f} MB for {held} records")
     for name, late in (("idle", idle), (f"{RATE} puts/s", busy)):
         figures = "   ".join(

@@ -120,7 +120,8 @@ class StartTests(ProcessTestCase):
 
     def test_json_log(self):
         """With --log-format json every line is an object, twistd's own included."""
-        node = self.network.node().wait_for_api()
+        node = self.network.node()
+        node.wait_for("API listens")
         node.stop()
         templates = [event["template"] for event in node.events()]
         self.assertTrue(any(template.startswith("twistd") for template in templates), templates)
