@@ -77,7 +77,7 @@ class _NodeService(MultiService):
             resolve=resolver(reactor),
             options=_stack_options(settings, role),
             saved=self._saved_contacts(),
-            make_store=lambda *options: self._make_database(values, settings, *options),
+            make_store=lambda *options: self._make_database(values, *options),
         )
         self._saved_change = 0
         self._api: ApiFactory | None = None
@@ -100,16 +100,16 @@ class _NodeService(MultiService):
     def _make_database(
         self,
         values: Values,
-        settings: Settings,
         node_id: int,
         limit: int,
         answers_for: Callable[[Record], bool],
+        max_ttl: float,
     ) -> Database:
         self._database = Database(
             values.path,
             values.format,
             limit,
-            settings.storage.max_ttl + CLOCK_TOLERANCE,
+            max_ttl + CLOCK_TOLERANCE,
             answers_for,
             self._reactor.callFromThread,
             DatabaseLog(),

@@ -25,8 +25,9 @@ from dht14.security.session import PlainSession
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore, Store
 
-MakeStore = Callable[[int, int, Callable[[Record], bool]], Store]
-"""Makes a store of the node's id, its limit in bytes, and whether the node answers for a record."""
+MakeStore = Callable[[int, int, Callable[[Record], bool], float], Store]
+"""Makes a store of the node's id, its limit in bytes, whether the node answers for a record, and how many
+seconds a record lives at most."""
 
 
 @frozen
@@ -70,7 +71,10 @@ def build_stack(
     store: Store | None = None
     if options.storage_limit is not None:
         store = make_store(
-            node_id, options.storage_limit, lambda record: table.is_near(record.key, record.replication)
+            node_id,
+            options.storage_limit,
+            lambda record: table.is_near(record.key, record.replication),
+            options.policy.max_ttl,
         )
     responder = Responder(table, store, options.policy.max_ttl)
     rpc = RpcProtocol(clock, rng, PlainSession.of(node_id), table, responder)

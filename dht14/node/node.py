@@ -10,15 +10,16 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup, State
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, OPERATION_TIMEOUT, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.ports import Rpc
 from dht14.node.search import OnReply, Search
-from dht14.storage.ballot import Ballot
-from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, next_version, version_at
-from dht14.storage.store import Outcome, RecordStore, Verdict
+from dht14.storage.ballot import READ_QUORUM, Ballot
+from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, next_version, proven, version_at
+from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
 from dht14.wire.messages import (
     FindNode,
     FindValue,
@@ -98,7 +99,7 @@ class Node:
         self, lookup: Lookup, request: Request, on_reply: OnReply, timeout: float
     ) -> "Deferred[Lookup]":
         search = Search(lookup, request, on_reply, self._rpc)
-        return search.run(self._clock, timeout).addCallback(self._searched)
+        return search.run(self._clock, max(timeout, 0.0)).addCallback(self._searched)
 
     def _searched(self, lookup: Lookup) -> Lookup:
         self.table.looked_up(lookup.target, self._clock.seconds())
@@ -108,37 +109,42 @@ class Node:
     # get
 
     def get(self, key: int) -> "Deferred[bytes | None]":
-        """The value under `key`; None when no node that should have it has it."""
-        return self._get(key, OPERATION_TIMEOUT)
+        """The value under `key`; None when no node that should have it has it, or its owner deleted it."""
+        return self._find(key, OPERATION_TIMEOUT).addCallback(
+            lambda found: None if found is None or found.is_tombstone else found.value
+        )
 
-    def _get(self, key: int, timeout: float) -> "Deferred[bytes | None]":
-        """As `get`, within `timeout` seconds.
+    def _find(self, key: int, timeout: float, quorum: int = READ_QUORUM) -> "Deferred[Record | None]":
+        """The newest record under `key`, within `timeout` seconds.
 
         One more holder is asked than must agree: enough that a lost datagram or a dead holder rarely
         stalls a read, and half of the datagrams that asking all of them would cost.
         """
-        ballot = Ballot()
+        ballot = Ballot(quorum)
         own = self._store.get(key, self._clock.seconds()) if self._store else None
         if own is not None:
             ballot.cast(own, self.table.is_near(key, own.replication))
             if ballot.settled:
-                return succeed(own.value)
+                return succeed(own)
         lookup = self._lookup(key, self._policy.replication)
         lookup.thorough = own is None
         lookup.alpha = max(ballot.missing, 0) + 1
         on_reply = partial(self._value_replied, key, ballot)
         searched = self._search(lookup, FindValue(key), on_reply, timeout)
-        return searched.addCallback(lambda _: ballot.winner.value if ballot.winner else None)
+        return searched.addCallback(lambda _: ballot.winner)
 
     def _value_replied(
         self, key: int, ballot: Ballot, lookup: Lookup, contact: Contact, reply: Reply
     ) -> None:
-        now = self._clock.seconds()
-        if not isinstance(reply, Value) or reply.version > _newest_believable(now):
+        if not isinstance(reply, Value):
             _nodes_replied(lookup, contact, reply)
             return
-        expires_at = now + reply.ttl_ms / 1000
-        ballot.cast(Record(key, reply.value, reply.version, expires_at, reply.replication), reply.near)
+        now = self._clock.seconds()
+        record = Record(key, reply.value, reply.version, now + reply.ttl_ms / 1000, reply.replication)
+        if record.is_from_the_future(now) or not record.is_authentic:
+            lookup.refused(contact)
+            return
+        ballot.cast(record, reply.near)
         lookup.thorough = False
         lookup.alpha = max(ballot.missing, 0) + 1
         lookup.answered(contact)
@@ -162,13 +168,15 @@ class Node:
             return succeed(False)
         now = self._clock.seconds()
         record = Record(key, value, 0, now + self._policy.ttl(ttl), self._policy.copies(replication))
+        if record.is_owned:
+            return self._put_if_proven(record)
         if record.kind is not Kind.CONTENT:
             record = evolve(record, version=next_version(now, self._newest_known(key)))
         return Deferred.fromCoroutine(self._put(record))
 
     def _newest_known(self, key: int) -> int:
         held = self._store.get(key, self._clock.seconds()) if self._store else None
-        return held.version if held else 0
+        return held.version if held is not None and held.kind is Kind.OPEN else 0
 
     async def _put(self, record: Record) -> bool:
         deadline = self._clock.seconds() + OPERATION_TIMEOUT
@@ -178,11 +186,45 @@ class Node:
             record = evolve(record, version=placed.newest_met + 1)
             placed = await self._place(record, deadline)
         if placed.kept and placed.outranked:
-            # A holder has content of this key, or an even newer value, or lies. Readers decide.
-            return await self._get(record.key, deadline - self._clock.seconds()) == record.value
+            # A holder has a better record of this key, content perhaps, or lies. Readers decide.
+            found = await self._find(record.key, deadline - self._clock.seconds())
+            return found is not None and found.value == record.value
         return placed.kept
 
-    async def _place(self, record: Record, deadline: float) -> "Placement":
+    def _put_if_proven(self, record: Record) -> "Deferred[bool]":
+        try:
+            record = proven(record)
+        except Malformed as flaw:
+            self.log.warn("A PUT is refused: its value is {reason}.", reason=str(flaw))
+            return succeed(False)
+        if record.is_tombstone:
+            # It must outlive every copy of what it deletes, wherever one comes back from.
+            record = evolve(record, expires_at=self._clock.seconds() + self._policy.max_ttl)
+        return Deferred.fromCoroutine(self._put_owned(record))
+
+    async def _put_owned(self, record: Record) -> bool:
+        """Put an owner's record, unless there is one that it conflicts with.
+
+        To look before it is written anywhere keeps what has lost from holders that have nothing of the key.
+        What is written at the same moment is met there: then the order decides, and the holders are told.
+        """
+        deadline = self._clock.seconds() + OPERATION_TIMEOUT
+        found = await self._find(record.key, OPERATION_TIMEOUT / 2)
+        if found is not None and record.conflicts_with(found):
+            return False
+        if found is not None and record.is_tombstone:
+            record = evolve(record, replication=max(record.replication, found.replication))
+        placed = await self._place(record, deadline)
+        if not placed.outranked:
+            return placed.kept
+        everybody = self._policy.replication
+        newest = await self._find(record.key, (deadline - self._clock.seconds()) / 2, everybody)
+        if newest is None:
+            return False
+        settled = await self._place(newest, deadline, copy=True)
+        return settled.kept and newest.value == record.value
+
+    async def _place(self, record: Record, deadline: float, copy: bool = False) -> "Placement":
         """Store the record at the nodes nearest to its key, this one included where it is one of them."""
         now = self._clock.seconds()
         candidates = self.table.closest(record.key, K)
@@ -196,7 +238,7 @@ class Node:
         well = {c.node_id for c in candidates if not self.table.is_suspect(c.node_id)}
         placement = Placement(record, lookup, well, _newest_believable(now))
         if self.own_id in nearest:
-            await self._hold(placement)
+            await self._hold(placement, copy)
         now = self._clock.seconds()
         request = Store(
             record.key,
@@ -205,18 +247,24 @@ class Node:
             record.replication,
             fingerprint(nearest),
             record.value,
+            copy,
         )
         await self._search(lookup, request, placement.replied, deadline - now)
         if self.own_id not in nearest and placement.lacks(self.own_id):
-            await self._hold(placement)
+            await self._hold(placement, copy)
         placement.judge()
         return placement
 
-    async def _hold(self, placement: "Placement") -> None:
+    async def _hold(self, placement: "Placement", copy: bool) -> None:
         if self._store is None:
             return
+        record, now = placement.record, self._clock.seconds()
+        held = None if copy else in_the_way(self._store, record, now)
+        if held is not None:
+            placement.tried_here(Verdict(Outcome.OUTRANKED, held.version))
+            return
         verdict: Deferred[Verdict] = Deferred()
-        self._store.offer(placement.record, self._clock.seconds(), verdict.callback)
+        self._store.offer(record, now, verdict.callback)
         placement.tried_here(await verdict)
 
 
@@ -243,37 +291,38 @@ class Placement:
     """Ids of the contacts that were well when it began."""
     _newest_believable: int
     _receipts: int = field(default=0, init=False)
+    outranked: bool = field(default=False, init=False)
+    """Whether somebody said that it holds a better record."""
     newest_met: int = field(default=-1, init=False)
-    """The greatest version that outranked the record somewhere; -1 when none did."""
+    """The greatest version that outranked the record somewhere and that a writer of now can surpass; -1 when
+    none did."""
     kept: bool = field(default=False, init=False)
     """Whether all who should hold the record have said that they do, or that they hold a better one."""
-
-    @property
-    def outranked(self) -> bool:
-        """Whether somebody said that it holds a better record."""
-        return self.newest_met >= 0
 
     def replied(self, lookup: Lookup, contact: Contact, reply: Reply) -> None:
         """One contact answered its STORE."""
         if isinstance(reply, Stored):
             self._receipts += 1
             lookup.answered(contact, reply.nearer)
-        elif isinstance(reply, Outranked) and self._can_be_true(reply):
+        elif isinstance(reply, Outranked) and self.record.kind is not Kind.CONTENT:
             # Nobody stands in for it: that would only spread a record that has lost.
-            self.newest_met = max(self.newest_met, reply.version)
+            self._met(reply.version)
             lookup.answered(contact, reply.nearer)
         else:
             lookup.refused(contact, reply.nearer if isinstance(reply, Outranked | Refused) else ())
 
-    def _can_be_true(self, claim: Outranked) -> bool:
-        return self.record.kind is not Kind.CONTENT and claim.version <= self._newest_believable
+    def _met(self, version: int) -> None:
+        """A better record. One from the future is an owner's, or a lie: it is not surpassed by counting."""
+        self.outranked = True
+        if version <= self._newest_believable:
+            self.newest_met = max(self.newest_met, version)
 
     def tried_here(self, verdict: Verdict) -> None:
         """The own store was offered the record."""
         if verdict.outcome is Outcome.HELD:
             self._receipts += 1
         elif verdict.outcome is Outcome.OUTRANKED:
-            self.newest_met = max(self.newest_met, verdict.version)
+            self._met(verdict.version)
         if verdict.outcome is not Outcome.REFUSED:
             self._lookup.includes_self()
 

@@ -9,7 +9,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.storage.record import Record
-from dht14.storage.store import Outcome, RecordStore, Verdict
+from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
 from dht14.wire.messages import (
     FindNode,
     FindValue,
@@ -73,6 +73,14 @@ class Responder:
             return
         lifetime = min(request.ttl_ms / 1000, self._max_ttl)
         record = Record(request.key, request.value, request.version, now + lifetime, request.replication)
+        # The signature is looked at last: it costs more than all the rest.
+        if not record.is_authentic:
+            respond(Refused(nearer))
+            return
+        held = None if request.copy else in_the_way(self._store, record, now)
+        if held is not None:
+            respond(Outranked(held.version, nearer))
+            return
         self._store.offer(record, now, partial(_tell, respond, nearer))
 
     def _nearer(self, request: Store, writer: Contact) -> tuple[Contact, ...]:

@@ -12,12 +12,17 @@ READ_QUORUM = 3
 class Ballot:
     """Counts holders of the newest record. Content proves itself and needs no second holder."""
 
+    quorum: int = READ_QUORUM
+    """How many holders settle it."""
     winner: Record | None = field(default=None, init=False)
     """The greatest record seen so far."""
-    missing: int = field(default=READ_QUORUM, init=False)
+    missing: int = field(init=False)
     """How many more holders must have the winner before asking others is not worth the while."""
     _rank: tuple[Kind, int, bytes] | None = field(default=None, init=False)
     """Of the winner."""
+
+    def __attrs_post_init__(self) -> None:
+        self.missing = self.quorum
 
     def cast(self, record: Record, near: bool) -> None:
         """One more holder has this record.
@@ -28,7 +33,7 @@ class Ballot:
         rank = record.rank
         if self._rank is None or rank > self._rank:
             self.winner, self._rank = record, rank
-            self.missing = READ_QUORUM
+            self.missing = self.quorum
         if rank == self._rank:
             self.missing = 0 if rank[0] is Kind.CONTENT else self.missing - near
 

@@ -18,9 +18,10 @@ from attrs import define, field
 
 from dht14.errors import Malformed
 from dht14.storage.disk_format import Body, DiskFormat, Head, due_entry, read_due
+from dht14.storage.floors import NO_FLOOR, Floor, floor_of
 from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell, room
-from dht14.storage.record import Kind, Record
-from dht14.storage.store import EVICTION_TRIES, NO_FLOOR, Outcome, Verdict, judge
+from dht14.storage.record import Record
+from dht14.storage.store import EVICTION_TRIES, Outcome, Verdict, judge
 from dht14.storage.tables import Tables, Usage
 from dht14.storage.writer import CallSoon, Opened, Watcher, Writer, Written
 
@@ -42,7 +43,7 @@ class Held(NamedTuple):
 
     record: Record | None
     size: int
-    floor: int
+    floor: Floor
 
 
 @define(eq=False)
@@ -219,14 +220,14 @@ class Database:
         if record is None or record.expires_at > now:
             # What is on its way out is held no more, though it can still be read.
             return Held(None if self._commits.is_moving(place) else record, len(entry), lowest)
-        return Held(None, len(entry), max(lowest, record.version if record.kind is Kind.OPEN else NO_FLOOR))
+        return Held(None, len(entry), max(lowest, floor_of(record)))
 
-    def _floor(self, place: bytes, entry: bytes, now: float) -> int:
+    def _floor(self, place: bytes, entry: bytes, now: float) -> Floor:
         try:
-            head, _ = self._format.open(place, entry)
+            head, body = self._format.open(place, entry)
         except Malformed:
             return NO_FLOOR
-        return head.version if head.until > now else NO_FLOOR
+        return Floor(body.replication, head.version) if head.until > now else NO_FLOOR
 
     # limits
 
@@ -308,12 +309,12 @@ class Database:
 
     def _floor_of(self, place: bytes, record: Record | None, now: float) -> bytes | None:
         """What is to be remembered of a record that has expired."""
-        if record is None or record.kind is not Kind.OPEN:
+        if record is None or (floor := floor_of(record)) == NO_FLOOR:
             return None
         until = record.expires_at + self._floor_seconds
         if until <= now:
             return None
-        return self._format.seal(place, Head(record.version, until), Body(record.key, 0, b""))
+        return self._format.seal(place, Head(floor.version, until), Body(record.key, floor.kind, b""))
 
     # the disk
 

@@ -6,7 +6,8 @@ more than its first bits. The bytes: `version u64 | expires_at f64 | nonce 12 | 
 place are bound to the body by its seal. The body: `format u8 | replication u8 | key 32 | value`.
 
 A floor, what is remembered of a record that has expired, lies in its own table in the same form: its time
-is the one until which it is remembered, and its body ends behind the key.
+is the one until which it is remembered, and its body has the kind where a record has its replication, and
+ends behind the key.
 """
 
 from struct import Struct

@@ -1,11 +1,21 @@
-"""A record: one value, its version, and the moment it expires. DESIGN 4.5."""
+"""A record: one value, its version, and the moment it expires. DESIGN 4.5.
+
+Three kinds of records share one order. What an owner's record consists of beyond that is in its value: see
+`storage.envelope`.
+"""
 
 import hashlib
 from enum import IntEnum
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes
+from dht14.storage.envelope import MAGIC, decode, may_name_an_owner
+from dht14.storage.owner import verify
+
+CLOCK_TOLERANCE = 300.0
+"""Seconds that a writer's clock may be ahead of ours before we refuse what it writes."""
 
 
 class Kind(IntEnum):
@@ -13,6 +23,9 @@ class Kind(IntEnum):
 
     OPEN = 1
     """Anyone may write any value: the last writer wins."""
+    OWNER = 2
+    """The key follows from a public key: only who can sign for it may write, in the order of the signed
+    numbers."""
     CONTENT = 3
     """The key is the SHA-256 of the value: nobody can change it, and the first answer proves itself."""
 
@@ -30,6 +43,25 @@ class Record:
     """How many holders the writer asked for."""
 
     @property
+    def is_owned(self) -> bool:
+        """Whether it is an owner's, or claims to be."""
+        return self.value.startswith(MAGIC)
+
+    @property
+    def is_authentic(self) -> bool:
+        """Whether it is what it claims to be. To be asked where a record comes from outside, before it is
+        compared with any other."""
+        try:
+            return not self.is_owned or proven(self).version == self.version
+        except Malformed:
+            return False
+
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether its owner has deleted what was under the key."""
+        return self.is_owned and decode(self.value).deleted
+
+    @property
     def kind(self) -> Kind:
         """Seen from key and value alone."""
         return self.rank[0]
@@ -41,17 +73,41 @@ class Record:
         Content has no versions: whatever its writers claim, under one key it is the same.
         """
         digest = hashlib.sha256(self.value).digest()
-        if id_from_bytes(digest) == self.key:
+        if self.is_owned:
+            return Kind.OWNER, self.version, digest
+        if id_from_bytes(digest) == self.key and not may_name_an_owner(self.value):
             return Kind.CONTENT, 0, digest
         return Kind.OPEN, self.version, digest
+
+    def is_from_the_future(self, now: float) -> bool:
+        """Whether nobody with a right clock can have written it yet. An owner counts as it likes."""
+        return self.version > version_at(now + CLOCK_TOLERANCE) and not self.is_owned
+
+    def conflicts_with(self, held: "Record") -> bool:
+        """Whether its owner, about to write it, does not know of this one, or should not have written it.
+
+        That is so where its number is not above the one held, or where the one held is newer than what it
+        shall replace. It is no conflict that a holder has less than that: it has missed something.
+        """
+        if not (self.is_owned and held.is_owned) or held.value == self.value:
+            return False
+        cas = decode(self.value).cas
+        return held.version >= self.version or (cas is not None and held.version > cas)
 
     def remaining_ms(self, now: float) -> int:
         """Milliseconds it still has to live; 0 or less once it has expired."""
         return int((self.expires_at - now) * 1000)
 
 
-CLOCK_TOLERANCE = 300.0
-"""Seconds that a writer's clock may be ahead of ours before we refuse what it writes."""
+def proven(record: Record) -> Record:
+    """An owner's record, with the version that the owner gave it.
+
+    Raises `Malformed` unless it was signed by the one who may write this key.
+    """
+    envelope = decode(record.value)
+    if envelope.key != record.key:
+        raise Malformed("an envelope under a key that is not its owner's")
+    return evolve(record, version=verify(record.value).seq)
 
 
 def version_at(now: float) -> int:

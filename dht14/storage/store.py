@@ -12,7 +12,8 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
-from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, version_at
+from dht14.storage.floors import MAX_FLOORS, Floor, Floors
+from dht14.storage.record import CLOCK_TOLERANCE, Record
 
 
 class Outcome(Enum):
@@ -57,27 +58,30 @@ class Store(RecordStore, Protocol):
         """Raise AssertionError where the store contradicts itself; for tests and the simulator."""
 
 
-NO_FLOOR = -1
-"""The version floor of a key of which nothing has expired."""
-
-
-def judge(offered: Record, held: Record | None, floor: int, now: float) -> Verdict | None:
+def judge(offered: Record, held: Record | None, floor: Floor, now: float) -> Verdict | None:
     """What is to become of a record, as far as records decide it; None: hold it if there is room.
 
-    `held` has not expired. `floor` is the version of what has: a copy of it, or of anything older, that is
-    still under way somewhere does not come back. Content is the same whenever it comes.
+    `held` has not expired; `floor` is what has: a copy of it that is still under way somewhere, or of
+    anything older, does not come back.
     """
-    version = max(held.version if held else 0, floor)
+    version = max(held.version if held else 0, floor.version)
     if held is not None and (rank := held.rank) >= (rank_offered := offered.rank):
         if rank > rank_offered:
             return Verdict(Outcome.OUTRANKED, version)
         if _lifetime(held) >= _lifetime(offered):
             return Verdict(Outcome.HELD, version)
-    if offered.version > version_at(now + CLOCK_TOLERANCE) or offered.expires_at <= now:
+    if offered.is_from_the_future(now) or offered.expires_at <= now:
         return Verdict(Outcome.REFUSED, version)
-    if offered.version <= floor and offered.kind is Kind.OPEN:
+    if floor.stops(offered):
         return Verdict(Outcome.OUTRANKED, version)
     return None
+
+
+def in_the_way(store: RecordStore, record: Record, now: float) -> Record | None:
+    """What is held, where it conflicts with an owner's record that is new. `offer` itself knows of nothing
+    but the order, so that copies settle on the same record everywhere."""
+    held = store.get(record.key, now) if record.is_owned else None
+    return held if held is not None and record.conflicts_with(held) else None
 
 
 RECORD_OVERHEAD = 400
@@ -100,12 +104,18 @@ class MemoryStore:
     """Bytes, `RECORD_OVERHEAD` for each record included."""
     answers_for: Callable[[Record], bool]
     """Whether this node is one of the nearest to a record's key, as many as its replication."""
+    max_ttl: float = 86_400.0
+    """Seconds that a record lives at most."""
     size: int = field(default=0, init=False)
     _records: dict[int, Record] = field(factory=dict, init=False)
     _deadlines: list[tuple[float, int]] = field(factory=list, init=False)
     """A heap of (expiry, key); those of records since replaced or evicted are left in it for a while."""
     _distances: list[int] = field(factory=list, init=False)
     """Of all keys from the own id, sorted."""
+    _floors: Floors = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._floors = Floors(self.max_ttl + CLOCK_TOLERANCE, min(MAX_FLOORS, self.limit >> 10))
 
     def __len__(self) -> int:
         return len(self._records)
@@ -115,8 +125,11 @@ class MemoryStore:
         tell(self._judge(record, now))
 
     def _judge(self, record: Record, now: float) -> Verdict:
-        held = self.get(record.key, now)
-        verdict = judge(record, held, NO_FLOOR, now)
+        held = self._records.get(record.key)
+        if held is not None and held.expires_at <= now:
+            self._lapse(held, now)
+            held = None
+        verdict = judge(record, held, self._floors.of(record.key, now), now)
         if verdict is not None:
             return verdict
         if not self._make_room(record, now):
@@ -136,7 +149,7 @@ class MemoryStore:
             _, key = heappop(self._deadlines)
             record = self._records.get(key)
             if record is not None and record.expires_at <= now:
-                self._drop(key)
+                self._lapse(record, now)
                 dropped += 1
         return dropped
 
@@ -168,6 +181,10 @@ class MemoryStore:
         if len(self._deadlines) > _most_deadlines(len(self._records)):
             self._deadlines = [(held.expires_at, key) for key, held in self._records.items()]
             heapify(self._deadlines)
+
+    def _lapse(self, expired: Record, now: float) -> None:
+        self._floors.leave(expired, now)
+        self._drop(expired.key)
 
     def _drop(self, key: int) -> None:
         record = self._records.pop(key, None)

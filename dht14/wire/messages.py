@@ -51,6 +51,9 @@ class Store:
     neighbours: int
     """Fingerprint of the nodes that the writer believes nearest to the key: `fingerprint`."""
     value: bytes = field(repr=False)
+    copy: bool = False
+    """Whether others hold it already, so that only the order of records decides. An owner's record that is
+    new must also not conflict with what is held."""
 
 
 @frozen
@@ -181,7 +184,7 @@ SCHEMA: dict[int, tuple[type[Message], tuple[FieldShape, ...]]] = {
     1: (Ping, ()),
     2: (FindNode, (_ID,)),
     3: (FindValue, (_ID,)),
-    4: (Store, (_ID, _VERSION, _TTL_MS, _REPLICATION, _FINGERPRINT, _VALUE)),
+    4: (Store, (_ID, _VERSION, _TTL_MS, _REPLICATION, _FINGERPRINT, _VALUE, _FLAG)),
     64: (Pong, ()),
     65: (Nodes, (_CONTACTS,)),
     66: (Value, (_VERSION, _TTL_MS, _REPLICATION, _FLAG, _VALUE)),
