@@ -1,64 +1,94 @@
-"""`dht14 put` and `dht14 get`: one question to a node's API.
-
-A blocking socket and no Twisted: most of the time such a command takes is that of its imports.
-"""
+"""`dht14 put` and `dht14 get`."""
 
 import argparse
-import base64
 import hashlib
-import json
 import os
 import re
-import socket
-import sys
 import time
-from collections.abc import Callable
-from typing import TypeVar
 
+from dht14.cmd.node_api import (
+    DONE,
+    NOT_DONE,
+    WRONG_USAGE,
+    Ended,
+    add_common_arguments,
+    ask,
+    base64_text,
+    concluded,
+    number,
+    print_bytes,
+    print_json,
+    typed_bytes,
+)
 from dht14.errors import Malformed
-from dht14.wire.api_messages import MAX_VALUE, Failure, Success, decode_reply, encode_get, encode_put
-from dht14.wire.frames import FrameSplitter
+from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
+from dht14.kademlia.parameters import MAX_INLINE_VALUE
+from dht14.storage.envelope import MAGIC, MAX_SEQ, Envelope
+from dht14.wire.api_messages import MAX_VALUE, Success, encode_get, encode_put
 
-FOUND = STORED = 0
-NOT_FOUND = REFUSED = 1
-WRONG_USAGE = 2
-NO_NODE = 3
-INTERRUPTED = 130
+# Whatever signs or verifies is imported where it is needed: it takes as long as all the rest.
 
-ANSWER_SECONDS = 15.0
-"""A node answers within 5 s; one that has not after so long is not there."""
+PUT_USAGE = """dht14 put KEY (VALUE | --file F) [options]
+       dht14 put --content (VALUE | --file F) [options]
+       dht14 put --sign KEYFILE [--salt S] [--seq N] [--cas N] (VALUE | --file F) [options]"""
 
-T = TypeVar("T")
-
-
-class _Ended(Exception):
-    """The command cannot go on: an exit code and a line for stderr."""
-
-    def __init__(self, code: int, line: str) -> None:
-        super().__init__(line)
-        self.code = code
+_KEY_HELP = "64 hex digits, or any text: then its SHA-256 is the key"
 
 
 def add_put_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `dht14 put`."""
-    parser.add_argument("key", metavar="KEY", help=_KEY_HELP)
+    parser.usage = PUT_USAGE
+    # Neither is required as far as argparse knows: with nargs="?" it would not see a VALUE that stands
+    # behind an option.
+    key = parser.add_argument("key", metavar="KEY", help=f"{_KEY_HELP}; none with --content and --sign")
     value = parser.add_argument("value", metavar="VALUE", help="the value, as text (or give --file)")
-    # With nargs="?" argparse would not see a VALUE that stands behind an option.
-    value.required = False
+    key.required = value.required = False
     parser.add_argument("--file", metavar="F", help="take the value from this file instead")
+    own = parser.add_mutually_exclusive_group()
+    own.add_argument(
+        "--content", action="store_true", help="under the SHA-256 of the value, which is printed"
+    )
+    own.add_argument(
+        "--sign", metavar="KEYFILE", help="as the owner of this private key; the key that follows is printed"
+    )
+    add_owner_arguments(parser)
     parser.add_argument(
         "--ttl",
-        type=_number(0xFFFF),
+        type=number(0xFFFF),
         default=0,
         help="seconds to keep it (default: what the node's default is)",
     )
+    add_replication_argument(parser)
+    add_common_arguments(parser)
+
+
+def add_replication_argument(parser: argparse.ArgumentParser) -> None:
+    """That of the commands that write."""
     parser.add_argument(
         "--replication",
-        type=_number(0xFF),
+        type=number(0xFF),
         default=0,
         help="on how many nodes (default: what the node's default is)",
     )
-    _add_common_arguments(parser)
+
+
+def add_owner_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of the commands that sign."""
+    parser.add_argument(
+        "--salt", metavar="S", help="text of up to 64 bytes that tells apart the keys of one owner"
+    )
+    parser.add_argument(
+        "--seq",
+        metavar="N",
+        type=number(MAX_SEQ, least=1),
+        help="the number of this version; the greatest wins (default: one more than the present one's)",
+    )
+    parser.add_argument(
+        "--cas",
+        metavar="N",
+        type=number(MAX_SEQ - 1),
+        help="only where no version above this one is held (default without --seq: the present one)",
+    )
 
 
 def add_get_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,105 +97,138 @@ def add_get_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="F", help="write the value to this file instead of the standard output"
     )
-    _add_common_arguments(parser)
+    parser.add_argument("--raw", action="store_true", help="an owner's value as it is stored, not decoded")
+    add_common_arguments(parser)
 
 
 def run_put(args: argparse.Namespace) -> int:
     """Store a value; the exit code."""
-    return _concluded(lambda: _put(args))
+    return concluded(lambda: _put(args))
 
 
 def run_get(args: argparse.Namespace) -> int:
     """Fetch a value; the exit code."""
-    return _concluded(lambda: _get(args))
-
-
-_KEY_HELP = "64 hex digits, or any text: then its SHA-256 is the key"
-
-
-def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--api-address",
-        metavar="HOST:PORT",
-        type=_host_port,
-        default=("127.0.0.1", 7400),
-        help="where the node's API is (default: 127.0.0.1:7400)",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
-
-
-def _host_port(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not colon or not host or (":" in host and not bracketed):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT or [IPV6]:PORT")
-    return (host[1:-1] if bracketed else host), _number(65_535, least=1)(port)
-
-
-def _number(most: int, least: int = 0) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {most}")
-        return int(text)
-
-    return parse
+    return concluded(lambda: _get(args))
 
 
 def _put(args: argparse.Namespace) -> int:
-    key, value = _key(args.key), _value(args)
-    request = encode_put(args.ttl, args.replication, key, value)
-    seconds, reply = _timed(lambda: _ask(args.api_address, key, request))
-    stored = isinstance(reply, Success)
+    typed_key, payload = _key_and_value(args)
+    began = time.monotonic()
+    envelope = None
+    if args.sign is not None:
+        from dht14.cmd.owner import sign
+
+        envelope = sign(args, payload)
+        key, value = id_to_bytes(envelope.key), envelope.encode()
+    else:
+        value = payload
+        key = hashlib.sha256(value).digest() if typed_key is None else key_of(typed_key)
+    stored = store(args, key, value, args.ttl)
+    seconds = time.monotonic() - began
     if args.json:
-        _print_json(key, value, seconds, stored=stored)
+        print_json(_answer(key, payload, seconds, envelope, stored=stored))
     elif not stored:
-        raise _Ended(REFUSED, "the node could not store it")
-    return STORED if stored else REFUSED
+        raise refused(value, envelope)
+    elif typed_key is None:
+        print_bytes(key.hex().encode() + b"\n")
+    return DONE if stored else NOT_DONE
+
+
+def store(args: argparse.Namespace, key: bytes, value: bytes, ttl: int) -> bool:
+    """Whether the node keeps the value."""
+    request = encode_put(ttl, args.replication, key, value)
+    return isinstance(ask(args.api_address, key, request), Success)
+
+
+def fetch(args: argparse.Namespace, key: bytes) -> bytes | None:
+    """What the node finds."""
+    reply = ask(args.api_address, key, encode_get(key))
+    return reply.value if isinstance(reply, Success) else None
+
+
+def refused(value: bytes, envelope: Envelope | None) -> Ended:
+    """The end of a command whose value the node did not take."""
+    if len(value) > MAX_INLINE_VALUE:
+        shell = "" if envelope is None else f", {len(value) - len(envelope.payload)} of them its envelope"
+        why = f": it has {len(value)} bytes{shell}, and nodes of this version keep up to {MAX_INLINE_VALUE}"
+    elif envelope is not None:
+        why = "; where there is a newer version than --seq or --cas say, read it and put again"
+    else:
+        why = ""
+    return Ended(NOT_DONE, f"the node could not store it{why}")
 
 
 def _get(args: argparse.Namespace) -> int:
-    key = _key(args.key)
-    seconds, reply = _timed(lambda: _ask(args.api_address, key, encode_get(key)))
-    value = reply.value if isinstance(reply, Success) else None
+    key = key_of(args.key)
+    began = time.monotonic()
+    value = fetch(args, key)
+    seconds = time.monotonic() - began
+    envelope = None
+    if value is not None and value.startswith(MAGIC) and not args.raw:
+        envelope = opened(key, value)
+        value = None if envelope.deleted else envelope.payload
     if value is not None and args.output is not None:
         _write_file(args.output, value)
     if args.json:
-        _print_json(key, value, seconds, found=value is not None)
+        print_json(_answer(key, value, seconds, envelope, found=value is not None))
     elif value is None:
-        raise _Ended(NOT_FOUND, "not found")
+        raise Ended(NOT_DONE, "not found")
     elif args.output is None:
-        _print(value)
-    return NOT_FOUND if value is None else FOUND
+        print_bytes(value)
+    return NOT_DONE if value is None else DONE
 
 
-def _key(text: str) -> bytes:
+def opened(key: bytes, value: bytes) -> Envelope:
+    """The envelope that a node found under a key. Raises `Ended` unless the key's owner has signed it."""
+    from dht14.storage.owner import verify
+
+    try:
+        envelope = verify(value)
+    except Malformed as flaw:
+        raise Ended(NOT_DONE, f"the node answered with {flaw}; --raw shows it") from None
+    if envelope.key != id_from_bytes(key):
+        raise Ended(NOT_DONE, "the node answered with an envelope of another key; --raw shows it")
+    return envelope
+
+
+def key_of(text: str) -> bytes:
+    """The key that a KEY stands for."""
     if re.fullmatch("[0-9A-Fa-f]{64}", text):
         return bytes.fromhex(text)
-    return hashlib.sha256(_bytes(text)).digest()
+    return hashlib.sha256(typed_bytes(text)).digest()
 
 
-def _bytes(argument: str) -> bytes:
-    # An argument that is no UTF-8 still stands for the bytes that were typed.
-    return argument.encode("utf-8", "surrogateescape")
+def _key_and_value(args: argparse.Namespace) -> tuple[str | None, bytes]:
+    """The KEY that was typed, if one may be, and the value."""
+    if args.sign is None and (args.salt, args.seq, args.cas) != (None, None, None):
+        raise Ended(WRONG_USAGE, "--salt, --seq and --cas go with --sign")
+    if not args.content and args.sign is None:
+        if args.key is None:
+            raise Ended(WRONG_USAGE, "give a KEY, or --content, or --sign KEYFILE")
+        return args.key, _value(args.value, args.file)
+    if args.value is not None:
+        raise Ended(WRONG_USAGE, "no KEY goes with --content and --sign: it follows from what is put")
+    return None, _value(args.key, args.file)
 
 
-def _value(args: argparse.Namespace) -> bytes:
-    if (args.value is None) == (args.file is None):
-        raise _Ended(WRONG_USAGE, "give either VALUE or --file F")
-    value = _bytes(args.value) if args.file is None else _read_file(args.file)
+def _value(typed: str | None, file: str | None) -> bytes:
+    if (typed is None) == (file is None):
+        raise Ended(WRONG_USAGE, "give either VALUE or --file F")
+    value = typed_bytes(typed) if typed is not None else read_file(str(file))
     if not value:
-        raise _Ended(WRONG_USAGE, "the value is empty; it must have 1 byte or more")
+        raise Ended(WRONG_USAGE, "the value is empty; it must have 1 byte or more")
     if len(value) > MAX_VALUE:
-        raise _Ended(WRONG_USAGE, f"the value is too long; it may have {MAX_VALUE} bytes")
+        raise Ended(WRONG_USAGE, f"the value is too long; it may have {MAX_VALUE} bytes")
     return value
 
 
-def _read_file(path: str) -> bytes:
+def read_file(path: str) -> bytes:
+    """What is in a file, as much as a value may have and one byte. Raises `Ended`."""
     try:
         with open(path, "rb") as file:
             return file.read(MAX_VALUE + 1)
     except OSError as error:
-        raise _Ended(WRONG_USAGE, f"cannot read {path}: {error.strerror}") from None
+        raise Ended(WRONG_USAGE, f"cannot read {path}: {error.strerror}") from None
 
 
 def _write_file(path: str, value: bytes) -> None:
@@ -184,80 +247,27 @@ def _write_file(path: str, value: bytes) -> None:
                 os.unlink(target)
             raise
     except OSError as error:
-        raise _Ended(WRONG_USAGE, f"cannot write {path}: {error.strerror}") from None
+        raise Ended(WRONG_USAGE, f"cannot write {path}: {error.strerror}") from None
 
 
-def _timed(ask: Callable[[], T]) -> tuple[float, T]:
-    begin = time.monotonic()
-    answer = ask()
-    return time.monotonic() - begin, answer
-
-
-def _ask(address: tuple[str, int], key: bytes, request: bytes) -> Success | Failure:
-    deadline = time.monotonic() + ANSWER_SECONDS
-    try:
-        with socket.create_connection(address, timeout=ANSWER_SECONDS) as connection:
-            connection.sendall(request)
-            reply = decode_reply(_receive_frame(connection, deadline))
-    except TimeoutError:
-        raise _no_node(address, f"no answer within {ANSWER_SECONDS:.0f} s") from None
-    except OSError as error:
-        raise _no_node(address, error.strerror or str(error)) from None
-    except Malformed:
-        raise _no_node(address, "what answers there is no DHT node") from None
-    except UnicodeError:
-        raise _no_node(address, "no such host name") from None
-    if reply.key != key:
-        raise _no_node(address, "the answer is to another question")
-    return reply
-
-
-def _receive_frame(connection: socket.socket, deadline: float) -> bytes:
-    splitter = FrameSplitter()
-    while (frame := splitter.next_frame()) is None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection.settimeout(left)
-        piece = connection.recv(65_536)
-        if not piece:
-            raise ConnectionError("the connection was closed without an answer")
-        splitter.feed(piece)
-    return frame
-
-
-def _no_node(address: tuple[str, int], why: str) -> _Ended:
-    host, port = address
-    return _Ended(NO_NODE, f"no node at {f'[{host}]' if ':' in host else host}:{port}: {why}")
-
-
-def _print_json(key: bytes, value: bytes | None, seconds: float, **verdict: bool) -> None:
-    answer = {
+def _answer(
+    key: bytes, value: bytes | None, seconds: float, envelope: Envelope | None, **verdict: bool
+) -> dict[str, object]:
+    answer: dict[str, object] = {
         "key": key.hex(),
         **verdict,
-        "value": None if value is None else base64.b64encode(value).decode(),
+        "value": None if value is None else base64_text(value),
         "bytes": 0 if value is None else len(value),
         "seconds": round(seconds, 6),
     }
-    _print(json.dumps(answer).encode() + b"\n")
+    return answer if envelope is None else answer | owner_answer(envelope)
 
 
-def _print(output: bytes) -> None:
-    try:
-        sys.stdout.buffer.write(output)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # Whoever reads has enough. Python would complain once more when it closes the standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        raise _Ended(WRONG_USAGE, f"cannot write to the standard output: {error.strerror}") from None
-
-
-def _concluded(command: Callable[[], int]) -> int:
-    try:
-        return command()
-    except _Ended as end:
-        print(f"dht14: {end}", file=sys.stderr)
-        return end.code
-    except KeyboardInterrupt:
-        return INTERRUPTED
+def owner_answer(envelope: Envelope) -> dict[str, object]:
+    """What JSON tells of an owner's record."""
+    return {
+        "owner": envelope.public_key.hex(),
+        "seq": envelope.seq,
+        "salt": base64_text(envelope.salt),
+        "deleted": envelope.deleted,
+    }

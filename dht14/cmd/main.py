@@ -21,6 +21,10 @@ class Command(NamedTuple):
 COMMANDS = {
     "put": Command("store a value in the network", "dht14.cmd.client", "add_put_arguments", "run_put"),
     "get": Command("fetch a value from the network", "dht14.cmd.client", "add_get_arguments", "run_get"),
+    "delete": Command(
+        "delete an owner's value from the network", "dht14.cmd.owner", "add_delete_arguments", "run_delete"
+    ),
+    "keygen": Command("make an owner's private key", "dht14.cmd.owner", "add_keygen_arguments", "run_keygen"),
     "rekey": Command(
         "seal the values of a stopped node with another key", "dht14.cmd.rekey", "add_arguments", "run"
     ),

@@ -47,7 +47,7 @@ class Envelope:
     @property
     def key(self) -> int:
         """The only key that it may stand under."""
-        return hash_id(_KEY_TAG + self.public_key + self.salt)
+        return key_of_owner(self.public_key, self.salt)
 
     @property
     def signed(self) -> bytes:
@@ -103,6 +103,11 @@ def decode(raw: bytes) -> Envelope:
     if flaw := envelope.flaw():
         raise Malformed(f"an envelope with {flaw}")
     return envelope
+
+
+def key_of_owner(public_key: bytes, salt: bytes) -> int:
+    """The key that the owner of this public key may write, one for each salt."""
+    return hash_id(_KEY_TAG + public_key + salt)
 
 
 def overhead(salt: bytes) -> int:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd import client
+from dht14.cmd import client, node_api
 from dht14.wire.api_messages import MAX_VALUE, Get, Put, encode_failure, encode_success
 from tests.cmd.api_server import ApiServer
 
@@ -108,7 +108,7 @@ class PutTests(ClientTestCase):
         with ApiServer() as node:
             outcome = run("put", "k", "v", "--json", "--api-address", node.address)
         answer = json.loads(outcome.out)
-        self.assertTrue(0 <= answer.pop("seconds") < client.ANSWER_SECONDS)
+        self.assertTrue(0 <= answer.pop("seconds") < node_api.ANSWER_SECONDS)
         self.assertEqual(answer, {"key": sha256("k").hex(), "stored": True, "value": "dg==", "bytes": 1})
 
     def test_wrong_usage(self) -> None:
@@ -245,7 +245,7 @@ class OutputTests(ClientTestCase):
         def interrupt(*_: object) -> None:
             raise KeyboardInterrupt
 
-        self.patch(client, "_ask", interrupt)
+        self.patch(client, "ask", interrupt)
         self.assertEqual(run("get", "k"), (130, b"", ""))
 
     def test_quick_start(self) -> None:
@@ -272,7 +272,7 @@ class NoNodeTests(ClientTestCase):
 
     def test_no_answer(self) -> None:
         """So it is when no answer comes in time."""
-        self.patch(client, "ANSWER_SECONDS", 0.05)
+        self.patch(node_api, "ANSWER_SECONDS", 0.05)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             self.assert_no_node(run("get", "k", "--api-address", f"127.0.0.1:{silent.getsockname()[1]}"))
 

@@ -1,0 +1,145 @@
+"""`dht14 keygen` and `dht14 delete`, and how `dht14 put --sign` signs."""
+
+import argparse
+import os
+import time
+from contextlib import suppress
+
+from dht14.cmd.client import (
+    add_owner_arguments,
+    add_replication_argument,
+    fetch,
+    opened,
+    owner_answer,
+    read_file,
+    refused,
+    store,
+)
+from dht14.cmd.node_api import (
+    DONE,
+    NOT_DONE,
+    WRONG_USAGE,
+    Ended,
+    add_common_arguments,
+    add_json_argument,
+    concluded,
+    print_bytes,
+    print_json,
+    typed_bytes,
+)
+from dht14.errors import Malformed
+from dht14.kademlia.keyspace import id_to_bytes
+from dht14.storage.envelope import MAGIC, MAX_SALT, MAX_SEQ, Envelope, key_of_owner, overhead
+from dht14.wire.api_messages import MAX_VALUE
+
+
+def add_keygen_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `dht14 keygen`."""
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", default="owner.pem", help="a new file (default: owner.pem)"
+    )
+    add_json_argument(parser)
+
+
+def add_delete_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `dht14 delete`."""
+    parser.add_argument("--sign", metavar="KEYFILE", required=True, help="the owner's private key")
+    add_owner_arguments(parser)
+    add_replication_argument(parser)
+    add_common_arguments(parser)
+
+
+def run_keygen(args: argparse.Namespace) -> int:
+    """Make a key file; the exit code."""
+    return concluded(lambda: _keygen(args))
+
+
+def run_delete(args: argparse.Namespace) -> int:
+    """Delete what an owner has put; the exit code."""
+    return concluded(lambda: _delete(args))
+
+
+def _keygen(args: argparse.Namespace) -> int:
+    from dht14.storage.owner import load_key, new_key, public_key_of
+
+    pem = new_key()
+    _write_new(args.file, pem)
+    public_key = public_key_of(load_key(pem))
+    key = id_to_bytes(key_of_owner(public_key, b"")).hex()
+    if args.json:
+        print_json({"file": args.file, "owner": public_key.hex(), "key": key})
+    else:
+        # The key is the one that a put without a salt goes to.
+        print_bytes(f"owner {public_key.hex()}\nkey   {key}\n".encode())
+    return DONE
+
+
+def _write_new(path: str, pem: bytes) -> None:
+    """A file that nobody else can read; one that is there already stays as it is."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise Ended(WRONG_USAGE, f"cannot make {path}: {error.strerror}") from None
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        with suppress(OSError):
+            os.unlink(path)
+        raise Ended(WRONG_USAGE, f"cannot write {path}: {error.strerror}") from None
+
+
+def _delete(args: argparse.Namespace) -> int:
+    began = time.monotonic()
+    envelope = sign(args, b"")
+    key, value = id_to_bytes(envelope.key), envelope.encode()
+    # The node keeps a tombstone as long as it keeps anything.
+    deleted = store(args, key, value, ttl=0)
+    if args.json:
+        seconds = round(time.monotonic() - began, 6)
+        print_json({"key": key.hex()} | owner_answer(envelope) | {"deleted": deleted, "seconds": seconds})
+    elif not deleted:
+        raise refused(value, envelope)
+    else:
+        print_bytes(key.hex().encode() + b"\n")
+    return DONE if deleted else NOT_DONE
+
+
+def sign(args: argparse.Namespace, payload: bytes) -> Envelope:
+    """The envelope for a payload, or for none, with the numbers that were given or that follow from what
+    the node finds. Raises `Ended`."""
+    from dht14.storage.owner import load_key, public_key_of, seal
+
+    try:
+        private_key = load_key(read_file(args.sign))
+    except Malformed as flaw:
+        raise Ended(WRONG_USAGE, f"cannot sign with {args.sign}: {flaw}") from None
+    salt = typed_bytes(args.salt or "")
+    if len(salt) > MAX_SALT:
+        raise Ended(WRONG_USAGE, f"the salt is too long; it may have {MAX_SALT} bytes")
+    if len(payload) + overhead(salt) > MAX_VALUE:
+        raise Ended(WRONG_USAGE, f"the value is too long; it may have {MAX_VALUE - overhead(salt)} bytes")
+    seq, cas = _numbers(args, id_to_bytes(key_of_owner(public_key_of(private_key), salt)), not payload)
+    return seal(private_key, seq, payload, salt=salt, cas=cas)
+
+
+def _numbers(args: argparse.Namespace, key: bytes, deletes: bool) -> tuple[int, int | None]:
+    """The number of the new version, and the one it may replace."""
+    if args.seq is not None:
+        if args.cas is not None and args.cas >= args.seq:
+            raise Ended(WRONG_USAGE, "--cas must be below --seq")
+        return args.seq, args.cas
+    if args.cas is not None:
+        return args.cas + 1, args.cas
+    present = fetch(args, key)
+    if present is not None and present.startswith(MAGIC):
+        seq = opened(key, present).seq
+        if seq == MAX_SEQ:
+            raise Ended(NOT_DONE, "the present version has the greatest number there is")
+        return seq + 1, seq
+    if deletes:
+        raise Ended(NOT_DONE, "not found; with --seq N it is deleted wherever it may come back from")
+    # A node does not tell of a tombstone. Its number was one of those below, so time is above it.
+    return time.time_ns() // 1_000_000, None
