@@ -152,7 +152,7 @@ def refused(value: bytes, envelope: Envelope | None) -> Ended:
         shell = "" if envelope is None else f", {len(value) - len(envelope.payload)} of them its envelope"
         why = f": it has {len(value)} bytes{shell}, and nodes of this version keep up to {MAX_INLINE_VALUE}"
     elif envelope is not None:
-        why = "; where there is a newer version than --seq or --cas say, read it and put again"
+        why = "; there may be a version with a greater number than --seq or --cas say"
     else:
         why = ""
     return Ended(NOT_DONE, f"the node could not store it{why}")

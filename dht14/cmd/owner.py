@@ -141,5 +141,5 @@ def _numbers(args: argparse.Namespace, key: bytes, deletes: bool) -> tuple[int, 
         return seq + 1, seq
     if deletes:
         raise Ended(NOT_DONE, "not found; with --seq N it is deleted wherever it may come back from")
-    # A node does not tell of a tombstone. Its number was one of those below, so time is above it.
+    # Milliseconds since 1970 are above the number of a tombstone, too, which a node does not tell of.
     return time.time_ns() // 1_000_000, None

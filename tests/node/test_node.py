@@ -1,3 +1,4 @@
+import hashlib
 import random
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,6 +11,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id, random_id
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, REPLICATION, K
 from dht14.node.node import Policy
+from dht14.storage.envelope import MAX_SEQ
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
 from dht14.wire.messages import (
     MAX_VERSION,
@@ -26,6 +28,7 @@ from dht14.wire.messages import (
     Value,
 )
 from tests.fakes import FakeNetwork, Peer, contact, fields
+from tests.owners import Owner
 
 KEY = 0xABCD << 240
 TTL = 600
@@ -337,6 +340,170 @@ class OverwriteTests(NodeTestCase):
                 self.assertEqual(self.get(peers[16], key), value)
 
 
+class OwnerTests(NodeTestCase):
+    """Values that only one may write."""
+
+    owner = Owner(1)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.peers = self.town(30)
+        self.peers.sort(key=lambda peer: peer.contact.node_id ^ self.owner.key)
+
+    def write(self, payload: bytes, seq: int, cas: int | None = None, at: int = 25, ttl: int = TTL) -> bool:
+        return self.put(self.peers[at], self.owner.says(payload, seq, cas), self.owner.key, ttl)
+
+    def hold(self, place: int, payload: bytes, seq: int, ttl: float = TTL) -> None:
+        """Let a peer hold what its owner has signed."""
+        store = self.peers[place].store
+        assert store is not None
+        store.offer(self.owner.record(payload, seq, self.now + ttl), self.now, lambda verdict: None)
+
+    def have(self, payload: bytes, seq: int, cas: int | None = None) -> list[int]:
+        return self.holders(self.peers, self.owner.key, self.owner.says(payload, seq, cas))
+
+    def read(self, at: int = 20) -> bytes | None:
+        return self.get(self.peers[at], self.owner.key)
+
+    def test_written(self) -> None:
+        """A get returns the envelope that was put, at whatever node; every version is held by all."""
+        for seq, at in ((1, 25), (2, 0), (MAX_SEQ, 7)):
+            self.assertTrue(self.write(b"payload", seq, at=at))
+            self.assertEqual(self.have(b"payload", seq), nearest())
+            self.assertEqual({self.read(place) for place in range(30)}, {self.owner.says(b"payload", seq)})
+
+    def test_forged(self) -> None:
+        """What is not signed for its key is refused at once, with a log line that shows nothing of it."""
+        value = self.owner.says(b"payload", 5)
+        forged = ((value, KEY), (value, hash_id(value)), (value + b"?", self.owner.key), (b"DHT14OWN", KEY))
+        with capturedLogs() as events:
+            for one, key in forged:
+                self.assertFalse(self.successResultOf(self.peers[3].node.put(key, one, TTL, 0)))
+        self.assertEqual(len(fields(events, "reason")), len(forged))
+        self.assertEqual(self.asked(self.peers, Store), 0)
+
+    def test_conflicts(self) -> None:
+        """A number that is not above the present one's, and a comparison that fails, are refused, and nobody
+        holds what was."""
+        self.assertTrue(self.write(b"present", 5))
+        for payload, seq, cas in (
+            (b"x", 4, None),
+            (b"x", 5, None),
+            (b"y", 5, None),
+            (b"x", 9, 4),
+            (b"", 3, 0),
+        ):
+            self.assertFalse(self.write(payload, seq, cas))
+            self.assertEqual(self.have(payload, seq, cas), [])
+        self.assertTrue(self.write(b"next", 6, cas=5))
+        self.assertEqual(self.read(), self.owner.says(b"next", 6, 5))
+
+    def test_again(self) -> None:
+        """The same envelope put again lives on."""
+        self.assertTrue(self.write(b"payload", 5, ttl=5))
+        self.assertTrue(self.write(b"payload", 5, ttl=50))
+        self.network.wait(20)
+        self.assertEqual(self.read(), self.owner.says(b"payload", 5))
+
+    def test_conflict_at_newcomers(self) -> None:
+        """What has lost is not spread to holders that have nothing: the writer looks first."""
+        for place in (2, 5, 7):
+            self.hold(place, b"present", 5)
+        self.assertFalse(self.write(b"older", 4))
+        self.assertFalse(self.write(b"late", 9, cas=4))
+        self.assertEqual((self.have(b"older", 4), self.have(b"late", 9, 4)), ([], []))
+
+    def test_at_the_same_time(self) -> None:
+        """Of two writes of the same number at the same time one succeeds, and all holders settle on it."""
+        for seed in range(10):
+            self.setUp()
+            self.rng.seed(seed)
+            self.assertTrue(self.write(b"first", 1))
+            for peer in self.peers:
+                peer.latency = self.rng.uniform(0.005, 0.2)
+            values = [self.owner.says(b"device %d" % number, 2, cas=1) for number in range(2)]
+            puts = [
+                self.peers[20 + number].node.put(self.owner.key, value, TTL, 0)
+                for number, value in enumerate(values)
+            ]
+            told = [self.network.result(put) for put in puts]
+            self.network.wait(10)
+            self.assertIn(sorted(told), ([False, True], [False, False]))
+            held = [self.holders(self.peers, self.owner.key, value) for value in values]
+            winner = max(values, key=lambda value: hashlib.sha256(value).digest())
+            if any(told):
+                self.assertEqual(values[told.index(True)], winner)
+            self.assertTrue(set(nearest()) <= set(held[values.index(winner)]), (seed, held))
+
+    def test_open(self) -> None:
+        """An open value under an owner's key is refused where there is an owner's, and gives way to it."""
+        key = self.owner.key
+        self.assertTrue(self.put(self.peers[9], b"squatter", key))
+        self.assertTrue(self.write(b"payload", 1))
+        for seq in (1, 1 << 62, MAX_SEQ):
+            self.write(b"payload", seq)
+            for at in (9, 0):
+                self.assertFalse(self.put(self.peers[at], b"squatter", key))
+            self.assertEqual(self.holders(self.peers, key, b"squatter"), [])
+            self.assertEqual(self.read(), self.owner.says(b"payload", seq))
+
+    def test_deleted(self) -> None:
+        """What is deleted is found by nobody, though all its holders but one lose the tombstone."""
+        self.assertTrue(self.write(b"payload", 1))
+        self.assertTrue(self.write(b"", 2))
+        self.assertEqual(self.have(b"", 2), nearest())
+        self.assertEqual([self.read(at) for at in range(30)], [None] * 30)
+        for place in nearest()[1:]:
+            store = self.peers[place].store
+            assert store is not None
+            store._drop(self.owner.key)
+            self.hold(place, b"payload", 1)
+        self.assertEqual([self.read(at) for at in range(30)], [None] * 30)
+        self.assertTrue(self.write(b"again", 3))
+        self.assertEqual(self.read(), self.owner.says(b"again", 3))
+
+    def test_tombstone_lives(self) -> None:
+        """A tombstone lives as long as anything may, and is at all holders of what it deletes."""
+        value = self.owner.says(b"payload", 1)
+        self.assertTrue(self.put(self.peers[25], value, self.owner.key, ttl=20_000, replication=14))
+        self.assertTrue(self.write(b"", 2, ttl=1))
+        self.assertEqual(self.have(b"", 2), nearest(14))
+        self.hold(0, b"payload", 1, ttl=20_000)
+        self.network.wait(19_000)
+        self.assertIsNone(self.read())
+        lives = [peer.store.get(self.owner.key, self.now + 60_000) for peer in self.peers if peer.store]
+        self.assertEqual(sum(one is not None for one in lives), 14)
+
+    def test_forgers(self) -> None:
+        """Holders that make up envelopes are not believed."""
+        self.assertTrue(self.write(b"payload", 1))
+        forged = self.owner.says(b"forged", 9)[:-1] + b"?"
+        old = Value(9, 60_000, 8, True, self.owner.says(b"payload", 1))
+        for place, reply in enumerate((Value(9, 60_000, 8, True, forged), old, old)):
+            self.peers[place].answer = lambda request, sender, reply=reply: reply  # type: ignore[misc]
+        self.assertEqual(self.read(), self.owner.says(b"payload", 1))
+
+    def test_liar(self) -> None:
+        """One holder that says it has something newer keeps nobody from writing."""
+        for version in (0, 1, MAX_SEQ):
+            self.setUp()
+            answer, lie = self.peers[2].answer, Outranked(version, ())
+            self.peers[2].answer = lambda r, s, answer=answer, lie=lie: (  # type: ignore[misc]
+                lie if isinstance(r, Store) else answer(r, s)
+            )
+            self.assertTrue(self.write(b"payload", 1))
+            self.assertEqual(self.read(), self.owner.says(b"payload", 1))
+
+    def test_alone(self) -> None:
+        """In a network of one node it is the same."""
+        self.setUp()
+        (self.peers[0],) = [self.network.peer(1)]
+        self.assertTrue(self.write(b"payload", 1, at=0))
+        self.assertFalse(self.write(b"other", 1, at=0))
+        self.assertTrue(self.write(b"", 2, at=0))
+        self.assertIsNone(self.read(0))
+
+
 class GetTests(NodeTestCase):
     """What a reader gets."""
 
@@ -476,6 +643,8 @@ class PatienceTests(NodeTestCase):
             lambda: peer.node.put(KEY, b"value", TTL, 0),
             lambda: peer.node.put(KEY, b"new value", TTL, 20),
             lambda: peer.node.put(hash_id(b"content"), b"content", TTL, 0),
+            lambda: peer.node.put(Owner(1).key, Owner(1).says(b"payload", 1), TTL, 0),
+            lambda: peer.node.put(Owner(1).key, Owner(1).says(b"", 2, cas=1), TTL, 0),
             lambda: peer.node.get(KEY),
             lambda: peer.node.get(KEY + 1),
         )

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -7,6 +8,7 @@ from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.responder import Responder
+from dht14.storage.owner import verify
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
 from dht14.storage.store import MemoryStore, Outcome, Verdict
 from dht14.wire.messages import (
@@ -25,6 +27,7 @@ from dht14.wire.messages import (
     fingerprint,
 )
 from tests.fakes import BEGINNING, contact
+from tests.owners import Owner
 
 OWN = 1 << 200
 ASKER = contact(1 << 255, 99)
@@ -69,7 +72,7 @@ class ResponderTestCase(SynchronousTestCase):
             self.table.confirmed(one, NOW, 0.01)
         return met
 
-    def store_request(self, key: int, value: bytes = b"value", version: int = VERSION, **other: int) -> Store:
+    def store_request(self, key: int, value: bytes = b"value", version: int = VERSION, **other: Any) -> Store:
         parts = {"ttl_ms": 50_000, "replication": 3, "neighbours": 0} | other
         return Store(key, version, value=value, **parts)
 
@@ -193,6 +196,80 @@ class StoreTests(ResponderTestCase):
         (tell,) = store.offers
         tell(Verdict(Outcome.HELD, VERSION))
         self.assertEqual(replies, [Stored(())])
+
+
+class OwnerTests(ResponderTestCase):
+    """Records that only one may write."""
+
+    owner = Owner(1)
+
+    def write(self, payload: bytes, seq: int, cas: int | None = None, **other: Any) -> Reply:
+        value = self.owner.says(payload, seq, cas)
+        return self.ask(self.store_request(self.owner.key, value, **{"version": seq} | other))
+
+    def test_held(self) -> None:
+        """What its owner has signed is held, and told to who asks; a tombstone too."""
+        for seq, payload in ((1, b"payload"), (2, b"")):
+            self.assertEqual(self.write(payload, seq), Stored(()))
+            value = self.owner.says(payload, seq)
+            self.assertEqual(self.ask(FindValue(self.owner.key)), Value(seq, 50_000, 3, True, value))
+
+    def test_forged(self) -> None:
+        """What is not signed for this key, with this version, is refused, under whatever key."""
+        value = self.owner.says(b"payload", 5)
+        for request in (
+            self.store_request(self.owner.key, value[:-1] + b"?", 5),
+            self.store_request(self.owner.key, value, 6),
+            self.store_request(7, value, 5),
+            self.store_request(hash_id(value), value, 5),
+            self.store_request(self.owner.key, b"DHT14OWN and so on", 5),
+            self.store_request(7, b"DHT14OWN", 5),
+        ):
+            self.assertEqual(self.ask(request), Refused(()))
+        self.assertEqual(len(self.store), 0)
+
+    def test_numbers(self) -> None:
+        """A number that is not above the one held is refused with that; the same bytes again are not."""
+        self.assertIsInstance(self.write(b"one", 5), Stored)
+        self.assertIsInstance(self.write(b"one", 5), Stored)
+        for payload in (b"other", b"another", b"third"):
+            self.assertEqual(self.write(payload, 5), Outranked(5, ()))
+        self.assertEqual(self.write(b"older", 4), Outranked(5, ()))
+        self.assertIsInstance(self.write(b"newer", 6), Stored)
+
+    def test_compare(self) -> None:
+        """A write that replaces an older version than the one held is refused, however high its number."""
+        self.assertIsInstance(self.write(b"first", 5, cas=4), Stored, "nothing is held")
+        self.assertEqual(self.write(b"late", 7, cas=4), Outranked(5, ()))
+        self.assertEqual(self.write(b"late", 7, cas=0), Outranked(5, ()))
+        self.assertIsInstance(self.write(b"next", 6, cas=5), Stored)
+        self.assertIsInstance(self.write(b"later", 9, cas=8), Stored, "what the holder has missed")
+        held = self.store.get(self.owner.key, NOW)
+        self.assertEqual(held and held.version, 9)
+
+    def test_copies(self) -> None:
+        """Of copies only the order decides: of one number the greater hash, in whatever order they come."""
+        ends = set()
+        for payloads in ((b"x", b"y"), (b"y", b"x")):
+            self.setUp()
+            for payload in payloads:
+                self.write(payload, 5, cas=4, copy=True)
+            ends.add(self.ask(FindValue(self.owner.key)))
+        self.assertEqual(len(ends), 1)
+        self.assertIsInstance(self.write(b"newer", 7, cas=1, copy=True), Stored)
+
+    def test_open(self) -> None:
+        """An open value neither replaces an owner's, nor keeps it out."""
+        self.ask(self.store_request(self.owner.key))
+        self.assertIsInstance(self.write(b"payload", 1), Stored)
+        self.assertEqual(self.ask(self.store_request(self.owner.key)), Outranked(1, ()))
+
+    def test_stray_first(self) -> None:
+        """The signature of a stray is not even looked at: it costs more than all the rest."""
+        self.meet(*(self.owner.key ^ n for n in range(1, 7)))
+        verify.cache_clear()
+        self.assertIsInstance(self.write(b"payload", 1), Refused)
+        self.assertEqual(verify.cache_info().misses, 0)
 
 
 class NeighbourhoodTests(ResponderTestCase):

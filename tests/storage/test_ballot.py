@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.keyspace import hash_id
 from dht14.storage.ballot import READ_QUORUM, Ballot
 from dht14.storage.record import Record
+from tests.owners import Owner
 
 
 def record(value: bytes = b"v", version: int = 1, key: int = 5) -> Record:
@@ -54,6 +55,24 @@ class BallotTests(SynchronousTestCase):
         content = record(b"content", 0, hash_id(b"content"))
         one = ballot(record(b"lie", 1 << 60, content.key), content, record(b"lie", 1 << 61, content.key))
         self.assertEqual((one.winner, one.settled, one.missing), (content, True, 0))
+
+    def test_owner(self) -> None:
+        """An owner's record is real, but may be an old one: it takes holders that agree, like any other."""
+        owner = Owner(1)
+        one = ballot(owner.record(b"old", 1, 1000.0), record(version=1 << 60, key=owner.key))
+        self.assertEqual((one.winner, one.missing), (owner.record(b"old", 1, 1000.0), READ_QUORUM - 1))
+        for missing in (2, 1, 0):
+            one.cast(owner.record(b"new", 2, 1000.0), near=True)
+            self.assertEqual((one.missing, one.settled), (missing, missing == 0))
+
+    def test_larger_quorum(self) -> None:
+        """A reader may ask for more that agree."""
+        one = Ballot(5)
+        for missing in (4, 3, 2, 1):
+            one.cast(record(), near=True)
+            self.assertEqual((one.missing, one.settled), (missing, False))
+        one.cast(record(version=2), near=True)
+        self.assertEqual(one.missing, 4)
 
     def test_any_order(self) -> None:
         """Whoever is heard first, the same record wins with as many votes."""

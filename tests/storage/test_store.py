@@ -1,4 +1,3 @@
-import random
 from itertools import permutations
 
 from attrs import evolve
@@ -8,8 +7,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
-from dht14.storage.store import EVICTION_TRIES, RECORD_OVERHEAD, MemoryStore, Outcome, Verdict
+from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, version_at
+from dht14.storage.store import EVICTION_TRIES, RECORD_OVERHEAD, MemoryStore, Outcome, Verdict, in_the_way
+from tests.owners import Owner
 
 NOW = 1_700_000_000.0
 CONTENT = b"content"
@@ -95,28 +95,73 @@ class HoldTests(StoreTestCase):
         self.assertIs(self.offer(record(version=limit)), Outcome.HELD)
         self.assertEqual(self.verdict(record(version=limit + 1)), Verdict(Outcome.REFUSED, limit))
 
-    def test_merge(self) -> None:
-        """Any order of offers, with any of them repeated, ends with the same record."""
-        rng = random.Random(1)
-        for _ in range(50):
-            offers = [
-                record(
-                    CONTENT_KEY,
-                    rng.choice([b"a", b"b", CONTENT]),
-                    rng.randint(0, 2),
-                    rng.choice([60.0, 70.0]),
-                )
-                for _ in range(4)
-            ]
-            ends = set()
-            for order in permutations(offers):
-                store = MemoryStore(0, 1 << 20, lambda record: True)
-                for one in [*order, *order[:2]]:
-                    store.offer(one, NOW, lambda verdict: None)
-                end = store.get(CONTENT_KEY, NOW)
-                assert end is not None
-                ends.add((end.value, end.rank, end.expires_at))
-            self.assertEqual(len(ends), 1)
+
+OWNER = Owner(1)
+OFFERS = [
+    evolve(one, key=CONTENT_KEY)
+    for one in (
+        *(record(value=value, version=version) for value in (b"x", b"y") for version in (1, 5)),
+        *(
+            OWNER.record(payload, seq, NOW + 60)
+            for payload, seq in ((b"a", 1), (b"a", 2), (b"b", 2), (b"", 3))
+        ),
+        OWNER.record(b"a", 2, NOW + 90),
+        OWNER.record(b"b", 2, NOW + 90, copies=9),
+        OWNER.record(b"c", 2, NOW + 30, cas=1),
+        *(record(value=CONTENT, version=version, ttl=ttl) for version in (0, 9) for ttl in (60.0, 70.0)),
+    )
+]
+"""Of all kinds under one key. Nobody can sign for the key of content: only the order is looked at here."""
+
+
+def merged(offers: list[Record]) -> Record | None:
+    """What a holder has that was offered these, one after the other."""
+    store = MemoryStore(0, 1 << 20, lambda record: True)
+    for one in offers:
+        store.offer(one, NOW, lambda verdict: None)
+    return store.get(CONTENT_KEY, NOW)
+
+
+class MergeTests(SynchronousTestCase):
+    """What replicas settle on does not depend on what came when, or how often: the merge of records."""
+
+    @settings(derandomize=True, deadline=None, max_examples=200)
+    @given(st.lists(st.sampled_from(range(len(OFFERS))), min_size=1, max_size=4), st.data())
+    def test_all_kinds(self, chosen: list[int], data: st.DataObject) -> None:
+        """Any order of offers of any kinds, any of them repeated, and merged in groups, ends the same."""
+        ends = {_end(merged([OFFERS[n] for n in order])) for order in permutations(chosen)}
+        again = data.draw(st.lists(st.sampled_from(chosen), max_size=4))
+        ends.add(_end(merged([OFFERS[n] for n in [*chosen, *again]])))
+        split = data.draw(st.integers(0, len(chosen)))
+        halves = [merged([OFFERS[n] for n in half]) for half in (chosen[:split], chosen[split:])]
+        ends.add(_end(merged([half for half in halves if half is not None])))
+        self.assertEqual(len(ends), 1)
+
+    def test_who_wins(self) -> None:
+        """Content goes before all, then an owner's last word, be it a deletion, then what is open."""
+        ways = [merged(OFFERS), merged(OFFERS[:11]), merged(OFFERS[:4])]
+        self.assertEqual(
+            [(one.kind, one.is_tombstone) for one in ways if one],
+            [(Kind.CONTENT, False), (Kind.OWNER, True), (Kind.OPEN, False)],
+        )
+
+
+def _end(record: Record | None) -> tuple[object, ...] | None:
+    """What readers and other holders see of it."""
+    return None if record is None else (record.rank, record.expires_at, record.replication)
+
+
+class InTheWayTests(StoreTestCase):
+    def test_new(self) -> None:
+        """A new record of an owner meets what it conflicts with; `offer`, which copies use, knows the order alone."""
+        owner = Owner(1)
+        held, new = owner.record(b"held", 7, NOW + 60), owner.record(b"new", 9, NOW + 60, cas=6)
+        self.assertIsNone(in_the_way(self.store, new, NOW))
+        self.offer(held)
+        self.assertEqual(in_the_way(self.store, new, NOW), held)
+        self.assertIsNone(in_the_way(self.store, new, NOW + 60), "it has expired")
+        self.assertIsNone(in_the_way(self.store, record(owner.key), NOW))
+        self.assertIs(self.offer(new), Outcome.HELD)
 
 
 class ExpiryTests(StoreTestCase):
@@ -128,11 +173,51 @@ class ExpiryTests(StoreTestCase):
         self.assertEqual(len(self.store), 1)
         self.assertIs(self.offer(record(6, ttl=0.0)), Outcome.REFUSED)
 
-    def test_does_not_outrank(self) -> None:
-        """What has expired is in nobody's way, however high its version."""
+    def test_older_copy(self) -> None:
+        """An older copy that would live longer does not come back, swept or not; a newer record does come."""
+        for sweep in (True, False):
+            self.setUp()
+            self.offer(record(version=9, ttl=60.0))
+            if sweep:
+                self.assertEqual(self.store.expire(NOW + 60), 1)
+            for version in (1, 9):
+                late = self.verdict(record(version=version, ttl=900.0), NOW + 60)
+                self.assertEqual(late, Verdict(Outcome.OUTRANKED, 9))
+            self.assertIs(self.offer(record(version=10, ttl=900.0), NOW + 60), Outcome.HELD)
+            self.assertIs(self.offer(record(version=8, ttl=999.0), NOW + 901), Outcome.OUTRANKED)
+
+    def test_older_copy_below_an_owner(self) -> None:
+        """Nor does anything open come back where an owner's record has expired, or anything older of its own."""
+        owner = Owner(1)
+        self.offer(owner.record(b"", 9, NOW + 60))
+        for late in (record(owner.key, ttl=900.0), owner.record(b"older", 8, NOW + 900)):
+            self.assertIs(self.offer(late, NOW + 60), Outcome.OUTRANKED)
+        self.assertIs(self.offer(owner.record(b"newer", 10, NOW + 900), NOW + 60), Outcome.HELD)
+
+    def test_below_content(self) -> None:
+        """Content comes back whenever it is put, and leaves what is known of open values alone."""
+        self.offer(record(CONTENT_KEY, b"open", version=9, ttl=10.0))
+        for seconds in (20.0, 40.0):
+            self.assertIs(
+                self.offer(record(CONTENT_KEY, CONTENT, 0, ttl=seconds + 10), NOW + seconds), Outcome.HELD
+            )
+        self.assertIs(self.offer(record(CONTENT_KEY, b"older", 8, ttl=900.0), NOW + 60), Outcome.OUTRANKED)
+
+    def test_floor_is_forgotten(self) -> None:
+        """Once no older copy can be alive any more, everything goes."""
+        self.store = MemoryStore(0, 1 << 20, lambda record: True, max_ttl=100.0)
         self.offer(record(version=9, ttl=60.0))
-        self.assertIs(self.offer(record(version=1, ttl=900.0), NOW + 60), Outcome.HELD)
-        self.assertEqual(self.store.get(5, NOW + 60), record(version=1, ttl=900.0))
+        after = NOW + 60 + 100 + CLOCK_TOLERANCE
+        self.assertIs(self.offer(record(version=1, ttl=9e9), after - 1), Outcome.OUTRANKED)
+        self.assertIs(self.offer(record(version=1, ttl=9e9), after), Outcome.HELD)
+
+    def test_evicted_comes_back(self) -> None:
+        """What was evicted before its time leaves nothing behind."""
+        self.limit(room_for(1))
+        self.offer(record(1500, version=9))
+        self.offer(record(5))
+        self.limit(room_for(2))
+        self.assertIs(self.offer(record(1500, version=1)), Outcome.HELD)
 
     def test_swept(self) -> None:
         """Sweeping drops exactly what has expired, and tells how many that were."""
@@ -263,7 +348,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert held is not None and held.rank == one.rank and held.expires_at >= one.expires_at
             assert verdict.version == version
         elif verdict.outcome is Outcome.OUTRANKED:
-            assert held is not None and held.rank > one.rank and verdict.version == held.version
+            rank = (
+                max(one.rank for one in self.offered[key] if one is not None) if held is None else held.rank
+            )
+            assert rank >= one.rank and verdict.version >= one.version
+            assert held == previous
         else:
             assert held == previous and verdict.version == (previous.version if previous else 0)
             assert self.store.size + RECORD_OVERHEAD + size > self.store.limit

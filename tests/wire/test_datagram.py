@@ -48,7 +48,9 @@ messages: "st.SearchStrategy[Message]" = st.one_of(
     st.just(Ping()),
     st.builds(FindNode, ids),
     st.builds(FindValue, ids),
-    st.builds(Store, ids, versions, ttls, copies, st.integers(0, (1 << FINGERPRINT_BITS) - 1), values),
+    st.builds(
+        Store, ids, versions, ttls, copies, st.integers(0, (1 << FINGERPRINT_BITS) - 1), values, st.booleans()
+    ),
     st.just(Pong()),
     st.builds(Nodes, contacts),
     st.builds(Value, versions, ttls, copies, st.booleans(), values),
@@ -79,7 +81,7 @@ class EncodingTests(SynchronousTestCase):
         self.assertEqual(encode(RPC_ID, Pong()), b"\x82\x48" + RPC_ID + b"\x18\x40")
         expected = b"\x83\x48" + RPC_ID + b"\x02\x58\x20" + id_to_bytes(7)
         self.assertEqual(encode(RPC_ID, FindNode(7)), expected)
-        items = [RPC_ID, 4, id_to_bytes(7), 1 << 60, 86_400_000, 8, 1 << 63, b"a value"]
+        items = [RPC_ID, 4, id_to_bytes(7), 1 << 60, 86_400_000, 8, 1 << 63, b"a value", 0]
         self.assertEqual(encode(RPC_ID, SAMPLES[3]), cbor2.dumps(items))
 
     @settings(derandomize=True, deadline=None, max_examples=400)
@@ -147,7 +149,7 @@ class StrictnessTests(SynchronousTestCase):
 
     def test_ranges(self) -> None:
         """Every number and every length keeps to its bounds, and is a number or a byte string."""
-        good: list[object] = [bytes(32), 0, 1, 1, 0, b"v"]
+        good: list[object] = [bytes(32), 0, 1, 1, 0, b"v", 1]
         for at, low, high in (
             (1, 0, MAX_VERSION),
             (2, 1, MAX_TTL_MS),
@@ -158,7 +160,8 @@ class StrictnessTests(SynchronousTestCase):
                 4, [*good[:at], high, *good[at + 1 :]], [low - 1, high + 1, 1 << 64, True, 1.0, b"\1"], at
             )
         longest = bytes(MAX_INLINE_VALUE)
-        self.assert_fields(4, [*good[:5], longest], [b"", longest + b"x", "v", 5, None], at=5)
+        self.assert_fields(4, [*good[:5], longest, 0], [b"", longest + b"x", "v", 5, None], at=5)
+        self.assert_fields(4, good, [2, True, False, b"", None], at=6)
         self.assert_fields(66, [0, 1, 1, 1, longest], [b"", longest + b"x"], at=4)
         self.assert_fields(66, [0, 1, 1, 1, b"v"], [2, True, False, b"", None], at=3)
 

@@ -37,6 +37,7 @@ LARGEST_STORE = Store(
     MAX_REPLICATION,
     (1 << FINGERPRINT_BITS) - 1,
     bytes(MAX_INLINE_VALUE),
+    True,
 )
 ids = st.integers(0, ID_SPACE - 1)
 
