@@ -1,0 +1,83 @@
+"""Values that only their owner may write, in whole networks."""
+
+import hashlib
+import random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.sim.network import Conditions
+from dht14.sim.world import Role, VirtualNode
+from tests.owners import Owner
+from tests.scenarios.town import SETTLE, Town
+
+OWNER = Owner(1)
+
+
+class OwnersTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.begin(Town(20))
+
+    def begin(self, town: Town) -> None:
+        self.town = town
+        self.town.join()
+        self.nodes = self.town.nodes(Role.NODE)
+
+    def write(self, node: VirtualNode, payload: bytes, seq: int, cas: int | None = None) -> bool:
+        put = node.stack.node.put(OWNER.key, OWNER.says(payload, seq, cas), 0, 0)
+        self.town.world.wait(SETTLE)
+        return self.successResultOf(put)
+
+    def read_everywhere(self) -> set[bytes | None]:
+        gets = [node.stack.node.get(OWNER.key) for node in self.town.world.callers()]
+        self.town.world.wait(SETTLE)
+        return {self.successResultOf(get) for get in gets}
+
+    def holders(self) -> list[VirtualNode]:
+        """Who holds anything of the owner's, the nearest first."""
+        now = self.town.world.clock.seconds()
+        found = [node for node in self.nodes if node.stack.store and node.stack.store.get(OWNER.key, now)]
+        return sorted(found, key=lambda node: node.contact.node_id ^ OWNER.key)
+
+    def test_partitioned(self) -> None:
+        """Of an owner's writes the last is found everywhere; what was deleted stays deleted, though holders that
+        were cut off meanwhile come back with the old value."""
+        world = self.town.world
+        for seq in (1, 2):
+            self.assertTrue(self.write(self.nodes[seq], b"payload", seq))
+            self.assertEqual(self.read_everywhere(), {OWNER.says(b"payload", seq)})
+        lost = self.holders()[:2]
+        for node in lost:
+            world.network.cut(node.port)
+        world.wait(120)
+        writer = next(node for node in self.nodes if node not in lost)
+        self.assertTrue(self.write(writer, b"", 3, cas=2))
+        for node in lost:
+            world.network.mend(node.port)
+        world.wait(60)
+        self.assertEqual(self.read_everywhere(), {None})
+        self.assertFalse(self.write(lost[0], b"payload", 2))
+        self.assertEqual(self.read_everywhere(), {None})
+        self.assertTrue(self.write(lost[0], b"again", 4, cas=3))
+        self.assertEqual(self.read_everywhere(), {OWNER.says(b"again", 4, 3)})
+
+    def test_two_devices(self) -> None:
+        """Of two writes at the same moment, each to replace the same version, one is refused, and all readers
+        find the other, on a bad network too."""
+        self.begin(Town(20, Conditions(loss=0.02, duplicate=0.02, reorder=0.1)))
+        rng = random.Random(14)
+        self.assertTrue(self.write(self.nodes[0], b"first", 1))
+        for seq in range(2, 22):
+            values = [OWNER.says(b"device %d" % device, seq, cas=seq - 1) for device in range(2)]
+            puts = []
+            for value, node in zip(values, rng.sample(self.nodes, 2), strict=True):
+                puts.append(node.stack.node.put(OWNER.key, value, 0, 0))
+                self.town.world.wait(rng.choice((0.0, 0.02, 0.1)))
+            self.town.world.wait(SETTLE)
+            told = [self.successResultOf(put) for put in puts]
+            self.assertLess(sum(told), 2)
+            (found,) = self.read_everywhere()
+            self.assertIn(found, values)
+            if any(told):
+                self.assertEqual(found, values[told.index(True)])
+            else:
+                self.assertEqual(found, max(values, key=lambda value: hashlib.sha256(value).digest()))
