@@ -1,7 +1,5 @@
-import argparse
 import base64
 import hashlib
-import io
 import json
 import os
 import socket
@@ -9,42 +7,16 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd import client, node_api
 from dht14.wire.api_messages import MAX_VALUE, Get, Put, encode_failure, encode_success
 from tests.cmd.api_server import ApiServer
+from tests.cmd.shell import Outcome, run
 
 VALUE = bytes(range(256))
-
-
-class Outcome(NamedTuple):
-    code: object
-    out: bytes
-    error: str
-
-
-def run(command: str, *words: str) -> Outcome:
-    """What `dht14 COMMAND WORDS` does."""
-    parser = argparse.ArgumentParser()
-    add_arguments, run_it = {
-        "put": (client.add_put_arguments, client.run_put),
-        "get": (client.add_get_arguments, client.run_get),
-    }[command]
-    add_arguments(parser)
-    out, error = io.BytesIO(), io.StringIO()
-    code: object
-    with redirect_stdout(io.TextIOWrapper(out, write_through=True)) as text, redirect_stderr(error):
-        try:
-            code = run_it(parser.parse_args(words))
-        except SystemExit as end:
-            code = end.code
-        text.detach()
-    return Outcome(code, out.getvalue(), error.getvalue())
 
 
 def sha256(text: str) -> bytes:
@@ -132,6 +104,37 @@ class PutTests(ClientTestCase):
             outcome = run("put", *words)
             self.assertEqual((outcome.code, outcome.out), (2, b""), words)
             self.assertNotIn("Traceback", outcome.error)
+
+
+class ContentTests(ClientTestCase):
+    def test_content(self) -> None:
+        """--content puts a value under its SHA-256, and prints that key."""
+        with ApiServer() as node:
+            for words in (("hallo",), ("--ttl", "0", "hallo"), ("--file", self.file(b"hallo"))):
+                outcome = run("put", "--content", *words, "--api-address", node.address)
+                self.assertEqual(outcome, (0, sha256("hallo").hex().encode() + b"\n", ""))
+        self.assertEqual(set(node.requests), {Put(0, 0, sha256("hallo"), b"hallo")})
+
+    def test_json(self) -> None:
+        """With --json the key is in the object, and only there."""
+        with ApiServer() as node:
+            outcome = run("put", "--content", "v", "--json", "--api-address", node.address)
+        self.assertEqual(json.loads(outcome.out)["key"], sha256("v").hex())
+
+    def test_wrong_usage(self) -> None:
+        """A KEY beside it, or an owner's options, are wrong usage."""
+        for words in (("k", "v"), ("k", "--file", "f"), (), ("v", "--salt", "s"), ("v", "--sign", "f")):
+            outcome = run("put", "--content", *words)
+            self.assertEqual((outcome.code, outcome.out), (2, b""), words)
+
+
+class TooLargeTests(ClientTestCase):
+    def test_said(self) -> None:
+        """Where a node refuses what is larger than it keeps, the client says how large it may be."""
+        with ApiServer(lambda request: encode_failure(request.key)) as node:
+            for size, said in ((1000, False), (1001, True)):
+                outcome = run("put", "k", "--file", self.file(bytes(size)), "--api-address", node.address)
+                self.assertEqual((outcome.code, "up to 1000" in outcome.error), (1, said))
 
 
 class GetTests(ClientTestCase):
@@ -249,8 +252,11 @@ class OutputTests(ClientTestCase):
         self.assertEqual(run("get", "k"), (130, b"", ""))
 
     def test_quick_start(self) -> None:
-        """The commands do not wait for Twisted to be imported."""
-        script = "import sys, dht14.cmd.client; sys.exit('twisted' in sys.modules)"
+        """The commands do not wait for Twisted to be imported, nor, unless they sign, for cryptography."""
+        script = (
+            "import sys, dht14.cmd.client, dht14.cmd.owner; "
+            "sys.exit(bool({'twisted', 'cryptography'} & sys.modules.keys()))"
+        )
         self.assertEqual(subprocess.run([sys.executable, "-c", script], check=False).returncode, 0)
 
 
