@@ -95,21 +95,23 @@ class StackTests(SynchronousTestCase):
 
     def test_make_store(self) -> None:
         """A store of another make gets what it needs: the node's id, the limit, and whose records stay."""
-        made: list[tuple[int, int, bool]] = []
+        made: list[tuple[int, int, bool, float]] = []
 
-        def make(own_id: int, limit: int, answers_for: Callable[[Record], bool]) -> MemoryStore:
-            made.append((own_id, limit, answers_for(Record(7, b"v", 1, 1e9, 8))))
-            return MemoryStore(own_id, limit, answers_for)
+        def make(
+            own_id: int, limit: int, answers_for: Callable[[Record], bool], max_ttl: float
+        ) -> MemoryStore:
+            made.append((own_id, limit, answers_for(Record(7, b"v", 1, 1e9, 8)), max_ttl))
+            return MemoryStore(own_id, limit, answers_for, max_ttl)
 
         stack = build_stack(
             node_id=5,
             clock=self.clock,
             rng=random.Random(1),
             resolve=resolve,
-            options=StackOptions(storage_limit=1234),
+            options=StackOptions(Policy(max_ttl=4321), storage_limit=1234),
             make_store=make,
         )
-        self.assertEqual(made, [(5, 1234, True)])
+        self.assertEqual(made, [(5, 1234, True, 4321)])
         self.assertIsInstance(stack.store, MemoryStore)
 
     def test_sweeps(self) -> None:
