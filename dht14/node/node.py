@@ -36,6 +36,12 @@ from dht14.wire.messages import (
 
 T = TypeVar("T")
 
+EVERYBODY = K + 1
+"""A quorum that there never is: a read with it hears all near the key, and those that stood in for them."""
+
+SETTLE_ROUNDS = 2
+"""How often a conflict is looked at before the writer is told how it ended."""
+
 
 @frozen
 class Policy:
@@ -115,7 +121,8 @@ class Node:
         )
 
     def _find(self, key: int, timeout: float, quorum: int = READ_QUORUM) -> "Deferred[Record | None]":
-        """The newest record under `key`, within `timeout` seconds.
+        """The newest record under `key`, within `timeout` seconds. With a quorum of `EVERYBODY`, of all that
+        any of the k nearest has.
 
         One more holder is asked than must agree: enough that a lost datagram or a dead holder rarely
         stalls a read, and half of the datagrams that asking all of them would cost.
@@ -126,8 +133,8 @@ class Node:
             ballot.cast(own, self.table.is_near(key, own.replication))
             if ballot.settled:
                 return succeed(own)
-        lookup = self._lookup(key, self._policy.replication)
-        lookup.thorough = own is None
+        lookup = self._lookup(key, K if quorum == EVERYBODY else self._policy.replication)
+        lookup.thorough = own is None or quorum == EVERYBODY
         lookup.alpha = max(ballot.missing, 0) + 1
         on_reply = partial(self._value_replied, key, ballot)
         searched = self._search(lookup, FindValue(key), on_reply, timeout)
@@ -145,7 +152,7 @@ class Node:
             lookup.refused(contact)
             return
         ballot.cast(record, reply.near)
-        lookup.thorough = False
+        lookup.thorough = ballot.quorum == EVERYBODY
         lookup.alpha = max(ballot.missing, 0) + 1
         lookup.answered(contact)
         if ballot.settled:
@@ -215,14 +222,25 @@ class Node:
         if found is not None and record.is_tombstone:
             record = evolve(record, replication=max(record.replication, found.replication))
         placed = await self._place(record, deadline)
-        if not placed.outranked:
-            return placed.kept
-        everybody = self._policy.replication
-        newest = await self._find(record.key, (deadline - self._clock.seconds()) / 2, everybody)
-        if newest is None:
-            return False
-        settled = await self._place(newest, deadline, copy=True)
-        return settled.kept and newest.value == record.value
+        if placed.outranked:
+            return await self._settle(record, placed.receipts > 0, deadline)
+        return placed.kept
+
+    async def _settle(self, record: Record, is_held: bool, deadline: float) -> bool:
+        """An owner's record met another one at some holders: have the newest of them at all. Is it this one?"""
+        newest = record if is_held else None
+        placed = None
+        for _ in range(SETTLE_ROUNDS):
+            patience = (deadline - self._clock.seconds()) / 2
+            found = await self._find(record.key, patience, EVERYBODY)
+            if found is not None and (newest is None or found.rank > newest.rank):
+                newest = found
+            if newest is None:
+                return False
+            placed = await self._place(newest, deadline, copy=True)
+            if not placed.outranked:
+                break
+        return placed is not None and placed.kept and newest is not None and newest.value == record.value
 
     async def _place(self, record: Record, deadline: float, copy: bool = False) -> "Placement":
         """Store the record at the nodes nearest to its key, this one included where it is one of them."""
@@ -290,7 +308,8 @@ class Placement:
     _well: set[int]
     """Ids of the contacts that were well when it began."""
     _newest_believable: int
-    _receipts: int = field(default=0, init=False)
+    receipts: int = field(default=0, init=False)
+    """How many have said that they hold the record."""
     outranked: bool = field(default=False, init=False)
     """Whether somebody said that it holds a better record."""
     newest_met: int = field(default=-1, init=False)
@@ -302,7 +321,7 @@ class Placement:
     def replied(self, lookup: Lookup, contact: Contact, reply: Reply) -> None:
         """One contact answered its STORE."""
         if isinstance(reply, Stored):
-            self._receipts += 1
+            self.receipts += 1
             lookup.answered(contact, reply.nearer)
         elif isinstance(reply, Outranked) and self.record.kind is not Kind.CONTENT:
             # Nobody stands in for it: that would only spread a record that has lost.
@@ -320,7 +339,7 @@ class Placement:
     def tried_here(self, verdict: Verdict) -> None:
         """The own store was offered the record."""
         if verdict.outcome is Outcome.HELD:
-            self._receipts += 1
+            self.receipts += 1
         elif verdict.outcome is Outcome.OUTRANKED:
             self._met(verdict.version)
         if verdict.outcome is not Outcome.REFUSED:
@@ -342,4 +361,4 @@ class Placement:
         answered = lookup.count(State.ANSWERED)
         lost = sum(c.node_id in self._well for c in lookup.unanswering())
         all_there_were = lookup.finished and lost <= answered - lookup.counts_self
-        self.kept = self._receipts > 0 and (answered >= lookup.width or all_there_were)
+        self.kept = self.receipts > 0 and (answered >= lookup.width or all_there_were)

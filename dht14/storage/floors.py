@@ -17,6 +17,8 @@ class Floor(NamedTuple):
 
     def stops(self, record: Record) -> bool:
         """Whether this record is the expired one, or older. Content is the same whenever it comes."""
+        if not self.kind:
+            return False
         kind = record.kind
         return kind is not Kind.CONTENT and (kind, record.version) <= self
 
