@@ -16,7 +16,8 @@ the disk is a thread below `storage/database.py`.
 Words, as the paper has them: *contact* (node id and address), *k-bucket*, *replacement cache*,
 *lookup* (the iterative search, its *shortlist* and its parallelism *α*), *PING*, *STORE*, *FIND_NODE*,
 *FIND_VALUE*, *refresh*, *republish*, *expire*, *join*. A *record* is a value with its version and
-expiry; an *owner* signs the *envelope* of a record, and deletes with a *tombstone*; a *receipt* is a holder's word that it has a record; a *seed* is an address to join through.
+expiry; an *owner* signs the *envelope* of a record and deletes with a *tombstone*; a *receipt* is a
+holder's word that it has a record; a *seed* is an address to join through.
 """
 
 __version__ = "0.1.0"

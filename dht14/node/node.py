@@ -227,20 +227,20 @@ class Node:
         return placed.kept
 
     async def _settle(self, record: Record, is_held: bool, deadline: float) -> bool:
-        """An owner's record met another one at some holders: have the newest of them at all. Is it this one?"""
+        """An owner's record met others at some holders: let all of them hold the newest. Whether that is it."""
         newest = record if is_held else None
-        placed = None
+        kept = False
         for _ in range(SETTLE_ROUNDS):
-            patience = (deadline - self._clock.seconds()) / 2
-            found = await self._find(record.key, patience, EVERYBODY)
+            found = await self._find(record.key, (deadline - self._clock.seconds()) / 2, EVERYBODY)
             if found is not None and (newest is None or found.rank > newest.rank):
                 newest = found
             if newest is None:
                 return False
             placed = await self._place(newest, deadline, copy=True)
+            kept = placed.kept and newest.value == record.value
             if not placed.outranked:
                 break
-        return placed is not None and placed.kept and newest is not None and newest.value == record.value
+        return kept
 
     async def _place(self, record: Record, deadline: float, copy: bool = False) -> "Placement":
         """Store the record at the nodes nearest to its key, this one included where it is one of them."""
