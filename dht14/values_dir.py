@@ -24,8 +24,8 @@ from dht14.data_dir import DataDir, flush_folder, replace_file, unusable
 from dht14.errors import ConfigError, Malformed
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.storage.check import SOUND, check
-from dht14.storage.database import MAX_FLOORS
 from dht14.storage.disk_format import DiskFormat
+from dht14.storage.floors import MAX_FLOORS
 from dht14.storage.group_commit import PUTS_A_BATCH
 from dht14.storage.tables import Changes, Tables
 from dht14.storage.vault import CHECK_BYTES, DATABASE_ID_BYTES, SALT_BYTES, Vault

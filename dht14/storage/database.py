@@ -18,7 +18,7 @@ from attrs import define, field
 
 from dht14.errors import Malformed
 from dht14.storage.disk_format import Body, DiskFormat, Head, due_entry, read_due
-from dht14.storage.floors import NO_FLOOR, Floor, floor_of
+from dht14.storage.floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
 from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell, room
 from dht14.storage.record import Record
 from dht14.storage.store import EVICTION_TRIES, Outcome, Verdict, judge
@@ -28,7 +28,6 @@ from dht14.storage.writer import CallSoon, Opened, Watcher, Writer, Written
 T = TypeVar("T")
 
 DROPS_A_BATCH = 100
-MAX_FLOORS = 100_000
 MAX_EARLY_OFFERS = 1_000
 MAX_DAMAGED = 10_000
 FULL_PAUSE = 1.0
@@ -39,7 +38,7 @@ CALM = 5.0
 
 
 class Held(NamedTuple):
-    """What is known of a place: the live record, the size of its entry, and the version of what expired."""
+    """What is known of a place: the live record, the size of its entry, and what has expired."""
 
     record: Record | None
     size: int
@@ -309,7 +308,7 @@ class Database:
 
     def _floor_of(self, place: bytes, record: Record | None, now: float) -> bytes | None:
         """What is to be remembered of a record that has expired."""
-        if record is None or (floor := floor_of(record)) == NO_FLOOR:
+        if record is None or (floor := floor_of(record)) is NO_FLOOR:
             return None
         until = record.expires_at + self._floor_seconds
         if until <= now:

@@ -408,11 +408,12 @@ class OwnerTests(NodeTestCase):
 
     def test_conflict_at_newcomers(self) -> None:
         """What has lost is not spread to holders that have nothing: the writer looks first."""
-        for place in (2, 5, 7):
-            self.hold(place, b"present", 5)
-        self.assertFalse(self.write(b"older", 4))
-        self.assertFalse(self.write(b"late", 9, cas=4))
-        self.assertEqual((self.have(b"older", 4), self.have(b"late", 9, 4)), ([], []))
+        for payload, seq, cas in ((b"older", 4, None), (b"late", 9, 4)):
+            self.setUp()
+            for place in (2, 5, 7):
+                self.hold(place, b"present", 5)
+            self.assertFalse(self.write(payload, seq, cas))
+            self.assertEqual(self.asked(self.peers, Store), 0)
 
     def test_at_the_same_time(self) -> None:
         """Where another write of the same number came first to some holders, the greater hash wins at all of
@@ -482,13 +483,38 @@ class OwnerTests(NodeTestCase):
         self.assertEqual(sum(one is not None for one in lives), 14)
 
     def test_forgers(self) -> None:
-        """Holders that make up envelopes are not believed."""
-        self.assertTrue(self.write(b"payload", 1))
-        forged = self.owner.says(b"forged", 9)[:-1] + b"?"
-        old = Value(9, 60_000, 8, True, self.owner.says(b"payload", 1))
-        for place, reply in enumerate((Value(9, 60_000, 8, True, forged), old, old)):
-            self.peers[place].answer = lambda request, sender, reply=reply: reply  # type: ignore[misc]
-        self.assertEqual(self.read(), self.owner.says(b"payload", 1))
+        """Holders that make up envelopes, or numbers for old ones, are not believed."""
+        old = self.owner.says(b"old", 1)
+        for lie in (self.owner.says(b"forged!", 9)[:-1] + b"?", old):
+            self.setUp()
+            self.assertTrue(self.write(b"old", 1))
+            self.assertTrue(self.write(b"payload", 2))
+            for peer in self.peers[:3]:
+                peer.answer = lambda request, sender, lie=lie: Value(9, 60_000, 8, True, lie)  # type: ignore[misc]
+            self.assertEqual(self.read(), self.owner.says(b"payload", 2))
+
+    def test_rival_here(self) -> None:
+        """A node that is a holder itself compares once more when it comes to hold. Here another writer was quicker,
+        and its record goes to all who shall hold it."""
+        here, answer = self.peers[0], self.peers[1].answer
+
+        def answer_late(request: Request, sender: Contact) -> Reply | None:
+            self.hold(0, b"rival", 3)
+            return answer(request, sender)
+
+        self.peers[1].answer = answer_late
+        late = self.owner.says(b"late", 9, cas=2)
+        self.assertFalse(self.put(here, late, self.owner.key, replication=1))
+        self.assertEqual((self.have(b"rival", 3), self.have(b"late", 9, 2)), (nearest(), []))
+
+    def test_number_is_no_version(self) -> None:
+        """A number in the own store is not taken for an open value's version: no open one is that high."""
+        self.hold(0, b"payload", MAX_SEQ)
+        self.assertFalse(self.put(self.peers[0], b"squatter", self.owner.key))
+        for peer in self.peers:
+            for request in peer.asked:
+                if isinstance(request, Store):
+                    self.assertLessEqual(request.version, version_at(self.now))
 
     def test_liar(self) -> None:
         """One holder that says it has something newer keeps nobody from writing."""

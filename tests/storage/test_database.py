@@ -12,6 +12,7 @@ from dht14.storage.group_commit import PUTS_A_BATCH, PUTS_WAITING
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
 from dht14.storage.store import EVICTION_TRIES, MemoryStore, Outcome, Verdict
 from dht14.storage.tables import Tables
+from tests.owners import Owner
 from tests.storage.disk import NOW, DiskTestCase, record
 
 HELD, OUTRANKED, REFUSED = Outcome.HELD, Outcome.OUTRANKED, Outcome.REFUSED
@@ -202,6 +203,24 @@ class ExpiryTests(DiskTestCase):
         self.sweep(NOW + TTL)
         again = record(CONTENT_KEY, CONTENT, ttl=900.0)
         self.assertEqual((self.offer(self.store, again, now=NOW + TTL), self.floors()), ([HELD], 0))
+
+    def test_owner(self) -> None:
+        """Where an owner's record has expired nothing open and nothing older of its own comes back, swept or not,
+        after a restart too; a greater number does."""
+        owner = Owner(1)
+        self.assertEqual(self.offer(self.store, owner.record(b"", 9, NOW + TTL)), [HELD])
+        later = NOW + TTL
+        older = [record(owner.key, version=2, ttl=900.0), owner.record(b"older", 8, NOW + 900)]
+        for passes in range(3):
+            verdicts = self.verdicts(self.store, *older, now=later)
+            self.assertEqual(verdicts, [Verdict(OUTRANKED, 9)] * 2)
+            if passes == 0:
+                self.sweep(later)
+            elif passes == 1:
+                self.store = self.reopen(self.store)
+        newer = owner.record(b"newer", 10, NOW + 900)
+        self.assertEqual(self.offer(self.store, newer, now=later), [HELD])
+        self.assertEqual(self.store.get(owner.key, later), newer)
 
     def test_floors_are_bounded(self) -> None:
         """Only so many versions are remembered, for a small database a small number; the oldest go first."""
