@@ -12,24 +12,22 @@ from twisted.logger import Logger
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.lookup import Lookup, State
+from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, OPERATION_TIMEOUT, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.placement import Placement
 from dht14.node.ports import Rpc
 from dht14.node.search import OnReply, Search
 from dht14.storage.ballot import READ_QUORUM, Ballot
-from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, next_version, proven, version_at
+from dht14.storage.record import Kind, Record, newest_believable, next_version, proven
 from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
 from dht14.wire.messages import (
     FindNode,
     FindValue,
     Nodes,
-    Outranked,
-    Refused,
     Reply,
     Request,
     Store,
-    Stored,
     Value,
     fingerprint,
 )
@@ -242,7 +240,7 @@ class Node:
                 break
         return kept
 
-    async def _place(self, record: Record, deadline: float, copy: bool = False) -> "Placement":
+    async def _place(self, record: Record, deadline: float, copy: bool = False) -> Placement:
         """Store the record at the nodes nearest to its key, this one included where it is one of them."""
         now = self._clock.seconds()
         candidates = self.table.closest(record.key, K)
@@ -254,7 +252,7 @@ class Node:
         lookup = Lookup(record.key, self.own_id, record.replication, alpha=record.replication)
         lookup.heard_of(candidates)
         well = {c.node_id for c in candidates if not self.table.is_suspect(c.node_id)}
-        placement = Placement(record, lookup, well, _newest_believable(now))
+        placement = Placement(record, lookup, well, newest_believable(now))
         if self.own_id in nearest:
             await self._hold(placement, copy)
         now = self._clock.seconds()
@@ -273,7 +271,7 @@ class Node:
         placement.judge()
         return placement
 
-    async def _hold(self, placement: "Placement", copy: bool) -> None:
+    async def _hold(self, placement: Placement, copy: bool) -> None:
         if self._store is None:
             return
         record, now = placement.record, self._clock.seconds()
@@ -286,79 +284,8 @@ class Node:
         placement.tried_here(await verdict)
 
 
-def _newest_believable(now: float) -> int:
-    """The greatest version that an honest node holds: it refused what was farther in the future."""
-    return version_at(now + CLOCK_TOLERANCE)
-
-
 def _nodes_replied(lookup: Lookup, contact: Contact, reply: Reply) -> None:
     if isinstance(reply, Nodes):
         lookup.answered(contact, reply.contacts)
     else:
         lookup.refused(contact)
-
-
-@define(eq=False)
-class Placement:
-    """How the STOREs of one record fared."""
-
-    record: Record
-    _lookup: Lookup
-    """For the holders. Whoever is the right one for the record, and has it or a better one, has answered."""
-    _well: set[int]
-    """Ids of the contacts that were well when it began."""
-    _newest_believable: int
-    receipts: int = field(default=0, init=False)
-    """How many have said that they hold the record."""
-    outranked: bool = field(default=False, init=False)
-    """Whether somebody said that it holds a better record."""
-    newest_met: int = field(default=-1, init=False)
-    """The greatest version that outranked the record somewhere and that a writer of now can surpass; -1 when
-    none did."""
-    kept: bool = field(default=False, init=False)
-    """Whether all who should hold the record have said that they do, or that they hold a better one."""
-
-    def replied(self, lookup: Lookup, contact: Contact, reply: Reply) -> None:
-        """One contact answered its STORE."""
-        if isinstance(reply, Stored):
-            self.receipts += 1
-            lookup.answered(contact, reply.nearer)
-        elif isinstance(reply, Outranked) and self.record.kind is not Kind.CONTENT:
-            # Nobody stands in for it: that would only spread a record that has lost.
-            self._met(reply.version)
-            lookup.answered(contact, reply.nearer)
-        else:
-            lookup.refused(contact, reply.nearer if isinstance(reply, Outranked | Refused) else ())
-
-    def _met(self, version: int) -> None:
-        """A better record. One from the future is an owner's, or a lie: it is not surpassed by counting."""
-        self.outranked = True
-        if version <= self._newest_believable:
-            self.newest_met = max(self.newest_met, version)
-
-    def tried_here(self, verdict: Verdict) -> None:
-        """The own store was offered the record."""
-        if verdict.outcome is Outcome.HELD:
-            self.receipts += 1
-        elif verdict.outcome is Outcome.OUTRANKED:
-            self._met(verdict.version)
-        if verdict.outcome is not Outcome.REFUSED:
-            self._lookup.includes_self()
-
-    def lacks(self, own_id: int) -> bool:
-        """Whether this node has become one of the nearest, because nearer ones did not answer."""
-        nearest = self._lookup.nearest()
-        key = self.record.key
-        return len(nearest) < self._lookup.width or own_id ^ key < nearest[-1].node_id ^ key
-
-    def judge(self) -> None:
-        """The STOREs are over. Enough receipts, or all there were to be had?
-
-        Where most of the contacts that were well a moment ago did not answer, it is rather this node that
-        is cut off: what it keeps to itself is not stored.
-        """
-        lookup = self._lookup
-        answered = lookup.count(State.ANSWERED)
-        lost = sum(c.node_id in self._well for c in lookup.unanswering())
-        all_there_were = lookup.finished and lost <= answered - lookup.counts_self
-        self.kept = self.receipts > 0 and (answered >= lookup.width or all_there_were)

@@ -81,7 +81,7 @@ class Record:
 
     def is_from_the_future(self, now: float) -> bool:
         """Whether nobody with a right clock can have written it yet. An owner counts as it likes."""
-        return self.version > version_at(now + CLOCK_TOLERANCE) and not self.is_owned
+        return self.version > newest_believable(now) and not self.is_owned
 
     def conflicts_with(self, held: "Record") -> bool:
         """Whether its owner, about to write it, does not know of this one, or should not have written it.
@@ -113,6 +113,11 @@ def proven(record: Record) -> Record:
 def version_at(now: float) -> int:
     """The lowest version of this moment: 48 bits of milliseconds, 16 bits to count within one."""
     return int(now * 1000) << 16
+
+
+def newest_believable(now: float) -> int:
+    """The greatest version that an honest node holds: it refused what was farther in the future."""
+    return version_at(now + CLOCK_TOLERANCE)
 
 
 def next_version(now: float, newest_seen: int) -> int:
