@@ -82,12 +82,13 @@ class Writer:
         self._at_work = threading.Lock()
         """Held while the database is written."""
         self._check: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._run, name="database", daemon=True)
+        self._thread: threading.Thread | None = None
 
     # called by the owner
 
     def start(self) -> None:
-        """Begin the thread."""
+        """Begin the thread. A daemon forks before: so much as a thread that was made by then is of no use."""
+        self._thread = threading.Thread(target=self._run, name="database", daemon=True)
         self._thread.start()
 
     def open(self, opened: Callable[[Opened], None], failed: Callable[[str], None]) -> None:
@@ -113,7 +114,8 @@ class Writer:
         if (child := self._check) is not None:
             child.kill()
         self._jobs.put(None)
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     # in the thread
 
