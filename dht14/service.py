@@ -108,6 +108,7 @@ class _NodeService(MultiService):
         self._database = Database(
             values.path,
             values.format,
+            node_id,
             limit,
             max_ttl + CLOCK_TOLERANCE,
             answers_for,

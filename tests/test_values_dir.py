@@ -1,6 +1,7 @@
 import hashlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.data_dir import DataDir
 from dht14.errors import ConfigError
 from dht14.storage.disk_format import Body, Head
-from dht14.storage.tables import Changes, Tables
+from dht14.storage.tables import Changes, Tables, growth_by_writer
 from dht14.values_dir import FORMAT, Header, Resealed, Values, reseal, unlock
 from tests.storage.disk import record
 
@@ -47,7 +48,7 @@ class ValuesDirTestCase(SynchronousTestCase):
         changes = Changes()
         for n in range(count):
             place = values.format.place(n)
-            changes.puts[place] = values.format.write(place, record(n, b"%d" % n))
+            changes.puts[place] = values.format.write(place, record(n, b"%d" % n, writer=n % 3))
             place = values.format.place(1000 + n)
             changes.drops[place] = values.format.seal(place, Head(n, 2e9), Body(1000 + n, 0, b""))
         tables.write(changes)
@@ -153,18 +154,24 @@ class ResealTests(ValuesDirTestCase):
         self.write(self.values, 700)
 
     def check(self, values: Values) -> None:
-        """All records and floors are there."""
+        """All records and floors are there, and what each writer holds."""
         tables = Tables.open(values.path, LIMIT, 1000, new=False)
         self.addCleanup(tables.close)
+        shares: Counter[bytes] = Counter()
         with tables.env.begin() as txn:
             for n in range(700):
                 place = values.format.place(n)
-                self.assertEqual(
-                    values.format.read(place, txn.get(place, db=tables.records)), record(n, b"%d" % n)
-                )
+                entry = txn.get(place, db=tables.records)
+                read = values.format.read(place, entry)
+                self.assertEqual((read, read.writer), (record(n, b"%d" % n), n % 3))
+                shares.update(growth_by_writer(entry, None))
                 place = values.format.place(1000 + n)
                 head, _ = values.format.open(place, txn.get(place, db=tables.floors))
                 self.assertEqual(head, Head(n, 2e9))
+            for writer in (1, 2):
+                tag = values.format.tag(writer)
+                self.assertEqual(tables.share(txn, tag), shares[tag])
+            self.assertEqual(len(shares), 3)
 
     def test_resealed(self) -> None:
         """Under the new key everything is there; the old one is refused, and nothing is left of its database."""

@@ -172,7 +172,8 @@ class Node:
             )
             return succeed(False)
         now = self._clock.seconds()
-        record = Record(key, value, 0, now + self._policy.ttl(ttl), self._policy.copies(replication))
+        expires_at = now + self._policy.ttl(ttl)
+        record = Record(key, value, 0, expires_at, self._policy.copies(replication), self.own_id)
         if record.is_owned:
             return self._put_if_proven(record)
         if record.kind is not Kind.CONTENT:

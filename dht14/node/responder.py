@@ -72,7 +72,14 @@ class Responder:
             respond(Refused(nearer))
             return
         lifetime = min(request.ttl_ms / 1000, self._max_ttl)
-        record = Record(request.key, request.value, request.version, now + lifetime, request.replication)
+        record = Record(
+            request.key,
+            request.value,
+            request.version,
+            now + lifetime,
+            request.replication,
+            writer.node_id,
+        )
         # The signature is looked at last: it costs more than all the rest.
         if not record.is_authentic:
             respond(Refused(nearer))

@@ -8,6 +8,7 @@ that a crash could take back.
 While it is being opened a database takes offers, to answer them later, and holds nothing for readers.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
@@ -17,12 +18,12 @@ import lmdb
 from attrs import define, field
 
 from dht14.errors import Malformed
-from dht14.storage.disk_format import Body, DiskFormat, Head, due_entry, read_due
+from dht14.storage.disk_format import NOBODY, Body, DiskFormat, Head, due_entry, read_due, read_tag
 from dht14.storage.floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
-from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell, room
+from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell
 from dht14.storage.record import Record
-from dht14.storage.store import EVICTION_TRIES, Outcome, Verdict, judge
-from dht14.storage.tables import Tables, Usage
+from dht14.storage.store import EVICTION_TRIES, WRITER_SHARE, Outcome, Verdict, charged, judge, passes_share
+from dht14.storage.tables import Tables, Usage, growth_by_writer
 from dht14.storage.writer import CallSoon, Opened, Watcher, Writer, Written
 
 T = TypeVar("T")
@@ -38,10 +39,10 @@ CALM = 5.0
 
 
 class Held(NamedTuple):
-    """What is known of a place: the live record, the size of its entry, and what has expired."""
+    """What is known of a place: the live record, the entry that a new one replaces, and what has expired."""
 
     record: Record | None
-    size: int
+    entry: bytes | None
     floor: Floor
 
 
@@ -55,6 +56,8 @@ class Database:
 
     _path: str
     _format: DiskFormat
+    _own_id: int
+    """What this node itself has put has no share to pass."""
     limit: int
     """Bytes. An eighth is left free: a transaction writes pages anew before those they replace are free."""
     _floor_seconds: float
@@ -189,9 +192,14 @@ class Database:
         held = self._held(place, now)
         verdict = judge(record, held.record, held.floor, now)
         if verdict is None:
+            record = charged(record, held.record)
             entry = self._format.write(place, record)
-            growth = room(len(entry)) - (room(held.size) if held.size else 0)
-            if self._commits.has_room and self._make_room(place, growth, now):
+            growth = growth_by_writer(entry, held.entry)
+            if (
+                self._commits.has_room
+                and not self._passes_share(record, growth)
+                and self._make_room(place, sum(growth.values()), now)
+            ):
                 self._commits.put(place, record, entry, growth, tell)
                 return
             verdict = Verdict(Outcome.REFUSED, held.record.version if held.record else 0)
@@ -207,19 +215,19 @@ class Database:
         """What a record for this place is judged against."""
         pending = self._commits.newest(place)
         if pending is not None and pending.record.expires_at > now:
-            return Held(pending.record, pending.size, NO_FLOOR)
+            return Held(pending.record, pending.entry, NO_FLOOR)
         entry, floor = self._read(
             lambda txn, tables: (txn.get(place, db=tables.records), txn.get(place, db=tables.floors)),
             (None, None),
         )
         lowest = self._floor(place, floor, now) if floor is not None else NO_FLOOR
-        if entry is None:
-            return Held(None, 0, lowest)
-        record = self._record(place, entry)
+        # What is on its way out is held no more, though it can still be read.
+        is_moving = self._commits.is_moving(place)
+        replaced = pending.entry if pending is not None else None if is_moving else entry
+        record = self._record(place, entry) if entry is not None else None
         if record is None or record.expires_at > now:
-            # What is on its way out is held no more, though it can still be read.
-            return Held(None if self._commits.is_moving(place) else record, len(entry), lowest)
-        return Held(None, len(entry), max(lowest, floor_of(record)))
+            return Held(None if is_moving else record, replaced, lowest)
+        return Held(None, replaced, max(lowest, floor_of(record)))
 
     def _floor(self, place: bytes, entry: bytes, now: float) -> Floor:
         try:
@@ -229,6 +237,13 @@ class Database:
         return Floor(body.replication, head.version) if head.until > now else NO_FLOOR
 
     # limits
+
+    def _passes_share(self, record: Record, growth: Counter[bytes]) -> bool:
+        if record.writer in (0, self._own_id):
+            return False
+        tag = self._format.tag(record.writer)
+        held = self._read(lambda txn, tables: tables.share(txn, tag), 0)
+        return passes_share(held + self._commits.claims[tag], growth[tag], self.limit)
 
     def _lack(self, growth: int) -> int:
         """Bytes by which the limit would be passed; the eighth that stays free counts as used."""
@@ -264,7 +279,7 @@ class Database:
                 return
             record = self._record(place, entry)
             if record is None or not self._answers_for(record):
-                self._commits.drop(place, None, len(entry), now)
+                self._commits.drop(place, None, entry, now)
 
     # expiry
 
@@ -304,7 +319,7 @@ class Database:
             # Damage: index and record do not know of each other. A sound record has an entry of its own.
             self._commits.forget(due)
         if entry is not None and (record is None or record.expires_at == until):
-            self._commits.drop(place, self._floor_of(place, record, now), len(entry), now)
+            self._commits.drop(place, self._floor_of(place, record, now), entry, now)
 
     def _floor_of(self, place: bytes, record: Record | None, now: float) -> bytes | None:
         """What is to be remembered of a record that has expired."""
@@ -364,3 +379,14 @@ class Database:
                 assert all(self._format.place(body.key) == place for place, _, body in opened)
                 dues = sorted(due_entry(head.until, place) for place, head, _ in opened)
                 assert dues == list(txn.cursor(times).iternext(values=False))
+            self._check_shares(txn, self._tables)
+
+    def _check_shares(self, txn: Any, tables: Tables) -> None:
+        shares: Counter[bytes] = Counter()
+        for place, entry in txn.cursor(tables.records):
+            assert read_tag(entry) == self._format.tag(self._format.read(place, entry).writer)
+            shares.update(growth_by_writer(entry, None))
+        del shares[NOBODY]
+        assert shares == {tag: tables.share(txn, tag) for tag, _ in txn.cursor(tables.writers)}
+        del shares[self._format.tag(self._own_id)]
+        assert all(share <= self.limit // WRITER_SHARE for share in shares.values())

@@ -2,12 +2,14 @@
 
 Where: `distance u16 | keyed hash 14`. The first is the distance from the database's origin, the id of its
 node, to one part in 128: so a full store finds what is farthest at the end, and the files tell of a key no
-more than its first bits. The bytes: `version u64 | expires_at f64 | nonce 12 | sealed body`, where head and
-place are bound to the body by its seal. The body: `format u8 | replication u8 | key 32 | value`.
+more than its first bits. The bytes: `version u64 | expires_at f64 | tag 8 | nonce 12 | sealed body`, where
+head and place are bound to the body by its seal. The body: `format u8 | replication u8 | key 32 | writer 32 |
+value`. The tag is a keyed hash of the writer, zero where none is known: whoever writes the tables can count
+what each writer holds without opening anything.
 
 A floor, what is remembered of a record that has expired, lies in its own table in the same form: its time
 is the one until which it is remembered, and its body has the kind where a record has its replication, and
-ends behind the key.
+ends behind a writer of zero.
 """
 
 from struct import Struct
@@ -22,12 +24,16 @@ from dht14.storage.vault import Vault
 
 PLACE_BYTES = 16
 
+TAG_BYTES = 8
+NOBODY = bytes(TAG_BYTES)
+"""The tag where no writer is known."""
+
 _FORMAT = 1
 _HASH_BYTES = 14
 _CLASS = Struct(">H")
-_HEAD = Struct(">Qd")
+_HEAD = Struct(f">Qd{TAG_BYTES}s")
 _TIME = Struct(">d")
-_BODY = Struct(f">BB{ID_BYTES}s")
+_BODY = Struct(f">BB{ID_BYTES}s{ID_BYTES}s")
 
 
 class Head(NamedTuple):
@@ -43,6 +49,7 @@ class Body(NamedTuple):
     key: int
     replication: int
     value: bytes
+    writer: int = 0
 
 
 def distance_class(distance: int) -> int:
@@ -63,9 +70,20 @@ def read_due(entry: bytes) -> tuple[float, bytes]:
 
 def read_head(entry: bytes) -> Head:
     """Version and time of an entry. Raises `Malformed`."""
+    version, until, _ = _unpack_head(entry)
+    return Head(version, until)
+
+
+def read_tag(entry: bytes) -> bytes:
+    """The tag of the writer of an entry. Raises `Malformed`."""
+    return _unpack_head(entry)[2]
+
+
+def _unpack_head(entry: bytes) -> tuple[int, float, bytes]:
     if len(entry) < _HEAD.size:
         raise Malformed("an entry is cut short")
-    return Head(*_HEAD.unpack_from(entry))
+    version, until, tag = _HEAD.unpack_from(entry)
+    return version, until, tag
 
 
 @frozen
@@ -81,36 +99,34 @@ class DiskFormat:
         hidden = self.vault.hide(id_to_bytes(key), _HASH_BYTES)
         return _CLASS.pack(distance_class(key ^ self.origin)) + hidden
 
+    def tag(self, writer: int) -> bytes:
+        """What marks the entries of a writer."""
+        return self.vault.hide(id_to_bytes(writer), TAG_BYTES) if writer else NOBODY
+
     def write(self, place: bytes, record: Record) -> bytes:
         """The entry of a record."""
-        return self.seal(
-            place, Head(record.version, record.expires_at), Body(record.key, record.replication, record.value)
-        )
+        body = Body(record.key, record.replication, record.value, record.writer)
+        return self.seal(place, Head(record.version, record.expires_at), body)
 
     def read(self, place: bytes, entry: bytes) -> Record:
         """The record of an entry. Raises `Malformed` where it is damaged or lies in the wrong place."""
-        version, until, replication, key, value = self._open(place, entry)
+        (version, until), (key, replication, value, writer) = self.open(place, entry)
         if not value:
             raise Malformed("a floor stands in the place of a record")
-        return Record(key, value, version, until, replication)
+        return Record(key, value, version, until, replication, writer)
 
     def seal(self, place: bytes, head: Head, body: Body) -> bytes:
         """An entry of these parts."""
-        packed = _HEAD.pack(*head)
-        plain = _BODY.pack(_FORMAT, body.replication, id_to_bytes(body.key)) + body.value
+        packed = _HEAD.pack(*head, self.tag(body.writer))
+        key, writer = id_to_bytes(body.key), id_to_bytes(body.writer)
+        plain = _BODY.pack(_FORMAT, body.replication, key, writer) + body.value
         return packed + self.vault.seal(plain, place + packed)
 
     def open(self, place: bytes, entry: bytes) -> tuple[Head, Body]:
         """The parts of an entry. Raises `Malformed`."""
-        version, until, replication, key, value = self._open(place, entry)
-        return Head(version, until), Body(key, replication, value)
-
-    def _open(self, place: bytes, entry: bytes) -> tuple[int, float, int, int, bytes]:
-        if len(entry) < _HEAD.size:
-            raise Malformed("an entry is cut short")
-        head = entry[: _HEAD.size]
-        plain = self.vault.open(entry[_HEAD.size :], place + head)
+        head = read_head(entry)
+        plain = self.vault.open(entry[_HEAD.size :], place + entry[: _HEAD.size])
         if len(plain) < _BODY.size or plain[0] != _FORMAT:
             raise Malformed("an entry is of another format")
-        _, replication, key = _BODY.unpack_from(plain)
-        return *_HEAD.unpack(head), replication, id_from_bytes(key), plain[_BODY.size :]
+        _, replication, key, writer = _BODY.unpack_from(plain)
+        return head, Body(id_from_bytes(key), replication, plain[_BODY.size :], id_from_bytes(writer))

@@ -1,13 +1,13 @@
 """Changes that wait for the disk together: while one batch is written, the next one gathers."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from attrs import define, field, frozen
 
 from dht14.storage.record import Record
 from dht14.storage.store import Outcome, Verdict
-from dht14.storage.tables import Changes
+from dht14.storage.tables import PAGE, Changes, growth_by_writer
 from dht14.storage.writer import Writer, Written
 
 PUTS_A_BATCH = 512
@@ -16,20 +16,7 @@ PUTS_WAITING = 4096
 BYTES_WAITING = 32 << 20
 """What may wait for the disk; what comes then is refused."""
 
-_PAGE = 4096
-_MOST_OF_A_PAGE = 2000
-"""Bytes; an entry above this gets pages of its own."""
-_OVERHEAD = 120
-"""Bytes that an entry takes in its table and the time index beside its own, pages being partly empty."""
-
 Tell = Callable[[Verdict], None]
-
-
-def room(entry_size: int) -> int:
-    """Bytes by which the database grows with an entry, about; commits tell what it really was."""
-    if entry_size <= _MOST_OF_A_PAGE:
-        return entry_size + _OVERHEAD
-    return -(-entry_size // _PAGE) * _PAGE + _OVERHEAD
 
 
 @define(eq=False)
@@ -43,14 +30,16 @@ class Batch:
     """Bytes that its puts have written, whole pages."""
     growth: int = 0
     """Bytes by which the database grows with it, about."""
+    claims: Counter[bytes] = field(factory=Counter)
+    """Bytes that its puts bring each writer, by tag."""
 
 
 @frozen
 class Pending:
-    """A record that is on its way to the disk, the size of its entry, and what it travels with."""
+    """A record that is on its way to the disk, its entry, and what it travels with."""
 
     record: Record
-    size: int
+    entry: bytes
     batch: Batch
 
 
@@ -66,6 +55,8 @@ class GroupCommit:
     """While the database is opened."""
     growth: int = field(default=0, init=False)
     """Bytes by which the database grows with all that is on its way, about."""
+    claims: Counter[bytes] = field(factory=Counter, init=False)
+    """Bytes that it brings each writer, by tag. What it takes from one is not given back before it is done."""
     _with_writer: Batch | None = field(default=None, init=False)
     _waiting: "deque[Batch]" = field(factory=deque, init=False)
     _bytes_waiting: int = field(default=0, init=False)
@@ -86,24 +77,24 @@ class GroupCommit:
         """Whether what is held at a place is being replaced or dropped."""
         return place in self._pending or place in self._drops
 
-    def put(self, place: bytes, record: Record, entry: bytes, growth: int, tell: Tell) -> None:
-        """Have an entry written; `tell` hears that the record is held, or refused."""
+    def put(self, place: bytes, record: Record, entry: bytes, growth: Counter[bytes], tell: Tell) -> None:
+        """Have an entry written, by which so much grows; `tell` hears that the record is held, or refused."""
         batch = self._gathering()
         self._bytes_waiting += len(entry) - len(batch.changes.puts.get(place, b""))
         batch.changes.puts[place] = entry
         batch.tells.append((place, tell, Verdict(Outcome.HELD, record.version)))
-        batch.size += max(len(entry), _PAGE)
-        self._pending[place] = Pending(record, len(entry), batch)
+        batch.size += max(len(entry), PAGE)
+        self._pending[place] = Pending(record, entry, batch)
         self._grow(batch, growth)
         self.send()
 
-    def drop(self, place: bytes, floor: bytes | None, entry_size: int, now: float) -> None:
-        """Have what is held at a place dropped, and a floor left there; with the next batch."""
+    def drop(self, place: bytes, floor: bytes | None, entry: bytes, now: float) -> None:
+        """Have the entry at a place dropped, and a floor left there; with the next batch."""
         batch = self._gathering()
         batch.changes.now = now
         batch.changes.drops[place] = floor
         self._drops[place] = batch
-        self._grow(batch, -room(entry_size))
+        self._grow(batch, growth_by_writer(None, entry))
 
     def forget(self, due: bytes) -> None:
         """Have an entry of the time index removed, with the next batch."""
@@ -136,9 +127,12 @@ class GroupCommit:
     def _is_full(self, batch: Batch) -> bool:
         return len(batch.changes.puts) >= PUTS_A_BATCH or batch.size >= self._batch_bytes
 
-    def _grow(self, batch: Batch, growth: int) -> None:
-        batch.growth += growth
-        self.growth += growth
+    def _grow(self, batch: Batch, growth: Counter[bytes]) -> None:
+        total, claims = sum(growth.values()), +growth
+        batch.growth += total
+        self.growth += total
+        batch.claims.update(claims)
+        self.claims.update(claims)
 
     def _written(self, written: Written) -> None:
         batch, self._with_writer = self._with_writer, None
@@ -152,6 +146,7 @@ class GroupCommit:
 
     def _forget_batch(self, batch: Batch) -> None:
         self.growth -= batch.growth
+        self.claims -= batch.claims
         for place, entry in batch.changes.puts.items():
             self._bytes_waiting -= len(entry)
             if self._pending[place].batch is batch:

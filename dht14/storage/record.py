@@ -41,6 +41,9 @@ class Record:
     """Seconds, on the clock of this node. Between nodes the remaining time travels."""
     replication: int
     """How many holders the writer asked for."""
+    writer: int = field(default=0, eq=False)
+    """The id of the node that offered it here, this one perhaps; 0 where that is not known. It does not
+    travel, and copies are the same whoever brought them."""
 
     @property
     def is_owned(self) -> bool:

@@ -5,12 +5,13 @@ that commits to a disk will know it only later.
 """
 
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Callable
 from enum import Enum
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from dht14.storage.floors import MAX_FLOORS, Floor, Floors
 from dht14.storage.record import CLOCK_TOLERANCE, Record
@@ -24,7 +25,7 @@ class Outcome(Enum):
     OUTRANKED = "outranked"
     """A newer one of its key is held, and stays; or one was held that has expired since."""
     REFUSED = "refused"
-    """Neither it nor a newer one is held: no room, or its version is from the future."""
+    """Neither it nor a newer one is held: no room, its writer holds its share, or it is from the future."""
 
 
 @frozen
@@ -84,6 +85,26 @@ def in_the_way(store: RecordStore, record: Record, now: float) -> Record | None:
     return held if held is not None and record.conflicts_with(held) else None
 
 
+WRITER_SHARE = 16
+"""A writer may hold one part in so many of a store's limit. This node itself, with its clients, is exempt."""
+
+
+def passes_share(held: int, growth: int, limit: int) -> bool:
+    """Whether a writer that holds so many bytes would pass its share of the limit with so many more."""
+    return growth > 0 and held + growth > limit // WRITER_SHARE
+
+
+def charged(offered: Record, held: Record | None) -> Record:
+    """The offered record with the writer whose share it counts for.
+
+    A copy of what is held stays its first writer's: to refuse one that lives longer would tell whoever
+    republishes it that it is not held.
+    """
+    if held is None or held.rank != offered.rank:
+        return offered
+    return evolve(offered, writer=held.writer)
+
+
 RECORD_OVERHEAD = 400
 """Bytes a record takes beside its value: measured on CPython 3.11 with 100,000 records."""
 
@@ -97,6 +118,7 @@ class MemoryStore:
 
     Full, it drops first what has expired, then records of keys that this node no longer answers for, the
     farthest first; a record that it answers for is never dropped for a newcomer, which is refused then.
+    Refused is also what would pass the share of its writer; what has expired counts until it is dropped.
     """
 
     own_id: int
@@ -112,6 +134,8 @@ class MemoryStore:
     """A heap of (expiry, key); those of records since replaced or evicted are left in it for a while."""
     _distances: list[int] = field(factory=list, init=False)
     """Of all keys from the own id, sorted."""
+    _shares: dict[int, int] = field(factory=dict, init=False)
+    """Bytes of each writer that is known."""
     _floors: Floors = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -132,7 +156,8 @@ class MemoryStore:
         verdict = judge(record, held, self._floors.of(record.key, now), now)
         if verdict is not None:
             return verdict
-        if not self._make_room(record, now):
+        record = charged(record, held)
+        if self._passes_share(record) or not self._make_room(record, now):
             return Verdict(Outcome.REFUSED, held.version if held else 0)
         self._hold(record)
         return Verdict(Outcome.HELD, record.version)
@@ -152,6 +177,15 @@ class MemoryStore:
                 self._lapse(record, now)
                 dropped += 1
         return dropped
+
+    def _passes_share(self, record: Record) -> bool:
+        if record.writer in (0, self.own_id):
+            return False
+        growth = _size(record)
+        replaced = self._records.get(record.key)
+        if replaced is not None and replaced.writer == record.writer:
+            growth -= _size(replaced)
+        return passes_share(self._shares.get(record.writer, 0), growth, self.limit)
 
     def _make_room(self, record: Record, now: float) -> bool:
         """Evict until the record fits; False when it does not."""
@@ -176,6 +210,7 @@ class MemoryStore:
         self._drop(record.key)
         self._records[record.key] = record
         self.size += _size(record)
+        self._charge(record.writer, _size(record))
         insort(self._distances, record.key ^ self.own_id)
         heappush(self._deadlines, (record.expires_at, record.key))
         if len(self._deadlines) > _most_deadlines(len(self._records)):
@@ -190,10 +225,23 @@ class MemoryStore:
         record = self._records.pop(key, None)
         if record is not None:
             self.size -= _size(record)
+            self._charge(record.writer, -_size(record))
             del self._distances[bisect_left(self._distances, key ^ self.own_id)]
+
+    def _charge(self, writer: int, growth: int) -> None:
+        share = self._shares.pop(writer, 0) + growth
+        if writer and share:
+            self._shares[writer] = share
 
     def check_invariants(self) -> None:
         """As `Store.check_invariants`."""
+        shares: Counter[int] = Counter()
+        for record in self._records.values():
+            if record.writer:
+                shares[record.writer] += _size(record)
+        assert self._shares == shares
+        largest = max((size for writer, size in shares.items() if writer != self.own_id), default=0)
+        assert largest <= self.limit // WRITER_SHARE
         assert self.size == sum(map(_size, self._records.values())) <= self.limit
         assert self._distances == sorted(key ^ self.own_id for key in self._records)
         assert {(held.expires_at, key) for key, held in self._records.items()} <= set(self._deadlines)

@@ -1,17 +1,47 @@
 """The tables of a database in LMDB, and the changes that are made to them in one transaction."""
 
+from collections import Counter
+from struct import Struct
 from typing import Any
 
 import lmdb
 from attrs import define, field, frozen
 
 from dht14.errors import Malformed
-from dht14.storage.disk_format import due_entry, read_due, read_head
+from dht14.storage.disk_format import NOBODY, due_entry, read_due, read_head, read_tag
 
 PURGED_A_BATCH = 1000
 """Floors that one transaction forgets: those whose time has come, and those that are too many."""
 
-_NAMES = (b"records", b"expiry", b"floors", b"floor times")
+PAGE = 4096
+
+_MOST_OF_A_PAGE = 2000
+"""Bytes; an entry above this gets pages of its own."""
+_OVERHEAD = 120
+"""Bytes that an entry takes in its table and the time index beside its own, pages being partly empty."""
+
+_NAMES = (b"records", b"expiry", b"floors", b"floor times", b"writers")
+_SHARE = Struct(">Q")
+
+
+def room(entry_size: int) -> int:
+    """Bytes by which the database grows with an entry, about; commits tell what it really was.
+
+    The table of writers counts in these: to change them changes the format.
+    """
+    if entry_size <= _MOST_OF_A_PAGE:
+        return entry_size + _OVERHEAD
+    return -(-entry_size // PAGE) * PAGE + _OVERHEAD
+
+
+def growth_by_writer(entry: bytes | None, replaced: bytes | None) -> Counter[bytes]:
+    """Bytes (`room`) that the writer of each tag holds more, or less, when one entry replaces another."""
+    growth: Counter[bytes] = Counter()
+    if entry is not None:
+        growth[read_tag(entry)] += room(len(entry))
+    if replaced is not None:
+        growth[read_tag(replaced)] -= room(len(replaced))
+    return growth
 
 
 @define(eq=False)
@@ -38,7 +68,8 @@ class Usage:
 
 @frozen(eq=False)
 class Tables:
-    """An open database: `records` by place, the times at which they expire, and the same two for floors.
+    """An open database: `records` by place, the times at which they expire, the same two for floors, and how
+    many bytes each writer holds, by tag.
 
     Transactions of any thread; of one process only, and not before it forks.
     """
@@ -48,6 +79,7 @@ class Tables:
     expiry: Any
     floors: Any
     floor_times: Any
+    writers: Any
     most_floors: int
 
     @classmethod
@@ -81,33 +113,54 @@ class Tables:
             if isinstance(wrong, lmdb.NotFoundError):
                 raise Malformed("a table is missing") from None
             raise
-        records, expiry, floors, floor_times = tables
-        return cls(env, records, expiry, floors, floor_times, most_floors)
+        records, expiry, floors, floor_times, writers = tables
+        return cls(env, records, expiry, floors, floor_times, writers, most_floors)
 
     def write(self, changes: Changes) -> Usage:
         """Make these changes in one transaction, on disk when this returns. Raises `lmdb.Error`."""
         with self.env.begin(write=True) as txn:
+            growth: Counter[bytes] = Counter()
             for place, floor in changes.drops.items():
-                self._drop(txn, place)
+                growth.update(growth_by_writer(None, self._drop(txn, place)))
                 if floor is not None:
                     self._put(txn, self.floors, self.floor_times, place, floor)
             for entry in changes.stale:
                 txn.delete(entry, db=self.expiry)
             for place, entry in sorted(changes.puts.items()):
-                self._put(txn, self.records, self.expiry, place, entry)
+                replaced = self._put(txn, self.records, self.expiry, place, entry)
+                growth.update(growth_by_writer(entry, replaced))
+            self._charge(txn, growth)
             self._forget_floors(txn, changes.now)
             return self._usage(txn)
 
-    def _put(self, txn: Any, table: Any, times: Any, place: bytes, entry: bytes) -> None:
-        replaced = txn.replace(place, entry, db=table)
+    def _put(self, txn: Any, table: Any, times: Any, place: bytes, entry: bytes) -> bytes | None:
+        replaced: bytes | None = txn.replace(place, entry, db=table)
         if replaced is not None:
             txn.delete(_due(place, replaced), db=times)
         txn.put(_due(place, entry), b"", db=times)
+        return replaced
 
-    def _drop(self, txn: Any, place: bytes) -> None:
-        dropped = txn.pop(place, db=self.records)
+    def _drop(self, txn: Any, place: bytes) -> bytes | None:
+        dropped: bytes | None = txn.pop(place, db=self.records)
         if dropped is not None:
             txn.delete(_due(place, dropped), db=self.expiry)
+        return dropped
+
+    def _charge(self, txn: Any, growth: Counter[bytes]) -> None:
+        for tag, grown in growth.items():
+            if tag == NOBODY or not grown:
+                continue
+            share = self.share(txn, tag) + grown
+            if share > 0:
+                txn.put(tag, _SHARE.pack(share), db=self.writers)
+            else:
+                txn.delete(tag, db=self.writers)
+
+    def share(self, txn: Any, tag: bytes) -> int:
+        """Bytes (`room`) that the writer of this tag holds."""
+        packed = txn.get(tag, db=self.writers)
+        share: int = _SHARE.unpack(packed)[0] if packed is not None else 0
+        return share
 
     def _forget_floors(self, txn: Any, now: float) -> None:
         excess = txn.stat(self.floors)["entries"] - self.most_floors
@@ -127,7 +180,8 @@ class Tables:
             return self._usage(txn)
 
     def _usage(self, txn: Any) -> Usage:
-        stats = [txn.stat(table) for table in (self.records, self.expiry, self.floors, self.floor_times)]
+        tables = (self.records, self.expiry, self.floors, self.floor_times, self.writers)
+        stats = [txn.stat(table) for table in tables]
         pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
         return Usage(pages * stats[0]["psize"], stats[0]["entries"])
 

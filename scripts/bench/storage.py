@@ -59,7 +59,14 @@ def _database(path: Path, reactor: Any) -> Database:
     vault = Vault.unlock(b"k" * 32, b"s" * 32, b"i" * 16, os.urandom)
     watcher = Quiet()
     return Database(
-        str(path), DiskFormat(vault, 0), LIMIT, 86_700, lambda record: True, reactor.callFromThread, watcher
+        str(path),
+        DiskFormat(vault, 0),
+        0,
+        LIMIT,
+        86_700,
+        lambda record: True,
+        reactor.callFromThread,
+        watcher,
     )
 
 

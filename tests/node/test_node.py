@@ -250,6 +250,13 @@ class PutTests(NodeTestCase):
         self.network.wait(0.6)
         self.assertEqual([self.get(peer) for peer in peers], [None] * 10)
 
+    def test_writer(self) -> None:
+        """Every holder, the writer's own store too, knows which node the value came from."""
+        peers = self.town(4)
+        self.assertTrue(self.put(peers[2], b"value"))
+        held = [peer.store and peer.store.get(KEY, self.now) for peer in peers]
+        self.assertEqual([one and one.writer for one in held], [peers[2].contact.node_id] * 4)
+
     def test_content_again(self) -> None:
         """Content that is put again lives as long as the later put asked for."""
         key = hash_id(b"content")

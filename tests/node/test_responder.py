@@ -10,7 +10,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.responder import Responder
 from dht14.storage.owner import verify
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
-from dht14.storage.store import MemoryStore, Outcome, Verdict
+from dht14.storage.store import WRITER_SHARE, MemoryStore, Outcome, Verdict
 from dht14.wire.messages import (
     FindNode,
     FindValue,
@@ -56,7 +56,7 @@ class ResponderTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.table = RoutingTable(OWN)
-        self.store = MemoryStore(OWN, 10_000, lambda record: True)
+        self.store = MemoryStore(OWN, 100_000, lambda record: True)
         self.node = Responder(self.table, self.store, max_ttl=100)
         self.bootstrap = Responder(self.table, None, max_ttl=100)
 
@@ -143,6 +143,7 @@ class StoreTests(ResponderTestCase):
         for _ in range(2):
             self.assertIsInstance(self.ask(self.store_request(7)), Stored)
         self.assertEqual(self.held(7), Record(7, b"value", VERSION, NOW + 50, 3))
+        self.assertEqual(self.held(7).writer, ASKER.node_id)
 
     def test_ttl_bounds(self) -> None:
         """No record lives longer than this node's max_ttl; a short life is the writer's affair."""
@@ -172,6 +173,13 @@ class StoreTests(ResponderTestCase):
         """A full node refuses."""
         self.store.limit = 1
         self.assertIsInstance(self.ask(self.store_request(7)), Refused)
+
+    def test_share(self) -> None:
+        """A writer that holds its share of the store is refused, and turns to others; other writers are not."""
+        self.store.limit = 1000 * WRITER_SHARE
+        replies = [self.ask(self.store_request(key, bytes(100))) for key in (1, 2, 3)]
+        self.assertEqual(replies, [Stored(()), Stored(()), Refused(())])
+        self.assertEqual(self.ask(self.store_request(3), contact(3, 3)), Stored(()))
 
     def test_stray(self) -> None:
         """A STORE is refused where twice as many as shall hold the record are nearer; one fewer, and it is held."""

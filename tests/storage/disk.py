@@ -15,6 +15,8 @@ from dht14.storage.store import Outcome, Verdict
 from dht14.storage.vault import Vault
 
 NOW = 1_700_000_000.0
+OWN = 0xAA
+"""The id of the node whose databases these are."""
 PATIENCE = 20.0
 """Seconds for which a thread may say nothing before a test gives up."""
 
@@ -23,9 +25,16 @@ def vault(key: bytes = b"k" * 32, salt: bytes = b"s" * 32, database_id: bytes = 
     return Vault.unlock(key, salt, database_id, os.urandom)
 
 
-def record(key: int = 5, value: bytes = b"v", version: int = 1, ttl: float = 60.0, copies: int = 8) -> Record:
+def record(
+    key: int = 5,
+    value: bytes = b"v",
+    version: int = 1,
+    ttl: float = 60.0,
+    copies: int = 8,
+    writer: int = 0,
+) -> Record:
     """A record; its version counts from that of NOW."""
-    return Record(key, value, version_at(NOW) + version, NOW + ttl, copies)
+    return Record(key, value, version_at(NOW) + version, NOW + ttl, copies, writer)
 
 
 @define
@@ -77,6 +86,7 @@ class DiskTestCase(SynchronousTestCase):
         return Database(
             str(self.path),
             DiskFormat(vault or globals()["vault"](), 0),
+            OWN,
             limit,
             86_400 + CLOCK_TOLERANCE,
             lambda record: self.answers_for(record),

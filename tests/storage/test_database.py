@@ -10,10 +10,10 @@ from dht14.storage.database import CALM, DROPS_A_BATCH, MAX_EARLY_OFFERS, Databa
 from dht14.storage.disk_format import PLACE_BYTES
 from dht14.storage.group_commit import PUTS_A_BATCH, PUTS_WAITING
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
-from dht14.storage.store import EVICTION_TRIES, MemoryStore, Outcome, Verdict
-from dht14.storage.tables import Tables
+from dht14.storage.store import EVICTION_TRIES, WRITER_SHARE, MemoryStore, Outcome, Verdict
+from dht14.storage.tables import Tables, room
 from tests.owners import Owner
-from tests.storage.disk import NOW, DiskTestCase, record
+from tests.storage.disk import NOW, OWN, DiskTestCase, record
 
 HELD, OUTRANKED, REFUSED = Outcome.HELD, Outcome.OUTRANKED, Outcome.REFUSED
 CONTENT = b"content"
@@ -330,6 +330,127 @@ class FullTests(DiskTestCase):
             self.assertEqual(self.store.get(key, NOW), one)
 
 
+class ShareTests(DiskTestCase):
+    """A database in which a writer may hold 15 records that take a page each, or one large one."""
+
+    LIMIT = 1 << 20
+    SHARE = LIMIT // WRITER_SHARE // room(4096)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = self.open(self.LIMIT)
+
+    def tearDown(self) -> None:
+        self.store.check_invariants()
+
+    def one(self, key: int, writer: int, **parts: Any) -> Record:
+        return record(key, os.urandom(3000), writer=writer, **parts)
+
+    def fill(self, writer: int, *keys: int) -> list[int]:
+        """Offer a record under each key, one after the other; which were held."""
+        return [key for key in keys if self.offer(self.store, self.one(key, writer)) == [HELD]]
+
+    def test_refused(self) -> None:
+        """Who holds its share is refused, others are not, and the node itself has no share to pass."""
+        for start, writer, held in ((100, 1, self.SHARE), (200, 2, self.SHARE), (300, OWN, 20), (400, 0, 20)):
+            keys = range(start, start + 20)
+            self.assertEqual(self.fill(writer, *keys), list(keys)[:held])
+
+    def test_at_once(self) -> None:
+        """What is on its way counts: no share is passed however fast the offers come."""
+        offers = [self.one(key, 1) for key in range(40)]
+        held = self.offer(self.store, *offers).count(HELD)
+        self.assertLessEqual(held, self.SHARE)
+        self.assertEqual(len(self.fill(1, *range(100, 120))), self.SHARE - held)
+
+    def test_kept(self) -> None:
+        """After a restart a share is what it was, and the records still have their writer."""
+        self.fill(1, *range(self.SHARE))
+        self.close(self.store)
+        self.store = self.open(self.LIMIT)
+        held = self.store.get(5, NOW)
+        self.assertEqual((self.fill(1, 100), held and held.writer), ([], 1))
+
+    def test_own_record(self) -> None:
+        """A writer at its share replaces what is its own; of what grows the old one stays."""
+        self.fill(1, *range(self.SHARE))
+        self.assertEqual(self.offer(self.store, self.one(5, 1, version=2)), [HELD])
+        larger = record(5, os.urandom(9000), version=3, writer=1)
+        self.assertEqual(self.verdicts(self.store, larger), [Verdict(REFUSED, version(2))])
+
+    def test_expired(self) -> None:
+        """What has expired is given back when it is swept."""
+        self.offer(self.store, self.one(900, 1, ttl=1.0))
+        self.fill(1, *range(self.SHARE - 1))
+        self.assertEqual(self.fill(1, 100), [])
+        self.store.expire(NOW + 1)
+        self.run_until(lambda: not self.store._sweep_until)
+        self.assertEqual(self.fill(1, 100, 101), [100])
+
+    def test_evicted(self) -> None:
+        """So is what has made room for others."""
+        self.fill(1, *range(self.SHARE - 1), 1 << 200)
+        self.assertEqual(self.fill(1, 100), [])
+        keys = iter(range(200, 1000))
+        while self.store.get(1 << 200, NOW) is not None:
+            self.assertEqual(self.fill(0, key := next(keys)), [key])
+        self.assertEqual(self.offer(self.store, record(100, writer=1)), [HELD])
+
+    def test_overwritten(self) -> None:
+        """What another writer replaces counts for that one."""
+        self.fill(1, *range(self.SHARE))
+        self.assertEqual(self.offer(self.store, self.one(5, 2, version=2)), [HELD])
+        self.assertEqual(self.fill(1, 100, 101), [100])
+        self.assertEqual(len(self.fill(2, *range(200, 220))), self.SHARE - 1)
+
+    def test_copy(self) -> None:
+        """A copy that lives longer stays its first writer's: who republishes it needs no share."""
+        first = self.one(500, 1)
+        self.offer(self.store, first)
+        self.fill(2, *range(self.SHARE))
+        copy = evolve(first, expires_at=NOW + 90, writer=2)
+        self.assertEqual(self.offer(self.store, copy), [HELD])
+        held = self.store.get(500, NOW + 80)
+        self.assertEqual(held and held.writer, 1)
+
+    def test_churn(self) -> None:
+        """However records come, grow, change hands, expire and are evicted, the table of writers is exact."""
+        rng = random.Random(1)
+        self.answers_for = lambda record: record.key < 40
+        now = NOW
+        for step in range(30):
+            offers = [
+                Record(
+                    rng.randrange(60),
+                    rng.randbytes(rng.choice([10, 1000, 3000, 20_000])),
+                    version_at(now) + rng.randrange(5),
+                    now + rng.choice([1.0, 5.0, 60.0]),
+                    8,
+                    rng.choice([0, OWN, 1, 2, 3]),
+                )
+                for _ in range(rng.randint(1, 20))
+            ]
+            self.offer(self.store, *offers, now=now)
+            self.store.check_invariants()
+            now += rng.choice([0.0, 2.0])
+            if step % 5 == 4:
+                self.store.expire(now)
+                self.run_until(lambda: not self.store._sweep_until)
+                self.store.check_invariants()
+
+    def test_invariants_are_looked_at(self) -> None:
+        """A table of writers that is not that of the records is found out."""
+        self.fill(1, 5)
+        tables = self.store._tables
+        assert tables is not None
+        with tables.env.begin(write=True) as txn:
+            tag = self.store._format.tag(1)
+            packed = txn.pop(tag, db=tables.writers)
+        self.assertRaises(AssertionError, self.store.check_invariants)
+        with tables.env.begin(write=True) as txn:
+            txn.put(tag, packed, db=tables.writers)
+
+
 class OpeningTests(DiskTestCase):
     def test_early(self) -> None:
         """Offers made before it is open are answered when it is, in order; reads find nothing until then."""
@@ -391,8 +512,8 @@ class DamageTests(DiskTestCase):
         self.store.check_invariants()
 
     def test_head(self) -> None:
-        """So is one whose version or time has changed; a sweep clears it away, index and all."""
-        for key, at in ((3, 7), (4, 15)):
+        """So is one whose version, time or tag has changed; a sweep clears it away, index and all."""
+        for key, at in ((3, 7), (4, 15), (5, 20)):
             self.change(key, at)
             self.assertIsNone(self.store.get(key, NOW))
         self.store.expire(NOW + 1e6)

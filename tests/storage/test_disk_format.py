@@ -1,6 +1,5 @@
 import random
 
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -8,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.storage.disk_format import (
+    NOBODY,
     PLACE_BYTES,
     Body,
     DiskFormat,
@@ -16,6 +16,7 @@ from dht14.storage.disk_format import (
     due_entry,
     read_due,
     read_head,
+    read_tag,
 )
 from dht14.storage.record import Record
 from tests.storage.disk import record, vault
@@ -34,14 +35,19 @@ class EntryTests(SynchronousTestCase):
         st.integers(0, 2**64 - 1),
         st.floats(1e9, 1e11),
         st.integers(1, 20),
+        IDS,
     )
-    def test_round_trip(self, key: int, value: bytes, version: int, expires_at: float, copies: int) -> None:
-        """A record comes back as it was, its expiry to the last bit."""
+    def test_round_trip(
+        self, key: int, value: bytes, version: int, expires_at: float, copies: int, writer: int
+    ) -> None:
+        """A record comes back as it was, its expiry to the last bit, and its writer."""
         disk_format = DiskFormat(vault(), 77)
-        one = Record(key, value, version, expires_at, copies)
+        one = Record(key, value, version, expires_at, copies, writer)
         place = disk_format.place(key)
         entry = disk_format.write(place, one)
-        self.assertEqual(disk_format.read(place, entry), one)
+        read = disk_format.read(place, entry)
+        self.assertEqual((read, read.writer), (one, writer))
+        self.assertEqual(read_tag(entry), disk_format.tag(writer))
         self.assertEqual(read_head(entry), Head(version, expires_at))
 
     def test_bound(self) -> None:
@@ -64,17 +70,27 @@ class EntryTests(SynchronousTestCase):
     def test_other_format(self) -> None:
         """An entry of a format to come is refused, not misread."""
         place = self.format.place(5)
-        head = self.format.write(place, record(5))[:16]
-        sealed = self.format.vault.seal(b"\x02" + bytes(40), place + head)
+        head = self.format.write(place, record(5))[:24]
+        sealed = self.format.vault.seal(b"\x02" + bytes(80), place + head)
         self.assertRaises(Malformed, self.format.read, place, head + sealed)
 
     def test_nothing_in_clear(self) -> None:
-        """Neither the key nor the value can be seen, in the place or in the entry."""
-        key = random.Random(1).getrandbits(256)
+        """Neither key, value nor writer can be seen, in the place or in the entry."""
+        key, writer = (random.Random(seed).getrandbits(256) for seed in (1, 2))
         place = self.format.place(key)
-        seen = place + self.format.write(place, evolve(record(key), value=b"plain" * 20))
+        seen = place + self.format.write(place, record(key, b"plain" * 20, writer=writer))
         self.assertNotIn(b"plain", seen)
-        self.assertFalse(any(id_to_bytes(key)[n : n + 3] in seen for n in range(29)))
+        for hidden in (key, writer):
+            self.assertFalse(any(id_to_bytes(hidden)[n : n + 3] in seen for n in range(29)))
+
+    def test_tag(self) -> None:
+        """All entries of a writer in one database have one tag, elsewhere another; nobody's is of its own."""
+        entries = [self.format.write(self.format.place(key), record(key, writer=7)) for key in (1, 2)]
+        self.assertEqual({read_tag(entry) for entry in entries}, {self.format.tag(7)})
+        elsewhere = DiskFormat(vault(salt=b"t" * 32), 0)
+        tags = {self.format.tag(7), self.format.tag(8), elsewhere.tag(7), self.format.tag(0)}
+        self.assertEqual(len(tags), 4)
+        self.assertEqual(self.format.tag(0), NOBODY)
 
 
 class PlaceTests(SynchronousTestCase):

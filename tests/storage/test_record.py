@@ -23,6 +23,11 @@ records = st.builds(
 class RecordTests(SynchronousTestCase):
     record = Record(5, b"value", 7, NOW + 60, 8)
 
+    def test_writer(self) -> None:
+        """Who brought a record is no part of it: copies are the same, and none outranks the other."""
+        copy = evolve(self.record, writer=77)
+        self.assertEqual((copy, copy.rank), (self.record, self.record.rank))
+
     def test_kind(self) -> None:
         """A record whose key is the hash of its value is content; any other is open."""
         self.assertIs(self.record.kind, Kind.OPEN)

@@ -8,7 +8,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, version_at
-from dht14.storage.store import EVICTION_TRIES, RECORD_OVERHEAD, MemoryStore, Outcome, Verdict, in_the_way
+from dht14.storage.store import (
+    EVICTION_TRIES,
+    RECORD_OVERHEAD,
+    WRITER_SHARE,
+    MemoryStore,
+    Outcome,
+    Verdict,
+    in_the_way,
+    passes_share,
+)
 from tests.owners import Owner
 
 NOW = 1_700_000_000.0
@@ -16,8 +25,15 @@ CONTENT = b"content"
 CONTENT_KEY = hash_id(CONTENT)
 
 
-def record(key: int = 5, value: bytes = b"v", version: int = 1, ttl: float = 60.0, copies: int = 8) -> Record:
-    return Record(key, value, version, NOW + ttl, copies)
+def record(
+    key: int = 5,
+    value: bytes = b"v",
+    version: int = 1,
+    ttl: float = 60.0,
+    copies: int = 8,
+    writer: int = 0,
+) -> Record:
+    return Record(key, value, version, NOW + ttl, copies, writer)
 
 
 def room_for(count: int, value_size: int = 1) -> int:
@@ -319,6 +335,70 @@ class FullStoreTests(StoreTestCase):
         self.assertEqual(looked_at, list(range(199, 199 - EVICTION_TRIES, -1)))
 
 
+class ShareTests(StoreTestCase):
+    """A store of the node 77 with room for 64 records of one byte, four for each writer."""
+
+    def setUp(self) -> None:
+        self.store = MemoryStore(77, room_for(4 * WRITER_SHARE), lambda record: record.key < 1000)
+
+    def fill(self, writer: int, *keys: int) -> list[int]:
+        """Offer a record under each key; which were held."""
+        return [key for key in keys if self.offer(record(key, writer=writer)) is Outcome.HELD]
+
+    def test_rule(self) -> None:
+        """A writer may hold a sixteenth, to the byte; what does not grow is never too much."""
+        self.assertFalse(passes_share(60, 40, 1600))
+        self.assertTrue(passes_share(60, 41, 1600))
+        self.assertFalse(passes_share(200, 0, 1600))
+
+    def test_refused(self) -> None:
+        """Who holds its share is refused, others are not, and the node itself has no share to pass."""
+        for writer, held in ((1, 4), (2, 4), (77, 20), (0, 20)):
+            keys = range(20 * writer, 20 * writer + 20)
+            self.assertEqual(self.fill(writer, *keys), list(keys)[:held])
+
+    def test_own_record(self) -> None:
+        """A writer at its share replaces what is its own; of what grows the old one stays."""
+        self.fill(1, 1, 2, 3, 4)
+        self.assertIs(self.offer(record(4, b"w", version=2, writer=1)), Outcome.HELD)
+        larger = record(4, b"ww", version=3, writer=1)
+        self.assertEqual(self.verdict(larger), Verdict(Outcome.REFUSED, 2))
+        self.assertEqual(self.store.get(4, NOW), record(4, b"w", version=2))
+
+    def test_expired(self) -> None:
+        """What has expired is given back when it is swept."""
+        self.fill(1, 1, 2, 3)
+        self.offer(record(4, ttl=1.0, writer=1))
+        self.assertEqual(self.fill(1, 5), [])
+        self.store.expire(NOW + 1)
+        self.assertEqual(self.fill(1, 5, 6), [5])
+
+    def test_evicted(self) -> None:
+        """So is what has made room for others."""
+        self.fill(1, 1, 2, 3, 1500)
+        self.fill(0, *range(100, 160))
+        self.assertEqual(self.fill(1, 4), [])
+        self.store.limit += RECORD_OVERHEAD
+        self.assertEqual(self.fill(0, 99), [99])
+        self.assertIsNone(self.store.get(1500, NOW))
+        self.store.limit += RECORD_OVERHEAD
+        self.assertEqual(self.fill(1, 4, 5), [4])
+
+    def test_overwritten(self) -> None:
+        """What another writer replaces counts for that one."""
+        self.fill(1, 1, 2, 3, 4)
+        self.assertIs(self.offer(record(4, version=2, writer=2)), Outcome.HELD)
+        self.assertEqual((self.fill(1, 5, 6), self.fill(2, *range(10, 20))), ([5], [10, 11, 12]))
+
+    def test_copy(self) -> None:
+        """A copy that lives longer stays its first writer's: who republishes it needs no share."""
+        self.fill(1, 1)
+        self.fill(2, *range(10, 14))
+        self.assertIs(self.offer(record(1, ttl=90.0, writer=2)), Outcome.HELD)
+        held = self.store.get(1, NOW + 80)
+        self.assertEqual(held and held.writer, 1)
+
+
 class StoreMachine(RuleBasedStateMachine):
     """A store for few records of few keys, beside a dict that knows nothing of room."""
 
@@ -326,17 +406,18 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = NOW
         self.near = 8
-        self.store = MemoryStore(0, room_for(6, 50), lambda record: record.key < self.near)
+        self.store = MemoryStore(0, room_for(8, 1500), lambda record: record.key < self.near)
         self.offered: dict[int, list[Record]] = {}
 
     @rule(
         key=st.integers(0, 12),
-        size=st.integers(1, 120),
+        size=st.integers(1, 120) | st.just(1500),
         version=st.integers(0, 5),
         ttl=st.sampled_from([0.5, 5.0, 50.0]),
+        writer=st.integers(0, 3),
     )
-    def offer(self, key: int, size: int, version: int, ttl: float) -> None:
-        one = Record(key, bytes(size), version, self.now + ttl, 8)
+    def offer(self, key: int, size: int, version: int, ttl: float, writer: int) -> None:
+        one = Record(key, bytes(size), version, self.now + ttl, 8, writer)
         before = {held: self.store.get(held, self.now) for held in range(13)}
         told: list[Verdict] = []
         self.store.offer(one, self.now, told.append)
@@ -355,7 +436,9 @@ class StoreMachine(RuleBasedStateMachine):
             assert held == previous
         else:
             assert held == previous and verdict.version == (previous.version if previous else 0)
-            assert self.store.size + RECORD_OVERHEAD + size > self.store.limit
+            is_full = self.store.size + room_for(1, size) > self.store.limit
+            share = self.store._shares.get(writer, 0) + room_for(1, size)
+            assert is_full or (writer and share > self.store.limit // WRITER_SHARE)
         for other, record in before.items():
             if other != key and record is not None and self.store.get(other, self.now) is None:
                 assert other >= self.near, "a record that the node answers for was evicted"
@@ -390,7 +473,8 @@ class StoreMachine(RuleBasedStateMachine):
 
 class MachineTests(SynchronousTestCase):
     def test_machine(self) -> None:
-        """Whatever is offered in whatever order: sizes are right, the limit holds, and only the stated order evicts."""
+        """Whatever is offered in whatever order: sizes are right, limit and shares hold, and only the stated order
+        evicts."""
         run_state_machine_as_test(
             StoreMachine,
             settings=settings(derandomize=True, deadline=None, max_examples=100, stateful_step_count=50),
