@@ -197,7 +197,7 @@ class Database:
             growth = growth_by_writer(entry, held.entry)
             if (
                 self._commits.has_room
-                and not self._passes_share(record, growth)
+                and self._has_share_left(record, growth, now)
                 and self._make_room(place, sum(growth.values()), now)
             ):
                 self._commits.put(place, record, entry, growth, tell)
@@ -238,12 +238,17 @@ class Database:
 
     # limits
 
-    def _passes_share(self, record: Record, growth: Counter[bytes]) -> bool:
+    def _has_share_left(self, record: Record, growth: Counter[bytes], now: float) -> bool:
+        """Whether the writer's share has room. Where not, what has expired is dropped for the next time."""
         if record.writer in (0, self._own_id):
-            return False
+            return True
         tag = self._format.tag(record.writer)
         held = self._read(lambda txn, tables: tables.share(txn, tag), 0)
-        return passes_share(held + self._commits.claims[tag], growth[tag], self.limit)
+        if not passes_share(held + self._commits.claims[tag], growth[tag], self.limit):
+            return True
+        self._expire_some(now, DROPS_A_BATCH)
+        self._commits.send()
+        return False
 
     def _lack(self, growth: int) -> int:
         """Bytes by which the limit would be passed; the eighth that stays free counts as used."""

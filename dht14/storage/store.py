@@ -118,7 +118,7 @@ class MemoryStore:
 
     Full, it drops first what has expired, then records of keys that this node no longer answers for, the
     farthest first; a record that it answers for is never dropped for a newcomer, which is refused then.
-    Refused is also what would pass the share of its writer; what has expired counts until it is dropped.
+    Refused is also what would pass the share of its writer.
     """
 
     own_id: int
@@ -157,7 +157,7 @@ class MemoryStore:
         if verdict is not None:
             return verdict
         record = charged(record, held)
-        if self._passes_share(record) or not self._make_room(record, now):
+        if not self._has_share_left(record, now) or not self._make_room(record, now):
             return Verdict(Outcome.REFUSED, held.version if held else 0)
         self._hold(record)
         return Verdict(Outcome.HELD, record.version)
@@ -178,9 +178,13 @@ class MemoryStore:
                 dropped += 1
         return dropped
 
+    def _has_share_left(self, record: Record, now: float) -> bool:
+        """Whether the writer's share has room, if need be when what has expired is dropped."""
+        if record.writer in (0, self.own_id) or not self._passes_share(record):
+            return True
+        return self.expire(now) > 0 and not self._passes_share(record)
+
     def _passes_share(self, record: Record) -> bool:
-        if record.writer in (0, self.own_id):
-            return False
         growth = _size(record)
         replaced = self._records.get(record.key)
         if replaced is not None and replaced.writer == record.writer:

@@ -379,11 +379,15 @@ class ShareTests(DiskTestCase):
         self.assertEqual(self.verdicts(self.store, larger), [Verdict(REFUSED, version(2))])
 
     def test_expired(self) -> None:
-        """What has expired is given back when it is swept."""
-        self.offer(self.store, self.one(900, 1, ttl=1.0))
-        self.fill(1, *range(self.SHARE - 1))
-        self.assertEqual(self.fill(1, 100), [])
-        self.store.expire(NOW + 1)
+        """What has expired is given back, swept or not: who needs it gets it at the next try."""
+        self.offer(self.store, self.one(900, 1, ttl=1.0), self.one(901, 1, ttl=2.0))
+        self.fill(1, *range(self.SHARE - 2))
+        self.assertEqual(self.fill(1, 99), [])
+        self.assertEqual(self.offer(self.store, self.one(99, 1), now=NOW + 1), [REFUSED])
+        self.run_until(lambda: self.store.get(900, NOW) is None)
+        self.assertEqual(self.offer(self.store, self.one(99, 1), now=NOW + 1), [HELD])
+        self.assertEqual(self.offer(self.store, self.one(100, 1), now=NOW + 1), [REFUSED])
+        self.store.expire(NOW + 2)
         self.run_until(lambda: not self.store._sweep_until)
         self.assertEqual(self.fill(1, 100, 101), [100])
 

@@ -366,12 +366,15 @@ class ShareTests(StoreTestCase):
         self.assertEqual(self.store.get(4, NOW), record(4, b"w", version=2))
 
     def test_expired(self) -> None:
-        """What has expired is given back when it is swept."""
-        self.fill(1, 1, 2, 3)
-        self.offer(record(4, ttl=1.0, writer=1))
+        """What has expired is given back, swept or not."""
+        self.fill(1, 1, 2)
+        for key in (3, 4):
+            self.offer(record(key, ttl=key, writer=1))
         self.assertEqual(self.fill(1, 5), [])
-        self.store.expire(NOW + 1)
-        self.assertEqual(self.fill(1, 5, 6), [5])
+        self.assertIs(self.offer(record(5, writer=1), NOW + 3), Outcome.HELD)
+        self.assertIs(self.offer(record(6, writer=1), NOW + 3), Outcome.REFUSED)
+        self.store.expire(NOW + 4)
+        self.assertEqual(self.fill(1, 6, 7), [6])
 
     def test_evicted(self) -> None:
         """So is what has made room for others."""
