@@ -238,7 +238,7 @@ class Database:
 
     # limits
 
-    def _has_share_left(self, record: Record, growth: Counter[bytes], now: float) -> bool:
+    def _has_share_left(self, record: Record, growth: dict[bytes, int], now: float) -> bool:
         """Whether the writer's share has room. Where not, what has expired is dropped for the next time."""
         if record.writer in (0, self._own_id):
             return True

@@ -70,20 +70,17 @@ def read_due(entry: bytes) -> tuple[float, bytes]:
 
 def read_head(entry: bytes) -> Head:
     """Version and time of an entry. Raises `Malformed`."""
-    version, until, _ = _unpack_head(entry)
+    if len(entry) < _HEAD.size:
+        raise Malformed("an entry is cut short")
+    version, until, _ = _HEAD.unpack_from(entry)
     return Head(version, until)
 
 
 def read_tag(entry: bytes) -> bytes:
     """The tag of the writer of an entry. Raises `Malformed`."""
-    return _unpack_head(entry)[2]
-
-
-def _unpack_head(entry: bytes) -> tuple[int, float, bytes]:
     if len(entry) < _HEAD.size:
         raise Malformed("an entry is cut short")
-    version, until, tag = _HEAD.unpack_from(entry)
-    return version, until, tag
+    return entry[_HEAD.size - TAG_BYTES : _HEAD.size]
 
 
 @frozen

@@ -77,7 +77,7 @@ class GroupCommit:
         """Whether what is held at a place is being replaced or dropped."""
         return place in self._pending or place in self._drops
 
-    def put(self, place: bytes, record: Record, entry: bytes, growth: Counter[bytes], tell: Tell) -> None:
+    def put(self, place: bytes, record: Record, entry: bytes, growth: dict[bytes, int], tell: Tell) -> None:
         """Have an entry written, by which so much grows; `tell` hears that the record is held, or refused."""
         batch = self._gathering()
         self._bytes_waiting += len(entry) - len(batch.changes.puts.get(place, b""))
@@ -127,12 +127,13 @@ class GroupCommit:
     def _is_full(self, batch: Batch) -> bool:
         return len(batch.changes.puts) >= PUTS_A_BATCH or batch.size >= self._batch_bytes
 
-    def _grow(self, batch: Batch, growth: Counter[bytes]) -> None:
-        total, claims = sum(growth.values()), +growth
-        batch.growth += total
-        self.growth += total
-        batch.claims.update(claims)
-        self.claims.update(claims)
+    def _grow(self, batch: Batch, growth: dict[bytes, int]) -> None:
+        for tag, grown in growth.items():
+            batch.growth += grown
+            self.growth += grown
+            if grown > 0:
+                batch.claims[tag] += grown
+                self.claims[tag] += grown
 
     def _written(self, written: Written) -> None:
         batch, self._with_writer = self._with_writer, None
