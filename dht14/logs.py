@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 from twisted.python.reflect import safe_str
 
-from dht14.config import LogFormat, LogLevel
+from dht14.settings import LogFormat, LogLevel
 
 _OWN_FIELDS = frozenset({"time", "level", "source", "message", "template", "traceback"})
 # What the older twisted.python.log puts into every event beside the fields of the caller.

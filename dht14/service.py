@@ -11,7 +11,6 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from dht14.config import PutReply, Role, Settings
 from dht14.data_dir import DataDir
 from dht14.errors import AddressUnavailable, Malformed
 from dht14.kademlia.contact import Address, Contact
@@ -22,6 +21,7 @@ from dht14.net.udp import UdpPort
 from dht14.node.join import Retries
 from dht14.node.node import Policy
 from dht14.node.periodic import Periodic
+from dht14.settings import PutReply, Role, Settings
 from dht14.storage.database import Database
 from dht14.storage.record import CLOCK_TOLERANCE, Record
 from dht14.values_dir import Values, unlock

@@ -7,10 +7,10 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent
 
-from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.asked import Asked
 from dht14.node.node import Node, Policy
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
@@ -68,43 +68,31 @@ class CallRecorder:
         self.facts.append(("failed", contact))
 
 
-@define
-class AskedOnce:
-    """One call as a Deferred; a `CallObserver`."""
+class Asks:
+    """The questions of an `Rpc` that are made of its calls."""
 
-    outcome: "Deferred[tuple[Contact, Reply]]" = field(factory=Deferred)
+    def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
+        raise NotImplementedError
 
-    def call_answered(self, contact: Contact, reply: Reply) -> None:
-        self.outcome.callback((contact, reply))
+    def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
+        asked = Asked()
+        self.call(contact, request, asked)
+        return asked.reply
 
-    def call_slow(self, contact: Contact) -> None:
-        """No last word."""
-
-    def call_silent(self, contact: Contact) -> None:
-        """No last word."""
-
-    def call_failed(self, contact: Contact) -> None:
-        self.outcome.errback(CallFailed())
+    def ask_address(self, address: Address, request: Request) -> "Deferred[tuple[Contact, Reply]]":
+        asked = Asked()
+        self.call(Contact(0, address), request, asked)
+        return asked.outcome
 
 
 @define(eq=False)
-class RpcRecorder:
+class RpcRecorder(Asks):
     """An `Rpc` whose calls are noted, and answered by whoever tells their observers so."""
 
     calls: list[tuple[Contact, Request, CallObserver]] = field(factory=list)
 
     def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
         self.calls.append((contact, request, observer))
-
-    def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
-        asked = AskedOnce()
-        self.call(contact, request, asked)
-        return asked.outcome.addCallback(lambda answer: answer[1])
-
-    def ask_address(self, address: Address, request: Request) -> "Deferred[tuple[Contact, Reply]]":
-        asked = AskedOnce()
-        self.call(Contact(0, address), request, asked)
-        return asked.outcome
 
     @property
     def contacts(self) -> list[Contact]:
@@ -198,7 +186,7 @@ class FakeNetwork:
 
 
 @define(eq=False)
-class FakeRpc:
+class FakeRpc(Asks):
     """The `Rpc` of one peer."""
 
     _network: FakeNetwork
@@ -216,16 +204,6 @@ class FakeRpc:
             call.runs(peer.answer(request, self._own), peer.contact, peer.latency)
         else:
             call.runs(None, contact, LATENCY)
-
-    def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
-        asked = AskedOnce()
-        self.call(contact, request, asked)
-        return asked.outcome.addCallback(lambda answer: answer[1])
-
-    def ask_address(self, address: Address, request: Request) -> "Deferred[tuple[Contact, Reply]]":
-        asked = AskedOnce()
-        self.call(Contact(0, address), request, asked)
-        return asked.outcome
 
 
 @define(eq=False)

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14 import config
-from dht14.config import LogFormat, LogLevel, PutReply, Role, Settings
 from dht14.config_values import host_port
 from dht14.errors import ConfigError
 from dht14.kademlia.contact import Seed
+from dht14.settings import LogFormat, LogLevel, PutReply, Role, Settings
 
 OLDER_FILE = """\
 [node]

@@ -19,7 +19,13 @@ STOREYS = (
     {"cmd"},
 )
 # What is no package of its own but belongs together.
-PART_OF = {"config_values": "config", "logs": "config", "data_dir": "config", "values_dir": "config"}
+PART_OF = {
+    "config_values": "config",
+    "settings": "config",
+    "logs": "config",
+    "data_dir": "config",
+    "values_dir": "config",
+}
 # Ids and contacts are the words of everybody: the one arrow between parts of the same storey.
 COMMON_WORDS = ("dht14.kademlia.keyspace", "dht14.kademlia.contact")
 PURE = {"errors", "kademlia", "storage", "security", "wire"}

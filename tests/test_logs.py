@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14 import logs
-from dht14.config import LogFormat, LogLevel
+from dht14.settings import LogFormat, LogLevel
 
 
 class Unspeakable:

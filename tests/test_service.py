@@ -14,11 +14,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 import dht14.service
-from dht14.config import NodeSettings, PutReply, Role, Settings
 from dht14.data_dir import DataDir
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
 from dht14.kademlia.contact import Address, Seed
 from dht14.service import SAMPLE_KEY, build_node
+from dht14.settings import NodeSettings, PutReply, Role, Settings
 from dht14.wire import api_messages
 from tests.fakes import fields
 from tests.process.nodes import free_port

@@ -1,7 +1,7 @@
 """`twistd dht14-bootstrap`: a node that others join through. It has no API and holds no values."""
 
-from dht14 import config
 from dht14.cmd.node import BaseOptions, makeService
+from dht14.settings import Role
 
 __all__ = ["Options", "makeService"]
 
@@ -9,5 +9,5 @@ __all__ = ["Options", "makeService"]
 class Options(BaseOptions):
     """Options of a bootstrap node. A node's whole configuration file will do."""
 
-    role = config.Role.BOOTSTRAP
+    role = Role.BOOTSTRAP
     longdesc = "Runs a bootstrap node: it routes, but holds no values and has no API."

@@ -18,6 +18,7 @@ from twisted.python.logfile import LogFile
 
 from dht14 import __version__, config, logs
 from dht14.errors import ConfigError, StartError
+from dht14.settings import Role, Settings
 
 _TWISTDS_PIDFILE = "twistd.pid"
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -27,8 +28,8 @@ _LOG_FILE_BYTES, _OLD_LOG_FILES = 10_000_000, 9
 class BaseOptions(usage.Options):
     """What nodes and bootstrap nodes share. `settings` is there once the options are parsed."""
 
-    role: config.Role
-    settings: config.Settings
+    role: Role
+    settings: Settings
     pidfile_is_ours = False
 
     synopsis = "[options]"
@@ -71,7 +72,7 @@ class BaseOptions(usage.Options):
 class Options(BaseOptions):
     """Options of a node."""
 
-    role = config.Role.NODE
+    role = Role.NODE
     longdesc = "Runs a node, with the API for the modules of this host."
     optParameters = (("api-address", None, None, "HOST:PORT of the API (TCP)"),)
 
@@ -121,7 +122,7 @@ class NodeProcess(MultiService):
         super().startService()
         self._reactor.callWhenRunning(self._listen_to_signals)
 
-    def tell_what_has_no_effect(self, settings: config.Settings) -> None:
+    def tell_what_has_no_effect(self, settings: Settings) -> None:
         """One line for each option that was given and that nothing heeds yet."""
         for option in settings.without_effect:
             self._log.info("{option} is set, but has no effect in this version", option=option)

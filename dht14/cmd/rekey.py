@@ -8,6 +8,7 @@ from dht14 import config
 from dht14.config_values import secret_key
 from dht14.data_dir import DataDir
 from dht14.errors import ConfigError, StartError
+from dht14.settings import Role
 from dht14.values_dir import reseal, unlock
 
 OK = 0
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         new_key = _new_key(arguments.new_key_file)
         given = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
-        settings = config.load(config.Role.NODE, arguments.config, os.environ, given)
+        settings = config.load(Role.NODE, arguments.config, os.environ, given)
         data_dir = DataDir.open(settings.node.data_dir)
         try:
             values = unlock(data_dir, settings.security.encryption_key, data_dir.identity().node_id)

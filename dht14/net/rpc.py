@@ -11,18 +11,19 @@ from enum import Enum
 from functools import partial
 from heapq import heappop, heappush
 
-from attrs import define, field
+from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
-from dht14.errors import CallFailed, Malformed
+from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.round_trip import RoundTrips
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.line_allowance import LineAllowance
+from dht14.node.asked import Asked
 from dht14.node.greeter import Greeter
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
@@ -95,13 +96,13 @@ class RpcProtocol(DatagramProtocol):
 
     def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
         """As `Rpc.ask`."""
-        asked = _Asked()
+        asked = Asked()
         self._call(contact, request, asked, anybody=False)
-        return asked.outcome.addCallback(lambda answer: answer[1])
+        return asked.reply
 
     def ask_address(self, address: Address, request: Request) -> "Deferred[tuple[Contact, Reply]]":
         """As `Rpc.ask_address`."""
-        asked = _Asked()
+        asked = Asked()
         self._call(Contact(0, address), request, asked, anybody=True)
         return asked.outcome
 
@@ -251,22 +252,3 @@ class RpcProtocol(DatagramProtocol):
         self._deadlines.clear()
         for call in calls:
             call.observer.call_failed(call.contact)
-
-
-@define(eq=False)
-class _Asked:
-    """One call as a Deferred; a `CallObserver`."""
-
-    outcome: "Deferred[tuple[Contact, Reply]]" = field(factory=Deferred, init=False)
-
-    def call_answered(self, contact: Contact, reply: Reply) -> None:
-        self.outcome.callback((contact, reply))
-
-    def call_slow(self, contact: Contact) -> None:
-        """A slow answer is an answer."""
-
-    def call_silent(self, contact: Contact) -> None:
-        """A late answer is an answer."""
-
-    def call_failed(self, contact: Contact) -> None:
-        self.outcome.errback(CallFailed())

@@ -178,8 +178,6 @@ _REPLICATION = _unsigned(1, MAX_REPLICATION)
 _FINGERPRINT = _unsigned(0, (1 << FINGERPRINT_BITS) - 1)
 _VALUE = _bytes(1, MAX_INLINE_VALUE)
 
-FIRST_REPLY_CODE = 64
-
 SCHEMA: dict[int, tuple[type[Message], tuple[FieldShape, ...]]] = {
     1: (Ping, ()),
     2: (FindNode, (_ID,)),

@@ -4,7 +4,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd import bootstrap, node
-from dht14.config import Role
+from dht14.settings import Role
 from tests.cmd.test_node import parse
 
 

@@ -18,8 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd import node
 from dht14.cmd.node import NodeProcess, Options
-from dht14.config import LogFormat, Settings
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
+from dht14.settings import LogFormat, Settings
 
 
 def parse(*words: str, options: Any = Options, twistd: dict[str, Any] | None = None) -> Any:

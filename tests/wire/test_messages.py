@@ -12,9 +12,9 @@ from dht14.security.session import PlainSession
 from dht14.wire.datagram import RPC_ID_BYTES, encode
 from dht14.wire.messages import (
     FINGERPRINT_BITS,
-    FIRST_REPLY_CODE,
     MAX_TTL_MS,
     MAX_VERSION,
+    REPLIES,
     SCHEMA,
     Message,
     Nodes,
@@ -48,8 +48,9 @@ class SchemaTests(SynchronousTestCase):
         messages = [message for message, _ in SCHEMA.values()]
         self.assertEqual(set(messages), {*Request.__args__, *Reply.__args__})
         self.assertEqual(len(messages), len(set(messages)))
+        self.assertEqual(set(REPLIES), set(Reply.__args__))
         for code, (message, _) in SCHEMA.items():
-            self.assertEqual(code >= FIRST_REPLY_CODE, message in Reply.__args__)
+            self.assertEqual(code >= 64, message in REPLIES)
 
     def test_fields(self) -> None:
         """Every field of a message has a place in the table."""

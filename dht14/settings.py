@@ -1,0 +1,184 @@
+"""Everything a node can be told, as one frozen `Settings`: the table of options.
+
+Each attribute of the section classes is a line of it: the parser, the default as it would stand in the file,
+and what the option is for. `config` reads them.
+"""
+
+import enum
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+from attrs import frozen
+
+from dht14 import config_values as values
+from dht14.config_values import HostPort, Network
+from dht14.kademlia.contact import Seed
+from dht14.kademlia.parameters import MAX_REPLICATION
+from dht14.wire.messages import MAX_TTL_MS
+
+T = TypeVar("T")
+
+_DAY = 86_400
+_YEAR = 365 * _DAY
+_MAX_TTL = MAX_TTL_MS // 1_000
+
+
+class Role(enum.Enum):
+    """What a process is started as."""
+
+    NODE = "node"
+    BOOTSTRAP = "bootstrap"
+
+
+class LogLevel(enum.Enum):
+    """The least level of an event that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class LogFormat(enum.Enum):
+    """Lines for people, or one JSON object a line."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class PutReply(enum.Enum):
+    """What a client hears after a PUT: SUCCESS or FAILURE, or, as VoidPhone has it, nothing."""
+
+    SUCCESS = "success"
+    NONE = "none"
+
+
+def option(
+    parse: Callable[[str], T], default: str, purpose: str, *, acts: bool = True, secret: bool = False
+) -> T:
+    """One line of the table. `acts`: whether anything in this version heeds the option."""
+    line: T = attrs.field(
+        default=parse(default),
+        repr=not secret,
+        metadata={"parse": parse, "default": default, "purpose": purpose, "acts": acts},
+    )
+    return line
+
+
+@frozen
+class NodeSettings:
+    """`[node]`"""
+
+    p2p_address: HostPort = option(
+        values.host_port, "0.0.0.0:8000", "UDP address for other nodes: IPv4, [IPv6] or a host name, and port"
+    )
+    api_address: HostPort = option(
+        values.host_port, "0.0.0.0:7400", "TCP address of the API; who may connect there says [api] api_allow"
+    )
+    data_dir: str = option(
+        values.path, "", "folder of identity, values, contacts and lock; empty: data/node, or data/bootstrap"
+    )
+    cleanup_interval: float = option(
+        values.seconds(1, _YEAR), "86400", "seconds between sweeps of expired values (never served anyway)"
+    )
+    bootstrap_retry_interval: float = option(
+        values.seconds(0.1, _DAY), "5", "seconds between the first tries to reach a seed"
+    )
+    max_bootstrap_retries: int = option(
+        values.whole(0, 1000), "2", "how many such tries before the pauses grow; it never gives up"
+    )
+    log_level: LogLevel = option(
+        values.choice(LogLevel, warning=LogLevel.WARN), "info", "debug, info, warn, error or critical"
+    )
+    log_format: LogFormat = option(values.choice(LogFormat), "text", "text, or json: one object a line")
+
+
+@frozen
+class SecuritySettings:
+    """`[security]`"""
+
+    encryption_key: bytes | None = option(
+        values.secret_key,
+        "",
+        "32 characters, 64 hex digits or file:PATH; empty: one is made and kept in data_dir",
+        secret=True,
+    )
+    difficulty: int = option(
+        values.whole(0, 8),
+        "4",
+        "zero hex digits of the proof of work; without effect until identities are mined",
+        acts=False,
+    )
+
+
+@frozen
+class RateLimiterSettings:
+    """`[rate_limiter]`"""
+
+    requests_per_second: float = option(
+        values.number(0, 1_000_000), "100", "requests per second and client of the API; 0: no limit"
+    )
+    burst_size: int = option(values.whole(0, 1_000_000), "200", "requests that may come at once")
+
+
+@frozen
+class ApiSettings:
+    """`[api]`"""
+
+    api_allow: tuple[Network, ...] = option(
+        values.networks,
+        "127.0.0.0/8, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, ::1/128, fc00::/7, fe80::/10",
+        "networks that may connect to the API, with commas between them",
+    )
+    put_reply: PutReply = option(
+        values.choice(PutReply), "success", "answer to a PUT: success (or FAILURE), or none at all"
+    )
+    max_connections: int = option(values.whole(1, 65_536), "1024", "API connections in all")
+    max_connections_per_client: int = option(
+        values.whole(1, 65_536), "128", "API connections of one client address"
+    )
+
+
+@frozen
+class StorageSettings:
+    """`[storage]`"""
+
+    replication: int = option(
+        values.whole(1, MAX_REPLICATION), "8", "holders of a value whose PUT asks for no number"
+    )
+    min_ttl: int = option(
+        values.whole(1, _MAX_TTL), "60", "a shorter time to live is raised to this, seconds"
+    )
+    max_ttl: int = option(values.whole(1, _MAX_TTL), "86400", "a longer one is cut to this, seconds")
+    default_ttl: int = option(values.whole(1, _MAX_TTL), "86400", "time to live where none is asked, seconds")
+    storage_limit: int = option(
+        values.size(1 << 20, 1 << 40), "1G", "bytes that the values may take on disk; K, M and G work"
+    )
+    refresh_interval: float = option(
+        values.seconds(1, _DAY), "900", "seconds after which an idle part of the routing table is refreshed"
+    )
+
+
+@frozen
+class Settings:
+    """Everything a node is told, checked. `without_effect`: options given that nothing heeds yet."""
+
+    node: NodeSettings = NodeSettings(data_dir="data/node")
+    bootstrap: tuple[Seed, ...] = ()
+    security: SecuritySettings = SecuritySettings()
+    rate_limiter: RateLimiterSettings = RateLimiterSettings()
+    api: ApiSettings = ApiSettings()
+    storage: StorageSettings = StorageSettings()
+    without_effect: tuple[str, ...] = ()
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "node": NodeSettings,
+    "security": SecuritySettings,
+    "rate_limiter": RateLimiterSettings,
+    "api": ApiSettings,
+    "storage": StorageSettings,
+}
+"""The sections with a fixed list of options; in `[bootstrap]` the operator chooses the names."""
