@@ -73,11 +73,6 @@ def _settings(role: Role, texts: _Texts) -> Settings:
             for (section, name), given in texts.items()
             if section == _BOOTSTRAP
         ),
-        without_effect=tuple(
-            f"[{section}] {name}"
-            for (section, name), given in texts.items()
-            if section in SECTIONS and given.text and not _line(section, name)["acts"]
-        ),
         **sections,
     )
 
@@ -197,6 +192,12 @@ def _checked(settings: Settings) -> Settings:
         raise ConfigError(
             f"[storage] default_ttl ({storage.default_ttl}) must lie between min_ttl ({storage.min_ttl}) "
             f"and max_ttl ({storage.max_ttl}); set it as well"
+        )
+    reached_at = settings.node.advertised_address or settings.node.p2p_address
+    if not settings.security.difficulty and not values.is_private(reached_at[0]):
+        raise ConfigError(
+            f"[security] difficulty: 0 is only for private networks, and {reached_at[0]} is open to others; "
+            "set it to 4, or [node] p2p_address to a loopback or private address"
         )
     if limiter.requests_per_second and not limiter.burst_size:
         raise ConfigError("[rate_limiter] burst_size must be at least 1 unless requests_per_second is 0")

@@ -18,6 +18,7 @@ HostPort = tuple[str, int]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
@@ -26,6 +27,7 @@ _SIZE = re.compile(r"([0-9]{1,30})([KMG]?)", re.IGNORECASE)
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 # Underscores are no letters of the DNS, but container networks hand out such names.
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_NETWORK_NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _UNIT = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _KEY_FORMS = "32 ASCII characters, 64 hex digits, or file:PATH to a file that holds one of these"
 # No form of a key is longer; more than this is not read from a key file.
@@ -148,6 +150,27 @@ def _network(name: str) -> Network:
         return ipaddress.ip_network(name)
     except ValueError as wrong:
         raise ValueError(f"{name!r} is not a network ({wrong}); write one like 192.168.0.0/16") from None
+
+
+def is_private(host: str) -> bool:
+    """Whether nobody on the Internet reaches this host. A name may be anybody's, a wildcard is everybody's."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_private and not address.is_unspecified
+
+
+def optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
+    """The same, or nothing at all."""
+    return lambda text: parse(text) if text else None
+
+
+def network_name(text: str) -> str:
+    """The name of a network: 1 to 32 letters, digits, dots, hyphens or underscores."""
+    if not _NETWORK_NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is not a name; write 1 to 32 letters, digits, dots, hyphens, underscores")
+    return text
 
 
 def path(text: str) -> str:

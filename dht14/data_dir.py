@@ -7,45 +7,30 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
-from attrs import define, field, frozen
+from attrs import define
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
 
 from dht14.errors import ConfigError, DataDirInUse, Malformed
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.keyspace import hash_id
-from dht14.wire.contacts import pack_contacts, unpack_contacts
+from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, public_bytes, public_key_of
+from dht14.wire.contacts import Check, pack_contacts, unpack_contacts
 
 MAX_SAVED_CONTACTS = 1_000
 """A join needs a few; this many outlive almost any outage of the others."""
 
 _LOCK = "lock"
 _IDENTITY = "identity.pem"
+_PROOF = "identity.proof"
 _CONTACTS = "contacts"
-_ID_TAG = b"dht14/main/id"
-_SMALL_FILE_BYTES = 65_536
+_SMALL_FILE_BYTES = 131_072
 _DIGEST_BYTES = 32
-
-
-@frozen
-class Identity:
-    """The key of a node and the id that follows from it."""
-
-    private_key: Ed25519PrivateKey = field(repr=False, eq=False)
-    node_id: int
-
-    @classmethod
-    def of(cls, private_key: Ed25519PrivateKey) -> "Identity":
-        """The id is a hash of the public key and of a proof-of-work nonce, 0 until there is one."""
-        public = private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        return cls(private_key, hash_id(_ID_TAG + public + (0).to_bytes(8, "big")))
 
 
 @define
@@ -86,12 +71,12 @@ class DataDir:
             os.close(self._lock)
             self._lock = -1
 
-    def identity(self) -> Identity:
-        """The identity kept here; made at the first call ever. Raises `ConfigError` when it is damaged."""
+    def private_key(self) -> Ed25519PrivateKey:
+        """The key of the node; made at the first call ever. Raises `ConfigError` when it is damaged."""
         try:
             pem = self.read(_IDENTITY)
             if pem is None:
-                return self._new_identity()
+                return self._new_key()
         except OSError as wrong:
             raise unusable(self.path, wrong) from None
         try:
@@ -103,10 +88,39 @@ class DataDir:
                 f"[node] data_dir: {self.file(_IDENTITY)} holds no Ed25519 private key; "
                 "put a copy of it back, or move it away to begin with a new identity"
             )
-        return Identity.of(key)
+        return key
 
-    def load_contacts(self) -> tuple[Contact, ...]:
-        """The contacts saved last; none at the first start. Raises `Malformed` when the file is damaged."""
+    def proof(self) -> bytes | None:
+        """The proof of work of the key that was found last; None where there is none. Raises `ConfigError`."""
+        try:
+            proof = self.read(_PROOF)
+        except OSError as wrong:
+            raise unusable(self.path, wrong) from None
+        if proof is None or len(proof) != PROOF_BYTES:
+            return None
+        return proof if public_key_of(proof) == public_bytes(self.private_key()) else None
+
+    def identity(self, puzzle: Puzzle) -> Identity | None:
+        """Who the node is; None while there is no proof of work that solves the puzzle of the network."""
+        proof = self.proof()
+        if proof is not None:
+            with suppress(Malformed):
+                return Identity(self.private_key(), proof, puzzle.check(proof))
+        return None
+
+    def prove(self, proof: bytes, puzzle: Puzzle) -> Identity:
+        """Keep the proof of work that was found, and be who it says. Raises `ConfigError`."""
+        try:
+            replace_file(self.file(_PROOF), proof, durable=True)
+        except OSError as wrong:
+            raise unusable(self.path, wrong) from None
+        return Identity(self.private_key(), proof, puzzle.check(proof))
+
+    def load_contacts(self, check: Check) -> tuple[Contact, ...]:
+        """The contacts saved last, those whose proof `check` refuses left out; none at the first start.
+
+        Raises `Malformed` when the file is damaged.
+        """
         try:
             saved = self.read(_CONTACTS)
         except OSError as wrong:
@@ -116,7 +130,7 @@ class DataDir:
         digest, body = saved[:_DIGEST_BYTES], saved[_DIGEST_BYTES:]
         if hashlib.sha256(body).digest() != digest:
             raise Malformed("saved contacts are damaged")
-        return unpack_contacts(body, at_most=MAX_SAVED_CONTACTS)
+        return unpack_contacts(body, check, at_most=MAX_SAVED_CONTACTS)
 
     def save_contacts(self, contacts: Iterable[Contact]) -> None:
         """Keep these in place of those saved before. Raises `OSError`.
@@ -126,11 +140,11 @@ class DataDir:
         body = pack_contacts(itertools.islice(contacts, MAX_SAVED_CONTACTS))
         replace_file(self.file(_CONTACTS), hashlib.sha256(body).digest() + body, durable=False)
 
-    def _new_identity(self) -> Identity:
+    def _new_key(self) -> Ed25519PrivateKey:
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         replace_file(self.file(_IDENTITY), pem, durable=True)
-        return Identity.of(key)
+        return key
 
     def file(self, name: str) -> str:
         """The path of a file in the directory."""

@@ -9,22 +9,27 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import TaskStopped
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from dht14.data_dir import DataDir
 from dht14.errors import AddressUnavailable, Malformed
 from dht14.kademlia.contact import Address, Contact
-from dht14.net.api import ApiFactory, ApiLimits
+from dht14.net.api import ApiFactory, ApiLimits, NoValues
 from dht14.net.resolver import resolver
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.net.udp import UdpPort
 from dht14.node.join import Retries
+from dht14.node.mining import Mining
 from dht14.node.node import Policy
 from dht14.node.periodic import Periodic
+from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.settings import PutReply, Role, Settings
 from dht14.storage.database import Database
 from dht14.storage.record import CLOCK_TOLERANCE, Record
-from dht14.values_dir import Values, unlock
+from dht14.values_dir import Values, has_values, unlock
 
 CONTACTS_INTERVAL = 1.5
 """Seconds between two looks at whether the saved contacts are still those of the table."""
@@ -33,9 +38,9 @@ BACKLOG = 256
 """API connections that wait to be accepted: fewer make clients who connect in a loop wait for a resend of
 their SYN, more pile up PUTs of clients that have gone again."""
 
-OPENING_PATIENCE = 0.8
-"""Seconds that a start waits for the values. A large database takes longer to check: then the node begins
-without them, and they come as soon as they can be trusted."""
+PATIENCE = 0.8
+"""Seconds that a start waits for identity and values. A large database takes longer to check: then the node
+begins without them, and they come as soon as they can be trusted."""
 
 SAMPLE_KEY = b"12345678901234567890123456789012"
 """Published with the older implementation: whoever reads the disk has it too."""
@@ -61,53 +66,105 @@ class _NodeService(MultiService):
 
     def __init__(self, settings: Settings, reactor: Any, role: Role, data_dir: DataDir) -> None:
         super().__init__()
+        self._settings = settings
         self._reactor = reactor
         self._data_dir = data_dir
         self._role = role
+        self._puzzle = Puzzle(settings.node.network, settings.security.difficulty)
+        self._identity = data_dir.identity(self._puzzle)
+        self._mining = Mining(self._puzzle, public_bytes(data_dir.private_key()), reactor)
+        self._values: Values | None = None
+        if role is Role.NODE and (self._identity is not None or has_values(data_dir)):
+            self._unlock_values()
+        self._stack: Stack | None = None
         self._database: Database | None = None
-        rng = random.SystemRandom()
-        node_id = data_dir.identity().node_id
-        if role is Role.NODE:
-            values = unlock(data_dir, settings.security.encryption_key, node_id)
-            self._tell_of(values, settings)
-        self._stack = build_stack(
-            node_id=node_id,
-            clock=reactor,
-            rng=rng,
-            resolve=resolver(reactor),
-            options=_stack_options(settings, role),
-            saved=self._saved_contacts(),
-            make_store=lambda *options: self._make_database(values, *options),
-        )
         self._saved_change = 0
+        self._work = MultiService()
+        self._patience: IDelayedCall | None = None
+        self._p2p_port = _bind_udp(settings.node.p2p_address, reactor)
         self._api: ApiFactory | None = None
-        self._p2p_port = _listen_udp(settings.node.p2p_address, self._stack, reactor)
         self._api_port: Any = None
         if role is Role.NODE:
-            self._api = _api_factory(settings, self._stack, reactor)
+            self._api = _api_factory(settings, reactor)
             try:
                 self._api_port = _listen_tcp(settings.node.api_address, self._api, reactor)
             except AddressUnavailable:
-                self._p2p_port.stopReading()
-                self._p2p_port.socket.close()
+                self._p2p_port.close()
                 raise
-        keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, reactor, rng)
-        self._work = MultiService()
+
+    def _unlock_values(self) -> None:
+        origin = self._identity.node_id if self._identity is not None else 0
+        self._values = unlock(self._data_dir, self._settings.security.encryption_key, origin)
+
+    # Start
+
+    def startService(self) -> None:
+        """Search the identity if need be, open the values, then join the network and begin the upkeep."""
+        super().startService()
+        tell_of_risks(self._settings)
+        if self._api_port is not None:
+            # What comes in the meantime waits in the queues of the kernel, but not for long.
+            self._api_port.stopReading()
+            self._patience = self._reactor.callLater(PATIENCE, self._run_out_of_patience)
+        if self._identity is not None:
+            self._compose(self._identity)
+        else:
+            self._mining.start().addCallbacks(self._mined, self._not_mined)
+
+    def _mined(self, proof: bytes) -> None:
+        former = self._data_dir.proof()
+        self._identity = self._data_dir.prove(proof, self._puzzle)
+        if former is not None:
+            self.log.warn(
+                "The node id was {former} and is {now} from now on: the old one is too easy to come by for "
+                "this network.",
+                former=f"{self._puzzle.node_id_of(former):064x}",
+                now=f"{self._identity.node_id:064x}",
+            )
+        if self._role is Role.NODE and self._values is None:
+            self._unlock_values()
+        self._compose(self._identity)
+
+    def _not_mined(self, failure: Failure) -> None:
+        if not failure.check(TaskStopped):
+            self.log.failure("The search for the proof of work has failed; this is a bug.", failure)
+
+    def _compose(self, identity: Identity) -> None:
+        """Build the node and, as soon as its values are open, let it work."""
+        rng = random.SystemRandom()
+        self._stack = build_stack(
+            identity=identity,
+            check=self._puzzle.check,
+            clock=self._reactor,
+            rng=rng,
+            resolve=resolver(self._reactor),
+            options=_stack_options(self._settings, self._role),
+            saved=self._saved_contacts(),
+            make_store=self._make_database,
+        )
+        keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, self._reactor, rng)
         for service in (*self._stack.services, keep_contacts):
             service.setServiceParent(self._work)
-        self._patience: IDelayedCall | None = None
+        if self._database is None:
+            self._begin()
+            return
+        if self._values is not None and self._values.set_aside:
+            DatabaseLog().set_aside(self._values.set_aside)
+        self._database.open(self._database_opened)
+        if self._patience is None:
+            self._begin()
 
     def _make_database(
         self,
-        values: Values,
         node_id: int,
         limit: int,
         answers_for: Callable[[Record], bool],
         max_ttl: float,
     ) -> Database:
+        assert self._values is not None
         self._database = Database(
-            values.path,
-            values.format,
+            self._values.path,
+            self._values.format,
             node_id,
             limit,
             max_ttl + CLOCK_TOLERANCE,
@@ -117,64 +174,60 @@ class _NodeService(MultiService):
         )
         return self._database
 
-    def _tell_of(self, values: Values, settings: Settings) -> None:
-        if settings.security.encryption_key == SAMPLE_KEY:
-            self.log.warn(
-                "[security] encryption_key is the published sample: the values on this disk are open to "
-                "everybody who can read it. Set a key of your own (dht14 rekey)."
-            )
-        if values.set_aside:
-            DatabaseLog().set_aside(values.set_aside)
-
-    def startService(self) -> None:
-        """Open the values, then join the network and begin the upkeep."""
-        super().startService()
-        if self._database is None:
-            self._begin()
-            return
-        # What comes in the meantime waits in the queues of the kernel.
-        for port in self._ports():
-            port.stopReading()
-        self._patience = self._reactor.callLater(OPENING_PATIENCE, self._begin)
-        self._database.open(self._database_opened)
-
-    def _ports(self) -> list[Any]:
-        return [self._p2p_port] + ([self._api_port] if self._api_port is not None else [])
-
     def _database_opened(self) -> None:
-        assert self._database is not None and self._patience is not None
+        assert self._database is not None
         self._database.expire(self._reactor.seconds())
-        if self._patience.active():
+        if self._patience is not None:
             self._patience.cancel()
+            self._patience = None
             self._begin()
+
+    def _run_out_of_patience(self) -> None:
+        self._patience = None
+        if self._stack is not None:
+            self._begin()
+        else:
+            # Without an id there is no node yet: nothing is found, and nothing can be kept.
+            self._api_port.startReading()
 
     def _begin(self) -> None:
-        for port in self._ports():
-            port.startReading()
+        assert self._stack is not None
+        self._p2p_port.serve(self._stack.rpc)
         host, port = self._p2p_port.getHost().host, self._p2p_port.getHost().port
         self.log.info(
-            "This {role} listens on {host} port {port} (UDP).", role=_NAMES[self._role], host=host, port=port
+            "This {role} listens on {host} port {port} (UDP). Its id is {node_id}.",
+            role=_NAMES[self._role],
+            host=host,
+            port=port,
+            node_id=f"{self._stack.table.own_id:064x}",
         )
-        if self._api_port is not None:
+        if self._api is not None:
+            self._api.node = self._stack.node
+            self._api_port.startReading()
             api = self._api_port.getHost()
             self.log.info("The API listens on {host} port {port} (TCP).", host=api.host, port=api.port)
         self._work.setServiceParent(self)
+
+    # Stop
 
     def stopService(self) -> "Deferred[Any]":
         """Finish what clients asked for, then stop. Fires when the ports are closed and the lock is free."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self._patience is not None and self._patience.active():
+        self._mining.stop()
+        if self._patience is not None:
             self._patience.cancel()
+            self._patience = None
         if self._api_port is not None and self._api is not None:
             await maybeDeferred(self._api_port.stopListening)
             await self._api.close()
         stopped = maybeDeferred(super().stopService)
-        # Passes that are at work end now: a refresh would go on for minutes where nobody answers.
-        self._stack.rpc.stop()
+        if self._stack is not None:
+            # Passes that are at work end now: a refresh would go on for minutes where nobody answers.
+            self._stack.rpc.stop()
         await stopped
-        await maybeDeferred(self._p2p_port.stopListening)
+        await self._p2p_port.close()
         try:
             self._save_contacts()
         finally:
@@ -182,18 +235,37 @@ class _NodeService(MultiService):
                 self._database.close()
             self._data_dir.close()
 
+    # Contacts
+
     def _saved_contacts(self) -> tuple[Contact, ...]:
         try:
-            return self._data_dir.load_contacts()
+            return self._data_dir.load_contacts(self._puzzle.check)
         except Malformed as error:
             self.log.warn("The saved contacts are of no use: {reason}.", reason=str(error))
             return ()
 
     def _save_contacts(self) -> None:
+        if self._stack is None:
+            return
         table = self._stack.table
         if table.changes != self._saved_change and len(table):
             self._data_dir.save_contacts(table.contacts())
             self._saved_change = table.changes
+
+
+def tell_of_risks(settings: Settings) -> None:
+    """What the operator has chosen that others could make use of."""
+    log = Logger(namespace=__name__)
+    if settings.security.encryption_key == SAMPLE_KEY:
+        log.warn(
+            "[security] encryption_key is the published sample: the values on this disk are open to "
+            "everybody who can read it. Set a key of your own (dht14 rekey)."
+        )
+    if not settings.security.difficulty:
+        log.warn(
+            "[security] difficulty is 0: node ids cost nothing. That is for tests and for networks that "
+            "strangers cannot reach."
+        )
 
 
 class DatabaseLog:
@@ -241,7 +313,7 @@ def _stack_options(settings: Settings, role: Role) -> StackOptions:
     )
 
 
-def _api_factory(settings: Settings, stack: Stack, reactor: Any) -> ApiFactory:
+def _api_factory(settings: Settings, reactor: Any) -> ApiFactory:
     limits = ApiLimits(
         settings.api.api_allow,
         settings.rate_limiter.requests_per_second,
@@ -249,13 +321,13 @@ def _api_factory(settings: Settings, stack: Stack, reactor: Any) -> ApiFactory:
         settings.api.max_connections,
         settings.api.max_connections_per_client,
     )
-    return ApiFactory(stack.node, limits, reactor, answers_puts=settings.api.put_reply is PutReply.SUCCESS)
+    return ApiFactory(NoValues(), limits, reactor, answers_puts=settings.api.put_reply is PutReply.SUCCESS)
 
 
-def _listen_udp(address: Address, stack: Stack, reactor: Any) -> UdpPort:
-    port = UdpPort(_numeric("p2p_address", address, socket.SOCK_DGRAM), stack.rpc, reactor)
+def _bind_udp(address: Address, reactor: Any) -> UdpPort:
+    port = UdpPort(_numeric("p2p_address", address, socket.SOCK_DGRAM), DatagramProtocol(), reactor)
     try:
-        port.startListening()
+        port.bind()
     except CannotListenError as error:
         raise _unavailable("p2p_address", address, error.socketError) from None
     return port

@@ -55,14 +55,12 @@ class PutReply(enum.Enum):
     NONE = "none"
 
 
-def option(
-    parse: Callable[[str], T], default: str, purpose: str, *, acts: bool = True, secret: bool = False
-) -> T:
-    """One line of the table. `acts`: whether anything in this version heeds the option."""
+def option(parse: Callable[[str], T], default: str, purpose: str, *, secret: bool = False) -> T:
+    """One line of the table."""
     line: T = attrs.field(
         default=parse(default),
         repr=not secret,
-        metadata={"parse": parse, "default": default, "purpose": purpose, "acts": acts},
+        metadata={"parse": parse, "default": default, "purpose": purpose},
     )
     return line
 
@@ -89,6 +87,14 @@ class NodeSettings:
     max_bootstrap_retries: int = option(
         values.whole(0, 1000), "2", "how many such tries before the pauses grow; it never gives up"
     )
+    network: str = option(
+        values.network_name, "main", "nodes of networks of different names ignore each other"
+    )
+    advertised_address: HostPort | None = option(
+        values.optional(values.host_port),
+        "",
+        "address and port under which others reach this node, where its own are translated",
+    )
     log_level: LogLevel = option(
         values.choice(LogLevel, warning=LogLevel.WARN), "info", "debug, info, warn, error or critical"
     )
@@ -108,8 +114,7 @@ class SecuritySettings:
     difficulty: int = option(
         values.whole(0, 8),
         "4",
-        "zero hex digits of the proof of work; without effect until identities are mined",
-        acts=False,
+        "leading zero hex digits that the proof of work of a node id needs; the same in the whole network",
     )
 
 
@@ -163,7 +168,7 @@ class StorageSettings:
 
 @frozen
 class Settings:
-    """Everything a node is told, checked. `without_effect`: options given that nothing heeds yet."""
+    """Everything a node is told, checked."""
 
     node: NodeSettings = NodeSettings(data_dir="data/node")
     bootstrap: tuple[Seed, ...] = ()
@@ -171,7 +176,6 @@ class Settings:
     rate_limiter: RateLimiterSettings = RateLimiterSettings()
     api: ApiSettings = ApiSettings()
     storage: StorageSettings = StorageSettings()
-    without_effect: tuple[str, ...] = ()
 
 
 SECTIONS: dict[str, type[Any]] = {

@@ -121,6 +121,11 @@ class Values:
                     os.unlink(os.path.join(self.folder, name))
 
 
+def has_values(data_dir: DataDir) -> bool:
+    """Whether there is a database already, or something in its place."""
+    return os.path.lexists(data_dir.file(_FOLDER))
+
+
 def unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Values:
     """The database of a data directory; made, with a key if need be, where there is none.
 

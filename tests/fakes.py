@@ -4,16 +4,20 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import define, field
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent
 
+from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
+from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.asked import Asked
 from dht14.node.node import Node, Policy
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
+from dht14.security.identity import PROOF_BYTES, Identity
 from dht14.sim.clock import HeapClock
 from dht14.storage.store import MemoryStore
 from dht14.wire.messages import Reply, Request
@@ -32,9 +36,32 @@ def address_of(number: int) -> Address:
     return f"10.0.{number >> 8}.{number & 255}", 8000
 
 
+def proof_of(node_id: int) -> bytes:
+    """What stands for a proof of work in these tests, so that they can choose their ids."""
+    return id_to_bytes(node_id) + bytes(PROOF_BYTES - ID_BYTES)
+
+
+def check(proof: bytes) -> int:
+    """The id in such a proof."""
+    if len(proof) != PROOF_BYTES or proof[ID_BYTES:] != bytes(PROOF_BYTES - ID_BYTES):
+        raise Malformed("no proof of these tests")
+    return id_from_bytes(proof[:ID_BYTES])
+
+
+def identity(node_id: int) -> Identity:
+    """An identity with a chosen id."""
+    key = Ed25519PrivateKey.from_private_bytes(id_to_bytes(node_id))
+    return Identity(key, proof_of(node_id), node_id)
+
+
 def contact(node_id: int, number: int = 1) -> Contact:
     """A contact at one of these addresses."""
-    return Contact(node_id, address_of(number))
+    return contact_at(node_id, address_of(number))
+
+
+def contact_at(node_id: int, address: Address) -> Contact:
+    """A contact with a proof."""
+    return Contact(node_id, address, proof_of(node_id))
 
 
 def fields(events: Iterable[LogEvent], *names: str) -> list[tuple[Any, ...]]:
@@ -136,7 +163,7 @@ class FakeNetwork:
 
     def peer(self, node_id: int, holds_values: bool = True, limit: int = 1 << 20) -> Peer:
         """A node more. Nobody knows of it, and it knows nobody."""
-        contact = Contact(node_id, address_of(len(self.peers) + 1))
+        contact = contact_at(node_id, address_of(len(self.peers) + 1))
         table = RoutingTable(node_id)
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
         responder = Responder(table, store, self.policy.max_ttl)

@@ -62,9 +62,7 @@ class FileTests(ConfigTestCase):
 
     def test_shipped_file(self):
         """conf/config.ini lists every option of every section, each at its default."""
-        self.assertEqual(
-            config.load(Role.NODE, str(SHIPPED_FILE)), Settings(without_effect=("[security] difficulty",))
-        )
+        self.assertEqual(config.load(Role.NODE, str(SHIPPED_FILE)), Settings())
         lines = SHIPPED_FILE.read_text().splitlines()
         listed = {line.partition("=")[0].strip() for line in lines if "=" in line and line[0] != "#"}
         self.assertEqual(listed, {name for names in config._OPTIONS.values() for name in names})
@@ -77,11 +75,6 @@ class FileTests(ConfigTestCase):
         self.assertEqual(loaded.rate_limiter, Settings().rate_limiter)
         self.assertEqual(loaded.bootstrap, (Seed("bootstrap_node_1", 8000), Seed("bootstrap_node_2", 8000)))
         self.assertEqual(loaded.security.encryption_key, b"12345678901234567890123456789012")
-
-    def test_without_effect(self):
-        """What is set and heeded by nothing yet is named, so that the log can say so; no value is."""
-        self.assertEqual(self.load(OLDER_FILE).without_effect, ("[security] difficulty",))
-        self.assertEqual(self.load("[node]\nlog_level = warn\n").without_effect, ())
 
     def test_every_option(self):
         """Each option that a file sets arrives in its place, in its type."""
@@ -192,7 +185,7 @@ class RefusalTests(ConfigTestCase):
 
     def test_options_of_the_future(self):
         """An option that does not work yet is unknown."""
-        for section, name in (("node", "network"), ("storage", "republish_interval")):
+        for section, name in (("node", "admin_address"), ("storage", "republish_interval")):
             self.assertIn("unknown", self.refusal(f"[{section}]\n{name} = 1\n"))
 
     def test_values(self):

@@ -1,15 +1,18 @@
 import os
+import random
 import stat
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.data_dir import MAX_SAVED_CONTACTS, DataDir
 from dht14.errors import ConfigError, DataDirInUse, Malformed
-from dht14.kademlia.contact import Contact
-from dht14.kademlia.keyspace import hash_id
+from dht14.security.identity import Identity, Puzzle, public_bytes
+from tests.fakes import check, contact_at
+
+PUZZLE = Puzzle("main", 1)
 
 
 def mode(path: Path) -> int:
@@ -46,7 +49,7 @@ class LockTests(DataDirTestCase):
     def test_second(self):
         """While one has it nobody else gets it, and nothing in it changes."""
         opened = self.open()
-        opened.identity()
+        opened.private_key()
         before = self.content()
         error = self.assertRaises(DataDirInUse, DataDir.open, str(self.path))
         self.assertEqual(error.exit_code, 75)
@@ -85,26 +88,51 @@ class IdentityTests(DataDirTestCase):
     def test_kept(self):
         """The identity of the first start is that of every later one."""
         opened = self.open()
-        identity = opened.identity()
-        self.assertEqual(opened.identity(), identity)
-        self.assertEqual(self.reopen(opened).identity(), identity)
+        self.assertIsNone(opened.identity(PUZZLE))
+        identity = self.prove(opened, PUZZLE)
+        self.assertEqual(opened.identity(PUZZLE), identity)
+        self.assertEqual(self.reopen(opened).identity(PUZZLE), identity)
 
-    def test_node_id(self):
-        """The node id is the hash of network, public key and nonce."""
-        identity = self.open().identity()
-        public = identity.private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.assertEqual(identity.node_id, hash_id(b"dht14/main/id" + public + bytes(8)))
+    def prove(self, opened: DataDir, puzzle: Puzzle) -> Identity:
+        public = public_bytes(opened.private_key())
+        return opened.prove(next(proof for proof in puzzle.solve(public) if proof), puzzle)
+
+    def test_lost_proof(self):
+        """Without the proof, or with a damaged or another one, the same id is found again."""
+        opened = self.open()
+        identity = self.prove(opened, PUZZLE)
+        other = Identity.made_up(PUZZLE, random.Random(1)).proof
+        for content in (None, b"", bytes(48), other, identity.proof[:-1]):
+            (self.path / "identity.proof").unlink()
+            if content is not None:
+                (self.path / "identity.proof").write_bytes(content)
+            self.assertIsNone(opened.identity(PUZZLE))
+            self.assertEqual(self.prove(opened, PUZZLE), identity)
+
+    def test_raised_difficulty(self):
+        """What solves an easier puzzle is no identity where a harder one is asked; an easier one is content."""
+        opened = self.open()
+        identity = self.prove(opened, PUZZLE)
+        self.assertIsNone(opened.identity(Puzzle("main", 3)))
+        self.assertEqual(opened.proof(), identity.proof)
+        self.assertEqual(opened.identity(Puzzle("main", 0)), identity)
+
+    def test_other_network(self):
+        """In a network of another name the node is another one."""
+        opened = self.open()
+        here, there = (self.prove(opened, Puzzle(name, 0)) for name in ("main", "other"))
+        self.assertNotEqual(here.node_id, there.node_id)
 
     def test_private(self):
         """Nobody else may read the key, and no repr shows it."""
-        identity = self.open().identity()
+        identity = self.prove(self.open(), PUZZLE)
         self.assertEqual(mode(self.path / "identity.pem"), 0o600)
         self.assertNotIn("rivate", repr(identity))
 
     def test_damaged(self):
         """A damaged key, or one of another kind, is refused by name and left as it is."""
         opened = self.open()
-        opened.identity()
+        opened.private_key()
         file = self.path / "identity.pem"
         other = Ed448PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         whole = file.read_bytes()
@@ -112,36 +140,36 @@ class IdentityTests(DataDirTestCase):
         changed = [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in (40, 43)]
         for content in (b"", whole[:40], b"\xff" * 100, other, *changed):
             file.write_bytes(content)
-            self.assertIn(str(file.absolute()), str(self.assertRaises(ConfigError, opened.identity)))
+            self.assertIn(str(file.absolute()), str(self.assertRaises(ConfigError, opened.private_key)))
             self.assertEqual(file.read_bytes(), content)
 
     def test_after_a_crash(self):
         """What a start left half made does not keep the next one from making it."""
         opened = self.open()
         (self.path / "identity.pem.new").write_bytes(b"half")
-        opened.identity()
+        opened.private_key()
         self.assertEqual(sorted(self.content()), ["identity.pem", "lock"])
 
 
 class ContactTests(DataDirTestCase):
     """Whom the node knew."""
 
-    CONTACTS = (Contact(5, ("127.0.0.1", 8000)), Contact(2**256 - 1, ("2001:db8::1", 65535)))
+    CONTACTS = (contact_at(5, ("127.0.0.1", 8000)), contact_at(2**256 - 1, ("2001:db8::1", 65535)))
 
     def test_kept(self):
         """Saved contacts are there after a restart; the last save counts; at first there are none."""
         opened = self.open()
-        self.assertEqual(opened.load_contacts(), ())
+        self.assertEqual(opened.load_contacts(check), ())
         opened.save_contacts(self.CONTACTS[:1])
         opened.save_contacts(self.CONTACTS)
-        self.assertEqual(self.reopen(opened).load_contacts(), self.CONTACTS)
+        self.assertEqual(self.reopen(opened).load_contacts(check), self.CONTACTS)
 
     def test_limit(self):
         """However many are handed over, what is saved can be loaded."""
         opened = self.open()
-        many = [Contact(n, ("2001:db8::1", 1 + n)) for n in range(MAX_SAVED_CONTACTS + 10)]
+        many = [contact_at(n, ("2001:db8::1", 1 + n)) for n in range(MAX_SAVED_CONTACTS + 10)]
         opened.save_contacts(many)
-        self.assertEqual(opened.load_contacts(), tuple(many[:MAX_SAVED_CONTACTS]))
+        self.assertEqual(opened.load_contacts(check), tuple(many[:MAX_SAVED_CONTACTS]))
 
     def test_damaged(self):
         """A damaged file is told from a whole one, wherever the damage is."""
@@ -153,4 +181,4 @@ class ContactTests(DataDirTestCase):
         damaged += [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(len(whole))]
         for content in damaged:
             file.write_bytes(content)
-            self.assertRaises(Malformed, opened.load_contacts)
+            self.assertRaises(Malformed, opened.load_contacts, check)

@@ -18,7 +18,7 @@ from dht14.data_dir import DataDir
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
 from dht14.kademlia.contact import Address, Seed
 from dht14.service import SAMPLE_KEY, build_node
-from dht14.settings import NodeSettings, PutReply, Role, Settings
+from dht14.settings import NodeSettings, PutReply, Role, SecuritySettings, Settings
 from dht14.wire import api_messages
 from tests.fakes import fields
 from tests.process.nodes import free_port
@@ -82,6 +82,7 @@ class ServiceTestCase(TestCase):
         return Settings(
             node=NodeSettings(**{"data_dir": data_dir, **addresses, **node}),  # type: ignore[arg-type]
             bootstrap=seeds,
+            security=SecuritySettings(difficulty=1),
         )
 
     def start(self, settings: Settings, role: Role = Role.NODE) -> MultiService:
@@ -194,10 +195,13 @@ class LifeTests(ServiceTestCase):
     async def test_damaged_contacts(self) -> None:
         """Contacts that are damaged are said to be, and cost the start nothing."""
         settings = self.settings()
-        await self.stop(self.start(settings))
+        service = self.start(settings)
+        await self.ask(settings, api_messages.encode_get(KEY))
+        await self.stop(service)
         (Path(settings.node.data_dir) / "contacts").write_bytes(b"damaged")
         with capturedLogs() as events:
             self.start(settings)
+            await self.ask(settings, api_messages.encode_get(KEY))
         self.assertEqual(len(fields(events, "reason")), 1)
 
     async def test_values_kept(self) -> None:
@@ -211,13 +215,36 @@ class LifeTests(ServiceTestCase):
             self.assertEqual(await self.ask(settings, api_messages.encode_get(KEY)), put)
         self.assertEqual(fields(events, "records"), [(1,)])
 
+    async def test_long_search(self) -> None:
+        """While a node has no id yet its API answers: nothing is found, nothing can be kept. It stops at once."""
+        settings = self.settings()
+        self.patch(dht14.service, "PATIENCE", 0)
+        service = self.start(evolve(settings, security=SecuritySettings(difficulty=8)))
+        for request in (api_messages.encode_get(KEY), api_messages.encode_put(60, 0, KEY, b"value")):
+            self.assertEqual(await self.ask(settings, request), api_messages.encode_failure(KEY))
+        await self.stop(service)
+        self.assert_free(settings)
+
+    async def test_raised_difficulty(self) -> None:
+        """A node whose id is too cheap for its network gets another one, says so, and keeps its values."""
+        settings = self.settings()
+        service = self.start(evolve(settings, security=SecuritySettings(difficulty=0)))
+        put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
+        await self.stop(service)
+        with capturedLogs() as events:
+            self.start(evolve(settings, security=SecuritySettings(difficulty=2)))
+            self.assertEqual(await self.ask(settings, api_messages.encode_get(KEY)), put)
+        ((former, now),) = fields(events, "former", "now")
+        self.assertNotEqual(former, now)
+        self.assertIn((now,), fields(events, "node_id"))
+
     async def test_slow_check(self) -> None:
         """Where checking the values takes long the node begins without them, and has them later."""
         settings = self.settings()
         service = self.start(settings)
         put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
         await self.stop(service)
-        self.patch(dht14.service, "OPENING_PATIENCE", 0)
+        self.patch(dht14.service, "PATIENCE", 0)
         self.start(settings)
         found = await self.ask(settings, api_messages.encode_get(KEY))
         self.assertEqual(found, api_messages.encode_failure(KEY))
@@ -312,7 +339,9 @@ class FailedStartTests(ServiceTestCase):
     async def test_wrong_key(self) -> None:
         """A key that does not fit is told, and nothing stays open."""
         settings = self.settings()
-        await self.stop(self.start(settings))
+        service = self.start(settings)
+        await self.ask(settings, api_messages.encode_get(KEY))
+        await self.stop(service)
         wrong = evolve(settings, security=evolve(settings.security, encryption_key=b"w" * 32))
         self.refused(wrong, None, ConfigError, "encryption_key")
 

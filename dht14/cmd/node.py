@@ -96,7 +96,6 @@ def makeService(options: BaseOptions) -> IService:
     observer = logs.observer(file or sys.stdout, settings.node.log_format, settings.node.log_level)
     process = NodeProcess(reactor, file, None if _logs_elsewhere(twistd) else observer)
     node.setServiceParent(process)
-    process.tell_what_has_no_effect(settings)
     return process
 
 
@@ -121,11 +120,6 @@ class NodeProcess(MultiService):
     def startService(self) -> None:
         super().startService()
         self._reactor.callWhenRunning(self._listen_to_signals)
-
-    def tell_what_has_no_effect(self, settings: Settings) -> None:
-        """One line for each option that was given and that nothing heeds yet."""
-        for option in settings.without_effect:
-            self._log.info("{option} is set, but has no effect in this version", option=option)
 
     def _listen_to_signals(self) -> None:
         # Twisted's own handlers end the process by the signal itself; a stop that was asked for is exit 0.

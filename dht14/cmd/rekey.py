@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings = config.load(Role.NODE, arguments.config, os.environ, given)
         data_dir = DataDir.open(settings.node.data_dir)
         try:
-            values = unlock(data_dir, settings.security.encryption_key, data_dir.identity().node_id)
+            values = unlock(data_dir, settings.security.encryption_key, 0)
             resealed = reseal(values, new_key, settings.storage.storage_limit)
         finally:
             data_dir.close()

@@ -15,6 +15,12 @@ class Contact(NamedTuple):
 
     node_id: int
     address: Address
+    proof: bytes = b""
+    """The proof of work of the id (`security.identity`); empty where only the id is known."""
+
+    def is_same(self, other: "Contact") -> bool:
+        """Whether it is the same node at the same address, however its id is proven."""
+        return self.node_id == other.node_id and self.address == other.address
 
 
 class Seed(NamedTuple):

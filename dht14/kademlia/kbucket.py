@@ -79,10 +79,10 @@ class KBucket:
         """
         node_id = contact.node_id
         spare = self.spares.get(node_id)
-        if spare is not None and spare.contact == contact:
+        if spare is not None and spare.contact.is_same(contact):
             del self.spares[node_id]
         entry = self.entries.get(node_id)
-        if entry is None or entry.contact != contact:
+        if entry is None or not entry.contact.is_same(contact):
             return None, None
         if now - entry.last_missed >= MISS_SPACING:
             entry.misses += 1

@@ -62,5 +62,8 @@ SUSPECT_INTERVAL, SUSPECTS_AT_ONCE = 10.0, 8
 MAX_INLINE_VALUE = 1_000
 """Bytes of a value that travels inside a datagram of at most 1,200."""
 
+MAX_VALUE = 65_495
+"""Bytes of the largest value: what a PUT of the API has room for."""
+
 MAX_DATAGRAM = 1_200
 """Bytes; fits every path of the internet without fragments, with room for tunnels."""

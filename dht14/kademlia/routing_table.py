@@ -82,7 +82,7 @@ class RoutingTable:
         """A call to the contact went unanswered."""
         node_id = contact.node_id
         entry = self._entries.get(node_id)
-        if entry is not None and entry.contact == contact and node_id not in self._suspects:
+        if entry is not None and entry.contact.is_same(contact) and node_id not in self._suspects:
             self._suspects.add(node_id)
             self._answering -= self._answering / OUTAGE_CALLS
         left, entered = self._bucket_of(node_id).failed(contact, now, may_leave=self._answering > 0.5)

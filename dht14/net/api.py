@@ -8,7 +8,19 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from dht14.net.api_clients import ApiCounters, ApiLimits, Clients
 from dht14.net.api_connection import ApiConnection, Values
 
-__all__ = ["ApiCounters", "ApiFactory", "ApiLimits", "Values"]
+__all__ = ["ApiCounters", "ApiFactory", "ApiLimits", "NoValues", "Values"]
+
+
+class NoValues:
+    """Stands in for a node that is not there yet: nothing is found, nothing can be kept."""
+
+    def put(self, key: int, value: bytes, ttl: int, replication: int) -> "Deferred[bool]":
+        """As `Values.put`."""
+        return succeed(False)
+
+    def get(self, key: int) -> "Deferred[bytes | None]":
+        """As `Values.get`."""
+        return succeed(None)
 
 
 class ApiFactory(protocol.Factory):
@@ -23,6 +35,7 @@ class ApiFactory(protocol.Factory):
         self, node: Values, limits: ApiLimits, clock: IReactorTime, *, answers_puts: bool = True
     ) -> None:
         self.node = node
+        """Whom requests go to; may be replaced at any time."""
         self.clock = clock
         self.answers_puts = answers_puts
         self.clients = Clients(limits, clock)

@@ -28,6 +28,7 @@ from dht14.node.greeter import Greeter
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
 from dht14.security.session import Session
+from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import REPLIES, Reply, Request
 
@@ -68,12 +69,14 @@ class RpcProtocol(DatagramProtocol):
         clock: IReactorTime,
         rng: random.Random,
         session: Session,
+        check: Check,
         table: RoutingTable,
         responder: Responder,
     ) -> None:
         self._clock = clock
         self._rng = rng
         self._session = session
+        self._check = check
         self._table = table
         self._responder = responder
         self._greeter = Greeter(self)
@@ -199,7 +202,7 @@ class RpcProtocol(DatagramProtocol):
         """A datagram came (Twisted calls). Only what decodes gets past this page; nothing else is answered."""
         try:
             sender, payload = self._session.open(datagram, addr)
-            rpc_id, message = decode(payload)
+            rpc_id, message = decode(payload, self._check)
         except Malformed as error:
             self._count_malformed(addr, error)
             return

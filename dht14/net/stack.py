@@ -21,9 +21,11 @@ from dht14.node.periodic import Periodic
 from dht14.node.ports import Resolver
 from dht14.node.responder import Responder
 from dht14.node.upkeep import check_liveness, refresh
+from dht14.security.identity import Identity
 from dht14.security.session import PlainSession
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore, Store
+from dht14.wire.contacts import Check
 
 MakeStore = Callable[[int, int, Callable[[Record], bool], float], Store]
 """Makes a store of the node's id, its limit in bytes, whether the node answers for a record, and how many
@@ -58,7 +60,8 @@ class Stack:
 
 def build_stack(
     *,
-    node_id: int,
+    identity: Identity,
+    check: Check,
     clock: IReactorTime,
     rng: random.Random,
     resolve: Resolver,
@@ -66,7 +69,8 @@ def build_stack(
     saved: Iterable[Contact] = (),
     make_store: MakeStore = MemoryStore,
 ) -> Stack:
-    """The stack of one node. `saved` are contacts of an earlier run."""
+    """The stack of one node. `saved` are contacts of an earlier run; `check` tells node ids."""
+    node_id = identity.node_id
     table = RoutingTable(node_id)
     store: Store | None = None
     if options.storage_limit is not None:
@@ -77,7 +81,7 @@ def build_stack(
             options.policy.max_ttl,
         )
     responder = Responder(table, store, options.policy.max_ttl)
-    rpc = RpcProtocol(clock, rng, PlainSession.of(node_id), table, responder)
+    rpc = RpcProtocol(clock, rng, PlainSession.of(identity.proof, check), check, table, responder)
     node = Node(node_id, table, store, rpc, clock, options.policy)
     join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     services: list[IService] = [

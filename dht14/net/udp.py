@@ -6,7 +6,9 @@ every client wait; here a turn ends after `DATAGRAMS_A_TURN`.
 """
 
 import socket
+from typing import Any
 
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.udp import Port
@@ -40,6 +42,23 @@ class UdpPort(Port):
         if self.addressFamily == socket.AF_INET6:
             skt.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         return skt
+
+    def bind(self) -> None:
+        """Take the address; nothing is read before `serve`. Raises `CannotListenError`."""
+        self._bindSocket()
+
+    def serve(self, protocol: DatagramProtocol) -> None:
+        """Let `protocol` have what comes, what has come since `bind` included."""
+        self.protocol = protocol
+        self._connectToProtocol()
+
+    def close(self) -> "Deferred[Any]":
+        """Give the address back, whether anybody was served or not."""
+        if self.protocol.numPorts:
+            return maybeDeferred(self.stopListening)
+        self.connected = 0
+        self.socket.close()
+        return succeed(None)
 
     def doRead(self) -> None:
         """Datagrams are there. Reads a bounded number; the reactor calls again for the rest."""

@@ -8,12 +8,14 @@ from attrs import define
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.storage.record import Record
+from dht14.storage.record import Record, claimed_rank
 from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
 from dht14.wire.messages import (
+    NO_TICKET,
     FindNode,
     FindValue,
     Nodes,
+    Offer,
     Outranked,
     Ping,
     Pong,
@@ -23,6 +25,7 @@ from dht14.wire.messages import (
     Store,
     Stored,
     Value,
+    Wanted,
     fingerprint,
 )
 
@@ -31,6 +34,9 @@ Respond = Callable[[Reply], None]
 STRAY = 2
 """A STORE is refused where so many times as many nodes as shall hold the record are nearer to its key: the
 writer is mistaken about the neighbourhood. Not one time: others stand in for the nearest when these die."""
+
+EXPIRY_SLACK_MS = 5_000
+"""A copy that lives longer by less than this is the same one, seen through the delays of the network."""
 
 
 @define(eq=False)
@@ -52,6 +58,8 @@ class Responder:
             respond(self._nodes(request.target, sender))
         elif isinstance(request, Store):
             self._hold(request, sender, now, respond)
+        elif isinstance(request, Offer):
+            respond(self._weigh(request, sender, now))
         elif isinstance(request, Ping):
             respond(Pong())
 
@@ -90,7 +98,22 @@ class Responder:
             return
         self._store.offer(record, now, partial(_tell, respond, nearer))
 
-    def _nearer(self, request: Store, writer: Contact) -> tuple[Contact, ...]:
+    def _weigh(self, offer: Offer, writer: Contact, now: float) -> Reply:
+        """Whether a record is held already, as far as can be told without its value."""
+        nearer = self._nearer(offer, writer)
+        if self._store is None or not self._table.is_near(offer.key, STRAY * offer.replication):
+            return Refused(nearer)
+        held = self._store.get(offer.key, now)
+        if held is not None:
+            rank, offered = held.rank, claimed_rank(offer.key, offer.version, offer.owned, offer.digest)
+            if rank > offered:
+                return Outranked(held.version, nearer)
+            outlives = offer.ttl_ms > held.remaining_ms(now) + EXPIRY_SLACK_MS
+            if rank == offered and not outlives and offer.replication <= held.replication:
+                return Stored(nearer)
+        return Wanted(nearer, NO_TICKET)
+
+    def _nearer(self, request: Store | Offer, writer: Contact) -> tuple[Contact, ...]:
         """What the writer may not know: the nodes nearest to the key, where it named another set.
 
         So a writer that knows the neighbourhood stores without asking for it first, and one that only

@@ -4,13 +4,14 @@
 datagram names its sender and is believed. It serves trusted networks and simulations.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from attrs import frozen
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
-from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
+from dht14.security.identity import PROOF_BYTES
 
 
 class Session(Protocol):
@@ -24,7 +25,7 @@ class Session(Protocol):
 
 
 PLAIN = 0x50
-"""First byte of a plain datagram: `0x50 | sender's node id 32 | payload`."""
+"""First byte of a plain datagram: `0x50 | sender's proof 48 | payload`."""
 
 
 @frozen
@@ -32,11 +33,12 @@ class PlainSession:
     """No secrecy and no proof: for trusted networks and for simulations."""
 
     _header: bytes
+    _check: Callable[[bytes], int]
 
     @classmethod
-    def of(cls, own_id: int) -> "PlainSession":
-        """The session layer of the node with this id."""
-        return cls(bytes([PLAIN]) + id_to_bytes(own_id))
+    def of(cls, own_proof: bytes, check: Callable[[bytes], int]) -> "PlainSession":
+        """The session layer of the node with this proof; `check` tells the id that a proof is of."""
+        return cls(bytes([PLAIN]) + own_proof, check)
 
     def seal(self, payload: bytes, address: Address) -> bytes:
         """As `Session.seal`."""
@@ -44,6 +46,7 @@ class PlainSession:
 
     def open(self, datagram: bytes, address: Address) -> tuple[Contact, bytes]:
         """As `Session.open`."""
-        if len(datagram) <= 1 + ID_BYTES or datagram[0] != PLAIN:
+        if len(datagram) <= 1 + PROOF_BYTES or datagram[0] != PLAIN:
             raise Malformed("not a plain datagram")
-        return Contact(id_from_bytes(datagram[1 : 1 + ID_BYTES]), address), datagram[1 + ID_BYTES :]
+        proof = datagram[1 : 1 + PROOF_BYTES]
+        return Contact(self._check(proof), address, proof), datagram[1 + PROOF_BYTES :]

@@ -15,9 +15,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from dht14.kademlia.contact import Address, Contact, Seed
-from dht14.kademlia.keyspace import random_id
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.node.node import Node
+from dht14.security.identity import Identity, Puzzle
 from dht14.sim.clock import HeapClock, Process, ProcessState
 from dht14.sim.network import Conditions, VirtualNetwork, VirtualPort
 
@@ -109,8 +109,9 @@ class World:
         self._seed = seed
         self._bootstrap_nodes = bootstrap_nodes
         self._lives: Counter[int] = Counter()
-        self._contacts = [Contact(random_id(self.rng), _address(number)) for number in range(self.size)]
-        seeds = tuple(Seed(*contact.address) for contact in self._contacts[: bootstrap_nodes or 1])
+        self._puzzle = Puzzle("sim", 0)
+        self._identities = [Identity.made_up(self._puzzle, self.rng) for _ in range(self.size)]
+        seeds = tuple(Seed(*_address(number)) for number in range(bootstrap_nodes or 1))
         self._options = evolve(options, seeds=seeds)
 
     # Lives
@@ -119,11 +120,13 @@ class World:
         """Start the node of this number, for the first time or anew: all that it held is gone then."""
         self._lives[number] += 1
         role = Role.BOOTSTRAP if number < self._bootstrap_nodes else Role.NODE
-        contact = self._contacts[number]
+        identity = self._identities[number]
+        contact = Contact(identity.node_id, _address(number), identity.proof)
         process = Process(self.clock)
         limit = None if role is Role.BOOTSTRAP else self._options.storage_limit
         stack = build_stack(
-            node_id=contact.node_id,
+            identity=identity,
+            check=self._puzzle.check,
             clock=process,
             rng=random.Random(f"{self._seed}/node {number}/life {self._lives[number]}"),
             resolve=_resolve,

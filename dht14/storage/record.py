@@ -102,6 +102,15 @@ class Record:
         return int((self.expires_at - now) * 1000)
 
 
+def claimed_rank(key: int, version: int, owned: bool, digest: bytes) -> tuple[Kind, int, bytes]:
+    """The rank of a record that is told of without its value; true if what is told is."""
+    if owned:
+        return Kind.OWNER, version, digest
+    if id_from_bytes(digest) == key:
+        return Kind.CONTENT, 0, digest
+    return Kind.OPEN, version, digest
+
+
 def proven(record: Record) -> Record:
     """An owner's record, with the version that the owner gave it.
 

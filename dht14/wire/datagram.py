@@ -11,6 +11,7 @@ from cbor2 import CBORDecodeError
 
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_DATAGRAM
+from dht14.wire.contacts import Check
 from dht14.wire.messages import SCHEMA, Message
 
 RPC_ID_BYTES = 8
@@ -31,8 +32,11 @@ def encode(rpc_id: bytes, message: Message) -> bytes:
     return cbor2.dumps(items)
 
 
-def decode(data: bytes) -> tuple[bytes, Message]:
-    """The RPC id and the message in these bytes; Malformed when they are not exactly one."""
+def decode(data: bytes, check: Check) -> tuple[bytes, Message]:
+    """The RPC id and the message in these bytes; Malformed when they are not exactly one.
+
+    `check` is asked for the ids of contacts.
+    """
     if not data or len(data) > MAX_DATAGRAM or data[0] not in _ARRAY_HEADERS:
         raise Malformed("not a message's array")
     try:
@@ -48,7 +52,7 @@ def decode(data: bytes) -> tuple[bytes, Message]:
     message, shapes = SCHEMA[code]
     if len(items) != 2 + len(shapes):
         raise Malformed("wrong number of fields")
-    fields = [shape.decode(item) for shape, item in zip(shapes, items[2:], strict=True)]
+    fields = [shape.decode(item, check) for shape, item in zip(shapes, items[2:], strict=True)]
     # Every other form of these items is longer, and so is what has something behind it.
     if _shortest_length(items) != len(data):
         raise Malformed("not canonical")

@@ -12,12 +12,18 @@ from attrs import field, frozen
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
-from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, K
-from dht14.wire.contacts import pack_contacts, unpack_contacts
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
+from dht14.wire.contacts import Check, pack_contacts, unpack_contacts
 
 MAX_TTL_MS = 7 * 86_400_000
 MAX_VERSION = (1 << 63) - 1
 FINGERPRINT_BITS = 64
+DIGEST_BYTES = 32
+TICKET_BYTES = 16
+NO_TICKET = bytes(TICKET_BYTES)
+"""In place of a ticket where the value travels in a STORE."""
+MAX_CONTACTS_BYTES = 1_100
+"""Room for 20 contacts with IPv4 addresses, or 16 with IPv6, in a datagram of any session layer."""
 
 
 @frozen
@@ -57,6 +63,29 @@ class Store:
 
 
 @frozen
+class Offer:
+    """Do you have this record? If not, shall I send it?
+
+    The record without its value: for values too large for a STORE, and for copies of what is probably held.
+    """
+
+    key: int
+    version: int
+    ttl_ms: int
+    replication: int
+    neighbours: int
+    """As in `Store`."""
+    owned: bool
+    """Whether the value is an owner's envelope."""
+    length: int
+    """Bytes of the value."""
+    digest: bytes
+    """SHA-256 of the value."""
+    copy: bool = False
+    """As in `Store`."""
+
+
+@frozen
 class Pong:
     """I am here."""
 
@@ -79,6 +108,23 @@ class Value:
     """Whether the holder is one of the `replication` nodes nearest to the key, as far as it can tell. The
     copy of one that is not may have been missed by later writers."""
     value: bytes = field(repr=False)
+
+
+@frozen
+class LargeValue:
+    """I hold a record under the key you asked for; its value does not fit a datagram."""
+
+    version: int
+    ttl_ms: int
+    replication: int
+    near: bool
+    """As in `Value`."""
+    owned: bool
+    length: int
+    digest: bytes
+    """As in `Offer`."""
+    ticket: bytes
+    """With which the value can be fetched over the bulk channel."""
 
 
 @frozen
@@ -107,10 +153,20 @@ class Refused:
     """As in `Stored`."""
 
 
-Request = Ping | FindNode | FindValue | Store
-Reply = Pong | Nodes | Value | Stored | Outranked | Refused
+@frozen
+class Wanted:
+    """I do not have the record that was offered: send it."""
+
+    nearer: tuple[Contact, ...]
+    """As in `Stored`."""
+    ticket: bytes
+    """With which it is sent over the bulk channel; `NO_TICKET` where it fits a STORE."""
+
+
+Request = Ping | FindNode | FindValue | Store | Offer
+Reply = Pong | Nodes | Value | LargeValue | Stored | Outranked | Refused | Wanted
 Message = Request | Reply
-REPLIES = (Pong, Nodes, Value, Stored, Outranked, Refused)
+REPLIES = (Pong, Nodes, Value, LargeValue, Stored, Outranked, Refused, Wanted)
 """For `isinstance`, which takes three times as long with a union."""
 
 
@@ -130,11 +186,11 @@ class FieldShape:
     """One field's way to and from its CBOR item; `decode` raises Malformed for anything but a valid one."""
 
     encode: Callable[[Any], int | bytes]
-    decode: Callable[[object], Any]
+    decode: Callable[[object, Check], Any]
 
 
 def _unsigned(low: int, high: int) -> FieldShape:
-    def decode(item: object) -> int:
+    def decode(item: object, check: Check) -> int:
         if type(item) is not int or not low <= item <= high:
             raise Malformed(f"not an integer of {low} to {high}")
         return item
@@ -143,7 +199,7 @@ def _unsigned(low: int, high: int) -> FieldShape:
 
 
 def _bytes(low: int, high: int) -> FieldShape:
-    def decode(item: object) -> bytes:
+    def decode(item: object, check: Check) -> bytes:
         if type(item) is not bytes or not low <= len(item) <= high:
             raise Malformed(f"not a byte string of {low} to {high}")
         return item
@@ -151,42 +207,53 @@ def _bytes(low: int, high: int) -> FieldShape:
     return FieldShape(bytes, decode)
 
 
-def _decode_flag(item: object) -> bool:
+def _decode_flag(item: object, check: Check) -> bool:
     if type(item) is not int or not 0 <= item <= 1:
         raise Malformed("not 0 or 1")
     return item == 1
 
 
-def _decode_id(item: object) -> int:
+def _decode_id(item: object, check: Check) -> int:
     if type(item) is not bytes or len(item) != ID_BYTES:
         raise Malformed("not an id")
     return id_from_bytes(item)
 
 
-def _decode_contacts(item: object) -> tuple[Contact, ...]:
+def _encode_contacts(contacts: tuple[Contact, ...]) -> bytes:
+    return pack_contacts(contacts, room=MAX_CONTACTS_BYTES)
+
+
+def _decode_contacts(item: object, check: Check) -> tuple[Contact, ...]:
     if type(item) is not bytes:
         raise Malformed("not contacts")
-    return unpack_contacts(item, at_most=K)
+    return unpack_contacts(item, check, at_most=K)
 
 
 _ID = FieldShape(id_to_bytes, _decode_id)
-_CONTACTS = FieldShape(pack_contacts, _decode_contacts)
+_CONTACTS = FieldShape(_encode_contacts, _decode_contacts)
 _FLAG = FieldShape(int, _decode_flag)
 _VERSION = _unsigned(0, MAX_VERSION)
 _TTL_MS = _unsigned(1, MAX_TTL_MS)
 _REPLICATION = _unsigned(1, MAX_REPLICATION)
 _FINGERPRINT = _unsigned(0, (1 << FINGERPRINT_BITS) - 1)
 _VALUE = _bytes(1, MAX_INLINE_VALUE)
+_LENGTH = _unsigned(1, MAX_VALUE)
+_LARGE_LENGTH = _unsigned(MAX_INLINE_VALUE + 1, MAX_VALUE)
+_DIGEST = _bytes(DIGEST_BYTES, DIGEST_BYTES)
+_TICKET = _bytes(TICKET_BYTES, TICKET_BYTES)
 
 SCHEMA: dict[int, tuple[type[Message], tuple[FieldShape, ...]]] = {
     1: (Ping, ()),
     2: (FindNode, (_ID,)),
     3: (FindValue, (_ID,)),
     4: (Store, (_ID, _VERSION, _TTL_MS, _REPLICATION, _FINGERPRINT, _VALUE, _FLAG)),
+    5: (Offer, (_ID, _VERSION, _TTL_MS, _REPLICATION, _FINGERPRINT, _FLAG, _LENGTH, _DIGEST, _FLAG)),
     64: (Pong, ()),
     65: (Nodes, (_CONTACTS,)),
     66: (Value, (_VERSION, _TTL_MS, _REPLICATION, _FLAG, _VALUE)),
     67: (Stored, (_CONTACTS,)),
     68: (Outranked, (_VERSION, _CONTACTS)),
     69: (Refused, (_CONTACTS,)),
+    70: (Wanted, (_CONTACTS, _TICKET)),
+    71: (LargeValue, (_VERSION, _TTL_MS, _REPLICATION, _FLAG, _FLAG, _LARGE_LENGTH, _DIGEST, _TICKET)),
 }

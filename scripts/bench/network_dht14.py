@@ -11,9 +11,10 @@ from twisted.internet.task import deferLater, react
 from workload import NODES, measure
 
 from dht14.kademlia.contact import Address, Seed
-from dht14.kademlia.keyspace import hash_id, random_id
+from dht14.kademlia.keyspace import hash_id
 from dht14.net.stack import StackOptions, build_stack
 from dht14.net.udp import UdpPort
+from dht14.security.identity import Identity, Puzzle
 
 
 class Dht14Network:
@@ -26,11 +27,13 @@ class Dht14Network:
 
     async def join(self) -> None:
         """Start the nodes one after another, all through the first, and wait until each has joined."""
+        puzzle = Puzzle("bench", 0)
         for number in range(NODES):
             rng = random.Random(number)
             seeds = (Seed("127.0.0.1", self._ports[0].getHost().port),) if self._ports else ()
             stack = build_stack(
-                node_id=random_id(rng),
+                identity=Identity.made_up(puzzle, rng),
+                check=puzzle.check,
                 clock=self._reactor,
                 rng=rng,
                 resolve=_resolve,

@@ -23,6 +23,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import random_id
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.net.udp import UdpPort
+from dht14.security.identity import Identity, Puzzle
 from dht14.wire.messages import FindNode, Ping, Reply, Request
 
 EXCHANGES = 20_000
@@ -96,8 +97,10 @@ class Caller:
 
 def _node(reactor: Any, number: int) -> tuple[Stack, Contact]:
     rng = random.Random(number)
+    puzzle = Puzzle("bench", 0)
     stack = build_stack(
-        node_id=random_id(rng),
+        identity=Identity.made_up(puzzle, rng),
+        check=puzzle.check,
         clock=reactor,
         rng=rng,
         resolve=lambda host, port: succeed([]),
@@ -106,7 +109,8 @@ def _node(reactor: Any, number: int) -> tuple[Stack, Contact]:
     port = UdpPort(("127.0.0.1", 0), stack.rpc, reactor)
     port.startListening()
     for known in range(CONTACTS):
-        contact = Contact(random_id(rng), ("127.0.0.1", 1024 + known))
+        identity = Identity.made_up(puzzle, rng)
+        contact = Contact(identity.node_id, ("127.0.0.1", 1024 + known), identity.proof)
         stack.table.confirmed(contact, reactor.seconds(), 0.001)
     return stack, Contact(stack.table.own_id, ("127.0.0.1", port.getHost().port))
 

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import define, field
 from twisted.application.service import Application, MultiService
 from twisted.internet import defer
-from twisted.logger import ILogObserver, Logger, LogPublisher
+from twisted.logger import ILogObserver, LogPublisher
 from twisted.python.logfile import LogFile
 from twisted.python.usage import UsageError
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
@@ -220,15 +220,6 @@ class NodeProcessTests(SynchronousTestCase):
         self.assertTrue(child.running)
         self.successResultOf(defer.maybeDeferred(process.stopService))
         self.assertFalse(child.running)
-
-    def test_what_has_no_effect(self):
-        """Options that nothing heeds are named in the log, one line each."""
-        process = NodeProcess(self.reactor, None, None)
-        events: list[Any] = []
-        note: Any = events.append
-        self.patch(NodeProcess, "_log", Logger(observer=note))
-        process.tell_what_has_no_effect(Settings(without_effect=("[a] b", "[c] d")))
-        self.assertEqual([event["option"] for event in events], ["[a] b", "[c] d"])
 
 
 class ImportTests(SynchronousTestCase):

@@ -24,7 +24,7 @@ from dht14.security.session import PlainSession
 from dht14.storage.store import MemoryStore
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import FindNode, Message, Nodes, Ping, Pong, Store, Stored
-from tests.fakes import CallRecorder, address_of, contact, fields
+from tests.fakes import CallRecorder, address_of, check, contact, contact_at, fields, proof_of
 
 OWN = 1 << 255
 PEER = contact(0b1000, 1)
@@ -54,8 +54,8 @@ class RpcTestCase(SynchronousTestCase):
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 10_000, lambda record: True)
         responder = Responder(self.table, self.store, max_ttl=60)
-        session = PlainSession.of(OWN)
-        self.rpc = RpcProtocol(self.clock, random.Random(1), session, self.table, responder)
+        session = PlainSession.of(proof_of(OWN), check)
+        self.rpc = RpcProtocol(self.clock, random.Random(1), session, check, self.table, responder)
         self.wire = UdpRecorder()
         self.rpc.makeConnection(cast(IUDPTransport, self.wire))
         self.observer = CallRecorder()
@@ -67,13 +67,15 @@ class RpcTestCase(SynchronousTestCase):
 
     def messages(self) -> list[tuple[Message, Address]]:
         """What was sent, decoded."""
-        return [(decode(datagram[33:])[1], address) for datagram, address in self.wire.sent]
+        return [(decode(datagram[49:], check)[1], address) for datagram, address in self.wire.sent]
 
     def last_rpc_id(self) -> bytes:
-        return decode(self.wire.sent[-1][0][33:])[0]
+        return decode(self.wire.sent[-1][0][49:], check)[0]
 
     def receive(self, rpc_id: bytes, message: Message, sender: Contact = PEER) -> None:
-        datagram = PlainSession.of(sender.node_id).seal(encode(rpc_id, message), sender.address)
+        datagram = PlainSession.of(proof_of(sender.node_id), check).seal(
+            encode(rpc_id, message), sender.address
+        )
         self.rpc.datagramReceived(datagram, sender.address)
 
     def pass_time(self, seconds: float) -> None:
@@ -105,9 +107,9 @@ class MatchTests(RpcTestCase):
         rpc_id = self.call()
         for forged, sender in (
             (bytes(8), PEER),
-            (rpc_id, Contact(PEER.node_id, OTHER.address)),
-            (rpc_id, Contact(PEER.node_id, (PEER.address[0], 1))),
-            (rpc_id, Contact(OTHER.node_id, PEER.address)),
+            (rpc_id, contact_at(PEER.node_id, OTHER.address)),
+            (rpc_id, contact_at(PEER.node_id, (PEER.address[0], 1))),
+            (rpc_id, contact_at(OTHER.node_id, PEER.address)),
         ):
             self.receive(forged, Pong(), sender)
         self.assertEqual((self.observer.facts, len(self.table)), ([], 0))
@@ -160,7 +162,7 @@ class MatchTests(RpcTestCase):
     def test_ask_own_address(self) -> None:
         """A node that calls itself hears so, and is no contact of its own."""
         asked = self.rpc.ask_address(PEER.address, Ping())
-        self.receive(self.last_rpc_id(), Pong(), Contact(OWN, PEER.address))
+        self.receive(self.last_rpc_id(), Pong(), contact_at(OWN, PEER.address))
         self.assertEqual(self.successResultOf(asked)[0].node_id, OWN)
         self.assertEqual(len(self.table), 0)
 
@@ -393,7 +395,7 @@ class RequestTests(RpcTestCase):
         self.get_to_know(PEER)
         self.wire.sent.clear()
         self.receive(b"12345678", Ping())
-        self.receive(b"12345678", Ping(), Contact(OWN, OTHER.address))
+        self.receive(b"12345678", Ping(), contact_at(OWN, OTHER.address))
         self.assertEqual(self.pings(), [])
 
     def test_flood_of_strangers(self) -> None:
@@ -452,10 +454,10 @@ class MalformedTests(RpcTestCase):
 
     def test_every_border(self) -> None:
         """Whatever is wrong with a datagram, it is Malformed and nothing else."""
-        good = PlainSession.of(PEER.node_id).seal(encode(b"12345678", Ping()), PEER.address)
+        good = PlainSession.of(proof_of(PEER.node_id), check).seal(encode(b"12345678", Ping()), PEER.address)
         rng = random.Random(3)
-        junk = [b"", good[:1], good[:33], good[:-1], good + b"\0", b"\0" + good, bytes(1500)]
-        junk += [good[:33] + rng.randbytes(rng.randrange(1, 60)) for _ in range(200)]
+        junk = [b"", good[:1], good[:49], good[:-1], good + b"\0", b"\0" + good, bytes(1500)]
+        junk += [good[:49] + rng.randbytes(rng.randrange(1, 60)) for _ in range(200)]
         for datagram in junk:
             self.rpc.datagramReceived(datagram, PEER.address)
         self.assertEqual((self.rpc.counters["malformed"], self.wire.sent), (len(junk), []))

@@ -12,7 +12,7 @@ from dht14.sim.clock import HeapClock
 from dht14.sim.network import Conditions, VirtualNetwork
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore, Outcome, Verdict
-from tests.fakes import BEGINNING, address_of, contact
+from tests.fakes import BEGINNING, address_of, check, contact, identity
 
 FAR = 1 << 255
 
@@ -32,7 +32,8 @@ class StackTests(SynchronousTestCase):
         self, node_id: int, options: StackOptions | None = None, saved: tuple[Contact, ...] = ()
     ) -> Stack:
         return build_stack(
-            node_id=node_id,
+            identity=identity(node_id),
+            check=check,
             clock=self.clock,
             rng=random.Random(node_id),
             resolve=resolve,
@@ -104,7 +105,8 @@ class StackTests(SynchronousTestCase):
             return MemoryStore(own_id, limit, answers_for, max_ttl)
 
         stack = build_stack(
-            node_id=5,
+            identity=identity(5),
+            check=check,
             clock=self.clock,
             rng=random.Random(1),
             resolve=resolve,
@@ -187,7 +189,8 @@ class ResponsibilityTests(SynchronousTestCase):
     def test_responsibility(self) -> None:
         """A full store gives up records that two others are nearer to, never one that it answers for."""
         stack = build_stack(
-            node_id=0,
+            identity=identity(0),
+            check=check,
             clock=HeapClock(),
             rng=random.Random(1),
             resolve=resolve,

@@ -22,6 +22,8 @@ T = TypeVar("T")
 TOP = Path(__file__).parent.parent.parent
 # Not the script twistd: it may be that of another environment, and some have none.
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+DIFFICULTY = 1
+"""Of the proof of work in these networks, so that a test does not wait for it."""
 PATIENCE = 20.0
 """Seconds that anything may take before a test gives up."""
 
@@ -235,4 +237,5 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Ours without settings of nodes, and with this checkout before whatever is installed."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("DHT14_")}
     path = os.pathsep.join(filter(None, [str(TOP), ours.get("PYTHONPATH")]))
-    return {**ours, "PYTHONPATH": path, **extra}
+    easy = {"DHT14_SECURITY_DIFFICULTY": str(DIFFICULTY)}
+    return {**ours, "PYTHONPATH": path, **easy, **extra}

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
+from dht14.security.identity import Identity, Puzzle
 from dht14.security.session import PlainSession
 from dht14.wire import api_messages
 from dht14.wire.datagram import decode, encode
@@ -28,7 +29,7 @@ from dht14.wire.messages import (
     Stored,
     Value,
 )
-from tests.process.nodes import Network, Twistd, VoidPhone
+from tests.process.nodes import DIFFICULTY, Network, Twistd, VoidPhone
 
 DATAGRAMS = int(os.environ.get("HOSTILE_DATAGRAMS", "20000"))
 FRAMES = int(os.environ.get("HOSTILE_FRAMES", "1000"))
@@ -42,8 +43,13 @@ MAX_GROWTH = 16 << 20
 LINES = 300
 """Lines of log that strangers can cause in one run: the allowance of the API, and a few more."""
 
-SESSION = PlainSession.of(1 << 255)
-NEARER = (Contact(5, ("127.0.0.1", 9)), Contact(6, ("::1", 9)))
+PUZZLE = Puzzle("main", DIFFICULTY)
+SESSION = PlainSession.of(Identity.made_up(PUZZLE, random.Random(1)).proof, PUZZLE.check)
+NEARER = tuple(
+    Contact(identity.node_id, (host, 9), identity.proof)
+    for host in ("127.0.0.1", "::1")
+    for identity in [Identity.made_up(PUZZLE, random.Random(host))]
+)
 MESSAGES: tuple[Message, ...] = (
     Ping(),
     FindNode(7),
@@ -82,7 +88,7 @@ def mutated(rng: random.Random, whole: bytes) -> bytes:
 def well_formed(datagram: bytes) -> bool:
     """Whether this is a message: a node may answer it then."""
     try:
-        decode(SESSION.open(datagram, ("127.0.0.1", 9))[1])
+        decode(SESSION.open(datagram, ("127.0.0.1", 9))[1], PUZZLE.check)
     except Malformed:
         return False
     return True
@@ -149,7 +155,7 @@ class DatagramTests(HostileTestCase):
         """A PING of ours is answered, and of all that came before it nothing was."""
         self.socket.send(SESSION.seal(encode(b"our ping", Ping()), ("", 0)))
         while True:
-            rpc_id, message = decode(SESSION.open(self.socket.recv(2000), ("127.0.0.1", 9))[1])
+            rpc_id, message = decode(SESSION.open(self.socket.recv(2000), ("127.0.0.1", 9))[1], PUZZLE.check)
             if message != Ping():  # By which the node wants to get to know us.
                 self.assertEqual((rpc_id, message), (b"our ping", Pong()))
                 return
@@ -169,7 +175,7 @@ class DatagramTests(HostileTestCase):
 
         def unasked() -> Iterator[bytes]:
             while True:
-                sender = PlainSession.of(self.rng.getrandbits(256))
+                sender = PlainSession.of(Identity.made_up(PUZZLE, self.rng).proof, PUZZLE.check)
                 yield sender.seal(encode(self.rng.randbytes(8), self.rng.choice(replies)), ("", 0))
 
         self.send(unasked(), WARM_UP)

@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE, random_id
 from dht14.kademlia.parameters import MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, K
 from dht14.security.session import PlainSession
@@ -26,9 +25,10 @@ from dht14.wire.messages import (
     Value,
     fingerprint,
 )
+from tests.fakes import check, contact_at, proof_of
 
 FAR_CONTACTS = tuple(
-    Contact(ID_SPACE - 1 - n, ("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", 65535)) for n in range(K)
+    contact_at(ID_SPACE - 1 - n, ("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", 65535)) for n in range(K)
 )
 LARGEST_STORE = Store(
     ID_SPACE - 1,
@@ -67,7 +67,7 @@ class SchemaTests(SynchronousTestCase):
         ]
         for message in largest:
             payload = encode(bytes(RPC_ID_BYTES), message)
-            datagram = PlainSession.of(ID_SPACE - 1).seal(payload, ("192.0.2.1", 8000))
+            datagram = PlainSession.of(proof_of(ID_SPACE - 1), check).seal(payload, ("192.0.2.1", 8000))
             self.assertLessEqual(len(datagram), MAX_DATAGRAM, message)
 
     def test_values_are_not_shown(self) -> None:

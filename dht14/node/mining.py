@@ -1,0 +1,64 @@
+"""The search for the proof of work of a node id, in slices between which the reactor does its other work."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import CooperativeTask, Cooperator, TaskFinished
+from twisted.logger import Logger
+
+from dht14.security.identity import SLICE, Puzzle
+
+REPORT_INTERVAL = 5.0
+"""Seconds between two lines about a search that takes long."""
+
+BREATH = 0.0001
+"""Seconds between two turns of a search."""
+
+
+@define(eq=False)
+class Mining:
+    """One search from start to end."""
+
+    log = Logger()
+
+    _puzzle: Puzzle
+    _public_key: bytes
+    _clock: IReactorTime
+    _proof: bytes = field(default=b"", init=False)
+    _task: CooperativeTask[Iterator[None]] | None = field(default=None, init=False)
+
+    def start(self) -> "Deferred[bytes]":
+        """Begin. Fires with the proof; with `TaskStopped` when it is stopped before."""
+        cooperator = Cooperator(scheduler=lambda turn: self._clock.callLater(BREATH, turn))
+        self._task = cooperator.cooperate(self._steps())
+        return self._task.whenDone().addCallback(lambda _: self._proof)
+
+    def stop(self) -> None:
+        """Search no more."""
+        if self._task is not None:
+            with suppress(TaskFinished):
+                self._task.stop()
+
+    def _steps(self) -> Iterator[None]:
+        expected = 2 * self._puzzle.tries
+        reported = self._clock.seconds()
+        self.log.info(
+            "Searching the proof of work of the node id: difficulty {difficulty}, about {expected} tries.",
+            difficulty=self._puzzle.difficulty,
+            expected=expected,
+        )
+        for slices, proof in enumerate(self._puzzle.solve(self._public_key), 1):
+            if proof is not None:
+                self._proof = proof
+                return
+            if self._clock.seconds() - reported >= REPORT_INTERVAL:
+                reported = self._clock.seconds()
+                self.log.info(
+                    "Searching the proof of work: {tries} tries so far, about {expected} are needed.",
+                    tries=slices * SLICE,
+                    expected=expected,
+                )
+            yield
