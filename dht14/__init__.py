@@ -3,7 +3,7 @@
 Layers, each importing only what stands below it::
 
     cmd/  service.py  settings.py  config.py     what is typed; the real network      sim/  the virtual one
-    net/        Twisted protocols: rpc (UDP), api (TCP); stack builds the object graph once
+    net/        Twisted protocols: rpc, probe (UDP), api (TCP); stack builds the object graph once
     node/       operations: get, put, join, answers to requests, upkeep
     wire/       bytes <-> messages: datagrams of the RPCs, frames and messages of the API
     kademlia/   ids, k-buckets, routing table, lookup          storage/   records; stores in memory, on disk

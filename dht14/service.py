@@ -25,6 +25,7 @@ from dht14.node.join import Retries
 from dht14.node.mining import Mining
 from dht14.node.node import Policy
 from dht14.node.periodic import Periodic
+from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.settings import PutReply, Role, Settings
 from dht14.storage.database import Database
@@ -82,6 +83,7 @@ class _NodeService(MultiService):
         self._work = MultiService()
         self._patience: IDelayedCall | None = None
         self._p2p_port = _bind_udp(settings.node.p2p_address, reactor)
+        self._probe_port = _bind_udp((settings.node.p2p_address[0], 0), reactor)
         self._api: ApiFactory | None = None
         self._api_port: Any = None
         if role is Role.NODE:
@@ -90,6 +92,7 @@ class _NodeService(MultiService):
                 self._api_port = _listen_tcp(settings.node.api_address, self._api, reactor)
             except AddressUnavailable:
                 self._p2p_port.close()
+                self._probe_port.close()
                 raise
 
     def _unlock_values(self) -> None:
@@ -193,6 +196,7 @@ class _NodeService(MultiService):
     def _begin(self) -> None:
         assert self._stack is not None
         self._p2p_port.serve(self._stack.rpc)
+        self._probe_port.serve(self._stack.probe)
         host, port = self._p2p_port.getHost().host, self._p2p_port.getHost().port
         self.log.info(
             "This {role} listens on {host} port {port} (UDP). Its id is {node_id}.",
@@ -226,8 +230,10 @@ class _NodeService(MultiService):
         if self._stack is not None:
             # Passes that are at work end now: a refresh would go on for minutes where nobody answers.
             self._stack.rpc.stop()
+            self._stack.probe.stop()
         await stopped
         await self._p2p_port.close()
+        await self._probe_port.close()
         try:
             self._save_contacts()
         finally:
@@ -310,6 +316,7 @@ def _stack_options(settings: Settings, role: Role) -> StackOptions:
         refresh_interval=storage.refresh_interval,
         seeds=settings.bootstrap,
         retries=Retries(node.bootstrap_retry_interval, node.max_bootstrap_retries),
+        limits=Limits(settings.rate_limiter.peer_requests_per_second, settings.rate_limiter.peer_burst_size),
     )
 
 

@@ -126,6 +126,10 @@ class RateLimiterSettings:
         values.number(0, 1_000_000), "100", "requests per second and client of the API; 0: no limit"
     )
     burst_size: int = option(values.whole(0, 1_000_000), "200", "requests that may come at once")
+    peer_requests_per_second: float = option(
+        values.number(0, 1_000_000), "1000", "requests per second that another node is answered; 0: no limit"
+    )
+    peer_burst_size: int = option(values.whole(0, 1_000_000), "2000", "of them, so many may come at once")
 
 
 @frozen

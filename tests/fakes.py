@@ -106,9 +106,11 @@ class Asks:
         self.call(contact, request, asked)
         return asked.reply
 
-    def ask_address(self, address: Address, request: Request) -> "Deferred[tuple[Contact, Reply]]":
+    def ask_address(
+        self, address: Address, request: Request, node_id: int | None = None
+    ) -> "Deferred[tuple[Contact, Reply]]":
         asked = Asked()
-        self.call(Contact(0, address), request, asked)
+        self.call(Contact(node_id or 0, address), request, asked)
         return asked.outcome
 
 

@@ -23,11 +23,11 @@ from dht14.kademlia.parameters import HARD_TIMEOUT, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.round_trip import RoundTrips
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.line_allowance import LineAllowance
+from dht14.net.probe import ProbeProtocol
 from dht14.node.asked import Asked
-from dht14.node.greeter import Greeter
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
-from dht14.security.session import Session
+from dht14.security.session import Datagrams, Peer, Session
 from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import REPLIES, Reply, Request
@@ -50,11 +50,15 @@ class Call:
 
     contact: Contact
     observer: CallObserver
-    datagram: bytes
+    payload: bytes
     sent_at: float
     silent_at: float
-    anybody: bool
-    """Whether only the address was known: whoever answers there is believed to be it."""
+    node_id: int | None
+    """Who shall answer; None for whoever is at the address."""
+    named: bool
+    """Whether the operator or an earlier run named the address."""
+    round_trips: int
+    """Until the answer, if nothing is lost: two where a session had to be begun first."""
     stage: Stage = Stage.SENT
 
 
@@ -72,6 +76,7 @@ class RpcProtocol(DatagramProtocol):
         check: Check,
         table: RoutingTable,
         responder: Responder,
+        probe: ProbeProtocol,
     ) -> None:
         self._clock = clock
         self._rng = rng
@@ -79,7 +84,7 @@ class RpcProtocol(DatagramProtocol):
         self._check = check
         self._table = table
         self._responder = responder
-        self._greeter = Greeter(self)
+        self._probe = probe
         self._pending: dict[bytes, Call] = {}
         self._round_trips = RoundTrips()
         self._deadlines: list[tuple[float, bytes]] = []
@@ -95,35 +100,56 @@ class RpcProtocol(DatagramProtocol):
 
     def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
         """As `Rpc.call`."""
-        self._call(contact, request, observer, anybody=False)
+        self._call(contact, contact.node_id, request, observer)
 
     def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
         """As `Rpc.ask`."""
         asked = Asked()
-        self._call(contact, request, asked, anybody=False)
+        self._call(contact, contact.node_id, request, asked)
         return asked.reply
 
-    def ask_address(self, address: Address, request: Request) -> "Deferred[tuple[Contact, Reply]]":
+    def ask_address(
+        self, address: Address, request: Request, node_id: int | None = None
+    ) -> "Deferred[tuple[Contact, Reply]]":
         """As `Rpc.ask_address`."""
         asked = Asked()
-        self._call(Contact(0, address), request, asked, anybody=True)
+        self._call(Contact(node_id or 0, address), node_id, request, asked, named=True)
         return asked.outcome
 
-    def _call(self, contact: Contact, request: Request, observer: CallObserver, anybody: bool) -> None:
+    def _call(
+        self,
+        contact: Contact,
+        node_id: int | None,
+        request: Request,
+        observer: CallObserver,
+        named: bool = False,
+    ) -> None:
         if self._stopped:
             observer.call_failed(contact)
             return
         now = self._clock.seconds()
         rpc_id = self._rng.getrandbits(8 * RPC_ID_BYTES).to_bytes(RPC_ID_BYTES, "big")
-        datagram = self._session.seal(encode(rpc_id, request), contact.address)
+        payload = encode(rpc_id, request)
         pace = self._round_trips.pace(contact.address)
-        call = Call(contact, observer, datagram, now, now + pace.silent_after, anybody)
+        call = Call(contact, observer, payload, now, now + pace.silent_after, node_id, named, 1)
         self._pending[rpc_id] = call
-        self._look_again(now + pace.slow_after, rpc_id)
-        self._send(datagram, contact.address)
+        slow_after = pace.slow_after
+        datagram = self._session.seal(contact, payload, now)
+        if datagram is not None:
+            self._send(datagram, contact.address)
+        else:
+            call.round_trips = 2
+            slow_after = min(2 * slow_after, max(slow_after, SOFT_TIMEOUT_UNKNOWN))
+            address = contact.address
+            self._send_all(self._session.reach(address, node_id, payload, now, named), address)
+        self._look_again(now + slow_after, rpc_id)
         if pace.owes_an_answer:
             self._grow_slow(call)
         self._arm_timer(now)
+
+    def _send_all(self, datagrams: Datagrams, address: Address) -> None:
+        for datagram in datagrams:
+            self._send(datagram, address)
 
     def _send(self, datagram: bytes, address: Address) -> None:
         if self.transport is None:
@@ -178,12 +204,13 @@ class RpcProtocol(DatagramProtocol):
             call.stage = Stage.SILENT
             self._look_again(call.sent_at + HARD_TIMEOUT, rpc_id)
             self._round_trips.fell_silent(address)
-            if not call.anybody:
+            if call.node_id is not None:
                 self._table.failed(call.contact, now)
             call.observer.call_silent(call.contact)
         else:
             self.counters["resent"] += 1
-            self._send(call.datagram, address)
+            again = self._session.again(address, call.node_id, call.payload, now, call.named)
+            self._send_all(again, address)
             # Where it was us who slept through the timeouts, the resend still gets its chance.
             call.silent_at = max(call.silent_at, now + SOFT_TIMEOUT_UNKNOWN)
             self._look_again(call.silent_at, rpc_id)
@@ -200,20 +227,25 @@ class RpcProtocol(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """A datagram came (Twisted calls). Only what decodes gets past this page; nothing else is answered."""
+        now = self._clock.seconds()
         try:
-            sender, payload = self._session.open(datagram, addr)
+            peer, payload, replies = self._session.received(datagram, addr, now)
+            if replies:
+                self._send_all(replies, addr)
+            if peer is None or not payload:
+                return
             rpc_id, message = decode(payload, self._check)
         except Malformed as error:
             self._count_malformed(addr, error)
             return
-        now = self._clock.seconds()
         if isinstance(message, REPLIES):
-            self._match(rpc_id, message, sender, now)
-        else:
+            self._match(rpc_id, message, peer.contact, now)
+        elif peer.bucket.take(now):
             self.counters["requests"] += 1
-            self._responder.answer(message, sender, now, partial(self._respond, rpc_id, sender))
-            if self._table.wants(sender):
-                self._greeter.greet(sender)
+            self._responder.answer(message, peer.contact, now, partial(self._respond, rpc_id, peer))
+            self._probe.called_by(peer.contact, now)
+        else:
+            self.counters["requests over the limit"] += 1
 
     def _count_malformed(self, addr: Address, error: Malformed) -> None:
         self.counters["malformed"] += 1
@@ -227,23 +259,25 @@ class RpcProtocol(DatagramProtocol):
 
     def _match(self, rpc_id: bytes, reply: Reply, sender: Contact, now: float) -> None:
         call = self._pending.get(rpc_id)
-        if call is None or call.contact.address != sender.address:
-            self.counters["unasked"] += 1
-            return
-        if call.anybody:
-            call.contact = sender
-        elif call.contact.node_id != sender.node_id:
+        if (
+            call is None
+            or call.contact.address != sender.address
+            or call.node_id not in (None, sender.node_id)
+        ):
             self.counters["unasked"] += 1
             return
         del self._pending[rpc_id]
         self.counters["answered"] += 1
-        rtt = now - call.sent_at
+        rtt = (now - call.sent_at) / call.round_trips
         self._round_trips.answered(sender.address, rtt)
-        self._table.confirmed(sender, now, rtt)
+        if call.named or sender.node_id in self._table or not self._probe.may_be_unreachable(sender, now):
+            self._table.confirmed(sender, now, rtt)
+        else:
+            self._probe.probe(sender, now)
         call.observer.call_answered(sender, reply)
 
-    def _respond(self, rpc_id: bytes, asker: Contact, reply: Reply) -> None:
-        self._send(self._session.seal(encode(rpc_id, reply), asker.address), asker.address)
+    def _respond(self, rpc_id: bytes, asker: Peer, reply: Reply) -> None:
+        self._send(asker.answer(encode(rpc_id, reply), self._clock.seconds()), asker.contact.address)
 
     def stop(self) -> None:
         """Fail every pending call, and every later one at once."""

@@ -1,7 +1,7 @@
 """Builds the objects of one node, once, in order: the same for the real network and the simulated one.
 
 table and store -> responder -> rpc -> node -> join and the passes of upkeep. Nothing is opened here: who
-composes gives `rpc` a transport and starts the services.
+composes gives `rpc` and `probe` a transport each and starts the services.
 """
 
 import random
@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from dht14.kademlia.contact import Contact, Seed
 from dht14.kademlia.parameters import LIVENESS_INTERVAL
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.probe import ProbeProtocol
 from dht14.net.rpc import RpcProtocol
 from dht14.node.join import Join, Retries
 from dht14.node.node import Node, Policy
@@ -21,8 +22,10 @@ from dht14.node.periodic import Periodic
 from dht14.node.ports import Resolver
 from dht14.node.responder import Responder
 from dht14.node.upkeep import check_liveness, refresh
+from dht14.security.gate import Limits
 from dht14.security.identity import Identity
-from dht14.security.session import PlainSession
+from dht14.security.sealed import HelloQuestions, SealedSession
+from dht14.security.session import PlainQuestions, PlainSession, Questions, Session
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore, Store
 from dht14.wire.contacts import Check
@@ -43,6 +46,13 @@ class StackOptions:
     refresh_interval: float = 900.0
     seeds: tuple[Seed, ...] = ()
     retries: Retries = field(factory=Retries)
+    sealed: bool = True
+    """Whether datagrams are sealed. In the clear only where nobody else can send or listen."""
+    limits: Limits = field(factory=Limits)
+
+
+TIDY_INTERVAL = 60.0
+"""Seconds between two looks at which sessions are over."""
 
 
 @frozen
@@ -51,11 +61,14 @@ class Stack:
 
     table: RoutingTable
     store: Store | None
+    session: Session
     rpc: RpcProtocol
+    probe: ProbeProtocol
+    """For a second port, from which callers are probed."""
     node: Node
     join: Join
     services: tuple[IService, ...]
-    """Join and the passes of upkeep, to be started when `rpc` has its transport."""
+    """Join and the passes of upkeep, to be started when `rpc` and `probe` have their transports."""
 
 
 def build_stack(
@@ -81,7 +94,9 @@ def build_stack(
             options.policy.max_ttl,
         )
     responder = Responder(table, store, options.policy.max_ttl)
-    rpc = RpcProtocol(clock, rng, PlainSession.of(identity.proof, check), check, table, responder)
+    session, questions = _session_layer(identity, check, clock, rng, options, table)
+    probe = ProbeProtocol(clock, questions, table)
+    rpc = RpcProtocol(clock, rng, session, check, table, responder, probe)
     node = Node(node_id, table, store, rpc, clock, options.policy)
     join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     services: list[IService] = [
@@ -94,10 +109,27 @@ def build_stack(
             clock,
             rng,
         ),
+        Periodic("sessions", TIDY_INTERVAL, lambda: session.tidy(clock.seconds()), clock, rng),
     ]
     if store is not None:
         sweep = Periodic(
             "expiry", options.cleanup_interval, lambda: store.expire(clock.seconds()), clock, rng
         )
         services.append(sweep)
-    return Stack(table, store, rpc, node, join, tuple(services))
+    return Stack(table, store, session, rpc, probe, node, join, tuple(services))
+
+
+def _session_layer(
+    identity: Identity,
+    check: Check,
+    clock: IReactorTime,
+    rng: random.Random,
+    options: StackOptions,
+    table: RoutingTable,
+) -> tuple[Session, Questions]:
+    limits = options.limits
+    if options.sealed:
+        sealed = SealedSession(identity, check, rng, limits, table.__contains__, clock.seconds())
+        return sealed, HelloQuestions(check, rng)
+    plain = PlainSession.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
+    return plain, PlainQuestions(identity.proof, check, rng)

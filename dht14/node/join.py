@@ -16,7 +16,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.node.node import Node
 from dht14.node.ports import Resolver, Rpc
-from dht14.wire.messages import FindNode, Nodes, Reply
+from dht14.wire.messages import FindNode, Nodes
 
 LONELY_INTERVAL = 10.0
 """Seconds between two tries, at the most, while no contact is alive."""
@@ -209,14 +209,9 @@ class Join(Service):
 
     async def _call(self, address: Address, node_id: int | None, named: list[Contact]) -> None:
         """Ask one address for the nodes nearest to the own id; CallFailed unless another node answers."""
-        request = FindNode(self._node.own_id)
-        reply: Reply
-        if node_id is None:
-            contact, reply = await self._rpc.ask_address(address, request)
-            if contact.node_id == self._node.own_id:
-                self._own_addresses.add(address)
-                raise CallFailed
-        else:
-            reply = await self._rpc.ask(Contact(node_id, address), request)
+        contact, reply = await self._rpc.ask_address(address, FindNode(self._node.own_id), node_id)
+        if contact.node_id == self._node.own_id:
+            self._own_addresses.add(address)
+            raise CallFailed
         if isinstance(reply, Nodes):
             named.extend(reply.contacts)

@@ -37,8 +37,13 @@ class Rpc(Protocol):
     def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
         """One call as a Deferred: its reply, or `CallFailed` after the hard timeout."""
 
-    def ask_address(self, address: Address, request: Request) -> "Deferred[tuple[Contact, Reply]]":
-        """The same where only the address is known: whoever answers there says who it is."""
+    def ask_address(
+        self, address: Address, request: Request, node_id: int | None = None
+    ) -> "Deferred[tuple[Contact, Reply]]":
+        """The same at an address that the operator or an earlier run named; who answered, and what.
+
+        Without `node_id` it is whoever is there.
+        """
 
 
 Resolver = Callable[[str, int], "Deferred[list[Address]]"]

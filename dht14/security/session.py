@@ -1,52 +1,189 @@
 """Between datagram and message: who sent it, and whether it may be believed. DESIGN 4.2.
 
-`Session` is the place for the sealed sessions of a hostile network. `PlainSession` seals nothing: each
-datagram names its sender and is believed. It serves trusted networks and simulations.
+A session layer has no socket, no timer and no clock: datagrams go in, and what is to be sent comes out.
+`sealed.SealedSession` is for the internet. `PlainSession` seals nothing: each datagram names its sender and is
+believed. It serves trusted networks and simulations of thousands of nodes.
 """
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.security.identity import PROOF_BYTES
+from dht14.security.rate_limiter import RateLimiter, TokenBucket
+
+Datagrams = Sequence[bytes]
+"""To be sent one after the other, all to the same address."""
+
+
+class Peer(Protocol):
+    """The sender of a datagram that was believed, and the way back to it."""
+
+    @property
+    def contact(self) -> Contact:
+        """Who it is, with its proof."""
+
+    @property
+    def bucket(self) -> TokenBucket:
+        """What it may ask for."""
+
+    def answer(self, payload: bytes, now: float) -> bytes:
+        """The datagram that carries a reply to it."""
+
+
+Received = tuple[Peer | None, bytes, Datagrams]
+"""Who sent a payload, the payload, and what is to be sent back at once. Each may be missing. A tuple of its
+own class would cost more to make than all that is done with it."""
+
+NOTHING: Received = (None, b"", ())
+"""A datagram that changes nothing."""
 
 
 class Session(Protocol):
-    """Turns messages into datagrams and back."""
+    """Turns messages into datagrams and back. `now` is the time of day in seconds."""
 
-    def seal(self, payload: bytes, address: Address) -> bytes:
-        """The datagram that carries `payload` to `address`."""
+    def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
+        """The datagram that carries `payload` to the contact; None where that has to be prepared: `reach`."""
 
-    def open(self, datagram: bytes, address: Address) -> tuple[Contact, bytes]:
-        """Who sent the datagram, and its payload; Malformed when it is not to be believed."""
+    def reach(
+        self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
+    ) -> Datagrams:
+        """What to send so that `payload` gets to the node of this id, or to whoever is at this address.
+
+        `named`: whether the operator or an earlier run named the address; what others name is called less
+        often. Nothing at all is sent where it may not be: then `payload` is lost.
+        """
+
+    def again(
+        self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
+    ) -> Datagrams:
+        """What to send because nothing came back of what `seal` or `reach` gave for the same arguments."""
+
+    def received(self, datagram: bytes, address: Address, now: float) -> Received:
+        """What a datagram came to. Malformed when no node of this network would have sent it."""
+
+    def tidy(self, now: float) -> None:
+        """Forget what is over; to be called every minute."""
 
 
-PLAIN = 0x50
-"""First byte of a plain datagram: `0x50 | sender's proof 48 | payload`."""
+class Questions(Protocol):
+    """What is sent, from a port that nobody knows, to find out whether a node can be called: something that
+    every node answers to a stranger. A question is known by its nonce, 8 bytes."""
+
+    def nonce(self) -> bytes:
+        """A fresh one."""
+
+    def ask(self, contact: Contact, nonce: bytes) -> bytes:
+        """The datagram that asks."""
+
+    def read(self, datagram: bytes, now: float) -> tuple[bytes, int]:
+        """The nonce and the node id in an answer; Malformed when it is none."""
 
 
-@frozen
+PLAIN, KNOCK, HERE = b"\x50", b"\x51", b"\x52"
+"""First byte of a plain datagram, `0x50 | sender's proof 48 | payload`; of the question of a probe,
+`0x51 | prober's proof 48 | nonce 8`, and of the answer to it, `0x52 | own proof 48 | nonce 8`."""
+
+NONCE_BYTES = 8
+_HEAD_BYTES = 1 + PROOF_BYTES
+_PEERS = 4_096
+
+
+@frozen(eq=False)
+class PlainPeer:
+    """A node that said who it is."""
+
+    contact: Contact
+    bucket: TokenBucket
+    _head: bytes
+
+    def answer(self, payload: bytes, now: float) -> bytes:
+        """As `Peer.answer`."""
+        return self._head + payload
+
+
+@define(eq=False)
 class PlainSession:
     """No secrecy and no proof: for trusted networks and for simulations."""
 
-    _header: bytes
+    _own_proof: bytes
     _check: Callable[[bytes], int]
+    _limiter: RateLimiter
+    _own_head: bytes = field(init=False)
+    _peers: dict[tuple[bytes, Address], PlainPeer] = field(factory=dict, init=False)
+    """The latest senders, by the head of their datagrams and their address."""
+
+    def __attrs_post_init__(self) -> None:
+        self._own_head = PLAIN + self._own_proof
 
     @classmethod
-    def of(cls, own_proof: bytes, check: Callable[[bytes], int]) -> "PlainSession":
-        """The session layer of the node with this proof; `check` tells the id that a proof is of."""
-        return cls(bytes([PLAIN]) + own_proof, check)
+    def of(
+        cls, own_proof: bytes, check: Callable[[bytes], int], rate: float = 0, burst: float = 1
+    ) -> "PlainSession":
+        """The session layer of the node with this proof; `check` tells the id that a proof is of. `rate` and
+        `burst` bound the requests of each host, which is all that is known of a sender; 0: not at all."""
+        return cls(own_proof, check, RateLimiter(rate, burst))
 
-    def seal(self, payload: bytes, address: Address) -> bytes:
+    def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
         """As `Session.seal`."""
-        return self._header + payload
+        return self._own_head + payload
 
-    def open(self, datagram: bytes, address: Address) -> tuple[Contact, bytes]:
-        """As `Session.open`."""
-        if len(datagram) <= 1 + PROOF_BYTES or datagram[0] != PLAIN:
+    def reach(
+        self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
+    ) -> Datagrams:
+        """As `Session.reach`."""
+        return (self._own_head + payload,)
+
+    again = reach
+
+    def received(self, datagram: bytes, address: Address, now: float) -> Received:
+        """As `Session.received`."""
+        head, payload = datagram[:_HEAD_BYTES], datagram[_HEAD_BYTES:]
+        peer = self._peers.get((head, address))
+        if peer is None:
+            if len(datagram) == _HEAD_BYTES + NONCE_BYTES and datagram.startswith(KNOCK):
+                return None, b"", (HERE + self._own_proof + payload,)
+            peer = self._new_peer(head, address, now)
+        if not payload:
+            raise Malformed("a datagram without a message")
+        return peer, payload, ()
+
+    def _new_peer(self, head: bytes, address: Address, now: float) -> PlainPeer:
+        if not head.startswith(PLAIN):
             raise Malformed("not a plain datagram")
-        proof = datagram[1 : 1 + PROOF_BYTES]
-        return Contact(self._check(proof), address, proof), datagram[1 + PROOF_BYTES :]
+        contact = Contact(self._check(head[1:]), address, head[1:])
+        peer = PlainPeer(contact, self._limiter.bucket(address[0], now), self._own_head)
+        if len(self._peers) >= _PEERS:
+            del self._peers[next(iter(self._peers))]
+        self._peers[head, address] = peer
+        return peer
+
+    def tidy(self, now: float) -> None:
+        """As `Session.tidy`."""
+
+
+@frozen
+class PlainQuestions:
+    """`Questions` where nothing is sealed."""
+
+    _own_proof: bytes
+    _check: Callable[[bytes], int]
+    _rng: random.Random
+
+    def nonce(self) -> bytes:
+        """As `Questions.nonce`."""
+        return self._rng.randbytes(NONCE_BYTES)
+
+    def ask(self, contact: Contact, nonce: bytes) -> bytes:
+        """As `Questions.ask`."""
+        return KNOCK + self._own_proof + nonce
+
+    def read(self, datagram: bytes, now: float) -> tuple[bytes, int]:
+        """As `Questions.read`."""
+        if not datagram.startswith(HERE):
+            raise Malformed("no answer to a probe")
+        return datagram[_HEAD_BYTES:], self._check(datagram[1:_HEAD_BYTES])

@@ -25,7 +25,7 @@ T = TypeVar("T")
 Progress = Callable[[int], None]
 """Told how many operations have ended, after each."""
 
-PORT = 8000
+PORT, PROBE_PORT = 8000, 8001
 
 BEGINNING = 1_700_000_000.0
 """The virtual time at the start. Versions are as long on the wire as real ones only when it is as late."""
@@ -69,6 +69,7 @@ class VirtualNode:
     contact: Contact
     process: Process
     port: VirtualPort
+    probe_port: VirtualPort
     stack: Stack
 
     @property
@@ -99,6 +100,7 @@ class World:
         conditions: Conditions = PLAIN_CONDITIONS,
         bootstrap_nodes: int = 2,
         options: StackOptions = SHIPPED_OPTIONS,
+        sealed: bool = False,
     ) -> None:
         self.clock = HeapClock(BEGINNING)
         self.network = VirtualNetwork(self.clock, random.Random(f"{seed}/network"), conditions)
@@ -112,7 +114,7 @@ class World:
         self._puzzle = Puzzle("sim", 0)
         self._identities = [Identity.made_up(self._puzzle, self.rng) for _ in range(self.size)]
         seeds = tuple(Seed(*_address(number)) for number in range(bootstrap_nodes or 1))
-        self._options = evolve(options, seeds=seeds)
+        self._options = evolve(options, seeds=seeds, sealed=sealed)
 
     # Lives
 
@@ -133,7 +135,9 @@ class World:
             options=evolve(self._options, storage_limit=limit),
         )
         port = self.network.listen(contact.address, stack.rpc)
-        node = self.nodes[number] = VirtualNode(number, role, contact, process, port, stack)
+        probe_port = self.network.listen((contact.address[0], PROBE_PORT), stack.probe)
+        node = VirtualNode(number, role, contact, process, port, probe_port, stack)
+        self.nodes[number] = node
         for service in stack.services:
             service.startService()
         return node
@@ -165,17 +169,20 @@ class World:
     def kill(self, node: VirtualNode) -> None:
         """SIGKILL, and nobody is told."""
         node.process.kill()
-        self.network.remove(node.port)
+        for port in (node.port, node.probe_port):
+            self.network.remove(port)
 
     def freeze(self, node: VirtualNode) -> None:
         """SIGSTOP."""
         node.process.freeze()
-        self.network.freeze(node.port)
+        for port in (node.port, node.probe_port):
+            self.network.freeze(port)
 
     def thaw(self, node: VirtualNode) -> None:
         """SIGCONT."""
         node.process.thaw()
-        self.network.mend(node.port)
+        for port in (node.port, node.probe_port):
+            self.network.mend(port)
 
     # Work
 

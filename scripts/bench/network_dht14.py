@@ -24,6 +24,7 @@ class Dht14Network:
         self._reactor = reactor
         self._stacks: list[Any] = []
         self._ports: list[UdpPort] = []
+        self._probe_ports: list[UdpPort] = []
 
     async def join(self) -> None:
         """Start the nodes one after another, all through the first, and wait until each has joined."""
@@ -41,10 +42,13 @@ class Dht14Network:
             )
             port = UdpPort(("127.0.0.1", 0), stack.rpc, self._reactor)
             port.startListening()
+            probe_port = UdpPort(("127.0.0.1", 0), stack.probe, self._reactor)
+            probe_port.startListening()
             for service in stack.services:
                 service.startService()
             self._stacks.append(stack)
             self._ports.append(port)
+            self._probe_ports.append(probe_port)
             while seeds and not stack.join.joined:
                 await deferLater(self._reactor, 0.001)
 
@@ -61,6 +65,7 @@ class Dht14Network:
             for service in self._stacks[node].services:
                 service.stopService()
             await self._ports[node].stopListening()
+            await self._probe_ports[node].stopListening()
 
 
 def _resolve(host: str, port: int) -> "Deferred[list[Address]]":

@@ -108,6 +108,7 @@ def _node(reactor: Any, number: int) -> tuple[Stack, Contact]:
     )
     port = UdpPort(("127.0.0.1", 0), stack.rpc, reactor)
     port.startListening()
+    UdpPort(("127.0.0.1", 0), stack.probe, reactor).startListening()
     for known in range(CONTACTS):
         identity = Identity.made_up(puzzle, rng)
         contact = Contact(identity.node_id, ("127.0.0.1", 1024 + known), identity.proof)

@@ -17,10 +17,10 @@ from dht14.kademlia.parameters import (
     SOFT_TIMEOUT_UNKNOWN,
 )
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.probe import AT_ONCE, CALLED_LATELY, ProbeProtocol
 from dht14.net.rpc import RpcProtocol
-from dht14.node.greeter import NEWCOMERS_AT_ONCE
 from dht14.node.responder import Responder
-from dht14.security.session import PlainSession
+from dht14.security.session import HERE, KNOCK, PlainQuestions, PlainSession
 from dht14.storage.store import MemoryStore
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import FindNode, Message, Nodes, Ping, Pong, Store, Stored
@@ -31,6 +31,13 @@ PEER = contact(0b1000, 1)
 OTHER = contact(0b1111, 2)
 TOLERANCE = 0.02
 """Seconds by which the one timer of all calls may be late."""
+
+
+def datagram_of(sender: Contact, payload: bytes) -> bytes:
+    """What this node would send."""
+    datagram = PlainSession.of(proof_of(sender.node_id), check).seal(sender, payload, 0.0)
+    assert datagram is not None
+    return datagram
 
 
 @define(eq=False)
@@ -49,13 +56,21 @@ class UdpRecorder:
 class RpcTestCase(SynchronousTestCase):
     """One protocol on a transport that notes what it sends."""
 
+    peer_rate, peer_burst = 0.0, 1.0
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 10_000, lambda record: True)
         responder = Responder(self.table, self.store, max_ttl=60)
-        session = PlainSession.of(proof_of(OWN), check)
-        self.rpc = RpcProtocol(self.clock, random.Random(1), session, check, self.table, responder)
+        session = PlainSession.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
+        questions = PlainQuestions(proof_of(OWN), check, random.Random(2))
+        self.probe = ProbeProtocol(self.clock, questions, self.table)
+        self.probe_wire = UdpRecorder()
+        self.probe.makeConnection(cast(IUDPTransport, self.probe_wire))
+        self.rpc = RpcProtocol(
+            self.clock, random.Random(1), session, check, self.table, responder, self.probe
+        )
         self.wire = UdpRecorder()
         self.rpc.makeConnection(cast(IUDPTransport, self.wire))
         self.observer = CallRecorder()
@@ -73,10 +88,7 @@ class RpcTestCase(SynchronousTestCase):
         return decode(self.wire.sent[-1][0][49:], check)[0]
 
     def receive(self, rpc_id: bytes, message: Message, sender: Contact = PEER) -> None:
-        datagram = PlainSession.of(proof_of(sender.node_id), check).seal(
-            encode(rpc_id, message), sender.address
-        )
-        self.rpc.datagramReceived(datagram, sender.address)
+        self.rpc.datagramReceived(datagram_of(sender, encode(rpc_id, message)), sender.address)
 
     def pass_time(self, seconds: float) -> None:
         """In steps, as a reactor does: what a timer sets is due from then on."""
@@ -363,8 +375,15 @@ class StopTests(RpcTestCase):
 class RequestTests(RpcTestCase):
     """Requests of others."""
 
-    def pings(self) -> list[Address]:
-        return [address for message, address in self.messages() if message == Ping()]
+    def probed(self) -> list[Address]:
+        """Where probes went."""
+        return [address for _, address in self.probe_wire.sent]
+
+    def answer_probe(self, contact: Contact = PEER) -> None:
+        """The contact answers the latest probe."""
+        question = self.probe_wire.sent[-1][0]
+        self.assertEqual(question[:1], KNOCK)
+        self.probe.datagramReceived(HERE + contact.proof + question[-8:], contact.address)
 
     def test_answered(self) -> None:
         """A request is answered with its own id, to the address it came from and to nobody else."""
@@ -377,10 +396,29 @@ class RequestTests(RpcTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_proves_nothing(self) -> None:
-        """Who asks is answered but is no contact; it is pinged, and becomes one when it answers that."""
+        """Who asks is answered but is no contact; it is probed, and becomes one when it answers that."""
         self.receive(b"12345678", Ping())
-        self.assertEqual(self.messages(), [(Pong(), PEER.address), (Ping(), PEER.address)])
+        self.assertEqual((self.messages(), self.probed()), ([(Pong(), PEER.address)], [PEER.address]))
         self.assertEqual(len(self.table), 0)
+        self.answer_probe()
+        self.assertIn(PEER.node_id, self.table)
+
+    def test_answer_through_a_hole(self) -> None:
+        """Who called us first becomes no contact by an answer: it may have come through a way that only its
+        call opened. It is probed; later, when that way must have closed, an answer does."""
+        self.receive(b"12345678", Ping())
+        self.pass_time(61)
+        self.probe_wire.sent.clear()
+        self.get_to_know(PEER)
+        self.assertEqual((len(self.table), self.probed()), (0, [PEER.address]))
+        self.clock.advance(CALLED_LATELY)
+        self.get_to_know(PEER)
+        self.assertIn(PEER.node_id, self.table)
+
+    def test_named_address(self) -> None:
+        """Whoever answers at an address that the operator named becomes a contact, called or not."""
+        self.receive(b"12345678", Ping())
+        self.rpc.ask_address(PEER.address, Ping())
         self.receive(self.last_rpc_id(), Pong())
         self.assertIn(PEER.node_id, self.table)
 
@@ -391,24 +429,23 @@ class RequestTests(RpcTestCase):
         self.assertEqual(self.observer.facts, [])
 
     def test_known(self) -> None:
-        """A contact that asks is not pinged; nor is who bears our own id."""
+        """A contact that asks is not probed; nor is who bears our own id."""
         self.get_to_know(PEER)
-        self.wire.sent.clear()
         self.receive(b"12345678", Ping())
         self.receive(b"12345678", Ping(), contact_at(OWN, OTHER.address))
-        self.assertEqual(self.pings(), [])
+        self.assertEqual(self.probed(), [])
 
     def test_flood_of_strangers(self) -> None:
-        """However many strangers ask, a few are pinged at a time: a flood is not passed on."""
+        """However many strangers ask, a few are probed at a time: a flood is not passed on."""
         strangers = [contact(number, number) for number in range(1, 101)]
         for stranger in strangers:
             self.receive(b"12345678", Ping(), stranger)
             self.receive(b"12345678", Ping(), stranger)
-        self.assertEqual(len(self.pings()), NEWCOMERS_AT_ONCE)
+        self.assertEqual(self.probed(), [stranger.address for stranger in strangers[:AT_ONCE]])
         self.pass_time(HARD_TIMEOUT + TOLERANCE)
-        self.wire.sent.clear()
+        self.probe_wire.sent.clear()
         self.receive(b"12345678", Ping(), strangers[50])
-        self.assertEqual(self.pings(), [strangers[50].address])
+        self.assertEqual(self.probed(), [strangers[50].address])
 
     def test_stored(self) -> None:
         """A record that came in a datagram is held, and its receipt goes to the writer."""
@@ -426,6 +463,33 @@ class RequestTests(RpcTestCase):
         self.receive(b"12345678", Ping(), OTHER)
         self.assertEqual(self.messages()[0], (Pong(), OTHER.address))
         self.assertGreaterEqual(self.rpc.counters["unsendable"], 1)
+
+
+class LimitTests(RpcTestCase):
+    """How much one peer may ask for."""
+
+    peer_rate, peer_burst = 10.0, 20.0
+
+    def test_requests(self) -> None:
+        """What one peer asks above its rate is not answered, and counted; others do not feel it."""
+        for _ in range(50):
+            self.receive(b"12345678", Ping())
+        self.receive(b"12345678", Ping(), OTHER)
+        self.assertEqual([address for _, address in self.wire.sent], [PEER.address] * 20 + [OTHER.address])
+        self.assertEqual(self.rpc.counters["requests over the limit"], 30)
+        self.pass_time(1)
+        self.wire.sent.clear()
+        for _ in range(50):
+            self.receive(b"12345678", Ping())
+        self.assertEqual(len(self.wire.sent), 10)
+
+    def test_replies(self) -> None:
+        """A reply that was asked for is taken, whatever its sender has asked for before."""
+        for _ in range(50):
+            self.receive(b"12345678", Ping())
+        rpc_id = self.call()
+        self.receive(rpc_id, Pong())
+        self.assertEqual(self.observer.names, ["answered"])
 
 
 class MalformedTests(RpcTestCase):
@@ -454,7 +518,7 @@ class MalformedTests(RpcTestCase):
 
     def test_every_border(self) -> None:
         """Whatever is wrong with a datagram, it is Malformed and nothing else."""
-        good = PlainSession.of(proof_of(PEER.node_id), check).seal(encode(b"12345678", Ping()), PEER.address)
+        good = datagram_of(PEER, encode(b"12345678", Ping()))
         rng = random.Random(3)
         junk = [b"", good[:1], good[:49], good[:-1], good + b"\0", b"\0" + good, bytes(1500)]
         junk += [good[:49] + rng.randbytes(rng.randrange(1, 60)) for _ in range(200)]

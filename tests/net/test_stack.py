@@ -1,6 +1,7 @@
 import random
 from collections.abc import Callable
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -37,12 +38,13 @@ class StackTests(SynchronousTestCase):
             clock=self.clock,
             rng=random.Random(node_id),
             resolve=resolve,
-            options=options or StackOptions(),
+            options=evolve(options or StackOptions(), sealed=False),
             saved=saved,
         )
 
     def start(self, stack: Stack, number: int) -> Stack:
         self.network.listen(address_of(number), stack.rpc)
+        self.network.listen((address_of(number)[0], 9000), stack.probe)
         for service in stack.services:
             service.startService()
         return stack
@@ -56,7 +58,7 @@ class StackTests(SynchronousTestCase):
     def test_services(self) -> None:
         """A node joins, pings, refreshes and sweeps; a bootstrap node has nothing to sweep."""
         names = [service.name for service in self.stack(1).services]
-        self.assertEqual(names, ["join", "liveness", "refresh", "expiry"])
+        self.assertEqual(names, ["join", "liveness", "refresh", "sessions", "expiry"])
         bootstrap = self.stack(1, StackOptions(storage_limit=None))
         self.assertEqual([service.name for service in bootstrap.services], names[:-1])
         self.assertIsNone(bootstrap.store)
@@ -140,11 +142,12 @@ class StackTests(SynchronousTestCase):
         ended = [maybeDeferred(service.stopService) for service in stack.services]
         at_work = not all(one.called for one in ended)
         stack.rpc.stop()
+        stack.probe.stop()
         for one in ended:
             self.successResultOf(one)
-        transport = stack.rpc.transport
-        assert transport is not None
-        transport.stopListening()
+        for protocol in (stack.rpc, stack.probe):
+            assert protocol.transport is not None
+            protocol.transport.stopListening()
         return at_work
 
     def test_stop(self) -> None:

@@ -12,7 +12,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.security.identity import Identity, Puzzle
-from dht14.security.session import PlainSession
 from dht14.wire import api_messages
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import (
@@ -30,6 +29,7 @@ from dht14.wire.messages import (
     Value,
 )
 from tests.process.nodes import DIFFICULTY, Network, Twistd, VoidPhone
+from tests.stranger import Stranger
 
 DATAGRAMS = int(os.environ.get("HOSTILE_DATAGRAMS", "20000"))
 FRAMES = int(os.environ.get("HOSTILE_FRAMES", "1000"))
@@ -44,7 +44,6 @@ LINES = 300
 """Lines of log that strangers can cause in one run: the allowance of the API, and a few more."""
 
 PUZZLE = Puzzle("main", DIFFICULTY)
-SESSION = PlainSession.of(Identity.made_up(PUZZLE, random.Random(1)).proof, PUZZLE.check)
 NEARER = tuple(
     Contact(identity.node_id, (host, 9), identity.proof)
     for host in ("127.0.0.1", "::1")
@@ -85,22 +84,13 @@ def mutated(rng: random.Random, whole: bytes) -> bytes:
     return bytes(data)
 
 
-def well_formed(datagram: bytes) -> bool:
+def well_formed(payload: bytes) -> bool:
     """Whether this is a message: a node may answer it then."""
     try:
-        decode(SESSION.open(datagram, ("127.0.0.1", 9))[1], PUZZLE.check)
+        decode(payload, PUZZLE.check)
     except Malformed:
         return False
     return True
-
-
-def malformed(rng: random.Random) -> Iterator[bytes]:
-    """Datagrams that are no messages, for ever."""
-    while True:
-        whole = SESSION.seal(encode(rng.randbytes(8), rng.choice(MESSAGES)), ("127.0.0.1", 9))
-        datagram = mutated(rng, whole) if rng.random() < 0.8 else rng.randbytes(rng.randrange(1500))
-        if not well_formed(datagram):
-            yield datagram
 
 
 class HostileTestCase(SynchronousTestCase):
@@ -137,37 +127,64 @@ class HostileTestCase(SynchronousTestCase):
 
 
 class DatagramTests(HostileTestCase):
+    """What comes by UDP, from somebody who has a session too."""
+
     def setUp(self) -> None:
         super().setUp()
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(self.socket.close)
-        self.socket.settimeout(10)
-        self.socket.connect(("127.0.0.1", self.node.p2p_port))
+        self.stranger = Stranger("main", DIFFICULTY, self.node.p2p_port)
+        self.addCleanup(self.stranger.close)
+        self.ping, self.pong = encode(b"our ping", Ping()), encode(b"our ping", Pong())
+        self.assertEqual(self.stranger.call(self.ping), self.pong)
 
     def send(self, datagrams: Iterator[bytes], count: int) -> None:
-        """Send so many, no faster than the node reads them: a PING now and then is waited for."""
-        for number in range(count):
-            self.socket.send(next(datagrams))
-            if number % 100 == 99:
-                self.assert_only_answer()
+        """Send so many, no faster than the node reads them: a PING now and then is waited for.
 
-    def assert_only_answer(self) -> None:
-        """A PING of ours is answered, and of all that came before it nothing was."""
-        self.socket.send(SESSION.seal(encode(b"our ping", Ping()), ("", 0)))
-        while True:
-            rpc_id, message = decode(SESSION.open(self.socket.recv(2000), ("127.0.0.1", 9))[1], PUZZLE.check)
-            if message != Ping():  # By which the node wants to get to know us.
-                self.assertEqual((rpc_id, message), (b"our ping", Pong()))
-                return
+        It is answered, and of all that came before it nothing was.
+        """
+        for number in range(count):
+            self.stranger.send(next(datagrams))
+            if number % 100 == 99:
+                self.assertEqual(self.stranger.call_again(self.ping), self.pong)
+
+    def flood(self, datagrams: Iterator[bytes], count: int) -> None:
+        """Send so many, by which the node's memory does not grow; it goes on as before."""
+        self.send(datagrams, WARM_UP)
+        before = self.memory(self.node)
+        self.send(datagrams, count)
+        self.assertLess(self.memory(self.node) - before, MAX_GROWTH)
+        self.assert_unharmed()
+
+    def message(self) -> bytes:
+        return encode(self.rng.randbytes(8), self.rng.choice(MESSAGES))
 
     def test_malformed(self) -> None:
         """Random and mutated datagrams get no answer, fill no memory and no log, and do no harm."""
-        junk = malformed(self.rng)
-        self.send(junk, WARM_UP)
-        before = self.memory(self.node)
-        self.send(junk, DATAGRAMS)
-        self.assertLess(self.memory(self.node) - before, MAX_GROWTH)
-        self.assert_unharmed()
+
+        def junk() -> Iterator[bytes]:
+            session = self.stranger.session
+            while True:
+                whole = self.rng.choice((session.hello, session.data(self.message()), session.last_finish))
+                datagram = (
+                    mutated(self.rng, whole)
+                    if self.rng.random() < 0.8
+                    else self.rng.randbytes(self.rng.randrange(1500))
+                )
+                # One that is left as it was, or is a HELLO still, may well be answered.
+                if datagram != whole and not (len(datagram) == 256 and datagram[0] == 0x41):
+                    yield datagram
+
+        self.flood(junk(), DATAGRAMS)
+
+    def test_malformed_messages(self) -> None:
+        """So do random and mutated messages inside a session."""
+
+        def junk() -> Iterator[bytes]:
+            while True:
+                payload = mutated(self.rng, self.message())[:1100]
+                if not well_formed(payload):
+                    yield self.stranger.session.data(payload)
+
+        self.flood(junk(), DATAGRAMS // 2)
 
     def test_unasked(self) -> None:
         """Well-formed replies that nobody asked for, with made-up contacts, change nothing."""
@@ -175,14 +192,10 @@ class DatagramTests(HostileTestCase):
 
         def unasked() -> Iterator[bytes]:
             while True:
-                sender = PlainSession.of(Identity.made_up(PUZZLE, self.rng).proof, PUZZLE.check)
-                yield sender.seal(encode(self.rng.randbytes(8), self.rng.choice(replies)), ("", 0))
+                payload = encode(self.rng.randbytes(8), self.rng.choice(replies))
+                yield self.stranger.session.data(payload)
 
-        self.send(unasked(), WARM_UP)
-        before = self.memory(self.node)
-        self.send(unasked(), DATAGRAMS // 4)
-        self.assertLess(self.memory(self.node) - before, MAX_GROWTH)
-        self.assert_unharmed()
+        self.flood(unasked(), DATAGRAMS // 4)
 
 
 class FrameTests(HostileTestCase):

@@ -24,8 +24,9 @@ class Town:
         seed: int = 1,
         bootstrap_nodes: int = 2,
         options: StackOptions = SHIPPED_OPTIONS,
+        sealed: bool = False,
     ) -> None:
-        self.world = World(nodes, seed, conditions, bootstrap_nodes, options)
+        self.world = World(nodes, seed, conditions, bootstrap_nodes, options, sealed)
         self.values: dict[int, bytes] = {}
 
     def join(self) -> None:

@@ -5,38 +5,98 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
+from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE
-from dht14.security.session import PLAIN, PlainSession
+from dht14.security.session import HERE, KNOCK, NONCE_BYTES, PLAIN, PlainQuestions, PlainSession
 from tests.fakes import check, contact_at, proof_of
 
-HERE, THERE = ("192.0.2.1", 8000), ("2001:db8::2", 8000)
+HOME, AWAY = ("192.0.2.1", 8000), ("2001:db8::2", 8000)
+
+
+def session(node_id: int, rate: float = 0, burst: float = 1) -> PlainSession:
+    return PlainSession.of(proof_of(node_id), check, rate, burst)
+
+
+def seal(node_id: int, payload: bytes) -> bytes:
+    datagram = session(node_id).seal(Contact(9, AWAY), payload, 0.0)
+    assert datagram is not None
+    return datagram
 
 
 class PlainSessionTests(SynchronousTestCase):
+    """Datagrams that name their sender."""
+
     def test_bytes(self) -> None:
-        """A datagram is 0x50, the sender's proof and the payload."""
-        self.assertEqual(
-            PlainSession.of(proof_of(7), check).seal(b"payload", THERE), b"\x50" + proof_of(7) + b"payload"
-        )
+        """A datagram is 0x50, the sender's proof and the payload, however it is sent."""
+        expected = b"\x50" + proof_of(7) + b"payload"
+        self.assertEqual(seal(7, b"payload"), expected)
+        for send in (session(7).reach, session(7).again):
+            self.assertEqual(send(AWAY, 9, b"payload", 0.0, False), (expected,))
 
     @settings(derandomize=True, deadline=None)
     @given(st.integers(0, ID_SPACE - 1), st.binary(min_size=1))
     def test_round_trip(self, node_id: int, payload: bytes) -> None:
-        """The other side learns the sender's id, the address the datagram came from, and the payload."""
-        datagram = PlainSession.of(proof_of(node_id), check).seal(payload, THERE)
-        opened = PlainSession.of(proof_of(9), check).open(datagram, HERE)
-        self.assertEqual(opened, (contact_at(node_id, HERE), payload))
+        """The other side learns the sender, the address the datagram came from, and the payload; its answer
+        finds the way back."""
+        peer, opened, replies = session(9).received(seal(node_id, payload), HOME, 0.0)
+        assert peer is not None
+        self.assertEqual((peer.contact, opened, replies), (contact_at(node_id, HOME), payload, ()))
+        self.assertEqual(peer.answer(payload, 0.0), seal(9, payload))
 
     def test_too_short(self) -> None:
         """A datagram without a payload is none."""
-        datagram = PlainSession.of(proof_of(7), check).seal(b"x", THERE)
+        datagram = seal(7, b"x")
         for length in range(len(datagram)):
-            self.assertRaises(Malformed, PlainSession.of(proof_of(9), check).open, datagram[:length], HERE)
+            self.assertRaises(Malformed, session(9).received, datagram[:length], HOME, 0.0)
 
     def test_other_kinds(self) -> None:
         """What begins otherwise is of another protocol."""
         rng = random.Random(1)
-        for first in set(range(256)) - {PLAIN}:
-            self.assertRaises(
-                Malformed, PlainSession.of(proof_of(9), check).open, bytes([first]) + rng.randbytes(100), HERE
-            )
+        for first in set(range(256)) - set(PLAIN):
+            datagram = bytes([first]) + rng.randbytes(100)
+            self.assertRaises(Malformed, session(9).received, datagram, HOME, 0.0)
+
+    def test_many_senders(self) -> None:
+        """A sender is known at each of its addresses, and boundedly many are remembered."""
+        one = session(9)
+        for number in range(5000):
+            peer, _, _ = one.received(seal(7, b"x"), ("192.0.2.1", number), 0.0)
+            assert peer is not None
+            self.assertEqual(peer.contact.address, ("192.0.2.1", number))
+        self.assertLess(len(one._peers), 5000)
+
+    def test_bucket(self) -> None:
+        """What a host may ask for does not grow with the ids it claims."""
+        one = session(9, 10, 20)
+        taken = 0
+        for node_id in range(50):
+            peer, _, _ = one.received(seal(node_id, b"x"), HOME, 0.0)
+            assert peer is not None
+            taken += peer.bucket.take(0.0)
+        self.assertEqual(taken, 20)
+
+
+class PlainQuestionsTests(SynchronousTestCase):
+    """Probes where nothing is sealed."""
+
+    def setUp(self) -> None:
+        self.questions = PlainQuestions(proof_of(7), check, random.Random(1))
+
+    def test_answered(self) -> None:
+        """Every node answers, with its proof and the nonce, and nobody is taken for a caller by asking."""
+        nonce = self.questions.nonce()
+        question = self.questions.ask(Contact(9, AWAY), nonce)
+        peer, payload, (answer,) = session(9).received(question, HOME, 0.0)
+        self.assertEqual((peer, payload, len(answer)), (None, b"", len(question)))
+        self.assertEqual(self.questions.read(answer, 0.0), (nonce, 9))
+
+    def test_sizes(self) -> None:
+        """A question of another size gets no answer: none is longer than what it answers."""
+        for size in set(range(100)) - {NONCE_BYTES}:
+            datagram = KNOCK + proof_of(7) + bytes(size)
+            self.assertRaises(Malformed, session(9).received, datagram, HOME, 0.0)
+
+    def test_no_answer(self) -> None:
+        """What else comes is no answer."""
+        for datagram in (b"", HERE, KNOCK + proof_of(9) + bytes(8), seal(9, b"x"), HERE + bytes(47)):
+            self.assertRaises(Malformed, self.questions.read, datagram, 0.0)

@@ -1,0 +1,141 @@
+"""Can who calls us be called? Asked from a second socket, since an answer to the first proves too little.
+
+A node behind a NAT or a firewall can call others, and what they send back passes. It must not be named to
+anybody, for nobody else could reach it. So whoever calls us is asked, from a port that it never sent
+anything to, for what any node gives a stranger; only who answers there becomes a contact.
+"""
+
+from collections import Counter, OrderedDict
+
+from attrs import define
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import DatagramProtocol
+
+from dht14.errors import Malformed
+from dht14.kademlia.contact import Address, Contact
+from dht14.kademlia.parameters import HARD_TIMEOUT
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.security.session import Questions
+
+AT_ONCE = 32
+"""Probes that may be out: a flood of callers cannot make us flood others."""
+RESEND_AFTER = 0.5
+"""Seconds after which a probe is sent once more."""
+SPACING = 60.0
+"""Seconds between two probes of one contact."""
+CALLED_LATELY = 600.0
+"""Seconds for which a call opens the way back through a NAT or a firewall, at the most."""
+CALLERS = 8_192
+"""Callers remembered; who called longest ago is forgotten first."""
+
+_NEVER = float("-inf")
+
+
+@define
+class _Caller:
+    called_at: float
+    probed_at: float = _NEVER
+
+
+@define
+class _Probe:
+    contact: Contact
+    sent_at: float
+    timer: IDelayedCall
+
+
+class ProbeProtocol(DatagramProtocol):
+    """The second socket of a node. Owns the probes that are out, and remembers who called."""
+
+    noisy = False
+
+    def __init__(self, clock: IReactorTime, questions: Questions, table: RoutingTable) -> None:
+        self._clock = clock
+        self._questions = questions
+        self._table = table
+        self._probes: dict[bytes, _Probe] = {}
+        """Those that are out, by nonce."""
+        self._callers: OrderedDict[tuple[int, Address], _Caller] = OrderedDict()
+        """Callers that are not in the table, the latest last."""
+        self._stopped = False
+        self.counters: Counter[str] = Counter()
+        """Probes by what became of them."""
+
+    def called_by(self, contact: Contact, now: float) -> None:
+        """The contact sent us a request. It is probed if it would have a place in the table."""
+        is_wanted = self._table.wants(contact)
+        if not is_wanted and contact.node_id in self._table:
+            return
+        self._caller(contact, now).called_at = now
+        if is_wanted:
+            self.probe(contact, now)
+
+    def _caller(self, contact: Contact, now: float) -> _Caller:
+        key = contact.node_id, contact.address
+        caller = self._callers.get(key)
+        if caller is None:
+            caller = self._callers[key] = _Caller(now)
+            if len(self._callers) > CALLERS:
+                self._callers.popitem(last=False)
+        self._callers.move_to_end(key)
+        return caller
+
+    def probe(self, contact: Contact, now: float) -> None:
+        """Find out whether this caller can be called, unless that was tried just now or too much is tried."""
+        caller = self._caller(contact, now)
+        if self._stopped or now - caller.probed_at < SPACING or len(self._probes) >= AT_ONCE:
+            return
+        caller.probed_at = now
+        nonce = self._questions.nonce()
+        question = self._questions.ask(contact, nonce)
+        self._send(question, contact.address)
+        timer = self._clock.callLater(RESEND_AFTER, self._ask_again, nonce, question)
+        self._probes[nonce] = _Probe(contact, now, timer)
+        self.counters["sent"] += 1
+
+    def may_be_unreachable(self, contact: Contact, now: float) -> bool:
+        """Whether an answer of this contact may have come through a way that only its own call opened."""
+        caller = self._callers.get((contact.node_id, contact.address))
+        return caller is not None and now - caller.called_at < CALLED_LATELY
+
+    def _ask_again(self, nonce: bytes, question: bytes) -> None:
+        probe = self._probes[nonce]
+        self._send(question, probe.contact.address)
+        probe.timer = self._clock.callLater(HARD_TIMEOUT - RESEND_AFTER, self._give_up, nonce)
+
+    def _give_up(self, nonce: bytes) -> None:
+        del self._probes[nonce]
+        self.counters["unanswered"] += 1
+
+    def _send(self, question: bytes, address: Address) -> None:
+        if self.transport is None:
+            return
+        try:
+            self.transport.write(question, address)
+        except OSError:
+            self.counters["unsendable"] += 1
+
+    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        """A datagram came (Twisted calls). Nothing is ever answered here."""
+        now = self._clock.seconds()
+        try:
+            nonce, node_id = self._questions.read(datagram, now)
+        except Malformed:
+            self.counters["malformed"] += 1
+            return
+        probe = self._probes.get(nonce)
+        if probe is None or probe.contact.address != addr or probe.contact.node_id != node_id:
+            self.counters["unasked"] += 1
+            return
+        del self._probes[nonce]
+        probe.timer.cancel()
+        self._callers.pop((node_id, addr), None)
+        self.counters["answered"] += 1
+        self._table.confirmed(probe.contact, now, now - probe.sent_at)
+
+    def stop(self) -> None:
+        """Probe nobody any more."""
+        self._stopped = True
+        for probe in self._probes.values():
+            probe.timer.cancel()
+        self._probes.clear()

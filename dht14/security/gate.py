@@ -1,0 +1,208 @@
+"""The responder's side of a handshake, before there is a session: cookies, pre-keys and limits. DESIGN 4.2.
+
+A HELLO leaves nothing behind here. What a FINISH costs grows with what it has proven: first that its sender
+receives at the address it names (cookie), then that it may come now (limits), then that it has agreed on a
+key, and only then are its proof of work and its signature looked at. Nobody is ever banned: an address that
+proved nothing may be somebody else's.
+"""
+
+import random
+from collections import Counter, OrderedDict
+from hmac import compare_digest
+from hmac import digest as hmac_digest
+
+from attrs import frozen
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from dht14.errors import Malformed
+from dht14.kademlia.contact import Address
+from dht14.security import handshake as hs
+from dht14.security.identity import Identity
+from dht14.security.rate_limiter import RateLimiter, TokenBucket
+from dht14.security.subnet import is_private, subnet_of
+
+COOKIE_LIFE = 120
+"""Seconds within which a CHALLENGE must be answered."""
+PREKEY_ROTATION = 600.0
+"""Seconds after which a pre-key is replaced; it opens what was begun with it for as long again."""
+
+CHALLENGES_A_SECOND = 2_000
+FINISHES_A_SECOND = 500
+FINISHES_A_SUBNET = 20
+"""A second, from each IPv4 /24 or IPv6 /48."""
+SEEN = FINISHES_A_SECOND * COOKIE_LIFE
+"""FINISHes remembered: as many as can come while their cookies live."""
+
+_TIME_BYTES = 4
+
+
+@frozen
+class Limits:
+    """What others may cause. Rates a second, by node id once it is proven, by host before."""
+
+    peer_rate: float = 1_000.0
+    peer_burst: float = 2_000.0
+    diversity_private: bool = False
+    """Whether loopback and private ranges are limited by subnet like any other."""
+
+
+@frozen(repr=False)
+class _Prekey:
+    private: X25519PrivateKey
+    public: bytes
+    made_at: float
+    signed: bytes
+    """The end of every CHALLENGE: proof 48 | pre-key 32 | exp u32 | signature 64."""
+
+    def serves(self, now: float, seconds: float) -> bool:
+        # A clock that was set back makes a new one: none lives longer than it should.
+        return 0 <= now - self.made_at < seconds
+
+
+@frozen(repr=False)
+class Admitted:
+    """The initiator of a FINISH that proved all it had to."""
+
+    node_id: int
+    proof: bytes
+    request: bytes
+    keys: tuple[bytes, bytes]
+    """From the initiator to here, and back."""
+
+
+class Gate:
+    """Who may come in. Owns the cookie secret and the pre-keys, which are gone with the process."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        check: hs.Check,
+        rng: random.Random,
+        limits: Limits,
+        now: float,
+        counters: Counter[str],
+    ) -> None:
+        self._identity = identity
+        self._check = check
+        self._rng = rng
+        self._limits = limits
+        self._counters = counters
+        self._secret = rng.randbytes(hs.KEY_BYTES)
+        self._prekeys: list[_Prekey] = []
+        """The one that is handed out, and the one before it."""
+        self._challenges = TokenBucket(CHALLENGES_A_SECOND, CHALLENGES_A_SECOND, now)
+        self._finishes = TokenBucket(FINISHES_A_SECOND, FINISHES_A_SECOND, now)
+        self._hellos_of = RateLimiter(limits.peer_rate, limits.peer_burst)
+        self._finishes_of = RateLimiter(FINISHES_A_SUBNET, 2 * FINISHES_A_SUBNET)
+        self._seen: OrderedDict[bytes, bytes] = OrderedDict()
+        """The connection ids given to the latest initiators, by their ephemeral keys."""
+
+    # HELLO
+
+    def challenge(self, hello: bytes, address: Address, now: float) -> bytes | None:
+        """The CHALLENGE to a HELLO; None where none is due. Malformed when it is of another size.
+
+        One that seeks another node is answered too: so its sender learns at once who lives here, and
+        cannot be made to call this address again and again under ever new ids.
+        """
+        if len(hello) != hs.HELLO_BYTES:
+            raise Malformed("a HELLO of another size")
+        if not self._hellos_of.bucket(address[0], now).take(now) or not self._challenges.take(now):
+            self._counters["hellos over the limit"] += 1
+            return None
+        self._counters["challenges"] += 1
+        head = hello[: hs.HELLO_HEAD_BYTES]
+        cookie = self._cookie(head, address, _cookie_time(now, head))
+        return hs.CHALLENGE + head[1:9] + cookie + self._prekey(now).signed
+
+    def _cookie(self, head: bytes, address: Address, time: bytes) -> bytes:
+        bound = time + hs.address_bytes(address) + head
+        return time + hmac_digest(self._secret, bound, "sha256")[: hs.COOKIE_BYTES - _TIME_BYTES]
+
+    def _prekey(self, now: float) -> _Prekey:
+        if not self._prekeys or not self._prekeys[0].serves(now, PREKEY_ROTATION):
+            self._prekeys = [self._new_prekey(now), *self._prekeys[:1]]
+        return self._prekeys[0]
+
+    def _new_prekey(self, now: float) -> _Prekey:
+        private = X25519PrivateKey.from_private_bytes(self._rng.randbytes(hs.KEY_BYTES))
+        public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        expires = (int((now + 2 * PREKEY_ROTATION) // 60) + 1).to_bytes(4, "big")
+        signature = self._identity.sign(hs.signed_prekey(public, expires))
+        return _Prekey(private, public, now, self._identity.proof + public + expires + signature)
+
+    # FINISH
+
+    def welcomes(self, finish: bytes, address: Address, now: float) -> bool:
+        """Whether a FINISH is worth the work of opening it: its cookie is ours, and its turn has come.
+
+        Malformed when it is too short.
+        """
+        if len(finish) < hs.FINISH_BYTES:
+            raise Malformed("a FINISH that is too short")
+        if self._named_prekey(finish, now) is None or not self._cookie_is_ours(finish, address, now):
+            self._counters["stale FINISHes"] += 1
+            return False
+        host = address[0]
+        exempt = not self._limits.diversity_private and is_private(host)
+        if not exempt and not self._finishes_of.bucket(subnet_of(host), now).take(now):
+            self._counters["FINISHes over the limit"] += 1
+            return False
+        if not self._finishes.take(now):
+            self._counters["FINISHes over the limit"] += 1
+            return False
+        return True
+
+    def _named_prekey(self, finish: bytes, now: float) -> _Prekey | None:
+        name = finish[hs.FINISH_HEAD_BYTES - hs.PREKEY_NAME_BYTES : hs.FINISH_HEAD_BYTES]
+        for prekey in self._prekeys:
+            if prekey.public.startswith(name) and prekey.serves(now, 2 * PREKEY_ROTATION):
+                return prekey
+        return None
+
+    def _cookie_is_ours(self, finish: bytes, address: Address, now: float) -> bool:
+        cookie = finish[9 : hs.CHALLENGE_HEAD_BYTES]
+        time = cookie[:_TIME_BYTES]
+        if (int(now) - (int.from_bytes(time, "big") >> 1)) % (1 << 31) > COOKIE_LIFE:
+            return False
+        return compare_digest(cookie, self._cookie(self._hello_head(finish), address, time))
+
+    def _hello_head(self, finish: bytes) -> bytes:
+        """The head of the HELLO that this FINISH belongs to. Its hint was ours, or there was none."""
+        ephemeral = ephemeral_of(finish)
+        hint = hs.NO_HINT if finish[12] & 1 else hs.hint_for(self._identity.node_id, ephemeral)
+        return hs.hello_head(finish[1:9], ephemeral, hint)
+
+    def seen(self, finish: bytes) -> bytes | None:
+        """The connection id that was given when this FINISH came first."""
+        return self._seen.get(ephemeral_of(finish))
+
+    def admit(self, finish: bytes, own_cid: bytes, now: float) -> Admitted:
+        """Open a FINISH that is welcome, and remember it under `own_cid`. Malformed when it proves too little."""
+        prekey = self._named_prekey(finish, now)
+        assert prekey is not None, "only what is welcome is admitted"
+        ephemeral = ephemeral_of(finish)
+        challenge = hs.CHALLENGE + finish[1 : hs.CHALLENGE_HEAD_BYTES] + prekey.signed
+        transcript = hs.transcript_of(self._hello_head(finish), challenge)
+        keys = hs.KeySchedule.of(transcript, hs.agree(prekey.private, ephemeral))
+        proof, signature, request = hs.open_finish(finish, keys)
+        node_id = self._check(proof)
+        hs.verify(proof, signature, hs.signed_transcript(transcript, proof))
+        self._seen[ephemeral] = own_cid
+        if len(self._seen) > SEEN:
+            self._seen.popitem(last=False)
+        self._counters["admitted"] += 1
+        return Admitted(node_id, proof, request, keys.directions(node_id, self._identity.node_id))
+
+
+def ephemeral_of(finish: bytes) -> bytes:
+    """The initiator's X25519 key in a FINISH."""
+    return finish[hs.CHALLENGE_HEAD_BYTES : hs.CHALLENGE_HEAD_BYTES + hs.KEY_BYTES]
+
+
+def _cookie_time(now: float, head: bytes) -> bytes:
+    """31 bits of seconds, and a bit that tells whether the HELLO came without a hint: so its head can be
+    made again from the FINISH."""
+    hinted = head[-hs.HINT_BYTES :] != hs.NO_HINT
+    return ((int(now) << 1 | (not hinted)) & 0xFFFF_FFFF).to_bytes(_TIME_BYTES, "big")

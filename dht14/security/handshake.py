@@ -1,0 +1,190 @@
+"""The bytes of a handshake and the keys that come of it. DESIGN 4.2; docs/protocol.md has the tables.
+
+HELLO and CHALLENGE are in clear: they carry no secret, and nothing of the initiator's identity. FINISH is
+sealed under a key that only the owner of the pre-key can make, so that proof and signature of the initiator
+are seen by nobody else.
+"""
+
+import socket
+from collections.abc import Callable
+from hashlib import sha256
+from hmac import digest as hmac_digest
+
+from attrs import frozen
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from dht14.errors import Malformed
+from dht14.kademlia.contact import Address
+from dht14.kademlia.keyspace import id_to_bytes
+from dht14.security.identity import PROOF_BYTES, Identity, public_key_of
+
+Check = Callable[[bytes], int]
+"""From a proof of work to the node id; Malformed when it proves nothing (`identity.Puzzle.check`)."""
+
+HELLO, CHALLENGE, FINISH, ACCEPT, DATA = b"\x41", b"\x42", b"\x43", b"\x44", b"\x45"
+
+CID_BYTES = 8
+COUNTER_BYTES = 8
+KEY_BYTES = 32
+HINT_BYTES = 8
+NO_HINT = bytes(HINT_BYTES)
+COOKIE_BYTES = 24
+PREKEY_NAME_BYTES = 4
+SIGNATURE_BYTES = 64
+TAG_BYTES = 16
+
+HELLO_BYTES = 256
+HELLO_HEAD_BYTES = 1 + CID_BYTES + KEY_BYTES + HINT_BYTES
+CHALLENGE_HEAD_BYTES = 1 + CID_BYTES + COOKIE_BYTES
+CHALLENGE_BYTES = CHALLENGE_HEAD_BYTES + PROOF_BYTES + KEY_BYTES + 4 + SIGNATURE_BYTES
+FINISH_HEAD_BYTES = 1 + CID_BYTES + COOKIE_BYTES + KEY_BYTES + PREKEY_NAME_BYTES
+FINISH_BYTES = FINISH_HEAD_BYTES + PROOF_BYTES + SIGNATURE_BYTES + TAG_BYTES
+"""Of a FINISH that carries no request."""
+FINISH_ROOM = 1_200 - FINISH_BYTES
+"""Bytes of the longest request that travels inside a FINISH: no datagram is longer than 1,200."""
+HEAD_BYTES = 1 + CID_BYTES + COUNTER_BYTES
+"""Of ACCEPT and DATA."""
+ACCEPT_PREFIX_BYTES = CID_BYTES + 18
+
+EXPIRY_SLACK = 86_400.0
+"""Seconds by which a pre-key may seem to have expired: clocks are wrong by a day, and work."""
+
+_ZERO_NONCE = bytes(12)
+
+
+def hint_for(node_id: int, ephemeral: bytes) -> bytes:
+    """How a HELLO names the node it seeks, to that node alone."""
+    return sha256(id_to_bytes(node_id) + ephemeral).digest()[:HINT_BYTES]
+
+
+def hello_head(cid: bytes, ephemeral: bytes, hint: bytes) -> bytes:
+    """The part of a HELLO that counts."""
+    return HELLO + cid + ephemeral + hint
+
+
+def hello(cid: bytes, ephemeral: bytes, node_id: int | None) -> bytes:
+    """A HELLO to the node of this id, or to whoever is there. The padding makes it longer than any answer."""
+    hint = NO_HINT if node_id is None else hint_for(node_id, ephemeral)
+    return hello_head(cid, ephemeral, hint).ljust(HELLO_BYTES, b"\0")
+
+
+def address_bytes(address: Address) -> bytes:
+    """IPv6 (or IPv4 mapped into it) 16 | port 2."""
+    host, port = address
+    if ":" in host:
+        packed = socket.inet_pton(socket.AF_INET6, host)
+    else:
+        packed = bytes(10) + b"\xff\xff" + socket.inet_pton(socket.AF_INET, host)
+    return packed + port.to_bytes(2, "big")
+
+
+def signed_prekey(prekey: bytes, expires: bytes) -> bytes:
+    """What the responder signs, once for each pre-key. `expires` is u32, minutes since 1970."""
+    return b"dht14/prekey" + prekey + expires
+
+
+def signed_transcript(transcript: bytes, proof: bytes) -> bytes:
+    """What the initiator signs."""
+    return b"dht14/hs" + transcript + proof
+
+
+def transcript_of(head: bytes, challenge: bytes) -> bytes:
+    """h: a digest of all that went in clear. `head` is the first 49 bytes of the HELLO."""
+    return sha256(head + challenge).digest()
+
+
+@frozen
+class Challenge:
+    """A CHALLENGE taken apart."""
+
+    raw: bytes
+    cid: bytes
+    cookie: bytes
+    proof: bytes
+    prekey: bytes
+    expires: bytes
+    signature: bytes
+
+    @classmethod
+    def parse(cls, datagram: bytes) -> "Challenge":
+        """Malformed when it is of another size."""
+        if len(datagram) != CHALLENGE_BYTES:
+            raise Malformed("a CHALLENGE of another size")
+        ends = [9, CHALLENGE_HEAD_BYTES, CHALLENGE_HEAD_BYTES + PROOF_BYTES]
+        ends += [ends[-1] + KEY_BYTES, ends[-1] + KEY_BYTES + 4, CHALLENGE_BYTES]
+        parts = [datagram[start:end] for start, end in zip([1, *ends], ends, strict=False)]
+        return cls(datagram, *parts)
+
+    def verify(self, now: float) -> None:
+        """Malformed when the pre-key expired long ago, or is not signed by the key in the proof."""
+        if now > int.from_bytes(self.expires, "big") * 60 + EXPIRY_SLACK:
+            raise Malformed("a pre-key that expired long ago")
+        verify(self.proof, self.signature, signed_prekey(self.prekey, self.expires))
+
+
+def verify(proof: bytes, signature: bytes, signed: bytes) -> None:
+    """Malformed unless the key in the proof made this signature."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key_of(proof)).verify(signature, signed)
+    except (InvalidSignature, ValueError):
+        raise Malformed("a signature that proves nothing") from None
+
+
+def agree(private_key: X25519PrivateKey, public_key: bytes) -> bytes:
+    """The shared secret; Malformed for one of the few public keys that would make it known to everybody."""
+    try:
+        return private_key.exchange(X25519PublicKey.from_public_bytes(public_key))
+    except ValueError:
+        raise Malformed("no public key") from None
+
+
+@frozen(repr=False)
+class KeySchedule:
+    """HKDF-SHA-256 (RFC 5869) over the whole handshake: salt is the transcript, input the shared secret."""
+
+    transcript: bytes
+    _prk: bytes
+
+    @classmethod
+    def of(cls, transcript: bytes, shared: bytes) -> "KeySchedule":
+        """HKDF-Extract."""
+        return cls(transcript, hmac_digest(transcript, shared, "sha256"))
+
+    def _expand(self, purpose: bytes, length: int) -> bytes:
+        out = block = b""
+        while len(out) < length:
+            block = hmac_digest(self._prk, block + purpose + bytes([len(out) // 32 + 1]), "sha256")
+            out += block
+        return out
+
+    def finish(self) -> AESGCM:
+        """Seals the one FINISH of a handshake, with a nonce of zeros."""
+        return AESGCM(self._expand(b"fin", 32))
+
+    def directions(self, initiator: int, responder: int) -> tuple[bytes, bytes]:
+        """The keys from the initiator to the responder, and back."""
+        keys = self._expand(b"keys" + id_to_bytes(initiator) + id_to_bytes(responder), 64)
+        return keys[:32], keys[32:]
+
+
+def finish(
+    challenge: Challenge, ephemeral: bytes, keys: KeySchedule, identity: Identity, request: bytes
+) -> bytes:
+    """The FINISH; to be made once for each CHALLENGE, since its key serves for one message."""
+    head = FINISH + challenge.cid + challenge.cookie + ephemeral + challenge.prekey[:PREKEY_NAME_BYTES]
+    signature = identity.sign(signed_transcript(keys.transcript, identity.proof))
+    return head + keys.finish().encrypt(_ZERO_NONCE, identity.proof + signature + request, head)
+
+
+def open_finish(datagram: bytes, keys: KeySchedule) -> tuple[bytes, bytes, bytes]:
+    """Proof, signature and request of the initiator; Malformed when it was not sealed with these keys."""
+    head, sealed = datagram[:FINISH_HEAD_BYTES], datagram[FINISH_HEAD_BYTES:]
+    try:
+        opened = keys.finish().decrypt(_ZERO_NONCE, sealed, head)
+    except InvalidTag:
+        raise Malformed("a FINISH that is not sealed for this handshake") from None
+    end = PROOF_BYTES + SIGNATURE_BYTES
+    return opened[:PROOF_BYTES], opened[PROOF_BYTES:end], opened[end:]

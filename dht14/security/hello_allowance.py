@@ -1,0 +1,46 @@
+"""How many HELLOs an address gets that never proved to be a node of this network.
+
+Contacts come from others, who may name a victim: what they can make us send there is bounded.
+"""
+
+from collections import OrderedDict
+
+from attrs import define, field
+
+from dht14.kademlia.contact import Address
+
+HELLOS, WITHIN = 2, 600.0
+"""So many within so many seconds."""
+REMEMBERED = 16_384
+"""Addresses of either sort; those heard of longest ago are forgotten first."""
+
+
+@define(eq=False)
+class HelloAllowance:
+    """Counts HELLOs to addresses that are not proven."""
+
+    _proven: "OrderedDict[Address, None]" = field(factory=OrderedDict, init=False)
+    _greeted: "OrderedDict[Address, tuple[float, int]]" = field(factory=OrderedDict, init=False)
+    """When the first HELLO of a bout went there, and how many did."""
+
+    def take(self, address: Address, now: float) -> bool:
+        """Whether one more HELLO may go to this address; it is counted then."""
+        if address in self._proven:
+            return True
+        began, sent = self._greeted.get(address, (now, 0))
+        if not 0 <= now - began < WITHIN:
+            began, sent = now, 0
+        if sent >= HELLOS:
+            return False
+        self._greeted[address] = (began, sent + 1)
+        if len(self._greeted) > REMEMBERED:
+            self._greeted.popitem(last=False)
+        return True
+
+    def proved(self, address: Address) -> None:
+        """A node of this network answered from there."""
+        self._greeted.pop(address, None)
+        self._proven[address] = None
+        self._proven.move_to_end(address)
+        if len(self._proven) > REMEMBERED:
+            self._proven.popitem(last=False)

@@ -1,0 +1,157 @@
+"""One established session: two keys, two counters. Seals and opens ACCEPT and DATA. DESIGN 4.2."""
+
+from attrs import define, field
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from dht14.errors import Malformed
+from dht14.kademlia.contact import Contact
+from dht14.security.handshake import (
+    ACCEPT,
+    ACCEPT_PREFIX_BYTES,
+    CID_BYTES,
+    COUNTER_BYTES,
+    DATA,
+    HEAD_BYTES,
+    TAG_BYTES,
+    address_bytes,
+)
+from dht14.security.rate_limiter import TokenBucket
+from dht14.security.replay_window import ReplayWindow
+
+REKEY_AFTER, REKEY_PACKETS = 3_600.0, 1 << 24
+"""Seconds and packets after which a new handshake is made; the session serves on meanwhile."""
+REFUSED_AFTER, REFUSED_PACKETS = 7_200.0, 1 << 32
+"""Seconds and packets after which it serves no more."""
+INITIATOR_IDLE, RESPONDER_IDLE = 600.0, 900.0
+"""Seconds without a packet after which a session is forgotten. The initiator forgets first: it is the one
+who would send into a session that is forgotten on the other side."""
+
+ACCEPT_KEPT, ACCEPT_REPEATS = 30.0, 3
+"""For how many seconds, and how often, an ACCEPT is repeated when its FINISH is."""
+
+_NONCE_HEAD = bytes(4)
+
+
+@define(eq=False, repr=False)
+class _Accepting:
+    """What the responder knows until the initiator has sent DATA: until then all it sends are ACCEPTs."""
+
+    prefix: bytes
+    """The responder's connection id and the initiator's address as seen from here."""
+    last: bytes = b""
+    """The latest ACCEPT."""
+    sent_at: float = 0.0
+    repeats: int = 0
+
+
+@define(eq=False, repr=False)
+class Link:
+    """A session with one node at one address, as one of the two sees it."""
+
+    contact: Contact
+    """Who is at the other end, with its proof."""
+    bucket: TokenBucket
+    """What it may ask for."""
+    is_initiator: bool
+    """Whether it was this side that sent the HELLO."""
+    own_cid: bytes
+    """The connection id by which datagrams to this side are known."""
+    made_at: float
+    used_at: float
+    _header: bytes
+    _encryptor: AESGCM
+    _decryptor: AESGCM
+    sent: int = field(default=0, init=False)
+    """Packets sealed: the counter of the next one."""
+    older: "Link | None" = field(default=None, init=False)
+    """The session with the same address before this one: what is still under way in it is taken."""
+    recovery: bytes = field(default=b"", init=False)
+    """The connection id of the handshake begun because this session seemed to be lost."""
+    _window: ReplayWindow = field(factory=ReplayWindow, init=False)
+    _accepting: _Accepting | None = field(default=None, init=False)
+
+    @classmethod
+    def of_initiator(
+        cls, contact: Contact, bucket: TokenBucket, cid: bytes, keys: tuple[bytes, bytes], now: float
+    ) -> "Link":
+        """The initiator's end; it can open ACCEPTs at once and seal when it has been `accepted`."""
+        out, back = keys
+        return cls(contact, bucket, True, cid, now, now, b"", AESGCM(out), AESGCM(back))
+
+    @classmethod
+    def of_responder(
+        cls,
+        contact: Contact,
+        bucket: TokenBucket,
+        cids: tuple[bytes, bytes],
+        keys: tuple[bytes, bytes],
+        now: float,
+    ) -> "Link":
+        """The responder's end. `cids` are those of the initiator and its own."""
+        back, out = keys
+        initiator_cid, own_cid = cids
+        header = ACCEPT + initiator_cid
+        link = cls(contact, bucket, False, own_cid, now, now, header, AESGCM(out), AESGCM(back))
+        link._accepting = _Accepting(own_cid + address_bytes(contact.address))
+        return link
+
+    def is_due(self, now: float) -> bool:
+        """Whether a new handshake shall be made."""
+        return now - self.made_at >= REKEY_AFTER or self.sent >= REKEY_PACKETS
+
+    def is_over(self, now: float) -> bool:
+        """Whether the session serves no more."""
+        idle = INITIATOR_IDLE if self.is_initiator else RESPONDER_IDLE
+        return (
+            now - self.made_at >= REFUSED_AFTER or self.sent >= REFUSED_PACKETS or now - self.used_at >= idle
+        )
+
+    def answer(self, payload: bytes, now: float) -> bytes:
+        """The datagram that carries `payload` to the other side."""
+        counter = self.sent
+        self.sent = counter + 1
+        self.used_at = now
+        head = self._header + counter.to_bytes(COUNTER_BYTES, "big")
+        accepting = self._accepting
+        if accepting is None:
+            return head + self._encryptor.encrypt(_NONCE_HEAD + head[9:], payload, head)
+        sealed = self._encryptor.encrypt(_NONCE_HEAD + head[9:], accepting.prefix + payload, head)
+        accepting.last, accepting.sent_at = head + sealed, now
+        return accepting.last
+
+    def repeat_accept(self, now: float) -> bytes:
+        """The latest ACCEPT once more, because its FINISH came once more; empty when that has to end."""
+        accepting = self._accepting
+        if accepting is None or accepting.repeats >= ACCEPT_REPEATS or now - accepting.sent_at >= ACCEPT_KEPT:
+            return b""
+        accepting.repeats += 1
+        return accepting.last
+
+    def open(self, datagram: bytes, now: float) -> bytes | None:
+        """What is sealed in an ACCEPT or DATA; None when it is forged, repeated or too late."""
+        counter = int.from_bytes(datagram[9:HEAD_BYTES], "big")
+        if len(datagram) < HEAD_BYTES + TAG_BYTES or not self._window.is_new(counter):
+            return None
+        head = datagram[:HEAD_BYTES]
+        try:
+            opened = self._decryptor.decrypt(_NONCE_HEAD + head[9:], datagram[HEAD_BYTES:], head)
+        except InvalidTag:
+            return None
+        self._window.came(counter)
+        self.used_at = now
+        return opened
+
+    def accepted(self, opened: bytes) -> bytes:
+        """An ACCEPT was opened: learn where DATA has to go, and return the response in it."""
+        if len(opened) < ACCEPT_PREFIX_BYTES:
+            raise Malformed("an ACCEPT that is too short")
+        if not self._header:
+            self._header = DATA + opened[:CID_BYTES]
+        return opened[ACCEPT_PREFIX_BYTES:]
+
+    def confirmed(self) -> None:
+        """DATA came from the initiator: it knows this side's connection id."""
+        if self._accepting is not None:
+            self._header = DATA + self._header[1:]
+            self._accepting = None

@@ -1,0 +1,205 @@
+import random
+from typing import cast
+
+from twisted.internet.interfaces import IUDPTransport
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Address, Contact
+from dht14.kademlia.parameters import HARD_TIMEOUT, K
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.probe import AT_ONCE, CALLED_LATELY, CALLERS, RESEND_AFTER, SPACING, ProbeProtocol
+from dht14.security.sealed import HelloQuestions
+from dht14.security.session import HERE, KNOCK, PlainQuestions, Questions
+from tests.fakes import check, contact, contact_at, proof_of
+from tests.net.test_rpc import UdpRecorder
+from tests.security.pair import BEGINNING, PUZZLE, Side
+
+OWN = 1 << 255
+CALLER, OTHER = contact(7, 1), contact(8, 2)
+
+
+class ProbeTestCase(SynchronousTestCase):
+    """One protocol on a transport that notes what it sends."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(BEGINNING)
+        self.table = RoutingTable(OWN)
+        self.probe = ProbeProtocol(self.clock, self.questions(), self.table)
+        self.wire = UdpRecorder()
+        self.probe.makeConnection(cast(IUDPTransport, self.wire))
+
+    def questions(self) -> Questions:
+        return PlainQuestions(proof_of(OWN), check, random.Random(1))
+
+    def called_by(self, caller: Contact = CALLER) -> None:
+        self.probe.called_by(caller, self.clock.seconds())
+
+    def probed(self) -> list[Address]:
+        """Where datagrams went since this was asked last."""
+        addresses = [address for _, address in self.wire.sent]
+        self.wire.sent.clear()
+        return addresses
+
+
+class ProbeTests(ProbeTestCase):
+    """Who becomes a contact by having called us."""
+
+    def answer(self, question: bytes, caller: Contact = CALLER) -> None:
+        self.probe.datagramReceived(HERE + caller.proof + question[-8:], caller.address)
+
+    def last(self) -> bytes:
+        return self.wire.sent[-1][0]
+
+    def test_answered(self) -> None:
+        """A caller is asked, and is a contact when it has answered; its round trip is known then."""
+        self.called_by()
+        ((question, address),) = self.wire.sent
+        self.assertEqual((question, address), (KNOCK + proof_of(OWN) + question[-8:], CALLER.address))
+        self.assertEqual(len(self.table), 0)
+        self.clock.advance(0.1)
+        self.answer(question)
+        self.assertEqual(self.table.contacts(), [CALLER])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.probe.counters, {"sent": 1, "answered": 1})
+
+    def test_unanswered(self) -> None:
+        """Who does not answer is asked once more, and forgotten after the hard timeout."""
+        self.called_by()
+        self.assertEqual(len(self.probed()), 1)
+        self.clock.advance(RESEND_AFTER)
+        self.assertEqual(self.probed(), [CALLER.address])
+        self.clock.advance(HARD_TIMEOUT)
+        self.assertEqual((self.probed(), self.clock.getDelayedCalls()), ([], []))
+        self.assertEqual(self.probe.counters["unanswered"], 1)
+
+    def test_late(self) -> None:
+        """An answer that comes too late is none."""
+        self.called_by()
+        question = self.last()
+        self.clock.pump([HARD_TIMEOUT / 2] * 2 + [1.0])
+        self.answer(question)
+        self.assertEqual(len(self.table), 0)
+
+    def test_others_answer(self) -> None:
+        """An answer from elsewhere, of another node or to nothing that was asked is none."""
+        self.called_by()
+        question = self.last()
+        self.answer(question, contact_at(CALLER.node_id, OTHER.address))
+        self.answer(question, contact_at(OTHER.node_id, CALLER.address))
+        self.answer(bytes(60))
+        self.assertEqual((len(self.table), self.probe.counters["unasked"]), (0, 3))
+        self.answer(question)
+        self.answer(question)
+        self.assertEqual((len(self.table), self.probe.counters["unasked"]), (1, 4))
+
+    def test_junk(self) -> None:
+        """Nothing is ever answered."""
+        rng = random.Random(1)
+        self.called_by()
+        self.wire.sent.clear()
+        for datagram in [b"", KNOCK, HERE, self.questions().ask(CALLER, bytes(8))] + [
+            rng.randbytes(size) for size in range(100)
+        ]:
+            self.probe.datagramReceived(datagram, CALLER.address)
+        self.assertEqual((self.wire.sent, len(self.table)), ([], 0))
+        self.assertEqual(self.probe.counters["malformed"] + self.probe.counters["unasked"], 104)
+
+    def test_spacing(self) -> None:
+        """A caller that does not answer is probed once a minute at most, however often it calls."""
+        for _ in range(12):
+            self.called_by()
+            self.clock.advance(SPACING / 10)
+        self.assertEqual(len(self.probed()), 2 * 2)
+
+    def test_at_once(self) -> None:
+        """So many probes are out at a time; when they have ended there is room for others."""
+        for number in range(1, 3 * AT_ONCE):
+            self.called_by(contact(number, number))
+        self.assertEqual(len(self.probed()), AT_ONCE)
+        self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
+        self.probed()
+        self.called_by(contact(AT_ONCE + 1, AT_ONCE + 1))
+        self.assertEqual(len(self.probed()), 1)
+
+    def test_not_wanted(self) -> None:
+        """Who would find no place is not asked, but remembered as a caller."""
+        for number in range(1, 17 * K):
+            self.table.confirmed(contact(number, number), self.clock.seconds(), 0.1)
+        self.table.confirmed(contact(OWN | 1, 1), self.clock.seconds(), 0.1)
+        stranger = contact(1 << 200, 5)
+        self.called_by(stranger)
+        self.assertEqual(self.probed(), [])
+        self.assertTrue(self.probe.may_be_unreachable(stranger, self.clock.seconds()))
+
+    def test_contacts(self) -> None:
+        """Contacts and this node itself are not asked; a contact that missed our last call is."""
+        self.table.confirmed(CALLER, self.clock.seconds(), 0.1)
+        self.called_by()
+        self.called_by(contact(OWN, 3))
+        self.assertEqual(self.probed(), [])
+        self.table.failed(CALLER, self.clock.seconds())
+        self.called_by()
+        self.answer(self.last())
+        self.assertFalse(self.table.is_suspect(CALLER.node_id))
+
+    def test_may_be_unreachable(self) -> None:
+        """For ten minutes after its last call a caller may be one who cannot be called."""
+        self.called_by()
+        now = self.clock.seconds()
+        self.assertTrue(self.probe.may_be_unreachable(CALLER, now + CALLED_LATELY - 1))
+        self.assertFalse(self.probe.may_be_unreachable(CALLER, now + CALLED_LATELY))
+        self.assertFalse(self.probe.may_be_unreachable(OTHER, now))
+        self.answer(self.last())
+        self.assertFalse(self.probe.may_be_unreachable(CALLER, now))
+
+    def test_bounded(self) -> None:
+        """Boundedly many callers are remembered."""
+        for number in range(1, CALLERS + 50):
+            self.called_by(contact(number, number))
+        self.assertEqual(len(self.probe._callers), CALLERS)
+
+    def test_unsendable(self) -> None:
+        """A probe that cannot be sent harms nobody."""
+        self.wire.unreachable.add(CALLER.address)
+        self.called_by()
+        self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
+        self.assertEqual(self.probe.counters, {"sent": 1, "unsendable": 2, "unanswered": 1})
+
+    def test_stop(self) -> None:
+        """At the end nothing is left on the clock, and nobody is probed any more."""
+        self.called_by()
+        self.probe.stop()
+        self.called_by(OTHER)
+        self.assertEqual((self.probed(), self.clock.getDelayedCalls()), ([CALLER.address], []))
+
+
+class HelloProbeTests(ProbeTestCase):
+    """Probes where datagrams are sealed."""
+
+    def questions(self) -> Questions:
+        return HelloQuestions(PUZZLE.check, random.Random(1))
+
+    def test_challenge(self) -> None:
+        """The question is a HELLO; the CHALLENGE of the node that was asked answers it, no other one does."""
+        side, third = Side(1, ("192.0.2.1", 8000)), Side(2, ("192.0.2.1", 8000))
+        self.called_by(side.contact)
+        ((hello, address),) = self.wire.sent
+        self.assertEqual((len(hello), address), (256, side.address))
+        (wrong,) = third.take(hello, ("198.51.100.1", 49_152))
+        (right,) = side.take(hello, ("198.51.100.1", 49_152))
+        self.probe.datagramReceived(wrong, side.address)
+        self.probe.datagramReceived(right[:-1] + bytes([right[-1] ^ 1]), side.address)
+        self.probe.datagramReceived(right, ("192.0.2.7", 8000))
+        self.assertEqual(len(self.table), 0)
+        self.probe.datagramReceived(right, side.address)
+        self.assertEqual(self.table.contacts(), [side.contact])
+
+    def test_fresh(self) -> None:
+        """No two HELLOs are the same."""
+        self.called_by(Side(1, ("192.0.2.1", 8000)).contact)
+        self.called_by(Side(2, ("192.0.2.2", 8000)).contact)
+        first, second = (datagram for datagram, _ in self.wire.sent)
+        self.assertNotEqual(first[1:9], second[1:9])
+        self.assertNotEqual(first[9:41], second[9:41])

@@ -1,0 +1,139 @@
+"""The second implementation against real nodes: what docs/protocol.md says is what they do."""
+
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from dht14.wire.datagram import decode, encode
+from dht14.wire.messages import FindNode, Nodes, Ping, Pong
+from tests.process.nodes import DIFFICULTY, Network
+from tests.stranger import Stranger
+
+ETH_P_ALL = 3
+PING, PONG = encode(b"our ping", Ping()), encode(b"our ping", Pong())
+
+
+class SealedTests(SynchronousTestCase):
+    """One real node, and strangers."""
+
+    def setUp(self) -> None:
+        self.network = Network(Path(self.mktemp()).absolute())
+        self.addCleanup(self.network.stop)
+        self.node = self.network.node().wait_for_api()
+
+    def stranger(self) -> Stranger:
+        stranger = Stranger("main", DIFFICULTY, self.node.p2p_port)
+        self.addCleanup(stranger.close)
+        return stranger
+
+    def named(self, asker: Stranger, sought: Stranger) -> bool:
+        """Whether the node names `sought` to a caller."""
+        target = int.from_bytes(sought.identity.node_id, "big")
+        _, reply = decode(asker.call(encode(b"12345678", FindNode(target))), lambda proof: target)
+        assert isinstance(reply, Nodes)
+        return sought.identity.proof in [contact.proof for contact in reply.contacts]
+
+    def test_calls(self) -> None:
+        """A session is begun, and many requests are answered in it; then another one takes its place."""
+        stranger = self.stranger()
+        for _ in range(3):
+            self.assertEqual(stranger.call(PING), PONG)
+            for _ in range(5):
+                self.assertEqual(stranger.call_again(PING), PONG)
+
+    def test_becomes_a_contact(self) -> None:
+        """A caller that answers strangers is asked from another port, and is named to others from then on."""
+        stranger, asker = self.stranger(), self.stranger()
+        asker.answers_strangers = False
+        stranger.call(PING)
+        stranger.serve_for(0.5)
+        self.assertTrue(stranger.asked_from and self.node.p2p_port not in stranger.asked_from)
+        self.assertTrue(self.named(asker, stranger))
+
+    def test_cannot_be_called(self) -> None:
+        """One that does not, as it is behind a NAT, is answered all the same but named to nobody."""
+        stranger, asker = self.stranger(), self.stranger()
+        stranger.answers_strangers = asker.answers_strangers = False
+        self.assertEqual(stranger.call(PING), PONG)
+        stranger.serve_for(1.0)
+        self.assertEqual(len(stranger.asked_from), 1)
+        self.assertFalse(self.named(asker, stranger))
+        self.assertEqual(stranger.call_again(PING), PONG)
+
+    def test_restart(self) -> None:
+        """A node that was killed and begun anew does not know the session; a HELLO begins another."""
+        stranger = self.stranger()
+        stranger.call(PING)
+        self.node.kill()
+        self.node.start().wait_for_api()
+        stranger.send(stranger.session.data(PING))
+        self.assertEqual(stranger.call(PING), PONG)
+
+    def test_strangers_get_challenges(self) -> None:
+        """Of 20,000 datagrams of all kinds and sizes, HELLOs of 256 bytes are answered, with 181, and nothing
+        else is."""
+        stranger = self.stranger()
+        stranger.socket.settimeout(1)
+        for number in range(20_000):
+            datagram = bytes([0x40 + number % 19]) + os.urandom(number % 1_400)
+            if len(datagram) != 256:
+                stranger.send(datagram)
+            if number % 50 == 0:
+                hello = b"\x41" + os.urandom(255)
+                stranger.send(hello)
+                answer = stranger.socket.recv(2000)
+                self.assertEqual((answer[:9], len(answer)), (b"\x42" + hello[1:9], 181))
+        with self.assertRaises(TimeoutError):
+            stranger.socket.recv(2000)
+
+
+class SniffedTests(SynchronousTestCase):
+    """What somebody sees who listens on the line."""
+
+    def setUp(self) -> None:
+        try:
+            self.line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        except PermissionError:
+            raise SkipTest("only root may listen on the line") from None
+        self.addCleanup(self.line.close)
+        self.line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 20)
+        self.line.bind(("lo", 0))
+        self.line.setblocking(False)
+        self.network = Network(Path(self.mktemp()).absolute())
+        self.addCleanup(self.network.stop)
+
+    def seen(self, ports: set[int]) -> list[bytes]:
+        """The datagrams between these ports so far."""
+        datagrams = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                frame = self.line.recv(65_535)
+                # Ethernet 14, IPv4 20 with its protocol at 9, UDP 8.
+                if frame[23] == socket.IPPROTO_UDP and int.from_bytes(frame[36:38], "big") in ports:
+                    datagrams.append(frame[42:])
+        return datagrams
+
+    def test_nothing_in_clear(self) -> None:
+        """No key, no value and no id or public key of an initiator can be read."""
+        nodes = [self.network.node().wait_for_api()]
+        for _ in range(3):
+            nodes.append(self.network.node(seeds=(nodes[0],)).wait_for_api())
+        nodes[-1].wait_for("Joined")
+        keys, value = [os.urandom(32) for _ in range(20)], os.urandom(700)
+        with nodes[1].client() as one, nodes[2].client() as other:
+            self.assertTrue(all(one.put(key, value) for key in keys))
+            self.assertTrue(all(other.get(key) == value for key in keys))
+        # One that calls and is never called: all that it says of itself is in its FINISH.
+        caller = Stranger("main", DIFFICULTY, nodes[0].p2p_port)
+        self.addCleanup(caller.close)
+        caller.answers_strangers = False
+        caller.call(PING)
+        traffic = self.seen({node.p2p_port for node in nodes})
+        self.assertGreater(sum(map(len, traffic)), 100_000)
+        secrets = [*keys, value[:16], value[-16:], caller.identity.node_id, caller.identity.proof[:32]]
+        for datagram in traffic:
+            self.assertFalse([secret for secret in secrets if secret in datagram])
+            self.assertIn(datagram[0], range(0x41, 0x46))

@@ -1,0 +1,124 @@
+"""Two nodes with sealed sessions and a wire between them that does what a test wants."""
+
+import random
+from collections.abc import Callable
+
+from attrs import define, field
+
+from dht14.kademlia.contact import Address, Contact
+from dht14.security.gate import Limits
+from dht14.security.identity import Identity, Puzzle
+from dht14.security.sealed import SealedSession
+from dht14.security.session import Datagrams, Peer
+
+PUZZLE = Puzzle("test", 0)
+BEGINNING = 1_700_000_000.0
+EVERYTHING_PASSES: "Callable[[bytes], bool]" = lambda datagram: True
+
+
+@define(eq=False)
+class Side:
+    """One node: its identity, its session layer, and what it received."""
+
+    number: int
+    address: Address
+    limits: Limits = field(factory=Limits)
+    contacts: set[int] = field(factory=set)
+    now: float = BEGINNING
+    """Its clock."""
+    received: list[bytes] = field(factory=list)
+    peer: Peer | None = None
+    """Who sent the last of it."""
+    lives: int = 0
+    identity: Identity = field(init=False)
+    session: SealedSession = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.identity = Identity.made_up(PUZZLE, random.Random(self.number))
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a life that knows nothing of the one before."""
+        self.lives += 1
+        rng = random.Random(f"{self.number}/{self.lives}")
+        check, is_contact = PUZZLE.check, self.contacts.__contains__
+        self.session = SealedSession(self.identity, check, rng, self.limits, is_contact, self.now)
+
+    @property
+    def contact(self) -> Contact:
+        return Contact(self.identity.node_id, self.address, self.identity.proof)
+
+    def take(self, datagram: bytes, source: Address) -> Datagrams:
+        """Receive a datagram; what is sent back."""
+        peer, payload, replies = self.session.received(datagram, source, self.now)
+        if peer is not None:
+            self.peer = peer
+            if payload:
+                self.received.append(payload)
+        return replies
+
+
+@define(eq=False)
+class Pair:
+    """Datagrams between two sides, delivered at once, those lost left out."""
+
+    one: Side = field(factory=lambda: Side(1, ("192.0.2.1", 8000)))
+    two: Side = field(factory=lambda: Side(2, ("198.51.100.2", 8000)))
+    passes: Callable[[bytes], bool] = EVERYTHING_PASSES
+    wire: list[bytes] = field(factory=list)
+    """Every datagram, lost or not."""
+
+    def other(self, side: Side) -> Side:
+        return self.two if side is self.one else self.one
+
+    def carry(self, side: Side, datagrams: Datagrams) -> None:
+        """Deliver these, which `side` sends, and all that comes back of it."""
+        on_the_way = [(side, datagram) for datagram in datagrams]
+        while on_the_way:
+            source, datagram = on_the_way.pop(0)
+            self.wire.append(datagram)
+            if self.passes(datagram):
+                target = self.other(source)
+                replies = target.take(datagram, source.address)
+                on_the_way += [(target, reply) for reply in replies]
+
+    def send(self, side: Side, payload: bytes, named: bool = False) -> None:
+        """Let one side send a payload to the other for the first time."""
+        self.carry(side, self.to_send(side, payload, named))
+
+    def to_send(self, side: Side, payload: bytes, named: bool = False) -> Datagrams:
+        contact = self.other(side).contact
+        datagram = side.session.seal(contact, payload, side.now)
+        if datagram is not None:
+            return (datagram,)
+        return side.session.reach(contact.address, contact.node_id, payload, side.now, named)
+
+    def send_again(self, side: Side, payload: bytes, named: bool = False) -> None:
+        """Let one side send a payload once more, after a soft timeout."""
+        self.wait(0.25)
+        contact = self.other(side).contact
+        again = side.session.again(contact.address, contact.node_id, payload, side.now, named)
+        self.carry(side, again)
+
+    def answer(self, side: Side, payload: bytes) -> None:
+        """Let one side answer what it received last."""
+        assert side.peer is not None
+        self.carry(side, [side.peer.answer(payload, side.now)])
+
+    def exchange(self, side: Side, payload: bytes = b"request") -> bool:
+        """One request and its answer; whether both arrived."""
+        other = self.other(side)
+        asked, answered = len(other.received), len(side.received)
+        self.send(side, payload)
+        if other.received[asked:] != [payload]:
+            return False
+        self.answer(other, b"answer to " + payload)
+        return side.received[answered:] == [b"answer to " + payload]
+
+    def wait(self, seconds: float) -> None:
+        self.one.now += seconds
+        self.two.now += seconds
+
+    def kinds(self) -> bytes:
+        """The first bytes of all that went over the wire."""
+        return bytes(datagram[0] for datagram in self.wire)

@@ -1,0 +1,48 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.security.hello_allowance import HELLOS, REMEMBERED, WITHIN, HelloAllowance
+
+ADDRESS = ("203.0.113.1", 8000)
+
+
+class HelloAllowanceTests(SynchronousTestCase):
+    """What an address gets that never answered."""
+
+    def setUp(self) -> None:
+        self.allowance = HelloAllowance()
+
+    def take(self, count: int, now: float) -> int:
+        return sum(self.allowance.take(ADDRESS, now) for _ in range(count))
+
+    def test_bout(self) -> None:
+        """Two HELLOs, and two more when 10 min have passed since the first."""
+        self.assertEqual(self.take(10, 0.0), HELLOS)
+        self.assertEqual(self.take(10, WITHIN - 1), 0)
+        self.assertEqual(self.take(10, WITHIN), HELLOS)
+
+    def test_others(self) -> None:
+        """Another port is another address."""
+        self.take(10, 0.0)
+        self.assertTrue(self.allowance.take((ADDRESS[0], 8001), 0.0))
+
+    def test_proved(self) -> None:
+        """Where a node answered, nothing is counted."""
+        self.take(10, 0.0)
+        self.allowance.proved(ADDRESS)
+        self.assertEqual(self.take(10, 0.0), 10)
+
+    def test_clock_set_back(self) -> None:
+        """A clock that was set back locks nobody out for longer."""
+        self.take(10, 1e9)
+        self.assertEqual(self.take(10, 0.0), HELLOS)
+
+    def test_bounded(self) -> None:
+        """Boundedly many addresses are remembered; those proven last stay so."""
+        for number in range(REMEMBERED + 10):
+            address = (f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1)
+            self.allowance.take(address, 0.0)
+            self.allowance.proved(address)
+            self.allowance.take((address[0], 2), 0.0)
+        self.assertEqual(len(self.allowance._proven), REMEMBERED)
+        self.assertEqual(len(self.allowance._greeted), REMEMBERED)
+        self.assertTrue(all(self.allowance.take(address, 0.0) for _ in range(10)))

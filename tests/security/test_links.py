@@ -1,0 +1,104 @@
+import random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Contact
+from dht14.security.link import INITIATOR_IDLE, RESPONDER_IDLE, Link
+from dht14.security.links import AT_ONCE, MOST, RESERVED, SIMULTANEOUS, Links
+from dht14.security.rate_limiter import TokenBucket
+
+OWN = 100
+KEYS = (bytes(32), bytes(range(32)))
+
+
+class LinksTests(SynchronousTestCase):
+    """Which sessions are kept, and which of them is sent on."""
+
+    def setUp(self) -> None:
+        self.contacts: set[int] = set()
+        self.links = Links(OWN, self.contacts.__contains__)
+        self.rng = random.Random(1)
+
+    def make(self, node_id: int, number: int, now: float = 0.0, initiator: bool = True) -> Link:
+        contact = Contact(node_id, (f"10.0.{number >> 8}.{number & 255}", 8000))
+        bucket, cid = TokenBucket(0, 1, now), self.rng.randbytes(8)
+        if initiator:
+            return Link.of_initiator(contact, bucket, cid, KEYS, now)
+        return Link.of_responder(contact, bucket, (self.rng.randbytes(8), cid), KEYS, now)
+
+    def add(self, node_id: int, number: int, now: float = 0.0, initiator: bool = True) -> Link:
+        link = self.make(node_id, number, now, initiator)
+        self.links.add(link, now)
+        self.links.check_invariants()
+        return link
+
+    def test_latest(self) -> None:
+        """The latest session with an address is sent on; the one before it is still listened to."""
+        links = [self.add(7, 1, now) for now in (0.0, 10.0, 20.0)]
+        self.assertIs(self.links.at[links[0].contact.address], links[2])
+        self.assertEqual(set(self.links.by_cid), {link.own_cid for link in links[1:]})
+
+    def test_simultaneous(self) -> None:
+        """Of two that were begun at the same time, the one whose initiator has the lower id is sent on,
+        in whichever order they were completed."""
+        for node_id, own_wins in ((OWN - 1, False), (OWN + 1, True)):
+            for order in ((True, False), (False, True)):
+                self.setUp()
+                made = [
+                    self.add(node_id, 1, SIMULTANEOUS / 2 * n, initiator) for n, initiator in enumerate(order)
+                ]
+                self.assertEqual(self.links.at[made[0].contact.address].is_initiator, own_wins)
+                self.assertEqual(len(self.links.by_cid), 2)
+
+    def test_not_simultaneous(self) -> None:
+        """Of two that were begun one after the other, the later one is: its initiator may have restarted."""
+        for node_id in (OWN - 1, OWN + 1):
+            self.setUp()
+            first = self.add(node_id, 1, 0.0, True)
+            second = self.add(node_id, 1, SIMULTANEOUS, False)
+            self.assertIs(self.links.at[first.contact.address], second)
+
+    def test_over(self) -> None:
+        """Those that are over are forgotten, and the older one is sent on where the newer one is over."""
+        newer = [self.add(7, 1, 0.0, False), self.add(7, 1, 10.0, True)]
+        self.links.forget_over(INITIATOR_IDLE + 10)
+        self.links.check_invariants()
+        self.assertIs(self.links.at[newer[0].contact.address], newer[0])
+        self.links.forget_over(RESPONDER_IDLE)
+        self.links.check_invariants()
+        self.assertEqual((len(self.links.at), len(self.links.by_cid)), (0, 0))
+
+    def fill(self, first: int, count: int, now: float) -> list[Link]:
+        made = []
+        for number in range(first, first + count):
+            made.append(self.make(1000 + number, number, now))
+            self.links.add(made[-1], now)
+        return made
+
+    def kept(self, links: list[Link]) -> list[Link]:
+        return [link for link in links if link.own_cid in self.links.by_cid]
+
+    def test_bounded(self) -> None:
+        """However many are made, so many are kept: those used last."""
+        old = self.fill(0, MOST - 100, 0.0)
+        old[0].used_at = 2.0
+        new = self.fill(MOST, 200, 1.0)
+        self.links.check_invariants()
+        self.assertEqual(self.kept(new), new)
+        self.assertEqual(len(self.links.by_cid), MOST + 1 - AT_ONCE + 99)
+        self.assertIn(old[0].own_cid, self.links.by_cid)
+
+    def test_reserved(self) -> None:
+        """Half of them are kept for contacts of the table: no number of strangers takes them away."""
+        contacts = self.fill(0, RESERVED, 0.0)
+        self.contacts.update(link.contact.node_id for link in contacts)
+        self.fill(RESERVED, 3 * MOST, 1.0)
+        self.links.check_invariants()
+        self.assertEqual(self.kept(contacts), contacts)
+
+    def test_reserved_for_so_many(self) -> None:
+        """More contacts than that compete with strangers."""
+        contacts = self.fill(0, RESERVED + 500, 0.0)
+        self.contacts.update(link.contact.node_id for link in contacts)
+        self.fill(RESERVED + 500, MOST, 1.0)
+        self.assertEqual(len(self.kept(contacts)), RESERVED)

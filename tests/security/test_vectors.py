@@ -1,0 +1,119 @@
+"""The published vectors of a session. `python -m tests.security.test_vectors` writes them anew."""
+
+import json
+import random
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.security.gate import Limits
+from dht14.security.identity import Identity, Puzzle
+from dht14.security.sealed import SealedSession
+from tests import stranger
+
+PATH = Path(__file__).parent / "vectors" / "session.json"
+NETWORK, DIFFICULTY, NOW = "vectors", 1, 1_700_000_000
+INITIATOR, RESPONDER = ("192.0.2.1", 8000), ("198.51.100.2", 8001)
+PING, PONG = bytes.fromhex("8248010203040506070801"), bytes.fromhex("824801020304050607081840")
+
+
+class Scripted(random.Random):
+    """Random bytes that were written down."""
+
+    def script(self, *pieces: bytes) -> "Scripted":
+        self._pieces = list(pieces)
+        return self
+
+    def randbytes(self, n: int) -> bytes:
+        piece = self._pieces.pop(0)
+        assert len(piece) == n
+        return piece
+
+
+def session_of(rng: Scripted, key: bytes) -> SealedSession:
+    puzzle = Puzzle(NETWORK, DIFFICULTY)
+    identity = Identity.made_up(puzzle, Scripted().script(key))
+    return SealedSession(identity, puzzle.check, rng, Limits(), lambda node_id: False, NOW)
+
+
+def made_here() -> dict[str, str]:
+    """The vectors by the code that nodes run."""
+    fixed = {
+        "private key of the initiator": bytes([1] * 32),
+        "private key of the responder": bytes([2] * 32),
+        "e": bytes([3] * 32),
+        "private key of P": bytes([4] * 32),
+        "cid_i": bytes([5] * 8),
+        "cid_r": bytes([6] * 8),
+    }
+    secret = bytes([7] * 32)
+    one = session_of(Scripted().script(secret, fixed["cid_i"], fixed["e"]), bytes([1] * 32))
+    two = session_of(Scripted().script(secret, fixed["private key of P"], fixed["cid_r"]), bytes([2] * 32))
+    (hello,) = one.reach(RESPONDER, two._identity.node_id, PING, NOW, False)
+    _, _, (challenge,) = two.received(hello, INITIATOR, NOW)
+    _, _, (finish,) = one.received(challenge, RESPONDER, NOW)
+    peer, request, _ = two.received(finish, INITIATOR, NOW)
+    assert peer is not None and request == PING
+    accept = peer.answer(PONG, NOW)
+    answerer, response, _ = one.received(accept, RESPONDER, NOW)
+    assert answerer is not None and response == PONG
+    data = one.seal(answerer.contact, PING, NOW)
+    assert data is not None
+    assert two.received(data, INITIATOR, NOW)[1] == PING
+    back = peer.answer(PONG, NOW)
+    values = fixed | {
+        "proof of the initiator": one._identity.proof,
+        "proof of the responder": two._identity.proof,
+        "HELLO": hello,
+        "CHALLENGE": challenge,
+        "FINISH": finish,
+        "ACCEPT": accept,
+        "first DATA of the initiator": data,
+        "first DATA of the responder": back,
+        "request": PING,
+        "response": PONG,
+    }
+    text = {
+        "network": NETWORK,
+        "difficulty": str(DIFFICULTY),
+        "initiator": "192.0.2.1 port 8000",
+        "responder": "198.51.100.2 port 8001",
+        "seconds since 1970": str(NOW),
+    }
+    return text | {name: value.hex() for name, value in values.items()} | made_there(values)
+
+
+def made_there(values: dict[str, bytes]) -> dict[str, str]:
+    """The intermediate values, by the second implementation; and it makes the same datagrams."""
+    proofs = stranger.Proofs(NETWORK, DIFFICULTY)
+    identity = stranger.Identity(proofs, values["private key of the initiator"])
+    node_id = proofs.node_id(values["proof of the responder"])
+    rng = Scripted().script(values["cid_i"], values["e"])
+    caller = stranger.Initiator(proofs, identity, node_id, rng.randbytes, lambda: NOW)
+    assert caller.hello == values["HELLO"]
+    assert caller.finish(values["CHALLENGE"], PING) == values["FINISH"]
+    assert caller.open(values["ACCEPT"]) == PONG
+    assert caller.data(PING) == values["first DATA of the initiator"]
+    assert caller.open(values["first DATA of the responder"]) == PONG
+    made = {
+        "node id of the initiator": identity.node_id,
+        "node id of the responder": node_id,
+        "E": values["HELLO"][9:41],
+        "h": caller.keys.h,
+        "prk": caller.keys.prk,
+        "k_fin": caller.keys.fin,
+        "k_ir": caller.k_ir,
+        "k_ri": caller.k_ri,
+        "sig_i": caller.signature,
+    }
+    return {name: value.hex() for name, value in made.items()}
+
+
+class VectorTests(SynchronousTestCase):
+    def test_session(self) -> None:
+        """Both implementations make every byte of the published session."""
+        self.assertEqual(made_here(), json.loads(PATH.read_text()))
+
+
+if __name__ == "__main__":
+    PATH.write_text(json.dumps(made_here(), indent=1) + "\n")

@@ -1,0 +1,272 @@
+"""A second implementation of the datagram layer, written from docs/protocol.md alone. Imports nothing of dht14.
+
+It is as plain as can be: what it is told to send it sends, and it keeps no limits.
+"""
+
+import hashlib
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+Address = tuple[str, int]
+Random = Callable[[int], bytes]
+Clock = Callable[[], float]
+
+PING, PONG = 1, 64
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+class Proofs:
+    """Section 2.0.1, for one network."""
+
+    def __init__(self, network: str, difficulty: int) -> None:
+        self.tag = b"dht14/" + network.encode()
+        self.bits = 4 * difficulty
+
+    def solved(self, data: bytes) -> bool:
+        return int.from_bytes(sha256(data), "big") >> (256 - self.bits) == 0
+
+    def node_id(self, proof: bytes) -> bytes:
+        node_id = sha256(self.tag + b"/id" + proof[:40])
+        assert len(proof) == 48
+        assert self.solved(self.tag + b"/s" + node_id)
+        assert self.solved(self.tag + b"/d" + node_id + proof[40:])
+        return node_id
+
+    def search(self, public_key: bytes) -> bytes:
+        n1 = n2 = 0
+        while not self.solved(
+            self.tag + b"/s" + sha256(self.tag + b"/id" + public_key + struct.pack(">Q", n1))
+        ):
+            n1 += 1
+        node_id = sha256(self.tag + b"/id" + public_key + struct.pack(">Q", n1))
+        while not self.solved(self.tag + b"/d" + node_id + struct.pack(">Q", n2)):
+            n2 += 1
+        return public_key + struct.pack(">QQ", n1, n2)
+
+
+def seal(key: bytes, nonce: int, header: bytes, payload: bytes) -> bytes:
+    return header + AESGCM(key).encrypt(bytes(4) + struct.pack(">Q", nonce), payload, header)
+
+
+def unseal(key: bytes, nonce: int, datagram: bytes, header_length: int) -> bytes:
+    header, sealed = datagram[:header_length], datagram[header_length:]
+    return AESGCM(key).decrypt(bytes(4) + struct.pack(">Q", nonce), sealed, header)
+
+
+class Keys:
+    """The key schedule of section 2.0.2."""
+
+    def __init__(self, hello: bytes, challenge: bytes, shared: bytes) -> None:
+        self.h = sha256(hello[:49] + challenge)
+        self.prk = self._hmac(self.h, shared)
+        self.fin = self.expand(b"fin", 32)
+
+    @staticmethod
+    def _hmac(key: bytes, data: bytes) -> bytes:
+        key = key.ljust(64, b"\0")
+        inner = sha256(bytes(byte ^ 0x36 for byte in key) + data)
+        return sha256(bytes(byte ^ 0x5C for byte in key) + inner)
+
+    def expand(self, label: bytes, length: int) -> bytes:
+        return HKDFExpand(hashes.SHA256(), length, label).derive(self.prk)
+
+    def directions(self, initiator: bytes, responder: bytes) -> tuple[bytes, bytes]:
+        both = self.expand(b"keys" + initiator + responder, 64)
+        return both[:32], both[32:]
+
+
+class Identity:
+    """A key pair and its proof."""
+
+    def __init__(self, proofs: Proofs, private: bytes) -> None:
+        self.key = Ed25519PrivateKey.from_private_bytes(private)
+        self.proof = proofs.search(self.key.public_key().public_bytes_raw())
+        self.node_id = proofs.node_id(self.proof)
+
+
+class Initiator:
+    """One handshake from the side that begins it, and the session that comes of it."""
+
+    def __init__(
+        self,
+        proofs: Proofs,
+        identity: Identity,
+        node_id: bytes | None,
+        random: Random,
+        clock: Clock = time.time,
+    ) -> None:
+        self.proofs, self.identity, self.sought, self.clock = proofs, identity, node_id, clock
+        self.cid = random(8)
+        self.ephemeral = X25519PrivateKey.from_private_bytes(random(32))
+        public = self.ephemeral.public_key().public_bytes_raw()
+        hint = bytes(8) if node_id is None else sha256(node_id + public)[:8]
+        self.hello = (b"\x41" + self.cid + public + hint).ljust(256, b"\0")
+        self.sent = 0
+
+    def finish(self, challenge: bytes, request: bytes) -> bytes:
+        assert len(challenge) == 181 and challenge[:9] == b"\x42" + self.cid
+        cookie, proof, prekey = challenge[9:33], challenge[33:81], challenge[81:113]
+        expires, signature = challenge[113:117], challenge[117:]
+        self.responder = self.proofs.node_id(proof)
+        assert self.sought in (None, self.responder)
+        Ed25519PublicKey.from_public_bytes(proof[:32]).verify(signature, b"dht14/prekey" + prekey + expires)
+        assert struct.unpack(">I", expires)[0] * 60 + 86_400 > self.clock()
+        shared = self.ephemeral.exchange(X25519PublicKey.from_public_bytes(prekey))
+        self.keys = Keys(self.hello, challenge, shared)
+        self.k_ir, self.k_ri = self.keys.directions(self.identity.node_id, self.responder)
+        self.signature = self.identity.key.sign(b"dht14/hs" + self.keys.h + self.identity.proof)
+        head = b"\x43" + self.cid + cookie + self.hello[9:41] + prekey[:4]
+        self.last_finish = seal(self.keys.fin, 0, head, self.identity.proof + self.signature + request)
+        return self.last_finish
+
+    def open(self, datagram: bytes) -> bytes:
+        """The payload of an ACCEPT or DATA."""
+        assert datagram[1:9] == self.cid
+        payload = unseal(self.k_ri, struct.unpack(">Q", datagram[9:17])[0], datagram, 17)
+        if datagram[:1] == b"\x44":
+            self.peer_cid, self.observed, payload = payload[:8], payload[8:26], payload[26:]
+        return payload
+
+    def data(self, payload: bytes) -> bytes:
+        head = b"\x45" + self.peer_cid + struct.pack(">Q", self.sent)
+        self.sent += 1
+        return seal(self.k_ir, self.sent - 1, head, payload)
+
+
+class Responder:
+    """The side that is called: any number of handshakes, one session."""
+
+    def __init__(self, proofs: Proofs, identity: Identity, random: Random, clock: Clock = time.time) -> None:
+        self.proofs, self.identity, self.random = proofs, identity, random
+        self.prekey = X25519PrivateKey.from_private_bytes(random(32))
+        public = self.prekey.public_key().public_bytes_raw()
+        expires = struct.pack(">I", int(clock()) // 60 + 20)
+        signature = identity.key.sign(b"dht14/prekey" + public + expires)
+        self.signed = identity.proof + public + expires + signature
+        self.hellos: dict[bytes, bytes] = {}
+
+    def challenge(self, hello: bytes) -> bytes:
+        # It remembers the HELLOs, which a real node must not: so its cookies need only be different.
+        cookie = self.random(24)
+        self.hellos[cookie] = hello
+        return b"\x42" + hello[1:9] + cookie + self.signed
+
+    def finish(self, finish: bytes, address: Address) -> bytes:
+        """The request in a FINISH."""
+        cookie = finish[9:33]
+        challenge = b"\x42" + finish[1:9] + cookie + self.signed
+        assert finish[65:69] == self.signed[48:52]
+        shared = self.prekey.exchange(X25519PublicKey.from_public_bytes(finish[33:65]))
+        keys = Keys(self.hellos.pop(cookie), challenge, shared)
+        opened = unseal(keys.fin, 0, finish, 69)
+        proof, signature, request = opened[:48], opened[48:112], opened[112:]
+        self.initiator = self.proofs.node_id(proof)
+        Ed25519PublicKey.from_public_bytes(proof[:32]).verify(signature, b"dht14/hs" + keys.h + proof)
+        self.k_ir, self.k_ri = keys.directions(self.initiator, self.identity.node_id)
+        self.initiator_cid, self.cid = finish[1:9], self.random(8)
+        self.sent, self.confirmed = 0, False
+        observed = bytes(10) + b"\xff\xff" + socket.inet_aton(address[0]) + struct.pack(">H", address[1])
+        self.prefix = self.cid + observed
+        return request
+
+    def open(self, data: bytes) -> bytes:
+        assert data[1:9] == self.cid
+        self.confirmed = True
+        return unseal(self.k_ir, struct.unpack(">Q", data[9:17])[0], data, 17)
+
+    def answer(self, payload: bytes) -> bytes:
+        """ACCEPT or DATA."""
+        kind, prefix = (b"\x45", b"") if self.confirmed else (b"\x44", self.prefix)
+        head = kind + self.initiator_cid + struct.pack(">Q", self.sent)
+        self.sent += 1
+        return seal(self.k_ri, self.sent - 1, head, prefix + payload)
+
+
+def pong(ping: bytes) -> bytes | None:
+    """The answer to a PING; None to anything else."""
+    if len(ping) == 11 and ping[:2] == b"\x82\x48" and ping[10] == PING:
+        return ping[:10] + bytes([0x18, PONG])
+    return None
+
+
+class Stranger:
+    """A node of sorts on a socket of 127.0.0.1. Calls one real node, and answers the PINGs of all."""
+
+    def __init__(self, network: str, difficulty: int, port: int) -> None:
+        self.proofs = Proofs(network, difficulty)
+        self.identity = Identity(self.proofs, os.urandom(32))
+        self.responder = Responder(self.proofs, self.identity, os.urandom)
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.settimeout(5)
+        self.node = ("127.0.0.1", port)
+        self.answers_strangers = True
+        """Whether HELLOs reach it: not so behind a NAT."""
+        self.asked_from: set[int] = set()
+        """The ports that HELLOs came from."""
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def send(self, datagram: bytes) -> None:
+        self.socket.sendto(datagram, self.node)
+
+    def receive(self, cid: bytes) -> bytes:
+        """The next datagram to this connection id; what others want is answered meanwhile."""
+        while True:
+            datagram, address = self.socket.recvfrom(2000)
+            if datagram[1:9] == cid:
+                return datagram
+            self.serve(datagram, address)
+
+    def serve(self, datagram: bytes, address: Address) -> None:
+        """Answer HELLO, FINISH and DATA of others, as far as they carry PINGs."""
+        if datagram[0] == 0x41:
+            self.asked_from.add(address[1])
+            if self.answers_strangers:
+                self.socket.sendto(self.responder.challenge(datagram), address)
+            return
+        request = None
+        if datagram[0] == 0x43:
+            request = self.responder.finish(datagram, address)
+        elif datagram[0] == 0x45:
+            request = self.responder.open(datagram)
+        else:
+            raise AssertionError(f"nobody asked for {datagram.hex()}")
+        if request is not None:
+            self.socket.sendto(self.responder.answer(pong(request) or b""), address)
+
+    def serve_for(self, seconds: float) -> None:
+        """Answer whatever others want for so long."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                self.serve(*self.socket.recvfrom(2000))
+            except TimeoutError:
+                break
+        self.socket.settimeout(5)
+
+    def call(self, request: bytes) -> bytes:
+        """Begin a session with the node; the response to the request."""
+        self.session = Initiator(self.proofs, self.identity, None, os.urandom)
+        self.send(self.session.hello)
+        self.send(self.session.finish(self.receive(self.session.cid), request))
+        return self.session.open(self.receive(self.session.cid))
+
+    def call_again(self, request: bytes) -> bytes:
+        """The response to a request in the session."""
+        self.send(self.session.data(request))
+        return self.session.open(self.receive(self.session.cid))

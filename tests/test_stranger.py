@@ -1,0 +1,72 @@
+"""The second implementation and this one understand each other."""
+
+import random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.security.identity import Identity
+from tests import stranger
+from tests.security.pair import BEGINNING, PUZZLE, Side
+
+REQUEST, RESPONSE = b"request", b"response"
+OUR_ADDRESS, ITS_ADDRESS = ("192.0.2.1", 8000), ("198.51.100.2", 8000)
+
+
+def clock() -> float:
+    return BEGINNING
+
+
+class StrangerTests(SynchronousTestCase):
+    """Whole sessions between the two, from either side."""
+
+    def setUp(self) -> None:
+        self.proofs = stranger.Proofs(PUZZLE.network, PUZZLE.difficulty)
+        self.rng = random.Random(1)
+        self.identity = stranger.Identity(self.proofs, self.rng.randbytes(32))
+        self.ours = Side(1, OUR_ADDRESS)
+
+    def test_proofs(self) -> None:
+        """Both find the same proof for a key, and the same id in it."""
+        proofs = stranger.Proofs("another", 2)
+        puzzle = type(PUZZLE)("another", 2)
+        ours = Identity.made_up(puzzle, self.rng)
+        self.assertEqual(proofs.search(ours.proof[:32]), ours.proof)
+        self.assertEqual(proofs.node_id(ours.proof), ours.node_id.to_bytes(32, "big"))
+        self.assertEqual(puzzle.check(ours.proof), ours.node_id)
+
+    def test_it_calls(self) -> None:
+        """It begins a session with us, by id or by address, and both send in it."""
+        for sought in (None, self.ours.identity.node_id.to_bytes(32, "big")):
+            caller = stranger.Initiator(self.proofs, self.identity, sought, self.rng.randbytes, clock)
+            (challenge,) = self.ours.take(caller.hello, ITS_ADDRESS)
+            self.ours.take(caller.finish(challenge, REQUEST), ITS_ADDRESS)
+            peer = self.ours.peer
+            assert peer is not None
+            self.assertEqual(caller.open(peer.answer(RESPONSE, self.ours.now)), RESPONSE)
+            self.assertEqual(caller.observed[-6:], bytes([198, 51, 100, 2]) + (8000).to_bytes(2, "big"))
+            for _ in range(3):
+                self.ours.take(caller.data(REQUEST), ITS_ADDRESS)
+                self.assertEqual(caller.open(peer.answer(RESPONSE, self.ours.now)), RESPONSE)
+            self.assertEqual(peer.contact.proof, self.identity.proof)
+            self.assertEqual(peer.contact.node_id.to_bytes(32, "big"), self.identity.node_id)
+        self.assertEqual(self.ours.received, [REQUEST] * 8)
+
+    def test_we_call(self) -> None:
+        """We begin a session with it, by id or by address, and both send in it."""
+        its_id = int.from_bytes(self.identity.node_id, "big")
+        for sought in (None, its_id):
+            ours = Side(1, OUR_ADDRESS)
+            called = stranger.Responder(self.proofs, self.identity, self.rng.randbytes, clock)
+            (hello,) = ours.session.reach(ITS_ADDRESS, sought, REQUEST, ours.now, False)
+            (finish,) = ours.take(called.challenge(hello), ITS_ADDRESS)
+            self.assertEqual(called.finish(finish, OUR_ADDRESS), REQUEST)
+            self.assertEqual(called.initiator, ours.identity.node_id.to_bytes(32, "big"))
+            ours.take(called.answer(RESPONSE), ITS_ADDRESS)
+            ours.take(called.answer(RESPONSE), ITS_ADDRESS)
+            peer = ours.peer
+            assert peer is not None
+            data = ours.session.seal(peer.contact, REQUEST, ours.now)
+            assert data is not None
+            self.assertEqual((data[:1], called.open(data)), (b"\x45", REQUEST))
+            ours.take(called.answer(RESPONSE), ITS_ADDRESS)
+            self.assertEqual(ours.received, [RESPONSE] * 3)
