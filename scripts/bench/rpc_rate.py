@@ -1,7 +1,8 @@
 """Question: how many exchanges a second does one core carry, beside a bare Twisted UDP echo?
 
 Both ends in one process over 127.0.0.1, 64 in flight. B is the stock Twisted port echoing 100 bytes; the
-others are whole nodes: timeouts, tables and checks included. Taken in turns; medians and the ratio to B.
+others are whole nodes: timeouts, tables and checks included. Taken in turns; medians and the ratio to B. Junk
+are datagrams that are refused, both their sending and their refusal counted; of a handshake both sides are.
 
     python scripts/bench/rpc_rate.py [ROUNDS]
 """
@@ -17,21 +18,26 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import DatagramProtocol
-from twisted.internet.task import react
+from twisted.internet.task import deferLater, react
 
-from dht14.kademlia.contact import Contact
+from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import random_id
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.net.udp import UdpPort
+from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle
+from dht14.security.sealed import SealedSession
 from dht14.wire.messages import FindNode, Ping, Reply, Request
 
 EXCHANGES = 20_000
+HANDSHAKES = 1_000
 IN_FLIGHT = 64
 CONTACTS = 200
+PUZZLE = Puzzle("bench", 0)
+UNLIMITED = Limits(peer_rate=0)
 
 Round = Callable[[], "Deferred[float]"]
-"""Does EXCHANGES exchanges and fires with the seconds they took."""
+"""Does what it is named for many times and fires with how many of it a second."""
 
 
 class Echo(DatagramProtocol):
@@ -64,7 +70,7 @@ class EchoClient(DatagramProtocol):
         if self._left >= IN_FLIGHT:
             self.transport.write(datagram, addr)
         elif self._left == 0:
-            self._done.callback(time.perf_counter() - self._begun)
+            self._done.callback(EXCHANGES / (time.perf_counter() - self._begun))
 
 
 class Caller:
@@ -88,29 +94,72 @@ class Caller:
         if self._left >= IN_FLIGHT:
             self._call()
         elif self._left == 0:
-            self._done.callback(time.perf_counter() - self._begun)
+            self._done.callback(EXCHANGES / (time.perf_counter() - self._begun))
 
     def call_slow(self, contact: Contact) -> None: ...
     def call_silent(self, contact: Contact) -> None: ...
     def call_failed(self, contact: Contact) -> None: ...
 
 
-def _node(reactor: Any, number: int) -> tuple[Stack, Contact]:
+class Junk(DatagramProtocol):
+    """Sends datagrams that a node refuses, IN_FLIGHT at a time. What the sending costs is not counted."""
+
+    transport: Any
+
+    def __init__(self, reactor: Any, stack: Stack, server: Address) -> None:
+        self._reactor, self._stack, self._server = reactor, stack, server
+        self._datagram = b"\x45" + random.Random(4).randbytes(99)
+
+    def run(self) -> "Deferred[float]":
+        return Deferred.fromCoroutine(self._run())
+
+    async def _run(self) -> float:
+        refused = 0.0
+        for _ in range(EXCHANGES // IN_FLIGHT):
+            for _ in range(IN_FLIGHT):
+                self.transport.write(self._datagram, self._server)
+            begun = time.perf_counter()
+            await deferLater(self._reactor, 0)
+            refused += time.perf_counter() - begun
+        return EXCHANGES / refused
+
+
+class Handshakes:
+    """Two session layers, datagrams handed over directly: what the cryptography and the checks cost."""
+
+    def run(self) -> "Deferred[float]":
+        rng, now = random.Random(5), time.time()
+        sides = [Identity.made_up(PUZZLE, rng) for _ in range(2)]
+        one, two = (SealedSession(i, PUZZLE.check, rng, UNLIMITED, lambda _: False, now) for i in sides)
+        begun = time.perf_counter()
+        for number in range(HANDSHAKES):
+            home, away = ("127.0.0.1", 1), ("127.0.0.1", number)
+            # Slow enough for the limits, which count by this clock.
+            now += 0.01
+            (hello,) = one.reach(away, sides[1].node_id, b"request", now, True)
+            _, _, (challenge,) = two.received(hello, home, now)
+            _, _, (finish,) = one.received(challenge, away, now)
+            peer, _, _ = two.received(finish, home, now)
+            assert peer is not None
+            one.received(peer.answer(b"response", now), away, now)
+        return succeed(HANDSHAKES / (time.perf_counter() - begun))
+
+
+def _node(reactor: Any, number: int, sealed: bool) -> tuple[Stack, Contact]:
     rng = random.Random(number)
-    puzzle = Puzzle("bench", 0)
     stack = build_stack(
-        identity=Identity.made_up(puzzle, rng),
-        check=puzzle.check,
+        identity=Identity.made_up(PUZZLE, rng),
+        check=PUZZLE.check,
         clock=reactor,
-        rng=rng,
+        rng=random.SystemRandom(),
         resolve=lambda host, port: succeed([]),
-        options=StackOptions(),
+        options=StackOptions(sealed=sealed, limits=UNLIMITED),
     )
     port = UdpPort(("127.0.0.1", 0), stack.rpc, reactor)
     port.startListening()
     UdpPort(("127.0.0.1", 0), stack.probe, reactor).startListening()
     for known in range(CONTACTS):
-        identity = Identity.made_up(puzzle, rng)
+        identity = Identity.made_up(PUZZLE, rng)
         contact = Contact(identity.node_id, ("127.0.0.1", 1024 + known), identity.proof)
         stack.table.confirmed(contact, reactor.seconds(), 0.001)
     return stack, Contact(stack.table.own_id, ("127.0.0.1", port.getHost().port))
@@ -120,14 +169,18 @@ def _questions(reactor: Any) -> dict[str, Round]:
     echo = reactor.listenUDP(0, Echo(), interface="127.0.0.1")
     echo_client = EchoClient(("127.0.0.1", echo.getHost().port))
     reactor.listenUDP(0, echo_client, interface="127.0.0.1")
-    asking, _ = _node(reactor, 1)
-    _, server = _node(reactor, 2)
     target = random_id(random.Random(3))
-    return {
-        "B: bare echo": echo_client.run,
-        "PING": Caller(asking, server, Ping()).run,
-        "FIND_NODE, 20 contacts": Caller(asking, server, FindNode(target)).run,
-    }
+    questions: dict[str, Round] = {"B: bare echo": echo_client.run}
+    for number, layer in enumerate(("plain", "sealed")):
+        asking, _ = _node(reactor, 2 * number, layer == "sealed")
+        serving, server = _node(reactor, 2 * number + 1, layer == "sealed")
+        questions[f"{layer} PING"] = Caller(asking, server, Ping()).run
+        questions[f"{layer} FIND_NODE, 20 contacts"] = Caller(asking, server, FindNode(target)).run
+        junk = Junk(reactor, serving, server.address)
+        reactor.listenUDP(0, junk, interface="127.0.0.1")
+        questions[f"{layer}: junk refused"] = junk.run
+    questions["handshakes, both sides"] = Handshakes().run
+    return questions
 
 
 async def _main(reactor: Any, rounds: int) -> None:
@@ -136,12 +189,12 @@ async def _main(reactor: Any, rounds: int) -> None:
     rates: dict[str, list[float]] = {name: [] for name in questions}
     for _ in range(rounds):
         for name, run in questions.items():
-            rates[name].append(EXCHANGES / await run())
+            rates[name].append(await run())
     base = statistics.median(rates["B: bare echo"])
     print(f"{platform.python_implementation()} {platform.python_version()}, {rounds} rounds, medians")
     for name, found in rates.items():
         rate = statistics.median(found)
-        print(f"{name:24}{rate:10.0f}/s{rate / base:8.2f} B")
+        print(f"{name:30}{rate:10.0f}/s{rate / base:8.2f} B")
 
 
 if __name__ == "__main__":
