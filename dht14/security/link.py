@@ -30,11 +30,13 @@ who would send into a session that is forgotten on the other side."""
 ACCEPT_KEPT, ACCEPT_REPEATS = 30.0, 3
 """For how many seconds, and how often, an ACCEPT is repeated when its FINISH is."""
 
+SEALED_BYTES = HEAD_BYTES + TAG_BYTES
+"""Of a DATA with an empty payload."""
 _NONCE_HEAD = bytes(4)
 
 
 @define(eq=False, repr=False)
-class _Accepting:
+class Accepting:
     """What the responder knows until the initiator has sent DATA: until then all it sends are ACCEPTs."""
 
     prefix: bytes
@@ -62,6 +64,10 @@ class Link:
     _header: bytes
     _encryptor: AESGCM
     _decryptor: AESGCM
+    due_at: float = field(init=False)
+    """When a new handshake shall be made."""
+    refused_at: float = field(init=False)
+    """When the session serves no more, however busy it is."""
     sent: int = field(default=0, init=False)
     """Packets sealed: the counter of the next one."""
     older: "Link | None" = field(default=None, init=False)
@@ -69,7 +75,8 @@ class Link:
     recovery: bytes = field(default=b"", init=False)
     """The connection id of the handshake begun because this session seemed to be lost."""
     _window: ReplayWindow = field(factory=ReplayWindow, init=False)
-    _accepting: _Accepting | None = field(default=None, init=False)
+    accepting: Accepting | None = field(default=None, init=False)
+    """Of a responder whose session the initiator may not know yet."""
 
     @classmethod
     def of_initiator(
@@ -93,19 +100,21 @@ class Link:
         initiator_cid, own_cid = cids
         header = ACCEPT + initiator_cid
         link = cls(contact, bucket, False, own_cid, now, now, header, AESGCM(out), AESGCM(back))
-        link._accepting = _Accepting(own_cid + address_bytes(contact.address))
+        link.accepting = Accepting(own_cid + address_bytes(contact.address))
         return link
+
+    def __attrs_post_init__(self) -> None:
+        self.due_at = self.made_at + REKEY_AFTER
+        self.refused_at = self.made_at + REFUSED_AFTER
 
     def is_due(self, now: float) -> bool:
         """Whether a new handshake shall be made."""
-        return now - self.made_at >= REKEY_AFTER or self.sent >= REKEY_PACKETS
+        return now >= self.due_at or self.sent >= REKEY_PACKETS
 
     def is_over(self, now: float) -> bool:
         """Whether the session serves no more."""
         idle = INITIATOR_IDLE if self.is_initiator else RESPONDER_IDLE
-        return (
-            now - self.made_at >= REFUSED_AFTER or self.sent >= REFUSED_PACKETS or now - self.used_at >= idle
-        )
+        return now >= self.refused_at or self.sent >= REFUSED_PACKETS or now - self.used_at >= idle
 
     def answer(self, payload: bytes, now: float) -> bytes:
         """The datagram that carries `payload` to the other side."""
@@ -113,7 +122,7 @@ class Link:
         self.sent = counter + 1
         self.used_at = now
         head = self._header + counter.to_bytes(COUNTER_BYTES, "big")
-        accepting = self._accepting
+        accepting = self.accepting
         if accepting is None:
             return head + self._encryptor.encrypt(_NONCE_HEAD + head[9:], payload, head)
         sealed = self._encryptor.encrypt(_NONCE_HEAD + head[9:], accepting.prefix + payload, head)
@@ -122,7 +131,7 @@ class Link:
 
     def repeat_accept(self, now: float) -> bytes:
         """The latest ACCEPT once more, because its FINISH came once more; empty when that has to end."""
-        accepting = self._accepting
+        accepting = self.accepting
         if accepting is None or accepting.repeats >= ACCEPT_REPEATS or now - accepting.sent_at >= ACCEPT_KEPT:
             return b""
         accepting.repeats += 1
@@ -130,15 +139,22 @@ class Link:
 
     def open(self, datagram: bytes, now: float) -> bytes | None:
         """What is sealed in an ACCEPT or DATA; None when it is forged, repeated or too late."""
-        counter = int.from_bytes(datagram[9:HEAD_BYTES], "big")
-        if len(datagram) < HEAD_BYTES + TAG_BYTES or not self._window.is_new(counter):
+        if len(datagram) < SEALED_BYTES or now >= self.refused_at:
             return None
         head = datagram[:HEAD_BYTES]
+        counter = int.from_bytes(head[9:], "big")
+        window = self._window
+        in_order = counter == window.latest + 1
+        if not in_order and not window.is_new(counter):
+            return None
         try:
             opened = self._decryptor.decrypt(_NONCE_HEAD + head[9:], datagram[HEAD_BYTES:], head)
         except InvalidTag:
             return None
-        self._window.came(counter)
+        if in_order:
+            window.latest = counter
+        else:
+            window.came(counter)
         self.used_at = now
         return opened
 
@@ -151,7 +167,6 @@ class Link:
         return opened[ACCEPT_PREFIX_BYTES:]
 
     def confirmed(self) -> None:
-        """DATA came from the initiator: it knows this side's connection id."""
-        if self._accepting is not None:
-            self._header = DATA + self._header[1:]
-            self._accepting = None
+        """DATA came from the initiator."""
+        self._header = DATA + self._header[1:]
+        self.accepting = None

@@ -1,31 +1,32 @@
-"""Which counters of a session have come already (RFC 6479 has the idea, without its ring of words)."""
+"""Which counters of a session have come already: each is taken once, and none that is too old."""
 
 from attrs import define, field
 
 WINDOW = 1_024
 """Packets by which one may come late."""
 
-_MASK = (1 << WINDOW) - 1
-
 
 @define(eq=False)
 class ReplayWindow:
-    """The latest counter and which of the `WINDOW` up to it have come."""
+    """The latest counter, and which of the `WINDOW` up to it have not come.
 
-    _latest: int = field(default=-1, init=False)
-    _seen: int = field(default=0, init=False)
-    """Bit i: whether `_latest` - i has come."""
+    What is missing is kept, not what has come: mostly that is nothing, and packets in order cost nothing.
+    """
+
+    latest: int = field(default=-1, init=False)
+    _missing: set[int] = field(factory=set, init=False)
 
     def is_new(self, counter: int) -> bool:
         """Whether a packet with this counter may still be taken. Changes nothing: anybody can name one."""
-        age = self._latest - counter
-        return age < 0 or (age < WINDOW and not self._seen >> age & 1)
+        return counter > self.latest or (counter in self._missing and self.latest - counter < WINDOW)
 
     def came(self, counter: int) -> None:
         """A packet with this counter, which was new, has proven to be authentic."""
-        ahead = counter - self._latest
-        if ahead > 0:
-            self._latest = counter
-            self._seen = (self._seen << ahead | 1) & _MASK if ahead < WINDOW else 1
-        else:
-            self._seen |= 1 << -ahead
+        if counter < self.latest:
+            self._missing.discard(counter)
+            return
+        oldest = counter - WINDOW + 1
+        self._missing.update(range(max(self.latest + 1, oldest), counter))
+        self.latest = counter
+        if len(self._missing) > WINDOW:
+            self._missing = {one for one in self._missing if one >= oldest}

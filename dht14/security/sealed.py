@@ -17,7 +17,7 @@ from dht14.security import handshake as hs
 from dht14.security.gate import Gate, Limits
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity
-from dht14.security.link import Link
+from dht14.security.link import REKEY_PACKETS, Link
 from dht14.security.links import Links
 from dht14.security.opening import Opening
 from dht14.security.rate_limiter import RateLimiter
@@ -64,7 +64,12 @@ class SealedSession:
     def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
         """As `Session.seal`."""
         link = self.links.at.get(contact.address)
-        if link is None or link.contact.node_id != contact.node_id or link.is_due(now):
+        if (
+            link is None
+            or now >= link.due_at
+            or link.sent >= REKEY_PACKETS
+            or link.contact.node_id != contact.node_id
+        ):
             return None
         return link.answer(payload, now)
 
@@ -150,7 +155,21 @@ class SealedSession:
         """As `Session.received`."""
         kind = datagram[:1]
         if kind == hs.DATA:
-            return self._data(datagram, address, now)
+            link = self.links.by_cid.get(datagram[1:9])
+            if link is None or link.contact.address != address:
+                self.counters["of no session"] += 1
+                return NOTHING
+            payload = link.open(datagram, now)
+            if payload is None:
+                return self._refuse("forged, repeated or late")
+            if link.accepting is not None:
+                link.confirmed()
+            if link.recovery:
+                self._recovered(link)
+            return link, payload, ()
+        return self._others(kind, datagram, address, now)
+
+    def _others(self, kind: bytes, datagram: bytes, address: Address, now: float) -> Received:
         if kind == hs.ACCEPT:
             return self._accept(datagram, address, now)
         if kind == hs.HELLO:
@@ -161,18 +180,6 @@ class SealedSession:
         if kind == hs.FINISH:
             return self._finish(datagram, address, now)
         raise Malformed("not a datagram of this protocol")
-
-    def _data(self, datagram: bytes, address: Address, now: float) -> Received:
-        link = self.links.by_cid.get(datagram[1:9])
-        if link is None or link.contact.address != address or link.is_over(now):
-            return self._refuse("of no session")
-        payload = link.open(datagram, now)
-        if payload is None:
-            return self._refuse("forged or repeated")
-        link.confirmed()
-        if link.recovery:
-            self._recovered(link)
-        return link, payload, ()
 
     def _recovered(self, link: Link) -> None:
         """The session was not lost; only a datagram was."""
@@ -219,11 +226,11 @@ class SealedSession:
     def _accept(self, datagram: bytes, address: Address, now: float) -> Received:
         opening = self._openings_by_cid.get(datagram[1:9])
         link = self.links.by_cid.get(datagram[1:9]) if opening is None else opening.link
-        if link is None or link.contact.address != address or link.is_over(now):
+        if link is None or link.contact.address != address:
             return self._refuse("of no session")
         opened = link.open(datagram, now)
         if opened is None:
-            return self._refuse("forged or repeated")
+            return self._refuse("forged, repeated or late")
         response = link.accepted(opened)
         waiting: Datagrams = ()
         if opening is not None:
