@@ -34,6 +34,9 @@ MakeStore = Callable[[int, int, Callable[[Record], bool], float], Store]
 """Makes a store of the node's id, its limit in bytes, whether the node answers for a record, and how many
 seconds a record lives at most."""
 
+MakeResponder = Callable[[RoutingTable, Store | None, float], Responder]
+"""Makes what answers other nodes, of the same as `Responder`. The simulator has some that lie."""
+
 
 @frozen
 class StackOptions:
@@ -81,6 +84,7 @@ def build_stack(
     options: StackOptions,
     saved: Iterable[Contact] = (),
     make_store: MakeStore = MemoryStore,
+    make_responder: MakeResponder = Responder,
 ) -> Stack:
     """The stack of one node. `saved` are contacts of an earlier run; `check` tells node ids."""
     node_id = identity.node_id
@@ -93,7 +97,7 @@ def build_stack(
             lambda record: table.is_near(record.key, record.replication),
             options.policy.max_ttl,
         )
-    responder = Responder(table, store, options.policy.max_ttl)
+    responder = make_responder(table, store, options.policy.max_ttl)
     session, questions = _session_layer(identity, check, clock, rng, options, table)
     probe = ProbeProtocol(clock, questions, table)
     rpc = RpcProtocol(clock, rng, session, check, table, responder, probe)

@@ -24,7 +24,7 @@ from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell
 from dht14.storage.record import Record
 from dht14.storage.store import EVICTION_TRIES, WRITER_SHARE, Outcome, Verdict, charged, judge, passes_share
 from dht14.storage.tables import Tables, Usage, growth_by_writer
-from dht14.storage.writer import CallSoon, Opened, Watcher, Writer, Written
+from dht14.storage.writer import CallSoon, MakeWriter, Opened, Watcher, Writer, Written
 
 T = TypeVar("T")
 
@@ -66,6 +66,7 @@ class Database:
     """Whether this node is one of the nearest to a record's key, as many as its replication."""
     _call_soon: CallSoon
     _watcher: Watcher
+    _make_writer: MakeWriter = Writer
     usage: Usage = field(factory=Usage, init=False)
     """As of the last commit."""
     _writer: Writer = field(init=False)
@@ -87,7 +88,9 @@ class Database:
     """When the disk refused last; None once it has taken everything for a while."""
 
     def __attrs_post_init__(self) -> None:
-        self._writer = Writer(self._path, self.limit, min(MAX_FLOORS, self.limit >> 10), self._call_soon)
+        self._writer = self._make_writer(
+            self._path, self.limit, min(MAX_FLOORS, self.limit >> 10), self._call_soon
+        )
         self._commits = GroupCommit(self._writer, min(BATCH_BYTES, self.limit >> 6), self._settled)
 
     def __len__(self) -> int:

@@ -222,6 +222,10 @@ class Writer:
         )
 
 
+MakeWriter = Callable[[str, int, int, CallSoon], Writer]
+"""Makes a writer of what `Writer` is made of. The simulator has one on a virtual clock."""
+
+
 def _is_missing(path: str) -> bool:
     try:
         return os.path.getsize(path) == 0
