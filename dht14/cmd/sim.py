@@ -12,8 +12,9 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, global
 from zope.interface import implementer
 
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
-from dht14.sim.network import Conditions
-from dht14.sim.report import PROMISED_RATE, Experiment, Phase, Plan, Progress, Report
+from dht14.sim.conditions import Conditions
+from dht14.sim.figures import Phase
+from dht14.sim.report import PROMISED_RATE, Experiment, Plan, Progress, Report
 
 KEPT, BROKEN, INTERRUPTED = 0, 1, 130
 """Exit codes; argparse ends with 2."""

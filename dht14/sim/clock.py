@@ -51,7 +51,7 @@ class HeapCall:
     _state: CallState = CallState.WAITING
 
     def getTime(self) -> float:
-        return self.when
+        return self.when if self.process is None else self.when + self.process.skew
 
     def active(self) -> bool:
         return self._state is CallState.WAITING
@@ -207,14 +207,19 @@ class HeapClock:
 @implementer(IReactorTime)
 @define(eq=False)
 class Process:
-    """The clock as one process sees it: its timers stop when it is frozen, and are gone when it is dead."""
+    """The clock as one process sees it: its timers stop when it is frozen, and are gone when it is dead.
+
+    The host's wall clock, which a reactor tells, may be wrong by `skew` seconds. Timers are not: they
+    count from now.
+    """
 
     _clock: HeapClock
+    skew: float = 0.0
     state: ProcessState = field(default=ProcessState.RUNNING, init=False)
     _overdue: list[tuple[HeapCall, int]] = field(factory=list, init=False)
 
     def seconds(self) -> float:
-        return self._clock.seconds()
+        return self._clock.seconds() + self.skew
 
     def callLater(
         self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object

@@ -1,17 +1,15 @@
-"""A virtual Internet of datagrams: seeded latency, loss, duplication and reordering, and a trace of it all.
-
-Every host has an access line of its own; the one-way latency of a link is the sum of its two ends, as
-it is where last miles dominate. So links differ, hold still, and cost no memory. Host lines are drawn
-from a lognormal distribution, as measured latencies between peers are; jitter is drawn per datagram.
+"""A virtual Internet of datagrams: seeded latency, loss, duplication and reordering, NATs and partitions, and
+a trace of it all. What the figures are like is said in `sim.conditions`.
 """
 
 import hashlib
 import random
 import struct
+from collections.abc import Iterable
 from enum import Enum
 from typing import cast
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
@@ -20,6 +18,7 @@ from twisted.internet.protocol import AbstractDatagramProtocol
 
 from dht14.kademlia.contact import Address
 from dht14.sim.clock import HeapClock
+from dht14.sim.conditions import Conditions
 
 SOCKET_BUFFER = 256
 """Datagrams that wait for a frozen host; what comes on top is lost (the order of Linux's default buffer)."""
@@ -30,6 +29,8 @@ class Fate(Enum):
 
     DELIVERED = b"d"
     LOST = b"l"
+    FILTERED = b"f"
+    """A NAT had no use for it."""
     UNREACHABLE = b"u"
 
 
@@ -39,24 +40,6 @@ class HostState(Enum):
     UP = "up"
     FROZEN = "frozen"
     CUT = "cut"
-
-
-@frozen
-class Conditions:
-    """How the network treats datagrams. `loss`, `duplicate` and `reorder` are probabilities.
-
-    `latency` is the median one-way delay in seconds and `spread` the sigma of its logarithm over hosts;
-    `jitter` is the largest part of a link's latency that comes on top of it. A datagram that is
-    reordered is held back for up to `reorder_delay` seconds.
-    """
-
-    latency: float = 0.03
-    spread: float = 0.5
-    jitter: float = 0.2
-    loss: float = 0.0
-    duplicate: float = 0.0
-    reorder: float = 0.0
-    reorder_delay: float = 0.2
 
 
 @define
@@ -69,8 +52,29 @@ class Traffic:
     delivered: int = 0
     delivered_bytes: int = 0
     lost: int = 0
+    filtered: int = 0
     unreachable: int = 0
     largest_bytes: int = 0
+
+
+@define(eq=False)
+class Nat:
+    """A port-restricted NAT (RFC 4787: address- and port-dependent filtering): a datagram gets in only from
+    where one has been sent to within the last MAPPING_LIFETIME. Its host's address is as seen from outside."""
+
+    MAPPING_LIFETIME = 120.0
+    """Seconds; the least that RFC 4787 allows for. Only what is sent prolongs it."""
+
+    _sent: dict[Address, float] = field(factory=dict)
+
+    def sent(self, target: Address, now: float) -> None:
+        """The host behind it has sent a datagram there."""
+        self._sent[target] = now
+
+    def lets_in(self, source: Address, now: float) -> bool:
+        """Whether a datagram from there reaches the host."""
+        sent = self._sent.get(source)
+        return sent is not None and now - sent <= self.MAPPING_LIFETIME
 
 
 @define(eq=False)
@@ -81,7 +85,11 @@ class VirtualPort:
     address: Address
     protocol: AbstractDatagramProtocol
     access_latency: float
+    region: int
     _network: "VirtualNetwork"
+    nat: Nat | None = None
+    side: int = 0
+    """Between ports of different sides nothing passes: the network is parted."""
     state: HostState = HostState.UP
     exchanged: int = 0
     waiting: list[tuple[bytes, Address]] = field(factory=list)
@@ -108,15 +116,23 @@ class VirtualNetwork:
         self._clock = clock
         self._rng = rng
         self._ports: dict[Address, VirtualPort] = {}
+        self._places: dict[str, tuple[float, int]] = {}
+        """The access lines and regions of all hosts that were ever there: those stay."""
+        self._sides: dict[str, int] = {}
         self._trace = hashlib.sha256()
 
-    def listen(self, address: Address, protocol: AbstractDatagramProtocol) -> VirtualPort:
+    def listen(
+        self, address: Address, protocol: AbstractDatagramProtocol, behind_nat: bool = False
+    ) -> VirtualPort:
         """Connect `protocol` to `address`; `CannotListenError` when that is taken."""
         if address in self._ports:
             raise CannotListenError(*address, OSError("Address already in use"))
-        half = self.conditions.latency / 2 * self._rng.lognormvariate(0.0, self.conditions.spread)
-        # Whole microseconds, so that a last bit of the C library's logarithm does not reach the digest.
-        port = VirtualPort(address, protocol, round(half, 6), self)
+        host, _ = address
+        if host not in self._places:
+            self._places[host] = self.conditions.place(self._rng)
+        access_latency, region = self._places[host]
+        nat = Nat() if behind_nat else None
+        port = VirtualPort(address, protocol, access_latency, region, self, nat, self._sides.get(host, 0))
         self._ports[address] = port
         protocol.makeConnection(cast(IUDPTransport, port))
         return port
@@ -149,6 +165,13 @@ class VirtualNetwork:
         for datagram, source in waiting:
             self._deliver(source, port, datagram)
 
+    def part(self, *sides: Iterable[str]) -> None:
+        """Part the network into these sides, each of some hosts, and the rest of it. Without any it is whole
+        again. A host that begins anew stays on its side."""
+        self._sides = {host: side for side, hosts in enumerate(sides, 1) for host in hosts}
+        for port in self._ports.values():
+            port.side = self._sides.get(port.address[0], 0)
+
     def send(self, port: VirtualPort, datagram: bytes, target: Address) -> None:
         """Decide what becomes of a datagram, and have it arrive when its time has come."""
         if port.state is HostState.CUT:
@@ -158,13 +181,16 @@ class VirtualNetwork:
         traffic.sent_bytes += len(datagram)
         traffic.largest_bytes = max(traffic.largest_bytes, len(datagram))
         port.exchanged += 1
+        if port.nat is not None:
+            port.nat.sent(target, self._clock.seconds())
         there = self._ports.get(target)
         if there is not None:
             there.exchanged += 1
         if rng.random() < conditions.loss:
             self._record(Fate.LOST, port.address, target, datagram)
             return
-        link = port.access_latency + (there or port).access_latency
+        far = there or port
+        link = port.access_latency + far.access_latency + conditions.distances[port.region][far.region]
         copies = 1
         if conditions.duplicate and rng.random() < conditions.duplicate:
             traffic.duplicated += 1
@@ -173,17 +199,20 @@ class VirtualNetwork:
             delay = link * (1.0 + conditions.jitter * rng.random())
             if conditions.reorder and rng.random() < conditions.reorder:
                 delay += conditions.reorder_delay * rng.random()
-            self._clock.post(delay, self._arrive, (port.address, target, datagram))
+            self._clock.post(delay, self._arrive, (port, target, datagram))
 
     def digest(self) -> str:
         """SHA-256 in hex over every event so far: its time, fate, source, target and bytes, in order."""
         return self._trace.hexdigest()
 
-    def _arrive(self, journey: tuple[Address, Address, bytes]) -> None:
-        source, target, datagram = journey
+    def _arrive(self, journey: tuple[VirtualPort, Address, bytes]) -> None:
+        sender, target, datagram = journey
+        source = sender.address
         port = self._ports.get(target)
-        if port is None or port.state is HostState.CUT:
+        if port is None or port.state is HostState.CUT or port.side != sender.side:
             self._record(Fate.UNREACHABLE, source, target, datagram)
+        elif port.nat is not None and not port.nat.lets_in(source, self._clock.seconds()):
+            self._record(Fate.FILTERED, source, target, datagram)
         elif port.state is HostState.UP:
             self._deliver(source, port, datagram)
         elif len(port.waiting) < SOCKET_BUFFER:
@@ -203,6 +232,8 @@ class VirtualNetwork:
             traffic.delivered_bytes += len(datagram)
         elif fate is Fate.LOST:
             traffic.lost += 1
+        elif fate is Fate.FILTERED:
+            traffic.filtered += 1
         else:
             traffic.unreachable += 1
         journey = f"{source[0]} {source[1]} {target[0]} {target[1]} {len(datagram)} "

@@ -1,9 +1,8 @@
 """One experiment on a virtual network, from the first join to the last get, and its figures."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
@@ -11,8 +10,11 @@ from twisted.internet.defer import Deferred
 from dht14.kademlia.keyspace import random_id
 from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.node.node import Node
-from dht14.sim.network import Conditions, Traffic
-from dht14.sim.world import BEGINNING, Outcome, Role, World
+from dht14.sim.conditions import Conditions
+from dht14.sim.figures import Phase
+from dht14.sim.host import Role
+from dht14.sim.network import Traffic
+from dht14.sim.world import BEGINNING, World
 
 PROMISED_RATE = 0.999
 """The part of the gets of acknowledged values that must bring the right bytes."""
@@ -37,36 +39,6 @@ class Plan:
     """The largest value; sizes are drawn evenly from 1 up to it."""
     gets: int = 1_000
     kill: float = 0.0
-
-
-@frozen
-class Phase:
-    """Operations of one kind. Times are virtual, datagrams are those from and to the nodes that operated."""
-
-    count: int
-    good: int
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
-    datagrams: float
-    """Per operation."""
-
-    @classmethod
-    def of(cls, outcomes: Sequence[Outcome[Any]], good: int) -> "Phase":
-        """The figures of these operations, so many of which went well."""
-        taken = sorted(round(outcome.seconds * 1000, 1) for outcome in outcomes) or [0.0]
-        datagrams = round(sum(outcome.datagrams for outcome in outcomes) / max(1, len(outcomes)), 1)
-        return cls(len(outcomes), good, percentile(taken, 50), percentile(taken, 99), taken[-1], datagrams)
-
-    @property
-    def rate(self) -> float:
-        """Which part went well; 1 where there was nothing to do."""
-        return self.good / self.count if self.count else 1.0
-
-
-def percentile(ordered: Sequence[float], percent: int) -> float:
-    """The smallest of the sorted numbers that at least so many percent of them do not exceed."""
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
 @frozen

@@ -6,26 +6,29 @@ seed. Nodes die as processes do: killed without a word, frozen, cut off from the
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
-from enum import Enum
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
-from attrs import evolve, frozen
-from twisted.internet.defer import Deferred, succeed
+from attrs import evolve
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
 from dht14.kademlia.contact import Address, Contact, Seed
-from dht14.net.stack import Stack, StackOptions, build_stack
+from dht14.net.stack import StackOptions, build_stack
 from dht14.node.node import Node
-from dht14.security.identity import Identity, Puzzle
+from dht14.security.identity import Identity
 from dht14.sim.clock import HeapClock, Process, ProcessState
-from dht14.sim.network import Conditions, VirtualNetwork, VirtualPort
+from dht14.sim.conditions import Conditions
+from dht14.sim.host import PUZZLE, Host, Outcome, Role, VirtualNode
+from dht14.sim.network import VirtualNetwork
+from dht14.storage.database import Database
+from dht14.storage.store import MemoryStore
 
 T = TypeVar("T")
 Progress = Callable[[int], None]
 """Told how many operations have ended, after each."""
 
-PORT, PROBE_PORT = 8000, 8001
+PORT = 8000
 
 BEGINNING = 1_700_000_000.0
 """The virtual time at the start. Versions are as long on the wire as real ones only when it is as late."""
@@ -53,40 +56,6 @@ def _ignore(ended: int) -> None:
     """The progress of those who do not ask."""
 
 
-class Role(Enum):
-    """A bootstrap node routes but holds no values, and no client talks to it."""
-
-    NODE = "node"
-    BOOTSTRAP = "bootstrap"
-
-
-@frozen(eq=False)
-class VirtualNode:
-    """One life of one node, and the machine it runs on."""
-
-    number: int
-    role: Role
-    contact: Contact
-    process: Process
-    port: VirtualPort
-    probe_port: VirtualPort
-    stack: Stack
-
-    @property
-    def running(self) -> bool:
-        """Whether its process is neither frozen nor dead."""
-        return self.process.state is ProcessState.RUNNING
-
-
-@frozen
-class Outcome(Generic[T]):
-    """One operation: its result, how long it took, and the datagrams from and to its node meanwhile."""
-
-    result: T
-    seconds: float
-    datagrams: int
-
-
 class World:
     """`nodes` and `bootstrap_nodes` of them besides, on one clock and one network.
 
@@ -107,39 +76,79 @@ class World:
         self.rng = random.Random(f"{seed}/world")
         self.nodes: dict[int, VirtualNode] = {}
         """The last life of each node that was ever begun, by its number."""
-        self.size = nodes + bootstrap_nodes
+        self.hosts: list[Host] = []
+        """By number. To change one, or to add one, `settle` another in its place."""
         self._seed = seed
-        self._bootstrap_nodes = bootstrap_nodes
         self._lives: Counter[int] = Counter()
-        self._puzzle = Puzzle("sim", 0)
-        self._identities = [Identity.made_up(self._puzzle, self.rng) for _ in range(self.size)]
-        seeds = tuple(Seed(*_address(number)) for number in range(bootstrap_nodes or 1))
-        self._options = evolve(options, seeds=seeds, sealed=sealed)
+        self._replaced = 0
+        self._lived = 0.0
+        """Seconds that all lives together took which are over."""
+        self._real: set[tuple[int, Address]] = set()
+        """Ids and addresses of all nodes that are or were."""
+        for number in range(nodes + bootstrap_nodes):
+            role = Role.BOOTSTRAP if number < bootstrap_nodes else Role.NODE
+            self.settle(Host(number, role, Identity.made_up(PUZZLE, self.rng), address_of(number)))
+        seeds = tuple(Seed(*host.address) for host in self.hosts[: bootstrap_nodes or 1])
+        self.options = evolve(options, seeds=seeds, sealed=sealed)
+        """Of all nodes."""
+
+    @property
+    def size(self) -> int:
+        """How many hosts there are."""
+        return len(self.hosts)
+
+    def settle(self, host: Host) -> None:
+        """From its next life on the node of this number has this host; the next free number adds one."""
+        self._real.add((host.identity.node_id, host.address))
+        if host.number == len(self.hosts):
+            self.hosts.append(host)
+        else:
+            self.hosts[host.number] = host
+
+    def is_real(self, contact: Contact) -> bool:
+        """Whether such a node is there, or was."""
+        return (contact.node_id, contact.address) in self._real
+
+    def replace(self, number: int) -> None:
+        """From its next life on the node of this number is another one, elsewhere, that holds nothing."""
+        self._replaced += 1
+        host = self.hosts[number]
+        if host.disk is not None:
+            host.disk.erase()
+        place = address_of(len(self.hosts) + self._replaced)
+        self.settle(evolve(host, identity=Identity.made_up(PUZZLE, self.rng), address=place))
 
     # Lives
 
     def begin(self, number: int) -> VirtualNode:
-        """Start the node of this number, for the first time or anew: all that it held is gone then."""
+        """Start the node of this number, for the first time or anew; what it held in memory is gone then."""
         self._lives[number] += 1
-        role = Role.BOOTSTRAP if number < self._bootstrap_nodes else Role.NODE
-        identity = self._identities[number]
-        contact = Contact(identity.node_id, _address(number), identity.proof)
-        process = Process(self.clock)
-        limit = None if role is Role.BOOTSTRAP else self._options.storage_limit
+        host = self.hosts[number]
+        process = Process(self.clock, host.skew)
+        limit = None if host.role is Role.BOOTSTRAP else self.options.storage_limit
+
+        def begin_services() -> None:
+            for service in self.nodes[number].stack.services:
+                service.startService()
+
         stack = build_stack(
-            identity=identity,
-            check=self._puzzle.check,
+            identity=host.identity,
+            check=PUZZLE.check,
             clock=process,
             rng=random.Random(f"{self._seed}/node {number}/life {self._lives[number]}"),
             resolve=_resolve,
-            options=evolve(self._options, storage_limit=limit),
+            options=evolve(self.options, storage_limit=limit),
+            saved=host.disk.contacts if host.disk else (),
+            make_store=host.disk.store_of(process, begin_services) if host.disk else MemoryStore,
+            make_responder=host.conduct,
         )
-        port = self.network.listen(contact.address, stack.rpc)
-        probe_port = self.network.listen((contact.address[0], PROBE_PORT), stack.probe)
-        node = VirtualNode(number, role, contact, process, port, probe_port, stack)
-        self.nodes[number] = node
-        for service in stack.services:
-            service.startService()
+        ports = (
+            self.network.listen(host.address, stack.rpc, host.behind_nat),
+            self.network.listen(host.probe_address, stack.probe, host.behind_nat),
+        )
+        node = self.nodes[number] = VirtualNode(host, process, ports, stack, self.clock.seconds())
+        if host.disk is None or limit is None:
+            begin_services()
         return node
 
     def join(self, numbers: Sequence[int] = (), progress: Progress = _ignore) -> list[Outcome[bool]]:
@@ -168,39 +177,68 @@ class World:
 
     def kill(self, node: VirtualNode) -> None:
         """SIGKILL, and nobody is told."""
+        if node.process.state is ProcessState.DEAD:
+            return
+        self._lived += self.clock.seconds() - node.began
         node.process.kill()
-        for port in (node.port, node.probe_port):
+        for port in node.ports:
             self.network.remove(port)
+        if node.host.disk is not None:
+            node.host.disk.crashed(node.stack.table.contacts())
+
+    def stop(self, node: VirtualNode) -> "Deferred[None]":
+        """SIGTERM; fires when its process has ended."""
+        return Deferred.fromCoroutine(self._stop(node))
+
+    async def _stop(self, node: VirtualNode) -> None:
+        # As `service.build_node` does it.
+        stopped = gatherResults([maybeDeferred(service.stopService) for service in node.stack.services])
+        node.stack.rpc.stop()
+        node.stack.probe.stop()
+        await stopped
+        if isinstance(node.stack.store, Database):
+            node.stack.store.close()
+        self.kill(node)
+
+    def part(self, *sides: Iterable[int]) -> None:
+        """Let nothing pass between these groups of nodes, by number, and the rest; none: all is well again."""
+        self.network.part(*([self.hosts[number].address[0] for number in side] for side in sides))
 
     def freeze(self, node: VirtualNode) -> None:
         """SIGSTOP."""
         node.process.freeze()
-        for port in (node.port, node.probe_port):
+        for port in node.ports:
             self.network.freeze(port)
 
     def thaw(self, node: VirtualNode) -> None:
         """SIGCONT."""
         node.process.thaw()
-        for port in (node.port, node.probe_port):
+        for port in node.ports:
             self.network.mend(port)
 
     # Work
 
     def callers(self) -> list[VirtualNode]:
         """The nodes that clients can talk to now."""
-        return [node for node in self.nodes.values() if node.running and node.role is Role.NODE]
+        nodes = (node for node in self.nodes.values() if node.running and node.role is Role.NODE)
+        return [node for node in nodes if not node.host.is_hostile]
 
     def perform(
-        self, operations: "Sequence[Callable[[Node], Deferred[T]]]", progress: Progress = _ignore
+        self,
+        operations: "Sequence[Callable[[Node], Deferred[T]]]",
+        progress: Progress = _ignore,
+        callers: Sequence[VirtualNode] = (),
+        gap: float = OPERATION_GAP,
     ) -> list[Outcome[T]]:
-        """Run operations, each at another node, in a random order of nodes; their outcomes, as given."""
-        callers = self.callers()
-        self.rng.shuffle(callers)
+        """Run operations, each at another node, in a random order of nodes (all `callers`, if none are named),
+        with so many seconds between two at one node; their outcomes, as given."""
+        shuffled = list(callers or self.callers())
+        self.rng.shuffle(shuffled)
 
         def begin(turn: int) -> "Deferred[Outcome[T]]":
-            return self._measured(callers[turn % len(callers)], operations[turn])
+            return self._measured(shuffled[turn % len(shuffled)], operations[turn])
 
-        return self._stagger(begin, len(operations), OPERATION_GAP / len(callers), progress)
+        return self._stagger(begin, len(operations), gap / len(shuffled), progress)
 
     def _measured(
         self, node: VirtualNode, operation: "Callable[[Node], Deferred[T]]"
@@ -239,6 +277,12 @@ class World:
 
     # Looking
 
+    def node_seconds(self) -> float:
+        """Virtual seconds that nodes ran, all together."""
+        now = self.clock.seconds()
+        living = (node for node in self.nodes.values() if node.process.state is not ProcessState.DEAD)
+        return self._lived + sum(now - node.began for node in living)
+
     def hops(self) -> Counter[int]:
         """How many lookups of all nodes took how many hops, so far."""
         return sum((node.stack.node.hops for node in self.nodes.values()), Counter[int]())
@@ -246,12 +290,15 @@ class World:
     def check_invariants(self) -> None:
         """AssertionError where a node's table or store contradicts itself."""
         for node in self.nodes.values():
+            if node.process.state is ProcessState.DEAD:
+                continue
             node.stack.table.check_invariants()
             if node.stack.store is not None:
                 node.stack.store.check_invariants()
 
 
-def _address(number: int) -> Address:
+def address_of(number: int) -> Address:
+    """Where the host of this number is, unless it is settled elsewhere."""
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", PORT
 
 

@@ -10,7 +10,8 @@ from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.node.join import Retries
 from dht14.node.node import Policy
 from dht14.sim.clock import HeapClock
-from dht14.sim.network import Conditions, VirtualNetwork
+from dht14.sim.conditions import Conditions
+from dht14.sim.network import VirtualNetwork
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore, Outcome, Verdict
 from tests.fakes import BEGINNING, address_of, check, contact, identity

@@ -2,9 +2,9 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.sim.network import Conditions
-from dht14.sim.report import percentile
-from dht14.sim.world import Outcome
+from dht14.sim.conditions import Conditions
+from dht14.sim.figures import percentile
+from dht14.sim.host import Outcome
 from tests.scenarios.town import Town
 
 

@@ -2,8 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.sim.network import Conditions
-from dht14.sim.world import Role
+from dht14.sim.conditions import Conditions
+from dht14.sim.host import Role
 from tests.scenarios.town import Town
 
 

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.sim.network import Conditions
+from dht14.sim.conditions import Conditions
 from tests.scenarios.town import Town
 
 ROUGH = Conditions(loss=0.05, duplicate=0.05, reorder=0.05)

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.net.stack import StackOptions
-from dht14.sim.world import Role
+from dht14.sim.host import Role
 from tests.scenarios.town import Town
 
 TTL = 600

@@ -4,8 +4,8 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.sim.network import Conditions
-from dht14.sim.world import Role, VirtualNode
+from dht14.sim.conditions import Conditions
+from dht14.sim.host import Role, VirtualNode
 from tests.owners import Owner
 from tests.scenarios.town import SETTLE, Town
 

@@ -3,8 +3,8 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.security.sealed import SealedSession
-from dht14.sim.network import Conditions
-from dht14.sim.world import Role, VirtualNode
+from dht14.sim.conditions import Conditions
+from dht14.sim.host import Role, VirtualNode
 from tests.scenarios.town import Town
 
 

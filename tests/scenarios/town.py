@@ -7,8 +7,9 @@ from twisted.internet.defer import Deferred
 from dht14.kademlia.keyspace import random_id
 from dht14.net.stack import StackOptions
 from dht14.node.node import Node
-from dht14.sim.network import Conditions
-from dht14.sim.world import PLAIN_CONDITIONS, SHIPPED_OPTIONS, Outcome, Role, VirtualNode, World
+from dht14.sim.conditions import Conditions
+from dht14.sim.host import Outcome, Role, VirtualNode
+from dht14.sim.world import PLAIN_CONDITIONS, SHIPPED_OPTIONS, World
 
 SETTLE = 6.0
 """Seconds after which all calls of what was done have ended."""

@@ -185,6 +185,14 @@ class ProcessTests(SynchronousTestCase):
         self.clock.run_until(1)
         self.assertEqual(self.seen, [(1, "another's"), (1, "own")])
 
+    def test_skew(self) -> None:
+        """A wrong clock tells another time, of now and of timers; how long things take it knows as all do."""
+        process = Process(self.clock, skew=-100.0)
+        call = process.callLater(5, lambda: self.seen.append(process.seconds()))
+        self.assertEqual((process.seconds(), call.getTime()), (-100, -95))
+        self.clock.run_until(5)
+        self.assertEqual(self.seen, [-95])
+
     def test_killed(self) -> None:
         """Nothing of a dead process ever happens again; everybody else goes on."""
         self.process.callLater(1, self.note, "own")

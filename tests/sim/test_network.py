@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address
 from dht14.sim.clock import HeapClock
-from dht14.sim.network import SOCKET_BUFFER, Conditions, VirtualNetwork, VirtualPort
+from dht14.sim.conditions import Conditions
+from dht14.sim.network import SOCKET_BUFFER, Nat, VirtualNetwork, VirtualPort
 
 HERE, THERE, NOWHERE = ("10.0.0.1", 8000), ("10.0.0.2", 8000), ("10.0.0.3", 8000)
 
@@ -85,6 +86,15 @@ class VirtualPortTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(pair.peer.stopListening()))
         self.assertEqual(pair.send(1), successor.texts())
 
+    def test_place(self) -> None:
+        """All ports of a host are in one place, and who begins anew there is as far from everybody as before."""
+        pair = Pair(Conditions.worldwide())
+        second = pair.network.listen((HERE[0], 9), Recorder(pair.clock))
+        self.assertEqual((second.access_latency, second.region), (pair.port.access_latency, pair.port.region))
+        pair.network.remove(pair.peer)
+        reborn = pair.network.listen(THERE, Recorder(pair.clock))
+        self.assertEqual((reborn.access_latency, reborn.region), (pair.peer.access_latency, pair.peer.region))
+
     def test_address_in_use(self) -> None:
         """An address belongs to one protocol."""
         pair = Pair(Conditions())
@@ -101,7 +111,10 @@ class VirtualNetworkTests(SynchronousTestCase):
         base = pair.port.access_latency + pair.peer.access_latency
         self.assertTrue(all(base <= delay <= base * 1.1 for delay in delays))
         self.assertGreater(max(delays), min(delays))
-        ports = [pair.network.listen(("10.1.0.1", port), Recorder(pair.clock)) for port in range(1, 1000)]
+        ports = [
+            pair.network.listen((f"10.1.{host >> 8}.{host & 255}", 1), Recorder(pair.clock))
+            for host in range(1, 1000)
+        ]
         halves = sorted(port.access_latency for port in ports)
         self.assertApproximates(halves[500], 0.015, 0.002)
         self.assertGreater(halves[-1], 3 * halves[0])
@@ -182,6 +195,59 @@ class VirtualNetworkTests(SynchronousTestCase):
         pair.network.mend(pair.peer)
         self.assertEqual(pair.there.texts(), texts[:SOCKET_BUFFER])
         self.assertEqual(pair.network.traffic.lost, 5)
+
+    def test_nat(self) -> None:
+        """Behind a NAT arrives only what comes from where something was sent to in the last two minutes."""
+        pair = Pair(Conditions())
+        hidden = Recorder(pair.clock)
+        port = pair.network.listen(NOWHERE, hidden, behind_nat=True)
+        other = pair.network.listen((THERE[0], THERE[1] + 1), Recorder(pair.clock))
+        pair.peer.write(b"uninvited", NOWHERE)
+        pair.clock.run_until(1)
+        port.write(b"echo", THERE)
+        pair.clock.run_until(2)
+        other.write(b"from another port", NOWHERE)
+        pair.clock.run_until(Nat.MAPPING_LIFETIME - 1)
+        pair.peer.write(b"in time", NOWHERE)
+        pair.clock.run_until(Nat.MAPPING_LIFETIME + 1)
+        pair.peer.write(b"too late", NOWHERE)
+        pair.clock.run_until(Nat.MAPPING_LIFETIME + 2)
+        self.assertEqual(hidden.texts(), [b"echoed", b"in time"])
+        self.assertEqual(pair.network.traffic.filtered, 3)
+
+    def test_parted(self) -> None:
+        """Between the sides of a parted network nothing passes, nor to who begins anew; within them all does."""
+        pair = Pair(Conditions())
+        friend = Recorder(pair.clock)
+        pair.network.listen(NOWHERE, friend)
+        pair.port.write(b"on its way", THERE)
+        pair.network.part([HERE[0], NOWHERE[0]], [THERE[0]])
+        pair.port.write(b"hello", NOWHERE)
+        pair.network.remove(pair.peer)
+        reborn = Recorder(pair.clock)
+        pair.network.listen(THERE, reborn)
+        pair.send(1)
+        self.assertEqual((pair.there.seen, reborn.seen, friend.texts()), ([], [], [b"hello"]))
+        pair.network.part()
+        self.assertEqual(pair.send(1), reborn.texts())
+
+    def test_distances(self) -> None:
+        """Between regions a datagram takes the longer by the way between them."""
+        conditions = Conditions(jitter=0.0, distances=((1.0, 7.0), (7.0, 2.0)), shares=(0.5, 0.5))
+        pair = Pair(conditions)
+        ports = [pair.network.listen((f"10.1.0.{host}", 1), Recorder(pair.clock)) for host in range(1, 20)]
+        ports.append(pair.peer)
+        for port in ports:
+            port.write(b"", HERE)
+        pair.clock.run_until(10)
+        expected = sorted(
+            port.access_latency
+            + pair.port.access_latency
+            + conditions.distances[port.region][pair.port.region]
+            for port in ports
+        )
+        self.assertEqual({port.region for port in ports}, {0, 1})
+        self.assertEqual([when for when, _, _ in pair.here.seen], expected)
 
 
 def storm(seed: int) -> str:

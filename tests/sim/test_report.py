@@ -3,32 +3,11 @@
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.sim.network import Conditions
-from dht14.sim.report import Experiment, Phase, Plan, percentile
-from dht14.sim.world import Outcome
+from dht14.sim.conditions import Conditions
+from dht14.sim.figures import Phase
+from dht14.sim.report import Experiment, Plan
 
 SMALL = Plan(nodes=6, values=10, gets=30)
-
-
-class PercentileTests(SynchronousTestCase):
-    def test_nearest_rank(self) -> None:
-        """A percentile is always one of the numbers."""
-        numbers = [float(number) for number in range(1, 101)]
-        self.assertEqual([percentile(numbers, percent) for percent in (1, 50, 99, 100)], [1, 50, 99, 100])
-        self.assertEqual([percentile([1.0, 2.0], percent) for percent in (1, 50, 51, 99)], [1, 1, 2, 2])
-        self.assertEqual(percentile([5.0], 50), 5)
-
-
-class PhaseTests(SynchronousTestCase):
-    def test_figures(self) -> None:
-        """Times in milliseconds, datagrams per operation, and the part that went well."""
-        phase = Phase.of([Outcome(True, 0.2, 10), Outcome(False, 0.1, 20), Outcome(True, 0.3, 30)], good=2)
-        self.assertEqual(phase, Phase(count=3, good=2, p50_ms=200, p99_ms=300, max_ms=300, datagrams=20))
-        self.assertApproximates(phase.rate, 2 / 3, 1e-9)
-
-    def test_nothing_to_do(self) -> None:
-        """A phase without operations went well."""
-        self.assertEqual(Phase.of([], good=0).rate, 1.0)
 
 
 class ExperimentTests(SynchronousTestCase):

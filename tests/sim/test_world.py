@@ -1,10 +1,18 @@
 """A whole network of shipped nodes, small."""
 
+import random
+
+from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.errors import CallFailed
 from dht14.node.node import Node
-from dht14.sim.world import BEGINNING, OPERATION_GAP, Role, World
+from dht14.security.identity import Identity
+from dht14.sim.disk import VirtualDisk
+from dht14.sim.host import PUZZLE, Host, Role
+from dht14.sim.world import BEGINNING, OPERATION_GAP, World, address_of
+from dht14.wire.messages import Ping, Pong
 
 KEY, VALUE = 1 << 200, b"a value"
 
@@ -114,6 +122,57 @@ class WorldTests(SynchronousTestCase):
         world.wait(5)
         self.assertGreater(world.network.traffic.sent, sent)
         self.assertEqual(world.callers(), [node])
+
+    def test_stopped(self) -> None:
+        """A node that is stopped ends in order, and begins anew with what is on its disk."""
+        world = World(nodes=4, seed=1)
+        host = world.hosts[5]
+        world.settle(evolve(host, disk=VirtualDisk(self.mktemp(), random.Random(1))))
+        world.join()
+        world.perform([put])
+        world.wait(5)
+        node = world.nodes[5]
+        held = node.stack.node.get(KEY)
+        ended = world.stop(node)
+        world.wait(10)
+        self.assertIsNone(self.successResultOf(ended))
+        self.assertFalse(node.running)
+        self.assertEqual(self.successResultOf(held), VALUE)
+        for other in world.callers():
+            world.kill(other)
+        world.begin(5)
+        world.wait(10)
+        found = world.nodes[5].stack.node.get(KEY)
+        world.wait(10)
+        self.assertEqual(self.successResultOf(found), VALUE)
+        world.check_invariants()
+        world.kill(world.nodes[5])
+
+    def test_parted(self) -> None:
+        """Who is on the other side of a parted network is not reached."""
+        world = World(nodes=3, seed=1, bootstrap_nodes=1)
+        world.join()
+        world.part([0, 1], [2, 3])
+        asked = world.nodes[1].stack.rpc.ask(world.nodes[2].contact, Ping())
+        world.wait(10)
+        self.failureResultOf(asked, CallFailed)
+        world.part()
+        asked = world.nodes[1].stack.rpc.ask(world.nodes[2].contact, Ping())
+        world.wait(10)
+        self.assertEqual(self.successResultOf(asked), Pong())
+
+    def test_settled(self) -> None:
+        """A host can be another from its next life on, and hosts can be added."""
+        world = World(nodes=2, seed=1)
+        world.join()
+        world.settle(evolve(world.hosts[3], skew=-3600.0))
+        self.assertEqual(world.nodes[3].process.seconds(), world.clock.seconds())
+        world.kill(world.nodes[3])
+        self.assertEqual(world.begin(3).process.seconds(), world.clock.seconds() - 3600)
+        world.settle(Host(4, Role.NODE, Identity.made_up(PUZZLE, world.rng), address_of(4), behind_nat=True))
+        (joined,) = world.join([4])
+        self.assertTrue(joined.result)
+        self.assertEqual(world.size, 5)
 
     def test_seeds(self) -> None:
         """The same seed gives the same world, another seed another."""
