@@ -1,0 +1,85 @@
+"""A scenario: what is played on a stage, and what came of it."""
+
+from collections.abc import Callable
+
+from attrs import field, frozen
+
+from dht14.net.stack import StackOptions
+from dht14.sim.conditions import Conditions
+from dht14.sim.network import Traffic
+from dht14.sim.oracle import Judgement
+from dht14.sim.stage import Progress, Promise, Stage
+from dht14.sim.timeline import Moment
+from dht14.sim.world import World
+
+Play = Callable[[Stage], None]
+"""What happens on a stage."""
+
+MOMENTS = 120
+"""In how many pieces a timeline is told, at most; no piece is shorter than SHORTEST_MOMENT."""
+
+SHORTEST_MOMENT = 10.0
+
+
+@frozen
+class Scenario:
+    """A network, and what happens to it. Its name is the one that is typed."""
+
+    name: str
+    says: str
+    """What it shows, in one line."""
+    play: Play
+    nodes: int
+    values: int
+    value_bytes: int = 200
+    bootstrap_nodes: int = 2
+    conditions: Conditions = field(factory=Conditions.worldwide)
+    options: StackOptions = field(factory=StackOptions)
+    sealed: bool = False
+    """Whether datagrams are sealed, as they are between real nodes; that takes several times as long."""
+
+    def run(self, seed: int, progress: Progress = lambda phase, over, all_of_it: None) -> "Result":
+        """Play it. AssertionError where something was found that must never be."""
+        world = World(self.nodes, seed, self.conditions, self.bootstrap_nodes, self.options, self.sealed)
+        stage = Stage(world, self.values, self.value_bytes, progress)
+        self.play(stage)
+        forged = stage.judgements[Judgement.FORGED]
+        stage.promise("values that nobody wrote", forged, at_most=0)
+        width = max(SHORTEST_MOMENT, -(-stage.timeline.end // MOMENTS))
+        return Result(
+            scenario=self,
+            seed=seed,
+            promises=tuple(stage.promises),
+            notes=stage.notes,
+            judgements={judgement.value: stage.judgements[judgement] for judgement in Judgement},
+            moments=tuple(stage.timeline.moments(width)),
+            traffic=world.network.traffic,
+            node_seconds=round(world.node_seconds()),
+            virtual_seconds=stage.now,
+            events=world.clock.events,
+            digest=world.network.digest(),
+        )
+
+
+@frozen
+class Result:
+    """What came of a scenario. It depends on the scenario and the seed alone: no wall time is in it."""
+
+    scenario: Scenario
+    seed: int
+    promises: tuple[Promise, ...]
+    notes: dict[str, float]
+    judgements: dict[str, int]
+    """All gets, by what they were."""
+    moments: tuple[Moment, ...]
+    traffic: Traffic
+    node_seconds: int
+    """Virtual seconds that nodes ran, all together."""
+    virtual_seconds: float
+    events: int
+    digest: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether every promise was."""
+        return all(promise.kept for promise in self.promises)

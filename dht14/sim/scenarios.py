@@ -1,0 +1,125 @@
+"""The named scenarios: each a promise of DHT-14 under the conditions that it was made for."""
+
+from dht14.sim import plays
+from dht14.sim.conditions import Conditions
+from dht14.sim.scenario import Scenario
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(
+            "loss-5",
+            "5 % of the datagrams are lost: 99.99 % of gets right",
+            plays.loss(0.9999),
+            nodes=200,
+            values=1_000,
+            conditions=Conditions.worldwide(loss=0.05),
+        ),
+        Scenario(
+            "loss-20",
+            "20 % of the datagrams are lost: 99.9 % of gets right",
+            plays.loss(0.999),
+            nodes=200,
+            values=1_000,
+            conditions=Conditions.worldwide(loss=0.2),
+        ),
+        Scenario(
+            "sealed",
+            "5 % of sealed datagrams are lost: 99.99 % of gets right",
+            plays.loss(0.9999),
+            nodes=100,
+            values=500,
+            conditions=Conditions.worldwide(loss=0.05),
+            sealed=True,
+        ),
+        Scenario(
+            "deaths",
+            "30 % of the nodes are killed at once: 99.9 % of gets right in the next minute",
+            plays.deaths,
+            nodes=200,
+            values=1_000,
+        ),
+        Scenario(
+            "holders",
+            "all but one of the holders of each value are killed at once: none is lost, 8 copies in 10 min",
+            plays.holders,
+            nodes=1_000,
+            values=10_000,
+            value_bytes=50,
+        ),
+        Scenario(
+            "churn-10min",
+            "sessions of 10 min at the median, 5 % loss, 8 copies: 99.9 % of gets right for an hour",
+            plays.churn(600.0, 1.0, replication=8, gets=20_000, at_least=0.999),
+            nodes=1_000,
+            values=1_000,
+            conditions=Conditions.worldwide(loss=0.05),
+        ),
+        Scenario(
+            "churn-60min",
+            "sessions of 60 min at the median, 5 copies: 99.99 % of gets right for an hour",
+            plays.churn(3600.0, 1.0, replication=5, gets=40_000, at_least=0.9999),
+            nodes=1_000,
+            values=1_000,
+        ),
+        Scenario(
+            "churn-measured",
+            "sessions as measured among peers, many short and some long: 99.9 % of gets right for an hour",
+            plays.churn(600.0, 0.5, replication=8, gets=20_000, at_least=0.999),
+            nodes=1_000,
+            values=1_000,
+            conditions=Conditions.worldwide(loss=0.01),
+        ),
+        Scenario(
+            "partition",
+            "two halves apart for 10 min, both writing: all agree on every key a minute later",
+            plays.partition,
+            nodes=100,
+            values=50,
+            bootstrap_nodes=2,
+        ),
+        Scenario(
+            "one-way",
+            "30 % of the nodes behind NATs: in no answer after a minute, 99.9 % of their gets and puts right",
+            plays.one_way,
+            nodes=200,
+            values=1_000,
+        ),
+        Scenario(
+            "clocks",
+            "a fifth of the clocks is up to a day wrong: nothing fails, and nothing expires late",
+            plays.clocks,
+            nodes=100,
+            values=200,
+        ),
+        Scenario(
+            "newcomer",
+            "a node joins a large network and finds each of 1,000 keys",
+            plays.newcomer,
+            nodes=3_000,
+            values=1_000,
+        ),
+        Scenario(
+            "power-cut",
+            "all nodes are killed at once and begin again with their disks: every value is there",
+            plays.power_cut,
+            nodes=40,
+            values=300,
+        ),
+        Scenario(
+            "weather",
+            "ten minutes of whatever the seed brings, all at once: right again five minutes later",
+            plays.weather,
+            nodes=20,
+            values=10,
+        ),
+        Scenario(
+            "bad-disks",
+            "half of the disks are full, broken or slow for five minutes: gets are right",
+            plays.bad_disks,
+            nodes=40,
+            values=300,
+        ),
+    )
+}
+"""By name."""

@@ -1,0 +1,84 @@
+"""Looks after a world while it runs: what must be true at any time of any node that has not gone wrong."""
+
+from attrs import define, field
+
+from dht14.security.sealed import SealedSession
+from dht14.sim.clock import ProcessState
+from dht14.sim.host import VirtualNode
+from dht14.sim.oracle import Oracle
+from dht14.sim.world import World
+from dht14.storage.record import Record
+
+INTERVAL = 1.0
+"""Virtual seconds between two looks."""
+
+AT_ONCE = 10
+"""Nodes that one look is at, in turn. In a network of thousands to look at each of them every half a minute
+would cost as much as all that they do."""
+
+KEYS_FOLLOWED = 200
+
+
+@define(eq=False)
+class Watch:
+    """Every virtual second it looks at some of the nodes; what it finds wrong is an AssertionError of the run.
+
+    - Table, store and sessions do not contradict themselves, and keep their limits.
+    - A table has no contact that was never there: nothing is passed on that was not verified.
+    - What a store holds under a key never gives way to an older record.
+    """
+
+    _world: World
+    _oracle: Oracle
+    looks: int = field(default=0, init=False)
+    """At single nodes."""
+    _seen: dict[VirtualNode, dict[int, Record]] = field(factory=dict, init=False)
+    """What each node was found to hold under the keys that are followed, the last time."""
+
+    def start(self) -> None:
+        """Look from now on, for as long as the world runs."""
+        self._look(0)
+
+    def _look(self, turn: int) -> None:
+        nodes = list(self._world.nodes.values())
+        rounds = -(-len(nodes) // AT_ONCE) or 1
+        for node in nodes[turn % rounds :: rounds]:
+            if node.process.state is not ProcessState.DEAD:
+                self.look_at(node)
+        if turn % rounds == 0:
+            present = set(nodes)
+            self._seen = {node: seen for node, seen in self._seen.items() if node in present}
+        self._world.clock.post(INTERVAL, self._look, turn + 1)
+
+    def look_at(self, node: VirtualNode) -> None:
+        """Look at one node. AssertionError names it, and what is wrong."""
+        self.looks += 1
+        try:
+            node.stack.table.check_invariants()
+            if node.stack.store is not None:
+                node.stack.store.check_invariants()
+            if isinstance(node.stack.session, SealedSession):
+                node.stack.session.links.check_invariants()
+        except AssertionError as wrong:
+            raise AssertionError(f"node {node.number} contradicts itself: {wrong}") from wrong
+        for contact in node.stack.table.contacts():
+            assert self._world.is_real(contact), f"node {node.number} knows {contact}, which never was"
+        if not node.host.is_hostile:
+            self._follow(node)
+
+    def _follow(self, node: VirtualNode) -> None:
+        store, now = node.stack.store, node.process.seconds()
+        if store is None:
+            return
+        before = self._seen.get(node, {})
+        after: dict[int, Record] = {}
+        for key in self._oracle.keys(KEYS_FOLLOWED):
+            held = store.get(key, now)
+            if held is None:
+                continue
+            after[key] = held
+            older = before.get(key)
+            assert older is None or older is held or older.rank <= held.rank, (
+                f"node {node.number} has replaced a record by an older one"
+            )
+        self._seen[node] = after

@@ -1,0 +1,87 @@
+"""Where scenarios are played."""
+
+from collections import Counter
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.sim.oracle import Judgement
+from dht14.sim.stage import Promise, Stage, judged
+from dht14.sim.world import World
+
+
+class PromiseTests(SynchronousTestCase):
+    def test_kept(self) -> None:
+        """A promise is kept when the figure is within its bounds, these included."""
+        self.assertTrue(Promise("a", 0.5, at_least=0.5).kept)
+        self.assertFalse(Promise("a", 0.49, at_least=0.5).kept)
+        self.assertTrue(Promise("a", 0, at_most=0).kept)
+        self.assertFalse(Promise("a", 1, at_most=0).kept)
+
+
+class StageTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.steps: list[tuple[str, int, int]] = []
+        self.world = World(nodes=8, seed=1)
+        self.stage = Stage(self.world, 5, 100, lambda *step: self.steps.append(step))
+        self.stage.join()
+
+    def test_put_and_get(self) -> None:
+        """What was put and acknowledged is right when it is got; all of it is told as it goes on."""
+        stored = self.stage.put()
+        self.assertEqual([put.result for put in stored], [True] * 5)
+        writes = self.stage.acknowledged()
+        found = self.stage.get([write.key for write in writes], times=2)
+        self.assertEqual(judged(found), Counter({Judgement.RIGHT: 10}))
+        self.assertEqual([get.result.value for get in found][::2], [write.value for write in writes])
+        self.assertEqual(self.stage.judgements, judged(found))
+        self.assertTrue(all(1 <= len(write.value) <= 100 for write in writes))
+        last = {phase: (over, count) for phase, over, count in self.steps}
+        self.assertEqual(last, {"joins": (10, 10), "puts": (5, 5), "gets": (10, 10)})
+
+    def test_lost(self) -> None:
+        """When all who held it are gone, a value is lost, and the copies are counted as they were."""
+        self.stage.put([1], replication=2)
+        (write,) = self.stage.acknowledged()
+        holding = self.stage.holders(1)
+        self.assertEqual(self.stage.replicas([write]), [len(holding)])
+        for node in holding:
+            self.world.kill(node)
+        self.stage.wait(61)
+        self.assertEqual(self.stage.replicas([write]), [0])
+        self.assertEqual(judged(self.stage.get([1])), Counter({Judgement.LOST: 1}))
+        self.assertEqual([moment.without for moment in self.stage.timeline.moments(1000.0)], [1])
+
+    def test_read_for(self) -> None:
+        """Reads are spread over the time given, and only what was acknowledged is read."""
+        self.stage.put()
+        began = self.stage.now
+        judgements = self.stage.read_for(120.0, gets=24)
+        self.assertEqual(judgements, Counter({Judgement.RIGHT: 24}))
+        moments = [moment for moment in self.stage.timeline.moments(10.0) if moment.at > began]
+        self.assertGreaterEqual(sum(moment.gets > 0 for moment in moments), 10)
+
+    def test_callers(self) -> None:
+        """Gets come to the nodes that are named, if any are."""
+        self.stage.put()
+        node = self.world.nodes[5]
+        before = node.stack.node.hops.total()
+        keys = [write.key for write in self.stage.acknowledged()]
+        self.stage.get(keys, times=3, callers=[node])
+        others = [other for other in self.world.callers() if other is not node]
+        self.assertEqual(self.stage.judgements, Counter({Judgement.RIGHT: 15}))
+        self.assertGreaterEqual(node.stack.node.hops.total(), before)
+        self.assertNotEqual(others, [])
+
+    def test_named_by_all(self) -> None:
+        """What others name is heard as a peer hears it."""
+        named = self.stage.named_by_all([1 << 200])
+        self.assertEqual(
+            {contact.address for contact in named} - {host.contact.address for host in self.world.hosts},
+            set(),
+        )
+        self.assertGreater(len(named), 5)
+
+    def test_promises(self) -> None:
+        """A part of right gets is a promise like others."""
+        self.stage.promise_right("gets", Counter({Judgement.RIGHT: 3, Judgement.LOST: 1}), 0.75)
+        self.assertEqual(self.stage.promises, [Promise("gets", 0.75, at_least=0.75)])
