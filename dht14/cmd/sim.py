@@ -2,22 +2,27 @@
 
 import argparse
 import json
+import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import TextIO
 
-from attrs import asdict, define, field, frozen
+from attrs import define, evolve, field
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
 from zope.interface import implementer
 
+from dht14.cmd.sim_figures import Figures, Played
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.sim.conditions import Conditions
-from dht14.sim.figures import Phase
-from dht14.sim.report import PROMISED_RATE, Experiment, Plan, Progress, Report
+from dht14.sim.plot import can_plot, plot
+from dht14.sim.report import PROMISED_RATE, Experiment, Plan, Progress
+from dht14.sim.scenario import Scenario
+from dht14.sim.scenarios import SCENARIOS
 
-KEPT, BROKEN, INTERRUPTED = 0, 1, 130
-"""Exit codes; argparse ends with 2."""
+KEPT, BROKEN, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes; argparse ends with 2 too."""
 
 ERRORS_SHOWN = 5
 
@@ -59,71 +64,129 @@ def _number(text: str, limit: float, name: str) -> float:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `dht14 sim`."""
     parser.description = (
-        "Run a whole network of the shipped node code on a virtual clock and network: all nodes join, values "
-        "are put at random nodes, some nodes may die, and the values are read from random nodes. The same "
-        f"options give the same digest. Exit code 0 when at least {PROMISED_RATE:.1%} of the gets bring the "
-        "value that was acknowledged and no node logs an error, 1 otherwise."
+        "Run a whole network of the shipped node code on a virtual clock and network. With the name of a "
+        "scenario that is played, and exit code 0 means that its promises were kept. Without one all nodes "
+        "join, values are put at random nodes, some nodes may die, and the values are read from random nodes: "
+        f"0 means that at least {PROMISED_RATE:.1%} of the gets brought the value that was acknowledged. A "
+        "node that logs an error, or contradicts itself, makes it 1. The same options give the same digest."
     )
-    plan, conditions = Plan(), Conditions()
+    parser.add_argument("scenario", nargs="?", choices=list(SCENARIOS), metavar="SCENARIO")
+    parser.add_argument("--list", action="store_true", help="tell which scenarios there are")
     network = parser.add_argument_group("the network")
-    network.add_argument("--nodes", type=whole(1, 100_000), default=plan.nodes, metavar="N")
-    network.add_argument(
-        "--bootstrap-nodes", type=whole(0, 100), default=plan.bootstrap_nodes, metavar="N", help="besides"
-    )
-    network.add_argument("--seed", type=whole(0, 2**63), default=plan.seed, metavar="N", help="of all chance")
-    network.add_argument("--latency", type=milliseconds, default=conditions.latency * 1000, metavar="MS")
-    network.add_argument("--loss", type=part, default=0.0, metavar="PART", help="of the datagrams")
-    network.add_argument("--duplicate", type=part, default=0.0, metavar="PART", help="arrive twice")
-    network.add_argument(
-        "--reorder", type=part, default=0.0, metavar="PART", help="are held back for a while"
-    )
+    network.add_argument("--nodes", type=whole(1, 100_000), metavar="N")
+    network.add_argument("--seed", type=whole(0, 2**63), default=1, metavar="N", help="of all chance")
     work = parser.add_argument_group("the work")
-    work.add_argument("--values", type=whole(1, 1_000_000), default=plan.values, metavar="N", help="to put")
-    work.add_argument(
-        "--value-size",
-        type=whole(1, MAX_INLINE_VALUE),
-        default=plan.value_bytes,
-        metavar="BYTES",
-        help="at most",
-    )
-    work.add_argument(
-        "--gets", type=whole(0, 10_000_000), default=plan.gets, metavar="N", help="of any value"
-    )
-    work.add_argument("--kill", type=part, default=0.0, metavar="PART", help="of the nodes, after the puts")
+    work.add_argument("--values", type=whole(1, 1_000_000), metavar="N", help="to put")
+    _add_plain_arguments(parser.add_argument_group("without a scenario"))
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw how a scenario went: success, latency and copies over time"
+    )
+
+
+def _add_plain_arguments(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--bootstrap-nodes", type=whole(0, 100), metavar="N", help="besides")
+    group.add_argument("--latency", type=milliseconds, metavar="MS", help="one way, at the median")
+    group.add_argument("--loss", type=part, metavar="PART", help="of the datagrams")
+    group.add_argument("--duplicate", type=part, metavar="PART", help="arrive twice")
+    group.add_argument("--reorder", type=part, metavar="PART", help="are held back for a while")
+    group.add_argument(
+        "--value-size", dest="value_bytes", type=whole(1, MAX_INLINE_VALUE), metavar="BYTES", help="at most"
+    )
+    group.add_argument("--gets", type=whole(0, 10_000_000), metavar="N", help="of any value")
+    group.add_argument("--kill", type=part, metavar="PART", help="of the nodes, after the puts")
+
+
+PLAIN = {
+    "bootstrap_nodes": "--bootstrap-nodes",
+    "latency": "--latency",
+    "loss": "--loss",
+    "duplicate": "--duplicate",
+    "reorder": "--reorder",
+    "value_bytes": "--value-size",
+    "gets": "--gets",
+    "kill": "--kill",
+}
+"""Options that a scenario does not take: they are part of it."""
 
 
 def plan_of(args: argparse.Namespace) -> Plan:
-    """What these arguments ask for."""
-    return Plan(
-        nodes=args.nodes,
-        bootstrap_nodes=args.bootstrap_nodes,
-        seed=args.seed,
-        conditions=Conditions(
-            latency=args.latency / 1000, loss=args.loss, duplicate=args.duplicate, reorder=args.reorder
-        ),
-        values=args.values,
-        value_bytes=args.value_size,
-        gets=args.gets,
-        kill=args.kill,
-    )
+    """What these arguments ask for, where no scenario is named."""
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    conditions = {name: value for name, value in given.items() if name in ("loss", "duplicate", "reorder")}
+    if "latency" in given:
+        conditions["latency"] = given["latency"] / 1000
+    names = ("nodes", "bootstrap_nodes", "seed", "values", "value_bytes", "gets", "kill")
+    plan = {name: value for name, value in given.items() if name in names}
+    return Plan(conditions=Conditions(**conditions), **plan)
+
+
+def scenario_of(args: argparse.Namespace) -> Scenario:
+    """The scenario that is named, of the size that is asked for."""
+    sizes = {name: getattr(args, name) for name in ("nodes", "values") if getattr(args, name) is not None}
+    return evolve(SCENARIOS[args.scenario], **sizes)
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry it out and print the figures; the exit code."""
+    if args.list:
+        print("\n".join(f"{name:<15} {scenario.says}" for name, scenario in SCENARIOS.items()))
+        return KEPT
+    wrong = _misused(args)
+    if wrong:
+        print(f"dht14 sim: error: {wrong}", file=sys.stderr)
+        return WRONG_USAGE
     errors = Errors()
     globalLogPublisher.addObserver(errors)
-    began = time.perf_counter()
     try:
-        report = Experiment(plan_of(args), _progress(sys.stderr)).run()
+        return _play(args, errors) if args.scenario else _experiment(args, errors)
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:
         globalLogPublisher.removeObserver(errors)
+        for event in errors.first:
+            print(eventAsText(event), file=sys.stderr)
+
+
+def _misused(args: argparse.Namespace) -> str:
+    """What does not go together, if anything."""
+    given = [option for name, option in PLAIN.items() if getattr(args, name) is not None]
+    if args.scenario and given:
+        return f"{given[0]} is part of a scenario, and cannot be given with one"
+    if args.plot and not args.scenario:
+        return "--plot draws how a scenario went: name one (--list tells which there are)"
+    if args.plot and not can_plot():
+        return "--plot needs matplotlib: pip install 'dht14[plot]'"
+    if args.plot and not os.path.isdir(os.path.dirname(os.path.abspath(args.plot))):
+        return f"--plot: there is no folder for {args.plot}"
+    return ""
+
+
+def _experiment(args: argparse.Namespace, errors: "Errors") -> int:
+    began = time.perf_counter()
+    report = Experiment(plan_of(args), progress_on(sys.stderr)).run()
     figures = Figures(report, time.perf_counter() - began, errors.count)
     print(json.dumps(figures.as_object()) if args.json else figures.as_text())
-    for event in errors.first:
-        print(eventAsText(event), file=sys.stderr)
+    return KEPT if figures.good else BROKEN
+
+
+def _play(args: argparse.Namespace, errors: "Errors") -> int:
+    scenario = scenario_of(args)
+    replay = (
+        f"dht14 sim {scenario.name} --nodes {scenario.nodes} --values {scenario.values} --seed {args.seed}"
+    )
+    began = time.perf_counter()
+    try:
+        result = scenario.run(args.seed, progress_on(sys.stderr))
+    except Exception:  # noqa: BLE001 - it is told, with its traceback
+        # A bug, of the nodes or of the simulator: the traceback says where, this says how to see it again.
+        traceback.print_exc()
+        print(f"To see this again: {replay}", file=sys.stderr)
+        return BROKEN
+    figures = Played(result, time.perf_counter() - began, errors.count, replay)
+    print(json.dumps(figures.as_object()) if args.json else figures.as_text())
+    if args.plot:
+        plot(result, args.plot)
     return KEPT if figures.good else BROKEN
 
 
@@ -142,7 +205,7 @@ class Errors:
                 self.first.append(event)
 
 
-def _progress(stream: TextIO) -> Progress:
+def progress_on(stream: TextIO) -> Progress:
     """One line that is written over and over where somebody watches; silence elsewhere."""
     if not stream.isatty():
         return lambda phase, ended, count: None
@@ -159,62 +222,3 @@ def _progress(stream: TextIO) -> Progress:
         stream.flush()
 
     return show
-
-
-@frozen
-class Figures:
-    """A report as it is printed, with what only this run has: wall seconds, and errors that were logged."""
-
-    report: Report
-    wall_seconds: float
-    errors: int
-
-    @property
-    def good(self) -> bool:
-        """Whether everything went as promised."""
-        return self.report.promise_kept and not self.errors
-
-    @property
-    def events_per_second(self) -> float:
-        """Events of the clock per second of wall time."""
-        return self.report.events / self.wall_seconds
-
-    def as_object(self) -> dict[str, object]:
-        """For programs. Everything but `wall_seconds` and `events_per_second` follows from the plan."""
-        report = asdict(self.report)
-        return {
-            **report,
-            "hops": {str(hops): count for hops, count in sorted(self.report.hops.items())},
-            "errors": self.errors,
-            "good": self.good,
-            "wall_seconds": round(self.wall_seconds, 3),
-            "events_per_second": round(self.events_per_second),
-        }
-
-    def as_text(self) -> str:
-        """For people."""
-        report, plan, traffic = self.report, self.report.plan, self.report.traffic
-        lookups = max(1, sum(report.hops.values()))
-        mean_hops = sum(hops * count for hops, count in report.hops.items()) / lookups
-        lines = {
-            "nodes": f"{plan.nodes} and {plan.bootstrap_nodes} bootstrap nodes; {report.killed} killed",
-            "joins": f"{_phase(report.joins, 'joined')}",
-            "puts": f"{_phase(report.puts, 'acknowledged')}",
-            "gets": f"{_phase(report.gets, 'right')}",
-            "hops": f"{mean_hops:.2f} per lookup, {max(report.hops, default=0)} at most",
-            "datagrams": f"{traffic.sent} sent, {traffic.lost} lost, {traffic.duplicated} doubled, "
-            f"{traffic.unreachable} to nobody",
-            "bytes": f"{traffic.sent_bytes} sent, {traffic.largest_bytes} in the largest datagram",
-            "events": f"{report.events} in {report.virtual_seconds:.1f} virtual seconds",
-            "here": f"{self.wall_seconds:.1f} s, {self.events_per_second:.0f} events per second",
-            "errors": f"{self.errors} logged",
-            "digest": report.digest,
-        }
-        return "\n".join(f"{name:<10} {line}" for name, line in lines.items())
-
-
-def _phase(phase: Phase, good: str) -> str:
-    return (
-        f"{phase.good} of {phase.count} {good} ({phase.rate:.2%}); {phase.datagrams} datagrams each; "
-        f"p50 {phase.p50_ms} ms, p99 {phase.p99_ms} ms, at most {phase.max_ms} ms"
-    )

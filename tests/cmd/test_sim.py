@@ -13,7 +13,9 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd import sim
+from dht14.sim.scenarios import SCENARIOS
 
+DEATHS = ["deaths", "--nodes", "10", "--values", "5", "--seed", "3"]
 SMALL = ["--nodes", "5", "--values", "10", "--gets", "20", "--loss", "0.05"]
 
 
@@ -95,7 +97,7 @@ class SimTests(SynchronousTestCase):
                 return True
 
         terminal = Terminal()
-        progress = sim._progress(terminal)
+        progress = sim.progress_on(terminal)
         progress("puts", 1, 2)
         self.assertIn("puts: 1 of 2", terminal.getvalue())
         progress("puts", 2, 2)
@@ -112,6 +114,78 @@ class SimTests(SynchronousTestCase):
             digests.append(output.stdout)
         self.assertEqual(digests[0], digests[1])
         self.assertNotEqual(digests[0], digests[2])
+
+
+class ScenarioTests(SynchronousTestCase):
+    def test_list(self) -> None:
+        """--list tells of every scenario, one a line."""
+        code, output, _ = run("--list")
+        self.assertEqual(code, 0)
+        self.assertEqual([line.split()[0] for line in output.splitlines()], list(SCENARIOS))
+
+    def test_text(self) -> None:
+        """A scenario prints a table of its promises; a terminal alone sees more."""
+        code, output, errors = run(*DEATHS)
+        self.assertEqual((code, errors), (0, ""))
+        self.assertIn("10 nodes and 2 bootstrap nodes, 5 values, seed 3", output)
+        promised = [line for line in output.splitlines() if line.startswith("kept ")]
+        self.assertEqual(len(promised), 2)
+        self.assertNotIn("To see this again", output)
+
+    def test_json(self) -> None:
+        """With --json it is one object: the promises, what was read, and how it went over time."""
+        found = figures(*DEATHS)
+        self.assertEqual((found["scenario"], found["nodes"], found["seed"]), ("deaths", 10, 3))
+        self.assertTrue(all(promise["kept"] for promise in found["promises"]))
+        self.assertEqual(found["gets"]["right"], 25)
+        self.assertEqual(sum(moment["gets"] for moment in found["moments"]), 25)
+        self.assertGreater(found["datagrams_per_second"], 0)
+        self.assertGreater(found["node_seconds"], 8 * found["virtual_seconds"])
+        self.assertEqual((found["good"], found["errors"]), (True, 0))
+
+    def test_same(self) -> None:
+        """The same scenario and seed give the same object, but for the time that it took here."""
+        one, other = figures(*DEATHS), figures(*DEATHS)
+        for found in (one, other):
+            for name in [name for name in found if name.endswith("_per_second") or name == "wall_seconds"]:
+                del found[name]
+        self.assertEqual(one, other)
+
+    def test_broken(self) -> None:
+        """When a run breaks off, its traceback is shown, and the command that plays the same again."""
+        words = ["newcomer", "--nodes", "1", "--values", "1", "--seed", "5"]
+        code, output, errors = run(*words)
+        self.assertEqual((code, output), (1, ""))
+        self.assertIn("Traceback", errors)
+        self.assertIn("To see this again: dht14 sim " + " ".join(words), errors)
+
+    def test_wrong_usage(self) -> None:
+        """What does not go together is refused with exit code 2 and a line that says why."""
+        for words, why in (
+            (["nowhere"], "invalid choice"),
+            ([*DEATHS, "--loss", "0.1"], "--loss is part of a scenario"),
+            ([*DEATHS, "--value-size", "7"], "--value-size is part of a scenario"),
+            (["--plot", "picture.svg"], "name one"),
+            ([*DEATHS, "--plot", "/nowhere/at/all.svg"], "no folder"),
+        ):
+            code, output, errors = run(*words)
+            self.assertEqual((code, output), (2, ""), words)
+            self.assertIn(why, errors)
+
+    def test_plot(self) -> None:
+        """--plot leaves a picture in the file."""
+        path = self.mktemp() + ".svg"
+        code, _, _ = run(*DEATHS, "--plot", path)
+        self.assertEqual(code, 0)
+        with open(path, encoding="utf-8") as file:
+            self.assertIn("<svg", file.read())
+
+    def test_no_plot(self) -> None:
+        """Where matplotlib is not installed --plot says so before anything is played."""
+        self.patch(sim, "can_plot", lambda: False)
+        code, output, errors = run(*DEATHS, "--plot", "picture.svg")
+        self.assertEqual((code, output), (2, ""))
+        self.assertIn("pip install 'dht14[plot]'", errors)
 
 
 class ErrorsTests(SynchronousTestCase):

@@ -1,0 +1,154 @@
+"""What `dht14 sim` prints: figures for people and for programs."""
+
+from attrs import asdict, frozen
+
+from dht14.sim.figures import Phase
+from dht14.sim.report import Report
+from dht14.sim.scenario import Result
+from dht14.sim.stage import Promise
+
+
+@frozen
+class Figures:
+    """A report as it is printed, with what only this run has: wall seconds, and errors that were logged."""
+
+    report: Report
+    wall_seconds: float
+    errors: int
+
+    @property
+    def good(self) -> bool:
+        """Whether everything went as promised."""
+        return self.report.promise_kept and not self.errors
+
+    @property
+    def events_per_second(self) -> float:
+        """Events of the clock per second of wall time."""
+        return self.report.events / self.wall_seconds
+
+    def as_object(self) -> dict[str, object]:
+        """For programs. Everything but `wall_seconds` and `events_per_second` follows from the plan."""
+        report = asdict(self.report)
+        return {
+            **report,
+            "hops": {str(hops): count for hops, count in sorted(self.report.hops.items())},
+            "errors": self.errors,
+            "good": self.good,
+            "wall_seconds": round(self.wall_seconds, 3),
+            "events_per_second": round(self.events_per_second),
+        }
+
+    def as_text(self) -> str:
+        """For people."""
+        report, plan, traffic = self.report, self.report.plan, self.report.traffic
+        lookups = max(1, sum(report.hops.values()))
+        mean_hops = sum(hops * count for hops, count in report.hops.items()) / lookups
+        lines = {
+            "nodes": f"{plan.nodes} and {plan.bootstrap_nodes} bootstrap nodes; {report.killed} killed",
+            "joins": f"{_phase_line(report.joins, 'joined')}",
+            "puts": f"{_phase_line(report.puts, 'acknowledged')}",
+            "gets": f"{_phase_line(report.gets, 'right')}",
+            "hops": f"{mean_hops:.2f} per lookup, {max(report.hops, default=0)} at most",
+            "datagrams": f"{traffic.sent} sent, {traffic.lost} lost, {traffic.duplicated} doubled, "
+            f"{traffic.unreachable} to nobody",
+            "bytes": f"{traffic.sent_bytes} sent, {traffic.largest_bytes} in the largest datagram",
+            "events": f"{report.events} in {report.virtual_seconds:.1f} virtual seconds",
+            "here": f"{self.wall_seconds:.1f} s, {self.events_per_second:.0f} events per second",
+            "errors": f"{self.errors} logged",
+            "digest": report.digest,
+        }
+        return "\n".join(f"{name:<10} {line}" for name, line in lines.items())
+
+
+def _phase_line(phase: Phase, good: str) -> str:
+    return (
+        f"{phase.good} of {phase.count} {good} ({phase.rate:.2%}); {phase.datagrams} datagrams each; "
+        f"p50 {phase.p50_ms} ms, p99 {phase.p99_ms} ms, at most {phase.max_ms} ms"
+    )
+
+
+@frozen
+class Played:
+    """What came of a scenario as it is printed, with what only this run has."""
+
+    result: Result
+    wall_seconds: float
+    errors: int
+    """That nodes logged."""
+    replay: str
+    """The command that plays the same again."""
+
+    @property
+    def good(self) -> bool:
+        """Whether every promise was kept, and no node logged an error."""
+        return self.result.kept and not self.errors
+
+    @property
+    def speed(self) -> dict[str, int]:
+        """Per second of wall time."""
+        done = {
+            "node_seconds_per_second": self.result.node_seconds,
+            "datagrams_per_second": self.result.traffic.sent,
+            "events_per_second": self.result.events,
+        }
+        return {name: round(count / self.wall_seconds) for name, count in done.items()}
+
+    def as_object(self) -> dict[str, object]:
+        """For programs. Everything but `wall_seconds` and `..._per_second` follows from scenario and seed."""
+        result, scenario = self.result, self.result.scenario
+        return {
+            "scenario": scenario.name,
+            "says": scenario.says,
+            "nodes": scenario.nodes,
+            "bootstrap_nodes": scenario.bootstrap_nodes,
+            "values": scenario.values,
+            "seed": result.seed,
+            "promises": [{**asdict(promise), "kept": promise.kept} for promise in result.promises],
+            "notes": result.notes,
+            "gets": result.judgements,
+            "moments": [asdict(moment) for moment in result.moments],
+            "traffic": asdict(result.traffic),
+            "virtual_seconds": round(result.virtual_seconds, 3),
+            "node_seconds": result.node_seconds,
+            "events": result.events,
+            "digest": result.digest,
+            "errors": self.errors,
+            "good": self.good,
+            "replay": self.replay,
+            "wall_seconds": round(self.wall_seconds, 3),
+            **self.speed,
+        }
+
+    def as_text(self) -> str:
+        """For people: a table of promises, and beside it what else came out."""
+        result, scenario, speed = self.result, self.result.scenario, self.speed
+        heads = [
+            f"{scenario.name}: {scenario.says}",
+            f"{scenario.nodes} nodes and {scenario.bootstrap_nodes} bootstrap nodes, "
+            + f"{scenario.values} values, seed {result.seed}",
+            "",
+        ]
+        table = [_promise_line(promise) for promise in result.promises]
+        table += [f"        {name:<48} {value:>12.6g}" for name, value in result.notes.items()]
+        facts = {
+            "gets": ", ".join(f"{count} {what}" for what, count in result.judgements.items()),
+            "datagrams": f"{result.traffic.sent} sent, {result.traffic.lost} lost, "
+            f"{result.traffic.filtered} kept out by NATs, {result.traffic.unreachable} to nobody",
+            "time": f"{result.virtual_seconds:.0f} virtual seconds, {result.node_seconds} of nodes",
+            "here": f"{self.wall_seconds:.1f} s; per second {speed['node_seconds_per_second']} of nodes, "
+            f"{speed['datagrams_per_second']} datagrams, {speed['events_per_second']} events",
+            "errors": f"{self.errors} logged",
+            "digest": result.digest,
+        }
+        lines = [*heads, *table, "", *(f"{name:<10} {fact}" for name, fact in facts.items())]
+        if not self.good:
+            lines.append(f"To see this again: {self.replay}")
+        return "\n".join(lines)
+
+
+def _promise_line(promise: Promise) -> str:
+    if promise.at_least is not None:
+        bound = f"at least {promise.at_least:g}"
+    else:
+        bound = f"at most {promise.at_most:g}"
+    return f"{'kept' if promise.kept else 'MISSED':<7} {promise.name:<48} {promise.figure:>12.6g}   {bound}"
