@@ -29,7 +29,8 @@ from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.settings import PutReply, Role, Settings
 from dht14.storage.database import Database
-from dht14.storage.record import CLOCK_TOLERANCE, Record
+from dht14.storage.floors import MARGIN
+from dht14.storage.record import Record
 from dht14.values_dir import Values, has_values, unlock
 
 CONTACTS_INTERVAL = 1.5
@@ -170,7 +171,7 @@ class _NodeService(MultiService):
             self._values.format,
             node_id,
             limit,
-            max_ttl + CLOCK_TOLERANCE,
+            max_ttl + MARGIN,
             answers_for,
             self._reactor.callFromThread,
             DatabaseLog(),

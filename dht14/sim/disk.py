@@ -20,7 +20,8 @@ from dht14.sim.clock import Process
 from dht14.storage.check import SOUND, check
 from dht14.storage.database import Database
 from dht14.storage.disk_format import DiskFormat
-from dht14.storage.record import CLOCK_TOLERANCE, Record
+from dht14.storage.floors import MARGIN
+from dht14.storage.record import Record
 from dht14.storage.tables import Changes
 from dht14.storage.vault import DATABASE_ID_BYTES, SALT_BYTES, Vault
 from dht14.storage.writer import CallSoon, Opened, Writer, Written
@@ -67,7 +68,7 @@ class VirtualDisk:
                 DiskFormat(self._vault, own_id),
                 own_id,
                 limit,
-                max_ttl + CLOCK_TOLERANCE,
+                max_ttl + MARGIN,
                 answers_for,
                 partial(process.callLater, 0),
                 Unwatched(),

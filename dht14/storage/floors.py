@@ -8,6 +8,9 @@ from dht14.storage.record import Kind, Record
 
 MAX_FLOORS = 100_000
 
+MARGIN = 300.0
+"""Seconds for which a floor is remembered beyond the longest life that an older copy may have."""
+
 
 class Floor(NamedTuple):
     """Kind and version of a record that has expired. What its key holds next must be above."""

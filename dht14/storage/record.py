@@ -14,8 +14,12 @@ from dht14.kademlia.keyspace import id_from_bytes
 from dht14.storage.envelope import MAGIC, decode, may_name_an_owner
 from dht14.storage.owner import verify
 
-CLOCK_TOLERANCE = 300.0
-"""Seconds that a writer's clock may be ahead of ours before we refuse what it writes."""
+CLOCK_TOLERANCE = 49 * 3600.0
+"""Seconds that a writer's clock may be ahead of ours before we refuse what it writes.
+
+Ours may be a day slow and the writer's a day fast, and neither shall keep anything from working. What the
+bound is for it does all the same: no version is so high that a later writer could not go above it.
+"""
 
 
 class Kind(IntEnum):

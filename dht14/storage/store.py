@@ -13,8 +13,8 @@ from typing import Protocol
 
 from attrs import define, evolve, field, frozen
 
-from dht14.storage.floors import MAX_FLOORS, Floor, Floors
-from dht14.storage.record import CLOCK_TOLERANCE, Record
+from dht14.storage.floors import MARGIN, MAX_FLOORS, Floor, Floors
+from dht14.storage.record import Record
 
 
 class Outcome(Enum):
@@ -139,7 +139,7 @@ class MemoryStore:
     _floors: Floors = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._floors = Floors(self.max_ttl + CLOCK_TOLERANCE, min(MAX_FLOORS, self.limit >> 10))
+        self._floors = Floors(self.max_ttl + MARGIN, min(MAX_FLOORS, self.limit >> 10))
 
     def __len__(self) -> int:
         return len(self._records)

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.storage.database import Database
 from dht14.storage.disk_format import DiskFormat
-from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
+from dht14.storage.floors import MARGIN
+from dht14.storage.record import Record, version_at
 from dht14.storage.store import Outcome, Verdict
 from dht14.storage.vault import Vault
 
@@ -88,7 +89,7 @@ class DiskTestCase(SynchronousTestCase):
             DiskFormat(vault or globals()["vault"](), 0),
             OWN,
             limit,
-            86_400 + CLOCK_TOLERANCE,
+            86_400 + MARGIN,
             lambda record: self.answers_for(record),
             self.calls.put,
             self.notes,

@@ -8,6 +8,7 @@ from attrs import evolve, frozen
 from dht14.kademlia.keyspace import hash_id
 from dht14.storage.database import CALM, DROPS_A_BATCH, MAX_EARLY_OFFERS, Database
 from dht14.storage.disk_format import PLACE_BYTES
+from dht14.storage.floors import MARGIN
 from dht14.storage.group_commit import PUTS_A_BATCH, PUTS_WAITING
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
 from dht14.storage.store import EVICTION_TRIES, WRITER_SHARE, MemoryStore, Outcome, Verdict
@@ -186,7 +187,7 @@ class ExpiryTests(DiskTestCase):
         """The version of what expired is remembered as long as a copy could live, and no longer."""
         self.offer(self.store, record(version=2, ttl=TTL))
         self.sweep(NOW + TTL)
-        last = NOW + TTL + 86_400 + CLOCK_TOLERANCE
+        last = NOW + TTL + 86_400 + MARGIN
         old = evolve(record(version=1), expires_at=last + 900)
         self.assertEqual(self.offer(self.store, old, now=last - 1), [OUTRANKED])
         self.assertEqual(self.offer(self.store, old, now=last), [HELD])

@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
+from dht14.storage.floors import MARGIN
 from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, version_at
 from dht14.storage.store import (
     EVICTION_TRIES,
@@ -223,7 +224,7 @@ class ExpiryTests(StoreTestCase):
         """Once no older copy can be alive any more, everything goes."""
         self.store = MemoryStore(0, 1 << 20, lambda record: True, max_ttl=100.0)
         self.offer(record(version=9, ttl=60.0))
-        after = NOW + 60 + 100 + CLOCK_TOLERANCE
+        after = NOW + 60 + 100 + MARGIN
         self.assertIs(self.offer(record(version=1, ttl=9e9), after - 1), Outcome.OUTRANKED)
         self.assertIs(self.offer(record(version=1, ttl=9e9), after), Outcome.HELD)
 
