@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import accumulate, islice
+from struct import Struct
+from typing import cast
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
@@ -27,7 +29,10 @@ def pack_contacts(contacts: Iterable[Contact], room: int | None = None) -> bytes
 
     With `room`, in bytes, only the first of them that fit. Those whose proof is not known are left out.
     """
-    packed = [_pack(contact) for contact in contacts if contact.proof]
+    packed = [_packed(contact) for contact in contacts if contact.proof]
+    whole = b"".join(packed)
+    if len(whole) == _IPV4 * len(packed) and (room is None or _COUNT + len(whole) <= room):
+        return len(packed).to_bytes(_COUNT, "big") + whole
     if room is not None:
         ends = accumulate(map(len, packed), initial=_COUNT)
         packed = [one for one, end in zip(packed, islice(ends, 1, None), strict=False) if end <= room]
@@ -41,28 +46,58 @@ def unpack_contacts(raw: bytes, check: Check, at_most: int = 0xFFFF) -> tuple[Co
 
     Left out are those whose proof `check` refuses, and those at addresses that no node can have.
     """
-    v4_end = _COUNT + int.from_bytes(raw[:_COUNT], "big") * _IPV4
-    if not _COUNT <= v4_end <= len(raw) or (len(raw) - v4_end) % _IPV6:
+    v4_count = int.from_bytes(raw[:_COUNT], "big")
+    v6_count, rest = divmod(len(raw) - _COUNT - v4_count * _IPV4, _IPV6)
+    if v6_count < 0 or rest or len(raw) < _COUNT:
         raise Malformed("contacts of a broken length")
-    slices = [raw[i : i + _IPV4] for i in range(_COUNT, v4_end, _IPV4)]
-    slices += [raw[i : i + _IPV6] for i in range(v4_end, len(raw), _IPV6)]
-    if len(slices) > at_most:
+    if v4_count + v6_count > at_most:
         raise Malformed(f"more than {at_most} contacts")
-    return tuple([contact for one in slices if (contact := _unpack(one, check))])
+    known = _known_contacts(check)
+    slices = _slices(v4_count, v6_count).unpack_from(raw, _COUNT)
+    found = tuple(map(known.get, slices))
+    if not all(found):
+        unpacked = [contact or _unpack(one, check, known) for contact, one in zip(found, slices, strict=True)]
+        found = tuple([contact for contact in unpacked if contact])
+    return cast(tuple[Contact, ...], found)
 
 
-# The same few hundred contacts come and go all the time: both ways are remembered.
+@lru_cache(maxsize=512)
+def _slices(v4_count: int, v6_count: int) -> Struct:
+    return Struct(f"{_IPV4}s" * v4_count + f"{_IPV6}s" * v6_count)
 
 
-@lru_cache(maxsize=8192)
+# The same few hundred contacts come and go all the time: both ways are remembered, in plain dicts, since what
+# is looked up there twenty times for each answer to a FIND_NODE is what such an answer costs.
+
+_REMEMBERED = 8_192
+_packed_contacts: dict[int, tuple[Contact, bytes]] = {}
+"""By node id."""
+
+
+def _packed(contact: Contact) -> bytes:
+    known = _packed_contacts.get(contact.node_id)
+    if known is not None and known[0] is contact:
+        return known[1]
+    packed = _pack(contact)
+    if len(_packed_contacts) >= _REMEMBERED:
+        _packed_contacts.clear()
+    _packed_contacts[contact.node_id] = contact, packed
+    return packed
+
+
 def _pack(contact: Contact) -> bytes:
     host, port = contact.address
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return contact.proof + socket.inet_pton(family, host) + port.to_bytes(2, "big")
 
 
-@lru_cache(maxsize=8192)
-def _unpack(raw: bytes, check: Check) -> Contact | None:
+@lru_cache(maxsize=64)
+def _known_contacts(check: Check) -> dict[bytes, Contact]:
+    """The contacts unpacked lately, of one network."""
+    return {}
+
+
+def _unpack(raw: bytes, check: Check, known: dict[bytes, Contact]) -> Contact | None:
     proof, host, port = raw[:PROOF_BYTES], raw[PROOF_BYTES:-2], int.from_bytes(raw[-2:], "big")
     if not port or not _may_be_a_node(host):
         return None
@@ -71,7 +106,11 @@ def _unpack(raw: bytes, check: Check) -> Contact | None:
     except Malformed:
         return None
     family = socket.AF_INET if len(host) == 4 else socket.AF_INET6
-    return Contact(node_id, (socket.inet_ntop(family, host), port), proof)
+    contact = Contact(node_id, (socket.inet_ntop(family, host), port), proof)
+    if len(known) >= _REMEMBERED:
+        known.clear()
+    known[raw] = contact
+    return contact
 
 
 def _may_be_a_node(host: bytes) -> bool:

@@ -13,6 +13,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.wire.contacts import Check
 from dht14.wire.messages import SCHEMA, Message
+from dht14.wire.short_forms import READERS, WRITERS
 
 RPC_ID_BYTES = 8
 
@@ -25,6 +26,14 @@ _ARRAY_HEADERS = {0x80 | 2 + len(shapes) for _, shapes in SCHEMA.values()}
 
 def encode(rpc_id: bytes, message: Message) -> bytes:
     """The bytes of one message. `rpc_id` is 8 bytes, fresh for a request and the request's for its reply."""
+    write = WRITERS.get(message.__class__)
+    if write is not None and (written := write(rpc_id, message)) is not None:
+        return written
+    return encode_any(rpc_id, message)
+
+
+def encode_any(rpc_id: bytes, message: Message) -> bytes:
+    """As `encode`, for every message alike."""
     code, fields = _ENCODINGS[type(message)]
     items: list[int | bytes] = [rpc_id, code]
     for name, shape in fields:
@@ -37,6 +46,14 @@ def decode(data: bytes, check: Check) -> tuple[bytes, Message]:
 
     `check` is asked for the ids of contacts.
     """
+    read = READERS.get(data[10:13])
+    if read is not None and (message := read(data, check)) is not None:
+        return data[2:10], message
+    return decode_any(data, check)
+
+
+def decode_any(data: bytes, check: Check) -> tuple[bytes, Message]:
+    """As `decode`, for every message alike."""
     if not data or len(data) > MAX_DATAGRAM or data[0] not in _ARRAY_HEADERS:
         raise Malformed("not a message's array")
     try:

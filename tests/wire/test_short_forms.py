@@ -1,0 +1,61 @@
+import random
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.errors import Malformed
+from dht14.wire.datagram import decode, decode_any, encode, encode_any
+from dht14.wire.messages import Message, Nodes
+from dht14.wire.short_forms import READERS, WRITERS
+from tests.fakes import check, contact_at
+from tests.wire.test_datagram import RPC_ID, messages
+
+CONTACTS = tuple(contact_at(n << 200 | 7, (f"192.0.2.{n}", 8000)) for n in range(1, 21))
+FORMS = st.one_of(messages, st.integers(0, 20).map(lambda count: Nodes(CONTACTS[:count])))
+
+
+def outcome(decode: object, data: bytes) -> object:
+    """What a decoder makes of these bytes; Malformed itself where it refuses them."""
+    try:
+        return decode(data, check)  # type: ignore[operator]
+    except Malformed:
+        return Malformed
+
+
+class ShortFormTests(SynchronousTestCase):
+    """The short way and the long one are the same way."""
+
+    @settings(derandomize=True, deadline=None)
+    @given(st.binary(min_size=8, max_size=8), FORMS)
+    def test_encode(self, rpc_id: bytes, message: Message) -> None:
+        """Both make the same bytes of a message, and read the same message out of them."""
+        data = encode(rpc_id, message)
+        self.assertEqual(data, encode_any(rpc_id, message))
+        self.assertEqual(decode(data, check), (rpc_id, message))
+        self.assertEqual(decode_any(data, check), (rpc_id, message))
+
+    @settings(derandomize=True, deadline=None, max_examples=300)
+    @given(FORMS, st.randoms(use_true_random=False))
+    def test_decode(self, message: Message, rng: random.Random) -> None:
+        """Both take the same bytes for a message, and refuse the same, however little is wrong with them."""
+        data = bytearray(encode(RPC_ID, message))
+        for _ in range(rng.choice((1, 1, 2))):
+            data[rng.randrange(min(len(data), 20))] = rng.choice(
+                (0, 0x18, 0x48, 0x58, 0x59, 0x82, rng.randrange(256))
+            )
+        if rng.random() < 0.3:
+            del data[rng.randrange(len(data)) :]
+        elif rng.random() < 0.3:
+            data += rng.randbytes(rng.randrange(1, 5))
+        self.assertEqual(outcome(decode, bytes(data)), outcome(decode_any, bytes(data)))
+
+    def test_used(self) -> None:
+        """The messages of lookups and their like are written and read the short way."""
+        self.assertEqual(len(WRITERS), 5)
+        for message in WRITERS:
+            whole = Nodes(CONTACTS) if message is Nodes else message(*[5] * len(attrs.fields(message)))
+            data = encode_any(RPC_ID, whole)
+            self.assertEqual(WRITERS[message](RPC_ID, whole), data)
+            self.assertEqual(READERS[data[10:13]](data, check), whole)
