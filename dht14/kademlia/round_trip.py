@@ -63,11 +63,15 @@ class RoundTrips:
         known = self._known.get(address)
         if known is None:
             return _UNKNOWN
-        soft = SOFT_TIMEOUT_UNKNOWN
-        if known.srtt:
-            soft = min(max(known.srtt + 4 * known.rttvar, SOFT_TIMEOUT_MIN), SOFT_TIMEOUT_MAX)
-        silent = soft if known.standing is Standing.SILENT else _silent_after(soft)
-        return Pace(soft, silent, known.standing is not Standing.WELL)
+        soft = known.srtt + 4 * known.rttvar if known.srtt else SOFT_TIMEOUT_UNKNOWN
+        # Comparisons instead of min() and max(): this is done for every call.
+        if soft < SOFT_TIMEOUT_MIN:
+            soft = SOFT_TIMEOUT_MIN
+        elif soft > SOFT_TIMEOUT_MAX:
+            soft = SOFT_TIMEOUT_MAX
+        if known.standing is Standing.WELL:
+            return Pace(soft, _silent_after(soft), False)
+        return Pace(soft, soft if known.standing is Standing.SILENT else _silent_after(soft), True)
 
     def answered(self, address: Address, rtt: float) -> None:
         """A reply came `rtt` seconds after its call was first sent.
@@ -104,8 +108,13 @@ class RoundTrips:
 
 
 def _silent_after(soft: float) -> float:
-    # Never before the resend has had its own soft timeout.
-    return max(min(max(4 * soft, SILENT_TIMEOUT_MIN), SILENT_TIMEOUT_MAX), 2 * soft)
+    silent = 4 * soft
+    if silent < SILENT_TIMEOUT_MIN:
+        return SILENT_TIMEOUT_MIN
+    if silent > SILENT_TIMEOUT_MAX:
+        # Never before the resend has had its own soft timeout.
+        return max(SILENT_TIMEOUT_MAX, 2 * soft)
+    return silent
 
 
 _UNKNOWN = Pace(SOFT_TIMEOUT_UNKNOWN, _silent_after(SOFT_TIMEOUT_UNKNOWN), owes_an_answer=False)

@@ -10,6 +10,7 @@ from collections import Counter
 from enum import Enum
 from functools import partial
 from heapq import heappop, heappush
+from itertools import count
 
 from attrs import define
 from twisted.internet.defer import Deferred
@@ -57,9 +58,15 @@ class Call:
     """Who shall answer; None for whoever is at the address."""
     named: bool
     """Whether the operator or an earlier run named the address."""
-    round_trips: int
+    round_trips: int = 1
     """Until the answer, if nothing is lost: two where a session had to be begun first."""
     stage: Stage = Stage.SENT
+
+    def asked(self, sender: Contact) -> bool:
+        """Whether it was this node, there, that was asked."""
+        return (self.node_id is None or self.node_id == sender.node_id) and (
+            self.contact.address == sender.address
+        )
 
 
 class RpcProtocol(DatagramProtocol):
@@ -79,7 +86,9 @@ class RpcProtocol(DatagramProtocol):
         probe: ProbeProtocol,
     ) -> None:
         self._clock = clock
-        self._rng = rng
+        self._seconds = clock.seconds
+        self._rpc_ids = count(rng.getrandbits(8 * RPC_ID_BYTES - 1))
+        """Not to be guessed at first, but that keeps nobody out: the session layer tells who sends a reply."""
         self._session = session
         self._check = check
         self._table = table
@@ -127,25 +136,25 @@ class RpcProtocol(DatagramProtocol):
         if self._stopped:
             observer.call_failed(contact)
             return
-        now = self._clock.seconds()
-        rpc_id = self._rng.getrandbits(8 * RPC_ID_BYTES).to_bytes(RPC_ID_BYTES, "big")
+        now = self._seconds()
+        rpc_id = next(self._rpc_ids).to_bytes(RPC_ID_BYTES, "big")
         payload = encode(rpc_id, request)
-        pace = self._round_trips.pace(contact.address)
-        call = Call(contact, observer, payload, now, now + pace.silent_after, node_id, named, 1)
+        address = contact.address
+        slow_after, silent_after, owes_an_answer = self._round_trips.pace(address)
+        call = Call(contact, observer, payload, now, now + silent_after, node_id, named)
         self._pending[rpc_id] = call
-        slow_after = pace.slow_after
         datagram = self._session.seal(contact, payload, now)
         if datagram is not None:
-            self._send(datagram, contact.address)
+            self._send(datagram, address)
         else:
             call.round_trips = 2
             slow_after = min(2 * slow_after, max(slow_after, SOFT_TIMEOUT_UNKNOWN))
-            address = contact.address
             self._send_all(self._session.reach(address, node_id, payload, now, named), address)
-        self._look_again(now + slow_after, rpc_id)
-        if pace.owes_an_answer:
+        heappush(self._deadlines, (now + slow_after, rpc_id))
+        if owes_an_answer:
             self._grow_slow(call)
-        self._arm_timer(now)
+        if self._timer is None or self._timer_at > now + slow_after + TICK:
+            self._arm_timer(now)
 
     def _send_all(self, datagrams: Datagrams, address: Address) -> None:
         for datagram in datagrams:
@@ -227,7 +236,7 @@ class RpcProtocol(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """A datagram came (Twisted calls). Only what decodes gets past this page; nothing else is answered."""
-        now = self._clock.seconds()
+        now = self._seconds()
         try:
             peer, payload, replies = self._session.received(datagram, addr, now)
             if replies:
@@ -238,12 +247,14 @@ class RpcProtocol(DatagramProtocol):
         except Malformed as error:
             self._count_malformed(addr, error)
             return
+        sender = peer.contact
         if isinstance(message, REPLIES):
-            self._match(rpc_id, message, peer.contact, now)
+            self._match(rpc_id, message, sender, now)
         elif peer.bucket.take(now):
             self.counters["requests"] += 1
-            self._responder.answer(message, peer.contact, now, partial(self._respond, rpc_id, peer))
-            self._probe.called_by(peer.contact, now)
+            self._responder.answer(message, sender, now, partial(self._respond, rpc_id, peer))
+            if self._table.wants(sender) or sender.node_id not in self._table:
+                self._probe.called_by(sender, now)
         else:
             self.counters["requests over the limit"] += 1
 
@@ -259,11 +270,7 @@ class RpcProtocol(DatagramProtocol):
 
     def _match(self, rpc_id: bytes, reply: Reply, sender: Contact, now: float) -> None:
         call = self._pending.get(rpc_id)
-        if (
-            call is None
-            or call.contact.address != sender.address
-            or call.node_id not in (None, sender.node_id)
-        ):
+        if call is None or not call.asked(sender):
             self.counters["unasked"] += 1
             return
         del self._pending[rpc_id]
@@ -277,7 +284,7 @@ class RpcProtocol(DatagramProtocol):
         call.observer.call_answered(sender, reply)
 
     def _respond(self, rpc_id: bytes, asker: Peer, reply: Reply) -> None:
-        self._send(asker.answer(encode(rpc_id, reply), self._clock.seconds()), asker.contact.address)
+        self._send(asker.answer(encode(rpc_id, reply), self._seconds()), asker.contact.address)
 
     def stop(self) -> None:
         """Fail every pending call, and every later one at once."""

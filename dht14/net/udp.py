@@ -64,15 +64,16 @@ class UdpPort(Port):
         """Datagrams are there. Reads a bounded number; the reactor calls again for the rest."""
         receive = self.socket.recvfrom
         received = self.protocol.datagramReceived
+        is_ipv4 = self.addressFamily == socket.AF_INET
         for _ in range(DATAGRAMS_A_TURN):
             try:
-                datagram, address = receive(self.maxPacketSize)
+                datagram, address = receive(LONGEST_READ)
             except OSError:
                 # Nothing is there, or word of an earlier datagram that did not arrive, or no memory just
                 # now. Twisted would close the port for good if this got out.
                 return
             try:
-                received(datagram, _unmapped(address))
+                received(datagram, address if is_ipv4 else _unmapped(address))
             except Exception:  # noqa: BLE001 - whatever it is, it must not cost us the port
                 self.log.failure("A datagram was not handled; this is a bug.")
             if self.maxThroughput < 0:

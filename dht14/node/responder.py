@@ -31,6 +31,8 @@ from dht14.wire.messages import (
 
 Respond = Callable[[Reply], None]
 
+PONG = Pong()
+
 STRAY = 2
 """A STORE is refused where so many times as many nodes as shall hold the record are nearer to its key: the
 writer is mistaken about the neighbourhood. Not one time: others stand in for the nearest when these die."""
@@ -52,16 +54,16 @@ class Responder:
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
         """Answer one request of `sender`, by calling `respond` once, now or when the store is done."""
-        if isinstance(request, FindValue):
-            respond(self._value(request.key, now) or self._nodes(request.key, sender))
-        elif isinstance(request, FindNode):
+        if isinstance(request, FindNode):
             respond(self._nodes(request.target, sender))
+        elif isinstance(request, FindValue):
+            respond(self._value(request.key, now) or self._nodes(request.key, sender))
+        elif isinstance(request, Ping):
+            respond(PONG)
         elif isinstance(request, Store):
             self._hold(request, sender, now, respond)
         elif isinstance(request, Offer):
             respond(self._weigh(request, sender, now))
-        elif isinstance(request, Ping):
-            respond(Pong())
 
     def _value(self, key: int, now: float) -> Value | None:
         record = self._store.get(key, now) if self._store else None
