@@ -7,6 +7,7 @@ slow call is expected to be slow again: the next call to it is slow from the sta
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from heapq import heappop, heappush
@@ -69,6 +70,10 @@ class Call:
         )
 
 
+def _lose(datagram: bytes, address: Address) -> None:
+    """Where there is no port to send from, what is sent is lost."""
+
+
 class RpcProtocol(DatagramProtocol):
     """The UDP side of one node. Owns the pending calls and the round-trip estimates."""
 
@@ -90,6 +95,8 @@ class RpcProtocol(DatagramProtocol):
         self._rpc_ids = count(rng.getrandbits(8 * RPC_ID_BYTES - 1))
         """Not to be guessed at first, but that keeps nobody out: the session layer tells who sends a reply."""
         self._session = session
+        self._received = session.received
+        self._write: Callable[[bytes, Address], object] = _lose
         self._check = check
         self._table = table
         self._responder = responder
@@ -160,11 +167,18 @@ class RpcProtocol(DatagramProtocol):
         for datagram in datagrams:
             self._send(datagram, address)
 
+    def startProtocol(self) -> None:
+        """There is a port to send from (Twisted calls)."""
+        assert self.transport is not None
+        self._write = self.transport.write
+
+    def stopProtocol(self) -> None:
+        """There is none any more (Twisted calls)."""
+        self._write = _lose
+
     def _send(self, datagram: bytes, address: Address) -> None:
-        if self.transport is None:
-            return
         try:
-            self.transport.write(datagram, address)
+            self._write(datagram, address)
         except OSError:
             # No route, no buffer, an address of the other family: for the caller it is a lost datagram.
             self.counters["unsendable"] += 1
@@ -238,7 +252,7 @@ class RpcProtocol(DatagramProtocol):
         """A datagram came (Twisted calls). Only what decodes gets past this page; nothing else is answered."""
         now = self._seconds()
         try:
-            peer, payload, replies = self._session.received(datagram, addr, now)
+            peer, payload, replies = self._received(datagram, addr, now)
             if replies:
                 self._send_all(replies, addr)
             if peer is None or not payload:

@@ -1,5 +1,7 @@
 """One established session: two keys, two counters. Seals and opens ACCEPT and DATA. DESIGN 4.2."""
 
+from collections.abc import Callable
+
 from attrs import define, field
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -34,6 +36,9 @@ SEALED_BYTES = HEAD_BYTES + TAG_BYTES
 """Of a DATA with an empty payload."""
 _NONCE_HEAD = bytes(4)
 
+Cipher = Callable[[bytes, bytes, bytes], bytes]
+"""From nonce, text and associated data to the text sealed or opened."""
+
 
 @define(eq=False, repr=False)
 class Accepting:
@@ -62,8 +67,8 @@ class Link:
     made_at: float
     used_at: float
     _header: bytes
-    _encryptor: AESGCM
-    _decryptor: AESGCM
+    _encrypt: Cipher
+    _decrypt: Cipher
     due_at: float = field(init=False)
     """When a new handshake shall be made."""
     refused_at: float = field(init=False)
@@ -84,7 +89,7 @@ class Link:
     ) -> "Link":
         """The initiator's end; it can open ACCEPTs at once and seal when it has been `accepted`."""
         out, back = keys
-        return cls(contact, bucket, True, cid, now, now, b"", AESGCM(out), AESGCM(back))
+        return cls(contact, bucket, True, cid, now, now, b"", AESGCM(out).encrypt, AESGCM(back).decrypt)
 
     @classmethod
     def of_responder(
@@ -99,7 +104,9 @@ class Link:
         back, out = keys
         initiator_cid, own_cid = cids
         header = ACCEPT + initiator_cid
-        link = cls(contact, bucket, False, own_cid, now, now, header, AESGCM(out), AESGCM(back))
+        link = cls(
+            contact, bucket, False, own_cid, now, now, header, AESGCM(out).encrypt, AESGCM(back).decrypt
+        )
         link.accepting = Accepting(own_cid + address_bytes(contact.address))
         return link
 
@@ -121,11 +128,12 @@ class Link:
         counter = self.sent
         self.sent = counter + 1
         self.used_at = now
-        head = self._header + counter.to_bytes(COUNTER_BYTES, "big")
+        count = counter.to_bytes(COUNTER_BYTES, "big")
+        head = self._header + count
         accepting = self.accepting
         if accepting is None:
-            return head + self._encryptor.encrypt(_NONCE_HEAD + head[9:], payload, head)
-        sealed = self._encryptor.encrypt(_NONCE_HEAD + head[9:], accepting.prefix + payload, head)
+            return head + self._encrypt(_NONCE_HEAD + count, payload, head)
+        sealed = self._encrypt(_NONCE_HEAD + count, accepting.prefix + payload, head)
         accepting.last, accepting.sent_at = head + sealed, now
         return accepting.last
 
@@ -141,14 +149,14 @@ class Link:
         """What is sealed in an ACCEPT or DATA; None when it is forged, repeated or too late."""
         if len(datagram) < SEALED_BYTES or now >= self.refused_at:
             return None
-        head = datagram[:HEAD_BYTES]
-        counter = int.from_bytes(head[9:], "big")
+        count = datagram[9:HEAD_BYTES]
+        counter = int.from_bytes(count, "big")
         window = self._window
         in_order = counter == window.latest + 1
         if not in_order and not window.is_new(counter):
             return None
         try:
-            opened = self._decryptor.decrypt(_NONCE_HEAD + head[9:], datagram[HEAD_BYTES:], head)
+            opened = self._decrypt(_NONCE_HEAD + count, datagram[HEAD_BYTES:], datagram[:HEAD_BYTES])
         except InvalidTag:
             return None
         if in_order:

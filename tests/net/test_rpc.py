@@ -315,8 +315,8 @@ class TimeoutTests(RpcTestCase):
         self.assertEqual(self.rpc.counters["unsendable"], 2)
 
     def test_no_transport(self) -> None:
-        """Calls before there is a transport fail by the timeouts too."""
-        self.rpc.transport = None
+        """Calls when there is no transport fail by the timeouts too."""
+        self.rpc.doStop()
         asked = self.rpc.ask(PEER, Ping())
         self.pass_time(HARD_TIMEOUT + TOLERANCE)
         self.failureResultOf(asked, CallFailed)
