@@ -26,6 +26,11 @@ class Entry:
     last_missed: float = NEVER
     """When the last of the misses was counted."""
 
+    def answered(self, contact: Contact, now: float, rtt: float) -> None:
+        """It answered a call."""
+        self.contact, self.last_seen, self.rtt = contact, now, rtt
+        self.misses, self.last_missed = 0, NEVER
+
 
 @define
 class KBucket:
@@ -51,8 +56,7 @@ class KBucket:
             # Who answers elsewhere under the id of a contact that is well changes nothing: neither may the
             # known one be pushed out so, nor be taken for alive because of it.
             if entry.contact.address == contact.address or entry.misses:
-                entry.contact, entry.last_seen, entry.rtt = contact, now, rtt
-                entry.misses, entry.last_missed = 0, NEVER
+                entry.answered(contact, now, rtt)
             return None
         newcomer = Entry(contact, now, rtt)
         if self.has_room:

@@ -46,6 +46,8 @@ class RoutingTable:
     """Of the latest calls to contacts that were well, the share that was answered."""
     changes: int = field(default=0, init=False)
     """Grows with every contact that enters or leaves."""
+    revision: int = field(default=0, init=False)
+    """Grows whenever `closest` may answer otherwise than before."""
 
     def __attrs_post_init__(self) -> None:
         self._buckets = [KBucket(bucket_capacity(0))]
@@ -67,13 +69,21 @@ class RoutingTable:
     def confirmed(self, contact: Contact, now: float, rtt: float) -> None:
         """The contact answered a call of ours after `rtt` seconds."""
         node_id = contact.node_id
+        entry = self._entries.get(node_id)
+        if entry is not None and not entry.misses and entry.contact.address == contact.address:
+            # The contacts that are called most are well, and stay where they are.
+            self._answering += (1 - self._answering) / OUTAGE_CALLS
+            entry.answered(contact, now, rtt)
+            return
         if node_id == self.own_id:
             return
         bucket = self._bucket_of(node_id)
         while node_id not in self._entries and not bucket.has_room and self._split_last(bucket):
             bucket = self._bucket_of(node_id)
         self._answering += (1 - self._answering) / OUTAGE_CALLS
-        self._suspects.discard(node_id)
+        if node_id in self._suspects:
+            self._suspects.discard(node_id)
+            self.revision += 1
         newcomer = bucket.confirmed(contact, now, rtt)
         if newcomer is not None:
             self._entered(newcomer)
@@ -84,6 +94,7 @@ class RoutingTable:
         entry = self._entries.get(node_id)
         if entry is not None and entry.contact.is_same(contact) and node_id not in self._suspects:
             self._suspects.add(node_id)
+            self.revision += 1
             self._answering -= self._answering / OUTAGE_CALLS
         left, entered = self._bucket_of(node_id).failed(contact, now, may_leave=self._answering > 0.5)
         if left is not None:
@@ -100,6 +111,7 @@ class RoutingTable:
         self._entries[node_id] = entry
         insort(self._ids, node_id)
         self.changes += 1
+        self.revision += 1
 
     def _left(self, entry: Entry) -> None:
         node_id = entry.contact.node_id
@@ -107,6 +119,7 @@ class RoutingTable:
         del self._ids[bisect_left(self._ids, node_id)]
         self._suspects.discard(node_id)
         self.changes += 1
+        self.revision += 1
 
     def _split_last(self, bucket: KBucket) -> bool:
         """Split the bucket of our own branch in two; False when `bucket` is another one.

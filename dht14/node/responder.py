@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from attrs import define
+from attrs import define, field, frozen
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
@@ -33,12 +33,31 @@ Respond = Callable[[Reply], None]
 
 PONG = Pong()
 
+ANSWERS = 256
+"""Targets whose nearest contacts are remembered."""
+
 STRAY = 2
 """A STORE is refused where so many times as many nodes as shall hold the record are nearer to its key: the
 writer is mistaken about the neighbourhood. Not one time: others stand in for the nearest when these die."""
 
 EXPIRY_SLACK_MS = 5_000
 """A copy that lives longer by less than this is the same one, seen through the delays of the network."""
+
+
+@frozen(eq=False)
+class _Answer:
+    """One contact more than are named, since an asker is not told of itself."""
+
+    known: list[Contact]
+    ids: frozenset[int]
+    nodes: Nodes
+
+    @classmethod
+    def of(cls, known: list[Contact]) -> "_Answer":
+        return cls(known, frozenset(contact.node_id for contact in known), Nodes(tuple(known[:K])))
+
+    def without(self, node_id: int) -> Nodes:
+        return Nodes(tuple([contact for contact in self.known if contact.node_id != node_id]))
 
 
 @define(eq=False)
@@ -51,6 +70,10 @@ class Responder:
     _table: RoutingTable
     _store: RecordStore | None
     _max_ttl: float
+    _answers: dict[int, _Answer] = field(factory=dict, init=False)
+    """To requests for nodes, by target, as long as the table stays as it is."""
+    _revision: int = field(default=0, init=False)
+    """Of the table that these were made from."""
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
         """Answer one request of `sender`, by calling `respond` once, now or when the store is done."""
@@ -73,8 +96,18 @@ class Responder:
         return Value(record.version, remaining, record.replication, near, record.value)
 
     def _nodes(self, target: int, asker: Contact) -> Nodes:
-        known = self._table.closest(target, K + 1, live_only=True)
-        return Nodes(tuple([c for c in known if c.node_id != asker.node_id][:K]))
+        """What is asked for again and again (values that many read, ids that their own nodes look up) is
+        looked for once, until the table changes."""
+        table = self._table
+        if table.revision != self._revision:
+            self._revision = table.revision
+            self._answers.clear()
+        answer = self._answers.get(target)
+        if answer is None:
+            if len(self._answers) >= ANSWERS:
+                self._answers.clear()
+            answer = self._answers[target] = _Answer.of(table.closest(target, K + 1, live_only=True))
+        return answer.without(asker.node_id) if asker.node_id in answer.ids else answer.nodes
 
     def _hold(self, request: Store, writer: Contact, now: float, respond: Respond) -> None:
         nearer = self._nearer(request, writer)

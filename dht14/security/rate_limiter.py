@@ -32,8 +32,9 @@ class TokenBucket:
 
     def _refill(self, now: float) -> None:
         # A clock that was set back gives nothing, but must not stop the refilling until it caught up.
-        elapsed = max(0.0, now - self._at)
-        self._tokens = min(self._burst, self._tokens + elapsed * self._rate)
+        if now > self._at:
+            tokens = self._tokens + (now - self._at) * self._rate
+            self._tokens = min(self._burst, tokens)
         self._at = now
 
 

@@ -23,6 +23,7 @@ _ID_HEAD, _LONG_HEAD = b"\x58\x20", b"\x59"
 _AFTER_CODE = 13
 _WITH_ID_BYTES = _AFTER_CODE + 32
 _CONTACTS_AT = _AFTER_CODE + 2
+_REMEMBERED = 256
 
 
 def _code_of(message: type[Message]) -> bytes:
@@ -58,12 +59,20 @@ def _with_id(message: type[FindNode] | type[FindValue], name: str) -> tuple[byte
 
 def _nodes() -> tuple[bytes, Writer, Reader]:
     head = _code_of(Nodes) + _LONG_HEAD
+    # An answer that is given again is the same object: its bytes need not be made again. It is kept here, so
+    # that no other object can take its place in memory.
+    written: dict[int, tuple[Nodes, bytes]] = {}
 
     def write(rpc_id: bytes, message: Nodes) -> bytes | None:
-        packed = pack_contacts(message.contacts, MAX_CONTACTS_BYTES)
-        if len(packed) < 256:
-            return None
-        return _THREE + rpc_id + head + len(packed).to_bytes(2, "big") + packed
+        known = written.get(id(message))
+        if known is None:
+            packed = pack_contacts(message.contacts, MAX_CONTACTS_BYTES)
+            if len(packed) < 256:
+                return None
+            if len(written) >= _REMEMBERED:
+                written.clear()
+            known = written[id(message)] = message, head + len(packed).to_bytes(2, "big") + packed
+        return _THREE + rpc_id + known[1]
 
     def read(data: bytes, check: Check) -> Message | None:
         length = int.from_bytes(data[_AFTER_CODE:_CONTACTS_AT], "big")
