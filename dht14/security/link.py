@@ -1,6 +1,7 @@
 """One established session: two keys, two counters. Seals and opens ACCEPT and DATA. DESIGN 4.2."""
 
 from collections.abc import Callable
+from struct import Struct
 
 from attrs import define, field
 from cryptography.exceptions import InvalidTag
@@ -35,6 +36,7 @@ ACCEPT_KEPT, ACCEPT_REPEATS = 30.0, 3
 SEALED_BYTES = HEAD_BYTES + TAG_BYTES
 """Of a DATA with an empty payload."""
 _NONCE_HEAD = bytes(4)
+_counter_in = Struct(">9xQ").unpack
 
 Cipher = Callable[[bytes, bytes, bytes], bytes]
 """From nonce, text and associated data to the text sealed or opened."""
@@ -149,14 +151,14 @@ class Link:
         """What is sealed in an ACCEPT or DATA; None when it is forged, repeated or too late."""
         if len(datagram) < SEALED_BYTES or now >= self.refused_at:
             return None
-        count = datagram[9:HEAD_BYTES]
-        counter = int.from_bytes(count, "big")
+        head = datagram[:HEAD_BYTES]
+        (counter,) = _counter_in(head)
         window = self._window
         in_order = counter == window.latest + 1
         if not in_order and not window.is_new(counter):
             return None
         try:
-            opened = self._decrypt(_NONCE_HEAD + count, datagram[HEAD_BYTES:], datagram[:HEAD_BYTES])
+            opened = self._decrypt(_NONCE_HEAD + head[9:], datagram[HEAD_BYTES:], head)
         except InvalidTag:
             return None
         if in_order:
