@@ -317,6 +317,7 @@ def _stack_options(settings: Settings, role: Role) -> StackOptions:
         refresh_interval=storage.refresh_interval,
         seeds=settings.bootstrap,
         retries=Retries(node.bootstrap_retry_interval, node.max_bootstrap_retries),
+        advertised=node.advertised_address,
         limits=Limits(settings.rate_limiter.peer_requests_per_second, settings.rate_limiter.peer_burst_size),
     )
 

@@ -15,6 +15,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.session import Questions
 
 AT_ONCE = 32
@@ -57,17 +58,25 @@ class ProbeProtocol(DatagramProtocol):
         """Those that are out, by nonce."""
         self._callers: OrderedDict[tuple[int, Address], _Caller] = OrderedDict()
         """Callers that are not in the table, the latest last."""
+        self._allowance = HelloAllowance()
+        """For addresses that were announced, by who may have named a victim."""
         self._stopped = False
         self.counters: Counter[str] = Counter()
         """Probes by what became of them."""
 
     def called_by(self, contact: Contact, now: float) -> None:
         """The contact sent us a request. It is probed if it would have a place in the table."""
+        self._allowance.proved(contact.address)
         is_wanted = self._table.wants(contact)
         if not is_wanted and contact.node_id in self._table:
             return
         self._caller(contact, now).called_at = now
         if is_wanted:
+            self.probe(contact, now)
+
+    def announced(self, contact: Contact, now: float) -> None:
+        """The contact sent us a request in which it says that this address is its own."""
+        if self._table.wants(contact):
             self.probe(contact, now)
 
     def _caller(self, contact: Contact, now: float) -> _Caller:
@@ -85,6 +94,8 @@ class ProbeProtocol(DatagramProtocol):
         caller = self._caller(contact, now)
         if self._stopped or now - caller.probed_at < SPACING or len(self._probes) >= AT_ONCE:
             return
+        if not self._allowance.take(contact.address, now):
+            return
         caller.probed_at = now
         nonce = self._questions.nonce()
         question = self._questions.ask(contact, nonce)
@@ -100,7 +111,8 @@ class ProbeProtocol(DatagramProtocol):
 
     def _ask_again(self, nonce: bytes, question: bytes) -> None:
         probe = self._probes[nonce]
-        self._send(question, probe.contact.address)
+        if self._allowance.take(probe.contact.address, self._clock.seconds()):
+            self._send(question, probe.contact.address)
         probe.timer = self._clock.callLater(HARD_TIMEOUT - RESEND_AFTER, self._give_up, nonce)
 
     def _give_up(self, nonce: bytes) -> None:

@@ -32,7 +32,7 @@ from dht14.node.responder import Responder
 from dht14.security.session import Datagrams, Peer, Session
 from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
-from dht14.wire.messages import REPLIES, Reply, Request
+from dht14.wire.messages import REPLIES, Announce, Reply, Request
 
 TICK = 0.005
 """Seconds between two looks at the timeouts, at the least: one timer serves all calls."""
@@ -267,6 +267,9 @@ class RpcProtocol(DatagramProtocol):
         elif peer.bucket.take(now):
             self.counters["requests"] += 1
             self._responder.answer(message, sender, now, partial(self._respond, rpc_id, peer))
+            if isinstance(message, Announce):
+                self._probe.announced(Contact(sender.node_id, message.address, sender.proof), now)
+                return
             if self._table.wants(sender) or sender.node_id not in self._table:
                 self._probe.called_by(sender, now)
         else:

@@ -11,11 +11,12 @@ from attrs import field, frozen
 from twisted.application.service import IService
 from twisted.internet.interfaces import IReactorTime
 
-from dht14.kademlia.contact import Contact, Seed
+from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import LIVENESS_INTERVAL
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import ProbeProtocol
 from dht14.net.rpc import RpcProtocol
+from dht14.node.announcer import ANNOUNCE_INTERVAL, Announcer
 from dht14.node.join import Join, Retries
 from dht14.node.node import Node, Policy
 from dht14.node.periodic import Periodic
@@ -49,6 +50,8 @@ class StackOptions:
     refresh_interval: float = 900.0
     seeds: tuple[Seed, ...] = ()
     retries: Retries = field(factory=Retries)
+    advertised: Address | None = None
+    """Where others reach the node, host name or address, if that is not where its datagrams come from."""
     sealed: bool = True
     """Whether datagrams are sealed. In the clear only where nobody else can send or listen."""
     limits: Limits = field(factory=Limits)
@@ -115,6 +118,9 @@ def build_stack(
         ),
         Periodic("sessions", TIDY_INTERVAL, lambda: session.tidy(clock.seconds()), clock, rng),
     ]
+    if options.advertised is not None:
+        announcer = Announcer(options.advertised, table, rpc, resolve, clock)
+        services.append(Periodic("announce", ANNOUNCE_INTERVAL, announcer.announce, clock, rng))
     if store is not None:
         sweep = Periodic(
             "expiry", options.cleanup_interval, lambda: store.expire(clock.seconds()), clock, rng

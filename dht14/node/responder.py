@@ -12,6 +12,7 @@ from dht14.storage.record import Record, claimed_rank
 from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
 from dht14.wire.messages import (
     NO_TICKET,
+    Announce,
     FindNode,
     FindValue,
     Nodes,
@@ -81,7 +82,7 @@ class Responder:
             respond(self._nodes(request.target, sender))
         elif isinstance(request, FindValue):
             respond(self._value(request.key, now) or self._nodes(request.key, sender))
-        elif isinstance(request, Ping):
+        elif isinstance(request, (Ping, Announce)):
             respond(PONG)
         elif isinstance(request, Store):
             self._hold(request, sender, now, respond)

@@ -13,7 +13,7 @@ from struct import Struct
 from typing import cast
 
 from dht14.errors import Malformed
-from dht14.kademlia.contact import Contact
+from dht14.kademlia.contact import Address, Contact
 from dht14.security.identity import PROOF_BYTES
 
 Check = Callable[[bytes], int]
@@ -86,9 +86,7 @@ def _packed(contact: Contact) -> bytes:
 
 
 def _pack(contact: Contact) -> bytes:
-    host, port = contact.address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return contact.proof + socket.inet_pton(family, host) + port.to_bytes(2, "big")
+    return contact.proof + pack_address(contact.address)
 
 
 @lru_cache(maxsize=64)
@@ -98,19 +96,34 @@ def _known_contacts(check: Check) -> dict[bytes, Contact]:
 
 
 def _unpack(raw: bytes, check: Check, known: dict[bytes, Contact]) -> Contact | None:
-    proof, host, port = raw[:PROOF_BYTES], raw[PROOF_BYTES:-2], int.from_bytes(raw[-2:], "big")
-    if not port or not _may_be_a_node(host):
+    proof, address = raw[:PROOF_BYTES], unpack_address(raw[PROOF_BYTES:])
+    if address is None:
         return None
     try:
         node_id = check(proof)
     except Malformed:
         return None
-    family = socket.AF_INET if len(host) == 4 else socket.AF_INET6
-    contact = Contact(node_id, (socket.inet_ntop(family, host), port), proof)
+    contact = Contact(node_id, address, proof)
     if len(known) >= _REMEMBERED:
         known.clear()
     known[raw] = contact
     return contact
+
+
+def pack_address(address: Address) -> bytes:
+    """`IPv4 4 | port 2` or `IPv6 16 | port 2`."""
+    host, port = address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.inet_pton(family, host) + port.to_bytes(2, "big")
+
+
+def unpack_address(raw: bytes) -> Address | None:
+    """What `pack_address` packed; None where it is of another length, or no node can have that address."""
+    host, port = raw[:-2], int.from_bytes(raw[-2:], "big")
+    if not port or len(host) not in (4, 16) or not _may_be_a_node(host):
+        return None
+    family = socket.AF_INET if len(host) == 4 else socket.AF_INET6
+    return socket.inet_ntop(family, host), port
 
 
 def _may_be_a_node(host: bytes) -> bool:

@@ -10,10 +10,10 @@ from typing import Any
 from attrs import field, frozen
 
 from dht14.errors import Malformed
-from dht14.kademlia.contact import Contact
+from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
-from dht14.wire.contacts import Check, pack_contacts, unpack_contacts
+from dht14.wire.contacts import Check, pack_address, pack_contacts, unpack_address, unpack_contacts
 
 MAX_TTL_MS = 7 * 86_400_000
 MAX_VERSION = (1 << 63) - 1
@@ -83,6 +83,13 @@ class Offer:
     """SHA-256 of the value."""
     copy: bool = False
     """As in `Store`."""
+
+
+@frozen
+class Announce:
+    """I am to be called at this address, which is not the one that this comes from."""
+
+    address: Address
 
 
 @frozen
@@ -163,7 +170,7 @@ class Wanted:
     """With which it is sent over the bulk channel; `NO_TICKET` where it fits a STORE."""
 
 
-Request = Ping | FindNode | FindValue | Store | Offer
+Request = Ping | FindNode | FindValue | Store | Offer | Announce
 Reply = Pong | Nodes | Value | LargeValue | Stored | Outranked | Refused | Wanted
 Message = Request | Reply
 REPLIES = (Pong, Nodes, Value, LargeValue, Stored, Outranked, Refused, Wanted)
@@ -229,8 +236,15 @@ def _decode_contacts(item: object, check: Check) -> tuple[Contact, ...]:
     return unpack_contacts(item, check, at_most=K)
 
 
+def _decode_address(item: object, check: Check) -> Address:
+    if type(item) is not bytes or (address := unpack_address(item)) is None:
+        raise Malformed("not an address that a node can have")
+    return address
+
+
 _ID = FieldShape(id_to_bytes, _decode_id)
 _CONTACTS = FieldShape(_encode_contacts, _decode_contacts)
+_ADDRESS = FieldShape(pack_address, _decode_address)
 _FLAG = FieldShape(int, _decode_flag)
 _VERSION = _unsigned(0, MAX_VERSION)
 _TTL_MS = _unsigned(1, MAX_TTL_MS)
@@ -248,6 +262,7 @@ SCHEMA: dict[int, tuple[type[Message], tuple[FieldShape, ...]]] = {
     3: (FindValue, (_ID,)),
     4: (Store, (_ID, _VERSION, _TTL_MS, _REPLICATION, _FINGERPRINT, _VALUE, _FLAG)),
     5: (Offer, (_ID, _VERSION, _TTL_MS, _REPLICATION, _FINGERPRINT, _FLAG, _LENGTH, _DIGEST, _FLAG)),
+    6: (Announce, (_ADDRESS,)),
     64: (Pong, ()),
     65: (Nodes, (_CONTACTS,)),
     66: (Value, (_VERSION, _TTL_MS, _REPLICATION, _FLAG, _VALUE)),

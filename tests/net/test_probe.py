@@ -64,6 +64,27 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.probe.counters, {"sent": 1, "answered": 1})
 
+    def test_announced(self) -> None:
+        """Who says that it is to be called elsewhere is asked there, and is a contact when it is heard there."""
+        there = contact_at(CALLER.node_id, OTHER.address)
+        self.probe.announced(there, self.clock.seconds())
+        question = self.last()
+        self.assertEqual(self.probed(), [OTHER.address])
+        self.answer(question)
+        self.assertEqual(len(self.table), 0)
+        self.answer(question, there)
+        self.assertEqual(self.table.contacts(), [there])
+
+    def test_victim(self) -> None:
+        """However many say that they are to be called at an address, it gets two datagrams in ten minutes."""
+        for node_id in range(1, 100):
+            self.probe.announced(contact_at(node_id, OTHER.address), self.clock.seconds())
+            self.clock.advance(5)
+        self.assertEqual(self.probed(), [OTHER.address] * 2)
+        self.clock.advance(600)
+        self.probe.announced(contact_at(1, OTHER.address), self.clock.seconds())
+        self.assertEqual(self.probed(), [OTHER.address])
+
     def test_unanswered(self) -> None:
         """Who does not answer is asked once more, and forgotten after the hard timeout."""
         self.called_by()

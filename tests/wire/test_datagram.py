@@ -17,6 +17,7 @@ from dht14.wire.messages import (
     MAX_TTL_MS,
     MAX_VERSION,
     SCHEMA,
+    Announce,
     FindNode,
     FindValue,
     LargeValue,
@@ -77,6 +78,7 @@ messages: "st.SearchStrategy[Message]" = st.one_of(
         st.booleans(),
     ),
     st.builds(Wanted, contacts, tickets),
+    st.builds(Announce, st.one_of(v4, v6).map(lambda contact: contact.address)),
     st.builds(
         LargeValue,
         versions,
@@ -104,6 +106,7 @@ SAMPLES: list[Message] = [
     Refused(SOME_CONTACTS[:1]),
     Offer(7, 1 << 60, 86_400_000, 8, 1 << 63, False, 5, bytes(32)),
     Wanted(SOME_CONTACTS, bytes(16)),
+    Announce(("2001:db8::1", 8000)),
     LargeValue(1 << 60, 1, 20, False, True, 65_495, bytes(32), bytes(16)),
 ]
 

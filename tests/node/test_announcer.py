@@ -1,0 +1,68 @@
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Address
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.announcer import AT_ONCE, TOLD_FOR, Announcer
+from dht14.wire.messages import Announce
+from tests.fakes import RpcRecorder, contact
+
+OWN = 1 << 255
+ADDRESS = ("192.0.2.1", 8000)
+
+
+class AnnouncerTests(SynchronousTestCase):
+    """Contacts hear where this node is to be called."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.table = RoutingTable(OWN)
+        self.rpc = RpcRecorder()
+        self.addresses: list[Address] = [ADDRESS]
+        self.announcer = Announcer(("example.org", 8000), self.table, self.rpc, self.resolve, self.clock)
+
+    def resolve(self, host: str, port: int) -> "Deferred[list[Address]]":
+        self.assertEqual((host, port), ("example.org", 8000))
+        return succeed(self.addresses)
+
+    def told(self) -> set[int]:
+        """Who is told in one pass."""
+        self.rpc.calls.clear()
+        self.successResultOf(Deferred.fromCoroutine(self.announcer.announce()))
+        self.assertEqual({request for _, request, _ in self.rpc.calls} - {Announce(ADDRESS)}, set())
+        return {callee.node_id for callee in self.rpc.contacts}
+
+    def meet(self, *node_ids: int) -> None:
+        for node_id in node_ids:
+            self.table.confirmed(contact(node_id), 0, 0.1)
+
+    def test_told(self) -> None:
+        """Each contact is told once, those that come later too, and once more after a while."""
+        self.assertEqual(self.told(), set())
+        self.meet(1, 2)
+        self.assertEqual(self.told(), {1, 2})
+        self.meet(3)
+        self.assertEqual(self.told(), {3})
+        self.clock.advance(TOLD_FOR)
+        self.assertEqual(self.told(), {1, 2, 3})
+
+    def test_paced(self) -> None:
+        """Many contacts are told in several passes."""
+        self.meet(*range(1, AT_ONCE + 11))
+        self.assertEqual((len(self.told()), len(self.told())), (AT_ONCE, 10))
+
+    def test_no_address(self) -> None:
+        """While the name has no address nobody is told; they are later."""
+        self.meet(1)
+        self.addresses = []
+        self.assertEqual(self.told(), set())
+        self.addresses = [ADDRESS]
+        self.assertEqual(self.told(), {1})
+
+    def test_unanswered(self) -> None:
+        """Who does not answer is no error."""
+        self.meet(1)
+        self.told()
+        ((callee, _, observer),) = self.rpc.calls
+        observer.call_failed(callee)
