@@ -69,8 +69,12 @@ class Link:
     made_at: float
     used_at: float
     _header: bytes
-    _encrypt: Cipher
-    _decrypt: Cipher
+    _keys: tuple[bytes, bytes]
+    """To the other side, and from there."""
+    _encrypt: Cipher | None = field(default=None, init=False)
+    _decrypt: Cipher | None = field(default=None, init=False)
+    """Made of the keys when they are needed, and again when they are needed again: they take forty times the
+    memory of the keys, and most of a node's sessions are quiet."""
     due_at: float = field(init=False)
     """When a new handshake shall be made."""
     refused_at: float = field(init=False)
@@ -90,8 +94,7 @@ class Link:
         cls, contact: Contact, bucket: TokenBucket, cid: bytes, keys: tuple[bytes, bytes], now: float
     ) -> "Link":
         """The initiator's end; it can open ACCEPTs at once and seal when it has been `accepted`."""
-        out, back = keys
-        return cls(contact, bucket, True, cid, now, now, b"", AESGCM(out).encrypt, AESGCM(back).decrypt)
+        return cls(contact, bucket, True, cid, now, now, b"", keys)
 
     @classmethod
     def of_responder(
@@ -103,12 +106,10 @@ class Link:
         now: float,
     ) -> "Link":
         """The responder's end. `cids` are those of the initiator and its own."""
-        back, out = keys
         initiator_cid, own_cid = cids
+        back, out = keys
         header = ACCEPT + initiator_cid
-        link = cls(
-            contact, bucket, False, own_cid, now, now, header, AESGCM(out).encrypt, AESGCM(back).decrypt
-        )
+        link = cls(contact, bucket, False, own_cid, now, now, header, (out, back))
         link.accepting = Accepting(own_cid + address_bytes(contact.address))
         return link
 
@@ -125,6 +126,10 @@ class Link:
         idle = INITIATOR_IDLE if self.is_initiator else RESPONDER_IDLE
         return now >= self.refused_at or self.sent >= REFUSED_PACKETS or now - self.used_at >= idle
 
+    def rest(self) -> None:
+        """Give back what can be made again: nothing has passed for a while."""
+        self._encrypt = self._decrypt = None
+
     def answer(self, payload: bytes, now: float) -> bytes:
         """The datagram that carries `payload` to the other side."""
         counter = self.sent
@@ -132,10 +137,13 @@ class Link:
         self.used_at = now
         count = counter.to_bytes(COUNTER_BYTES, "big")
         head = self._header + count
+        encrypt = self._encrypt
+        if encrypt is None:
+            encrypt = self._encrypt = AESGCM(self._keys[0]).encrypt
         accepting = self.accepting
         if accepting is None:
-            return head + self._encrypt(_NONCE_HEAD + count, payload, head)
-        sealed = self._encrypt(_NONCE_HEAD + count, accepting.prefix + payload, head)
+            return head + encrypt(_NONCE_HEAD + count, payload, head)
+        sealed = encrypt(_NONCE_HEAD + count, accepting.prefix + payload, head)
         accepting.last, accepting.sent_at = head + sealed, now
         return accepting.last
 
@@ -157,8 +165,11 @@ class Link:
         in_order = counter == window.latest + 1
         if not in_order and not window.is_new(counter):
             return None
+        decrypt = self._decrypt
+        if decrypt is None:
+            decrypt = self._decrypt = AESGCM(self._keys[1]).decrypt
         try:
-            opened = self._decrypt(_NONCE_HEAD + head[9:], datagram[HEAD_BYTES:], head)
+            opened = decrypt(_NONCE_HEAD + head[9:], datagram[HEAD_BYTES:], head)
         except InvalidTag:
             return None
         if in_order:

@@ -14,6 +14,9 @@ RESERVED = MOST // 2
 AT_ONCE = MOST // 16
 """How many go at a time: to find the least recently used costs as much for many as for one."""
 
+QUIET = 60.0
+"""Seconds without a packet after which a session rests."""
+
 SIMULTANEOUS = 3.0
 """Seconds within which two handshakes, one from either side, were under way together."""
 
@@ -52,10 +55,13 @@ class Links:
         own_is_lower = self._own_id < current.contact.node_id
         return now - current.made_at < SIMULTANEOUS and current.is_initiator == own_is_lower
 
-    def forget_over(self, now: float) -> None:
-        """Forget the sessions that are over, and their keys."""
-        for link in [link for link in self.by_cid.values() if link.is_over(now)]:
-            self._forget(link)
+    def tidy(self, now: float) -> None:
+        """Forget the sessions that are over, and their keys; let those rest that are quiet."""
+        for link in list(self.by_cid.values()):
+            if link.is_over(now):
+                self._forget(link)
+            elif now - link.used_at >= QUIET:
+                link.rest()
 
     def _forget_least_used(self) -> None:
         latest_first = sorted(self.by_cid.values(), key=lambda link: link.used_at, reverse=True)

@@ -245,7 +245,7 @@ class SealedSession:
 
     def tidy(self, now: float) -> None:
         """As `Session.tidy`."""
-        self.links.forget_over(now)
+        self.links.tidy(now)
         for opening in [o for o in self._openings.values() if not 0 <= now - o.began_at < PATIENCE]:
             self._give_up(opening)
 

@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.security.link import INITIATOR_IDLE, RESPONDER_IDLE, Link
-from dht14.security.links import AT_ONCE, MOST, RESERVED, SIMULTANEOUS, Links
+from dht14.security.links import AT_ONCE, MOST, QUIET, RESERVED, SIMULTANEOUS, Links
 from dht14.security.rate_limiter import TokenBucket
 
 OWN = 100
@@ -61,12 +61,27 @@ class LinksTests(SynchronousTestCase):
     def test_over(self) -> None:
         """Those that are over are forgotten, and the older one is sent on where the newer one is over."""
         newer = [self.add(7, 1, 0.0, False), self.add(7, 1, 10.0, True)]
-        self.links.forget_over(INITIATOR_IDLE + 10)
+        self.links.tidy(INITIATOR_IDLE + 10)
         self.links.check_invariants()
         self.assertIs(self.links.at[newer[0].contact.address], newer[0])
-        self.links.forget_over(RESPONDER_IDLE)
+        self.links.tidy(RESPONDER_IDLE)
         self.links.check_invariants()
         self.assertEqual((len(self.links.at), len(self.links.by_cid)), (0, 0))
+
+    def test_rests(self) -> None:
+        """A quiet session goes on as if nothing had been; its counters above all."""
+        link, other = (self.make(7, number, 0.0, number == 1) for number in (1, 2))
+        for one in (link, other):
+            self.links.add(one, 0.0)
+        first = other.answer(b"first", 0.0)
+        link.accepted(link.open(first, 0.0) or b"")
+        self.links.tidy(QUIET)
+        second = other.answer(b"second", QUIET)
+        self.assertNotEqual(first[9:17], second[9:17])
+        opened = link.open(second, QUIET)
+        assert opened is not None
+        self.assertEqual(opened[-6:], b"second")
+        self.assertIsNone(link.open(first, QUIET))
 
     def fill(self, first: int, count: int, now: float) -> list[Link]:
         made = []
