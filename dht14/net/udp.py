@@ -76,8 +76,11 @@ class UdpPort(Port):
                 # Nothing is there, or word of an earlier datagram that did not arrive, or no memory just
                 # now. Twisted would close the port for good if this got out.
                 return
+            source = address if is_ipv4 else unmapped(address[0], address[1])
+            if source is None:
+                continue
             try:
-                received(datagram, address if is_ipv4 else _unmapped(address))
+                received(datagram, source)
             except Exception:  # noqa: BLE001 - whatever it is, it must not cost us the port
                 self.log.failure("A datagram was not handled; this is a bug.")
             if self.maxThroughput < 0:
@@ -91,5 +94,7 @@ class UdpPort(Port):
         self.socket.sendto(datagram, addr)
 
 
-def _unmapped(address: tuple[str, int] | tuple[str, int, int, int]) -> Address:
-    return address[0].removeprefix(_MAPPED), address[1]
+def unmapped(host: str, port: int) -> Address | None:
+    """The address of a sender as others would write it; None where they cannot: link-local addresses, which
+    name an interface of this host, mean nothing to anybody else."""
+    return None if "%" in host else (host.removeprefix(_MAPPED), port)

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.kademlia.contact import Address
 from dht14.kademlia.parameters import MAX_DATAGRAM
-from dht14.net.udp import DATAGRAMS_A_TURN, LONGEST_READ, RECEIVE_BUFFER, UdpPort
+from dht14.net.udp import DATAGRAMS_A_TURN, LONGEST_READ, RECEIVE_BUFFER, UdpPort, unmapped
 
 
 @define(eq=False)
@@ -26,6 +26,16 @@ class Recorder(DatagramProtocol):
     @property
     def datagrams(self) -> list[bytes]:
         return [datagram for datagram, _ in self.seen]
+
+
+class UnmappedTests(SynchronousTestCase):
+    """Addresses as an IPv6 socket tells them."""
+
+    def test_addresses(self) -> None:
+        """IPv4 ones lose their dress, IPv6 ones stay, and those of one link alone are nobody's."""
+        self.assertEqual(unmapped("::ffff:192.0.2.1", 8000), ("192.0.2.1", 8000))
+        self.assertEqual(unmapped("2001:db8::1", 8000), ("2001:db8::1", 8000))
+        self.assertIsNone(unmapped("fe80::1%eth0", 8000))
 
 
 class UdpPortTests(SynchronousTestCase):
