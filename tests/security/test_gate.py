@@ -1,0 +1,106 @@
+import random
+from collections import Counter
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.errors import Malformed
+from dht14.security import handshake as hs
+from dht14.security.gate import COOKIE_LIFE, FINISHES_A_SECOND, PREKEY_ROTATION, Gate, Limits
+from dht14.security.identity import Identity
+from dht14.security.opening import Opening
+from tests.security.pair import BEGINNING, PUZZLE
+
+CALLER = ("10.0.0.1", 8000)
+
+
+class GateTests(SynchronousTestCase):
+    """The responder's side, step by step."""
+
+    def setUp(self) -> None:
+        self.identity = Identity.made_up(PUZZLE, random.Random(1))
+        self.caller = Identity.made_up(PUZZLE, random.Random(2))
+        self.counters: Counter[str] = Counter()
+        self.gate = self.new_gate()
+        self.rng = random.Random(3)
+
+    def new_gate(self, limits: Limits | None = None) -> Gate:
+        limits = limits or Limits()
+        rng = random.Random(4)
+        return Gate(self.identity, PUZZLE.check, rng, limits, BEGINNING, self.counters)
+
+    def finish(self, began: float = BEGINNING, node_id: int | None = None) -> bytes:
+        """A FINISH whose HELLO came then."""
+        opening = Opening.begin(CALLER, node_id, self.rng.randbytes(8), self.rng.randbytes(32), began)
+        opening.enqueue(b"request")
+        challenge = self.gate.challenge(opening.datagram, CALLER, began)
+        assert challenge is not None
+        opening.finish(hs.Challenge.parse(challenge), self.caller, self.identity.node_id, began)
+        return opening.datagram
+
+    def test_admitted(self) -> None:
+        """With a hint or without one, a FINISH tells who calls and what it wants."""
+        for node_id in (None, self.identity.node_id):
+            finish = self.finish(node_id=node_id)
+            self.assertTrue(self.gate.welcomes(finish, CALLER, BEGINNING))
+            admitted = self.gate.admit(finish, b"cid of it", BEGINNING)
+            self.assertEqual((admitted.node_id, admitted.proof), (self.caller.node_id, self.caller.proof))
+            self.assertEqual(admitted.request, b"request")
+            self.assertEqual(self.gate.seen(finish), b"cid of it")
+
+    def test_cookie_life(self) -> None:
+        """A CHALLENGE may be answered for two minutes, also across a rotation of pre-keys."""
+        begun = BEGINNING + PREKEY_ROTATION - 1
+        self.finish(BEGINNING)
+        finish = self.finish(begun)
+        self.finish(begun + 2)
+        self.assertTrue(self.gate.welcomes(finish, CALLER, begun + COOKIE_LIFE))
+        self.assertEqual(self.gate.admit(finish, b"12345678", begun + COOKIE_LIFE).request, b"request")
+        self.assertFalse(self.gate.welcomes(finish, CALLER, begun + COOKIE_LIFE + 1))
+
+    def test_clock_set_back(self) -> None:
+        """Cookies from the future are not taken; new ones work at once."""
+        finish = self.finish(BEGINNING)
+        self.assertFalse(self.gate.welcomes(finish, CALLER, BEGINNING - 3600))
+        self.assertTrue(self.gate.welcomes(self.finish(BEGINNING - 3600), CALLER, BEGINNING - 3600))
+
+    def test_cookies(self) -> None:
+        """Whatever of a cookie is changed, it is nobody's; nor is that of another gate."""
+        finish = self.finish()
+        for place in range(9, 33):
+            forged = finish[:place] + bytes([finish[place] ^ 1]) + finish[place + 1 :]
+            self.assertFalse(self.gate.welcomes(forged, CALLER, BEGINNING))
+        other = Gate(self.identity, PUZZLE.check, random.Random(5), Limits(), BEGINNING, self.counters)
+        other.challenge(hs.hello(bytes(8), bytes(32), None), CALLER, BEGINNING)
+        self.assertFalse(other.welcomes(finish, CALLER, BEGINNING))
+
+    def test_refused_leave_nothing(self) -> None:
+        """What is opened in vain is not remembered: nobody can fill the memory of this or lock another out."""
+        finish = self.finish()
+        forged = finish[:-1] + bytes([finish[-1] ^ 1])
+        self.assertRaises(Malformed, self.gate.admit, forged, b"12345678", BEGINNING)
+        self.assertIsNone(self.gate.seen(finish))
+
+    def test_identity_of_another(self) -> None:
+        """Who does not hold the key of its proof is not admitted."""
+        thief = Identity(
+            Identity.made_up(PUZZLE, self.rng).private_key, self.caller.proof, self.caller.node_id
+        )
+        self.caller = thief
+        finish = self.finish()
+        self.assertTrue(self.gate.welcomes(finish, CALLER, BEGINNING))
+        self.assertRaises(Malformed, self.gate.admit, finish, b"12345678", BEGINNING)
+
+    def test_all_of_them(self) -> None:
+        """In all, so many FINISHes are taken a second."""
+        finish = self.finish()
+        taken = sum(self.gate.welcomes(finish, CALLER, BEGINNING) for _ in range(2 * FINISHES_A_SECOND))
+        self.assertEqual(taken, FINISHES_A_SECOND)
+        self.assertEqual(self.counters["FINISHes over the limit"], FINISHES_A_SECOND)
+
+    def test_hellos_of_a_host(self) -> None:
+        """One host gets no more CHALLENGEs than its rate, whatever ports it writes from."""
+        self.gate = self.new_gate(Limits(peer_rate=10, peer_burst=20))
+        hello = hs.hello(bytes(8), bytes(32), None)
+        answered = [self.gate.challenge(hello, ("192.0.2.1", port), BEGINNING) for port in range(100)]
+        self.assertEqual(len([one for one in answered if one]), 20)
+        self.assertIsNotNone(self.gate.challenge(hello, ("192.0.2.2", 1), BEGINNING))

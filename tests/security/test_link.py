@@ -1,0 +1,85 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.errors import Malformed
+from dht14.kademlia.contact import Contact
+from dht14.security.handshake import ACCEPT, DATA
+from dht14.security.link import REFUSED_AFTER, Link
+from dht14.security.rate_limiter import TokenBucket
+from dht14.security.replay_window import WINDOW
+
+KEYS = (bytes(32), bytes(range(32)))
+INITIATOR_CID, RESPONDER_CID = b"initiate", b"responds"
+
+
+class LinkTests(SynchronousTestCase):
+    """The two ends of one session."""
+
+    def setUp(self) -> None:
+        bucket = TokenBucket(0, 1, 0.0)
+        cids = INITIATOR_CID, RESPONDER_CID
+        self.initiator = Link.of_initiator(Contact(2, ("192.0.2.2", 2)), bucket, INITIATOR_CID, KEYS, 0.0)
+        self.responder = Link.of_responder(Contact(1, ("192.0.2.1", 1)), bucket, cids, KEYS, 0.0)
+
+    def establish(self) -> None:
+        opened = self.initiator.open(self.responder.answer(b"", 0.0), 0.0)
+        assert opened is not None
+        self.assertEqual(self.initiator.accepted(opened), b"")
+        self.assertEqual(self.responder.open(self.initiator.answer(b"", 0.0), 0.0), b"")
+        self.responder.confirmed()
+
+    def test_accepts(self) -> None:
+        """Before the first DATA the responder sends ACCEPTs, which tell its connection id and what it sees."""
+        accept = self.responder.answer(b"response", 0.0)
+        self.assertEqual(accept[:9], ACCEPT + INITIATOR_CID)
+        opened = self.initiator.open(accept, 0.0)
+        assert opened is not None
+        self.assertEqual(opened[:8] + opened[20:], RESPONDER_CID + bytes([192, 0, 2, 1, 0, 1]) + b"response")
+
+    def test_data(self) -> None:
+        """Afterwards both send DATA to the connection id of the other."""
+        self.establish()
+        self.assertEqual(self.initiator.answer(b"x", 0.0)[:9], DATA + RESPONDER_CID)
+        self.assertEqual(self.responder.answer(b"x", 0.0)[:9], DATA + INITIATOR_CID)
+
+    def test_counters(self) -> None:
+        """No counter is used twice, by ACCEPT and DATA together."""
+        self.establish()
+        counters = [self.responder.answer(b"x", 0.0)[9:17] for _ in range(20)]
+        self.assertEqual(counters, [number.to_bytes(8, "big") for number in range(1, 21)])
+
+    def test_not_back(self) -> None:
+        """What one side sealed it does not take for the other's."""
+        self.establish()
+        self.assertIsNone(self.initiator.open(self.initiator.answer(b"x", 0.0), 0.0))
+
+    @settings(derandomize=True, deadline=None)
+    @given(st.permutations(range(12)))
+    def test_any_order(self, order: list[int]) -> None:
+        """Each packet is taken once, in whatever order they come."""
+        self.setUp()
+        self.establish()
+        packets = [self.initiator.answer(b"%d" % number, 0.0) for number in range(12)]
+        for number in order:
+            self.assertEqual(self.responder.open(packets[number], 0.0), b"%d" % number)
+        self.assertEqual([self.responder.open(packet, 0.0) for packet in packets], [None] * 12)
+
+    def test_window(self) -> None:
+        """One that is a thousand behind is taken, one that is further behind is not."""
+        self.establish()
+        packets = [self.initiator.answer(b"%d" % number, 0.0) for number in range(WINDOW + 1)]
+        self.responder.open(packets[-1], 0.0)
+        self.assertIsNone(self.responder.open(packets[0], 0.0))
+        self.assertEqual(self.responder.open(packets[1], 0.0), b"1")
+
+    def test_refused(self) -> None:
+        """After two hours nothing is opened, however busy the session was."""
+        self.establish()
+        packet = self.initiator.answer(b"x", 0.0)
+        self.assertIsNone(self.responder.open(packet, REFUSED_AFTER))
+        self.assertTrue(self.responder.is_over(REFUSED_AFTER))
+
+    def test_short_accept(self) -> None:
+        """An authentic ACCEPT that has no room for what it must tell is refused."""
+        self.assertRaises(Malformed, self.initiator.accepted, bytes(25))
