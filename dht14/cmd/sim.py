@@ -175,7 +175,7 @@ def _play(args: argparse.Namespace, errors: "Errors") -> int:
     replay = (
         f"dht14 sim {scenario.name} --nodes {scenario.nodes} --values {scenario.values} --seed {args.seed}"
     )
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     try:
         result = scenario.run(args.seed, progress_on(sys.stderr))
     except Exception:  # noqa: BLE001 - it is told, with its traceback
@@ -183,7 +183,8 @@ def _play(args: argparse.Namespace, errors: "Errors") -> int:
         traceback.print_exc()
         print(f"To see this again: {replay}", file=sys.stderr)
         return BROKEN
-    figures = Played(result, time.perf_counter() - began, errors.count, replay)
+    cpu_seconds = time.process_time() - cpu_began
+    figures = Played(result, time.perf_counter() - began, cpu_seconds, errors.count, replay)
     print(json.dumps(figures.as_object()) if args.json else figures.as_text())
     if args.plot:
         plot(result, args.plot)

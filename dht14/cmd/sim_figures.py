@@ -73,6 +73,7 @@ class Played:
 
     result: Result
     wall_seconds: float
+    cpu_seconds: float
     errors: int
     """That nodes logged."""
     replay: str
@@ -85,16 +86,17 @@ class Played:
 
     @property
     def speed(self) -> dict[str, int]:
-        """Per second of wall time."""
+        """Per second of this process, which has one thread: others may use the machine as well."""
         done = {
             "node_seconds_per_second": self.result.node_seconds,
             "datagrams_per_second": self.result.traffic.sent,
             "events_per_second": self.result.events,
         }
-        return {name: round(count / self.wall_seconds) for name, count in done.items()}
+        return {name: round(count / self.cpu_seconds) for name, count in done.items()}
 
     def as_object(self) -> dict[str, object]:
-        """For programs. Everything but `wall_seconds` and `..._per_second` follows from scenario and seed."""
+        """For programs. Everything but `wall_seconds`, `cpu_seconds` and `..._per_second` follows from scenario
+        and seed."""
         result, scenario = self.result, self.result.scenario
         return {
             "scenario": scenario.name,
@@ -116,6 +118,7 @@ class Played:
             "good": self.good,
             "replay": self.replay,
             "wall_seconds": round(self.wall_seconds, 3),
+            "cpu_seconds": round(self.cpu_seconds, 3),
             **self.speed,
         }
 
@@ -135,7 +138,8 @@ class Played:
             "datagrams": f"{result.traffic.sent} sent, {result.traffic.lost} lost, "
             f"{result.traffic.filtered} kept out by NATs, {result.traffic.unreachable} to nobody",
             "time": f"{result.virtual_seconds:.0f} virtual seconds, {result.node_seconds} of nodes",
-            "here": f"{self.wall_seconds:.1f} s; per second {speed['node_seconds_per_second']} of nodes, "
+            "here": f"{self.wall_seconds:.1f} s, {self.cpu_seconds:.1f} s of CPU; in a second of it "
+            f"{speed['node_seconds_per_second']} of nodes, "
             f"{speed['datagrams_per_second']} datagrams, {speed['events_per_second']} events",
             "errors": f"{self.errors} logged",
             "digest": result.digest,

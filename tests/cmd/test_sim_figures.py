@@ -18,7 +18,7 @@ def play(stage: Stage) -> None:
 class PlayedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.result: Result = Scenario("a-play", "something", play, nodes=2, values=1).run(seed=1)
-        self.played = Played(self.result, wall_seconds=2.0, errors=0, replay="the command")
+        self.played = Played(self.result, wall_seconds=3.0, cpu_seconds=2.0, errors=0, replay="the command")
 
     def test_missed(self) -> None:
         """A promise that was missed is marked, nothing is good then, and the command is told."""
@@ -37,10 +37,10 @@ class PlayedTests(SynchronousTestCase):
         self.assertNotIn("again", evolve(self.played, result=kept).as_text())
 
     def test_speed(self) -> None:
-        """Speeds are per second of wall time."""
+        """Speeds are per second that the process ran."""
         self.assertEqual(self.played.speed["datagrams_per_second"], round(self.result.traffic.sent / 2))
         self.assertEqual(self.played.speed["node_seconds_per_second"], round(self.result.node_seconds / 2))
-        self.assertIn("per second", self.played.as_text())
+        self.assertIn("in a second of it", self.played.as_text())
 
     def test_object(self) -> None:
         """The object names every promise with its bound, and the notes."""
