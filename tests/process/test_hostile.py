@@ -28,6 +28,7 @@ from dht14.wire.messages import (
     Stored,
     Value,
 )
+from tests.fuzz.mutations import mutated
 from tests.process.nodes import DIFFICULTY, Network, Twistd, VoidPhone
 from tests.stranger import Stranger
 
@@ -61,27 +62,6 @@ MESSAGES: tuple[Message, ...] = (
     Outranked(1 << 60, NEARER),
     Refused(()),
 )
-
-
-def mutated(rng: random.Random, whole: bytes) -> bytes:
-    """These bytes with a few changes: bits, lengths, parts cut out, doubled or replaced by noise."""
-    data = bytearray(whole)
-    for _ in range(rng.choice((1, 1, 1, 2, 5))):
-        at, to = sorted(rng.randrange(len(data) + 1) for _ in range(2))
-        match rng.randrange(6):
-            case 0 if data:
-                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-            case 1 if data:
-                data[rng.randrange(len(data))] = rng.choice((0, 1, 0x17, 0x7F, 0x80, 0x9F, 0xC0, 0xFF))
-            case 2:
-                del data[at:to]
-            case 3:
-                data[at:at] = data[at:to]
-            case 4:
-                data[at:to] = rng.randbytes(to - at)
-            case _:
-                data += rng.randbytes(rng.randrange(20))
-    return bytes(data)
 
 
 def well_formed(payload: bytes) -> bool:

@@ -1,0 +1,207 @@
+"""Targets that are one decoder each: nothing but its error leaves it, and what it takes has one form only."""
+
+import os
+import random
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from hashlib import sha256
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from dht14 import config
+from dht14.data_dir import DataDir, replace_file
+from dht14.errors import ConfigError, Malformed
+from dht14.security.identity import Identity, Puzzle
+from dht14.settings import Role
+from dht14.storage import envelope
+from dht14.storage.disk_format import PLACE_BYTES, DiskFormat, read_head, read_tag
+from dht14.storage.owner import load_key, verify
+from dht14.storage.record import Record, claimed_rank
+from dht14.wire import api_messages, datagram
+from dht14.wire.contacts import pack_contacts, unpack_contacts
+from dht14.wire.datagram import RPC_ID_BYTES
+from tests.fakes import check
+from tests.owners import Owner
+from tests.storage.disk import vault
+from tests.test_config import OLDER_FILE, SHIPPED_FILE
+from tests.wire.test_datagram import SAMPLES, SOME_CONTACTS
+
+PUZZLE = Puzzle("fuzz", 0)
+
+
+def message(raw: bytes) -> None:
+    """An RPC message. Contacts that no node can have are left out, and nothing else is."""
+    with suppress(Malformed):
+        rpc_id, decoded = datagram.decode(raw, check)
+        again = datagram.encode(rpc_id, decoded)
+        assert again == raw or (
+            len(again) < len(raw) and any(hasattr(decoded, a) for a in ("contacts", "nearer"))
+        )
+        assert datagram.decode(again, check) == (rpc_id, decoded)
+
+
+def messages() -> Iterator[bytes]:
+    for sample in SAMPLES:
+        yield datagram.encode(bytes(RPC_ID_BYTES), sample)
+
+
+def contacts(raw: bytes) -> None:
+    """Contacts as they are packed in messages and in the file of saved ones."""
+    with suppress(Malformed):
+        unpacked = unpack_contacts(raw, check)
+        assert unpack_contacts(pack_contacts(unpacked), check) == unpacked
+        assert len(pack_contacts(unpacked)) <= len(raw)
+
+
+def packed_contacts() -> Iterator[bytes]:
+    yield pack_contacts(SOME_CONTACTS)
+    yield pack_contacts(())
+
+
+def owners_envelope(raw: bytes) -> None:
+    """An owner's envelope, and what follows from it."""
+    with suppress(Malformed):
+        assert envelope.decode(raw).encode() == raw
+        assert verify(raw) == envelope.decode(raw)
+
+
+def envelopes() -> Iterator[bytes]:
+    yield Owner(1).says(b"payload", 1)
+    yield Owner(2, b"salt").says(b"payload", 1 << 62, cas=7)
+    yield Owner(3).says(b"", 9, cas=0)
+
+
+def record(raw: bytes) -> None:
+    """A value with its version and key, as any peer may send it: `version u64 | key 32 | value`."""
+    version, key, value = int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:40], "big"), raw[40:]
+    digest = sha256(value).digest()
+    for key_ in (key, int.from_bytes(digest, "big")):
+        one = Record(key_, value, version, 60.0, 8)
+        if one.is_authentic:
+            assert one.kind in (1, 2, 3) and not one.conflicts_with(one)
+            assert isinstance(one.is_tombstone, bool)
+        claimed = claimed_rank(key_, version, one.is_owned, digest)
+        assert claimed == one.rank or envelope.may_name_an_owner(value)
+
+
+def records() -> Iterator[bytes]:
+    for owner, value in ((Owner(1), Owner(1).says(b"payload", 5)), (Owner(2), Owner(2).says(b"", 5))):
+        yield (5).to_bytes(8, "big") + owner.key.to_bytes(32, "big") + value
+    yield bytes(40) + b"open"
+    yield bytes(40) + b"dht14/own" + bytes(32)
+
+
+def api_message(raw: bytes) -> None:
+    """One frame of the API, at the node and at its client."""
+    with suppress(Malformed):
+        request = api_messages.decode_request(raw)
+        if isinstance(request, api_messages.Get):
+            assert api_messages.encode_get(request.key) == raw
+        else:
+            again = api_messages.encode_put(request.ttl, request.replication, request.key, request.value)
+            assert again[:7] + again[8:] == raw[:7] + raw[8:]
+    with suppress(Malformed):
+        reply = api_messages.decode_reply(raw)
+        if isinstance(reply, api_messages.Success):
+            assert api_messages.encode_success(reply.key, reply.value) == raw
+        else:
+            assert api_messages.encode_failure(reply.key) == raw
+
+
+def api_frames() -> Iterator[bytes]:
+    yield api_messages.encode_put(60, 8, bytes(32), b"value")
+    yield api_messages.encode_get(bytes(32))
+    yield api_messages.encode_success(bytes(32), b"value")
+    yield api_messages.encode_failure(bytes(32))
+
+
+def configuration(raw: bytes) -> None:
+    """A configuration file; the folder that a `file:` is relative to is empty."""
+    path = os.path.join(_folder(), "config.ini")
+    with open(path, "wb") as file:
+        file.write(raw)
+    try:
+        config.load(Role.NODE, path)
+    except ConfigError as error:
+        assert len(str(error).splitlines()) == 1 and len(str(error)) < 2_000, str(error)
+
+
+def configurations() -> Iterator[bytes]:
+    yield OLDER_FILE.encode()
+    yield b"[bootstrap]\na = " + b"ab" * 32 + b"@[::1]:8000\n[node]\ndata_dir=x\n"
+    yield from (line.encode() for line in SHIPPED_FILE.read_text().split("\n\n"))
+
+
+def data_files(raw: bytes) -> None:
+    """The small files of a data directory, whatever has become of them: `which u8 | content`."""
+    which, content = raw[:1], raw[1:]
+    data_dir = _data_dir()
+    name = ("contacts", "contacts", "identity.pem", "identity.proof")[(which or b"\0")[0] % 4]
+    if which == b"\0":
+        content = sha256(content).digest() + content
+    replace_file(data_dir.file(name), content, durable=False)
+    try:
+        with suppress(Malformed):
+            assert len(data_dir.load_contacts(check)) <= 1_000
+        with suppress(ConfigError):
+            data_dir.identity(PUZZLE)
+    finally:
+        os.unlink(data_dir.file(name))
+
+
+def kept_files() -> Iterator[bytes]:
+    body = pack_contacts(SOME_CONTACTS)
+    identity = _identity()
+    pem = identity.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    yield b"\0" + body
+    yield b"\1" + sha256(body).digest() + body
+    yield b"\2" + pem
+    yield b"\3" + identity.proof
+
+
+def owners_key(raw: bytes) -> None:
+    """An owner's key file."""
+    with suppress(Malformed):
+        load_key(raw)
+
+
+def owners_keys() -> Iterator[bytes]:
+    for encoding in (PrivateFormat.PKCS8, PrivateFormat.OpenSSH):
+        yield _identity().private_key.private_bytes(Encoding.PEM, encoding, NoEncryption())
+
+
+def disk_entry(raw: bytes) -> None:
+    """An entry of the database: as it lies there, and with anything sealed in it."""
+    disk_format = DiskFormat(vault(), 7)
+    place, entry = raw[:PLACE_BYTES].ljust(PLACE_BYTES, b"\0"), raw[PLACE_BYTES:]
+    head_bytes = 24
+    sealed = entry[:head_bytes].ljust(head_bytes, b"\0")
+    sealed += disk_format.vault.seal(entry[head_bytes:], place + sealed)
+    for one in (entry, sealed):
+        with suppress(Malformed):
+            read_head(one)
+            read_tag(one)
+        with suppress(Malformed):
+            disk_format.read(place, one)
+
+
+def disk_entries() -> Iterator[bytes]:
+    yield bytes(PLACE_BYTES) + bytes(24) + b"\1\10" + bytes(64) + b"value"
+    yield bytes(PLACE_BYTES) + bytes(24) + b"\1\1" + bytes(64)
+
+
+@cache
+def _identity() -> Identity:
+    return Identity.made_up(PUZZLE, random.Random(14))
+
+
+@cache
+def _folder() -> str:
+    return tempfile.mkdtemp(prefix="dht14-fuzz-", dir=tempfile.gettempdir())
+
+
+@cache
+def _data_dir() -> DataDir:
+    return DataDir.open(os.path.join(_folder(), "data"))

@@ -1,0 +1,106 @@
+"""Lets atheris choose the inputs of the targets, one target after the other.
+
+    python -m tests.fuzz.guided [--seconds N] [--keep] [TARGET ...]
+
+Ends with 1 when one of them found a bug; the input is printed and belongs into that target's corpus file, below a
+line that begins with # and says what it was. `--keep` writes back to the corpus what reaches new lines.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+MOST_KEPT = 60
+"""Inputs of one corpus file, the shortest first, besides those that found a bug."""
+
+
+def begin(name: str, arguments: list[str]) -> None:
+    """Run one target in this process, which libFuzzer ends."""
+    import atheris
+
+    with atheris.instrument_imports(include=["dht14"]):
+        from tests.fuzz.targets import TARGETS
+    atheris.Setup([name, *arguments], TARGETS[name].run)
+    atheris.Fuzz()
+
+
+def child(name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run one target in another process, to its end."""
+    words = [sys.executable, "-m", "tests.fuzz.guided", "--child", name, *arguments]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def fuzz(name: str, seconds: int, keep: bool) -> bool:
+    """Whether the target holds for so long."""
+    from tests.fuzz.targets import TARGETS
+
+    target = TARGETS[name]
+    with tempfile.TemporaryDirectory(prefix="dht14-fuzz-") as folder:
+        found, seeds = Path(folder, "found"), Path(folder, "seeds")
+        found.mkdir()
+        seeds.mkdir()
+        for number, seed in enumerate(target.seeds()):
+            (seeds / str(number)).write_bytes(seed)
+        limits = (f"-max_len={target.longest}", "-rss_limit_mb=1024", "-timeout=10", "-print_final_stats=1")
+        prefix = f"-artifact_prefix={folder}/bug-"
+        ended = child(name, f"-max_total_time={seconds}", *limits, prefix, str(found), str(seeds))
+        runs = re.search(r"number_of_executed_units: (\d+)", ended.stderr)
+        edges = re.findall(r"cov: (\d+)", ended.stderr)
+        memory = re.search(r"peak_rss_mb:\s+(\d+)", ended.stderr)
+        count = runs[1] if runs else "no"
+        print(
+            f"{name}: {count} inputs, {edges[-1] if edges else '?'} edges, {memory[1] if memory else '?'} MB"
+        )
+        if keep:
+            _keep(name, found, seeds)
+        bugs = sorted(Path(folder).glob("bug-*"))
+        for bug in bugs:
+            print(f"{bug.name}: {bug.read_bytes().hex()}")
+        if ended.returncode:
+            print(ended.stderr[-4_000:])
+        sys.stdout.flush()
+        return not ended.returncode
+
+
+def _keep(name: str, found: Path, seeds: Path) -> None:
+    """Add to the corpus the shortest of the inputs found that reach what the seeds do not."""
+    from tests.fuzz.targets import TARGETS
+
+    merged = found.parent / "merged"
+    shutil.copytree(seeds, merged)
+    child(name, "-merge=1", str(merged), str(found))
+    known = {path.read_bytes() for path in seeds.iterdir()}
+    new = {path.read_bytes() for path in merged.iterdir()} - known
+    corpus = TARGETS[name].corpus
+    lines = corpus.read_text().splitlines() if corpus.exists() else []
+    lines += [
+        raw.hex() for raw in sorted(new, key=len)[: max(0, MOST_KEPT - len(lines))] if len(raw) <= 1_000
+    ]
+    if lines:
+        corpus.write_text("\n".join(lines) + "\n")
+
+
+def main() -> int:
+    """What is typed."""
+    if sys.argv[1:2] == ["--child"]:
+        begin(sys.argv[2], sys.argv[3:])
+        return 0
+    from tests.fuzz.targets import TARGETS
+
+    parser = argparse.ArgumentParser(prog="guided", description="Fuzz the targets, guided by coverage.")
+    parser.add_argument("--seconds", type=int, default=60, help="for each target (60)")
+    parser.add_argument("--keep", action="store_true", help="write what reaches new lines to the corpus")
+    parser.add_argument("target", nargs="*", choices=[*TARGETS, []], help="all, if none is named")
+    arguments = parser.parse_args()
+    bugs = 0
+    for name in arguments.target or TARGETS:
+        bugs += not fuzz(name, arguments.seconds, arguments.keep)
+    return min(bugs, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""All targets by name, each with inputs to begin with."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from attrs import frozen
+
+from tests.fuzz import decoders, nodes, sessions
+
+HERE = Path(__file__).parent
+
+
+@frozen
+class Target:
+    """A function of bytes that raises where there is a bug, and good inputs of it."""
+
+    name: str
+    run: Callable[[bytes], None]
+    make_samples: Callable[[], Iterable[bytes]]
+    longest: int = 4_096
+    """Bytes of the longest input."""
+
+    @property
+    def corpus(self) -> Path:
+        """Inputs that reach lines which the samples do not, and all that ever found a bug."""
+        return HERE / "corpus" / f"{self.name}.hex"
+
+    def seeds(self) -> list[bytes]:
+        """The samples and the corpus."""
+        kept = self.corpus.read_text().splitlines() if self.corpus.exists() else []
+        return [*self.make_samples(), *(bytes.fromhex(line) for line in kept if not line.startswith("#"))]
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("message", decoders.message, decoders.messages, 1_300),
+        Target("contacts", decoders.contacts, decoders.packed_contacts),
+        Target("envelope", decoders.owners_envelope, decoders.envelopes, 1_200),
+        Target("record", decoders.record, decoders.records, 1_200),
+        Target("api_message", decoders.api_message, decoders.api_frames),
+        Target("configuration", decoders.configuration, decoders.configurations),
+        Target("data_files", decoders.data_files, decoders.kept_files),
+        Target("owners_key", decoders.owners_key, decoders.owners_keys),
+        Target("disk_entry", decoders.disk_entry, decoders.disk_entries),
+        Target("sealed_session", sessions.sealed_session, sessions.session_steps),
+        Target("node", nodes.node, nodes.node_steps),
+        Target("api_stream", nodes.api_stream, nodes.api_streams, 8_192),
+    )
+}
