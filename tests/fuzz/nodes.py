@@ -70,8 +70,9 @@ class Trial:
             options=StackOptions(Policy(), storage_limit=1 << 20, sealed=False),
         )
         self.sent: Any = Sent()
-        probes: Any = Sent()
-        self.stack.rpc.transport, self.stack.probe.transport = self.sent, probes
+        probe_sent: Any = Sent()
+        self.stack.rpc.transport = self.sent
+        self.stack.probe.transport = probe_sent
         self.stack.table.confirmed(FRIEND, BEGINNING, 0.01)
         self.outcomes: list[Deferred[Any]] = []
 
