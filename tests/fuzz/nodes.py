@@ -69,10 +69,9 @@ class Trial:
             resolve=lambda host, port: succeed([]),
             options=StackOptions(Policy(), storage_limit=1 << 20, sealed=False),
         )
-        self.sent: Any = Sent()
-        probe_sent: Any = Sent()
-        self.stack.rpc.transport = self.sent
-        self.stack.probe.transport = probe_sent
+        transports: list[Any] = [Sent(), Sent()]
+        self.stack.rpc.transport, self.stack.probe.transport = transports
+        self.sent: Sent = transports[0]
         self.stack.table.confirmed(FRIEND, BEGINNING, 0.01)
         self.outcomes: list[Deferred[Any]] = []
 
