@@ -58,6 +58,11 @@ class RoutingTable:
     def __contains__(self, node_id: int) -> bool:
         return node_id in self._entries
 
+    def holds(self, contact: Contact) -> bool:
+        """Whether this node is in a bucket, at this very address."""
+        entry = self._entries.get(contact.node_id)
+        return entry is not None and entry.contact.is_same(contact)
+
     def _depth_of(self, node_id: int) -> int:
         return min(shared_prefix(self.own_id, node_id), len(self._buckets) - 1)
 

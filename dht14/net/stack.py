@@ -139,7 +139,7 @@ def _session_layer(
 ) -> tuple[Session, Questions]:
     limits = options.limits
     if options.sealed:
-        sealed = SealedSession(identity, check, rng, limits, table.__contains__, clock.seconds())
+        sealed = SealedSession(identity, check, rng, limits, table.holds, clock.seconds())
         return sealed, HelloQuestions(check, rng)
     plain = PlainSession.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
     return plain, PlainQuestions(identity.proof, check, rng)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from attrs import define, field
 
-from dht14.kademlia.contact import Address
+from dht14.kademlia.contact import Address, Contact
 from dht14.security.link import Link
 
 MOST = 4_096
@@ -26,8 +26,9 @@ class Links:
     """The sessions, by connection id and by address."""
 
     _own_id: int
-    _is_contact: Callable[[int], bool]
-    """Whether a node id is in the routing table."""
+    _is_contact: Callable[[Contact], bool]
+    """Whether a node is in the routing table, at this very address: a contact could else call from ever other
+    ports, and take away the sessions of all the others."""
     by_cid: dict[bytes, Link] = field(factory=dict, init=False)
     at: dict[Address, Link] = field(factory=dict, init=False)
     """The session to send on."""
@@ -65,7 +66,7 @@ class Links:
 
     def _forget_least_used(self) -> None:
         latest_first = sorted(self.by_cid.values(), key=lambda link: link.used_at, reverse=True)
-        kept = [link for link in latest_first if self._is_contact(link.contact.node_id)][:RESERVED]
+        kept = [link for link in latest_first if self._is_contact(link.contact)][:RESERVED]
         reserved = {link.own_cid for link in kept}
         free = [link for link in latest_first if link.own_cid not in reserved]
         for link in free[-AT_ONCE:]:

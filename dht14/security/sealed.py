@@ -43,7 +43,7 @@ class SealedSession:
         check: hs.Check,
         rng: random.Random,
         limits: Limits,
-        is_contact: Callable[[int], bool],
+        is_contact: Callable[[Contact], bool],
         now: float,
     ) -> None:
         self._identity = identity

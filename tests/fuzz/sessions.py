@@ -39,7 +39,7 @@ class Trial:
     def __init__(self) -> None:
         self.now = BEGINNING
         rng = random.Random(4)
-        self.session = SealedSession(OWN, PUZZLE.check, rng, Limits(), lambda node_id: False, self.now)
+        self.session = SealedSession(OWN, PUZZLE.check, rng, Limits(), lambda contact: False, self.now)
         self.questions = HelloQuestions(PUZZLE.check, rng)
         self.randbytes = random.Random(5).randbytes
         self.caller = self.initiator()

@@ -133,6 +133,12 @@ class BucketsTests(TableTestCase):
         self.table.check_invariants()
         self.assertEqual(len(self.table), K + 1)
 
+    def test_holds(self) -> None:
+        """A contact is held at the address where it answered, and at no other."""
+        self.confirm(1)
+        self.assertTrue(self.table.holds(contact(1)))
+        self.assertFalse(self.table.holds(contact(1, ELSEWHERE)) or self.table.holds(contact(2)))
+
     def test_wants(self) -> None:
         """Wanted are those who would enter, and suspects, whose answer would clear them."""
         full = self.at_depth(0, bucket_capacity(0))

@@ -23,7 +23,7 @@ class Side:
     number: int
     address: Address
     limits: Limits = field(factory=Limits)
-    contacts: set[int] = field(factory=set)
+    contacts: set[Contact] = field(factory=set)
     now: float = BEGINNING
     """Its clock."""
     received: list[bytes] = field(factory=list)

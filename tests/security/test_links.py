@@ -15,7 +15,7 @@ class LinksTests(SynchronousTestCase):
     """Which sessions are kept, and which of them is sent on."""
 
     def setUp(self) -> None:
-        self.contacts: set[int] = set()
+        self.contacts: set[Contact] = set()
         self.links = Links(OWN, self.contacts.__contains__)
         self.rng = random.Random(1)
 
@@ -106,14 +106,23 @@ class LinksTests(SynchronousTestCase):
     def test_reserved(self) -> None:
         """Half of them are kept for contacts of the table: no number of strangers takes them away."""
         contacts = self.fill(0, RESERVED, 0.0)
-        self.contacts.update(link.contact.node_id for link in contacts)
+        self.contacts.update(link.contact for link in contacts)
         self.fill(RESERVED, 3 * MOST, 1.0)
         self.links.check_invariants()
+        self.assertEqual(self.kept(contacts), contacts)
+
+    def test_reserved_for_addresses(self) -> None:
+        """A contact of the table that calls from ever other addresses takes nothing away from the others."""
+        contacts = self.fill(0, 100, 0.0)
+        self.contacts.update(link.contact for link in contacts)
+        hostile = contacts[0].contact.node_id
+        for number in range(100, 100 + 2 * MOST):
+            self.links.add(self.make(hostile, number, 1.0), 1.0)
         self.assertEqual(self.kept(contacts), contacts)
 
     def test_reserved_for_so_many(self) -> None:
         """More contacts than that compete with strangers."""
         contacts = self.fill(0, RESERVED + 500, 0.0)
-        self.contacts.update(link.contact.node_id for link in contacts)
+        self.contacts.update(link.contact for link in contacts)
         self.fill(RESERVED + 500, MOST, 1.0)
         self.assertEqual(len(self.kept(contacts)), RESERVED)
