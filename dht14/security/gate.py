@@ -31,8 +31,9 @@ CHALLENGES_A_SECOND = 2_000
 FINISHES_A_SECOND = 500
 FINISHES_A_SUBNET = 20
 """A second, from each IPv4 /24 or IPv6 /48."""
-SEEN = FINISHES_A_SECOND * COOKIE_LIFE
-"""FINISHes remembered: as many as can come while their cookies live."""
+SEEN = FINISHES_A_SECOND * (COOKIE_LIFE + 5)
+"""FINISHes remembered: as many as can come while their cookies live, which is a second longer by rounding, and
+the burst besides. One that is forgotten too early could be replayed, and its keys would seal a second time."""
 
 _TIME_BYTES = 4
 
