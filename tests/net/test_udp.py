@@ -8,7 +8,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.kademlia.contact import Address
 from dht14.kademlia.parameters import MAX_DATAGRAM
-from dht14.net.udp import DATAGRAMS_A_TURN, LONGEST_READ, RECEIVE_BUFFER, UdpPort, unmapped
+from dht14.net.udp import A_TURN, DATAGRAMS_A_TURN, LONGEST_READ, RECEIVE_BUFFER, UdpPort, unmapped
 
 
 @define(eq=False)
@@ -86,6 +86,15 @@ class UdpPortTests(SynchronousTestCase):
             port.doRead()
             turns.append(len(self.protocol.seen))
         self.assertEqual(turns, [DATAGRAMS_A_TURN, DATAGRAMS_A_TURN + 10, DATAGRAMS_A_TURN + 10])
+
+    def test_costly_turn(self) -> None:
+        """Where datagrams take their time, a turn takes no more of them than fit its own."""
+        port, peer = self.port(), self.peer()
+        self.protocol.then = lambda datagram: self.reactor.advance(A_TURN / 2.5)
+        for _ in range(10):
+            peer.sendto(b"x", ("127.0.0.1", port.getHost().port))
+        port.doRead()
+        self.assertEqual(len(self.protocol.seen), 3)
 
     def test_empty(self) -> None:
         """Empty datagrams are datagrams: they arrive, and they count for the turn."""
