@@ -100,7 +100,7 @@ def _parsed(parse: Callable[[str], T], section: str, name: str, given: _Given) -
 
 
 def _wrong(section: str, name: str, given: _Given, problem: str) -> ConfigError:
-    return ConfigError(f"[{section}] {name} ({given.source}): {problem}")
+    return ConfigError(f"[{section}] {_shown(name)} ({given.source}): {problem}")
 
 
 def _with_key_file_below(folder: str, texts: _Texts) -> _Texts:

@@ -8,7 +8,6 @@ line that begins with # and says what it was. `--keep` writes back to the corpus
 
 import argparse
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,8 @@ from pathlib import Path
 
 MOST_KEPT = 60
 """Inputs of one corpus file, the shortest first, besides those that found a bug."""
+LONGEST_KEPT = 600
+"""Bytes of them."""
 
 
 def begin(name: str, arguments: list[str]) -> None:
@@ -56,7 +57,7 @@ def fuzz(name: str, seconds: int, keep: bool) -> bool:
             f"{name}: {count} inputs, {edges[-1] if edges else '?'} edges, {memory[1] if memory else '?'} MB"
         )
         if keep:
-            _keep(name, found, seeds)
+            _keep(name, found)
         bugs = sorted(Path(folder).glob("bug-*"))
         for bug in bugs:
             print(f"{bug.name}: {bug.read_bytes().hex()}")
@@ -66,20 +67,15 @@ def fuzz(name: str, seconds: int, keep: bool) -> bool:
         return not ended.returncode
 
 
-def _keep(name: str, found: Path, seeds: Path) -> None:
-    """Add to the corpus the shortest of the inputs found that reach what the seeds do not."""
+def _keep(name: str, found: Path) -> None:
+    """Add the shortest of the inputs that reached something new to the corpus."""
     from tests.fuzz.targets import TARGETS
 
-    merged = found.parent / "merged"
-    shutil.copytree(seeds, merged)
-    child(name, "-merge=1", str(merged), str(found))
-    known = {path.read_bytes() for path in seeds.iterdir()}
-    new = {path.read_bytes() for path in merged.iterdir()} - known
     corpus = TARGETS[name].corpus
     lines = corpus.read_text().splitlines() if corpus.exists() else []
-    lines += [
-        raw.hex() for raw in sorted(new, key=len)[: max(0, MOST_KEPT - len(lines))] if len(raw) <= 1_000
-    ]
+    new = {path.read_bytes().hex() for path in found.iterdir()} - set(lines)
+    room = max(0, MOST_KEPT - len(lines))
+    lines += [line for line in sorted(new, key=len)[:room] if len(line) <= 2 * LONGEST_KEPT]
     if lines:
         corpus.write_text("\n".join(lines) + "\n")
 
