@@ -129,6 +129,24 @@ class RpcRecorder(Asks):
         return [contact for contact, _, _ in self.calls]
 
 
+@define(eq=False)
+class BulkRecorder:
+    """A `Bulk` whose transfers are noted, and ended by whoever fires their Deferreds."""
+
+    pushes: "list[tuple[Contact, bytes, bytes, Deferred[Reply]]]" = field(factory=list)
+    fetches: "list[tuple[Contact, bytes, int, bytes, Deferred[bytes]]]" = field(factory=list)
+
+    def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
+        pushed: Deferred[Reply] = Deferred()
+        self.pushes.append((contact, ticket, value, pushed))
+        return pushed
+
+    def fetch(self, contact: Contact, ticket: bytes, length: int, digest: bytes) -> "Deferred[bytes]":
+        fetched: Deferred[bytes] = Deferred()
+        self.fetches.append((contact, ticket, length, digest, fetched))
+        return fetched
+
+
 Answer = Callable[[Request, Contact], Reply | None]
 """What a peer says to a request of a contact; None when it says nothing."""
 

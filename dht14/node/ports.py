@@ -46,5 +46,15 @@ class Rpc(Protocol):
         """
 
 
+class Bulk(Protocol):
+    """The channel for values that fit no datagram. What fails, fails with `CallFailed`."""
+
+    def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
+        """Send a value for which the contact gave this ticket (`Wanted`): its answer, as to a STORE."""
+
+    def fetch(self, contact: Contact, ticket: bytes, length: int, digest: bytes) -> "Deferred[bytes]":
+        """Ask for the value of which the contact told (`LargeValue`). It has this length, and this SHA-256."""
+
+
 Resolver = Callable[[str, int], "Deferred[list[Address]]"]
 """From a host name and a port to every address it has; an empty list when it has none."""

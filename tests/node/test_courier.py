@@ -1,0 +1,168 @@
+from hashlib import sha256
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.errors import CallFailed
+from dht14.kademlia.parameters import MAX_INLINE_VALUE
+from dht14.node.courier import PUSH_SILENT, PUSH_SLOW, Courier
+from dht14.storage.record import Record
+from dht14.wire.messages import NO_TICKET, Offer, Outranked, Ping, Pong, Refused, Reply, Store, Stored, Wanted
+from tests.fakes import BulkRecorder, CallRecorder, RpcRecorder, contact
+from tests.owners import Owner
+
+HOLDER = contact(7)
+TICKET = bytes(range(16))
+SMALL, LARGE = bytes(MAX_INLINE_VALUE), bytes(MAX_INLINE_VALUE + 1)
+
+
+def store(value: bytes, copy: bool = False) -> Store:
+    return Store(3, 5, 60_000, 8, 77, value, copy)
+
+
+def offer(value: bytes, copy: bool = False, owned: bool = False) -> Offer:
+    return Offer(3, 5, 60_000, 8, 77, owned, len(value), sha256(value).digest(), copy)
+
+
+class CourierCase(SynchronousTestCase):
+    """A courier over recorders."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.rpc = RpcRecorder()
+        self.bulk = BulkRecorder()
+        self.courier = Courier(self.rpc, self.bulk, self.clock)
+        self.caller = CallRecorder()
+
+    def answer(self, number: int, reply: Reply) -> None:
+        """The call of this number is answered."""
+        callee, _, observer = self.rpc.calls[number]
+        observer.call_answered(callee, reply)
+
+
+class CourierTests(CourierCase):
+    def push_large(self) -> None:
+        """A large STORE is called for, and the contact wants the value."""
+        self.courier.call(HOLDER, store(LARGE), self.caller)
+        self.answer(0, Wanted((), TICKET))
+
+    def test_small_passes(self) -> None:
+        """What fits a datagram, and every other request, is called as it is, for the very same observer."""
+        for request in (store(SMALL), Ping()):
+            self.courier.call(HOLDER, request, self.caller)
+        self.assertEqual(self.rpc.calls, [(HOLDER, store(SMALL), self.caller), (HOLDER, Ping(), self.caller)])
+
+    def test_large_is_offered(self) -> None:
+        """A STORE that fits no datagram is offered without its value."""
+        self.courier.call(HOLDER, store(LARGE, copy=True), self.caller)
+        [(callee, request, _)] = self.rpc.calls
+        self.assertEqual((callee, request), (HOLDER, offer(LARGE, copy=True)))
+        self.assertEqual(self.bulk.pushes, [])
+
+    def test_owned_is_told(self) -> None:
+        """Of an owner's envelope the offer says so."""
+        value = Owner().says(LARGE, 5)
+        self.courier.call(HOLDER, store(value), self.caller)
+        self.assertEqual(self.rpc.calls[0][1], offer(value, owned=True))
+
+    def test_unwanted(self) -> None:
+        """Whatever else than WANTED is said of the offer is the answer to the STORE."""
+        for reply in (Stored(()), Outranked(9, ()), Refused(())):
+            self.courier.call(HOLDER, store(LARGE), self.caller)
+            self.answer(-1, reply)
+        self.assertEqual(self.caller.replies, [Stored(()), Outranked(9, ()), Refused(())])
+        self.assertEqual(self.bulk.pushes, [])
+
+    def test_wanted(self) -> None:
+        """The value is pushed with the ticket, and what the holder says then is the answer."""
+        self.push_large()
+        [(callee, ticket, value, pushed)] = self.bulk.pushes
+        self.assertEqual((callee, ticket, value), (HOLDER, TICKET, LARGE))
+        self.assertEqual(self.caller.facts, [])
+        pushed.callback(Stored((contact(9),)))
+        self.assertEqual(self.caller.facts, [("answered", HOLDER)])
+        self.assertEqual(self.caller.replies, [Stored((contact(9),))])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_push_fails(self) -> None:
+        """A push that fails is a call that failed."""
+        self.push_large()
+        self.bulk.pushes[0][-1].errback(CallFailed())
+        self.assertEqual(self.caller.names, ["failed"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_push_breaks(self) -> None:
+        """A push that ends in a bug of ours is a call that failed, and is said in the log."""
+        self.push_large()
+        self.bulk.pushes[0][-1].errback(ZeroDivisionError())
+        self.assertEqual(self.caller.names, ["failed"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_push_takes_time(self) -> None:
+        """A push that takes long is slow, then silent, and its answer counts all the same."""
+        self.push_large()
+        self.clock.advance(PUSH_SLOW)
+        self.assertEqual(self.caller.names, ["slow"])
+        self.clock.advance(PUSH_SILENT - PUSH_SLOW)
+        self.bulk.pushes[0][-1].callback(Stored(()))
+        self.assertEqual(self.caller.names, ["slow", "silent", "answered"])
+
+    def test_each_fact_once(self) -> None:
+        """Where the offer was slow already, a slow push is no news."""
+        self.courier.call(HOLDER, store(LARGE), self.caller)
+        self.rpc.calls[0][2].call_slow(HOLDER)
+        self.rpc.calls[0][2].call_silent(HOLDER)
+        self.answer(0, Wanted((), TICKET))
+        self.clock.pump([PUSH_SLOW, PUSH_SILENT])
+        self.assertEqual(self.caller.names, ["slow", "silent"])
+
+    def test_offer_fails(self) -> None:
+        """An offer that is not answered is a call that failed."""
+        self.courier.call(HOLDER, store(LARGE), self.caller)
+        self.rpc.calls[0][2].call_failed(HOLDER)
+        self.assertEqual(self.caller.names, ["failed"])
+
+    def test_asks(self) -> None:
+        """A question is a call whose end is a Deferred; of an address too."""
+        asked = self.courier.ask(HOLDER, Ping())
+        self.answer(0, Pong())
+        self.assertEqual(self.successResultOf(asked), Pong())
+        asked_there = self.courier.ask_address(HOLDER.address, Ping())
+        self.answer(1, Pong())
+        self.assertEqual(self.successResultOf(asked_there)[1], Pong())
+
+
+class DeliverTests(CourierCase):
+    def deliver(self, value: bytes):
+        record = Record(3, value, 5, self.clock.seconds() + 60, 8)
+        return self.courier.deliver(HOLDER, record, neighbours=77)
+
+    def test_offered_first(self) -> None:
+        """A copy of any size is offered before its value is sent."""
+        for value in (SMALL, LARGE):
+            delivered = self.deliver(value)
+            self.assertEqual(self.rpc.calls[-1][1], offer(value, copy=True))
+            self.answer(-1, Stored(()))
+            self.assertEqual(self.successResultOf(delivered), Stored(()))
+        self.assertEqual(self.bulk.pushes, [])
+
+    def test_small_is_stored(self) -> None:
+        """A small one that is wanted follows in a STORE."""
+        delivered = self.deliver(SMALL)
+        self.answer(0, Wanted((), NO_TICKET))
+        self.assertEqual(self.rpc.calls[1][:2], (HOLDER, store(SMALL, copy=True)))
+        self.answer(1, Stored(()))
+        self.assertEqual(self.successResultOf(delivered), Stored(()))
+
+    def test_large_is_pushed(self) -> None:
+        """A large one that is wanted is pushed."""
+        delivered = self.deliver(LARGE)
+        self.answer(0, Wanted((), TICKET))
+        self.bulk.pushes[0][-1].callback(Outranked(6, ()))
+        self.assertEqual(self.successResultOf(delivered), Outranked(6, ()))
+
+    def test_not_delivered(self) -> None:
+        """Who does not answer fails it."""
+        delivered = self.deliver(SMALL)
+        self.rpc.calls[0][2].call_failed(HOLDER)
+        self.failureResultOf(delivered, CallFailed)
