@@ -1,32 +1,35 @@
 """The composition root of a real node: opens its ports around a stack and returns the service."""
 
 import random
-import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import TaskStopped
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dht14.data_dir import DataDir
 from dht14.errors import AddressUnavailable, Malformed
-from dht14.kademlia.contact import Address, Contact
+from dht14.kademlia.contact import Contact
 from dht14.net.api import ApiFactory, ApiLimits, NoValues
+from dht14.net.bulk_client import BulkClient
+from dht14.net.bulk_server import BulkServer
+from dht14.net.listen import bind_tcp, bind_udp, listen_tcp
 from dht14.net.resolver import resolver
 from dht14.net.stack import Stack, StackOptions, build_stack
-from dht14.net.udp import UdpPort
+from dht14.net.tcp import TcpPort
+from dht14.net.tls import NodeTls
 from dht14.node.join import Retries
 from dht14.node.mining import Mining
 from dht14.node.node import Policy
 from dht14.node.periodic import Periodic
 from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle, public_bytes
+from dht14.security.subnet import is_private, subnet_of
 from dht14.settings import PutReply, Role, Settings
 from dht14.storage.database import Database
 from dht14.storage.floors import MARGIN
@@ -35,10 +38,6 @@ from dht14.values_dir import Values, has_values, unlock
 
 CONTACTS_INTERVAL = 1.5
 """Seconds between two looks at whether the saved contacts are still those of the table."""
-
-BACKLOG = 256
-"""API connections that wait to be accepted: fewer make clients who connect in a loop wait for a resend of
-their SYN, more pile up PUTs of clients that have gone again."""
 
 PATIENCE = 0.8
 """Seconds that a start waits for identity and values. A large database takes longer to check: then the node
@@ -83,22 +82,30 @@ class _NodeService(MultiService):
         self._saved_change = 0
         self._work = MultiService()
         self._patience: IDelayedCall | None = None
-        self._p2p_port = _bind_udp(settings.node.p2p_address, reactor)
-        self._probe_port = _bind_udp((settings.node.p2p_address[0], 0), reactor)
+        self._p2p_port = bind_udp("p2p_address", settings.node.p2p_address, reactor)
+        self._probe_port = bind_udp("p2p_address", (settings.node.p2p_address[0], 0), reactor)
+        self._bulk_client: BulkClient | None = None
+        self._bulk_server: BulkServer | None = None
+        self._bulk_port: TcpPort | None = None
         self._api: ApiFactory | None = None
         self._api_port: Any = None
         if role is Role.NODE:
             self._api = _api_factory(settings, reactor)
+            number = self._p2p_port.getHost().port
             try:
-                self._api_port = _listen_tcp(settings.node.api_address, self._api, reactor)
+                self._bulk_port = bind_tcp("p2p_address", (settings.node.p2p_address[0], number), reactor)
+                self._api_port = listen_tcp("api_address", settings.node.api_address, self._api, reactor)
             except AddressUnavailable:
-                self._p2p_port.close()
-                self._probe_port.close()
+                self._close_p2p_ports()
                 raise
 
     def _unlock_values(self) -> None:
         origin = self._identity.node_id if self._identity is not None else 0
         self._values = unlock(self._data_dir, self._settings.security.encryption_key, origin)
+
+    def _close_p2p_ports(self) -> "Deferred[Any]":
+        ports = (self._p2p_port, self._probe_port, self._bulk_port)
+        return gatherResults([port.close() for port in ports if port is not None])
 
     # Start
 
@@ -136,16 +143,21 @@ class _NodeService(MultiService):
     def _compose(self, identity: Identity) -> None:
         """Build the node and, as soon as its values are open, let it work."""
         rng = random.SystemRandom()
+        tls = NodeTls(identity.private_key)
+        self._bulk_client = BulkClient(tls, self._puzzle.check, self._reactor, self._source())
         self._stack = build_stack(
             identity=identity,
             check=self._puzzle.check,
             clock=self._reactor,
             rng=rng,
             resolve=resolver(self._reactor),
+            bulk=self._bulk_client,
             options=_stack_options(self._settings, self._role),
             saved=self._saved_contacts(),
             make_store=self._make_database,
         )
+        if self._role is Role.NODE:
+            self._bulk_server = BulkServer(self._stack.responder, tls, _bulk_subnet, self._reactor)
         keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, self._reactor, rng)
         for service in (*self._stack.services, keep_contacts):
             service.setServiceParent(self._work)
@@ -157,6 +169,11 @@ class _NodeService(MultiService):
         self._database.open(self._database_opened)
         if self._patience is None:
             self._begin()
+
+    def _source(self) -> str | None:
+        """The address that peers know, where the node is bound to one."""
+        host = str(self._p2p_port.getHost().host)
+        return None if ip_address(host).is_unspecified else host
 
     def _make_database(
         self,
@@ -198,6 +215,8 @@ class _NodeService(MultiService):
         assert self._stack is not None
         self._p2p_port.serve(self._stack.rpc)
         self._probe_port.serve(self._stack.probe)
+        if self._bulk_port is not None and self._bulk_server is not None:
+            self._bulk_port.serve(self._bulk_server)
         host, port = self._p2p_port.getHost().host, self._p2p_port.getHost().port
         self.log.info(
             "This {role} listens on {host} port {port} (UDP). Its id is {node_id}.",
@@ -232,9 +251,12 @@ class _NodeService(MultiService):
             # Passes that are at work end now: a refresh would go on for minutes where nobody answers.
             self._stack.rpc.stop()
             self._stack.probe.stop()
+        if self._bulk_client is not None:
+            self._bulk_client.stop()
+        if self._bulk_server is not None:
+            self._bulk_server.close()
         await stopped
-        await self._p2p_port.close()
-        await self._probe_port.close()
+        await self._close_p2p_ports()
         try:
             self._save_contacts()
         finally:
@@ -322,6 +344,10 @@ def _stack_options(settings: Settings, role: Role) -> StackOptions:
     )
 
 
+def _bulk_subnet(host: str) -> bytes | None:
+    return None if is_private(host) else subnet_of(host)
+
+
 def _api_factory(settings: Settings, reactor: Any) -> ApiFactory:
     limits = ApiLimits(
         settings.api.api_allow,
@@ -331,37 +357,3 @@ def _api_factory(settings: Settings, reactor: Any) -> ApiFactory:
         settings.api.max_connections_per_client,
     )
     return ApiFactory(NoValues(), limits, reactor, answers_puts=settings.api.put_reply is PutReply.SUCCESS)
-
-
-def _bind_udp(address: Address, reactor: Any) -> UdpPort:
-    port = UdpPort(_numeric("p2p_address", address, socket.SOCK_DGRAM), DatagramProtocol(), reactor)
-    try:
-        port.bind()
-    except CannotListenError as error:
-        raise _unavailable("p2p_address", address, error.socketError) from None
-    return port
-
-
-def _listen_tcp(address: Address, factory: ApiFactory, reactor: Any) -> Any:
-    host, port = _numeric("api_address", address, socket.SOCK_STREAM)
-    try:
-        return reactor.listenTCP(port, factory, backlog=BACKLOG, interface=host)
-    except CannotListenError as error:
-        raise _unavailable("api_address", address, error.socketError) from None
-
-
-def _numeric(option: str, address: Address, kind: int) -> Address:
-    """The first address of a host of ours; before the reactor runs there is nobody to hold up."""
-    host, port = address
-    try:
-        found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise _unavailable(option, address, error) from None
-    return str(found[0][4][0]), port
-
-
-def _unavailable(option: str, address: Address, error: OSError) -> AddressUnavailable:
-    return AddressUnavailable(
-        f"[node] {option}: cannot listen on {address[0]} port {address[1]} ({error.strerror}); "
-        "stop what uses it, or give another address of this host"
-    )

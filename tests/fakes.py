@@ -1,6 +1,8 @@
 """What the tests of operations and protocols share: recorders, and a network of peers without datagrams."""
 
+import random
 from collections.abc import Callable, Iterable
+from enum import Enum
 from typing import Any
 
 from attrs import define, field
@@ -8,16 +10,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent
 
-from dht14.errors import Malformed
+from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.asked import Asked
+from dht14.node.courier import Courier
+from dht14.node.errands import Download, Errand, Upload
 from dht14.node.node import Node, Policy
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
-from dht14.security.identity import PROOF_BYTES, Identity
+from dht14.security.identity import PROOF_BYTES, Identity, public_key_of
+from dht14.security.tickets import Tickets
 from dht14.sim.clock import HeapClock
 from dht14.storage.store import MemoryStore
 from dht14.wire.messages import Reply, Request
@@ -134,21 +139,33 @@ class BulkRecorder:
     """A `Bulk` whose transfers are noted, and ended by whoever fires their Deferreds."""
 
     pushes: "list[tuple[Contact, bytes, bytes, Deferred[Reply]]]" = field(factory=list)
-    fetches: "list[tuple[Contact, bytes, int, bytes, Deferred[bytes]]]" = field(factory=list)
+    fetches: "list[tuple[Contact, bytes, int, Deferred[bytes]]]" = field(factory=list)
 
     def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
         pushed: Deferred[Reply] = Deferred()
         self.pushes.append((contact, ticket, value, pushed))
         return pushed
 
-    def fetch(self, contact: Contact, ticket: bytes, length: int, digest: bytes) -> "Deferred[bytes]":
+    def fetch(self, contact: Contact, ticket: bytes, length: int) -> "Deferred[bytes]":
         fetched: Deferred[bytes] = Deferred()
-        self.fetches.append((contact, ticket, length, digest, fetched))
+        self.fetches.append((contact, ticket, length, fetched))
         return fetched
 
 
 Answer = Callable[[Request, Contact], Reply | None]
 """What a peer says to a request of a contact; None when it says nothing."""
+
+
+class Conduct(Enum):
+    """What becomes of transfers with a peer."""
+
+    HONEST = "honest"
+    CLOSED = "closed"
+    """They fail at once."""
+    SILENT = "silent"
+    """Nothing is ever heard of them."""
+    LYING = "lying"
+    """Other values come than those that were told of, of the same length."""
 
 
 @define(eq=False, repr=False)
@@ -158,16 +175,21 @@ class Peer:
     contact: Contact
     table: RoutingTable
     store: MemoryStore | None
+    responder: Responder
+    courier: Courier
     node: Node
     answer: Answer
     latency: float = LATENCY
     """Seconds until its reply comes."""
+    bulk: Conduct = Conduct.HONEST
+    """How it behaves on the bulk channel."""
     asked: list[Request] = field(factory=list)
     """The requests that reached it."""
 
     def fall_silent(self) -> None:
         """Answer nothing any more, as a dead node does."""
         self.answer = lambda request, sender: None
+        self.bulk = Conduct.SILENT
 
 
 @define(eq=False, repr=False)
@@ -186,10 +208,11 @@ class FakeNetwork:
         contact = contact_at(node_id, address_of(len(self.peers) + 1))
         table = RoutingTable(node_id)
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
-        responder = Responder(table, store, self.policy.max_ttl)
-        rpc = FakeRpc(self, contact, table)
-        node = Node(node_id, table, store, rpc, self.clock, self.policy)
-        peer = Peer(contact, table, store, node, self._answers(responder))
+        responder = Responder(table, store, self.policy.max_ttl, Tickets(random.Random(node_id)))
+        bulk = FakeBulk(self, contact)
+        courier = Courier(FakeRpc(self, contact, table), bulk, self.clock)
+        node = Node(node_id, table, store, courier, bulk, self.clock, self.policy)
+        peer = Peer(contact, table, store, responder, courier, node, self._answers(responder))
         self.peers[contact.address] = peer
         return peer
 
@@ -251,6 +274,53 @@ class FakeRpc(Asks):
             call.runs(peer.answer(request, self._own), peer.contact, peer.latency)
         else:
             call.runs(None, contact, LATENCY)
+
+
+@define(eq=False)
+class FakeBulk:
+    """The `Bulk` of one peer."""
+
+    _network: FakeNetwork
+    _own: Contact
+
+    def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
+        return self._begin(contact, lambda peer, ended: self._pushed(peer, ticket, value, ended))
+
+    def fetch(self, contact: Contact, ticket: bytes, length: int) -> "Deferred[bytes]":
+        return self._begin(contact, lambda peer, ended: self._fetched(peer, ticket, ended))
+
+    def _begin(self, contact: Contact, end: "Callable[[Peer, Deferred[Any]], None]") -> "Deferred[Any]":
+        ended: Deferred[Any] = Deferred()
+        peer = self._network.peers.get(contact.address)
+        if peer is None or not peer.contact.is_same(contact) or peer.bulk is Conduct.CLOSED:
+            ended.errback(CallFailed())
+        elif peer.bulk is not Conduct.SILENT:
+            self._network.clock.post(
+                3 * peer.latency, lambda _: None if ended.called else end(peer, ended), None
+            )
+        return ended
+
+    def _redeem(self, peer: Peer, ticket: bytes) -> Errand | None:
+        return peer.responder.redeem(ticket, public_key_of(self._own.proof), self._network.clock.seconds())
+
+    def _pushed(self, peer: Peer, ticket: bytes, value: bytes, ended: "Deferred[Any]") -> None:
+        errand = self._redeem(peer, ticket)
+        if isinstance(errand, Upload):
+            peer.responder.take(errand, value, self._network.clock.seconds(), ended.callback)
+        else:
+            ended.errback(CallFailed())
+
+    def _fetched(self, peer: Peer, ticket: bytes, ended: "Deferred[Any]") -> None:
+        errand = self._redeem(peer, ticket)
+        value = (
+            peer.responder.give(errand, self._network.clock.seconds())
+            if isinstance(errand, Download)
+            else None
+        )
+        if value is None:
+            ended.errback(CallFailed())
+        else:
+            ended.callback(bytes(len(value)) if peer.bulk is Conduct.LYING else value)
 
 
 @define(eq=False)

@@ -1,7 +1,7 @@
 """Builds the objects of one node, once, in order: the same for the real network and the simulated one.
 
-table and store -> responder -> rpc -> node -> join and the passes of upkeep. Nothing is opened here: who
-composes gives `rpc` and `probe` a transport each and starts the services.
+table and store -> responder -> rpc -> courier -> node -> join and the passes of upkeep. Nothing is opened here:
+who composes gives `rpc` and `probe` a transport each and starts the services.
 """
 
 import random
@@ -17,16 +17,19 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import ProbeProtocol
 from dht14.net.rpc import RpcProtocol
 from dht14.node.announcer import ANNOUNCE_INTERVAL, Announcer
+from dht14.node.courier import Courier
+from dht14.node.errands import Errand
 from dht14.node.join import Join, Retries
 from dht14.node.node import Node, Policy
 from dht14.node.periodic import Periodic
-from dht14.node.ports import Resolver
+from dht14.node.ports import Bulk, Resolver
 from dht14.node.responder import Responder
 from dht14.node.upkeep import check_liveness, refresh
 from dht14.security.gate import Limits
 from dht14.security.identity import Identity
 from dht14.security.sealed import HelloQuestions, SealedSession
 from dht14.security.session import PlainQuestions, PlainSession, Questions, Session
+from dht14.security.tickets import Tickets
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore, Store
 from dht14.wire.contacts import Check
@@ -35,7 +38,7 @@ MakeStore = Callable[[int, int, Callable[[Record], bool], float], Store]
 """Makes a store of the node's id, its limit in bytes, whether the node answers for a record, and how many
 seconds a record lives at most."""
 
-MakeResponder = Callable[[RoutingTable, Store | None, float], Responder]
+MakeResponder = Callable[[RoutingTable, Store | None, float, Tickets[Errand]], Responder]
 """Makes what answers other nodes, of the same as `Responder`. The simulator has some that lie."""
 
 
@@ -67,6 +70,8 @@ class Stack:
 
     table: RoutingTable
     store: Store | None
+    responder: Responder
+    """Also serves the bulk channel."""
     session: Session
     rpc: RpcProtocol
     probe: ProbeProtocol
@@ -84,6 +89,7 @@ def build_stack(
     clock: IReactorTime,
     rng: random.Random,
     resolve: Resolver,
+    bulk: Bulk,
     options: StackOptions,
     saved: Iterable[Contact] = (),
     make_store: MakeStore = MemoryStore,
@@ -100,11 +106,12 @@ def build_stack(
             lambda record: table.is_near(record.key, record.replication),
             options.policy.max_ttl,
         )
-    responder = make_responder(table, store, options.policy.max_ttl)
+    responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng))
     session, questions = _session_layer(identity, check, clock, rng, options, table)
     probe = ProbeProtocol(clock, questions, table)
     rpc = RpcProtocol(clock, rng, session, check, table, responder, probe)
-    node = Node(node_id, table, store, rpc, clock, options.policy)
+    courier = Courier(rpc, bulk, clock)
+    node = Node(node_id, table, store, courier, bulk, clock, options.policy)
     join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     services: list[IService] = [
         join,
@@ -126,7 +133,7 @@ def build_stack(
             "expiry", options.cleanup_interval, lambda: store.expire(clock.seconds()), clock, rng
         )
         services.append(sweep)
-    return Stack(table, store, session, rpc, probe, node, join, tuple(services))
+    return Stack(table, store, responder, session, rpc, probe, node, join, tuple(services))
 
 
 def _session_layer(

@@ -46,9 +46,11 @@ class Courier:
         self.call(contact, request, asked)
         return asked.reply
 
-    def ask_address(self, address: Address, request: Request) -> "Deferred[tuple[Contact, Reply]]":
+    def ask_address(
+        self, address: Address, request: Request, node_id: int | None = None
+    ) -> "Deferred[tuple[Contact, Reply]]":
         """As `Rpc.ask_address`."""
-        return self._rpc.ask_address(address, request)
+        return self._rpc.ask_address(address, request, node_id)
 
     def deliver(self, contact: Contact, record: Record, neighbours: int) -> "Deferred[Reply]":
         """See to it that the contact has a copy of the record, and send the value only if it has not.

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import partial
 from typing import TypeVar
 
 from attrs import define, evolve, field, frozen
@@ -13,12 +12,15 @@ from twisted.logger import Logger
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
-from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, OPERATION_TIMEOUT, REPLICATION, K
+from dht14.kademlia.parameters import MAX_REPLICATION, MAX_VALUE, OPERATION_TIMEOUT, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.fetch import Fetch
+from dht14.node.finding import EVERYBODY, Finding
 from dht14.node.placement import Placement
-from dht14.node.ports import Rpc
+from dht14.node.ports import Bulk, Rpc
 from dht14.node.search import OnReply, Search
 from dht14.storage.ballot import READ_QUORUM, Ballot
+from dht14.storage.claim import Claim
 from dht14.storage.record import Kind, Record, newest_believable, next_version, proven
 from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
 from dht14.wire.messages import (
@@ -28,14 +30,10 @@ from dht14.wire.messages import (
     Reply,
     Request,
     Store,
-    Value,
     fingerprint,
 )
 
 T = TypeVar("T")
-
-EVERYBODY = K + 1
-"""A quorum that there never is: a read with it hears all near the key, and those that stood in for them."""
 
 SETTLE_ROUNDS = 2
 """How often a conflict is looked at before the writer is told how it ended."""
@@ -72,6 +70,7 @@ class Node:
     table: RoutingTable
     _store: RecordStore | None
     _rpc: Rpc
+    _bulk: Bulk
     _clock: IReactorTime
     _policy: Policy
     hops: Counter[int] = field(factory=Counter, init=False)
@@ -118,15 +117,18 @@ class Node:
             lambda found: None if found is None or found.is_tombstone else found.value
         )
 
-    def _find(self, key: int, timeout: float, quorum: int = READ_QUORUM) -> "Deferred[Record | None]":
+    def _find(
+        self, key: int, timeout: float, quorum: int = READ_QUORUM, unheard: frozenset[int] = frozenset()
+    ) -> "Deferred[Record | None]":
         """The newest record under `key`, within `timeout` seconds. With a quorum of `EVERYBODY`, of all that
-        any of the k nearest has.
+        any of the k nearest has. Large values that the contacts with the ids `unheard` tell of do not count.
 
         One more holder is asked than must agree: enough that a lost datagram or a dead holder rarely
         stalls a read, and half of the datagrams that asking all of them would cost.
         """
         ballot = Ballot(quorum)
-        own = self._store.get(key, self._clock.seconds()) if self._store else None
+        now = self._clock.seconds()
+        own = self._store.get(key, now) if self._store else None
         if own is not None:
             ballot.cast(own, self.table.is_near(key, own.replication))
             if ballot.settled:
@@ -134,27 +136,32 @@ class Node:
         lookup = self._lookup(key, K if quorum == EVERYBODY else self._policy.replication)
         lookup.thorough = own is None or quorum == EVERYBODY
         lookup.alpha = max(ballot.missing, 0) + 1
-        on_reply = partial(self._value_replied, key, ballot)
-        searched = self._search(lookup, FindValue(key), on_reply, timeout)
-        return searched.addCallback(lambda _: ballot.winner)
+        finding = Finding(key, ballot, self._clock, unheard)
+        searched = self._search(lookup, FindValue(key), finding.replied, timeout)
+        return searched.addCallback(lambda _: self._found(finding, now + timeout))
 
-    def _value_replied(
-        self, key: int, ballot: Ballot, lookup: Lookup, contact: Contact, reply: Reply
-    ) -> None:
-        if not isinstance(reply, Value):
-            _nodes_replied(lookup, contact, reply)
-            return
-        now = self._clock.seconds()
-        record = Record(key, reply.value, reply.version, now + reply.ttl_ms / 1000, reply.replication)
-        if record.is_from_the_future(now) or not record.is_authentic:
-            lookup.refused(contact)
-            return
-        ballot.cast(record, reply.near)
-        lookup.thorough = ballot.quorum == EVERYBODY
-        lookup.alpha = max(ballot.missing, 0) + 1
-        lookup.answered(contact)
-        if ballot.settled:
-            lookup.conclude()
+    def _found(self, finding: Finding, deadline: float) -> "Record | Deferred[Record | None] | None":
+        winner = finding.ballot.winner
+        if isinstance(winner, Claim):
+            return Deferred.fromCoroutine(self._fetch(finding, deadline))
+        return winner
+
+    async def _fetch(self, finding: Finding, deadline: float) -> Record | None:
+        """The best record that is really to be had. After a claim that nobody could make true everything is
+        asked for once more, without those who made it: they may have ended the search too early."""
+        ballot, unheard = finding.ballot, finding.unheard
+        while isinstance(claim := ballot.winner, Claim):
+            claimers = finding.claimers(claim)
+            fetch = Fetch(claim, iter(claimers), self._bulk, self._clock)
+            record = await fetch.run(deadline - self._clock.seconds())
+            if record is not None:
+                return record
+            unheard |= {claimer.contact.node_id for claimer in claimers}
+            ballot.strike_out()
+        remaining = deadline - self._clock.seconds()
+        if remaining <= 0:
+            return claim
+        return await self._find(finding.key, remaining, ballot.quorum, unheard)
 
     # put
 
@@ -164,11 +171,11 @@ class Node:
         `ttl` (seconds) and `replication` are wishes, brought within the policy's bounds. Where fewer
         nodes can be reached, all of them must hold it.
         """
-        if not 1 <= len(value) <= MAX_INLINE_VALUE:
+        if not 1 <= len(value) <= MAX_VALUE:
             self.log.warn(
                 "A PUT of {size} bytes is refused: only values of 1 to {limit} bytes can be stored.",
                 size=len(value),
-                limit=MAX_INLINE_VALUE,
+                limit=MAX_VALUE,
             )
             return succeed(False)
         now = self._clock.seconds()

@@ -52,8 +52,8 @@ class Bulk(Protocol):
     def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
         """Send a value for which the contact gave this ticket (`Wanted`): its answer, as to a STORE."""
 
-    def fetch(self, contact: Contact, ticket: bytes, length: int, digest: bytes) -> "Deferred[bytes]":
-        """Ask for the value of which the contact told (`LargeValue`). It has this length, and this SHA-256."""
+    def fetch(self, contact: Contact, ticket: bytes, length: int) -> "Deferred[bytes]":
+        """Ask for the value of which the contact told (`LargeValue`), of this length; it is not looked at."""
 
 
 Resolver = Callable[[str, int], "Deferred[list[Address]]"]

@@ -6,8 +6,11 @@ from functools import partial
 from attrs import define, field, frozen
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import K
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.errands import Download, Errand, Upload
+from dht14.security.identity import public_key_of
+from dht14.security.tickets import Tickets
 from dht14.storage.record import Record, claimed_rank
 from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
 from dht14.wire.messages import (
@@ -15,6 +18,7 @@ from dht14.wire.messages import (
     Announce,
     FindNode,
     FindValue,
+    LargeValue,
     Nodes,
     Offer,
     Outranked,
@@ -71,6 +75,7 @@ class Responder:
     _table: RoutingTable
     _store: RecordStore | None
     _max_ttl: float
+    _tickets: Tickets[Errand]
     _answers: dict[int, _Answer] = field(factory=dict, init=False)
     """To requests for nodes, by target, as long as the table stays as it is."""
     _revision: int = field(default=0, init=False)
@@ -81,20 +86,36 @@ class Responder:
         if isinstance(request, FindNode):
             respond(self._nodes(request.target, sender))
         elif isinstance(request, FindValue):
-            respond(self._value(request.key, now) or self._nodes(request.key, sender))
+            respond(self._value(request.key, sender, now) or self._nodes(request.key, sender))
         elif isinstance(request, (Ping, Announce)):
             respond(PONG)
         elif isinstance(request, Store):
-            self._hold(request, sender, now, respond)
+            self._hold(self._record(request, request.value, sender, now), request, sender, now, respond)
         elif isinstance(request, Offer):
             respond(self._weigh(request, sender, now))
 
-    def _value(self, key: int, now: float) -> Value | None:
+    def _value(self, key: int, asker: Contact, now: float) -> Value | LargeValue | None:
         record = self._store.get(key, now) if self._store else None
         if record is None or (remaining := record.remaining_ms(now)) < 1:
             return None
         near = self._table.is_near(key, record.replication)
-        return Value(record.version, remaining, record.replication, near, record.value)
+        value, length = record.value, len(record.value)
+        if length <= MAX_INLINE_VALUE:
+            return Value(record.version, remaining, record.replication, near, value)
+        ticket = self._ticket(asker, Download(key, record.version, length), length, now)
+        return LargeValue(
+            record.version,
+            remaining,
+            record.replication,
+            near,
+            record.is_owned,
+            length,
+            record.digest,
+            ticket,
+        )
+
+    def _ticket(self, peer: Contact, errand: Errand, length: int, now: float) -> bytes:
+        return self._tickets.issue(public_key_of(peer.proof), errand, length, now)
 
     def _nodes(self, target: int, asker: Contact) -> Nodes:
         """What is asked for again and again (values that many read, ids that their own nodes look up) is
@@ -110,22 +131,16 @@ class Responder:
             answer = self._answers[target] = _Answer.of(table.closest(target, K + 1, live_only=True))
         return answer.without(asker.node_id) if asker.node_id in answer.ids else answer.nodes
 
-    def _hold(self, request: Store, writer: Contact, now: float, respond: Respond) -> None:
+    def _record(self, request: Store | Offer, value: bytes, writer: Contact, now: float) -> Record:
+        expires_at = now + min(request.ttl_ms / 1000, self._max_ttl)
+        return Record(request.key, value, request.version, expires_at, request.replication, writer.node_id)
+
+    def _hold(
+        self, record: Record, request: Store | Offer, writer: Contact, now: float, respond: Respond
+    ) -> None:
         nearer = self._nearer(request, writer)
-        if self._store is None or not self._table.is_near(request.key, STRAY * request.replication):
-            respond(Refused(nearer))
-            return
-        lifetime = min(request.ttl_ms / 1000, self._max_ttl)
-        record = Record(
-            request.key,
-            request.value,
-            request.version,
-            now + lifetime,
-            request.replication,
-            writer.node_id,
-        )
         # The signature is looked at last: it costs more than all the rest.
-        if not record.is_authentic:
+        if self._store is None or not self._is_near(request) or not record.is_authentic:
             respond(Refused(nearer))
             return
         held = None if request.copy else in_the_way(self._store, record, now)
@@ -134,10 +149,13 @@ class Responder:
             return
         self._store.offer(record, now, partial(_tell, respond, nearer))
 
+    def _is_near(self, request: Store | Offer) -> bool:
+        return self._table.is_near(request.key, STRAY * request.replication)
+
     def _weigh(self, offer: Offer, writer: Contact, now: float) -> Reply:
         """Whether a record is held already, as far as can be told without its value."""
         nearer = self._nearer(offer, writer)
-        if self._store is None or not self._table.is_near(offer.key, STRAY * offer.replication):
+        if self._store is None or not self._is_near(offer):
             return Refused(nearer)
         held = self._store.get(offer.key, now)
         if held is not None:
@@ -147,7 +165,33 @@ class Responder:
             outlives = offer.ttl_ms > held.remaining_ms(now) + EXPIRY_SLACK_MS
             if rank == offered and not outlives and offer.replication <= held.replication:
                 return Stored(nearer)
-        return Wanted(nearer, NO_TICKET)
+        if offer.length <= MAX_INLINE_VALUE:
+            return Wanted(nearer, NO_TICKET)
+        return Wanted(nearer, self._ticket(writer, Upload(offer, writer, now), offer.length, now))
+
+    # The bulk channel
+
+    def redeem(self, ticket: bytes, public_key: bytes, now: float) -> Errand | None:
+        """What the peer with this raw public key was given the ticket for; None when that is nothing."""
+        return self._tickets.redeem(ticket, public_key, now)
+
+    def take(self, upload: Upload, value: bytes, now: float, respond: Respond) -> None:
+        """The value of a record that was wanted has come, as long as was said. Answered like a STORE."""
+        offer = upload.offer
+        record = self._record(offer, value, upload.writer, upload.offered_at)
+        if record.digest == offer.digest and record.expires_at > now:
+            self._hold(record, offer, upload.writer, now, respond)
+        else:
+            respond(Refused(self._nearer(offer, upload.writer)))
+
+    def give(self, download: Download, now: float) -> bytes | None:
+        """The value that was asked for; None when another one is held by now, or none."""
+        record = self._store.get(download.key, now) if self._store else None
+        if record is None or (record.version, len(record.value)) != (download.version, download.length):
+            return None
+        return record.value
+
+    # The neighbourhood
 
     def _nearer(self, request: Store | Offer, writer: Contact) -> tuple[Contact, ...]:
         """What the writer may not know: the nodes nearest to the key, where it named another set.

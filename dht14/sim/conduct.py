@@ -15,7 +15,7 @@ from dht14.node.responder import Respond, Responder
 from dht14.security.identity import PROOF_BYTES
 from dht14.sim.host import PUZZLE
 from dht14.storage.record import newest_believable
-from dht14.wire.messages import FindNode, FindValue, Nodes, Request, Store, Stored, Value
+from dht14.wire.messages import FindNode, FindValue, Nodes, Offer, Request, Store, Stored, Value
 
 A_DAY_MS = 86_400_000
 
@@ -32,7 +32,7 @@ class Denier(Responder):
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
         """As `Responder.answer`, but for values."""
-        if isinstance(request, Store):
+        if isinstance(request, (Store, Offer)):
             respond(Stored(()))
         elif isinstance(request, FindValue):
             super().answer(FindNode(request.key), sender, now, respond)
@@ -49,7 +49,7 @@ class Liar(Responder):
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
         """Bogus contacts for whatever is looked for."""
-        if isinstance(request, Store):
+        if isinstance(request, (Store, Offer)):
             respond(Stored(()))
         elif isinstance(request, FindNode):
             respond(self._bogus(request.target))

@@ -17,6 +17,7 @@ from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.net.stack import StackOptions, build_stack
 from dht14.node.node import Node
 from dht14.security.identity import Identity
+from dht14.sim.bulk import VirtualBulk
 from dht14.sim.clock import HeapClock, Process, ProcessState
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import PUZZLE, Host, Outcome, Role, VirtualNode
@@ -125,6 +126,7 @@ class World:
         self._lives[number] += 1
         host = self.hosts[number]
         process = Process(self.clock, host.skew)
+        bulk = VirtualBulk(host.identity.proof, PUZZLE.check, process)
         limit = None if host.role is Role.BOOTSTRAP else self.options.storage_limit
 
         def begin_services() -> None:
@@ -137,13 +139,15 @@ class World:
             clock=process,
             rng=random.Random(f"{self._seed}/node {number}/life {self._lives[number]}"),
             resolve=_resolve,
+            bulk=bulk,
             options=evolve(self.options, storage_limit=limit),
             saved=host.disk.contacts if host.disk else (),
             make_store=host.disk.store_of(process, begin_services) if host.disk else MemoryStore,
             make_responder=host.conduct,
         )
+        bulk.serve(stack.rpc, stack.responder)
         ports = (
-            self.network.listen(host.address, stack.rpc, host.behind_nat),
+            self.network.listen(host.address, bulk, host.behind_nat),
             self.network.listen(host.probe_address, stack.probe, host.behind_nat),
         )
         node = self.nodes[number] = VirtualNode(host, process, ports, stack, self.clock.seconds())

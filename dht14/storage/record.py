@@ -6,6 +6,7 @@ Three kinds of records share one order. What an owner's record consists of beyon
 
 import hashlib
 from enum import IntEnum
+from functools import cached_property
 
 from attrs import evolve, field, frozen
 
@@ -68,6 +69,11 @@ class Record:
         """Whether its owner has deleted what was under the key."""
         return self.is_owned and decode(self.value).deleted
 
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the value. Of a large one it costs more than all else that is done with it."""
+        return hashlib.sha256(self.value).digest()
+
     @property
     def kind(self) -> Kind:
         """Seen from key and value alone."""
@@ -79,7 +85,7 @@ class Record:
 
         Content has no versions: whatever its writers claim, under one key it is the same.
         """
-        digest = hashlib.sha256(self.value).digest()
+        digest = self.digest
         if self.is_owned:
             return Kind.OWNER, self.version, digest
         if id_from_bytes(digest) == self.key and not may_name_an_owner(self.value):

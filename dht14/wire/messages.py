@@ -13,13 +13,13 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
+from dht14.security.tickets import TICKET_BYTES
 from dht14.wire.contacts import Check, pack_address, pack_contacts, unpack_address, unpack_contacts
 
 MAX_TTL_MS = 7 * 86_400_000
 MAX_VERSION = (1 << 63) - 1
 FINGERPRINT_BITS = 64
 DIGEST_BYTES = 32
-TICKET_BYTES = 16
 NO_TICKET = bytes(TICKET_BYTES)
 """In place of a ticket where the value travels in a STORE."""
 MAX_CONTACTS_BYTES = 1_100

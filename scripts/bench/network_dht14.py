@@ -12,7 +12,9 @@ from workload import NODES, measure
 
 from dht14.kademlia.contact import Address, Seed
 from dht14.kademlia.keyspace import hash_id
+from dht14.net.bulk_client import BulkClient
 from dht14.net.stack import StackOptions, build_stack
+from dht14.net.tls import NodeTls
 from dht14.net.udp import UdpPort
 from dht14.security.identity import Identity, Puzzle
 
@@ -31,13 +33,15 @@ class Dht14Network:
         puzzle = Puzzle("bench", 0)
         for number in range(NODES):
             rng = random.Random(number)
+            identity = Identity.made_up(puzzle, rng)
             seeds = (Seed("127.0.0.1", self._ports[0].getHost().port),) if self._ports else ()
             stack = build_stack(
-                identity=Identity.made_up(puzzle, rng),
+                identity=identity,
                 check=puzzle.check,
                 clock=self._reactor,
                 rng=rng,
                 resolve=_resolve,
+                bulk=BulkClient(NodeTls(identity.private_key), puzzle.check, self._reactor),
                 options=StackOptions(seeds=seeds),
             )
             port = UdpPort(("127.0.0.1", 0), stack.rpc, self._reactor)

@@ -23,7 +23,9 @@ from twisted.internet.task import deferLater, react
 
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import random_id
+from dht14.net.bulk_client import BulkClient
 from dht14.net.stack import Stack, StackOptions, build_stack
+from dht14.net.tls import NodeTls
 from dht14.net.udp import UdpPort
 from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle
@@ -148,12 +150,14 @@ class Handshakes:
 
 def _node(reactor: Any, number: int, sealed: bool) -> tuple[Stack, Contact]:
     rng = random.Random(number)
+    own = Identity.made_up(PUZZLE, rng)
     stack = build_stack(
-        identity=Identity.made_up(PUZZLE, rng),
+        identity=own,
         check=PUZZLE.check,
         clock=reactor,
         rng=random.SystemRandom(),
         resolve=lambda host, port: succeed([]),
+        bulk=BulkClient(NodeTls(own.private_key), PUZZLE.check, reactor),
         options=StackOptions(sealed=sealed, limits=UNLIMITED),
     )
     port = UdpPort(("127.0.0.1", 0), stack.rpc, reactor)

@@ -30,7 +30,7 @@ from dht14.wire.messages import (
     Value,
     Wanted,
 )
-from tests.fakes import BEGINNING, check, contact_at, identity
+from tests.fakes import BEGINNING, BulkRecorder, check, contact_at, identity
 from tests.fuzz.steps import step, steps
 from tests.net.api_case import UNLIMITED, QuickNode, Wire
 from tests.owners import Owner
@@ -67,6 +67,7 @@ class Trial:
             clock=self.clock,
             rng=random.Random(14),
             resolve=lambda host, port: succeed([]),
+            bulk=BulkRecorder(),
             options=StackOptions(Policy(), storage_limit=1 << 20, sealed=False),
         )
         transports: list[Any] = [Sent(), Sent()]

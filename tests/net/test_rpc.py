@@ -21,6 +21,7 @@ from dht14.net.probe import AT_ONCE, CALLED_LATELY, ProbeProtocol
 from dht14.net.rpc import RpcProtocol
 from dht14.node.responder import Responder
 from dht14.security.session import HERE, KNOCK, PlainQuestions, PlainSession
+from dht14.security.tickets import Tickets
 from dht14.storage.store import MemoryStore
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import FindNode, Message, Nodes, Ping, Pong, Store, Stored
@@ -62,7 +63,7 @@ class RpcTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 10_000, lambda record: True)
-        responder = Responder(self.table, self.store, max_ttl=60)
+        responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)))
         session = PlainSession.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
         questions = PlainQuestions(proof_of(OWN), check, random.Random(2))
         self.probe = ProbeProtocol(self.clock, questions, self.table)

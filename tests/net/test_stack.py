@@ -14,7 +14,7 @@ from dht14.sim.conditions import Conditions
 from dht14.sim.network import VirtualNetwork
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore, Outcome, Verdict
-from tests.fakes import BEGINNING, address_of, check, contact, identity
+from tests.fakes import BEGINNING, BulkRecorder, address_of, check, contact, identity
 
 FAR = 1 << 255
 
@@ -39,6 +39,7 @@ class StackTests(SynchronousTestCase):
             clock=self.clock,
             rng=random.Random(node_id),
             resolve=resolve,
+            bulk=BulkRecorder(),
             options=evolve(options or StackOptions(), sealed=False),
             saved=saved,
         )
@@ -113,6 +114,7 @@ class StackTests(SynchronousTestCase):
             clock=self.clock,
             rng=random.Random(1),
             resolve=resolve,
+            bulk=BulkRecorder(),
             options=StackOptions(Policy(max_ttl=4321), storage_limit=1234),
             make_store=make,
         )
@@ -198,6 +200,7 @@ class ResponsibilityTests(SynchronousTestCase):
             clock=HeapClock(),
             rng=random.Random(1),
             resolve=resolve,
+            bulk=BulkRecorder(),
             options=StackOptions(storage_limit=3000),
         )
         far = 1 << 255

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id, random_id
-from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, REPLICATION, K
+from dht14.kademlia.parameters import MAX_REPLICATION, MAX_VALUE, REPLICATION, K
 from dht14.node.node import Policy
 from dht14.storage.envelope import MAX_SEQ
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
@@ -232,14 +232,14 @@ class PutTests(NodeTestCase):
         self.assertFalse(self.put(peers[0], b"value"))
 
     def test_wrong_size(self) -> None:
-        """A value that does not fit a datagram, or none at all, is refused at once with a log line."""
+        """A value that does not fit the API, or none at all, is refused at once with a log line."""
         (peer,) = self.town(1)
         with capturedLogs() as events:
-            for size in (0, MAX_INLINE_VALUE + 1, 65_495):
+            for size in (0, MAX_VALUE + 1):
                 self.assertFalse(self.successResultOf(peer.node.put(KEY, bytes(size), TTL, 0)))
-        expected = [(size, MAX_INLINE_VALUE) for size in (0, MAX_INLINE_VALUE + 1, 65_495)]
+        expected = [(0, MAX_VALUE), (MAX_VALUE + 1, MAX_VALUE)]
         self.assertEqual(fields(events, "size", "limit"), expected)
-        self.assertTrue(self.put(peer, bytes(MAX_INLINE_VALUE)))
+        self.assertTrue(self.put(peer, bytes(MAX_VALUE)))
 
     def test_expiry(self) -> None:
         """Every copy expires at the moment that the writer fixed, and is not found from then on."""

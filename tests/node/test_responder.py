@@ -1,3 +1,4 @@
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,9 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.errands import Errand
 from dht14.node.responder import Responder
+from dht14.security.tickets import Tickets
 from dht14.storage.owner import verify
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
 from dht14.storage.store import WRITER_SHARE, MemoryStore, Outcome, Verdict
@@ -57,8 +60,9 @@ class ResponderTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 100_000, lambda record: True)
-        self.node = Responder(self.table, self.store, max_ttl=100)
-        self.bootstrap = Responder(self.table, None, max_ttl=100)
+        self.tickets: Tickets[Errand] = Tickets(random.Random(1))
+        self.node = Responder(self.table, self.store, 100, self.tickets)
+        self.bootstrap = Responder(self.table, None, 100, self.tickets)
 
     def ask(self, request: Request, asker: Contact = ASKER, responder: Responder | None = None) -> Reply:
         replies: list[Reply] = []
@@ -199,7 +203,9 @@ class StoreTests(ResponderTestCase):
         """The receipt is given when the store says so, not before."""
         store = LateStore()
         replies: list[Reply] = []
-        Responder(self.table, store, max_ttl=100).answer(self.store_request(7), ASKER, NOW, replies.append)
+        Responder(self.table, store, 100, self.tickets).answer(
+            self.store_request(7), ASKER, NOW, replies.append
+        )
         self.assertEqual(replies, [])
         (tell,) = store.offers
         tell(Verdict(Outcome.HELD, VERSION))

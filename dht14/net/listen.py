@@ -1,0 +1,62 @@
+"""Takes the addresses that the configuration names, or says in the operator's words why they cannot be had."""
+
+import socket
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import DatagramProtocol
+
+from dht14.errors import AddressUnavailable
+from dht14.kademlia.contact import Address
+from dht14.net.tcp import TcpPort
+from dht14.net.udp import UdpPort
+
+BACKLOG = 256
+"""API connections that wait to be accepted: fewer make clients who connect in a loop wait for a resend of
+their SYN, more pile up PUTs of clients that have gone again."""
+
+
+def bind_udp(option: str, address: Address, reactor: Any) -> UdpPort:
+    """A UDP port at the address that `[node] option` names. All of these raise `AddressUnavailable`."""
+    port = UdpPort(_numeric(option, address, socket.SOCK_DGRAM), DatagramProtocol(), reactor)
+    try:
+        port.bind()
+    except CannotListenError as error:
+        raise _unavailable(option, "UDP", address, error.socketError) from None
+    return port
+
+
+def bind_tcp(option: str, address: Address, reactor: Any) -> TcpPort:
+    """A TCP port there, which nobody serves yet."""
+    try:
+        return TcpPort(_numeric(option, address, socket.SOCK_STREAM), reactor)
+    except OSError as error:
+        raise _unavailable(option, "TCP", address, error) from None
+
+
+def listen_tcp(option: str, address: Address, factory: IProtocolFactory, reactor: Any) -> Any:
+    """A TCP port there, served by `factory`."""
+    host, port = _numeric(option, address, socket.SOCK_STREAM)
+    try:
+        return reactor.listenTCP(port, factory, backlog=BACKLOG, interface=host)
+    except CannotListenError as error:
+        raise _unavailable(option, "TCP", address, error.socketError) from None
+
+
+def _numeric(option: str, address: Address, kind: int) -> Address:
+    """The first address of a host of ours; before the reactor runs there is nobody to hold up."""
+    host, port = address
+    try:
+        found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        transport = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
+        raise _unavailable(option, transport, address, error) from None
+    return str(found[0][4][0]), port
+
+
+def _unavailable(option: str, transport: str, address: Address, error: OSError) -> AddressUnavailable:
+    return AddressUnavailable(
+        f"[node] {option}: cannot listen on {address[0]} {transport} port {address[1]} ({error.strerror}); "
+        "stop what uses it, or give another address of this host"
+    )

@@ -1,0 +1,43 @@
+"""The TCP port of a node's bulk channel: bound with the others, before there is anybody to serve it."""
+
+import socket
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+
+from dht14.kademlia.contact import Address
+
+BACKLOG = 64
+"""Connections that wait to be accepted."""
+
+
+class TcpPort:
+    """One listening socket. An IPv6 wildcard socket takes IPv4 connections too."""
+
+    def __init__(self, address: Address, reactor: Any) -> None:
+        """Take the address; nobody is let in before `serve`. Raises `OSError`."""
+        self._reactor = reactor
+        self._family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._port: IListeningPort | None = None
+        self._socket = socket.socket(self._family, socket.SOCK_STREAM)
+        try:
+            self._socket.setblocking(False)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self._family == socket.AF_INET6:
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            self._socket.bind(address)
+            self._socket.listen(BACKLOG)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def serve(self, factory: IProtocolFactory) -> None:
+        """Let in who comes, and who has come since."""
+        self._port = self._reactor.adoptStreamPort(self._socket.fileno(), self._family, factory)
+        self._socket.close()
+
+    def close(self) -> "Deferred[Any]":
+        """Give the address back, whether anybody was let in or not."""
+        self._socket.close()
+        return succeed(None) if self._port is None else maybeDeferred(self._port.stopListening)

@@ -1,0 +1,112 @@
+"""TLS for the bulk channel: version 1.3 alone, both sides known by the raw keys of their nodes. DESIGN 4.4.
+
+Certificates are mere envelopes for keys here: self-signed, one on each side, their names and dates of no
+meaning. Whether the key is the right one is asked when the handshake is over, by whoever uses the connection,
+before anything else is sent.
+"""
+
+from datetime import datetime, timezone
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from OpenSSL import SSL
+from OpenSSL.crypto import X509, PKey
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from dht14.errors import Malformed
+
+ALPN = b"dht14/1"
+
+_MOST_OVERHEAD = 4_096
+"""Bytes that TLS may add to one value."""
+
+
+@implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
+class NodeTls:
+    """Makes the TLS side of connections for one node, from its own key."""
+
+    def __init__(self, private_key: Ed25519PrivateKey) -> None:
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        context.set_max_proto_version(SSL.TLS1_3_VERSION)
+        # Every connection is to prove its keys anew.
+        context.set_options(SSL.OP_NO_TICKET)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.use_privatekey(PKey.from_cryptography_key(private_key))
+        context.use_certificate(X509.from_cryptography(_certificate(private_key)))
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _is_leaf)
+        context.set_alpn_protos([ALPN])
+        context.set_alpn_select_callback(_select)
+        self._context = context
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """The side that connects (Twisted calls)."""
+        return SSL.Connection(self._context, None)
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """The side that is connected to (Twisted calls)."""
+        return SSL.Connection(self._context, None)
+
+
+class WholeWrites(TLSMemoryBIOProtocol):
+    """Twisted's TLS, but what is written goes to the socket in one piece instead of one for each 16 KB.
+
+    For connections that write nothing before the handshake is over.
+    """
+
+    def write(self, data: bytes) -> None:
+        """Send these bytes."""
+        connection = self.getHandle()
+        if self.disconnecting or connection is None:
+            return
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[connection.send(rest) :]
+            sealed = connection.bio_read(len(data) + _MOST_OVERHEAD)
+        except SSL.Error:
+            super().write(bytes(rest))  # It knows how such a connection ends.
+            return
+        self.transport.write(sealed)  # type: ignore[union-attr]
+
+
+def peer_public_key(connection: SSL.Connection) -> bytes:
+    """The raw key, 32 bytes, that the other side has proven to have; Malformed if it is not one of a node.
+
+    To be asked after the handshake.
+    """
+    if connection.get_alpn_proto_negotiated() != ALPN:
+        raise Malformed("a connection for something else")
+    certificate = connection.get_peer_certificate(as_cryptography=True)
+    # Of a client's chain OpenSSL leaves out the certificate itself.
+    if any(other != certificate for other in connection.get_peer_cert_chain(as_cryptography=True) or ()):
+        raise Malformed("more than one certificate")
+    try:
+        key = certificate.public_key() if certificate is not None else None
+    except ValueError as error:
+        raise Malformed("a certificate without a key") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise Malformed("a certificate of another kind")
+    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def _certificate(private_key: Ed25519PrivateKey) -> x509.Certificate:
+    nobody = x509.Name([])
+    return (
+        x509.CertificateBuilder(nobody, nobody, private_key.public_key(), serial_number=1)
+        .not_valid_before(datetime(1970, 1, 1, tzinfo=timezone.utc))
+        .not_valid_after(datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc))
+        .sign(private_key, None)
+    )
+
+
+def _is_leaf(connection: SSL.Connection, certificate: X509, error: int, depth: int, fine: int) -> bool:
+    """Nobody vouches for a key but its owner. What else is wrong with it in the eyes of X.509 does not matter."""
+    return depth == 0
+
+
+def _select(connection: SSL.Connection, offered: list[bytes]) -> bytes:
+    return ALPN if ALPN in offered else b""

@@ -1,0 +1,86 @@
+"""One-use permits for single transfers of the bulk channel. DESIGN 4.4.
+
+Each is given to one peer inside its session, for one errand whose length is known, and is worth something for
+that peer's key alone. So nobody can make this node read or send what it has not agreed to before.
+"""
+
+import random
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+from attrs import define, field, frozen
+
+E = TypeVar("E")
+
+TICKET_BYTES = 16
+LIFETIME = 30.0
+"""Seconds; a transfer begins within a few round trips, or never."""
+
+MOST_TICKETS, MOST_PER_PEER = 4_096, 64
+MOST_PROMISED = 64 << 20
+"""Bytes of all transfers that are permitted at once."""
+
+
+@frozen
+class _Permit(Generic[E]):
+    errand: E
+    public_key: bytes
+    length: int
+    until: float
+
+
+@define(eq=False)
+class Tickets(Generic[E]):
+    """The tickets of one node that are still worth something.
+
+    Nobody is refused one. Where there are too many, the oldest are worth nothing any more: of the same peer, if
+    it is that one that has too many. An honest peer uses its ticket at once, or does not need it.
+    """
+
+    _rng: random.Random
+    promised: int = field(default=0, init=False)
+    """Bytes of all transfers that are permitted now."""
+    _permits: "OrderedDict[bytes, _Permit[E]]" = field(factory=OrderedDict, init=False)
+    """By ticket, the oldest first."""
+    _peers: "dict[bytes, OrderedDict[bytes, None]]" = field(factory=dict, init=False)
+    """The tickets of each public key, the oldest first."""
+
+    def __len__(self) -> int:
+        return len(self._permits)
+
+    def issue(self, public_key: bytes, errand: E, length: int, now: float) -> bytes:
+        """A ticket of `TICKET_BYTES` for the peer with this raw public key, for a transfer of `length` bytes."""
+        self._expire(now)
+        ticket = self._rng.getrandbits(8 * TICKET_BYTES).to_bytes(TICKET_BYTES, "big")
+        own = self._peers.setdefault(public_key, OrderedDict())
+        own[ticket] = None
+        self._permits[ticket] = _Permit(errand, public_key, length, now + LIFETIME)
+        self.promised += length
+        if len(own) > MOST_PER_PEER:
+            self._drop(next(iter(own)))
+        while len(self._permits) > MOST_TICKETS or self.promised > MOST_PROMISED:
+            self._drop(next(iter(self._permits)))
+        return ticket
+
+    def redeem(self, ticket: bytes, public_key: bytes, now: float) -> E | None:
+        """What the ticket was given for, once; None when it is worth nothing, or not to this peer."""
+        permit = self._permits.get(ticket)
+        if permit is None or permit.public_key != public_key:
+            return None
+        self._drop(ticket)
+        return permit.errand if permit.until > now else None
+
+    def _expire(self, now: float) -> None:
+        while self._permits:
+            ticket, permit = next(iter(self._permits.items()))
+            if permit.until > now:
+                break
+            self._drop(ticket)
+
+    def _drop(self, ticket: bytes) -> None:
+        permit = self._permits.pop(ticket)
+        self.promised -= permit.length
+        own = self._peers[permit.public_key]
+        del own[ticket]
+        if not own:
+            del self._peers[permit.public_key]

@@ -1,0 +1,173 @@
+"""The bulk channel of a simulated node: transfers as single, repeated datagrams of any length.
+
+They pass through the virtual network like all others, so that whatever it does to datagrams it does to them.
+Not simulated are TLS, whose proof of who is who is taken as given, and the round trips of its handshake: the
+connections of nodes at work are kept.
+"""
+
+from functools import partial
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import DatagramProtocol
+
+from dht14.errors import CallFailed
+from dht14.kademlia.contact import Address, Contact
+from dht14.node.errands import Upload
+from dht14.node.responder import Responder
+from dht14.security.identity import PROOF_BYTES, public_key_of
+from dht14.security.tickets import TICKET_BYTES
+from dht14.wire.bulk_messages import Answer, decode_answer, encode_answer, tag_of
+from dht14.wire.contacts import Check
+from dht14.wire.messages import Reply
+
+ASKED, ANSWERED, CLOSED = 0xB0, 0xB1, 0xB2
+"""First bytes of what goes to and fro; no session layer uses them."""
+
+RESEND, RESENDS = 0.25, 5
+"""Seconds until something is sent again for the first time, doubling, and how often it is."""
+
+REMEMBERED = 1_024
+"""Tickets whose answers are kept in case they got lost."""
+
+
+@define(eq=False)
+class _Transfer:
+    """One transfer of ours that is not answered yet."""
+
+    datagram: bytes
+    address: Address
+    answered: "Deferred[Answer]"
+    timer: IDelayedCall | None = None
+    sent: int = 0
+    """How many times."""
+
+
+@define(eq=False)
+class VirtualBulk(DatagramProtocol):
+    """Both ends of one node's bulk channel, a `Bulk`, on the port that it shares with the RPCs."""
+
+    _proof: bytes
+    _check: Check
+    _clock: IReactorTime
+    _rpc: DatagramProtocol = field(init=False)
+    _responder: Responder = field(init=False)
+    _transfers: dict[bytes, _Transfer] = field(factory=dict, init=False)
+    """By the tags of their tickets."""
+    _answers: dict[bytes, bytes] = field(factory=dict, init=False)
+    """To tickets that were used, the oldest first; empty where the answer is still to come."""
+
+    def serve(self, rpc: DatagramProtocol, responder: Responder) -> None:
+        """Let these have what comes."""
+        self._rpc = rpc
+        self._responder = responder
+
+    # Bulk
+
+    def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
+        """As `Bulk.push`."""
+        return self._ask(contact, ticket, value)
+
+    def fetch(self, contact: Contact, ticket: bytes, length: int) -> "Deferred[bytes]":
+        """As `Bulk.fetch`."""
+        return self._ask(contact, ticket, b"").addCallback(_whole)
+
+    def _ask(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Any]":
+        tag = tag_of(ticket)
+        answered: Deferred[Any] = Deferred(partial(self._forget, tag))
+        datagram = bytes([ASKED]) + self._proof + ticket + value
+        self._transfers[tag] = _Transfer(datagram, contact.address, answered)
+        self._send(tag)
+        return answered
+
+    def _send(self, tag: bytes) -> None:
+        transfer = self._transfers[tag]
+        if transfer.sent > RESENDS:
+            self._close(tag)
+            transfer.answered.errback(CallFailed())
+            return
+        transfer.timer = self._clock.callLater(RESEND * 2**transfer.sent, self._send, tag)
+        transfer.sent += 1
+        self._write(transfer.datagram, transfer.address)
+
+    def _forget(self, tag: bytes, _: object) -> None:
+        self._close(tag)
+
+    def _close(self, tag: bytes) -> _Transfer | None:
+        transfer = self._transfers.pop(tag, None)
+        if transfer is not None and transfer.timer is not None and transfer.timer.active():
+            transfer.timer.cancel()
+        return transfer
+
+    # What comes
+
+    def makeConnection(self, transport: Any) -> None:
+        """The port is there (Twisted calls)."""
+        super().makeConnection(transport)
+        self._rpc.makeConnection(transport)
+
+    def doStop(self) -> None:
+        """The port is gone (Twisted calls)."""
+        self._rpc.doStop()
+
+    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        """A datagram came (Twisted calls)."""
+        kind, body = datagram[0], datagram[1:]
+        if kind == ASKED:
+            self._asked(body, addr)
+        elif kind == ANSWERED:
+            self._answered(*decode_answer(body, self._check))
+        elif kind == CLOSED:
+            self._answered(body, CallFailed())
+        else:
+            self._rpc.datagramReceived(datagram, addr)
+
+    def _answered(self, tag: bytes, answer: Answer | CallFailed) -> None:
+        transfer = self._close(tag)
+        if transfer is None:
+            return
+        if isinstance(answer, CallFailed):
+            transfer.answered.errback(answer)
+        else:
+            transfer.answered.callback(answer)
+
+    def _asked(self, body: bytes, asker: Address) -> None:
+        proof, ticket = body[:PROOF_BYTES], body[PROOF_BYTES : PROOF_BYTES + TICKET_BYTES]
+        if ticket in self._answers:
+            self._reply(ticket, asker)
+            return
+        self._answers[ticket] = b""
+        if len(self._answers) > REMEMBERED:
+            del self._answers[next(iter(self._answers))]
+        now = self._clock.seconds()
+        errand = self._responder.redeem(ticket, public_key_of(proof), now)
+        if errand is None:
+            self._settle(ticket, asker, bytes([CLOSED]) + tag_of(ticket))
+        elif isinstance(errand, Upload):
+            value = body[PROOF_BYTES + TICKET_BYTES :]
+            self._responder.take(errand, value, now, partial(self._settle_with, ticket, asker))
+        else:
+            self._settle_with(ticket, asker, self._responder.give(errand, now))
+
+    def _settle_with(self, ticket: bytes, asker: Address, answer: Answer) -> None:
+        self._settle(ticket, asker, bytes([ANSWERED]) + encode_answer(ticket, answer))
+
+    def _settle(self, ticket: bytes, asker: Address, datagram: bytes) -> None:
+        self._answers[ticket] = datagram
+        self._reply(ticket, asker)
+
+    def _reply(self, ticket: bytes, asker: Address) -> None:
+        if answer := self._answers[ticket]:
+            self._write(answer, asker)
+
+    def _write(self, datagram: bytes, address: Address) -> None:
+        assert self.transport is not None
+        self.transport.write(datagram, address)
+
+
+def _whole(answer: Answer) -> bytes:
+    if not isinstance(answer, bytes):
+        raise CallFailed
+    return answer

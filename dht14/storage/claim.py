@@ -1,0 +1,37 @@
+"""A record that is told of without its value: what it is worth, and whether a value is the one meant."""
+
+from attrs import frozen
+
+from dht14.storage.record import Kind, Record, claimed_rank, newest_believable
+
+
+@frozen
+class Claim:
+    """Somebody says that it holds this record. Nothing of it is proven."""
+
+    key: int
+    version: int
+    expires_at: float
+    """As in `Record`."""
+    replication: int
+    owned: bool
+    """Whether it is an owner's."""
+    length: int
+    digest: bytes
+    """SHA-256 of the value."""
+
+    @property
+    def rank(self) -> tuple[Kind, int, bytes]:
+        """As `Record.rank`, if it is true."""
+        return claimed_rank(self.key, self.version, self.owned, self.digest)
+
+    def is_from_the_future(self, now: float) -> bool:
+        """As `Record.is_from_the_future`."""
+        return self.version > newest_believable(now) and not self.owned
+
+    def fulfilled(self, value: bytes) -> Record | None:
+        """The record with this value; None when it is not the one that was told of, or not what it claims."""
+        record = Record(self.key, value, self.version, self.expires_at, self.replication)
+        if len(value) != self.length or record.rank != self.rank:
+            return None
+        return record if record.is_authentic else None

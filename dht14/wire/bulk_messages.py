@@ -1,0 +1,73 @@
+"""What passes over the bulk channel, inside TLS. DESIGN 4.4.
+
+The asker sends tickets, 16 bytes each, one behind the other; a ticket for sending is followed at once by the
+value, as long as was agreed on when the ticket was given. The holder answers each with one frame, `size u16 |
+kind u16 | body`, in any order. An answer names its ticket by the first 8 bytes of it, the tag:
+
+====  =======  ==========================================================
+kind           body
+====  =======  ==========================================================
+1     ANSWER   a message as in a datagram; its RPC id is the tag
+2     VALUE    `tag | value`
+3     GONE     `tag`: the value is not held any more
+====  =======  ==========================================================
+"""
+
+from enum import IntEnum
+
+from dht14.errors import Malformed
+from dht14.kademlia.parameters import MAX_VALUE
+from dht14.wire.contacts import Check
+from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
+from dht14.wire.messages import Outranked, Refused, Reply, Stored
+
+TAG_BYTES = RPC_ID_BYTES
+_HEADER = 4
+_VALUE = _HEADER + TAG_BYTES
+
+
+class Kind(IntEnum):
+    """What a frame holds."""
+
+    ANSWER = 1
+    VALUE = 2
+    GONE = 3
+
+
+Answer = Reply | bytes | None
+"""To a value that was sent, a reply; to a value that was asked for, that value or None."""
+
+
+def tag_of(ticket: bytes) -> bytes:
+    """How an answer names the ticket."""
+    return ticket[:TAG_BYTES]
+
+
+def encode_answer(ticket: bytes, answer: Answer) -> bytes:
+    """The frame that answers this ticket."""
+    tag = tag_of(ticket)
+    if answer is None:
+        return _frame(Kind.GONE, tag)
+    if isinstance(answer, bytes):
+        return _frame(Kind.VALUE, tag, answer)
+    return _frame(Kind.ANSWER, encode(tag, answer))
+
+
+def _frame(kind: Kind, *body: bytes) -> bytes:
+    size = _HEADER + sum(map(len, body))
+    return b"".join((size.to_bytes(2, "big"), kind.to_bytes(2, "big"), *body))
+
+
+def decode_answer(frame: bytes, check: Check) -> tuple[bytes, Answer]:
+    """The tag and the answer in one whole frame; Malformed when it is none. `check` as in `wire.datagram`."""
+    kind, tag, value = int.from_bytes(frame[2:_HEADER], "big"), frame[_HEADER:_VALUE], frame[_VALUE:]
+    if kind == Kind.ANSWER:
+        tag, message = decode(frame[_HEADER:], check)
+        if not isinstance(message, Stored | Outranked | Refused):
+            raise Malformed("no answer to a value")
+        return tag, message
+    if kind == Kind.VALUE and 1 <= len(value) <= MAX_VALUE:
+        return tag, value
+    if kind == Kind.GONE and len(frame) == _VALUE:
+        return tag, None
+    raise Malformed("an unknown frame")
