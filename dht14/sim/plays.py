@@ -140,6 +140,18 @@ def one_way(stage: Stage) -> None:
     stage.promise_right("their own gets right", judged(found), 0.999)
 
 
+def rewrites(stage: Stage) -> None:
+    """Clients write the same few keys over and over, two puts a second, while others read them."""
+    stage.join()
+    stage.put()
+    keys, rng = stage.oracle.keys(stage.values), stage.world.rng
+    for turn in range(2 * 600):
+        stage.world.clock.post(turn * 0.5, lambda _: stage.put_unheard(rng.choice(keys)), None)
+    judgements = stage.read_for(10 * MINUTE, 3000)
+    stage.promise("gets of what had been replaced", judgements[Judgement.STALE], at_most=0)
+    stage.promise_right("gets right", judgements, 1)
+
+
 def clocks(stage: Stage) -> None:
     """A fifth of the nodes has a clock that is wrong by up to a day."""
     world = stage.world

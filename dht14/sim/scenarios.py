@@ -86,6 +86,14 @@ SCENARIOS = {
             values=1_000,
         ),
         Scenario(
+            "rewrites",
+            "the same keys written over and over, 5 % loss: no get brings what had been replaced",
+            plays.rewrites,
+            nodes=100,
+            values=20,
+            conditions=Conditions.worldwide(loss=0.05),
+        ),
+        Scenario(
             "clocks",
             "a fifth of the clocks is up to a day wrong: nothing fails, and nothing expires late",
             plays.clocks,
@@ -112,6 +120,7 @@ SCENARIOS = {
             plays.weather,
             nodes=20,
             values=10,
+            sealed=True,
         ),
         Scenario(
             "bad-disks",
