@@ -1,23 +1,29 @@
 import random
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.errands import Errand
+from dht14.node.errands import Download, Errand, Upload
 from dht14.node.responder import Responder
+from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
 from dht14.storage.owner import verify
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
 from dht14.storage.store import WRITER_SHARE, MemoryStore, Outcome, Verdict
 from dht14.wire.messages import (
+    NO_TICKET,
     FindNode,
     FindValue,
+    LargeValue,
     Nodes,
+    Offer,
     Outranked,
     Ping,
     Pong,
@@ -27,6 +33,7 @@ from dht14.wire.messages import (
     Store,
     Stored,
     Value,
+    Wanted,
     fingerprint,
 )
 from tests.fakes import BEGINNING, contact
@@ -318,3 +325,86 @@ class NeighbourhoodTests(ResponderTestCase):
     def test_knows_less(self) -> None:
         """A node that knows nobody tells nothing new, whatever the writer means."""
         self.assertEqual(self.nearer([5, 6, 7]), ())
+
+
+class LargeValueTests(ResponderTestCase):
+    """Values that fit no datagram: what is told of them, and what tickets are worth."""
+
+    VALUE = bytes(range(250)) * 20
+
+    def offer(self, value: bytes = VALUE, key: int = 5, version: int = VERSION, copy: bool = False) -> Offer:
+        neighbours = fingerprint(sorted({ASKER.node_id, OWN}, key=key.__xor__)[:3])
+        digest = sha256(value).digest()
+        return Offer(key, version, 60_000, 3, neighbours, False, len(value), digest, copy)
+
+    def redeemed(self, reply: Reply, asker: Contact = ASKER) -> Errand | None:
+        assert isinstance(reply, (Wanted, LargeValue))
+        return self.node.redeem(reply.ticket, public_key_of(asker.proof), NOW)
+
+    def take(self, value: bytes, later: float = 0.0, offer: Offer | None = None) -> Reply:
+        """The answer to a value that was offered and comes so much later."""
+        errand = self.redeemed(self.ask(offer or self.offer()))
+        assert isinstance(errand, Upload)
+        replies: list[Reply] = []
+        self.node.take(errand, value, NOW + later, replies.append)
+        return replies[0]
+
+    def test_wanted(self) -> None:
+        """What is not held is wanted, with a ticket if it fits no STORE."""
+        self.assertEqual(self.ask(self.offer(b"small")), Wanted((), NO_TICKET))
+        reply = self.ask(self.offer())
+        self.assertEqual(self.redeemed(reply), Upload(self.offer(), ASKER, NOW))
+
+    def test_not_wanted(self) -> None:
+        """For what is held, what has lost, and what is for others to hold no ticket is given out."""
+        self.take(self.VALUE)
+        self.assertEqual(self.ask(self.offer(copy=True)), Stored(()))
+        self.assertEqual(self.ask(self.offer(version=VERSION - 1)), Outranked(VERSION, ()))
+        self.assertEqual(self.ask(self.offer(), responder=self.bootstrap), Refused(()))
+        self.assertEqual(len(self.tickets), 0)
+
+    def test_taken(self) -> None:
+        """A value that comes is held as it was offered; its time has run since."""
+        self.assertEqual(self.take(self.VALUE, later=20), Stored(()))
+        held = self.store.get(5, NOW)
+        assert held is not None
+        self.assertEqual((held.value, held.version, held.replication), (self.VALUE, VERSION, 3))
+        self.assertEqual((held.expires_at, held.writer), (NOW + 60, ASKER.node_id))
+
+    def test_not_taken(self) -> None:
+        """Not so another value, and one whose time is over."""
+        self.assertEqual(self.take(self.VALUE[::-1]), Refused(()))
+        self.assertEqual(self.take(self.VALUE, later=60), Refused(()))
+        self.assertIsNone(self.store.get(5, NOW))
+
+    def test_conflicts(self) -> None:
+        """An owner's envelope is judged as in a STORE: verified, and no other one overwritten by it."""
+        owner = Owner()
+        # The second wins the order of copies, and so is wanted at first.
+        both = [owner.says(payload, 2) for payload in (self.VALUE, self.VALUE[::-1])]
+        envelopes = sorted(both, key=lambda envelope: sha256(envelope).digest())
+        offers = [attrs.evolve(self.offer(e, owner.key, 2), owned=True) for e in envelopes]
+        self.assertIsInstance(self.take(envelopes[0], offer=offers[0]), Stored)
+        self.assertIsInstance(self.take(envelopes[1], offer=attrs.evolve(offers[1], version=3)), Refused)
+        self.assertIsInstance(self.take(envelopes[1], offer=offers[1]), Outranked)
+
+    def test_told(self) -> None:
+        """Of a large value its asker is told what it is, and given a ticket for it."""
+        self.take(self.VALUE)
+        reply = self.ask(FindValue(5))
+        assert isinstance(reply, LargeValue)
+        digest = sha256(self.VALUE).digest()
+        expected = LargeValue(VERSION, 60_000, 3, True, False, len(self.VALUE), digest, reply.ticket)
+        self.assertEqual(reply, expected)
+        errand = self.redeemed(reply)
+        assert isinstance(errand, Download)
+        self.assertEqual(self.node.give(errand, NOW), self.VALUE)
+
+    def test_not_given(self) -> None:
+        """What has been overwritten since, or has expired, is not given."""
+        self.take(self.VALUE)
+        errand = self.redeemed(self.ask(FindValue(5)))
+        assert isinstance(errand, Download)
+        self.assertIsNone(self.node.give(errand, NOW + 60))
+        self.take(self.VALUE[::-1], offer=self.offer(self.VALUE[::-1], version=VERSION + 1))
+        self.assertIsNone(self.node.give(errand, NOW))

@@ -4,6 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.storage.ballot import READ_QUORUM, Ballot
+from dht14.storage.claim import Claim
 from dht14.storage.record import Record
 from tests.owners import Owner
 
@@ -17,6 +18,41 @@ def ballot(*records: Record) -> Ballot:
     for one in records:
         ballot.cast(one, near=True)
     return ballot
+
+
+def claim(of: Record) -> Claim:
+    return Claim(of.key, of.version, of.expires_at, of.replication, of.is_owned, len(of.value), of.digest)
+
+
+class ClaimTests(SynchronousTestCase):
+    """Records that are told of without their values."""
+
+    def test_quorum(self) -> None:
+        """A claim counts like the record, whether that was seen or not; the record is what has won then."""
+        one = Ballot()
+        for found in (claim(record()), record(), claim(record())):
+            one.cast(found, near=True)
+        self.assertEqual((one.winner, one.settled), (record(), True))
+
+    def test_content(self) -> None:
+        """The claim of content settles nothing by itself."""
+        value = bytes(2_000)
+        content = record(value, key=hash_id(value))
+        one = Ballot()
+        one.cast(claim(content), near=True)
+        self.assertEqual((one.winner, one.missing), (claim(content), READ_QUORUM - 1))
+        one.cast(content, near=False)
+        self.assertEqual((one.winner, one.settled), (content, True))
+
+    def test_struck_out(self) -> None:
+        """Where the winner is not to be had the next best has won, in the end nobody."""
+        one = ballot(record(version=1), record(version=3))
+        one.cast(claim(record(version=2)), near=True)
+        winners = []
+        for _ in range(5):
+            winners.append(one.winner)
+            one.strike_out()
+        self.assertEqual(winners, [record(version=3), claim(record(version=2)), record(), None, None])
 
 
 class BallotTests(SynchronousTestCase):

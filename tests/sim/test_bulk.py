@@ -1,0 +1,106 @@
+import random
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import DatagramProtocol
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.errors import CallFailed
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.parameters import MAX_VALUE
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.errands import Download, Errand, Upload
+from dht14.node.responder import Responder
+from dht14.security.identity import public_key_of
+from dht14.security.tickets import Tickets
+from dht14.sim.bulk import RESENDS, VirtualBulk
+from dht14.sim.clock import HeapClock
+from dht14.sim.conditions import Conditions
+from dht14.sim.network import VirtualNetwork
+from dht14.storage.record import Record
+from dht14.storage.store import MemoryStore
+from dht14.wire.messages import Offer, Reply, Stored
+from tests.fakes import BEGINNING, address_of, check, contact, proof_of
+
+HOLDER, ASKER = contact(1, 1), contact(2, 2)
+VALUE = random.Random(3).randbytes(MAX_VALUE)
+
+
+class VirtualBulkCase(SynchronousTestCase):
+    """Two nodes whose RPCs are of no interest."""
+
+    conditions = Conditions()
+
+    def setUp(self) -> None:
+        self.clock = HeapClock(BEGINNING)
+        self.network = VirtualNetwork(self.clock, random.Random(1), self.conditions)
+        self.tickets: Tickets[Errand] = Tickets(random.Random(2))
+        self.store = MemoryStore(1, 1 << 28, lambda record: True)
+        self.holder, self.asker = self.end(HOLDER), self.end(ASKER)
+
+    def end(self, who: Contact) -> VirtualBulk:
+        bulk = VirtualBulk(proof_of(who.node_id), check, self.clock)
+        responder = Responder(RoutingTable(who.node_id), self.store, 86_400.0, self.tickets)
+        bulk.serve(DatagramProtocol(), responder)
+        self.network.listen(address_of(who.node_id), bulk)
+        return bulk
+
+    def ticket(self, errand: Errand) -> bytes:
+        return self.tickets.issue(public_key_of(ASKER.proof), errand, 1, self.clock.seconds())
+
+    def push(self, key: int = 5) -> "Deferred[Reply]":
+        record = Record(key, VALUE, 7, 0.0, 8)
+        offer = Offer(key, 7, 60_000, 8, 0, False, len(VALUE), record.digest)
+        ticket = self.ticket(Upload(offer, ASKER, self.clock.seconds()))
+        return self.asker.push(HOLDER, ticket, VALUE)
+
+    def fetch(self) -> "Deferred[bytes]":
+        return self.asker.fetch(HOLDER, self.ticket(Download(5, 7, len(VALUE))), len(VALUE))
+
+    def wait(self, seconds: float = 5.0) -> None:
+        self.clock.run_until(self.clock.seconds() + seconds)
+
+
+class VirtualBulkTests(VirtualBulkCase):
+    def test_both_ways(self) -> None:
+        """A value is pushed, and fetched again."""
+        pushed = self.push()
+        self.wait()
+        self.assertEqual(self.successResultOf(pushed), Stored(()))
+        fetched = self.fetch()
+        self.wait()
+        self.assertEqual(self.successResultOf(fetched), VALUE)
+
+    def test_worthless_ticket(self) -> None:
+        """A ticket that was not given out fails the transfer at once, and so does a value that is gone."""
+        for failed in (self.asker.fetch(HOLDER, bytes(16), 1), self.fetch()):
+            self.wait(1)
+            self.failureResultOf(failed, CallFailed)
+
+    def test_dead(self) -> None:
+        """A holder that is dead fails it after some tries."""
+        fetched = self.asker.fetch(contact(9, 9), bytes(16), 1)
+        self.wait(1)
+        self.assertNoResult(fetched)
+        self.wait(2.0**RESENDS)
+        self.failureResultOf(fetched, CallFailed)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_given_up(self) -> None:
+        """What nobody waits for any more is not sent again."""
+        fetched = self.asker.fetch(contact(9, 9), bytes(16), 1)
+        fetched.cancel()
+        self.failureResultOf(fetched)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class BadNetworkTests(VirtualBulkCase):
+    """Where a fifth of all datagrams is lost, and others come twice."""
+
+    conditions = Conditions(loss=0.2, duplicate=0.3)
+
+    def test_once(self) -> None:
+        """However often it comes a ticket is used once, and each transfer answered."""
+        pushes = [self.push(key) for key in range(30)]
+        self.wait(20)
+        self.assertEqual([self.successResultOf(pushed) for pushed in pushes], [Stored(())] * 30)
+        self.assertEqual(len(self.store), 30)
