@@ -111,6 +111,7 @@ class ServiceTestCase(TestCase):
     def assert_free(self, settings: Settings) -> None:
         """Neither the ports nor the data directory are anybody's."""
         bind(settings.node.p2p_address, socket.SOCK_DGRAM).close()
+        bind(settings.node.p2p_address, socket.SOCK_STREAM).close()
         bind(settings.node.api_address, socket.SOCK_STREAM).close()
         DataDir.open(settings.node.data_dir).close()
 
@@ -320,6 +321,13 @@ class FailedStartTests(ServiceTestCase):
         settings = self.settings()
         taken = bind(settings.node.p2p_address, socket.SOCK_DGRAM)
         self.refused(settings, taken, AddressUnavailable, "p2p_address")
+
+    def test_bulk_port_taken(self) -> None:
+        """The same holds for the TCP port of the same number."""
+        settings = self.settings()
+        taken = bind(settings.node.p2p_address, socket.SOCK_STREAM)
+        taken.listen()
+        self.refused(settings, taken, AddressUnavailable, "TCP")
 
     def test_foreign_address(self) -> None:
         """An address of another host, or a name of none, is an address that cannot be had."""

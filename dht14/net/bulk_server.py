@@ -73,6 +73,8 @@ class BulkConnection(Protocol):
     def __init__(self, server: "BulkServer", host: str, subnet: bytes | None) -> None:
         self.host = host
         self.subnet = subnet
+        self.errands = 0
+        """Tickets redeemed: until the first one it may be anybody's connection."""
         self._server = server
         self._phase = Phase.HANDSHAKE
         self._public_key = b""
@@ -154,7 +156,9 @@ class BulkConnection(Protocol):
         errand = self._server.responder.redeem(ticket, self._public_key, now)
         if errand is None:
             self._cut("a ticket that is worth nothing")
-        elif isinstance(errand, Upload):
+            return
+        self.errands += 1
+        if isinstance(errand, Upload):
             self._phase = Phase.VALUE
             self._upload = ticket, errand
             self._expect(errand.offer.length / FLOOR + GRACE)
@@ -201,8 +205,6 @@ class BulkConnection(Protocol):
 
     def too_slow(self) -> None:
         """As `Watched`."""
-        if self._phase is Phase.GONE:
-            return  # Its end is on its way already.
         idle = self._phase is Phase.TICKET and not self._buffer and not self._choked
         self._server.counters["idle" if idle else "slow"] += 1
         self.close()
@@ -217,6 +219,7 @@ class BulkConnection(Protocol):
             self._phase = Phase.GONE
             self._upload = None
             self._buffer.clear()
+            self._server.left(self)
             self.transport.abortConnection()
 
 
@@ -234,7 +237,8 @@ class BulkServer(Factory):
         self._subnet = subnet
         # Wraps each connection; which of them there are is our own business.
         self._wrapper = TLSMemoryBIOFactory(tls, False, Factory(), clock)
-        self._connections: set[BulkConnection] = set()
+        self._connections: dict[BulkConnection, None] = {}
+        """The oldest first."""
         self._watch = Watch(clock)
         self._subnets: Counter[bytes] = Counter()
         self._lines = LineAllowance(clock.seconds())
@@ -243,23 +247,33 @@ class BulkServer(Factory):
         assert isinstance(addr, (IPv4Address, IPv6Address))
         host = addr.host.removeprefix("::ffff:")
         subnet = self._subnet(host)
-        if len(self._connections) >= MOST_CONNECTIONS or (
-            subnet is not None and self._subnets[subnet] >= MOST_PER_SUBNET
-        ):
+        if (subnet is not None and self._subnets[subnet] >= MOST_PER_SUBNET) or not self._has_room():
             self.counters["too many"] += 1
             return None
         return WholeWrites(self._wrapper, BulkConnection(self, host, subnet))
 
+    def _has_room(self) -> bool:
+        """Whether one more may be let in. For it, of those that have shown no ticket yet, the oldest has to go:
+        a peer with a ticket shows it at once, so strangers that wait keep out nobody but themselves."""
+        if len(self._connections) >= MOST_CONNECTIONS:
+            stranger = next((one for one in self._connections if not one.errands), None)
+            if stranger is not None:
+                self.counters["slow"] += 1
+                stranger.close()
+        return len(self._connections) < MOST_CONNECTIONS
+
     def opened(self, connection: BulkConnection) -> None:
         """A connection stands."""
-        self._connections.add(connection)
+        self._connections[connection] = None
         self._watch.begin(connection)
         if connection.subnet is not None:
             self._subnets[connection.subnet] += 1
 
     def left(self, connection: BulkConnection) -> None:
-        """A connection is gone."""
-        self._connections.discard(connection)
+        """A connection is gone, or will be in a moment."""
+        if connection not in self._connections:
+            return
+        del self._connections[connection]
         self._watch.end(connection)
         if connection.subnet is not None:
             self._subnets[connection.subnet] -= 1

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from dht14.kademlia.contact import Address
 
-BACKLOG = 64
+BACKLOG = 256
 """Connections that wait to be accepted."""
 
 

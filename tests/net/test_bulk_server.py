@@ -274,7 +274,15 @@ class AdmissionTests(BulkCase):
         self.assertEqual(seen, ["1.2.3.4"])
 
     def test_in_all(self) -> None:
-        """In all there are so many, from wherever they come."""
-        for _ in range(MOST_CONNECTIONS):
-            self.assertIsNotNone(self.admit("10.0.0.2"))
-        self.assertIsNone(self.admit("10.0.0.3"))
+        """In all there are so many. Strangers do not keep others out: the oldest of them goes. Who has shown a
+        ticket stays."""
+        self.hold()
+        cables = [self.admit("10.0.0.2") for _ in range(MOST_CONNECTIONS)]
+        self.assertIsNotNone(self.admit("10.0.0.3"))
+        cables[0].flush()
+        self.assertTrue(cables[0].client.lost)
+        self.assertFalse(cables[1].client.lost)
+        for connection in self.server._connections:
+            connection.errands = 1
+        self.assertIsNone(self.admit("10.0.0.4"))
+        self.assertEqual(len(self.server._connections), MOST_CONNECTIONS)

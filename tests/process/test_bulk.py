@@ -1,0 +1,54 @@
+"""The bulk port of a real node, with strangers before it. Their number can be raised from the environment."""
+
+import contextlib
+import os
+import socket
+import ssl
+import time
+
+from dht14.kademlia.parameters import MAX_VALUE
+from tests.process.test_network import NetworkTestCase
+
+STRANGERS = int(os.environ.get("DHT14_TESTS_HALF_OPEN", "300"))
+"""More than a node lets in."""
+
+
+def client_hello() -> bytes:
+    """The beginning of a handshake that nobody goes on with."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.set_alpn_protocols(["dht14/1"])
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    return outgoing.read()
+
+
+class HalfOpenTests(NetworkTestCase):
+    def test_strangers(self) -> None:
+        """Connections that go no further than a handshake, or not so far, hinder nobody and are closed in time."""
+        first = self.network.node()
+        second = self.network.node(seeds=(first,))
+        for node in (first, second):
+            node.wait_for("Joined")
+            node.wait_for_api()
+        beginnings = (b"", b"\x16", client_hello()[:100], client_hello())
+        with contextlib.ExitStack() as strangers:
+            began = time.monotonic()
+            waiting = []
+            for number in range(STRANGERS):
+                stranger = strangers.enter_context(
+                    socket.create_connection(("127.0.0.1", first.p2p_port), timeout=20)
+                )
+                stranger.sendall(beginnings[number % len(beginnings)])
+                waiting.append(stranger)
+            value = self.rng.randbytes(MAX_VALUE)
+            with second.client() as client:
+                self.assertTrue(client.put(bytes(32), value))
+            with first.client() as client:
+                self.assertEqual(client.get(bytes(32)), value)
+            for stranger in waiting:
+                with contextlib.suppress(ConnectionResetError):
+                    while stranger.recv(4096):
+                        pass
+            self.assertLess(time.monotonic() - began, 35)
