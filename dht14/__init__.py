@@ -3,11 +3,11 @@
 Layers, each importing only what stands below it::
 
     cmd/  service.py  settings.py  config.py     what is typed; the real network      sim/  the virtual one
-    net/        Twisted protocols: rpc, probe (UDP), api (TCP); stack builds the object graph once
+    net/        Twisted: rpc, probe (UDP), api (TCP), bulk (TLS); stack builds the object graph once
     node/       operations: get, put, join, answers to requests, upkeep
     wire/       bytes <-> messages: datagrams of the RPCs, frames and messages of the API
     kademlia/   ids, k-buckets, routing table, lookup          storage/   records; stores in memory, on disk
-    security/   identity, rate limiter, sessions               errors.py  whose fault it is
+    security/   identity, sessions, tickets, limits             errors.py  whose fault it is
 
 From `wire/` down everything is pure: no Twisted, no log, no clock, no randomness of its own. What waits for
 the disk is a thread below `storage/database.py`.

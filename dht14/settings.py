@@ -70,7 +70,9 @@ class NodeSettings:
     """`[node]`"""
 
     p2p_address: HostPort = option(
-        values.host_port, "0.0.0.0:8000", "UDP address for other nodes: IPv4, [IPv6] or a host name, and port"
+        values.host_port,
+        "0.0.0.0:8000",
+        "address for other nodes, UDP and TCP: IPv4, [IPv6] or a host name, and port",
     )
     api_address: HostPort = option(
         values.host_port, "0.0.0.0:7400", "TCP address of the API; who may connect there says [api] api_allow"

@@ -22,7 +22,6 @@ from dht14.cmd.node_api import (
 )
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
-from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.storage.envelope import MAGIC, MAX_SEQ, Envelope
 from dht14.wire.api_messages import MAX_VALUE, Success, encode_get, encode_put
 
@@ -128,7 +127,7 @@ def _put(args: argparse.Namespace) -> int:
     if args.json:
         print_json(_answer(key, payload, seconds, envelope, stored=stored))
     elif not stored:
-        raise refused(value, envelope)
+        raise refused(envelope)
     elif typed_key is None:
         print_bytes(key.hex().encode() + b"\n")
     return DONE if stored else NOT_DONE
@@ -146,15 +145,10 @@ def fetch(args: argparse.Namespace, key: bytes) -> bytes | None:
     return reply.value if isinstance(reply, Success) else None
 
 
-def refused(value: bytes, envelope: Envelope | None) -> Ended:
+def refused(envelope: Envelope | None) -> Ended:
     """The end of a command whose value the node did not take."""
-    if len(value) > MAX_INLINE_VALUE:
-        shell = "" if envelope is None else f", {len(value) - len(envelope.payload)} of them its envelope"
-        why = f": it has {len(value)} bytes{shell}, and nodes of this version keep up to {MAX_INLINE_VALUE}"
-    elif envelope is not None:
-        why = "; there may be a version with a greater number than --seq or --cas say"
-    else:
-        why = ""
+    greater = "; there may be a version with a greater number than --seq or --cas say"
+    why = "" if envelope is None else greater
     return Ended(NOT_DONE, f"the node could not store it{why}")
 
 

@@ -101,7 +101,7 @@ def _delete(args: argparse.Namespace) -> int:
         seconds = round(time.monotonic() - began, 6)
         print_json({"key": key.hex()} | owner_answer(envelope) | {"deleted": deleted, "seconds": seconds})
     elif not deleted:
-        raise refused(value, envelope)
+        raise refused(envelope)
     else:
         print_bytes(key.hex().encode() + b"\n")
     return DONE if deleted else NOT_DONE

@@ -128,15 +128,6 @@ class ContentTests(ClientTestCase):
             self.assertEqual((outcome.code, outcome.out), (2, b""), words)
 
 
-class TooLargeTests(ClientTestCase):
-    def test_said(self) -> None:
-        """Where a node refuses what is larger than it keeps, the client says how large it may be."""
-        with ApiServer(lambda request: encode_failure(request.key)) as node:
-            for size, said in ((1000, False), (1001, True)):
-                outcome = run("put", "k", "--file", self.file(bytes(size)), "--api-address", node.address)
-                self.assertEqual((outcome.code, "up to 1000" in outcome.error), (1, said))
-
-
 class GetTests(ClientTestCase):
     def get(self, *words: str) -> Outcome:
         with ApiServer(lambda request: encode_success(request.key, VALUE)) as node:
