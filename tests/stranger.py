@@ -202,16 +202,23 @@ def pong(ping: bytes) -> bytes | None:
 
 
 class Stranger:
-    """A node of sorts on a socket of 127.0.0.1. Calls one real node, and answers the PINGs of all."""
+    """A node of sorts on a socket of `own_host`. Calls one real node, and answers the PINGs of all."""
 
-    def __init__(self, network: str, difficulty: int, port: int) -> None:
+    def __init__(
+        self,
+        network: str,
+        difficulty: int,
+        port: int,
+        host: str = "127.0.0.1",
+        own_host: str = "127.0.0.1",
+    ) -> None:
         self.proofs = Proofs(network, difficulty)
         self.identity = Identity(self.proofs, os.urandom(32))
         self.responder = Responder(self.proofs, self.identity, os.urandom)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
+        self.socket.bind((own_host, 0))
         self.socket.settimeout(5)
-        self.node = ("127.0.0.1", port)
+        self.node = (host, port)
         self.answers_strangers = True
         """Whether HELLOs reach it: not so behind a NAT."""
         self.asked_from: set[int] = set()

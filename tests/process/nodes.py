@@ -93,6 +93,8 @@ class Twistd:
     p2p_port: int
     api_port: int | None
     environment: Mapping[str, str] = field(factory=dict)
+    host: str = "127.0.0.1"
+    """Where it is for other nodes."""
     process: "subprocess.Popen[bytes]" = field(init=False)
 
     def start(self) -> "Twistd":
@@ -111,7 +113,7 @@ class Twistd:
     @property
     def address(self) -> str:
         """Where other nodes join through it."""
-        return f"127.0.0.1:{self.p2p_port}"
+        return f"{self.host}:{self.p2p_port}"
 
     def events(self) -> list[dict[str, Any]]:
         """Its log so far; a line that is still being written is left out."""
@@ -167,6 +169,8 @@ class Network:
 
     folder: Path
     processes: list[Twistd] = field(factory=list)
+    hosts: str = "127.0.0.1"
+    """The address of each for the others, with its number in place of {}."""
 
     def node(
         self, *words: str, seeds: tuple[Twistd, ...] = (), environment: Mapping[str, str] | None = None
@@ -191,10 +195,11 @@ class Network:
     ) -> Twistd:
         folder = self.folder / f"{len(self.processes)}-{plugin}"
         folder.mkdir(parents=True)
-        whole = ["-n", plugin, "--p2p-address", f"127.0.0.1:{port}", "--log-format", "json"]
+        host = self.hosts.format(len(self.processes))
+        whole = ["-n", plugin, "--p2p-address", f"{host}:{port}", "--log-format", "json"]
         for seed in seeds:
             whole += ["--bootstrap", seed.address]
-        twistd = Twistd(folder, (*whole, *words), port, api_port, environment or {})
+        twistd = Twistd(folder, (*whole, *words), port, api_port, environment or {}, host)
         self.processes.append(twistd)
         return twistd.start()
 

@@ -1,0 +1,148 @@
+"""Question: what do strangers achieve against real nodes, and what do honest clients notice?
+
+Four nodes, each in a /24 of its own, in a network namespace (so as root); an honest client in a process of its own
+puts and gets all the while, idle first. Every figure is of one run. Takes about ten minutes.
+
+    python scripts/bench/attacks.py [ATTACK ...]
+"""
+
+import os
+import platform
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from dht14.wire import api_messages
+from tests.process import attacks
+from tests.process.load import Load
+from tests.process.nodes import DIFFICULTY, Network, Twistd
+from tests.process.space import Forger, Line, Space
+from tests.stranger import Stranger
+
+NODES = 4
+DATAGRAMS = 100_000
+FORGERIES = 200_000
+HANDSHAKES, CALLERS = 50_000, 1_000
+HALF_OPEN = 1_000
+IDLE_SECONDS = 15.0
+
+
+class Town:
+    """The nodes, and what an attacker has."""
+
+    def __init__(self, folder: str) -> None:
+        self.rng = random.Random(14)
+        self.line, self.forger = Line(), Forger()
+        self.network = Network(Path(folder), hosts="198.18.{}.1")
+        unthrottled = {"DHT14_RATE_LIMITER_REQUESTS_PER_SECOND": "0"}
+        for _ in range(NODES):
+            seeds = tuple(self.network.processes[:1])
+            self.network.node(seeds=seeds, environment=unthrottled).wait_for_api()
+        for node in self.nodes[1:]:
+            node.wait_for("Joined")
+
+    @property
+    def nodes(self) -> list[Twistd]:
+        return self.network.processes
+
+    def load(self, seconds: float) -> Load:
+        return Load(self.nodes, seconds)
+
+    def memory(self) -> str:
+        """Of the node that is attacked."""
+        status = Path(f"/proc/{self.nodes[0].process.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmRSS"))
+        return f"{int(line.split()[1]) / 1024:.1f} MB"
+
+    def trouble(self) -> int:
+        """Lines of the logs that tell of bugs."""
+        return sum(event["level"] in ("error", "critical") for node in self.nodes for event in node.events())
+
+
+def idle(town: Town) -> str:
+    """Nobody attacks."""
+    return str(town.load(IDLE_SECONDS).served())
+
+
+def strangers(town: Town) -> str:
+    """Datagrams of all kinds and lengths under a forged address."""
+    node, load = town.nodes[0], town.load(25)
+    seen = attacks.strangers(town.line, town.forger, (node.host, node.p2p_port), DATAGRAMS, town.rng)
+    return f"{seen}\n  meanwhile {load.served()}"
+
+
+def forgeries(town: Town) -> str:
+    """Forged and repeated datagrams between nodes that talk."""
+    load = town.load(90)
+    nodes = attacks.addresses(town.nodes)
+    seen = attacks.forgeries(town.line, town.forger, nodes, lambda: load.works, FORGERIES, town.rng)
+    return f"{seen}\n  meanwhile {load.served()}"
+
+
+def handshakes(town: Town) -> str:
+    """Sessions from many addresses, with identities of their own."""
+    node = town.nodes[0]
+    contact = Stranger("main", DIFFICULTY, node.p2p_port, node.host, "198.19.1.1")
+    contact.call(attacks.PING)
+    contact.serve_for(0.5)
+    began, load = time.monotonic(), town.load(100)
+    callers = attacks.callers(CALLERS, town.rng)
+    fates = attacks.handshakes((node.host, node.p2p_port), callers, HANDSHAKES)
+    seconds = time.monotonic() - began
+    kept = attacks.is_in_session(contact)
+    return f"{dict(fates)} in {seconds:.0f} s; session of a contact kept: {kept}\n  meanwhile {load.served()}"
+
+
+def api_slowloris(town: Town) -> str:
+    """Connections to the API that begin a message and send a byte every 10 s."""
+    port = town.nodes[0].api_port
+    assert port is not None
+    return _slowloris(town, port, api_messages.encode_get(bytes(32))[:3])
+
+
+def _slowloris(town: Town, port: int, first: bytes) -> str:
+    load, held = town.load(40), attacks.HalfOpen()
+    held.open(
+        (town.nodes[0].host if port == town.nodes[0].p2p_port else "127.0.0.1", port), first, HALF_OPEN, 10
+    )
+    until = time.monotonic() + 50
+    held.trickle(lambda: time.monotonic() < until)
+    left = len(held.sockets)
+    held.close()
+    last = max(held.closed_after, default=0.0)
+    return f"{len(held.closed_after)} closed, the last after {last:.1f} s, {left} left\n  meanwhile {load.served()}"
+
+
+ATTACKS: dict[str, Callable[[Town], str]] = {
+    attack.__name__: attack for attack in (idle, strangers, forgeries, handshakes, api_slowloris)
+}
+
+
+def main() -> None:
+    """Run the attacks that are named, or all."""
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    space = Space.enter()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            town = Town(folder)
+            try:
+                for name in sys.argv[1:] or ATTACKS:
+                    before = town.memory()
+                    print(f"{name}: {ATTACKS[name](town)}")
+                    print(
+                        f"  memory {before}, then {town.memory()}; errors in the logs: {town.trouble()}",
+                        flush=True,
+                    )
+            finally:
+                town.network.stop()
+    finally:
+        space.leave()
+
+
+if __name__ == "__main__":
+    main()
