@@ -17,18 +17,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from dht14.kademlia.contact import Address
 from dht14.wire import api_messages
 from tests.process import attacks
 from tests.process.load import Load
 from tests.process.nodes import DIFFICULTY, Network, Twistd
+from tests.process.replies import Question
 from tests.process.space import Forger, Line, Space
 from tests.stranger import Stranger
 
 NODES = 4
 DATAGRAMS = 100_000
-FORGERIES = 200_000
+FORGERIES, REPLIES = 200_000, 1_000_000
 HANDSHAKES, CALLERS = 50_000, 1_000
 HALF_OPEN = 1_000
+CONTACTS = 10
 IDLE_SECONDS = 15.0
 
 
@@ -45,6 +48,21 @@ class Town:
             self.network.node(seeds=seeds, environment=unthrottled).wait_for_api()
         for node in self.nodes[1:]:
             node.wait_for("Joined")
+        self.decoy = Network(Path(folder, "decoy"), hosts="198.18.99.1").bootstrap_node()
+        self.decoy.wait_for("listens")
+
+    def both(self, attack: Callable[[Twistd], str], seconds: float) -> str:
+        """Attack a node that nobody needs, then one of the network: by the first is seen what an attacker costs
+        this host, and so the client."""
+        told = []
+        for name, node in (("a node elsewhere", self.decoy), ("a node of the network", self.nodes[0])):
+            load = self.load(seconds)
+            told.append(f"\n  {name}: {attack(node)}\n    meanwhile {load.served()}")
+        return "".join(told)
+
+    def stop(self) -> None:
+        self.network.stop()
+        self.decoy.kill()
 
     @property
     def nodes(self) -> list[Twistd]:
@@ -71,9 +89,11 @@ def idle(town: Town) -> str:
 
 def strangers(town: Town) -> str:
     """Datagrams of all kinds and lengths under a forged address."""
-    node, load = town.nodes[0], town.load(25)
-    seen = attacks.strangers(town.line, town.forger, (node.host, node.p2p_port), DATAGRAMS, town.rng)
-    return f"{seen}\n  meanwhile {load.served()}"
+
+    def attack(node: Twistd) -> str:
+        return str(attacks.strangers(town.line, town.forger, node.at, DATAGRAMS, town.rng))
+
+    return town.both(attack, 25)
 
 
 def forgeries(town: Town) -> str:
@@ -84,32 +104,60 @@ def forgeries(town: Town) -> str:
     return f"{seen}\n  meanwhile {load.served()}"
 
 
+def replies(town: Town) -> str:
+    """Forged answers to a question that a node has asked, in this process."""
+    question, began = Question(), time.process_time()
+    contacts = question.stack.table.contacts()
+    back = question.forge(REPLIES)
+    spent = 1e6 * (time.process_time() - began) / REPLIES
+    unchanged = question.stack.table.contacts() == contacts and not question.outcome.called
+    question.answer(b"the truth")
+    return (
+        f"{REPLIES} given to a node, {spent:.1f} µs each with their making; it sent {dict(back)}; table and question "
+        f"unchanged: {unchanged}; then the answer came: {question.outcome.result!r}"
+    )
+
+
 def handshakes(town: Town) -> str:
     """Sessions from many addresses, with identities of their own."""
-    node = town.nodes[0]
-    contact = Stranger("main", DIFFICULTY, node.p2p_port, node.host, "198.19.1.1")
-    contact.call(attacks.PING)
-    contact.serve_for(0.5)
-    began, load = time.monotonic(), town.load(100)
     callers = attacks.callers(CALLERS, town.rng)
-    fates = attacks.handshakes((node.host, node.p2p_port), callers, HANDSHAKES)
-    seconds = time.monotonic() - began
-    kept = attacks.is_in_session(contact)
-    return f"{dict(fates)} in {seconds:.0f} s; session of a contact kept: {kept}\n  meanwhile {load.served()}"
+
+    def attack(node: Twistd) -> str:
+        began = time.monotonic()
+        fates = attacks.handshakes(node.at, callers, HANDSHAKES)
+        return f"{dict(fates)} in {time.monotonic() - began:.0f} s"
+
+    told = town.both(attack, 100)
+    for caller in callers:
+        caller.socket.close()
+    return told
+
+
+def sessions(town: Town) -> str:
+    """The same while contacts of the table keep silent: their sessions are the ones used least."""
+    node = town.nodes[0]
+    contacts = [
+        Stranger("main", DIFFICULTY, node.p2p_port, node.host, f"198.19.{n}.1") for n in range(CONTACTS)
+    ]
+    for contact in contacts:
+        contact.call(attacks.PING)
+        contact.serve_for(0.3)
+    callers = attacks.callers(CALLERS, town.rng)
+    fates = attacks.handshakes(node.at, callers, HANDSHAKES // 5)
+    kept = sum(attacks.is_in_session(contact) for contact in contacts)
+    return f"{dict(fates)}; of {CONTACTS} contacts {kept} are still in their sessions"
 
 
 def api_slowloris(town: Town) -> str:
     """Connections to the API that begin a message and send a byte every 10 s."""
     port = town.nodes[0].api_port
     assert port is not None
-    return _slowloris(town, port, api_messages.encode_get(bytes(32))[:3])
+    return _slowloris(town, ("127.0.0.1", port), api_messages.encode_get(bytes(32))[:3])
 
 
-def _slowloris(town: Town, port: int, first: bytes) -> str:
+def _slowloris(town: Town, target: Address, first: bytes) -> str:
     load, held = town.load(40), attacks.HalfOpen()
-    held.open(
-        (town.nodes[0].host if port == town.nodes[0].p2p_port else "127.0.0.1", port), first, HALF_OPEN, 10
-    )
+    held.open(target, first, HALF_OPEN, 10)
     until = time.monotonic() + 50
     held.trickle(lambda: time.monotonic() < until)
     left = len(held.sockets)
@@ -119,7 +167,8 @@ def _slowloris(town: Town, port: int, first: bytes) -> str:
 
 
 ATTACKS: dict[str, Callable[[Town], str]] = {
-    attack.__name__: attack for attack in (idle, strangers, forgeries, handshakes, api_slowloris)
+    attack.__name__: attack
+    for attack in (idle, strangers, forgeries, replies, handshakes, sessions, api_slowloris)
 }
 
 
@@ -139,7 +188,7 @@ def main() -> None:
                         flush=True,
                     )
             finally:
-                town.network.stop()
+                town.stop()
     finally:
         space.leave()
 

@@ -39,6 +39,10 @@ from tests.wire.test_datagram import SAMPLES
 OWN_ID = 1 << 200
 FRIEND = contact_at(1 << 201, ("192.0.2.1", 8000))
 STRANGER = contact_at(1 << 202, ("192.0.2.2", 8000))
+NEAR = (contact_at(1 << 203, ("192.0.2.9", 8000)), contact_at(3, ("2001:db8::1", 8000)))
+"""Whom the friend may name."""
+REACHABLE = {contact.address: contact for contact in (FRIEND, *NEAR)}
+REACHABLE_IDS = {contact.node_id for contact in REACHABLE.values()}
 RPC_ID = b"rpc id.."
 
 FROM_FRIEND, FROM_STRANGER, ANSWER, GET, PUT, WAIT, RAW, PROBED, LOOK_UP = range(9)
@@ -71,7 +75,9 @@ class Trial:
             options=StackOptions(Policy(), storage_limit=1 << 20, sealed=False),
         )
         transports: list[Any] = [Sent(), Sent()]
-        self.stack.rpc.transport, self.stack.probe.transport = transports
+        for protocol, transport in zip((self.stack.rpc, self.stack.probe), transports, strict=True):
+            protocol.transport = transport
+            protocol.startProtocol()
         self.sent: Sent = transports[0]
         self.stack.table.confirmed(FRIEND, BEGINNING, 0.01)
         self.outcomes: list[Deferred[Any]] = []
@@ -103,11 +109,12 @@ class Trial:
             self.stack.probe.datagramReceived(data, STRANGER.address)
 
     def answer(self, data: bytes) -> None:
-        """Answer the latest request to the friend: the data as a message, under its RPC id."""
-        for datagram, address in reversed(self.sent.datagrams):
-            if address == FRIEND.address:
+        """Answer the latest request that was not: the data as a message, under its RPC id."""
+        while self.sent.datagrams:
+            datagram, address = self.sent.datagrams.pop()
+            if address in REACHABLE:
                 rpc_id = datagram[1 + len(FRIEND.proof) + 2 :][:8]
-                self.receive(data[:2] + rpc_id + data[10:])
+                self.receive(data[:2] + rpc_id + data[10:], REACHABLE[address])
                 return
 
     def wait(self, seconds: float) -> None:
@@ -119,7 +126,7 @@ class Trial:
         assert all(outcome.called for outcome in self.outcomes)
         table = self.stack.table
         table.check_invariants()
-        assert {contact.node_id for contact in table.contacts()} <= {FRIEND.node_id}, "a stranger got in"
+        assert {contact.node_id for contact in table.contacts()} <= REACHABLE_IDS, "a stranger got in"
         assert not self.stack.rpc._pending and not self.clock.getDelayedCalls()
 
 
@@ -136,7 +143,6 @@ def node(raw: bytes) -> None:
 
 def node_steps() -> list[bytes]:
     """Each kind of step, and the ones that belong together."""
-    near = (contact_at(1 << 203, ("192.0.2.9", 8000)), contact_at(3, ("2001:db8::1", 8000)))
     content = hash_id(b"content").to_bytes(32, "big")
     owner = Owner(1)
     owned = owner.says(b"payload", 5)
@@ -156,14 +162,22 @@ def node_steps() -> list[bytes]:
         + step(FROM_FRIEND, encode(RPC_ID, Offer(7, version, 60_000, 8, 0, False, 5, digest))),
         step(FROM_FRIEND, encode(RPC_ID, Store(owner.key, 5, 60_000, 8, 0, owned)))
         + step(FROM_STRANGER, encode(RPC_ID, Store(owner.key, 6, 60_000, 8, 0, owner.says(b"", 6), True))),
-        answered(step(GET, bytes(32)), Nodes(near), Value(version, 60_000, 8, True, b"value")),
+        answered(step(GET, bytes(32)), Value(version, 60_000, 8, True, b"value")),
+        answered(step(GET, bytes(32)), Nodes(NEAR), Value(version, 60_000, 8, True, b"value"), Nodes(())),
         answered(step(GET, content), Value(0, 60_000, 8, True, b"content")),
-        answered(step(GET, owners_key), Value(5, 60_000, 8, True, owned), Nodes(())),
-        answered(step(PUT, bytes(32) + b"value"), Nodes(near), Stored(near)),
+        answered(step(GET, owners_key), Nodes(NEAR), Value(5, 60_000, 8, True, owned), Nodes(())),
+        answered(step(PUT, bytes(32) + b"value"), Stored(())),
+        answered(step(PUT, bytes(32) + b"value"), Stored(NEAR), Stored(()), Refused(())),
         answered(step(PUT, bytes(32) + b"value"), Outranked(version + 9, ()), Nodes(()), Stored(())),
-        answered(step(PUT, bytes(32) + b"value"), Refused(near), Wanted((), bytes(16))),
-        answered(step(PUT, owners_key + owned), Nodes(()), Outranked(5, ()), Value(5, 9_000, 8, True, owned)),
-        answered(step(LOOK_UP, bytes(32)), Nodes(near), Nodes(())),
+        answered(step(PUT, bytes(32) + b"value"), Refused(NEAR), Wanted((), bytes(16)), Stored(())),
+        answered(
+            step(PUT, owners_key + owned),
+            Nodes(()),
+            Outranked(5, ()),
+            Value(5, 9_000, 8, True, owned),
+            Stored(()),
+        ),
+        answered(step(LOOK_UP, bytes(32)), Nodes(NEAR), Nodes(()), Nodes(())),
         step(RAW, b"\x50" + bytes(60)) + step(RAW, b"\x51" + bytes(56)) + step(PROBED, b"\x52" + bytes(56)),
     ]
 

@@ -162,7 +162,7 @@ def session_steps() -> list[bytes]:
         step(FINISH, bytes(48 + 64)) + step(FINISH, CALLER.proof + bytes(64) + b"request"),
         step(FINISH_CHANGED, b"\0\0\0\0") + step(FINISH_CHANGED, b"\0\x09\1"),
         step(DATA, b"payload") + step(BACK, b"answer") + step(DATA),
-        step(DATA_NUMBERED, (2000).to_bytes(8, "big")) + step(DATA_NUMBERED, (1999).to_bytes(8, "big")),
+        b"".join(step(DATA_NUMBERED, number.to_bytes(8, "big")) for number in (2000, 1999, 2000, 5)),
         called + step(REACH, b"another"),
         step(REACH, b"request") + step(AGAIN, b"request") + step(CHALLENGE) + step(ACCEPT, accept),
         called + step(AGAIN, b"request") + step(WAIT, b"\x05\0\0") + step(REACH, b"late") + step(AGAIN),

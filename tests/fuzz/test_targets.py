@@ -1,11 +1,14 @@
 import os
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.fuzz import nodes, sessions
 from tests.fuzz.mutations import mutated
+from tests.fuzz.steps import steps
 from tests.fuzz.targets import TARGETS, Target
 
 MUTATIONS = int(os.environ.get("FUZZ_MUTATIONS", "300"))
@@ -28,6 +31,33 @@ class TargetTests(SynchronousTestCase):
             except BaseException:
                 print(f"the input that found it, for {target.corpus}: {raw.hex()}")
                 raise
+
+
+class ReachTests(SynchronousTestCase):
+    """A target that reaches nothing finds nothing: the samples get to where they are meant to get."""
+
+    def test_node(self) -> None:
+        """Gets and puts of the node target are answered by its steps."""
+        results = []
+        for sample in nodes.node_steps():
+            trial = nodes.Trial()
+            for what, data in steps(sample):
+                trial.take(what, data)
+            results += [outcome.result for outcome in trial.outcomes if outcome.called]
+        self.assertGreater(results.count(True), 3)
+        self.assertTrue({b"value", b"content"} <= {one for one in results if isinstance(one, bytes)})
+
+    def test_sealed_session(self) -> None:
+        """Sessions of the session target are begun from both sides, used and ended."""
+        ends: Counter[str] = Counter()
+        for sample in sessions.session_steps():
+            trial = sessions.Trial()
+            for what, data in steps(sample):
+                trial.take(what, data)
+            ends.update(trial.session.counters)
+            ends["called"] += sessions.CALLEE_AT in trial.session.links.at
+        self.assertGreaterEqual(ends["called"], 2)
+        self.assertGreater(ends["forged, repeated or late"], 0)
 
 
 def _test(target: Target) -> Callable[[Any], None]:

@@ -274,4 +274,4 @@ def _say(skt: socket.socket) -> None:
 
 def addresses(nodes: list[Twistd]) -> set[Address]:
     """Where these nodes are."""
-    return {(node.host, node.p2p_port) for node in nodes}
+    return {node.at for node in nodes}

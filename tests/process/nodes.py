@@ -111,8 +111,13 @@ class Twistd:
         return self
 
     @property
+    def at(self) -> tuple[str, int]:
+        """Where its datagrams come from."""
+        return self.host, self.p2p_port
+
+    @property
     def address(self) -> str:
-        """Where other nodes join through it."""
+        """The same as text: other nodes join through it."""
         return f"{self.host}:{self.p2p_port}"
 
     def events(self) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 The figures of the issue are reached by scripts/bench/attacks.py; here the same is done in seconds.
 """
 
+import os
 import random
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from dht14.wire.messages import FindNode, Nodes
 from tests.process import attacks
 from tests.process.load import Load
 from tests.process.nodes import DIFFICULTY, Network, Twistd
+from tests.process.replies import Question
 from tests.process.space import Forger, Line, Space
 from tests.stranger import Stranger
+
+FORGED_REPLIES = int(os.environ.get("CLOSED_FORGED_REPLIES", "20000"))
 
 
 class AttackTestCase(SynchronousTestCase):
@@ -72,7 +76,7 @@ class DatagramTests(AttackTestCase):
     def test_forged_source(self) -> None:
         """Whose address is forged gets nothing but CHALLENGEs, and fewer bytes than were sent in his name."""
         node = self.town[0]
-        seen = attacks.strangers(self.line, self.forger, (node.host, node.p2p_port), 10_000, self.rng)
+        seen = attacks.strangers(self.line, self.forger, node.at, 10_000, self.rng)
         self.assertEqual(set(seen.kinds), {0x42})
         self.assertEqual(seen.bytes_back, CHALLENGE_BYTES * seen.kinds[0x42])
         self.assertLessEqual(seen.kinds[0x42], 1_000)
@@ -99,10 +103,28 @@ class DatagramTests(AttackTestCase):
         callers = attacks.callers(100, self.rng)
         for caller in callers:
             self.addCleanup(caller.socket.close)
-        fates = attacks.handshakes((node.host, node.p2p_port), callers, 500)
+        fates = attacks.handshakes(node.at, callers, 500)
         self.assertGreater(fates["accepted"], 400)
         self.assertEqual(load.served().wrong, 0)
         self.assertTrue(attacks.is_in_session(contact))
+
+
+class RepliesTests(SynchronousTestCase):
+    """Answers to what a node asked, from others than whom it asked. In this process: see `replies`."""
+
+    def test_forged(self) -> None:
+        """Whatever others answer under the right id, from the right address or in a session of their own, the
+        answer of the one who was asked counts, and nothing else."""
+        question = Question()
+        contacts = question.stack.table.contacts()
+        back = question.forge(FORGED_REPLIES)
+        self.assertNoResult(question.outcome)
+        self.assertLessEqual(set(back), {0x42, 0x43, 0x44})
+        self.assertLessEqual(back[0x43] + back[0x44], 4)
+        self.assertEqual(question.stack.table.contacts(), contacts)
+        self.assertEqual(question.stack.rpc.counters["answered"], 0)
+        question.answer(b"the truth")
+        self.assertEqual(self.successResultOf(question.outcome), b"the truth")
 
 
 class ApiTests(AttackTestCase):
