@@ -131,17 +131,21 @@ class ProbeProtocol(DatagramProtocol):
         """A datagram came (Twisted calls). Nothing is ever answered here."""
         now = self._clock.seconds()
         try:
-            nonce, node_id = self._questions.read(datagram, now)
+            nonce = self._questions.nonce_in(datagram)
+            probe = self._probes.get(nonce)
+            if (
+                probe is None
+                or probe.contact.address != addr
+                or probe.contact.node_id != self._questions.answerer(datagram, now)
+            ):
+                self.counters["unasked"] += 1
+                return
         except Malformed:
             self.counters["malformed"] += 1
             return
-        probe = self._probes.get(nonce)
-        if probe is None or probe.contact.address != addr or probe.contact.node_id != node_id:
-            self.counters["unasked"] += 1
-            return
         del self._probes[nonce]
         probe.timer.cancel()
-        self._callers.pop((node_id, addr), None)
+        self._callers.pop((probe.contact.node_id, addr), None)
         self.counters["answered"] += 1
         self._table.confirmed(probe.contact, now, now - probe.sent_at)
 

@@ -269,11 +269,15 @@ class HelloQuestions:
         """A HELLO. Its key is of no use, and so need not be made: no handshake follows."""
         return hs.hello(nonce, self._rng.randbytes(hs.KEY_BYTES), contact.node_id)
 
-    def read(self, datagram: bytes, now: float) -> tuple[bytes, int]:
-        """The connection id and the node id in a CHALLENGE; Malformed when it is none."""
+    def nonce_in(self, datagram: bytes) -> bytes:
+        """The connection id in a CHALLENGE."""
         if not datagram.startswith(hs.CHALLENGE):
             raise Malformed("not a CHALLENGE")
+        return hs.Challenge.parse(datagram).cid
+
+    def answerer(self, datagram: bytes, now: float) -> int:
+        """The node that signed the pre-key in a CHALLENGE: dearer than a probe, so not for whoever sends one."""
         challenge = hs.Challenge.parse(datagram)
         node_id = self._check(challenge.proof)
         challenge.verify(now)
-        return challenge.cid, node_id
+        return node_id

@@ -80,8 +80,11 @@ class Questions(Protocol):
     def ask(self, contact: Contact, nonce: bytes) -> bytes:
         """The datagram that asks."""
 
-    def read(self, datagram: bytes, now: float) -> tuple[bytes, int]:
-        """The nonce and the node id in an answer; Malformed when it is none."""
+    def nonce_in(self, datagram: bytes) -> bytes:
+        """The nonce in an answer; Malformed when it is none. Costs next to nothing: anybody may send one."""
+
+    def answerer(self, datagram: bytes, now: float) -> int:
+        """The id of the node that gave this answer; Malformed where that is not proven."""
 
 
 PLAIN, KNOCK, HERE = b"\x50", b"\x51", b"\x52"
@@ -182,8 +185,12 @@ class PlainQuestions:
         """As `Questions.ask`."""
         return KNOCK + self._own_proof + nonce
 
-    def read(self, datagram: bytes, now: float) -> tuple[bytes, int]:
-        """As `Questions.read`."""
+    def nonce_in(self, datagram: bytes) -> bytes:
+        """As `Questions.nonce_in`."""
         if not datagram.startswith(HERE):
             raise Malformed("no answer to a probe")
-        return datagram[_HEAD_BYTES:], self._check(datagram[1:_HEAD_BYTES])
+        return datagram[_HEAD_BYTES:]
+
+    def answerer(self, datagram: bytes, now: float) -> int:
+        """As `Questions.answerer`."""
+        return self._check(datagram[1:_HEAD_BYTES])

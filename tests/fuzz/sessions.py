@@ -90,7 +90,8 @@ class Trial:
             self.session.tidy(self.now)
         elif what == PROBED:
             with suppress(Malformed):
-                self.questions.read(data, self.now)
+                self.questions.nonce_in(data)
+                self.questions.answerer(data, self.now)
         elif what == BACK:
             if link := self.session.links.at.get(CALLER_AT):
                 self.caller.open(link.answer(data, self.now))

@@ -199,8 +199,16 @@ class ProbeTests(ProbeTestCase):
 class HelloProbeTests(ProbeTestCase):
     """Probes where datagrams are sealed."""
 
+    def setUp(self) -> None:
+        self.checked: list[bytes] = []
+        super().setUp()
+
     def questions(self) -> Questions:
-        return HelloQuestions(PUZZLE.check, random.Random(1))
+        return HelloQuestions(self.check, random.Random(1))
+
+    def check(self, proof: bytes) -> int:
+        self.checked.append(proof)
+        return PUZZLE.check(proof)
 
     def test_challenge(self) -> None:
         """The question is a HELLO; the CHALLENGE of the node that was asked answers it, no other one does."""
@@ -216,6 +224,17 @@ class HelloProbeTests(ProbeTestCase):
         self.assertEqual(len(self.table), 0)
         self.probe.datagramReceived(right, side.address)
         self.assertEqual(self.table.contacts(), [side.contact])
+
+    def test_unasked(self) -> None:
+        """A CHALLENGE that answers no question, or comes from elsewhere, is not worth a look at its proof and
+        its signature, which are dear: anybody can repeat one."""
+        side = Side(1, ("192.0.2.1", 8000))
+        self.called_by(side.contact)
+        (challenge,) = side.take(self.wire.sent[0][0], ("198.51.100.1", 49_152))
+        self.probe.datagramReceived(challenge[:1] + bytes(8) + challenge[9:], side.address)
+        self.probe.datagramReceived(challenge, ("192.0.2.7", 8000))
+        self.assertEqual(self.checked, [])
+        self.assertEqual(self.probe.counters["unasked"], 2)
 
     def test_fresh(self) -> None:
         """No two HELLOs are the same."""

@@ -88,7 +88,7 @@ class PlainQuestionsTests(SynchronousTestCase):
         question = self.questions.ask(Contact(9, AWAY), nonce)
         peer, payload, (answer,) = session(9).received(question, HOME, 0.0)
         self.assertEqual((peer, payload, len(answer)), (None, b"", len(question)))
-        self.assertEqual(self.questions.read(answer, 0.0), (nonce, 9))
+        self.assertEqual((self.questions.nonce_in(answer), self.questions.answerer(answer, 0.0)), (nonce, 9))
 
     def test_sizes(self) -> None:
         """A question of another size gets no answer: none is longer than what it answers."""
@@ -98,5 +98,7 @@ class PlainQuestionsTests(SynchronousTestCase):
 
     def test_no_answer(self) -> None:
         """What else comes is no answer."""
-        for datagram in (b"", HERE, KNOCK + proof_of(9) + bytes(8), seal(9, b"x"), HERE + bytes(47)):
-            self.assertRaises(Malformed, self.questions.read, datagram, 0.0)
+        for datagram in (b"", KNOCK + proof_of(9) + bytes(8), seal(9, b"x")):
+            self.assertRaises(Malformed, self.questions.nonce_in, datagram)
+        for datagram in (HERE, HERE + bytes(47)):
+            self.assertRaises(Malformed, self.questions.answerer, datagram, 0.0)
