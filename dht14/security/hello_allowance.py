@@ -8,9 +8,14 @@ from collections import OrderedDict
 from attrs import define, field
 
 from dht14.kademlia.contact import Address
+from dht14.security.rate_limiter import RateLimiter
+from dht14.security.subnet import is_private
 
 HELLOS, WITHIN = 2, 600.0
 """So many within so many seconds."""
+A_HOST = 32
+"""So many within the same time to all ports of a host together; private ranges are exempt, where whole networks
+may have one address."""
 REMEMBERED = 16_384
 """Addresses of either sort; those heard of longest ago are forgotten first."""
 
@@ -22,6 +27,7 @@ class HelloAllowance:
     _proven: "OrderedDict[Address, None]" = field(factory=OrderedDict, init=False)
     _greeted: "OrderedDict[Address, tuple[float, int]]" = field(factory=OrderedDict, init=False)
     """When the first HELLO of a bout went there, and how many did."""
+    _hosts: RateLimiter = field(factory=lambda: RateLimiter(A_HOST / WITHIN, A_HOST, REMEMBERED), init=False)
 
     def take(self, address: Address, now: float) -> bool:
         """Whether one more HELLO may go to this address; it is counted then."""
@@ -30,7 +36,7 @@ class HelloAllowance:
         began, sent = self._greeted.get(address, (now, 0))
         if not 0 <= now - began < WITHIN:
             began, sent = now, 0
-        if sent >= HELLOS:
+        if sent >= HELLOS or not (is_private(address[0]) or self._hosts.bucket(address[0], now).take(now)):
             return False
         self._greeted[address] = (began, sent + 1)
         if len(self._greeted) > REMEMBERED:

@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.hello_allowance import HELLOS, REMEMBERED, WITHIN, HelloAllowance
+from dht14.security.hello_allowance import A_HOST, HELLOS, REMEMBERED, WITHIN, HelloAllowance
 
 ADDRESS = ("203.0.113.1", 8000)
 
@@ -24,6 +24,13 @@ class HelloAllowanceTests(SynchronousTestCase):
         """Another port is another address."""
         self.take(10, 0.0)
         self.assertTrue(self.allowance.take((ADDRESS[0], 8001), 0.0))
+
+    def test_host(self) -> None:
+        """To all ports of a host go so many and no more, whoever names them; at home any number."""
+        for host, expected in ((ADDRESS[0], A_HOST), ("2001:db8::1", A_HOST), ("127.0.0.1", 1_000)):
+            taken = sum(self.allowance.take((host, port), 0.0) for port in range(1, 1_001))
+            self.assertEqual(taken, expected)
+        self.assertTrue(self.allowance.take((ADDRESS[0], 1), WITHIN))
 
     def test_proved(self) -> None:
         """Where a node answered, nothing is counted."""
