@@ -32,6 +32,7 @@ FORGERIES, REPLIES = 200_000, 1_000_000
 HANDSHAKES, CALLERS = 50_000, 1_000
 HALF_OPEN = 1_000
 CONTACTS = 10
+TLS_SECONDS = 15.0
 IDLE_SECONDS = 15.0
 
 
@@ -155,6 +156,21 @@ def api_slowloris(town: Town) -> str:
     return _slowloris(town, ("127.0.0.1", port), api_messages.encode_get(bytes(32))[:3])
 
 
+def tls_slowloris(town: Town) -> str:
+    """The same at the bulk channel, with handshakes."""
+    return _slowloris(town, town.nodes[0].at, b"\x16\x03\x01")
+
+
+def tls_handshakes(town: Town) -> str:
+    """Whole handshakes from whoever comes, as fast as they are answered."""
+
+    def attack(node: Twistd) -> str:
+        done, began = attacks.tls_handshakes(node.at, TLS_SECONDS), time.monotonic()
+        return f"{done} handshakes in {time.monotonic() - began + TLS_SECONDS:.0f} s"
+
+    return town.both(attack, TLS_SECONDS)
+
+
 def _slowloris(town: Town, target: Address, first: bytes) -> str:
     load, held = town.load(40), attacks.HalfOpen()
     held.open(target, first, HALF_OPEN, 10)
@@ -168,7 +184,17 @@ def _slowloris(town: Town, target: Address, first: bytes) -> str:
 
 ATTACKS: dict[str, Callable[[Town], str]] = {
     attack.__name__: attack
-    for attack in (idle, strangers, forgeries, replies, handshakes, sessions, api_slowloris)
+    for attack in (
+        idle,
+        strangers,
+        forgeries,
+        replies,
+        handshakes,
+        api_slowloris,
+        tls_slowloris,
+        tls_handshakes,
+        sessions,  # Last: it leaves contacts that are dead.
+    )
 }
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.fuzz import nodes, sessions
+from dht14.wire.messages import Stored
+from tests.fuzz import bulk, nodes, sessions
 from tests.fuzz.mutations import mutated
 from tests.fuzz.steps import steps
 from tests.fuzz.targets import TARGETS, Target
@@ -44,8 +45,18 @@ class ReachTests(SynchronousTestCase):
             for what, data in steps(sample):
                 trial.take(what, data)
             results += [outcome.result for outcome in trial.outcomes if outcome.called]
-        self.assertGreater(results.count(True), 3)
+        self.assertGreater(sum(one is True for one in results), 3)
         self.assertTrue({b"value", b"content"} <= {one for one in results if isinstance(one, bytes)})
+
+    def test_bulk_holder(self) -> None:
+        """Values are given and taken by the holder of the bulk target."""
+        answers = []
+        for sample in bulk.holder_steps():
+            peer = bulk.Peer()
+            for what, data in steps(sample):
+                peer.take(what, data)
+            answers += peer.answers()
+        self.assertTrue(bulk.VALUE in answers and Stored(()) in answers)
 
     def test_sealed_session(self) -> None:
         """Sessions of the session target are begun from both sides, used and ended."""

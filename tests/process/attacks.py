@@ -4,14 +4,18 @@ import os
 import random
 import select
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 from attrs import define, field, frozen
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from OpenSSL import SSL
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
+from dht14.net.tls import NodeTls
 from dht14.security.handshake import HELLO_BYTES, Challenge
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.opening import Opening
@@ -270,6 +274,35 @@ def _say(skt: socket.socket) -> None:
         skt.send(b"\0")
     except OSError:
         return
+
+
+def tls_handshakes(target: Address, seconds: float) -> int:
+    """Make TLS connections, one after the other in some threads, with a key of one's own; how many came about."""
+    tls, made = NodeTls(Ed25519PrivateKey.generate()), Counter[str]()
+    until = time.monotonic() + seconds
+
+    def connect_on_and_on() -> None:
+        while time.monotonic() < until:
+            with socket.create_connection(target, 5) as plain:
+                made[_shaken(tls, plain)] += 1
+
+    threads = [threading.Thread(target=connect_on_and_on) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return made["done"]
+
+
+def _shaken(tls: NodeTls, plain: socket.socket) -> str:
+    connection = SSL.Connection(tls._context, plain)
+    connection.set_connect_state()
+    plain.settimeout(None)
+    try:
+        connection.do_handshake()
+    except (SSL.Error, OSError):
+        return "refused"
+    return "done"
 
 
 def addresses(nodes: list[Twistd]) -> set[Address]:

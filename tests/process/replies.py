@@ -15,7 +15,7 @@ from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.security.identity import Identity, Puzzle
 from dht14.wire.datagram import encode
 from dht14.wire.messages import Nodes, Value
-from tests.fakes import BEGINNING
+from tests.fakes import BEGINNING, BulkRecorder
 from tests.stranger import Identity as StrangersIdentity
 from tests.stranger import Initiator, Proofs, Responder
 
@@ -47,6 +47,7 @@ class Question:
             clock=clock,
             rng=self.rng,
             resolve=lambda host, port: succeed([]),
+            bulk=BulkRecorder(),
             options=StackOptions(),
         )
         transport: Any = self

@@ -92,15 +92,28 @@ class Line:
 
     def datagrams(self) -> Iterator[Datagram]:
         """The datagrams among them."""
+        return (seen for seen in self.seen() if isinstance(seen, Datagram))
+
+    def seen(self) -> "Iterator[Datagram | Segment]":
+        """The datagrams and the segments among them that carry anything."""
         for packet in self.packets():
+            at = (packet[0] & 15) * 4
+            source, target, length, _ = _UDP.unpack_from(packet, at)
+            ends = (socket.inet_ntoa(packet[12:16]), source), (socket.inet_ntoa(packet[16:20]), target)
             if packet[9] == socket.IPPROTO_UDP:
-                at = (packet[0] & 15) * 4
-                source, target, length, _ = _UDP.unpack_from(packet, at)
-                yield Datagram(
-                    (socket.inet_ntoa(packet[12:16]), source),
-                    (socket.inet_ntoa(packet[16:20]), target),
-                    packet[at + 8 : at + length],
-                )
+                yield Datagram(*ends, packet[at + 8 : at + length])
+            elif packet[9] == socket.IPPROTO_TCP:
+                end = int.from_bytes(packet[2:4], "big") or len(packet)
+                yield Segment(*ends, packet[at + (packet[at + 12] >> 4) * 4 : end])
+
+
+@frozen
+class Segment:
+    """What a TCP packet carries."""
+
+    source: Address
+    target: Address
+    payload: bytes
 
 
 @define(eq=False)

@@ -5,6 +5,9 @@ The figures of the issue are reached by scripts/bench/attacks.py; here the same 
 
 import os
 import random
+import socket
+import ssl
+import time
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,10 +20,31 @@ from tests.process import attacks
 from tests.process.load import Load
 from tests.process.nodes import DIFFICULTY, Network, Twistd
 from tests.process.replies import Question
-from tests.process.space import Forger, Line, Space
+from tests.process.space import Forger, Line, Segment, Space
 from tests.stranger import Stranger
 
 FORGED_REPLIES = int(os.environ.get("CLOSED_FORGED_REPLIES", "20000"))
+
+
+TLS_1_3 = 0x0304
+
+
+def tls_version(payload: bytes) -> int | None:
+    """The version in a ServerHello; None where this is none. Its extension 43 has the true one."""
+    if len(payload) < 44 or payload[0] != 22 or payload[5] != 2:
+        return None
+    at = 44 + payload[43] + 3
+    end = at + 2 + int.from_bytes(payload[at : at + 2], "big")
+    at += 2
+    while at < end:
+        kind, length = (
+            int.from_bytes(payload[at : at + 2], "big"),
+            int.from_bytes(payload[at + 2 : at + 4], "big"),
+        )
+        if kind == 43:
+            return int.from_bytes(payload[at + 4 : at + 6], "big")
+        at += 4 + length
+    return int.from_bytes(payload[9:11], "big")
 
 
 class AttackTestCase(SynchronousTestCase):
@@ -107,6 +131,61 @@ class DatagramTests(AttackTestCase):
         self.assertGreater(fates["accepted"], 400)
         self.assertEqual(load.served().wrong, 0)
         self.assertTrue(attacks.is_in_session(contact))
+
+
+class LineTests(AttackTestCase):
+    """What somebody sees who hears every packet between nodes."""
+
+    def test_nothing_in_clear(self) -> None:
+        """Neither keys nor values, large ones included, nor who begins a session; and every TLS is 1.3."""
+        values = {self.rng.randbytes(32): self.rng.randbytes(size) for size in (50, 900, 5_000, 60_000) * 3}
+        with self.town[1].client() as one, self.town[2].client() as other:
+            for key, value in values.items():
+                self.assertTrue(one.put(key, value))
+                self.assertEqual(other.get(key), value)
+        # One that calls and is never called: all that it says of itself is in its FINISH.
+        caller = self.stranger()
+        caller.answers_strangers = False
+        caller.call(attacks.PING)
+        nodes = attacks.addresses(self.town)
+        seen = [packet for packet in self.line.seen() if {packet.source, packet.target} & nodes]
+        secrets = [
+            *values,
+            *(value[at : at + 16] for value in values.values() for at in (0, len(value) // 2)),
+        ]
+        secrets += [caller.identity.node_id, caller.identity.proof[:32]]
+        for packet in seen:
+            self.assertFalse([secret for secret in secrets if secret in packet.payload])
+        versions = [tls_version(packet.payload) for packet in seen if isinstance(packet, Segment)]
+        self.assertEqual(set(versions) - {None}, {TLS_1_3})
+        self.assertGreater(sum(len(packet.payload) for packet in seen), sum(map(len, values.values())))
+
+    def test_old_tls(self) -> None:
+        """Whoever offers older versions alone is not answered but with an alert."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with socket.create_connection(self.town[0].at, 5) as plain:
+            self.assertRaises(ssl.SSLError, context.wrap_socket, plain)
+
+
+class BulkTests(AttackTestCase):
+    """What comes to the port of the bulk channel."""
+
+    nodes = 2
+
+    def test_half_open(self) -> None:
+        """Many connections that begin a handshake and stop: all are cut in time, and large values pass."""
+        held = attacks.HalfOpen()
+        self.addCleanup(held.close)
+        held.open(self.town[0].at, b"\x16\x03\x01", 300, hosts=10)
+        value = self.rng.randbytes(20_000)
+        until = time.monotonic() + 20
+        held.trickle(lambda: time.monotonic() < until, every=1.0)
+        self.assertEqual(len(held.sockets), 0)
+        with self.town[0].client() as one, self.town[1].client() as other:
+            self.assertTrue(one.put(bytes(32), value))
+            self.assertEqual(other.get(bytes(32)), value)
 
 
 class RepliesTests(SynchronousTestCase):
