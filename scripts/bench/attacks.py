@@ -49,8 +49,8 @@ class Town:
             self.network.node(seeds=seeds, environment=unthrottled).wait_for_api()
         for node in self.nodes[1:]:
             node.wait_for("Joined")
-        self.decoy = Network(Path(folder, "decoy"), hosts="198.18.99.1").bootstrap_node()
-        self.decoy.wait_for("listens")
+        self.decoy = Network(Path(folder, "decoy"), hosts="198.18.99.1").node()
+        self.decoy.wait_for_api()
 
     def both(self, attack: Callable[[Twistd], str], seconds: float) -> str:
         """Attack a node that nobody needs, then one of the network: by the first is seen what an attacker costs
