@@ -33,8 +33,8 @@ class _Permit(Generic[E]):
 class Tickets(Generic[E]):
     """The tickets of one node that are still worth something.
 
-    Nobody is refused one. Where there are too many, the oldest are worth nothing any more: of the same peer, if
-    it is that one that has too many. An honest peer uses its ticket at once, or does not need it.
+    Nobody is refused one. Where there are too many, the oldest are worth nothing any more: of the peer that asks,
+    if it has others, and of all only then. An honest peer uses its ticket at once, or does not need it.
     """
 
     _rng: random.Random
@@ -59,7 +59,8 @@ class Tickets(Generic[E]):
         if len(own) > MOST_PER_PEER:
             self._drop(next(iter(own)))
         while len(self._permits) > MOST_TICKETS or self.promised > MOST_PROMISED:
-            self._drop(next(iter(self._permits)))
+            # A few peers that ask on and on shall not take away what others were given.
+            self._drop(next(iter(own if len(own) > 1 else self._permits)))
         return ticket
 
     def redeem(self, ticket: bytes, public_key: bytes, now: float) -> E | None:

@@ -67,6 +67,14 @@ class TicketsTests(SynchronousTestCase):
         self.assertIsNone(self.tickets.redeem(tickets[0], peers[0], NOW))
         self.assertEqual(self.tickets.redeem(tickets[-1], peers[-1], NOW), "errand")
 
+    def test_few_that_ask_on(self) -> None:
+        """A few peers that ask for more and more lose their own, and others keep what they were given."""
+        bobs = self.tickets.issue(BOB, "Bob's", 60_000, NOW)
+        for number in range(100_000):
+            self.tickets.issue((number % 20).to_bytes(32, "big"), "more", 60_000, NOW)
+        self.assertLessEqual(self.tickets.promised, MOST_PROMISED)
+        self.assertEqual(self.tickets.redeem(bobs, BOB, NOW), "Bob's")
+
     def test_bytes_in_all(self) -> None:
         """So there is for the bytes of all transfers together."""
         size = MOST_PROMISED // 4
