@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from attrs import evolve
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -58,7 +58,7 @@ def load_key(pem: bytes) -> Ed25519PrivateKey:
     """The private key of an unencrypted PKCS8 PEM. `Malformed` where there is none."""
     try:
         key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
         raise Malformed("no private key in PEM form without a passphrase") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise Malformed("no Ed25519 key")

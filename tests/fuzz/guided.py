@@ -13,9 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-MOST_KEPT = 60
+MOST_KEPT = 45
 """Inputs of one corpus file, the shortest first, besides those that found a bug."""
-LONGEST_KEPT = 600
+LONGEST_KEPT = 250
 """Bytes of them."""
 
 
