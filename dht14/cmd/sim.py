@@ -14,7 +14,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, global
 from zope.interface import implementer
 
 from dht14.cmd.sim_figures import Figures, Played
-from dht14.kademlia.parameters import MAX_INLINE_VALUE
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim.conditions import Conditions
 from dht14.sim.plot import can_plot, plot
 from dht14.sim.report import PROMISED_RATE, Experiment, Plan, Progress
@@ -91,7 +91,7 @@ def _add_plain_arguments(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--duplicate", type=part, metavar="PART", help="arrive twice")
     group.add_argument("--reorder", type=part, metavar="PART", help="are held back for a while")
     group.add_argument(
-        "--value-size", dest="value_bytes", type=whole(1, MAX_INLINE_VALUE), metavar="BYTES", help="at most"
+        "--value-size", dest="value_bytes", type=whole(1, MAX_VALUE), metavar="BYTES", help="at most"
     )
     group.add_argument("--gets", type=whole(0, 10_000_000), metavar="N", help="of any value")
     group.add_argument("--kill", type=part, metavar="PART", help="of the nodes, after the puts")

@@ -1,5 +1,6 @@
 """The named scenarios: each a promise of DHT-14 under the conditions that it was made for."""
 
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim import plays
 from dht14.sim.conditions import Conditions
 from dht14.sim.scenario import Scenario
@@ -31,6 +32,15 @@ SCENARIOS = {
             values=500,
             conditions=Conditions.worldwide(loss=0.05),
             sealed=True,
+        ),
+        Scenario(
+            "large",
+            "values of up to 65,495 bytes, 5 % loss: 99.99 % of gets right",
+            plays.loss(0.9999),
+            nodes=100,
+            values=300,
+            value_bytes=MAX_VALUE,
+            conditions=Conditions.worldwide(loss=0.05),
         ),
         Scenario(
             "deaths",

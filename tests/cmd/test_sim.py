@@ -82,7 +82,7 @@ class SimTests(SynchronousTestCase):
             (["--loss", "1"], "from 0 to less than 1"),
             (["--kill", "nan"], "from 0 to less than 1"),
             (["--latency", "-1"], "milliseconds"),
-            (["--value-size", "1001"], "from 1 to 1000"),
+            (["--value-size", "65496"], "from 1 to 65495"),
             (["--frobnicate"], "unrecognized"),
         ):
             code, output, errors = run(*words)

@@ -30,6 +30,10 @@ class ScenariosTests(SynchronousTestCase):
         """The same with the sessions of real nodes."""
         self.play("sealed", nodes=12, values=10)
 
+    def test_large(self) -> None:
+        """Values that fit no datagram."""
+        self.play("large", nodes=12, values=10)
+
     def test_deaths(self) -> None:
         """30 % killed at once."""
         result = self.play("deaths", nodes=30, values=30)
