@@ -8,7 +8,6 @@ that a crash could take back.
 While it is being opened a database takes offers, to answer them later, and holds nothing for readers.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
@@ -18,11 +17,13 @@ import lmdb
 from attrs import define, field
 
 from dht14.errors import Malformed
-from dht14.storage.disk_format import NOBODY, Body, DiskFormat, Head, due_entry, read_due, read_tag
+from dht14.storage.disk_format import Body, DiskFormat, Head, read_due
 from dht14.storage.floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
 from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell
+from dht14.storage.invariants import check_tables
+from dht14.storage.pages import Page
 from dht14.storage.record import Record
-from dht14.storage.store import EVICTION_TRIES, WRITER_SHARE, Outcome, Verdict, charged, judge, passes_share
+from dht14.storage.store import EVICTION_TRIES, Outcome, Verdict, charged, judge, passes_share
 from dht14.storage.tables import Tables, Usage, growth_by_writer
 from dht14.storage.writer import CallSoon, MakeWriter, Opened, Watcher, Writer, Written
 
@@ -151,6 +152,16 @@ class Database:
         record = self._record(place, entry)
         return record if record is not None and record.expires_at > now and record.key == key else None
 
+    def page(self, mark: bytes, now: float) -> Page:
+        """As `RecordStore.page`. A mark is the place of the last one."""
+        nothing: tuple[list[tuple[bytes, bytes]], bool] = [], True
+        entries, is_last = self._read(lambda txn, tables: tables.page(txn, mark), nothing)
+        records = (self._record(place, entry) for place, entry in entries)
+        return Page(
+            [record for record in records if record is not None and record.expires_at > now],
+            None if is_last else entries[-1][0],
+        )
+
     def _read(self, look: Callable[[Any, Tables], T], otherwise: T) -> T:
         """What `look` makes of a snapshot of the tables; where there is none to be had, `otherwise`."""
         if self._tables is None:
@@ -201,7 +212,7 @@ class Database:
             if (
                 self._commits.has_room
                 and self._has_share_left(record, growth, now)
-                and self._make_room(place, sum(growth.values()), now)
+                and self._make_room(place, record, sum(growth.values()), now)
             ):
                 self._commits.put(place, record, entry, growth, tell)
                 return
@@ -257,14 +268,14 @@ class Database:
         """Bytes by which the limit would be passed; the eighth that stays free counts as used."""
         return self.usage.size + self._commits.growth + growth - (self.limit - (self.limit >> 3))
 
-    def _make_room(self, place: bytes, growth: int, now: float) -> bool:
+    def _make_room(self, place: bytes, record: Record, growth: int, now: float) -> bool:
         """Plan drops, of what has expired and of what is for others to hold, until so much more fits."""
         if self._lack(growth) <= 0:
             return True
         if now < self._full_until:
             return False
         self._expire_some(now, EVICTION_TRIES)
-        if self._lack(growth) > 0:
+        if self._lack(growth) > 0 and not record.is_cached:
             self._evict_some(place, growth, now)
         if self._lack(growth) <= 0:
             return True
@@ -273,7 +284,7 @@ class Database:
         return False
 
     def _evict_some(self, newcomer: bytes, growth: int, now: float) -> None:
-        """Plan to drop what this node does not answer for, the farthest first."""
+        """Plan to drop what this node does not answer for: first what is cached, then the farthest."""
 
         def look(txn: Any, tables: Tables) -> list[tuple[bytes, bytes]]:
             with txn.cursor(tables.records) as cursor:
@@ -282,10 +293,10 @@ class Database:
                 return list(islice(staying, EVICTION_TRIES))
 
         farthest: list[tuple[bytes, bytes]] = self._read(look, [])
-        for place, entry in farthest:
+        opened = [(place, entry, self._record(place, entry)) for place, entry in farthest]
+        for place, entry, record in sorted(opened, key=lambda item: item[2] is None or not item[2].is_cached):
             if self._lack(growth) <= 0:
                 return
-            record = self._record(place, entry)
             if record is None or not self._answers_for(record):
                 self._commits.drop(place, None, entry, now)
 
@@ -377,24 +388,4 @@ class Database:
         if self._tables is None:
             return
         assert self.usage.size <= self.limit
-        with self._tables.env.begin() as txn:
-            for table, times in (
-                (self._tables.records, self._tables.expiry),
-                (self._tables.floors, self._tables.floor_times),
-            ):
-                entries = list(txn.cursor(table))
-                opened = [(place, *self._format.open(place, entry)) for place, entry in entries]
-                assert all(self._format.place(body.key) == place for place, _, body in opened)
-                dues = sorted(due_entry(head.until, place) for place, head, _ in opened)
-                assert dues == list(txn.cursor(times).iternext(values=False))
-            self._check_shares(txn, self._tables)
-
-    def _check_shares(self, txn: Any, tables: Tables) -> None:
-        shares: Counter[bytes] = Counter()
-        for place, entry in txn.cursor(tables.records):
-            assert read_tag(entry) == self._format.tag(self._format.read(place, entry).writer)
-            shares.update(growth_by_writer(entry, None))
-        del shares[NOBODY]
-        assert shares == {tag: tables.share(txn, tag) for tag, _ in txn.cursor(tables.writers)}
-        del shares[self._format.tag(self._own_id)]
-        assert all(share <= self.limit // WRITER_SHARE for share in shares.values())
+        check_tables(self._tables, self._format, self._own_id, self.limit)

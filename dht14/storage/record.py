@@ -45,10 +45,15 @@ class Record:
     expires_at: float
     """Seconds, on the clock of this node. Between nodes the remaining time travels."""
     replication: int
-    """How many holders the writer asked for."""
+    """How many holders the writer asked for; 0: this is a cached copy, beside those, that nobody counts on."""
     writer: int = field(default=0, eq=False)
     """The id of the node that offered it here, this one perhaps; 0 where that is not known. It does not
     travel, and copies are the same whoever brought them."""
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether it is a copy beside those that its writer asked for."""
+        return not self.replication
 
     @property
     def is_owned(self) -> bool:

@@ -4,7 +4,7 @@
 that commits to a disk will know it only later.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable
 from enum import Enum
@@ -13,7 +13,9 @@ from typing import Protocol
 
 from attrs import define, evolve, field, frozen
 
+from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.storage.floors import MARGIN, MAX_FLOORS, Floor, Floors
+from dht14.storage.pages import PAGE_RECORDS, Page
 from dht14.storage.record import Record
 
 
@@ -50,7 +52,11 @@ class RecordStore(Protocol):
 
 
 class Store(RecordStore, Protocol):
-    """A store as its builder sees it."""
+    """A store as its builder, and upkeep, see it."""
+
+    def page(self, mark: bytes, now: float) -> Page:
+        """The records behind a mark, in the order of their distances from this node, about: keys that are
+        near to each other follow each other. What comes and goes meanwhile may be met or not."""
 
     def __len__(self) -> int:
         """How many records are held, expired ones that were not yet dropped included."""
@@ -116,9 +122,9 @@ EVICTION_TRIES = 32
 class MemoryStore:
     """Records in a dict. They are gone when the process ends.
 
-    Full, it drops first what has expired, then records of keys that this node no longer answers for, the
-    farthest first; a record that it answers for is never dropped for a newcomer, which is refused then.
-    Refused is also what would pass the share of its writer.
+    Full, it drops first what has expired, then of the farthest records that this node does not answer for
+    those that are cached, then the farthest; a record that it answers for is never dropped for a newcomer, which is refused then.
+    Refused is also what would pass the share of its writer, and a cached copy that would displace anything.
     """
 
     own_id: int
@@ -167,6 +173,17 @@ class MemoryStore:
         record = self._records.get(key)
         return record if record is not None and record.expires_at > now else None
 
+    def page(self, mark: bytes, now: float) -> Page:
+        """As `RecordStore.page`. A mark is the distance of the last one."""
+        first = bisect_right(self._distances, id_from_bytes(mark)) if mark else 0
+        distances = self._distances[first : first + PAGE_RECORDS]
+        held = (self._records[distance ^ self.own_id] for distance in distances)
+        is_last = first + PAGE_RECORDS >= len(self._distances)
+        return Page(
+            [record for record in held if record.expires_at > now],
+            None if is_last else id_to_bytes(distances[-1]),
+        )
+
     def expire(self, now: float) -> int:
         """As `RecordStore.expire`; at once, and tells how many records that were."""
         dropped = 0
@@ -195,16 +212,19 @@ class MemoryStore:
         """Evict until the record fits; False when it does not."""
         if self._is_too_full_for(record):
             self.expire(now)
-        spared = 0
-        while self._is_too_full_for(record):
-            if spared == min(EVICTION_TRIES, len(self._distances)):
-                return False
-            key = self._distances[-1 - spared] ^ self.own_id
-            if key == record.key or self.answers_for(self._records[key]):
-                spared += 1
-            else:
-                self._drop(key)
-        return True
+        while self._is_too_full_for(record) and (spare := self._spare(record)):
+            for key in spare:
+                if self._is_too_full_for(record):
+                    self._drop(key)
+        return not self._is_too_full_for(record)
+
+    def _spare(self, newcomer: Record) -> list[int]:
+        """Some keys whose records may go for this one, in this order."""
+        if newcomer.is_cached:
+            return []
+        records = [self._records[d ^ self.own_id] for d in self._distances[: -EVICTION_TRIES - 1 : -1]]
+        spare = [r for r in records if r.key != newcomer.key and not self.answers_for(r)]
+        return [record.key for record in sorted(spare, key=lambda record: not record.is_cached)]
 
     def _is_too_full_for(self, record: Record) -> bool:
         replaced = self._records.get(record.key)

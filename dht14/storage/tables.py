@@ -8,6 +8,7 @@ from attrs import define, field, frozen
 
 from dht14.errors import Malformed
 from dht14.storage.disk_format import NOBODY, due_entry, read_due, read_head, read_tag
+from dht14.storage.pages import PAGE_BYTES, PAGE_RECORDS
 
 PURGED_A_BATCH = 1000
 """Floors that one transaction forgets: those whose time has come, and those that are too many."""
@@ -171,6 +172,20 @@ class Tables:
                     return
                 cursor.delete()
                 txn.delete(place, db=self.floors)
+
+    def page(self, txn: Any, mark: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """Places and entries behind a place, a page of them; and whether they are the last ones."""
+        found: list[tuple[bytes, bytes]] = []
+        size = 0
+        with txn.cursor(self.records) as cursor:
+            if not cursor.set_range(mark + b"\0"):
+                return found, True
+            for place, entry in cursor.iternext():
+                if len(found) == PAGE_RECORDS or size >= PAGE_BYTES:
+                    return found, False
+                found.append((place, entry))
+                size += len(entry)
+        return found, True
 
     def usage(self) -> Usage:
         """What is held now."""

@@ -10,6 +10,7 @@ from dht14.storage.database import CALM, DROPS_A_BATCH, MAX_EARLY_OFFERS, Databa
 from dht14.storage.disk_format import PLACE_BYTES
 from dht14.storage.floors import MARGIN
 from dht14.storage.group_commit import PUTS_A_BATCH, PUTS_WAITING
+from dht14.storage.pages import BEGINNING, PAGE_BYTES, PAGE_RECORDS, Page
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
 from dht14.storage.store import EVICTION_TRIES, WRITER_SHARE, MemoryStore, Outcome, Verdict
 from dht14.storage.tables import Tables, room
@@ -24,6 +25,54 @@ TTL = 60.0
 
 def version(number: int) -> int:
     return record(version=number).version
+
+
+class PageTests(DiskTestCase):
+    def met(self, store: Database, now: float = NOW) -> tuple[list[Record], int]:
+        """All records in the order in which they are met, and how many pages they were."""
+        met: list[Record] = []
+        pages = 0
+        mark: bytes | None = BEGINNING
+        while mark is not None:
+            page = store.page(mark, now)
+            met += page.records
+            pages, mark = pages + 1, page.mark
+        return met, pages
+
+    def test_all(self) -> None:
+        """Page by page all records are met, once each, near keys together and the nearest first."""
+        store = self.open()
+        records = [record(1 << shift | low) for shift in range(10, 200) for low in range(2)]
+        self.offer(store, *records, record(7, ttl=5))
+        met, pages = self.met(store, NOW + 10)
+        self.assertEqual(sorted(met, key=lambda r: r.key), records)
+        self.assertEqual([r.key.bit_length() for r in met], [r.key.bit_length() for r in records])
+        self.assertEqual(pages, len(records) // PAGE_RECORDS + 1)
+
+    def test_large(self) -> None:
+        """A page is not much larger than its bytes, however large the values are."""
+        store = self.open()
+        self.offer(store, *(record(key, bytes(60_000)) for key in range(1, 13)))
+        met, pages = self.met(store)
+        self.assertEqual((len(met), pages), (12, 3))
+        self.assertLess(60_000 * len(store.page(BEGINNING, NOW).records), PAGE_BYTES + 60_000)
+
+    def test_not_open(self) -> None:
+        """A database that is not open has nothing to read."""
+        store = self.database()
+        self.assertEqual(store.page(BEGINNING, NOW), Page([], None))
+
+    def test_cached_first(self) -> None:
+        """Full, it drops what is cached before what is farther, and drops nothing for a cached copy."""
+        store = self.open(limit=1 << 20)
+        value = bytes(30_000)
+        self.answers_for = lambda record: False
+        farther = [record(1 << shift, value) for shift in range(100, 200)]
+        outcomes = self.offer(store, record(1 << 50, value, copies=0), *farther[:20])
+        self.assertEqual(set(outcomes), {HELD})
+        while self.offer(store, record(1 << len(store), value, copies=0)) == [HELD]:
+            pass
+        self.assertEqual([r for r in self.met(store)[0] if not r.is_cached], farther[:20])
 
 
 class OfferTests(DiskTestCase):

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.storage.floors import MARGIN
+from dht14.storage.pages import BEGINNING, PAGE_RECORDS, Page
 from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, version_at
 from dht14.storage.store import (
     EVICTION_TRIES,
@@ -334,6 +335,52 @@ class FullStoreTests(StoreTestCase):
         self.fill(*range(200))
         self.assertIs(self.offer(record(500)), Outcome.REFUSED)
         self.assertEqual(looked_at, list(range(199, 199 - EVICTION_TRIES, -1)))
+
+    def test_cached_first(self) -> None:
+        """What is cached goes before what is farther, and makes nothing go itself."""
+        self.limit(room_for(3))
+        self.fill(1, 3000)
+        self.offer(record(2000, copies=0))
+        self.assertIs(self.offer(record(4000, copies=0)), Outcome.REFUSED)
+        self.assertIs(self.offer(record(2)), Outcome.HELD)
+        self.assertIsNone(self.store.get(2000, NOW))
+        self.assertEqual(self.store.get(3000, NOW), record(3000))
+
+
+class PageTests(StoreTestCase):
+    def test_all(self) -> None:
+        """Page by page all records that have not expired are met, once each, nearest first."""
+        keys = [key * 7 for key in range(3 * PAGE_RECORDS + 5)]
+        for key in keys:
+            self.offer(record(key))
+        self.offer(record(3, ttl=5))
+        met: list[int] = []
+        pages = 0
+        mark: bytes | None = BEGINNING
+        while mark is not None:
+            page = self.store.page(mark, NOW + 10)
+            met += [held.key for held in page.records]
+            pages, mark = pages + 1, page.mark
+        self.assertEqual((met, pages), (keys, 4))
+
+    def test_empty(self) -> None:
+        """An empty store is one empty page, and a full page with nothing behind it is the last."""
+        self.assertEqual(self.store.page(BEGINNING, NOW), Page([], None))
+        for key in range(PAGE_RECORDS):
+            self.offer(record(key))
+        self.assertIsNone(self.store.page(BEGINNING, NOW).mark)
+
+    def test_changing(self) -> None:
+        """What stays is met, whatever comes and goes meanwhile."""
+        for key in range(2 * PAGE_RECORDS):
+            self.offer(record(key, ttl=5 if key % 2 else 60))
+        page = self.store.page(BEGINNING, NOW)
+        assert page.mark is not None
+        self.store.expire(NOW + 10)
+        self.offer(record(1 << 20), NOW + 10)
+        rest = self.store.page(page.mark, NOW + 10)
+        even = range(PAGE_RECORDS, 2 * PAGE_RECORDS, 2)
+        self.assertEqual([held.key for held in rest.records], [*even, 1 << 20])
 
 
 class ShareTests(StoreTestCase):

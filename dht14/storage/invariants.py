@@ -1,0 +1,31 @@
+"""What is true of the tables of every sound database; for tests and the simulator."""
+
+from collections import Counter
+from typing import Any
+
+from dht14.storage.disk_format import NOBODY, DiskFormat, due_entry, read_tag
+from dht14.storage.store import WRITER_SHARE
+from dht14.storage.tables import Tables, growth_by_writer
+
+
+def check_tables(tables: Tables, disk_format: DiskFormat, own_id: int, limit: int) -> None:
+    """Raise AssertionError where committed tables contradict themselves."""
+    with tables.env.begin() as txn:
+        for table, times in ((tables.records, tables.expiry), (tables.floors, tables.floor_times)):
+            entries = list(txn.cursor(table))
+            opened = [(place, *disk_format.open(place, entry)) for place, entry in entries]
+            assert all(disk_format.place(body.key) == place for place, _, body in opened)
+            dues = sorted(due_entry(head.until, place) for place, head, _ in opened)
+            assert dues == list(txn.cursor(times).iternext(values=False))
+        _check_shares(txn, tables, disk_format, own_id, limit)
+
+
+def _check_shares(txn: Any, tables: Tables, disk_format: DiskFormat, own_id: int, limit: int) -> None:
+    shares: Counter[bytes] = Counter()
+    for place, entry in txn.cursor(tables.records):
+        assert read_tag(entry) == disk_format.tag(disk_format.read(place, entry).writer)
+        shares.update(growth_by_writer(entry, None))
+    del shares[NOBODY]
+    assert shares == {tag: tables.share(txn, tag) for tag, _ in txn.cursor(tables.writers)}
+    del shares[disk_format.tag(own_id)]
+    assert all(share <= limit // WRITER_SHARE for share in shares.values())
