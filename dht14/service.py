@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import TaskStopped
 from twisted.logger import Logger
@@ -38,6 +38,9 @@ from dht14.values_dir import Values, has_values, unlock
 
 CONTACTS_INTERVAL = 1.5
 """Seconds between two looks at whether the saved contacts are still those of the table."""
+
+HAND_OVER_SECONDS = 4.0
+"""What a node that is stopped has to hand over its values: it shall be gone within 5."""
 
 PATIENCE = 0.8
 """Seconds that a start waits for identity and values. A large database takes longer to check: then the node
@@ -243,9 +246,7 @@ class _NodeService(MultiService):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
-        if self._api_port is not None and self._api is not None:
-            await maybeDeferred(self._api_port.stopListening)
-            await self._api.close()
+        await gatherResults([Deferred.fromCoroutine(self._close_api()), self._leave()])
         stopped = maybeDeferred(super().stopService)
         if self._stack is not None:
             # Passes that are at work end now: a refresh would go on for minutes where nobody answers.
@@ -263,6 +264,17 @@ class _NodeService(MultiService):
             if self._database is not None:
                 self._database.close()
             self._data_dir.close()
+
+    async def _close_api(self) -> None:
+        if self._api_port is not None and self._api is not None:
+            await maybeDeferred(self._api_port.stopListening)
+            await self._api.close()
+
+    def _leave(self) -> "Deferred[None]":
+        """Hand over what is held here, while clients still get their answers."""
+        if self._stack is None or self._work.parent is None:
+            return succeed(None)
+        return self._stack.leave(HAND_OVER_SECONDS)
 
     # Contacts
 
@@ -337,6 +349,7 @@ def _stack_options(settings: Settings, role: Role) -> StackOptions:
         storage_limit=storage.storage_limit if role is Role.NODE else None,
         cleanup_interval=node.cleanup_interval,
         refresh_interval=storage.refresh_interval,
+        republish_interval=storage.republish_interval,
         seeds=settings.bootstrap,
         retries=Retries(node.bootstrap_retry_interval, node.max_bootstrap_retries),
         advertised=node.advertised_address,

@@ -170,6 +170,11 @@ class StorageSettings:
     refresh_interval: float = option(
         values.seconds(1, _DAY), "900", "seconds after which an idle part of the routing table is refreshed"
     )
+    republish_interval: float = option(
+        values.seconds(1, _DAY),
+        "3600",
+        "seconds after which a value's holders are asked for it; sooner where nodes do not live long",
+    )
 
 
 @frozen

@@ -17,6 +17,7 @@ from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIM
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.asked import Asked
 from dht14.node.courier import Courier
+from dht14.node.diary import Diary
 from dht14.node.errands import Download, Errand, Upload
 from dht14.node.node import Node, Policy
 from dht14.node.ports import CallObserver
@@ -178,6 +179,7 @@ class Peer:
     responder: Responder
     courier: Courier
     node: Node
+    diary: Diary
     answer: Answer
     latency: float = LATENCY
     """Seconds until its reply comes."""
@@ -208,11 +210,12 @@ class FakeNetwork:
         contact = contact_at(node_id, address_of(len(self.peers) + 1))
         table = RoutingTable(node_id)
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
-        responder = Responder(table, store, self.policy.max_ttl, Tickets(random.Random(node_id)))
+        diary = Diary()
+        responder = Responder(table, store, self.policy.max_ttl, Tickets(random.Random(node_id)), diary)
         bulk = FakeBulk(self, contact)
         courier = Courier(FakeRpc(self, contact, table), bulk, self.clock)
-        node = Node(node_id, table, store, courier, bulk, self.clock, self.policy)
-        peer = Peer(contact, table, store, responder, courier, node, self._answers(responder))
+        node = Node(node_id, table, store, courier, bulk, self.clock, self.policy, diary)
+        peer = Peer(contact, table, store, responder, courier, node, diary, self._answers(responder))
         self.peers[contact.address] = peer
         return peer
 

@@ -105,14 +105,6 @@ class KBucket:
         self.entries[node_id] = fastest
         return fastest
 
-    def least_recently_seen(self) -> Entry | None:
-        """Of the contacts that did not miss our last call, the one whose last answer is oldest."""
-        return min((e for e in self.entries.values() if not e.misses), key=_last_seen, default=None)
-
 
 def _rtt(entry: Entry) -> float:
     return entry.rtt
-
-
-def _last_seen(entry: Entry) -> float:
-    return entry.last_seen

@@ -54,10 +54,20 @@ SPARSEST = 2
 id: half of them may be missing, which chance alone makes likely for one key in a hundred."""
 
 LIVENESS_INTERVAL = 5.0
-"""Between two PINGs to the contact that was heard of longest ago."""
+"""Between two looks at who is to be pinged."""
+
+PROBES_IN_DOUBT = 32
+"""PINGs besides, in one look, when nobody has answered lately; fewer where some have. So a node whose
+contacts are all gone knows it within a minute, and one that is well has next to no traffic."""
 
 SUSPECT_INTERVAL, SUSPECTS_AT_ONCE = 10.0, 8
 """How long a contact whose last call failed is left alone, and how many such are pinged in one pass."""
+
+REPUBLISH_INTERVAL = 3600.0
+"""Between two looks at whether the holders of a record have it (paper, section 2.5), where contacts live long."""
+
+REPAIR_INTERVAL_MIN = 60.0
+"""The shortest such interval, where they do not."""
 
 MAX_INLINE_VALUE = 1_000
 """Bytes of a value that travels inside a datagram of at most 1,200."""

@@ -8,15 +8,19 @@ to answer, none leaves, because it is rather this node that is cut off.
 
 import random
 from bisect import bisect_left, insort
+from heapq import nsmallest
 
 from attrs import define, field
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.kbucket import Entry, KBucket
 from dht14.kademlia.keyspace import ID_BITS, random_id, random_id_sharing, shared_prefix
+from dht14.kademlia.lost import LostContacts
 from dht14.kademlia.parameters import (
     BUCKET_WIDTHS,
+    LIVENESS_INTERVAL,
     OUTAGE_CALLS,
+    PROBES_IN_DOUBT,
     SPARSEST,
     SUSPECT_INTERVAL,
     SUSPECTS_AT_ONCE,
@@ -48,6 +52,9 @@ class RoutingTable:
     """Grows with every contact that enters or leaves."""
     revision: int = field(default=0, init=False)
     """Grows whenever `closest` may answer otherwise than before."""
+    losses: int = field(default=0, init=False)
+    """How many contacts have left because they were silent."""
+    _lost: LostContacts = field(factory=LostContacts, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._buckets = [KBucket(bucket_capacity(0))]
@@ -89,6 +96,7 @@ class RoutingTable:
         if node_id in self._suspects:
             self._suspects.discard(node_id)
             self.revision += 1
+        self._lost.confirmed(contact)
         newcomer = bucket.confirmed(contact, now, rtt)
         if newcomer is not None:
             self._entered(newcomer)
@@ -101,9 +109,11 @@ class RoutingTable:
             self._suspects.add(node_id)
             self.revision += 1
             self._answering -= self._answering / OUTAGE_CALLS
-        left, entered = self._bucket_of(node_id).failed(contact, now, may_leave=self._answering > 0.5)
+        left, entered = self._bucket_of(node_id).failed(contact, now, may_leave=not self.is_cut_off)
         if left is not None:
             self._left(left)
+            self._lost.dropped(left.contact, now)
+            self.losses += 1
         if entered is not None:
             self._entered(entered)
 
@@ -221,19 +231,34 @@ class RoutingTable:
         """Whether any contact answered our last call to it."""
         return len(self._ids) > len(self._suspects)
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether so many calls fail that it is rather this node that is cut off."""
+        return self._answering <= 0.5
+
     def contacts(self) -> list[Contact]:
         """All contacts, those most likely to be alive first: what is worth keeping over a restart."""
         likeliest = sorted(self._entries.values(), key=lambda e: (-e.misses, e.last_seen), reverse=True)
         return [entry.contact for entry in likeliest]
 
-    def due_for_ping(self, now: float) -> list[Contact]:
-        """The contacts to be pinged now: suspects left alone for a while, and the one heard of longest ago."""
+    def due_for_ping(self, now: float, spacing: float) -> list[Contact]:
+        """The contacts to be pinged now, if it is asked every LIVENESS_INTERVAL.
+
+        Suspects left alone for a while; of the k nearest to us, who hold what we hold, the one heard of
+        longest ago; of all contacts as many such as bring each its turn within about `spacing` seconds, and
+        more where calls fail; and some of those lost.
+        """
         suspects = (self._entries[node_id] for node_id in self._suspects)
         due = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][:SUSPECTS_AT_ONCE]
-        oldest = [entry for bucket in self._buckets if (entry := bucket.least_recently_seen())]
-        if oldest:
-            due.append(min(oldest, key=lambda entry: entry.last_seen))
-        return [entry.contact for entry in due]
+        nearest = [self._entries[contact.node_id] for contact in self.closest(self.own_id, K)]
+        well = (entry for entry in nearest if not entry.misses)
+        due += sorted(well, key=_last_seen)[:1]
+        in_turn = 1 + int(len(self) * LIVENESS_INTERVAL / spacing)
+        count = in_turn + round(PROBES_IN_DOUBT * (1 - self._answering))
+        due += nsmallest(
+            count, (entry for entry in self._entries.values() if not entry.misses), key=_last_seen
+        )
+        return list(dict.fromkeys([*(entry.contact for entry in due), *self._lost.due(now)]))
 
     def stale_targets(self, now: float, interval: float, rng: random.Random) -> list[int]:
         """One random id in each range that no lookup went through for `interval` seconds.
@@ -270,3 +295,7 @@ class RoutingTable:
         assert held == self._entries and sorted(held) == self._ids
         assert self._suspects == {node_id for node_id, entry in held.items() if entry.misses}
         assert 0 <= self._answering <= 1
+
+
+def _last_seen(entry: Entry) -> float:
+    return entry.last_seen

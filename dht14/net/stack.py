@@ -9,22 +9,29 @@ from collections.abc import Callable, Iterable
 
 from attrs import field, frozen
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.kademlia.contact import Address, Contact, Seed
-from dht14.kademlia.parameters import LIVENESS_INTERVAL
+from dht14.kademlia.parameters import LIVENESS_INTERVAL, REPUBLISH_INTERVAL
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import ProbeProtocol
 from dht14.net.rpc import RpcProtocol
 from dht14.node.announcer import ANNOUNCE_INTERVAL, Announcer
+from dht14.node.copies import Copies
 from dht14.node.courier import Courier
+from dht14.node.diary import Diary
 from dht14.node.errands import Errand
+from dht14.node.handover import HandOver
 from dht14.node.join import Join, Retries
 from dht14.node.node import Node, Policy
 from dht14.node.periodic import Periodic
 from dht14.node.ports import Bulk, Resolver
+from dht14.node.read_repair import ReadRepair
+from dht14.node.repair import REPAIR_INTERVAL, Repair
+from dht14.node.republish import REPUBLISH_LOOK, Republish
 from dht14.node.responder import Responder
-from dht14.node.upkeep import check_liveness, refresh
+from dht14.node.upkeep import Liveness, refresh
 from dht14.security.gate import Limits
 from dht14.security.identity import Identity
 from dht14.security.sealed import HelloQuestions, SealedSession
@@ -38,7 +45,7 @@ MakeStore = Callable[[int, int, Callable[[Record], bool], float], Store]
 """Makes a store of the node's id, its limit in bytes, whether the node answers for a record, and how many
 seconds a record lives at most."""
 
-MakeResponder = Callable[[RoutingTable, Store | None, float, Tickets[Errand]], Responder]
+MakeResponder = Callable[[RoutingTable, Store | None, float, Tickets[Errand], Diary], Responder]
 """Makes what answers other nodes, of the same as `Responder`. The simulator has some that lie."""
 
 
@@ -51,6 +58,7 @@ class StackOptions:
     """None: a bootstrap node, which holds no values."""
     cleanup_interval: float = 86_400.0
     refresh_interval: float = 900.0
+    republish_interval: float = REPUBLISH_INTERVAL
     seeds: tuple[Seed, ...] = ()
     retries: Retries = field(factory=Retries)
     advertised: Address | None = None
@@ -78,8 +86,15 @@ class Stack:
     """For a second port, from which callers are probed."""
     node: Node
     join: Join
+    hand_over: HandOver | None
+    """None in a node that holds no values."""
     services: tuple[IService, ...]
     """Join and the passes of upkeep, to be started when `rpc` and `probe` have their transports."""
+
+    def leave(self, seconds: float) -> "Deferred[None]":
+        """Take no more records, and hand over those that are held, as far as that can be done in time."""
+        self.responder.store_no_more()
+        return self.hand_over.run(seconds) if self.hand_over is not None else succeed(None)
 
 
 def build_stack(
@@ -106,16 +121,20 @@ def build_stack(
             lambda record: table.is_near(record.key, record.replication),
             options.policy.max_ttl,
         )
-    responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng))
+    diary = Diary()
+    responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), diary)
     session, questions = _session_layer(identity, check, clock, rng, options, table)
     probe = ProbeProtocol(clock, questions, table)
     rpc = RpcProtocol(clock, rng, session, check, table, responder, probe)
     courier = Courier(rpc, bulk, clock)
-    node = Node(node_id, table, store, courier, bulk, clock, options.policy)
+    copies = Copies(table, store, rpc, courier.deliver, bulk, clock) if store is not None else None
+    read_repair = ReadRepair(table, rpc, copies, clock) if copies is not None else None
+    node = Node(node_id, table, store, courier, bulk, clock, options.policy, diary, read_repair)
     join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
+    liveness = Liveness(table, rpc, clock, options.republish_interval)
     services: list[IService] = [
         join,
-        Periodic("liveness", LIVENESS_INTERVAL, lambda: check_liveness(table, rpc, clock), clock, rng),
+        Periodic("liveness", LIVENESS_INTERVAL, liveness.one_pass, clock, rng),
         Periodic(
             "refresh",
             options.refresh_interval,
@@ -128,12 +147,31 @@ def build_stack(
     if options.advertised is not None:
         announcer = Announcer(options.advertised, table, rpc, resolve, clock)
         services.append(Periodic("announce", ANNOUNCE_INTERVAL, announcer.announce, clock, rng))
-    if store is not None:
-        sweep = Periodic(
-            "expiry", options.cleanup_interval, lambda: store.expire(clock.seconds()), clock, rng
+    hand_over: HandOver | None = None
+    if store is not None and copies is not None:
+        hand_over = HandOver(table, store, copies, clock)
+        republish = Republish(node, store, copies, diary, clock, rng, liveness.repair_interval)
+        services += _record_services(
+            store, republish, Repair(table, store, copies, diary, clock), clock, rng, options
         )
-        services.append(sweep)
-    return Stack(table, store, responder, session, rpc, probe, node, join, tuple(services))
+    return Stack(table, store, responder, session, rpc, probe, node, join, hand_over, tuple(services))
+
+
+def _record_services(
+    store: Store,
+    republish: Republish,
+    repair: Repair,
+    clock: IReactorTime,
+    rng: random.Random,
+    options: StackOptions,
+) -> list[IService]:
+    """The passes of a node that holds records."""
+    look = min(REPUBLISH_LOOK, options.republish_interval / 4)
+    return [
+        Periodic("expiry", options.cleanup_interval, lambda: store.expire(clock.seconds()), clock, rng),
+        Periodic("republish", look, republish.one_pass, clock, rng),
+        Periodic("repair", REPAIR_INTERVAL, repair.one_pass, clock, rng),
+    ]
 
 
 def _session_layer(

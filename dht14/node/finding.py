@@ -6,6 +6,7 @@ from twisted.internet.interfaces import IReactorTime
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import K
+from dht14.node.answers import Answers
 from dht14.storage.ballot import Ballot, Rank
 from dht14.storage.claim import Claim
 from dht14.storage.record import Record
@@ -32,6 +33,8 @@ class Finding:
     _clock: IReactorTime
     unheard: frozenset[int] = frozenset()
     """Ids of contacts whose claims count for nothing: they could not make one of them true."""
+    answers: Answers = field(factory=Answers, init=False)
+    """Who has what, for read repair."""
     _claimers: dict[Rank, list[Claimer]] = field(factory=dict, init=False)
     """Who says that it has the record of this rank, the first to say so first."""
 
@@ -42,6 +45,7 @@ class Finding:
         elif isinstance(reply, LargeValue):
             self._told(lookup, contact, self._claim(contact, reply), reply.near)
         elif isinstance(reply, Nodes):
+            self.answers.lacks(contact)
             lookup.answered(contact, reply.contacts)
         else:
             lookup.refused(contact)
@@ -54,6 +58,7 @@ class Finding:
         if found is None:
             lookup.refused(contact)
             return
+        self.answers.has(contact, found.rank)
         ballot = self.ballot
         ballot.cast(found, near)
         lookup.thorough = ballot.quorum == EVERYBODY

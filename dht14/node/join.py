@@ -83,6 +83,8 @@ class Join(Service):
         self._own_addresses: set[Address] = set()
         """Where a seed turned out to be this node itself."""
         self._unresolved: set[Seed] = set()
+        self._last_known: dict[Seed, list[Address]] = {}
+        """The addresses that each seed had when its name was last resolved."""
         self._running: Deferred[None] | None = None
 
     @property
@@ -192,7 +194,8 @@ class Join(Service):
     async def _call_seed(self, seed: Seed, named: list[Contact]) -> None:
         if seed.node_id == self._node.own_id:
             raise CallFailed
-        addresses = await self._resolve(seed.host, seed.port)
+        addresses = await self._resolve(seed.host, seed.port) or self._last_known.get(seed, [])
+        self._last_known[seed] = addresses
         if not addresses and seed not in self._unresolved:
             self._unresolved.add(seed)
             self.log.warn("Seed {host} has no address yet; it is looked up again later.", host=seed.host)

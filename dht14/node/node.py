@@ -14,10 +14,12 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import MAX_REPLICATION, MAX_VALUE, OPERATION_TIMEOUT, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.diary import Diary
 from dht14.node.fetch import Fetch
 from dht14.node.finding import EVERYBODY, Finding
 from dht14.node.placement import Placement
 from dht14.node.ports import Bulk, Rpc
+from dht14.node.read_repair import ReadRepair
 from dht14.node.search import OnReply, Search
 from dht14.storage.ballot import READ_QUORUM, Ballot
 from dht14.storage.claim import Claim
@@ -73,6 +75,9 @@ class Node:
     _bulk: Bulk
     _clock: IReactorTime
     _policy: Policy
+    _diary: Diary = field(factory=Diary)
+    _read_repair: ReadRepair | None = None
+    """None in a node without a store, which has no part in the upkeep of records."""
     hops: Counter[int] = field(factory=Counter, init=False)
     """How many lookups took how many hops."""
 
@@ -138,13 +143,21 @@ class Node:
         lookup.alpha = max(ballot.missing, 0) + 1
         finding = Finding(key, ballot, self._clock, unheard)
         searched = self._search(lookup, FindValue(key), finding.replied, timeout)
-        return searched.addCallback(lambda _: self._found(finding, now + timeout))
+        return searched.addCallback(self._found, finding, now + timeout)
 
-    def _found(self, finding: Finding, deadline: float) -> "Record | Deferred[Record | None] | None":
+    def _found(
+        self, lookup: Lookup, finding: Finding, deadline: float
+    ) -> "Record | Deferred[Record | None] | None":
         winner = finding.ballot.winner
         if isinstance(winner, Claim):
-            return Deferred.fromCoroutine(self._fetch(finding, deadline))
-        return winner
+            fetched = Deferred.fromCoroutine(self._fetch(finding, deadline))
+            return fetched.addCallback(self._decided, lookup, finding)
+        return self._decided(winner, lookup, finding)
+
+    def _decided(self, record: Record | None, lookup: Lookup, finding: Finding) -> Record | None:
+        if record is not None and self._read_repair is not None:
+            self._read_repair.decided(lookup, record, finding.answers)
+        return record
 
     async def _fetch(self, finding: Finding, deadline: float) -> Record | None:
         """The best record that is really to be had. After a claim that nobody could make true everything is
@@ -290,6 +303,7 @@ class Node:
         verdict: Deferred[Verdict] = Deferred()
         self._store.offer(record, now, verdict.callback)
         placement.tried_here(await verdict)
+        self._diary.seen_to(record.key, now)
 
 
 def _nodes_replied(lookup: Lookup, contact: Contact, reply: Reply) -> None:

@@ -6,12 +6,14 @@ from functools import partial
 from attrs import define, field, frozen
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import MAX_INLINE_VALUE, K
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.caching import cache_lifetime
+from dht14.node.diary import Diary
 from dht14.node.errands import Download, Errand, Upload
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
-from dht14.storage.record import Record, claimed_rank
+from dht14.storage.record import Kind, Record, claimed_rank
 from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
 from dht14.wire.messages import (
     NO_TICKET,
@@ -42,8 +44,9 @@ ANSWERS = 256
 """Targets whose nearest contacts are remembered."""
 
 STRAY = 2
-"""A STORE is refused where so many times as many nodes as shall hold the record are nearer to its key: the
-writer is mistaken about the neighbourhood. Not one time: others stand in for the nearest when these die."""
+"""A STORE is refused where so many times as many nodes as shall hold the record are nearer to its key, and as
+many as a read asks: the writer is mistaken about the neighbourhood. Not one time: others stand in for the
+nearest when these die, of which we may not know yet."""
 
 EXPIRY_SLACK_MS = 5_000
 """A copy that lives longer by less than this is the same one, seen through the delays of the network."""
@@ -76,10 +79,17 @@ class Responder:
     _store: RecordStore | None
     _max_ttl: float
     _tickets: Tickets[Errand]
+    _diary: Diary = field(factory=Diary)
+    """Where it is noted what others have brought."""
+    _stores: bool = field(default=True, init=False)
     _answers: dict[int, _Answer] = field(factory=dict, init=False)
     """To requests for nodes, by target, as long as the table stays as it is."""
     _revision: int = field(default=0, init=False)
     """Of the table that these were made from."""
+
+    def store_no_more(self) -> None:
+        """This node is about to leave: it refuses what others would have to fetch again."""
+        self._stores = False
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
         """Answer one request of `sender`, by calling `respond` once, now or when the store is done."""
@@ -132,15 +142,18 @@ class Responder:
         return answer.without(asker.node_id) if asker.node_id in answer.ids else answer.nodes
 
     def _record(self, request: Store | Offer, value: bytes, writer: Contact, now: float) -> Record:
-        expires_at = now + min(request.ttl_ms / 1000, self._max_ttl)
-        return Record(request.key, value, request.version, expires_at, request.replication, writer.node_id)
+        lifetime = min(request.ttl_ms / 1000, self._max_ttl)
+        if not request.replication:
+            lifetime = cache_lifetime(lifetime, self._rank(request.key), REPLICATION)
+        return Record(
+            request.key, value, request.version, now + lifetime, request.replication, writer.node_id
+        )
 
     def _hold(
         self, record: Record, request: Store | Offer, writer: Contact, now: float, respond: Respond
     ) -> None:
         nearer = self._nearer(request, writer)
-        # The signature is looked at last: it costs more than all the rest.
-        if self._store is None or not self._is_near(request) or not record.is_authentic:
+        if self._store is None or not self._may_hold(request) or not _is_worth_holding(record, now):
             respond(Refused(nearer))
             return
         held = None if request.copy else in_the_way(self._store, record, now)
@@ -148,14 +161,23 @@ class Responder:
             respond(Outranked(held.version, nearer))
             return
         self._store.offer(record, now, partial(_tell, respond, nearer))
+        if not record.is_cached:
+            self._diary.told(record.key, now)
 
-    def _is_near(self, request: Store | Offer) -> bool:
-        return self._table.is_near(request.key, STRAY * request.replication)
+    def _may_hold(self, request: Store | Offer) -> bool:
+        """Whether this node has any business with the key. A cached copy may be anywhere."""
+        widest = max(STRAY * request.replication, REPLICATION)
+        return self._stores and (not request.replication or self._table.is_near(request.key, widest))
+
+    def _rank(self, key: int) -> int:
+        """How many nodes are nearer to the key; K stands for all that are more."""
+        distance = self._table.own_id ^ key
+        return sum(c.node_id ^ key < distance for c in self._table.closest(key, K, live_only=True))
 
     def _weigh(self, offer: Offer, writer: Contact, now: float) -> Reply:
         """Whether a record is held already, as far as can be told without its value."""
         nearer = self._nearer(offer, writer)
-        if self._store is None or not self._is_near(offer):
+        if self._store is None or not self._may_hold(offer):
             return Refused(nearer)
         held = self._store.get(offer.key, now)
         if held is not None:
@@ -164,6 +186,7 @@ class Responder:
                 return Outranked(held.version, nearer)
             outlives = offer.ttl_ms > held.remaining_ms(now) + EXPIRY_SLACK_MS
             if rank == offered and not outlives and offer.replication <= held.replication:
+                self._diary.told(offer.key, now)
                 return Stored(nearer)
         if offer.length <= MAX_INLINE_VALUE:
             return Wanted(nearer, NO_TICKET)
@@ -199,12 +222,22 @@ class Responder:
         So a writer that knows the neighbourhood stores without asking for it first, and one that only
         believes to know it is put right by any holder that knows better.
         """
+        if not request.replication:
+            return ()
         known = self._table.closest(request.key, request.replication, live_only=True)
         ids = [contact.node_id for contact in known]
         nearest = sorted({*ids, writer.node_id, self._table.own_id}, key=request.key.__xor__)
         if fingerprint(nearest[: request.replication]) == request.neighbours:
             return ()
         return tuple(contact for contact in known if contact.node_id != writer.node_id)
+
+
+def _is_worth_holding(record: Record, now: float) -> bool:
+    """Whether it is what it claims to be, and, of what is only cached, content that lives for a while."""
+    if record.is_cached and (record.expires_at < now + 1 or record.kind is not Kind.CONTENT):
+        return False
+    # The signature is looked at last: it costs more than all the rest.
+    return record.is_authentic
 
 
 def _tell(respond: Respond, nearer: tuple[Contact, ...], verdict: Verdict) -> None:

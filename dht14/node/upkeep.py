@@ -2,8 +2,10 @@
 
 import random
 
+from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
+from dht14.kademlia.lifetimes import Lifetimes
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.node import Node
 from dht14.node.ports import Rpc
@@ -16,10 +18,29 @@ async def refresh(node: Node, clock: IReactorTime, rng: random.Random, interval:
         await node.find_nodes(target)
 
 
-def check_liveness(table: RoutingTable, rpc: Rpc, clock: IReactorTime) -> None:
-    """Ping the contact heard of longest ago, and some of those whose last call failed.
+@define(eq=False)
+class Liveness:
+    """Pings contacts in turn, and learns from what becomes of them how long contacts live."""
 
-    The table learns of the outcome by itself; nobody else waits for it.
-    """
-    for contact in table.due_for_ping(clock.seconds()):
-        rpc.ask(contact, Ping()).addErrback(lambda _: None)
+    _table: RoutingTable
+    _rpc: Rpc
+    _clock: IReactorTime
+    _republish_interval: float
+    _lifetimes: Lifetimes = field(init=False)
+    _losses: int = field(default=0, init=False)
+    """Of the table, at the last look."""
+
+    def __attrs_post_init__(self) -> None:
+        self._lifetimes = Lifetimes(self._clock.seconds())
+
+    def repair_interval(self) -> float:
+        """Seconds between two looks at whether a record has its holders, as contacts live now."""
+        return self._lifetimes.repair_interval(self._republish_interval)
+
+    def one_pass(self) -> None:
+        """Ping those who are due. The table learns of the outcome by itself; nobody else waits for it."""
+        now, losses = self._clock.seconds(), self._table.losses
+        self._lifetimes.passed(now, len(self._table), losses - self._losses)
+        self._losses = losses
+        for contact in self._table.due_for_ping(now, self.repair_interval()):
+            self._rpc.ask(contact, Ping()).addErrback(lambda _: None)

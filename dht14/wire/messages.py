@@ -54,6 +54,7 @@ class Store:
     ttl_ms: int
     """Milliseconds the value still has to live. Whole seconds would lose up to one at every hop."""
     replication: int
+    """0: a cached copy, beside those that the writer asked for."""
     neighbours: int
     """Fingerprint of the nodes that the writer believes nearest to the key: `fingerprint`."""
     value: bytes = field(repr=False)
@@ -111,6 +112,7 @@ class Value:
     version: int
     ttl_ms: int
     replication: int
+    """0: it is a cached copy."""
     near: bool
     """Whether the holder is one of the `replication` nodes nearest to the key, as far as it can tell. The
     copy of one that is not may have been missed by later writers."""
@@ -249,6 +251,7 @@ _FLAG = FieldShape(int, _decode_flag)
 _VERSION = _unsigned(0, MAX_VERSION)
 _TTL_MS = _unsigned(1, MAX_TTL_MS)
 _REPLICATION = _unsigned(1, MAX_REPLICATION)
+_REPLICATION_OR_CACHED = _unsigned(0, MAX_REPLICATION)
 _FINGERPRINT = _unsigned(0, (1 << FINGERPRINT_BITS) - 1)
 _VALUE = _bytes(1, MAX_INLINE_VALUE)
 _LENGTH = _unsigned(1, MAX_VALUE)
@@ -260,12 +263,12 @@ SCHEMA: dict[int, tuple[type[Message], tuple[FieldShape, ...]]] = {
     1: (Ping, ()),
     2: (FindNode, (_ID,)),
     3: (FindValue, (_ID,)),
-    4: (Store, (_ID, _VERSION, _TTL_MS, _REPLICATION, _FINGERPRINT, _VALUE, _FLAG)),
+    4: (Store, (_ID, _VERSION, _TTL_MS, _REPLICATION_OR_CACHED, _FINGERPRINT, _VALUE, _FLAG)),
     5: (Offer, (_ID, _VERSION, _TTL_MS, _REPLICATION, _FINGERPRINT, _FLAG, _LENGTH, _DIGEST, _FLAG)),
     6: (Announce, (_ADDRESS,)),
     64: (Pong, ()),
     65: (Nodes, (_CONTACTS,)),
-    66: (Value, (_VERSION, _TTL_MS, _REPLICATION, _FLAG, _VALUE)),
+    66: (Value, (_VERSION, _TTL_MS, _REPLICATION_OR_CACHED, _FLAG, _VALUE)),
     67: (Stored, (_CONTACTS,)),
     68: (Outranked, (_VERSION, _CONTACTS)),
     69: (Refused, (_CONTACTS,)),

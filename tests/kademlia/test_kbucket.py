@@ -139,26 +139,3 @@ class KBucketTests(SynchronousTestCase):
             self.assertEqual(self.bucket.failed(contact(node_id, "203.0.113.6"), 20), (None, None))
         self.assertEqual(self.bucket.entries[1].misses, 0)
         self.assertIn(10, self.bucket.spares)
-
-    def test_least_recently_seen(self) -> None:
-        """It is the one whose last answer is oldest, among those that did not miss a call since."""
-        self.assertIsNone(self.bucket.least_recently_seen())
-        self.fill()
-        self.bucket.confirmed(contact(1), 9, 0.1)
-        self.assertEqual(self.oldest(), 2)
-        self.bucket.failed(contact(2), 10)
-        self.assertEqual(self.oldest(), 3)
-
-    def test_promoted_spare_is_old(self) -> None:
-        """A spare that answered long ago is, once promoted, the first to be looked at again."""
-        self.fill()
-        self.bucket.confirmed(contact(10), 10, 0.3)
-        for node_id in (1, 2, 3):
-            self.bucket.confirmed(contact(node_id), 5000, 0.1)
-        self.bucket.failed(contact(2), 5001)
-        self.assertEqual(self.oldest(), 10)
-
-    def oldest(self) -> int:
-        entry = self.bucket.least_recently_seen()
-        assert entry is not None
-        return entry.contact.node_id

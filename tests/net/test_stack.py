@@ -58,11 +58,11 @@ class StackTests(SynchronousTestCase):
         self.assertIsNone(stack.rpc.transport)
 
     def test_services(self) -> None:
-        """A node joins, pings, refreshes and sweeps; a bootstrap node has nothing to sweep."""
+        """A node joins, pings, refreshes, sweeps, and sees to copies; a bootstrap node has nothing to see to."""
         names = [service.name for service in self.stack(1).services]
-        self.assertEqual(names, ["join", "liveness", "refresh", "sessions", "expiry"])
+        self.assertEqual(names, ["join", "liveness", "refresh", "sessions", "expiry", "republish", "repair"])
         bootstrap = self.stack(1, StackOptions(storage_limit=None))
-        self.assertEqual([service.name for service in bootstrap.services], names[:-1])
+        self.assertEqual([service.name for service in bootstrap.services], names[:4])
         self.assertIsNone(bootstrap.store)
 
     def test_together(self) -> None:
@@ -169,7 +169,7 @@ class StackTests(SynchronousTestCase):
     def test_stop_refresh(self) -> None:
         """A refresh that is at work, where nobody answers any more, does not hold up the end."""
         waited = 0
-        for tenth in range(160, 250, 2):
+        for tenth in range(160, 450, 3):
             self.setUp()
             one = self.start(self.stack(1), 1)
             options = StackOptions(refresh_interval=20, seeds=(Seed(*address_of(1)),))

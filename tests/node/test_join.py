@@ -239,6 +239,22 @@ class AloneTests(JoinTestCase):
         self.assertEqual(fields(self.events, "host"), [("seed",)])
         self.assertGreaterEqual(len(self.resolved), 10)
 
+    def test_name_lost(self) -> None:
+        """A seed whose name has no address any more is called where it was."""
+        (seed,) = self.town(1)
+        self.names["seed"] = [seed.contact.address]
+        answer = seed.answer
+        seed.fall_silent()
+        self.start(Seed("seed", PORT))
+        self.network.wait(30)
+        self.names["seed"] = []
+        self.network.wait(30)
+        self.assertFalse(self.join.joined)
+        seed.answer = answer
+        self.network.wait(15)
+        self.assertTrue(self.join.joined)
+        self.assertEqual(fields(self.events, "host"), [])
+
     def test_quick_tries(self) -> None:
         """The first tries are as far apart as configured, whatever a try takes."""
         self.names["seed"] = []

@@ -8,8 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
-from dht14.kademlia.parameters import K
+from dht14.kademlia.parameters import REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.caching import CACHE_SECONDS
 from dht14.node.errands import Download, Errand, Upload
 from dht14.node.responder import Responder
 from dht14.security.identity import public_key_of
@@ -43,6 +44,8 @@ OWN = 1 << 200
 ASKER = contact(1 << 255, 99)
 NOW = BEGINNING
 VERSION = version_at(NOW)
+CONTENT = b"content"
+CONTENT_KEY = hash_id(CONTENT)
 
 
 class LateStore:
@@ -86,6 +89,11 @@ class ResponderTestCase(SynchronousTestCase):
     def store_request(self, key: int, value: bytes = b"value", version: int = VERSION, **other: Any) -> Store:
         parts = {"ttl_ms": 50_000, "replication": 3, "neighbours": 0} | other
         return Store(key, version, value=value, **parts)
+
+    def held(self, key: int) -> Record:
+        record = self.store.get(key, NOW)
+        assert record is not None
+        return record
 
 
 class QuestionTests(ResponderTestCase):
@@ -144,11 +152,6 @@ class QuestionTests(ResponderTestCase):
 
 
 class StoreTests(ResponderTestCase):
-    def held(self, key: int) -> Record:
-        record = self.store.get(key, NOW)
-        assert record is not None
-        return record
-
     def test_held(self) -> None:
         """A record is held as it was sent, and its writer gets a receipt; once more, and it gets another."""
         for _ in range(2):
@@ -193,12 +196,29 @@ class StoreTests(ResponderTestCase):
         self.assertEqual(self.ask(self.store_request(3), contact(3, 3)), Stored(()))
 
     def test_stray(self) -> None:
-        """A STORE is refused where twice as many as shall hold the record are nearer; one fewer, and it is held."""
-        self.meet(1, 2, 3, 4, 5)
-        self.assertIsInstance(self.ask(self.store_request(0)), Stored)
-        self.meet(1, 2, 3, 4, 5, 6)
-        self.assertIsInstance(self.ask(self.store_request(0, version=VERSION + 1)), Refused)
-        self.assertEqual(self.held(0).version, VERSION)
+        """A STORE is refused where twice as many as shall hold the record are nearer, and as many as a read asks;
+        one fewer, and it is held."""
+        for replication, limit in ((5, 10), (4, 8), (1, REPLICATION)):
+            self.setUp()
+            self.meet(*range(1, limit))
+            self.assertIsInstance(self.ask(self.store_request(0, replication=replication)), Stored)
+            self.meet(*range(1, limit + 1))
+            late = self.store_request(0, version=VERSION + 1, replication=replication)
+            self.assertIsInstance(self.ask(late), Refused)
+            self.assertEqual(self.held(0).version, VERSION)
+
+    def test_leaving(self) -> None:
+        """A node that is about to leave takes no more, and tells what it has."""
+        self.ask(self.store_request(0))
+        self.node.store_no_more()
+        self.assertIsInstance(self.ask(self.store_request(1)), Refused)
+        self.assertIsInstance(self.ask(FindValue(0)), Value)
+
+    def test_noted(self) -> None:
+        """What others bring is noted as seen to; a cached copy is not."""
+        self.ask(self.store_request(0))
+        self.ask(self.store_request(CONTENT_KEY, CONTENT, replication=0))
+        self.assertEqual([self.node._diary.knows(key) for key in (0, CONTENT_KEY)], [True, False])
 
     def test_bootstrap(self) -> None:
         """A bootstrap node refuses, and tells who may hold the value all the same."""
@@ -287,10 +307,54 @@ class OwnerTests(ResponderTestCase):
 
     def test_stray_first(self) -> None:
         """The signature of a stray is not even looked at: it costs more than all the rest."""
-        self.meet(*(self.owner.key ^ n for n in range(1, 7)))
+        self.meet(*(self.owner.key ^ n for n in range(1, 9)))
         verify.cache_clear()
         self.assertIsInstance(self.write(b"payload", 1), Refused)
         self.assertEqual(verify.cache_info().misses, 0)
+
+
+class CacheTests(ResponderTestCase):
+    """Copies that nobody counts on."""
+
+    def cache(self, ttl: float = 7200.0, value: bytes = CONTENT, key: int = CONTENT_KEY) -> Reply:
+        self.node = Responder(self.table, self.store, 86_400, self.tickets)
+        return self.ask(self.store_request(key, value, replication=0, ttl_ms=int(ttl * 1000)))
+
+    def meet_nearer(self, count: int) -> None:
+        self.meet(*(CONTENT_KEY ^ n for n in range(1, count + 1)))
+
+    def test_lifetime(self) -> None:
+        """It lives an hour at most, half as long for each node nearer beyond the holders, and no longer than the record."""
+        for nearer, ttl, lifetime in (
+            (REPLICATION, 7200.0, CACHE_SECONDS),
+            (REPLICATION + 1, 7200.0, CACHE_SECONDS / 2),
+            (REPLICATION + 3, 7200.0, CACHE_SECONDS / 8),
+            (REPLICATION, 100.0, 100.0),
+        ):
+            self.setUp()
+            self.meet_nearer(nearer)
+            self.assertEqual(self.cache(ttl), Stored(()))
+            self.assertEqual(self.held(CONTENT_KEY).expires_at, NOW + lifetime)
+
+    def test_far(self) -> None:
+        """A node far away from the key keeps none."""
+        self.meet_nearer(K)
+        self.assertEqual(self.cache(), Refused(()))
+
+    def test_content_only(self) -> None:
+        """Of what can change no copy is kept: it would be read after it has."""
+        self.assertEqual(self.cache(key=7), Refused(()))
+
+    def test_told_apart(self) -> None:
+        """A reader sees that it is a cached copy, and a real one takes its place."""
+        self.cache()
+        reply = self.ask(FindValue(CONTENT_KEY))
+        assert isinstance(reply, Value)
+        self.assertEqual((reply.replication, reply.near), (0, False))
+        self.ask(self.store_request(CONTENT_KEY, CONTENT, ttl_ms=7_200_000))
+        self.assertEqual(self.held(CONTENT_KEY).replication, 3)
+        self.cache()
+        self.assertEqual(self.held(CONTENT_KEY).replication, 3)
 
 
 class NeighbourhoodTests(ResponderTestCase):

@@ -190,7 +190,7 @@ class StrictnessTests(SynchronousTestCase):
         for at, low, high in (
             (1, 0, MAX_VERSION),
             (2, 1, MAX_TTL_MS),
-            (3, 1, MAX_REPLICATION),
+            (3, 0, MAX_REPLICATION),
             (4, 0, (1 << FINGERPRINT_BITS) - 1),
         ):
             self.assert_fields(

@@ -1,0 +1,104 @@
+"""Repair: when a node comes or goes near to us, those who have become holders by that are given their copies.
+
+What a record's holders were and what they are now is told from the two sets of neighbours, then and now; a
+newcomer, a death, a thousand newcomers when a partition ends, and this node's own return after a restart
+are the same thing. The two nearest holders do it for all; what they miss, republish finds.
+"""
+
+from collections.abc import Mapping
+
+from attrs import define, field
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.parameters import K
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.abreast import abreast
+from dht14.node.copies import Copies
+from dht14.node.diary import Diary
+from dht14.storage.pages import BEGINNING
+from dht14.storage.record import Record
+from dht14.storage.store import Store
+
+NEIGHBOURS = 3 * K
+"""Nodes nearest to us that are watched: among them are all holders of all that we hold."""
+
+REPAIR_INTERVAL = 5.0
+"""Seconds between two looks at them."""
+
+LONGEST_WAIT = 3
+"""Looks for which a change is waited out, while there is another one at each: many come and go at once."""
+
+ELECTED = 2
+"""Holders that give copies to a newcomer; the second, because the first may not know of it, or lie."""
+
+AT_ONCE = 8
+"""Records that are seen to at the same time."""
+
+
+@define(eq=False)
+class Repair:
+    """Watches the neighbours, and walks through the store when they have changed."""
+
+    log = Logger()
+
+    _table: RoutingTable
+    _store: Store
+    _copies: Copies
+    _diary: Diary
+    _clock: IReactorTime
+    _before: frozenset[int] = field(default=frozenset(), init=False)
+    """The neighbours whom all records have been brought to. At the start nobody: what we hold from an earlier
+    run may be lacking elsewhere, or be outdated by now."""
+    _at_last_look: frozenset[int] = field(default=frozenset(), init=False)
+    _waited: int = field(default=0, init=False)
+    """Looks since they began to change."""
+
+    async def one_pass(self) -> None:
+        """Look at the neighbours; if they have changed, and it is quiet again, see to all records."""
+        neighbours = {c.node_id: c for c in self._table.closest(self._table.own_id, NEIGHBOURS)}
+        now = frozenset(neighbours)
+        if now == self._before or self._table.is_cut_off:
+            return
+        if now != self._at_last_look and self._waited < LONGEST_WAIT:
+            self._at_last_look = now
+            self._waited += 1
+            return
+        before, self._before, self._waited = self._before, now, 0
+        await self._walk(before, neighbours)
+
+    async def _walk(self, before: frozenset[int], neighbours: Mapping[int, Contact]) -> None:
+        began, given = self._clock.seconds(), 0
+        mark: bytes | None = BEGINNING
+        while mark is not None:
+            page = self._store.page(mark, self._clock.seconds())
+            newcomers = [(r, self._newcomers(r, before, neighbours)) for r in page.records if not r.is_cached]
+            due = [(record, contacts) for record, contacts in newcomers if contacts]
+            await abreast((self._copies.offer(record, contacts) for record, contacts in due), AT_ONCE)
+            given += len(due)
+            mark = page.mark
+            await deferLater(self._clock, 0)
+        if given:
+            self.log.debug(
+                "The neighbours have changed: {records} records were offered to new holders in {seconds:.1f} s.",
+                records=given,
+                seconds=self._clock.seconds() - began,
+            )
+
+    def _newcomers(
+        self, record: Record, before: frozenset[int], neighbours: Mapping[int, Contact]
+    ) -> list[Contact]:
+        """Who has become a holder of the record, if it is for us to give it to them."""
+        own_id = self._table.own_id
+        former = self._nearest(record, before)
+        remaining = [i for i in former if i == own_id or i in neighbours]
+        if own_id not in remaining[:ELECTED] or (not before and self._diary.knows(record.key)):
+            return []
+        now = self._nearest(record, neighbours)
+        return [neighbours[i] for i in now if i != own_id and i not in former]
+
+    def _nearest(self, record: Record, ids: frozenset[int] | Mapping[int, Contact]) -> list[int]:
+        takers = [self._table.own_id, *filter(self._copies.takes_copies, ids)]
+        return sorted(takers, key=record.key.__xor__)[: record.replication]

@@ -1,0 +1,64 @@
+"""What the tests of the upkeep of records share: a town of holders, each with what brings copies to others."""
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.node.copies import Copies
+from dht14.storage.record import Record, version_at
+from dht14.storage.store import Verdict
+from dht14.wire.messages import Request
+from tests.fakes import FakeBulk, FakeNetwork, FakeRpc, Peer
+
+T = TypeVar("T")
+
+TTL = 7200.0
+
+
+class HoldersTestCase(SynchronousTestCase):
+    """Nodes 1 to 9, who know each other. The key is 0: the nearest node to it is 1, then 2, and so on."""
+
+    def setUp(self) -> None:
+        self.network = FakeNetwork()
+        self.town = self.network.town(*range(1, 10))
+        self.one = self.town[0]
+
+    def copies(self, peer: Peer) -> Copies:
+        rpc = FakeRpc(self.network, peer.contact, peer.table)
+        assert peer.store is not None
+        bulk = FakeBulk(self.network, peer.contact)
+        return Copies(peer.table, peer.store, rpc, peer.courier.deliver, bulk, self.network.clock)
+
+    def record(self, key: int = 0, value: bytes = b"value", later: int = 0, copies: int = 3) -> Record:
+        now = self.network.clock.seconds()
+        return Record(key, value, version_at(now) + later, now + TTL, copies)
+
+    def give(self, record: Record, *peers: Peer) -> None:
+        """Let these hold the record."""
+        for peer in peers:
+            verdicts: list[Verdict] = []
+            assert peer.store is not None
+            peer.store.offer(record, self.network.clock.seconds(), verdicts.append)
+
+    def holders(self, record: Record) -> list[int]:
+        """The ids of those who hold its value."""
+        now = self.network.clock.seconds()
+        held = [(peer, peer.store.get(record.key, now)) for peer in self.town if peer.store is not None]
+        return [p.contact.node_id for p, held in held if held is not None and held.value == record.value]
+
+    def asked(self, kind: type[Request]) -> int:
+        """How many such requests have reached all nodes since the last look at them."""
+        count = 0
+        for peer in self.town:
+            count += sum(isinstance(request, kind) for request in peer.asked)
+            peer.asked = [request for request in peer.asked if not isinstance(request, kind)]
+        return count
+
+    def finish(self, job: Coroutine[Any, Any, T]) -> T:
+        """Run a job to its end; its result."""
+        done = Deferred.fromCoroutine(job)
+        self.network.seconds_until(done)
+        result: T = self.successResultOf(done)
+        return result

@@ -1,0 +1,127 @@
+from attrs import evolve
+
+from dht14.kademlia.keyspace import hash_id
+from dht14.node.read_repair import SPACING, ReadRepair
+from dht14.storage.record import Record
+from dht14.wire.messages import Offer, Store
+from tests.fakes import FakeRpc, Peer
+from tests.node.holders import HoldersTestCase
+
+CONTENT = b"content"
+CONTENT_KEY = hash_id(CONTENT)
+
+
+class ReadRepairTests(HoldersTestCase):
+    """Node 9 reads; the holders of the key 0 are 1, 2 and 3."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.reader = self.town[8]
+        self.repairs(self.reader)
+
+    def repairs(self, peer: Peer) -> None:
+        """Let this one repair what it reads."""
+        rpc = FakeRpc(self.network, peer.contact, peer.table)
+        peer.node._read_repair = ReadRepair(peer.table, rpc, self.copies(peer), self.network.clock)
+
+    def read(self, record: Record) -> None:
+        """A get brings the value; then what follows from it."""
+        self.assertEqual(self.network.result(self.reader.node.get(record.key)), record.value)
+        self.network.wait(1)
+
+    def test_lacking(self) -> None:
+        """Holders that lack the value have it after a get, for no longer than the others; nobody else has."""
+        record = self.record()
+        self.give(record, self.town[1])
+        self.read(record)
+        self.assertEqual(self.holders(record), [1, 2, 3])
+        held = self.one.store.get(0, self.network.clock.seconds())  # type: ignore[union-attr]
+        assert held is not None
+        self.assertLess(abs(held.expires_at - record.expires_at), 0.1)
+        self.assertEqual((held.version, held.replication), (record.version, 3))
+
+    def test_older(self) -> None:
+        """Holders of an older value have the newer one after a get."""
+        older = self.record()
+        newer = evolve(older, version=older.version + 1, value=b"newer")
+        self.give(older, self.one)
+        self.give(newer, self.town[1], self.town[2])
+        self.read(newer)
+        self.assertEqual(self.holders(newer), [1, 2, 3])
+
+    def test_own_copy(self) -> None:
+        """A holder that reads keeps what it has read."""
+        record = self.record()
+        self.give(record, self.town[1])
+        self.repairs(self.one)
+        self.network.result(self.one.node.get(0))
+        self.assertIn(1, self.holders(record))
+
+    def test_well(self) -> None:
+        """Where all have it nothing is sent."""
+        record = self.record()
+        self.give(record, *self.town[:3])
+        self.read(record)
+        self.assertEqual((self.asked(Offer), self.asked(Store)), (0, 0))
+
+    def test_spacing(self) -> None:
+        """A holder that does not take a value is offered it once a minute at the most."""
+        record = self.record()
+        self.give(record, self.town[1])
+        assert self.one.store is not None
+        self.one.store.limit = 0
+        offers = []
+        for wait in (0, SPACING / 2, SPACING / 2):
+            self.network.wait(wait)
+            self.read(record)
+            offers.append(sum(isinstance(request, Offer) for request in self.one.asked))
+        self.assertEqual(offers, [1, 1, 2])
+
+    def test_not_found(self) -> None:
+        """Where nothing is found nothing is sent."""
+        self.assertIsNone(self.network.result(self.reader.node.get(0)))
+        self.network.wait(1)
+        self.assertEqual((self.asked(Offer), self.asked(Store)), (0, 0))
+
+
+class CacheTests(HoldersTestCase):
+    """A town of 12 around the key of content, which the nearest 8 hold; the reader is led there by the others."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.town = self.network.town(*(CONTENT_KEY ^ n for n in range(1, 13)))
+        self.reader = self.network.peer(CONTENT_KEY ^ (1 << 255))
+        rpc = FakeRpc(self.network, self.reader.contact, self.reader.table)
+        self.reader.node._read_repair = ReadRepair(
+            self.reader.table, rpc, self.copies(self.reader), self.network.clock
+        )
+        for peer in self.town[8:]:
+            self.reader.table.confirmed(peer.contact, self.network.clock.seconds(), 0.01)
+
+    def copies_after_get(self, record: Record) -> list[tuple[int, bool]]:
+        """By distance from the key who has a copy, and whether it is cached."""
+        self.give(record, *self.town[:8])
+        self.assertEqual(self.network.result(self.reader.node.get(record.key)), record.value)
+        self.network.wait(1)
+        now = self.network.clock.seconds()
+        held = [(peer, peer.store.get(record.key, now)) for peer in self.town if peer.store is not None]
+        return [(p.contact.node_id ^ record.key, h.is_cached) for p, h in held if h is not None]
+
+    def test_content(self) -> None:
+        """The nearest node on the way that does not hold content keeps a cached copy, and lives with it for a while."""
+        copies = self.copies_after_get(self.record(CONTENT_KEY, CONTENT, copies=8))
+        self.assertEqual(copies, [*((n, False) for n in range(1, 9)), (9, True)])
+
+    def test_open(self) -> None:
+        """Of an open value no cached copies are made: they would be read when it has changed."""
+        copies = self.copies_after_get(self.record(CONTENT_KEY ^ (1 << 20), b"open", copies=8))
+        self.assertEqual({is_cached for _, is_cached in copies}, {False})
+        self.assertEqual(len(copies), 8)
+
+    def test_cached_copy_read(self) -> None:
+        """What was read from a cached copy makes no other copies."""
+        record = self.record(CONTENT_KEY, CONTENT, copies=0)
+        self.give(record, self.town[8])
+        self.assertEqual(self.network.result(self.reader.node.get(CONTENT_KEY)), CONTENT)
+        self.network.wait(1)
+        self.assertEqual(self.holders(record), [self.town[8].contact.node_id])

@@ -1,0 +1,115 @@
+from dht14.node.repair import LONGEST_WAIT, Repair
+from dht14.wire.messages import Offer
+from tests.fakes import LATENCY, Peer
+from tests.node.holders import HoldersTestCase
+
+
+class RepairTests(HoldersTestCase):
+    """Each node watches its neighbours; the holders of the key are 1, 2 and 3."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.repairs = {peer.contact.node_id: self.repair(peer) for peer in self.town}
+        self.look()
+        self.record_ = self.record()
+        self.give(self.record_, *self.town[:3])
+        self.asked(Offer)
+
+    def repair(self, peer: Peer) -> Repair:
+        assert peer.store is not None
+        return Repair(peer.table, peer.store, self.copies(peer), peer.diary, self.network.clock)
+
+    def look(self, times: int = 2) -> None:
+        """Let each node look at its neighbours, and see that they have not changed since."""
+        for _ in range(times):
+            for peer in self.town:
+                self.finish(self.repairs[peer.contact.node_id].one_pass())
+
+    def leave(self, peer: Peer) -> None:
+        """This one dies, and all others have found it out."""
+        peer.fall_silent()
+        self.town.remove(peer)
+        for other in self.town:
+            for turn in range(6):
+                other.table.failed(peer.contact, self.network.clock.seconds() + 2 * turn)
+            other.table.confirmed(self.town[0].contact, self.network.clock.seconds(), LATENCY)
+            self.assertNotIn(peer.contact.node_id, other.table)
+
+    def newcomer(self, node_id: int) -> Peer:
+        peer = self.network.peer(node_id)
+        self.town.append(peer)
+        self.repairs[node_id] = self.repair(peer)
+        self.network.acquaint(self.town)
+        return peer
+
+    def test_calm(self) -> None:
+        """While nobody comes or goes nothing is sent."""
+        self.look(5)
+        self.assertEqual(self.asked(Offer), 0)
+
+    def test_newcomer(self) -> None:
+        """A newcomer that is nearer than a holder gets the record, of two holders at the most."""
+        self.newcomer(1 << 10)
+        self.look()
+        self.assertEqual(self.holders(self.record_), [1, 2, 3])
+        self.newcomer(0)
+        self.look()
+        self.assertEqual(self.holders(self.record_), [1, 2, 3, 0])
+        self.assertLessEqual(self.asked(Offer), 2)
+
+    def test_death(self) -> None:
+        """When a holder has died, the next nearest takes its place."""
+        self.leave(self.town[1])
+        self.look()
+        self.assertEqual(self.holders(self.record_), [1, 3, 4])
+
+    def test_all_but_one(self) -> None:
+        """When all holders but one have died, there are as many again."""
+        self.leave(self.town[0])
+        self.leave(self.town[0])
+        self.look()
+        self.assertEqual(self.holders(self.record_), [3, 4, 5])
+
+    def test_restlessness(self) -> None:
+        """Changes that follow each other are waited out, but not for ever."""
+        looks = 0
+        for node_id in range(20, 20 + LONGEST_WAIT):
+            self.newcomer(node_id)
+            self.look(times=1)
+        self.newcomer(0)
+        self.assertEqual(self.asked(Offer), 0)
+        while 0 not in self.holders(self.record_):
+            self.look(times=1)
+            looks += 1
+        self.assertLessEqual(looks, 2)
+
+    def test_return(self) -> None:
+        """A node that begins with records from before offers them to all their holders, and learns of newer ones."""
+        newer = self.record(value=b"newer", later=1)
+        self.give(newer, self.town[1])
+        self.repairs[1] = self.repair(self.one)
+        self.look()
+        self.assertEqual(self.holders(newer), [1, 2])
+        other = self.record(key=1, value=b"only here")
+        self.give(other, self.town[8])
+        self.repairs[9] = self.repair(self.town[8])
+        self.look()
+        self.assertEqual(self.holders(other), [1, 2, 3, 9])
+
+    def test_reunion(self) -> None:
+        """Two parts that wrote the same key and keys of their own agree when they have met."""
+        west, east = self.town, [self.network.peer(node_id) for node_id in range(100, 104)]
+        self.network.acquaint(east)
+        for peer in east:
+            self.repairs[peer.contact.node_id] = self.repair(peer)
+        self.town = east
+        self.look()
+        later, theirs = self.record(value=b"later", later=7), self.record(key=101, value=b"theirs")
+        self.give(later, *east[:3])
+        self.give(theirs, *east[:3])
+        self.town = west + east
+        self.network.acquaint(self.town)
+        self.look()
+        self.assertEqual(self.holders(later)[:3], [1, 2, 3])
+        self.assertEqual(self.holders(self.record_), [])
+        self.assertLessEqual({100, 101, 102}, set(self.holders(theirs)))
