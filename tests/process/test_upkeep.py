@@ -1,0 +1,30 @@
+"""Nodes that go, one after another or many at once, and what becomes of the values."""
+
+import time
+
+from tests.process.test_network import NetworkTestCase
+
+NODES, VALUES = 6, 120
+STOP_PATIENCE = 10.0
+"""Seconds within which a node that is told to end is gone, its values handed over."""
+
+
+class HandOverTests(NetworkTestCase):
+    def test_one_after_another(self) -> None:
+        """Values with a single copy are all there when all nodes but one were stopped, one after another."""
+        town = self.town(NODES)
+        values = {self.rng.randbytes(32): self.rng.randbytes(100) for _ in range(VALUES)}
+        for key, value in values.items():
+            with self.rng.choice(town).client() as client:
+                self.assertTrue(client.put(key, value, replication=1))
+        last = town.pop()
+        for node in town:
+            began = time.monotonic()
+            self.assertEqual(node.stop(), 0)
+            self.assertLess(time.monotonic() - began, STOP_PATIENCE)
+            self.assertEqual(node.stderr(), "")
+        self.assert_found([last], values)
+        done = [
+            event for node in town for event in node.events() if "Handed over {done}" in event["template"]
+        ]
+        self.assertTrue(done)
