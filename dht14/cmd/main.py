@@ -28,6 +28,7 @@ COMMANDS = {
     "rekey": Command(
         "seal the values of a stopped node with another key", "dht14.cmd.rekey", "add_arguments", "run"
     ),
+    "health": Command("tell whether a node of this host works", "dht14.cmd.health", "add_arguments", "run"),
     "sim": Command("run a whole network in this process", "dht14.cmd.sim", "add_arguments", "run"),
 }
 

@@ -95,15 +95,17 @@ def typed_bytes(argument: str) -> bytes:
 # the node
 
 
-def ask(address: tuple[str, int], key: bytes, request: bytes) -> Success | Failure:
-    """What the node answers to a request for this key. Raises `Ended`."""
-    deadline = time.monotonic() + ANSWER_SECONDS
+def ask(
+    address: tuple[str, int], key: bytes, request: bytes, patience: float = ANSWER_SECONDS
+) -> Success | Failure:
+    """What the node answers within `patience` seconds to a request for this key. Raises `Ended`."""
+    deadline = time.monotonic() + patience
     try:
-        with socket.create_connection(address, timeout=ANSWER_SECONDS) as connection:
+        with socket.create_connection(address, timeout=patience) as connection:
             connection.sendall(request)
             reply = decode_reply(_receive_frame(connection, deadline))
     except TimeoutError:
-        raise _no_node(address, f"no answer within {ANSWER_SECONDS:.0f} s") from None
+        raise _no_node(address, f"no answer within {patience:.0f} s") from None
     except OSError as error:
         raise _no_node(address, error.strerror or str(error)) from None
     except Malformed:

@@ -1,0 +1,127 @@
+"""`dht14 health`: whether a node of this host works, for whoever watches over it.
+
+A node is healthy when it answers: a HELLO at its P2P port and, unless it is a bootstrap node, a GET at its API. Whether it knows others is no part of that: a restart would not bring them back.
+"""
+
+import argparse
+import ipaddress
+import os
+import secrets
+import socket
+import time
+
+from dht14 import config
+from dht14.cmd.node_api import (
+    DONE,
+    NO_NODE,
+    Ended,
+    add_json_argument,
+    ask,
+    concluded,
+    print_bytes,
+    print_json,
+)
+from dht14.errors import ConfigError, Malformed
+from dht14.kademlia.contact import Address
+from dht14.kademlia.keyspace import ID_BYTES
+from dht14.kademlia.parameters import MAX_DATAGRAM
+from dht14.security.handshake import CID_BYTES, KEY_BYTES, Challenge, hello
+from dht14.settings import Role
+from dht14.wire.api_messages import encode_get
+
+ROLES = {"node": Role.NODE, "bootstrap_node": Role.BOOTSTRAP}
+
+API_SECONDS = 6.0
+"""A node answers a GET within 5 s, whatever its peers do."""
+
+HELLOS, HELLO_SECONDS = 3, 1.0
+"""So many datagrams, so far apart: one may come while the queue of a busy node is full."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `dht14 health`."""
+    parser.description = (
+        "Ask a node of this host for an answer: to a HELLO at its P2P port and, unless it is a bootstrap node, "
+        "to a GET of a random key at its API. The addresses are found as the node finds them: options, "
+        "environment, configuration file, defaults."
+    )
+    parser.epilog = "Exit codes: 0 healthy, 3 not, 2 wrong usage, 78 wrong configuration."
+    parser.add_argument("--config", "-c", metavar="FILE", help="configuration file of the node")
+    parser.add_argument("--role", choices=ROLES, default="node", help="what it is (default: node)")
+    parser.add_argument("--p2p-address", metavar="HOST:PORT", help="where it listens for other nodes")
+    parser.add_argument("--api-address", metavar="HOST:PORT", help="where its API is")
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; its exit code, that of a wrong configuration included."""
+    return concluded(lambda: _health(args))
+
+
+def _health(args: argparse.Namespace) -> int:
+    role = ROLES[args.role]
+    addresses = {"p2p_address": args.p2p_address, "api_address": args.api_address}
+    given = {name: text for name, text in addresses.items() if text is not None}
+    try:
+        node = config.load(role, args.config, os.environ, given).node
+    except ConfigError as wrong:
+        raise Ended(wrong.exit_code, str(wrong)) from None
+    answer: dict[str, object] = {"healthy": True, "p2p_seconds": p2p_seconds(_of_this_host(node.p2p_address))}
+    if role is Role.NODE:
+        answer["api_seconds"] = api_seconds(_of_this_host(node.api_address))
+    if args.json:
+        print_json(answer)
+    else:
+        print_bytes(b"healthy\n")
+    return DONE
+
+
+def _of_this_host(address: Address) -> Address:
+    """An address that can be sent to; who listens on every one listens on loopback."""
+    host, port = address
+    try:
+        any_address = ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return address
+    if not any_address:
+        return address
+    return ("::1" if ":" in host else "127.0.0.1"), port
+
+
+def api_seconds(address: Address) -> float:
+    """The seconds that a GET took. Raises `Ended` where none is answered.
+
+    Of a random key: all nodes of a network asking for the same one would keep its holders busy.
+    """
+    began = time.monotonic()
+    key = secrets.token_bytes(ID_BYTES)
+    ask(address, key, encode_get(key), API_SECONDS)
+    return round(time.monotonic() - began, 6)
+
+
+def p2p_seconds(address: Address) -> float:
+    """The seconds until a HELLO was answered. Raises `Ended` where none is."""
+    began = time.monotonic()
+    try:
+        family, kind, _, _, found = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as udp:
+            udp.settimeout(HELLO_SECONDS)
+            udp.connect(found)
+            if not any(_answers_hello(udp) for _ in range(HELLOS)):
+                raise _silent(address, f"no answer within {HELLOS * HELLO_SECONDS:.0f} s")
+    except OSError as error:
+        raise _silent(address, error.strerror or str(error)) from None
+    return round(time.monotonic() - began, 6)
+
+
+def _answers_hello(udp: socket.socket) -> bool:
+    cid = secrets.token_bytes(CID_BYTES)
+    udp.send(hello(cid, secrets.token_bytes(KEY_BYTES), None))
+    try:
+        return Challenge.parse(udp.recv(MAX_DATAGRAM)).cid == cid
+    except (TimeoutError, Malformed):
+        return False
+
+
+def _silent(address: Address, why: str) -> Ended:
+    return Ended(NO_NODE, f"no node at {address[0]} port {address[1]} (UDP): {why}")

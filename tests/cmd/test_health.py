@@ -1,0 +1,109 @@
+import json
+import os
+import socket
+import threading
+import typing
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.cmd import health
+from dht14.kademlia.parameters import MAX_DATAGRAM
+from dht14.security.handshake import CHALLENGE, HELLO, HELLO_BYTES
+from tests.cmd.api_server import ApiServer
+from tests.cmd.shell import Outcome, run
+from tests.process.nodes import free_port
+
+HEALTHY = (0, b"healthy\n", "")
+
+
+@typing.final
+class P2pServer:
+    """A node's P2P port: one thread that answers each HELLO with what `answer` makes of its connection id."""
+
+    def __init__(self, answer: Callable[[bytes], bytes] = lambda cid: CHALLENGE + cid + bytes(172)) -> None:
+        self._answer = answer
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> "P2pServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.sendto(b"", self._socket.getsockname())
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            datagram, address = self._socket.recvfrom(MAX_DATAGRAM)
+            if not datagram:
+                return
+            assert datagram[:1] == HELLO and len(datagram) == HELLO_BYTES
+            self._socket.sendto(self._answer(datagram[1:9]), address)
+
+
+class HealthTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.patch(os, "environ", {name: text for name, text in os.environ.items() if "DHT14" not in name})
+
+    def ask(self, p2p: str, api: str, *words: str) -> Outcome:
+        return run("health", "--p2p-address", p2p, "--api-address", api, *words)
+
+    def test_node(self) -> None:
+        """A node that answers at both ports is healthy, whether it finds the key that it is asked for or not."""
+        with P2pServer() as p2p, ApiServer() as api:
+            self.assertEqual(self.ask(p2p.address, api.address), HEALTHY)
+            self.assertEqual(self.ask(p2p.address, api.address), HEALTHY)
+        first, second = api.requests
+        self.assertNotEqual(first.key, second.key)
+
+    def test_bootstrap_node(self) -> None:
+        """Of a bootstrap node no API is expected."""
+        with P2pServer() as p2p:
+            outcome = self.ask(p2p.address, f"127.0.0.1:{free_port()}", "--role", "bootstrap_node")
+        self.assertEqual(outcome, HEALTHY)
+
+    def test_json(self) -> None:
+        """--json tells how long each answer took."""
+        with P2pServer() as p2p, ApiServer() as api:
+            answer = json.loads(self.ask(p2p.address, api.address, "--json").out)
+        self.assertEqual(set(answer), {"healthy", "p2p_seconds", "api_seconds"})
+        self.assertIs(answer["healthy"], True)
+
+    def test_nobody_there(self) -> None:
+        """Where nobody listens at one of the two ports: exit code 3, and a line that names it."""
+        nobody = f"127.0.0.1:{free_port()}"
+        with P2pServer() as p2p, ApiServer() as api:
+            for addresses in ((nobody, api.address), (p2p.address, nobody)):
+                code, out, error = self.ask(*addresses)
+                self.assertEqual((code, out), (3, b""))
+                self.assertEqual(len(error.splitlines()), 1)
+                self.assertIn(nobody.rpartition(":")[2], error)
+
+    def test_other_answers(self) -> None:
+        """A datagram that is no answer to the HELLO is no sign of health."""
+        self.patch(health, "HELLO_SECONDS", 0.01)
+        for answer in (lambda cid: CHALLENGE + bytes(180), lambda cid: CHALLENGE + cid):
+            with P2pServer(answer) as p2p, ApiServer() as api:
+                self.assertEqual(self.ask(p2p.address, api.address).code, 3)
+
+    def test_addresses(self) -> None:
+        """Addresses are those of the file and of the environment; who listens everywhere is asked on loopback."""
+        with P2pServer() as p2p, ApiServer() as api:
+            file = Path(self.mktemp())
+            file.write_text(f"[node]\np2p_address = 0.0.0.0:{p2p.port}\napi_address = 127.0.0.1:1\n")
+            os.environ["DHT14_NODE_API_ADDRESS"] = f"0.0.0.0:{api.port}"
+            self.assertEqual(run("health", "--config", str(file)), HEALTHY)
+
+    def test_wrong_configuration(self) -> None:
+        """A configuration that the node would refuse ends with 78."""
+        os.environ["DHT14_NODE_API_ADDRES"] = "127.0.0.1:7400"
+        code, out, error = run("health")
+        self.assertEqual((code, out), (78, b""))
+        self.assertIn("did you mean", error)
