@@ -46,6 +46,10 @@ lint: $(VENV)/installed-dev
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
+lock: $(VENV)/installed-lock
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes --all-build-deps --allow-unsafe \
+	--strip-extras --no-emit-index-url --no-emit-find-links --output-file conf/requirements.txt setup.cfg
+
 build: $(VENV)/installed
 	rm -rf build dist
 	$(PIP) install "build >= 1.2"

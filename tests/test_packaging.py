@@ -1,0 +1,36 @@
+import configparser
+import re
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+TOP = Path(__file__).parent.parent
+
+
+class PackagingTests(SynchronousTestCase):
+    """What is installed is what is here."""
+
+    def setUp(self) -> None:
+        setup = configparser.ConfigParser(interpolation=None)
+        setup.read(TOP / "setup.cfg")
+        self.options = setup["options"]
+
+    def test_packages(self) -> None:
+        """Every folder of modules is listed, and so is that of the plugins."""
+        here = {".".join(file.parent.relative_to(TOP).parts) for file in (TOP / "dht14").rglob("*.py")}
+        self.assertEqual(set(self.options["packages"].split()), here | {"twisted.plugins"})
+
+    def test_requirements(self) -> None:
+        """The image has a pinned version, with its hashes, of everything that the package needs (make lock)."""
+        needed = {_name(line) for line in self.options["install_requires"].split("\n") if line}
+        pinned = (TOP / "conf" / "requirements.txt").read_text().replace("\\\n", "")
+        lines = [line for line in pinned.splitlines() if line and line.lstrip()[0] != "#"]
+        self.assertEqual(needed - {_name(line) for line in lines}, set())
+        for line in lines:
+            self.assertRegex(line, r"^[\w.-]+==\S+( .*)? --hash=sha256:[0-9a-f]{64}")
+
+
+def _name(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert found is not None, requirement
+    return re.sub(r"[._-]+", "-", found[0]).lower()
