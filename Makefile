@@ -10,15 +10,17 @@ TESTS := $(or $(ARGS),tests)
 TRIAL_FLAGS := --random=0 --temp-directory=$(VENV)/trial
 
 .DELETE_ON_ERROR:
-.PHONY: help build run_node run_bootstrap test test_and_report lint types clean
+.PHONY: help build lock run_node run_bootstrap test test_and_report lint lint_deployment types clean
 
 help:
-	@echo "make build            sdist and wheel in dist/"
+	@echo "make build            sdist and wheel in dist/, checked"
 	@echo "make run_bootstrap    a bootstrap node on port 8001"
 	@echo "make run_node         a node on port 8000 with its API on 7400, joining the above"
 	@echo "make test             all tests"
 	@echo "make test_and_report  the same, with reports/tests.html and reports/coverage/index.html"
-	@echo "make lint types       ruff; mypy"
+	@echo "make lint types       ruff, shellcheck; mypy"
+	@echo "make lint_deployment  Dockerfile, compose files and manifests"
+	@echo "make lock             conf/requirements.txt anew: what the image is made of"
 	@echo "make clean            remove what the others made, except data/ (identities of nodes)"
 
 run_bootstrap: $(VENV)/installed
@@ -42,18 +44,26 @@ test_and_report: $(VENV)/installed-test
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/shellcheck .ci/run scripts/*.sh
+
+lint_deployment: $(VENV)/installed-deployment
+	$(BIN)/hadolint Dockerfile
+	for file in conf/compose*.yaml; do $(BIN)/docker-compose --file $$file config --quiet || exit; done
+	$(BIN)/kubernetes-validate --strict --quiet conf/kubernetes/[!k]*.yaml
 
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
-lock: $(VENV)/installed-lock
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes --all-build-deps --allow-unsafe \
-	--strip-extras --no-emit-index-url --no-emit-find-links --output-file conf/requirements.txt setup.cfg
+# What the image installs, anew from the newest versions.
+lock: $(VENV)/installed-deployment
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes --all-build-deps \
+		--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --output-file conf/requirements.txt setup.cfg
 
 build: $(VENV)/installed
 	rm -rf build dist
-	$(PIP) install "build >= 1.2"
+	$(PIP) install "build >= 1.2" "twine >= 6"
 	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
 
 clean:
 	rm -rf $(VENV) .tox build dist reports apidocs *.egg-info _trial_temp* .coverage* .hypothesis .mypy_cache .ruff_cache

@@ -1,0 +1,351 @@
+#!/usr/bin/env python3
+"""What a network that scripts/deploy.sh has started promises, tried on it: nodes are restarted, cut off and killed.
+
+    scripts/deploy.sh 10 && python scripts/rehearsal.py
+    scripts/deploy.sh --local 5 && python scripts/rehearsal.py
+
+One line per promise; exits with 1 when one was broken. Nodes that were killed stay so.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import typing
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from attrs import define, field, frozen
+
+from dht14.cmd.node_api import Ended, ask
+from dht14.wire.api_messages import MAX_VALUE, Success, encode_get, encode_put
+
+FOLDER = Path(__file__).parent.parent / "data" / "deployment"
+API_PORT = int(os.environ.get("API_PORT", "7400"))
+VALUES = 100
+KILLED = 3
+PATIENCE = 60.0
+STOP_SECONDS, RETURN_SECONDS = 10.0, 30.0
+PAUSE_SECONDS = 0.05
+"""Between two requests of the load: its values are read from every node afterwards."""
+
+SETTLE_SECONDS = 5.0
+"""Between two restarts: what an operator leaves to the one that is back."""
+
+
+class Hosts(Protocol):
+    """How nodes are stopped and started where they run."""
+
+    def stop(self, name: str) -> bool:
+        """End it by SIGTERM; whether it ended with exit code 0, where that can be seen."""
+
+    def start(self, name: str) -> None:
+        """Start it again, as it was started before."""
+
+    def kill(self, name: str) -> None:
+        """End it by SIGKILL."""
+
+
+class Containers:
+    """Nodes in containers."""
+
+    def stop(self, name: str) -> bool:
+        """As `Hosts.stop`."""
+        docker("stop", "--time", "60", _container(name))
+        return docker("inspect", "--format", "{{.State.ExitCode}}", _container(name)) == "0"
+
+    def start(self, name: str) -> None:
+        """As `Hosts.start`."""
+        docker("start", _container(name))
+
+    def kill(self, name: str) -> None:
+        """As `Hosts.kill`."""
+        docker("kill", _container(name))
+
+
+@define
+class Processes:
+    """Nodes as processes; their command lines and environments are kept by the system."""
+
+    _calls: dict[str, tuple[list[str], dict[str, str]]] = field(factory=dict)
+
+    def stop(self, name: str) -> bool:
+        """As `Hosts.stop`. The exit code of a daemon is nobody's."""
+        self._end(name, signal.SIGTERM)
+        return True
+
+    def start(self, name: str) -> None:
+        """As `Hosts.start`."""
+        words, environment = self._calls[name]
+        subprocess.run(words, env=environment, cwd=FOLDER.parent.parent, check=True)
+
+    def kill(self, name: str) -> None:
+        """As `Hosts.kill`."""
+        self._end(name, signal.SIGKILL)
+
+    def _end(self, name: str, number: int) -> None:
+        pid = int((FOLDER / name / "twistd.pid").read_text())
+        variables = _strings_of(pid, "environ")
+        environment = dict(variable.split("=", 1) for variable in variables)
+        self._calls[name] = (_strings_of(pid, "cmdline"), environment)
+        os.kill(pid, number)
+        # A node holds the lock of its directory for as long as it lives.
+        subprocess.run(["flock", "--timeout", "60", FOLDER / name / "lock", "true"], check=True)
+
+
+def _strings_of(pid: int, file: str) -> list[str]:
+    return Path(f"/proc/{pid}/{file}").read_text().rstrip("\0").split("\0")
+
+
+def _container(name: str) -> str:
+    return f"dht-14_{name}"
+
+
+def docker(*words: str) -> str:
+    """What docker says to these words."""
+    return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def finds_from_inside(node: "Node", key: bytes) -> bool:
+    """Whether a GET inside the container has a value."""
+    words = ["docker", "exec", _container(node.name), "dht14", "get", key.hex()]
+    return subprocess.run(words, check=False, capture_output=True).returncode == 0
+
+
+@frozen
+class Node:
+    """One node, by its name and the port of its API."""
+
+    name: str
+    port: int
+
+    def put(self, key: bytes, value: bytes) -> bool:
+        """Whether the network keeps the value. Raises `Ended` where the node is not there."""
+        return isinstance(ask(("127.0.0.1", self.port), key, encode_put(0, 0, key, value)), Success)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value that the network has. Raises `Ended` where the node is not there."""
+        reply = ask(("127.0.0.1", self.port), key, encode_get(key))
+        return reply.value if isinstance(reply, Success) else None
+
+    def answers(self) -> bool:
+        """Whether its API does."""
+        try:
+            self.get(random.randbytes(32))
+        except Ended:
+            return False
+        return True
+
+
+@define
+class Tally:
+    """Lines of the report, and whether all of them were good."""
+
+    broken: int = 0
+
+    def tell(self, good: bool, what: str) -> None:
+        """One promise: kept or not."""
+        self.broken += not good
+        print("kept  " if good else "BROKEN", what, flush=True)
+
+
+@define
+class Rehearsal:
+    """The promises, in an order in which one leaves the network fit for the next."""
+
+    nodes: list[Node]
+    hosts: Hosts
+    rng: random.Random
+    tally: Tally = field(factory=Tally)
+    values: dict[bytes, bytes] = field(factory=dict)
+    """What was acknowledged."""
+
+    def put_values(self, largest: int) -> None:
+        """Values of 1 byte to the largest, at the first node."""
+        sizes = [round(largest ** (n / (VALUES - 1))) for n in range(VALUES)]
+        began = time.monotonic()
+        refused = [size for size in sizes if not self._put(self.nodes[0], self.rng.randbytes(size))]
+        seconds = time.monotonic() - began
+        self.tally.tell(
+            not refused, f"{VALUES} values of 1 to {largest} bytes put, {seconds:.1f} s; refused: {refused}"
+        )
+
+    def _put(self, node: Node, value: bytes) -> bool:
+        key = self.rng.randbytes(32)
+        stored = node.put(key, value)
+        if stored:
+            self.values[key] = value
+        return stored
+
+    def read_all(self, when: str, nodes: Iterable[Node]) -> None:
+        """Every value from every one of these nodes."""
+        nodes, values = list(nodes), dict(self.values)
+        seconds: list[float] = []
+        missing = 0
+        for node in nodes:
+            for key, value in values.items():
+                began = time.monotonic()
+                missing += node.get(key) != value
+                seconds.append(time.monotonic() - began)
+        slowest = max(seconds)
+        self.tally.tell(
+            not missing,
+            f"{when}: {len(values)} values read from each of {len(nodes)} nodes, slowest {slowest:.2f} s; missing: {missing}",
+        )
+
+    def restart_each(self) -> None:
+        """Restart all nodes, one after the other, while others put and get."""
+        load = Load(self.nodes, dict(self.values), random.Random(self.rng.random()))
+        began = time.monotonic()
+        stops: list[float] = []
+        clean = True
+        with load:
+            for node in self.nodes:
+                load.spare(node)
+                stopping = time.monotonic()
+                clean &= self.hosts.stop(node.name)
+                stops.append(time.monotonic() - stopping)
+                self.hosts.start(node.name)
+                wait_until(node.answers)
+                load.spare(None)
+                time.sleep(SETTLE_SECONDS)
+        self.values |= load.values
+        self.tally.tell(
+            max(stops) <= STOP_SECONDS and clean,
+            f"SIGTERM ends a node with exit code 0 within {max(stops):.1f} s",
+        )
+        self.tally.tell(
+            not load.failed_gets and not load.refused_puts,
+            f"{len(self.nodes)} nodes restarted under load, {time.monotonic() - began:.0f} s: {load.gets} gets, "
+            f"{len(load.failed_gets)} failed {load.failed_gets[:3]}; {load.puts} puts, {load.refused_puts} refused",
+        )
+        self.read_all("after that", self.nodes)
+
+    def cut_off(self) -> None:
+        """Take one container off the network, and let it back."""
+        lost, other = self.nodes[-1], self.nodes[0]
+        network = "dht-14_network"
+        docker("network", "disconnect", network, _container(lost.name))
+        stored = self._put(other, b"written meanwhile")
+        key = next(reversed(self.values))
+        time.sleep(RETURN_SECONDS)
+        gone = not finds_from_inside(lost, key)
+        docker("network", "connect", "--alias", lost.name, network, _container(lost.name))
+        began = time.monotonic()
+        wait_until(lambda: finds_from_inside(lost, key))
+        seconds = time.monotonic() - began
+        self.tally.tell(
+            stored and gone and seconds <= RETURN_SECONDS,
+            f"{lost.name} was cut off for {RETURN_SECONDS:.0f} s, and found what was put meanwhile {seconds:.1f} s after it",
+        )
+        self.read_all("after that", [lost])
+
+    def stop_one(self) -> None:
+        """What a node alone could have had is with others once it has ended."""
+        stopped, *others = self.nodes
+        self.hosts.stop(stopped.name)
+        self.read_all(f"{stopped.name} stopped", others)
+        self.hosts.start(stopped.name)
+        wait_until(stopped.answers)
+
+    def kill_some(self) -> None:
+        """Kill some at once."""
+        killed = self.rng.sample(self.nodes, KILLED)
+        for node in killed:
+            self.hosts.kill(node.name)
+        self.read_all(f"{KILLED} of {len(self.nodes)} killed", (n for n in self.nodes if n not in killed))
+
+
+@typing.final
+@define
+class Load:
+    """Puts and gets from two threads until the end of the `with` block."""
+
+    nodes: list[Node]
+    values: dict[bytes, bytes]
+    rng: random.Random
+    gets: int = 0
+    puts: int = 0
+    refused_puts: int = 0
+    failed_gets: list[str] = field(factory=list)
+    _spared: Node | None = None
+    _lock: threading.Lock = field(factory=threading.Lock)
+    _ended: threading.Event = field(factory=threading.Event)
+    _threads: list[threading.Thread] = field(factory=list)
+
+    def __enter__(self) -> "Load":
+        self._threads = [threading.Thread(target=self._repeat, args=(act,)) for act in (self._put, self._get)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def spare(self, node: Node | None) -> None:
+        """Send nothing to this node from now on; returns when nothing is on its way there."""
+        with self._lock:
+            self._spared = node
+
+    def _repeat(self, act: Callable[[Node], None]) -> None:
+        while not self._ended.wait(PAUSE_SECONDS):
+            # One request at a time: whoever is spared has none left.
+            with self._lock:
+                act(self.rng.choice([node for node in self.nodes if node != self._spared]))
+
+    def _put(self, node: Node) -> None:
+        key, value = self.rng.randbytes(32), self.rng.randbytes(self.rng.randint(1, 1000))
+        self.puts += 1
+        if node.put(key, value):
+            self.values[key] = value
+        else:
+            self.refused_puts += 1
+
+    def _get(self, node: Node) -> None:
+        key = self.rng.choice(list(self.values))
+        self.gets += 1
+        if node.get(key) != self.values[key]:
+            self.failed_gets.append(f"{key.hex()[:8]} at {node.name}")
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return when it is so. Raises `TimeoutError`."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {PATIENCE:.0f} s in vain")
+        time.sleep(0.1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Try on a deployment what it promises.")
+    parser.add_argument(
+        "--largest", type=int, default=MAX_VALUE, help="bytes of the largest value (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=14, help="of all that is random (%(default)s)")
+    args = parser.parse_args()
+    in_containers = (FOLDER / "in_containers").exists()
+    count = len(list(FOLDER.glob("node_*"))) or len(
+        docker("ps", "--quiet", "--filter", "name=dht-14_node_").split()
+    )
+    nodes = [Node(f"node_{n}", API_PORT + n) for n in range(1, count + 1)]
+    rehearsal = Rehearsal(nodes, Containers() if in_containers else Processes(), random.Random(args.seed))
+    rehearsal.put_values(args.largest)
+    rehearsal.read_all("put at node_1", nodes[1:])
+    rehearsal.stop_one()
+    rehearsal.restart_each()
+    if in_containers:
+        rehearsal.cut_off()
+    rehearsal.kill_some()
+    return 1 if rehearsal.tally.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.errors import StartError
+
+TOP = Path(__file__).parent.parent
+LOG = {"debug", "info", "warn", "error", "critical", "failure"}
+
+
+def templates() -> Iterator[str]:
+    """The text of every event that any module logs."""
+    for path in (TOP / "dht14").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in LOG
+                and ast.unparse(node.func.value).endswith("log")
+            ):
+                yield ast.literal_eval(node.args[0])
+
+
+class OperationsTests(SynchronousTestCase):
+    """docs/operations.md tells all that an operator meets."""
+
+    def setUp(self):
+        self.page = (TOP / "docs" / "operations.md").read_text()
+
+    def test_events(self):
+        """Every event that is logged is in the table of events, and no other."""
+        table = self.page.partition("## 10.")[2]
+        told = {row.split("`")[1] for row in table.splitlines() if row.startswith("| `")}
+        self.assertEqual(told, set(templates()))
+
+    def test_exit_codes(self):
+        """So is every exit code of a node that cannot start."""
+        for error in StartError.__subclasses__():
+            self.assertIn(f"\n| {error.exit_code} |", self.page)
