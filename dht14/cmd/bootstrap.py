@@ -1,6 +1,6 @@
 """`twistd dht14-bootstrap`: a node that others join through. It has no API and holds no values."""
 
-from dht14.cmd.node import BaseOptions, makeService
+from dht14.cmd.node import MORE_HELP, BaseOptions, makeService
 from dht14.settings import Role
 
 __all__ = ["Options", "makeService"]
@@ -10,4 +10,4 @@ class Options(BaseOptions):
     """Options of a bootstrap node. A node's whole configuration file will do."""
 
     role = Role.BOOTSTRAP
-    longdesc = "Runs a bootstrap node: it routes, but holds no values and has no API."
+    longdesc = "Runs a bootstrap node: it routes, but holds no values and has no API." + MORE_HELP

@@ -9,6 +9,27 @@ from typing import NamedTuple
 import dht14
 
 
+_DESCRIPTION = """\
+Client, caretaker and simulator of nodes of DHT-14, a distributed hash table.
+Nodes themselves are started by twistd: see twistd dht14 --help."""
+
+_EPILOG = """\
+exit codes:
+  0  done: found, stored, deleted, healthy
+  1  not found, or refused
+  2  wrong usage
+  3  no node answers
+  78 a configuration that a node would refuse
+
+examples:
+  dht14 put greeting "hello, all"
+  dht14 get greeting --api-address 127.0.0.1:7402
+  dht14 put --file photo.jpg --content
+  dht14 health --config conf/config.ini
+
+dht14 COMMAND --help tells more about each command."""
+
+
 class Command(NamedTuple):
     """Where a command is found: a module with a function for its arguments and one that runs it."""
 
@@ -37,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code (2: wrong usage)."""
     words = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
-        prog="dht14", description="Client and simulator of DHT-14. Nodes are started by twistd dht14."
+        prog="dht14",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"DHT-14 {dht14.__version__}")
     parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -20,6 +20,16 @@ from dht14 import __version__, config, logs
 from dht14.errors import ConfigError, StartError
 from dht14.settings import Role, Settings
 
+MORE_HELP = (
+    " Every option of the configuration file may also stand in the environment, as DHT14_<SECTION>_<OPTION>; the "
+    "command line goes before the environment, that before the file."
+    " Behind twistd stand its own options: -n keeps it in the foreground, where it logs to stdout; without, it "
+    "becomes a daemon, whose log and PID file are in its data directory."
+    " Ends with 0 after SIGTERM or SIGINT. One that cannot start says why in a line and ends with 78 (the "
+    "configuration, the key or the data directory is wrong), 75 (another process uses the data directory) or 69 (an "
+    "address cannot be had)."
+)
+
 _TWISTDS_PIDFILE = "twistd.pid"
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LOG_FILE_BYTES, _OLD_LOG_FILES = 10_000_000, 9
@@ -34,9 +44,9 @@ class BaseOptions(usage.Options):
 
     synopsis = "[options]"
     optParameters: Sequence[Sequence[str | None]] = (
-        ("config", "c", None, "Configuration file"),
-        ("p2p-address", None, None, "HOST:PORT for other nodes (UDP)"),
-        ("data-dir", None, None, "Folder of identity, saved contacts and lock"),
+        ("config", "c", None, "Configuration file; none is needed"),
+        ("p2p-address", None, None, "HOST:PORT for other nodes"),
+        ("data-dir", None, None, "Folder of identity, values, saved contacts and lock"),
         ("log-level", None, None, "debug, info, warn, error or critical"),
         ("log-format", None, None, "text or json"),
     )
@@ -73,7 +83,7 @@ class Options(BaseOptions):
     """Options of a node."""
 
     role = Role.NODE
-    longdesc = "Runs a node, with the API for the modules of this host."
+    longdesc = "Runs a node, with the API for the modules of this host." + MORE_HELP
     optParameters = (("api-address", None, None, "HOST:PORT of the API (TCP)"),)
 
 

@@ -53,6 +53,9 @@ def concluded(command: Callable[[], int]) -> int:
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of every command that asks a node."""
+    parser.epilog = (
+        "Exit codes: 0 found, stored or deleted; 1 not found, or refused; 2 wrong usage; 3 no node answers."
+    )
     parser.add_argument(
         "--api-address",
         metavar="HOST:PORT",
