@@ -185,14 +185,14 @@ class Rehearsal:
     def read_all(self, when: str, nodes: Iterable[Node]) -> None:
         """Every value from every one of these nodes."""
         nodes, values = list(nodes), dict(self.values)
-        seconds: list[float] = []
-        missing = 0
+        missing: list[str] = []
+        slowest = 0.0
         for node in nodes:
             for key, value in values.items():
                 began = time.monotonic()
-                missing += node.get(key) != value
-                seconds.append(time.monotonic() - began)
-        slowest = max(seconds)
+                if node.get(key) != value:
+                    missing.append(f"{key.hex()[:8]} at {node.name}")
+                slowest = max(slowest, time.monotonic() - began)
         self.tally.tell(
             not missing,
             f"{when}: {len(values)} values read from each of {len(nodes)} nodes, slowest {slowest:.2f} s; missing: {missing}",

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import dht14
 
-
 _DESCRIPTION = """\
 Client, caretaker and simulator of nodes of DHT-14, a distributed hash table.
 Nodes themselves are started by twistd: see twistd dht14 --help."""

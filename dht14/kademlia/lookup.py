@@ -52,8 +52,9 @@ class Lookup:
     """The search for the `width` live contacts nearest to `target`.
 
     `thorough` tells when it may end while a near contact is merely slow: a thorough one waits until the
-    slow have answered or gone silent, the other lets the next nearest stand in. A read is thorough until
-    it has seen a value: "not found" must not be said because the holders were slow.
+    slow have answered or gone silent, the other lets the next nearest stand in; and where more are silent than
+    have answered, it waits for these too, until they answer or fail. A read is thorough until it has seen a
+    value: "not found" must not be said because the holders were slow.
     """
 
     target: int
@@ -123,8 +124,12 @@ class Lookup:
                 break
         exhausted = self.asked >= MAX_ASKED and not self._in_flight
         short = hopeful < self.width and any(c.state is State.SLOW for c in self._candidates.values())
-        self.finished = (settled and not short) or exhausted
+        self.finished = (settled and not short and not self._mostly_silent()) or exhausted
         return due
+
+    def _mostly_silent(self) -> bool:
+        """Whether a thorough lookup has heard from so few that the network, or the host, may be standing still."""
+        return self.thorough and self.count(State.SILENT) > self.count(State.ANSWERED)
 
     def _may_ask(self) -> bool:
         return (

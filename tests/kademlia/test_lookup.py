@@ -161,6 +161,19 @@ class SlowContactsTests(LookupTestCase):
             tell(lookup, contact(1))
             self.assertEqual((lookup.due(), lookup.finished), ([], True))
 
+    def test_standstill(self) -> None:
+        """Where more are silent than have answered, a thorough lookup waits until they answer or fail."""
+        for tell, nearest in ((Lookup.answered, [1, 3]), (Lookup.failed, [3])):
+            lookup = self.lookup(1, 2, 3, alpha=3, thorough=True)
+            self.assert_due(lookup, 1, 2, 3)
+            lookup.silent(contact(1))
+            lookup.silent(contact(2))
+            lookup.answered(contact(3))
+            self.assert_due(lookup)
+            self.assertFalse(lookup.finished)
+            tell(lookup, contact(1))
+            self.assert_finished(lookup, *nearest)
+
     def test_thorough_no_more(self) -> None:
         """Once a value was seen the lookup need not be thorough any more, and ends."""
         lookup = self.lookup(1, 2, width=1, thorough=True)
@@ -366,12 +379,16 @@ class Town:
         """Drive the lookup to its end, facts in random order; the most calls that held a slot at once."""
         out: dict[int, Contact] = {}
         slow: set[int] = set()
+        silent: list[Contact] = []
         most = 0
         while True:
             out |= {one.node_id: one for one in lookup.due()}
             most = max(most, len(out.keys() - slow))
             if lookup.finished:
                 return most
+            if not out:
+                lookup.failed(silent.pop())
+                continue
             one = out[self.rng.choice(list(out))]
             if one.node_id not in slow and (
                 one.node_id not in self.live or self.rng.random() < self.slow_share
@@ -383,6 +400,7 @@ class Town:
             if one.node_id in self.live:
                 lookup.answered(one, self.answer(one.node_id, lookup.target))
             else:
+                silent.append(one)
                 lookup.silent(one)
 
 
