@@ -18,6 +18,11 @@ REMEMBERED = 8192
 """Addresses remembered; the one first heard of is forgotten first."""
 
 
+DEBTOR_INTERVAL = 0.05
+"""Seconds between two calls to an address that owes an answer. Where its host has died, the kernel keeps what is sent
+to it for seconds, in the buffer that is there for all: a burst of calls would silence this node."""
+
+
 class Pace(NamedTuple):
     """What to expect of a call about to be made, in seconds from its sending."""
 
@@ -46,6 +51,8 @@ class RoundTrip:
     srtt: float = 0.0
     rttvar: float = 0.0
     standing: Standing = Standing.WELL
+    next_call_at: float = 0.0
+    """When to call it again while it is not well."""
 
 
 @define
@@ -72,6 +79,14 @@ class RoundTrips:
         if known.standing is Standing.WELL:
             return Pace(soft, _silent_after(soft), False)
         return Pace(soft, soft if known.standing is Standing.SILENT else _silent_after(soft), True)
+
+    def is_time_for(self, address: Address, now: float) -> bool:
+        """Whether one that owes an answer is to be called again; saying so counts as a call."""
+        known = self._of(address)
+        if now < known.next_call_at:
+            return False
+        known.next_call_at = now + DEBTOR_INTERVAL
+        return True
 
     def answered(self, address: Address, rtt: float) -> None:
         """A reply came `rtt` seconds after its call was first sent.

@@ -150,8 +150,10 @@ class RpcProtocol(DatagramProtocol):
         slow_after, silent_after, owes_an_answer = self._round_trips.pace(address)
         call = Call(contact, observer, payload, now, now + silent_after, node_id, named)
         self._pending[rpc_id] = call
-        datagram = self._session.seal(contact, payload, now)
-        if datagram is not None:
+        if owes_an_answer and not self._round_trips.is_time_for(address, now):
+            # As good as lost: another call to it is on its way.
+            self.counters["spared"] += 1
+        elif (datagram := self._session.seal(contact, payload, now)) is not None:
             self._send(datagram, address)
         else:
             call.round_trips = 2

@@ -1,4 +1,4 @@
-"""The UDP port of a node: Twisted's, with a bound on one turn and a deep receive buffer.
+"""The UDP port of a node: Twisted's, with a bound on one turn and deep buffers.
 
 Twisted's port reads until the socket is empty or 256 KiB were read. With datagrams of 100 bytes that is
 2,600 of them, 20 ms of work in one turn of the reactor, and empty ones never count. A flood would make
@@ -23,6 +23,10 @@ A_TURN = 0.005
 RECEIVE_BUFFER = 4 << 20
 """Bytes asked of the kernel: 3,600 full datagrams; Linux grants up to net.core.rmem_max."""
 
+SEND_BUFFER = 4 << 20
+"""Bytes asked of the kernel, which grants up to net.core.wmem_max. What is sent to a host of the same segment that
+has just died waits in it, for 3 s, for a hardware address; when it is full, nothing can be sent to anybody."""
+
 LONGEST_READ = 2_048
 """Bytes; no longer datagram is valid, and the kernel cuts off the rest of one that is."""
 
@@ -43,6 +47,7 @@ class UdpPort(Port):
         """The socket to bind."""
         skt: socket.socket = super().createInternetSocket()
         skt.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        skt.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         if self.addressFamily == socket.AF_INET6:
             skt.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         else:

@@ -10,7 +10,7 @@ from dht14.kademlia.parameters import (
     SOFT_TIMEOUT_MIN,
     SOFT_TIMEOUT_UNKNOWN,
 )
-from dht14.kademlia.round_trip import REMEMBERED, RoundTrips
+from dht14.kademlia.round_trip import DEBTOR_INTERVAL, REMEMBERED, RoundTrips
 
 HERE, THERE = ("192.0.2.1", 8000), ("192.0.2.2", 8000)
 
@@ -74,6 +74,17 @@ class RoundTripsTests(SynchronousTestCase):
         self.assertEqual(self.trips.pace(HERE).silent_after, 1.0)
         self.trips.answered(HERE, 0.1)
         self.assertFalse(self.trips.pace(HERE).owes_an_answer)
+
+    def test_debtor(self) -> None:
+        """Who owes an answer is called again after an interval, whoever else is called meanwhile."""
+        self.assertEqual(
+            [
+                self.trips.is_time_for(HERE, now)
+                for now in (5.0, 5.0 + DEBTOR_INTERVAL / 2, 5.0 + DEBTOR_INTERVAL)
+            ],
+            [True, False, True],
+        )
+        self.assertTrue(self.trips.is_time_for(THERE, 5.0))
 
     def test_silent(self) -> None:
         """Who was taken for dead is waited for no longer than one soft timeout, until an answer comes."""

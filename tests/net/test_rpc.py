@@ -265,6 +265,25 @@ class TimeoutTests(RpcTestCase):
         again = [sent for sent in self.wire.sent if sent == self.wire.sent[0]]
         self.assertEqual((len(again), self.observer.names), (2, ["slow"]))
 
+    def test_burst_to_a_debtor(self) -> None:
+        """Of a burst of calls to one that owes an answer one is sent; the others end as it does."""
+        self.call()
+        self.pass_time(HARD_TIMEOUT + TOLERANCE)
+        self.wire.sent.clear()
+        self.observer = CallRecorder()
+        for _ in range(100):
+            self.call()
+        self.assertEqual((len(self.wire.sent), self.observer.names), (1, 100 * ["slow"]))
+        self.pass_time(HARD_TIMEOUT + TOLERANCE)
+        self.assertEqual(self.observer.names[-100:], 100 * ["failed"])
+        self.assertEqual(len(self.wire.sent), 1)
+        self.assertEqual(self.rpc.counters["spared"], 99)
+        self.receive(self.call(), Pong())
+        self.wire.sent.clear()
+        for _ in range(100):
+            self.call()
+        self.assertEqual(len(self.wire.sent), 100)
+
     def test_silent_before(self) -> None:
         """A contact that was silent last time gets one soft timeout and no resend until it answers."""
         self.call()

@@ -8,7 +8,15 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.kademlia.contact import Address
 from dht14.kademlia.parameters import MAX_DATAGRAM
-from dht14.net.udp import A_TURN, DATAGRAMS_A_TURN, LONGEST_READ, RECEIVE_BUFFER, UdpPort, unmapped
+from dht14.net.udp import (
+    A_TURN,
+    DATAGRAMS_A_TURN,
+    LONGEST_READ,
+    RECEIVE_BUFFER,
+    SEND_BUFFER,
+    UdpPort,
+    unmapped,
+)
 
 
 @define(eq=False)
@@ -157,13 +165,15 @@ class UdpPortTests(SynchronousTestCase):
         """An address of the other family is an OSError, like any other that cannot be reached."""
         self.assertRaises(OSError, self.port().write, b"x", ("::1", 9))
 
-    def test_receive_buffer(self) -> None:
-        """The kernel is asked for a buffer that outlasts a busy turn."""
+    def test_buffers(self) -> None:
+        """The kernel is asked for buffers that outlast a busy turn, and what dead hosts hold up."""
         port = self.port()
+        asked = ((socket.SO_RCVBUF, RECEIVE_BUFFER), (socket.SO_SNDBUF, SEND_BUFFER))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            granted = plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        self.assertEqual(port.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF), granted)
+            for buffer, size in asked:
+                plain.setsockopt(socket.SOL_SOCKET, buffer, size)
+                granted = plain.getsockopt(socket.SOL_SOCKET, buffer)
+                self.assertEqual(port.getHandle().getsockopt(socket.SOL_SOCKET, buffer), granted)
 
     def test_ipv6(self) -> None:
         """IPv6 works the same, and addresses have two parts there too."""
