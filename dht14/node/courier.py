@@ -1,7 +1,7 @@
 """Brings records of every size to those who shall hold them: in a STORE, or offered and pushed."""
 
 from enum import IntEnum
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 
 from attrs import define, field
@@ -66,18 +66,24 @@ class Courier:
         return asked.reply
 
     def _offer(self, contact: Contact, store: Store, observer: CallObserver) -> None:
-        offer = Offer(
-            store.key,
-            store.version,
-            store.ttl_ms,
-            store.replication,
-            store.neighbours,
-            store.value.startswith(MAGIC),
-            len(store.value),
-            sha256(store.value).digest(),
-            store.copy,
-        )
-        self._rpc.call(contact, offer, _Delivery(store, observer, self._rpc, self._bulk, self._clock))
+        delivery = _Delivery(store, observer, self._rpc, self._bulk, self._clock)
+        self._rpc.call(contact, _offer_of(store), delivery)
+
+
+@lru_cache(maxsize=8)
+def _offer_of(store: Store) -> Offer:
+    """The record without its value. One record is offered to all of its holders, and hashed once for them."""
+    return Offer(
+        store.key,
+        store.version,
+        store.ttl_ms,
+        store.replication,
+        store.neighbours,
+        store.value.startswith(MAGIC),
+        len(store.value),
+        sha256(store.value).digest(),
+        store.copy,
+    )
 
 
 class _Pace(IntEnum):
