@@ -37,6 +37,9 @@ BEGINNING = 1_700_000_000.0
 PLAIN_CONDITIONS = Conditions()
 SHIPPED_OPTIONS = StackOptions()
 
+HAND_OVER_SECONDS = 4.0
+"""What a node that is stopped has to hand over its values, as a real one does."""
+
 JOIN_GAP = 0.05
 """Seconds between the starts of two nodes."""
 
@@ -196,6 +199,7 @@ class World:
 
     async def _stop(self, node: VirtualNode) -> None:
         # As `service.build_node` does it.
+        await node.stack.leave(HAND_OVER_SECONDS)
         stopped = gatherResults([maybeDeferred(service.stopService) for service in node.stack.services])
         node.stack.rpc.stop()
         node.stack.probe.stop()

@@ -39,6 +39,18 @@ class ScenariosTests(SynchronousTestCase):
         result = self.play("deaths", nodes=30, values=30)
         self.assertEqual(result.judgements["right"], 150)
 
+    def test_holders(self) -> None:
+        """All holders but one killed at once."""
+        self.play("holders", nodes=40, values=20)
+
+    def test_partition(self) -> None:
+        """Two halves apart, both writing."""
+        self.play("partition", nodes=16, values=4)
+
+    def test_one_way(self) -> None:
+        """Nodes behind NATs."""
+        self.play("one-way", nodes=20, values=10)
+
     def test_newcomer(self) -> None:
         """One more node finds everything."""
         result = self.play("newcomer", nodes=40, values=30)

@@ -10,7 +10,7 @@ from dht14.errors import CallFailed
 from dht14.node.node import Node
 from dht14.security.identity import Identity
 from dht14.sim.disk import VirtualDisk
-from dht14.sim.host import PUZZLE, Host, Role
+from dht14.sim.host import PUZZLE, Host, Role, VirtualNode
 from dht14.sim.world import BEGINNING, OPERATION_GAP, World, address_of
 from dht14.wire.messages import Ping, Pong
 
@@ -23,6 +23,11 @@ def put(node: Node) -> "Deferred[bool]":
 
 def get(node: Node) -> "Deferred[bytes | None]":
     return node.get(KEY)
+
+
+def _has(node: VirtualNode, key: int) -> bool:
+    store = node.stack.store
+    return store is not None and store.get(key, node.process.seconds()) is not None
 
 
 class WorldTests(SynchronousTestCase):
@@ -147,6 +152,17 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(found), VALUE)
         world.check_invariants()
         world.kill(world.nodes[5])
+
+    def test_hands_over(self) -> None:
+        """A node that is stopped hands over what it alone has."""
+        world = World(nodes=4, seed=1)
+        world.join()
+        world.perform([lambda node: node.put(KEY, VALUE, ttl=0, replication=1)])
+        (holder,) = [node for node in world.callers() if _has(node, KEY)]
+        world.stop(holder)
+        world.wait(10)
+        self.assertFalse(holder.running)
+        self.assertEqual(sum(_has(node, KEY) for node in world.callers()), 1)
 
     def test_parted(self) -> None:
         """Who is on the other side of a parted network is not reached."""
