@@ -29,6 +29,7 @@ from tests.fakes import BEGINNING
 from tests.fuzz.steps import step, steps
 from tests.net.tls_case import ASKER, ASKER_CONTACT, HOLDER, HOLDER_CONTACT, PUZZLE
 
+HOLDER_TLS, ASKER_TLS = NodeTls(HOLDER.private_key), NodeTls(ASKER.private_key)
 KEY, VALUE = 5, bytes(range(256)) * 8
 TICKET = bytes(range(16))
 ANSWERS = (Stored(()), Outranked(7, ()), Refused(()), VALUE, None)
@@ -91,7 +92,7 @@ class Peer:
         store = MemoryStore(HOLDER.node_id, 1 << 24, lambda record: True)
         store.offer(Record(KEY, VALUE, 7, BEGINNING + 600, 8), BEGINNING, lambda verdict: None)
         responder = Responder(RoutingTable(HOLDER.node_id), store, 86_400.0, self.tickets)
-        self.server = BulkServer(responder, NodeTls(HOLDER.private_key), lambda host: None, self.clock)
+        self.server = BulkServer(responder, HOLDER_TLS, lambda host: None, self.clock)
         self.connection = BulkConnection(self.server, "192.0.2.1", None)
         self.wire: Any = Wire(ASKER)
         self.connection.makeConnection(self.wire)
@@ -158,7 +159,7 @@ def bulk_asker(raw: bytes) -> None:
     """Whatever a holder says inside TLS, who asked hears once how it ended, and of the bytes asked for."""
     clock = MemoryReactorClock()
     clock.advance(BEGINNING)
-    client = BulkClient(NodeTls(ASKER.private_key), PUZZLE.check, clock)
+    client = BulkClient(ASKER_TLS, PUZZLE.check, clock)
     results: list[object] = []
     for asked in (
         client.fetch(HOLDER_CONTACT, TICKET, len(VALUE)),
@@ -193,7 +194,7 @@ def tls_bytes(raw: bytes) -> None:
     clock = MemoryReactorClock()
     clock.advance(BEGINNING)
     responder = Responder(RoutingTable(HOLDER.node_id), None, 60.0, Tickets(random.Random(1)))
-    server = BulkServer(responder, NodeTls(HOLDER.private_key), lambda host: None, clock)
+    server = BulkServer(responder, HOLDER_TLS, lambda host: None, clock)
     connection = server.buildProtocol(IPv4Address("TCP", "192.0.2.1", 5))
     assert connection is not None
     wire: Any = Wire(ASKER)
@@ -208,7 +209,7 @@ def tls_bytes(raw: bytes) -> None:
 def tls_hellos() -> list[bytes]:
     """What a node's client begins with."""
     clock = MemoryReactorClock()
-    client = BulkClient(NodeTls(ASKER.private_key), PUZZLE.check, clock)
+    client = BulkClient(ASKER_TLS, PUZZLE.check, clock)
     client.fetch(HOLDER_CONTACT, TICKET, 1).addErrback(lambda failure: None)
     dial: Any = clock.tcpClients.pop()[2].buildProtocol(None)
     wire: Any = Wire(HOLDER)
