@@ -25,6 +25,7 @@ from dht14.net.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.watch import Watch
 from dht14.node.errands import Upload
 from dht14.node.responder import Responder
+from dht14.security.rate_limiter import RateLimiter
 from dht14.security.tickets import TICKET_BYTES
 from dht14.wire.bulk_messages import Answer, encode_answer
 
@@ -45,6 +46,8 @@ MOST_AT_WORK = 4
 """Values of one connection that may wait for their commit before the next is read."""
 
 MOST_PER_SUBNET, MOST_CONNECTIONS = 32, 256
+ARRIVALS_A_SUBNET = 20
+"""Connections that may come in a second from one subnet, twice as many at once: a handshake costs 1 ms."""
 
 Subnet = Callable[[str], bytes | None]
 """Which addresses share a limit; None for those that are exempt."""
@@ -241,16 +244,22 @@ class BulkServer(Factory):
         """The oldest first."""
         self._watch = Watch(clock)
         self._subnets: Counter[bytes] = Counter()
+        self._arrivals = RateLimiter(ARRIVALS_A_SUBNET, 2 * ARRIVALS_A_SUBNET)
         self._lines = LineAllowance(clock.seconds())
 
     def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:
         assert isinstance(addr, (IPv4Address, IPv6Address))
         host = addr.host.removeprefix("::ffff:")
         subnet = self._subnet(host)
-        if (subnet is not None and self._subnets[subnet] >= MOST_PER_SUBNET) or not self._has_room():
+        if (subnet is not None and not self._may_come(subnet)) or not self._has_room():
             self.counters["too many"] += 1
             return None
         return WholeWrites(self._wrapper, BulkConnection(self, host, subnet))
+
+    def _may_come(self, subnet: bytes) -> bool:
+        """Whether this subnet has few enough connections, and did not have too many lately."""
+        arrivals = self._arrivals.bucket(subnet, self.clock.seconds())
+        return self._subnets[subnet] < MOST_PER_SUBNET and arrivals.take(self.clock.seconds())
 
     def _has_room(self) -> bool:
         """Whether one more may be let in. For it, of those that have shown no ticket yet, the oldest has to go:

@@ -2,6 +2,7 @@ from twisted.logger import capturedLogs
 
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.bulk_server import (
+    ARRIVALS_A_SUBNET,
     FLOOR,
     GRACE,
     HANDSHAKE_SECONDS,
@@ -265,6 +266,22 @@ class AdmissionTests(BulkCase):
         first.client.transport.abortConnection()
         first.flush()
         self.assertIsNotNone(self.admit("1.1.1.3"))
+
+    def test_arrivals(self) -> None:
+        """However short they stay, so many come from one subnet in a second, and others are not concerned."""
+        self.server = self.serve(self.store, subnet=lambda host: host.encode()[:3])
+        for expected in (2 * ARRIVALS_A_SUBNET, ARRIVALS_A_SUBNET):
+            came = [pump for _ in range(200) if (pump := self.come_and_go("1.1.1.1"))]
+            self.assertEqual(len(came), expected)
+            self.assertIsNotNone(self.admit("2.2.2.2"))
+            self.reactor.advance(1)
+
+    def come_and_go(self, host: str):
+        pump = self.admit(host)
+        if pump is not None:
+            pump.client.transport.abortConnection()
+            pump.flush()
+        return pump
 
     def test_mapped(self) -> None:
         """IPv4 in the clothes of IPv6 counts as what it is."""
