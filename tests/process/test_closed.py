@@ -91,7 +91,8 @@ class AttackTestCase(SynchronousTestCase):
         _, reply = decode(asker.call(encode(b"12345678", FindNode(7))), attacks.PUZZLE.check)
         assert isinstance(reply, Nodes)
         named = {contact.address for contact in reply.contacts}
-        self.assertEqual(named, attacks.addresses(self.town[1:]))
+        # Who is just suspected to be dead is not named.
+        self.assertLessEqual(named, attacks.addresses(self.town[1:]))
 
 
 class DatagramTests(AttackTestCase):
