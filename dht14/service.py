@@ -30,7 +30,7 @@ from dht14.node.periodic import Periodic
 from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.security.subnet import is_private, subnet_of
-from dht14.settings import PutReply, Role, Settings
+from dht14.settings import Answer, PutReply, Role, Settings
 from dht14.storage.database import Database
 from dht14.storage.floors import MARGIN
 from dht14.storage.record import Record
@@ -353,7 +353,11 @@ def _stack_options(settings: Settings, role: Role) -> StackOptions:
         seeds=settings.bootstrap,
         retries=Retries(node.bootstrap_retry_interval, node.max_bootstrap_retries),
         advertised=node.advertised_address,
-        limits=Limits(settings.rate_limiter.peer_requests_per_second, settings.rate_limiter.peer_burst_size),
+        limits=Limits(
+            settings.rate_limiter.peer_requests_per_second,
+            settings.rate_limiter.peer_burst_size,
+            diversity_private=settings.security.diversity_private is Answer.YES,
+        ),
     )
 
 

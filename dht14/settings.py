@@ -48,6 +48,13 @@ class LogFormat(enum.Enum):
     JSON = "json"
 
 
+class Answer(enum.Enum):
+    """To a question that has two answers."""
+
+    YES = "yes"
+    NO = "no"
+
+
 class PutReply(enum.Enum):
     """What a client hears after a PUT: SUCCESS or FAILURE, or, as VoidPhone has it, nothing."""
 
@@ -117,6 +124,9 @@ class SecuritySettings:
         values.whole(0, 8),
         "4",
         "leading zero hex digits that the proof of work of a node id needs; the same in the whole network",
+    )
+    diversity_private: Answer = option(
+        values.choice(Answer), "no", "whether loopback and private ranges count as subnets too: yes or no"
     )
 
 

@@ -11,7 +11,7 @@ from dht14 import config
 from dht14.config_values import host_port
 from dht14.errors import ConfigError
 from dht14.kademlia.contact import Seed
-from dht14.settings import LogFormat, LogLevel, PutReply, Role, Settings
+from dht14.settings import Answer, LogFormat, LogLevel, PutReply, Role, Settings
 
 OLDER_FILE = """\
 [node]
@@ -85,7 +85,7 @@ class FileTests(ConfigTestCase):
             "[api]\napi_allow = 10.1.0.0/16, ::1\nput_reply = none\n"
             "max_connections = 7\nmax_connections_per_client = 3\n"
             "[storage]\nreplication = 20\nmin_ttl = 1\nmax_ttl = 9\ndefault_ttl = 5\nstorage_limit = 2g\n"
-            "refresh_interval = 60\n[rate_limiter]\nrequests_per_second = 0\nburst_size = 0\n"
+            "refresh_interval = 60\n[security]\ndiversity_private = yes\n[rate_limiter]\nrequests_per_second = 0\nburst_size = 0\n"
         )
         self.assertEqual(loaded.node.p2p_address, ("::1", 9000))
         self.assertEqual(loaded.node.api_address, ("localhost", 9001))
@@ -101,6 +101,7 @@ class FileTests(ConfigTestCase):
         self.assertEqual((storage.replication, storage.storage_limit), (20, 2 << 30))
         self.assertEqual(storage.refresh_interval, 60)
         self.assertEqual(loaded.rate_limiter.requests_per_second, 0)
+        self.assertIs(loaded.security.diversity_private, Answer.YES)
 
     def test_data_dir_by_role(self):
         """A node and a bootstrap node can share one file: each has a data directory of its own."""

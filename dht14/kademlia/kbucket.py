@@ -1,13 +1,17 @@
 """One k-bucket: contacts of one range of the id space, and its replacement cache.
 
 Paper, sections 2.2 and 4.1. Departures: a contact enters only after it answered us; a full bucket never
-drops a live contact for a newcomer; all spares of the replacement cache have answered too.
+drops a live contact for a newcomer; all spares of the replacement cache have answered too; no subnet has
+more than a few of all these.
 """
+
+from collections import Counter
 
 from attrs import define, field
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import MISS_SPACING, MISSES_TO_DROP, K
+from dht14.kademlia.parameters import MISS_SPACING, MISSES_TO_DROP, SUBNET_IN_BUCKET, K
+from dht14.kademlia.subnets import Subnet
 
 NEVER = float("-inf")
 
@@ -21,6 +25,8 @@ class Entry:
     """When it last answered us."""
     rtt: float
     """Seconds its last answer took."""
+    subnet: Subnet | None = None
+    """Where it is; None where subnets do not count."""
     misses: int = 0
     """Calls that failed since it last answered; those close to each other count once."""
     last_missed: float = NEVER
@@ -43,13 +49,27 @@ class KBucket:
     """The replacement cache: contacts that answered while the bucket was full, by node id."""
     last_lookup: float = NEVER
     """When a lookup for an id of this range last ended."""
+    _subnets: Counter[Subnet] = field(factory=Counter, init=False)
+    """Of all entries and spares."""
 
     @property
     def has_room(self) -> bool:
         """Whether another contact may enter."""
         return len(self.entries) < self.capacity
 
-    def confirmed(self, contact: Contact, now: float, rtt: float) -> Entry | None:
+    def how_many_of(self, subnet: Subnet) -> int:
+        """Entries and spares that are in this subnet."""
+        return self._subnets[subnet]
+
+    def is_there(self, contact: Contact) -> bool:
+        """Whether it is an entry or a spare, at this address."""
+        node_id = contact.node_id
+        entry = self.entries.get(node_id) or self.spares.get(node_id)
+        return entry is not None and entry.contact.address == contact.address
+
+    def confirmed(
+        self, contact: Contact, now: float, rtt: float, subnet: Subnet | None = None
+    ) -> Entry | None:
         """The contact answered. Its entry when it is new in the bucket, else None."""
         entry = self.entries.get(contact.node_id)
         if entry is not None:
@@ -57,22 +77,58 @@ class KBucket:
             # known one be pushed out so, nor be taken for alive because of it.
             if entry.contact.address == contact.address or entry.misses:
                 entry.answered(contact, now, rtt)
+                if entry.subnet != subnet:
+                    self._left(entry)
+                    entry.subnet = subnet
+                    self._came(entry)
             return None
-        newcomer = Entry(contact, now, rtt)
+        newcomer = Entry(contact, now, rtt, subnet)
         if self.has_room:
-            self.entries[contact.node_id] = newcomer
+            self.take(newcomer)
             return newcomer
         self._keep_spare(newcomer)
         return None
 
+    def take(self, entry: Entry) -> None:
+        """It is an entry of this bucket now."""
+        self.entries[entry.contact.node_id] = entry
+        self._came(entry)
+
+    def give_up(self, node_id: int) -> Entry:
+        """The entry of this id, which is not of this bucket any more."""
+        entry = self.entries.pop(node_id)
+        self._left(entry)
+        return entry
+
+    def take_spare(self, entry: Entry) -> None:
+        """It is a spare of this bucket now."""
+        self.spares[entry.contact.node_id] = entry
+        self._came(entry)
+
+    def _drop_spare(self, node_id: int) -> Entry:
+        spare = self.spares.pop(node_id)
+        self._left(spare)
+        return spare
+
+    def _came(self, entry: Entry) -> None:
+        if entry.subnet is not None:
+            self._subnets[entry.subnet] += 1
+
+    def _left(self, entry: Entry) -> None:
+        if entry.subnet is not None:
+            self._subnets[entry.subnet] -= 1
+            if not self._subnets[entry.subnet]:
+                del self._subnets[entry.subnet]
+
     def _keep_spare(self, newcomer: Entry) -> None:
-        self.spares.pop(newcomer.contact.node_id, None)
+        if newcomer.contact.node_id in self.spares:
+            self._drop_spare(newcomer.contact.node_id)
         if len(self.spares) >= K:
             slowest = max(self.spares.values(), key=_rtt)
             if slowest.rtt <= newcomer.rtt:
                 return
-            del self.spares[slowest.contact.node_id]
-        self.spares[newcomer.contact.node_id] = newcomer
+            self._drop_spare(slowest.contact.node_id)
+        self.take_spare(newcomer)
 
     def failed(
         self, contact: Contact, now: float, may_leave: bool = True
@@ -84,7 +140,7 @@ class KBucket:
         node_id = contact.node_id
         spare = self.spares.get(node_id)
         if spare is not None and spare.contact.is_same(contact):
-            del self.spares[node_id]
+            self._drop_spare(node_id)
         entry = self.entries.get(node_id)
         if entry is None or not entry.contact.is_same(contact):
             return None, None
@@ -93,17 +149,20 @@ class KBucket:
             entry.last_missed = now
         if not may_leave or not (self.spares or entry.misses >= MISSES_TO_DROP):
             return None, None
-        del self.entries[node_id]
-        return entry, self._promote_fastest()
+        return self.give_up(node_id), self._promote_fastest()
 
     def _promote_fastest(self) -> Entry | None:
         if not self.spares:
             return None
         fastest = min(self.spares.values(), key=_rtt)
-        node_id = fastest.contact.node_id
-        del self.spares[node_id]
-        self.entries[node_id] = fastest
+        self.take(self._drop_spare(fastest.contact.node_id))
         return fastest
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError where the bucket contradicts itself."""
+        everybody = [*self.entries.values(), *self.spares.values()]
+        assert self._subnets == Counter(entry.subnet for entry in everybody if entry.subnet is not None)
+        assert all(count <= SUBNET_IN_BUCKET for count in self._subnets.values())
 
 
 def _rtt(entry: Entry) -> float:

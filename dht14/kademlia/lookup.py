@@ -10,16 +10,32 @@ each call. The life of a candidate::
 
 Departures from the paper: α calls are kept on the nearest unanswered contacts instead of going in rounds;
 a slow contact frees its slot at once, the next nearest stands in for it, and its late answer still counts.
+
+Departures for the sake of a hostile network: of each subnet only the two nearest count, and who has been let
+down by four of it asks no more of them; whose named contacts do not answer is believed last; a contact that
+was named at several addresses is tried at the next when it is silent at one.
 """
 
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterable
 from enum import Enum
 
 from attrs import define, field
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import ALPHA, MAX_ASKED, MAX_UNANSWERED, K
+from dht14.kademlia.parameters import (
+    ALPHA,
+    DOUBTS,
+    MAX_ASKED,
+    MAX_UNANSWERED,
+    NAMERS,
+    OTHER_ADDRESSES,
+    SUBNET_FAILURES,
+    SUBNET_IN_SET,
+    K,
+)
+from dht14.kademlia.subnets import Places, Subnet, SubnetOf, spread, unlimited
 
 
 class State(Enum):
@@ -35,6 +51,8 @@ class State(Enum):
 
 
 _HOPEFUL = (State.UNASKED, State.ASKED, State.ANSWERED)
+_COUNTED = (*_HOPEFUL, State.SLOW, State.SILENT)
+"""Those that hold one of the places of their subnet: what stands in for a slow one comes from elsewhere."""
 
 
 @define(eq=False)
@@ -45,6 +63,20 @@ class Candidate:
     hops: int
     """Answers that led to it: 0 for those the lookup began with."""
     state: State = State.UNASKED
+    namers: "list[Candidate]" = field(factory=list)
+    """Who named it, the first few; nobody where the lookup began with it."""
+    elsewhere: list[Contact] = field(factory=list)
+    """The same id at other addresses, as others have it: one of them lies, or is behind the times."""
+    doubts: int = 0
+    """Of the contacts that it named, those that are slow or worse, less those that have answered."""
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether only such have named it whose word has proven worth little."""
+        for namer in self.namers:
+            if namer.doubts < DOUBTS:
+                return False
+        return bool(self.namers)
 
 
 @define(eq=False)
@@ -62,6 +94,15 @@ class Lookup:
     width: int = K
     alpha: int = ALPHA
     thorough: bool = False
+    radius: int = 0
+    """All within this distance are sought, however many there are."""
+    binding: bool = False
+    """Whether those that are asked shall hold something: then no more of a subnet are asked than count."""
+    most: int = MAX_ASKED
+    """Contacts to ask before it is given up."""
+    subnet_of: SubnetOf = unlimited
+    taken: set[int] = field(factory=set)
+    """The ids that were asked, by this lookup and by its siblings (`kademlia.paths`)."""
     _order: list[int] = field(factory=list, init=False)
     """Distances of all candidates, sorted."""
     _candidates: dict[int, Candidate] = field(factory=dict, init=False)
@@ -76,14 +117,33 @@ class Lookup:
     """The longest chain of answers that led to an answer."""
     finished: bool = field(default=False, init=False)
     _concluded: bool = field(default=False, init=False)
+    _failures: Counter[Subnet] = field(factory=Counter, init=False)
+    """Contacts of each subnet that refused or went silent."""
+    _bound: Counter[Subnet] = field(factory=Counter, init=False)
+    """Contacts of each subnet that were asked and did neither."""
 
-    def heard_of(self, contacts: Iterable[Contact], hops: int = 0) -> None:
-        """These contacts exist, it is said."""
+    def heard_of(self, contacts: Iterable[Contact]) -> None:
+        """The lookup begins with these contacts, or somebody whose word is not weighed knows them."""
         for contact in contacts:
-            distance = contact.node_id ^ self.target
-            if distance not in self._candidates and contact.node_id != self.own_id:
-                self._candidates[distance] = Candidate(contact, hops)
-                insort(self._order, distance)
+            self._heard_of(contact, 0)
+
+    def _heard_of(self, contact: Contact, hops: int, namer: Candidate | None = None) -> None:
+        distance = contact.node_id ^ self.target
+        known = self._candidates.get(distance)
+        if known is None:
+            if contact.node_id == self.own_id:
+                return
+            known = self._candidates[distance] = Candidate(contact, hops)
+            insort(self._order, distance)
+            known.namers = [namer] if namer else []
+        elif namer is not None and 0 < len(known.namers) < NAMERS and namer not in known.namers:
+            known.namers.append(namer)
+        if known.contact.address != contact.address and len(known.elsewhere) < OTHER_ADDRESSES:
+            known.elsewhere.append(contact)
+
+    def _named(self, namer: Candidate, contacts: Iterable[Contact]) -> None:
+        for contact in contacts:
+            self._heard_of(contact, namer.hops + 1, namer)
 
     def includes_self(self) -> None:
         """This node itself counts as a contact that has answered."""
@@ -96,6 +156,19 @@ class Lookup:
         """Whether this node itself is among the candidates."""
         return self.own_id ^ self.target in self._candidates
 
+    def hurry(self, alpha: int) -> None:
+        """So many calls at once will do now, and the slow need not be waited for."""
+        self.alpha, self.thorough = alpha, False
+
+    @property
+    def was_led_astray(self) -> bool:
+        """Whether it had to be given up, or heard of contacts that it could not believe in."""
+        is_given_up = not self.finished or self.asked >= self.most
+        return is_given_up or any(
+            candidate.state is State.UNASKED and candidate.is_doubtful
+            for candidate in self._candidates.values()
+        )
+
     def conclude(self) -> None:
         """Enough is known: nobody else needs to be asked."""
         self._concluded = True
@@ -106,26 +179,53 @@ class Lookup:
         if self._concluded:
             self.finished = True
             return due
+        if self.asked >= self.most and not self._in_flight:
+            self.finished = True
+            return due
+        settled = self._walk(due, doubtful_too=False)
+        if settled and self.thorough:
+            settled = self._walk(due, doubtful_too=True)
+        self.finished = settled and not self._mostly_silent()
+        return due
+
+    def _walk(self, due: list[Contact], doubtful_too: bool) -> bool:
+        """Ask whom there is to ask, from the nearest on; whether there is nobody left to wait for."""
         hopeful = 0
         settled = True
+        places = Places(self.subnet_of)
         for distance in self._order:
+            if hopeful >= self.width and distance > self.radius:
+                break
             candidate = self._candidates[distance]
-            if candidate.state not in _HOPEFUL:
-                if candidate.state is State.SLOW and self.thorough:
-                    settled = False
+            state = candidate.state
+            if state is State.UNASKED and self._is_passed_over(candidate, doubtful_too):
+                continue
+            if state is State.SLOW and self.thorough:
+                settled = False
+            if state not in _COUNTED or not places.take(candidate.contact) or state not in _HOPEFUL:
                 continue
             hopeful += 1
-            if candidate.state is not State.ANSWERED:
+            if state is not State.ANSWERED:
                 settled = False
-                if candidate.state is State.UNASKED and self._may_ask():
+                if state is State.UNASKED and self._may_ask():
                     self._ask(candidate)
                     due.append(candidate.contact)
-            if hopeful == self.width:
-                break
-        exhausted = self.asked >= MAX_ASKED and not self._in_flight
         short = hopeful < self.width and any(c.state is State.SLOW for c in self._candidates.values())
-        self.finished = (settled and not short and not self._mostly_silent()) or exhausted
-        return due
+        return settled and not short
+
+    def _is_passed_over(self, candidate: Candidate, doubtful_too: bool) -> bool:
+        if candidate.contact.node_id in self.taken:
+            return True
+        if candidate.is_doubtful and not doubtful_too:
+            return True
+        subnet = self._subnet_of(candidate)
+        if subnet is None:
+            return False
+        is_full = self.binding and self._bound[subnet] >= SUBNET_IN_SET
+        return is_full or self._failures[subnet] >= SUBNET_FAILURES
+
+    def _subnet_of(self, candidate: Candidate) -> Subnet | None:
+        return self.subnet_of(candidate.contact.address[0])
 
     def _mostly_silent(self) -> bool:
         """Whether a thorough lookup has heard from so few that the network, or the host, may be standing still."""
@@ -135,7 +235,7 @@ class Lookup:
         return (
             self._in_flight < self.alpha
             and self._unanswered < max(MAX_UNANSWERED, self.alpha)
-            and self.asked < MAX_ASKED
+            and self.asked < self.most
         )
 
     def _ask(self, candidate: Candidate) -> None:
@@ -143,65 +243,103 @@ class Lookup:
         self._in_flight += 1
         self._unanswered += 1
         self.asked += 1
+        self.taken.add(candidate.contact.node_id)
+        if (subnet := self._subnet_of(candidate)) is not None:
+            self._bound[subnet] += 1
 
     def answered(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
         """The contact answered, and named these others."""
-        candidate = self._settle(contact, State.ANSWERED)
+        candidate = self._of(contact)
+        candidate.contact = contact
+        for namer in candidate.namers:
+            namer.doubts -= 1 if candidate.state is State.ASKED else 2
+        self._settle(candidate, State.ANSWERED)
         self.hops = max(self.hops, candidate.hops + 1)
-        self.heard_of(nearer, candidate.hops + 1)
+        self._named(candidate, nearer)
 
     def refused(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
         """The contact is alive but does not do what it was asked; others stand in for it."""
-        candidate = self._settle(contact, State.REFUSED)
-        self.heard_of(nearer, candidate.hops + 1)
+        candidate = self._of(contact)
+        candidate.contact = contact
+        self._settle(candidate, State.REFUSED)
+        self._let_down(candidate)
+        self._named(candidate, nearer)
 
     def failed(self, contact: Contact) -> None:
         """The contact will not answer any more."""
-        self._settle(contact, State.FAILED)
+        candidate = self._of(contact)
+        if candidate.contact.address != contact.address:
+            return
+        if candidate.state is State.ASKED:
+            self._doubt(candidate)
+        if candidate.state is not State.SILENT:
+            self._let_down(candidate)
+        self._settle(candidate, State.FAILED)
+        self._try_elsewhere(candidate)
 
     def slow(self, contact: Contact) -> None:
         """The contact's soft timeout passed; it may still answer."""
         candidate = self._of(contact)
-        if candidate.state is State.ASKED:
+        if candidate.state is State.ASKED and candidate.contact.address == contact.address:
             self._in_flight -= 1
             candidate.state = State.SLOW
+            self._doubt(candidate)
 
     def silent(self, contact: Contact) -> None:
         """The contact is taken for dead, but may still answer."""
         self.slow(contact)
         candidate = self._of(contact)
-        if candidate.state is State.SLOW:
+        if candidate.state is State.SLOW and candidate.contact.address == contact.address:
             self._unanswered -= 1
             candidate.state = State.SILENT
+            self._let_down(candidate)
+            self._try_elsewhere(candidate)
 
-    def _settle(self, contact: Contact, state: State) -> Candidate:
-        candidate = self._of(contact)
+    def _settle(self, candidate: Candidate, state: State) -> None:
         if candidate.state is State.ASKED:
             self._in_flight -= 1
         if candidate.state in (State.ASKED, State.SLOW):
             self._unanswered -= 1
         candidate.state = state
-        return candidate
+
+    @staticmethod
+    def _doubt(candidate: Candidate) -> None:
+        for namer in candidate.namers:
+            namer.doubts += 1
+
+    def _let_down(self, candidate: Candidate) -> None:
+        if (subnet := self._subnet_of(candidate)) is not None:
+            self._failures[subnet] += 1
+            self._bound[subnet] -= 1
+
+    def _try_elsewhere(self, candidate: Candidate) -> None:
+        if candidate.elsewhere:
+            candidate.contact = candidate.elsewhere.pop(0)
+            candidate.state = State.UNASKED
+            self.taken.discard(candidate.contact.node_id)
 
     def _of(self, contact: Contact) -> Candidate:
         return self._candidates[contact.node_id ^ self.target]
 
     def nearest(self) -> list[Contact]:
-        """Up to `width` contacts that answered, nearest first."""
-        return self._in_states(State.ANSWERED)[: self.width]
+        """The contacts that answered, nearest first: `width` of them, or all within the radius."""
+        found = list(spread(self.in_states(State.ANSWERED), self.subnet_of))
+        return [c for i, c in enumerate(found) if i < self.width or c.node_id ^ self.target <= self.radius]
 
     def shortlist(self) -> list[Contact]:
-        """Up to k contacts that answered or may be asked yet, nearest first."""
-        return self._in_states(State.ANSWERED, State.UNASKED, State.ASKED, State.SLOW)[:K]
+        """Up to k contacts that answered or may be asked yet, nearest first; those in doubt are not."""
+        listed = self.in_states(State.ANSWERED, State.UNASKED, State.ASKED, State.SLOW)
+        return [c for c in listed if not self._of(c).is_doubtful or self._of(c).state is State.ANSWERED][:K]
 
     def unanswering(self) -> list[Contact]:
         """The contacts that were asked and have not answered."""
-        return self._in_states(State.ASKED, State.SLOW, State.SILENT, State.FAILED)
+        return self.in_states(State.ASKED, State.SLOW, State.SILENT, State.FAILED)
 
     def count(self, state: State) -> int:
         """How many candidates are in this state."""
         return sum(candidate.state is state for candidate in self._candidates.values())
 
-    def _in_states(self, *states: State) -> list[Contact]:
+    def in_states(self, *states: State) -> list[Contact]:
+        """The contacts in these states, nearest first."""
         ordered = (self._candidates[distance] for distance in self._order)
         return [candidate.contact for candidate in ordered if candidate.state in states]

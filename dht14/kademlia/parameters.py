@@ -39,6 +39,9 @@ HARD_TIMEOUT = 3.0
 OPERATION_TIMEOUT = 4.5
 """A get or put ends by then with what it has: clients are promised an answer within 5 s."""
 
+FIRST_READ_TIMEOUT = 2.5
+"""A read that has not come to its end by then is begun anew, over disjoint paths."""
+
 MISSES_TO_DROP = 5
 """Failed calls after which a contact without a verified spare leaves the table (paper: the first)."""
 
@@ -52,6 +55,34 @@ this node that is cut off: while most of them fail, nobody leaves the table."""
 SPARSEST = 2
 """A region is taken for known where our contacts lie at most so many times as far apart as around our own
 id: half of them may be missing, which chance alone makes likely for one key in a hundred."""
+
+SUBNET_IN_BUCKET, SUBNET_IN_TABLE = 2, 10
+"""Contacts of one subnet in a bucket and in the whole table, spares counted (discv5 has the same)."""
+
+SUBNET_IN_SET = 2
+"""Nodes of one subnet that count among the nearest to a key, in lookups as in sets of holders."""
+
+SUBNET_FAILURES = 4
+"""Contacts of one subnet that may refuse or stay silent before a lookup asks no more of them."""
+
+DOUBTS = 3
+"""A contact is believed last where so many more of those it named were slow or worse than have answered."""
+
+NAMERS = 4
+"""Of those that named a contact to a lookup, so many are remembered."""
+
+OTHER_ADDRESSES = 2
+"""Further addresses under which a lookup tries a contact that is silent at the first it heard of."""
+
+REGION = 2
+"""Times as many nodes as shall hold a record are expected in the region of a crowded key. With 8 copies, all
+16 are missing from it for one key in nine million."""
+
+REGION_NODES = 64
+"""Of the nodes found there, at most so many are asked or given the record: the nearest."""
+
+PATHS = 4
+"""Disjoint paths of a lookup for a crowded key (S/Kademlia, Baumgart and Mies 2007, has 4 and 8)."""
 
 LIVENESS_INTERVAL = 5.0
 """Between two looks at who is to be pinged."""

@@ -3,15 +3,20 @@
 Departures from the paper: only contacts that answered us are in it; the buckets of the far ranges are
 wider (`parameters.BUCKET_WIDTHS`); the k closest are found by bisection over one sorted list of ids, so
 that the answer is exact and costs microseconds whatever the number of contacts; while most contacts fail
-to answer, none leaves, because it is rather this node that is cut off.
+to answer, none leaves, because it is rather this node that is cut off; of each subnet only a few enter, and
+whom there is no place for goes nowhere: when one of his subnet leaves, the next who answers may come.
 """
 
 import random
 from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable
 from heapq import nsmallest
+from itertools import islice
 
 from attrs import define, field
 
+from dht14.kademlia.census import Census, density_at_home, is_crowded, region
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.kbucket import Entry, KBucket
 from dht14.kademlia.keyspace import ID_BITS, random_id, random_id_sharing, shared_prefix
@@ -22,10 +27,13 @@ from dht14.kademlia.parameters import (
     OUTAGE_CALLS,
     PROBES_IN_DOUBT,
     SPARSEST,
+    SUBNET_IN_BUCKET,
+    SUBNET_IN_TABLE,
     SUSPECT_INTERVAL,
     SUSPECTS_AT_ONCE,
     K,
 )
+from dht14.kademlia.subnets import Subnet, SubnetOf, spread, unlimited
 
 
 def bucket_capacity(depth: int) -> int:
@@ -38,6 +46,7 @@ class RoutingTable:
     """Every contact this node knows to be alive. Facts are told in the past tense."""
 
     own_id: int
+    subnet_of: SubnetOf = unlimited
     _buckets: list[KBucket] = field(init=False)
     """Bucket i holds the ids that share exactly i bits with ours; the last one holds all the rest."""
     _entries: dict[int, Entry] = field(factory=dict, init=False)
@@ -50,6 +59,9 @@ class RoutingTable:
     """Of the latest calls to contacts that were well, the share that was answered."""
     changes: int = field(default=0, init=False)
     """Grows with every contact that enters or leaves."""
+    _census: Census = field(factory=Census, init=False)
+    _home: tuple[int, float | None] = field(default=(-1, None), init=False)
+    """The density around our own id, and the `revision` from which it was told."""
     revision: int = field(default=0, init=False)
     """Grows whenever `closest` may answer otherwise than before."""
     losses: int = field(default=0, init=False)
@@ -93,11 +105,13 @@ class RoutingTable:
         while node_id not in self._entries and not bucket.has_room and self._split_last(bucket):
             bucket = self._bucket_of(node_id)
         self._answering += (1 - self._answering) / OUTAGE_CALLS
+        if not self._may_be_in(bucket, contact):
+            return
         if node_id in self._suspects:
             self._suspects.discard(node_id)
             self.revision += 1
         self._lost.confirmed(contact)
-        newcomer = bucket.confirmed(contact, now, rtt)
+        newcomer = bucket.confirmed(contact, now, rtt, self.subnet_of(contact.address[0]))
         if newcomer is not None:
             self._entered(newcomer)
 
@@ -117,9 +131,24 @@ class RoutingTable:
         if entered is not None:
             self._entered(entered)
 
+    def _may_be_in(self, bucket: KBucket, contact: Contact) -> bool:
+        """Whether the limits of its subnet let the contact be there, at this address."""
+        subnet = self.subnet_of(contact.address[0])
+        if subnet is None or bucket.is_there(contact):
+            return True
+        if bucket.how_many_of(subnet) >= SUBNET_IN_BUCKET:
+            return False
+        return sum(bucket.how_many_of(subnet) for bucket in self._buckets) < SUBNET_IN_TABLE
+
     def looked_up(self, target: int, now: float) -> None:
         """A lookup for `target` ended: its range is fresh."""
         self._bucket_of(target).last_lookup = now
+
+    def found(self, target: int, nearest: list[Contact]) -> None:
+        """The nodes nearest to `target` are these: the census learns of it."""
+        home = self._home_density()
+        if home is not None:
+            self._census.visited(target, [contact.node_id ^ target for contact in nearest], home)
 
     def _entered(self, entry: Entry) -> None:
         node_id = entry.contact.node_id
@@ -146,7 +175,7 @@ class RoutingTable:
             return False
         near = KBucket(bucket_capacity(depth + 1), last_lookup=bucket.last_lookup)
         for node_id in [i for i in bucket.entries if shared_prefix(self.own_id, i) > depth]:
-            near.entries[node_id] = bucket.entries.pop(node_id)
+            near.take(bucket.give_up(node_id))
         self._buckets.append(near)
         # Capacities shrink with depth, so the near part of a full bucket may already be too full.
         if len(near.entries) > near.capacity:
@@ -157,10 +186,10 @@ class RoutingTable:
     def _trim(self, bucket: KBucket) -> None:
         """Make spares of the latest comers until the bucket is no more than full."""
         while len(bucket.entries) > bucket.capacity:
-            node_id, entry = bucket.entries.popitem()
+            entry = bucket.give_up(next(reversed(bucket.entries)))
             self._left(entry)
             if not entry.misses and len(bucket.spares) < K:
-                bucket.spares[node_id] = entry
+                bucket.take_spare(entry)
 
     # Questions
 
@@ -170,7 +199,7 @@ class RoutingTable:
         if node_id in self._entries or node_id == self.own_id:
             return node_id in self._suspects
         bucket = self._bucket_of(node_id)
-        return bucket.has_room or bucket is self._buckets[-1]
+        return (bucket.has_room or bucket is self._buckets[-1]) and self._may_be_in(bucket, contact)
 
     def closest(self, target: int, count: int = K, live_only: bool = False) -> list[Contact]:
         """The `count` contacts nearest to `target`, nearest first.
@@ -184,6 +213,16 @@ class RoutingTable:
             block = [node_id for node_id in block if node_id not in spoiled]
         entries = self._entries
         return [entries[node_id].contact for node_id in block[:count]]
+
+    def holders(self, target: int, count: int) -> list[Contact]:
+        """The `count` nodes nearest to `target` that count: of each subnet no more than there are places."""
+        wanted = count
+        while True:
+            found = self.closest(target, wanted, live_only=True)
+            chosen = list(islice(spread(found, self.subnet_of), count))
+            if len(chosen) == count or len(found) < wanted:
+                return chosen
+            wanted *= 2
 
     def _block_around(self, target: int, count: int) -> list[int]:
         """The ids of the longest prefix of `target` that at least `count` known ids share.
@@ -221,7 +260,51 @@ class RoutingTable:
         own_distance = self.own_id ^ target
         block = self._block_around(target, count + len(self._suspects))
         nearer = [i for i in block if i ^ target < own_distance and i not in self._suspects]
-        return len(nearer) < count
+        if len(nearer) < count:
+            return True
+        if not count:
+            return False
+        nearest = self.holders(target, count)
+        if len(nearest) < count or own_distance < nearest[-1].node_id ^ target:
+            return True
+        return own_distance <= self.region(count) and self.is_crowded(target)
+
+    def may_hold(self, target: int, count: int) -> bool:
+        """Whether a writer who sees the neighbourhood of `target` a little differently may take this node for
+        one of the `count` that should hold it."""
+        return self.own_id ^ target <= self.region(count) or self.is_near(target, count)
+
+    # The census
+
+    def _home_density(self) -> float | None:
+        revision, known = self._home
+        if revision != self.revision:
+            known = density_at_home([c.node_id ^ self.own_id for c in self.holders(self.own_id, 2 * K)])
+            self._home = self.revision, known
+        return known
+
+    def size(self) -> float | None:
+        """How many nodes the network has, as far as can be told; None while too few are known."""
+        home = self._home_density()
+        return None if home is None else self._census.size(home)
+
+    def is_crowded(self, target: int, others: Iterable[Contact] = ()) -> bool:
+        """Whether more nodes lie near `target` than chance brings there. `others` are alive besides ours."""
+        size = self.size()
+        if size is None:
+            return False
+        everybody = {contact.node_id: contact for contact in [*self.closest(target, 2 * K), *others]}
+        distances = sorted(node_id ^ target for node_id in everybody if node_id not in self._suspects)
+        if not is_crowded(distances, size):
+            return False
+        nearest = (everybody[distance ^ target] for distance in distances)
+        spread_out = spread(nearest, self.subnet_of)
+        return is_crowded([contact.node_id ^ target for contact in spread_out], size)
+
+    def region(self, replication: int) -> int:
+        """The distance from a key within which all hold a record where it is crowded; 0 if unknown."""
+        size = self.size()
+        return 0 if size is None else region(size, replication)
 
     def is_suspect(self, node_id: int) -> bool:
         """Whether the last call to this contact failed."""
@@ -282,6 +365,7 @@ class RoutingTable:
     def check_invariants(self) -> None:
         """Raise AssertionError where the table contradicts itself; for tests and the simulator."""
         held: dict[int, Entry] = {}
+        company: Counter[Subnet | None] = Counter()
         for depth, bucket in enumerate(self._buckets):
             assert bucket.capacity == bucket_capacity(depth)
             assert len(bucket.entries) <= bucket.capacity and len(bucket.spares) <= K
@@ -292,6 +376,9 @@ class RoutingTable:
                 assert node_id == entry.contact.node_id != self.own_id
                 assert self._depth_of(node_id) == depth
             held |= bucket.entries
+            bucket.check_invariants()
+            company += Counter(e.subnet for e in [*bucket.entries.values(), *bucket.spares.values()])
+        assert all(subnet is None or count <= SUBNET_IN_TABLE for subnet, count in company.items())
         assert held == self._entries and sorted(held) == self._ids
         assert self._suspects == {node_id for node_id, entry in held.items() if entry.misses}
         assert 0 <= self._answering <= 1

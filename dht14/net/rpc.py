@@ -32,6 +32,7 @@ from dht14.node.responder import Responder
 from dht14.security.session import Datagrams, Peer, Session
 from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
+from dht14.wire.hearsay import believable
 from dht14.wire.messages import REPLIES, Announce, Reply, Request
 
 TICK = 0.005
@@ -300,7 +301,7 @@ class RpcProtocol(DatagramProtocol):
             self._table.confirmed(sender, now, rtt)
         else:
             self._probe.probe(sender, now)
-        call.observer.call_answered(sender, reply)
+        call.observer.call_answered(sender, believable(reply, sender.address[0]))
 
     def _respond(self, rpc_id: bytes, asker: Peer, reply: Reply) -> None:
         self._send(asker.answer(encode(rpc_id, reply), self._seconds()), asker.contact.address)

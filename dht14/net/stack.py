@@ -32,6 +32,7 @@ from dht14.node.repair import REPAIR_INTERVAL, Repair
 from dht14.node.republish import REPUBLISH_LOOK, Republish
 from dht14.node.responder import Responder
 from dht14.node.upkeep import Liveness, refresh
+from dht14.security.diversity import any_subnet, public_subnet
 from dht14.security.gate import Limits
 from dht14.security.identity import Identity
 from dht14.security.sealed import HelloQuestions, SealedSession
@@ -112,7 +113,7 @@ def build_stack(
 ) -> Stack:
     """The stack of one node. `saved` are contacts of an earlier run; `check` tells node ids."""
     node_id = identity.node_id
-    table = RoutingTable(node_id)
+    table = RoutingTable(node_id, any_subnet if options.limits.diversity_private else public_subnet)
     store: Store | None = None
     if options.storage_limit is not None:
         store = make_store(

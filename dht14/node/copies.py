@@ -65,7 +65,7 @@ class Copies:
     def candidates(self, key: int, count: int = K) -> list[Contact]:
         """The contacts nearest to a key that are alive and take copies, as far as is known."""
         self._refusers.forget(self._clock.seconds())
-        known = self._table.closest(key, 2 * count, live_only=True)
+        known = self._table.holders(key, 2 * count)
         return [contact for contact in known if contact.node_id not in self._refusers][:count]
 
     def takes_copies(self, node_id: int) -> bool:
@@ -113,7 +113,7 @@ class Copies:
         self.counters["unanswered"] += 1
 
     def _fingerprint(self, record: Record) -> int:
-        known = self._table.closest(record.key, record.replication)
+        known = self._table.holders(record.key, record.replication)
         ids = sorted([self._table.own_id, *(contact.node_id for contact in known)], key=record.key.__xor__)
         return fingerprint(ids[: record.replication])
 

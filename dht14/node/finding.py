@@ -4,9 +4,9 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import K
 from dht14.node.answers import Answers
+from dht14.node.search import Walk
 from dht14.storage.ballot import Ballot, Rank
 from dht14.storage.claim import Claim
 from dht14.storage.record import Record
@@ -38,7 +38,7 @@ class Finding:
     _claimers: dict[Rank, list[Claimer]] = field(factory=dict, init=False)
     """Who says that it has the record of this rank, the first to say so first."""
 
-    def replied(self, lookup: Lookup, contact: Contact, reply: Reply) -> None:
+    def replied(self, lookup: Walk, contact: Contact, reply: Reply) -> None:
         """One contact answered."""
         if isinstance(reply, Value):
             self._told(lookup, contact, self._record(reply), reply.near)
@@ -54,15 +54,15 @@ class Finding:
         """Who says that it has it: the fastest to answer first."""
         return self._claimers[claim.rank]
 
-    def _told(self, lookup: Lookup, contact: Contact, found: Record | Claim | None, near: bool) -> None:
+    def _told(self, lookup: Walk, contact: Contact, found: Record | Claim | None, near: bool) -> None:
         if found is None:
             lookup.refused(contact)
             return
         self.answers.has(contact, found.rank)
         ballot = self.ballot
         ballot.cast(found, near)
-        lookup.thorough = ballot.quorum == EVERYBODY
-        lookup.alpha = max(ballot.missing, 0) + 1
+        if ballot.quorum < EVERYBODY:
+            lookup.hurry(max(ballot.missing, 0) + 1)
         lookup.answered(contact)
         if ballot.settled:
             lookup.conclude()

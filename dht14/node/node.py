@@ -12,15 +12,27 @@ from twisted.logger import Logger
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
-from dht14.kademlia.parameters import MAX_REPLICATION, MAX_VALUE, OPERATION_TIMEOUT, REPLICATION, K
+from dht14.kademlia.parameters import (
+    FIRST_READ_TIMEOUT,
+    MAX_REPLICATION,
+    MAX_VALUE,
+    OPERATION_TIMEOUT,
+    PATHS,
+    REGION_NODES,
+    REPLICATION,
+    K,
+)
+from dht14.kademlia.paths import Paths
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.kademlia.subnets import spread
+from dht14.node.alarm import Alarm
 from dht14.node.diary import Diary
 from dht14.node.fetch import Fetch
 from dht14.node.finding import EVERYBODY, Finding
 from dht14.node.placement import Placement
 from dht14.node.ports import Bulk, Rpc
 from dht14.node.read_repair import ReadRepair
-from dht14.node.search import OnReply, Search
+from dht14.node.search import OnReply, Search, Walk
 from dht14.storage.ballot import READ_QUORUM, Ballot
 from dht14.storage.claim import Claim
 from dht14.storage.record import Kind, Record, newest_believable, next_version, proven
@@ -36,6 +48,7 @@ from dht14.wire.messages import (
 )
 
 T = TypeVar("T")
+W = TypeVar("W", Lookup, Paths)
 
 SETTLE_ROUNDS = 2
 """How often a conflict is looked at before the writer is told how it ended."""
@@ -80,6 +93,10 @@ class Node:
     """None in a node without a store, which has no part in the upkeep of records."""
     hops: Counter[int] = field(factory=Counter, init=False)
     """How many lookups took how many hops."""
+    alarm: Alarm = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.alarm = Alarm(self.table)
 
     # find
 
@@ -99,28 +116,48 @@ class Node:
         return self._search(lookup, FindNode(target), _nodes_replied, timeout)
 
     def _lookup(self, target: int, width: int) -> Lookup:
-        lookup = Lookup(target, self.own_id, width)
+        lookup = Lookup(target, self.own_id, width, subnet_of=self.table.subnet_of)
         lookup.heard_of(self.table.closest(target, K))
         return lookup
 
-    def _search(
-        self, lookup: Lookup, request: Request, on_reply: OnReply, timeout: float
-    ) -> "Deferred[Lookup]":
-        search = Search(lookup, request, on_reply, self._rpc)
-        return search.run(self._clock, max(timeout, 0.0)).addCallback(self._searched)
+    def _paths(self, target: int, replication: int) -> Paths:
+        """A lookup of everybody in the region of a crowded key."""
+        known = self.table.closest(target, PATHS * K)
+        radius = self.table.region(replication)
+        return Paths.of(target, self.own_id, known, replication, radius, self.table.subnet_of)
 
-    def _searched(self, lookup: Lookup) -> Lookup:
+    def _search(self, lookup: W, request: Request, on_reply: OnReply, timeout: float) -> "Deferred[W]":
+        search = Search(lookup, request, on_reply, self._rpc)
+        return search.run(self._clock, max(timeout, 0.0)).addCallback(lambda _: self._searched(lookup))
+
+    def _searched(self, lookup: W) -> W:
         self.table.looked_up(lookup.target, self._clock.seconds())
         self.hops[lookup.hops] += 1
+        self.alarm.searched(lookup)
         return lookup
 
     # get
 
     def get(self, key: int) -> "Deferred[bytes | None]":
         """The value under `key`; None when no node that should have it has it, or its owner deleted it."""
-        return self._find(key, OPERATION_TIMEOUT).addCallback(
-            lambda found: None if found is None or found.is_tombstone else found.value
-        )
+        return Deferred.fromCoroutine(self._get(key))
+
+    async def _get(self, key: int) -> bytes | None:
+        found = await self._find_for_sure(key)
+        return None if found is None or found.is_tombstone else found.value
+
+    async def _find_for_sure(self, key: int) -> Record | None:
+        """The newest record, sought more widely where the first search has raised the alarm.
+
+        Content is beyond doubt. Of other records those nearest to the key may have kept the newest back.
+        """
+        deadline = self._clock.seconds() + OPERATION_TIMEOUT
+        had_rung = self.alarm.rings_for(key)
+        found = await self._find(key, OPERATION_TIMEOUT)
+        is_certain = found is not None and found.kind is Kind.CONTENT
+        if is_certain or had_rung or not self.alarm.rings_for(key):
+            return found
+        return _newest(found, await self._find(key, deadline - self._clock.seconds()))
 
     def _find(
         self, key: int, timeout: float, quorum: int = READ_QUORUM, unheard: frozenset[int] = frozenset()
@@ -131,6 +168,8 @@ class Node:
         One more holder is asked than must agree: enough that a lost datagram or a dead holder rarely
         stalls a read, and half of the datagrams that asking all of them would cost.
         """
+        is_wide = self.alarm.rings_for(key)
+        quorum = REGION_NODES + 1 if is_wide else quorum
         ballot = Ballot(quorum)
         now = self._clock.seconds()
         own = self._store.get(key, now) if self._store else None
@@ -138,15 +177,21 @@ class Node:
             ballot.cast(own, self.table.is_near(key, own.replication))
             if ballot.settled:
                 return succeed(own)
-        lookup = self._lookup(key, K if quorum == EVERYBODY else self._policy.replication)
-        lookup.thorough = own is None or quorum == EVERYBODY
-        lookup.alpha = max(ballot.missing, 0) + 1
         finding = Finding(key, ballot, self._clock, unheard)
-        searched = self._search(lookup, FindValue(key), finding.replied, timeout)
+        searched: Deferred[Lookup] | Deferred[Paths]
+        if is_wide:
+            paths = self._paths(key, self._policy.replication)
+            searched = self._search(paths, FindValue(key), finding.replied, timeout)
+        else:
+            lookup = self._lookup(key, K if quorum >= EVERYBODY else self._policy.replication)
+            lookup.thorough = own is None or quorum >= EVERYBODY
+            lookup.alpha = max(ballot.missing, 0) + 1
+            patience = timeout if quorum >= EVERYBODY else min(timeout, FIRST_READ_TIMEOUT)
+            searched = self._search(lookup, FindValue(key), finding.replied, patience)
         return searched.addCallback(self._found, finding, now + timeout)
 
     def _found(
-        self, lookup: Lookup, finding: Finding, deadline: float
+        self, lookup: Walk, finding: Finding, deadline: float
     ) -> "Record | Deferred[Record | None] | None":
         winner = finding.ballot.winner
         if isinstance(winner, Claim):
@@ -154,7 +199,7 @@ class Node:
             return fetched.addCallback(self._decided, lookup, finding)
         return self._decided(winner, lookup, finding)
 
-    def _decided(self, record: Record | None, lookup: Lookup, finding: Finding) -> Record | None:
+    def _decided(self, record: Record | None, lookup: Walk, finding: Finding) -> Record | None:
         if record is not None and self._read_repair is not None:
             self._read_repair.decided(lookup, record, finding.answers)
         return record
@@ -261,16 +306,30 @@ class Node:
                 break
         return kept
 
+    async def _holders(self, record: Record, deadline: float) -> tuple[list[Contact], int]:
+        """The contacts nearest to the key, nearest first, and how many of them shall hold the record: all of
+        the region where the key is crowded, for among so many the honest ones cannot be told."""
+        key, width = record.key, record.replication
+        candidates = self.table.closest(key, K)
+        if not self.table.knows_region(key, width):
+            timeout = (deadline - self._clock.seconds()) / 2
+            candidates = (await self.find_nodes(key, width=width, timeout=timeout)).shortlist()
+        if self.alarm.rings_for(key) or self.table.is_crowded(key):
+            timeout = (deadline - self._clock.seconds()) / 2
+            region = await self._search(self._paths(key, width), FindNode(key), _nodes_replied, timeout)
+            candidates = region.nearest() or candidates
+            width = max(width, len(candidates))
+        return candidates, width
+
     async def _place(self, record: Record, deadline: float, copy: bool = False) -> Placement:
         """Store the record at the nodes nearest to its key, this one included where it is one of them."""
+        candidates, width = await self._holders(record, deadline)
         now = self._clock.seconds()
-        candidates = self.table.closest(record.key, K)
-        if not self.table.knows_region(record.key, record.replication):
-            walk = await self.find_nodes(record.key, width=record.replication, timeout=(deadline - now) / 2)
-            candidates = walk.shortlist()
-        nearest = sorted({self.own_id, *(c.node_id for c in candidates)}, key=record.key.__xor__)
-        nearest = nearest[: record.replication]
-        lookup = Lookup(record.key, self.own_id, record.replication, alpha=record.replication)
+        spread_out = (contact.node_id for contact in spread(candidates, self.table.subnet_of))
+        nearest = sorted({self.own_id, *spread_out}, key=record.key.__xor__)[:width]
+        lookup = Lookup(
+            record.key, self.own_id, width, alpha=width, binding=True, subnet_of=self.table.subnet_of
+        )
         lookup.heard_of(candidates)
         well = {c.node_id for c in candidates if not self.table.is_suspect(c.node_id)}
         placement = Placement(record, lookup, well, newest_believable(now))
@@ -282,7 +341,7 @@ class Node:
             record.version,
             max(record.remaining_ms(now), 1),
             record.replication,
-            fingerprint(nearest),
+            fingerprint(nearest[: record.replication]),
             record.value,
             copy,
         )
@@ -306,7 +365,13 @@ class Node:
         self._diary.seen_to(record.key, now)
 
 
-def _nodes_replied(lookup: Lookup, contact: Contact, reply: Reply) -> None:
+def _newest(one: Record | None, other: Record | None) -> Record | None:
+    if one is None or other is None:
+        return one or other
+    return max(one, other, key=lambda record: record.rank)
+
+
+def _nodes_replied(lookup: Walk, contact: Contact, reply: Reply) -> None:
     if isinstance(reply, Nodes):
         lookup.answered(contact, reply.contacts)
     else:

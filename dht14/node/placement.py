@@ -3,7 +3,8 @@
 from attrs import define, field
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.lookup import Lookup, State
+from dht14.kademlia.lookup import Lookup
+from dht14.node.search import Walk
 from dht14.storage.record import Kind, Record
 from dht14.storage.store import Outcome, Verdict
 from dht14.wire.messages import Outranked, Refused, Reply, Stored
@@ -29,7 +30,7 @@ class Placement:
     kept: bool = field(default=False, init=False)
     """Whether all who should hold the record have said that they do, or that they hold a better one."""
 
-    def replied(self, lookup: Lookup, contact: Contact, reply: Reply) -> None:
+    def replied(self, lookup: Walk, contact: Contact, reply: Reply) -> None:
         """One contact answered its STORE."""
         if isinstance(reply, Stored):
             self.receipts += 1
@@ -69,7 +70,7 @@ class Placement:
         is cut off: what it keeps to itself is not stored.
         """
         lookup = self._lookup
-        answered = lookup.count(State.ANSWERED)
+        answered = len(lookup.nearest())
         lost = sum(c.node_id in self._well for c in lookup.unanswering())
         all_there_were = lookup.finished and lost <= answered - lookup.counts_self
-        self.kept = self.receipts > 0 and (answered >= lookup.width or all_there_were)
+        self.kept = self.receipts > 0 and (answered >= self.record.replication or all_there_were)

@@ -8,13 +8,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.answers import Answers
 from dht14.node.copies import Copies
 from dht14.node.lately import Lately
 from dht14.node.ports import Rpc
+from dht14.node.search import Walk
 from dht14.storage.record import Kind, Record
 from dht14.wire.messages import Reply, Store
 
@@ -37,7 +37,7 @@ class ReadRepair:
     _lately: Lately[tuple[int, int]] = field(factory=lambda: Lately(SPACING, REMEMBERED), init=False)
     """Key and holder."""
 
-    def decided(self, lookup: Lookup, winner: Record, answers: Answers) -> None:
+    def decided(self, lookup: Walk, winner: Record, answers: Answers) -> None:
         """A get has ended with this record. Nobody waits for what is done here.
 
         Only the nearest get a copy: one that strays about would be missed by later writers.

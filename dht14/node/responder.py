@@ -167,7 +167,7 @@ class Responder:
     def _may_hold(self, request: Store | Offer) -> bool:
         """Whether this node has any business with the key. A cached copy may be anywhere."""
         widest = max(STRAY * request.replication, REPLICATION)
-        return self._stores and (not request.replication or self._table.is_near(request.key, widest))
+        return self._stores and (not request.replication or self._table.may_hold(request.key, widest))
 
     def _rank(self, key: int) -> int:
         """How many nodes are nearer to the key; K stands for all that are more."""
@@ -224,7 +224,7 @@ class Responder:
         """
         if not request.replication:
             return ()
-        known = self._table.closest(request.key, request.replication, live_only=True)
+        known = self._table.holders(request.key, request.replication)
         ids = [contact.node_id for contact in known]
         nearest = sorted({*ids, writer.node_id, self._table.own_id}, key=request.key.__xor__)
         if fingerprint(nearest[: request.replication]) == request.neighbours:

@@ -11,12 +11,15 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
+from dht14.kademlia.paths import Paths
 from dht14.node.ports import Rpc
 from dht14.wire.messages import Reply, Request
 
 T = TypeVar("T")
 
-OnReply = Callable[[Lookup, Contact, Reply], None]
+Walk = Lookup | Paths
+
+OnReply = Callable[[Walk, Contact, Reply], None]
 """Tells the lookup what a reply means, by one of its verbs `answered` and `refused`."""
 
 
@@ -28,14 +31,14 @@ class Search:
     at again after each. When it is finished, late facts find nobody.
     """
 
-    _lookup: Lookup
+    _lookup: Walk
     _request: Request
     _on_reply: OnReply
     _rpc: Rpc
-    _done: "Deferred[Lookup]" = field(init=False, factory=Deferred)
+    _done: "Deferred[Walk]" = field(init=False, factory=Deferred)
     _asking: bool = field(init=False, default=False)
 
-    def run(self, clock: IReactorTime, timeout: float = OPERATION_TIMEOUT) -> "Deferred[Lookup]":
+    def run(self, clock: IReactorTime, timeout: float = OPERATION_TIMEOUT) -> "Deferred[Walk]":
         """Begin. Fires with the lookup when it is finished, or with what it has after `timeout` seconds."""
         self._proceed()
         if not self._done.called:

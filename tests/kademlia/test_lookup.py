@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE, random_id
 from dht14.kademlia.lookup import Lookup, State
-from dht14.kademlia.parameters import ALPHA, MAX_ASKED, MAX_UNANSWERED, K
+from dht14.kademlia.parameters import ALPHA, MAX_ASKED, MAX_UNANSWERED, SUBNET_FAILURES, K
+from tests.kademlia.test_subnets import first_byte
 
 OWN = 1 << 255
 """Far from the ids of these tests, which are small numbers where nothing else is said."""
@@ -40,6 +41,135 @@ class LookupTestCase(SynchronousTestCase):
     def assert_finished(self, lookup: Lookup, *nearest: int) -> None:
         self.assertEqual((lookup.due(), lookup.finished), ([], True))
         self.assertEqual(ids(lookup.nearest()), list(nearest))
+
+
+class SubnetTests(LookupTestCase):
+    """Attackers in one subnet, the 7; everybody else is in a private one."""
+
+    def attacker(self, node_id: int) -> Contact:
+        return Contact(node_id, ("7.0.0.1", 8000))
+
+    def crowded(self, count: int, *honest: int, binding: bool = False) -> Lookup:
+        lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, binding=binding)
+        lookup.heard_of([self.attacker(node_id) for node_id in range(1, count + 1)])
+        lookup.heard_of([self.private(node_id) for node_id in honest])
+        return lookup
+
+    def private(self, node_id: int) -> Contact:
+        return Contact(node_id, ("10.0.0.1", 8000))
+
+    def test_two_count(self) -> None:
+        """Of a subnet the two nearest are asked, and count; the rest of the width is for others."""
+        lookup = self.crowded(20, 100, 101)
+        self.assert_due(lookup, 1, 2, 100)
+        for c in (self.attacker(1), self.attacker(2), self.private(100)):
+            lookup.answered(c, [self.attacker(node_id) for node_id in range(3, 30)])
+        self.assert_finished(lookup, 1, 2, 100)
+
+    def test_stand_in_from_elsewhere(self) -> None:
+        """Who stands in for a slow one is of another subnet."""
+        lookup = self.crowded(20, 100, 101, 102)
+        self.assert_due(lookup, 1, 2, 100)
+        lookup.slow(self.attacker(1))
+        self.assert_due(lookup, 101)
+
+    def test_refusals(self) -> None:
+        """When four of a subnet have refused or stayed silent no more are asked."""
+        lookup = self.crowded(20, 100)
+        asked = 0
+        while due := [c for c in lookup.due() if c.node_id < 100]:
+            for c in due:
+                asked += 1
+                lookup.refused(c) if c.node_id % 2 else lookup.silent(c)
+        self.assertLessEqual(asked, SUBNET_FAILURES + 1)
+
+    def test_binding(self) -> None:
+        """Of those that shall hold something no nearer one takes the place of one that has said yes."""
+        for binding, due in ((False, [1]), (True, [])):
+            lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, binding=binding)
+            lookup.heard_of([self.attacker(8), self.attacker(9), self.private(100)])
+            self.assert_due(lookup, 8, 9, 100)
+            lookup.answered(self.attacker(8), [self.attacker(1), self.attacker(2)])
+            self.assert_due(lookup, *due)
+
+
+class BeliefTests(LookupTestCase):
+    """Whose word counts."""
+
+    def test_liar(self) -> None:
+        """Who names three that do not answer is believed last: the width is filled by others."""
+        lookup = self.lookup(100, 200, 300, width=3, alpha=3)
+        self.assert_due(lookup, 100, 200, 300)
+        lookup.answered(contact(100), contacts(*range(1, 21)))
+        self.assert_due(lookup, 1)
+        lookup.answered(contact(200))
+        lookup.answered(contact(300))
+        self.assert_due(lookup, 2, 3)
+        for node_id in (1, 2, 3):
+            lookup.slow(contact(node_id))
+        self.assert_finished(lookup, 100, 200, 300)
+        self.assertTrue(lookup.was_led_astray)
+
+    def test_vouched_for(self) -> None:
+        """What an honest one names too is asked, however much the liar is doubted."""
+        lookup = self.lookup(100, 200, width=2, alpha=2)
+        self.assert_due(lookup, 100, 200)
+        lookup.answered(contact(100), contacts(1, 2, 3, 9))
+        for node_id in (1, 2, 3):
+            self.assert_due(lookup, node_id)
+            lookup.slow(contact(node_id))
+        self.assert_due(lookup)
+        lookup.answered(contact(200), contacts(9))
+        self.assert_due(lookup, 9)
+        lookup.answered(contact(9))
+        lookup.answered(contact(1))
+        self.assert_finished(lookup, 1, 9)
+        self.assertFalse(lookup.was_led_astray)
+
+    def test_thorough(self) -> None:
+        """A thorough lookup asks even those, when nobody else is left to ask."""
+        lookup = self.lookup(100, width=2, alpha=3, thorough=True)
+        lookup.due()
+        lookup.answered(contact(100), contacts(1, 2, 3, 9))
+        self.assert_due(lookup, 1, 2)
+        for node_id in (1, 2):
+            lookup.slow(contact(node_id))
+        self.assert_due(lookup, 3, 9)
+        lookup = self.lookup(100, width=2, alpha=2, thorough=True)
+        lookup.due()
+        lookup.answered(contact(100), contacts(1, 2, 3, 9))
+        lookup.due()
+        for node_id in (1, 2):
+            lookup.silent(contact(node_id))
+        self.assert_due(lookup, 3, 9)
+
+    def test_elsewhere(self) -> None:
+        """Who is silent at one address is tried at the other that was named for it."""
+        here, there = contact(1), Contact(1, ("192.0.2.77", 1))
+        lookup = self.lookup(100, 200, width=3, alpha=3)
+        lookup.due()
+        lookup.answered(contact(100), [here])
+        lookup.answered(contact(200), [there])
+        self.assertEqual(lookup.due(), [here])
+        lookup.silent(here)
+        self.assertEqual(lookup.due(), [there])
+        lookup.failed(here)
+        lookup.answered(there)
+        self.assertEqual(lookup.nearest()[0], there)
+
+    def test_late_at_the_first(self) -> None:
+        """Who answers at the first address after all is there."""
+        here, there = contact(1), Contact(1, ("192.0.2.77", 1))
+        lookup = self.lookup(1, width=1)
+        lookup.heard_of([there])
+        self.assertEqual(lookup.due(), [here])
+        lookup.silent(here)
+        self.assertEqual(lookup.due(), [there])
+        lookup.answered(here)
+        lookup.slow(there)
+        lookup.failed(there)
+        self.assert_finished(lookup, 1)
+        self.assertEqual(lookup.nearest(), [here])
 
 
 class WhomToAskTests(LookupTestCase):
@@ -102,7 +232,7 @@ class WhomToAskTests(LookupTestCase):
         self.assert_due(lookup, 1)
         lookup.answered(contact(1), [Contact(1, ("203.0.113.6", 1)), Contact(2, ("192.0.2.2", 2))])
         self.assertEqual(lookup.due(), [Contact(2, ("192.0.2.2", 2))])
-        lookup.answered(contact(2), [Contact(2, ("203.0.113.6", 1))])
+        lookup.answered(Contact(2, ("192.0.2.2", 2)), [Contact(2, ("203.0.113.6", 1))])
         self.assertEqual(lookup.nearest(), [contact(1), Contact(2, ("192.0.2.2", 2))])
 
     def test_farther_ones_are_left_alone(self) -> None:

@@ -21,11 +21,14 @@ from dht14.kademlia.parameters import (
     MISSES_TO_DROP,
     OUTAGE_CALLS,
     PROBES_IN_DOUBT,
+    SUBNET_IN_BUCKET,
+    SUBNET_IN_TABLE,
     SUSPECT_INTERVAL,
     SUSPECTS_AT_ONCE,
     K,
 )
 from dht14.kademlia.routing_table import RoutingTable, bucket_capacity
+from tests.kademlia.test_subnets import first_byte
 
 HERE, ELSEWHERE = ("192.0.2.1", 8000), ("203.0.113.6", 8000)
 OWN = random_id(random.Random("own"))
@@ -62,6 +65,153 @@ class TableTestCase(SynchronousTestCase):
         while len(found) < count:
             found[random_id_sharing(OWN, depth, self.rng)] = None
         return list(found)
+
+
+class SubnetTests(TableTestCase):
+    """How many contacts of one subnet a table has, where `first_byte` tells the subnet."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.table = RoutingTable(OWN, first_byte)
+
+    def answer(self, subnet: int, *node_ids: int) -> None:
+        for node_id in node_ids:
+            self.table.confirmed(contact(node_id, (f"{subnet}.0.0.1", 8000)), 0.0, 0.1)
+
+    def test_bucket(self) -> None:
+        """A third contact of a subnet does not enter a bucket, and is not wanted; others do."""
+        first, second, third, other = self.at_depth(0, 4)
+        self.answer(7, first, second, third)
+        self.assertEqual((len(self.table), third in self.table), (2, False))
+        self.assertFalse(self.table.wants(contact(third, ("7.0.0.1", 8000))))
+        self.assertTrue(self.table.wants(contact(other, ("8.0.0.1", 8000))))
+        self.answer(8, other)
+        self.assertIn(other, self.table)
+
+    def test_place_becomes_free(self) -> None:
+        """When one of the subnet leaves, the next one that answers may come."""
+        first, second, third = self.at_depth(0, 3)
+        self.answer(7, first, second)
+        for turn in range(MISSES_TO_DROP):
+            self.table.failed(contact(first, ("7.0.0.1", 8000)), 10.0 * turn)
+            self.answer(8, *self.at_depth(1, 1))
+        self.assertNotIn(first, self.table)
+        self.answer(7, third)
+        self.assertIn(third, self.table)
+
+    def test_table(self) -> None:
+        """No more than ten of a subnet are in the table, in however many buckets."""
+        for depth in range(6):  # So that there are buckets to be in.
+            for number, node_id in enumerate(self.at_depth(depth, bucket_capacity(depth))):
+                self.table.confirmed(contact(node_id, ("10.0.0.1", number + 1)), 0.0, 0.1)
+        for depth in range(6, 20):
+            self.answer(7, *self.at_depth(depth, 3))
+            for number, node_id in enumerate(self.at_depth(depth, K)):
+                self.table.confirmed(contact(node_id, ("10.0.0.1", number + 1)), 0.0, 0.1)
+        company = [c for c in self.table.contacts() if c.address[0] == "7.0.0.1"]
+        self.assertEqual(len(company), SUBNET_IN_TABLE)
+
+    def test_spares(self) -> None:
+        """Spares count: a subnet cannot wait in the wings until others leave."""
+        self.confirm_private(*self.at_depth(0, bucket_capacity(0)))
+        self.confirm_private(*self.at_depth(1, bucket_capacity(1)))
+        waiting = self.at_depth(0, 5)
+        self.answer(7, *waiting)
+        self.assertNotIn(waiting[0], self.table)
+        for node_id in [c.node_id for c in self.table.contacts() if shared_prefix(OWN, c.node_id) == 0][:10]:
+            self.table.failed(contact(node_id, ("10.0.0.1", 8000)), 10.0)
+            self.confirm_private(*self.at_depth(1, 1))
+        self.assertEqual(sum(node_id in self.table for node_id in waiting), SUBNET_IN_BUCKET)
+
+    def confirm_private(self, *node_ids: int) -> None:
+        self.answer(10, *node_ids)
+
+    def test_moved(self) -> None:
+        """Nobody gets past the limit by coming in elsewhere first: who moves counts where it is now."""
+        first, second, third = self.at_depth(0, 3)
+        self.answer(7, first, second)
+        self.answer(8, third)
+        self.table.failed(contact(third, ("8.0.0.1", 8000)), 1.0)
+        self.answer(7, third)
+        self.assertTrue(self.table.is_suspect(third))
+        self.answer(9, third)
+        self.assertFalse(self.table.is_suspect(third))
+
+    def test_private(self) -> None:
+        """Where subnets do not count there is no limit."""
+        self.confirm_private(*self.at_depth(0, 300))
+        self.assertEqual(len(self.table), 300)
+
+    def test_holders(self) -> None:
+        """Of the nearest to a key two of a subnet count; the others make room for the next."""
+        key = OWN ^ (1 << 255)
+        for number in range(1, 4):
+            self.answer(7, key ^ number)
+            self.answer(20 + number, key ^ (10 + number))
+        self.table.confirmed(contact(key ^ 4, ("8.0.0.1", 8000)), 0, 0.1)
+        self.assertEqual(ids(self.table.holders(key, 4)), [key ^ 1, key ^ 2, key ^ 4, key ^ 11])
+        self.assertEqual(len(self.table.holders(key, 50)), 6)
+
+
+class CrowdTests(SynchronousTestCase):
+    """A network of 600 that a node knows well, and what it says where somebody has put nodes beside a key."""
+
+    def setUp(self) -> None:
+        self.rng = random.Random(3)
+        self.key = random_id(self.rng)
+        honest = sorted((random_id(self.rng) for _ in range(600)), key=self.key.__xor__)
+        self.honest, self.holder = honest, honest[4]
+        self.table = RoutingTable(self.holder)
+        self.confirm(honest)
+
+    def confirm(self, node_ids: Iterable[int]) -> None:
+        for node_id in node_ids:
+            self.table.confirmed(contact(node_id), 0, 0.1)
+
+    def crowd(self) -> list[int]:
+        return [self.key ^ self.rng.getrandbits(240) for _ in range(20)]
+
+    def test_size(self) -> None:
+        """The number of nodes is told within a half."""
+        size = self.table.size()
+        assert size is not None
+        self.assertTrue(400 < size < 900, size)
+        self.assertIsNone(RoutingTable(1).size())
+
+    def test_quiet(self) -> None:
+        """Next to no key is crowded in an honest network."""
+        self.assertLessEqual(sum(self.table.is_crowded(random_id(self.rng)) for _ in range(500)), 1)
+
+    def test_crowd(self) -> None:
+        """A crowd is seen, whether it is in the table or was met by a lookup."""
+        crowd = self.crowd()
+        self.assertTrue(self.table.is_crowded(self.key, map(contact, crowd)))
+        self.confirm(crowd)
+        self.assertTrue(self.table.is_crowded(self.key))
+
+    def test_holder_in_a_crowd(self) -> None:
+        """Who was one of the nearest still is when a crowd has come, and holds what it is given."""
+        self.assertTrue(self.table.is_near(self.key, 8))
+        self.confirm(self.crowd())
+        self.assertTrue(self.table.is_near(self.key, 8))
+        self.assertTrue(self.table.may_hold(self.key, 8))
+
+    def test_far_away(self) -> None:
+        """Who is far from a key is none of its holders, crowd or not."""
+        far = self.key ^ (1 << 255)
+        self.confirm(far ^ self.rng.getrandbits(240) for _ in range(20))
+        self.assertFalse(self.table.is_near(far, 8))
+        self.assertFalse(self.table.may_hold(far, 16))
+
+    def test_census(self) -> None:
+        """Lookups elsewhere correct the estimate; a crowd at home hardly moves it."""
+        before = self.table.size() or 0
+        self.confirm(self.crowd())
+        self.assertTrue(before / 1.7 < (self.table.size() or 0) < 1.7 * before)
+        for _ in range(40):
+            target = random_id(self.rng)
+            self.table.found(target, [contact(i) for i in sorted(self.honest, key=target.__xor__)[:8]])
+        self.assertTrue(450 < (self.table.size() or 0) < 800, self.table.size())
 
 
 class BucketsTests(TableTestCase):

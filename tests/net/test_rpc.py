@@ -130,6 +130,13 @@ class MatchTests(RpcTestCase):
         self.receive(rpc_id, Pong())
         self.assertEqual(self.observer.names, ["answered"])
 
+    def test_private_contacts(self) -> None:
+        """Private addresses that a node on the internet names are not even heard of."""
+        named = (Contact(3, ("192.168.0.1", 53), proof_of(3)), Contact(4, ("192.0.2.44", 53), proof_of(4)))
+        stranger = contact_at(PEER.node_id, ("198.51.100.1", 8000))
+        self.receive(self.call(stranger), Nodes(named), stranger)
+        self.assertEqual(self.observer.replies, [Nodes(named[1:])])
+
     def test_duplicate(self) -> None:
         """A reply counts once."""
         rpc_id = self.call()

@@ -6,9 +6,11 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address, Contact, Seed
+from dht14.kademlia.parameters import SUBNET_IN_BUCKET
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.node.join import Retries
 from dht14.node.node import Policy
+from dht14.security.gate import Limits
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.network import VirtualNetwork
@@ -97,6 +99,18 @@ class StackTests(SynchronousTestCase):
         held = stack.store.get(7, self.clock.seconds())
         assert held is not None
         self.assertAlmostEqual(held.expires_at, self.clock.seconds() + 7, places=2)
+
+    def test_subnets(self) -> None:
+        """The table limits subnets, those of private addresses only where it is asked for."""
+        for private, limited in ((False, [False, True]), (True, [True, True])):
+            table = self.stack(1, StackOptions(limits=Limits(diversity_private=private))).table
+            for host in ("10.0.0.1", "198.51.100.1"):
+                for node_id in range(2, 9):
+                    table.confirmed(Contact(node_id << 8 | len(host), (host, 8000)), 0.0, 0.1)
+            counts = [
+                sum(c.address[0] == host for c in table.contacts()) for host in ("10.0.0.1", "198.51.100.1")
+            ]
+            self.assertEqual([count == SUBNET_IN_BUCKET for count in counts], limited)
 
     def test_make_store(self) -> None:
         """A store of another make gets what it needs: the node's id, the limit, and whose records stay."""

@@ -783,3 +783,41 @@ class PatienceTests(NodeTestCase):
             for peer in peers[1:]:
                 peer.answer, peer.latency = anything, self.rng.choice((0.01, 0.3, 0.9, 2.5))
             self.check(peers[0])
+
+
+class CrowdedKeyTests(NodeTestCase):
+    """Twenty nodes that deny everything lie beside the key, nearer than any other."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        honest = [random_id(self.rng) for _ in range(60)]
+        self.key = random_id(self.rng)
+        self.peers = self.network.town(*honest, *(self.key ^ self.rng.getrandbits(230) for _ in range(20)))
+        for peer in self.peers[60:]:
+            peer.answer = self.deny
+        self.reader, self.writer = self.peers[0], self.peers[1]
+
+    def deny(self, request: Request, sender: Contact) -> Reply | None:
+        accomplices = tuple(peer.contact for peer in self.peers[60:])
+        return Stored(()) if isinstance(request, Store) else Nodes(accomplices)
+
+    def test_found(self) -> None:
+        """What is put goes to the whole region, and is found there."""
+        self.assertTrue(self.put(self.writer, b"value", self.key))
+        self.assertTrue(self.writer.node.alarm.rings_for(self.key))
+        self.assertEqual(self.get(self.reader, self.key), b"value")
+        self.assertGreater(self.reader.node.alarm.raised, 0)
+
+    def test_newest(self) -> None:
+        """The whole region is asked for what does not prove itself: those who hold the newest back do not win."""
+        self.assertTrue(self.put(self.writer, b"old", self.key))
+        self.assertTrue(self.put(self.writer, b"new", self.key))
+        for peer in self.peers[:60]:
+            self.assertEqual(self.get(peer, self.key), b"new")
+
+    def test_others(self) -> None:
+        """Keys elsewhere are not affected."""
+        other = self.key ^ (1 << 255)
+        self.assertTrue(self.put(self.writer, b"value", other))
+        self.assertEqual(self.get(self.reader, other), b"value")
+        self.assertFalse(self.writer.node.alarm.rings_for(other))

@@ -6,7 +6,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup, State
 from dht14.kademlia.parameters import ALPHA, OPERATION_TIMEOUT
 from dht14.node.ports import CallObserver
-from dht14.node.search import Search
+from dht14.node.search import Search, Walk
 from dht14.wire.messages import FindNode, Nodes, Reply, Request
 from tests.fakes import RpcRecorder, contact
 
@@ -14,7 +14,7 @@ TARGET = 0
 TOWN = [contact(number, number) for number in range(1, 31)]
 
 
-def on_reply(lookup: Lookup, contact: Contact, reply: Reply) -> None:
+def on_reply(lookup: Walk, contact: Contact, reply: Reply) -> None:
     assert isinstance(reply, Nodes)
     lookup.answered(contact, reply.contacts)
 

@@ -1,0 +1,138 @@
+"""A lookup over several paths that ask nobody twice, for a key beside which somebody has put nodes.
+
+One path sees what those it asks want it to see. Each of these begins with other contacts, and hears only of
+those that its own contacts name; whoever controls one of them controls no more than that (S/Kademlia,
+section 4.4). Together they seek everybody within the radius.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import groupby, islice
+
+from attrs import define, field
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.lookup import Lookup, State
+from dht14.kademlia.parameters import MAX_ASKED, PATHS, REGION_NODES, K
+from dht14.kademlia.subnets import SubnetOf, spread
+
+
+@define(eq=False)
+class Paths:
+    """Has the verbs of a `Lookup`, and tells each of them to the path that the contact is on."""
+
+    target: int
+    width: int
+    """Nodes that each path seeks at the least."""
+    radius: int
+    subnet_of: SubnetOf
+    _lookups: list[Lookup]
+    _path_of: dict[int, Lookup] = field(factory=dict, init=False)
+    """The path that has asked a contact, by the contact's id."""
+    _told: list[Lookup] = field(init=False)
+    """The paths that have learned something since they were last looked at: at first, all of them."""
+    finished: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._told = list(self._lookups)
+
+    def _path(self, contact: Contact) -> Lookup:
+        path = self._path_of[contact.node_id]
+        self._told.append(path)
+        return path
+
+    @classmethod
+    def of(
+        cls,
+        target: int,
+        own_id: int,
+        known: Sequence[Contact],
+        width: int,
+        radius: int,
+        subnet_of: SubnetOf,
+    ) -> "Paths":
+        """Paths that begin with the `known` contacts, dealt out in turn."""
+        taken: set[int] = set()
+        lookups = []
+        for number in range(PATHS):
+            lookup = Lookup(
+                target,
+                own_id,
+                width,
+                thorough=True,
+                radius=radius,
+                most=2 * MAX_ASKED // PATHS,
+                subnet_of=subnet_of,
+                taken=taken,
+            )
+            lookup.heard_of(known[number::PATHS])
+            lookups.append(lookup)
+        return cls(target, width, radius, subnet_of, lookups)
+
+    @property
+    def hops(self) -> int:
+        """As `Lookup.hops`."""
+        return max(lookup.hops for lookup in self._lookups)
+
+    def due(self) -> list[Contact]:
+        """As `Lookup.due`."""
+        due: list[Contact] = []
+        told, self._told = self._told, []
+        for lookup in dict.fromkeys(told):
+            asked = lookup.due()
+            self._path_of.update((contact.node_id, lookup) for contact in asked)
+            due += asked
+        self.finished = all(lookup.finished for lookup in self._lookups)
+        return due
+
+    @property
+    def was_led_astray(self) -> bool:
+        """As `Lookup.was_led_astray`: whether all of its paths were."""
+        return all(lookup.was_led_astray for lookup in self._lookups)
+
+    def hurry(self, alpha: int) -> None:
+        """As `Lookup.hurry`, for each path."""
+        self._told = list(self._lookups)
+        for lookup in self._lookups:
+            lookup.hurry(alpha)
+
+    def conclude(self) -> None:
+        """As `Lookup.conclude`."""
+        self._told = list(self._lookups)
+        for lookup in self._lookups:
+            lookup.conclude()
+
+    def answered(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
+        """As `Lookup.answered`."""
+        self._path(contact).answered(contact, nearer)
+
+    def refused(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
+        """As `Lookup.refused`."""
+        self._path(contact).refused(contact, nearer)
+
+    def failed(self, contact: Contact) -> None:
+        """As `Lookup.failed`."""
+        self._path(contact).failed(contact)
+
+    def slow(self, contact: Contact) -> None:
+        """As `Lookup.slow`."""
+        self._path(contact).slow(contact)
+
+    def silent(self, contact: Contact) -> None:
+        """As `Lookup.silent`."""
+        self._path(contact).silent(contact)
+
+    def nearest(self) -> list[Contact]:
+        """Those that answered, nearest first: all within the radius, `width` at the least, within bounds."""
+        answered = self._merged(lookup.in_states(State.ANSWERED) for lookup in self._lookups)
+        chosen = list(islice(spread(answered, self.subnet_of), REGION_NODES))
+        return [c for i, c in enumerate(chosen) if i < self.width or c.node_id ^ self.target <= self.radius]
+
+    def shortlist(self) -> list[Contact]:
+        """As `Lookup.shortlist`, of all paths."""
+        return list(islice(self._merged(lookup.shortlist() for lookup in self._lookups), K))
+
+    def _merged(self, lists: Iterable[list[Contact]]) -> Iterator[Contact]:
+        """Each contact once, nearest first."""
+        ordered = merge(*lists, key=lambda contact: contact.node_id ^ self.target)
+        return (next(same) for _, same in groupby(ordered, key=lambda contact: contact.node_id))

@@ -1,0 +1,37 @@
+"""Which keys need a wider search, because somebody seems to have put nodes beside them."""
+
+from attrs import define, field
+
+from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.paths import Paths
+from dht14.kademlia.routing_table import RoutingTable
+
+REMEMBERED = 1_024
+"""Keys for which the alarm rings at once, at the most; the one it rang for first is forgotten first."""
+
+
+@define
+class Alarm:
+    """Rings for a key from a lookup that made it ring until one that does not."""
+
+    _table: RoutingTable
+    _keys: dict[int, None] = field(factory=dict, init=False)
+    raised: int = field(default=0, init=False)
+    """How often it began to ring because a key was crowded."""
+
+    def searched(self, lookup: Lookup | Paths) -> None:
+        """A lookup has ended. It was led astray, or found too many nodes near its target, or neither."""
+        target = lookup.target
+        is_crowded = self._table.is_crowded(target, lookup.shortlist())
+        self._table.found(target, lookup.nearest())
+        if not is_crowded and not lookup.was_led_astray:
+            self._keys.pop(target, None)
+        elif target not in self._keys:
+            self.raised += is_crowded
+            self._keys[target] = None
+            if len(self._keys) > REMEMBERED:
+                del self._keys[next(iter(self._keys))]
+
+    def rings_for(self, key: int) -> bool:
+        """Whether the latest lookup for this key has made it ring."""
+        return key in self._keys

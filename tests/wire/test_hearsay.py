@@ -1,0 +1,31 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Contact
+from dht14.wire.hearsay import believable
+from dht14.wire.messages import Nodes, Outranked, Pong, Refused, Stored, Wanted
+
+PUBLIC = Contact(1, ("198.51.100.1", 8000))
+PRIVATE = [
+    Contact(2 + i, (host, 80)) for i, host in enumerate(("127.0.0.1", "192.168.0.1", "::1", "fd00::1"))
+]
+EVERYBODY = (PRIVATE[0], PUBLIC, *PRIVATE[1:])
+
+
+class BelievableTests(SynchronousTestCase):
+    """Who may tell us of whom."""
+
+    def test_from_the_internet(self) -> None:
+        """A node on the internet cannot name private addresses, in whatever reply."""
+        host = "203.0.113.1"
+        self.assertEqual(believable(Nodes(EVERYBODY), host), Nodes((PUBLIC,)))
+        self.assertEqual(believable(Stored(EVERYBODY), host), Stored((PUBLIC,)))
+        self.assertEqual(believable(Refused(EVERYBODY), host), Refused((PUBLIC,)))
+        self.assertEqual(believable(Outranked(3, EVERYBODY), host), Outranked(3, (PUBLIC,)))
+        self.assertEqual(believable(Wanted(EVERYBODY, b"t" * 16), host), Wanted((PUBLIC,), b"t" * 16))
+
+    def test_from_nearby(self) -> None:
+        """A node of a private network can, and everybody can name public ones."""
+        for host in ("10.0.0.1", "127.0.0.1", "::1"):
+            self.assertEqual(believable(Nodes(EVERYBODY), host), Nodes(EVERYBODY))
+        for reply in (Nodes((PUBLIC,)), Stored(()), Pong()):
+            self.assertIs(believable(reply, "203.0.113.1"), reply)
