@@ -1,7 +1,7 @@
 """The named scenarios: each a promise of DHT-14 under the conditions that it was made for."""
 
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.sim import plays
+from dht14.sim import attacks, plays
 from dht14.sim.conditions import Conditions
 from dht14.sim.scenario import Scenario
 
@@ -138,6 +138,41 @@ SCENARIOS = {
             plays.bad_disks,
             nodes=40,
             values=300,
+        ),
+        Scenario(
+            "one-subnet",
+            "500 attackers in one subnet, 100 nodes in 100: few in each table and set of holders, gets right",
+            attacks.one_subnet,
+            nodes=98,
+            values=100,
+        ),
+        Scenario(
+            "eclipse-4",
+            "20 attackers in 4 subnets beside each key deny it: 99.9 % of gets right",
+            attacks.eclipse(4, 0.999),
+            nodes=500,
+            values=10,
+        ),
+        Scenario(
+            "eclipse-20",
+            "20 attackers in 20 subnets beside each key deny it: 95 % of gets right",
+            attacks.eclipse(20, 0.95),
+            nodes=500,
+            values=10,
+        ),
+        Scenario(
+            "hostile",
+            "a fifth of the nodes is hostile in five ways: 99 % of gets of content and owners' records right",
+            attacks.hostile,
+            nodes=1_000,
+            values=100,
+        ),
+        Scenario(
+            "displacement",
+            "a fifth of the nodes writes junk over content and owners' records: all gets right",
+            attacks.displacement,
+            nodes=200,
+            values=100,
         ),
     )
 }

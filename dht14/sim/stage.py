@@ -102,6 +102,13 @@ class Stage:
         self.world.wait(SETTLE)
         return stored
 
+    def put_values(self, values: dict[int, bytes]) -> list[Outcome[bool]]:
+        """Put these at random nodes."""
+        puts = [partial(self._put, key, value, 0, 0) for key, value in values.items()]
+        stored = self.world.perform(puts, self._step("puts", len(puts)))
+        self.world.wait(SETTLE)
+        return stored
+
     def put_unheard(self, key: int | None = None) -> None:
         """Begin to put a fresh value at a random node, if any runs, and do not wait for what becomes of it."""
         callers = self.world.callers()

@@ -1,0 +1,211 @@
+"""Attacks on a network of the shipped code, by nodes with valid identities, and what must come of them.
+
+The attackers are free of all that slows real ones down: the puzzle is of difficulty 0, and they may have
+nodes in as many subnets as the attack says.
+"""
+
+import random
+from collections import defaultdict
+from functools import partial
+from itertools import count
+
+from attrs import define, evolve, field
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from twisted.internet.defer import Deferred
+
+from dht14.kademlia.contact import Address, Contact, Seed
+from dht14.kademlia.keyspace import ID_BITS, hash_id
+from dht14.kademlia.parameters import SUBNET_IN_SET, SUBNET_IN_TABLE, K
+from dht14.node.node import Node
+from dht14.node.responder import Respond, Responder
+from dht14.security.identity import Identity, public_bytes
+from dht14.sim.conduct import Denier, Forger, Liar, Silent
+from dht14.sim.host import PUZZLE, Host, Role
+from dht14.sim.scenario import Play
+from dht14.sim.stage import Stage, judged
+from dht14.storage.envelope import key_of_owner
+from dht14.storage.owner import public_key_of, seal
+from dht14.wire.messages import FindNode, FindValue, Nodes, Reply, Request, Store, Stored
+
+SYBILS = 500
+"""Attackers in one subnet."""
+
+ECLIPSERS = 20
+"""Attackers beside each key."""
+
+NEARNESS = 12
+"""Bits that they share with the key: in a network of 500, none of the honest nodes is likely to."""
+
+HOSTILE_PART = 0.2
+
+
+@define(eq=False)
+class Ring:
+    """What accomplices know of each other."""
+
+    members: list[Contact] = field(factory=list)
+    receipts: defaultdict[int, set[int]] = field(factory=lambda: defaultdict(set))
+    """By key, the ids of the members that have promised to hold its record."""
+
+
+@define(eq=False)
+class Accomplice(Responder):
+    """A denier that knows nobody but its accomplices."""
+
+    _ring: Ring = field(kw_only=True)
+
+    def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
+        """The accomplices nearest to whatever is looked for, and receipts for what is thrown away."""
+        if isinstance(request, Store):
+            if request.replication:  # Else it is a cached copy, which counts for nothing.
+                self._ring.receipts[request.key].add(self._table.own_id)
+            respond(Stored(self._nearest(request.key)))
+        elif isinstance(request, FindValue):
+            respond(Nodes(self._nearest(request.key)))
+        elif isinstance(request, FindNode):
+            respond(Nodes(self._nearest(request.target)))
+        else:
+            super().answer(request, sender, now, respond)
+
+    def _nearest(self, target: int) -> tuple[Contact, ...]:
+        return tuple(sorted(self._ring.members, key=lambda contact: contact.node_id ^ target)[:K])
+
+
+class Misdirector(Denier):
+    """A denier that names real nodes, at addresses where nobody is: each in a subnet of its own."""
+
+    def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
+        """The right ids in the wrong places."""
+        super().answer(request, sender, now, lambda reply: respond(self._misdirected(reply)))
+
+    def _misdirected(self, reply: Reply) -> Reply:
+        if not isinstance(reply, Nodes):
+            return reply
+        return Nodes(
+            tuple(
+                Contact(c.node_id, (f"61.{c.node_id & 255}.{c.node_id >> 8 & 255}.1", 8000), c.proof)
+                for c in reply.contacts
+            )
+        )
+
+
+def one_subnet(stage: Stage) -> None:
+    """The nodes have a subnet each; five times as many attackers share one."""
+    _spread_out(stage)
+    ring = Ring()
+    for number in range(SYBILS * stage.world.size // 100):
+        place = f"60.0.0.{number % 250 + 1}", 8000 + number // 250
+        _settle(stage, Identity.made_up(PUZZLE, stage.world.rng), place, ring)
+    stage.join()
+    stage.promise_acknowledged("puts acknowledged", stage.put_values(_contents(stage)), 0.999)
+    found = stage.get([write.key for write in stage.acknowledged()], times=20)
+    hostile = {contact.node_id for contact in ring.members}
+    tables = [node.stack.table for node in stage.world.callers()]
+    most = max(sum(c.node_id in hostile for c in table.contacts()) for table in tables)
+    stage.promise("attackers in a table", most, at_most=SUBNET_IN_TABLE)
+    for table in tables:
+        table.check_invariants()  # Of a bucket's limit too.
+    most = max((len(ids) for ids in ring.receipts.values()), default=0)
+    stage.promise("attackers among the holders of a key", most, at_most=SUBNET_IN_SET)
+    stage.promise_right("gets right", judged(found), 0.999)
+
+
+def eclipse(subnets: int, at_least: float) -> Play:
+    """Beside each key there are 20 attackers in so many subnets, before anything is put there."""
+
+    def play(stage: Stage) -> None:
+        _spread_out(stage)
+        values = _contents(stage)
+        for turn, key in enumerate(values):
+            ring = Ring()
+            for number in range(ECLIPSERS):
+                place = f"60.{turn}.{number % subnets}.{number + 1}", 8000
+                _settle(stage, _identity_near(key, stage.world.rng), place, ring)
+        stage.join()
+        stage.promise_acknowledged("puts acknowledged", stage.put_values(values), 1)
+        found = stage.get([write.key for write in stage.acknowledged()], times=50)
+        alarms = sum(node.stack.node.alarm.raised for node in stage.world.callers())
+        stage.notes["alarms"] = alarms
+        stage.promise_right("gets right", judged(found), at_least)
+
+    return play
+
+
+def hostile(stage: Stage) -> None:
+    """A fifth of the nodes is hostile, each in one of five ways."""
+    world = stage.world
+    _spread_out(stage)
+    nodes = [host for host in world.hosts if host.role is Role.NODE]
+    ways = (Silent, Denier, Liar, Forger, Misdirector)
+    for turn, host in enumerate(world.rng.sample(nodes, round(HOSTILE_PART * len(nodes)))):
+        world.settle(evolve(host, conduct=ways[turn % len(ways)]))
+    stage.join()
+    stored = stage.put_values(_contents(stage) | _owned(stage))
+    stage.promise_acknowledged("puts acknowledged", stored, 0.99)
+    found = stage.get([write.key for write in stage.acknowledged()], times=20)
+    stage.notes["alarms"] = sum(node.stack.node.alarm.raised for node in world.callers())
+    stage.promise_right("gets right", judged(found), 0.99)
+
+
+def displacement(stage: Stage) -> None:
+    """A fifth of the nodes writes junk over everything, again and again."""
+    world = stage.world
+    _spread_out(stage)
+    stage.join()
+    stage.promise_acknowledged("puts acknowledged", stage.put_values(_contents(stage) | _owned(stage)), 1)
+    keys = [write.key for write in stage.acknowledged()]
+    hostile = world.rng.sample(world.callers(), round(HOSTILE_PART * len(world.callers())))
+    junk = [partial(_put_junk, key) for _ in range(3) for key in keys]
+    displaced = sum(outcome.result for outcome in world.perform(junk, callers=hostile))
+    stage.promise("junk acknowledged", displaced, at_most=0)
+    found = stage.get(keys, times=10)
+    stage.promise_right("gets right", judged(found), 1)
+
+
+def _put_junk(key: int, node: Node) -> "Deferred[bool]":
+    return node.put(key, Forger.JUNK, 0, 20)
+
+
+def _spread_out(stage: Stage) -> None:
+    """Every node is on the internet, in a subnet of its own."""
+    world = stage.world
+    for host in list(world.hosts):
+        number = host.number
+        world.settle(
+            evolve(host, address=(f"{20 + (number >> 16)}.{number >> 8 & 255}.{number & 255}.1", 8000))
+        )
+    seeds = world.hosts[: len(world.options.seeds)]
+    world.options = evolve(world.options, seeds=tuple(Seed(*host.address) for host in seeds))
+
+
+def _settle(stage: Stage, identity: Identity, address: Address, ring: Ring) -> None:
+    host = Host(stage.world.size, Role.NODE, identity, address, conduct=partial(Accomplice, ring=ring))
+    ring.members.append(host.contact)
+    stage.world.settle(host)
+
+
+def _identity_near(key: int, rng: random.Random) -> Identity:
+    """One that shares NEARNESS bits with the key: of 4,096 nonces about one brings such an id."""
+    private_key = Ed25519PrivateKey.from_private_bytes(rng.randbytes(32))
+    head, tail = public_bytes(private_key), bytes(8)
+    for nonce in count():
+        proof = head + nonce.to_bytes(8, "big") + tail
+        node_id = PUZZLE.node_id_of(proof)
+        if not (node_id ^ key) >> ID_BITS - NEARNESS:
+            break
+    return Identity(private_key, proof, node_id)
+
+
+def _contents(stage: Stage) -> dict[int, bytes]:
+    rng = stage.world.rng
+    values = [rng.randbytes(rng.randint(1, stage.value_bytes)) for _ in range(stage.values)]
+    return {hash_id(value): value for value in values}
+
+
+def _owned(stage: Stage) -> dict[int, bytes]:
+    rng, owned = stage.world.rng, dict[int, bytes]()
+    for _ in range(stage.values):
+        private_key = Ed25519PrivateKey.from_private_bytes(rng.randbytes(32))
+        envelope = seal(private_key, 1, rng.randbytes(rng.randint(1, stage.value_bytes)))
+        owned[key_of_owner(public_key_of(private_key), b"")] = envelope.encode()
+    return owned

@@ -1,0 +1,33 @@
+"""What attackers with valid identities get, in small: the scenarios of `dht14 sim` have the full figures."""
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.sim.scenarios import SCENARIOS
+
+
+class AttacksTests(SynchronousTestCase):
+    def play(self, name: str, nodes: int, values: int) -> dict[str, float]:
+        result = evolve(SCENARIOS[name], nodes=nodes, values=values).run(seed=1)
+        self.assertEqual([promise for promise in result.promises if not promise.kept], [])
+        return result.notes
+
+    def test_one_subnet(self) -> None:
+        """Five times as many attackers as nodes, in one subnet, have few places in tables and store sets."""
+        self.play("one-subnet", nodes=28, values=10)
+
+    def test_four_subnets(self) -> None:
+        """20 attackers beside a key, in 4 subnets, cannot hide it, and are noticed."""
+        self.assertGreater(self.play("eclipse-4", nodes=60, values=1)["alarms"], 0)
+
+    def test_twenty_subnets(self) -> None:
+        """Nor can 20 in as many subnets."""
+        self.assertGreater(self.play("eclipse-20", nodes=60, values=1)["alarms"], 0)
+
+    def test_hostile_nodes(self) -> None:
+        """With a fifth of the nodes hostile, content and owners' records are found, and nothing forged is."""
+        self.play("hostile", nodes=60, values=10)
+
+    def test_displacement(self) -> None:
+        """Junk displaces neither content nor owners' records."""
+        self.play("displacement", nodes=30, values=8)
