@@ -253,7 +253,11 @@ class Stranger:
         else:
             raise AssertionError(f"nobody asked for {datagram.hex()}")
         if request is not None:
-            self.socket.sendto(self.responder.answer(pong(request) or b""), address)
+            self.socket.sendto(self.responder.answer(self.reply_to(request)), address)
+
+    def reply_to(self, request: bytes) -> bytes:
+        """What it has to say to a request: to a PING the truth, to all else nothing."""
+        return pong(request) or b""
 
     def serve_for(self, seconds: float) -> None:
         """Answer whatever others want for so long."""

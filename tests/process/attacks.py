@@ -14,13 +14,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from OpenSSL import SSL
 
 from dht14.errors import Malformed
-from dht14.kademlia.contact import Address
+from dht14.kademlia.contact import Address, Contact
+from dht14.kademlia.parameters import K
 from dht14.net.tls import NodeTls
 from dht14.security.handshake import HELLO_BYTES, Challenge
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.opening import Opening
-from dht14.wire.datagram import encode
-from dht14.wire.messages import Ping, Pong
+from dht14.wire.datagram import decode, encode
+from dht14.wire.messages import FindNode, FindValue, Nodes, Ping, Pong
 from tests.process.nodes import DIFFICULTY, Twistd
 from tests.process.space import Datagram, Forger, Line
 from tests.stranger import Stranger
@@ -208,6 +209,29 @@ def is_in_session(stranger: Stranger) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+class Liar(Stranger):
+    """A node of sorts that, whoever is looked for, names nodes at the victim's address, a port for each."""
+
+    def serve(self, datagram: bytes, address: Address) -> None:
+        if datagram[1:9] != self.session.cid:
+            super().serve(datagram, address)
+        elif reply := self.reply_to(self.session.open(datagram)):
+            self.socket.sendto(self.session.data(reply), address)
+
+    def reply_to(self, request: bytes) -> bytes:
+        rpc_id, message = decode(request, PUZZLE.check)
+        if isinstance(message, FindNode | FindValue):
+            return encode(rpc_id, Nodes(tuple(at_victim(random.Random(request), K))))
+        return super().reply_to(request)
+
+
+def at_victim(rng: random.Random, count: int) -> Iterator[Contact]:
+    """Contacts with good proofs that are not where they are said to be."""
+    for _ in range(count):
+        identity = Identity.made_up(PUZZLE, rng)
+        yield Contact(identity.node_id, (VICTIM[0], rng.randrange(1_024, 65_536)), identity.proof)
 
 
 def callers(count: int, rng: random.Random) -> list[Caller]:

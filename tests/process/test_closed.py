@@ -8,14 +8,17 @@ import random
 import socket
 import ssl
 import time
+from collections import Counter
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.kademlia.contact import Address
 from dht14.security.handshake import CHALLENGE_BYTES
+from dht14.security.hello_allowance import A_HOST, HELLOS
 from dht14.wire import api_messages
 from dht14.wire.datagram import decode, encode
-from dht14.wire.messages import FindNode, Nodes
+from dht14.wire.messages import Announce, FindNode, Nodes
 from tests.process import attacks
 from tests.process.load import Load
 from tests.process.nodes import DIFFICULTY, Network, Twistd
@@ -132,6 +135,45 @@ class DatagramTests(AttackTestCase):
         self.assertGreater(fates["accepted"], 400)
         self.assertEqual(load.served().wrong, 0)
         self.assertTrue(attacks.is_in_session(contact))
+
+
+class ReflectionTests(AttackTestCase):
+    """A node that others let in, and that would have them attack somebody else."""
+
+    def to_victim(self) -> "Counter[Address]":
+        """How many datagrams went to the victim, by port."""
+        seen = (one.target for one in self.line.datagrams() if one.target[0] == attacks.VICTIM[0])
+        return Counter(seen)
+
+    def assert_bounded(self, sent: "Counter[Address]", nodes: int) -> None:
+        self.assertGreater(len(sent), 10)
+        self.assertLessEqual(max(sent.values()), HELLOS * nodes)
+        self.assertLessEqual(sent.total(), A_HOST * nodes)
+
+    def test_announced(self) -> None:
+        """Who says of ever other addresses of a victim that they are its own has few HELLOs sent there."""
+        liar = self.stranger()
+        liar.answers_strangers = False
+        liar.call(attacks.PING)
+        for port in range(1_024, 2_024):
+            announce = Announce((attacks.VICTIM[0], port))
+            liar.send(liar.session.data(encode(port.to_bytes(8, "big"), announce)))
+        time.sleep(2.0)
+        self.assert_bounded(self.to_victim(), nodes=1)
+
+    def test_named(self) -> None:
+        """Who names nodes at ever other addresses of a victim, to all that look for somebody, does not either;
+        and clients are served."""
+        node = self.town[0]
+        liar = attacks.Liar("main", DIFFICULTY, node.p2p_port, node.host, "198.19.1.1")
+        self.addCleanup(liar.close)
+        liar.call(attacks.PING)
+        liar.serve_for(1.0)
+        load = self.load(4.0)
+        while load.works:
+            liar.serve_for(0.1)
+        self.assertEqual(load.served().wrong, 0)
+        self.assert_bounded(self.to_victim(), self.nodes)
 
 
 class LineTests(AttackTestCase):
