@@ -136,11 +136,9 @@ def _from_file(path: str) -> _Texts:
 def _where(path: str, wrong: configparser.Error) -> str:
     """What is wrong with the file as a file. Never the line itself: it may hold a key."""
     if isinstance(wrong, configparser.DuplicateOptionError):
-        return (
-            f"[{wrong.section}] {_shown(wrong.option)} stands twice in {path}, again in line {wrong.lineno}"
-        )
+        return f"[{_shown(wrong.section)}] {_shown(wrong.option)} stands twice in {path}, again in line {wrong.lineno}"
     if isinstance(wrong, configparser.DuplicateSectionError):
-        return f"[{wrong.section}] stands twice in {path}, again in line {wrong.lineno}; make it one section"
+        return f"[{_shown(wrong.section)}] stands twice in {path}, again in line {wrong.lineno}; make it one section"
     if isinstance(wrong, configparser.MissingSectionHeaderError):
         return f"{path}, line {wrong.lineno}: stands before any section; write [node] or another above it"
     if isinstance(wrong, configparser.ParsingError) and wrong.errors:

@@ -1,5 +1,6 @@
 """What strangers do to real nodes. Each attack is a function that returns what it saw; it judges nothing."""
 
+import contextlib
 import os
 import random
 import select
@@ -8,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from attrs import define, field, frozen
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,7 +26,7 @@ from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import FindNode, FindValue, Nodes, Ping, Pong
 from tests.process.nodes import DIFFICULTY, Twistd
 from tests.process.space import Datagram, Forger, Line
-from tests.stranger import Stranger
+from tests.stranger import Responder, Stranger
 
 PUZZLE = Puzzle("main", DIFFICULTY)
 PING, PONG = encode(b"our ping", Ping()), encode(b"our ping", Pong())
@@ -214,11 +216,20 @@ def is_in_session(stranger: Stranger) -> bool:
 class Liar(Stranger):
     """A node of sorts that, whoever is looked for, names nodes at the victim's address, a port for each."""
 
+    def __init__(self, *where: Any) -> None:
+        super().__init__(*where)
+        self._responders: dict[Address, Responder] = {}
+
     def serve(self, datagram: bytes, address: Address) -> None:
         if datagram[1:9] != self.session.cid:
-            super().serve(datagram, address)
+            self.responder = self._responders.setdefault(address, self._responder())
+            with contextlib.suppress(AssertionError, AttributeError):  # Of a session that is over.
+                super().serve(datagram, address)
         elif reply := self.reply_to(self.session.open(datagram)):
             self.socket.sendto(self.session.data(reply), address)
+
+    def _responder(self) -> Responder:
+        return Responder(self.proofs, self.identity, os.urandom)
 
     def reply_to(self, request: bytes) -> bytes:
         rpc_id, message = decode(request, PUZZLE.check)
