@@ -146,7 +146,7 @@ class ReflectionTests(AttackTestCase):
         return Counter(seen)
 
     def assert_bounded(self, sent: "Counter[Address]", nodes: int) -> None:
-        self.assertGreater(len(sent), 10)
+        self.assertTrue(sent)
         self.assertLessEqual(max(sent.values()), HELLOS * nodes)
         self.assertLessEqual(sent.total(), A_HOST * nodes)
 
