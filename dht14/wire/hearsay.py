@@ -21,7 +21,7 @@ def believable(reply: Reply, host: str) -> Reply:
         contacts = reply.nearer
     else:
         return reply
-    if not any(is_private(contact.address[0]) for contact in contacts) or is_private(host):
+    if is_private(host) or not any(is_private(contact.address[0]) for contact in contacts):
         return reply
     public = _public(contacts)
     return evolve(reply, contacts=public) if isinstance(reply, Nodes) else evolve(reply, nearer=public)
