@@ -24,7 +24,7 @@ TOP = Path(__file__).parent.parent.parent
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 DIFFICULTY = 1
 """Of the proof of work in these networks, so that a test does not wait for it."""
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that anything may take before a test gives up."""
 
 
