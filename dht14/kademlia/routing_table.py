@@ -10,7 +10,7 @@ whom there is no place for goes nowhere: when one of his subnet leaves, the next
 import random
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from heapq import nsmallest
 from itertools import islice
 
@@ -288,16 +288,18 @@ class RoutingTable:
         home = self._home_density()
         return None if home is None else self._census.size(home)
 
-    def is_crowded(self, target: int, others: Iterable[Contact] = ()) -> bool:
-        """Whether more nodes lie near `target` than chance brings there. `others` are alive besides ours."""
+    def is_crowded(self, target: int, nearest: Sequence[Contact] | None = None) -> bool:
+        """Whether more nodes lie near `target` than chance brings there.
+
+        `nearest` are those that a lookup has found, nearest first; without them, those in the table.
+        """
         size = self.size()
         if size is None:
             return False
-        everybody = {contact.node_id: contact for contact in [*self.closest(target, 2 * K), *others]}
-        distances = sorted(node_id ^ target for node_id in everybody if node_id not in self._suspects)
-        if not is_crowded(distances, size):
+        if nearest is None:
+            nearest = self.closest(target, 2 * K, live_only=True)
+        if not is_crowded([contact.node_id ^ target for contact in nearest], size):
             return False
-        nearest = (everybody[distance ^ target] for distance in distances)
         spread_out = spread(nearest, self.subnet_of)
         return is_crowded([contact.node_id ^ target for contact in spread_out], size)
 
