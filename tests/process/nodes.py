@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -39,12 +40,16 @@ def eventually(condition: Callable[[], T | None], what: str, patience: float = P
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that is free for UDP and TCP alike; nobody keeps it so."""
+    """A port of 127.0.0.1 that is free for UDP and TCP alike.
+
+    Nobody keeps it so; but it is none of those that the system gives to clients, one of which could take it
+    before the node does.
+    """
     while True:
+        port = random.randrange(10_000, 32_000)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            udp.bind(("127.0.0.1", 0))
-            port: int = udp.getsockname()[1]
             with contextlib.suppress(OSError):
+                udp.bind(("127.0.0.1", port))
                 tcp.bind(("127.0.0.1", port))
                 return port
 
