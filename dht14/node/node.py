@@ -211,7 +211,8 @@ class Node:
         while isinstance(claim := ballot.winner, Claim):
             claimers = finding.claimers(claim)
             fetch = Fetch(claim, iter(claimers), self._bulk, self._clock)
-            record = await fetch.run(deadline - self._clock.seconds())
+            # One that claims, and then does not send, has half of the time: the rest is for the others.
+            record = await fetch.run((deadline - self._clock.seconds()) / 2)
             if record is not None:
                 return record
             unheard |= {claimer.contact.node_id for claimer in claimers}
@@ -219,7 +220,7 @@ class Node:
         remaining = deadline - self._clock.seconds()
         if remaining <= 0:
             return claim
-        return await self._find(finding.key, remaining, ballot.quorum, unheard)
+        return _newest(claim, await self._find(finding.key, remaining, ballot.quorum, unheard))
 
     # put
 

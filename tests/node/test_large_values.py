@@ -157,6 +157,13 @@ class HostileHolderTests(LargeValueCase):
                 self.claim(peer, version, owned=owned)
             self.assertLess(self.seconds_to_get(peers[-1]), OPERATION_TIMEOUT)
 
+    def test_stalling_claim(self) -> None:
+        """One that claims a newer value and never sends it does not use up the time that a get has."""
+        peers = self.stored()
+        self.claim(peers[0], 1 << 62, owned=True)
+        peers[0].bulk = Conduct.SILENT
+        self.assertLess(self.seconds_to_get(peers[-1]), OPERATION_TIMEOUT)
+
     def test_false_content(self) -> None:
         """One claim of content does not end a read: it proves nothing."""
         peers = self.town(14)
