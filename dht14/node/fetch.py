@@ -42,12 +42,12 @@ class Fetch:
     def run(self, timeout: float) -> "Deferred[Record | None]":
         """Begin. Fires with the record; with None when no claimer has sent it, or after `timeout` seconds."""
         deadline = self._clock.callLater(max(timeout, 0.0), self._end, None)
-        self._done.addCallback(partial(_disarm, deadline))
+        self._done.addBoth(self._ended, deadline)
         self._ask_next()
         return self._done
 
     def _ask_next(self) -> None:
-        _disarm(self._hedge, None)
+        _disarm(self._hedge)
         claimer = next(self._claimers, None)
         if claimer is None:
             return
@@ -84,15 +84,18 @@ class Fetch:
             self._end(None)
 
     def _end(self, record: Record | None) -> None:
-        if self._done.called:
-            return
-        _disarm(self._hedge, None)
-        self._done.callback(record)
+        if not self._done.called:
+            self._done.callback(record)
+
+    def _ended(self, result: T, deadline: IDelayedCall) -> T:
+        """However it ended, by a cancellation too, nothing stays on the clock or under way."""
+        _disarm(deadline)
+        _disarm(self._hedge)
         for transfer in self._transfers:
             transfer.cancel()
+        return result
 
 
-def _disarm(timer: IDelayedCall | None, result: T) -> T:
+def _disarm(timer: IDelayedCall | None) -> None:
     if timer is not None and timer.active():
         timer.cancel()
-    return result

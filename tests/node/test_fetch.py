@@ -1,0 +1,80 @@
+from hashlib import sha256
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.errors import CallFailed
+from dht14.kademlia.contact import Contact
+from dht14.node.fetch import HEDGE, Fetch
+from dht14.node.finding import Claimer
+from dht14.storage.claim import Claim
+from dht14.storage.record import Record
+from dht14.wire.messages import Reply
+
+VALUE = bytes(range(250)) * 8
+TIMEOUT = 3.0
+
+
+@define
+class Transfers:
+    """A `Bulk` whose transfers end when the test says so."""
+
+    begun: "list[Deferred[bytes]]" = field(factory=list)
+
+    def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
+        raise NotImplementedError("nothing is pushed here")
+
+    def fetch(self, contact: Contact, ticket: bytes, length: int) -> "Deferred[bytes]":
+        self.begun.append(Deferred())
+        return self.begun[-1]
+
+
+class FetchTests(SynchronousTestCase):
+    """Three say that they have a value."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.bulk = Transfers()
+        claim = Claim(1, 1, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
+        claimers = [Claimer(Contact(number, ("127.0.0.1", number)), bytes(16)) for number in (2, 3, 4)]
+        fetch = Fetch(claim, iter(claimers), self.bulk, self.clock)
+        self.fetched = fetch.run(TIMEOUT)
+
+    def assert_over(self) -> None:
+        """Nothing is left over."""
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertTrue(all(transfer.called for transfer in self.bulk.begun))
+
+    def test_first(self) -> None:
+        """The value that comes ends it; the transfers of those that were asked as well are given up."""
+        self.clock.advance(HEDGE)
+        self.assertEqual(len(self.bulk.begun), 2)
+        self.bulk.begun[0].callback(VALUE)
+        record = self.successResultOf(self.fetched)
+        assert isinstance(record, Record)
+        self.assertEqual(record.value, VALUE)
+        self.assert_over()
+
+    def test_next(self) -> None:
+        """When one fails, or sends something else, the next is asked at once; when all have, it is over."""
+        self.bulk.begun[0].errback(CallFailed())
+        self.bulk.begun[1].callback(bytes(len(VALUE)))
+        self.assertNoResult(self.fetched)
+        self.bulk.begun[2].errback(CallFailed())
+        self.assertIsNone(self.successResultOf(self.fetched))
+        self.assert_over()
+
+    def test_timeout(self) -> None:
+        """When the time is up it is over."""
+        self.clock.pump([HEDGE] * round(TIMEOUT / HEDGE + 1))
+        self.assertIsNone(self.successResultOf(self.fetched))
+        self.assertEqual(len(self.bulk.begun), 3)
+        self.assert_over()
+
+    def test_cancelled(self) -> None:
+        """So it is when nobody wants the value any more."""
+        self.fetched.cancel()
+        self.failureResultOf(self.fetched, CancelledError)
+        self.assert_over()
