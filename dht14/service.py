@@ -249,7 +249,7 @@ class _NodeService(MultiService):
         await gatherResults([Deferred.fromCoroutine(self._close_api()), self._leave()])
         stopped = maybeDeferred(super().stopService)
         if self._stack is not None:
-            # Passes that are at work end now: a refresh would go on for minutes where nobody answers.
+            # What was asked ends now, and whatever would be asked yet.
             self._stack.rpc.stop()
             self._stack.probe.stop()
         if self._bulk_client is not None:

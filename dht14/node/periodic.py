@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -45,15 +45,19 @@ class Periodic(Service):
         self._first = self._clock.callLater(delay, self._loop.start, self._interval)
 
     def stopService(self) -> "Deferred[Any] | None":
-        """No further pass; fires when the one at work has ended."""
+        """No further pass, and the one at work is cancelled; fires when it has ended.
+
+        It may be walking through all records: even where every call fails at once that takes long.
+        """
         super().stopService()
         if self._first is not None and self._first.active():
             self._first.cancel()
         if self._loop.running:
             self._loop.stop()
-        if self._current is None:
-            return None
-        return self._current
+        current = self._current
+        if current is not None:
+            current.cancel()
+        return current
 
     def _run_pass(self) -> "Deferred[Any]":
         self._current = maybeDeferred(self._one_pass)
@@ -62,6 +66,8 @@ class Periodic(Service):
         return self._current
 
     def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError) and not self.running:
+            return
         self.log.failure("The pass {name!r} failed; the next one comes as planned.", failure, name=self.name)
 
     def _ended(self, result: object) -> None:

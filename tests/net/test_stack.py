@@ -10,6 +10,7 @@ from dht14.kademlia.parameters import SUBNET_IN_BUCKET
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.node.join import Retries
 from dht14.node.node import Policy
+from dht14.node.periodic import Periodic
 from dht14.security.gate import Limits
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
@@ -155,9 +156,10 @@ class StackTests(SynchronousTestCase):
         self.assertFalse(other.table.has_live_contact())
 
     def stop(self, stack: Stack) -> bool:
-        """Whether a pass was at work, which has ended with the calls."""
+        """Whether a pass was at work, which has ended with the stop."""
+        periodic = (service for service in stack.services if isinstance(service, Periodic))
+        at_work = any(service._current is not None for service in periodic)
         ended = [maybeDeferred(service.stopService) for service in stack.services]
-        at_work = not all(one.called for one in ended)
         stack.rpc.stop()
         stack.probe.stop()
         for one in ended:

@@ -107,11 +107,28 @@ class PeriodicTests(SynchronousTestCase):
             self.pass_time(LATEST)
             self.assertEqual(self.passes, passes)
 
+    def test_stop_cancels(self) -> None:
+        """A pass that is at work when it is stopped is cancelled; that is no failure, and no other one follows."""
+        self.outcome = Deferred()
+        periodic = self.start()
+        self.pass_time(LATEST)
+        stopped = periodic.stopService()
+        assert stopped is not None
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_stop_waits(self) -> None:
-        """The stop is over when the pass at work is, also when that fails; no other one comes after it."""
+        """The stop is over when a pass that needs a while to end has ended, also when that fails."""
+
+        async def tidies_up(work: "Deferred[None]") -> None:
+            try:
+                await Deferred()
+            finally:
+                await work
+
         for end in (lambda work: work.callback(None), lambda work: work.errback(ZeroDivisionError())):
             work: Deferred[None] = Deferred()
-            self.outcome = work
+            self.outcome = tidies_up(work)
             periodic = self.start()
             self.pass_time(LATEST)
             stopped = periodic.stopService()
