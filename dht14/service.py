@@ -29,7 +29,6 @@ from dht14.node.node import Policy
 from dht14.node.periodic import Periodic
 from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle, public_bytes
-from dht14.security.subnet import is_private, subnet_of
 from dht14.settings import Answer, PutReply, Role, Settings
 from dht14.storage.database import Database
 from dht14.storage.floors import MARGIN
@@ -160,7 +159,8 @@ class _NodeService(MultiService):
             make_store=self._make_database,
         )
         if self._role is Role.NODE:
-            self._bulk_server = BulkServer(self._stack.responder, tls, _bulk_subnet, self._reactor)
+            subnet_of = self._stack.table.subnet_of
+            self._bulk_server = BulkServer(self._stack.responder, tls, subnet_of, self._reactor)
         keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, self._reactor, rng)
         for service in (*self._stack.services, keep_contacts):
             service.setServiceParent(self._work)
@@ -254,10 +254,11 @@ class _NodeService(MultiService):
             self._stack.probe.stop()
         if self._bulk_client is not None:
             self._bulk_client.stop()
+        await stopped
+        closed = self._close_p2p_ports()
         if self._bulk_server is not None:
             self._bulk_server.close()
-        await stopped
-        await self._close_p2p_ports()
+        await closed
         try:
             self._save_contacts()
         finally:
@@ -274,7 +275,11 @@ class _NodeService(MultiService):
         """Hand over what is held here, while clients still get their answers."""
         if self._stack is None or self._work.parent is None:
             return succeed(None)
-        return self._stack.leave(HAND_OVER_SECONDS)
+        return self._stack.leave(HAND_OVER_SECONDS).addErrback(self._not_left)
+
+    def _not_left(self, failure: Failure) -> None:
+        """Whatever it is, the rest of the stop must go on: the database is still to be closed."""
+        self.log.failure("The hand-over has failed; this is a bug.", failure)
 
     # Contacts
 
@@ -359,10 +364,6 @@ def _stack_options(settings: Settings, role: Role) -> StackOptions:
             diversity_private=settings.security.diversity_private is Answer.YES,
         ),
     )
-
-
-def _bulk_subnet(host: str) -> bytes | None:
-    return None if is_private(host) else subnet_of(host)
 
 
 def _api_factory(settings: Settings, reactor: Any) -> ApiFactory:

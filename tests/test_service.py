@@ -1,10 +1,12 @@
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from attrs import evolve
 from twisted.application.service import MultiService
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.protocol import Protocol, connectionDone
@@ -165,6 +167,20 @@ class LifeTests(ServiceTestCase):
         received = await client.closed
         size = len(api_messages.encode_success(KEY, b"value"))
         self.assertEqual(len(received), 50 * size)
+
+    async def test_hand_over_fails(self) -> None:
+        """A hand-over that fails is told of, and the rest of the stop goes on."""
+
+        def run(seconds: float) -> "Deferred[None]":
+            return fail(ZeroDivisionError())
+
+        settings = self.settings()
+        service: Any = self.start(settings)
+        await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
+        service._stack = evolve(service._stack, hand_over=SimpleNamespace(run=run))
+        await self.stop(service)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assert_free(settings)
 
     async def joined(self, settings: Settings) -> None:
         """Wait until a node's contacts are on its disk: then it has some."""

@@ -1,7 +1,6 @@
 """The side of the bulk channel that holds values: takes tickets, and what they are for. DESIGN 4.4."""
 
 from collections import Counter
-from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
 
@@ -20,6 +19,7 @@ from zope.interface import implementer
 
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_VALUE
+from dht14.kademlia.subnets import SubnetOf
 from dht14.net.line_allowance import LineAllowance
 from dht14.net.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.watch import Watch
@@ -48,9 +48,6 @@ MOST_AT_WORK = 4
 MOST_PER_SUBNET, MOST_CONNECTIONS = 32, 256
 ARRIVALS_A_SUBNET = 20
 """Connections that may come in a second from one subnet, twice as many at once: a handshake costs 1 ms."""
-
-Subnet = Callable[[str], bytes | None]
-"""Which addresses share a limit; None for those that are exempt."""
 
 
 class Phase(Enum):
@@ -232,7 +229,7 @@ class BulkServer(Factory):
     log = Logger()
     noisy = False
 
-    def __init__(self, responder: Responder, tls: NodeTls, subnet: Subnet, clock: IReactorTime) -> None:
+    def __init__(self, responder: Responder, tls: NodeTls, subnet: SubnetOf, clock: IReactorTime) -> None:
         self.responder = responder
         self.clock = clock
         self.counters: Counter[str] = Counter()
