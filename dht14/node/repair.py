@@ -6,6 +6,7 @@ are the same thing. The two nearest holders do it for all; what they miss, repub
 """
 
 from collections.abc import Mapping
+from itertools import islice
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
@@ -15,6 +16,7 @@ from twisted.logger import Logger
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.kademlia.subnets import spread
 from dht14.node.abreast import abreast
 from dht14.node.copies import Copies
 from dht14.node.diary import Diary
@@ -49,7 +51,7 @@ class Repair:
     _copies: Copies
     _diary: Diary
     _clock: IReactorTime
-    _before: frozenset[int] = field(default=frozenset(), init=False)
+    _before: Mapping[int, Contact] = field(factory=dict, init=False)
     """The neighbours whom all records have been brought to. At the start nobody: what we hold from an earlier
     run may be lacking elsewhere, or be outdated by now."""
     _at_last_look: frozenset[int] = field(default=frozenset(), init=False)
@@ -60,16 +62,16 @@ class Repair:
         """Look at the neighbours; if they have changed, and it is quiet again, see to all records."""
         neighbours = {c.node_id: c for c in self._table.closest(self._table.own_id, NEIGHBOURS)}
         now = frozenset(neighbours)
-        if now == self._before or self._table.is_cut_off:
+        if now == self._before.keys() or self._table.is_cut_off:
             return
         if now != self._at_last_look and self._waited < LONGEST_WAIT:
             self._at_last_look = now
             self._waited += 1
             return
-        before, self._before, self._waited = self._before, now, 0
+        before, self._before, self._waited = self._before, neighbours, 0
         await self._walk(before, neighbours)
 
-    async def _walk(self, before: frozenset[int], neighbours: Mapping[int, Contact]) -> None:
+    async def _walk(self, before: Mapping[int, Contact], neighbours: Mapping[int, Contact]) -> None:
         began, given = self._clock.seconds(), 0
         mark: bytes | None = BEGINNING
         while mark is not None:
@@ -88,7 +90,7 @@ class Repair:
             )
 
     def _newcomers(
-        self, record: Record, before: frozenset[int], neighbours: Mapping[int, Contact]
+        self, record: Record, before: Mapping[int, Contact], neighbours: Mapping[int, Contact]
     ) -> list[Contact]:
         """Who has become a holder of the record, if it is for us to give it to them."""
         own_id = self._table.own_id
@@ -99,6 +101,9 @@ class Repair:
         now = self._nearest(record, neighbours)
         return [neighbours[i] for i in now if i != own_id and i not in former]
 
-    def _nearest(self, record: Record, ids: frozenset[int] | Mapping[int, Contact]) -> list[int]:
-        takers = [self._table.own_id, *filter(self._copies.takes_copies, ids)]
-        return sorted(takers, key=record.key.__xor__)[: record.replication]
+    def _nearest(self, record: Record, neighbours: Mapping[int, Contact]) -> list[int]:
+        """Who of these, and of us, hold the record, nearest first: of a subnet no more than count."""
+        takers = [c for node_id, c in neighbours.items() if self._copies.takes_copies(node_id)]
+        takers.append(Contact(self._table.own_id, ("", 0)))
+        takers.sort(key=lambda contact: contact.node_id ^ record.key)
+        return [c.node_id for c in islice(spread(takers, self._table.subnet_of), record.replication)]

@@ -70,6 +70,17 @@ class RepairTests(HoldersTestCase):
         self.look()
         self.assertEqual(self.holders(self.record_), [3, 4, 5])
 
+    def test_subnets(self) -> None:
+        """Of a subnet two count: when a holder has died its place is taken by the next from elsewhere."""
+        record = self.record(key=0, value=b"of five", later=1, copies=5)
+        self.give(record, *self.town[:5])
+        neighbourhood = {peer.contact.address[0] for peer in self.town[3:6]}
+        for peer in self.town:
+            peer.table.subnet_of = lambda host: b"one" if host in neighbourhood else None
+        self.leave(self.town[0])
+        self.look()
+        self.assertEqual(self.holders(record), [2, 3, 4, 5, 7])
+
     def test_restlessness(self) -> None:
         """Changes that follow each other are waited out, but not for ever."""
         looks = 0
