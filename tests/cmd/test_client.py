@@ -12,10 +12,11 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd import client, node_api
-from dht14.wire.api_messages import MAX_VALUE, Get, Put, encode_failure, encode_success
+from dht14.wire.api_messages import MAX_VALUE, Get, Put, encode_failure, encode_get, encode_success
 from tests.cmd.api_server import ApiServer
 from tests.cmd.shell import Outcome, run
 
+KEY = bytes(32)
 VALUE = bytes(range(256))
 
 
@@ -269,9 +270,13 @@ class NoNodeTests(ClientTestCase):
 
     def test_no_answer(self) -> None:
         """So it is when no answer comes in time."""
-        self.patch(node_api, "ANSWER_SECONDS", 0.05)
-        with socket.create_server(("127.0.0.1", 0)) as silent:
-            self.assert_no_node(run("get", "k", "--api-address", f"127.0.0.1:{silent.getsockname()[1]}"))
+        with (
+            socket.create_server(("127.0.0.1", 0)) as silent,
+            self.assertRaises(node_api.Ended) as ended,
+        ):
+            node_api.ask(silent.getsockname(), KEY, encode_get(KEY), patience=0.05)
+        self.assertEqual(ended.exception.code, node_api.NO_NODE)
+        self.assertIn("no node at 127.0.0.1:", str(ended.exception))
 
     def test_something_else(self) -> None:
         """So it is when what answers is no node, or answers another question."""

@@ -775,7 +775,7 @@ class PatienceTests(NodeTestCase):
             )
             return rng.choice(kinds)
 
-        for seed in range(30):
+        for seed in range(12):
             self.setUp()
             self.rng.seed(seed)
             peers = self.town(25)
