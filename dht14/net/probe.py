@@ -50,7 +50,10 @@ class ProbeProtocol(DatagramProtocol):
 
     noisy = False
 
-    def __init__(self, clock: IReactorTime, questions: Questions, table: RoutingTable) -> None:
+    def __init__(
+        self, clock: IReactorTime, questions: Questions, table: RoutingTable, allowance: HelloAllowance
+    ) -> None:
+        """`allowance` is the one of the session layer: to a victim it is the same whichever port sends."""
         self._clock = clock
         self._questions = questions
         self._table = table
@@ -58,7 +61,7 @@ class ProbeProtocol(DatagramProtocol):
         """Those that are out, by nonce."""
         self._callers: OrderedDict[tuple[int, Address], _Caller] = OrderedDict()
         """Callers that are not in the table, the latest last."""
-        self._allowance = HelloAllowance()
+        self._allowance = allowance
         """For addresses that were announced, by who may have named a victim."""
         self._stopped = False
         self.counters: Counter[str] = Counter()

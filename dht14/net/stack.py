@@ -34,6 +34,7 @@ from dht14.node.responder import Responder
 from dht14.node.upkeep import Liveness, refresh
 from dht14.security.diversity import any_subnet, public_subnet
 from dht14.security.gate import Limits
+from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity
 from dht14.security.sealed import HelloQuestions, SealedSession
 from dht14.security.session import PlainQuestions, PlainSession, Questions, Session
@@ -124,8 +125,9 @@ def build_stack(
         )
     diary = Diary()
     responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), diary)
-    session, questions = _session_layer(identity, check, clock, rng, options, table)
-    probe = ProbeProtocol(clock, questions, table)
+    allowance = HelloAllowance()
+    session, questions = _session_layer(identity, check, clock, rng, options, table, allowance)
+    probe = ProbeProtocol(clock, questions, table, allowance)
     rpc = RpcProtocol(clock, rng, session, check, table, responder, probe)
     courier = Courier(rpc, bulk, clock)
     copies = Copies(table, store, rpc, courier.deliver, bulk, clock) if store is not None else None
@@ -182,10 +184,11 @@ def _session_layer(
     rng: random.Random,
     options: StackOptions,
     table: RoutingTable,
+    allowance: HelloAllowance,
 ) -> tuple[Session, Questions]:
     limits = options.limits
     if options.sealed:
-        sealed = SealedSession(identity, check, rng, limits, table.holds, clock.seconds())
+        sealed = SealedSession(identity, check, rng, limits, table.holds, allowance, clock.seconds())
         return sealed, HelloQuestions(check, rng)
     plain = PlainSession.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
     return plain, PlainQuestions(identity.proof, check, rng)

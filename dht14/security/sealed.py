@@ -44,6 +44,7 @@ class SealedSession:
         rng: random.Random,
         limits: Limits,
         is_contact: Callable[[Contact], bool],
+        allowance: HelloAllowance,
         now: float,
     ) -> None:
         self._identity = identity
@@ -53,7 +54,7 @@ class SealedSession:
         """Handshakes and refused datagrams, by what became of them."""
         self._gate = Gate(identity, check, rng, limits, now, self.counters)
         self._limiter = RateLimiter(limits.peer_rate, limits.peer_burst)
-        self._allowance = HelloAllowance()
+        self._allowance = allowance
         self.links = Links(identity.node_id, is_contact)
         self._openings: dict[tuple[Address, int | None], Opening] = {}
         """The handshakes begun here, by whom they seek; the oldest first."""

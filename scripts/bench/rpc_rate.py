@@ -28,6 +28,7 @@ from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.net.tls import NodeTls
 from dht14.net.udp import UdpPort
 from dht14.security.gate import Limits
+from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.sealed import SealedSession
 from dht14.wire.messages import FindNode, Ping, Reply, Request
@@ -133,7 +134,10 @@ class Handshakes:
     def run(self) -> "Deferred[float]":
         rng, now = random.Random(5), time.time()
         sides = [Identity.made_up(PUZZLE, rng) for _ in range(2)]
-        one, two = (SealedSession(i, PUZZLE.check, rng, UNLIMITED, lambda _: False, now) for i in sides)
+        one, two = (
+            SealedSession(i, PUZZLE.check, rng, UNLIMITED, lambda _: False, HelloAllowance(), now)
+            for i in sides
+        )
         begun = time.process_time()
         for number in range(HANDSHAKES):
             home, away = ("127.0.0.1", 1), ("127.0.0.1", number)

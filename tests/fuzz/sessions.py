@@ -12,6 +12,7 @@ from cryptography.exceptions import InvalidTag
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.security.gate import Limits
+from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.sealed import MOST_OPENINGS, HelloQuestions, SealedSession
 from tests.fakes import BEGINNING
@@ -39,7 +40,9 @@ class Trial:
     def __init__(self) -> None:
         self.now = BEGINNING
         rng = random.Random(4)
-        self.session = SealedSession(OWN, PUZZLE.check, rng, Limits(), lambda contact: False, self.now)
+        self.session = SealedSession(
+            OWN, PUZZLE.check, rng, Limits(), lambda contact: False, HelloAllowance(), self.now
+        )
         self.questions = HelloQuestions(PUZZLE.check, rng)
         self.randbytes = random.Random(5).randbytes
         self.caller = self.initiator()

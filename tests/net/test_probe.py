@@ -9,6 +9,7 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import AT_ONCE, CALLED_LATELY, CALLERS, RESEND_AFTER, SPACING, ProbeProtocol
+from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.sealed import HelloQuestions
 from dht14.security.session import HERE, KNOCK, PlainQuestions, Questions
 from tests.fakes import check, contact, contact_at, proof_of
@@ -26,7 +27,7 @@ class ProbeTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(BEGINNING)
         self.table = RoutingTable(OWN)
-        self.probe = ProbeProtocol(self.clock, self.questions(), self.table)
+        self.probe = ProbeProtocol(self.clock, self.questions(), self.table, HelloAllowance())
         self.wire = UdpRecorder()
         self.probe.makeConnection(cast(IUDPTransport, self.wire))
 

@@ -20,6 +20,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import AT_ONCE, CALLED_LATELY, ProbeProtocol
 from dht14.net.rpc import RpcProtocol
 from dht14.node.responder import Responder
+from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.session import HERE, KNOCK, PlainQuestions, PlainSession
 from dht14.security.tickets import Tickets
 from dht14.storage.store import MemoryStore
@@ -66,7 +67,7 @@ class RpcTestCase(SynchronousTestCase):
         responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)))
         session = PlainSession.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
         questions = PlainQuestions(proof_of(OWN), check, random.Random(2))
-        self.probe = ProbeProtocol(self.clock, questions, self.table)
+        self.probe = ProbeProtocol(self.clock, questions, self.table, HelloAllowance())
         self.probe_wire = UdpRecorder()
         self.probe.makeConnection(cast(IUDPTransport, self.probe_wire))
         self.rpc = RpcProtocol(

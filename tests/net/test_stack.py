@@ -1,8 +1,10 @@
 import random
 from collections.abc import Callable
+from typing import cast
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IUDPTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address, Contact, Seed
@@ -12,12 +14,15 @@ from dht14.node.join import Retries
 from dht14.node.node import Policy
 from dht14.node.periodic import Periodic
 from dht14.security.gate import Limits
+from dht14.security.hello_allowance import HELLOS
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.network import VirtualNetwork
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore, Outcome, Verdict
+from dht14.wire.messages import Ping
 from tests.fakes import BEGINNING, BulkRecorder, address_of, check, contact, identity
+from tests.net.test_rpc import UdpRecorder
 
 FAR = 1 << 255
 
@@ -112,6 +117,25 @@ class StackTests(SynchronousTestCase):
                 sum(c.address[0] == host for c in table.contacts()) for host in ("10.0.0.1", "198.51.100.1")
             ]
             self.assertEqual([count == SUBNET_IN_BUCKET for count in counts], limited)
+
+    def test_victim(self) -> None:
+        """An address that one names as a neighbour's and as its own gets no more HELLOs for that."""
+        stack = build_stack(
+            identity=identity(5),
+            check=check,
+            clock=self.clock,
+            rng=random.Random(1),
+            resolve=resolve,
+            bulk=BulkRecorder(),
+            options=StackOptions(),
+        )
+        wire = UdpRecorder()
+        for protocol in (stack.rpc, stack.probe):
+            protocol.makeConnection(cast(IUDPTransport, wire))
+        stack.rpc.ask(contact(7, 1), Ping()).addErrback(lambda _: None)
+        stack.probe.announced(contact(8, 1), self.clock.seconds())
+        self.clock.run_until(BEGINNING + 60)
+        self.assertEqual([address for _, address in wire.sent], [address_of(1)] * HELLOS)
 
     def test_make_store(self) -> None:
         """A store of another make gets what it needs: the node's id, the limit, and whose records stay."""

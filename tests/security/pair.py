@@ -7,6 +7,7 @@ from attrs import define, field
 
 from dht14.kademlia.contact import Address, Contact
 from dht14.security.gate import Limits
+from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.sealed import SealedSession
 from dht14.security.session import Datagrams, Peer
@@ -42,7 +43,9 @@ class Side:
         self.lives += 1
         rng = random.Random(f"{self.number}/{self.lives}")
         check, is_contact = PUZZLE.check, self.contacts.__contains__
-        self.session = SealedSession(self.identity, check, rng, self.limits, is_contact, self.now)
+        self.session = SealedSession(
+            self.identity, check, rng, self.limits, is_contact, HelloAllowance(), self.now
+        )
 
     @property
     def contact(self) -> Contact:

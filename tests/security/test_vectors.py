@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.security.gate import Limits
+from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.sealed import SealedSession
 from tests import stranger
@@ -33,7 +34,7 @@ class Scripted(random.Random):
 def session_of(rng: Scripted, key: bytes) -> SealedSession:
     puzzle = Puzzle(NETWORK, DIFFICULTY)
     identity = Identity.made_up(puzzle, Scripted().script(key))
-    return SealedSession(identity, puzzle.check, rng, Limits(), lambda node_id: False, NOW)
+    return SealedSession(identity, puzzle.check, rng, Limits(), lambda node_id: False, HelloAllowance(), NOW)
 
 
 def made_here() -> dict[str, str]:
