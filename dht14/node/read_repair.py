@@ -6,7 +6,10 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.kademlia.routing_table import RoutingTable
@@ -28,6 +31,8 @@ SPACING, REMEMBERED = 60.0, 4096
 @define(eq=False)
 class ReadRepair:
     """Runs behind the gets of one node."""
+
+    log = Logger()
 
     _table: RoutingTable
     _rpc: Rpc
@@ -65,7 +70,11 @@ class ReadRepair:
             return
         self._lately.note(given, now)
         self._under_way += 1
-        give(record, contact).addBoth(self._ended)
+        give(record, contact).addErrback(self._failed).addCallback(self._ended)
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CallFailed):
+            self.log.failure("A value was not repaired; this is a bug.", failure)
 
     def _ended(self, _: object) -> None:
         self._under_way -= 1

@@ -1,9 +1,11 @@
 from attrs import evolve
+from twisted.internet.defer import Deferred, FirstError, fail
 
+from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.node.read_repair import SPACING, ReadRepair
 from dht14.storage.record import Record
-from dht14.wire.messages import Offer, Store
+from dht14.wire.messages import Offer, Reply, Store
 from tests.fakes import FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
 
@@ -63,6 +65,20 @@ class ReadRepairTests(HoldersTestCase):
         self.give(record, *self.town[:3])
         self.read(record)
         self.assertEqual((self.asked(Offer), self.asked(Store)), (0, 0))
+
+    def test_fails(self) -> None:
+        """A bug in it is told of; the get itself knows nothing of it."""
+
+        def fails(contact: Contact, record: Record, neighbours: int) -> "Deferred[Reply]":
+            return fail(ZeroDivisionError())
+
+        repair = self.reader.node._read_repair
+        assert repair is not None
+        repair._copies._deliver = fails
+        record = self.record()
+        self.give(record, self.town[1])
+        self.read(record)
+        self.assertEqual(len(self.flushLoggedErrors(FirstError)), 2)
 
     def test_spacing(self) -> None:
         """A holder that does not take a value is offered it once a minute at the most."""
