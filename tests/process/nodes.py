@@ -47,11 +47,11 @@ def free_port() -> int:
     """
     while True:
         port = random.randrange(10_000, 32_000)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            with contextlib.suppress(OSError):
-                udp.bind(("127.0.0.1", port))
-                tcp.bind(("127.0.0.1", port))
-                return port
+        udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
+        with contextlib.suppress(OSError), udp, tcp:
+            udp.bind(("127.0.0.1", port))
+            tcp.bind(("127.0.0.1", port))
+            return port
 
 
 class VoidPhone(contextlib.AbstractContextManager["VoidPhone"]):
