@@ -53,6 +53,10 @@ W = TypeVar("W", Lookup, Paths)
 SETTLE_ROUNDS = 2
 """How often a conflict is looked at before the writer is told how it ended."""
 
+HOLDERS_BEHIND = 3600.0
+"""Seconds that a version keeps off the newest believable one when it is to be surpassed: holders whose clocks are
+behind ours by no more believe what comes of it. A liar could else have writers write what nobody takes."""
+
 
 @frozen
 class Policy:
@@ -333,7 +337,7 @@ class Node:
         )
         lookup.heard_of(candidates)
         well = {c.node_id for c in candidates if not self.table.is_suspect(c.node_id)}
-        placement = Placement(record, lookup, well, newest_believable(now))
+        placement = Placement(record, lookup, well, newest_believable(now - HOLDERS_BEHIND))
         if self.own_id in nearest:
             await self._hold(placement, copy)
         now = self._clock.seconds()

@@ -13,7 +13,7 @@ from dht14.kademlia.keyspace import hash_id, random_id
 from dht14.kademlia.parameters import MAX_REPLICATION, MAX_VALUE, REPLICATION, K
 from dht14.node.node import Policy
 from dht14.storage.envelope import MAX_SEQ
-from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
+from dht14.storage.record import CLOCK_TOLERANCE, Record, newest_believable, version_at
 from dht14.wire.messages import (
     MAX_VERSION,
     FindNode,
@@ -346,6 +346,16 @@ class OverwriteTests(NodeTestCase):
             for key, value in ((KEY, b"value"), (KEY, b"new value"), (hash_id(b"content"), b"content")):
                 self.assertTrue(self.put(peers[15], value, key), version)
                 self.assertEqual(self.get(peers[16], key), value)
+
+    def test_liar_at_the_limit(self) -> None:
+        """Nobody is brought to write a version that a holder whose clock is half an hour behind refuses."""
+        peers = self.town(20)
+        answer, lie = peers[2].answer, Outranked(newest_believable(self.now), ())
+        peers[2].answer = lambda r, s: lie if isinstance(r, Store) else answer(r, s)
+        self.assertTrue(self.put(peers[15], b"value"))
+        held = [peer.store.get(KEY, self.now) for peer in peers if peer.store is not None]
+        for record in filter(None, held):
+            self.assertFalse(record.is_from_the_future(self.now - 1800))
 
 
 class OwnerTests(NodeTestCase):
