@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dht14.data_dir import DataDir
-from dht14.errors import AddressUnavailable, Malformed
+from dht14.errors import AddressUnavailable, Malformed, StartError
 from dht14.kademlia.contact import Contact
 from dht14.net.api import ApiFactory, ApiLimits, NoValues
 from dht14.net.bulk_client import BulkClient
@@ -122,7 +122,7 @@ class _NodeService(MultiService):
         if self._identity is not None:
             self._compose(self._identity)
         else:
-            self._mining.start().addCallbacks(self._mined, self._not_mined)
+            self._mining.start().addCallback(self._mined).addErrback(self._not_mined)
 
     def _mined(self, proof: bytes) -> None:
         former = self._data_dir.proof()
@@ -139,7 +139,10 @@ class _NodeService(MultiService):
         self._compose(self._identity)
 
     def _not_mined(self, failure: Failure) -> None:
-        if not failure.check(TaskStopped):
+        if failure.check(StartError):
+            # The process lives on, and whoever asks for its health hears that it does not work.
+            self.log.critical("The node cannot begin: {reason}", reason=failure.getErrorMessage())
+        elif not failure.check(TaskStopped):
             self.log.failure("The search for the proof of work has failed; this is a bug.", failure)
 
     def _compose(self, identity: Identity) -> None:

@@ -242,6 +242,18 @@ class LifeTests(ServiceTestCase):
         await self.stop(service)
         self.assert_free(settings)
 
+    async def test_no_room(self) -> None:
+        """Where the proof that was found cannot be kept, that is said; the API goes on answering."""
+        settings = self.settings()
+        with capturedLogs() as events:
+            service = self.start(evolve(settings, security=SecuritySettings(difficulty=3)))
+            (Path(settings.node.data_dir) / "identity.proof.new").mkdir()
+            found = await self.ask(settings, api_messages.encode_get(KEY))
+        self.assertEqual(found, api_messages.encode_failure(KEY))
+        ((reason,),) = [(event["reason"],) for event in events if event["log_level"] is LogLevel.critical]
+        self.assertIn("data_dir", reason)
+        await self.stop(service)
+
     async def test_raised_difficulty(self) -> None:
         """A node whose id is too cheap for its network gets another one, says so, and keeps its values."""
         settings = self.settings()
