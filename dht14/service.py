@@ -77,7 +77,7 @@ class _NodeService(MultiService):
         self._identity = data_dir.identity(self._puzzle)
         self._mining = Mining(self._puzzle, public_bytes(data_dir.private_key()), reactor)
         self._values: Values | None = None
-        if role is Role.NODE and (self._identity is not None or has_values(data_dir)):
+        if role is Role.NODE and (self._identity is not None or has_values(data_dir.path)):
             self._unlock_values()
         self._stack: Stack | None = None
         self._database: Database | None = None

@@ -121,9 +121,9 @@ class Values:
                     os.unlink(os.path.join(self.folder, name))
 
 
-def has_values(data_dir: DataDir) -> bool:
-    """Whether there is a database already, or something in its place."""
-    return os.path.lexists(data_dir.file(_FOLDER))
+def has_values(data_dir: str) -> bool:
+    """Whether there is a database already, or something in its place. Takes a path, and makes nothing there."""
+    return os.path.lexists(os.path.join(data_dir, _FOLDER))
 
 
 def unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Values:

@@ -9,7 +9,7 @@ from dht14.config_values import secret_key
 from dht14.data_dir import DataDir
 from dht14.errors import ConfigError, StartError
 from dht14.settings import Role
-from dht14.values_dir import reseal, unlock
+from dht14.values_dir import has_values, reseal, unlock
 
 OK = 0
 
@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         new_key = _new_key(arguments.new_key_file)
         given = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
         settings = config.load(Role.NODE, arguments.config, os.environ, given)
+        _must_have_values(settings.node.data_dir)
         data_dir = DataDir.open(settings.node.data_dir)
         try:
             values = unlock(data_dir, settings.security.encryption_key, 0)
@@ -41,6 +42,15 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{resealed.records} values are sealed with the new key{left_out}.")
     print("Before the node is started, set [security] encryption_key to it.")
     return OK
+
+
+def _must_have_values(data_dir: str) -> None:
+    """Else a mistyped directory would be made, and said to be done, while the values are elsewhere."""
+    if not has_values(data_dir):
+        raise ConfigError(
+            f"[node] data_dir: there are no values in {os.path.abspath(data_dir)}; "
+            "give --config or --data-dir as the node has it"
+        )
 
 
 def _new_key(path: str) -> bytes:

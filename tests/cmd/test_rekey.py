@@ -72,3 +72,15 @@ class RekeyTests(SynchronousTestCase):
         words = ("--data-dir", str(self.data_dir), "--new-key-file", str(self.folder / "new"))
         self.assertEqual(self.run_rekey(*words)[0], 0)
         self.unlock(NEW)
+
+    def test_no_values(self) -> None:
+        """A directory without values is no node's: it is refused, and nothing is made there."""
+        self.config.write_text(f"[security]\nencryption_key = {OLD}\n")
+        missing = self.folder / "missing"
+        (self.folder / "empty").mkdir()
+        for path in (missing, self.folder / "empty"):
+            code, out, err = self.run_rekey("--data-dir", str(path), "--new-key-file", str(self.folder / "new"))
+            self.assertEqual((code, out), (78, ""))
+            self.assertIn(str(path), err)
+        self.assertFalse(missing.exists())
+        self.assertEqual(list((self.folder / "empty").iterdir()), [])
