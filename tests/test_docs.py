@@ -1,4 +1,5 @@
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,8 @@ TOP = Path(__file__).parent.parent
 LOG = {"debug", "info", "warn", "error", "critical", "failure"}
 
 
-def templates() -> Iterator[str]:
-    """The text of every event that any module logs."""
+def events() -> Iterator[tuple[str, str]]:
+    """Text and level of every event that any module logs."""
     for path in (TOP / "dht14").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
@@ -20,7 +21,8 @@ def templates() -> Iterator[str]:
                 and node.func.attr in LOG
                 and ast.unparse(node.func.value).endswith("log")
             ):
-                yield ast.literal_eval(node.args[0])
+                level = "critical" if node.func.attr == "failure" else node.func.attr
+                yield ast.literal_eval(node.args[0]), level
 
 
 class OperationsTests(SynchronousTestCase):
@@ -30,10 +32,10 @@ class OperationsTests(SynchronousTestCase):
         self.page = (TOP / "docs" / "operations.md").read_text()
 
     def test_events(self):
-        """Every event that is logged is in the table of events, and no other."""
+        """Every event that is logged is in the table of events, once and at its level, and no other."""
         table = self.page.partition("## 10.")[2]
-        told = {row.split("`")[1] for row in table.splitlines() if row.startswith("| `")}
-        self.assertEqual(told, set(templates()))
+        told = re.findall(r"^\| `(.+?)` \| (\w+) \|", table, re.MULTILINE)
+        self.assertEqual(sorted(told), sorted(set(events())))
 
     def test_exit_codes(self):
         """So is every exit code of a node that cannot start."""
