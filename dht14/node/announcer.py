@@ -2,6 +2,7 @@
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address
@@ -25,6 +26,8 @@ class Announcer:
     when it hears us there.
     """
 
+    log = Logger()
+
     _advertised: Address
     """May be a host name."""
     _table: RoutingTable
@@ -33,6 +36,8 @@ class Announcer:
     _clock: IReactorTime
     _told_at: dict[int, float] = field(factory=dict, init=False)
     """When contacts were told, by node id."""
+    _is_resolved: bool = field(default=True, init=False)
+    """As of the last look; said once when it ends, not every pass."""
 
     async def announce(self) -> None:
         """One pass."""
@@ -41,9 +46,22 @@ class Announcer:
             node_id: told for node_id, told in self._told_at.items() if 0 <= now - told < TOLD_FOR
         }
         untold = [contact for contact in self._table.contacts() if contact.node_id not in self._told_at]
-        addresses = await self._resolve(*self._advertised) if untold else []
-        if addresses:
-            for contact in untold[:AT_ONCE]:
-                self._told_at[contact.node_id] = now
-                asked = self._rpc.ask(contact, Announce(addresses[0]))
-                asked.addErrback(lambda failure: failure.trap(CallFailed))
+        if not untold:
+            return
+        addresses = await self._resolve(*self._advertised)
+        if not addresses:
+            self._say_unresolved()
+            return
+        self._is_resolved = True
+        for contact in untold[:AT_ONCE]:
+            self._told_at[contact.node_id] = now
+            asked = self._rpc.ask(contact, Announce(addresses[0]))
+            asked.addErrback(lambda failure: failure.trap(CallFailed))
+
+    def _say_unresolved(self) -> None:
+        if self._is_resolved:
+            self._is_resolved = False
+            self.log.warn(
+                "The advertised {host} has no address yet; others are told once it has.",
+                host=self._advertised[0],
+            )

@@ -79,7 +79,9 @@ class RekeyTests(SynchronousTestCase):
         missing = self.folder / "missing"
         (self.folder / "empty").mkdir()
         for path in (missing, self.folder / "empty"):
-            code, out, err = self.run_rekey("--data-dir", str(path), "--new-key-file", str(self.folder / "new"))
+            code, out, err = self.run_rekey(
+                "--data-dir", str(path), "--new-key-file", str(self.folder / "new")
+            )
             self.assertEqual((code, out), (78, ""))
             self.assertIn(str(path), err)
         self.assertFalse(missing.exists())

@@ -1,12 +1,15 @@
+from typing import cast
+
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.announcer import AT_ONCE, TOLD_FOR, Announcer
 from dht14.wire.messages import Announce
-from tests.fakes import RpcRecorder, contact
+from tests.fakes import RpcRecorder, contact, fields
 
 OWN = 1 << 255
 ADDRESS = ("192.0.2.1", 8000)
@@ -53,12 +56,18 @@ class AnnouncerTests(SynchronousTestCase):
         self.assertEqual((len(self.told()), len(self.told())), (AT_ONCE, 10))
 
     def test_no_address(self) -> None:
-        """While the name has no address nobody is told; they are later."""
+        """While the name has no address nobody is told, and the operator is, once; they are later."""
+        events: list[LogEvent] = []
+        observer = cast(ILogObserver, events.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.meet(1)
         self.addresses = []
-        self.assertEqual(self.told(), set())
+        self.assertEqual((self.told(), self.told()), (set(), set()))
+        self.assertEqual(fields(events, "host"), [("example.org",)])
         self.addresses = [ADDRESS]
         self.assertEqual(self.told(), {1})
+        self.assertEqual(fields(events, "host"), [("example.org",)])
 
     def test_unanswered(self) -> None:
         """Who does not answer is no error."""
