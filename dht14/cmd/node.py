@@ -64,6 +64,20 @@ class BaseOptions(usage.Options):
         print(f"DHT-14 {__version__}")
         raise SystemExit(0)
 
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Wrong usage is a wrong configuration: told in a line, where twistd would print its help to stdout, and
+        with the exit code after which nobody should start it again."""
+        with start_errors_told():
+            try:
+                super().parseOptions(options)
+            except usage.UsageError as wrong:
+                raise ConfigError(f"{wrong}; --help tells what can be given") from None
+
+    def parseArgs(self, *words: str) -> None:
+        """There are none. Twisted's own refusal does not say which."""
+        if words:
+            raise usage.UsageError(f"{words[0]!r} is not an option")
+
     def postOptions(self) -> None:
         """Read the whole configuration: a wrong one ends the start before anything is touched."""
         given = {name.replace("-", "_"): text for name, text in self.items() if text is not None}

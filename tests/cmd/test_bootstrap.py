@@ -1,6 +1,7 @@
+import io
+from contextlib import redirect_stderr
 from pathlib import Path
 
-from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd import bootstrap, node
@@ -28,7 +29,12 @@ class OptionsTests(SynchronousTestCase):
 
     def test_no_api(self):
         """There is no API to give an address to."""
-        self.assertRaises(UsageError, parse, "--api-address", "127.0.0.1:1", options=bootstrap.Options)
+        with redirect_stderr(io.StringIO()) as err:
+            ended = self.assertRaises(
+                SystemExit, parse, "--api-address", "127.0.0.1:1", options=bootstrap.Options
+            )
+        self.assertEqual(ended.code, 78)
+        self.assertIn("--api-address", err.getvalue())
 
     def test_same_maker(self):
         """It is made by what makes a node."""

@@ -12,7 +12,6 @@ from twisted.application.service import Application, MultiService
 from twisted.internet import defer
 from twisted.logger import ILogObserver, LogPublisher
 from twisted.python.logfile import LogFile
-from twisted.python.usage import UsageError
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -88,9 +87,14 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn("[node] log_level", err.getvalue())
 
     def test_wrong_usage(self):
-        """An unknown option, and words that are none, are wrong usage."""
-        self.assertRaises(UsageError, parse, "--no-such-option")
-        self.assertRaises(UsageError, parse, "word")
+        """An unknown option, a missing value, and words that are no option end it with a line that names them."""
+        for words, named in ((["--foo"], "--foo"), (["--config"], "--config"), (["word"], "'word'")):
+            err = io.StringIO()
+            with redirect_stderr(err):
+                ended = self.assertRaises(SystemExit, parse, *words)
+            self.assertEqual(ended.code, 78)
+            self.assertEqual(len(err.getvalue().splitlines()), 1)
+            self.assertIn(named, err.getvalue())
 
     def test_pidfile(self):
         """twistd's pid file in the working directory is not used; one that was asked for is."""
