@@ -32,6 +32,11 @@ def run(arguments: argparse.Namespace) -> int:
         data_dir = DataDir.open(settings.node.data_dir)
         try:
             values = unlock(data_dir, settings.security.encryption_key, 0)
+            if values.set_aside:
+                raise ConfigError(
+                    f"[node] data_dir: its values were damaged and are at {values.set_aside} now; start the node "
+                    "with its present key, and what was in them comes back from other holders"
+                )
             resealed = reseal(values, new_key, settings.storage.storage_limit)
         finally:
             data_dir.close()

@@ -86,3 +86,11 @@ class RekeyTests(SynchronousTestCase):
             self.assertIn(str(path), err)
         self.assertFalse(missing.exists())
         self.assertEqual(list((self.folder / "empty").iterdir()), [])
+
+    def test_damaged(self) -> None:
+        """Damaged values are set aside as at a start, and that is said: the present key stays."""
+        (self.data_dir / "values" / "header").write_text("damaged")
+        code, out, err = self.run_rekey("--new-key-file", str(self.folder / "new"))
+        self.assertEqual((code, out), (78, ""))
+        self.assertIn(str(self.data_dir / "values.damaged-1"), err)
+        self.unlock(OLD)
