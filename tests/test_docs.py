@@ -3,6 +3,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from twisted.python import reflect
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import StartError
@@ -41,3 +42,32 @@ class OperationsTests(SynchronousTestCase):
         """So is every exit code of a node that cannot start."""
         for error in StartError.__subclasses__():
             self.assertIn(f"\n| {error.exit_code} |", self.page)
+
+
+class PagesTests(SynchronousTestCase):
+    """What the pages point to is there."""
+
+    def setUp(self):
+        self.pages = {path: path.read_text() for path in (TOP / "README.md", *(TOP / "docs").glob("*.md"))}
+
+    def test_links(self):
+        """Every link leads to a file, and to a heading of it."""
+        for path, text in self.pages.items():
+            for link in re.findall(r"\]\(([^)]+)\)", text):
+                file, _, anchor = link.partition("#")
+                target = (path.parent / file) if file else path
+                self.assertTrue(target.exists(), f"{path.name}: {link}")
+                if anchor:
+                    self.assertIn(anchor, anchors(target.read_text()), f"{path.name}: {link}")
+
+    def test_named_tests(self):
+        """Every test that a page names can be found under that name."""
+        for path, text in self.pages.items():
+            for name in re.findall(r"`(tests\.[\w.]+)`", text):
+                self.assertTrue(reflect.namedAny(name), f"{path.name}: {name}")
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors of the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
