@@ -3,14 +3,13 @@
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from dht14.kademlia.parameters import MAX_REPLICATION
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.abreast import abreast
 from dht14.node.copies import Copies
-from dht14.storage.pages import BEGINNING
+from dht14.node.walk import pages
 from dht14.storage.store import Store
 
 AT_ONCE = 32
@@ -73,13 +72,9 @@ class HandOver:
     async def _keys(self) -> list[int]:
         """The keys of all records but cached ones, those with the fewest holders first."""
         by_copies: list[list[int]] = [[] for _ in range(MAX_REPLICATION + 1)]
-        mark: bytes | None = BEGINNING
-        while mark is not None:
-            page = self._store.page(mark, self._clock.seconds())
-            for record in page.records:
+        async for records in pages(self._store, self._clock):
+            for record in records:
                 by_copies[record.replication].append(record.key)
-            mark = page.mark
-            await deferLater(self._clock, 0)
         return [key for keys in by_copies[1:] for key in keys]
 
     async def _give_to_heir(self, key: int) -> None:

@@ -10,7 +10,6 @@ from itertools import islice
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from dht14.kademlia.contact import Contact
@@ -20,7 +19,7 @@ from dht14.kademlia.subnets import spread
 from dht14.node.abreast import abreast
 from dht14.node.copies import Copies
 from dht14.node.diary import Diary
-from dht14.storage.pages import BEGINNING
+from dht14.node.walk import pages
 from dht14.storage.record import Record
 from dht14.storage.store import Store
 
@@ -73,15 +72,11 @@ class Repair:
 
     async def _walk(self, before: Mapping[int, Contact], neighbours: Mapping[int, Contact]) -> None:
         began, given = self._clock.seconds(), 0
-        mark: bytes | None = BEGINNING
-        while mark is not None:
-            page = self._store.page(mark, self._clock.seconds())
-            newcomers = [(r, self._newcomers(r, before, neighbours)) for r in page.records if not r.is_cached]
+        async for records in pages(self._store, self._clock):
+            newcomers = [(r, self._newcomers(r, before, neighbours)) for r in records if not r.is_cached]
             due = [(record, contacts) for record, contacts in newcomers if contacts]
             await abreast((self._copies.offer(record, contacts) for record, contacts in due), AT_ONCE)
             given += len(due)
-            mark = page.mark
-            await deferLater(self._clock, 0)
         if given:
             self.log.debug(
                 "The neighbours have changed: {records} records were offered to new holders in {seconds:.1f} s.",

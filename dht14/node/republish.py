@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from dht14.kademlia.contact import Contact
@@ -19,7 +18,7 @@ from dht14.node.abreast import abreast
 from dht14.node.copies import Copies
 from dht14.node.diary import JITTER, TRUST, Diary
 from dht14.node.node import Node
-from dht14.storage.pages import BEGINNING
+from dht14.node.walk import pages
 from dht14.storage.record import Record
 from dht14.storage.store import Store
 
@@ -90,15 +89,12 @@ class Republish:
         self._last = began
         self._roll()
         seen_to = 0
-        mark: bytes | None = BEGINNING
-        while mark is not None:
-            page = self._store.page(mark, now := self._clock.seconds())
-            due = [record for record in page.records if self._is_due(record, now, interval)]
+        async for records in pages(self._store, self._clock):
+            now = self._clock.seconds()
+            due = [record for record in records if self._is_due(record, now, interval)]
             candidates = [await self._candidates(record) for record in due]
             await abreast(map(self._see_to, due, candidates), AT_ONCE)
             seen_to += len(due)
-            mark = page.mark
-            await deferLater(self._clock, 0)
         self._diary.forget(began - TRUST * interval)
         self.log.debug(
             "Republished {records} records in {seconds:.1f} s; the interval is {interval:.0f} s.",

@@ -84,7 +84,7 @@ class Link:
     older: "Link | None" = field(default=None, init=False)
     """The session with the same address before this one: what is still under way in it is taken."""
     recovery: bytes = field(default=b"", init=False)
-    """The connection id of the handshake begun because this session seemed to be lost."""
+    """The connection id of the handshake begun because the other side seemed to have forgotten this link."""
     _window: ReplayWindow = field(factory=ReplayWindow, init=False)
     accepting: Accepting | None = field(default=None, init=False)
     """Of a responder whose session the initiator may not know yet."""

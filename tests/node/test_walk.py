@@ -1,0 +1,31 @@
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.node.walk import pages
+from dht14.storage.pages import PAGE_RECORDS
+from dht14.storage.record import Record
+from dht14.storage.store import MemoryStore
+
+
+class PagesTests(SynchronousTestCase):
+    def test_all(self) -> None:
+        """Every record comes once, so many at a time, and between two pages others get their turn."""
+        clock = Clock()
+        store = MemoryStore(0, 1 << 20, lambda record: True)
+        keys = range(1, 2 * PAGE_RECORDS + 2)
+        for key in keys:
+            store.offer(Record(key, b"value", 1, 100, 8), 0, lambda verdict: None)
+        seen: list[list[int]] = []
+
+        async def walk() -> None:
+            async for records in pages(store, clock):
+                seen.append([record.key for record in records])
+
+        walked = Deferred.fromCoroutine(walk())
+        self.assertEqual(len(seen), 1)
+        while clock.getDelayedCalls():
+            clock.advance(0)
+        self.successResultOf(walked)
+        self.assertEqual([len(page) for page in seen], [PAGE_RECORDS, PAGE_RECORDS, 1])
+        self.assertEqual(sorted(key for page in seen for key in page), list(keys))
