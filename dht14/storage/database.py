@@ -23,7 +23,7 @@ from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell
 from dht14.storage.invariants import check_tables
 from dht14.storage.pages import Page
 from dht14.storage.record import Record
-from dht14.storage.store import EVICTION_TRIES, Outcome, Verdict, charged, judge, passes_share
+from dht14.storage.store import EVICTION_TRIES, Outcome, Refusal, Verdict, charged, judge, passes_share
 from dht14.storage.tables import Tables, Usage, growth_by_writer
 from dht14.storage.writer import CallSoon, MakeWriter, Opened, Watcher, Writer, Written
 
@@ -209,14 +209,11 @@ class Database:
             record = charged(record, held.record)
             entry = self._format.write(place, record)
             growth = growth_by_writer(entry, held.entry)
-            if (
-                self._commits.has_room
-                and self._has_share_left(record, growth, now)
-                and self._make_room(place, record, sum(growth.values()), now)
-            ):
+            refusal = self._refusal(place, record, growth, now)
+            if refusal is None:
                 self._commits.put(place, record, entry, growth, tell)
                 return
-            verdict = Verdict(Outcome.REFUSED, held.record.version if held.record else 0)
+            verdict = Verdict(Outcome.REFUSED, held.record.version if held.record else 0, refusal)
         self._commits.tell(place, tell, verdict)
 
     def _postpone(self, record: Record, now: float, tell: Tell) -> None:
@@ -251,6 +248,15 @@ class Database:
         return Floor(body.replication, head.version) if head.until > now else NO_FLOOR
 
     # limits
+
+    def _refusal(self, place: bytes, record: Record, growth: dict[bytes, int], now: float) -> Refusal | None:
+        """Why there is no room for a record by which so much grows; None where there is."""
+        if self._commits.has_room:
+            if not self._has_share_left(record, growth, now):
+                return Refusal.SHARE
+            if self._make_room(place, record, sum(growth.values()), now):
+                return None
+        return Refusal.NO_ROOM
 
     def _has_share_left(self, record: Record, growth: dict[bytes, int], now: float) -> bool:
         """Whether the writer's share has room. Where not, what has expired is dropped for the next time."""

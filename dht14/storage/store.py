@@ -7,7 +7,7 @@ that commits to a disk will know it only later.
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable
-from enum import Enum
+from enum import Enum, IntEnum
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
@@ -30,12 +30,33 @@ class Outcome(Enum):
     """Neither it nor a newer one is held: no room, its writer holds its share, or it is from the future."""
 
 
+class Refusal(IntEnum):
+    """Why a record is refused. The numbers travel in REFUSED."""
+
+    NO_VALUES = 1
+    """The node holds no values: a bootstrap node."""
+    NOT_NEAR = 2
+    """Too many nodes are nearer to the key."""
+    NO_ROOM = 3
+    """The store is full, or its disk fails."""
+    SHARE = 4
+    """The writer, or its subnet, holds its share of the store."""
+    LEAVING = 5
+    """The node is about to stop."""
+    VERSION = 6
+    """The version is from the future."""
+    INVALID = 7
+    """The record is not what it claims to be, or has expired."""
+
+
 @frozen
 class Verdict:
     """What became of a record that was offered, and the version that its key has come to."""
 
     outcome: Outcome
     version: int
+    refusal: Refusal = Refusal.NO_ROOM
+    """Why it was refused, where the outcome is REFUSED."""
 
 
 class RecordStore(Protocol):
@@ -77,8 +98,10 @@ def judge(offered: Record, held: Record | None, floor: Floor, now: float) -> Ver
             return Verdict(Outcome.OUTRANKED, version)
         if _lifetime(held) >= _lifetime(offered):
             return Verdict(Outcome.HELD, version)
-    if offered.is_from_the_future(now) or offered.expires_at <= now:
-        return Verdict(Outcome.REFUSED, version)
+    if offered.is_from_the_future(now):
+        return Verdict(Outcome.REFUSED, version, Refusal.VERSION)
+    if offered.expires_at <= now:
+        return Verdict(Outcome.REFUSED, version, Refusal.INVALID)
     if floor.stops(offered):
         return Verdict(Outcome.OUTRANKED, version)
     return None
@@ -163,8 +186,11 @@ class MemoryStore:
         if verdict is not None:
             return verdict
         record = charged(record, held)
-        if not self._has_share_left(record, now) or not self._make_room(record, now):
-            return Verdict(Outcome.REFUSED, held.version if held else 0)
+        held_version = held.version if held else 0
+        if not self._has_share_left(record, now):
+            return Verdict(Outcome.REFUSED, held_version, Refusal.SHARE)
+        if not self._make_room(record, now):
+            return Verdict(Outcome.REFUSED, held_version, Refusal.NO_ROOM)
         self._hold(record)
         return Verdict(Outcome.HELD, record.version)
 

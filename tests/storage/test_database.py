@@ -12,7 +12,7 @@ from dht14.storage.floors import MARGIN
 from dht14.storage.group_commit import PUTS_A_BATCH, PUTS_WAITING
 from dht14.storage.pages import BEGINNING, PAGE_BYTES, PAGE_RECORDS, Page
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
-from dht14.storage.store import EVICTION_TRIES, WRITER_SHARE, MemoryStore, Outcome, Verdict
+from dht14.storage.store import EVICTION_TRIES, WRITER_SHARE, MemoryStore, Outcome, Refusal, Verdict
 from dht14.storage.tables import Tables, room
 from tests.owners import Owner
 from tests.storage.disk import NOW, OWN, DiskTestCase, record
@@ -426,7 +426,7 @@ class ShareTests(DiskTestCase):
         self.fill(1, *range(self.SHARE))
         self.assertEqual(self.offer(self.store, self.one(5, 1, version=2)), [HELD])
         larger = record(5, os.urandom(9000), version=3, writer=1)
-        self.assertEqual(self.verdicts(self.store, larger), [Verdict(REFUSED, version(2))])
+        self.assertEqual(self.verdicts(self.store, larger), [Verdict(REFUSED, version(2), Refusal.SHARE)])
 
     def test_expired(self) -> None:
         """What has expired is given back, swept or not: who needs it gets it at the next try."""

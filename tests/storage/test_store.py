@@ -16,6 +16,7 @@ from dht14.storage.store import (
     WRITER_SHARE,
     MemoryStore,
     Outcome,
+    Refusal,
     Verdict,
     in_the_way,
     passes_share,
@@ -109,9 +110,13 @@ class HoldTests(StoreTestCase):
     def test_from_the_future(self) -> None:
         """A version of a clock that is too far ahead is refused, and what is held stays."""
         limit = version_at(NOW + CLOCK_TOLERANCE)
-        self.assertEqual(self.verdict(record(version=limit + 1)), Verdict(Outcome.REFUSED, 0))
+        self.assertEqual(
+            self.verdict(record(version=limit + 1)), Verdict(Outcome.REFUSED, 0, Refusal.VERSION)
+        )
         self.assertIs(self.offer(record(version=limit)), Outcome.HELD)
-        self.assertEqual(self.verdict(record(version=limit + 1)), Verdict(Outcome.REFUSED, limit))
+        self.assertEqual(
+            self.verdict(record(version=limit + 1)), Verdict(Outcome.REFUSED, limit, Refusal.VERSION)
+        )
 
 
 OWNER = Owner(1)
@@ -410,7 +415,7 @@ class ShareTests(StoreTestCase):
         self.fill(1, 1, 2, 3, 4)
         self.assertIs(self.offer(record(4, b"w", version=2, writer=1)), Outcome.HELD)
         larger = record(4, b"ww", version=3, writer=1)
-        self.assertEqual(self.verdict(larger), Verdict(Outcome.REFUSED, 2))
+        self.assertEqual(self.verdict(larger), Verdict(Outcome.REFUSED, 2, Refusal.SHARE))
         self.assertEqual(self.store.get(4, NOW), record(4, b"w", version=2))
 
     def test_expired(self) -> None:
