@@ -17,6 +17,14 @@ REPLICATION = 8
 MAX_REPLICATION = 20
 """The most copies a writer may ask for: one k-bucket's worth."""
 
+GROUP = 5
+"""The nodes nearest to a key that hold values are its group: its readers and its writers ask the same ones,
+whatever the replication. A record has at least as many copies."""
+
+QUORUM = 3
+"""Most of a group. A write counts when so many of it have the record on disk; a read ends early when so many
+of it have the record that it brings. Two such majorities have a member in common."""
+
 ALPHA = 5
 """Calls of one lookup in flight (paper: 3). More than three hide a lost datagram without a stall."""
 

@@ -23,7 +23,7 @@ from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell
 from dht14.storage.invariants import check_tables
 from dht14.storage.pages import Page
 from dht14.storage.record import Record
-from dht14.storage.store import EVICTION_TRIES, Outcome, Refusal, Verdict, charged, judge, passes_share
+from dht14.storage.store import EVICTION_TRIES, Outcome, Refusal, Verdict, judge, merged, passes_share
 from dht14.storage.tables import Tables, Usage, growth_by_writer
 from dht14.storage.writer import CallSoon, MakeWriter, Opened, Watcher, Writer, Written
 
@@ -206,7 +206,7 @@ class Database:
         held = self._held(place, now)
         verdict = judge(record, held.record, held.floor, now)
         if verdict is None:
-            record = charged(record, held.record)
+            record = merged(record, held.record)
             entry = self._format.write(place, record)
             growth = growth_by_writer(entry, held.entry)
             refusal = self._refusal(place, record, growth, now)

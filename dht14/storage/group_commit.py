@@ -82,7 +82,8 @@ class GroupCommit:
         batch = self._gathering()
         self._bytes_waiting += len(entry) - len(batch.changes.puts.get(place, b""))
         batch.changes.puts[place] = entry
-        batch.tells.append((place, tell, Verdict(Outcome.HELD, record.version)))
+        verdict = Verdict(Outcome.HELD, record.version, replication=record.replication)
+        batch.tells.append((place, tell, verdict))
         batch.size += max(len(entry), PAGE)
         self._pending[place] = Pending(record, entry, batch)
         self._grow(batch, growth)

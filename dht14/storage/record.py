@@ -15,14 +15,6 @@ from dht14.kademlia.keyspace import id_from_bytes
 from dht14.storage.envelope import MAGIC, decode, may_name_an_owner
 from dht14.storage.owner import verify
 
-CLOCK_TOLERANCE = 49 * 3600.0
-"""Seconds that a writer's clock may be ahead of ours before we refuse what it writes.
-
-Ours may be a day slow and the writer's a day fast, and neither shall keep anything from working. What the
-bound is for it does all the same: no version is so high that a later writer could not go above it.
-"""
-
-
 class Kind(IntEnum):
     """What makes a record right; of two kinds under one key the higher wins."""
 
@@ -97,10 +89,6 @@ class Record:
             return Kind.CONTENT, 0, digest
         return Kind.OPEN, self.version, digest
 
-    def is_from_the_future(self, now: float) -> bool:
-        """Whether nobody with a right clock can have written it yet. An owner counts as it likes."""
-        return self.version > newest_believable(now) and not self.is_owned
-
     def conflicts_with(self, held: "Record") -> bool:
         """Whether its owner, about to write it, does not know of this one, or should not have written it.
 
@@ -140,16 +128,3 @@ def proven(record: Record) -> Record:
 def version_at(now: float) -> int:
     """The lowest version of this moment: 48 bits of milliseconds, 16 bits to count within one."""
     return int(now * 1000) << 16
-
-
-def newest_believable(now: float) -> int:
-    """The greatest version that an honest node holds: it refused what was farther in the future."""
-    return version_at(now + CLOCK_TOLERANCE)
-
-
-def next_version(now: float, newest_seen: int) -> int:
-    """A version for a new value: of now, and in any case above all that was seen (a hybrid clock).
-
-    A writer whose clock is slow still overwrites what it has read.
-    """
-    return max(version_at(now), newest_seen + 1)

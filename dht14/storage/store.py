@@ -57,6 +57,8 @@ class Verdict:
     version: int
     refusal: Refusal = Refusal.NO_ROOM
     """Why it was refused, where the outcome is REFUSED."""
+    replication: int = 0
+    """Copies that the key has from now on, where the outcome is HELD."""
 
 
 class RecordStore(Protocol):
@@ -96,10 +98,8 @@ def judge(offered: Record, held: Record | None, floor: Floor, now: float) -> Ver
     if held is not None and (rank := held.rank) >= (rank_offered := offered.rank):
         if rank > rank_offered:
             return Verdict(Outcome.OUTRANKED, version)
-        if _lifetime(held) >= _lifetime(offered):
-            return Verdict(Outcome.HELD, version)
-    if offered.is_from_the_future(now):
-        return Verdict(Outcome.REFUSED, version, Refusal.VERSION)
+        if merged(offered, held) == held:
+            return Verdict(Outcome.HELD, version, replication=held.replication)
     if offered.expires_at <= now:
         return Verdict(Outcome.REFUSED, version, Refusal.INVALID)
     if floor.stops(offered):
@@ -123,15 +123,22 @@ def passes_share(held: int, growth: int, limit: int) -> bool:
     return growth > 0 and held + growth > limit // WRITER_SHARE
 
 
-def charged(offered: Record, held: Record | None) -> Record:
-    """The offered record with the writer whose share it counts for.
+def merged(offered: Record, held: Record | None) -> Record:
+    """What is held after `offered`, which is not outranked, has come to what is held now.
 
-    A copy of what is held stays its first writer's: to refuse one that lives longer would tell whoever
-    republishes it that it is not held.
+    Nothing of a record but its value is proven, so no copy may take anything away. Of two copies of one record
+    each field keeps the greater of its values, and a cached copy never changes a real one; the first writer
+    stays the one whose share it counts for. A newer record has at least as many copies as the one that it
+    replaces: else copies of that would outlive it somewhere.
     """
-    if held is None or held.rank != offered.rank:
+    if held is None:
         return offered
-    return evolve(offered, writer=held.writer)
+    copies = max(offered.replication, held.replication)
+    if offered.rank != held.rank:
+        return offered if offered.is_cached else evolve(offered, replication=copies)
+    if offered.is_cached != held.is_cached:
+        return held if offered.is_cached else offered
+    return evolve(held, expires_at=max(offered.expires_at, held.expires_at), replication=copies)
 
 
 RECORD_OVERHEAD = 400
@@ -185,14 +192,14 @@ class MemoryStore:
         verdict = judge(record, held, self._floors.of(record.key, now), now)
         if verdict is not None:
             return verdict
-        record = charged(record, held)
+        record = merged(record, held)
         held_version = held.version if held else 0
         if not self._has_share_left(record, now):
             return Verdict(Outcome.REFUSED, held_version, Refusal.SHARE)
         if not self._make_room(record, now):
             return Verdict(Outcome.REFUSED, held_version, Refusal.NO_ROOM)
         self._hold(record)
-        return Verdict(Outcome.HELD, record.version)
+        return Verdict(Outcome.HELD, record.version, replication=record.replication)
 
     def get(self, key: int, now: float) -> Record | None:
         """As `RecordStore.get`; expiry is looked at here, swept or not."""
@@ -300,11 +307,6 @@ class MemoryStore:
 
 def _size(record: Record) -> int:
     return RECORD_OVERHEAD + len(record.value)
-
-
-def _lifetime(record: Record) -> tuple[float, int]:
-    """Of two copies of one write the one with the greater lifetime is kept, in whatever order they come."""
-    return record.expires_at, record.replication
 
 
 def _most_deadlines(records: int) -> int:

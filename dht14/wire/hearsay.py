@@ -4,9 +4,9 @@ from attrs import evolve
 
 from dht14.kademlia.contact import Contact
 from dht14.security.subnet import is_private
-from dht14.wire.messages import Nodes, Outranked, Refused, Reply, Stored, Wanted
+from dht14.wire.messages import LargeValue, Nodes, Outranked, Refused, Reply, Stored, Value, Wanted
 
-_NAMING = (Stored, Outranked, Refused, Wanted)
+_NAMING = (Value, LargeValue, Stored, Outranked, Refused, Wanted)
 
 
 def believable(reply: Reply, host: str) -> Reply:
