@@ -1,6 +1,7 @@
 """The composition root of a real node: opens its ports around a stack and returns the service."""
 
 import random
+import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
@@ -154,6 +155,7 @@ class _NodeService(MultiService):
             identity=identity,
             check=self._puzzle.check,
             clock=self._reactor,
+            wall=time.time,
             rng=rng,
             resolve=resolver(self._reactor),
             bulk=self._bulk_client,

@@ -26,6 +26,7 @@ from dht14.security.identity import PROOF_BYTES, Identity, public_key_of
 from dht14.security.tickets import Tickets
 from dht14.sim.clock import HeapClock
 from dht14.storage.store import MemoryStore
+from dht14.storage.version_clock import VersionClock
 from dht14.wire.messages import Reply, Request
 
 BEGINNING = 1_700_000_000.0
@@ -211,10 +212,12 @@ class FakeNetwork:
         table = RoutingTable(node_id)
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
         diary = Diary()
-        responder = Responder(table, store, self.policy.max_ttl, Tickets(random.Random(node_id)), diary)
+        versions = VersionClock(self.clock.seconds)
+        tickets: Tickets[Errand] = Tickets(random.Random(node_id))
+        responder = Responder(table, store, self.policy.max_ttl, tickets, versions, diary)
         bulk = FakeBulk(self, contact)
         courier = Courier(FakeRpc(self, contact, table), bulk, self.clock)
-        node = Node(node_id, table, store, courier, bulk, self.clock, self.policy, diary)
+        node = Node(node_id, table, store, courier, bulk, self.clock, versions, self.policy, diary)
         peer = Peer(contact, table, store, responder, courier, node, diary, self._answers(responder))
         self.peers[contact.address] = peer
         return peer

@@ -41,13 +41,14 @@ from dht14.security.session import PlainQuestions, PlainSession, Questions, Sess
 from dht14.security.tickets import Tickets
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore, Store
+from dht14.storage.version_clock import VersionClock
 from dht14.wire.contacts import Check
 
 MakeStore = Callable[[int, int, Callable[[Record], bool], float], Store]
 """Makes a store of the node's id, its limit in bytes, whether the node answers for a record, and how many
 seconds a record lives at most."""
 
-MakeResponder = Callable[[RoutingTable, Store | None, float, Tickets[Errand], Diary], Responder]
+MakeResponder = Callable[[RoutingTable, Store | None, float, Tickets[Errand], VersionClock, Diary], Responder]
 """Makes what answers other nodes, of the same as `Responder`. The simulator has some that lie."""
 
 
@@ -104,6 +105,7 @@ def build_stack(
     identity: Identity,
     check: Check,
     clock: IReactorTime,
+    wall: Callable[[], float],
     rng: random.Random,
     resolve: Resolver,
     bulk: Bulk,
@@ -112,27 +114,26 @@ def build_stack(
     make_store: MakeStore = MemoryStore,
     make_responder: MakeResponder = Responder,
 ) -> Stack:
-    """The stack of one node. `saved` are contacts of an earlier run; `check` tells node ids."""
+    """The stack of one node. `saved` are contacts of an earlier run; `check` tells node ids.
+
+    `clock` times everything, the lives of values included, and nobody sets it. `wall` is the time of day, seconds
+    since 1970: it dates what other nodes judge, versions and pre-keys, and nothing else.
+    """
     node_id = identity.node_id
     table = RoutingTable(node_id, any_subnet if options.limits.diversity_private else public_subnet)
-    store: Store | None = None
-    if options.storage_limit is not None:
-        store = make_store(
-            node_id,
-            options.storage_limit,
-            lambda record: table.is_near(record.key, record.replication),
-            options.policy.max_ttl,
-        )
-    diary = Diary()
-    responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), diary)
+    store = _store(make_store, table, options)
+    diary, versions = Diary(), VersionClock(wall)
+    responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), versions, diary)
     allowance = HelloAllowance()
-    session, questions = _session_layer(identity, check, clock, rng, options, table, allowance)
+    session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
     probe = ProbeProtocol(clock, questions, table, allowance)
     rpc = RpcProtocol(clock, rng, session, check, table, responder, probe)
     courier = Courier(rpc, bulk, clock)
-    copies = Copies(table, store, rpc, courier.deliver, bulk, clock) if store is not None else None
+    copies: Copies | None = None
+    if store is not None:
+        copies = Copies(table, store, rpc, courier.deliver, bulk, clock, versions)
     read_repair = ReadRepair(table, rpc, copies, clock) if copies is not None else None
-    node = Node(node_id, table, store, courier, bulk, clock, options.policy, diary, read_repair)
+    node = Node(node_id, table, store, courier, bulk, clock, versions, options.policy, diary, read_repair)
     join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     liveness = Liveness(table, rpc, clock, options.republish_interval)
     services: list[IService] = [
@@ -160,6 +161,18 @@ def build_stack(
     return Stack(table, store, responder, session, rpc, probe, node, join, hand_over, tuple(services))
 
 
+def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) -> Store | None:
+    """Where values are held; None in a bootstrap node."""
+    if options.storage_limit is None:
+        return None
+    return make_store(
+        table.own_id,
+        options.storage_limit,
+        lambda record: table.is_near(record.key, record.replication),
+        options.policy.max_ttl,
+    )
+
+
 def _record_services(
     store: Store,
     republish: Republish,
@@ -181,6 +194,7 @@ def _session_layer(
     identity: Identity,
     check: Check,
     clock: IReactorTime,
+    wall: Callable[[], float],
     rng: random.Random,
     options: StackOptions,
     table: RoutingTable,
@@ -188,7 +202,7 @@ def _session_layer(
 ) -> tuple[Session, Questions]:
     limits = options.limits
     if options.sealed:
-        sealed = SealedSession(identity, check, rng, limits, table.holds, allowance, clock.seconds())
-        return sealed, HelloQuestions(check, rng)
+        sealed = SealedSession(identity, check, rng, limits, table.holds, allowance, clock.seconds(), wall)
+        return sealed, HelloQuestions(check, rng, wall)
     plain = PlainSession.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
     return plain, PlainQuestions(identity.proof, check, rng)

@@ -20,6 +20,7 @@ from dht14.node.ports import Bulk, Rpc
 from dht14.storage.claim import Claim
 from dht14.storage.record import Record
 from dht14.storage.store import Store, Verdict
+from dht14.storage.version_clock import VersionClock
 from dht14.wire.messages import (
     FindValue,
     LargeValue,
@@ -57,6 +58,7 @@ class Copies:
     _deliver: Deliver
     _bulk: Bulk
     _clock: IReactorTime
+    _versions: VersionClock
     counters: Counter[str] = field(factory=Counter, init=False)
     """Copies that were offered, by what came of them."""
     _refusers: Lately[int] = field(factory=lambda: Lately(REFUSAL_SECONDS, MAX_REFUSERS), init=False)
@@ -153,9 +155,9 @@ class Copies:
 
     def take(self, record: Record) -> None:
         """Hold a record that others hold, unless a better one is held."""
-        now = self._clock.seconds()
-        if not record.is_cached and not record.is_from_the_future(now) and record.is_authentic:
-            self._store.offer(record, now, _ignore)
+        is_believed = self._versions.believes(record.version, record.is_owned)
+        if not record.is_cached and is_believed and record.is_authentic:
+            self._store.offer(record, self._clock.seconds(), _ignore)
 
 
 def _ignore(verdict: Verdict) -> None:

@@ -10,6 +10,7 @@ from dht14.node.search import Walk
 from dht14.storage.ballot import Ballot, Rank
 from dht14.storage.claim import Claim
 from dht14.storage.record import Record
+from dht14.storage.version_clock import VersionClock
 from dht14.wire.messages import LargeValue, Nodes, Reply, Value
 
 EVERYBODY = K + 1
@@ -31,6 +32,7 @@ class Finding:
     key: int
     ballot: Ballot
     _clock: IReactorTime
+    _versions: VersionClock
     unheard: frozenset[int] = frozenset()
     """Ids of contacts whose claims count for nothing: they could not make one of them true."""
     answers: Answers = field(factory=Answers, init=False)
@@ -70,7 +72,8 @@ class Finding:
     def _record(self, told: Value) -> Record | None:
         now = self._clock.seconds()
         record = Record(self.key, told.value, told.version, now + told.ttl_ms / 1000, told.replication)
-        return None if record.is_from_the_future(now) or not record.is_authentic else record
+        is_believed = self._versions.believes(record.version, record.is_owned)
+        return record if is_believed and record.is_authentic else None
 
     def _claim(self, contact: Contact, told: LargeValue) -> Claim | None:
         now = self._clock.seconds()
@@ -78,7 +81,7 @@ class Finding:
         claim = Claim(
             self.key, told.version, expires_at, told.replication, told.owned, told.length, told.digest
         )
-        if contact.node_id in self.unheard or claim.is_from_the_future(now):
+        if contact.node_id in self.unheard or not self._versions.believes(claim.version, claim.owned):
             return None
         self._claimers.setdefault(claim.rank, []).append(Claimer(contact, told.ticket))
         return claim

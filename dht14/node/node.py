@@ -35,8 +35,9 @@ from dht14.node.read_repair import ReadRepair
 from dht14.node.search import OnReply, Search, Walk
 from dht14.storage.ballot import READ_QUORUM, Ballot
 from dht14.storage.claim import Claim
-from dht14.storage.record import Kind, Record, newest_believable, next_version, proven
+from dht14.storage.record import Kind, Record, proven
 from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
+from dht14.storage.version_clock import VersionClock
 from dht14.wire.messages import (
     FindNode,
     FindValue,
@@ -52,10 +53,6 @@ W = TypeVar("W", Lookup, Paths)
 
 SETTLE_ROUNDS = 2
 """How often a conflict is looked at before the writer is told how it ended."""
-
-HOLDERS_BEHIND = 3600.0
-"""Seconds that a version keeps off the newest believable one when it is to be surpassed: holders whose clocks are
-behind ours by no more believe what comes of it. A liar could else have writers write what nobody takes."""
 
 
 @frozen
@@ -91,6 +88,7 @@ class Node:
     _rpc: Rpc
     _bulk: Bulk
     _clock: IReactorTime
+    _versions: VersionClock
     _policy: Policy
     _diary: Diary = field(factory=Diary)
     _read_repair: ReadRepair | None = None
@@ -181,7 +179,7 @@ class Node:
             ballot.cast(own, self.table.is_near(key, own.replication))
             if ballot.settled:
                 return succeed(own)
-        finding = Finding(key, ballot, self._clock, unheard)
+        finding = Finding(key, ballot, self._clock, self._versions, unheard)
         searched: Deferred[Lookup] | Deferred[Paths]
         if is_wide:
             paths = self._paths(key, self._policy.replication)
@@ -247,7 +245,7 @@ class Node:
         if record.is_owned:
             return self._put_if_proven(record)
         if record.kind is not Kind.CONTENT:
-            record = evolve(record, version=next_version(now, self._newest_known(key)))
+            record = evolve(record, version=self._versions.next(self._newest_known(key)))
         return Deferred.fromCoroutine(self._put(record))
 
     def _newest_known(self, key: int) -> int:
@@ -329,7 +327,6 @@ class Node:
     async def _place(self, record: Record, deadline: float, copy: bool = False) -> Placement:
         """Store the record at the nodes nearest to its key, this one included where it is one of them."""
         candidates, width = await self._holders(record, deadline)
-        now = self._clock.seconds()
         spread_out = (contact.node_id for contact in spread(candidates, self.table.subnet_of))
         nearest = sorted({self.own_id, *spread_out}, key=record.key.__xor__)[:width]
         lookup = Lookup(
@@ -337,7 +334,7 @@ class Node:
         )
         lookup.heard_of(candidates)
         well = {c.node_id for c in candidates if not self.table.is_suspect(c.node_id)}
-        placement = Placement(record, lookup, well, newest_believable(now - HOLDERS_BEHIND))
+        placement = Placement(record, lookup, well, self._versions.newest_to_surpass())
         if self.own_id in nearest:
             await self._hold(placement, copy)
         now = self._clock.seconds()

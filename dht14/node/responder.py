@@ -15,6 +15,7 @@ from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
 from dht14.storage.record import Kind, Record, claimed_rank
 from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
+from dht14.storage.version_clock import VersionClock
 from dht14.wire.messages import (
     NO_TICKET,
     Announce,
@@ -79,6 +80,7 @@ class Responder:
     _store: RecordStore | None
     _max_ttl: float
     _tickets: Tickets[Errand]
+    _versions: VersionClock
     _diary: Diary = field(factory=Diary)
     """Where it is noted what others have brought."""
     _stores: bool = field(default=True, init=False)
@@ -153,7 +155,13 @@ class Responder:
         self, record: Record, request: Store | Offer, writer: Contact, now: float, respond: Respond
     ) -> None:
         nearer = self._nearer(request, writer)
-        if self._store is None or not self._may_hold(request) or not _is_worth_holding(record, now):
+        is_believed = self._versions.believes(record.version, record.is_owned)
+        if (
+            self._store is None
+            or not self._may_hold(request)
+            or not is_believed
+            or not _is_worth_holding(record, now)
+        ):
             respond(Refused(nearer))
             return
         held = None if request.copy else in_the_way(self._store, record, now)

@@ -8,6 +8,7 @@ proved nothing may be somebody else's.
 
 import random
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from hmac import compare_digest
 from hmac import digest as hmac_digest
 
@@ -82,12 +83,15 @@ class Gate:
         rng: random.Random,
         limits: Limits,
         now: float,
+        wall: Callable[[], float],
         counters: Counter[str],
     ) -> None:
         self._identity = identity
         self._check = check
         self._rng = rng
         self._limits = limits
+        self._wall = wall
+        """Seconds since 1970: what a pre-key says of its end is read by nodes that share no other clock."""
         self._counters = counters
         self._secret = rng.randbytes(hs.KEY_BYTES)
         self._prekeys: list[_Prekey] = []
@@ -129,7 +133,7 @@ class Gate:
     def _new_prekey(self, now: float) -> _Prekey:
         private = X25519PrivateKey.from_private_bytes(self._rng.randbytes(hs.KEY_BYTES))
         public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        expires = (int((now + 2 * PREKEY_ROTATION) // 60) + 1).to_bytes(4, "big")
+        expires = (int((self._wall() + 2 * PREKEY_ROTATION) // 60) + 1).to_bytes(4, "big")
         signature = self._identity.sign(hs.signed_prekey(public, expires))
         return _Prekey(private, public, now, self._identity.proof + public + expires + signature)
 

@@ -118,9 +118,10 @@ class Challenge:
         parts = [datagram[start:end] for start, end in zip([1, *ends], ends, strict=False)]
         return cls(datagram, *parts)
 
-    def verify(self, now: float) -> None:
-        """Malformed when the pre-key expired long ago, or is not signed by the key in the proof."""
-        if now > int.from_bytes(self.expires, "big") * 60 + EXPIRY_SLACK:
+    def verify(self, wall: float) -> None:
+        """Malformed when the pre-key expired long ago by this clock (seconds since 1970), or is not signed by the
+        key in the proof."""
+        if wall > int.from_bytes(self.expires, "big") * 60 + EXPIRY_SLACK:
             raise Malformed("a pre-key that expired long ago")
         verify(self.proof, self.signature, signed_prekey(self.prekey, self.expires))
 

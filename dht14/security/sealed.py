@@ -46,13 +46,15 @@ class SealedSession:
         is_contact: Callable[[Contact], bool],
         allowance: HelloAllowance,
         now: float,
+        wall: Callable[[], float],
     ) -> None:
+        self._wall = wall
         self._identity = identity
         self._check = check
         self._rng = rng
         self.counters: Counter[str] = Counter()
         """Handshakes and refused datagrams, by what became of them."""
-        self._gate = Gate(identity, check, rng, limits, now, self.counters)
+        self._gate = Gate(identity, check, rng, limits, now, wall, self.counters)
         self._limiter = RateLimiter(limits.peer_rate, limits.peer_burst)
         self._allowance = allowance
         self.links = Links(identity.node_id, is_contact)
@@ -195,7 +197,7 @@ class SealedSession:
             return self._refuse("unasked CHALLENGEs")
         challenge = hs.Challenge.parse(datagram)
         node_id = self._check(challenge.proof)
-        challenge.verify(now)
+        challenge.verify(self._wall())
         self._allowance.proved(address)
         if not opening.seeks(node_id):
             return self._refuse("CHALLENGEs of other nodes")
@@ -261,6 +263,7 @@ class HelloQuestions:
 
     _check: hs.Check
     _rng: random.Random
+    _wall: Callable[[], float]
 
     def nonce(self) -> bytes:
         """A fresh connection id."""
@@ -280,5 +283,5 @@ class HelloQuestions:
         """The node that signed the pre-key in a CHALLENGE: dearer than a probe, so not for whoever sends one."""
         challenge = hs.Challenge.parse(datagram)
         node_id = self._check(challenge.proof)
-        challenge.verify(now)
+        challenge.verify(self._wall())
         return node_id

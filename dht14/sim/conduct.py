@@ -14,7 +14,6 @@ from dht14.kademlia.parameters import MAX_REPLICATION, K
 from dht14.node.responder import Respond, Responder
 from dht14.security.identity import PROOF_BYTES
 from dht14.sim.host import PUZZLE
-from dht14.storage.record import newest_believable
 from dht14.wire.messages import FindNode, FindValue, Nodes, Offer, Request, Store, Stored, Value
 
 A_DAY_MS = 86_400_000
@@ -82,6 +81,6 @@ class Forger(Denier):
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
         """Junk for every key."""
         if isinstance(request, FindValue):
-            respond(Value(newest_believable(now), A_DAY_MS, MAX_REPLICATION, True, self.JUNK))
+            respond(Value(self._versions.newest_believable(), A_DAY_MS, MAX_REPLICATION, True, self.JUNK))
         else:
             super().answer(request, sender, now, respond)

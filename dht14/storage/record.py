@@ -97,10 +97,6 @@ class Record:
             return Kind.CONTENT, 0, digest
         return Kind.OPEN, self.version, digest
 
-    def is_from_the_future(self, now: float) -> bool:
-        """Whether nobody with a right clock can have written it yet. An owner counts as it likes."""
-        return self.version > newest_believable(now) and not self.is_owned
-
     def conflicts_with(self, held: "Record") -> bool:
         """Whether its owner, about to write it, does not know of this one, or should not have written it.
 
@@ -137,19 +133,20 @@ def proven(record: Record) -> Record:
     return evolve(record, version=verify(record.value).seq)
 
 
-def version_at(now: float) -> int:
-    """The lowest version of this moment: 48 bits of milliseconds, 16 bits to count within one."""
-    return int(now * 1000) << 16
+def version_at(wall: float) -> int:
+    """The lowest version of this moment, by the wall clock: 48 bits of milliseconds since 1970, 16 bits to count
+    within one."""
+    return int(wall * 1000) << 16
 
 
-def newest_believable(now: float) -> int:
-    """The greatest version that an honest node holds: it refused what was farther in the future."""
-    return version_at(now + CLOCK_TOLERANCE)
+def newest_believable(wall: float) -> int:
+    """The greatest version that an honest node takes: it refuses what is farther in the future."""
+    return version_at(wall + CLOCK_TOLERANCE)
 
 
-def next_version(now: float, newest_seen: int) -> int:
+def next_version(wall: float, newest_seen: int) -> int:
     """A version for a new value: of now, and in any case above all that was seen (a hybrid clock).
 
     A writer whose clock is slow still overwrites what it has read.
     """
-    return max(version_at(now), newest_seen + 1)
+    return max(version_at(wall), newest_seen + 1)

@@ -27,7 +27,7 @@ class Outcome(Enum):
     OUTRANKED = "outranked"
     """A newer one of its key is held, and stays; or one was held that has expired since."""
     REFUSED = "refused"
-    """Neither it nor a newer one is held: no room, its writer holds its share, or it is from the future."""
+    """Neither it nor a newer one is held: no room, its writer holds its share, or it has expired."""
 
 
 class Refusal(IntEnum):
@@ -89,6 +89,8 @@ class Store(RecordStore, Protocol):
 def judge(offered: Record, held: Record | None, floor: Floor, now: float) -> Verdict | None:
     """What is to become of a record, as far as records decide it; None: hold it if there is room.
 
+    Whether its version is believed was settled where it came in (`storage.version_clock`).
+
     `held` has not expired; `floor` is what has: a copy of it that is still under way somewhere, or of
     anything older, does not come back.
     """
@@ -98,8 +100,6 @@ def judge(offered: Record, held: Record | None, floor: Floor, now: float) -> Ver
             return Verdict(Outcome.OUTRANKED, version)
         if _lifetime(held) >= _lifetime(offered):
             return Verdict(Outcome.HELD, version)
-    if offered.is_from_the_future(now):
-        return Verdict(Outcome.REFUSED, version, Refusal.VERSION)
     if offered.expires_at <= now:
         return Verdict(Outcome.REFUSED, version, Refusal.INVALID)
     if floor.stops(offered):

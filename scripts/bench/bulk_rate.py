@@ -36,6 +36,7 @@ from dht14.security.tickets import Tickets
 from dht14.storage.claim import Claim
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore
+from dht14.storage.version_clock import VersionClock
 from dht14.wire.messages import Offer, Reply
 
 VALUES, CONNECTIONS = 2_000, 200
@@ -138,7 +139,9 @@ class Bulk:
         self._reactor, self._identity, self._tls = reactor, client, tls[1]
         self._tickets: Tickets[Errand] = Tickets(random.SystemRandom())
         self._store = MemoryStore(server.node_id, 1 << 30, lambda record: True)
-        responder = Responder(RoutingTable(server.node_id), self._store, 86_400.0, self._tickets)
+        responder = Responder(
+            RoutingTable(server.node_id), self._store, 86_400.0, self._tickets, VersionClock(time.time)
+        )
         serving = BulkServer(responder, tls[0], lambda host: None, reactor)
         port = reactor.listenTCP(0, serving, interface="127.0.0.1").getHost().port
         self._holder = Contact(server.node_id, ("127.0.0.1", port), server.proof)

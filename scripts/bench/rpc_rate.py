@@ -135,7 +135,7 @@ class Handshakes:
         rng, now = random.Random(5), time.time()
         sides = [Identity.made_up(PUZZLE, rng) for _ in range(2)]
         one, two = (
-            SealedSession(i, PUZZLE.check, rng, UNLIMITED, lambda _: False, HelloAllowance(), now)
+            SealedSession(i, PUZZLE.check, rng, UNLIMITED, lambda _: False, HelloAllowance(), now, time.time)
             for i in sides
         )
         begun = time.process_time()
@@ -159,6 +159,7 @@ def _node(reactor: Any, number: int, sealed: bool) -> tuple[Stack, Contact]:
         identity=own,
         check=PUZZLE.check,
         clock=reactor,
+        wall=time.time,
         rng=random.SystemRandom(),
         resolve=lambda host, port: succeed([]),
         bulk=BulkClient(NodeTls(own.private_key), PUZZLE.check, reactor),

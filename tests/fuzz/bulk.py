@@ -22,6 +22,7 @@ from dht14.security.identity import Identity, public_key_of
 from dht14.security.tickets import MOST_PER_PEER, Tickets
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore
+from dht14.storage.version_clock import VersionClock
 from dht14.wire.bulk_messages import decode_answer, encode_answer
 from dht14.wire.frames import FrameSplitter
 from dht14.wire.messages import Offer, Outranked, Refused, Stored
@@ -91,7 +92,9 @@ class Peer:
         self.tickets: Tickets[Errand] = Tickets(random.Random(14))
         store = MemoryStore(HOLDER.node_id, 1 << 24, lambda record: True)
         store.offer(Record(KEY, VALUE, 7, BEGINNING + 600, 8), BEGINNING, lambda verdict: None)
-        responder = Responder(RoutingTable(HOLDER.node_id), store, 86_400.0, self.tickets)
+        responder = Responder(
+            RoutingTable(HOLDER.node_id), store, 86_400.0, self.tickets, VersionClock(self.clock.seconds)
+        )
         self.server = BulkServer(responder, HOLDER_TLS, lambda host: None, self.clock)
         self.connection = BulkConnection(self.server, "192.0.2.1", None)
         self.wire: Any = Wire(ASKER)
@@ -193,7 +196,9 @@ def tls_bytes(raw: bytes) -> None:
     """Whatever comes instead of TLS, nothing but alerts comes back, and a holder sees nothing of it."""
     clock = MemoryReactorClock()
     clock.advance(BEGINNING)
-    responder = Responder(RoutingTable(HOLDER.node_id), None, 60.0, Tickets(random.Random(1)))
+    responder = Responder(
+        RoutingTable(HOLDER.node_id), None, 60.0, Tickets(random.Random(1)), VersionClock(clock.seconds)
+    )
     server = BulkServer(responder, HOLDER_TLS, lambda host: None, clock)
     connection = server.buildProtocol(IPv4Address("TCP", "192.0.2.1", 5))
     assert connection is not None

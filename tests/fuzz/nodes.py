@@ -69,6 +69,7 @@ class Trial:
             identity=identity(OWN_ID),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(14),
             resolve=lambda host, port: succeed([]),
             bulk=BulkRecorder(),

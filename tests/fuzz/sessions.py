@@ -41,9 +41,9 @@ class Trial:
         self.now = BEGINNING
         rng = random.Random(4)
         self.session = SealedSession(
-            OWN, PUZZLE.check, rng, Limits(), lambda contact: False, HelloAllowance(), self.now
+            OWN, PUZZLE.check, rng, Limits(), lambda contact: False, HelloAllowance(), self.now, self.clock
         )
-        self.questions = HelloQuestions(PUZZLE.check, rng)
+        self.questions = HelloQuestions(PUZZLE.check, rng, self.clock)
         self.randbytes = random.Random(5).randbytes
         self.caller = self.initiator()
         challenge = self.received(self.caller.hello, CALLER_AT)[0]

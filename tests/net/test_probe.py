@@ -205,7 +205,7 @@ class HelloProbeTests(ProbeTestCase):
         super().setUp()
 
     def questions(self) -> Questions:
-        return HelloQuestions(self.check, random.Random(1))
+        return HelloQuestions(self.check, random.Random(1), self.clock.seconds)
 
     def check(self, proof: bytes) -> int:
         self.checked.append(proof)

@@ -24,6 +24,7 @@ from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.session import HERE, KNOCK, PlainQuestions, PlainSession
 from dht14.security.tickets import Tickets
 from dht14.storage.store import MemoryStore
+from dht14.storage.version_clock import VersionClock
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import FindNode, Message, Nodes, Ping, Pong, Store, Stored
 from tests.fakes import CallRecorder, address_of, check, contact, contact_at, fields, proof_of
@@ -64,7 +65,9 @@ class RpcTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 10_000, lambda record: True)
-        responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)))
+        responder = Responder(
+            self.table, self.store, 60, Tickets(random.Random(1)), VersionClock(self.clock.seconds)
+        )
         session = PlainSession.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
         questions = PlainQuestions(proof_of(OWN), check, random.Random(2))
         self.probe = ProbeProtocol(self.clock, questions, self.table, HelloAllowance())

@@ -20,6 +20,7 @@ from dht14.security.identity import Identity, Puzzle, public_key_of
 from dht14.security.tickets import Tickets
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore
+from dht14.storage.version_clock import VersionClock
 from dht14.wire.messages import Offer
 from tests.fakes import BEGINNING
 
@@ -43,7 +44,9 @@ class BulkCase(SynchronousTestCase):
 
     def serve(self, store: Any, subnet: Any = lambda host: None) -> BulkServer:
         """A server over this store."""
-        responder = Responder(RoutingTable(HOLDER.node_id), store, 86_400.0, self.tickets)
+        responder = Responder(
+            RoutingTable(HOLDER.node_id), store, 86_400.0, self.tickets, VersionClock(self.reactor.seconds)
+        )
         return BulkServer(responder, NodeTls(HOLDER.private_key), subnet, self.reactor)
 
     def now(self) -> float:

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.node.copies import Copies
 from dht14.storage.record import Record, version_at
 from dht14.storage.store import Verdict
+from dht14.storage.version_clock import VersionClock
 from dht14.wire.messages import Request
 from tests.fakes import FakeBulk, FakeNetwork, FakeRpc, Peer
 
@@ -29,7 +30,10 @@ class HoldersTestCase(SynchronousTestCase):
         rpc = FakeRpc(self.network, peer.contact, peer.table)
         assert peer.store is not None
         bulk = FakeBulk(self.network, peer.contact)
-        return Copies(peer.table, peer.store, rpc, peer.courier.deliver, bulk, self.network.clock)
+        clock = self.network.clock
+        return Copies(
+            peer.table, peer.store, rpc, peer.courier.deliver, bulk, clock, VersionClock(clock.seconds)
+        )
 
     def record(self, key: int = 0, value: bytes = b"value", later: int = 0, copies: int = 3) -> Record:
         now = self.network.clock.seconds()

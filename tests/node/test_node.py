@@ -355,7 +355,7 @@ class OverwriteTests(NodeTestCase):
         self.assertTrue(self.put(peers[15], b"value"))
         held = [peer.store.get(KEY, self.now) for peer in peers if peer.store is not None]
         for record in filter(None, held):
-            self.assertFalse(record.is_from_the_future(self.now - 1800))
+            self.assertLessEqual(record.version, newest_believable(self.now - 1800))
 
 
 class OwnerTests(NodeTestCase):

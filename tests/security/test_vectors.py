@@ -34,7 +34,10 @@ class Scripted(random.Random):
 def session_of(rng: Scripted, key: bytes) -> SealedSession:
     puzzle = Puzzle(NETWORK, DIFFICULTY)
     identity = Identity.made_up(puzzle, Scripted().script(key))
-    return SealedSession(identity, puzzle.check, rng, Limits(), lambda node_id: False, HelloAllowance(), NOW)
+    allowance = HelloAllowance()
+    return SealedSession(
+        identity, puzzle.check, rng, Limits(), lambda node_id: False, allowance, NOW, lambda: NOW
+    )
 
 
 def made_here() -> dict[str, str]:

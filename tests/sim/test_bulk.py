@@ -18,6 +18,7 @@ from dht14.sim.conditions import Conditions
 from dht14.sim.network import VirtualNetwork
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore
+from dht14.storage.version_clock import VersionClock
 from dht14.wire.messages import Offer, Reply, Stored
 from tests.fakes import BEGINNING, address_of, check, contact, proof_of
 
@@ -39,7 +40,9 @@ class VirtualBulkCase(SynchronousTestCase):
 
     def end(self, who: Contact) -> VirtualBulk:
         bulk = VirtualBulk(proof_of(who.node_id), check, self.clock)
-        responder = Responder(RoutingTable(who.node_id), self.store, 86_400.0, self.tickets)
+        responder = Responder(
+            RoutingTable(who.node_id), self.store, 86_400.0, self.tickets, VersionClock(self.clock.seconds)
+        )
         bulk.serve(DatagramProtocol(), responder)
         self.network.listen(address_of(who.node_id), bulk)
         return bulk
