@@ -32,6 +32,7 @@ from dht14.node.repair import REPAIR_INTERVAL, Repair
 from dht14.node.republish import REPUBLISH_LOOK, Republish
 from dht14.node.responder import Responder
 from dht14.node.upkeep import Liveness, refresh
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.diversity import any_subnet, public_subnet
 from dht14.security.gate import Limits
 from dht14.security.hello_allowance import HelloAllowance
@@ -202,7 +203,8 @@ def _session_layer(
 ) -> tuple[Session, Questions]:
     limits = options.limits
     if options.sealed:
-        sealed = SealedSession(identity, check, rng, limits, table.holds, allowance, clock.seconds(), wall)
-        return sealed, HelloQuestions(check, rng, wall)
+        time = AgreedTime(wall)
+        sealed = SealedSession(identity, check, rng, limits, table.holds, allowance, clock.seconds(), time)
+        return sealed, HelloQuestions(check, rng, time)
     plain = PlainSession.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
     return plain, PlainQuestions(identity.proof, check, rng)

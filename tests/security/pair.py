@@ -6,6 +6,7 @@ from collections.abc import Callable
 from attrs import define, field
 
 from dht14.kademlia.contact import Address, Contact
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.gate import Limits
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
@@ -46,7 +47,14 @@ class Side:
         rng = random.Random(f"{self.number}/{self.lives}")
         check, is_contact = PUZZLE.check, self.contacts.__contains__
         self.session = SealedSession(
-            self.identity, check, rng, self.limits, is_contact, HelloAllowance(), self.now, self.wall
+            self.identity,
+            check,
+            rng,
+            self.limits,
+            is_contact,
+            HelloAllowance(),
+            self.now,
+            AgreedTime(self.wall),
         )
 
     def wall(self) -> float:

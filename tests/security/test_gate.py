@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.security import handshake as hs
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.gate import COOKIE_LIFE, FINISHES_A_SECOND, PREKEY_ROTATION, Gate, Limits
 from dht14.security.identity import Identity
 from dht14.security.opening import Opening
@@ -27,7 +28,9 @@ class GateTests(SynchronousTestCase):
     def new_gate(self, limits: Limits | None = None) -> Gate:
         limits = limits or Limits()
         rng = random.Random(4)
-        return Gate(self.identity, PUZZLE.check, rng, limits, BEGINNING, lambda: self.wall, self.counters)
+        return Gate(
+            self.identity, PUZZLE.check, rng, limits, BEGINNING, AgreedTime(lambda: self.wall), self.counters
+        )
 
     def finish(self, began: float = BEGINNING, node_id: int | None = None) -> bytes:
         """A FINISH whose HELLO came then."""
@@ -76,7 +79,7 @@ class GateTests(SynchronousTestCase):
             random.Random(5),
             Limits(),
             BEGINNING,
-            lambda: BEGINNING,
+            AgreedTime(lambda: BEGINNING),
             self.counters,
         )
         other.challenge(hs.hello(bytes(8), bytes(32), None), CALLER, BEGINNING)

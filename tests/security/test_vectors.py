@@ -6,6 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.gate import Limits
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
@@ -36,7 +37,7 @@ def session_of(rng: Scripted, key: bytes) -> SealedSession:
     identity = Identity.made_up(puzzle, Scripted().script(key))
     allowance = HelloAllowance()
     return SealedSession(
-        identity, puzzle.check, rng, Limits(), lambda node_id: False, allowance, NOW, lambda: NOW
+        identity, puzzle.check, rng, Limits(), lambda node_id: False, allowance, NOW, AgreedTime(lambda: NOW)
     )
 
 
