@@ -1,6 +1,7 @@
 """The composition root of a real node: opens its ports around a stack and returns the service."""
 
 import random
+import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
@@ -25,8 +26,8 @@ from dht14.net.tcp import TcpPort
 from dht14.net.tls import NodeTls
 from dht14.node.join import Retries
 from dht14.node.mining import Mining
-from dht14.node.node import Policy
 from dht14.node.periodic import Periodic
+from dht14.node.put import Policy
 from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.settings import Answer, PutReply, Role, Settings
@@ -154,6 +155,7 @@ class _NodeService(MultiService):
             identity=identity,
             check=self._puzzle.check,
             clock=self._reactor,
+            wall=time.time,
             rng=rng,
             resolve=resolver(self._reactor),
             bulk=self._bulk_client,

@@ -19,8 +19,13 @@ from dht14.node.asked import Asked
 from dht14.node.courier import Courier
 from dht14.node.diary import Diary
 from dht14.node.errands import Download, Errand, Upload
-from dht14.node.node import Node, Policy
+from dht14.node.freshness import Freshness
+from dht14.node.get import RecordReader
+from dht14.node.lookups import Lookups
+from dht14.node.network_time import NetworkTime
+from dht14.node.node import Node
 from dht14.node.ports import CallObserver
+from dht14.node.put import Policy, RecordWriter
 from dht14.node.responder import Responder
 from dht14.security.identity import PROOF_BYTES, Identity, public_key_of
 from dht14.security.tickets import Tickets
@@ -180,6 +185,7 @@ class Peer:
     courier: Courier
     node: Node
     diary: Diary
+    freshness: Freshness
     answer: Answer
     latency: float = LATENCY
     """Seconds until its reply comes."""
@@ -211,11 +217,19 @@ class FakeNetwork:
         table = RoutingTable(node_id)
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
         diary = Diary()
-        responder = Responder(table, store, self.policy.max_ttl, Tickets(random.Random(node_id)), diary)
+        time, freshness = NetworkTime(self.clock.seconds, self.clock.seconds), Freshness()
+        tickets: Tickets[Errand] = Tickets(random.Random(node_id))
+        responder = Responder(table, store, self.policy.max_ttl, tickets, time, diary, freshness)
         bulk = FakeBulk(self, contact)
         courier = Courier(FakeRpc(self, contact, table), bulk, self.clock)
-        node = Node(node_id, table, store, courier, bulk, self.clock, self.policy, diary)
-        peer = Peer(contact, table, store, responder, courier, node, diary, self._answers(responder))
+        lookups = Lookups(table, courier, self.clock)
+        reader = RecordReader(lookups, store, bulk, time, freshness, None)
+        node = Node(
+            lookups, reader, RecordWriter(lookups, store, time, freshness, self.policy, diary, reader)
+        )
+        peer = Peer(
+            contact, table, store, responder, courier, node, diary, freshness, self._answers(responder)
+        )
         self.peers[contact.address] = peer
         return peer
 

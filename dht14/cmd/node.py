@@ -17,6 +17,7 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from dht14 import __version__, config, logs
+from dht14.cmd.steady_clock import set_clock, steady_clock
 from dht14.errors import ConfigError, StartError
 from dht14.settings import Role, Settings
 
@@ -112,6 +113,7 @@ def makeService(options: BaseOptions) -> IService:
 
     settings = options.settings
     twistd: Any = options.parent
+    set_clock(reactor, steady_clock())
     with start_errors_told():
         node = build_node(settings, reactor, options.role)
         file = _log_file(twistd, settings.node.data_dir)

@@ -21,7 +21,6 @@ from dht14.kademlia.candidate import Candidate, State
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import (
     ALPHA,
-    DOUBTS,
     GROUP,
     MAX_ASKED,
     MAX_UNANSWERED,
@@ -32,7 +31,6 @@ from dht14.kademlia.parameters import (
     K,
 )
 from dht14.kademlia.subnets import Places, Subnet, SubnetOf, spread, unlimited
-
 
 _READ_MEMBERS = (State.UNASKED, State.ASKED, State.ANSWERED, State.UNABLE)
 _WRITE_MEMBERS = (*_READ_MEMBERS, State.SLOW)

@@ -11,8 +11,8 @@ from itertools import groupby, islice
 
 from attrs import define, field
 
-from dht14.kademlia.contact import Contact
 from dht14.kademlia.candidate import State
+from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import MAX_ASKED, PATHS, REGION_NODES, K
 from dht14.kademlia.subnets import SubnetOf, spread

@@ -27,13 +27,14 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.line_allowance import LineAllowance
 from dht14.net.probe import ProbeProtocol
 from dht14.node.asked import Asked
+from dht14.node.network_time import NetworkTime
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
 from dht14.security.session import Datagrams, Peer, Session
 from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.hearsay import believable
-from dht14.wire.messages import REPLIES, Announce, Reply, Request
+from dht14.wire.messages import REPLIES, Announce, Pong, Reply, Request
 
 TICK = 0.005
 """Seconds between two looks at the timeouts, at the least: one timer serves all calls."""
@@ -90,6 +91,7 @@ class RpcProtocol(DatagramProtocol):
         table: RoutingTable,
         responder: Responder,
         probe: ProbeProtocol,
+        time: NetworkTime,
     ) -> None:
         self._clock = clock
         self._seconds = clock.seconds
@@ -102,6 +104,7 @@ class RpcProtocol(DatagramProtocol):
         self._table = table
         self._responder = responder
         self._probe = probe
+        self._time = time
         self._pending: dict[bytes, Call] = {}
         self._round_trips = RoundTrips()
         self._deadlines: list[tuple[float, bytes]] = []
@@ -297,6 +300,8 @@ class RpcProtocol(DatagramProtocol):
         self.counters["answered"] += 1
         rtt = (now - call.sent_at) / call.round_trips
         self._round_trips.answered(sender.address, rtt)
+        if isinstance(reply, Pong) and reply.time_ms:
+            self._time.heard(sender.node_id, reply.time_ms / 1000, rtt)
         if call.named or sender.node_id in self._table or not self._probe.may_be_unreachable(sender, now):
             self._table.confirmed(sender, now, rtt)
         else:

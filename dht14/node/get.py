@@ -153,8 +153,6 @@ class RecordReader:
     _time: NetworkTime
     _freshness: Freshness
     _observer: GetObserver | None
-    _width: int = REPLICATION
-    """Nodes that are heard before a key is said to have no value."""
     _doubted: Lately[int] = field(factory=lambda: Lately(DOUBTED_SECONDS, MAX_DOUBTED), init=False)
 
     async def get(self, key: int, content: bool, timeout: float) -> Record | NoRecord:
@@ -221,11 +219,9 @@ class RecordReader:
         timeout = deadline - self._lookups.clock.seconds()
         request = FindValue(key, self._view(key))
         if self._lookups.alarm.rings_for(key):
-            return self._lookups.run(
-                self._lookups.paths(key, self._width), request, replies.replied, timeout
-            )
-        lookup = self._lookups.lookup(key, K if replies.exhaustive else self._width)
-        if self._store is not None and self._freshness.is_current and table.is_near(key, self._width):
+            return self._lookups.run(self._lookups.paths(key, REPLICATION), request, replies.replied, timeout)
+        lookup = self._lookups.lookup(key, K if replies.exhaustive else REPLICATION)
+        if self._store is not None and self._freshness.is_current and table.is_near(key, REPLICATION):
             lookup.includes_self()
         lookup.thorough = own is None or replies.exhaustive
         lookup.alpha = max(lookup.missing_votes(replies.quorum.holders), 0) + 1

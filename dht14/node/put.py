@@ -164,9 +164,7 @@ class RecordWriter:
             if found.kind is not Kind.OPEN:
                 return _refused(placed.wanted, PutReason.CONFLICT, placed.receipts)
             if found.rank > record.rank:
-                return Receipt(
-                    PutOutcome.SUPERSEDED, placed.receipts, placed.wanted, version=record.version
-                )
+                return Receipt(PutOutcome.SUPERSEDED, placed.receipts, placed.wanted, version=record.version)
         return _refused(placed.wanted, PutReason.TOO_FEW_HOLDERS, placed.receipts)
 
     # Owners' records
@@ -238,9 +236,7 @@ class RecordWriter:
             placed = await self._place(wider, wanted, deadline, copy)
         return placed
 
-    async def _place(
-        self, record: Record, wanted: int, deadline: float, copy: bool = False
-    ) -> WriteQuorum:
+    async def _place(self, record: Record, wanted: int, deadline: float, copy: bool = False) -> WriteQuorum:
         """Store the record at the nodes nearest to its key, this one included where it is one of them."""
         table, own_id, key = self._lookups.table, self._lookups.table.own_id, record.key
         candidates, width = await self._holders(record, deadline)

@@ -12,13 +12,13 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.subnets import spread
 from dht14.node.abreast import abreast
 from dht14.node.copies import Copies
-from dht14.errors import CallFailed
 from dht14.node.diary import Diary
 from dht14.node.freshness import Freshness
 from dht14.node.ports import Rpc
@@ -126,9 +126,7 @@ class Repair:
             return []
         now = self._nearest(record, neighbours)
         return [
-            neighbours[i]
-            for i in now
-            if i != own_id and i not in former and (askers is None or i in askers)
+            neighbours[i] for i in now if i != own_id and i not in former and (askers is None or i in askers)
         ]
 
     def _nearest(self, record: Record, neighbours: Mapping[int, Contact]) -> list[int]:

@@ -103,9 +103,9 @@ class Responder:
     _max_ttl: float
     _tickets: Tickets[Errand]
     _time: NetworkTime
-    _freshness: Freshness
     _diary: Diary = field(factory=Diary)
     """Where it is noted what others have brought."""
+    _freshness: Freshness = field(factory=Freshness)
     _stores: bool = field(default=True, init=False)
     _answers: dict[int, _Answer] = field(factory=dict, init=False)
     """To requests for nodes, by target, as long as the table stays as it is."""
@@ -263,7 +263,6 @@ class Responder:
         else:
             respond(Refused(nearer, verdict.refusal))
 
-
     def _rank(self, key: int) -> int:
         """How many nodes are nearer to the key; K stands for all that are more."""
         distance = self._table.own_id ^ key
@@ -326,4 +325,3 @@ class Responder:
         if fingerprint(nearest[: request.replication]) == request.neighbours:
             return ()
         return tuple(contact for contact in known if contact.node_id != writer.node_id)
-

@@ -140,6 +140,7 @@ class World:
             identity=host.identity,
             check=PUZZLE.check,
             clock=process,
+            wall=process.wall,
             rng=random.Random(f"{self._seed}/node {number}/life {self._lives[number]}"),
             resolve=_resolve,
             bulk=bulk,

@@ -15,6 +15,7 @@ from dht14.kademlia.keyspace import id_from_bytes
 from dht14.storage.envelope import MAGIC, decode, may_name_an_owner
 from dht14.storage.owner import verify
 
+
 class Kind(IntEnum):
     """What makes a record right; of two kinds under one key the higher wins."""
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
+from dht14.storage.version_clock import VersionClock
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.task import react
@@ -138,7 +139,9 @@ class Bulk:
         self._reactor, self._identity, self._tls = reactor, client, tls[1]
         self._tickets: Tickets[Errand] = Tickets(random.SystemRandom())
         self._store = MemoryStore(server.node_id, 1 << 30, lambda record: True)
-        responder = Responder(RoutingTable(server.node_id), self._store, 86_400.0, self._tickets)
+        responder = Responder(
+            RoutingTable(server.node_id), self._store, 86_400.0, self._tickets, VersionClock(time.time)
+        )
         serving = BulkServer(responder, tls[0], lambda host: None, reactor)
         port = reactor.listenTCP(0, serving, interface="127.0.0.1").getHost().port
         self._holder = Contact(server.node_id, ("127.0.0.1", port), server.proof)

@@ -19,6 +19,7 @@ from dht14.kademlia.parameters import (
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import AT_ONCE, CALLED_LATELY, ProbeProtocol
 from dht14.net.rpc import RpcProtocol
+from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.session import HERE, KNOCK, PlainQuestions, PlainSession
@@ -64,7 +65,13 @@ class RpcTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 10_000, lambda record: True)
-        responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)))
+        responder = Responder(
+            self.table,
+            self.store,
+            60,
+            Tickets(random.Random(1)),
+            NetworkTime(self.clock.seconds, self.clock.seconds),
+        )
         session = PlainSession.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
         questions = PlainQuestions(proof_of(OWN), check, random.Random(2))
         self.probe = ProbeProtocol(self.clock, questions, self.table, HelloAllowance())

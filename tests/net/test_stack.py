@@ -11,8 +11,8 @@ from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import SUBNET_IN_BUCKET
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.node.join import Retries
-from dht14.node.node import Policy
 from dht14.node.periodic import Periodic
+from dht14.node.put import Policy
 from dht14.security.gate import Limits
 from dht14.security.hello_allowance import HELLOS
 from dht14.sim.clock import HeapClock
@@ -45,6 +45,7 @@ class StackTests(SynchronousTestCase):
             identity=identity(node_id),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(node_id),
             resolve=resolve,
             bulk=BulkRecorder(),
@@ -124,6 +125,7 @@ class StackTests(SynchronousTestCase):
             identity=identity(5),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(1),
             resolve=resolve,
             bulk=BulkRecorder(),
@@ -151,6 +153,7 @@ class StackTests(SynchronousTestCase):
             identity=identity(5),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(1),
             resolve=resolve,
             bulk=BulkRecorder(),
@@ -238,6 +241,7 @@ class ResponsibilityTests(SynchronousTestCase):
             identity=identity(0),
             check=check,
             clock=HeapClock(),
+            wall=HeapClock().seconds,
             rng=random.Random(1),
             resolve=resolve,
             bulk=BulkRecorder(),

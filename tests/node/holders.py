@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.node.copies import Copies
+from dht14.node.network_time import NetworkTime
 from dht14.storage.record import Record, version_at
 from dht14.storage.store import Verdict
 from dht14.wire.messages import Request
@@ -29,7 +30,16 @@ class HoldersTestCase(SynchronousTestCase):
         rpc = FakeRpc(self.network, peer.contact, peer.table)
         assert peer.store is not None
         bulk = FakeBulk(self.network, peer.contact)
-        return Copies(peer.table, peer.store, rpc, peer.courier.deliver, bulk, self.network.clock)
+        clock = self.network.clock
+        return Copies(
+            peer.table,
+            peer.store,
+            rpc,
+            peer.courier.deliver,
+            bulk,
+            clock,
+            NetworkTime(clock.seconds, clock.seconds),
+        )
 
     def record(self, key: int = 0, value: bytes = b"value", later: int = 0, copies: int = 3) -> Record:
         now = self.network.clock.seconds()

@@ -12,6 +12,7 @@ from dht14.kademlia.parameters import REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.caching import CACHE_SECONDS
 from dht14.node.errands import Download, Errand, Upload
+from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
@@ -44,6 +45,7 @@ OWN = 1 << 200
 ASKER = contact(1 << 255, 99)
 NOW = BEGINNING
 VERSION = version_at(NOW)
+VERSIONS = NetworkTime(lambda: NOW, lambda: NOW)
 CONTENT = b"content"
 CONTENT_KEY = hash_id(CONTENT)
 
@@ -71,8 +73,8 @@ class ResponderTestCase(SynchronousTestCase):
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 100_000, lambda record: True)
         self.tickets: Tickets[Errand] = Tickets(random.Random(1))
-        self.node = Responder(self.table, self.store, 100, self.tickets)
-        self.bootstrap = Responder(self.table, None, 100, self.tickets)
+        self.node = Responder(self.table, self.store, 100, self.tickets, VERSIONS)
+        self.bootstrap = Responder(self.table, None, 100, self.tickets, VERSIONS)
 
     def ask(self, request: Request, asker: Contact = ASKER, responder: Responder | None = None) -> Reply:
         replies: list[Reply] = []
@@ -230,7 +232,7 @@ class StoreTests(ResponderTestCase):
         """The receipt is given when the store says so, not before."""
         store = LateStore()
         replies: list[Reply] = []
-        Responder(self.table, store, 100, self.tickets).answer(
+        Responder(self.table, store, 100, self.tickets, VERSIONS).answer(
             self.store_request(7), ASKER, NOW, replies.append
         )
         self.assertEqual(replies, [])
@@ -317,7 +319,7 @@ class CacheTests(ResponderTestCase):
     """Copies that nobody counts on."""
 
     def cache(self, ttl: float = 7200.0, value: bytes = CONTENT, key: int = CONTENT_KEY) -> Reply:
-        self.node = Responder(self.table, self.store, 86_400, self.tickets)
+        self.node = Responder(self.table, self.store, 86_400, self.tickets, VERSIONS)
         return self.ask(self.store_request(key, value, replication=0, ttl_ms=int(ttl * 1000)))
 
     def meet_nearer(self, count: int) -> None:

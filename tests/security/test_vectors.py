@@ -6,6 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.gate import Limits
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
@@ -34,7 +35,10 @@ class Scripted(random.Random):
 def session_of(rng: Scripted, key: bytes) -> SealedSession:
     puzzle = Puzzle(NETWORK, DIFFICULTY)
     identity = Identity.made_up(puzzle, Scripted().script(key))
-    return SealedSession(identity, puzzle.check, rng, Limits(), lambda node_id: False, HelloAllowance(), NOW)
+    allowance = HelloAllowance()
+    return SealedSession(
+        identity, puzzle.check, rng, Limits(), lambda node_id: False, allowance, NOW, AgreedTime(lambda: NOW)
+    )
 
 
 def made_here() -> dict[str, str]:

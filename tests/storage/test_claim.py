@@ -3,7 +3,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.storage.claim import Claim
-from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, version_at
+from dht14.storage.record import Kind, Record, version_at
 from tests.owners import Owner
 
 NOW = 1_700_000_000.0
@@ -50,10 +50,3 @@ class ClaimTests(SynchronousTestCase):
         """An owner's number that the owner did not sign is nothing."""
         owned = Owner().record(VALUE, 7, NOW + 60)
         self.assertIsNone(evolve(claim_of(owned), version=8).fulfilled(owned.value))
-
-    def test_future(self) -> None:
-        """Versions of the future are not believed; owners count as they like."""
-        claim = evolve(claim_of(RECORD), version=version_at(NOW + CLOCK_TOLERANCE + 1))
-        self.assertTrue(claim.is_from_the_future(NOW))
-        self.assertFalse(claim_of(RECORD).is_from_the_future(NOW))
-        self.assertFalse(evolve(claim, owned=True).is_from_the_future(NOW))

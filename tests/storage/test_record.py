@@ -130,13 +130,6 @@ class OwnerRecordTests(SynchronousTestCase):
         self.assertIs(squatter.kind, Kind.OPEN)
         self.assertLess(squatter.rank, self.record.rank)
 
-    def test_future(self) -> None:
-        """An owner counts as it likes; the versions of others are times."""
-        self.assertFalse(self.owner.record(b"x", MAX_SEQ, NOW).is_from_the_future(NOW))
-        limit = version_at(NOW + CLOCK_TOLERANCE)
-        for version, future in ((limit, False), (limit + 1, True)):
-            self.assertEqual(Record(5, b"v", version, NOW, 8).is_from_the_future(NOW), future)
-
     def test_conflicts(self) -> None:
         """A new record conflicts with what is newer than it, or than what it was written to replace."""
         held = self.owner.record(b"held", 7, NOW)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.keyspace import hash_id
 from dht14.storage.floors import MARGIN
 from dht14.storage.pages import BEGINNING, PAGE_RECORDS, Page
-from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, version_at
+from dht14.storage.record import Kind, Record, version_at
 from dht14.storage.store import (
     EVICTION_TRIES,
     RECORD_OVERHEAD,
@@ -107,16 +107,10 @@ class HoldTests(StoreTestCase):
         self.assertIs(self.offer(record(CONTENT_KEY, CONTENT, version=0)), Outcome.HELD)
         self.assertIs(self.offer(record(CONTENT_KEY, b"squatter", version=10)), Outcome.OUTRANKED)
 
-    def test_from_the_future(self) -> None:
-        """A version of a clock that is too far ahead is refused, and what is held stays."""
-        limit = version_at(NOW + CLOCK_TOLERANCE)
-        self.assertEqual(
-            self.verdict(record(version=limit + 1)), Verdict(Outcome.REFUSED, 0, Refusal.VERSION)
-        )
-        self.assertIs(self.offer(record(version=limit)), Outcome.HELD)
-        self.assertEqual(
-            self.verdict(record(version=limit + 1)), Verdict(Outcome.REFUSED, limit, Refusal.VERSION)
-        )
+    def test_versions_are_no_times(self) -> None:
+        """A store knows of no time of day: of every version the higher one is held."""
+        for number in (1, version_at(2 * NOW), version_at(2 * NOW) + 1):
+            self.assertIs(self.offer(record(version=number)), Outcome.HELD)
 
 
 OWNER = Owner(1)
