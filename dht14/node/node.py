@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.keyspace import id_from_bytes
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import (
     FIRST_READ_TIMEOUT,
@@ -35,6 +36,7 @@ from dht14.node.read_repair import ReadRepair
 from dht14.node.search import OnReply, Search, Walk
 from dht14.storage.ballot import READ_QUORUM, Ballot
 from dht14.storage.claim import Claim
+from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.storage.record import Kind, Record, newest_believable, next_version, proven
 from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
 from dht14.wire.messages import (
@@ -142,22 +144,29 @@ class Node:
 
     # get
 
-    def get(self, key: int) -> "Deferred[bytes | None]":
-        """The value under `key`; None when no node that should have it has it, or its owner deleted it."""
-        return Deferred.fromCoroutine(self._get(key))
+    def get(
+        self, key: int, content: bool = False, timeout: float = OPERATION_TIMEOUT
+    ) -> "Deferred[Record | NoRecord]":
+        """The record under `key`, or why there is none, within `timeout` seconds.
 
-    async def _get(self, key: int) -> bytes | None:
-        found = await self._find_for_sure(key)
-        return None if found is None or found.is_tombstone else found.value
+        With `content` only a value whose SHA-256 is the key counts.
+        """
+        return Deferred.fromCoroutine(self._get(key, content, timeout))
 
-    async def _find_for_sure(self, key: int) -> Record | None:
+    async def _get(self, key: int, content: bool, timeout: float) -> Record | NoRecord:
+        found = await self._find_for_sure(key, timeout)
+        if found is None or (content and id_from_bytes(found.digest) != key):
+            return NoRecord.NOT_FOUND
+        return NoRecord.DELETED if found.is_tombstone else found
+
+    async def _find_for_sure(self, key: int, timeout: float) -> Record | None:
         """The newest record, sought more widely where the first search has raised the alarm.
 
         Content is beyond doubt. Of other records those nearest to the key may have kept the newest back.
         """
-        deadline = self._clock.seconds() + OPERATION_TIMEOUT
+        deadline = self._clock.seconds() + timeout
         had_rung = self.alarm.rings_for(key)
-        found = await self._find(key, OPERATION_TIMEOUT)
+        found = await self._find(key, timeout)
         is_certain = found is not None and found.kind is Kind.CONTENT
         if is_certain or had_rung or not self.alarm.rings_for(key):
             return found
@@ -228,34 +237,40 @@ class Node:
 
     # put
 
-    def put(self, key: int, value: bytes, ttl: int, replication: int) -> "Deferred[bool]":
-        """Whether the value is held now by as many of the nodes nearest to its key as was asked for.
+    def put(
+        self, key: int, value: bytes, ttl: int, replication: int, timeout: float = OPERATION_TIMEOUT
+    ) -> "Deferred[Receipt]":
+        """What became of the value: whether as many of the nodes nearest to its key hold it as was asked for.
 
         `ttl` (seconds) and `replication` are wishes, brought within the policy's bounds. Where fewer
-        nodes can be reached, all of them must hold it.
+        nodes can be reached, all of them must hold it. All of it takes `timeout` seconds at the most.
         """
+        return Deferred.fromCoroutine(self._put_checked(key, value, ttl, replication, timeout))
+
+    async def _put_checked(
+        self, key: int, value: bytes, ttl: int, replication: int, timeout: float
+    ) -> Receipt:
+        wanted = self._policy.copies(replication)
         if not 1 <= len(value) <= MAX_VALUE:
             self.log.warn(
                 "A PUT of {size} bytes is refused: only values of 1 to {limit} bytes can be stored.",
                 size=len(value),
                 limit=MAX_VALUE,
             )
-            return succeed(False)
+            return Receipt(PutOutcome.NOT_STORED, 0, wanted, PutReason.NOT_AUTHENTIC)
         now = self._clock.seconds()
-        expires_at = now + self._policy.ttl(ttl)
-        record = Record(key, value, 0, expires_at, self._policy.copies(replication), self.own_id)
+        record = Record(key, value, 0, now + self._policy.ttl(ttl), wanted, self.own_id)
         if record.is_owned:
-            return self._put_if_proven(record)
+            return await self._put_if_proven(record, now + timeout)
         if record.kind is not Kind.CONTENT:
             record = evolve(record, version=next_version(now, self._newest_known(key)))
-        return Deferred.fromCoroutine(self._put(record))
+        return await self._put(record, now + timeout)
 
     def _newest_known(self, key: int) -> int:
         held = self._store.get(key, self._clock.seconds()) if self._store else None
         return held.version if held is not None and held.kind is Kind.OPEN else 0
 
-    async def _put(self, record: Record) -> bool:
-        deadline = self._clock.seconds() + OPERATION_TIMEOUT
+    async def _put(self, record: Record, deadline: float) -> Receipt:
         placed = await self._place(record, deadline)
         if placed.newest_met >= record.version:
             # A holder has a value of a writer whose clock is ahead of ours: ours is later all the same.
@@ -264,36 +279,37 @@ class Node:
         if placed.kept and placed.outranked:
             # A holder has a better record of this key, content perhaps, or lies. Readers decide.
             found = await self._find(record.key, deadline - self._clock.seconds())
-            return found is not None and found.value == record.value
-        return placed.kept
+            if found is None or found.value != record.value:
+                return placed.receipt(record, False, PutReason.CONFLICT)
+        return placed.receipt(record, placed.kept)
 
-    def _put_if_proven(self, record: Record) -> "Deferred[bool]":
+    async def _put_if_proven(self, record: Record, deadline: float) -> Receipt:
         try:
             record = proven(record)
         except Malformed as flaw:
             self.log.warn("A PUT is refused: its value is {reason}.", reason=str(flaw))
-            return succeed(False)
+            return Receipt(PutOutcome.NOT_STORED, 0, record.replication, PutReason.NOT_AUTHENTIC)
         if record.is_tombstone:
             # It must outlive every copy of what it deletes, wherever one comes back from.
             record = evolve(record, expires_at=self._clock.seconds() + self._policy.max_ttl)
-        return Deferred.fromCoroutine(self._put_owned(record))
+        return await self._put_owned(record, deadline)
 
-    async def _put_owned(self, record: Record) -> bool:
+    async def _put_owned(self, record: Record, deadline: float) -> Receipt:
         """Put an owner's record, unless there is one that it conflicts with.
 
         To look before it is written anywhere keeps what has lost from holders that have nothing of the key.
         What is written at the same moment is met there: then the order decides, and the holders are told.
         """
-        deadline = self._clock.seconds() + OPERATION_TIMEOUT
-        found = await self._find(record.key, OPERATION_TIMEOUT / 2)
+        found = await self._find(record.key, (deadline - self._clock.seconds()) / 2)
         if found is not None and record.conflicts_with(found):
-            return False
+            return Receipt(PutOutcome.NOT_STORED, 0, record.replication, PutReason.CONFLICT, record.version)
         if found is not None and record.is_tombstone:
             record = evolve(record, replication=max(record.replication, found.replication))
         placed = await self._place(record, deadline)
         if placed.outranked:
-            return await self._settle(record, placed.receipts > 0, deadline)
-        return placed.kept
+            kept = await self._settle(record, placed.receipts > 0, deadline)
+            return placed.receipt(record, kept, PutReason.CONFLICT)
+        return placed.receipt(record, placed.kept)
 
     async def _settle(self, record: Record, is_held: bool, deadline: float) -> bool:
         """An owner's record met others at some holders: let all of them hold the newest. Whether that is it."""

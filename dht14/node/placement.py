@@ -5,6 +5,7 @@ from attrs import define, field
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.node.search import Walk
+from dht14.storage.receipt import PutOutcome, PutReason, Receipt
 from dht14.storage.record import Kind, Record
 from dht14.storage.store import Outcome, Verdict
 from dht14.wire.messages import Outranked, Refused, Reply, Stored
@@ -74,3 +75,11 @@ class Placement:
         lost = sum(c.node_id in self._well for c in lookup.unanswering())
         all_there_were = lookup.finished and lost <= answered - lookup.counts_self
         self.kept = self.receipts > 0 and (answered >= self.record.replication or all_there_were)
+
+    def receipt(self, record: Record, kept: bool, reason: PutReason = PutReason.TOO_FEW_HOLDERS) -> Receipt:
+        """What the writer of `record` is told; `reason` where it is not kept."""
+        wanted, version = record.replication, 0 if record.kind is Kind.CONTENT else record.version
+        if not kept:
+            return Receipt(PutOutcome.NOT_STORED, self.receipts, wanted, reason, version)
+        outcome = PutOutcome.STORED if self.receipts >= wanted else PutOutcome.STORED_BY_ALL
+        return Receipt(outcome, self.receipts, wanted, PutReason.NONE, version)
