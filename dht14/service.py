@@ -16,10 +16,11 @@ from twisted.python.failure import Failure
 from dht14.data_dir import DataDir
 from dht14.errors import AddressUnavailable, Malformed, StartError
 from dht14.kademlia.contact import Contact
-from dht14.net.api import ApiFactory, ApiLimits, NoValues
+from dht14.net.api import ApiFactory, ApiLimits
 from dht14.net.bulk_client import BulkClient
 from dht14.net.bulk_server import BulkServer
 from dht14.net.listen import bind_tcp, bind_udp, listen_tcp
+from dht14.net.readiness import Awaited, Readiness
 from dht14.net.resolver import resolver
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.net.tcp import TcpPort
@@ -31,19 +32,22 @@ from dht14.node.put import Policy
 from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.settings import Answer, PutReply, Role, Settings
+from dht14.start import Start, StartPhase
+from dht14.state_file import StateFile
 from dht14.storage.database import Database
 from dht14.storage.floors import MARGIN
 from dht14.storage.record import Record
 from dht14.values_dir import Values, has_values, unlock
 
 CONTACTS_INTERVAL = 1.5
-"""Seconds between two looks at whether the saved contacts are still those of the table."""
+"""Seconds between two looks at whether the saved contacts are still those of the table, and the state still is
+what was last said of it."""
 
 HAND_OVER_SECONDS = 4.0
 """What a node that is stopped has to hand over its values: it shall be gone within 5."""
 
 PATIENCE = 0.8
-"""Seconds that a start waits for identity and values. A large database takes longer to check: then the node
+"""Seconds that a node waits for its values before it joins. A large database takes longer to check: then the node
 begins without them, and they come as soon as they can be trusted."""
 
 SAMPLE_KEY = b"12345678901234567890123456789012"
@@ -74,6 +78,7 @@ class _NodeService(MultiService):
         self._reactor = reactor
         self._data_dir = data_dir
         self._role = role
+        self._start = Start(role, reactor, StateFile(data_dir))
         self._puzzle = Puzzle(settings.node.network, settings.security.difficulty)
         self._identity = data_dir.identity(self._puzzle)
         self._mining = Mining(self._puzzle, public_bytes(data_dir.private_key()), reactor)
@@ -93,7 +98,7 @@ class _NodeService(MultiService):
         self._api: ApiFactory | None = None
         self._api_port: Any = None
         if role is Role.NODE:
-            self._api = _api_factory(settings, reactor)
+            self._api = _api_factory(settings, reactor, self._start.readiness)
             number = self._p2p_port.getHost().port
             try:
                 self._bulk_port = bind_tcp("p2p_address", (settings.node.p2p_address[0], number), reactor)
@@ -117,12 +122,12 @@ class _NodeService(MultiService):
         super().startService()
         tell_of_risks(self._settings)
         if self._api_port is not None:
-            # What comes in the meantime waits in the queues of the kernel, but not for long.
-            self._api_port.stopReading()
-            self._patience = self._reactor.callLater(PATIENCE, self._run_out_of_patience)
+            api = self._api_port.getHost()
+            self.log.info("The API listens on {host} port {port} (TCP).", host=api.host, port=api.port)
         if self._identity is not None:
             self._compose(self._identity)
         else:
+            self._start.entered(StartPhase.SEARCHING)
             self._mining.start().addCallback(self._mined).addErrback(self._not_mined)
 
     def _mined(self, proof: bytes) -> None:
@@ -140,10 +145,13 @@ class _NodeService(MultiService):
         self._compose(self._identity)
 
     def _not_mined(self, failure: Failure) -> None:
+        if failure.check(TaskStopped):
+            return
+        self._start.entered(StartPhase.FAILED)
         if failure.check(StartError):
             # The process lives on, and whoever asks for its health hears that it does not work.
             self.log.critical("The node cannot begin: {reason}", reason=failure.getErrorMessage())
-        elif not failure.check(TaskStopped):
+        else:
             self.log.failure("The search for the proof of work has failed; this is a bug.", failure)
 
     def _compose(self, identity: Identity) -> None:
@@ -169,14 +177,14 @@ class _NodeService(MultiService):
         keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, self._reactor, rng)
         for service in (*self._stack.services, keep_contacts):
             service.setServiceParent(self._work)
+        self._start.composed(self._stack)
         if self._database is None:
             self._begin()
             return
         if self._values is not None and self._values.set_aside:
             DatabaseLog().set_aside(self._values.set_aside)
+        self._patience = self._reactor.callLater(PATIENCE, self._begin)
         self._database.open(self._database_opened)
-        if self._patience is None:
-            self._begin()
 
     def _source(self) -> str | None:
         """The address that peers know, where the node is bound to one."""
@@ -206,21 +214,14 @@ class _NodeService(MultiService):
     def _database_opened(self) -> None:
         assert self._database is not None
         self._database.expire(self._reactor.seconds())
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        if self._start.phase is StartPhase.OPENING:
             self._begin()
-
-    def _run_out_of_patience(self) -> None:
-        self._patience = None
-        if self._stack is not None:
-            self._begin()
-        else:
-            # Without an id there is no node yet: nothing is found, and nothing can be kept.
-            self._api_port.startReading()
+        self._start.over(Awaited.VALUES)
 
     def _begin(self) -> None:
+        """Join, and let others in."""
         assert self._stack is not None
+        self._end_patience()
         self._p2p_port.serve(self._stack.rpc)
         self._probe_port.serve(self._stack.probe)
         if self._bulk_port is not None and self._bulk_server is not None:
@@ -233,12 +234,12 @@ class _NodeService(MultiService):
             port=port,
             node_id=f"{self._stack.table.own_id:064x}",
         )
-        if self._api is not None:
-            self._api.node = self._stack.node
-            self._api_port.startReading()
-            api = self._api_port.getHost()
-            self.log.info("The API listens on {host} port {port} (TCP).", host=api.host, port=api.port)
         self._work.setServiceParent(self)
+        self._start.entered(StartPhase.WORKING)
+
+    def _end_patience(self) -> None:
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
 
     # Stop
 
@@ -247,11 +248,12 @@ class _NodeService(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        has_begun = self._start.phase is StartPhase.WORKING
+        self._start.entered(StartPhase.ENDING)
         self._mining.stop()
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-        await gatherResults([Deferred.fromCoroutine(self._close_api()), self._leave()])
+        self._end_patience()
+        leaves = self._leave() if has_begun else succeed(None)
+        await gatherResults([Deferred.fromCoroutine(self._close_api()), leaves])
         stopped = maybeDeferred(super().stopService)
         if self._stack is not None:
             # What was asked ends now, and whatever would be asked yet.
@@ -269,6 +271,7 @@ class _NodeService(MultiService):
         finally:
             if self._database is not None:
                 self._database.close()
+            self._start.ended()
             self._data_dir.close()
 
     async def _close_api(self) -> None:
@@ -278,8 +281,7 @@ class _NodeService(MultiService):
 
     def _leave(self) -> "Deferred[None]":
         """Hand over what is held here, while clients still get their answers."""
-        if self._stack is None or self._work.parent is None:
-            return succeed(None)
+        assert self._stack is not None
         return self._stack.leave(HAND_OVER_SECONDS).addErrback(self._not_left)
 
     def _not_left(self, failure: Failure) -> None:
@@ -298,6 +300,7 @@ class _NodeService(MultiService):
     def _save_contacts(self) -> None:
         if self._stack is None:
             return
+        self._start.say()
         table = self._stack.table
         if table.changes != self._saved_change and len(table):
             self._data_dir.save_contacts(table.contacts())
@@ -371,7 +374,7 @@ def _stack_options(settings: Settings, role: Role) -> StackOptions:
     )
 
 
-def _api_factory(settings: Settings, reactor: Any) -> ApiFactory:
+def _api_factory(settings: Settings, reactor: Any, node: Readiness) -> ApiFactory:
     limits = ApiLimits(
         settings.api.api_allow,
         settings.rate_limiter.requests_per_second,
@@ -379,4 +382,4 @@ def _api_factory(settings: Settings, reactor: Any) -> ApiFactory:
         settings.api.max_connections,
         settings.api.max_connections_per_client,
     )
-    return ApiFactory(NoValues(), limits, reactor, answers_puts=settings.api.put_reply is PutReply.SUCCESS)
+    return ApiFactory(node, limits, reactor, answers_puts=settings.api.put_reply is PutReply.SUCCESS)

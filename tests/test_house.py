@@ -24,6 +24,8 @@ PART_OF = {
     "settings": "config",
     "logs": "config",
     "data_dir": "config",
+    "state_file": "config",
+    "start": "service",
     "values_dir": "config",
 }
 # Ids and contacts are the words of everybody: the one arrow between parts of the same storey.

@@ -4,7 +4,7 @@ from collections import deque
 
 from attrs import define
 
-from dht14.wire.api_messages import Get, Put
+from dht14.wire.api_messages import ApiRequest, Put
 
 MAX_REQUESTS = 64
 MAX_HELD_BYTES = 512 * 1024
@@ -14,7 +14,7 @@ MAX_HELD_BYTES = 512 * 1024
 class Entry:
     """One request and, once it is settled, the bytes of its reply (none for a request without reply)."""
 
-    request: Put | Get
+    request: ApiRequest
     reply: bytes | None = None
 
 
@@ -44,7 +44,7 @@ class RequestQueue:
         """Whether a request for this key would have to wait."""
         return key in self._behind
 
-    def add(self, request: Put | Get) -> Entry:
+    def add(self, request: ApiRequest) -> Entry:
         """Put a request at the end. It is at work from now on, unless its key is: then it gets due later."""
         entry = Entry(request)
         self._in_order.append(entry)
@@ -85,5 +85,5 @@ class RequestQueue:
         return [entry for entry in self._in_order if entry.reply is None]
 
 
-def _value_bytes(request: Put | Get) -> int:
+def _value_bytes(request: ApiRequest) -> int:
     return len(request.value) if isinstance(request, Put) else 0

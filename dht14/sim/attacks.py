@@ -163,7 +163,7 @@ def displacement(stage: Stage) -> None:
 
 
 def _put_junk(key: int, node: Node) -> "Deferred[bool]":
-    return node.put(key, Forger.JUNK, 0, 20)
+    return node.put(key, Forger.JUNK, 0, 20).addCallback(lambda receipt: receipt.acknowledged)
 
 
 def _spread_out(stage: Stage) -> None:

@@ -17,6 +17,8 @@ from dht14.sim.oracle import Judgement, Oracle, Write
 from dht14.sim.timeline import Timeline
 from dht14.sim.watch import Watch
 from dht14.sim.world import OPERATION_GAP, World
+from dht14.storage.receipt import NoRecord, Receipt
+from dht14.storage.record import Record
 from dht14.wire.messages import FindNode, Nodes, Reply
 
 SETTLE = 2 * HARD_TIMEOUT
@@ -234,16 +236,17 @@ class Stage:
             key, value, self.world.options.policy.ttl(ttl), self.world.clock.seconds()
         )
 
-        def ended(acknowledged: bool) -> bool:
-            self.oracle.put_ended(write, acknowledged, self.world.clock.seconds())
-            return acknowledged
+        def ended(receipt: Receipt) -> bool:
+            self.oracle.put_ended(write, receipt.acknowledged, self.world.clock.seconds())
+            return receipt.acknowledged
 
         return node.put(key, value, ttl, replication).addCallback(ended)
 
     def _get(self, key: int, node: Node) -> "Deferred[Got]":
         began = self.world.clock.seconds()
 
-        def ended(found: bytes | None) -> Got:
+        def ended(record: Record | NoRecord) -> Got:
+            found = record.value if isinstance(record, Record) else None
             now = self.world.clock.seconds()
             judgement = self.oracle.judge(key, found, began, now)
             self.judgements[judgement] += 1

@@ -34,6 +34,7 @@ from tests.fakes import BEGINNING, BulkRecorder, check, contact_at, identity
 from tests.fuzz.steps import step, steps
 from tests.net.api_case import UNLIMITED, QuickNode, Wire
 from tests.owners import Owner
+from tests.told import acknowledged, value_of
 from tests.wire.test_datagram import SAMPLES
 
 OWN_ID = 1 << 200
@@ -97,9 +98,9 @@ class Trial:
         elif what == ANSWER:
             self.answer(data)
         elif what == GET:
-            self.outcomes.append(node.get(key))
+            self.outcomes.append(node.get(key).addCallback(value_of))
         elif what == PUT:
-            self.outcomes.append(node.put(key, data[32:] or b"value", 60, 8))
+            self.outcomes.append(node.put(key, data[32:] or b"value", 60, 8).addCallback(acknowledged))
         elif what == LOOK_UP:
             self.outcomes.append(node.find_nodes(key))
         elif what == WAIT:

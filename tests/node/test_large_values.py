@@ -13,6 +13,7 @@ from dht14.storage.record import Record, version_at
 from dht14.wire.messages import FindValue, LargeValue, Offer, Reply, Store
 from tests.fakes import BEGINNING, LATENCY, Conduct, FakeNetwork, Peer, fields
 from tests.owners import Owner
+from tests.told import acknowledged, value_of
 
 KEY = 1 << 200
 TTL = 600
@@ -30,10 +31,10 @@ class LargeValueCase(SynchronousTestCase):
         return self.network.town(*(KEY ^ number for number in range(1, size + 1)))
 
     def put(self, peer: Peer, value: bytes, key: int = KEY, replication: int = 8) -> bool:
-        return bool(self.network.result(peer.node.put(key, value, TTL, replication)))
+        return acknowledged(self.network.result(peer.node.put(key, value, TTL, replication)))
 
     def get(self, peer: Peer, key: int = KEY) -> bytes | None:
-        found: bytes | None = self.network.result(peer.node.get(key))
+        found: bytes | None = value_of(self.network.result(peer.node.get(key)))
         return found
 
     def held(self, peer: Peer) -> Record | None:
@@ -116,7 +117,7 @@ class PutAndGetTests(LargeValueCase):
 
 class HostileHolderTests(LargeValueCase):
     def seconds_to_get(self, peer: Peer) -> float:
-        got = peer.node.get(KEY)
+        got = peer.node.get(KEY).addCallback(value_of)
         seconds = self.network.seconds_until(got)
         self.assertEqual(self.successResultOf(got), LARGE)
         return seconds
@@ -187,7 +188,7 @@ class HostileHolderTests(LargeValueCase):
         for peer in peers[:-1]:
             self.claim(peer, version_at(BEGINNING))
             peer.bulk = Conduct.SILENT
-        got = peers[-1].node.get(KEY)
+        got = peers[-1].node.get(KEY).addCallback(value_of)
         self.assertLessEqual(self.network.seconds_until(got), OPERATION_TIMEOUT + 0.5)
         self.assertIsNone(self.successResultOf(got))
 

@@ -30,6 +30,7 @@ from dht14.wire.messages import (
 )
 from tests.fakes import FakeNetwork, Peer, contact, fields
 from tests.owners import Owner
+from tests.told import acknowledged, value_of
 
 KEY = 0xABCD << 240
 TTL = 600
@@ -74,11 +75,11 @@ class NodeTestCase(SynchronousTestCase):
         return self.network.clock.seconds()
 
     def put(self, peer: Peer, value: bytes, key: int = KEY, ttl: int = TTL, replication: int = 0) -> bool:
-        put: bool = self.network.result(peer.node.put(key, value, ttl, replication))
+        put: bool = acknowledged(self.network.result(peer.node.put(key, value, ttl, replication)))
         return put
 
     def get(self, peer: Peer, key: int = KEY) -> bytes | None:
-        got: bytes | None = self.network.result(peer.node.get(key))
+        got: bytes | None = value_of(self.network.result(peer.node.get(key)))
         return got
 
     def holders(self, peers: Iterable[Peer], key: int = KEY, value: bytes | None = None) -> list[int]:
@@ -236,7 +237,7 @@ class PutTests(NodeTestCase):
         (peer,) = self.town(1)
         with capturedLogs() as events:
             for size in (0, MAX_VALUE + 1):
-                self.assertFalse(self.successResultOf(peer.node.put(KEY, bytes(size), TTL, 0)))
+                self.assertFalse(acknowledged(self.successResultOf(peer.node.put(KEY, bytes(size), TTL, 0))))
         expected = [(0, MAX_VALUE), (MAX_VALUE + 1, MAX_VALUE)]
         self.assertEqual(fields(events, "size", "limit"), expected)
         self.assertTrue(self.put(peer, bytes(MAX_VALUE)))
@@ -396,7 +397,7 @@ class OwnerTests(NodeTestCase):
         forged = ((value, KEY), (value, hash_id(value)), (value + b"?", self.owner.key), (b"DHT14OWN", KEY))
         with capturedLogs() as events:
             for one, key in forged:
-                self.assertFalse(self.successResultOf(self.peers[3].node.put(key, one, TTL, 0)))
+                self.assertFalse(acknowledged(self.successResultOf(self.peers[3].node.put(key, one, TTL, 0))))
         self.assertEqual(len(fields(events, "reason")), len(forged))
         self.assertEqual(self.asked(self.peers, Store), 0)
 
@@ -600,7 +601,7 @@ class GetTests(NodeTestCase):
         self.give(peers[0], b"content", key)
         for peer in peers[1:]:
             peer.fall_silent()
-        self.assertEqual(self.successResultOf(peers[0].node.get(key)), b"content")
+        self.assertEqual(value_of(self.successResultOf(peers[0].node.get(key))), b"content")
         self.assertLess(self.network.seconds_until(peers[5].node.get(key)), PROMISED)
         self.assertEqual(self.get(peers[6], key), b"content")
 
@@ -608,8 +609,8 @@ class GetTests(NodeTestCase):
         """A node alone finds what it holds, and nothing else, at once."""
         (peer,) = self.town(1)
         self.give(peer, b"value")
-        self.assertEqual(self.successResultOf(peer.node.get(KEY)), b"value")
-        self.assertIsNone(self.successResultOf(peer.node.get(KEY + 1)))
+        self.assertEqual(value_of(self.successResultOf(peer.node.get(KEY))), b"value")
+        self.assertIsNone(value_of(self.successResultOf(peer.node.get(KEY + 1))))
 
     def test_not_found(self) -> None:
         """Not found is said when the nearest nodes have answered, not before."""
@@ -633,7 +634,7 @@ class GetTests(NodeTestCase):
             peer.fall_silent()
         got = peers[16].node.get(KEY)
         self.assertLess(self.network.seconds_until(got), 1.5)
-        self.assertEqual(self.successResultOf(got), b"value")
+        self.assertEqual(value_of(self.successResultOf(got)), b"value")
 
     def test_from_the_future(self) -> None:
         """A value whose version nobody would have taken is nobody's value."""

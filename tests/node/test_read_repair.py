@@ -8,6 +8,7 @@ from dht14.storage.record import Record
 from dht14.wire.messages import Offer, Reply, Store
 from tests.fakes import FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
+from tests.told import value_of
 
 CONTENT = b"content"
 CONTENT_KEY = hash_id(CONTENT)
@@ -28,7 +29,7 @@ class ReadRepairTests(HoldersTestCase):
 
     def read(self, record: Record) -> None:
         """A get brings the value; then what follows from it."""
-        self.assertEqual(self.network.result(self.reader.node.get(record.key)), record.value)
+        self.assertEqual(value_of(self.network.result(self.reader.node.get(record.key))), record.value)
         self.network.wait(1)
 
     def test_lacking(self) -> None:
@@ -56,7 +57,7 @@ class ReadRepairTests(HoldersTestCase):
         record = self.record()
         self.give(record, self.town[1])
         self.repairs(self.one)
-        self.network.result(self.one.node.get(0))
+        value_of(self.network.result(self.one.node.get(0)))
         self.assertIn(1, self.holders(record))
 
     def test_well(self) -> None:
@@ -95,7 +96,7 @@ class ReadRepairTests(HoldersTestCase):
 
     def test_not_found(self) -> None:
         """Where nothing is found nothing is sent."""
-        self.assertIsNone(self.network.result(self.reader.node.get(0)))
+        self.assertIsNone(value_of(self.network.result(self.reader.node.get(0))))
         self.network.wait(1)
         self.assertEqual((self.asked(Offer), self.asked(Store)), (0, 0))
 
@@ -117,7 +118,7 @@ class CacheTests(HoldersTestCase):
     def copies_after_get(self, record: Record) -> list[tuple[int, bool]]:
         """By distance from the key who has a copy, and whether it is cached."""
         self.give(record, *self.town[:8])
-        self.assertEqual(self.network.result(self.reader.node.get(record.key)), record.value)
+        self.assertEqual(value_of(self.network.result(self.reader.node.get(record.key))), record.value)
         self.network.wait(1)
         now = self.network.clock.seconds()
         held = [(peer, peer.store.get(record.key, now)) for peer in self.town if peer.store is not None]
@@ -138,6 +139,6 @@ class CacheTests(HoldersTestCase):
         """What was read from a cached copy makes no other copies."""
         record = self.record(CONTENT_KEY, CONTENT, copies=0)
         self.give(record, self.town[8])
-        self.assertEqual(self.network.result(self.reader.node.get(CONTENT_KEY)), CONTENT)
+        self.assertEqual(value_of(self.network.result(self.reader.node.get(CONTENT_KEY))), CONTENT)
         self.network.wait(1)
         self.assertEqual(self.holders(record), [self.town[8].contact.node_id])

@@ -11,6 +11,7 @@ from dht14.sim.conduct import Denier, Forger, Liar, Silent
 from dht14.sim.host import VirtualNode
 from dht14.sim.world import World
 from dht14.wire.messages import FindNode, FindValue, Nodes, Ping, Pong, Reply, Store, Stored, Value
+from tests.told import acknowledged, value_of
 
 KEY = 1 << 200
 STORE = Store(KEY, 1_700_000_000_000 << 16, 60_000, 8, 0, b"a value")
@@ -71,10 +72,10 @@ class ConductTests(SynchronousTestCase):
         self.town(Denier)
 
         def put(node: Node) -> "Deferred[bool]":
-            return node.put(KEY, b"a value", 0, 0)
+            return node.put(KEY, b"a value", 0, 0).addCallback(acknowledged)
 
         def get(node: Node) -> "Deferred[bytes | None]":
-            return node.get(KEY)
+            return node.get(KEY).addCallback(value_of)
 
         (stored,) = self.world.perform([put])
         self.assertTrue(stored.result)

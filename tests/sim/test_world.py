@@ -13,16 +13,17 @@ from dht14.sim.disk import VirtualDisk
 from dht14.sim.host import PUZZLE, Host, Role, VirtualNode
 from dht14.sim.world import BEGINNING, OPERATION_GAP, World, address_of
 from dht14.wire.messages import Ping, Pong
+from tests.told import acknowledged, value_of
 
 KEY, VALUE = 1 << 200, b"a value"
 
 
 def put(node: Node) -> "Deferred[bool]":
-    return node.put(KEY, VALUE, ttl=0, replication=0)
+    return node.put(KEY, VALUE, ttl=0, replication=0).addCallback(acknowledged)
 
 
 def get(node: Node) -> "Deferred[bytes | None]":
-    return node.get(KEY)
+    return node.get(KEY).addCallback(value_of)
 
 
 def _has(node: VirtualNode, key: int) -> bool:
@@ -137,7 +138,7 @@ class WorldTests(SynchronousTestCase):
         world.perform([put])
         world.wait(5)
         node = world.nodes[5]
-        held = node.stack.node.get(KEY)
+        held = node.stack.node.get(KEY).addCallback(value_of)
         ended = world.stop(node)
         world.wait(10)
         self.assertIsNone(self.successResultOf(ended))
@@ -147,7 +148,7 @@ class WorldTests(SynchronousTestCase):
             world.kill(other)
         world.begin(5)
         world.wait(10)
-        found = world.nodes[5].stack.node.get(KEY)
+        found = world.nodes[5].stack.node.get(KEY).addCallback(value_of)
         world.wait(10)
         self.assertEqual(self.successResultOf(found), VALUE)
         world.check_invariants()
@@ -157,7 +158,7 @@ class WorldTests(SynchronousTestCase):
         """A node that is stopped hands over what it alone has."""
         world = World(nodes=4, seed=1)
         world.join()
-        world.perform([lambda node: node.put(KEY, VALUE, ttl=0, replication=1)])
+        world.perform([lambda node: node.put(KEY, VALUE, ttl=0, replication=1).addCallback(acknowledged)])
         (holder,) = [node for node in world.callers() if _has(node, KEY)]
         world.stop(holder)
         world.wait(10)
