@@ -2,6 +2,7 @@
 
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim import attacks, plays
+from dht14.sim.clients import Faults, history
 from dht14.sim.conditions import Conditions
 from dht14.sim.scenario import Scenario
 
@@ -173,6 +174,36 @@ SCENARIOS = {
             attacks.displacement,
             nodes=200,
             values=100,
+        ),
+        Scenario(
+            "history",
+            "clients write and read the same keys, with 1 to 20 copies: every get is as promised",
+            history(Faults()),
+            nodes=200,
+            values=36,
+        ),
+        Scenario(
+            "history-restarts",
+            "the same while nodes are killed and come back with old copies, 3 % loss",
+            history(Faults(restarts=20.0, joins=4.0)),
+            nodes=200,
+            values=36,
+            conditions=Conditions.worldwide(loss=0.03),
+        ),
+        Scenario(
+            "history-deaths",
+            "the same while nodes die for good and others join, 3 % loss",
+            history(Faults(deaths=6.0, joins=2.0)),
+            nodes=200,
+            values=36,
+            conditions=Conditions.worldwide(loss=0.03),
+        ),
+        Scenario(
+            "history-liars",
+            "the same while a tenth of the nodes is hostile in five ways",
+            history(Faults(liars=0.1)),
+            nodes=200,
+            values=36,
         ),
     )
 }

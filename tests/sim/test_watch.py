@@ -3,8 +3,8 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
+from dht14.sim.history import History
 from dht14.sim.host import VirtualNode
-from dht14.sim.oracle import Oracle
 from dht14.sim.watch import AT_ONCE, INTERVAL, Watch
 from dht14.sim.world import World
 from dht14.storage.record import Record, version_at
@@ -18,8 +18,8 @@ class WatchTests(SynchronousTestCase):
         self.world = World(nodes=5, seed=1)
         self.world.join()
         self.joined_at = self.world.clock.seconds()
-        self.oracle = Oracle()
-        self.watch = Watch(self.world, self.oracle)
+        self.history = History()
+        self.watch = Watch(self.world, self.history)
         self.watch.start()
 
     @property
@@ -46,7 +46,7 @@ class WatchTests(SynchronousTestCase):
         """Of many nodes some are looked at each time, and every one in turn."""
         world = World(nodes=AT_ONCE * 2, seed=1)
         world.join()
-        watch = Watch(world, self.oracle)
+        watch = Watch(world, self.history)
         watch.start()
         looks = []
         for _ in range(6):
@@ -72,7 +72,7 @@ class WatchTests(SynchronousTestCase):
 
     def test_older_record(self) -> None:
         """A record that gives way to an older one stops the run; to a newer one it may."""
-        self.oracle.put_began(KEY, b"v", 60.0, self.world.clock.seconds())
+        self.history.put_began(KEY, b"v", 60.0, self.world.clock.seconds())
         for version in (1, 2):
             self.hold(version)
             self.round()
