@@ -5,8 +5,8 @@ The life of a candidate::
     UNASKED --due--> ASKED --answered--> ANSWERED
                        |--slow--> SLOW --silent--> SILENT      (both may still become ANSWERED)
                        |--failed--> FAILED                     (from SLOW and SILENT too)
-                       |--refused--> REFUSED                   (answered: it is not for it to do what was asked)
-                        --unable---> UNABLE                    (answered: it should, but cannot)
+                       |--refused--> REFUSED                   (answered, but does not do what was asked)
+                       `--outdated--> OUTDATED                 (the same, and it keeps an older record)
 """
 
 from enum import Enum
@@ -26,7 +26,7 @@ class State(Enum):
     SILENT = "silent"
     ANSWERED = "answered"
     REFUSED = "refused"
-    UNABLE = "unable"
+    OUTDATED = "outdated"
     FAILED = "failed"
 
 

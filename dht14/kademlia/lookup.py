@@ -32,7 +32,7 @@ from dht14.kademlia.parameters import (
 )
 from dht14.kademlia.subnets import Places, Subnet, SubnetOf, spread, unlimited
 
-_READ_MEMBERS = (State.UNASKED, State.ASKED, State.ANSWERED, State.UNABLE)
+_READ_MEMBERS = (State.UNASKED, State.ASKED, State.ANSWERED, State.OUTDATED)
 _WRITE_MEMBERS = (*_READ_MEMBERS, State.SLOW)
 _HOPEFUL = (State.UNASKED, State.ASKED, State.ANSWERED)
 _COUNTED = (*_HOPEFUL, State.SLOW, State.SILENT)
@@ -106,7 +106,7 @@ class Lookup:
             self._heard_of(contact, namer.hops + 1, namer)
 
     def includes_self(self, state: State = State.ANSWERED, votes: bool = True) -> None:
-        """This node itself counts as a contact that has answered, or that is unable."""
+        """This node itself counts as a contact that has answered, or as one that is `state`."""
         distance = self.own_id ^ self.target
         if distance not in self._candidates:
             insort(self._order, distance)
@@ -269,9 +269,10 @@ class Lookup:
         """The contact is alive but does not do what it was asked; others stand in for it."""
         self._turned_down(contact, State.REFUSED, nearer)
 
-    def unable(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
-        """The contact should do what it was asked, and cannot; others stand in for it, but it is missed."""
-        self._turned_down(contact, State.UNABLE, nearer)
+    def outdated(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
+        """The contact does not hold the record, but keeps an older one; others stand in for it, and readers will
+        hear it all the same."""
+        self._turned_down(contact, State.OUTDATED, nearer)
 
     def _turned_down(self, contact: Contact, state: State, nearer: Iterable[Contact]) -> None:
         candidate = self._of(contact)

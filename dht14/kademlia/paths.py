@@ -111,9 +111,9 @@ class Paths:
         """As `Lookup.refused`."""
         self._path(contact).refused(contact, nearer)
 
-    def unable(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
-        """As `Lookup.unable`."""
-        self._path(contact).unable(contact, nearer)
+    def outdated(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
+        """As `Lookup.outdated`."""
+        self._path(contact).outdated(contact, nearer)
 
     def failed(self, contact: Contact) -> None:
         """As `Lookup.failed`."""

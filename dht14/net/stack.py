@@ -166,15 +166,11 @@ def build_stack(
     if store is not None and copies is not None:
         hand_over = HandOver(table, store, copies, clock)
         republish = Republish(node, store, copies, diary, clock, rng, liveness.repair_interval)
-        services += _record_services(
-            store,
-            republish,
-            Repair(table, store, copies, diary, rpc, clock, freshness),
-            Resyncing(freshness, table, rpc, clock, lambda: join.joined),
-            clock,
-            rng,
-            options,
-        )
+        repair = Repair(table, store, copies, diary, rpc, clock, freshness)
+        services += _record_services(store, republish, repair, clock, rng, options)
+        resyncing = Resyncing(freshness, table, rpc, clock, lambda: bool(join.first_try.called))
+        join.first_try.addCallback(lambda _: resyncing.one_pass())
+        services.append(Periodic("resync", RESYNC_LOOK, resyncing.one_pass, clock, rng))
     return Stack(table, store, responder, session, rpc, probe, node, join, hand_over, tuple(services))
 
 
@@ -194,7 +190,6 @@ def _record_services(
     store: Store,
     republish: Republish,
     repair: Repair,
-    resyncing: Resyncing,
     clock: IReactorTime,
     rng: random.Random,
     options: StackOptions,
@@ -205,7 +200,6 @@ def _record_services(
         Periodic("expiry", options.cleanup_interval, lambda: store.expire(clock.seconds()), clock, rng),
         Periodic("republish", look, republish.one_pass, clock, rng),
         Periodic("repair", REPAIR_INTERVAL, repair.one_pass, clock, rng),
-        Periodic("resync", RESYNC_LOOK, resyncing.one_pass, clock, rng),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
@@ -64,10 +64,10 @@ class Lookups:
         search = Search(lookup, request, on_reply, self._rpc)
         return search.run(self.clock, max(timeout, 0.0)).addCallback(lambda _: self._ended(lookup))
 
-    def ping(self, contacts: Iterable[Contact], timeout: float) -> "Deferred[object]":
+    def ping(self, contacts: Iterable[Contact], timeout: float) -> "Deferred[Any]":
         """PING these; fires when all have answered or failed, or after `timeout` seconds."""
         asked = [self._rpc.ask(contact, Ping()) for contact in contacts]
-        answers: Deferred[object] = DeferredList(asked, consumeErrors=True)
+        answers = DeferredList(asked, consumeErrors=True)
         return answers.addTimeout(timeout, self.clock).addErrback(_no_matter)
 
     def _ended(self, lookup: W) -> W:

@@ -91,6 +91,11 @@ class RecordWriter:
 
     async def _put(self, key: int, value: bytes, ttl: int, wanted: int, timeout: float) -> Receipt:
         if not 1 <= len(value) <= MAX_VALUE:
+            self.log.warn(
+                "A PUT of {size} bytes is refused: only values of 1 to {limit} bytes can be stored.",
+                size=len(value),
+                limit=MAX_VALUE,
+            )
             return _refused(wanted, PutReason.NOT_AUTHENTIC)
         now = self._lookups.clock.seconds()
         record = Record(key, value, 0, now + ttl, max(wanted, GROUP), self._lookups.table.own_id)
@@ -112,6 +117,8 @@ class RecordWriter:
             return
         reason = receipt.reason
         self.outcomes[reason.name.lower()] += 1
+        if reason is PutReason.NOT_AUTHENTIC and not receipt.stored:
+            return  # What is wrong with it has been said.
         now = self._lookups.clock.seconds()
         if now - self._told.get(reason, -BOUT) >= BOUT:
             self._told[reason] = now
@@ -131,13 +138,14 @@ class RecordWriter:
         newest_here = held.version if held is not None and held.kind is Kind.OPEN else 0
         record = evolve(record, version=self._version_above(newest_here, began))
         placed = await self._store_at_holders(record, wanted, deadline)
-        if placed.refused_version:
-            # This node does not know yet what time it is.
+        if placed.refused_version or placed.met_after(self._latest()):
+            # Others have a version from the future; or this node does not know yet what time it is.
             await self._lookups.ping(self._lookups.table.closest(record.key, GROUP), TIME_SECONDS)
-        newest_met = placed.version_to_surpass(self._latest(), WITNESSES)
-        again = self._version_above(newest_met, record.version)
-        if again > record.version or (placed.refused_version and self._is_off(record.version)):
-            record = evolve(record, version=max(again, version_at(self._time.now())))
+        is_wrong = placed.refused_version and self._is_off(record.version)
+        version = version_at(self._time.now()) if is_wrong else record.version
+        version = self._version_above(placed.version_to_surpass(self._latest(), WITNESSES), version)
+        if version != record.version:
+            record = evolve(record, version=version)
             placed = await self._store_at_holders(record, wanted, deadline)
         if placed.outranked:
             return await self._overtaken(record, placed, deadline)

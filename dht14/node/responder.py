@@ -217,7 +217,7 @@ class Responder:
         nearer = self._nearer(request, writer)
         refusal = self._refusal(request) or self._flaw(record, request.copy, now)
         if self._store is None or refusal is not None:
-            respond(Refused(nearer, refusal or Refusal.NO_VALUES))
+            respond(self._refused(record.key, nearer, refusal, now))
             return
         held = None if request.copy else in_the_way(self._store, record, now)
         if held is not None:
@@ -261,7 +261,12 @@ class Responder:
         elif verdict.outcome is Outcome.OUTRANKED:
             respond(Outranked(verdict.version, nearer))
         else:
-            respond(Refused(nearer, verdict.refusal))
+            respond(Refused(nearer, verdict.refusal, holds_older=verdict.version > 0))
+
+    def _refused(self, key: int, nearer: tuple[Contact, ...], refusal: Refusal | None, now: float) -> Refused:
+        if self._store is None or refusal is None:
+            return Refused(nearer, Refusal.NO_VALUES)
+        return Refused(nearer, refusal, holds_older=self._store.get(key, now) is not None)
 
     def _rank(self, key: int) -> int:
         """How many nodes are nearer to the key; K stands for all that are more."""
@@ -273,7 +278,7 @@ class Responder:
         nearer = self._nearer(offer, writer)
         refusal = self._refusal(offer)
         if self._store is None or refusal is not None:
-            return Refused(nearer, refusal or Refusal.NO_VALUES)
+            return self._refused(offer.key, nearer, refusal, now)
         held = self._store.get(offer.key, now)
         if held is not None:
             rank, offered = held.rank, claimed_rank(offer.key, offer.version, offer.owned, offer.digest)

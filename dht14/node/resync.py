@@ -32,8 +32,8 @@ class Resyncing:
     _table: RoutingTable
     _rpc: Rpc
     _clock: IReactorTime
-    _joined: Callable[[], bool]
-    """Whether the first try to join is over and found somebody."""
+    _is_settled: Callable[[], bool]
+    """Whether the first try to join is over."""
     _last_look: float = field(init=False)
     _was_away: bool = field(default=True, init=False)
 
@@ -47,8 +47,9 @@ class Resyncing:
         self._freshness.passed(now)
         if asleep or self._table.is_cut_off or not self._table.has_live_contact():
             self._was_away = True
-        if self._was_away and self._joined() and not self._table.is_cut_off:
-            self._was_away = False
+        if self._was_away and self._is_settled() and not self._table.is_cut_off:
+            # Alone it has all there is; as soon as somebody comes that changes.
+            self._was_away = not self._table.has_live_contact()
             self._ask(now)
 
     def _ask(self, now: float) -> None:

@@ -56,11 +56,13 @@ class WriteQuorum:
             # Nobody stands in for it: that would only spread a record that has lost.
             self._lost_to(reply.version)
             lookup.answered(contact, reply.nearer)
-        elif isinstance(reply, Refused) and reply.reason not in NOT_A_HOLDER:
-            self._refusals[reply.reason] += 1
-            lookup.unable(contact, reply.nearer)
+        elif isinstance(reply, Refused):
+            if reply.reason not in NOT_A_HOLDER:
+                self._refusals[reply.reason] += 1
+            turned_down = lookup.outdated if reply.holds_older else lookup.refused
+            turned_down(contact, reply.nearer)
         else:
-            lookup.refused(contact, reply.nearer if isinstance(reply, Outranked | Refused) else ())
+            lookup.refused(contact, reply.nearer if isinstance(reply, Outranked) else ())
 
     def _stored(self, node_id: int) -> None:
         self.receipts += 1
@@ -81,6 +83,10 @@ class WriteQuorum:
             return ahead[witnesses - 1]
         return max((version for version in self._met if version <= latest), default=-1)
 
+    def met_after(self, latest: int) -> bool:
+        """Whether a version from the future outranked the record."""
+        return any(version > latest for version in self._met)
+
     @property
     def refused_version(self) -> bool:
         """Whether somebody took the record for one from the future."""
@@ -94,7 +100,8 @@ class WriteQuorum:
             self._lost_to(verdict.version)
         else:
             self._refusals[verdict.refusal] += 1
-            self._lookup.includes_self(State.UNABLE)
+            if verdict.version:
+                self._lookup.includes_self(State.OUTDATED)
             return
         self._lookup.includes_self(votes=is_current)
 

@@ -23,7 +23,16 @@ from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell
 from dht14.storage.invariants import check_tables
 from dht14.storage.pages import Page
 from dht14.storage.record import Record
-from dht14.storage.store import EVICTION_TRIES, Outcome, Refusal, Verdict, judge, merged, passes_share
+from dht14.storage.store import (
+    EVICTION_TRIES,
+    Outcome,
+    Refusal,
+    Verdict,
+    copies_of,
+    judge,
+    merged,
+    passes_share,
+)
 from dht14.storage.tables import Tables, Usage, growth_by_writer
 from dht14.storage.writer import CallSoon, MakeWriter, Opened, Watcher, Writer, Written
 
@@ -206,12 +215,14 @@ class Database:
         held = self._held(place, now)
         verdict = judge(record, held.record, held.floor, now)
         if verdict is None:
+            copies = copies_of(record, held.record)
             record = merged(record, held.record)
             entry = self._format.write(place, record)
             growth = growth_by_writer(entry, held.entry)
             refusal = self._refusal(place, record, growth, now)
             if refusal is None:
-                self._commits.put(place, record, entry, growth, tell)
+                verdict = Verdict(Outcome.HELD, record.version, replication=copies)
+                self._commits.put(place, record, entry, growth, tell, verdict)
                 return
             verdict = Verdict(Outcome.REFUSED, held.record.version if held.record else 0, refusal)
         self._commits.tell(place, tell, verdict)

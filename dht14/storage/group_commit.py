@@ -77,12 +77,19 @@ class GroupCommit:
         """Whether what is held at a place is being replaced or dropped."""
         return place in self._pending or place in self._drops
 
-    def put(self, place: bytes, record: Record, entry: bytes, growth: dict[bytes, int], tell: Tell) -> None:
-        """Have an entry written, by which so much grows; `tell` hears that the record is held, or refused."""
+    def put(
+        self,
+        place: bytes,
+        record: Record,
+        entry: bytes,
+        growth: dict[bytes, int],
+        tell: Tell,
+        verdict: Verdict,
+    ) -> None:
+        """Have an entry written, by which so much grows; `tell` hears the verdict, or that it was refused."""
         batch = self._gathering()
         self._bytes_waiting += len(entry) - len(batch.changes.puts.get(place, b""))
         batch.changes.puts[place] = entry
-        verdict = Verdict(Outcome.HELD, record.version, replication=record.replication)
         batch.tells.append((place, tell, verdict))
         batch.size += max(len(entry), PAGE)
         self._pending[place] = Pending(record, entry, batch)

@@ -58,7 +58,8 @@ class Verdict:
     refusal: Refusal = Refusal.NO_ROOM
     """Why it was refused, where the outcome is REFUSED."""
     replication: int = 0
-    """Copies that the key has from now on, where the outcome is HELD."""
+    """Where the outcome is HELD: copies that the record has, or that the one had which it has replaced if those
+    were more."""
 
 
 class RecordStore(Protocol):
@@ -107,6 +108,12 @@ def judge(offered: Record, held: Record | None, floor: Floor, now: float) -> Ver
     return None
 
 
+def copies_of(offered: Record, held: Record | None) -> int:
+    """Copies that the writer must see to: as many as the record that it replaces has, or copies of that would
+    outlive it somewhere."""
+    return max(offered.replication, held.replication if held is not None else 0)
+
+
 def in_the_way(store: RecordStore, record: Record, now: float) -> Record | None:
     """What is held, where it conflicts with an owner's record that is new. `offer` itself knows of nothing
     but the order, so that copies settle on the same record everywhere."""
@@ -128,14 +135,11 @@ def merged(offered: Record, held: Record | None) -> Record:
 
     Nothing of a record but its value is proven, so no copy may take anything away. Of two copies of one record
     each field keeps the greater of its values, and a cached copy never changes a real one; the first writer
-    stays the one whose share it counts for. A newer record has at least as many copies as the one that it
-    replaces: else copies of that would outlive it somewhere.
+    stays the one whose share it counts for.
     """
-    if held is None:
+    if held is None or offered.rank != held.rank:
         return offered
     copies = max(offered.replication, held.replication)
-    if offered.rank != held.rank:
-        return offered if offered.is_cached else evolve(offered, replication=copies)
     if offered.is_cached != held.is_cached:
         return held if offered.is_cached else offered
     return evolve(held, expires_at=max(offered.expires_at, held.expires_at), replication=copies)
@@ -192,6 +196,7 @@ class MemoryStore:
         verdict = judge(record, held, self._floors.of(record.key, now), now)
         if verdict is not None:
             return verdict
+        copies = copies_of(record, held)
         record = merged(record, held)
         held_version = held.version if held else 0
         if not self._has_share_left(record, now):
@@ -199,7 +204,7 @@ class MemoryStore:
         if not self._make_room(record, now):
             return Verdict(Outcome.REFUSED, held_version, Refusal.NO_ROOM)
         self._hold(record)
-        return Verdict(Outcome.HELD, record.version, replication=record.replication)
+        return Verdict(Outcome.HELD, record.version, replication=copies)
 
     def get(self, key: int, now: float) -> Record | None:
         """As `RecordStore.get`; expiry is looked at here, swept or not."""

@@ -183,6 +183,8 @@ class Refused:
     nearer: tuple[Contact, ...]
     """As in `Stored`."""
     reason: Refusal = Refusal.NOT_NEAR
+    holds_older: bool = False
+    """Whether I keep an older record of the key, which readers will hear of."""
 
 
 @frozen
@@ -330,7 +332,7 @@ SCHEMA: dict[int, tuple[type[Message], tuple[FieldShape, ...]]] = {
     66: (Value, (_VERSION, _TTL_MS, _REPLICATION_OR_CACHED, _FLAG, _VALUE, _CONTACTS)),
     67: (Stored, (_CONTACTS, _FLAG, _REPLICATION_OR_CACHED)),
     68: (Outranked, (_VERSION, _CONTACTS)),
-    69: (Refused, (_CONTACTS, _REFUSAL)),
+    69: (Refused, (_CONTACTS, _REFUSAL, _FLAG)),
     70: (Wanted, (_CONTACTS, _TICKET)),
     71: (
         LargeValue,

@@ -65,20 +65,15 @@ class RpcTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 10_000, lambda record: True)
-        responder = Responder(
-            self.table,
-            self.store,
-            60,
-            Tickets(random.Random(1)),
-            NetworkTime(self.clock.seconds, self.clock.seconds),
-        )
+        time = NetworkTime(self.clock.seconds, self.clock.seconds)
+        responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)), time)
         session = PlainSession.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
         questions = PlainQuestions(proof_of(OWN), check, random.Random(2))
         self.probe = ProbeProtocol(self.clock, questions, self.table, HelloAllowance())
         self.probe_wire = UdpRecorder()
         self.probe.makeConnection(cast(IUDPTransport, self.probe_wire))
         self.rpc = RpcProtocol(
-            self.clock, random.Random(1), session, check, self.table, responder, self.probe
+            self.clock, random.Random(1), session, check, self.table, responder, self.probe, time
         )
         self.wire = UdpRecorder()
         self.rpc.makeConnection(cast(IUDPTransport, self.wire))

@@ -27,7 +27,7 @@ class HoldersTestCase(SynchronousTestCase):
         self.one = self.town[0]
 
     def copies(self, peer: Peer) -> Copies:
-        rpc = FakeRpc(self.network, peer.contact, peer.table)
+        rpc = FakeRpc(self.network, peer.contact, peer.table, peer.time)
         assert peer.store is not None
         bulk = FakeBulk(self.network, peer.contact)
         clock = self.network.clock

@@ -7,8 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.node.fetch import HEDGE, Fetch
-from dht14.node.finding import Claimer
+from dht14.node.fetch import CLAIM_SECONDS, HEDGE, Claimer, ClaimRace, Fetch
 from dht14.storage.claim import Claim
 from dht14.storage.record import Record
 from dht14.wire.messages import Reply

@@ -85,7 +85,7 @@ class OfferTests(DiskTestCase):
 
     def test_held(self) -> None:
         """What was told HELD is found, and after a restart again."""
-        self.assertEqual(self.verdicts(self.store, record()), [Verdict(HELD, version(1))])
+        self.assertEqual(self.verdicts(self.store, record()), [Verdict(HELD, version(1), replication=8)])
         self.assertEqual((self.store.get(5, NOW), self.store.get(6, NOW)), (record(), None))
         self.store = self.reopen(self.store)
         self.assertEqual((self.store.get(5, NOW), len(self.store)), (record(), 1))

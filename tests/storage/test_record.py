@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import hash_id
 from dht14.storage.envelope import MAX_SEQ
-from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, next_version, proven, version_at
+from dht14.storage.record import Kind, Record, proven, version_at
 from tests.owners import Owner
 
 NOW = 1_700_000_000.0
@@ -155,10 +155,3 @@ class VersionsTests(SynchronousTestCase):
         """A version is the moment in milliseconds, with room to count within one."""
         self.assertEqual(version_at(NOW), 1_700_000_000_000 << 16)
         self.assertLess(version_at(NOW), version_at(NOW + 0.001))
-
-    def test_next(self) -> None:
-        """A new version is of now, but above all that was seen: a slow clock overwrites what it has read."""
-        self.assertEqual(next_version(NOW, 0), version_at(NOW))
-        ahead = version_at(NOW + CLOCK_TOLERANCE)
-        self.assertEqual(next_version(NOW, ahead), ahead + 1)
-        self.assertEqual(next_version(NOW, version_at(NOW)), version_at(NOW) + 1)

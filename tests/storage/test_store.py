@@ -68,7 +68,7 @@ class StoreTestCase(SynchronousTestCase):
 class HoldTests(StoreTestCase):
     def test_held(self) -> None:
         """What was offered and held is there, and counts with its overhead."""
-        self.assertEqual(self.verdict(record(value=b"abc")), Verdict(Outcome.HELD, 1))
+        self.assertEqual(self.verdict(record(value=b"abc")), Verdict(Outcome.HELD, 1, replication=8))
         self.assertEqual(self.store.get(5, NOW), record(value=b"abc"))
         self.assertIsNone(self.store.get(6, NOW))
         self.assertEqual((len(self.store), self.store.size), (1, RECORD_OVERHEAD + 3))
@@ -76,14 +76,14 @@ class HoldTests(StoreTestCase):
     def test_overwritten(self) -> None:
         """A newer record takes the place of an older one, never the other way."""
         self.offer(record(version=1, value=b"long before"))
-        self.assertEqual(self.verdict(record(version=2)), Verdict(Outcome.HELD, 2))
+        self.assertEqual(self.verdict(record(version=2)), Verdict(Outcome.HELD, 2, replication=8))
         self.assertEqual(self.verdict(record(version=1)), Verdict(Outcome.OUTRANKED, 2))
         self.assertEqual((self.store.get(5, NOW), len(self.store)), (record(version=2), 1))
 
     def test_again(self) -> None:
         """The same record again changes nothing."""
         self.offer(record())
-        self.assertEqual(self.verdict(record()), Verdict(Outcome.HELD, 1))
+        self.assertEqual(self.verdict(record()), Verdict(Outcome.HELD, 1, replication=8))
         self.assertEqual(self.store.size, RECORD_OVERHEAD + 1)
 
     def test_longest_life(self) -> None:
