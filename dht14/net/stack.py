@@ -147,18 +147,7 @@ def build_stack(
     node = Node(lookups, reader, writer)
     join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     liveness = Liveness(table, rpc, clock, options.republish_interval)
-    services: list[IService] = [
-        join,
-        Periodic("liveness", LIVENESS_INTERVAL, liveness.one_pass, clock, rng),
-        Periodic(
-            "refresh",
-            options.refresh_interval,
-            lambda: refresh(node, clock, rng, options.refresh_interval),
-            clock,
-            rng,
-        ),
-        Periodic("sessions", TIDY_INTERVAL, lambda: session.tidy(clock.seconds()), clock, rng),
-    ]
+    services: list[IService] = [join, *_contact_services(node, session, liveness, clock, rng, options)]
     if options.advertised is not None:
         announcer = Announcer(options.advertised, table, rpc, resolve, clock)
         services.append(Periodic("announce", ANNOUNCE_INTERVAL, announcer.announce, clock, rng))
@@ -184,6 +173,23 @@ def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) ->
         lambda record: table.is_near(record.key, record.replication),
         options.policy.max_ttl,
     )
+
+
+def _contact_services(
+    node: Node,
+    session: Session,
+    liveness: Liveness,
+    clock: IReactorTime,
+    rng: random.Random,
+    options: StackOptions,
+) -> list[IService]:
+    """The passes of every node."""
+    interval = options.refresh_interval
+    return [
+        Periodic("liveness", LIVENESS_INTERVAL, liveness.one_pass, clock, rng),
+        Periodic("refresh", interval, lambda: refresh(node, clock, rng, interval), clock, rng),
+        Periodic("sessions", TIDY_INTERVAL, lambda: session.tidy(clock.seconds()), clock, rng),
+    ]
 
 
 def _record_services(

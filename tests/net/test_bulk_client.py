@@ -72,7 +72,7 @@ class TransferTests(ClientCase):
         """A value is pushed and its receipt comes; it is fetched again over the same connection."""
         pushed = self.push()
         pump = self.connect()
-        self.assertEqual(self.successResultOf(pushed), Stored(()))
+        self.assertEqual(self.successResultOf(pushed), Stored((), replication=8))
         fetched = self.fetch()
         self.settle(pump)
         self.assertEqual(self.successResultOf(fetched), VALUE)
@@ -84,7 +84,9 @@ class TransferTests(ClientCase):
         pump = self.connect()
         for _ in range(10):
             self.settle(pump)
-        self.assertEqual([self.successResultOf(pushed) for pushed in pushes], [Stored(())] * len(pushes))
+        self.assertEqual(
+            [self.successResultOf(pushed) for pushed in pushes], [Stored((), replication=8)] * len(pushes)
+        )
         self.assertEqual(len(self.store), len(pushes))
         self.assertEqual(self.client.counters["opened"], 1)
 
@@ -204,7 +206,7 @@ class FailureTests(ClientCase):
         pong = b"\x00\x10\x00\x01\x82\x48" + ticket[:8] + b"\x18\x40"
         for value, answer in (
             (b"", encode_answer(bytes(16), VALUE)),
-            (b"", encode_answer(ticket, Stored(()))),
+            (b"", encode_answer(ticket, Stored((), replication=8))),
             (VALUE, encode_answer(ticket, VALUE)),
             (VALUE, encode_answer(ticket, None)),
             (VALUE, pong),

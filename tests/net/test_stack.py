@@ -23,6 +23,7 @@ from dht14.storage.store import MemoryStore, Outcome, Verdict
 from dht14.wire.messages import Ping
 from tests.fakes import BEGINNING, BulkRecorder, address_of, check, contact, identity
 from tests.net.test_rpc import UdpRecorder
+from tests.told import value_of
 
 FAR = 1 << 255
 
@@ -69,7 +70,9 @@ class StackTests(SynchronousTestCase):
     def test_services(self) -> None:
         """A node joins, pings, refreshes, sweeps, and sees to copies; a bootstrap node has nothing to see to."""
         names = [service.name for service in self.stack(1).services]
-        self.assertEqual(names, ["join", "liveness", "refresh", "sessions", "expiry", "republish", "repair"])
+        self.assertEqual(
+            names, ["join", "liveness", "refresh", "sessions", "expiry", "republish", "repair", "resync"]
+        )
         bootstrap = self.stack(1, StackOptions(storage_limit=None))
         self.assertEqual([service.name for service in bootstrap.services], names[:4])
         self.assertIsNone(bootstrap.store)
@@ -85,7 +88,7 @@ class StackTests(SynchronousTestCase):
         self.assertTrue(self.successResultOf(put))
         got = other.node.get(7)
         self.clock.run_until(BEGINNING + 15)
-        self.assertEqual(self.successResultOf(got), b"value")
+        self.assertEqual(value_of(self.successResultOf(got)), b"value")
 
     def test_saved(self) -> None:
         """A stack finds its network through saved contacts alone."""
@@ -205,7 +208,7 @@ class StackTests(SynchronousTestCase):
             got = two.node.get(99)
             for stack in (one, two):
                 self.stop(stack)
-            self.assertIsNone(self.successResultOf(got))
+            self.assertIsNone(value_of(self.successResultOf(got)))
             self.assertEqual(self.clock.getDelayedCalls(), [])
             self.assertEqual(self.flushLoggedErrors(), [])
 

@@ -1,6 +1,7 @@
 import hashlib
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from attrs import evolve
@@ -376,10 +377,13 @@ class OverwriteTests(NodeTestCase):
             self.setUp()
             peers = self.town(20)
             self.assertTrue(self.put(peers[14], b"old"))
-            peers[15].time.wall = lambda wrong=wrong: self.now + wrong
+            peers[15].time.wall = partial(self.skewed, wrong)
             self.assertTrue(self.put(peers[15], b"value"))
             for peer in peers:
                 self.assertEqual(self.get(peer), b"value", wrong)
+
+    def skewed(self, wrong: float) -> float:
+        return self.now + wrong
 
     def test_fewer_copies(self) -> None:
         """A value that replaces one with more copies gets as many: none of the old ones is left to be read."""

@@ -74,7 +74,7 @@ class ReadRepairTests(HoldersTestCase):
             return fail(ZeroDivisionError())
 
         repair = self.reader.node._reader._observer
-        assert repair is not None
+        assert isinstance(repair, ReadRepair)
         repair._copies._deliver = fails
         record = self.record()
         self.give(record, self.town[1])

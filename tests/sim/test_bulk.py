@@ -72,7 +72,7 @@ class VirtualBulkTests(VirtualBulkCase):
         """A value is pushed, and fetched again."""
         pushed = self.push()
         self.wait()
-        self.assertEqual(self.successResultOf(pushed), Stored(()))
+        self.assertEqual(self.successResultOf(pushed), Stored((), replication=8))
         fetched = self.fetch()
         self.wait()
         self.assertEqual(self.successResultOf(fetched), VALUE)
@@ -109,5 +109,7 @@ class BadNetworkTests(VirtualBulkCase):
         """However often it comes a ticket is used once, and each transfer answered."""
         pushes = [self.push(key) for key in range(30)]
         self.wait(20)
-        self.assertEqual([self.successResultOf(pushed) for pushed in pushes], [Stored(())] * 30)
+        self.assertEqual(
+            [self.successResultOf(pushed) for pushed in pushes], [Stored((), replication=8)] * 30
+        )
         self.assertEqual(len(self.store), 30)

@@ -9,11 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import ID_SPACE, id_to_bytes
-from dht14.kademlia.parameters import MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
+from dht14.kademlia.parameters import GROUP, MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
+from dht14.storage.store import Refusal
 from dht14.wire.contacts import pack_contacts
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import (
     FINGERPRINT_BITS,
+    MAX_TIME_MS,
     MAX_TTL_MS,
     MAX_VERSION,
     SCHEMA,
@@ -28,10 +30,13 @@ from dht14.wire.messages import (
     Ping,
     Pong,
     Refused,
+    Resync,
+    Resynced,
     Store,
     Stored,
     Value,
     Wanted,
+    view_of,
 )
 from tests.fakes import check, contact_at
 
@@ -52,19 +57,26 @@ v6 = st.builds(contact_at, ids, st.tuples(st.sampled_from(["::1", "2001:db8::ff"
 contacts = st.tuples(st.lists(v4, max_size=K // 2), st.lists(v6, max_size=8)).map(
     lambda families: tuple(families[0] + families[1])
 )
+few_contacts = st.lists(st.one_of(v4, v6), max_size=GROUP).map(
+    lambda some: tuple(sorted(some, key=lambda one: ":" in one.address[0]))
+)
+few_bytes = st.binary(min_size=1, max_size=400)
 messages: "st.SearchStrategy[Message]" = st.one_of(
     st.just(Ping()),
     st.builds(FindNode, ids),
-    st.builds(FindValue, ids),
+    st.builds(FindValue, ids, st.lists(ids, max_size=GROUP).map(view_of)),
     st.builds(
         Store, ids, versions, ttls, copies, st.integers(0, (1 << FINGERPRINT_BITS) - 1), values, st.booleans()
     ),
-    st.just(Pong()),
+    st.builds(Pong, st.integers(0, MAX_TIME_MS)),
+    st.just(Resync()),
+    st.just(Resynced()),
     st.builds(Nodes, contacts),
+    st.builds(Value, versions, ttls, copies, st.booleans(), few_bytes, few_contacts),
     st.builds(Value, versions, ttls, copies, st.booleans(), values),
-    st.builds(Stored, contacts),
+    st.builds(Stored, contacts, st.booleans(), st.integers(0, MAX_REPLICATION)),
     st.builds(Outranked, versions, contacts),
-    st.builds(Refused, contacts),
+    st.builds(Refused, contacts, st.sampled_from(Refusal), st.booleans()),
     st.builds(
         Offer,
         ids,
@@ -89,6 +101,7 @@ messages: "st.SearchStrategy[Message]" = st.one_of(
         st.integers(MAX_INLINE_VALUE + 1, MAX_VALUE),
         digests,
         tickets,
+        few_contacts,
     ),
 )
 
@@ -96,18 +109,20 @@ SOME_CONTACTS = (contact_at(9, ("127.0.0.1", 8000)), contact_at(10, ("2001:db8::
 SAMPLES: list[Message] = [
     Ping(),
     FindNode(7),
-    FindValue(8),
+    FindValue(8, view_of((1, 2, 3))),
     Store(7, 1 << 60, 86_400_000, 8, 1 << 63, b"a value"),
-    Pong(),
+    Resync(),
+    Resynced(),
+    Pong(1_700_000_000_000),
     Nodes(SOME_CONTACTS),
-    Value(1 << 60, 1, 20, False, b"x" * 300),
-    Stored(()),
+    Value(1 << 60, 1, 20, False, b"x" * 300, SOME_CONTACTS),
+    Stored((), False, 20),
     Outranked(5, SOME_CONTACTS),
-    Refused(SOME_CONTACTS[:1]),
+    Refused(SOME_CONTACTS[:1], Refusal.SHARE, True),
     Offer(7, 1 << 60, 86_400_000, 8, 1 << 63, False, 5, bytes(32)),
     Wanted(SOME_CONTACTS, bytes(16)),
     Announce(("2001:db8::1", 8000)),
-    LargeValue(1 << 60, 1, 20, False, True, 65_495, bytes(32), bytes(16)),
+    LargeValue(1 << 60, 1, 20, False, True, 65_495, bytes(32), bytes(16), SOME_CONTACTS),
 ]
 
 
@@ -115,7 +130,7 @@ class EncodingTests(SynchronousTestCase):
     def test_bytes(self) -> None:
         """A message is a CBOR array of its RPC id, its code and its fields."""
         self.assertEqual(encode(RPC_ID, Ping()), b"\x82\x48" + RPC_ID + b"\x01")
-        self.assertEqual(encode(RPC_ID, Pong()), b"\x82\x48" + RPC_ID + b"\x18\x40")
+        self.assertEqual(encode(RPC_ID, Pong(5)), b"\x83\x48" + RPC_ID + b"\x18\x40\x05")
         expected = b"\x83\x48" + RPC_ID + b"\x02\x58\x20" + id_to_bytes(7)
         self.assertEqual(encode(RPC_ID, FindNode(7)), expected)
         items = [RPC_ID, 4, id_to_bytes(7), 1 << 60, 86_400_000, 8, 1 << 63, b"a value", 0]
@@ -181,8 +196,19 @@ class StrictnessTests(SynchronousTestCase):
 
     def test_ids(self) -> None:
         """An id is a byte string of 32."""
-        for code in (2, 3):
-            self.assert_fields(code, [bytes(32)], [b"", bytes(31), bytes(33), 7, "x" * 32, None, [7]], at=0)
+        for code, more in ((2, ()), (3, (b"",))):
+            bad = [b"", bytes(31), bytes(33), 7, "x" * 32, None, [7]]
+            self.assert_fields(code, [bytes(32), *more], bad, at=0)
+
+    def test_views(self) -> None:
+        """A view is of five nodes at the most, four bytes each."""
+        for view in (b"", bytes(4), bytes(20)):
+            self.assert_fields(3, [bytes(32), view], [bytes(3), bytes(5), bytes(24), 7, None], at=1)
+
+    def test_reasons(self) -> None:
+        """A reason is one of those that there are."""
+        for reason in Refusal:
+            self.assert_fields(69, [b"\0\0", int(reason), 0], [0, len(Refusal) + 1, b"\1"], at=1)
 
     def test_ranges(self) -> None:
         """Every number and every length keeps to its bounds, and is a number or a byte string."""
@@ -199,15 +225,15 @@ class StrictnessTests(SynchronousTestCase):
         longest = bytes(MAX_INLINE_VALUE)
         self.assert_fields(4, [*good[:5], longest, 0], [b"", longest + b"x", "v", 5, None], at=5)
         self.assert_fields(4, good, [2, True, False, b"", None], at=6)
-        self.assert_fields(66, [0, 1, 1, 1, longest], [b"", longest + b"x"], at=4)
-        self.assert_fields(66, [0, 1, 1, 1, b"v"], [2, True, False, b"", None], at=3)
+        self.assert_fields(66, [0, 1, 1, 1, longest, b"\0\0"], [b"", longest + b"x"], at=4)
+        self.assert_fields(66, [0, 1, 1, 1, b"v", b"\0\0"], [2, True, False, b"", None], at=3)
 
     def test_contacts(self) -> None:
         """Contacts are one byte string of at most k whole ones."""
-        for code in (65, 67, 69):
+        for code, more in ((65, ()), (67, (1, 8)), (69, (1, 0))):
             most = pack_contacts(SOME_CONTACTS[:1] * K)
             too_many = pack_contacts(SOME_CONTACTS[:1] * (K + 1))
-            self.assert_fields(code, [most], [too_many, b"", b"\0", most[:-1], 5, "x", [], None], at=0)
+            self.assert_fields(code, [most, *more], [too_many, b"", b"\0", most[:-1], 5, "x", [], None], at=0)
 
     def test_size(self) -> None:
         """What is larger than a datagram is refused before it is looked at."""
