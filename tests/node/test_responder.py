@@ -15,7 +15,7 @@ from dht14.node.errands import Download, Errand, Upload
 from dht14.node.responder import Responder
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
-from dht14.storage.owner import verify
+from dht14.storage.owner import verify_signature
 from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
 from dht14.storage.store import WRITER_SHARE, MemoryStore, Outcome, Verdict
 from dht14.wire.messages import (
@@ -308,9 +308,9 @@ class OwnerTests(ResponderTestCase):
     def test_stray_first(self) -> None:
         """The signature of a stray is not even looked at: it costs more than all the rest."""
         self.meet(*(self.owner.key ^ n for n in range(1, 9)))
-        verify.cache_clear()
+        verify_signature.cache_clear()
         self.assertIsInstance(self.write(b"payload", 1), Refused)
-        self.assertEqual(verify.cache_info().misses, 0)
+        self.assertEqual(verify_signature.cache_info().misses, 0)
 
 
 class CacheTests(ResponderTestCase):
