@@ -251,7 +251,7 @@ class Database:
 
     def _refusal(self, place: bytes, record: Record, growth: dict[bytes, int], now: float) -> Refusal | None:
         """Why there is no room for a record by which so much grows; None where there is."""
-        if self._commits.has_room:
+        if self._commits.has_room(place):
             if not self._has_share_left(record, growth, now):
                 return Refusal.SHARE
             if self._make_room(place, record, sum(growth.values()), now):
