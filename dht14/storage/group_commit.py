@@ -16,9 +16,10 @@ PUTS_WAITING = 4096
 BYTES_WAITING = 32 << 20
 """What may wait for the disk; what comes then is refused."""
 TELLS_WAITING = 2 * PUTS_WAITING
-TELLS_A_PLACE = 64
-"""How many may wait to be told of all places, and of one: who repeats one request while the disk hangs neither fills
-the memory nor takes the room of others."""
+TELLS_A_PLACE = 1024
+"""How many may wait to be told, of all places and of one: who repeats one request while the disk hangs neither fills
+the memory nor takes the room of others. The API's connections have one request each for a key: all may write the
+same."""
 
 Tell = Callable[[Verdict], None]
 
