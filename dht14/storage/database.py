@@ -18,6 +18,7 @@ from attrs import define, field
 
 from dht14.errors import Malformed
 from dht14.storage.disk_format import Body, DiskFormat, Head, read_due
+from dht14.storage.floor_table import LeftFloor
 from dht14.storage.floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
 from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell
 from dht14.storage.invariants import check_tables
@@ -206,7 +207,7 @@ class Database:
         held = self._held(place, now)
         verdict = judge(record, held.record, held.floor, now)
         if verdict is None:
-            record = charged(record, held.record)
+            record = charged(record, held.record, now)
             entry = self._format.write(place, record)
             growth = growth_by_writer(entry, held.entry)
             refusal = self._refusal(place, record, growth, now)
@@ -228,7 +229,7 @@ class Database:
         if pending is not None and pending.record.expires_at > now:
             return Held(pending.record, pending.entry, NO_FLOOR)
         entry, floor = self._read(
-            lambda txn, tables: (txn.get(place, db=tables.records), txn.get(place, db=tables.floors)),
+            lambda txn, tables: (txn.get(place, db=tables.records), txn.get(place, db=tables.floors.floors)),
             (None, None),
         )
         lowest = self._floor(place, floor, now) if floor is not None else NO_FLOOR
@@ -346,14 +347,15 @@ class Database:
         if entry is not None and (record is None or record.expires_at == until):
             self._commits.drop(place, self._floor_of(place, record, now), entry, now)
 
-    def _floor_of(self, place: bytes, record: Record | None, now: float) -> bytes | None:
+    def _floor_of(self, place: bytes, record: Record | None, now: float) -> LeftFloor | None:
         """What is to be remembered of a record that has expired."""
         if record is None or (floor := floor_of(record)) is NO_FLOOR:
             return None
         until = record.expires_at + self._floor_seconds
         if until <= now:
             return None
-        return self._format.seal(place, Head(floor.version, until), Body(record.key, floor.kind, b""))
+        body = Body(record.key, floor.kind, b"", record.writer, record.is_brief)
+        return LeftFloor.seal(self._format, place, Head(floor.version, until), body)
 
     # the disk
 

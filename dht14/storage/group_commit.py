@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from attrs import define, field, frozen
 
+from dht14.storage.floor_table import LeftFloor
 from dht14.storage.record import Record
 from dht14.storage.store import Outcome, Refusal, Verdict
 from dht14.storage.tables import PAGE, Changes, growth_by_writer
@@ -101,7 +102,7 @@ class GroupCommit:
         self._grow(batch, growth)
         self.send()
 
-    def drop(self, place: bytes, floor: bytes | None, entry: bytes, now: float) -> None:
+    def drop(self, place: bytes, floor: LeftFloor | None, entry: bytes, now: float) -> None:
         """Have the entry at a place dropped, and a floor left there; with the next batch."""
         batch = self._gathering()
         batch.changes.now = now

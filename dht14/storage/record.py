@@ -23,6 +23,11 @@ bound is for it does all the same: no version is so high that a later writer cou
 """
 
 
+BRIEF = 30.0
+"""Seconds. What has less of them to live, when it comes, costs its writer next to no room in the store: its floor
+counts less than others. Clients are given a minute at least, where `min_ttl` is not changed."""
+
+
 class Kind(IntEnum):
     """What makes a record right; of two kinds under one key the higher wins."""
 
@@ -49,6 +54,8 @@ class Record:
     writer: int = field(default=0, eq=False)
     """The id of the node that offered it here, this one perhaps; 0 where that is not known. It does not
     travel, and copies are the same whoever brought them."""
+    is_brief: bool = field(default=False, eq=False)
+    """Whether it had less than `BRIEF` seconds to live when it came here. It does not travel either."""
 
     @property
     def is_cached(self) -> bool:

@@ -16,7 +16,7 @@ from attrs import define, evolve, field, frozen
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.storage.floors import MARGIN, MAX_FLOORS, Floor, Floors
 from dht14.storage.pages import PAGE_RECORDS, Page
-from dht14.storage.record import Record
+from dht14.storage.record import BRIEF, Record
 
 
 class Outcome(Enum):
@@ -123,15 +123,16 @@ def passes_share(held: int, growth: int, limit: int) -> bool:
     return growth > 0 and held + growth > limit // WRITER_SHARE
 
 
-def charged(offered: Record, held: Record | None) -> Record:
-    """The offered record with the writer whose share it counts for.
+def charged(offered: Record, held: Record | None, now: float) -> Record:
+    """The offered record with the writer whose share it counts for, and whether it is a brief one.
 
     A copy of what is held stays its first writer's: to refuse one that lives longer would tell whoever
-    republishes it that it is not held.
+    republishes it that it is not held. Nor does it become a brief one near the end of its life.
     """
-    if held is None or held.rank != offered.rank:
-        return offered
-    return evolve(offered, writer=held.writer)
+    is_brief = offered.expires_at - now < BRIEF
+    if held is not None and held.rank == offered.rank:
+        return evolve(offered, writer=held.writer, is_brief=is_brief and held.is_brief)
+    return evolve(offered, is_brief=True) if is_brief else offered
 
 
 RECORD_OVERHEAD = 400
@@ -185,7 +186,7 @@ class MemoryStore:
         verdict = judge(record, held, self._floors.of(record.key, now), now)
         if verdict is not None:
             return verdict
-        record = charged(record, held)
+        record = charged(record, held, now)
         held_version = held.version if held else 0
         if not self._has_share_left(record, now):
             return Verdict(Outcome.REFUSED, held_version, Refusal.SHARE)
