@@ -108,8 +108,8 @@ class Tables:
             if isinstance(wrong, lmdb.NotFoundError):
                 raise Malformed("a table is missing") from None
             raise
-        records, expiry, writers, *floors = tables
-        return cls(env, records, expiry, writers, FloorTable(*floors, most_floors))
+        records, expiry, writers, floors, floor_times, floor_order = tables
+        return cls(env, records, expiry, writers, FloorTable(floors, floor_times, floor_order, most_floors))
 
     def write(self, changes: Changes) -> Usage:
         """Make these changes in one transaction, on disk when this returns. Raises `lmdb.Error`."""

@@ -499,6 +499,19 @@ class OwnerTests(NodeTestCase):
         lives = [peer.store.get(self.owner.key, self.now + 60_000) for peer in self.peers if peer.store]
         self.assertEqual(sum(one is not None for one in lives), 14)
 
+    def test_tombstone_renewed(self) -> None:
+        """A tombstone that its owner puts again, with a greater number, lives as long again: what it deletes does not
+        come back when the first one would have lapsed."""
+        self.assertTrue(self.write(b"payload", 1))
+        self.assertTrue(self.write(b"", 2))
+        for seq in (3, 4):
+            self.network.wait(80_000)
+            self.assertTrue(self.write(b"", seq))
+        self.network.wait(80_000)
+        self.assertEqual(self.have(b"", 4), nearest())
+        self.assertFalse(self.write(b"payload", 1))
+        self.assertIsNone(self.read())
+
     def test_forgers(self) -> None:
         """Holders that make up envelopes, or numbers for old ones, are not believed."""
         old = self.owner.says(b"old", 1)
