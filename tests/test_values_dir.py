@@ -67,6 +67,15 @@ class UnlockTests(ValuesDirTestCase):
         self.assertEqual((again.path, again.format, again.header), (first.path, first.format, first.header))
         self.assertEqual((self.content(), sorted(before)), (before, ["lock", "values/header"]))
 
+    def test_missing(self) -> None:
+        """A header whose database is gone is told apart from a first start, and from a database that is there."""
+        values = unlock(self.data_dir, KEY, 1)
+        self.assertFalse(values.is_missing)
+        self.write(values, 1)
+        self.assertFalse(unlock(self.data_dir, KEY, 1).is_missing)
+        os.rename(values.path, self.path / "away")
+        self.assertTrue(unlock(self.data_dir, KEY, 1).is_missing)
+
     def test_wrong_key(self) -> None:
         """A wrong key is refused, and changes nothing."""
         unlock(self.data_dir, KEY, 1)

@@ -5,19 +5,15 @@ cannot even be imported.
 """
 
 from collections.abc import Callable
-from typing import Any, get_args, overload
+from typing import Any, get_args
 
 from attrs import evolve, fields
 
 from dht14.kademlia.contact import Address, Contact
 from dht14.security.subnet import is_private
-from dht14.wire.messages import SCHEMA, Message, Ping, Reply, Request
+from dht14.wire.messages import SCHEMA, Message, Ping, Request
 
 
-@overload
-def believable(message: Reply, host: str) -> Reply: ...
-@overload
-def believable(message: Request, host: str) -> Request: ...
 def believable(message: Message, host: str) -> Message:
     """Return the message of the node at this numeric address, without what it cannot know of others.
 
