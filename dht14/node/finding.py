@@ -78,7 +78,7 @@ class Finding:
         claim = Claim(
             self.key, told.version, expires_at, told.replication, told.owned, told.length, told.digest
         )
-        if contact.node_id in self.unheard or claim.is_from_the_future(now):
+        if contact.node_id in self.unheard or claim.is_from_the_future(now) or not claim.is_possible:
             return None
         self._claimers.setdefault(claim.rank, []).append(Claimer(contact, told.ticket))
         return claim

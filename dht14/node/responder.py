@@ -13,7 +13,7 @@ from dht14.node.diary import Diary
 from dht14.node.errands import Download, Errand, Upload
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
-from dht14.storage.record import Kind, Record, claimed_rank
+from dht14.storage.record import Kind, Record, claimed_rank, is_possible
 from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
 from dht14.wire.messages import (
     NO_TICKET,
@@ -177,7 +177,7 @@ class Responder:
     def _weigh(self, offer: Offer, writer: Contact, now: float) -> Reply:
         """Whether a record is held already, as far as can be told without its value."""
         nearer = self._nearer(offer, writer)
-        if self._store is None or not self._may_hold(offer):
+        if self._store is None or not self._may_hold(offer) or not _is_possible(offer):
             return Refused(nearer)
         held = self._store.get(offer.key, now)
         if held is not None:
@@ -238,6 +238,10 @@ def _is_worth_holding(record: Record, now: float) -> bool:
         return False
     # The signature is looked at last: it costs more than all the rest.
     return record.is_authentic
+
+
+def _is_possible(offer: Offer) -> bool:
+    return is_possible(offer.key, offer.version, offer.owned, offer.digest, offer.length)
 
 
 def _tell(respond: Respond, nearer: tuple[Contact, ...], verdict: Verdict) -> None:

@@ -2,7 +2,7 @@
 
 from attrs import frozen
 
-from dht14.storage.record import Kind, Record, claimed_rank, newest_believable
+from dht14.storage.record import Kind, Record, claimed_rank, is_possible, newest_believable
 
 
 @frozen
@@ -24,6 +24,11 @@ class Claim:
     def rank(self) -> tuple[Kind, int, bytes]:
         """As `Record.rank`, if it is true."""
         return claimed_rank(self.key, self.version, self.owned, self.digest)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there can be such a record."""
+        return is_possible(self.key, self.version, self.owned, self.digest, self.length)
 
     def is_from_the_future(self, now: float) -> bool:
         """As `Record.is_from_the_future`."""

@@ -88,7 +88,8 @@ class NodeTestCase(SynchronousTestCase):
 
     def give(self, peer: Peer, value: bytes, key: int = KEY, age: float = 0, ttl: float = TTL) -> Record:
         """Let a peer hold a value that was written so many seconds ago."""
-        record = Record(key, value, version_at(self.now - age), self.now + ttl, REPLICATION)
+        version = 0 if hash_id(value) == key else version_at(self.now - age)
+        record = Record(key, value, version, self.now + ttl, REPLICATION)
         assert peer.store is not None
         peer.store.offer(record, self.now, lambda verdict: None)
         return record
