@@ -183,6 +183,8 @@ class _NodeService(MultiService):
             return
         if self._values is not None and self._values.set_aside:
             DatabaseLog().set_aside(self._values.set_aside)
+        if self._values is not None and self._values.is_missing:
+            DatabaseLog().missing(self._values.path)
         self._patience = self._reactor.callLater(PATIENCE, self._begin)
         self._database.open(self._database_opened)
 
@@ -336,6 +338,14 @@ class DatabaseLog:
         self.log.critical(
             "The values were damaged. They are at {path} now, and the node begins anew: what was in them comes "
             "back from other holders.",
+            path=path,
+        )
+
+    def missing(self, path: str) -> None:
+        """There was a database, and its file is gone."""
+        self.log.critical(
+            "The database {path} is gone, and all that this node held with it. It begins anew: what was in it comes "
+            "back from other holders, if they have it. Where the file was moved, stop the node and put it back.",
             path=path,
         )
 

@@ -5,6 +5,7 @@ terminal where it was typed, with the exit code that its `StartError` carries.
 """
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -106,6 +107,8 @@ def makeService(options: BaseOptions) -> IService:
     """The node as a service, its ports open. Ends the process where it cannot start."""
     # One that comes before the reactor runs would end the process by the signal: it waits until then.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    # The memory of a node has its keys in it and values of others: a crash leaves nothing of that on the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Both late: `twistd --help` loads this page too, and --reactor may still choose another one.
     from twisted.internet import reactor
 

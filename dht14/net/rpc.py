@@ -263,11 +263,12 @@ class RpcProtocol(DatagramProtocol):
                 self._send_all(replies, addr)
             if peer is None or not payload:
                 return
-            rpc_id, message = decode(payload, self._check)
+            rpc_id, told = decode(payload, self._check)
         except Malformed as error:
             self._count_malformed(addr, error)
             return
         sender = peer.contact
+        message = believable(told, sender.address[0])
         if isinstance(message, REPLIES):
             self._match(rpc_id, message, sender, now)
         elif peer.bucket.take(now):
@@ -306,7 +307,7 @@ class RpcProtocol(DatagramProtocol):
             self._table.confirmed(sender, now, rtt)
         else:
             self._probe.probe(sender, now)
-        call.observer.call_answered(sender, believable(reply, sender.address[0]))
+        call.observer.call_answered(sender, reply)
 
     def _respond(self, rpc_id: bytes, asker: Peer, reply: Reply) -> None:
         self._send(asker.answer(encode(rpc_id, reply), self._seconds()), asker.contact.address)

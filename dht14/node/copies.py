@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, TimeoutError, gatherResults
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -149,6 +149,8 @@ class Copies:
     def _fetched(self, key: int, holder: Contact, told: LargeValue, now: float) -> "Deferred[Record | None]":
         expires_at = now + told.ttl_ms / 1000
         claim = Claim(key, told.version, expires_at, told.replication, told.owned, told.length, told.digest)
+        if not claim.is_possible:
+            return succeed(None)
         claimers = iter([Claimer(holder, told.ticket)])
         return Fetch(claim, claimers, self._bulk, self._clock).run(PATIENCE_LARGE)
 

@@ -96,7 +96,7 @@ class GetReplies:
             return False
         if found.rank[0] is Kind.OPEN and not self._time.may_be_held(found.version):
             return False
-        return found.is_authentic if isinstance(found, Record) else True
+        return found.is_authentic if isinstance(found, Record) else found.is_possible
 
     def _claim(self, contact: Contact, told: LargeValue) -> Claim | None:
         expires_at = self._now + told.ttl_ms / 1000

@@ -15,7 +15,7 @@ from dht14.node.freshness import Freshness
 from dht14.node.network_time import NetworkTime
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
-from dht14.storage.record import Kind, Record, claimed_rank
+from dht14.storage.record import Kind, Record, claimed_rank, is_possible
 from dht14.storage.store import Outcome, RecordStore, Refusal, Verdict, in_the_way
 from dht14.wire.contacts import first_fitting
 from dht14.wire.messages import (
@@ -277,6 +277,10 @@ class Responder:
         """Whether a record is held already, as far as can be told without its value."""
         nearer = self._nearer(offer, writer)
         refusal = self._refusal(offer)
+        if refusal is None and not is_possible(
+            offer.key, offer.version, offer.owned, offer.digest, offer.length
+        ):
+            refusal = Refusal.INVALID
         if self._store is None or refusal is not None:
             return self._refused(offer.key, nearer, refusal, now)
         held = self._store.get(offer.key, now)

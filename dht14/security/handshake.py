@@ -52,7 +52,12 @@ ACCEPT_PREFIX_BYTES = CID_BYTES + 18
 PREKEY_LIFE = 1_200.0
 """Seconds from the making of a pre-key to the end that it names."""
 EXPIRY_SLACK = 86_400.0
-"""Seconds by which a pre-key may seem to have expired: clocks are wrong by a day, and work."""
+"""Seconds by which a pre-key may seem to have expired: clocks are wrong by a day, and work.
+
+Who has stolen a pre-key out of a node's memory can play that node to others for as long. It lies there beside the
+key of the node itself, which is worth more: less slack would cost nodes with wrong clocks all their sessions, and
+thieves nothing.
+"""
 
 _ZERO_NONCE = bytes(12)
 

@@ -2,7 +2,7 @@
 
 from attrs import frozen
 
-from dht14.storage.record import Kind, Record, claimed_rank
+from dht14.storage.record import Kind, Record, claimed_rank, is_possible
 
 
 @frozen
@@ -24,6 +24,11 @@ class Claim:
     def rank(self) -> tuple[Kind, int, bytes]:
         """As `Record.rank`, if it is true."""
         return claimed_rank(self.key, self.version, self.owned, self.digest)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there can be such a record."""
+        return is_possible(self.key, self.version, self.owned, self.digest, self.length)
 
     def fulfilled(self, value: bytes) -> Record | None:
         """The record with this value; None when it is not the one that was told of, or not what it claims."""

@@ -12,8 +12,12 @@ from attrs import evolve, field, frozen
 
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes
-from dht14.storage.envelope import MAGIC, decode, may_name_an_owner
+from dht14.storage.envelope import MAGIC, OWNER_NAMES, decode, may_name_an_owner
 from dht14.storage.owner import verify
+
+BRIEF = 30.0
+"""Seconds. What has less of them to live, when it comes, costs its writer next to no room in the store: its floor
+counts less than others. Clients are given a minute at least, where `min_ttl` is not changed."""
 
 
 class Kind(IntEnum):
@@ -42,6 +46,8 @@ class Record:
     writer: int = field(default=0, eq=False)
     """The id of the node that offered it here, this one perhaps; 0 where that is not known. It does not
     travel, and copies are the same whoever brought them."""
+    is_brief: bool = field(default=False, eq=False)
+    """Whether it had less than `BRIEF` seconds to live when it came here. It does not travel either."""
 
     @property
     def is_cached(self) -> bool:
@@ -56,9 +62,14 @@ class Record:
     @property
     def is_authentic(self) -> bool:
         """Whether it is what it claims to be. To be asked where a record comes from outside, before it is
-        compared with any other."""
+        compared with any other.
+
+        Content has version 0 and no other: copies that differ in anything would be several records to some.
+        """
+        if not self.is_owned:
+            return not self.version or self.kind is not Kind.CONTENT
         try:
-            return not self.is_owned or proven(self).version == self.version
+            return proven(self).version == self.version
         except Malformed:
             return False
 
@@ -113,6 +124,14 @@ def claimed_rank(key: int, version: int, owned: bool, digest: bytes) -> tuple[Ki
     if id_from_bytes(digest) == key:
         return Kind.CONTENT, 0, digest
     return Kind.OPEN, version, digest
+
+
+def is_possible(key: int, version: int, owned: bool, digest: bytes, length: int) -> bool:
+    """Whether a record that is told of without its value can be authentic, as far as that can be seen."""
+    if owned or not version or id_from_bytes(digest) != key:
+        return True
+    # It is content, which has no versions, unless its bytes may name an owner: then it is an open record.
+    return length in OWNER_NAMES
 
 
 def proven(record: Record) -> Record:

@@ -16,7 +16,7 @@ from attrs import define, evolve, field, frozen
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.storage.floors import MARGIN, MAX_FLOORS, Floor, Floors
 from dht14.storage.pages import PAGE_RECORDS, Page
-from dht14.storage.record import Record
+from dht14.storage.record import BRIEF, Record
 
 
 class Outcome(Enum):
@@ -99,7 +99,7 @@ def judge(offered: Record, held: Record | None, floor: Floor, now: float) -> Ver
     if held is not None and (rank := held.rank) >= (rank_offered := offered.rank):
         if rank > rank_offered:
             return Verdict(Outcome.OUTRANKED, version)
-        if merged(offered, held) == held:
+        if merged(offered, held, now) == held:
             return Verdict(Outcome.HELD, version, replication=held.replication)
     if offered.expires_at <= now:
         return Verdict(Outcome.REFUSED, version, Refusal.INVALID)
@@ -130,19 +130,21 @@ def passes_share(held: int, growth: int, limit: int) -> bool:
     return growth > 0 and held + growth > limit // WRITER_SHARE
 
 
-def merged(offered: Record, held: Record | None) -> Record:
+def merged(offered: Record, held: Record | None, now: float) -> Record:
     """What is held after `offered`, which is not outranked, has come to what is held now.
 
     Nothing of a record but its value is proven, so no copy may take anything away. Of two copies of one record
     each field keeps the greater of its values, and a cached copy never changes a real one; the first writer
-    stays the one whose share it counts for.
+    stays the one whose share it counts for. Nor does it become a brief one near the end of its life.
     """
+    is_brief = offered.expires_at - now < BRIEF
     if held is None or offered.rank != held.rank:
-        return offered
+        return evolve(offered, is_brief=True) if is_brief else offered
     copies = max(offered.replication, held.replication)
     if offered.is_cached != held.is_cached:
-        return held if offered.is_cached else offered
-    return evolve(held, expires_at=max(offered.expires_at, held.expires_at), replication=copies)
+        return held if offered.is_cached else evolve(offered, is_brief=is_brief)
+    expires_at = max(offered.expires_at, held.expires_at)
+    return evolve(held, expires_at=expires_at, replication=copies, is_brief=is_brief and held.is_brief)
 
 
 RECORD_OVERHEAD = 400
@@ -197,7 +199,7 @@ class MemoryStore:
         if verdict is not None:
             return verdict
         copies = copies_of(record, held)
-        record = merged(record, held)
+        record = merged(record, held, now)
         held_version = held.version if held else 0
         if not self._has_share_left(record, now):
             return Verdict(Outcome.REFUSED, held_version, Refusal.SHARE)

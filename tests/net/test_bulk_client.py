@@ -113,6 +113,18 @@ class TransferTests(ClientCase):
         self.settle(pump)
         self.assertEqual(self.client.counters["refused"], 0)
 
+    def test_private_contacts(self) -> None:
+        """Private addresses that a holder on the internet names in its answer are not even heard of."""
+        holder = HOLDER_CONTACT._replace(address=("198.51.100.1", 8000))
+        friends = [HOLDER_CONTACT._replace(address=(host, 53)) for host in ("192.168.1.1", "192.0.2.44")]
+        talker = Talker()
+        ticket = self.ticket_to_push()
+        pushed = self.client.push(holder, ticket, VALUE)
+        pump = self.connect(wrapped(talker, NodeTls(HOLDER.private_key), self.reactor, False))
+        talker.say(encode_answer(ticket, Stored(tuple(friends))))
+        self.settle(pump)
+        self.assertEqual(self.successResultOf(pushed), Stored((friends[1],)))
+
     def test_source(self) -> None:
         """A node that is bound to an address connects from there."""
         self.client = BulkClient(NodeTls(ASKER.private_key), PUZZLE.check, self.reactor, "10.0.0.2")

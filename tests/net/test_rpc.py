@@ -26,7 +26,7 @@ from dht14.security.session import HERE, KNOCK, PlainQuestions, PlainSession
 from dht14.security.tickets import Tickets
 from dht14.storage.store import MemoryStore
 from dht14.wire.datagram import decode, encode
-from dht14.wire.messages import FindNode, Message, Nodes, Ping, Pong, Store, Stored
+from dht14.wire.messages import Announce, FindNode, Message, Nodes, Ping, Pong, Store, Stored
 from tests.fakes import CallRecorder, address_of, check, contact, contact_at, fields, proof_of
 
 OWN = 1 << 255
@@ -139,6 +139,18 @@ class MatchTests(RpcTestCase):
         stranger = contact_at(PEER.node_id, ("198.51.100.1", 8000))
         self.receive(self.call(stranger), Nodes(named), stranger)
         self.assertEqual(self.observer.replies, [Nodes(named[1:])])
+
+    def test_private_announcement(self) -> None:
+        """A node on the internet has us call nobody on our loopback or in our network, whatever it announces."""
+        stranger = contact_at(PEER.node_id, ("198.51.100.1", 8000))
+        for number, host in enumerate(("192.168.1.1", "127.0.0.1", "10.0.0.9", "::1", "fe80::1")):
+            self.receive(bytes([number]) * 8, Announce((host, 53)), stranger)
+        self.assertEqual({address for _, address in self.probe_wire.sent}, {stranger.address})
+        self.assertEqual(self.messages(), [(Pong(), stranger.address)] * 5)
+        self.receive(bytes(8), Announce(("192.0.2.44", 53)), stranger)
+        self.receive(bytes(8), Announce(("192.168.1.1", 53)), PEER)
+        probed = {address for _, address in self.probe_wire.sent}
+        self.assertEqual(probed - {stranger.address}, {("192.0.2.44", 53), ("192.168.1.1", 53)})
 
     def test_duplicate(self) -> None:
         """A reply counts once."""

@@ -3,12 +3,13 @@
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.node.copies import Copies
 from dht14.node.network_time import NetworkTime
-from dht14.storage.record import Record, version_at
+from dht14.storage.record import Kind, Record, version_at
 from dht14.storage.store import Verdict
 from dht14.wire.messages import Request
 from tests.fakes import FakeBulk, FakeNetwork, FakeRpc, Peer
@@ -43,7 +44,8 @@ class HoldersTestCase(SynchronousTestCase):
 
     def record(self, key: int = 0, value: bytes = b"value", later: int = 0, copies: int = 3) -> Record:
         now = self.network.clock.seconds()
-        return Record(key, value, version_at(now) + later, now + TTL, copies)
+        record = Record(key, value, version_at(now) + later, now + TTL, copies)
+        return evolve(record, version=0) if record.kind is Kind.CONTENT else record
 
     def give(self, record: Record, *peers: Peer) -> None:
         """Let these hold the record."""

@@ -175,6 +175,14 @@ class HostileHolderTests(LargeValueCase):
         near[0].bulk = Conduct.CLOSED
         self.assertEqual(self.get(near[-1], key), LARGE)
 
+    def test_versioned_content(self) -> None:
+        """Content of another version than 0 is not fetched from anybody: not even asked for."""
+        peers = self.town(8)
+        key = hash_id(LARGE)
+        for peer in peers[:3]:
+            self.claim(peer, 1, key.to_bytes(32, "big"))
+        self.assertIsNone(self.get(peers[-1], key))
+
     def test_from_the_future(self) -> None:
         """A claim of a version that nobody can have written yet is not looked at."""
         peers = self.stored()

@@ -91,7 +91,8 @@ class NodeTestCase(SynchronousTestCase):
 
     def give(self, peer: Peer, value: bytes, key: int = KEY, age: float = 0, ttl: float = TTL) -> Record:
         """Let a peer hold a value that was written so many seconds ago."""
-        record = Record(key, value, version_at(self.now - age), self.now + ttl, REPLICATION)
+        version = 0 if hash_id(value) == key else version_at(self.now - age)
+        record = Record(key, value, version, self.now + ttl, REPLICATION)
         assert peer.store is not None
         peer.store.offer(record, self.now, lambda verdict: None)
         return record
@@ -536,6 +537,19 @@ class OwnerTests(NodeTestCase):
         self.assertIsNone(self.read())
         lives = [peer.store.get(self.owner.key, self.now + 60_000) for peer in self.peers if peer.store]
         self.assertEqual(sum(one is not None for one in lives), 14)
+
+    def test_tombstone_renewed(self) -> None:
+        """A tombstone that its owner puts again, with a greater number, lives as long again: what it deletes does not
+        come back when the first one would have lapsed."""
+        self.assertTrue(self.write(b"payload", 1))
+        self.assertTrue(self.write(b"", 2))
+        for seq in (3, 4):
+            self.network.wait(80_000)
+            self.assertTrue(self.write(b"", seq))
+        self.network.wait(80_000)
+        self.assertEqual(self.have(b"", 4), nearest())
+        self.assertFalse(self.write(b"payload", 1))
+        self.assertIsNone(self.read())
 
     def test_forgers(self) -> None:
         """Holders that make up envelopes, or numbers for old ones, are not believed."""

@@ -16,7 +16,7 @@ from dht14.node.network_time import TOLERANCE, NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
-from dht14.storage.owner import verify
+from dht14.storage.owner import verify_signature
 from dht14.storage.record import Record, version_at
 from dht14.storage.store import WRITER_SHARE, MemoryStore, Outcome, Refusal, Verdict
 from dht14.wire.messages import (
@@ -223,6 +223,14 @@ class StoreTests(ResponderTestCase):
         self.assertIsInstance(self.ask(self.store_request(key, b"other")), Outranked)
         self.assertEqual(self.held(key).value, b"content")
 
+    def test_versioned_content(self) -> None:
+        """Content has version 0: with another one its copies would not be the same to everybody."""
+        key = hash_id(b"content")
+        self.assertEqual(self.ask(self.store_request(key, b"content", version=1)), INVALID)
+        self.ask(self.store_request(key, b"content", version=0))
+        self.assertEqual(self.ask(self.store_request(key, b"content", version=1)), INVALID)
+        self.assertEqual(self.held(key).version, 0)
+
     def test_from_the_future(self) -> None:
         """A version too far ahead of our clock is refused."""
         ahead = version_at(NOW + TOLERANCE + 1)
@@ -367,9 +375,9 @@ class OwnerTests(ResponderTestCase):
     def test_stray_first(self) -> None:
         """The signature of a stray is not even looked at: it costs more than all the rest."""
         self.meet(*(self.owner.key ^ n for n in range(1, 9)))
-        verify.cache_clear()
+        verify_signature.cache_clear()
         self.assertIsInstance(self.write(b"payload", 1), Refused)
-        self.assertEqual(verify.cache_info().misses, 0)
+        self.assertEqual(verify_signature.cache_info().misses, 0)
 
 
 class CacheTests(ResponderTestCase):
@@ -377,7 +385,8 @@ class CacheTests(ResponderTestCase):
 
     def cache(self, ttl: float = 7200.0, value: bytes = CONTENT, key: int = CONTENT_KEY) -> Reply:
         self.node = Responder(self.table, self.store, 86_400, self.tickets, VERSIONS)
-        return self.ask(self.store_request(key, value, replication=0, ttl_ms=int(ttl * 1000)))
+        version = 0 if value == CONTENT else VERSION
+        return self.ask(self.store_request(key, value, version, replication=0, ttl_ms=int(ttl * 1000)))
 
     def meet_nearer(self, count: int) -> None:
         self.meet(*(CONTENT_KEY ^ n for n in range(1, count + 1)))
@@ -410,7 +419,7 @@ class CacheTests(ResponderTestCase):
         reply = self.ask(FindValue(CONTENT_KEY))
         assert isinstance(reply, Value)
         self.assertEqual(reply.replication, 0)
-        self.ask(self.store_request(CONTENT_KEY, CONTENT, ttl_ms=7_200_000))
+        self.ask(self.store_request(CONTENT_KEY, CONTENT, 0, ttl_ms=7_200_000))
         self.assertEqual(self.held(CONTENT_KEY).replication, 3)
         self.cache()
         self.assertEqual(self.held(CONTENT_KEY).replication, 3)
@@ -499,6 +508,19 @@ class LargeValueTests(ResponderTestCase):
         self.assertEqual(self.take(self.VALUE[::-1]), INVALID)
         self.assertEqual(self.take(self.VALUE, later=60), INVALID)
         self.assertIsNone(self.store.get(5, NOW))
+
+    def test_versioned_content(self) -> None:
+        """Content of a version other than 0 is refused when it is offered, and given no ticket; where it cannot be told
+        without the value, when that comes."""
+        key = hash_id(self.VALUE)
+        self.assertEqual(self.ask(self.offer(key=key, version=1)), INVALID)
+        self.assertEqual(len(self.tickets), 0)
+        self.assertEqual(self.take(self.VALUE, offer=self.offer(key=key, version=0)), RECEIPT)
+        name = b"dht14/own" + bytes(32)
+        self.assertEqual(self.ask(self.offer(name, hash_id(name))), Wanted((), NO_TICKET))
+        disguised = bytes(len(name))
+        self.assertEqual(self.ask(self.offer(disguised, hash_id(disguised))), Wanted((), NO_TICKET))
+        self.assertEqual(self.ask(self.store_request(hash_id(disguised), disguised)), INVALID)
 
     def test_conflicts(self) -> None:
         """An owner's envelope is judged as in a STORE: verified, and no other one overwritten by it."""

@@ -71,6 +71,22 @@ class RecordTests(SynchronousTestCase):
         self.assertNotIn("value", repr(self.record).replace("value=", ""))
 
 
+class ContentTests(SynchronousTestCase):
+    """The version of content."""
+
+    def test_authentic(self) -> None:
+        """Content is what it claims to be with version 0 alone; what may name an owner is no content."""
+        name = b"dht14/own" + bytes(32)
+        for value, version, authentic in (
+            (b"v", 0, True),
+            (b"v", 1, False),
+            (name, 1, True),
+            (name, 0, True),
+        ):
+            record = Record(hash_id(value), value, version, NOW + 60, 8)
+            self.assertEqual(record.is_authentic, authentic)
+
+
 class OwnerRecordTests(SynchronousTestCase):
     """Records that only one may write."""
 

@@ -211,6 +211,22 @@ class ExpiryTests(StoreTestCase):
             self.assertIs(self.offer(late, NOW + 60), Outcome.OUTRANKED)
         self.assertIs(self.offer(owner.record(b"newer", 10, NOW + 900), NOW + 60), Outcome.HELD)
 
+    def test_brief(self) -> None:
+        """What has only seconds to live when it comes is noted as that; not what has lived longer, though its copy
+        comes near its end."""
+        self.offer(record(5, ttl=29.0))
+        self.offer(record(6, ttl=31.0))
+        self.assertEqual([self.held(key).is_brief for key in (5, 6)], [True, False])
+        self.offer(record(6, ttl=32.0), NOW + 10)
+        self.assertFalse(self.held(6, NOW + 10).is_brief)
+        self.offer(record(5, ttl=300.0))
+        self.assertFalse(self.held(5).is_brief)
+
+    def held(self, key: int, now: float = NOW) -> Record:
+        found = self.store.get(key, now)
+        assert found is not None
+        return found
+
     def test_below_content(self) -> None:
         """Content comes back whenever it is put, and leaves what is known of open values alone."""
         self.offer(record(CONTENT_KEY, b"open", version=9, ttl=10.0))

@@ -10,6 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import ID_SPACE, id_to_bytes
 from dht14.kademlia.parameters import GROUP, MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
+from dht14.security.handshake import ACCEPT_PREFIX_BYTES
+from dht14.security.link import SEALED_BYTES
 from dht14.storage.store import Refusal
 from dht14.wire.contacts import pack_contacts
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
@@ -18,6 +20,7 @@ from dht14.wire.messages import (
     MAX_TIME_MS,
     MAX_TTL_MS,
     MAX_VERSION,
+    REPLIES,
     SCHEMA,
     Announce,
     FindNode,
@@ -126,6 +129,30 @@ SAMPLES: list[Message] = [
 ]
 
 
+V4_CONTACTS = tuple(contact_at(n, ("127.0.0.1", 8000)) for n in range(20))
+V6_CONTACTS = tuple(contact_at(n, ("2001:db8::1", 8001)) for n in range(20))
+MOST_CONTACTS = (V4_CONTACTS, V6_CONTACTS, V6_CONTACTS[:10] + V4_CONTACTS[10:])
+MAX_U64 = (1 << 64) - 1
+INLINE = bytes(MAX_INLINE_VALUE)
+LARGEST: list[Message] = [
+    Ping(),
+    FindNode(7),
+    FindValue(8),
+    Store(7, MAX_VERSION, MAX_TTL_MS, 20, MAX_U64, INLINE, True),
+    Offer(7, MAX_VERSION, MAX_TTL_MS, 20, MAX_U64, True, MAX_VALUE, bytes(32), True),
+    Announce(("2001:db8::1", 8000)),
+    Pong(),
+    *map(Nodes, MOST_CONTACTS),
+    Value(MAX_VERSION, MAX_TTL_MS, 20, True, INLINE),
+    *map(Stored, MOST_CONTACTS),
+    *(Outranked(MAX_VERSION, some) for some in MOST_CONTACTS),
+    *map(Refused, MOST_CONTACTS),
+    *(Wanted(some, bytes(16)) for some in MOST_CONTACTS),
+    LargeValue(MAX_VERSION, MAX_TTL_MS, 20, True, True, MAX_VALUE, bytes(32), bytes(16)),
+]
+ACCEPT_BYTES = SEALED_BYTES + ACCEPT_PREFIX_BYTES
+
+
 class EncodingTests(SynchronousTestCase):
     def test_bytes(self) -> None:
         """A message is a CBOR array of its RPC id, its code and its fields."""
@@ -141,6 +168,13 @@ class EncodingTests(SynchronousTestCase):
     def test_round_trip(self, rpc_id: bytes, message: Message) -> None:
         """Every message comes back as it was."""
         self.assertEqual(decode(encode(rpc_id, message), check), (rpc_id, message))
+
+    def test_largest(self) -> None:
+        """Every reply fits a datagram as the first of a session (an ACCEPT), every request as a later one."""
+        self.assertEqual({type(message) for message in LARGEST}, {message for message, _ in SCHEMA.values()})
+        for message in LARGEST:
+            around = ACCEPT_BYTES if isinstance(message, REPLIES) else SEALED_BYTES
+            self.assertLessEqual(len(encode(RPC_ID, message)) + around, MAX_DATAGRAM)
 
     def test_all_kinds(self) -> None:
         """The samples of this page are one of each message."""
