@@ -222,7 +222,8 @@ class History:
             judgement, expected = self._judge_junk(before, ended)
         else:
             judgement, expected = self._judge_found(seen, before, began, ended)
-        if judgement not in GOOD and kind is Kind.OPEN and not self.lives.honest:
+        is_open = max((write.kind for write in before if write.kind), default=Kind.OPEN) is Kind.OPEN
+        if judgement not in GOOD and is_open and not self.lives.honest:
             judgement = Judgement.EXCUSED
         brought = max(seen, key=lambda write: write.began, default=None)
         read = Read(key, kind, judgement, found, began, ended, client, expected, brought)
