@@ -14,7 +14,7 @@ from attrs import define, evolve, field, frozen
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dht14.kademlia.keyspace import hash_id, random_id
-from dht14.kademlia.parameters import MAX_REPLICATION
+from dht14.kademlia.parameters import MAX_REPLICATION, REPLICATION
 from dht14.node.node import Node
 from dht14.sim.attacks import HOSTILE_WAYS, spread_out
 from dht14.sim.history import Judgement
@@ -30,7 +30,7 @@ GETS = 20
 """For each put: half of them soon after it, half at any time."""
 
 SOON = 3.0
-"""Seconds after a put, at most, within which gets come that must see it."""
+"""Seconds after a put, at most, within which gets come that must see it: one in three within a tenth."""
 
 
 @frozen
@@ -121,6 +121,8 @@ class Clients:
     _ends: float = field(init=False)
     puts: int = field(default=0, init=False)
     acknowledged: int = field(default=0, init=False)
+    _newest: Subject | None = field(default=None, init=False)
+    """Of which a put was acknowledged last."""
     fallen: int = field(default=0, init=False)
     """Nodes that were killed."""
 
@@ -171,7 +173,9 @@ class Clients:
         self.acknowledged += acknowledged
         world = self._stage.world
         for _ in range(GETS // 2):
-            world.clock.post(world.rng.uniform(0.0, SOON), lambda _: self._get(subject), None)
+            world.clock.post(SOON * world.rng.random() ** 3, lambda _: self._get(subject), None)
+        if acknowledged:
+            self._newest = subject
 
     def _get(self, subject: Subject) -> None:
         node = self._caller()
@@ -181,8 +185,13 @@ class Clients:
     # Bad luck
 
     def _kill(self, comes_back: Return) -> None:
+        """Every second node that is killed has just taken part in a put, perhaps: a holder of the newest value."""
         world = self._stage.world
-        node = world.rng.choice(self._joined())
+        nodes = self._joined()
+        if self._newest is not None and world.rng.random() < 0.5:
+            key = self._newest.key
+            nodes = sorted(nodes, key=lambda node: node.contact.node_id ^ key)[:REPLICATION]
+        node = world.rng.choice(nodes)
         self.fallen += 1
         world.kill(node)
         world.clock.post(world.rng.uniform(2.0, 60.0), lambda _: self._come_back(node, comes_back), None)
