@@ -32,6 +32,9 @@ GETS = 20
 SOON = 3.0
 """Seconds after a put, at most, within which gets come that must see it: one in three within a tenth."""
 
+PARTED_AT = 60.0
+"""Seconds from the beginning."""
+
 
 @frozen
 class Habits:
@@ -62,7 +65,9 @@ class Faults:
     joins: float = 0.0
     """Nodes that join besides."""
     steps: float = 0.0
-    """Wall clocks that are set, by up to an hour."""
+    """Wall clocks that are set wrong, by up to an hour."""
+    parted: float = 0.0
+    """Seconds for which one half of the nodes is kept apart from the other, once, from a minute on."""
     liars: float = 0.0
     """Part of the nodes that are hostile."""
 
@@ -137,7 +142,10 @@ class Clients:
         self._at_random(faults.restarts, partial(self._kill, Return.SAME))
         self._at_random(faults.deaths, partial(self._kill, Return.ANOTHER))
         self._at_random(faults.joins, self._join)
-        self._at_random(faults.steps, self._step_clock)
+        self._at_random(faults.steps, self._set_clock)
+        if faults.parted:
+            stage.world.clock.post(PARTED_AT, self._part, None)
+            stage.world.clock.post(PARTED_AT + faults.parted, self._heal, None)
         stage.wait(habits.seconds + SETTLE)
 
     def _at_random(self, per_minute: float, act: Callable[[], None]) -> None:
@@ -204,9 +212,18 @@ class Clients:
     def _join(self) -> None:
         self._stage.world.begin(self._stage.world.add())
 
-    def _step_clock(self) -> None:
+    def _set_clock(self) -> None:
         world = self._stage.world
-        world.step_clock(world.rng.choice(self._joined()), world.rng.uniform(-3600.0, 3600.0))
+        world.set_clock(world.rng.choice(self._joined()), world.rng.uniform(-3600.0, 3600.0))
+
+    def _part(self, _: object) -> None:
+        world = self._stage.world
+        world.part(range(0, world.size, 2))
+        self._stage.history.parted()
+
+    def _heal(self, _: object) -> None:
+        self._stage.world.part()
+        self._stage.history.healed(self._stage.world.clock.seconds())
 
     def _joined(self) -> list[VirtualNode]:
         return [node for node in self._stage.world.callers() if node.stack.join.joined]

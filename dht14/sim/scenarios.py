@@ -206,6 +206,13 @@ SCENARIOS = {
             values=36,
         ),
         Scenario(
+            "history-partition",
+            "the same while two halves are apart for a minute; strictly from a minute after that",
+            history(Faults(parted=60.0)),
+            nodes=200,
+            values=36,
+        ),
+        Scenario(
             "history-liars",
             "the same while a tenth of the nodes is hostile in five ways",
             history(Faults(liars=0.1)),

@@ -7,7 +7,7 @@ from dht14.sim.clock import ProcessState
 from dht14.sim.history import History
 from dht14.sim.host import VirtualNode
 from dht14.sim.world import World
-from dht14.storage.record import Record
+from dht14.storage.record import Kind, Record
 
 INTERVAL = 1.0
 """Virtual seconds between two looks."""
@@ -78,6 +78,8 @@ class Watch:
                 continue
             after[key] = held
             older = before.get(key)
+            if older is not None and older.kind is Kind.CONTENT and older.expires_at <= now:
+                continue  # Of content that has expired nothing is remembered: anything may follow it.
             assert older is None or older is held or older.rank <= held.rank, (
                 f"node {node.number} has replaced a record by an older one"
             )

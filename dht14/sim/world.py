@@ -235,16 +235,16 @@ class World:
         for port in node.ports:
             self.network.freeze(port)
 
+    def set_clock(self, node: VirtualNode, skew: float) -> None:
+        """Set the wall clock of a node's host so far wrong, while the node runs and for its later lives."""
+        self.settle(evolve(self.hosts[node.number], skew=skew))
+        node.process.skew = skew
+
     def thaw(self, node: VirtualNode) -> None:
         """SIGCONT."""
         node.process.thaw()
         for port in node.ports:
             self.network.mend(port)
-
-    def step_clock(self, node: VirtualNode, seconds: float) -> None:
-        """Somebody sets the clock of its host, on or back; timers go on as before."""
-        node.process.skew += seconds
-        self.settle(evolve(self.hosts[node.number], skew=node.process.skew))
 
     # Work
 
