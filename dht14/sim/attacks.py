@@ -15,11 +15,11 @@ from twisted.internet.defer import Deferred
 
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.keyspace import ID_BITS, hash_id
-from dht14.kademlia.parameters import SUBNET_IN_SET, SUBNET_IN_TABLE, K
+from dht14.kademlia.parameters import REPLICATION, SUBNET_IN_SET, SUBNET_IN_TABLE, K
 from dht14.node.node import Node
 from dht14.node.responder import Respond, Responder
 from dht14.security.identity import Identity, public_bytes
-from dht14.sim.conduct import Denier, Forger, Liar, Silent
+from dht14.sim.conduct import A_DAY_MS, Denier, Forger, Liar, Silent
 from dht14.sim.host import PUZZLE, Host, Role
 from dht14.sim.scenario import Play
 from dht14.sim.stage import Stage, judged
@@ -162,6 +162,34 @@ def displacement(stage: Stage) -> None:
     displaced = sum(outcome.result for outcome in world.perform(junk, callers=hostile))
     stage.promise("junk acknowledged", displaced, at_most=0)
     found = stage.get(keys, times=10)
+    stage.promise_right("gets right", judged(found), 1)
+
+
+def lowered(stage: Stage) -> None:
+    """Somebody who knows all values offers each holder its own record, as one of which a single copy is asked
+    for; then nodes are replaced, one every 45 s, until more have gone than there were."""
+    world = stage.world
+    stage.history.lives = world.lives
+    spread_out(stage)
+    stage.join()
+    stage.promise_acknowledged("puts acknowledged", stage.put_values(_contents(stage)), 1)
+    writes = stage.acknowledged()
+    attacker = world.callers()[0]
+    for write in writes:
+        offer = Store(write.key, 0, A_DAY_MS, 1, 0, write.value, copy=True)
+        for holder in stage.holders(write.key):
+            if holder is not attacker:
+                attacker.stack.rpc.ask(holder.contact, offer).addErrback(lambda _: None)
+    for _ in range(world.size * 3 // 2):
+        gone = world.rng.choice([node for node in world.callers() if node is not attacker])
+        world.kill(gone)
+        world.replace(gone.number)
+        world.begin(gone.number)
+        stage.wait(45.0)
+    copies = stage.replicas(writes)
+    stage.notes["copies"] = sum(copies) / len(copies)
+    stage.promise("fewest copies", min(copies), at_least=REPLICATION / 2)
+    found = stage.get([write.key for write in writes], times=5)
     stage.promise_right("gets right", judged(found), 1)
 
 

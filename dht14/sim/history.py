@@ -6,13 +6,14 @@ operation that failed, or is still at work, has written may be seen or not. Each
 a put is at work, or after it has failed, one get may bring it and a later get what was before (`returned` counts
 those). What is newer than what depends on the kind of the key.
 
-- Content cannot be replaced, and replaces all else under its key.
+- Content cannot be replaced, and replaces all else under its key until it expires: then nothing is left of it.
 - An owner's records follow each other by the numbers that the owner has signed, and replace open ones.
 - Open values follow each other in time: one that was put after another was answered replaces it. Of two puts
   at the same time either may win.
 
-Nothing is promised where more nodes were lost than a value had copies, and of open keys where nodes lie.
-Times are the true ones, in seconds, on one clock for all clients.
+Nothing is promised where more nodes were lost than a value had copies, and of open keys where nodes lie. While the
+network is parted, and for a minute after that, a get may miss what the other side has; later it may bring any
+of the puts of that time, as if they had all been at work until then. Times are the true ones, in seconds, on one clock for all clients.
 """
 
 from collections import Counter
@@ -29,6 +30,9 @@ from dht14.storage.record import Kind, Record, proven
 
 LATENESS = 2.0
 """Seconds after its expiry for which a value may still be served: promised, whatever the clocks say."""
+
+AGREED = 60.0
+"""Seconds after a partition until both sides have the same again."""
 
 VIOLATIONS_KEPT = 1_000
 
@@ -85,6 +89,8 @@ class Write:
     """Who asked, and where."""
     ended: float = inf
     ending: Ending = Ending.UNKNOWN
+    settled: float = inf
+    """From when on it replaces what was there before: when it ended, or when the network agreed again."""
     first_seen: float = inf
     """When the first get ended that brought it."""
 
@@ -119,7 +125,7 @@ class Write:
         if kind != others:
             return kind > others
         if kind == Kind.OPEN:
-            return self.began >= other.ended
+            return self.began >= other.settled
         return kind == Kind.OWNER and self.record.version > other.record.version
 
     def outlasts(self, other: "Write") -> bool:
@@ -189,6 +195,8 @@ class History:
     _writes: dict[int, list[Write]] = field(factory=dict, init=False)
     """By key, in the order in which they began."""
     _puts: int = field(default=0, init=False)
+    _agrees_from: float = field(default=0.0, init=False)
+    """When both sides of the last partition have the same; `inf` while it lasts."""
 
     def put_began(
         self, key: int, value: bytes, ttl: float, now: float, copies: int = 0, client: str = ""
@@ -209,11 +217,24 @@ class History:
     def put_ended(self, write: Write, ending: Ending, now: float) -> None:
         """The client has been answered."""
         write.ended, write.ending = now, ending
+        write.settled = max(now, self._agrees_from)
+
+    def parted(self) -> None:
+        """From now on nodes are kept apart."""
+        self._agrees_from = inf
+
+    def healed(self, now: float) -> None:
+        """They are so no more."""
+        self._agrees_from = now + AGREED
+        for writes in self._writes.values():
+            for write in writes:
+                if write.ended <= now < write.settled:
+                    write.settled = self._agrees_from
 
     def got(self, key: int, found: bytes | None, began: float, ended: float, client: str = "") -> Read:
         """A get has ended: what it was. Puts that began before that must have been told of."""
         writes = [write for write in self._writes.get(key, ()) if write.began <= ended and write.kind]
-        before = [write for write in writes if write.acknowledged and write.ended <= began]
+        before = [write for write in writes if write.acknowledged and write.settled <= began]
         kind = max((write.kind for write in writes if write.kind), default=Kind.OPEN)
         seen = [write for write in writes if write.value == found]
         if found is None:
@@ -222,7 +243,10 @@ class History:
             judgement, expected = self._judge_junk(before, ended)
         else:
             judgement, expected = self._judge_found(seen, before, began, ended)
-        if judgement not in GOOD and kind is Kind.OPEN and not self.lives.honest:
+        is_open = max((write.kind for write in before if write.kind), default=Kind.OPEN) is Kind.OPEN
+        if judgement in (Judgement.LOST, Judgement.STALE) and began < self._agrees_from:
+            judgement = Judgement.EXCUSED
+        if judgement not in GOOD and is_open and not self.lives.honest:
             judgement = Judgement.EXCUSED
         brought = max(seen, key=lambda write: write.began, default=None)
         read = Read(key, kind, judgement, found, began, ended, client, expected, brought)
@@ -267,7 +291,12 @@ class History:
         return next((verdict for verdict in verdicts if verdict[0] in GOOD), verdicts[-1])
 
     def _judge_seen(self, seen: Write, before: list[Write], now: float) -> tuple[Judgement, Write | None]:
-        better = [write for write in before if write.replaces(seen)]
+        over = now + self.lateness
+        better = [
+            write
+            for write in before
+            if write.replaces(seen) and (write.kind is not Kind.CONTENT or write.expires_at > over)
+        ]
         if not better:
             return Judgement.RIGHT, None
         is_junk = better[-1].kind != seen.kind

@@ -1,8 +1,8 @@
 """Which nodes were there when, and so on which writes a network still has to make good.
 
-A write with r copies is promised to survive the sudden death of all but one of its holders. Where all of
-them may be gone nothing is owed. Who held a copy is not known from outside: the nodes nearest to the key did,
-with a few beside them that may have stood in for slow ones.
+A value with r copies is promised to survive the sudden death of all but one of its holders, and to have r copies
+again ten minutes later. Where all of them may be gone nothing is owed. Who held a copy is not known from
+outside: the nodes nearest to the key did, with a few beside them that may have stood in for slow ones.
 """
 
 from math import inf
@@ -11,6 +11,9 @@ from attrs import define, field
 
 STAND_INS = 4
 """Nodes beside the nearest ones that may hold a copy in the place of one of them."""
+
+REPAIRED = 600.0
+"""Seconds after which a value whose holders did not all die has all its copies again."""
 
 RETURN = 30.0
 """Seconds after which a node that came back with its disk is known to the others again."""
@@ -30,10 +33,10 @@ class Life:
             fell <= since and until <= back for fell, back, _ in self.absences
         )
 
-    def has_lost(self, since: float, now: float) -> bool:
-        """Whether what it was given at `since` cannot be had from it now."""
+    def has_lost(self, since: float, until: float) -> bool:
+        """Whether what it was given at `since` cannot be had from it at `until`."""
         return any(
-            back > since and fell <= now and not (kept and back + RETURN <= now)
+            back > since and fell <= until and not (kept and back + RETURN <= until)
             for fell, back, kept in self.absences
         )
 
@@ -65,9 +68,17 @@ class Lives:
         return not self._liars
 
     def owes(self, key: int, copies: int, began: float, ended: float, now: float) -> bool:
-        """Whether a put of then, of so many copies, must still be found: whether fewer nodes than it had
-        copies have lost it, of those that may hold one."""
+        """Whether a put of then, of so many copies, must still be found: whether there was no time at which
+        all its copies may have been lost faster than they are made again."""
+        while not self._may_be_lost(key, copies, began, ended, min(began + REPAIRED, now)):
+            began += REPAIRED
+            ended = max(began, ended)
+            if began > now:
+                return True
+        return False
+
+    def _may_be_lost(self, key: int, copies: int, began: float, ended: float, until: float) -> bool:
         there = [node for node, life in self._lives.items() if life.is_there(began, ended)]
         nearest = sorted(there, key=key.__xor__)[: copies + STAND_INS]
-        lost = sum(node in self._liars or self._lives[node].has_lost(began, now) for node in nearest)
-        return not nearest or lost < min(copies, len(nearest))
+        lost = sum(node in self._liars or self._lives[node].has_lost(began, until) for node in nearest)
+        return bool(nearest) and lost >= min(copies, len(nearest))

@@ -199,11 +199,32 @@ SCENARIOS = {
             conditions=Conditions.worldwide(loss=0.03),
         ),
         Scenario(
+            "history-clocks",
+            "the same while clocks are set, by up to an hour",
+            history(Faults(steps=10.0)),
+            nodes=200,
+            values=36,
+        ),
+        Scenario(
+            "history-partition",
+            "the same while two halves are apart for a minute; strictly from a minute after that",
+            history(Faults(parted=60.0)),
+            nodes=200,
+            values=36,
+        ),
+        Scenario(
             "history-liars",
             "the same while a tenth of the nodes is hostile in five ways",
             history(Faults(liars=0.1)),
             nodes=200,
             values=36,
+        ),
+        Scenario(
+            "lowered",
+            "somebody tells holders that one copy is enough, and all nodes are replaced: no value is lost",
+            attacks.lowered,
+            nodes=40,
+            values=30,
         ),
     )
 }

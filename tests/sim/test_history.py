@@ -5,7 +5,7 @@ from math import inf
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.sim.history import LATENESS, Ending, History, Judgement, Write
+from dht14.sim.history import AGREED, LATENESS, Ending, History, Judgement, Write
 from dht14.storage.receipt import PutOutcome, Receipt
 from dht14.storage.record import Kind
 from tests.owners import Owner
@@ -202,6 +202,20 @@ class ContentTests(HistoryTestCase):
             [self.judge(found, 5) for found in (b"content", b"junk", None)], ["right", "forged", "lost"]
         )
 
+    def test_after_it(self) -> None:
+        """When it has expired its key is open to all, and closed again when it is put again."""
+        self.write(b"content", 1, 2, ttl=60)
+        self.write(b"junk", 3, 4, Ending.FAILED)
+        self.write(b"more junk", 65, 66)
+        for found, at, judgement in (
+            (b"junk", 50, "forged"),
+            (b"junk", 62, "right"),
+            (b"more junk", 70, "right"),
+        ):
+            self.assertEqual(self.judge(found, at), judgement)
+        self.write(b"content", 71, 72)
+        self.assertEqual([self.judge(found, 73) for found in (b"junk", b"content")], ["forged", "right"])
+
     def test_shorter(self) -> None:
         """To put it again for a shorter time does not shorten its life."""
         self.write(b"content", 1, 2)
@@ -279,6 +293,34 @@ class LivesTests(HistoryTestCase):
         self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["forged", "lost"])
         self.history.lives.lies(self.nodes[0])
         self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["excused", "excused"])
+
+
+class PartitionTests(HistoryTestCase):
+    """What is promised while the network is parted, and when it is whole again."""
+
+    def test_apart(self) -> None:
+        """What the other side has may be missed; but nothing is forged, and nothing expires late."""
+        self.write(b"a", 1, 2, ttl=60)
+        self.write(b"b", 3, 4)
+        self.history.parted()
+        self.assertEqual(
+            [self.judge(found, 5) for found in (b"b", b"a", None)], ["right", "excused", "excused"]
+        )
+        self.assertEqual([self.judge(b"?", 5), self.judge(b"a", 70)], ["forged", "expired"])
+
+    def test_whole_again(self) -> None:
+        """A minute later any of the puts of that time is right, and what was there before them is not."""
+        self.write(b"a", 1, 2)
+        self.history.parted()
+        self.write(b"b", 3, 4)
+        self.write(b"c", 5, 6)
+        self.history.healed(10)
+        self.assertEqual(self.judge(b"a", 11), "right")
+        self.write(b"d", 12, 13)
+        self.assertEqual([self.judge(found, 10 + AGREED) for found in (b"b", b"c", b"d")], ["right"] * 3)
+        self.assertEqual([self.judge(found, 10 + AGREED) for found in (b"a", None)], ["stale", "lost"])
+        self.write(b"e", 80, 81)
+        self.assertEqual([self.judge(found, 82) for found in (b"e", b"d")], ["right", "stale"])
 
 
 class ReportTests(HistoryTestCase):

@@ -3,6 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.keyspace import hash_id
 from dht14.sim.history import History
 from dht14.sim.host import VirtualNode
 from dht14.sim.watch import AT_ONCE, INTERVAL, Watch
@@ -11,6 +12,7 @@ from dht14.storage.record import Record, version_at
 from dht14.storage.store import MemoryStore
 
 KEY = 7
+CONTENT = hash_id(b"content")
 
 
 class WatchTests(SynchronousTestCase):
@@ -27,9 +29,12 @@ class WatchTests(SynchronousTestCase):
         return self.world.nodes[4]
 
     def hold(self, version: int) -> None:
+        self.hold_under(KEY, b"v", version, 3600)
+
+    def hold_under(self, key: int, value: bytes, version: int, seconds: float) -> None:
         store = self.node.stack.store
         assert isinstance(store, MemoryStore)
-        record = Record(KEY, b"v", version_at(self.joined_at) + version, self.joined_at + 3600, 8)
+        record = Record(key, value, version_at(self.joined_at) + version, self.joined_at + seconds, 8)
         store._hold(record)
 
     def round(self) -> None:
@@ -79,3 +84,12 @@ class WatchTests(SynchronousTestCase):
         self.hold(0)
         wrong = self.assertRaises(AssertionError, self.round)
         self.assertIn("older", str(wrong))
+
+    def test_after_content(self) -> None:
+        """Anything may follow content that has expired."""
+        self.history.put_began(CONTENT, b"content", 60.0, self.world.clock.seconds())
+        self.hold_under(CONTENT, b"content", 0, AT_ONCE)
+        self.round()
+        self.world.wait(AT_ONCE)
+        self.hold_under(CONTENT, b"junk", 1, 3600)
+        self.round()
