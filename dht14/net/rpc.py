@@ -26,6 +26,7 @@ from dht14.kademlia.round_trip import RoundTrips
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.line_allowance import LineAllowance
 from dht14.net.probe import ProbeProtocol
+from dht14.net.pulse import Pulse
 from dht14.node.asked import Asked
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
@@ -33,7 +34,10 @@ from dht14.security.session import Datagrams, Peer, Session
 from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.hearsay import believable
-from dht14.wire.messages import REPLIES, Announce, Reply, Request
+from dht14.wire.messages import REPLIES, Announce, LargeValue, Offer, Reply, Request, Store, Value
+
+MORTAL = (Store, Offer, Value, LargeValue)
+"""Messages that say how long a value still lives, from when they were sent."""
 
 TICK = 0.005
 """Seconds between two looks at the timeouts, at the least: one timer serves all calls."""
@@ -90,6 +94,7 @@ class RpcProtocol(DatagramProtocol):
         table: RoutingTable,
         responder: Responder,
         probe: ProbeProtocol,
+        pulse: Pulse,
     ) -> None:
         self._clock = clock
         self._seconds = clock.seconds
@@ -102,6 +107,7 @@ class RpcProtocol(DatagramProtocol):
         self._table = table
         self._responder = responder
         self._probe = probe
+        self._pulse = pulse
         self._pending: dict[bytes, Call] = {}
         self._round_trips = RoundTrips()
         self._deadlines: list[tuple[float, bytes]] = []
@@ -265,7 +271,10 @@ class RpcProtocol(DatagramProtocol):
             self._count_malformed(addr, error)
             return
         sender = peer.contact
-        if isinstance(message, REPLIES):
+        if isinstance(message, MORTAL) and self._pulse.may_have_waited(now):
+            # Lost, as far as others can tell: it comes again, with the time that is left then.
+            self.counters["read too late"] += 1
+        elif isinstance(message, REPLIES):
             self._match(rpc_id, message, sender, now)
         elif peer.bucket.take(now):
             self.counters["requests"] += 1

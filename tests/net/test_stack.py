@@ -69,9 +69,11 @@ class StackTests(SynchronousTestCase):
     def test_services(self) -> None:
         """A node joins, pings, refreshes, sweeps, and sees to copies; a bootstrap node has nothing to see to."""
         names = [service.name for service in self.stack(1).services]
-        self.assertEqual(names, ["join", "liveness", "refresh", "sessions", "expiry", "republish", "repair"])
+        self.assertEqual(
+            names, ["pulse", "join", "liveness", "refresh", "sessions", "expiry", "republish", "repair"]
+        )
         bootstrap = self.stack(1, StackOptions(storage_limit=None))
-        self.assertEqual([service.name for service in bootstrap.services], names[:4])
+        self.assertEqual([service.name for service in bootstrap.services], names[:5])
         self.assertIsNone(bootstrap.store)
 
     def test_together(self) -> None:
