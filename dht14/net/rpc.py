@@ -26,6 +26,7 @@ from dht14.kademlia.round_trip import RoundTrips
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.line_allowance import LineAllowance
 from dht14.net.probe import ProbeProtocol
+from dht14.net.pulse import Pulse
 from dht14.node.asked import Asked
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import CallObserver
@@ -34,7 +35,10 @@ from dht14.security.session import Datagrams, Peer, Session
 from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.hearsay import believable
-from dht14.wire.messages import REPLIES, Announce, Pong, Reply, Request
+from dht14.wire.messages import REPLIES, Announce, LargeValue, Offer, Pong, Reply, Request, Store, Value
+
+MORTAL = (Store, Offer, Value, LargeValue)
+"""Messages that say how long a value still lives, from when they were sent."""
 
 TICK = 0.005
 """Seconds between two looks at the timeouts, at the least: one timer serves all calls."""
@@ -92,6 +96,7 @@ class RpcProtocol(DatagramProtocol):
         responder: Responder,
         probe: ProbeProtocol,
         time: NetworkTime,
+        pulse: Pulse,
     ) -> None:
         self._clock = clock
         self._seconds = clock.seconds
@@ -105,6 +110,7 @@ class RpcProtocol(DatagramProtocol):
         self._responder = responder
         self._probe = probe
         self._time = time
+        self._pulse = pulse
         self._pending: dict[bytes, Call] = {}
         self._round_trips = RoundTrips()
         self._deadlines: list[tuple[float, bytes]] = []
@@ -269,7 +275,10 @@ class RpcProtocol(DatagramProtocol):
             return
         sender = peer.contact
         message = believable(told, sender.address[0])
-        if isinstance(message, REPLIES):
+        if isinstance(message, MORTAL) and self._pulse.may_have_waited(now):
+            # Lost, as far as others can tell: it comes again, with the time that is left then.
+            self.counters["read too late"] += 1
+        elif isinstance(message, REPLIES):
             self._match(rpc_id, message, sender, now)
         elif peer.bucket.take(now):
             self.counters["requests"] += 1

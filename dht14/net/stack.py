@@ -16,6 +16,7 @@ from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import LIVENESS_INTERVAL, REPUBLISH_INTERVAL
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import ProbeProtocol
+from dht14.net.pulse import Pulse
 from dht14.net.rpc import RpcProtocol
 from dht14.node.announcer import ANNOUNCE_INTERVAL, Announcer
 from dht14.node.copies import Copies
@@ -134,8 +135,8 @@ def build_stack(
     responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, freshness)
     allowance = HelloAllowance()
     session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
-    probe = ProbeProtocol(clock, questions, table, allowance)
-    rpc = RpcProtocol(clock, rng, session, check, table, responder, probe, time)
+    probe, pulse = ProbeProtocol(clock, questions, table, allowance), Pulse(clock)
+    rpc = RpcProtocol(clock, rng, session, check, table, responder, probe, time, pulse)
     courier = Courier(rpc, bulk, clock)
     copies: Copies | None = None
     if store is not None:
@@ -147,7 +148,11 @@ def build_stack(
     node = Node(lookups, reader, writer)
     join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     liveness = Liveness(table, rpc, clock, options.republish_interval)
-    services: list[IService] = [join, *_contact_services(node, session, liveness, clock, rng, options)]
+    services: list[IService] = [
+        pulse,
+        join,
+        *_contact_services(node, session, liveness, clock, rng, options),
+    ]
     if options.advertised is not None:
         announcer = Announcer(options.advertised, table, rpc, resolve, clock)
         services.append(Periodic("announce", ANNOUNCE_INTERVAL, announcer.announce, clock, rng))

@@ -152,8 +152,15 @@ def rewrites(stage: Stage) -> None:
     stage.promise_right("gets right", judgements, 1)
 
 
+CLOCK_STEPS = (-3600.0, 3600.0, -25 * 3600.0, 25 * 3600.0)
+SLEEP = 10 * MINUTE
+SHORT_TTL = 300
+"""Seconds: what is put while hosts sleep has expired when they wake."""
+
+
 def clocks(stage: Stage) -> None:
-    """A fifth of the nodes has a clock that is wrong by up to a day."""
+    """A fifth of the nodes has a clock that is wrong by up to a day. Then, three times, clocks of others are set by an
+    hour or by 25, to and fro, and a twentieth of the nodes is stopped for 10 min, while clients put and get."""
     world = stage.world
     for host in world.rng.sample(world.hosts, len(world.hosts) // 5):
         world.settle(evolve(host, skew=world.rng.uniform(-DAY, DAY)))
@@ -167,10 +174,41 @@ def clocks(stage: Stage) -> None:
     again = stage.put(keys, ttl=ttl, label="overwrites")
     stage.promise_acknowledged("overwrites acknowledged", again, 1)
     stage.promise_right("gets right after that", judged(stage.get(keys, times=5)), 1)
-    last = max(write.expires_at for write in stage.acknowledged()) - world.clock.seconds()
+    for _ in range(3):
+        keys += _unsteady_clocks(stage)
+    last = max((write.expires_at - world.clock.seconds() for write in stage.acknowledged()), default=0.0)
     stage.wait(last + LATENESS)
     late = judged(stage.get(keys, times=5))[Judgement.EXPIRED]
     stage.promise("gets of what expired more than 2 s ago", late, at_most=0)
+
+
+def _unsteady_clocks(stage: Stage) -> list[int]:
+    """Set clocks, stop hosts, and let clients work until these go on; the keys of what was put."""
+    world, rng = stage.world, stage.world.rng
+    nodes = list(world.nodes.values())
+    for node in rng.sample(nodes, len(nodes) // 5):
+        world.set_clock(node, rng.choice(CLOCK_STEPS))
+    sleepers = rng.sample(value_nodes(stage), len(nodes) // 20)
+    for node in sleepers:
+        world.freeze(node)
+    wakes_at = world.clock.seconds() + SLEEP
+    known = stage.history.keys(stage.values)
+    fresh = [random_id(rng) for _ in range(stage.values)]
+    stored = stage.put(fresh, ttl=SHORT_TTL, label="puts meanwhile")
+    stage.promise_acknowledged("puts acknowledged meanwhile", stored, 1)
+    found = judged(stage.get(known + fresh))
+    stage.wait(wakes_at - world.clock.seconds())
+    for node in sleepers:
+        world.thaw(node)
+    found += judged(stage.get(known + fresh, times=2))
+    stage.promise_right("gets right meanwhile and after", found, 1)
+    heard = [node.stack.rpc.counters["answered"] for node in nodes]
+    stage.wait(MINUTE)
+    quiet = sum(
+        node.stack.rpc.counters["answered"] == so_far for node, so_far in zip(nodes, heard, strict=True)
+    )
+    stage.promise("nodes that pinged nobody for a minute", quiet, at_most=0)
+    return fresh
 
 
 def newcomer(stage: Stage) -> None:

@@ -106,7 +106,7 @@ SCENARIOS = {
         ),
         Scenario(
             "clocks",
-            "a fifth of the clocks is up to a day wrong: nothing fails, and nothing expires late",
+            "clocks are wrong by up to a day and are set, hosts sleep: nothing fails, or expires early or late",
             plays.clocks,
             nodes=100,
             values=200,

@@ -277,6 +277,9 @@ class MemoryStore:
         self._charge(record.writer, _size(record))
         insort(self._distances, record.key ^ self.own_id)
         heappush(self._deadlines, (record.expires_at, record.key))
+        self._tidy_deadlines()
+
+    def _tidy_deadlines(self) -> None:
         if len(self._deadlines) > _most_deadlines(len(self._records)):
             self._deadlines = [(held.expires_at, key) for key, held in self._records.items()]
             heapify(self._deadlines)
@@ -291,6 +294,7 @@ class MemoryStore:
             self.size -= _size(record)
             self._charge(record.writer, -_size(record))
             del self._distances[bisect_left(self._distances, key ^ self.own_id)]
+            self._tidy_deadlines()
 
     def _charge(self, writer: int, growth: int) -> None:
         share = self._shares.pop(writer, 0) + growth
@@ -309,7 +313,7 @@ class MemoryStore:
         assert self.size == sum(map(_size, self._records.values())) <= self.limit
         assert self._distances == sorted(key ^ self.own_id for key in self._records)
         assert {(held.expires_at, key) for key, held in self._records.items()} <= set(self._deadlines)
-        assert len(self._deadlines) <= _most_deadlines(len(self._records)) or not self._records
+        assert len(self._deadlines) <= _most_deadlines(len(self._records))
 
 
 def _size(record: Record) -> int:

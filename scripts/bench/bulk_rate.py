@@ -18,7 +18,6 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-from dht14.storage.version_clock import VersionClock
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.task import react
@@ -31,6 +30,7 @@ from dht14.net.bulk_client import BulkClient
 from dht14.net.bulk_server import BulkServer
 from dht14.net.tls import NodeTls
 from dht14.node.errands import Download, Errand, Upload
+from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.identity import Identity, Puzzle, public_key_of
 from dht14.security.tickets import Tickets
@@ -140,7 +140,11 @@ class Bulk:
         self._tickets: Tickets[Errand] = Tickets(random.SystemRandom())
         self._store = MemoryStore(server.node_id, 1 << 30, lambda record: True)
         responder = Responder(
-            RoutingTable(server.node_id), self._store, 86_400.0, self._tickets, VersionClock(time.time)
+            RoutingTable(server.node_id),
+            self._store,
+            86_400.0,
+            self._tickets,
+            NetworkTime(time.monotonic, time.time),
         )
         serving = BulkServer(responder, tls[0], lambda host: None, reactor)
         port = reactor.listenTCP(0, serving, interface="127.0.0.1").getHost().port

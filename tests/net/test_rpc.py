@@ -18,6 +18,7 @@ from dht14.kademlia.parameters import (
 )
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import AT_ONCE, CALLED_LATELY, ProbeProtocol
+from dht14.net.pulse import STANDSTILL, Pulse
 from dht14.net.rpc import RpcProtocol
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
@@ -70,10 +71,19 @@ class RpcTestCase(SynchronousTestCase):
         session = PlainSession.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
         questions = PlainQuestions(proof_of(OWN), check, random.Random(2))
         self.probe = ProbeProtocol(self.clock, questions, self.table, HelloAllowance())
+        self.pulse = Pulse(self.clock)
         self.probe_wire = UdpRecorder()
         self.probe.makeConnection(cast(IUDPTransport, self.probe_wire))
         self.rpc = RpcProtocol(
-            self.clock, random.Random(1), session, check, self.table, responder, self.probe, time
+            self.clock,
+            random.Random(1),
+            session,
+            check,
+            self.table,
+            responder,
+            self.probe,
+            time,
+            self.pulse,
         )
         self.wire = UdpRecorder()
         self.rpc.makeConnection(cast(IUDPTransport, self.wire))
@@ -497,6 +507,17 @@ class RequestTests(RpcTestCase):
         held = self.store.get(5, self.clock.seconds())
         assert held is not None
         self.assertEqual(held.value, b"value")
+
+    def test_waited(self) -> None:
+        """A record that may have waited while this process stood still is not held: it would live too long. What
+        does not say how long something lives is read as ever."""
+        self.pulse.startService()
+        self.addCleanup(self.pulse.stopService)
+        self.clock.rightNow += STANDSTILL + 0.1
+        self.receive(b"12345678", Store(5, 1, 60_000, 1, 0, b"value"))
+        self.assertEqual((self.messages(), self.rpc.counters["read too late"]), ([], 1))
+        self.receive(b"12345678", Ping())
+        self.assertEqual(self.messages(), [(Pong(), PEER.address)])
 
     def test_unsendable(self) -> None:
         """An answer that cannot be sent is counted, and harms nobody."""

@@ -71,10 +71,11 @@ class StackTests(SynchronousTestCase):
         """A node joins, pings, refreshes, sweeps, and sees to copies; a bootstrap node has nothing to see to."""
         names = [service.name for service in self.stack(1).services]
         self.assertEqual(
-            names, ["join", "liveness", "refresh", "sessions", "expiry", "republish", "repair", "resync"]
+            names,
+            ["pulse", "join", "liveness", "refresh", "sessions", "expiry", "republish", "repair", "resync"],
         )
         bootstrap = self.stack(1, StackOptions(storage_limit=None))
-        self.assertEqual([service.name for service in bootstrap.services], names[:4])
+        self.assertEqual([service.name for service in bootstrap.services], names[:5])
         self.assertIsNone(bootstrap.store)
 
     def test_together(self) -> None:

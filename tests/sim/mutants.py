@@ -7,11 +7,12 @@ A store is put in the place of the shipped one with `self.patch(world, "MemorySt
 from collections.abc import Callable
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from dht14.kademlia.parameters import K
 from dht14.node.node import Node
-from dht14.storage.record import Record, proven, version_at
+from dht14.storage.receipt import NoRecord, PutOutcome, Receipt
+from dht14.storage.record import Kind, Record, proven, version_at
 from dht14.storage.store import MemoryStore, Outcome, Verdict
 from dht14.wire.messages import FindValue, Reply, Store, Stored, Value
 
@@ -47,14 +48,17 @@ class Undeleting(MemoryStore):
             super().offer(record, now, tell)
 
 
-def get_from_any_three(node: Node, key: int) -> "Deferred[bytes | None]":
+Got = Record | NoRecord
+
+
+def get_from_any_three(node: Node, key: int) -> "Deferred[Got]":
     """Asks four of the nodes around the key, and brings the newest of the first three values that it hears."""
-    contacts = node.table.closest(key, K)
-    first = int(node._clock.seconds() * 1000) % max(len(contacts) - 4, 1)
+    contacts, clock = node.table.closest(key, K), node._lookups.clock
+    first = int(clock.seconds() * 1000) % max(len(contacts) - 4, 1)
     asked = contacts[first : first + 4]
     heard: list[Record] = []
     missing = len(asked)
-    result: Deferred[bytes | None] = Deferred()
+    result: Deferred[Got] = Deferred()
 
     def answered(reply: Reply | None) -> None:
         nonlocal missing
@@ -63,43 +67,45 @@ def get_from_any_three(node: Node, key: int) -> "Deferred[bytes | None]":
             heard.append(Record(key, reply.value, reply.version, 0, reply.replication))
         if not result.called and (len(heard) == 3 or not missing):
             newest = max(heard, key=lambda record: record.rank, default=None)
-            result.callback(None if newest is None or newest.is_tombstone else newest.value)
+            result.callback(NoRecord.NOT_FOUND if newest is None or newest.is_tombstone else newest)
 
     for contact in asked:
-        node._rpc.ask(contact, FindValue(key)).addErrback(lambda _: None).addCallback(answered)
+        node._lookups._rpc.ask(contact, FindValue(key)).addErrback(lambda _: None).addCallback(answered)
     return result
 
 
-def get_from_own_store(get: "Callable[[Node, int], Deferred[bytes | None]]") -> Callable[..., object]:
+def get_from_own_store(get: "Callable[[Node, int], Deferred[Got]]") -> Callable[..., object]:
     """Asks nobody where the own store has something."""
 
-    def mutant(node: Node, key: int) -> "Deferred[bytes | None]":
-        held = node._store.get(key, node._clock.seconds()) if node._store else None
-        if held is None or held.is_tombstone:
-            return get(node, key)
-        result: Deferred[bytes | None] = Deferred()
-        result.callback(held.value)
-        return result
+    def mutant(node: Node, key: int) -> "Deferred[Got]":
+        store, now = node._reader._store, node._lookups.clock.seconds()
+        held = store.get(key, now) if store else None
+        return get(node, key) if held is None or held.is_tombstone else succeed(held)
 
     return mutant
 
 
-def put_for_one_receipt(node: Node, key: int, value: bytes, ttl: int, replication: int) -> "Deferred[bool]":
+def put_for_one_receipt(
+    node: Node, key: int, value: bytes, ttl: int, replication: int
+) -> "Deferred[Receipt]":
     """Asks the nearest nodes to hold the value, and says that it is stored when the first of them has it."""
-    now = node._clock.seconds()
-    record = Record(key, value, 0, now + node._policy.ttl(ttl), replication)
+    now = node._lookups.clock.seconds()
+    record = Record(key, value, 0, now + node._writer._policy.ttl(ttl), replication)
     version = proven(record).version if record.is_owned else version_at(now)
+    if record.kind is Kind.CONTENT:
+        version = 0
     store = Store(key, version, record.remaining_ms(now), replication, 0, value)
     nearest = node.table.closest(key, replication)
     missing = len(nearest)
-    result: Deferred[bool] = Deferred()
+    result: Deferred[Receipt] = Deferred()
 
     def answered(reply: Reply | None) -> None:
         nonlocal missing
         missing -= 1
         if not result.called and (isinstance(reply, Stored) or not missing):
-            result.callback(isinstance(reply, Stored))
+            is_stored = isinstance(reply, Stored)
+            result.callback(Receipt(PutOutcome.STORED if is_stored else PutOutcome.NOT_STORED))
 
     for contact in nearest:
-        node._rpc.ask(contact, store).addErrback(lambda _: None).addCallback(answered)
+        node._lookups._rpc.ask(contact, store).addErrback(lambda _: None).addCallback(answered)
     return result

@@ -44,7 +44,8 @@ class WaitingTests(SynchronousTestCase):
 
     def put(self, place: int, version: int = 1) -> None:
         one: Any = record(place, version=version)
-        self.commits.put(_place(place), one, bytes(100), {}, self.told.append)
+        verdict = Verdict(Outcome.HELD, version, replication=one.replication)
+        self.commits.put(_place(place), one, bytes(100), {}, self.told.append, verdict)
 
     def test_same_again(self) -> None:
         """Of those who repeat one request a few wait; the others are refused at once, and keep nobody else out."""

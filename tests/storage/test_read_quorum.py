@@ -65,7 +65,8 @@ class ReadQuorumTests(SynchronousTestCase):
 
     def test_claim_and_record(self) -> None:
         """A record takes the place of a claim of it, in either order."""
-        for order in permutations((claim(record()), record())):
+        found: tuple[Record | Claim, ...] = (claim(record()), record())
+        for order in permutations(found):
             self.assertEqual(heard(*order).best, record())
 
     def test_claims_above(self) -> None:

@@ -276,6 +276,15 @@ class ExpiryTests(StoreTestCase):
         self.assertLess(len(self.store._deadlines), 100)
         self.assertEqual(self.store.expire(NOW + 2e6), 1)
 
+    def test_lapsing_costs_no_memory(self) -> None:
+        """What has expired, and is found so by an offer, leaves no deadlines behind."""
+        for key in range(200):
+            self.offer(record(key, ttl=60.0))
+        for key in range(200):
+            self.offer(record(key, ttl=60.0), NOW + 61)
+            self.store.check_invariants()
+        self.assertEqual(len(self.store), 0)
+
 
 class FullStoreTests(StoreTestCase):
     """Room for ten records of one byte."""
