@@ -38,6 +38,9 @@ invent nearer contacts for ever, ends here."""
 SOFT_TIMEOUT_MIN, SOFT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN = 0.025, 1.0, 0.25
 """Bounds of srtt + 4 rttvar (RFC 6298), and what stands in for it before the first answer."""
 
+SOFT_TIMEOUT_SLACK = 0.05
+"""Nor is the soft timeout longer than twice the lowest round trip and this."""
+
 SILENT_TIMEOUT_MIN, SILENT_TIMEOUT_MAX = 0.5, 1.0
 """After four soft timeouts within these bounds a contact that was sent to twice is taken for dead."""
 

@@ -65,9 +65,12 @@ class GetReplies:
             self._told(lookup, contact, reply, record if self._is_believable(record) else None)
         elif isinstance(reply, LargeValue):
             self._told(lookup, contact, reply, self._claim(contact, reply))
-        elif isinstance(reply, Nodes):
+        elif isinstance(reply, Nodes) and reply.holds_values:
             self._held.append((contact, None))
             lookup.answered(contact, reply.contacts)
+            self._look(lookup)
+        elif isinstance(reply, Nodes):
+            lookup.refused(contact, reply.contacts)
             self._look(lookup)
         else:
             lookup.refused(contact)

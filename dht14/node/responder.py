@@ -67,11 +67,13 @@ class _Answer:
     nodes: Nodes
 
     @classmethod
-    def of(cls, known: list[Contact]) -> "_Answer":
-        return cls(known, frozenset(contact.node_id for contact in known), Nodes(tuple(known[:K])))
+    def of(cls, known: list[Contact], holds_values: bool) -> "_Answer":
+        ids = frozenset(contact.node_id for contact in known)
+        return cls(known, ids, Nodes(tuple(known[:K]), holds_values))
 
     def without(self, node_id: int) -> Nodes:
-        return Nodes(tuple([contact for contact in self.known if contact.node_id != node_id]))
+        others = tuple([contact for contact in self.known if contact.node_id != node_id])
+        return Nodes(others, self.nodes.holds_values)
 
 
 @frozen(eq=False)
@@ -200,7 +202,8 @@ class Responder:
         if answer is None:
             if len(self._answers) >= ANSWERS:
                 self._answers.clear()
-            answer = self._answers[target] = _Answer.of(table.closest(target, K + 1, live_only=True))
+            known = table.closest(target, K + 1, live_only=True)
+            answer = self._answers[target] = _Answer.of(known, self._store is not None)
         return answer.without(asker.node_id) if asker.node_id in answer.ids else answer.nodes
 
     def _record(self, request: Store | Offer, value: bytes, writer: Contact, now: float) -> Record:

@@ -116,6 +116,8 @@ class Nodes:
     """The contacts that I know nearest to what you asked for."""
 
     contacts: tuple[Contact, ...]
+    holds_values: bool = True
+    """Whether I am a node that could have a value: bootstrap nodes are not."""
 
 
 @frozen
@@ -328,7 +330,7 @@ SCHEMA: dict[int, tuple[type[Message], tuple[FieldShape, ...]]] = {
     7: (Resync, ()),
     8: (Resynced, ()),
     64: (Pong, (_TIME_MS,)),
-    65: (Nodes, (_CONTACTS,)),
+    65: (Nodes, (_CONTACTS, _FLAG)),
     66: (Value, (_VERSION, _TTL_MS, _REPLICATION_OR_CACHED, _FLAG, _VALUE, _CONTACTS)),
     67: (Stored, (_CONTACTS, _FLAG, _REPLICATION_OR_CACHED)),
     68: (Outranked, (_VERSION, _CONTACTS)),

@@ -119,14 +119,17 @@ def _nodes() -> tuple[bytes, Writer, Reader]:
                 return None
             if len(written) >= _REMEMBERED:
                 written.clear()
-            known = written[id(message)] = message, head + len(packed).to_bytes(2, "big") + packed
-        return _THREE + rpc_id + known[1]
+            flag = b"\1" if message.holds_values else b"\0"
+            known = written[id(message)] = message, head + len(packed).to_bytes(2, "big") + packed + flag
+        return _FOUR + rpc_id + known[1]
 
     def read(data: bytes, check: Check) -> Message | None:
         length = int.from_bytes(data[_AFTER_CODE:_CONTACTS_AT], "big")
-        if not 256 <= length == len(data) - _CONTACTS_AT <= MAX_DATAGRAM or not data.startswith(_THREE):
+        if not 256 <= length == len(data) - _CONTACTS_AT - 1 <= MAX_DATAGRAM:
             return None
-        return Nodes(unpack_contacts(data[_CONTACTS_AT:], check, K))
+        if data[-1] > 1 or not data.startswith(_FOUR):
+            return None
+        return Nodes(unpack_contacts(data[_CONTACTS_AT:-1], check, K), data[-1] == 1)
 
     return head, write, read
 

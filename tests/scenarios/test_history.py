@@ -56,8 +56,6 @@ class ShippedTests(HistoryTestCase):
         """With one to twenty copies of values that replace each other, and junk."""
         self.assert_flawless(self.play(Faults(), MIXED, nodes=60, keys=12))
 
-    test_mixed.todo = "readers and writers do not use the same holders yet"  # type: ignore[attr-defined]
-
 
 class MutantsTests(HistoryTestCase):
     """Each of these faults is found."""
@@ -87,7 +85,8 @@ class MutantsTests(HistoryTestCase):
     def test_own_store(self) -> None:
         """A read that believes the own store brings what was replaced while its node was away."""
         self.patch(Node, "get", mutants.get_from_own_store(Node.get))
-        self.assert_found(self.play(Faults(restarts=10.0)), "stale", Kind.OPEN)
+        habits = evolve(ALIKE, put_interval=2.0)
+        self.assert_found(self.play(Faults(restarts=10.0), habits), "stale", Kind.OPEN)
 
     def test_unexpiring(self) -> None:
         """Stores that serve what has expired."""

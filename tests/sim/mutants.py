@@ -88,14 +88,14 @@ def get_from_own_store(get: "Callable[[Node, int], Deferred[Got]]") -> Callable[
 def put_for_one_receipt(
     node: Node, key: int, value: bytes, ttl: int, replication: int
 ) -> "Deferred[Receipt]":
-    """Asks the nearest nodes to hold the value, and says that it is stored when the first of them has it."""
+    """Asks the nearest node to hold the value, and says that it is stored when that has it."""
     now = node._lookups.clock.seconds()
     record = Record(key, value, 0, now + node._writer._policy.ttl(ttl), replication)
     version = proven(record).version if record.is_owned else version_at(now)
     if record.kind is Kind.CONTENT:
         version = 0
     store = Store(key, version, record.remaining_ms(now), replication, 0, value)
-    nearest = node.table.closest(key, replication)
+    nearest = node.table.closest(key, 1)
     missing = len(nearest)
     result: Deferred[Receipt] = Deferred()
 

@@ -8,17 +8,19 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
+from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE, id_to_bytes
 from dht14.kademlia.parameters import GROUP, MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
 from dht14.security.handshake import ACCEPT_PREFIX_BYTES
 from dht14.security.link import SEALED_BYTES
 from dht14.storage.store import Refusal
-from dht14.wire.contacts import pack_contacts
+from dht14.wire.contacts import first_fitting, pack_contacts
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import (
     FINGERPRINT_BITS,
     MAX_TIME_MS,
     MAX_TTL_MS,
+    MAX_VALUE_AND_CONTACTS,
     MAX_VERSION,
     REPLIES,
     SCHEMA,
@@ -74,7 +76,7 @@ messages: "st.SearchStrategy[Message]" = st.one_of(
     st.builds(Pong, st.integers(0, MAX_TIME_MS)),
     st.just(Resync()),
     st.just(Resynced()),
-    st.builds(Nodes, contacts),
+    st.builds(Nodes, contacts, st.booleans()),
     st.builds(Value, versions, ttls, copies, st.booleans(), few_bytes, few_contacts),
     st.builds(Value, versions, ttls, copies, st.booleans(), values),
     st.builds(Stored, contacts, st.booleans(), st.integers(0, MAX_REPLICATION)),
@@ -117,7 +119,7 @@ SAMPLES: list[Message] = [
     Resync(),
     Resynced(),
     Pong(1_700_000_000_000),
-    Nodes(SOME_CONTACTS),
+    Nodes(SOME_CONTACTS, False),
     Value(1 << 60, 1, 20, False, b"x" * 300, SOME_CONTACTS),
     Stored((), False, 20),
     Outranked(5, SOME_CONTACTS),
@@ -134,21 +136,33 @@ V6_CONTACTS = tuple(contact_at(n, ("2001:db8::1", 8001)) for n in range(20))
 MOST_CONTACTS = (V4_CONTACTS, V6_CONTACTS, V6_CONTACTS[:10] + V4_CONTACTS[10:])
 MAX_U64 = (1 << 64) - 1
 INLINE = bytes(MAX_INLINE_VALUE)
+
+
+def beside(some: tuple[Contact, ...], length: int) -> tuple[Contact, ...]:
+    """Those of some contacts that fit beside a value of this length."""
+    return first_fitting(some, MAX_VALUE_AND_CONTACTS - length)
+
+
 LARGEST: list[Message] = [
     Ping(),
     FindNode(7),
-    FindValue(8),
+    FindValue(8, view_of(range(5))),
+    Resync(),
+    Resynced(),
     Store(7, MAX_VERSION, MAX_TTL_MS, 20, MAX_U64, INLINE, True),
     Offer(7, MAX_VERSION, MAX_TTL_MS, 20, MAX_U64, True, MAX_VALUE, bytes(32), True),
     Announce(("2001:db8::1", 8000)),
-    Pong(),
+    Pong(MAX_TIME_MS),
     *map(Nodes, MOST_CONTACTS),
-    Value(MAX_VERSION, MAX_TTL_MS, 20, True, INLINE),
-    *map(Stored, MOST_CONTACTS),
+    *(Value(MAX_VERSION, MAX_TTL_MS, 20, True, INLINE, beside(some, len(INLINE))) for some in MOST_CONTACTS),
+    *(Value(MAX_VERSION, MAX_TTL_MS, 20, True, b"v" * 300, beside(some, 300)) for some in MOST_CONTACTS),
+    *(Stored(some, True, 20) for some in MOST_CONTACTS),
     *(Outranked(MAX_VERSION, some) for some in MOST_CONTACTS),
-    *map(Refused, MOST_CONTACTS),
+    *(Refused(some, Refusal.INVALID, True) for some in MOST_CONTACTS),
     *(Wanted(some, bytes(16)) for some in MOST_CONTACTS),
-    LargeValue(MAX_VERSION, MAX_TTL_MS, 20, True, True, MAX_VALUE, bytes(32), bytes(16)),
+    LargeValue(
+        MAX_VERSION, MAX_TTL_MS, 20, True, True, MAX_VALUE, bytes(32), bytes(16), MOST_CONTACTS[1][:5]
+    ),
 ]
 ACCEPT_BYTES = SEALED_BYTES + ACCEPT_PREFIX_BYTES
 
@@ -264,7 +278,7 @@ class StrictnessTests(SynchronousTestCase):
 
     def test_contacts(self) -> None:
         """Contacts are one byte string of at most k whole ones."""
-        for code, more in ((65, ()), (67, (1, 8)), (69, (1, 0))):
+        for code, more in ((65, (1,)), (67, (1, 8)), (69, (1, 0))):
             most = pack_contacts(SOME_CONTACTS[:1] * K)
             too_many = pack_contacts(SOME_CONTACTS[:1] * (K + 1))
             self.assert_fields(code, [most, *more], [too_many, b"", b"\0", most[:-1], 5, "x", [], None], at=0)

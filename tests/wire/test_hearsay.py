@@ -3,7 +3,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address, Contact
 from dht14.wire.hearsay import believable, without_private
-from dht14.wire.messages import SCHEMA, Announce, Nodes, Outranked, Ping, Pong, Refused, Stored, Wanted
+from dht14.wire.messages import (
+    SCHEMA,
+    Announce,
+    LargeValue,
+    Nodes,
+    Outranked,
+    Ping,
+    Pong,
+    Refused,
+    Stored,
+    Value,
+    Wanted,
+)
 
 PUBLIC = Contact(1, ("198.51.100.1", 8000))
 PRIVATE = [
@@ -62,7 +74,7 @@ class SchemaTests(SynchronousTestCase):
     def test_derived(self) -> None:
         """All that name addresses are, as the schema has them."""
         naming = {message for message, _ in SCHEMA.values() if without_private(message)}
-        self.assertEqual(naming, {Announce, Nodes, Stored, Outranked, Refused, Wanted})
+        self.assertEqual(naming, {Announce, Nodes, Value, LargeValue, Stored, Outranked, Refused, Wanted})
 
     def test_new_forms(self) -> None:
         """A message that names addresses in a new form is an error, never one that passes."""
