@@ -160,20 +160,22 @@ class Lookup:
         """
         members = _WRITE_MEMBERS if self.binding else _READ_MEMBERS
         group: list[Candidate] = []
-        places = Places(self.subnet_of)
+        take = Places(self.subnet_of).take
         near = 0
         for distance in self._order:
             candidate = self._candidates[distance]
-            if candidate.state not in members:
+            state = candidate.state
+            if state not in members:
                 continue
-            if candidate.state is State.UNASKED and self._is_passed_over(candidate, doubtful_too=False):
+            if state is State.UNASKED and self._is_passed_over(candidate, doubtful_too=False):
                 continue
-            if places.take(candidate.contact):
-                near += 1
-                if candidate.votes:
-                    group.append(candidate)
-                if len(group) == GROUP or near == self.width:
-                    break
+            if not take(candidate.contact):
+                continue
+            near += 1
+            if candidate.votes:
+                group.append(candidate)
+            if len(group) == GROUP or near == self.width:
+                break
         return group
 
     def missing_votes(self, holders: Container[int]) -> int:
@@ -279,6 +281,7 @@ class Lookup:
         candidate.contact = contact
         self._settle(candidate, state)
         self._let_down(candidate)
+        self._free_place(candidate)
         self._named(candidate, nearer)
 
     def failed(self, contact: Contact) -> None:
@@ -290,6 +293,7 @@ class Lookup:
             self._doubt(candidate)
         if candidate.state is not State.SILENT:
             self._let_down(candidate)
+        self._free_place(candidate)
         self._settle(candidate, State.FAILED)
         self._try_elsewhere(candidate)
 
@@ -326,6 +330,10 @@ class Lookup:
     def _let_down(self, candidate: Candidate) -> None:
         if (subnet := self._subnet_of(candidate)) is not None:
             self._failures[subnet] += 1
+
+    def _free_place(self, candidate: Candidate) -> None:
+        """It will hold nothing. One that is merely silent may yet say that it does."""
+        if (subnet := self._subnet_of(candidate)) is not None:
             self._bound[subnet] -= 1
 
     def _try_elsewhere(self, candidate: Candidate) -> None:

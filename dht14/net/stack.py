@@ -164,7 +164,9 @@ def build_stack(
         services += _record_services(store, republish, repair, clock, rng, options)
         resyncing = Resyncing(freshness, table, rpc, clock, lambda: bool(join.first_try.called))
         join.first_try.addCallback(lambda _: resyncing.one_pass())
-        services.append(Periodic("resync", RESYNC_LOOK, resyncing.one_pass, clock, rng))
+        answering = Periodic("resync of others", REPAIR_INTERVAL, repair.serve_askers, clock, rng)
+        freshness.when_asked = answering.run_now
+        services += [Periodic("resync", RESYNC_LOOK, resyncing.one_pass, clock, rng), answering]
     return Stack(table, store, responder, session, rpc, probe, node, join, hand_over, tuple(services))
 
 

@@ -5,7 +5,7 @@ copies count neither for a read nor for a write: three old copies would otherwis
 for that with RESYNC; the others answer by offering their records, and say RESYNCED when they have done so.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from attrs import define, field
 
@@ -27,6 +27,8 @@ class Freshness:
     """What is known of writes that this node has missed, and of contacts that have missed some."""
 
     is_current: bool = True
+    when_asked: Callable[[], object] = lambda: None
+    """Called when a contact asks for what it missed."""
     _awaited: set[int] = field(factory=set, init=False)
     """The ids of those that have not offered all that they have, or not said so."""
     _began: float = field(default=0.0, init=False)
@@ -59,6 +61,7 @@ class Freshness:
         """A contact asks for what it should hold."""
         if contact.node_id in self._askers or len(self._askers) < ASKERS:
             self._askers[contact.node_id] = contact, now
+            self.when_asked()
 
     def askers(self, neighbours: Iterable[int], now: float) -> dict[int, Contact]:
         """The contacts whose turn it is: those among the neighbours, and those that will hold nothing of ours.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -59,7 +59,14 @@ class Periodic(Service):
             current.cancel()
         return current
 
+    def run_now(self) -> None:
+        """Run a pass at once, unless one is at work or the service does not run."""
+        if self.running and self._current is None:
+            self._run_pass()
+
     def _run_pass(self) -> "Deferred[Any]":
+        if self._current is not None:
+            return succeed(None)  # One that was asked for is still at work.
         self._current = maybeDeferred(self._one_pass)
         self._current.addErrback(self._failed)
         self._current.addBoth(self._ended)

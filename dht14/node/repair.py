@@ -65,10 +65,7 @@ class Repair:
 
     async def one_pass(self) -> None:
         """Look at the neighbours; if they have changed, and it is quiet again, see to all records."""
-        neighbours = {c.node_id: c for c in self._table.closest(self._table.own_id, NEIGHBOURS)}
-        askers = self._freshness.askers(neighbours, self._clock.seconds())
-        if askers:
-            await self._catch_up(askers, neighbours)
+        neighbours = self._neighbours()
         if not self._before and not self._freshness.is_current:
             return  # First the others bring what was missed here; the rest may be lacking elsewhere.
         now = frozenset(neighbours)
@@ -81,8 +78,15 @@ class Repair:
         before, self._before, self._waited = self._before, neighbours, 0
         await self._walk(before, neighbours)
 
-    async def _catch_up(self, askers: Mapping[int, Contact], neighbours: Mapping[int, Contact]) -> None:
-        """Offer these contacts, which have missed writes, all that they should hold, and say so."""
+    def _neighbours(self) -> dict[int, Contact]:
+        return {c.node_id: c for c in self._table.closest(self._table.own_id, NEIGHBOURS)}
+
+    async def serve_askers(self) -> None:
+        """Offer the contacts that have missed writes, and ask, all that they should hold, and say so."""
+        neighbours = self._neighbours()
+        askers = self._freshness.askers(neighbours, self._clock.seconds())
+        if not askers:
+            return
         others = {node_id: contact for node_id, contact in neighbours.items() if node_id not in askers}
         await self._walk(others, neighbours, askers)
         for contact in askers.values():

@@ -1,5 +1,7 @@
 """A record that is told of without its value: what it is worth, and whether a value is the one meant."""
 
+from functools import cached_property
+
 from attrs import frozen
 
 from dht14.storage.record import Kind, Record, claimed_rank, is_possible
@@ -20,7 +22,7 @@ class Claim:
     digest: bytes
     """SHA-256 of the value."""
 
-    @property
+    @cached_property
     def rank(self) -> tuple[Kind, int, bytes]:
         """As `Record.rank`, if it is true."""
         return claimed_rank(self.key, self.version, self.owned, self.digest)

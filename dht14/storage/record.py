@@ -88,7 +88,7 @@ class Record:
         """Seen from key and value alone."""
         return self.rank[0]
 
-    @property
+    @cached_property
     def rank(self) -> tuple[Kind, int, bytes]:
         """The total order of the records of one key: the greatest is the one all replicas settle on.
 

@@ -5,14 +5,17 @@ a shape is left to it.
 """
 
 from collections.abc import Callable
+from struct import Struct
 from typing import Any
 
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.kademlia.parameters import GROUP, MAX_DATAGRAM, K
+from dht14.kademlia.parameters import GROUP, MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, K
 from dht14.wire.contacts import Check, pack_contacts, unpack_contacts
 from dht14.wire.messages import (
     MAX_CONTACTS_BYTES,
     MAX_TIME_MS,
+    MAX_TTL_MS,
+    MAX_VERSION,
     SCHEMA,
     VIEW_PART_BYTES,
     FindNode,
@@ -21,6 +24,8 @@ from dht14.wire.messages import (
     Nodes,
     Ping,
     Pong,
+    Stored,
+    Value,
 )
 
 Writer = Callable[[bytes, Any], bytes | None]
@@ -28,10 +33,11 @@ Writer = Callable[[bytes, Any], bytes | None]
 Reader = Callable[[bytes, Check], Message | None]
 """From bytes to the message; None where they are of another shape."""
 
-# An array of two to four, the first of which is a byte string of 8; a byte string of 32, or of 256 and more.
-_TWO, _THREE, _FOUR = b"\x82\x48", b"\x83\x48", b"\x84\x48"
+# An array of so many, the first of which is a byte string of 8; a byte string of 32, or of 256 and more.
+_TWO, _THREE, _FOUR, _FIVE, _EIGHT = (bytes((0x80 + count, 0x48)) for count in (2, 3, 4, 5, 8))
 _ID_HEAD, _LONG_HEAD, _U64_HEAD = b"\x58\x20", b"\x59", b"\x1b"
-_SHORT_BYTES = 0x40
+_U32, _SHORT_BYTES = 0x1A, 0x40
+_NO_CONTACTS = b"\x42\0\0"
 _VIEWS = range(0, GROUP * VIEW_PART_BYTES + 1, VIEW_PART_BYTES)
 _AFTER_CODE = 13
 _WITH_ID_BYTES = _AFTER_CODE + 32
@@ -134,12 +140,76 @@ def _nodes() -> tuple[bytes, Writer, Reader]:
     return head, write, read
 
 
+def _value() -> tuple[bytes, Writer, Reader]:
+    """Of a value without contacts: the asker mostly knows them all."""
+    head = _code_of(Value) + _U64_HEAD
+    fixed = Struct(">2s8s3sQBIBB")  # array and RPC id, code, version, head and time to live, copies, flag
+
+    def write(rpc_id: bytes, message: Value) -> bytes | None:
+        value, ttl_ms = message.value, message.ttl_ms
+        if message.nearer or message.version < 1 << 32 or ttl_ms < 1 << 16:
+            return None
+        start = fixed.pack(
+            _EIGHT, rpc_id, head, message.version, _U32, ttl_ms, message.replication, message.current
+        )
+        return start + _bytes_head(len(value)) + value + _NO_CONTACTS
+
+    def read(data: bytes, check: Check) -> Message | None:
+        if len(data) < fixed.size + 4 or not data.endswith(_NO_CONTACTS):
+            return None
+        array, _, _, version, u32, ttl_ms, replication, flag = fixed.unpack_from(data)
+        if array != _EIGHT or u32 != _U32 or not 1 << 32 <= version <= MAX_VERSION:
+            return None
+        if not 1 << 16 <= ttl_ms <= MAX_TTL_MS or replication > MAX_REPLICATION or flag > 1:
+            return None
+        rest = data[fixed.size : -len(_NO_CONTACTS)]
+        for head_bytes in (1, 2, 3):
+            length = len(rest) - head_bytes
+            if 0 < length <= MAX_INLINE_VALUE and rest[:head_bytes] == _bytes_head(length):
+                return Value(version, ttl_ms, replication, flag == 1, rest[head_bytes:])
+        return None
+
+    return head, write, read
+
+
+def _bytes_head(length: int) -> bytes:
+    if length < 24:
+        return bytes((_SHORT_BYTES + length,))
+    if length < 256:
+        return bytes((0x58, length))
+    return _LONG_HEAD + length.to_bytes(2, "big")
+
+
+def _stored() -> tuple[bytes, Writer, Reader]:
+    """Of a receipt that names nobody."""
+    head = _code_of(Stored) + _NO_CONTACTS[:1]
+    size = _AFTER_CODE + 4
+
+    def write(rpc_id: bytes, message: Stored) -> bytes | None:
+        if message.nearer:
+            return None
+        tail = bytes((message.current, message.replication))
+        return _FIVE + rpc_id + head + _NO_CONTACTS[1:] + tail
+
+    def read(data: bytes, check: Check) -> Message | None:
+        if len(data) != size or not data.startswith(_FIVE) or data[_AFTER_CODE:-2] != _NO_CONTACTS[1:]:
+            return None
+        current, replication = data[-2:]
+        return (
+            Stored((), current == 1, replication) if current < 2 and replication <= MAX_REPLICATION else None
+        )
+
+    return head, write, read
+
+
 _FORMS = {
     Ping: _ping(),
     Pong: _pong(),
     FindNode: _find_node(),
     FindValue: _find_value(),
     Nodes: _nodes(),
+    Value: _value(),
+    Stored: _stored(),
 }
 WRITERS: dict[type, Writer] = {message: write for message, (_, write, _) in _FORMS.items()}
 READERS: dict[bytes, Reader] = {head: read for head, _, read in _FORMS.values()}

@@ -72,7 +72,18 @@ class StackTests(SynchronousTestCase):
         names = [service.name for service in self.stack(1).services]
         self.assertEqual(
             names,
-            ["pulse", "join", "liveness", "refresh", "sessions", "expiry", "republish", "repair", "resync"],
+            [
+                "pulse",
+                "join",
+                "liveness",
+                "refresh",
+                "sessions",
+                "expiry",
+                "republish",
+                "repair",
+                "resync",
+                "resync of others",
+            ],
         )
         bootstrap = self.stack(1, StackOptions(storage_limit=None))
         self.assertEqual([service.name for service in bootstrap.services], names[:5])

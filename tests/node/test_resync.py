@@ -29,6 +29,7 @@ class ResyncTests(HoldersTestCase):
         """Let each node look at its neighbours."""
         for _ in range(times):
             for repair in self.repairs:
+                self.finish(repair.serve_askers())
                 self.finish(repair.one_pass())
         self.network.wait(1)
 

@@ -67,15 +67,15 @@ class MutantsTests(HistoryTestCase):
         self.assertLessEqual(set(kinds), found)
 
     def test_whole_copies(self) -> None:
-        """A merge that takes the replication along with the expiry loses values when nodes go."""
+        """A merge that takes the replication along with the expiry loses copies when nodes go."""
         self.patch(world, "MemoryStore", mutants.WholeCopies)
         result = evolve(SCENARIOS["lowered"], nodes=24, values=12).run(seed=1)
-        self.assert_found(result, "lost", Kind.CONTENT)
+        self.assertIn("fewest copies", [promise.name for promise in result.promises if not promise.kept])
 
     def test_any_three(self) -> None:
         """A read that ends at three answers, whoever gives them, brings what was replaced."""
         self.patch(Node, "get", mutants.get_from_any_three)
-        self.assert_found(self.play(Faults(), MIXED), "stale", Kind.OPEN, Kind.OWNER)
+        self.assert_found(self.play(Faults(), MIXED), "stale")
 
     def test_any_three_forged(self) -> None:
         """And what somebody else has written under the key of content or of an owner."""
@@ -97,7 +97,8 @@ class MutantsTests(HistoryTestCase):
     def test_undeleting(self) -> None:
         """Deletions that do not stick."""
         self.patch(world, "MemoryStore", mutants.Undeleting)
-        self.assert_found(self.play(Faults()), "stale", Kind.OWNER)
+        habits = evolve(ALIKE, deletions=0.5)
+        self.assert_found(self.play(Faults(), habits), "stale", Kind.OWNER)
 
     def test_one_receipt(self) -> None:
         """A put that is acknowledged when one node has it."""
