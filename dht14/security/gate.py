@@ -28,6 +28,10 @@ COOKIE_LIFE = 120
 PREKEY_ROTATION = hs.PREKEY_LIFE / 2
 """Seconds after which a pre-key is replaced; it opens what was begun with it for as long again."""
 
+DATED_WRONG = 3_600.0
+"""Seconds by which a pre-key's date must be off for another one to be made: the clock was set, or the first peers have
+told that it is wrong. Nobody else takes it before it is right."""
+
 CHALLENGES_A_SECOND = 2_000
 FINISHES_A_SECOND = 500
 FINISHES_A_SUBNET = 20
@@ -54,8 +58,14 @@ class _Prekey:
     private: X25519PrivateKey
     public: bytes
     made_at: float
+    ahead: float
+    """By how much the time that it is dated by is ahead of the node's own clock."""
     signed: bytes
     """The end of every CHALLENGE: proof 48 | pre-key 32 | exp u32 | signature 64."""
+
+    def is_good(self, now: float, time: float) -> bool:
+        """Whether it may be handed out: it is fresh, and dated as it would be now."""
+        return self.serves(now, PREKEY_ROTATION) and abs(time - now - self.ahead) < DATED_WRONG
 
     def serves(self, now: float, seconds: float) -> bool:
         return now - self.made_at < seconds
@@ -124,16 +134,17 @@ class Gate:
         return time + hmac_digest(self._secret, bound, "sha256")[: hs.COOKIE_BYTES - _TIME_BYTES]
 
     def _prekey(self, now: float) -> _Prekey:
-        if not self._prekeys or not self._prekeys[0].serves(now, PREKEY_ROTATION):
+        if not self._prekeys or not self._prekeys[0].is_good(now, self._time.to_sign(now)):
             self._prekeys = [self._new_prekey(now), *self._prekeys[:1]]
         return self._prekeys[0]
 
     def _new_prekey(self, now: float) -> _Prekey:
         private = X25519PrivateKey.from_private_bytes(self._rng.randbytes(hs.KEY_BYTES))
         public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        expires = (int((self._time.to_sign(now) + hs.PREKEY_LIFE) // 60) + 1).to_bytes(4, "big")
+        dated = self._time.to_sign(now)
+        expires = (int((dated + hs.PREKEY_LIFE) // 60) + 1).to_bytes(4, "big")
         signature = self._identity.sign(hs.signed_prekey(public, expires))
-        return _Prekey(private, public, now, self._identity.proof + public + expires + signature)
+        return _Prekey(private, public, now, dated - now, self._identity.proof + public + expires + signature)
 
     # FINISH
 

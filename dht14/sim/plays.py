@@ -152,15 +152,19 @@ def rewrites(stage: Stage) -> None:
     stage.promise_right("gets right", judgements, 1)
 
 
-CLOCK_STEPS = (-3600.0, 3600.0, -25 * 3600.0, 25 * 3600.0)
+CLOCKS_SET = ((-HOUR, -25 * HOUR), (HOUR, 25 * HOUR), (-HOUR, 25 * HOUR))
+"""How far wrong clocks are set, each time. Nobody is believed whose versions are more than 49 h ahead of the own clock:
+so not to both sides at once."""
+
 SLEEP = 10 * MINUTE
 SHORT_TTL = 300
 """Seconds: what is put while hosts sleep has expired when they wake."""
 
 
 def clocks(stage: Stage) -> None:
-    """A fifth of the nodes has a clock that is wrong by up to a day. Then, three times, clocks of others are set by an
-    hour or by 25, to and fro, and a twentieth of the nodes is stopped for 10 min, while clients put and get."""
+    """A fifth of the nodes has a clock that is wrong by up to a day. Then, three times, the clocks of others are set
+    wrong by an hour or by 25, and right again later, and a twentieth of the nodes is stopped for 10 min, while clients
+    put and get."""
     world = stage.world
     for host in world.rng.sample(world.hosts, len(world.hosts) // 5):
         world.settle(evolve(host, skew=world.rng.uniform(-DAY, DAY)))
@@ -174,20 +178,21 @@ def clocks(stage: Stage) -> None:
     again = stage.put(keys, ttl=ttl, label="overwrites")
     stage.promise_acknowledged("overwrites acknowledged", again, 1)
     stage.promise_right("gets right after that", judged(stage.get(keys, times=5)), 1)
-    for _ in range(3):
-        keys += _unsteady_clocks(stage)
+    for errors in CLOCKS_SET:
+        keys += _unsteady_clocks(stage, errors)
     last = max((write.expires_at - world.clock.seconds() for write in stage.acknowledged()), default=0.0)
     stage.wait(last + LATENESS)
     late = judged(stage.get(keys, times=5))[Judgement.EXPIRED]
     stage.promise("gets of what expired more than 2 s ago", late, at_most=0)
 
 
-def _unsteady_clocks(stage: Stage) -> list[int]:
+def _unsteady_clocks(stage: Stage, errors: Sequence[float]) -> list[int]:
     """Set clocks, stop hosts, and let clients work until these go on; the keys of what was put."""
     world, rng = stage.world, stage.world.rng
     nodes = list(world.nodes.values())
-    for node in rng.sample(nodes, len(nodes) // 5):
-        world.set_clock(node, rng.choice(CLOCK_STEPS))
+    unsteady = rng.sample([node for node in nodes if not node.process.skew], len(nodes) // 5)
+    for node in unsteady:
+        world.set_clock(node, rng.choice(errors))
     sleepers = rng.sample(value_nodes(stage), len(nodes) // 20)
     for node in sleepers:
         world.freeze(node)
@@ -208,6 +213,8 @@ def _unsteady_clocks(stage: Stage) -> list[int]:
         node.stack.rpc.counters["answered"] == so_far for node, so_far in zip(nodes, heard, strict=True)
     )
     stage.promise("nodes that pinged nobody for a minute", quiet, at_most=0)
+    for node in unsteady:
+        world.set_clock(node, 0.0)
     return fresh
 
 

@@ -236,11 +236,10 @@ class World:
         for port in node.ports:
             self.network.freeze(port)
 
-    def set_clock(self, node: VirtualNode, step: float) -> None:
-        """Move the wall clock of a node's host by so many seconds, while the node runs and for its later lives."""
-        host = self.hosts[node.number]
-        self.settle(evolve(host, skew=host.skew + step))
-        node.process.skew += step
+    def set_clock(self, node: VirtualNode, skew: float) -> None:
+        """Set the wall clock of a node's host so far wrong, while the node runs and for its later lives."""
+        self.settle(evolve(self.hosts[node.number], skew=skew))
+        node.process.skew = skew
 
     def thaw(self, node: VirtualNode) -> None:
         """SIGCONT."""

@@ -7,6 +7,9 @@ head and place are bound to the body by its seal. The body: `format u8 | replica
 value`. The tag is a keyed hash of the writer, zero where none is known: whoever writes the tables can count
 what each writer holds without opening anything. The highest bit of the replication tells of a brief record.
 
+Times are those of the node's own clock, which begins as the time of day with each run and is never set: what one run
+has written is consistent, and the next one reads it by the time of day at its own beginning.
+
 A floor, what is remembered of a record that has expired, lies in its own table in the same form: its time
 is the one until which it is remembered, and its body has the kind where a record has its replication, and
 ends behind the writer.

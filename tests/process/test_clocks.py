@@ -24,6 +24,9 @@ TTL = 12
 LATENESS = 2.0
 """Seconds after its expiry for which a value may still be served."""
 
+BUSY = 5.0
+"""Seconds by which a busy machine may notice later."""
+
 PING_PATIENCE = 30.0
 """Seconds within which a node pings its only contact; 10 where the machine is not busy."""
 
@@ -101,6 +104,17 @@ class ClockTests(NetworkTestCase):
         with node.client() as client:
             return client.get(key)
 
+    def put_one(self, node: Twistd, key: bytes, ttl: int) -> tuple[float, float]:
+        """Put a value; when that was asked and when answered. Under libfaketime a node may stumble, so it is tried
+        until it is acknowledged."""
+
+        def tried() -> tuple[float, float] | None:
+            with node.client() as client:
+                asked = time.monotonic()
+                return (asked, time.monotonic()) if client.put(key, b"value", ttl) else None
+
+        return eventually(tried, "a PUT to be acknowledged")
+
     def is_gone(self, node: Twistd, key: bytes) -> bool:
         return self.found(node, key) is None
 
@@ -114,17 +128,15 @@ class ClockTests(NetworkTestCase):
         for hours in (-1, 25, -25):
             self.clock.set(0)
             key = self.rng.randbytes(32)
-            with set_ones[0].client() as client:
-                self.assertTrue(client.put(key, b"value", ttl=TTL))
-            began = time.monotonic()
+            asked, answered = self.put_one(set_ones[0], key, TTL)
             self.clock.set(hours)
             got = [self.found(node, key) for node in (first, *set_ones)]
-            self.assertLess(time.monotonic() - began, TTL - 1, "the machine is too busy for this test")
+            self.assertLess(time.monotonic() - asked, TTL, "the machine is too busy for this test")
             self.assertEqual(got, [b"value"] * 3, hours)
             for node in (first, *set_ones):
                 eventually(partial(self.is_gone, node, key), "the value to expire")
-            self.assertGreater(time.monotonic() - began, TTL - 1)
-            self.assertLess(time.monotonic() - began, TTL + LATENESS)
+            self.assertGreater(time.monotonic() - asked, TTL - 0.1)
+            self.assertLess(time.monotonic() - answered, TTL + LATENESS + BUSY)
 
     def test_pings(self) -> None:
         """A node whose clock is set goes on to ping its contacts."""
@@ -164,8 +176,7 @@ class ClockTests(NetworkTestCase):
         last = self.network.node(seeds=(first,), environment=self.clock.environment)
         last.wait_for("Joined", JOIN_PATIENCE)
         last.wait_for_api()
-        with first.client() as client:
-            self.assertTrue(client.put(sha256(b"value").digest(), b"value"))
+        self.put_one(first, sha256(b"value").digest(), 600)
         first.kill()
         self.assertEqual(self.found(last, sha256(b"value").digest()), b"value")
 

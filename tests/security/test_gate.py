@@ -67,6 +67,21 @@ class GateTests(SynchronousTestCase):
         self.assertFalse(self.gate.welcomes(finish, CALLER, BEGINNING - 3600))
         self.assertTrue(self.gate.welcomes(self.finish(BEGINNING - 3600), CALLER, BEGINNING - 3600))
 
+    def test_clock_wrong(self) -> None:
+        """A pre-key that was dated by a wrong clock gives way to another one as soon as that shows; those who have it
+        may use it."""
+        self.wall = BEGINNING - 1e9
+        finish = self.finish()
+        self.wall = BEGINNING
+        (exp,) = {hs.Challenge.parse(self.challenge()).made_at for _ in range(3)}
+        self.assertApproximates(exp, BEGINNING, 60)
+        self.assertTrue(self.gate.welcomes(finish, CALLER, BEGINNING))
+
+    def challenge(self) -> bytes:
+        challenge = self.gate.challenge(hs.hello(bytes(8), bytes(32), None), CALLER, BEGINNING)
+        assert challenge is not None
+        return challenge
+
     def test_cookies(self) -> None:
         """Whatever of a cookie is changed, it is nobody's; nor is that of another gate."""
         finish = self.finish()

@@ -193,6 +193,17 @@ class WorldTests(SynchronousTestCase):
         self.assertTrue(joined.result)
         self.assertEqual(world.size, 5)
 
+    def test_clock_set(self) -> None:
+        """A clock is set while its node runs, and stays so in the next life, which begins with it."""
+        world = World(nodes=2, seed=1)
+        world.join()
+        node = world.nodes[3]
+        world.set_clock(node, 3600.0)
+        now = world.clock.seconds()
+        self.assertEqual((node.process.seconds(), node.process.wall()), (now, now + 3600))
+        world.kill(node)
+        self.assertEqual(world.begin(3).process.seconds(), now + 3600)
+
     def test_seeds(self) -> None:
         """The same seed gives the same world, another seed another."""
         digests = []
