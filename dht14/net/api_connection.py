@@ -290,7 +290,7 @@ class ApiConnection(protocol.Protocol):
 
     def _failed(self, failure: Failure, entry: Entry) -> bytes:
         now = self._server.clock.seconds()
-        if failure.check(CallFailed) is None and self._server.lines.is_due(failure.type, now):
+        if failure.check(CallFailed) is None and self._server.lines.is_due(str(failure.type), now):
             self._log.failure(
                 "The node failed a request of API client {client}", failure, client=self._client.address
             )

@@ -95,7 +95,7 @@ class UdpPort(Port):
             try:
                 received(datagram, source)
             except Exception as bug:  # noqa: BLE001 - whatever it is, it must not cost us the port
-                if self._lines.is_due(type(bug), seconds()):
+                if self._lines.is_due(type(bug).__name__, seconds()):
                     self.log.failure("A datagram was not handled; this is a bug.")
             if self.maxThroughput < 0:
                 return  # The port was closed meanwhile.
