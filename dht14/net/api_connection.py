@@ -288,7 +288,8 @@ class ApiConnection(protocol.Protocol):
         answer.addCallback(self._settle, entry)
 
     def _failed(self, failure: Failure, entry: Entry) -> bytes:
-        if failure.check(CallFailed) is None:
+        now = self._server.clock.seconds()
+        if failure.check(CallFailed) is None and self._server.lines.is_due(str(failure.type), now):
             self._log.failure(
                 "The node failed a request of API client {client}", failure, client=self._client.address
             )

@@ -36,6 +36,7 @@ _HASH_BYTES = 14
 _BRIEF = 0x80
 _CLASS = Struct(">H")
 _HEAD = Struct(f">Qd{TAG_BYTES}s")
+HEAD_BYTES = _HEAD.size
 _TIME = Struct(">d")
 _BODY = Struct(f">BB{ID_BYTES}s{ID_BYTES}s")
 

@@ -11,6 +11,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from dht14.storage.disk_format import (
+    HEAD_BYTES,
     TAG_BYTES,
     Body,
     DiskFormat,
@@ -95,23 +96,30 @@ class FloorTable:
         self._growth[order[:_GROUP_BYTES]] += 1
 
     def _delete(self, txn: Any, place: bytes) -> None:
+        """Drop a floor, if there is one. Where bytes on the disk have changed its indices keep an entry for it, which
+        goes when its turn comes."""
         entry = txn.pop(place, db=self.floors)
-        if entry is None:
+        if entry is None or len(entry) < HEAD_BYTES:
             return
         standing = txn.pop(_due(place, entry), db=self.times)
-        order = order_entry(place, entry, standing)
-        txn.delete(order, db=self.order)
-        self._growth[order[:_GROUP_BYTES]] -= 1
+        if standing:
+            self._delete_order(txn, order_entry(place, entry, standing))
+
+    def _delete_order(self, txn: Any, order: bytes) -> None:
+        if txn.delete(order, db=self.order):
+            self._growth[order[:_GROUP_BYTES]] -= 1
 
     def forget(self, txn: Any, now: float) -> None:
         """Drop the floors whose time has come, and those that are too many; not more than a batch of them."""
         forgotten = 0
         with txn.cursor(self.times) as cursor:
             while forgotten < PURGED_A_BATCH and cursor.first():
-                until, place = read_due(cursor.key())
+                due = cursor.key()
+                until, place = read_due(due)
                 if until > now:
                     break
                 self._delete(txn, place)
+                txn.delete(due, db=self.times)
                 forgotten += 1
         excess: int = txn.stat(self.floors)["entries"] - self.most
         if excess > 0:
@@ -122,14 +130,15 @@ class FloorTable:
         counts.update(self._growth)
         heaviest = [(group[:1], -held, group) for group, held in counts.items() if held]
         heapify(heaviest)
-        for _ in range(count):
+        while heaviest and count:
             is_lasting, held, group = heappop(heaviest)
             with txn.cursor(self.order) as cursor:
-                cursor.set_range(group)
-                _, place = read_due(cursor.key()[_GROUP_BYTES + 1 :])
-            self._delete(txn, place)
-            if held < -1:
+                order = cursor.key() if cursor.set_range(group) else b""
+            if order.startswith(group):
+                self._delete(txn, read_due(order[_GROUP_BYTES + 1 :])[1])
+                self._delete_order(txn, order)
                 heappush(heaviest, (is_lasting, held + 1, group))
+                count -= 1
 
 
 def _due(place: bytes, entry: bytes) -> bytes:

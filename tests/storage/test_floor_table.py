@@ -99,6 +99,25 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         self.leave_at(NOW)
         self.assertEqual(len(self.versions()), MOST)
 
+    def test_damaged(self) -> None:
+        """Where bytes of the tables have changed nothing stops: what does not fit together goes when its turn comes."""
+        rng = random.Random(3)
+        for _ in range(20):
+            self.leave(*(Record(n, b"v", 1, NOW + n, 8, n % 4, n % 3 == 0) for n in range(10)))
+            with self.tables.env.begin(write=True) as txn:
+                for table in (self.tables.floors.floors, self.tables.floors.times, self.tables.floors.order):
+                    for key, entry in list(txn.cursor(table))[:2]:
+                        spoilt = entry[: rng.randrange(1 + len(entry))]
+                        txn.delete(key, db=table)
+                        if rng.random() < 0.7:
+                            txn.put(key[:-1] + rng.randbytes(1), spoilt, db=table)
+            self.tables.close()
+            self.tables = self.open()
+        for later in range(20):
+            self.leave_at(NOW + SECONDS + 100 + later)
+        with self.tables.env.begin() as txn:
+            self.assertEqual(txn.stat(self.tables.floors.times)["entries"], 0)
+
     def test_failed_write(self) -> None:
         """What was not committed does not count."""
         self.leave_at(NOW, Record(1, b"v", 1, NOW, 8, 1))
