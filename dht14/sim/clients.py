@@ -196,6 +196,8 @@ class Clients:
         """Every second node that is killed has just taken part in a put, perhaps: a holder of the newest value."""
         world = self._stage.world
         nodes = self._joined()
+        if not nodes:
+            return
         if self._newest is not None and world.rng.random() < 0.5:
             key = self._newest.key
             nodes = sorted(nodes, key=lambda node: node.contact.node_id ^ key)[:REPLICATION]
@@ -213,8 +215,9 @@ class Clients:
         self._stage.world.begin(self._stage.world.add())
 
     def _set_clock(self) -> None:
-        world = self._stage.world
-        world.set_clock(world.rng.choice(self._joined()), world.rng.uniform(-3600.0, 3600.0))
+        world, nodes = self._stage.world, self._joined()
+        if nodes:
+            world.set_clock(world.rng.choice(nodes), world.rng.uniform(-3600.0, 3600.0))
 
     def _part(self, _: object) -> None:
         world = self._stage.world
