@@ -32,6 +32,9 @@ GETS = 20
 SOON = 3.0
 """Seconds after a put, at most, within which gets come that must see it: one in three within a tenth."""
 
+QUIET, QUIETNESS = 4, 8
+"""One in so many keys is quiet, and put so many times as seldom as others."""
+
 PARTED_AT = 60.0
 """Seconds from the beginning."""
 
@@ -47,7 +50,7 @@ class Habits:
     copies: tuple[int, int] = (1, MAX_REPLICATION)
     """That a put asks for, at least and at most."""
     short_lives: float = 0.1
-    """Live for a minute only."""
+    """Live for a minute only; of a quiet key, one that is put so seldom that it expires, half of them do."""
     deletions: float = 0.1
     """Of an owner's: take away what is there."""
     junk: float = 0.1
@@ -82,19 +85,24 @@ class Subject:
     kind: Kind
     key: int
     _value: bytes
+    is_quiet: bool = False
     _owner: Ed25519PrivateKey | None = None
     _seq: int = 0
 
     @classmethod
-    def of(cls, kind: Kind, rng: random.Random) -> "Subject":
-        """A fresh one."""
-        value = rng.randbytes(40)
+    def of(cls, turn: int, rng: random.Random) -> "Subject":
+        """The key of this number: the kinds take turns."""
+        kind, is_quiet, value = Kind(1 + turn % len(Kind)), turn % QUIET == 0, rng.randbytes(40)
         if kind is Kind.CONTENT:
-            return cls(kind, hash_id(value), value)
+            return cls(kind, hash_id(value), value, is_quiet)
         if kind is Kind.OPEN:
-            return cls(kind, random_id(rng), b"")
+            return cls(kind, random_id(rng), b"", is_quiet)
         owner = Ed25519PrivateKey.from_private_bytes(rng.randbytes(32))
-        return cls(kind, key_of_owner(public_key_of(owner), b""), b"", owner)
+        return cls(kind, key_of_owner(public_key_of(owner), b""), b"", is_quiet, owner)
+
+    def lives_shortly(self, rng: random.Random, short_lives: float) -> bool:
+        """Whether what is put next is for a minute only."""
+        return rng.random() < (0.5 if self.is_quiet else short_lives)
 
     def next(self, rng: random.Random, deletions: float) -> bytes:
         """What is put next: the same content, any value, or what the owner says now. Every fifth of an owner's
@@ -137,7 +145,7 @@ class Clients:
         self._ends = stage.now + habits.seconds
         puts = 60.0 / habits.put_interval
         for subject in self._subjects:
-            self._at_random(puts, partial(self._put, subject))
+            self._at_random(puts / QUIETNESS if subject.is_quiet else puts, partial(self._put, subject))
         self._at_random(GETS / 2 * puts * len(self._subjects), lambda: self._get(rng.choice(self._subjects)))
         self._at_random(faults.restarts, partial(self._kill, Return.SAME))
         self._at_random(faults.deaths, partial(self._kill, Return.ANOTHER))
@@ -174,7 +182,7 @@ class Clients:
         else:
             value, copies = subject.next(rng, habits.deletions), rng.randint(*habits.copies)
         self.puts += 1
-        ttl = 60 if rng.random() < habits.short_lives else 0
+        ttl = 60 if subject.lives_shortly(rng, habits.short_lives) else 0
         self._stage.write(subject.key, value, ttl, copies, node).addCallback(self._told, subject)
 
     def _told(self, acknowledged: bool, subject: Subject) -> None:
@@ -196,6 +204,8 @@ class Clients:
         """Every second node that is killed has just taken part in a put, perhaps: a holder of the newest value."""
         world = self._stage.world
         nodes = self._joined()
+        if not nodes:
+            return
         if self._newest is not None and world.rng.random() < 0.5:
             key = self._newest.key
             nodes = sorted(nodes, key=lambda node: node.contact.node_id ^ key)[:REPLICATION]
@@ -213,8 +223,9 @@ class Clients:
         self._stage.world.begin(self._stage.world.add())
 
     def _set_clock(self) -> None:
-        world = self._stage.world
-        world.set_clock(world.rng.choice(self._joined()), world.rng.uniform(-3600.0, 3600.0))
+        world, nodes = self._stage.world, self._joined()
+        if nodes:
+            world.set_clock(world.rng.choice(nodes), world.rng.uniform(-3600.0, 3600.0))
 
     def _part(self, _: object) -> None:
         world = self._stage.world
@@ -237,7 +248,7 @@ def history(faults: Faults, habits: Habits = USUAL) -> Play:
         stage.history.lives = world.lives
         if faults.liars:
             _let_some_lie(stage, faults.liars)
-        subjects = [Subject.of(Kind(1 + turn % len(Kind)), world.rng) for turn in range(stage.values)]
+        subjects = [Subject.of(turn, world.rng) for turn in range(stage.values)]
         clients = Clients(stage, faults, habits, subjects)
         with disks(stage) if faults.restarts else nullcontext():
             stage.join()

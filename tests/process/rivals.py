@@ -57,7 +57,7 @@ class Rivals:
 
     def __attrs_post_init__(self) -> None:
         self._rng = random.Random(self._seed)
-        self._subjects = [Subject.of(Kind(1 + turn % len(Kind)), self._rng) for turn in range(self._keys)]
+        self._subjects = [Subject.of(turn, self._rng) for turn in range(self._keys)]
         self._up = list(self._nodes)
         self._ids = {node: int(node.wait_for("listens on")["node_id"], 16) for node in self._nodes}
         for node_id in self._ids.values():
@@ -115,7 +115,7 @@ class Rivals:
                 value, copies = rng.randbytes(40), MAX_REPLICATION
             else:
                 value, copies = subject.next(rng, habits.deletions), rng.randint(*habits.copies)
-            ttl = SHORT_TTL if rng.random() < habits.short_lives else TTL
+            ttl = SHORT_TTL if subject.lives_shortly(rng, habits.short_lives) else TTL
             write = self.history.put_began(
                 subject.key, value, ttl, time.monotonic(), copies, node.folder.name
             )

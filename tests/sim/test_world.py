@@ -213,3 +213,34 @@ class WorldTests(SynchronousTestCase):
             digests.append(world.network.digest())
         self.assertEqual(digests[0], digests[1])
         self.assertNotEqual(digests[0], digests[2])
+
+    def test_lives(self) -> None:
+        """Who was there when is kept account of: a value with one copy is owed until its holder dies."""
+        world = World(nodes=6, seed=1)
+        world.join()
+        key = world.nodes[4].contact.node_id
+        began = world.clock.seconds()
+        self.assertTrue(world.lives.owes(key, 1, began, began, began + 1))
+        world.wait(1)
+        world.kill(world.nodes[4])
+        self.assertFalse(world.lives.owes(key, 1, began, began, began + 2))
+        self.assertTrue(world.lives.owes(key, 2, began, began, began + 2))
+
+    def test_added(self) -> None:
+        """Nodes that are added, or take the place of others, have addresses of their own, and join."""
+        world = World(nodes=4, seed=1)
+        world.join()
+        world.kill(world.nodes[3])
+        world.replace(3)
+        numbers = [3, world.add(), world.add()]
+        self.assertEqual(len({host.address for host in world.hosts}), world.size)
+        self.assertEqual([joined.result for joined in world.join(numbers)], [True] * 3)
+
+    def test_clock_set(self) -> None:
+        """A clock that is set is so for this life of its node and for later ones."""
+        world = World(nodes=3, seed=1)
+        node = world.begin(2)
+        world.set_clock(node, -60.0)
+        self.assertEqual(node.process.seconds(), world.clock.seconds() - 60.0)
+        world.kill(node)
+        self.assertEqual(world.begin(2).process.seconds(), world.clock.seconds() - 60.0)
