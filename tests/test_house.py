@@ -23,6 +23,7 @@ PART_OF = {
     "config_values": "config",
     "settings": "config",
     "logs": "config",
+    "log_file": "config",
     "data_dir": "config",
     "values_dir": "config",
 }

@@ -1,12 +1,11 @@
 import os
 import signal
 import socket
-import subprocess
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.process.nodes import Network, Twistd, VoidPhone, eventually, free_port, run_twistd
+from tests.process.nodes import Network, Twistd, eventually, free_port, run_twistd
 from tests.test_config import OLDER_FILE
 
 KEY = bytes(range(32))
@@ -213,44 +212,3 @@ class StartTests(ProcessTestCase):
         self.assertEqual([twistd.process.poll() for twistd in self.network.processes], [None, None])
         self.assertEqual(sorted(os.listdir(self.folder / "data")), ["bootstrap", "node"])
         self.assertEqual(list(self.folder.glob("*.pid")), [])
-
-
-class DaemonTests(ProcessTestCase):
-    """A node in the background."""
-
-    def start(self) -> tuple[int, int]:
-        """Process id and API port of a new daemon."""
-        p2p, api = free_port(), free_port()
-        done = run_twistd(
-            *("dht14", "--p2p-address", f"127.0.0.1:{p2p}", "--api-address", f"127.0.0.1:{api}"),
-            folder=self.folder,
-        )
-        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
-        pid = int(eventually(self.pidfile.read_text, "the pid file"))
-        self.addCleanup(self.end, pid)
-        return pid, api
-
-    @property
-    def pidfile(self) -> Path:
-        return self.folder / "data" / "node" / "twistd.pid"
-
-    def end(self, pid: int) -> None:
-        subprocess.run(["kill", "-9", str(pid)], capture_output=True, check=False)
-
-    def test_life(self):
-        """Its log and its pid file are in the data directory, and it goes when asked to."""
-        pid, api = self.start()
-        with VoidPhone(api) as client:
-            self.assertTrue(client.put(KEY, b"value"))
-        self.assertEqual(os.listdir(self.folder), ["data"])
-        os.kill(pid, signal.SIGTERM)
-        eventually(lambda: not self.pidfile.exists(), "the pid file to go")
-        log = (self.folder / "data" / "node" / "twistd.log").read_text()
-        self.assertIn("API listens", log)
-
-    def test_stale_pidfile(self):
-        """A pid file left by a crash does not block the start, whoever has that number now."""
-        self.pidfile.parent.mkdir(parents=True)
-        self.pidfile.write_text(str(os.getpid()))
-        pid, _ = self.start()
-        self.assertNotEqual(pid, os.getpid())
