@@ -23,6 +23,7 @@ _VARIABLE = "DHT14_"
 
 
 _BOOTSTRAP = "bootstrap"
+_KEY = ("security", "encryption_key")
 _OPTIONS = {section: tuple(attrs.fields_dict(kind)) for section, kind in SECTIONS.items()}
 
 
@@ -56,8 +57,11 @@ def load(
         texts = {key: given for key, given in texts.items() if key[0] != _BOOTSTRAP}
         texts |= {(_BOOTSTRAP, str(n)): _Given(text, "--bootstrap") for n, text in enumerate(seeds)}
     for (section, name), given in texts.items():
+        # The text is not repeated: it may hold a key, which an indented line below an option becomes part of.
+        is_raw_key = (section, name) == _KEY and values.is_raw_key(given.text)
+        if not is_raw_key and "\n" not in given.text and (problem := values.decoration(given.text)):
+            raise _wrong(section, name, given, problem)
         if not given.text.isprintable():
-            # Not repeated: an indented line below an option, a key perhaps, becomes part of its value.
             raise _wrong(section, name, given, "has a line break in it; begin every option at the margin")
     folder = os.path.dirname(os.path.abspath(path)) if path is not None else os.curdir
     return _checked(_settings(role, _with_key_file_below(folder, texts)))
@@ -104,12 +108,11 @@ def _wrong(section: str, name: str, given: _Given, problem: str) -> ConfigError:
 
 
 def _with_key_file_below(folder: str, texts: _Texts) -> _Texts:
-    key = ("security", "encryption_key")
-    given = texts.get(key)
+    given = texts.get(_KEY)
     if given is None or not given.text.startswith("file:"):
         return texts
     there = os.path.join(folder, given.text.removeprefix("file:"))
-    return texts | {key: given._replace(text="file:" + there)}
+    return texts | {_KEY: given._replace(text="file:" + there)}
 
 
 def _from_file(path: str) -> _Texts:

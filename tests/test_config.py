@@ -3,6 +3,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,7 +12,7 @@ from dht14 import config
 from dht14.config_values import host_port
 from dht14.errors import ConfigError
 from dht14.kademlia.contact import Seed
-from dht14.settings import Answer, LogFormat, LogLevel, PutReply, Role, Settings
+from dht14.settings import SECTIONS, Answer, LogFormat, LogLevel, PutReply, Role, Settings
 
 OLDER_FILE = """\
 [node]
@@ -220,6 +221,36 @@ class RefusalTests(ConfigTestCase):
                 refusal = self.refusal(f"[{section}]\n{name} = {text}\n")
                 self.assertIn(f"[{section}]", refusal)
                 self.assertIn(name, refusal)
+
+    def test_decorations(self):
+        """A comment or quotes behind a value, a leading ~ or $ are refused for every option, with the cure."""
+        decorations = (
+            ("{} # on the big disk", "line of its own"),
+            ("{} ; on the big disk", "line of its own"),
+            ("# {}", "line of its own"),
+            ('"{}"', "without them"),
+            ("'{}'", "without them"),
+            ('{} "x"', "without them"),
+            ("~/{}", "whole path"),
+            ("${}", "value itself"),
+            ("/x/${{{}}}", "value itself"),
+        )
+        options = [(section, name) for section, kind in SECTIONS.items() for name in attrs.fields_dict(kind)]
+        for section, name in [*options, ("bootstrap", "one")]:
+            for decoration, cure in decorations:
+                text = decoration.format("a:1" if section == "bootstrap" else "1")
+                refusal = self.refusal(f"[{section}]\n{name} = {text}\n")
+                self.assertIn(f"[{section}] {name} ", refusal)
+                self.assertIn(cure, refusal)
+                variable = f"DHT14_{section}_{name}".upper()
+                self.assertIn(cure, self.refusal(environment={variable: text}))
+        for text in ("file:~/key", 'file:"key"', "file:key # mine", "file:$HOME/key", '"' + "k" * 32 + '"'):
+            self.assertIn("encryption_key", self.refusal(f"[security]\nencryption_key = {text}\n"))
+
+    def test_plain_paths(self):
+        """What looks like a decoration inside a path is a part of it."""
+        for path in ("/data/c#/node", "/a b/c", "./~x", "/it's/x", "/a$b"):
+            self.assertEqual(self.load(f"[node]\ndata_dir = {path}\n").node.data_dir, path)
 
     def test_bounds_told(self):
         """A number out of range is refused with the range."""
