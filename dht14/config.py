@@ -189,10 +189,10 @@ def _checked(settings: Settings) -> Settings:
         raise ConfigError(
             f"[storage] min_ttl ({storage.min_ttl}) must not exceed max_ttl ({storage.max_ttl})"
         )
-    if not storage.min_ttl <= storage.default_ttl <= storage.max_ttl:
+    if not storage.min_ttl <= storage.ttl_unless_asked <= storage.max_ttl:
         raise ConfigError(
             f"[storage] default_ttl ({storage.default_ttl}) must lie between min_ttl ({storage.min_ttl}) "
-            f"and max_ttl ({storage.max_ttl}); set it as well"
+            f"and max_ttl ({storage.max_ttl}); leave it out to let it follow them"
         )
     reached_at = settings.node.advertised_address or settings.node.p2p_address
     if not settings.security.difficulty and not values.is_private(reached_at[0]):
@@ -200,6 +200,6 @@ def _checked(settings: Settings) -> Settings:
             f"[security] difficulty: 0 is only for private networks, and {reached_at[0]} is open to others; "
             "set it to 4, or [node] p2p_address to a loopback or private address"
         )
-    if limiter.requests_per_second and not limiter.burst_size:
+    if (limiter.requests_per_second or limiter.loopback_rate) and not limiter.burst_size:
         raise ConfigError("[rate_limiter] burst_size must be at least 1 unless requests_per_second is 0")
     return settings

@@ -353,7 +353,7 @@ _NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}
 def _stack_options(settings: Settings, role: Role) -> StackOptions:
     node, storage = settings.node, settings.storage
     return StackOptions(
-        policy=Policy(storage.replication, storage.min_ttl, storage.max_ttl, storage.default_ttl),
+        policy=Policy(storage.replication, storage.min_ttl, storage.max_ttl, storage.ttl_unless_asked),
         storage_limit=storage.storage_limit if role is Role.NODE else None,
         cleanup_interval=node.cleanup_interval,
         refresh_interval=storage.refresh_interval,
@@ -374,6 +374,7 @@ def _api_factory(settings: Settings, reactor: Any) -> ApiFactory:
         settings.api.api_allow,
         settings.rate_limiter.requests_per_second,
         settings.rate_limiter.burst_size,
+        settings.rate_limiter.loopback_rate,
         settings.api.max_connections,
         settings.api.max_connections_per_client,
     )

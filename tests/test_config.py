@@ -111,6 +111,27 @@ class FileTests(ConfigTestCase):
         self.assertEqual(config.load(Role.BOOTSTRAP, path).node.data_dir, "data/bootstrap")
         self.assertEqual(config.load(Role.BOOTSTRAP).node.data_dir, "data/bootstrap")
 
+    def test_default_ttl(self):
+        """Where it is not given, the default time to live follows its bounds."""
+        for bounds, ttl in (("", 86400), ("max_ttl = 600", 600), ("min_ttl = 90000\nmax_ttl = 99999", 90000)):
+            storage = self.load(f"[storage]\ndefault_ttl =\n{bounds}\n").storage
+            self.assertEqual(storage.ttl_unless_asked, ttl)
+        self.assertEqual(self.load("[storage]\ndefault_ttl = 70\n").storage.ttl_unless_asked, 70)
+
+    def test_loopback_rate(self):
+        """The default limit of requests is not for clients on loopback; one that was chosen is, or their own."""
+        for text, rate in (
+            ("", 0),
+            ("requests_per_second = 100", 0),
+            ("requests_per_second = 5", 5),
+            ("loopback_requests_per_second = 7", 7),
+            ("requests_per_second = 5\nloopback_requests_per_second = 0", 0),
+        ):
+            self.assertEqual(self.load(f"[rate_limiter]\n{text}\n").rate_limiter.loopback_rate, rate)
+        self.refusal(
+            "[rate_limiter]\nrequests_per_second = 0\nloopback_requests_per_second = 1\nburst_size = 0\n"
+        )
+
     def test_spelling(self):
         """A byte order mark, comments, spaces, percent signs and upper-case option names do no harm."""
         loaded = self.load(b"\xef\xbb\xbf# a\n[node]\n  ; b\nDATA_DIR = /a b/%(x)s/100%\n")
