@@ -4,7 +4,9 @@ twistd calls `makeService` before it forks and before it opens a log: a start th
 terminal where it was typed, with the exit code that its `StartError` carries.
 """
 
+import difflib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 
 from dht14 import __version__, config, logs
+from dht14.cmd.twistds import as_user_of, check_options
 from dht14.errors import ConfigError, StartError
 from dht14.log_file import LogFile
 from dht14.settings import Role, Settings
@@ -30,6 +33,7 @@ MORE_HELP = (
     "address cannot be had)."
 )
 
+_UNKNOWN_OPTION = re.compile(r"option --(\S+) not (?:recognized|a unique prefix)")
 _TWISTDS_PIDFILE = "twistd.pid"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -70,7 +74,18 @@ class BaseOptions(usage.Options):
             try:
                 super().parseOptions(options)
             except usage.UsageError as wrong:
-                raise ConfigError(f"{wrong}; --help tells what can be given") from None
+                raise ConfigError(f"{wrong}; {self._cure(str(wrong))}") from None
+
+    def _cure(self, problem: str) -> str:
+        """What to type instead: the option that is nearest to one that does not exist."""
+        unknown = _UNKNOWN_OPTION.match(problem)
+        known = [name.rstrip("=") for name in self.longOpt]
+        typed = unknown[1] if unknown is not None else ""
+        nearest = [name for name in known if typed and name.startswith(typed)]
+        nearest = nearest or difflib.get_close_matches(typed, known, n=1)
+        if not nearest:
+            return "--help tells what can be given"
+        return f"did you mean {' or '.join('--' + name for name in nearest)}?"
 
     def parseArgs(self, *words: str) -> None:
         """There are none. Twisted's own refusal does not say which."""
@@ -112,8 +127,10 @@ def makeService(options: BaseOptions) -> IService:
     settings = options.settings
     twistd: Any = options.parent
     with start_errors_told():
-        node = build_node(settings, reactor, options.role)
-        file = _log_file(twistd, settings.node.data_dir)
+        check_options(twistd)
+        with as_user_of(twistd):
+            node = build_node(settings, reactor, options.role)
+            file = _log_file(twistd, settings.node.data_dir)
     if options.pidfile_is_ours and not twistd["nodaemon"]:
         twistd["pidfile"] = os.path.abspath(os.path.join(settings.node.data_dir, _TWISTDS_PIDFILE))
     observer = logs.observer(file or sys.stdout, settings.node.log_format, settings.node.log_level)
@@ -161,6 +178,8 @@ class NodeProcess(MultiService):
             signal.SIGUSR1: self._rotate_log,
             signal.SIGUSR2: _do_nothing,
         }
+        if signal.getsignal(signal.SIGUSR2) is not signal.SIG_DFL:
+            del answers[signal.SIGUSR2]  # twistd --debug drops into its debugger.
         if not self._is_daemon and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
             del answers[signal.SIGHUP]  # It was started by nohup.
         for number, answer in answers.items():

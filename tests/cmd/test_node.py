@@ -96,6 +96,22 @@ class OptionsTests(SynchronousTestCase):
             self.assertEqual(len(err.getvalue().splitlines()), 1)
             self.assertIn(named, err.getvalue())
 
+    def test_nearest_option(self):
+        """A mistyped option ends the start with 78, and a line with the nearest one; its value is not repeated."""
+        for word, nearest in (
+            ("--p2p-adress", "--p2p-address"),
+            ("--boostrap=secret", "--bootstrap"),
+            ("--p2p_address", "--p2p-address"),
+            ("--data", "--data-dir"),
+            ("--log", "--log-"),
+        ):
+            err = io.StringIO()
+            with redirect_stderr(err):
+                ended = self.assertRaises(SystemExit, parse, word)
+            self.assertEqual((ended.code, len(err.getvalue().splitlines())), (78, 1))
+            self.assertIn(nearest, err.getvalue())
+            self.assertNotIn("secret", err.getvalue())
+
     def test_pidfile(self):
         """twistd's pid file in the working directory is not used; one that was asked for is."""
         own = parse()

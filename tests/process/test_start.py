@@ -3,7 +3,7 @@ import signal
 import socket
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.process.nodes import Network, Twistd, eventually, free_port, run_twistd
 from tests.test_config import OLDER_FILE
@@ -102,8 +102,22 @@ class RefusedStartTests(ProcessTestCase):
                 self.assertIn(f"[node] {option}", stderr)
 
     def test_wrong_usage(self):
-        """An option that is none does not end with success."""
-        self.assertNotEqual(run_twistd("-n", "dht14", "--nonsense", folder=self.folder).returncode, 0)
+        """A mistyped option is exit 78, and the line names the nearest."""
+        self.assertIn("did you mean --p2p-address?", self.refused(78, "dht14", "--p2p-adress", "127.0.0.1:1"))
+
+    def test_another_user(self):
+        """Where the user that twistd becomes may not make the data directory, root does not make it either."""
+        if os.geteuid():
+            raise SkipTest("only root may become another user")
+        self.folder.chmod(0o755)
+        stderr = self.refused(78, "--uid", "nobody", "--gid", "nogroup", "dht14")
+        self.assertIn("[node] data_dir", stderr)
+        self.assertEqual(os.listdir(self.folder), [])
+
+    def test_options_of_twistd(self):
+        """What twistd would end with a traceback for is exit 78 too."""
+        for option in ("--rundir", "--pidfile"):
+            self.assertIn(option, self.refused(78, option, "/nowhere/x", "dht14"))
 
 
 class StartTests(ProcessTestCase):
