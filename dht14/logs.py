@@ -13,9 +13,11 @@ from typing import Any, Protocol
 from attrs import define, field
 from twisted.logger import (
     FilteringLogObserver,
+    ILogFilterPredicate,
     ILogObserver,
     LogEvent,
     LogLevelFilterPredicate,
+    PredicateResult,
     formatEvent,
 )
 from twisted.logger import LogLevel as TwistedLevel
@@ -43,7 +45,19 @@ class Output(Protocol):
 def observer(out: Output, form: LogFormat, least: LogLevel) -> ILogObserver:
     """An observer that writes the events of a level and above to `out`, each as one write."""
     threshold = LogLevelFilterPredicate(TwistedLevel.lookupByName(least.value))
-    return FilteringLogObserver(_Lines(out, _LINES[form]), [threshold])
+    return FilteringLogObserver(_Lines(out, _LINES[form]), [_WithoutEmfile(), threshold])
+
+
+@implementer(ILogFilterPredicate)
+class _WithoutEmfile:
+    """Without descriptors Twisted writes three lines for each connection that it cannot accept, up to thousands
+    a second; the node itself says so once (`disk_watch`)."""
+
+    def __call__(self, event: LogEvent) -> Any:
+        is_one = "twisted.internet.tcp" in _text(event.get("log_namespace", "")) and (
+            event.get("acceptError") in ("EMFILE", "ENFILE") or "EMFILE" in _text(event.get("log_format", ""))
+        )
+        return PredicateResult.no if is_one else PredicateResult.maybe
 
 
 @implementer(ILogObserver)

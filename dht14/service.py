@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dht14.data_dir import DataDir
+from dht14.disk_watch import DiskWatch
 from dht14.errors import AddressUnavailable, Malformed, StartError
 from dht14.kademlia.contact import Contact
 from dht14.net.api import ApiFactory, ApiLimits, NoValues
@@ -37,6 +38,9 @@ from dht14.values_dir import Values, has_values, unlock
 
 CONTACTS_INTERVAL = 1.5
 """Seconds between two looks at whether the saved contacts are still those of the table."""
+
+DISK_INTERVAL = 5.0
+"""Seconds between two looks at whether the data directory is still there, and its disk takes values."""
 
 HAND_OVER_SECONDS = 4.0
 """What a node that is stopped has to hand over its values: it shall be gone within 5."""
@@ -72,6 +76,7 @@ class _NodeService(MultiService):
         self._settings = settings
         self._reactor = reactor
         self._data_dir = data_dir
+        self._disk = DiskWatch(data_dir)
         self._role = role
         self._puzzle = Puzzle(settings.node.network, settings.security.difficulty)
         self._identity = data_dir.identity(self._puzzle)
@@ -114,6 +119,7 @@ class _NodeService(MultiService):
     def startService(self) -> None:
         """Search the identity if need be, open the values, then join the network and begin the upkeep."""
         super().startService()
+        self._disk.begin()
         tell_of_risks(self._settings)
         if self._api_port is not None:
             # What comes in the meantime waits in the queues of the kernel, but not for long.
@@ -165,13 +171,15 @@ class _NodeService(MultiService):
             subnet_of = self._stack.table.subnet_of
             self._bulk_server = BulkServer(self._stack.responder, tls, subnet_of, self._reactor)
         keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, self._reactor, rng)
-        for service in (*self._stack.services, keep_contacts):
+        look = Periodic("disk", DISK_INTERVAL, self._look_at_disk, self._reactor, rng)
+        for service in (*self._stack.services, keep_contacts, look):
             service.setServiceParent(self._work)
         if self._database is None:
+            self._disk.ready()
             self._begin()
             return
         if self._values is not None and self._values.set_aside:
-            DatabaseLog().set_aside(self._values.set_aside)
+            self._disk.set_aside(self._values.set_aside)
         self._database.open(self._database_opened)
         if self._patience is None:
             self._begin()
@@ -197,7 +205,7 @@ class _NodeService(MultiService):
             max_ttl + MARGIN,
             answers_for,
             self._reactor.callFromThread,
-            DatabaseLog(),
+            self._disk,
         )
         return self._database
 
@@ -267,6 +275,7 @@ class _NodeService(MultiService):
         finally:
             if self._database is not None:
                 self._database.close()
+            self._data_dir.show_working(False)
             self._data_dir.close()
 
     async def _close_api(self) -> None:
@@ -298,8 +307,18 @@ class _NodeService(MultiService):
             return
         table = self._stack.table
         if table.changes != self._saved_change and len(table):
-            self._data_dir.save_contacts(table.contacts())
+            try:
+                self._data_dir.save_contacts(table.contacts())
+            except OSError as wrong:
+                self._disk.contacts_failed(wrong)
+                return
             self._saved_change = table.changes
+            self._disk.contacts_saved()
+
+    def _look_at_disk(self) -> None:
+        self._disk.look()
+        if self._database is not None:
+            self._database.look(self._reactor.seconds())
 
 
 def tell_of_risks(settings: Settings) -> None:
@@ -315,36 +334,6 @@ def tell_of_risks(settings: Settings) -> None:
             "[security] difficulty is 0: node ids cost nothing. That is for tests and for networks that "
             "strangers cannot reach."
         )
-
-
-class DatabaseLog:
-    """What the database has to say to an operator; a `Watcher`."""
-
-    log = Logger()
-
-    def opened(self, records: int) -> None:
-        """As `Watcher`."""
-        self.log.info("The values are open: {records} of them.", records=records)
-
-    def set_aside(self, path: str) -> None:
-        """As `Watcher`."""
-        self.log.critical(
-            "The values were damaged. They are at {path} now, and the node begins anew: what was in them comes "
-            "back from other holders.",
-            path=path,
-        )
-
-    def record_damaged(self, total: int) -> None:
-        """As `Watcher`."""
-        self.log.error("A damaged record is not used. {total} so far.", total=total)
-
-    def writing_failed(self, reason: str) -> None:
-        """As `Watcher`."""
-        self.log.error("Values cannot be written: {reason}. PUTs fail until they can.", reason=reason)
-
-    def writing_resumed(self) -> None:
-        """As `Watcher`."""
-        self.log.info("Values can be written again.")
 
 
 _NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}

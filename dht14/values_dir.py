@@ -22,7 +22,7 @@ import lmdb
 from attrs import define, field, frozen
 
 from dht14.config_values import secret_key
-from dht14.data_dir import DataDir, flush_folder, replace_file, unusable
+from dht14.data_dir import DataDir, flush_folder, refuse_dead_link, replace_file, unusable
 from dht14.errors import ConfigError, Malformed
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.storage.check import SOUND, check
@@ -132,7 +132,7 @@ def has_values(data_dir: str) -> bool:
     """
     folder = os.path.join(data_dir, _FOLDER)
     try:
-        _refuse_dead_link(folder)
+        refuse_dead_link(folder)
         return bool(_content(folder)) if os.path.isdir(folder) else os.path.exists(folder)
     except OSError as wrong:
         raise unusable(data_dir, wrong) from None
@@ -264,7 +264,7 @@ def _read_header(path: str) -> Header | None:
 
 def _cleared(folder: str) -> str:
     """Where what stood in the place of the values is now; "" where nothing did that holds any data."""
-    _refuse_dead_link(folder)
+    refuse_dead_link(folder)
     if not os.path.isdir(folder):
         return set_aside(folder) if os.path.lexists(folder) else ""
     content = _content(folder)
@@ -300,13 +300,6 @@ def _holds_data(path: str) -> bool:
     if os.path.islink(path) or not os.path.isdir(path):
         return os.path.islink(path) or not os.path.isfile(path) or os.path.getsize(path) > 0
     return any(_holds_data(os.path.join(path, name)) for name in os.listdir(path))
-
-
-def _refuse_dead_link(folder: str) -> None:
-    if os.path.islink(folder) and not os.path.exists(folder):
-        raise ConfigError(
-            f"[node] data_dir: {folder} is a link to {os.readlink(folder)}, which is not there; make or mount that"
-        )
 
 
 def _set_aside_inside(folder: str, names: list[str]) -> str:

@@ -26,6 +26,7 @@ PART_OF = {
     "log_file": "config",
     "data_dir": "config",
     "values_dir": "config",
+    "disk_watch": "service",
 }
 # Ids and contacts are the words of everybody: the one arrow between parts of the same storey.
 COMMON_WORDS = ("dht14.kademlia.keyspace", "dht14.kademlia.contact")

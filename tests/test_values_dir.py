@@ -171,7 +171,7 @@ class UnlockTests(ValuesDirTestCase):
             ["mount", "-t", "tmpfs", "none", folder], capture_output=True, check=False
         ).returncode:
             raise SkipTest("only root may mount")
-        self.addCleanup(subprocess.run, ["umount", folder], check=True)
+        self.addCleanup(lambda: subprocess.run(["umount", folder], check=True))
         (folder / "lost+found").mkdir()
         self.assertEqual(unlock(self.data_dir, KEY, 1).set_aside, "")
         (folder / "header").write_bytes(b"damaged")

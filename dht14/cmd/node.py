@@ -122,6 +122,7 @@ def makeService(options: BaseOptions) -> IService:
     # Both late: `twistd --help` loads this page too, and --reactor may still choose another one.
     from twisted.internet import reactor
 
+    from dht14.data_dir import prove_room
     from dht14.service import build_node
 
     settings = options.settings
@@ -131,6 +132,8 @@ def makeService(options: BaseOptions) -> IService:
         with as_user_of(twistd):
             node = build_node(settings, reactor, options.role)
             file = _log_file(twistd, settings.node.data_dir)
+            if not twistd["nodaemon"]:
+                prove_room(settings.node.data_dir)
     if options.pidfile_is_ours and not twistd["nodaemon"]:
         twistd["pidfile"] = os.path.abspath(os.path.join(settings.node.data_dir, _TWISTDS_PIDFILE))
     observer = logs.observer(file or sys.stdout, settings.node.log_format, settings.node.log_level)

@@ -1,5 +1,6 @@
 """The tables of a database in LMDB, and the changes that are made to them in one transaction."""
 
+import os
 from struct import Struct
 from typing import Any
 
@@ -80,6 +81,8 @@ class Tables:
     floor_times: Any
     writers: Any
     most_floors: int
+    _file: os.stat_result
+    """As it was opened."""
 
     @classmethod
     def open(cls, path: str, limit: int, most_floors: int, *, new: bool) -> "Tables":
@@ -113,7 +116,14 @@ class Tables:
                 raise Malformed("a table is missing") from None
             raise
         records, expiry, floors, floor_times, writers = tables
-        return cls(env, records, expiry, floors, floor_times, writers, most_floors)
+        return cls(env, records, expiry, floors, floor_times, writers, most_floors, os.stat(path))
+
+    def is_at(self, path: str) -> bool:
+        """Whether the open file is still the one at this path."""
+        try:
+            return os.path.samestat(os.stat(path), self._file)
+        except OSError:
+            return False
 
     def write(self, changes: Changes) -> Usage:
         """Make these changes in one transaction, on disk when this returns. Raises `lmdb.Error`."""
