@@ -184,6 +184,14 @@ def is_private(host: str) -> bool:
     return address.is_private and not address.is_unspecified
 
 
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this host reaches it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
     """The same, or nothing at all."""
     return lambda text: parse(text) if text else None

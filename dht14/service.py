@@ -12,6 +12,7 @@ from twisted.internet.task import TaskStopped
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from dht14.config_values import is_loopback
 from dht14.data_dir import DataDir
 from dht14.disk_watch import DiskWatch
 from dht14.errors import AddressUnavailable, Malformed, StartError
@@ -123,6 +124,7 @@ class _NodeService(MultiService):
         tell_of_risks(self._settings)
         if self._api_port is not None:
             # What comes in the meantime waits in the queues of the kernel, but not for long.
+            tell_of_reach(self._settings)
             self._api_port.stopReading()
             self._patience = self._reactor.callLater(PATIENCE, self._run_out_of_patience)
         if self._identity is not None:
@@ -334,6 +336,23 @@ def tell_of_risks(settings: Settings) -> None:
             "[security] difficulty is 0: node ids cost nothing. That is for tests and for networks that "
             "strangers cannot reach."
         )
+
+
+def tell_of_reach(settings: Settings) -> None:
+    """Who beside this host's own programs may use the API, which asks for no password."""
+    host, port = settings.node.api_address
+    others = [network for network in settings.api.api_allow if not network.is_loopback]
+    if is_loopback(host) or not others:
+        return
+    log = Logger(namespace=__name__)
+    log.warn(
+        "The API can be reached from other hosts: it listens on {host} port {port}, asks for no password, and [api] "
+        "api_allow lets in {networks}. Who comes through a published port of a container comes from such a private "
+        "address too. To keep it to this host, set api_address to 127.0.0.1:{port}, or api_allow to 127.0.0.0/8, ::1.",
+        host=host,
+        port=port,
+        networks=", ".join(map(str, others)),
+    )
 
 
 _NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}

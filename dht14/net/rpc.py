@@ -26,6 +26,7 @@ from dht14.kademlia.round_trip import RoundTrips
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.line_allowance import LineAllowance
 from dht14.net.probe import ProbeProtocol
+from dht14.net.twins import Twins
 from dht14.node.asked import Asked
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
@@ -33,7 +34,7 @@ from dht14.security.session import Datagrams, Peer, Session
 from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.hearsay import believable
-from dht14.wire.messages import REPLIES, Announce, Reply, Request
+from dht14.wire.messages import REPLIES, Announce, Message, Reply, Request
 
 TICK = 0.005
 """Seconds between two looks at the timeouts, at the least: one timer serves all calls."""
@@ -110,6 +111,7 @@ class RpcProtocol(DatagramProtocol):
         self._timer_at = 0.0
         self._stopped = False
         self._lines = LineAllowance(clock.seconds())
+        self._twins = Twins(self._lines)
         self.counters: Counter[str] = Counter()
         """Datagrams by what became of them, calls by how they ended."""
 
@@ -265,6 +267,8 @@ class RpcProtocol(DatagramProtocol):
             self._count_malformed(addr, error)
             return
         sender = peer.contact
+        if sender.node_id == self._table.own_id:
+            self._met_own_id(rpc_id, message, sender, now)
         if isinstance(message, REPLIES):
             self._match(rpc_id, message, sender, now)
         elif peer.bucket.take(now):
@@ -277,6 +281,13 @@ class RpcProtocol(DatagramProtocol):
                 self._probe.called_by(sender, now)
         else:
             self.counters["requests over the limit"] += 1
+
+    def _met_own_id(self, rpc_id: bytes, message: Message, sender: Contact, now: float) -> None:
+        call = self._pending.get(rpc_id)
+        if not isinstance(message, REPLIES):
+            self._twins.asked(rpc_id, call is not None, sender.address, now)
+        elif call is not None and call.asked(sender):
+            self._twins.answered(rpc_id, sender.address, now)
 
     def _count_malformed(self, addr: Address, error: Malformed) -> None:
         self.counters["malformed"] += 1

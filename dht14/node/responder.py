@@ -64,8 +64,17 @@ class _Answer:
     def of(cls, known: list[Contact]) -> "_Answer":
         return cls(known, frozenset(contact.node_id for contact in known), Nodes(tuple(known[:K])))
 
-    def without(self, node_id: int) -> Nodes:
-        return Nodes(tuple([contact for contact in self.known if contact.node_id != node_id]))
+    def without(self, asker: Contact) -> Nodes:
+        """A node learns nothing of itself; but of another one that has its id, wherever that is."""
+        return Nodes(
+            tuple(
+                [
+                    contact
+                    for contact in self.known
+                    if contact.node_id != asker.node_id or contact.address != asker.address
+                ][:K]
+            )
+        )
 
 
 @define(eq=False)
@@ -139,7 +148,7 @@ class Responder:
             if len(self._answers) >= ANSWERS:
                 self._answers.clear()
             answer = self._answers[target] = _Answer.of(table.closest(target, K + 1, live_only=True))
-        return answer.without(asker.node_id) if asker.node_id in answer.ids else answer.nodes
+        return answer.without(asker) if asker.node_id in answer.ids else answer.nodes
 
     def _record(self, request: Store | Offer, value: bytes, writer: Contact, now: float) -> Record:
         lifetime = min(request.ttl_ms / 1000, self._max_ttl)

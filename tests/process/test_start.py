@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -226,3 +227,16 @@ class StartTests(ProcessTestCase):
         self.assertEqual([twistd.process.poll() for twistd in self.network.processes], [None, None])
         self.assertEqual(sorted(os.listdir(self.folder / "data")), ["bootstrap", "node"])
         self.assertEqual(list(self.folder.glob("*.pid")), [])
+
+    def test_two_with_one_identity(self):
+        """Two nodes with one identity, which know nothing of each other, tell so; each once."""
+        seed = self.network.bootstrap_node()
+        first = self.network.node(seeds=(seed,))
+        first.wait_for("Joined")
+        shutil.copytree(first.folder / "data", self.folder / "copy")
+        second = self.network.node("--data-dir", str(self.folder / "copy" / "node"), seeds=(seed,))
+        for node, other in ((first, second), (second, first)):
+            told = node.wait_for("has the identity of this one")
+            self.assertEqual((told["host"], told["port"]), other.at)
+        seed.wait_for("listens on")
+        self.assertFalse(any("has the identity" in event["template"] for event in seed.events()))
