@@ -23,6 +23,7 @@ _VARIABLE = "DHT14_"
 
 
 _BOOTSTRAP = "bootstrap"
+_KEY = ("security", "encryption_key")
 _OPTIONS = {section: tuple(attrs.fields_dict(kind)) for section, kind in SECTIONS.items()}
 
 
@@ -56,8 +57,11 @@ def load(
         texts = {key: given for key, given in texts.items() if key[0] != _BOOTSTRAP}
         texts |= {(_BOOTSTRAP, str(n)): _Given(text, "--bootstrap") for n, text in enumerate(seeds)}
     for (section, name), given in texts.items():
+        # The text is not repeated: it may hold a key, which an indented line below an option becomes part of.
+        is_raw_key = (section, name) == _KEY and values.is_raw_key(given.text)
+        if not is_raw_key and "\n" not in given.text and (problem := values.decoration(given.text)):
+            raise _wrong(section, name, given, problem)
         if not given.text.isprintable():
-            # Not repeated: an indented line below an option, a key perhaps, becomes part of its value.
             raise _wrong(section, name, given, "has a line break in it; begin every option at the margin")
     folder = os.path.dirname(os.path.abspath(path)) if path is not None else os.curdir
     return _checked(_settings(role, _with_key_file_below(folder, texts)))
@@ -104,12 +108,11 @@ def _wrong(section: str, name: str, given: _Given, problem: str) -> ConfigError:
 
 
 def _with_key_file_below(folder: str, texts: _Texts) -> _Texts:
-    key = ("security", "encryption_key")
-    given = texts.get(key)
+    given = texts.get(_KEY)
     if given is None or not given.text.startswith("file:"):
         return texts
     there = os.path.join(folder, given.text.removeprefix("file:"))
-    return texts | {key: given._replace(text="file:" + there)}
+    return texts | {_KEY: given._replace(text="file:" + there)}
 
 
 def _from_file(path: str) -> _Texts:
@@ -186,10 +189,10 @@ def _checked(settings: Settings) -> Settings:
         raise ConfigError(
             f"[storage] min_ttl ({storage.min_ttl}) must not exceed max_ttl ({storage.max_ttl})"
         )
-    if not storage.min_ttl <= storage.default_ttl <= storage.max_ttl:
+    if not storage.min_ttl <= storage.ttl_unless_asked <= storage.max_ttl:
         raise ConfigError(
             f"[storage] default_ttl ({storage.default_ttl}) must lie between min_ttl ({storage.min_ttl}) "
-            f"and max_ttl ({storage.max_ttl}); set it as well"
+            f"and max_ttl ({storage.max_ttl}); leave it out to let it follow them"
         )
     reached_at = settings.node.advertised_address or settings.node.p2p_address
     if not settings.security.difficulty and not values.is_private(reached_at[0]):
@@ -197,6 +200,6 @@ def _checked(settings: Settings) -> Settings:
             f"[security] difficulty: 0 is only for private networks, and {reached_at[0]} is open to others; "
             "set it to 4, or [node] p2p_address to a loopback or private address"
         )
-    if limiter.requests_per_second and not limiter.burst_size:
+    if (limiter.requests_per_second or limiter.loopback_rate) and not limiter.burst_size:
         raise ConfigError("[rate_limiter] burst_size must be at least 1 unless requests_per_second is 0")
     return settings

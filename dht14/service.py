@@ -13,7 +13,9 @@ from twisted.internet.task import TaskStopped
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from dht14.config_values import is_loopback
 from dht14.data_dir import DataDir
+from dht14.disk_watch import DiskWatch
 from dht14.errors import AddressUnavailable, Malformed, StartError
 from dht14.kademlia.contact import Contact
 from dht14.net.api import ApiFactory, ApiLimits
@@ -42,6 +44,9 @@ from dht14.values_dir import Values, has_values, unlock
 CONTACTS_INTERVAL = 1.5
 """Seconds between two looks at whether the saved contacts are still those of the table, and the state still is
 what was last said of it."""
+
+DISK_INTERVAL = 5.0
+"""Seconds between two looks at whether the data directory is still there, and its disk takes values."""
 
 HAND_OVER_SECONDS = 4.0
 """What a node that is stopped has to hand over its values: it shall be gone within 5."""
@@ -77,6 +82,7 @@ class _NodeService(MultiService):
         self._settings = settings
         self._reactor = reactor
         self._data_dir = data_dir
+        self._disk = DiskWatch(data_dir)
         self._role = role
         self._start = Start(role, reactor, StateFile(data_dir))
         self._puzzle = Puzzle(settings.node.network, settings.security.difficulty)
@@ -120,8 +126,10 @@ class _NodeService(MultiService):
     def startService(self) -> None:
         """Search the identity if need be, open the values, then join the network and begin the upkeep."""
         super().startService()
+        self._disk.begin()
         tell_of_risks(self._settings)
         if self._api_port is not None:
+            tell_of_reach(self._settings)
             api = self._api_port.getHost()
             self.log.info("The API listens on {host} port {port} (TCP).", host=api.host, port=api.port)
         if self._identity is not None:
@@ -175,16 +183,18 @@ class _NodeService(MultiService):
             subnet_of = self._stack.table.subnet_of
             self._bulk_server = BulkServer(self._stack.responder, tls, subnet_of, self._reactor)
         keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, self._reactor, rng)
-        for service in (*self._stack.services, keep_contacts):
+        look = Periodic("disk", DISK_INTERVAL, self._look_at_disk, self._reactor, rng)
+        for service in (*self._stack.services, keep_contacts, look):
             service.setServiceParent(self._work)
         self._start.composed(self._stack)
         if self._database is None:
+            self._disk.ready()
             self._begin()
             return
         if self._values is not None and self._values.set_aside:
-            DatabaseLog().set_aside(self._values.set_aside)
+            self._disk.set_aside(self._values.set_aside)
         if self._values is not None and self._values.is_missing:
-            DatabaseLog().missing(self._values.path)
+            self._disk.missing(self._values.path)
         self._patience = self._reactor.callLater(PATIENCE, self._begin)
         self._database.open(self._database_opened)
 
@@ -209,7 +219,7 @@ class _NodeService(MultiService):
             max_ttl + MARGIN,
             answers_for,
             self._reactor.callFromThread,
-            DatabaseLog(),
+            self._disk,
         )
         return self._database
 
@@ -274,6 +284,7 @@ class _NodeService(MultiService):
             if self._database is not None:
                 self._database.close()
             self._start.ended()
+            self._data_dir.show_working(False)
             self._data_dir.close()
 
     async def _close_api(self) -> None:
@@ -305,8 +316,18 @@ class _NodeService(MultiService):
         self._start.say()
         table = self._stack.table
         if table.changes != self._saved_change and len(table):
-            self._data_dir.save_contacts(table.contacts())
+            try:
+                self._data_dir.save_contacts(table.contacts())
+            except OSError as wrong:
+                self._disk.contacts_failed(wrong)
+                return
             self._saved_change = table.changes
+            self._disk.contacts_saved()
+
+    def _look_at_disk(self) -> None:
+        self._disk.look()
+        if self._database is not None:
+            self._database.look(self._reactor.seconds())
 
 
 def tell_of_risks(settings: Settings) -> None:
@@ -324,42 +345,21 @@ def tell_of_risks(settings: Settings) -> None:
         )
 
 
-class DatabaseLog:
-    """What the database has to say to an operator; a `Watcher`."""
-
-    log = Logger()
-
-    def opened(self, records: int) -> None:
-        """As `Watcher`."""
-        self.log.info("The values are open: {records} of them.", records=records)
-
-    def set_aside(self, path: str) -> None:
-        """As `Watcher`."""
-        self.log.critical(
-            "The values were damaged. They are at {path} now, and the node begins anew: what was in them comes "
-            "back from other holders.",
-            path=path,
-        )
-
-    def missing(self, path: str) -> None:
-        """There was a database, and its file is gone."""
-        self.log.critical(
-            "The database {path} is gone, and all that this node held with it. It begins anew: what was in it comes "
-            "back from other holders, if they have it. Where the file was moved, stop the node and put it back.",
-            path=path,
-        )
-
-    def record_damaged(self, total: int) -> None:
-        """As `Watcher`."""
-        self.log.error("A damaged record is not used. {total} so far.", total=total)
-
-    def writing_failed(self, reason: str) -> None:
-        """As `Watcher`."""
-        self.log.error("Values cannot be written: {reason}. PUTs fail until they can.", reason=reason)
-
-    def writing_resumed(self) -> None:
-        """As `Watcher`."""
-        self.log.info("Values can be written again.")
+def tell_of_reach(settings: Settings) -> None:
+    """Who beside this host's own programs may use the API, which asks for no password."""
+    host, port = settings.node.api_address
+    others = [network for network in settings.api.api_allow if not network.is_loopback]
+    if is_loopback(host) or not others:
+        return
+    log = Logger(namespace=__name__)
+    log.warn(
+        "The API can be reached from other hosts: it listens on {host} port {port}, asks for no password, and [api] "
+        "api_allow lets in {networks}. Who comes through a published port of a container comes from such a private "
+        "address too. To keep it to this host, set api_address to 127.0.0.1:{port}, or api_allow to 127.0.0.0/8, ::1.",
+        host=host,
+        port=port,
+        networks=", ".join(map(str, others)),
+    )
 
 
 _NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}
@@ -368,7 +368,7 @@ _NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}
 def _stack_options(settings: Settings, role: Role) -> StackOptions:
     node, storage = settings.node, settings.storage
     return StackOptions(
-        policy=Policy(storage.replication, storage.min_ttl, storage.max_ttl, storage.default_ttl),
+        policy=Policy(storage.replication, storage.min_ttl, storage.max_ttl, storage.ttl_unless_asked),
         storage_limit=storage.storage_limit if role is Role.NODE else None,
         cleanup_interval=node.cleanup_interval,
         refresh_interval=storage.refresh_interval,
@@ -389,6 +389,7 @@ def _api_factory(settings: Settings, reactor: Any, node: Readiness) -> ApiFactor
         settings.api.api_allow,
         settings.rate_limiter.requests_per_second,
         settings.rate_limiter.burst_size,
+        settings.rate_limiter.loopback_rate,
         settings.api.max_connections,
         settings.api.max_connections_per_client,
     )

@@ -2,14 +2,16 @@
 
 Below the data directory, `values/header` names the database file beside it, and tells whether a key is the
 one that it was sealed with, before anything is opened. A header that is not whole, or something else in
-that place, is renamed, never deleted: the values come back from other holders. The key that is made where
-none is configured is `encryption.key`.
+that place, is renamed, never deleted: the values come back from other holders. A folder that is empty is used as
+it is; one that is a link or a mount stays one, and what is renamed stays in it. The key that is made where none is
+configured is `encryption.key`.
 
 The header: `magic 8 | format u16 | database id 16 | salt 32 | key check 32 | origin 32 | SHA-256 of these`.
 """
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -20,7 +22,7 @@ import lmdb
 from attrs import define, evolve, field, frozen
 
 from dht14.config_values import secret_key
-from dht14.data_dir import DataDir, replace_file, unusable
+from dht14.data_dir import DataDir, refuse_dead_link, replace_file, unusable
 from dht14.errors import ConfigError, Malformed
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.storage.check import SOUND, check
@@ -45,6 +47,8 @@ _LAYOUT = Struct(f">{len(_MAGIC)}sH{DATABASE_ID_BYTES}s{SALT_BYTES}s{CHECK_BYTES
 _DIGEST_BYTES = 32
 _KEY_BYTES = 32
 _MOST_BYTES = 65_536
+_ASIDE = "damaged-"
+_OUR_FILE = re.compile(rf"{_HEADER}|[0-9a-f]{{{2 * DATABASE_ID_BYTES}}}\.mdb(-lock)?(\.damaged-\d+)?")
 
 _Entry = tuple[bytes, bytes]
 """Place and bytes."""
@@ -126,8 +130,16 @@ class Values:
 
 
 def has_values(data_dir: str) -> bool:
-    """Whether there is a database already, or something in its place. Takes a path, and makes nothing there."""
-    return os.path.lexists(os.path.join(data_dir, _FOLDER))
+    """Whether there is a database already, or something in its place. Takes a path, and makes nothing there.
+
+    Raises `ConfigError` where the place is a link to nowhere, or cannot be read.
+    """
+    folder = os.path.join(data_dir, _FOLDER)
+    try:
+        refuse_dead_link(folder)
+        return bool(_content(folder)) if os.path.isdir(folder) else os.path.exists(folder)
+    except OSError as wrong:
+        raise unusable(data_dir, wrong) from None
 
 
 def unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Values:
@@ -146,7 +158,7 @@ def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Val
     header = _read_header(os.path.join(folder, _HEADER))
     key = configured_key or _kept_key(data_dir)
     if header is None:
-        aside = set_aside(folder) if os.path.lexists(folder) else ""
+        aside = _cleared(folder)
         return _begun(Values.begin(folder, key or _new_key(data_dir), origin, aside))
     if key is None:
         raise ConfigError(
@@ -256,8 +268,62 @@ def _read_header(path: str) -> Header | None:
         return None
 
 
+def _cleared(folder: str) -> str:
+    """Where what stood in the place of the values is now; "" where nothing did that holds any data."""
+    refuse_dead_link(folder)
+    if not os.path.isdir(folder):
+        return set_aside(folder) if os.path.lexists(folder) else ""
+    content = _content(folder)
+    if not content:
+        return ""
+    if not os.path.islink(folder) and not os.path.ismount(folder):
+        return set_aside(folder)
+    strange = next((name for name in content if not _OUR_FILE.fullmatch(name)), None)
+    if strange is not None:
+        raise ConfigError(
+            f"[node] data_dir: {folder} leads to a folder that holds something else ({strange!r:.50}); "
+            "let it lead to an empty one"
+        )
+    return _set_aside_inside(folder, content)
+
+
+def _content(folder: str) -> list[str]:
+    """The names in a folder behind which there is any data. Raises `OSError`.
+
+    What a crash leaves of a header is none, and what has been set aside there is not looked at.
+    """
+    return [
+        name
+        for name in sorted(os.listdir(folder))
+        if name != "lost+found"
+        and name != _HEADER + ".new"
+        and not name.startswith(_ASIDE)
+        and _holds_data(os.path.join(folder, name))
+    ]
+
+
+def _holds_data(path: str) -> bool:
+    if os.path.islink(path) or not os.path.isdir(path):
+        return os.path.islink(path) or not os.path.isfile(path) or os.path.getsize(path) > 0
+    return any(_holds_data(os.path.join(path, name)) for name in os.listdir(path))
+
+
+def _set_aside_inside(folder: str, names: list[str]) -> str:
+    """Move files of ours into a folder beside them: a link or a mount cannot be renamed without losing it."""
+    number = 1
+    while os.path.lexists(aside := os.path.join(folder, f"{_ASIDE}{number}")):
+        number += 1
+    os.mkdir(aside, 0o700)
+    for name in names:
+        os.rename(os.path.join(folder, name), os.path.join(aside, name))
+    return aside
+
+
 def _begun(values: Values) -> Values:
-    """Put the folder there with its header in it, so that a folder without one is never ours."""
+    """Put the folder there with its header in it; a folder that is there already gets its header alone."""
+    if os.path.isdir(values.folder):
+        values.save()
+        return values
     new = values.folder + ".new"
     shutil.rmtree(new, ignore_errors=True)
     os.mkdir(new, 0o700)

@@ -23,10 +23,12 @@ PART_OF = {
     "config_values": "config",
     "settings": "config",
     "logs": "config",
+    "log_file": "config",
     "data_dir": "config",
     "state_file": "config",
     "start": "service",
     "values_dir": "config",
+    "disk_watch": "service",
 }
 # Ids and contacts are the words of everybody: the one arrow between parts of the same storey.
 COMMON_WORDS = ("dht14.kademlia.keyspace", "dht14.kademlia.contact")

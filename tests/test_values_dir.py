@@ -1,11 +1,13 @@
 import hashlib
 import os
+import shutil
 import stat
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.data_dir import DataDir
 from dht14.errors import ConfigError
@@ -13,7 +15,7 @@ from dht14.storage.disk_format import Body, Head
 from dht14.storage.floor_table import LeftFloor
 from dht14.storage.record import Kind
 from dht14.storage.tables import Changes, Tables, growth_by_writer
-from dht14.values_dir import FORMAT, Header, Resealed, Values, reseal, unlock
+from dht14.values_dir import FORMAT, Header, Resealed, Values, has_values, reseal, unlock
 from tests.storage.disk import record
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -108,17 +110,85 @@ class UnlockTests(ValuesDirTestCase):
     def test_strange_things(self) -> None:
         """What stands there and is no database of ours is renamed, and the node begins anew."""
         folder = self.path / "values"
-        strange: list[Callable[[], object]] = [
-            folder.mkdir,
-            lambda: folder.write_bytes(b"x"),
-            lambda: os.symlink("/", folder),
-        ]
+
+        def foreign() -> None:
+            folder.mkdir()
+            (folder / "x").write_bytes(b"x")
+
+        strange: list[Callable[[], object]] = [foreign, lambda: folder.write_bytes(b"x")]
         for number, make in enumerate(strange, 1):
             make()
             values = unlock(self.data_dir, KEY, 1)
             self.assertEqual(values.set_aside, f"{folder}.damaged-{number}")
             self.assertTrue(os.path.lexists(values.set_aside))
             os.rename(folder, self.path / f"away-{number}")
+
+    def test_empty_folder(self) -> None:
+        """A folder that holds no data is used as it is, and nothing is called damaged."""
+        folder = self.path / "values"
+
+        def with_leftovers() -> None:
+            (folder / "lost+found").mkdir(parents=True)
+            (folder / "lost+found" / "#7").write_bytes(b"x")
+            (folder / "empty" / "deep").mkdir(parents=True)
+            (folder / ".keep").touch()
+            (folder / "header.new").write_bytes(b"half")
+
+        for make in (folder.mkdir, with_leftovers):
+            make()
+            inode = folder.stat().st_ino
+            self.assertFalse(has_values(self.data_dir.path))
+            values = unlock(self.data_dir, KEY, 1)
+            self.assertEqual((values.set_aside, folder.stat().st_ino), ("", inode))
+            self.assertTrue(has_values(self.data_dir.path))
+            self.assertEqual(unlock(self.data_dir, KEY, 1).path, values.path)
+            self.assertEqual(sorted(os.listdir(self.path)), ["lock", "values"])
+            shutil.rmtree(folder)
+
+    def test_link(self) -> None:
+        """Values behind a link lie behind it, and stay there: when they are damaged they are renamed there."""
+        elsewhere = self.path.parent / "elsewhere"
+        elsewhere.mkdir()
+        folder = self.path / "values"
+        folder.symlink_to(elsewhere)
+        first = unlock(self.data_dir, KEY, 1)
+        self.write(first, 3)
+        (elsewhere / "header").write_bytes(b"damaged")
+        for number in (1, 2):
+            again = unlock(self.data_dir, KEY, 1)
+            self.assertEqual(again.set_aside, str(folder / f"damaged-{number}"))
+            self.assertEqual(Path(again.set_aside, "header").read_bytes(), b"damaged")
+            (elsewhere / "header").write_bytes(b"damaged")
+        self.assertTrue((elsewhere / "damaged-1" / os.path.basename(first.path)).exists())
+        self.assertTrue(folder.is_symlink())
+        self.assertEqual(sorted(os.listdir(self.path)), ["lock", "values"])
+
+    def test_link_elsewhere(self) -> None:
+        """A link to nowhere, or to what holds something else, is refused, and nothing is made or moved."""
+        elsewhere = self.path.parent / "elsewhere"
+        (self.path / "values").symlink_to(elsewhere)
+        self.refused(KEY, "which is not there")
+        self.assertRaises(ConfigError, has_values, self.data_dir.path)
+        elsewhere.mkdir()
+        (elsewhere / "photo").write_bytes(b"x")
+        self.refused(KEY, "'photo'")
+        self.assertEqual(os.listdir(elsewhere), ["photo"])
+        self.assertEqual(sorted(os.listdir(self.path)), ["lock", "values"])
+
+    def test_mount(self) -> None:
+        """So is a volume: one with nothing but lost+found is used; the mount itself is never renamed."""
+        folder = self.path / "values"
+        folder.mkdir()
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "none", folder], capture_output=True, check=False
+        ).returncode:
+            raise SkipTest("only root may mount")
+        self.addCleanup(lambda: subprocess.run(["umount", folder], check=True))
+        (folder / "lost+found").mkdir()
+        self.assertEqual(unlock(self.data_dir, KEY, 1).set_aside, "")
+        (folder / "header").write_bytes(b"damaged")
+        self.assertEqual(unlock(self.data_dir, KEY, 1).set_aside, str(folder / "damaged-1"))
+        self.assertTrue(folder.is_mount())
 
     def test_after_a_crash(self) -> None:
         """What a first start left half made does not matter to the next one."""
@@ -138,8 +208,8 @@ class HeaderTests(ValuesDirTestCase):
         values = unlock(self.data_dir, KEY, 1)
         header = self.path / "values" / "header"
         whole = header.read_bytes()
-        damaged = [whole[:n] for n in range(0, len(whole), 7)]
-        damaged += [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(0, len(whole), 7)]
+        damaged = [whole[:n] for n in range(7, len(whole), 7)]
+        damaged += [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(7, len(whole), 7)]
         for content in damaged:
             header.write_bytes(content)
             again = unlock(self.data_dir, KEY, 1)

@@ -1,6 +1,8 @@
 """`dht14 health`: whether a node of this host works, for whoever watches over it.
 
-A node is healthy when it answers: a HELLO at its P2P port and, unless it is a bootstrap node, a GET at its API. Whether it knows others is no part of that: a restart would not bring them back.
+A node is healthy when it answers, a HELLO at its P2P port and, unless it is a bootstrap node, a GET at its API, and
+when it can read and write what it keeps. Whether it knows others is no part of that: a restart would not bring them
+back. Nor is a store that is full by its own limit.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from dht14.cmd.node_api import (
     print_bytes,
     print_json,
 )
+from dht14.data_dir import trouble_at
 from dht14.errors import ConfigError, Malformed
 from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import ID_BYTES
@@ -42,14 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `dht14 health`."""
     parser.description = (
         "Ask a node of this host for an answer: to a HELLO at its P2P port and, unless it is a bootstrap node, "
-        "to a GET of a random key at its API. The addresses are found as the node finds them: options, "
-        "environment, configuration file, defaults."
+        "to a GET of a random key at its API; and look into its data directory for whether it can read and write "
+        "its values, where this user may. All of them are found as the node finds them: options, environment, "
+        "configuration file, defaults."
     )
     parser.epilog = "Exit codes: 0 healthy, 3 not, 2 wrong usage, 78 wrong configuration."
     parser.add_argument("--config", "-c", metavar="FILE", help="configuration file of the node")
     parser.add_argument("--role", choices=ROLES, default="node", help="what it is (default: node)")
     parser.add_argument("--p2p-address", metavar="HOST:PORT", help="where it listens for other nodes")
     parser.add_argument("--api-address", metavar="HOST:PORT", help="where its API is")
+    parser.add_argument("--data-dir", metavar="PATH", help="its data directory")
     add_json_argument(parser)
 
 
@@ -60,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _health(args: argparse.Namespace) -> int:
     role = ROLES[args.role]
-    addresses = {"p2p_address": args.p2p_address, "api_address": args.api_address}
-    given = {name: text for name, text in addresses.items() if text is not None}
+    options = {name: getattr(args, name) for name in ("p2p_address", "api_address", "data_dir")}
+    given = {name: text for name, text in options.items() if text is not None}
     try:
         node = config.load(role, args.config, os.environ, given).node
     except ConfigError as wrong:
@@ -69,11 +74,23 @@ def _health(args: argparse.Namespace) -> int:
     answer: dict[str, object] = {"healthy": True, "p2p_seconds": p2p_seconds(_of_this_host(node.p2p_address))}
     if role is Role.NODE:
         answer["api_seconds"] = api_seconds(_of_this_host(node.api_address))
+    answer["disk"] = _disk(node.data_dir)
     if args.json:
         print_json(answer)
     else:
         print_bytes(b"healthy\n")
     return DONE
+
+
+def _disk(data_dir: str) -> str:
+    """ "working"; "unknown" where this user may not look. Raises `Ended` where it is not working."""
+    try:
+        trouble = trouble_at(data_dir)
+    except PermissionError:
+        return "unknown"
+    if trouble:
+        raise Ended(NO_NODE, trouble)
+    return "working"
 
 
 def _of_this_host(address: Address) -> Address:

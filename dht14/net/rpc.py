@@ -27,6 +27,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.line_allowance import LineAllowance
 from dht14.net.probe import ProbeProtocol
 from dht14.net.pulse import Pulse
+from dht14.net.twins import Twins
 from dht14.node.asked import Asked
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import CallObserver
@@ -35,7 +36,18 @@ from dht14.security.session import Datagrams, Peer, Session
 from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.hearsay import believable
-from dht14.wire.messages import REPLIES, Announce, LargeValue, Offer, Pong, Reply, Request, Store, Value
+from dht14.wire.messages import (
+    REPLIES,
+    Announce,
+    LargeValue,
+    Message,
+    Offer,
+    Pong,
+    Reply,
+    Request,
+    Store,
+    Value,
+)
 
 MORTAL = (Store, Offer, Value, LargeValue)
 """Messages that say how long a value still lives, from when they were sent."""
@@ -119,6 +131,7 @@ class RpcProtocol(DatagramProtocol):
         self._timer_at = 0.0
         self._stopped = False
         self._lines = LineAllowance(clock.seconds())
+        self._twins = Twins(self._lines)
         self.counters: Counter[str] = Counter()
         """Datagrams by what became of them, calls by how they ended."""
 
@@ -275,6 +288,8 @@ class RpcProtocol(DatagramProtocol):
             return
         sender = peer.contact
         message = believable(told, sender.address[0])
+        if sender.node_id == self._table.own_id:
+            self._met_own_id(rpc_id, message, sender, now)
         if isinstance(message, MORTAL) and self._pulse.may_have_waited(now):
             # Lost, as far as others can tell: it comes again, with the time that is left then.
             self.counters["read too late"] += 1
@@ -290,6 +305,13 @@ class RpcProtocol(DatagramProtocol):
                 self._probe.called_by(sender, now)
         else:
             self.counters["requests over the limit"] += 1
+
+    def _met_own_id(self, rpc_id: bytes, message: Message, sender: Contact, now: float) -> None:
+        call = self._pending.get(rpc_id)
+        if not isinstance(message, REPLIES):
+            self._twins.asked(rpc_id, call is not None, sender.address, now)
+        elif call is not None and call.asked(sender):
+            self._twins.answered(rpc_id, sender.address, now)
 
     def _count_malformed(self, addr: Address, error: Malformed) -> None:
         self.counters["malformed"] += 1

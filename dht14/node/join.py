@@ -16,7 +16,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.node.node import Node
 from dht14.node.ports import Resolver, Rpc
-from dht14.wire.messages import FindNode, Nodes
+from dht14.wire.messages import FindNode, Nodes, Ping
 
 LONELY_INTERVAL = 10.0
 """Seconds between two tries, at the most, while no contact is alive."""
@@ -31,6 +31,9 @@ answered, the lookup of the own id."""
 
 SAVED_AT_ONCE = 20
 """Saved contacts that are called in one try; the next try calls the next ones."""
+
+MOST_NAMESAKES = 16
+"""Addresses that are called because somebody names our own id there."""
 
 FAR_RANGES = 32
 """Ranges that are looked up after a join, the farthest first. In no honest network does a neighbour share
@@ -90,6 +93,8 @@ class Join(Service):
         self._first_try_limit: IDelayedCall | None = None
         self._own_addresses: set[Address] = set()
         """Where a seed turned out to be this node itself."""
+        self._namesakes: set[Address] = set()
+        """Where others have seen our id, and where it was therefore called."""
         self._unresolved: set[Seed] = set()
         self._last_known: dict[Seed, list[Address]] = {}
         """The addresses that each seed had when its name was last resolved."""
@@ -244,3 +249,14 @@ class Join(Service):
             raise CallFailed
         if isinstance(reply, Nodes):
             named.extend(reply.contacts)
+            self._call_namesakes(reply.contacts)
+
+    def _call_namesakes(self, contacts: Iterable[Contact]) -> None:
+        """Call whoever has our own id elsewhere, once: where that is another node, both will tell of it."""
+        for contact in contacts:
+            address = contact.address
+            if contact.node_id != self._node.own_id or address in self._own_addresses | self._namesakes:
+                continue
+            if len(self._namesakes) < MOST_NAMESAKES:
+                self._namesakes.add(address)
+                self._rpc.ask_address(address, Ping(), self._node.own_id).addErrback(lambda _: None)

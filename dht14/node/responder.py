@@ -71,9 +71,10 @@ class _Answer:
         ids = frozenset(contact.node_id for contact in known)
         return cls(known, ids, Nodes(tuple(known[:K]), holds_values))
 
-    def without(self, node_id: int) -> Nodes:
-        others = tuple([contact for contact in self.known if contact.node_id != node_id])
-        return Nodes(others, self.nodes.holds_values)
+    def without(self, asker: Contact) -> Nodes:
+        """A node learns nothing of itself; but of another one that has its id, wherever that is."""
+        others = [contact for contact in self.known if not contact.is_same(asker)]
+        return Nodes(tuple(others[:K]), self.nodes.holds_values)
 
 
 @frozen(eq=False)
@@ -204,7 +205,7 @@ class Responder:
                 self._answers.clear()
             known = table.closest(target, K + 1, live_only=True)
             answer = self._answers[target] = _Answer.of(known, self._store is not None)
-        return answer.without(asker.node_id) if asker.node_id in answer.ids else answer.nodes
+        return answer.without(asker) if asker.node_id in answer.ids else answer.nodes
 
     def _record(self, request: Store | Offer, value: bytes, writer: Contact, now: float) -> Record:
         lifetime = min(request.ttl_ms / 1000, self._max_ttl)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from hmac import digest as hmac_digest
 
+# X25519 imports it with the first key: that would be in the middle of a handshake, and fail where no descriptor is left.
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401
 from attrs import frozen
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

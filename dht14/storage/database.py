@@ -18,6 +18,8 @@ from attrs import define, field
 
 from dht14.errors import Malformed
 from dht14.storage.disk_format import Body, DiskFormat, Head, read_due
+from dht14.storage.disk_state import DiskState
+from dht14.storage.early_offers import EarlyOffers
 from dht14.storage.floor_table import LeftFloor
 from dht14.storage.floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
 from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell
@@ -35,18 +37,13 @@ from dht14.storage.store import (
     passes_share,
 )
 from dht14.storage.tables import Tables, Usage, growth_by_writer
-from dht14.storage.writer import CallSoon, MakeWriter, Opened, Watcher, Writer, Written
+from dht14.storage.writer import GONE, CallSoon, MakeWriter, Opened, Watcher, Writer, Written
 
 T = TypeVar("T")
 
 DROPS_A_BATCH = 100
-MAX_EARLY_OFFERS = 1_000
-MAX_DAMAGED = 10_000
 FULL_PAUSE = 1.0
 """Seconds for which a store that found nothing to evict does not look again."""
-
-CALM = 5.0
-"""Seconds without a refusal of the disk after which it counts as well: a full one takes this and that."""
 
 
 class Held(NamedTuple):
@@ -86,22 +83,19 @@ class Database:
     """None while it is being opened."""
     _closed: bool = field(default=False, init=False)
     _when_open: Callable[[], None] | None = field(default=None, init=False)
-    _early: list[tuple[Record, float, Tell]] = field(factory=list, init=False)
-    """Offers made before it was open."""
-    _damaged: set[bytes] = field(factory=set, init=False)
-    """Places of the damaged records that were met, so that each counts once."""
+    _early: EarlyOffers = field(factory=EarlyOffers, init=False)
     _full_until: float = field(default=0.0, init=False)
     _sweep_until: float = field(default=0.0, init=False)
     """Expiry up to this moment is being swept; 0: none."""
     _now: float = field(default=0.0, init=False)
     """The last moment that anybody told."""
-    _failed_at: float | None = field(default=None, init=False)
-    """When the disk refused last; None once it has taken everything for a while."""
+    _disk: DiskState = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._writer = self._make_writer(
             self._path, self.limit, min(MAX_FLOORS, self.limit >> 10), self._call_soon
         )
+        self._disk = DiskState(self._watcher, self._most)
         self._commits = GroupCommit(self._writer, min(BATCH_BYTES, self.limit >> 6), self._settled)
 
     def __len__(self) -> int:
@@ -128,11 +122,11 @@ class Database:
         if result.set_aside:
             self._watcher.set_aside(result.set_aside)
         self._watcher.opened(len(self))
+        self._disk.uses(self.usage.size)
         when_open, self._when_open = self._when_open, None
         if when_open is not None:
             when_open()
-        early, self._early = self._early, []
-        for record, now, tell in early:
+        for record, now, tell in self._early.take():
             self.offer(record, now, tell)
         self._commits.paused = False
         self._commits.send()
@@ -199,9 +193,7 @@ class Database:
         try:
             return self._format.read(place, entry)
         except Malformed:
-            if place not in self._damaged and len(self._damaged) < MAX_DAMAGED:
-                self._damaged.add(place)
-                self._watcher.record_damaged(len(self._damaged))
+            self._disk.damaged(place)
             return None
 
     # offer
@@ -210,7 +202,10 @@ class Database:
         """As `RecordStore.offer`."""
         self._now = now
         if self._tables is None:
-            self._postpone(record, now, tell)
+            self._early.add(record, now, tell)
+            return
+        if self._disk.is_gone:
+            tell(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM))
             return
         place = self._format.place(record.key)
         held = self._held(place, now)
@@ -227,12 +222,6 @@ class Database:
                 return
             verdict = Verdict(Outcome.REFUSED, held.record.version if held.record else 0, refusal)
         self._commits.tell(place, tell, verdict)
-
-    def _postpone(self, record: Record, now: float, tell: Tell) -> None:
-        if len(self._early) < MAX_EARLY_OFFERS:
-            self._early.append((record, now, tell))
-        else:
-            tell(Verdict(Outcome.REFUSED, 0))
 
     def _held(self, place: bytes, now: float) -> Held:
         """What a record for this place is judged against."""
@@ -268,6 +257,7 @@ class Database:
                 return Refusal.SHARE
             if self._make_room(place, record, sum(growth.values()), now):
                 return None
+            self._disk.refused(self.usage.size)
         return Refusal.NO_ROOM
 
     def _has_share_left(self, record: Record, growth: dict[bytes, int], now: float) -> bool:
@@ -282,9 +272,14 @@ class Database:
         self._commits.send()
         return False
 
+    @property
+    def _most(self) -> int:
+        """Bytes that may be in use: an eighth of the limit stays free."""
+        return self.limit - (self.limit >> 3)
+
     def _lack(self, growth: int) -> int:
-        """Bytes by which the limit would be passed; the eighth that stays free counts as used."""
-        return self.usage.size + self._commits.growth + growth - (self.limit - (self.limit >> 3))
+        """Bytes by which they would be passed."""
+        return self.usage.size + self._commits.growth + growth - self._most
 
     def _make_room(self, place: bytes, record: Record, growth: int, now: float) -> bool:
         """Plan drops, of what has expired and of what is for others to hold, until so much more fits."""
@@ -377,9 +372,7 @@ class Database:
             if written.broken:
                 self._mend(written.distrusted)
             return
-        if self._failed_at is not None and self._now >= self._failed_at + CALM:
-            self._failed_at = None
-            self._watcher.writing_resumed()
+        self._disk.wrote(written, self._now)
         self._sweep()
 
     def _mend(self, distrusted: bool) -> None:
@@ -395,12 +388,18 @@ class Database:
     def _failed(self, reason: str) -> None:
         """The disk refuses. What waits only for the database to open is refused with it."""
         self._sweep_until = 0.0
-        if self._failed_at is None:
-            self._watcher.writing_failed(reason)
-        self._failed_at = self._now
-        early, self._early = self._early, []
-        for _, _, tell in early:
-            tell(Verdict(Outcome.REFUSED, 0))
+        self._disk.failed(reason, self._now)
+        self._early.refuse()
+
+    def look(self, now: float) -> None:
+        """Look at the disk unasked: whether the file is still where it was, and whether a full disk has room."""
+        self._now = max(self._now, now)
+        tables = self._tables
+        self._disk.is_gone = tables is not None and not tables.is_at(self._path)
+        if self._disk.is_gone:
+            self._failed(GONE)
+        elif tables is not None and self._disk.is_worth_a_probe(self._now):
+            self._writer.probe(lambda: self._disk.probed(self._now))
 
     def check_invariants(self) -> None:
         """As `Store.check_invariants`; of what has been committed."""

@@ -1,5 +1,6 @@
 """The tables of a database in LMDB, and the changes that are made to them in one transaction."""
 
+import os
 from struct import Struct
 from typing import Any
 
@@ -76,6 +77,8 @@ class Tables:
     expiry: Any
     writers: Any
     floors: FloorTable
+    _file: os.stat_result
+    """As it was opened."""
 
     @classmethod
     def open(cls, path: str, limit: int, most_floors: int, *, new: bool) -> "Tables":
@@ -109,7 +112,15 @@ class Tables:
                 raise Malformed("a table is missing") from None
             raise
         records, expiry, writers, floors, floor_times, floor_order = tables
-        return cls(env, records, expiry, writers, FloorTable(floors, floor_times, floor_order, most_floors))
+        floor_table = FloorTable(floors, floor_times, floor_order, most_floors)
+        return cls(env, records, expiry, writers, floor_table, os.stat(path))
+
+    def is_at(self, path: str) -> bool:
+        """Whether the open file is still the one at this path."""
+        try:
+            return os.path.samestat(os.stat(path), self._file)
+        except OSError:
+            return False
 
     def write(self, changes: Changes) -> Usage:
         """Make these changes in one transaction, on disk when this returns. Raises `lmdb.Error`."""

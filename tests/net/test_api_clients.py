@@ -1,3 +1,5 @@
+from ipaddress import ip_network
+
 from attrs import evolve
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import capturedLogs
@@ -66,6 +68,27 @@ class RateTests(ApiTestCase):
         self.assertEqual(self.api.counters.throttled, 4)
         self.hang_up(connection)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LoopbackRateTests(ApiTestCase):
+    limits = evolve(
+        UNLIMITED,
+        api_allow=(ip_network("127.0.0.0/8"), ip_network("::1"), ip_network("10.0.0.0/8")),
+        requests_per_second=10,
+        burst_size=20,
+        loopback_requests_per_second=0,
+    )
+
+    def make_node(self) -> QuickNode:
+        return QuickNode({1: b"v"})
+
+    def test_loopback(self) -> None:
+        """Clients on loopback have a limit of their own, here none; the others have theirs all the same."""
+        for host, served in (("127.0.0.1", 100), ("::1", 100), ("10.0.0.1", 20)):
+            connection, wire = self.connect(host)
+            connection.dataReceived(encode_get(key(1)) * 100)
+            self.clock.advance(0)
+            self.assertEqual(len(wire.replies()), served, host)
 
 
 class AdmissionTests(ApiTestCase):

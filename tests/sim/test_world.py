@@ -235,12 +235,3 @@ class WorldTests(SynchronousTestCase):
         numbers = [3, world.add(), world.add()]
         self.assertEqual(len({host.address for host in world.hosts}), world.size)
         self.assertEqual([joined.result for joined in world.join(numbers)], [True] * 3)
-
-    def test_clock_set(self) -> None:
-        """A clock that is set is so for this life of its node and for later ones."""
-        world = World(nodes=3, seed=1)
-        node = world.begin(2)
-        world.set_clock(node, -60.0)
-        self.assertEqual(node.process.seconds(), world.clock.seconds() - 60.0)
-        world.kill(node)
-        self.assertEqual(world.begin(2).process.seconds(), world.clock.seconds() - 60.0)

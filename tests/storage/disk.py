@@ -59,6 +59,12 @@ class Notes:
     def writing_resumed(self) -> None:
         self.heard.append(("writing resumed",))
 
+    def store_full(self, used: int) -> None:
+        self.heard.append(("store full", used))
+
+    def room_again(self) -> None:
+        self.heard.append(("room again",))
+
     @property
     def names(self) -> list[object]:
         return [heard[0] for heard in self.heard]

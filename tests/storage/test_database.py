@@ -6,14 +6,17 @@ import lmdb
 from attrs import evolve, frozen
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.storage.database import CALM, DROPS_A_BATCH, MAX_EARLY_OFFERS, Database
+from dht14.storage.database import DROPS_A_BATCH, Database
 from dht14.storage.disk_format import PLACE_BYTES
+from dht14.storage.disk_state import CALM, PROBE_CALM
+from dht14.storage.early_offers import MAX_EARLY_OFFERS
 from dht14.storage.floors import MARGIN
 from dht14.storage.group_commit import PUTS_A_BATCH, PUTS_WAITING
 from dht14.storage.pages import BEGINNING, PAGE_BYTES, PAGE_RECORDS, Page
 from dht14.storage.record import Record, version_at
 from dht14.storage.store import EVICTION_TRIES, WRITER_SHARE, MemoryStore, Outcome, Refusal, Verdict
 from dht14.storage.tables import Tables, room
+from dht14.storage.writer import GONE
 from tests.owners import Owner
 from tests.storage.disk import NOW, OWN, DiskTestCase, record
 
@@ -345,6 +348,25 @@ class FullTests(DiskTestCase):
         self.assertTrue(all(self.store.get(key, NOW) for key in range(count)))
         self.assertGreater(count, 250)
         self.assertEqual(self.offer(self.store, record(3, b"new", version=2)), [HELD])
+
+    def test_told_once(self) -> None:
+        """That it is full is told once, however many are refused."""
+        self.fill(range(1000))
+        self.assertEqual(self.offer(self.store, record(998), record(999)), [REFUSED] * 2)
+        self.assertEqual(self.notes.names, ["opened", "store full"])
+        self.assertEqual(self.notes.heard[-1], ("store full", self.store.usage.size))
+
+    def test_lowered_limit(self) -> None:
+        """With a limit below what is held nothing is lost; it is told at the start, and new records are refused."""
+        count = self.fill(range(1000))
+        self.close(self.store)
+        self.notes.heard.clear()
+        self.store = store = self.open(self.LIMIT // 2)
+        self.assertEqual(self.offer(store, record(999)), [REFUSED])
+        self.assertTrue(all(store.get(key, NOW) for key in range(count)))
+        self.assertEqual(self.notes.names, ["opened", "store full"])
+        self.close(store)
+        self.store = self.open(self.LIMIT)
 
     def test_expired_go_first(self) -> None:
         """What has expired makes room before anything that lives."""
@@ -684,6 +706,33 @@ class RefusingDiskTests(DiskTestCase):
         self.assertEqual(self.notes.names, ["opened", "writing failed"])
         self.assertEqual(self.offer(self.store, record(3), now=NOW + CALM), [HELD])
         self.assertEqual(self.notes.names, ["opened", "writing failed", "writing resumed"])
+
+    def test_nobody_writes(self) -> None:
+        """Where nobody writes, a probe tells that the disk has room again, and leaves nothing behind."""
+        self.error = FULL
+        self.offer(self.store, record(2))
+        self.store.look(NOW + PROBE_CALM - 1)
+        self.store.look(NOW + PROBE_CALM)
+        self.run_until(lambda: self.notes.names[-1] == "writing resumed")
+        self.assertEqual(sorted(os.listdir(self.path.parent)), ["db", "db-lock"])
+
+    def test_file_is_gone(self) -> None:
+        """What is written into a file that was removed or moved is not held; it is told once, unasked too."""
+        moved = self.path.with_name("moved")
+        self.path.rename(moved)
+        for _ in range(2):
+            self.assertEqual(self.offer(self.store, record(2)), [REFUSED])
+            self.store.look(NOW)
+        self.assertEqual(self.notes.heard[1:], [("writing failed", GONE)])
+        self.assertEqual(self.offer(self.store, record(1)), [REFUSED])
+        self.assertEqual(self.store.get(1, NOW), record(1))
+        moved.rename(self.path)
+        self.store.look(NOW)
+        self.assertEqual(self.offer(self.store, record(2), now=NOW + CALM), [HELD])
+        self.assertEqual(self.notes.names[-1], "writing resumed")
+        self.path.unlink()
+        self.store.look(NOW)
+        self.assertEqual(self.notes.heard[-1], ("writing failed", GONE))
 
     def test_waiting_ones(self) -> None:
         """What is judged by a record on its way is refused with it: nothing of it is on disk."""

@@ -76,6 +76,18 @@ class OpenTests(WriterTestCase):
         self.assertIsInstance(self.next(), Opened)
         self.assertEqual(len(flushed), 2)
 
+    def test_too_little_memory(self) -> None:
+        """A limit that this process may not map is told under its option's name."""
+
+        def opens(*_: object, **__: object) -> Tables:
+            raise lmdb.MemoryError("Cannot allocate memory")
+
+        self.patch(Tables, "open", opens)
+        self.begin(limit=7 << 20)
+        reason = self.next()
+        self.assertIsInstance(reason, str)
+        self.assertIn("[storage] storage_limit (7340032 bytes)", str(reason))
+
     def test_half_made(self) -> None:
         """A database that could not be made leaves nothing behind that would look damaged."""
         self.patch(module, "RETRY_INTERVAL", 0.01)
