@@ -23,6 +23,7 @@ from dht14.storage.store import MemoryStore, Outcome, Verdict
 from dht14.wire.messages import Ping
 from tests.fakes import BEGINNING, BulkRecorder, address_of, check, contact, identity
 from tests.net.test_rpc import UdpRecorder
+from tests.told import acknowledged, value_of
 
 FAR = 1 << 255
 
@@ -79,10 +80,10 @@ class StackTests(SynchronousTestCase):
         other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
         self.clock.run_until(BEGINNING + 5)
         self.assertTrue(other.join.joined)
-        put = other.node.put(7, b"value", 60, 0)
+        put = other.node.put(7, b"value", 60, 0).addCallback(acknowledged)
         self.clock.run_until(BEGINNING + 10)
         self.assertTrue(self.successResultOf(put))
-        got = other.node.get(7)
+        got = other.node.get(7).addCallback(value_of)
         self.clock.run_until(BEGINNING + 15)
         self.assertEqual(self.successResultOf(got), b"value")
 
@@ -199,7 +200,7 @@ class StackTests(SynchronousTestCase):
             seeds = (Seed(*address_of(1)), Seed("10.9.9.9", 9))
             one, two = self.start(self.stack(1), 1), self.start(self.stack(FAR, StackOptions(seeds=seeds)), 2)
             self.clock.run_until(self.clock.seconds() + moment)
-            got = two.node.get(99)
+            got = two.node.get(99).addCallback(value_of)
             for stack in (one, two):
                 self.stop(stack)
             self.assertIsNone(self.successResultOf(got))
