@@ -11,7 +11,7 @@ The header: `magic 8 | format u16 | database id 16 | salt 32 | key check 32 | or
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from struct import Struct
@@ -168,7 +168,11 @@ class Resealed:
     damaged: int
 
 
-def reseal(values: Values, key: bytes, limit: int) -> Resealed:
+Progress = Callable[[int, int], None]
+"""Is told how many of how many values are sealed anew."""
+
+
+def reseal(values: Values, key: bytes, limit: int, progress: Progress = lambda done, count: None) -> Resealed:
     """Seal everything anew under another key. Raises `ConfigError`, the old database being as it was.
 
     The new one is made beside the old one, and takes its place when the header is replaced: whenever this is
@@ -180,7 +184,7 @@ def reseal(values: Values, key: bytes, limit: int) -> Resealed:
         )
     new = Values.begin(values.folder, key, values.header.origin)
     try:
-        resealed = _copied(values, new, limit) if os.path.exists(values.path) else Resealed(0, 0)
+        resealed = _copied(values, new, limit, progress) if os.path.exists(values.path) else Resealed(0, 0)
         # The database must have its name before a header names it.
         flush_folder(values.folder)
         new.save()
@@ -194,24 +198,27 @@ def reseal(values: Values, key: bytes, limit: int) -> Resealed:
     return resealed
 
 
-def _copied(values: Values, new: Values, limit: int) -> Resealed:
+def _copied(values: Values, new: Values, limit: int, progress: Progress) -> Resealed:
     limit = max(limit, 2 * os.path.getsize(values.path))
     source = Tables.open(values.path, limit, MAX_FLOORS, new=False)
     try:
         target = Tables.open(new.path, limit, MAX_FLOORS, new=True)
         try:
-            return _copy(source, values.format, target, new.format)
+            return _copy(source, values.format, target, new.format, progress)
         finally:
             target.close()
     finally:
         source.close()
 
 
-def _copy(source: Tables, old: DiskFormat, target: Tables, new: DiskFormat) -> Resealed:
+def _copy(source: Tables, old: DiskFormat, target: Tables, new: DiskFormat, progress: Progress) -> Resealed:
     sealed = _Resealing(old, new)
+    done, count = 0, source.usage().records
     with source.env.begin() as txn:
         for records in _batches(txn.cursor(source.records)):
             target.write(Changes(puts=dict(sealed(records))))
+            done += len(records)
+            progress(done, count)
         for floors in _batches(txn.cursor(source.floors)):
             target.write(Changes(drops=dict(sealed(floors))))
     return Resealed(target.usage().records, sealed.damaged)

@@ -11,9 +11,19 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd import client, node_api
-from dht14.wire.api_messages import MAX_VALUE, Get, Put, encode_failure, encode_get, encode_success
-from tests.cmd.api_server import ApiServer
+from dht14.cmd import node_api
+from dht14.cmd.ending import NO_NODE, Ended
+from dht14.wire.api_messages import (
+    MAX_VALUE,
+    Get,
+    GetRecord,
+    Put,
+    PutWithReceipt,
+    encode_failure,
+    encode_get,
+    encode_success,
+)
+from tests.cmd.api_server import TOLD, ApiServer
 from tests.cmd.shell import Outcome, run
 
 KEY = bytes(32)
@@ -41,13 +51,14 @@ class ClientTestCase(SynchronousTestCase):
 
 class PutTests(ClientTestCase):
     def test_stored(self) -> None:
-        """A text and its hints go to the node under the SHA-256 of the key's text, quietly, with exit code 0."""
+        """A text and its hints go to the node under the SHA-256 of the key's text. How many nodes
+        have it is said on stderr: stdout is for keys and values. Exit code 0."""
         with ApiServer() as node:
             outcome = run(
                 "put", "grüße", "--ttl", "60", "hallo", "--replication=3", "--api-address", node.address
             )
-        self.assertEqual(outcome, (0, b"", ""))
-        self.assertEqual(node.requests, [Put(60, 3, sha256("grüße"), b"hallo")])
+        self.assertEqual(outcome, (0, b"", TOLD))
+        self.assertEqual(node.requests, [PutWithReceipt(60, 3, sha256("grüße"), b"hallo")])
 
     def test_file(self) -> None:
         """A file goes as its bytes, up to the largest value; hints that are not given are left to the node."""
@@ -55,20 +66,20 @@ class PutTests(ClientTestCase):
         with ApiServer() as node:
             outcome = run("put", "k", "--file", self.file(largest), "--api-address", node.address)
         self.assertEqual(outcome.code, 0)
-        self.assertEqual(node.requests, [Put(0, 0, sha256("k"), largest)])
+        self.assertEqual(node.requests, [PutWithReceipt(0, 0, sha256("k"), largest)])
 
     def test_hex_key(self) -> None:
         """64 hex digits of either case are the key itself."""
         with ApiServer() as node:
-            for digits in ("aB" * 32, "AB" * 32, "ab" * 31):
+            for digits in ("aB" * 32, "AB" * 32, "ab" * 20):
                 run("put", digits, "v", "--api-address", node.address)
-        self.assertEqual([request.key for request in node.requests], [b"\xab" * 32] * 2 + [sha256("ab" * 31)])
+        self.assertEqual([request.key for request in node.requests], [b"\xab" * 32] * 2 + [sha256("ab" * 20)])
 
     def test_no_utf8(self) -> None:
         """Arguments that are no UTF-8 stand for the bytes that were typed."""
         with ApiServer() as node:
             run("put", "k", os.fsdecode(b"\xff\xfe"), "--api-address", node.address)
-        self.assertEqual(node.requests, [Put(0, 0, sha256("k"), b"\xff\xfe")])
+        self.assertEqual(node.requests, [PutWithReceipt(0, 0, sha256("k"), b"\xff\xfe")])
 
     def test_refused(self) -> None:
         """A node that says no: exit code 1 and a line."""
@@ -82,7 +93,10 @@ class PutTests(ClientTestCase):
             outcome = run("put", "k", "v", "--json", "--api-address", node.address)
         answer = json.loads(outcome.out)
         self.assertTrue(0 <= answer.pop("seconds") < node_api.ANSWER_SECONDS)
-        self.assertEqual(answer, {"key": sha256("k").hex(), "stored": True, "value": "dg==", "bytes": 1})
+        receipt = {"outcome": "stored", "copies": 8, "wanted": 8, "version": 7}
+        self.assertEqual(
+            answer, {"key": sha256("k").hex(), "stored": True, **receipt, "value": "dg==", "bytes": 1}
+        )
 
     def test_wrong_usage(self) -> None:
         """What cannot be asked is wrong usage: exit code 2, and no node is asked."""
@@ -113,8 +127,8 @@ class ContentTests(ClientTestCase):
         with ApiServer() as node:
             for words in (("hallo",), ("--ttl", "0", "hallo"), ("--file", self.file(b"hallo"))):
                 outcome = run("put", "--content", *words, "--api-address", node.address)
-                self.assertEqual(outcome, (0, sha256("hallo").hex().encode() + b"\n", ""))
-        self.assertEqual(set(node.requests), {Put(0, 0, sha256("hallo"), b"hallo")})
+                self.assertEqual(outcome, (0, sha256("hallo").hex().encode() + b"\n", TOLD))
+        self.assertEqual(set(node.requests), {PutWithReceipt(0, 0, sha256("hallo"), b"hallo")})
 
     def test_json(self) -> None:
         """With --json the key is in the object, and only there."""
@@ -150,7 +164,7 @@ class GetTests(ClientTestCase):
         """The node is asked for the SHA-256 of the key's text."""
         with ApiServer() as node:
             run("get", "k", "--api-address", node.address)
-        self.assertEqual(node.requests, [Get(sha256("k"))])
+        self.assertEqual(node.requests, [GetRecord(sha256("k"))])
 
     def test_output(self) -> None:
         """--output makes or replaces a file as a whole, with the rights of any new file."""
@@ -206,7 +220,10 @@ class GetTests(ClientTestCase):
         outcome = self.miss("--json")
         answer = json.loads(outcome.out)
         del answer["seconds"]
-        self.assertEqual(answer, {"key": sha256("k").hex(), "found": False, "value": None, "bytes": 0})
+        self.assertEqual(
+            answer,
+            {"key": sha256("k").hex(), "found": False, "error": "not_found", "value": None, "bytes": 0},
+        )
         self.assertEqual((outcome.code, outcome.error), (1, ""))
 
 
@@ -240,7 +257,7 @@ class OutputTests(ClientTestCase):
         def interrupt(*_: object) -> None:
             raise KeyboardInterrupt
 
-        self.patch(client, "ask", interrupt)
+        self.patch(node_api, "get", interrupt)
         self.assertEqual(run("get", "k"), (130, b"", ""))
 
     def test_quick_start(self) -> None:
@@ -272,10 +289,10 @@ class NoNodeTests(ClientTestCase):
         """So it is when no answer comes in time."""
         with (
             socket.create_server(("127.0.0.1", 0)) as silent,
-            self.assertRaises(node_api.Ended) as ended,
+            self.assertRaises(Ended) as ended,
         ):
             node_api.ask(silent.getsockname(), KEY, encode_get(KEY), patience=0.05)
-        self.assertEqual(ended.exception.code, node_api.NO_NODE)
+        self.assertEqual(ended.exception.code, NO_NODE)
         self.assertIn("no node at 127.0.0.1:", str(ended.exception))
 
     def test_something_else(self) -> None:

@@ -1,26 +1,20 @@
-import io
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import dht14
-from dht14.cmd.main import COMMANDS, main
+from dht14.cmd.main import COMMANDS
+from tests.cmd.shell import run
 
 
 class MainTests(SynchronousTestCase):
     """`dht14` at a shell."""
 
-    def run_main(self, *words: str) -> tuple[int, str, str]:
+    def run_main(self, *words: str) -> tuple[object, str, str]:
         """Exit code, stdout, stderr."""
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
-            try:
-                code = main(words)
-            except SystemExit as ended:
-                code = int(ended.code or 0)
-        return code, out.getvalue(), err.getvalue()
+        code, out, err = run(*words)
+        return code, out.decode(), err
 
     def test_version(self):
         """--version prints the version."""
