@@ -52,7 +52,7 @@ def concluded(command: Callable[[], int], as_json: bool) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         _throw_output_away()
-        return NOT_DONE
+        return DONE
 
 
 def _told(end: Ended, as_json: bool) -> int:

@@ -39,6 +39,8 @@ class Parser(argparse.ArgumentParser):
 
     def _unknown(self, word: str) -> str:
         option = word.partition("=")[0]
+        if option in self._option_string_actions:
+            return f"{option} stands behind --, where nothing is an option; write it before"
         return f"unknown option: {option}{meant(option, self._option_string_actions)}{self._behind_dashes()}"
 
     def _refuse_dashes(self, words: Sequence[str]) -> None:
@@ -55,7 +57,7 @@ class Parser(argparse.ArgumentParser):
 
     def _behind_dashes(self) -> str:
         takes_words = any(not action.option_strings for action in self._actions)
-        return "; write -- before what begins with - and is no option" if takes_words else ""
+        return "; a word that begins with - goes behind --, after all options" if takes_words else ""
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if message:
@@ -64,7 +66,9 @@ class Parser(argparse.ArgumentParser):
 
 def meant(word: str, known: Iterable[str]) -> str:
     """A question for the nearest known word, where one is near."""
-    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=NEAR)
+    names = list(known)
+    nearest = [name for name in names if len(word) > 2 and name.startswith(word)]
+    nearest += difflib.get_close_matches(word, names, n=1, cutoff=NEAR)
     return f" (did you mean {nearest[0]}?)" if nearest else ""
 
 

@@ -32,12 +32,14 @@ class ApiServer:
     """Listens on a free port of 127.0.0.1; each request is answered with what `answer` makes of it.
 
     Without `answer` it keeps what it is given. An empty answer closes the connection. One that is not `extended`
-    hangs up at the messages that only DHT-14 knows.
+    hangs up at the messages that only DHT-14 knows,
+    or does not answer them.
     """
 
-    def __init__(self, answer: Answer | None = None, *, extended: bool = True) -> None:
+    def __init__(self, answer: Answer | None = None, *, extended: bool = True, hangs_up: bool = True) -> None:
         self.requests: list[Put | Get] = []
         self._extended = extended
+        self._hangs_up = hangs_up
         self._values: dict[bytes, bytes] = {}
         self._answer = answer or self._keep
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -82,7 +84,9 @@ class ApiServer:
             while (frame := splitter.next_frame()) is not None:
                 self.requests.append(decode_request(frame))
                 if isinstance(self.requests[-1], PutWithReceipt | GetRecord) and not self._extended:
-                    return
+                    if self._hangs_up:
+                        return
+                    continue
                 answer = self._answer(self.requests[-1])
                 if not answer:
                     return
