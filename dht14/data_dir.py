@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from dht14.errors import ConfigError, DataDirInUse, Malformed
 from dht14.kademlia.contact import Contact
 from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, public_bytes, public_key_of
+from dht14.storage.folder import flush_folder
 from dht14.wire.contacts import Check, pack_contacts, unpack_contacts
 
 MAX_SAVED_CONTACTS = 1_000
@@ -169,15 +170,6 @@ def replace_file(path: str, content: bytes, *, durable: bool) -> None:
     os.replace(new, path)
     if durable:
         flush_folder(os.path.dirname(path))
-
-
-def flush_folder(path: str) -> None:
-    """Let the names in a folder survive a power cut. Raises `OSError`."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def unusable(path: str, wrong: OSError) -> ConfigError:

@@ -1,6 +1,7 @@
 """The composition root of a real node: opens its ports around a stack and returns the service."""
 
 import random
+import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
@@ -26,8 +27,8 @@ from dht14.net.tcp import TcpPort
 from dht14.net.tls import NodeTls
 from dht14.node.join import Retries
 from dht14.node.mining import Mining
-from dht14.node.node import Policy
 from dht14.node.periodic import Periodic
+from dht14.node.put import Policy
 from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.settings import Answer, PutReply, Role, Settings
@@ -162,6 +163,7 @@ class _NodeService(MultiService):
             identity=identity,
             check=self._puzzle.check,
             clock=self._reactor,
+            wall=time.time,
             rng=rng,
             resolve=resolver(self._reactor),
             bulk=self._bulk_client,
@@ -181,6 +183,8 @@ class _NodeService(MultiService):
             return
         if self._values is not None and self._values.set_aside:
             DatabaseLog().set_aside(self._values.set_aside)
+        if self._values is not None and self._values.is_missing:
+            DatabaseLog().missing(self._values.path)
         self._patience = self._reactor.callLater(PATIENCE, self._begin)
         self._database.open(self._database_opened)
 
@@ -334,6 +338,14 @@ class DatabaseLog:
         self.log.critical(
             "The values were damaged. They are at {path} now, and the node begins anew: what was in them comes "
             "back from other holders.",
+            path=path,
+        )
+
+    def missing(self, path: str) -> None:
+        """There was a database, and its file is gone."""
+        self.log.critical(
+            "The database {path} is gone, and all that this node held with it. It begins anew: what was in it comes "
+            "back from other holders, if they have it. Where the file was moved, stop the node and put it back.",
             path=path,
         )
 

@@ -17,19 +17,21 @@ from itertools import islice
 from struct import Struct
 
 import lmdb
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from dht14.config_values import secret_key
-from dht14.data_dir import DataDir, flush_folder, replace_file, unusable
+from dht14.data_dir import DataDir, replace_file, unusable
 from dht14.errors import ConfigError, Malformed
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.storage.check import SOUND, check
-from dht14.storage.disk_format import DiskFormat
+from dht14.storage.disk_format import Body, DiskFormat, Head
+from dht14.storage.floor_table import LeftFloor
 from dht14.storage.floors import MAX_FLOORS
+from dht14.storage.folder import flush_folder
 from dht14.storage.group_commit import PUTS_A_BATCH
 from dht14.storage.tables import Changes, Tables
 from dht14.storage.vault import CHECK_BYTES, DATABASE_ID_BYTES, SALT_BYTES, Vault
-from dht14.storage.writer import set_aside
+from dht14.storage.writer import is_missing, set_aside
 
 FORMAT = 1
 """Of the whole database: header, tables and entries."""
@@ -95,6 +97,8 @@ class Values:
     format: DiskFormat
     set_aside: str = ""
     """Where what was found in its place has been moved."""
+    is_missing: bool = False
+    """Whether the header was there, and the database file that it names was not."""
 
     @classmethod
     def begin(cls, folder: str, key: bytes, origin: int, aside: str = "") -> "Values":
@@ -157,7 +161,7 @@ def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Val
         )
     values = Values(folder, header, DiskFormat(vault, header.origin))
     values.remove_others()
-    return values
+    return evolve(values, is_missing=is_missing(values.path))
 
 
 @frozen
@@ -212,16 +216,19 @@ def _copied(values: Values, new: Values, limit: int, progress: Progress) -> Rese
 
 
 def _copy(source: Tables, old: DiskFormat, target: Tables, new: DiskFormat, progress: Progress) -> Resealed:
-    sealed = _Resealing(old, new)
+    opened = _Opening(old, new)
     done, count = 0, source.usage().records
     with source.env.begin() as txn:
         for records in _batches(txn.cursor(source.records)):
-            target.write(Changes(puts=dict(sealed(records))))
+            target.write(
+                Changes(puts={place: new.seal(place, head, body) for place, head, body in opened(records)})
+            )
             done += len(records)
             progress(done, count)
-        for floors in _batches(txn.cursor(source.floors)):
-            target.write(Changes(drops=dict(sealed(floors))))
-    return Resealed(target.usage().records, sealed.damaged)
+        for floors in _batches(txn.cursor(source.floors.floors)):
+            left = {place: LeftFloor.seal(new, place, head, body) for place, head, body in opened(floors)}
+            target.write(Changes(drops=dict(left)))
+    return Resealed(target.usage().records, opened.damaged)
 
 
 def _batches(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
@@ -231,22 +238,21 @@ def _batches(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
 
 
 @define
-class _Resealing:
-    """Opens entries of one database and seals them for another."""
+class _Opening:
+    """Opens entries of one database, for the places that they have in another."""
 
     _old: DiskFormat
     _new: DiskFormat
     damaged: int = field(default=0, init=False)
 
-    def __call__(self, entries: Iterable[_Entry]) -> Iterator[_Entry]:
+    def __call__(self, entries: Iterable[_Entry]) -> Iterator[tuple[bytes, Head, Body]]:
         for place, entry in entries:
             try:
                 head, body = self._old.open(place, entry)
             except Malformed:
                 self.damaged += 1
             else:
-                place = self._new.place(body.key)
-                yield place, self._new.seal(place, head, body)
+                yield self._new.place(body.key), head, body
 
 
 def _read_header(path: str) -> Header | None:

@@ -366,6 +366,21 @@ class LifeTests(ServiceTestCase):
             await self.ask(settings, api_messages.encode_get(KEY))
         self.assertEqual(fields(events, "path"), [(f"{database.absolute()}.damaged-1",)])
 
+    async def test_missing_values(self) -> None:
+        """Where the values were and are no more, that is critical; a first start is not."""
+        settings = self.settings()
+        with capturedLogs() as events:
+            service = self.start(settings)
+            await self.ask(settings, api_messages.encode_get(KEY))
+        await self.stop(service)
+        self.assertEqual(fields(events, "path"), [])
+        (database,) = (Path(settings.node.data_dir) / "values").glob("*.mdb")
+        database.unlink()
+        with capturedLogs() as events:
+            self.start(settings)
+            await self.ask(settings, api_messages.encode_get(KEY))
+        self.assertEqual(fields(events, "log_level", "path"), [(LogLevel.critical, str(database.absolute()))])
+
     async def test_sample_key(self) -> None:
         """The published key works, with a warning."""
         settings = self.settings()

@@ -10,6 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.data_dir import DataDir
 from dht14.errors import ConfigError
 from dht14.storage.disk_format import Body, Head
+from dht14.storage.floor_table import LeftFloor
+from dht14.storage.record import Kind
 from dht14.storage.tables import Changes, Tables, growth_by_writer
 from dht14.values_dir import FORMAT, Header, Resealed, Values, reseal, unlock
 from tests.storage.disk import record
@@ -50,7 +52,8 @@ class ValuesDirTestCase(SynchronousTestCase):
             place = values.format.place(n)
             changes.puts[place] = values.format.write(place, record(n, b"%d" % n, writer=n % 3))
             place = values.format.place(1000 + n)
-            changes.drops[place] = values.format.seal(place, Head(n, 2e9), Body(1000 + n, 0, b""))
+            body = Body(1000 + n, Kind(1 + n % 2), b"", n % 3, n % 5 == 0)
+            changes.drops[place] = LeftFloor.seal(values.format, place, Head(n, 2e9), body)
         tables.write(changes)
         tables.close()
 
@@ -63,6 +66,15 @@ class UnlockTests(ValuesDirTestCase):
         again = unlock(self.data_dir, KEY, 2)
         self.assertEqual((again.path, again.format, again.header), (first.path, first.format, first.header))
         self.assertEqual((self.content(), sorted(before)), (before, ["lock", "values/header"]))
+
+    def test_missing(self) -> None:
+        """A header whose database is gone is told apart from a first start, and from a database that is there."""
+        values = unlock(self.data_dir, KEY, 1)
+        self.assertFalse(values.is_missing)
+        self.write(values, 1)
+        self.assertFalse(unlock(self.data_dir, KEY, 1).is_missing)
+        os.rename(values.path, self.path / "away")
+        self.assertTrue(unlock(self.data_dir, KEY, 1).is_missing)
 
     def test_wrong_key(self) -> None:
         """A wrong key is refused, and changes nothing."""
@@ -166,8 +178,8 @@ class ResealTests(ValuesDirTestCase):
                 self.assertEqual((read, read.writer), (record(n, b"%d" % n), n % 3))
                 shares.update(growth_by_writer(entry, None))
                 place = values.format.place(1000 + n)
-                head, _ = values.format.open(place, txn.get(place, db=tables.floors))
-                self.assertEqual(head, Head(n, 2e9))
+                head, body = values.format.open(place, txn.get(place, db=tables.floors.floors))
+                self.assertEqual((head, body.writer, body.is_brief), (Head(n, 2e9), n % 3, n % 5 == 0))
             for writer in (1, 2):
                 tag = values.format.tag(writer)
                 self.assertEqual(tables.share(txn, tag), shares[tag])

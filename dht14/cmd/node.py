@@ -5,6 +5,7 @@ terminal where it was typed, with the exit code that its `StartError` carries.
 """
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from dht14 import __version__, config, logs
+from dht14.cmd.steady_clock import set_clock, steady_clock
 from dht14.errors import ConfigError, StartError
 from dht14.settings import Role, Settings
 
@@ -105,6 +107,8 @@ def makeService(options: BaseOptions) -> IService:
     """The node as a service, its ports open. Ends the process where it cannot start."""
     # One that comes before the reactor runs would end the process by the signal: it waits until then.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    # The memory of a node has its keys in it and values of others: a crash leaves nothing of that on the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Both late: `twistd --help` loads this page too, and --reactor may still choose another one.
     from twisted.internet import reactor
 
@@ -112,6 +116,7 @@ def makeService(options: BaseOptions) -> IService:
 
     settings = options.settings
     twistd: Any = options.parent
+    set_clock(reactor, steady_clock())
     with start_errors_told():
         node = build_node(settings, reactor, options.role)
         file = _log_file(twistd, settings.node.data_dir)

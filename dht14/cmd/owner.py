@@ -38,6 +38,12 @@ def add_keygen_arguments(parser: argparse.ArgumentParser) -> None:
 def add_delete_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `dht14 delete`."""
     parser.add_argument("--sign", metavar="KEYFILE", required=True, help="the owner's private key")
+    parser.add_argument(
+        "--renew",
+        action="store_true",
+        help="keep deleted what was deleted before: a deletion lapses after max_ttl (a day), and who has kept the "
+        "value could put it back",
+    )
     add_version_arguments(parser)
     add_replication_argument(parser)
     add_node_arguments(parser)
@@ -79,7 +85,7 @@ def _write_new(path: str, pem: bytes) -> None:
 def run_delete(args: argparse.Namespace) -> int:
     """Delete what an owner has put; the exit code."""
     began = time.monotonic()
-    envelope = sign(args, b"")
+    envelope = sign(args, b"", must_be_there=not args.renew)
     key, value = id_to_bytes(envelope.key), envelope.encode()
     # The node keeps a tombstone as long as it keeps anything.
     receipt = node_api.put(api_address(args), key, value, 0, args.replication)
@@ -99,9 +105,9 @@ def run_delete(args: argparse.Namespace) -> int:
     return DONE if deleted else NOT_DONE
 
 
-def sign(args: argparse.Namespace, payload: bytes) -> Envelope:
+def sign(args: argparse.Namespace, payload: bytes, must_be_there: bool = False) -> Envelope:
     """The envelope for a payload, or for none, with the numbers that were given or that follow from what
-    the node finds. Raises `Ended`."""
+    the node finds. Raises `Ended`, also where it finds nothing that must be there."""
     from dht14.storage.owner import load_key, public_key_of, seal
 
     try:
@@ -111,11 +117,12 @@ def sign(args: argparse.Namespace, payload: bytes) -> Envelope:
     salt = salt_of(args.salt)
     if len(payload) + overhead(salt) > MAX_VALUE:
         raise too_large(len(payload), MAX_VALUE - overhead(salt))
-    seq, cas = _numbers(args, id_to_bytes(key_of_owner(public_key_of(private_key), salt)), not payload)
+    key = id_to_bytes(key_of_owner(public_key_of(private_key), salt))
+    seq, cas = _numbers(args, key, must_be_there)
     return seal(private_key, seq, payload, salt=salt, cas=cas)
 
 
-def _numbers(args: argparse.Namespace, key: bytes, deletes: bool) -> tuple[int, int | None]:
+def _numbers(args: argparse.Namespace, key: bytes, must_be_there: bool) -> tuple[int, int | None]:
     """The number of the new version, and the one it may replace."""
     if args.seq is not None:
         if args.cas is not None and args.cas >= args.seq:
@@ -129,9 +136,12 @@ def _numbers(args: argparse.Namespace, key: bytes, deletes: bool) -> tuple[int, 
         if seq == MAX_SEQ:
             raise Ended(NOT_DONE, "the present version has the greatest number there is", "conflict")
         return seq + 1, seq
-    if deletes:
+    if must_be_there:
         raise Ended(
-            NOT_DONE, "not found; with --seq N it is deleted wherever it may come back from", "not_found"
+            NOT_DONE,
+            "not found; --renew keeps deleted what was deleted before, --seq N deletes it wherever it may come back "
+            "from",
+            "not_found",
         )
     # Milliseconds since 1970 are above the number of a tombstone, too, which a node does not tell of.
     return time.time_ns() // 1_000_000, None

@@ -1,5 +1,7 @@
 """The VoidPhone API: a TCP server in front of a node's values."""
 
+from typing import Any
+
 from twisted.internet import protocol
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
@@ -8,6 +10,9 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from dht14.net.api_answers import Values
 from dht14.net.api_clients import ApiCounters, ApiLimits, Clients
 from dht14.net.api_connection import ApiConnection
+
+READ_BYTES = 16 * 1024
+"""What one read takes at most: with a thousand clients that are held back, what was read too early counts."""
 
 __all__ = ["ApiCounters", "ApiFactory", "ApiLimits", "Values"]
 
@@ -41,6 +46,8 @@ class ApiFactory(protocol.Factory):
 
     def opened(self, connection: ApiConnection) -> None:
         """A connection stands."""
+        transport: Any = connection.transport
+        transport.bufferSize = READ_BYTES
         self._connections.add(connection)
 
     def left(self, connection: ApiConnection) -> None:

@@ -20,6 +20,10 @@ Who connects, sends a PUT and hangs up, many times in a row, is soon ahead of us
 before we see that the old ones are closed. To refuse them at once would lose their PUTs.
 """
 
+HELD_BYTES = 64 << 20
+"""What all connections together may make us hold beyond one request each: values on their way, and replies that
+their clients do not read."""
+
 
 @frozen
 class ApiLimits:
@@ -73,6 +77,8 @@ class Client:
     def __init__(self, address: str, bucket: TokenBucket, accounts: "Clients") -> None:
         self.address = address
         self.uses = 0
+        self.held = 0
+        """Bytes that its connections make us hold."""
         self._places = accounts.limits.max_connections_per_client
         self._outside: dict[Served, IDelayedCall] = {}
         self._bucket = bucket
@@ -102,6 +108,16 @@ class Client:
             self._outside.pop(first).cancel()
             self._places -= 1
             first.place_came_free()
+
+    def hold(self, growth: int) -> None:
+        """As `Account.hold`."""
+        self.held += growth
+        self._accounts.held += growth
+
+    def may_hold_more(self) -> bool:
+        """As `Account.may_hold_more`. No client holds more than it leaves to the others: one alone has half of
+        all, two have a third each, and there always is something for one who comes."""
+        return self.held < HELD_BYTES - self._accounts.held
 
     def take_token(self, connection: Served, now: float) -> bool:
         """A token for one request; or False, and `tokens_came` will tell when to ask again."""
@@ -164,6 +180,8 @@ class Clients:
         self.clock = clock
         self.counters = ApiCounters()
         self.lines = LineAllowance(clock.seconds())
+        self.held = 0
+        """Bytes that all connections make us hold."""
         self._buckets = RateLimiter(limits.requests_per_second, limits.burst_size)
         self._by_address: dict[str, Client] = {}
 

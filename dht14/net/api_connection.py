@@ -117,7 +117,7 @@ class ApiConnection(protocol.Protocol):
         self._reading = True
         self._splitter = _splitter()
         self._unpaid: ApiRequest | None = None
-        self._queue = RequestQueue()
+        self._queue = RequestQueue(client)
         self._replies: list[bytes] = []
         self._reply_bytes = 0
         self._frame_limit = FrameLimit(server.clock, self._too_slow)
@@ -143,6 +143,7 @@ class ApiConnection(protocol.Protocol):
         self._obstacles.add(Obstacle.CHOKED)
 
     def resumeProducing(self) -> None:
+        self._queue.all_read()
         self._lifted(Obstacle.CHOKED)
 
     def stopProducing(self) -> None:
@@ -160,6 +161,7 @@ class ApiConnection(protocol.Protocol):
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         self._phase = Phase.GONE
+        self._queue.all_read()
         self._obstacles -= {Obstacle.CHOKED, Obstacle.OUTSIDE}
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
@@ -300,7 +302,7 @@ class ApiConnection(protocol.Protocol):
         self._advance()
 
     def _take_replies(self) -> None:
-        for reply in self._queue.take_replies():
+        for reply in self._queue.take_replies(Obstacle.CHOKED not in self._obstacles):
             self._reply(reply)
 
     def _reply_to(self, request: ApiRequest, told: object) -> bytes:

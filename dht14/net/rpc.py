@@ -26,14 +26,19 @@ from dht14.kademlia.round_trip import RoundTrips
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.line_allowance import LineAllowance
 from dht14.net.probe import ProbeProtocol
+from dht14.net.pulse import Pulse
 from dht14.node.asked import Asked
+from dht14.node.network_time import NetworkTime
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
 from dht14.security.session import Datagrams, Peer, Session
 from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.hearsay import believable
-from dht14.wire.messages import REPLIES, Announce, Reply, Request
+from dht14.wire.messages import REPLIES, Announce, LargeValue, Offer, Pong, Reply, Request, Store, Value
+
+MORTAL = (Store, Offer, Value, LargeValue)
+"""Messages that say how long a value still lives, from when they were sent."""
 
 TICK = 0.005
 """Seconds between two looks at the timeouts, at the least: one timer serves all calls."""
@@ -90,6 +95,8 @@ class RpcProtocol(DatagramProtocol):
         table: RoutingTable,
         responder: Responder,
         probe: ProbeProtocol,
+        time: NetworkTime,
+        pulse: Pulse,
     ) -> None:
         self._clock = clock
         self._seconds = clock.seconds
@@ -102,6 +109,8 @@ class RpcProtocol(DatagramProtocol):
         self._table = table
         self._responder = responder
         self._probe = probe
+        self._time = time
+        self._pulse = pulse
         self._pending: dict[bytes, Call] = {}
         self._round_trips = RoundTrips()
         self._deadlines: list[tuple[float, bytes]] = []
@@ -260,12 +269,16 @@ class RpcProtocol(DatagramProtocol):
                 self._send_all(replies, addr)
             if peer is None or not payload:
                 return
-            rpc_id, message = decode(payload, self._check)
+            rpc_id, told = decode(payload, self._check)
         except Malformed as error:
             self._count_malformed(addr, error)
             return
         sender = peer.contact
-        if isinstance(message, REPLIES):
+        message = believable(told, sender.address[0])
+        if isinstance(message, MORTAL) and self._pulse.may_have_waited(now):
+            # Lost, as far as others can tell: it comes again, with the time that is left then.
+            self.counters["read too late"] += 1
+        elif isinstance(message, REPLIES):
             self._match(rpc_id, message, sender, now)
         elif peer.bucket.take(now):
             self.counters["requests"] += 1
@@ -297,11 +310,13 @@ class RpcProtocol(DatagramProtocol):
         self.counters["answered"] += 1
         rtt = (now - call.sent_at) / call.round_trips
         self._round_trips.answered(sender.address, rtt)
+        if isinstance(reply, Pong) and reply.time_ms:
+            self._time.heard(sender.node_id, reply.time_ms / 1000, rtt)
         if call.named or sender.node_id in self._table or not self._probe.may_be_unreachable(sender, now):
             self._table.confirmed(sender, now, rtt)
         else:
             self._probe.probe(sender, now)
-        call.observer.call_answered(sender, believable(reply, sender.address[0]))
+        call.observer.call_answered(sender, reply)
 
     def _respond(self, rpc_id: bytes, asker: Peer, reply: Reply) -> None:
         self._send(asker.answer(encode(rpc_id, reply), self._seconds()), asker.contact.address)

@@ -18,13 +18,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
 from dht14.security import handshake as hs
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.identity import Identity
 from dht14.security.rate_limiter import RateLimiter, TokenBucket
 from dht14.security.subnet import is_private, subnet_of
 
 COOKIE_LIFE = 120
 """Seconds within which a CHALLENGE must be answered."""
-PREKEY_ROTATION = 600.0
+PREKEY_ROTATION = hs.PREKEY_LIFE / 2
 """Seconds after which a pre-key is replaced; it opens what was begun with it for as long again."""
 
 CHALLENGES_A_SECOND = 2_000
@@ -57,8 +58,7 @@ class _Prekey:
     """The end of every CHALLENGE: proof 48 | pre-key 32 | exp u32 | signature 64."""
 
     def serves(self, now: float, seconds: float) -> bool:
-        # A clock that was set back makes a new one: none lives longer than it should.
-        return 0 <= now - self.made_at < seconds
+        return now - self.made_at < seconds
 
 
 @frozen(repr=False)
@@ -82,12 +82,14 @@ class Gate:
         rng: random.Random,
         limits: Limits,
         now: float,
+        time: AgreedTime,
         counters: Counter[str],
     ) -> None:
         self._identity = identity
         self._check = check
         self._rng = rng
         self._limits = limits
+        self._time = time
         self._counters = counters
         self._secret = rng.randbytes(hs.KEY_BYTES)
         self._prekeys: list[_Prekey] = []
@@ -129,7 +131,7 @@ class Gate:
     def _new_prekey(self, now: float) -> _Prekey:
         private = X25519PrivateKey.from_private_bytes(self._rng.randbytes(hs.KEY_BYTES))
         public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        expires = (int((now + 2 * PREKEY_ROTATION) // 60) + 1).to_bytes(4, "big")
+        expires = (int((self._time.to_sign(now) + hs.PREKEY_LIFE) // 60) + 1).to_bytes(4, "big")
         signature = self._identity.sign(hs.signed_prekey(public, expires))
         return _Prekey(private, public, now, self._identity.proof + public + expires + signature)
 

@@ -14,6 +14,7 @@ from attrs import frozen
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.security import handshake as hs
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.gate import Gate, Limits
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity
@@ -46,13 +47,15 @@ class SealedSession:
         is_contact: Callable[[Contact], bool],
         allowance: HelloAllowance,
         now: float,
+        time: AgreedTime,
     ) -> None:
+        self._time = time
         self._identity = identity
         self._check = check
         self._rng = rng
         self.counters: Counter[str] = Counter()
         """Handshakes and refused datagrams, by what became of them."""
-        self._gate = Gate(identity, check, rng, limits, now, self.counters)
+        self._gate = Gate(identity, check, rng, limits, now, time, self.counters)
         self._limiter = RateLimiter(limits.peer_rate, limits.peer_burst)
         self._allowance = allowance
         self.links = Links(identity.node_id, is_contact)
@@ -195,7 +198,7 @@ class SealedSession:
             return self._refuse("unasked CHALLENGEs")
         challenge = hs.Challenge.parse(datagram)
         node_id = self._check(challenge.proof)
-        challenge.verify(now)
+        challenge.verify(self._time.to_judge(challenge.made_at, now))
         self._allowance.proved(address)
         if not opening.seeks(node_id):
             return self._refuse("CHALLENGEs of other nodes")
@@ -236,6 +239,7 @@ class SealedSession:
         waiting: Datagrams = ()
         if opening is not None:
             self._give_up(opening)
+            self._time.told(link.contact.node_id, opening.told, now)
             self.links.add(link, now)
             waiting = [link.answer(request, now) for request in opening.take_waiting()]
         return link, response, waiting
@@ -261,6 +265,7 @@ class HelloQuestions:
 
     _check: hs.Check
     _rng: random.Random
+    _time: AgreedTime
 
     def nonce(self) -> bytes:
         """A fresh connection id."""
@@ -280,5 +285,5 @@ class HelloQuestions:
         """The node that signed the pre-key in a CHALLENGE: dearer than a probe, so not for whoever sends one."""
         challenge = hs.Challenge.parse(datagram)
         node_id = self._check(challenge.proof)
-        challenge.verify(now)
+        challenge.verify(self._time.to_judge(challenge.made_at, now))
         return node_id

@@ -18,12 +18,22 @@ from attrs import define, field
 
 from dht14.errors import Malformed
 from dht14.storage.disk_format import Body, DiskFormat, Head, read_due
+from dht14.storage.floor_table import LeftFloor
 from dht14.storage.floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
 from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell
 from dht14.storage.invariants import check_tables
 from dht14.storage.pages import Page
 from dht14.storage.record import Record
-from dht14.storage.store import EVICTION_TRIES, Outcome, Refusal, Verdict, charged, judge, passes_share
+from dht14.storage.store import (
+    EVICTION_TRIES,
+    Outcome,
+    Refusal,
+    Verdict,
+    copies_of,
+    judge,
+    merged,
+    passes_share,
+)
 from dht14.storage.tables import Tables, Usage, growth_by_writer
 from dht14.storage.writer import CallSoon, MakeWriter, Opened, Watcher, Writer, Written
 
@@ -206,12 +216,14 @@ class Database:
         held = self._held(place, now)
         verdict = judge(record, held.record, held.floor, now)
         if verdict is None:
-            record = charged(record, held.record)
+            copies = copies_of(record, held.record)
+            record = merged(record, held.record, now)
             entry = self._format.write(place, record)
             growth = growth_by_writer(entry, held.entry)
             refusal = self._refusal(place, record, growth, now)
             if refusal is None:
-                self._commits.put(place, record, entry, growth, tell)
+                verdict = Verdict(Outcome.HELD, record.version, replication=copies)
+                self._commits.put(place, record, entry, growth, tell, verdict)
                 return
             verdict = Verdict(Outcome.REFUSED, held.record.version if held.record else 0, refusal)
         self._commits.tell(place, tell, verdict)
@@ -228,7 +240,7 @@ class Database:
         if pending is not None and pending.record.expires_at > now:
             return Held(pending.record, pending.entry, NO_FLOOR)
         entry, floor = self._read(
-            lambda txn, tables: (txn.get(place, db=tables.records), txn.get(place, db=tables.floors)),
+            lambda txn, tables: (txn.get(place, db=tables.records), txn.get(place, db=tables.floors.floors)),
             (None, None),
         )
         lowest = self._floor(place, floor, now) if floor is not None else NO_FLOOR
@@ -251,7 +263,7 @@ class Database:
 
     def _refusal(self, place: bytes, record: Record, growth: dict[bytes, int], now: float) -> Refusal | None:
         """Why there is no room for a record by which so much grows; None where there is."""
-        if self._commits.has_room:
+        if self._commits.has_room(place):
             if not self._has_share_left(record, growth, now):
                 return Refusal.SHARE
             if self._make_room(place, record, sum(growth.values()), now):
@@ -346,14 +358,15 @@ class Database:
         if entry is not None and (record is None or record.expires_at == until):
             self._commits.drop(place, self._floor_of(place, record, now), entry, now)
 
-    def _floor_of(self, place: bytes, record: Record | None, now: float) -> bytes | None:
+    def _floor_of(self, place: bytes, record: Record | None, now: float) -> LeftFloor | None:
         """What is to be remembered of a record that has expired."""
         if record is None or (floor := floor_of(record)) is NO_FLOOR:
             return None
         until = record.expires_at + self._floor_seconds
         if until <= now:
             return None
-        return self._format.seal(place, Head(floor.version, until), Body(record.key, floor.kind, b""))
+        body = Body(record.key, floor.kind, b"", record.writer, record.is_brief)
+        return LeftFloor.seal(self._format, place, Head(floor.version, until), body)
 
     # the disk
 

@@ -5,11 +5,11 @@ node, to one part in 128: so a full store finds what is farthest at the end, and
 more than its first bits. The bytes: `version u64 | expires_at f64 | tag 8 | nonce 12 | sealed body`, where
 head and place are bound to the body by its seal. The body: `format u8 | replication u8 | key 32 | writer 32 |
 value`. The tag is a keyed hash of the writer, zero where none is known: whoever writes the tables can count
-what each writer holds without opening anything.
+what each writer holds without opening anything. The highest bit of the replication tells of a brief record.
 
 A floor, what is remembered of a record that has expired, lies in its own table in the same form: its time
 is the one until which it is remembered, and its body has the kind where a record has its replication, and
-ends behind a writer of zero.
+ends behind the writer.
 """
 
 from struct import Struct
@@ -30,6 +30,7 @@ NOBODY = bytes(TAG_BYTES)
 
 _FORMAT = 1
 _HASH_BYTES = 14
+_BRIEF = 0x80
 _CLASS = Struct(">H")
 _HEAD = Struct(f">Qd{TAG_BYTES}s")
 _TIME = Struct(">d")
@@ -50,6 +51,7 @@ class Body(NamedTuple):
     replication: int
     value: bytes
     writer: int = 0
+    is_brief: bool = False
 
 
 def distance_class(distance: int) -> int:
@@ -102,21 +104,21 @@ class DiskFormat:
 
     def write(self, place: bytes, record: Record) -> bytes:
         """The entry of a record."""
-        body = Body(record.key, record.replication, record.value, record.writer)
+        body = Body(record.key, record.replication, record.value, record.writer, record.is_brief)
         return self.seal(place, Head(record.version, record.expires_at), body)
 
     def read(self, place: bytes, entry: bytes) -> Record:
         """The record of an entry. Raises `Malformed` where it is damaged or lies in the wrong place."""
-        (version, until), (key, replication, value, writer) = self.open(place, entry)
+        (version, until), (key, replication, value, writer, is_brief) = self.open(place, entry)
         if not value:
             raise Malformed("a floor stands in the place of a record")
-        return Record(key, value, version, until, replication, writer)
+        return Record(key, value, version, until, replication, writer, is_brief)
 
     def seal(self, place: bytes, head: Head, body: Body) -> bytes:
         """An entry of these parts."""
         packed = _HEAD.pack(*head, self.tag(body.writer))
         key, writer = id_to_bytes(body.key), id_to_bytes(body.writer)
-        plain = _BODY.pack(_FORMAT, body.replication, key, writer) + body.value
+        plain = _BODY.pack(_FORMAT, body.replication | _BRIEF * body.is_brief, key, writer) + body.value
         return packed + self.vault.seal(plain, place + packed)
 
     def open(self, place: bytes, entry: bytes) -> tuple[Head, Body]:
@@ -126,4 +128,6 @@ class DiskFormat:
         if len(plain) < _BODY.size or plain[0] != _FORMAT:
             raise Malformed("an entry is of another format")
         _, replication, key, writer = _BODY.unpack_from(plain)
-        return head, Body(id_from_bytes(key), replication, plain[_BODY.size :], id_from_bytes(writer))
+        is_brief, replication = divmod(replication, _BRIEF)
+        value = plain[_BODY.size :]
+        return head, Body(id_from_bytes(key), replication, value, id_from_bytes(writer), bool(is_brief))

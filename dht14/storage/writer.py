@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 
 from dht14.errors import Malformed
 from dht14.storage import check
+from dht14.storage.folder import flush_folder
 from dht14.storage.tables import Changes, Tables, Usage
 
 RETRY_INTERVAL = 2.0
@@ -143,7 +144,7 @@ class Writer:
                 return
 
     def _opened_now(self) -> Opened:
-        if _is_missing(self._path):
+        if is_missing(self._path):
             return self._begin()
         if not self._is_sound():
             return self._begin(set_aside(self._path))
@@ -158,7 +159,13 @@ class Writer:
         """Make a new database, where there is none, or none any more."""
         try:
             tables = Tables.open(self._path, self._limit, self._most_floors, new=True)
-            return Opened(tables, tables.usage(), aside)
+            try:
+                # A file that a power cut leaves without its name is lost, whatever was flushed into it.
+                flush_folder(os.path.dirname(self._path))
+                return Opened(tables, tables.usage(), aside)
+            except BaseException:
+                tables.close()
+                raise
         except BaseException:
             # Half made, on a full disk, it would look damaged the next time.
             with suppress(OSError):
@@ -226,7 +233,8 @@ MakeWriter = Callable[[str, int, int, CallSoon], Writer]
 """Makes a writer of what `Writer` is made of. The simulator has one on a virtual clock."""
 
 
-def _is_missing(path: str) -> bool:
+def is_missing(path: str) -> bool:
+    """Whether there is no database file, or one in which nothing was ever written."""
     try:
         return os.path.getsize(path) == 0
     except FileNotFoundError:

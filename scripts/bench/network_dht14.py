@@ -41,6 +41,7 @@ class Dht14Network:
                 identity=identity,
                 check=puzzle.check,
                 clock=self._reactor,
+                wall=time.time,
                 rng=rng,
                 resolve=_resolve,
                 bulk=BulkClient(NodeTls(identity.private_key), puzzle.check, self._reactor),

@@ -27,6 +27,7 @@ from dht14.net.bulk_client import BulkClient
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.net.tls import NodeTls
 from dht14.net.udp import UdpPort
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.gate import Limits
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
@@ -135,7 +136,9 @@ class Handshakes:
         rng, now = random.Random(5), time.time()
         sides = [Identity.made_up(PUZZLE, rng) for _ in range(2)]
         one, two = (
-            SealedSession(i, PUZZLE.check, rng, UNLIMITED, lambda _: False, HelloAllowance(), now)
+            SealedSession(
+                i, PUZZLE.check, rng, UNLIMITED, lambda _: False, HelloAllowance(), now, AgreedTime(time.time)
+            )
             for i in sides
         )
         begun = time.process_time()
@@ -159,6 +162,7 @@ def _node(reactor: Any, number: int, sealed: bool) -> tuple[Stack, Contact]:
         identity=own,
         check=PUZZLE.check,
         clock=reactor,
+        wall=time.time,
         rng=random.SystemRandom(),
         resolve=lambda host, port: succeed([]),
         bulk=BulkClient(NodeTls(own.private_key), PUZZLE.check, reactor),

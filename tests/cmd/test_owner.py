@@ -212,6 +212,25 @@ class DeleteTests(OwnerTestCase):
             self.assertEqual(self.delete(node, "--seq", "9").code, 0)
             self.assertTrue(self.said(node).deleted)
 
+    def test_renewed(self) -> None:
+        """With --renew a tombstone follows on one that the node does not tell of, and on a value that has come back."""
+        before = time.time_ns() // 1_000_000
+
+        def answer(request: Get | Put) -> bytes:
+            if isinstance(request, Put):
+                return encode_success(request.key, request.value)
+            return encode_failure(request.key)
+
+        with ApiServer(answer) as node:
+            for _ in range(2):
+                self.assertEqual(self.delete(node, "--renew").code, 0)
+                said = self.said(node)
+                self.assertTrue(said.deleted and said.seq >= before and said.cas is None)
+        with ApiServer() as node:
+            run("put", "--sign", self.key_file, "v", "--seq", "7", "--api-address", node.address)
+            self.assertEqual(self.delete(node, "--renew").code, 0)
+            self.assertEqual((self.said(node).seq, self.said(node).deleted), (8, True))
+
     def test_json(self) -> None:
         """With --json the object says whether it was deleted."""
         for answers, code in ((None, 0), (lambda request: encode_failure(request.key), 1)):

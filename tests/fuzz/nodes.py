@@ -12,7 +12,7 @@ from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import hash_id, id_from_bytes
 from dht14.net.api import ApiFactory
 from dht14.net.stack import StackOptions, build_stack
-from dht14.node.node import Policy
+from dht14.node.put import Policy
 from dht14.security.session import PLAIN
 from dht14.sim.clock import HeapClock
 from dht14.storage.receipt import NoRecord
@@ -71,6 +71,7 @@ class Trial:
             identity=identity(OWN_ID),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(14),
             resolve=lambda host, port: succeed([]),
             bulk=BulkRecorder(),

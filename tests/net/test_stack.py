@@ -11,8 +11,8 @@ from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import SUBNET_IN_BUCKET
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.node.join import Retries
-from dht14.node.node import Policy
 from dht14.node.periodic import Periodic
+from dht14.node.put import Policy
 from dht14.security.gate import Limits
 from dht14.security.hello_allowance import HELLOS
 from dht14.sim.clock import HeapClock
@@ -46,6 +46,7 @@ class StackTests(SynchronousTestCase):
             identity=identity(node_id),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(node_id),
             resolve=resolve,
             bulk=BulkRecorder(),
@@ -69,9 +70,12 @@ class StackTests(SynchronousTestCase):
     def test_services(self) -> None:
         """A node joins, pings, refreshes, sweeps, and sees to copies; a bootstrap node has nothing to see to."""
         names = [service.name for service in self.stack(1).services]
-        self.assertEqual(names, ["join", "liveness", "refresh", "sessions", "expiry", "republish", "repair"])
+        self.assertEqual(
+            names,
+            ["pulse", "join", "liveness", "refresh", "sessions", "expiry", "republish", "repair", "resync"],
+        )
         bootstrap = self.stack(1, StackOptions(storage_limit=None))
-        self.assertEqual([service.name for service in bootstrap.services], names[:4])
+        self.assertEqual([service.name for service in bootstrap.services], names[:5])
         self.assertIsNone(bootstrap.store)
 
     def test_together(self) -> None:
@@ -83,9 +87,9 @@ class StackTests(SynchronousTestCase):
         put = other.node.put(7, b"value", 60, 0).addCallback(acknowledged)
         self.clock.run_until(BEGINNING + 10)
         self.assertTrue(self.successResultOf(put))
-        got = other.node.get(7).addCallback(value_of)
+        got = other.node.get(7)
         self.clock.run_until(BEGINNING + 15)
-        self.assertEqual(self.successResultOf(got), b"value")
+        self.assertEqual(value_of(self.successResultOf(got)), b"value")
 
     def test_saved(self) -> None:
         """A stack finds its network through saved contacts alone."""
@@ -125,6 +129,7 @@ class StackTests(SynchronousTestCase):
             identity=identity(5),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(1),
             resolve=resolve,
             bulk=BulkRecorder(),
@@ -152,6 +157,7 @@ class StackTests(SynchronousTestCase):
             identity=identity(5),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(1),
             resolve=resolve,
             bulk=BulkRecorder(),
@@ -200,10 +206,10 @@ class StackTests(SynchronousTestCase):
             seeds = (Seed(*address_of(1)), Seed("10.9.9.9", 9))
             one, two = self.start(self.stack(1), 1), self.start(self.stack(FAR, StackOptions(seeds=seeds)), 2)
             self.clock.run_until(self.clock.seconds() + moment)
-            got = two.node.get(99).addCallback(value_of)
+            got = two.node.get(99)
             for stack in (one, two):
                 self.stop(stack)
-            self.assertIsNone(self.successResultOf(got))
+            self.assertIsNone(value_of(self.successResultOf(got)))
             self.assertEqual(self.clock.getDelayedCalls(), [])
             self.assertEqual(self.flushLoggedErrors(), [])
 
@@ -239,6 +245,7 @@ class ResponsibilityTests(SynchronousTestCase):
             identity=identity(0),
             check=check,
             clock=HeapClock(),
+            wall=HeapClock().seconds,
             rng=random.Random(1),
             resolve=resolve,
             bulk=BulkRecorder(),

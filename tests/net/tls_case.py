@@ -15,6 +15,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk_server import BulkServer
 from dht14.net.tls import NodeTls
 from dht14.node.errands import Download, Errand, Upload
+from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.identity import Identity, Puzzle, public_key_of
 from dht14.security.tickets import Tickets
@@ -43,7 +44,13 @@ class BulkCase(SynchronousTestCase):
 
     def serve(self, store: Any, subnet: Any = lambda host: None) -> BulkServer:
         """A server over this store."""
-        responder = Responder(RoutingTable(HOLDER.node_id), store, 86_400.0, self.tickets)
+        responder = Responder(
+            RoutingTable(HOLDER.node_id),
+            store,
+            86_400.0,
+            self.tickets,
+            NetworkTime(self.reactor.seconds, self.reactor.seconds),
+        )
         return BulkServer(responder, NodeTls(HOLDER.private_key), subnet, self.reactor)
 
     def now(self) -> float:

@@ -79,7 +79,7 @@ class JoinTestCase(SynchronousTestCase):
         retries: Retries | None = None,
     ) -> Join:
         network = self.network
-        rpc = FakeRpc(network, self.own.contact, self.own.table)
+        rpc = FakeRpc(network, self.own.contact, self.own.table, self.own.time)
         self.join = Join(
             self.own.node, rpc, self.resolve, network.clock, self.rng, seeds, saved, retries or Retries()
         )
@@ -361,7 +361,7 @@ class AloneTests(JoinTestCase):
         (other,) = self.town(1)
         self.start(retries=Retries(interval=5, quick=2))
         self.network.wait(7)
-        rpc = FakeRpc(self.network, self.own.contact, self.own.table)
+        rpc = FakeRpc(self.network, self.own.contact, self.own.table, self.own.time)
         rpc.ask(other.contact, Ping())
         self.network.wait(LONELY_INTERVAL)
         self.assertEqual(self.lines(), ["alone", "joined"])

@@ -8,7 +8,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_VALUE, OPERATION_TIMEOUT
 from dht14.node.fetch import HEDGE
-from dht14.node.finding import EVERYBODY
 from dht14.storage.record import Record, version_at
 from dht14.wire.messages import FindValue, LargeValue, Offer, Reply, Store
 from tests.fakes import BEGINNING, LATENCY, Conduct, FakeNetwork, Peer, fields
@@ -176,6 +175,14 @@ class HostileHolderTests(LargeValueCase):
         near[0].bulk = Conduct.CLOSED
         self.assertEqual(self.get(near[-1], key), LARGE)
 
+    def test_versioned_content(self) -> None:
+        """Content of another version than 0 is not fetched from anybody: not even asked for."""
+        peers = self.town(8)
+        key = hash_id(LARGE)
+        for peer in peers[:3]:
+            self.claim(peer, 1, key.to_bytes(32, "big"))
+        self.assertIsNone(self.get(peers[-1], key))
+
     def test_from_the_future(self) -> None:
         """A claim of a version that nobody can have written yet is not looked at."""
         peers = self.stored()
@@ -195,5 +202,5 @@ class HostileHolderTests(LargeValueCase):
     def test_everybody(self) -> None:
         """A read that hears everybody takes the newest of all, large or small."""
         peers = self.stored()
-        found = self.network.result(peers[-1].node._find(KEY, OPERATION_TIMEOUT, EVERYBODY))
+        found = self.network.result(peers[-1].node._reader.find(KEY, OPERATION_TIMEOUT, exhaustive=True))
         self.assertEqual(found.value, LARGE)

@@ -24,8 +24,8 @@ class ReadRepairTests(HoldersTestCase):
 
     def repairs(self, peer: Peer) -> None:
         """Let this one repair what it reads."""
-        rpc = FakeRpc(self.network, peer.contact, peer.table)
-        peer.node._read_repair = ReadRepair(peer.table, rpc, self.copies(peer), self.network.clock)
+        rpc = FakeRpc(self.network, peer.contact, peer.table, peer.time)
+        peer.node._reader._observer = ReadRepair(peer.table, rpc, self.copies(peer), self.network.clock)
 
     def read(self, record: Record) -> None:
         """A get brings the value; then what follows from it."""
@@ -73,8 +73,8 @@ class ReadRepairTests(HoldersTestCase):
         def fails(contact: Contact, record: Record, neighbours: int) -> "Deferred[Reply]":
             return fail(ZeroDivisionError())
 
-        repair = self.reader.node._read_repair
-        assert repair is not None
+        repair = self.reader.node._reader._observer
+        assert isinstance(repair, ReadRepair)
         repair._copies._deliver = fails
         record = self.record()
         self.give(record, self.town[1])
@@ -108,8 +108,8 @@ class CacheTests(HoldersTestCase):
         super().setUp()
         self.town = self.network.town(*(CONTENT_KEY ^ n for n in range(1, 13)))
         self.reader = self.network.peer(CONTENT_KEY ^ (1 << 255))
-        rpc = FakeRpc(self.network, self.reader.contact, self.reader.table)
-        self.reader.node._read_repair = ReadRepair(
+        rpc = FakeRpc(self.network, self.reader.contact, self.reader.table, self.reader.time)
+        self.reader.node._reader._observer = ReadRepair(
             self.reader.table, rpc, self.copies(self.reader), self.network.clock
         )
         for peer in self.town[8:]:

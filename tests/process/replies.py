@@ -46,6 +46,7 @@ class Question:
             identity=Identity.made_up(PUZZLE, self.rng),
             check=PUZZLE.check,
             clock=clock,
+            wall=clock.seconds,
             rng=self.rng,
             resolve=lambda host, port: succeed([]),
             bulk=BulkRecorder(),

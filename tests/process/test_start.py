@@ -119,6 +119,13 @@ class StartTests(ProcessTestCase):
                 self.assertEqual(twistd.kill(number), 0)
                 self.assertEqual(twistd.stderr(), "")
 
+    def test_no_core(self):
+        """The memory of a node, with its keys in it, is written to no file when it crashes."""
+        node = self.network.node()
+        node.wait_for("listens on")
+        limits = Path(f"/proc/{node.process.pid}/limits").read_text()
+        self.assertRegex(limits, r"Max core file size +0 +0 ")
+
     def test_json_log(self):
         """With --log-format json every line is an object, twistd's own included."""
         node = self.network.node()

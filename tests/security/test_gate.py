@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.security import handshake as hs
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.gate import COOKIE_LIFE, FINISHES_A_SECOND, PREKEY_ROTATION, Gate, Limits
 from dht14.security.identity import Identity
 from dht14.security.opening import Opening
@@ -20,13 +21,16 @@ class GateTests(SynchronousTestCase):
         self.identity = Identity.made_up(PUZZLE, random.Random(1))
         self.caller = Identity.made_up(PUZZLE, random.Random(2))
         self.counters: Counter[str] = Counter()
+        self.wall = BEGINNING
         self.gate = self.new_gate()
         self.rng = random.Random(3)
 
     def new_gate(self, limits: Limits | None = None) -> Gate:
         limits = limits or Limits()
         rng = random.Random(4)
-        return Gate(self.identity, PUZZLE.check, rng, limits, BEGINNING, self.counters)
+        return Gate(
+            self.identity, PUZZLE.check, rng, limits, BEGINNING, AgreedTime(lambda: self.wall), self.counters
+        )
 
     def finish(self, began: float = BEGINNING, node_id: int | None = None) -> bytes:
         """A FINISH whose HELLO came then."""
@@ -69,7 +73,15 @@ class GateTests(SynchronousTestCase):
         for place in range(9, 33):
             forged = finish[:place] + bytes([finish[place] ^ 1]) + finish[place + 1 :]
             self.assertFalse(self.gate.welcomes(forged, CALLER, BEGINNING))
-        other = Gate(self.identity, PUZZLE.check, random.Random(5), Limits(), BEGINNING, self.counters)
+        other = Gate(
+            self.identity,
+            PUZZLE.check,
+            random.Random(5),
+            Limits(),
+            BEGINNING,
+            AgreedTime(lambda: BEGINNING),
+            self.counters,
+        )
         other.challenge(hs.hello(bytes(8), bytes(32), None), CALLER, BEGINNING)
         self.assertFalse(other.welcomes(finish, CALLER, BEGINNING))
 

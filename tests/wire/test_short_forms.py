@@ -7,12 +7,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.wire.datagram import decode, decode_any, encode, encode_any
-from dht14.wire.messages import Message, Nodes
+from dht14.wire.messages import FindValue, Message, Nodes, Pong, view_of
 from dht14.wire.short_forms import READERS, WRITERS
 from tests.fakes import check, contact_at
 from tests.wire.test_datagram import RPC_ID, messages
 
 CONTACTS = tuple(contact_at(n << 200 | 7, (f"192.0.2.{n}", 8000)) for n in range(1, 21))
+WHOLE: dict[type, Message] = {
+    Nodes: Nodes(CONTACTS),
+    Pong: Pong(1_700_000_000_000),
+    FindValue: FindValue(7, view_of((1, 2, 3, 4, 5))),
+}
 FORMS = st.one_of(messages, st.integers(0, 20).map(lambda count: Nodes(CONTACTS[:count])))
 
 
@@ -55,7 +60,7 @@ class ShortFormTests(SynchronousTestCase):
         """The messages of lookups and their like are written and read the short way."""
         self.assertEqual(len(WRITERS), 5)
         for message in WRITERS:
-            whole = Nodes(CONTACTS) if message is Nodes else message(*[5] * len(attrs.fields(message)))
+            whole = WHOLE.get(message) or message(*[5] * len(attrs.fields(message)))
             data = encode_any(RPC_ID, whole)
             self.assertEqual(WRITERS[message](RPC_ID, whole), data)
             self.assertEqual(READERS[data[10:13]](data, check), whole)
