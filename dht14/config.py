@@ -15,7 +15,7 @@ import attrs
 
 from dht14 import config_values as values
 from dht14.errors import ConfigError
-from dht14.settings import SECTIONS, Role, Settings
+from dht14.settings import SECTIONS, NodeSettings, Role, Settings
 
 T = TypeVar("T")
 
@@ -49,9 +49,27 @@ def load(
     `options` are those of `[node]` that were given at the command line; `seeds`, when there are any,
     replace the whole of `[bootstrap]`. Raises `ConfigError`.
     """
+    texts = _texts(path, environment or {}, options or {}, seeds)
+    folder = os.path.dirname(os.path.abspath(path)) if path is not None else os.curdir
+    return _checked(_settings(role, _with_key_file_below(folder, texts)))
+
+
+def load_node(
+    role: Role,
+    path: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
+) -> NodeSettings:
+    """`[node]` alone, for who asks a node and need not be able to read its key. Raises `ConfigError`."""
+    return _node(role, _texts(path, environment or {}, options or {}, ()))
+
+
+def _texts(
+    path: str | None, environment: Mapping[str, str], options: Mapping[str, str], seeds: Sequence[str]
+) -> _Texts:
     texts = _from_file(path) if path is not None else {}
-    texts |= _from_environment(environment or {})
-    for name, text in (options or {}).items():
+    texts |= _from_environment(environment)
+    for name, text in options.items():
         texts["node", name] = _Given(text, "--" + name.replace("_", "-"))
     if seeds:
         texts = {key: given for key, given in texts.items() if key[0] != _BOOTSTRAP}
@@ -63,14 +81,17 @@ def load(
             raise _wrong(section, name, given, problem)
         if not given.text.isprintable():
             raise _wrong(section, name, given, "has a line break in it; begin every option at the margin")
-    folder = os.path.dirname(os.path.abspath(path)) if path is not None else os.curdir
-    return _checked(_settings(role, _with_key_file_below(folder, texts)))
+    return texts
+
+
+def _node(role: Role, texts: _Texts) -> NodeSettings:
+    node: NodeSettings = _section("node", texts)
+    return node if node.data_dir else attrs.evolve(node, data_dir=f"data/{role.value}")
 
 
 def _settings(role: Role, texts: _Texts) -> Settings:
     sections = {section: _section(section, texts) for section in SECTIONS}
-    if not sections["node"].data_dir:
-        sections["node"] = attrs.evolve(sections["node"], data_dir=f"data/{role.value}")
+    sections["node"] = _node(role, texts)
     return Settings(
         bootstrap=tuple(
             _parsed(values.seed, section, name, given)

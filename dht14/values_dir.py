@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from struct import Struct
@@ -184,7 +184,11 @@ class Resealed:
     damaged: int
 
 
-def reseal(values: Values, key: bytes, limit: int) -> Resealed:
+Progress = Callable[[int, int], None]
+"""Is told how many of how many values are sealed anew."""
+
+
+def reseal(values: Values, key: bytes, limit: int, progress: Progress = lambda done, count: None) -> Resealed:
     """Seal everything anew under another key. Raises `ConfigError`, the old database being as it was.
 
     The new one is made beside the old one, and takes its place when the header is replaced: whenever this is
@@ -196,7 +200,7 @@ def reseal(values: Values, key: bytes, limit: int) -> Resealed:
         )
     new = Values.begin(values.folder, key, values.header.origin)
     try:
-        resealed = _copied(values, new, limit) if os.path.exists(values.path) else Resealed(0, 0)
+        resealed = _copied(values, new, limit, progress) if os.path.exists(values.path) else Resealed(0, 0)
         # The database must have its name before a header names it.
         flush_folder(values.folder)
         new.save()
@@ -210,26 +214,29 @@ def reseal(values: Values, key: bytes, limit: int) -> Resealed:
     return resealed
 
 
-def _copied(values: Values, new: Values, limit: int) -> Resealed:
+def _copied(values: Values, new: Values, limit: int, progress: Progress) -> Resealed:
     limit = max(limit, 2 * os.path.getsize(values.path))
     source = Tables.open(values.path, limit, MAX_FLOORS, new=False)
     try:
         target = Tables.open(new.path, limit, MAX_FLOORS, new=True)
         try:
-            return _copy(source, values.format, target, new.format)
+            return _copy(source, values.format, target, new.format, progress)
         finally:
             target.close()
     finally:
         source.close()
 
 
-def _copy(source: Tables, old: DiskFormat, target: Tables, new: DiskFormat) -> Resealed:
+def _copy(source: Tables, old: DiskFormat, target: Tables, new: DiskFormat, progress: Progress) -> Resealed:
     opened = _Opening(old, new)
+    done, count = 0, source.usage().records
     with source.env.begin() as txn:
         for records in _batches(txn.cursor(source.records)):
             target.write(
                 Changes(puts={place: new.seal(place, head, body) for place, head, body in opened(records)})
             )
+            done += len(records)
+            progress(done, count)
         for floors in _batches(txn.cursor(source.floors.floors)):
             left = {place: LeftFloor.seal(new, place, head, body) for place, head, body in opened(floors)}
             target.write(Changes(drops=dict(left)))

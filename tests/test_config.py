@@ -162,6 +162,15 @@ class PrecedenceTests(ConfigTestCase):
         self.assertEqual(loaded.node.max_bootstrap_retries, 3)
         self.assertEqual(loaded.node.p2p_address, ("0.0.0.0", 8000))
 
+    def test_node_alone(self):
+        """Who asks a node reads [node] as the node does, and need not be able to read its key."""
+        path = self.file(
+            "[node]\napi_address = 10.0.0.1:1\n[security]\nencryption_key = file:/no/such/file\n"
+        )
+        node = config.load_node(Role.BOOTSTRAP, path, {"DHT14_NODE_API_ADDRESS": "10.0.0.1:2"})
+        self.assertEqual((node.api_address, node.data_dir), (("10.0.0.1", 2), "data/bootstrap"))
+        self.assertRaises(ConfigError, config.load_node, Role.NODE, path, {"DHT14_NODE_X": "1"})
+
     def test_every_option_has_a_variable(self):
         """DHT14_<SECTION>_<OPTION> exists for each option, sections with underscores included."""
         environment = {

@@ -256,8 +256,12 @@ class ResealTests(ValuesDirTestCase):
             self.assertEqual(len(shares), 3)
 
     def test_resealed(self) -> None:
-        """Under the new key everything is there; the old one is refused, and nothing is left of its database."""
-        self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), Resealed(700, 0))
+        """Under the new key everything is there; the old one is refused, and nothing is left of its database.
+        How far it is is told."""
+        told: list[tuple[int, int]] = []
+        resealed = reseal(self.values, OTHER_KEY, LIMIT, lambda done, count: told.append((done, count)))
+        self.assertEqual(resealed, Resealed(700, 0))
+        self.assertEqual((told[-1], sorted(told)), ((700, 700), told))
         self.refused(KEY)
         values = unlock(self.data_dir, OTHER_KEY, 7)
         self.check(values)

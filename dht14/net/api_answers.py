@@ -11,6 +11,7 @@ from dht14.wire.api_messages import (
     ApiRequest,
     Get,
     GetRecord,
+    Put,
     PutWithReceipt,
     encode_failure,
     encode_no_record,
@@ -48,6 +49,8 @@ def is_success(told: Any) -> bool:
 
 def reply_to(request: ApiRequest, told: Any, now: float) -> bytes:
     """The reply, in the words in which the client asked."""
+    if type(request) is Get and isinstance(told, Record):
+        return encode_success(request.key, told.value)  # What most ask, and most often.
     if isinstance(request, GetRecord):
         if isinstance(told, Record):
             ttl = told.remaining_ms(now) // 1_000
@@ -55,6 +58,6 @@ def reply_to(request: ApiRequest, told: Any, now: float) -> bytes:
         return encode_no_record(request.key, told)
     if isinstance(request, PutWithReceipt):
         return encode_receipt(request.key, told)
-    if not is_success(told):
-        return encode_failure(request.key)
-    return encode_success(request.key, told.value if isinstance(request, Get) else request.value)
+    if isinstance(request, Put) and is_success(told):
+        return encode_success(request.key, request.value)
+    return encode_failure(request.key)

@@ -27,6 +27,7 @@ _PUT_BARE = _PUT_HEAD.size + _KEY_BYTES
 _RECEIPT_BYTES = _BARE + _RECEIPT_BODY.size
 _RECORD_BARE = _BARE + _RECORD_BODY.size
 _IS_CONTENT = 0x01
+_GET_HEAD = _HEAD.pack(_BARE, GET)
 
 MAX_VALUE = MAX_FRAME - _PUT_BARE
 """Bytes of the largest value that a PUT can carry: 65,495."""
@@ -157,9 +158,9 @@ def check_answer_head(size: int, kind: int) -> None:
 
 def decode_request(frame: bytes) -> ApiRequest:
     """What a client asks for; what only nodes say is an unknown type here."""
-    kind = _kind(frame, REQUEST_BOUNDS)
-    if kind == GET:
+    if len(frame) == _BARE and frame.startswith(_GET_HEAD):
         return Get(frame[4:])
+    kind = _kind(frame, REQUEST_BOUNDS)
     if kind == GET_RECORD:
         if frame[_BARE] & ~_IS_CONTENT:
             raise Malformed("unknown flag")

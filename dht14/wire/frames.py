@@ -22,8 +22,8 @@ class FrameSplitter:
     as bytes. The cost is linear in the bytes fed, however small the pieces are. After `Malformed` the
     stream has no meaning any more: nothing but throwing it away makes sense.
 
-    `check_head` is asked as soon as the first four bytes of a frame are there: the rest of a frame that
-    cannot be, of up to 64 KiB, may never come.
+    `check_head` is asked as soon as the first four bytes of a frame are there and the rest is not: of a frame
+    that cannot be it may never come. Who decodes a whole frame looks at its head anyway.
     """
 
     def __init__(self, check_head: CheckHead = _any_head) -> None:
@@ -59,8 +59,8 @@ class FrameSplitter:
             raise Malformed("size below the minimum")
         if there < MIN_FRAME:
             return None
-        self._check_head(size, buffer[start + 2] << 8 | buffer[start + 3])
         if there < size:
+            self._check_head(size, buffer[start + 2] << 8 | buffer[start + 3])
             return None
         self._at = start + size
         return bytes(buffer[start : start + size])

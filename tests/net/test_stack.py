@@ -23,7 +23,7 @@ from dht14.storage.store import MemoryStore, Outcome, Verdict
 from dht14.wire.messages import Ping
 from tests.fakes import BEGINNING, BulkRecorder, address_of, check, contact, identity
 from tests.net.test_rpc import UdpRecorder
-from tests.told import value_of
+from tests.told import acknowledged, value_of
 
 FAR = 1 << 255
 
@@ -95,7 +95,7 @@ class StackTests(SynchronousTestCase):
         other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
         self.clock.run_until(BEGINNING + 5)
         self.assertTrue(other.join.joined)
-        put = other.node.put(7, b"value", 60, 0)
+        put = other.node.put(7, b"value", 60, 0).addCallback(acknowledged)
         self.clock.run_until(BEGINNING + 10)
         self.assertTrue(self.successResultOf(put))
         got = other.node.get(7)

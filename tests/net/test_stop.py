@@ -39,6 +39,7 @@ class PlannedStopTests(SynchronousTestCase):
             identity=identity(number << 250),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(number),
             resolve=resolve,
             bulk=BulkRecorder(),

@@ -30,6 +30,7 @@ class TwinTests(SynchronousTestCase):
             identity=identity(node_id),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(number),
             resolve=resolve,
             bulk=BulkRecorder(),

@@ -74,7 +74,7 @@ class RefusedStartTests(ProcessTestCase):
     def test_data_dir_in_use(self):
         """A second node in one data directory is exit 75; the first never notices."""
         first = self.network.node().wait_for_api()
-        first.wait_for("API listens")
+        first.wait_for("Alone")
         data_dir = first.folder / "data" / "node"
         before = sorted(os.listdir(data_dir))
         stderr = self.refused(
