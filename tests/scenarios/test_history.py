@@ -57,7 +57,7 @@ class ShippedTests(HistoryTestCase):
 
     def test_clocks(self) -> None:
         """While clocks are set."""
-        self.assert_flawless(self.play(Faults(steps=30.0), SHORT))
+        self.assert_flawless(self.play(Faults(steps=30.0), SHORT, nodes=40))
 
     test_clocks.todo = "expiry follows the wall clock as yet"  # type: ignore[attr-defined]
 
