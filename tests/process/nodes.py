@@ -202,6 +202,16 @@ class Network:
         """A bootstrap node, started."""
         return self._start("dht14-bootstrap", free_port(), None, words, seeds, None)
 
+    def town(self, nodes: int, patience: float = PATIENCE) -> list[Twistd]:
+        """Two bootstrap nodes and so many nodes, joined; the nodes."""
+        first = self.bootstrap_node()
+        seeds = (first, self.bootstrap_node(seeds=(first,)))
+        town = [self.node(seeds=seeds) for _ in range(nodes)]
+        for node in town:
+            node.wait_for("Joined", patience)
+            node.wait_for_api(patience)
+        return town
+
     def _start(
         self,
         plugin: str,
