@@ -30,7 +30,7 @@ def _say_nothing(self: BulkConnection, ticket: bytes, answer: Answer) -> None:
 
 
 if __name__ == "__main__":
-    Responder._value = _claim  # type: ignore[assignment]
+    Responder._value = _claim  # type: ignore[method-assign]
     BulkConnection._answer = _say_nothing  # type: ignore[method-assign]
     sys.argv[0] = "twistd"
     run()
