@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 
+from dht14.storage.receipt import Receipt
 from dht14.wire import api_messages
-from dht14.wire.api_messages import Failure, Success
+from dht14.wire.api_messages import Failure, PutReceipt, Success
 
 T = TypeVar("T")
 
@@ -74,6 +75,13 @@ class VoidPhone(contextlib.AbstractContextManager["VoidPhone"]):
         self.socket.sendall(api_messages.encode_put(ttl, replication, key, value))
         return isinstance(self.reply(), Success)
 
+    def put_with_receipt(self, key: bytes, value: bytes, ttl: int = 600, replication: int = 0) -> Receipt:
+        """What became of the value."""
+        self.socket.sendall(api_messages.encode_put(ttl, replication, key, value, receipt=True))
+        reply = api_messages.decode_reply(self._frame())
+        assert isinstance(reply, PutReceipt), reply
+        return reply.receipt
+
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, None where there is none."""
         self.socket.sendall(api_messages.encode_get(key))
@@ -82,13 +90,16 @@ class VoidPhone(contextlib.AbstractContextManager["VoidPhone"]):
 
     def reply(self) -> Success | Failure:
         """The next reply. Raises ConnectionError when the node hangs up instead."""
+        reply = api_messages.decode_reply(self._frame())
+        assert isinstance(reply, Success | Failure), reply
+        return reply
+
+    def _frame(self) -> bytes:
         head = self._received.read(2)
         frame = head + self._received.read(int.from_bytes(head, "big") - 2 if len(head) == 2 else 0)
         if len(frame) < 4:
             raise ConnectionError("the node hung up")
-        reply = api_messages.decode_reply(frame)
-        assert isinstance(reply, Success | Failure), reply
-        return reply
+        return frame
 
 
 @define(eq=False)
