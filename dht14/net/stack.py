@@ -17,6 +17,7 @@ from dht14.kademlia.parameters import LIVENESS_INTERVAL, REPUBLISH_INTERVAL
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import ProbeProtocol
 from dht14.net.rpc import RpcProtocol
+from dht14.net.standing import Standings
 from dht14.node.announcer import ANNOUNCE_INTERVAL, Announcer
 from dht14.node.copies import Copies
 from dht14.node.courier import Courier
@@ -188,7 +189,10 @@ def _session_layer(
 ) -> tuple[Session, Questions]:
     limits = options.limits
     if options.sealed:
-        sealed = SealedSession(identity, check, rng, limits, table.holds, allowance, clock.seconds())
+        standing = Standings(table, allowance).of
+        sealed = SealedSession(
+            identity, check, rng, limits, table.holds, standing, allowance, clock.seconds()
+        )
         return sealed, HelloQuestions(check, rng)
     plain = PlainSession.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
     return plain, PlainQuestions(identity.proof, check, rng)

@@ -31,6 +31,7 @@ from dht14.security.gate import Limits
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.sealed import SealedSession
+from dht14.security.shares import Standing
 from dht14.wire.messages import FindNode, Ping, Reply, Request
 
 EXCHANGES = 20_000
@@ -135,7 +136,16 @@ class Handshakes:
         rng, now = random.Random(5), time.time()
         sides = [Identity.made_up(PUZZLE, rng) for _ in range(2)]
         one, two = (
-            SealedSession(i, PUZZLE.check, rng, UNLIMITED, lambda _: False, HelloAllowance(), now)
+            SealedSession(
+                i,
+                PUZZLE.check,
+                rng,
+                UNLIMITED,
+                lambda _: False,
+                lambda _: Standing.STRANGER,
+                HelloAllowance(),
+                now,
+            )
             for i in sides
         )
         begun = time.process_time()

@@ -17,6 +17,7 @@ from dht14.security.identity import Identity, Puzzle
 from dht14.security.sealed import MOST_OPENINGS, HelloQuestions, SealedSession
 from tests.fakes import BEGINNING
 from tests.fuzz.steps import step, steps
+from tests.security.pair import strangers
 from tests.stranger import Identity as StrangersIdentity
 from tests.stranger import Initiator, Proofs, Responder, seal
 
@@ -41,7 +42,7 @@ class Trial:
         self.now = BEGINNING
         rng = random.Random(4)
         self.session = SealedSession(
-            OWN, PUZZLE.check, rng, Limits(), lambda contact: False, HelloAllowance(), self.now
+            OWN, PUZZLE.check, rng, Limits(), lambda contact: False, strangers, HelloAllowance(), self.now
         )
         self.questions = HelloQuestions(PUZZLE.check, rng)
         self.randbytes = random.Random(5).randbytes

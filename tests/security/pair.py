@@ -11,9 +11,17 @@ from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.sealed import SealedSession
 from dht14.security.session import Datagrams, Peer
+from dht14.security.shares import Standing
 
 PUZZLE = Puzzle("test", 0)
 BEGINNING = 1_700_000_000.0
+
+
+def strangers(address: Address) -> Standing:
+    """Nothing is known of any address."""
+    return Standing.STRANGER
+
+
 EVERYTHING_PASSES: "Callable[[bytes], bool]" = lambda datagram: True
 
 
@@ -44,7 +52,7 @@ class Side:
         rng = random.Random(f"{self.number}/{self.lives}")
         check, is_contact = PUZZLE.check, self.contacts.__contains__
         self.session = SealedSession(
-            self.identity, check, rng, self.limits, is_contact, HelloAllowance(), self.now
+            self.identity, check, rng, self.limits, is_contact, strangers, HelloAllowance(), self.now
         )
 
     @property

@@ -4,13 +4,16 @@ from collections import Counter
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
+from dht14.kademlia.contact import Address
 from dht14.security import handshake as hs
 from dht14.security.gate import COOKIE_LIFE, FINISHES_A_SECOND, PREKEY_ROTATION, Gate, Limits
 from dht14.security.identity import Identity
 from dht14.security.opening import Opening
+from dht14.security.shares import TIERS, Standing
 from tests.security.pair import BEGINNING, PUZZLE
 
 CALLER = ("10.0.0.1", 8000)
+STRANGER = Standing.STRANGER
 
 
 class GateTests(SynchronousTestCase):
@@ -28,11 +31,11 @@ class GateTests(SynchronousTestCase):
         rng = random.Random(4)
         return Gate(self.identity, PUZZLE.check, rng, limits, BEGINNING, self.counters)
 
-    def finish(self, began: float = BEGINNING, node_id: int | None = None) -> bytes:
+    def finish(self, began: float = BEGINNING, node_id: int | None = None, caller: Address = CALLER) -> bytes:
         """A FINISH whose HELLO came then."""
-        opening = Opening.begin(CALLER, node_id, self.rng.randbytes(8), self.rng.randbytes(32), began)
+        opening = Opening.begin(caller, node_id, self.rng.randbytes(8), self.rng.randbytes(32), began)
         opening.enqueue(b"request")
-        challenge = self.gate.challenge(opening.datagram, CALLER, began)
+        challenge = self.gate.challenge(opening.datagram, caller, STRANGER, began)
         assert challenge is not None
         opening.finish(hs.Challenge.parse(challenge), self.caller, self.identity.node_id, began)
         return opening.datagram
@@ -41,7 +44,7 @@ class GateTests(SynchronousTestCase):
         """With a hint or without one, a FINISH tells who calls and what it wants."""
         for node_id in (None, self.identity.node_id):
             finish = self.finish(node_id=node_id)
-            self.assertTrue(self.gate.welcomes(finish, CALLER, BEGINNING))
+            self.assertTrue(self.gate.welcomes(finish, CALLER, STRANGER, BEGINNING))
             admitted = self.gate.admit(finish, b"cid of it", BEGINNING)
             self.assertEqual((admitted.node_id, admitted.proof), (self.caller.node_id, self.caller.proof))
             self.assertEqual(admitted.request, b"request")
@@ -53,25 +56,25 @@ class GateTests(SynchronousTestCase):
         self.finish(BEGINNING)
         finish = self.finish(begun)
         self.finish(begun + 2)
-        self.assertTrue(self.gate.welcomes(finish, CALLER, begun + COOKIE_LIFE))
+        self.assertTrue(self.gate.welcomes(finish, CALLER, STRANGER, begun + COOKIE_LIFE))
         self.assertEqual(self.gate.admit(finish, b"12345678", begun + COOKIE_LIFE).request, b"request")
-        self.assertFalse(self.gate.welcomes(finish, CALLER, begun + COOKIE_LIFE + 1))
+        self.assertFalse(self.gate.welcomes(finish, CALLER, STRANGER, begun + COOKIE_LIFE + 1))
 
     def test_clock_set_back(self) -> None:
         """Cookies from the future are not taken; new ones work at once."""
         finish = self.finish(BEGINNING)
-        self.assertFalse(self.gate.welcomes(finish, CALLER, BEGINNING - 3600))
-        self.assertTrue(self.gate.welcomes(self.finish(BEGINNING - 3600), CALLER, BEGINNING - 3600))
+        self.assertFalse(self.gate.welcomes(finish, CALLER, STRANGER, BEGINNING - 3600))
+        self.assertTrue(self.gate.welcomes(self.finish(BEGINNING - 3600), CALLER, STRANGER, BEGINNING - 3600))
 
     def test_cookies(self) -> None:
         """Whatever of a cookie is changed, it is nobody's; nor is that of another gate."""
         finish = self.finish()
         for place in range(9, 33):
             forged = finish[:place] + bytes([finish[place] ^ 1]) + finish[place + 1 :]
-            self.assertFalse(self.gate.welcomes(forged, CALLER, BEGINNING))
+            self.assertFalse(self.gate.welcomes(forged, CALLER, STRANGER, BEGINNING))
         other = Gate(self.identity, PUZZLE.check, random.Random(5), Limits(), BEGINNING, self.counters)
-        other.challenge(hs.hello(bytes(8), bytes(32), None), CALLER, BEGINNING)
-        self.assertFalse(other.welcomes(finish, CALLER, BEGINNING))
+        other.challenge(hs.hello(bytes(8), bytes(32), None), CALLER, STRANGER, BEGINNING)
+        self.assertFalse(other.welcomes(finish, CALLER, STRANGER, BEGINNING))
 
     def test_refused_leave_nothing(self) -> None:
         """What is opened in vain is not remembered: nobody can fill the memory of this or lock another out."""
@@ -87,20 +90,27 @@ class GateTests(SynchronousTestCase):
         )
         self.caller = thief
         finish = self.finish()
-        self.assertTrue(self.gate.welcomes(finish, CALLER, BEGINNING))
+        self.assertTrue(self.gate.welcomes(finish, CALLER, STRANGER, BEGINNING))
         self.assertRaises(Malformed, self.gate.admit, finish, b"12345678", BEGINNING)
 
     def test_all_of_them(self) -> None:
-        """In all, so many FINISHes are taken a second."""
-        finish = self.finish()
-        taken = sum(self.gate.welcomes(finish, CALLER, BEGINNING) for _ in range(2 * FINISHES_A_SECOND))
-        self.assertEqual(taken, FINISHES_A_SECOND)
-        self.assertEqual(self.counters["FINISHes over the limit"], FINISHES_A_SECOND)
+        """In all, so many FINISHes are taken a second, and of strangers half as many."""
+        for standing, part in ((STRANGER, TIERS[0]), (Standing.CONTACT, 1.0)):
+            self.setUp()
+            finishes = [self.finish(caller=(f"10.0.{n}.1", 8000)) for n in range(20)]
+            taken = 0
+            for turn in range(2 * FINISHES_A_SECOND):
+                finish, number = finishes[turn % 20], turn % 20
+                taken += self.gate.welcomes(finish, (f"10.0.{number}.1", 8000), standing, BEGINNING)
+            self.assertEqual(taken, part * FINISHES_A_SECOND)
+            self.assertEqual(self.counters["FINISHes over the limit"], 2 * FINISHES_A_SECOND - taken)
 
     def test_hellos_of_a_host(self) -> None:
         """One host gets no more CHALLENGEs than its rate, whatever ports it writes from."""
         self.gate = self.new_gate(Limits(peer_rate=10, peer_burst=20))
         hello = hs.hello(bytes(8), bytes(32), None)
-        answered = [self.gate.challenge(hello, ("192.0.2.1", port), BEGINNING) for port in range(100)]
+        answered = [
+            self.gate.challenge(hello, ("192.0.2.1", port), STRANGER, BEGINNING) for port in range(100)
+        ]
         self.assertEqual(len([one for one in answered if one]), 20)
-        self.assertIsNotNone(self.gate.challenge(hello, ("192.0.2.2", 1), BEGINNING))
+        self.assertIsNotNone(self.gate.challenge(hello, ("192.0.2.2", 1), STRANGER, BEGINNING))

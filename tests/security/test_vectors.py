@@ -11,6 +11,7 @@ from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.sealed import SealedSession
 from tests import stranger
+from tests.security.pair import strangers
 
 PATH = Path(__file__).parent / "vectors" / "session.json"
 NETWORK, DIFFICULTY, NOW = "vectors", 1, 1_700_000_000
@@ -34,7 +35,9 @@ class Scripted(random.Random):
 def session_of(rng: Scripted, key: bytes) -> SealedSession:
     puzzle = Puzzle(NETWORK, DIFFICULTY)
     identity = Identity.made_up(puzzle, Scripted().script(key))
-    return SealedSession(identity, puzzle.check, rng, Limits(), lambda node_id: False, HelloAllowance(), NOW)
+    return SealedSession(
+        identity, puzzle.check, rng, Limits(), lambda node_id: False, strangers, HelloAllowance(), NOW
+    )
 
 
 def made_here() -> dict[str, str]:
