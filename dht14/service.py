@@ -150,6 +150,7 @@ class _NodeService(MultiService):
         rng = random.SystemRandom()
         tls = NodeTls(identity.private_key)
         self._bulk_client = BulkClient(tls, self._puzzle.check, self._reactor, self._source())
+        options = _stack_options(self._settings, self._role)
         self._stack = build_stack(
             identity=identity,
             check=self._puzzle.check,
@@ -157,13 +158,13 @@ class _NodeService(MultiService):
             rng=rng,
             resolve=resolver(self._reactor),
             bulk=self._bulk_client,
-            options=_stack_options(self._settings, self._role),
+            options=options,
             saved=self._saved_contacts(),
             make_store=self._make_database,
         )
         if self._role is Role.NODE:
-            subnet_of = self._stack.table.subnet_of
-            self._bulk_server = BulkServer(self._stack.responder, tls, subnet_of, self._reactor)
+            parties_of = options.limits.parties_of
+            self._bulk_server = BulkServer(self._stack.responder, tls, parties_of, self._reactor)
         keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, self._reactor, rng)
         for service in (*self._stack.services, keep_contacts):
             service.setServiceParent(self._work)

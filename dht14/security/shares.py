@@ -35,6 +35,10 @@ def bytes_lacking(held: int, growth: int, free: int, alpha: float) -> float:
 # Places
 
 
+def _not_spared(member: object) -> float:
+    return 0.0
+
+
 @define(eq=False)
 class SharedPlaces(Generic[M]):
     """So many places, and who has them. The members themselves are ended by who owns them."""
@@ -81,15 +85,18 @@ class SharedPlaces(Generic[M]):
         """How much of its share the heaviest of these has, 1.0 being all of it."""
         return max((self._held[party] / self.shares[party[0]] for party in parties), default=0.0)
 
-    def giving_way(self, parties: Iterable[Party], candidates: Iterable[M], margin: float = 0.0) -> M | None:
+    def giving_way(
+        self, parties: Iterable[Party], candidates: Iterable[M], spared: Callable[[M], float] = _not_spared
+    ) -> M | None:
         """Which of the candidates has to go for a newcomer of these parties: one of the heaviest party, the first
-        such; None where all are lighter than the newcomer's party, and `margin`, already."""
+        such; None where all are lighter than the newcomer's party already. What is `spared` of a member's weight
+        does not count."""
 
         def weight_of(member: M) -> float:
-            return self.weight(self._parties[member])
+            return self.weight(self._parties[member]) - spared(member)
 
         heaviest = max(candidates, key=weight_of, default=None)
-        if heaviest is None or weight_of(heaviest) < self.weight(parties) + margin:
+        if heaviest is None or weight_of(heaviest) < self.weight(parties):
             return None
         return heaviest
 

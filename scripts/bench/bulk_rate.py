@@ -32,6 +32,7 @@ from dht14.net.tls import NodeTls
 from dht14.node.errands import Download, Errand, Upload
 from dht14.node.responder import Responder
 from dht14.security.identity import Identity, Puzzle, public_key_of
+from dht14.security.subnet import parties_of
 from dht14.security.tickets import Tickets
 from dht14.storage.claim import Claim
 from dht14.storage.record import Record
@@ -139,7 +140,7 @@ class Bulk:
         self._tickets: Tickets[Errand] = Tickets(random.SystemRandom())
         self._store = MemoryStore(server.node_id, 1 << 30, lambda record: True)
         responder = Responder(RoutingTable(server.node_id), self._store, 86_400.0, self._tickets)
-        serving = BulkServer(responder, tls[0], lambda host: None, reactor)
+        serving = BulkServer(responder, tls[0], parties_of, reactor)
         port = reactor.listenTCP(0, serving, interface="127.0.0.1").getHost().port
         self._holder = Contact(server.node_id, ("127.0.0.1", port), server.proof)
         self._digest = sha256(VALUE).digest()

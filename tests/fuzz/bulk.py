@@ -19,6 +19,7 @@ from dht14.net.tls import ALPN, NodeTls, _certificate
 from dht14.node.errands import Download, Errand, Upload
 from dht14.node.responder import Responder
 from dht14.security.identity import Identity, public_key_of
+from dht14.security.subnet import parties_of
 from dht14.security.tickets import MOST_PER_PEER, Tickets
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore
@@ -92,8 +93,8 @@ class Peer:
         store = MemoryStore(HOLDER.node_id, 1 << 24, lambda record: True)
         store.offer(Record(KEY, VALUE, 7, BEGINNING + 600, 8), BEGINNING, lambda verdict: None)
         responder = Responder(RoutingTable(HOLDER.node_id), store, 86_400.0, self.tickets)
-        self.server = BulkServer(responder, HOLDER_TLS, lambda host: None, self.clock)
-        self.connection = BulkConnection(self.server, "192.0.2.1", None)
+        self.server = BulkServer(responder, HOLDER_TLS, parties_of, self.clock)
+        self.connection = BulkConnection(self.server, "192.0.2.1", ())
         self.wire: Any = Wire(ASKER)
         self.connection.makeConnection(self.wire)
         self.connection.handshakeCompleted()
@@ -194,7 +195,7 @@ def tls_bytes(raw: bytes) -> None:
     clock = MemoryReactorClock()
     clock.advance(BEGINNING)
     responder = Responder(RoutingTable(HOLDER.node_id), None, 60.0, Tickets(random.Random(1)))
-    server = BulkServer(responder, HOLDER_TLS, lambda host: None, clock)
+    server = BulkServer(responder, HOLDER_TLS, parties_of, clock)
     connection = server.buildProtocol(IPv4Address("TCP", "192.0.2.1", 5))
     assert connection is not None
     wire: Any = Wire(ASKER)
