@@ -128,7 +128,7 @@ def build_stack(
     responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), diary)
     allowance = HelloAllowance()
     session, questions = _session_layer(identity, check, clock, rng, options, table, allowance)
-    probe = ProbeProtocol(clock, questions, table, allowance)
+    probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
     rpc = RpcProtocol(clock, rng, session, check, table, responder, probe)
     courier = Courier(rpc, bulk, clock)
     copies = Copies(table, store, rpc, courier.deliver, bulk, clock) if store is not None else None
