@@ -188,6 +188,7 @@ class _NodeService(MultiService):
         limit: int,
         answers_for: Callable[[Record], bool],
         max_ttl: float,
+        writer_share: float,
     ) -> Database:
         assert self._values is not None
         self._database = Database(
@@ -199,6 +200,7 @@ class _NodeService(MultiService):
             answers_for,
             self._reactor.callFromThread,
             DatabaseLog(),
+            writer_share=writer_share,
         )
         return self._database
 
@@ -356,6 +358,7 @@ def _stack_options(settings: Settings, role: Role) -> StackOptions:
     return StackOptions(
         policy=Policy(storage.replication, storage.min_ttl, storage.max_ttl, storage.default_ttl),
         storage_limit=storage.storage_limit if role is Role.NODE else None,
+        writer_share=storage.writer_share,
         cleanup_interval=node.cleanup_interval,
         refresh_interval=storage.refresh_interval,
         republish_interval=storage.republish_interval,

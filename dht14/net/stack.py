@@ -44,9 +44,9 @@ from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore, Store
 from dht14.wire.contacts import Check
 
-MakeStore = Callable[[int, int, Callable[[Record], bool], float], Store]
-"""Makes a store of the node's id, its limit in bytes, whether the node answers for a record, and how many
-seconds a record lives at most."""
+MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], Store]
+"""Makes a store of the node's id, its limit in bytes, whether the node answers for a record, how many seconds a
+record lives at most, and how many times the free bytes a writer may hold."""
 
 MakeResponder = Callable[[RoutingTable, Store | None, float, Tickets[Errand], Diary], Responder]
 """Makes what answers other nodes, of the same as `Responder`. The simulator has some that lie."""
@@ -59,6 +59,8 @@ class StackOptions:
     policy: Policy = field(factory=Policy)
     storage_limit: int | None = 1 << 30
     """None: a bootstrap node, which holds no values."""
+    writer_share: float = 1.0
+    """How many times the bytes that are free another node, or a subnet of them, may hold."""
     cleanup_interval: float = 86_400.0
     refresh_interval: float = 900.0
     republish_interval: float = REPUBLISH_INTERVAL
@@ -123,6 +125,7 @@ def build_stack(
             options.storage_limit,
             lambda record: table.is_near(record.key, record.replication),
             options.policy.max_ttl,
+            options.writer_share,
         )
     diary = Diary()
     responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), diary)

@@ -12,6 +12,7 @@ from dht14.node.caching import cache_lifetime
 from dht14.node.diary import Diary
 from dht14.node.errands import Download, Errand, Upload
 from dht14.security.identity import public_key_of
+from dht14.security.subnet import counted_subnet
 from dht14.security.tickets import Tickets
 from dht14.storage.record import Kind, Record, claimed_rank
 from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
@@ -145,8 +146,9 @@ class Responder:
         lifetime = min(request.ttl_ms / 1000, self._max_ttl)
         if not request.replication:
             lifetime = cache_lifetime(lifetime, self._rank(request.key), REPLICATION)
+        subnet = counted_subnet(writer.address[0], self._table.subnet_of)
         return Record(
-            request.key, value, request.version, now + lifetime, request.replication, writer.node_id
+            request.key, value, request.version, now + lifetime, request.replication, writer.node_id, subnet
         )
 
     def _hold(

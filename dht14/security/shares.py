@@ -8,6 +8,7 @@ kinds of pools: bytes, which stay taken for long; places, which can be taken bac
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
+from math import sqrt
 from typing import Generic, TypeVar
 
 from attrs import define, field
@@ -21,15 +22,22 @@ M = TypeVar("M")
 # Bytes
 
 
-def bytes_lacking(held: int, growth: int, free: int, alpha: float) -> float:
-    """How many more bytes must be free before a party that holds so many may hold `growth` more; 0 or less: none.
+SCARCE = 0.5
+"""The part of a pool of bytes that must be free for a party to hold as much as it may."""
 
-    A party may hold as much as `alpha` times what is still free then: the dynamic threshold by which switches share
-    a buffer (Choudhury and Hahne, 1998). Alone, one gets half of the pool where alpha is 1; of n that want all they
-    can get, each has one part in n + 1, and one part stays free for who comes next. Nothing is taken back from who
-    is above a threshold that has sunk.
+
+def bytes_needed(held: float, size: int, alpha: float) -> float:
+    """How many of the `size` bytes of a pool must be free while one party holds so many of them.
+
+    A party may hold `alpha` times what is free: the dynamic threshold by which switches share a buffer (Choudhury and
+    Hahne, 1998). Alone, one gets half of the pool where alpha is 1. But in a switch the queues that are above a
+    threshold that sinks run dry at once, and here bytes stay for a day: of those who come one after the other each
+    would take half of the rest, and ten leave a thousandth. So where bytes are SCARCE the threshold sinks with their
+    square, and n who take all they can get leave one part in about 2 n, of which the next one may still have a part.
     """
-    return (held + growth) / alpha - free
+    if held > alpha * SCARCE * size:
+        return held / alpha
+    return sqrt(held * SCARCE * size / alpha)
 
 
 # Places

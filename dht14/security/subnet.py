@@ -5,6 +5,7 @@ is a /48; and a provider's /32 has 65,536 of them, so it counts as well. Loopbac
 different: there one party has many subnets, and a whole network has one.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -87,6 +88,11 @@ def host_of(host: str) -> bytes:
     """The bytes that all addresses of a host have in common."""
     packed = _packed(host)
     return packed if len(packed) == 4 or _is_private(packed) else packed[:8]
+
+
+def counted_subnet(host: str, subnet_of: Callable[[str], bytes | None]) -> bytes:
+    """What a writer's share is counted by beside its id: its subnet, or its host where that is not limited."""
+    return subnet_of(host) or host_of(host)
 
 
 @lru_cache(maxsize=8192)

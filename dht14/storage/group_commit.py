@@ -6,8 +6,9 @@ from collections.abc import Callable
 from attrs import define, field, frozen
 
 from dht14.storage.record import Record
+from dht14.storage.room import Growth
 from dht14.storage.store import Outcome, Verdict
-from dht14.storage.tables import PAGE, Changes, growth_by_writer
+from dht14.storage.tables import PAGE, Changes, growth_of
 from dht14.storage.writer import Writer, Written
 
 PUTS_A_BATCH = 512
@@ -31,7 +32,7 @@ class Batch:
     growth: int = 0
     """Bytes by which the database grows with it, about."""
     claims: Counter[bytes] = field(factory=Counter)
-    """Bytes that its puts bring each writer, by tag."""
+    """Bytes that its puts bring each party, by tag."""
 
 
 @frozen
@@ -56,7 +57,7 @@ class GroupCommit:
     growth: int = field(default=0, init=False)
     """Bytes by which the database grows with all that is on its way, about."""
     claims: Counter[bytes] = field(factory=Counter, init=False)
-    """Bytes that it brings each writer, by tag. What it takes from one is not given back before it is done."""
+    """Bytes that it brings each party, by tag. What it takes from one is not given back before it is done."""
     _with_writer: Batch | None = field(default=None, init=False)
     _waiting: "deque[Batch]" = field(factory=deque, init=False)
     _bytes_waiting: int = field(default=0, init=False)
@@ -77,7 +78,7 @@ class GroupCommit:
         """Whether what is held at a place is being replaced or dropped."""
         return place in self._pending or place in self._drops
 
-    def put(self, place: bytes, record: Record, entry: bytes, growth: dict[bytes, int], tell: Tell) -> None:
+    def put(self, place: bytes, record: Record, entry: bytes, growth: Growth, tell: Tell) -> None:
         """Have an entry written, by which so much grows; `tell` hears that the record is held, or refused."""
         batch = self._gathering()
         self._bytes_waiting += len(entry) - len(batch.changes.puts.get(place, b""))
@@ -94,7 +95,7 @@ class GroupCommit:
         batch.changes.now = now
         batch.changes.drops[place] = floor
         self._drops[place] = batch
-        self._grow(batch, growth_by_writer(None, entry))
+        self._grow(batch, growth_of(None, entry))
 
     def forget(self, due: bytes) -> None:
         """Have an entry of the time index removed, with the next batch."""
@@ -127,10 +128,10 @@ class GroupCommit:
     def _is_full(self, batch: Batch) -> bool:
         return len(batch.changes.puts) >= PUTS_A_BATCH or batch.size >= self._batch_bytes
 
-    def _grow(self, batch: Batch, growth: dict[bytes, int]) -> None:
-        for tag, grown in growth.items():
-            batch.growth += grown
-            self.growth += grown
+    def _grow(self, batch: Batch, growth: Growth) -> None:
+        batch.growth += growth.total
+        self.growth += growth.total
+        for tag, grown in growth.of_parties.items():
             if grown > 0:
                 batch.claims[tag] += grown
                 self.claims[tag] += grown

@@ -11,7 +11,7 @@ from functools import cached_property
 from attrs import evolve, field, frozen
 
 from dht14.errors import Malformed
-from dht14.kademlia.keyspace import id_from_bytes
+from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.storage.envelope import MAGIC, decode, may_name_an_owner
 from dht14.storage.owner import verify
 
@@ -21,6 +21,12 @@ CLOCK_TOLERANCE = 49 * 3600.0
 Ours may be a day slow and the writer's a day fast, and neither shall keep anything from working. What the
 bound is for it does all the same: no version is so high that a later writer could not go above it.
 """
+
+
+SUBNET_BYTES = 16
+"""Of the longest subnet: a private host of IPv6."""
+SITE_BYTES = 6
+"""Of an IPv6 /48, as `security.subnet` gives it."""
 
 
 class Kind(IntEnum):
@@ -49,6 +55,8 @@ class Record:
     writer: int = field(default=0, eq=False)
     """The id of the node that offered it here, this one perhaps; 0 where that is not known. It does not
     travel, and copies are the same whoever brought them."""
+    writer_subnet: bytes = field(default=b"", eq=False)
+    """The subnet that the writer called from, or its host where subnets say nothing; empty for this node."""
 
     @property
     def is_cached(self) -> bool:
@@ -73,6 +81,11 @@ class Record:
     def is_tombstone(self) -> bool:
         """Whether its owner has deleted what was under the key."""
         return self.is_owned and decode(self.value).deleted
+
+    @property
+    def parties(self) -> tuple[bytes, ...]:
+        """The names of those whose shares of a store it counts for."""
+        return party_names(self.writer, self.writer_subnet)
 
     @cached_property
     def digest(self) -> bytes:
@@ -115,6 +128,14 @@ class Record:
     def remaining_ms(self, now: float) -> int:
         """Milliseconds it still has to live; 0 or less once it has expired."""
         return int((self.expires_at - now) * 1000)
+
+
+def party_names(writer: int, subnet: bytes) -> tuple[bytes, ...]:
+    """The names of a writer, its subnet and, of an IPv6 /48, the /32 of the provider; only what is known of them."""
+    names = (id_to_bytes(writer),) if writer else ()
+    if not subnet:
+        return names
+    return (*names, subnet, b"/" + subnet[:4]) if len(subnet) == SITE_BYTES else (*names, subnet)
 
 
 def claimed_rank(key: int, version: int, owned: bool, digest: bytes) -> tuple[Kind, int, bytes]:

@@ -7,8 +7,9 @@ import lmdb
 from attrs import define, field, frozen
 
 from dht14.errors import Malformed
-from dht14.storage.disk_format import NOBODY, due_entry, read_due, read_head, read_tag
+from dht14.storage.disk_format import due_entry, read_due, read_head, read_tags
 from dht14.storage.pages import PAGE_BYTES, PAGE_RECORDS
+from dht14.storage.room import Growth
 
 PURGED_A_BATCH = 1000
 """Floors that one transaction forgets: those whose time has come, and those that are too many."""
@@ -34,13 +35,18 @@ def room(entry_size: int) -> int:
     return -(-entry_size // PAGE) * PAGE + _OVERHEAD
 
 
-def growth_by_writer(entry: bytes | None, replaced: bytes | None) -> dict[bytes, int]:
-    """Bytes (`room`) that the writer of each tag holds more, or less, when one entry replaces another."""
-    growth = {read_tag(entry): room(len(entry))} if entry is not None else {}
+def growth_of(entry: bytes | None, replaced: bytes | None) -> Growth:
+    """Bytes (`room`) that there are more, or less, and of the party of each tag, when one entry replaces another."""
+    total, of_parties = 0, {}
+    if entry is not None:
+        total = room(len(entry))
+        of_parties = dict.fromkeys(read_tags(entry), total)
     if replaced is not None:
-        tag = read_tag(replaced)
-        growth[tag] = growth.get(tag, 0) - room(len(replaced))
-    return growth
+        given_back = room(len(replaced))
+        total -= given_back
+        for tag in read_tags(replaced):
+            of_parties[tag] = of_parties.get(tag, 0) - given_back
+    return Growth(total, of_parties)
 
 
 @define(eq=False)
@@ -68,7 +74,7 @@ class Usage:
 @frozen(eq=False)
 class Tables:
     """An open database: `records` by place, the times at which they expire, the same two for floors, and how
-    many bytes each writer holds, by tag.
+    many bytes each writer, and each subnet of writers, holds, by tag.
 
     Transactions of any thread; of one process only, and not before it forks.
     """
@@ -120,14 +126,14 @@ class Tables:
         with self.env.begin(write=True) as txn:
             growth: dict[bytes, int] = {}
             for place, floor in changes.drops.items():
-                _add(growth, growth_by_writer(None, self._drop(txn, place)))
+                _add(growth, growth_of(None, self._drop(txn, place)))
                 if floor is not None:
                     self._put(txn, self.floors, self.floor_times, place, floor)
             for entry in changes.stale:
                 txn.delete(entry, db=self.expiry)
             for place, entry in sorted(changes.puts.items()):
                 replaced = self._put(txn, self.records, self.expiry, place, entry)
-                _add(growth, growth_by_writer(entry, replaced))
+                _add(growth, growth_of(entry, replaced))
             self._charge(txn, growth)
             self._forget_floors(txn, changes.now)
             return self._usage(txn)
@@ -147,7 +153,7 @@ class Tables:
 
     def _charge(self, txn: Any, growth: dict[bytes, int]) -> None:
         for tag, grown in growth.items():
-            if tag == NOBODY or not grown:
+            if not grown:
                 continue
             share = self.share(txn, tag) + grown
             if share > 0:
@@ -156,7 +162,7 @@ class Tables:
                 txn.delete(tag, db=self.writers)
 
     def share(self, txn: Any, tag: bytes) -> int:
-        """Bytes (`room`) that the writer of this tag holds."""
+        """Bytes (`room`) that the party of this tag holds."""
         packed = txn.get(tag, db=self.writers)
         share: int = _SHARE.unpack(packed)[0] if packed is not None else 0
         return share
@@ -203,9 +209,9 @@ class Tables:
         self.env.close()
 
 
-def _add(growth: dict[bytes, int], more: dict[bytes, int]) -> None:
+def _add(growth: dict[bytes, int], more: Growth) -> None:
     # A Counter would do, at several microseconds for each entry.
-    for tag, grown in more.items():
+    for tag, grown in more.of_parties.items():
         growth[tag] = growth.get(tag, 0) + grown
 
 

@@ -139,13 +139,13 @@ class StackTests(SynchronousTestCase):
 
     def test_make_store(self) -> None:
         """A store of another make gets what it needs: the node's id, the limit, and whose records stay."""
-        made: list[tuple[int, int, bool, float]] = []
+        made: list[tuple[int, int, bool, float, float]] = []
 
         def make(
-            own_id: int, limit: int, answers_for: Callable[[Record], bool], max_ttl: float
+            own_id: int, limit: int, answers_for: Callable[[Record], bool], max_ttl: float, share: float
         ) -> MemoryStore:
-            made.append((own_id, limit, answers_for(Record(7, b"v", 1, 1e9, 8)), max_ttl))
-            return MemoryStore(own_id, limit, answers_for, max_ttl)
+            made.append((own_id, limit, answers_for(Record(7, b"v", 1, 1e9, 8)), max_ttl, share))
+            return MemoryStore(own_id, limit, answers_for, max_ttl, share)
 
         stack = build_stack(
             identity=identity(5),
@@ -154,10 +154,10 @@ class StackTests(SynchronousTestCase):
             rng=random.Random(1),
             resolve=resolve,
             bulk=BulkRecorder(),
-            options=StackOptions(Policy(max_ttl=4321), storage_limit=1234),
+            options=StackOptions(Policy(max_ttl=4321), storage_limit=1234, writer_share=2.0),
             make_store=make,
         )
-        self.assertEqual(made, [(5, 1234, True, 4321)])
+        self.assertEqual(made, [(5, 1234, True, 4321, 2.0)])
         self.assertIsInstance(stack.store, MemoryStore)
 
     def test_sweeps(self) -> None:
