@@ -203,10 +203,10 @@ class StoreTests(ResponderTestCase):
 
     def test_share(self) -> None:
         """A writer that holds its share of the store is refused, and turns to others; other writers are not."""
-        self.store.limit = 4 * (RECORD_OVERHEAD + 100) * RESERVE // (RESERVE - 1) + 1
-        replies = [self.ask(self.store_request(key, bytes(100))) for key in (1, 2, 3)]
-        self.assertEqual(replies, [Stored(()), Stored(()), Refused(())])
-        self.assertEqual(self.ask(self.store_request(3), contact(3, 3)), Stored(()))
+        self.store.limit = 8 * (RECORD_OVERHEAD + 100) * RESERVE // (RESERVE - 1) + 1
+        replies = [self.ask(self.store_request(key, bytes(100))) for key in range(1, 6)]
+        self.assertEqual(replies, [Stored(())] * 4 + [Refused(())])
+        self.assertEqual(self.ask(self.store_request(5), contact(3, 3)), Stored(()))
 
     def test_stray(self) -> None:
         """A STORE is refused where twice as many as shall hold the record are nearer, and as many as a read asks;

@@ -33,6 +33,7 @@ class Side:
     address: Address
     limits: Limits = field(factory=Limits)
     contacts: set[Contact] = field(factory=set)
+    known: dict[Address, Standing] = field(factory=dict)
     now: float = BEGINNING
     """Its clock."""
     received: list[bytes] = field(factory=list)
@@ -52,8 +53,11 @@ class Side:
         rng = random.Random(f"{self.number}/{self.lives}")
         check, is_contact = PUZZLE.check, self.contacts.__contains__
         self.session = SealedSession(
-            self.identity, check, rng, self.limits, is_contact, strangers, HelloAllowance(), self.now
+            self.identity, check, rng, self.limits, is_contact, self.standing, HelloAllowance(), self.now
         )
+
+    def standing(self, address: Address) -> Standing:
+        return self.known.get(address, Standing.STRANGER)
 
     @property
     def contact(self) -> Contact:

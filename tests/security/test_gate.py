@@ -6,18 +6,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
 from dht14.security import handshake as hs
-from dht14.security.gate import COOKIE_LIFE, FINISHES_A_SECOND, PREKEY_ROTATION, Gate, Limits
+from dht14.security.gate import CHALLENGES_OF, COOKIE_LIFE, FINISHES_A_SECOND, PREKEY_ROTATION, Gate, Limits
 from dht14.security.identity import Identity
 from dht14.security.opening import Opening
 from dht14.security.shares import TIERS, Standing
+from dht14.security.subnet import Scope
 from tests.security.pair import BEGINNING, PUZZLE
 
 CALLER = ("10.0.0.1", 8000)
 STRANGER = Standing.STRANGER
 
 
-class GateTests(SynchronousTestCase):
-    """The responder's side, step by step."""
+class GateTestCase(SynchronousTestCase):
+    """One gate, and somebody who calls."""
 
     def setUp(self) -> None:
         self.identity = Identity.made_up(PUZZLE, random.Random(1))
@@ -39,6 +40,10 @@ class GateTests(SynchronousTestCase):
         assert challenge is not None
         opening.finish(hs.Challenge.parse(challenge), self.caller, self.identity.node_id, began)
         return opening.datagram
+
+
+class GateTests(GateTestCase):
+    """The responder's side, step by step."""
 
     def test_admitted(self) -> None:
         """With a hint or without one, a FINISH tells who calls and what it wants."""
@@ -102,15 +107,75 @@ class GateTests(SynchronousTestCase):
             for turn in range(2 * FINISHES_A_SECOND):
                 finish, number = finishes[turn % 20], turn % 20
                 taken += self.gate.welcomes(finish, (f"10.0.{number}.1", 8000), standing, BEGINNING)
-            self.assertEqual(taken, part * FINISHES_A_SECOND)
+            self.assertAlmostEqual(taken, part * FINISHES_A_SECOND, delta=2)
             self.assertEqual(self.counters["FINISHes over the limit"], 2 * FINISHES_A_SECOND - taken)
 
     def test_hellos_of_a_host(self) -> None:
-        """One host gets no more CHALLENGEs than its rate, whatever ports it writes from."""
+        """A host at home gets no more CHALLENGEs than its rate, whatever ports it writes from."""
         self.gate = self.new_gate(Limits(peer_rate=10, peer_burst=20))
         hello = hs.hello(bytes(8), bytes(32), None)
         answered = [
-            self.gate.challenge(hello, ("192.0.2.1", port), STRANGER, BEGINNING) for port in range(100)
+            self.gate.challenge(hello, ("10.0.0.1", port), STRANGER, BEGINNING) for port in range(100)
         ]
         self.assertEqual(len([one for one in answered if one]), 20)
-        self.assertIsNotNone(self.gate.challenge(hello, ("192.0.2.2", 1), STRANGER, BEGINNING))
+        self.assertIsNotNone(self.gate.challenge(hello, ("10.0.0.2", 1), STRANGER, BEGINNING))
+
+    def test_hellos_of_a_subnet(self) -> None:
+        """A subnet, and an IPv6 provider with all its subnets, gets its share of CHALLENGEs; others get theirs."""
+        hello = hs.hello(bytes(8), bytes(32), None)
+        for host, scope in (("198.51.100.{}", Scope.SUBNET), ("2001:db8:{}::1", Scope.PROVIDER)):
+            hosts = [host.format(n % 200) for n in range(4_000)]
+            sent = sum(
+                self.gate.challenge(hello, (each, 1), STRANGER, BEGINNING) is not None for each in hosts
+            )
+            self.assertEqual(sent, 2 * CHALLENGES_OF[scope])
+        self.assertIsNotNone(self.gate.challenge(hello, ("203.0.113.1", 1), STRANGER, BEGINNING))
+
+
+class FloodTests(GateTestCase):
+    """Handshakes at random moments (seeded) while others flood: who is known gets in."""
+
+    COMERS = 100
+
+    def anywhere(self) -> Address:
+        return f"{self.rng.randrange(20, 120)}.{self.rng.randrange(256)}.{self.rng.randrange(256)}.1", 8000
+
+    def comers(self) -> list[tuple[float, Standing, Address]]:
+        """So many of each standing, in the second after the first."""
+        return [
+            (BEGINNING + 1 + self.rng.random(), standing, self.anywhere())
+            for standing in Standing
+            for _ in range(self.COMERS)
+        ]
+
+    def test_hellos(self) -> None:
+        """20,000 HELLOs a second (41 Mbit/s) from ever other addresses."""
+        flood = [(BEGINNING + 2 * self.rng.random(), None, self.anywhere()) for _ in range(40_000)]
+        hello, got_in = hs.hello(bytes(8), bytes(32), None), Counter[Standing]()
+        for now, standing, address in sorted([*flood, *self.comers()], key=lambda event: event[0]):
+            challenge = self.gate.challenge(hello, address, standing or STRANGER, now)
+            if standing is not None:
+                got_in[standing] += challenge is not None
+        self.assertGreaterEqual(got_in[Standing.CONTACT], 0.9 * self.COMERS)
+        self.assertGreaterEqual(got_in[Standing.PROVEN], 0.9 * self.COMERS)
+        self.assertGreaterEqual(got_in[STRANGER], 0.25 * self.COMERS)
+
+    def test_finishes(self) -> None:
+        """FINISHes from 250 subnets, 500 a second in all and 5,000."""
+        for rate in (500, 5_000):
+            self.setUp()
+            floods = [(f"{60 + n // 200}.{n % 200}.1.1", 8000) for n in range(250)]
+            finishes = {address: self.finish(BEGINNING, caller=address) for address in floods}
+            comers = self.comers()
+            finishes |= {address: self.finish(BEGINNING, caller=address) for _, _, address in comers}
+            flood = [
+                (BEGINNING + 2 * self.rng.random(), None, self.rng.choice(floods)) for _ in range(2 * rate)
+            ]
+            got_in = Counter[Standing]()
+            for now, standing, address in sorted([*flood, *comers], key=lambda event: event[0]):
+                finish = finishes[address]
+                welcome = self.gate.welcomes(finish, address, standing or STRANGER, now)
+                if standing is not None:
+                    got_in[standing] += welcome
+            self.assertGreaterEqual(got_in[Standing.CONTACT], 0.9 * self.COMERS)
+            self.assertGreaterEqual(got_in[Standing.PROVEN], 0.9 * self.COMERS)

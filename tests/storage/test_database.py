@@ -534,7 +534,7 @@ class ShareTests(DiskTestCase):
                     version_at(now) + rng.randrange(5),
                     now + rng.choice([1.0, 5.0, 60.0]),
                     8,
-                    *rng.choice([(0,), (OWN,), (1, b"abc"), (2, b"abc"), (3, bytes(6))]),
+                    *rng.choice([(0, b""), (OWN, b""), (1, b"abc"), (2, b"abc"), (3, bytes(6))]),
                 )
                 for _ in range(rng.randint(1, 20))
             ]
