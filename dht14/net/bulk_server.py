@@ -53,8 +53,8 @@ CONNECTIONS_OF = {
     Scope.HOST: MOST_PER_SUBNET,
     Scope.SUBNET: MOST_PER_SUBNET,
     Scope.PROVIDER: 4 * MOST_PER_SUBNET,
-    # A whole network may be there: it gives way to others rather than being kept out.
-    Scope.PRIVATE_HOST: MOST_CONNECTIONS,
+    # A whole network may be there: what it has gives way, to others and among itself, and nobody is kept out.
+    Scope.PRIVATE_HOST: MOST_CONNECTIONS + 1,
 }
 MOST_PER_KEY = 2
 """A peer needs one; while it has lost one without our knowing it makes another."""

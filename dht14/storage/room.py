@@ -13,8 +13,8 @@ from attrs import frozen
 from dht14.security.shares import bytes_needed
 
 RESERVE = 8
-"""The part in so many that is kept for this node's own clients. An eighth: its clients' values are those that nobody
-else stands up for, and a store that others have filled is left with as much as a writer alone has among seven."""
+"""One part in so many is kept for this node's own clients. An eighth: where eight nodes or more are written through
+alike, the values of a node's own clients are no greater part of what it holds."""
 
 
 class Growth(NamedTuple):
