@@ -23,7 +23,7 @@ from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell
 from dht14.storage.invariants import check_tables
 from dht14.storage.pages import Page
 from dht14.storage.record import Record
-from dht14.storage.room import Growth, Lack, Room
+from dht14.storage.room import NO_LACK, Growth, Lack, Room
 from dht14.storage.store import EVICTION_TRIES, Outcome, Refusal, Verdict, charged, judge, refusal_for
 from dht14.storage.tables import Tables, Usage, growth_of
 from dht14.storage.writer import CallSoon, MakeWriter, Opened, Watcher, Writer, Written
@@ -262,6 +262,8 @@ class Database:
         used = self.usage.size + self._commits.growth
         if record.writer in (0, self._own_id):
             return self._room.lack(used, growth.total, None)
+        if self._room.is_ample(used, max(growth.total, 0)):
+            return NO_LACK
         grown = [(tag, more) for tag, more in growth.of_parties.items() if more > 0]
         held = self._read(
             lambda txn, tables: [tables.share(txn, tag) for tag, _ in grown], [0 for _ in grown]

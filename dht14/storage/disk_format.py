@@ -16,7 +16,7 @@ ends behind a writer and a subnet of zeros.
 from struct import Struct
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
 
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
@@ -29,6 +29,8 @@ PLACE_BYTES = 16
 TAG_BYTES, TAGS = 8, 3
 NOBODY = bytes(TAG_BYTES)
 """The tag where a party is not known."""
+
+KNOWN_TAGS = 4_096
 
 _FORMAT = 2
 _HASH_BYTES = 14
@@ -94,6 +96,10 @@ class DiskFormat:
     vault: Vault
     origin: int
     """Distances are measured from here. That it is the node's own id matters for eviction alone."""
+    _known_tags: dict[tuple[int, bytes], tuple[bytes, ...]] = field(
+        factory=dict, init=False, repr=False, eq=False
+    )
+    """Of the latest writers and their subnets: a tag takes as long as all the rest of an entry's head."""
 
     def place(self, key: int) -> bytes:
         """Where the record of a key lies."""
@@ -106,7 +112,13 @@ class DiskFormat:
 
     def tags(self, writer: int, subnet: bytes) -> tuple[bytes, ...]:
         """What marks the entries of a writer in a subnet."""
-        return tuple([self.tag(party) for party in party_names(writer, subnet)])
+        tags = self._known_tags.get((writer, subnet))
+        if tags is None:
+            tags = tuple([self.tag(party) for party in party_names(writer, subnet)])
+            if len(self._known_tags) >= KNOWN_TAGS:
+                self._known_tags.clear()
+            self._known_tags[writer, subnet] = tags
+        return tags
 
     def write(self, place: bytes, record: Record) -> bytes:
         """The entry of a record."""

@@ -39,6 +39,9 @@ class Lack(NamedTuple):
         return max(self.room, self.share)
 
 
+NO_LACK = Lack(0, 0)
+
+
 @frozen
 class Room:
     """The bytes of one store."""
@@ -52,6 +55,12 @@ class Room:
     def of_others(self) -> int:
         """How many of them other nodes may fill."""
         return self.size - self.size // RESERVE
+
+    def is_ample(self, used: int, growth: int) -> bool:
+        """Whether any party may have `growth` more, were all that is used its own: then nobody need be asked for."""
+        return (
+            bytes_needed(used + growth, self.of_others, self.writer_share) <= self.of_others - used - growth
+        )
 
     def lack(self, used: int, growth: int, parties: Iterable[tuple[int, int]] | None) -> Lack:
         """What is lacking while `used` bytes are, for `growth` more.
