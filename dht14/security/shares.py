@@ -97,7 +97,7 @@ class SharedPlaces(Generic[M]):
         self, parties: Iterable[Party], candidates: Iterable[M], spared: Callable[[M], float] = _not_spared
     ) -> M | None:
         """Which of the candidates has to go for a newcomer of these parties: one of the heaviest party, the first
-        such; None where all are lighter than the newcomer's party already. What is `spared` of a member's weight
+        of them; None where all are lighter than the newcomer's party already. What is `spared` of a member's weight
         does not count."""
 
         def weight_of(member: M) -> float:

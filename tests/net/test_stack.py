@@ -13,7 +13,8 @@ from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.node.join import Retries
 from dht14.node.node import Policy
 from dht14.node.periodic import Periodic
-from dht14.security.gate import Limits
+from dht14.security import handshake as hs
+from dht14.security.gate import CHALLENGES_A_SECOND, Limits
 from dht14.security.hello_allowance import HELLOS
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
@@ -136,6 +137,29 @@ class StackTests(SynchronousTestCase):
         stack.probe.announced(contact(8, 1), self.clock.seconds())
         self.clock.run_until(BEGINNING + 60)
         self.assertEqual([address for _, address in wire.sent], [address_of(1)] * HELLOS)
+
+    def test_flood_of_hellos(self) -> None:
+        """When strangers have used up their CHALLENGEs a contact of the table still gets one."""
+        stack = build_stack(
+            identity=identity(5),
+            check=check,
+            clock=self.clock,
+            rng=random.Random(1),
+            resolve=resolve,
+            bulk=BulkRecorder(),
+            options=StackOptions(),
+        )
+        one, now = Contact(7, ("198.51.100.1", 8000)), self.clock.seconds()
+        hello = hs.hello(bytes(8), bytes(32), None)
+
+        def is_answered(address: Address) -> bool:
+            return bool(stack.session.received(hello, address, now)[2])
+
+        answered = sum(is_answered((f"20.{n >> 8}.{n & 255}.1", 8000)) for n in range(CHALLENGES_A_SECOND))
+        self.assertLess(answered, CHALLENGES_A_SECOND)
+        self.assertFalse(is_answered(one.address))
+        stack.table.confirmed(one, now, 0.1)
+        self.assertTrue(is_answered(one.address))
 
     def test_make_store(self) -> None:
         """A store of another make gets what it needs: the node's id, the limit, and whose records stay."""

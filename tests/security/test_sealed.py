@@ -565,6 +565,18 @@ class HostileTests(SynchronousTestCase):
         self.pair.exchange(self.one)
         self.assertFalse(self.two.peer.bucket.take(self.two.now))
 
+    def test_bucket_of_host(self) -> None:
+        """Many ids on one host may ask for what two may; at home each has its own."""
+        for host, expected in (("198.51.100.7", 2 * 20), ("10.0.0.7", 5 * 20)):
+            two = Side(2, ("203.0.113.2", 8000), Limits(peer_rate=10, peer_burst=20))
+            granted = 0
+            for number in range(5):
+                pair = Pair(Side(100 + number, (host, 8000 + number)), two)
+                pair.send(pair.one, b"request")
+                assert two.peer is not None
+                granted += sum(two.peer.bucket.take(two.now) for _ in range(100))
+            self.assertEqual(granted, expected)
+
     def test_openings_are_bounded(self) -> None:
         """Handshakes under way are bounded; those nobody answers are forgotten."""
         for number in range(MOST_OPENINGS + 100):
