@@ -7,7 +7,8 @@ WORKDIR /src
 COPY conf/requirements.txt conf/
 # These files and no others: what a registry serves is compared with the hashes.
 RUN pip --python /opt/dht14/bin/python install --no-cache-dir --require-hashes --requirement conf/requirements.txt
-COPY LICENSE README.md pyproject.toml setup.cfg ./
+COPY LICENSE pyproject.toml setup.cfg ./
+COPY docs/pypi.md docs/
 COPY twisted twisted
 COPY dht14 dht14
 # The tests of Twisted are half of it. twistd's list of plugins is written here: later nobody may write it.

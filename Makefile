@@ -10,7 +10,7 @@ TESTS := $(or $(ARGS),tests)
 TRIAL_FLAGS := --random=0 --temp-directory=$(VENV)/trial
 
 .DELETE_ON_ERROR:
-.PHONY: help build lock run_node run_bootstrap test test_and_report lint lint_deployment types clean
+.PHONY: help build docs lock run_node run_bootstrap test test_and_report tox lint lint_deployment types clean
 
 help:
 	@echo "make build            sdist and wheel in dist/, checked"
@@ -20,6 +20,8 @@ help:
 	@echo "make test_and_report  the same, with reports/tests.html and reports/coverage/index.html"
 	@echo "make lint types       ruff, shellcheck; mypy"
 	@echo "make lint_deployment  Dockerfile, compose files and manifests"
+	@echo "make docs             the reference of every module, in apidocs/"
+	@echo "make tox ARGS=...     environments of tox.ini"
 	@echo "make lock             conf/requirements.txt anew: what the image is made of"
 	@echo "make clean            remove what the others made, except data/ (identities of nodes)"
 
@@ -59,9 +61,17 @@ lock: $(VENV)/installed-deployment
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes --all-build-deps \
 		--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --output-file conf/requirements.txt setup.cfg
 
-build: $(VENV)/installed
+# The reference of every module, in apidocs/. A word in backquotes that is no name of the code is no fault of it.
+docs: $(VENV)/installed-docs
+	@$(BIN)/pydoctor --project-name=DHT-14 --docformat=restructuredtext --html-output=apidocs --quiet dht14 \
+		>$(VENV)/docs.log 2>&1 || { grep -v "Cannot find link target" $(VENV)/docs.log; exit 1; }
+
+# Every environment of tox.ini, or those that are named: make tox ARGS="-e docs,package"
+tox: $(VENV)/installed-tox
+	$(BIN)/tox $(ARGS)
+
+build: $(VENV)/installed-package
 	rm -rf build dist
-	$(PIP) install "build >= 1.2" "twine >= 6"
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/twine check --strict dist/*
 
@@ -82,6 +92,6 @@ $(VENV)/installed: $(VENV)/bin/python setup.cfg pyproject.toml
 	$(PIP) install --editable .
 	@touch $@
 
-$(VENV)/installed-%: $(VENV)/bin/python setup.cfg pyproject.toml
-	$(PIP) install --editable ".[test,$*]"
+$(VENV)/installed-%: $(VENV)/bin/python setup.cfg pyproject.toml conf/develop/%.txt conf/develop/test.txt
+	$(PIP) install --editable . --requirement conf/develop/test.txt --requirement conf/develop/$*.txt
 	@touch $(VENV)/installed $@

@@ -15,7 +15,7 @@ import attrs
 
 from dht14 import config_values as values
 from dht14.errors import ConfigError
-from dht14.settings import SECTIONS, Role, Settings
+from dht14.settings import SECTIONS, NodeSettings, Role, Settings
 
 T = TypeVar("T")
 
@@ -23,6 +23,7 @@ _VARIABLE = "DHT14_"
 
 
 _BOOTSTRAP = "bootstrap"
+_KEY = ("security", "encryption_key")
 _OPTIONS = {section: tuple(attrs.fields_dict(kind)) for section, kind in SECTIONS.items()}
 
 
@@ -48,25 +49,49 @@ def load(
     `options` are those of `[node]` that were given at the command line; `seeds`, when there are any,
     replace the whole of `[bootstrap]`. Raises `ConfigError`.
     """
+    texts = _texts(path, environment or {}, options or {}, seeds)
+    folder = os.path.dirname(os.path.abspath(path)) if path is not None else os.curdir
+    return _checked(_settings(role, _with_key_file_below(folder, texts)))
+
+
+def load_node(
+    role: Role,
+    path: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
+) -> NodeSettings:
+    """`[node]` alone, for who asks a node and need not be able to read its key. Raises `ConfigError`."""
+    return _node(role, _texts(path, environment or {}, options or {}, ()))
+
+
+def _texts(
+    path: str | None, environment: Mapping[str, str], options: Mapping[str, str], seeds: Sequence[str]
+) -> _Texts:
     texts = _from_file(path) if path is not None else {}
-    texts |= _from_environment(environment or {})
-    for name, text in (options or {}).items():
+    texts |= _from_environment(environment)
+    for name, text in options.items():
         texts["node", name] = _Given(text, "--" + name.replace("_", "-"))
     if seeds:
         texts = {key: given for key, given in texts.items() if key[0] != _BOOTSTRAP}
         texts |= {(_BOOTSTRAP, str(n)): _Given(text, "--bootstrap") for n, text in enumerate(seeds)}
     for (section, name), given in texts.items():
+        # The text is not repeated: it may hold a key, which an indented line below an option becomes part of.
+        is_raw_key = (section, name) == _KEY and values.is_raw_key(given.text)
+        if not is_raw_key and "\n" not in given.text and (problem := values.decoration(given.text)):
+            raise _wrong(section, name, given, problem)
         if not given.text.isprintable():
-            # Not repeated: an indented line below an option, a key perhaps, becomes part of its value.
             raise _wrong(section, name, given, "has a line break in it; begin every option at the margin")
-    folder = os.path.dirname(os.path.abspath(path)) if path is not None else os.curdir
-    return _checked(_settings(role, _with_key_file_below(folder, texts)))
+    return texts
+
+
+def _node(role: Role, texts: _Texts) -> NodeSettings:
+    node: NodeSettings = _section("node", texts)
+    return node if node.data_dir else attrs.evolve(node, data_dir=f"data/{role.value}")
 
 
 def _settings(role: Role, texts: _Texts) -> Settings:
     sections = {section: _section(section, texts) for section in SECTIONS}
-    if not sections["node"].data_dir:
-        sections["node"] = attrs.evolve(sections["node"], data_dir=f"data/{role.value}")
+    sections["node"] = _node(role, texts)
     return Settings(
         bootstrap=tuple(
             _parsed(values.seed, section, name, given)
@@ -104,12 +129,11 @@ def _wrong(section: str, name: str, given: _Given, problem: str) -> ConfigError:
 
 
 def _with_key_file_below(folder: str, texts: _Texts) -> _Texts:
-    key = ("security", "encryption_key")
-    given = texts.get(key)
+    given = texts.get(_KEY)
     if given is None or not given.text.startswith("file:"):
         return texts
     there = os.path.join(folder, given.text.removeprefix("file:"))
-    return texts | {key: given._replace(text="file:" + there)}
+    return texts | {_KEY: given._replace(text="file:" + there)}
 
 
 def _from_file(path: str) -> _Texts:
@@ -186,10 +210,10 @@ def _checked(settings: Settings) -> Settings:
         raise ConfigError(
             f"[storage] min_ttl ({storage.min_ttl}) must not exceed max_ttl ({storage.max_ttl})"
         )
-    if not storage.min_ttl <= storage.default_ttl <= storage.max_ttl:
+    if not storage.min_ttl <= storage.ttl_unless_asked <= storage.max_ttl:
         raise ConfigError(
             f"[storage] default_ttl ({storage.default_ttl}) must lie between min_ttl ({storage.min_ttl}) "
-            f"and max_ttl ({storage.max_ttl}); set it as well"
+            f"and max_ttl ({storage.max_ttl}); leave it out to let it follow them"
         )
     reached_at = settings.node.advertised_address or settings.node.p2p_address
     if not settings.security.difficulty and not values.is_private(reached_at[0]):
@@ -197,6 +221,6 @@ def _checked(settings: Settings) -> Settings:
             f"[security] difficulty: 0 is only for private networks, and {reached_at[0]} is open to others; "
             "set it to 4, or [node] p2p_address to a loopback or private address"
         )
-    if limiter.requests_per_second and not limiter.burst_size:
+    if (limiter.requests_per_second or limiter.loopback_rate) and not limiter.burst_size:
         raise ConfigError("[rate_limiter] burst_size must be at least 1 unless requests_per_second is 0")
     return settings

@@ -30,9 +30,32 @@ _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NETWORK_NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _UNIT = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_COMMENT = re.compile(r"(^|\s)[#;]")
+_QUOTES = ("'", '"')
 _KEY_FORMS = "32 ASCII characters, 64 hex digits, or file:PATH to a file that holds one of these"
 # No form of a key is longer; more than this is not read from a key file.
 _KEY_FILE_BYTES = 128
+
+
+def decoration(text: str) -> str:
+    """What stands around a value that a shell or another kind of file would take away, and the cure; else "".
+
+    Nothing here takes it away: a comment behind a path would become a part of its last folder's name.
+    """
+    bare = text.removeprefix("file:")
+    if _COMMENT.search(text):
+        return "has a comment behind its value; write the comment on a line of its own"
+    if bare[:1] in _QUOTES or bare[-1:] in _QUOTES:
+        return "has quotes around its value; write it without them"
+    if bare.startswith("~"):
+        return (
+            "begins with ~, which is not replaced here; write the whole path (./~ for a name that begins so)"
+        )
+    if bare.startswith("$") or "${" in bare:
+        return "has a variable in its value, which is not replaced here; write the value itself"
+    if bare != bare.strip():
+        return "has a space before or behind its value; take it away"
+    return ""
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -161,6 +184,14 @@ def is_private(host: str) -> bool:
         return host == "localhost"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this host reaches it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
     """The same, or nothing at all."""
     return lambda text: parse(text) if text else None
@@ -199,6 +230,11 @@ def secret_key(text: str) -> bytes | None:
 def _key_bytes(text: str, complaint: str) -> bytes:
     if _HEX_KEY.fullmatch(text):
         return bytes.fromhex(text)
-    if len(text) == 32 and text.isascii() and text.isprintable():
+    if is_raw_key(text):
         return text.encode("ascii")
     raise ValueError(complaint)
+
+
+def is_raw_key(text: str) -> bool:
+    """Whether this is a key as 32 characters: all of them count, whatever they are."""
+    return len(text) == 32 and text.isascii() and text.isprintable()

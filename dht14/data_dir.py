@@ -1,5 +1,6 @@
 """The data directory: who this node is, whom it knew, and the lock that makes it one process's own."""
 
+import errno
 import fcntl
 import hashlib
 import itertools
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from dht14.errors import ConfigError, DataDirInUse, Malformed
 from dht14.kademlia.contact import Contact
 from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, public_bytes, public_key_of
+from dht14.storage.folder import flush_folder
 from dht14.wire.contacts import Check, pack_contacts, unpack_contacts
 
 MAX_SAVED_CONTACTS = 1_000
@@ -29,6 +31,8 @@ _LOCK = "lock"
 _IDENTITY = "identity.pem"
 _PROOF = "identity.proof"
 _CONTACTS = "contacts"
+_WORKING = "working"
+_ROOM_BYTES = 65_536
 _SMALL_FILE_BYTES = 131_072
 _DIGEST_BYTES = 32
 
@@ -47,6 +51,7 @@ class DataDir:
         Raises `DataDirInUse` when another process has it, `ConfigError` when it cannot be used.
         """
         path = os.path.abspath(path)
+        refuse_dead_link(path)
         try:
             os.makedirs(path, mode=0o700, exist_ok=True)
             lock = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -70,6 +75,21 @@ class DataDir:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def is_there(self) -> bool:
+        """Whether the directory is still the one at its path."""
+        try:
+            return os.path.samestat(os.stat(self.file(_LOCK)), os.fstat(self._lock))
+        except OSError:
+            return False
+
+    def show_working(self, is_working: bool) -> None:
+        """Let others see whether the node that uses the directory can do its work: see `trouble_at`."""
+        with suppress(OSError):
+            if is_working:
+                os.close(os.open(self.file(_WORKING), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            else:
+                os.unlink(self.file(_WORKING))
 
     def private_key(self) -> Ed25519PrivateKey:
         """The key of the node; made at the first call ever. Raises `ConfigError` when it is damaged."""
@@ -171,18 +191,54 @@ def replace_file(path: str, content: bytes, *, durable: bool) -> None:
         flush_folder(os.path.dirname(path))
 
 
-def flush_folder(path: str) -> None:
-    """Let the names in a folder survive a power cut. Raises `OSError`."""
-    folder = os.open(path, os.O_RDONLY)
+def trouble_at(path: str) -> str:
+    """Why the node that uses this data directory cannot keep values; "" where it can.
+
+    Raises `PermissionError` where this user may not look into it.
+    """
+    path = os.path.abspath(path)
+    if not _exists(os.path.join(path, _LOCK)):
+        return f"no node's data directory is at {path}; give --data-dir as the node has it"
+    if not _exists(os.path.join(path, _WORKING)) or os.statvfs(path).f_flag & os.ST_RDONLY:
+        return f"the node with the data directory {path} cannot read or write its values; its log says why"
+    return ""
+
+
+def _exists(path: str) -> bool:
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def refuse_dead_link(path: str) -> None:
+    """Raise `ConfigError` where a link leads nowhere: what is made there would lie where nobody wants it."""
+    if os.path.islink(path) and not os.path.exists(path):
+        raise ConfigError(
+            f"[node] data_dir: {path} is a link to {os.readlink(path)}, which is not there; make or mount that"
+        )
+
+
+def prove_room(folder: str) -> None:
+    """Raise `ConfigError` where a folder's disk does not take what a daemon writes when nobody hears it any more."""
+    path = os.path.join(folder, _WORKING + ".new")
+    try:
+        try:
+            with open(path, "wb", buffering=0) as file:
+                if file.write(bytes(_ROOM_BYTES)) < _ROOM_BYTES:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+    except OSError as wrong:
+        raise unusable(folder, wrong) from None
 
 
 def unusable(path: str, wrong: OSError) -> ConfigError:
     """What the operator is told where a data directory cannot be used."""
+    is_full = wrong.errno in (errno.ENOSPC, errno.EDQUOT)
+    cure = "make room on its disk" if is_full else "let this user write there"
     return ConfigError(
-        f"[node] data_dir: {path} cannot be used ({wrong.strerror}); "
-        "give --data-dir a folder that this user may write"
+        f"[node] data_dir: {path} cannot be used ({wrong.strerror}); {cure}, or give another --data-dir"
     )

@@ -8,20 +8,22 @@ import json
 import math
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, TextIO, cast
+from typing import Any, Protocol
 
+from attrs import define, field
 from twisted.logger import (
-    FileLogObserver,
     FilteringLogObserver,
+    ILogFilterPredicate,
     ILogObserver,
     LogEvent,
     LogLevelFilterPredicate,
+    PredicateResult,
     formatEvent,
 )
 from twisted.logger import LogLevel as TwistedLevel
 from twisted.python.failure import Failure
-from twisted.python.logfile import LogFile
 from twisted.python.reflect import safe_str
+from zope.interface import implementer
 
 from dht14.settings import LogFormat, LogLevel
 
@@ -30,12 +32,63 @@ _OWN_FIELDS = frozenset({"time", "level", "source", "message", "template", "trac
 _LEGACY_FIELDS = frozenset({"system", "isError", "format", "failure", "why", "logLevel"})
 
 
-def observer(out: TextIO | LogFile, form: LogFormat, least: LogLevel) -> ILogObserver:
+class Output(Protocol):
+    """Where lines go: stdout, or a file."""
+
+    def write(self, line: str, /) -> object:
+        """Take one line. Raises `OSError`."""
+
+    def flush(self) -> object:
+        """Keep none of it back."""
+
+
+def observer(out: Output, form: LogFormat, least: LogLevel) -> ILogObserver:
     """An observer that writes the events of a level and above to `out`, each as one write."""
-    line = _LINES[form]
-    to_file = FileLogObserver(cast(TextIO, out), lambda event: _safely(line, event))
     threshold = LogLevelFilterPredicate(TwistedLevel.lookupByName(least.value))
-    return FilteringLogObserver(to_file, [threshold])
+    return FilteringLogObserver(_Lines(out, _LINES[form]), [_WithoutEmfile(), threshold])
+
+
+@implementer(ILogFilterPredicate)
+class _WithoutEmfile:
+    """Without descriptors Twisted writes three lines for each connection that it cannot accept, up to thousands
+    a second; the node itself says so once (`disk_watch`)."""
+
+    def __call__(self, event: LogEvent) -> Any:
+        is_one = "twisted.internet.tcp" in _text(event.get("log_namespace", "")) and (
+            event.get("acceptError") in ("EMFILE", "ENFILE") or "EMFILE" in _text(event.get("log_format", ""))
+        )
+        return PredicateResult.no if is_one else PredicateResult.maybe
+
+
+@implementer(ILogObserver)
+@define(eq=False)
+class _Lines:
+    """Writes each event as a line. Where that fails nobody is disturbed; how often it did is the next line."""
+
+    _out: Output
+    _line: Callable[[LogEvent], str]
+    _lost: int = field(default=0, init=False)
+
+    def __call__(self, event: LogEvent) -> None:
+        try:
+            if self._lost:
+                self._write(self._loss(event))
+                self._lost = 0
+            self._write(event)
+        except (OSError, ValueError):
+            self._lost += 1
+
+    def _write(self, event: LogEvent) -> None:
+        self._out.write(_safely(self._line, event))
+        self._out.flush()
+
+    def _loss(self, event: LogEvent) -> LogEvent:
+        return {
+            "log_format": "{lost} lines of this log could not be written.",
+            "lost": self._lost,
+            "log_level": TwistedLevel.error,
+            "log_time": event.get("log_time"),
+        }
 
 
 def text_line(event: LogEvent) -> str:

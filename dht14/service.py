@@ -1,6 +1,7 @@
 """The composition root of a real node: opens its ports around a stack and returns the service."""
 
 import random
+import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
@@ -12,37 +13,46 @@ from twisted.internet.task import TaskStopped
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from dht14.config_values import is_loopback
 from dht14.data_dir import DataDir
+from dht14.disk_watch import DiskWatch
 from dht14.errors import AddressUnavailable, Malformed, StartError
 from dht14.kademlia.contact import Contact
-from dht14.net.api import ApiFactory, ApiLimits, NoValues
+from dht14.net.api import ApiFactory, ApiLimits
 from dht14.net.bulk_client import BulkClient
 from dht14.net.bulk_server import BulkServer
 from dht14.net.listen import bind_tcp, bind_udp, listen_tcp
+from dht14.net.readiness import Awaited, Readiness
 from dht14.net.resolver import resolver
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.net.tcp import TcpPort
 from dht14.net.tls import NodeTls
 from dht14.node.join import Retries
 from dht14.node.mining import Mining
-from dht14.node.node import Policy
 from dht14.node.periodic import Periodic
+from dht14.node.put import Policy
 from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.settings import Answer, PutReply, Role, Settings
+from dht14.start import Start, StartPhase
+from dht14.state_file import StateFile
 from dht14.storage.database import Database
 from dht14.storage.floors import MARGIN
 from dht14.storage.record import Record
 from dht14.values_dir import Values, has_values, unlock
 
 CONTACTS_INTERVAL = 1.5
-"""Seconds between two looks at whether the saved contacts are still those of the table."""
+"""Seconds between two looks at whether the saved contacts are still those of the table, and the state still is
+what was last said of it."""
+
+DISK_INTERVAL = 5.0
+"""Seconds between two looks at whether the data directory is still there, and its disk takes values."""
 
 HAND_OVER_SECONDS = 4.0
 """What a node that is stopped has to hand over its values: it shall be gone within 5."""
 
 PATIENCE = 0.8
-"""Seconds that a start waits for identity and values. A large database takes longer to check: then the node
+"""Seconds that a node waits for its values before it joins. A large database takes longer to check: then the node
 begins without them, and they come as soon as they can be trusted."""
 
 SAMPLE_KEY = b"12345678901234567890123456789012"
@@ -72,7 +82,9 @@ class _NodeService(MultiService):
         self._settings = settings
         self._reactor = reactor
         self._data_dir = data_dir
+        self._disk = DiskWatch(data_dir)
         self._role = role
+        self._start = Start(role, reactor, StateFile(data_dir))
         self._puzzle = Puzzle(settings.node.network, settings.security.difficulty)
         self._identity = data_dir.identity(self._puzzle)
         self._mining = Mining(self._puzzle, public_bytes(data_dir.private_key()), reactor)
@@ -92,7 +104,7 @@ class _NodeService(MultiService):
         self._api: ApiFactory | None = None
         self._api_port: Any = None
         if role is Role.NODE:
-            self._api = _api_factory(settings, reactor)
+            self._api = _api_factory(settings, reactor, self._start.readiness)
             number = self._p2p_port.getHost().port
             try:
                 self._bulk_port = bind_tcp("p2p_address", (settings.node.p2p_address[0], number), reactor)
@@ -114,14 +126,16 @@ class _NodeService(MultiService):
     def startService(self) -> None:
         """Search the identity if need be, open the values, then join the network and begin the upkeep."""
         super().startService()
+        self._disk.begin()
         tell_of_risks(self._settings)
         if self._api_port is not None:
-            # What comes in the meantime waits in the queues of the kernel, but not for long.
-            self._api_port.stopReading()
-            self._patience = self._reactor.callLater(PATIENCE, self._run_out_of_patience)
+            tell_of_reach(self._settings)
+            api = self._api_port.getHost()
+            self.log.info("The API listens on {host} port {port} (TCP).", host=api.host, port=api.port)
         if self._identity is not None:
             self._compose(self._identity)
         else:
+            self._start.entered(StartPhase.SEARCHING)
             self._mining.start().addCallback(self._mined).addErrback(self._not_mined)
 
     def _mined(self, proof: bytes) -> None:
@@ -139,10 +153,13 @@ class _NodeService(MultiService):
         self._compose(self._identity)
 
     def _not_mined(self, failure: Failure) -> None:
+        if failure.check(TaskStopped):
+            return
+        self._start.entered(StartPhase.FAILED)
         if failure.check(StartError):
             # The process lives on, and whoever asks for its health hears that it does not work.
             self.log.critical("The node cannot begin: {reason}", reason=failure.getErrorMessage())
-        elif not failure.check(TaskStopped):
+        else:
             self.log.failure("The search for the proof of work has failed; this is a bug.", failure)
 
     def _compose(self, identity: Identity) -> None:
@@ -155,6 +172,7 @@ class _NodeService(MultiService):
             identity=identity,
             check=self._puzzle.check,
             clock=self._reactor,
+            wall=time.time,
             rng=rng,
             resolve=resolver(self._reactor),
             bulk=self._bulk_client,
@@ -166,16 +184,20 @@ class _NodeService(MultiService):
             parties_of = options.limits.parties_of
             self._bulk_server = BulkServer(self._stack.responder, tls, parties_of, self._reactor)
         keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, self._reactor, rng)
-        for service in (*self._stack.services, keep_contacts):
+        look = Periodic("disk", DISK_INTERVAL, self._look_at_disk, self._reactor, rng)
+        for service in (*self._stack.services, keep_contacts, look):
             service.setServiceParent(self._work)
+        self._start.composed(self._stack)
         if self._database is None:
+            self._disk.ready()
             self._begin()
             return
         if self._values is not None and self._values.set_aside:
-            DatabaseLog().set_aside(self._values.set_aside)
+            self._disk.set_aside(self._values.set_aside)
+        if self._values is not None and self._values.is_missing:
+            self._disk.missing(self._values.path)
+        self._patience = self._reactor.callLater(PATIENCE, self._begin)
         self._database.open(self._database_opened)
-        if self._patience is None:
-            self._begin()
 
     def _source(self) -> str | None:
         """The address that peers know, where the node is bound to one."""
@@ -199,7 +221,7 @@ class _NodeService(MultiService):
             max_ttl + MARGIN,
             answers_for,
             self._reactor.callFromThread,
-            DatabaseLog(),
+            self._disk,
             writer_share=writer_share,
         )
         return self._database
@@ -207,21 +229,14 @@ class _NodeService(MultiService):
     def _database_opened(self) -> None:
         assert self._database is not None
         self._database.expire(self._reactor.seconds())
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        if self._start.phase is StartPhase.OPENING:
             self._begin()
-
-    def _run_out_of_patience(self) -> None:
-        self._patience = None
-        if self._stack is not None:
-            self._begin()
-        else:
-            # Without an id there is no node yet: nothing is found, and nothing can be kept.
-            self._api_port.startReading()
+        self._start.over(Awaited.VALUES)
 
     def _begin(self) -> None:
+        """Join, and let others in."""
         assert self._stack is not None
+        self._end_patience()
         self._p2p_port.serve(self._stack.rpc)
         self._probe_port.serve(self._stack.probe)
         if self._bulk_port is not None and self._bulk_server is not None:
@@ -234,12 +249,12 @@ class _NodeService(MultiService):
             port=port,
             node_id=f"{self._stack.table.own_id:064x}",
         )
-        if self._api is not None:
-            self._api.node = self._stack.node
-            self._api_port.startReading()
-            api = self._api_port.getHost()
-            self.log.info("The API listens on {host} port {port} (TCP).", host=api.host, port=api.port)
         self._work.setServiceParent(self)
+        self._start.entered(StartPhase.WORKING)
+
+    def _end_patience(self) -> None:
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
 
     # Stop
 
@@ -248,11 +263,12 @@ class _NodeService(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        has_begun = self._start.phase is StartPhase.WORKING
+        self._start.entered(StartPhase.ENDING)
         self._mining.stop()
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-        await gatherResults([Deferred.fromCoroutine(self._close_api()), self._leave()])
+        self._end_patience()
+        leaves = self._leave() if has_begun else succeed(None)
+        await gatherResults([Deferred.fromCoroutine(self._close_api()), leaves])
         stopped = maybeDeferred(super().stopService)
         if self._stack is not None:
             # What was asked ends now, and whatever would be asked yet.
@@ -270,6 +286,8 @@ class _NodeService(MultiService):
         finally:
             if self._database is not None:
                 self._database.close()
+            self._start.ended()
+            self._data_dir.show_working(False)
             self._data_dir.close()
 
     async def _close_api(self) -> None:
@@ -279,8 +297,7 @@ class _NodeService(MultiService):
 
     def _leave(self) -> "Deferred[None]":
         """Hand over what is held here, while clients still get their answers."""
-        if self._stack is None or self._work.parent is None:
-            return succeed(None)
+        assert self._stack is not None
         return self._stack.leave(HAND_OVER_SECONDS).addErrback(self._not_left)
 
     def _not_left(self, failure: Failure) -> None:
@@ -299,10 +316,21 @@ class _NodeService(MultiService):
     def _save_contacts(self) -> None:
         if self._stack is None:
             return
+        self._start.say()
         table = self._stack.table
         if table.changes != self._saved_change and len(table):
-            self._data_dir.save_contacts(table.contacts())
+            try:
+                self._data_dir.save_contacts(table.contacts())
+            except OSError as wrong:
+                self._disk.contacts_failed(wrong)
+                return
             self._saved_change = table.changes
+            self._disk.contacts_saved()
+
+    def _look_at_disk(self) -> None:
+        self._disk.look()
+        if self._database is not None:
+            self._database.look(self._reactor.seconds())
 
 
 def tell_of_risks(settings: Settings) -> None:
@@ -320,34 +348,21 @@ def tell_of_risks(settings: Settings) -> None:
         )
 
 
-class DatabaseLog:
-    """What the database has to say to an operator; a `Watcher`."""
-
-    log = Logger()
-
-    def opened(self, records: int) -> None:
-        """As `Watcher`."""
-        self.log.info("The values are open: {records} of them.", records=records)
-
-    def set_aside(self, path: str) -> None:
-        """As `Watcher`."""
-        self.log.critical(
-            "The values were damaged. They are at {path} now, and the node begins anew: what was in them comes "
-            "back from other holders.",
-            path=path,
-        )
-
-    def record_damaged(self, total: int) -> None:
-        """As `Watcher`."""
-        self.log.error("A damaged record is not used. {total} so far.", total=total)
-
-    def writing_failed(self, reason: str) -> None:
-        """As `Watcher`."""
-        self.log.error("Values cannot be written: {reason}. PUTs fail until they can.", reason=reason)
-
-    def writing_resumed(self) -> None:
-        """As `Watcher`."""
-        self.log.info("Values can be written again.")
+def tell_of_reach(settings: Settings) -> None:
+    """Who beside this host's own programs may use the API, which asks for no password."""
+    host, port = settings.node.api_address
+    others = [network for network in settings.api.api_allow if not network.is_loopback]
+    if is_loopback(host) or not others:
+        return
+    log = Logger(namespace=__name__)
+    log.warn(
+        "The API can be reached from other hosts: it listens on {host} port {port}, asks for no password, and [api] "
+        "api_allow lets in {networks}. Who comes through a published port of a container comes from such a private "
+        "address too. To keep it to this host, set api_address to 127.0.0.1:{port}, or api_allow to 127.0.0.0/8, ::1.",
+        host=host,
+        port=port,
+        networks=", ".join(map(str, others)),
+    )
 
 
 _NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}
@@ -356,7 +371,7 @@ _NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}
 def _stack_options(settings: Settings, role: Role) -> StackOptions:
     node, storage = settings.node, settings.storage
     return StackOptions(
-        policy=Policy(storage.replication, storage.min_ttl, storage.max_ttl, storage.default_ttl),
+        policy=Policy(storage.replication, storage.min_ttl, storage.max_ttl, storage.ttl_unless_asked),
         storage_limit=storage.storage_limit if role is Role.NODE else None,
         writer_share=storage.writer_share,
         cleanup_interval=node.cleanup_interval,
@@ -373,12 +388,13 @@ def _stack_options(settings: Settings, role: Role) -> StackOptions:
     )
 
 
-def _api_factory(settings: Settings, reactor: Any) -> ApiFactory:
+def _api_factory(settings: Settings, reactor: Any, node: Readiness) -> ApiFactory:
     limits = ApiLimits(
         settings.api.api_allow,
         settings.rate_limiter.requests_per_second,
         settings.rate_limiter.burst_size,
+        settings.rate_limiter.loopback_rate,
         settings.api.max_connections,
         settings.api.max_connections_per_client,
     )
-    return ApiFactory(NoValues(), limits, reactor, answers_puts=settings.api.put_reply is PutReply.SUCCESS)
+    return ApiFactory(node, limits, reactor, answers_puts=settings.api.put_reply is PutReply.SUCCESS)

@@ -138,11 +138,27 @@ class RateLimiterSettings:
     requests_per_second: float = option(
         values.number(0, 1_000_000), "100", "requests per second and client of the API; 0: no limit"
     )
+    loopback_requests_per_second: float | None = option(
+        values.optional(values.number(0, 1_000_000)),
+        "",
+        "the same for clients on loopback; empty: no limit while requests_per_second is 100, else the same",
+    )
     burst_size: int = option(values.whole(0, 1_000_000), "200", "requests that may come at once")
     peer_requests_per_second: float = option(
         values.number(0, 1_000_000), "1000", "requests per second that another node is answered; 0: no limit"
     )
     peer_burst_size: int = option(values.whole(0, 1_000_000), "2000", "of them, so many may come at once")
+
+    @property
+    def loopback_rate(self) -> float:
+        """Requests per second of a client on loopback; 0: no limit.
+
+        The default limit is for those of other hosts. Who sets another one means it, for everybody.
+        """
+        if self.loopback_requests_per_second is not None:
+            return self.loopback_requests_per_second
+        is_default = self.requests_per_second == RateLimiterSettings().requests_per_second
+        return 0.0 if is_default else self.requests_per_second
 
 
 @frozen
@@ -174,7 +190,11 @@ class StorageSettings:
         values.whole(1, _MAX_TTL), "60", "a shorter time to live is raised to this, seconds"
     )
     max_ttl: int = option(values.whole(1, _MAX_TTL), "86400", "a longer one is cut to this, seconds")
-    default_ttl: int = option(values.whole(1, _MAX_TTL), "86400", "time to live where none is asked, seconds")
+    default_ttl: int | None = option(
+        values.optional(values.whole(1, _MAX_TTL)),
+        "",
+        "time to live where none is asked, seconds; empty: a day, within min_ttl and max_ttl",
+    )
     storage_limit: int = option(
         values.size(1 << 20, 1 << 40), "1G", "bytes that the values may take on disk; K, M and G work"
     )
@@ -191,6 +211,11 @@ class StorageSettings:
         "3600",
         "seconds after which a value's holders are asked for it; sooner where nodes do not live long",
     )
+
+    @property
+    def ttl_unless_asked(self) -> int:
+        """Seconds that a value lives whose PUT asks for no time: `default_ttl`, or a day within the bounds."""
+        return self.default_ttl or min(max(_DAY, self.min_ttl), self.max_ttl)
 
 
 @frozen

@@ -2,34 +2,38 @@
 
 Below the data directory, `values/header` names the database file beside it, and tells whether a key is the
 one that it was sealed with, before anything is opened. A header that is not whole, or something else in
-that place, is renamed, never deleted: the values come back from other holders. The key that is made where
-none is configured is `encryption.key`.
+that place, is renamed, never deleted: the values come back from other holders. A folder that is empty is used as
+it is; one that is a link or a mount stays one, and what is renamed stays in it. The key that is made where none is
+configured is `encryption.key`.
 
 The header: `magic 8 | format u16 | database id 16 | salt 32 | key check 32 | origin 32 | SHA-256 of these`.
 """
 
 import hashlib
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from struct import Struct
 
 import lmdb
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from dht14.config_values import secret_key
-from dht14.data_dir import DataDir, flush_folder, replace_file, unusable
+from dht14.data_dir import DataDir, refuse_dead_link, replace_file, unusable
 from dht14.errors import ConfigError, Malformed
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.storage.check import SOUND, check
-from dht14.storage.disk_format import DiskFormat
+from dht14.storage.disk_format import Body, DiskFormat, Head
+from dht14.storage.floor_table import LeftFloor
 from dht14.storage.floors import MAX_FLOORS
+from dht14.storage.folder import flush_folder
 from dht14.storage.group_commit import PUTS_A_BATCH
 from dht14.storage.tables import Changes, Tables
 from dht14.storage.vault import CHECK_BYTES, DATABASE_ID_BYTES, SALT_BYTES, Vault
-from dht14.storage.writer import set_aside
+from dht14.storage.writer import is_missing, set_aside
 
 FORMAT = 2
 """Of the whole database: header, tables and entries."""
@@ -43,6 +47,8 @@ _LAYOUT = Struct(f">{len(_MAGIC)}sH{DATABASE_ID_BYTES}s{SALT_BYTES}s{CHECK_BYTES
 _DIGEST_BYTES = 32
 _KEY_BYTES = 32
 _MOST_BYTES = 65_536
+_ASIDE = "damaged-"
+_OUR_FILE = re.compile(rf"{_HEADER}|[0-9a-f]{{{2 * DATABASE_ID_BYTES}}}\.mdb(-lock)?(\.damaged-\d+)?")
 
 _Entry = tuple[bytes, bytes]
 """Place and bytes."""
@@ -97,6 +103,8 @@ class Values:
     format: DiskFormat
     set_aside: str = ""
     """Where what was found in its place has been moved."""
+    is_missing: bool = False
+    """Whether the header was there, and the database file that it names was not."""
 
     @classmethod
     def begin(cls, folder: str, key: bytes, origin: int, aside: str = "") -> "Values":
@@ -124,8 +132,16 @@ class Values:
 
 
 def has_values(data_dir: str) -> bool:
-    """Whether there is a database already, or something in its place. Takes a path, and makes nothing there."""
-    return os.path.lexists(os.path.join(data_dir, _FOLDER))
+    """Whether there is a database already, or something in its place. Takes a path, and makes nothing there.
+
+    Raises `ConfigError` where the place is a link to nowhere, or cannot be read.
+    """
+    folder = os.path.join(data_dir, _FOLDER)
+    try:
+        refuse_dead_link(folder)
+        return bool(_content(folder)) if os.path.isdir(folder) else os.path.exists(folder)
+    except OSError as wrong:
+        raise unusable(data_dir, wrong) from None
 
 
 def unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Values:
@@ -144,7 +160,7 @@ def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Val
     header = _read_header(os.path.join(folder, _HEADER))
     key = configured_key or _kept_key(data_dir)
     if header is None:
-        aside = set_aside(folder) if os.path.lexists(folder) else ""
+        aside = _cleared(folder)
         return _begun(Values.begin(folder, key or _new_key(data_dir), origin, aside))
     if key is None:
         raise ConfigError(
@@ -159,7 +175,7 @@ def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Val
         )
     values = Values(folder, header, DiskFormat(vault, header.origin))
     values.remove_others()
-    return values
+    return evolve(values, is_missing=is_missing(values.path))
 
 
 @frozen
@@ -170,7 +186,11 @@ class Resealed:
     damaged: int
 
 
-def reseal(values: Values, key: bytes, limit: int) -> Resealed:
+Progress = Callable[[int, int], None]
+"""Is told how many of how many values are sealed anew."""
+
+
+def reseal(values: Values, key: bytes, limit: int, progress: Progress = lambda done, count: None) -> Resealed:
     """Seal everything anew under another key. Raises `ConfigError`, the old database being as it was.
 
     The new one is made beside the old one, and takes its place when the header is replaced: whenever this is
@@ -182,7 +202,7 @@ def reseal(values: Values, key: bytes, limit: int) -> Resealed:
         )
     new = Values.begin(values.folder, key, values.header.origin)
     try:
-        resealed = _copied(values, new, limit) if os.path.exists(values.path) else Resealed(0, 0)
+        resealed = _copied(values, new, limit, progress) if os.path.exists(values.path) else Resealed(0, 0)
         # The database must have its name before a header names it.
         flush_folder(values.folder)
         new.save()
@@ -196,27 +216,33 @@ def reseal(values: Values, key: bytes, limit: int) -> Resealed:
     return resealed
 
 
-def _copied(values: Values, new: Values, limit: int) -> Resealed:
+def _copied(values: Values, new: Values, limit: int, progress: Progress) -> Resealed:
     limit = max(limit, 2 * os.path.getsize(values.path))
     source = Tables.open(values.path, limit, MAX_FLOORS, new=False)
     try:
         target = Tables.open(new.path, limit, MAX_FLOORS, new=True)
         try:
-            return _copy(source, values.format, target, new.format)
+            return _copy(source, values.format, target, new.format, progress)
         finally:
             target.close()
     finally:
         source.close()
 
 
-def _copy(source: Tables, old: DiskFormat, target: Tables, new: DiskFormat) -> Resealed:
-    sealed = _Resealing(old, new)
+def _copy(source: Tables, old: DiskFormat, target: Tables, new: DiskFormat, progress: Progress) -> Resealed:
+    opened = _Opening(old, new)
+    done, count = 0, source.usage().records
     with source.env.begin() as txn:
         for records in _batches(txn.cursor(source.records)):
-            target.write(Changes(puts=dict(sealed(records))))
-        for floors in _batches(txn.cursor(source.floors)):
-            target.write(Changes(drops=dict(sealed(floors))))
-    return Resealed(target.usage().records, sealed.damaged)
+            target.write(
+                Changes(puts={place: new.seal(place, head, body) for place, head, body in opened(records)})
+            )
+            done += len(records)
+            progress(done, count)
+        for floors in _batches(txn.cursor(source.floors.floors)):
+            left = {place: LeftFloor.seal(new, place, head, body) for place, head, body in opened(floors)}
+            target.write(Changes(drops=dict(left)))
+    return Resealed(target.usage().records, opened.damaged)
 
 
 def _batches(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
@@ -226,22 +252,21 @@ def _batches(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
 
 
 @define
-class _Resealing:
-    """Opens entries of one database and seals them for another."""
+class _Opening:
+    """Opens entries of one database, for the places that they have in another."""
 
     _old: DiskFormat
     _new: DiskFormat
     damaged: int = field(default=0, init=False)
 
-    def __call__(self, entries: Iterable[_Entry]) -> Iterator[_Entry]:
+    def __call__(self, entries: Iterable[_Entry]) -> Iterator[tuple[bytes, Head, Body]]:
         for place, entry in entries:
             try:
                 head, body = self._old.open(place, entry)
             except Malformed:
                 self.damaged += 1
             else:
-                place = self._new.place(body.key)
-                yield place, self._new.seal(place, head, body)
+                yield self._new.place(body.key), head, body
 
 
 def _read_header(path: str) -> Header | None:
@@ -252,8 +277,62 @@ def _read_header(path: str) -> Header | None:
         return None
 
 
+def _cleared(folder: str) -> str:
+    """Where what stood in the place of the values is now; "" where nothing did that holds any data."""
+    refuse_dead_link(folder)
+    if not os.path.isdir(folder):
+        return set_aside(folder) if os.path.lexists(folder) else ""
+    content = _content(folder)
+    if not content:
+        return ""
+    if not os.path.islink(folder) and not os.path.ismount(folder):
+        return set_aside(folder)
+    strange = next((name for name in content if not _OUR_FILE.fullmatch(name)), None)
+    if strange is not None:
+        raise ConfigError(
+            f"[node] data_dir: {folder} leads to a folder that holds something else ({strange!r:.50}); "
+            "let it lead to an empty one"
+        )
+    return _set_aside_inside(folder, content)
+
+
+def _content(folder: str) -> list[str]:
+    """The names in a folder behind which there is any data. Raises `OSError`.
+
+    What a crash leaves of a header is none, and what has been set aside there is not looked at.
+    """
+    return [
+        name
+        for name in sorted(os.listdir(folder))
+        if name != "lost+found"
+        and name != _HEADER + ".new"
+        and not name.startswith(_ASIDE)
+        and _holds_data(os.path.join(folder, name))
+    ]
+
+
+def _holds_data(path: str) -> bool:
+    if os.path.islink(path) or not os.path.isdir(path):
+        return os.path.islink(path) or not os.path.isfile(path) or os.path.getsize(path) > 0
+    return any(_holds_data(os.path.join(path, name)) for name in os.listdir(path))
+
+
+def _set_aside_inside(folder: str, names: list[str]) -> str:
+    """Move files of ours into a folder beside them: a link or a mount cannot be renamed without losing it."""
+    number = 1
+    while os.path.lexists(aside := os.path.join(folder, f"{_ASIDE}{number}")):
+        number += 1
+    os.mkdir(aside, 0o700)
+    for name in names:
+        os.rename(os.path.join(folder, name), os.path.join(aside, name))
+    return aside
+
+
 def _begun(values: Values) -> Values:
-    """Put the folder there with its header in it, so that a folder without one is never ours."""
+    """Put the folder there with its header in it; a folder that is there already gets its header alone."""
+    if os.path.isdir(values.folder):
+        values.save()
+        return values
     new = values.folder + ".new"
     shutil.rmtree(new, ignore_errors=True)
     os.mkdir(new, 0o700)

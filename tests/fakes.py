@@ -19,14 +19,19 @@ from dht14.node.asked import Asked
 from dht14.node.courier import Courier
 from dht14.node.diary import Diary
 from dht14.node.errands import Download, Errand, Upload
-from dht14.node.node import Node, Policy
+from dht14.node.freshness import Freshness
+from dht14.node.get import RecordReader
+from dht14.node.lookups import Lookups
+from dht14.node.network_time import NetworkTime
+from dht14.node.node import Node
 from dht14.node.ports import CallObserver
+from dht14.node.put import Policy, RecordWriter
 from dht14.node.responder import Responder
 from dht14.security.identity import PROOF_BYTES, Identity, public_key_of
 from dht14.security.tickets import Tickets
 from dht14.sim.clock import HeapClock
 from dht14.storage.store import MemoryStore
-from dht14.wire.messages import Reply, Request
+from dht14.wire.messages import Pong, Reply, Request
 
 BEGINNING = 1_700_000_000.0
 """Where the clocks of these tests start: versions are made of the time, and 0 is no time for a node."""
@@ -180,6 +185,8 @@ class Peer:
     courier: Courier
     node: Node
     diary: Diary
+    freshness: Freshness
+    time: NetworkTime
     answer: Answer
     latency: float = LATENCY
     """Seconds until its reply comes."""
@@ -205,17 +212,25 @@ class FakeNetwork:
     """What comes from addresses where the test put nobody."""
     strangers_latency: float = LATENCY
 
-    def peer(self, node_id: int, holds_values: bool = True, limit: int = 1 << 20) -> Peer:
+    def peer(self, node_id: int, holds_values: bool = True, limit: int = 1 << 22) -> Peer:
         """A node more. Nobody knows of it, and it knows nobody."""
         contact = contact_at(node_id, address_of(len(self.peers) + 1))
         table = RoutingTable(node_id)
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
         diary = Diary()
-        responder = Responder(table, store, self.policy.max_ttl, Tickets(random.Random(node_id)), diary)
+        time, freshness = NetworkTime(self.clock.seconds, self.clock.seconds), Freshness()
+        tickets: Tickets[Errand] = Tickets(random.Random(node_id))
+        responder = Responder(table, store, self.policy.max_ttl, tickets, time, diary, freshness)
         bulk = FakeBulk(self, contact)
-        courier = Courier(FakeRpc(self, contact, table), bulk, self.clock)
-        node = Node(node_id, table, store, courier, bulk, self.clock, self.policy, diary)
-        peer = Peer(contact, table, store, responder, courier, node, diary, self._answers(responder))
+        courier = Courier(FakeRpc(self, contact, table, time), bulk, self.clock)
+        lookups = Lookups(table, courier, self.clock)
+        reader = RecordReader(lookups, store, bulk, time, freshness, None)
+        node = Node(
+            lookups, reader, RecordWriter(lookups, store, time, freshness, self.policy, diary, reader)
+        )
+        peer = Peer(
+            contact, table, store, responder, courier, node, diary, freshness, time, self._answers(responder)
+        )
         self.peers[contact.address] = peer
         return peer
 
@@ -269,10 +284,11 @@ class FakeRpc(Asks):
     _network: FakeNetwork
     _own: Contact
     _table: RoutingTable
+    _time: NetworkTime
 
     def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
         peer = self._network.peers.get(contact.address)
-        call = _Call(self._network.clock, self._table, contact, observer)
+        call = _Call(self._network.clock, self._table, contact, observer, self._time)
         if peer is None:
             reply = self._network.strangers(request, self._own)
             call.runs(reply, contact, self._network.strangers_latency)
@@ -338,6 +354,7 @@ class _Call:
     _table: RoutingTable
     _contact: Contact
     _observer: CallObserver
+    _time: NetworkTime
 
     def runs(self, reply: Reply | None, answerer: Contact, latency: float) -> None:
         ends = latency if reply is not None else HARD_TIMEOUT
@@ -356,4 +373,6 @@ class _Call:
 
     def _answered(self, answerer: Contact, reply: Reply, latency: float) -> None:
         self._table.confirmed(answerer, self._clock.seconds(), latency)
+        if isinstance(reply, Pong) and reply.time_ms:
+            self._time.heard(answerer.node_id, reply.time_ms / 1000, latency)
         self._observer.call_answered(answerer, reply)

@@ -3,6 +3,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,7 +12,7 @@ from dht14 import config
 from dht14.config_values import host_port
 from dht14.errors import ConfigError
 from dht14.kademlia.contact import Seed
-from dht14.settings import Answer, LogFormat, LogLevel, PutReply, Role, Settings
+from dht14.settings import SECTIONS, Answer, LogFormat, LogLevel, PutReply, Role, Settings
 
 OLDER_FILE = """\
 [node]
@@ -110,6 +111,27 @@ class FileTests(ConfigTestCase):
         self.assertEqual(config.load(Role.BOOTSTRAP, path).node.data_dir, "data/bootstrap")
         self.assertEqual(config.load(Role.BOOTSTRAP).node.data_dir, "data/bootstrap")
 
+    def test_default_ttl(self):
+        """Where it is not given, the default time to live follows its bounds."""
+        for bounds, ttl in (("", 86400), ("max_ttl = 600", 600), ("min_ttl = 90000\nmax_ttl = 99999", 90000)):
+            storage = self.load(f"[storage]\ndefault_ttl =\n{bounds}\n").storage
+            self.assertEqual(storage.ttl_unless_asked, ttl)
+        self.assertEqual(self.load("[storage]\ndefault_ttl = 70\n").storage.ttl_unless_asked, 70)
+
+    def test_loopback_rate(self):
+        """The default limit of requests is not for clients on loopback; one that was chosen is, or their own."""
+        for text, rate in (
+            ("", 0),
+            ("requests_per_second = 100", 0),
+            ("requests_per_second = 5", 5),
+            ("loopback_requests_per_second = 7", 7),
+            ("requests_per_second = 5\nloopback_requests_per_second = 0", 0),
+        ):
+            self.assertEqual(self.load(f"[rate_limiter]\n{text}\n").rate_limiter.loopback_rate, rate)
+        self.refusal(
+            "[rate_limiter]\nrequests_per_second = 0\nloopback_requests_per_second = 1\nburst_size = 0\n"
+        )
+
     def test_spelling(self):
         """A byte order mark, comments, spaces, percent signs and upper-case option names do no harm."""
         loaded = self.load(b"\xef\xbb\xbf# a\n[node]\n  ; b\nDATA_DIR = /a b/%(x)s/100%\n")
@@ -139,6 +161,15 @@ class PrecedenceTests(ConfigTestCase):
         self.assertIs(loaded.node.log_level, LogLevel.DEBUG)
         self.assertEqual(loaded.node.max_bootstrap_retries, 3)
         self.assertEqual(loaded.node.p2p_address, ("0.0.0.0", 8000))
+
+    def test_node_alone(self):
+        """Who asks a node reads [node] as the node does, and need not be able to read its key."""
+        path = self.file(
+            "[node]\napi_address = 10.0.0.1:1\n[security]\nencryption_key = file:/no/such/file\n"
+        )
+        node = config.load_node(Role.BOOTSTRAP, path, {"DHT14_NODE_API_ADDRESS": "10.0.0.1:2"})
+        self.assertEqual((node.api_address, node.data_dir), (("10.0.0.1", 2), "data/bootstrap"))
+        self.assertRaises(ConfigError, config.load_node, Role.NODE, path, {"DHT14_NODE_X": "1"})
 
     def test_every_option_has_a_variable(self):
         """DHT14_<SECTION>_<OPTION> exists for each option, sections with underscores included."""
@@ -220,6 +251,36 @@ class RefusalTests(ConfigTestCase):
                 refusal = self.refusal(f"[{section}]\n{name} = {text}\n")
                 self.assertIn(f"[{section}]", refusal)
                 self.assertIn(name, refusal)
+
+    def test_decorations(self):
+        """A comment or quotes behind a value, a leading ~ or $ are refused for every option, with the cure."""
+        decorations = (
+            ("{} # on the big disk", "line of its own"),
+            ("{} ; on the big disk", "line of its own"),
+            ("# {}", "line of its own"),
+            ('"{}"', "without them"),
+            ("'{}'", "without them"),
+            ('{} "x"', "without them"),
+            ("~/{}", "whole path"),
+            ("${}", "value itself"),
+            ("/x/${{{}}}", "value itself"),
+        )
+        options = [(section, name) for section, kind in SECTIONS.items() for name in attrs.fields_dict(kind)]
+        for section, name in [*options, ("bootstrap", "one")]:
+            for decoration, cure in decorations:
+                text = decoration.format("a:1" if section == "bootstrap" else "1")
+                refusal = self.refusal(f"[{section}]\n{name} = {text}\n")
+                self.assertIn(f"[{section}] {name} ", refusal)
+                self.assertIn(cure, refusal)
+                variable = f"DHT14_{section}_{name}".upper()
+                self.assertIn(cure, self.refusal(environment={variable: text}))
+        for text in ("file:~/key", 'file:"key"', "file:key # mine", "file:$HOME/key", '"' + "k" * 32 + '"'):
+            self.assertIn("encryption_key", self.refusal(f"[security]\nencryption_key = {text}\n"))
+
+    def test_plain_paths(self):
+        """What looks like a decoration inside a path is a part of it."""
+        for path in ("/data/c#/node", "/a b/c", "./~x", "/it's/x", "/a$b"):
+            self.assertEqual(self.load(f"[node]\ndata_dir = {path}\n").node.data_dir, path)
 
     def test_bounds_told(self):
         """A number out of range is refused with the range."""

@@ -23,8 +23,12 @@ PART_OF = {
     "config_values": "config",
     "settings": "config",
     "logs": "config",
+    "log_file": "config",
     "data_dir": "config",
+    "state_file": "config",
+    "start": "service",
     "values_dir": "config",
+    "disk_watch": "service",
 }
 # Ids and contacts are the words of everybody, and all that has pools gives shares of them in one way: the arrows
 # between parts of the same storey.

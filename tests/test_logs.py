@@ -50,6 +50,17 @@ class TextTests(LogTestCase):
                 write("x")
             self.assertEqual(len(out.getvalue().splitlines()), expected)
 
+    def test_twisted_without_descriptors(self):
+        """Of Twisted's lines about connections that it cannot accept none is written: there may be thousands."""
+        out = io.StringIO()
+        observer = logs.observer(out, LogFormat.TEXT, LogLevel.DEBUG)
+        log = Logger(namespace="twisted.internet.tcp.Port", observer=observer)
+        log.info("Could not accept new connection ({acceptError})", acceptError="EMFILE")
+        log.info("EMFILE encountered; releasing reserved file descriptor.")
+        self.assertEqual(out.getvalue(), "")
+        log.info("Could not accept new connection ({acceptError})", acceptError="ECONNABORTED")
+        self.assertIn("ECONNABORTED", out.getvalue())
+
     def test_one_event_one_line(self):
         """A field cannot begin a line, nor move or colour a terminal."""
         log, out = self.start()

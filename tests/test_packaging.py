@@ -13,12 +13,26 @@ class PackagingTests(SynchronousTestCase):
     def setUp(self) -> None:
         setup = configparser.ConfigParser(interpolation=None)
         setup.read(TOP / "setup.cfg")
+        self.setup = setup
         self.options = setup["options"]
 
     def test_packages(self) -> None:
         """Every folder of modules is listed, and so is that of the plugins."""
         here = {".".join(file.parent.relative_to(TOP).parts) for file in (TOP / "dht14").rglob("*.py")}
         self.assertEqual(set(self.options["packages"].split()), here | {"twisted.plugins"})
+
+    def test_page(self) -> None:
+        """What an index of packages shows has no link: one into the checkout leads nowhere there."""
+        page = self.setup["metadata"]["long_description"].removeprefix("file: ")
+        self.assertNotRegex((TOP / page).read_text(), r"\]\(|<a |^\[.*\]:")
+
+    def test_extras(self) -> None:
+        """Extras are for users; every tool has a list of its own, and each that is named is there."""
+        self.assertEqual(list(self.setup["options.extras_require"]), ["plot"])
+        lists = {file.name for file in (TOP / "conf" / "develop").iterdir()}
+        named = set(re.findall(r"conf/develop/(\w+\.txt)", (TOP / "tox.ini").read_text()))
+        self.assertEqual(lists - named, {"tox.txt"})
+        self.assertEqual(named - lists, set())
 
     def test_requirements(self) -> None:
         """The image has a pinned version, with its hashes, of everything that the package needs (make lock)."""

@@ -1,4 +1,6 @@
 import socket
+import time
+from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +21,12 @@ import dht14.service
 from dht14.data_dir import DataDir
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
 from dht14.kademlia.contact import Address, Seed
-from dht14.service import SAMPLE_KEY, build_node
-from dht14.settings import NodeSettings, PutReply, Role, SecuritySettings, Settings
+from dht14.kademlia.parameters import OPERATION_TIMEOUT
+from dht14.node.join import FIRST_TRY_SECONDS
+from dht14.service import SAMPLE_KEY, build_node, tell_of_reach
+from dht14.settings import ApiSettings, NodeSettings, PutReply, Role, SecuritySettings, Settings
+from dht14.state_file import State, read_state
+from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire import api_messages
 from tests.fakes import fields
 from tests.process.nodes import free_port
@@ -64,6 +70,29 @@ def bind(address: Address, kind: socket.SocketKind) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+class ReachTests(TestCase):
+    """Who is told that the API can be reached from other hosts."""
+
+    def test_reach(self) -> None:
+        """It takes an address beyond loopback, and somebody beyond loopback who is let in."""
+        near = (ip_network("127.0.0.0/8"), ip_network("::1"))
+        far = (*near, ip_network("10.0.0.0/8"))
+        for host, allowed, told in (
+            ("0.0.0.0", far, 1),
+            ("::", far, 1),
+            ("10.1.2.3", far, 1),
+            ("some.host", far, 1),
+            ("0.0.0.0", near, 0),
+            ("127.0.0.1", far, 0),
+            ("::1", far, 0),
+            ("localhost", far, 0),
+        ):
+            settings = Settings(NodeSettings(api_address=(host, 7400)), api=ApiSettings(api_allow=allowed))
+            with capturedLogs() as events:
+                tell_of_reach(settings)
+            self.assertEqual(fields(events, "host", "networks"), [(host, "10.0.0.0/8")] * told)
 
 
 class ServiceTestCase(TestCase):
@@ -112,6 +141,19 @@ class ServiceTestCase(TestCase):
         connected: Client = await connectProtocol(endpoint, Client(*requests))
         return connected
 
+    @staticmethod
+    def state(settings: Settings) -> State | None:
+        """What the node says of itself to `dht14 wait`."""
+        return read_state(settings.node.data_dir)
+
+    async def state_is(self, settings: Settings, wanted: State) -> None:
+        """Wait until it says this."""
+        for _ in range(200):
+            if self.state(settings) == wanted:
+                return
+            await deferLater(reactor, 0.05)
+        self.fail(f"it says {self.state(settings)}")
+
     def assert_free(self, settings: Settings) -> None:
         """Neither the ports nor the data directory are anybody's."""
         bind(settings.node.p2p_address, socket.SOCK_DGRAM).close()
@@ -132,6 +174,41 @@ class LifeTests(ServiceTestCase):
         told = {*fields(events, "role", "host", "port"), *fields(events, "host", "port")}
         self.assertIn(("node", *settings.node.p2p_address), told)
         self.assertIn(settings.node.api_address, told)
+
+    async def test_dead_seed(self) -> None:
+        """A node whose seed is silent is alone after 2 s and serves what it holds: a request only waits that long.
+        It tells how far it is, and goes on telling when others come."""
+        silent = bind(free_address(), socket.SOCK_DGRAM)
+        self.addCleanup(silent.close)
+        settings = self.settings(seeds=(Seed(*silent.getsockname()),))
+        self.start(settings)
+        began = time.monotonic()
+        put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value", receipt=True))
+        self.assertTrue(time.monotonic() - began >= FIRST_TRY_SECONDS)
+        told = api_messages.decode_reply(put)
+        assert isinstance(told, api_messages.PutReceipt)
+        receipt = told.receipt
+        self.assertEqual((receipt.outcome, receipt.stored, receipt.wanted), (PutOutcome.STORED_BY_ALL, 1, 8))
+        found = await self.ask(settings, api_messages.encode_get(KEY))
+        self.assertEqual(found, api_messages.encode_success(KEY, b"value"))
+        await self.state_is(settings, State((), False))
+        other = self.settings("other", seeds=(Seed(*settings.node.p2p_address),))
+        self.start(other)
+        await self.state_is(other, State((), True))
+
+    async def test_joining(self) -> None:
+        """A GET at a node that has just begun finds what its network has: it waits until the node is a part of it."""
+        first = self.settings("first")
+        self.start(first)
+        put = api_messages.encode_put(60, 0, KEY, b"value")
+        self.assertEqual(await self.ask(first, put), api_messages.encode_success(KEY, b"value"))
+        settings = self.settings(seeds=(Seed(*first.node.p2p_address),))
+        self.start(settings)
+        found = await self.ask(settings, api_messages.encode_get_record(KEY))
+        told = api_messages.decode_reply(found)
+        assert isinstance(told, api_messages.FoundRecord)
+        self.assertEqual((told.kind, told.value), (1, b"value"))
+        self.assertTrue(55 <= told.ttl <= 60)
 
     async def test_stopped(self) -> None:
         """When the stop is over its ports are closed and its directory is free; it can be started anew."""
@@ -235,19 +312,36 @@ class LifeTests(ServiceTestCase):
         self.assertEqual(fields(events, "records"), [(1,)])
 
     async def test_long_search(self) -> None:
-        """While a node has no id yet its API answers: nothing is found, nothing can be kept. It stops at once."""
+        """While a node has no id yet its requests wait, within 5 s, then hear that it is not ready. It stops at
+        once, also while some wait."""
         settings = self.settings()
-        self.patch(dht14.service, "PATIENCE", 0)
         service = self.start(evolve(settings, security=SecuritySettings(difficulty=8)))
-        for request in (api_messages.encode_get(KEY), api_messages.encode_put(60, 0, KEY, b"value")):
-            self.assertEqual(await self.ask(settings, request), api_messages.encode_failure(KEY))
+        began = time.monotonic()
+        told = await self.ask(
+            settings,
+            api_messages.encode_get(bytes(32))
+            + api_messages.encode_get_record(KEY)
+            + api_messages.encode_put(60, 0, bytes([1]) * 32, b"value", receipt=True),
+        )
+        self.assertTrue(time.monotonic() - began >= OPERATION_TIMEOUT)
+        not_ready = Receipt(PutOutcome.NOT_STORED, 0, 0, PutReason.NOT_READY)
+        self.assertEqual(
+            told,
+            api_messages.encode_failure(bytes(32))
+            + api_messages.encode_no_record(KEY, NoRecord.NOT_READY)
+            + api_messages.encode_receipt(bytes([1]) * 32, not_ready),
+        )
+        self.assertEqual(self.state(settings), State(("identity", "join", "values"), False))
+        waits = await self.connect(settings, api_messages.encode_get(KEY))
+        await deferLater(reactor, 0.05)
         await self.stop(service)
-        self.assert_free(settings)
+        self.assertEqual(await waits.closed, api_messages.encode_failure(KEY))
+        DataDir.open(settings.node.data_dir).close()
+        self.assertIsNone(self.state(settings))
 
     async def test_no_room(self) -> None:
         """Where the proof that was found cannot be kept, that is said; the API goes on answering."""
         settings = self.settings()
-        self.patch(dht14.service, "PATIENCE", 0)
         with capturedLogs() as events:
             service = self.start(evolve(settings, security=SecuritySettings(difficulty=3)))
             (Path(settings.node.data_dir) / "identity.proof.new").mkdir()
@@ -274,20 +368,14 @@ class LifeTests(ServiceTestCase):
         self.assertIn((now,), fields(events, "node_id"))
 
     async def test_slow_check(self) -> None:
-        """Where checking the values takes long the node begins without them, and has them later."""
+        """Where checking the values takes long the node begins without them; a GET waits for them."""
         settings = self.settings()
         service = self.start(settings)
         put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
         await self.stop(service)
         self.patch(dht14.service, "PATIENCE", 0)
         self.start(settings)
-        found = await self.ask(settings, api_messages.encode_get(KEY))
-        self.assertEqual(found, api_messages.encode_failure(KEY))
-        for _ in range(100):
-            if (found := await self.ask(settings, api_messages.encode_get(KEY))) == put:
-                return
-            await deferLater(reactor, 0.05)
-        self.fail("the value did not come")
+        self.assertEqual(await self.ask(settings, api_messages.encode_get(KEY)), put)
 
     async def test_damaged_values(self) -> None:
         """Where the values were, damaged, is said; the node begins anew."""
@@ -301,6 +389,21 @@ class LifeTests(ServiceTestCase):
             self.start(settings)
             await self.ask(settings, api_messages.encode_get(KEY))
         self.assertEqual(fields(events, "path"), [(f"{database.absolute()}.damaged-1",)])
+
+    async def test_missing_values(self) -> None:
+        """Where the values were and are no more, that is critical; a first start is not."""
+        settings = self.settings()
+        with capturedLogs() as events:
+            service = self.start(settings)
+            await self.ask(settings, api_messages.encode_get(KEY))
+        await self.stop(service)
+        self.assertEqual(fields(events, "path"), [])
+        (database,) = (Path(settings.node.data_dir) / "values").glob("*.mdb")
+        database.unlink()
+        with capturedLogs() as events:
+            self.start(settings)
+            await self.ask(settings, api_messages.encode_get(KEY))
+        self.assertEqual(fields(events, "log_level", "path"), [(LogLevel.critical, str(database.absolute()))])
 
     async def test_sample_key(self) -> None:
         """The published key works, with a warning."""

@@ -1,18 +1,22 @@
 import hashlib
 import os
+import shutil
 import stat
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from attrs import evolve
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.data_dir import DataDir
 from dht14.errors import ConfigError
 from dht14.storage.disk_format import Body, Head
+from dht14.storage.floor_table import LeftFloor
+from dht14.storage.record import Kind
 from dht14.storage.tables import Changes, Tables, growth_of
-from dht14.values_dir import FORMAT, Header, Resealed, Values, reseal, unlock
+from dht14.values_dir import FORMAT, Header, Resealed, Values, has_values, reseal, unlock
 from tests.storage.disk import record
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -54,7 +58,8 @@ class ValuesDirTestCase(SynchronousTestCase):
                 place, evolve(record(n, b"%d" % n, writer=n % 3), writer_subnet=SUBNET)
             )
             place = values.format.place(1000 + n)
-            changes.drops[place] = values.format.seal(place, Head(n, 2e9), Body(1000 + n, 0, b""))
+            body = Body(1000 + n, Kind(1 + n % 2), b"", n % 3, is_brief=n % 5 == 0)
+            changes.drops[place] = LeftFloor.seal(values.format, place, Head(n, 2e9), body)
         tables.write(changes)
         tables.close()
 
@@ -67,6 +72,15 @@ class UnlockTests(ValuesDirTestCase):
         again = unlock(self.data_dir, KEY, 2)
         self.assertEqual((again.path, again.format, again.header), (first.path, first.format, first.header))
         self.assertEqual((self.content(), sorted(before)), (before, ["lock", "values/header"]))
+
+    def test_missing(self) -> None:
+        """A header whose database is gone is told apart from a first start, and from a database that is there."""
+        values = unlock(self.data_dir, KEY, 1)
+        self.assertFalse(values.is_missing)
+        self.write(values, 1)
+        self.assertFalse(unlock(self.data_dir, KEY, 1).is_missing)
+        os.rename(values.path, self.path / "away")
+        self.assertTrue(unlock(self.data_dir, KEY, 1).is_missing)
 
     def test_wrong_key(self) -> None:
         """A wrong key is refused, and changes nothing."""
@@ -100,17 +114,85 @@ class UnlockTests(ValuesDirTestCase):
     def test_strange_things(self) -> None:
         """What stands there and is no database of ours is renamed, and the node begins anew."""
         folder = self.path / "values"
-        strange: list[Callable[[], object]] = [
-            folder.mkdir,
-            lambda: folder.write_bytes(b"x"),
-            lambda: os.symlink("/", folder),
-        ]
+
+        def foreign() -> None:
+            folder.mkdir()
+            (folder / "x").write_bytes(b"x")
+
+        strange: list[Callable[[], object]] = [foreign, lambda: folder.write_bytes(b"x")]
         for number, make in enumerate(strange, 1):
             make()
             values = unlock(self.data_dir, KEY, 1)
             self.assertEqual(values.set_aside, f"{folder}.damaged-{number}")
             self.assertTrue(os.path.lexists(values.set_aside))
             os.rename(folder, self.path / f"away-{number}")
+
+    def test_empty_folder(self) -> None:
+        """A folder that holds no data is used as it is, and nothing is called damaged."""
+        folder = self.path / "values"
+
+        def with_leftovers() -> None:
+            (folder / "lost+found").mkdir(parents=True)
+            (folder / "lost+found" / "#7").write_bytes(b"x")
+            (folder / "empty" / "deep").mkdir(parents=True)
+            (folder / ".keep").touch()
+            (folder / "header.new").write_bytes(b"half")
+
+        for make in (folder.mkdir, with_leftovers):
+            make()
+            inode = folder.stat().st_ino
+            self.assertFalse(has_values(self.data_dir.path))
+            values = unlock(self.data_dir, KEY, 1)
+            self.assertEqual((values.set_aside, folder.stat().st_ino), ("", inode))
+            self.assertTrue(has_values(self.data_dir.path))
+            self.assertEqual(unlock(self.data_dir, KEY, 1).path, values.path)
+            self.assertEqual(sorted(os.listdir(self.path)), ["lock", "values"])
+            shutil.rmtree(folder)
+
+    def test_link(self) -> None:
+        """Values behind a link lie behind it, and stay there: when they are damaged they are renamed there."""
+        elsewhere = self.path.parent / "elsewhere"
+        elsewhere.mkdir()
+        folder = self.path / "values"
+        folder.symlink_to(elsewhere)
+        first = unlock(self.data_dir, KEY, 1)
+        self.write(first, 3)
+        (elsewhere / "header").write_bytes(b"damaged")
+        for number in (1, 2):
+            again = unlock(self.data_dir, KEY, 1)
+            self.assertEqual(again.set_aside, str(folder / f"damaged-{number}"))
+            self.assertEqual(Path(again.set_aside, "header").read_bytes(), b"damaged")
+            (elsewhere / "header").write_bytes(b"damaged")
+        self.assertTrue((elsewhere / "damaged-1" / os.path.basename(first.path)).exists())
+        self.assertTrue(folder.is_symlink())
+        self.assertEqual(sorted(os.listdir(self.path)), ["lock", "values"])
+
+    def test_link_elsewhere(self) -> None:
+        """A link to nowhere, or to what holds something else, is refused, and nothing is made or moved."""
+        elsewhere = self.path.parent / "elsewhere"
+        (self.path / "values").symlink_to(elsewhere)
+        self.refused(KEY, "which is not there")
+        self.assertRaises(ConfigError, has_values, self.data_dir.path)
+        elsewhere.mkdir()
+        (elsewhere / "photo").write_bytes(b"x")
+        self.refused(KEY, "'photo'")
+        self.assertEqual(os.listdir(elsewhere), ["photo"])
+        self.assertEqual(sorted(os.listdir(self.path)), ["lock", "values"])
+
+    def test_mount(self) -> None:
+        """So is a volume: one with nothing but lost+found is used; the mount itself is never renamed."""
+        folder = self.path / "values"
+        folder.mkdir()
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "none", folder], capture_output=True, check=False
+        ).returncode:
+            raise SkipTest("only root may mount")
+        self.addCleanup(lambda: subprocess.run(["umount", folder], check=True))
+        (folder / "lost+found").mkdir()
+        self.assertEqual(unlock(self.data_dir, KEY, 1).set_aside, "")
+        (folder / "header").write_bytes(b"damaged")
+        self.assertEqual(unlock(self.data_dir, KEY, 1).set_aside, str(folder / "damaged-1"))
+        self.assertTrue(folder.is_mount())
 
     def test_after_a_crash(self) -> None:
         """What a first start left half made does not matter to the next one."""
@@ -130,8 +212,8 @@ class HeaderTests(ValuesDirTestCase):
         values = unlock(self.data_dir, KEY, 1)
         header = self.path / "values" / "header"
         whole = header.read_bytes()
-        damaged = [whole[:n] for n in range(0, len(whole), 7)]
-        damaged += [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(0, len(whole), 7)]
+        damaged = [whole[:n] for n in range(7, len(whole), 7)]
+        damaged += [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(7, len(whole), 7)]
         for content in damaged:
             header.write_bytes(content)
             again = unlock(self.data_dir, KEY, 1)
@@ -178,15 +260,19 @@ class ResealTests(ValuesDirTestCase):
                 self.assertEqual((read, read.writer), (record(n, b"%d" % n), n % 3))
                 shares.update(growth_of(entry, None).of_parties)
                 place = values.format.place(1000 + n)
-                head, _ = values.format.open(place, txn.get(place, db=tables.floors))
-                self.assertEqual(head, Head(n, 2e9))
+                head, body = values.format.open(place, txn.get(place, db=tables.floors.floors))
+                self.assertEqual((head, body.writer, body.is_brief), (Head(n, 2e9), n % 3, n % 5 == 0))
             self.assertEqual(shares, {tag: tables.share(txn, tag) for tag in shares})
             tags = {tag for writer in (0, 1, 2) for tag in values.format.tags(writer, SUBNET)}
             self.assertEqual(set(shares), tags)
 
     def test_resealed(self) -> None:
-        """Under the new key everything is there; the old one is refused, and nothing is left of its database."""
-        self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), Resealed(700, 0))
+        """Under the new key everything is there; the old one is refused, and nothing is left of its database.
+        How far it is is told."""
+        told: list[tuple[int, int]] = []
+        resealed = reseal(self.values, OTHER_KEY, LIMIT, lambda done, count: told.append((done, count)))
+        self.assertEqual(resealed, Resealed(700, 0))
+        self.assertEqual((told[-1], sorted(told)), ((700, 700), told))
         self.refused(KEY)
         values = unlock(self.data_dir, OTHER_KEY, 7)
         self.check(values)

@@ -3,27 +3,30 @@
 import argparse
 import hashlib
 import os
-import re
 import time
 
-from dht14.cmd.node_api import (
+from dht14.cmd import node_api
+from dht14.cmd.addresses import add_node_arguments, api_address
+from dht14.cmd.ending import (
     DONE,
     NOT_DONE,
     WRONG_USAGE,
     Ended,
-    add_common_arguments,
-    ask,
     base64_text,
-    concluded,
-    number,
     print_bytes,
     print_json,
-    typed_bytes,
+    print_value,
+    say,
 )
+from dht14.cmd.keys import KEY_HELP, SALT_HELP, add_owner_argument, key_of, owners_key
+from dht14.cmd.node_api import Found
+from dht14.cmd.parser import number
+from dht14.cmd.receipts import found_answer, not_found, receipt_answer, refused, told
+from dht14.cmd.values import add_file_argument, given_value
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.storage.envelope import MAGIC, MAX_SEQ, Envelope
-from dht14.wire.api_messages import MAX_VALUE, Success, encode_get, encode_put
+from dht14.storage.receipt import NoRecord, Receipt
 
 # Whatever signs or verifies is imported where it is needed: it takes as long as all the rest.
 
@@ -31,7 +34,8 @@ PUT_USAGE = """dht14 put KEY (VALUE | --file F) [options]
        dht14 put --content (VALUE | --file F) [options]
        dht14 put --sign KEYFILE [--salt S] [--seq N] [--cas N] (VALUE | --file F) [options]"""
 
-_KEY_HELP = "64 hex digits, or any text: then its SHA-256 is the key"
+GET_USAGE = """dht14 get KEY [options]
+       dht14 get --owner OWNER [--salt S] [options]"""
 
 
 def add_put_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,10 +43,10 @@ def add_put_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = PUT_USAGE
     # Neither is required as far as argparse knows: with nargs="?" it would not see a VALUE that stands
     # behind an option.
-    key = parser.add_argument("key", metavar="KEY", help=f"{_KEY_HELP}; none with --content and --sign")
+    key = parser.add_argument("key", metavar="KEY", help=f"{KEY_HELP}; none with --content and --sign")
     value = parser.add_argument("value", metavar="VALUE", help="the value, as text (or give --file)")
     key.required = value.required = False
-    parser.add_argument("--file", metavar="F", help="take the value from this file instead")
+    add_file_argument(parser)
     own = parser.add_mutually_exclusive_group()
     own.add_argument(
         "--content", action="store_true", help="under the SHA-256 of the value, which is printed"
@@ -50,7 +54,7 @@ def add_put_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--sign", metavar="KEYFILE", help="as the owner of this private key; the key that follows is printed"
     )
-    add_owner_arguments(parser)
+    add_version_arguments(parser)
     parser.add_argument(
         "--ttl",
         type=number(0xFFFF),
@@ -58,7 +62,7 @@ def add_put_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds to keep it (default: what the node's default is)",
     )
     add_replication_argument(parser)
-    add_common_arguments(parser)
+    add_node_arguments(parser)
 
 
 def add_replication_argument(parser: argparse.ArgumentParser) -> None:
@@ -71,11 +75,9 @@ def add_replication_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_owner_arguments(parser: argparse.ArgumentParser) -> None:
+def add_version_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of the commands that sign."""
-    parser.add_argument(
-        "--salt", metavar="S", help="text of up to 64 bytes that tells apart the keys of one owner"
-    )
+    parser.add_argument("--salt", metavar="S", help=SALT_HELP)
     parser.add_argument(
         "--seq",
         metavar="N",
@@ -92,25 +94,20 @@ def add_owner_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_get_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `dht14 get`."""
-    parser.add_argument("key", metavar="KEY", help=_KEY_HELP)
+    parser.usage = GET_USAGE
+    key = parser.add_argument("key", metavar="KEY", help=f"{KEY_HELP}; none with --owner")
+    key.required = False
+    add_owner_argument(parser)
+    parser.add_argument("--salt", metavar="S", help=SALT_HELP)
     parser.add_argument(
         "--output", metavar="F", help="write the value to this file instead of the standard output"
     )
     parser.add_argument("--raw", action="store_true", help="an owner's value as it is stored, not decoded")
-    add_common_arguments(parser)
+    add_node_arguments(parser)
 
 
 def run_put(args: argparse.Namespace) -> int:
     """Store a value; the exit code."""
-    return concluded(lambda: _put(args))
-
-
-def run_get(args: argparse.Namespace) -> int:
-    """Fetch a value; the exit code."""
-    return concluded(lambda: _get(args))
-
-
-def _put(args: argparse.Namespace) -> int:
     typed_key, payload = _key_and_value(args)
     began = time.monotonic()
     envelope = None
@@ -122,54 +119,71 @@ def _put(args: argparse.Namespace) -> int:
     else:
         value = payload
         key = hashlib.sha256(value).digest() if typed_key is None else key_of(typed_key)
-    stored = store(args, key, value, args.ttl)
-    seconds = time.monotonic() - began
+    receipt = node_api.put(api_address(args), key, value, args.ttl, args.replication)
     if args.json:
-        print_json(_answer(key, payload, seconds, envelope, stored=stored))
-    elif not stored:
-        raise refused(envelope)
-    elif typed_key is None:
-        print_bytes(key.hex().encode() + b"\n")
-    return DONE if stored else NOT_DONE
+        answer = _answer(key, payload, time.monotonic() - began, receipt_answer(receipt), envelope)
+        print_json(answer)
+    elif not is_stored(receipt):
+        raise refused(receipt, version_hint(receipt, envelope))
+    else:
+        say(told(receipt))
+        if typed_key is None:
+            print_bytes(key.hex().encode() + b"\n")
+    return DONE if is_stored(receipt) else NOT_DONE
 
 
-def store(args: argparse.Namespace, key: bytes, value: bytes, ttl: int) -> bool:
-    """Whether the node keeps the value."""
-    request = encode_put(ttl, args.replication, key, value)
-    return isinstance(ask(args.api_address, key, request), Success)
+def is_stored(receipt: Receipt | bool) -> bool:
+    """Whether the node keeps it."""
+    return receipt.acknowledged if isinstance(receipt, Receipt) else receipt
 
 
-def fetch(args: argparse.Namespace, key: bytes) -> bytes | None:
-    """What the node finds."""
-    reply = ask(args.api_address, key, encode_get(key))
-    return reply.value if isinstance(reply, Success) else None
+def version_hint(receipt: Receipt | bool, envelope: Envelope | None) -> str:
+    """What may be wrong with an owner's value, where the node does not say that it is something else."""
+    may_be = not isinstance(receipt, Receipt) or receipt.reason.name == "CONFLICT"
+    if envelope is None or not may_be:
+        return ""
+    return "; there may be a version with a greater number than --seq or --cas say"
 
 
-def refused(envelope: Envelope | None) -> Ended:
-    """The end of a command whose value the node did not take."""
-    greater = "; there may be a version with a greater number than --seq or --cas say"
-    why = "" if envelope is None else greater
-    return Ended(NOT_DONE, f"the node could not store it{why}")
-
-
-def _get(args: argparse.Namespace) -> int:
-    key = key_of(args.key)
+def run_get(args: argparse.Namespace) -> int:
+    """Fetch a value; the exit code."""
+    key = _key_to_get(args)
     began = time.monotonic()
-    value = fetch(args, key)
+    found = node_api.get(api_address(args), key)
     seconds = time.monotonic() - began
+    missing = found if isinstance(found, NoRecord) else None
+    value = found.value if isinstance(found, Found) else None
     envelope = None
     if value is not None and value.startswith(MAGIC) and not args.raw:
         envelope = opened(key, value)
-        value = None if envelope.deleted else envelope.payload
+        if envelope.deleted:
+            value, missing = None, NoRecord.DELETED
+        else:
+            value = envelope.payload
     if value is not None and args.output is not None:
         _write_file(args.output, value)
     if args.json:
-        print_json(_answer(key, value, seconds, envelope, found=value is not None))
+        verdict: dict[str, object] = {"found": value is not None}
+        if missing is not None:
+            verdict["error"] = missing.name.lower()
+        elif isinstance(found, Found):
+            verdict |= found_answer(found)
+        print_json(_answer(key, value, seconds, verdict, envelope))
     elif value is None:
-        raise Ended(NOT_DONE, "not found")
+        raise not_found(missing or NoRecord.NOT_FOUND)
     elif args.output is None:
-        print_bytes(value)
+        print_value(value)
     return NOT_DONE if value is None else DONE
+
+
+def _key_to_get(args: argparse.Namespace) -> bytes:
+    if args.owner is not None and args.key is None:
+        return owners_key(args.owner, args.salt)
+    if args.key is None or args.owner is not None:
+        raise Ended(WRONG_USAGE, "give either a KEY or --owner OWNER")
+    if args.salt is not None:
+        raise Ended(WRONG_USAGE, "--salt goes with --owner")
+    return key_of(args.key)
 
 
 def opened(key: bytes, value: bytes) -> Envelope:
@@ -179,17 +193,10 @@ def opened(key: bytes, value: bytes) -> Envelope:
     try:
         envelope = verify(value)
     except Malformed as flaw:
-        raise Ended(NOT_DONE, f"the node answered with {flaw}; --raw shows it") from None
+        raise Ended(NOT_DONE, f"the node answered with {flaw}; --raw shows it", "forged") from None
     if envelope.key != id_from_bytes(key):
-        raise Ended(NOT_DONE, "the node answered with an envelope of another key; --raw shows it")
+        raise Ended(NOT_DONE, "the node answered with an envelope of another key; --raw shows it", "forged")
     return envelope
-
-
-def key_of(text: str) -> bytes:
-    """The key that a KEY stands for."""
-    if re.fullmatch("[0-9A-Fa-f]{64}", text):
-        return bytes.fromhex(text)
-    return hashlib.sha256(typed_bytes(text)).digest()
 
 
 def _key_and_value(args: argparse.Namespace) -> tuple[str | None, bytes]:
@@ -199,30 +206,11 @@ def _key_and_value(args: argparse.Namespace) -> tuple[str | None, bytes]:
     if not args.content and args.sign is None:
         if args.key is None:
             raise Ended(WRONG_USAGE, "give a KEY, or --content, or --sign KEYFILE")
-        return args.key, _value(args.value, args.file)
+        key_of(args.key)  # A wrong one is told before a file is read.
+        return args.key, given_value(args.value, args.file)
     if args.value is not None:
         raise Ended(WRONG_USAGE, "no KEY goes with --content and --sign: it follows from what is put")
-    return None, _value(args.key, args.file)
-
-
-def _value(typed: str | None, file: str | None) -> bytes:
-    if (typed is None) == (file is None):
-        raise Ended(WRONG_USAGE, "give either VALUE or --file F")
-    value = typed_bytes(typed) if typed is not None else read_file(str(file))
-    if not value:
-        raise Ended(WRONG_USAGE, "the value is empty; it must have 1 byte or more")
-    if len(value) > MAX_VALUE:
-        raise Ended(WRONG_USAGE, f"the value is too long; it may have {MAX_VALUE} bytes")
-    return value
-
-
-def read_file(path: str) -> bytes:
-    """What is in a file, as much as a value may have and one byte. Raises `Ended`."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(MAX_VALUE + 1)
-    except OSError as error:
-        raise Ended(WRONG_USAGE, f"cannot read {path}: {error.strerror}") from None
+    return None, given_value(args.key, args.file)
 
 
 def _write_file(path: str, value: bytes) -> None:
@@ -241,11 +229,11 @@ def _write_file(path: str, value: bytes) -> None:
                 os.unlink(target)
             raise
     except OSError as error:
-        raise Ended(WRONG_USAGE, f"cannot write {path}: {error.strerror}") from None
+        raise Ended(WRONG_USAGE, f"cannot write {path}: {error.strerror}", "output") from None
 
 
 def _answer(
-    key: bytes, value: bytes | None, seconds: float, envelope: Envelope | None, **verdict: bool
+    key: bytes, value: bytes | None, seconds: float, verdict: dict[str, object], envelope: Envelope | None
 ) -> dict[str, object]:
     answer: dict[str, object] = {
         "key": key.hex(),

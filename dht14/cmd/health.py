@@ -1,35 +1,26 @@
 """`dht14 health`: whether a node of this host works, for whoever watches over it.
 
-A node is healthy when it answers: a HELLO at its P2P port and, unless it is a bootstrap node, a GET at its API. Whether it knows others is no part of that: a restart would not bring them back.
+A node is healthy when it answers, a HELLO at its P2P port and, unless it is a bootstrap node, a GET at its API, and
+when it can read and write what it keeps. Whether it knows others is no part of that: a restart would not bring them
+back. Nor is a store that is full by its own limit.
 """
 
 import argparse
-import ipaddress
-import os
 import secrets
 import socket
 import time
 
-from dht14 import config
-from dht14.cmd.node_api import (
-    DONE,
-    NO_NODE,
-    Ended,
-    add_json_argument,
-    ask,
-    concluded,
-    print_bytes,
-    print_json,
-)
-from dht14.errors import ConfigError, Malformed
+from dht14.cmd.addresses import add_config_argument, add_role_argument, node_settings, of_this_host
+from dht14.cmd.ending import DONE, NO_NODE, Ended, print_bytes, print_json
+from dht14.cmd.node_api import ask
+from dht14.cmd.parser import add_json_argument
+from dht14.data_dir import trouble_at
+from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import ID_BYTES
 from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.security.handshake import CID_BYTES, KEY_BYTES, Challenge, hello
-from dht14.settings import Role
 from dht14.wire.api_messages import encode_get
-
-ROLES = {"node": Role.NODE, "bootstrap_node": Role.BOOTSTRAP}
 
 API_SECONDS = 6.0
 """A node answers a GET within 5 s, whatever its peers do."""
@@ -42,33 +33,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `dht14 health`."""
     parser.description = (
         "Ask a node of this host for an answer: to a HELLO at its P2P port and, unless it is a bootstrap node, "
-        "to a GET of a random key at its API. The addresses are found as the node finds them: options, "
-        "environment, configuration file, defaults."
+        "to a GET of a random key at its API; and look into its data directory for whether it can read and write "
+        "its values, where this user may. All of them are found as the node finds them: options, environment, "
+        "configuration file, defaults."
     )
     parser.epilog = "Exit codes: 0 healthy, 3 not, 2 wrong usage, 78 wrong configuration."
-    parser.add_argument("--config", "-c", metavar="FILE", help="configuration file of the node")
-    parser.add_argument("--role", choices=ROLES, default="node", help="what it is (default: node)")
+    add_config_argument(parser)
+    add_role_argument(parser)
     parser.add_argument("--p2p-address", metavar="HOST:PORT", help="where it listens for other nodes")
     parser.add_argument("--api-address", metavar="HOST:PORT", help="where its API is")
+    parser.add_argument("--data-dir", metavar="PATH", help="its data directory")
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; its exit code, that of a wrong configuration included."""
-    return concluded(lambda: _health(args))
-
-
-def _health(args: argparse.Namespace) -> int:
-    role = ROLES[args.role]
-    addresses = {"p2p_address": args.p2p_address, "api_address": args.api_address}
-    given = {name: text for name, text in addresses.items() if text is not None}
-    try:
-        node = config.load(role, args.config, os.environ, given).node
-    except ConfigError as wrong:
-        raise Ended(wrong.exit_code, str(wrong)) from None
-    answer: dict[str, object] = {"healthy": True, "p2p_seconds": p2p_seconds(_of_this_host(node.p2p_address))}
-    if role is Role.NODE:
-        answer["api_seconds"] = api_seconds(_of_this_host(node.api_address))
+    """Ask the node; the exit code. Raises `ConfigError` where the configuration is wrong."""
+    options = {name: getattr(args, name) for name in ("p2p_address", "api_address", "data_dir")}
+    node = node_settings(args.role, args.config, options)
+    answer: dict[str, object] = {"healthy": True, "p2p_seconds": p2p_seconds(of_this_host(node.p2p_address))}
+    if args.role == "node":
+        answer["api_seconds"] = api_seconds(of_this_host(node.api_address))
+    answer["disk"] = _disk(node.data_dir)
     if args.json:
         print_json(answer)
     else:
@@ -76,16 +61,15 @@ def _health(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _of_this_host(address: Address) -> Address:
-    """An address that can be sent to; who listens on every one listens on loopback."""
-    host, port = address
+def _disk(data_dir: str) -> str:
+    """ "working"; "unknown" where this user may not look. Raises `Ended` where it is not working."""
     try:
-        any_address = ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return address
-    if not any_address:
-        return address
-    return ("::1" if ":" in host else "127.0.0.1"), port
+        trouble = trouble_at(data_dir)
+    except PermissionError:
+        return "unknown"
+    if trouble:
+        raise Ended(NO_NODE, trouble)
+    return "working"
 
 
 def api_seconds(address: Address) -> float:

@@ -4,20 +4,25 @@ twistd calls `makeService` before it forks and before it opens a log: a start th
 terminal where it was typed, with the exit code that its `StartError` carries.
 """
 
+import difflib
 import os
+import re
+import resource
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from twisted.application.service import IService, MultiService
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
-from twisted.python.logfile import LogFile
 
 from dht14 import __version__, config, logs
+from dht14.cmd.steady_clock import set_clock, steady_clock
+from dht14.cmd.twistds import as_user_of, check_options
 from dht14.errors import ConfigError, StartError
+from dht14.log_file import LogFile
 from dht14.settings import Role, Settings
 
 MORE_HELP = (
@@ -30,9 +35,9 @@ MORE_HELP = (
     "address cannot be had)."
 )
 
+_UNKNOWN_OPTION = re.compile(r"option --(\S+) not (?:recognized|a unique prefix)")
 _TWISTDS_PIDFILE = "twistd.pid"
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_LOG_FILE_BYTES, _OLD_LOG_FILES = 10_000_000, 9
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class BaseOptions(usage.Options):
@@ -71,7 +76,18 @@ class BaseOptions(usage.Options):
             try:
                 super().parseOptions(options)
             except usage.UsageError as wrong:
-                raise ConfigError(f"{wrong}; --help tells what can be given") from None
+                raise ConfigError(f"{wrong}; {self._cure(str(wrong))}") from None
+
+    def _cure(self, problem: str) -> str:
+        """What to type instead: the option that is nearest to one that does not exist."""
+        unknown = _UNKNOWN_OPTION.match(problem)
+        known = [name.rstrip("=") for name in self.longOpt]
+        typed = unknown[1] if unknown is not None else ""
+        nearest = [name for name in known if typed and name.startswith(typed)]
+        nearest = nearest or difflib.get_close_matches(typed, known, n=1)
+        if not nearest:
+            return "--help tells what can be given"
+        return f"did you mean {' or '.join('--' + name for name in nearest)}?"
 
     def parseArgs(self, *words: str) -> None:
         """There are none. Twisted's own refusal does not say which."""
@@ -104,35 +120,51 @@ class Options(BaseOptions):
 def makeService(options: BaseOptions) -> IService:
     """The node as a service, its ports open. Ends the process where it cannot start."""
     # One that comes before the reactor runs would end the process by the signal: it waits until then.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    # The memory of a node has its keys in it and values of others: a crash leaves nothing of that on the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Both late: `twistd --help` loads this page too, and --reactor may still choose another one.
     from twisted.internet import reactor
 
+    from dht14.data_dir import prove_room
     from dht14.service import build_node
 
     settings = options.settings
     twistd: Any = options.parent
+    set_clock(reactor, steady_clock())
     with start_errors_told():
-        node = build_node(settings, reactor, options.role)
-        file = _log_file(twistd, settings.node.data_dir)
+        check_options(twistd)
+        with as_user_of(twistd):
+            node = build_node(settings, reactor, options.role)
+            file = _log_file(twistd, settings.node.data_dir)
+            if not twistd["nodaemon"]:
+                prove_room(settings.node.data_dir)
     if options.pidfile_is_ours and not twistd["nodaemon"]:
         twistd["pidfile"] = os.path.abspath(os.path.join(settings.node.data_dir, _TWISTDS_PIDFILE))
     observer = logs.observer(file or sys.stdout, settings.node.log_format, settings.node.log_level)
-    process = NodeProcess(reactor, file, None if _logs_elsewhere(twistd) else observer)
+    is_daemon = not twistd["nodaemon"]
+    process = NodeProcess(reactor, file, None if _logs_elsewhere(twistd) else observer, is_daemon)
     node.setServiceParent(process)
     return process
 
 
 class NodeProcess(MultiService):
-    """A node as a process: where its log goes, and how signals end it."""
+    """A node as a process: where its log goes, and what signals do to it.
+
+    SIGTERM and SIGINT end it. SIGHUP lets a daemon open its log again, and ends a node in the foreground: its
+    terminal was closed. SIGUSR1 begins a new log file, where the log is one. SIGUSR2 does nothing.
+    """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, file: LogFile | None, observer: ILogObserver | None) -> None:
+    def __init__(
+        self, reactor: Any, file: LogFile | None, observer: ILogObserver | None, is_daemon: bool = False
+    ) -> None:
         super().__init__()
         self._reactor = reactor
         self._file = file
         self._observer = observer
+        self._is_daemon = is_daemon
         self._stopping = False
 
     def setServiceParent(self, parent: Any) -> None:
@@ -147,17 +179,49 @@ class NodeProcess(MultiService):
 
     def _listen_to_signals(self) -> None:
         # Twisted's own handlers end the process by the signal itself; a stop that was asked for is exit 0.
-        for number in _STOP_SIGNALS:
-            signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-        file = self._file
-        if file is not None:
-            signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(file.rotate))
+        answers: dict[int, Callable[[], None]] = {
+            signal.SIGTERM: self._stop,
+            signal.SIGINT: self._stop,
+            signal.SIGHUP: self._reopen_log if self._is_daemon else self._stop,
+            signal.SIGUSR1: self._rotate_log,
+            signal.SIGUSR2: _do_nothing,
+        }
+        if signal.getsignal(signal.SIGUSR2) is not signal.SIG_DFL:
+            del answers[signal.SIGUSR2]  # twistd --debug drops into its debugger.
+        if not self._is_daemon and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            del answers[signal.SIGHUP]  # It was started by nohup.
+        for number, answer in answers.items():
+            signal.signal(number, lambda *_, answer=answer: self._reactor.callFromThread(answer))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def _stop(self) -> None:
         if not self._stopping:
             self._stopping = True
             self._reactor.stop()
+
+    def _reopen_log(self) -> None:
+        self._renew_log("opened again", LogFile.reopen)
+
+    def _rotate_log(self) -> None:
+        self._renew_log("begun as a new file", LogFile.rotate)
+
+    def _renew_log(self, what: str, renew: Callable[[LogFile], None]) -> None:
+        if self._file is None:
+            return
+        try:
+            renew(self._file)
+        except OSError as wrong:
+            self._log.error(
+                "The log cannot be {what} ({reason}); it goes on where it was.",
+                what=what,
+                reason=wrong.strerror,
+            )
+        else:
+            self._log.info("The log was {what}.", what=what)
+
+
+def _do_nothing() -> None:
+    """Of a signal that would else end the process."""
 
 
 @contextmanager
@@ -184,13 +248,7 @@ def _log_file(twistd: Any, data_dir: str) -> LogFile | None:
     if name == "-" or (not name and twistd["nodaemon"]):
         return None
     try:
-        file: LogFile = LogFile.fromFullPath(
-            name or os.path.join(data_dir, "twistd.log"),
-            rotateLength=_LOG_FILE_BYTES,
-            maxRotatedFiles=_OLD_LOG_FILES,
-            defaultMode=0o600,
-        )
-        return file
+        return LogFile(name or os.path.join(data_dir, "twistd.log"))
     except OSError as wrong:
         raise ConfigError(
             f"--logfile: cannot write {wrong.filename} ({wrong.strerror}); name another"

@@ -1,127 +1,125 @@
-"""One question to a node's API, and how a command ends.
+"""One question to a node's API.
 
 A blocking socket and no Twisted: most of the time such a command takes is that of its imports.
 """
 
-import argparse
-import base64
-import json
-import os
-import re
 import socket
-import sys
 import time
-from collections.abc import Callable
 
+from attrs import frozen
+
+from dht14.cmd.ending import NO_NODE, Ended
 from dht14.errors import Malformed
-from dht14.wire.api_messages import Failure, Success, decode_reply
+from dht14.kademlia.contact import Address
+from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.wire.api_messages import (
+    ApiReply,
+    FoundRecord,
+    MissingRecord,
+    PutReceipt,
+    Success,
+    check_answer_head,
+    decode_reply,
+    encode_get,
+    encode_get_record,
+    encode_put,
+)
 from dht14.wire.frames import FrameSplitter
-
-DONE = 0
-"""Found, stored, deleted."""
-NOT_DONE = 1
-"""Not found, or refused."""
-WRONG_USAGE = 2
-NO_NODE = 3
-INTERRUPTED = 130
 
 ANSWER_SECONDS = 15.0
 """A node answers within 5 s; one that has not after so long is not there."""
 
-
-class Ended(Exception):
-    """The command cannot go on: an exit code and a line for stderr."""
-
-    def __init__(self, code: int, line: str) -> None:
-        super().__init__(line)
-        self.code = code
+EXTENSION_SECONDS = 7.0
+"""Nor does one that has not answered a message of our extension after so long know it."""
 
 
-def concluded(command: Callable[[], int]) -> int:
-    """The exit code of a command, however it ends."""
+class HungUp(ConnectionError):
+    """The connection was closed without an answer."""
+
+
+@frozen
+class Found:
+    """What a node has found. Of what a node of another kind does not tell, None."""
+
+    value: bytes
+    kind: int | None = None
+    version: int | None = None
+    ttl: int | None = None
+
+
+def put(address: Address, key: bytes, value: bytes, ttl: int, replication: int) -> Receipt | bool:
+    """What became of a value; only whether it is stored, where the node gives no receipts. Raises `Ended`."""
+    with_receipt = encode_put(ttl, replication, key, value, receipt=True)
+    reply = _ask_either(address, key, with_receipt, encode_put(ttl, replication, key, value))
+    if isinstance(reply, FoundRecord | MissingRecord):
+        raise no_node(address, "the answer is to another question")
+    if isinstance(reply, PutReceipt):
+        if reply.receipt.reason is PutReason.NOT_READY and reply.receipt.outcome is PutOutcome.NOT_STORED:
+            raise _not_ready(address)
+        return reply.receipt
+    return isinstance(reply, Success)
+
+
+def get(address: Address, key: bytes, patience: float = ANSWER_SECONDS) -> Found | NoRecord:
+    """What the node finds within `patience` seconds, or why it finds nothing. Raises `Ended`."""
+    reply = _ask_either(address, key, encode_get_record(key), encode_get(key), patience)
+    if isinstance(reply, PutReceipt):
+        raise no_node(address, "the answer is to another question")
+    if isinstance(reply, FoundRecord):
+        return Found(reply.value, reply.kind, reply.version, reply.ttl)
+    if isinstance(reply, Success):
+        return Found(reply.value)
+    if isinstance(reply, MissingRecord):
+        if reply.reason is NoRecord.NOT_READY:
+            raise _not_ready(address)
+        return reply.reason
+    return NoRecord.NOT_FOUND
+
+
+def _ask_either(
+    address: Address, key: bytes, extended: bytes, plain: bytes, patience: float = ANSWER_SECONDS
+) -> ApiReply:
+    """The answer to the first, or to the second from a node that does not know the first.
+
+    Another node of a VoidPhone hangs up at a type that it does not know, or keeps silent.
+    """
+    deadline = time.monotonic() + patience
     try:
-        return command()
-    except Ended as end:
-        print(f"dht14: {end}", file=sys.stderr)
-        return end.code
-    except KeyboardInterrupt:
-        return INTERRUPTED
+        return _asked(address, key, extended, min(EXTENSION_SECONDS, patience))
+    except (HungUp, ConnectionResetError, BrokenPipeError, TimeoutError):
+        return ask(address, key, plain, max(deadline - time.monotonic(), 0.1))
+    except OSError as error:
+        raise no_node(address, error.strerror or str(error)) from None
 
 
-# arguments
-
-
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of every command that asks a node."""
-    parser.epilog = (
-        "Exit codes: 0 found, stored or deleted; 1 not found, or refused; 2 wrong usage; 3 no node answers."
-    )
-    parser.add_argument(
-        "--api-address",
-        metavar="HOST:PORT",
-        type=_host_port,
-        default=("127.0.0.1", 7400),
-        help="where the node's API is (default: 127.0.0.1:7400)",
-    )
-    add_json_argument(parser)
-
-
-def add_json_argument(parser: argparse.ArgumentParser) -> None:
-    """That of every command that prints something."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
-
-
-def _host_port(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not colon or not host or (":" in host and not bracketed):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT or [IPV6]:PORT")
-    return (host[1:-1] if bracketed else host), number(65_535, least=1)(port)
-
-
-def number(most: int, least: int = 0) -> Callable[[str], int]:
-    """A parser of whole numbers within bounds, of 19 digits at most."""
-
-    def parse(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,19}", text) or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {most}")
-        return int(text)
-
-    return parse
-
-
-def typed_bytes(argument: str) -> bytes:
-    """The bytes that were typed, UTF-8 or not."""
-    return argument.encode("utf-8", "surrogateescape")
-
-
-# the node
-
-
-def ask(
-    address: tuple[str, int], key: bytes, request: bytes, patience: float = ANSWER_SECONDS
-) -> Success | Failure:
+def ask(address: Address, key: bytes, request: bytes, patience: float = ANSWER_SECONDS) -> ApiReply:
     """What the node answers within `patience` seconds to a request for this key. Raises `Ended`."""
+    try:
+        return _asked(address, key, request, patience)
+    except TimeoutError:
+        raise no_node(address, "it does not answer in time") from None
+    except OSError as error:
+        raise no_node(address, error.strerror or str(error)) from None
+
+
+def _asked(address: Address, key: bytes, request: bytes, patience: float) -> ApiReply:
+    """Raises `OSError` where no whole answer comes, `Ended` where it is none of a node."""
     deadline = time.monotonic() + patience
     try:
         with socket.create_connection(address, timeout=patience) as connection:
             connection.sendall(request)
             reply = decode_reply(_receive_frame(connection, deadline))
-    except TimeoutError:
-        raise _no_node(address, f"no answer within {patience:.0f} s") from None
-    except OSError as error:
-        raise _no_node(address, error.strerror or str(error)) from None
     except Malformed:
-        raise _no_node(address, "what answers there is no DHT node") from None
+        raise no_node(address, "what answers there is no DHT node") from None
     except UnicodeError:
-        raise _no_node(address, "no such host name") from None
+        raise no_node(address, "no such host name") from None
     if reply.key != key:
-        raise _no_node(address, "the answer is to another question")
+        raise no_node(address, "the answer is to another question")
     return reply
 
 
 def _receive_frame(connection: socket.socket, deadline: float) -> bytes:
-    splitter = FrameSplitter()
+    splitter = FrameSplitter(check_answer_head)
     while (frame := splitter.next_frame()) is None:
         left = deadline - time.monotonic()
         if left <= 0:
@@ -129,36 +127,27 @@ def _receive_frame(connection: socket.socket, deadline: float) -> bytes:
         connection.settimeout(left)
         piece = connection.recv(65_536)
         if not piece:
-            raise ConnectionError("the connection was closed without an answer")
+            raise HungUp("the connection was closed without an answer")
         splitter.feed(piece)
     return frame
 
 
-def _no_node(address: tuple[str, int], why: str) -> Ended:
+def no_node(address: Address, why: str) -> Ended:
+    """The end of a command that nobody answers."""
+    return Ended(NO_NODE, f"no node at {shown(address)}: {why}", "no_node", address=shown(address))
+
+
+def _not_ready(address: Address) -> Ended:
+    return Ended(
+        NO_NODE,
+        f"the node at {shown(address)} is not ready: it searches its identity, opens its values or joins; "
+        "dht14 wait tells when it is",
+        "not_ready",
+        address=shown(address),
+    )
+
+
+def shown(address: Address) -> str:
+    """An address as it is typed."""
     host, port = address
-    return Ended(NO_NODE, f"no node at {f'[{host}]' if ':' in host else host}:{port}: {why}")
-
-
-# the standard output
-
-
-def print_json(answer: dict[str, object]) -> None:
-    """One object on one line."""
-    print_bytes(json.dumps(answer).encode() + b"\n")
-
-
-def base64_text(raw: bytes) -> str:
-    """How bytes stand in JSON."""
-    return base64.b64encode(raw).decode()
-
-
-def print_bytes(output: bytes) -> None:
-    """All of it. Raises `Ended`."""
-    try:
-        sys.stdout.buffer.write(output)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # Whoever reads has enough. Python would complain once more when it closes the standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        raise Ended(WRONG_USAGE, f"cannot write to the standard output: {error.strerror}") from None
+    return f"{f'[{host}]' if ':' in host else host}:{port}"

@@ -5,31 +5,25 @@ import os
 import time
 from contextlib import suppress
 
+from dht14.cmd import node_api
+from dht14.cmd.addresses import add_node_arguments, api_address
 from dht14.cmd.client import (
-    add_owner_arguments,
     add_replication_argument,
-    fetch,
+    add_version_arguments,
+    is_stored,
     opened,
     owner_answer,
-    read_file,
-    refused,
-    store,
+    version_hint,
 )
-from dht14.cmd.node_api import (
-    DONE,
-    NOT_DONE,
-    WRONG_USAGE,
-    Ended,
-    add_common_arguments,
-    add_json_argument,
-    concluded,
-    print_bytes,
-    print_json,
-    typed_bytes,
-)
+from dht14.cmd.ending import DONE, NOT_DONE, WRONG_USAGE, Ended, print_bytes, print_json, say
+from dht14.cmd.keys import salt_of
+from dht14.cmd.node_api import Found
+from dht14.cmd.parser import add_json_argument
+from dht14.cmd.receipts import receipt_answer, refused, told
+from dht14.cmd.values import read_file, too_large
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.storage.envelope import MAGIC, MAX_SALT, MAX_SEQ, Envelope, key_of_owner, overhead
+from dht14.storage.envelope import MAGIC, MAX_SEQ, Envelope, key_of_owner, overhead
 from dht14.wire.api_messages import MAX_VALUE
 
 
@@ -44,22 +38,19 @@ def add_keygen_arguments(parser: argparse.ArgumentParser) -> None:
 def add_delete_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `dht14 delete`."""
     parser.add_argument("--sign", metavar="KEYFILE", required=True, help="the owner's private key")
-    add_owner_arguments(parser)
+    parser.add_argument(
+        "--renew",
+        action="store_true",
+        help="keep deleted what was deleted before: a deletion lapses after max_ttl (a day), and who has kept the "
+        "value could put it back",
+    )
+    add_version_arguments(parser)
     add_replication_argument(parser)
-    add_common_arguments(parser)
+    add_node_arguments(parser)
 
 
 def run_keygen(args: argparse.Namespace) -> int:
     """Make a key file; the exit code."""
-    return concluded(lambda: _keygen(args))
-
-
-def run_delete(args: argparse.Namespace) -> int:
-    """Delete what an owner has put; the exit code."""
-    return concluded(lambda: _delete(args))
-
-
-def _keygen(args: argparse.Namespace) -> int:
     from dht14.storage.owner import load_key, new_key, public_key_of
 
     pem = new_key()
@@ -79,7 +70,7 @@ def _write_new(path: str, pem: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise Ended(WRONG_USAGE, f"cannot make {path}: {error.strerror}") from None
+        raise Ended(WRONG_USAGE, f"cannot make {path}: {error.strerror}", "output") from None
     try:
         with open(descriptor, "wb") as file:
             file.write(pem)
@@ -88,44 +79,50 @@ def _write_new(path: str, pem: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             os.unlink(path)
-        raise Ended(WRONG_USAGE, f"cannot write {path}: {error.strerror}") from None
+        raise Ended(WRONG_USAGE, f"cannot write {path}: {error.strerror}", "output") from None
 
 
-def _delete(args: argparse.Namespace) -> int:
+def run_delete(args: argparse.Namespace) -> int:
+    """Delete what an owner has put; the exit code."""
     began = time.monotonic()
-    envelope = sign(args, b"")
+    envelope = sign(args, b"", must_be_there=not args.renew)
     key, value = id_to_bytes(envelope.key), envelope.encode()
     # The node keeps a tombstone as long as it keeps anything.
-    deleted = store(args, key, value, ttl=0)
+    receipt = node_api.put(api_address(args), key, value, 0, args.replication)
+    deleted = is_stored(receipt)
     if args.json:
+        answer = receipt_answer(receipt)
+        del answer["stored"]
         seconds = round(time.monotonic() - began, 6)
-        print_json({"key": key.hex()} | owner_answer(envelope) | {"deleted": deleted, "seconds": seconds})
+        print_json(
+            {"key": key.hex()} | answer | owner_answer(envelope) | {"deleted": deleted, "seconds": seconds}
+        )
     elif not deleted:
-        raise refused(envelope)
+        raise refused(receipt, version_hint(receipt, envelope))
     else:
+        say(f"the deletion is {told(receipt)}")
         print_bytes(key.hex().encode() + b"\n")
     return DONE if deleted else NOT_DONE
 
 
-def sign(args: argparse.Namespace, payload: bytes) -> Envelope:
+def sign(args: argparse.Namespace, payload: bytes, must_be_there: bool = False) -> Envelope:
     """The envelope for a payload, or for none, with the numbers that were given or that follow from what
-    the node finds. Raises `Ended`."""
+    the node finds. Raises `Ended`, also where it finds nothing that must be there."""
     from dht14.storage.owner import load_key, public_key_of, seal
 
     try:
         private_key = load_key(read_file(args.sign))
     except Malformed as flaw:
-        raise Ended(WRONG_USAGE, f"cannot sign with {args.sign}: {flaw}") from None
-    salt = typed_bytes(args.salt or "")
-    if len(salt) > MAX_SALT:
-        raise Ended(WRONG_USAGE, f"the salt is too long; it may have {MAX_SALT} bytes")
+        raise Ended(WRONG_USAGE, f"cannot sign with {args.sign}: {flaw}", "bad_key_file") from None
+    salt = salt_of(args.salt)
     if len(payload) + overhead(salt) > MAX_VALUE:
-        raise Ended(WRONG_USAGE, f"the value is too long; it may have {MAX_VALUE - overhead(salt)} bytes")
-    seq, cas = _numbers(args, id_to_bytes(key_of_owner(public_key_of(private_key), salt)), not payload)
+        raise too_large(len(payload), MAX_VALUE - overhead(salt))
+    key = id_to_bytes(key_of_owner(public_key_of(private_key), salt))
+    seq, cas = _numbers(args, key, must_be_there)
     return seal(private_key, seq, payload, salt=salt, cas=cas)
 
 
-def _numbers(args: argparse.Namespace, key: bytes, deletes: bool) -> tuple[int, int | None]:
+def _numbers(args: argparse.Namespace, key: bytes, must_be_there: bool) -> tuple[int, int | None]:
     """The number of the new version, and the one it may replace."""
     if args.seq is not None:
         if args.cas is not None and args.cas >= args.seq:
@@ -133,13 +130,18 @@ def _numbers(args: argparse.Namespace, key: bytes, deletes: bool) -> tuple[int, 
         return args.seq, args.cas
     if args.cas is not None:
         return args.cas + 1, args.cas
-    present = fetch(args, key)
-    if present is not None and present.startswith(MAGIC):
-        seq = opened(key, present).seq
+    present = node_api.get(api_address(args), key)
+    if isinstance(present, Found) and present.value.startswith(MAGIC):
+        seq = opened(key, present.value).seq
         if seq == MAX_SEQ:
-            raise Ended(NOT_DONE, "the present version has the greatest number there is")
+            raise Ended(NOT_DONE, "the present version has the greatest number there is", "conflict")
         return seq + 1, seq
-    if deletes:
-        raise Ended(NOT_DONE, "not found; with --seq N it is deleted wherever it may come back from")
+    if must_be_there:
+        raise Ended(
+            NOT_DONE,
+            "not found; --renew keeps deleted what was deleted before, --seq N deletes it wherever it may come back "
+            "from",
+            "not_found",
+        )
     # Milliseconds since 1970 are above the number of a tombstone, too, which a node does not tell of.
     return time.time_ns() // 1_000_000, None

@@ -5,13 +5,13 @@ import os
 import sys
 
 from dht14 import config
+from dht14.cmd.ending import DONE
+from dht14.cmd.progress import ProgressLine
 from dht14.config_values import secret_key
 from dht14.data_dir import DataDir
-from dht14.errors import ConfigError, StartError
+from dht14.errors import ConfigError
 from dht14.settings import Role
 from dht14.values_dir import has_values, reseal, unlock
-
-OK = 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,30 +23,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; its exit code, those of a node that cannot start included."""
+    """Run the command; the exit code. Raises `StartError` as a node that cannot start."""
+    new_key = _new_key(arguments.new_key_file)
+    given = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
+    settings = config.load(Role.NODE, arguments.config, os.environ, given)
+    _must_have_values(settings.node.data_dir)
+    data_dir = DataDir.open(settings.node.data_dir)
     try:
-        new_key = _new_key(arguments.new_key_file)
-        given = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
-        settings = config.load(Role.NODE, arguments.config, os.environ, given)
-        _must_have_values(settings.node.data_dir)
-        data_dir = DataDir.open(settings.node.data_dir)
-        try:
-            values = unlock(data_dir, settings.security.encryption_key, 0)
-            if values.set_aside:
-                raise ConfigError(
-                    f"[node] data_dir: its values were damaged and are at {values.set_aside} now; start the node "
-                    "with its present key, and what was in them comes back from other holders"
-                )
-            resealed = reseal(values, new_key, settings.storage.storage_limit)
-        finally:
-            data_dir.close()
-    except StartError as error:
-        print(f"dht14: {error}", file=sys.stderr)
-        return error.exit_code
+        values = unlock(data_dir, settings.security.encryption_key, 0)
+        if values.set_aside:
+            raise ConfigError(
+                f"[node] data_dir: its values were damaged and are at {values.set_aside} now; start the node "
+                "with its present key, and what was in them comes back from other holders"
+            )
+        progress = ProgressLine(sys.stderr, "values sealed")
+        resealed = reseal(values, new_key, settings.storage.storage_limit, progress.at)
+        progress.end()
+    finally:
+        data_dir.close()
     left_out = f", {resealed.damaged} damaged ones left out" if resealed.damaged else ""
     print(f"{resealed.records} values are sealed with the new key{left_out}.")
     print("Before the node is started, set [security] encryption_key to it.")
-    return OK
+    return DONE
 
 
 def _must_have_values(data_dir: str) -> None:

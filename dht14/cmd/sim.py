@@ -6,13 +6,16 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from attrs import define, evolve, field
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
 from zope.interface import implementer
 
+from dht14.cmd.ending import WRONG_USAGE, Ended
+from dht14.cmd.progress import EYES_INTERVAL, Heartbeat
 from dht14.cmd.sim_figures import Figures, Played
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim.conditions import Conditions
@@ -21,13 +24,10 @@ from dht14.sim.report import PROMISED_RATE, Experiment, Plan, Progress
 from dht14.sim.scenario import Scenario
 from dht14.sim.scenarios import SCENARIOS
 
-KEPT, BROKEN, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes; argparse ends with 2 too."""
+KEPT, BROKEN = 0, 1
+"""Exit codes."""
 
 ERRORS_SHOWN = 5
-
-PROGRESS_INTERVAL = 0.2
-"""Seconds between two looks at the progress, for eyes."""
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -78,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work = parser.add_argument_group("the work")
     work.add_argument("--values", type=whole(1, 1_000_000), metavar="N", help="to put")
     _add_plain_arguments(parser.add_argument_group("without a scenario"))
+    parser.add_argument("--quiet", action="store_true", help="say nothing of the progress on stderr")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--plot", metavar="FILE", help="draw how a scenario went: success, latency and copies over time"
@@ -134,14 +135,11 @@ def run(args: argparse.Namespace) -> int:
         return KEPT
     wrong = _misused(args)
     if wrong:
-        print(f"dht14 sim: error: {wrong}", file=sys.stderr)
-        return WRONG_USAGE
+        raise Ended(WRONG_USAGE, wrong)
     errors = Errors()
     globalLogPublisher.addObserver(errors)
     try:
         return _play(args, errors) if args.scenario else _experiment(args, errors)
-    except KeyboardInterrupt:
-        return INTERRUPTED
     finally:
         globalLogPublisher.removeObserver(errors)
         for event in errors.first:
@@ -164,7 +162,8 @@ def _misused(args: argparse.Namespace) -> str:
 
 def _experiment(args: argparse.Namespace, errors: "Errors") -> int:
     began = time.perf_counter()
-    report = Experiment(plan_of(args), progress_on(sys.stderr)).run()
+    with progress_on(sys.stderr, args.quiet) as progress:
+        report = Experiment(plan_of(args), progress).run()
     figures = Figures(report, time.perf_counter() - began, errors.count)
     print(json.dumps(figures.as_object()) if args.json else figures.as_text())
     return KEPT if figures.good else BROKEN
@@ -177,7 +176,8 @@ def _play(args: argparse.Namespace, errors: "Errors") -> int:
     )
     began, cpu_began = time.perf_counter(), time.process_time()
     try:
-        result = scenario.run(args.seed, progress_on(sys.stderr))
+        with progress_on(sys.stderr, args.quiet) as progress:
+            result = scenario.run(args.seed, progress)
     except Exception:  # noqa: BLE001 - it is told, with its traceback
         # A bug, of the nodes or of the simulator: the traceback says where, this says how to see it again.
         traceback.print_exc()
@@ -206,10 +206,23 @@ class Errors:
                 self.first.append(event)
 
 
-def progress_on(stream: TextIO) -> Progress:
-    """One line that is written over and over where somebody watches; silence elsewhere."""
-    if not stream.isatty():
-        return lambda phase, ended, count: None
+@contextmanager
+def progress_on(stream: TextIO, quiet: bool = False) -> Iterator[Progress]:
+    """One line that is written over and over where somebody watches; elsewhere one every 10 s."""
+    if quiet:
+        yield lambda phase, ended, count: None
+    elif stream.isatty():
+        yield _rewriting(stream)
+    else:
+        beat = Heartbeat(stream, "dht14 sim")
+        beat.begin()
+        try:
+            yield beat.at
+        finally:
+            beat.end()
+
+
+def _rewriting(stream: TextIO) -> Progress:
     shown = 0.0
 
     def show(phase: str, ended: int, count: int) -> None:
@@ -217,7 +230,7 @@ def progress_on(stream: TextIO) -> Progress:
         now = time.monotonic()
         if ended == count:
             stream.write("\r\x1b[K")
-        elif now - shown >= PROGRESS_INTERVAL:
+        elif now - shown >= EYES_INTERVAL:
             shown = now
             stream.write(f"\r\x1b[K{phase}: {ended} of {count}")
         stream.flush()

@@ -7,6 +7,9 @@ from dht14.sim.report import Report
 from dht14.sim.scenario import Result
 from dht14.sim.stage import Promise
 
+VIOLATIONS_SHOWN = 10
+"""To people; programs are told of more."""
+
 
 @frozen
 class Figures:
@@ -108,6 +111,7 @@ class Played:
             "promises": [{**asdict(promise), "kept": promise.kept} for promise in result.promises],
             "notes": result.notes,
             "gets": result.judgements,
+            "violations": result.violations,
             "moments": [asdict(moment) for moment in result.moments],
             "traffic": asdict(result.traffic),
             "virtual_seconds": round(result.virtual_seconds, 3),
@@ -145,6 +149,7 @@ class Played:
             "digest": result.digest,
         }
         lines = [*heads, *table, "", *(f"{name:<10} {fact}" for name, fact in facts.items())]
+        lines += [f"violation  {line}" for line in result.violations[:VIOLATIONS_SHOWN]]
         if not self.good:
             lines.append(f"To see this again: {self.replay}")
         return "\n".join(lines)

@@ -1,12 +1,7 @@
 """One iterative lookup as a value (paper, section 2.3): whom to ask next, and when it is finished.
 
 It knows no network and no clock. Whoever drives it asks the contacts of `due()` and tells what became of
-each call. The life of a candidate::
-
-    UNASKED --due--> ASKED --answered--> ANSWERED
-                       |--slow--> SLOW --silent--> SILENT      (both may still become ANSWERED)
-                       `--failed--> FAILED                     (from SLOW and SILENT too)
-                        --refused--> REFUSED                   (answered, but cannot do what was asked)
+each call.
 
 Departures from the paper: α calls are kept on the nearest unanswered contacts instead of going in rounds;
 a slow contact frees its slot at once, the next nearest stands in for it, and its late answer still counts.
@@ -18,15 +13,15 @@ was named at several addresses is tried at the next when it is silent at one.
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterable
-from enum import Enum
+from collections.abc import Container, Iterable
 
 from attrs import define, field
 
+from dht14.kademlia.candidate import Candidate, State
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import (
     ALPHA,
-    DOUBTS,
+    GROUP,
     MAX_ASKED,
     MAX_UNANSWERED,
     NAMERS,
@@ -37,46 +32,11 @@ from dht14.kademlia.parameters import (
 )
 from dht14.kademlia.subnets import Places, Subnet, SubnetOf, spread, unlimited
 
-
-class State(Enum):
-    """How far one candidate of a lookup has got."""
-
-    UNASKED = "unasked"
-    ASKED = "asked"
-    SLOW = "slow"
-    SILENT = "silent"
-    ANSWERED = "answered"
-    REFUSED = "refused"
-    FAILED = "failed"
-
-
+_READ_MEMBERS = (State.UNASKED, State.ASKED, State.ANSWERED, State.OUTDATED)
+_WRITE_MEMBERS = (*_READ_MEMBERS, State.SLOW)
 _HOPEFUL = (State.UNASKED, State.ASKED, State.ANSWERED)
 _COUNTED = (*_HOPEFUL, State.SLOW, State.SILENT)
 """Those that hold one of the places of their subnet: what stands in for a slow one comes from elsewhere."""
-
-
-@define(eq=False)
-class Candidate:
-    """One contact of the shortlist."""
-
-    contact: Contact
-    hops: int
-    """Answers that led to it: 0 for those the lookup began with."""
-    state: State = State.UNASKED
-    namers: "list[Candidate]" = field(factory=list)
-    """Who named it, the first few; nobody where the lookup began with it."""
-    elsewhere: list[Contact] = field(factory=list)
-    """The same id at other addresses, as others have it: one of them lies, or is behind the times."""
-    doubts: int = 0
-    """Of the contacts that it named, those that are slow or worse, less those that have answered."""
-
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether only such have named it whose word has proven worth little."""
-        for namer in self.namers:
-            if namer.doubts < DOUBTS:
-                return False
-        return bool(self.namers)
 
 
 @define(eq=False)
@@ -145,11 +105,12 @@ class Lookup:
         for contact in contacts:
             self._heard_of(contact, namer.hops + 1, namer)
 
-    def includes_self(self) -> None:
-        """This node itself counts as a contact that has answered."""
+    def includes_self(self, state: State = State.ANSWERED, votes: bool = True) -> None:
+        """This node itself counts as a contact that has answered, or as one that is `state`."""
         distance = self.own_id ^ self.target
-        self._candidates[distance] = Candidate(Contact(self.own_id, ("", 0)), 0, State.ANSWERED)
-        insort(self._order, distance)
+        if distance not in self._candidates:
+            insort(self._order, distance)
+        self._candidates[distance] = Candidate(Contact(self.own_id, ("", 0)), 0, state, votes=votes)
 
     @property
     def counts_self(self) -> bool:
@@ -185,8 +146,56 @@ class Lookup:
         settled = self._walk(due, doubtful_too=False)
         if settled and self.thorough:
             settled = self._walk(due, doubtful_too=True)
-        self.finished = settled and not self._mostly_silent()
+        self.finished = settled and not self._mostly_silent() and not self._awaits_group()
         return due
+
+    # The group
+
+    def group(self) -> list[Candidate]:
+        """The GROUP nearest candidates that hold values, as far as is known: readers and writers of a key have
+        the same, and most of it must have a record that a write or a read rests on.
+
+        A writer counts a slow one until it is silent: it may be what a reader hears first. For a reader the
+        next nearest stands in for it.
+        """
+        members = _WRITE_MEMBERS if self.binding else _READ_MEMBERS
+        group: list[Candidate] = []
+        take = Places(self.subnet_of).take
+        near = 0
+        for distance in self._order:
+            candidate = self._candidates[distance]
+            state = candidate.state
+            if state not in members:
+                continue
+            if state is State.UNASKED and self._is_passed_over(candidate, doubtful_too=False):
+                continue
+            if not take(candidate.contact):
+                continue
+            near += 1
+            if candidate.votes:
+                group.append(candidate)
+            if len(group) == GROUP or near == self.width:
+                break
+        return group
+
+    def missing_votes(self, holders: Container[int]) -> int:
+        """How many more of the group must be among these `holders` before most of it are. Who is farther than a
+        candidate that was not asked yet does not count."""
+        group = self.group()
+        missing = len(group) // 2 + 1
+        for candidate in group:
+            if candidate.state is State.UNASKED:
+                break
+            missing -= candidate.contact.node_id in holders
+        return missing
+
+    def _awaits_group(self) -> bool:
+        """Whether most of the group are slow to do what they shall do."""
+        if not self.binding:
+            return False
+        group = self.group()
+        slow = sum(candidate.state is State.SLOW for candidate in group)
+        return 2 * slow >= len(group) > 0
 
     def _walk(self, due: list[Contact], doubtful_too: bool) -> bool:
         """Ask whom there is to ask, from the nearest on; whether there is nobody left to wait for."""
@@ -247,9 +256,10 @@ class Lookup:
         if (subnet := self._subnet_of(candidate)) is not None:
             self._bound[subnet] += 1
 
-    def answered(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
-        """The contact answered, and named these others."""
+    def answered(self, contact: Contact, nearer: Iterable[Contact] = (), votes: bool = True) -> None:
+        """The contact answered, and named these others. It `votes` unless it has missed writes."""
         candidate = self._of(contact)
+        candidate.votes = votes
         candidate.contact = contact
         for namer in candidate.namers:
             namer.doubts -= 1 if candidate.state is State.ASKED else 2
@@ -259,10 +269,19 @@ class Lookup:
 
     def refused(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
         """The contact is alive but does not do what it was asked; others stand in for it."""
+        self._turned_down(contact, State.REFUSED, nearer)
+
+    def outdated(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
+        """The contact does not hold the record, but keeps an older one; others stand in for it, and readers will
+        hear it all the same."""
+        self._turned_down(contact, State.OUTDATED, nearer)
+
+    def _turned_down(self, contact: Contact, state: State, nearer: Iterable[Contact]) -> None:
         candidate = self._of(contact)
         candidate.contact = contact
-        self._settle(candidate, State.REFUSED)
+        self._settle(candidate, state)
         self._let_down(candidate)
+        self._free_place(candidate)
         self._named(candidate, nearer)
 
     def failed(self, contact: Contact) -> None:
@@ -274,6 +293,7 @@ class Lookup:
             self._doubt(candidate)
         if candidate.state is not State.SILENT:
             self._let_down(candidate)
+        self._free_place(candidate)
         self._settle(candidate, State.FAILED)
         self._try_elsewhere(candidate)
 
@@ -310,6 +330,10 @@ class Lookup:
     def _let_down(self, candidate: Candidate) -> None:
         if (subnet := self._subnet_of(candidate)) is not None:
             self._failures[subnet] += 1
+
+    def _free_place(self, candidate: Candidate) -> None:
+        """It will hold nothing. One that is merely silent may yet say that it does."""
+        if (subnet := self._subnet_of(candidate)) is not None:
             self._bound[subnet] -= 1
 
     def _try_elsewhere(self, candidate: Candidate) -> None:

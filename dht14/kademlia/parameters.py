@@ -17,6 +17,14 @@ REPLICATION = 8
 MAX_REPLICATION = 20
 """The most copies a writer may ask for: one k-bucket's worth."""
 
+GROUP = 5
+"""The nodes nearest to a key that hold values are its group: its readers and its writers ask the same ones,
+whatever the replication. A record has at least as many copies."""
+
+QUORUM = 3
+"""Most of a group. A write counts when so many of it have the record on disk; a read ends early when so many
+of it have the record that it brings. Two such majorities have a member in common."""
+
 ALPHA = 5
 """Calls of one lookup in flight (paper: 3). More than three hide a lost datagram without a stall."""
 
@@ -29,6 +37,9 @@ invent nearer contacts for ever, ends here."""
 
 SOFT_TIMEOUT_MIN, SOFT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN = 0.025, 1.0, 0.25
 """Bounds of srtt + 4 rttvar (RFC 6298), and what stands in for it before the first answer."""
+
+SOFT_TIMEOUT_SLACK = 0.05
+"""Nor is the soft timeout longer than twice the lowest round trip and this."""
 
 SILENT_TIMEOUT_MIN, SILENT_TIMEOUT_MAX = 0.5, 1.0
 """After four soft timeouts within these bounds a contact that was sent to twice is taken for dead."""

@@ -11,8 +11,9 @@ from itertools import groupby, islice
 
 from attrs import define, field
 
+from dht14.kademlia.candidate import State
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.lookup import Lookup, State
+from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import MAX_ASKED, PATHS, REGION_NODES, K
 from dht14.kademlia.subnets import SubnetOf, spread
 
@@ -102,13 +103,17 @@ class Paths:
         for lookup in self._lookups:
             lookup.conclude()
 
-    def answered(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
+    def answered(self, contact: Contact, nearer: Iterable[Contact] = (), votes: bool = True) -> None:
         """As `Lookup.answered`."""
-        self._path(contact).answered(contact, nearer)
+        self._path(contact).answered(contact, nearer, votes)
 
     def refused(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
         """As `Lookup.refused`."""
         self._path(contact).refused(contact, nearer)
+
+    def outdated(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
+        """As `Lookup.outdated`."""
+        self._path(contact).outdated(contact, nearer)
 
     def failed(self, contact: Contact) -> None:
         """As `Lookup.failed`."""

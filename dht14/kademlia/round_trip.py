@@ -11,6 +11,7 @@ from dht14.kademlia.parameters import (
     SILENT_TIMEOUT_MIN,
     SOFT_TIMEOUT_MAX,
     SOFT_TIMEOUT_MIN,
+    SOFT_TIMEOUT_SLACK,
     SOFT_TIMEOUT_UNKNOWN,
 )
 
@@ -50,6 +51,9 @@ class RoundTrip:
 
     srtt: float = 0.0
     rttvar: float = 0.0
+    lowest: float = 0.0
+    """The shortest round trip of late: it rises slowly where the path has become longer. What a lost datagram adds to
+    the others is no reason to wait longer for the next one."""
     standing: Standing = Standing.WELL
     next_call_at: float = 0.0
     """When to call it again while it is not well."""
@@ -72,6 +76,8 @@ class RoundTrips:
             return _UNKNOWN
         soft = known.srtt + 4 * known.rttvar if known.srtt else SOFT_TIMEOUT_UNKNOWN
         # Comparisons instead of min() and max(): this is done for every call.
+        if known.srtt and soft > (highest := 2 * known.lowest + SOFT_TIMEOUT_SLACK):
+            soft = highest
         if soft < SOFT_TIMEOUT_MIN:
             soft = SOFT_TIMEOUT_MIN
         elif soft > SOFT_TIMEOUT_MAX:
@@ -98,8 +104,9 @@ class RoundTrips:
         known = self._of(address)
         known.standing = Standing.WELL
         if not known.srtt:
-            known.srtt, known.rttvar = rtt, rtt / 2
+            known.srtt, known.rttvar, known.lowest = rtt, rtt / 2, rtt
             return
+        known.lowest = rtt if rtt < known.lowest else known.lowest + (rtt - known.lowest) / 8
         known.rttvar += (abs(known.srtt - rtt) - known.rttvar) / 4
         known.srtt += (rtt - known.srtt) / 8
 

@@ -1,26 +1,20 @@
 """The VoidPhone API: a TCP server in front of a node's values."""
 
+from typing import Any
+
 from twisted.internet import protocol
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 
+from dht14.net.api_answers import Values
 from dht14.net.api_clients import ApiCounters, ApiLimits, Clients
-from dht14.net.api_connection import ApiConnection, Values
+from dht14.net.api_connection import ApiConnection
 
-__all__ = ["ApiCounters", "ApiFactory", "ApiLimits", "NoValues", "Values"]
+READ_BYTES = 16 * 1024
+"""What one read takes at most: with a thousand clients that are held back, what was read too early counts."""
 
-
-class NoValues:
-    """Stands in for a node that is not there yet: nothing is found, nothing can be kept."""
-
-    def put(self, key: int, value: bytes, ttl: int, replication: int) -> "Deferred[bool]":
-        """As `Values.put`."""
-        return succeed(False)
-
-    def get(self, key: int) -> "Deferred[bytes | None]":
-        """As `Values.get`."""
-        return succeed(None)
+__all__ = ["ApiCounters", "ApiFactory", "ApiLimits", "Values"]
 
 
 class ApiFactory(protocol.Factory):
@@ -35,7 +29,7 @@ class ApiFactory(protocol.Factory):
         self, node: Values, limits: ApiLimits, clock: IReactorTime, *, answers_puts: bool = True
     ) -> None:
         self.node = node
-        """Whom requests go to; may be replaced at any time."""
+        """Whom requests go to."""
         self.clock = clock
         self.answers_puts = answers_puts
         self.clients = Clients(limits, clock)
@@ -52,6 +46,8 @@ class ApiFactory(protocol.Factory):
 
     def opened(self, connection: ApiConnection) -> None:
         """A connection stands."""
+        transport: Any = connection.transport
+        transport.bufferSize = READ_BYTES
         self._connections.add(connection)
 
     def left(self, connection: ApiConnection) -> None:

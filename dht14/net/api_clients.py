@@ -20,6 +20,10 @@ Who connects, sends a PUT and hangs up, many times in a row, is soon ahead of us
 before we see that the old ones are closed. To refuse them at once would lose their PUTs.
 """
 
+HELD_BYTES = 64 << 20
+"""What all connections together may make us hold beyond one request each: values on their way, and replies that
+their clients do not read."""
+
 
 @frozen
 class ApiLimits:
@@ -28,6 +32,8 @@ class ApiLimits:
     api_allow: tuple[Network, ...]
     requests_per_second: float = 100.0
     burst_size: float = 200.0
+    loopback_requests_per_second: float | None = None
+    """Of a client on loopback; None: as of any other."""
     max_connections: int = 1024
     max_connections_per_client: int = 128
 
@@ -70,9 +76,12 @@ class Client:
 
     _log = Logger()
 
-    def __init__(self, address: str, bucket: TokenBucket, accounts: "Clients") -> None:
+    def __init__(self, address: str, rate: float, bucket: TokenBucket, accounts: "Clients") -> None:
         self.address = address
+        self._rate = rate
         self.uses = 0
+        self.held = 0
+        """Bytes that its connections make us hold."""
         self._places = accounts.limits.max_connections_per_client
         self._outside: dict[Served, IDelayedCall] = {}
         self._bucket = bucket
@@ -102,6 +111,16 @@ class Client:
             self._outside.pop(first).cancel()
             self._places -= 1
             first.place_came_free()
+
+    def hold(self, growth: int) -> None:
+        """As `Account.hold`."""
+        self.held += growth
+        self._accounts.held += growth
+
+    def may_hold_more(self) -> bool:
+        """As `Account.may_hold_more`. No client holds more than it leaves to the others: one alone has half of
+        all, two have a third each, and there always is something for one who comes."""
+        return self.held < HELD_BYTES - self._accounts.held
 
     def take_token(self, connection: Served, now: float) -> bool:
         """A token for one request; or False, and `tokens_came` will tell when to ask again."""
@@ -135,13 +154,13 @@ class Client:
             self._log.warn(
                 "API client {client} is throttled to {requests_per_second} requests per second",
                 client=self.address,
-                requests_per_second=self._accounts.limits.requests_per_second,
+                requests_per_second=self._rate,
             )
 
     def _set_alarm(self, now: float) -> None:
         if self._line and self._alarm is None:
             # Some tokens at a time where the rate is high: at most about 20 turns a second.
-            some = max(1.0, self._accounts.limits.requests_per_second / 20)
+            some = max(1.0, self._rate / 20)
             self._alarm = self._accounts.clock.callLater(self._bucket.wait(now, some), self._serve_line)
 
     def _serve_line(self) -> None:
@@ -164,7 +183,12 @@ class Clients:
         self.clock = clock
         self.counters = ApiCounters()
         self.lines = LineAllowance(clock.seconds())
-        self._buckets = RateLimiter(limits.requests_per_second, limits.burst_size)
+        self.held = 0
+        """Bytes that all connections make us hold."""
+        rate, local_rate = limits.requests_per_second, limits.loopback_requests_per_second
+        self._rate, self._local_rate = rate, rate if local_rate is None else local_rate
+        self._buckets = RateLimiter(self._rate, limits.burst_size)
+        self._local_buckets = RateLimiter(self._local_rate, limits.burst_size)
         self._by_address: dict[str, Client] = {}
 
     def admit(self, host: str) -> Client | None:
@@ -181,10 +205,14 @@ class Clients:
         self.counters.connections += 1
         client = self._by_address.get(str(ip))
         if client is None:
-            bucket = self._buckets.bucket(str(ip), self.clock.seconds())
-            client = self._by_address[str(ip)] = Client(str(ip), bucket, self)
+            client = self._by_address[str(ip)] = self._account(ip)
         client.uses += 1
         return client
+
+    def _account(self, ip: IPv4Address | IPv6Address) -> Client:
+        rate = self._local_rate if ip.is_loopback else self._rate
+        buckets = self._local_buckets if ip.is_loopback else self._buckets
+        return Client(str(ip), rate, buckets.bucket(str(ip), self.clock.seconds()), self)
 
     def refuse_one_more(self, address: str) -> None:
         """There are too many connections, of this client or of all."""

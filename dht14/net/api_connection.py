@@ -25,11 +25,20 @@ from zope.interface import implementer
 
 from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.keyspace import id_from_bytes
+from dht14.net.api_answers import Values, failed, is_success, reply_to
 from dht14.net.api_clients import ApiCounters, Client
 from dht14.net.api_queue import Entry, RequestQueue
 from dht14.net.frame_limit import FrameLimit
 from dht14.net.line_allowance import LineAllowance
-from dht14.wire.api_messages import Get, Put, decode_request, encode_failure, encode_success
+from dht14.wire.api_messages import (
+    ApiRequest,
+    Get,
+    GetRecord,
+    Put,
+    PutWithReceipt,
+    check_request_head,
+    decode_request,
+)
 from dht14.wire.frames import FrameSplitter
 
 LINGER_SECONDS = 5.0
@@ -39,16 +48,6 @@ REQUESTS_PER_TURN = 256
 """So many requests of one connection are begun before the reactor sees to others."""
 
 _WRITE_BYTES = 64 * 1024
-
-
-class Values(Protocol):
-    """What the API asks of the node. Neither fails: what cannot be done is False, or None."""
-
-    def put(self, key: int, value: bytes, ttl: int, replication: int) -> "Deferred[bool]":
-        """Whether the value is kept; `ttl` (s) and `replication` as the client wrote them."""
-
-    def get(self, key: int) -> "Deferred[bytes | None]":
-        """The value, or None where there is none."""
 
 
 class _TcpTransport(ITCPTransport, IConsumer, IPushProducer):
@@ -116,9 +115,9 @@ class ApiConnection(protocol.Protocol):
         self._obstacles: set[Obstacle] = set()
         self._advancing = False
         self._reading = True
-        self._splitter = FrameSplitter()
-        self._unpaid: Put | Get | None = None
-        self._queue = RequestQueue()
+        self._splitter = _splitter()
+        self._unpaid: ApiRequest | None = None
+        self._queue = RequestQueue(client)
         self._replies: list[bytes] = []
         self._reply_bytes = 0
         self._frame_limit = FrameLimit(server.clock, self._too_slow)
@@ -144,6 +143,7 @@ class ApiConnection(protocol.Protocol):
         self._obstacles.add(Obstacle.CHOKED)
 
     def resumeProducing(self) -> None:
+        self._queue.all_read()
         self._lifted(Obstacle.CHOKED)
 
     def stopProducing(self) -> None:
@@ -161,6 +161,7 @@ class ApiConnection(protocol.Protocol):
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         self._phase = Phase.GONE
+        self._queue.all_read()
         self._obstacles -= {Obstacle.CHOKED, Obstacle.OUTSIDE}
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
@@ -189,7 +190,7 @@ class ApiConnection(protocol.Protocol):
     def give_up(self) -> None:
         """Answer FAILURE to everything that is at work."""
         for entry in self._queue.unsettled():
-            self._queue.settle(entry, self._reply_to(entry.request, None))
+            self._queue.settle(entry, self._reply_to(entry.request, failed(entry.request)))
         self._take_replies()
         self._advance()
 
@@ -241,7 +242,7 @@ class ApiConnection(protocol.Protocol):
             self._obstacles.add(Obstacle.YIELDED)
             self._server.clock.callLater(0, self._lifted, Obstacle.YIELDED)
 
-    def _next_request(self) -> Put | Get | None:
+    def _next_request(self) -> ApiRequest | None:
         try:
             frame = self._splitter.next_frame()
             if frame is None:
@@ -252,7 +253,7 @@ class ApiConnection(protocol.Protocol):
             self._refuse(str(error))
             return None
 
-    def _begin(self, request: Put | Get) -> None:
+    def _begin(self, request: ApiRequest) -> None:
         queue = self._queue
         if queue.at_work(request.key):
             queue.add(request)
@@ -270,12 +271,12 @@ class ApiConnection(protocol.Protocol):
         elif entry.reply is None:
             self._follow(self._ask(entry.request), entry)
 
-    def _ask(self, request: Put | Get) -> "Deferred[Any]":
+    def _ask(self, request: ApiRequest) -> "Deferred[Any]":
         key = id_from_bytes(request.key)
         try:
             if isinstance(request, Get):
                 self._server.counters.gets += 1
-                return self._server.node.get(key)
+                return self._server.node.get(key, isinstance(request, GetRecord) and request.content)
             self._server.counters.puts += 1
             return self._server.node.put(key, request.value, request.ttl, request.replication)
         except Exception:  # noqa: BLE001 - whatever it is, the client has a right to its FAILURE
@@ -287,11 +288,12 @@ class ApiConnection(protocol.Protocol):
         answer.addCallback(self._settle, entry)
 
     def _failed(self, failure: Failure, entry: Entry) -> bytes:
-        if failure.check(CallFailed) is None:
+        now = self._server.clock.seconds()
+        if failure.check(CallFailed) is None and self._server.lines.is_due(str(failure.type), now):
             self._log.failure(
                 "The node failed a request of API client {client}", failure, client=self._client.address
             )
-        return self._reply_to(entry.request, None)
+        return self._reply_to(entry.request, failed(entry.request))
 
     def _settle(self, reply: bytes, entry: Entry) -> None:
         if entry.reply is not None:
@@ -301,21 +303,19 @@ class ApiConnection(protocol.Protocol):
         self._advance()
 
     def _take_replies(self) -> None:
-        for reply in self._queue.take_replies():
+        for reply in self._queue.take_replies(Obstacle.CHOKED not in self._obstacles):
             self._reply(reply)
 
-    def _reply_to(self, request: Put | Get, result: object) -> bytes:
-        if isinstance(request, Get):
-            value = result
-        elif self._server.answers_puts:
-            value = result and request.value
-        else:
+    def _reply_to(self, request: ApiRequest, told: object) -> bytes:
+        """The reply to what the node told; none at all where PUTs are not answered."""
+        if not (self._server.answers_puts or isinstance(request, Get | PutWithReceipt)):
             return b""
-        if isinstance(value, bytes):
+        reply = reply_to(request, told, self._server.clock.seconds())
+        if is_success(told):
             self._server.counters.successes += 1
-            return encode_success(request.key, value)
-        self._server.counters.failures += 1
-        return encode_failure(request.key)
+        else:
+            self._server.counters.failures += 1
+        return reply
 
     def _reply(self, reply: bytes) -> None:
         self._replies.append(reply)
@@ -377,14 +377,14 @@ class ApiConnection(protocol.Protocol):
             self._client.left()
 
     def _forget_frames(self) -> None:
-        self._splitter = FrameSplitter()
+        self._splitter = _splitter()
         self._leave_line()
         self._unpaid = None
 
     def _forget_gets(self) -> None:
         if isinstance(self._unpaid, Get):
             self._unpaid = None
-        puts = FrameSplitter()
+        puts = _splitter()
         with suppress(Malformed):
             while (frame := self._splitter.next_frame()) is not None:
                 if isinstance(decode_request(frame), Put):
@@ -395,3 +395,7 @@ class ApiConnection(protocol.Protocol):
         if Obstacle.THROTTLED in self._obstacles:
             self._obstacles.discard(Obstacle.THROTTLED)
             self._client.leave_line(self)
+
+
+def _splitter() -> FrameSplitter:
+    return FrameSplitter(check_request_head)

@@ -26,6 +26,7 @@ from dht14.security.identity import public_key_of
 from dht14.wire.bulk_messages import Answer, decode_answer, tag_of
 from dht14.wire.contacts import Check
 from dht14.wire.frames import FrameSplitter
+from dht14.wire.hearsay import believable
 from dht14.wire.messages import Reply
 
 CONNECT_SECONDS = 5.0
@@ -187,8 +188,10 @@ class Line(Protocol):
             return
         if answer is None or isinstance(answer, bytes) == bool(transfer.value):
             transfer.ended.errback(CallFailed())
-        else:
+        elif isinstance(answer, bytes):
             transfer.ended.callback(answer)
+        else:
+            transfer.ended.callback(believable(answer, self.contact.address[0]))
 
     def _expect(self, seconds: float) -> None:
         self.deadline = self._pool.reactor.seconds() + seconds

@@ -26,14 +26,31 @@ from dht14.kademlia.round_trip import RoundTrips
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.line_allowance import LineAllowance
 from dht14.net.probe import ProbeProtocol
+from dht14.net.pulse import Pulse
+from dht14.net.twins import Twins
 from dht14.node.asked import Asked
+from dht14.node.network_time import NetworkTime
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
 from dht14.security.session import Datagrams, Peer, Session
 from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.hearsay import believable
-from dht14.wire.messages import REPLIES, Announce, Reply, Request
+from dht14.wire.messages import (
+    REPLIES,
+    Announce,
+    LargeValue,
+    Message,
+    Offer,
+    Pong,
+    Reply,
+    Request,
+    Store,
+    Value,
+)
+
+MORTAL = (Store, Offer, Value, LargeValue)
+"""Messages that say how long a value still lives, from when they were sent."""
 
 TICK = 0.005
 """Seconds between two looks at the timeouts, at the least: one timer serves all calls."""
@@ -90,6 +107,8 @@ class RpcProtocol(DatagramProtocol):
         table: RoutingTable,
         responder: Responder,
         probe: ProbeProtocol,
+        time: NetworkTime,
+        pulse: Pulse,
     ) -> None:
         self._clock = clock
         self._seconds = clock.seconds
@@ -102,6 +121,8 @@ class RpcProtocol(DatagramProtocol):
         self._table = table
         self._responder = responder
         self._probe = probe
+        self._time = time
+        self._pulse = pulse
         self._pending: dict[bytes, Call] = {}
         self._round_trips = RoundTrips()
         self._deadlines: list[tuple[float, bytes]] = []
@@ -110,6 +131,7 @@ class RpcProtocol(DatagramProtocol):
         self._timer_at = 0.0
         self._stopped = False
         self._lines = LineAllowance(clock.seconds())
+        self._twins = Twins(self._lines)
         self.counters: Counter[str] = Counter()
         """Datagrams by what became of them, calls by how they ended."""
 
@@ -260,12 +282,18 @@ class RpcProtocol(DatagramProtocol):
                 self._send_all(replies, addr)
             if peer is None or not payload:
                 return
-            rpc_id, message = decode(payload, self._check)
+            rpc_id, told = decode(payload, self._check)
         except Malformed as error:
             self._count_malformed(addr, error)
             return
         sender = peer.contact
-        if isinstance(message, REPLIES):
+        message = believable(told, sender.address[0])
+        if sender.node_id == self._table.own_id:
+            self._met_own_id(rpc_id, message, sender, now)
+        if isinstance(message, MORTAL) and self._pulse.may_have_waited(now):
+            # Lost, as far as others can tell: it comes again, with the time that is left then.
+            self.counters["read too late"] += 1
+        elif isinstance(message, REPLIES):
             self._match(rpc_id, message, sender, now)
         elif peer.bucket.take(now):
             self.counters["requests"] += 1
@@ -277,6 +305,13 @@ class RpcProtocol(DatagramProtocol):
                 self._probe.called_by(sender, now)
         else:
             self.counters["requests over the limit"] += 1
+
+    def _met_own_id(self, rpc_id: bytes, message: Message, sender: Contact, now: float) -> None:
+        call = self._pending.get(rpc_id)
+        if not isinstance(message, REPLIES):
+            self._twins.asked(rpc_id, call is not None, sender.address, now)
+        elif call is not None and call.asked(sender):
+            self._twins.answered(rpc_id, sender.address, now)
 
     def _count_malformed(self, addr: Address, error: Malformed) -> None:
         self.counters["malformed"] += 1
@@ -297,11 +332,13 @@ class RpcProtocol(DatagramProtocol):
         self.counters["answered"] += 1
         rtt = (now - call.sent_at) / call.round_trips
         self._round_trips.answered(sender.address, rtt)
+        if isinstance(reply, Pong) and reply.time_ms:
+            self._time.heard(sender.node_id, reply.time_ms / 1000, rtt)
         if call.named or sender.node_id in self._table or not self._probe.may_be_unreachable(sender, now):
             self._table.confirmed(sender, now, rtt)
         else:
             self._probe.probe(sender, now)
-        call.observer.call_answered(sender, believable(reply, sender.address[0]))
+        call.observer.call_answered(sender, reply)
 
     def _respond(self, rpc_id: bytes, asker: Peer, reply: Reply) -> None:
         self._send(asker.answer(encode(rpc_id, reply), self._seconds()), asker.contact.address)

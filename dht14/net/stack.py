@@ -16,6 +16,7 @@ from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import LIVENESS_INTERVAL, REPUBLISH_INTERVAL
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import ProbeProtocol
+from dht14.net.pulse import Pulse
 from dht14.net.rpc import RpcProtocol
 from dht14.net.standing import Standings
 from dht14.node.announcer import ANNOUNCE_INTERVAL, Announcer
@@ -23,16 +24,23 @@ from dht14.node.copies import Copies
 from dht14.node.courier import Courier
 from dht14.node.diary import Diary
 from dht14.node.errands import Errand
+from dht14.node.freshness import Freshness
+from dht14.node.get import RecordReader
 from dht14.node.handover import HandOver
 from dht14.node.join import Join, Retries
-from dht14.node.node import Node, Policy
+from dht14.node.lookups import Lookups
+from dht14.node.network_time import NetworkTime
+from dht14.node.node import Node
 from dht14.node.periodic import Periodic
 from dht14.node.ports import Bulk, Resolver
+from dht14.node.put import Policy, RecordWriter
 from dht14.node.read_repair import ReadRepair
 from dht14.node.repair import REPAIR_INTERVAL, Repair
 from dht14.node.republish import REPUBLISH_LOOK, Republish
 from dht14.node.responder import Responder
+from dht14.node.resync import RESYNC_LOOK, Resyncing
 from dht14.node.upkeep import Liveness, refresh
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.diversity import any_subnet, public_subnet
 from dht14.security.gate import Limits
 from dht14.security.hello_allowance import HelloAllowance
@@ -48,7 +56,9 @@ MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], Store]
 """Makes a store of the node's id, its limit in bytes, whether the node answers for a record, how many seconds a
 record lives at most, and how many times the free bytes a writer may hold."""
 
-MakeResponder = Callable[[RoutingTable, Store | None, float, Tickets[Errand], Diary], Responder]
+MakeResponder = Callable[
+    [RoutingTable, Store | None, float, Tickets[Errand], NetworkTime, Diary, Freshness], Responder
+]
 """Makes what answers other nodes, of the same as `Responder`. The simulator has some that lie."""
 
 
@@ -107,6 +117,7 @@ def build_stack(
     identity: Identity,
     check: Check,
     clock: IReactorTime,
+    wall: Callable[[], float],
     rng: random.Random,
     resolve: Resolver,
     bulk: Bulk,
@@ -115,41 +126,36 @@ def build_stack(
     make_store: MakeStore = MemoryStore,
     make_responder: MakeResponder = Responder,
 ) -> Stack:
-    """The stack of one node. `saved` are contacts of an earlier run; `check` tells node ids."""
+    """The stack of one node. `saved` are contacts of an earlier run; `check` tells node ids.
+
+    `clock` times everything, the lives of values included, and nobody sets it. `wall` is the time of day, seconds
+    since 1970: it dates what other nodes judge, versions and pre-keys, and nothing else.
+    """
     node_id = identity.node_id
     table = RoutingTable(node_id, any_subnet if options.limits.diversity_private else public_subnet)
-    store: Store | None = None
-    if options.storage_limit is not None:
-        store = make_store(
-            node_id,
-            options.storage_limit,
-            lambda record: table.is_near(record.key, record.replication),
-            options.policy.max_ttl,
-            options.writer_share,
-        )
-    diary = Diary()
-    responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), diary)
+    store = _store(make_store, table, options)
+    diary, freshness, time = Diary(), Freshness(is_current=store is None), NetworkTime(clock.seconds, wall)
+    responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, freshness)
     allowance = HelloAllowance()
-    session, questions = _session_layer(identity, check, clock, rng, options, table, allowance)
+    session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
     probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
-    rpc = RpcProtocol(clock, rng, session, check, table, responder, probe)
+    pulse = Pulse(clock)
+    rpc = RpcProtocol(clock, rng, session, check, table, responder, probe, time, pulse)
     courier = Courier(rpc, bulk, clock)
-    copies = Copies(table, store, rpc, courier.deliver, bulk, clock) if store is not None else None
+    copies: Copies | None = None
+    if store is not None:
+        copies = Copies(table, store, rpc, courier.deliver, bulk, clock, time)
     read_repair = ReadRepair(table, rpc, copies, clock) if copies is not None else None
-    node = Node(node_id, table, store, courier, bulk, clock, options.policy, diary, read_repair)
+    lookups = Lookups(table, courier, clock)
+    reader = RecordReader(lookups, store, bulk, time, freshness, read_repair)
+    writer = RecordWriter(lookups, store, time, freshness, options.policy, diary, reader)
+    node = Node(lookups, reader, writer)
     join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     liveness = Liveness(table, rpc, clock, options.republish_interval)
     services: list[IService] = [
+        pulse,
         join,
-        Periodic("liveness", LIVENESS_INTERVAL, liveness.one_pass, clock, rng),
-        Periodic(
-            "refresh",
-            options.refresh_interval,
-            lambda: refresh(node, clock, rng, options.refresh_interval),
-            clock,
-            rng,
-        ),
-        Periodic("sessions", TIDY_INTERVAL, lambda: session.tidy(clock.seconds()), clock, rng),
+        *_contact_services(node, session, liveness, clock, rng, options),
     ]
     if options.advertised is not None:
         announcer = Announcer(options.advertised, table, rpc, resolve, clock)
@@ -158,10 +164,44 @@ def build_stack(
     if store is not None and copies is not None:
         hand_over = HandOver(table, store, copies, clock)
         republish = Republish(node, store, copies, diary, clock, rng, liveness.repair_interval)
-        services += _record_services(
-            store, republish, Repair(table, store, copies, diary, clock), clock, rng, options
-        )
+        repair = Repair(table, store, copies, diary, rpc, clock, freshness)
+        services += _record_services(store, republish, repair, clock, rng, options)
+        resyncing = Resyncing(freshness, table, rpc, clock, lambda: bool(join.first_try.called))
+        join.first_try.addCallback(lambda _: resyncing.one_pass())
+        answering = Periodic("resync of others", REPAIR_INTERVAL, repair.serve_askers, clock, rng)
+        freshness.when_asked = answering.run_now
+        services += [Periodic("resync", RESYNC_LOOK, resyncing.one_pass, clock, rng), answering]
     return Stack(table, store, responder, session, rpc, probe, node, join, hand_over, tuple(services))
+
+
+def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) -> Store | None:
+    """Where values are held; None in a bootstrap node."""
+    if options.storage_limit is None:
+        return None
+    return make_store(
+        table.own_id,
+        options.storage_limit,
+        lambda record: table.is_near(record.key, record.replication),
+        options.policy.max_ttl,
+        options.writer_share,
+    )
+
+
+def _contact_services(
+    node: Node,
+    session: Session,
+    liveness: Liveness,
+    clock: IReactorTime,
+    rng: random.Random,
+    options: StackOptions,
+) -> list[IService]:
+    """The passes of every node."""
+    interval = options.refresh_interval
+    return [
+        Periodic("liveness", LIVENESS_INTERVAL, liveness.one_pass, clock, rng),
+        Periodic("refresh", interval, lambda: refresh(node, clock, rng, interval), clock, rng),
+        Periodic("sessions", TIDY_INTERVAL, lambda: session.tidy(clock.seconds()), clock, rng),
+    ]
 
 
 def _record_services(
@@ -185,6 +225,7 @@ def _session_layer(
     identity: Identity,
     check: Check,
     clock: IReactorTime,
+    wall: Callable[[], float],
     rng: random.Random,
     options: StackOptions,
     table: RoutingTable,
@@ -192,10 +233,18 @@ def _session_layer(
 ) -> tuple[Session, Questions]:
     limits = options.limits
     if options.sealed:
-        standing = Standings(table, allowance).of
+        time = AgreedTime(wall)
         sealed = SealedSession(
-            identity, check, rng, limits, table.holds, standing, allowance, clock.seconds()
+            identity,
+            check,
+            rng,
+            limits,
+            table.holds,
+            Standings(table, allowance).of,
+            allowance,
+            clock.seconds(),
+            time,
         )
-        return sealed, HelloQuestions(check, rng)
+        return sealed, HelloQuestions(check, rng, time)
     plain = PlainSession.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
     return plain, PlainQuestions(identity.proof, check, rng)

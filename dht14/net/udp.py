@@ -16,6 +16,7 @@ from twisted.internet.udp import Port
 from twisted.logger import Logger
 
 from dht14.kademlia.contact import Address
+from dht14.net.line_allowance import LineAllowance
 
 DATAGRAMS_A_TURN = 256
 A_TURN = 0.005
@@ -42,6 +43,7 @@ class UdpPort(Port):
         host, port = address
         super().__init__(port, protocol, interface=host, maxPacketSize=LONGEST_READ, reactor=reactor)
         self._seconds: Callable[[], float] = reactor.seconds
+        self._lines = LineAllowance(reactor.seconds())
 
     def createInternetSocket(self) -> socket.socket:
         """The socket to bind."""
@@ -92,8 +94,9 @@ class UdpPort(Port):
                 continue
             try:
                 received(datagram, source)
-            except Exception:  # noqa: BLE001 - whatever it is, it must not cost us the port
-                self.log.failure("A datagram was not handled; this is a bug.")
+            except Exception as bug:  # noqa: BLE001 - whatever it is, it must not cost us the port
+                if self._lines.is_due(type(bug).__name__, seconds()):
+                    self.log.failure("A datagram was not handled; this is a bug.")
             if self.maxThroughput < 0:
                 return  # The port was closed meanwhile.
             if seconds() >= until:

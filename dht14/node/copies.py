@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, TimeoutError, gatherResults
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -13,13 +13,13 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.fetch import Fetch
-from dht14.node.finding import Claimer
+from dht14.node.fetch import Claimer, Fetch
 from dht14.node.lately import Lately
+from dht14.node.network_time import NetworkTime
 from dht14.node.ports import Bulk, Rpc
 from dht14.security.subnet import counted_subnet
 from dht14.storage.claim import Claim
-from dht14.storage.record import Record
+from dht14.storage.record import Kind, Record
 from dht14.storage.store import Store, Verdict
 from dht14.wire.messages import (
     FindValue,
@@ -58,6 +58,7 @@ class Copies:
     _deliver: Deliver
     _bulk: Bulk
     _clock: IReactorTime
+    _time: NetworkTime
     counters: Counter[str] = field(factory=Counter, init=False)
     """Copies that were offered, by what came of them."""
     _refusers: Lately[int] = field(factory=lambda: Lately(REFUSAL_SECONDS, MAX_REFUSERS), init=False)
@@ -150,13 +151,16 @@ class Copies:
     def _fetched(self, key: int, holder: Contact, told: LargeValue, now: float) -> "Deferred[Record | None]":
         expires_at = now + told.ttl_ms / 1000
         claim = Claim(key, told.version, expires_at, told.replication, told.owned, told.length, told.digest)
+        if not claim.is_possible:
+            return succeed(None)
         claimers = iter([Claimer(holder, told.ticket)])
         return Fetch(claim, claimers, self._bulk, self._clock).run(PATIENCE_LARGE)
 
     def take(self, record: Record) -> None:
         """Hold a record that others hold, unless a better one is held."""
         now = self._clock.seconds()
-        if not record.is_cached and not record.is_from_the_future(now) and record.is_authentic:
+        is_believable = record.kind is not Kind.OPEN or self._time.may_be_held(record.version)
+        if not record.is_cached and is_believable and record.is_authentic:
             self._store.offer(record, now, _ignore)
 
 

@@ -1,10 +1,10 @@
-"""Gets one large value from any of those who say that they have it."""
+"""Fetches values that fit no datagram from those who say that they have them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -12,7 +12,6 @@ from twisted.python.failure import Failure
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.node.finding import Claimer
 from dht14.node.ports import Bulk
 from dht14.storage.claim import Claim
 from dht14.storage.record import Record
@@ -21,6 +20,22 @@ T = TypeVar("T")
 
 HEDGE = 0.3
 """Seconds after which another claimer is asked as well: the first may have died since it answered."""
+
+
+CLAIM_SECONDS = 0.4
+"""For which a claim is waited for when a record is here that it would outrank: whoever claims without having
+must not hold up a get for longer."""
+
+CLAIMS_AT_ONCE = 4
+"""Claims of one key that are fetched side by side, the greatest ones."""
+
+
+@frozen
+class Claimer:
+    """A holder that says that it has a record, and the ticket for it."""
+
+    contact: Contact
+    ticket: bytes
 
 
 @define(eq=False)
@@ -99,3 +114,73 @@ class Fetch:
 def _disarm(timer: IDelayedCall | None) -> None:
     if timer is not None and timer.active():
         timer.cancel()
+
+
+@define(eq=False)
+class ClaimRace:
+    """Fetches several claims of one key side by side, and settles for the greatest that comes in time."""
+
+    _claims: "Sequence[tuple[Claim, Sequence[Claimer]]]"
+    """The greatest claim first, each with those who make it."""
+    _bulk: Bulk
+    _clock: IReactorTime
+    best: Record | None
+    """The greatest record that is here; at first the one that the get has heard of, if any."""
+    failed: list[Claimer] = field(factory=list, init=False)
+    """Those whose claims did not come true in time."""
+    _fetches: "dict[int, Deferred[Record | None]]" = field(factory=dict, init=False)
+    """Those under way, by the place of their claims."""
+    _done: "Deferred[None]" = field(factory=Deferred, init=False)
+    _timer: IDelayedCall | None = field(default=None, init=False)
+
+    def run(self, timeout: float) -> "Deferred[None]":
+        """Begin. Fires when nothing greater is to be had, or after `timeout` seconds."""
+        deadline = self._clock.callLater(max(timeout, 0.0), self._end)
+        self._done.addBoth(self._ended, deadline)
+        chosen = self._claims[:CLAIMS_AT_ONCE]
+        for number, (claim, claimers) in enumerate(chosen):
+            fetch = Fetch(claim, iter(claimers), self._bulk, self._clock)
+            self._fetches[number] = fetch.run(timeout)
+        for number, fetched in list(self._fetches.items()):
+            fetched.addErrback(_given_up).addCallback(self._fetched, number)
+        if self.best is not None:
+            self._hurry()
+        return self._done
+
+    def _hurry(self) -> None:
+        if self._timer is None and not self._done.called:
+            self._timer = self._clock.callLater(CLAIM_SECONDS, self._end)
+
+    def _fetched(self, record: Record | None, number: int) -> None:
+        if self._done.called:
+            return
+        del self._fetches[number]
+        if record is None:
+            self.failed += self._claims[number][1]
+        elif self.best is None or record.rank > self.best.rank:
+            self.best = record
+        best = self.best
+        if all(best is not None and self._claims[other][0].rank < best.rank for other in self._fetches):
+            self._end()
+        elif best is not None:
+            self._hurry()
+
+    def _end(self) -> None:
+        if not self._done.called:
+            best = self.best
+            for number in self._fetches:
+                claim, claimers = self._claims[number]
+                if best is None or claim.rank > best.rank:
+                    self.failed += claimers
+            self._done.callback(None)
+
+    def _ended(self, result: T, deadline: IDelayedCall) -> T:
+        _disarm(deadline)
+        _disarm(self._timer)
+        for fetch in list(self._fetches.values()):
+            fetch.cancel()
+        return result
+
+
+def _given_up(failure: Failure) -> None:
+    failure.trap(CancelledError)

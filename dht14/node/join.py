@@ -7,7 +7,7 @@ from typing import Any
 from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -16,7 +16,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.node.node import Node
 from dht14.node.ports import Resolver, Rpc
-from dht14.wire.messages import FindNode, Nodes
+from dht14.wire.messages import FindNode, Nodes, Ping
 
 LONELY_INTERVAL = 10.0
 """Seconds between two tries, at the most, while no contact is alive."""
@@ -25,8 +25,15 @@ LONGEST_INTERVAL = 300.0
 """Seconds between two tries otherwise. The seeds are called again then too: two networks that grew apart
 find each other so."""
 
+FIRST_TRY_SECONDS = 2.0
+"""So long the first try may last before this node takes itself for alone; and so long, once somebody has
+answered, the lookup of the own id."""
+
 SAVED_AT_ONCE = 20
 """Saved contacts that are called in one try; the next try calls the next ones."""
+
+MOST_NAMESAKES = 16
+"""Addresses that are called because somebody names our own id there."""
 
 FAR_RANGES = 32
 """Ranges that are looked up after a join, the farthest first. In no honest network does a neighbour share
@@ -80,8 +87,14 @@ class Join(Service):
         self._retries = retries
         self._joined: bool | None = None
         """None before the first try has ended."""
+        self.first_try: Deferred[None] = Deferred()
+        """Fires when this node knows its neighbours, or has found nobody. Before that it cannot know what is
+        stored. Never fires when it is stopped before."""
+        self._first_try_limit: IDelayedCall | None = None
         self._own_addresses: set[Address] = set()
         """Where a seed turned out to be this node itself."""
+        self._namesakes: set[Address] = set()
+        """Where others have seen our id, and where it was therefore called."""
         self._unresolved: set[Seed] = set()
         self._last_known: dict[Seed, list[Address]] = {}
         """The addresses that each seed had when its name was last resolved."""
@@ -95,6 +108,7 @@ class Join(Service):
     def startService(self) -> None:
         """Begin to join, and go on for ever."""
         super().startService()
+        self._first_try_limit = self._clock.callLater(FIRST_TRY_SECONDS, self._first_try_over)
         self._running = Deferred.fromCoroutine(self._stay_joined())
         self._running.addErrback(self._ended)
 
@@ -103,6 +117,7 @@ class Join(Service):
         super().stopService()
         if self._running is not None:
             self._running.cancel()
+        self._end_limit()
 
     def _ended(self, failure: Failure) -> None:
         if self.running:
@@ -117,14 +132,29 @@ class Join(Service):
                 return  # A DeferredList takes a cancellation for the failure of all its parts.
             joined = self._node.table.has_live_contact()
             if joined and not self._joined:
+                self._somebody_answered()
                 await self._settle_in(named)
                 began = self._clock.seconds()
             elif joined:
                 await self._meet(named)
             elif self._joined:
                 pauses = self._retries.pauses(self._rng)
+            self._first_try_over()
             self._say(joined)
             await self._pause(began, next(pauses))
+
+    def _somebody_answered(self) -> None:
+        if self._first_try_limit is not None and self._first_try_limit.active():
+            self._first_try_limit.reset(FIRST_TRY_SECONDS)
+
+    def _first_try_over(self) -> None:
+        self._end_limit()
+        if not self.first_try.called:
+            self.first_try.callback(None)
+
+    def _end_limit(self) -> None:
+        if self._first_try_limit is not None and self._first_try_limit.active():
+            self._first_try_limit.cancel()
 
     def _say(self, joined: bool) -> None:
         if joined == self._joined:
@@ -156,6 +186,7 @@ class Join(Service):
     async def _settle_in(self, named: list[Contact]) -> None:
         """Look up the own id, then an id in each range beyond the closest neighbour (paper, section 2.3)."""
         await self._node.find_nodes(self._node.own_id, named)
+        self._first_try_over()
         far = self._node.table.far_targets(self._rng)[:FAR_RANGES]
         lookups = [self._node.find_nodes(target, width=FAR_WIDTH) for target in far]
         await gatherResults(lookups, consumeErrors=True)
@@ -218,3 +249,14 @@ class Join(Service):
             raise CallFailed
         if isinstance(reply, Nodes):
             named.extend(reply.contacts)
+            self._call_namesakes(reply.contacts)
+
+    def _call_namesakes(self, contacts: Iterable[Contact]) -> None:
+        """Call whoever has our own id elsewhere, once: where that is another node, both will tell of it."""
+        for contact in contacts:
+            address = contact.address
+            if contact.node_id != self._node.own_id or address in self._own_addresses | self._namesakes:
+                continue
+            if len(self._namesakes) < MOST_NAMESAKES:
+                self._namesakes.add(address)
+                self._rpc.ask_address(address, Ping(), self._node.own_id).addErrback(lambda _: None)

@@ -44,7 +44,7 @@ class Mining:
 
     def _steps(self) -> Iterator[None]:
         expected = 2 * self._puzzle.tries
-        reported = self._clock.seconds()
+        began = reported = self._clock.seconds()
         self.log.info(
             "Searching the proof of work of the node id: difficulty {difficulty}, about {expected} tries.",
             difficulty=self._puzzle.difficulty,
@@ -56,9 +56,14 @@ class Mining:
                 return
             if self._clock.seconds() - reported >= REPORT_INTERVAL:
                 reported = self._clock.seconds()
+                tries, seconds = slices * SLICE, reported - began
                 self.log.info(
-                    "Searching the proof of work: {tries} tries so far, about {expected} are needed.",
-                    tries=slices * SLICE,
+                    "Searching the proof of work: {tries} tries so far, about {expected} are needed. "
+                    "At {rate:.0f} tries/s it will take about {left:.0f} s more.",
+                    tries=tries,
                     expected=expected,
+                    rate=tries / seconds,
+                    # It is luck: the second of the two puzzles takes as long as ever, whatever was tried.
+                    left=max(expected - tries, self._puzzle.tries) * seconds / tries,
                 )
             yield

@@ -5,14 +5,26 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, FirstError, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from dht14.errors import CallFailed
+
 JITTER = 0.2
 """The first pass comes after an interval of 1 ± JITTER: nodes started together spread out."""
+
+
+def was_cut(failure: Failure) -> bool:
+    """Whether work failed because it was cancelled, or because no call is answered any more.
+
+    Work of several parts says so in as many wrappings as there were parts of parts.
+    """
+    while isinstance(failure.value, FirstError):
+        failure = failure.value.subFailure
+    return failure.check(CancelledError, CallFailed) is not None
 
 
 class Periodic(Service):
@@ -59,14 +71,21 @@ class Periodic(Service):
             current.cancel()
         return current
 
+    def run_now(self) -> None:
+        """Run a pass at once, unless one is at work or the service does not run."""
+        if self.running and self._current is None:
+            self._run_pass()
+
     def _run_pass(self) -> "Deferred[Any]":
+        if self._current is not None:
+            return succeed(None)  # One that was asked for is still at work.
         self._current = maybeDeferred(self._one_pass)
         self._current.addErrback(self._failed)
         self._current.addBoth(self._ended)
         return self._current
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError) and not self.running:
+        if not self.running and was_cut(failure):
             return
         self.log.failure("The pass {name!r} failed; the next one comes as planned.", failure, name=self.name)
 

@@ -1,6 +1,7 @@
 """What a get has found goes to those who should have had it, and to one on the way that need not."""
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from attrs import define, field
@@ -13,8 +14,9 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.answers import Answers
+from dht14.kademlia.subnets import spread
 from dht14.node.copies import Copies
+from dht14.node.get import GetReplies
 from dht14.node.lately import Lately
 from dht14.node.ports import Rpc
 from dht14.node.search import Walk
@@ -42,21 +44,22 @@ class ReadRepair:
     _lately: Lately[tuple[int, int]] = field(factory=lambda: Lately(SPACING, REMEMBERED), init=False)
     """Key and holder."""
 
-    def decided(self, lookup: Walk, winner: Record, answers: Answers) -> None:
+    def got(self, lookup: Walk, winner: Record, replies: GetReplies) -> None:
         """A get has ended with this record. Nobody waits for what is done here.
 
         Only the nearest get a copy: one that strays about would be missed by later writers.
         """
         if winner.is_cached:
             return  # It was a cached copy: what is made of it would live no longer, and count for nothing.
-        holders = {contact.node_id for contact in lookup.shortlist()[: winner.replication]}
-        for contact in answers.behind(winner):
+        near = spread(lookup.shortlist(), self._table.subnet_of)
+        holders = {contact.node_id for contact in islice(near, winner.replication)}
+        for contact in replies.behind(winner):
             if contact.node_id in holders:
                 self._begin(winner, contact, self._repair)
         if self._table.is_near(winner.key, winner.replication):
             self._copies.take(winner)
         if winner.kind is Kind.CONTENT and len(winner.value) <= MAX_INLINE_VALUE:
-            passed = [contact for contact in answers.lacking() if contact.node_id not in holders]
+            passed = [contact for contact in replies.lacking() if contact.node_id not in holders]
             for contact in sorted(passed, key=lambda contact: contact.node_id ^ winner.key)[:1]:
                 self._begin(winner, contact, self._cache)
 

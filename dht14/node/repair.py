@@ -12,6 +12,7 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
@@ -19,9 +20,12 @@ from dht14.kademlia.subnets import spread
 from dht14.node.abreast import abreast
 from dht14.node.copies import Copies
 from dht14.node.diary import Diary
+from dht14.node.freshness import Freshness
+from dht14.node.ports import Rpc
 from dht14.node.walk import pages
 from dht14.storage.record import Record
 from dht14.storage.store import Store
+from dht14.wire.messages import Resynced
 
 NEIGHBOURS = 3 * K
 """Nodes nearest to us that are watched: among them are all holders of all that we hold."""
@@ -32,8 +36,8 @@ REPAIR_INTERVAL = 5.0
 LONGEST_WAIT = 3
 """Looks for which a change is waited out, while there is another one at each: many come and go at once."""
 
-ELECTED = 2
-"""Holders that give copies to a newcomer; the second, because the first may not know of it, or lie."""
+ELECTED = 3
+"""Holders that give copies to a newcomer: the nearest. A write is on most of the group, so one of them has it."""
 
 AT_ONCE = 8
 """Records that are seen to at the same time."""
@@ -49,7 +53,9 @@ class Repair:
     _store: Store
     _copies: Copies
     _diary: Diary
+    _rpc: Rpc
     _clock: IReactorTime
+    _freshness: Freshness
     _before: Mapping[int, Contact] = field(factory=dict, init=False)
     """The neighbours whom all records have been brought to. At the start nobody: what we hold from an earlier
     run may be lacking elsewhere, or be outdated by now."""
@@ -59,7 +65,9 @@ class Repair:
 
     async def one_pass(self) -> None:
         """Look at the neighbours; if they have changed, and it is quiet again, see to all records."""
-        neighbours = {c.node_id: c for c in self._table.closest(self._table.own_id, NEIGHBOURS)}
+        neighbours = self._neighbours()
+        if not self._before and not self._freshness.is_current:
+            return  # First the others bring what was missed here; the rest may be lacking elsewhere.
         now = frozenset(neighbours)
         if now == self._before.keys() or self._table.is_cut_off:
             return
@@ -70,10 +78,32 @@ class Repair:
         before, self._before, self._waited = self._before, neighbours, 0
         await self._walk(before, neighbours)
 
-    async def _walk(self, before: Mapping[int, Contact], neighbours: Mapping[int, Contact]) -> None:
+    def _neighbours(self) -> dict[int, Contact]:
+        return {c.node_id: c for c in self._table.closest(self._table.own_id, NEIGHBOURS)}
+
+    async def serve_askers(self) -> None:
+        """Offer the contacts that have missed writes, and ask, all that they should hold, and say so."""
+        neighbours = self._neighbours()
+        askers = self._freshness.askers(neighbours, self._clock.seconds())
+        if not askers:
+            return
+        others = {node_id: contact for node_id, contact in neighbours.items() if node_id not in askers}
+        await self._walk(others, neighbours, askers)
+        for contact in askers.values():
+            self._rpc.ask(contact, Resynced()).addErrback(lambda failure: failure.trap(CallFailed) and None)
+
+    async def _walk(
+        self,
+        before: Mapping[int, Contact],
+        neighbours: Mapping[int, Contact],
+        askers: Mapping[int, Contact] | None = None,
+    ) -> None:
+        """Offer each record to those who have become its holders: all of them, or only the `askers`."""
         began, given = self._clock.seconds(), 0
         async for records in pages(self._store, self._clock):
-            newcomers = [(r, self._newcomers(r, before, neighbours)) for r in records if not r.is_cached]
+            newcomers = [
+                (r, self._newcomers(r, before, neighbours, askers)) for r in records if not r.is_cached
+            ]
             due = [(record, contacts) for record, contacts in newcomers if contacts]
             await abreast((self._copies.offer(record, contacts) for record, contacts in due), AT_ONCE)
             given += len(due)
@@ -85,16 +115,23 @@ class Repair:
             )
 
     def _newcomers(
-        self, record: Record, before: Mapping[int, Contact], neighbours: Mapping[int, Contact]
+        self,
+        record: Record,
+        before: Mapping[int, Contact],
+        neighbours: Mapping[int, Contact],
+        askers: Mapping[int, Contact] | None,
     ) -> list[Contact]:
         """Who has become a holder of the record, if it is for us to give it to them."""
         own_id = self._table.own_id
         former = self._nearest(record, before)
         remaining = [i for i in former if i == own_id or i in neighbours]
-        if own_id not in remaining[:ELECTED] or (not before and self._diary.knows(record.key)):
+        is_known = askers is None and not before and self._diary.knows(record.key)
+        if own_id not in remaining[:ELECTED] or is_known:
             return []
         now = self._nearest(record, neighbours)
-        return [neighbours[i] for i in now if i != own_id and i not in former]
+        return [
+            neighbours[i] for i in now if i != own_id and i not in former and (askers is None or i in askers)
+        ]
 
     def _nearest(self, record: Record, neighbours: Mapping[int, Contact]) -> list[int]:
         """Who of these, and of us, hold the record, nearest first: of a subnet no more than count."""

@@ -6,18 +6,23 @@ from functools import partial
 from attrs import define, field, frozen
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import MAX_INLINE_VALUE, REPLICATION, K
+from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.caching import cache_lifetime
 from dht14.node.diary import Diary
 from dht14.node.errands import Download, Errand, Upload
+from dht14.node.freshness import Freshness
+from dht14.node.network_time import NetworkTime
 from dht14.security.identity import public_key_of
 from dht14.security.subnet import counted_subnet
 from dht14.security.tickets import Tickets
-from dht14.storage.record import Kind, Record, claimed_rank
-from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
+from dht14.storage.record import Kind, Record, claimed_rank, is_possible
+from dht14.storage.store import Outcome, RecordStore, Refusal, Verdict, in_the_way
+from dht14.wire.contacts import first_fitting
 from dht14.wire.messages import (
+    MAX_VALUE_AND_CONTACTS,
     NO_TICKET,
+    VIEW_PART_BYTES,
     Announce,
     FindNode,
     FindValue,
@@ -30,16 +35,17 @@ from dht14.wire.messages import (
     Refused,
     Reply,
     Request,
+    Resync,
+    Resynced,
     Store,
     Stored,
     Value,
     Wanted,
     fingerprint,
+    view_of,
 )
 
 Respond = Callable[[Reply], None]
-
-PONG = Pong()
 
 ANSWERS = 256
 """Targets whose nearest contacts are remembered."""
@@ -62,11 +68,31 @@ class _Answer:
     nodes: Nodes
 
     @classmethod
-    def of(cls, known: list[Contact]) -> "_Answer":
-        return cls(known, frozenset(contact.node_id for contact in known), Nodes(tuple(known[:K])))
+    def of(cls, known: list[Contact], holds_values: bool) -> "_Answer":
+        ids = frozenset(contact.node_id for contact in known)
+        return cls(known, ids, Nodes(tuple(known[:K]), holds_values))
 
-    def without(self, node_id: int) -> Nodes:
-        return Nodes(tuple([contact for contact in self.known if contact.node_id != node_id]))
+    def without(self, asker: Contact) -> Nodes:
+        """A node learns nothing of itself; but of another one that has its id, wherever that is."""
+        others = [contact for contact in self.known if not contact.is_same(asker)]
+        return Nodes(tuple(others[:K]), self.nodes.holds_values)
+
+
+@frozen(eq=False)
+class _Group:
+    """The nodes nearest to a key, as far as the table knew when it was at this revision."""
+
+    revision: int
+    view: bytes
+    others: tuple[Contact, ...]
+    """Without this node, nearest first."""
+
+    @classmethod
+    def around(cls, key: int, table: RoutingTable) -> "_Group":
+        known = table.holders(key, GROUP)
+        ids = sorted((*(contact.node_id for contact in known), table.own_id), key=key.__xor__)[:GROUP]
+        others = tuple(contact for contact in known if contact.node_id in ids)
+        return cls(table.revision, view_of(ids), others)
 
 
 @define(eq=False)
@@ -80,13 +106,17 @@ class Responder:
     _store: RecordStore | None
     _max_ttl: float
     _tickets: Tickets[Errand]
+    _time: NetworkTime
     _diary: Diary = field(factory=Diary)
     """Where it is noted what others have brought."""
+    _freshness: Freshness = field(factory=Freshness)
     _stores: bool = field(default=True, init=False)
     _answers: dict[int, _Answer] = field(factory=dict, init=False)
     """To requests for nodes, by target, as long as the table stays as it is."""
     _revision: int = field(default=0, init=False)
     """Of the table that these were made from."""
+    _groups: dict[int, _Group] = field(factory=dict, init=False)
+    """By key, for those who ask for values."""
 
     def store_no_more(self) -> None:
         """This node is about to leave: it refuses what others would have to fetch again."""
@@ -97,32 +127,67 @@ class Responder:
         if isinstance(request, FindNode):
             respond(self._nodes(request.target, sender))
         elif isinstance(request, FindValue):
-            respond(self._value(request.key, sender, now) or self._nodes(request.key, sender))
+            respond(self._value(request, sender, now) or self._nodes(request.key, sender))
         elif isinstance(request, (Ping, Announce)):
-            respond(PONG)
+            respond(self._pong())
         elif isinstance(request, Store):
             self._hold(self._record(request, request.value, sender, now), request, sender, now, respond)
         elif isinstance(request, Offer):
             respond(self._weigh(request, sender, now))
+        else:
+            respond(self._resync(request, sender, now))
 
-    def _value(self, key: int, asker: Contact, now: float) -> Value | LargeValue | None:
+    def _pong(self) -> Pong:
+        return Pong(int(self._time.wall() * 1000))
+
+    def _resync(self, request: Resync | Resynced, sender: Contact, now: float) -> Pong | Refused:
+        if self._store is None:
+            return Refused((), Refusal.NO_VALUES)
+        if isinstance(request, Resync):
+            self._freshness.asked_by(sender, now)
+        else:
+            self._freshness.resynced(sender.node_id)
+        return self._pong()
+
+    def _value(self, request: FindValue, asker: Contact, now: float) -> Value | LargeValue | None:
+        key = request.key
         record = self._store.get(key, now) if self._store else None
         if record is None or (remaining := record.remaining_ms(now)) < 1:
             return None
-        near = self._table.is_near(key, record.replication)
+        current = self._freshness.is_current
+        nearer = self._missing_in(request.view, key, asker)
         value, length = record.value, len(record.value)
         if length <= MAX_INLINE_VALUE:
-            return Value(record.version, remaining, record.replication, near, value)
+            if nearer:
+                nearer = first_fitting(nearer, MAX_VALUE_AND_CONTACTS - length)
+            return Value(record.version, remaining, record.replication, current, value, nearer)
         ticket = self._ticket(asker, Download(key, record.version, length), length, now)
         return LargeValue(
             record.version,
             remaining,
             record.replication,
-            near,
+            current,
             record.is_owned,
             length,
             record.digest,
             ticket,
+            nearer,
+        )
+
+    def _missing_in(self, view: bytes, key: int, asker: Contact) -> tuple[Contact, ...]:
+        """Of the nodes nearest to the key, those of which the asker does not know."""
+        group = self._groups.get(key)
+        if group is None or group.revision != self._table.revision:
+            if len(self._groups) >= ANSWERS:
+                self._groups.clear()
+            group = self._groups[key] = _Group.around(key, self._table)
+        if view == group.view:
+            return ()
+        known = {view[i : i + VIEW_PART_BYTES] for i in range(0, len(view), VIEW_PART_BYTES)}
+        return tuple(
+            contact
+            for contact in group.others
+            if contact.node_id != asker.node_id and view_of((contact.node_id,)) not in known
         )
 
     def _ticket(self, peer: Contact, errand: Errand, length: int, now: float) -> bytes:
@@ -139,8 +204,9 @@ class Responder:
         if answer is None:
             if len(self._answers) >= ANSWERS:
                 self._answers.clear()
-            answer = self._answers[target] = _Answer.of(table.closest(target, K + 1, live_only=True))
-        return answer.without(asker.node_id) if asker.node_id in answer.ids else answer.nodes
+            known = table.closest(target, K + 1, live_only=True)
+            answer = self._answers[target] = _Answer.of(known, self._store is not None)
+        return answer.without(asker) if asker.node_id in answer.ids else answer.nodes
 
     def _record(self, request: Store | Offer, value: bytes, writer: Contact, now: float) -> Record:
         lifetime = min(request.ttl_ms / 1000, self._max_ttl)
@@ -155,21 +221,58 @@ class Responder:
         self, record: Record, request: Store | Offer, writer: Contact, now: float, respond: Respond
     ) -> None:
         nearer = self._nearer(request, writer)
-        if self._store is None or not self._may_hold(request) or not _is_worth_holding(record, now):
-            respond(Refused(nearer))
+        refusal = self._refusal(request) or self._flaw(record, request.copy, now)
+        if self._store is None or refusal is not None:
+            respond(self._refused(record.key, nearer, refusal, now))
             return
         held = None if request.copy else in_the_way(self._store, record, now)
         if held is not None:
             respond(Outranked(held.version, nearer))
             return
-        self._store.offer(record, now, partial(_tell, respond, nearer))
+        self._store.offer(record, now, partial(self._tell, respond, nearer))
         if not record.is_cached:
             self._diary.told(record.key, now)
 
-    def _may_hold(self, request: Store | Offer) -> bool:
-        """Whether this node has any business with the key. A cached copy may be anywhere."""
+    def _refusal(self, request: Store | Offer) -> Refusal | None:
+        """Why this node has no business with the key; None if it has. A cached copy may be anywhere."""
+        if self._store is None:
+            return Refusal.NO_VALUES
+        if not self._stores:
+            return Refusal.LEAVING
         widest = max(STRAY * request.replication, REPLICATION)
-        return self._stores and (not request.replication or self._table.may_hold(request.key, widest))
+        if request.replication and not self._table.may_hold(request.key, widest):
+            return Refusal.NOT_NEAR
+        return None
+
+    def _flaw(self, record: Record, is_copy: bool, now: float) -> Refusal | None:
+        """Why a record may not be held by anybody; None if it may."""
+        if record.is_cached and (record.expires_at < now + 1 or record.kind is not Kind.CONTENT):
+            return Refusal.INVALID
+        if record.kind is Kind.OPEN and not self._believes(record, is_copy, now):
+            return Refusal.VERSION
+        # The signature is looked at last: it costs more than all the rest.
+        return None if record.is_authentic else Refusal.INVALID
+
+    def _believes(self, record: Record, is_copy: bool, now: float) -> bool:
+        """Whether the version is not from the future. A copy was believed by another holder, whose time may be
+        a little ahead; and a writer may always go above what is held here."""
+        if self._time.believes(record.version) or (is_copy and self._time.may_be_held(record.version)):
+            return True
+        held = self._store.get(record.key, now) if self._store else None
+        return held is not None and held.kind is Kind.OPEN and record.version == held.version + 1
+
+    def _tell(self, respond: Respond, nearer: tuple[Contact, ...], verdict: Verdict) -> None:
+        if verdict.outcome is Outcome.HELD:
+            respond(Stored(nearer, self._freshness.is_current, verdict.replication))
+        elif verdict.outcome is Outcome.OUTRANKED:
+            respond(Outranked(verdict.version, nearer))
+        else:
+            respond(Refused(nearer, verdict.refusal, holds_older=verdict.version > 0))
+
+    def _refused(self, key: int, nearer: tuple[Contact, ...], refusal: Refusal | None, now: float) -> Refused:
+        if self._store is None or refusal is None:
+            return Refused(nearer, Refusal.NO_VALUES)
+        return Refused(nearer, refusal, holds_older=self._store.get(key, now) is not None)
 
     def _rank(self, key: int) -> int:
         """How many nodes are nearer to the key; K stands for all that are more."""
@@ -179,8 +282,13 @@ class Responder:
     def _weigh(self, offer: Offer, writer: Contact, now: float) -> Reply:
         """Whether a record is held already, as far as can be told without its value."""
         nearer = self._nearer(offer, writer)
-        if self._store is None or not self._may_hold(offer):
-            return Refused(nearer)
+        refusal = self._refusal(offer)
+        if refusal is None and not is_possible(
+            offer.key, offer.version, offer.owned, offer.digest, offer.length
+        ):
+            refusal = Refusal.INVALID
+        if self._store is None or refusal is not None:
+            return self._refused(offer.key, nearer, refusal, now)
         held = self._store.get(offer.key, now)
         if held is not None:
             rank, offered = held.rank, claimed_rank(offer.key, offer.version, offer.owned, offer.digest)
@@ -189,7 +297,7 @@ class Responder:
             outlives = offer.ttl_ms > held.remaining_ms(now) + EXPIRY_SLACK_MS
             if rank == offered and not outlives and offer.replication <= held.replication:
                 self._diary.told(offer.key, now)
-                return Stored(nearer)
+                return Stored(nearer, self._freshness.is_current, held.replication)
         if offer.length <= MAX_INLINE_VALUE:
             return Wanted(nearer, NO_TICKET)
         return Wanted(nearer, self._ticket(writer, Upload(offer, writer, now), offer.length, now))
@@ -207,7 +315,7 @@ class Responder:
         if record.digest == offer.digest and record.expires_at > now:
             self._hold(record, offer, upload.writer, now, respond)
         else:
-            respond(Refused(self._nearer(offer, upload.writer)))
+            respond(Refused(self._nearer(offer, upload.writer), Refusal.INVALID))
 
     def give(self, download: Download, now: float) -> bytes | None:
         """The value that was asked for; None when another one is held by now, or none."""
@@ -232,20 +340,3 @@ class Responder:
         if fingerprint(nearest[: request.replication]) == request.neighbours:
             return ()
         return tuple(contact for contact in known if contact.node_id != writer.node_id)
-
-
-def _is_worth_holding(record: Record, now: float) -> bool:
-    """Whether it is what it claims to be, and, of what is only cached, content that lives for a while."""
-    if record.is_cached and (record.expires_at < now + 1 or record.kind is not Kind.CONTENT):
-        return False
-    # The signature is looked at last: it costs more than all the rest.
-    return record.is_authentic
-
-
-def _tell(respond: Respond, nearer: tuple[Contact, ...], verdict: Verdict) -> None:
-    if verdict.outcome is Outcome.HELD:
-        respond(Stored(nearer))
-    elif verdict.outcome is Outcome.OUTRANKED:
-        respond(Outranked(verdict.version, nearer))
-    else:
-        respond(Refused(nearer))

@@ -18,14 +18,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
 from dht14.security import handshake as hs
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.identity import Identity
 from dht14.security.shares import SharedRate, Standing
 from dht14.security.subnet import Party, Scope, parties_of
 
 COOKIE_LIFE = 120
 """Seconds within which a CHALLENGE must be answered."""
-PREKEY_ROTATION = 600.0
+PREKEY_ROTATION = hs.PREKEY_LIFE / 2
 """Seconds after which a pre-key is replaced; it opens what was begun with it for as long again."""
+
+DATED_WRONG = 3_600.0
+"""Seconds by which a pre-key's date must be off for another one to be made: the clock was set, or the first peers have
+told that it is wrong. Nobody else takes it before it is right."""
 
 CHALLENGES_A_SECOND = 10_000
 """A CHALLENGE costs 5 µs to make and 5 more to send: all of them take a tenth of a core."""
@@ -64,12 +69,17 @@ class _Prekey:
     private: X25519PrivateKey
     public: bytes
     made_at: float
+    ahead: float
+    """By how much the time that it is dated by is ahead of the node's own clock."""
     signed: bytes
     """The end of every CHALLENGE: proof 48 | pre-key 32 | exp u32 | signature 64."""
 
+    def is_good(self, now: float, time: float) -> bool:
+        """Whether it may be handed out: it is fresh, and dated as it would be now."""
+        return self.serves(now, PREKEY_ROTATION) and abs(time - now - self.ahead) < DATED_WRONG
+
     def serves(self, now: float, seconds: float) -> bool:
-        # A clock that was set back makes a new one: none lives longer than it should.
-        return 0 <= now - self.made_at < seconds
+        return now - self.made_at < seconds
 
 
 @frozen(repr=False)
@@ -93,11 +103,13 @@ class Gate:
         rng: random.Random,
         limits: Limits,
         now: float,
+        time: AgreedTime,
         counters: Counter[str],
     ) -> None:
         self._identity = identity
         self._check = check
         self._rng = rng
+        self._time = time
         self._counters = counters
         self._secret = rng.randbytes(hs.KEY_BYTES)
         self._prekeys: list[_Prekey] = []
@@ -131,16 +143,17 @@ class Gate:
         return time + hmac_digest(self._secret, bound, "sha256")[: hs.COOKIE_BYTES - _TIME_BYTES]
 
     def _prekey(self, now: float) -> _Prekey:
-        if not self._prekeys or not self._prekeys[0].serves(now, PREKEY_ROTATION):
+        if not self._prekeys or not self._prekeys[0].is_good(now, self._time.to_sign(now)):
             self._prekeys = [self._new_prekey(now), *self._prekeys[:1]]
         return self._prekeys[0]
 
     def _new_prekey(self, now: float) -> _Prekey:
         private = X25519PrivateKey.from_private_bytes(self._rng.randbytes(hs.KEY_BYTES))
         public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        expires = (int((now + 2 * PREKEY_ROTATION) // 60) + 1).to_bytes(4, "big")
+        dated = self._time.to_sign(now)
+        expires = (int((dated + hs.PREKEY_LIFE) // 60) + 1).to_bytes(4, "big")
         signature = self._identity.sign(hs.signed_prekey(public, expires))
-        return _Prekey(private, public, now, self._identity.proof + public + expires + signature)
+        return _Prekey(private, public, now, dated - now, self._identity.proof + public + expires + signature)
 
     # FINISH
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from hmac import digest as hmac_digest
 
+# X25519 imports it with the first key: that would be in the middle of a handshake, and fail where no descriptor is left.
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401
 from attrs import frozen
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -49,8 +51,15 @@ HEAD_BYTES = 1 + CID_BYTES + COUNTER_BYTES
 """Of ACCEPT and DATA."""
 ACCEPT_PREFIX_BYTES = CID_BYTES + 18
 
+PREKEY_LIFE = 1_200.0
+"""Seconds from the making of a pre-key to the end that it names."""
 EXPIRY_SLACK = 86_400.0
-"""Seconds by which a pre-key may seem to have expired: clocks are wrong by a day, and work."""
+"""Seconds by which a pre-key may seem to have expired: clocks are wrong by a day, and work.
+
+Who has stolen a pre-key out of a node's memory can play that node to others for as long. It lies there beside the
+key of the node itself, which is worth more: less slack would cost nodes with wrong clocks all their sessions, and
+thieves nothing.
+"""
 
 _ZERO_NONCE = bytes(12)
 
@@ -118,9 +127,15 @@ class Challenge:
         parts = [datagram[start:end] for start, end in zip([1, *ends], ends, strict=False)]
         return cls(datagram, *parts)
 
-    def verify(self, now: float) -> None:
-        """Malformed when the pre-key expired long ago, or is not signed by the key in the proof."""
-        if now > int.from_bytes(self.expires, "big") * 60 + EXPIRY_SLACK:
+    @property
+    def made_at(self) -> float:
+        """When the pre-key was made, by the clock of who made it; seconds since 1970, to a minute."""
+        return int.from_bytes(self.expires, "big") * 60 - PREKEY_LIFE
+
+    def verify(self, time: float) -> None:
+        """Malformed when the pre-key expired long before this time (seconds since 1970), or is not signed by the
+        key in the proof."""
+        if time > self.made_at + PREKEY_LIFE + EXPIRY_SLACK:
             raise Malformed("a pre-key that expired long ago")
         verify(self.proof, self.signature, signed_prekey(self.prekey, self.expires))
 

@@ -29,6 +29,8 @@ class Opening:
     _ephemeral: bytes
     link: Link | None = field(default=None, init=False)
     """The session to be, once its keys are known: from then on an ACCEPT is waited for."""
+    told: float = field(default=0.0, init=False)
+    """What time it is for the other side, once its CHALLENGE is there."""
     _waiting: list[bytes] = field(factory=list, init=False)
     """Requests to be sent when there is a session."""
     _carried: bytes = field(default=b"", init=False)
@@ -64,6 +66,7 @@ class Opening:
         self._carried = self._take_what_fits()
         self.datagram = hs.finish(challenge, self._ephemeral, keys, identity, self._carried)
         self.sent_at = now
+        self.told = challenge.made_at
         return keys.directions(identity.node_id, node_id)
 
     def _take_what_fits(self) -> bytes:

@@ -14,6 +14,7 @@ from attrs import frozen
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.security import handshake as hs
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.gate import Gate, Limits
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity
@@ -48,13 +49,15 @@ class SealedSession:
         standing: Callable[[Address], Standing],
         allowance: HelloAllowance,
         now: float,
+        time: AgreedTime,
     ) -> None:
+        self._time = time
         self._identity = identity
         self._check = check
         self._rng = rng
         self.counters: Counter[str] = Counter()
         """Handshakes and refused datagrams, by what became of them."""
-        self._gate = Gate(identity, check, rng, limits, now, self.counters)
+        self._gate = Gate(identity, check, rng, limits, now, time, self.counters)
         self._limiter = PeerLimiter(limits.peer_rate, limits.peer_burst, limits.diversity_private)
         self._standing = standing
         """Who comes first when there are too many handshakes."""
@@ -199,7 +202,7 @@ class SealedSession:
             return self._refuse("unasked CHALLENGEs")
         challenge = hs.Challenge.parse(datagram)
         node_id = self._check(challenge.proof)
-        challenge.verify(now)
+        challenge.verify(self._time.to_judge(challenge.made_at, now))
         self._allowance.proved(address)
         if not opening.seeks(node_id):
             return self._refuse("CHALLENGEs of other nodes")
@@ -240,6 +243,7 @@ class SealedSession:
         waiting: Datagrams = ()
         if opening is not None:
             self._give_up(opening)
+            self._time.told(link.contact.node_id, opening.told, now)
             self.links.add(link, now)
             waiting = [link.answer(request, now) for request in opening.take_waiting()]
         return link, response, waiting
@@ -265,6 +269,7 @@ class HelloQuestions:
 
     _check: hs.Check
     _rng: random.Random
+    _time: AgreedTime
 
     def nonce(self) -> bytes:
         """A fresh connection id."""
@@ -284,5 +289,5 @@ class HelloQuestions:
         """The node that signed the pre-key in a CHALLENGE: dearer than a probe, so not for whoever sends one."""
         challenge = hs.Challenge.parse(datagram)
         node_id = self._check(challenge.proof)
-        challenge.verify(now)
+        challenge.verify(self._time.to_judge(challenge.made_at, now))
         return node_id

@@ -45,7 +45,7 @@ NOTHING: Received = (None, b"", ())
 
 
 class Session(Protocol):
-    """Turns messages into datagrams and back. `now` is the time of day in seconds."""
+    """Turns messages into datagrams and back. `now` is in seconds, of a clock that nobody sets."""
 
     def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
         """The datagram that carries `payload` to the contact; None where that has to be prepared: `reach`."""

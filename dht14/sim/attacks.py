@@ -15,11 +15,11 @@ from twisted.internet.defer import Deferred
 
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.keyspace import ID_BITS, hash_id
-from dht14.kademlia.parameters import SUBNET_IN_SET, SUBNET_IN_TABLE, K
+from dht14.kademlia.parameters import REPLICATION, SUBNET_IN_SET, SUBNET_IN_TABLE, K
 from dht14.node.node import Node
 from dht14.node.responder import Respond, Responder
 from dht14.security.identity import Identity, public_bytes
-from dht14.sim.conduct import Denier, Forger, Liar, Silent
+from dht14.sim.conduct import A_DAY_MS, Denier, Forger, Liar, Silent
 from dht14.sim.host import PUZZLE, Host, Role
 from dht14.sim.scenario import Play
 from dht14.sim.stage import Stage, judged
@@ -89,9 +89,13 @@ class Misdirector(Denier):
         )
 
 
+HOSTILE_WAYS = (Silent, Denier, Liar, Forger, Misdirector)
+"""How nodes that are hostile each for itself conduct themselves."""
+
+
 def one_subnet(stage: Stage) -> None:
     """The nodes have a subnet each; five times as many attackers share one."""
-    _spread_out(stage)
+    spread_out(stage)
     ring = Ring()
     for number in range(SYBILS * stage.world.size // 100):
         place = f"60.0.0.{number % 250 + 1}", 8000 + number // 250
@@ -114,7 +118,7 @@ def eclipse(subnets: int, at_least: float) -> Play:
     """Beside each key there are 20 attackers in so many subnets, before anything is put there."""
 
     def play(stage: Stage) -> None:
-        _spread_out(stage)
+        spread_out(stage)
         values = _contents(stage)
         for turn, key in enumerate(values):
             ring = Ring()
@@ -134,11 +138,10 @@ def eclipse(subnets: int, at_least: float) -> Play:
 def hostile(stage: Stage) -> None:
     """A fifth of the nodes is hostile, each in one of five ways."""
     world = stage.world
-    _spread_out(stage)
+    spread_out(stage)
     nodes = [host for host in world.hosts if host.role is Role.NODE]
-    ways = (Silent, Denier, Liar, Forger, Misdirector)
     for turn, host in enumerate(world.rng.sample(nodes, round(HOSTILE_PART * len(nodes)))):
-        world.settle(evolve(host, conduct=ways[turn % len(ways)]))
+        world.settle(evolve(host, conduct=HOSTILE_WAYS[turn % len(HOSTILE_WAYS)]))
     stage.join()
     stored = stage.put_values(_contents(stage) | _owned(stage))
     stage.promise_acknowledged("puts acknowledged", stored, 0.99)
@@ -150,7 +153,7 @@ def hostile(stage: Stage) -> None:
 def displacement(stage: Stage) -> None:
     """A fifth of the nodes writes junk over everything, again and again."""
     world = stage.world
-    _spread_out(stage)
+    spread_out(stage)
     stage.join()
     stage.promise_acknowledged("puts acknowledged", stage.put_values(_contents(stage) | _owned(stage)), 1)
     keys = [write.key for write in stage.acknowledged()]
@@ -162,11 +165,39 @@ def displacement(stage: Stage) -> None:
     stage.promise_right("gets right", judged(found), 1)
 
 
+def lowered(stage: Stage) -> None:
+    """Somebody who knows all values offers each holder its own record, as one of which a single copy is asked
+    for; then nodes are replaced, one every 45 s, until more have gone than there were."""
+    world = stage.world
+    stage.history.lives = world.lives
+    spread_out(stage)
+    stage.join()
+    stage.promise_acknowledged("puts acknowledged", stage.put_values(_contents(stage)), 1)
+    writes = stage.acknowledged()
+    attacker = world.callers()[0]
+    for write in writes:
+        offer = Store(write.key, 0, A_DAY_MS, 1, 0, write.value, copy=True)
+        for holder in stage.holders(write.key):
+            if holder is not attacker:
+                attacker.stack.rpc.ask(holder.contact, offer).addErrback(lambda _: None)
+    for _ in range(world.size * 3 // 2):
+        gone = world.rng.choice([node for node in world.callers() if node is not attacker])
+        world.kill(gone)
+        world.replace(gone.number)
+        world.begin(gone.number)
+        stage.wait(45.0)
+    copies = stage.replicas(writes)
+    stage.notes["copies"] = sum(copies) / len(copies)
+    stage.promise("fewest copies", min(copies), at_least=REPLICATION / 2)
+    found = stage.get([write.key for write in writes], times=5)
+    stage.promise_right("gets right", judged(found), 1)
+
+
 def _put_junk(key: int, node: Node) -> "Deferred[bool]":
-    return node.put(key, Forger.JUNK, 0, 20)
+    return node.put(key, Forger.JUNK, 0, 20).addCallback(lambda receipt: receipt.acknowledged)
 
 
-def _spread_out(stage: Stage) -> None:
+def spread_out(stage: Stage) -> None:
     """Every node is on the internet, in a subnet of its own."""
     world = stage.world
     for host in list(world.hosts):

@@ -51,7 +51,7 @@ class HeapCall:
     _state: CallState = CallState.WAITING
 
     def getTime(self) -> float:
-        return self.when if self.process is None else self.when + self.process.skew
+        return self.when if self.process is None else self.process.due(self.when)
 
     def active(self) -> bool:
         return self._state is CallState.WAITING
@@ -209,17 +209,30 @@ class HeapClock:
 class Process:
     """The clock as one process sees it: its timers stop when it is frozen, and are gone when it is dead.
 
-    The host's wall clock, which a reactor tells, may be wrong by `skew` seconds. Timers are not: they
-    count from now.
+    Its own clock begins as the wall clock of its host, which may be wrong by `skew` seconds, and is never set
+    (`cmd.steady_clock`); the wall clock may be, while the process runs.
     """
 
     _clock: HeapClock
     skew: float = 0.0
+    """Seconds by which the wall clock is ahead of the true time."""
     state: ProcessState = field(default=ProcessState.RUNNING, init=False)
+    _skew_at_first: float = field(init=False)
     _overdue: list[tuple[HeapCall, int]] = field(factory=list, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._skew_at_first = self.skew
+
     def seconds(self) -> float:
+        return self._clock.seconds() + self._skew_at_first
+
+    def wall(self) -> float:
+        """The time of day, as the host has it now."""
         return self._clock.seconds() + self.skew
+
+    def due(self, when: float) -> float:
+        """A moment of the true time, by the clock of the process."""
+        return when + self._skew_at_first
 
     def callLater(
         self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object

@@ -11,10 +11,11 @@ from attrs import define, field
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_REPLICATION, K
+from dht14.node.network_time import TOLERANCE
 from dht14.node.responder import Respond, Responder
 from dht14.security.identity import PROOF_BYTES
 from dht14.sim.host import PUZZLE
-from dht14.storage.record import newest_believable
+from dht14.storage.record import version_at
 from dht14.wire.messages import FindNode, FindValue, Nodes, Offer, Request, Store, Stored, Value
 
 A_DAY_MS = 86_400_000
@@ -82,6 +83,10 @@ class Forger(Denier):
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
         """Junk for every key."""
         if isinstance(request, FindValue):
-            respond(Value(newest_believable(now), A_DAY_MS, MAX_REPLICATION, True, self.JUNK))
+            respond(Value(self._newest(), A_DAY_MS, MAX_REPLICATION, True, self.JUNK))
         else:
             super().answer(request, sender, now, respond)
+
+    def _newest(self) -> int:
+        """The newest version that everybody believes."""
+        return version_at(self._time.now() + TOLERANCE)

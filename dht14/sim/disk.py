@@ -175,3 +175,9 @@ class Unwatched:
 
     def writing_resumed(self) -> None:
         """As `Watcher`."""
+
+    def store_full(self, used: int) -> None:
+        """As `Watcher`."""
+
+    def room_again(self) -> None:
+        """As `Watcher`."""

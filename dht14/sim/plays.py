@@ -17,8 +17,8 @@ from dht14.sim.churn import Churn, Sessions
 from dht14.sim.clock import ProcessState
 from dht14.sim.disk import Fault, VirtualDisk
 from dht14.sim.figures import percentile
+from dht14.sim.history import LATENESS, Judgement
 from dht14.sim.host import Outcome, Role, VirtualNode
-from dht14.sim.oracle import LATENESS, Judgement
 from dht14.sim.scenario import Play
 from dht14.sim.stage import Stage, judged, part_of
 
@@ -61,7 +61,7 @@ def deaths(stage: Stage) -> None:
     """30 % of the nodes are killed at once."""
     stage.join()
     stage.put()
-    nodes = _value_nodes(stage)
+    nodes = value_nodes(stage)
     for node in stage.world.rng.sample(nodes, len(nodes) * 3 // 10):
         stage.world.kill(node)
     judgements = stage.read_for(MINUTE, 5 * stage.values)
@@ -112,7 +112,7 @@ def partition(stage: Stage) -> None:
     stage.wait(5 * MINUTE)
     world.part()
     stage.wait(MINUTE)
-    keys = stage.oracle.keys(2 * stage.values)
+    keys = stage.history.keys(2 * stage.values)
     found = stage.get(keys, times=len(world.callers()))
     each = [
         found[first : first + len(world.callers())] for first in range(0, len(found), len(world.callers()))
@@ -144,7 +144,7 @@ def rewrites(stage: Stage) -> None:
     """Clients write the same few keys over and over, two puts a second, while others read them."""
     stage.join()
     stage.put()
-    keys, rng = stage.oracle.keys(stage.values), stage.world.rng
+    keys, rng = stage.history.keys(stage.values), stage.world.rng
     for turn in range(2 * 600):
         stage.world.clock.post(turn * 0.5, lambda _: stage.put_unheard(rng.choice(keys)), None)
     judgements = stage.read_for(10 * MINUTE, 3000)
@@ -152,8 +152,19 @@ def rewrites(stage: Stage) -> None:
     stage.promise_right("gets right", judgements, 1)
 
 
+CLOCKS_SET = ((-HOUR, -25 * HOUR), (HOUR, 25 * HOUR), (-HOUR, 25 * HOUR))
+"""How far wrong clocks are set, each time. Nobody is believed whose versions are more than 49 h ahead of the own clock:
+so not to both sides at once."""
+
+SLEEP = 10 * MINUTE
+SHORT_TTL = 300
+"""Seconds: what is put while hosts sleep has expired when they wake."""
+
+
 def clocks(stage: Stage) -> None:
-    """A fifth of the nodes has a clock that is wrong by up to a day."""
+    """A fifth of the nodes has a clock that is wrong by up to a day. Then, three times, the clocks of others are set
+    wrong by an hour or by 25, and right again later, and a twentieth of the nodes is stopped for 10 min, while clients
+    put and get."""
     world = stage.world
     for host in world.rng.sample(world.hosts, len(world.hosts) // 5):
         world.settle(evolve(host, skew=world.rng.uniform(-DAY, DAY)))
@@ -167,10 +178,44 @@ def clocks(stage: Stage) -> None:
     again = stage.put(keys, ttl=ttl, label="overwrites")
     stage.promise_acknowledged("overwrites acknowledged", again, 1)
     stage.promise_right("gets right after that", judged(stage.get(keys, times=5)), 1)
-    last = max(write.expires_at for write in stage.acknowledged()) - world.clock.seconds()
+    for errors in CLOCKS_SET:
+        keys += _unsteady_clocks(stage, errors)
+    last = max((write.expires_at - world.clock.seconds() for write in stage.acknowledged()), default=0.0)
     stage.wait(last + LATENESS)
     late = judged(stage.get(keys, times=5))[Judgement.EXPIRED]
     stage.promise("gets of what expired more than 2 s ago", late, at_most=0)
+
+
+def _unsteady_clocks(stage: Stage, errors: Sequence[float]) -> list[int]:
+    """Set clocks, stop hosts, and let clients work until these go on; the keys of what was put."""
+    world, rng = stage.world, stage.world.rng
+    nodes = list(world.nodes.values())
+    unsteady = rng.sample([node for node in nodes if not node.process.skew], len(nodes) // 5)
+    for node in unsteady:
+        world.set_clock(node, rng.choice(errors))
+    sleepers = rng.sample(value_nodes(stage), len(nodes) // 20)
+    for node in sleepers:
+        world.freeze(node)
+    wakes_at = world.clock.seconds() + SLEEP
+    known = stage.history.keys(stage.values)
+    fresh = [random_id(rng) for _ in range(stage.values)]
+    stored = stage.put(fresh, ttl=SHORT_TTL, label="puts meanwhile")
+    stage.promise_acknowledged("puts acknowledged meanwhile", stored, 1)
+    found = judged(stage.get(known + fresh))
+    stage.wait(wakes_at - world.clock.seconds())
+    for node in sleepers:
+        world.thaw(node)
+    found += judged(stage.get(known + fresh, times=2))
+    stage.promise_right("gets right meanwhile and after", found, 1)
+    heard = [node.stack.rpc.counters["answered"] for node in nodes]
+    stage.wait(MINUTE)
+    quiet = sum(
+        node.stack.rpc.counters["answered"] == so_far for node, so_far in zip(nodes, heard, strict=True)
+    )
+    stage.promise("nodes that pinged nobody for a minute", quiet, at_most=0)
+    for node in unsteady:
+        world.set_clock(node, 0.0)
+    return fresh
 
 
 def newcomer(stage: Stage) -> None:
@@ -196,7 +241,7 @@ def newcomer(stage: Stage) -> None:
 def power_cut(stage: Stage) -> None:
     """Every node is killed at once while clients write; all begin again with their disks, but bootstrap nodes."""
     world = stage.world
-    with _disks(stage):
+    with disks(stage):
         stage.join()
         stage.put()
         for number in range(PUTS_CUT_OFF):
@@ -206,11 +251,11 @@ def power_cut(stage: Stage) -> None:
         for node in list(world.nodes.values()):
             world.kill(node)
         world.wait(MINUTE)
-        for node in _value_nodes(stage):
+        for node in value_nodes(stage):
             world.begin(node.number)
         stage.wait(MINUTE)
         stage.promise(
-            "nodes joined", sum(node.stack.join.joined for node in _value_nodes(stage)), world.size - 2
+            "nodes joined", sum(node.stack.join.joined for node in value_nodes(stage)), world.size - 2
         )
         stage.promise("values lost", stage.replicas(writes).count(0), at_most=0)
         stage.notes["copies"] = sum(stage.replicas(writes)) / len(writes)
@@ -220,17 +265,17 @@ def power_cut(stage: Stage) -> None:
 
 def bad_disks(stage: Stage) -> None:
     """For five minutes an eighth of the disks is full, an eighth broken, and a quarter takes a second to flush."""
-    with _disks(stage):
+    with disks(stage):
         stage.join()
         stage.put()
-        disks = [host.disk for host in stage.world.hosts if host.disk is not None]
-        for number, disk in enumerate(disks):
+        all_disks = [host.disk for host in stage.world.hosts if host.disk is not None]
+        for number, disk in enumerate(all_disks):
             disk.fault = {0: Fault.NO_SPACE, 1: Fault.BROKEN}.get(number % 8)
             disk.flush_seconds = 1.0 if number % 8 in (2, 3) else disk.flush_seconds
         stored = stage.put(label="puts meanwhile")
         stage.promise_acknowledged("puts acknowledged", stored, 0.99)
         stage.promise_right("gets right meanwhile", stage.read_for(5 * MINUTE, 5 * stage.values), 1)
-        for disk in disks:
+        for disk in all_disks:
             disk.fault, disk.flush_seconds = None, 0.002
         stored = stage.put(label="puts afterwards")
         stage.promise_acknowledged("puts then", stored, 1)
@@ -245,7 +290,7 @@ def weather(stage: Stage) -> None:
     hosts = [host for host in world.hosts if host.role is Role.NODE]
     for host in rng.sample(hosts, rng.randint(0, len(hosts) // 4)):
         world.settle(evolve(host, skew=rng.uniform(-60.0, 60.0), behind_nat=rng.random() < 0.5))
-    with _disks(stage):
+    with disks(stage):
         stage.join()
         stage.put()
         foul = evolve(
@@ -255,7 +300,7 @@ def weather(stage: Stage) -> None:
             reorder=rng.uniform(0.0, 0.2),
         )
         fair, world.network.conditions = world.network.conditions, foul
-        keys = stage.oracle.keys(stage.values)
+        keys = stage.history.keys(stage.values)
         for turn in range(20):
             world.clock.post(turn * 30.0, lambda _: _mischief(stage), None)
         for turn in range(10 * stage.values):
@@ -274,7 +319,7 @@ def weather(stage: Stage) -> None:
 def _mischief(stage: Stage) -> None:
     """One more thing that goes wrong, or right again."""
     world, rng = stage.world, stage.world.rng
-    node = rng.choice(_value_nodes(stage))
+    node = rng.choice(value_nodes(stage))
     disk = node.host.disk
     what = rng.randrange(6)
     if what == 0:
@@ -294,7 +339,7 @@ def _mischief(stage: Stage) -> None:
 
 
 def _bring_back(stage: Stage) -> None:
-    for node in _value_nodes(stage):
+    for node in value_nodes(stage):
         if node.process.state is ProcessState.DEAD:
             stage.world.begin(node.number)
         else:
@@ -311,7 +356,7 @@ def _make_good(stage: Stage) -> None:
 
 
 @contextmanager
-def _disks(stage: Stage) -> Iterator[None]:
+def disks(stage: Stage) -> Iterator[None]:
     """Every node that holds values has a disk; of memory, where there is a file system of it."""
     memory = "/dev/shm"
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
@@ -328,7 +373,8 @@ def _disks(stage: Stage) -> Iterator[None]:
                 stage.world.kill(node)
 
 
-def _value_nodes(stage: Stage) -> list[VirtualNode]:
+def value_nodes(stage: Stage) -> list[VirtualNode]:
+    """The nodes that hold values, by number, dead ones included."""
     return [node for _, node in sorted(stage.world.nodes.items()) if node.role is Role.NODE]
 
 

@@ -15,6 +15,7 @@ from dht14.sim.figures import Phase
 from dht14.sim.host import Role
 from dht14.sim.network import Traffic
 from dht14.sim.world import BEGINNING, World
+from dht14.storage.record import Record
 
 PROMISED_RATE = 0.999
 """The part of the gets of acknowledged values that must bring the right bytes."""
@@ -116,8 +117,8 @@ class Experiment:
 
 
 def _put(key: int, value: bytes, node: Node) -> "Deferred[bool]":
-    return node.put(key, value, ttl=0, replication=0)
+    return node.put(key, value, ttl=0, replication=0).addCallback(lambda receipt: receipt.acknowledged)
 
 
 def _get(key: int, node: Node) -> "Deferred[bytes | None]":
-    return node.get(key)
+    return node.get(key).addCallback(lambda found: found.value if isinstance(found, Record) else None)

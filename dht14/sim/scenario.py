@@ -6,8 +6,8 @@ from attrs import field, frozen
 
 from dht14.net.stack import StackOptions
 from dht14.sim.conditions import Conditions
+from dht14.sim.history import Judgement
 from dht14.sim.network import Traffic
-from dht14.sim.oracle import Judgement
 from dht14.sim.stage import Progress, Promise, Stage
 from dht14.sim.timeline import Moment
 from dht14.sim.world import World
@@ -51,6 +51,7 @@ class Scenario:
             seed=seed,
             promises=tuple(stage.promises),
             notes=stage.notes,
+            violations=tuple(stage.violations),
             judgements={judgement.value: stage.judgements[judgement] for judgement in Judgement},
             moments=tuple(stage.timeline.moments(width)),
             traffic=world.network.traffic,
@@ -69,6 +70,8 @@ class Result:
     seed: int
     promises: tuple[Promise, ...]
     notes: dict[str, float]
+    violations: tuple[str, ...]
+    """The first gets that broke a promise."""
     judgements: dict[str, int]
     """All gets, by what they were."""
     moments: tuple[Moment, ...]

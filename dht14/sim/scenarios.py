@@ -2,6 +2,7 @@
 
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim import attacks, plays
+from dht14.sim.clients import Faults, history
 from dht14.sim.conditions import Conditions
 from dht14.sim.scenario import Scenario
 
@@ -105,7 +106,7 @@ SCENARIOS = {
         ),
         Scenario(
             "clocks",
-            "a fifth of the clocks is up to a day wrong: nothing fails, and nothing expires late",
+            "clocks are wrong by up to a day and are set, hosts sleep: nothing fails, or expires early or late",
             plays.clocks,
             nodes=100,
             values=200,
@@ -173,6 +174,57 @@ SCENARIOS = {
             attacks.displacement,
             nodes=200,
             values=100,
+        ),
+        Scenario(
+            "history",
+            "clients write and read the same keys, with 1 to 20 copies: every get is as promised",
+            history(Faults()),
+            nodes=200,
+            values=36,
+        ),
+        Scenario(
+            "history-restarts",
+            "the same while nodes are killed and come back with old copies, 3 % loss",
+            history(Faults(restarts=20.0, joins=4.0)),
+            nodes=200,
+            values=36,
+            conditions=Conditions.worldwide(loss=0.03),
+        ),
+        Scenario(
+            "history-deaths",
+            "the same while nodes die for good and others join, 3 % loss",
+            history(Faults(deaths=6.0, joins=2.0)),
+            nodes=200,
+            values=36,
+            conditions=Conditions.worldwide(loss=0.03),
+        ),
+        Scenario(
+            "history-clocks",
+            "the same while clocks are set, by up to an hour",
+            history(Faults(steps=10.0)),
+            nodes=200,
+            values=36,
+        ),
+        Scenario(
+            "history-partition",
+            "the same while two halves are apart for a minute; strictly from a minute after that",
+            history(Faults(parted=60.0)),
+            nodes=200,
+            values=36,
+        ),
+        Scenario(
+            "history-liars",
+            "the same while a tenth of the nodes is hostile in five ways",
+            history(Faults(liars=0.1)),
+            nodes=200,
+            values=36,
+        ),
+        Scenario(
+            "lowered",
+            "somebody tells holders that one copy is enough, and all nodes are replaced: no value is lost",
+            attacks.lowered,
+            nodes=40,
+            values=30,
         ),
     )
 }

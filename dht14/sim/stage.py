@@ -12,11 +12,13 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import random_id
 from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.node.node import Node
-from dht14.sim.host import Outcome, VirtualNode
-from dht14.sim.oracle import Judgement, Oracle, Write
+from dht14.sim.history import GOOD, Ending, History, Judgement, Write
+from dht14.sim.host import Outcome, Role, VirtualNode
 from dht14.sim.timeline import Timeline
 from dht14.sim.watch import Watch
 from dht14.sim.world import OPERATION_GAP, World
+from dht14.storage.receipt import NoRecord, Receipt
+from dht14.storage.record import Record
 from dht14.wire.messages import FindNode, Nodes, Reply
 
 SETTLE = 2 * HARD_TIMEOUT
@@ -26,6 +28,8 @@ COUNT_INTERVAL = 60.0
 """Between two counts of copies."""
 
 KEYS_COUNTED = 200
+
+VIOLATIONS_TOLD, COPIES_TOLD = 50, 24
 
 Progress = Callable[[str, int, int], None]
 """Told the name of a phase, how much of it is over, and how much there is."""
@@ -65,18 +69,20 @@ class Stage:
     value_bytes: int
     """The largest; sizes are drawn evenly from 1 up to it."""
     _progress: Progress = lambda phase, over, all_of_it: None
-    oracle: Oracle = field(factory=Oracle)
+    history: History = field(factory=History)
     timeline: Timeline = field(factory=Timeline)
     promises: list[Promise] = field(factory=list)
     notes: dict[str, float] = field(factory=dict)
     """Figures without a promise."""
+    violations: list[str] = field(factory=list)
+    """The first gets that broke a promise, each with what the nodes nearest to its key held."""
     judgements: Counter[Judgement] = field(factory=Counter)
     """Of all gets so far."""
     _began: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._began = self.world.clock.seconds()
-        Watch(self.world, self.oracle).start()
+        Watch(self.world, self.history).start()
 
     # What happens
 
@@ -97,14 +103,14 @@ class Stage:
         """Put fresh values at random nodes, under these keys or random ones; ttl and replication as in PUT."""
         rng = self.world.rng
         chosen = [random_id(rng) for _ in range(self.values)] if keys is None else list(keys)
-        puts = [partial(self._put, key, self._value(), ttl, replication) for key in chosen]
+        puts = [partial(self.write, key, self._value(), ttl, replication) for key in chosen]
         stored = self.world.perform(puts, self._step(label, len(puts)))
         self.world.wait(SETTLE)
         return stored
 
     def put_values(self, values: dict[int, bytes]) -> list[Outcome[bool]]:
         """Put these at random nodes."""
-        puts = [partial(self._put, key, value, 0, 0) for key, value in values.items()]
+        puts = [partial(self.write, key, value, 0, 0) for key, value in values.items()]
         stored = self.world.perform(puts, self._step("puts", len(puts)))
         self.world.wait(SETTLE)
         return stored
@@ -115,7 +121,7 @@ class Stage:
         if callers:
             node = self.world.rng.choice(callers).stack.node
             chosen = random_id(self.world.rng) if key is None else key
-            self._put(chosen, self._value(), 0, 0, node)
+            self.write(chosen, self._value(), 0, 0, node)
 
     def get(
         self,
@@ -126,7 +132,7 @@ class Stage:
     ) -> list[Outcome[Got]]:
         """Get each of these so often, every time at another node (of the `callers`, if any are named). At one
         node `gap` seconds pass between two gets."""
-        gets = [partial(self._get, key) for key in keys for _ in range(times)]
+        gets = [partial(self.read, key) for key in keys for _ in range(times)]
         return self.world.perform(gets, self._step("gets", len(gets)), callers, gap)
 
     def read_for(self, seconds: float, gets: int) -> Counter[Judgement]:
@@ -143,7 +149,7 @@ class Stage:
             callers = [node for node in self.world.callers() if node.stack.join.joined]
             if kept and callers:
                 node = self.world.rng.choice(callers)
-                self._get(self.world.rng.choice(kept).key, node.stack.node).addCallback(ended)
+                self.read(self.world.rng.choice(kept).key, node.stack.node).addCallback(ended)
 
         def ended(got: Got) -> None:
             judgements[got.judgement] += 1
@@ -169,7 +175,7 @@ class Stage:
 
     def acknowledged(self) -> list[Write]:
         """The writes that can be relied upon now."""
-        return self.oracle.acknowledged(self.world.clock.seconds())
+        return self.history.acknowledged(self.world.clock.seconds())
 
     def holders(self, key: int) -> list[VirtualNode]:
         """The running nodes that have a record under `key`."""
@@ -229,28 +235,49 @@ class Stage:
 
     # Operations
 
-    def _put(self, key: int, value: bytes, ttl: int, replication: int, node: Node) -> "Deferred[bool]":
-        write = self.oracle.put_began(
-            key, value, self.world.options.policy.ttl(ttl), self.world.clock.seconds()
+    def write(self, key: int, value: bytes, ttl: int, replication: int, node: Node) -> "Deferred[bool]":
+        """A put at this node; ttl and replication as in PUT."""
+        policy, clock = self.world.options.policy, self.world.clock
+        write = self.history.put_began(
+            key, value, policy.ttl(ttl), clock.seconds(), policy.copies(replication), self._name(node)
         )
 
-        def ended(acknowledged: bool) -> bool:
-            self.oracle.put_ended(write, acknowledged, self.world.clock.seconds())
-            return acknowledged
+        def ended(receipt: Receipt) -> bool:
+            self.history.put_ended(write, Ending.of(receipt), clock.seconds())
+            return write.acknowledged
 
         return node.put(key, value, ttl, replication).addCallback(ended)
 
-    def _get(self, key: int, node: Node) -> "Deferred[Got]":
+    def read(self, key: int, node: Node) -> "Deferred[Got]":
+        """A get at this node."""
         began = self.world.clock.seconds()
 
-        def ended(found: bytes | None) -> Got:
+        def ended(record: Record | NoRecord) -> Got:
+            found = record.value if isinstance(record, Record) else None
             now = self.world.clock.seconds()
-            judgement = self.oracle.judge(key, found, began, now)
-            self.judgements[judgement] += 1
-            self.timeline.got(now - self._began, judgement is Judgement.RIGHT, now - began)
-            return Got(found, judgement)
+            read = self.history.got(key, found, began, now, self._name(node))
+            self.judgements[read.judgement] += 1
+            self.timeline.got(now - self._began, read.judgement in GOOD, now - began)
+            if read.judgement not in GOOD and len(self.violations) < VIOLATIONS_TOLD:
+                self.violations.append(f"{read.told(self._began)}; {self._copies(key)}")
+            return Got(found, read.judgement)
 
         return node.get(key).addCallback(ended)
+
+    def _name(self, node: Node) -> str:
+        return next(f"node {other.number}" for other in self.world.nodes.values() if other.stack.node is node)
+
+    def _copies(self, key: int) -> str:
+        """What the nodes nearest to a key hold now, in the words of a violation."""
+        numbers = {write.value: str(write.number) for write in self.history.writes(key)}
+        nodes = [node for node in self.world.nodes.values() if node.role is Role.NODE]
+        told = []
+        for node in sorted(nodes, key=lambda node: node.contact.node_id ^ key)[:COPIES_TOLD]:
+            store = node.stack.store
+            record = store.get(key, node.process.seconds()) if node.running and store is not None else None
+            held = "-" if record is None else f"{numbers.get(record.value, '?')}/{record.replication}"
+            told.append("liar" if node.host.is_hostile else held if node.running else "dead")
+        return f"the nearest nodes hold put/r: {' '.join(told)}"
 
     def _value(self) -> bytes:
         return self.world.rng.randbytes(self.world.rng.randint(1, self.value_bytes))

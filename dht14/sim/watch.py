@@ -4,10 +4,10 @@ from attrs import define, field
 
 from dht14.security.sealed import SealedSession
 from dht14.sim.clock import ProcessState
+from dht14.sim.history import History
 from dht14.sim.host import VirtualNode
-from dht14.sim.oracle import Oracle
 from dht14.sim.world import World
-from dht14.storage.record import Record
+from dht14.storage.record import Kind, Record
 
 INTERVAL = 1.0
 """Virtual seconds between two looks."""
@@ -29,7 +29,7 @@ class Watch:
     """
 
     _world: World
-    _oracle: Oracle
+    _history: History
     looks: int = field(default=0, init=False)
     """At single nodes."""
     _seen: dict[VirtualNode, dict[int, Record]] = field(factory=dict, init=False)
@@ -72,13 +72,15 @@ class Watch:
             return
         before = self._seen.get(node, {})
         after: dict[int, Record] = {}
-        for key in self._oracle.keys(KEYS_FOLLOWED):
+        for key in self._history.keys(KEYS_FOLLOWED):
             held = store.get(key, now)
             if held is None:
                 continue
             after[key] = held
             older = before.get(key)
-            assert older is None or older is held or older.rank <= held.rank, (
-                f"node {node.number} has replaced a record by an older one"
+            if older is None or (older.kind is Kind.CONTENT and older.expires_at <= now):
+                continue  # Content leaves no floor: it comes back as it was, or not at all.
+            assert older is held or older.rank <= held.rank, (
+                f"node {node.number} has replaced {older} by an older one, {held}"
             )
         self._seen[node] = after

@@ -21,6 +21,7 @@ from dht14.sim.bulk import VirtualBulk
 from dht14.sim.clock import HeapClock, Process, ProcessState
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import PUZZLE, Host, Outcome, Role, VirtualNode
+from dht14.sim.lives import Lives
 from dht14.sim.network import VirtualNetwork
 from dht14.storage.database import Database
 from dht14.storage.store import MemoryStore
@@ -83,8 +84,10 @@ class World:
         self.hosts: list[Host] = []
         """By number. To change one, or to add one, `settle` another in its place."""
         self._seed = seed
+        self.lives = Lives()
+        """When which nodes were there that hold values."""
         self._lives: Counter[int] = Counter()
-        self._replaced = 0
+        self._newcomers = 0
         self._lived = 0.0
         """Seconds that all lives together took which are over."""
         self._real: set[tuple[int, Address]] = set()
@@ -115,12 +118,20 @@ class World:
 
     def replace(self, number: int) -> None:
         """From its next life on the node of this number is another one, elsewhere, that holds nothing."""
-        self._replaced += 1
         host = self.hosts[number]
         if host.disk is not None:
             host.disk.erase()
-        place = address_of(len(self.hosts) + self._replaced)
-        self.settle(evolve(host, identity=Identity.made_up(PUZZLE, self.rng), address=place))
+        self.settle(evolve(host, identity=Identity.made_up(PUZZLE, self.rng), address=self._free_address()))
+
+    def add(self) -> int:
+        """The number of a further node, which begins when it is told to."""
+        identity = Identity.made_up(PUZZLE, self.rng)
+        self.settle(Host(self.size, Role.NODE, identity, self._free_address()))
+        return self.size - 1
+
+    def _free_address(self) -> Address:
+        self._newcomers += 1
+        return address_of(self.size + self._newcomers)
 
     # Lives
 
@@ -140,6 +151,7 @@ class World:
             identity=host.identity,
             check=PUZZLE.check,
             clock=process,
+            wall=process.wall,
             rng=random.Random(f"{self._seed}/node {number}/life {self._lives[number]}"),
             resolve=_resolve,
             bulk=bulk,
@@ -156,6 +168,10 @@ class World:
         node = self.nodes[number] = VirtualNode(host, process, ports, stack, self.clock.seconds())
         if host.disk is None or limit is None:
             begin_services()
+        if host.role is Role.NODE:
+            self.lives.rose(host.identity.node_id, node.began, kept=host.disk is not None)
+        if host.is_hostile:
+            self.lives.lies(host.identity.node_id)
         return node
 
     def join(self, numbers: Sequence[int] = (), progress: Progress = _ignore) -> list[Outcome[bool]]:
@@ -188,6 +204,8 @@ class World:
             return
         self._lived += self.clock.seconds() - node.began
         node.process.kill()
+        if node.role is Role.NODE:
+            self.lives.fell(node.contact.node_id, self.clock.seconds())
         for port in node.ports:
             self.network.remove(port)
         if node.host.disk is not None:
@@ -217,6 +235,11 @@ class World:
         node.process.freeze()
         for port in node.ports:
             self.network.freeze(port)
+
+    def set_clock(self, node: VirtualNode, skew: float) -> None:
+        """Set the wall clock of a node's host so far wrong, while the node runs and for its later lives."""
+        self.settle(evolve(self.hosts[node.number], skew=skew))
+        node.process.skew = skew
 
     def thaw(self, node: VirtualNode) -> None:
         """SIGCONT."""

@@ -1,8 +1,10 @@
 """A record that is told of without its value: what it is worth, and whether a value is the one meant."""
 
+from functools import cached_property
+
 from attrs import frozen
 
-from dht14.storage.record import Kind, Record, claimed_rank, newest_believable
+from dht14.storage.record import Kind, Record, claimed_rank, is_possible
 
 
 @frozen
@@ -20,14 +22,15 @@ class Claim:
     digest: bytes
     """SHA-256 of the value."""
 
-    @property
+    @cached_property
     def rank(self) -> tuple[Kind, int, bytes]:
         """As `Record.rank`, if it is true."""
         return claimed_rank(self.key, self.version, self.owned, self.digest)
 
-    def is_from_the_future(self, now: float) -> bool:
-        """As `Record.is_from_the_future`."""
-        return self.version > newest_believable(now) and not self.owned
+    @property
+    def is_possible(self) -> bool:
+        """Whether there can be such a record."""
+        return is_possible(self.key, self.version, self.owned, self.digest, self.length)
 
     def fulfilled(self, value: bytes) -> Record | None:
         """The record with this value; None when it is not the one that was told of, or not what it claims."""

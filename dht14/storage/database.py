@@ -17,27 +17,34 @@ import lmdb
 from attrs import define, field
 
 from dht14.errors import Malformed
-from dht14.storage.disk_format import DiskFormat, read_due
+from dht14.storage.disk_format import Body, DiskFormat, Head, read_due
+from dht14.storage.disk_state import DiskState
+from dht14.storage.early_offers import EarlyOffers
+from dht14.storage.floor_table import LeftFloor
 from dht14.storage.floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
 from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell
 from dht14.storage.invariants import check_tables
 from dht14.storage.pages import Page
 from dht14.storage.record import Record
 from dht14.storage.room import NO_LACK, Growth, Lack, Room
-from dht14.storage.store import EVICTION_TRIES, Outcome, Refusal, Verdict, charged, judge, refusal_for
+from dht14.storage.store import (
+    EVICTION_TRIES,
+    Outcome,
+    Refusal,
+    Verdict,
+    copies_of,
+    judge,
+    merged,
+    refusal_for,
+)
 from dht14.storage.tables import Tables, Usage, growth_of
-from dht14.storage.writer import CallSoon, MakeWriter, Opened, Watcher, Writer, Written
+from dht14.storage.writer import GONE, CallSoon, MakeWriter, Opened, Watcher, Writer, Written
 
 T = TypeVar("T")
 
 DROPS_A_BATCH = 100
-MAX_EARLY_OFFERS = 1_000
-MAX_DAMAGED = 10_000
 FULL_PAUSE = 1.0
 """Seconds for which a store that found nothing to evict does not look again."""
-
-CALM = 5.0
-"""Seconds without a refusal of the disk after which it counts as well: a full one takes this and that."""
 
 
 class Held(NamedTuple):
@@ -80,23 +87,20 @@ class Database:
     """None while it is being opened."""
     _closed: bool = field(default=False, init=False)
     _when_open: Callable[[], None] | None = field(default=None, init=False)
-    _early: list[tuple[Record, float, Tell]] = field(factory=list, init=False)
-    """Offers made before it was open."""
-    _damaged: set[bytes] = field(factory=set, init=False)
-    """Places of the damaged records that were met, so that each counts once."""
+    _early: EarlyOffers = field(factory=EarlyOffers, init=False)
     _full_until: float = field(default=0.0, init=False)
     _sweep_until: float = field(default=0.0, init=False)
     """Expiry up to this moment is being swept; 0: none."""
     _now: float = field(default=0.0, init=False)
     """The last moment that anybody told."""
-    _failed_at: float | None = field(default=None, init=False)
-    """When the disk refused last; None once it has taken everything for a while."""
+    _disk: DiskState = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._room = Room(self.limit - (self.limit >> 3), self._writer_share)
         self._writer = self._make_writer(
             self._path, self.limit, min(MAX_FLOORS, self.limit >> 10), self._call_soon
         )
+        self._disk = DiskState(self._watcher, self._room.size)
         self._commits = GroupCommit(self._writer, min(BATCH_BYTES, self.limit >> 6), self._settled)
 
     def __len__(self) -> int:
@@ -123,11 +127,11 @@ class Database:
         if result.set_aside:
             self._watcher.set_aside(result.set_aside)
         self._watcher.opened(len(self))
+        self._disk.uses(self.usage.size)
         when_open, self._when_open = self._when_open, None
         if when_open is not None:
             when_open()
-        early, self._early = self._early, []
-        for record, now, tell in early:
+        for record, now, tell in self._early.take():
             self.offer(record, now, tell)
         self._commits.paused = False
         self._commits.send()
@@ -194,9 +198,7 @@ class Database:
         try:
             return self._format.read(place, entry)
         except Malformed:
-            if place not in self._damaged and len(self._damaged) < MAX_DAMAGED:
-                self._damaged.add(place)
-                self._watcher.record_damaged(len(self._damaged))
+            self._disk.damaged(place)
             return None
 
     # offer
@@ -205,27 +207,26 @@ class Database:
         """As `RecordStore.offer`."""
         self._now = now
         if self._tables is None:
-            self._postpone(record, now, tell)
+            self._early.add(record, now, tell)
+            return
+        if self._disk.is_gone:
+            tell(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM))
             return
         place = self._format.place(record.key)
         held = self._held(place, now)
         verdict = judge(record, held.record, held.floor, now)
         if verdict is None:
-            record = charged(record, held.record)
+            copies = copies_of(record, held.record)
+            record = merged(record, held.record, now)
             entry = self._format.write(place, record)
             growth = growth_of(entry, held.entry)
             refusal = self._refusal(place, record, growth, now)
             if refusal is None:
-                self._commits.put(place, record, entry, growth, tell)
+                verdict = Verdict(Outcome.HELD, record.version, replication=copies)
+                self._commits.put(place, record, entry, growth, tell, verdict)
                 return
             verdict = Verdict(Outcome.REFUSED, held.record.version if held.record else 0, refusal)
         self._commits.tell(place, tell, verdict)
-
-    def _postpone(self, record: Record, now: float, tell: Tell) -> None:
-        if len(self._early) < MAX_EARLY_OFFERS:
-            self._early.append((record, now, tell))
-        else:
-            tell(Verdict(Outcome.REFUSED, 0))
 
     def _held(self, place: bytes, now: float) -> Held:
         """What a record for this place is judged against."""
@@ -233,7 +234,7 @@ class Database:
         if pending is not None and pending.record.expires_at > now:
             return Held(pending.record, pending.entry, NO_FLOOR)
         entry, floor = self._read(
-            lambda txn, tables: (txn.get(place, db=tables.records), txn.get(place, db=tables.floors)),
+            lambda txn, tables: (txn.get(place, db=tables.records), txn.get(place, db=tables.floors.floors)),
             (None, None),
         )
         lowest = self._format.read_floor(place, floor, now) if floor is not None else NO_FLOOR
@@ -249,12 +250,14 @@ class Database:
 
     def _refusal(self, place: bytes, record: Record, growth: Growth, now: float) -> Refusal | None:
         """Why there is no room for a record by which so much grows; None where there is."""
-        if not self._commits.has_room:
+        if not self._commits.has_room(place):
             return Refusal.NO_ROOM
         lack = self._lack(record, growth)
         if lack.most:
             self._make_room(place, record, lack.most, now)
             lack = self._lack(record, growth)
+        if lack.room:
+            self._disk.refused(self.usage.size)
         return refusal_for(lack)
 
     def _lack(self, record: Record, growth: Growth) -> Lack:
@@ -264,13 +267,9 @@ class Database:
             return self._room.lack(used, growth.total, None)
         if self._room.is_ample(used, max(growth.total, 0)):
             return NO_LACK
-        grown = [(tag, more) for tag, more in growth.of_parties.items() if more > 0]
-        held = self._read(
-            lambda txn, tables: [tables.share(txn, tag) for tag, _ in grown], [0 for _ in grown]
-        )
-        parties = (
-            (share + self._commits.claims[tag], more) for share, (tag, more) in zip(held, grown, strict=True)
-        )
+        grown = {tag: more for tag, more in growth.of_parties.items() if more > 0}
+        held = self._read(lambda txn, tables: {tag: tables.share(txn, tag) for tag in grown}, grown)
+        parties = ((held[tag] + self._commits.claims[tag], more) for tag, more in grown.items())
         return self._room.lack(used, growth.total, parties)
 
     def _make_room(self, place: bytes, record: Record, lack: float, now: float) -> None:
@@ -340,9 +339,17 @@ class Database:
             # Damage: index and record do not know of each other. A sound record has an entry of its own.
             self._commits.forget(due)
         if entry is not None and (record is None or record.expires_at == until):
-            keep = self._floor_seconds
-            floor = self._format.write_floor(place, record, now, keep) if record is not None else None
-            self._commits.drop(place, floor, entry, now)
+            self._commits.drop(place, self._floor_of(place, record, now), entry, now)
+
+    def _floor_of(self, place: bytes, record: Record | None, now: float) -> LeftFloor | None:
+        """What is to be remembered of a record that has expired."""
+        if record is None or (floor := floor_of(record)) is NO_FLOOR:
+            return None
+        until = record.expires_at + self._floor_seconds
+        if until <= now:
+            return None
+        body = Body(record.key, floor.kind, b"", record.writer, is_brief=record.is_brief)
+        return LeftFloor.seal(self._format, place, Head(floor.version, until), body)
 
     # the disk
 
@@ -353,9 +360,7 @@ class Database:
             if written.broken:
                 self._mend(written.distrusted)
             return
-        if self._failed_at is not None and self._now >= self._failed_at + CALM:
-            self._failed_at = None
-            self._watcher.writing_resumed()
+        self._disk.wrote(written, self._now)
         self._sweep()
 
     def _mend(self, distrusted: bool) -> None:
@@ -371,12 +376,18 @@ class Database:
     def _failed(self, reason: str) -> None:
         """The disk refuses. What waits only for the database to open is refused with it."""
         self._sweep_until = 0.0
-        if self._failed_at is None:
-            self._watcher.writing_failed(reason)
-        self._failed_at = self._now
-        early, self._early = self._early, []
-        for _, _, tell in early:
-            tell(Verdict(Outcome.REFUSED, 0))
+        self._disk.failed(reason, self._now)
+        self._early.refuse()
+
+    def look(self, now: float) -> None:
+        """Look at the disk unasked: whether the file is still where it was, and whether a full disk has room."""
+        self._now = max(self._now, now)
+        tables = self._tables
+        self._disk.is_gone = tables is not None and not tables.is_at(self._path)
+        if self._disk.is_gone:
+            self._failed(GONE)
+        elif tables is not None and self._disk.is_worth_a_probe(self._now):
+            self._writer.probe(lambda: self._disk.probed(self._now))
 
     def check_invariants(self) -> None:
         """As `Store.check_invariants`; of what has been committed."""

@@ -6,11 +6,14 @@ more than its first bits. The bytes: `version u64 | expires_at f64 | 3 tags of 8
 body`, where head and place are bound to the body by its seal. The body: `format u8 | replication u8 | key 32 |
 writer 32 | length of the subnet u8 | subnet 16 | value`. The tags are keyed hashes of those whose shares the record
 counts for (`record.parties`), zero where there are fewer: whoever writes the tables can count what each of them
-holds without opening anything.
+holds without opening anything. The highest bit of the replication tells of a brief record.
+
+Times are those of the node's own clock, which begins as the time of day with each run and is never set: what one run
+has written is consistent, and the next one reads it by the time of day at its own beginning.
 
 A floor, what is remembered of a record that has expired, lies in its own table in the same form: its time
 is the one until which it is remembered, and its body has the kind where a record has its replication, and
-ends behind a writer and a subnet of zeros.
+ends behind the writer and a subnet of zeros.
 """
 
 from struct import Struct
@@ -20,7 +23,7 @@ from attrs import field, frozen
 
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
-from dht14.storage.floors import NO_FLOOR, Floor, floor_of
+from dht14.storage.floors import NO_FLOOR, Floor
 from dht14.storage.record import SUBNET_BYTES, Record, party_names
 from dht14.storage.vault import Vault
 
@@ -34,8 +37,10 @@ KNOWN_TAGS = 4_096
 
 _FORMAT = 2
 _HASH_BYTES = 14
+_BRIEF = 0x80
 _CLASS = Struct(">H")
 _HEAD = Struct(f">Qd{TAGS * TAG_BYTES}s")
+HEAD_BYTES = _HEAD.size
 _TIME = Struct(">d")
 _BODY = Struct(f">BB{ID_BYTES}s{ID_BYTES}sB{SUBNET_BYTES}s")
 
@@ -55,6 +60,7 @@ class Body(NamedTuple):
     value: bytes
     writer: int = 0
     writer_subnet: bytes = b""
+    is_brief: bool = False
 
 
 def distance_class(distance: int) -> int:
@@ -79,6 +85,14 @@ def read_head(entry: bytes) -> Head:
         raise Malformed("an entry is cut short")
     version, until, _ = _HEAD.unpack_from(entry)
     return Head(version, until)
+
+
+def read_tag(entry: bytes) -> bytes:
+    """The first tag of an entry, the writer's; `NOBODY` where it is not known. Raises `Malformed`."""
+    if len(entry) < _HEAD.size:
+        raise Malformed("an entry is cut short")
+    at = _HEAD.size - TAGS * TAG_BYTES
+    return entry[at : at + TAG_BYTES]
 
 
 def read_tags(entry: bytes) -> tuple[bytes, ...]:
@@ -122,22 +136,22 @@ class DiskFormat:
 
     def write(self, place: bytes, record: Record) -> bytes:
         """The entry of a record."""
-        body = Body(record.key, record.replication, record.value, record.writer, record.writer_subnet)
+        body = Body(
+            record.key,
+            record.replication,
+            record.value,
+            record.writer,
+            record.writer_subnet,
+            record.is_brief,
+        )
         return self.seal(place, Head(record.version, record.expires_at), body)
 
     def read(self, place: bytes, entry: bytes) -> Record:
         """The record of an entry. Raises `Malformed` where it is damaged or lies in the wrong place."""
-        (version, until), (key, replication, value, writer, subnet) = self.open(place, entry)
+        (version, until), (key, replication, value, writer, subnet, is_brief) = self.open(place, entry)
         if not value:
             raise Malformed("a floor stands in the place of a record")
-        return Record(key, value, version, until, replication, writer, subnet)
-
-    def write_floor(self, place: bytes, record: Record, now: float, seconds: float) -> bytes | None:
-        """The entry of what is remembered, for so long, of a record that has expired; None: nothing is."""
-        floor, until = floor_of(record), record.expires_at + seconds
-        if floor is NO_FLOOR or until <= now:
-            return None
-        return self.seal(place, Head(floor.version, until), Body(record.key, floor.kind, b""))
+        return Record(key, value, version, until, replication, writer, subnet, is_brief)
 
     def read_floor(self, place: bytes, entry: bytes, now: float) -> Floor:
         """The floor of an entry; none where it is damaged, or forgotten by now."""
@@ -152,7 +166,8 @@ class DiskFormat:
         subnet = body.writer_subnet
         packed = _HEAD.pack(*head, b"".join(self.tags(body.writer, subnet)))
         key, writer = id_to_bytes(body.key), id_to_bytes(body.writer)
-        plain = _BODY.pack(_FORMAT, body.replication, key, writer, len(subnet), subnet) + body.value
+        replication = body.replication | _BRIEF * body.is_brief
+        plain = _BODY.pack(_FORMAT, replication, key, writer, len(subnet), subnet) + body.value
         return packed + self.vault.seal(plain, place + packed)
 
     def open(self, place: bytes, entry: bytes) -> tuple[Head, Body]:
@@ -162,5 +177,9 @@ class DiskFormat:
         if len(plain) < _BODY.size or plain[0] != _FORMAT:
             raise Malformed("an entry is of another format")
         _, replication, key, writer, length, subnet = _BODY.unpack_from(plain)
+        is_brief, replication = divmod(replication, _BRIEF)
         value = plain[_BODY.size :]
-        return head, Body(id_from_bytes(key), replication, value, id_from_bytes(writer), subnet[:length])
+        body = Body(
+            id_from_bytes(key), replication, value, id_from_bytes(writer), subnet[:length], bool(is_brief)
+        )
+        return head, body

@@ -22,6 +22,8 @@ PUBLIC_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 
 _KEY_TAG = b"dht14/own"
+OWNER_NAMES = range(len(_KEY_TAG) + PUBLIC_KEY_BYTES, len(_KEY_TAG) + PUBLIC_KEY_BYTES + MAX_SALT + 1)
+"""Bytes from which an owner's key may have been made: so many."""
 _SIGNATURE_TAG = b"dht14/own/record"
 _FORMAT = 1
 _DELETE, _CAS = 1, 2
@@ -121,5 +123,4 @@ def may_name_an_owner(value: bytes) -> bool:
     Anybody can make them who has seen one envelope of the owner, and as content they would push the
     owner's records aside for ever.
     """
-    shortest = len(_KEY_TAG) + PUBLIC_KEY_BYTES
-    return value.startswith(_KEY_TAG) and shortest <= len(value) <= shortest + MAX_SALT
+    return value.startswith(_KEY_TAG) and len(value) in OWNER_NAMES

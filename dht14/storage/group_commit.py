@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 from attrs import define, field, frozen
 
+from dht14.storage.floor_table import LeftFloor
 from dht14.storage.record import Record
 from dht14.storage.room import Growth
-from dht14.storage.store import Outcome, Verdict
+from dht14.storage.store import Outcome, Refusal, Verdict
 from dht14.storage.tables import PAGE, Changes, growth_of
 from dht14.storage.writer import Writer, Written
 
@@ -16,6 +17,11 @@ BATCH_BYTES = 4 << 20
 PUTS_WAITING = 4096
 BYTES_WAITING = 32 << 20
 """What may wait for the disk; what comes then is refused."""
+TELLS_WAITING = 2 * PUTS_WAITING
+TELLS_A_PLACE = 1024
+"""How many may wait to be told, of all places and of one: who repeats one request while the disk hangs neither fills
+the memory nor takes the room of others. The API's connections have one request each for a key: all may write the
+same."""
 
 Tell = Callable[[Verdict], None]
 
@@ -61,14 +67,22 @@ class GroupCommit:
     _with_writer: Batch | None = field(default=None, init=False)
     _waiting: "deque[Batch]" = field(factory=deque, init=False)
     _bytes_waiting: int = field(default=0, init=False)
+    _tells_waiting: Counter[bytes] = field(factory=Counter, init=False)
+    """By place."""
+    _tells: int = field(default=0, init=False)
+    """All of them."""
     _pending: dict[bytes, Pending] = field(factory=dict, init=False)
     """By place; the newest where there are several."""
     _drops: dict[bytes, Batch] = field(factory=dict, init=False)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether another put may wait."""
-        return self._bytes_waiting < BYTES_WAITING and len(self._pending) <= PUTS_WAITING
+    def has_room(self, place: bytes) -> bool:
+        """Whether another put, of this place, may wait."""
+        has_room = self._bytes_waiting < BYTES_WAITING and len(self._pending) <= PUTS_WAITING
+        return has_room and self._may_wait(place)
+
+    def _may_wait(self, place: bytes) -> bool:
+        """Whether one more may wait to be told."""
+        return self._tells < TELLS_WAITING and self._tells_waiting[place] < TELLS_A_PLACE
 
     def newest(self, place: bytes) -> Pending | None:
         """What is on its way to a place, if anything."""
@@ -78,18 +92,26 @@ class GroupCommit:
         """Whether what is held at a place is being replaced or dropped."""
         return place in self._pending or place in self._drops
 
-    def put(self, place: bytes, record: Record, entry: bytes, growth: Growth, tell: Tell) -> None:
-        """Have an entry written, by which so much grows; `tell` hears that the record is held, or refused."""
+    def put(
+        self,
+        place: bytes,
+        record: Record,
+        entry: bytes,
+        growth: Growth,
+        tell: Tell,
+        verdict: Verdict,
+    ) -> None:
+        """Have an entry written, by which so much grows; `tell` hears the verdict, or that it was refused."""
         batch = self._gathering()
         self._bytes_waiting += len(entry) - len(batch.changes.puts.get(place, b""))
         batch.changes.puts[place] = entry
-        batch.tells.append((place, tell, Verdict(Outcome.HELD, record.version)))
+        self._wait(batch, place, tell, verdict)
         batch.size += max(len(entry), PAGE)
         self._pending[place] = Pending(record, entry, batch)
         self._grow(batch, growth)
         self.send()
 
-    def drop(self, place: bytes, floor: bytes | None, entry: bytes, now: float) -> None:
+    def drop(self, place: bytes, floor: LeftFloor | None, entry: bytes, now: float) -> None:
         """Have the entry at a place dropped, and a floor left there; with the next batch."""
         batch = self._gathering()
         batch.changes.now = now
@@ -102,12 +124,19 @@ class GroupCommit:
         self._gathering().changes.stale.append(due)
 
     def tell(self, place: bytes, tell: Tell, verdict: Verdict) -> None:
-        """Tell a verdict: at once, unless it rests on what is only on its way."""
+        """Tell a verdict: at once, unless it rests on what is only on its way; a refusal where too many wait."""
         pending = self._pending.get(place)
         if pending is None:
             tell(verdict)
+        elif self._may_wait(place):
+            self._wait(pending.batch, place, tell, verdict)
         else:
-            pending.batch.tells.append((place, tell, verdict))
+            tell(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM))
+
+    def _wait(self, batch: Batch, place: bytes, tell: Tell, verdict: Verdict) -> None:
+        batch.tells.append((place, tell, verdict))
+        self._tells_waiting[place] += 1
+        self._tells += 1
 
     def send(self) -> None:
         """Hand the next batch to the writer, if there is one and nothing else is with it."""
@@ -153,6 +182,8 @@ class GroupCommit:
             self._bytes_waiting -= len(entry)
             if self._pending[place].batch is batch:
                 del self._pending[place]
+        self._tells -= len(batch.tells)
+        self._tells_waiting -= Counter(place for place, _, _ in batch.tells)
         for place in batch.changes.drops:
             if self._drops[place] is batch:
                 del self._drops[place]

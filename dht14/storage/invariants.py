@@ -4,6 +4,8 @@ from collections import Counter
 from typing import Any
 
 from dht14.storage.disk_format import DiskFormat, due_entry, read_tags
+from dht14.storage.floor_table import FloorTable, LeftFloor, order_entry
+from dht14.storage.record import Kind
 from dht14.storage.room import Room
 from dht14.storage.tables import Tables, growth_of
 
@@ -11,13 +13,25 @@ from dht14.storage.tables import Tables, growth_of
 def check_tables(tables: Tables, disk_format: DiskFormat, own_id: int, room: Room) -> None:
     """Raise AssertionError where committed tables contradict themselves."""
     with tables.env.begin() as txn:
-        for table, times in ((tables.records, tables.expiry), (tables.floors, tables.floor_times)):
+        floors = tables.floors
+        for table, times in ((tables.records, tables.expiry), (floors.floors, floors.times)):
             entries = list(txn.cursor(table))
             opened = [(place, *disk_format.open(place, entry)) for place, entry in entries]
             assert all(disk_format.place(body.key) == place for place, _, body in opened)
             dues = sorted(due_entry(head.until, place) for place, head, _ in opened)
             assert dues == list(txn.cursor(times).iternext(values=False))
         _check_shares(txn, tables, disk_format, own_id, room)
+        _check_floors(txn, floors, disk_format)
+
+
+def _check_floors(txn: Any, floors: FloorTable, disk_format: DiskFormat) -> None:
+    orders = []
+    for place, entry in txn.cursor(floors.floors):
+        head, body = disk_format.open(place, entry)
+        left = LeftFloor(entry, body.is_brief, body.replication == Kind.OWNER)
+        assert txn.get(due_entry(head.until, place), db=floors.times) == left.standing
+        orders.append(order_entry(place, entry, left.standing))
+    assert sorted(orders) == list(txn.cursor(floors.order).iternext(values=False))
 
 
 def _check_shares(txn: Any, tables: Tables, disk_format: DiskFormat, own_id: int, room: Room) -> None:

@@ -12,15 +12,12 @@ from attrs import evolve, field, frozen
 
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
-from dht14.storage.envelope import MAGIC, decode, may_name_an_owner
+from dht14.storage.envelope import MAGIC, OWNER_NAMES, decode, may_name_an_owner
 from dht14.storage.owner import verify
 
-CLOCK_TOLERANCE = 49 * 3600.0
-"""Seconds that a writer's clock may be ahead of ours before we refuse what it writes.
-
-Ours may be a day slow and the writer's a day fast, and neither shall keep anything from working. What the
-bound is for it does all the same: no version is so high that a later writer could not go above it.
-"""
+BRIEF = 30.0
+"""Seconds. What has less of them to live, when it comes, costs its writer next to no room in the store: its floor
+counts less than others. Clients are given a minute at least, where `min_ttl` is not changed."""
 
 
 SUBNET_BYTES = 16
@@ -57,6 +54,8 @@ class Record:
     travel, and copies are the same whoever brought them."""
     writer_subnet: bytes = field(default=b"", eq=False)
     """The subnet that the writer called from, or its host where subnets say nothing; empty for this node."""
+    is_brief: bool = field(default=False, eq=False)
+    """Whether it had less than `BRIEF` seconds to live when it came here. It does not travel either."""
 
     @property
     def is_cached(self) -> bool:
@@ -71,9 +70,14 @@ class Record:
     @property
     def is_authentic(self) -> bool:
         """Whether it is what it claims to be. To be asked where a record comes from outside, before it is
-        compared with any other."""
+        compared with any other.
+
+        Content has version 0 and no other: copies that differ in anything would be several records to some.
+        """
+        if not self.is_owned:
+            return not self.version or self.kind is not Kind.CONTENT
         try:
-            return not self.is_owned or proven(self).version == self.version
+            return proven(self).version == self.version
         except Malformed:
             return False
 
@@ -97,7 +101,7 @@ class Record:
         """Seen from key and value alone."""
         return self.rank[0]
 
-    @property
+    @cached_property
     def rank(self) -> tuple[Kind, int, bytes]:
         """The total order of the records of one key: the greatest is the one all replicas settle on.
 
@@ -109,10 +113,6 @@ class Record:
         if id_from_bytes(digest) == self.key and not may_name_an_owner(self.value):
             return Kind.CONTENT, 0, digest
         return Kind.OPEN, self.version, digest
-
-    def is_from_the_future(self, now: float) -> bool:
-        """Whether nobody with a right clock can have written it yet. An owner counts as it likes."""
-        return self.version > newest_believable(now) and not self.is_owned
 
     def conflicts_with(self, held: "Record") -> bool:
         """Whether its owner, about to write it, does not know of this one, or should not have written it.
@@ -147,6 +147,14 @@ def claimed_rank(key: int, version: int, owned: bool, digest: bytes) -> tuple[Ki
     return Kind.OPEN, version, digest
 
 
+def is_possible(key: int, version: int, owned: bool, digest: bytes, length: int) -> bool:
+    """Whether a record that is told of without its value can be authentic, as far as that can be seen."""
+    if owned or not version or id_from_bytes(digest) != key:
+        return True
+    # It is content, which has no versions, unless its bytes may name an owner: then it is an open record.
+    return length in OWNER_NAMES
+
+
 def proven(record: Record) -> Record:
     """An owner's record, with the version that the owner gave it.
 
@@ -161,16 +169,3 @@ def proven(record: Record) -> Record:
 def version_at(now: float) -> int:
     """The lowest version of this moment: 48 bits of milliseconds, 16 bits to count within one."""
     return int(now * 1000) << 16
-
-
-def newest_believable(now: float) -> int:
-    """The greatest version that an honest node holds: it refused what was farther in the future."""
-    return version_at(now + CLOCK_TOLERANCE)
-
-
-def next_version(now: float, newest_seen: int) -> int:
-    """A version for a new value: of now, and in any case above all that was seen (a hybrid clock).
-
-    A writer whose clock is slow still overwrites what it has read.
-    """
-    return max(version_at(now), newest_seen + 1)

@@ -16,7 +16,7 @@ from attrs import define, evolve, field, frozen
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.storage.floors import MARGIN, MAX_FLOORS, Floor, Floors
 from dht14.storage.pages import PAGE_RECORDS, Page
-from dht14.storage.record import Record
+from dht14.storage.record import BRIEF, Record
 from dht14.storage.room import Growth, Lack, Room
 
 
@@ -58,6 +58,9 @@ class Verdict:
     version: int
     refusal: Refusal = Refusal.NO_ROOM
     """Why it was refused, where the outcome is REFUSED."""
+    replication: int = 0
+    """Where the outcome is HELD: copies that the record has, or that the one had which it has replaced if those
+    were more."""
 
 
 class RecordStore(Protocol):
@@ -97,15 +100,19 @@ def judge(offered: Record, held: Record | None, floor: Floor, now: float) -> Ver
     if held is not None and (rank := held.rank) >= (rank_offered := offered.rank):
         if rank > rank_offered:
             return Verdict(Outcome.OUTRANKED, version)
-        if _lifetime(held) >= _lifetime(offered):
-            return Verdict(Outcome.HELD, version)
-    if offered.is_from_the_future(now):
-        return Verdict(Outcome.REFUSED, version, Refusal.VERSION)
+        if merged(offered, held, now) == held:
+            return Verdict(Outcome.HELD, version, replication=held.replication)
     if offered.expires_at <= now:
         return Verdict(Outcome.REFUSED, version, Refusal.INVALID)
     if floor.stops(offered):
         return Verdict(Outcome.OUTRANKED, version)
     return None
+
+
+def copies_of(offered: Record, held: Record | None) -> int:
+    """Copies that the writer must see to: as many as the record that it replaces has, or copies of that would
+    outlive it somewhere."""
+    return max(offered.replication, held.replication if held is not None else 0)
 
 
 def in_the_way(store: RecordStore, record: Record, now: float) -> Record | None:
@@ -122,15 +129,21 @@ def refusal_for(lack: Lack) -> Refusal | None:
     return Refusal.SHARE if lack.share > 0 else None
 
 
-def charged(offered: Record, held: Record | None) -> Record:
-    """The offered record with the writer whose share it counts for.
+def merged(offered: Record, held: Record | None, now: float) -> Record:
+    """What is held after `offered`, which is not outranked, has come to what is held now.
 
-    A copy of what is held stays its first writer's: to refuse one that lives longer would tell whoever
-    republishes it that it is not held.
+    Nothing of a record but its value is proven, so no copy may take anything away. Of two copies of one record
+    each field keeps the greater of its values, and a cached copy never changes a real one; the first writer
+    stays the one whose share it counts for. Nor does it become a brief one near the end of its life.
     """
-    if held is None or held.rank != offered.rank:
-        return offered
-    return evolve(offered, writer=held.writer, writer_subnet=held.writer_subnet)
+    is_brief = offered.expires_at - now < BRIEF
+    if held is None or offered.rank != held.rank:
+        return evolve(offered, is_brief=True) if is_brief else offered
+    copies = max(offered.replication, held.replication)
+    if offered.is_cached != held.is_cached:
+        return held if offered.is_cached else evolve(offered, is_brief=is_brief)
+    expires_at = max(offered.expires_at, held.expires_at)
+    return evolve(held, expires_at=expires_at, replication=copies, is_brief=is_brief and held.is_brief)
 
 
 RECORD_OVERHEAD = 400
@@ -187,13 +200,14 @@ class MemoryStore:
         verdict = judge(record, held, self._floors.of(record.key, now), now)
         if verdict is not None:
             return verdict
-        record = charged(record, held)
+        copies = copies_of(record, held)
+        record = merged(record, held, now)
         held_version = held.version if held else 0
         refusal = refusal_for(self._make_room(record, now))
         if refusal is not None:
             return Verdict(Outcome.REFUSED, held_version, refusal)
         self._hold(record)
-        return Verdict(Outcome.HELD, record.version)
+        return Verdict(Outcome.HELD, record.version, replication=copies)
 
     def get(self, key: int, now: float) -> Record | None:
         """As `RecordStore.get`; expiry is looked at here, swept or not."""
@@ -257,6 +271,9 @@ class MemoryStore:
         self._charge(record, _size(record))
         insort(self._distances, record.key ^ self.own_id)
         heappush(self._deadlines, (record.expires_at, record.key))
+        self._tidy_deadlines()
+
+    def _tidy_deadlines(self) -> None:
         if len(self._deadlines) > _most_deadlines(len(self._records)):
             self._deadlines = [(held.expires_at, key) for key, held in self._records.items()]
             heapify(self._deadlines)
@@ -271,6 +288,7 @@ class MemoryStore:
             self.size -= _size(record)
             self._charge(record, -_size(record))
             del self._distances[bisect_left(self._distances, key ^ self.own_id)]
+            self._tidy_deadlines()
 
     def _charge(self, record: Record, growth: int) -> None:
         for party in record.parties:
@@ -292,7 +310,7 @@ class MemoryStore:
         assert self.size == sum(map(_size, self._records.values())) <= self.limit
         assert self._distances == sorted(key ^ self.own_id for key in self._records)
         assert {(held.expires_at, key) for key, held in self._records.items()} <= set(self._deadlines)
-        assert len(self._deadlines) <= _most_deadlines(len(self._records)) or not self._records
+        assert len(self._deadlines) <= _most_deadlines(len(self._records))
 
 
 def _size(record: Record) -> int:
@@ -307,11 +325,6 @@ def _growth(record: Record, replaced: Record | None) -> Growth:
     for party in replaced.parties:
         of_parties[party] = of_parties.get(party, 0) - _size(replaced)
     return Growth(_size(record) - _size(replaced), of_parties)
-
-
-def _lifetime(record: Record) -> tuple[float, int]:
-    """Of two copies of one write the one with the greater lifetime is kept, in whatever order they come."""
-    return record.expires_at, record.replication
 
 
 def _most_deadlines(records: int) -> int:

@@ -1,5 +1,6 @@
 """The tables of a database in LMDB, and the changes that are made to them in one transaction."""
 
+import os
 from struct import Struct
 from typing import Any
 
@@ -7,12 +8,10 @@ import lmdb
 from attrs import define, field, frozen
 
 from dht14.errors import Malformed
-from dht14.storage.disk_format import due_entry, read_due, read_head, read_tags
+from dht14.storage.disk_format import due_entry, read_head, read_tags
+from dht14.storage.floor_table import FloorTable, LeftFloor
 from dht14.storage.pages import PAGE_BYTES, PAGE_RECORDS
 from dht14.storage.room import Growth
-
-PURGED_A_BATCH = 1000
-"""Floors that one transaction forgets: those whose time has come, and those that are too many."""
 
 PAGE = 4096
 
@@ -21,7 +20,7 @@ _MOST_OF_A_PAGE = 2000
 _OVERHEAD = 120
 """Bytes that an entry takes in its table and the time index beside its own, pages being partly empty."""
 
-_NAMES = (b"records", b"expiry", b"floors", b"floor times", b"writers")
+_NAMES = (b"records", b"expiry", b"writers", b"floors", b"floor times", b"floor order")
 _SHARE = Struct(">Q")
 
 
@@ -55,8 +54,8 @@ class Changes:
 
     puts: dict[bytes, bytes] = field(factory=dict)
     """Entries by place."""
-    drops: dict[bytes, bytes | None] = field(factory=dict)
-    """Places, each with the entry of the floor that is left there, if any."""
+    drops: dict[bytes, LeftFloor | None] = field(factory=dict)
+    """Places, each with the floor that is left there, if any."""
     stale: list[bytes] = field(factory=list)
     """Entries of the time index that lead nowhere."""
     now: float = 0.0
@@ -73,8 +72,8 @@ class Usage:
 
 @frozen(eq=False)
 class Tables:
-    """An open database: `records` by place, the times at which they expire, the same two for floors, and how
-    many bytes each writer, and each subnet of writers, holds, by tag.
+    """An open database: `records` by place, the times at which they expire, how many bytes each writer, and each
+    subnet of writers, holds, by tag, and the floors.
 
     Transactions of any thread; of one process only, and not before it forks.
     """
@@ -82,10 +81,10 @@ class Tables:
     env: Any
     records: Any
     expiry: Any
-    floors: Any
-    floor_times: Any
     writers: Any
-    most_floors: int
+    floors: FloorTable
+    _file: os.stat_result
+    """As it was opened."""
 
     @classmethod
     def open(cls, path: str, limit: int, most_floors: int, *, new: bool) -> "Tables":
@@ -118,31 +117,42 @@ class Tables:
             if isinstance(wrong, lmdb.NotFoundError):
                 raise Malformed("a table is missing") from None
             raise
-        records, expiry, floors, floor_times, writers = tables
-        return cls(env, records, expiry, floors, floor_times, writers, most_floors)
+        records, expiry, writers, floors, floor_times, floor_order = tables
+        floor_table = FloorTable(floors, floor_times, floor_order, most_floors)
+        return cls(env, records, expiry, writers, floor_table, os.stat(path))
+
+    def is_at(self, path: str) -> bool:
+        """Whether the open file is still the one at this path."""
+        try:
+            return os.path.samestat(os.stat(path), self._file)
+        except OSError:
+            return False
 
     def write(self, changes: Changes) -> Usage:
         """Make these changes in one transaction, on disk when this returns. Raises `lmdb.Error`."""
         with self.env.begin(write=True) as txn:
+            self.floors.begin(txn)
             growth: dict[bytes, int] = {}
             for place, floor in changes.drops.items():
                 _add(growth, growth_of(None, self._drop(txn, place)))
                 if floor is not None:
-                    self._put(txn, self.floors, self.floor_times, place, floor)
+                    self.floors.put(txn, place, floor)
             for entry in changes.stale:
                 txn.delete(entry, db=self.expiry)
             for place, entry in sorted(changes.puts.items()):
-                replaced = self._put(txn, self.records, self.expiry, place, entry)
+                replaced = self._put(txn, place, entry)
                 _add(growth, growth_of(entry, replaced))
             self._charge(txn, growth)
-            self._forget_floors(txn, changes.now)
-            return self._usage(txn)
+            self.floors.forget(txn, changes.now)
+            usage = self._usage(txn)
+        self.floors.committed()
+        return usage
 
-    def _put(self, txn: Any, table: Any, times: Any, place: bytes, entry: bytes) -> bytes | None:
-        replaced: bytes | None = txn.replace(place, entry, db=table)
+    def _put(self, txn: Any, place: bytes, entry: bytes) -> bytes | None:
+        replaced: bytes | None = txn.replace(place, entry, db=self.records)
         if replaced is not None:
-            txn.delete(_due(place, replaced), db=times)
-        txn.put(_due(place, entry), b"", db=times)
+            txn.delete(_due(place, replaced), db=self.expiry)
+        txn.put(_due(place, entry), b"", db=self.expiry)
         return replaced
 
     def _drop(self, txn: Any, place: bytes) -> bytes | None:
@@ -167,18 +177,6 @@ class Tables:
         share: int = _SHARE.unpack(packed)[0] if packed is not None else 0
         return share
 
-    def _forget_floors(self, txn: Any, now: float) -> None:
-        excess = txn.stat(self.floors)["entries"] - self.most_floors
-        with txn.cursor(self.floor_times) as cursor:
-            for forgotten in range(PURGED_A_BATCH):
-                if not cursor.first():
-                    return
-                until, place = read_due(cursor.key())
-                if until > now and forgotten >= excess:
-                    return
-                cursor.delete()
-                txn.delete(place, db=self.floors)
-
     def page(self, txn: Any, mark: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
         """Places and entries behind a place, a page of them; and whether they are the last ones."""
         found: list[tuple[bytes, bytes]] = []
@@ -199,7 +197,8 @@ class Tables:
             return self._usage(txn)
 
     def _usage(self, txn: Any) -> Usage:
-        tables = (self.records, self.expiry, self.floors, self.floor_times, self.writers)
+        floors = self.floors
+        tables = (self.records, self.expiry, self.writers, floors.floors, floors.times, floors.order)
         stats = [txn.stat(table) for table in tables]
         pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
         return Usage(pages * stats[0]["psize"], stats[0]["entries"])

@@ -15,7 +15,14 @@ from attrs import evolve, frozen
 
 from dht14.errors import Malformed
 from dht14.storage import check
+from dht14.storage.folder import flush_folder
 from dht14.storage.tables import Changes, Tables, Usage
+
+GONE = "their file is gone from its place"
+"""What is written into it would be lost with this process."""
+
+PROBE_BYTES = 1 << 20
+"""Room that a disk must have to count as well."""
 
 RETRY_INTERVAL = 2.0
 """Seconds between two tries to open a database on a disk that refuses."""
@@ -41,6 +48,12 @@ class Watcher(Protocol):
 
     def writing_resumed(self) -> None:
         """The disk has taken what was written for a while."""
+
+    def store_full(self, used: int) -> None:
+        """A record was refused for want of room, so many bytes being in use. Told once, until `room_again`."""
+
+    def room_again(self) -> None:
+        """There is room for new records."""
 
 
 @frozen
@@ -108,6 +121,10 @@ class Writer:
         """Write these, after all that was handed over before."""
         self._jobs.put(lambda: self._write(changes, done))
 
+    def probe(self, is_well: Callable[[], None]) -> None:
+        """Have `is_well` called where the disk takes as much as a full one would not."""
+        self._jobs.put(lambda: self._probe(is_well))
+
     def close(self) -> None:
         """Finish what was handed over, close the database and end the thread."""
         self._closing.set()
@@ -134,6 +151,9 @@ class Writer:
         while not self._closing.is_set():
             try:
                 result = self._opened_now()
+            except lmdb.MemoryError:
+                self._call_soon(partial(failed, self._too_little_memory()))
+                self._closing.wait(RETRY_INTERVAL)
             except (OSError, lmdb.Error) as wrong:
                 self._call_soon(partial(failed, str(wrong)))
                 self._closing.wait(RETRY_INTERVAL)
@@ -142,8 +162,14 @@ class Writer:
                 self._call_soon(partial(opened, result))
                 return
 
+    def _too_little_memory(self) -> str:
+        return (
+            f"[storage] storage_limit ({self._limit} bytes) is more than this process may map into its memory; "
+            "lower it, or raise the limit of address space (ulimit -v, RLIMIT_AS)"
+        )
+
     def _opened_now(self) -> Opened:
-        if _is_missing(self._path):
+        if is_missing(self._path):
             return self._begin()
         if not self._is_sound():
             return self._begin(set_aside(self._path))
@@ -158,7 +184,13 @@ class Writer:
         """Make a new database, where there is none, or none any more."""
         try:
             tables = Tables.open(self._path, self._limit, self._most_floors, new=True)
-            return Opened(tables, tables.usage(), aside)
+            try:
+                # A file that a power cut leaves without its name is lost, whatever was flushed into it.
+                flush_folder(os.path.dirname(self._path))
+                return Opened(tables, tables.usage(), aside)
+            except BaseException:
+                tables.close()
+                raise
         except BaseException:
             # Half made, on a full disk, it would look damaged the next time.
             with suppress(OSError):
@@ -181,6 +213,18 @@ class Writer:
             raise OSError(f"the check of the database ended with {code}")
         return code == check.SOUND
 
+    def _probe(self, is_well: Callable[[], None]) -> None:
+        path = self._path + ".probe"
+        try:
+            with open(path, "wb", buffering=0) as file:
+                written = file.write(bytes(PROBE_BYTES))
+        except OSError:
+            written = 0
+        with suppress(OSError):
+            os.unlink(path)
+        if written == PROBE_BYTES:
+            self._call_soon(is_well)
+
     def _write(self, changes: Changes, done: Callable[[Written], None]) -> None:
         with self._at_work:
             written = self._written(changes)
@@ -190,8 +234,12 @@ class Writer:
     def _written(self, changes: Changes) -> Written:
         if self._tables is None:
             return Written(self._usage, failure="the database is not open")
+        if not self._tables.is_at(self._path):
+            return Written(self._usage, failure=GONE)
         try:
-            return Written(self._tables.write(changes))
+            usage = self._tables.write(changes)
+            # Who removed the file, or moved it away, has taken what was written into it as well.
+            return Written(usage, failure="" if self._tables.is_at(self._path) else GONE)
         except lmdb.MapFullError:
             return self._written_by_halves(changes)
         except lmdb.Error as wrong:
@@ -226,7 +274,8 @@ MakeWriter = Callable[[str, int, int, CallSoon], Writer]
 """Makes a writer of what `Writer` is made of. The simulator has one on a virtual clock."""
 
 
-def _is_missing(path: str) -> bool:
+def is_missing(path: str) -> bool:
+    """Whether there is no database file, or one in which nothing was ever written."""
     try:
         return os.path.getsize(path) == 0
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The messages of the VoidPhone API, as values and as bytes.
+"""The messages of the API, as values and as bytes: those of VoidPhone (650 to 653), and ours (660 to 664).
 
 Every message is `size u16 | type u16 | body`, big-endian, where the size is that of the whole message.
 Decoders take one whole frame and raise nothing but `Malformed`, whose text is one of a few constants
@@ -6,22 +6,58 @@ and can be counted. Encoders raise ValueError: there the fault is ours.
 """
 
 import struct
+from collections.abc import Mapping
 
 from attrs import frozen
 
 from dht14.errors import Malformed
+from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.frames import MAX_FRAME, MIN_FRAME
 
 PUT, GET, SUCCESS, FAILURE = 650, 651, 652, 653
+PUT_WITH_RECEIPT, RECEIPT, GET_RECORD, RECORD, NO_RECORD = 660, 661, 662, 663, 664
 
 _KEY_BYTES = 32
 _HEAD = struct.Struct(">HH")
 _PUT_HEAD = struct.Struct(">HHHBB")
+_RECEIPT_BODY = struct.Struct(">BBBBQ")
+_RECORD_BODY = struct.Struct(">BQI")
 _BARE = _HEAD.size + _KEY_BYTES
 _PUT_BARE = _PUT_HEAD.size + _KEY_BYTES
+_RECEIPT_BYTES = _BARE + _RECEIPT_BODY.size
+_RECORD_BARE = _BARE + _RECORD_BODY.size
+_IS_CONTENT = 0x01
+_GET_HEAD = _HEAD.pack(_BARE, GET)
 
 MAX_VALUE = MAX_FRAME - _PUT_BARE
 """Bytes of the largest value that a PUT can carry: 65,495."""
+
+MAX_RECORD_VALUE = MAX_FRAME - _RECORD_BARE
+"""Bytes of the largest value that a RECORD can carry: 65,486. A GET RECORD that finds a larger one is
+answered with SUCCESS, which tells less of it."""
+
+MAX_KIND = 3
+
+Bounds = Mapping[int, tuple[int, int]]
+"""Sizes of the shortest and the longest whole message of each type."""
+
+REQUEST_BOUNDS: Bounds = {
+    PUT: (_PUT_BARE + 1, _PUT_BARE + MAX_VALUE),
+    GET: (_BARE, _BARE),
+    PUT_WITH_RECEIPT: (_PUT_BARE + 1, _PUT_BARE + MAX_VALUE),
+    GET_RECORD: (_BARE + 1, _BARE + 1),
+}
+
+REPLY_BOUNDS: Bounds = {
+    SUCCESS: (_BARE + 1, _BARE + MAX_VALUE),
+    FAILURE: (_BARE, _BARE),
+    RECEIPT: (_RECEIPT_BYTES, _RECEIPT_BYTES),
+    RECORD: (_RECORD_BARE + 1, MAX_FRAME),
+    NO_RECORD: (_BARE + 1, _BARE + 1),
+}
+
+
+# requests
 
 
 @frozen
@@ -35,10 +71,29 @@ class Put:
 
 
 @frozen
+class PutWithReceipt(Put):
+    """The same, answered with what became of it."""
+
+
+@frozen
 class Get:
     """Find the value of a key."""
 
     key: bytes
+
+
+@frozen
+class GetRecord(Get):
+    """Find the record of a key. With `content` only a value whose SHA-256 is the key counts."""
+
+    content: bool = False
+
+
+ApiRequest = Put | Get
+"""What a client asks for."""
+
+
+# replies
 
 
 @frozen
@@ -56,46 +111,110 @@ class Failure:
     key: bytes
 
 
-def decode_request(frame: bytes) -> Put | Get:
-    """What a client asks for; SUCCESS and FAILURE are unknown types here."""
-    kind = _kind(frame)
-    if kind == GET:
-        if len(frame) != _BARE:
-            raise Malformed("wrong size for its type")
+@frozen
+class PutReceipt:
+    """What became of a PUT WITH RECEIPT."""
+
+    key: bytes
+    receipt: Receipt
+
+
+@frozen
+class FoundRecord:
+    """The record that a GET RECORD found. `ttl` is the rest of its life in seconds."""
+
+    key: bytes
+    kind: int
+    """1 open, 2 an owner's, 3 content."""
+    version: int
+    ttl: int
+    value: bytes
+
+
+@frozen
+class MissingRecord:
+    """Why a GET RECORD brought none."""
+
+    key: bytes
+    reason: NoRecord
+
+
+ApiReply = Success | Failure | PutReceipt | FoundRecord | MissingRecord
+"""What a node answers."""
+
+
+# decode
+
+
+def check_request_head(size: int, kind: int) -> None:
+    """Raise `Malformed` where no request begins with these four bytes."""
+    _check_head(size, kind, REQUEST_BOUNDS)
+
+
+def check_answer_head(size: int, kind: int) -> None:
+    """Raise `Malformed` where no answer begins with these four bytes."""
+    _check_head(size, kind, REPLY_BOUNDS)
+
+
+def decode_request(frame: bytes) -> ApiRequest:
+    """What a client asks for; what only nodes say is an unknown type here."""
+    if len(frame) == _BARE and frame.startswith(_GET_HEAD):
         return Get(frame[4:])
-    if kind == PUT:
-        _check_value(len(frame) - _PUT_BARE)
-        # The reserved byte is not looked at, so that it can get a meaning.
-        _, _, ttl, replication, _ = _PUT_HEAD.unpack_from(frame)
-        return Put(ttl, replication, frame[8:_PUT_BARE], frame[_PUT_BARE:])
-    raise Malformed("unknown type")
+    kind = _kind(frame, REQUEST_BOUNDS)
+    if kind == GET_RECORD:
+        if frame[_BARE] & ~_IS_CONTENT:
+            raise Malformed("unknown flag")
+        return GetRecord(frame[4:_BARE], bool(frame[_BARE]))
+    # The reserved byte is not looked at, so that it can get a meaning.
+    _, _, ttl, replication, _ = _PUT_HEAD.unpack_from(frame)
+    make = Put if kind == PUT else PutWithReceipt
+    return make(ttl, replication, frame[8:_PUT_BARE], frame[_PUT_BARE:])
 
 
-def decode_reply(frame: bytes) -> Success | Failure:
+def decode_reply(frame: bytes) -> ApiReply:
     """What a node answered."""
-    kind = _kind(frame)
+    kind = _kind(frame, REPLY_BOUNDS)
+    key = frame[4:_BARE]
     if kind == SUCCESS:
-        _check_value(len(frame) - _BARE)
-        return Success(frame[4:_BARE], frame[_BARE:])
+        return Success(key, frame[_BARE:])
     if kind == FAILURE:
-        if len(frame) != _BARE:
-            raise Malformed("wrong size for its type")
-        return Failure(frame[4:])
-    raise Malformed("unknown type")
+        return Failure(key)
+    try:
+        if kind == RECEIPT:
+            outcome, stored, wanted, reason, version = _RECEIPT_BODY.unpack_from(frame, _BARE)
+            return PutReceipt(key, Receipt(PutOutcome(outcome), stored, wanted, PutReason(reason), version))
+        if kind == NO_RECORD:
+            return MissingRecord(key, NoRecord(frame[_BARE]))
+    except ValueError:
+        raise Malformed("unknown outcome or reason") from None
+    record_kind, version, ttl = _RECORD_BODY.unpack_from(frame, _BARE)
+    if not 1 <= record_kind <= MAX_KIND:
+        raise Malformed("unknown kind of record")
+    return FoundRecord(key, record_kind, version, ttl, frame[_RECORD_BARE:])
 
 
-def encode_put(ttl: int, replication: int, key: bytes, value: bytes) -> bytes:
-    """A PUT; `ttl` is 0 to 65,535, `replication` 0 to 255."""
+# encode
+
+
+def encode_put(ttl: int, replication: int, key: bytes, value: bytes, *, receipt: bool = False) -> bytes:
+    """A PUT, or a PUT WITH RECEIPT; `ttl` is 0 to 65,535, `replication` 0 to 255."""
     _check_ours(key, value)
     if not (0 <= ttl <= 0xFFFF and 0 <= replication <= 0xFF):
         raise ValueError("ttl or replication out of range")
-    return _PUT_HEAD.pack(_PUT_BARE + len(value), PUT, ttl, replication, 0) + key + value
+    kind = PUT_WITH_RECEIPT if receipt else PUT
+    return _PUT_HEAD.pack(_PUT_BARE + len(value), kind, ttl, replication, 0) + key + value
 
 
 def encode_get(key: bytes) -> bytes:
     """A GET."""
     _check_ours(key)
     return _HEAD.pack(_BARE, GET) + key
+
+
+def encode_get_record(key: bytes, content: bool = False) -> bytes:
+    """A GET RECORD."""
+    _check_ours(key)
+    return _HEAD.pack(_BARE + 1, GET_RECORD) + key + bytes([_IS_CONTENT if content else 0])
 
 
 def encode_success(key: bytes, value: bytes) -> bytes:
@@ -110,19 +229,55 @@ def encode_failure(key: bytes) -> bytes:
     return _HEAD.pack(_BARE, FAILURE) + key
 
 
-def _kind(frame: bytes) -> int:
+def encode_receipt(key: bytes, receipt: Receipt) -> bytes:
+    """A RECEIPT. Counts above 255 are told as 255."""
+    _check_ours(key)
+    stored, wanted = min(receipt.stored, 0xFF), min(receipt.wanted, 0xFF)
+    body = _number(_RECEIPT_BODY, receipt.outcome, stored, wanted, receipt.reason, receipt.version)
+    return _HEAD.pack(_RECEIPT_BYTES, RECEIPT) + key + body
+
+
+def encode_record(key: bytes, kind: int, version: int, ttl: int, value: bytes) -> bytes:
+    """A RECORD; a SUCCESS where the value is too large for one. `ttl` is cut to what its field holds."""
+    _check_ours(key, value)
+    if len(value) > MAX_RECORD_VALUE:
+        return encode_success(key, value)
+    body = _number(_RECORD_BODY, kind, version, min(max(ttl, 0), 0xFFFF_FFFF))
+    return _HEAD.pack(_RECORD_BARE + len(value), RECORD) + key + body + value
+
+
+def encode_no_record(key: bytes, reason: NoRecord) -> bytes:
+    """A NO RECORD."""
+    _check_ours(key)
+    return _HEAD.pack(_BARE + 1, NO_RECORD) + key + bytes([reason])
+
+
+def _kind(frame: bytes, bounds: Bounds) -> int:
     if len(frame) < MIN_FRAME or frame[0] << 8 | frame[1] != len(frame):
         raise Malformed("wrong size")
-    return frame[2] << 8 | frame[3]
+    kind = frame[2] << 8 | frame[3]
+    _check_head(len(frame), kind, bounds)
+    return kind
 
 
-def _check_value(size: int) -> None:
-    if size < 0:
-        raise Malformed("wrong size for its type")
-    if size == 0:
+def _check_head(size: int, kind: int, bounds: Bounds) -> None:
+    shortest, longest = bounds.get(kind, (0, 0))
+    if shortest <= size <= longest:
+        return
+    if not longest:
+        raise Malformed("unknown type")
+    if shortest < longest and size == shortest - 1:
         raise Malformed("empty value")
-    if size > MAX_VALUE:
+    if shortest < longest and size > longest:
         raise Malformed("value too long")
+    raise Malformed("wrong size for its type")
+
+
+def _number(layout: struct.Struct, *numbers: int) -> bytes:
+    try:
+        return layout.pack(*numbers)
+    except struct.error as error:
+        raise ValueError(str(error)) from None
 
 
 def _check_ours(key: bytes, value: bytes = b"?") -> None:

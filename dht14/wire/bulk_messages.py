@@ -1,15 +1,15 @@
 """What passes over the bulk channel, inside TLS. DESIGN 4.4.
 
 The asker sends tickets, 16 bytes each, one behind the other; a ticket for sending is followed at once by the
-value, as long as was agreed on when the ticket was given. The holder answers each with one frame, `size u16 |
-kind u16 | body`, in any order. An answer names its ticket by the first 8 bytes of it, the tag:
+value, as long as was agreed on when the ticket was given. The holder answers each with one frame,
+``size u16 | kind u16 | body``, in any order. An answer names its ticket by the first 8 bytes of it, the tag:
 
 ====  =======  ==========================================================
-kind           body
+kind  name     body
 ====  =======  ==========================================================
 1     ANSWER   a message as in a datagram; its RPC id is the tag
-2     VALUE    `tag | value`
-3     GONE     `tag`: the value is not held any more
+2     VALUE    ``tag | value``
+3     GONE     ``tag``: the value is not held any more
 ====  =======  ==========================================================
 """
 

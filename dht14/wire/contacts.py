@@ -41,6 +41,18 @@ def pack_contacts(contacts: Iterable[Contact], room: int | None = None) -> bytes
     return len(v4).to_bytes(_COUNT, "big") + b"".join(v4 + v6)
 
 
+def first_fitting(contacts: Iterable[Contact], room: int) -> tuple[Contact, ...]:
+    """The first of these contacts, as many as `pack_contacts` packs into `room` bytes."""
+    fitting: list[Contact] = []
+    room -= _COUNT
+    for contact in contacts:
+        room -= len(_packed(contact)) if contact.proof else 0
+        if room < 0:
+            break
+        fitting.append(contact)
+    return tuple(fitting)
+
+
 def unpack_contacts(raw: bytes, check: Check, at_most: int = 0xFFFF) -> tuple[Contact, ...]:
     """What `pack_contacts` packed; Malformed when it cannot be.
 

@@ -12,18 +12,25 @@ from attrs import field, frozen
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
-from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
+from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
 from dht14.security.tickets import TICKET_BYTES
+from dht14.storage.store import Refusal
 from dht14.wire.contacts import Check, pack_address, pack_contacts, unpack_address, unpack_contacts
 
 MAX_TTL_MS = 7 * 86_400_000
 MAX_VERSION = (1 << 63) - 1
+MAX_TIME_MS = (1 << 48) - 1
 FINGERPRINT_BITS = 64
 DIGEST_BYTES = 32
 NO_TICKET = bytes(TICKET_BYTES)
 """In place of a ticket where the value travels in a STORE."""
 MAX_CONTACTS_BYTES = 1_100
 """Room for 20 contacts with IPv4 addresses, or 16 with IPv6, in a datagram of any session layer."""
+
+
+MAX_VALUE_AND_CONTACTS = MAX_CONTACTS_BYTES - 20
+"""Room for a value and contacts together: of the same datagram the other fields of VALUE take so much more than
+those of NODES."""
 
 
 @frozen
@@ -43,6 +50,9 @@ class FindValue:
     """Which value has this key; or else, which contacts do you know nearest to it?"""
 
     key: int
+    view: bytes = b""
+    """Which nodes the asker believes nearest to the key, `view_of` them: a holder that has the record names the
+    nearer ones that are missing."""
 
 
 @frozen
@@ -97,12 +107,17 @@ class Announce:
 class Pong:
     """I am here."""
 
+    time_ms: int = 0
+    """What my clock says: milliseconds since 1970. 0: I do not tell."""
+
 
 @frozen
 class Nodes:
     """The contacts that I know nearest to what you asked for."""
 
     contacts: tuple[Contact, ...]
+    holds_values: bool = True
+    """Whether I am a node that could have a value: bootstrap nodes are not."""
 
 
 @frozen
@@ -113,10 +128,12 @@ class Value:
     ttl_ms: int
     replication: int
     """0: it is a cached copy."""
-    near: bool
-    """Whether the holder is one of the `replication` nodes nearest to the key, as far as it can tell. The
-    copy of one that is not may have been missed by later writers."""
+    current: bool
+    """Whether the holder has missed no write, as far as it knows. One that has been away says no until the
+    others have brought it what it missed."""
     value: bytes = field(repr=False)
+    nearer: tuple[Contact, ...] = ()
+    """Of the nodes nearest to the key, those that were missing in the view of the asker."""
 
 
 @frozen
@@ -126,7 +143,7 @@ class LargeValue:
     version: int
     ttl_ms: int
     replication: int
-    near: bool
+    current: bool
     """As in `Value`."""
     owned: bool
     length: int
@@ -134,6 +151,8 @@ class LargeValue:
     """As in `Offer`."""
     ticket: bytes
     """With which the value can be fetched over the bulk channel."""
+    nearer: tuple[Contact, ...] = ()
+    """As in `Value`."""
 
 
 @frozen
@@ -142,6 +161,11 @@ class Stored:
 
     nearer: tuple[Contact, ...]
     """Where my view of the key's neighbourhood differs from the writer's: the contacts in mine."""
+    current: bool = True
+    """As in `Value`."""
+    replication: int = 0
+    """Copies that the key has from now on: those of this record, or more if the one it replaces had more. 0: it
+    is only cached here."""
 
 
 @frozen
@@ -160,6 +184,9 @@ class Refused:
 
     nearer: tuple[Contact, ...]
     """As in `Stored`."""
+    reason: Refusal = Refusal.NOT_NEAR
+    holds_older: bool = False
+    """Whether I keep an older record of the key, which readers will hear of."""
 
 
 @frozen
@@ -172,7 +199,18 @@ class Wanted:
     """With which it is sent over the bulk channel; `NO_TICKET` where it fits a STORE."""
 
 
-Request = Ping | FindNode | FindValue | Store | Offer | Announce
+@frozen
+class Resync:
+    """I may have missed writes: offer me all records that I should hold. Answered with PONG; by a node that
+    holds no values with REFUSED."""
+
+
+@frozen
+class Resynced:
+    """I have offered you all that I hold and you should hold. Answered with PONG."""
+
+
+Request = Ping | FindNode | FindValue | Store | Offer | Announce | Resync | Resynced
 Reply = Pong | Nodes | Value | LargeValue | Stored | Outranked | Refused | Wanted
 Message = Request | Reply
 REPLIES = (Pong, Nodes, Value, LargeValue, Stored, Outranked, Refused, Wanted)
@@ -185,6 +223,14 @@ def fingerprint(node_ids: Iterable[int]) -> int:
     for node_id in node_ids:
         total ^= node_id
     return total & ((1 << FINGERPRINT_BITS) - 1)
+
+
+VIEW_PART_BYTES = 4
+
+
+def view_of(node_ids: Iterable[int]) -> bytes:
+    """The last four bytes of each id: enough to tell a few nodes near to one key apart."""
+    return b"".join([(node_id & 0xFFFFFFFF).to_bytes(VIEW_PART_BYTES, "big") for node_id in node_ids])
 
 
 # How a field stands in the array: as an unsigned integer or as a byte string, nothing else.
@@ -244,10 +290,25 @@ def _decode_address(item: object, check: Check) -> Address:
     return address
 
 
+def _decode_view(item: object, check: Check) -> bytes:
+    if type(item) is not bytes or len(item) > GROUP * VIEW_PART_BYTES or len(item) % VIEW_PART_BYTES:
+        raise Malformed("not a view")
+    return item
+
+
+def _decode_refusal(item: object, check: Check) -> Refusal:
+    if type(item) is not int or not 1 <= item <= len(Refusal):
+        raise Malformed("not a reason")
+    return Refusal(item)
+
+
 _ID = FieldShape(id_to_bytes, _decode_id)
 _CONTACTS = FieldShape(_encode_contacts, _decode_contacts)
 _ADDRESS = FieldShape(pack_address, _decode_address)
 _FLAG = FieldShape(int, _decode_flag)
+_VIEW = FieldShape(bytes, _decode_view)
+_REFUSAL = FieldShape(int, _decode_refusal)
+_TIME_MS = _unsigned(0, MAX_TIME_MS)
 _VERSION = _unsigned(0, MAX_VERSION)
 _TTL_MS = _unsigned(1, MAX_TTL_MS)
 _REPLICATION = _unsigned(1, MAX_REPLICATION)
@@ -262,16 +323,21 @@ _TICKET = _bytes(TICKET_BYTES, TICKET_BYTES)
 SCHEMA: dict[int, tuple[type[Message], tuple[FieldShape, ...]]] = {
     1: (Ping, ()),
     2: (FindNode, (_ID,)),
-    3: (FindValue, (_ID,)),
+    3: (FindValue, (_ID, _VIEW)),
     4: (Store, (_ID, _VERSION, _TTL_MS, _REPLICATION_OR_CACHED, _FINGERPRINT, _VALUE, _FLAG)),
     5: (Offer, (_ID, _VERSION, _TTL_MS, _REPLICATION, _FINGERPRINT, _FLAG, _LENGTH, _DIGEST, _FLAG)),
     6: (Announce, (_ADDRESS,)),
-    64: (Pong, ()),
-    65: (Nodes, (_CONTACTS,)),
-    66: (Value, (_VERSION, _TTL_MS, _REPLICATION_OR_CACHED, _FLAG, _VALUE)),
-    67: (Stored, (_CONTACTS,)),
+    7: (Resync, ()),
+    8: (Resynced, ()),
+    64: (Pong, (_TIME_MS,)),
+    65: (Nodes, (_CONTACTS, _FLAG)),
+    66: (Value, (_VERSION, _TTL_MS, _REPLICATION_OR_CACHED, _FLAG, _VALUE, _CONTACTS)),
+    67: (Stored, (_CONTACTS, _FLAG, _REPLICATION_OR_CACHED)),
     68: (Outranked, (_VERSION, _CONTACTS)),
-    69: (Refused, (_CONTACTS,)),
+    69: (Refused, (_CONTACTS, _REFUSAL, _FLAG)),
     70: (Wanted, (_CONTACTS, _TICKET)),
-    71: (LargeValue, (_VERSION, _TTL_MS, _REPLICATION, _FLAG, _FLAG, _LARGE_LENGTH, _DIGEST, _TICKET)),
+    71: (
+        LargeValue,
+        (_VERSION, _TTL_MS, _REPLICATION, _FLAG, _FLAG, _LARGE_LENGTH, _DIGEST, _TICKET, _CONTACTS),
+    ),
 }

@@ -30,6 +30,7 @@ from dht14.net.bulk_client import BulkClient
 from dht14.net.bulk_server import BulkServer
 from dht14.net.tls import NodeTls
 from dht14.node.errands import Download, Errand, Upload
+from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.identity import Identity, Puzzle, public_key_of
 from dht14.security.subnet import parties_of
@@ -139,7 +140,13 @@ class Bulk:
         self._reactor, self._identity, self._tls = reactor, client, tls[1]
         self._tickets: Tickets[Errand] = Tickets(random.SystemRandom())
         self._store = MemoryStore(server.node_id, 1 << 30, lambda record: True)
-        responder = Responder(RoutingTable(server.node_id), self._store, 86_400.0, self._tickets)
+        responder = Responder(
+            RoutingTable(server.node_id),
+            self._store,
+            86_400.0,
+            self._tickets,
+            NetworkTime(time.monotonic, time.time),
+        )
         serving = BulkServer(responder, tls[0], parties_of, reactor)
         port = reactor.listenTCP(0, serving, interface="127.0.0.1").getHost().port
         self._holder = Contact(server.node_id, ("127.0.0.1", port), server.proof)

@@ -17,6 +17,8 @@ from dht14.net.stack import StackOptions, build_stack
 from dht14.net.tls import NodeTls
 from dht14.net.udp import UdpPort
 from dht14.security.identity import Identity, Puzzle
+from dht14.storage.receipt import Receipt
+from dht14.storage.record import Record
 
 
 class Dht14Network:
@@ -39,6 +41,7 @@ class Dht14Network:
                 identity=identity,
                 check=puzzle.check,
                 clock=self._reactor,
+                wall=time.time,
                 rng=rng,
                 resolve=_resolve,
                 bulk=BulkClient(NodeTls(identity.private_key), puzzle.check, self._reactor),
@@ -57,11 +60,12 @@ class Dht14Network:
                 await deferLater(self._reactor, 0.001)
 
     async def put(self, node: int, key: bytes, value: bytes) -> bool:
-        return bool(await self._stacks[node].node.put(hash_id(key), value, 3600, 8))
+        receipt: Receipt = await self._stacks[node].node.put(hash_id(key), value, 3600, 8)
+        return receipt.acknowledged
 
     async def get(self, node: int, key: bytes) -> bytes | None:
-        value: bytes | None = await self._stacks[node].node.get(hash_id(key))
-        return value
+        found = await self._stacks[node].node.get(hash_id(key))
+        return found.value if isinstance(found, Record) else None
 
     async def kill(self, nodes: Sequence[int]) -> None:
         """Without a word: the ports close, nobody is told."""

@@ -27,6 +27,7 @@ from dht14.net.bulk_client import BulkClient
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.net.tls import NodeTls
 from dht14.net.udp import UdpPort
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.gate import Limits
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
@@ -145,6 +146,7 @@ class Handshakes:
                 lambda _: Standing.STRANGER,
                 HelloAllowance(),
                 now,
+                AgreedTime(time.time),
             )
             for i in sides
         )
@@ -169,6 +171,7 @@ def _node(reactor: Any, number: int, sealed: bool) -> tuple[Stack, Contact]:
         identity=own,
         check=PUZZLE.check,
         clock=reactor,
+        wall=time.time,
         rng=random.SystemRandom(),
         resolve=lambda host, port: succeed([]),
         bulk=BulkClient(NodeTls(own.private_key), PUZZLE.check, reactor),

@@ -54,6 +54,11 @@ class Quiet:
 
     def writing_resumed(self) -> None: ...
 
+    def store_full(self, used: int) -> None:
+        raise AssertionError(used)
+
+    def room_again(self) -> None: ...
+
 
 def _database(path: Path, reactor: Any) -> Database:
     vault = Vault.unlock(b"k" * 32, b"s" * 32, b"i" * 16, os.urandom)

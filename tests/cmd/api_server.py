@@ -5,8 +5,24 @@ import threading
 import typing
 from collections.abc import Callable
 
-from dht14.wire.api_messages import Get, Put, decode_request, encode_failure, encode_success
+from dht14.storage.receipt import NoRecord, PutOutcome, Receipt
+from dht14.wire.api_messages import (
+    Get,
+    GetRecord,
+    Put,
+    PutWithReceipt,
+    decode_request,
+    encode_failure,
+    encode_no_record,
+    encode_receipt,
+    encode_record,
+    encode_success,
+)
 from dht14.wire.frames import FrameSplitter
+
+STORED = Receipt(PutOutcome.STORED, 8, 8, version=7)
+TOLD = "stored on 8 of 8 nodes\n"
+"""What `dht14 put` says of it."""
 
 Answer = Callable[[Put | Get], bytes]
 
@@ -15,11 +31,15 @@ Answer = Callable[[Put | Get], bytes]
 class ApiServer:
     """Listens on a free port of 127.0.0.1; each request is answered with what `answer` makes of it.
 
-    Without `answer` it keeps what it is given. An empty answer closes the connection.
+    Without `answer` it keeps what it is given. An empty answer closes the connection. One that is not `extended`
+    hangs up at the messages that only DHT-14 knows,
+    or does not answer them.
     """
 
-    def __init__(self, answer: Answer | None = None) -> None:
+    def __init__(self, answer: Answer | None = None, *, extended: bool = True, hangs_up: bool = True) -> None:
         self.requests: list[Put | Get] = []
+        self._extended = extended
+        self._hangs_up = hangs_up
         self._values: dict[bytes, bytes] = {}
         self._answer = answer or self._keep
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -40,6 +60,12 @@ class ApiServer:
         if isinstance(request, Put):
             self._values[request.key] = request.value
         value = self._values.get(request.key)
+        if isinstance(request, PutWithReceipt):
+            return encode_receipt(request.key, STORED)
+        if isinstance(request, GetRecord):
+            if value is None:
+                return encode_no_record(request.key, NoRecord.NOT_FOUND)
+            return encode_record(request.key, 1, 7, 60, value)
         return encode_failure(request.key) if value is None else encode_success(request.key, value)
 
     def _serve(self) -> None:
@@ -57,6 +83,10 @@ class ApiServer:
             splitter.feed(piece)
             while (frame := splitter.next_frame()) is not None:
                 self.requests.append(decode_request(frame))
+                if isinstance(self.requests[-1], PutWithReceipt | GetRecord) and not self._extended:
+                    if self._hangs_up:
+                        return
+                    continue
                 answer = self._answer(self.requests[-1])
                 if not answer:
                     return

@@ -1,7 +1,9 @@
 import base64
 import hashlib
+import io
 import json
 import os
+import pty
 import socket
 import stat
 import subprocess
@@ -11,9 +13,23 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd import client, node_api
-from dht14.wire.api_messages import MAX_VALUE, Get, Put, encode_failure, encode_get, encode_success
-from tests.cmd.api_server import ApiServer
+from dht14.cmd import node_api
+from dht14.cmd.ending import NO_NODE, Ended
+from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.wire.api_messages import (
+    MAX_VALUE,
+    Get,
+    GetRecord,
+    Put,
+    PutWithReceipt,
+    encode_failure,
+    encode_get,
+    encode_no_record,
+    encode_receipt,
+    encode_record,
+    encode_success,
+)
+from tests.cmd.api_server import TOLD, ApiServer
 from tests.cmd.shell import Outcome, run
 
 KEY = bytes(32)
@@ -41,13 +57,14 @@ class ClientTestCase(SynchronousTestCase):
 
 class PutTests(ClientTestCase):
     def test_stored(self) -> None:
-        """A text and its hints go to the node under the SHA-256 of the key's text, quietly, with exit code 0."""
+        """A text and its hints go to the node under the SHA-256 of the key's text. How many nodes
+        have it is said on stderr: stdout is for keys and values. Exit code 0."""
         with ApiServer() as node:
             outcome = run(
                 "put", "grüße", "--ttl", "60", "hallo", "--replication=3", "--api-address", node.address
             )
-        self.assertEqual(outcome, (0, b"", ""))
-        self.assertEqual(node.requests, [Put(60, 3, sha256("grüße"), b"hallo")])
+        self.assertEqual(outcome, (0, b"", TOLD))
+        self.assertEqual(node.requests, [PutWithReceipt(60, 3, sha256("grüße"), b"hallo")])
 
     def test_file(self) -> None:
         """A file goes as its bytes, up to the largest value; hints that are not given are left to the node."""
@@ -55,20 +72,20 @@ class PutTests(ClientTestCase):
         with ApiServer() as node:
             outcome = run("put", "k", "--file", self.file(largest), "--api-address", node.address)
         self.assertEqual(outcome.code, 0)
-        self.assertEqual(node.requests, [Put(0, 0, sha256("k"), largest)])
+        self.assertEqual(node.requests, [PutWithReceipt(0, 0, sha256("k"), largest)])
 
     def test_hex_key(self) -> None:
         """64 hex digits of either case are the key itself."""
         with ApiServer() as node:
-            for digits in ("aB" * 32, "AB" * 32, "ab" * 31):
+            for digits in ("aB" * 32, "AB" * 32, "ab" * 20):
                 run("put", digits, "v", "--api-address", node.address)
-        self.assertEqual([request.key for request in node.requests], [b"\xab" * 32] * 2 + [sha256("ab" * 31)])
+        self.assertEqual([request.key for request in node.requests], [b"\xab" * 32] * 2 + [sha256("ab" * 20)])
 
     def test_no_utf8(self) -> None:
         """Arguments that are no UTF-8 stand for the bytes that were typed."""
         with ApiServer() as node:
             run("put", "k", os.fsdecode(b"\xff\xfe"), "--api-address", node.address)
-        self.assertEqual(node.requests, [Put(0, 0, sha256("k"), b"\xff\xfe")])
+        self.assertEqual(node.requests, [PutWithReceipt(0, 0, sha256("k"), b"\xff\xfe")])
 
     def test_refused(self) -> None:
         """A node that says no: exit code 1 and a line."""
@@ -82,7 +99,96 @@ class PutTests(ClientTestCase):
             outcome = run("put", "k", "v", "--json", "--api-address", node.address)
         answer = json.loads(outcome.out)
         self.assertTrue(0 <= answer.pop("seconds") < node_api.ANSWER_SECONDS)
-        self.assertEqual(answer, {"key": sha256("k").hex(), "stored": True, "value": "dg==", "bytes": 1})
+        receipt = {"outcome": "stored", "copies": 8, "wanted": 8, "version": 7}
+        self.assertEqual(
+            answer, {"key": sha256("k").hex(), "stored": True, **receipt, "value": "dg==", "bytes": 1}
+        )
+
+    def test_receipts(self) -> None:
+        """How many nodes have it is said: also that it is this one alone, or that a later write has won."""
+        for receipt, line in (
+            (Receipt(PutOutcome.STORED, 3, 3), "stored on 3 of 3 nodes"),
+            (Receipt(PutOutcome.STORED_BY_ALL, 5, 8), "stored on 5 of 8 nodes: no other node that holds"),
+            (
+                Receipt(PutOutcome.STORED_BY_ALL, 1, 8),
+                "stored on this node only: no other node can be reached",
+            ),
+            (Receipt(PutOutcome.SUPERSEDED, 4, 8), "superseded"),
+        ):
+            outcome = self.put(receipt)
+            self.assertEqual((outcome.code, outcome.out), (0, b""))
+            self.assertIn(line, outcome.error)
+            told = json.loads(self.put(receipt, "--json").out)
+            self.assertEqual(
+                (told["stored"], told["outcome"], told["copies"], told["wanted"]),
+                (True, receipt.outcome.name.lower(), receipt.stored, receipt.wanted),
+            )
+            self.assertNotIn("error", told)
+
+    def test_reasons(self) -> None:
+        """Why a value is not stored is said: exit code 1, a line, and the same word for programs."""
+        lines = set()
+        for reason in set(PutReason) - {PutReason.NOT_READY}:
+            receipt = Receipt(PutOutcome.NOT_STORED, 2, 8, reason)
+            outcome = self.put(receipt)
+            self.assertEqual((outcome.code, outcome.error.count("\n")), (1, 1))
+            lines.add(outcome.error)
+            outcome = self.put(receipt, "--json")
+            told = json.loads(outcome.out)
+            self.assertEqual((outcome.code, told["stored"], told["error"]), (1, False, reason.name.lower()))
+        self.assertEqual(len(lines), len(PutReason) - 1)
+
+    def test_not_ready(self) -> None:
+        """A node that is not ready is as good as none: exit code 3, and a line that names the cure."""
+        outcome = self.put(Receipt(PutOutcome.NOT_STORED, 0, 8, PutReason.NOT_READY), "--json")
+        self.assertEqual((outcome.code, json.loads(outcome.out)["error"]), (3, "not_ready"))
+        self.assertIn("dht14 wait", outcome.error)
+
+    def put(self, receipt: Receipt, *words: str) -> Outcome:
+        with ApiServer(lambda request: encode_receipt(request.key, receipt)) as node:
+            return run("put", "k", "v", *words, "--api-address", node.address)
+
+    def test_other_node(self) -> None:
+        """A node that hangs up at our extension is asked as VoidPhone has it."""
+        with ApiServer(extended=False) as node:
+            outcome = run("put", "k", "v", "--ttl", "60", "--api-address", node.address)
+        self.assertEqual(outcome, (0, b"", "stored\n"))
+        self.assertEqual(node.requests[1:], [Put(60, 0, sha256("k"), b"v")])
+
+    def test_silent_node(self) -> None:
+        """So is one that does not answer it."""
+        self.patch(node_api, "EXTENSION_SECONDS", 0.05)
+        with ApiServer(extended=False, hangs_up=False) as node:
+            outcome = run("put", "k", "v", "--api-address", node.address)
+        self.assertEqual(outcome.code, 0)
+
+    def test_stdin(self) -> None:
+        """--file - reads the standard input."""
+        self.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(VALUE)))
+        with ApiServer() as node:
+            self.assertEqual(run("put", "k", "--file", "-", "--api-address", node.address).code, 0)
+        self.assertEqual(node.requests, [PutWithReceipt(0, 0, sha256("k"), VALUE)])
+
+    def test_too_large(self) -> None:
+        """A value that is too large is told its size, the limit and what to do; for programs too."""
+        outcome = run("put", "k", "--file", self.file(bytes(MAX_VALUE + 7)), "--json")
+        told = json.loads(outcome.out)
+        self.assertEqual(
+            (outcome.code, told["error"], told["bytes"], told["limit"]), (2, "too_large", 65_502, 65_495)
+        )
+        self.assertIn("split", outcome.error)
+        self.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(bytes(MAX_VALUE + 7))))
+        told = json.loads(run("put", "k", "--file", "-", "--json").out)
+        self.assertIsNone(told["bytes"])
+
+    def test_dashed_value(self) -> None:
+        """A value that begins with - is stored behind --, and never answered with the help and exit code 0."""
+        outcome = run("put", "k", "-hello")
+        self.assertEqual((outcome.code, outcome.out), (2, b""))
+        self.assertIn("behind --", outcome.error)
+        with ApiServer() as node:
+            self.assertEqual(run("put", "k", "--api-address", node.address, "--", "-hello").code, 0)
+        self.assertEqual(node.requests, [PutWithReceipt(0, 0, sha256("k"), b"-hello")])
 
     def test_wrong_usage(self) -> None:
         """What cannot be asked is wrong usage: exit code 2, and no node is asked."""
@@ -98,6 +204,8 @@ class PutTests(ClientTestCase):
             ("k", "v", "--ttl", "65536"),
             ("k", "v", "--ttl", "-1"),
             ("k", "v", "--replication", "256"),
+            ("k", "v", "--repl", "3"),
+            ("0x" + "ab" * 32, "v"),
             ("k", "v", "--api-address", "127.0.0.1"),
             ("k", "v", "--api-address", "::1:7400"),
             ("k", "v", "--api-address", "127.0.0.1:0"),
@@ -113,8 +221,8 @@ class ContentTests(ClientTestCase):
         with ApiServer() as node:
             for words in (("hallo",), ("--ttl", "0", "hallo"), ("--file", self.file(b"hallo"))):
                 outcome = run("put", "--content", *words, "--api-address", node.address)
-                self.assertEqual(outcome, (0, sha256("hallo").hex().encode() + b"\n", ""))
-        self.assertEqual(set(node.requests), {Put(0, 0, sha256("hallo"), b"hallo")})
+                self.assertEqual(outcome, (0, sha256("hallo").hex().encode() + b"\n", TOLD))
+        self.assertEqual(set(node.requests), {PutWithReceipt(0, 0, sha256("hallo"), b"hallo")})
 
     def test_json(self) -> None:
         """With --json the key is in the object, and only there."""
@@ -150,7 +258,7 @@ class GetTests(ClientTestCase):
         """The node is asked for the SHA-256 of the key's text."""
         with ApiServer() as node:
             run("get", "k", "--api-address", node.address)
-        self.assertEqual(node.requests, [Get(sha256("k"))])
+        self.assertEqual(node.requests, [GetRecord(sha256("k"))])
 
     def test_output(self) -> None:
         """--output makes or replaces a file as a whole, with the rights of any new file."""
@@ -206,8 +314,54 @@ class GetTests(ClientTestCase):
         outcome = self.miss("--json")
         answer = json.loads(outcome.out)
         del answer["seconds"]
-        self.assertEqual(answer, {"key": sha256("k").hex(), "found": False, "value": None, "bytes": 0})
+        self.assertEqual(
+            answer,
+            {"key": sha256("k").hex(), "found": False, "error": "not_found", "value": None, "bytes": 0},
+        )
         self.assertEqual((outcome.code, outcome.error), (1, ""))
+
+    def test_record(self) -> None:
+        """What a node tells of the record besides its value is in the object."""
+        with ApiServer(lambda request: encode_record(request.key, 3, 0, 59, VALUE)) as node:
+            told = json.loads(run("get", "k", "--json", "--api-address", node.address).out)
+        self.assertEqual((told["kind"], told["version"], told["expires_in"]), ("content", 0, 59))
+
+    def test_reasons(self) -> None:
+        """Why nothing is found is said; a node that is not ready is exit code 3."""
+        for reason, code, line in (
+            (NoRecord.UNANSWERED, 1, "did not answer"),
+            (NoRecord.DELETED, 1, "deleted"),
+            (NoRecord.NOT_READY, 3, "not ready"),
+        ):
+            with ApiServer(always(encode_no_record(sha256("k"), reason))) as node:
+                outcome = run("get", "k", "--json", "--api-address", node.address)
+                told = json.loads(outcome.out)
+                self.assertEqual((outcome.code, told["error"]), (code, reason.name.lower()))
+                self.assertIn(line, run("get", "k", "--api-address", node.address).error)
+
+    def test_other_node(self) -> None:
+        """A node that hangs up at our extension is asked as VoidPhone has it."""
+        with ApiServer(extended=False) as node:
+            run("put", "k", "v", "--api-address", node.address)
+            self.assertEqual(run("get", "k", "--api-address", node.address), (0, b"v", ""))
+        self.assertEqual(node.requests[2:], [GetRecord(sha256("k")), Get(sha256("k"))])
+
+    def test_configured(self) -> None:
+        """The node is found where it finds itself: option, environment, file. The key of its values is not read."""
+        with ApiServer() as node:
+            config = self.directory / "config.ini"
+            config.write_text(
+                f"[node]\napi_address = 0.0.0.0:{node.port}\n[security]\nencryption_key = file:/nowhere\n"
+            )
+            self.assertEqual(run("get", "k", "--config", str(config)).code, 1)
+            self.patch(os, "environ", {**os.environ, "DHT14_NODE_API_ADDRESS": node.address})
+            self.assertEqual(run("get", "k").code, 1)
+            os.environ["DHT14_NODE_API_ADDRESS"] = "127.0.0.1:1"
+            self.assertEqual(run("get", "k").code, 3)
+            self.assertEqual(run("get", "k", "--api-address", node.address).code, 1)
+            os.environ["DHT14_NODE_API_ADDRES"] = "127.0.0.1:1"
+            outcome = run("get", "k", "--json")
+        self.assertEqual((outcome.code, json.loads(outcome.out)["error"]), (78, "wrong_configuration"))
 
 
 class OutputTests(ClientTestCase):
@@ -234,19 +388,56 @@ class OutputTests(ClientTestCase):
         code, error = self.run_get(full)
         self.assertEqual((code, error.count(b"\n")), (2, 1))
 
+    def test_closed(self) -> None:
+        """Where the standard output is closed that is said in a line, and is not "not found"."""
+        script = "import sys; from dht14.cmd.main import main; sys.exit(main())"
+        with ApiServer(lambda request: encode_success(request.key, VALUE)) as node:
+            command = f"exec {sys.executable} -c '{script}' get k --api-address {node.address} >&-"
+            ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, timeout=60, check=False)
+        self.assertEqual((ended.returncode, ended.stderr.count(b"\n")), (2, 1))
+        self.assertIn(b"closed", ended.stderr)
+
+    def test_terminal(self) -> None:
+        """On a terminal a value ends its line; one that does so itself gets no second newline."""
+        for value, shown in ((b"value", b"value\r\n"), (b"value\n", b"value\r\n")):
+            terminal, screen = pty.openpty()
+            self.addCleanup(os.close, terminal)
+            script = "import sys; from dht14.cmd.main import main; sys.exit(main())"
+            with ApiServer(always(encode_success(sha256("k"), value))) as node:
+                command = [sys.executable, "-c", script, "get", "k", "--api-address", node.address]
+                subprocess.run(command, stdout=screen, timeout=60, check=True)
+            os.close(screen)
+            self.assertEqual(os.read(terminal, 100), shown)
+
+    def test_help_to_nobody(self) -> None:
+        """Help whose reader has enough is no reason to complain either."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        self.addCleanup(os.close, writer)
+        script = "import sys; from dht14.cmd.main import main; sys.exit(main())"
+        for words in (["help"], ["put", "--help"], ["sim", "--list"]):
+            ended = subprocess.run(
+                [sys.executable, "-c", script, *words],
+                stdout=writer,
+                stderr=subprocess.PIPE,
+                timeout=60,
+                check=False,
+            )
+            self.assertEqual((ended.returncode, ended.stderr), (0, b""), words)
+
     def test_interrupted(self) -> None:
         """Ctrl-C ends it without a traceback."""
 
         def interrupt(*_: object) -> None:
             raise KeyboardInterrupt
 
-        self.patch(client, "ask", interrupt)
+        self.patch(node_api, "get", interrupt)
         self.assertEqual(run("get", "k"), (130, b"", ""))
 
     def test_quick_start(self) -> None:
         """The commands do not wait for Twisted to be imported, nor, unless they sign, for cryptography."""
         script = (
-            "import sys, dht14.cmd.client, dht14.cmd.owner; "
+            "import sys, dht14.cmd.client, dht14.cmd.keys, dht14.cmd.owner; "
             "sys.exit(bool({'twisted', 'cryptography'} & sys.modules.keys()))"
         )
         self.assertEqual(subprocess.run([sys.executable, "-c", script], check=False).returncode, 0)
@@ -272,10 +463,10 @@ class NoNodeTests(ClientTestCase):
         """So it is when no answer comes in time."""
         with (
             socket.create_server(("127.0.0.1", 0)) as silent,
-            self.assertRaises(node_api.Ended) as ended,
+            self.assertRaises(Ended) as ended,
         ):
             node_api.ask(silent.getsockname(), KEY, encode_get(KEY), patience=0.05)
-        self.assertEqual(ended.exception.code, node_api.NO_NODE)
+        self.assertEqual(ended.exception.code, NO_NODE)
         self.assertIn("no node at 127.0.0.1:", str(ended.exception))
 
     def test_something_else(self) -> None:

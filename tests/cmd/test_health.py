@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd import health
+from dht14.data_dir import DataDir
 from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.security.handshake import CHALLENGE, HELLO, HELLO_BYTES
 from tests.cmd.api_server import ApiServer
@@ -51,6 +52,10 @@ class P2pServer:
 class HealthTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(os, "environ", {name: text for name, text in os.environ.items() if "DHT14" not in name})
+        self.data_dir = DataDir.open(self.mktemp())
+        self.addCleanup(self.data_dir.close)
+        self.data_dir.show_working(True)
+        os.environ["DHT14_NODE_DATA_DIR"] = self.data_dir.path
 
     def ask(self, p2p: str, api: str, *words: str) -> Outcome:
         return run("health", "--p2p-address", p2p, "--api-address", api, *words)
@@ -73,8 +78,29 @@ class HealthTests(SynchronousTestCase):
         """--json tells how long each answer took."""
         with P2pServer() as p2p, ApiServer() as api:
             answer = json.loads(self.ask(p2p.address, api.address, "--json").out)
-        self.assertEqual(set(answer), {"healthy", "p2p_seconds", "api_seconds"})
+        self.assertEqual(set(answer), {"healthy", "p2p_seconds", "api_seconds", "disk"})
         self.assertIs(answer["healthy"], True)
+
+    def test_disk(self) -> None:
+        """A node that answers but cannot keep values is not healthy; nor is one whose directory is another."""
+        with P2pServer() as p2p, ApiServer() as api:
+            for path in (self.mktemp(), self.data_dir.path):
+                self.data_dir.show_working(False)
+                code, out, error = self.ask(p2p.address, api.address, "--data-dir", path)
+                self.assertEqual((code, out, len(error.splitlines())), (3, b"", 1))
+                self.assertIn(path, error)
+            self.data_dir.show_working(True)
+            self.assertEqual(self.ask(p2p.address, api.address), HEALTHY)
+
+    def test_disk_of_somebody_else(self) -> None:
+        """A user who may not look into the data directory is told of the rest."""
+
+        def refuses(path: str) -> str:
+            raise PermissionError
+
+        self.patch(health, "trouble_at", refuses)
+        with P2pServer() as p2p, ApiServer() as api:
+            self.assertEqual(json.loads(self.ask(p2p.address, api.address, "--json").out)["disk"], "unknown")
 
     def test_nobody_there(self) -> None:
         """Where nobody listens at one of the two ports: exit code 3, and a line that names it."""

@@ -1,26 +1,21 @@
-import io
+import json
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import dht14
-from dht14.cmd.main import COMMANDS, main
+from dht14.cmd.main import COMMANDS
+from tests.cmd.shell import run
 
 
 class MainTests(SynchronousTestCase):
     """`dht14` at a shell."""
 
-    def run_main(self, *words: str) -> tuple[int, str, str]:
+    def run_main(self, *words: str) -> tuple[object, str, str]:
         """Exit code, stdout, stderr."""
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
-            try:
-                code = main(words)
-            except SystemExit as ended:
-                code = int(ended.code or 0)
-        return code, out.getvalue(), err.getvalue()
+        code, out, err = run(*words)
+        return code, out.decode(), err
 
     def test_version(self):
         """--version prints the version."""
@@ -39,6 +34,38 @@ class MainTests(SynchronousTestCase):
             code, out, err = self.run_main(*words)
             self.assertEqual((code, out), (2, ""))
             self.assertIn("usage: dht14", err)
+
+    def test_nearest(self):
+        """A mistyped command or option is told the nearest name, with the usage of the command that was meant."""
+        code, _, err = self.run_main("gte", "k")
+        self.assertEqual(code, 2)
+        self.assertIn("did you mean get?", err)
+        code, _, err = self.run_main("put", "k", "v", "--tll", "5")
+        self.assertEqual(code, 2)
+        self.assertIn("usage: dht14 put", err)
+        self.assertIn("did you mean --ttl?", err)
+
+    def test_help_command(self):
+        """`dht14 help` is the help, `dht14 help COMMAND` that of the command."""
+        self.assertEqual(self.run_main("help"), self.run_main("--help"))
+        self.assertEqual(self.run_main("help", "put"), self.run_main("put", "--help"))
+        self.assertEqual(self.run_main("help", "nothing")[0], 2)
+
+    def test_json_errors(self):
+        """With --json an error is an object on stdout too, wherever it comes up."""
+        for words, error in (
+            (("get", "k", "--api-address", "127.0.0.1:1", "--json"), "no_node"),
+            (("get", "--json"), "wrong_usage"),
+            (("gte", "--json"), "wrong_usage"),
+            (("keygen", "/no/such/folder/f", "--json"), "output"),
+        ):
+            _, out, err = self.run_main(*words)
+            self.assertEqual(json.loads(out)["error"], error)
+            self.assertTrue(err)
+
+    def test_json_behind_dashes(self):
+        """Behind -- it is a word as any other."""
+        self.assertEqual(self.run_main("get", "--", "k", "--json")[1], "")
 
     def test_exit_code_of_command(self):
         """The exit code is that of the command: 3 where no node answers."""

@@ -10,14 +10,14 @@ from typing import Any
 from attrs import define, field
 from twisted.application.service import Application, MultiService
 from twisted.internet import defer
-from twisted.logger import ILogObserver, LogPublisher
-from twisted.python.logfile import LogFile
+from twisted.logger import ILogObserver, LogPublisher, capturedLogs
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd import node
 from dht14.cmd.node import NodeProcess, Options
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
+from dht14.log_file import LogFile
 from dht14.settings import LogFormat, Settings
 
 
@@ -96,6 +96,22 @@ class OptionsTests(SynchronousTestCase):
             self.assertEqual(len(err.getvalue().splitlines()), 1)
             self.assertIn(named, err.getvalue())
 
+    def test_nearest_option(self):
+        """A mistyped option ends the start with 78, and a line with the nearest one; its value is not repeated."""
+        for word, nearest in (
+            ("--p2p-adress", "--p2p-address"),
+            ("--boostrap=secret", "--bootstrap"),
+            ("--p2p_address", "--p2p-address"),
+            ("--data", "--data-dir"),
+            ("--log", "--log-"),
+        ):
+            err = io.StringIO()
+            with redirect_stderr(err):
+                ended = self.assertRaises(SystemExit, parse, word)
+            self.assertEqual((ended.code, len(err.getvalue().splitlines())), (78, 1))
+            self.assertIn(nearest, err.getvalue())
+            self.assertNotIn("secret", err.getvalue())
+
     def test_pidfile(self):
         """twistd's pid file in the working directory is not used; one that was asked for is."""
         own = parse()
@@ -148,7 +164,7 @@ class LogFileTests(SynchronousTestCase):
         assert file is not None
         self.assertEqual(file.path, str(folder.absolute() / "twistd.log"))
         self.assertEqual(os.stat(file.path).st_mode & 0o777, 0o600)
-        self.assertEqual(file.maxRotatedFiles, 9)
+        self.assertEqual(file.old_files, 9)
 
     def test_unusable(self):
         """A file that cannot be written, and stdout for a daemon, are refused."""
@@ -166,16 +182,21 @@ class NodeProcessTests(SynchronousTestCase):
     """The node inside twistd."""
 
     def setUp(self):
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        for number in node._SIGNALS:
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.reactor = FakeReactor()
 
-    def start(self, file: Any = None) -> NodeProcess:
-        process = NodeProcess(self.reactor, file, None)
+    def start(self, file: Any = None, is_daemon: bool = False) -> NodeProcess:
+        process = NodeProcess(self.reactor, file, None, is_daemon)
         process.startService()
         for call in self.reactor.running:
             call()
         return process
+
+    def log_file(self) -> LogFile:
+        file = LogFile(self.mktemp())
+        self.addCleanup(file.close)
+        return file
 
     def send(self, number: int) -> None:
         os.kill(os.getpid(), number)
@@ -205,15 +226,55 @@ class NodeProcessTests(SynchronousTestCase):
         self.send(signal.SIGTERM)
         self.assertEqual(self.reactor.stops, 1)
 
+    def test_hangup_of_a_terminal(self):
+        """SIGHUP stops a node in the foreground, unless nohup started it."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.start()
+        self.send(signal.SIGHUP)
+        self.assertEqual(self.reactor.stops, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        self.start()
+        self.send(signal.SIGHUP)
+        self.assertEqual(self.reactor.stops, 1)
+
+    def test_hangup_of_a_daemon(self):
+        """SIGHUP lets a daemon open its log again, and nothing else."""
+        file = self.log_file()
+        file.write("before\n")
+        os.rename(file.path, file.path + ".moved")
+        self.start(file, is_daemon=True)
+        self.send(signal.SIGHUP)
+        file.write("after\n")
+        self.assertEqual(Path(file.path).read_text(), "after\n")
+        self.assertEqual(self.reactor.stops, 0)
+
     def test_rotate(self):
-        """SIGUSR1 begins a new log file."""
-        path = self.mktemp()
-        file = LogFile.fromFullPath(path)
-        self.addCleanup(file.close)
+        """SIGUSR1 begins a new log file; without a file it does nothing, as SIGUSR2 does always."""
+        file = self.log_file()
+        file.write("before\n")
         self.start(file)
-        file.write("before")
+        self.send(signal.SIGUSR2)
+        self.assertFalse(os.path.exists(file.path + ".1"))
         self.send(signal.SIGUSR1)
-        self.assertEqual(Path(path + ".1").read_text(), "before")
+        self.assertEqual(Path(file.path + ".1").read_text(), "before\n")
+        self.start()
+        self.send(signal.SIGUSR1)
+        self.assertEqual(self.reactor.stops, 0)
+
+    def test_log_that_cannot_be_renewed(self):
+        """A folder that is gone costs no line: the file goes on, and it is said once for each request."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        file = LogFile(str(folder / "log"))
+        self.addCleanup(file.close)
+        os.rename(folder, str(folder) + "-moved")
+        self.start(file, is_daemon=True)
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            with capturedLogs() as events:
+                self.send(number)
+            self.assertEqual([event["log_level"].name for event in events], ["error"])
+        file.write("after\n")
+        self.assertEqual(Path(str(folder) + "-moved", "log").read_text(), "after\n")
 
     def test_runs_the_node(self):
         """The node starts and stops with the process."""

@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.storage.envelope import MAX_SEQ, Envelope, decode
 from dht14.storage.owner import load_key, public_key_of, verify
-from dht14.wire.api_messages import Get, Put, encode_failure, encode_success
-from tests.cmd.api_server import ApiServer
+from dht14.wire.api_messages import Get, GetRecord, Put, encode_failure, encode_success
+from tests.cmd.api_server import TOLD, ApiServer
 from tests.cmd.shell import Outcome, run
 from tests.owners import Owner
 
@@ -80,12 +80,12 @@ class SignTests(OwnerTestCase):
         with ApiServer() as node:
             outcome = self.put(node, "--salt", "blog", "hello", "--ttl", "60", "--replication", "3")
             said = self.said(node)
-        self.assertEqual(outcome, (0, id_to_bytes(SALTED.key).hex().encode() + b"\n", ""))
+        self.assertEqual(outcome, (0, id_to_bytes(SALTED.key).hex().encode() + b"\n", TOLD))
         self.assertTrue(before <= said.seq <= time.time_ns() // 1_000_000)
         self.assertEqual((said.cas, said.deleted, said.salt, said.payload), (None, False, b"blog", b"hello"))
         get, put = node.requests
         assert isinstance(put, Put)
-        self.assertEqual((get, put.ttl, put.replication), (Get(id_to_bytes(SALTED.key)), 60, 3))
+        self.assertEqual((get, put.ttl, put.replication), (GetRecord(id_to_bytes(SALTED.key)), 60, 3))
 
     def test_next(self) -> None:
         """Where there is a version, the next one is written, to replace that and nothing else."""
@@ -135,6 +135,10 @@ class SignTests(OwnerTestCase):
             {
                 "key": id_to_bytes(SALTED.key).hex(),
                 "stored": True,
+                "outcome": "stored",
+                "copies": 8,
+                "wanted": 8,
+                "version": 7,
                 "value": base64.b64encode(b"hello").decode(),
                 "bytes": 5,
                 "owner": public_key_of(OWNER.private_key).hex(),
@@ -195,16 +199,37 @@ class DeleteTests(OwnerTestCase):
             run("put", "--sign", self.key_file, "v", "--seq", "7", "--api-address", node.address)
             outcome = self.delete(node)
             said = self.said(node)
-        self.assertEqual(outcome, (0, id_to_bytes(OWNER.key).hex().encode() + b"\n", ""))
+        self.assertEqual(
+            outcome, (0, id_to_bytes(OWNER.key).hex().encode() + b"\n", f"the deletion is {TOLD}")
+        )
         self.assertEqual((said.deleted, said.payload, said.seq, said.cas), (True, b"", 8, 7))
 
     def test_not_found(self) -> None:
         """Where nothing is, nothing is deleted, unless a number is given."""
         with ApiServer() as node:
             self.assertEqual(self.delete(node, "--salt", "blog").code, 1)
-            self.assertEqual(node.requests, [Get(id_to_bytes(SALTED.key))])
+            self.assertEqual(node.requests, [GetRecord(id_to_bytes(SALTED.key))])
             self.assertEqual(self.delete(node, "--seq", "9").code, 0)
             self.assertTrue(self.said(node).deleted)
+
+    def test_renewed(self) -> None:
+        """With --renew a tombstone follows on one that the node does not tell of, and on a value that has come back."""
+        before = time.time_ns() // 1_000_000
+
+        def answer(request: Get | Put) -> bytes:
+            if isinstance(request, Put):
+                return encode_success(request.key, request.value)
+            return encode_failure(request.key)
+
+        with ApiServer(answer) as node:
+            for _ in range(2):
+                self.assertEqual(self.delete(node, "--renew").code, 0)
+                said = self.said(node)
+                self.assertTrue(said.deleted and said.seq >= before and said.cas is None)
+        with ApiServer() as node:
+            run("put", "--sign", self.key_file, "v", "--seq", "7", "--api-address", node.address)
+            self.assertEqual(self.delete(node, "--renew").code, 0)
+            self.assertEqual((self.said(node).seq, self.said(node).deleted), (8, True))
 
     def test_json(self) -> None:
         """With --json the object says whether it was deleted."""
@@ -255,6 +280,8 @@ class GetTests(OwnerTestCase):
 
     def test_tombstone(self) -> None:
         """A tombstone, should a node tell of it, is nothing found."""
-        self.assertEqual(self.get(SALTED.says(b"", 8)), (1, b"", "dht14: not found\n"))
+        self.assertEqual(
+            self.get(SALTED.says(b"", 8)), (1, b"", "dht14: not found: its owner has deleted it\n")
+        )
         answer = json.loads(self.get(SALTED.says(b"", 8), "--json").out)
         self.assertEqual((answer["found"], answer["deleted"], answer["value"]), (False, True, None))

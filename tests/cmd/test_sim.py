@@ -1,7 +1,5 @@
 """`dht14 sim`."""
 
-import argparse
-import contextlib
 import io
 import json
 import os
@@ -14,22 +12,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd import sim
 from dht14.sim.scenarios import SCENARIOS
+from tests.cmd import shell
 
 DEATHS = ["deaths", "--nodes", "10", "--values", "5", "--seed", "3"]
 SMALL = ["--nodes", "5", "--values", "10", "--gets", "20", "--loss", "0.05"]
 
 
-def run(*words: str) -> tuple[int, str, str]:
+def run(*words: str) -> tuple[object, str, str]:
     """Exit code, stdout and stderr of one run in this process."""
-    parser = argparse.ArgumentParser()
-    sim.add_arguments(parser)
-    output, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        try:
-            code = sim.run(parser.parse_args(words))
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-    return code, output.getvalue(), errors.getvalue()
+    code, output, errors = shell.run("sim", *words)
+    return code, output.decode(), errors
 
 
 def figures(*words: str) -> dict[str, Any]:
@@ -83,7 +75,7 @@ class SimTests(SynchronousTestCase):
             (["--kill", "nan"], "from 0 to less than 1"),
             (["--latency", "-1"], "milliseconds"),
             (["--value-size", "65496"], "from 1 to 65495"),
-            (["--frobnicate"], "unrecognized"),
+            (["--frobnicate"], "unknown option"),
         ):
             code, output, errors = run(*words)
             self.assertEqual((code, output), (2, ""), words)
@@ -97,10 +89,10 @@ class SimTests(SynchronousTestCase):
                 return True
 
         terminal = Terminal()
-        progress = sim.progress_on(terminal)
-        progress("puts", 1, 2)
-        self.assertIn("puts: 1 of 2", terminal.getvalue())
-        progress("puts", 2, 2)
+        with sim.progress_on(terminal) as progress:
+            progress("puts", 1, 2)
+            self.assertIn("puts: 1 of 2", terminal.getvalue())
+            progress("puts", 2, 2)
         self.assertTrue(terminal.getvalue().endswith("\r\x1b[K"))
 
     def test_same_digest_in_two_processes(self) -> None:

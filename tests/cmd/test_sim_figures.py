@@ -36,6 +36,12 @@ class PlayedTests(SynchronousTestCase):
         self.assertFalse(evolve(self.played, result=kept, errors=1).good)
         self.assertNotIn("again", evolve(self.played, result=kept).as_text())
 
+    def test_violations(self) -> None:
+        """Each get that broke a promise has a line, and programs are told of it too."""
+        wrong = evolve(self.played, result=evolve(self.result, violations=("stale: this", "lost: that")))
+        self.assertIn("violation  stale: this\nviolation  lost: that\n", wrong.as_text())
+        self.assertEqual(wrong.as_object()["violations"], ("stale: this", "lost: that"))
+
     def test_speed(self) -> None:
         """Speeds are per second that the process ran."""
         self.assertEqual(self.played.speed["datagrams_per_second"], round(self.result.traffic.sent / 2))

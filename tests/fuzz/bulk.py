@@ -17,6 +17,7 @@ from dht14.net.bulk_client import BulkClient, Line
 from dht14.net.bulk_server import BulkConnection, BulkServer
 from dht14.net.tls import ALPN, NodeTls, _certificate
 from dht14.node.errands import Download, Errand, Upload
+from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.identity import Identity, public_key_of
 from dht14.security.subnet import parties_of
@@ -92,7 +93,13 @@ class Peer:
         self.tickets: Tickets[Errand] = Tickets(random.Random(14))
         store = MemoryStore(HOLDER.node_id, 1 << 24, lambda record: True)
         store.offer(Record(KEY, VALUE, 7, BEGINNING + 600, 8), BEGINNING, lambda verdict: None)
-        responder = Responder(RoutingTable(HOLDER.node_id), store, 86_400.0, self.tickets)
+        responder = Responder(
+            RoutingTable(HOLDER.node_id),
+            store,
+            86_400.0,
+            self.tickets,
+            NetworkTime(self.clock.seconds, self.clock.seconds),
+        )
         self.server = BulkServer(responder, HOLDER_TLS, parties_of, self.clock)
         self.connection = BulkConnection(self.server, "192.0.2.1", ())
         self.wire: Any = Wire(ASKER)
@@ -194,7 +201,13 @@ def tls_bytes(raw: bytes) -> None:
     """Whatever comes instead of TLS, nothing but alerts comes back, and a holder sees nothing of it."""
     clock = MemoryReactorClock()
     clock.advance(BEGINNING)
-    responder = Responder(RoutingTable(HOLDER.node_id), None, 60.0, Tickets(random.Random(1)))
+    responder = Responder(
+        RoutingTable(HOLDER.node_id),
+        None,
+        60.0,
+        Tickets(random.Random(1)),
+        NetworkTime(clock.seconds, clock.seconds),
+    )
     server = BulkServer(responder, HOLDER_TLS, parties_of, clock)
     connection = server.buildProtocol(IPv4Address("TCP", "192.0.2.1", 5))
     assert connection is not None

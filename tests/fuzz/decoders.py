@@ -18,6 +18,7 @@ from dht14.settings import Role
 from dht14.storage import envelope
 from dht14.storage.disk_format import PLACE_BYTES, DiskFormat, read_head, read_tags
 from dht14.storage.owner import load_key, verify
+from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.storage.record import Record, claimed_rank
 from dht14.wire import api_messages, datagram
 from dht14.wire.contacts import pack_contacts, unpack_contacts
@@ -97,17 +98,30 @@ def api_message(raw: bytes) -> None:
     """One frame of the API, at the node and at its client."""
     with suppress(Malformed):
         request = api_messages.decode_request(raw)
-        if isinstance(request, api_messages.Get):
+        if isinstance(request, api_messages.GetRecord):
+            assert api_messages.encode_get_record(request.key, request.content) == raw
+        elif isinstance(request, api_messages.Get):
             assert api_messages.encode_get(request.key) == raw
         else:
-            again = api_messages.encode_put(request.ttl, request.replication, request.key, request.value)
+            receipt = isinstance(request, api_messages.PutWithReceipt)
+            again = api_messages.encode_put(
+                request.ttl, request.replication, request.key, request.value, receipt=receipt
+            )
             assert again[:7] + again[8:] == raw[:7] + raw[8:]
     with suppress(Malformed):
-        reply = api_messages.decode_reply(raw)
-        if isinstance(reply, api_messages.Success):
-            assert api_messages.encode_success(reply.key, reply.value) == raw
-        else:
-            assert api_messages.encode_failure(reply.key) == raw
+        assert _reply_again(api_messages.decode_reply(raw)) == raw
+
+
+def _reply_again(reply: api_messages.ApiReply) -> bytes:
+    if isinstance(reply, api_messages.PutReceipt):
+        return api_messages.encode_receipt(reply.key, reply.receipt)
+    if isinstance(reply, api_messages.FoundRecord):
+        return api_messages.encode_record(reply.key, reply.kind, reply.version, reply.ttl, reply.value)
+    if isinstance(reply, api_messages.MissingRecord):
+        return api_messages.encode_no_record(reply.key, reply.reason)
+    if isinstance(reply, api_messages.Success):
+        return api_messages.encode_success(reply.key, reply.value)
+    return api_messages.encode_failure(reply.key)
 
 
 def api_frames() -> Iterator[bytes]:
@@ -115,6 +129,15 @@ def api_frames() -> Iterator[bytes]:
     yield api_messages.encode_get(bytes(32))
     yield api_messages.encode_success(bytes(32), b"value")
     yield api_messages.encode_failure(bytes(32))
+    yield api_messages.encode_put(60, 8, bytes(32), b"value", receipt=True)
+    for reason in PutReason:
+        yield api_messages.encode_receipt(bytes(32), Receipt(PutOutcome.NOT_STORED, 1, 8, reason, 1 << 63))
+    for content in (False, True):
+        yield api_messages.encode_get_record(bytes(32), content)
+    for kind in (1, 2, 3):
+        yield api_messages.encode_record(bytes(32), kind, 7, 60, b"value")
+    for why in NoRecord:
+        yield api_messages.encode_no_record(bytes(32), why)
 
 
 def configuration(raw: bytes) -> None:

@@ -12,9 +12,10 @@ from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import hash_id, id_from_bytes
 from dht14.net.api import ApiFactory
 from dht14.net.stack import StackOptions, build_stack
-from dht14.node.node import Policy
+from dht14.node.put import Policy
 from dht14.security.session import PLAIN
 from dht14.sim.clock import HeapClock
+from dht14.storage.receipt import NoRecord
 from dht14.wire import api_messages
 from dht14.wire.datagram import encode
 from dht14.wire.messages import (
@@ -34,6 +35,7 @@ from tests.fakes import BEGINNING, BulkRecorder, check, contact_at, identity
 from tests.fuzz.steps import step, steps
 from tests.net.api_case import UNLIMITED, QuickNode, Wire
 from tests.owners import Owner
+from tests.told import acknowledged, value_of
 from tests.wire.test_datagram import SAMPLES
 
 OWN_ID = 1 << 200
@@ -69,6 +71,7 @@ class Trial:
             identity=identity(OWN_ID),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(14),
             resolve=lambda host, port: succeed([]),
             bulk=BulkRecorder(),
@@ -96,9 +99,9 @@ class Trial:
         elif what == ANSWER:
             self.answer(data)
         elif what == GET:
-            self.outcomes.append(node.get(key))
+            self.outcomes.append(node.get(key).addCallback(value_of))
         elif what == PUT:
-            self.outcomes.append(node.put(key, data[32:] or b"value", 60, 8))
+            self.outcomes.append(node.put(key, data[32:] or b"value", 60, 8).addCallback(acknowledged))
         elif what == LOOK_UP:
             self.outcomes.append(node.find_nodes(key))
         elif what == WAIT:
@@ -208,16 +211,21 @@ def _served(pieces: list[bytes]) -> tuple[bytes, list[str], dict[str, int]]:
     for _ in range(3):
         clock.advance(31.0)
     for reply in wire.replies():
-        assert isinstance(reply, (api_messages.Success, api_messages.Failure))
+        assert isinstance(reply, api_messages.ApiReply)
     return wire.value(), wire.said, dict(api.counters.bad_frames)
 
 
 def api_streams() -> list[bytes]:
     """Several requests in a row, good ones and others."""
     put, get = api_messages.encode_put(60, 8, bytes(32), b"value"), api_messages.encode_get(bytes(32))
+    with_receipt = api_messages.encode_put(60, 8, bytes(32), b"value", receipt=True)
+    record = api_messages.encode_get_record(bytes(32), content=True)
     return [
         b"\0" + put + get + get,
         b"\1" + get + put[:20],
         b"\2" + get + api_messages.encode_failure(bytes(32)) + get,
+        b"\4" + with_receipt + record + get + record[:20],
+        b"\5" + record + put + b"GET / HTTP/1.1\r\n",
+        b"\6" + get + api_messages.encode_no_record(bytes(32), NoRecord.DELETED) + record,
         b"\3" + api_messages.encode_put(1, 1, bytes(32), bytes(3_000)) + get + b"\0\3" + get,
     ]

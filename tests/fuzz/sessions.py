@@ -11,6 +11,7 @@ from cryptography.exceptions import InvalidTag
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.gate import Limits
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
@@ -42,9 +43,17 @@ class Trial:
         self.now = BEGINNING
         rng = random.Random(4)
         self.session = SealedSession(
-            OWN, PUZZLE.check, rng, Limits(), lambda contact: False, strangers, HelloAllowance(), self.now
+            OWN,
+            PUZZLE.check,
+            rng,
+            Limits(),
+            lambda contact: False,
+            strangers,
+            HelloAllowance(),
+            self.now,
+            AgreedTime(self.clock),
         )
-        self.questions = HelloQuestions(PUZZLE.check, rng)
+        self.questions = HelloQuestions(PUZZLE.check, rng, AgreedTime(self.clock))
         self.randbytes = random.Random(5).randbytes
         self.caller = self.initiator()
         challenge = self.received(self.caller.hello, CALLER_AT)[0]

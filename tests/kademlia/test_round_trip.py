@@ -8,6 +8,7 @@ from dht14.kademlia.parameters import (
     SILENT_TIMEOUT_MIN,
     SOFT_TIMEOUT_MAX,
     SOFT_TIMEOUT_MIN,
+    SOFT_TIMEOUT_SLACK,
     SOFT_TIMEOUT_UNKNOWN,
 )
 from dht14.kademlia.round_trip import DEBTOR_INTERVAL, REMEMBERED, RoundTrips
@@ -30,12 +31,25 @@ class RoundTripsTests(SynchronousTestCase):
         self.assertFalse(pace.owes_an_answer)
 
     def test_estimate(self) -> None:
-        """The soft timeout is srtt + 4 rttvar as in RFC 6298, section 2."""
+        """The soft timeout is srtt + 4 rttvar as in RFC 6298, section 2, where that is below its bound."""
         self.trips.answered(HERE, 0.1)
-        self.assertAlmostEqual(self.slow_after(), 0.1 + 4 * 0.05)
-        self.trips.answered(HERE, 0.2)
-        rttvar = 0.75 * 0.05 + 0.25 * 0.1
-        self.assertAlmostEqual(self.slow_after(), 0.875 * 0.1 + 0.125 * 0.2 + 4 * rttvar)
+        for _ in range(3):
+            self.trips.answered(HERE, 0.1)
+        rttvar = 0.75**3 * 0.05
+        self.assertAlmostEqual(self.slow_after(), 0.1 + 4 * rttvar)
+
+    def test_lost(self) -> None:
+        """What lost datagrams add to round trips makes nobody wait longer than twice the shortest one and a little."""
+        for rtt in (0.1, 1.1, 0.1, 1.1, 0.1):
+            self.trips.answered(HERE, rtt)
+        self.assertAlmostEqual(self.slow_after(), 2 * 0.1 + SOFT_TIMEOUT_SLACK)
+
+    def test_longer_path(self) -> None:
+        """A path that has become longer is learned of."""
+        self.trips.answered(HERE, 0.01)
+        for _ in range(40):
+            self.trips.answered(HERE, 0.5)
+        self.assertGreater(self.slow_after(), 0.5)
 
     def test_by_address(self) -> None:
         """What is known of one address says nothing about another."""

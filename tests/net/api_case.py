@@ -12,20 +12,37 @@ from twisted.internet.testing import StringTransport
 from twisted.python import failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.net.api import ApiFactory, ApiLimits
 from dht14.net.api_connection import ApiConnection
-from dht14.wire.api_messages import (
-    Failure,
-    Success,
-    decode_reply,
-)
+from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.storage.record import Record
+from dht14.wire.api_messages import ApiReply, decode_reply
 from dht14.wire.frames import FrameSplitter
 
 UNLIMITED = ApiLimits(api_allow=(ip_network("127.0.0.0/8"),), requests_per_second=0, burst_size=1)
 
 
+STORED = Receipt(PutOutcome.STORED, 8, 8, PutReason.NONE, 7)
+NOT_STORED = Receipt(PutOutcome.NOT_STORED, 1, 8, PutReason.TOO_FEW_HOLDERS, 7)
+
+
 def key(number: int) -> bytes:
     return number.to_bytes(32, "big")
+
+
+def record(number: int, value: bytes) -> Record:
+    """A record as a node finds it, of version 5, which lives a minute after the clock of the tests has begun."""
+    return Record(number, value, 5, 1060.0, 8)
+
+
+def told(key: int, answer: Any) -> Any:
+    """What a node tells, where a test is content with a value, or with whether it is stored."""
+    if isinstance(answer, bytes):
+        return record(key, answer)
+    if answer is None:
+        return NoRecord.NOT_FOUND
+    return {True: STORED, False: NOT_STORED}[answer] if isinstance(answer, bool) else answer
 
 
 @define(eq=False)
@@ -42,15 +59,19 @@ class SlowNode:
 
     calls: list[Call] = field(factory=list)
 
-    def put(self, key: int, value: bytes, ttl: int, replication: int) -> Deferred[bool]:
+    def put(
+        self, key: int, value: bytes, ttl: int, replication: int, timeout: float = OPERATION_TIMEOUT
+    ) -> Deferred[Receipt]:
         return self._asked("put", key, value, ttl, replication)
 
-    def get(self, key: int) -> Deferred[bytes | None]:
-        return self._asked("get", key)
+    def get(
+        self, key: int, content: bool = False, timeout: float = OPERATION_TIMEOUT
+    ) -> Deferred[Record | NoRecord]:
+        return self._asked("get content" if content else "get", key)
 
     def _asked(self, *what: Any) -> Deferred[Any]:
         self.calls.append(Call(what))
-        return self.calls[-1].answer
+        return self.calls[-1].answer.addCallback(lambda answer: told(what[1], answer))
 
     def asked(self) -> list[tuple[Any, ...]]:
         return [call.what for call in self.calls]
@@ -62,12 +83,17 @@ class QuickNode:
 
     values: dict[int, bytes] = field(factory=dict)
 
-    def put(self, key: int, value: bytes, ttl: int, replication: int) -> Deferred[bool]:
+    def put(
+        self, key: int, value: bytes, ttl: int, replication: int, timeout: float = OPERATION_TIMEOUT
+    ) -> Deferred[Receipt]:
         self.values[key] = value
-        return succeed(True)
+        return succeed(STORED)
 
-    def get(self, key: int) -> Deferred[bytes | None]:
-        return succeed(self.values.get(key))
+    def get(
+        self, key: int, content: bool = False, timeout: float = OPERATION_TIMEOUT
+    ) -> Deferred[Record | NoRecord]:
+        found: Record | NoRecord = told(key, self.values.get(key))
+        return succeed(found)
 
 
 class Wire(StringTransport):
@@ -104,7 +130,7 @@ class Wire(StringTransport):
     def reading(self) -> bool:
         return bool(self.producerState == "producing")
 
-    def replies(self) -> list[Success | Failure]:
+    def replies(self) -> list[ApiReply]:
         splitter, replies = FrameSplitter(), []
         splitter.feed(self.value())
         while (frame := splitter.next_frame()) is not None:

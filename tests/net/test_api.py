@@ -5,11 +5,12 @@ from twisted.python import failure
 from dht14.net.api import ApiFactory
 from dht14.wire.api_messages import (
     Failure,
+    PutReceipt,
     Success,
     encode_get,
     encode_put,
 )
-from tests.net.api_case import UNLIMITED, ApiTestCase, QuickNode, key
+from tests.net.api_case import STORED, UNLIMITED, ApiTestCase, QuickNode, key
 
 
 class CloseTests(ApiTestCase):
@@ -79,3 +80,10 @@ class SilentPutTests(ApiTestCase):
         self.node.calls[0].answer.callback(True)
         self.node.calls[1].answer.callback(b"v")
         self.assertEqual(wire.replies(), [Success(key(1), b"v")])
+
+    def test_receipt(self) -> None:
+        """Who asks for a receipt gets one all the same."""
+        connection, wire = self.connect()
+        connection.dataReceived(encode_put(0, 0, key(1), b"v", receipt=True))
+        self.node.calls[0].answer.callback(STORED)
+        self.assertEqual(wire.replies(), [PutReceipt(key(1), STORED)])

@@ -1,8 +1,11 @@
+from ipaddress import ip_network
+
 from attrs import evolve
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import capturedLogs
 
-from dht14.net.api_clients import PLACE_SECONDS
+from dht14.kademlia.parameters import MAX_VALUE
+from dht14.net.api_clients import HELD_BYTES, PLACE_SECONDS
 from dht14.wire.api_messages import (
     encode_get,
     encode_put,
@@ -65,6 +68,27 @@ class RateTests(ApiTestCase):
         self.assertEqual(self.api.counters.throttled, 4)
         self.hang_up(connection)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LoopbackRateTests(ApiTestCase):
+    limits = evolve(
+        UNLIMITED,
+        api_allow=(ip_network("127.0.0.0/8"), ip_network("::1"), ip_network("10.0.0.0/8")),
+        requests_per_second=10,
+        burst_size=20,
+        loopback_requests_per_second=0,
+    )
+
+    def make_node(self) -> QuickNode:
+        return QuickNode({1: b"v"})
+
+    def test_loopback(self) -> None:
+        """Clients on loopback have a limit of their own, here none; the others have theirs all the same."""
+        for host, served in (("127.0.0.1", 100), ("::1", 100), ("10.0.0.1", 20)):
+            connection, wire = self.connect(host)
+            connection.dataReceived(encode_get(key(1)) * 100)
+            self.clock.advance(0)
+            self.assertEqual(len(wire.replies()), served, host)
 
 
 class AdmissionTests(ApiTestCase):
@@ -143,3 +167,60 @@ class AdmissionTests(ApiTestCase):
         self.assertIsNone(self.api.buildProtocol(IPv4Address("TCP", "127.0.0.1", 5)))
         self.node.calls[0].answer.callback(True)
         self.connect()
+
+
+class HeldTests(ApiTestCase):
+    """What all connections together can make us hold."""
+
+    def load(self, host: str, connections: int, requests: bytes) -> list[Wire]:
+        """So many connections of a client, each with these requests."""
+        wires = []
+        for _ in range(connections):
+            connection, wire = self.connect(host)
+            connection.dataReceived(requests)
+            wires.append(wire)
+        return wires
+
+    def puts(self, count: int) -> bytes:
+        return b"".join(encode_put(0, 0, key(n), bytes(MAX_VALUE)) for n in range(count))
+
+    def held(self) -> int:
+        return sum(len(call.what[2]) for call in self.node.calls)
+
+    def test_sum(self) -> None:
+        """A storm of PUTs is held back when all connections together hold enough; nothing fails or is lost."""
+        for number in range(1, 9):
+            self.load(f"127.0.0.{number}", 128, self.puts(4))
+        self.assertLess(self.held(), HELD_BYTES + 1024 * MAX_VALUE)
+        answered = 0
+        while answered < len(self.node.calls):
+            self.node.calls[answered].answer.callback(True)
+            answered += 1
+        self.assertEqual((answered, self.api.counters.successes), (1024 * 4, 1024 * 4))
+        self.assertEqual(self.api.clients.held, 0)
+
+    def test_shares(self) -> None:
+        """One client does not take all of it: others have room beside it, and one request each in any case."""
+        self.load("127.0.0.1", 128, self.puts(9))
+        first = self.held()
+        self.assertTrue(HELD_BYTES // 2 <= first < HELD_BYTES * 5 // 8)
+        self.load("127.0.0.2", 128, self.puts(9))
+        self.assertGreater(self.held() - first, HELD_BYTES // 4)
+        calls = len(self.node.calls)
+        (wire,) = self.load("127.0.0.3", 1, self.puts(9))
+        self.assertGreaterEqual(len(self.node.calls), calls + 1)
+        self.node.calls[calls].answer.callback(True)
+        self.assertEqual(len(wire.replies()), 1)
+
+    def test_unread(self) -> None:
+        """Replies that a client does not read count until it reads them, or is gone."""
+        connections = [self.connect(buffer=100) for _ in range(2)]
+        for connection, _ in connections:
+            connection.dataReceived(b"".join(encode_get(key(n)) for n in range(64)))
+        for call in self.node.calls:
+            call.answer.callback(bytes(MAX_VALUE))
+        self.assertGreater(self.api.clients.held, 120 * MAX_VALUE)
+        connections[0][0].resumeProducing()
+        self.assertLess(self.api.clients.held, 64 * (MAX_VALUE + 100))
+        self.hang_up(connections[1][0])
+        self.assertEqual(self.api.clients.held, 0)

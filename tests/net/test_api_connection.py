@@ -8,16 +8,21 @@ from dht14.net.api import ApiFactory
 from dht14.net.api_connection import LINGER_SECONDS, REQUESTS_PER_TURN
 from dht14.net.api_queue import MAX_HELD_BYTES, MAX_REQUESTS
 from dht14.net.frame_limit import FRAME_SECONDS
+from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import (
     MAX_VALUE,
     Failure,
+    FoundRecord,
+    MissingRecord,
+    PutReceipt,
     Success,
     encode_failure,
     encode_get,
+    encode_get_record,
     encode_put,
 )
 from tests.fakes import fields
-from tests.net.api_case import UNLIMITED, ApiTestCase, QuickNode, key
+from tests.net.api_case import STORED, UNLIMITED, ApiTestCase, QuickNode, key
 
 BAD = encode_failure(bytes(32))
 
@@ -95,12 +100,12 @@ class AnswerTests(ApiTestCase):
         self.assertEqual(list(events), [])
 
     def test_raising_node(self) -> None:
-        """A node that raises is no worse than one that fails."""
+        """A node that raises is no worse than one that fails, and the same failure is logged once."""
         self.api.node = object()  # type: ignore[assignment]
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)) + encode_put(0, 0, key(2), b"v"))
         self.assertEqual(wire.replies(), [Failure(key(1)), Failure(key(2))])
-        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 2)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
 
     def test_counted(self) -> None:
         """Requests and replies are counted."""
@@ -113,6 +118,96 @@ class AnswerTests(ApiTestCase):
             (counters.gets, counters.puts, counters.successes, counters.failures, counters.connections),
             (2, 1, 2, 1, 1),
         )
+
+
+class ExtensionTests(ApiTestCase):
+    """Types 660 to 664, on the same connection as the others."""
+
+    def test_receipt(self) -> None:
+        """A PUT WITH RECEIPT is answered with what became of it, whatever that is."""
+        connection, wire = self.connect()
+        conflict = Receipt(PutOutcome.NOT_STORED, 0, 8, PutReason.CONFLICT, 3)
+        superseded = Receipt(PutOutcome.SUPERSEDED, 2, 3, PutReason.NONE, 9)
+        for n in range(3):
+            connection.dataReceived(encode_put(60, 3, key(n), b"v", receipt=True))
+        self.assertEqual(self.node.asked(), [("put", n, b"v", 60, 3) for n in range(3)])
+        told = [STORED, conflict, superseded]
+        for call, receipt in zip(self.node.calls, told, strict=True):
+            call.answer.callback(receipt)
+        self.assertEqual(wire.replies(), [PutReceipt(key(n), receipt) for n, receipt in enumerate(told)])
+        self.assertEqual((self.api.counters.successes, self.api.counters.failures), (2, 1))
+
+    def test_plain_put(self) -> None:
+        """To a plain PUT all that is no failure is SUCCESS: too few nodes there, or a later write."""
+        connection, wire = self.connect()
+        for n, outcome in enumerate((PutOutcome.STORED_BY_ALL, PutOutcome.SUPERSEDED)):
+            connection.dataReceived(encode_put(0, 0, key(n), b"v"))
+            self.node.calls[n].answer.callback(Receipt(outcome, 1, 8))
+        self.assertEqual(wire.replies(), [Success(key(0), b"v"), Success(key(1), b"v")])
+
+    def test_record(self) -> None:
+        """A GET RECORD tells kind, version and the whole seconds that are left."""
+        connection, wire = self.connect()
+        connection.dataReceived(encode_get_record(key(1)))
+        self.assertEqual(self.node.asked(), [("get", 1)])
+        self.clock.advance(0.5)
+        self.node.calls[0].answer.callback(b"value")
+        self.assertEqual(wire.replies(), [FoundRecord(key(1), 1, 5, 59, b"value")])
+
+    def test_content(self) -> None:
+        """The flag of a GET RECORD reaches the node."""
+        connection, _ = self.connect()
+        connection.dataReceived(encode_get_record(key(1), content=True))
+        self.assertEqual(self.node.asked(), [("get content", 1)])
+
+    def test_no_record(self) -> None:
+        """Where there is none the reason is told; to a plain GET each of them is FAILURE."""
+        connection, wire = self.connect()
+        for n, reason in enumerate(NoRecord):
+            connection.dataReceived(encode_get_record(key(n)) + encode_get(key(n)))
+            self.node.calls[-1].answer.callback(reason)
+            self.node.calls[-1].answer.callback(reason)
+        replies = wire.replies()
+        self.assertEqual(replies[::2], [MissingRecord(key(n), reason) for n, reason in enumerate(NoRecord)])
+        self.assertEqual(replies[1::2], [Failure(key(n)) for n in range(len(NoRecord))])
+
+    def test_order(self) -> None:
+        """Old and new requests share one order, and those of one key wait for each other."""
+        connection, wire = self.connect()
+        connection.dataReceived(
+            encode_put(0, 0, key(1), b"a", receipt=True) + encode_get(key(2)) + encode_get_record(key(1))
+        )
+        self.assertEqual(self.node.asked(), [("put", 1, b"a", 0, 0), ("get", 2)])
+        self.node.calls[1].answer.callback(b"two")
+        self.assertEqual(wire.value(), b"")
+        self.node.calls[0].answer.callback(STORED)
+        self.node.calls[2].answer.callback(b"a")
+        self.assertEqual(
+            wire.replies(),
+            [PutReceipt(key(1), STORED), Success(key(2), b"two"), FoundRecord(key(1), 1, 5, 60, b"a")],
+        )
+
+    def test_failing_node(self) -> None:
+        """If the node fails, the client hears that too few nodes answered, not that nothing is there."""
+        connection, wire = self.connect()
+        connection.dataReceived(encode_get_record(key(1)) + encode_put(0, 4, key(2), b"v", receipt=True))
+        for call in self.node.calls:
+            call.answer.errback(CallFailed("shutting down"))
+        receipt = Receipt(PutOutcome.NOT_STORED, 0, 4, PutReason.TOO_FEW_HOLDERS)
+        self.assertEqual(
+            wire.replies(), [MissingRecord(key(1), NoRecord.UNANSWERED), PutReceipt(key(2), receipt)]
+        )
+
+    def test_hang_up(self) -> None:
+        """A PUT WITH RECEIPT whose client hung up is carried through, a GET RECORD is not begun."""
+        connection, _ = self.connect()
+        same = encode_get(key(1)) + encode_put(0, 0, key(1), b"a", receipt=True) + encode_get_record(key(1))
+        connection.dataReceived(same)
+        self.hang_up(connection)
+        self.node.calls[0].answer.callback(None)
+        self.node.calls[1].answer.callback(STORED)
+        self.assertEqual(self.node.asked(), [("get", 1), ("put", 1, b"a", 0, 0)])
+        self.assertEqual(self.api.counters.left_behind, 0)
 
 
 class QuickTests(ApiTestCase):
@@ -256,6 +351,27 @@ class BadFrameTests(ApiTestCase):
         self.hang_up(connection)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_refused_by_its_head(self) -> None:
+        """A frame that cannot be ends the connection with its fourth byte; what came before it is answered."""
+        for head in (
+            b"GET ",
+            b"\x16\x03\x01\x02",
+            b"SSH-",
+            b"\x00\x25\x02\x8b",
+            b"\x00\x28\x02\x94",
+            b"\x00\x25\x02\x99",
+        ):
+            connection, wire = self.connect()
+            connection.dataReceived(encode_get(key(1)) + head[:3])
+            self.node.calls[-1].answer.callback(b"v")
+            self.assertEqual((wire.replies(), wire.said), ([Success(key(1), b"v")], []))
+            connection.dataReceived(head[3:])
+            self.assertEqual(wire.said, ["write side closed"])
+            self.hang_up(connection)
+        self.assertEqual(
+            self.api.counters.bad_frames, {"unknown type": 4, "wrong size for its type": 1, "empty value": 1}
+        )
+
     def test_client_does_not_close(self) -> None:
         """A client that does not close its side is cut off."""
         connection, wire = self.connect()
@@ -351,7 +467,7 @@ class RandomFramesTests(ApiTestCase):
         for _ in range(2000):
             connection, _ = self.connect()
             body = rng.randbytes(rng.choice([0, 31, 32, 33, 36, 37, 100]))
-            kind = rng.choice([650, 651, 652, 653, rng.randrange(65_536)])
+            kind = rng.choice([650, 651, 652, 653, 660, 662, rng.randrange(65_536)])
             size = rng.choice([4 + len(body), rng.randrange(65_536)])
             connection.dataReceived(size.to_bytes(2, "big") + kind.to_bytes(2, "big") + body)
             self.hang_up(connection)

@@ -1,7 +1,9 @@
 import random
 
+from attrs import define
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.api_queue import MAX_HELD_BYTES, MAX_REQUESTS, Entry, RequestQueue
 from dht14.wire.api_messages import Get, Put
 
@@ -14,10 +16,24 @@ def put(key: str, value: bytes) -> Put:
     return Put(0, 0, key.encode(), value)
 
 
+@define
+class Purse:
+    """An `Account` that may hold so many bytes."""
+
+    most: int = 1 << 30
+    held: int = 0
+
+    def hold(self, growth: int) -> None:
+        self.held += growth
+
+    def may_hold_more(self) -> bool:
+        return self.held < self.most
+
+
 class RequestQueueTests(SynchronousTestCase):
     def test_replies_in_order(self) -> None:
         """Replies are to be had in the order of the requests, as soon as those before them are there."""
-        queue = RequestQueue()
+        queue = RequestQueue(Purse())
         first, second, third = (queue.add(get(name)) for name in "abc")
         taken = []
         for entry, reply in ((second, b"2"), (first, b"1"), (third, b"3")):
@@ -28,7 +44,7 @@ class RequestQueueTests(SynchronousTestCase):
 
     def test_one_at_a_time_for_a_key(self) -> None:
         """Of the requests for one key the next gets due when the one before it is settled, in order."""
-        queue = RequestQueue()
+        queue = RequestQueue(Purse())
         entries = [queue.add(get("a")) for _ in range(4)]
         self.assertIsNone(queue.next_due())
         for entry, following in zip(entries, [*entries[1:], None], strict=True):
@@ -39,7 +55,7 @@ class RequestQueueTests(SynchronousTestCase):
 
     def test_room(self) -> None:
         """There is room for so many requests and for so many bytes of values and replies."""
-        many, large, answered = RequestQueue(), RequestQueue(), RequestQueue()
+        many, large, answered = RequestQueue(Purse()), RequestQueue(Purse()), RequestQueue(Purse())
         for number in range(MAX_REQUESTS):
             self.assertTrue(many.has_room())
             many.add(get(str(number)))
@@ -59,7 +75,7 @@ class RequestQueueTests(SynchronousTestCase):
 
     def test_unsettled(self) -> None:
         """It tells which requests have no reply yet; they can be settled in that order all at once."""
-        queue = RequestQueue()
+        queue = RequestQueue(Purse())
         entries = [queue.add(get(name)) for name in "aabab"]
         queue.settle(entries[2], b"b")
         self.assertEqual(queue.unsettled(), [*entries[:2], *entries[3:]])
@@ -70,7 +86,8 @@ class RequestQueueTests(SynchronousTestCase):
     def test_any_course(self) -> None:
         """However requests come and are settled, at most one for each key is at work and no reply overtakes."""
         rng = random.Random(3)
-        queue, working, added, taken = RequestQueue(), list[Entry](), 0, list[bytes]()
+        purse = Purse()
+        queue, working, added, taken = RequestQueue(purse), list[Entry](), 0, list[bytes]()
         while len(taken) < 2000:
             if queue.has_room() and rng.random() < 0.55:
                 was_at_work = queue.at_work(name := b"%d" % rng.randrange(10))
@@ -87,3 +104,24 @@ class RequestQueueTests(SynchronousTestCase):
             at_work = [entry.request.key for entry in working]
             self.assertEqual(len(at_work), len(set(at_work)))
         self.assertEqual(taken, [b"%d" % number for number in range(len(taken))])
+        for entry in queue.unsettled():
+            queue.settle(entry, b"")
+        queue.take_replies()
+        self.assertEqual(purse.held, 0)
+
+    def test_account(self) -> None:
+        """Where the account has no room one request may be at work, however many others hold what."""
+        purse = Purse(MAX_VALUE)
+        queue, other = RequestQueue(purse), RequestQueue(purse)
+        entry = queue.add(get("a"))
+        self.assertEqual((purse.held, queue.has_room(), other.has_room()), (MAX_VALUE, False, True))
+        other.settle(other.add(put("a", bytes(100))), bytes(200))
+        self.assertEqual((purse.held, other.has_room()), (MAX_VALUE + 200, False))
+        queue.settle(entry, bytes(10))
+        self.assertEqual((purse.held, queue.has_room()), (210, True))
+        for one in (queue, other):
+            one.take_replies(is_read=False)
+        self.assertEqual(purse.held, 210)
+        for one in (queue, other):
+            one.all_read()
+        self.assertEqual(purse.held, 0)

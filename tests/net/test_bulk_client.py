@@ -72,7 +72,7 @@ class TransferTests(ClientCase):
         """A value is pushed and its receipt comes; it is fetched again over the same connection."""
         pushed = self.push()
         pump = self.connect()
-        self.assertEqual(self.successResultOf(pushed), Stored(()))
+        self.assertEqual(self.successResultOf(pushed), Stored((), replication=8))
         fetched = self.fetch()
         self.settle(pump)
         self.assertEqual(self.successResultOf(fetched), VALUE)
@@ -84,7 +84,9 @@ class TransferTests(ClientCase):
         pump = self.connect()
         for _ in range(10):
             self.settle(pump)
-        self.assertEqual([self.successResultOf(pushed) for pushed in pushes], [Stored(())] * len(pushes))
+        self.assertEqual(
+            [self.successResultOf(pushed) for pushed in pushes], [Stored((), replication=8)] * len(pushes)
+        )
         self.assertEqual(len(self.store), len(pushes))
         self.assertEqual(self.client.counters["opened"], 1)
 
@@ -110,6 +112,18 @@ class TransferTests(ClientCase):
         self.failureResultOf(late)
         self.settle(pump)
         self.assertEqual(self.client.counters["refused"], 0)
+
+    def test_private_contacts(self) -> None:
+        """Private addresses that a holder on the internet names in its answer are not even heard of."""
+        holder = HOLDER_CONTACT._replace(address=("198.51.100.1", 8000))
+        friends = [HOLDER_CONTACT._replace(address=(host, 53)) for host in ("192.168.1.1", "192.0.2.44")]
+        talker = Talker()
+        ticket = self.ticket_to_push()
+        pushed = self.client.push(holder, ticket, VALUE)
+        pump = self.connect(wrapped(talker, NodeTls(HOLDER.private_key), self.reactor, False))
+        talker.say(encode_answer(ticket, Stored(tuple(friends))))
+        self.settle(pump)
+        self.assertEqual(self.successResultOf(pushed), Stored((friends[1],)))
 
     def test_source(self) -> None:
         """A node that is bound to an address connects from there."""
@@ -204,7 +218,7 @@ class FailureTests(ClientCase):
         pong = b"\x00\x10\x00\x01\x82\x48" + ticket[:8] + b"\x18\x40"
         for value, answer in (
             (b"", encode_answer(bytes(16), VALUE)),
-            (b"", encode_answer(ticket, Stored(()))),
+            (b"", encode_answer(ticket, Stored((), replication=8))),
             (VALUE, encode_answer(ticket, VALUE)),
             (VALUE, encode_answer(ticket, None)),
             (VALUE, pong),

@@ -20,7 +20,7 @@ from dht14.net.bulk_server import (
 from dht14.net.tls import NodeTls
 from dht14.net.watch import LOOK_INTERVAL
 from dht14.security.subnet import Party, Scope
-from dht14.storage.store import Outcome, Verdict
+from dht14.storage.store import Outcome, Refusal, Verdict
 from dht14.wire.bulk_messages import decode_answer, tag_of
 from dht14.wire.frames import FrameSplitter
 from dht14.wire.messages import Refused, Stored
@@ -84,7 +84,7 @@ class TransferTests(ServerCase):
         self.connect()
         ticket = self.ticket_to_push()
         self.say(ticket + VALUE)
-        self.assertEqual(self.answers(), [(tag_of(ticket), Stored(()))])
+        self.assertEqual(self.answers(), [(tag_of(ticket), Stored((), replication=8))])
         held = self.store.get(KEY, self.now())
         self.assertEqual((held.value, held.version, held.writer), (VALUE, VERSION, ASKER.node_id))
 
@@ -95,14 +95,14 @@ class TransferTests(ServerCase):
         stream = b"".join(ticket + VALUE for ticket in tickets)
         for start in range(0, len(stream), 9_999):
             self.say(stream[start : start + 9_999])
-        self.assertEqual(self.answers(), [(tag_of(ticket), Stored(())) for ticket in tickets])
+        self.assertEqual(self.answers(), [(tag_of(ticket), Stored((), replication=8)) for ticket in tickets])
 
     def test_other_bytes(self) -> None:
         """Bytes of another SHA-256 than was offered are held by nobody."""
         self.connect()
         ticket = self.ticket_to_push()
         self.say(ticket + VALUE[:-1] + b"x")
-        self.assertEqual(self.answers(), [(tag_of(ticket), Refused(()))])
+        self.assertEqual(self.answers(), [(tag_of(ticket), Refused((), Refusal.INVALID))])
         self.assertIsNone(self.store.get(KEY, self.now()))
 
     def test_receipt_comes_later(self) -> None:

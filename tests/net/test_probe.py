@@ -9,6 +9,7 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import AT_ONCE, CALLED_LATELY, CALLERS, PROBES_OF, RESEND_AFTER, SPACING, ProbeProtocol
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.sealed import HelloQuestions
 from dht14.security.session import HERE, KNOCK, PlainQuestions, Questions
@@ -248,7 +249,7 @@ class HelloProbeTests(ProbeTestCase):
         super().setUp()
 
     def questions(self) -> Questions:
-        return HelloQuestions(self.check, random.Random(1))
+        return HelloQuestions(self.check, random.Random(1), AgreedTime(self.clock.seconds))
 
     def check(self, proof: bytes) -> int:
         self.checked.append(proof)

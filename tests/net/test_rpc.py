@@ -18,7 +18,9 @@ from dht14.kademlia.parameters import (
 )
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import AT_ONCE, CALLED_LATELY, ProbeProtocol
+from dht14.net.pulse import STANDSTILL, Pulse
 from dht14.net.rpc import RpcProtocol
+from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.session import HERE, KNOCK, PlainQuestions, PlainSession
@@ -26,7 +28,7 @@ from dht14.security.subnet import parties_of
 from dht14.security.tickets import Tickets
 from dht14.storage.store import MemoryStore
 from dht14.wire.datagram import decode, encode
-from dht14.wire.messages import FindNode, Message, Nodes, Ping, Pong, Store, Stored
+from dht14.wire.messages import Announce, FindNode, Message, Nodes, Ping, Pong, Store, Stored
 from tests.fakes import CallRecorder, address_of, check, contact, contact_at, fields, proof_of
 
 OWN = 1 << 255
@@ -65,14 +67,24 @@ class RpcTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 10_000, lambda record: True)
-        responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)))
+        time = NetworkTime(self.clock.seconds, self.clock.seconds)
+        responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)), time)
         session = PlainSession.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
         questions = PlainQuestions(proof_of(OWN), check, random.Random(2))
         self.probe = ProbeProtocol(self.clock, questions, self.table, HelloAllowance(), parties_of)
+        self.pulse = Pulse(self.clock)
         self.probe_wire = UdpRecorder()
         self.probe.makeConnection(cast(IUDPTransport, self.probe_wire))
         self.rpc = RpcProtocol(
-            self.clock, random.Random(1), session, check, self.table, responder, self.probe
+            self.clock,
+            random.Random(1),
+            session,
+            check,
+            self.table,
+            responder,
+            self.probe,
+            time,
+            self.pulse,
         )
         self.wire = UdpRecorder()
         self.rpc.makeConnection(cast(IUDPTransport, self.wire))
@@ -138,6 +150,18 @@ class MatchTests(RpcTestCase):
         stranger = contact_at(PEER.node_id, ("198.51.100.1", 8000))
         self.receive(self.call(stranger), Nodes(named), stranger)
         self.assertEqual(self.observer.replies, [Nodes(named[1:])])
+
+    def test_private_announcement(self) -> None:
+        """A node on the internet has us call nobody on our loopback or in our network, whatever it announces."""
+        stranger = contact_at(PEER.node_id, ("198.51.100.1", 8000))
+        for number, host in enumerate(("192.168.1.1", "127.0.0.1", "10.0.0.9", "::1", "fe80::1")):
+            self.receive(bytes([number]) * 8, Announce((host, 53)), stranger)
+        self.assertEqual({address for _, address in self.probe_wire.sent}, {stranger.address})
+        self.assertEqual(self.messages(), [(Pong(), stranger.address)] * 5)
+        self.receive(bytes(8), Announce(("192.0.2.44", 53)), stranger)
+        self.receive(bytes(8), Announce(("192.168.1.1", 53)), PEER)
+        probed = {address for _, address in self.probe_wire.sent}
+        self.assertEqual(probed - {stranger.address}, {("192.0.2.44", 53), ("192.168.1.1", 53)})
 
     def test_duplicate(self) -> None:
         """A reply counts once."""
@@ -484,6 +508,17 @@ class RequestTests(RpcTestCase):
         held = self.store.get(5, self.clock.seconds())
         assert held is not None
         self.assertEqual(held.value, b"value")
+
+    def test_waited(self) -> None:
+        """A record that may have waited while this process stood still is not held: it would live too long. What
+        does not say how long something lives is read as ever."""
+        self.pulse.startService()
+        self.addCleanup(self.pulse.stopService)
+        self.clock.rightNow += STANDSTILL + 0.1
+        self.receive(b"12345678", Store(5, 1, 60_000, 1, 0, b"value"))
+        self.assertEqual((self.messages(), self.rpc.counters["read too late"]), ([], 1))
+        self.receive(b"12345678", Ping())
+        self.assertEqual([(type(reply), to) for reply, to in self.messages()], [(Pong, PEER.address)])
 
     def test_unsendable(self) -> None:
         """An answer that cannot be sent is counted, and harms nobody."""

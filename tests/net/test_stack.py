@@ -11,8 +11,8 @@ from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import SUBNET_IN_BUCKET
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.node.join import Retries
-from dht14.node.node import Policy
 from dht14.node.periodic import Periodic
+from dht14.node.put import Policy
 from dht14.security import handshake as hs
 from dht14.security.gate import CHALLENGES_A_SECOND, Limits
 from dht14.security.hello_allowance import HELLOS
@@ -24,6 +24,7 @@ from dht14.storage.store import MemoryStore, Outcome, Verdict
 from dht14.wire.messages import Ping
 from tests.fakes import BEGINNING, BulkRecorder, address_of, check, contact, identity
 from tests.net.test_rpc import UdpRecorder
+from tests.told import acknowledged, value_of
 
 FAR = 1 << 255
 
@@ -46,6 +47,7 @@ class StackTests(SynchronousTestCase):
             identity=identity(node_id),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(node_id),
             resolve=resolve,
             bulk=BulkRecorder(),
@@ -69,9 +71,23 @@ class StackTests(SynchronousTestCase):
     def test_services(self) -> None:
         """A node joins, pings, refreshes, sweeps, and sees to copies; a bootstrap node has nothing to see to."""
         names = [service.name for service in self.stack(1).services]
-        self.assertEqual(names, ["join", "liveness", "refresh", "sessions", "expiry", "republish", "repair"])
+        self.assertEqual(
+            names,
+            [
+                "pulse",
+                "join",
+                "liveness",
+                "refresh",
+                "sessions",
+                "expiry",
+                "republish",
+                "repair",
+                "resync",
+                "resync of others",
+            ],
+        )
         bootstrap = self.stack(1, StackOptions(storage_limit=None))
-        self.assertEqual([service.name for service in bootstrap.services], names[:4])
+        self.assertEqual([service.name for service in bootstrap.services], names[:5])
         self.assertIsNone(bootstrap.store)
 
     def test_together(self) -> None:
@@ -80,12 +96,12 @@ class StackTests(SynchronousTestCase):
         other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
         self.clock.run_until(BEGINNING + 5)
         self.assertTrue(other.join.joined)
-        put = other.node.put(7, b"value", 60, 0)
+        put = other.node.put(7, b"value", 60, 0).addCallback(acknowledged)
         self.clock.run_until(BEGINNING + 10)
         self.assertTrue(self.successResultOf(put))
         got = other.node.get(7)
         self.clock.run_until(BEGINNING + 15)
-        self.assertEqual(self.successResultOf(got), b"value")
+        self.assertEqual(value_of(self.successResultOf(got)), b"value")
 
     def test_saved(self) -> None:
         """A stack finds its network through saved contacts alone."""
@@ -125,6 +141,7 @@ class StackTests(SynchronousTestCase):
             identity=identity(5),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(1),
             resolve=resolve,
             bulk=BulkRecorder(),
@@ -144,6 +161,7 @@ class StackTests(SynchronousTestCase):
             identity=identity(5),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(1),
             resolve=resolve,
             bulk=BulkRecorder(),
@@ -175,6 +193,7 @@ class StackTests(SynchronousTestCase):
             identity=identity(5),
             check=check,
             clock=self.clock,
+            wall=self.clock.seconds,
             rng=random.Random(1),
             resolve=resolve,
             bulk=BulkRecorder(),
@@ -226,7 +245,7 @@ class StackTests(SynchronousTestCase):
             got = two.node.get(99)
             for stack in (one, two):
                 self.stop(stack)
-            self.assertIsNone(self.successResultOf(got))
+            self.assertIsNone(value_of(self.successResultOf(got)))
             self.assertEqual(self.clock.getDelayedCalls(), [])
             self.assertEqual(self.flushLoggedErrors(), [])
 
@@ -262,6 +281,7 @@ class ResponsibilityTests(SynchronousTestCase):
             identity=identity(0),
             check=check,
             clock=HeapClock(),
+            wall=HeapClock().seconds,
             rng=random.Random(1),
             resolve=resolve,
             bulk=BulkRecorder(),

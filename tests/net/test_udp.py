@@ -135,6 +135,21 @@ class UdpPortTests(SynchronousTestCase):
         self.assertEqual(self.protocol.datagrams, [b"bad", b"good"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_bugs_are_bounded(self) -> None:
+        """Who finds such a bug fills no log with it: it is logged once, another one beside it."""
+
+        def fail(datagram: bytes) -> None:
+            raise ZeroDivisionError if datagram == b"bad" else KeyError
+
+        self.protocol.then = fail
+        port, peer = self.port(), self.peer()
+        for datagram in (b"bad",) * 50 + (b"worse",) * 50:
+            peer.sendto(datagram, ("127.0.0.1", port.getHost().port))
+        port.doRead()
+        self.assertEqual(len(self.protocol.datagrams), 100)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
     def test_closed_meanwhile(self) -> None:
         """A port that is closed out of a datagram reads no further one."""
 

@@ -15,6 +15,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk_server import BulkServer
 from dht14.net.tls import NodeTls
 from dht14.node.errands import Download, Errand, Upload
+from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.identity import Identity, Puzzle, public_key_of
 from dht14.security.subnet import parties_of
@@ -44,7 +45,13 @@ class BulkCase(SynchronousTestCase):
 
     def serve(self, store: Any, parties_of: Any = parties_of) -> BulkServer:
         """A server over this store."""
-        responder = Responder(RoutingTable(HOLDER.node_id), store, 86_400.0, self.tickets)
+        responder = Responder(
+            RoutingTable(HOLDER.node_id),
+            store,
+            86_400.0,
+            self.tickets,
+            NetworkTime(self.reactor.seconds, self.reactor.seconds),
+        )
         return BulkServer(responder, NodeTls(HOLDER.private_key), parties_of, self.reactor)
 
     def now(self) -> float:

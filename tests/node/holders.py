@@ -3,11 +3,13 @@
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.node.copies import Copies
-from dht14.storage.record import Record, version_at
+from dht14.node.network_time import NetworkTime
+from dht14.storage.record import Kind, Record, version_at
 from dht14.storage.store import Verdict
 from dht14.wire.messages import Request
 from tests.fakes import FakeBulk, FakeNetwork, FakeRpc, Peer
@@ -26,14 +28,24 @@ class HoldersTestCase(SynchronousTestCase):
         self.one = self.town[0]
 
     def copies(self, peer: Peer) -> Copies:
-        rpc = FakeRpc(self.network, peer.contact, peer.table)
+        rpc = FakeRpc(self.network, peer.contact, peer.table, peer.time)
         assert peer.store is not None
         bulk = FakeBulk(self.network, peer.contact)
-        return Copies(peer.table, peer.store, rpc, peer.courier.deliver, bulk, self.network.clock)
+        clock = self.network.clock
+        return Copies(
+            peer.table,
+            peer.store,
+            rpc,
+            peer.courier.deliver,
+            bulk,
+            clock,
+            NetworkTime(clock.seconds, clock.seconds),
+        )
 
     def record(self, key: int = 0, value: bytes = b"value", later: int = 0, copies: int = 3) -> Record:
         now = self.network.clock.seconds()
-        return Record(key, value, version_at(now) + later, now + TTL, copies)
+        record = Record(key, value, version_at(now) + later, now + TTL, copies)
+        return evolve(record, version=0) if record.kind is Kind.CONTENT else record
 
     def give(self, record: Record, *peers: Peer) -> None:
         """Let these hold the record."""

@@ -1,5 +1,6 @@
 from attrs import evolve
 
+from dht14.kademlia.keyspace import hash_id
 from dht14.node.copies import REFUSAL_SECONDS, Copies
 from dht14.storage.record import Record
 from dht14.wire.messages import FindValue, Offer, Outranked, Ping, Stored
@@ -84,6 +85,11 @@ class CopiesTests(HoldersTestCase):
         )
         self.bring.take(evolve(self.record_, version=self.record_.version + 1, value=b"DHT14OWN forged"))
         self.assertEqual(self.holders(self.record_), [1])
+        content = self.record(hash_id(b"content"), b"content")
+        self.bring.take(evolve(content, version=1))
+        self.assertEqual(self.holders(content), [])
+        self.bring.take(content)
+        self.assertEqual(self.holders(content), [1])
 
     def test_news(self) -> None:
         """Neighbours that a holder names, and that this node does not know, are called."""

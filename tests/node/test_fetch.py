@@ -7,8 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.node.fetch import HEDGE, Fetch
-from dht14.node.finding import Claimer
+from dht14.node.fetch import CLAIM_SECONDS, HEDGE, Claimer, ClaimRace, Fetch
 from dht14.storage.claim import Claim
 from dht14.storage.record import Record
 from dht14.wire.messages import Reply
@@ -78,3 +77,76 @@ class FetchTests(SynchronousTestCase):
         self.fetched.cancel()
         self.failureResultOf(self.fetched, CancelledError)
         self.assert_over()
+
+
+class ClaimRaceTests(SynchronousTestCase):
+    """A record of version 2 is here, or none; holders 1, 2 and 3 claim to have one of version 1, 2 and 3."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.bulk = Transfers()
+
+    def claim(self, version: int) -> tuple[Claim, list[Claimer]]:
+        claim = Claim(1, version, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
+        return claim, [Claimer(Contact(version, ("127.0.0.1", version)), bytes(16))]
+
+    def begin(self, *versions: int, here: Record | None = None) -> ClaimRace:
+        race = ClaimRace([self.claim(version) for version in versions], self.bulk, self.clock, here)
+        self.ended = race.run(TIMEOUT)
+        return race
+
+    def failed(self, race: ClaimRace) -> list[int]:
+        return sorted(claimer.contact.node_id for claimer in race.failed)
+
+    def end(self) -> None:
+        self.successResultOf(self.ended)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_true(self) -> None:
+        """A claim that comes true wins, and nobody is waited for any more."""
+        race = self.begin(3, 1, here=Record(1, b"here", 2, 3600.0, 8))
+        self.bulk.begun[0].callback(VALUE)
+        self.end()
+        assert race.best is not None
+        self.assertEqual((race.best.version, self.failed(race)), (3, []))
+
+    def test_stalled(self) -> None:
+        """Beside a record that is here no claim is waited for longer than a moment, however many there are; those
+        who made them are told."""
+        here = Record(1, b"here", 2, 3600.0, 8)
+        race = self.begin(5, 4, 3, here=here)
+        self.assertEqual(len(self.bulk.begun), 3, "side by side")
+        self.clock.advance(CLAIM_SECONDS - 0.01)
+        self.assertNoResult(self.ended)
+        self.clock.advance(0.01)
+        self.end()
+        self.assertEqual((race.best, self.failed(race)), (here, [3, 4, 5]))
+
+    def test_stalled_above(self) -> None:
+        """Where nothing is here yet, the first value that comes sets the time for the greater ones."""
+        race = self.begin(3, 2)
+        self.clock.advance(1.0)
+        self.bulk.begun[1].callback(VALUE)
+        self.assertNoResult(self.ended)
+        self.clock.advance(CLAIM_SECONDS)
+        self.end()
+        assert race.best is not None
+        self.assertEqual((race.best.version, self.failed(race)), (2, [3]))
+
+    def test_lesser(self) -> None:
+        """What is less than what came is not waited for, and its holder not blamed."""
+        race = self.begin(3, 2)
+        self.bulk.begun[0].callback(VALUE)
+        self.end()
+        self.assertEqual(self.failed(race), [])
+
+    def test_nothing(self) -> None:
+        """Where nobody sends anything it ends in time, or as soon as all have failed."""
+        race = self.begin(3, 2)
+        for transfer in self.bulk.begun:
+            transfer.errback(CallFailed())
+        self.end()
+        self.assertEqual((race.best, self.failed(race)), (None, [2, 3]))
+        self.begin(3)
+        self.clock.advance(TIMEOUT)
+        self.end()

@@ -9,7 +9,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import HARD_TIMEOUT
-from dht14.node.join import FAR_RANGES, LONELY_INTERVAL, LONGEST_INTERVAL, SAVED_AT_ONCE, Join, Retries
+from dht14.node.join import (
+    FAR_RANGES,
+    FIRST_TRY_SECONDS,
+    LONELY_INTERVAL,
+    LONGEST_INTERVAL,
+    SAVED_AT_ONCE,
+    Join,
+    Retries,
+)
 from dht14.wire.messages import FindNode, Ping, Pong
 from tests.fakes import FakeNetwork, FakeRpc, Peer, contact, fields
 
@@ -71,7 +79,7 @@ class JoinTestCase(SynchronousTestCase):
         retries: Retries | None = None,
     ) -> Join:
         network = self.network
-        rpc = FakeRpc(network, self.own.contact, self.own.table)
+        rpc = FakeRpc(network, self.own.contact, self.own.table, self.own.time)
         self.join = Join(
             self.own.node, rpc, self.resolve, network.clock, self.rng, seeds, saved, retries or Retries()
         )
@@ -112,6 +120,34 @@ class JoinTests(JoinTestCase):
         self.assertEqual(fields(self.events, "contacts"), [(12,)])
         self.network.wait(600)
         self.assertEqual(self.lines(), ["joined"])
+
+    def test_first_try(self) -> None:
+        """Through a seed that answers the first try is over when the own neighbourhood is known."""
+        town = self.town(12)
+        first = self.start(self.seed(town[0])).first_try
+        self.assertNoResult(first)
+        self.network.wait(FIRST_TRY_SECONDS - 0.5)
+        self.successResultOf(first)
+        self.assertGreater(len(self.own.table), 8)
+
+    def test_first_try_alone(self) -> None:
+        """Without anybody to call it is over at once; where nobody answers, after 2 s at the most."""
+        self.successResultOf(self.start().first_try)
+        self.names["never resolved"] = None
+        for seed in (Seed(*NOBODY), Seed("never resolved", PORT)):
+            self.own = self.network.peer(self.rng.getrandbits(255))
+            first = self.start(seed).first_try
+            self.network.wait(FIRST_TRY_SECONDS - 0.1)
+            self.assertNoResult(first)
+            self.network.wait(0.1)
+            self.successResultOf(first)
+
+    def test_first_try_stopped(self) -> None:
+        """A join that is stopped before leaves nothing on the clock."""
+        join = self.start(Seed(*NOBODY))
+        join.stopService()
+        self.network.wait(FIRST_TRY_SECONDS + 5)
+        self.assertNoResult(join.first_try)
 
     def test_own_neighbourhood(self) -> None:
         """It looks up its own id, and then ids of the other ranges."""
@@ -325,7 +361,7 @@ class AloneTests(JoinTestCase):
         (other,) = self.town(1)
         self.start(retries=Retries(interval=5, quick=2))
         self.network.wait(7)
-        rpc = FakeRpc(self.network, self.own.contact, self.own.table)
+        rpc = FakeRpc(self.network, self.own.contact, self.own.table, self.own.time)
         rpc.ask(other.contact, Ping())
         self.network.wait(LONELY_INTERVAL)
         self.assertEqual(self.lines(), ["alone", "joined"])

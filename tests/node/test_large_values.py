@@ -8,11 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_VALUE, OPERATION_TIMEOUT
 from dht14.node.fetch import HEDGE
-from dht14.node.finding import EVERYBODY
 from dht14.storage.record import Record, version_at
 from dht14.wire.messages import FindValue, LargeValue, Offer, Reply, Store
 from tests.fakes import BEGINNING, LATENCY, Conduct, FakeNetwork, Peer, fields
 from tests.owners import Owner
+from tests.told import acknowledged, value_of
 
 KEY = 1 << 200
 TTL = 600
@@ -30,10 +30,10 @@ class LargeValueCase(SynchronousTestCase):
         return self.network.town(*(KEY ^ number for number in range(1, size + 1)))
 
     def put(self, peer: Peer, value: bytes, key: int = KEY, replication: int = 8) -> bool:
-        return bool(self.network.result(peer.node.put(key, value, TTL, replication)))
+        return acknowledged(self.network.result(peer.node.put(key, value, TTL, replication)))
 
     def get(self, peer: Peer, key: int = KEY) -> bytes | None:
-        found: bytes | None = self.network.result(peer.node.get(key))
+        found: bytes | None = value_of(self.network.result(peer.node.get(key)))
         return found
 
     def held(self, peer: Peer) -> Record | None:
@@ -116,7 +116,7 @@ class PutAndGetTests(LargeValueCase):
 
 class HostileHolderTests(LargeValueCase):
     def seconds_to_get(self, peer: Peer) -> float:
-        got = peer.node.get(KEY)
+        got = peer.node.get(KEY).addCallback(value_of)
         seconds = self.network.seconds_until(got)
         self.assertEqual(self.successResultOf(got), LARGE)
         return seconds
@@ -175,6 +175,14 @@ class HostileHolderTests(LargeValueCase):
         near[0].bulk = Conduct.CLOSED
         self.assertEqual(self.get(near[-1], key), LARGE)
 
+    def test_versioned_content(self) -> None:
+        """Content of another version than 0 is not fetched from anybody: not even asked for."""
+        peers = self.town(8)
+        key = hash_id(LARGE)
+        for peer in peers[:3]:
+            self.claim(peer, 1, key.to_bytes(32, "big"))
+        self.assertIsNone(self.get(peers[-1], key))
+
     def test_from_the_future(self) -> None:
         """A claim of a version that nobody can have written yet is not looked at."""
         peers = self.stored()
@@ -187,12 +195,12 @@ class HostileHolderTests(LargeValueCase):
         for peer in peers[:-1]:
             self.claim(peer, version_at(BEGINNING))
             peer.bulk = Conduct.SILENT
-        got = peers[-1].node.get(KEY)
+        got = peers[-1].node.get(KEY).addCallback(value_of)
         self.assertLessEqual(self.network.seconds_until(got), OPERATION_TIMEOUT + 0.5)
         self.assertIsNone(self.successResultOf(got))
 
     def test_everybody(self) -> None:
         """A read that hears everybody takes the newest of all, large or small."""
         peers = self.stored()
-        found = self.network.result(peers[-1].node._find(KEY, OPERATION_TIMEOUT, EVERYBODY))
+        found = self.network.result(peers[-1].node._reader.find(KEY, OPERATION_TIMEOUT, exhaustive=True))
         self.assertEqual(found.value, LARGE)

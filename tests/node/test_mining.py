@@ -47,5 +47,7 @@ class MiningTests(SynchronousTestCase):
             self.clock.advance(REPORT_INTERVAL)
             mining.stop()
         self.assertEqual([expected for (expected,) in fields(events, "expected")], [1 << 33] * 2)
-        ((tries,),) = fields(events, "tries")
+        ((tries, rate, left),) = fields(events, "tries", "rate", "left")
         self.assertGreater(tries, 0)
+        self.assertEqual(rate, tries / REPORT_INTERVAL)
+        self.assertAlmostEqual(left * rate, (1 << 33) - tries, delta=1)

@@ -1,10 +1,11 @@
 import random
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.errors import CallFailed
 from dht14.node.periodic import JITTER, Periodic
 from tests.fakes import fields
 
@@ -116,6 +117,18 @@ class PeriodicTests(SynchronousTestCase):
         assert stopped is not None
         self.successResultOf(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stop_cuts_parts(self) -> None:
+        """Nor is it a failure when the parts of its parts are cancelled, or their calls fail; a bug is one."""
+        for cause, told in ((CancelledError(), 0), (CallFailed(), 0), (ZeroDivisionError(), 1)):
+            part: Deferred[None] = Deferred(lambda part, cause=cause: part.errback(cause))  # type: ignore[misc]
+            self.outcome = gatherResults([gatherResults([part], consumeErrors=True)], consumeErrors=True)
+            periodic = self.start()
+            self.pass_time(LATEST)
+            stopped = periodic.stopService()
+            assert stopped is not None
+            self.successResultOf(stopped)
+            self.assertEqual(len(self.flushLoggedErrors()), told)
 
     def test_stop_waits(self) -> None:
         """The stop is over when a pass that needs a while to end has ended, also when that fails."""

@@ -8,6 +8,7 @@ from dht14.storage.record import Record
 from dht14.wire.messages import Offer, Reply, Store
 from tests.fakes import FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
+from tests.told import value_of
 
 CONTENT = b"content"
 CONTENT_KEY = hash_id(CONTENT)
@@ -23,12 +24,12 @@ class ReadRepairTests(HoldersTestCase):
 
     def repairs(self, peer: Peer) -> None:
         """Let this one repair what it reads."""
-        rpc = FakeRpc(self.network, peer.contact, peer.table)
-        peer.node._read_repair = ReadRepair(peer.table, rpc, self.copies(peer), self.network.clock)
+        rpc = FakeRpc(self.network, peer.contact, peer.table, peer.time)
+        peer.node._reader._observer = ReadRepair(peer.table, rpc, self.copies(peer), self.network.clock)
 
     def read(self, record: Record) -> None:
         """A get brings the value; then what follows from it."""
-        self.assertEqual(self.network.result(self.reader.node.get(record.key)), record.value)
+        self.assertEqual(value_of(self.network.result(self.reader.node.get(record.key))), record.value)
         self.network.wait(1)
 
     def test_lacking(self) -> None:
@@ -56,7 +57,7 @@ class ReadRepairTests(HoldersTestCase):
         record = self.record()
         self.give(record, self.town[1])
         self.repairs(self.one)
-        self.network.result(self.one.node.get(0))
+        value_of(self.network.result(self.one.node.get(0)))
         self.assertIn(1, self.holders(record))
 
     def test_well(self) -> None:
@@ -72,8 +73,8 @@ class ReadRepairTests(HoldersTestCase):
         def fails(contact: Contact, record: Record, neighbours: int) -> "Deferred[Reply]":
             return fail(ZeroDivisionError())
 
-        repair = self.reader.node._read_repair
-        assert repair is not None
+        repair = self.reader.node._reader._observer
+        assert isinstance(repair, ReadRepair)
         repair._copies._deliver = fails
         record = self.record()
         self.give(record, self.town[1])
@@ -95,7 +96,7 @@ class ReadRepairTests(HoldersTestCase):
 
     def test_not_found(self) -> None:
         """Where nothing is found nothing is sent."""
-        self.assertIsNone(self.network.result(self.reader.node.get(0)))
+        self.assertIsNone(value_of(self.network.result(self.reader.node.get(0))))
         self.network.wait(1)
         self.assertEqual((self.asked(Offer), self.asked(Store)), (0, 0))
 
@@ -107,8 +108,8 @@ class CacheTests(HoldersTestCase):
         super().setUp()
         self.town = self.network.town(*(CONTENT_KEY ^ n for n in range(1, 13)))
         self.reader = self.network.peer(CONTENT_KEY ^ (1 << 255))
-        rpc = FakeRpc(self.network, self.reader.contact, self.reader.table)
-        self.reader.node._read_repair = ReadRepair(
+        rpc = FakeRpc(self.network, self.reader.contact, self.reader.table, self.reader.time)
+        self.reader.node._reader._observer = ReadRepair(
             self.reader.table, rpc, self.copies(self.reader), self.network.clock
         )
         for peer in self.town[8:]:
@@ -117,7 +118,7 @@ class CacheTests(HoldersTestCase):
     def copies_after_get(self, record: Record) -> list[tuple[int, bool]]:
         """By distance from the key who has a copy, and whether it is cached."""
         self.give(record, *self.town[:8])
-        self.assertEqual(self.network.result(self.reader.node.get(record.key)), record.value)
+        self.assertEqual(value_of(self.network.result(self.reader.node.get(record.key))), record.value)
         self.network.wait(1)
         now = self.network.clock.seconds()
         held = [(peer, peer.store.get(record.key, now)) for peer in self.town if peer.store is not None]
@@ -138,6 +139,6 @@ class CacheTests(HoldersTestCase):
         """What was read from a cached copy makes no other copies."""
         record = self.record(CONTENT_KEY, CONTENT, copies=0)
         self.give(record, self.town[8])
-        self.assertEqual(self.network.result(self.reader.node.get(CONTENT_KEY)), CONTENT)
+        self.assertEqual(value_of(self.network.result(self.reader.node.get(CONTENT_KEY))), CONTENT)
         self.network.wait(1)
         self.assertEqual(self.holders(record), [self.town[8].contact.node_id])

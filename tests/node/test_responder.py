@@ -8,18 +8,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
-from dht14.kademlia.parameters import REPLICATION, K
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.caching import CACHE_SECONDS
 from dht14.node.errands import Download, Errand, Upload
+from dht14.node.network_time import TOLERANCE, NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.diversity import public_subnet
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
-from dht14.storage.owner import verify
-from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
+from dht14.storage.owner import verify_signature
+from dht14.storage.record import Record, version_at
 from dht14.storage.room import RESERVE
-from dht14.storage.store import RECORD_OVERHEAD, MemoryStore, Outcome, Verdict
+from dht14.storage.store import RECORD_OVERHEAD, MemoryStore, Outcome, Refusal, Verdict
 from dht14.wire.messages import (
     NO_TICKET,
     FindNode,
@@ -33,11 +34,14 @@ from dht14.wire.messages import (
     Refused,
     Reply,
     Request,
+    Resync,
+    Resynced,
     Store,
     Stored,
     Value,
     Wanted,
     fingerprint,
+    view_of,
 )
 from tests.fakes import BEGINNING, contact, contact_at
 from tests.owners import Owner
@@ -46,8 +50,11 @@ OWN = 1 << 200
 ASKER = contact(1 << 255, 99)
 NOW = BEGINNING
 VERSION = version_at(NOW)
+VERSIONS = NetworkTime(lambda: NOW, lambda: NOW)
 CONTENT = b"content"
 CONTENT_KEY = hash_id(CONTENT)
+RECEIPT = Stored((), replication=3)
+INVALID = Refused((), Refusal.INVALID)
 
 
 class LateStore:
@@ -73,8 +80,8 @@ class ResponderTestCase(SynchronousTestCase):
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 100_000, lambda record: True)
         self.tickets: Tickets[Errand] = Tickets(random.Random(1))
-        self.node = Responder(self.table, self.store, 100, self.tickets)
-        self.bootstrap = Responder(self.table, None, 100, self.tickets)
+        self.node = Responder(self.table, self.store, 100, self.tickets, VERSIONS)
+        self.bootstrap = Responder(self.table, None, 100, self.tickets, VERSIONS)
 
     def ask(self, request: Request, asker: Contact = ASKER, responder: Responder | None = None) -> Reply:
         replies: list[Reply] = []
@@ -100,9 +107,9 @@ class ResponderTestCase(SynchronousTestCase):
 
 class QuestionTests(ResponderTestCase):
     def test_ping(self) -> None:
-        """PING is answered by everybody."""
+        """PING is answered by everybody, with what its clock says."""
         for responder in (self.node, self.bootstrap):
-            self.assertEqual(self.ask(Ping(), responder=responder), Pong())
+            self.assertEqual(self.ask(Ping(), responder=responder), Pong(int(NOW * 1000)))
 
     def test_find_node(self) -> None:
         """FIND_NODE is answered with the k nearest known, nearest first, without the asker."""
@@ -131,12 +138,50 @@ class QuestionTests(ResponderTestCase):
         self.store.offer(Record(7, b"value", VERSION, NOW + 12.5, 4), NOW, lambda verdict: None)
         self.assertEqual(self.ask(FindValue(7)), Value(VERSION, 12_500, 4, True, b"value"))
 
-    def test_near(self) -> None:
-        """A holder says whether it is one of so many nearest to the key as shall hold the record."""
-        self.store.offer(Record(0, b"value", VERSION, NOW + 50, 2), NOW, lambda verdict: None)
-        for met, near in (((1,), True), ((1, 2), False)):
-            self.meet(*met)
-            self.assertEqual(self.ask(FindValue(0)), Value(VERSION, 50_000, 2, near, b"value"))
+    def test_current(self) -> None:
+        """A holder says whether it has missed writes, until the others have brought them; so do its receipts."""
+        self.ask(self.store_request(0))
+        self.node._freshness.missed_writes((5, 6), NOW)
+        for sender, current in ((5, False), (6, True)):
+            reply, receipt = self.ask(FindValue(0)), self.ask(self.store_request(7))
+            assert isinstance(reply, Value) and isinstance(receipt, Stored)
+            self.assertEqual((reply.current, receipt.current), (False, False))
+            self.assertIsInstance(self.ask(Resynced(), contact(sender, sender)), Pong)
+            self.assertIs(self.node._freshness.is_current, current)
+
+    def test_resync(self) -> None:
+        """Who asks for what it missed is heard; a node that holds no values has nothing to give."""
+        self.assertIsInstance(self.ask(Resync()), Pong)
+        self.assertEqual(self.node._freshness.askers((ASKER.node_id,), NOW), {ASKER.node_id: ASKER})
+        self.assertEqual(self.ask(Resync(), responder=self.bootstrap), Refused((), Refusal.NO_VALUES))
+
+    def test_nearer(self) -> None:
+        """A holder names the nodes of its group that the asker does not know, the nearest first."""
+        met = self.meet(*range(1, 7))
+        self.ask(self.store_request(0))
+        for known, expected in (
+            ((1, 2, 3, 4, 5), ()),
+            ((1, 2, 4, 5), (met[2],)),
+            ((), tuple(met[:5])),
+            ((1, 2, 3, 4, OWN), (met[4],)),
+        ):
+            reply = self.ask(FindValue(0, view_of(known)))
+            assert isinstance(reply, Value)
+            self.assertEqual(reply.nearer, expected, known)
+        self.assertEqual(self.value_for(met[2], (1, 2, 4, 5)).nearer, (), "not the asker itself")
+
+    def value_for(self, asker: Contact, known: tuple[int, ...]) -> Value:
+        reply = self.ask(FindValue(0, view_of(known)), asker)
+        assert isinstance(reply, Value)
+        return reply
+
+    def test_nearer_that_fit(self) -> None:
+        """Beside a value of the greatest length one of them is named: it knows the others."""
+        met = self.meet(*range(1, 7))
+        self.ask(self.store_request(0, bytes(MAX_INLINE_VALUE)))
+        reply = self.ask(FindValue(0))
+        assert isinstance(reply, Value)
+        self.assertEqual(reply.nearer, tuple(met[:1]))
 
     def test_expired(self) -> None:
         """A record that has expired is not there any more, nor is one with no whole millisecond left."""
@@ -150,7 +195,9 @@ class QuestionTests(ResponderTestCase):
     def test_bootstrap_values(self) -> None:
         """A bootstrap node answers FIND_VALUE with contacts."""
         self.meet(1)
-        self.assertEqual(self.ask(FindValue(7), responder=self.bootstrap), Nodes((contact(1, 1),)))
+        self.assertEqual(
+            self.ask(FindValue(7), responder=self.bootstrap), Nodes((contact(1, 1),), holds_values=False)
+        )
 
 
 class StoreTests(ResponderTestCase):
@@ -191,10 +238,33 @@ class StoreTests(ResponderTestCase):
         self.assertIsInstance(self.ask(self.store_request(key, b"other")), Outranked)
         self.assertEqual(self.held(key).value, b"content")
 
+    def test_versioned_content(self) -> None:
+        """Content has version 0: with another one its copies would not be the same to everybody."""
+        key = hash_id(b"content")
+        self.assertEqual(self.ask(self.store_request(key, b"content", version=1)), INVALID)
+        self.ask(self.store_request(key, b"content", version=0))
+        again = self.ask(self.store_request(key, b"content", version=1))
+        self.assertEqual(again, Refused((), Refusal.INVALID, holds_older=True))
+        self.assertEqual(self.held(key).version, 0)
+
     def test_from_the_future(self) -> None:
         """A version too far ahead of our clock is refused."""
-        ahead = version_at(NOW + CLOCK_TOLERANCE + 1)
-        self.assertIsInstance(self.ask(self.store_request(7, version=ahead)), Refused)
+        ahead = version_at(NOW + TOLERANCE + 1)
+        self.assertEqual(self.ask(self.store_request(7, version=ahead)), Refused((), Refusal.VERSION))
+
+    def test_above_what_is_held(self) -> None:
+        """What is held can be surpassed, whatever its version: no version holds a key hostage."""
+        ahead = version_at(NOW + TOLERANCE)
+        self.ask(self.store_request(7, version=ahead))
+        self.assertIsInstance(self.ask(self.store_request(7, b"new", ahead + 2)), Refused)
+        self.assertIsInstance(self.ask(self.store_request(7, b"new", ahead + 1)), Stored)
+
+    def test_copies_replaced(self) -> None:
+        """A receipt tells how many copies the record had that it replaced, where those were more."""
+        self.ask(self.store_request(7, replication=20))
+        reply = self.ask(self.store_request(7, b"new", VERSION + 1))
+        self.assertEqual(reply, Stored((), replication=20))
+        self.assertEqual(self.held(7).replication, 3)
 
     def test_full(self) -> None:
         """A full node refuses."""
@@ -205,8 +275,8 @@ class StoreTests(ResponderTestCase):
         """A writer that holds its share of the store is refused, and turns to others; other writers are not."""
         self.store.limit = 8 * (RECORD_OVERHEAD + 100) * RESERVE // (RESERVE - 1) + 1
         replies = [self.ask(self.store_request(key, bytes(100))) for key in range(1, 6)]
-        self.assertEqual(replies, [Stored(())] * 4 + [Refused(())])
-        self.assertEqual(self.ask(self.store_request(5), contact(3, 3)), Stored(()))
+        self.assertEqual(replies, [RECEIPT] * 4 + [Refused((), Refusal.SHARE)])
+        self.assertEqual(self.ask(self.store_request(5), contact(3, 3)), RECEIPT)
 
     def test_stray(self) -> None:
         """A STORE is refused where twice as many as shall hold the record are nearer, and as many as a read asks;
@@ -237,13 +307,13 @@ class StoreTests(ResponderTestCase):
         """A bootstrap node refuses, and tells who may hold the value all the same."""
         met = self.meet(1, 2, 4, 8)
         reply = self.ask(self.store_request(0), responder=self.bootstrap)
-        self.assertEqual(reply, Refused(tuple(met[:3])))
+        self.assertEqual(reply, Refused(tuple(met[:3]), Refusal.NO_VALUES))
 
     def test_receipt_comes_later(self) -> None:
         """The receipt is given when the store says so, not before."""
         store = LateStore()
         replies: list[Reply] = []
-        Responder(self.table, store, 100, self.tickets).answer(
+        Responder(self.table, store, 100, self.tickets, VERSIONS).answer(
             self.store_request(7), ASKER, NOW, replies.append
         )
         self.assertEqual(replies, [])
@@ -264,7 +334,7 @@ class OwnerTests(ResponderTestCase):
     def test_held(self) -> None:
         """What its owner has signed is held, and told to who asks; a tombstone too."""
         for seq, payload in ((1, b"payload"), (2, b"")):
-            self.assertEqual(self.write(payload, seq), Stored(()))
+            self.assertEqual(self.write(payload, seq), RECEIPT)
             value = self.owner.says(payload, seq)
             self.assertEqual(self.ask(FindValue(self.owner.key)), Value(seq, 50_000, 3, True, value))
 
@@ -279,7 +349,7 @@ class OwnerTests(ResponderTestCase):
             self.store_request(self.owner.key, b"DHT14OWN and so on", 5),
             self.store_request(7, b"DHT14OWN", 5),
         ):
-            self.assertEqual(self.ask(request), Refused(()))
+            self.assertEqual(self.ask(request), INVALID)
         self.assertEqual(len(self.store), 0)
 
     def test_numbers(self) -> None:
@@ -321,17 +391,18 @@ class OwnerTests(ResponderTestCase):
     def test_stray_first(self) -> None:
         """The signature of a stray is not even looked at: it costs more than all the rest."""
         self.meet(*(self.owner.key ^ n for n in range(1, 9)))
-        verify.cache_clear()
+        verify_signature.cache_clear()
         self.assertIsInstance(self.write(b"payload", 1), Refused)
-        self.assertEqual(verify.cache_info().misses, 0)
+        self.assertEqual(verify_signature.cache_info().misses, 0)
 
 
 class CacheTests(ResponderTestCase):
     """Copies that nobody counts on."""
 
     def cache(self, ttl: float = 7200.0, value: bytes = CONTENT, key: int = CONTENT_KEY) -> Reply:
-        self.node = Responder(self.table, self.store, 86_400, self.tickets)
-        return self.ask(self.store_request(key, value, replication=0, ttl_ms=int(ttl * 1000)))
+        self.node = Responder(self.table, self.store, 86_400, self.tickets, VERSIONS)
+        version = 0 if value == CONTENT else VERSION
+        return self.ask(self.store_request(key, value, version, replication=0, ttl_ms=int(ttl * 1000)))
 
     def meet_nearer(self, count: int) -> None:
         self.meet(*(CONTENT_KEY ^ n for n in range(1, count + 1)))
@@ -352,19 +423,19 @@ class CacheTests(ResponderTestCase):
     def test_far(self) -> None:
         """A node far away from the key keeps none."""
         self.meet_nearer(K)
-        self.assertEqual(self.cache(), Refused(()))
+        self.assertEqual(self.cache(), INVALID)
 
     def test_content_only(self) -> None:
         """Of what can change no copy is kept: it would be read after it has."""
-        self.assertEqual(self.cache(key=7), Refused(()))
+        self.assertEqual(self.cache(key=7), INVALID)
 
     def test_told_apart(self) -> None:
         """A reader sees that it is a cached copy, and a real one takes its place."""
         self.cache()
         reply = self.ask(FindValue(CONTENT_KEY))
         assert isinstance(reply, Value)
-        self.assertEqual((reply.replication, reply.near), (0, False))
-        self.ask(self.store_request(CONTENT_KEY, CONTENT, ttl_ms=7_200_000))
+        self.assertEqual(reply.replication, 0)
+        self.ask(self.store_request(CONTENT_KEY, CONTENT, 0, ttl_ms=7_200_000))
         self.assertEqual(self.held(CONTENT_KEY).replication, 3)
         self.cache()
         self.assertEqual(self.held(CONTENT_KEY).replication, 3)
@@ -435,14 +506,14 @@ class LargeValueTests(ResponderTestCase):
     def test_not_wanted(self) -> None:
         """For what is held, what has lost, and what is for others to hold no ticket is given out."""
         self.take(self.VALUE)
-        self.assertEqual(self.ask(self.offer(copy=True)), Stored(()))
+        self.assertEqual(self.ask(self.offer(copy=True)), RECEIPT)
         self.assertEqual(self.ask(self.offer(version=VERSION - 1)), Outranked(VERSION, ()))
-        self.assertEqual(self.ask(self.offer(), responder=self.bootstrap), Refused(()))
+        self.assertEqual(self.ask(self.offer(), responder=self.bootstrap), Refused((), Refusal.NO_VALUES))
         self.assertEqual(len(self.tickets), 0)
 
     def test_taken(self) -> None:
         """A value that comes is held as it was offered; its time has run since."""
-        self.assertEqual(self.take(self.VALUE, later=20), Stored(()))
+        self.assertEqual(self.take(self.VALUE, later=20), RECEIPT)
         held = self.store.get(5, NOW)
         assert held is not None
         self.assertEqual((held.value, held.version, held.replication), (self.VALUE, VERSION, 3))
@@ -450,9 +521,22 @@ class LargeValueTests(ResponderTestCase):
 
     def test_not_taken(self) -> None:
         """Not so another value, and one whose time is over."""
-        self.assertEqual(self.take(self.VALUE[::-1]), Refused(()))
-        self.assertEqual(self.take(self.VALUE, later=60), Refused(()))
+        self.assertEqual(self.take(self.VALUE[::-1]), INVALID)
+        self.assertEqual(self.take(self.VALUE, later=60), INVALID)
         self.assertIsNone(self.store.get(5, NOW))
+
+    def test_versioned_content(self) -> None:
+        """Content of a version other than 0 is refused when it is offered, and given no ticket; where it cannot be told
+        without the value, when that comes."""
+        key = hash_id(self.VALUE)
+        self.assertEqual(self.ask(self.offer(key=key, version=1)), INVALID)
+        self.assertEqual(len(self.tickets), 0)
+        self.assertEqual(self.take(self.VALUE, offer=self.offer(key=key, version=0)), RECEIPT)
+        name = b"dht14/own" + bytes(32)
+        self.assertEqual(self.ask(self.offer(name, hash_id(name))), Wanted((), NO_TICKET))
+        disguised = bytes(len(name))
+        self.assertEqual(self.ask(self.offer(disguised, hash_id(disguised))), Wanted((), NO_TICKET))
+        self.assertEqual(self.ask(self.store_request(hash_id(disguised), disguised)), INVALID)
 
     def test_conflicts(self) -> None:
         """An owner's envelope is judged as in a STORE: verified, and no other one overwritten by it."""

@@ -2,8 +2,9 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.kademlia.candidate import State
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.lookup import Lookup, State
+from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import ALPHA, OPERATION_TIMEOUT
 from dht14.node.ports import CallObserver
 from dht14.node.search import Search, Walk

@@ -63,7 +63,7 @@ class RefreshTests(UpkeepTestCase):
 class LivenessTests(UpkeepTestCase):
     def check(self, peer: Peer | None = None) -> None:
         peer = peer or self.one
-        rpc = FakeRpc(self.network, peer.contact, peer.table)
+        rpc = FakeRpc(self.network, peer.contact, peer.table, peer.time)
         Liveness(peer.table, rpc, self.network.clock, 3600.0).one_pass()
         self.network.wait(LIVENESS_INTERVAL)
 
@@ -109,7 +109,7 @@ class LivenessTests(UpkeepTestCase):
         self.network.acquaint([self.one, *crowd])
         for peer in (*crowd, *self.others):
             peer.fall_silent()
-        rpc = FakeRpc(self.network, self.one.contact, self.one.table)
+        rpc = FakeRpc(self.network, self.one.contact, self.one.table, self.one.time)
         liveness = Liveness(self.one.table, rpc, self.network.clock, 3600.0)
         self.assertGreater(len(self.one.table), 200)
         for _ in range(int(60 / LIVENESS_INTERVAL)):
@@ -123,7 +123,7 @@ class LivenessTests(UpkeepTestCase):
         self.network.acquaint([self.one, *crowd])
         liveness = Liveness(
             self.one.table,
-            FakeRpc(self.network, self.one.contact, self.one.table),
+            FakeRpc(self.network, self.one.contact, self.one.table, self.one.time),
             self.network.clock,
             3600.0,
         )
@@ -134,7 +134,7 @@ class LivenessTests(UpkeepTestCase):
 
     def test_repair_interval(self) -> None:
         """The more contacts are lost, the shorter the interval of repair."""
-        rpc = FakeRpc(self.network, self.one.contact, self.one.table)
+        rpc = FakeRpc(self.network, self.one.contact, self.one.table, self.one.time)
         liveness = Liveness(self.one.table, rpc, self.network.clock, 3600.0)
         self.assertEqual(liveness.repair_interval(), 3600.0)
         self.network.wait(600)

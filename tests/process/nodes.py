@@ -86,7 +86,9 @@ class VoidPhone(contextlib.AbstractContextManager["VoidPhone"]):
         frame = head + self._received.read(int.from_bytes(head, "big") - 2 if len(head) == 2 else 0)
         if len(frame) < 4:
             raise ConnectionError("the node hung up")
-        return api_messages.decode_reply(frame)
+        reply = api_messages.decode_reply(frame)
+        assert isinstance(reply, Success | Failure), reply
+        return reply
 
 
 @define(eq=False)

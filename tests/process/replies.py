@@ -18,6 +18,7 @@ from dht14.wire.messages import Nodes, Value
 from tests.fakes import BEGINNING, BulkRecorder
 from tests.stranger import Identity as StrangersIdentity
 from tests.stranger import Initiator, Proofs, Responder
+from tests.told import value_of
 
 PUZZLE, PROOFS = Puzzle("forged", 0), Proofs("forged", 0)
 HOLDER_AT, LIAR_AT, ELSEWHERE = ("192.0.2.1", 8000), ("198.51.100.2", 8000), ("203.0.113.3", 8000)
@@ -45,6 +46,7 @@ class Question:
             identity=Identity.made_up(PUZZLE, self.rng),
             check=PUZZLE.check,
             clock=clock,
+            wall=clock.seconds,
             rng=self.rng,
             resolve=lambda host, port: succeed([]),
             bulk=BulkRecorder(),
@@ -61,7 +63,7 @@ class Question:
         self.holder = Responder(PROOFS, identities[0], self.rng.randbytes, clock.seconds)
         proof = identities[0].proof
         self.stack.table.confirmed(Contact(PUZZLE.check(proof), HOLDER_AT, proof), BEGINNING, 0.01)
-        self.outcome = self.stack.node.get(KEY)
+        self.outcome = self.stack.node.get(KEY).addCallback(value_of)
         hello = self.sent.pop()[0]
         challenge = self.holder.challenge(hello)
         (finish,) = self.give(challenge, HOLDER_AT)

@@ -1,12 +1,12 @@
 import os
+import shutil
 import signal
 import socket
-import subprocess
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.process.nodes import Network, Twistd, VoidPhone, eventually, free_port, run_twistd
+from tests.process.nodes import Network, Twistd, eventually, free_port, run_twistd
 from tests.test_config import OLDER_FILE
 
 KEY = bytes(range(32))
@@ -74,7 +74,7 @@ class RefusedStartTests(ProcessTestCase):
     def test_data_dir_in_use(self):
         """A second node in one data directory is exit 75; the first never notices."""
         first = self.network.node().wait_for_api()
-        first.wait_for("API listens")
+        first.wait_for("Alone")
         data_dir = first.folder / "data" / "node"
         before = sorted(os.listdir(data_dir))
         stderr = self.refused(
@@ -103,8 +103,22 @@ class RefusedStartTests(ProcessTestCase):
                 self.assertIn(f"[node] {option}", stderr)
 
     def test_wrong_usage(self):
-        """An option that is none does not end with success."""
-        self.assertNotEqual(run_twistd("-n", "dht14", "--nonsense", folder=self.folder).returncode, 0)
+        """A mistyped option is exit 78, and the line names the nearest."""
+        self.assertIn("did you mean --p2p-address?", self.refused(78, "dht14", "--p2p-adress", "127.0.0.1:1"))
+
+    def test_another_user(self):
+        """Where the user that twistd becomes may not make the data directory, root does not make it either."""
+        if os.geteuid():
+            raise SkipTest("only root may become another user")
+        self.folder.chmod(0o755)
+        stderr = self.refused(78, "--uid", "nobody", "--gid", "nogroup", "dht14")
+        self.assertIn("[node] data_dir", stderr)
+        self.assertEqual(os.listdir(self.folder), [])
+
+    def test_options_of_twistd(self):
+        """What twistd would end with a traceback for is exit 78 too."""
+        for option in ("--rundir", "--pidfile"):
+            self.assertIn(option, self.refused(78, option, "/nowhere/x", "dht14"))
 
 
 class StartTests(ProcessTestCase):
@@ -118,6 +132,13 @@ class StartTests(ProcessTestCase):
                 twistd.wait_for("listens on")
                 self.assertEqual(twistd.kill(number), 0)
                 self.assertEqual(twistd.stderr(), "")
+
+    def test_no_core(self):
+        """The memory of a node, with its keys in it, is written to no file when it crashes."""
+        node = self.network.node()
+        node.wait_for("listens on")
+        limits = Path(f"/proc/{node.process.pid}/limits").read_text()
+        self.assertRegex(limits, r"Max core file size +0 +0 ")
 
     def test_json_log(self):
         """With --log-format json every line is an object, twistd's own included."""
@@ -214,43 +235,15 @@ class StartTests(ProcessTestCase):
         self.assertEqual(sorted(os.listdir(self.folder / "data")), ["bootstrap", "node"])
         self.assertEqual(list(self.folder.glob("*.pid")), [])
 
-
-class DaemonTests(ProcessTestCase):
-    """A node in the background."""
-
-    def start(self) -> tuple[int, int]:
-        """Process id and API port of a new daemon."""
-        p2p, api = free_port(), free_port()
-        done = run_twistd(
-            *("dht14", "--p2p-address", f"127.0.0.1:{p2p}", "--api-address", f"127.0.0.1:{api}"),
-            folder=self.folder,
-        )
-        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
-        pid = int(eventually(self.pidfile.read_text, "the pid file"))
-        self.addCleanup(self.end, pid)
-        return pid, api
-
-    @property
-    def pidfile(self) -> Path:
-        return self.folder / "data" / "node" / "twistd.pid"
-
-    def end(self, pid: int) -> None:
-        subprocess.run(["kill", "-9", str(pid)], capture_output=True, check=False)
-
-    def test_life(self):
-        """Its log and its pid file are in the data directory, and it goes when asked to."""
-        pid, api = self.start()
-        with VoidPhone(api) as client:
-            self.assertTrue(client.put(KEY, b"value"))
-        self.assertEqual(os.listdir(self.folder), ["data"])
-        os.kill(pid, signal.SIGTERM)
-        eventually(lambda: not self.pidfile.exists(), "the pid file to go")
-        log = (self.folder / "data" / "node" / "twistd.log").read_text()
-        self.assertIn("API listens", log)
-
-    def test_stale_pidfile(self):
-        """A pid file left by a crash does not block the start, whoever has that number now."""
-        self.pidfile.parent.mkdir(parents=True)
-        self.pidfile.write_text(str(os.getpid()))
-        pid, _ = self.start()
-        self.assertNotEqual(pid, os.getpid())
+    def test_two_with_one_identity(self):
+        """Two nodes with one identity, which know nothing of each other, tell so; each once."""
+        seed = self.network.bootstrap_node()
+        first = self.network.node(seeds=(seed,))
+        first.wait_for("Joined")
+        shutil.copytree(first.folder / "data", self.folder / "copy")
+        second = self.network.node("--data-dir", str(self.folder / "copy" / "node"), seeds=(seed,))
+        for node, other in ((first, second), (second, first)):
+            told = node.wait_for("has the identity of this one")
+            self.assertEqual((told["host"], told["port"]), other.at)
+        seed.wait_for("listens on")
+        self.assertFalse(any("has the identity" in event["template"] for event in seed.events()))

@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import Role
 from tests.scenarios.town import Town
+from tests.told import acknowledged
 
 
 class DeathsTests(SynchronousTestCase):
@@ -92,11 +93,11 @@ class DeathsTests(SynchronousTestCase):
         town.join()
         lone = town.nodes(Role.NODE)[0]
         town.world.network.cut(lone.port)
-        stored = lone.stack.node.put(1 << 255, b"a value", 0, 0)
+        stored = lone.stack.node.put(1 << 255, b"a value", 0, 0).addCallback(acknowledged)
         town.world.wait(10)
         self.assertIs(self.successResultOf(stored), False)
         town.world.network.mend(lone.port)
         town.world.wait(60)
-        stored = lone.stack.node.put(1 << 255, b"a value", 0, 0)
+        stored = lone.stack.node.put(1 << 255, b"a value", 0, 0).addCallback(acknowledged)
         town.world.wait(10)
         self.assertIs(self.successResultOf(stored), True)

@@ -8,6 +8,7 @@ from dht14.sim.conditions import Conditions
 from dht14.sim.host import Role, VirtualNode
 from tests.owners import Owner
 from tests.scenarios.town import SETTLE, Town
+from tests.told import acknowledged, value_of
 
 OWNER = Owner(1)
 
@@ -22,12 +23,12 @@ class OwnersTests(SynchronousTestCase):
         self.nodes = self.town.nodes(Role.NODE)
 
     def write(self, node: VirtualNode, payload: bytes, seq: int, cas: int | None = None) -> bool:
-        put = node.stack.node.put(OWNER.key, OWNER.says(payload, seq, cas), 0, 0)
+        put = node.stack.node.put(OWNER.key, OWNER.says(payload, seq, cas), 0, 0).addCallback(acknowledged)
         self.town.world.wait(SETTLE)
         return self.successResultOf(put)
 
     def read_everywhere(self) -> set[bytes | None]:
-        gets = [node.stack.node.get(OWNER.key) for node in self.town.world.callers()]
+        gets = [node.stack.node.get(OWNER.key).addCallback(value_of) for node in self.town.world.callers()]
         self.town.world.wait(SETTLE)
         return {self.successResultOf(get) for get in gets}
 
@@ -69,7 +70,7 @@ class OwnersTests(SynchronousTestCase):
             values = [OWNER.says(b"device %d" % device, seq, cas=seq - 1) for device in range(2)]
             puts = []
             for value, node in zip(values, rng.sample(self.nodes, 2), strict=True):
-                puts.append(node.stack.node.put(OWNER.key, value, 0, 0))
+                puts.append(node.stack.node.put(OWNER.key, value, 0, 0).addCallback(acknowledged))
                 self.town.world.wait(rng.choice((0.0, 0.02, 0.1)))
             self.town.world.wait(SETTLE)
             told = [self.successResultOf(put) for put in puts]

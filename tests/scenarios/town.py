@@ -10,6 +10,7 @@ from dht14.node.node import Node
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import Outcome, Role, VirtualNode
 from dht14.sim.world import PLAIN_CONDITIONS, SHIPPED_OPTIONS, World
+from tests.told import acknowledged, value_of
 
 SETTLE = 6.0
 """Seconds after which all calls of what was done have ended."""
@@ -74,8 +75,8 @@ class Town:
 
 
 def _put(key: int, value: bytes, ttl: int, node: Node) -> "Deferred[bool]":
-    return node.put(key, value, ttl, replication=0)
+    return node.put(key, value, ttl, replication=0).addCallback(acknowledged)
 
 
 def _get(key: int, node: Node) -> "Deferred[bytes | None]":
-    return node.get(key)
+    return node.get(key).addCallback(value_of)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from attrs import define, field
 
 from dht14.kademlia.contact import Address, Contact
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.gate import Limits
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
@@ -36,6 +37,8 @@ class Side:
     known: dict[Address, Standing] = field(factory=dict)
     now: float = BEGINNING
     """Its clock."""
+    wrong_by: float = 0.0
+    """Seconds by which the time of day of its host is ahead of that."""
     received: list[bytes] = field(factory=list)
     peer: Peer | None = None
     """Who sent the last of it."""
@@ -53,11 +56,23 @@ class Side:
         rng = random.Random(f"{self.number}/{self.lives}")
         check, is_contact = PUZZLE.check, self.contacts.__contains__
         self.session = SealedSession(
-            self.identity, check, rng, self.limits, is_contact, self.standing, HelloAllowance(), self.now
+            self.identity,
+            check,
+            rng,
+            self.limits,
+            is_contact,
+            self.standing,
+            HelloAllowance(),
+            self.now,
+            AgreedTime(self.wall),
         )
 
     def standing(self, address: Address) -> Standing:
         return self.known.get(address, Standing.STRANGER)
+
+    def wall(self) -> float:
+        """The time of day of its host."""
+        return self.now + self.wrong_by
 
     @property
     def contact(self) -> Contact:

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
 from dht14.security import handshake as hs
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.gate import CHALLENGES_OF, COOKIE_LIFE, FINISHES_A_SECOND, PREKEY_ROTATION, Gate, Limits
 from dht14.security.identity import Identity
 from dht14.security.opening import Opening
@@ -24,13 +25,16 @@ class GateTestCase(SynchronousTestCase):
         self.identity = Identity.made_up(PUZZLE, random.Random(1))
         self.caller = Identity.made_up(PUZZLE, random.Random(2))
         self.counters: Counter[str] = Counter()
+        self.wall = BEGINNING
         self.gate = self.new_gate()
         self.rng = random.Random(3)
 
     def new_gate(self, limits: Limits | None = None) -> Gate:
         limits = limits or Limits()
         rng = random.Random(4)
-        return Gate(self.identity, PUZZLE.check, rng, limits, BEGINNING, self.counters)
+        return Gate(
+            self.identity, PUZZLE.check, rng, limits, BEGINNING, AgreedTime(lambda: self.wall), self.counters
+        )
 
     def finish(self, began: float = BEGINNING, node_id: int | None = None, caller: Address = CALLER) -> bytes:
         """A FINISH whose HELLO came then."""
@@ -71,13 +75,36 @@ class GateTests(GateTestCase):
         self.assertFalse(self.gate.welcomes(finish, CALLER, STRANGER, BEGINNING - 3600))
         self.assertTrue(self.gate.welcomes(self.finish(BEGINNING - 3600), CALLER, STRANGER, BEGINNING - 3600))
 
+    def test_clock_wrong(self) -> None:
+        """A pre-key that was dated by a wrong clock gives way to another one as soon as that shows; those who have it
+        may use it."""
+        self.wall = BEGINNING - 1e9
+        finish = self.finish()
+        self.wall = BEGINNING
+        (exp,) = {hs.Challenge.parse(self.challenge()).made_at for _ in range(3)}
+        self.assertApproximates(exp, BEGINNING, 60)
+        self.assertTrue(self.gate.welcomes(finish, CALLER, STRANGER, BEGINNING))
+
+    def challenge(self) -> bytes:
+        challenge = self.gate.challenge(hs.hello(bytes(8), bytes(32), None), CALLER, STRANGER, BEGINNING)
+        assert challenge is not None
+        return challenge
+
     def test_cookies(self) -> None:
         """Whatever of a cookie is changed, it is nobody's; nor is that of another gate."""
         finish = self.finish()
         for place in range(9, 33):
             forged = finish[:place] + bytes([finish[place] ^ 1]) + finish[place + 1 :]
             self.assertFalse(self.gate.welcomes(forged, CALLER, STRANGER, BEGINNING))
-        other = Gate(self.identity, PUZZLE.check, random.Random(5), Limits(), BEGINNING, self.counters)
+        other = Gate(
+            self.identity,
+            PUZZLE.check,
+            random.Random(5),
+            Limits(),
+            BEGINNING,
+            AgreedTime(lambda: BEGINNING),
+            self.counters,
+        )
         other.challenge(hs.hello(bytes(8), bytes(32), None), CALLER, STRANGER, BEGINNING)
         self.assertFalse(other.welcomes(finish, CALLER, STRANGER, BEGINNING))
 

@@ -146,16 +146,22 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(self.one.peer.contact.node_id, self.one.identity.node_id)
 
     def test_clocks(self) -> None:
-        """A node whose clock is a day wrong talks to others as well as any."""
-        for error in (-86_400.0, 86_400.0):
-            pair = Pair()
-            pair.one.now += error
-            pair.one.begin()
-            self.assertTrue(pair.exchange(pair.one) and pair.exchange(pair.two))
-            pair = Pair()
-            pair.one.now += error
-            pair.one.begin()
-            self.assertTrue(pair.exchange(pair.two) and pair.exchange(pair.one))
+        """A node whose clock is wrong, however far, talks to others as well as any, whoever begins."""
+        for error in (-1e9, -90_000.0, 90_000.0, 1e9):
+            for first in (0, 1):
+                pair = Pair()
+                pair.one.wrong_by = error
+                sides = [pair.one, pair.two]
+                self.assertTrue(pair.exchange(sides[first]) and pair.exchange(sides[1 - first]), error)
+
+    def test_clock_set(self) -> None:
+        """When a clock is set, sessions go on and new ones are made; pre-keys are renewed in their time."""
+        pair = Pair()
+        for step in (0.0, -3600.0, 90_000.0, -90_000.0, 3600.0):
+            pair.one.wrong_by += step
+            self.assertTrue(pair.exchange(pair.one) and pair.exchange(pair.two), step)
+            pair.wait(REFUSED_AFTER)
+            self.assertTrue(pair.exchange(pair.two) and pair.exchange(pair.one), step)
 
 
 class LossTests(SynchronousTestCase):

@@ -6,15 +6,19 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.security.agreed_time import AgreedTime
 from dht14.security.gate import Limits
+from dht14.security.handshake import HELLO_HEAD_BYTES
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.sealed import SealedSession
 from tests import stranger
 from tests.security.pair import strangers
 
+TOP = Path(__file__).parents[2]
 PATH = Path(__file__).parent / "vectors" / "session.json"
 NETWORK, DIFFICULTY, NOW = "vectors", 1, 1_700_000_000
+SETTING = {"network", "difficulty", "initiator", "responder", "seconds since 1970"}
 INITIATOR, RESPONDER = ("192.0.2.1", 8000), ("198.51.100.2", 8001)
 PING, PONG = bytes.fromhex("8248010203040506070801"), bytes.fromhex("824801020304050607081840")
 
@@ -36,7 +40,15 @@ def session_of(rng: Scripted, key: bytes) -> SealedSession:
     puzzle = Puzzle(NETWORK, DIFFICULTY)
     identity = Identity.made_up(puzzle, Scripted().script(key))
     return SealedSession(
-        identity, puzzle.check, rng, Limits(), lambda node_id: False, strangers, HelloAllowance(), NOW
+        identity,
+        puzzle.check,
+        rng,
+        Limits(),
+        lambda node_id: False,
+        strangers,
+        HelloAllowance(),
+        NOW,
+        AgreedTime(lambda: NOW),
     )
 
 
@@ -117,6 +129,14 @@ class VectorTests(SynchronousTestCase):
     def test_session(self) -> None:
         """Both implementations make every byte of the published session."""
         self.assertEqual(made_here(), json.loads(PATH.read_text()))
+
+    def test_page(self) -> None:
+        """docs/protocol.md has every one of these values: it is enough to write another implementation from."""
+        page = "".join((TOP / "docs" / "protocol.md").read_text().split())
+        for name, value in json.loads(PATH.read_text()).items():
+            if name not in SETTING:
+                shown = value[: 2 * HELLO_HEAD_BYTES] if name == "HELLO" else value
+                self.assertIn(shown, page, name)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.errands import Download, Errand, Upload
+from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
@@ -39,7 +40,13 @@ class VirtualBulkCase(SynchronousTestCase):
 
     def end(self, who: Contact) -> VirtualBulk:
         bulk = VirtualBulk(proof_of(who.node_id), check, self.clock)
-        responder = Responder(RoutingTable(who.node_id), self.store, 86_400.0, self.tickets)
+        responder = Responder(
+            RoutingTable(who.node_id),
+            self.store,
+            86_400.0,
+            self.tickets,
+            NetworkTime(self.clock.seconds, self.clock.seconds),
+        )
         bulk.serve(DatagramProtocol(), responder)
         self.network.listen(address_of(who.node_id), bulk)
         return bulk
@@ -65,7 +72,7 @@ class VirtualBulkTests(VirtualBulkCase):
         """A value is pushed, and fetched again."""
         pushed = self.push()
         self.wait()
-        self.assertEqual(self.successResultOf(pushed), Stored(()))
+        self.assertEqual(self.successResultOf(pushed), Stored((), replication=8))
         fetched = self.fetch()
         self.wait()
         self.assertEqual(self.successResultOf(fetched), VALUE)
@@ -102,5 +109,7 @@ class BadNetworkTests(VirtualBulkCase):
         """However often it comes a ticket is used once, and each transfer answered."""
         pushes = [self.push(key) for key in range(30)]
         self.wait(20)
-        self.assertEqual([self.successResultOf(pushed) for pushed in pushes], [Stored(())] * 30)
+        self.assertEqual(
+            [self.successResultOf(pushed) for pushed in pushes], [Stored((), replication=8)] * 30
+        )
         self.assertEqual(len(self.store), 30)

@@ -193,6 +193,15 @@ class ProcessTests(SynchronousTestCase):
         self.clock.run_until(5)
         self.assertEqual(self.seen, [-95])
 
+    def test_wall_set(self) -> None:
+        """The wall clock of a process can be set; its own clock and its timers go on."""
+        process = Process(self.clock, skew=-100.0)
+        call = process.callLater(5, self.note, "own")
+        process.skew += 3600
+        self.assertEqual((process.wall(), process.seconds(), call.getTime()), (3500, -100, -95))
+        self.clock.run_until(5)
+        self.assertEqual((process.wall(), process.seconds(), self.seen), (3505, -95, [(5, "own")]))
+
     def test_killed(self) -> None:
         """Nothing of a dead process ever happens again; everybody else goes on."""
         self.process.callLater(1, self.note, "own")

@@ -77,6 +77,35 @@ class VirtualDiskTests(SynchronousTestCase):
         self.begin()
         self.assertTrue(self.holds(1))
 
+    def test_clock_set(self) -> None:
+        """What is held lives on while the wall clock is set, and as long as it should after a restart with the right
+        one."""
+        self.offer(1)
+        self.wait(1.0)
+        for skew in (90_000.0, -90_000.0, 0.0):
+            self.process.skew = skew
+            self.store.expire(self.process.seconds())
+            self.wait(60.0)
+            self.assertTrue(self.holds(1))
+        self.process.kill()
+        self.disk.crashed()
+        self.begin()
+        self.assertTrue(self.holds(1))
+        self.wait(NOW + 3600 - self.clock.seconds() - 1)
+        self.assertTrue(self.holds(1))
+        self.wait(1.0)
+        self.assertFalse(self.holds(1))
+
+    def test_down(self) -> None:
+        """A record expires while nobody uses the disk, too."""
+        self.offer(1)
+        self.wait(1.0)
+        self.process.kill()
+        self.disk.crashed()
+        self.wait(3600.0)
+        self.begin()
+        self.assertFalse(self.holds(1))
+
     def test_erased(self) -> None:
         """An erased disk holds nothing."""
         self.offer(1)

@@ -3,14 +3,16 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.keyspace import hash_id
+from dht14.sim.history import History
 from dht14.sim.host import VirtualNode
-from dht14.sim.oracle import Oracle
 from dht14.sim.watch import AT_ONCE, INTERVAL, Watch
 from dht14.sim.world import World
 from dht14.storage.record import Record, version_at
 from dht14.storage.store import MemoryStore
 
 KEY = 7
+CONTENT = hash_id(b"content")
 
 
 class WatchTests(SynchronousTestCase):
@@ -18,8 +20,8 @@ class WatchTests(SynchronousTestCase):
         self.world = World(nodes=5, seed=1)
         self.world.join()
         self.joined_at = self.world.clock.seconds()
-        self.oracle = Oracle()
-        self.watch = Watch(self.world, self.oracle)
+        self.history = History()
+        self.watch = Watch(self.world, self.history)
         self.watch.start()
 
     @property
@@ -27,9 +29,12 @@ class WatchTests(SynchronousTestCase):
         return self.world.nodes[4]
 
     def hold(self, version: int) -> None:
+        self.hold_under(KEY, b"v", version, 3600)
+
+    def hold_under(self, key: int, value: bytes, version: int, seconds: float) -> None:
         store = self.node.stack.store
         assert isinstance(store, MemoryStore)
-        record = Record(KEY, b"v", version_at(self.joined_at) + version, self.joined_at + 3600, 8)
+        record = Record(key, value, version_at(self.joined_at) + version, self.joined_at + seconds, 8)
         store._hold(record)
 
     def round(self) -> None:
@@ -46,7 +51,7 @@ class WatchTests(SynchronousTestCase):
         """Of many nodes some are looked at each time, and every one in turn."""
         world = World(nodes=AT_ONCE * 2, seed=1)
         world.join()
-        watch = Watch(world, self.oracle)
+        watch = Watch(world, self.history)
         watch.start()
         looks = []
         for _ in range(6):
@@ -72,10 +77,19 @@ class WatchTests(SynchronousTestCase):
 
     def test_older_record(self) -> None:
         """A record that gives way to an older one stops the run; to a newer one it may."""
-        self.oracle.put_began(KEY, b"v", 60.0, self.world.clock.seconds())
+        self.history.put_began(KEY, b"v", 60.0, self.world.clock.seconds())
         for version in (1, 2):
             self.hold(version)
             self.round()
         self.hold(0)
         wrong = self.assertRaises(AssertionError, self.round)
         self.assertIn("older", str(wrong))
+
+    def test_after_content(self) -> None:
+        """Anything may follow content that has expired."""
+        self.history.put_began(CONTENT, b"content", 60.0, self.world.clock.seconds())
+        self.hold_under(CONTENT, b"content", 0, AT_ONCE)
+        self.round()
+        self.world.wait(AT_ONCE)
+        self.hold_under(CONTENT, b"junk", 1, 3600)
+        self.round()

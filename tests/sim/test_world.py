@@ -13,16 +13,17 @@ from dht14.sim.disk import VirtualDisk
 from dht14.sim.host import PUZZLE, Host, Role, VirtualNode
 from dht14.sim.world import BEGINNING, OPERATION_GAP, World, address_of
 from dht14.wire.messages import Ping, Pong
+from tests.told import acknowledged, value_of
 
 KEY, VALUE = 1 << 200, b"a value"
 
 
 def put(node: Node) -> "Deferred[bool]":
-    return node.put(KEY, VALUE, ttl=0, replication=0)
+    return node.put(KEY, VALUE, ttl=0, replication=0).addCallback(acknowledged)
 
 
 def get(node: Node) -> "Deferred[bytes | None]":
-    return node.get(KEY)
+    return node.get(KEY).addCallback(value_of)
 
 
 def _has(node: VirtualNode, key: int) -> bool:
@@ -137,7 +138,7 @@ class WorldTests(SynchronousTestCase):
         world.perform([put])
         world.wait(5)
         node = world.nodes[5]
-        held = node.stack.node.get(KEY)
+        held = node.stack.node.get(KEY).addCallback(value_of)
         ended = world.stop(node)
         world.wait(10)
         self.assertIsNone(self.successResultOf(ended))
@@ -147,7 +148,7 @@ class WorldTests(SynchronousTestCase):
             world.kill(other)
         world.begin(5)
         world.wait(10)
-        found = world.nodes[5].stack.node.get(KEY)
+        found = world.nodes[5].stack.node.get(KEY).addCallback(value_of)
         world.wait(10)
         self.assertEqual(self.successResultOf(found), VALUE)
         world.check_invariants()
@@ -155,14 +156,16 @@ class WorldTests(SynchronousTestCase):
 
     def test_hands_over(self) -> None:
         """A node that is stopped hands over what it alone has."""
-        world = World(nodes=4, seed=1)
+        world = World(nodes=6, seed=1)
         world.join()
-        world.perform([lambda node: node.put(KEY, VALUE, ttl=0, replication=1)])
-        (holder,) = [node for node in world.callers() if _has(node, KEY)]
-        world.stop(holder)
+        world.perform([lambda node: node.put(KEY, VALUE, ttl=0, replication=5).addCallback(acknowledged)])
+        holders = [node for node in world.callers() if _has(node, KEY)]
+        for holder in holders[1:]:
+            world.kill(holder)
+        world.stop(holders[0])
         world.wait(10)
-        self.assertFalse(holder.running)
-        self.assertEqual(sum(_has(node, KEY) for node in world.callers()), 1)
+        self.assertFalse(holders[0].running)
+        self.assertEqual([_has(node, KEY) for node in world.callers()], [True])
 
     def test_parted(self) -> None:
         """Who is on the other side of a parted network is not reached."""
@@ -175,7 +178,7 @@ class WorldTests(SynchronousTestCase):
         world.part()
         asked = world.nodes[1].stack.rpc.ask(world.nodes[2].contact, Ping())
         world.wait(10)
-        self.assertEqual(self.successResultOf(asked), Pong())
+        self.assertIsInstance(self.successResultOf(asked), Pong)
 
     def test_settled(self) -> None:
         """A host can be another from its next life on, and hosts can be added."""
@@ -190,6 +193,17 @@ class WorldTests(SynchronousTestCase):
         self.assertTrue(joined.result)
         self.assertEqual(world.size, 5)
 
+    def test_clock_set(self) -> None:
+        """A clock is set while its node runs, and stays so in the next life, which begins with it."""
+        world = World(nodes=2, seed=1)
+        world.join()
+        node = world.nodes[3]
+        world.set_clock(node, 3600.0)
+        now = world.clock.seconds()
+        self.assertEqual((node.process.seconds(), node.process.wall()), (now, now + 3600))
+        world.kill(node)
+        self.assertEqual(world.begin(3).process.seconds(), now + 3600)
+
     def test_seeds(self) -> None:
         """The same seed gives the same world, another seed another."""
         digests = []
@@ -199,3 +213,25 @@ class WorldTests(SynchronousTestCase):
             digests.append(world.network.digest())
         self.assertEqual(digests[0], digests[1])
         self.assertNotEqual(digests[0], digests[2])
+
+    def test_lives(self) -> None:
+        """Who was there when is kept account of: a value with one copy is owed until its holder dies."""
+        world = World(nodes=6, seed=1)
+        world.join()
+        key = world.nodes[4].contact.node_id
+        began = world.clock.seconds()
+        self.assertTrue(world.lives.owes(key, 1, began, began, began + 1))
+        world.wait(1)
+        world.kill(world.nodes[4])
+        self.assertFalse(world.lives.owes(key, 1, began, began, began + 2))
+        self.assertTrue(world.lives.owes(key, 2, began, began, began + 2))
+
+    def test_added(self) -> None:
+        """Nodes that are added, or take the place of others, have addresses of their own, and join."""
+        world = World(nodes=4, seed=1)
+        world.join()
+        world.kill(world.nodes[3])
+        world.replace(3)
+        numbers = [3, world.add(), world.add()]
+        self.assertEqual(len({host.address for host in world.hosts}), world.size)
+        self.assertEqual([joined.result for joined in world.join(numbers)], [True] * 3)

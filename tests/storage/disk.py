@@ -59,6 +59,12 @@ class Notes:
     def writing_resumed(self) -> None:
         self.heard.append(("writing resumed",))
 
+    def store_full(self, used: int) -> None:
+        self.heard.append(("store full", used))
+
+    def room_again(self) -> None:
+        self.heard.append(("room again",))
+
     @property
     def names(self) -> list[object]:
         return [heard[0] for heard in self.heard]
@@ -68,6 +74,8 @@ class DiskTestCase(SynchronousTestCase):
     """Databases in the folder of this run; what their threads have to say is heard in `run_until`."""
 
     LIMIT = 1 << 30
+    CHECKED = False
+    """Whether each database is looked over before it is closed; not where a test damages it."""
 
     def setUp(self) -> None:
         folder = Path(self.mktemp())
@@ -106,6 +114,8 @@ class DiskTestCase(SynchronousTestCase):
     def close(self, database: Database) -> None:
         if database not in self.closed:
             self.closed.append(database)
+            if self.CHECKED:
+                database.check_invariants()
             database.close()
 
     def reopen(self, database: Database) -> Database:

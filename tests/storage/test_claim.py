@@ -3,7 +3,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.storage.claim import Claim
-from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, version_at
+from dht14.storage.record import Kind, Record, version_at
 from tests.owners import Owner
 
 NOW = 1_700_000_000.0
@@ -26,7 +26,7 @@ def claim_of(record: Record) -> Claim:
 class ClaimTests(SynchronousTestCase):
     def test_true(self) -> None:
         """The claim of a record ranks like it, and with the value it is it, whatever its kind."""
-        content = evolve(RECORD, key=hash_id(VALUE))
+        content = evolve(RECORD, key=hash_id(VALUE), version=0)
         owned = Owner().record(VALUE, 7, NOW + 60)
         for record, kind in ((RECORD, Kind.OPEN), (content, Kind.CONTENT), (owned, Kind.OWNER)):
             claim = claim_of(record)
@@ -51,9 +51,14 @@ class ClaimTests(SynchronousTestCase):
         owned = Owner().record(VALUE, 7, NOW + 60)
         self.assertIsNone(evolve(claim_of(owned), version=8).fulfilled(owned.value))
 
-    def test_future(self) -> None:
-        """Versions of the future are not believed; owners count as they like."""
-        claim = evolve(claim_of(RECORD), version=version_at(NOW + CLOCK_TOLERANCE + 1))
-        self.assertTrue(claim.is_from_the_future(NOW))
-        self.assertFalse(claim_of(RECORD).is_from_the_future(NOW))
-        self.assertFalse(evolve(claim, owned=True).is_from_the_future(NOW))
+    def test_versioned_content(self) -> None:
+        """Content of a version other than 0 is nothing, seen with its value or without; what may name an owner has a
+        version like anything open."""
+        content = evolve(RECORD, key=hash_id(VALUE), version=0)
+        self.assertTrue(claim_of(content).is_possible)
+        versioned = claim_of(evolve(content, version=1))
+        self.assertFalse(versioned.is_possible)
+        self.assertIsNone(versioned.fulfilled(VALUE))
+        name = b"dht14/own" + bytes(32)
+        self.assertTrue(claim_of(evolve(RECORD, key=hash_id(name), value=name)).is_possible)
+        self.assertTrue(claim_of(RECORD).is_possible)

@@ -7,14 +7,17 @@ from attrs import evolve, frozen
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.storage.database import CALM, DROPS_A_BATCH, MAX_EARLY_OFFERS, Database
+from dht14.storage.database import DROPS_A_BATCH, Database
 from dht14.storage.disk_format import PLACE_BYTES
+from dht14.storage.disk_state import CALM, PROBE_CALM
+from dht14.storage.early_offers import MAX_EARLY_OFFERS
 from dht14.storage.floors import MARGIN
 from dht14.storage.group_commit import PUTS_A_BATCH, PUTS_WAITING
 from dht14.storage.pages import BEGINNING, PAGE_BYTES, PAGE_RECORDS, Page
-from dht14.storage.record import CLOCK_TOLERANCE, Record, version_at
+from dht14.storage.record import Record, version_at
 from dht14.storage.store import EVICTION_TRIES, MemoryStore, Outcome, Refusal, Verdict
 from dht14.storage.tables import Tables, room
+from dht14.storage.writer import GONE
 from tests.owners import Owner
 from tests.storage.disk import NOW, OWN, DiskTestCase, record
 
@@ -77,16 +80,15 @@ class PageTests(DiskTestCase):
 
 
 class OfferTests(DiskTestCase):
+    CHECKED = True
+
     def setUp(self) -> None:
         super().setUp()
         self.store = self.open()
 
-    def tearDown(self) -> None:
-        self.store.check_invariants()
-
     def test_held(self) -> None:
         """What was told HELD is found, and after a restart again."""
-        self.assertEqual(self.verdicts(self.store, record()), [Verdict(HELD, version(1))])
+        self.assertEqual(self.verdicts(self.store, record()), [Verdict(HELD, version(1), replication=8)])
         self.assertEqual((self.store.get(5, NOW), self.store.get(6, NOW)), (record(), None))
         self.store = self.reopen(self.store)
         self.assertEqual((self.store.get(5, NOW), len(self.store)), (record(), 1))
@@ -119,10 +121,9 @@ class OfferTests(DiskTestCase):
         self.assertEqual(self.offer(self.store, record(ttl=90.0), record(ttl=30.0)), [HELD, HELD])
         self.assertIsNotNone(self.store.get(5, NOW + 80))
 
-    def test_from_the_future(self) -> None:
-        """A version that is too far ahead, and what has expired on the way, are refused."""
-        ahead = evolve(record(), version=version_at(NOW + CLOCK_TOLERANCE) + 1)
-        self.assertEqual(self.offer(self.store, ahead, record(ttl=0.0)), [REFUSED, REFUSED])
+    def test_expired_on_the_way(self) -> None:
+        """What has expired before it came is refused."""
+        self.assertEqual(self.offer(self.store, record(ttl=0.0)), [REFUSED])
 
     def test_sizes(self) -> None:
         """Values of every size come back, those with pages of their own too."""
@@ -182,12 +183,11 @@ class OfferTests(DiskTestCase):
 
 
 class ExpiryTests(DiskTestCase):
+    CHECKED = True
+
     def setUp(self) -> None:
         super().setUp()
         self.store = self.open()
-
-    def tearDown(self) -> None:
-        self.store.check_invariants()
 
     def sweep(self, now: float) -> None:
         self.store.expire(now)
@@ -283,8 +283,39 @@ class ExpiryTests(DiskTestCase):
             self.sweep(NOW + 1)
         self.assertEqual(self.floors(), 1024)
 
+    def test_floors_are_not_flushed(self) -> None:
+        """What others write cannot make a node forget what has expired: not with records of a moment, however many
+        ids they have, and not with those that last, beyond their share."""
+        self.close(self.store)
+        self.path.unlink()
+        self.store = self.open(limit=1 << 20)
+        owner, victim = Owner(1), record(5000, version=2, ttl=TTL, writer=7)
+        signed = evolve(owner.record(b"signed", 2, NOW + TTL), writer=7)
+        self.offer(self.store, victim, signed)
+        now = NOW + TTL
+        self.sweep(now)
+        for start in range(0, 1500, 100):
+            brief = [
+                evolve(record(n, writer=1000 + n), expires_at=now + 0.001) for n in range(start, start + 100)
+            ]
+            lasting = [
+                evolve(record(2000 + n, writer=1 + n % 2), expires_at=now + TTL)
+                for n in range(start, start + 100)
+            ]
+            self.offer(self.store, *brief, now=now)
+            self.sweep(now + 0.001)
+            self.offer(self.store, *lasting, now=now)
+            now += TTL
+            self.sweep(now)
+        self.assertEqual(self.floors(), 1024)
+        older = [
+            evolve(record(5000, version=1), expires_at=now + 900),
+            owner.record(b"older", 1, now + 900),
+        ]
+        self.assertEqual(self.offer(self.store, *older, now=now), [OUTRANKED, OUTRANKED])
+
     def floors(self) -> int:
-        return self.tables(self.store).env.begin().stat(self.tables(self.store).floors)["entries"]  # type: ignore[no-any-return]
+        return self.tables(self.store).env.begin().stat(self.tables(self.store).floors.floors)["entries"]  # type: ignore[no-any-return]
 
     def tables(self, store: Database) -> Tables:
         assert store._tables is not None
@@ -294,6 +325,8 @@ class ExpiryTests(DiskTestCase):
 class FullTests(DiskTestCase):
     """A database of a few hundred records of 1 KB; the node answers for keys below 1000."""
 
+    CHECKED = True
+
     LIMIT = 1 << 20
 
     def setUp(self) -> None:
@@ -301,7 +334,6 @@ class FullTests(DiskTestCase):
         self.store = self.open(self.LIMIT)
 
     def tearDown(self) -> None:
-        self.store.check_invariants()
         self.assertLessEqual(self.path.stat().st_size, self.LIMIT)
 
     def fill(self, keys: Any, now: float = NOW, ttl: float = TTL, size: int = 1000) -> int:
@@ -317,6 +349,25 @@ class FullTests(DiskTestCase):
         self.assertTrue(all(self.store.get(key, NOW) for key in range(count)))
         self.assertGreater(count, 250)
         self.assertEqual(self.offer(self.store, record(3, b"new", version=2)), [HELD])
+
+    def test_told_once(self) -> None:
+        """That it is full is told once, however many are refused."""
+        self.fill(range(1000))
+        self.assertEqual(self.offer(self.store, record(998), record(999)), [REFUSED] * 2)
+        self.assertEqual(self.notes.names, ["opened", "store full"])
+        self.assertEqual(self.notes.heard[-1], ("store full", self.store.usage.size))
+
+    def test_lowered_limit(self) -> None:
+        """With a limit below what is held nothing is lost; it is told at the start, and new records are refused."""
+        count = self.fill(range(1000))
+        self.close(self.store)
+        self.notes.heard.clear()
+        self.store = store = self.open(self.LIMIT // 2)
+        self.assertEqual(self.offer(store, record(999)), [REFUSED])
+        self.assertTrue(all(store.get(key, NOW) for key in range(count)))
+        self.assertEqual(self.notes.names, ["opened", "store full"])
+        self.close(store)
+        self.store = self.open(self.LIMIT)
 
     def test_expired_go_first(self) -> None:
         """What has expired makes room before anything that lives."""
@@ -383,6 +434,8 @@ class FullTests(DiskTestCase):
 
 class ShareTests(DiskTestCase):
     """A database of 1 MiB: other nodes may fill 49 parts in 64, and each record takes four pages."""
+
+    CHECKED = True
 
     LIMIT = 1 << 20
     TAKES = room(4 * 4096)
@@ -761,6 +814,33 @@ class RefusingDiskTests(DiskTestCase):
         self.assertEqual(self.notes.names, ["opened", "writing failed"])
         self.assertEqual(self.offer(self.store, record(3), now=NOW + CALM), [HELD])
         self.assertEqual(self.notes.names, ["opened", "writing failed", "writing resumed"])
+
+    def test_nobody_writes(self) -> None:
+        """Where nobody writes, a probe tells that the disk has room again, and leaves nothing behind."""
+        self.error = FULL
+        self.offer(self.store, record(2))
+        self.store.look(NOW + PROBE_CALM - 1)
+        self.store.look(NOW + PROBE_CALM)
+        self.run_until(lambda: self.notes.names[-1] == "writing resumed")
+        self.assertEqual(sorted(os.listdir(self.path.parent)), ["db", "db-lock"])
+
+    def test_file_is_gone(self) -> None:
+        """What is written into a file that was removed or moved is not held; it is told once, unasked too."""
+        moved = self.path.with_name("moved")
+        self.path.rename(moved)
+        for _ in range(2):
+            self.assertEqual(self.offer(self.store, record(2)), [REFUSED])
+            self.store.look(NOW)
+        self.assertEqual(self.notes.heard[1:], [("writing failed", GONE)])
+        self.assertEqual(self.offer(self.store, record(1)), [REFUSED])
+        self.assertEqual(self.store.get(1, NOW), record(1))
+        moved.rename(self.path)
+        self.store.look(NOW)
+        self.assertEqual(self.offer(self.store, record(2), now=NOW + CALM), [HELD])
+        self.assertEqual(self.notes.names[-1], "writing resumed")
+        self.path.unlink()
+        self.store.look(NOW)
+        self.assertEqual(self.notes.heard[-1], ("writing failed", GONE))
 
     def test_waiting_ones(self) -> None:
         """What is judged by a record on its way is refused with it: nothing of it is on disk."""

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
@@ -9,8 +11,10 @@ NOW = 1_700_000_000.0
 CONTENT = Record(hash_id(b"content"), b"content", 5, NOW, 8)
 
 
-def record(key: int = 5, version: int = 7, expires_at: float = NOW) -> Record:
-    return Record(key, b"v", version, expires_at, 8)
+def record(
+    key: int = 5, version: int = 7, expires_at: float = NOW, writer: int = 0, is_brief: bool = False
+) -> Record:
+    return Record(key, b"v", version, expires_at, 8, writer, is_brief=is_brief)
 
 
 class FloorTests(SynchronousTestCase):
@@ -36,7 +40,48 @@ class FloorTests(SynchronousTestCase):
         self.assertFalse(NO_FLOOR.stops(record(version=0)))
 
 
-class FloorsTests(SynchronousTestCase):
+class DisplacedCases:
+    """Which floors go where there is room for three: promises of every table of floors."""
+
+    assertEqual: Callable[..., None]
+    assertTrue: Callable[..., None]
+
+    def leave(self, *expired: Record) -> None:
+        """These have expired, in this order."""
+        raise NotImplementedError
+
+    def remembered(self) -> list[int]:
+        """The keys below 100 that have a floor."""
+        raise NotImplementedError
+
+    def is_remembered(self, one: Record) -> bool:
+        """Whether the floor of its key is that of this record."""
+        raise NotImplementedError
+
+    def test_brief(self) -> None:
+        """What had only seconds to live when it came pushes out nothing but its like, whoever writes it."""
+        self.leave(*(record(key, writer=1) for key in range(2)))
+        self.leave(*(record(key, writer=key, is_brief=True) for key in range(10, 20)))
+        first, second, *others = self.remembered()
+        self.assertEqual((first, second, len(others)), (0, 1, 1))
+        self.leave(record(2, writer=1))
+        self.assertEqual(self.remembered(), [0, 1, 2])
+
+    def test_shares(self) -> None:
+        """Who has left most gives way, the oldest first: nobody pushes out what others have left."""
+        self.leave(record(0, writer=1))
+        self.leave(*(record(key, writer=2, expires_at=NOW + key) for key in range(10, 20)))
+        self.assertEqual(self.remembered(), [0, 18, 19])
+
+    def test_owners_stay(self) -> None:
+        """Of one writer the floors of owners' records stay longest."""
+        deleted = Owner(1).record(b"", 2, NOW)
+        self.leave(deleted, *(record(key, expires_at=NOW + key) for key in range(10)))
+        self.assertEqual(self.remembered(), [8, 9])
+        self.assertTrue(self.is_remembered(deleted))
+
+
+class FloorsTests(DisplacedCases, SynchronousTestCase):
     def setUp(self) -> None:
         self.floors = Floors(100.0, limit=3)
 
@@ -52,6 +97,16 @@ class FloorsTests(SynchronousTestCase):
         self.floors.leave(record(expires_at=NOW - 100), NOW)
         self.floors.leave(CONTENT, NOW)
         self.assertEqual(len(self.floors), 0)
+
+    def leave(self, *expired: Record) -> None:
+        for one in expired:
+            self.floors.leave(one, NOW)
+
+    def remembered(self) -> list[int]:
+        return [key for key in range(100) if self.floors.of(key, NOW) is not NO_FLOOR]
+
+    def is_remembered(self, one: Record) -> bool:
+        return self.floors.of(one.key, NOW) == floor_of(one)
 
     def test_bounded(self) -> None:
         """Beyond the limit the oldest are forgotten, and what has had its time with them."""

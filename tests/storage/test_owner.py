@@ -1,3 +1,5 @@
+import tracemalloc
+
 from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import (
@@ -11,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.storage.envelope import MAX_SALT, MAX_SEQ, decode
-from dht14.storage.owner import load_key, new_key, public_key_of, seal, verify
+from dht14.storage.owner import load_key, new_key, public_key_of, seal, verify, verify_signature
 from tests.owners import Owner
 
 KEY = Owner(1).private_key
@@ -78,12 +80,23 @@ class SignatureTests(SynchronousTestCase):
 
     def test_verified_again(self) -> None:
         """What has been verified once is not verified once more; failures are not remembered."""
-        verify.cache_clear()
+        verify_signature.cache_clear()
         raw = seal(KEY, 6, b"x").encode()
         for _ in range(3):
             verify(raw)
             self.assert_malformed(raw + b"\0")
-        self.assertEqual((verify.cache_info().hits, verify.cache_info().currsize), (2, 1))
+        remembered = verify_signature.cache_info()
+        self.assertEqual((remembered.hits, remembered.currsize), (2, 1))
+
+    def test_remembered_small(self) -> None:
+        """What is remembered of an envelope is small, however large its payload is."""
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
+        for seq in range(1, 101):
+            verify(seal(KEY, seq, bytes(60_000)).encode())
+        after, _ = tracemalloc.get_traced_memory()
+        self.assertLess(after - before, 100 * 2_000)
 
     def test_ours_is_checked(self) -> None:
         """Nothing is signed that nobody would take."""

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import hash_id
 from dht14.storage.envelope import MAX_SEQ
-from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, next_version, proven, version_at
+from dht14.storage.record import Kind, Record, proven, version_at
 from tests.owners import Owner
 
 NOW = 1_700_000_000.0
@@ -71,6 +71,22 @@ class RecordTests(SynchronousTestCase):
         self.assertNotIn("value", repr(self.record).replace("value=", ""))
 
 
+class ContentTests(SynchronousTestCase):
+    """The version of content."""
+
+    def test_authentic(self) -> None:
+        """Content is what it claims to be with version 0 alone; what may name an owner is no content."""
+        name = b"dht14/own" + bytes(32)
+        for value, version, authentic in (
+            (b"v", 0, True),
+            (b"v", 1, False),
+            (name, 1, True),
+            (name, 0, True),
+        ):
+            record = Record(hash_id(value), value, version, NOW + 60, 8)
+            self.assertEqual(record.is_authentic, authentic)
+
+
 class OwnerRecordTests(SynchronousTestCase):
     """Records that only one may write."""
 
@@ -130,13 +146,6 @@ class OwnerRecordTests(SynchronousTestCase):
         self.assertIs(squatter.kind, Kind.OPEN)
         self.assertLess(squatter.rank, self.record.rank)
 
-    def test_future(self) -> None:
-        """An owner counts as it likes; the versions of others are times."""
-        self.assertFalse(self.owner.record(b"x", MAX_SEQ, NOW).is_from_the_future(NOW))
-        limit = version_at(NOW + CLOCK_TOLERANCE)
-        for version, future in ((limit, False), (limit + 1, True)):
-            self.assertEqual(Record(5, b"v", version, NOW, 8).is_from_the_future(NOW), future)
-
     def test_conflicts(self) -> None:
         """A new record conflicts with what is newer than it, or than what it was written to replace."""
         held = self.owner.record(b"held", 7, NOW)
@@ -162,10 +171,3 @@ class VersionsTests(SynchronousTestCase):
         """A version is the moment in milliseconds, with room to count within one."""
         self.assertEqual(version_at(NOW), 1_700_000_000_000 << 16)
         self.assertLess(version_at(NOW), version_at(NOW + 0.001))
-
-    def test_next(self) -> None:
-        """A new version is of now, but above all that was seen: a slow clock overwrites what it has read."""
-        self.assertEqual(next_version(NOW, 0), version_at(NOW))
-        ahead = version_at(NOW + CLOCK_TOLERANCE)
-        self.assertEqual(next_version(NOW, ahead), ahead + 1)
-        self.assertEqual(next_version(NOW, version_at(NOW)), version_at(NOW) + 1)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.keyspace import hash_id, id_to_bytes
 from dht14.storage.floors import MARGIN
 from dht14.storage.pages import BEGINNING, PAGE_RECORDS, Page
-from dht14.storage.record import CLOCK_TOLERANCE, Kind, Record, version_at
+from dht14.storage.record import Kind, Record, version_at
 from dht14.storage.store import (
     EVICTION_TRIES,
     RECORD_OVERHEAD,
@@ -68,7 +68,7 @@ class StoreTestCase(SynchronousTestCase):
 class HoldTests(StoreTestCase):
     def test_held(self) -> None:
         """What was offered and held is there, and counts with its overhead."""
-        self.assertEqual(self.verdict(record(value=b"abc")), Verdict(Outcome.HELD, 1))
+        self.assertEqual(self.verdict(record(value=b"abc")), Verdict(Outcome.HELD, 1, replication=8))
         self.assertEqual(self.store.get(5, NOW), record(value=b"abc"))
         self.assertIsNone(self.store.get(6, NOW))
         self.assertEqual((len(self.store), self.store.size), (1, RECORD_OVERHEAD + 3))
@@ -76,14 +76,14 @@ class HoldTests(StoreTestCase):
     def test_overwritten(self) -> None:
         """A newer record takes the place of an older one, never the other way."""
         self.offer(record(version=1, value=b"long before"))
-        self.assertEqual(self.verdict(record(version=2)), Verdict(Outcome.HELD, 2))
+        self.assertEqual(self.verdict(record(version=2)), Verdict(Outcome.HELD, 2, replication=8))
         self.assertEqual(self.verdict(record(version=1)), Verdict(Outcome.OUTRANKED, 2))
         self.assertEqual((self.store.get(5, NOW), len(self.store)), (record(version=2), 1))
 
     def test_again(self) -> None:
         """The same record again changes nothing."""
         self.offer(record())
-        self.assertEqual(self.verdict(record()), Verdict(Outcome.HELD, 1))
+        self.assertEqual(self.verdict(record()), Verdict(Outcome.HELD, 1, replication=8))
         self.assertEqual(self.store.size, RECORD_OVERHEAD + 1)
 
     def test_longest_life(self) -> None:
@@ -107,16 +107,10 @@ class HoldTests(StoreTestCase):
         self.assertIs(self.offer(record(CONTENT_KEY, CONTENT, version=0)), Outcome.HELD)
         self.assertIs(self.offer(record(CONTENT_KEY, b"squatter", version=10)), Outcome.OUTRANKED)
 
-    def test_from_the_future(self) -> None:
-        """A version of a clock that is too far ahead is refused, and what is held stays."""
-        limit = version_at(NOW + CLOCK_TOLERANCE)
-        self.assertEqual(
-            self.verdict(record(version=limit + 1)), Verdict(Outcome.REFUSED, 0, Refusal.VERSION)
-        )
-        self.assertIs(self.offer(record(version=limit)), Outcome.HELD)
-        self.assertEqual(
-            self.verdict(record(version=limit + 1)), Verdict(Outcome.REFUSED, limit, Refusal.VERSION)
-        )
+    def test_versions_are_no_times(self) -> None:
+        """A store knows of no time of day: of every version the higher one is held."""
+        for number in (1, version_at(2 * NOW), version_at(2 * NOW) + 1):
+            self.assertIs(self.offer(record(version=number)), Outcome.HELD)
 
 
 OWNER = Owner(1)
@@ -217,6 +211,22 @@ class ExpiryTests(StoreTestCase):
             self.assertIs(self.offer(late, NOW + 60), Outcome.OUTRANKED)
         self.assertIs(self.offer(owner.record(b"newer", 10, NOW + 900), NOW + 60), Outcome.HELD)
 
+    def test_brief(self) -> None:
+        """What has only seconds to live when it comes is noted as that; not what has lived longer, though its copy
+        comes near its end."""
+        self.offer(record(5, ttl=29.0))
+        self.offer(record(6, ttl=31.0))
+        self.assertEqual([self.held(key).is_brief for key in (5, 6)], [True, False])
+        self.offer(record(6, ttl=32.0), NOW + 10)
+        self.assertFalse(self.held(6, NOW + 10).is_brief)
+        self.offer(record(5, ttl=300.0))
+        self.assertFalse(self.held(5).is_brief)
+
+    def held(self, key: int, now: float = NOW) -> Record:
+        found = self.store.get(key, now)
+        assert found is not None
+        return found
+
     def test_below_content(self) -> None:
         """Content comes back whenever it is put, and leaves what is known of open values alone."""
         self.offer(record(CONTENT_KEY, b"open", version=9, ttl=10.0))
@@ -265,6 +275,15 @@ class ExpiryTests(StoreTestCase):
             self.store.check_invariants()
         self.assertLess(len(self.store._deadlines), 100)
         self.assertEqual(self.store.expire(NOW + 2e6), 1)
+
+    def test_lapsing_costs_no_memory(self) -> None:
+        """What has expired, and is found so by an offer, leaves no deadlines behind."""
+        for key in range(200):
+            self.offer(record(key, ttl=60.0))
+        for key in range(200):
+            self.offer(record(key, ttl=60.0), NOW + 61)
+            self.store.check_invariants()
+        self.assertEqual(len(self.store), 0)
 
 
 class FullStoreTests(StoreTestCase):

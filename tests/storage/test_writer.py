@@ -53,6 +53,41 @@ class OpenTests(WriterTestCase):
         self.path.rmdir()
         self.run_until(lambda: isinstance(self.told[-1], Opened))
 
+    def test_name_is_flushed(self) -> None:
+        """The name of a new file is on the disk before anything is acknowledged; where that fails nothing is left
+        behind, and it is tried again."""
+        self.patch(module, "RETRY_INTERVAL", 0.01)
+        flushed: list[str] = []
+
+        def flush(folder: str) -> None:
+            flushed.append(folder)
+            self.assertTrue(self.path.exists())
+            if len(flushed) == 1:
+                raise OSError(5, "Input/output error")
+
+        self.patch(module, "flush_folder", flush)
+        writer = self.begin()
+        self.assertIsInstance(self.next(), str)
+        self.run_until(lambda: isinstance(self.told[-1], Opened))
+        self.assertEqual(flushed, [str(self.path.parent)] * 2)
+        writer.close()
+        self.told.clear()
+        self.begin()
+        self.assertIsInstance(self.next(), Opened)
+        self.assertEqual(len(flushed), 2)
+
+    def test_too_little_memory(self) -> None:
+        """A limit that this process may not map is told under its option's name."""
+
+        def opens(*_: object, **__: object) -> Tables:
+            raise lmdb.MemoryError("Cannot allocate memory")
+
+        self.patch(Tables, "open", opens)
+        self.begin(limit=7 << 20)
+        reason = self.next()
+        self.assertIsInstance(reason, str)
+        self.assertIn("[storage] storage_limit (7340032 bytes)", str(reason))
+
     def test_half_made(self) -> None:
         """A database that could not be made leaves nothing behind that would look damaged."""
         self.patch(module, "RETRY_INTERVAL", 0.01)

@@ -1,28 +1,66 @@
 import random
+import re
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
+from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.storage.record import Kind
 from dht14.wire.api_messages import (
+    MAX_KIND,
+    MAX_RECORD_VALUE,
     MAX_VALUE,
+    REQUEST_BOUNDS,
     Failure,
+    FoundRecord,
     Get,
+    GetRecord,
+    MissingRecord,
     Put,
+    PutReceipt,
+    PutWithReceipt,
     Success,
+    check_request_head,
     decode_reply,
     decode_request,
     encode_failure,
     encode_get,
+    encode_get_record,
+    encode_no_record,
     encode_put,
+    encode_receipt,
+    encode_record,
     encode_success,
 )
 
 KEY = bytes(range(32))
 keys = st.binary(min_size=32, max_size=32)
 values = st.binary(min_size=1, max_size=300)
-REASONS = {"wrong size", "wrong size for its type", "unknown type", "empty value", "value too long"}
+REASONS = {
+    "wrong size",
+    "wrong size for its type",
+    "unknown type",
+    "empty value",
+    "value too long",
+    "unknown flag",
+    "unknown kind of record",
+    "unknown outcome or reason",
+}
+RECEIPT = Receipt(PutOutcome.STORED_BY_ALL, 5, 8, PutReason.NONE, 1 << 60)
+VECTORS = {
+    "PUT WITH RECEIPT": (
+        encode_put(600, 8, KEY, b"hello", receipt=True),
+        PutWithReceipt(600, 8, KEY, b"hello"),
+    ),
+    "RECEIPT": (encode_receipt(KEY, RECEIPT), PutReceipt(KEY, RECEIPT)),
+    "GET RECORD": (encode_get_record(KEY, content=True), GetRecord(KEY, content=True)),
+    "RECORD": (encode_record(KEY, 1, 7, 599, b"hello"), FoundRecord(KEY, 1, 7, 599, b"hello")),
+    "NO RECORD": (encode_no_record(KEY, NoRecord.DELETED), MissingRecord(KEY, NoRecord.DELETED)),
+}
+"""Those of the protocol page, and what they say."""
 
 
 def frame(kind, body):
@@ -118,6 +156,116 @@ class ReplyTests(SynchronousTestCase):
             self.assertEqual(str(error), reason, bad)
 
 
+class ExtensionTests(SynchronousTestCase):
+    """Types 660 to 664."""
+
+    def test_vectors(self) -> None:
+        """The protocol page has a message of each type, and it is what is sent and understood here."""
+        page = (Path(__file__).parent.parent.parent / "docs" / "protocol.md").read_text()
+        told = dict(re.findall(r"^\| ([A-Z ]+) \| [^|]*\| `([0-9a-f ]+)` \|$", page, re.MULTILINE))
+        self.assertEqual(told.keys(), VECTORS.keys())
+        for name, (raw, message) in VECTORS.items():
+            self.assertEqual(bytes.fromhex(told[name]), raw, name)
+            decode = decode_request if isinstance(message, Put | Get) else decode_reply
+            self.assertEqual(decode(raw), message)
+
+    @settings(derandomize=True, deadline=None)
+    @given(st.integers(0, 0xFFFF), st.integers(0, 0xFF), keys, values, st.booleans())
+    def test_requests(self, ttl, replication, key, value, content) -> None:
+        """What is asked is understood, and not taken for a plain PUT or GET."""
+        put = encode_put(ttl, replication, key, value, receipt=True)
+        self.assertEqual(decode_request(put), PutWithReceipt(ttl, replication, key, value))
+        self.assertNotEqual(decode_request(put), Put(ttl, replication, key, value))
+        self.assertEqual(decode_request(encode_get_record(key, content)), GetRecord(key, content))
+
+    @settings(derandomize=True, deadline=None)
+    @given(
+        keys,
+        st.sampled_from(PutOutcome),
+        st.integers(0, 300),
+        st.integers(0, 255),
+        st.sampled_from(PutReason),
+        st.integers(0, 2**64 - 1),
+    )
+    def test_receipts(self, key, outcome, stored, wanted, reason, version) -> None:
+        """A receipt arrives as it was; only a count that its byte cannot hold is cut."""
+        told = decode_reply(encode_receipt(key, Receipt(outcome, stored, wanted, reason, version)))
+        self.assertEqual(told, PutReceipt(key, Receipt(outcome, min(stored, 255), wanted, reason, version)))
+
+    @settings(derandomize=True, deadline=None)
+    @given(keys, st.sampled_from(Kind), st.integers(0, 2**64 - 1), st.integers(-5, 2**33), values)
+    def test_records(self, key, kind, version, ttl, value) -> None:
+        """So does a record; a time that its field cannot hold is cut."""
+        told = decode_reply(encode_record(key, kind, version, ttl, value))
+        self.assertEqual(told, FoundRecord(key, kind, version, min(max(ttl, 0), 2**32 - 1), value))
+
+    def test_kinds(self) -> None:
+        """Every kind of record can be told."""
+        self.assertEqual([*Kind], [*range(1, MAX_KIND + 1)])
+
+    def test_largest(self) -> None:
+        """A value that leaves no room for what a RECORD tells besides comes as a SUCCESS."""
+        fits, not_quite = bytes(MAX_RECORD_VALUE), bytes(MAX_RECORD_VALUE + 1)
+        self.assertEqual(MAX_RECORD_VALUE, 65_486)
+        self.assertEqual(decode_reply(encode_record(KEY, 3, 0, 60, fits)), FoundRecord(KEY, 3, 0, 60, fits))
+        self.assertEqual(decode_reply(encode_record(KEY, 3, 0, 60, not_quite)), Success(KEY, not_quite))
+
+    def test_malformed(self) -> None:
+        """Everything else is malformed, for a reason that says what is wrong."""
+        receipt, record = VECTORS["RECEIPT"][0], VECTORS["RECORD"][0]
+        for decode, bad, reason in [
+            (decode_request, frame(660, bytes(4) + KEY), "empty value"),
+            (decode_request, frame(660, KEY), "wrong size for its type"),
+            (decode_request, frame(662, KEY), "wrong size for its type"),
+            (decode_request, frame(662, KEY + b"\2"), "unknown flag"),
+            (decode_request, frame(665, KEY + b"\1"), "unknown type"),
+            (decode_request, receipt, "unknown type"),
+            (decode_reply, receipt[:36] + b"\4" + receipt[37:], "unknown outcome or reason"),
+            (decode_reply, receipt[:39] + b"\7" + receipt[40:], "unknown outcome or reason"),
+            (decode_reply, frame(661, KEY), "wrong size for its type"),
+            (decode_reply, frame(664, KEY + b"\4"), "unknown outcome or reason"),
+            (decode_reply, record[:36] + b"\0" + record[37:], "unknown kind of record"),
+            (decode_reply, frame(663, KEY + bytes(13)), "empty value"),
+            (decode_reply, frame(666, KEY + bytes(14)), "unknown type"),
+        ]:
+            error = self.assertRaises(Malformed, decode, bad)
+            self.assertEqual(str(error), reason, bad)
+
+    def test_encoding_nonsense(self) -> None:
+        """To encode what is no message is our own mistake and loud."""
+        for nonsense in [
+            lambda: encode_receipt(KEY, Receipt(PutOutcome.STORED, 8, 8, PutReason.NONE, 2**64)),
+            lambda: encode_record(KEY, 1, -1, 60, b"v"),
+            lambda: encode_record(KEY, 1, 1, 60, b""),
+            lambda: encode_get_record(KEY[1:]),
+        ]:
+            self.assertRaises(ValueError, nonsense)
+
+
+class HeadTests(SynchronousTestCase):
+    def test_bounds(self) -> None:
+        """The shortest and the longest message of each type may begin; one byte less or more may not."""
+        for kind, (shortest, longest) in REQUEST_BOUNDS.items():
+            for size in (shortest, longest):
+                check_request_head(size, kind)
+            self.assertRaises(Malformed, check_request_head, shortest - 1, kind)
+            if longest < 0xFFFF:
+                self.assertRaises(Malformed, check_request_head, longest + 1, kind)
+
+    def test_other_protocols(self) -> None:
+        """Who speaks HTTP, TLS, SSH or SMTP is recognised by the first four bytes."""
+        for greeting in (
+            b"GET / HTTP/1.1",
+            b"POST / HTTP",
+            b"PRI * HTTP/2.0",
+            b"\x16\x03\x01\x02\x00\x01",
+            b"SSH-2.0-x",
+            b"EHLO x",
+        ):
+            size, kind = int.from_bytes(greeting[:2], "big"), int.from_bytes(greeting[2:4], "big")
+            self.assertRaises(Malformed, check_request_head, size, kind)
+
+
 class MutationTests(SynchronousTestCase):
     def test_only_malformed_comes_out(self) -> None:
         """Whatever is done to a good frame, a decoder gives a message that encodes to it, or one of its reasons."""
@@ -127,6 +275,7 @@ class MutationTests(SynchronousTestCase):
             encode_get(KEY),
             encode_success(KEY, b"v"),
             encode_failure(KEY),
+            *(raw for raw, _ in VECTORS.values()),
         ]
         understood, reasons = 0, set()
         for _ in range(5000):
@@ -150,5 +299,5 @@ class MutationTests(SynchronousTestCase):
 
 
 def _key_in(frame):
-    start = 8 if frame[2:4] == bytes.fromhex("028a") else 4
+    start = 8 if frame[2:4] in (bytes.fromhex("028a"), bytes.fromhex("0294")) else 4
     return frame[start : start + 32]

@@ -33,7 +33,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(encode_answer(TICKET, None).hex(), "000c0003" + TAG.hex())
         self.assertEqual(encode_answer(TICKET, b"\xff").hex(), "000d0002" + TAG.hex() + "ff")
         self.assertEqual(
-            encode_answer(TICKET, Stored(())).hex(), "00130001" + "8348" + TAG.hex() + "1843420000"
+            encode_answer(TICKET, Stored(())).hex(), "00150001" + "8548" + TAG.hex() + "18434200000100"
         )
 
     def test_largest(self) -> None:

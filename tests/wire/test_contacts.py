@@ -9,6 +9,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE
 from dht14.wire.contacts import pack_contacts, unpack_contacts
+from dht14.wire.messages import MAX_CONTACTS_BYTES
 from tests.fakes import check, contact_at, proof_of
 
 ids = st.integers(0, ID_SPACE - 1)
@@ -58,6 +59,15 @@ class ContactsTests(SynchronousTestCase):
         """All contacts come back, those with IPv4 first and in their order otherwise."""
         sorted_by_family = sorted(some, key=lambda contact: ":" in contact.address[0])
         self.assertEqual(unpack(pack_contacts(some)), tuple(sorted_by_family))
+
+    def test_room(self) -> None:
+        """What fits a message are the first ones, the nearest, of whichever family: 20 of IPv4, 16 of IPv6."""
+        v4 = [contact_at(n, ("192.0.2.1", 8000)) for n in range(30)]
+        v6 = [contact_at(100 + n, ("2001:db8::1", 8000)) for n in range(30)]
+        for nearest, fit in ((v4, 20), (v6, 16), ([*v6[:10], *v4], 18), ([*v4[:10], *v6], 18)):
+            packed = pack_contacts(nearest, MAX_CONTACTS_BYTES)
+            self.assertLessEqual(len(packed), MAX_CONTACTS_BYTES)
+            self.assertEqual(set(unpack(packed)), set(nearest[:fit]))
 
     def test_impossible_addresses(self) -> None:
         """Contacts at addresses that no node can have are left out, the others stay."""

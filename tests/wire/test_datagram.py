@@ -8,14 +8,21 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
+from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE, id_to_bytes
-from dht14.kademlia.parameters import MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
-from dht14.wire.contacts import pack_contacts
+from dht14.kademlia.parameters import GROUP, MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
+from dht14.security.handshake import ACCEPT_PREFIX_BYTES
+from dht14.security.link import SEALED_BYTES
+from dht14.storage.store import Refusal
+from dht14.wire.contacts import first_fitting, pack_contacts
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import (
     FINGERPRINT_BITS,
+    MAX_TIME_MS,
     MAX_TTL_MS,
+    MAX_VALUE_AND_CONTACTS,
     MAX_VERSION,
+    REPLIES,
     SCHEMA,
     Announce,
     FindNode,
@@ -28,10 +35,13 @@ from dht14.wire.messages import (
     Ping,
     Pong,
     Refused,
+    Resync,
+    Resynced,
     Store,
     Stored,
     Value,
     Wanted,
+    view_of,
 )
 from tests.fakes import check, contact_at
 
@@ -52,19 +62,26 @@ v6 = st.builds(contact_at, ids, st.tuples(st.sampled_from(["::1", "2001:db8::ff"
 contacts = st.tuples(st.lists(v4, max_size=K // 2), st.lists(v6, max_size=8)).map(
     lambda families: tuple(families[0] + families[1])
 )
+few_contacts = st.lists(st.one_of(v4, v6), max_size=GROUP).map(
+    lambda some: tuple(sorted(some, key=lambda one: ":" in one.address[0]))
+)
+few_bytes = st.binary(min_size=1, max_size=400)
 messages: "st.SearchStrategy[Message]" = st.one_of(
     st.just(Ping()),
     st.builds(FindNode, ids),
-    st.builds(FindValue, ids),
+    st.builds(FindValue, ids, st.lists(ids, max_size=GROUP).map(view_of)),
     st.builds(
         Store, ids, versions, ttls, copies, st.integers(0, (1 << FINGERPRINT_BITS) - 1), values, st.booleans()
     ),
-    st.just(Pong()),
-    st.builds(Nodes, contacts),
+    st.builds(Pong, st.integers(0, MAX_TIME_MS)),
+    st.just(Resync()),
+    st.just(Resynced()),
+    st.builds(Nodes, contacts, st.booleans()),
+    st.builds(Value, versions, ttls, copies, st.booleans(), few_bytes, few_contacts),
     st.builds(Value, versions, ttls, copies, st.booleans(), values),
-    st.builds(Stored, contacts),
+    st.builds(Stored, contacts, st.booleans(), st.integers(0, MAX_REPLICATION)),
     st.builds(Outranked, versions, contacts),
-    st.builds(Refused, contacts),
+    st.builds(Refused, contacts, st.sampled_from(Refusal), st.booleans()),
     st.builds(
         Offer,
         ids,
@@ -89,6 +106,7 @@ messages: "st.SearchStrategy[Message]" = st.one_of(
         st.integers(MAX_INLINE_VALUE + 1, MAX_VALUE),
         digests,
         tickets,
+        few_contacts,
     ),
 )
 
@@ -96,26 +114,64 @@ SOME_CONTACTS = (contact_at(9, ("127.0.0.1", 8000)), contact_at(10, ("2001:db8::
 SAMPLES: list[Message] = [
     Ping(),
     FindNode(7),
-    FindValue(8),
+    FindValue(8, view_of((1, 2, 3))),
     Store(7, 1 << 60, 86_400_000, 8, 1 << 63, b"a value"),
-    Pong(),
-    Nodes(SOME_CONTACTS),
-    Value(1 << 60, 1, 20, False, b"x" * 300),
-    Stored(()),
+    Resync(),
+    Resynced(),
+    Pong(1_700_000_000_000),
+    Nodes(SOME_CONTACTS, False),
+    Value(1 << 60, 1, 20, False, b"x" * 300, SOME_CONTACTS),
+    Stored((), False, 20),
     Outranked(5, SOME_CONTACTS),
-    Refused(SOME_CONTACTS[:1]),
+    Refused(SOME_CONTACTS[:1], Refusal.SHARE, True),
     Offer(7, 1 << 60, 86_400_000, 8, 1 << 63, False, 5, bytes(32)),
     Wanted(SOME_CONTACTS, bytes(16)),
     Announce(("2001:db8::1", 8000)),
-    LargeValue(1 << 60, 1, 20, False, True, 65_495, bytes(32), bytes(16)),
+    LargeValue(1 << 60, 1, 20, False, True, 65_495, bytes(32), bytes(16), SOME_CONTACTS),
 ]
+
+
+V4_CONTACTS = tuple(contact_at(n, ("127.0.0.1", 8000)) for n in range(20))
+V6_CONTACTS = tuple(contact_at(n, ("2001:db8::1", 8001)) for n in range(20))
+MOST_CONTACTS = (V4_CONTACTS, V6_CONTACTS, V6_CONTACTS[:10] + V4_CONTACTS[10:])
+MAX_U64 = (1 << 64) - 1
+INLINE = bytes(MAX_INLINE_VALUE)
+
+
+def beside(some: tuple[Contact, ...], length: int) -> tuple[Contact, ...]:
+    """Those of some contacts that fit beside a value of this length."""
+    return first_fitting(some, MAX_VALUE_AND_CONTACTS - length)
+
+
+LARGEST: list[Message] = [
+    Ping(),
+    FindNode(7),
+    FindValue(8, view_of(range(5))),
+    Resync(),
+    Resynced(),
+    Store(7, MAX_VERSION, MAX_TTL_MS, 20, MAX_U64, INLINE, True),
+    Offer(7, MAX_VERSION, MAX_TTL_MS, 20, MAX_U64, True, MAX_VALUE, bytes(32), True),
+    Announce(("2001:db8::1", 8000)),
+    Pong(MAX_TIME_MS),
+    *map(Nodes, MOST_CONTACTS),
+    *(Value(MAX_VERSION, MAX_TTL_MS, 20, True, INLINE, beside(some, len(INLINE))) for some in MOST_CONTACTS),
+    *(Value(MAX_VERSION, MAX_TTL_MS, 20, True, b"v" * 300, beside(some, 300)) for some in MOST_CONTACTS),
+    *(Stored(some, True, 20) for some in MOST_CONTACTS),
+    *(Outranked(MAX_VERSION, some) for some in MOST_CONTACTS),
+    *(Refused(some, Refusal.INVALID, True) for some in MOST_CONTACTS),
+    *(Wanted(some, bytes(16)) for some in MOST_CONTACTS),
+    LargeValue(
+        MAX_VERSION, MAX_TTL_MS, 20, True, True, MAX_VALUE, bytes(32), bytes(16), MOST_CONTACTS[1][:5]
+    ),
+]
+ACCEPT_BYTES = SEALED_BYTES + ACCEPT_PREFIX_BYTES
 
 
 class EncodingTests(SynchronousTestCase):
     def test_bytes(self) -> None:
         """A message is a CBOR array of its RPC id, its code and its fields."""
         self.assertEqual(encode(RPC_ID, Ping()), b"\x82\x48" + RPC_ID + b"\x01")
-        self.assertEqual(encode(RPC_ID, Pong()), b"\x82\x48" + RPC_ID + b"\x18\x40")
+        self.assertEqual(encode(RPC_ID, Pong(5)), b"\x83\x48" + RPC_ID + b"\x18\x40\x05")
         expected = b"\x83\x48" + RPC_ID + b"\x02\x58\x20" + id_to_bytes(7)
         self.assertEqual(encode(RPC_ID, FindNode(7)), expected)
         items = [RPC_ID, 4, id_to_bytes(7), 1 << 60, 86_400_000, 8, 1 << 63, b"a value", 0]
@@ -126,6 +182,13 @@ class EncodingTests(SynchronousTestCase):
     def test_round_trip(self, rpc_id: bytes, message: Message) -> None:
         """Every message comes back as it was."""
         self.assertEqual(decode(encode(rpc_id, message), check), (rpc_id, message))
+
+    def test_largest(self) -> None:
+        """Every reply fits a datagram as the first of a session (an ACCEPT), every request as a later one."""
+        self.assertEqual({type(message) for message in LARGEST}, {message for message, _ in SCHEMA.values()})
+        for message in LARGEST:
+            around = ACCEPT_BYTES if isinstance(message, REPLIES) else SEALED_BYTES
+            self.assertLessEqual(len(encode(RPC_ID, message)) + around, MAX_DATAGRAM)
 
     def test_all_kinds(self) -> None:
         """The samples of this page are one of each message."""
@@ -181,8 +244,19 @@ class StrictnessTests(SynchronousTestCase):
 
     def test_ids(self) -> None:
         """An id is a byte string of 32."""
-        for code in (2, 3):
-            self.assert_fields(code, [bytes(32)], [b"", bytes(31), bytes(33), 7, "x" * 32, None, [7]], at=0)
+        for code, more in ((2, ()), (3, (b"",))):
+            bad = [b"", bytes(31), bytes(33), 7, "x" * 32, None, [7]]
+            self.assert_fields(code, [bytes(32), *more], bad, at=0)
+
+    def test_views(self) -> None:
+        """A view is of five nodes at the most, four bytes each."""
+        for view in (b"", bytes(4), bytes(20)):
+            self.assert_fields(3, [bytes(32), view], [bytes(3), bytes(5), bytes(24), 7, None], at=1)
+
+    def test_reasons(self) -> None:
+        """A reason is one of those that there are."""
+        for reason in Refusal:
+            self.assert_fields(69, [b"\0\0", int(reason), 0], [0, len(Refusal) + 1, b"\1"], at=1)
 
     def test_ranges(self) -> None:
         """Every number and every length keeps to its bounds, and is a number or a byte string."""
@@ -199,15 +273,15 @@ class StrictnessTests(SynchronousTestCase):
         longest = bytes(MAX_INLINE_VALUE)
         self.assert_fields(4, [*good[:5], longest, 0], [b"", longest + b"x", "v", 5, None], at=5)
         self.assert_fields(4, good, [2, True, False, b"", None], at=6)
-        self.assert_fields(66, [0, 1, 1, 1, longest], [b"", longest + b"x"], at=4)
-        self.assert_fields(66, [0, 1, 1, 1, b"v"], [2, True, False, b"", None], at=3)
+        self.assert_fields(66, [0, 1, 1, 1, longest, b"\0\0"], [b"", longest + b"x"], at=4)
+        self.assert_fields(66, [0, 1, 1, 1, b"v", b"\0\0"], [2, True, False, b"", None], at=3)
 
     def test_contacts(self) -> None:
         """Contacts are one byte string of at most k whole ones."""
-        for code in (65, 67, 69):
+        for code, more in ((65, (1,)), (67, (1, 8)), (69, (1, 0))):
             most = pack_contacts(SOME_CONTACTS[:1] * K)
             too_many = pack_contacts(SOME_CONTACTS[:1] * (K + 1))
-            self.assert_fields(code, [most], [too_many, b"", b"\0", most[:-1], 5, "x", [], None], at=0)
+            self.assert_fields(code, [most, *more], [too_many, b"", b"\0", most[:-1], 5, "x", [], None], at=0)
 
     def test_size(self) -> None:
         """What is larger than a datagram is refused before it is looked at."""

@@ -72,6 +72,23 @@ class FrameSplitterTests(SynchronousTestCase):
         begun.append(splitter.begun)
         self.assertEqual(begun, [False, True, True, True, False])
 
+    def test_head_that_cannot_be(self) -> None:
+        """A frame that cannot be is refused by its first four bytes, not before, and after the good ones."""
+        heads: list[tuple[int, int]] = []
+
+        def check(size: int, kind: int) -> None:
+            heads.append((size, kind))
+            if kind != 7:
+                raise Malformed("unknown type")
+
+        splitter = FrameSplitter(check)
+        splitter.feed(b"\x00\x05\x00\x07!" + b"GET")
+        self.assertEqual(splitter.next_frame(), b"\x00\x05\x00\x07!")
+        self.assertIsNone(splitter.next_frame())
+        splitter.feed(b" ")
+        self.assertRaises(Malformed, splitter.next_frame)
+        self.assertEqual(heads, [(int.from_bytes(b"GE", "big"), int.from_bytes(b"T ", "big"))])
+
     def test_too_small(self) -> None:
         """A size that does not cover the header is malformed as soon as it is known, after the good frames."""
         for size in range(MIN_FRAME):

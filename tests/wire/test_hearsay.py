@@ -1,8 +1,21 @@
+from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.kademlia.contact import Contact
-from dht14.wire.hearsay import believable
-from dht14.wire.messages import Nodes, Outranked, Pong, Refused, Stored, Wanted
+from dht14.kademlia.contact import Address, Contact
+from dht14.wire.hearsay import believable, without_private
+from dht14.wire.messages import (
+    SCHEMA,
+    Announce,
+    LargeValue,
+    Nodes,
+    Outranked,
+    Ping,
+    Pong,
+    Refused,
+    Stored,
+    Value,
+    Wanted,
+)
 
 PUBLIC = Contact(1, ("198.51.100.1", 8000))
 PRIVATE = [
@@ -29,3 +42,41 @@ class BelievableTests(SynchronousTestCase):
             self.assertEqual(believable(Nodes(EVERYBODY), host), Nodes(EVERYBODY))
         for reply in (Nodes((PUBLIC,)), Stored(()), Pong()):
             self.assertIs(believable(reply, "203.0.113.1"), reply)
+
+    def test_announced(self) -> None:
+        """What a node on the internet says of itself counts no more: without the address it is a PING."""
+        for contact in PRIVATE:
+            announce = Announce(contact.address)
+            self.assertEqual(believable(announce, "203.0.113.1"), Ping())
+            self.assertIs(believable(announce, "10.0.0.1"), announce)
+        self.assertEqual(believable(Announce(PUBLIC.address), "203.0.113.1"), Announce(PUBLIC.address))
+
+
+@frozen
+class Greeting:
+    """A message that is not in the schema yet."""
+
+    count: int
+    host: str
+
+
+@frozen
+class Introduction:
+    """Another one."""
+
+    friends: tuple[Contact, ...]
+    home: Address
+
+
+class SchemaTests(SynchronousTestCase):
+    """Which messages are looked at."""
+
+    def test_derived(self) -> None:
+        """All that name addresses are, as the schema has them."""
+        naming = {message for message, _ in SCHEMA.values() if without_private(message)}
+        self.assertEqual(naming, {Announce, Nodes, Value, LargeValue, Stored, Outranked, Refused, Wanted})
+
+    def test_new_forms(self) -> None:
+        """A message that names addresses in a new form is an error, never one that passes."""
+        for message in (Greeting, Introduction):
+            self.assertRaises(TypeError, without_private, message)

@@ -5,13 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE, random_id
 from dht14.kademlia.parameters import MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, K
 from dht14.security.handshake import ACCEPT_PREFIX_BYTES, HEAD_BYTES, TAG_BYTES
+from dht14.storage.store import Refusal
+from dht14.wire.contacts import first_fitting
 from dht14.wire.datagram import RPC_ID_BYTES, encode
 from dht14.wire.messages import (
     FINGERPRINT_BITS,
     MAX_TTL_MS,
+    MAX_VALUE_AND_CONTACTS,
     MAX_VERSION,
     REPLIES,
     SCHEMA,
@@ -19,9 +23,11 @@ from dht14.wire.messages import (
     Nodes,
     Outranked,
     Pong,
+    Refused,
     Reply,
     Request,
     Store,
+    Stored,
     Value,
     fingerprint,
 )
@@ -41,6 +47,13 @@ LARGEST_STORE = Store(
     bytes(MAX_INLINE_VALUE),
     True,
 )
+
+
+def beside(length: int) -> tuple[Contact, ...]:
+    """The contacts that fit beside a value of this length."""
+    return first_fitting(FAR_CONTACTS, MAX_VALUE_AND_CONTACTS - length)
+
+
 ids = st.integers(0, ID_SPACE - 1)
 
 
@@ -63,7 +76,17 @@ class SchemaTests(SynchronousTestCase):
         """The largest of each message fits one datagram."""
         largest: list[Message] = [
             LARGEST_STORE,
-            Value(MAX_VERSION, MAX_TTL_MS, MAX_REPLICATION, True, bytes(MAX_INLINE_VALUE)),
+            Value(
+                MAX_VERSION,
+                MAX_TTL_MS,
+                MAX_REPLICATION,
+                True,
+                bytes(MAX_INLINE_VALUE),
+                beside(MAX_INLINE_VALUE),
+            ),
+            Value(MAX_VERSION, MAX_TTL_MS, MAX_REPLICATION, True, bytes(300), beside(300)),
+            Stored(FAR_CONTACTS, True, MAX_REPLICATION),
+            Refused(FAR_CONTACTS, Refusal.INVALID, True),
             Nodes(FAR_CONTACTS),
             Outranked(MAX_VERSION, FAR_CONTACTS),
         ]

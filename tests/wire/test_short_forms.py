@@ -7,13 +7,42 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.wire.datagram import decode, decode_any, encode, encode_any
-from dht14.wire.messages import Message, Nodes
+from dht14.wire.messages import (
+    MAX_TTL_MS,
+    MAX_VERSION,
+    FindValue,
+    Message,
+    Nodes,
+    Pong,
+    Stored,
+    Value,
+    view_of,
+)
 from dht14.wire.short_forms import READERS, WRITERS
 from tests.fakes import check, contact_at
 from tests.wire.test_datagram import RPC_ID, messages
 
 CONTACTS = tuple(contact_at(n << 200 | 7, (f"192.0.2.{n}", 8000)) for n in range(1, 21))
-FORMS = st.one_of(messages, st.integers(0, 20).map(lambda count: Nodes(CONTACTS[:count])))
+WHOLE: dict[type, Message] = {
+    Nodes: Nodes(CONTACTS),
+    Pong: Pong(1_700_000_000_000),
+    Value: Value(1 << 60, 86_400_000, 8, True, b"v" * 100),
+    Stored: Stored((), replication=8),
+    FindValue: FindValue(7, view_of((1, 2, 3, 4, 5))),
+}
+FORMS = st.one_of(
+    messages,
+    st.builds(
+        Value,
+        st.integers(1 << 32, MAX_VERSION),
+        st.integers(1 << 16, MAX_TTL_MS),
+        st.integers(0, 20),
+        st.booleans(),
+        st.one_of(st.binary(min_size=1, max_size=30), st.binary(min_size=250, max_size=260)),
+    ),
+    st.builds(Stored, st.just(()), st.booleans(), st.integers(0, 20)),
+    st.integers(0, 20).map(lambda count: Nodes(CONTACTS[:count])),
+)
 
 
 def outcome(decode: object, data: bytes) -> object:
@@ -53,9 +82,9 @@ class ShortFormTests(SynchronousTestCase):
 
     def test_used(self) -> None:
         """The messages of lookups and their like are written and read the short way."""
-        self.assertEqual(len(WRITERS), 5)
+        self.assertEqual(len(WRITERS), 7)
         for message in WRITERS:
-            whole = Nodes(CONTACTS) if message is Nodes else message(*[5] * len(attrs.fields(message)))
+            whole = WHOLE.get(message) or message(*[5] * len(attrs.fields(message)))
             data = encode_any(RPC_ID, whole)
             self.assertEqual(WRITERS[message](RPC_ID, whole), data)
             self.assertEqual(READERS[data[10:13]](data, check), whole)

@@ -1,0 +1,77 @@
+"""Whether the copies of this node can be as new as those of other holders.
+
+A node that was away has missed writes. Until the other holders have offered it what it should hold, its
+copies count neither for a read nor for a write: three old copies would otherwise outvote a new one. It asks
+for that with RESYNC; the others answer by offering their records, and say RESYNCED when they have done so.
+"""
+
+from collections.abc import Callable, Iterable
+
+from attrs import define, field
+
+from dht14.kademlia.contact import Contact
+
+LONGEST_RESYNC = 300.0
+"""Seconds after which a node trusts its copies again, whoever has not kept his word."""
+
+ASKERS = 64
+"""Contacts that may wait at once until this node has offered them what they missed."""
+
+ASKED_FOR = 60.0
+"""Seconds for which a contact that is not among the neighbours yet is waited for: it may be on its way into the
+table."""
+
+
+@define(eq=False)
+class Freshness:
+    """What is known of writes that this node has missed, and of contacts that have missed some."""
+
+    is_current: bool = True
+    when_asked: Callable[[], object] = lambda: None
+    """Called when a contact asks for what it missed."""
+    _awaited: set[int] = field(factory=set, init=False)
+    """The ids of those that have not offered all that they have, or not said so."""
+    _began: float = field(default=0.0, init=False)
+    _askers: dict[int, tuple[Contact, float]] = field(factory=dict, init=False)
+    """Those that asked for RESYNC, with the time when they did, by id."""
+
+    @property
+    def awaited(self) -> frozenset[int]:
+        """The ids of those that this node waits for."""
+        return frozenset(self._awaited)
+
+    def missed_writes(self, neighbours: Iterable[int], now: float) -> None:
+        """This node was away; it waits for these. Without any it is as good as there is."""
+        self._awaited = set(neighbours)
+        self._began = now
+        self.is_current = not self._awaited
+
+    def resynced(self, node_id: int) -> None:
+        """One of those waited for has offered all that it has, or never will."""
+        self._awaited.discard(node_id)
+        self.is_current = self.is_current or not self._awaited
+
+    def passed(self, now: float) -> None:
+        """Give up waiting when it has taken too long."""
+        if not self.is_current and now - self._began >= LONGEST_RESYNC:
+            self._awaited.clear()
+            self.is_current = True
+
+    def asked_by(self, contact: Contact, now: float) -> None:
+        """A contact asks for what it should hold."""
+        if contact.node_id in self._askers or len(self._askers) < ASKERS:
+            self._askers[contact.node_id] = contact, now
+            self.when_asked()
+
+    def askers(self, neighbours: Iterable[int], now: float) -> dict[int, Contact]:
+        """The contacts whose turn it is: those among the neighbours, and those that will hold nothing of ours.
+        They are forgotten here."""
+        near = set(neighbours)
+        due = {
+            node_id: contact
+            for node_id, (contact, asked_at) in self._askers.items()
+            if node_id in near or now - asked_at >= ASKED_FOR
+        }
+        for node_id in due:
+            del self._askers[node_id]
+        return due

@@ -1,0 +1,89 @@
+"""Runs lookups over an `Rpc`, and lets the table and the alarm learn from them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.parameters import OPERATION_TIMEOUT, PATHS, K
+from dht14.kademlia.paths import Paths
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.alarm import Alarm
+from dht14.node.ports import Rpc
+from dht14.node.search import OnReply, Search, Walk
+from dht14.wire.messages import FindNode, Nodes, Ping, Reply, Request
+
+W = TypeVar("W", Lookup, Paths)
+
+
+@define(eq=False)
+class Lookups:
+    """The lookups of one node."""
+
+    table: RoutingTable
+    _rpc: Rpc
+    clock: IReactorTime
+    hops: Counter[int] = field(factory=Counter, init=False)
+    """How many lookups took how many hops."""
+    alarm: Alarm = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.alarm = Alarm(self.table)
+
+    def find_nodes(
+        self, target: int, known: Iterable[Contact] = (), width: int = K, timeout: float = OPERATION_TIMEOUT
+    ) -> "Deferred[Lookup]":
+        """Find the `width` nodes nearest to `target`, within `timeout` seconds; fires with the lookup.
+
+        It begins with the table's contacts and those `known` besides.
+        """
+        lookup = self.lookup(target, width)
+        lookup.heard_of(known)
+        return self.run(lookup, FindNode(target), nodes_replied, timeout)
+
+    def lookup(self, target: int, width: int) -> Lookup:
+        """A lookup that begins with the table's contacts."""
+        lookup = Lookup(target, self.table.own_id, width, subnet_of=self.table.subnet_of)
+        lookup.heard_of(self.table.closest(target, K))
+        return lookup
+
+    def paths(self, target: int, replication: int) -> Paths:
+        """A lookup of everybody in the region of a crowded key."""
+        table = self.table
+        known = table.closest(target, PATHS * K)
+        return Paths.of(target, table.own_id, known, replication, table.region(replication), table.subnet_of)
+
+    def run(self, lookup: W, request: Request, on_reply: OnReply, timeout: float) -> "Deferred[W]":
+        """Ask whom the lookup wants asked; fires with it when it has ended, after `timeout` seconds at most."""
+        search = Search(lookup, request, on_reply, self._rpc)
+        return search.run(self.clock, max(timeout, 0.0)).addCallback(lambda _: self._ended(lookup))
+
+    def ping(self, contacts: Iterable[Contact], timeout: float) -> "Deferred[Any]":
+        """PING these; fires when all have answered or failed, or after `timeout` seconds."""
+        asked = [self._rpc.ask(contact, Ping()) for contact in contacts]
+        answers = DeferredList(asked, consumeErrors=True)
+        return answers.addTimeout(timeout, self.clock).addErrback(_no_matter)
+
+    def _ended(self, lookup: W) -> W:
+        self.table.looked_up(lookup.target, self.clock.seconds())
+        self.hops[lookup.hops] += 1
+        self.alarm.searched(lookup)
+        return lookup
+
+
+def _no_matter(failure: Failure) -> None:
+    failure.trap(TimeoutError)
+
+
+def nodes_replied(lookup: Walk, contact: Contact, reply: Reply) -> None:
+    """A contact answered a FIND_NODE."""
+    if isinstance(reply, Nodes):
+        lookup.answered(contact, reply.contacts)
+    else:
+        lookup.refused(contact)

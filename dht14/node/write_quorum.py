@@ -1,0 +1,151 @@
+"""How a put fares: which holders have the record, and whether that is enough to call it stored."""
+
+from collections import Counter
+
+from attrs import define, field
+
+from dht14.kademlia.candidate import State
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.lookup import Lookup
+from dht14.node.search import Walk
+from dht14.storage.receipt import PutReason
+from dht14.storage.record import Kind, Record
+from dht14.storage.store import Outcome, Refusal, Verdict
+from dht14.wire.messages import Outranked, Refused, Reply, Stored
+
+NOT_A_HOLDER = (Refusal.NO_VALUES, Refusal.NOT_NEAR, Refusal.LEAVING)
+"""Who refuses for one of these reasons is not one of the nodes that should hold the record: it holds nothing, others
+are nearer, or it will be gone in a moment. All others are missed."""
+
+
+@define(eq=False)
+class WriteQuorum:
+    """How the STOREs of one record fare."""
+
+    record: Record
+    wanted: int
+    """Copies that the client asked for."""
+    _needed: int
+    """Receipts without which it is not stored, if so many holders can be reached."""
+    _lookup: Lookup
+    """For the holders. One that should hold the record, and has it or a better one, has answered."""
+    _well: set[int]
+    """Ids of the contacts that were well when it began."""
+    receipts: int = field(default=0, init=False)
+    """How many have said that they hold the record."""
+    outranked: bool = field(default=False, init=False)
+    """Whether somebody said that it holds a better record."""
+    replication_met: int = field(default=0, init=False)
+    """Copies that the key has had, where that is more than the record asks for."""
+    succeeded: bool = field(default=False, init=False)
+    """Whether it counts as stored, or a better record does."""
+    _holders: set[int] = field(factory=set, init=False)
+    """Ids of those that hold the record."""
+    _met: list[int] = field(factory=list, init=False)
+    """The versions that outranked it."""
+    _refusals: Counter[Refusal] = field(factory=Counter, init=False)
+    """Those who should hold it and do not."""
+
+    def replied(self, lookup: Walk, contact: Contact, reply: Reply) -> None:
+        """One contact answered its STORE."""
+        if isinstance(reply, Stored):
+            self._stored(contact.node_id)
+            self.replication_met = max(self.replication_met, reply.replication)
+            lookup.answered(contact, reply.nearer, votes=reply.current)
+        elif isinstance(reply, Outranked) and self.record.kind is not Kind.CONTENT:
+            # Nobody stands in for it: that would only spread a record that has lost.
+            self._lost_to(reply.version)
+            lookup.answered(contact, reply.nearer)
+        elif isinstance(reply, Refused):
+            if reply.reason not in NOT_A_HOLDER:
+                self._refusals[reply.reason] += 1
+            turned_down = lookup.outdated if reply.holds_older else lookup.refused
+            turned_down(contact, reply.nearer)
+        else:
+            lookup.refused(contact, reply.nearer if isinstance(reply, Outranked) else ())
+
+    def _stored(self, node_id: int) -> None:
+        self.receipts += 1
+        self._holders.add(node_id)
+
+    def _lost_to(self, version: int) -> None:
+        self.outranked = True
+        self._met.append(version)
+
+    def version_to_surpass(self, latest: int, witnesses: int) -> int:
+        """The version that the record must be above, so that nobody takes it for an older one; -1 if there is
+        none.
+
+        A version from the future, ahead of the `latest`, counts only if so many have told of one.
+        """
+        ahead = sorted((version for version in self._met if version > latest), reverse=True)
+        if len(ahead) >= witnesses:
+            return ahead[witnesses - 1]
+        return max((version for version in self._met if version <= latest), default=-1)
+
+    def met_after(self, latest: int) -> bool:
+        """Whether a version from the future outranked the record."""
+        return any(version > latest for version in self._met)
+
+    @property
+    def refused_version(self) -> bool:
+        """Whether somebody took the record for one from the future."""
+        return bool(self._refusals[Refusal.VERSION])
+
+    def tried_here(self, verdict: Verdict, is_current: bool) -> None:
+        """The own store was offered the record."""
+        if verdict.outcome is Outcome.HELD:
+            self._stored(self._lookup.own_id)
+        elif verdict.outcome is Outcome.OUTRANKED:
+            self._lost_to(verdict.version)
+        else:
+            self._refusals[verdict.refusal] += 1
+            if verdict.version:
+                self._lookup.includes_self(State.OUTDATED)
+            return
+        self._lookup.includes_self(votes=is_current)
+
+    def lacks(self, own_id: int) -> bool:
+        """Whether this node has become one of the nearest, because nearer ones did not answer."""
+        nearest = self._lookup.nearest()
+        key = self.record.key
+        return len(nearest) < self._lookup.width or own_id ^ key < nearest[-1].node_id ^ key
+
+    def conclude(self) -> None:
+        """The STOREs are over. Enough receipts, or all there were to be had, and most of the group?
+
+        Where most of the contacts that were well a moment ago did not answer, it is rather this node that
+        is cut off: what it keeps to itself is not stored.
+        """
+        lookup = self._lookup
+        answered = lookup.count(State.ANSWERED)
+        lost = sum(c.node_id in self._well for c in lookup.unanswering())
+        all_there_were = lookup.finished and lost <= answered - lookup.counts_self
+        reachable = answered + self._refusals.total() if all_there_were else self._needed
+        enough = self._agreeing >= min(self._needed, reachable)
+        self.succeeded = self.receipts > 0 and enough and self._has_group()
+
+    @property
+    def _agreeing(self) -> int:
+        """Who has the record or a better one."""
+        return self.receipts + len(self._met)
+
+    def _has_group(self) -> bool:
+        group = self._lookup.group()
+        holding = sum(candidate.contact.node_id in self._holders for candidate in group)
+        return 2 * (holding + min(len(self._met), len(group))) > len(group) or not group
+
+    @property
+    def reason(self) -> PutReason:
+        """Why it is not stored."""
+        for refusal, reason in _REASONS.items():
+            if self._refusals[refusal]:
+                return reason
+        return PutReason.TOO_FEW_HOLDERS
+
+
+_REASONS = {
+    Refusal.SHARE: PutReason.WRITER_SHARE,
+    Refusal.NO_ROOM: PutReason.NO_ROOM,
+    Refusal.INVALID: PutReason.NOT_AUTHENTIC,
+}

@@ -1,0 +1,70 @@
+import io
+import threading
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.cmd.progress import EYES_INTERVAL, LOG_INTERVAL, Heartbeat, ProgressLine, duration
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class ProgressLineTests(SynchronousTestCase):
+    now = 100.0
+
+    def line(self, stream: io.StringIO) -> ProgressLine:
+        return ProgressLine(stream, "values sealed", lambda: self.now)
+
+    def test_terminal(self) -> None:
+        """A terminal sees rate and time left, several times a second, and a clean line in the end."""
+        stream = Terminal()
+        line = self.line(stream)
+        line.at(1, 1000)
+        self.assertEqual(stream.getvalue(), "")
+        self.now += EYES_INTERVAL
+        line.at(100, 1000)
+        self.assertEqual(stream.getvalue(), "\r\x1b[Kvalues sealed: 100 of 1000, 500/s, 2 s left")
+        line.end()
+        self.assertTrue(stream.getvalue().endswith("\r\x1b[K"))
+
+    def test_elsewhere(self) -> None:
+        """Elsewhere it is a line every 10 s, and none of a short run."""
+        stream = io.StringIO()
+        line = self.line(stream)
+        for _ in range(25):
+            self.now += 1
+            line.at(10, 100)
+        line.end()
+        self.assertEqual(len(stream.getvalue().splitlines()), int(25 / LOG_INTERVAL))
+
+    def test_nowhere(self) -> None:
+        """Without a stderr nothing is said."""
+        ProgressLine(None, "x").at(1, 2)
+
+    def test_durations(self) -> None:
+        """A duration is told in the unit that fits."""
+        told = [duration(seconds) for seconds in (7, 300, 9_000, 1_000_000)]
+        self.assertEqual(told, ["7 s", "5 min", "2.5 h", "12 days"])
+
+
+class HeartbeatTests(SynchronousTestCase):
+    def test_beats(self) -> None:
+        """It tells how far the run is, also while nothing ends, until it is over."""
+        told = threading.Event()
+
+        class Stream(io.StringIO):
+            def write(self, text: str) -> int:
+                told.set()
+                return super().write(text)
+
+        stream = Stream()
+        beat = Heartbeat(stream, "dht14 sim", 0.01)
+        beat.at("puts", 3, 9)
+        beat.begin()
+        self.assertTrue(told.wait(30))
+        beat.end()
+        self.assertTrue(stream.getvalue().splitlines()[0].endswith("puts: 3 of 9"))
+        before = stream.getvalue()
+        self.assertEqual(stream.getvalue(), before)

@@ -1,0 +1,143 @@
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.cmd import wait
+from dht14.data_dir import DataDir
+from dht14.state_file import StateFile
+from dht14.storage.receipt import NoRecord
+from dht14.wire.api_messages import encode_failure, encode_no_record, encode_success
+from tests.cmd.api_server import ApiServer
+from tests.cmd.shell import Outcome, run
+from tests.process.nodes import free_port
+
+
+class WaitTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.patch(os, "environ", {name: text for name, text in os.environ.items() if "DHT14" not in name})
+        self.patch(wait, "LOOK_INTERVAL", 0.01)
+
+
+class ReadyTests(WaitTestCase):
+    """`dht14 wait`, at the API."""
+
+    def wait(self, address: str, *words: str) -> Outcome:
+        return run("wait", "--api-address", address, *words)
+
+    def test_ready(self) -> None:
+        """A node that answers, whatever it finds, is ready; so is one that does not know our extension."""
+        for answer in (
+            lambda r: encode_no_record(r.key, NoRecord.NOT_FOUND),
+            lambda r: encode_success(r.key, b"v"),
+        ):
+            with ApiServer(answer) as node:
+                self.assertEqual(self.wait(node.address), (0, b"ready\n", ""))
+        with ApiServer(lambda r: encode_failure(r.key), extended=False) as node:
+            self.assertEqual(self.wait(node.address), (0, b"ready\n", ""))
+
+    def test_becomes_ready(self) -> None:
+        """It is asked again until it is ready, each time for another key."""
+        answers = [NoRecord.NOT_READY, NoRecord.NOT_READY, NoRecord.UNANSWERED]
+        with ApiServer(lambda r: encode_no_record(r.key, answers.pop(0))) as node:
+            self.assertEqual(self.wait(node.address).code, 0)
+        self.assertEqual(len({request.key for request in node.requests}), 3)
+
+    def test_begins_late(self) -> None:
+        """A node that is not there yet is waited for."""
+        port = free_port()
+
+        def begin() -> None:
+            time.sleep(0.1)
+            with socket.create_server(("127.0.0.1", port)) as late:
+                connection, _ = late.accept()
+                with connection:
+                    request = connection.recv(100)
+                    connection.sendall(encode_no_record(request[4:36], NoRecord.NOT_FOUND))
+
+        thread = threading.Thread(target=begin)
+        thread.start()
+        outcome = self.wait(f"127.0.0.1:{port}", "--json")
+        thread.join()
+        self.assertEqual((outcome.code, json.loads(outcome.out)["ready"]), (0, True))
+
+    def test_time_over(self) -> None:
+        """When the time is over: exit code 3, and one line of what is missing."""
+        nobody = f"127.0.0.1:{free_port()}"
+        outcome = self.wait(nobody, "--timeout", "0.05")
+        self.assertEqual((outcome.code, outcome.out, outcome.error.count("\n")), (3, b"", 1))
+        self.assertIn(f"no node at {nobody}", outcome.error)
+        with ApiServer(lambda r: encode_no_record(r.key, NoRecord.NOT_READY)) as node:
+            outcome = self.wait(node.address, "--timeout", "0.05", "--json")
+        self.assertEqual(outcome.code, 3)
+        told = json.loads(outcome.out)
+        self.assertEqual(told["error"], "timeout")
+        self.assertIn("searches its identity", told["missing"])
+
+    def test_silent(self) -> None:
+        """A node that keeps silent is not waited for longer than was asked."""
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            began = time.monotonic()
+            outcome = self.wait(f"127.0.0.1:{silent.getsockname()[1]}", "--timeout", "0.2")
+        self.assertEqual(outcome.code, 3)
+        self.assertLess(time.monotonic() - began, 5)
+
+    def test_wrong_usage(self) -> None:
+        """What cannot be waited for is wrong usage; a wrong configuration is 78."""
+        for words in (("--timeout", "abc"), ("--timeout", "-1"), ("--for", "ever"), ("k",)):
+            self.assertEqual(run("wait", *words).code, 2)
+        self.assertEqual(run("wait", "--api-address", "nonsense").code, 78)
+
+
+class DirectoryTests(WaitTestCase):
+    """`dht14 wait --for joined` and `--for values`, at the data directory."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = self.mktemp()
+        self.data_dir = DataDir.open(self.path)
+        self.addCleanup(self.data_dir.close)
+        self.state = StateFile(self.data_dir)
+
+    def wait(self, what: str, *words: str) -> Outcome:
+        return run("wait", "--for", what, "--data-dir", self.path, "--timeout", "0.05", *words)
+
+    def assert_missing(self, outcome: Outcome, missing: str) -> None:
+        self.assertEqual((outcome.code, outcome.out, outcome.error.count("\n")), (3, b"", 1))
+        self.assertIn(missing, outcome.error)
+
+    def test_joined(self) -> None:
+        """A node has joined while others answer it, whatever else it waits for."""
+        self.assert_missing(self.wait("joined"), "no node that says how far it is runs in")
+        self.state.say(["join"], False)
+        self.assert_missing(self.wait("joined"), "no other node answers it")
+        self.state.say(["values"], True)
+        self.assertEqual(self.wait("joined"), (0, b"joined\n", ""))
+
+    def test_values(self) -> None:
+        """Its values are open when it does not wait for them any more."""
+        self.state.say(["identity", "join", "values"], False)
+        self.assert_missing(self.wait("values"), "it searches its identity and it opens its values")
+        self.state.say(["join"], False)
+        self.assertEqual(self.wait("values"), (0, b"values\n", ""))
+
+    def test_bootstrap_node(self) -> None:
+        """A bootstrap node, which has no API, is ready when it waits for nothing any more."""
+        role = ("--role", "bootstrap_node")
+        self.state.say(["join"], False)
+        self.assert_missing(self.wait("ready", *role), "it joins its network")
+        self.state.say([], False)
+        self.assertEqual(self.wait("ready", *role).code, 0)
+
+    def test_found_by_configuration(self) -> None:
+        """The directory is found as the node finds it."""
+        self.state.say([], True)
+        config = Path(self.mktemp())
+        config.write_text(f"[node]\ndata_dir = {self.path}\n[security]\nencryption_key = file:nowhere\n")
+        self.assertEqual(run("wait", "--for", "joined", "--config", str(config)).code, 0)
+        os.environ["DHT14_NODE_DATA_DIR"] = self.path
+        self.assertEqual(run("wait", "--for", "joined").code, 0)

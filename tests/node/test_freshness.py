@@ -1,0 +1,55 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.node.freshness import ASKED_FOR, ASKERS, LONGEST_RESYNC, Freshness
+from tests.fakes import contact
+
+NOW = 1000.0
+
+
+class FreshnessTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.freshness = Freshness()
+
+    def test_awaited(self) -> None:
+        """Copies are not current until all neighbours have offered what they have."""
+        self.freshness.missed_writes((1, 2), NOW)
+        for node_id, current in ((1, False), (3, False), (2, True)):
+            self.freshness.resynced(node_id)
+            self.assertIs(self.freshness.is_current, current)
+
+    def test_alone(self) -> None:
+        """Where nobody else is, there is nothing that could have been missed."""
+        self.freshness.missed_writes((), NOW)
+        self.assertTrue(self.freshness.is_current)
+
+    def test_again(self) -> None:
+        """Who was away once more waits once more."""
+        self.freshness.missed_writes((1,), NOW)
+        self.freshness.missed_writes((2,), NOW + 1)
+        self.freshness.resynced(1)
+        self.assertFalse(self.freshness.is_current)
+        self.freshness.resynced(2)
+        self.assertTrue(self.freshness.is_current)
+
+    def test_broken_word(self) -> None:
+        """Nobody is waited for without end."""
+        self.freshness.missed_writes((1,), NOW)
+        self.freshness.passed(NOW + LONGEST_RESYNC - 1)
+        self.assertFalse(self.freshness.is_current)
+        self.freshness.passed(NOW + LONGEST_RESYNC)
+        self.assertTrue(self.freshness.is_current)
+
+    def test_askers(self) -> None:
+        """Those that ask come to their turn once: as soon as they are neighbours, or when they will not be."""
+        near, far = contact(1), contact(2)
+        for asker in (near, far, near):
+            self.freshness.asked_by(asker, NOW)
+        self.assertEqual(self.freshness.askers((1, 3), NOW), {1: near})
+        self.assertEqual(self.freshness.askers((1, 3), NOW), {})
+        self.assertEqual(self.freshness.askers((1, 3), NOW + ASKED_FOR), {2: far})
+
+    def test_bounded(self) -> None:
+        """However many ask, only so many are remembered."""
+        for node_id in range(2 * ASKERS):
+            self.freshness.asked_by(contact(node_id), NOW)
+        self.assertEqual(len(self.freshness.askers(range(2 * ASKERS), NOW)), ASKERS)

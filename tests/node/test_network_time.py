@@ -1,0 +1,71 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.node.network_time import CONTACTS_HEARD, READ_TOLERANCE, TOLERANCE, NetworkTime
+from dht14.storage.record import version_at
+
+NOW = 1_700_000_000.0
+
+
+class NetworkTimeTests(SynchronousTestCase):
+    """A node that has run for 1,000 seconds, and whose clock is `wrong` by some seconds."""
+
+    def setUp(self) -> None:
+        self.ran, self.wrong = 1000.0, 0.0
+        self.time = NetworkTime(lambda: self.ran, lambda: NOW + self.ran + self.wrong)
+
+    def hear(self, *wrong: float, round_trip: float = 0.0) -> None:
+        """Contacts whose clocks are wrong by these tell the time."""
+        for node_id, seconds in enumerate(wrong):
+            self.time.heard(node_id, NOW + self.ran + seconds, round_trip)
+
+    @property
+    def ahead(self) -> float:
+        return round(self.time.now() - NOW - self.ran, 3)
+
+    def test_alone(self) -> None:
+        """Before it has heard of others a node has its own clock."""
+        self.wrong = 7.0
+        self.assertEqual(self.ahead, 7.0)
+
+    def test_median(self) -> None:
+        """The time is that of most contacts: neither its own clock nor a few others that are wrong count."""
+        self.wrong = -86_400.0
+        self.hear(0.0, 0.1, 0.2, 1e9, -1e9)
+        self.assertEqual(self.ahead, 0.0)
+
+    def test_two(self) -> None:
+        """Two nodes alone agree, on the slower clock."""
+        self.hear(50.0)
+        self.assertEqual(self.ahead, 0.0)
+        self.hear(-50.0)
+        self.assertEqual(self.ahead, -50.0)
+
+    def test_set_clock(self) -> None:
+        """A clock that is set, its own too, is one voice: the time goes on as it went."""
+        self.hear(0.0, 0.0, 0.0)
+        for wrong in (3600.0, -3600.0, 90_000.0):
+            self.wrong = wrong
+            self.ran += 10
+            self.assertEqual(self.ahead, 0.0)
+
+    def test_round_trip(self) -> None:
+        """What a contact says was true when it said so: half a round trip ago."""
+        self.hear(*[0.0] * 3, round_trip=0.5)
+        self.assertEqual(self.ahead, 0.25)
+
+    def test_bounded(self) -> None:
+        """Only the last contacts count, each once."""
+        self.hear(*[60.0] * 3 * CONTACTS_HEARD)
+        self.hear(*[0.0] * CONTACTS_HEARD)
+        self.assertEqual(self.ahead, 0.0)
+        self.assertEqual(len(self.time._ahead), CONTACTS_HEARD)
+
+    def test_versions(self) -> None:
+        """A version may be so far ahead of the time; what others hold may be a little farther."""
+        for tolerance, believed in (
+            (TOLERANCE, self.time.believes),
+            (READ_TOLERANCE, self.time.may_be_held),
+        ):
+            newest = version_at(NOW + self.ran + tolerance)
+            self.assertTrue(believed(newest))
+            self.assertFalse(believed(newest + 1))

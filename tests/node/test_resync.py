@@ -1,0 +1,123 @@
+from dht14.node.repair import Repair
+from dht14.node.resync import ASLEEP, RESYNC_LOOK, Resyncing
+from dht14.wire.messages import Offer, Resync
+from tests.fakes import LATENCY, FakeRpc, Peer
+from tests.node.holders import HoldersTestCase
+
+
+class ResyncTests(HoldersTestCase):
+    """Node 1 comes back to the nodes 2 to 9, which have gone on."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.repairs = [self.repair(peer) for peer in self.town]
+        self.look()
+        self.settled = True
+        self.resyncing = Resyncing(
+            self.one.freshness, self.one.table, self.rpc(self.one), self.network.clock, lambda: self.settled
+        )
+
+    def rpc(self, peer: Peer) -> FakeRpc:
+        return FakeRpc(self.network, peer.contact, peer.table, peer.time)
+
+    def repair(self, peer: Peer) -> Repair:
+        assert peer.store is not None
+        rpc, clock = self.rpc(peer), self.network.clock
+        return Repair(peer.table, peer.store, self.copies(peer), peer.diary, rpc, clock, peer.freshness)
+
+    def look(self, times: int = 2) -> None:
+        """Let each node look at its neighbours."""
+        for _ in range(times):
+            for repair in self.repairs:
+                self.finish(repair.serve_askers())
+                self.finish(repair.one_pass())
+        self.network.wait(1)
+
+    def test_missed(self) -> None:
+        """A node that was away gets what was written meanwhile, new keys and new values of old ones, and counts
+        as current only then."""
+        old, new, other = (
+            self.record(),
+            self.record(value=b"new", later=1),
+            self.record(key=1, value=b"other"),
+        )
+        self.give(old, *self.town[:3])
+        self.give(new, *self.town[1:4])
+        self.give(other, *self.town[1:4])
+        self.resyncing.one_pass()
+        self.network.wait(1)
+        self.assertFalse(self.one.freshness.is_current)
+        self.look(times=1)
+        self.assertTrue(self.one.freshness.is_current)
+        self.assertIn(1, self.holders(new))
+        self.assertIn(1, self.holders(other))
+
+    def test_at_one_holder(self) -> None:
+        """What only the third of the remaining holders has is brought too: it may be what a quorum rests on."""
+        self.give(self.record(), *self.town[:3])
+        new = self.record(value=b"new", later=1)
+        self.give(new, self.town[3])
+        self.resyncing.one_pass()
+        self.network.wait(1)
+        self.look(times=1)
+        self.assertIn(1, self.holders(new))
+
+    def test_not_settled(self) -> None:
+        """It waits until it knows its neighbours."""
+        self.settled = False
+        self.resyncing.one_pass()
+        self.network.wait(1)
+        self.assertEqual(self.asked(Resync), 0)
+        self.settled = True
+        self.resyncing.one_pass()
+        self.network.wait(1)
+        self.assertEqual(self.asked(Resync), 8)
+
+    def test_asleep(self) -> None:
+        """A node that was stopped for a while asks again; one that looks in time does not."""
+        self.resyncing.one_pass()
+        self.network.wait(1)
+        self.asked(Resync)
+        for seconds, expected in ((RESYNC_LOOK, 0), (ASLEEP, 8)):
+            self.network.wait(seconds)
+            self.resyncing.one_pass()
+            self.network.wait(1)
+            self.assertEqual(self.asked(Resync), expected)
+
+    def test_alone(self) -> None:
+        """Alone it is current; when somebody comes it asks."""
+        peer = self.network.peer(50)
+        resyncing = Resyncing(peer.freshness, peer.table, self.rpc(peer), self.network.clock, lambda: True)
+        resyncing.one_pass()
+        self.assertTrue(peer.freshness.is_current)
+        peer.table.confirmed(self.one.contact, self.network.clock.seconds(), LATENCY)
+        resyncing.one_pass()
+        self.assertFalse(peer.freshness.is_current)
+        self.network.wait(1)
+        self.assertEqual(self.asked(Resync), 1)
+
+    def test_dead_or_without_values(self) -> None:
+        """Those that are dead and those that hold no values are not waited for."""
+        bootstrap, dead = self.network.peer(60, holds_values=False), self.network.peer(61)
+        dead.fall_silent()
+        peer = self.network.peer(50)
+        for other in (bootstrap, dead):
+            peer.table.confirmed(other.contact, self.network.clock.seconds(), LATENCY)
+        Resyncing(peer.freshness, peer.table, self.rpc(peer), self.network.clock, lambda: True).one_pass()
+        self.assertFalse(peer.freshness.is_current)
+        self.network.wait(5)
+        self.assertTrue(peer.freshness.is_current)
+
+    def test_all_at_once(self) -> None:
+        """Where all were stopped at once, all are current again, and nothing is offered twice to one node."""
+        self.give(self.record(), *self.town[:3])
+        resyncing = [
+            Resyncing(p.freshness, p.table, self.rpc(p), self.network.clock, lambda: True) for p in self.town
+        ]
+        self.asked(Offer)
+        for one in resyncing:
+            one.one_pass()
+        self.network.wait(1)
+        self.look(times=1)
+        self.assertTrue(all(peer.freshness.is_current for peer in self.town))
+        self.assertEqual(self.holders(self.record()), [1, 2, 3])

@@ -1,0 +1,178 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.keyspace import hash_id
+from dht14.kademlia.lookup import Lookup
+from dht14.node.write_quorum import WriteQuorum
+from dht14.storage.receipt import PutReason
+from dht14.storage.record import Record
+from dht14.storage.store import Outcome, Refusal, Verdict
+from dht14.wire.messages import Outranked, Refused, Reply, Stored
+
+OWN = 100
+HOLDERS = [Contact(node_id, (f"192.0.2.{node_id}", 8000)) for node_id in range(1, 12)]
+LATEST = 1000
+
+
+class WriteQuorumTests(SynchronousTestCase):
+    """A record of key 0; the contacts 1, 2, 3 and so on are the nearest in this order, 1 to 5 are the group."""
+
+    def begin(self, contacts: int, wanted: int = 8, record: Record | None = None) -> None:
+        self.record = record or Record(0, b"value", 7, 1e9, max(wanted, 5))
+        width = self.record.replication
+        self.lookup = Lookup(self.record.key, OWN, width, alpha=width, binding=True)
+        self.lookup.heard_of(HOLDERS[:contacts])
+        well = {one.node_id for one in HOLDERS}
+        self.quorum = WriteQuorum(self.record, wanted, max(wanted, 3), self.lookup, well)
+        self.lookup.due()
+
+    def end(self) -> bool:
+        self.lookup.due()
+        self.quorum.conclude()
+        return self.quorum.succeeded
+
+    def replied(self, number: int, reply: Reply) -> None:
+        """The contact of this number answers."""
+        self.quorum.replied(self.lookup, HOLDERS[number - 1], reply)
+        self.lookup.due()
+
+    def stored(self, *numbers: int) -> None:
+        for number in numbers:
+            self.replied(number, Stored(()))
+
+    def test_enough(self) -> None:
+        """As many receipts as were asked for are enough."""
+        self.begin(10)
+        self.stored(*range(1, 8))
+        self.assertFalse(self.end())
+        self.stored(8)
+        self.assertTrue(self.end())
+
+    def test_not_a_holder(self) -> None:
+        """The next nearest stands in for one that holds no values, that is not near or that leaves; where there
+        is none, it is not missed."""
+        for reason in (Refusal.NO_VALUES, Refusal.NOT_NEAR, Refusal.LEAVING):
+            self.begin(4)
+            self.replied(1, Refused((), reason))
+            self.stored(2, 3, 4)
+            self.assertTrue(self.end(), reason)
+
+    def test_refused(self) -> None:
+        """One that should hold the record and refuses is missed, unless the next nearest stands in for it."""
+        for refusal, reason in (
+            (Refusal.NO_ROOM, PutReason.NO_ROOM),
+            (Refusal.SHARE, PutReason.WRITER_SHARE),
+            (Refusal.VERSION, PutReason.TOO_FEW_HOLDERS),
+            (Refusal.INVALID, PutReason.NOT_AUTHENTIC),
+        ):
+            for contacts, succeeds in ((8, False), (9, True)):
+                self.begin(contacts)
+                self.replied(1, Refused((), refusal))
+                self.stored(*range(2, contacts + 1))
+                self.assertEqual((self.end(), self.quorum.reason), (succeeds, reason))
+
+    def test_own_copy_alone(self) -> None:
+        """One own copy is not enough where the others have no room for more."""
+        self.begin(4)
+        self.quorum.tried_here(Verdict(Outcome.HELD, 7), is_current=True)
+        for number in range(1, 5):
+            self.replied(number, Refused((), Refusal.SHARE))
+        self.assertFalse(self.end())
+        self.assertEqual((self.quorum.receipts, self.quorum.reason), (1, PutReason.WRITER_SHARE))
+
+    def test_own_refusal(self) -> None:
+        """This node is missed, too, where its own store is full."""
+        self.begin(2)
+        self.quorum.tried_here(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM), is_current=True)
+        self.stored(1, 2)
+        self.assertFalse(self.end())
+
+    def test_all_there_are(self) -> None:
+        """Where there are fewer nodes than copies, all of them are enough; nobody at all is not."""
+        self.begin(1)
+        self.stored(1)
+        self.assertTrue(self.end())
+        self.begin(1)
+        self.replied(1, Refused((), Refusal.NO_VALUES))
+        self.assertFalse(self.end())
+
+    def test_few_copies(self) -> None:
+        """Who asks for one copy gets as many as make a read meet it: most of the group."""
+        self.begin(10, wanted=1)
+        self.stored(1, 2)
+        self.assertFalse(self.end())
+        self.stored(3)
+        self.assertTrue(self.end())
+
+    def test_group(self) -> None:
+        """Receipts of farther nodes do not make up for those of the group where that keeps an older record: its
+        members would agree on it."""
+        for holds_older in (False, True):
+            self.begin(11)
+            for number in (1, 2, 3):
+                self.replied(number, Refused((), Refusal.NO_ROOM, holds_older))
+            self.stored(*range(4, 12))
+            self.assertEqual((self.end(), self.quorum.receipts), (not holds_older, 8))
+
+    def test_missed_writes(self) -> None:
+        """One that has missed writes holds a copy, but a read will not ask it yet: others must have it."""
+        self.begin(8)
+        for number in (1, 2, 3):
+            self.replied(number, Stored((), current=False))
+        for number in (4, 5, 6):
+            self.replied(number, Refused((), Refusal.NO_ROOM, holds_older=True))
+        self.stored(7, 8)
+        self.assertFalse(self.end())
+        self.begin(8)
+        for number in range(1, 9):
+            self.replied(number, Stored((), current=False))
+        self.assertTrue(self.end(), "all of them")
+
+    def test_cut_off(self) -> None:
+        """A writer that holds it itself, and whose well contacts all fail, has stored nothing."""
+        self.begin(1)
+        self.quorum.tried_here(Verdict(Outcome.HELD, 7), is_current=True)
+        self.lookup.failed(HOLDERS[0])
+        self.assertFalse(self.end())
+
+    def test_slow_group(self) -> None:
+        """While most of the group are slow the put goes on: a reader may hear them first."""
+        self.begin(11)
+        for number in (1, 2, 3):
+            self.lookup.slow(HOLDERS[number - 1])
+        self.lookup.due()
+        self.stored(*range(4, 12))
+        self.assertFalse(self.lookup.finished)
+        self.stored(1)
+        self.assertTrue(self.lookup.finished)
+
+    def test_version_to_surpass(self) -> None:
+        """What was written up to now is surpassed; what is from the future only where two tell of it, so that
+        nobody lifts a version alone."""
+        for met, expected in (
+            ((), -1),
+            ((LATEST,), LATEST),
+            ((LATEST - 5, LATEST), LATEST),
+            ((LATEST + 9,), -1),
+            ((LATEST - 5, LATEST + 9), LATEST - 5),
+            ((LATEST + 9, LATEST + 9), LATEST + 9),
+            ((LATEST + 500, LATEST + 9, LATEST + 9), LATEST + 9),
+        ):
+            self.begin(5)
+            for number, version in enumerate(met, start=1):
+                self.replied(number, Outranked(version, ()))
+            self.assertEqual(self.quorum.version_to_surpass(LATEST, witnesses=2), expected, met)
+            self.assertEqual(self.quorum.outranked, bool(met))
+
+    def test_content(self) -> None:
+        """Nothing is better than content: who says so has refused."""
+        self.begin(5, record=Record(hash_id(b"content"), b"content", 0, 1e9, 8))
+        self.replied(1, Outranked(5, ()))
+        self.assertFalse(self.quorum.outranked)
+
+    def test_copies_of_what_it_replaces(self) -> None:
+        """The writer hears how many copies there are of the key."""
+        self.begin(5)
+        self.replied(1, Stored((), replication=20))
+        self.replied(2, Stored((), replication=8))
+        self.assertEqual(self.quorum.replication_met, 20)

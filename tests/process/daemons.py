@@ -1,0 +1,68 @@
+"""Real twistd processes in the background: each test has one at most."""
+
+import os
+import signal
+from pathlib import Path
+
+from attrs import frozen
+
+from tests.process.nodes import VoidPhone, eventually, free_port, run_twistd
+from tests.process.test_start import ProcessTestCase
+
+
+@frozen
+class Daemon:
+    """A node in the background, with its files in `data_dir`."""
+
+    pid: int
+    api_port: int
+    data_dir: Path
+
+    @property
+    def log(self) -> str:
+        """What its log file holds now."""
+        return (self.data_dir / "twistd.log").read_text()
+
+    def wait_for(self, what: str) -> None:
+        """Return once the log file contains this."""
+        eventually(lambda: what in self.log, f"the line {what!r}")
+
+    def is_alive(self) -> bool:
+        """Whether the process is there still."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Ask it to end, and wait."""
+        os.kill(self.pid, signal.SIGTERM)
+        eventually(lambda: not self.is_alive(), "the daemon's end")
+
+    def client(self) -> VoidPhone:
+        """A new connection to its API."""
+        return VoidPhone(self.api_port)
+
+
+class DaemonTestCase(ProcessTestCase):
+    """Tests of a node in the background, which is gone when they end."""
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / "data" / "node"
+
+    def start(self, *words: str, extra: dict[str, str] | None = None) -> Daemon:
+        """A new daemon; twistd has said nothing."""
+        p2p, api = free_port(), free_port()
+        ports = ("--p2p-address", f"127.0.0.1:{p2p}", "--api-address", f"127.0.0.1:{api}")
+        done = run_twistd("dht14", *ports, *words, folder=self.folder, extra=extra)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        pidfile = self.data_dir / "twistd.pid"
+        daemon = Daemon(int(eventually(pidfile.read_text, "the pid file")), api, self.data_dir)
+        self.addCleanup(self.kill, daemon)
+        return daemon
+
+    def kill(self, daemon: Daemon) -> None:
+        if daemon.is_alive():
+            os.kill(daemon.pid, signal.SIGKILL)

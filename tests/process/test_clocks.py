@@ -1,0 +1,203 @@
+"""Real nodes whose hosts' clocks are set while they run, and one that is stopped for a while."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from glob import glob
+from hashlib import sha256
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest
+
+from dht14.kademlia.contact import Address
+from dht14.wire.datagram import encode
+from dht14.wire.messages import Ping
+from tests.process.nodes import DIFFICULTY, Twistd, eventually
+from tests.process.test_network import JOIN_PATIENCE, NetworkTestCase
+from tests.stranger import Stranger, pong
+
+HOUR = 3600
+TTL = 12
+LATENESS = 2.0
+"""Seconds after its expiry for which a value may still be served."""
+
+BUSY = 5.0
+"""Seconds by which a busy machine may notice later."""
+
+PING_PATIENCE = 30.0
+"""Seconds within which a node pings its only contact; 10 where the machine is not busy."""
+
+PING = encode(b"12345678", Ping())
+PLACES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/*/faketime/libfaketimeMT.so.1")
+CLOCKS = "import time; print(time.time(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME))"
+
+
+class HostClock:
+    """The wall clock of some processes, set through a file. It goes as the real one does, so far ahead."""
+
+    def __init__(self, folder: Path) -> None:
+        found = [path for place in PLACES for path in glob(place)]
+        if not found:
+            raise SkipTest("libfaketime is not installed (Debian: apt-get install faketime)")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / "ahead"
+        self.environment = {
+            "LD_PRELOAD": found[0],
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DHT14_STORAGE_MIN_TTL": "1",
+        }
+        self.set(25)
+        told = subprocess.run(
+            [sys.executable, "-c", CLOCKS],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        ).stdout.split()
+        steady = [time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)]
+        if len(told) != 3 or any(
+            abs(float(seen) - now) > HOUR for seen, now in zip(told[1:], steady, strict=True)
+        ):
+            raise SkipTest("this libfaketime does not leave the clocks alone that nobody can set")
+        assert float(told[0]) - time.time() > 24 * HOUR, "the clock cannot be set"
+        self.set(0)
+
+    def set(self, hours: float) -> None:
+        """Let it be so many hours ahead from now on."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{hours * HOUR:+.0f}\n")
+        new.replace(self._file)
+
+
+class Pinged(Stranger):
+    """A contact that counts the PINGs that come."""
+
+    pings = 0
+
+    def serve(self, datagram: bytes, address: Address) -> None:
+        if datagram[1:9] != self.session.cid:
+            super().serve(datagram, address)
+        elif reply := self.reply_to(self.session.open(datagram)):
+            self.socket.sendto(self.session.data(reply), address)
+
+    def reply_to(self, request: bytes) -> bytes:
+        answer = pong(request)
+        self.pings += answer is not None
+        return answer or b""
+
+
+class ClockTests(NetworkTestCase):
+    """Each node here has a host whose clock the test sets, but where it is said otherwise."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = HostClock(self.network.folder / "clock")
+
+    def found(self, node: Twistd, key: bytes) -> bytes | None:
+        with node.client() as client:
+            return client.get(key)
+
+    def put_one(self, node: Twistd, key: bytes, ttl: int) -> tuple[float, float]:
+        """Put a value; when that was asked and when answered. Under libfaketime a node may stumble, so it is tried
+        until it is acknowledged."""
+
+        def tried() -> tuple[float, float] | None:
+            with node.client() as client:
+                asked = time.monotonic()
+                return (asked, time.monotonic()) if client.put(key, b"value", ttl) else None
+
+        return eventually(tried, "a PUT to be acknowledged")
+
+    def is_gone(self, node: Twistd, key: bytes) -> bool:
+        return self.found(node, key) is None
+
+    def test_values(self) -> None:
+        """A value expires in its time, and not before, whether the clock of a holder is set back or forward."""
+        first = self.network.node(environment={"DHT14_STORAGE_MIN_TTL": "1"}).wait_for_api()
+        set_ones = [self.network.node(seeds=(first,), environment=self.clock.environment) for _ in range(2)]
+        for node in set_ones:
+            node.wait_for("Joined")
+            node.wait_for_api()
+        for hours in (-1, 25, -25):
+            self.clock.set(0)
+            key = self.rng.randbytes(32)
+            asked, answered = self.put_one(set_ones[0], key, TTL)
+            self.clock.set(hours)
+            got = [self.found(node, key) for node in (first, *set_ones)]
+            self.assertLess(time.monotonic() - asked, TTL, "the machine is too busy for this test")
+            self.assertEqual(got, [b"value"] * 3, hours)
+            for node in (first, *set_ones):
+                eventually(partial(self.is_gone, node, key), "the value to expire")
+            self.assertGreater(time.monotonic() - asked, TTL - 0.1)
+            self.assertLess(time.monotonic() - answered, TTL + LATENESS + BUSY)
+
+    def test_pings(self) -> None:
+        """A node whose clock is set goes on to ping its contacts."""
+        node = self.network.node(environment=self.clock.environment).wait_for_api()
+        contact = Pinged("main", DIFFICULTY, node.p2p_port)
+        self.addCleanup(contact.close)
+        contact.call(PING)
+        for hours in (-1, 25, -25):
+            self.clock.set(hours)
+            before = contact.pings
+
+            def was_pinged(before: int = before) -> bool:
+                contact.serve_for(0.5)
+                return contact.pings > before
+
+            eventually(was_pinged, f"a PING with the clock at {hours:+} h", PING_PATIENCE)
+
+    def test_joins(self) -> None:
+        """Nodes that are alone, and whose clocks were set meanwhile, join within an interval once a seed is there."""
+        seed = self.network.bootstrap_node()
+        seed.wait_for("listens")
+        seed.stop()
+        slow, fast = self.clock, HostClock(self.network.folder / "another clock")
+        alone = [self.network.node(seeds=(seed,), environment=clock.environment) for clock in (slow, fast)]
+        for node in alone:
+            node.wait_for("Alone")
+        slow.set(-25)
+        fast.set(25)
+        seed.start()
+        for node in alone:
+            node.wait_for("Joined", JOIN_PATIENCE)
+
+    def test_begins_wrong(self) -> None:
+        """A node whose clock is years slow joins, is called by others, and has content as they do."""
+        first = self.network.node(environment={"DHT14_STORAGE_MIN_TTL": "1"}).wait_for_api()
+        self.clock.set(-20_000)
+        last = self.network.node(seeds=(first,), environment=self.clock.environment)
+        last.wait_for("Joined", JOIN_PATIENCE)
+        last.wait_for_api()
+        self.put_one(first, sha256(b"value").digest(), 600)
+        first.kill()
+        self.assertEqual(self.found(last, sha256(b"value").digest()), b"value")
+
+
+class StoppedTests(NetworkTestCase):
+    def test_stopped(self) -> None:
+        """What a stopped node finds in its socket when it goes on lives no longer than anywhere else."""
+        short = {"DHT14_STORAGE_MIN_TTL": "1"}
+        first = self.network.node(environment=short).wait_for_api()
+        last = self.network.node(seeds=(first,), environment=short)
+        last.wait_for("Joined")
+        last.wait_for_api()
+        last.process.send_signal(signal.SIGSTOP)
+        self.addCleanup(last.process.send_signal, signal.SIGCONT)
+        key, ttl = self.rng.randbytes(32), 4
+        with first.client() as client:
+            client.put(key, b"value", ttl=ttl)
+        expires_at = time.monotonic() + ttl
+        while (left := expires_at + LATENESS - time.monotonic()) > 0:
+            time.sleep(left)
+        last.process.send_signal(signal.SIGCONT)
+        for _ in range(20):
+            with last.client() as client:
+                self.assertIsNone(client.get(key))

@@ -1,0 +1,146 @@
+"""Disks, limits and folders that fail under real processes: told once, and once when it is over."""
+
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+from twisted.trial.unittest import SkipTest
+
+from tests.process.daemons import DaemonTestCase
+from tests.process.nodes import Twistd, environment, eventually, free_port, run_twistd
+from tests.process.test_start import ProcessTestCase
+
+DISK_FULL = 28
+
+
+def health(node: Twistd, *words: str) -> int:
+    """The exit code of `dht14 health` for this node."""
+    script = "import sys; from dht14.cmd.main import main; sys.exit(main())"
+    addresses = ("--p2p-address", node.address, "--api-address", f"127.0.0.1:{node.api_port}")
+    done = subprocess.run(
+        [sys.executable, "-c", script, "health", *addresses, *words],
+        cwd=node.folder,
+        env=environment(node.environment),
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode
+
+
+def troubles(node: Twistd) -> list[str]:
+    """The templates of what it has told at error and above."""
+    return [event["template"] for event in node.events() if event["level"] in ("error", "critical")]
+
+
+class RunningTests(ProcessTestCase):
+    """A node that runs when it happens."""
+
+    def test_directory_removed(self):
+        """No PUT is acknowledged into a removed directory, one line tells of it, and the node is not healthy."""
+        node = self.network.node().wait_for_api()
+        node.wait_for("values are open")
+        with node.client() as client:
+            self.assertTrue(client.put(bytes(32), b"value"))
+            self.assertEqual(health(node), 0)
+            shutil.rmtree(node.folder / "data")
+            self.assertFalse(client.put(bytes([1]) * 32, b"value"))
+            self.assertEqual(client.get(bytes(32)), b"value")
+            self.assertFalse(client.put(bytes(32), b"value"))
+            self.assertEqual(health(node), 3)
+        node.wait_for("The data directory {path} is gone")
+        time.sleep(2)  # Contacts are saved every 1.5 s.
+        self.assertEqual(node.stop(), 0)
+        self.assertEqual(len(troubles(node)), 1, troubles(node))
+        self.assertFalse((node.folder / "data").exists())
+
+    def test_directory_removed_unnoticed(self):
+        """It is noticed though nobody puts anything."""
+        node = self.network.node().wait_for_api()
+        node.wait_for("values are open")
+        (node.folder / "data" / "node" / "values").rename(node.folder / "moved")
+        node.wait_for("Values cannot be written")
+        self.assertEqual(health(node), 3)
+
+    def limited(self, limit: int, most: int, over: str) -> Twistd:
+        """A node that met another one while a limit kept it from saving its contacts, and saved them later."""
+        node = self.network.node().wait_for_api()
+        node.wait_for("API listens")
+        soft, hard = resource.prlimit(node.process.pid, limit)
+        resource.prlimit(node.process.pid, limit, (most, hard))
+        other = self.network.node(seeds=(node,))
+        other.wait_for("Joined")
+        for _ in range(20):
+            socket.create_connection(("127.0.0.1", node.api_port or 0)).close()
+        time.sleep(4)  # Two tries to save them.
+        resource.prlimit(node.process.pid, limit, (soft, hard))
+        node.wait_for(over)
+        self.assertEqual(node.stop(), 0)
+        self.assertEqual(node.stderr(), "")
+        return node
+
+    def test_no_room_for_contacts(self):
+        """Where no file may grow, the node goes on; one line tells how much of its log was lost."""
+        node = self.limited(resource.RLIMIT_FSIZE, 10, "contacts can be saved again")
+        (lost,) = (event["lost"] for event in node.events() if event["level"] == "error")
+        self.assertLess(lost, 10)
+
+    def test_no_descriptors(self):
+        """Without descriptors the contacts, and whatever else is in want of one, are told once."""
+        node = self.limited(resource.RLIMIT_NOFILE, 3, "Files can be opened again")
+        self.assertEqual(len(troubles(node)), 1, troubles(node))
+        self.assertLess(len(node.events()), 40)
+
+    def test_too_little_memory(self):
+        """Where the limit of the store cannot be mapped the line names it, and the node is not healthy."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, hard))
+        try:
+            node = self.network.node(environment={"DHT14_STORAGE_STORAGE_LIMIT": "64G"})
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        told = node.wait_for("Values cannot be written")
+        self.assertIn("[storage] storage_limit", told["reason"])
+        node.wait_for("API listens")
+        self.assertEqual(health(node), 3)
+        self.assertEqual(len(troubles(node)), 1)
+
+
+class FullDiskTests(DaemonTestCase):
+    """A start on a disk that is full."""
+
+    def setUp(self):
+        super().setUp()
+        mounted = ["mount", "-t", "tmpfs", "-o", "size=4M", "none", str(self.folder)]
+        if subprocess.run(mounted, capture_output=True, check=False).returncode:
+            raise SkipTest("only root may mount")
+        self.addCleanup(lambda: subprocess.run(["umount", "--lazy", str(self.folder)], check=True))
+
+    def fill(self) -> None:
+        with open(self.folder / "ballast", "wb", buffering=0) as file:
+            while file.write(bytes(4096)) == 4096:
+                pass
+
+    def fill_to_the_end(self) -> None:
+        try:
+            self.fill()
+        except OSError as full:
+            self.assertEqual(full.errno, DISK_FULL)
+
+    def test_daemon(self):
+        """A daemon, and a first start of any kind, ends with 78 and a line; later on it starts."""
+        self.start().end()
+        self.fill_to_the_end()
+        ports = (f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
+        words = ("dht14", "--p2p-address", ports[0], "--api-address", ports[1])
+        for flags in ((), ("-n",)):
+            data_dir = ("--data-dir", "another") if flags else ()
+            done = run_twistd(*flags, *words, *data_dir, folder=self.folder)
+            self.assertEqual((done.returncode, len(done.stderr.splitlines())), (78, 1), done.stderr)
+            self.assertIn("[node] data_dir", done.stderr)
+            self.assertIn("No space left", done.stderr)
+        (self.folder / "ballast").unlink()
+        daemon = self.start()
+        eventually(daemon.is_alive, "a daemon")

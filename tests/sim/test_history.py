@@ -1,0 +1,376 @@
+"""Which gets are right."""
+
+from math import inf
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.keyspace import hash_id
+from dht14.sim.history import AGREED, LATENESS, Ending, History, Judgement, Write
+from dht14.storage.receipt import PutOutcome, Receipt
+from dht14.storage.record import Kind
+from tests.owners import Owner
+
+KEY = 7
+OWNER = Owner(1)
+CONTENT = hash_id(b"content")
+
+
+class HistoryTestCase(SynchronousTestCase):
+    key = KEY
+
+    def setUp(self) -> None:
+        self.history = History()
+
+    def write(
+        self,
+        value: bytes,
+        began: float,
+        ended: float = inf,
+        ending: Ending = Ending.STORED,
+        ttl: float = 1000.0,
+        copies: int = 8,
+    ) -> Write:
+        write = self.history.put_began(self.key, value, ttl, began, copies)
+        if ended < inf:
+            self.history.put_ended(write, ending, ended)
+        return write
+
+    def judge(self, found: bytes | None, began: float, ended: float | None = None) -> str:
+        return self.history.got(self.key, found, began, began + 1 if ended is None else ended).judgement.value
+
+
+class OpenTests(HistoryTestCase):
+    """Anybody may write; the last one wins."""
+
+    def test_right(self) -> None:
+        """The value that was acknowledged is right, nothing is lost, and other bytes are forged."""
+        self.assertEqual(self.judge(None, 0), "right")
+        self.write(b"a", 1, 2)
+        self.assertEqual(self.judge(b"a", 3), "right")
+        self.assertEqual(self.judge(None, 3), "lost")
+        self.assertEqual(self.judge(b"b", 3), "forged")
+
+    def test_forged(self) -> None:
+        """What has not been written yet, or under another key, is forged."""
+        self.write(b"a", 10, 11)
+        self.assertEqual(self.judge(b"a", 5), "forged")
+        self.assertEqual(self.history.got(KEY + 1, b"a", 12, 13).judgement, Judgement.FORGED)
+
+    def test_meanwhile(self) -> None:
+        """While a write is at work, both what was before and what it writes are right."""
+        self.write(b"a", 1, 2)
+        self.write(b"b", 10, 12)
+        for found in (b"a", b"b"):
+            self.assertEqual(self.judge(found, 9, 11), "right")
+            self.assertEqual(self.judge(found, 11), "right")
+        self.assertEqual(self.judge(b"b", 12), "right")
+        self.assertEqual(self.judge(b"a", 12), "stale")
+        self.assertEqual(self.judge(None, 9, 11), "lost")
+
+    def test_failed(self) -> None:
+        """A write that failed, or never ended, may be seen or not."""
+        self.write(b"a", 1, 2)
+        self.write(b"b", 3, 4, Ending.FAILED)
+        self.write(b"c", 5)
+        for found in (b"a", b"b", b"c"):
+            self.assertEqual(self.judge(found, 6), "right")
+        self.assertEqual(self.judge(None, 6), "lost")
+
+    def test_superseded(self) -> None:
+        """A write that lost to one at the same time may be seen or not; what both have replaced may not."""
+        self.write(b"a", 1, 2)
+        self.write(b"b", 3, 6, Ending.SUPERSEDED)
+        self.write(b"c", 4, 7, Ending.FAILED)
+        self.assertEqual([self.judge(found, 8) for found in (b"b", b"c")], ["right", "right"])
+        self.assertEqual([self.judge(found, 8) for found in (b"a", None)], ["stale", "lost"])
+
+    def test_superseded_by_nobody(self) -> None:
+        """To say that a write lost to an earlier one is no excuse for bringing that one."""
+        self.write(b"a", 1, 2)
+        self.write(b"b", 3, 4, Ending.SUPERSEDED)
+        self.assertEqual([self.judge(found, 5) for found in (b"b", b"a")], ["right", "stale"])
+
+    def test_at_once(self) -> None:
+        """Of two writes at one time either may win."""
+        self.write(b"a", 1, 4)
+        self.write(b"b", 2, 3)
+        self.assertEqual((self.judge(b"a", 5), self.judge(b"b", 5)), ("right", "right"))
+
+    def test_again(self) -> None:
+        """A value that was written twice is as new as its second time."""
+        self.write(b"a", 1, 2)
+        self.write(b"b", 3, 4)
+        self.write(b"a", 5, 6)
+        self.assertEqual((self.judge(b"a", 7), self.judge(b"b", 7)), ("right", "stale"))
+
+    def test_expired(self) -> None:
+        """A value is served until its time is over, for a moment more perhaps, and never after that."""
+        self.write(b"a", 0, 1, ttl=60)
+        self.assertEqual(self.judge(b"a", 59), "right")
+        self.assertEqual(self.judge(b"a", 60 + LATENESS), "right")
+        self.assertEqual(self.judge(b"a", 60.1 + LATENESS), "expired")
+        self.assertEqual(self.judge(None, 61), "right")
+        self.assertEqual(self.judge(None, 10), "lost")
+
+    def test_does_not_return(self) -> None:
+        """When a newer value that lived shorter has expired, the older one is not right; nothing is."""
+        self.write(b"a", 0, 1)
+        self.write(b"b", 2, 3, ttl=60)
+        self.assertEqual((self.judge(b"a", 100), self.judge(None, 100)), ("stale", "right"))
+
+    def test_later_puts(self) -> None:
+        """What is put after a get has ended does not change what it was."""
+        self.write(b"a", 0, 1)
+        self.write(b"b", 10, 11, ttl=60)
+        self.assertEqual((self.judge(None, 2, 3), self.judge(b"a", 2, 3)), ("lost", "right"))
+
+    def test_returned(self) -> None:
+        """A get may bring what was before a put at work, though an earlier get brought that: it is counted."""
+        self.write(b"a", 1, 2)
+        self.write(b"b", 3)
+        for began, found, returned in ((10, b"a", 0), (20, b"b", 0), (30, b"a", 1)):
+            self.assertEqual(self.judge(found, began), "right")
+            self.assertEqual(self.history.returned, returned)
+
+
+class OwnerTests(HistoryTestCase):
+    """The owner alone may write; the greatest of its numbers wins."""
+
+    key = OWNER.key
+
+    def test_in_order(self) -> None:
+        """Numbers decide, not times: a put of an older number that was acknowledged replaces nothing."""
+        new, old = OWNER.says(b"new", 2), OWNER.says(b"old", 1)
+        self.write(new, 1, 2)
+        self.write(old, 3, 4)
+        self.assertEqual((self.judge(new, 5), self.judge(old, 5)), ("right", "stale"))
+
+    def test_meanwhile(self) -> None:
+        """Before a put has been acknowledged the older record is right; none is lost."""
+        old, new = OWNER.says(b"old", 1), OWNER.says(b"new", 2)
+        self.write(old, 1, 2)
+        self.write(new, 3, 9)
+        self.assertEqual([self.judge(found, 4) for found in (old, new, None)], ["right", "right", "lost"])
+        self.assertEqual([self.judge(found, 9) for found in (old, new, None)], ["stale", "right", "lost"])
+
+    def test_same_number(self) -> None:
+        """Of two records of one number either may win."""
+        for value in (values := [OWNER.says(b"%d" % device, 1) for device in range(2)]):
+            self.write(value, 1, 2)
+        self.assertEqual([self.judge(value, 3) for value in values], ["right", "right"])
+
+    def test_deleted(self) -> None:
+        """A deletion sticks: nothing is right after it, and what came before is not."""
+        old, gone, new = OWNER.says(b"old", 1), OWNER.says(b"", 2), OWNER.says(b"new", 3)
+        self.write(old, 1, 2)
+        self.write(gone, 3, 4)
+        self.assertEqual((self.judge(None, 5), self.judge(old, 5)), ("right", "stale"))
+        self.write(new, 6, 7)
+        self.assertEqual([self.judge(found, 8) for found in (new, None, old)], ["right", "lost", "stale"])
+
+    def test_deletion_failed(self) -> None:
+        """While a deletion is at work, or when it has failed, both are right."""
+        old = OWNER.says(b"old", 1)
+        self.write(old, 1, 2)
+        self.write(OWNER.says(b"", 2), 3, 4, Ending.FAILED)
+        self.assertEqual((self.judge(None, 5), self.judge(old, 5)), ("right", "right"))
+
+    def test_not_the_owner(self) -> None:
+        """What the owner has not signed is forged, whoever put it and when, once the owner's is acknowledged."""
+        mine, theirs = OWNER.says(b"mine", 1), Owner(2).says(b"theirs", 9)
+        self.write(b"open", 1, 2)
+        self.assertEqual(self.judge(b"open", 3), "right")
+        self.write(mine, 4, 5)
+        self.write(b"junk", 6, 7, Ending.FAILED)
+        self.write(theirs, 6, 7, Ending.FAILED)
+        self.assertEqual(
+            [self.judge(found, 8) for found in (mine, b"open", b"junk", theirs)],
+            ["right", "forged", "forged", "forged"],
+        )
+
+
+class ContentTests(HistoryTestCase):
+    """Nobody can change it."""
+
+    key = CONTENT
+
+    def test_immutable(self) -> None:
+        """A get brings the content and nothing else, whatever was put later; it is found until it expires."""
+        self.write(b"content", 1, 2)
+        self.write(b"junk", 3, 4, Ending.FAILED)
+        self.assertEqual(
+            [self.judge(found, 5) for found in (b"content", b"junk", None)], ["right", "forged", "lost"]
+        )
+
+    def test_after_it(self) -> None:
+        """When it has expired its key is open to all, and closed again when it is put again."""
+        self.write(b"content", 1, 2, ttl=60)
+        self.write(b"junk", 3, 4, Ending.FAILED)
+        self.write(b"more junk", 65, 66)
+        for found, at, judgement in (
+            (b"junk", 50, "forged"),
+            (b"junk", 62, "right"),
+            (b"more junk", 70, "right"),
+        ):
+            self.assertEqual(self.judge(found, at), judgement)
+        self.write(b"content", 71, 72)
+        self.assertEqual([self.judge(found, 73) for found in (b"junk", b"content")], ["forged", "right"])
+
+    def test_shorter(self) -> None:
+        """To put it again for a shorter time does not shorten its life."""
+        self.write(b"content", 1, 2)
+        self.write(b"content", 3, 4, ttl=60)
+        self.assertEqual((self.judge(b"content", 100), self.judge(None, 100)), ("right", "lost"))
+
+    def test_longer(self) -> None:
+        """To put it again for a longer time lengthens its life, and no longer than that."""
+        self.write(b"content", 1, 2, ttl=60)
+        self.write(b"content", 3, 4, ttl=100)
+        self.assertEqual([self.judge(b"content", at) for at in (90, 106)], ["right", "expired"])
+        self.assertEqual([self.judge(None, at) for at in (90, 106)], ["lost", "right"])
+
+
+class LivesTests(HistoryTestCase):
+    """What is promised where nodes die, or lie."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.nodes = [KEY ^ 1 << bit for bit in range(20)]  # The nearest first.
+        for node in self.nodes:
+            self.history.lives.rose(node, 0)
+
+    def kill(self, *ranks: int, at: float = 5) -> None:
+        for rank in ranks:
+            self.history.lives.fell(self.nodes[rank], at)
+
+    def test_all_but_one(self) -> None:
+        """A value survives the death of all but one of its holders; of all of them it need not."""
+        self.write(b"a", 1, 2, copies=8)
+        self.kill(*range(7))
+        self.assertEqual(self.judge(None, 10), "lost")
+        self.kill(7)
+        self.assertEqual(self.judge(None, 11), "excused")
+        self.assertEqual(self.judge(b"?", 11), "forged")
+
+    def test_stale(self) -> None:
+        """When those who held the newest are dead, what it replaced may come back, and no older value."""
+        self.write(b"a", 1, 2)
+        self.write(b"b", 2, 3)
+        self.write(b"c", 3, 4, copies=1)
+        self.assertEqual(self.judge(b"b", 4), "stale")
+        self.kill(0)
+        self.assertEqual((self.judge(b"b", 10), self.judge(b"a", 10)), ("excused", "stale"))
+
+    def test_far_away(self) -> None:
+        """The death of nodes that cannot have held it excuses nothing; nor that of nodes dead before."""
+        self.kill(0, 1, at=0.5)
+        self.write(b"a", 1, 2, copies=1)
+        self.kill(*range(8, 20))
+        self.assertEqual(self.judge(None, 10), "lost")
+
+    def test_back(self) -> None:
+        """A node that came back with its disk has what it held, after a while; another one has nothing."""
+        self.write(b"a", 1, 2, copies=1)
+        self.kill(0)
+        self.history.lives.rose(self.nodes[0], 10, kept=True)
+        self.assertEqual((self.judge(None, 20), self.judge(None, 60)), ("excused", "lost"))
+        self.kill(0, at=70)
+        self.history.lives.rose(self.nodes[0], 80)
+        self.assertEqual(self.judge(None, 200), "excused")
+
+    def test_liars(self) -> None:
+        """Of open keys nothing is promised where somebody lies."""
+        self.history.lives.lies(self.nodes[19])
+        self.write(b"a", 1, 2)
+        self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["excused", "excused"])
+
+    def test_liars_elsewhere(self) -> None:
+        """Content is found while one of its holders is honest, and nothing is forged."""
+        self.key = CONTENT
+        self.write(b"content", 1, 2, copies=20)
+        for node in self.nodes[1:]:
+            self.history.lives.lies(node)
+        self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["forged", "lost"])
+        self.history.lives.lies(self.nodes[0])
+        self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["excused", "excused"])
+
+
+class PartitionTests(HistoryTestCase):
+    """What is promised while the network is parted, and when it is whole again."""
+
+    def test_apart(self) -> None:
+        """What the other side has may be missed; but nothing is forged, and nothing expires late."""
+        self.write(b"a", 1, 2, ttl=60)
+        self.write(b"b", 3, 4)
+        self.history.parted()
+        self.assertEqual(
+            [self.judge(found, 5) for found in (b"b", b"a", None)], ["right", "excused", "excused"]
+        )
+        self.assertEqual([self.judge(b"?", 5), self.judge(b"a", 70)], ["forged", "expired"])
+
+    def test_whole_again(self) -> None:
+        """A minute later any of the puts of that time is right, and what was there before them is not."""
+        self.write(b"a", 1, 2)
+        self.history.parted()
+        self.write(b"b", 3, 4)
+        self.write(b"c", 5, 6)
+        self.history.healed(10)
+        self.assertEqual(self.judge(b"a", 11), "right")
+        self.write(b"d", 12, 13)
+        self.assertEqual([self.judge(found, 10 + AGREED) for found in (b"b", b"c", b"d")], ["right"] * 3)
+        self.assertEqual([self.judge(found, 10 + AGREED) for found in (b"a", None)], ["stale", "lost"])
+        self.write(b"e", 80, 81)
+        self.assertEqual([self.judge(found, 82) for found in (b"e", b"d")], ["right", "stale"])
+
+
+class ReportTests(HistoryTestCase):
+    """What somebody is told who must act on it."""
+
+    def test_violation(self) -> None:
+        """A violation names the key, what was brought, what should have been, both with times, and the clients."""
+        old = self.history.put_began(KEY << 224, b"a", 60, 101, 20, "node 3")
+        self.history.put_ended(old, Ending.STORED, 101.5)
+        new = self.history.put_began(KEY << 224, b"b", 60, 102, 8, "node 4")
+        self.history.put_ended(new, Ending.STORED, 102.25)
+        self.history.got(KEY << 224, b"a", 103, 103.1, "node 5")
+        (read,) = self.history.violations
+        self.assertEqual(
+            read.told(100),
+            "stale: open key 00000007, get 3.000-3.100 s at node 5 brought put 1 (r 20, 1.000-1.500 s stored at "
+            "node 3) rather than put 2 (r 8, 2.000-2.250 s stored at node 4)",
+        )
+
+    def test_kinds(self) -> None:
+        """Gets are counted by the kind of the key and by what they were."""
+        self.key = CONTENT
+        self.write(b"content", 1, 2)
+        self.judge(b"content", 3)
+        self.judge(None, 3)
+        self.key = KEY
+        self.judge(None, 3)
+        self.assertEqual(
+            self.history.counts,
+            {
+                (Kind.CONTENT, Judgement.RIGHT): 1,
+                (Kind.CONTENT, Judgement.LOST): 1,
+                (Kind.OPEN, Judgement.RIGHT): 1,
+            },
+        )
+        self.assertEqual(self.history.count(Judgement.RIGHT), 2)
+
+    def test_acknowledged(self) -> None:
+        """Of each key the newest write, where that can be relied upon."""
+        self.write(b"a", 0, 1)
+        newest = self.write(b"b", 2, 3, ttl=60)
+        self.assertEqual(self.history.acknowledged(10), [newest])
+        self.assertEqual(self.history.acknowledged(100), [])
+        self.write(b"c", 11, 12, Ending.FAILED)
+        self.assertEqual(self.history.acknowledged(13), [])
+
+    def test_endings(self) -> None:
+        """What a node tells of a put, in either form, is one ending."""
+        told: list[bool | Receipt] = [True, False, *(Receipt(outcome) for outcome in PutOutcome)]
+        self.assertEqual(
+            [Ending.of(each) for each in told],
+            [Ending.STORED, Ending.FAILED, Ending.STORED, Ending.STORED, Ending.SUPERSEDED, Ending.FAILED],
+        )

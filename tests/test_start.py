@@ -1,0 +1,75 @@
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.data_dir import DataDir
+from dht14.net.readiness import Awaited
+from dht14.settings import Role
+from dht14.start import Start, StartPhase
+from dht14.state_file import State, StateFile, read_state
+from dht14.storage.receipt import NoRecord
+
+
+class SomeJoin:
+    """Joins when the test says so."""
+
+    def __init__(self) -> None:
+        self.first_try: Deferred[None] = Deferred()
+        self.joined = False
+
+
+class SomeStack:
+    """As much of a stack as its start knows of."""
+
+    def __init__(self) -> None:
+        self.node: Any = object()
+        self.join = SomeJoin()
+
+
+class StartTests(SynchronousTestCase):
+    """A start, phase by phase, as clients and `dht14 wait` see it."""
+
+    def setUp(self) -> None:
+        self.data_dir = DataDir.open(self.mktemp())
+        self.addCleanup(self.data_dir.close)
+        self.stack: Any = SomeStack()
+        self.clock = Clock()
+
+    def start(self, role: Role = Role.NODE) -> Start:
+        return Start(role, self.clock, StateFile(self.data_dir))
+
+    def state(self) -> State | None:
+        return read_state(self.data_dir.path)
+
+    def test_course(self) -> None:
+        """Each phase is written down when it begins, and what is over when it is."""
+        start = self.start()
+        self.assertEqual((start.phase, self.state()), (StartPhase.BOUND, None))
+        start.entered(StartPhase.SEARCHING)
+        self.assertEqual(self.state(), State(("identity", "join", "values"), False))
+        start.composed(self.stack)
+        self.assertEqual((start.phase, self.state()), (StartPhase.OPENING, State(("join", "values"), False)))
+        start.over(Awaited.VALUES)
+        start.entered(StartPhase.WORKING)
+        self.assertEqual(self.state(), State(("join",), False))
+        self.stack.join.first_try.callback(None)
+        self.assertEqual((self.state(), start.readiness.awaited), (State((), False), frozenset()))
+        self.stack.join.joined = True
+        start.say()
+        self.assertEqual(self.state(), State((), True))
+        start.ended()
+        self.assertIsNone(self.state())
+
+    def test_bootstrap_node(self) -> None:
+        """A bootstrap node has no values to wait for."""
+        self.assertEqual(self.start(Role.BOOTSTRAP).readiness.awaited, {Awaited.IDENTITY, Awaited.JOIN})
+
+    def test_no_more_waiting(self) -> None:
+        """Where the start has failed, or the end has come, no client waits any more."""
+        for phase in (StartPhase.FAILED, StartPhase.ENDING):
+            start = self.start()
+            waits = start.readiness.get(1)
+            start.entered(phase)
+            self.assertIs(self.successResultOf(waits), NoRecord.NOT_READY)

@@ -1,0 +1,86 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.data_dir import DataDir
+from dht14.state_file import State, StateFile, read_state
+
+
+class StateFileTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.data_dir = DataDir.open(self.mktemp())
+        self.addCleanup(self.data_dir.close)
+        self.file = Path(self.data_dir.path) / "state.json"
+
+    def read(self) -> State | None:
+        return read_state(self.data_dir.path)
+
+    def test_said(self) -> None:
+        """What was said last is read, until the node ends."""
+        state = StateFile(self.data_dir)
+        self.assertIsNone(self.read())
+        state.say(["values", "join"], False)
+        self.assertEqual(self.read(), State(("join", "values"), False))
+        state.say([], True)
+        self.assertEqual(self.read(), State((), True))
+        state.remove()
+        self.assertIsNone(self.read())
+
+    def test_no_news(self) -> None:
+        """What has not changed is not written again."""
+        state = StateFile(self.data_dir)
+        state.say([], True)
+        written = self.file.stat().st_ino
+        state.say([], True)
+        self.assertEqual(self.file.stat().st_ino, written)
+
+    def test_left_behind(self) -> None:
+        """What a killed node has left is no state: its process is gone. The next node removes it."""
+        dead = subprocess.run(
+            [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+        )
+        rest = '"awaited": [], "joined": true}'
+        self.file.write_text(f'{{"pid": {int(dead.stdout)}, {rest}')
+        self.assertIsNone(self.read())
+        self.file.write_text(f'{{"pid": {os.getpid()}, {rest}')
+        self.assertIsNotNone(self.read())
+        StateFile(self.data_dir)
+        self.assertFalse(self.file.exists())
+
+    def test_others_process(self) -> None:
+        """A process of another user runs, too."""
+
+        def not_permitted(pid: int, signal: int) -> None:
+            raise PermissionError
+
+        StateFile(self.data_dir).say([], True)
+        self.patch(os, "kill", not_permitted)
+        self.assertEqual(self.read(), State((), True))
+
+    def test_damaged(self) -> None:
+        """Anything else in the file is no state, and no error."""
+        for text in (
+            "",
+            "{",
+            "[]",
+            "{}",
+            '{"pid": "x", "awaited": [], "joined": true}',
+            '{"pid": 1, "awaited": 3}',
+            '{"pid": 1e99, "awaited": [], "joined": true}',
+            "\xff",
+        ):
+            self.file.write_text(text, encoding="latin-1")
+            self.assertIsNone(self.read(), text)
+        self.assertIsNone(read_state("no-such-directory"))
+
+    def test_no_disk(self) -> None:
+        """A directory that is gone does not keep the node from working."""
+        state = StateFile(self.data_dir)
+        for file in Path(self.data_dir.path).iterdir():
+            file.unlink()
+        os.rmdir(self.data_dir.path)
+        state.say([], True)
+        state.remove()

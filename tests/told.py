@@ -1,0 +1,14 @@
+"""What a node told of a PUT or a GET, as short as most tests want it."""
+
+from dht14.storage.receipt import NoRecord, Receipt
+from dht14.storage.record import Record
+
+
+def acknowledged(receipt: Receipt) -> bool:
+    """Whether the VoidPhone API says SUCCESS."""
+    return receipt.acknowledged
+
+
+def value_of(found: Record | NoRecord) -> bytes | None:
+    """The value, None where there is none."""
+    return found.value if isinstance(found, Record) else None
