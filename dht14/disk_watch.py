@@ -13,6 +13,8 @@ from twisted.logger import Logger
 
 from dht14.data_dir import DataDir
 
+NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
 
 class Trouble(Enum):
     """What keeps a node from doing its work."""
@@ -50,7 +52,8 @@ class DiskWatch:
         try:
             os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as wrong:
-            self._descriptors_gone(wrong)
+            if wrong.errno in NO_DESCRIPTORS:
+                self._descriptors_gone(wrong)
         else:
             if self._end(Trouble.DESCRIPTORS):
                 self.log.info("Files can be opened again.")
@@ -99,7 +102,7 @@ class DiskWatch:
         """The contacts could not be saved."""
         if not self._data_dir.is_there():
             self._directory_gone()
-        elif wrong.errno in (errno.EMFILE, errno.ENFILE):
+        elif wrong.errno in NO_DESCRIPTORS:
             self._descriptors_gone(wrong)
         elif not self._contacts_failed:
             self._contacts_failed = True

@@ -102,6 +102,11 @@ def add_get_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="F", help="write the value to this file instead of the standard output"
     )
+    parser.add_argument(
+        "--content",
+        action="store_true",
+        help="take nothing but the value whose SHA-256 is KEY, whatever others have put under it",
+    )
     parser.add_argument("--raw", action="store_true", help="an owner's value as it is stored, not decoded")
     add_node_arguments(parser)
 
@@ -149,7 +154,7 @@ def run_get(args: argparse.Namespace) -> int:
     """Fetch a value; the exit code."""
     key = _key_to_get(args)
     began = time.monotonic()
-    found = node_api.get(api_address(args), key)
+    found = node_api.get(api_address(args), key, content=args.content)
     seconds = time.monotonic() - began
     missing = found if isinstance(found, NoRecord) else None
     value = found.value if isinstance(found, Found) else None
@@ -177,6 +182,8 @@ def run_get(args: argparse.Namespace) -> int:
 
 
 def _key_to_get(args: argparse.Namespace) -> bytes:
+    if args.content and args.owner is not None:
+        raise Ended(WRONG_USAGE, "--content and --owner do not go together: what an owner has put can change")
     if args.owner is not None and args.key is None:
         return owners_key(args.owner, args.salt)
     if args.key is None or args.owner is not None:

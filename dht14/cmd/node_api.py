@@ -3,6 +3,7 @@
 A blocking socket and no Twisted: most of the time such a command takes is that of its imports.
 """
 
+import hashlib
 import socket
 import time
 
@@ -60,9 +61,21 @@ def put(address: Address, key: bytes, value: bytes, ttl: int, replication: int) 
     return isinstance(reply, Success)
 
 
-def get(address: Address, key: bytes, patience: float = ANSWER_SECONDS) -> Found | NoRecord:
-    """What the node finds within `patience` seconds, or why it finds nothing. Raises `Ended`."""
-    reply = _ask_either(address, key, encode_get_record(key), encode_get(key), patience)
+def get(
+    address: Address, key: bytes, patience: float = ANSWER_SECONDS, *, content: bool = False
+) -> Found | NoRecord:
+    """What the node finds within `patience` seconds, or why it finds nothing. Raises `Ended`.
+
+    With `content` only a value whose SHA-256 is the key counts, whatever node is asked.
+    """
+    found = _found(address, key, patience, content)
+    if content and isinstance(found, Found) and hashlib.sha256(found.value).digest() != key:
+        return NoRecord.NOT_FOUND
+    return found
+
+
+def _found(address: Address, key: bytes, patience: float, content: bool) -> Found | NoRecord:
+    reply = _ask_either(address, key, encode_get_record(key, content), encode_get(key), patience)
     if isinstance(reply, PutReceipt):
         raise no_node(address, "the answer is to another question")
     if isinstance(reply, FoundRecord):

@@ -244,7 +244,8 @@ class History:
         else:
             judgement, expected = self._judge_found(seen, before, began, ended)
         is_open = max((write.kind for write in before if write.kind), default=Kind.OPEN) is Kind.OPEN
-        if judgement in (Judgement.LOST, Judgement.STALE) and began < self._agrees_from:
+        is_older = bool(seen) and judgement is not Judgement.EXPIRED
+        if (judgement is Judgement.LOST or is_older) and judgement not in GOOD and began < self._agrees_from:
             judgement = Judgement.EXCUSED
         if judgement not in GOOD and is_open and not self.lives.honest:
             judgement = Judgement.EXCUSED

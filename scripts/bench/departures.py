@@ -18,21 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from tests.process.nodes import Network, Twistd, VoidPhone, network
+from tests.process.nodes import VoidPhone, network
+
+JOIN_PATIENCE = 120.0
+"""Seconds within which many nodes on a busy machine have joined."""
 
 GETS_FOR = 60.0
 """Seconds of gets after the nodes have gone."""
-
-
-def town(processes: Network, size: int) -> list[Twistd]:
-    """Two bootstrap nodes and so many nodes, joined; the nodes."""
-    first = processes.bootstrap_node()
-    seeds = (first, processes.bootstrap_node(seeds=(first,)))
-    nodes = [processes.node(seeds=seeds) for _ in range(size)]
-    for node in nodes:
-        node.wait_for("Joined", 120)
-        node.wait_for_api(120)
-    return nodes
 
 
 def put(clients: Sequence[VoidPhone], count: int, replication: int, rng: random.Random) -> dict[bytes, bytes]:
@@ -66,7 +58,7 @@ def gone_at_once(number: int, size: int, count: int) -> None:
     """30 % of the nodes get a signal, all at the same moment."""
     rng = random.Random(14)
     with tempfile.TemporaryDirectory() as folder, network(folder) as processes:
-        nodes = town(processes, size)
+        nodes = processes.town(size, JOIN_PATIENCE)
         going, staying = nodes[: size * 3 // 10], nodes[size * 3 // 10 :]
         clients = [node.client() for node in staying]
         values = put(clients, count, 8, rng)
@@ -82,7 +74,7 @@ def one_after_another(size: int, count: int) -> None:
     """All nodes but one are told to end, each when the one before has."""
     rng = random.Random(14)
     with tempfile.TemporaryDirectory() as folder, network(folder) as processes:
-        nodes = town(processes, size)
+        nodes = processes.town(size, JOIN_PATIENCE)
         clients = [node.client() for node in nodes]
         values = put(clients, count, 1, rng)
         for client in clients:

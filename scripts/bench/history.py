@@ -15,19 +15,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from dht14.sim.clients import Habits
-from tests.process.nodes import Network, Twistd, network
+from tests.process.nodes import network
 from tests.process.rivals import Rivals
 
-
-def town(processes: Network, size: int) -> list[Twistd]:
-    """Two bootstrap nodes and so many nodes, joined; the nodes."""
-    first = processes.bootstrap_node()
-    seeds = (first, processes.bootstrap_node(seeds=(first,)))
-    nodes = [processes.node(seeds=seeds) for _ in range(size)]
-    for node in nodes:
-        node.wait_for("Joined", 120)
-        node.wait_for_api(120)
-    return nodes
+JOIN_PATIENCE = 120.0
+"""Seconds within which many nodes on a busy machine have joined."""
 
 
 def main() -> int:
@@ -50,7 +42,7 @@ def main() -> int:
     habits = Habits(seconds=args.seconds, copies=(least, most), junk=args.junk)
     with tempfile.TemporaryDirectory() as folder, network(folder) as processes:
         rivals = Rivals(
-            town(processes, args.nodes),
+            processes.town(args.nodes, JOIN_PATIENCE),
             habits,
             args.keys,
             args.clients,

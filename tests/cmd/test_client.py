@@ -246,6 +246,19 @@ class GetTests(ClientTestCase):
         with ApiServer() as node:
             return run("get", "k", *words, "--api-address", node.address)
 
+    def test_content(self) -> None:
+        """With --content nothing counts but the value whose SHA-256 the key is: the node is told so, and an answer
+        of another one is checked."""
+        key = hashlib.sha256(VALUE).hexdigest()
+        for extended in (True, False):
+            for value, code in ((VALUE, 0), (b"junk", 1)):
+                with ApiServer(extended=extended) as node:
+                    node._values[bytes.fromhex(key)] = value
+                    outcome = run("get", key, "--content", "--api-address", node.address)
+                self.assertEqual((outcome.code, outcome.out), (code, b"" if code else VALUE))
+                first = node.requests[0]
+                self.assertTrue(not extended or (isinstance(first, GetRecord) and first.content))
+
     def test_found(self) -> None:
         """The bytes of the value are written, and nothing else."""
         self.assertEqual(self.get(), (0, VALUE, ""))
@@ -428,7 +441,7 @@ class OutputTests(ClientTestCase):
     def test_interrupted(self) -> None:
         """Ctrl-C ends it without a traceback."""
 
-        def interrupt(*_: object) -> None:
+        def interrupt(*_: object, **how: object) -> None:
             raise KeyboardInterrupt
 
         self.patch(node_api, "get", interrupt)

@@ -102,13 +102,15 @@ class Twistd:
     environment: Mapping[str, str] = field(factory=dict)
     host: str = "127.0.0.1"
     """Where it is for other nodes."""
+    program: tuple[str, ...] = TWISTD
+    """What is run with the words."""
     process: "subprocess.Popen[bytes]" = field(init=False)
 
     def start(self) -> "Twistd":
         """Start it, or start it again."""
         with open(self.folder / "stdout", "ab") as out, open(self.folder / "stderr", "ab") as err:
             self.process = subprocess.Popen(
-                [*TWISTD, *self.words],
+                [*self.program, *self.words],
                 cwd=self.folder,
                 env=environment(self.environment),
                 stdin=subprocess.DEVNULL,
@@ -185,16 +187,30 @@ class Network:
     """The address of each for the others, with its number in place of {}."""
 
     def node(
-        self, *words: str, seeds: tuple[Twistd, ...] = (), environment: Mapping[str, str] | None = None
+        self,
+        *words: str,
+        seeds: tuple[Twistd, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        program: tuple[str, ...] = TWISTD,
     ) -> Twistd:
         """A node, started, which joins through these others."""
         port, api_port = free_port(), free_port()
         api = ("--api-address", f"127.0.0.1:{api_port}")
-        return self._start("dht14", port, api_port, (*api, *words), seeds, environment)
+        return self._start("dht14", port, api_port, (*api, *words), seeds, environment, program)
 
     def bootstrap_node(self, *words: str, seeds: tuple[Twistd, ...] = ()) -> Twistd:
         """A bootstrap node, started."""
         return self._start("dht14-bootstrap", free_port(), None, words, seeds, None)
+
+    def town(self, nodes: int, patience: float = PATIENCE) -> list[Twistd]:
+        """Two bootstrap nodes and so many nodes, joined; the nodes."""
+        first = self.bootstrap_node()
+        seeds = (first, self.bootstrap_node(seeds=(first,)))
+        town = [self.node(seeds=seeds) for _ in range(nodes)]
+        for node in town:
+            node.wait_for("Joined", patience)
+            node.wait_for_api(patience)
+        return town
 
     def _start(
         self,
@@ -204,6 +220,7 @@ class Network:
         words: tuple[str, ...],
         seeds: tuple[Twistd, ...],
         environment: Mapping[str, str] | None,
+        program: tuple[str, ...] = TWISTD,
     ) -> Twistd:
         folder = self.folder / f"{len(self.processes)}-{plugin}"
         folder.mkdir(parents=True)
@@ -211,7 +228,7 @@ class Network:
         whole = ["-n", plugin, "--p2p-address", f"{host}:{port}", "--log-format", "json"]
         for seed in seeds:
             whole += ["--bootstrap", seed.address]
-        twistd = Twistd(folder, (*whole, *words), port, api_port, environment or {}, host)
+        twistd = Twistd(folder, (*whole, *words), port, api_port, environment or {}, host, program)
         self.processes.append(twistd)
         return twistd.start()
 

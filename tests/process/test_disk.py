@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 from twisted.trial.unittest import SkipTest
 
@@ -64,7 +65,7 @@ class RunningTests(ProcessTestCase):
         node.wait_for("Values cannot be written")
         self.assertEqual(health(node), 3)
 
-    def limited(self, limit: int, most: int, over: str) -> Twistd:
+    def limited(self, limit: int, most: int, has_failed: Callable[[Twistd], object], over: str) -> Twistd:
         """A node that met another one while a limit kept it from saving its contacts, and saved them later."""
         node = self.network.node().wait_for_api()
         node.wait_for("API listens")
@@ -74,7 +75,7 @@ class RunningTests(ProcessTestCase):
         other.wait_for("Joined")
         for _ in range(20):
             socket.create_connection(("127.0.0.1", node.api_port or 0)).close()
-        time.sleep(4)  # Two tries to save them.
+        eventually(lambda: has_failed(node), "the failure")
         resource.prlimit(node.process.pid, limit, (soft, hard))
         node.wait_for(over)
         self.assertEqual(node.stop(), 0)
@@ -83,13 +84,19 @@ class RunningTests(ProcessTestCase):
 
     def test_no_room_for_contacts(self):
         """Where no file may grow, the node goes on; one line tells how much of its log was lost."""
-        node = self.limited(resource.RLIMIT_FSIZE, 10, "contacts can be saved again")
+        half = "data/node/contacts.new"
+        node = self.limited(
+            resource.RLIMIT_FSIZE,
+            10,
+            lambda node: (node.folder / half).exists(),
+            "contacts can be saved again",
+        )
         (lost,) = (event["lost"] for event in node.events() if event["level"] == "error")
         self.assertLess(lost, 10)
 
     def test_no_descriptors(self):
         """Without descriptors the contacts, and whatever else is in want of one, are told once."""
-        node = self.limited(resource.RLIMIT_NOFILE, 3, "Files can be opened again")
+        node = self.limited(resource.RLIMIT_NOFILE, 3, troubles, "Files can be opened again")
         self.assertEqual(len(troubles(node)), 1, troubles(node))
         self.assertLess(len(node.events()), 40)
 

@@ -29,13 +29,7 @@ class NetworkTestCase(SynchronousTestCase):
 
     def town(self, nodes: int) -> list[Twistd]:
         """Two bootstrap nodes and so many nodes, joined; the nodes."""
-        first = self.network.bootstrap_node()
-        seeds = (first, self.network.bootstrap_node(seeds=(first,)))
-        town = [self.network.node(seeds=seeds) for _ in range(nodes)]
-        for node in town:
-            node.wait_for("Joined")
-            node.wait_for_api()
-        return town
+        return self.network.town(nodes)
 
     def some_values(self, count: int) -> dict[bytes, bytes]:
         """Of 1 to 1,000 bytes, the shortest and the longest among them."""

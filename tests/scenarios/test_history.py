@@ -57,7 +57,7 @@ class ShippedTests(HistoryTestCase):
 
     def test_clocks(self) -> None:
         """While clocks are set."""
-        self.assert_flawless(self.play(Faults(steps=30.0), SHORT))
+        self.assert_flawless(self.play(Faults(steps=30.0), SHORT, nodes=40))
 
     def test_partition(self) -> None:
         """While two halves are apart, and after that."""

@@ -308,6 +308,15 @@ class PartitionTests(HistoryTestCase):
         )
         self.assertEqual([self.judge(b"?", 5), self.judge(b"a", 70)], ["forged", "expired"])
 
+    def test_junk_apart(self) -> None:
+        """Junk that somebody put may come where all that content proves itself with is on the other side."""
+        self.key = CONTENT
+        self.write(b"content", 1, 2)
+        self.write(b"junk", 3, 4, Ending.FAILED)
+        self.assertEqual(self.judge(b"junk", 5), "forged")
+        self.history.parted()
+        self.assertEqual([self.judge(found, 5) for found in (b"junk", b"?")], ["excused", "forged"])
+
     def test_whole_again(self) -> None:
         """A minute later any of the puts of that time is right, and what was there before them is not."""
         self.write(b"a", 1, 2)

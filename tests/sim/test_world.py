@@ -97,7 +97,8 @@ class WorldTests(SynchronousTestCase):
         self.assertGreater(world.network.traffic.unreachable, before)
 
     def test_begun_anew(self) -> None:
-        """A node that is begun anew has its name and address, nothing of what it held, and joins again."""
+        """A node that is begun anew has its name and address and nothing of what it held, joins again, and is brought
+        what it should hold."""
         world = World(nodes=4, seed=1)
         world.join()
         world.perform([put])
@@ -108,7 +109,9 @@ class WorldTests(SynchronousTestCase):
         self.assertTrue(outcome.result)
         self.assertEqual(after.contact, before.contact)
         assert before.stack.store is not None and after.stack.store is not None
-        self.assertEqual((len(before.stack.store), len(after.stack.store)), (1, 0))
+        self.assertIsNot(before.stack.store, after.stack.store)
+        world.wait(5)
+        self.assertEqual((len(before.stack.store), len(after.stack.store)), (1, 1))
 
     def test_frozen(self) -> None:
         """A frozen node does nothing, not even when its timers fall due; thawed, it is of use again."""

@@ -1,0 +1,36 @@
+"""A node that tells of large values which it never sends, each time of another one: `python -m tests.process.liar
+ARGUMENTS` is `twistd ARGUMENTS` with this one fault."""
+
+import os
+import random
+import sys
+from typing import Any
+
+from twisted.scripts.twistd import run
+
+from dht14.kademlia.contact import Contact
+from dht14.net.bulk_server import BulkConnection
+from dht14.node.errands import Download
+from dht14.node.responder import Responder
+from dht14.storage.record import version_at
+from dht14.wire.bulk_messages import Answer
+from dht14.wire.messages import FindValue, LargeValue
+
+LENGTH = 5_000
+
+
+def _claim(self: Any, request: FindValue, asker: Contact, now: float) -> LargeValue:
+    version = version_at(self._time.now() + 100 + random.random())
+    ticket = self._ticket(asker, Download(request.key, version, LENGTH), LENGTH, now)
+    return LargeValue(version, 600_000, 8, True, False, LENGTH, os.urandom(32), ticket)
+
+
+def _say_nothing(self: BulkConnection, ticket: bytes, answer: Answer) -> None:
+    """The ticket is taken, and nothing sent."""
+
+
+if __name__ == "__main__":
+    Responder._value = _claim  # type: ignore[method-assign]
+    BulkConnection._answer = _say_nothing  # type: ignore[method-assign]
+    sys.argv[0] = "twistd"
+    run()

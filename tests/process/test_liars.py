@@ -1,0 +1,33 @@
+"""What nodes that claim to have more than they have cost the clients of others."""
+
+import sys
+import time
+
+from tests.process.test_network import NetworkTestCase
+
+HONEST, LIARS = 10, 3
+LIAR = (sys.executable, "-m", "tests.process.liar")
+SLOWEST = 1.0
+"""Seconds. A claim costs 0.4 s at the most, and whoever has made a false one costs nothing for ten minutes; the rest is
+for a busy machine. Every liar cost more than a second, at every get, when claims were believed first."""
+
+
+class LiarsTests(NetworkTestCase):
+    def test_claims(self) -> None:
+        """One, two and three nodes that claim to have newer, larger values hold up no get: with proven copies at
+        hand a claim is not waited for."""
+        town = self.town(HONEST)
+        values = self.some_values(20)
+        self.put(town, values)
+        reader = town[0]
+        for count in range(1, LIARS + 1):
+            liar = self.network.node(seeds=tuple(self.network.processes[:2]), program=LIAR)
+            liar.wait_for("Joined")
+            for node in (reader, town[count]):
+                with node.client() as client:
+                    slowest = 0.0
+                    for key, value in values.items():
+                        began = time.monotonic()
+                        self.assertEqual(client.get(key), value)
+                        slowest = max(slowest, time.monotonic() - began)
+                self.assertLess(slowest, SLOWEST, f"{count} liars")
