@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from dht14.kademlia.contact import Seed
 from dht14.kademlia.keyspace import ID_BYTES
+from dht14.security import subnet
 
 HostPort = tuple[str, int]
 """A host name or a numeric address (IPv6 without brackets) and a port."""
@@ -178,10 +179,9 @@ def _network(name: str) -> Network:
 def is_private(host: str) -> bool:
     """Whether nobody on the Internet reaches this host. A name may be anybody's, a wildcard is everybody's."""
     try:
-        address = ipaddress.ip_address(host)
+        return subnet.is_private(host)
     except ValueError:
         return host == "localhost"
-    return address.is_private and not address.is_unspecified
 
 
 def is_loopback(host: str) -> bool:

@@ -167,6 +167,7 @@ class _NodeService(MultiService):
         rng = random.SystemRandom()
         tls = NodeTls(identity.private_key)
         self._bulk_client = BulkClient(tls, self._puzzle.check, self._reactor, self._source())
+        options = _stack_options(self._settings, self._role)
         self._stack = build_stack(
             identity=identity,
             check=self._puzzle.check,
@@ -175,13 +176,13 @@ class _NodeService(MultiService):
             rng=rng,
             resolve=resolver(self._reactor),
             bulk=self._bulk_client,
-            options=_stack_options(self._settings, self._role),
+            options=options,
             saved=self._saved_contacts(),
             make_store=self._make_database,
         )
         if self._role is Role.NODE:
-            subnet_of = self._stack.table.subnet_of
-            self._bulk_server = BulkServer(self._stack.responder, tls, subnet_of, self._reactor)
+            parties_of = options.limits.parties_of
+            self._bulk_server = BulkServer(self._stack.responder, tls, parties_of, self._reactor)
         keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, self._reactor, rng)
         look = Periodic("disk", DISK_INTERVAL, self._look_at_disk, self._reactor, rng)
         for service in (*self._stack.services, keep_contacts, look):
@@ -209,6 +210,7 @@ class _NodeService(MultiService):
         limit: int,
         answers_for: Callable[[Record], bool],
         max_ttl: float,
+        writer_share: float,
     ) -> Database:
         assert self._values is not None
         self._database = Database(
@@ -220,6 +222,7 @@ class _NodeService(MultiService):
             answers_for,
             self._reactor.callFromThread,
             self._disk,
+            writer_share=writer_share,
         )
         return self._database
 
@@ -370,6 +373,7 @@ def _stack_options(settings: Settings, role: Role) -> StackOptions:
     return StackOptions(
         policy=Policy(storage.replication, storage.min_ttl, storage.max_ttl, storage.ttl_unless_asked),
         storage_limit=storage.storage_limit if role is Role.NODE else None,
+        writer_share=storage.writer_share,
         cleanup_interval=node.cleanup_interval,
         refresh_interval=storage.refresh_interval,
         republish_interval=storage.republish_interval,

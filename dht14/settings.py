@@ -15,6 +15,7 @@ from dht14 import config_values as values
 from dht14.config_values import HostPort, Network
 from dht14.kademlia.contact import Seed
 from dht14.kademlia.parameters import MAX_REPLICATION
+from dht14.security.subnet import PRIVATE_RANGES
 from dht14.wire.messages import MAX_TTL_MS
 
 T = TypeVar("T")
@@ -166,7 +167,7 @@ class ApiSettings:
 
     api_allow: tuple[Network, ...] = option(
         values.networks,
-        "127.0.0.0/8, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, ::1/128, fc00::/7, fe80::/10",
+        ", ".join(PRIVATE_RANGES),
         "networks that may connect to the API, with commas between them",
     )
     put_reply: PutReply = option(
@@ -196,6 +197,11 @@ class StorageSettings:
     )
     storage_limit: int = option(
         values.size(1 << 20, 1 << 40), "1G", "bytes that the values may take on disk; K, M and G work"
+    )
+    writer_share: float = option(
+        values.number(0.01, 1_000),
+        "1.0",
+        "how many times the bytes that are still free another node, or a subnet of them, may hold",
     )
     refresh_interval: float = option(
         values.seconds(1, _DAY), "900", "seconds after which an idle part of the routing table is refreshed"

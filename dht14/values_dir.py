@@ -35,7 +35,7 @@ from dht14.storage.tables import Changes, Tables
 from dht14.storage.vault import CHECK_BYTES, DATABASE_ID_BYTES, SALT_BYTES, Vault
 from dht14.storage.writer import is_missing, set_aside
 
-FORMAT = 1
+FORMAT = 2
 """Of the whole database: header, tables and entries."""
 
 _FOLDER = "values"
@@ -82,6 +82,8 @@ class Header:
                 f"[node] data_dir: its values are of format {found}, and this version knows {FORMAT} at most; "
                 "run the version that wrote them, or give another --data-dir"
             )
+        if found < FORMAT:
+            raise Malformed("the values are of a format that no network has used")
         if len(content) != _LAYOUT.size:
             raise Malformed("the header is damaged")
         _, _, database_id, salt, check, origin = _LAYOUT.unpack(content)

@@ -30,8 +30,9 @@ PART_OF = {
     "values_dir": "config",
     "disk_watch": "service",
 }
-# Ids and contacts are the words of everybody: the one arrow between parts of the same storey.
-COMMON_WORDS = ("dht14.kademlia.keyspace", "dht14.kademlia.contact")
+# Ids and contacts are the words of everybody, and all that has pools gives shares of them in one way: the arrows
+# between parts of the same storey.
+COMMON_WORDS = ("dht14.kademlia.keyspace", "dht14.kademlia.contact", "dht14.security.shares")
 PURE = {"errors", "kademlia", "storage", "security", "wire"}
 # The records of a node lie on a disk, and a disk is waited for in a thread: both behind `RecordStore`.
 ON_DISK = {"storage/check.py", "storage/database.py", "storage/tables.py", "storage/writer.py"}

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from attrs import evolve
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.data_dir import DataDir
@@ -14,11 +15,12 @@ from dht14.errors import ConfigError
 from dht14.storage.disk_format import Body, Head
 from dht14.storage.floor_table import LeftFloor
 from dht14.storage.record import Kind
-from dht14.storage.tables import Changes, Tables, growth_by_writer
+from dht14.storage.tables import Changes, Tables, growth_of
 from dht14.values_dir import FORMAT, Header, Resealed, Values, has_values, reseal, unlock
 from tests.storage.disk import record
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
+SUBNET = bytes([198, 51, 100])
 LIMIT = 16 << 20
 
 
@@ -52,9 +54,11 @@ class ValuesDirTestCase(SynchronousTestCase):
         changes = Changes()
         for n in range(count):
             place = values.format.place(n)
-            changes.puts[place] = values.format.write(place, record(n, b"%d" % n, writer=n % 3))
+            changes.puts[place] = values.format.write(
+                place, evolve(record(n, b"%d" % n, writer=n % 3), writer_subnet=SUBNET)
+            )
             place = values.format.place(1000 + n)
-            body = Body(1000 + n, Kind(1 + n % 2), b"", n % 3, n % 5 == 0)
+            body = Body(1000 + n, Kind(1 + n % 2), b"", n % 3, is_brief=n % 5 == 0)
             changes.drops[place] = LeftFloor.seal(values.format, place, Head(n, 2e9), body)
         tables.write(changes)
         tables.close()
@@ -221,7 +225,15 @@ class HeaderTests(ValuesDirTestCase):
         unlock(self.data_dir, KEY, 1)
         content = b"DHT14VAL" + (FORMAT + 1).to_bytes(2, "big") + b"whatever comes then"
         (self.path / "values" / "header").write_bytes(content + hashlib.sha256(content).digest())
-        self.refused(KEY, "format 2")
+        self.refused(KEY, "format 3")
+
+    def test_older(self) -> None:
+        """One of an older format is renamed, and begun anew: the values are with the others."""
+        unlock(self.data_dir, KEY, 1)
+        header = self.path / "values" / "header"
+        content = b"DHT14VAL" + (FORMAT - 1).to_bytes(2, "big") + header.read_bytes()[10:-32]
+        header.write_bytes(content + hashlib.sha256(content).digest())
+        self.assertTrue(unlock(self.data_dir, KEY, 1).set_aside)
 
     def test_round_trip(self) -> None:
         """A header comes back as it was."""
@@ -246,14 +258,13 @@ class ResealTests(ValuesDirTestCase):
                 entry = txn.get(place, db=tables.records)
                 read = values.format.read(place, entry)
                 self.assertEqual((read, read.writer), (record(n, b"%d" % n), n % 3))
-                shares.update(growth_by_writer(entry, None))
+                shares.update(growth_of(entry, None).of_parties)
                 place = values.format.place(1000 + n)
                 head, body = values.format.open(place, txn.get(place, db=tables.floors.floors))
                 self.assertEqual((head, body.writer, body.is_brief), (Head(n, 2e9), n % 3, n % 5 == 0))
-            for writer in (1, 2):
-                tag = values.format.tag(writer)
-                self.assertEqual(tables.share(txn, tag), shares[tag])
-            self.assertEqual(len(shares), 3)
+            self.assertEqual(shares, {tag: tables.share(txn, tag) for tag in shares})
+            tags = {tag for writer in (0, 1, 2) for tag in values.format.tags(writer, SUBNET)}
+            self.assertEqual(set(shares), tags)
 
     def test_resealed(self) -> None:
         """Under the new key everything is there; the old one is refused, and nothing is left of its database.

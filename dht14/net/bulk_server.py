@@ -1,6 +1,7 @@
 """The side of the bulk channel that holds values: takes tickets, and what they are for. DESIGN 4.4."""
 
 from collections import Counter
+from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
 
@@ -19,13 +20,14 @@ from zope.interface import implementer
 
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.kademlia.subnets import SubnetOf
 from dht14.net.line_allowance import LineAllowance
 from dht14.net.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.watch import Watch
 from dht14.node.errands import Upload
 from dht14.node.responder import Responder
 from dht14.security.rate_limiter import RateLimiter
+from dht14.security.shares import SharedPlaces
+from dht14.security.subnet import Party, Scope
 from dht14.security.tickets import TICKET_BYTES
 from dht14.wire.bulk_messages import Answer, encode_answer
 
@@ -45,7 +47,19 @@ GRACE = 2.0
 MOST_AT_WORK = 4
 """Values of one connection that may wait for their commit before the next is read."""
 
-MOST_PER_SUBNET, MOST_CONNECTIONS = 32, 256
+MOST_CONNECTIONS = 256
+MOST_PER_SUBNET = 32
+CONNECTIONS_OF = {
+    Scope.HOST: MOST_PER_SUBNET,
+    Scope.SUBNET: MOST_PER_SUBNET,
+    Scope.PROVIDER: 4 * MOST_PER_SUBNET,
+    # A whole network may be there: what it has gives way, to others and among itself, and nobody is kept out.
+    Scope.PRIVATE_HOST: MOST_CONNECTIONS + 1,
+}
+MOST_PER_KEY = 2
+"""A peer needs one; while it has lost one without our knowing it makes another."""
+MARGIN = 0.25
+"""The part of its share by which a party must have more before a connection of it is cut that is at work."""
 ARRIVALS_A_SUBNET = 20
 """Connections that may come in a second from one subnet, twice as many at once: a handshake costs 1 ms."""
 
@@ -70,14 +84,17 @@ class BulkConnection(Protocol):
     log = Logger()
     transport: TLSMemoryBIOProtocol
 
-    def __init__(self, server: "BulkServer", host: str, subnet: bytes | None) -> None:
+    def __init__(self, server: "BulkServer", host: str, parties: tuple[Party, ...]) -> None:
         self.host = host
-        self.subnet = subnet
+        self.parties = parties
         self.errands = 0
         """Tickets redeemed: until the first one it may be anybody's connection."""
+        self.used_at = 0.0
+        """When the last of them was; strangers have never used it."""
+        self.public_key = b""
+        """That the peer has proven to have; empty before the end of the handshake."""
         self._server = server
         self._phase = Phase.HANDSHAKE
-        self._public_key = b""
         self._buffer = bytearray()
         self._upload: tuple[bytes, Upload] | None = None
         """The ticket and the errand of the value that comes now."""
@@ -97,12 +114,13 @@ class BulkConnection(Protocol):
     def handshakeCompleted(self) -> None:
         """The peer has proven that it has its key (Twisted calls). Nothing is sent; a ticket must come."""
         try:
-            self._public_key = peer_public_key(self.transport.getHandle())
+            self.public_key = peer_public_key(self.transport.getHandle())
         except Malformed as flaw:
             self._cut(str(flaw))
             return
         self._phase = Phase.TICKET
         self._expect(TICKET_SECONDS)
+        self._server.proved(self)
 
     def dataReceived(self, data: bytes) -> None:
         self._buffer += data
@@ -153,11 +171,12 @@ class BulkConnection(Protocol):
 
     def _redeem(self, ticket: bytes) -> None:
         now = self._server.clock.seconds()
-        errand = self._server.responder.redeem(ticket, self._public_key, now)
+        errand = self._server.responder.redeem(ticket, self.public_key, now)
         if errand is None:
             self._cut("a ticket that is worth nothing")
             return
         self.errands += 1
+        self.used_at = now
         if isinstance(errand, Upload):
             self._phase = Phase.VALUE
             self._upload = ticket, errand
@@ -198,6 +217,11 @@ class BulkConnection(Protocol):
         else:
             self.transport.pauseProducing()
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a transfer is under way, in either direction."""
+        return self._phase is Phase.VALUE or self._at_work > 0 or self._choked
+
     # The end
 
     def _expect(self, seconds: float) -> None:
@@ -229,62 +253,73 @@ class BulkServer(Factory):
     log = Logger()
     noisy = False
 
-    def __init__(self, responder: Responder, tls: NodeTls, subnet: SubnetOf, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        responder: Responder,
+        tls: NodeTls,
+        parties_of: Callable[[str], tuple[Party, ...]],
+        clock: IReactorTime,
+    ) -> None:
         self.responder = responder
         self.clock = clock
         self.counters: Counter[str] = Counter()
         """Connections by how they ended early, values by which way they went."""
-        self._subnet = subnet
+        self._parties_of = parties_of
         # Wraps each connection; which of them there are is our own business.
         self._wrapper = TLSMemoryBIOFactory(tls, False, Factory(), clock)
-        self._connections: dict[BulkConnection, None] = {}
-        """The oldest first."""
+        self._connections: SharedPlaces[BulkConnection] = SharedPlaces(MOST_CONNECTIONS, CONNECTIONS_OF)
         self._watch = Watch(clock)
-        self._subnets: Counter[bytes] = Counter()
         self._arrivals = RateLimiter(ARRIVALS_A_SUBNET, 2 * ARRIVALS_A_SUBNET)
         self._lines = LineAllowance(clock.seconds())
 
     def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:
         assert isinstance(addr, (IPv4Address, IPv6Address))
         host = addr.host.removeprefix("::ffff:")
-        subnet = self._subnet(host)
-        if (subnet is not None and not self._may_come(subnet)) or not self._has_room():
+        parties = self._parties_of(host)
+        if not self._may_come(parties) or not self._has_room(parties):
             self.counters["too many"] += 1
             return None
-        return WholeWrites(self._wrapper, BulkConnection(self, host, subnet))
+        return WholeWrites(self._wrapper, BulkConnection(self, host, parties))
 
-    def _may_come(self, subnet: bytes) -> bool:
-        """Whether this subnet has few enough connections, and did not have too many lately."""
-        arrivals = self._arrivals.bucket(subnet, self.clock.seconds())
-        return self._subnets[subnet] < MOST_PER_SUBNET and arrivals.take(self.clock.seconds())
+    def _may_come(self, parties: tuple[Party, ...]) -> bool:
+        """Whether these have few enough connections, and not too many came from their subnet just now."""
+        now = self.clock.seconds()
+        return self._connections.has_share_left(parties) and all(
+            self._arrivals.bucket(party, now).take(now) for party in parties if party[0] is Scope.SUBNET
+        )
 
-    def _has_room(self) -> bool:
-        """Whether one more may be let in. For it, of those that have shown no ticket yet, the oldest has to go:
-        a peer with a ticket shows it at once, so strangers that wait keep out nobody but themselves."""
-        if len(self._connections) >= MOST_CONNECTIONS:
-            stranger = next((one for one in self._connections if not one.errands), None)
-            if stranger is not None:
-                self.counters["slow"] += 1
-                stranger.close()
-        return len(self._connections) < MOST_CONNECTIONS
+    def _has_room(self, parties: tuple[Party, ...]) -> bool:
+        """Whether one more may be let in. For it one goes of those who have most: of these the oldest that has
+        shown no ticket yet, since a peer with a ticket shows it at once; else the one that rests longest. One
+        that is at work goes only where its party has far more than the others."""
+        if not self._connections.is_full:
+            return True
+        first = sorted(self._connections, key=lambda one: one.used_at)
+        victim = self._connections.giving_way(parties, first, lambda one: MARGIN if one.is_at_work else 0.0)
+        if victim is None:
+            return False
+        self.counters["displaced"] += 1
+        victim.close()
+        return True
 
     def opened(self, connection: BulkConnection) -> None:
         """A connection stands."""
-        self._connections[connection] = None
+        self._connections.enter(connection, connection.parties)
         self._watch.begin(connection)
-        if connection.subnet is not None:
-            self._subnets[connection.subnet] += 1
+
+    def proved(self, connection: BulkConnection) -> None:
+        """The peer has shown its key. It has one connection too many now, perhaps: one that rests goes, if
+        need be this one."""
+        of_key = [one for one in self._connections if one.public_key == connection.public_key]
+        if len(of_key) > MOST_PER_KEY:
+            self.counters["of one key"] += 1
+            next(one for one in of_key if not one.is_at_work).close()
 
     def left(self, connection: BulkConnection) -> None:
         """A connection is gone, or will be in a moment."""
-        if connection not in self._connections:
-            return
-        del self._connections[connection]
-        self._watch.end(connection)
-        if connection.subnet is not None:
-            self._subnets[connection.subnet] -= 1
-            if not self._subnets[connection.subnet]:
-                del self._subnets[connection.subnet]
+        if connection in self._connections:
+            self._connections.leave(connection)
+            self._watch.end(connection)
 
     def refused(self, host: str, reason: str) -> None:
         """A peer is not what it should be, or does what it should not."""

@@ -6,6 +6,7 @@ anything to, for what any node gives a stranger; only who answers there becomes 
 """
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 
 from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -17,9 +18,13 @@ from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.session import Questions
+from dht14.security.shares import SharedPlaces
+from dht14.security.subnet import Party, Scope
 
 AT_ONCE = 32
 """Probes that may be out: a flood of callers cannot make us flood others."""
+PROBES_OF = {Scope.HOST: 2, Scope.SUBNET: 4, Scope.PROVIDER: 8, Scope.PRIVATE_HOST: AT_ONCE // 2}
+"""Of these, how many may be out to one party."""
 RESEND_AFTER = 0.5
 """Seconds after which a probe is sent once more."""
 SPACING = 60.0
@@ -51,7 +56,12 @@ class ProbeProtocol(DatagramProtocol):
     noisy = False
 
     def __init__(
-        self, clock: IReactorTime, questions: Questions, table: RoutingTable, allowance: HelloAllowance
+        self,
+        clock: IReactorTime,
+        questions: Questions,
+        table: RoutingTable,
+        allowance: HelloAllowance,
+        parties_of: Callable[[str], tuple[Party, ...]],
     ) -> None:
         """`allowance` is the one of the session layer: to a victim it is the same whichever port sends."""
         self._clock = clock
@@ -59,6 +69,9 @@ class ProbeProtocol(DatagramProtocol):
         self._table = table
         self._probes: dict[bytes, _Probe] = {}
         """Those that are out, by nonce."""
+        self._parties_of = parties_of
+        self._places: SharedPlaces[bytes] = SharedPlaces(AT_ONCE, PROBES_OF)
+        """The nonces of these, by whom they are for."""
         self._callers: OrderedDict[tuple[int, Address], _Caller] = OrderedDict()
         """Callers that are not in the table, the latest last."""
         self._allowance = allowance
@@ -95,17 +108,40 @@ class ProbeProtocol(DatagramProtocol):
     def probe(self, contact: Contact, now: float) -> None:
         """Find out whether this caller can be called, unless that was tried just now or too much is tried."""
         caller = self._caller(contact, now)
-        if self._stopped or now - caller.probed_at < SPACING or len(self._probes) >= AT_ONCE:
+        if self._stopped or now - caller.probed_at < SPACING:
+            return
+        parties = self._parties_of(contact.address[0])
+        if not self._may_be_probed(parties):
+            self.counters["over the limit"] += 1
             return
         if not self._allowance.take(contact.address, now):
             return
+        self._make_room(parties)
         caller.probed_at = now
         nonce = self._questions.nonce()
         question = self._questions.ask(contact, nonce)
         self._send(question, contact.address)
         timer = self._clock.callLater(RESEND_AFTER, self._ask_again, nonce, question)
         self._probes[nonce] = _Probe(contact, now, timer)
+        self._places.enter(nonce, parties)
         self.counters["sent"] += 1
+
+    def _may_be_probed(self, parties: tuple[Party, ...]) -> bool:
+        """Whether few enough probes are out to these, and there is a place or somebody has to give way."""
+        places = self._places
+        return places.has_share_left(parties) and (
+            not places.is_full or places.giving_way(parties, places) is not None
+        )
+
+    def _make_room(self, parties: tuple[Party, ...]) -> None:
+        """Where all places are taken, end the oldest probe of those who have most."""
+        if self._places.is_full and (nonce := self._places.giving_way(parties, self._places)) is not None:
+            self._end(nonce).timer.cancel()
+            self.counters["displaced"] += 1
+
+    def _end(self, nonce: bytes) -> _Probe:
+        self._places.leave(nonce)
+        return self._probes.pop(nonce)
 
     def may_be_unreachable(self, contact: Contact, now: float) -> bool:
         """Whether an answer of this contact may have come through a way that only its own call opened."""
@@ -119,7 +155,7 @@ class ProbeProtocol(DatagramProtocol):
         probe.timer = self._clock.callLater(HARD_TIMEOUT - RESEND_AFTER, self._give_up, nonce)
 
     def _give_up(self, nonce: bytes) -> None:
-        del self._probes[nonce]
+        self._end(nonce)
         self.counters["unanswered"] += 1
 
     def _send(self, question: bytes, address: Address) -> None:
@@ -146,8 +182,7 @@ class ProbeProtocol(DatagramProtocol):
         except Malformed:
             self.counters["malformed"] += 1
             return
-        del self._probes[nonce]
-        probe.timer.cancel()
+        self._end(nonce).timer.cancel()
         self._callers.pop((probe.contact.node_id, addr), None)
         self.counters["answered"] += 1
         self._table.confirmed(probe.contact, now, now - probe.sent_at)
@@ -155,6 +190,5 @@ class ProbeProtocol(DatagramProtocol):
     def stop(self) -> None:
         """Probe nobody any more."""
         self._stopped = True
-        for probe in self._probes.values():
-            probe.timer.cancel()
-        self._probes.clear()
+        for nonce in list(self._probes):
+            self._end(nonce).timer.cancel()

@@ -18,6 +18,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import ProbeProtocol
 from dht14.net.pulse import Pulse
 from dht14.net.rpc import RpcProtocol
+from dht14.net.standing import Standings
 from dht14.node.announcer import ANNOUNCE_INTERVAL, Announcer
 from dht14.node.copies import Copies
 from dht14.node.courier import Courier
@@ -51,9 +52,9 @@ from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore, Store
 from dht14.wire.contacts import Check
 
-MakeStore = Callable[[int, int, Callable[[Record], bool], float], Store]
-"""Makes a store of the node's id, its limit in bytes, whether the node answers for a record, and how many
-seconds a record lives at most."""
+MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], Store]
+"""Makes a store of the node's id, its limit in bytes, whether the node answers for a record, how many seconds a
+record lives at most, and how many times the free bytes a writer may hold."""
 
 MakeResponder = Callable[
     [RoutingTable, Store | None, float, Tickets[Errand], NetworkTime, Diary, Freshness], Responder
@@ -68,6 +69,8 @@ class StackOptions:
     policy: Policy = field(factory=Policy)
     storage_limit: int | None = 1 << 30
     """None: a bootstrap node, which holds no values."""
+    writer_share: float = 1.0
+    """How many times the bytes that are free another node, or a subnet of them, may hold."""
     cleanup_interval: float = 86_400.0
     refresh_interval: float = 900.0
     republish_interval: float = REPUBLISH_INTERVAL
@@ -135,7 +138,8 @@ def build_stack(
     responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, freshness)
     allowance = HelloAllowance()
     session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
-    probe, pulse = ProbeProtocol(clock, questions, table, allowance), Pulse(clock)
+    probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
+    pulse = Pulse(clock)
     rpc = RpcProtocol(clock, rng, session, check, table, responder, probe, time, pulse)
     courier = Courier(rpc, bulk, clock)
     copies: Copies | None = None
@@ -179,6 +183,7 @@ def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) ->
         options.storage_limit,
         lambda record: table.is_near(record.key, record.replication),
         options.policy.max_ttl,
+        options.writer_share,
     )
 
 
@@ -229,7 +234,17 @@ def _session_layer(
     limits = options.limits
     if options.sealed:
         time = AgreedTime(wall)
-        sealed = SealedSession(identity, check, rng, limits, table.holds, allowance, clock.seconds(), time)
+        sealed = SealedSession(
+            identity,
+            check,
+            rng,
+            limits,
+            table.holds,
+            Standings(table, allowance).of,
+            allowance,
+            clock.seconds(),
+            time,
+        )
         return sealed, HelloQuestions(check, rng, time)
     plain = PlainSession.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
     return plain, PlainQuestions(identity.proof, check, rng)

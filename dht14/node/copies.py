@@ -17,6 +17,7 @@ from dht14.node.fetch import Claimer, Fetch
 from dht14.node.lately import Lately
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import Bulk, Rpc
+from dht14.security.subnet import counted_subnet
 from dht14.storage.claim import Claim
 from dht14.storage.record import Kind, Record
 from dht14.storage.store import Store, Verdict
@@ -144,7 +145,8 @@ class Copies:
         elif isinstance(reply, LargeValue):
             record = await self._fetched(key, holder, reply, now)
         if record is not None:
-            self.take(evolve(record, writer=holder.node_id))
+            subnet = counted_subnet(holder.address[0], self._table.subnet_of)
+            self.take(evolve(record, writer=holder.node_id, writer_subnet=subnet))
 
     def _fetched(self, key: int, holder: Contact, told: LargeValue, now: float) -> "Deferred[Record | None]":
         expires_at = now + told.ttl_ms / 1000

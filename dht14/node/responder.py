@@ -14,6 +14,7 @@ from dht14.node.errands import Download, Errand, Upload
 from dht14.node.freshness import Freshness
 from dht14.node.network_time import NetworkTime
 from dht14.security.identity import public_key_of
+from dht14.security.subnet import counted_subnet
 from dht14.security.tickets import Tickets
 from dht14.storage.record import Kind, Record, claimed_rank, is_possible
 from dht14.storage.store import Outcome, RecordStore, Refusal, Verdict, in_the_way
@@ -211,8 +212,9 @@ class Responder:
         lifetime = min(request.ttl_ms / 1000, self._max_ttl)
         if not request.replication:
             lifetime = cache_lifetime(lifetime, self._rank(request.key), REPLICATION)
+        subnet = counted_subnet(writer.address[0], self._table.subnet_of)
         return Record(
-            request.key, value, request.version, now + lifetime, request.replication, writer.node_id
+            request.key, value, request.version, now + lifetime, request.replication, writer.node_id, subnet
         )
 
     def _hold(

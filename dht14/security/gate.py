@@ -20,8 +20,8 @@ from dht14.kademlia.contact import Address
 from dht14.security import handshake as hs
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.identity import Identity
-from dht14.security.rate_limiter import RateLimiter, TokenBucket
-from dht14.security.subnet import is_private, subnet_of
+from dht14.security.shares import SharedRate, Standing
+from dht14.security.subnet import Party, Scope, parties_of
 
 COOKIE_LIFE = 120
 """Seconds within which a CHALLENGE must be answered."""
@@ -32,10 +32,17 @@ DATED_WRONG = 3_600.0
 """Seconds by which a pre-key's date must be off for another one to be made: the clock was set, or the first peers have
 told that it is wrong. Nobody else takes it before it is right."""
 
-CHALLENGES_A_SECOND = 2_000
+CHALLENGES_A_SECOND = 10_000
+"""A CHALLENGE costs 5 µs to make and 5 more to send: all of them take a tenth of a core."""
+CHALLENGES_OF = {Scope.SUBNET: 300.0, Scope.PROVIDER: 1_200.0}
+"""A second. A subnet is an IPv4 /24 or IPv6 /48, a provider an IPv6 /32."""
 FINISHES_A_SECOND = 500
 FINISHES_A_SUBNET = 20
-"""A second, from each IPv4 /24 or IPv6 /48."""
+FINISHES_OF = {
+    Scope.SUBNET: FINISHES_A_SUBNET,
+    Scope.PROVIDER: 4 * FINISHES_A_SUBNET,
+    Scope.PRIVATE_HOST: FINISHES_A_SECOND / 4,
+}
 SEEN = FINISHES_A_SECOND * (COOKIE_LIFE + 5)
 """FINISHes remembered: as many as can come while their cookies live, which is a second longer by rounding, and
 the burst besides. One that is forgotten too early could be replayed, and its keys would seal a second time."""
@@ -50,7 +57,11 @@ class Limits:
     peer_rate: float = 1_000.0
     peer_burst: float = 2_000.0
     diversity_private: bool = False
-    """Whether loopback and private ranges are limited by subnet like any other."""
+    """Whether loopback and private ranges are limited by host and subnet like any other."""
+
+    def parties_of(self, host: str) -> tuple[Party, ...]:
+        """Who shares the limits of this address."""
+        return parties_of(host, self.diversity_private)
 
 
 @frozen(repr=False)
@@ -98,22 +109,20 @@ class Gate:
         self._identity = identity
         self._check = check
         self._rng = rng
-        self._limits = limits
         self._time = time
         self._counters = counters
         self._secret = rng.randbytes(hs.KEY_BYTES)
         self._prekeys: list[_Prekey] = []
         """The one that is handed out, and the one before it."""
-        self._challenges = TokenBucket(CHALLENGES_A_SECOND, CHALLENGES_A_SECOND, now)
-        self._finishes = TokenBucket(FINISHES_A_SECOND, FINISHES_A_SECOND, now)
-        self._hellos_of = RateLimiter(limits.peer_rate, limits.peer_burst)
-        self._finishes_of = RateLimiter(FINISHES_A_SUBNET, 2 * FINISHES_A_SUBNET)
+        at_home = {Scope.PRIVATE_HOST: limits.peer_rate}
+        self._challenges = SharedRate(CHALLENGES_A_SECOND, CHALLENGES_OF | at_home, limits.parties_of, now)
+        self._finishes = SharedRate(FINISHES_A_SECOND, FINISHES_OF, limits.parties_of, now)
         self._seen: OrderedDict[bytes, bytes] = OrderedDict()
         """The connection ids given to the latest initiators, by their ephemeral keys."""
 
     # HELLO
 
-    def challenge(self, hello: bytes, address: Address, now: float) -> bytes | None:
+    def challenge(self, hello: bytes, address: Address, standing: Standing, now: float) -> bytes | None:
         """The CHALLENGE to a HELLO; None where none is due. Malformed when it is of another size.
 
         One that seeks another node is answered too: so its sender learns at once who lives here, and
@@ -121,7 +130,7 @@ class Gate:
         """
         if len(hello) != hs.HELLO_BYTES:
             raise Malformed("a HELLO of another size")
-        if not self._hellos_of.bucket(address[0], now).take(now) or not self._challenges.take(now):
+        if not self._challenges.take(address[0], standing, now):
             self._counters["hellos over the limit"] += 1
             return None
         self._counters["challenges"] += 1
@@ -148,7 +157,7 @@ class Gate:
 
     # FINISH
 
-    def welcomes(self, finish: bytes, address: Address, now: float) -> bool:
+    def welcomes(self, finish: bytes, address: Address, standing: Standing, now: float) -> bool:
         """Whether a FINISH is worth the work of opening it: its cookie is ours, and its turn has come.
 
         Malformed when it is too short.
@@ -158,12 +167,7 @@ class Gate:
         if self._named_prekey(finish, now) is None or not self._cookie_is_ours(finish, address, now):
             self._counters["stale FINISHes"] += 1
             return False
-        host = address[0]
-        exempt = not self._limits.diversity_private and is_private(host)
-        if not exempt and not self._finishes_of.bucket(subnet_of(host), now).take(now):
-            self._counters["FINISHes over the limit"] += 1
-            return False
-        if not self._finishes.take(now):
+        if not self._finishes.take(address[0], standing, now):
             self._counters["FINISHes over the limit"] += 1
             return False
         return True

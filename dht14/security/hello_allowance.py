@@ -43,6 +43,10 @@ class HelloAllowance:
             self._greeted.popitem(last=False)
         return True
 
+    def is_proven(self, address: Address) -> bool:
+        """Whether a node of this network answered from there, not too long ago to be remembered."""
+        return address in self._proven
+
     def proved(self, address: Address) -> None:
         """A node of this network answered from there."""
         self._greeted.pop(address, None)

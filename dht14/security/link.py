@@ -19,7 +19,7 @@ from dht14.security.handshake import (
     TAG_BYTES,
     address_bytes,
 )
-from dht14.security.rate_limiter import TokenBucket
+from dht14.security.rate_limiter import Bucket
 from dht14.security.replay_window import ReplayWindow
 
 REKEY_AFTER, REKEY_PACKETS = 3_600.0, 1 << 24
@@ -60,7 +60,7 @@ class Link:
 
     contact: Contact
     """Who is at the other end, with its proof."""
-    bucket: TokenBucket
+    bucket: Bucket
     """What it may ask for."""
     is_initiator: bool
     """Whether it was this side that sent the HELLO."""
@@ -91,7 +91,7 @@ class Link:
 
     @classmethod
     def of_initiator(
-        cls, contact: Contact, bucket: TokenBucket, cid: bytes, keys: tuple[bytes, bytes], now: float
+        cls, contact: Contact, bucket: Bucket, cid: bytes, keys: tuple[bytes, bytes], now: float
     ) -> "Link":
         """The initiator's end; it can open ACCEPTs at once and seal when it has been `accepted`."""
         return cls(contact, bucket, True, cid, now, now, b"", keys)
@@ -100,7 +100,7 @@ class Link:
     def of_responder(
         cls,
         contact: Contact,
-        bucket: TokenBucket,
+        bucket: Bucket,
         cids: tuple[bytes, bytes],
         keys: tuple[bytes, bytes],
         now: float,

@@ -2,10 +2,22 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from typing import Protocol
+
+from dht14.security.subnet import host_of, is_private
+
+
+class Bucket(Protocol):
+    """What tells whether somebody may do one more of something."""
+
+    def take(self, now: float) -> bool:
+        """Take one token, if there is one."""
 
 
 class TokenBucket:
     """Holds up to `burst` tokens and gains `rate` of them a second; with rate 0 it never runs dry."""
+
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
         self._rate = rate
@@ -29,6 +41,18 @@ class TokenBucket:
             return 0.0
         self._refill(now)
         return max(0.0, (min(tokens, self._burst) - self._tokens) / self._rate)
+
+    def has(self, now: float) -> bool:
+        """Whether there is one to take."""
+        if now != self._at:
+            self._refill(now)
+        return self._tokens >= 1.0 or not self._rate
+
+    def is_full(self, now: float) -> bool:
+        """Whether what it gains is lost unless somebody takes it."""
+        if now != self._at:
+            self._refill(now)
+        return self._tokens >= self._burst
 
     def _refill(self, now: float) -> None:
         # A clock that was set back gives nothing, but must not stop the refilling until it caught up.
@@ -63,3 +87,41 @@ class RateLimiter:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(source)
         return bucket
+
+
+class BucketInBucket:
+    """The bucket of one source inside that of the host that it shares with others."""
+
+    __slots__ = ("_host", "_own")
+
+    def __init__(self, own: TokenBucket, host: TokenBucket) -> None:
+        self._own = own
+        self._host = host
+
+    def take(self, now: float) -> bool:
+        """As `Bucket.take`. Who has none left of its own takes nothing from its neighbours."""
+        return self._own.take(now) and self._host.take(now)
+
+
+IDS_A_HOST = 2
+"""A host is answered as much as so many ids, however many it has."""
+
+
+class PeerLimiter:
+    """What peers may ask for: each node id, and all ids of one host together.
+
+    A host is an IPv4 address or an IPv6 /64; those of private ranges, where a whole network may be one, have no
+    limit of their own unless they are to be treated alike.
+    """
+
+    def __init__(self, rate: float, burst: float, private_too: bool) -> None:
+        self._ids = RateLimiter(rate, burst)
+        self._hosts = RateLimiter(IDS_A_HOST * rate, IDS_A_HOST * burst)
+        self._private_too = private_too
+
+    def bucket(self, node_id: int, host: str, now: float) -> Bucket:
+        """The bucket of this node at this host; that of its id is the same wherever it is."""
+        own = self._ids.bucket(node_id, now)
+        if is_private(host) and not self._private_too:
+            return own
+        return BucketInBucket(own, self._hosts.bucket(host_of(host), now))

@@ -21,8 +21,9 @@ from dht14.security.identity import Identity
 from dht14.security.link import REKEY_PACKETS, Link
 from dht14.security.links import Links
 from dht14.security.opening import Opening
-from dht14.security.rate_limiter import RateLimiter
+from dht14.security.rate_limiter import PeerLimiter
 from dht14.security.session import NOTHING, Datagrams, Received
+from dht14.security.shares import Standing
 
 PATIENCE = 3.0
 """Seconds after which a handshake that is not done is given up; nobody waits longer for an answer."""
@@ -45,6 +46,7 @@ class SealedSession:
         rng: random.Random,
         limits: Limits,
         is_contact: Callable[[Contact], bool],
+        standing: Callable[[Address], Standing],
         allowance: HelloAllowance,
         now: float,
         time: AgreedTime,
@@ -56,7 +58,9 @@ class SealedSession:
         self.counters: Counter[str] = Counter()
         """Handshakes and refused datagrams, by what became of them."""
         self._gate = Gate(identity, check, rng, limits, now, time, self.counters)
-        self._limiter = RateLimiter(limits.peer_rate, limits.peer_burst)
+        self._limiter = PeerLimiter(limits.peer_rate, limits.peer_burst, limits.diversity_private)
+        self._standing = standing
+        """Who comes first when there are too many handshakes."""
         self._allowance = allowance
         self.links = Links(identity.node_id, is_contact)
         self._openings: dict[tuple[Address, int | None], Opening] = {}
@@ -177,7 +181,7 @@ class SealedSession:
         if kind == hs.ACCEPT:
             return self._accept(datagram, address, now)
         if kind == hs.HELLO:
-            challenge = self._gate.challenge(datagram, address, now)
+            challenge = self._gate.challenge(datagram, address, self._standing(address), now)
             return NOTHING if challenge is None else (None, b"", (challenge,))
         if kind == hs.CHALLENGE:
             return self._challenge(datagram, address, now)
@@ -204,12 +208,12 @@ class SealedSession:
             return self._refuse("CHALLENGEs of other nodes")
         keys = opening.finish(challenge, self._identity, node_id, now)
         contact = Contact(node_id, address, challenge.proof)
-        bucket = self._limiter.bucket(node_id, now)
+        bucket = self._limiter.bucket(node_id, address[0], now)
         opening.link = Link.of_initiator(contact, bucket, opening.cid, keys, now)
         return None, b"", (opening.datagram,)
 
     def _finish(self, datagram: bytes, address: Address, now: float) -> Received:
-        if not self._gate.welcomes(datagram, address, now):
+        if not self._gate.welcomes(datagram, address, self._standing(address), now):
             return NOTHING
         seen = self._gate.seen(datagram)
         if seen is not None:
@@ -219,7 +223,7 @@ class SealedSession:
         cid = self._new_cid()
         admitted = self._gate.admit(datagram, cid, now)
         contact = Contact(admitted.node_id, address, admitted.proof)
-        bucket = self._limiter.bucket(admitted.node_id, now)
+        bucket = self._limiter.bucket(admitted.node_id, address[0], now)
         link = Link.of_responder(contact, bucket, (datagram[1:9], cid), admitted.keys, now)
         self.links.add(link, now)
         self._allowance.proved(address)

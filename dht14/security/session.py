@@ -14,7 +14,8 @@ from attrs import define, field, frozen
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.security.identity import PROOF_BYTES
-from dht14.security.rate_limiter import RateLimiter, TokenBucket
+from dht14.security.rate_limiter import Bucket, RateLimiter
+from dht14.security.subnet import host_of
 
 Datagrams = Sequence[bytes]
 """To be sent one after the other, all to the same address."""
@@ -28,7 +29,7 @@ class Peer(Protocol):
         """Who it is, with its proof."""
 
     @property
-    def bucket(self) -> TokenBucket:
+    def bucket(self) -> Bucket:
         """What it may ask for."""
 
     def answer(self, payload: bytes, now: float) -> bytes:
@@ -101,7 +102,7 @@ class PlainPeer:
     """A node that said who it is."""
 
     contact: Contact
-    bucket: TokenBucket
+    bucket: Bucket
     _head: bytes
 
     def answer(self, payload: bytes, now: float) -> bytes:
@@ -159,7 +160,7 @@ class PlainSession:
         if not head.startswith(PLAIN):
             raise Malformed("not a plain datagram")
         contact = Contact(self._check(head[1:]), address, head[1:])
-        peer = PlainPeer(contact, self._limiter.bucket(address[0], now), self._own_head)
+        peer = PlainPeer(contact, self._limiter.bucket(host_of(address[0]), now), self._own_head)
         if len(self._peers) >= _PEERS:
             del self._peers[next(iter(self._peers))]
         self._peers[head, address] = peer

@@ -61,7 +61,11 @@ class VirtualDisk:
             return self._writer
 
         def make_store(
-            own_id: int, limit: int, answers_for: Callable[[Record], bool], max_ttl: float
+            own_id: int,
+            limit: int,
+            answers_for: Callable[[Record], bool],
+            max_ttl: float,
+            writer_share: float,
         ) -> Database:
             database = Database(
                 self._path,
@@ -73,6 +77,7 @@ class VirtualDisk:
                 partial(process.callLater, 0),
                 Unwatched(),
                 make_writer,
+                writer_share,
             )
             database.open(opened)
             return database

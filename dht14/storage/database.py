@@ -26,6 +26,7 @@ from dht14.storage.group_commit import BATCH_BYTES, GroupCommit, Tell
 from dht14.storage.invariants import check_tables
 from dht14.storage.pages import Page
 from dht14.storage.record import Record
+from dht14.storage.room import NO_LACK, Growth, Lack, Room
 from dht14.storage.store import (
     EVICTION_TRIES,
     Outcome,
@@ -34,9 +35,9 @@ from dht14.storage.store import (
     copies_of,
     judge,
     merged,
-    passes_share,
+    refusal_for,
 )
-from dht14.storage.tables import Tables, Usage, growth_by_writer
+from dht14.storage.tables import Tables, Usage, growth_of
 from dht14.storage.writer import GONE, CallSoon, MakeWriter, Opened, Watcher, Writer, Written
 
 T = TypeVar("T")
@@ -75,6 +76,9 @@ class Database:
     _call_soon: CallSoon
     _watcher: Watcher
     _make_writer: MakeWriter = Writer
+    _writer_share: float = 1.0
+    """How many times the bytes that are free a writer, or a subnet of writers, may hold."""
+    _room: Room = field(init=False)
     usage: Usage = field(factory=Usage, init=False)
     """As of the last commit."""
     _writer: Writer = field(init=False)
@@ -92,10 +96,11 @@ class Database:
     _disk: DiskState = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._room = Room(self.limit - (self.limit >> 3), self._writer_share)
         self._writer = self._make_writer(
             self._path, self.limit, min(MAX_FLOORS, self.limit >> 10), self._call_soon
         )
-        self._disk = DiskState(self._watcher, self._most)
+        self._disk = DiskState(self._watcher, self._room.size)
         self._commits = GroupCommit(self._writer, min(BATCH_BYTES, self.limit >> 6), self._settled)
 
     def __len__(self) -> int:
@@ -214,7 +219,7 @@ class Database:
             copies = copies_of(record, held.record)
             record = merged(record, held.record, now)
             entry = self._format.write(place, record)
-            growth = growth_by_writer(entry, held.entry)
+            growth = growth_of(entry, held.entry)
             refusal = self._refusal(place, record, growth, now)
             if refusal is None:
                 verdict = Verdict(Outcome.HELD, record.version, replication=copies)
@@ -232,7 +237,7 @@ class Database:
             lambda txn, tables: (txn.get(place, db=tables.records), txn.get(place, db=tables.floors.floors)),
             (None, None),
         )
-        lowest = self._floor(place, floor, now) if floor is not None else NO_FLOOR
+        lowest = self._format.read_floor(place, floor, now) if floor is not None else NO_FLOOR
         # What is on its way out is held no more, though it can still be read.
         is_moving = self._commits.is_moving(place)
         replaced = pending.entry if pending is not None else None if is_moving else entry
@@ -241,63 +246,44 @@ class Database:
             return Held(None if is_moving else record, replaced, lowest)
         return Held(None, replaced, max(lowest, floor_of(record)))
 
-    def _floor(self, place: bytes, entry: bytes, now: float) -> Floor:
-        try:
-            head, body = self._format.open(place, entry)
-        except Malformed:
-            return NO_FLOOR
-        return Floor(body.replication, head.version) if head.until > now else NO_FLOOR
-
     # limits
 
-    def _refusal(self, place: bytes, record: Record, growth: dict[bytes, int], now: float) -> Refusal | None:
+    def _refusal(self, place: bytes, record: Record, growth: Growth, now: float) -> Refusal | None:
         """Why there is no room for a record by which so much grows; None where there is."""
-        if self._commits.has_room(place):
-            if not self._has_share_left(record, growth, now):
-                return Refusal.SHARE
-            if self._make_room(place, record, sum(growth.values()), now):
-                return None
+        if not self._commits.has_room(place):
+            return Refusal.NO_ROOM
+        lack = self._lack(record, growth)
+        if lack.most:
+            self._make_room(place, record, lack.most, now)
+            lack = self._lack(record, growth)
+        if lack.room:
             self._disk.refused(self.usage.size)
-        return Refusal.NO_ROOM
+        return refusal_for(lack)
 
-    def _has_share_left(self, record: Record, growth: dict[bytes, int], now: float) -> bool:
-        """Whether the writer's share has room. Where not, what has expired is dropped for the next time."""
+    def _lack(self, record: Record, growth: Growth) -> Lack:
+        """What is lacking, all that is on its way being counted."""
+        used = self.usage.size + self._commits.growth
         if record.writer in (0, self._own_id):
-            return True
-        tag = self._format.tag(record.writer)
-        held = self._read(lambda txn, tables: tables.share(txn, tag), 0)
-        if not passes_share(held + self._commits.claims[tag], growth[tag], self.limit):
-            return True
+            return self._room.lack(used, growth.total, None)
+        if self._room.is_ample(used, max(growth.total, 0)):
+            return NO_LACK
+        grown = {tag: more for tag, more in growth.of_parties.items() if more > 0}
+        held = self._read(lambda txn, tables: {tag: tables.share(txn, tag) for tag in grown}, grown)
+        parties = ((held[tag] + self._commits.claims[tag], more) for tag, more in grown.items())
+        return self._room.lack(used, growth.total, parties)
+
+    def _make_room(self, place: bytes, record: Record, lack: float, now: float) -> None:
+        """Plan drops, of what has expired and of what is for others to hold, until so many bytes more are free."""
+        enough = self._commits.growth - lack
         self._expire_some(now, DROPS_A_BATCH)
+        may_evict = not record.is_cached and now >= self._full_until and lack <= self.usage.size
+        if self._commits.growth > enough and may_evict:
+            self._evict_some(place, enough, now)
         self._commits.send()
-        return False
 
-    @property
-    def _most(self) -> int:
-        """Bytes that may be in use: an eighth of the limit stays free."""
-        return self.limit - (self.limit >> 3)
-
-    def _lack(self, growth: int) -> int:
-        """Bytes by which they would be passed."""
-        return self.usage.size + self._commits.growth + growth - self._most
-
-    def _make_room(self, place: bytes, record: Record, growth: int, now: float) -> bool:
-        """Plan drops, of what has expired and of what is for others to hold, until so much more fits."""
-        if self._lack(growth) <= 0:
-            return True
-        if now < self._full_until:
-            return False
-        self._expire_some(now, EVICTION_TRIES)
-        if self._lack(growth) > 0 and not record.is_cached:
-            self._evict_some(place, growth, now)
-        if self._lack(growth) <= 0:
-            return True
-        self._full_until = now + FULL_PAUSE
-        self._commits.send()
-        return False
-
-    def _evict_some(self, newcomer: bytes, growth: int, now: float) -> None:
-        """Plan to drop what this node does not answer for: first what is cached, then the farthest."""
+    def _evict_some(self, newcomer: bytes, enough: float, now: float) -> None:
+        """Plan to drop what this node does not answer for, first what is cached, then the farthest, until no more
+        than `enough` bytes are on their way. Where some have to stay, there is nothing left to look for."""
 
         def look(txn: Any, tables: Tables) -> list[tuple[bytes, bytes]]:
             with txn.cursor(tables.records) as cursor:
@@ -307,11 +293,13 @@ class Database:
 
         farthest: list[tuple[bytes, bytes]] = self._read(look, [])
         opened = [(place, entry, self._record(place, entry)) for place, entry in farthest]
-        for place, entry, record in sorted(opened, key=lambda item: item[2] is None or not item[2].is_cached):
-            if self._lack(growth) <= 0:
+        spare = [item for item in opened if item[2] is None or not self._answers_for(item[2])]
+        for place, entry, _ in sorted(spare, key=lambda item: item[2] is None or not item[2].is_cached):
+            if self._commits.growth <= enough:
                 return
-            if record is None or not self._answers_for(record):
-                self._commits.drop(place, None, entry, now)
+            self._commits.drop(place, None, entry, now)
+        if self._commits.growth > enough and len(spare) < EVICTION_TRIES:
+            self._full_until = now + FULL_PAUSE
 
     # expiry
 
@@ -360,7 +348,7 @@ class Database:
         until = record.expires_at + self._floor_seconds
         if until <= now:
             return None
-        body = Body(record.key, floor.kind, b"", record.writer, record.is_brief)
+        body = Body(record.key, floor.kind, b"", record.writer, is_brief=record.is_brief)
         return LeftFloor.seal(self._format, place, Head(floor.version, until), body)
 
     # the disk
@@ -406,4 +394,4 @@ class Database:
         if self._tables is None:
             return
         assert self.usage.size <= self.limit
-        check_tables(self._tables, self._format, self._own_id, self.limit)
+        check_tables(self._tables, self._format, self._own_id, self._room)

@@ -1,44 +1,48 @@
-"""How a record lies in the database: where, and as which bytes. Format 1.
+"""How a record lies in the database: where, and as which bytes. Format 2.
 
 Where: `distance u16 | keyed hash 14`. The first is the distance from the database's origin, the id of its
 node, to one part in 128: so a full store finds what is farthest at the end, and the files tell of a key no
-more than its first bits. The bytes: `version u64 | expires_at f64 | tag 8 | nonce 12 | sealed body`, where
-head and place are bound to the body by its seal. The body: `format u8 | replication u8 | key 32 | writer 32 |
-value`. The tag is a keyed hash of the writer, zero where none is known: whoever writes the tables can count
-what each writer holds without opening anything. The highest bit of the replication tells of a brief record.
+more than its first bits. The bytes: `version u64 | expires_at f64 | 3 tags of 8 | nonce 12 | sealed
+body`, where head and place are bound to the body by its seal. The body: `format u8 | replication u8 | key 32 |
+writer 32 | length of the subnet u8 | subnet 16 | value`. The tags are keyed hashes of those whose shares the record
+counts for (`record.parties`), zero where there are fewer: whoever writes the tables can count what each of them
+holds without opening anything. The highest bit of the replication tells of a brief record.
 
 Times are those of the node's own clock, which begins as the time of day with each run and is never set: what one run
 has written is consistent, and the next one reads it by the time of day at its own beginning.
 
 A floor, what is remembered of a record that has expired, lies in its own table in the same form: its time
 is the one until which it is remembered, and its body has the kind where a record has its replication, and
-ends behind the writer.
+ends behind the writer and a subnet of zeros.
 """
 
 from struct import Struct
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
 
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
-from dht14.storage.record import Record
+from dht14.storage.floors import NO_FLOOR, Floor
+from dht14.storage.record import SUBNET_BYTES, Record, party_names
 from dht14.storage.vault import Vault
 
 PLACE_BYTES = 16
 
-TAG_BYTES = 8
+TAG_BYTES, TAGS = 8, 3
 NOBODY = bytes(TAG_BYTES)
-"""The tag where no writer is known."""
+"""The tag where a party is not known."""
 
-_FORMAT = 1
+KNOWN_TAGS = 4_096
+
+_FORMAT = 2
 _HASH_BYTES = 14
 _BRIEF = 0x80
 _CLASS = Struct(">H")
-_HEAD = Struct(f">Qd{TAG_BYTES}s")
+_HEAD = Struct(f">Qd{TAGS * TAG_BYTES}s")
 HEAD_BYTES = _HEAD.size
 _TIME = Struct(">d")
-_BODY = Struct(f">BB{ID_BYTES}s{ID_BYTES}s")
+_BODY = Struct(f">BB{ID_BYTES}s{ID_BYTES}sB{SUBNET_BYTES}s")
 
 
 class Head(NamedTuple):
@@ -55,6 +59,7 @@ class Body(NamedTuple):
     replication: int
     value: bytes
     writer: int = 0
+    writer_subnet: bytes = b""
     is_brief: bool = False
 
 
@@ -83,10 +88,19 @@ def read_head(entry: bytes) -> Head:
 
 
 def read_tag(entry: bytes) -> bytes:
-    """The tag of the writer of an entry. Raises `Malformed`."""
+    """The first tag of an entry, the writer's; `NOBODY` where it is not known. Raises `Malformed`."""
     if len(entry) < _HEAD.size:
         raise Malformed("an entry is cut short")
-    return entry[_HEAD.size - TAG_BYTES : _HEAD.size]
+    at = _HEAD.size - TAGS * TAG_BYTES
+    return entry[at : at + TAG_BYTES]
+
+
+def read_tags(entry: bytes) -> tuple[bytes, ...]:
+    """The tags of those whose shares an entry counts for. Raises `Malformed`."""
+    if len(entry) < _HEAD.size:
+        raise Malformed("an entry is cut short")
+    tags = (entry[at : at + TAG_BYTES] for at in range(_HEAD.size - TAGS * TAG_BYTES, _HEAD.size, TAG_BYTES))
+    return tuple([tag for tag in tags if tag != NOBODY])
 
 
 @frozen
@@ -96,33 +110,64 @@ class DiskFormat:
     vault: Vault
     origin: int
     """Distances are measured from here. That it is the node's own id matters for eviction alone."""
+    _known_tags: dict[tuple[int, bytes], tuple[bytes, ...]] = field(
+        factory=dict, init=False, repr=False, eq=False
+    )
+    """Of the latest writers and their subnets: a tag takes as long as all the rest of an entry's head."""
 
     def place(self, key: int) -> bytes:
         """Where the record of a key lies."""
         hidden = self.vault.hide(id_to_bytes(key), _HASH_BYTES)
         return _CLASS.pack(distance_class(key ^ self.origin)) + hidden
 
-    def tag(self, writer: int) -> bytes:
-        """What marks the entries of a writer."""
-        return self.vault.hide(id_to_bytes(writer), TAG_BYTES) if writer else NOBODY
+    def tag(self, party: bytes) -> bytes:
+        """What marks the entries of the party of this name."""
+        return self.vault.hide(party, TAG_BYTES)
+
+    def tags(self, writer: int, subnet: bytes) -> tuple[bytes, ...]:
+        """What marks the entries of a writer in a subnet."""
+        tags = self._known_tags.get((writer, subnet))
+        if tags is None:
+            tags = tuple([self.tag(party) for party in party_names(writer, subnet)])
+            if len(self._known_tags) >= KNOWN_TAGS:
+                self._known_tags.clear()
+            self._known_tags[writer, subnet] = tags
+        return tags
 
     def write(self, place: bytes, record: Record) -> bytes:
         """The entry of a record."""
-        body = Body(record.key, record.replication, record.value, record.writer, record.is_brief)
+        body = Body(
+            record.key,
+            record.replication,
+            record.value,
+            record.writer,
+            record.writer_subnet,
+            record.is_brief,
+        )
         return self.seal(place, Head(record.version, record.expires_at), body)
 
     def read(self, place: bytes, entry: bytes) -> Record:
         """The record of an entry. Raises `Malformed` where it is damaged or lies in the wrong place."""
-        (version, until), (key, replication, value, writer, is_brief) = self.open(place, entry)
+        (version, until), (key, replication, value, writer, subnet, is_brief) = self.open(place, entry)
         if not value:
             raise Malformed("a floor stands in the place of a record")
-        return Record(key, value, version, until, replication, writer, is_brief)
+        return Record(key, value, version, until, replication, writer, subnet, is_brief)
+
+    def read_floor(self, place: bytes, entry: bytes, now: float) -> Floor:
+        """The floor of an entry; none where it is damaged, or forgotten by now."""
+        try:
+            head, body = self.open(place, entry)
+        except Malformed:
+            return NO_FLOOR
+        return Floor(body.replication, head.version) if head.until > now else NO_FLOOR
 
     def seal(self, place: bytes, head: Head, body: Body) -> bytes:
         """An entry of these parts."""
-        packed = _HEAD.pack(*head, self.tag(body.writer))
+        subnet = body.writer_subnet
+        packed = _HEAD.pack(*head, b"".join(self.tags(body.writer, subnet)))
         key, writer = id_to_bytes(body.key), id_to_bytes(body.writer)
-        plain = _BODY.pack(_FORMAT, body.replication | _BRIEF * body.is_brief, key, writer) + body.value
+        replication = body.replication | _BRIEF * body.is_brief
+        plain = _BODY.pack(_FORMAT, replication, key, writer, len(subnet), subnet) + body.value
         return packed + self.vault.seal(plain, place + packed)
 
     def open(self, place: bytes, entry: bytes) -> tuple[Head, Body]:
@@ -131,7 +176,10 @@ class DiskFormat:
         plain = self.vault.open(entry[_HEAD.size :], place + entry[: _HEAD.size])
         if len(plain) < _BODY.size or plain[0] != _FORMAT:
             raise Malformed("an entry is of another format")
-        _, replication, key, writer = _BODY.unpack_from(plain)
+        _, replication, key, writer, length, subnet = _BODY.unpack_from(plain)
         is_brief, replication = divmod(replication, _BRIEF)
         value = plain[_BODY.size :]
-        return head, Body(id_from_bytes(key), replication, value, id_from_bytes(writer), bool(is_brief))
+        body = Body(
+            id_from_bytes(key), replication, value, id_from_bytes(writer), subnet[:length], bool(is_brief)
+        )
+        return head, body

@@ -7,8 +7,9 @@ from attrs import define, field, frozen
 
 from dht14.storage.floor_table import LeftFloor
 from dht14.storage.record import Record
+from dht14.storage.room import Growth
 from dht14.storage.store import Outcome, Refusal, Verdict
-from dht14.storage.tables import PAGE, Changes, growth_by_writer
+from dht14.storage.tables import PAGE, Changes, growth_of
 from dht14.storage.writer import Writer, Written
 
 PUTS_A_BATCH = 512
@@ -37,7 +38,7 @@ class Batch:
     growth: int = 0
     """Bytes by which the database grows with it, about."""
     claims: Counter[bytes] = field(factory=Counter)
-    """Bytes that its puts bring each writer, by tag."""
+    """Bytes that its puts bring each party, by tag."""
 
 
 @frozen
@@ -62,7 +63,7 @@ class GroupCommit:
     growth: int = field(default=0, init=False)
     """Bytes by which the database grows with all that is on its way, about."""
     claims: Counter[bytes] = field(factory=Counter, init=False)
-    """Bytes that it brings each writer, by tag. What it takes from one is not given back before it is done."""
+    """Bytes that it brings each party, by tag. What it takes from one is not given back before it is done."""
     _with_writer: Batch | None = field(default=None, init=False)
     _waiting: "deque[Batch]" = field(factory=deque, init=False)
     _bytes_waiting: int = field(default=0, init=False)
@@ -96,7 +97,7 @@ class GroupCommit:
         place: bytes,
         record: Record,
         entry: bytes,
-        growth: dict[bytes, int],
+        growth: Growth,
         tell: Tell,
         verdict: Verdict,
     ) -> None:
@@ -116,7 +117,7 @@ class GroupCommit:
         batch.changes.now = now
         batch.changes.drops[place] = floor
         self._drops[place] = batch
-        self._grow(batch, growth_by_writer(None, entry))
+        self._grow(batch, growth_of(None, entry))
 
     def forget(self, due: bytes) -> None:
         """Have an entry of the time index removed, with the next batch."""
@@ -156,10 +157,10 @@ class GroupCommit:
     def _is_full(self, batch: Batch) -> bool:
         return len(batch.changes.puts) >= PUTS_A_BATCH or batch.size >= self._batch_bytes
 
-    def _grow(self, batch: Batch, growth: dict[bytes, int]) -> None:
-        for tag, grown in growth.items():
-            batch.growth += grown
-            self.growth += grown
+    def _grow(self, batch: Batch, growth: Growth) -> None:
+        batch.growth += growth.total
+        self.growth += growth.total
+        for tag, grown in growth.of_parties.items():
             if grown > 0:
                 batch.claims[tag] += grown
                 self.claims[tag] += grown

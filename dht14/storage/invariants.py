@@ -3,14 +3,14 @@
 from collections import Counter
 from typing import Any
 
-from dht14.storage.disk_format import NOBODY, DiskFormat, due_entry, read_tag
+from dht14.storage.disk_format import DiskFormat, due_entry, read_tags
 from dht14.storage.floor_table import FloorTable, LeftFloor, order_entry
 from dht14.storage.record import Kind
-from dht14.storage.store import WRITER_SHARE
-from dht14.storage.tables import Tables, growth_by_writer
+from dht14.storage.room import Room
+from dht14.storage.tables import Tables, growth_of
 
 
-def check_tables(tables: Tables, disk_format: DiskFormat, own_id: int, limit: int) -> None:
+def check_tables(tables: Tables, disk_format: DiskFormat, own_id: int, room: Room) -> None:
     """Raise AssertionError where committed tables contradict themselves."""
     with tables.env.begin() as txn:
         floors = tables.floors
@@ -20,7 +20,7 @@ def check_tables(tables: Tables, disk_format: DiskFormat, own_id: int, limit: in
             assert all(disk_format.place(body.key) == place for place, _, body in opened)
             dues = sorted(due_entry(head.until, place) for place, head, _ in opened)
             assert dues == list(txn.cursor(times).iternext(values=False))
-        _check_shares(txn, tables, disk_format, own_id, limit)
+        _check_shares(txn, tables, disk_format, own_id, room)
         _check_floors(txn, floors, disk_format)
 
 
@@ -34,12 +34,14 @@ def _check_floors(txn: Any, floors: FloorTable, disk_format: DiskFormat) -> None
     assert sorted(orders) == list(txn.cursor(floors.order).iternext(values=False))
 
 
-def _check_shares(txn: Any, tables: Tables, disk_format: DiskFormat, own_id: int, limit: int) -> None:
+def _check_shares(txn: Any, tables: Tables, disk_format: DiskFormat, own_id: int, room: Room) -> None:
     shares: Counter[bytes] = Counter()
     for place, entry in txn.cursor(tables.records):
-        assert read_tag(entry) == disk_format.tag(disk_format.read(place, entry).writer)
-        shares.update(growth_by_writer(entry, None))
-    del shares[NOBODY]
+        record = disk_format.read(place, entry)
+        assert read_tags(entry) == disk_format.tags(record.writer, record.writer_subnet)
+        shares.update(growth_of(entry, None).of_parties)
     assert shares == {tag: tables.share(txn, tag) for tag, _ in txn.cursor(tables.writers)}
-    del shares[disk_format.tag(own_id)]
-    assert all(share <= limit // WRITER_SHARE for share in shares.values())
+    for tag in disk_format.tags(own_id, b""):
+        del shares[tag]
+    # Not the exact bound: what is in use are pages, and a party's bytes are an estimate of them.
+    assert all(share <= room.writer_share * room.of_others for share in shares.values())

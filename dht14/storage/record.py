@@ -11,13 +11,19 @@ from functools import cached_property
 from attrs import evolve, field, frozen
 
 from dht14.errors import Malformed
-from dht14.kademlia.keyspace import id_from_bytes
+from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.storage.envelope import MAGIC, OWNER_NAMES, decode, may_name_an_owner
 from dht14.storage.owner import verify
 
 BRIEF = 30.0
 """Seconds. What has less of them to live, when it comes, costs its writer next to no room in the store: its floor
 counts less than others. Clients are given a minute at least, where `min_ttl` is not changed."""
+
+
+SUBNET_BYTES = 16
+"""Of the longest subnet: a private host of IPv6."""
+SITE_BYTES = 6
+"""Of an IPv6 /48, as `security.subnet` gives it."""
 
 
 class Kind(IntEnum):
@@ -46,6 +52,8 @@ class Record:
     writer: int = field(default=0, eq=False)
     """The id of the node that offered it here, this one perhaps; 0 where that is not known. It does not
     travel, and copies are the same whoever brought them."""
+    writer_subnet: bytes = field(default=b"", eq=False)
+    """The subnet that the writer called from, or its host where subnets say nothing; empty for this node."""
     is_brief: bool = field(default=False, eq=False)
     """Whether it had less than `BRIEF` seconds to live when it came here. It does not travel either."""
 
@@ -77,6 +85,11 @@ class Record:
     def is_tombstone(self) -> bool:
         """Whether its owner has deleted what was under the key."""
         return self.is_owned and decode(self.value).deleted
+
+    @property
+    def parties(self) -> tuple[bytes, ...]:
+        """The names of those whose shares of a store it counts for."""
+        return party_names(self.writer, self.writer_subnet)
 
     @cached_property
     def digest(self) -> bytes:
@@ -115,6 +128,14 @@ class Record:
     def remaining_ms(self, now: float) -> int:
         """Milliseconds it still has to live; 0 or less once it has expired."""
         return int((self.expires_at - now) * 1000)
+
+
+def party_names(writer: int, subnet: bytes) -> tuple[bytes, ...]:
+    """The names of a writer, its subnet and, of an IPv6 /48, the /32 of the provider; only what is known of them."""
+    names = (id_to_bytes(writer),) if writer else ()
+    if not subnet:
+        return names
+    return (*names, subnet, b"/" + subnet[:4]) if len(subnet) == SITE_BYTES else (*names, subnet)
 
 
 def claimed_rank(key: int, version: int, owned: bool, digest: bytes) -> tuple[Kind, int, bytes]:

@@ -17,6 +17,7 @@ from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.storage.floors import MARGIN, MAX_FLOORS, Floor, Floors
 from dht14.storage.pages import PAGE_RECORDS, Page
 from dht14.storage.record import BRIEF, Record
+from dht14.storage.room import Growth, Lack, Room
 
 
 class Outcome(Enum):
@@ -121,13 +122,11 @@ def in_the_way(store: RecordStore, record: Record, now: float) -> Record | None:
     return held if held is not None and record.conflicts_with(held) else None
 
 
-WRITER_SHARE = 16
-"""A writer may hold one part in so many of a store's limit. This node itself, with its clients, is exempt."""
-
-
-def passes_share(held: int, growth: int, limit: int) -> bool:
-    """Whether a writer that holds so many bytes would pass its share of the limit with so many more."""
-    return growth > 0 and held + growth > limit // WRITER_SHARE
+def refusal_for(lack: Lack) -> Refusal | None:
+    """Why a record is refused for which so much is lacking; None where nothing is."""
+    if lack.room > 0:
+        return Refusal.NO_ROOM
+    return Refusal.SHARE if lack.share > 0 else None
 
 
 def merged(offered: Record, held: Record | None, now: float) -> Record:
@@ -160,7 +159,8 @@ class MemoryStore:
 
     Full, it drops first what has expired, then of the farthest records that this node does not answer for
     those that are cached, then the farthest; a record that it answers for is never dropped for a newcomer, which is refused then.
-    Refused is also what would pass the share of its writer, and a cached copy that would displace anything.
+    Refused is also what would pass the share of its writer or of the writer's subnet, and a cached copy that would
+    displace anything.
     """
 
     own_id: int
@@ -170,14 +170,16 @@ class MemoryStore:
     """Whether this node is one of the nearest to a record's key, as many as its replication."""
     max_ttl: float = 86_400.0
     """Seconds that a record lives at most."""
+    writer_share: float = 1.0
+    """How many times the bytes that are free a writer, or a subnet of writers, may hold."""
     size: int = field(default=0, init=False)
     _records: dict[int, Record] = field(factory=dict, init=False)
     _deadlines: list[tuple[float, int]] = field(factory=list, init=False)
     """A heap of (expiry, key); those of records since replaced or evicted are left in it for a while."""
     _distances: list[int] = field(factory=list, init=False)
     """Of all keys from the own id, sorted."""
-    _shares: dict[int, int] = field(factory=dict, init=False)
-    """Bytes of each writer that is known."""
+    _shares: dict[bytes, int] = field(factory=dict, init=False)
+    """Bytes of each party that is known (`Record.parties`)."""
     _floors: Floors = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -201,10 +203,9 @@ class MemoryStore:
         copies = copies_of(record, held)
         record = merged(record, held, now)
         held_version = held.version if held else 0
-        if not self._has_share_left(record, now):
-            return Verdict(Outcome.REFUSED, held_version, Refusal.SHARE)
-        if not self._make_room(record, now):
-            return Verdict(Outcome.REFUSED, held_version, Refusal.NO_ROOM)
+        refusal = refusal_for(self._make_room(record, now))
+        if refusal is not None:
+            return Verdict(Outcome.REFUSED, held_version, refusal)
         self._hold(record)
         return Verdict(Outcome.HELD, record.version, replication=copies)
 
@@ -235,28 +236,25 @@ class MemoryStore:
                 dropped += 1
         return dropped
 
-    def _has_share_left(self, record: Record, now: float) -> bool:
-        """Whether the writer's share has room, if need be when what has expired is dropped."""
-        if record.writer in (0, self.own_id) or not self._passes_share(record):
-            return True
-        return self.expire(now) > 0 and not self._passes_share(record)
-
-    def _passes_share(self, record: Record) -> bool:
-        growth = _size(record)
-        replaced = self._records.get(record.key)
-        if replaced is not None and replaced.writer == record.writer:
-            growth -= _size(replaced)
-        return passes_share(self._shares.get(record.writer, 0), growth, self.limit)
-
-    def _make_room(self, record: Record, now: float) -> bool:
-        """Evict until the record fits; False when it does not."""
-        if self._is_too_full_for(record):
-            self.expire(now)
-        while self._is_too_full_for(record) and (spare := self._spare(record)):
+    def _make_room(self, record: Record, now: float) -> Lack:
+        """Evict until the record may be held; what is lacking then."""
+        lack = self._lack(record)
+        if lack.most and self.expire(now):
+            lack = self._lack(record)
+        while 0 < lack.most <= self.size and (spare := self._spare(record)):
             for key in spare:
-                if self._is_too_full_for(record):
+                if lack.most:
                     self._drop(key)
-        return not self._is_too_full_for(record)
+                    lack = self._lack(record)
+        return lack
+
+    def _lack(self, record: Record) -> Lack:
+        growth = _growth(record, self._records.get(record.key))
+        room = Room(self.limit, self.writer_share)
+        if record.writer in (0, self.own_id):
+            return room.lack(self.size, growth.total, None)
+        parties = ((self._shares.get(party, 0), more) for party, more in growth.of_parties.items())
+        return room.lack(self.size, growth.total, parties)
 
     def _spare(self, newcomer: Record) -> list[int]:
         """Some keys whose records may go for this one, in this order."""
@@ -266,15 +264,11 @@ class MemoryStore:
         spare = [r for r in records if r.key != newcomer.key and not self.answers_for(r)]
         return [record.key for record in sorted(spare, key=lambda record: not record.is_cached)]
 
-    def _is_too_full_for(self, record: Record) -> bool:
-        replaced = self._records.get(record.key)
-        return self.size + _size(record) - (_size(replaced) if replaced else 0) > self.limit
-
     def _hold(self, record: Record) -> None:
         self._drop(record.key)
         self._records[record.key] = record
         self.size += _size(record)
-        self._charge(record.writer, _size(record))
+        self._charge(record, _size(record))
         insort(self._distances, record.key ^ self.own_id)
         heappush(self._deadlines, (record.expires_at, record.key))
         self._tidy_deadlines()
@@ -292,24 +286,27 @@ class MemoryStore:
         record = self._records.pop(key, None)
         if record is not None:
             self.size -= _size(record)
-            self._charge(record.writer, -_size(record))
+            self._charge(record, -_size(record))
             del self._distances[bisect_left(self._distances, key ^ self.own_id)]
             self._tidy_deadlines()
 
-    def _charge(self, writer: int, growth: int) -> None:
-        share = self._shares.pop(writer, 0) + growth
-        if writer and share:
-            self._shares[writer] = share
+    def _charge(self, record: Record, growth: int) -> None:
+        for party in record.parties:
+            share = self._shares.pop(party, 0) + growth
+            if share:
+                self._shares[party] = share
 
     def check_invariants(self) -> None:
         """As `Store.check_invariants`."""
-        shares: Counter[int] = Counter()
+        shares: Counter[bytes] = Counter()
+        of_others: Counter[bytes] = Counter()
         for record in self._records.values():
-            if record.writer:
-                shares[record.writer] += _size(record)
+            size = dict.fromkeys(record.parties, _size(record))
+            shares.update(size)
+            of_others.update(size if record.writer != self.own_id else {})
         assert self._shares == shares
-        largest = max((size for writer, size in shares.items() if writer != self.own_id), default=0)
-        assert largest <= self.limit // WRITER_SHARE
+        most = Room(self.limit, self.writer_share).of_others * self.writer_share / (1 + self.writer_share)
+        assert max(of_others.values(), default=0) <= most
         assert self.size == sum(map(_size, self._records.values())) <= self.limit
         assert self._distances == sorted(key ^ self.own_id for key in self._records)
         assert {(held.expires_at, key) for key, held in self._records.items()} <= set(self._deadlines)
@@ -318,6 +315,16 @@ class MemoryStore:
 
 def _size(record: Record) -> int:
     return RECORD_OVERHEAD + len(record.value)
+
+
+def _growth(record: Record, replaced: Record | None) -> Growth:
+    """What a store of this kind has more when the record is held."""
+    of_parties = dict.fromkeys(record.parties, _size(record))
+    if replaced is None:
+        return Growth(_size(record), of_parties)
+    for party in replaced.parties:
+        of_parties[party] = of_parties.get(party, 0) - _size(replaced)
+    return Growth(_size(record) - _size(replaced), of_parties)
 
 
 def _most_deadlines(records: int) -> int:

@@ -8,9 +8,10 @@ import lmdb
 from attrs import define, field, frozen
 
 from dht14.errors import Malformed
-from dht14.storage.disk_format import NOBODY, due_entry, read_head, read_tag
+from dht14.storage.disk_format import due_entry, read_head, read_tags
 from dht14.storage.floor_table import FloorTable, LeftFloor
 from dht14.storage.pages import PAGE_BYTES, PAGE_RECORDS
+from dht14.storage.room import Growth
 
 PAGE = 4096
 
@@ -33,13 +34,18 @@ def room(entry_size: int) -> int:
     return -(-entry_size // PAGE) * PAGE + _OVERHEAD
 
 
-def growth_by_writer(entry: bytes | None, replaced: bytes | None) -> dict[bytes, int]:
-    """Bytes (`room`) that the writer of each tag holds more, or less, when one entry replaces another."""
-    growth = {read_tag(entry): room(len(entry))} if entry is not None else {}
+def growth_of(entry: bytes | None, replaced: bytes | None) -> Growth:
+    """Bytes (`room`) that there are more, or less, and of the party of each tag, when one entry replaces another."""
+    total, of_parties = 0, {}
+    if entry is not None:
+        total = room(len(entry))
+        of_parties = dict.fromkeys(read_tags(entry), total)
     if replaced is not None:
-        tag = read_tag(replaced)
-        growth[tag] = growth.get(tag, 0) - room(len(replaced))
-    return growth
+        given_back = room(len(replaced))
+        total -= given_back
+        for tag in read_tags(replaced):
+            of_parties[tag] = of_parties.get(tag, 0) - given_back
+    return Growth(total, of_parties)
 
 
 @define(eq=False)
@@ -66,8 +72,8 @@ class Usage:
 
 @frozen(eq=False)
 class Tables:
-    """An open database: `records` by place, the times at which they expire, how many bytes each writer holds, by
-    tag, and the floors.
+    """An open database: `records` by place, the times at which they expire, how many bytes each writer, and each
+    subnet of writers, holds, by tag, and the floors.
 
     Transactions of any thread; of one process only, and not before it forks.
     """
@@ -128,14 +134,14 @@ class Tables:
             self.floors.begin(txn)
             growth: dict[bytes, int] = {}
             for place, floor in changes.drops.items():
-                _add(growth, growth_by_writer(None, self._drop(txn, place)))
+                _add(growth, growth_of(None, self._drop(txn, place)))
                 if floor is not None:
                     self.floors.put(txn, place, floor)
             for entry in changes.stale:
                 txn.delete(entry, db=self.expiry)
             for place, entry in sorted(changes.puts.items()):
                 replaced = self._put(txn, place, entry)
-                _add(growth, growth_by_writer(entry, replaced))
+                _add(growth, growth_of(entry, replaced))
             self._charge(txn, growth)
             self.floors.forget(txn, changes.now)
             usage = self._usage(txn)
@@ -157,7 +163,7 @@ class Tables:
 
     def _charge(self, txn: Any, growth: dict[bytes, int]) -> None:
         for tag, grown in growth.items():
-            if tag == NOBODY or not grown:
+            if not grown:
                 continue
             share = self.share(txn, tag) + grown
             if share > 0:
@@ -166,7 +172,7 @@ class Tables:
                 txn.delete(tag, db=self.writers)
 
     def share(self, txn: Any, tag: bytes) -> int:
-        """Bytes (`room`) that the writer of this tag holds."""
+        """Bytes (`room`) that the party of this tag holds."""
         packed = txn.get(tag, db=self.writers)
         share: int = _SHARE.unpack(packed)[0] if packed is not None else 0
         return share
@@ -202,9 +208,9 @@ class Tables:
         self.env.close()
 
 
-def _add(growth: dict[bytes, int], more: dict[bytes, int]) -> None:
+def _add(growth: dict[bytes, int], more: Growth) -> None:
     # A Counter would do, at several microseconds for each entry.
-    for tag, grown in more.items():
+    for tag, grown in more.of_parties.items():
         growth[tag] = growth.get(tag, 0) + grown
 
 

@@ -33,6 +33,7 @@ from dht14.node.errands import Download, Errand, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.identity import Identity, Puzzle, public_key_of
+from dht14.security.subnet import parties_of
 from dht14.security.tickets import Tickets
 from dht14.storage.claim import Claim
 from dht14.storage.record import Record
@@ -146,7 +147,7 @@ class Bulk:
             self._tickets,
             NetworkTime(time.monotonic, time.time),
         )
-        serving = BulkServer(responder, tls[0], lambda host: None, reactor)
+        serving = BulkServer(responder, tls[0], parties_of, reactor)
         port = reactor.listenTCP(0, serving, interface="127.0.0.1").getHost().port
         self._holder = Contact(server.node_id, ("127.0.0.1", port), server.proof)
         self._digest = sha256(VALUE).digest()

@@ -32,6 +32,7 @@ from dht14.security.gate import Limits
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.sealed import SealedSession
+from dht14.security.shares import Standing
 from dht14.wire.messages import FindNode, Ping, Reply, Request
 
 EXCHANGES = 20_000
@@ -137,7 +138,15 @@ class Handshakes:
         sides = [Identity.made_up(PUZZLE, rng) for _ in range(2)]
         one, two = (
             SealedSession(
-                i, PUZZLE.check, rng, UNLIMITED, lambda _: False, HelloAllowance(), now, AgreedTime(time.time)
+                i,
+                PUZZLE.check,
+                rng,
+                UNLIMITED,
+                lambda _: False,
+                lambda _: Standing.STRANGER,
+                HelloAllowance(),
+                now,
+                AgreedTime(time.time),
             )
             for i in sides
         )

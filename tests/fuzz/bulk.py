@@ -20,6 +20,7 @@ from dht14.node.errands import Download, Errand, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.identity import Identity, public_key_of
+from dht14.security.subnet import parties_of
 from dht14.security.tickets import MOST_PER_PEER, Tickets
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore
@@ -99,8 +100,8 @@ class Peer:
             self.tickets,
             NetworkTime(self.clock.seconds, self.clock.seconds),
         )
-        self.server = BulkServer(responder, HOLDER_TLS, lambda host: None, self.clock)
-        self.connection = BulkConnection(self.server, "192.0.2.1", None)
+        self.server = BulkServer(responder, HOLDER_TLS, parties_of, self.clock)
+        self.connection = BulkConnection(self.server, "192.0.2.1", ())
         self.wire: Any = Wire(ASKER)
         self.connection.makeConnection(self.wire)
         self.connection.handshakeCompleted()
@@ -207,7 +208,7 @@ def tls_bytes(raw: bytes) -> None:
         Tickets(random.Random(1)),
         NetworkTime(clock.seconds, clock.seconds),
     )
-    server = BulkServer(responder, HOLDER_TLS, lambda host: None, clock)
+    server = BulkServer(responder, HOLDER_TLS, parties_of, clock)
     connection = server.buildProtocol(IPv4Address("TCP", "192.0.2.1", 5))
     assert connection is not None
     wire: Any = Wire(ASKER)

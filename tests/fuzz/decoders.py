@@ -16,7 +16,7 @@ from dht14.errors import ConfigError, Malformed
 from dht14.security.identity import Identity, Puzzle
 from dht14.settings import Role
 from dht14.storage import envelope
-from dht14.storage.disk_format import PLACE_BYTES, DiskFormat, read_head, read_tag
+from dht14.storage.disk_format import PLACE_BYTES, DiskFormat, read_head, read_tags
 from dht14.storage.owner import load_key, verify
 from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.storage.record import Record, claimed_rank
@@ -199,13 +199,13 @@ def disk_entry(raw: bytes) -> None:
     """An entry of the database: as it lies there, and with anything sealed in it."""
     disk_format = DiskFormat(vault(), 7)
     place, entry = raw[:PLACE_BYTES].ljust(PLACE_BYTES, b"\0"), raw[PLACE_BYTES:]
-    head_bytes = 24
+    head_bytes = 40
     sealed = entry[:head_bytes].ljust(head_bytes, b"\0")
     sealed += disk_format.vault.seal(entry[head_bytes:], place + sealed)
     for one in (entry, sealed):
         with suppress(Malformed):
             read_head(one)
-            read_tag(one)
+            read_tags(one)
         with suppress(Malformed):
             disk_format.read(place, one)
 

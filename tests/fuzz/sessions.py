@@ -18,6 +18,7 @@ from dht14.security.identity import Identity, Puzzle
 from dht14.security.sealed import MOST_OPENINGS, HelloQuestions, SealedSession
 from tests.fakes import BEGINNING
 from tests.fuzz.steps import step, steps
+from tests.security.pair import strangers
 from tests.stranger import Identity as StrangersIdentity
 from tests.stranger import Initiator, Proofs, Responder, seal
 
@@ -47,6 +48,7 @@ class Trial:
             rng,
             Limits(),
             lambda contact: False,
+            strangers,
             HelloAllowance(),
             self.now,
             AgreedTime(self.clock),

@@ -1,19 +1,25 @@
+from collections.abc import Iterable
+from typing import Any
+
 from twisted.logger import capturedLogs
 
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.bulk_server import (
     ARRIVALS_A_SUBNET,
+    CONNECTIONS_OF,
     FLOOR,
     GRACE,
     HANDSHAKE_SECONDS,
     KEPT_SECONDS,
     MOST_AT_WORK,
     MOST_CONNECTIONS,
+    MOST_PER_KEY,
     MOST_PER_SUBNET,
     TICKET_SECONDS,
 )
 from dht14.net.tls import NodeTls
 from dht14.net.watch import LOOK_INTERVAL
+from dht14.security.subnet import Party, Scope
 from dht14.storage.store import Outcome, Refusal, Verdict
 from dht14.wire.bulk_messages import decode_answer, tag_of
 from dht14.wire.frames import FrameSplitter
@@ -254,9 +260,28 @@ class AdmissionTests(BulkCase):
         side = self.accept(host)
         return None if side is None else join(side, Talker())
 
+    def fill(self, hosts: Iterable[str]) -> list[Any]:
+        """Connections of these hosts that have shown a ticket each and rest, the first for the longest time."""
+        cables = []
+        for host in hosts:
+            cables.append(self.admit(host))
+            newest = list(self.server._connections)[-1]
+            newest.errands, newest.used_at = 1, self.now()
+            self.reactor.advance(0.1)
+            newest.deadline += 1e6
+        return cables
+
+    def gone(self, cables: list[Any]) -> list[int]:
+        for cable in cables:
+            cable.flush()
+        return [number for number, cable in enumerate(cables) if cable.client.lost]
+
+    def set_to_work(self) -> None:
+        for connection in self.server._connections:
+            connection._at_work = 1
+
     def test_per_subnet(self) -> None:
         """One subnet may have so many connections, others are not concerned; who leaves makes room."""
-        self.server = self.serve(self.store, subnet=lambda host: host.encode()[:3])
         first = self.admit("1.1.1.1")
         for _ in range(MOST_PER_SUBNET - 1):
             self.assertIsNotNone(self.admit("1.1.1.2"))
@@ -267,9 +292,14 @@ class AdmissionTests(BulkCase):
         first.flush()
         self.assertIsNotNone(self.admit("1.1.1.3"))
 
+    def test_per_provider(self) -> None:
+        """An IPv6 /32, of which one party may have 65,536 subnets, may have so many connections as well."""
+        came = [self.admit(f"2001:db8:{number:x}::1") for number in range(MOST_CONNECTIONS)]
+        self.assertEqual(len(came) - came.count(None), CONNECTIONS_OF[Scope.PROVIDER])
+        self.assertIsNotNone(self.admit("2001:db9::1"))
+
     def test_arrivals(self) -> None:
         """However short they stay, so many come from one subnet in a second, and others are not concerned."""
-        self.server = self.serve(self.store, subnet=lambda host: host.encode()[:3])
         for expected in (2 * ARRIVALS_A_SUBNET, ARRIVALS_A_SUBNET):
             came = [pump for _ in range(200) if (pump := self.come_and_go("1.1.1.1"))]
             self.assertEqual(len(came), expected)
@@ -286,20 +316,81 @@ class AdmissionTests(BulkCase):
     def test_mapped(self) -> None:
         """IPv4 in the clothes of IPv6 counts as what it is."""
         seen: list[str] = []
-        self.server = self.serve(self.store, subnet=seen.append)
+
+        def parties_of(host: str) -> tuple[Party, ...]:
+            seen.append(host)
+            return ()
+
+        self.server = self.serve(self.store, parties_of)
         self.admit("::ffff:1.2.3.4")
         self.assertEqual(seen, ["1.2.3.4"])
 
-    def test_in_all(self) -> None:
-        """In all there are so many. Strangers do not keep others out: the oldest of them goes. Who has shown a
-        ticket stays."""
-        self.hold()
+    def test_strangers(self) -> None:
+        """Strangers do not keep others out: of those who wait with no ticket shown the oldest goes."""
         cables = [self.admit("10.0.0.2") for _ in range(MOST_CONNECTIONS)]
         self.assertIsNotNone(self.admit("10.0.0.3"))
-        cables[0].flush()
-        self.assertTrue(cables[0].client.lost)
-        self.assertFalse(cables[1].client.lost)
-        for connection in self.server._connections:
-            connection.errands = 1
-        self.assertIsNone(self.admit("10.0.0.4"))
+        self.assertEqual(self.gone(cables), [0])
+        self.assertEqual(self.server.counters, {"displaced": 1})
+
+    def test_subnets_that_fill_it(self) -> None:
+        """Eight subnets that have shown a ticket for each connection hold all places: one that rests longest goes
+        for each newcomer from elsewhere, and nobody else's."""
+        cables = self.fill(f"{n % 8 + 1}.1.1.1" for n in range(MOST_CONNECTIONS))
         self.assertEqual(len(self.server._connections), MOST_CONNECTIONS)
+        honest = self.fill(f"{100 + n}.1.1.1" for n in range(20))
+        self.assertEqual((self.gone(cables), self.gone(honest)), (list(range(20)), []))
+
+    def test_heaviest(self) -> None:
+        """Who has most gives way, however long the others have rested; who has most comes in for nobody else."""
+        others = self.fill(f"{n // 200 + 20}.{n % 200}.1.1" for n in range(MOST_CONNECTIONS - 20))
+        many = self.fill(["9.1.1.1"] * 20)
+        self.assertIsNotNone(self.admit("8.1.1.1"))
+        self.assertEqual((self.gone(others), self.gone(many)), ([], [0]))
+        self.assertIsNotNone(self.admit("9.1.1.2"))
+        self.assertEqual((self.gone(others), self.gone(many)), ([], [0, 1]))
+
+    def test_one_private_host(self) -> None:
+        """A host of a private range may have all places, and gives way to others there, at work or not."""
+        cables = self.fill(["10.0.0.2"] * MOST_CONNECTIONS)
+        self.assertIsNotNone(self.admit("10.0.0.2"))
+        self.assertEqual(self.gone(cables), [0])
+        self.assertIsNotNone(self.admit("10.0.0.3"))
+        self.set_to_work()
+        self.assertIsNotNone(self.admit("10.0.0.4"))
+        self.assertIsNone(self.admit("10.0.0.2"))
+        self.assertEqual(len(self.gone(cables)), 2)
+
+    def test_at_work(self) -> None:
+        """Where all are at work and nobody has far more than others, the newcomer has to wait."""
+        cables = self.fill(f"{n // 200 + 20}.{n % 200}.1.1" for n in range(MOST_CONNECTIONS))
+        self.set_to_work()
+        self.assertIsNone(self.admit("9.1.1.1"))
+        self.assertEqual((self.gone(cables), self.server.counters["too many"]), ([], 1))
+
+
+class KeyTests(ServerCase):
+    """Whatever addresses it comes from, a key has so many connections."""
+
+    def connect_again(self) -> Talker:
+        self.peer = Talker()
+        self.connect()
+        return self.peer
+
+    def test_of_one_key(self) -> None:
+        """Of three the oldest that rests goes."""
+        self.hold()
+        peers = [self.connect_again() for _ in range(MOST_PER_KEY)]
+        newest = self.connect_again()
+        self.say(self.ticket_to_fetch())
+        self.assertEqual(len(self.answers()), 1)
+        self.assertEqual(len(self.server._connections), MOST_PER_KEY)
+        self.assertEqual(self.server.counters["of one key"], 1)
+        self.assertFalse(newest.lost or peers[1].lost)
+
+    def test_at_work(self) -> None:
+        """Where the others are at work it is the newest one."""
+        for _ in range(MOST_PER_KEY):
+            self.connect_again()
+            self.say(self.ticket_to_push())
+        self.assertTrue(self.connect_again().lost)
+        self.assertEqual(len(self.server._connections), MOST_PER_KEY)

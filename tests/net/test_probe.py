@@ -8,11 +8,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.net.probe import AT_ONCE, CALLED_LATELY, CALLERS, RESEND_AFTER, SPACING, ProbeProtocol
+from dht14.net.probe import AT_ONCE, CALLED_LATELY, CALLERS, PROBES_OF, RESEND_AFTER, SPACING, ProbeProtocol
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.sealed import HelloQuestions
 from dht14.security.session import HERE, KNOCK, PlainQuestions, Questions
+from dht14.security.subnet import Scope, parties_of
 from tests.fakes import check, contact, contact_at, proof_of
 from tests.net.test_rpc import UdpRecorder
 from tests.security.pair import BEGINNING, PUZZLE, Side
@@ -28,7 +29,7 @@ class ProbeTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(BEGINNING)
         self.table = RoutingTable(OWN)
-        self.probe = ProbeProtocol(self.clock, self.questions(), self.table, HelloAllowance())
+        self.probe = ProbeProtocol(self.clock, self.questions(), self.table, HelloAllowance(), parties_of)
         self.wire = UdpRecorder()
         self.probe.makeConnection(cast(IUDPTransport, self.wire))
 
@@ -137,14 +138,56 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(len(self.probed()), 2 * 2)
 
     def test_at_once(self) -> None:
-        """So many probes are out at a time; when they have ended there is room for others."""
-        for number in range(1, 3 * AT_ONCE):
-            self.called_by(contact(number, number))
-        self.assertEqual(len(self.probed()), AT_ONCE)
+        """So many probes are out at a time; then the oldest gives way to the newest caller."""
+        callers = [contact_at(n, (f"198.51.{n}.1", 8000)) for n in range(1, AT_ONCE + 3)]
+        for caller in callers:
+            self.called_by(caller)
+        self.assertEqual(len(self.probe._probes), AT_ONCE)
+        self.assertEqual(self.probe.counters, {"sent": AT_ONCE + 2, "displaced": 2})
         self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
-        self.probed()
-        self.called_by(contact(AT_ONCE + 1, AT_ONCE + 1))
-        self.assertEqual(len(self.probed()), 1)
+        self.assertEqual(self.probe.counters["unanswered"], AT_ONCE)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_of_one_host(self) -> None:
+        """Of one host few are out at a time, whichever ports and ids it has, and no more for many hosts of a subnet
+        or a provider; at home it may have half of them. When they have ended there is room for others."""
+        for host, scope in (
+            ("203.0.113.1", Scope.HOST),
+            ("203.0.114.{}", Scope.SUBNET),
+            ("2001:db8:{:x}::1", Scope.PROVIDER),
+            ("10.0.0.1", Scope.PRIVATE_HOST),
+        ):
+            for turn in (0, 100):
+                for number in range(1, AT_ONCE + 1):
+                    self.called_by(contact_at(number, (host.format(number), 8000 + number + turn)))
+                self.assertEqual(len(self.probed()), PROBES_OF[scope])
+                self.assertEqual(len(self.probe._probes), PROBES_OF[scope])
+                self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
+                self.probed()
+
+    def test_flood_of_callers(self) -> None:
+        """One host that calls from 20 new ports a second keeps no newcomer from being probed (and answering)."""
+        probed = 0
+        for turn in range(400):
+            self.called_by(contact_at(1000 + turn, ("203.0.113.1", 1000 + turn)))
+            self.probed()
+            if turn % 10 == 0:
+                newcomer = contact_at(1 + turn, (f"198.51.{turn // 10}.1", 8000))
+                self.called_by(newcomer)
+                probed += self.probed() == [newcomer.address]
+            self.clock.advance(0.05)
+            self.probed()
+        self.assertEqual(probed, 40)
+
+    def test_many_hosts(self) -> None:
+        """Hosts that fill all places give way to a newcomer from elsewhere, which gives way to none of them."""
+        for number in range(AT_ONCE):
+            self.called_by(contact_at(number + 1, (f"198.51.{number // 4}.{number % 4}", 8000)))
+        newcomer = contact_at(77, ("203.0.113.1", 8000))
+        self.called_by(newcomer)
+        for number in range(AT_ONCE):
+            self.called_by(contact_at(number + 100, (f"198.51.{number // 4}.{number % 4 + 9}", 8000)))
+        self.assertIn(newcomer, [probe.contact for probe in self.probe._probes.values()])
 
     def test_not_wanted(self) -> None:
         """Who would find no place is not asked, but remembered as a caller."""

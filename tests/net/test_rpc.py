@@ -24,6 +24,7 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.session import HERE, KNOCK, PlainQuestions, PlainSession
+from dht14.security.subnet import parties_of
 from dht14.security.tickets import Tickets
 from dht14.storage.store import MemoryStore
 from dht14.wire.datagram import decode, encode
@@ -70,7 +71,7 @@ class RpcTestCase(SynchronousTestCase):
         responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)), time)
         session = PlainSession.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
         questions = PlainQuestions(proof_of(OWN), check, random.Random(2))
-        self.probe = ProbeProtocol(self.clock, questions, self.table, HelloAllowance())
+        self.probe = ProbeProtocol(self.clock, questions, self.table, HelloAllowance(), parties_of)
         self.pulse = Pulse(self.clock)
         self.probe_wire = UdpRecorder()
         self.probe.makeConnection(cast(IUDPTransport, self.probe_wire))
@@ -488,16 +489,16 @@ class RequestTests(RpcTestCase):
         self.assertEqual(self.probed(), [])
 
     def test_flood_of_strangers(self) -> None:
-        """However many strangers ask, a few are probed at a time: a flood is not passed on."""
+        """However many strangers ask, each is probed once, and few probes are out at a time: no more is sent than
+        has come."""
         strangers = [contact(number, number) for number in range(1, 101)]
         for stranger in strangers:
             self.receive(b"12345678", Ping(), stranger)
             self.receive(b"12345678", Ping(), stranger)
-        self.assertEqual(self.probed(), [stranger.address for stranger in strangers[:AT_ONCE]])
+        self.assertEqual(self.probed(), [stranger.address for stranger in strangers])
+        self.assertEqual(self.probe.counters["displaced"], 100 - AT_ONCE)
         self.pass_time(HARD_TIMEOUT + TOLERANCE)
-        self.probe_wire.sent.clear()
-        self.receive(b"12345678", Ping(), strangers[50])
-        self.assertEqual(self.probed(), [strangers[50].address])
+        self.assertEqual(self.probe.counters["unanswered"], AT_ONCE)
 
     def test_stored(self) -> None:
         """A record that came in a datagram is held, and its receipt goes to the writer."""

@@ -13,7 +13,8 @@ from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.node.join import Retries
 from dht14.node.periodic import Periodic
 from dht14.node.put import Policy
-from dht14.security.gate import Limits
+from dht14.security import handshake as hs
+from dht14.security.gate import CHALLENGES_A_SECOND, Limits
 from dht14.security.hello_allowance import HELLOS
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
@@ -154,15 +155,39 @@ class StackTests(SynchronousTestCase):
         self.clock.run_until(BEGINNING + 60)
         self.assertEqual([address for _, address in wire.sent], [address_of(1)] * HELLOS)
 
+    def test_flood_of_hellos(self) -> None:
+        """When strangers have used up their CHALLENGEs a contact of the table still gets one."""
+        stack = build_stack(
+            identity=identity(5),
+            check=check,
+            clock=self.clock,
+            wall=self.clock.seconds,
+            rng=random.Random(1),
+            resolve=resolve,
+            bulk=BulkRecorder(),
+            options=StackOptions(),
+        )
+        one, now = Contact(7, ("198.51.100.1", 8000)), self.clock.seconds()
+        hello = hs.hello(bytes(8), bytes(32), None)
+
+        def is_answered(address: Address) -> bool:
+            return bool(stack.session.received(hello, address, now)[2])
+
+        answered = sum(is_answered((f"20.{n >> 8}.{n & 255}.1", 8000)) for n in range(CHALLENGES_A_SECOND))
+        self.assertLess(answered, CHALLENGES_A_SECOND)
+        self.assertFalse(is_answered(one.address))
+        stack.table.confirmed(one, now, 0.1)
+        self.assertTrue(is_answered(one.address))
+
     def test_make_store(self) -> None:
         """A store of another make gets what it needs: the node's id, the limit, and whose records stay."""
-        made: list[tuple[int, int, bool, float]] = []
+        made: list[tuple[int, int, bool, float, float]] = []
 
         def make(
-            own_id: int, limit: int, answers_for: Callable[[Record], bool], max_ttl: float
+            own_id: int, limit: int, answers_for: Callable[[Record], bool], max_ttl: float, share: float
         ) -> MemoryStore:
-            made.append((own_id, limit, answers_for(Record(7, b"v", 1, 1e9, 8)), max_ttl))
-            return MemoryStore(own_id, limit, answers_for, max_ttl)
+            made.append((own_id, limit, answers_for(Record(7, b"v", 1, 1e9, 8)), max_ttl, share))
+            return MemoryStore(own_id, limit, answers_for, max_ttl, share)
 
         stack = build_stack(
             identity=identity(5),
@@ -172,10 +197,10 @@ class StackTests(SynchronousTestCase):
             rng=random.Random(1),
             resolve=resolve,
             bulk=BulkRecorder(),
-            options=StackOptions(Policy(max_ttl=4321), storage_limit=1234),
+            options=StackOptions(Policy(max_ttl=4321), storage_limit=1234, writer_share=2.0),
             make_store=make,
         )
-        self.assertEqual(made, [(5, 1234, True, 4321)])
+        self.assertEqual(made, [(5, 1234, True, 4321, 2.0)])
         self.assertIsInstance(stack.store, MemoryStore)
 
     def test_sweeps(self) -> None:

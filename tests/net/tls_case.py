@@ -18,6 +18,7 @@ from dht14.node.errands import Download, Errand, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.security.identity import Identity, Puzzle, public_key_of
+from dht14.security.subnet import parties_of
 from dht14.security.tickets import Tickets
 from dht14.storage.record import Record
 from dht14.storage.store import MemoryStore
@@ -42,7 +43,7 @@ class BulkCase(SynchronousTestCase):
         self.store: Any = MemoryStore(HOLDER.node_id, 1 << 28, lambda record: True)
         self.server = self.serve(self.store)
 
-    def serve(self, store: Any, subnet: Any = lambda host: None) -> BulkServer:
+    def serve(self, store: Any, parties_of: Any = parties_of) -> BulkServer:
         """A server over this store."""
         responder = Responder(
             RoutingTable(HOLDER.node_id),
@@ -51,7 +52,7 @@ class BulkCase(SynchronousTestCase):
             self.tickets,
             NetworkTime(self.reactor.seconds, self.reactor.seconds),
         )
-        return BulkServer(responder, NodeTls(HOLDER.private_key), subnet, self.reactor)
+        return BulkServer(responder, NodeTls(HOLDER.private_key), parties_of, self.reactor)
 
     def now(self) -> float:
         return self.reactor.seconds()

@@ -14,6 +14,7 @@ from dht14.kademlia.keyspace import hash_id, random_id
 from dht14.kademlia.parameters import GROUP, MAX_REPLICATION, MAX_VALUE, REPLICATION, K
 from dht14.node.network_time import TOLERANCE
 from dht14.node.put import Policy
+from dht14.security.subnet import host_of
 from dht14.storage.envelope import MAX_SEQ
 from dht14.storage.record import Record, version_at
 from dht14.wire.messages import (
@@ -255,11 +256,13 @@ class PutTests(NodeTestCase):
         self.assertEqual([self.get(peer) for peer in peers], [None] * 10)
 
     def test_writer(self) -> None:
-        """Every holder, the writer's own store too, knows which node the value came from."""
+        """Every holder, the writer's own store too, knows which node the value came from, and others from where."""
         peers = self.town(4)
         self.assertTrue(self.put(peers[2], b"value"))
         held = [peer.store and peer.store.get(KEY, self.now) for peer in peers]
         self.assertEqual([one and one.writer for one in held], [peers[2].contact.node_id] * 4)
+        host = host_of(peers[2].contact.address[0])
+        self.assertEqual([one and one.writer_subnet for one in held], [host, host, b"", host])
 
     def test_content_again(self) -> None:
         """Content that is put again lives as long as the later put asked for."""

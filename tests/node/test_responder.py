@@ -14,11 +14,13 @@ from dht14.node.caching import CACHE_SECONDS
 from dht14.node.errands import Download, Errand, Upload
 from dht14.node.network_time import TOLERANCE, NetworkTime
 from dht14.node.responder import Responder
+from dht14.security.diversity import public_subnet
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
 from dht14.storage.owner import verify_signature
 from dht14.storage.record import Record, version_at
-from dht14.storage.store import WRITER_SHARE, MemoryStore, Outcome, Refusal, Verdict
+from dht14.storage.room import RESERVE
+from dht14.storage.store import RECORD_OVERHEAD, MemoryStore, Outcome, Refusal, Verdict
 from dht14.wire.messages import (
     NO_TICKET,
     FindNode,
@@ -41,7 +43,7 @@ from dht14.wire.messages import (
     fingerprint,
     view_of,
 )
-from tests.fakes import BEGINNING, contact
+from tests.fakes import BEGINNING, contact, contact_at
 from tests.owners import Owner
 
 OWN = 1 << 200
@@ -206,6 +208,17 @@ class StoreTests(ResponderTestCase):
         self.assertEqual(self.held(7), Record(7, b"value", VERSION, NOW + 50, 3))
         self.assertEqual(self.held(7).writer, ASKER.node_id)
 
+    def test_subnet(self) -> None:
+        """A record is held with the subnet of its writer, or the host where it is a private one."""
+        self.table.subnet_of = public_subnet
+        for key, host, subnet in (
+            (7, "198.51.100.9", bytes([198, 51, 100])),
+            (8, "10.0.0.9", bytes([10, 0, 0, 9])),
+            (9, "2001:db8:7::1", bytes.fromhex("20010db80007")),
+        ):
+            self.ask(self.store_request(key), contact_at(99, (host, 8000)))
+            self.assertEqual(self.held(key).writer_subnet, subnet)
+
     def test_ttl_bounds(self) -> None:
         """No record lives longer than this node's max_ttl; a short life is the writer's affair."""
         self.ask(self.store_request(7, ttl_ms=3_600_000))
@@ -260,10 +273,10 @@ class StoreTests(ResponderTestCase):
 
     def test_share(self) -> None:
         """A writer that holds its share of the store is refused, and turns to others; other writers are not."""
-        self.store.limit = 1000 * WRITER_SHARE
-        replies = [self.ask(self.store_request(key, bytes(100))) for key in (1, 2, 3)]
-        self.assertEqual(replies, [RECEIPT, RECEIPT, Refused((), Refusal.SHARE)])
-        self.assertEqual(self.ask(self.store_request(3), contact(3, 3)), RECEIPT)
+        self.store.limit = 8 * (RECORD_OVERHEAD + 100) * RESERVE // (RESERVE - 1) + 1
+        replies = [self.ask(self.store_request(key, bytes(100))) for key in range(1, 6)]
+        self.assertEqual(replies, [RECEIPT] * 4 + [Refused((), Refusal.SHARE)])
+        self.assertEqual(self.ask(self.store_request(5), contact(3, 3)), RECEIPT)
 
     def test_stray(self) -> None:
         """A STORE is refused where twice as many as shall hold the record are nearer, and as many as a read asks;

@@ -12,9 +12,17 @@ from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.sealed import SealedSession
 from dht14.security.session import Datagrams, Peer
+from dht14.security.shares import Standing
 
 PUZZLE = Puzzle("test", 0)
 BEGINNING = 1_700_000_000.0
+
+
+def strangers(address: Address) -> Standing:
+    """Nothing is known of any address."""
+    return Standing.STRANGER
+
+
 EVERYTHING_PASSES: "Callable[[bytes], bool]" = lambda datagram: True
 
 
@@ -26,6 +34,7 @@ class Side:
     address: Address
     limits: Limits = field(factory=Limits)
     contacts: set[Contact] = field(factory=set)
+    known: dict[Address, Standing] = field(factory=dict)
     now: float = BEGINNING
     """Its clock."""
     wrong_by: float = 0.0
@@ -52,10 +61,14 @@ class Side:
             rng,
             self.limits,
             is_contact,
+            self.standing,
             HelloAllowance(),
             self.now,
             AgreedTime(self.wall),
         )
+
+    def standing(self, address: Address) -> Standing:
+        return self.known.get(address, Standing.STRANGER)
 
     def wall(self) -> float:
         """The time of day of its host."""

@@ -37,6 +37,9 @@ class HelloAllowanceTests(SynchronousTestCase):
         self.take(10, 0.0)
         self.allowance.proved(ADDRESS)
         self.assertEqual(self.take(10, 0.0), 10)
+        self.assertEqual(
+            [self.allowance.is_proven((ADDRESS[0], port)) for port in (8000, 8001)], [True, False]
+        )
 
     def test_clock_set_back(self) -> None:
         """A clock that was set back locks nobody out for longer."""

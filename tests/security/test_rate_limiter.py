@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.rate_limiter import RateLimiter, TokenBucket
+from dht14.security.rate_limiter import IDS_A_HOST, PeerLimiter, RateLimiter, TokenBucket
 
 
 def taken(bucket: TokenBucket, now: float, tries: int) -> int:
@@ -77,3 +77,43 @@ class RateLimiterTests(SynchronousTestCase):
         self.assertEqual(len(limiter), 2)
         self.assertIs(limiter.bucket("a", 0.0), first)
         self.assertIsNot(limiter.bucket("b", 0.0), second)
+
+
+class PeerLimiterTests(SynchronousTestCase):
+    """What node ids may ask for, and all of one host."""
+
+    def asked(self, hosts: list[str], private_too: bool = False, tries: int = 5_000) -> int:
+        """Requests granted in one moment to a new id at each of these hosts."""
+        limiter = PeerLimiter(1_000, 2_000, private_too)
+        buckets = [limiter.bucket(node_id, host, 0.0) for node_id, host in enumerate(hosts)]
+        return sum(bucket.take(0.0) for bucket in buckets for _ in range(tries))
+
+    def test_one_host(self) -> None:
+        """50 ids on one host are granted what two are; an IPv6 /64 is one host."""
+        self.assertEqual(self.asked(["198.51.100.1"]), 2_000)
+        self.assertEqual(self.asked(["198.51.100.1"] * 50), IDS_A_HOST * 2_000)
+        self.assertEqual(self.asked([f"2001:db8::{n:x}" for n in range(50)]), IDS_A_HOST * 2_000)
+        self.assertEqual(self.asked([f"198.51.100.{n}" for n in range(50)], tries=2_000), 100_000)
+
+    def test_private(self) -> None:
+        """A host of a private range may be a whole network, unless it is to be treated like any other."""
+        self.assertEqual(self.asked(["127.0.0.1"] * 50, tries=2_000), 100_000)
+        self.assertEqual(self.asked(["127.0.0.1"] * 50, private_too=True), IDS_A_HOST * 2_000)
+
+    def test_same_id(self) -> None:
+        """The bucket of an id is the same at every host."""
+        limiter = PeerLimiter(1_000, 2_000, False)
+        buckets = [limiter.bucket(7, f"198.51.100.{n}", 0.0) for n in range(20)]
+        self.assertEqual(sum(bucket.take(0.0) for bucket in buckets for _ in range(2_000)), 2_000)
+
+    def test_greedy(self) -> None:
+        """An id that has used up its own takes nothing from its neighbours."""
+        limiter = PeerLimiter(1_000, 2_000, False)
+        greedy, other = (limiter.bucket(node_id, "198.51.100.1", 0.0) for node_id in (1, 2))
+        self.assertEqual(sum(greedy.take(0.0) for _ in range(50_000)), 2_000)
+        self.assertEqual(sum(other.take(0.0) for _ in range(50_000)), 2_000)
+
+    def test_off(self) -> None:
+        """With rate 0 there is no limit."""
+        bucket = PeerLimiter(0, 1, False).bucket(1, "198.51.100.1", 0.0)
+        self.assertTrue(all(bucket.take(0.0) for _ in range(1_000)))

@@ -12,6 +12,7 @@ from dht14.security.gate import CHALLENGES_A_SECOND, FINISHES_A_SUBNET, PREKEY_R
 from dht14.security.hello_allowance import HELLOS, WITHIN
 from dht14.security.link import ACCEPT_KEPT, ACCEPT_REPEATS, REFUSED_AFTER, REKEY_AFTER, REKEY_PACKETS
 from dht14.security.sealed import MOST_OPENINGS, PATIENCE
+from dht14.security.shares import TIERS, Standing
 from tests.security.pair import Pair, Side
 
 HELLO, CHALLENGE, FINISH, ACCEPT, DATA = hs.HELLO[0], hs.CHALLENGE[0], hs.FINISH[0], hs.ACCEPT[0], hs.DATA[0]
@@ -532,13 +533,15 @@ class HostileTests(SynchronousTestCase):
         self.assertTrue(self.pair.exchange(self.one))
 
     def test_challenge_limit(self) -> None:
-        """Not more than 2,000 CHALLENGEs go out in a second, whoever asks."""
+        """Not more CHALLENGEs than their limit go out in a second; strangers have half of it, wherever they are."""
         hello = hs.hello(bytes(8), bytes(32), None)
         sent = sum(
-            len(self.two.take(hello, (f"203.0.{n >> 8}.{n & 255}", 9)))
-            for n in range(CHALLENGES_A_SECOND + 500)
+            len(self.two.take(hello, (f"203.{n >> 8}.{n & 255}.1", 9))) for n in range(CHALLENGES_A_SECOND)
         )
-        self.assertEqual(sent, CHALLENGES_A_SECOND)
+        self.assertEqual(sent, CHALLENGES_A_SECOND * TIERS[0] + 2)
+        self.assertFalse(self.two.take(hello, self.one.address))
+        self.two.known[self.one.address] = Standing.PROVEN
+        self.assertTrue(self.pair.exchange(self.one))
 
     def test_finish_limit(self) -> None:
         """From one subnet few handshakes are taken a second; from loopback and private ranges as many as
@@ -562,10 +565,23 @@ class HostileTests(SynchronousTestCase):
         """The bucket of a peer is that of its id: a new session does not fill it again."""
         self.pair.exchange(self.one)
         assert self.two.peer is not None
-        bucket = self.two.peer.bucket
+        while self.two.peer.bucket.take(self.two.now):
+            pass
         self.one.begin()
         self.pair.exchange(self.one)
-        self.assertIs(self.two.peer.bucket, bucket)
+        self.assertFalse(self.two.peer.bucket.take(self.two.now))
+
+    def test_bucket_of_host(self) -> None:
+        """Many ids on one host may ask for what two may; at home each has its own."""
+        for host, expected in (("198.51.100.7", 2 * 20), ("10.0.0.7", 5 * 20)):
+            two = Side(2, ("203.0.113.2", 8000), Limits(peer_rate=10, peer_burst=20))
+            granted = 0
+            for number in range(5):
+                pair = Pair(Side(100 + number, (host, 8000 + number)), two)
+                pair.send(pair.one, b"request")
+                assert two.peer is not None
+                granted += sum(two.peer.bucket.take(two.now) for _ in range(100))
+            self.assertEqual(granted, expected)
 
     def test_openings_are_bounded(self) -> None:
         """Handshakes under way are bounded; those nobody answers are forgotten."""

@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.subnet import is_private, subnet_of
+from dht14.security.subnet import Scope, counted_subnet, host_of, is_private, parties_of, subnet_of
 
 
 class SubnetTests(SynchronousTestCase):
@@ -26,5 +26,52 @@ class SubnetTests(SynchronousTestCase):
             "fe80::1",
         ):
             self.assertTrue(is_private(host), host)
-        for host in ("203.0.113.1", "172.32.0.1", "11.0.0.1", "192.169.0.1", "2001:db8::1", "100.64.0.1"):
+        self.assertTrue(is_private("fe80::1%eth0"))
+        self.assertTrue(is_private("::ffff:10.0.0.1"))
+        for host in (
+            "203.0.113.1",
+            "172.32.0.1",
+            "172.15.255.255",
+            "fec0::1",
+            "::2",
+            "0.0.0.0",
+            "::",
+            "11.0.0.1",
+            "192.169.0.1",
+            "2001:db8::1",
+            "100.64.0.1",
+        ):
             self.assertFalse(is_private(host), host)
+
+    def test_no_address(self) -> None:
+        """A name is none."""
+        for host in ("localhost", "", "1.2.3", "1.2.3.4.5", "2001:db8", "::g"):
+            self.assertRaises(ValueError, is_private, host)
+
+    def test_hosts(self) -> None:
+        """An IPv4 address and an IPv6 /64 are one host; of private IPv6 each address is."""
+        self.assertEqual(host_of("203.0.113.1"), bytes([203, 0, 113, 1]))
+        self.assertEqual(host_of("2001:db8:1:2::1"), host_of("2001:db8:1:2:ffff::1"))
+        self.assertNotEqual(host_of("fd00::1"), host_of("fd00::2"))
+
+    def test_parties(self) -> None:
+        """Host, subnet and, of IPv6, provider share the limits of an address; at home only the host does."""
+        scopes = [
+            [scope for scope, _ in parties_of(host, private)]
+            for host, private in (
+                ("203.0.113.1", False),
+                ("2001:db8:1::1", False),
+                ("10.0.0.1", False),
+                ("10.0.0.1", True),
+                ("::ffff:203.0.113.1", False),
+            )
+        ]
+        public = [Scope.HOST, Scope.SUBNET]
+        self.assertEqual(scopes, [public, [*public, Scope.PROVIDER], [Scope.PRIVATE_HOST], public, public])
+        one, other = (set(parties_of(host)) for host in ("2001:db8:1::1", "2001:db8:2::1"))
+        self.assertEqual(one & other, {(Scope.PROVIDER, bytes.fromhex("20010db8"))})
+
+    def test_counted_subnet(self) -> None:
+        """A writer is counted by its subnet, or by its host where subnets do not count."""
+        self.assertEqual(counted_subnet("203.0.113.1", subnet_of), bytes([203, 0, 113]))
+        self.assertEqual(counted_subnet("10.0.0.1", lambda host: None), bytes([10, 0, 0, 1]))

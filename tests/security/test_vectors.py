@@ -13,6 +13,7 @@ from dht14.security.hello_allowance import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.sealed import SealedSession
 from tests import stranger
+from tests.security.pair import strangers
 
 TOP = Path(__file__).parents[2]
 PATH = Path(__file__).parent / "vectors" / "session.json"
@@ -38,9 +39,16 @@ class Scripted(random.Random):
 def session_of(rng: Scripted, key: bytes) -> SealedSession:
     puzzle = Puzzle(NETWORK, DIFFICULTY)
     identity = Identity.made_up(puzzle, Scripted().script(key))
-    allowance = HelloAllowance()
     return SealedSession(
-        identity, puzzle.check, rng, Limits(), lambda node_id: False, allowance, NOW, AgreedTime(lambda: NOW)
+        identity,
+        puzzle.check,
+        rng,
+        Limits(),
+        lambda node_id: False,
+        strangers,
+        HelloAllowance(),
+        NOW,
+        AgreedTime(lambda: NOW),
     )
 
 

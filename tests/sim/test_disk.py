@@ -30,7 +30,7 @@ class VirtualDiskTests(SynchronousTestCase):
         self.process = Process(self.clock)
         opened: list[float] = []
         make_store = self.disk.store_of(self.process, lambda: opened.append(self.clock.seconds()))
-        self.store: Store = make_store(1, 1 << 24, lambda record: True, 86_400.0)
+        self.store: Store = make_store(1, 1 << 24, lambda record: True, 86_400.0, 1.0)
         self.wait(1.0)
         self.assertEqual(len(opened), 1)
 
@@ -143,7 +143,9 @@ class VirtualDiskTests(SynchronousTestCase):
         self.process.kill()
         self.disk.crashed()
         self.process = Process(self.clock)
-        self.store = self.disk.store_of(self.process, lambda: None)(1, 1 << 24, lambda record: True, 86_400.0)
+        self.store = self.disk.store_of(self.process, lambda: None)(
+            1, 1 << 24, lambda record: True, 86_400.0, 1.0
+        )
         self.offer(1)
         self.wait(OPENING / 2)
         self.assertEqual(self.told, [])

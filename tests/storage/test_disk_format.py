@@ -1,5 +1,6 @@
 import random
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -7,7 +8,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.storage.disk_format import (
-    NOBODY,
     PLACE_BYTES,
     Body,
     DiskFormat,
@@ -16,9 +16,9 @@ from dht14.storage.disk_format import (
     due_entry,
     read_due,
     read_head,
-    read_tag,
+    read_tags,
 )
-from dht14.storage.record import Record
+from dht14.storage.record import SUBNET_BYTES, Record
 from tests.storage.disk import record, vault
 
 IDS = st.integers(0, 2**256 - 1)
@@ -36,18 +36,19 @@ class EntryTests(SynchronousTestCase):
         st.floats(1e9, 1e11),
         st.integers(1, 20),
         IDS,
+        st.binary(max_size=SUBNET_BYTES),
     )
     def test_round_trip(
-        self, key: int, value: bytes, version: int, expires_at: float, copies: int, writer: int
+        self, key: int, value: bytes, version: int, expires_at: float, copies: int, writer: int, subnet: bytes
     ) -> None:
-        """A record comes back as it was, its expiry to the last bit, and its writer."""
+        """A record comes back as it was, its expiry to the last bit, with its writer and its subnet."""
         disk_format = DiskFormat(vault(), 77)
-        one = Record(key, value, version, expires_at, copies, writer)
+        one = Record(key, value, version, expires_at, copies, writer, subnet)
         place = disk_format.place(key)
         entry = disk_format.write(place, one)
         read = disk_format.read(place, entry)
-        self.assertEqual((read, read.writer), (one, writer))
-        self.assertEqual(read_tag(entry), disk_format.tag(writer))
+        self.assertEqual((read, read.writer, read.writer_subnet), (one, writer, subnet))
+        self.assertEqual(read_tags(entry), tuple(map(disk_format.tag, one.parties)))
         self.assertEqual(read_head(entry), Head(version, expires_at))
 
     def test_bound(self) -> None:
@@ -70,8 +71,8 @@ class EntryTests(SynchronousTestCase):
     def test_other_format(self) -> None:
         """An entry of a format to come is refused, not misread."""
         place = self.format.place(5)
-        head = self.format.write(place, record(5))[:24]
-        sealed = self.format.vault.seal(b"\x02" + bytes(80), place + head)
+        head = self.format.write(place, record(5))[:40]
+        sealed = self.format.vault.seal(b"\x03" + bytes(90), place + head)
         self.assertRaises(Malformed, self.format.read, place, head + sealed)
 
     def test_nothing_in_clear(self) -> None:
@@ -84,13 +85,17 @@ class EntryTests(SynchronousTestCase):
             self.assertFalse(any(id_to_bytes(hidden)[n : n + 3] in seen for n in range(29)))
 
     def test_tag(self) -> None:
-        """All entries of a writer in one database have one tag, elsewhere another; nobody's is of its own."""
-        entries = [self.format.write(self.format.place(key), record(key, writer=7)) for key in (1, 2)]
-        self.assertEqual({read_tag(entry) for entry in entries}, {self.format.tag(7)})
+        """All entries of a party in one database have one tag, elsewhere another; who is not known has none."""
+        entries = [
+            self.format.write(self.format.place(key), evolve(record(key, writer=7), writer_subnet=b"abc"))
+            for key in (1, 2)
+        ]
+        self.assertEqual({read_tags(entry) for entry in entries}, {self.format.tags(7, b"abc")})
         elsewhere = DiskFormat(vault(salt=b"t" * 32), 0)
-        tags = {self.format.tag(7), self.format.tag(8), elsewhere.tag(7), self.format.tag(0)}
-        self.assertEqual(len(tags), 4)
-        self.assertEqual(self.format.tag(0), NOBODY)
+        tags = [self.format.tags(7, b"abc"), self.format.tags(8, b"abcdef"), elsewhere.tags(7, b"abc")]
+        self.assertEqual([len(each) for each in tags], [2, 3, 2])
+        self.assertEqual(len({tag for each in tags for tag in each}), 7)
+        self.assertEqual(read_tags(self.format.write(self.format.place(1), record(1))), ())
 
 
 class PlaceTests(SynchronousTestCase):

@@ -10,6 +10,7 @@ from dht14.storage.floor_table import PURGED_A_BATCH, LeftFloor
 from dht14.storage.floors import floor_of
 from dht14.storage.invariants import check_tables
 from dht14.storage.record import Record
+from dht14.storage.room import Room
 from dht14.storage.tables import Changes, Tables
 from tests.owners import Owner
 from tests.storage.disk import NOW, OWN, vault
@@ -36,7 +37,7 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         return tables
 
     def reopen(self, most: int = MOST) -> None:
-        check_tables(self.tables, self.format, OWN, LIMIT)
+        check_tables(self.tables, self.format, OWN, Room(LIMIT, 1.0))
         self.tables.close()
         self.tables = self.open(most=most)
 
@@ -50,7 +51,7 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         for record in expired:
             place, floor = self.format.place(record.key), floor_of(record)
             head = Head(floor.version, record.expires_at + SECONDS)
-            body = Body(record.key, floor.kind, b"", record.writer, record.is_brief)
+            body = Body(record.key, floor.kind, b"", record.writer, is_brief=record.is_brief)
             changes.drops[place] = LeftFloor.seal(self.format, place, head, body)
         self.tables.write(changes)
 
@@ -72,14 +73,14 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         rng = random.Random(2)
         for step in range(300):
             writer, is_brief = rng.choice([0, 1, 2, 2, 2, 3]), rng.random() < 0.3
-            expired = Record(rng.randint(0, 20), b"v", step, NOW + step, 8, writer, is_brief)
+            expired = Record(rng.randint(0, 20), b"v", step, NOW + step, 8, writer, is_brief=is_brief)
             if rng.random() < 0.3:
                 signed = Owner(rng.randint(1, 9)).record(b"x", step + 1, NOW + step)
                 expired = evolve(signed, writer=writer, is_brief=is_brief)
             self.leave(expired)
             if step % 50 == 49:
                 self.reopen()
-            check_tables(self.tables, self.format, OWN, LIMIT)
+            check_tables(self.tables, self.format, OWN, Room(LIMIT, 1.0))
             self.assertEqual(len(self.versions()), min(MOST, step + 1) if step > 20 else len(self.versions()))
 
     def test_time_comes(self) -> None:
@@ -103,7 +104,7 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         """Where bytes of the tables have changed nothing stops: what does not fit together goes when its turn comes."""
         rng = random.Random(3)
         for _ in range(20):
-            self.leave(*(Record(n, b"v", 1, NOW + n, 8, n % 4, n % 3 == 0) for n in range(10)))
+            self.leave(*(Record(n, b"v", 1, NOW + n, 8, n % 4, is_brief=n % 3 == 0) for n in range(10)))
             with self.tables.env.begin(write=True) as txn:
                 for table in (self.tables.floors.floors, self.tables.floors.times, self.tables.floors.order):
                     for key, entry in list(txn.cursor(table))[:2]:

@@ -14,7 +14,7 @@ CONTENT = Record(hash_id(b"content"), b"content", 5, NOW, 8)
 def record(
     key: int = 5, version: int = 7, expires_at: float = NOW, writer: int = 0, is_brief: bool = False
 ) -> Record:
-    return Record(key, b"v", version, expires_at, 8, writer, is_brief)
+    return Record(key, b"v", version, expires_at, 8, writer, is_brief=is_brief)
 
 
 class FloorTests(SynchronousTestCase):

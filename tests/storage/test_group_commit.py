@@ -10,6 +10,7 @@ from dht14.storage.group_commit import (
     TELLS_WAITING,
     GroupCommit,
 )
+from dht14.storage.room import Growth
 from dht14.storage.store import Outcome, Refusal, Verdict
 from dht14.storage.tables import Changes, Usage
 from dht14.storage.writer import Writer, Written
@@ -45,7 +46,7 @@ class WaitingTests(SynchronousTestCase):
     def put(self, place: int, version: int = 1) -> None:
         one: Any = record(place, version=version)
         verdict = Verdict(Outcome.HELD, version, replication=one.replication)
-        self.commits.put(_place(place), one, bytes(100), {}, self.told.append, verdict)
+        self.commits.put(_place(place), one, bytes(100), Growth(0, {}), self.told.append, verdict)
 
     def test_same_again(self) -> None:
         """Of those who repeat one request a few wait; the others are refused at once, and keep nobody else out."""

@@ -1,3 +1,4 @@
+import random
 from itertools import permutations
 
 from attrs import evolve
@@ -6,20 +7,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.kademlia.keyspace import hash_id
+from dht14.kademlia.keyspace import hash_id, id_to_bytes
 from dht14.storage.floors import MARGIN
 from dht14.storage.pages import BEGINNING, PAGE_RECORDS, Page
 from dht14.storage.record import Kind, Record, version_at
 from dht14.storage.store import (
     EVICTION_TRIES,
     RECORD_OVERHEAD,
-    WRITER_SHARE,
     MemoryStore,
     Outcome,
     Refusal,
     Verdict,
     in_the_way,
-    passes_share,
 )
 from tests.owners import Owner
 
@@ -35,8 +34,9 @@ def record(
     ttl: float = 60.0,
     copies: int = 8,
     writer: int = 0,
+    subnet: bytes = b"",
 ) -> Record:
-    return Record(key, value, version, NOW + ttl, copies, writer)
+    return Record(key, value, version, NOW + ttl, copies, writer, subnet)
 
 
 def room_for(count: int, value_size: int = 1) -> int:
@@ -408,30 +408,67 @@ class PageTests(StoreTestCase):
 
 
 class ShareTests(StoreTestCase):
-    """A store of the node 77 with room for 64 records of one byte, four for each writer."""
+    """A store of the node 77 with room for 64 records of one byte, 56 of them for others."""
 
     def setUp(self) -> None:
-        self.store = MemoryStore(77, room_for(4 * WRITER_SHARE), lambda record: record.key < 1000)
+        self.store = MemoryStore(77, room_for(64), lambda record: record.key < 1000)
 
-    def fill(self, writer: int, *keys: int) -> list[int]:
+    def fill(self, writer: int, *keys: int, subnet: bytes = b"") -> list[int]:
         """Offer a record under each key; which were held."""
-        return [key for key in keys if self.offer(record(key, writer=writer)) is Outcome.HELD]
+        return [key for key in keys if self.offer(record(key, writer=writer, subnet=subnet)) is Outcome.HELD]
 
-    def test_rule(self) -> None:
-        """A writer may hold a sixteenth, to the byte; what does not grow is never too much."""
-        self.assertFalse(passes_share(60, 40, 1600))
-        self.assertTrue(passes_share(60, 41, 1600))
-        self.assertFalse(passes_share(200, 0, 1600))
+    def test_alone(self) -> None:
+        """A lone writer has half of what others may fill, and then no more; with another share another part."""
+        for share, held in ((1.0, 28), (3.0, 37), (1 / 3, 14)):
+            self.setUp()
+            self.store.writer_share = share
+            self.assertEqual(len(self.fill(1, *range(60))), held)
+            self.assertEqual(self.verdict(record(99, writer=1)), Verdict(Outcome.REFUSED, 0, Refusal.SHARE))
 
-    def test_refused(self) -> None:
-        """Who holds its share is refused, others are not, and the node itself has no share to pass."""
-        for writer, held in ((1, 4), (2, 4), (77, 20), (0, 20)):
-            keys = range(20 * writer, 20 * writer + 20)
-            self.assertEqual(self.fill(writer, *keys), list(keys)[:held])
+    def test_others(self) -> None:
+        """Each writer that comes later has a part of what is left then; the first one does not grow any more."""
+        counts = [len(self.fill(writer, *range(100 * writer, 100 * writer + 60))) for writer in range(1, 6)]
+        self.assertEqual(counts, [28, 10, 5, 3, 2])
+        self.assertEqual(self.fill(1, 99), [])
+
+    def test_reserve(self) -> None:
+        """However many others write, the last eighth is kept for this node's own clients, who have no share."""
+        for writer in range(1, 30):
+            self.fill(writer, *range(30 * writer, 30 * writer + 30))
+        self.assertLessEqual(self.store.size, room_for(56))
+        self.assertGreaterEqual(self.store.size, room_for(49))
+        self.assertEqual(self.verdict(record(990, writer=30)), Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM))
+        self.assertEqual(self.verdict(record(990, writer=1)), Verdict(Outcome.REFUSED, 0, Refusal.SHARE))
+        self.assertGreaterEqual(len(self.fill(77, *range(900, 960))), 8)
+        self.assertEqual(len(self.store), 64)
+
+    def test_own_clients(self) -> None:
+        """This node itself may fill all; what is left for others is what remains."""
+        self.assertEqual(len(self.fill(77, *range(45))), 45)
+        self.assertEqual(len(self.fill(1, *range(100, 120))), 2)
+        self.assertEqual(len(self.fill(77, *range(200, 220))), 17)
+
+    def test_subnet(self) -> None:
+        """Writers of one subnet have together what one of them has; those of others have theirs."""
+        counts = [
+            len(self.fill(writer, *range(10 * writer, 10 * writer + 10), subnet=b"abc"))
+            for writer in range(1, 6)
+        ]
+        self.assertEqual((sum(counts), counts[-1]), (28, 0))
+        self.assertEqual(len(self.fill(9, *range(100, 160), subnet=b"xyz")), 10)
+
+    def test_provider(self) -> None:
+        """So have the subnets of an IPv6 provider."""
+        counts = [
+            len(self.fill(n, *range(10 * n, 10 * n + 10), subnet=bytes([32, 1, 0, 7, 0, n])))
+            for n in range(1, 7)
+        ]
+        self.assertEqual(sum(counts), 28)
+        self.assertEqual(len(self.fill(9, *range(100, 160), subnet=bytes([32, 1, 0, 8, 0, 1]))), 10)
 
     def test_own_record(self) -> None:
         """A writer at its share replaces what is its own; of what grows the old one stays."""
-        self.fill(1, 1, 2, 3, 4)
+        self.fill(1, *range(28))
         self.assertIs(self.offer(record(4, b"w", version=2, writer=1)), Outcome.HELD)
         larger = record(4, b"ww", version=3, writer=1)
         self.assertEqual(self.verdict(larger), Verdict(Outcome.REFUSED, 2, Refusal.SHARE))
@@ -439,39 +476,81 @@ class ShareTests(StoreTestCase):
 
     def test_expired(self) -> None:
         """What has expired is given back, swept or not."""
-        self.fill(1, 1, 2)
-        for key in (3, 4):
-            self.offer(record(key, ttl=key, writer=1))
-        self.assertEqual(self.fill(1, 5), [])
-        self.assertIs(self.offer(record(5, writer=1), NOW + 3), Outcome.HELD)
-        self.assertIs(self.offer(record(6, writer=1), NOW + 3), Outcome.REFUSED)
+        self.fill(1, *range(26))
+        for key in (30, 31):
+            self.offer(record(key, ttl=key - 27, writer=1))
+        self.assertEqual(self.fill(1, 40), [])
+        self.assertIs(self.offer(record(40, writer=1), NOW + 3), Outcome.HELD)
+        self.assertIs(self.offer(record(41, writer=1), NOW + 3), Outcome.REFUSED)
         self.store.expire(NOW + 4)
-        self.assertEqual(self.fill(1, 6, 7), [6])
+        self.assertEqual(self.fill(1, 41, 42), [41])
 
     def test_evicted(self) -> None:
-        """So is what has made room for others."""
-        self.fill(1, 1, 2, 3, 1500)
-        self.fill(0, *range(100, 160))
-        self.assertEqual(self.fill(1, 4), [])
-        self.store.limit += RECORD_OVERHEAD
-        self.assertEqual(self.fill(0, 99), [99])
-        self.assertIsNone(self.store.get(1500, NOW))
-        self.store.limit += RECORD_OVERHEAD
-        self.assertEqual(self.fill(1, 4, 5), [4])
+        """For a newcomer goes what others hold as well, until its share has room; who has most makes room for
+        nothing that it could not hold."""
+        self.fill(77, *range(2000, 2064))
+        self.assertEqual(self.fill(1, 1), [1])
+        self.assertEqual(len(self.store), 50)
+        self.assertIs(self.offer(record(2, bytes(23_000), writer=1)), Outcome.REFUSED)
+        self.assertEqual(len(self.store), 50)
 
     def test_overwritten(self) -> None:
         """What another writer replaces counts for that one."""
-        self.fill(1, 1, 2, 3, 4)
+        self.fill(1, *range(28))
         self.assertIs(self.offer(record(4, version=2, writer=2)), Outcome.HELD)
-        self.assertEqual((self.fill(1, 5, 6), self.fill(2, *range(10, 20))), ([5], [10, 11, 12]))
+        self.assertEqual((self.fill(1, 50, 51), len(self.fill(2, *range(100, 160)))), ([], 10))
+        self.assertEqual(self.store._shares, {id_to_bytes(1): room_for(27), id_to_bytes(2): room_for(11)})
 
     def test_copy(self) -> None:
         """A copy that lives longer stays its first writer's: who republishes it needs no share."""
-        self.fill(1, 1)
-        self.fill(2, *range(10, 14))
+        self.fill(1, 1, subnet=b"abc")
+        self.fill(2, *range(10, 60))
+        self.assertEqual(self.fill(2, 70), [])
         self.assertIs(self.offer(record(1, ttl=90.0, writer=2)), Outcome.HELD)
         held = self.store.get(1, NOW + 80)
-        self.assertEqual(held and held.writer, 1)
+        self.assertEqual(held and (held.writer, held.writer_subnet), (1, b"abc"))
+
+    def test_copies_of_others(self) -> None:
+        """A holder that brings what many others wrote, after a neighbour has died, is refused none of it while
+        most of the store is free."""
+        store = MemoryStore(77, 1 << 30, lambda record: True)
+        told: list[Verdict] = []
+        for key in range(5_000):
+            store.offer(record(key, bytes(60_000), writer=1, subnet=b"abc"), NOW, told.append)
+        self.assertEqual({verdict.outcome for verdict in told}, {Outcome.HELD})
+
+
+class FloodTests(SynchronousTestCase):
+    """8 MiB, and writers that cost 5 s of proof of work: 16 ids."""
+
+    def left_for_others(self, subnets: list[bytes]) -> tuple[int, int]:
+        """After 16 writers in these subnets have written all that is taken from them: how many of 200 honest STOREs
+        from elsewhere are held, and of 200 of the node's own clients."""
+        store, rng = MemoryStore(77, 8 << 20, lambda record: True), random.Random(1)
+        value = bytes(1_000)
+
+        def held(writer: int, subnet: bytes) -> bool:
+            told: list[Verdict] = []
+            one = Record(rng.getrandbits(256), value, 1, NOW + 60, 8, writer, subnet)
+            store.offer(one, NOW, told.append)
+            return told[0].outcome is Outcome.HELD
+
+        for writer in range(1, 17):
+            while held(1000 + writer, subnets[writer % len(subnets)]):
+                pass
+        store.check_invariants()
+        honest = sum(held(2000 + n, bytes([9, n, 0])) for n in range(200))
+        return honest, sum(held(77, b"") for _ in range(200))
+
+    def test_one_host(self) -> None:
+        """Of one host they leave half of the store."""
+        self.assertEqual(self.left_for_others([b"abc"]), (200, 200))
+
+    def test_many_subnets(self) -> None:
+        """Nor do they shut others out where each has a subnet of its own, and all they can get before others come."""
+        honest, own = self.left_for_others([bytes([8, n, 0]) for n in range(16)])
+        self.assertGreater(honest, 50)
+        self.assertEqual(own, 200)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -511,9 +590,10 @@ class StoreMachine(RuleBasedStateMachine):
             assert held == previous
         else:
             assert held == previous and verdict.version == (previous.version if previous else 0)
-            is_full = self.store.size + room_for(1, size) > self.store.limit
-            share = self.store._shares.get(writer, 0) + room_for(1, size)
-            assert is_full or (writer and share > self.store.limit // WRITER_SHARE)
+            is_full = self.store.size + room_for(1, size) > self.store.limit * 7 / 8
+            share = self.store._shares.get(id_to_bytes(writer), 0) + room_for(1, size)
+            free = self.store.limit * 7 / 8 - self.store.size - room_for(1, size)
+            assert is_full or (writer and share > free * min(1, free / (self.store.limit * 7 / 16)))
         for other, record in before.items():
             if other != key and record is not None and self.store.get(other, self.now) is None:
                 assert other >= self.near, "a record that the node answers for was evicted"

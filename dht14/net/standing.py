@@ -1,0 +1,29 @@
+"""Which addresses come first when there are too many handshakes: those of contacts, then those of other nodes."""
+
+from attrs import define, field
+
+from dht14.kademlia.contact import Address
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.security.hello_allowance import HelloAllowance
+from dht14.security.shares import Standing
+
+
+@define(eq=False)
+class Standings:
+    """What a node knows of addresses before anybody there has proven anything today."""
+
+    _table: RoutingTable
+    _allowance: HelloAllowance
+    _contacts: frozenset[Address] = field(default=frozenset(), init=False)
+    """The addresses of the table."""
+    _revision: int = field(default=-1, init=False)
+    """Of the table that they were taken from."""
+
+    def of(self, address: Address) -> Standing:
+        """What is known of this address. Costs next to nothing: a flood asks for each of its datagrams."""
+        if self._revision != self._table.revision:
+            self._revision = self._table.revision
+            self._contacts = frozenset(contact.address for contact in self._table.contacts())
+        if address in self._contacts:
+            return Standing.CONTACT
+        return Standing.PROVEN if self._allowance.is_proven(address) else Standing.STRANGER

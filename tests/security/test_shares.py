@@ -1,0 +1,147 @@
+import random
+from itertools import pairwise
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.security.shares import SCARCE, TIERS, SharedPlaces, SharedRate, Standing, bytes_needed
+from dht14.security.subnet import Party, Scope, parties_of
+
+NOW = 1_700_000_000.0
+STRANGER, PROVEN, CONTACT = Standing
+
+
+def taken_one_after_another(count: int, size: int, alpha: float) -> list[int]:
+    """What each of so many parties gets that come one after the other and take all they can."""
+    taken: list[int] = []
+    for _ in range(count):
+        held = 0
+        while bytes_needed(held + 1, size, alpha) <= size - sum(taken) - held - 1:
+            held += 1
+        taken.append(held)
+    return taken
+
+
+class BytesTests(SynchronousTestCase):
+    """The dynamic threshold."""
+
+    def test_alone(self) -> None:
+        """A lone party gets half of the pool; more of it where alpha is greater, less where it is smaller."""
+        held = [taken_one_after_another(1, 10_000, alpha)[0] for alpha in (0.01, 0.5, 1, 4, 100)]
+        self.assertEqual(held, [99, 3333, 5000, 7034, 9317])
+
+    def test_never_above_alpha(self) -> None:
+        """Nobody may hold more than alpha times what is free, at whatever fill."""
+        for alpha in (0.1, 1.0, 5.0):
+            for held in range(1, 10_000, 7):
+                self.assertGreaterEqual(alpha * bytes_needed(held, 10_000, alpha) * 1.000001, held)
+
+    def test_continuous(self) -> None:
+        """Where bytes become scarce there is no step, and who holds more always needs more to be free."""
+        needed = [bytes_needed(held, 10_000, 1.0) for held in range(10_000)]
+        self.assertEqual(needed, sorted(needed))
+        self.assertAlmostEqual(needed[5_000], 10_000 * SCARCE)
+        self.assertLess(max(b - a for a, b in pairwise(needed[1:])), 30)
+
+    def test_one_after_another(self) -> None:
+        """However many come one after the other, about one part in 2 n is left, and the next has a part of it."""
+        for count in (4, 16, 64):
+            left = 1_000_000 - sum(taken_one_after_another(count, 1_000_000, 1.0))
+            self.assertGreater(left, 1_000_000 / (2 * count + 4))
+        self.assertGreater(taken_one_after_another(65, 1_000_000, 1.0)[-1], 100)
+
+
+class PlacesTests(SynchronousTestCase):
+    """Places, and who has to give one up."""
+
+    def setUp(self) -> None:
+        self.places: SharedPlaces[str] = SharedPlaces(6, {Scope.HOST: 2, Scope.SUBNET: 4})
+
+    def enter(self, *members: str) -> None:
+        """Members are named by host and subnet: "a1" is at host a1 of subnet a."""
+        for member in members:
+            self.places.enter(member, self.parties(member))
+
+    def parties(self, member: str) -> tuple[Party, ...]:
+        return (Scope.HOST, member[:2].encode()), (Scope.SUBNET, member[:1].encode())
+
+    def test_shares(self) -> None:
+        """A party has its share, its subnet another; who leaves gives it back."""
+        self.enter("a1x", "a1y")
+        self.assertFalse(self.places.has_share_left(self.parties("a1z")))
+        self.assertTrue(self.places.has_share_left(self.parties("a2")))
+        self.enter("a2", "a3")
+        self.assertFalse(self.places.has_share_left(self.parties("a4")))
+        self.assertTrue(self.places.has_share_left(self.parties("b1")))
+        self.places.leave("a1x")
+        self.places.leave("a1x")
+        self.assertTrue(self.places.has_share_left(self.parties("a1z")))
+        self.assertEqual((len(self.places), list(self.places)), (3, ["a1y", "a2", "a3"]))
+
+    def test_nothing_is_left(self) -> None:
+        """When all have left nothing is remembered."""
+        self.enter("a1", "b1", "b2")
+        for member in list(self.places):
+            self.places.leave(member)
+        self.assertEqual((self.places._held, self.places._parties), ({}, {}))
+
+    def test_heaviest_gives_way(self) -> None:
+        """One of the party with the greatest part of its share goes, the first of them; for no heavier one."""
+        self.enter("b1", "a1", "a2", "c1", "a3", "b2")
+        self.assertTrue(self.places.is_full)
+        self.assertEqual(self.places.giving_way(self.parties("d1"), self.places), "a1")
+        self.assertEqual(self.places.giving_way(self.parties("a4"), self.places), "a1")
+        self.assertIsNone(self.places.giving_way(self.parties("a4"), ["b1", "c1"]))
+        self.assertIsNone(self.places.giving_way(self.parties("d1"), []))
+
+    def test_spared(self) -> None:
+        """What is spared of a member's weight does not count."""
+        self.enter("a1", "a2", "a3", "b1")
+        spared = {"a1": 0.2, "a2": 0.1}
+        chosen = self.places.giving_way((), self.places, lambda member: spared.get(member, 0.3))
+        self.assertEqual(chosen, "a2")
+
+
+class RateTests(SynchronousTestCase):
+    """So much a second."""
+
+    def setUp(self) -> None:
+        self.rate = SharedRate(100, {Scope.SUBNET: 10, Scope.PROVIDER: 20}, parties_of, NOW)
+
+    def take(self, count: int, standing: Standing, now: float = NOW, host: str = "198.{}.1.1") -> int:
+        return sum(self.rate.take(host.format(n % 200), standing, now) for n in range(count))
+
+    def test_order(self) -> None:
+        """Strangers get what is for everybody; then who is known still has what is for the known, and a contact
+        what is for contacts."""
+        self.assertEqual(self.take(500, STRANGER), 100 * TIERS[STRANGER] + 2)
+        self.assertEqual(self.take(500, PROVEN), 100 * TIERS[PROVEN] - 1)
+        self.assertEqual(self.take(500, CONTACT), 100 * TIERS[CONTACT] - 1)
+        self.assertEqual(self.take(500, CONTACT), 0)
+
+    def test_known_leave_strangers_theirs(self) -> None:
+        """Who is known takes first what is for the known."""
+        self.assertEqual(self.take(50, CONTACT), 50)
+        self.assertEqual(self.take(500, STRANGER), 50)
+
+    def test_overflow(self) -> None:
+        """Nothing is wasted: over time strangers get what the known do not need, and never their reserve."""
+        taken = sum(self.take(10, STRANGER, NOW + n / 100) for n in range(1_000))
+        self.assertGreater(taken, 940)
+        self.assertGreaterEqual(self.take(500, CONTACT, NOW + 10), 48)
+
+    def test_subnets(self) -> None:
+        """A subnet has its share, twice as much at once; a provider another; who has no subnet has none."""
+        self.assertEqual(self.take(500, CONTACT, host="198.51.100.{}"), 20)
+        self.assertEqual(self.take(500, CONTACT, host="2001:db8:{}::1"), 40)
+        self.setUp()
+        self.assertEqual(self.take(500, CONTACT, host="10.0.0.{}"), 100)
+
+    def test_nothing_remembered_of_the_refused(self) -> None:
+        """A flood from ever new subnets makes nobody's share forgotten."""
+        self.take(500, STRANGER, host="198.51.100.{}")
+        self.take(500, STRANGER)
+        before = len(self.rate._limiters[Scope.SUBNET])
+        rng = random.Random(1)
+        for _ in range(1_000):
+            self.rate.take(f"{rng.randrange(11, 100)}.{rng.randrange(256)}.1.1", STRANGER, NOW)
+        self.assertEqual(len(self.rate._limiters[Scope.SUBNET]), before)
