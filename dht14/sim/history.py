@@ -243,7 +243,7 @@ class History:
             judgement, expected = self._judge_junk(before, ended)
         else:
             judgement, expected = self._judge_found(seen, before, began, ended)
-        is_open = max((write.kind for write in before if write.kind), default=Kind.OPEN) is Kind.OPEN
+        is_open = all(write.kind is Kind.OPEN for write in before if self._stands(write, ended))
         is_older = bool(seen) and judgement is not Judgement.EXPIRED
         if (judgement is Judgement.LOST or is_older) and judgement not in GOOD and began < self._agrees_from:
             judgement = Judgement.EXCUSED
@@ -280,7 +280,11 @@ class History:
         """Bytes of nobody: to be had only from liars, who may be all that is near the key."""
         if self.lives.honest:
             return Judgement.FORGED, before[-1] if before else None
-        return self._weighed(Judgement.FORGED, before, now)
+        return self._weighed(Judgement.FORGED, [write for write in before if self._stands(write, now)], now)
+
+    def _stands(self, write: Write, now: float) -> bool:
+        """Whether it still keeps others out: of content that has expired nothing is remembered."""
+        return write.kind is not Kind.CONTENT or write.expires_at > now + self.lateness
 
     def _judge_found(
         self, seen: list[Write], before: list[Write], began: float, now: float
@@ -292,12 +296,7 @@ class History:
         return next((verdict for verdict in verdicts if verdict[0] in GOOD), verdicts[-1])
 
     def _judge_seen(self, seen: Write, before: list[Write], now: float) -> tuple[Judgement, Write | None]:
-        over = now + self.lateness
-        better = [
-            write
-            for write in before
-            if write.replaces(seen) and (write.kind is not Kind.CONTENT or write.expires_at > over)
-        ]
+        better = [write for write in before if write.replaces(seen) and self._stands(write, now)]
         if not better:
             return Judgement.RIGHT, None
         is_junk = better[-1].kind != seen.kind

@@ -291,6 +291,7 @@ class LivesTests(HistoryTestCase):
         for node in self.nodes[1:]:
             self.history.lives.lies(node)
         self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["forged", "lost"])
+        self.assertEqual(self.judge(b"?", 1001), "excused")  # It has expired, and the key is open to all.
         self.history.lives.lies(self.nodes[0])
         self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["excused", "excused"])
 
