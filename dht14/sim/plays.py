@@ -12,7 +12,7 @@ from typing import Any
 from attrs import evolve
 
 from dht14.kademlia.keyspace import random_id
-from dht14.kademlia.parameters import REPLICATION
+from dht14.kademlia.parameters import MAX_REPLICATION, REPLICATION
 from dht14.sim.churn import Churn, Sessions
 from dht14.sim.clock import ProcessState
 from dht14.sim.disk import Fault, VirtualDisk
@@ -141,20 +141,23 @@ def one_way(stage: Stage) -> None:
 
 
 def rewrites(stage: Stage) -> None:
-    """Clients write the same few keys over and over, two puts a second, while others read them."""
+    """Clients write the same few keys over and over, two puts a second, with 1 to 20 copies, while others read them."""
     stage.join()
     stage.put()
     keys, rng = stage.history.keys(stage.values), stage.world.rng
+
+    def put(_: object) -> None:
+        stage.put_unheard(rng.choice(keys), rng.randint(1, MAX_REPLICATION))
+
     for turn in range(2 * 600):
-        stage.world.clock.post(turn * 0.5, lambda _: stage.put_unheard(rng.choice(keys)), None)
+        stage.world.clock.post(turn * 0.5, put, None)
     judgements = stage.read_for(10 * MINUTE, 3000)
     stage.promise("gets of what had been replaced", judgements[Judgement.STALE], at_most=0)
     stage.promise_right("gets right", judgements, 1)
 
 
-CLOCKS_SET = ((-HOUR, -25 * HOUR), (HOUR, 25 * HOUR), (-HOUR, 25 * HOUR))
-"""How far wrong clocks are set, each time. Nobody is believed whose versions are more than 49 h ahead of the own clock:
-so not to both sides at once."""
+CLOCKS_SET = ((-HOUR, -25 * HOUR), (HOUR, 25 * HOUR), (-25 * HOUR, 25 * HOUR))
+"""How far wrong clocks are set, each time."""
 
 SLEEP = 10 * MINUTE
 SHORT_TTL = 300

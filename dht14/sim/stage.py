@@ -115,13 +115,13 @@ class Stage:
         self.world.wait(SETTLE)
         return stored
 
-    def put_unheard(self, key: int | None = None) -> None:
+    def put_unheard(self, key: int | None = None, replication: int = 0) -> None:
         """Begin to put a fresh value at a random node, if any runs, and do not wait for what becomes of it."""
         callers = self.world.callers()
         if callers:
             node = self.world.rng.choice(callers).stack.node
             chosen = random_id(self.world.rng) if key is None else key
-            self.write(chosen, self._value(), 0, 0, node)
+            self.write(chosen, self._value(), 0, replication, node)
 
     def get(
         self,
