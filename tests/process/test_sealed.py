@@ -8,13 +8,14 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.wire.datagram import decode, encode
-from dht14.wire.messages import FindNode, Nodes, Ping, Pong
+from dht14.wire.messages import FindNode, Nodes, Ping
+from tests.process.attacks import is_pong
 from tests.process.nodes import DIFFICULTY, Network
 from tests.stranger import Stranger
 
 SO_RCVBUFFORCE = 33
 ETH_P_ALL = 3
-PING, PONG = encode(b"our ping", Ping()), encode(b"our ping", Pong())
+PING = encode(b"our ping", Ping())
 
 
 class SealedTests(SynchronousTestCase):
@@ -41,9 +42,9 @@ class SealedTests(SynchronousTestCase):
         """A session is begun, and many requests are answered in it; then another one takes its place."""
         stranger = self.stranger()
         for _ in range(3):
-            self.assertEqual(stranger.call(PING), PONG)
+            self.assertTrue(is_pong(stranger.call(PING)))
             for _ in range(5):
-                self.assertEqual(stranger.call_again(PING), PONG)
+                self.assertTrue(is_pong(stranger.call_again(PING)))
 
     def test_becomes_a_contact(self) -> None:
         """A caller that answers strangers is asked from another port, and is named to others from then on."""
@@ -58,11 +59,11 @@ class SealedTests(SynchronousTestCase):
         """One that does not, as it is behind a NAT, is answered all the same but named to nobody."""
         stranger, asker = self.stranger(), self.stranger()
         stranger.answers_strangers = asker.answers_strangers = False
-        self.assertEqual(stranger.call(PING), PONG)
+        self.assertTrue(is_pong(stranger.call(PING)))
         stranger.serve_for(1.0)
         self.assertEqual(len(stranger.asked_from), 1)
         self.assertFalse(self.named(asker, stranger))
-        self.assertEqual(stranger.call_again(PING), PONG)
+        self.assertTrue(is_pong(stranger.call_again(PING)))
 
     def test_restart(self) -> None:
         """A node that was killed and begun anew does not know the session; a HELLO begins another."""
@@ -71,7 +72,7 @@ class SealedTests(SynchronousTestCase):
         self.node.kill()
         self.node.start().wait_for_api()
         stranger.send(stranger.session.data(PING))
-        self.assertEqual(stranger.call(PING), PONG)
+        self.assertTrue(is_pong(stranger.call(PING)))
 
     def test_strangers_get_challenges(self) -> None:
         """Of 20,000 datagrams of all kinds and sizes, HELLOs of 256 bytes are answered, with 181, and nothing
