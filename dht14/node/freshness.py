@@ -46,10 +46,18 @@ class Freshness:
         self._began = now
         self.is_current = not self._awaited
 
+    def lost_touch(self, now: float) -> None:
+        """This node is cut off: it misses writes, and cannot know yet who will bring them."""
+        self._awaited.clear()
+        self._began = now
+        self.is_current = False
+
     def resynced(self, node_id: int) -> None:
-        """One of those waited for has offered all that it has, or never will."""
-        self._awaited.discard(node_id)
-        self.is_current = self.is_current or not self._awaited
+        """One of those waited for has offered all that it has, or never will. The word of others counts for
+        nothing."""
+        if node_id in self._awaited:
+            self._awaited.discard(node_id)
+            self.is_current = not self._awaited
 
     def passed(self, now: float) -> None:
         """Give up waiting when it has taken too long."""

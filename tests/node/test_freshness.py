@@ -22,6 +22,25 @@ class FreshnessTests(SynchronousTestCase):
         self.freshness.missed_writes((), NOW)
         self.assertTrue(self.freshness.is_current)
 
+    def test_unasked(self) -> None:
+        """The word of somebody who was not asked makes nobody current: not before it has asked anybody either."""
+        freshness = Freshness(is_current=False)
+        freshness.resynced(1)
+        self.assertFalse(freshness.is_current)
+
+    def test_cut_off(self) -> None:
+        """A node that is cut off is not current, however long that lasts, until others have brought what it
+        missed."""
+        self.freshness.missed_writes((1,), NOW)
+        for seconds in range(0, 1000, 10):
+            self.freshness.lost_touch(NOW + seconds)
+            self.freshness.passed(NOW + seconds)
+            self.freshness.resynced(1)
+            self.assertFalse(self.freshness.is_current)
+        self.freshness.missed_writes((1,), NOW + 1000)
+        self.freshness.resynced(1)
+        self.assertTrue(self.freshness.is_current)
+
     def test_again(self) -> None:
         """Who was away once more waits once more."""
         self.freshness.missed_writes((1,), NOW)
