@@ -724,6 +724,19 @@ class GetTests(NodeTestCase):
         self.assertLess(self.network.seconds_until(got), 1.5)
         self.assertEqual(value_of(self.successResultOf(got)), b"value")
 
+    def test_lapsed(self) -> None:
+        """What was replaced does not come back, when what replaced it has expired, from one that has missed that:
+        neither to those that read it there nor to itself."""
+        peers = self.town(20)
+        self.give(peers[8], b"old", age=60, ttl=TTL)
+        self.assertTrue(self.put(peers[15], b"new", ttl=60))
+        self.assertEqual(self.holders(peers, value=b"old"), [8])
+        self.network.wait(61)
+        peers[0].fall_silent()
+        self.assertEqual([self.get(peer) for peer in peers[1:]], [None] * 19)
+        self.assertTrue(self.put(peers[15], b"newest"))
+        self.assertEqual([self.get(peer) for peer in peers[1:]], [b"newest"] * 19)
+
     def test_from_the_future(self) -> None:
         """A value whose version nobody would have taken is nobody's value."""
         peers = self.town(20)
