@@ -102,6 +102,7 @@ class WriteQuorum:
         """The own store was offered the record."""
         if verdict.outcome is Outcome.HELD:
             self._stored(self._lookup.own_id)
+            self.replication_met = max(self.replication_met, verdict.replication)
         elif verdict.outcome is Outcome.OUTRANKED:
             self._lost_to(self._lookup.own_id, verdict.version)
         else:

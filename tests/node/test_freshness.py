@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.freshness import ASKED_FOR, ASKERS, LONGEST_RESYNC, Freshness
+from dht14.node.freshness import ASKED_FOR, ASKERS, LONGEST_RESYNC, SERVED_AGAIN, Freshness
 from tests.fakes import contact
 
 NOW = 1000.0
@@ -66,6 +66,21 @@ class FreshnessTests(SynchronousTestCase):
         self.assertEqual(self.freshness.askers((1, 3), NOW), {1: near})
         self.assertEqual(self.freshness.askers((1, 3), NOW), {})
         self.assertEqual(self.freshness.askers((1, 3), NOW + ASKED_FOR), {2: far})
+
+    def test_asking_again(self) -> None:
+        """Who asks without end has its turn once in a while: a look through all records is a lot of work."""
+        turns = []
+        for second in range(round(2 * SERVED_AGAIN) + 1):
+            self.freshness.asked_by(contact(1), NOW + second)
+            turns += [second for _ in self.freshness.askers((1,), NOW + second)]
+        self.assertEqual(turns, [0, SERVED_AGAIN, 2 * SERVED_AGAIN])
+
+    def test_crowd(self) -> None:
+        """Those that are no neighbours and ask, however many there are, keep no neighbour waiting."""
+        for node_id in range(2, 2 + 2 * ASKERS):
+            self.freshness.asked_by(contact(node_id), NOW)
+        self.freshness.asked_by(contact(1), NOW)
+        self.assertEqual(self.freshness.askers((1,), NOW), {1: contact(1)})
 
     def test_bounded(self) -> None:
         """However many ask, only so many are remembered."""

@@ -199,3 +199,6 @@ class WriteQuorumTests(SynchronousTestCase):
         self.replied(1, Stored((), replication=20))
         self.replied(2, Stored((), replication=8))
         self.assertEqual(self.quorum.replication_met, 20)
+        self.begin(5)
+        self.quorum.tried_here(Verdict(Outcome.HELD, 7, replication=20), is_current=True)
+        self.assertEqual(self.quorum.replication_met, 20, "from its own store too")
