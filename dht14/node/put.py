@@ -140,7 +140,9 @@ class RecordWriter:
         placed = await self._store_at_holders(record, wanted, deadline)
         if placed.refused_version or placed.met_after(self._latest()):
             # Others have a version from the future; or this node does not know yet what time it is.
-            await self._lookups.ping(self._lookups.table.closest(record.key, GROUP), TIME_SECONDS)
+            remaining = max(deadline - self._lookups.clock.seconds(), 0.0)
+            nearest = self._lookups.table.closest(record.key, GROUP)
+            await self._lookups.ping(nearest, min(TIME_SECONDS, remaining))
         is_wrong = placed.refused_version and self._is_off(record.version)
         version = version_at(self._time.now()) if is_wrong else record.version
         version = self._version_above(placed.version_to_surpass(self._latest(), WITNESSES), version)
@@ -171,9 +173,9 @@ class RecordWriter:
                 return _receipt(placed)
             if found.kind is not Kind.OPEN:
                 return _refused(placed.wanted, PutReason.CONFLICT, placed.receipts)
-            if found.rank > record.rank:
+            if found.rank > record.rank and placed.agreed:
                 return Receipt(PutOutcome.SUPERSEDED, placed.receipts, placed.wanted, version=record.version)
-        return _refused(placed.wanted, PutReason.TOO_FEW_HOLDERS, placed.receipts)
+        return _refused(placed.wanted, placed.reason, placed.receipts)
 
     # Owners' records
 
