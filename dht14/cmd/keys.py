@@ -67,7 +67,11 @@ def run_key(args: argparse.Namespace) -> int:
 
 
 def key_of(typed: str) -> bytes:
-    """The key that a KEY stands for. Raises `Ended` for what looks like a key in hex and is none."""
+    """The key that a KEY stands for. Raises `Ended` for an empty one, and for what looks like a key in hex and is
+    none."""
+    if not typed:
+        # Rather a variable of a script that was never set than a key.
+        raise Ended(WRONG_USAGE, "the key is empty; if the empty text is meant, write text:", "bad_key")
     if typed.startswith("text:"):
         return key_of_text(typed.removeprefix("text:"))
     if typed.startswith("hex:"):

@@ -110,7 +110,9 @@ def ask(address: Address, key: bytes, request: bytes, patience: float = ANSWER_S
     try:
         return _asked(address, key, request, patience)
     except TimeoutError:
-        raise no_node(address, "it does not answer in time") from None
+        # Somebody is there, perhaps a node that is not ready yet.
+        message = f"the node at {shown(address)} does not answer in time"
+        raise Ended(NO_NODE, message, "no_node", address=shown(address)) from None
     except OSError as error:
         raise no_node(address, error.strerror or str(error)) from None
 

@@ -24,7 +24,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does; raises `Ended`."""
         words: Sequence[str] = args or ()
-        self._refuse_dashes(words)
+        self._refuse_options(words)
         found, unknown = self.parse_known_args(words, namespace)
         if unknown:
             option = next((word for word in unknown if word.startswith("-")), None)
@@ -43,13 +43,31 @@ class Parser(argparse.ArgumentParser):
             return f"{option} stands behind --, where nothing is an option; write it before"
         return f"unknown option: {option}{meant(option, self._option_string_actions)}{self._behind_dashes()}"
 
-    def _refuse_dashes(self, words: Sequence[str]) -> None:
-        """Argparse takes `-hello` for `-h` with more behind it, and would print the help."""
+    def _refuse_options(self, words: Sequence[str]) -> None:
+        """Tell of an option that does not exist before anything else: of `--sgn F` argparse would say that `--sign` is
+        missing. And it takes `-hello` for `-h` with more behind it, and would print the help."""
+        before = ""
         for word in words:
             if word == "--":
                 return
             if re.fullmatch(r"-[^-].+", word, re.DOTALL) and not self._is_meant(word):
                 self.error(f"{word} is no option{self._behind_dashes()}")
+            if re.fullmatch(r"--[^ ]+", word) and not self._is_known(word) and not self._awaits_word(before):
+                self.error(self._unknown(word))
+            before = word
+
+    def _is_known(self, word: str) -> bool:
+        return word.partition("=")[0] in self._option_string_actions
+
+    def _awaits_word(self, word: str) -> bool:
+        option = self._option_string_actions.get(word)
+        return option is not None and option.nargs != 0
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = [str(name) for name in action.choices]
+            nearest = meant(str(value), names) or f" (choose from {', '.join(names)})"
+            raise argparse.ArgumentError(action, f"there is no {value!r}{nearest}")
 
     def _is_meant(self, word: str) -> bool:
         short = self._option_string_actions.get(word[:2])

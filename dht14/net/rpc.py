@@ -1,6 +1,6 @@
 """RPCs over UDP: pending calls, resends and timeouts; requests are handed to the responder.
 
-The life of a call: sent; after the soft timeout it is slow and sent once more; after the silent timeout
+The life of a call: paced, where its contact is asked much; sent; after the soft timeout it is slow and sent once more; after the silent timeout
 the contact is taken for dead; a reply counts until the hard timeout. A contact that owes us an answer to a
 slow call is expected to be slow again: the next call to it is slow from the start and holds nobody up.
 """
@@ -22,9 +22,10 @@ from twisted.logger import Logger
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT, SOFT_TIMEOUT_UNKNOWN
-from dht14.kademlia.round_trip import RoundTrips
+from dht14.kademlia.round_trip import Pace, RoundTrips
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.line_allowance import LineAllowance
+from dht14.net.pacing import Pacing
 from dht14.net.probe import ProbeProtocol
 from dht14.net.pulse import Pulse
 from dht14.net.twins import Twins
@@ -59,6 +60,8 @@ TICK = 0.005
 class Stage(Enum):
     """How long a call has been waiting."""
 
+    PACED = "paced"
+    """It is not sent yet."""
     SENT = "sent"
     SLOW = "slow"
     SILENT = "silent"
@@ -72,20 +75,20 @@ class Call:
     observer: CallObserver
     payload: bytes
     sent_at: float
-    silent_at: float
     node_id: int | None
     """Who shall answer; None for whoever is at the address."""
     named: bool
     """Whether the operator or an earlier run named the address."""
+    silent_at: float = 0.0
+    """When its contact is taken for dead; set when it is sent."""
     round_trips: int = 1
     """Until the answer, if nothing is lost: two where a session had to be begun first."""
-    stage: Stage = Stage.SENT
+    stage: Stage = Stage.PACED
 
     def asked(self, sender: Contact) -> bool:
         """Whether it was this node, there, that was asked."""
-        return (self.node_id is None or self.node_id == sender.node_id) and (
-            self.contact.address == sender.address
-        )
+        is_it = self.node_id is None or self.node_id == sender.node_id
+        return is_it and self.contact.address == sender.address and self.stage is not Stage.PACED
 
 
 def _lose(datagram: bytes, address: Address) -> None:
@@ -109,6 +112,7 @@ class RpcProtocol(DatagramProtocol):
         probe: ProbeProtocol,
         time: NetworkTime,
         pulse: Pulse,
+        pacing: Pacing,
     ) -> None:
         self._clock = clock
         self._seconds = clock.seconds
@@ -123,6 +127,7 @@ class RpcProtocol(DatagramProtocol):
         self._probe = probe
         self._time = time
         self._pulse = pulse
+        self._pacing = pacing
         self._pending: dict[bytes, Call] = {}
         self._round_trips = RoundTrips()
         self._deadlines: list[tuple[float, bytes]] = []
@@ -167,26 +172,40 @@ class RpcProtocol(DatagramProtocol):
             observer.call_failed(contact)
             return
         now = self._seconds()
+        pace = self._round_trips.pace(contact.address)
+        # Who owes an answer is called seldom enough.
+        wait = 0.0 if pace.owes_an_answer else self._pacing.wait(contact.address, now)
+        if wait is None:
+            self.counters["too many at once"] += 1
+            observer.call_failed(contact)
+            return
         rpc_id = next(self._rpc_ids).to_bytes(RPC_ID_BYTES, "big")
-        payload = encode(rpc_id, request)
-        address = contact.address
-        slow_after, silent_after, owes_an_answer = self._round_trips.pace(address)
-        call = Call(contact, observer, payload, now, now + silent_after, node_id, named)
+        call = Call(contact, observer, encode(rpc_id, request), now + wait, node_id, named)
         self._pending[rpc_id] = call
+        if wait:
+            self.counters["paced"] += 1
+            self._look_after(wait, rpc_id, now)
+        else:
+            self._begin(rpc_id, call, pace, now)
+
+    def _begin(self, rpc_id: bytes, call: Call, pace: Pace, now: float) -> None:
+        """Send a call for the first time."""
+        address = call.contact.address
+        slow_after, silent_after, owes_an_answer = pace
+        call.stage, call.sent_at, call.silent_at = Stage.SENT, now, now + silent_after
         if owes_an_answer and not self._round_trips.is_time_for(address, now):
             # As good as lost: another call to it is on its way.
             self.counters["spared"] += 1
-        elif (datagram := self._session.seal(contact, payload, now)) is not None:
+        elif (datagram := self._session.seal(call.contact, call.payload, now)) is not None:
             self._send(datagram, address)
         else:
             call.round_trips = 2
             slow_after = min(2 * slow_after, max(slow_after, SOFT_TIMEOUT_UNKNOWN))
-            self._send_all(self._session.reach(address, node_id, payload, now, named), address)
-        heappush(self._deadlines, (now + slow_after, rpc_id))
+            reached = self._session.reach(address, call.node_id, call.payload, now, call.named)
+            self._send_all(reached, address)
+        self._look_after(slow_after, rpc_id, now)
         if owes_an_answer:
             self._grow_slow(call)
-        if self._timer is None or self._timer_at > now + slow_after + TICK:
-            self._arm_timer(now)
 
     def _send_all(self, datagrams: Datagrams, address: Address) -> None:
         for datagram in datagrams:
@@ -212,6 +231,11 @@ class RpcProtocol(DatagramProtocol):
 
     def _look_again(self, when: float, rpc_id: bytes) -> None:
         heappush(self._deadlines, (when, rpc_id))
+
+    def _look_after(self, seconds: float, rpc_id: bytes, now: float) -> None:
+        self._look_again(now + seconds, rpc_id)
+        if self._timer is None or self._timer_at > now + seconds + TICK:
+            self._arm_timer(now)
 
     def _arm_timer(self, now: float) -> None:
         """See to it that the timer comes for the earliest deadline, but never sooner than a TICK from now."""
@@ -244,7 +268,9 @@ class RpcProtocol(DatagramProtocol):
 
     def _grow_older(self, rpc_id: bytes, call: Call, now: float) -> None:
         address = call.contact.address
-        if call.stage is Stage.SILENT:
+        if call.stage is Stage.PACED:
+            self._begin(rpc_id, call, self._round_trips.pace(address), now)
+        elif call.stage is Stage.SILENT:
             del self._pending[rpc_id]
             self.counters["unanswered"] += 1
             call.observer.call_failed(call.contact)

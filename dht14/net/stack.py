@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import LIVENESS_INTERVAL, REPUBLISH_INTERVAL
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.pacing import Pacing
 from dht14.net.probe import ProbeProtocol
 from dht14.net.pulse import Pulse
 from dht14.net.rpc import RpcProtocol
@@ -139,8 +140,8 @@ def build_stack(
     allowance = HelloAllowance()
     session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
     probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
-    pulse = Pulse(clock)
-    rpc = RpcProtocol(clock, rng, session, check, table, responder, probe, time, pulse)
+    pulse, pacing = Pulse(clock), Pacing(options.limits.peer_rate, options.limits.peer_burst)
+    rpc = RpcProtocol(clock, rng, session, check, table, responder, probe, time, pulse, pacing)
     courier = Courier(rpc, bulk, clock)
     copies: Copies | None = None
     if store is not None:

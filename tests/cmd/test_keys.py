@@ -34,7 +34,7 @@ class KeyOfTests(SynchronousTestCase):
             ("text:text:x", sha256("text:x")),
             ("greeting", sha256("greeting")),
             ("deadbeef", sha256("deadbeef")),
-            ("", sha256("")),
+            ("text:", sha256("")),
         ):
             self.assertEqual(key_of(typed), key, typed)
 
@@ -47,6 +47,7 @@ class KeyOfTests(SynchronousTestCase):
             ("0xCAFE", "without 0x"),
             (f"hex:{DIGITS[:-1]}", "64 hex digits"),
             ("hex:greeting", "64 hex digits"),
+            ("", "the key is empty"),
         ):
             end = self.assertRaises(Ended, key_of, typed)
             self.assertEqual((end.code, end.error), (2, "bad_key"))

@@ -51,6 +51,22 @@ class ParserTests(SynchronousTestCase):
         self.assertIn("did you mean --replication?", self.wrong("k", "--replicaton=3"))
         self.assertNotIn("did you mean", self.wrong("k", "--frobnicate"))
 
+    def test_unknown_option_first(self) -> None:
+        """An option that does not exist is named, and not what is missing or wrong because of it."""
+        self.parser.add_argument("--sign", required=True)
+        self.parser.add_argument("--for", choices=("ready", "joined"))
+        self.assertIn("did you mean --sign?", self.wrong("k", "--sgn", "file"))
+        self.assertIn("unknown option: --frobnicate", self.wrong("--frobnicate", "5", "--for", "x"))
+        self.assertEqual(self.parser.parse_args(("k", "--hello, all", "--sign", "f")).value, "--hello, all")
+
+    def test_choices(self) -> None:
+        """Of a word that is none of the choices the nearest one is named; all of them where none is near."""
+        self.parser.add_argument("--for", choices=("ready", "joined"))
+        said = self.wrong("k", "--for", "rady")
+        self.assertIn("did you mean ready?", said)
+        self.assertNotIn("joined", said)
+        self.assertIn("choose from ready, joined", self.wrong("k", "--for", "xyz"))
+
     def test_missing_argument(self) -> None:
         """An option whose argument begins with - is told how to have it."""
         self.assertIn("OPTION=VALUE", self.wrong("k", "--salt", "--x"))

@@ -158,7 +158,7 @@ class ScenarioTests(SynchronousTestCase):
     def test_wrong_usage(self) -> None:
         """What does not go together is refused with exit code 2 and a line that says why."""
         for words, why in (
-            (["nowhere"], "invalid choice"),
+            (["nowhere"], "there is no 'nowhere'"),
             ([*DEATHS, "--loss", "0.1"], "--loss is part of a scenario"),
             ([*DEATHS, "--value-size", "7"], "--value-size is part of a scenario"),
             (["--plot", "picture.svg"], "name one"),

@@ -17,6 +17,7 @@ from dht14.kademlia.parameters import (
     SOFT_TIMEOUT_UNKNOWN,
 )
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.pacing import MOST_WAIT, PART, Pacing
 from dht14.net.probe import AT_ONCE, CALLED_LATELY, ProbeProtocol
 from dht14.net.pulse import STANDSTILL, Pulse
 from dht14.net.rpc import RpcProtocol
@@ -62,6 +63,7 @@ class RpcTestCase(SynchronousTestCase):
     """One protocol on a transport that notes what it sends."""
 
     peer_rate, peer_burst = 0.0, 1.0
+    asking_rate, asking_burst = 0.0, 1.0
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -85,6 +87,7 @@ class RpcTestCase(SynchronousTestCase):
             self.probe,
             time,
             self.pulse,
+            Pacing(self.asking_rate, self.asking_burst),
         )
         self.wire = UdpRecorder()
         self.rpc.makeConnection(cast(IUDPTransport, self.wire))
@@ -554,6 +557,62 @@ class LimitTests(RpcTestCase):
         rpc_id = self.call()
         self.receive(rpc_id, Pong())
         self.assertEqual(self.observer.names, ["answered"])
+
+
+class PacingTests(RpcTestCase):
+    """Who is asked much is asked no faster than it answers."""
+
+    asking_rate, asking_burst = 100.0, 10.0
+
+    def call_often(self, count: int, callee: Contact = PEER) -> None:
+        for _ in range(count):
+            self.rpc.call(callee, Ping(), self.observer)
+
+    def test_evenly(self) -> None:
+        """A burst is sent at once, the rest evenly, and nobody is told meanwhile that its call is slow."""
+        at_once = round(PART * self.asking_burst)
+        self.call_often(at_once + 8)
+        self.assertEqual(len(self.wire.sent), at_once)
+        self.pass_time(0.05)
+        self.assertEqual(len(self.wire.sent), at_once + 4)
+        self.call_often(1, OTHER)
+        self.assertEqual(self.wire.sent[-1][1], OTHER.address)
+        self.assertEqual(self.observer.facts, [])
+
+    def test_answered(self) -> None:
+        """What was paced is a call like any other: it is timed from when it was sent."""
+        self.call_often(round(PART * self.asking_burst) + 1)
+        for datagram, _ in self.wire.sent:
+            self.receive(decode(datagram[49:], check)[0], Pong())
+        self.wire.sent.clear()
+        self.pass_time(0.02)
+        self.receive(self.last_rpc_id(), Pong())
+        self.assertEqual(set(self.observer.names), {"answered"})
+        self.call_often(1)
+        self.pass_time(0.02 + SOFT_TIMEOUT_MIN / 2)
+        self.assertNotIn("slow", self.observer.names)
+
+    def test_answer_before_the_question(self) -> None:
+        """A reply to a call that is not sent yet answers nothing."""
+        self.call_often(round(PART * self.asking_burst) + 1)
+        last = int.from_bytes(self.last_rpc_id(), "big")
+        self.receive((last + 1).to_bytes(8, "big"), Pong())
+        self.assertEqual((self.observer.facts, self.rpc.counters["unasked"]), ([], 1))
+
+    def test_too_many(self) -> None:
+        """What would have to wait for too long fails at once, and nobody is taken for dead for that."""
+        self.call_often(1000)
+        self.assertEqual(set(self.observer.names), {"failed"})
+        sent = 1000 - len(self.observer.names)
+        self.assertAlmostEqual(sent, PART * (self.asking_burst + MOST_WAIT * self.asking_rate), delta=1.0)
+        self.assertEqual(self.rpc.counters["too many at once"], len(self.observer.names))
+
+    def test_stop(self) -> None:
+        """What waits for its turn when the node stops fails, and nothing stays on the clock."""
+        self.call_often(20)
+        self.rpc.stop()
+        self.assertEqual(self.observer.names, ["failed"] * 20)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class MalformedTests(RpcTestCase):
