@@ -237,7 +237,7 @@ def write_message(items: Message) -> bytes:
 def read_contacts(raw: bytes) -> list[tuple[bytes, str, int]]:
     """Proof, host and port of each contact."""
     n4, rest = struct.unpack(">H", raw[:2])[0], raw[2:]
-    found = []
+    found: list[tuple[bytes, str, int]] = []
     while rest:
         size, family = (4, socket.AF_INET) if len(found) < n4 else (16, socket.AF_INET6)
         proof, host, port = rest[:48], rest[48 : 48 + size], rest[48 + size : 50 + size]
