@@ -12,7 +12,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import FIRST_READ_TIMEOUT, GROUP, OPERATION_TIMEOUT, REPLICATION, K
 from dht14.kademlia.paths import Paths
 from dht14.node.fetch import Claimer, ClaimRace
@@ -223,7 +223,7 @@ class RecordReader:
         request = FindValue(key, self._view(key))
         if self._lookups.alarm.rings_for(key):
             return self._lookups.run(self._lookups.paths(key, REPLICATION), request, replies.replied, timeout)
-        lookup = self._lookups.lookup(key, K if replies.exhaustive else REPLICATION)
+        lookup = self._lookups.lookup(key, K if replies.exhaustive else REPLICATION, Purpose.VALUE)
         if self._store is not None and self._freshness.is_current and table.is_near(key, REPLICATION):
             lookup.includes_self()
         lookup.thorough = own is None or replies.exhaustive

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import GROUP, MAX_REPLICATION, MAX_VALUE, QUORUM, REPLICATION, K
 from dht14.kademlia.subnets import spread
 from dht14.node.diary import Diary
@@ -250,7 +250,7 @@ class RecordWriter:
         candidates, width = await self._holders(record, deadline)
         spread_out = (contact.node_id for contact in spread(candidates, table.subnet_of))
         nearest = sorted({own_id, *spread_out}, key=key.__xor__)[:width]
-        lookup = Lookup(key, own_id, width, alpha=width, binding=True, subnet_of=table.subnet_of)
+        lookup = Lookup(key, own_id, width, alpha=width, purpose=Purpose.STORE, subnet_of=table.subnet_of)
         lookup.heard_of(candidates)
         well = {c.node_id for c in candidates if not table.is_suspect(c.node_id)}
         placed = WriteQuorum(record, wanted, max(wanted, QUORUM), lookup, well)

@@ -2,7 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
-from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.node.write_quorum import WriteQuorum
 from dht14.storage.receipt import PutReason
 from dht14.storage.record import Record
@@ -20,7 +20,7 @@ class WriteQuorumTests(SynchronousTestCase):
     def begin(self, contacts: int, wanted: int = 8, record: Record | None = None) -> None:
         self.record = record or Record(0, b"value", 7, 1e9, max(wanted, 5))
         width = self.record.replication
-        self.lookup = Lookup(self.record.key, OWN, width, alpha=width, binding=True)
+        self.lookup = Lookup(self.record.key, OWN, width, alpha=width, purpose=Purpose.STORE)
         self.lookup.heard_of(HOLDERS[:contacts])
         well = {one.node_id for one in HOLDERS}
         self.quorum = WriteQuorum(self.record, wanted, max(wanted, 3), self.lookup, well)

@@ -68,7 +68,7 @@ class RunningTests(ProcessTestCase):
     def limited(self, limit: int, most: int, has_failed: Callable[[Twistd], object], over: str) -> Twistd:
         """A node that met another one while a limit kept it from saving its contacts, and saved them later."""
         node = self.network.node().wait_for_api()
-        node.wait_for("API listens")
+        node.wait_for("Its id is")
         soft, hard = resource.prlimit(node.process.pid, limit)
         resource.prlimit(node.process.pid, limit, (most, hard))
         other = self.network.node(seeds=(node,))
@@ -110,7 +110,7 @@ class RunningTests(ProcessTestCase):
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         told = node.wait_for("Values cannot be written")
         self.assertIn("[storage] storage_limit", told["reason"])
-        node.wait_for("API listens")
+        node.wait_for("Its id is")
         self.assertEqual(health(node), 3)
         self.assertEqual(len(troubles(node)), 1)
 
