@@ -8,8 +8,9 @@ them: then every later read meets it.
 from collections import Counter
 
 from attrs import define, evolve, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
@@ -24,7 +25,7 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.write_quorum import WriteQuorum
 from dht14.storage.receipt import PutOutcome, PutReason, Receipt
 from dht14.storage.record import Kind, Record, proven, version_at
-from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
+from dht14.storage.store import Outcome, RecordStore, Refusal, Verdict, in_the_way
 from dht14.wire.messages import FindNode, Store, fingerprint
 
 SETTLE_ROUNDS = 2
@@ -257,7 +258,7 @@ class RecordWriter:
         well = {c.node_id for c in candidates if not table.is_suspect(c.node_id)}
         placed = WriteQuorum(record, wanted, max(wanted, QUORUM), lookup, well)
         if own_id in nearest:
-            await self._hold(placed, copy)
+            await self._hold(placed, deadline, copy)
         now = self._lookups.clock.seconds()
         request = Store(
             key,
@@ -270,11 +271,12 @@ class RecordWriter:
         )
         await self._lookups.run(lookup, request, placed.replied, deadline - now)
         if own_id not in nearest and placed.lacks(own_id):
-            await self._hold(placed, copy)
+            await self._hold(placed, deadline, copy)
         placed.conclude()
         return placed
 
-    async def _hold(self, placed: WriteQuorum, copy: bool) -> None:
+    async def _hold(self, placed: WriteQuorum, deadline: float, copy: bool) -> None:
+        """Hold the record here. A disk that hangs leaves half of the time for the other holders."""
         if self._store is None:
             return
         record, now = placed.record, self._lookups.clock.seconds()
@@ -284,9 +286,15 @@ class RecordWriter:
         else:
             told: Deferred[Verdict] = Deferred()
             self._store.offer(record, now, told.callback)
-            verdict = await told
+            timeout = max(deadline - now, 0.0) / 2
+            verdict = await told.addTimeout(timeout, self._lookups.clock).addErrback(_not_in_time)
             self._diary.seen_to(record.key, now)
         placed.tried_here(verdict, self._freshness.is_current)
+
+
+def _not_in_time(failure: Failure) -> Verdict:
+    failure.trap(TimeoutError)
+    return Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM)
 
 
 def _refused(wanted: int, reason: PutReason, stored: int = 0) -> Receipt:

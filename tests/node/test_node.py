@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from attrs import evolve
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,7 +18,7 @@ from dht14.security.subnet import host_of
 from dht14.storage.envelope import MAX_SEQ
 from dht14.storage.receipt import PutOutcome, PutReason
 from dht14.storage.record import Record, version_at
-from dht14.storage.store import Refusal
+from dht14.storage.store import MemoryStore, Outcome, Refusal, Verdict
 from dht14.wire.messages import (
     MAX_VERSION,
     FindNode,
@@ -41,6 +41,16 @@ KEY = 0xABCD << 240
 TTL = 600
 PROMISED = 5.0
 """Seconds within which a client is promised an answer, whatever the peers do."""
+
+
+@define
+class HangingStore(MemoryStore):
+    """A store whose disk says nothing, until the test does."""
+
+    tells: list[Callable[[Verdict], None]] = field(factory=list, init=False)
+
+    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
+        self.tells.append(tell)
 
 
 def nearest(count: int = REPLICATION) -> list[int]:
@@ -230,6 +240,21 @@ class PutTests(NodeTestCase):
             self.assertLess(self.network.seconds_until(put), 1.5)
             self.assertTrue(self.successResultOf(put))
             self.assertEqual(self.holders(peers), nearest(count)[dead : dead + REPLICATION])
+
+    def test_hanging_disk(self) -> None:
+        """Where the own disk says nothing the others hold the value, and the client has its answer in time; where
+        nobody else is, that it is not stored. What the disk says later does no harm."""
+        for count, outcome in ((20, PutOutcome.STORED), (1, PutOutcome.NOT_STORED)):
+            self.setUp()
+            peers = self.town(count)
+            store = HangingStore(peers[0].contact.node_id, 1 << 20, lambda record: True)
+            peers[0].node._writer._store = store
+            put = peers[0].node.put(KEY, b"value", TTL, 0)
+            self.assertLess(self.network.seconds_until(put), PROMISED)
+            self.assertIs(self.successResultOf(put).outcome, outcome)
+            self.assertEqual(self.holders(peers), nearest(REPLICATION + 1)[1:] if count > 1 else [])
+            for tell in store.tells:
+                tell(Verdict(Outcome.HELD, 1))
 
     def test_cut_off(self) -> None:
         """A node whose contacts were all well and are all silent now is cut off: its own copy is no success."""
