@@ -211,6 +211,8 @@ class RecordWriter:
                 newest = found
             if newest is None:
                 break
+            # Where the record has got to, the one that has won must get to as well.
+            newest = evolve(newest, replication=max(newest.replication, record.replication))
             settled = await self._store_at_holders(newest, placed.wanted, deadline, copy=True)
             if not settled.outranked:
                 break

@@ -547,7 +547,20 @@ class OwnerTests(NodeTestCase):
             self.assertEqual(self.holders(self.peers, self.owner.key, winner), nearest())
             self.assertEqual({self.read(place) for place in range(30)}, {winner})
 
-    def after_rival(self, place: int, rival: bytes) -> Callable[[Request, Contact], Reply | None]:
+    def test_lost_to_fewer_copies(self) -> None:
+        """Where a record has lost to one with fewer copies, none of its own is left to be read when the holders of
+        the other one are gone."""
+        loser, rival = self.owner.says(b"loser", 2), self.owner.says(b"rival", 3)
+        for place in range(GROUP):
+            answer = self.after_rival(place, rival, version=3, replication=GROUP)
+            self.peers[place].answer = answer
+        self.assertFalse(self.put(self.peers[25], loser, self.owner.key, replication=14))
+        self.assertEqual(self.holders(self.peers, self.owner.key, loser), [])
+        self.assertEqual(self.holders(self.peers, self.owner.key, rival), nearest(14))
+
+    def after_rival(
+        self, place: int, rival: bytes, **other: Any
+    ) -> Callable[[Request, Contact], Reply | None]:
         """A holder that a rival's STORE reaches just before the next one does."""
         peer = self.peers[place]
         answer = peer.answer
@@ -555,7 +568,7 @@ class OwnerTests(NodeTestCase):
         def answer_late(request: Request, sender: Contact) -> Reply | None:
             if isinstance(request, Store):
                 peer.answer = answer
-                answer(evolve(request, value=rival), sender)
+                answer(evolve(request, value=rival, **other), sender)
             return answer(request, sender)
 
         return answer_late
