@@ -173,10 +173,10 @@ class RecordWriter:
             if found.value == record.value:
                 return _receipt(placed)
             if found.kind is not Kind.OPEN:
-                return _refused(placed.wanted, PutReason.CONFLICT, placed.receipts)
+                return _refused(placed.wanted, PutReason.CONFLICT, placed.receipts, record.version)
             if found.rank > record.rank and placed.agreed:
                 return Receipt(PutOutcome.SUPERSEDED, placed.receipts, placed.wanted, version=record.version)
-        return _refused(placed.wanted, placed.reason, placed.receipts)
+        return _refused(placed.wanted, placed.reason, placed.receipts, record.version)
 
     # Owners' records
 
@@ -192,7 +192,7 @@ class RecordWriter:
         found = await self._reader.find(record.key, (deadline - self._lookups.clock.seconds()) / 2)
         if isinstance(found, Record):
             if record.conflicts_with(found):
-                return _refused(wanted, PutReason.CONFLICT)
+                return _refused(wanted, PutReason.CONFLICT, version=record.version)
             if record.is_tombstone:
                 record = evolve(record, replication=max(record.replication, found.replication))
         placed = await self._store_at_holders(record, wanted, deadline)
@@ -218,7 +218,7 @@ class RecordWriter:
                 break
         if newest is not None and newest.value == record.value:
             return _receipt(settled)
-        return _refused(placed.wanted, PutReason.CONFLICT, placed.receipts)
+        return _refused(placed.wanted, PutReason.CONFLICT, placed.receipts, record.version)
 
     # Holders
 
@@ -299,8 +299,8 @@ def _not_in_time(failure: Failure) -> Verdict:
     return Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM)
 
 
-def _refused(wanted: int, reason: PutReason, stored: int = 0) -> Receipt:
-    return Receipt(PutOutcome.NOT_STORED, stored, wanted, reason)
+def _refused(wanted: int, reason: PutReason, stored: int = 0, version: int = 0) -> Receipt:
+    return Receipt(PutOutcome.NOT_STORED, stored, wanted, reason, version)
 
 
 def _receipt(placed: WriteQuorum) -> Receipt:

@@ -516,6 +516,17 @@ class OwnerTests(NodeTestCase):
         self.assertTrue(self.write(b"next", 6, cas=5))
         self.assertEqual(self.read(), self.owner.says(b"next", 6, 5))
 
+    def test_receipt_of_conflict(self) -> None:
+        """A receipt has the owner's number, and tells why, whether the conflict is seen before or while storing."""
+        self.assertTrue(self.write(b"first", 5))
+        for place in (None, 0):
+            if place is not None:
+                self.peers[place].answer = self.after_rival(place, self.owner.says(b"rival", 9), version=9)
+            value = self.owner.says(b"late", 4 if place is None else 8)
+            receipt = self.network.result(self.peers[25].node.put(self.owner.key, value, TTL, 0))
+            self.assertEqual((receipt.outcome, receipt.reason), (PutOutcome.NOT_STORED, PutReason.CONFLICT))
+            self.assertEqual(receipt.version, 4 if place is None else 8)
+
     def test_again(self) -> None:
         """The same envelope put again lives on."""
         self.assertTrue(self.write(b"payload", 5, ttl=5))
