@@ -27,6 +27,7 @@ from dht14.kademlia.parameters import (
     MAX_UNANSWERED,
     NAMERS,
     OTHER_ADDRESSES,
+    REPLICATION,
     STAND_INS,
     SUBNET_FAILURES,
     SUBNET_IN_SET,
@@ -172,7 +173,7 @@ class Lookup:
     def _nearest_members(self, count: int) -> list[Candidate]:
         members: list[Candidate] = []
         take = Places(self.subnet_of).take
-        near = 0
+        near, most = 0, min(self._breadth(), REPLICATION)
         for distance in self._order:
             candidate = self._candidates[distance]
             state = candidate.state
@@ -185,9 +186,17 @@ class Lookup:
             near += 1
             if candidate.votes:
                 members.append(candidate)
-            if len(members) == count or near >= max(self.width, count):
+            if len(members) == count or near == most:
                 break
         return members
+
+    def _breadth(self) -> int:
+        """How many nodes are sought. Of those that do not vote a writer goes beyond, as far as readers do: whoever
+        votes in their place must have the record."""
+        if self.purpose is not Purpose.STORE or self.width >= REPLICATION:
+            return self.width
+        votes = (candidate.votes for candidate in self._candidates.values())
+        return min(self.width + sum(not vote for vote in votes), REPLICATION)
 
     def missing_votes(self, holders: Container[int]) -> int:
         """How many more of the group must be among these `holders` before most of it are. Who is farther than a
@@ -220,11 +229,11 @@ class Lookup:
 
     def _walk(self, due: list[Contact], doubtful_too: bool) -> bool:
         """Ask whom there is to ask, from the nearest on; whether there is nobody left to wait for."""
-        hopeful = 0
+        hopeful, width = 0, self._breadth()
         settled = True
         places = Places(self.subnet_of)
         for distance in self._order:
-            if hopeful >= self.width and distance > self.radius:
+            if hopeful >= width and distance > self.radius:
                 break
             candidate = self._candidates[distance]
             state = candidate.state
@@ -240,7 +249,7 @@ class Lookup:
                 if state is State.UNASKED and self._may_ask():
                     self._ask(candidate)
                     due.append(candidate.contact)
-        short = hopeful < self.width and any(c.state is State.SLOW for c in self._candidates.values())
+        short = hopeful < width and any(c.state is State.SLOW for c in self._candidates.values())
         return settled and not short
 
     def _is_passed_over(self, candidate: Candidate, doubtful_too: bool) -> bool:

@@ -45,8 +45,8 @@ SOFT_TIMEOUT_MIN, SOFT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN = 0.025, 1.0, 0.25
 SOFT_TIMEOUT_SLACK = 0.05
 """Nor is the soft timeout longer than twice the lowest round trip and this."""
 
-SILENT_TIMEOUT_MIN, SILENT_TIMEOUT_MAX = 0.3, 1.0
-"""After three soft timeouts within these bounds a contact that was sent to twice is taken for dead."""
+SILENT_TIMEOUT_MIN, SILENT_TIMEOUT_MAX = 0.5, 1.0
+"""After four soft timeouts within these bounds a contact that was sent to twice is taken for dead."""
 
 HARD_TIMEOUT = 3.0
 """A reply that comes later than this is not waited for."""

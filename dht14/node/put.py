@@ -8,8 +8,9 @@ them: then every later read meets it.
 from collections import Counter
 
 from attrs import define, evolve, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
@@ -24,7 +25,7 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.write_quorum import WriteQuorum
 from dht14.storage.receipt import PutOutcome, PutReason, Receipt
 from dht14.storage.record import Kind, Record, proven, version_at
-from dht14.storage.store import Outcome, RecordStore, Verdict, in_the_way
+from dht14.storage.store import Outcome, RecordStore, Refusal, Verdict, in_the_way
 from dht14.wire.messages import FindNode, Store, fingerprint
 
 SETTLE_ROUNDS = 2
@@ -172,10 +173,10 @@ class RecordWriter:
             if found.value == record.value:
                 return _receipt(placed)
             if found.kind is not Kind.OPEN:
-                return _refused(placed.wanted, PutReason.CONFLICT, placed.receipts)
+                return _refused(placed.wanted, PutReason.CONFLICT, placed.receipts, record.version)
             if found.rank > record.rank and placed.agreed:
                 return Receipt(PutOutcome.SUPERSEDED, placed.receipts, placed.wanted, version=record.version)
-        return _refused(placed.wanted, placed.reason, placed.receipts)
+        return _refused(placed.wanted, placed.reason, placed.receipts, record.version)
 
     # Owners' records
 
@@ -191,7 +192,7 @@ class RecordWriter:
         found = await self._reader.find(record.key, (deadline - self._lookups.clock.seconds()) / 2)
         if isinstance(found, Record):
             if record.conflicts_with(found):
-                return _refused(wanted, PutReason.CONFLICT)
+                return _refused(wanted, PutReason.CONFLICT, version=record.version)
             if record.is_tombstone:
                 record = evolve(record, replication=max(record.replication, found.replication))
         placed = await self._store_at_holders(record, wanted, deadline)
@@ -210,12 +211,14 @@ class RecordWriter:
                 newest = found
             if newest is None:
                 break
+            # Where the record has got to, the one that has won must get to as well.
+            newest = evolve(newest, replication=max(newest.replication, record.replication))
             settled = await self._store_at_holders(newest, placed.wanted, deadline, copy=True)
             if not settled.outranked:
                 break
         if newest is not None and newest.value == record.value:
             return _receipt(settled)
-        return _refused(placed.wanted, PutReason.CONFLICT, placed.receipts)
+        return _refused(placed.wanted, PutReason.CONFLICT, placed.receipts, record.version)
 
     # Holders
 
@@ -257,7 +260,7 @@ class RecordWriter:
         well = {c.node_id for c in candidates if not table.is_suspect(c.node_id)}
         placed = WriteQuorum(record, wanted, max(wanted, QUORUM), lookup, well)
         if own_id in nearest:
-            await self._hold(placed, copy)
+            await self._hold(placed, deadline, copy)
         now = self._lookups.clock.seconds()
         request = Store(
             key,
@@ -270,11 +273,12 @@ class RecordWriter:
         )
         await self._lookups.run(lookup, request, placed.replied, deadline - now)
         if own_id not in nearest and placed.lacks(own_id):
-            await self._hold(placed, copy)
+            await self._hold(placed, deadline, copy)
         placed.conclude()
         return placed
 
-    async def _hold(self, placed: WriteQuorum, copy: bool) -> None:
+    async def _hold(self, placed: WriteQuorum, deadline: float, copy: bool) -> None:
+        """Hold the record here. A disk that hangs leaves half of the time for the other holders."""
         if self._store is None:
             return
         record, now = placed.record, self._lookups.clock.seconds()
@@ -284,13 +288,19 @@ class RecordWriter:
         else:
             told: Deferred[Verdict] = Deferred()
             self._store.offer(record, now, told.callback)
-            verdict = await told
+            timeout = max(deadline - now, 0.0) / 2
+            verdict = await told.addTimeout(timeout, self._lookups.clock).addErrback(_not_in_time)
             self._diary.seen_to(record.key, now)
         placed.tried_here(verdict, self._freshness.is_current)
 
 
-def _refused(wanted: int, reason: PutReason, stored: int = 0) -> Receipt:
-    return Receipt(PutOutcome.NOT_STORED, stored, wanted, reason)
+def _not_in_time(failure: Failure) -> Verdict:
+    failure.trap(TimeoutError)
+    return Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM)
+
+
+def _refused(wanted: int, reason: PutReason, stored: int = 0, version: int = 0) -> Receipt:
+    return Receipt(PutOutcome.NOT_STORED, stored, wanted, reason, version)
 
 
 def _receipt(placed: WriteQuorum) -> Receipt:

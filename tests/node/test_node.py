@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from attrs import evolve
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,11 +18,12 @@ from dht14.security.subnet import host_of
 from dht14.storage.envelope import MAX_SEQ
 from dht14.storage.receipt import PutOutcome, PutReason
 from dht14.storage.record import Record, version_at
-from dht14.storage.store import Refusal
+from dht14.storage.store import MemoryStore, Outcome, Refusal, Verdict
 from dht14.wire.messages import (
     MAX_VERSION,
     FindNode,
     FindValue,
+    Lapsed,
     Nodes,
     Outranked,
     Pong,
@@ -41,6 +42,16 @@ KEY = 0xABCD << 240
 TTL = 600
 PROMISED = 5.0
 """Seconds within which a client is promised an answer, whatever the peers do."""
+
+
+@define
+class HangingStore(MemoryStore):
+    """A store whose disk says nothing, until the test does."""
+
+    tells: list[Callable[[Verdict], None]] = field(factory=list, init=False)
+
+    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
+        self.tells.append(tell)
 
 
 def nearest(count: int = REPLICATION) -> list[int]:
@@ -230,6 +241,21 @@ class PutTests(NodeTestCase):
             self.assertLess(self.network.seconds_until(put), 1.5)
             self.assertTrue(self.successResultOf(put))
             self.assertEqual(self.holders(peers), nearest(count)[dead : dead + REPLICATION])
+
+    def test_hanging_disk(self) -> None:
+        """Where the own disk says nothing the others hold the value, and the client has its answer in time; where
+        nobody else is, that it is not stored. What the disk says later does no harm."""
+        for count, outcome in ((20, PutOutcome.STORED), (1, PutOutcome.NOT_STORED)):
+            self.setUp()
+            peers = self.town(count)
+            store = HangingStore(peers[0].contact.node_id, 1 << 20, lambda record: True)
+            peers[0].node._writer._store = store
+            put = peers[0].node.put(KEY, b"value", TTL, 0)
+            self.assertLess(self.network.seconds_until(put), PROMISED)
+            self.assertIs(self.successResultOf(put).outcome, outcome)
+            self.assertEqual(self.holders(peers), nearest(REPLICATION + 1)[1:] if count > 1 else [])
+            for tell in store.tells:
+                tell(Verdict(Outcome.HELD, 1))
 
     def test_cut_off(self) -> None:
         """A node whose contacts were all well and are all silent now is cut off: its own copy is no success."""
@@ -491,6 +517,17 @@ class OwnerTests(NodeTestCase):
         self.assertTrue(self.write(b"next", 6, cas=5))
         self.assertEqual(self.read(), self.owner.says(b"next", 6, 5))
 
+    def test_receipt_of_conflict(self) -> None:
+        """A receipt has the owner's number, and tells why, whether the conflict is seen before or while storing."""
+        self.assertTrue(self.write(b"first", 5))
+        for place in (None, 0):
+            if place is not None:
+                self.peers[place].answer = self.after_rival(place, self.owner.says(b"rival", 9), version=9)
+            value = self.owner.says(b"late", 4 if place is None else 8)
+            receipt = self.network.result(self.peers[25].node.put(self.owner.key, value, TTL, 0))
+            self.assertEqual((receipt.outcome, receipt.reason), (PutOutcome.NOT_STORED, PutReason.CONFLICT))
+            self.assertEqual(receipt.version, 4 if place is None else 8)
+
     def test_again(self) -> None:
         """The same envelope put again lives on."""
         self.assertTrue(self.write(b"payload", 5, ttl=5))
@@ -522,7 +559,20 @@ class OwnerTests(NodeTestCase):
             self.assertEqual(self.holders(self.peers, self.owner.key, winner), nearest())
             self.assertEqual({self.read(place) for place in range(30)}, {winner})
 
-    def after_rival(self, place: int, rival: bytes) -> Callable[[Request, Contact], Reply | None]:
+    def test_lost_to_fewer_copies(self) -> None:
+        """Where a record has lost to one with fewer copies, none of its own is left to be read when the holders of
+        the other one are gone."""
+        loser, rival = self.owner.says(b"loser", 2), self.owner.says(b"rival", 3)
+        for place in range(GROUP):
+            answer = self.after_rival(place, rival, version=3, replication=GROUP)
+            self.peers[place].answer = answer
+        self.assertFalse(self.put(self.peers[25], loser, self.owner.key, replication=14))
+        self.assertEqual(self.holders(self.peers, self.owner.key, loser), [])
+        self.assertEqual(self.holders(self.peers, self.owner.key, rival), nearest(14))
+
+    def after_rival(
+        self, place: int, rival: bytes, **other: Any
+    ) -> Callable[[Request, Contact], Reply | None]:
         """A holder that a rival's STORE reaches just before the next one does."""
         peer = self.peers[place]
         answer = peer.answer
@@ -530,7 +580,7 @@ class OwnerTests(NodeTestCase):
         def answer_late(request: Request, sender: Contact) -> Reply | None:
             if isinstance(request, Store):
                 peer.answer = answer
-                answer(evolve(request, value=rival), sender)
+                answer(evolve(request, value=rival, **other), sender)
             return answer(request, sender)
 
         return answer_late
@@ -880,6 +930,7 @@ class PatienceTests(NodeTestCase):
                 None,
                 Pong(),
                 Nodes(named),
+                Lapsed(named, rng.randint(1, 2), version),
                 Stored(named),
                 Refused(named),
                 Outranked(version, named),

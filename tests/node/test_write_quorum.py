@@ -128,6 +128,22 @@ class WriteQuorumTests(SynchronousTestCase):
             self.replied(number, Stored((), current=False))
         self.assertTrue(self.end(), "all of them")
 
+    def test_stand_ins_for_votes(self) -> None:
+        """A record with few copies goes to those, too, whom readers ask in place of the ones that have missed writes:
+        these may have what it replaces."""
+        self.begin(11, wanted=1)
+        for number in (1, 2, 3):
+            self.replied(number, Stored((), current=False))
+        self.stored(4, 5)
+        self.assertFalse(self.end())
+        self.assertEqual(self.lookup.asked, 8)
+        self.stored(6)
+        for number in (7, 8):
+            self.replied(number, Refused((), Refusal.NO_ROOM, holds_older=True))
+        self.lookup.conclude()
+        self.assertTrue(self.end())
+        self.assertEqual([one.contact.node_id for one in self.lookup.group()], [4, 5, 6, 7, 8])
+
     def test_cut_off(self) -> None:
         """A writer that holds it itself, and whose well contacts all fail, has stored nothing."""
         self.begin(1)
