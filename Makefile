@@ -22,7 +22,7 @@ help:
 	@echo "make lint_deployment  Dockerfile, compose files and manifests"
 	@echo "make docs             the reference of every module, in apidocs/"
 	@echo "make tox ARGS=...     environments of tox.ini"
-	@echo "make lock             conf/requirements.txt anew: what the image is made of"
+	@echo "make lock             conf/requirements.txt again: what the image is made of"
 	@echo "make clean            remove what the others made, except data/ (identities of nodes)"
 
 run_bootstrap: $(VENV)/installed
@@ -56,7 +56,7 @@ lint_deployment: $(VENV)/installed-deployment
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
-# What the image installs, anew from the newest versions.
+# What the image installs, again from the newest versions.
 lock: $(VENV)/installed-deployment
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes --all-build-deps \
 		--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --output-file conf/requirements.txt setup.cfg
@@ -87,7 +87,7 @@ $(VENV)/bin/python:
 		{ rm -rf $(VENV); echo "$(PYTHON) cannot make virtual environments; install its venv module" \
 		"(Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 
-# Installed anew whenever the list of dependencies changes.
+# Installed again whenever the list of dependencies changes.
 $(VENV)/installed: $(VENV)/bin/python setup.cfg pyproject.toml
 	$(PIP) install --editable .
 	@touch $@

@@ -1,4 +1,4 @@
-"""A second implementation of the datagram layer, written from docs/protocol.md alone. Imports nothing of dht14.
+"""A second implementation of datagrams and messages, written from docs/protocol.md alone. Imports nothing of dht14.
 
 It is as plain as can be: what it is told to send it sends, and it keeps no limits.
 """
@@ -20,7 +20,8 @@ Address = tuple[str, int]
 Random = Callable[[int], bytes]
 Clock = Callable[[], float]
 
-PING, PONG = 1, 64
+Message = list[int | bytes]
+PING, PONG, NODES = 1, 64, 65
 
 
 def sha256(data: bytes) -> bytes:
@@ -194,11 +195,72 @@ class Responder:
         return seal(self.k_ri, self.sent - 1, head, prefix + payload)
 
 
+# Messages, section 2.1
+
+
+def read_message(raw: bytes) -> Message:
+    """The items of a message: its RPC id, its code, its fields."""
+    count, rest = raw[0] - 0x80, raw[1:]
+    assert 2 <= count <= 23
+    items: Message = []
+    for _ in range(count):
+        major, argument = rest[0] & 0xE0, rest[0] & 0x1F
+        assert major in (0x00, 0x40) and argument <= 27
+        size = 0 if argument < 24 else 1 << (argument - 24)
+        number = argument if not size else int.from_bytes(rest[1 : 1 + size], "big")
+        # The shortest form: what fits half of these bytes has no business in all of them.
+        assert size == 0 or number >= (24 if size == 1 else 1 << (4 * size))
+        rest = rest[1 + size :]
+        if major == 0x00:
+            items.append(number)
+        else:
+            assert number <= len(rest)
+            items.append(rest[:number])
+            rest = rest[number:]
+    assert not rest and isinstance(items[0], bytes) and len(items[0]) == 8 and isinstance(items[1], int)
+    return items
+
+
+def write_message(items: Message) -> bytes:
+    """The bytes of a message of these items."""
+
+    def head(major: int, number: int) -> bytes:
+        if number < 24:
+            return bytes([major + number])
+        size = next(size for size in (1, 2, 4, 8) if number < 1 << (8 * size))
+        return bytes([major + 24 + (1, 2, 4, 8).index(size)]) + number.to_bytes(size, "big")
+
+    written = [head(0, item) if isinstance(item, int) else head(0x40, len(item)) + item for item in items]
+    return bytes([0x80 + len(items)]) + b"".join(written)
+
+
+def read_contacts(raw: bytes) -> list[tuple[bytes, str, int]]:
+    """Proof, host and port of each contact."""
+    n4, rest = struct.unpack(">H", raw[:2])[0], raw[2:]
+    found: list[tuple[bytes, str, int]] = []
+    while rest:
+        size, family = (4, socket.AF_INET) if len(found) < n4 else (16, socket.AF_INET6)
+        proof, host, port = rest[:48], rest[48 : 48 + size], rest[48 + size : 50 + size]
+        found.append((proof, socket.inet_ntop(family, host), struct.unpack(">H", port)[0]))
+        rest = rest[50 + size :]
+    assert n4 <= len(found) <= 20
+    return found
+
+
+def is_pong(reply: bytes, ping: bytes) -> bool:
+    """Whether this is the answer to that PING, whatever time it tells."""
+    rpc_id, code, *fields = read_message(reply)
+    return (
+        rpc_id == read_message(ping)[0] and code == PONG and len(fields) == 1 and isinstance(fields[0], int)
+    )
+
+
 def pong(ping: bytes) -> bytes | None:
-    """The answer to a PING; None to anything else."""
-    if len(ping) == 11 and ping[:2] == b"\x82\x48" and ping[10] == PING:
-        return ping[:10] + bytes([0x18, PONG])
-    return None
+    """The answer to a PING, without the time; None to anything else."""
+    if not ping:  # A FINISH without a request.
+        return None
+    rpc_id, code, *_ = read_message(ping)
+    return write_message([rpc_id, PONG, 0]) if code == PING else None
 
 
 class Stranger:

@@ -14,6 +14,7 @@ was named at several addresses is tried at the next when it is silent at one.
 from bisect import insort
 from collections import Counter
 from collections.abc import Container, Iterable
+from enum import Enum
 
 from attrs import define, field
 
@@ -26,17 +27,27 @@ from dht14.kademlia.parameters import (
     MAX_UNANSWERED,
     NAMERS,
     OTHER_ADDRESSES,
+    STAND_INS,
     SUBNET_FAILURES,
     SUBNET_IN_SET,
     K,
 )
 from dht14.kademlia.subnets import Places, Subnet, SubnetOf, spread, unlimited
 
-_READ_MEMBERS = (State.UNASKED, State.ASKED, State.ANSWERED, State.OUTDATED)
-_WRITE_MEMBERS = (*_READ_MEMBERS, State.SLOW)
+_MEMBERS = (State.UNASKED, State.ASKED, State.SLOW, State.ANSWERED, State.OUTDATED)
 _HOPEFUL = (State.UNASKED, State.ASKED, State.ANSWERED)
 _COUNTED = (*_HOPEFUL, State.SLOW, State.SILENT)
 """Those that hold one of the places of their subnet: what stands in for a slow one comes from elsewhere."""
+
+
+class Purpose(Enum):
+    """What is asked of the contacts of a lookup."""
+
+    NODES = "nodes"
+    VALUE = "value"
+    """It does not end while most of the group are slow."""
+    STORE = "store"
+    """The same; and those that are asked shall hold something: no more of a subnet are asked than count."""
 
 
 @define(eq=False)
@@ -56,8 +67,7 @@ class Lookup:
     thorough: bool = False
     radius: int = 0
     """All within this distance are sought, however many there are."""
-    binding: bool = False
-    """Whether those that are asked shall hold something: then no more of a subnet are asked than count."""
+    purpose: Purpose = Purpose.NODES
     most: int = MAX_ASKED
     """Contacts to ask before it is given up."""
     subnet_of: SubnetOf = unlimited
@@ -155,17 +165,18 @@ class Lookup:
         """The GROUP nearest candidates that hold values, as far as is known: readers and writers of a key have
         the same, and most of it must have a record that a write or a read rests on.
 
-        A writer counts a slow one until it is silent: it may be what a reader hears first. For a reader the
-        next nearest stands in for it.
+        A slow one is in it until it is silent: it may be what others hear first.
         """
-        members = _WRITE_MEMBERS if self.binding else _READ_MEMBERS
-        group: list[Candidate] = []
+        return self._nearest_members(GROUP)
+
+    def _nearest_members(self, count: int) -> list[Candidate]:
+        members: list[Candidate] = []
         take = Places(self.subnet_of).take
         near = 0
         for distance in self._order:
             candidate = self._candidates[distance]
             state = candidate.state
-            if state not in members:
+            if state not in _MEMBERS:
                 continue
             if state is State.UNASKED and self._is_passed_over(candidate, doubtful_too=False):
                 continue
@@ -173,25 +184,35 @@ class Lookup:
                 continue
             near += 1
             if candidate.votes:
-                group.append(candidate)
-            if len(group) == GROUP or near == self.width:
+                members.append(candidate)
+            if len(members) == count or near >= max(self.width, count):
                 break
-        return group
+        return members
 
     def missing_votes(self, holders: Container[int]) -> int:
         """How many more of the group must be among these `holders` before most of it are. Who is farther than a
-        candidate that was not asked yet does not count."""
-        group = self.group()
-        missing = len(group) // 2 + 1
-        for candidate in group:
-            if candidate.state is State.UNASKED:
+        candidate that was not asked yet does not count.
+
+        For slow ones the next nearest stand in, but no more than STAND_INS of them: a reader that is far from the key
+        does not know who is just outside of its group, and takes those that are farther for them.
+        """
+        members = self._nearest_members(GROUP + STAND_INS)
+        missing = min(len(members), GROUP) // 2 + 1
+        for place, candidate in enumerate(members):
+            if candidate.state is State.UNASKED or (place >= GROUP and not self._has_slow(members, place)):
                 break
             missing -= candidate.contact.node_id in holders
         return missing
 
+    @staticmethod
+    def _has_slow(members: list[Candidate], place: int) -> bool:
+        """Whether somebody must be stood in for at this place behind the group."""
+        slow = sum(candidate.state is State.SLOW for candidate in members[:place])
+        return place - slow < GROUP
+
     def _awaits_group(self) -> bool:
         """Whether most of the group are slow to do what they shall do."""
-        if not self.binding:
+        if self.purpose is Purpose.NODES:
             return False
         group = self.group()
         slow = sum(candidate.state is State.SLOW for candidate in group)
@@ -230,7 +251,7 @@ class Lookup:
         subnet = self._subnet_of(candidate)
         if subnet is None:
             return False
-        is_full = self.binding and self._bound[subnet] >= SUBNET_IN_SET
+        is_full = self.purpose is Purpose.STORE and self._bound[subnet] >= SUBNET_IN_SET
         return is_full or self._failures[subnet] >= SUBNET_FAILURES
 
     def _subnet_of(self, candidate: Candidate) -> Subnet | None:

@@ -25,6 +25,10 @@ QUORUM = 3
 """Most of a group. A write counts when so many of it have the record on disk; a read ends early when so many
 of it have the record that it brings. Two such majorities have a member in common."""
 
+STAND_INS = 2
+"""Nodes just outside of a group that a reader may hear in place of slow ones in it. With 30 % of all nodes gone at once,
+one read in 35 has to wait until those are taken for dead."""
+
 ALPHA = 5
 """Calls of one lookup in flight (paper: 3). More than three hide a lost datagram without a stall."""
 
@@ -41,8 +45,8 @@ SOFT_TIMEOUT_MIN, SOFT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN = 0.025, 1.0, 0.25
 SOFT_TIMEOUT_SLACK = 0.05
 """Nor is the soft timeout longer than twice the lowest round trip and this."""
 
-SILENT_TIMEOUT_MIN, SILENT_TIMEOUT_MAX = 0.5, 1.0
-"""After four soft timeouts within these bounds a contact that was sent to twice is taken for dead."""
+SILENT_TIMEOUT_MIN, SILENT_TIMEOUT_MAX = 0.3, 1.0
+"""After three soft timeouts within these bounds a contact that was sent to twice is taken for dead."""
 
 HARD_TIMEOUT = 3.0
 """A reply that comes later than this is not waited for."""

@@ -26,6 +26,10 @@ CLAIM_SECONDS = 0.4
 """For which a claim is waited for when a record is here that it would outrank: whoever claims without having
 must not hold up a get for longer."""
 
+VOUCHED, VOUCHED_SECONDS = 2, 2.0
+"""The same for a claim that so many holders make: they may be far away, and hold what was acknowledged last, where
+the record that is here is an old one."""
+
 CLAIMS_AT_ONCE = 4
 """Claims of one key that are fetched side by side, the greatest ones."""
 
@@ -132,6 +136,8 @@ class ClaimRace:
     """Those under way, by the place of their claims."""
     _done: "Deferred[None]" = field(factory=Deferred, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
+    _is_late: bool = field(default=False, init=False)
+    """Whether only claims that several holders make are waited for."""
 
     def run(self, timeout: float) -> "Deferred[None]":
         """Begin. Fires when nothing greater is to be had, or after `timeout` seconds."""
@@ -149,7 +155,20 @@ class ClaimRace:
 
     def _hurry(self) -> None:
         if self._timer is None and not self._done.called:
-            self._timer = self._clock.callLater(CLAIM_SECONDS, self._end)
+            self._timer = self._clock.callLater(CLAIM_SECONDS, self._waited)
+
+    def _waited(self) -> None:
+        """What one holder alone claims is given up."""
+        self._is_late = True
+        if not any(len(self._claims[number][1]) >= VOUCHED for number in self._above_best()):
+            self._end()
+        elif self._timer is None or not self._timer.active():
+            self._timer = self._clock.callLater(VOUCHED_SECONDS - CLAIM_SECONDS, self._end)
+
+    def _above_best(self) -> list[int]:
+        """The claims under way that are greater than the best record, by their places."""
+        best = self.best
+        return [n for n in self._fetches if best is None or self._claims[n][0].rank > best.rank]
 
     def _fetched(self, record: Record | None, number: int) -> None:
         if self._done.called:
@@ -159,19 +178,17 @@ class ClaimRace:
             self.failed += self._claims[number][1]
         elif self.best is None or record.rank > self.best.rank:
             self.best = record
-        best = self.best
-        if all(best is not None and self._claims[other][0].rank < best.rank for other in self._fetches):
+        if not self._above_best():
             self._end()
-        elif best is not None:
+        elif self._is_late:
+            self._waited()
+        elif self.best is not None:
             self._hurry()
 
     def _end(self) -> None:
         if not self._done.called:
-            best = self.best
-            for number in self._fetches:
-                claim, claimers = self._claims[number]
-                if best is None or claim.rank > best.rank:
-                    self.failed += claimers
+            for number in self._above_best():
+                self.failed += self._claims[number][1]
             self._done.callback(None)
 
     def _ended(self, result: T, deadline: IDelayedCall) -> T:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from attrs import define, field
 
 from dht14.kademlia.contact import Contact
+from dht14.node.lately import Lately
 
 LONGEST_RESYNC = 300.0
 """Seconds after which a node trusts its copies again, whoever has not kept his word."""
@@ -20,6 +21,10 @@ ASKERS = 64
 ASKED_FOR = 60.0
 """Seconds for which a contact that is not among the neighbours yet is waited for: it may be on its way into the
 table."""
+
+
+SERVED_AGAIN = 30.0
+"""Seconds from one turn of a contact to its next: at each the whole store is gone through."""
 
 
 @define(eq=False)
@@ -33,7 +38,9 @@ class Freshness:
     """The ids of those that have not offered all that they have, or not said so."""
     _began: float = field(default=0.0, init=False)
     _askers: dict[int, tuple[Contact, float]] = field(factory=dict, init=False)
-    """Those that asked for RESYNC, with the time when they did, by id."""
+    """Those that asked for RESYNC, with the time when they did, by id; who asked first comes first."""
+    _served: Lately[int] = field(factory=lambda: Lately(SERVED_AGAIN, ASKERS), init=False)
+    """Whose turn it was a moment ago."""
 
     @property
     def awaited(self) -> frozenset[int]:
@@ -46,10 +53,18 @@ class Freshness:
         self._began = now
         self.is_current = not self._awaited
 
+    def lost_touch(self, now: float) -> None:
+        """This node is cut off: it misses writes, and cannot know yet who will bring them."""
+        self._awaited.clear()
+        self._began = now
+        self.is_current = False
+
     def resynced(self, node_id: int) -> None:
-        """One of those waited for has offered all that it has, or never will."""
-        self._awaited.discard(node_id)
-        self.is_current = self.is_current or not self._awaited
+        """One of those waited for has offered all that it has, or never will. The word of others counts for
+        nothing."""
+        if node_id in self._awaited:
+            self._awaited.discard(node_id)
+            self.is_current = not self._awaited
 
     def passed(self, now: float) -> None:
         """Give up waiting when it has taken too long."""
@@ -58,20 +73,24 @@ class Freshness:
             self.is_current = True
 
     def asked_by(self, contact: Contact, now: float) -> None:
-        """A contact asks for what it should hold."""
-        if contact.node_id in self._askers or len(self._askers) < ASKERS:
-            self._askers[contact.node_id] = contact, now
-            self.when_asked()
+        """A contact asks for what it should hold. Too many are waiting only where most are no neighbours, which are
+        served at once: so the one that has waited longest gives way."""
+        if contact.node_id not in self._askers and len(self._askers) >= ASKERS:
+            del self._askers[next(iter(self._askers))]
+        self._askers[contact.node_id] = contact, now
+        self.when_asked()
 
     def askers(self, neighbours: Iterable[int], now: float) -> dict[int, Contact]:
         """The contacts whose turn it is: those among the neighbours, and those that will hold nothing of ours.
         They are forgotten here."""
         near = set(neighbours)
+        self._served.forget(now)
         due = {
             node_id: contact
             for node_id, (contact, asked_at) in self._askers.items()
-            if node_id in near or now - asked_at >= ASKED_FOR
+            if (node_id in near or now - asked_at >= ASKED_FOR) and node_id not in self._served
         }
         for node_id in due:
             del self._askers[node_id]
+            self._served.note(node_id, now)
         return due

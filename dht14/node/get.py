@@ -12,7 +12,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import FIRST_READ_TIMEOUT, GROUP, OPERATION_TIMEOUT, REPLICATION, K
 from dht14.kademlia.paths import Paths
 from dht14.node.fetch import Claimer, ClaimRace
@@ -23,11 +23,12 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.ports import Bulk
 from dht14.node.search import Walk
 from dht14.storage.claim import Claim
+from dht14.storage.floors import Floor
 from dht14.storage.read_quorum import Rank, ReadQuorum
 from dht14.storage.receipt import NoRecord
 from dht14.storage.record import Kind, Record
 from dht14.storage.store import RecordStore
-from dht14.wire.messages import FindValue, LargeValue, Nodes, Reply, Value, view_of
+from dht14.wire.messages import FindValue, Lapsed, LargeValue, Nodes, Reply, Value, view_of
 
 DOUBTED_SECONDS, MAX_DOUBTED = 600.0, 1_024
 """For how long the claims of a holder that did not make one true count only where nothing else is to be had, and
@@ -67,6 +68,11 @@ class GetReplies:
             self._told(lookup, contact, reply, self._claim(contact, reply))
         elif isinstance(reply, Nodes) and reply.holds_values:
             self._held.append((contact, None))
+            lookup.answered(contact, reply.contacts)
+            self._look(lookup)
+        elif isinstance(reply, Lapsed):
+            self._held.append((contact, None))
+            self.quorum.has_lapsed(Floor(reply.kind, reply.version), contact.node_id)
             lookup.answered(contact, reply.contacts)
             self._look(lookup)
         elif isinstance(reply, Nodes):
@@ -211,6 +217,8 @@ class RecordReader:
         self._doubted.forget(now)
         is_wide = self._lookups.alarm.rings_for(key)
         replies = GetReplies(key, content, exhaustive or is_wide, now, self._time, self._doubted)
+        if self._store is not None:
+            replies.quorum.has_lapsed(self._store.floor(key, now), self._lookups.table.own_id)
         if own is not None and not content:
             replies.quorum.add(own, self._lookups.table.own_id if self._freshness.is_current else None)
         return replies
@@ -223,7 +231,7 @@ class RecordReader:
         request = FindValue(key, self._view(key))
         if self._lookups.alarm.rings_for(key):
             return self._lookups.run(self._lookups.paths(key, REPLICATION), request, replies.replied, timeout)
-        lookup = self._lookups.lookup(key, K if replies.exhaustive else REPLICATION)
+        lookup = self._lookups.lookup(key, K if replies.exhaustive else REPLICATION, Purpose.VALUE)
         if self._store is not None and self._freshness.is_current and table.is_near(key, REPLICATION):
             lookup.includes_self()
         lookup.thorough = own is None or replies.exhaustive

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, PATHS, K
 from dht14.kademlia.paths import Paths
 from dht14.kademlia.routing_table import RoutingTable
@@ -47,9 +47,9 @@ class Lookups:
         lookup.heard_of(known)
         return self.run(lookup, FindNode(target), nodes_replied, timeout)
 
-    def lookup(self, target: int, width: int) -> Lookup:
+    def lookup(self, target: int, width: int, purpose: Purpose = Purpose.NODES) -> Lookup:
         """A lookup that begins with the table's contacts."""
-        lookup = Lookup(target, self.table.own_id, width, subnet_of=self.table.subnet_of)
+        lookup = Lookup(target, self.table.own_id, width, purpose=purpose, subnet_of=self.table.subnet_of)
         lookup.heard_of(self.table.closest(target, K))
         return lookup
 

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import GROUP, MAX_REPLICATION, MAX_VALUE, QUORUM, REPLICATION, K
 from dht14.kademlia.subnets import spread
 from dht14.node.diary import Diary
@@ -156,7 +156,9 @@ class RecordWriter:
         placed = await self._store_at_holders(record, wanted, deadline)
         if placed.refused_version or placed.met_after(self._latest()):
             # Others have a version from the future; or this node does not know yet what time it is.
-            await self._lookups.ping(self._lookups.table.closest(record.key, GROUP), TIME_SECONDS)
+            remaining = max(deadline - self._lookups.clock.seconds(), 0.0)
+            nearest = self._lookups.table.closest(record.key, GROUP)
+            await self._lookups.ping(nearest, min(TIME_SECONDS, remaining))
         is_wrong = placed.refused_version and self._is_off(record.version)
         version = version_at(self._time.now()) if is_wrong else record.version
         version = self._version_above(placed.version_to_surpass(self._latest(), WITNESSES), version)
@@ -187,9 +189,9 @@ class RecordWriter:
                 return _receipt(placed)
             if found.kind is not Kind.OPEN:
                 return _refused(placed.wanted, PutReason.CONFLICT, placed.receipts)
-            if found.rank > record.rank:
+            if found.rank > record.rank and placed.agreed:
                 return Receipt(PutOutcome.SUPERSEDED, placed.receipts, placed.wanted, version=record.version)
-        return _refused(placed.wanted, PutReason.TOO_FEW_HOLDERS, placed.receipts)
+        return _refused(placed.wanted, placed.reason, placed.receipts)
 
     # Owners' records
 
@@ -266,7 +268,7 @@ class RecordWriter:
         candidates, width = await self._holders(record, deadline)
         spread_out = (contact.node_id for contact in spread(candidates, table.subnet_of))
         nearest = sorted({own_id, *spread_out}, key=key.__xor__)[:width]
-        lookup = Lookup(key, own_id, width, alpha=width, binding=True, subnet_of=table.subnet_of)
+        lookup = Lookup(key, own_id, width, alpha=width, purpose=Purpose.STORE, subnet_of=table.subnet_of)
         lookup.heard_of(candidates)
         well = {c.node_id for c in candidates if not table.is_suspect(c.node_id)}
         placed = WriteQuorum(record, wanted, max(wanted, QUORUM), lookup, well)

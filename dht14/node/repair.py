@@ -2,7 +2,7 @@
 
 What a record's holders were and what they are now is told from the two sets of neighbours, then and now; a
 newcomer, a death, a thousand newcomers when a partition ends, and this node's own return after a restart
-are the same thing. The two nearest holders do it for all; what they miss, republish finds.
+are the same thing. The three nearest holders do it for all; what they miss, republish finds.
 """
 
 from collections.abc import Mapping

@@ -16,6 +16,7 @@ from dht14.node.network_time import NetworkTime
 from dht14.security.identity import public_key_of
 from dht14.security.subnet import counted_subnet
 from dht14.security.tickets import Tickets
+from dht14.storage.floors import NO_FLOOR
 from dht14.storage.record import Kind, Record, claimed_rank, is_possible
 from dht14.storage.store import Outcome, RecordStore, Refusal, Verdict, in_the_way
 from dht14.wire.contacts import first_fitting
@@ -26,6 +27,7 @@ from dht14.wire.messages import (
     Announce,
     FindNode,
     FindValue,
+    Lapsed,
     LargeValue,
     Nodes,
     Offer,
@@ -127,7 +129,7 @@ class Responder:
         if isinstance(request, FindNode):
             respond(self._nodes(request.target, sender))
         elif isinstance(request, FindValue):
-            respond(self._value(request, sender, now) or self._nodes(request.key, sender))
+            respond(self._value(request, sender, now) or self._nothing(request.key, sender, now))
         elif isinstance(request, (Ping, Announce)):
             respond(self._pong())
         elif isinstance(request, Store):
@@ -192,6 +194,11 @@ class Responder:
 
     def _ticket(self, peer: Contact, errand: Errand, length: int, now: float) -> bytes:
         return self._tickets.issue(public_key_of(peer.proof), errand, length, now)
+
+    def _nothing(self, key: int, asker: Contact, now: float) -> Nodes | Lapsed:
+        nodes = self._nodes(key, asker)
+        floor = self._store.floor(key, now) if self._store else NO_FLOOR
+        return nodes if floor == NO_FLOOR else Lapsed(nodes.contacts, *floor)
 
     def _nodes(self, target: int, asker: Contact) -> Nodes:
         """What is asked for again and again (values that many read, ids that their own nodes look up) is

@@ -47,6 +47,8 @@ class Resyncing:
         self._freshness.passed(now)
         if asleep or self._table.is_cut_off or not self._table.has_live_contact():
             self._was_away = True
+        if self._table.is_cut_off:
+            self._freshness.lost_touch(now)
         if self._was_away and self._is_settled() and not self._table.is_cut_off:
             # Alone it has all there is; as soon as somebody comes that changes.
             self._was_away = not self._table.has_live_contact()

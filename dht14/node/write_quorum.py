@@ -37,12 +37,13 @@ class WriteQuorum:
     """Whether somebody said that it holds a better record."""
     replication_met: int = field(default=0, init=False)
     """Copies that the key has had, where that is more than the record asks for."""
-    succeeded: bool = field(default=False, init=False)
-    """Whether it counts as stored, or a better record does."""
+    agreed: bool = field(default=False, init=False)
+    """Whether as many as are needed have it or a better record, and most of the group: no later read brings
+    anything older."""
     _holders: set[int] = field(factory=set, init=False)
     """Ids of those that hold the record."""
-    _met: list[int] = field(factory=list, init=False)
-    """The versions that outranked it."""
+    _met: dict[int, int] = field(factory=dict, init=False)
+    """The versions that outranked it, by the ids of those that hold them."""
     _refusals: Counter[Refusal] = field(factory=Counter, init=False)
     """Those who should hold it and do not."""
 
@@ -54,7 +55,7 @@ class WriteQuorum:
             lookup.answered(contact, reply.nearer, votes=reply.current)
         elif isinstance(reply, Outranked) and self.record.kind is not Kind.CONTENT:
             # Nobody stands in for it: that would only spread a record that has lost.
-            self._lost_to(reply.version)
+            self._lost_to(contact.node_id, reply.version)
             lookup.answered(contact, reply.nearer)
         elif isinstance(reply, Refused):
             if reply.reason not in NOT_A_HOLDER:
@@ -68,9 +69,14 @@ class WriteQuorum:
         self.receipts += 1
         self._holders.add(node_id)
 
-    def _lost_to(self, version: int) -> None:
+    def _lost_to(self, node_id: int, version: int) -> None:
         self.outranked = True
-        self._met.append(version)
+        self._met[node_id] = version
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it counts as stored, or a better record does that some hold in its place."""
+        return self.agreed and self.receipts > 0
 
     def version_to_surpass(self, latest: int, witnesses: int) -> int:
         """The version that the record must be above, so that nobody takes it for an older one; -1 if there is
@@ -78,14 +84,14 @@ class WriteQuorum:
 
         A version from the future, ahead of the `latest`, counts only if so many have told of one.
         """
-        ahead = sorted((version for version in self._met if version > latest), reverse=True)
+        ahead = sorted((version for version in self._met.values() if version > latest), reverse=True)
         if len(ahead) >= witnesses:
             return ahead[witnesses - 1]
-        return max((version for version in self._met if version <= latest), default=-1)
+        return max((version for version in self._met.values() if version <= latest), default=-1)
 
     def met_after(self, latest: int) -> bool:
         """Whether a version from the future outranked the record."""
-        return any(version > latest for version in self._met)
+        return any(version > latest for version in self._met.values())
 
     @property
     def refused_version(self) -> bool:
@@ -96,8 +102,9 @@ class WriteQuorum:
         """The own store was offered the record."""
         if verdict.outcome is Outcome.HELD:
             self._stored(self._lookup.own_id)
+            self.replication_met = max(self.replication_met, verdict.replication)
         elif verdict.outcome is Outcome.OUTRANKED:
-            self._lost_to(verdict.version)
+            self._lost_to(self._lookup.own_id, verdict.version)
         else:
             self._refusals[verdict.refusal] += 1
             if verdict.version:
@@ -123,7 +130,7 @@ class WriteQuorum:
         all_there_were = lookup.finished and lost <= answered - lookup.counts_self
         reachable = answered + self._refusals.total() if all_there_were else self._needed
         enough = self._agreeing >= min(self._needed, reachable)
-        self.succeeded = self.receipts > 0 and enough and self._has_group()
+        self.agreed = enough and self._has_group()
 
     @property
     def _agreeing(self) -> int:
@@ -132,8 +139,9 @@ class WriteQuorum:
 
     def _has_group(self) -> bool:
         group = self._lookup.group()
-        holding = sum(candidate.contact.node_id in self._holders for candidate in group)
-        return 2 * (holding + min(len(self._met), len(group))) > len(group) or not group
+        ids = [candidate.contact.node_id for candidate in group]
+        agreeing = sum(node_id in self._holders or node_id in self._met for node_id in ids)
+        return 2 * agreeing > len(group) or not group
 
     @property
     def reason(self) -> PutReason:

@@ -156,10 +156,12 @@ class Database:
                 entry = txn.get(place)
         except lmdb.Error as wrong:
             entry = self._read_again(wrong, lambda txn, tables: txn.get(place, db=tables.records), None)
-        if entry is None:
-            return None
-        record = self._record(place, entry)
+        record = None if entry is None else self._record(place, entry)
         return record if record is not None and record.expires_at > now and record.key == key else None
+
+    def floor(self, key: int, now: float) -> Floor:
+        """As `RecordStore.floor`."""
+        return NO_FLOOR if self._tables is None else self._held(self._format.place(key), now).floor
 
     def page(self, mark: bytes, now: float) -> Page:
         """As `RecordStore.page`. A mark is the place of the last one."""

@@ -5,14 +5,23 @@ from collections.abc import Container
 from attrs import define, field
 
 from dht14.storage.claim import Claim
+from dht14.storage.floors import Floor
 from dht14.storage.record import Kind, Record
 
 Rank = tuple[Kind, int, bytes]
 
 
+WITNESSES = 2
+"""Holders that must say that a record has expired, or was replaced by what has, before that counts."""
+
+
 @define
 class ReadQuorum:
     """The records and claims that one get has heard of. The greatest wins; a claim proves nothing yet.
+
+    A copy of what has been replaced may come back when what replaced it has expired: from a node that was away
+    meanwhile, or that nobody takes for a holder. It counts for nothing where more holders say that it is over
+    than have it.
 
     Whether enough holders have it is for the lookup to say, which knows who is near: `Lookup.missing_votes`.
     """
@@ -21,25 +30,27 @@ class ReadQuorum:
     """Of a record and a claim of it the record."""
     _holders: dict[Rank, set[int]] = field(factory=dict, init=False)
     """The ids of those whose word counts."""
-    _best: Rank | None = field(default=None, init=False)
+    _lapsed: dict[int, Floor] = field(factory=dict, init=False)
+    """What holders remember of records that have expired, by their ids."""
 
     @property
     def best(self) -> Record | Claim | None:
         """The greatest record heard of so far."""
-        return None if self._best is None else self._heard[self._best]
+        rank = self._best
+        return None if rank is None else self._heard[rank]
 
     @property
     def best_record(self) -> Record | None:
         """The greatest of those whose value is here."""
-        records = (rank for rank, found in self._heard.items() if isinstance(found, Record))
-        rank = max(records, default=None)
-        found = None if rank is None else self._heard[rank]
-        return found if isinstance(found, Record) else None
+        records = [found for found in self._heard.values() if isinstance(found, Record)]
+        standing = (record for record in records if self._stands(record.rank))
+        return max(standing, key=lambda record: record.rank, default=None)
 
     @property
     def holders(self) -> Container[int]:
         """Those that have the greatest record, by id."""
-        return () if self._best is None else self._holders[self._best]
+        rank = self._best
+        return () if rank is None else self._holders[rank]
 
     @property
     def is_proven(self) -> bool:
@@ -55,12 +66,24 @@ class ReadQuorum:
         holders = self._holders.setdefault(rank, set())
         if holder is not None:
             holders.add(holder)
-        if self._best is None or rank > self._best:
-            self._best = rank
+
+    def has_lapsed(self, floor: Floor, holder: int) -> None:
+        """A holder says that what it had of the key has expired."""
+        self._lapsed[holder] = floor
+
+    @property
+    def _best(self) -> Rank | None:
+        return max(filter(self._stands, self._heard), default=None)
+
+    def _stands(self, rank: Rank) -> bool:
+        witnesses = sum(floor >= rank[:2] for floor in self._lapsed.values())
+        return witnesses < WITNESSES or witnesses <= len(self._holders[rank])
 
     def claims_above(self, record: Record | None) -> list[Claim]:
         """The claims that are greater than this record, the greatest first."""
         floor = None if record is None else record.rank
-        ranks = (rank for rank, found in self._heard.items() if isinstance(found, Claim))
+        ranks = (
+            rank for rank, found in self._heard.items() if isinstance(found, Claim) and self._stands(rank)
+        )
         above = sorted((rank for rank in ranks if floor is None or rank > floor), reverse=True)
         return [found for rank in above if isinstance(found := self._heard[rank], Claim)]

@@ -14,7 +14,7 @@ from typing import Protocol
 from attrs import define, evolve, field, frozen
 
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
-from dht14.storage.floors import MARGIN, MAX_FLOORS, Floor, Floors
+from dht14.storage.floors import MARGIN, MAX_FLOORS, Floor, Floors, floor_of
 from dht14.storage.pages import PAGE_RECORDS, Page
 from dht14.storage.record import BRIEF, Record
 from dht14.storage.room import Growth, Lack, Room
@@ -71,6 +71,9 @@ class RecordStore(Protocol):
 
     def get(self, key: int, now: float) -> Record | None:
         """The record held under `key`, unless it has expired."""
+
+    def floor(self, key: int, now: float) -> Floor:
+        """What is remembered of records of this key that have expired: what is not above it is over."""
 
     def expire(self, now: float) -> object:
         """Drop what has expired, now or soon."""
@@ -213,6 +216,12 @@ class MemoryStore:
         """As `RecordStore.get`; expiry is looked at here, swept or not."""
         record = self._records.get(key)
         return record if record is not None and record.expires_at > now else None
+
+    def floor(self, key: int, now: float) -> Floor:
+        """As `RecordStore.floor`."""
+        record = self._records.get(key)
+        left = self._floors.of(key, now)
+        return left if record is None or record.expires_at > now else max(left, floor_of(record))
 
     def page(self, mark: bytes, now: float) -> Page:
         """As `RecordStore.page`. A mark is the distance of the last one."""

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.candidate import State
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE, random_id
-from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import ALPHA, MAX_ASKED, MAX_UNANSWERED, SUBNET_FAILURES, K
 from tests.kademlia.test_subnets import first_byte
 
@@ -50,8 +50,8 @@ class SubnetTests(LookupTestCase):
     def attacker(self, node_id: int) -> Contact:
         return Contact(node_id, ("7.0.0.1", 8000))
 
-    def crowded(self, count: int, *honest: int, binding: bool = False) -> Lookup:
-        lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, binding=binding)
+    def crowded(self, count: int, *honest: int, purpose: Purpose = Purpose.NODES) -> Lookup:
+        lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, purpose=purpose)
         lookup.heard_of([self.attacker(node_id) for node_id in range(1, count + 1)])
         lookup.heard_of([self.private(node_id) for node_id in honest])
         return lookup
@@ -84,10 +84,10 @@ class SubnetTests(LookupTestCase):
                 lookup.refused(c) if c.node_id % 2 else lookup.silent(c)
         self.assertLessEqual(asked, SUBNET_FAILURES + 1)
 
-    def test_binding(self) -> None:
+    def test_store(self) -> None:
         """Of those that shall hold something no nearer one takes the place of one that has said yes."""
-        for binding, due in ((False, [1]), (True, [])):
-            lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, binding=binding)
+        for purpose, due in ((Purpose.NODES, [1]), (Purpose.STORE, [])):
+            lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, purpose=purpose)
             lookup.heard_of([self.attacker(8), self.attacker(9), self.private(100)])
             self.assert_due(lookup, 8, 9, 100)
             lookup.answered(self.attacker(8), [self.attacker(1), self.attacker(2)])
@@ -562,3 +562,88 @@ class WholeNetworksTests(SynchronousTestCase):
         town.run(lookup)
         met = set(ids(lookup.nearest()))
         self.assertLessEqual(met, town.live)
+
+
+class GroupTests(SynchronousTestCase):
+    """A lookup of a value among the contacts 1, 2, 3 and so on, the nearest in this order; 1 to 5 are the group."""
+
+    def begin(self, count: int = 10) -> Lookup:
+        lookup = Lookup(0, OWN, 8, alpha=8, purpose=Purpose.VALUE)
+        lookup.heard_of(contact(n) for n in range(1, count + 1))
+        lookup.due()
+        return lookup
+
+    def test_majority(self) -> None:
+        """Most of the group must have the record, whoever else has it."""
+        lookup = self.begin()
+        holders: set[int] = set()
+        for number, missing in ((6, 3), (2, 2), (7, 2), (8, 2), (5, 1), (4, 0)):
+            lookup.answered(contact(number))
+            holders.add(number)
+            self.assertEqual(lookup.missing_votes(holders), missing, number)
+
+    def test_small_network(self) -> None:
+        """Where there are fewer nodes, most of them must."""
+        for count, votes in ((1, 1), (2, 2), (3, 2), (4, 3)):
+            self.assertEqual(self.begin(count).missing_votes(()), votes)
+
+    def test_unasked(self) -> None:
+        """Nobody counts who is farther than a contact that was named and has not been asked."""
+        lookup = Lookup(0, OWN, 8, alpha=3, purpose=Purpose.VALUE)
+        lookup.heard_of(contacts(2, 3, 4))
+        lookup.due()
+        lookup.answered(contact(2), [contact(1)])
+        lookup.answered(contact(3))
+        lookup.answered(contact(4))
+        self.assertEqual(lookup.missing_votes({2, 3, 4}), 3)
+        lookup.due()
+        self.assertEqual(lookup.missing_votes({2, 3, 4}), 0)
+
+    def test_stand_ins(self) -> None:
+        """Two farther ones may stand in for slow members, and no more: of three that agree one is of the group."""
+        for slow, holders, missing in (
+            ((1, 2), {6, 7}, 1),
+            ((1, 2), {6, 7, 3}, 0),
+            ((1, 2, 3), {6, 7, 8}, 1),
+            ((1, 2, 3), {6, 7, 8, 5}, 0),
+            ((1,), {6, 7}, 2),
+        ):
+            lookup = self.begin()
+            for number in slow:
+                lookup.slow(contact(number))
+            for number in holders:
+                lookup.answered(contact(number))
+            self.assertEqual(lookup.missing_votes(holders), missing, (slow, holders))
+
+    def test_dead(self) -> None:
+        """Those taken for dead are no members any more: the next nearest are."""
+        lookup = self.begin()
+        for number in (1, 2, 3):
+            lookup.silent(contact(number))
+        for number in (6, 7, 8):
+            lookup.answered(contact(number))
+        self.assertEqual(lookup.missing_votes({6, 7, 8}), 0)
+
+    def test_not_current(self) -> None:
+        """Those that have missed writes have no vote, and take nobody's place."""
+        lookup = self.begin()
+        for number in (1, 2, 3):
+            lookup.answered(contact(number), votes=False)
+        for number in (4, 5, 6):
+            lookup.answered(contact(number))
+        self.assertEqual(lookup.missing_votes({1, 2, 3, 4, 5}), 1)
+        self.assertEqual(lookup.missing_votes({4, 5, 6}), 0)
+
+    def test_slow_group(self) -> None:
+        """A read does not end while most of the group are slow, however many others have answered."""
+        lookup = self.begin(20)
+        for number in (1, 2, 3):
+            lookup.slow(contact(number))
+        for number in range(4, 9):
+            lookup.answered(contact(number))
+        while due := lookup.due():
+            for one in due:
+                lookup.answered(one)
+        self.assertFalse(lookup.finished)
+        lookup.answered(contact(1))
+        self.assertEqual((lookup.due(), lookup.finished), ([], True))

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.node.fetch import CLAIM_SECONDS, HEDGE, Claimer, ClaimRace, Fetch
+from dht14.node.fetch import CLAIM_SECONDS, HEDGE, VOUCHED_SECONDS, Claimer, ClaimRace, Fetch
 from dht14.storage.claim import Claim
 from dht14.storage.record import Record
 from dht14.wire.messages import Reply
@@ -121,6 +121,31 @@ class ClaimRaceTests(SynchronousTestCase):
         self.clock.advance(0.01)
         self.end()
         self.assertEqual((race.best, self.failed(race)), (here, [3, 4, 5]))
+
+    def test_vouched(self) -> None:
+        """What two holders claim is waited for longer: it may be what was acknowledged last, and they far away. One
+        that claims more alone gains nothing by that."""
+        here = Record(1, b"here", 2, 3600.0, 8)
+        claim, claimers = self.claim(3)
+        claims = [self.claim(4), (claim, [*claimers, Claimer(Contact(9, ("127.0.0.1", 9)), bytes(16))])]
+        race = ClaimRace(claims, self.bulk, self.clock, here)
+        self.ended = race.run(TIMEOUT)
+        self.clock.pump([HEDGE] * 4)
+        self.assertNoResult(self.ended)
+        self.bulk.begun[1].callback(VALUE)
+        self.end()
+        assert race.best is not None
+        self.assertEqual((race.best.version, self.failed(race)), (3, [4]))
+
+    def test_vouched_and_stalled(self) -> None:
+        """Nor are two that stall waited for without end."""
+        claim, claimers = self.claim(3)
+        here = Record(1, b"here", 2, 3600.0, 8)
+        race = ClaimRace([(claim, 2 * claimers)], self.bulk, self.clock, here)
+        self.ended = race.run(TIMEOUT)
+        self.clock.pump([CLAIM_SECONDS, VOUCHED_SECONDS - CLAIM_SECONDS])
+        self.end()
+        self.assertEqual((race.best, self.failed(race)), (here, [3, 3]))
 
     def test_stalled_above(self) -> None:
         """Where nothing is here yet, the first value that comes sets the time for the greater ones."""

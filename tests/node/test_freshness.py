@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.freshness import ASKED_FOR, ASKERS, LONGEST_RESYNC, Freshness
+from dht14.node.freshness import ASKED_FOR, ASKERS, LONGEST_RESYNC, SERVED_AGAIN, Freshness
 from tests.fakes import contact
 
 NOW = 1000.0
@@ -20,6 +20,25 @@ class FreshnessTests(SynchronousTestCase):
     def test_alone(self) -> None:
         """Where nobody else is, there is nothing that could have been missed."""
         self.freshness.missed_writes((), NOW)
+        self.assertTrue(self.freshness.is_current)
+
+    def test_unasked(self) -> None:
+        """The word of somebody who was not asked makes nobody current: not before it has asked anybody either."""
+        freshness = Freshness(is_current=False)
+        freshness.resynced(1)
+        self.assertFalse(freshness.is_current)
+
+    def test_cut_off(self) -> None:
+        """A node that is cut off is not current, however long that lasts, until others have brought what it
+        missed."""
+        self.freshness.missed_writes((1,), NOW)
+        for seconds in range(0, 1000, 10):
+            self.freshness.lost_touch(NOW + seconds)
+            self.freshness.passed(NOW + seconds)
+            self.freshness.resynced(1)
+            self.assertFalse(self.freshness.is_current)
+        self.freshness.missed_writes((1,), NOW + 1000)
+        self.freshness.resynced(1)
         self.assertTrue(self.freshness.is_current)
 
     def test_again(self) -> None:
@@ -47,6 +66,21 @@ class FreshnessTests(SynchronousTestCase):
         self.assertEqual(self.freshness.askers((1, 3), NOW), {1: near})
         self.assertEqual(self.freshness.askers((1, 3), NOW), {})
         self.assertEqual(self.freshness.askers((1, 3), NOW + ASKED_FOR), {2: far})
+
+    def test_asking_again(self) -> None:
+        """Who asks without end has its turn once in a while: a look through all records is a lot of work."""
+        turns = []
+        for second in range(round(2 * SERVED_AGAIN) + 1):
+            self.freshness.asked_by(contact(1), NOW + second)
+            turns += [second for _ in self.freshness.askers((1,), NOW + second)]
+        self.assertEqual(turns, [0, SERVED_AGAIN, 2 * SERVED_AGAIN])
+
+    def test_crowd(self) -> None:
+        """Those that are no neighbours and ask, however many there are, keep no neighbour waiting."""
+        for node_id in range(2, 2 + 2 * ASKERS):
+            self.freshness.asked_by(contact(node_id), NOW)
+        self.freshness.asked_by(contact(1), NOW)
+        self.assertEqual(self.freshness.askers((1,), NOW), {1: contact(1)})
 
     def test_bounded(self) -> None:
         """However many ask, only so many are remembered."""

@@ -16,7 +16,9 @@ from dht14.node.network_time import TOLERANCE
 from dht14.node.put import PUTS_AT_ONCE, Policy
 from dht14.security.subnet import host_of
 from dht14.storage.envelope import MAX_SEQ
+from dht14.storage.receipt import PutOutcome, PutReason
 from dht14.storage.record import Record, version_at
+from dht14.storage.store import Refusal
 from dht14.wire.messages import (
     MAX_VERSION,
     FindNode,
@@ -408,6 +410,37 @@ class OverwriteTests(NodeTestCase):
     def skewed(self, wrong: float) -> float:
         return self.now + wrong
 
+    def test_superseded_at_few(self) -> None:
+        """A put is superseded where most of the group have the later value or its own. Where one node has that, and
+        the others refuse and keep an older one, it has failed: readers may hear the older one."""
+        peers = self.town(20)
+        for peer in peers[1:GROUP]:
+            self.give(peer, b"old", age=60)
+            answer = peer.answer
+            peer.answer = lambda r, s, answer=answer: (  # type: ignore[misc]
+                Refused((), Refusal.NO_ROOM, True) if isinstance(r, Store) else answer(r, s)
+            )
+        self.give(peers[0], b"later", age=-TOLERANCE / 2)
+        receipt = self.network.result(peers[15].node.put(KEY, b"value", TTL, 1))
+        self.assertEqual((receipt.outcome, receipt.reason), (PutOutcome.NOT_STORED, PutReason.NO_ROOM))
+
+    def test_superseded(self) -> None:
+        """Where the group has a later value, of the future perhaps, the put is superseded, or goes above it."""
+        peers = self.town(20)
+        for peer in peers[1:GROUP]:
+            self.give(peer, b"old", age=60)
+        self.give(peers[0], b"later", age=-TOLERANCE / 2)
+        receipt = self.network.result(peers[15].node.put(KEY, b"value", TTL, 1))
+        self.assertEqual((receipt.outcome, receipt.reason), (PutOutcome.SUPERSEDED, PutReason.NONE))
+
+    def test_clock_in_time(self) -> None:
+        """Finding out what time it is takes no longer than the put may take."""
+        peers = self.town(20)
+        for peer in peers[:15]:
+            peer.answer = lambda r, s: Refused((), Refusal.VERSION) if isinstance(r, Store) else None
+        put = peers[15].node.put(KEY, b"value", TTL, 0, timeout=0.2)
+        self.assertLess(self.network.seconds_until(put), 0.3)
+
     def test_fewer_copies(self) -> None:
         """A value that replaces one with more copies gets as many: none of the old ones is left to be read."""
         peers = self.town(40)
@@ -709,6 +742,19 @@ class GetTests(NodeTestCase):
         got = peers[16].node.get(KEY)
         self.assertLess(self.network.seconds_until(got), 1.5)
         self.assertEqual(value_of(self.successResultOf(got)), b"value")
+
+    def test_lapsed(self) -> None:
+        """What was replaced does not come back, when what replaced it has expired, from one that has missed that:
+        neither to those that read it there nor to itself."""
+        peers = self.town(20)
+        self.give(peers[8], b"old", age=60, ttl=TTL)
+        self.assertTrue(self.put(peers[15], b"new", ttl=60))
+        self.assertEqual(self.holders(peers, value=b"old"), [8])
+        self.network.wait(61)
+        peers[0].fall_silent()
+        self.assertEqual([self.get(peer) for peer in peers[1:]], [None] * 19)
+        self.assertTrue(self.put(peers[15], b"newest"))
+        self.assertEqual([self.get(peer) for peer in peers[1:]], [b"newest"] * 19)
 
     def test_from_the_future(self) -> None:
         """A value whose version nobody would have taken is nobody's value."""

@@ -17,14 +17,16 @@ from dht14.node.responder import Responder
 from dht14.security.diversity import public_subnet
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
+from dht14.storage.floors import NO_FLOOR, Floor
 from dht14.storage.owner import verify_signature
-from dht14.storage.record import Record, version_at
+from dht14.storage.record import Kind, Record, version_at
 from dht14.storage.room import RESERVE
 from dht14.storage.store import RECORD_OVERHEAD, MemoryStore, Outcome, Refusal, Verdict
 from dht14.wire.messages import (
     NO_TICKET,
     FindNode,
     FindValue,
+    Lapsed,
     LargeValue,
     Nodes,
     Offer,
@@ -68,6 +70,9 @@ class LateStore:
 
     def get(self, key: int, now: float) -> Record | None:
         return None
+
+    def floor(self, key: int, now: float) -> Floor:
+        return NO_FLOOR
 
     def expire(self, now: float) -> int:
         return 0
@@ -138,6 +143,14 @@ class QuestionTests(ResponderTestCase):
         self.store.offer(Record(7, b"value", VERSION, NOW + 12.5, 4), NOW, lambda verdict: None)
         self.assertEqual(self.ask(FindValue(7)), Value(VERSION, 12_500, 4, True, b"value"))
 
+    def test_lapsed(self) -> None:
+        """Where the record has expired, FIND_VALUE is answered with what is not to come back, and contacts."""
+        near = self.meet(8)
+        self.store.offer(Record(7, b"value", VERSION, NOW - 1 + 5, 4), NOW - 10, lambda verdict: None)
+        replies: list[Reply] = []
+        self.node.answer(FindValue(7), ASKER, NOW + 5, replies.append)
+        self.assertEqual(replies, [Lapsed(tuple(near), Kind.OPEN, VERSION)])
+
     def test_current(self) -> None:
         """A holder says whether it has missed writes, until the others have brought them; so do its receipts."""
         self.ask(self.store_request(0))
@@ -186,11 +199,13 @@ class QuestionTests(ResponderTestCase):
     def test_expired(self) -> None:
         """A record that has expired is not there any more, nor is one with no whole millisecond left."""
         self.meet(1)
-        for key, expires_at in ((7, NOW + 0.0004), (8, NOW)):
+        near = (contact(1, 1),)
+        lapsed = Lapsed(near, Kind.OPEN, VERSION - 1)
+        for key, expires_at, reply in ((7, NOW + 0.0004, Nodes(near)), (8, NOW, lapsed)):
             self.store.offer(
                 Record(key, b"value", VERSION - 1, expires_at, 4), NOW - 10, lambda verdict: None
             )
-            self.assertEqual(self.ask(FindValue(key)), Nodes((contact(1, 1),)))
+            self.assertEqual(self.ask(FindValue(key)), reply)
 
     def test_bootstrap_values(self) -> None:
         """A bootstrap node answers FIND_VALUE with contacts."""

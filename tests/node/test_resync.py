@@ -84,6 +84,24 @@ class ResyncTests(HoldersTestCase):
             self.network.wait(1)
             self.assertEqual(self.asked(Resync), expected)
 
+    def test_cut_off(self) -> None:
+        """A node whose calls fail does not count as current from then on: when it is back its old copies must not
+        be counted before it has asked for what it missed."""
+        table, now = self.one.table, self.network.clock.seconds
+        self.one.freshness.missed_writes((), now())
+        for peer in self.town[1:]:
+            table.failed(peer.contact, now())
+        self.assertTrue(table.is_cut_off)
+        self.resyncing.one_pass()
+        self.assertFalse(self.one.freshness.is_current)
+        for _ in range(3):
+            for peer in self.town[1:]:
+                table.confirmed(peer.contact, now(), LATENCY)
+        self.resyncing.one_pass()
+        self.assertFalse(self.one.freshness.is_current)
+        self.look(times=1)
+        self.assertTrue(self.one.freshness.is_current)
+
     def test_alone(self) -> None:
         """Alone it is current; when somebody comes it asks."""
         peer = self.network.peer(50)

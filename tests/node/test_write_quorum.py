@@ -2,7 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
-from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.node.write_quorum import WriteQuorum
 from dht14.storage.receipt import PutReason
 from dht14.storage.record import Record
@@ -20,7 +20,7 @@ class WriteQuorumTests(SynchronousTestCase):
     def begin(self, contacts: int, wanted: int = 8, record: Record | None = None) -> None:
         self.record = record or Record(0, b"value", 7, 1e9, max(wanted, 5))
         width = self.record.replication
-        self.lookup = Lookup(self.record.key, OWN, width, alpha=width, binding=True)
+        self.lookup = Lookup(self.record.key, OWN, width, alpha=width, purpose=Purpose.STORE)
         self.lookup.heard_of(HOLDERS[:contacts])
         well = {one.node_id for one in HOLDERS}
         self.quorum = WriteQuorum(self.record, wanted, max(wanted, 3), self.lookup, well)
@@ -164,6 +164,29 @@ class WriteQuorumTests(SynchronousTestCase):
             self.assertEqual(self.quorum.version_to_surpass(LATEST, witnesses=2), expected, met)
             self.assertEqual(self.quorum.outranked, bool(met))
 
+    def test_outranked_beside_the_group(self) -> None:
+        """What farther nodes hold in its place makes up for no member of the group: no read has to hear of it."""
+        for better, older, agreed in (((6, 7, 8), (3, 4, 5), False), ((3, 6), (4, 5), True)):
+            self.begin(11)
+            for number in range(1, 12):
+                if number in better:
+                    self.replied(number, Outranked(LATEST, ()))
+                elif number in older:
+                    self.replied(number, Refused((), Refusal.NO_ROOM, holds_older=True))
+                else:
+                    self.stored(number)
+            self.lookup.conclude()
+            self.end()
+            self.assertEqual(self.quorum.agreed, agreed, better)
+
+    def test_all_have_better(self) -> None:
+        """Where all have a better record it is not stored, but readers will bring nothing older."""
+        self.begin(8)
+        for number in range(1, 9):
+            self.replied(number, Outranked(LATEST, ()))
+        self.assertFalse(self.end())
+        self.assertTrue(self.quorum.agreed)
+
     def test_content(self) -> None:
         """Nothing is better than content: who says so has refused."""
         self.begin(5, record=Record(hash_id(b"content"), b"content", 0, 1e9, 8))
@@ -176,3 +199,6 @@ class WriteQuorumTests(SynchronousTestCase):
         self.replied(1, Stored((), replication=20))
         self.replied(2, Stored((), replication=8))
         self.assertEqual(self.quorum.replication_met, 20)
+        self.begin(5)
+        self.quorum.tried_here(Verdict(Outcome.HELD, 7, replication=20), is_current=True)
+        self.assertEqual(self.quorum.replication_met, 20, "from its own store too")

@@ -26,7 +26,7 @@ from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import FindNode, FindValue, Nodes, Ping
 from tests.process.nodes import DIFFICULTY, Twistd
 from tests.process.space import Datagram, Forger, Line
-from tests.stranger import Responder, Stranger
+from tests.stranger import Responder, Stranger, is_pong
 
 PUZZLE = Puzzle("main", DIFFICULTY)
 PING = encode(b"our ping", Ping())
@@ -202,16 +202,11 @@ def _goes_on(caller: Caller, opening: Opening, datagram: bytes, node: Address) -
     return True
 
 
-def is_pong(payload: bytes) -> bool:
-    """Whether it answers our PING; what the clock of the node says is its own affair."""
-    return payload[:13] == b"\x83\x48our ping\x18\x40\x1b"
-
-
 def is_in_session(stranger: Stranger) -> bool:
     """Whether the node answers a stranger in the session that it has, whatever else it sends there."""
     stranger.send(stranger.session.data(PING))
     try:
-        while not is_pong(stranger.session.open(stranger.receive(stranger.session.cid))):
+        while not is_pong(stranger.session.open(stranger.receive(stranger.session.cid)), PING):
             pass
     except TimeoutError:
         return False

@@ -30,9 +30,8 @@ from dht14.wire.messages import (
     Value,
 )
 from tests.fuzz.mutations import mutated
-from tests.process.attacks import is_pong
 from tests.process.nodes import DIFFICULTY, Network, Twistd, VoidPhone
-from tests.stranger import Stranger
+from tests.stranger import Stranger, is_pong
 
 DATAGRAMS = int(os.environ.get("HOSTILE_DATAGRAMS", "20000"))
 FRAMES = int(os.environ.get("HOSTILE_FRAMES", "1000"))
@@ -116,7 +115,7 @@ class DatagramTests(HostileTestCase):
         self.stranger = Stranger("main", DIFFICULTY, self.node.p2p_port)
         self.addCleanup(self.stranger.close)
         self.ping = encode(b"our ping", Ping())
-        self.assertTrue(is_pong(self.stranger.call(self.ping)))
+        self.assertTrue(is_pong(self.stranger.call(self.ping), self.ping))
 
     def send(self, datagrams: Iterator[bytes], count: int) -> None:
         """Send so many, no faster than the node reads them: a PING now and then is waited for.
@@ -128,7 +127,9 @@ class DatagramTests(HostileTestCase):
             self.stranger.send(next(datagrams))
             if number % 100 == 99:
                 self.stranger.send(self.stranger.session.data(self.ping))
-                while not is_pong(payload := self.stranger.session.open(self.stranger.receive(cid))):
+                while not is_pong(
+                    payload := self.stranger.session.open(self.stranger.receive(cid)), self.ping
+                ):
                     # The node may ask us something, too.
                     self.assertNotIsInstance(decode(payload, PUZZLE.check)[1], REPLIES)
 

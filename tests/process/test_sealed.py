@@ -7,15 +7,13 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from dht14.wire.datagram import decode, encode
-from dht14.wire.messages import FindNode, Nodes, Ping
-from tests.process.attacks import is_pong
 from tests.process.nodes import DIFFICULTY, Network
-from tests.stranger import Stranger
+from tests.stranger import NODES, PING, Stranger, is_pong, read_contacts, read_message, write_message
 
 SO_RCVBUFFORCE = 33
 ETH_P_ALL = 3
-PING = encode(b"our ping", Ping())
+FIND_NODE = 2
+OUR_PING = write_message([b"our ping", PING])
 
 
 class SealedTests(SynchronousTestCase):
@@ -33,24 +31,25 @@ class SealedTests(SynchronousTestCase):
 
     def named(self, asker: Stranger, sought: Stranger) -> bool:
         """Whether the node names `sought` to a caller."""
-        target = int.from_bytes(sought.identity.node_id, "big")
-        _, reply = decode(asker.call(encode(b"12345678", FindNode(target))), lambda proof: target)
-        assert isinstance(reply, Nodes)
-        return sought.identity.proof in [contact.proof for contact in reply.contacts]
+        asked = write_message([b"12345678", FIND_NODE, sought.identity.node_id])
+        rpc_id, code, contacts, holds_values = read_message(asker.call(asked))
+        self.assertEqual((rpc_id, code, holds_values), (b"12345678", NODES, 1))
+        assert isinstance(contacts, bytes)
+        return sought.identity.proof in [proof for proof, _, _ in read_contacts(contacts)]
 
     def test_calls(self) -> None:
         """A session is begun, and many requests are answered in it; then another one takes its place."""
         stranger = self.stranger()
         for _ in range(3):
-            self.assertTrue(is_pong(stranger.call(PING)))
+            self.assertTrue(is_pong(stranger.call(OUR_PING), OUR_PING))
             for _ in range(5):
-                self.assertTrue(is_pong(stranger.call_again(PING)))
+                self.assertTrue(is_pong(stranger.call_again(OUR_PING), OUR_PING))
 
     def test_becomes_a_contact(self) -> None:
         """A caller that answers strangers is asked from another port, and is named to others from then on."""
         stranger, asker = self.stranger(), self.stranger()
         asker.answers_strangers = False
-        stranger.call(PING)
+        stranger.call(OUR_PING)
         stranger.serve_for(0.5)
         self.assertTrue(stranger.asked_from and self.node.p2p_port not in stranger.asked_from)
         self.assertTrue(self.named(asker, stranger))
@@ -59,20 +58,20 @@ class SealedTests(SynchronousTestCase):
         """One that does not, as it is behind a NAT, is answered all the same but named to nobody."""
         stranger, asker = self.stranger(), self.stranger()
         stranger.answers_strangers = asker.answers_strangers = False
-        self.assertTrue(is_pong(stranger.call(PING)))
+        self.assertTrue(is_pong(stranger.call(OUR_PING), OUR_PING))
         stranger.serve_for(1.0)
         self.assertEqual(len(stranger.asked_from), 1)
         self.assertFalse(self.named(asker, stranger))
-        self.assertTrue(is_pong(stranger.call_again(PING)))
+        self.assertTrue(is_pong(stranger.call_again(OUR_PING), OUR_PING))
 
     def test_restart(self) -> None:
         """A node that was killed and begun anew does not know the session; a HELLO begins another."""
         stranger = self.stranger()
-        stranger.call(PING)
+        stranger.call(OUR_PING)
         self.node.kill()
         self.node.start().wait_for_api()
-        stranger.send(stranger.session.data(PING))
-        self.assertTrue(is_pong(stranger.call(PING)))
+        stranger.send(stranger.session.data(OUR_PING))
+        self.assertTrue(is_pong(stranger.call(OUR_PING), OUR_PING))
 
     def test_strangers_get_challenges(self) -> None:
         """Of 20,000 datagrams of all kinds and sizes, HELLOs of 256 bytes are answered, with 181, and nothing
@@ -133,7 +132,7 @@ class SniffedTests(SynchronousTestCase):
         caller = Stranger("main", DIFFICULTY, nodes[0].p2p_port)
         self.addCleanup(caller.close)
         caller.answers_strangers = False
-        caller.call(PING)
+        caller.call(OUR_PING)
         traffic = self.seen({node.p2p_port for node in nodes})
         self.assertGreater(sum(map(len, traffic)), 100_000)
         secrets = [*keys, value[:16], value[-16:], caller.identity.node_id, caller.identity.proof[:32]]

@@ -20,7 +20,8 @@ PATH = Path(__file__).parent / "vectors" / "session.json"
 NETWORK, DIFFICULTY, NOW = "vectors", 1, 1_700_000_000
 SETTING = {"network", "difficulty", "initiator", "responder", "seconds since 1970"}
 INITIATOR, RESPONDER = ("192.0.2.1", 8000), ("198.51.100.2", 8001)
-PING, PONG = bytes.fromhex("8248010203040506070801"), bytes.fromhex("824801020304050607081840")
+PING = bytes.fromhex("8248010203040506070801")
+PONG = bytes.fromhex("8348010203040506070818401b0000018bcfe56800")
 
 
 class Scripted(random.Random):

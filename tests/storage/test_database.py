@@ -11,10 +11,10 @@ from dht14.storage.database import DROPS_A_BATCH, Database
 from dht14.storage.disk_format import PLACE_BYTES
 from dht14.storage.disk_state import CALM, PROBE_CALM
 from dht14.storage.early_offers import MAX_EARLY_OFFERS
-from dht14.storage.floors import MARGIN
+from dht14.storage.floors import MARGIN, Floor
 from dht14.storage.group_commit import PUTS_A_BATCH, PUTS_WAITING
 from dht14.storage.pages import BEGINNING, PAGE_BYTES, PAGE_RECORDS, Page
-from dht14.storage.record import Record, version_at
+from dht14.storage.record import Kind, Record, version_at
 from dht14.storage.store import EVICTION_TRIES, MemoryStore, Outcome, Refusal, Verdict
 from dht14.storage.tables import Tables, room
 from dht14.storage.writer import GONE
@@ -226,6 +226,7 @@ class ExpiryTests(DiskTestCase):
         for passes in range(3):
             verdicts = self.verdicts(self.store, *older, now=later)
             self.assertEqual(verdicts, [Verdict(OUTRANKED, version(2))] * 2)
+            self.assertEqual(self.store.floor(5, later), Floor(Kind.OPEN, version(2)))
             if passes == 0:
                 self.sweep(later)
                 self.assertEqual(len(self.store), 0)

@@ -4,8 +4,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.storage.claim import Claim
+from dht14.storage.floors import Floor
 from dht14.storage.read_quorum import ReadQuorum
-from dht14.storage.record import Record
+from dht14.storage.record import Kind, Record
 from tests.owners import Owner
 
 CONTENT = bytes(2_000)
@@ -53,6 +54,37 @@ class ReadQuorumTests(SynchronousTestCase):
         self.assertNotIn(0, quorum.holders)
         quorum.add(record(version=2), 7)
         self.assertIn(7, quorum.holders)
+
+    def test_lapsed(self) -> None:
+        """A record counts for nothing where more say that it is over than have it, two at the least; nothing that
+        is newer, and no content."""
+        for witnesses, stands in ((1, True), (2, True), (3, False)):
+            quorum = heard(record(version=5), record(version=5))
+            for witness in range(witnesses):
+                quorum.has_lapsed(Floor(Kind.OPEN, 5 + witness), 10 + witness)
+            self.assertIs(quorum.best is not None, stands, witnesses)
+            self.assertEqual(quorum.best, quorum.best_record)
+            self.assertIs(1 in quorum.holders, stands)
+        quorum.add(claim(record(version=6)), 2)
+        self.assertEqual(quorum.claims_above(None), [])
+        quorum.add(record(version=8), 3)
+        self.assertEqual(quorum.best, record(version=8))
+        quorum = heard(record(version=1 << 60))
+        for witness in (10, 11):
+            quorum.has_lapsed(Floor(Kind.OWNER, 1), witness)
+        self.assertIsNone(quorum.best, "an owner's record had replaced what anybody wrote")
+        content = record(CONTENT, 0, hash_id(CONTENT))
+        quorum.add(content, 2)
+        self.assertEqual(quorum.best, content)
+
+    def test_no_word(self) -> None:
+        """Of those that have missed writes a copy counts for nothing where two others say that it is over."""
+        quorum = ReadQuorum()
+        quorum.add(record(), None)
+        quorum.has_lapsed(Floor(Kind.OPEN, 1), 10)
+        self.assertEqual(quorum.best, record())
+        quorum.has_lapsed(Floor(Kind.OPEN, 1), 11)
+        self.assertIsNone(quorum.best)
 
     def test_content(self) -> None:
         """Content proves itself; a claim of it does not."""

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id, id_to_bytes
-from dht14.storage.floors import MARGIN
+from dht14.storage.floors import MARGIN, NO_FLOOR, Floor
 from dht14.storage.pages import BEGINNING, PAGE_RECORDS, Page
 from dht14.storage.record import Kind, Record, version_at
 from dht14.storage.store import (
@@ -210,6 +210,15 @@ class ExpiryTests(StoreTestCase):
         for late in (record(owner.key, ttl=900.0), owner.record(b"older", 8, NOW + 900)):
             self.assertIs(self.offer(late, NOW + 60), Outcome.OUTRANKED)
         self.assertIs(self.offer(owner.record(b"newer", 10, NOW + 900), NOW + 60), Outcome.HELD)
+
+    def test_floor(self) -> None:
+        """What has expired is told of, swept or not, by its kind and version."""
+        self.offer(record(version=9, ttl=60.0))
+        self.assertEqual(self.store.floor(5, NOW + 59), NO_FLOOR)
+        self.assertEqual(self.store.floor(6, NOW + 60), NO_FLOOR)
+        for _ in range(2):
+            self.assertEqual(self.store.floor(5, NOW + 60), Floor(Kind.OPEN, record(version=9).version))
+            self.store.expire(NOW + 60)
 
     def test_brief(self) -> None:
         """What has only seconds to live when it comes is noted as that; not what has lived longer, though its copy

@@ -27,6 +27,7 @@ from dht14.wire.messages import (
     Announce,
     FindNode,
     FindValue,
+    Lapsed,
     LargeValue,
     Message,
     Nodes,
@@ -77,6 +78,7 @@ messages: "st.SearchStrategy[Message]" = st.one_of(
     st.just(Resync()),
     st.just(Resynced()),
     st.builds(Nodes, contacts, st.booleans()),
+    st.builds(Lapsed, contacts, st.integers(1, 2), versions),
     st.builds(Value, versions, ttls, copies, st.booleans(), few_bytes, few_contacts),
     st.builds(Value, versions, ttls, copies, st.booleans(), values),
     st.builds(Stored, contacts, st.booleans(), st.integers(0, MAX_REPLICATION)),
@@ -120,6 +122,7 @@ SAMPLES: list[Message] = [
     Resynced(),
     Pong(1_700_000_000_000),
     Nodes(SOME_CONTACTS, False),
+    Lapsed(SOME_CONTACTS, 2, 7),
     Value(1 << 60, 1, 20, False, b"x" * 300, SOME_CONTACTS),
     Stored((), False, 20),
     Outranked(5, SOME_CONTACTS),
@@ -154,6 +157,7 @@ LARGEST: list[Message] = [
     Announce(("2001:db8::1", 8000)),
     Pong(MAX_TIME_MS),
     *map(Nodes, MOST_CONTACTS),
+    *(Lapsed(some, 2, MAX_VERSION) for some in MOST_CONTACTS),
     *(Value(MAX_VERSION, MAX_TTL_MS, 20, True, INLINE, beside(some, len(INLINE))) for some in MOST_CONTACTS),
     *(Value(MAX_VERSION, MAX_TTL_MS, 20, True, b"v" * 300, beside(some, 300)) for some in MOST_CONTACTS),
     *(Stored(some, True, 20) for some in MOST_CONTACTS),
@@ -278,10 +282,14 @@ class StrictnessTests(SynchronousTestCase):
 
     def test_contacts(self) -> None:
         """Contacts are one byte string of at most k whole ones."""
-        for code, more in ((65, (1,)), (67, (1, 8)), (69, (1, 0))):
+        for code, more in ((65, (1,)), (67, (1, 8)), (69, (1, 0)), (72, (1, 8))):
             most = pack_contacts(SOME_CONTACTS[:1] * K)
             too_many = pack_contacts(SOME_CONTACTS[:1] * (K + 1))
             self.assert_fields(code, [most, *more], [too_many, b"", b"\0", most[:-1], 5, "x", [], None], at=0)
+
+    def test_lapsed(self) -> None:
+        """Content never lapses, and nothing else has another kind."""
+        self.assert_fields(72, [b"\0\0", 2, 5], [0, 3, b"", True], at=1)
 
     def test_size(self) -> None:
         """What is larger than a datagram is refused before it is looked at."""

@@ -6,6 +6,7 @@ from dht14.wire.hearsay import believable, without_private
 from dht14.wire.messages import (
     SCHEMA,
     Announce,
+    Lapsed,
     LargeValue,
     Nodes,
     Outranked,
@@ -74,7 +75,9 @@ class SchemaTests(SynchronousTestCase):
     def test_derived(self) -> None:
         """All that name addresses are, as the schema has them."""
         naming = {message for message, _ in SCHEMA.values() if without_private(message)}
-        self.assertEqual(naming, {Announce, Nodes, Value, LargeValue, Stored, Outranked, Refused, Wanted})
+        self.assertEqual(
+            naming, {Announce, Nodes, Lapsed, Value, LargeValue, Stored, Outranked, Refused, Wanted}
+        )
 
     def test_new_forms(self) -> None:
         """A message that names addresses in a new form is an error, never one that passes."""

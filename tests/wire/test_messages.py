@@ -19,6 +19,7 @@ from dht14.wire.messages import (
     MAX_VERSION,
     REPLIES,
     SCHEMA,
+    Lapsed,
     Message,
     Nodes,
     Outranked,
@@ -88,6 +89,7 @@ class SchemaTests(SynchronousTestCase):
             Stored(FAR_CONTACTS, True, MAX_REPLICATION),
             Refused(FAR_CONTACTS, Refusal.INVALID, True),
             Nodes(FAR_CONTACTS),
+            Lapsed(FAR_CONTACTS, 2, MAX_VERSION),
             Outranked(MAX_VERSION, FAR_CONTACTS),
         ]
         for message in largest:
