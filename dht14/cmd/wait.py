@@ -106,7 +106,7 @@ class _Directory:
         """What is missing, nothing where it is so; at once."""
         state = read_state(self.path)
         if state is None:
-            return f"no node that says how far it is runs in {self.path}"
+            return f"no node that says how far it is runs in {self.path}; --data-dir or --config names another directory"
         return self._lack(state)
 
     def _lack(self, state: State) -> str:

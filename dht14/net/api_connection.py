@@ -254,16 +254,15 @@ class ApiConnection(protocol.Protocol):
             return None
 
     def _begin(self, request: ApiRequest) -> None:
-        queue = self._queue
-        if queue.at_work(request.key):
-            queue.add(request)
+        if self._queue.at_work(request.key):
+            self._queue.add(request)
             return
         answer = self._ask(request)
-        if not queue and answer.called and not isinstance(answer.result, (Deferred, Failure)):
+        if not self._queue and answer.called and not isinstance(answer.result, (Deferred, Failure)):
             # The node knew at once and nothing waits before it: what a get from the own store costs.
             self._reply(self._reply_to(request, answer.result))
         else:
-            self._follow(answer, queue.add(request))
+            self._follow(answer, self._queue.add(request))
 
     def _begin_due(self, entry: Entry) -> None:
         if self._phase is Phase.GONE and isinstance(entry.request, Get):

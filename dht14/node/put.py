@@ -22,6 +22,7 @@ from dht14.node.freshness import Freshness
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups, nodes_replied
 from dht14.node.network_time import NetworkTime
+from dht14.node.turns import Turns
 from dht14.node.write_quorum import WriteQuorum
 from dht14.storage.receipt import PutOutcome, PutReason, Receipt
 from dht14.storage.record import Kind, Record, proven, version_at
@@ -41,6 +42,13 @@ would lift the versions of a key as it likes."""
 
 TIME_SECONDS = 0.5
 """For which the clocks of contacts are waited for, where the own one is wrong."""
+
+PUTS_AT_ONCE = 128
+"""Puts of one node that are under way together. Of many more, contacts that are as busy as this node would answer the
+last ones only after they have been taken for dead."""
+
+TURN_SECONDS = 2.0
+"""For which a put waits until others have ended; then it begins all the same."""
 
 BOUT = 60.0
 """Seconds between two log lines about puts that fail for the same reason."""
@@ -79,18 +87,27 @@ class RecordWriter:
     _reader: RecordReader
     outcomes: Counter[str] = field(factory=Counter, init=False)
     """Puts by how they ended, and by the reason where they failed."""
+    _turns: Turns = field(init=False)
     _told: dict[PutReason, float] = field(factory=dict, init=False)
     """When a failure for this reason was last logged."""
+
+    def __attrs_post_init__(self) -> None:
+        self._turns = Turns(self._lookups.clock, PUTS_AT_ONCE, TURN_SECONDS)
 
     async def put(self, key: int, value: bytes, ttl: int, replication: int, timeout: float) -> Receipt:
         """Store a value within `timeout` seconds. `ttl` (s) and `replication` are wishes, brought within the
         policy's bounds."""
         wanted = self._policy.copies(replication)
-        receipt = await self._put(key, value, self._policy.ttl(ttl), wanted, timeout)
+        deadline = self._lookups.clock.seconds() + timeout
+        await self._turns.take()
+        try:
+            receipt = await self._put(key, value, self._policy.ttl(ttl), wanted, deadline)
+        finally:
+            self._turns.give_back()
         self._count(receipt)
         return receipt
 
-    async def _put(self, key: int, value: bytes, ttl: int, wanted: int, timeout: float) -> Receipt:
+    async def _put(self, key: int, value: bytes, ttl: int, wanted: int, deadline: float) -> Receipt:
         if not 1 <= len(value) <= MAX_VALUE:
             self.log.warn(
                 "A PUT of {size} bytes is refused: only values of 1 to {limit} bytes can be stored.",
@@ -100,7 +117,6 @@ class RecordWriter:
             return _refused(wanted, PutReason.NOT_AUTHENTIC)
         now = self._lookups.clock.seconds()
         record = Record(key, value, 0, now + ttl, max(wanted, GROUP), self._lookups.table.own_id)
-        deadline = now + timeout
         if record.is_owned:
             try:
                 record = proven(record)

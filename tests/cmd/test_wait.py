@@ -112,7 +112,8 @@ class DirectoryTests(WaitTestCase):
 
     def test_joined(self) -> None:
         """A node has joined while others answer it, whatever else it waits for."""
-        self.assert_missing(self.wait("joined"), "no node that says how far it is runs in")
+        unknown = f"no node that says how far it is runs in {self.path}; --data-dir"
+        self.assert_missing(self.wait("joined"), unknown)
         self.state.say(["join"], False)
         self.assert_missing(self.wait("joined"), "no other node answers it")
         self.state.say(["values"], True)

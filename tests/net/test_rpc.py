@@ -259,7 +259,7 @@ class TimeoutTests(RpcTestCase):
 
     def test_late(self) -> None:
         """A reply between two timeouts counts, whichever they are, and is the last word."""
-        for seconds, before in ((0.4, ["slow"]), (2.0, ["slow", "silent"])):
+        for seconds, before in ((0.2, ["slow"]), (2.0, ["slow", "silent"])):
             self.setUp()
             self.get_to_know(PEER)
             self.pass_time(10)

@@ -13,7 +13,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id, random_id
 from dht14.kademlia.parameters import GROUP, MAX_REPLICATION, MAX_VALUE, REPLICATION, K
 from dht14.node.network_time import TOLERANCE
-from dht14.node.put import Policy
+from dht14.node.put import PUTS_AT_ONCE, Policy
 from dht14.security.subnet import host_of
 from dht14.storage.envelope import MAX_SEQ
 from dht14.storage.receipt import PutOutcome, PutReason
@@ -263,6 +263,25 @@ class PutTests(NodeTestCase):
         for peer in peers[1:]:
             peer.fall_silent()
         self.assertFalse(self.put(peers[0], b"value"))
+
+    def test_many_at_once(self) -> None:
+        """Of many puts at once only so many burden the others together; all are acknowledged in the end."""
+        peers = self.town(4)
+        many = 2 * PUTS_AT_ONCE + 10
+        puts = [peers[3].node.put(KEY + number, b"value", TTL, 0) for number in range(many)]
+        self.assertEqual(self.asked(peers[:1], Store), PUTS_AT_ONCE)
+        self.network.wait(PROMISED)
+        self.assertTrue(all(acknowledged(self.successResultOf(put)) for put in puts))
+        self.assertEqual(self.asked(peers[:1], Store), many)
+
+    def test_many_with_the_dead(self) -> None:
+        """Where puts are held up by nodes that have died, those behind them are answered in time all the same."""
+        peers = self.town(4)
+        for peer in peers[:3]:
+            peer.fall_silent()
+        puts = [peers[3].node.put(KEY + number, b"value", TTL, 0) for number in range(2 * PUTS_AT_ONCE)]
+        self.network.wait(PROMISED + 0.1)
+        self.assertTrue(all(put.called for put in puts))
 
     def test_wrong_size(self) -> None:
         """A value that does not fit the API, or none at all, is refused at once with a log line."""

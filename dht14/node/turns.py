@@ -1,0 +1,51 @@
+"""Lets so many do something at once; who comes later waits for a turn, but not for ever."""
+
+from collections import deque
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+
+@define(eq=False)
+class Turns:
+    """The turns at one thing. Who has waited for `patience` seconds begins without one: where turns are held by what
+    hangs, nobody else fails for that."""
+
+    _clock: IReactorTime
+    _width: int
+    """How many at once."""
+    _patience: float
+    _running: int = field(default=0, init=False)
+    _waiting: "deque[Deferred[None]]" = field(factory=deque, init=False)
+
+    def take(self) -> "Deferred[None]":
+        """Fires when it may begin; `give_back` is due when that has ended. One that is cancelled before waits no more,
+        and has nothing to give back."""
+        if self._running < self._width:
+            self._running += 1
+            return succeed(None)
+        turn: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(turn)
+        timer = self._clock.callLater(self._patience, self._out_of_patience, turn)
+        return turn.addBoth(_disarm, timer)
+
+    def give_back(self) -> None:
+        """Somebody who began has ended: the next one begins."""
+        self._running -= 1
+        while self._waiting and self._running < self._width:
+            self._begin(self._waiting.popleft())
+
+    def _out_of_patience(self, turn: "Deferred[None]") -> None:
+        self._waiting.remove(turn)
+        self._begin(turn)
+
+    def _begin(self, turn: "Deferred[None]") -> None:
+        self._running += 1
+        turn.callback(None)
+
+
+def _disarm(result: None, timer: IDelayedCall) -> None:
+    if timer.active():
+        timer.cancel()
+    return result
