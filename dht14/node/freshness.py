@@ -42,11 +42,6 @@ class Freshness:
     _served: Lately[int] = field(factory=lambda: Lately(SERVED_AGAIN, ASKERS), init=False)
     """Whose turn it was a moment ago."""
 
-    @property
-    def awaited(self) -> frozenset[int]:
-        """The ids of those that this node waits for."""
-        return frozenset(self._awaited)
-
     def missed_writes(self, neighbours: Iterable[int], now: float) -> None:
         """This node was away; it waits for these. Without any it is as good as there is."""
         self._awaited = set(neighbours)
