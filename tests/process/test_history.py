@@ -9,7 +9,7 @@ from tests.process.test_network import NetworkTestCase
 class HistoryTests(NetworkTestCase):
     def test_restarts(self) -> None:
         """Every get is as promised: never what was replaced or deleted, nothing forged, nothing lost."""
-        habits = Habits(seconds=10.0, copies=(8, 8), junk=0.0)
+        habits = Habits(seconds=10.0, copies=(1, 20), junk=0.0)
         rivals = Rivals(self.town(10), habits, keys=9, restarts=20.0)
         rivals.work()
         self.assertEqual(rivals.history.violations, [], rivals.report())

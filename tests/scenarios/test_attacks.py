@@ -35,5 +35,3 @@ class AttacksTests(SynchronousTestCase):
     def test_lowered(self) -> None:
         """Nobody can lower how many copies there are of a value."""
         self.play("lowered", nodes=24, values=12)
-
-    test_lowered.todo = "copies of one record are not merged field by field as yet"  # type: ignore[attr-defined]

@@ -87,7 +87,7 @@ class MutantsTests(HistoryTestCase):
     def test_any_three(self) -> None:
         """A read that ends at three answers, whoever gives them, brings what was replaced."""
         self.patch(Node, "get", mutants.get_from_any_three)
-        self.assert_found(self.play(Faults(), MIXED), "stale")
+        self.assert_found(self.play(Faults(), MIXED, nodes=60, keys=12), "stale")
 
     def test_any_three_forged(self) -> None:
         """And what somebody else has written under the key of content or of an owner."""

@@ -367,7 +367,7 @@ class FullTests(DiskTestCase):
         self.assertEqual(self.offer(store, record(999)), [REFUSED])
         self.assertTrue(all(store.get(key, NOW) for key in range(count)))
         self.assertEqual(self.notes.names, ["opened", "store full"])
-        self.close(store)
+        self.release(store)
         self.store = self.open(self.LIMIT)
 
     def test_expired_go_first(self) -> None:

@@ -18,6 +18,7 @@ from dht14.wire.messages import (
     Announce,
     FindNode,
     FindValue,
+    Lapsed,
     LargeValue,
     Message,
     Nodes,
@@ -82,6 +83,7 @@ VECTORS: dict[int, tuple[str, Message]] = {
         "8 copies, not current, not owned, 2,000 zeros, ticket 00 01 … 0f, the second node",
         LargeValue(VERSION, TTL_MS, 8, False, False, 2_000, LARGE, TICKET, CONTACTS[1:]),
     ),
+    72: ("the two nodes, kind 1, the version", Lapsed(CONTACTS, 1, VERSION)),
 }
 """By code: what the message says, and the message."""
 
