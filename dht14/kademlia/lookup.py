@@ -381,9 +381,10 @@ class Lookup:
         return [c for i, c in enumerate(found) if i < self.width or c.node_id ^ self.target <= self.radius]
 
     def shortlist(self) -> list[Contact]:
-        """Up to k contacts that answered or may be asked yet, nearest first; those in doubt are not."""
+        """Up to k contacts that answered or may be asked yet, nearest first, few of a subnet; none in doubt."""
         listed = self.in_states(State.ANSWERED, State.UNASKED, State.ASKED, State.SLOW)
-        return [c for c in listed if not self._of(c).is_doubtful or self._of(c).state is State.ANSWERED][:K]
+        hopeful = (c for c in listed if not self._of(c).is_doubtful or self._of(c).state is State.ANSWERED)
+        return list(spread(hopeful, self.subnet_of))[:K]
 
     def unanswering(self) -> list[Contact]:
         """The contacts that were asked and have not answered."""

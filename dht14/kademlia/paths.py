@@ -135,7 +135,8 @@ class Paths:
 
     def shortlist(self) -> list[Contact]:
         """As `Lookup.shortlist`, of all paths."""
-        return list(islice(self._merged(lookup.shortlist() for lookup in self._lookups), K))
+        merged = self._merged(lookup.shortlist() for lookup in self._lookups)
+        return list(islice(spread(merged, self.subnet_of), K))
 
     def _merged(self, lists: Iterable[list[Contact]]) -> Iterator[Contact]:
         """Each contact once, nearest first."""

@@ -1,7 +1,6 @@
 """What a get has found goes to those who should have had it, and to one on the way that need not."""
 
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 from attrs import define, field
@@ -14,7 +13,6 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.kademlia.subnets import spread
 from dht14.node.copies import Copies
 from dht14.node.get import GetReplies
 from dht14.node.lately import Lately
@@ -51,8 +49,7 @@ class ReadRepair:
         """
         if winner.is_cached:
             return  # It was a cached copy: what is made of it would live no longer, and count for nothing.
-        near = spread(lookup.shortlist(), self._table.subnet_of)
-        holders = {contact.node_id for contact in islice(near, winner.replication)}
+        holders = {contact.node_id for contact in lookup.shortlist()[: winner.replication]}
         for contact in replies.behind(winner):
             if contact.node_id in holders:
                 self._begin(winner, contact, self._repair)

@@ -74,6 +74,10 @@ class SubnetTests(LookupTestCase):
         lookup.slow(self.attacker(1))
         self.assert_due(lookup, 101)
 
+    def test_shortlist(self) -> None:
+        """The shortlist has two of a subnet, however many crowd out the others."""
+        self.assertEqual(ids(self.crowded(50, 100, 101).shortlist()), [1, 2, 100, 101])
+
     def test_refusals(self) -> None:
         """When four of a subnet have refused or stayed silent no more are asked."""
         lookup = self.crowded(20, 100)

@@ -29,8 +29,8 @@ class AttacksTests(SynchronousTestCase):
         self.play("hostile", nodes=60, values=10)
 
     def test_displacement(self) -> None:
-        """Junk displaces neither content nor owners' records."""
-        self.play("displacement", nodes=30, values=8)
+        """Junk displaces neither content nor owners' records, at the size that is promised."""
+        self.play("displacement", nodes=200, values=100)
 
     def test_lowered(self) -> None:
         """Nobody can lower how many copies there are of a value."""
