@@ -167,3 +167,11 @@ class DiskWatch:
     def room_again(self) -> None:
         """As `Watcher`."""
         self.log.info("The store has room for new values again.")
+
+    def share_used_up(self, total: int) -> None:
+        """As `Watcher`."""
+        self.log.warn(
+            "A value of another node is refused: that node, or its subnet, has as much of this store as it may. "
+            "{total} were refused so since the start; more are only counted for a while.",
+            total=total,
+        )

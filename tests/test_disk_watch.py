@@ -48,7 +48,8 @@ class DiskWatchTests(SynchronousTestCase):
             self.watch.store_full(7)
             self.assertTrue(self.is_working())
             self.watch.room_again()
-        self.assertEqual([event["log_level"].name for event in events], ["warn", "info"])
+            self.watch.share_used_up(3)
+        self.assertEqual([event["log_level"].name for event in events], ["warn", "info", "warn"])
 
     def test_directory(self) -> None:
         """A data directory that is gone is told once, whoever meets it first, and once when it is back."""

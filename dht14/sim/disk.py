@@ -181,3 +181,6 @@ class Unwatched:
 
     def room_again(self) -> None:
         """As `Watcher`."""
+
+    def share_used_up(self, total: int) -> None:
+        """As `Watcher`."""

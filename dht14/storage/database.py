@@ -35,7 +35,6 @@ from dht14.storage.store import (
     copies_of,
     judge,
     merged,
-    refusal_for,
 )
 from dht14.storage.tables import Tables, Usage, growth_of
 from dht14.storage.writer import GONE, CallSoon, MakeWriter, Opened, Watcher, Writer, Written
@@ -258,9 +257,7 @@ class Database:
         if lack.most:
             self._make_room(place, record, lack.most, now)
             lack = self._lack(record, growth)
-        if lack.room:
-            self._disk.refused(self.usage.size)
-        return refusal_for(lack)
+        return self._disk.refusal_for(lack, self.usage.size, now)
 
     def _lack(self, record: Record, growth: Growth) -> Lack:
         """What is lacking, all that is on its way being counted."""

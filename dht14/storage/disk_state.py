@@ -2,6 +2,8 @@
 
 from attrs import define, field
 
+from dht14.storage.room import Lack
+from dht14.storage.store import Refusal, refusal_for
 from dht14.storage.writer import GONE, Watcher, Written
 
 CALM = 5.0
@@ -9,6 +11,9 @@ CALM = 5.0
 
 PROBE_CALM = 30.0
 """Seconds without a refusal after which, where nobody writes, a probe tells whether it is well."""
+
+SHARE_BOUT = 60.0
+"""Seconds without a refusal to those who have had their share after which the next one is told again."""
 
 ROOM_AGAIN = 64
 """The part of the limit, 1/64, that must be free again before a full store counts as one with room."""
@@ -30,6 +35,9 @@ class DiskState:
     is_gone: bool = field(default=False, init=False)
     """Whether the file is not in its place: nothing in it is held for anybody but readers."""
     _is_full: bool = field(default=False, init=False)
+    _beyond_share: int = field(default=0, init=False)
+    """How many records were refused because their writer, or its subnet, has had its share."""
+    _beyond_share_at: float = field(default=-SHARE_BOUT, init=False)
     _damaged: set[bytes] = field(factory=set, init=False)
     """Places of the damaged records that were met, so that each counts once."""
 
@@ -60,6 +68,18 @@ class DiskState:
     def _recovered(self) -> None:
         self._failed_at = None
         self._watcher.writing_resumed()
+
+    def refusal_for(self, lack: Lack, used: int, now: float) -> Refusal | None:
+        """Why a record is refused for which so much is lacking, `used` bytes being in use; None where nothing is."""
+        refusal = refusal_for(lack)
+        if refusal is Refusal.NO_ROOM:
+            self.refused(used)
+        elif refusal is Refusal.SHARE:
+            self._beyond_share += 1
+            if now >= self._beyond_share_at + SHARE_BOUT:
+                self._watcher.share_used_up(self._beyond_share)
+            self._beyond_share_at = now
+        return refusal
 
     def refused(self, used: int) -> None:
         """A record was refused because there is no room for it."""

@@ -55,6 +55,10 @@ class Watcher(Protocol):
     def room_again(self) -> None:
         """There is room for new records."""
 
+    def share_used_up(self, total: int) -> None:
+        """A record was refused because its writer, or its subnet, has had its share: so many since the start. Told
+        once, until there have been none for a while."""
+
 
 @frozen
 class Written:

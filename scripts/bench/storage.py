@@ -59,6 +59,9 @@ class Quiet:
 
     def room_again(self) -> None: ...
 
+    def share_used_up(self, total: int) -> None:
+        raise AssertionError(total)
+
 
 def _database(path: Path, reactor: Any) -> Database:
     vault = Vault.unlock(b"k" * 32, b"s" * 32, b"i" * 16, os.urandom)

@@ -65,6 +65,9 @@ class Notes:
     def room_again(self) -> None:
         self.heard.append(("room again",))
 
+    def share_used_up(self, total: int) -> None:
+        self.heard.append(("share used up", total))
+
     @property
     def names(self) -> list[object]:
         return [heard[0] for heard in self.heard]

@@ -468,6 +468,19 @@ class ShareTests(DiskTestCase):
         self.assertEqual(self.verdicts(self.store, self.one(99, 1))[0].refusal, Refusal.SHARE)
         self.assertEqual(len(self.fill(OWN, *range(500, 512))), 12)
 
+    def test_told_once(self) -> None:
+        """That a writer has had its share is told at the first refusal of a bout, with how many there were so far."""
+        self.answers_for = lambda record: True
+        for key in range(100, 100 + self.ALONE + 5):
+            self.offer(self.store, self.one(key, 1, ttl=600.0))
+        self.assertEqual(self.told(), [1])
+        for later, told in ((5.0, 1), (70.0, 2)):
+            (verdict,) = self.verdicts(self.store, self.one(99, 1, ttl=600.0), now=NOW + later)
+            self.assertEqual((verdict.refusal, len(self.told())), (Refusal.SHARE, told))
+
+    def told(self) -> list[object]:
+        return [heard[1] for heard in self.notes.heard if heard[0] == "share used up"]
+
     def test_reserve(self) -> None:
         """However many others write, the last part is kept for this node's own clients."""
         self.answers_for = lambda record: True
