@@ -31,6 +31,8 @@ class Entry:
     """Calls that failed since it last answered; those close to each other count once."""
     last_missed: float = NEVER
     """When the last of the misses was counted."""
+    holds_values: bool = True
+    """Whether it does, as far as is known: a bootstrap node does not."""
 
     def answered(self, contact: Contact, now: float, rtt: float) -> None:
         """It answered a call."""

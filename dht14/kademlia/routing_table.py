@@ -224,6 +224,15 @@ class RoutingTable:
                 return chosen
             wanted *= 2
 
+    def said(self, node_id: int, holds_values: bool) -> None:
+        """A contact has said whether it holds values."""
+        if entry := self._entries.get(node_id):
+            entry.holds_values = holds_values
+
+    def may_hold_values(self, node_id: int) -> bool:
+        """Whether no contact with this id has said that it holds none."""
+        return (entry := self._entries.get(node_id)) is None or entry.holds_values
+
     def _block_around(self, target: int, count: int) -> list[int]:
         """The ids of the longest prefix of `target` that at least `count` known ids share.
 

@@ -68,11 +68,11 @@ class Copies:
         """The contacts nearest to a key that are alive and take copies, as far as is known."""
         self._refusers.forget(self._clock.seconds())
         known = self._table.holders(key, 2 * count)
-        return [contact for contact in known if contact.node_id not in self._refusers][:count]
+        return [contact for contact in known if self.takes_copies(contact.node_id)][:count]
 
     def takes_copies(self, node_id: int) -> bool:
-        """Whether this contact has not refused one lately."""
-        return node_id not in self._refusers
+        """Whether this contact holds values, as far as is known, and has not refused a copy lately."""
+        return node_id not in self._refusers and self._table.may_hold_values(node_id)
 
     async def spread(self, record: Record, candidates: Iterable[Contact], needed: int) -> int:
         """Offer the record to the candidates, in their order, until so many have it; how many do."""

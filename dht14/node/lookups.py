@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 from attrs import define, field
@@ -17,7 +18,8 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.alarm import Alarm
 from dht14.node.ports import Rpc
 from dht14.node.search import OnReply, Search, Walk
-from dht14.wire.messages import FindNode, Nodes, Ping, Reply, Request
+from dht14.storage.store import Refusal
+from dht14.wire.messages import FindNode, Nodes, Ping, Refused, Reply, Request
 
 W = TypeVar("W", Lookup, Paths)
 
@@ -61,8 +63,15 @@ class Lookups:
 
     def run(self, lookup: W, request: Request, on_reply: OnReply, timeout: float) -> "Deferred[W]":
         """Ask whom the lookup wants asked; fires with it when it has ended, after `timeout` seconds at most."""
-        search = Search(lookup, request, on_reply, self._rpc)
+        search = Search(lookup, request, partial(self._heard, on_reply), self._rpc)
         return search.run(self.clock, max(timeout, 0.0)).addCallback(lambda _: self._ended(lookup))
+
+    def _heard(self, on_reply: OnReply, lookup: Walk, contact: Contact, reply: Reply) -> None:
+        if isinstance(reply, Nodes):
+            self.table.said(contact.node_id, reply.holds_values)
+        elif isinstance(reply, Refused):
+            self.table.said(contact.node_id, reply.reason is not Refusal.NO_VALUES)
+        on_reply(lookup, contact, reply)
 
     def ping(self, contacts: Iterable[Contact], timeout: float) -> "Deferred[Any]":
         """PING these; fires when all have answered or failed, or after `timeout` seconds."""

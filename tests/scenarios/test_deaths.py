@@ -2,6 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.kademlia.parameters import REPLICATION
+from dht14.node.copies import REFUSAL_SECONDS
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import Role
 from tests.scenarios.town import Town
@@ -42,6 +44,28 @@ class DeathsTests(SynchronousTestCase):
         town.put(40)
         wrong, _ = town.get(times=5)
         self.assertEqual((len(town.values), wrong), (40, 0))
+
+    def test_copies_after_a_death(self) -> None:
+        """A value that loses a copy while nothing else goes on has a new one within three minutes. Nobody gives it to
+        a bootstrap node, however long ago that has last refused something."""
+        town = Town(20)
+        town.join()
+        town.put(60)
+        town.world.wait(2 * REFUSAL_SECONDS)
+        for node in town.some_nodes(0.05):
+            town.world.kill(node)
+        self.assertLess(self.fewest_copies(town), REPLICATION)
+        town.world.wait(180)
+        self.assertGreaterEqual(self.fewest_copies(town), REPLICATION)
+
+    def fewest_copies(self, town: Town) -> int:
+        stores = [
+            (node.stack.store, node.process.seconds()) for node in town.nodes(Role.NODE) if node.running
+        ]
+        return min(
+            sum(store is not None and store.get(key, now) is not None for store, now in stores)
+            for key in town.values
+        )
 
     def test_late_bootstrap_node(self) -> None:
         """Nodes that start before any bootstrap node is there join within 15 s of its appearing."""
