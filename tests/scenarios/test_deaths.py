@@ -50,7 +50,7 @@ class DeathsTests(SynchronousTestCase):
         a bootstrap node, however long ago that has last refused something."""
         town = Town(20)
         town.join()
-        town.put(60)
+        town.put(200)
         town.world.wait(2 * REFUSAL_SECONDS)
         for node in town.some_nodes(0.05):
             town.world.kill(node)
