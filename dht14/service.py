@@ -13,7 +13,6 @@ from twisted.internet.task import TaskStopped
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dht14.config_values import is_loopback
 from dht14.data_dir import DataDir
 from dht14.disk_watch import DiskWatch
 from dht14.errors import AddressUnavailable, Malformed, StartError
@@ -31,6 +30,7 @@ from dht14.node.join import Retries
 from dht14.node.mining import Mining
 from dht14.node.periodic import Periodic
 from dht14.node.put import Policy
+from dht14.risks import tell_of_reach, tell_of_risks
 from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.settings import Answer, PutReply, Role, Settings
@@ -54,9 +54,6 @@ HAND_OVER_SECONDS = 4.0
 PATIENCE = 0.8
 """Seconds that a node waits for its values before it joins. A large database takes longer to check: then the node
 begins without them, and they come as soon as they can be trusted."""
-
-SAMPLE_KEY = b"12345678901234567890123456789012"
-"""Published with the older implementation: whoever reads the disk has it too."""
 
 
 def build_node(settings: Settings, reactor: Any, role: Role) -> MultiService:
@@ -331,38 +328,6 @@ class _NodeService(MultiService):
         self._disk.look()
         if self._database is not None:
             self._database.look(self._reactor.seconds())
-
-
-def tell_of_risks(settings: Settings) -> None:
-    """What the operator has chosen that others could make use of."""
-    log = Logger(namespace=__name__)
-    if settings.security.encryption_key == SAMPLE_KEY:
-        log.warn(
-            "[security] encryption_key is the published sample: the values on this disk are open to "
-            "everybody who can read it. Set a key of your own (dht14 rekey)."
-        )
-    if not settings.security.difficulty:
-        log.warn(
-            "[security] difficulty is 0: node ids cost nothing. That is for tests and for networks that "
-            "strangers cannot reach."
-        )
-
-
-def tell_of_reach(settings: Settings) -> None:
-    """Who beside this host's own programs may use the API, which asks for no password."""
-    host, port = settings.node.api_address
-    others = [network for network in settings.api.api_allow if not network.is_loopback]
-    if is_loopback(host) or not others:
-        return
-    log = Logger(namespace=__name__)
-    log.warn(
-        "The API can be reached from other hosts: it listens on {host} port {port}, asks for no password, and [api] "
-        "api_allow lets in {networks}. Who comes through a published port of a container comes from such a private "
-        "address too. To keep it to this host, set api_address to 127.0.0.1:{port}, or api_allow to 127.0.0.0/8, ::1.",
-        host=host,
-        port=port,
-        networks=", ".join(map(str, others)),
-    )
 
 
 _NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}

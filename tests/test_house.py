@@ -29,6 +29,7 @@ PART_OF = {
     "start": "service",
     "values_dir": "config",
     "disk_watch": "service",
+    "risks": "service",
 }
 # Ids and contacts are the words of everybody, and all that has pools gives shares of them in one way: the arrows
 # between parts of the same storey.

@@ -1,6 +1,5 @@
 import socket
 import time
-from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,8 +22,9 @@ from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
 from dht14.kademlia.contact import Address, Seed
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.node.join import FIRST_TRY_SECONDS
-from dht14.service import SAMPLE_KEY, build_node, tell_of_reach
-from dht14.settings import ApiSettings, NodeSettings, PutReply, Role, SecuritySettings, Settings
+from dht14.risks import SAMPLE_KEY
+from dht14.service import build_node
+from dht14.settings import NodeSettings, PutReply, Role, SecuritySettings, Settings
 from dht14.state_file import State, read_state
 from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire import api_messages
@@ -70,29 +70,6 @@ def bind(address: Address, kind: socket.SocketKind) -> socket.socket:
         bound.close()
         raise
     return bound
-
-
-class ReachTests(TestCase):
-    """Who is told that the API can be reached from other hosts."""
-
-    def test_reach(self) -> None:
-        """It takes an address beyond loopback, and somebody beyond loopback who is let in."""
-        near = (ip_network("127.0.0.0/8"), ip_network("::1"))
-        far = (*near, ip_network("10.0.0.0/8"))
-        for host, allowed, told in (
-            ("0.0.0.0", far, 1),
-            ("::", far, 1),
-            ("10.1.2.3", far, 1),
-            ("some.host", far, 1),
-            ("0.0.0.0", near, 0),
-            ("127.0.0.1", far, 0),
-            ("::1", far, 0),
-            ("localhost", far, 0),
-        ):
-            settings = Settings(NodeSettings(api_address=(host, 7400)), api=ApiSettings(api_allow=allowed))
-            with capturedLogs() as events:
-                tell_of_reach(settings)
-            self.assertEqual(fields(events, "host", "networks"), [(host, "10.0.0.0/8")] * told)
 
 
 class ServiceTestCase(TestCase):

@@ -229,8 +229,8 @@ class RoutingTable:
         if entry := self._entries.get(node_id):
             entry.holds_values = holds_values
 
-    def may_hold_values(self, node_id: int) -> bool:
-        """Whether no contact with this id has said that it holds none."""
+    def serves_values(self, node_id: int) -> bool:
+        """Whether this contact holds values, as far as is known."""
         return (entry := self._entries.get(node_id)) is None or entry.holds_values
 
     def _block_around(self, target: int, count: int) -> list[int]:

@@ -1,19 +1,18 @@
 """RPCs over UDP: pending calls, resends and timeouts; requests are handed to the responder.
 
-The life of a call: paced, where its contact is asked much; sent; after the soft timeout it is slow and sent once more; after the silent timeout
-the contact is taken for dead; a reply counts until the hard timeout. A contact that owes us an answer to a
-slow call is expected to be slow again: the next call to it is slow from the start and holds nobody up.
+The life of a call: paced, where its contact is asked much; sent; after the soft timeout it is slow and sent
+once more; after the silent timeout the contact is taken for dead; a reply counts until the hard timeout. A
+contact that owes us an answer to a slow call is expected to be slow again: the next call to it is slow from the
+start and holds nobody up.
 """
 
 import random
 from collections import Counter
 from collections.abc import Callable
-from enum import Enum
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 
-from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
@@ -24,6 +23,7 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.round_trip import Pace, RoundTrips
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.call import Call, Stage
 from dht14.net.line_allowance import LineAllowance
 from dht14.net.pacing import Pacing
 from dht14.net.probe import ProbeProtocol
@@ -55,40 +55,6 @@ MORTAL = (Store, Offer, Value, LargeValue)
 
 TICK = 0.005
 """Seconds between two looks at the timeouts, at the least: one timer serves all calls."""
-
-
-class Stage(Enum):
-    """How long a call has been waiting."""
-
-    PACED = "paced"
-    """It is not sent yet."""
-    SENT = "sent"
-    SLOW = "slow"
-    SILENT = "silent"
-
-
-@define(eq=False)
-class Call:
-    """One request that waits for its reply."""
-
-    contact: Contact
-    observer: CallObserver
-    payload: bytes
-    sent_at: float
-    node_id: int | None
-    """Who shall answer; None for whoever is at the address."""
-    named: bool
-    """Whether the operator or an earlier run named the address."""
-    silent_at: float = 0.0
-    """When its contact is taken for dead; set when it is sent."""
-    round_trips: int = 1
-    """Until the answer, if nothing is lost: two where a session had to be begun first."""
-    stage: Stage = Stage.PACED
-
-    def asked(self, sender: Contact) -> bool:
-        """Whether it was this node, there, that was asked."""
-        is_it = self.node_id is None or self.node_id == sender.node_id
-        return is_it and self.contact.address == sender.address and self.stage is not Stage.PACED
 
 
 def _lose(datagram: bytes, address: Address) -> None:

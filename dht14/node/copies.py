@@ -72,7 +72,7 @@ class Copies:
 
     def takes_copies(self, node_id: int) -> bool:
         """Whether this contact holds values, as far as is known, and has not refused a copy lately."""
-        return node_id not in self._refusers and self._table.may_hold_values(node_id)
+        return node_id not in self._refusers and self._table.serves_values(node_id)
 
     async def spread(self, record: Record, candidates: Iterable[Contact], needed: int) -> int:
         """Offer the record to the candidates, in their order, until so many have it; how many do."""

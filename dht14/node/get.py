@@ -66,13 +66,10 @@ class GetReplies:
             self._told(lookup, contact, reply, record if self._is_believable(record) else None)
         elif isinstance(reply, LargeValue):
             self._told(lookup, contact, reply, self._claim(contact, reply))
-        elif isinstance(reply, Nodes) and reply.holds_values:
+        elif isinstance(reply, Lapsed) or (isinstance(reply, Nodes) and reply.holds_values):
             self._held.append((contact, None))
-            lookup.answered(contact, reply.contacts)
-            self._look(lookup)
-        elif isinstance(reply, Lapsed):
-            self._held.append((contact, None))
-            self.quorum.has_lapsed(Floor(reply.kind, reply.version), contact.node_id)
+            if isinstance(reply, Lapsed):
+                self.quorum.has_lapsed(Floor(reply.kind, reply.version), contact.node_id)
             lookup.answered(contact, reply.contacts)
             self._look(lookup)
         elif isinstance(reply, Nodes):

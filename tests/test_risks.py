@@ -1,0 +1,31 @@
+from ipaddress import ip_network
+
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.risks import tell_of_reach
+from dht14.settings import ApiSettings, NodeSettings, Settings
+from tests.fakes import fields
+
+
+class ReachTests(SynchronousTestCase):
+    """Who is told that the API can be reached from other hosts."""
+
+    def test_reach(self) -> None:
+        """It takes an address beyond loopback, and somebody beyond loopback who is let in."""
+        near = (ip_network("127.0.0.0/8"), ip_network("::1"))
+        far = (*near, ip_network("10.0.0.0/8"))
+        for host, allowed, told in (
+            ("0.0.0.0", far, 1),
+            ("::", far, 1),
+            ("10.1.2.3", far, 1),
+            ("some.host", far, 1),
+            ("0.0.0.0", near, 0),
+            ("127.0.0.1", far, 0),
+            ("::1", far, 0),
+            ("localhost", far, 0),
+        ):
+            settings = Settings(NodeSettings(api_address=(host, 7400)), api=ApiSettings(api_allow=allowed))
+            with capturedLogs() as events:
+                tell_of_reach(settings)
+            self.assertEqual(fields(events, "host", "networks"), [(host, "10.0.0.0/8")] * told)
