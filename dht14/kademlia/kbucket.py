@@ -11,7 +11,7 @@ from attrs import define, field
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MISS_SPACING, MISSES_TO_DROP, SUBNET_IN_BUCKET, K
-from dht14.kademlia.subnets import Subnet
+from dht14.kademlia.subnet_limits import Subnet
 
 NEVER = float("-inf")
 

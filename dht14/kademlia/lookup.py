@@ -33,7 +33,7 @@ from dht14.kademlia.parameters import (
     SUBNET_IN_SET,
     K,
 )
-from dht14.kademlia.subnets import Places, Subnet, SubnetOf, spread, unlimited
+from dht14.kademlia.subnet_limits import Places, Subnet, SubnetOf, spread, unlimited
 
 _MEMBERS = (State.UNASKED, State.ASKED, State.SLOW, State.ANSWERED, State.OUTDATED)
 _HOPEFUL = (State.UNASKED, State.ASKED, State.ANSWERED)

@@ -16,11 +16,11 @@ from itertools import islice
 
 from attrs import define, field
 
-from dht14.kademlia.census import Census, density_at_home, is_crowded, region
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.kbucket import Entry, KBucket
 from dht14.kademlia.keyspace import ID_BITS, random_id, random_id_sharing, shared_prefix
 from dht14.kademlia.lost import LostContacts
+from dht14.kademlia.network_size import Census, density_at_home, is_crowded, region
 from dht14.kademlia.parameters import (
     BUCKET_WIDTHS,
     LIVENESS_INTERVAL,
@@ -33,7 +33,7 @@ from dht14.kademlia.parameters import (
     SUSPECTS_AT_ONCE,
     K,
 )
-from dht14.kademlia.subnets import Subnet, SubnetOf, spread, unlimited
+from dht14.kademlia.subnet_limits import Subnet, SubnetOf, spread, unlimited
 
 
 def bucket_capacity(depth: int) -> int:

@@ -21,8 +21,8 @@ from twisted.logger import Logger
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT, SOFT_TIMEOUT_UNKNOWN
-from dht14.kademlia.round_trip import Pace, RoundTrips
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.kademlia.rtt import Pace, RoundTrips
 from dht14.net.call import Call, Stage
 from dht14.net.line_allowance import LineAllowance
 from dht14.net.pacing import Pacing

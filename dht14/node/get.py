@@ -12,9 +12,9 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.disjoint_lookup import Paths
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import FIRST_READ_TIMEOUT, GROUP, OPERATION_TIMEOUT, REPLICATION, K
-from dht14.kademlia.paths import Paths
 from dht14.node.fetch import Claimer, ClaimRace
 from dht14.node.freshness import Freshness
 from dht14.node.lately import Lately

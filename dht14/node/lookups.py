@@ -11,11 +11,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.disjoint_lookup import Paths
+from dht14.kademlia.eclipse import Alarm
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, PATHS, K
-from dht14.kademlia.paths import Paths
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.alarm import Alarm
 from dht14.node.ports import Rpc
 from dht14.node.search import OnReply, Search, Walk
 from dht14.storage.store import Refusal

@@ -7,10 +7,10 @@ from attrs import define
 from twisted.internet.defer import Deferred
 
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.eclipse import Alarm
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.alarm import Alarm
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups
 from dht14.node.put import RecordWriter

@@ -16,7 +16,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import GROUP, MAX_REPLICATION, MAX_VALUE, QUORUM, REPLICATION, K
-from dht14.kademlia.subnets import spread
+from dht14.kademlia.subnet_limits import spread
 from dht14.node.diary import Diary
 from dht14.node.freshness import Freshness
 from dht14.node.get import RecordReader

@@ -16,7 +16,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.kademlia.subnets import spread
+from dht14.kademlia.subnet_limits import spread
 from dht14.node.abreast import abreast
 from dht14.node.copies import Copies
 from dht14.node.diary import Diary

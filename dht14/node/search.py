@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.disjoint_lookup import Paths
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
-from dht14.kademlia.paths import Paths
 from dht14.node.ports import Rpc
 from dht14.wire.messages import Reply, Request
 

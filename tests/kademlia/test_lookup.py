@@ -10,7 +10,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE, random_id
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import ALPHA, MAX_ASKED, MAX_UNANSWERED, SUBNET_FAILURES, K
-from tests.kademlia.test_subnets import first_byte
+from tests.kademlia.test_subnet_limits import first_byte
 
 OWN = 1 << 255
 """Far from the ids of these tests, which are small numbers where nothing else is said."""

@@ -28,7 +28,7 @@ from dht14.kademlia.parameters import (
     K,
 )
 from dht14.kademlia.routing_table import RoutingTable, bucket_capacity
-from tests.kademlia.test_subnets import first_byte
+from tests.kademlia.test_subnet_limits import first_byte
 
 HERE, ELSEWHERE = ("192.0.2.1", 8000), ("203.0.113.6", 8000)
 OWN = random_id(random.Random("own"))

@@ -2,10 +2,10 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.kademlia.eclipse import REMEMBERED, Alarm
 from dht14.kademlia.keyspace import random_id
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.alarm import REMEMBERED, Alarm
 from tests.fakes import contact
 
 

@@ -5,8 +5,8 @@ from statistics import median
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.kademlia.census import DENSEST, FEWEST, Census, density, density_at_home, is_crowded, region
 from dht14.kademlia.keyspace import ID_BITS, ID_SPACE, random_id
+from dht14.kademlia.network_size import DENSEST, FEWEST, Census, density, density_at_home, is_crowded, region
 from dht14.kademlia.parameters import REGION, K
 
 

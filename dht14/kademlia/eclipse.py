@@ -2,8 +2,8 @@
 
 from attrs import define, field
 
+from dht14.kademlia.disjoint_lookup import Paths
 from dht14.kademlia.lookup import Lookup
-from dht14.kademlia.paths import Paths
 from dht14.kademlia.routing_table import RoutingTable
 
 REMEMBERED = 1_024

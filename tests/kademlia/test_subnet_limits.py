@@ -2,7 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import SUBNET_IN_SET
-from dht14.kademlia.subnets import Places, spread, unlimited
+from dht14.kademlia.subnet_limits import Places, spread, unlimited
 
 
 def first_byte(host: str) -> bytes | None:

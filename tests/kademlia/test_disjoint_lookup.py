@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.disjoint_lookup import Paths
 from dht14.kademlia.keyspace import ID_SPACE
 from dht14.kademlia.parameters import PATHS, REGION_NODES
-from dht14.kademlia.paths import Paths
-from dht14.kademlia.subnets import unlimited
-from tests.kademlia.test_subnets import first_byte
+from dht14.kademlia.subnet_limits import unlimited
+from tests.kademlia.test_subnet_limits import first_byte
 
 OWN = 1 << 255
 

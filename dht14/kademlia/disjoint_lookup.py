@@ -15,7 +15,7 @@ from dht14.kademlia.candidate import State
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import MAX_ASKED, PATHS, REGION_NODES, K
-from dht14.kademlia.subnets import SubnetOf, spread
+from dht14.kademlia.subnet_limits import SubnetOf, spread
 
 
 @define(eq=False)

@@ -11,7 +11,7 @@ from dht14.kademlia.parameters import (
     SOFT_TIMEOUT_SLACK,
     SOFT_TIMEOUT_UNKNOWN,
 )
-from dht14.kademlia.round_trip import DEBTOR_INTERVAL, REMEMBERED, RoundTrips
+from dht14.kademlia.rtt import DEBTOR_INTERVAL, REMEMBERED, RoundTrips
 
 HERE, THERE = ("192.0.2.1", 8000), ("192.0.2.2", 8000)
 
