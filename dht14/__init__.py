@@ -10,7 +10,7 @@ Layers, each importing only what stands below it::
     security/   identity, sessions, tickets, limits             errors.py  whose fault it is
 
 From `wire/` down everything is pure: no Twisted, no log, no clock, no randomness of its own. What waits for
-the disk is a thread below `storage/database.py`.
+the disk is a thread below `database/database.py`.
 `service.py` and `sim/` never meet; both build a node through `net/stack.py`.
 
 Words, as the paper has them: *contact* (node id and address), *k-bucket*, *replacement cache*,

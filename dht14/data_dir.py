@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from dht14.database.fsync import flush_folder
 from dht14.errors import ConfigError, DataDirInUse, Malformed
 from dht14.kademlia.contact import Contact
 from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, public_bytes, public_key_of
-from dht14.storage.folder import flush_folder
 from dht14.wire.contacts import Check, pack_contacts, unpack_contacts
 
 MAX_SAVED_CONTACTS = 1_000

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dht14.data_dir import DataDir
+from dht14.database.database import Database
 from dht14.disk_watch import DiskWatch
 from dht14.errors import AddressUnavailable, Malformed, StartError
 from dht14.kademlia.contact import Contact
@@ -30,15 +31,14 @@ from dht14.node.join import Retries
 from dht14.node.mining import Mining
 from dht14.node.periodic import Periodic
 from dht14.node.put import Policy
+from dht14.records.record import Record
+from dht14.records.version_floors import MARGIN
 from dht14.risks import tell_of_reach, tell_of_risks
 from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.settings import Answer, PutReply, Role, Settings
 from dht14.start import Start, StartPhase
 from dht14.state_file import StateFile
-from dht14.storage.database import Database
-from dht14.storage.floors import MARGIN
-from dht14.storage.record import Record
 from dht14.values_dir import Values, has_values, unlock
 
 CONTACTS_INTERVAL = 1.5

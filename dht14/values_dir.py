@@ -23,17 +23,17 @@ from attrs import define, evolve, field, frozen
 
 from dht14.config_values import secret_key
 from dht14.data_dir import DataDir, refuse_dead_link, replace_file, unusable
+from dht14.database.entry_format import Body, DiskFormat, Head
+from dht14.database.file_check import SOUND, check
+from dht14.database.floor_table import LeftFloor
+from dht14.database.fsync import flush_folder
+from dht14.database.group_commit import PUTS_A_BATCH
+from dht14.database.tables import Changes, Tables
+from dht14.database.vault import CHECK_BYTES, DATABASE_ID_BYTES, SALT_BYTES, Vault
+from dht14.database.writer_thread import is_missing, set_aside
 from dht14.errors import ConfigError, Malformed
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
-from dht14.storage.check import SOUND, check
-from dht14.storage.disk_format import Body, DiskFormat, Head
-from dht14.storage.floor_table import LeftFloor
-from dht14.storage.floors import MAX_FLOORS
-from dht14.storage.folder import flush_folder
-from dht14.storage.group_commit import PUTS_A_BATCH
-from dht14.storage.tables import Changes, Tables
-from dht14.storage.vault import CHECK_BYTES, DATABASE_ID_BYTES, SALT_BYTES, Vault
-from dht14.storage.writer import is_missing, set_aside
+from dht14.records.version_floors import MAX_FLOORS
 
 FORMAT = 2
 """Of the whole database: header, tables and entries."""

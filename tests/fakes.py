@@ -27,10 +27,10 @@ from dht14.node.node import Node
 from dht14.node.ports import CallObserver
 from dht14.node.put import Policy, RecordWriter
 from dht14.node.responder import Responder
+from dht14.records.store import MemoryStore
 from dht14.security.identity import PROOF_BYTES, Identity, public_key_of
 from dht14.security.tickets import Tickets
 from dht14.sim.clock import HeapClock
-from dht14.storage.store import MemoryStore
 from dht14.wire.messages import Pong, Reply, Request
 
 BEGINNING = 1_700_000_000.0

@@ -3,9 +3,9 @@
 from attrs import frozen
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from dht14.storage.envelope import key_of_owner
-from dht14.storage.owner import public_key_of, seal
-from dht14.storage.record import Record
+from dht14.records.envelope import key_of_owner
+from dht14.records.record import Record
+from dht14.records.signing import public_key_of, seal
 
 
 @frozen

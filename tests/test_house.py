@@ -36,7 +36,12 @@ PART_OF = {
 COMMON_WORDS = ("dht14.kademlia.keyspace", "dht14.kademlia.contact", "dht14.security.shares")
 PURE = {"errors", "kademlia", "storage", "security", "wire"}
 # The records of a node lie on a disk, and a disk is waited for in a thread: both behind `RecordStore`.
-ON_DISK = {"storage/check.py", "storage/database.py", "storage/tables.py", "storage/writer.py"}
+ON_DISK = {
+    "database/file_check.py",
+    "database/database.py",
+    "database/tables.py",
+    "database/writer_thread.py",
+}
 DISK_MODULES = {"lmdb", "threading"}
 IMPURE_MODULES = {"twisted", "logging", "time", "asyncio", "threading", "secrets", "lmdb"}
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -22,11 +22,11 @@ from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
 from dht14.kademlia.contact import Address, Seed
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.node.join import FIRST_TRY_SECONDS
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.risks import SAMPLE_KEY
 from dht14.service import build_node
 from dht14.settings import NodeSettings, PutReply, Role, SecuritySettings, Settings
 from dht14.state_file import State, read_state
-from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire import api_messages
 from tests.fakes import fields
 from tests.process.nodes import free_port

@@ -6,10 +6,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.data_dir import DataDir
 from dht14.net.readiness import Awaited
+from dht14.records.receipt import NoRecord
 from dht14.settings import Role
 from dht14.start import Start, StartPhase
 from dht14.state_file import State, StateFile, read_state
-from dht14.storage.receipt import NoRecord
 
 
 class SomeJoin:

@@ -11,13 +11,13 @@ from attrs import evolve
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.data_dir import DataDir
+from dht14.database.entry_format import Body, Head
+from dht14.database.floor_table import LeftFloor
+from dht14.database.tables import Changes, Tables, growth_of
 from dht14.errors import ConfigError
-from dht14.storage.disk_format import Body, Head
-from dht14.storage.floor_table import LeftFloor
-from dht14.storage.record import Kind
-from dht14.storage.tables import Changes, Tables, growth_of
+from dht14.records.record import Kind
 from dht14.values_dir import FORMAT, Header, Resealed, Values, has_values, reseal, unlock
-from tests.storage.disk import record
+from tests.database.disk import record
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 SUBNET = bytes([198, 51, 100])

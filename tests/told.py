@@ -1,7 +1,7 @@
 """What a node told of a PUT or a GET, as short as most tests want it."""
 
-from dht14.storage.receipt import NoRecord, Receipt
-from dht14.storage.record import Record
+from dht14.records.receipt import NoRecord, Receipt
+from dht14.records.record import Record
 
 
 def acknowledged(receipt: Receipt) -> bool:

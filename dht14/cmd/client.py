@@ -25,8 +25,8 @@ from dht14.cmd.receipts import found_answer, not_found, receipt_answer, refused,
 from dht14.cmd.values import add_file_argument, given_value
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
-from dht14.storage.envelope import MAGIC, MAX_SEQ, Envelope
-from dht14.storage.receipt import NoRecord, Receipt
+from dht14.records.envelope import MAGIC, MAX_SEQ, Envelope
+from dht14.records.receipt import NoRecord, Receipt
 
 # Whatever signs or verifies is imported where it is needed: it takes as long as all the rest.
 
@@ -195,7 +195,7 @@ def _key_to_get(args: argparse.Namespace) -> bytes:
 
 def opened(key: bytes, value: bytes) -> Envelope:
     """The envelope that a node found under a key. Raises `Ended` unless the key's owner has signed it."""
-    from dht14.storage.owner import verify
+    from dht14.records.signing import verify
 
     try:
         envelope = verify(value)

@@ -8,7 +8,7 @@ from dht14.cmd.ending import DONE, WRONG_USAGE, Ended, print_bytes, print_json
 from dht14.cmd.parser import add_json_argument, typed_bytes
 from dht14.cmd.values import add_file_argument, given_value
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.storage.envelope import MAX_SALT, PUBLIC_KEY_BYTES, key_of_owner
+from dht14.records.envelope import MAX_SALT, PUBLIC_KEY_BYTES, key_of_owner
 
 KEY_HELP = "64 hex digits, or any text: then its SHA-256 is the key (hex: or text: before it says which)"
 

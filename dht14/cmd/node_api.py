@@ -12,7 +12,7 @@ from attrs import frozen
 from dht14.cmd.ending import NO_NODE, Ended
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
-from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import (
     ApiReply,
     FoundRecord,

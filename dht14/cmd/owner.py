@@ -23,7 +23,7 @@ from dht14.cmd.receipts import receipt_answer, refused, told
 from dht14.cmd.values import read_file, too_large
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.storage.envelope import MAGIC, MAX_SEQ, Envelope, key_of_owner, overhead
+from dht14.records.envelope import MAGIC, MAX_SEQ, Envelope, key_of_owner, overhead
 from dht14.wire.api_messages import MAX_VALUE
 
 
@@ -51,7 +51,7 @@ def add_delete_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_keygen(args: argparse.Namespace) -> int:
     """Make a key file; the exit code."""
-    from dht14.storage.owner import load_key, new_key, public_key_of
+    from dht14.records.signing import load_key, new_key, public_key_of
 
     pem = new_key()
     _write_new(args.file, pem)
@@ -108,7 +108,7 @@ def run_delete(args: argparse.Namespace) -> int:
 def sign(args: argparse.Namespace, payload: bytes, must_be_there: bool = False) -> Envelope:
     """The envelope for a payload, or for none, with the numbers that were given or that follow from what
     the node finds. Raises `Ended`, also where it finds nothing that must be there."""
-    from dht14.storage.owner import load_key, public_key_of, seal
+    from dht14.records.signing import load_key, public_key_of, seal
 
     try:
         private_key = load_key(read_file(args.sign))

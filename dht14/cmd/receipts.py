@@ -2,7 +2,7 @@
 
 from dht14.cmd.ending import NOT_DONE, Ended
 from dht14.cmd.node_api import Found
-from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 
 _REASONS = {
     PutReason.NO_ROOM: "the nodes that should hold it have no room",

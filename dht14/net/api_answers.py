@@ -5,8 +5,8 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
-from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
-from dht14.storage.record import Record
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.records.record import Record
 from dht14.wire.api_messages import (
     ApiRequest,
     Get,

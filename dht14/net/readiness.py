@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.net.api_answers import Values
-from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
-from dht14.storage.record import Record
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.records.record import Record
 
 VALUES_SECONDS = 2.0
 """So long a GET waits for the own values to be open. The check of a large database takes longer: then the

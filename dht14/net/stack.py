@@ -41,6 +41,8 @@ from dht14.node.republish import REPUBLISH_LOOK, Republish
 from dht14.node.responder import Responder
 from dht14.node.resync import RESYNC_LOOK, Resyncing
 from dht14.node.upkeep import Liveness, refresh
+from dht14.records.record import Record
+from dht14.records.store import MemoryStore, Store
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.diversity import any_subnet, public_subnet
 from dht14.security.gate import Limits
@@ -49,8 +51,6 @@ from dht14.security.identity import Identity
 from dht14.security.sealed import HelloQuestions, SealedSession
 from dht14.security.session import PlainQuestions, PlainSession, Questions, Session
 from dht14.security.tickets import Tickets
-from dht14.storage.record import Record
-from dht14.storage.store import MemoryStore, Store
 from dht14.wire.contacts import Check
 
 MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], Store]

@@ -17,10 +17,10 @@ from dht14.node.fetch import Claimer, Fetch
 from dht14.node.lately import Lately
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import Bulk, Rpc
+from dht14.records.advertised import Claim
+from dht14.records.record import Kind, Record
+from dht14.records.store import Store, Verdict
 from dht14.security.subnet import counted_subnet
-from dht14.storage.claim import Claim
-from dht14.storage.record import Kind, Record
-from dht14.storage.store import Store, Verdict
 from dht14.wire.messages import (
     FindValue,
     LargeValue,

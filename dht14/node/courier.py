@@ -15,8 +15,8 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.node.asked import Asked
 from dht14.node.ports import Bulk, CallObserver, Rpc
-from dht14.storage.envelope import MAGIC
-from dht14.storage.record import Record
+from dht14.records.envelope import MAGIC
+from dht14.records.record import Record
 from dht14.wire.messages import Offer, Reply, Request, Store, Wanted
 
 PUSH_SLOW, PUSH_SILENT = 0.5, 2.0

@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.node.ports import Bulk
-from dht14.storage.claim import Claim
-from dht14.storage.record import Record
+from dht14.records.advertised import Claim
+from dht14.records.record import Record
 
 T = TypeVar("T")
 

@@ -22,12 +22,12 @@ from dht14.node.lookups import Lookups
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import Bulk
 from dht14.node.search import Walk
-from dht14.storage.claim import Claim
-from dht14.storage.floors import Floor
-from dht14.storage.read_quorum import Rank, ReadQuorum
-from dht14.storage.receipt import NoRecord
-from dht14.storage.record import Kind, Record
-from dht14.storage.store import RecordStore
+from dht14.records.advertised import Claim
+from dht14.records.read_quorum import Rank, ReadQuorum
+from dht14.records.receipt import NoRecord
+from dht14.records.record import Kind, Record
+from dht14.records.store import RecordStore
+from dht14.records.version_floors import Floor
 from dht14.wire.messages import FindValue, Lapsed, LargeValue, Nodes, Reply, Value, view_of
 
 DOUBTED_SECONDS, MAX_DOUBTED = 600.0, 1_024

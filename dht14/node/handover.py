@@ -10,7 +10,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.abreast import abreast
 from dht14.node.copies import Copies
 from dht14.node.walk import pages
-from dht14.storage.store import Store
+from dht14.records.store import Store
 
 AT_ONCE = 32
 """Records that are handed over at the same time."""

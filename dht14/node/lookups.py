@@ -18,7 +18,7 @@ from dht14.kademlia.parameters import OPERATION_TIMEOUT, PATHS, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.ports import Rpc
 from dht14.node.search import OnReply, Search, Walk
-from dht14.storage.store import Refusal
+from dht14.records.store import Refusal
 from dht14.wire.messages import FindNode, Nodes, Ping, Refused, Reply, Request
 
 W = TypeVar("W", Lookup, Paths)

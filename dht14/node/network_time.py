@@ -10,7 +10,7 @@ from statistics import median_low
 
 from attrs import define, field
 
-from dht14.storage.record import version_at
+from dht14.records.record import version_at
 
 CONTACTS_HEARD = 64
 """The clocks that count: those of the contacts that answered last."""

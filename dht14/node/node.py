@@ -14,8 +14,8 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups
 from dht14.node.put import RecordWriter
-from dht14.storage.receipt import NoRecord, Receipt
-from dht14.storage.record import Record
+from dht14.records.receipt import NoRecord, Receipt
+from dht14.records.record import Record
 
 
 @define(eq=False)

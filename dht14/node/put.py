@@ -24,9 +24,9 @@ from dht14.node.lookups import Lookups, nodes_replied
 from dht14.node.network_time import NetworkTime
 from dht14.node.turns import Turns
 from dht14.node.write_quorum import WriteQuorum
-from dht14.storage.receipt import PutOutcome, PutReason, Receipt
-from dht14.storage.record import Kind, Record, proven, version_at
-from dht14.storage.store import Outcome, RecordStore, Refusal, Verdict, in_the_way
+from dht14.records.receipt import PutOutcome, PutReason, Receipt
+from dht14.records.record import Kind, Record, proven, version_at
+from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, in_the_way
 from dht14.wire.messages import FindNode, Store, fingerprint
 
 SETTLE_ROUNDS = 2

@@ -18,7 +18,7 @@ from dht14.node.get import GetReplies
 from dht14.node.lately import Lately
 from dht14.node.ports import Rpc
 from dht14.node.search import Walk
-from dht14.storage.record import Kind, Record
+from dht14.records.record import Kind, Record
 from dht14.wire.messages import Reply, Store
 
 REPAIRS_AT_ONCE = 32

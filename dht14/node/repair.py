@@ -23,8 +23,8 @@ from dht14.node.diary import Diary
 from dht14.node.freshness import Freshness
 from dht14.node.ports import Rpc
 from dht14.node.walk import pages
-from dht14.storage.record import Record
-from dht14.storage.store import Store
+from dht14.records.record import Record
+from dht14.records.store import Store
 from dht14.wire.messages import Resynced
 
 NEIGHBOURS = 3 * K

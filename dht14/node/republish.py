@@ -19,8 +19,8 @@ from dht14.node.copies import Copies
 from dht14.node.diary import JITTER, TRUST, Diary
 from dht14.node.node import Node
 from dht14.node.walk import pages
-from dht14.storage.record import Record
-from dht14.storage.store import Store
+from dht14.records.record import Record
+from dht14.records.store import Store
 
 REPUBLISH_LOOK = 15.0
 """Seconds between two looks at whether it is time."""

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from dht14.storage.pages import BEGINNING
-from dht14.storage.record import Record
-from dht14.storage.store import Store
+from dht14.records.pages import BEGINNING
+from dht14.records.record import Record
+from dht14.records.store import Store
 
 
 async def pages(store: Store, clock: IReactorTime) -> AsyncIterator[Sequence[Record]]:

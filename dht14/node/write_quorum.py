@@ -8,9 +8,9 @@ from dht14.kademlia.candidate import State
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.node.search import Walk
-from dht14.storage.receipt import PutReason
-from dht14.storage.record import Kind, Record
-from dht14.storage.store import Outcome, Refusal, Verdict
+from dht14.records.receipt import PutReason
+from dht14.records.record import Kind, Record
+from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.wire.messages import Outranked, Refused, Reply, Stored
 
 NOT_A_HOLDER = (Refusal.NO_VALUES, Refusal.NOT_NEAR, Refusal.LEAVING)

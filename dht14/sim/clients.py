@@ -16,15 +16,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dht14.kademlia.keyspace import hash_id, random_id
 from dht14.kademlia.parameters import MAX_REPLICATION, REPLICATION
 from dht14.node.node import Node
+from dht14.records.envelope import key_of_owner
+from dht14.records.record import Kind
+from dht14.records.signing import public_key_of, seal
 from dht14.sim.attacks import HOSTILE_WAYS, spread_out
 from dht14.sim.history import Judgement
 from dht14.sim.host import Role, VirtualNode
 from dht14.sim.plays import disks
 from dht14.sim.scenario import Play
 from dht14.sim.stage import SETTLE, Stage
-from dht14.storage.envelope import key_of_owner
-from dht14.storage.owner import public_key_of, seal
-from dht14.storage.record import Kind
 
 GETS = 20
 """For each put: half of them soon after it, half at any time."""

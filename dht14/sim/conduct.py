@@ -13,9 +13,9 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_REPLICATION, K
 from dht14.node.network_time import TOLERANCE
 from dht14.node.responder import Respond, Responder
+from dht14.records.record import version_at
 from dht14.security.identity import PROOF_BYTES
 from dht14.sim.host import PUZZLE
-from dht14.storage.record import version_at
 from dht14.wire.messages import FindNode, FindValue, Nodes, Offer, Request, Store, Stored, Value
 
 A_DAY_MS = 86_400_000

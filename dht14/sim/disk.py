@@ -14,17 +14,17 @@ from functools import partial
 
 from twisted.internet.interfaces import IDelayedCall
 
+from dht14.database.database import Database
+from dht14.database.entry_format import DiskFormat
+from dht14.database.file_check import SOUND, check
+from dht14.database.tables import Changes
+from dht14.database.vault import DATABASE_ID_BYTES, SALT_BYTES, Vault
+from dht14.database.writer_thread import CallSoon, Opened, Writer, Written
 from dht14.kademlia.contact import Contact
 from dht14.net.stack import MakeStore
+from dht14.records.record import Record
+from dht14.records.version_floors import MARGIN
 from dht14.sim.clock import Process
-from dht14.storage.check import SOUND, check
-from dht14.storage.database import Database
-from dht14.storage.disk_format import DiskFormat
-from dht14.storage.floors import MARGIN
-from dht14.storage.record import Record
-from dht14.storage.tables import Changes
-from dht14.storage.vault import DATABASE_ID_BYTES, SALT_BYTES, Vault
-from dht14.storage.writer import CallSoon, Opened, Writer, Written
 
 OPENING = 0.02
 """Seconds until a database is open."""

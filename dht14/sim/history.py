@@ -24,9 +24,9 @@ from math import inf
 from attrs import define, field, frozen
 
 from dht14.errors import Malformed
+from dht14.records.receipt import PutOutcome, Receipt
+from dht14.records.record import Kind, Record, proven
 from dht14.sim.lives import Lives
-from dht14.storage.receipt import PutOutcome, Receipt
-from dht14.storage.record import Kind, Record, proven
 
 LATENESS = 2.0
 """Seconds after its expiry for which a value may still be served: promised, whatever the clocks say."""

@@ -10,12 +10,12 @@ from twisted.internet.defer import Deferred
 from dht14.kademlia.keyspace import random_id
 from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.node.node import Node
+from dht14.records.record import Record
 from dht14.sim.conditions import Conditions
 from dht14.sim.figures import Phase
 from dht14.sim.host import Role
 from dht14.sim.network import Traffic
 from dht14.sim.world import BEGINNING, World
-from dht14.storage.record import Record
 
 PROMISED_RATE = 0.999
 """The part of the gets of acknowledged values that must bring the right bytes."""

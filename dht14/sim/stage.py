@@ -12,13 +12,13 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import random_id
 from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.node.node import Node
+from dht14.records.receipt import NoRecord, Receipt
+from dht14.records.record import Record
 from dht14.sim.history import GOOD, Ending, History, Judgement, Write
 from dht14.sim.host import Outcome, Role, VirtualNode
 from dht14.sim.timeline import Timeline
 from dht14.sim.watch import Watch
 from dht14.sim.world import OPERATION_GAP, World
-from dht14.storage.receipt import NoRecord, Receipt
-from dht14.storage.record import Record
 from dht14.wire.messages import FindNode, Nodes, Reply
 
 SETTLE = 2 * HARD_TIMEOUT

@@ -2,12 +2,12 @@
 
 from attrs import define, field
 
+from dht14.records.record import Kind, Record
 from dht14.security.sealed import SealedSession
 from dht14.sim.clock import ProcessState
 from dht14.sim.history import History
 from dht14.sim.host import VirtualNode
 from dht14.sim.world import World
-from dht14.storage.record import Kind, Record
 
 INTERVAL = 1.0
 """Virtual seconds between two looks."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from dht14.errors import Malformed
-from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.frames import MAX_FRAME, MIN_FRAME
 
 PUT, GET, SUCCESS, FAILURE = 650, 651, 652, 653

@@ -13,9 +13,9 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
+from dht14.records.record import Kind
+from dht14.records.store import Refusal
 from dht14.security.tickets import TICKET_BYTES
-from dht14.storage.record import Kind
-from dht14.storage.store import Refusal
 from dht14.wire.contacts import Check, pack_address, pack_contacts, unpack_address, unpack_contacts
 
 MAX_TTL_MS = 7 * 86_400_000

@@ -16,9 +16,9 @@ from dht14.net.bulk_client import BulkClient
 from dht14.net.stack import StackOptions, build_stack
 from dht14.net.tls import NodeTls
 from dht14.net.udp import UdpPort
+from dht14.records.receipt import Receipt
+from dht14.records.record import Record
 from dht14.security.identity import Identity, Puzzle
-from dht14.storage.receipt import Receipt
-from dht14.storage.record import Record
 
 
 class Dht14Network:

@@ -24,12 +24,12 @@ import lmdb
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater, react
 
-from dht14.storage.database import Database
-from dht14.storage.disk_format import DiskFormat
-from dht14.storage.group_commit import PUTS_A_BATCH
-from dht14.storage.record import Record, version_at
-from dht14.storage.store import Outcome, Verdict
-from dht14.storage.vault import Vault
+from dht14.database.database import Database
+from dht14.database.entry_format import DiskFormat
+from dht14.database.group_commit import PUTS_A_BATCH
+from dht14.database.vault import Vault
+from dht14.records.record import Record, version_at
+from dht14.records.store import Outcome, Verdict
 
 A_TURN = 64
 WINDOW = 2048

@@ -5,7 +5,7 @@ import threading
 import typing
 from collections.abc import Callable
 
-from dht14.storage.receipt import NoRecord, PutOutcome, Receipt
+from dht14.records.receipt import NoRecord, PutOutcome, Receipt
 from dht14.wire.api_messages import (
     Get,
     GetRecord,

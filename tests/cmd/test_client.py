@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd import node_api
 from dht14.cmd.ending import NO_NODE, Ended
-from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import (
     MAX_VALUE,
     Get,

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.cmd.ending import Ended
 from dht14.cmd.keys import key_of
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.storage.owner import public_key_of
+from dht14.records.signing import public_key_of
 from dht14.wire.api_messages import GetRecord
 from tests.cmd.api_server import ApiServer
 from tests.cmd.shell import run

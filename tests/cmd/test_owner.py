@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.storage.envelope import MAX_SEQ, Envelope, decode
-from dht14.storage.owner import load_key, public_key_of, verify
+from dht14.records.envelope import MAX_SEQ, Envelope, decode
+from dht14.records.signing import load_key, public_key_of, verify
 from dht14.wire.api_messages import Get, GetRecord, Put, encode_failure, encode_success
 from tests.cmd.api_server import TOLD, ApiServer
 from tests.cmd.shell import Outcome, run

@@ -13,9 +13,9 @@ from dht14.kademlia.keyspace import hash_id, id_from_bytes
 from dht14.net.api import ApiFactory
 from dht14.net.stack import StackOptions, build_stack
 from dht14.node.put import Policy
+from dht14.records.receipt import NoRecord
 from dht14.security.session import PLAIN
 from dht14.sim.clock import HeapClock
-from dht14.storage.receipt import NoRecord
 from dht14.wire import api_messages
 from dht14.wire.datagram import encode
 from dht14.wire.messages import (

@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.net.api import ApiFactory, ApiLimits
 from dht14.net.api_connection import ApiConnection
-from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
-from dht14.storage.record import Record
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.records.record import Record
 from dht14.wire.api_messages import ApiReply, decode_reply
 from dht14.wire.frames import FrameSplitter
 

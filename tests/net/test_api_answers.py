@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.net.api_answers import failed, is_success, reply_to
-from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import (
     MAX_RECORD_VALUE,
     Failure,

@@ -8,7 +8,7 @@ from dht14.net.api import ApiFactory
 from dht14.net.api_connection import LINGER_SECONDS, REQUESTS_PER_TURN
 from dht14.net.api_queue import MAX_HELD_BYTES, MAX_REQUESTS
 from dht14.net.frame_limit import FRAME_SECONDS
-from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import (
     MAX_VALUE,
     Failure,

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.net.readiness import VALUES_SECONDS, WAKES_PER_TURN, Awaited, Readiness
-from dht14.storage.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from tests.net.api_case import STORED, record
 
 NOT_READY = Receipt(PutOutcome.NOT_STORED, 0, 3, PutReason.NOT_READY)

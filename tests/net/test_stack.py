@@ -13,14 +13,14 @@ from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.node.join import Retries
 from dht14.node.periodic import Periodic
 from dht14.node.put import Policy
+from dht14.records.record import Record
+from dht14.records.store import MemoryStore, Outcome, Verdict
 from dht14.security import handshake as hs
 from dht14.security.gate import CHALLENGES_A_SECOND, Limits
 from dht14.security.hello_allowance import HELLOS
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.network import VirtualNetwork
-from dht14.storage.record import Record
-from dht14.storage.store import MemoryStore, Outcome, Verdict
 from dht14.wire.messages import Ping
 from tests.fakes import BEGINNING, BulkRecorder, address_of, check, contact, identity
 from tests.net.test_rpc import UdpRecorder

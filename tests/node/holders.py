@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.node.copies import Copies
 from dht14.node.network_time import NetworkTime
-from dht14.storage.record import Kind, Record, version_at
-from dht14.storage.store import Verdict
+from dht14.records.record import Kind, Record, version_at
+from dht14.records.store import Verdict
 from dht14.wire.messages import Request
 from tests.fakes import FakeBulk, FakeNetwork, FakeRpc, Peer
 

@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.node.fetch import CLAIM_SECONDS, HEDGE, VOUCHED_SECONDS, Claimer, ClaimRace, Fetch
-from dht14.storage.claim import Claim
-from dht14.storage.record import Record
+from dht14.records.advertised import Claim
+from dht14.records.record import Record
 from dht14.wire.messages import Reply
 
 VALUE = bytes(range(250)) * 8

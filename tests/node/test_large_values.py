@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_VALUE, OPERATION_TIMEOUT
 from dht14.node.fetch import HEDGE
-from dht14.storage.record import Record, version_at
+from dht14.records.record import Record, version_at
 from dht14.wire.messages import FindValue, LargeValue, Offer, Reply, Store
 from tests.fakes import BEGINNING, LATENCY, Conduct, FakeNetwork, Peer, fields
 from tests.owners import Owner

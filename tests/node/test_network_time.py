@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.node.network_time import CONTACTS_HEARD, READ_TOLERANCE, TOLERANCE, NetworkTime
-from dht14.storage.record import version_at
+from dht14.records.record import version_at
 
 NOW = 1_700_000_000.0
 

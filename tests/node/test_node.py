@@ -14,11 +14,11 @@ from dht14.kademlia.keyspace import hash_id, random_id
 from dht14.kademlia.parameters import GROUP, MAX_REPLICATION, MAX_VALUE, REPLICATION, K
 from dht14.node.network_time import TOLERANCE
 from dht14.node.put import PUTS_AT_ONCE, Policy
+from dht14.records.envelope import MAX_SEQ
+from dht14.records.receipt import PutOutcome, PutReason
+from dht14.records.record import Record, version_at
+from dht14.records.store import MemoryStore, Outcome, Refusal, Verdict
 from dht14.security.subnet import host_of
-from dht14.storage.envelope import MAX_SEQ
-from dht14.storage.receipt import PutOutcome, PutReason
-from dht14.storage.record import Record, version_at
-from dht14.storage.store import MemoryStore, Outcome, Refusal, Verdict
 from dht14.wire.messages import (
     MAX_VERSION,
     FindNode,

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.database.limits import RESERVE
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, REPLICATION, K
@@ -14,14 +15,13 @@ from dht14.node.caching import CACHE_SECONDS
 from dht14.node.errands import Download, Errand, Upload
 from dht14.node.network_time import TOLERANCE, NetworkTime
 from dht14.node.responder import Responder
+from dht14.records.record import Kind, Record, version_at
+from dht14.records.signing import verify_signature
+from dht14.records.store import RECORD_OVERHEAD, MemoryStore, Outcome, Refusal, Verdict
+from dht14.records.version_floors import NO_FLOOR, Floor
 from dht14.security.diversity import public_subnet
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
-from dht14.storage.floors import NO_FLOOR, Floor
-from dht14.storage.owner import verify_signature
-from dht14.storage.record import Kind, Record, version_at
-from dht14.storage.room import RESERVE
-from dht14.storage.store import RECORD_OVERHEAD, MemoryStore, Outcome, Refusal, Verdict
 from dht14.wire.messages import (
     NO_TICKET,
     FindNode,

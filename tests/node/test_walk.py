@@ -3,9 +3,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.node.walk import pages
-from dht14.storage.pages import PAGE_RECORDS
-from dht14.storage.record import Record
-from dht14.storage.store import MemoryStore
+from dht14.records.pages import PAGE_RECORDS
+from dht14.records.record import Record
+from dht14.records.store import MemoryStore
 
 
 class PagesTests(SynchronousTestCase):

@@ -4,9 +4,9 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.node.write_quorum import WriteQuorum
-from dht14.storage.receipt import PutReason
-from dht14.storage.record import Record
-from dht14.storage.store import Outcome, Refusal, Verdict
+from dht14.records.receipt import PutReason
+from dht14.records.record import Record
+from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.wire.messages import Outranked, Refused, Reply, Stored
 
 OWN = 100

@@ -12,7 +12,7 @@ from dht14.kademlia.contact import Contact
 from dht14.net.bulk_server import BulkConnection
 from dht14.node.errands import Download
 from dht14.node.responder import Responder
-from dht14.storage.record import version_at
+from dht14.records.record import version_at
 from dht14.wire.bulk_messages import Answer
 from dht14.wire.messages import FindValue, LargeValue
 

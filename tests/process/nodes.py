@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 
-from dht14.storage.receipt import Receipt
+from dht14.records.receipt import Receipt
 from dht14.wire import api_messages
 from dht14.wire.api_messages import Failure, PutReceipt, Success
 

@@ -13,9 +13,9 @@ from attrs import define, field
 
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.kademlia.parameters import MAX_REPLICATION
+from dht14.records.record import Kind
 from dht14.sim.clients import Habits, Subject
 from dht14.sim.history import Ending, History, Judgement
-from dht14.storage.record import Kind
 from tests.process.nodes import Twistd, VoidPhone, eventually
 
 LATENESS = 7.0

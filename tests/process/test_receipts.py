@@ -1,6 +1,6 @@
 """What a SUCCESS is worth: the node that gave it dies, and everything it acknowledged is there."""
 
-from dht14.storage.receipt import PutReason
+from dht14.records.receipt import PutReason
 from dht14.wire import api_messages
 from tests.process.test_network import NetworkTestCase
 

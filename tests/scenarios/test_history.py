@@ -4,12 +4,12 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.node.node import Node
+from dht14.records.record import Kind
 from dht14.sim import world
 from dht14.sim.clients import Faults, Habits, history
 from dht14.sim.conditions import Conditions
 from dht14.sim.scenario import Result, Scenario
 from dht14.sim.scenarios import SCENARIOS
-from dht14.storage.record import Kind
 from tests.sim import mutants
 
 ALIKE = Habits(seconds=40.0, put_interval=4.0, copies=(8, 8), junk=0.0)

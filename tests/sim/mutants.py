@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred, succeed
 
 from dht14.kademlia.parameters import K
 from dht14.node.node import Node
-from dht14.storage.receipt import NoRecord, PutOutcome, Receipt
-from dht14.storage.record import Kind, Record, proven, version_at
-from dht14.storage.store import MemoryStore, Outcome, Verdict
+from dht14.records.receipt import NoRecord, PutOutcome, Receipt
+from dht14.records.record import Kind, Record, proven, version_at
+from dht14.records.store import MemoryStore, Outcome, Verdict
 from dht14.wire.messages import FindValue, Reply, Store, Stored, Value
 
 HOUR = 3600.0

@@ -4,9 +4,9 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.records.record import Kind, Record, proven
 from dht14.sim.clients import Faults, Habits, Subject, history
 from dht14.sim.scenario import Scenario
-from dht14.storage.record import Kind, Record, proven
 
 
 class SubjectTests(SynchronousTestCase):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.records.record import Record, version_at
+from dht14.records.store import Outcome, Store, Verdict
 from dht14.sim.clock import HeapClock, Process
 from dht14.sim.disk import OPENING, Fault, VirtualDisk
-from dht14.storage.record import Record, version_at
-from dht14.storage.store import Outcome, Store, Verdict
 
 NOW = 1_700_000_000.0
 

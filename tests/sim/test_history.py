@@ -5,9 +5,9 @@ from math import inf
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
+from dht14.records.receipt import PutOutcome, Receipt
+from dht14.records.record import Kind
 from dht14.sim.history import AGREED, LATENESS, Ending, History, Judgement, Write
-from dht14.storage.receipt import PutOutcome, Receipt
-from dht14.storage.record import Kind
 from tests.owners import Owner
 
 KEY = 7

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import id_to_bytes
+from dht14.records.store import Refusal
 from dht14.security.identity import Puzzle
-from dht14.storage.store import Refusal
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import (
     NO_TICKET,

@@ -1,0 +1,141 @@
+"""What the tests of the database share: a queue in place of the reactor, and a watcher that notes."""
+
+import os
+import queue
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import define, field
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.database.database import Database
+from dht14.database.entry_format import DiskFormat
+from dht14.database.vault import Vault
+from dht14.records.record import Record, version_at
+from dht14.records.store import Outcome, Verdict
+from dht14.records.version_floors import MARGIN
+
+NOW = 1_700_000_000.0
+OWN = 0xAA
+"""The id of the node whose databases these are."""
+PATIENCE = 20.0
+"""Seconds for which a thread may say nothing before a test gives up."""
+
+
+def vault(key: bytes = b"k" * 32, salt: bytes = b"s" * 32, database_id: bytes = b"i" * 16) -> Vault:
+    return Vault.unlock(key, salt, database_id, os.urandom)
+
+
+def record(
+    key: int = 5,
+    value: bytes = b"v",
+    version: int = 1,
+    ttl: float = 60.0,
+    copies: int = 8,
+    writer: int = 0,
+) -> Record:
+    """A record; its version counts from that of NOW."""
+    return Record(key, value, version_at(NOW) + version, NOW + ttl, copies, writer)
+
+
+@define
+class Notes:
+    """A `Watcher` that notes what it hears."""
+
+    heard: list[tuple[object, ...]] = field(factory=list)
+
+    def opened(self, records: int) -> None:
+        self.heard.append(("opened", records))
+
+    def set_aside(self, path: str) -> None:
+        self.heard.append(("set aside", path))
+
+    def record_damaged(self, total: int) -> None:
+        self.heard.append(("record damaged", total))
+
+    def writing_failed(self, reason: str) -> None:
+        self.heard.append(("writing failed", reason))
+
+    def writing_resumed(self) -> None:
+        self.heard.append(("writing resumed",))
+
+    def store_full(self, used: int) -> None:
+        self.heard.append(("store full", used))
+
+    def room_again(self) -> None:
+        self.heard.append(("room again",))
+
+    def share_used_up(self, total: int) -> None:
+        self.heard.append(("share used up", total))
+
+    @property
+    def names(self) -> list[object]:
+        return [heard[0] for heard in self.heard]
+
+
+class DiskTestCase(SynchronousTestCase):
+    """Databases in the folder of this run; what their threads have to say is heard in `run_until`."""
+
+    LIMIT = 1 << 30
+    CHECKED = False
+    """Whether each database is looked over before it is closed; not where a test damages it."""
+
+    def setUp(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.path = folder / "db"
+        self.calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.notes = Notes()
+        self.closed: list[Database] = []
+        self.answers_for: Callable[[Record], bool] = lambda record: record.key < 1000
+
+    def run_until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            self.calls.get(timeout=PATIENCE)()
+
+    def database(self, vault: Vault | None = None, limit: int = LIMIT) -> Database:
+        """One that is not open yet."""
+        return Database(
+            str(self.path),
+            DiskFormat(vault or globals()["vault"](), 0),
+            OWN,
+            limit,
+            86_400 + MARGIN,
+            lambda record: self.answers_for(record),
+            self.calls.put,
+            self.notes,
+        )
+
+    def open(self, limit: int = LIMIT) -> Database:
+        database = self.database(limit=limit)
+        opened: list[bool] = []
+        database.open(lambda: opened.append(True))
+        self.addCleanup(self.close, database)
+        self.run_until(lambda: opened)
+        return database
+
+    def close(self, database: Database) -> None:
+        if self.CHECKED and database not in self.closed:
+            database.check_invariants()
+        self.release(database)
+
+    def release(self, database: Database) -> None:
+        """Close it unchecked: with a limit below what it held it has broken an invariant."""
+        if database not in self.closed:
+            self.closed.append(database)
+            database.close()
+
+    def reopen(self, database: Database) -> Database:
+        self.close(database)
+        return self.open()
+
+    def verdicts(self, database: Database, *records: Record, now: float = NOW) -> list[Verdict]:
+        """What becomes of these, offered all at once."""
+        told: list[Verdict | None] = [None] * len(records)
+        for number, one in enumerate(records):
+            database.offer(one, now, lambda verdict, number=number: told.__setitem__(number, verdict))  # type: ignore[misc]
+        self.run_until(lambda: None not in told)
+        return [verdict for verdict in told if verdict is not None]
+
+    def offer(self, database: Database, *records: Record, now: float = NOW) -> list[Outcome]:
+        return [verdict.outcome for verdict in self.verdicts(database, *records, now=now)]

@@ -1,0 +1,134 @@
+import random
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.database.entry_format import (
+    PLACE_BYTES,
+    Body,
+    DiskFormat,
+    Head,
+    distance_class,
+    due_entry,
+    read_due,
+    read_head,
+    read_tags,
+)
+from dht14.errors import Malformed
+from dht14.kademlia.keyspace import id_to_bytes
+from dht14.records.record import SUBNET_BYTES, Record
+from tests.database.disk import record, vault
+
+IDS = st.integers(0, 2**256 - 1)
+
+
+class EntryTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.format = DiskFormat(vault(), 0)
+
+    @settings(derandomize=True, deadline=None)
+    @given(
+        IDS,
+        st.binary(min_size=1, max_size=1000),
+        st.integers(0, 2**64 - 1),
+        st.floats(1e9, 1e11),
+        st.integers(1, 20),
+        IDS,
+        st.binary(max_size=SUBNET_BYTES),
+    )
+    def test_round_trip(
+        self, key: int, value: bytes, version: int, expires_at: float, copies: int, writer: int, subnet: bytes
+    ) -> None:
+        """A record comes back as it was, its expiry to the last bit, with its writer and its subnet."""
+        disk_format = DiskFormat(vault(), 77)
+        one = Record(key, value, version, expires_at, copies, writer, subnet)
+        place = disk_format.place(key)
+        entry = disk_format.write(place, one)
+        read = disk_format.read(place, entry)
+        self.assertEqual((read, read.writer, read.writer_subnet), (one, writer, subnet))
+        self.assertEqual(read_tags(entry), tuple(map(disk_format.tag, one.parties)))
+        self.assertEqual(read_head(entry), Head(version, expires_at))
+
+    def test_bound(self) -> None:
+        """No entry opens at another place or with another head, and no bit of it can be changed."""
+        place, other = self.format.place(5), self.format.place(6)
+        entry = self.format.write(place, record(5))
+        self.assertRaises(Malformed, self.format.read, other, entry)
+        for n in range(len(entry)):
+            self.assertRaises(Malformed, self.format.read, place, entry[:n])
+            changed = entry[:n] + bytes([entry[n] ^ 1]) + entry[n + 1 :]
+            self.assertRaises(Malformed, self.format.read, place, changed)
+
+    def test_floor_is_no_record(self) -> None:
+        """A floor that somebody moves among the records is none of them."""
+        place = self.format.place(5)
+        floor = self.format.seal(place, Head(1, 2.0), Body(5, 0, b""))
+        self.assertEqual(self.format.open(place, floor), (Head(1, 2.0), Body(5, 0, b"")))
+        self.assertRaises(Malformed, self.format.read, place, floor)
+
+    def test_other_format(self) -> None:
+        """An entry of a format to come is refused, not misread."""
+        place = self.format.place(5)
+        head = self.format.write(place, record(5))[:40]
+        sealed = self.format.vault.seal(b"\x03" + bytes(90), place + head)
+        self.assertRaises(Malformed, self.format.read, place, head + sealed)
+
+    def test_nothing_in_clear(self) -> None:
+        """Neither key, value nor writer can be seen, in the place or in the entry."""
+        key, writer = (random.Random(seed).getrandbits(256) for seed in (1, 2))
+        place = self.format.place(key)
+        seen = place + self.format.write(place, record(key, b"plain" * 20, writer=writer))
+        self.assertNotIn(b"plain", seen)
+        for hidden in (key, writer):
+            self.assertFalse(any(id_to_bytes(hidden)[n : n + 3] in seen for n in range(29)))
+
+    def test_tag(self) -> None:
+        """All entries of a party in one database have one tag, elsewhere another; who is not known has none."""
+        entries = [
+            self.format.write(self.format.place(key), evolve(record(key, writer=7), writer_subnet=b"abc"))
+            for key in (1, 2)
+        ]
+        self.assertEqual({read_tags(entry) for entry in entries}, {self.format.tags(7, b"abc")})
+        elsewhere = DiskFormat(vault(salt=b"t" * 32), 0)
+        tags = [self.format.tags(7, b"abc"), self.format.tags(8, b"abcdef"), elsewhere.tags(7, b"abc")]
+        self.assertEqual([len(each) for each in tags], [2, 3, 2])
+        self.assertEqual(len({tag for each in tags for tag in each}), 7)
+        self.assertEqual(read_tags(self.format.write(self.format.place(1), record(1))), ())
+
+
+class PlaceTests(SynchronousTestCase):
+    def test_size(self) -> None:
+        """A place has its size, at both ends of the space too."""
+        self.assertEqual(
+            {len(DiskFormat(vault(), 0).place(key)) for key in (0, 1, 2**256 - 1)}, {PLACE_BYTES}
+        )
+
+    @settings(derandomize=True, deadline=None)
+    @given(IDS, IDS)
+    def test_distance_class(self, one: int, other: int) -> None:
+        """What is nearer by more than one part in 128 is in a lower class, and nothing is the other way round."""
+        near, far = sorted((one, other))
+        self.assertLessEqual(distance_class(near), distance_class(far))
+        if far > near + near // 64:
+            self.assertLess(distance_class(near), distance_class(far))
+
+    def test_farthest_last(self) -> None:
+        """Places sort by the distance from the origin."""
+        disk_format = DiskFormat(vault(), 0xFF << 248)
+        keys = [0xFF << 248, 0xFE << 248, 0xF0 << 248, 0]
+        places = [disk_format.place(key) for key in keys]
+        self.assertEqual(places, sorted(places))
+
+
+class TimeTests(SynchronousTestCase):
+    @settings(derandomize=True, deadline=None)
+    @given(st.floats(0, 1e12), st.floats(0, 1e12))
+    def test_order(self, one: float, other: float) -> None:
+        """Entries of a time index sort as their times, and tell them exactly."""
+        entries = [due_entry(time, b"p" * PLACE_BYTES) for time in sorted((one, other))]
+        self.assertEqual(entries, sorted(entries))
+        self.assertEqual(
+            [read_due(entry) for entry in entries], [(t, b"p" * 16) for t in sorted((one, other))]
+        )

@@ -1,0 +1,64 @@
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.keyspace import hash_id
+from dht14.records.advertised import Claim
+from dht14.records.record import Kind, Record, version_at
+from tests.owners import Owner
+
+NOW = 1_700_000_000.0
+VALUE = bytes(2_000)
+RECORD = Record(3, VALUE, version_at(NOW), NOW + 60, 8)
+
+
+def claim_of(record: Record) -> Claim:
+    return Claim(
+        record.key,
+        record.version,
+        record.expires_at,
+        record.replication,
+        record.is_owned,
+        len(record.value),
+        record.digest,
+    )
+
+
+class ClaimTests(SynchronousTestCase):
+    def test_true(self) -> None:
+        """The claim of a record ranks like it, and with the value it is it, whatever its kind."""
+        content = evolve(RECORD, key=hash_id(VALUE), version=0)
+        owned = Owner().record(VALUE, 7, NOW + 60)
+        for record, kind in ((RECORD, Kind.OPEN), (content, Kind.CONTENT), (owned, Kind.OWNER)):
+            claim = claim_of(record)
+            self.assertEqual((claim.rank, claim.rank[0]), (record.rank, kind))
+            self.assertEqual(claim.fulfilled(record.value), record)
+
+    def test_other_value(self) -> None:
+        """Another value does not fulfil it, of the same length neither."""
+        claim = claim_of(RECORD)
+        self.assertIsNone(claim.fulfilled(VALUE + b"\0"))
+        self.assertIsNone(claim.fulfilled(VALUE[1:] + b"\1"))
+        self.assertIsNone(evolve(claim, length=1_999).fulfilled(VALUE))
+
+    def test_other_kind(self) -> None:
+        """What is no owner's is not taken for one, and the other way round."""
+        self.assertIsNone(evolve(claim_of(RECORD), owned=True).fulfilled(VALUE))
+        owned = Owner().record(VALUE, 7, NOW + 60)
+        self.assertIsNone(evolve(claim_of(owned), owned=False).fulfilled(owned.value))
+
+    def test_forged(self) -> None:
+        """An owner's number that the owner did not sign is nothing."""
+        owned = Owner().record(VALUE, 7, NOW + 60)
+        self.assertIsNone(evolve(claim_of(owned), version=8).fulfilled(owned.value))
+
+    def test_versioned_content(self) -> None:
+        """Content of a version other than 0 is nothing, seen with its value or without; what may name an owner has a
+        version like anything open."""
+        content = evolve(RECORD, key=hash_id(VALUE), version=0)
+        self.assertTrue(claim_of(content).is_possible)
+        versioned = claim_of(evolve(content, version=1))
+        self.assertFalse(versioned.is_possible)
+        self.assertIsNone(versioned.fulfilled(VALUE))
+        name = b"dht14/own" + bytes(32)
+        self.assertTrue(claim_of(evolve(RECORD, key=hash_id(name), value=name)).is_possible)
+        self.assertTrue(claim_of(RECORD).is_possible)

@@ -1,0 +1,173 @@
+import hashlib
+from itertools import permutations
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.errors import Malformed
+from dht14.kademlia.keyspace import hash_id
+from dht14.records.envelope import MAX_SEQ
+from dht14.records.record import Kind, Record, proven, version_at
+from tests.owners import Owner
+
+NOW = 1_700_000_000.0
+VALUES = [b"a", b"b", b"c"]
+KEY = hash_id(VALUES[0])
+records = st.builds(
+    Record, st.just(KEY), st.sampled_from(VALUES), st.integers(0, 3), st.just(NOW + 60), st.just(8)
+)
+
+
+class RecordTests(SynchronousTestCase):
+    record = Record(5, b"value", 7, NOW + 60, 8)
+
+    def test_writer(self) -> None:
+        """Who brought a record is no part of it: copies are the same, and none outranks the other."""
+        copy = evolve(self.record, writer=77)
+        self.assertEqual((copy, copy.rank), (self.record, self.record.rank))
+
+    def test_kind(self) -> None:
+        """A record whose key is the hash of its value is content; any other is open."""
+        self.assertIs(self.record.kind, Kind.OPEN)
+        self.assertIs(evolve(self.record, key=hash_id(b"value")).kind, Kind.CONTENT)
+        self.assertIs(evolve(self.record, key=hash_id(b"value") ^ 1).kind, Kind.OPEN)
+
+    def test_rank(self) -> None:
+        """Content is above all; of two others the later wins, and of the same moment the greater hash."""
+        content = Record(KEY, VALUES[0], 0, NOW, 8)
+        late, later = Record(KEY, b"b", 8, NOW, 8), Record(KEY, b"b", 9, NOW, 8)
+        self.assertLess(late.rank, later.rank)
+        self.assertLess(later.rank, content.rank)
+        twin = Record(KEY, b"c", 8, NOW, 8)
+        self.assertEqual(late.rank < twin.rank, hashlib.sha256(b"b").digest() < hashlib.sha256(b"c").digest())
+
+    def test_content_has_no_versions(self) -> None:
+        """Nobody can outrank content with itself by claiming a later version."""
+        content = Record(KEY, VALUES[0], 0, NOW, 8)
+        self.assertEqual(content.rank, evolve(content, version=1 << 62).rank)
+
+    @settings(derandomize=True, deadline=None)
+    @given(st.lists(records, min_size=3, max_size=3))
+    def test_total_order(self, three: list[Record]) -> None:
+        """Any two records of a key are ordered, and only what is the same value ranks the same: all orders of
+        merging end at the same one."""
+        winners = {max(order, key=lambda record: record.rank).value for order in permutations(three)}
+        self.assertEqual(len(winners), 1)
+        for a, b in permutations(three, 2):
+            if a.rank == b.rank:
+                self.assertEqual(a.value, b.value)
+
+    def test_remaining(self) -> None:
+        """What remains is in whole milliseconds, rounded down: a copy never lives longer for having travelled."""
+        self.assertEqual(self.record.remaining_ms(NOW), 60_000)
+        self.assertEqual(self.record.remaining_ms(NOW + 59.9996), 0)
+        self.assertLessEqual(self.record.remaining_ms(NOW + 60), 0)
+        self.assertLess(self.record.remaining_ms(NOW + 70), 0)
+
+    def test_value_is_not_shown(self) -> None:
+        """The value is not in the text of a record, which may end in a log."""
+        self.assertNotIn("value", repr(self.record).replace("value=", ""))
+
+
+class ContentTests(SynchronousTestCase):
+    """The version of content."""
+
+    def test_authentic(self) -> None:
+        """Content is what it claims to be with version 0 alone; what may name an owner is no content."""
+        name = b"dht14/own" + bytes(32)
+        for value, version, authentic in (
+            (b"v", 0, True),
+            (b"v", 1, False),
+            (name, 1, True),
+            (name, 0, True),
+        ):
+            record = Record(hash_id(value), value, version, NOW + 60, 8)
+            self.assertEqual(record.is_authentic, authentic)
+
+
+class OwnerRecordTests(SynchronousTestCase):
+    """Records that only one may write."""
+
+    owner = Owner(1)
+    record = owner.record(b"payload", 7, NOW + 60)
+
+    def test_kind(self) -> None:
+        """An envelope is an owner's record under whatever key; its place is between open and content."""
+        self.assertIs(self.record.kind, Kind.OWNER)
+        self.assertIs(evolve(self.record, key=hash_id(self.record.value)).kind, Kind.OWNER)
+        open_one = Record(self.record.key, b"squatter", version_at(NOW), NOW, 8)
+        self.assertLess(open_one.rank, self.owner.record(b"first", 1, NOW).rank)
+        self.assertLess(self.owner.record(b"last", MAX_SEQ, NOW).rank, Record(KEY, VALUES[0], 0, NOW, 8).rank)
+
+    def test_order(self) -> None:
+        """The greater number wins, a tombstone like any other, and of the same number the greater hash."""
+        older, newer = self.owner.record(b"older", 7, NOW), self.owner.record(b"", 8, NOW)
+        self.assertLess(older.rank, newer.rank)
+        twin = self.owner.record(b"twin", 7, NOW)
+        digests = [hashlib.sha256(one.value).digest() for one in (older, twin)]
+        self.assertEqual(older.rank < twin.rank, digests[0] < digests[1])
+
+    def test_authentic(self) -> None:
+        """It is authentic under its own key, signed, and with the number it was signed with; nowhere else."""
+        self.assertTrue(self.record.is_authentic)
+        self.assertTrue(Record(5, b"open", 7, NOW, 8).is_authentic)
+        value = self.record.value
+        for flawed in (
+            evolve(self.record, version=8),
+            evolve(self.record, version=0),
+            evolve(self.record, key=5),
+            evolve(self.record, key=hash_id(value)),
+            evolve(self.record, key=Owner(1, b"other salt").key),
+            evolve(self.record, value=value[:-1] + b"?"),
+            evolve(self.record, value=value[:40]),
+            evolve(self.record, value=b"DHT14OWN"),
+        ):
+            self.assertFalse(flawed.is_authentic, flawed)
+
+    def test_proven(self) -> None:
+        """A client's envelope gets its number for a version; what is not authentic is Malformed."""
+        self.assertEqual(proven(evolve(self.record, version=0)), self.record)
+        self.assertRaises(Malformed, proven, evolve(self.record, key=5))
+        self.assertRaises(Malformed, proven, evolve(self.record, value=self.record.value + b"?"))
+
+    def test_tombstone(self) -> None:
+        """Deleted is what has no payload."""
+        self.assertTrue(self.owner.record(b"", 8, NOW).is_tombstone)
+        self.assertFalse(self.record.is_tombstone)
+        self.assertFalse(Record(5, b"open", 7, NOW, 8).is_tombstone)
+
+    def test_name_of_owner(self) -> None:
+        """Who puts the name that an owner's key is the hash of does not put the owner's records aside."""
+        name = b"dht14/own" + self.owner.private_key.public_key().public_bytes_raw()
+        self.assertEqual(hash_id(name), self.owner.key)
+        squatter = Record(self.owner.key, name, version_at(NOW), NOW + 60, 8)
+        self.assertIs(squatter.kind, Kind.OPEN)
+        self.assertLess(squatter.rank, self.record.rank)
+
+    def test_conflicts(self) -> None:
+        """A new record conflicts with what is newer than it, or than what it was written to replace."""
+        held = self.owner.record(b"held", 7, NOW)
+        for seq, cas, conflict in (
+            (6, None, True),
+            (7, None, True),
+            (8, None, False),
+            (8, 7, False),
+            (9, 8, False),  # the holder has missed 8
+            (8, 6, True),
+            (9, 0, True),
+        ):
+            new = self.owner.record(b"new", seq, NOW, cas)
+            self.assertEqual(new.conflicts_with(held), conflict, (seq, cas))
+        self.assertFalse(held.conflicts_with(held), "the same once more")
+        squatter = Record(held.key, b"squatter", version_at(NOW), NOW, 8)
+        self.assertFalse(held.conflicts_with(squatter))
+        self.assertFalse(squatter.conflicts_with(held), "the order is enough for those")
+
+
+class VersionsTests(SynchronousTestCase):
+    def test_time(self) -> None:
+        """A version is the moment in milliseconds, with room to count within one."""
+        self.assertEqual(version_at(NOW), 1_700_000_000_000 << 16)
+        self.assertLess(version_at(NOW), version_at(NOW + 0.001))
