@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from dht14.kademlia.contact import Seed
 from dht14.kademlia.keyspace import ID_BYTES
-from dht14.security import subnet
+from dht14.security import subnets
 
 HostPort = tuple[str, int]
 """A host name or a numeric address (IPv6 without brackets) and a port."""
@@ -179,7 +179,7 @@ def _network(name: str) -> Network:
 def is_private(host: str) -> bool:
     """Whether nobody on the Internet reaches this host. A name may be anybody's, a wildcard is everybody's."""
     try:
-        return subnet.is_private(host)
+        return subnets.is_private(host)
     except ValueError:
         return host == "localhost"
 

@@ -34,8 +34,8 @@ from dht14.node.put import Policy
 from dht14.records.record import Record
 from dht14.records.version_floors import MARGIN
 from dht14.risks import tell_of_reach, tell_of_risks
-from dht14.security.gate import Limits
 from dht14.security.identity import Identity, Puzzle, public_bytes
+from dht14.session.acceptor import Limits
 from dht14.settings import Answer, PutReply, Role, Settings
 from dht14.start import Start, StartPhase
 from dht14.state_file import StateFile

@@ -15,7 +15,7 @@ from dht14 import config_values as values
 from dht14.config_values import HostPort, Network
 from dht14.kademlia.contact import Seed
 from dht14.kademlia.parameters import MAX_REPLICATION
-from dht14.security.subnet import PRIVATE_RANGES
+from dht14.security.subnets import PRIVATE_RANGES
 from dht14.wire.messages import MAX_TTL_MS
 
 T = TypeVar("T")

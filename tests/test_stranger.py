@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.security.identity import Identity
 from tests import stranger
-from tests.security.pair import BEGINNING, PUZZLE, Side
+from tests.session.pair import BEGINNING, PUZZLE, Side
 
 REQUEST, RESPONSE = b"request", b"response"
 OUR_ADDRESS, ITS_ADDRESS = ("192.0.2.1", 8000), ("198.51.100.2", 8000)

@@ -19,7 +19,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import ID_BYTES
 from dht14.kademlia.parameters import MAX_DATAGRAM
-from dht14.security.handshake import CID_BYTES, KEY_BYTES, Challenge, hello
+from dht14.session.handshake import CID_BYTES, KEY_BYTES, Challenge, hello
 from dht14.wire.api_messages import encode_get
 
 API_SECONDS = 6.0

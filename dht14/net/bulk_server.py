@@ -27,7 +27,7 @@ from dht14.node.errands import Upload
 from dht14.node.responder import Responder
 from dht14.security.rate_limiter import RateLimiter
 from dht14.security.shares import SharedPlaces
-from dht14.security.subnet import Party, Scope
+from dht14.security.subnets import Party, Scope
 from dht14.security.tickets import TICKET_BYTES
 from dht14.wire.bulk_messages import Answer, encode_answer
 

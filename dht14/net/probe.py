@@ -16,10 +16,10 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.security.hello_allowance import HelloAllowance
-from dht14.security.session import Questions
+from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.shares import SharedPlaces
-from dht14.security.subnet import Party, Scope
+from dht14.security.subnets import Party, Scope
+from dht14.session.layer import Questions
 
 AT_ONCE = 32
 """Probes that may be out: a flood of callers cannot make us flood others."""

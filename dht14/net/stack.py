@@ -45,12 +45,12 @@ from dht14.records.record import Record
 from dht14.records.store import MemoryStore, Store
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.diversity import any_subnet, public_subnet
-from dht14.security.gate import Limits
-from dht14.security.hello_allowance import HelloAllowance
+from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.identity import Identity
-from dht14.security.sealed import HelloQuestions, SealedSession
-from dht14.security.session import PlainQuestions, PlainSession, Questions, Session
 from dht14.security.tickets import Tickets
+from dht14.session.acceptor import Limits
+from dht14.session.encrypted import HelloQuestions, SealedSession
+from dht14.session.layer import PlainQuestions, PlainSession, Questions, Session
 from dht14.wire.contacts import Check
 
 MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], Store]

@@ -4,7 +4,7 @@ from attrs import define, field
 
 from dht14.kademlia.contact import Address
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.security.hello_allowance import HelloAllowance
+from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.shares import Standing
 
 

@@ -20,7 +20,7 @@ from dht14.node.ports import Bulk, Rpc
 from dht14.records.advertised import Claim
 from dht14.records.record import Kind, Record
 from dht14.records.store import Store, Verdict
-from dht14.security.subnet import counted_subnet
+from dht14.security.subnets import counted_subnet
 from dht14.wire.messages import (
     FindValue,
     LargeValue,

@@ -17,7 +17,7 @@ from dht14.records.record import Kind, Record, claimed_rank, is_possible
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, in_the_way
 from dht14.records.version_floors import NO_FLOOR
 from dht14.security.identity import public_key_of
-from dht14.security.subnet import counted_subnet
+from dht14.security.subnets import counted_subnet
 from dht14.security.tickets import Tickets
 from dht14.wire.contacts import first_fitting
 from dht14.wire.messages import (

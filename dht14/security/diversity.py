@@ -6,7 +6,7 @@ Private addresses are exempt, because there all nodes are neighbours, unless it 
 
 from functools import lru_cache
 
-from dht14.security.subnet import is_private, subnet_of
+from dht14.security.subnets import is_private, subnet_of
 
 
 @lru_cache(maxsize=16_384)

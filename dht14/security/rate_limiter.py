@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Protocol
 
-from dht14.security.subnet import host_of, is_private
+from dht14.security.subnets import host_of, is_private
 
 
 class Bucket(Protocol):

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from attrs import define, field
 
 from dht14.security.rate_limiter import RateLimiter, TokenBucket
-from dht14.security.subnet import Party, Scope
+from dht14.security.subnets import Party, Scope
 
 M = TypeVar("M")
 

@@ -3,7 +3,7 @@
 from attrs import define, field
 
 from dht14.records.record import Kind, Record
-from dht14.security.sealed import SealedSession
+from dht14.session.encrypted import SealedSession
 from dht14.sim.clock import ProcessState
 from dht14.sim.history import History
 from dht14.sim.host import VirtualNode

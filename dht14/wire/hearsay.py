@@ -10,7 +10,7 @@ from typing import Any, get_args
 from attrs import evolve, fields
 
 from dht14.kademlia.contact import Address, Contact
-from dht14.security.subnet import is_private
+from dht14.security.subnets import is_private
 from dht14.wire.messages import SCHEMA, Message, Ping, Request
 
 

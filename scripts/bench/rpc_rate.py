@@ -28,11 +28,11 @@ from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.net.tls import NodeTls
 from dht14.net.udp import UdpPort
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.gate import Limits
-from dht14.security.hello_allowance import HelloAllowance
+from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
-from dht14.security.sealed import SealedSession
 from dht14.security.shares import Standing
+from dht14.session.acceptor import Limits
+from dht14.session.encrypted import SealedSession
 from dht14.wire.messages import FindNode, Ping, Reply, Request
 
 EXCHANGES = 20_000

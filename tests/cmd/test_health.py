@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.cmd import health
 from dht14.data_dir import DataDir
 from dht14.kademlia.parameters import MAX_DATAGRAM
-from dht14.security.handshake import CHALLENGE, HELLO, HELLO_BYTES
+from dht14.session.handshake import CHALLENGE, HELLO, HELLO_BYTES
 from tests.cmd.api_server import ApiServer
 from tests.cmd.shell import Outcome, run
 from tests.process.nodes import free_port

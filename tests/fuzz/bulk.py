@@ -22,7 +22,7 @@ from dht14.node.responder import Responder
 from dht14.records.record import Record
 from dht14.records.store import MemoryStore
 from dht14.security.identity import Identity, public_key_of
-from dht14.security.subnet import parties_of
+from dht14.security.subnets import parties_of
 from dht14.security.tickets import MOST_PER_PEER, Tickets
 from dht14.wire.bulk_messages import decode_answer, encode_answer
 from dht14.wire.frames import FrameSplitter

@@ -14,7 +14,7 @@ from dht14.net.api import ApiFactory
 from dht14.net.stack import StackOptions, build_stack
 from dht14.node.put import Policy
 from dht14.records.receipt import NoRecord
-from dht14.security.session import PLAIN
+from dht14.session.layer import PLAIN
 from dht14.sim.clock import HeapClock
 from dht14.wire import api_messages
 from dht14.wire.datagram import encode

@@ -12,13 +12,13 @@ from cryptography.exceptions import InvalidTag
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.gate import Limits
-from dht14.security.hello_allowance import HelloAllowance
+from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
-from dht14.security.sealed import MOST_OPENINGS, HelloQuestions, SealedSession
+from dht14.session.acceptor import Limits
+from dht14.session.encrypted import MOST_OPENINGS, HelloQuestions, SealedSession
 from tests.fakes import BEGINNING
 from tests.fuzz.steps import step, steps
-from tests.security.pair import strangers
+from tests.session.pair import strangers
 from tests.stranger import Identity as StrangersIdentity
 from tests.stranger import Initiator, Proofs, Responder, seal
 

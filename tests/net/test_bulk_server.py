@@ -20,7 +20,7 @@ from dht14.net.bulk_server import (
 from dht14.net.tls import NodeTls
 from dht14.net.watch import LOOK_INTERVAL
 from dht14.records.store import Outcome, Refusal, Verdict
-from dht14.security.subnet import Party, Scope
+from dht14.security.subnets import Party, Scope
 from dht14.wire.bulk_messages import decode_answer, tag_of
 from dht14.wire.frames import FrameSplitter
 from dht14.wire.messages import Refused, Stored

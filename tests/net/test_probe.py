@@ -10,13 +10,13 @@ from dht14.kademlia.parameters import HARD_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.probe import AT_ONCE, CALLED_LATELY, CALLERS, PROBES_OF, RESEND_AFTER, SPACING, ProbeProtocol
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.hello_allowance import HelloAllowance
-from dht14.security.sealed import HelloQuestions
-from dht14.security.session import HERE, KNOCK, PlainQuestions, Questions
-from dht14.security.subnet import Scope, parties_of
+from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.subnets import Scope, parties_of
+from dht14.session.encrypted import HelloQuestions
+from dht14.session.layer import HERE, KNOCK, PlainQuestions, Questions
 from tests.fakes import check, contact, contact_at, proof_of
 from tests.net.test_rpc import UdpRecorder
-from tests.security.pair import BEGINNING, PUZZLE, Side
+from tests.session.pair import BEGINNING, PUZZLE, Side
 
 OWN = 1 << 255
 CALLER, OTHER = contact(7, 1), contact(8, 2)

@@ -15,9 +15,9 @@ from dht14.node.periodic import Periodic
 from dht14.node.put import Policy
 from dht14.records.record import Record
 from dht14.records.store import MemoryStore, Outcome, Verdict
-from dht14.security import handshake as hs
-from dht14.security.gate import CHALLENGES_A_SECOND, Limits
-from dht14.security.hello_allowance import HELLOS
+from dht14.security.hello_limiter import HELLOS
+from dht14.session import handshake as hs
+from dht14.session.acceptor import CHALLENGES_A_SECOND, Limits
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.network import VirtualNetwork

@@ -2,7 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.standing import Standings
-from dht14.security.hello_allowance import HelloAllowance
+from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.shares import Standing
 from tests.fakes import contact
 

@@ -19,9 +19,9 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import K
 from dht14.net.tls import NodeTls
-from dht14.security.handshake import HELLO_BYTES, Challenge
 from dht14.security.identity import Identity, Puzzle
-from dht14.security.opening import Opening
+from dht14.session.handshake import HELLO_BYTES, Challenge
+from dht14.session.initiator import Opening
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import FindNode, FindValue, Nodes, Ping
 from tests.process.nodes import DIFFICULTY, Twistd

@@ -14,8 +14,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address
-from dht14.security.handshake import CHALLENGE_BYTES
-from dht14.security.hello_allowance import A_HOST, HELLOS
+from dht14.security.hello_limiter import A_HOST, HELLOS
+from dht14.session.handshake import CHALLENGE_BYTES
 from dht14.wire import api_messages
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import Announce, FindNode, Nodes

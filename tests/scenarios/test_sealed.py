@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.sealed import SealedSession
+from dht14.session.encrypted import SealedSession
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import Role, VirtualNode
 from tests.scenarios.town import Town

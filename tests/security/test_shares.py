@@ -4,7 +4,7 @@ from itertools import pairwise
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.security.shares import SCARCE, TIERS, SharedPlaces, SharedRate, Standing, bytes_needed
-from dht14.security.subnet import Party, Scope, parties_of
+from dht14.security.subnets import Party, Scope, parties_of
 
 NOW = 1_700_000_000.0
 STRANGER, PROVEN, CONTACT = Standing

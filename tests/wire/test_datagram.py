@@ -12,8 +12,8 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE, id_to_bytes
 from dht14.kademlia.parameters import GROUP, MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
 from dht14.records.store import Refusal
-from dht14.security.handshake import ACCEPT_PREFIX_BYTES
-from dht14.security.link import SEALED_BYTES
+from dht14.session.handshake import ACCEPT_PREFIX_BYTES
+from dht14.session.session import SEALED_BYTES
 from dht14.wire.contacts import first_fitting, pack_contacts
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import (

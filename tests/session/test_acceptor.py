@@ -5,14 +5,21 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
-from dht14.security import handshake as hs
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.gate import CHALLENGES_OF, COOKIE_LIFE, FINISHES_A_SECOND, PREKEY_ROTATION, Gate, Limits
 from dht14.security.identity import Identity
-from dht14.security.opening import Opening
 from dht14.security.shares import TIERS, Standing
-from dht14.security.subnet import Scope
-from tests.security.pair import BEGINNING, PUZZLE
+from dht14.security.subnets import Scope
+from dht14.session import handshake as hs
+from dht14.session.acceptor import (
+    CHALLENGES_OF,
+    COOKIE_LIFE,
+    FINISHES_A_SECOND,
+    PREKEY_ROTATION,
+    Gate,
+    Limits,
+)
+from dht14.session.initiator import Opening
+from tests.session.pair import BEGINNING, PUZZLE
 
 CALLER = ("10.0.0.1", 8000)
 STRANGER = Standing.STRANGER

@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.hello_allowance import A_HOST, HELLOS, REMEMBERED, WITHIN, HelloAllowance
+from dht14.security.hello_limiter import A_HOST, HELLOS, REMEMBERED, WITHIN, HelloAllowance
 
 ADDRESS = ("203.0.113.1", 8000)
 

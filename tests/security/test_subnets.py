@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.subnet import Scope, counted_subnet, host_of, is_private, parties_of, subnet_of
+from dht14.security.subnets import Scope, counted_subnet, host_of, is_private, parties_of, subnet_of
 
 
 class SubnetTests(SynchronousTestCase):

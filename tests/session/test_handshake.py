@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
-from dht14.security import handshake as hs
 from dht14.security.identity import Identity
-from tests.security.pair import BEGINNING, PUZZLE
+from dht14.session import handshake as hs
+from tests.session.pair import BEGINNING, PUZZLE
 
 # The public keys of small order: with any of them every shared secret is zero (RFC 7748, section 6.1).
 SMALL_ORDER = (

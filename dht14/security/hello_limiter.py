@@ -9,7 +9,7 @@ from attrs import define, field
 
 from dht14.kademlia.contact import Address
 from dht14.security.rate_limiter import RateLimiter
-from dht14.security.subnet import is_private
+from dht14.security.subnets import is_private
 
 HELLOS, WITHIN = 2, 600.0
 """So many within so many seconds."""

@@ -3,9 +3,9 @@ import random
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
-from dht14.security.link import INITIATOR_IDLE, RESPONDER_IDLE, Link
-from dht14.security.links import AT_ONCE, MOST, QUIET, RESERVED, SIMULTANEOUS, Links
 from dht14.security.rate_limiter import TokenBucket
+from dht14.session.session import INITIATOR_IDLE, RESPONDER_IDLE, Link
+from dht14.session.session_table import AT_ONCE, MOST, QUIET, RESERVED, SIMULTANEOUS, Links
 
 OWN = 100
 KEYS = (bytes(32), bytes(range(32)))

@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
-from dht14.security import handshake as hs
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.identity import Identity
 from dht14.security.shares import SharedRate, Standing
-from dht14.security.subnet import Party, Scope, parties_of
+from dht14.security.subnets import Party, Scope, parties_of
+from dht14.session import handshake as hs
 
 COOKIE_LIFE = 120
 """Seconds within which a CHALLENGE must be answered."""

@@ -1,4 +1,4 @@
-"""The published vectors of a session. `python -m tests.security.test_vectors` writes them anew."""
+"""The published vectors of a session. `python -m tests.session.test_vectors` writes them anew."""
 
 import json
 import random
@@ -7,13 +7,13 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.gate import Limits
-from dht14.security.handshake import HELLO_HEAD_BYTES
-from dht14.security.hello_allowance import HelloAllowance
+from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
-from dht14.security.sealed import SealedSession
+from dht14.session.acceptor import Limits
+from dht14.session.encrypted import SealedSession
+from dht14.session.handshake import HELLO_HEAD_BYTES
 from tests import stranger
-from tests.security.pair import strangers
+from tests.session.pair import strangers
 
 TOP = Path(__file__).parents[2]
 PATH = Path(__file__).parent / "vectors" / "session.json"

@@ -7,12 +7,12 @@ from attrs import define, field
 
 from dht14.kademlia.contact import Address, Contact
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.gate import Limits
-from dht14.security.hello_allowance import HelloAllowance
+from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
-from dht14.security.sealed import SealedSession
-from dht14.security.session import Datagrams, Peer
 from dht14.security.shares import Standing
+from dht14.session.acceptor import Limits
+from dht14.session.encrypted import SealedSession
+from dht14.session.layer import Datagrams, Peer
 
 PUZZLE = Puzzle("test", 0)
 BEGINNING = 1_700_000_000.0

@@ -2,9 +2,9 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security import handshake as hs
-from dht14.security.opening import LONGEST_QUEUE, Opening
-from tests.security.pair import BEGINNING, Side
+from dht14.session import handshake as hs
+from dht14.session.initiator import LONGEST_QUEUE, Opening
+from tests.session.pair import BEGINNING, Side
 
 
 class OpeningTests(SynchronousTestCase):

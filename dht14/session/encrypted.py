@@ -13,17 +13,17 @@ from attrs import frozen
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
-from dht14.security import handshake as hs
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.gate import Gate, Limits
-from dht14.security.hello_allowance import HelloAllowance
+from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.identity import Identity
-from dht14.security.link import REKEY_PACKETS, Link
-from dht14.security.links import Links
-from dht14.security.opening import Opening
 from dht14.security.rate_limiter import PeerLimiter
-from dht14.security.session import NOTHING, Datagrams, Received
 from dht14.security.shares import Standing
+from dht14.session import handshake as hs
+from dht14.session.acceptor import Gate, Limits
+from dht14.session.initiator import Opening
+from dht14.session.layer import NOTHING, Datagrams, Received
+from dht14.session.session import REKEY_PACKETS, Link
+from dht14.session.session_table import Links
 
 PATIENCE = 3.0
 """Seconds after which a handshake that is not done is given up; nobody waits longer for an answer."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from attrs import define, field
 
 from dht14.kademlia.contact import Address, Contact
-from dht14.security.link import Link
+from dht14.session.session import Link
 
 MOST = 4_096
 """Sessions kept."""

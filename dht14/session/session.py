@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
-from dht14.security.handshake import (
+from dht14.security.rate_limiter import Bucket
+from dht14.session.handshake import (
     ACCEPT,
     ACCEPT_PREFIX_BYTES,
     CID_BYTES,
@@ -19,8 +20,7 @@ from dht14.security.handshake import (
     TAG_BYTES,
     address_bytes,
 )
-from dht14.security.rate_limiter import Bucket
-from dht14.security.replay_window import ReplayWindow
+from dht14.session.replay_window import ReplayWindow
 
 REKEY_AFTER, REKEY_PACKETS = 3_600.0, 1 << 24
 """Seconds and packets after which a new handshake is made; the session serves on meanwhile."""

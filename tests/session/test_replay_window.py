@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.replay_window import WINDOW, ReplayWindow
+from dht14.session.replay_window import WINDOW, ReplayWindow
 
 
 class ReplayWindowTests(SynchronousTestCase):

@@ -5,9 +5,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dht14.kademlia.contact import Address
-from dht14.security import handshake as hs
 from dht14.security.identity import Identity
-from dht14.security.link import Link
+from dht14.session import handshake as hs
+from dht14.session.session import Link
 
 LONGEST_QUEUE = 64
 """Requests that wait for one handshake; what comes on top is lost."""

@@ -15,7 +15,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.security.identity import PROOF_BYTES
 from dht14.security.rate_limiter import Bucket, RateLimiter
-from dht14.security.subnet import host_of
+from dht14.security.subnets import host_of
 
 Datagrams = Sequence[bytes]
 """To be sent one after the other, all to the same address."""

@@ -4,10 +4,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
-from dht14.security.handshake import ACCEPT, DATA
-from dht14.security.link import REFUSED_AFTER, Link
 from dht14.security.rate_limiter import TokenBucket
-from dht14.security.replay_window import WINDOW
+from dht14.session.handshake import ACCEPT, DATA
+from dht14.session.replay_window import WINDOW
+from dht14.session.session import REFUSED_AFTER, Link
 
 KEYS = (bytes(32), bytes(range(32)))
 INITIATOR_CID, RESPONDER_CID = b"initiate", b"responds"

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE
-from dht14.security.session import HERE, KNOCK, NONCE_BYTES, PLAIN, PlainQuestions, PlainSession
+from dht14.session.layer import HERE, KNOCK, NONCE_BYTES, PLAIN, PlainQuestions, PlainSession
 from tests.fakes import check, contact_at, proof_of
 
 HOME, AWAY = ("192.0.2.1", 8000), ("2001:db8::2", 8000)

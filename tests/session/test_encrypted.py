@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
-from dht14.security import handshake as hs
-from dht14.security.gate import CHALLENGES_A_SECOND, FINISHES_A_SUBNET, PREKEY_ROTATION, Limits
-from dht14.security.hello_allowance import HELLOS, WITHIN
-from dht14.security.link import ACCEPT_KEPT, ACCEPT_REPEATS, REFUSED_AFTER, REKEY_AFTER, REKEY_PACKETS
-from dht14.security.sealed import MOST_OPENINGS, PATIENCE
+from dht14.security.hello_limiter import HELLOS, WITHIN
 from dht14.security.shares import TIERS, Standing
-from tests.security.pair import Pair, Side
+from dht14.session import handshake as hs
+from dht14.session.acceptor import CHALLENGES_A_SECOND, FINISHES_A_SUBNET, PREKEY_ROTATION, Limits
+from dht14.session.encrypted import MOST_OPENINGS, PATIENCE
+from dht14.session.session import ACCEPT_KEPT, ACCEPT_REPEATS, REFUSED_AFTER, REKEY_AFTER, REKEY_PACKETS
+from tests.session.pair import Pair, Side
 
 HELLO, CHALLENGE, FINISH, ACCEPT, DATA = hs.HELLO[0], hs.CHALLENGE[0], hs.FINISH[0], hs.ACCEPT[0], hs.DATA[0]
 
