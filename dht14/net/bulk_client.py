@@ -26,8 +26,8 @@ from dht14.security.identity import public_key_of
 from dht14.wire.bulk_messages import Answer, decode_answer, tag_of
 from dht14.wire.contacts import Check
 from dht14.wire.frames import FrameSplitter
-from dht14.wire.hearsay import believable
 from dht14.wire.messages import Reply
+from dht14.wire.reply_filter import believable
 
 CONNECT_SECONDS = 5.0
 """From the first packet to the end of the handshake."""

@@ -36,7 +36,6 @@ from dht14.node.responder import Responder
 from dht14.session.layer import Datagrams, Peer, Session
 from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
-from dht14.wire.hearsay import believable
 from dht14.wire.messages import (
     REPLIES,
     Announce,
@@ -49,6 +48,7 @@ from dht14.wire.messages import (
     Store,
     Value,
 )
+from dht14.wire.reply_filter import believable
 
 MORTAL = (Store, Offer, Value, LargeValue)
 """Messages that say how long a value still lives, from when they were sent."""

@@ -12,8 +12,8 @@ from cbor2 import CBORDecodeError
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.wire.contacts import Check
+from dht14.wire.fast_codec import READERS, WRITERS
 from dht14.wire.messages import SCHEMA, Message
-from dht14.wire.short_forms import READERS, WRITERS
 
 RPC_ID_BYTES = 8
 

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.wire.datagram import decode, decode_any, encode, encode_any
+from dht14.wire.fast_codec import READERS, WRITERS
 from dht14.wire.messages import (
     MAX_TTL_MS,
     MAX_VERSION,
@@ -18,7 +19,6 @@ from dht14.wire.messages import (
     Value,
     view_of,
 )
-from dht14.wire.short_forms import READERS, WRITERS
 from tests.fakes import check, contact_at
 from tests.wire.test_datagram import RPC_ID, messages
 

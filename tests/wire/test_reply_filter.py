@@ -2,7 +2,6 @@ from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address, Contact
-from dht14.wire.hearsay import believable, without_private
 from dht14.wire.messages import (
     SCHEMA,
     Announce,
@@ -17,6 +16,7 @@ from dht14.wire.messages import (
     Value,
     Wanted,
 )
+from dht14.wire.reply_filter import believable, without_private
 
 PUBLIC = Contact(1, ("198.51.100.1", 8000))
 PRIVATE = [
