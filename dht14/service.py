@@ -18,6 +18,7 @@ from dht14.database.database import Database
 from dht14.disk_watch import DiskWatch
 from dht14.errors import AddressUnavailable, Malformed, StartError
 from dht14.kademlia.contact import Contact
+from dht14.maintenance.periodic import Periodic
 from dht14.net.api import ApiFactory, ApiLimits
 from dht14.net.bulk_client import BulkClient
 from dht14.net.bulk_server import BulkServer
@@ -29,7 +30,6 @@ from dht14.net.tcp import TcpPort
 from dht14.net.tls import NodeTls
 from dht14.node.join import Retries
 from dht14.node.mining import Mining
-from dht14.node.periodic import Periodic
 from dht14.node.put import Policy
 from dht14.records.record import Record
 from dht14.records.version_floors import MARGIN

@@ -16,8 +16,6 @@ from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.asked import Asked
-from dht14.node.courier import Courier
-from dht14.node.diary import Diary
 from dht14.node.errands import Download, Errand, Upload
 from dht14.node.freshness import Freshness
 from dht14.node.get import RecordReader
@@ -26,6 +24,8 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.node import Node
 from dht14.node.ports import CallObserver
 from dht14.node.put import Policy, RecordWriter
+from dht14.node.record_sender import Courier
+from dht14.node.republish_times import Diary
 from dht14.node.responder import Responder
 from dht14.records.store import MemoryStore
 from dht14.security.identity import PROOF_BYTES, Identity, public_key_of

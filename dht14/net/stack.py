@@ -15,32 +15,32 @@ from twisted.internet.interfaces import IReactorTime
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import LIVENESS_INTERVAL, REPUBLISH_INTERVAL
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.maintenance.announcer import ANNOUNCE_INTERVAL, Announcer
+from dht14.maintenance.handover import HandOver
+from dht14.maintenance.liveness import Liveness, refresh
+from dht14.maintenance.periodic import Periodic
+from dht14.maintenance.read_repair import ReadRepair
+from dht14.maintenance.repair import REPAIR_INTERVAL, Repair
+from dht14.maintenance.replicator import Copies
+from dht14.maintenance.republish import REPUBLISH_LOOK, Republish
+from dht14.maintenance.resync import RESYNC_LOOK, Resyncing
 from dht14.net.pacing import Pacing
 from dht14.net.probe import ProbeProtocol
 from dht14.net.pulse import Pulse
 from dht14.net.rpc import RpcProtocol
 from dht14.net.standing import Standings
-from dht14.node.announcer import ANNOUNCE_INTERVAL, Announcer
-from dht14.node.copies import Copies
-from dht14.node.courier import Courier
-from dht14.node.diary import Diary
 from dht14.node.errands import Errand
 from dht14.node.freshness import Freshness
 from dht14.node.get import RecordReader
-from dht14.node.handover import HandOver
 from dht14.node.join import Join, Retries
 from dht14.node.lookups import Lookups
 from dht14.node.network_time import NetworkTime
 from dht14.node.node import Node
-from dht14.node.periodic import Periodic
 from dht14.node.ports import Bulk, Resolver
 from dht14.node.put import Policy, RecordWriter
-from dht14.node.read_repair import ReadRepair
-from dht14.node.repair import REPAIR_INTERVAL, Repair
-from dht14.node.republish import REPUBLISH_LOOK, Republish
+from dht14.node.record_sender import Courier
+from dht14.node.republish_times import Diary
 from dht14.node.responder import Responder
-from dht14.node.resync import RESYNC_LOOK, Resyncing
-from dht14.node.upkeep import Liveness, refresh
 from dht14.records.record import Record
 from dht14.records.store import MemoryStore, Store
 from dht14.security.agreed_time import AgreedTime

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 
 from attrs import define, field
 
+from dht14.bounded import Lately
 from dht14.kademlia.contact import Contact
-from dht14.node.lately import Lately
 
 LONGEST_RESYNC = 300.0
 """Seconds after which a node trusts its copies again, whoever has not kept his word."""

@@ -11,17 +11,17 @@ from typing import Protocol
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 
+from dht14.bounded import Lately
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.disjoint_lookup import Paths
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import FIRST_READ_TIMEOUT, GROUP, OPERATION_TIMEOUT, REPLICATION, K
 from dht14.node.fetch import Claimer, ClaimRace
 from dht14.node.freshness import Freshness
-from dht14.node.lately import Lately
+from dht14.node.lookup_run import Walk
 from dht14.node.lookups import Lookups
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import Bulk
-from dht14.node.search import Walk
 from dht14.records.advertised import Claim
 from dht14.records.read_quorum import Rank, ReadQuorum
 from dht14.records.receipt import NoRecord

@@ -16,8 +16,8 @@ from dht14.kademlia.eclipse import Alarm
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, PATHS, K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.lookup_run import OnReply, Search, Walk
 from dht14.node.ports import Rpc
-from dht14.node.search import OnReply, Search, Walk
 from dht14.records.store import Refusal
 from dht14.wire.messages import FindNode, Nodes, Ping, Refused, Reply, Request
 

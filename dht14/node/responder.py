@@ -9,10 +9,10 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.caching import cache_lifetime
-from dht14.node.diary import Diary
 from dht14.node.errands import Download, Errand, Upload
 from dht14.node.freshness import Freshness
 from dht14.node.network_time import NetworkTime
+from dht14.node.republish_times import Diary
 from dht14.records.record import Kind, Record, claimed_rank, is_possible
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, in_the_way
 from dht14.records.version_floors import NO_FLOOR

@@ -7,7 +7,7 @@ from attrs import define, field
 from dht14.kademlia.candidate import State
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
-from dht14.node.search import Walk
+from dht14.node.lookup_run import Walk
 from dht14.records.receipt import PutReason
 from dht14.records.record import Kind, Record
 from dht14.records.store import Outcome, Refusal, Verdict

@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import SUBNET_IN_BUCKET
+from dht14.maintenance.periodic import Periodic
 from dht14.net.stack import Stack, StackOptions, build_stack
 from dht14.node.join import Retries
-from dht14.node.periodic import Periodic
 from dht14.node.put import Policy
 from dht14.records.record import Record
 from dht14.records.store import MemoryStore, Outcome, Verdict

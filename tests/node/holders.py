@@ -7,7 +7,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.copies import Copies
+from dht14.maintenance.replicator import Copies
 from dht14.node.network_time import NetworkTime
 from dht14.records.record import Kind, Record, version_at
 from dht14.records.store import Verdict

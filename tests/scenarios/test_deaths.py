@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.parameters import REPLICATION
-from dht14.node.copies import REFUSAL_SECONDS
+from dht14.maintenance.replicator import REFUSAL_SECONDS
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import Role
 from tests.scenarios.town import Town

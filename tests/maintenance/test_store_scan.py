@@ -2,7 +2,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.walk import pages
+from dht14.maintenance.store_scan import pages
 from dht14.records.pages import PAGE_RECORDS
 from dht14.records.record import Record
 from dht14.records.store import MemoryStore

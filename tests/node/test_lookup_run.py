@@ -6,8 +6,8 @@ from dht14.kademlia.candidate import State
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import ALPHA, OPERATION_TIMEOUT
+from dht14.node.lookup_run import Search, Walk
 from dht14.node.ports import CallObserver
-from dht14.node.search import Search, Walk
 from dht14.wire.messages import FindNode, Nodes, Reply, Request
 from tests.fakes import RpcRecorder, contact
 

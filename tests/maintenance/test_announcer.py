@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.announcer import AT_ONCE, TOLD_FOR, Announcer
+from dht14.maintenance.announcer import AT_ONCE, TOLD_FOR, Announcer
 from dht14.wire.messages import Announce
 from tests.fakes import RpcRecorder, contact, fields
 

@@ -1,4 +1,4 @@
-from dht14.node.repair import LONGEST_WAIT, Repair
+from dht14.maintenance.repair import LONGEST_WAIT, Repair
 from dht14.wire.messages import Offer
 from tests.fakes import LATENCY, FakeRpc, Peer
 from tests.node.holders import HoldersTestCase

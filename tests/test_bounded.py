@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.lately import Lately
+from dht14.bounded import Lately
 
 
 class LatelyTests(SynchronousTestCase):

@@ -2,7 +2,7 @@ from typing import cast
 
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
-from dht14.node.handover import HandOver
+from dht14.maintenance.handover import HandOver
 from dht14.wire.messages import Offer
 from dht14.wire.messages import Store as StoreRequest
 from tests.fakes import Peer

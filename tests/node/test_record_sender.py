@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
-from dht14.node.courier import PUSH_SILENT, PUSH_SLOW, Courier
+from dht14.node.record_sender import PUSH_SILENT, PUSH_SLOW, Courier
 from dht14.records.record import Record
 from dht14.wire.messages import NO_TICKET, Offer, Outranked, Ping, Pong, Refused, Reply, Store, Stored, Wanted
 from tests.fakes import BulkRecorder, CallRecorder, RpcRecorder, contact

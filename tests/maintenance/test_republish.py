@@ -4,8 +4,8 @@ from attrs import evolve
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
-from dht14.node.diary import JITTER, TRUST, Diary
-from dht14.node.republish import LAST_SECONDS, Region, Republish
+from dht14.maintenance.republish import LAST_SECONDS, Region, Republish
+from dht14.node.republish_times import JITTER, TRUST, Diary
 from dht14.wire.messages import FindNode, Offer
 from dht14.wire.messages import Store as StoreRequest
 from tests.fakes import Peer

@@ -6,7 +6,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
-from dht14.node.periodic import JITTER, Periodic
+from dht14.maintenance.periodic import JITTER, Periodic
 from tests.fakes import fields
 
 INTERVAL = 10.0

@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.parameters import LIVENESS_INTERVAL, SUSPECT_INTERVAL
-from dht14.node.upkeep import Liveness, refresh
+from dht14.maintenance.liveness import Liveness, refresh
 from dht14.wire.messages import FindNode, Ping
 from tests.fakes import FakeNetwork, FakeRpc, Peer
 

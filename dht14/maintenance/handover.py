@@ -7,9 +7,9 @@ from twisted.logger import Logger
 
 from dht14.kademlia.parameters import MAX_REPLICATION
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.abreast import abreast
-from dht14.node.copies import Copies
-from dht14.node.walk import pages
+from dht14.maintenance.abreast import abreast
+from dht14.maintenance.replicator import Copies
+from dht14.maintenance.store_scan import pages
 from dht14.records.store import Store
 
 AT_ONCE = 32

@@ -1,5 +1,5 @@
-from dht14.node.repair import Repair
-from dht14.node.resync import ASLEEP, RESYNC_LOOK, Resyncing
+from dht14.maintenance.repair import Repair
+from dht14.maintenance.resync import ASLEEP, RESYNC_LOOK, Resyncing
 from dht14.wire.messages import Offer, Resync
 from tests.fakes import LATENCY, FakeRpc, Peer
 from tests.node.holders import HoldersTestCase

@@ -9,15 +9,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from dht14.bounded import Lately
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.copies import Copies
+from dht14.maintenance.replicator import Copies
 from dht14.node.get import GetReplies
-from dht14.node.lately import Lately
+from dht14.node.lookup_run import Walk
 from dht14.node.ports import Rpc
-from dht14.node.search import Walk
 from dht14.records.record import Kind, Record
 from dht14.wire.messages import Reply, Store
 

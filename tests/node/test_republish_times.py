@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.diary import JITTER, REMEMBERED, TRUST, Diary
+from dht14.node.republish_times import JITTER, REMEMBERED, TRUST, Diary
 
 T = 100.0
 

@@ -1,7 +1,7 @@
 from attrs import evolve
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.node.copies import REFUSAL_SECONDS, Copies
+from dht14.maintenance.replicator import REFUSAL_SECONDS, Copies
 from dht14.records.record import Record
 from dht14.wire.messages import FindValue, Offer, Outranked, Ping, Stored
 from dht14.wire.messages import Store as StoreRequest

@@ -9,12 +9,12 @@ from twisted.internet.defer import Deferred, TimeoutError, gatherResults, succee
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from dht14.bounded import Lately
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.fetch import Claimer, Fetch
-from dht14.node.lately import Lately
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import Bulk, Rpc
 from dht14.records.advertised import Claim

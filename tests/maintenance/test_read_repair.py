@@ -3,7 +3,7 @@ from twisted.internet.defer import Deferred, FirstError, fail
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
-from dht14.node.read_repair import SPACING, ReadRepair
+from dht14.maintenance.read_repair import SPACING, ReadRepair
 from dht14.records.record import Record
 from dht14.wire.messages import Offer, Reply, Store
 from tests.fakes import FakeRpc, Peer

@@ -4,7 +4,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.abreast import abreast
+from dht14.maintenance.abreast import abreast
 
 
 class AbreastTests(SynchronousTestCase):
