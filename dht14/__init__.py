@@ -11,7 +11,7 @@ Layers, each importing only what stands below it::
 
 From `wire/` down everything is pure: no Twisted, no log, no clock, no randomness of its own. What waits for
 the disk is a thread below `database/database.py`.
-`service.py` and `sim/` never meet; both build a node through `net/stack.py`.
+`service.py` and `sim/` never meet; both build a node through `stack.py`.
 
 Words, as the paper has them: *contact* (node id and address), *k-bucket*, *replacement cache*,
 *lookup* (the iterative search, its *shortlist* and its parallelism *α*), *PING*, *STORE*, *FIND_NODE*,

@@ -19,15 +19,14 @@ from dht14.disk_watch import DiskWatch
 from dht14.errors import AddressUnavailable, Malformed, StartError
 from dht14.kademlia.contact import Contact
 from dht14.maintenance.periodic import Periodic
-from dht14.net.api import ApiFactory, ApiLimits
-from dht14.net.bulk_client import BulkClient
-from dht14.net.bulk_server import BulkServer
+from dht14.net.api.factory import ApiFactory, ApiLimits
+from dht14.net.api.readiness import Awaited, Readiness
+from dht14.net.bulk.client import BulkClient
+from dht14.net.bulk.server import BulkServer
+from dht14.net.bulk.tls import NodeTls
 from dht14.net.listen import bind_tcp, bind_udp, listen_tcp
-from dht14.net.readiness import Awaited, Readiness
 from dht14.net.resolver import resolver
-from dht14.net.stack import Stack, StackOptions, build_stack
-from dht14.net.tcp import TcpPort
-from dht14.net.tls import NodeTls
+from dht14.net.tcp_port import TcpPort
 from dht14.node.join import Retries
 from dht14.node.mining import Mining
 from dht14.node.put import Policy
@@ -37,6 +36,7 @@ from dht14.risks import tell_of_reach, tell_of_risks
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.session.acceptor import Limits
 from dht14.settings import Answer, PutReply, Role, Settings
+from dht14.stack import Stack, StackOptions, build_stack
 from dht14.start import Start, StartPhase
 from dht14.state_file import StateFile
 from dht14.values_dir import Values, has_values, unlock

@@ -4,9 +4,9 @@ from enum import Enum, auto
 
 from twisted.internet.interfaces import IReactorTime
 
-from dht14.net.readiness import Awaited, Readiness
-from dht14.net.stack import Stack
+from dht14.net.api.readiness import Awaited, Readiness
 from dht14.settings import Role
+from dht14.stack import Stack
 from dht14.state_file import StateFile
 
 

@@ -5,7 +5,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.data_dir import DataDir
-from dht14.net.readiness import Awaited
+from dht14.net.api.readiness import Awaited
 from dht14.records.receipt import NoRecord
 from dht14.settings import Role
 from dht14.start import Start, StartPhase

@@ -9,8 +9,8 @@ from twisted.internet.protocol import DatagramProtocol
 
 from dht14.errors import AddressUnavailable
 from dht14.kademlia.contact import Address
-from dht14.net.tcp import TcpPort
-from dht14.net.udp import UdpPort
+from dht14.net.rpc.udp_port import UdpPort
+from dht14.net.tcp_port import TcpPort
 
 BACKLOG = 256
 """API connections that wait to be accepted: fewer make clients who connect in a loop wait for a resend of

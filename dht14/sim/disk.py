@@ -21,10 +21,10 @@ from dht14.database.tables import Changes
 from dht14.database.vault import DATABASE_ID_BYTES, SALT_BYTES, Vault
 from dht14.database.writer_thread import CallSoon, Opened, Writer, Written
 from dht14.kademlia.contact import Contact
-from dht14.net.stack import MakeStore
 from dht14.records.record import Record
 from dht14.records.version_floors import MARGIN
 from dht14.sim.clock import Process
+from dht14.stack import MakeStore
 
 OPENING = 0.02
 """Seconds until a database is open."""

@@ -15,7 +15,6 @@ from twisted.python.failure import Failure
 
 from dht14.database.database import Database
 from dht14.kademlia.contact import Address, Contact, Seed
-from dht14.net.stack import StackOptions, build_stack
 from dht14.node.node import Node
 from dht14.records.store import MemoryStore
 from dht14.security.identity import Identity
@@ -25,6 +24,7 @@ from dht14.sim.conditions import Conditions
 from dht14.sim.host import PUZZLE, Host, Outcome, Role, VirtualNode
 from dht14.sim.lives import Lives
 from dht14.sim.network import VirtualNetwork
+from dht14.stack import StackOptions, build_stack
 
 T = TypeVar("T")
 Progress = Callable[[int], None]

@@ -26,9 +26,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.net.bulk_client import BulkClient
-from dht14.net.bulk_server import BulkServer
-from dht14.net.tls import NodeTls
+from dht14.net.bulk.client import BulkClient
+from dht14.net.bulk.server import BulkServer
+from dht14.net.bulk.tls import NodeTls
 from dht14.node.errands import Download, Errand, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder

@@ -12,13 +12,13 @@ from workload import NODES, measure
 
 from dht14.kademlia.contact import Address, Seed
 from dht14.kademlia.keyspace import hash_id
-from dht14.net.bulk_client import BulkClient
-from dht14.net.stack import StackOptions, build_stack
-from dht14.net.tls import NodeTls
-from dht14.net.udp import UdpPort
+from dht14.net.bulk.client import BulkClient
+from dht14.net.bulk.tls import NodeTls
+from dht14.net.rpc.udp_port import UdpPort
 from dht14.records.receipt import Receipt
 from dht14.records.record import Record
 from dht14.security.identity import Identity, Puzzle
+from dht14.stack import StackOptions, build_stack
 
 
 class Dht14Network:

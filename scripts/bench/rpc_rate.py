@@ -23,16 +23,16 @@ from twisted.internet.task import deferLater, react
 
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import random_id
-from dht14.net.bulk_client import BulkClient
-from dht14.net.stack import Stack, StackOptions, build_stack
-from dht14.net.tls import NodeTls
-from dht14.net.udp import UdpPort
+from dht14.net.bulk.client import BulkClient
+from dht14.net.bulk.tls import NodeTls
+from dht14.net.rpc.udp_port import UdpPort
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.shares import Standing
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import SealedSession
+from dht14.stack import Stack, StackOptions, build_stack
 from dht14.wire.messages import FindNode, Ping, Reply, Request
 
 EXCHANGES = 20_000

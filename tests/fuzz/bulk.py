@@ -13,9 +13,9 @@ from twisted.python.failure import Failure
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.net.bulk_client import BulkClient, Line
-from dht14.net.bulk_server import BulkConnection, BulkServer
-from dht14.net.tls import ALPN, NodeTls, _certificate
+from dht14.net.bulk.client import BulkClient, Line
+from dht14.net.bulk.server import BulkConnection, BulkServer
+from dht14.net.bulk.tls import ALPN, NodeTls, _certificate
 from dht14.node.errands import Download, Errand, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
@@ -29,7 +29,7 @@ from dht14.wire.frames import FrameSplitter
 from dht14.wire.messages import Offer, Outranked, Refused, Stored
 from tests.fakes import BEGINNING
 from tests.fuzz.steps import step, steps
-from tests.net.tls_case import ASKER, ASKER_CONTACT, HOLDER, HOLDER_CONTACT, PUZZLE
+from tests.net.bulk.tls_case import ASKER, ASKER_CONTACT, HOLDER, HOLDER_CONTACT, PUZZLE
 
 HOLDER_TLS, ASKER_TLS = NodeTls(HOLDER.private_key), NodeTls(ASKER.private_key)
 KEY, VALUE = 5, bytes(range(256)) * 8

@@ -10,12 +10,12 @@ from twisted.logger import capturedLogs
 
 from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import hash_id, id_from_bytes
-from dht14.net.api import ApiFactory
-from dht14.net.stack import StackOptions, build_stack
+from dht14.net.api.factory import ApiFactory
 from dht14.node.put import Policy
 from dht14.records.receipt import NoRecord
 from dht14.session.layer import PLAIN
 from dht14.sim.clock import HeapClock
+from dht14.stack import StackOptions, build_stack
 from dht14.wire import api_messages
 from dht14.wire.datagram import encode
 from dht14.wire.messages import (
@@ -33,7 +33,7 @@ from dht14.wire.messages import (
 )
 from tests.fakes import BEGINNING, BulkRecorder, check, contact_at, identity
 from tests.fuzz.steps import step, steps
-from tests.net.api_case import UNLIMITED, QuickNode, Wire
+from tests.net.api.case import UNLIMITED, QuickNode, Wire
 from tests.owners import Owner
 from tests.told import acknowledged, value_of
 from tests.wire.test_datagram import SAMPLES

@@ -18,7 +18,7 @@ from OpenSSL import SSL
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import K
-from dht14.net.tls import NodeTls
+from dht14.net.bulk.tls import NodeTls
 from dht14.security.identity import Identity, Puzzle
 from dht14.session.handshake import HELLO_BYTES, Challenge
 from dht14.session.initiator import Opening

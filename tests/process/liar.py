@@ -9,7 +9,7 @@ from typing import Any
 from twisted.scripts.twistd import run
 
 from dht14.kademlia.contact import Contact
-from dht14.net.bulk_server import BulkConnection
+from dht14.net.bulk.server import BulkConnection
 from dht14.node.errands import Download
 from dht14.node.responder import Responder
 from dht14.records.record import version_at

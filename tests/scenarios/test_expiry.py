@@ -2,8 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.net.stack import StackOptions
 from dht14.sim.host import Role
+from dht14.stack import StackOptions
 from tests.scenarios.town import Town
 
 TTL = 600

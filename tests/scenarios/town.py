@@ -5,11 +5,11 @@ from functools import partial
 from twisted.internet.defer import Deferred
 
 from dht14.kademlia.keyspace import random_id
-from dht14.net.stack import StackOptions
 from dht14.node.node import Node
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import Outcome, Role, VirtualNode
 from dht14.sim.world import PLAIN_CONDITIONS, SHIPPED_OPTIONS, World
+from dht14.stack import StackOptions
 from tests.told import acknowledged, value_of
 
 SETTLE = 6.0

@@ -5,11 +5,11 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
-from dht14.net.stack import MakeResponder
 from dht14.node.node import Node
 from dht14.sim.conduct import Denier, Forger, Liar, Silent
 from dht14.sim.host import VirtualNode
 from dht14.sim.world import World
+from dht14.stack import MakeResponder
 from dht14.wire.messages import FindNode, FindValue, Nodes, Ping, Pong, Reply, Store, Stored, Value
 from tests.told import acknowledged, value_of
 

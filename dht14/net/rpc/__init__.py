@@ -1,0 +1,1 @@
+"""TODO dht14/net/rpc."""

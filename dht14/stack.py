@@ -1,0 +1,251 @@
+"""Builds the objects of one node, once, in order: the same for the real network and the simulated one.
+
+table and store -> responder -> rpc -> courier -> node -> join and the passes of upkeep. Nothing is opened here:
+who composes gives `rpc` and `probe` a transport each and starts the services.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+
+from attrs import field, frozen
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from dht14.kademlia.contact import Address, Contact, Seed
+from dht14.kademlia.parameters import LIVENESS_INTERVAL, REPUBLISH_INTERVAL
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.maintenance.announcer import ANNOUNCE_INTERVAL, Announcer
+from dht14.maintenance.handover import HandOver
+from dht14.maintenance.liveness import Liveness, refresh
+from dht14.maintenance.periodic import Periodic
+from dht14.maintenance.read_repair import ReadRepair
+from dht14.maintenance.repair import REPAIR_INTERVAL, Repair
+from dht14.maintenance.replicator import Copies
+from dht14.maintenance.republish import REPUBLISH_LOOK, Republish
+from dht14.maintenance.resync import RESYNC_LOOK, Resyncing
+from dht14.net.rpc.pacing import Pacing
+from dht14.net.rpc.probe import ProbeProtocol
+from dht14.net.rpc.protocol import RpcProtocol
+from dht14.net.rpc.pulse import Pulse
+from dht14.net.rpc.standing import Standings
+from dht14.node.errands import Errand
+from dht14.node.freshness import Freshness
+from dht14.node.get import RecordReader
+from dht14.node.join import Join, Retries
+from dht14.node.lookups import Lookups
+from dht14.node.network_time import NetworkTime
+from dht14.node.node import Node
+from dht14.node.ports import Bulk, Resolver
+from dht14.node.put import Policy, RecordWriter
+from dht14.node.record_sender import Courier
+from dht14.node.republish_times import Diary
+from dht14.node.responder import Responder
+from dht14.records.record import Record
+from dht14.records.store import MemoryStore, Store
+from dht14.security.agreed_time import AgreedTime
+from dht14.security.diversity import any_subnet, public_subnet
+from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.identity import Identity
+from dht14.security.tickets import Tickets
+from dht14.session.acceptor import Limits
+from dht14.session.encrypted import HelloQuestions, SealedSession
+from dht14.session.layer import PlainQuestions, PlainSession, Questions, Session
+from dht14.wire.contacts import Check
+
+MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], Store]
+"""Makes a store of the node's id, its limit in bytes, whether the node answers for a record, how many seconds a
+record lives at most, and how many times the free bytes a writer may hold."""
+
+MakeResponder = Callable[
+    [RoutingTable, Store | None, float, Tickets[Errand], NetworkTime, Diary, Freshness], Responder
+]
+"""Makes what answers other nodes, of the same as `Responder`. The simulator has some that lie."""
+
+
+@frozen
+class StackOptions:
+    """What may differ between nodes. Times in seconds, sizes in bytes."""
+
+    policy: Policy = field(factory=Policy)
+    storage_limit: int | None = 1 << 30
+    """None: a bootstrap node, which holds no values."""
+    writer_share: float = 1.0
+    """How many times the bytes that are free another node, or a subnet of them, may hold."""
+    cleanup_interval: float = 86_400.0
+    refresh_interval: float = 900.0
+    republish_interval: float = REPUBLISH_INTERVAL
+    seeds: tuple[Seed, ...] = ()
+    retries: Retries = field(factory=Retries)
+    advertised: Address | None = None
+    """Where others reach the node, host name or address, if that is not where its datagrams come from."""
+    sealed: bool = True
+    """Whether datagrams are sealed. In the clear only where nobody else can send or listen."""
+    limits: Limits = field(factory=Limits)
+
+
+TIDY_INTERVAL = 60.0
+"""Seconds between two looks at which sessions are over."""
+
+
+@frozen
+class Stack:
+    """The objects of one node that others need to reach."""
+
+    table: RoutingTable
+    store: Store | None
+    responder: Responder
+    """Also serves the bulk channel."""
+    session: Session
+    rpc: RpcProtocol
+    probe: ProbeProtocol
+    """For a second port, from which callers are probed."""
+    node: Node
+    join: Join
+    hand_over: HandOver | None
+    """None in a node that holds no values."""
+    services: tuple[IService, ...]
+    """Join and the passes of upkeep, to be started when `rpc` and `probe` have their transports."""
+
+    def leave(self, seconds: float) -> "Deferred[None]":
+        """Take no more records, and hand over those that are held, as far as that can be done in time."""
+        self.responder.store_no_more()
+        return self.hand_over.run(seconds) if self.hand_over is not None else succeed(None)
+
+
+def build_stack(
+    *,
+    identity: Identity,
+    check: Check,
+    clock: IReactorTime,
+    wall: Callable[[], float],
+    rng: random.Random,
+    resolve: Resolver,
+    bulk: Bulk,
+    options: StackOptions,
+    saved: Iterable[Contact] = (),
+    make_store: MakeStore = MemoryStore,
+    make_responder: MakeResponder = Responder,
+) -> Stack:
+    """The stack of one node. `saved` are contacts of an earlier run; `check` tells node ids.
+
+    `clock` times everything, the lives of values included, and nobody sets it. `wall` is the time of day, seconds
+    since 1970: it dates what other nodes judge, versions and pre-keys, and nothing else.
+    """
+    node_id = identity.node_id
+    table = RoutingTable(node_id, any_subnet if options.limits.diversity_private else public_subnet)
+    store = _store(make_store, table, options)
+    diary, freshness, time = Diary(), Freshness(is_current=store is None), NetworkTime(clock.seconds, wall)
+    responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, freshness)
+    allowance = HelloAllowance()
+    session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
+    probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
+    pulse, pacing = Pulse(clock), Pacing(options.limits.peer_rate, options.limits.peer_burst)
+    rpc = RpcProtocol(clock, rng, session, check, table, responder, probe, time, pulse, pacing)
+    courier = Courier(rpc, bulk, clock)
+    copies: Copies | None = None
+    if store is not None:
+        copies = Copies(table, store, rpc, courier.deliver, bulk, clock, time)
+    read_repair = ReadRepair(table, rpc, copies, clock) if copies is not None else None
+    lookups = Lookups(table, courier, clock)
+    reader = RecordReader(lookups, store, bulk, time, freshness, read_repair)
+    writer = RecordWriter(lookups, store, time, freshness, options.policy, diary, reader)
+    node = Node(lookups, reader, writer)
+    join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
+    liveness = Liveness(table, rpc, clock, options.republish_interval)
+    services: list[IService] = [
+        pulse,
+        join,
+        *_contact_services(node, session, liveness, clock, rng, options),
+    ]
+    if options.advertised is not None:
+        announcer = Announcer(options.advertised, table, rpc, resolve, clock)
+        services.append(Periodic("announce", ANNOUNCE_INTERVAL, announcer.announce, clock, rng))
+    hand_over: HandOver | None = None
+    if store is not None and copies is not None:
+        hand_over = HandOver(table, store, copies, clock)
+        republish = Republish(node, store, copies, diary, clock, rng, liveness.repair_interval)
+        repair = Repair(table, store, copies, diary, rpc, clock, freshness)
+        services += _record_services(store, republish, repair, clock, rng, options)
+        resyncing = Resyncing(freshness, table, rpc, clock, lambda: bool(join.first_try.called))
+        join.first_try.addCallback(lambda _: resyncing.one_pass())
+        answering = Periodic("resync of others", REPAIR_INTERVAL, repair.serve_askers, clock, rng)
+        freshness.when_asked = answering.run_now
+        services += [Periodic("resync", RESYNC_LOOK, resyncing.one_pass, clock, rng), answering]
+    return Stack(table, store, responder, session, rpc, probe, node, join, hand_over, tuple(services))
+
+
+def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) -> Store | None:
+    """Where values are held; None in a bootstrap node."""
+    if options.storage_limit is None:
+        return None
+    return make_store(
+        table.own_id,
+        options.storage_limit,
+        lambda record: table.is_near(record.key, record.replication),
+        options.policy.max_ttl,
+        options.writer_share,
+    )
+
+
+def _contact_services(
+    node: Node,
+    session: Session,
+    liveness: Liveness,
+    clock: IReactorTime,
+    rng: random.Random,
+    options: StackOptions,
+) -> list[IService]:
+    """The passes of every node."""
+    interval = options.refresh_interval
+    return [
+        Periodic("liveness", LIVENESS_INTERVAL, liveness.one_pass, clock, rng),
+        Periodic("refresh", interval, lambda: refresh(node, clock, rng, interval), clock, rng),
+        Periodic("sessions", TIDY_INTERVAL, lambda: session.tidy(clock.seconds()), clock, rng),
+    ]
+
+
+def _record_services(
+    store: Store,
+    republish: Republish,
+    repair: Repair,
+    clock: IReactorTime,
+    rng: random.Random,
+    options: StackOptions,
+) -> list[IService]:
+    """The passes of a node that holds records."""
+    look = min(REPUBLISH_LOOK, options.republish_interval / 4)
+    return [
+        Periodic("expiry", options.cleanup_interval, lambda: store.expire(clock.seconds()), clock, rng),
+        Periodic("republish", look, republish.one_pass, clock, rng),
+        Periodic("repair", REPAIR_INTERVAL, repair.one_pass, clock, rng),
+    ]
+
+
+def _session_layer(
+    identity: Identity,
+    check: Check,
+    clock: IReactorTime,
+    wall: Callable[[], float],
+    rng: random.Random,
+    options: StackOptions,
+    table: RoutingTable,
+    allowance: HelloAllowance,
+) -> tuple[Session, Questions]:
+    limits = options.limits
+    if options.sealed:
+        time = AgreedTime(wall)
+        sealed = SealedSession(
+            identity,
+            check,
+            rng,
+            limits,
+            table.holds,
+            Standings(table, allowance).of,
+            allowance,
+            clock.seconds(),
+            time,
+        )
+        return sealed, HelloQuestions(check, rng, time)
+    plain = PlainSession.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
+    return plain, PlainQuestions(identity.proof, check, rng)

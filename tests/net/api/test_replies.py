@@ -1,0 +1,60 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.net.api.replies import failed, is_success, reply_to
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.wire.api_messages import (
+    MAX_RECORD_VALUE,
+    Failure,
+    FoundRecord,
+    Get,
+    GetRecord,
+    MissingRecord,
+    Put,
+    PutReceipt,
+    PutWithReceipt,
+    Success,
+    decode_reply,
+)
+from tests.net.api.case import NOT_STORED, STORED, key, record
+
+NOW = 1_000.5
+GET, PUT = Get(key(1)), Put(0, 3, key(1), b"value")
+GET_RECORD, PUT_WITH_RECEIPT = GetRecord(key(1)), PutWithReceipt(0, 3, key(1), b"value")
+
+
+class AnswerTests(SynchronousTestCase):
+    """What a client is told, in the words in which it asked."""
+
+    def test_replies(self) -> None:
+        """Each request has its own replies to what the node says."""
+        for request, told, reply in (
+            (GET, record(1, b"v"), Success(key(1), b"v")),
+            (GET, NoRecord.DELETED, Failure(key(1))),
+            (PUT, STORED, Success(key(1), b"value")),
+            (PUT, NOT_STORED, Failure(key(1))),
+            (GET_RECORD, record(1, b"v"), FoundRecord(key(1), 1, 5, 59, b"v")),
+            (GET_RECORD, NoRecord.DELETED, MissingRecord(key(1), NoRecord.DELETED)),
+            (PUT_WITH_RECEIPT, STORED, PutReceipt(key(1), STORED)),
+            (PUT_WITH_RECEIPT, NOT_STORED, PutReceipt(key(1), NOT_STORED)),
+        ):
+            self.assertEqual(decode_reply(reply_to(request, told, NOW)), reply)
+
+    def test_largest(self) -> None:
+        """A value that no RECORD can carry is found all the same."""
+        value = bytes(MAX_RECORD_VALUE + 1)
+        self.assertEqual(decode_reply(reply_to(GET_RECORD, record(1, value), NOW)), Success(key(1), value))
+
+    def test_expired_meanwhile(self) -> None:
+        """A record whose time is over has no time left, and no less than none."""
+        told = decode_reply(reply_to(GET_RECORD, record(1, b"v"), 2_000.0))
+        self.assertEqual(told, FoundRecord(key(1), 1, 5, 0, b"v"))
+
+    def test_success(self) -> None:
+        """All that is no refusal is a success, and so is a record."""
+        told = [record(1, b"v"), *NoRecord, *(Receipt(outcome) for outcome in PutOutcome)]
+        self.assertEqual([is_success(one) for one in told], [True] + [False] * 4 + [True] * 3 + [False])
+
+    def test_failed(self) -> None:
+        """A request that the node did not finish is no "not found", and not stored as far as is known."""
+        self.assertIs(failed(GET), NoRecord.UNANSWERED)
+        self.assertEqual(failed(PUT), Receipt(PutOutcome.NOT_STORED, 0, 3, PutReason.TOO_FEW_HOLDERS))

@@ -1,0 +1,46 @@
+from attrs import define, field
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.net.bulk.deadlines import LOOK_INTERVAL, Watch
+
+
+@define(eq=False)
+class Subject:
+    deadline: float
+    told: list[float] = field(factory=list)
+    clock: Clock = field(factory=Clock)
+
+    def too_slow(self) -> None:
+        self.told.append(self.clock.seconds())
+
+
+class WatchTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.watch = Watch(self.clock)
+
+    def subject(self, deadline: float) -> Subject:
+        subject = Subject(deadline, clock=self.clock)
+        self.watch.begin(subject)
+        return subject
+
+    def test_deadline(self) -> None:
+        """Each is told at the first look after its deadline, wherever that was moved to meanwhile."""
+        early, moved = self.subject(1.5), self.subject(1.5)
+        moved.deadline = 3.5
+        for _ in range(3):
+            self.clock.advance(LOOK_INTERVAL)
+        self.assertEqual((early.told, moved.told), ([2.0, 3.0], []))
+        self.watch.end(early)
+        self.clock.advance(LOOK_INTERVAL)
+        self.assertEqual((early.told, moved.told), ([2.0, 3.0], [4.0]))
+
+    def test_nobody(self) -> None:
+        """While there is nobody to look at nothing is on the clock."""
+        subjects = [self.subject(9.0), self.subject(9.0)]
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        for subject in subjects:
+            self.watch.end(subject)
+        self.watch.end(subjects[0])
+        self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -1,0 +1,298 @@
+import random
+from typing import cast
+
+from twisted.internet.interfaces import IUDPTransport
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Address, Contact
+from dht14.kademlia.parameters import HARD_TIMEOUT, K
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.rpc.probe import (
+    AT_ONCE,
+    CALLED_LATELY,
+    CALLERS,
+    PROBES_OF,
+    RESEND_AFTER,
+    SPACING,
+    ProbeProtocol,
+)
+from dht14.security.agreed_time import AgreedTime
+from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.subnets import Scope, parties_of
+from dht14.session.encrypted import HelloQuestions
+from dht14.session.layer import HERE, KNOCK, PlainQuestions, Questions
+from tests.fakes import check, contact, contact_at, proof_of
+from tests.net.rpc.test_protocol import UdpRecorder
+from tests.session.pair import BEGINNING, PUZZLE, Side
+
+OWN = 1 << 255
+CALLER, OTHER = contact(7, 1), contact(8, 2)
+
+
+class ProbeTestCase(SynchronousTestCase):
+    """One protocol on a transport that notes what it sends."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(BEGINNING)
+        self.table = RoutingTable(OWN)
+        self.probe = ProbeProtocol(self.clock, self.questions(), self.table, HelloAllowance(), parties_of)
+        self.wire = UdpRecorder()
+        self.probe.makeConnection(cast(IUDPTransport, self.wire))
+
+    def questions(self) -> Questions:
+        return PlainQuestions(proof_of(OWN), check, random.Random(1))
+
+    def called_by(self, caller: Contact = CALLER) -> None:
+        self.probe.called_by(caller, self.clock.seconds())
+
+    def probed(self) -> list[Address]:
+        """Where datagrams went since this was asked last."""
+        addresses = [address for _, address in self.wire.sent]
+        self.wire.sent.clear()
+        return addresses
+
+
+class ProbeTests(ProbeTestCase):
+    """Who becomes a contact by having called us."""
+
+    def answer(self, question: bytes, caller: Contact = CALLER) -> None:
+        self.probe.datagramReceived(HERE + caller.proof + question[-8:], caller.address)
+
+    def last(self) -> bytes:
+        return self.wire.sent[-1][0]
+
+    def test_answered(self) -> None:
+        """A caller is asked, and is a contact when it has answered; its round trip is known then."""
+        self.called_by()
+        ((question, address),) = self.wire.sent
+        self.assertEqual((question, address), (KNOCK + proof_of(OWN) + question[-8:], CALLER.address))
+        self.assertEqual(len(self.table), 0)
+        self.clock.advance(0.1)
+        self.answer(question)
+        self.assertEqual(self.table.contacts(), [CALLER])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.probe.counters, {"sent": 1, "answered": 1})
+
+    def test_announced(self) -> None:
+        """Who says that it is to be called elsewhere is asked there, and is a contact when it is heard there."""
+        there = contact_at(CALLER.node_id, OTHER.address)
+        self.probe.announced(there, self.clock.seconds())
+        question = self.last()
+        self.assertEqual(self.probed(), [OTHER.address])
+        self.answer(question)
+        self.assertEqual(len(self.table), 0)
+        self.answer(question, there)
+        self.assertEqual(self.table.contacts(), [there])
+
+    def test_victim(self) -> None:
+        """However many say that they are to be called at an address, it gets two datagrams in ten minutes."""
+        for node_id in range(1, 100):
+            self.probe.announced(contact_at(node_id, OTHER.address), self.clock.seconds())
+            self.clock.advance(5)
+        self.assertEqual(self.probed(), [OTHER.address] * 2)
+        self.clock.advance(600)
+        self.probe.announced(contact_at(1, OTHER.address), self.clock.seconds())
+        self.assertEqual(self.probed(), [OTHER.address])
+
+    def test_unanswered(self) -> None:
+        """Who does not answer is asked once more, and forgotten after the hard timeout."""
+        self.called_by()
+        self.assertEqual(len(self.probed()), 1)
+        self.clock.advance(RESEND_AFTER)
+        self.assertEqual(self.probed(), [CALLER.address])
+        self.clock.advance(HARD_TIMEOUT)
+        self.assertEqual((self.probed(), self.clock.getDelayedCalls()), ([], []))
+        self.assertEqual(self.probe.counters["unanswered"], 1)
+
+    def test_late(self) -> None:
+        """An answer that comes too late is none."""
+        self.called_by()
+        question = self.last()
+        self.clock.pump([HARD_TIMEOUT / 2] * 2 + [1.0])
+        self.answer(question)
+        self.assertEqual(len(self.table), 0)
+
+    def test_others_answer(self) -> None:
+        """An answer from elsewhere, of another node or to nothing that was asked is none."""
+        self.called_by()
+        question = self.last()
+        self.answer(question, contact_at(CALLER.node_id, OTHER.address))
+        self.answer(question, contact_at(OTHER.node_id, CALLER.address))
+        self.answer(bytes(60))
+        self.assertEqual((len(self.table), self.probe.counters["unasked"]), (0, 3))
+        self.answer(question)
+        self.answer(question)
+        self.assertEqual((len(self.table), self.probe.counters["unasked"]), (1, 4))
+
+    def test_junk(self) -> None:
+        """Nothing is ever answered."""
+        rng = random.Random(1)
+        self.called_by()
+        self.wire.sent.clear()
+        for datagram in [b"", KNOCK, HERE, self.questions().ask(CALLER, bytes(8))] + [
+            rng.randbytes(size) for size in range(100)
+        ]:
+            self.probe.datagramReceived(datagram, CALLER.address)
+        self.assertEqual((self.wire.sent, len(self.table)), ([], 0))
+        self.assertEqual(self.probe.counters["malformed"] + self.probe.counters["unasked"], 104)
+
+    def test_spacing(self) -> None:
+        """A caller that does not answer is probed once a minute at most, however often it calls."""
+        for _ in range(12):
+            self.called_by()
+            self.clock.advance(SPACING / 10)
+        self.assertEqual(len(self.probed()), 2 * 2)
+
+    def test_at_once(self) -> None:
+        """So many probes are out at a time; then the oldest gives way to the newest caller."""
+        callers = [contact_at(n, (f"198.51.{n}.1", 8000)) for n in range(1, AT_ONCE + 3)]
+        for caller in callers:
+            self.called_by(caller)
+        self.assertEqual(len(self.probe._probes), AT_ONCE)
+        self.assertEqual(self.probe.counters, {"sent": AT_ONCE + 2, "displaced": 2})
+        self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
+        self.assertEqual(self.probe.counters["unanswered"], AT_ONCE)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_of_one_host(self) -> None:
+        """Of one host few are out at a time, whichever ports and ids it has, and no more for many hosts of a subnet
+        or a provider; at home it may have half of them. When they have ended there is room for others."""
+        for host, scope in (
+            ("203.0.113.1", Scope.HOST),
+            ("203.0.114.{}", Scope.SUBNET),
+            ("2001:db8:{:x}::1", Scope.PROVIDER),
+            ("10.0.0.1", Scope.PRIVATE_HOST),
+        ):
+            for turn in (0, 100):
+                for number in range(1, AT_ONCE + 1):
+                    self.called_by(contact_at(number, (host.format(number), 8000 + number + turn)))
+                self.assertEqual(len(self.probed()), PROBES_OF[scope])
+                self.assertEqual(len(self.probe._probes), PROBES_OF[scope])
+                self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
+                self.probed()
+
+    def test_flood_of_callers(self) -> None:
+        """One host that calls from 20 new ports a second keeps no newcomer from being probed (and answering)."""
+        probed = 0
+        for turn in range(400):
+            self.called_by(contact_at(1000 + turn, ("203.0.113.1", 1000 + turn)))
+            self.probed()
+            if turn % 10 == 0:
+                newcomer = contact_at(1 + turn, (f"198.51.{turn // 10}.1", 8000))
+                self.called_by(newcomer)
+                probed += self.probed() == [newcomer.address]
+            self.clock.advance(0.05)
+            self.probed()
+        self.assertEqual(probed, 40)
+
+    def test_many_hosts(self) -> None:
+        """Hosts that fill all places give way to a newcomer from elsewhere, which gives way to none of them."""
+        for number in range(AT_ONCE):
+            self.called_by(contact_at(number + 1, (f"198.51.{number // 4}.{number % 4}", 8000)))
+        newcomer = contact_at(77, ("203.0.113.1", 8000))
+        self.called_by(newcomer)
+        for number in range(AT_ONCE):
+            self.called_by(contact_at(number + 100, (f"198.51.{number // 4}.{number % 4 + 9}", 8000)))
+        self.assertIn(newcomer, [probe.contact for probe in self.probe._probes.values()])
+
+    def test_not_wanted(self) -> None:
+        """Who would find no place is not asked, but remembered as a caller."""
+        for number in range(1, 17 * K):
+            self.table.confirmed(contact(number, number), self.clock.seconds(), 0.1)
+        self.table.confirmed(contact(OWN | 1, 1), self.clock.seconds(), 0.1)
+        stranger = contact(1 << 200, 5)
+        self.called_by(stranger)
+        self.assertEqual(self.probed(), [])
+        self.assertTrue(self.probe.may_be_unreachable(stranger, self.clock.seconds()))
+
+    def test_contacts(self) -> None:
+        """Contacts and this node itself are not asked; a contact that missed our last call is."""
+        self.table.confirmed(CALLER, self.clock.seconds(), 0.1)
+        self.called_by()
+        self.called_by(contact(OWN, 3))
+        self.assertEqual(self.probed(), [])
+        self.table.failed(CALLER, self.clock.seconds())
+        self.called_by()
+        self.answer(self.last())
+        self.assertFalse(self.table.is_suspect(CALLER.node_id))
+
+    def test_may_be_unreachable(self) -> None:
+        """For ten minutes after its last call a caller may be one who cannot be called."""
+        self.called_by()
+        now = self.clock.seconds()
+        self.assertTrue(self.probe.may_be_unreachable(CALLER, now + CALLED_LATELY - 1))
+        self.assertFalse(self.probe.may_be_unreachable(CALLER, now + CALLED_LATELY))
+        self.assertFalse(self.probe.may_be_unreachable(OTHER, now))
+        self.answer(self.last())
+        self.assertFalse(self.probe.may_be_unreachable(CALLER, now))
+
+    def test_bounded(self) -> None:
+        """Boundedly many callers are remembered."""
+        for number in range(1, CALLERS + 50):
+            self.called_by(contact(number, number))
+        self.assertEqual(len(self.probe._callers), CALLERS)
+
+    def test_unsendable(self) -> None:
+        """A probe that cannot be sent harms nobody."""
+        self.wire.unreachable.add(CALLER.address)
+        self.called_by()
+        self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
+        self.assertEqual(self.probe.counters, {"sent": 1, "unsendable": 2, "unanswered": 1})
+
+    def test_stop(self) -> None:
+        """At the end nothing is left on the clock, and nobody is probed any more."""
+        self.called_by()
+        self.probe.stop()
+        self.called_by(OTHER)
+        self.assertEqual((self.probed(), self.clock.getDelayedCalls()), ([CALLER.address], []))
+
+
+class HelloProbeTests(ProbeTestCase):
+    """Probes where datagrams are sealed."""
+
+    def setUp(self) -> None:
+        self.checked: list[bytes] = []
+        super().setUp()
+
+    def questions(self) -> Questions:
+        return HelloQuestions(self.check, random.Random(1), AgreedTime(self.clock.seconds))
+
+    def check(self, proof: bytes) -> int:
+        self.checked.append(proof)
+        return PUZZLE.check(proof)
+
+    def test_challenge(self) -> None:
+        """The question is a HELLO; the CHALLENGE of the node that was asked answers it, no other one does."""
+        side, third = Side(1, ("192.0.2.1", 8000)), Side(2, ("192.0.2.1", 8000))
+        self.called_by(side.contact)
+        ((hello, address),) = self.wire.sent
+        self.assertEqual((len(hello), address), (256, side.address))
+        (wrong,) = third.take(hello, ("198.51.100.1", 49_152))
+        (right,) = side.take(hello, ("198.51.100.1", 49_152))
+        self.probe.datagramReceived(wrong, side.address)
+        self.probe.datagramReceived(right[:-1] + bytes([right[-1] ^ 1]), side.address)
+        self.probe.datagramReceived(right, ("192.0.2.7", 8000))
+        self.assertEqual(len(self.table), 0)
+        self.probe.datagramReceived(right, side.address)
+        self.assertEqual(self.table.contacts(), [side.contact])
+
+    def test_unasked(self) -> None:
+        """A CHALLENGE that answers no question, or comes from elsewhere, is not worth a look at its proof and
+        its signature, which are dear: anybody can repeat one."""
+        side = Side(1, ("192.0.2.1", 8000))
+        self.called_by(side.contact)
+        (challenge,) = side.take(self.wire.sent[0][0], ("198.51.100.1", 49_152))
+        self.probe.datagramReceived(challenge[:1] + bytes(8) + challenge[9:], side.address)
+        self.probe.datagramReceived(challenge, ("192.0.2.7", 8000))
+        self.assertEqual(self.checked, [])
+        self.assertEqual(self.probe.counters["unasked"], 2)
+
+    def test_fresh(self) -> None:
+        """No two HELLOs are the same."""
+        self.called_by(Side(1, ("192.0.2.1", 8000)).contact)
+        self.called_by(Side(2, ("192.0.2.2", 8000)).contact)
+        first, second = (datagram for datagram, _ in self.wire.sent)
+        self.assertNotEqual(first[1:9], second[1:9])
+        self.assertNotEqual(first[9:41], second[9:41])

@@ -1,0 +1,35 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.rpc.standing import Standings
+from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.shares import Standing
+from tests.fakes import contact
+
+
+class StandingTests(SynchronousTestCase):
+    """What is known of an address."""
+
+    def setUp(self) -> None:
+        self.table, self.allowance = RoutingTable(1 << 255), HelloAllowance()
+        self.standing = Standings(self.table, self.allowance).of
+
+    def test_stranger(self) -> None:
+        """Of an address from which nobody has answered, or only others of the same host, nothing is known."""
+        self.assertIs(self.standing(("203.0.113.1", 8000)), Standing.STRANGER)
+        self.allowance.proved(("203.0.113.1", 8001))
+        self.assertIs(self.standing(("203.0.113.1", 8000)), Standing.STRANGER)
+
+    def test_proven(self) -> None:
+        """Where a node of this network was, one may be again."""
+        self.allowance.proved(("203.0.113.1", 8000))
+        self.assertIs(self.standing(("203.0.113.1", 8000)), Standing.PROVEN)
+
+    def test_contact(self) -> None:
+        """A contact is one from the moment it enters the table until it has left."""
+        one = contact(7, 1)
+        self.assertIs(self.standing(one.address), Standing.STRANGER)
+        self.table.confirmed(one, 0.0, 0.1)
+        self.assertIs(self.standing(one.address), Standing.CONTACT)
+        self.table.confirmed(contact(8, 2), 0.0, 0.1)
+        self.assertIs(self.standing(one.address), Standing.CONTACT)

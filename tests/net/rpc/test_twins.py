@@ -1,0 +1,78 @@
+import random
+from collections.abc import Sequence
+
+from attrs import evolve
+from twisted.logger import LogEvent, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Seed
+from dht14.sim.clock import HeapClock
+from dht14.sim.conditions import Conditions
+from dht14.sim.network import VirtualNetwork, VirtualPort
+from dht14.stack import Stack, StackOptions, build_stack
+from tests.fakes import BEGINNING, BulkRecorder, address_of, check, identity
+from tests.test_stack import resolve
+
+FAR = 1 << 255
+
+
+class TwinTests(SynchronousTestCase):
+    """Nodes among which two have one identity."""
+
+    def setUp(self) -> None:
+        self.clock = HeapClock(BEGINNING)
+        self.network = VirtualNetwork(self.clock, random.Random(1), Conditions())
+        self.ports: dict[int, VirtualPort] = {}
+
+    def start(self, number: int, node_id: int, *seeds: int) -> Stack:
+        named = tuple(Seed(*address_of(seed)) for seed in seeds)
+        stack = build_stack(
+            identity=identity(node_id),
+            check=check,
+            clock=self.clock,
+            wall=self.clock.seconds,
+            rng=random.Random(number),
+            resolve=resolve,
+            bulk=BulkRecorder(),
+            options=evolve(StackOptions(), sealed=False, seeds=named),
+        )
+        self.ports[number] = self.network.listen(address_of(number), stack.rpc)
+        self.network.listen((address_of(number)[0], 9000), stack.probe)
+        for service in stack.services:
+            service.startService()
+        self.clock.run_until(self.clock.seconds() + 5)
+        return stack
+
+    def told(self, events: Sequence[LogEvent]) -> list[tuple[str, int]]:
+        return sorted((e["host"], e["port"]) for e in events if "has the identity" in e["log_format"])
+
+    def test_twins(self) -> None:
+        """Each of two nodes with one identity tells where the other is, though nobody configured that; once."""
+        with capturedLogs() as events:
+            self.start(1, 1)
+            self.start(2, 2, 1)
+            self.start(3, FAR, 1)
+            self.start(4, FAR, 1)
+            self.clock.run_until(self.clock.seconds() + 1_000)
+        self.assertEqual(self.told(events), [address_of(3), address_of(4)])
+
+    def test_seed(self) -> None:
+        """So do two of which one is the other's seed."""
+        with capturedLogs() as events:
+            self.start(3, FAR)
+            self.start(4, FAR, 3)
+            self.clock.run_until(self.clock.seconds() + 100)
+        self.assertEqual(set(self.told(events)), {address_of(3), address_of(4)})
+
+    def test_itself(self) -> None:
+        """A node that meets itself tells nothing: it is its own seed, or others knew it elsewhere."""
+        with capturedLogs() as events:
+            self.start(1, 1, 1)
+            moving = self.start(2, FAR, 1, 2)
+            for service in moving.services:
+                service.stopService()
+            moving.rpc.stop()
+            self.network.remove(self.ports[2])
+            self.start(3, FAR, 1, 3)
+            self.clock.run_until(self.clock.seconds() + 1_000)
+        self.assertEqual(self.told(events), [])

@@ -1,0 +1,299 @@
+import random
+from collections.abc import Callable
+from typing import cast
+
+from attrs import evolve
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IUDPTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.contact import Address, Contact, Seed
+from dht14.kademlia.parameters import SUBNET_IN_BUCKET
+from dht14.maintenance.periodic import Periodic
+from dht14.node.join import Retries
+from dht14.node.put import Policy
+from dht14.records.record import Record
+from dht14.records.store import MemoryStore, Outcome, Verdict
+from dht14.security.hello_limiter import HELLOS
+from dht14.session import handshake as hs
+from dht14.session.acceptor import CHALLENGES_A_SECOND, Limits
+from dht14.sim.clock import HeapClock
+from dht14.sim.conditions import Conditions
+from dht14.sim.network import VirtualNetwork
+from dht14.stack import Stack, StackOptions, build_stack
+from dht14.wire.messages import Ping
+from tests.fakes import BEGINNING, BulkRecorder, address_of, check, contact, identity
+from tests.net.rpc.test_protocol import UdpRecorder
+from tests.told import acknowledged, value_of
+
+FAR = 1 << 255
+
+
+def resolve(host: str, port: int) -> "Deferred[list[Address]]":
+    return succeed([(host, port)])
+
+
+class StackTests(SynchronousTestCase):
+    """One node's objects, wired together; where datagrams are needed, on a virtual network."""
+
+    def setUp(self) -> None:
+        self.clock = HeapClock(BEGINNING)
+        self.network = VirtualNetwork(self.clock, random.Random(1), Conditions())
+
+    def stack(
+        self, node_id: int, options: StackOptions | None = None, saved: tuple[Contact, ...] = ()
+    ) -> Stack:
+        return build_stack(
+            identity=identity(node_id),
+            check=check,
+            clock=self.clock,
+            wall=self.clock.seconds,
+            rng=random.Random(node_id),
+            resolve=resolve,
+            bulk=BulkRecorder(),
+            options=evolve(options or StackOptions(), sealed=False),
+            saved=saved,
+        )
+
+    def start(self, stack: Stack, number: int) -> Stack:
+        self.network.listen(address_of(number), stack.rpc)
+        self.network.listen((address_of(number)[0], 9000), stack.probe)
+        for service in stack.services:
+            service.startService()
+        return stack
+
+    def test_nothing_opened(self) -> None:
+        """Building a stack opens nothing and begins nothing."""
+        stack = self.stack(1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertIsNone(stack.rpc.transport)
+
+    def test_services(self) -> None:
+        """A node joins, pings, refreshes, sweeps, and sees to copies; a bootstrap node has nothing to see to."""
+        names = [service.name for service in self.stack(1).services]
+        self.assertEqual(
+            names,
+            [
+                "pulse",
+                "join",
+                "liveness",
+                "refresh",
+                "sessions",
+                "expiry",
+                "republish",
+                "repair",
+                "resync",
+                "resync of others",
+            ],
+        )
+        bootstrap = self.stack(1, StackOptions(storage_limit=None))
+        self.assertEqual([service.name for service in bootstrap.services], names[:5])
+        self.assertIsNone(bootstrap.store)
+
+    def test_together(self) -> None:
+        """Two stacks join each other, and what one puts the other gets."""
+        self.start(self.stack(1), 1)
+        other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
+        self.clock.run_until(BEGINNING + 5)
+        self.assertTrue(other.join.joined)
+        put = other.node.put(7, b"value", 60, 0).addCallback(acknowledged)
+        self.clock.run_until(BEGINNING + 10)
+        self.assertTrue(self.successResultOf(put))
+        got = other.node.get(7)
+        self.clock.run_until(BEGINNING + 15)
+        self.assertEqual(value_of(self.successResultOf(got)), b"value")
+
+    def test_saved(self) -> None:
+        """A stack finds its network through saved contacts alone."""
+        self.start(self.stack(1), 1)
+        other = self.start(self.stack(FAR, saved=(contact(1, 1),)), 2)
+        self.clock.run_until(BEGINNING + 5)
+        self.assertTrue(other.join.joined)
+
+    def test_options(self) -> None:
+        """Policy, retries and the store's limit arrive where they act."""
+        policy = Policy(min_ttl=5, default_ttl=6, max_ttl=7)
+        options = StackOptions(policy, storage_limit=1234, retries=Retries(0.5, 1))
+        stack = self.start(self.stack(1, options), 1)
+        assert stack.store is not None
+        assert isinstance(stack.store, MemoryStore)
+        self.assertEqual(stack.store.limit, 1234)
+        self.successResultOf(stack.node.put(7, b"value", 86_400, 0))
+        held = stack.store.get(7, self.clock.seconds())
+        assert held is not None
+        self.assertAlmostEqual(held.expires_at, self.clock.seconds() + 7, places=2)
+
+    def test_subnets(self) -> None:
+        """The table limits subnets, those of private addresses only where it is asked for."""
+        for private, limited in ((False, [False, True]), (True, [True, True])):
+            table = self.stack(1, StackOptions(limits=Limits(diversity_private=private))).table
+            for host in ("10.0.0.1", "198.51.100.1"):
+                for node_id in range(2, 9):
+                    table.confirmed(Contact(node_id << 8 | len(host), (host, 8000)), 0.0, 0.1)
+            counts = [
+                sum(c.address[0] == host for c in table.contacts()) for host in ("10.0.0.1", "198.51.100.1")
+            ]
+            self.assertEqual([count == SUBNET_IN_BUCKET for count in counts], limited)
+
+    def test_victim(self) -> None:
+        """An address that one names as a neighbour's and as its own gets no more HELLOs for that."""
+        stack = build_stack(
+            identity=identity(5),
+            check=check,
+            clock=self.clock,
+            wall=self.clock.seconds,
+            rng=random.Random(1),
+            resolve=resolve,
+            bulk=BulkRecorder(),
+            options=StackOptions(),
+        )
+        wire = UdpRecorder()
+        for protocol in (stack.rpc, stack.probe):
+            protocol.makeConnection(cast(IUDPTransport, wire))
+        stack.rpc.ask(contact(7, 1), Ping()).addErrback(lambda _: None)
+        stack.probe.announced(contact(8, 1), self.clock.seconds())
+        self.clock.run_until(BEGINNING + 60)
+        self.assertEqual([address for _, address in wire.sent], [address_of(1)] * HELLOS)
+
+    def test_flood_of_hellos(self) -> None:
+        """When strangers have used up their CHALLENGEs a contact of the table still gets one."""
+        stack = build_stack(
+            identity=identity(5),
+            check=check,
+            clock=self.clock,
+            wall=self.clock.seconds,
+            rng=random.Random(1),
+            resolve=resolve,
+            bulk=BulkRecorder(),
+            options=StackOptions(),
+        )
+        one, now = Contact(7, ("198.51.100.1", 8000)), self.clock.seconds()
+        hello = hs.hello(bytes(8), bytes(32), None)
+
+        def is_answered(address: Address) -> bool:
+            return bool(stack.session.received(hello, address, now)[2])
+
+        answered = sum(is_answered((f"20.{n >> 8}.{n & 255}.1", 8000)) for n in range(CHALLENGES_A_SECOND))
+        self.assertLess(answered, CHALLENGES_A_SECOND)
+        self.assertFalse(is_answered(one.address))
+        stack.table.confirmed(one, now, 0.1)
+        self.assertTrue(is_answered(one.address))
+
+    def test_make_store(self) -> None:
+        """A store of another make gets what it needs: the node's id, the limit, and whose records stay."""
+        made: list[tuple[int, int, bool, float, float]] = []
+
+        def make(
+            own_id: int, limit: int, answers_for: Callable[[Record], bool], max_ttl: float, share: float
+        ) -> MemoryStore:
+            made.append((own_id, limit, answers_for(Record(7, b"v", 1, 1e9, 8)), max_ttl, share))
+            return MemoryStore(own_id, limit, answers_for, max_ttl, share)
+
+        stack = build_stack(
+            identity=identity(5),
+            check=check,
+            clock=self.clock,
+            wall=self.clock.seconds,
+            rng=random.Random(1),
+            resolve=resolve,
+            bulk=BulkRecorder(),
+            options=StackOptions(Policy(max_ttl=4321), storage_limit=1234, writer_share=2.0),
+            make_store=make,
+        )
+        self.assertEqual(made, [(5, 1234, True, 4321, 2.0)])
+        self.assertIsInstance(stack.store, MemoryStore)
+
+    def test_sweeps(self) -> None:
+        """What has expired leaves the store within two intervals, unasked."""
+        stack = self.start(self.stack(1, StackOptions(Policy(min_ttl=1), cleanup_interval=100)), 1)
+        self.successResultOf(stack.node.put(7, b"value", 1, 0))
+        assert stack.store is not None
+        self.assertEqual(len(stack.store), 1)
+        self.clock.run_until(BEGINNING + 200)
+        self.assertEqual(len(stack.store), 0)
+
+    def test_liveness(self) -> None:
+        """A contact that is gone is found out, though nobody asks for anything."""
+        gone = self.start(self.stack(1), 1)
+        other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
+        self.clock.run_until(BEGINNING + 5)
+        self.assertTrue(other.table.has_live_contact())
+        self.stop(gone)
+        self.clock.run_until(BEGINNING + 30)
+        self.assertFalse(other.table.has_live_contact())
+
+    def stop(self, stack: Stack) -> bool:
+        """Whether a pass was at work, which has ended with the stop."""
+        periodic = (service for service in stack.services if isinstance(service, Periodic))
+        at_work = any(service._current is not None for service in periodic)
+        ended = [maybeDeferred(service.stopService) for service in stack.services]
+        stack.rpc.stop()
+        stack.probe.stop()
+        for one in ended:
+            self.successResultOf(one)
+        for protocol in (stack.rpc, stack.probe):
+            assert protocol.transport is not None
+            protocol.transport.stopListening()
+        return at_work
+
+    def test_stop(self) -> None:
+        """Stopped, in the middle of things too, a stack leaves nothing on the clock and says nothing."""
+        for moment in (0.0, 0.01, 1.0, 6.0, 1000.0):
+            seeds = (Seed(*address_of(1)), Seed("10.9.9.9", 9))
+            one, two = self.start(self.stack(1), 1), self.start(self.stack(FAR, StackOptions(seeds=seeds)), 2)
+            self.clock.run_until(self.clock.seconds() + moment)
+            got = two.node.get(99)
+            for stack in (one, two):
+                self.stop(stack)
+            self.assertIsNone(value_of(self.successResultOf(got)))
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_stop_refresh(self) -> None:
+        """A refresh that is at work, where nobody answers any more, does not hold up the end."""
+        waited = 0
+        for tenth in range(160, 450, 3):
+            self.setUp()
+            one = self.start(self.stack(1), 1)
+            options = StackOptions(refresh_interval=20, seeds=(Seed(*address_of(1)),))
+            two = self.start(self.stack(FAR, options), 2)
+            self.clock.run_until(BEGINNING + 5)
+            self.stop(one)
+            self.clock.run_until(BEGINNING + tenth / 10)
+            waited += self.stop(two)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertGreater(waited, 0)
+
+
+class ResponsibilityTests(SynchronousTestCase):
+    """Whose records a full store keeps."""
+
+    def offer(self, stack: Stack, key: int) -> Outcome:
+        verdicts: list[Verdict] = []
+        tell: Callable[[Verdict], None] = verdicts.append
+        assert stack.store is not None
+        stack.store.offer(Record(key, bytes(1000), 1, 1e9, replication=2), 0.0, tell)
+        return verdicts[0].outcome
+
+    def test_responsibility(self) -> None:
+        """A full store gives up records that two others are nearer to, never one that it answers for."""
+        stack = build_stack(
+            identity=identity(0),
+            check=check,
+            clock=HeapClock(),
+            wall=HeapClock().seconds,
+            rng=random.Random(1),
+            resolve=resolve,
+            bulk=BulkRecorder(),
+            options=StackOptions(storage_limit=3000),
+        )
+        far = 1 << 255
+        mine, ours = 1, 2
+        self.assertEqual([self.offer(stack, key) for key in (far, ours)], [Outcome.HELD] * 2)
+        self.assertEqual(self.offer(stack, mine), Outcome.REFUSED, "where nobody else is known, all are ours")
+        for number in (1, 2):
+            stack.table.confirmed(contact(far + number, number), 0.0, 0.01)
+        self.assertEqual(self.offer(stack, mine), Outcome.HELD)
+        assert stack.store is not None
+        self.assertIsNone(stack.store.get(far, 0.0))
+        self.assertEqual(self.offer(stack, mine + 2), Outcome.REFUSED)
