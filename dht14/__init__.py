@@ -2,7 +2,7 @@
 
 Layers, each importing only what stands below it::
 
-    cmd/  service.py  settings.py  config.py     what is typed; the real network      sim/  the virtual one
+    cmd/  app/service.py  app/options.py  app/config.py     what is typed; the real network      sim/  the virtual one
     net/        Twisted: rpc, probe (UDP), api (TCP), bulk (TLS); stack builds the object graph once
     node/       operations: get, put, join, answers to requests, upkeep
     wire/       bytes <-> messages: datagrams of the RPCs, frames and messages of the API
@@ -11,7 +11,7 @@ Layers, each importing only what stands below it::
 
 From `wire/` down everything is pure: no Twisted, no log, no clock, no randomness of its own. What waits for
 the disk is a thread below `database/database.py`.
-`service.py` and `sim/` never meet; both build a node through `stack.py`.
+`app/service.py` and `sim/` never meet; both build a node through `stack.py`.
 
 Words, as the paper has them: *contact* (node id and address), *k-bucket*, *replacement cache*,
 *lookup* (the iterative search, its *shortlist* and its parallelism *α*), *PING*, *STORE*, *FIND_NODE*,

@@ -98,7 +98,7 @@ class HouseTests(SynchronousTestCase):
         )
 
     def test_imports_point_downward(self):
-        """No part imports from one above it or beside it; service.py and sim/ never meet."""
+        """No part imports from one above it or beside it; app/service.py and sim/ never meet."""
 
         def wrong() -> Iterator[str]:
             for module in self.modules:

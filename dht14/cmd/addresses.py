@@ -9,9 +9,9 @@ from dht14.cmd.parser import add_json_argument, host_port
 from dht14.kademlia.contact import Address
 
 if TYPE_CHECKING:
-    from dht14.settings import NodeSettings
+    from dht14.app.options import NodeSettings
 
-# `dht14.config` is imported where it is needed: it takes as long as all the rest of a client.
+# `dht14.app.config` is imported where it is needed: it takes as long as all the rest of a client.
 
 DEFAULT = ("127.0.0.1", 7400)
 
@@ -57,8 +57,8 @@ def api_address(args: argparse.Namespace) -> Address:
 def node_settings(role: str, path: str | None, given: dict[str, str | None]) -> "NodeSettings":
     """`[node]` of the node's configuration, as it reads it; `given` are options that were typed. Raises
     `ConfigError`."""
-    from dht14 import config
-    from dht14.settings import Role
+    from dht14.app import config
+    from dht14.app.options import Role
 
     typed = {name: text for name, text in given.items() if text is not None}
     return config.load_node(Role.NODE if role == "node" else Role.BOOTSTRAP, path, os.environ, typed)

@@ -1,7 +1,7 @@
 """`twistd dht14-bootstrap`: a node that others join through. It has no API and holds no values."""
 
+from dht14.app.options import Role
 from dht14.cmd.node import MORE_HELP, BaseOptions, makeService
-from dht14.settings import Role
 
 __all__ = ["Options", "makeService"]
 

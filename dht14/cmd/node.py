@@ -18,12 +18,13 @@ from twisted.application.service import IService, MultiService
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 
-from dht14 import __version__, config, logs
+from dht14 import __version__
+from dht14.app import config, logs
+from dht14.app.log_file import LogFile
+from dht14.app.options import Role, Settings
 from dht14.cmd.steady_clock import set_clock, steady_clock
 from dht14.cmd.twistds import as_user_of, check_options
 from dht14.errors import ConfigError, StartError
-from dht14.log_file import LogFile
-from dht14.settings import Role, Settings
 
 MORE_HELP = (
     " Every option of the configuration file may also stand in the environment, as DHT14_<SECTION>_<OPTION>; the "
@@ -126,8 +127,8 @@ def makeService(options: BaseOptions) -> IService:
     # Both late: `twistd --help` loads this page too, and --reactor may still choose another one.
     from twisted.internet import reactor
 
-    from dht14.data_dir import prove_room
-    from dht14.service import build_node
+    from dht14.app.data_dir import prove_room
+    from dht14.app.service import build_node
 
     settings = options.settings
     twistd: Any = options.parent

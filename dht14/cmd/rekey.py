@@ -4,14 +4,14 @@ import argparse
 import os
 import sys
 
-from dht14 import config
+from dht14.app import config
+from dht14.app.data_dir import DataDir
+from dht14.app.database_dir import has_values, reseal, unlock
+from dht14.app.option_types import secret_key
+from dht14.app.options import Role
 from dht14.cmd.ending import DONE
 from dht14.cmd.progress import ProgressLine
-from dht14.config_values import secret_key
-from dht14.data_dir import DataDir
 from dht14.errors import ConfigError
-from dht14.settings import Role
-from dht14.values_dir import has_values, reseal, unlock
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.app.options import Role
 from dht14.cmd import bootstrap, node
-from dht14.settings import Role
 from tests.cmd.test_node import parse
 
 

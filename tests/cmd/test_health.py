@@ -8,8 +8,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.app.data_dir import DataDir
 from dht14.cmd import health
-from dht14.data_dir import DataDir
 from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.session.handshake import CHALLENGE, HELLO, HELLO_BYTES
 from tests.cmd.api_server import ApiServer

@@ -14,11 +14,11 @@ from twisted.logger import ILogObserver, LogPublisher, capturedLogs
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.app.log_file import LogFile
+from dht14.app.options import LogFormat, Settings
 from dht14.cmd import node
 from dht14.cmd.node import NodeProcess, Options
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
-from dht14.log_file import LogFile
-from dht14.settings import LogFormat, Settings
 
 
 def parse(*words: str, options: Any = Options, twistd: dict[str, Any] | None = None) -> Any:
@@ -294,7 +294,7 @@ class ImportTests(SynchronousTestCase):
         """The page of options imports neither the node nor the network."""
         script = (
             "import sys, dht14.cmd.node, dht14.cmd.bootstrap\n"
-            "sys.exit('dht14.service' in sys.modules or 'twisted.internet.reactor' in sys.modules)"
+            "sys.exit('dht14.app.service' in sys.modules or 'twisted.internet.reactor' in sys.modules)"
         )
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)

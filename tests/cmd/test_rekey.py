@@ -5,10 +5,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.app.data_dir import DataDir
+from dht14.app.database_dir import unlock
 from dht14.cmd.main import main
-from dht14.data_dir import DataDir
 from dht14.errors import ConfigError
-from dht14.values_dir import unlock
 
 OLD, NEW = "1" * 64, "2" * 64
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.app.data_dir import DataDir
+from dht14.app.state_file import StateFile
 from dht14.cmd import wait
-from dht14.data_dir import DataDir
 from dht14.records.receipt import NoRecord
-from dht14.state_file import StateFile
 from dht14.wire.api_messages import encode_failure, encode_no_record, encode_success
 from tests.cmd.api_server import ApiServer
 from tests.cmd.shell import Outcome, run

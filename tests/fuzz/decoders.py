@@ -10,8 +10,9 @@ from hashlib import sha256
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from dht14 import config
-from dht14.data_dir import DataDir, replace_file
+from dht14.app import config
+from dht14.app.data_dir import DataDir, replace_file
+from dht14.app.options import Role
 from dht14.database.entry_format import PLACE_BYTES, DiskFormat, read_head, read_tags
 from dht14.errors import ConfigError, Malformed
 from dht14.records import envelope
@@ -19,14 +20,13 @@ from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Record, claimed_rank
 from dht14.records.signing import load_key, verify
 from dht14.security.identity import Identity, Puzzle
-from dht14.settings import Role
 from dht14.wire import api_messages, datagram
 from dht14.wire.contacts import pack_contacts, unpack_contacts
 from dht14.wire.datagram import RPC_ID_BYTES
+from tests.app.test_config import OLDER_FILE, SHIPPED_FILE
 from tests.database.disk import vault
 from tests.fakes import check
 from tests.owners import Owner
-from tests.test_config import OLDER_FILE, SHIPPED_FILE
 from tests.wire.test_datagram import SAMPLES, SOME_CONTACTS
 
 PUZZLE = Puzzle("fuzz", 0)

@@ -5,8 +5,8 @@ import shutil
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.data_dir import DataDir, trouble_at
-from dht14.disk_watch import DiskWatch
+from dht14.app.data_dir import DataDir, trouble_at
+from dht14.app.disk_watch import DiskWatch
 
 FULL = OSError(28, "No space left on device")
 

@@ -4,12 +4,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.data_dir import DataDir
+from dht14.app.data_dir import DataDir
+from dht14.app.options import Role
+from dht14.app.start import Start, StartPhase
+from dht14.app.state_file import State, StateFile, read_state
 from dht14.net.api.readiness import Awaited
 from dht14.records.receipt import NoRecord
-from dht14.settings import Role
-from dht14.start import Start, StartPhase
-from dht14.state_file import State, StateFile, read_state
 
 
 class SomeJoin:

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 from zope.interface import implementer
 
-from dht14.settings import LogFormat, LogLevel
+from dht14.app.options import LogFormat, LogLevel
 
 _OWN_FIELDS = frozenset({"time", "level", "source", "message", "template", "traceback"})
 # What the older twisted.python.log puts into every event beside the fields of the caller.

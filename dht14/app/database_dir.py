@@ -21,8 +21,8 @@ from struct import Struct
 import lmdb
 from attrs import define, evolve, field, frozen
 
-from dht14.config_values import secret_key
-from dht14.data_dir import DataDir, refuse_dead_link, replace_file, unusable
+from dht14.app.data_dir import DataDir, refuse_dead_link, replace_file, unusable
+from dht14.app.option_types import secret_key
 from dht14.database.entry_format import Body, DiskFormat, Head
 from dht14.database.file_check import SOUND, check
 from dht14.database.floor_table import LeftFloor

@@ -2,8 +2,8 @@
 
 from twisted.logger import Logger
 
-from dht14.config_values import is_loopback
-from dht14.settings import Settings
+from dht14.app.option_types import is_loopback
+from dht14.app.options import Settings
 
 SAMPLE_KEY = b"12345678901234567890123456789012"
 """Published with the older implementation: whoever reads the disk has it too."""

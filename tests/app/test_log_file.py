@@ -7,9 +7,9 @@ from pathlib import Path
 from twisted.logger import Logger, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14 import logs
-from dht14.log_file import LogFile
-from dht14.settings import LogFormat, LogLevel
+from dht14.app import logs
+from dht14.app.log_file import LogFile
+from dht14.app.options import LogFormat, LogLevel
 
 
 class LogFileTests(SynchronousTestCase):

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14 import config
-from dht14.config_values import host_port
+from dht14.app import config
+from dht14.app.option_types import host_port
+from dht14.app.options import SECTIONS, Answer, LogFormat, LogLevel, PutReply, Role, Settings
 from dht14.errors import ConfigError
 from dht14.kademlia.contact import Seed
-from dht14.settings import SECTIONS, Answer, LogFormat, LogLevel, PutReply, Role, Settings
 
 OLDER_FILE = """\
 [node]

@@ -10,13 +10,13 @@ from pathlib import Path
 from attrs import evolve
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from dht14.data_dir import DataDir
+from dht14.app.data_dir import DataDir
+from dht14.app.database_dir import FORMAT, Header, Resealed, Values, has_values, reseal, unlock
 from dht14.database.entry_format import Body, Head
 from dht14.database.floor_table import LeftFloor
 from dht14.database.tables import Changes, Tables, growth_of
 from dht14.errors import ConfigError
 from dht14.records.record import Kind
-from dht14.values_dir import FORMAT, Header, Resealed, Values, has_values, reseal, unlock
 from tests.database.disk import record
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32

@@ -16,17 +16,17 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-import dht14.service
-from dht14.data_dir import DataDir
+import dht14.app.service
+from dht14.app.data_dir import DataDir
+from dht14.app.options import NodeSettings, PutReply, Role, SecuritySettings, Settings
+from dht14.app.service import build_node
+from dht14.app.startup_warnings import SAMPLE_KEY
+from dht14.app.state_file import State, read_state
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
 from dht14.kademlia.contact import Address, Seed
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.node.join import FIRST_TRY_SECONDS
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
-from dht14.risks import SAMPLE_KEY
-from dht14.service import build_node
-from dht14.settings import NodeSettings, PutReply, Role, SecuritySettings, Settings
-from dht14.state_file import State, read_state
 from dht14.wire import api_messages
 from tests.fakes import fields
 from tests.process.nodes import free_port
@@ -79,7 +79,7 @@ class ServiceTestCase(TestCase):
         self.folder = Path(self.mktemp())
         self.running: list[MultiService] = []
         # On a busy machine the values may open late; whoever asks shall wait for them, unless a test says so.
-        self.patch(dht14.service, "PATIENCE", 60)
+        self.patch(dht14.app.service, "PATIENCE", 60)
         self.addCleanup(self.stop_all)
 
     async def stop_all(self) -> None:
@@ -350,7 +350,7 @@ class LifeTests(ServiceTestCase):
         service = self.start(settings)
         put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
         await self.stop(service)
-        self.patch(dht14.service, "PATIENCE", 0)
+        self.patch(dht14.app.service, "PATIENCE", 0)
         self.start(settings)
         self.assertEqual(await self.ask(settings, api_messages.encode_get(KEY)), put)
 

@@ -7,8 +7,8 @@ from twisted.python import log as legacy_log
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14 import logs
-from dht14.settings import LogFormat, LogLevel
+from dht14.app import logs
+from dht14.app.options import LogFormat, LogLevel
 
 
 class Unspeakable:

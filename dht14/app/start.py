@@ -4,10 +4,10 @@ from enum import Enum, auto
 
 from twisted.internet.interfaces import IReactorTime
 
+from dht14.app.options import Role
+from dht14.app.state_file import StateFile
 from dht14.net.api.readiness import Awaited, Readiness
-from dht14.settings import Role
 from dht14.stack import Stack
-from dht14.state_file import StateFile
 
 
 class StartPhase(Enum):

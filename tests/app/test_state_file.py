@@ -5,8 +5,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.data_dir import DataDir
-from dht14.state_file import State, StateFile, read_state
+from dht14.app.data_dir import DataDir
+from dht14.app.state_file import State, StateFile, read_state
 
 
 class StateFileTests(SynchronousTestCase):

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import attrs
 
-from dht14 import config_values as values
+from dht14.app import option_types as values
+from dht14.app.options import SECTIONS, NodeSettings, Role, Settings
 from dht14.errors import ConfigError
-from dht14.settings import SECTIONS, NodeSettings, Role, Settings
 
 T = TypeVar("T")
 

@@ -13,9 +13,14 @@ from twisted.internet.task import TaskStopped
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dht14.data_dir import DataDir
+from dht14.app.data_dir import DataDir
+from dht14.app.database_dir import Values, has_values, unlock
+from dht14.app.disk_watch import DiskWatch
+from dht14.app.options import Answer, PutReply, Role, Settings
+from dht14.app.start import Start, StartPhase
+from dht14.app.startup_warnings import tell_of_reach, tell_of_risks
+from dht14.app.state_file import StateFile
 from dht14.database.database import Database
-from dht14.disk_watch import DiskWatch
 from dht14.errors import AddressUnavailable, Malformed, StartError
 from dht14.kademlia.contact import Contact
 from dht14.maintenance.periodic import Periodic
@@ -32,14 +37,9 @@ from dht14.node.mining import Mining
 from dht14.node.put import Policy
 from dht14.records.record import Record
 from dht14.records.version_floors import MARGIN
-from dht14.risks import tell_of_reach, tell_of_risks
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.session.acceptor import Limits
-from dht14.settings import Answer, PutReply, Role, Settings
 from dht14.stack import Stack, StackOptions, build_stack
-from dht14.start import Start, StartPhase
-from dht14.state_file import StateFile
-from dht14.values_dir import Values, has_values, unlock
 
 CONTACTS_INTERVAL = 1.5
 """Seconds between two looks at whether the saved contacts are still those of the table, and the state still is

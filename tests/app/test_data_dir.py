@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.data_dir import MAX_SAVED_CONTACTS, DataDir
+from dht14.app.data_dir import MAX_SAVED_CONTACTS, DataDir
 from dht14.errors import ConfigError, DataDirInUse, Malformed
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from tests.fakes import check, contact_at

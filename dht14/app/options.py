@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import attrs
 from attrs import frozen
 
-from dht14 import config_values as values
-from dht14.config_values import HostPort, Network
+from dht14.app import option_types as values
+from dht14.app.option_types import HostPort, Network
 from dht14.kademlia.contact import Seed
 from dht14.kademlia.parameters import MAX_REPLICATION
 from dht14.security.subnets import PRIVATE_RANGES

@@ -3,8 +3,8 @@ from ipaddress import ip_network
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.risks import tell_of_reach
-from dht14.settings import ApiSettings, NodeSettings, Settings
+from dht14.app.options import ApiSettings, NodeSettings, Settings
+from dht14.app.startup_warnings import tell_of_reach
 from tests.fakes import fields
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from attrs import frozen
 
-from dht14.data_dir import DataDir, replace_file
+from dht14.app.data_dir import DataDir, replace_file
 
 _NAME = "state.json"
 _MOST_BYTES = 4_096

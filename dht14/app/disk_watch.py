@@ -11,7 +11,7 @@ from enum import Enum, auto
 from attrs import define, field
 from twisted.logger import Logger
 
-from dht14.data_dir import DataDir
+from dht14.app.data_dir import DataDir
 
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
