@@ -22,8 +22,8 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
+from dht14.cmd.api_client import ask
 from dht14.cmd.ending import Ended
-from dht14.cmd.node_api import ask
 from dht14.wire.api_messages import MAX_VALUE, Success, encode_get, encode_put
 
 FOLDER = Path(__file__).parent.parent / "data" / "deployment"

@@ -12,8 +12,8 @@ import time
 
 from dht14.app.data_dir import trouble_at
 from dht14.cmd.addresses import add_config_argument, add_role_argument, node_settings, of_this_host
+from dht14.cmd.api_client import ask
 from dht14.cmd.ending import DONE, NO_NODE, Ended, print_bytes, print_json
-from dht14.cmd.node_api import ask
 from dht14.cmd.parser import add_json_argument
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address

@@ -43,8 +43,8 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "put": Command("store a value in the network", "dht14.cmd.client", "add_put_arguments", "run_put"),
-    "get": Command("fetch a value from the network", "dht14.cmd.client", "add_get_arguments", "run_get"),
+    "put": Command("store a value in the network", "dht14.cmd.put_get", "add_put_arguments", "run_put"),
+    "get": Command("fetch a value from the network", "dht14.cmd.put_get", "add_get_arguments", "run_get"),
     "delete": Command(
         "delete an owner's value from the network", "dht14.cmd.owner", "add_delete_arguments", "run_delete"
     ),

@@ -5,9 +5,13 @@ import os
 import time
 from contextlib import suppress
 
-from dht14.cmd import node_api
+from dht14.cmd import api_client
 from dht14.cmd.addresses import add_node_arguments, api_address
-from dht14.cmd.client import (
+from dht14.cmd.api_client import Found
+from dht14.cmd.ending import DONE, NOT_DONE, WRONG_USAGE, Ended, print_bytes, print_json, say
+from dht14.cmd.keys import salt_of
+from dht14.cmd.parser import add_json_argument
+from dht14.cmd.put_get import (
     add_replication_argument,
     add_version_arguments,
     is_stored,
@@ -15,10 +19,6 @@ from dht14.cmd.client import (
     owner_answer,
     version_hint,
 )
-from dht14.cmd.ending import DONE, NOT_DONE, WRONG_USAGE, Ended, print_bytes, print_json, say
-from dht14.cmd.keys import salt_of
-from dht14.cmd.node_api import Found
-from dht14.cmd.parser import add_json_argument
 from dht14.cmd.receipts import receipt_answer, refused, told
 from dht14.cmd.values import read_file, too_large
 from dht14.errors import Malformed
@@ -88,7 +88,7 @@ def run_delete(args: argparse.Namespace) -> int:
     envelope = sign(args, b"", must_be_there=not args.renew)
     key, value = id_to_bytes(envelope.key), envelope.encode()
     # The node keeps a tombstone as long as it keeps anything.
-    receipt = node_api.put(api_address(args), key, value, 0, args.replication)
+    receipt = api_client.put(api_address(args), key, value, 0, args.replication)
     deleted = is_stored(receipt)
     if args.json:
         answer = receipt_answer(receipt)
@@ -130,7 +130,7 @@ def _numbers(args: argparse.Namespace, key: bytes, must_be_there: bool) -> tuple
         return args.seq, args.cas
     if args.cas is not None:
         return args.cas + 1, args.cas
-    present = node_api.get(api_address(args), key)
+    present = api_client.get(api_address(args), key)
     if isinstance(present, Found) and present.value.startswith(MAGIC):
         seq = opened(key, present.value).seq
         if seq == MAX_SEQ:

@@ -1,7 +1,7 @@
 """What a node told of a PUT or a GET, as lines for people and as JSON."""
 
+from dht14.cmd.api_client import Found
 from dht14.cmd.ending import NOT_DONE, Ended
-from dht14.cmd.node_api import Found
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 
 _REASONS = {

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from dht14.cmd.ending import WRONG_USAGE, Ended
 from dht14.cmd.progress import EYES_INTERVAL, Heartbeat
-from dht14.cmd.sim_figures import Figures, Played
+from dht14.cmd.sim_output import Figures, Played
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim.conditions import Conditions
 from dht14.sim.plot import can_plot, plot

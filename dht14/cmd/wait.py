@@ -13,8 +13,8 @@ from attrs import frozen
 
 from dht14.app.state_file import State, read_state
 from dht14.cmd.addresses import add_config_argument, add_role_argument, node_settings, of_this_host
+from dht14.cmd.api_client import ANSWER_SECONDS, get, shown
 from dht14.cmd.ending import DONE, NO_NODE, Ended, print_bytes, print_json
-from dht14.cmd.node_api import ANSWER_SECONDS, get, shown
 from dht14.cmd.parser import add_json_argument, seconds
 from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import ID_BYTES

@@ -21,10 +21,10 @@ from dht14.node.responder import Respond, Responder
 from dht14.records.envelope import key_of_owner
 from dht14.records.signing import public_key_of, seal
 from dht14.security.identity import Identity, public_bytes
-from dht14.sim.conduct import A_DAY_MS, Denier, Forger, Liar, Silent
+from dht14.sim.adversaries import A_DAY_MS, Denier, Forger, Liar, Silent
 from dht14.sim.host import PUZZLE, Host, Role
+from dht14.sim.run import Stage, judged
 from dht14.sim.scenario import Play
-from dht14.sim.stage import Stage, judged
 from dht14.wire.messages import FindNode, FindValue, Nodes, Reply, Request, Store, Stored
 
 SYBILS = 500

@@ -22,9 +22,9 @@ from dht14.records.signing import public_key_of, seal
 from dht14.sim.attacks import HOSTILE_WAYS, spread_out
 from dht14.sim.history import Judgement
 from dht14.sim.host import Role, VirtualNode
-from dht14.sim.plays import disks
+from dht14.sim.run import SETTLE, Stage
 from dht14.sim.scenario import Play
-from dht14.sim.stage import SETTLE, Stage
+from dht14.sim.scripts import disks
 
 GETS = 20
 """For each put: half of them soon after it, half at any time."""

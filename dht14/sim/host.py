@@ -9,8 +9,8 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.node.responder import Responder
 from dht14.security.identity import Identity, Puzzle
 from dht14.sim.clock import Process, ProcessState
-from dht14.sim.disk import VirtualDisk
 from dht14.sim.network import VirtualPort
+from dht14.sim.virtual_disk import VirtualDisk
 from dht14.stack import MakeResponder, Stack
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.node.node import Node
 from dht14.records.record import Record
 from dht14.sim.conditions import Conditions
-from dht14.sim.figures import Phase
 from dht14.sim.host import Role
 from dht14.sim.network import Traffic
+from dht14.sim.statistics import Phase
 from dht14.sim.world import BEGINNING, World
 
 PROMISED_RATE = 0.999

@@ -7,7 +7,7 @@ from attrs import field, frozen
 from dht14.sim.conditions import Conditions
 from dht14.sim.history import Judgement
 from dht14.sim.network import Traffic
-from dht14.sim.stage import Progress, Promise, Stage
+from dht14.sim.run import Progress, Promise, Stage
 from dht14.sim.timeline import Moment
 from dht14.sim.world import World
 from dht14.stack import StackOptions

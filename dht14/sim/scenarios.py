@@ -1,7 +1,7 @@
 """The named scenarios: each a promise of DHT-14 under the conditions that it was made for."""
 
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.sim import attacks, plays
+from dht14.sim import attacks, scripts
 from dht14.sim.clients import Faults, history
 from dht14.sim.conditions import Conditions
 from dht14.sim.scenario import Scenario
@@ -12,7 +12,7 @@ SCENARIOS = {
         Scenario(
             "loss-5",
             "5 % of the datagrams are lost: 99.99 % of gets right",
-            plays.loss(0.9999),
+            scripts.loss(0.9999),
             nodes=200,
             values=1_000,
             conditions=Conditions.worldwide(loss=0.05),
@@ -20,7 +20,7 @@ SCENARIOS = {
         Scenario(
             "loss-20",
             "20 % of the datagrams are lost: 99.9 % of gets right",
-            plays.loss(0.999),
+            scripts.loss(0.999),
             nodes=200,
             values=1_000,
             conditions=Conditions.worldwide(loss=0.2),
@@ -28,7 +28,7 @@ SCENARIOS = {
         Scenario(
             "sealed",
             "5 % of sealed datagrams are lost: 99.99 % of gets right",
-            plays.loss(0.9999),
+            scripts.loss(0.9999),
             nodes=100,
             values=500,
             conditions=Conditions.worldwide(loss=0.05),
@@ -37,7 +37,7 @@ SCENARIOS = {
         Scenario(
             "large",
             "values of up to 65,495 bytes, 5 % loss: 99.99 % of gets right",
-            plays.loss(0.9999),
+            scripts.loss(0.9999),
             nodes=100,
             values=300,
             value_bytes=MAX_VALUE,
@@ -46,14 +46,14 @@ SCENARIOS = {
         Scenario(
             "deaths",
             "30 % of the nodes are killed at once: 99.9 % of gets right in the next minute",
-            plays.deaths,
+            scripts.deaths,
             nodes=200,
             values=1_000,
         ),
         Scenario(
             "holders",
             "all but one of the holders of each value are killed at once: none is lost, 8 copies in 10 min",
-            plays.holders,
+            scripts.holders,
             nodes=1_000,
             values=10_000,
             value_bytes=50,
@@ -61,7 +61,7 @@ SCENARIOS = {
         Scenario(
             "churn-10min",
             "sessions of 10 min at the median, 5 % loss, 8 copies: 99.9 % of gets right for an hour",
-            plays.churn(600.0, 1.0, replication=8, gets=20_000, at_least=0.999),
+            scripts.churn(600.0, 1.0, replication=8, gets=20_000, at_least=0.999),
             nodes=1_000,
             values=1_000,
             conditions=Conditions.worldwide(loss=0.05),
@@ -69,14 +69,14 @@ SCENARIOS = {
         Scenario(
             "churn-60min",
             "sessions of 60 min at the median, 5 copies: 99.99 % of gets right for an hour",
-            plays.churn(3600.0, 1.0, replication=5, gets=40_000, at_least=0.9999),
+            scripts.churn(3600.0, 1.0, replication=5, gets=40_000, at_least=0.9999),
             nodes=1_000,
             values=1_000,
         ),
         Scenario(
             "churn-measured",
             "sessions as measured among peers, many short and some long: 99.9 % of gets right for an hour",
-            plays.churn(600.0, 0.5, replication=8, gets=20_000, at_least=0.999),
+            scripts.churn(600.0, 0.5, replication=8, gets=20_000, at_least=0.999),
             nodes=1_000,
             values=1_000,
             conditions=Conditions.worldwide(loss=0.01),
@@ -84,7 +84,7 @@ SCENARIOS = {
         Scenario(
             "partition",
             "two halves apart for 10 min, both writing: all agree on every key a minute later",
-            plays.partition,
+            scripts.partition,
             nodes=100,
             values=50,
             bootstrap_nodes=2,
@@ -92,14 +92,14 @@ SCENARIOS = {
         Scenario(
             "one-way",
             "30 % of the nodes behind NATs: in no answer after a minute, 99.9 % of their gets and puts right",
-            plays.one_way,
+            scripts.one_way,
             nodes=200,
             values=1_000,
         ),
         Scenario(
             "rewrites",
             "the same keys written over and over, 5 % loss: no get brings what had been replaced",
-            plays.rewrites,
+            scripts.rewrites,
             nodes=100,
             values=20,
             conditions=Conditions.worldwide(loss=0.05),
@@ -107,28 +107,28 @@ SCENARIOS = {
         Scenario(
             "clocks",
             "clocks are wrong by up to a day and are set, hosts sleep: nothing fails, or expires early or late",
-            plays.clocks,
+            scripts.clocks,
             nodes=100,
             values=200,
         ),
         Scenario(
             "newcomer",
             "a node joins a large network and finds each of 1,000 keys",
-            plays.newcomer,
+            scripts.newcomer,
             nodes=3_000,
             values=1_000,
         ),
         Scenario(
             "power-cut",
             "all nodes are killed at once and begin again with their disks: every value is there",
-            plays.power_cut,
+            scripts.power_cut,
             nodes=40,
             values=300,
         ),
         Scenario(
             "weather",
             "ten minutes of whatever the seed brings, all at once: right again five minutes later",
-            plays.weather,
+            scripts.weather,
             nodes=20,
             values=10,
             sealed=True,
@@ -136,7 +136,7 @@ SCENARIOS = {
         Scenario(
             "bad-disks",
             "half of the disks are full, broken or slow for five minutes: gets are right",
-            plays.bad_disks,
+            scripts.bad_disks,
             nodes=40,
             values=300,
         ),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, field, frozen
 
-from dht14.sim.figures import percentile
+from dht14.sim.statistics import percentile
 
 
 @frozen

@@ -3,8 +3,8 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.sim.conditions import Conditions
-from dht14.sim.figures import percentile
 from dht14.sim.host import Outcome
+from dht14.sim.statistics import percentile
 from tests.scenarios.town import Town
 
 

@@ -4,8 +4,8 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.sim.conditions import Conditions
-from dht14.sim.figures import Phase
 from dht14.sim.report import Experiment, Plan
+from dht14.sim.statistics import Phase
 
 SMALL = Plan(nodes=6, values=10, gets=30)
 

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import CallFailed
 from dht14.node.node import Node
 from dht14.security.identity import Identity
-from dht14.sim.disk import VirtualDisk
 from dht14.sim.host import PUZZLE, Host, Role, VirtualNode
+from dht14.sim.virtual_disk import VirtualDisk
 from dht14.sim.world import BEGINNING, OPERATION_GAP, World, address_of
 from dht14.wire.messages import Ping, Pong
 from tests.told import acknowledged, value_of

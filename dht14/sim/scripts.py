@@ -15,12 +15,12 @@ from dht14.kademlia.keyspace import random_id
 from dht14.kademlia.parameters import MAX_REPLICATION, REPLICATION
 from dht14.sim.churn import Churn, Sessions
 from dht14.sim.clock import ProcessState
-from dht14.sim.disk import Fault, VirtualDisk
-from dht14.sim.figures import percentile
 from dht14.sim.history import LATENESS, Judgement
 from dht14.sim.host import Outcome, Role, VirtualNode
+from dht14.sim.run import Stage, judged, part_of
 from dht14.sim.scenario import Play
-from dht14.sim.stage import Stage, judged, part_of
+from dht14.sim.statistics import percentile
+from dht14.sim.virtual_disk import Fault, VirtualDisk
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 

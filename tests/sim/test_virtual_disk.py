@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.records.record import Record, version_at
 from dht14.records.store import Outcome, Store, Verdict
 from dht14.sim.clock import HeapClock, Process
-from dht14.sim.disk import OPENING, Fault, VirtualDisk
+from dht14.sim.virtual_disk import OPENING, Fault, VirtualDisk
 
 NOW = 1_700_000_000.0
 

@@ -3,9 +3,9 @@
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd.sim_figures import Played
+from dht14.cmd.sim_output import Played
+from dht14.sim.run import Stage
 from dht14.sim.scenario import Result, Scenario
-from dht14.sim.stage import Stage
 
 
 def play(stage: Stage) -> None:

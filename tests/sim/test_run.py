@@ -5,7 +5,7 @@ from collections import Counter
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.sim.history import Judgement
-from dht14.sim.stage import Promise, Stage, judged
+from dht14.sim.run import Promise, Stage, judged
 from dht14.sim.world import World
 
 

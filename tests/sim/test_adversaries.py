@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
 from dht14.node.node import Node
-from dht14.sim.conduct import Denier, Forger, Liar, Silent
+from dht14.sim.adversaries import Denier, Forger, Liar, Silent
 from dht14.sim.host import VirtualNode
 from dht14.sim.world import World
 from dht14.stack import MakeResponder

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd import node_api
+from dht14.cmd import api_client
 from dht14.cmd.ending import NO_NODE, Ended
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import (
@@ -98,7 +98,7 @@ class PutTests(ClientTestCase):
         with ApiServer() as node:
             outcome = run("put", "k", "v", "--json", "--api-address", node.address)
         answer = json.loads(outcome.out)
-        self.assertTrue(0 <= answer.pop("seconds") < node_api.ANSWER_SECONDS)
+        self.assertTrue(0 <= answer.pop("seconds") < api_client.ANSWER_SECONDS)
         receipt = {"outcome": "stored", "copies": 8, "wanted": 8, "version": 7}
         self.assertEqual(
             answer, {"key": sha256("k").hex(), "stored": True, **receipt, "value": "dg==", "bytes": 1}
@@ -450,7 +450,7 @@ class OutputTests(ClientTestCase):
     def test_quick_start(self) -> None:
         """The commands do not wait for Twisted to be imported, nor, unless they sign, for cryptography."""
         script = (
-            "import sys, dht14.cmd.client, dht14.cmd.keys, dht14.cmd.owner; "
+            "import sys, dht14.cmd.put_get, dht14.cmd.keys, dht14.cmd.owner; "
             "sys.exit(bool({'twisted', 'cryptography'} & sys.modules.keys()))"
         )
         self.assertEqual(subprocess.run([sys.executable, "-c", script], check=False).returncode, 0)
@@ -478,7 +478,7 @@ class NoNodeTests(ClientTestCase):
             socket.create_server(("127.0.0.1", 0)) as silent,
             self.assertRaises(Ended) as ended,
         ):
-            node_api.ask(silent.getsockname(), KEY, encode_get(KEY), patience=0.05)
+            api_client.ask(silent.getsockname(), KEY, encode_get(KEY), patience=0.05)
         self.assertEqual(ended.exception.code, NO_NODE)
         self.assertIn("does not answer in time", str(ended.exception))
 

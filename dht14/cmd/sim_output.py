@@ -2,10 +2,10 @@
 
 from attrs import asdict, frozen
 
-from dht14.sim.figures import Phase
 from dht14.sim.report import Report
+from dht14.sim.run import Promise
 from dht14.sim.scenario import Result
-from dht14.sim.stage import Promise
+from dht14.sim.statistics import Phase
 
 VIOLATIONS_SHOWN = 10
 """To people; programs are told of more."""

@@ -16,8 +16,8 @@ from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
 from dht14.sim.history import GOOD, Ending, History, Judgement, Write
 from dht14.sim.host import Outcome, Role, VirtualNode
+from dht14.sim.invariants import Watch
 from dht14.sim.timeline import Timeline
-from dht14.sim.watch import Watch
 from dht14.sim.world import OPERATION_GAP, World
 from dht14.wire.messages import FindNode, Nodes, Reply
 

@@ -8,7 +8,7 @@ from dht14.records.record import Record, version_at
 from dht14.records.store import MemoryStore
 from dht14.sim.history import History
 from dht14.sim.host import VirtualNode
-from dht14.sim.watch import AT_ONCE, INTERVAL, Watch
+from dht14.sim.invariants import AT_ONCE, INTERVAL, Watch
 from dht14.sim.world import World
 
 KEY = 7

@@ -2,8 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.sim.figures import Phase, percentile
 from dht14.sim.host import Outcome
+from dht14.sim.statistics import Phase, percentile
 
 
 class PercentileTests(SynchronousTestCase):

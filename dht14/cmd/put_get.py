@@ -5,8 +5,9 @@ import hashlib
 import os
 import time
 
-from dht14.cmd import node_api
+from dht14.cmd import api_client
 from dht14.cmd.addresses import add_node_arguments, api_address
+from dht14.cmd.api_client import Found
 from dht14.cmd.ending import (
     DONE,
     NOT_DONE,
@@ -19,7 +20,6 @@ from dht14.cmd.ending import (
     say,
 )
 from dht14.cmd.keys import KEY_HELP, SALT_HELP, add_owner_argument, key_of, owners_key
-from dht14.cmd.node_api import Found
 from dht14.cmd.parser import number
 from dht14.cmd.receipts import found_answer, not_found, receipt_answer, refused, told
 from dht14.cmd.values import add_file_argument, given_value
@@ -124,7 +124,7 @@ def run_put(args: argparse.Namespace) -> int:
     else:
         value = payload
         key = hashlib.sha256(value).digest() if typed_key is None else key_of(typed_key)
-    receipt = node_api.put(api_address(args), key, value, args.ttl, args.replication)
+    receipt = api_client.put(api_address(args), key, value, args.ttl, args.replication)
     if args.json:
         answer = _answer(key, payload, time.monotonic() - began, receipt_answer(receipt), envelope)
         print_json(answer)
@@ -154,7 +154,7 @@ def run_get(args: argparse.Namespace) -> int:
     """Fetch a value; the exit code."""
     key = _key_to_get(args)
     began = time.monotonic()
-    found = node_api.get(api_address(args), key, content=args.content)
+    found = api_client.get(api_address(args), key, content=args.content)
     seconds = time.monotonic() - began
     missing = found if isinstance(found, NoRecord) else None
     value = found.value if isinstance(found, Found) else None
