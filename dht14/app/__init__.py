@@ -1,1 +1,1 @@
-"""TODO dht14/app."""
+"""The life of a real node: options, data directory, database directory, service, logs."""

@@ -1,1 +1,1 @@
-"""TODO dht14/maintenance."""
+"""What runs in the background: liveness, repair, republishing, handing over. It builds on `node/`."""

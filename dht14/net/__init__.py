@@ -1,1 +1,1 @@
-"""Twisted protocols, and the stack of objects behind them. Transports are handed in."""
+"""Twisted protocols. Transports are handed in."""

@@ -1,1 +1,1 @@
-"""TODO dht14/records."""
+"""Pure: values with their versions, who may write them, and which of two wins."""

@@ -1,1 +1,1 @@
-"""Pure: who may do what, and how much of it."""
+"""Pure: identities and their puzzle, shares of pools, limits, tickets."""

@@ -1,1 +1,1 @@
-"""TODO dht14/session."""
+"""Pure: the handshake, the sessions of a node, and the layer that encrypts its datagrams."""

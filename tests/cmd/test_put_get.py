@@ -157,7 +157,7 @@ class PutTests(ClientTestCase):
 
     def test_silent_node(self) -> None:
         """So is one that does not answer it."""
-        self.patch(node_api, "EXTENSION_SECONDS", 0.05)
+        self.patch(api_client, "EXTENSION_SECONDS", 0.05)
         with ApiServer(extended=False, hangs_up=False) as node:
             outcome = run("put", "k", "v", "--api-address", node.address)
         self.assertEqual(outcome.code, 0)
@@ -444,7 +444,7 @@ class OutputTests(ClientTestCase):
         def interrupt(*_: object, **how: object) -> None:
             raise KeyboardInterrupt
 
-        self.patch(node_api, "get", interrupt)
+        self.patch(api_client, "get", interrupt)
         self.assertEqual(run("get", "k"), (130, b"", ""))
 
     def test_quick_start(self) -> None:

@@ -1,1 +1,1 @@
-"""TODO dht14/net/api."""
+"""TCP: the VoidPhone API and its extension."""

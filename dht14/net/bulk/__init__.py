@@ -1,1 +1,1 @@
-"""TODO dht14/net/bulk."""
+"""TLS over TCP: values that fit no datagram."""

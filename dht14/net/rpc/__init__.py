@@ -1,1 +1,1 @@
-"""TODO dht14/net/rpc."""
+"""UDP: calls and their timeouts, reachability probes, the port."""
