@@ -42,7 +42,7 @@ from dht14.node.record_sender import Courier
 from dht14.node.republish_times import Diary
 from dht14.node.responder import Responder
 from dht14.records.record import Record
-from dht14.records.store import MemoryStore, Store
+from dht14.records.store import Store
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.diversity import any_subnet, public_subnet
 from dht14.security.hello_limiter import HelloAllowance
@@ -124,7 +124,7 @@ def build_stack(
     bulk: Bulk,
     options: StackOptions,
     saved: Iterable[Contact] = (),
-    make_store: MakeStore = MemoryStore,
+    make_store: MakeStore,
     make_responder: MakeResponder = Responder,
 ) -> Stack:
     """The stack of one node. `saved` are contacts of an earlier run; `check` tells node ids.

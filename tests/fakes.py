@@ -27,10 +27,10 @@ from dht14.node.put import Policy, RecordWriter
 from dht14.node.record_sender import Courier
 from dht14.node.republish_times import Diary
 from dht14.node.responder import Responder
-from dht14.records.store import MemoryStore
 from dht14.security.identity import PROOF_BYTES, Identity, public_key_of
 from dht14.security.tickets import Tickets
 from dht14.sim.clock import HeapClock
+from dht14.sim.memory_store import MemoryStore
 from dht14.wire.messages import Pong, Reply, Request
 
 BEGINNING = 1_700_000_000.0

@@ -13,12 +13,13 @@ from dht14.maintenance.periodic import Periodic
 from dht14.node.join import Retries
 from dht14.node.put import Policy
 from dht14.records.record import Record
-from dht14.records.store import MemoryStore, Outcome, Verdict
+from dht14.records.store import Outcome, Verdict
 from dht14.security.hello_limiter import HELLOS
 from dht14.session import handshake as hs
 from dht14.session.acceptor import CHALLENGES_A_SECOND, Limits
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
+from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
 from dht14.stack import Stack, StackOptions, build_stack
 from dht14.wire.messages import Ping
@@ -44,6 +45,7 @@ class StackTests(SynchronousTestCase):
         self, node_id: int, options: StackOptions | None = None, saved: tuple[Contact, ...] = ()
     ) -> Stack:
         return build_stack(
+            make_store=MemoryStore,
             identity=identity(node_id),
             check=check,
             clock=self.clock,
@@ -138,6 +140,7 @@ class StackTests(SynchronousTestCase):
     def test_victim(self) -> None:
         """An address that one names as a neighbour's and as its own gets no more HELLOs for that."""
         stack = build_stack(
+            make_store=MemoryStore,
             identity=identity(5),
             check=check,
             clock=self.clock,
@@ -158,6 +161,7 @@ class StackTests(SynchronousTestCase):
     def test_flood_of_hellos(self) -> None:
         """When strangers have used up their CHALLENGEs a contact of the table still gets one."""
         stack = build_stack(
+            make_store=MemoryStore,
             identity=identity(5),
             check=check,
             clock=self.clock,
@@ -278,6 +282,7 @@ class ResponsibilityTests(SynchronousTestCase):
     def test_responsibility(self) -> None:
         """A full store gives up records that two others are nearer to, never one that it answers for."""
         stack = build_stack(
+            make_store=MemoryStore,
             identity=identity(0),
             check=check,
             clock=HeapClock(),

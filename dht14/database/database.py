@@ -28,16 +28,9 @@ from dht14.database.writer_thread import GONE, CallSoon, MakeWriter, Opened, Wat
 from dht14.errors import Malformed
 from dht14.records.pages import Page
 from dht14.records.record import Record
-from dht14.records.store import (
-    EVICTION_TRIES,
-    Outcome,
-    Refusal,
-    Verdict,
-    copies_of,
-    judge,
-    merged,
-)
+from dht14.records.store import Outcome, Refusal, Verdict, copies_of, judge, merged
 from dht14.records.version_floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
+from dht14.sim.memory_store import EVICTION_TRIES
 
 T = TypeVar("T")
 

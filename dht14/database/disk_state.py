@@ -2,9 +2,9 @@
 
 from attrs import define, field
 
-from dht14.database.limits import Lack
+from dht14.database.limits import Lack, refusal_for
 from dht14.database.writer_thread import GONE, Watcher, Written
-from dht14.records.store import Refusal, refusal_for
+from dht14.records.store import Refusal
 
 CALM = 5.0
 """Seconds without a refusal of the disk after which it counts as well: a full one takes this and that."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from attrs import frozen
 
+from dht14.records.store import Refusal
 from dht14.security.shares import bytes_needed
 
 RESERVE = 8
@@ -78,3 +79,10 @@ class Room:
             # Who holds nothing has not used up its share: others have left nothing.
             return Lack(max(lacking, -free if growth > 0 else 0), 0)
         return Lack(max(-free, 0) if growth > 0 else 0, lacking)
+
+
+def refusal_for(lack: Lack) -> Refusal | None:
+    """Why a record is refused for which so much is lacking; None where nothing is."""
+    if lack.room > 0:
+        return Refusal.NO_ROOM
+    return Refusal.SHARE if lack.share > 0 else None

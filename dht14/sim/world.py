@@ -16,12 +16,12 @@ from twisted.python.failure import Failure
 from dht14.database.database import Database
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.node.node import Node
-from dht14.records.store import MemoryStore
 from dht14.security.identity import Identity
 from dht14.sim.clock import HeapClock, Process, ProcessState
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import PUZZLE, Host, Outcome, Role, VirtualNode
 from dht14.sim.lives import Lives
+from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
 from dht14.sim.virtual_bulk import VirtualBulk
 from dht14.stack import StackOptions, build_stack

@@ -34,10 +34,10 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.records.advertised import Claim
 from dht14.records.record import Record
-from dht14.records.store import MemoryStore
 from dht14.security.identity import Identity, Puzzle, public_key_of
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
+from dht14.sim.memory_store import MemoryStore
 from dht14.wire.messages import Offer, Reply
 
 VALUES, CONNECTIONS = 2_000, 200

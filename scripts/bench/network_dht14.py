@@ -18,6 +18,7 @@ from dht14.net.rpc.udp_port import UdpPort
 from dht14.records.receipt import Receipt
 from dht14.records.record import Record
 from dht14.security.identity import Identity, Puzzle
+from dht14.sim.memory_store import MemoryStore
 from dht14.stack import StackOptions, build_stack
 
 
@@ -38,6 +39,7 @@ class Dht14Network:
             identity = Identity.made_up(puzzle, rng)
             seeds = (Seed("127.0.0.1", self._ports[0].getHost().port),) if self._ports else ()
             stack = build_stack(
+                make_store=MemoryStore,
                 identity=identity,
                 check=puzzle.check,
                 clock=self._reactor,

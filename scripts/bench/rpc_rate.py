@@ -32,6 +32,7 @@ from dht14.security.identity import Identity, Puzzle
 from dht14.security.shares import Standing
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import SealedSession
+from dht14.sim.memory_store import MemoryStore
 from dht14.stack import Stack, StackOptions, build_stack
 from dht14.wire.messages import FindNode, Ping, Reply, Request
 
@@ -168,6 +169,7 @@ def _node(reactor: Any, number: int, sealed: bool) -> tuple[Stack, Contact]:
     rng = random.Random(number)
     own = Identity.made_up(PUZZLE, rng)
     stack = build_stack(
+        make_store=MemoryStore,
         identity=own,
         check=PUZZLE.check,
         clock=reactor,

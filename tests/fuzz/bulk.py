@@ -20,10 +20,10 @@ from dht14.node.errands import Download, Errand, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.records.record import Record
-from dht14.records.store import MemoryStore
 from dht14.security.identity import Identity, public_key_of
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import MOST_PER_PEER, Tickets
+from dht14.sim.memory_store import MemoryStore
 from dht14.wire.bulk_messages import decode_answer, encode_answer
 from dht14.wire.frames import FrameSplitter
 from dht14.wire.messages import Offer, Outranked, Refused, Stored

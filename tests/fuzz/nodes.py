@@ -15,6 +15,7 @@ from dht14.node.put import Policy
 from dht14.records.receipt import NoRecord
 from dht14.session.layer import PLAIN
 from dht14.sim.clock import HeapClock
+from dht14.sim.memory_store import MemoryStore
 from dht14.stack import StackOptions, build_stack
 from dht14.wire import api_messages
 from dht14.wire.datagram import encode
@@ -68,6 +69,7 @@ class Trial:
     def __init__(self) -> None:
         self.clock = HeapClock(BEGINNING)
         self.stack = build_stack(
+            make_store=MemoryStore,
             identity=identity(OWN_ID),
             check=check,
             clock=self.clock,

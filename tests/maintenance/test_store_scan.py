@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.maintenance.store_scan import pages
 from dht14.records.pages import PAGE_RECORDS
 from dht14.records.record import Record
-from dht14.records.store import MemoryStore
+from dht14.sim.memory_store import MemoryStore
 
 
 class PagesTests(SynchronousTestCase):

@@ -17,8 +17,9 @@ from dht14.node.put import PUTS_AT_ONCE, Policy
 from dht14.records.envelope import MAX_SEQ
 from dht14.records.receipt import PutOutcome, PutReason
 from dht14.records.record import Record, version_at
-from dht14.records.store import MemoryStore, Outcome, Refusal, Verdict
+from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.security.subnets import host_of
+from dht14.sim.memory_store import MemoryStore
 from dht14.wire.messages import (
     MAX_VERSION,
     FindNode,

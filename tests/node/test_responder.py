@@ -17,11 +17,12 @@ from dht14.node.network_time import TOLERANCE, NetworkTime
 from dht14.node.responder import Responder
 from dht14.records.record import Kind, Record, version_at
 from dht14.records.signing import verify_signature
-from dht14.records.store import RECORD_OVERHEAD, MemoryStore, Outcome, Refusal, Verdict
+from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.records.version_floors import NO_FLOOR, Floor
 from dht14.security.diversity import public_subnet
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
+from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
 from dht14.wire.messages import (
     NO_TICKET,
     FindNode,

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.security.identity import Identity, Puzzle
+from dht14.sim.memory_store import MemoryStore
 from dht14.stack import Stack, StackOptions, build_stack
 from dht14.wire.datagram import encode
 from dht14.wire.messages import Nodes, Value
@@ -43,6 +44,7 @@ class Question:
         clock = Clock()
         clock.advance(BEGINNING)
         self.stack = build_stack(
+            make_store=MemoryStore,
             identity=Identity.made_up(PUZZLE, self.rng),
             check=PUZZLE.check,
             clock=clock,

@@ -4,7 +4,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.records.record import Kind, Record
-from dht14.records.version_floors import NO_FLOOR, Floor, Floors, floor_of
+from dht14.records.version_floors import NO_FLOOR, Floor, floor_of
+from dht14.sim.memory_store import Floors
 from tests.owners import Owner
 
 NOW = 1_700_000_000.0

@@ -13,7 +13,8 @@ from dht14.kademlia.parameters import K
 from dht14.node.node import Node
 from dht14.records.receipt import NoRecord, PutOutcome, Receipt
 from dht14.records.record import Kind, Record, proven, version_at
-from dht14.records.store import MemoryStore, Outcome, Verdict
+from dht14.records.store import Outcome, Verdict
+from dht14.sim.memory_store import MemoryStore
 from dht14.wire.messages import FindValue, Reply, Store, Stored, Value
 
 HOUR = 3600.0

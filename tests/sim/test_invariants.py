@@ -5,10 +5,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.records.record import Record, version_at
-from dht14.records.store import MemoryStore
 from dht14.sim.history import History
 from dht14.sim.host import VirtualNode
 from dht14.sim.invariants import AT_ONCE, INTERVAL, Watch
+from dht14.sim.memory_store import MemoryStore
 from dht14.sim.world import World
 
 KEY = 7

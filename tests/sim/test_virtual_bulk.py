@@ -12,11 +12,11 @@ from dht14.node.errands import Download, Errand, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.records.record import Record
-from dht14.records.store import MemoryStore
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
+from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
 from dht14.sim.virtual_bulk import RESENDS, VirtualBulk
 from dht14.wire.messages import Offer, Reply, Stored

@@ -23,11 +23,11 @@ from dht14.net.rpc.protocol import RpcProtocol
 from dht14.net.rpc.pulse import STANDSTILL, Pulse
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
-from dht14.records.store import MemoryStore
 from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
 from dht14.session.layer import HERE, KNOCK, PlainQuestions, PlainSession
+from dht14.sim.memory_store import MemoryStore
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import Announce, FindNode, Message, Nodes, Ping, Pong, Store, Stored
 from tests.fakes import CallRecorder, address_of, check, contact, contact_at, fields, proof_of

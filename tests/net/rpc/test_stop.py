@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Address, Seed
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
+from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork, VirtualPort
 from dht14.stack import Stack, StackOptions, build_stack
 from tests.fakes import BEGINNING, BulkRecorder, address_of, check, identity
@@ -36,6 +37,7 @@ class PlannedStopTests(SynchronousTestCase):
 
     def start(self, number: int, options: StackOptions = OPTIONS) -> Stack:
         stack = build_stack(
+            make_store=MemoryStore,
             identity=identity(number << 250),
             check=check,
             clock=self.clock,

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Seed
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
+from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork, VirtualPort
 from dht14.stack import Stack, StackOptions, build_stack
 from tests.fakes import BEGINNING, BulkRecorder, address_of, check, identity
@@ -27,6 +28,7 @@ class TwinTests(SynchronousTestCase):
     def start(self, number: int, node_id: int, *seeds: int) -> Stack:
         named = tuple(Seed(*address_of(seed)) for seed in seeds)
         stack = build_stack(
+            make_store=MemoryStore,
             identity=identity(node_id),
             check=check,
             clock=self.clock,
