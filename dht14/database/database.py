@@ -22,7 +22,7 @@ from dht14.database.entry_format import Body, DiskFormat, Head, read_due
 from dht14.database.floor_table import LeftFloor
 from dht14.database.group_commit import BATCH_BYTES, GroupCommit, Tell
 from dht14.database.invariants import check_tables
-from dht14.database.limits import NO_LACK, Growth, Lack, Room
+from dht14.database.limits import EVICTION_TRIES, NO_LACK, Growth, Lack, Room
 from dht14.database.tables import Tables, Usage, growth_of
 from dht14.database.writer_thread import GONE, CallSoon, MakeWriter, Opened, Watcher, Writer, Written
 from dht14.errors import Malformed
@@ -30,7 +30,6 @@ from dht14.records.pages import Page
 from dht14.records.record import Record
 from dht14.records.store import Outcome, Refusal, Verdict, copies_of, judge, merged
 from dht14.records.version_floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
-from dht14.sim.memory_store import EVICTION_TRIES
 
 T = TypeVar("T")
 

@@ -17,6 +17,9 @@ RESERVE = 8
 """One part in so many is kept for this node's own clients. An eighth: where eight nodes or more are written through
 alike, the values of a node's own clients are no greater part of what it holds."""
 
+EVICTION_TRIES = 32
+"""How many records are considered for eviction before a new one is refused."""
+
 
 class Growth(NamedTuple):
     """What a store has more, or less, when one record takes the place of another."""

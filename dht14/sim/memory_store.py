@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from attrs import define, field
 
-from dht14.database.limits import Growth, Lack, Room, refusal_for
+from dht14.database.limits import EVICTION_TRIES, Growth, Lack, Room, refusal_for
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.records.pages import PAGE_RECORDS, Page
 from dht14.records.record import Kind, Record
@@ -20,9 +20,6 @@ from dht14.records.version_floors import MARGIN, MAX_FLOORS, NO_FLOOR, Floor, fl
 
 RECORD_OVERHEAD = 400
 """Bytes a record takes beside its value: measured on CPython 3.11 with 100,000 records."""
-
-EVICTION_TRIES = 32
-"""How many records are considered for eviction before a new one is refused."""
 
 
 @define

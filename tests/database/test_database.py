@@ -10,6 +10,7 @@ from dht14.database.disk_state import CALM, PROBE_CALM
 from dht14.database.early_offers import MAX_EARLY_OFFERS
 from dht14.database.entry_format import PLACE_BYTES
 from dht14.database.group_commit import PUTS_A_BATCH, PUTS_WAITING
+from dht14.database.limits import EVICTION_TRIES
 from dht14.database.tables import Tables, room
 from dht14.database.writer_thread import GONE
 from dht14.kademlia.keyspace import hash_id
@@ -18,7 +19,7 @@ from dht14.records.pages import BEGINNING, PAGE_BYTES, PAGE_RECORDS, Page
 from dht14.records.record import Kind, Record, version_at
 from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.records.version_floors import MARGIN, Floor
-from dht14.sim.memory_store import EVICTION_TRIES, MemoryStore
+from dht14.sim.memory_store import MemoryStore
 from tests.database.disk import NOW, OWN, DiskTestCase, record
 from tests.owners import Owner
 

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.database.limits import EVICTION_TRIES
 from dht14.kademlia.keyspace import hash_id, id_to_bytes
 from dht14.records.pages import BEGINNING, PAGE_RECORDS, Page
 from dht14.records.record import Kind, Record, version_at
 from dht14.records.store import Outcome, Refusal, Verdict, in_the_way
 from dht14.records.version_floors import MARGIN, NO_FLOOR, Floor
-from dht14.sim.memory_store import EVICTION_TRIES, RECORD_OVERHEAD, MemoryStore
+from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
 from tests.owners import Owner
 
 NOW = 1_700_000_000.0
