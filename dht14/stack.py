@@ -49,8 +49,8 @@ from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.identity import Identity
 from dht14.security.tickets import Tickets
 from dht14.session.acceptor import Limits
-from dht14.session.encrypted import HelloQuestions, SealedSession
-from dht14.session.layer import PlainQuestions, PlainSession, Questions, Session
+from dht14.session.encrypted import EncryptedLayer, HelloProbe
+from dht14.session.layer import PlaintextLayer, PlaintextProbe, ReachabilityProbe, SessionLayer
 from dht14.wire.contacts import Check
 
 MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], Store]
@@ -96,7 +96,7 @@ class Stack:
     store: Store | None
     responder: Responder
     """Also serves the bulk channel."""
-    session: Session
+    session: SessionLayer
     rpc: RpcProtocol
     probe: ProbeProtocol
     """For a second port, from which callers are probed."""
@@ -190,7 +190,7 @@ def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) ->
 
 def _contact_services(
     node: Node,
-    session: Session,
+    session: SessionLayer,
     liveness: Liveness,
     clock: IReactorTime,
     rng: random.Random,
@@ -231,11 +231,11 @@ def _session_layer(
     options: StackOptions,
     table: RoutingTable,
     allowance: HelloAllowance,
-) -> tuple[Session, Questions]:
+) -> tuple[SessionLayer, ReachabilityProbe]:
     limits = options.limits
     if options.sealed:
         time = AgreedTime(wall)
-        sealed = SealedSession(
+        sealed = EncryptedLayer(
             identity,
             check,
             rng,
@@ -246,6 +246,6 @@ def _session_layer(
             clock.seconds(),
             time,
         )
-        return sealed, HelloQuestions(check, rng, time)
-    plain = PlainSession.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
-    return plain, PlainQuestions(identity.proof, check, rng)
+        return sealed, HelloProbe(check, rng, time)
+    plain = PlaintextLayer.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
+    return plain, PlaintextProbe(identity.proof, check, rng)

@@ -36,8 +36,8 @@ RESEND_GAP = 0.02
 """Seconds between two of them when requests are repeated."""
 
 
-class SealedSession:
-    """A `Session`: AES-256-GCM between nodes that proved who and where they are."""
+class EncryptedLayer:
+    """A `SessionLayer`: AES-256-GCM between nodes that proved who and where they are."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class SealedSession:
     # To be sent
 
     def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
-        """As `Session.seal`."""
+        """As `SessionLayer.seal`."""
         link = self.links.at.get(contact.address)
         if (
             link is None
@@ -84,7 +84,7 @@ class SealedSession:
     def reach(
         self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
     ) -> Datagrams:
-        """As `Session.reach`."""
+        """As `SessionLayer.reach`."""
         link = self._usable_link(address, node_id, now)
         if link is None:
             return self._open(address, node_id, payload, now, named, RESEND_AFTER)
@@ -96,7 +96,7 @@ class SealedSession:
     def again(
         self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
     ) -> Datagrams:
-        """As `Session.again`."""
+        """As `SessionLayer.again`."""
         link = self._usable_link(address, node_id, now)
         if link is None:
             return self._open(address, node_id, payload, now, named, RESEND_GAP)
@@ -160,7 +160,7 @@ class SealedSession:
     # Received
 
     def received(self, datagram: bytes, address: Address, now: float) -> Received:
-        """As `Session.received`."""
+        """As `SessionLayer.received`."""
         kind = datagram[:1]
         if kind == hs.DATA:
             link = self.links.by_cid.get(datagram[1:9])
@@ -253,14 +253,14 @@ class SealedSession:
         return NOTHING
 
     def tidy(self, now: float) -> None:
-        """As `Session.tidy`."""
+        """As `SessionLayer.tidy`."""
         self.links.tidy(now)
         for opening in [o for o in self._openings.values() if not 0 <= now - o.began_at < PATIENCE]:
             self._give_up(opening)
 
 
 @frozen
-class HelloQuestions:
+class HelloProbe:
     """What finds out whether a node can be called: a HELLO, to be answered by its CHALLENGE.
 
     That a CHALLENGE carries the proof and the signed pre-key of a node does not show that it comes from

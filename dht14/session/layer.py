@@ -1,7 +1,7 @@
 """Between datagram and message: who sent it, and whether it may be believed. DESIGN 4.2.
 
 A session layer has no socket, no timer and no clock: datagrams go in, and what is to be sent comes out.
-`sealed.SealedSession` is for the internet. `PlainSession` seals nothing: each datagram names its sender and is
+`sealed.EncryptedLayer` is for the internet. `PlaintextLayer` seals nothing: each datagram names its sender and is
 believed. It serves trusted networks and simulations of thousands of nodes.
 """
 
@@ -44,7 +44,7 @@ NOTHING: Received = (None, b"", ())
 """A datagram that changes nothing."""
 
 
-class Session(Protocol):
+class SessionLayer(Protocol):
     """Turns messages into datagrams and back. `now` is in seconds, of a clock that nobody sets."""
 
     def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
@@ -71,7 +71,7 @@ class Session(Protocol):
         """Forget what is over; to be called every minute."""
 
 
-class Questions(Protocol):
+class ReachabilityProbe(Protocol):
     """What is sent, from a port that nobody knows, to find out whether a node can be called: something that
     every node answers to a stranger. A question is known by its nonce, 8 bytes."""
 
@@ -98,7 +98,7 @@ _PEERS = 4_096
 
 
 @frozen(eq=False)
-class PlainPeer:
+class PlaintextPeer:
     """A node that said who it is."""
 
     contact: Contact
@@ -111,14 +111,14 @@ class PlainPeer:
 
 
 @define(eq=False)
-class PlainSession:
+class PlaintextLayer:
     """No secrecy and no proof: for trusted networks and for simulations."""
 
     _own_proof: bytes
     _check: Callable[[bytes], int]
     _limiter: RateLimiter
     _own_head: bytes = field(init=False)
-    _peers: dict[tuple[bytes, Address], PlainPeer] = field(factory=dict, init=False)
+    _peers: dict[tuple[bytes, Address], PlaintextPeer] = field(factory=dict, init=False)
     """The latest senders, by the head of their datagrams and their address."""
 
     def __attrs_post_init__(self) -> None:
@@ -127,25 +127,25 @@ class PlainSession:
     @classmethod
     def of(
         cls, own_proof: bytes, check: Callable[[bytes], int], rate: float = 0, burst: float = 1
-    ) -> "PlainSession":
+    ) -> "PlaintextLayer":
         """The session layer of the node with this proof; `check` tells the id that a proof is of. `rate` and
         `burst` bound the requests of each host, which is all that is known of a sender; 0: not at all."""
         return cls(own_proof, check, RateLimiter(rate, burst))
 
     def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
-        """As `Session.seal`."""
+        """As `SessionLayer.seal`."""
         return self._own_head + payload
 
     def reach(
         self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
     ) -> Datagrams:
-        """As `Session.reach`."""
+        """As `SessionLayer.reach`."""
         return (self._own_head + payload,)
 
     again = reach
 
     def received(self, datagram: bytes, address: Address, now: float) -> Received:
-        """As `Session.received`."""
+        """As `SessionLayer.received`."""
         head, payload = datagram[:_HEAD_BYTES], datagram[_HEAD_BYTES:]
         peer = self._peers.get((head, address))
         if peer is None:
@@ -156,42 +156,42 @@ class PlainSession:
             raise Malformed("a datagram without a message")
         return peer, payload, ()
 
-    def _new_peer(self, head: bytes, address: Address, now: float) -> PlainPeer:
+    def _new_peer(self, head: bytes, address: Address, now: float) -> PlaintextPeer:
         if not head.startswith(PLAIN):
             raise Malformed("not a plain datagram")
         contact = Contact(self._check(head[1:]), address, head[1:])
-        peer = PlainPeer(contact, self._limiter.bucket(host_of(address[0]), now), self._own_head)
+        peer = PlaintextPeer(contact, self._limiter.bucket(host_of(address[0]), now), self._own_head)
         if len(self._peers) >= _PEERS:
             del self._peers[next(iter(self._peers))]
         self._peers[head, address] = peer
         return peer
 
     def tidy(self, now: float) -> None:
-        """As `Session.tidy`."""
+        """As `SessionLayer.tidy`."""
 
 
 @frozen
-class PlainQuestions:
-    """`Questions` where nothing is sealed."""
+class PlaintextProbe:
+    """`ReachabilityProbe` where nothing is sealed."""
 
     _own_proof: bytes
     _check: Callable[[bytes], int]
     _rng: random.Random
 
     def nonce(self) -> bytes:
-        """As `Questions.nonce`."""
+        """As `ReachabilityProbe.nonce`."""
         return self._rng.randbytes(NONCE_BYTES)
 
     def ask(self, contact: Contact, nonce: bytes) -> bytes:
-        """As `Questions.ask`."""
+        """As `ReachabilityProbe.ask`."""
         return KNOCK + self._own_proof + nonce
 
     def nonce_in(self, datagram: bytes) -> bytes:
-        """As `Questions.nonce_in`."""
+        """As `ReachabilityProbe.nonce_in`."""
         if not datagram.startswith(HERE):
             raise Malformed("no answer to a probe")
         return datagram[_HEAD_BYTES:]
 
     def answerer(self, datagram: bytes, now: float) -> int:
-        """As `Questions.answerer`."""
+        """As `ReachabilityProbe.answerer`."""
         return self._check(datagram[1:_HEAD_BYTES])

@@ -3,7 +3,7 @@
 from attrs import define, field
 
 from dht14.records.record import Kind, Record
-from dht14.session.encrypted import SealedSession
+from dht14.session.encrypted import EncryptedLayer
 from dht14.sim.clock import ProcessState
 from dht14.sim.history import History
 from dht14.sim.host import VirtualNode
@@ -57,7 +57,7 @@ class Watch:
             node.stack.table.check_invariants()
             if node.stack.store is not None:
                 node.stack.store.check_invariants()
-            if isinstance(node.stack.session, SealedSession):
+            if isinstance(node.stack.session, EncryptedLayer):
                 node.stack.session.links.check_invariants()
         except AssertionError as wrong:
             raise AssertionError(f"node {node.number} contradicts itself: {wrong}") from wrong

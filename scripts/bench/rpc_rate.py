@@ -31,7 +31,7 @@ from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.shares import Standing
 from dht14.session.acceptor import Limits
-from dht14.session.encrypted import SealedSession
+from dht14.session.encrypted import EncryptedLayer
 from dht14.sim.memory_store import MemoryStore
 from dht14.stack import Stack, StackOptions, build_stack
 from dht14.wire.messages import FindNode, Ping, Reply, Request
@@ -138,7 +138,7 @@ class Handshakes:
         rng, now = random.Random(5), time.time()
         sides = [Identity.made_up(PUZZLE, rng) for _ in range(2)]
         one, two = (
-            SealedSession(
+            EncryptedLayer(
                 i,
                 PUZZLE.check,
                 rng,

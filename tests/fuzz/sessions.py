@@ -15,7 +15,7 @@ from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.session.acceptor import Limits
-from dht14.session.encrypted import MOST_OPENINGS, HelloQuestions, SealedSession
+from dht14.session.encrypted import MOST_OPENINGS, EncryptedLayer, HelloProbe
 from tests.fakes import BEGINNING
 from tests.fuzz.steps import step, steps
 from tests.session.pair import strangers
@@ -42,7 +42,7 @@ class Trial:
     def __init__(self) -> None:
         self.now = BEGINNING
         rng = random.Random(4)
-        self.session = SealedSession(
+        self.session = EncryptedLayer(
             OWN,
             PUZZLE.check,
             rng,
@@ -53,7 +53,7 @@ class Trial:
             self.now,
             AgreedTime(self.clock),
         )
-        self.questions = HelloQuestions(PUZZLE.check, rng, AgreedTime(self.clock))
+        self.questions = HelloProbe(PUZZLE.check, rng, AgreedTime(self.clock))
         self.randbytes = random.Random(5).randbytes
         self.caller = self.initiator()
         challenge = self.received(self.caller.hello, CALLER_AT)[0]

@@ -2,15 +2,15 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.session.encrypted import SealedSession
+from dht14.session.encrypted import EncryptedLayer
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import Role, VirtualNode
 from tests.scenarios.town import Town
 
 
-def sessions(node: VirtualNode) -> SealedSession:
+def sessions(node: VirtualNode) -> EncryptedLayer:
     session = node.stack.session
-    assert isinstance(session, SealedSession)
+    assert isinstance(session, EncryptedLayer)
     return session
 
 

@@ -11,7 +11,7 @@ from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.shares import Standing
 from dht14.session.acceptor import Limits
-from dht14.session.encrypted import SealedSession
+from dht14.session.encrypted import EncryptedLayer
 from dht14.session.layer import Datagrams, Peer
 
 PUZZLE = Puzzle("test", 0)
@@ -44,7 +44,7 @@ class Side:
     """Who sent the last of it."""
     lives: int = 0
     identity: Identity = field(init=False)
-    session: SealedSession = field(init=False)
+    session: EncryptedLayer = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.identity = Identity.made_up(PUZZLE, random.Random(self.number))
@@ -55,7 +55,7 @@ class Side:
         self.lives += 1
         rng = random.Random(f"{self.number}/{self.lives}")
         check, is_contact = PUZZLE.check, self.contacts.__contains__
-        self.session = SealedSession(
+        self.session = EncryptedLayer(
             self.identity,
             check,
             rng,

@@ -10,7 +10,7 @@ from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.identity import Identity, Puzzle
 from dht14.session.acceptor import Limits
-from dht14.session.encrypted import SealedSession
+from dht14.session.encrypted import EncryptedLayer
 from dht14.session.handshake import HELLO_HEAD_BYTES
 from tests import stranger
 from tests.session.pair import strangers
@@ -37,10 +37,10 @@ class Scripted(random.Random):
         return piece
 
 
-def session_of(rng: Scripted, key: bytes) -> SealedSession:
+def session_of(rng: Scripted, key: bytes) -> EncryptedLayer:
     puzzle = Puzzle(NETWORK, DIFFICULTY)
     identity = Identity.made_up(puzzle, Scripted().script(key))
-    return SealedSession(
+    return EncryptedLayer(
         identity,
         puzzle.check,
         rng,

@@ -19,7 +19,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.shares import SharedPlaces
 from dht14.security.subnets import Party, Scope
-from dht14.session.layer import Questions
+from dht14.session.layer import ReachabilityProbe
 
 AT_ONCE = 32
 """Probes that may be out: a flood of callers cannot make us flood others."""
@@ -58,7 +58,7 @@ class ProbeProtocol(DatagramProtocol):
     def __init__(
         self,
         clock: IReactorTime,
-        questions: Questions,
+        questions: ReachabilityProbe,
         table: RoutingTable,
         allowance: HelloAllowance,
         parties_of: Callable[[str], tuple[Party, ...]],

@@ -33,7 +33,7 @@ from dht14.node.asked import Asked
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
-from dht14.session.layer import Datagrams, Peer, Session
+from dht14.session.layer import Datagrams, Peer, SessionLayer
 from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import (
@@ -71,7 +71,7 @@ class RpcProtocol(DatagramProtocol):
         self,
         clock: IReactorTime,
         rng: random.Random,
-        session: Session,
+        session: SessionLayer,
         check: Check,
         table: RoutingTable,
         responder: Responder,

@@ -20,8 +20,8 @@ from dht14.net.rpc.probe import (
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.subnets import Scope, parties_of
-from dht14.session.encrypted import HelloQuestions
-from dht14.session.layer import HERE, KNOCK, PlainQuestions, Questions
+from dht14.session.encrypted import HelloProbe
+from dht14.session.layer import HERE, KNOCK, PlaintextProbe, ReachabilityProbe
 from tests.fakes import check, contact, contact_at, proof_of
 from tests.net.rpc.test_protocol import UdpRecorder
 from tests.session.pair import BEGINNING, PUZZLE, Side
@@ -41,8 +41,8 @@ class ProbeTestCase(SynchronousTestCase):
         self.wire = UdpRecorder()
         self.probe.makeConnection(cast(IUDPTransport, self.wire))
 
-    def questions(self) -> Questions:
-        return PlainQuestions(proof_of(OWN), check, random.Random(1))
+    def questions(self) -> ReachabilityProbe:
+        return PlaintextProbe(proof_of(OWN), check, random.Random(1))
 
     def called_by(self, caller: Contact = CALLER) -> None:
         self.probe.called_by(caller, self.clock.seconds())
@@ -256,8 +256,8 @@ class HelloProbeTests(ProbeTestCase):
         self.checked: list[bytes] = []
         super().setUp()
 
-    def questions(self) -> Questions:
-        return HelloQuestions(self.check, random.Random(1), AgreedTime(self.clock.seconds))
+    def questions(self) -> ReachabilityProbe:
+        return HelloProbe(self.check, random.Random(1), AgreedTime(self.clock.seconds))
 
     def check(self, proof: bytes) -> int:
         self.checked.append(proof)

@@ -26,7 +26,7 @@ from dht14.node.responder import Responder
 from dht14.security.hello_limiter import HelloAllowance
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
-from dht14.session.layer import HERE, KNOCK, PlainQuestions, PlainSession
+from dht14.session.layer import HERE, KNOCK, PlaintextLayer, PlaintextProbe
 from dht14.sim.memory_store import MemoryStore
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import Announce, FindNode, Message, Nodes, Ping, Pong, Store, Stored
@@ -41,7 +41,7 @@ TOLERANCE = 0.02
 
 def datagram_of(sender: Contact, payload: bytes) -> bytes:
     """What this node would send."""
-    datagram = PlainSession.of(proof_of(sender.node_id), check).seal(sender, payload, 0.0)
+    datagram = PlaintextLayer.of(proof_of(sender.node_id), check).seal(sender, payload, 0.0)
     assert datagram is not None
     return datagram
 
@@ -71,8 +71,8 @@ class RpcTestCase(SynchronousTestCase):
         self.store = MemoryStore(OWN, 10_000, lambda record: True)
         time = NetworkTime(self.clock.seconds, self.clock.seconds)
         responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)), time)
-        session = PlainSession.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
-        questions = PlainQuestions(proof_of(OWN), check, random.Random(2))
+        session = PlaintextLayer.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
+        questions = PlaintextProbe(proof_of(OWN), check, random.Random(2))
         self.probe = ProbeProtocol(self.clock, questions, self.table, HelloAllowance(), parties_of)
         self.pulse = Pulse(self.clock)
         self.probe_wire = UdpRecorder()
