@@ -45,7 +45,7 @@ from dht14.records.record import Record
 from dht14.records.store import Store
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.diversity import any_subnet, public_subnet
-from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity
 from dht14.security.tickets import Tickets
 from dht14.session.acceptor import Limits
@@ -137,7 +137,7 @@ def build_stack(
     store = _store(make_store, table, options)
     diary, freshness, time = Diary(), Freshness(is_current=store is None), NetworkTime(clock.seconds, wall)
     responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, freshness)
-    allowance = HelloAllowance()
+    allowance = HelloLimiter()
     session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
     probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
     pulse, pacing = Pulse(clock), Pacing(options.limits.peer_rate, options.limits.peer_burst)
@@ -230,7 +230,7 @@ def _session_layer(
     rng: random.Random,
     options: StackOptions,
     table: RoutingTable,
-    allowance: HelloAllowance,
+    allowance: HelloLimiter,
 ) -> tuple[SessionLayer, ReachabilityProbe]:
     limits = options.limits
     if options.sealed:

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dht14.security.rate_limiter import TokenBucket
 
 
-class LineAllowance:
+class LogLimiter:
     """Bounds what strangers can make us log.
 
     One line for each subject and bout, a bout ending after `quiet` seconds without the subject being

@@ -21,7 +21,7 @@ REMEMBERED = 16_384
 
 
 @define(eq=False)
-class HelloAllowance:
+class HelloLimiter:
     """Counts HELLOs to addresses that are not proven."""
 
     _proven: "OrderedDict[Address, None]" = field(factory=OrderedDict, init=False)

@@ -93,7 +93,7 @@ class Admitted:
     """From the initiator to here, and back."""
 
 
-class Gate:
+class Acceptor:
     """Who may come in. Owns the cookie secret and the pre-keys, which are gone with the process."""
 
     def __init__(

@@ -14,16 +14,16 @@ from attrs import frozen
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity
 from dht14.security.rate_limiter import PeerLimiter
 from dht14.security.shares import Standing
 from dht14.session import handshake as hs
-from dht14.session.acceptor import Gate, Limits
-from dht14.session.initiator import Opening
+from dht14.session.acceptor import Acceptor, Limits
+from dht14.session.initiator import Initiator
 from dht14.session.layer import NOTHING, Datagrams, Received
-from dht14.session.session import REKEY_PACKETS, Link
-from dht14.session.session_table import Links
+from dht14.session.session import REKEY_PACKETS, Session
+from dht14.session.session_table import SessionTable
 
 PATIENCE = 3.0
 """Seconds after which a handshake that is not done is given up; nobody waits longer for an answer."""
@@ -47,7 +47,7 @@ class EncryptedLayer:
         limits: Limits,
         is_contact: Callable[[Contact], bool],
         standing: Callable[[Address], Standing],
-        allowance: HelloAllowance,
+        allowance: HelloLimiter,
         now: float,
         time: AgreedTime,
     ) -> None:
@@ -57,15 +57,15 @@ class EncryptedLayer:
         self._rng = rng
         self.counters: Counter[str] = Counter()
         """Handshakes and refused datagrams, by what became of them."""
-        self._gate = Gate(identity, check, rng, limits, now, time, self.counters)
+        self._gate = Acceptor(identity, check, rng, limits, now, time, self.counters)
         self._limiter = PeerLimiter(limits.peer_rate, limits.peer_burst, limits.diversity_private)
         self._standing = standing
         """Who comes first when there are too many handshakes."""
         self._allowance = allowance
-        self.links = Links(identity.node_id, is_contact)
-        self._openings: dict[tuple[Address, int | None], Opening] = {}
+        self.links = SessionTable(identity.node_id, is_contact)
+        self._openings: dict[tuple[Address, int | None], Initiator] = {}
         """The handshakes begun here, by whom they seek; the oldest first."""
-        self._openings_by_cid: dict[bytes, Opening] = {}
+        self._openings_by_cid: dict[bytes, Initiator] = {}
 
     # To be sent
 
@@ -107,7 +107,7 @@ class EncryptedLayer:
         link.recovery = opening.cid if opening is not None else b""
         return (data, *greeting)
 
-    def _usable_link(self, address: Address, node_id: int | None, now: float) -> Link | None:
+    def _usable_link(self, address: Address, node_id: int | None, now: float) -> Session | None:
         link = self.links.at.get(address)
         if link is None or node_id not in (None, link.contact.node_id) or link.is_over(now):
             return None
@@ -140,8 +140,8 @@ class EncryptedLayer:
         opening.sent_at = now
         return (opening.datagram,)
 
-    def _begin(self, address: Address, node_id: int | None, now: float) -> Opening:
-        opening = Opening.begin(address, node_id, self._new_cid(), self._rng.randbytes(hs.KEY_BYTES), now)
+    def _begin(self, address: Address, node_id: int | None, now: float) -> Initiator:
+        opening = Initiator.begin(address, node_id, self._new_cid(), self._rng.randbytes(hs.KEY_BYTES), now)
         if len(self._openings) >= MOST_OPENINGS:
             self._give_up(next(iter(self._openings.values())))
         self._openings[address, node_id] = opening
@@ -153,7 +153,7 @@ class EncryptedLayer:
             pass
         return cid
 
-    def _give_up(self, opening: Opening) -> None:
+    def _give_up(self, opening: Initiator) -> None:
         del self._openings[opening.address, opening.node_id]
         del self._openings_by_cid[opening.cid]
 
@@ -189,7 +189,7 @@ class EncryptedLayer:
             return self._finish(datagram, address, now)
         raise Malformed("not a datagram of this protocol")
 
-    def _recovered(self, link: Link) -> None:
+    def _recovered(self, link: Session) -> None:
         """The session was not lost; only a datagram was."""
         opening = self._openings_by_cid.get(link.recovery)
         link.recovery = b""
@@ -209,7 +209,7 @@ class EncryptedLayer:
         keys = opening.finish(challenge, self._identity, node_id, now)
         contact = Contact(node_id, address, challenge.proof)
         bucket = self._limiter.bucket(node_id, address[0], now)
-        opening.link = Link.of_initiator(contact, bucket, opening.cid, keys, now)
+        opening.link = Session.of_initiator(contact, bucket, opening.cid, keys, now)
         return None, b"", (opening.datagram,)
 
     def _finish(self, datagram: bytes, address: Address, now: float) -> Received:
@@ -224,7 +224,7 @@ class EncryptedLayer:
         admitted = self._gate.admit(datagram, cid, now)
         contact = Contact(admitted.node_id, address, admitted.proof)
         bucket = self._limiter.bucket(admitted.node_id, address[0], now)
-        link = Link.of_responder(contact, bucket, (datagram[1:9], cid), admitted.keys, now)
+        link = Session.of_responder(contact, bucket, (datagram[1:9], cid), admitted.keys, now)
         self.links.add(link, now)
         self._allowance.proved(address)
         if admitted.request:

@@ -7,14 +7,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from dht14.kademlia.contact import Address
 from dht14.security.identity import Identity
 from dht14.session import handshake as hs
-from dht14.session.session import Link
+from dht14.session.session import Session
 
 LONGEST_QUEUE = 64
 """Requests that wait for one handshake; what comes on top is lost."""
 
 
 @define(eq=False, repr=False)
-class Opening:
+class Initiator:
     """One handshake that was begun here."""
 
     address: Address
@@ -27,7 +27,7 @@ class Opening:
     sent_at: float
     _private: X25519PrivateKey
     _ephemeral: bytes
-    link: Link | None = field(default=None, init=False)
+    link: Session | None = field(default=None, init=False)
     """The session to be, once its keys are known: from then on an ACCEPT is waited for."""
     told: float = field(default=0.0, init=False)
     """What time it is for the other side, once its CHALLENGE is there."""
@@ -37,7 +37,9 @@ class Opening:
     """The request in the FINISH."""
 
     @classmethod
-    def begin(cls, address: Address, node_id: int | None, cid: bytes, secret: bytes, now: float) -> "Opening":
+    def begin(
+        cls, address: Address, node_id: int | None, cid: bytes, secret: bytes, now: float
+    ) -> "Initiator":
         """`secret` are 32 fresh random bytes."""
         private = X25519PrivateKey.from_private_bytes(secret)
         ephemeral = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)

@@ -55,7 +55,7 @@ class Accepting:
 
 
 @define(eq=False, repr=False)
-class Link:
+class Session:
     """A session with one node at one address, as one of the two sees it."""
 
     contact: Contact
@@ -92,7 +92,7 @@ class Link:
     @classmethod
     def of_initiator(
         cls, contact: Contact, bucket: Bucket, cid: bytes, keys: tuple[bytes, bytes], now: float
-    ) -> "Link":
+    ) -> "Session":
         """The initiator's end; it can open ACCEPTs at once and seal when it has been `accepted`."""
         return cls(contact, bucket, True, cid, now, now, b"", keys)
 
@@ -104,7 +104,7 @@ class Link:
         cids: tuple[bytes, bytes],
         keys: tuple[bytes, bytes],
         now: float,
-    ) -> "Link":
+    ) -> "Session":
         """The responder's end. `cids` are those of the initiator and its own."""
         initiator_cid, own_cid = cids
         back, out = keys

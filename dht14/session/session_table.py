@@ -5,7 +5,7 @@ from collections.abc import Callable
 from attrs import define, field
 
 from dht14.kademlia.contact import Address, Contact
-from dht14.session.session import Link
+from dht14.session.session import Session
 
 MOST = 4_096
 """Sessions kept."""
@@ -22,18 +22,18 @@ SIMULTANEOUS = 3.0
 
 
 @define(eq=False)
-class Links:
+class SessionTable:
     """The sessions, by connection id and by address."""
 
     _own_id: int
     _is_contact: Callable[[Contact], bool]
     """Whether a node is in the routing table, at this very address: a contact could else call from ever other
     ports, and take away the sessions of all the others."""
-    by_cid: dict[bytes, Link] = field(factory=dict, init=False)
-    at: dict[Address, Link] = field(factory=dict, init=False)
+    by_cid: dict[bytes, Session] = field(factory=dict, init=False)
+    at: dict[Address, Session] = field(factory=dict, init=False)
     """The session to send on."""
 
-    def add(self, link: Link, now: float) -> None:
+    def add(self, link: Session, now: float) -> None:
         """A session was made. It is sent on from now on, unless the two sides began one each at the same
         time: then both send on the one whose initiator has the lower id, and take what comes in either."""
         address = link.contact.address
@@ -49,7 +49,7 @@ class Links:
         if len(self.by_cid) > MOST:
             self._forget_least_used()
 
-    def _goes_on(self, current: Link, new: Link, now: float) -> bool:
+    def _goes_on(self, current: Session, new: Session, now: float) -> bool:
         """Whether to send on the older of two sessions."""
         if current.contact.node_id != new.contact.node_id or current.is_initiator == new.is_initiator:
             return False
@@ -72,7 +72,7 @@ class Links:
         for link in free[-AT_ONCE:]:
             self._forget(link)
 
-    def _forget(self, link: Link) -> None:
+    def _forget(self, link: Session) -> None:
         del self.by_cid[link.own_cid]
         address = link.contact.address
         current = self.at.get(address)

@@ -27,7 +27,7 @@ from dht14.net.bulk.client import BulkClient
 from dht14.net.bulk.tls import NodeTls
 from dht14.net.rpc.udp_port import UdpPort
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.shares import Standing
 from dht14.session.acceptor import Limits
@@ -145,7 +145,7 @@ class Handshakes:
                 UNLIMITED,
                 lambda _: False,
                 lambda _: Standing.STRANGER,
-                HelloAllowance(),
+                HelloLimiter(),
                 now,
                 AgreedTime(time.time),
             )

@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidTag
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import MOST_OPENINGS, EncryptedLayer, HelloProbe
@@ -49,7 +49,7 @@ class Trial:
             Limits(),
             lambda contact: False,
             strangers,
-            HelloAllowance(),
+            HelloLimiter(),
             self.now,
             AgreedTime(self.clock),
         )

@@ -1,15 +1,15 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.net.log_limiter import LineAllowance
+from dht14.net.log_limiter import LogLimiter
 
 
 class LineAllowanceTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.lines = LineAllowance(0.0)
+        self.lines = LogLimiter(0.0)
 
     def test_bouts(self) -> None:
         """A subject is due once, and again when it has not been brought up for a while."""
-        quiet = LineAllowance.quiet
+        quiet = LogLimiter.quiet
         moments = (0.0, 1.0, quiet, 2 * quiet, 2 * quiet + 1)
         self.assertEqual([self.lines.is_due("x", now) for now in moments], [True, False, False, True, False])
 
@@ -25,7 +25,7 @@ class LineAllowanceTests(SynchronousTestCase):
 
     def test_memory(self) -> None:
         """Not all subjects ever brought up are remembered."""
-        for number in range(LineAllowance.max_subjects + 1):
+        for number in range(LogLimiter.max_subjects + 1):
             self.lines.is_due(number, 0.0)
         self.assertTrue(self.lines.is_due(0, 1000.0))
-        self.assertFalse(self.lines.is_due(LineAllowance.max_subjects, 1.0))
+        self.assertFalse(self.lines.is_due(LogLimiter.max_subjects, 1.0))

@@ -21,7 +21,7 @@ from dht14.kademlia.parameters import K
 from dht14.net.bulk.tls import NodeTls
 from dht14.security.identity import Identity, Puzzle
 from dht14.session.handshake import HELLO_BYTES, Challenge
-from dht14.session.initiator import Opening
+from dht14.session.initiator import Initiator
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import FindNode, FindValue, Nodes, Ping
 from tests.process.nodes import DIFFICULTY, Twistd
@@ -152,8 +152,8 @@ class Caller:
     socket: socket.socket
     identity: Identity
 
-    def hello(self, node: Address) -> Opening:
-        opening = Opening.begin(node, None, os.urandom(8), os.urandom(32), time.time())
+    def hello(self, node: Address) -> Initiator:
+        opening = Initiator.begin(node, None, os.urandom(8), os.urandom(32), time.time())
         opening.enqueue(PING)
         self.socket.sendto(opening.datagram, node)
         return opening
@@ -166,7 +166,7 @@ def handshakes(node: Address, callers: list[Caller], count: int, at_once: int = 
     by_fd = {caller.socket.fileno(): caller for caller in callers}
     for fd in by_fd:
         poll.register(fd, select.EPOLLIN)
-    under_way: dict[int, tuple[Opening, float]] = {}
+    under_way: dict[int, tuple[Initiator, float]] = {}
     turn = 0
     while fates.total() < count:
         while len(under_way) < min(at_once, count - fates.total()):
@@ -189,7 +189,7 @@ def handshakes(node: Address, callers: list[Caller], count: int, at_once: int = 
     return fates
 
 
-def _goes_on(caller: Caller, opening: Opening, datagram: bytes, node: Address) -> bool:
+def _goes_on(caller: Caller, opening: Initiator, datagram: bytes, node: Address) -> bool:
     """Answer a CHALLENGE; False when this was the ACCEPT."""
     if datagram[0] != 0x42:
         return datagram[0] != 0x44

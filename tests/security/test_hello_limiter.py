@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.hello_limiter import A_HOST, HELLOS, REMEMBERED, WITHIN, HelloAllowance
+from dht14.security.hello_limiter import A_HOST, HELLOS, REMEMBERED, WITHIN, HelloLimiter
 
 ADDRESS = ("203.0.113.1", 8000)
 
@@ -9,7 +9,7 @@ class HelloAllowanceTests(SynchronousTestCase):
     """What an address gets that never answered."""
 
     def setUp(self) -> None:
-        self.allowance = HelloAllowance()
+        self.allowance = HelloLimiter()
 
     def take(self, count: int, now: float) -> int:
         return sum(self.allowance.take(ADDRESS, now) for _ in range(count))

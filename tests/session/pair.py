@@ -7,7 +7,7 @@ from attrs import define, field
 
 from dht14.kademlia.contact import Address, Contact
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
 from dht14.security.shares import Standing
 from dht14.session.acceptor import Limits
@@ -62,7 +62,7 @@ class Side:
             self.limits,
             is_contact,
             self.standing,
-            HelloAllowance(),
+            HelloLimiter(),
             self.now,
             AgreedTime(self.wall),
         )

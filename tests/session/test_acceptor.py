@@ -15,10 +15,10 @@ from dht14.session.acceptor import (
     COOKIE_LIFE,
     FINISHES_A_SECOND,
     PREKEY_ROTATION,
-    Gate,
+    Acceptor,
     Limits,
 )
-from dht14.session.initiator import Opening
+from dht14.session.initiator import Initiator
 from tests.session.pair import BEGINNING, PUZZLE
 
 CALLER = ("10.0.0.1", 8000)
@@ -36,16 +36,16 @@ class GateTestCase(SynchronousTestCase):
         self.gate = self.new_gate()
         self.rng = random.Random(3)
 
-    def new_gate(self, limits: Limits | None = None) -> Gate:
+    def new_gate(self, limits: Limits | None = None) -> Acceptor:
         limits = limits or Limits()
         rng = random.Random(4)
-        return Gate(
+        return Acceptor(
             self.identity, PUZZLE.check, rng, limits, BEGINNING, AgreedTime(lambda: self.wall), self.counters
         )
 
     def finish(self, began: float = BEGINNING, node_id: int | None = None, caller: Address = CALLER) -> bytes:
         """A FINISH whose HELLO came then."""
-        opening = Opening.begin(caller, node_id, self.rng.randbytes(8), self.rng.randbytes(32), began)
+        opening = Initiator.begin(caller, node_id, self.rng.randbytes(8), self.rng.randbytes(32), began)
         opening.enqueue(b"request")
         challenge = self.gate.challenge(opening.datagram, caller, STRANGER, began)
         assert challenge is not None
@@ -103,7 +103,7 @@ class GateTests(GateTestCase):
         for place in range(9, 33):
             forged = finish[:place] + bytes([finish[place] ^ 1]) + finish[place + 1 :]
             self.assertFalse(self.gate.welcomes(forged, CALLER, STRANGER, BEGINNING))
-        other = Gate(
+        other = Acceptor(
             self.identity,
             PUZZLE.check,
             random.Random(5),

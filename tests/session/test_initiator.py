@@ -3,7 +3,7 @@ import random
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.session import handshake as hs
-from dht14.session.initiator import LONGEST_QUEUE, Opening
+from dht14.session.initiator import LONGEST_QUEUE, Initiator
 from tests.session.pair import BEGINNING, Side
 
 
@@ -13,7 +13,7 @@ class OpeningTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.called, self.caller = Side(1, ("192.0.2.1", 8000)), Side(2, ("192.0.2.2", 8000))
         secret = random.Random(1).randbytes(32)
-        self.opening = Opening.begin(self.called.address, None, b"12345678", secret, BEGINNING)
+        self.opening = Initiator.begin(self.called.address, None, b"12345678", secret, BEGINNING)
 
     def finish(self) -> bytes:
         (challenge,) = self.called.take(self.opening.datagram, self.caller.address)
@@ -47,6 +47,6 @@ class OpeningTests(SynchronousTestCase):
     def test_seeks(self) -> None:
         """One that knows an id seeks it; one that knows none takes whoever is there."""
         self.assertTrue(self.opening.seeks(1) and self.opening.seeks(2))
-        sought = Opening.begin(self.called.address, 7, b"12345678", bytes([1] * 32), BEGINNING)
+        sought = Initiator.begin(self.called.address, 7, b"12345678", bytes([1] * 32), BEGINNING)
         self.assertTrue(sought.seeks(7))
         self.assertFalse(sought.seeks(8))

@@ -7,7 +7,7 @@ from dht14.kademlia.contact import Contact
 from dht14.security.rate_limiter import TokenBucket
 from dht14.session.handshake import ACCEPT, DATA
 from dht14.session.replay_window import WINDOW
-from dht14.session.session import REFUSED_AFTER, Link
+from dht14.session.session import REFUSED_AFTER, Session
 
 KEYS = (bytes(32), bytes(range(32)))
 INITIATOR_CID, RESPONDER_CID = b"initiate", b"responds"
@@ -19,8 +19,8 @@ class LinkTests(SynchronousTestCase):
     def setUp(self) -> None:
         bucket = TokenBucket(0, 1, 0.0)
         cids = INITIATOR_CID, RESPONDER_CID
-        self.initiator = Link.of_initiator(Contact(2, ("192.0.2.2", 2)), bucket, INITIATOR_CID, KEYS, 0.0)
-        self.responder = Link.of_responder(Contact(1, ("192.0.2.1", 1)), bucket, cids, KEYS, 0.0)
+        self.initiator = Session.of_initiator(Contact(2, ("192.0.2.2", 2)), bucket, INITIATOR_CID, KEYS, 0.0)
+        self.responder = Session.of_responder(Contact(1, ("192.0.2.1", 1)), bucket, cids, KEYS, 0.0)
 
     def establish(self) -> None:
         opened = self.initiator.open(self.responder.answer(b"", 0.0), 0.0)

@@ -4,8 +4,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.security.rate_limiter import TokenBucket
-from dht14.session.session import INITIATOR_IDLE, RESPONDER_IDLE, Link
-from dht14.session.session_table import AT_ONCE, MOST, QUIET, RESERVED, SIMULTANEOUS, Links
+from dht14.session.session import INITIATOR_IDLE, RESPONDER_IDLE, Session
+from dht14.session.session_table import AT_ONCE, MOST, QUIET, RESERVED, SIMULTANEOUS, SessionTable
 
 OWN = 100
 KEYS = (bytes(32), bytes(range(32)))
@@ -16,17 +16,17 @@ class LinksTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.contacts: set[Contact] = set()
-        self.links = Links(OWN, self.contacts.__contains__)
+        self.links = SessionTable(OWN, self.contacts.__contains__)
         self.rng = random.Random(1)
 
-    def make(self, node_id: int, number: int, now: float = 0.0, initiator: bool = True) -> Link:
+    def make(self, node_id: int, number: int, now: float = 0.0, initiator: bool = True) -> Session:
         contact = Contact(node_id, (f"10.0.{number >> 8}.{number & 255}", 8000))
         bucket, cid = TokenBucket(0, 1, now), self.rng.randbytes(8)
         if initiator:
-            return Link.of_initiator(contact, bucket, cid, KEYS, now)
-        return Link.of_responder(contact, bucket, (self.rng.randbytes(8), cid), KEYS, now)
+            return Session.of_initiator(contact, bucket, cid, KEYS, now)
+        return Session.of_responder(contact, bucket, (self.rng.randbytes(8), cid), KEYS, now)
 
-    def add(self, node_id: int, number: int, now: float = 0.0, initiator: bool = True) -> Link:
+    def add(self, node_id: int, number: int, now: float = 0.0, initiator: bool = True) -> Session:
         link = self.make(node_id, number, now, initiator)
         self.links.add(link, now)
         self.links.check_invariants()
@@ -83,14 +83,14 @@ class LinksTests(SynchronousTestCase):
         self.assertEqual(opened[-6:], b"second")
         self.assertIsNone(link.open(first, QUIET))
 
-    def fill(self, first: int, count: int, now: float) -> list[Link]:
+    def fill(self, first: int, count: int, now: float) -> list[Session]:
         made = []
         for number in range(first, first + count):
             made.append(self.make(1000 + number, number, now))
             self.links.add(made[-1], now)
         return made
 
-    def kept(self, links: list[Link]) -> list[Link]:
+    def kept(self, links: list[Session]) -> list[Session]:
         return [link for link in links if link.own_cid in self.links.by_cid]
 
     def test_bounded(self) -> None:

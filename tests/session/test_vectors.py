@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
@@ -47,7 +47,7 @@ def session_of(rng: Scripted, key: bytes) -> EncryptedLayer:
         Limits(),
         lambda node_id: False,
         strangers,
-        HelloAllowance(),
+        HelloLimiter(),
         NOW,
         AgreedTime(lambda: NOW),
     )

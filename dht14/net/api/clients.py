@@ -8,7 +8,7 @@ from attrs import Factory, define, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from dht14.net.log_limiter import LineAllowance
+from dht14.net.log_limiter import LogLimiter
 from dht14.security.rate_limiter import RateLimiter, TokenBucket
 
 Network = IPv4Network | IPv6Network
@@ -182,7 +182,7 @@ class Clients:
         self.limits = limits
         self.clock = clock
         self.counters = ApiCounters()
-        self.lines = LineAllowance(clock.seconds())
+        self.lines = LogLimiter(clock.seconds())
         self.held = 0
         """Bytes that all connections make us hold."""
         rate, local_rate = limits.requests_per_second, limits.loopback_requests_per_second

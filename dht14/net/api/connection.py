@@ -29,7 +29,7 @@ from dht14.net.api.clients import ApiCounters, Client
 from dht14.net.api.frame_timeout import FrameLimit
 from dht14.net.api.replies import Values, failed, is_success, reply_to
 from dht14.net.api.request_queue import Entry, RequestQueue
-from dht14.net.log_limiter import LineAllowance
+from dht14.net.log_limiter import LogLimiter
 from dht14.wire.api_messages import (
     ApiRequest,
     Get,
@@ -61,7 +61,7 @@ class Server(Protocol):
     clock: IReactorTime
     answers_puts: bool
     counters: ApiCounters
-    lines: LineAllowance
+    lines: LogLimiter
 
     def opened(self, connection: "ApiConnection") -> None:
         """A connection stands."""

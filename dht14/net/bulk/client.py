@@ -21,7 +21,7 @@ from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.contact import Contact
 from dht14.net.bulk.deadlines import Watch
 from dht14.net.bulk.tls import NodeTls, WholeWrites, peer_public_key
-from dht14.net.log_limiter import LineAllowance
+from dht14.net.log_limiter import LogLimiter
 from dht14.security.identity import public_key_of
 from dht14.wire.bulk_messages import Answer, decode_answer, tag_of
 from dht14.wire.contacts import Check
@@ -257,7 +257,7 @@ class BulkClient:
         self._source = source
         self._lines: OrderedDict[Contact, Line] = OrderedDict()
         """The least recently used first."""
-        self._notes = LineAllowance(reactor.seconds())
+        self._notes = LogLimiter(reactor.seconds())
         self._watch = Watch(reactor)
         self._stopped = False
 

@@ -22,7 +22,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.bulk.deadlines import Watch
 from dht14.net.bulk.tls import NodeTls, WholeWrites, peer_public_key
-from dht14.net.log_limiter import LineAllowance
+from dht14.net.log_limiter import LogLimiter
 from dht14.node.errands import Upload
 from dht14.node.responder import Responder
 from dht14.security.rate_limiter import RateLimiter
@@ -270,7 +270,7 @@ class BulkServer(Factory):
         self._connections: SharedPlaces[BulkConnection] = SharedPlaces(MOST_CONNECTIONS, CONNECTIONS_OF)
         self._watch = Watch(clock)
         self._arrivals = RateLimiter(ARRIVALS_A_SUBNET, 2 * ARRIVALS_A_SUBNET)
-        self._lines = LineAllowance(clock.seconds())
+        self._lines = LogLimiter(clock.seconds())
 
     def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:
         assert isinstance(addr, (IPv4Address, IPv6Address))

@@ -16,7 +16,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.shares import SharedPlaces
 from dht14.security.subnets import Party, Scope
 from dht14.session.layer import ReachabilityProbe
@@ -60,7 +60,7 @@ class ProbeProtocol(DatagramProtocol):
         clock: IReactorTime,
         questions: ReachabilityProbe,
         table: RoutingTable,
-        allowance: HelloAllowance,
+        allowance: HelloLimiter,
         parties_of: Callable[[str], tuple[Party, ...]],
     ) -> None:
         """`allowance` is the one of the session layer: to a victim it is the same whichever port sends."""

@@ -23,7 +23,7 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.rtt import Pace, RoundTrips
-from dht14.net.log_limiter import LineAllowance
+from dht14.net.log_limiter import LogLimiter
 from dht14.net.rpc.call import Call, Stage
 from dht14.net.rpc.pacing import Pacing
 from dht14.net.rpc.probe import ProbeProtocol
@@ -101,7 +101,7 @@ class RpcProtocol(DatagramProtocol):
         self._timer: IDelayedCall | None = None
         self._timer_at = 0.0
         self._stopped = False
-        self._lines = LineAllowance(clock.seconds())
+        self._lines = LogLimiter(clock.seconds())
         self._twins = Twins(self._lines)
         self.counters: Counter[str] = Counter()
         """Datagrams by what became of them, calls by how they ended."""

@@ -4,7 +4,7 @@ from attrs import define, field
 
 from dht14.kademlia.contact import Address
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.shares import Standing
 
 
@@ -13,7 +13,7 @@ class Standings:
     """What a node knows of addresses before anybody there has proven anything today."""
 
     _table: RoutingTable
-    _allowance: HelloAllowance
+    _allowance: HelloLimiter
     _contacts: frozenset[Address] = field(default=frozenset(), init=False)
     """The addresses of the table."""
     _revision: int = field(default=-1, init=False)

@@ -10,7 +10,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from dht14.kademlia.contact import Address
-from dht14.net.log_limiter import LineAllowance
+from dht14.net.log_limiter import LogLimiter
 
 REMEMBERED = 64
 """RPC ids of calls to this node itself: a request that was sent twice may come after its reply."""
@@ -22,7 +22,7 @@ class Twins:
 
     log = Logger()
 
-    _lines: LineAllowance
+    _lines: LogLimiter
     _to_itself: "deque[bytes]" = field(factory=lambda: deque(maxlen=REMEMBERED), init=False)
 
     def asked(self, rpc_id: bytes, is_ours: bool, address: Address, now: float) -> None:

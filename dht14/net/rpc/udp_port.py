@@ -16,7 +16,7 @@ from twisted.internet.udp import Port
 from twisted.logger import Logger
 
 from dht14.kademlia.contact import Address
-from dht14.net.log_limiter import LineAllowance
+from dht14.net.log_limiter import LogLimiter
 
 DATAGRAMS_A_TURN = 256
 A_TURN = 0.005
@@ -43,7 +43,7 @@ class UdpPort(Port):
         host, port = address
         super().__init__(port, protocol, interface=host, maxPacketSize=LONGEST_READ, reactor=reactor)
         self._seconds: Callable[[], float] = reactor.seconds
-        self._lines = LineAllowance(reactor.seconds())
+        self._lines = LogLimiter(reactor.seconds())
 
     def createInternetSocket(self) -> socket.socket:
         """The socket to bind."""

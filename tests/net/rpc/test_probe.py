@@ -18,7 +18,7 @@ from dht14.net.rpc.probe import (
     ProbeProtocol,
 )
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.subnets import Scope, parties_of
 from dht14.session.encrypted import HelloProbe
 from dht14.session.layer import HERE, KNOCK, PlaintextProbe, ReachabilityProbe
@@ -37,7 +37,7 @@ class ProbeTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(BEGINNING)
         self.table = RoutingTable(OWN)
-        self.probe = ProbeProtocol(self.clock, self.questions(), self.table, HelloAllowance(), parties_of)
+        self.probe = ProbeProtocol(self.clock, self.questions(), self.table, HelloLimiter(), parties_of)
         self.wire = UdpRecorder()
         self.probe.makeConnection(cast(IUDPTransport, self.wire))
 

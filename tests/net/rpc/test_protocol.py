@@ -23,7 +23,7 @@ from dht14.net.rpc.protocol import RpcProtocol
 from dht14.net.rpc.pulse import STANDSTILL, Pulse
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
-from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
 from dht14.session.layer import HERE, KNOCK, PlaintextLayer, PlaintextProbe
@@ -73,7 +73,7 @@ class RpcTestCase(SynchronousTestCase):
         responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)), time)
         session = PlaintextLayer.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
         questions = PlaintextProbe(proof_of(OWN), check, random.Random(2))
-        self.probe = ProbeProtocol(self.clock, questions, self.table, HelloAllowance(), parties_of)
+        self.probe = ProbeProtocol(self.clock, questions, self.table, HelloLimiter(), parties_of)
         self.pulse = Pulse(self.clock)
         self.probe_wire = UdpRecorder()
         self.probe.makeConnection(cast(IUDPTransport, self.probe_wire))

@@ -2,7 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.rpc.standing import Standings
-from dht14.security.hello_limiter import HelloAllowance
+from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.shares import Standing
 from tests.fakes import contact
 
@@ -11,7 +11,7 @@ class StandingTests(SynchronousTestCase):
     """What is known of an address."""
 
     def setUp(self) -> None:
-        self.table, self.allowance = RoutingTable(1 << 255), HelloAllowance()
+        self.table, self.allowance = RoutingTable(1 << 255), HelloLimiter()
         self.standing = Standings(self.table, self.allowance).of
 
     def test_stranger(self) -> None:
