@@ -17,7 +17,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import DOUBTS
 
 
-class State(Enum):
+class CandidateState(Enum):
     """How far one candidate of a lookup has got."""
 
     UNASKED = "unasked"
@@ -37,8 +37,8 @@ class Candidate:
     contact: Contact
     hops: int
     """Answers that led to it: 0 for those the lookup began with."""
-    state: State = State.UNASKED
-    namers: "list[Candidate]" = field(factory=list)
+    state: CandidateState = CandidateState.UNASKED
+    sources: "list[Candidate]" = field(factory=list)
     """Who named it, the first few; nobody where the lookup began with it."""
     elsewhere: list[Contact] = field(factory=list)
     """The same id at other addresses, as others have it: one of them lies, or is behind the times."""
@@ -50,7 +50,7 @@ class Candidate:
     @property
     def is_doubtful(self) -> bool:
         """Whether only such have named it whose word has proven worth little."""
-        for namer in self.namers:
+        for namer in self.sources:
             if namer.doubts < DOUBTS:
                 return False
-        return bool(self.namers)
+        return bool(self.sources)

@@ -11,7 +11,7 @@ from itertools import groupby, islice
 
 from attrs import define, field
 
-from dht14.kademlia.candidate import State
+from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import MAX_ASKED, PATHS, REGION_NODES, K
@@ -19,7 +19,7 @@ from dht14.kademlia.subnet_limits import SubnetOf, spread
 
 
 @define(eq=False)
-class Paths:
+class DisjointLookup:
     """Has the verbs of a `Lookup`, and tells each of them to the path that the contact is on."""
 
     target: int
@@ -51,7 +51,7 @@ class Paths:
         width: int,
         radius: int,
         subnet_of: SubnetOf,
-    ) -> "Paths":
+    ) -> "DisjointLookup":
         """Paths that begin with the `known` contacts, dealt out in turn."""
         taken: set[int] = set()
         lookups = []
@@ -87,9 +87,9 @@ class Paths:
         return due
 
     @property
-    def was_led_astray(self) -> bool:
-        """As `Lookup.was_led_astray`: whether all of its paths were."""
-        return all(lookup.was_led_astray for lookup in self._lookups)
+    def is_suspicious(self) -> bool:
+        """As `Lookup.is_suspicious`: whether all of its paths were."""
+        return all(lookup.is_suspicious for lookup in self._lookups)
 
     def hurry(self, alpha: int) -> None:
         """As `Lookup.hurry`, for each path."""
@@ -129,7 +129,7 @@ class Paths:
 
     def nearest(self) -> list[Contact]:
         """Those that answered, nearest first: all within the radius, `width` at the least, within bounds."""
-        answered = self._merged(lookup.in_states(State.ANSWERED) for lookup in self._lookups)
+        answered = self._merged(lookup.in_states(CandidateState.ANSWERED) for lookup in self._lookups)
         chosen = list(islice(spread(answered, self.subnet_of), REGION_NODES))
         return [c for i, c in enumerate(chosen) if i < self.width or c.node_id ^ self.target <= self.radius]
 

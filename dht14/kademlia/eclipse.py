@@ -2,7 +2,7 @@
 
 from attrs import define, field
 
-from dht14.kademlia.disjoint_lookup import Paths
+from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.routing_table import RoutingTable
 
@@ -11,7 +11,7 @@ REMEMBERED = 1_024
 
 
 @define
-class Alarm:
+class EclipseDetector:
     """Rings for a key from a lookup that made it ring until one that does not."""
 
     _table: RoutingTable
@@ -19,12 +19,12 @@ class Alarm:
     raised: int = field(default=0, init=False)
     """How often it began to ring because a key was crowded."""
 
-    def searched(self, lookup: Lookup | Paths) -> None:
+    def searched(self, lookup: Lookup | DisjointLookup) -> None:
         """A lookup has ended. It was led astray, or found too many nodes near its target, or neither."""
         target = lookup.target
         is_crowded = self._table.is_crowded(target, lookup.shortlist())
         self._table.found(target, lookup.nearest())
-        if not is_crowded and not lookup.was_led_astray:
+        if not is_crowded and not lookup.is_suspicious:
             self._keys.pop(target, None)
         elif target not in self._keys:
             self.raised += is_crowded
@@ -32,6 +32,6 @@ class Alarm:
             if len(self._keys) > REMEMBERED:
                 del self._keys[next(iter(self._keys))]
 
-    def rings_for(self, key: int) -> bool:
+    def suspects(self, key: int) -> bool:
         """Whether the latest lookup for this key has made it ring."""
         return key in self._keys

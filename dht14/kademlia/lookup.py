@@ -18,7 +18,7 @@ from enum import Enum
 
 from attrs import define, field
 
-from dht14.kademlia.candidate import Candidate, State
+from dht14.kademlia.candidate import Candidate, CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import (
     ALPHA,
@@ -33,11 +33,17 @@ from dht14.kademlia.parameters import (
     SUBNET_IN_SET,
     K,
 )
-from dht14.kademlia.subnet_limits import Places, Subnet, SubnetOf, spread, unlimited
+from dht14.kademlia.subnet_limits import Subnet, SubnetOf, SubnetQuota, spread, unlimited
 
-_MEMBERS = (State.UNASKED, State.ASKED, State.SLOW, State.ANSWERED, State.OUTDATED)
-_HOPEFUL = (State.UNASKED, State.ASKED, State.ANSWERED)
-_COUNTED = (*_HOPEFUL, State.SLOW, State.SILENT)
+_MEMBERS = (
+    CandidateState.UNASKED,
+    CandidateState.ASKED,
+    CandidateState.SLOW,
+    CandidateState.ANSWERED,
+    CandidateState.OUTDATED,
+)
+_HOPEFUL = (CandidateState.UNASKED, CandidateState.ASKED, CandidateState.ANSWERED)
+_COUNTED = (*_HOPEFUL, CandidateState.SLOW, CandidateState.SILENT)
 """Those that hold one of the places of their subnet: what stands in for a slow one comes from elsewhere."""
 
 
@@ -106,9 +112,9 @@ class Lookup:
                 return
             known = self._candidates[distance] = Candidate(contact, hops)
             insort(self._order, distance)
-            known.namers = [namer] if namer else []
-        elif namer is not None and 0 < len(known.namers) < NAMERS and namer not in known.namers:
-            known.namers.append(namer)
+            known.sources = [namer] if namer else []
+        elif namer is not None and 0 < len(known.sources) < NAMERS and namer not in known.sources:
+            known.sources.append(namer)
         if known.contact.address != contact.address and len(known.elsewhere) < OTHER_ADDRESSES:
             known.elsewhere.append(contact)
 
@@ -116,7 +122,7 @@ class Lookup:
         for contact in contacts:
             self._heard_of(contact, namer.hops + 1, namer)
 
-    def includes_self(self, state: State = State.ANSWERED, votes: bool = True) -> None:
+    def includes_self(self, state: CandidateState = CandidateState.ANSWERED, votes: bool = True) -> None:
         """This node itself counts as a contact that has answered, or as one that is `state`."""
         distance = self.own_id ^ self.target
         if distance not in self._candidates:
@@ -133,11 +139,11 @@ class Lookup:
         self.alpha, self.thorough = alpha, False
 
     @property
-    def was_led_astray(self) -> bool:
+    def is_suspicious(self) -> bool:
         """Whether it had to be given up, or heard of contacts that it could not believe in."""
         is_given_up = not self.finished or self.asked >= self.most
         return is_given_up or any(
-            candidate.state is State.UNASKED and candidate.is_doubtful
+            candidate.state is CandidateState.UNASKED and candidate.is_doubtful
             for candidate in self._candidates.values()
         )
 
@@ -172,14 +178,14 @@ class Lookup:
 
     def _nearest_members(self, count: int) -> list[Candidate]:
         members: list[Candidate] = []
-        take = Places(self.subnet_of).take
+        take = SubnetQuota(self.subnet_of).take
         near, most = 0, min(self._breadth(), REPLICATION)
         for distance in self._order:
             candidate = self._candidates[distance]
             state = candidate.state
             if state not in _MEMBERS:
                 continue
-            if state is State.UNASKED and self._is_passed_over(candidate, doubtful_too=False):
+            if state is CandidateState.UNASKED and self._is_passed_over(candidate, doubtful_too=False):
                 continue
             if not take(candidate.contact):
                 continue
@@ -208,7 +214,9 @@ class Lookup:
         members = self._nearest_members(GROUP + STAND_INS)
         missing = min(len(members), GROUP) // 2 + 1
         for place, candidate in enumerate(members):
-            if candidate.state is State.UNASKED or (place >= GROUP and not self._has_slow(members, place)):
+            if candidate.state is CandidateState.UNASKED or (
+                place >= GROUP and not self._has_slow(members, place)
+            ):
                 break
             missing -= candidate.contact.node_id in holders
         return missing
@@ -216,7 +224,7 @@ class Lookup:
     @staticmethod
     def _has_slow(members: list[Candidate], place: int) -> bool:
         """Whether somebody must be stood in for at this place behind the group."""
-        slow = sum(candidate.state is State.SLOW for candidate in members[:place])
+        slow = sum(candidate.state is CandidateState.SLOW for candidate in members[:place])
         return place - slow < GROUP
 
     def _awaits_group(self) -> bool:
@@ -224,32 +232,32 @@ class Lookup:
         if self.purpose is Purpose.NODES:
             return False
         group = self.group()
-        slow = sum(candidate.state is State.SLOW for candidate in group)
+        slow = sum(candidate.state is CandidateState.SLOW for candidate in group)
         return 2 * slow >= len(group) > 0
 
     def _walk(self, due: list[Contact], doubtful_too: bool) -> bool:
         """Ask whom there is to ask, from the nearest on; whether there is nobody left to wait for."""
         hopeful, width = 0, self._breadth()
         settled = True
-        places = Places(self.subnet_of)
+        places = SubnetQuota(self.subnet_of)
         for distance in self._order:
             if hopeful >= width and distance > self.radius:
                 break
             candidate = self._candidates[distance]
             state = candidate.state
-            if state is State.UNASKED and self._is_passed_over(candidate, doubtful_too):
+            if state is CandidateState.UNASKED and self._is_passed_over(candidate, doubtful_too):
                 continue
-            if state is State.SLOW and self.thorough:
+            if state is CandidateState.SLOW and self.thorough:
                 settled = False
             if state not in _COUNTED or not places.take(candidate.contact) or state not in _HOPEFUL:
                 continue
             hopeful += 1
-            if state is not State.ANSWERED:
+            if state is not CandidateState.ANSWERED:
                 settled = False
-                if state is State.UNASKED and self._may_ask():
+                if state is CandidateState.UNASKED and self._may_ask():
                     self._ask(candidate)
                     due.append(candidate.contact)
-        short = hopeful < width and any(c.state is State.SLOW for c in self._candidates.values())
+        short = hopeful < width and any(c.state is CandidateState.SLOW for c in self._candidates.values())
         return settled and not short
 
     def _is_passed_over(self, candidate: Candidate, doubtful_too: bool) -> bool:
@@ -268,7 +276,7 @@ class Lookup:
 
     def _mostly_silent(self) -> bool:
         """Whether a thorough lookup has heard from so few that the network, or the host, may be standing still."""
-        return self.thorough and self.count(State.SILENT) > self.count(State.ANSWERED)
+        return self.thorough and self.count(CandidateState.SILENT) > self.count(CandidateState.ANSWERED)
 
     def _may_ask(self) -> bool:
         return (
@@ -278,7 +286,7 @@ class Lookup:
         )
 
     def _ask(self, candidate: Candidate) -> None:
-        candidate.state = State.ASKED
+        candidate.state = CandidateState.ASKED
         self._in_flight += 1
         self._unanswered += 1
         self.asked += 1
@@ -291,22 +299,22 @@ class Lookup:
         candidate = self._of(contact)
         candidate.votes = votes
         candidate.contact = contact
-        for namer in candidate.namers:
-            namer.doubts -= 1 if candidate.state is State.ASKED else 2
-        self._settle(candidate, State.ANSWERED)
+        for namer in candidate.sources:
+            namer.doubts -= 1 if candidate.state is CandidateState.ASKED else 2
+        self._settle(candidate, CandidateState.ANSWERED)
         self.hops = max(self.hops, candidate.hops + 1)
         self._named(candidate, nearer)
 
     def refused(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
         """The contact is alive but does not do what it was asked; others stand in for it."""
-        self._turned_down(contact, State.REFUSED, nearer)
+        self._turned_down(contact, CandidateState.REFUSED, nearer)
 
     def outdated(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
         """The contact does not hold the record, but keeps an older one; others stand in for it, and readers will
         hear it all the same."""
-        self._turned_down(contact, State.OUTDATED, nearer)
+        self._turned_down(contact, CandidateState.OUTDATED, nearer)
 
-    def _turned_down(self, contact: Contact, state: State, nearer: Iterable[Contact]) -> None:
+    def _turned_down(self, contact: Contact, state: CandidateState, nearer: Iterable[Contact]) -> None:
         candidate = self._of(contact)
         candidate.contact = contact
         self._settle(candidate, state)
@@ -319,42 +327,42 @@ class Lookup:
         candidate = self._of(contact)
         if candidate.contact.address != contact.address:
             return
-        if candidate.state is State.ASKED:
+        if candidate.state is CandidateState.ASKED:
             self._doubt(candidate)
-        if candidate.state is not State.SILENT:
+        if candidate.state is not CandidateState.SILENT:
             self._let_down(candidate)
         self._free_place(candidate)
-        self._settle(candidate, State.FAILED)
+        self._settle(candidate, CandidateState.FAILED)
         self._try_elsewhere(candidate)
 
     def slow(self, contact: Contact) -> None:
         """The contact's soft timeout passed; it may still answer."""
         candidate = self._of(contact)
-        if candidate.state is State.ASKED and candidate.contact.address == contact.address:
+        if candidate.state is CandidateState.ASKED and candidate.contact.address == contact.address:
             self._in_flight -= 1
-            candidate.state = State.SLOW
+            candidate.state = CandidateState.SLOW
             self._doubt(candidate)
 
     def silent(self, contact: Contact) -> None:
         """The contact is taken for dead, but may still answer."""
         self.slow(contact)
         candidate = self._of(contact)
-        if candidate.state is State.SLOW and candidate.contact.address == contact.address:
+        if candidate.state is CandidateState.SLOW and candidate.contact.address == contact.address:
             self._unanswered -= 1
-            candidate.state = State.SILENT
+            candidate.state = CandidateState.SILENT
             self._let_down(candidate)
             self._try_elsewhere(candidate)
 
-    def _settle(self, candidate: Candidate, state: State) -> None:
-        if candidate.state is State.ASKED:
+    def _settle(self, candidate: Candidate, state: CandidateState) -> None:
+        if candidate.state is CandidateState.ASKED:
             self._in_flight -= 1
-        if candidate.state in (State.ASKED, State.SLOW):
+        if candidate.state in (CandidateState.ASKED, CandidateState.SLOW):
             self._unanswered -= 1
         candidate.state = state
 
     @staticmethod
     def _doubt(candidate: Candidate) -> None:
-        for namer in candidate.namers:
+        for namer in candidate.sources:
             namer.doubts += 1
 
     def _let_down(self, candidate: Candidate) -> None:
@@ -369,7 +377,7 @@ class Lookup:
     def _try_elsewhere(self, candidate: Candidate) -> None:
         if candidate.elsewhere:
             candidate.contact = candidate.elsewhere.pop(0)
-            candidate.state = State.UNASKED
+            candidate.state = CandidateState.UNASKED
             self.taken.discard(candidate.contact.node_id)
 
     def _of(self, contact: Contact) -> Candidate:
@@ -377,24 +385,30 @@ class Lookup:
 
     def nearest(self) -> list[Contact]:
         """The contacts that answered, nearest first: `width` of them, or all within the radius."""
-        found = list(spread(self.in_states(State.ANSWERED), self.subnet_of))
+        found = list(spread(self.in_states(CandidateState.ANSWERED), self.subnet_of))
         return [c for i, c in enumerate(found) if i < self.width or c.node_id ^ self.target <= self.radius]
 
     def shortlist(self) -> list[Contact]:
         """Up to k contacts that answered or may be asked yet, nearest first, few of a subnet; none in doubt."""
-        listed = self.in_states(State.ANSWERED, State.UNASKED, State.ASKED, State.SLOW)
-        hopeful = (c for c in listed if not self._of(c).is_doubtful or self._of(c).state is State.ANSWERED)
+        listed = self.in_states(
+            CandidateState.ANSWERED, CandidateState.UNASKED, CandidateState.ASKED, CandidateState.SLOW
+        )
+        hopeful = (
+            c for c in listed if not self._of(c).is_doubtful or self._of(c).state is CandidateState.ANSWERED
+        )
         return list(spread(hopeful, self.subnet_of))[:K]
 
     def unanswering(self) -> list[Contact]:
         """The contacts that were asked and have not answered."""
-        return self.in_states(State.ASKED, State.SLOW, State.SILENT, State.FAILED)
+        return self.in_states(
+            CandidateState.ASKED, CandidateState.SLOW, CandidateState.SILENT, CandidateState.FAILED
+        )
 
-    def count(self, state: State) -> int:
+    def count(self, state: CandidateState) -> int:
         """How many candidates are in this state."""
         return sum(candidate.state is state for candidate in self._candidates.values())
 
-    def in_states(self, *states: State) -> list[Contact]:
+    def in_states(self, *states: CandidateState) -> list[Contact]:
         """The contacts in these states, nearest first."""
         ordered = (self._candidates[distance] for distance in self._order)
         return [candidate.contact for candidate in ordered if candidate.state in states]

@@ -20,7 +20,7 @@ TRIED_AT_ONCE = 32
 
 
 @define
-class Lost:
+class LostContact:
     """One contact, and when it was lost."""
 
     contact: Contact
@@ -31,7 +31,7 @@ class Lost:
 class LostContacts:
     """Whom the table has lost, in the order in which they are to be tried."""
 
-    _lost: dict[int, Lost] = field(factory=dict, init=False)
+    _lost: dict[int, LostContact] = field(factory=dict, init=False)
     _at_once: int = field(default=1, init=False)
     _found: bool = field(default=False, init=False)
     """Whether one of them was found since some were last tried."""
@@ -45,7 +45,7 @@ class LostContacts:
         if len(self._lost) >= REMEMBERED:
             oldest = min(self._lost.values(), key=lambda lost: lost.since)
             del self._lost[oldest.contact.node_id]
-        self._lost[contact.node_id] = Lost(contact, now)
+        self._lost[contact.node_id] = LostContact(contact, now)
 
     def confirmed(self, contact: Contact) -> None:
         """A contact has answered."""

@@ -38,7 +38,7 @@ def density(distances: Sequence[int]) -> float:
 
 
 @define
-class Census:
+class NetworkSize:
     """The estimate of one node."""
 
     _proportions: dict[int, float] = field(factory=dict, init=False)

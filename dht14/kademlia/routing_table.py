@@ -20,7 +20,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.kbucket import Entry, KBucket
 from dht14.kademlia.keyspace import ID_BITS, random_id, random_id_sharing, shared_prefix
 from dht14.kademlia.lost import LostContacts
-from dht14.kademlia.network_size import Census, density_at_home, is_crowded, region
+from dht14.kademlia.network_size import NetworkSize, density_at_home, is_crowded, region
 from dht14.kademlia.parameters import (
     BUCKET_WIDTHS,
     LIVENESS_INTERVAL,
@@ -59,7 +59,7 @@ class RoutingTable:
     """Of the latest calls to contacts that were well, the share that was answered."""
     changes: int = field(default=0, init=False)
     """Grows with every contact that enters or leaves."""
-    _census: Census = field(factory=Census, init=False)
+    _census: NetworkSize = field(factory=NetworkSize, init=False)
     _home: tuple[int, float | None] = field(default=(-1, None), init=False)
     """The density around our own id, and the `revision` from which it was told."""
     revision: int = field(default=0, init=False)

@@ -24,29 +24,29 @@ DEBTOR_INTERVAL = 0.05
 to it for seconds, in the buffer that is there for all: a burst of calls would silence this node."""
 
 
-class Pace(NamedTuple):
+class CallTimeouts(NamedTuple):
     """What to expect of a call about to be made, in seconds from its sending."""
 
     slow_after: float
     """When to send once more and count on somebody else."""
     silent_after: float
     """When to take the contact for dead."""
-    owes_an_answer: bool
+    is_unresponsive: bool
     """Whether an earlier call is overdue: then nobody should count on this one from the start."""
 
 
-class Standing(Enum):
+class PeerState(Enum):
     """What the last call to an address came to."""
 
-    WELL = "well"
-    BEHIND = "behind"
+    RESPONSIVE = "well"
+    SLOW = "behind"
     """It passed its soft timeout, and nothing has come from there since."""
     SILENT = "silent"
     """It was taken for dead, and nothing has come from there since."""
 
 
 @define
-class RoundTrip:
+class RttEstimator:
     """The estimate of one address, in seconds; zeros before its first answer."""
 
     srtt: float = 0.0
@@ -54,18 +54,18 @@ class RoundTrip:
     lowest: float = 0.0
     """The shortest round trip of late: it rises slowly where the path has become longer. What a lost datagram adds to
     the others is no reason to wait longer for the next one."""
-    standing: Standing = Standing.WELL
+    standing: PeerState = PeerState.RESPONSIVE
     next_call_at: float = 0.0
     """When to call it again while it is not well."""
 
 
 @define
-class RoundTrips:
+class RttEstimators:
     """The estimates of all addresses."""
 
-    _known: dict[Address, RoundTrip] = field(factory=dict, init=False)
+    _known: dict[Address, RttEstimator] = field(factory=dict, init=False)
 
-    def pace(self, address: Address) -> Pace:
+    def call_timeouts(self, address: Address) -> CallTimeouts:
         """What to expect of a call to this address.
 
         One that is silent already is given a single soft timeout: long enough to be heard when it is back,
@@ -82,9 +82,9 @@ class RoundTrips:
             soft = SOFT_TIMEOUT_MIN
         elif soft > SOFT_TIMEOUT_MAX:
             soft = SOFT_TIMEOUT_MAX
-        if known.standing is Standing.WELL:
-            return Pace(soft, _silent_after(soft), False)
-        return Pace(soft, soft if known.standing is Standing.SILENT else _silent_after(soft), True)
+        if known.standing is PeerState.RESPONSIVE:
+            return CallTimeouts(soft, _silent_after(soft), False)
+        return CallTimeouts(soft, soft if known.standing is PeerState.SILENT else _silent_after(soft), True)
 
     def is_time_for(self, address: Address, now: float) -> bool:
         """Whether one that owes an answer is to be called again; saying so counts as a call."""
@@ -102,7 +102,7 @@ class RoundTrips:
         and a stand-in on every call.
         """
         known = self._of(address)
-        known.standing = Standing.WELL
+        known.standing = PeerState.RESPONSIVE
         if not known.srtt:
             known.srtt, known.rttvar, known.lowest = rtt, rtt / 2, rtt
             return
@@ -110,22 +110,22 @@ class RoundTrips:
         known.rttvar += (abs(known.srtt - rtt) - known.rttvar) / 4
         known.srtt += (rtt - known.srtt) / 8
 
-    def fell_behind(self, address: Address) -> None:
+    def was_slow(self, address: Address) -> None:
         """A call to the address passed its soft timeout."""
         known = self._of(address)
-        if known.standing is Standing.WELL:
-            known.standing = Standing.BEHIND
+        if known.standing is PeerState.RESPONSIVE:
+            known.standing = PeerState.SLOW
 
     def fell_silent(self, address: Address) -> None:
         """A call to the address was given up."""
-        self._of(address).standing = Standing.SILENT
+        self._of(address).standing = PeerState.SILENT
 
-    def _of(self, address: Address) -> RoundTrip:
+    def _of(self, address: Address) -> RttEstimator:
         known = self._known.get(address)
         if known is None:
             if len(self._known) >= REMEMBERED:
                 del self._known[next(iter(self._known))]
-            known = self._known[address] = RoundTrip()
+            known = self._known[address] = RttEstimator()
         return known
 
 
@@ -139,4 +139,4 @@ def _silent_after(soft: float) -> float:
     return silent
 
 
-_UNKNOWN = Pace(SOFT_TIMEOUT_UNKNOWN, _silent_after(SOFT_TIMEOUT_UNKNOWN), owes_an_answer=False)
+_UNKNOWN = CallTimeouts(SOFT_TIMEOUT_UNKNOWN, _silent_after(SOFT_TIMEOUT_UNKNOWN), is_unresponsive=False)

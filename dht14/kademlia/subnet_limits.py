@@ -25,7 +25,7 @@ def unlimited(host: str) -> Subnet | None:
 
 
 @define
-class Places:
+class SubnetQuota:
     """The places that each subnet has among contacts that shall not fail, or lie, together."""
 
     subnet_of: SubnetOf
@@ -45,4 +45,4 @@ class Places:
 
 def spread(contacts: Iterable[Contact], subnet_of: SubnetOf) -> Iterator[Contact]:
     """The contacts in their order, without those for whose subnet there is no place any more."""
-    return filter(Places(subnet_of).take, contacts)
+    return filter(SubnetQuota(subnet_of).take, contacts)

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from dht14.bounded import Lately
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.disjoint_lookup import Paths
+from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import FIRST_READ_TIMEOUT, GROUP, OPERATION_TIMEOUT, REPLICATION, K
 from dht14.node.fetch import Claimer, ClaimRace
@@ -168,10 +168,10 @@ class RecordReader:
         """
         clock, alarm = self._lookups.clock, self._lookups.alarm
         deadline = clock.seconds() + timeout
-        had_rung = alarm.rings_for(key)
+        had_rung = alarm.suspects(key)
         found = await self.find(key, timeout, content)
         is_certain = isinstance(found, Record) and found.kind is Kind.CONTENT
-        if not is_certain and not had_rung and alarm.rings_for(key):
+        if not is_certain and not had_rung and alarm.suspects(key):
             found = newest(found, await self.find(key, deadline - clock.seconds(), content))
         if isinstance(found, Record) and found.is_tombstone:
             return NoRecord.DELETED
@@ -212,7 +212,7 @@ class RecordReader:
     def _replies(self, key: int, own: Record | None, content: bool, exhaustive: bool) -> GetReplies:
         now = self._lookups.clock.seconds()
         self._doubted.forget(now)
-        is_wide = self._lookups.alarm.rings_for(key)
+        is_wide = self._lookups.alarm.suspects(key)
         replies = GetReplies(key, content, exhaustive or is_wide, now, self._time, self._doubted)
         if self._store is not None:
             replies.quorum.has_lapsed(self._store.floor(key, now), self._lookups.table.own_id)
@@ -222,11 +222,11 @@ class RecordReader:
 
     def _ask(
         self, replies: GetReplies, own: Record | None, deadline: float
-    ) -> "Deferred[Lookup] | Deferred[Paths]":
+    ) -> "Deferred[Lookup] | Deferred[DisjointLookup]":
         table, key = self._lookups.table, replies.key
         timeout = deadline - self._lookups.clock.seconds()
         request = FindValue(key, self._view(key))
-        if self._lookups.alarm.rings_for(key):
+        if self._lookups.alarm.suspects(key):
             return self._lookups.run(self._lookups.paths(key, REPLICATION), request, replies.replied, timeout)
         lookup = self._lookups.lookup(key, K if replies.exhaustive else REPLICATION, Purpose.VALUE)
         if self._store is not None and self._freshness.is_current and table.is_near(key, REPLICATION):

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.disjoint_lookup import Paths
+from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.node.ports import Rpc
@@ -17,7 +17,7 @@ from dht14.wire.messages import Reply, Request
 
 T = TypeVar("T")
 
-Walk = Lookup | Paths
+Walk = Lookup | DisjointLookup
 
 OnReply = Callable[[Walk, Contact, Reply], None]
 """Tells the lookup what a reply means, by one of its verbs `answered` and `refused`."""

@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.disjoint_lookup import Paths
-from dht14.kademlia.eclipse import Alarm
+from dht14.kademlia.disjoint_lookup import DisjointLookup
+from dht14.kademlia.eclipse import EclipseDetector
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, PATHS, K
 from dht14.kademlia.routing_table import RoutingTable
@@ -21,7 +21,7 @@ from dht14.node.ports import Rpc
 from dht14.records.store import Refusal
 from dht14.wire.messages import FindNode, Nodes, Ping, Refused, Reply, Request
 
-W = TypeVar("W", Lookup, Paths)
+W = TypeVar("W", Lookup, DisjointLookup)
 
 
 @define(eq=False)
@@ -33,10 +33,10 @@ class Lookups:
     clock: IReactorTime
     hops: Counter[int] = field(factory=Counter, init=False)
     """How many lookups took how many hops."""
-    alarm: Alarm = field(init=False)
+    alarm: EclipseDetector = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.alarm = Alarm(self.table)
+        self.alarm = EclipseDetector(self.table)
 
     def find_nodes(
         self, target: int, known: Iterable[Contact] = (), width: int = K, timeout: float = OPERATION_TIMEOUT
@@ -55,11 +55,13 @@ class Lookups:
         lookup.heard_of(self.table.closest(target, K))
         return lookup
 
-    def paths(self, target: int, replication: int) -> Paths:
+    def paths(self, target: int, replication: int) -> DisjointLookup:
         """A lookup of everybody in the region of a crowded key."""
         table = self.table
         known = table.closest(target, PATHS * K)
-        return Paths.of(target, table.own_id, known, replication, table.region(replication), table.subnet_of)
+        return DisjointLookup.of(
+            target, table.own_id, known, replication, table.region(replication), table.subnet_of
+        )
 
     def run(self, lookup: W, request: Request, on_reply: OnReply, timeout: float) -> "Deferred[W]":
         """Ask whom the lookup wants asked; fires with it when it has ended, after `timeout` seconds at most."""

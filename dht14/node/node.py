@@ -7,7 +7,7 @@ from attrs import define
 from twisted.internet.defer import Deferred
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.eclipse import Alarm
+from dht14.kademlia.eclipse import EclipseDetector
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
@@ -40,7 +40,7 @@ class Node:
         return self.table.own_id
 
     @property
-    def alarm(self) -> Alarm:
+    def alarm(self) -> EclipseDetector:
         """The keys that need a wider search."""
         return self._lookups.alarm
 

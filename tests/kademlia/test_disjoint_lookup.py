@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.disjoint_lookup import Paths
+from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.keyspace import ID_SPACE
 from dht14.kademlia.parameters import PATHS, REGION_NODES
 from dht14.kademlia.subnet_limits import unlimited
@@ -20,8 +20,8 @@ def contact(node_id: int, subnet: int = 10) -> Contact:
 class PathsTests(SynchronousTestCase):
     """A search for id 0 over disjoint paths: the distance of an id is the id."""
 
-    def paths(self, known: Iterable[Contact], width: int = 2, radius: int = 0) -> Paths:
-        return Paths.of(0, OWN, list(known), width, radius, unlimited)
+    def paths(self, known: Iterable[Contact], width: int = 2, radius: int = 0) -> DisjointLookup:
+        return DisjointLookup.of(0, OWN, list(known), width, radius, unlimited)
 
     def test_other_beginnings(self) -> None:
         """Each path begins with other contacts, and no contact is asked twice."""
@@ -58,7 +58,9 @@ class PathsTests(SynchronousTestCase):
             for c in due:
                 paths.answered(c, [contact(node_id) for node_id in within])
         self.assertEqual([c.node_id for c in paths.nearest()], within)
-        paths = Paths.of(0, OWN, [contact(i, subnet=1 + i % 5) for i in range(1, 21)], 2, 100, first_byte)
+        paths = DisjointLookup.of(
+            0, OWN, [contact(i, subnet=1 + i % 5) for i in range(1, 21)], 2, 100, first_byte
+        )
         while due := paths.due():
             for c in due:
                 paths.answered(c)
@@ -73,7 +75,7 @@ class PathsTests(SynchronousTestCase):
             for c in due:
                 paths.answered(c, [contact(rng.getrandbits(200)) for _ in range(20)])
         self.assertTrue(paths.finished)
-        self.assertTrue(paths.was_led_astray)
+        self.assertTrue(paths.is_suspicious)
         self.assertEqual((asked, len(paths.nearest())), (200, REGION_NODES))
 
     def test_facts(self) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.kademlia.candidate import State
+from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE, random_id
 from dht14.kademlia.lookup import Lookup, Purpose
@@ -113,7 +113,7 @@ class BeliefTests(LookupTestCase):
         for node_id in (1, 2, 3):
             lookup.slow(contact(node_id))
         self.assert_finished(lookup, 100, 200, 300)
-        self.assertTrue(lookup.was_led_astray)
+        self.assertTrue(lookup.is_suspicious)
 
     def test_vouched_for(self) -> None:
         """What an honest one names too is asked, however much the liar is doubted."""
@@ -129,7 +129,7 @@ class BeliefTests(LookupTestCase):
         lookup.answered(contact(9))
         lookup.answered(contact(1))
         self.assert_finished(lookup, 1, 9)
-        self.assertFalse(lookup.was_led_astray)
+        self.assertFalse(lookup.is_suspicious)
 
     def test_thorough(self) -> None:
         """A thorough lookup asks even those, when nobody else is left to ask."""
@@ -375,7 +375,9 @@ class RefusalsTests(LookupTestCase):
         lookup.answered(contact(3))
         lookup.answered(contact(4))
         self.assert_finished(lookup, 3, 4)
-        self.assertEqual((lookup.count(State.REFUSED), lookup.count(State.ANSWERED)), (2, 2))
+        self.assertEqual(
+            (lookup.count(CandidateState.REFUSED), lookup.count(CandidateState.ANSWERED)), (2, 2)
+        )
         self.assertEqual(lookup.unanswering(), [])
 
     def test_self_counts(self) -> None:
@@ -390,7 +392,7 @@ class RefusalsTests(LookupTestCase):
         self.assert_due(lookup, 3)
         lookup.answered(contact(3))
         self.assertEqual((lookup.due(), lookup.finished), ([], True))
-        self.assertEqual(lookup.count(State.ANSWERED), 2)
+        self.assertEqual(lookup.count(CandidateState.ANSWERED), 2)
 
 
 class EndTests(LookupTestCase):
@@ -458,7 +460,7 @@ class HostilePeersTests(SynchronousTestCase):
             for one in self.lookup.due():
                 self.lookup.answered(one, self.invented())
         self.assertEqual(self.lookup.asked, MAX_ASKED)
-        self.assertLessEqual(sum(map(self.lookup.count, State)), K * (MAX_ASKED + 1))
+        self.assertLessEqual(sum(map(self.lookup.count, CandidateState)), K * (MAX_ASKED + 1))
 
     def test_silence(self) -> None:
         """No more than so many calls are out at once, however slow they all are, and it ends when all are silent."""

@@ -6,7 +6,15 @@ from statistics import median
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import ID_BITS, ID_SPACE, random_id
-from dht14.kademlia.network_size import DENSEST, FEWEST, Census, density, density_at_home, is_crowded, region
+from dht14.kademlia.network_size import (
+    DENSEST,
+    FEWEST,
+    NetworkSize,
+    density,
+    density_at_home,
+    is_crowded,
+    region,
+)
 from dht14.kademlia.parameters import REGION, K
 
 
@@ -19,13 +27,13 @@ def distances(size: float, count: int, rng: random.Random) -> list[int]:
 class CensusTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.rng = random.Random(1)
-        self.census = Census()
+        self.network_size = NetworkSize()
 
     def look_around(self, size: float, home: float, regions: int = 32) -> None:
         """Lookups in so many of the 32 regions of a network of this size."""
         for number in range(regions):
             target = number << ID_BITS - 5
-            self.census.visited(target, distances(size, FEWEST, self.rng), home)
+            self.network_size.visited(target, distances(size, FEWEST, self.rng), home)
 
     def test_density(self) -> None:
         """Half of the keys tell of more nodes than there are, half of fewer."""
@@ -35,7 +43,7 @@ class CensusTests(SynchronousTestCase):
 
     def test_home_alone(self) -> None:
         """Without lookups the own neighbourhood is all there is; where it is too small, there is nothing."""
-        self.assertEqual(self.census.size(700.0), 700.0)
+        self.assertEqual(self.network_size.size(700.0), 700.0)
         self.assertIsNone(density_at_home(distances(1000, K - 1, self.rng)))
         self.assertIsNotNone(density_at_home(distances(1000, K, self.rng)))
 
@@ -54,25 +62,25 @@ class CensusTests(SynchronousTestCase):
     def test_poisoned_home(self) -> None:
         """Many more nodes around our own id do not make the network look larger than it is."""
         self.look_around(1000, home=50_000)
-        self.assertLess(abs(self.census.size(50_000) - 1000), 300)
+        self.assertLess(abs(self.network_size.size(50_000) - 1000), 300)
 
     def test_poisoned_region(self) -> None:
         """Nor do many that were put beside a key, however often it is looked up."""
         self.look_around(1000, home=1000)
-        before = self.census.size(1000)
+        before = self.network_size.size(1000)
         for _ in range(100):
-            self.census.visited(3 << ID_BITS - 5, distances(1e9, FEWEST, self.rng), 1000)
-        self.assertLess(abs(self.census.size(1000) - before), 100)
+            self.network_size.visited(3 << ID_BITS - 5, distances(1e9, FEWEST, self.rng), 1000)
+        self.assertLess(abs(self.network_size.size(1000) - before), 100)
 
     def test_growth(self) -> None:
         """What was found while the network was small is no less true when it has grown."""
         self.look_around(30, home=30)
-        self.assertLess(abs(self.census.size(3000) - 3000), 900)
+        self.assertLess(abs(self.network_size.size(3000) - 3000), 900)
 
     def test_too_few(self) -> None:
         """A lookup that found next to nobody tells nothing."""
-        self.census.visited(0, distances(5, FEWEST - 1, self.rng), 1000)
-        self.assertEqual(self.census.size(1000), 1000)
+        self.network_size.visited(0, distances(5, FEWEST - 1, self.rng), 1000)
+        self.assertEqual(self.network_size.size(1000), 1000)
 
     def test_region(self) -> None:
         """The region holds so many honest nodes on average; at most it is everything."""
@@ -98,11 +106,11 @@ class AlarmTests(SynchronousTestCase):
         """A node that has just joined has false alarm for fewer than one key in 1,000."""
         rng, alarms = random.Random(2), 0
         for _ in range(10_000):
-            census, home = Census(), density_at_home(distances(1000, 2 * K, rng))
+            network_size, home = NetworkSize(), density_at_home(distances(1000, 2 * K, rng))
             assert home is not None
             for number in range(8):
-                census.visited(number << ID_BITS - 5, distances(1000, FEWEST, rng), home)
-            alarms += is_crowded(distances(1000, K, rng), census.size(home))
+                network_size.visited(number << ID_BITS - 5, distances(1000, FEWEST, rng), home)
+            alarms += is_crowded(distances(1000, K, rng), network_size.size(home))
         self.assertLess(alarms, 10)
 
     def test_attack(self) -> None:

@@ -11,24 +11,24 @@ from dht14.kademlia.parameters import (
     SOFT_TIMEOUT_SLACK,
     SOFT_TIMEOUT_UNKNOWN,
 )
-from dht14.kademlia.rtt import DEBTOR_INTERVAL, REMEMBERED, RoundTrips
+from dht14.kademlia.rtt import DEBTOR_INTERVAL, REMEMBERED, RttEstimators
 
 HERE, THERE = ("192.0.2.1", 8000), ("192.0.2.2", 8000)
 
 
 class RoundTripsTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.trips = RoundTrips()
+        self.trips = RttEstimators()
 
     def slow_after(self) -> float:
-        return self.trips.pace(HERE).slow_after
+        return self.trips.call_timeouts(HERE).slow_after
 
     def test_unknown(self) -> None:
         """Nothing is expected of a stranger but the usual."""
-        pace = self.trips.pace(HERE)
-        self.assertEqual(pace.slow_after, SOFT_TIMEOUT_UNKNOWN)
-        self.assertEqual(pace.silent_after, 1.0)
-        self.assertFalse(pace.owes_an_answer)
+        call_timeouts = self.trips.call_timeouts(HERE)
+        self.assertEqual(call_timeouts.slow_after, SOFT_TIMEOUT_UNKNOWN)
+        self.assertEqual(call_timeouts.silent_after, 1.0)
+        self.assertFalse(call_timeouts.is_unresponsive)
 
     def test_estimate(self) -> None:
         """The soft timeout is srtt + 4 rttvar as in RFC 6298, section 2, where that is below its bound."""
@@ -66,14 +66,14 @@ class RoundTripsTests(SynchronousTestCase):
     @given(st.lists(st.floats(0, HARD_TIMEOUT), max_size=30))
     def test_bounds(self, rtts: list[float]) -> None:
         """Whatever was seen, the timeouts keep to their bounds, and the resend has time to be answered."""
-        trips = RoundTrips()
+        trips = RttEstimators()
         for rtt in rtts:
             trips.answered(HERE, rtt)
-        pace = trips.pace(HERE)
-        self.assertTrue(SOFT_TIMEOUT_MIN <= pace.slow_after <= SOFT_TIMEOUT_MAX)
-        self.assertGreaterEqual(pace.silent_after, 2 * pace.slow_after)
+        call_timeouts = trips.call_timeouts(HERE)
+        self.assertTrue(SOFT_TIMEOUT_MIN <= call_timeouts.slow_after <= SOFT_TIMEOUT_MAX)
+        self.assertGreaterEqual(call_timeouts.silent_after, 2 * call_timeouts.slow_after)
         self.assertTrue(
-            SILENT_TIMEOUT_MIN <= pace.silent_after <= max(SILENT_TIMEOUT_MAX, 2 * SOFT_TIMEOUT_MAX)
+            SILENT_TIMEOUT_MIN <= call_timeouts.silent_after <= max(SILENT_TIMEOUT_MAX, 2 * SOFT_TIMEOUT_MAX)
         )
 
     def test_instant_answer(self) -> None:
@@ -83,11 +83,11 @@ class RoundTripsTests(SynchronousTestCase):
 
     def test_behind(self) -> None:
         """Who passed a soft timeout owes an answer until one comes; its timeouts stay."""
-        self.trips.fell_behind(HERE)
-        self.assertTrue(self.trips.pace(HERE).owes_an_answer)
-        self.assertEqual(self.trips.pace(HERE).silent_after, 1.0)
+        self.trips.was_slow(HERE)
+        self.assertTrue(self.trips.call_timeouts(HERE).is_unresponsive)
+        self.assertEqual(self.trips.call_timeouts(HERE).silent_after, 1.0)
         self.trips.answered(HERE, 0.1)
-        self.assertFalse(self.trips.pace(HERE).owes_an_answer)
+        self.assertFalse(self.trips.call_timeouts(HERE).is_unresponsive)
 
     def test_debtor(self) -> None:
         """Who owes an answer is called again after an interval, whoever else is called meanwhile."""
@@ -104,24 +104,24 @@ class RoundTripsTests(SynchronousTestCase):
         """Who was taken for dead is waited for no longer than one soft timeout, until an answer comes."""
         self.trips.answered(HERE, 0.1)
         self.trips.fell_silent(HERE)
-        pace = self.trips.pace(HERE)
-        self.assertTrue(pace.owes_an_answer)
-        self.assertEqual(pace.silent_after, pace.slow_after)
-        self.trips.fell_behind(HERE)
-        self.assertEqual(self.trips.pace(HERE), pace)
+        call_timeouts = self.trips.call_timeouts(HERE)
+        self.assertTrue(call_timeouts.is_unresponsive)
+        self.assertEqual(call_timeouts.silent_after, call_timeouts.slow_after)
+        self.trips.was_slow(HERE)
+        self.assertEqual(self.trips.call_timeouts(HERE), call_timeouts)
         self.trips.answered(HERE, 0.1)
-        self.assertFalse(self.trips.pace(HERE).owes_an_answer)
+        self.assertFalse(self.trips.call_timeouts(HERE).is_unresponsive)
 
     def test_bounded(self) -> None:
         """So many addresses are remembered; the one first heard of is forgotten first."""
         for number in range(REMEMBERED + 1):
             self.trips.fell_silent((f"10.0.{number >> 8}.{number & 255}", 8000))
-        self.assertFalse(self.trips.pace(("10.0.0.0", 8000)).owes_an_answer)
-        self.assertTrue(self.trips.pace(("10.0.0.1", 8000)).owes_an_answer)
+        self.assertFalse(self.trips.call_timeouts(("10.0.0.0", 8000)).is_unresponsive)
+        self.assertTrue(self.trips.call_timeouts(("10.0.0.1", 8000)).is_unresponsive)
 
     def test_questions_cost_no_memory(self) -> None:
         """To ask about an address is not to remember it: contacts can be made up without end."""
-        self.trips.fell_behind(HERE)
+        self.trips.was_slow(HERE)
         for number in range(2 * REMEMBERED):
-            self.trips.pace((f"10.0.{number >> 8}.{number & 255}", 8000))
-        self.assertTrue(self.trips.pace(HERE).owes_an_answer)
+            self.trips.call_timeouts((f"10.0.{number >> 8}.{number & 255}", 8000))
+        self.assertTrue(self.trips.call_timeouts(HERE).is_unresponsive)

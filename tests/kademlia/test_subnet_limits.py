@@ -2,7 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import SUBNET_IN_SET
-from dht14.kademlia.subnet_limits import Places, spread, unlimited
+from dht14.kademlia.subnet_limits import SubnetQuota, spread, unlimited
 
 
 def first_byte(host: str) -> bytes | None:
@@ -32,6 +32,6 @@ class PlacesTests(SynchronousTestCase):
 
     def test_take(self) -> None:
         """A place is taken once."""
-        places = Places(first_byte)
+        places = SubnetQuota(first_byte)
         taken = [places.take(contact(number, 7)) for number in range(4)]
         self.assertEqual(taken, [True] * SUBNET_IN_SET + [False] * (4 - SUBNET_IN_SET))

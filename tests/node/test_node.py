@@ -987,7 +987,7 @@ class CrowdedKeyTests(NodeTestCase):
     def test_found(self) -> None:
         """What is put goes to the whole region, and is found there."""
         self.assertTrue(self.put(self.writer, b"value", self.key))
-        self.assertTrue(self.writer.node.alarm.rings_for(self.key))
+        self.assertTrue(self.writer.node.alarm.suspects(self.key))
         self.assertEqual(self.get(self.reader, self.key), b"value")
         self.assertGreater(self.reader.node.alarm.raised, 0)
 
@@ -1003,4 +1003,4 @@ class CrowdedKeyTests(NodeTestCase):
         other = self.key ^ (1 << 255)
         self.assertTrue(self.put(self.writer, b"value", other))
         self.assertEqual(self.get(self.reader, other), b"value")
-        self.assertFalse(self.writer.node.alarm.rings_for(other))
+        self.assertFalse(self.writer.node.alarm.suspects(other))

@@ -22,7 +22,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.kademlia.rtt import Pace, RoundTrips
+from dht14.kademlia.rtt import CallTimeouts, RttEstimators
 from dht14.net.log_limiter import LogLimiter
 from dht14.net.rpc.call import Call, Stage
 from dht14.net.rpc.pacing import Pacing
@@ -95,7 +95,7 @@ class RpcProtocol(DatagramProtocol):
         self._pulse = pulse
         self._pacing = pacing
         self._pending: dict[bytes, Call] = {}
-        self._round_trips = RoundTrips()
+        self._round_trips = RttEstimators()
         self._deadlines: list[tuple[float, bytes]] = []
         """A heap of (when to look at it, RPC id); calls answered meanwhile are passed over."""
         self._timer: IDelayedCall | None = None
@@ -138,9 +138,9 @@ class RpcProtocol(DatagramProtocol):
             observer.call_failed(contact)
             return
         now = self._seconds()
-        pace = self._round_trips.pace(contact.address)
+        call_timeouts = self._round_trips.call_timeouts(contact.address)
         # Who owes an answer is called seldom enough.
-        wait = 0.0 if pace.owes_an_answer else self._pacing.wait(contact.address, now)
+        wait = 0.0 if call_timeouts.is_unresponsive else self._pacing.wait(contact.address, now)
         if wait is None:
             self.counters["too many at once"] += 1
             observer.call_failed(contact)
@@ -152,14 +152,14 @@ class RpcProtocol(DatagramProtocol):
             self.counters["paced"] += 1
             self._look_after(wait, rpc_id, now)
         else:
-            self._begin(rpc_id, call, pace, now)
+            self._begin(rpc_id, call, call_timeouts, now)
 
-    def _begin(self, rpc_id: bytes, call: Call, pace: Pace, now: float) -> None:
+    def _begin(self, rpc_id: bytes, call: Call, call_timeouts: CallTimeouts, now: float) -> None:
         """Send a call for the first time."""
         address = call.contact.address
-        slow_after, silent_after, owes_an_answer = pace
+        slow_after, silent_after, is_unresponsive = call_timeouts
         call.stage, call.sent_at, call.silent_at = Stage.SENT, now, now + silent_after
-        if owes_an_answer and not self._round_trips.is_time_for(address, now):
+        if is_unresponsive and not self._round_trips.is_time_for(address, now):
             # As good as lost: another call to it is on its way.
             self.counters["spared"] += 1
         elif (datagram := self._session.seal(call.contact, call.payload, now)) is not None:
@@ -170,7 +170,7 @@ class RpcProtocol(DatagramProtocol):
             reached = self._session.reach(address, call.node_id, call.payload, now, call.named)
             self._send_all(reached, address)
         self._look_after(slow_after, rpc_id, now)
-        if owes_an_answer:
+        if is_unresponsive:
             self._grow_slow(call)
 
     def _send_all(self, datagrams: Datagrams, address: Address) -> None:
@@ -235,7 +235,7 @@ class RpcProtocol(DatagramProtocol):
     def _grow_older(self, rpc_id: bytes, call: Call, now: float) -> None:
         address = call.contact.address
         if call.stage is Stage.PACED:
-            self._begin(rpc_id, call, self._round_trips.pace(address), now)
+            self._begin(rpc_id, call, self._round_trips.call_timeouts(address), now)
         elif call.stage is Stage.SILENT:
             del self._pending[rpc_id]
             self.counters["unanswered"] += 1
@@ -254,7 +254,7 @@ class RpcProtocol(DatagramProtocol):
             # Where it was us who slept through the timeouts, the resend still gets its chance.
             call.silent_at = max(call.silent_at, now + SOFT_TIMEOUT_UNKNOWN)
             self._look_again(call.silent_at, rpc_id)
-            self._round_trips.fell_behind(address)
+            self._round_trips.was_slow(address)
             self._grow_slow(call)
 
     @staticmethod
