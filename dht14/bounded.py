@@ -9,7 +9,7 @@ H = TypeVar("H", bound=Hashable)
 
 
 @define
-class Lately(Generic[H]):
+class ExpiringSet(Generic[H]):
     """Remembers for a while; of too many things the oldest are forgotten first."""
 
     _seconds: float

@@ -21,15 +21,15 @@ from dht14.maintenance.liveness import Liveness, refresh
 from dht14.maintenance.periodic import Periodic
 from dht14.maintenance.read_repair import ReadRepair
 from dht14.maintenance.repair import REPAIR_INTERVAL, Repair
-from dht14.maintenance.replicator import Copies
+from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.republish import REPUBLISH_LOOK, Republish
 from dht14.maintenance.resync import RESYNC_LOOK, Resyncing
 from dht14.net.rpc.pacing import Pacing
 from dht14.net.rpc.probe import ProbeProtocol
 from dht14.net.rpc.protocol import RpcProtocol
 from dht14.net.rpc.pulse import Pulse
-from dht14.net.rpc.standing import Standings
-from dht14.node.errands import Errand
+from dht14.net.rpc.standing import PeerPriorities
+from dht14.node.errands import Transfer
 from dht14.node.freshness import Freshness
 from dht14.node.get import RecordReader
 from dht14.node.join import Join, Retries
@@ -38,8 +38,8 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.node import Node
 from dht14.node.ports import Bulk, Resolver
 from dht14.node.put import Policy, RecordWriter
-from dht14.node.record_sender import Courier
-from dht14.node.republish_times import Diary
+from dht14.node.record_sender import RecordSender
+from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
 from dht14.records.record import Record
 from dht14.records.store import Store
@@ -58,7 +58,7 @@ MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], Store]
 record lives at most, and how many times the free bytes a writer may hold."""
 
 MakeResponder = Callable[
-    [RoutingTable, Store | None, float, Tickets[Errand], NetworkTime, Diary, Freshness], Responder
+    [RoutingTable, Store | None, float, Tickets[Transfer], NetworkTime, RepublishTimes, Freshness], Responder
 ]
 """Makes what answers other nodes, of the same as `Responder`. The simulator has some that lie."""
 
@@ -135,17 +135,21 @@ def build_stack(
     node_id = identity.node_id
     table = RoutingTable(node_id, any_subnet if options.limits.diversity_private else public_subnet)
     store = _store(make_store, table, options)
-    diary, freshness, time = Diary(), Freshness(is_current=store is None), NetworkTime(clock.seconds, wall)
+    diary, freshness, time = (
+        RepublishTimes(),
+        Freshness(is_current=store is None),
+        NetworkTime(clock.seconds, wall),
+    )
     responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, freshness)
     allowance = HelloLimiter()
     session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
     probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
     pulse, pacing = Pulse(clock), Pacing(options.limits.peer_rate, options.limits.peer_burst)
     rpc = RpcProtocol(clock, rng, session, check, table, responder, probe, time, pulse, pacing)
-    courier = Courier(rpc, bulk, clock)
-    copies: Copies | None = None
+    courier = RecordSender(rpc, bulk, clock)
+    copies: Replicator | None = None
     if store is not None:
-        copies = Copies(table, store, rpc, courier.deliver, bulk, clock, time)
+        copies = Replicator(table, store, rpc, courier.send_copy, bulk, clock, time)
     read_repair = ReadRepair(table, rpc, copies, clock) if copies is not None else None
     lookups = Lookups(table, courier, clock)
     reader = RecordReader(lookups, store, bulk, time, freshness, read_repair)
@@ -241,7 +245,7 @@ def _session_layer(
             rng,
             limits,
             table.holds,
-            Standings(table, allowance).of,
+            PeerPriorities(table, allowance).of,
             allowance,
             clock.seconds(),
             time,

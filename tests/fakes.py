@@ -15,7 +15,7 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.asked import Asked
+from dht14.node.asked import CallResult
 from dht14.node.errands import Download, Errand, Upload
 from dht14.node.freshness import Freshness
 from dht14.node.get import RecordReader
@@ -24,8 +24,8 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.node import Node
 from dht14.node.ports import CallObserver
 from dht14.node.put import Policy, RecordWriter
-from dht14.node.record_sender import Courier
-from dht14.node.republish_times import Diary
+from dht14.node.record_sender import RecordSender
+from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
 from dht14.security.identity import PROOF_BYTES, Identity, public_key_of
 from dht14.security.tickets import Tickets
@@ -113,14 +113,14 @@ class Asks:
         raise NotImplementedError
 
     def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
-        asked = Asked()
+        asked = CallResult()
         self.call(contact, request, asked)
         return asked.reply
 
     def ask_address(
         self, address: Address, request: Request, node_id: int | None = None
     ) -> "Deferred[tuple[Contact, Reply]]":
-        asked = Asked()
+        asked = CallResult()
         self.call(Contact(node_id or 0, address), request, asked)
         return asked.outcome
 
@@ -182,9 +182,9 @@ class Peer:
     table: RoutingTable
     store: MemoryStore | None
     responder: Responder
-    courier: Courier
+    courier: RecordSender
     node: Node
-    diary: Diary
+    diary: RepublishTimes
     freshness: Freshness
     time: NetworkTime
     answer: Answer
@@ -217,12 +217,12 @@ class FakeNetwork:
         contact = contact_at(node_id, address_of(len(self.peers) + 1))
         table = RoutingTable(node_id)
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
-        diary = Diary()
+        diary = RepublishTimes()
         time, freshness = NetworkTime(self.clock.seconds, self.clock.seconds), Freshness()
         tickets: Tickets[Errand] = Tickets(random.Random(node_id))
         responder = Responder(table, store, self.policy.max_ttl, tickets, time, diary, freshness)
         bulk = FakeBulk(self, contact)
-        courier = Courier(FakeRpc(self, contact, table, time), bulk, self.clock)
+        courier = RecordSender(FakeRpc(self, contact, table, time), bulk, self.clock)
         lookups = Lookups(table, courier, self.clock)
         reader = RecordReader(lookups, store, bulk, time, freshness, None)
         node = Node(

@@ -1,12 +1,12 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.bounded import Lately
+from dht14.bounded import ExpiringSet
 
 
 class LatelyTests(SynchronousTestCase):
     def test_remembers(self) -> None:
         """What has happened is remembered for so many seconds from the last time."""
-        lately: Lately[str] = Lately(10.0, 5)
+        lately: ExpiringSet[str] = ExpiringSet(10.0, 5)
         lately.note("a", 100.0)
         lately.note("b", 101.0)
         lately.note("a", 105.0)
@@ -17,7 +17,7 @@ class LatelyTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """Of too many things the oldest is forgotten."""
-        lately: Lately[int] = Lately(10.0, 3)
+        lately: ExpiringSet[int] = ExpiringSet(10.0, 3)
         for what in range(4):
             lately.note(what, 0.0)
         self.assertEqual([what in lately for what in range(4)], [False, True, True, True])

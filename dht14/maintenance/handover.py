@@ -8,7 +8,7 @@ from twisted.logger import Logger
 from dht14.kademlia.parameters import MAX_REPLICATION
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.abreast import abreast
-from dht14.maintenance.replicator import Copies
+from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import pages
 from dht14.records.store import Store
 
@@ -27,7 +27,7 @@ class HandOver:
 
     _table: RoutingTable
     _store: Store
-    _copies: Copies
+    _copies: Replicator
     _clock: IReactorTime
     _total: int = field(default=0, init=False)
     _done: int = field(default=0, init=False)

@@ -9,14 +9,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dht14.bounded import Lately
+from dht14.bounded import ExpiringSet
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.maintenance.replicator import Copies
+from dht14.maintenance.replicator import Replicator
 from dht14.node.get import GetReplies
-from dht14.node.lookup_run import Walk
+from dht14.node.lookup_run import AnyLookup
 from dht14.node.ports import Rpc
 from dht14.records.record import Kind, Record
 from dht14.wire.messages import Reply, Store
@@ -36,13 +36,15 @@ class ReadRepair:
 
     _table: RoutingTable
     _rpc: Rpc
-    _copies: Copies
+    _copies: Replicator
     _clock: IReactorTime
     _under_way: int = field(default=0, init=False)
-    _lately: Lately[tuple[int, int]] = field(factory=lambda: Lately(SPACING, REMEMBERED), init=False)
+    _lately: ExpiringSet[tuple[int, int]] = field(
+        factory=lambda: ExpiringSet(SPACING, REMEMBERED), init=False
+    )
     """Key and holder."""
 
-    def got(self, lookup: Walk, winner: Record, replies: GetReplies) -> None:
+    def got(self, lookup: AnyLookup, winner: Record, replies: GetReplies) -> None:
         """A get has ended with this record. Nobody waits for what is done here.
 
         Only the nearest get a copy: one that strays about would be missed by later writers.

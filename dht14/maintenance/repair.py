@@ -18,11 +18,11 @@ from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.subnet_limits import spread
 from dht14.maintenance.abreast import abreast
-from dht14.maintenance.replicator import Copies
+from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import pages
 from dht14.node.freshness import Freshness
 from dht14.node.ports import Rpc
-from dht14.node.republish_times import Diary
+from dht14.node.republish_times import RepublishTimes
 from dht14.records.record import Record
 from dht14.records.store import Store
 from dht14.wire.messages import Resynced
@@ -51,8 +51,8 @@ class Repair:
 
     _table: RoutingTable
     _store: Store
-    _copies: Copies
-    _diary: Diary
+    _copies: Replicator
+    _diary: RepublishTimes
     _rpc: Rpc
     _clock: IReactorTime
     _freshness: Freshness

@@ -9,15 +9,15 @@ from twisted.internet.defer import Deferred, TimeoutError, gatherResults, succee
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from dht14.bounded import Lately
+from dht14.bounded import ExpiringSet
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.fetch import Claimer, Fetch
+from dht14.node.fetch import Fetch, ValueSource
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import Bulk, Rpc
-from dht14.records.advertised import Claim
+from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Kind, Record
 from dht14.records.store import Store, Verdict
 from dht14.security.subnets import counted_subnet
@@ -49,7 +49,7 @@ NEWS_AT_ONCE = 8
 
 
 @define(eq=False)
-class Copies:
+class Replicator:
     """Copies to others, and what they know better."""
 
     _table: RoutingTable
@@ -61,7 +61,9 @@ class Copies:
     _time: NetworkTime
     counters: Counter[str] = field(factory=Counter, init=False)
     """Copies that were offered, by what came of them."""
-    _refusers: Lately[int] = field(factory=lambda: Lately(REFUSAL_SECONDS, MAX_REFUSERS), init=False)
+    _refusers: ExpiringSet[int] = field(
+        factory=lambda: ExpiringSet(REFUSAL_SECONDS, MAX_REFUSERS), init=False
+    )
     _pinged: set[int] = field(factory=set, init=False)
 
     def candidates(self, key: int, count: int = K) -> list[Contact]:
@@ -150,10 +152,12 @@ class Copies:
 
     def _fetched(self, key: int, holder: Contact, told: LargeValue, now: float) -> "Deferred[Record | None]":
         expires_at = now + told.ttl_ms / 1000
-        claim = Claim(key, told.version, expires_at, told.replication, told.owned, told.length, told.digest)
+        claim = AdvertisedRecord(
+            key, told.version, expires_at, told.replication, told.owned, told.length, told.digest
+        )
         if not claim.is_possible:
             return succeed(None)
-        claimers = iter([Claimer(holder, told.ticket)])
+        claimers = iter([ValueSource(holder, told.ticket)])
         return Fetch(claim, claimers, self._bulk, self._clock).run(PATIENCE_LARGE)
 
     def take(self, record: Record) -> None:

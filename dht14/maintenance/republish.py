@@ -15,10 +15,10 @@ from dht14.kademlia.keyspace import shared_prefix
 from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.abreast import abreast
-from dht14.maintenance.replicator import Copies
+from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import pages
 from dht14.node.node import Node
-from dht14.node.republish_times import JITTER, TRUST, Diary
+from dht14.node.republish_times import JITTER, TRUST, RepublishTimes
 from dht14.records.record import Record
 from dht14.records.store import Store
 
@@ -59,8 +59,8 @@ class Republish:
 
     _node: Node
     _store: Store
-    _copies: Copies
-    _diary: Diary
+    _copies: Replicator
+    _diary: RepublishTimes
     _clock: IReactorTime
     _rng: random.Random
     _interval: Callable[[], float]

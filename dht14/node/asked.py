@@ -9,7 +9,7 @@ from dht14.wire.messages import Reply
 
 
 @define(eq=False)
-class Asked:
+class CallResult:
     """A `CallObserver`. Its outcome is who answered and what, or `CallFailed`."""
 
     outcome: "Deferred[tuple[Contact, Reply]]" = field(factory=Deferred, init=False)

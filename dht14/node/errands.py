@@ -25,4 +25,4 @@ class Download:
     length: int
 
 
-Errand = Upload | Download
+Transfer = Upload | Download

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.node.ports import Bulk
-from dht14.records.advertised import Claim
+from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Record
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ CLAIMS_AT_ONCE = 4
 
 
 @frozen
-class Claimer:
+class ValueSource:
     """A holder that says that it has a record, and the ticket for it."""
 
     contact: Contact
@@ -48,8 +48,8 @@ class Fetch:
 
     log = Logger()
 
-    _claim: Claim
-    _claimers: Iterator[Claimer]
+    _claim: AdvertisedRecord
+    _claimers: Iterator[ValueSource]
     """Those not yet asked."""
     _bulk: Bulk
     _clock: IReactorTime
@@ -121,16 +121,16 @@ def _disarm(timer: IDelayedCall | None) -> None:
 
 
 @define(eq=False)
-class ClaimRace:
+class FetchRace:
     """Fetches several claims of one key side by side, and settles for the greatest that comes in time."""
 
-    _claims: "Sequence[tuple[Claim, Sequence[Claimer]]]"
+    _claims: "Sequence[tuple[AdvertisedRecord, Sequence[ValueSource]]]"
     """The greatest claim first, each with those who make it."""
     _bulk: Bulk
     _clock: IReactorTime
     best: Record | None
     """The greatest record that is here; at first the one that the get has heard of, if any."""
-    failed: list[Claimer] = field(factory=list, init=False)
+    failed: list[ValueSource] = field(factory=list, init=False)
     """Those whose claims did not come true in time."""
     _fetches: "dict[int, Deferred[Record | None]]" = field(factory=dict, init=False)
     """Those under way, by the place of their claims."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from attrs import define, field
 
-from dht14.bounded import Lately
+from dht14.bounded import ExpiringSet
 from dht14.kademlia.contact import Contact
 
 LONGEST_RESYNC = 300.0
@@ -39,7 +39,7 @@ class Freshness:
     _began: float = field(default=0.0, init=False)
     _askers: dict[int, tuple[Contact, float]] = field(factory=dict, init=False)
     """Those that asked for RESYNC, with the time when they did, by id; who asked first comes first."""
-    _served: Lately[int] = field(factory=lambda: Lately(SERVED_AGAIN, ASKERS), init=False)
+    _served: ExpiringSet[int] = field(factory=lambda: ExpiringSet(SERVED_AGAIN, ASKERS), init=False)
     """Whose turn it was a moment ago."""
 
     def missed_writes(self, neighbours: Iterable[int], now: float) -> None:

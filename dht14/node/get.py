@@ -11,18 +11,18 @@ from typing import Protocol
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 
-from dht14.bounded import Lately
+from dht14.bounded import ExpiringSet
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import FIRST_READ_TIMEOUT, GROUP, OPERATION_TIMEOUT, REPLICATION, K
-from dht14.node.fetch import Claimer, ClaimRace
+from dht14.node.fetch import FetchRace, ValueSource
 from dht14.node.freshness import Freshness
-from dht14.node.lookup_run import Walk
+from dht14.node.lookup_run import AnyLookup
 from dht14.node.lookups import Lookups
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import Bulk
-from dht14.records.advertised import Claim
+from dht14.records.advertised import AdvertisedRecord
 from dht14.records.read_quorum import Rank, ReadQuorum
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Kind, Record
@@ -46,18 +46,18 @@ class GetReplies:
     """Whether all near nodes are heard, whatever the first ones say."""
     _now: float
     _time: NetworkTime
-    _doubted: Lately[int]
+    _doubted: ExpiringSet[int]
     quorum: ReadQuorum = field(factory=ReadQuorum, init=False)
     ended_early: bool = field(default=False, init=False)
     """Whether it ended because most of the group have the same record."""
     _held: list[tuple[Contact, Rank | None]] = field(factory=list, init=False)
     """What each contact has."""
-    _claimers: dict[Rank, list[Claimer]] = field(factory=dict, init=False)
+    _claimers: dict[Rank, list[ValueSource]] = field(factory=dict, init=False)
     """By what they claim, the first to answer first."""
-    _doubtful: list[tuple[Claim, Claimer]] = field(factory=list, init=False)
+    _doubtful: list[tuple[AdvertisedRecord, ValueSource]] = field(factory=list, init=False)
     """Claims of contacts that are doubted."""
 
-    def replied(self, lookup: Walk, contact: Contact, reply: Reply) -> None:
+    def replied(self, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
         """One contact answered."""
         if isinstance(reply, Value):
             record = Record(
@@ -87,7 +87,7 @@ class GetReplies:
         """The contacts that had nothing."""
         return [contact for contact, held in self._held if held is None]
 
-    def claims(self) -> list[tuple[Claim, list[Claimer]]]:
+    def claims(self) -> list[tuple[AdvertisedRecord, list[ValueSource]]]:
         """The claims greater than every record that is here, the greatest first, with those who make them.
 
         Those of doubted contacts count where there is nothing else.
@@ -97,21 +97,21 @@ class GetReplies:
             return [(claim, [claimer]) for claim, claimer in self._doubtful]
         return [(claim, self._claimers[claim.rank]) for claim in above]
 
-    def _is_believable(self, found: Record | Claim) -> bool:
+    def _is_believable(self, found: Record | AdvertisedRecord) -> bool:
         if self.is_content and found.rank[0] is not Kind.CONTENT:
             return False
         if found.rank[0] is Kind.OPEN and not self._time.may_be_held(found.version):
             return False
         return found.is_authentic if isinstance(found, Record) else found.is_possible
 
-    def _claim(self, contact: Contact, told: LargeValue) -> Claim | None:
+    def _claim(self, contact: Contact, told: LargeValue) -> AdvertisedRecord | None:
         expires_at = self._now + told.ttl_ms / 1000
-        claim = Claim(
+        claim = AdvertisedRecord(
             self.key, told.version, expires_at, told.replication, told.owned, told.length, told.digest
         )
         if not self._is_believable(claim):
             return None
-        claimer = Claimer(contact, told.ticket)
+        claimer = ValueSource(contact, told.ticket)
         if contact.node_id in self._doubted:
             self._doubtful.append((claim, claimer))
             return None
@@ -119,7 +119,11 @@ class GetReplies:
         return claim
 
     def _told(
-        self, lookup: Walk, contact: Contact, reply: Value | LargeValue, found: Record | Claim | None
+        self,
+        lookup: AnyLookup,
+        contact: Contact,
+        reply: Value | LargeValue,
+        found: Record | AdvertisedRecord | None,
     ) -> None:
         if found is None:
             lookup.refused(contact, reply.nearer)
@@ -129,7 +133,7 @@ class GetReplies:
         lookup.answered(contact, reply.nearer, votes=reply.current)
         self._look(lookup)
 
-    def _look(self, lookup: Walk) -> None:
+    def _look(self, lookup: AnyLookup) -> None:
         """End the lookup where enough is known."""
         if self.quorum.is_proven:
             self.ended_early = True
@@ -145,7 +149,7 @@ class GetReplies:
 class GetObserver(Protocol):
     """Told of each get that has found a record."""
 
-    def got(self, lookup: Walk, winner: Record, replies: GetReplies) -> None:
+    def got(self, lookup: AnyLookup, winner: Record, replies: GetReplies) -> None:
         """The get has ended with this record. It does not wait for what is made of that."""
 
 
@@ -159,7 +163,7 @@ class RecordReader:
     _time: NetworkTime
     _freshness: Freshness
     _observer: GetObserver | None
-    _doubted: Lately[int] = field(factory=lambda: Lately(DOUBTED_SECONDS, MAX_DOUBTED), init=False)
+    _doubted: ExpiringSet[int] = field(factory=lambda: ExpiringSet(DOUBTED_SECONDS, MAX_DOUBTED), init=False)
 
     async def get(self, key: int, content: bool, timeout: float) -> Record | NoRecord:
         """The newest record, sought more widely where the first search has raised the alarm.
@@ -248,7 +252,7 @@ class RecordReader:
         claims = replies.claims()
         if not claims:
             return best
-        race = ClaimRace(claims, self._bulk, self._lookups.clock, best)
+        race = FetchRace(claims, self._bulk, self._lookups.clock, best)
         await race.run(deadline - self._lookups.clock.seconds())
         now = self._lookups.clock.seconds()
         for claimer in race.failed:

@@ -17,28 +17,28 @@ from dht14.wire.messages import Reply, Request
 
 T = TypeVar("T")
 
-Walk = Lookup | DisjointLookup
+AnyLookup = Lookup | DisjointLookup
 
-OnReply = Callable[[Walk, Contact, Reply], None]
+OnReply = Callable[[AnyLookup, Contact, Reply], None]
 """Tells the lookup what a reply means, by one of its verbs `answered` and `refused`."""
 
 
 @define(eq=False)
-class Search:
+class LookupRun:
     """One search from start to end; a `CallObserver` of all its calls.
 
     Facts of calls come one by one, some of them while others are still being asked; the lookup is looked
     at again after each. When it is finished, late facts find nobody.
     """
 
-    _lookup: Walk
+    _lookup: AnyLookup
     _request: Request
     _on_reply: OnReply
     _rpc: Rpc
-    _done: "Deferred[Walk]" = field(init=False, factory=Deferred)
+    _done: "Deferred[AnyLookup]" = field(init=False, factory=Deferred)
     _asking: bool = field(init=False, default=False)
 
-    def run(self, clock: IReactorTime, timeout: float = OPERATION_TIMEOUT) -> "Deferred[Walk]":
+    def run(self, clock: IReactorTime, timeout: float = OPERATION_TIMEOUT) -> "Deferred[AnyLookup]":
         """Begin. Fires with the lookup when it is finished, or with what it has after `timeout` seconds."""
         self._proceed()
         if not self._done.called:

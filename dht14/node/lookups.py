@@ -16,7 +16,7 @@ from dht14.kademlia.eclipse import EclipseDetector
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, PATHS, K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.lookup_run import OnReply, Search, Walk
+from dht14.node.lookup_run import AnyLookup, LookupRun, OnReply
 from dht14.node.ports import Rpc
 from dht14.records.store import Refusal
 from dht14.wire.messages import FindNode, Nodes, Ping, Refused, Reply, Request
@@ -65,10 +65,10 @@ class Lookups:
 
     def run(self, lookup: W, request: Request, on_reply: OnReply, timeout: float) -> "Deferred[W]":
         """Ask whom the lookup wants asked; fires with it when it has ended, after `timeout` seconds at most."""
-        search = Search(lookup, request, partial(self._heard, on_reply), self._rpc)
+        search = LookupRun(lookup, request, partial(self._heard, on_reply), self._rpc)
         return search.run(self.clock, max(timeout, 0.0)).addCallback(lambda _: self._ended(lookup))
 
-    def _heard(self, on_reply: OnReply, lookup: Walk, contact: Contact, reply: Reply) -> None:
+    def _heard(self, on_reply: OnReply, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
         if isinstance(reply, Nodes):
             self.table.said(contact.node_id, reply.holds_values)
         elif isinstance(reply, Refused):
@@ -92,7 +92,7 @@ def _no_matter(failure: Failure) -> None:
     failure.trap(TimeoutError)
 
 
-def nodes_replied(lookup: Walk, contact: Contact, reply: Reply) -> None:
+def nodes_replied(lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
     """A contact answered a FIND_NODE."""
     if isinstance(reply, Nodes):
         lookup.answered(contact, reply.contacts)

@@ -21,12 +21,12 @@ from dht14.node.freshness import Freshness
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups, nodes_replied
 from dht14.node.network_time import NetworkTime
-from dht14.node.republish_times import Diary
-from dht14.node.turns import Turns
+from dht14.node.republish_times import RepublishTimes
+from dht14.node.turns import ConcurrencyLimit
 from dht14.node.write_quorum import WriteQuorum
 from dht14.records.receipt import PutOutcome, PutReason, Receipt
 from dht14.records.record import Kind, Record, proven, version_at
-from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, in_the_way
+from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
 from dht14.wire.messages import FindNode, Store, fingerprint
 
 SETTLE_ROUNDS = 2
@@ -83,16 +83,16 @@ class RecordWriter:
     _time: NetworkTime
     _freshness: Freshness
     _policy: Policy
-    _diary: Diary
+    _diary: RepublishTimes
     _reader: RecordReader
     outcomes: Counter[str] = field(factory=Counter, init=False)
     """Puts by how they ended, and by the reason where they failed."""
-    _turns: Turns = field(init=False)
+    _turns: ConcurrencyLimit = field(init=False)
     _told: dict[PutReason, float] = field(factory=dict, init=False)
     """When a failure for this reason was last logged."""
 
     def __attrs_post_init__(self) -> None:
-        self._turns = Turns(self._lookups.clock, PUTS_AT_ONCE, TURN_SECONDS)
+        self._turns = ConcurrencyLimit(self._lookups.clock, PUTS_AT_ONCE, TURN_SECONDS)
 
     async def put(self, key: int, value: bytes, ttl: int, replication: int, timeout: float) -> Receipt:
         """Store a value within `timeout` seconds. `ttl` (s) and `replication` are wishes, brought within the
@@ -298,7 +298,7 @@ class RecordWriter:
         if self._store is None:
             return
         record, now = placed.record, self._lookups.clock.seconds()
-        held = None if copy else in_the_way(self._store, record, now)
+        held = None if copy else conflicting_record(self._store, record, now)
         if held is not None:
             verdict = Verdict(Outcome.OUTRANKED, held.version)
         else:

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
-from dht14.node.asked import Asked
+from dht14.node.asked import CallResult
 from dht14.node.ports import Bulk, CallObserver, Rpc
 from dht14.records.envelope import MAGIC
 from dht14.records.record import Record
@@ -25,7 +25,7 @@ that it wants the value."""
 
 
 @define(eq=False)
-class Courier:
+class RecordSender:
     """An `Rpc` for which a STORE may be as large as a value can be."""
 
     _rpc: Rpc
@@ -42,7 +42,7 @@ class Courier:
 
     def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
         """As `Rpc.ask`."""
-        asked = Asked()
+        asked = CallResult()
         self.call(contact, request, asked)
         return asked.reply
 
@@ -52,7 +52,7 @@ class Courier:
         """As `Rpc.ask_address`."""
         return self._rpc.ask_address(address, request, node_id)
 
-    def deliver(self, contact: Contact, record: Record, neighbours: int) -> "Deferred[Reply]":
+    def send_copy(self, contact: Contact, record: Record, neighbours: int) -> "Deferred[Reply]":
         """See to it that the contact has a copy of the record, and send the value only if it has not.
 
         `neighbours` as in `Store`. Fires with its answer (`Stored`, `Outranked`, `Refused`) or `CallFailed`.
@@ -61,7 +61,7 @@ class Courier:
         store = Store(
             record.key, record.version, remaining, record.replication, neighbours, record.value, copy=True
         )
-        asked = Asked()
+        asked = CallResult()
         self._offer(contact, store, asked)
         return asked.reply
 

@@ -17,7 +17,7 @@ REMEMBERED = 1 << 17
 
 
 @define
-class Diary:
+class RepublishTimes:
     """When each key was last seen to: by this node, and by anybody."""
 
     _seen: dict[int, tuple[float, float]] = field(factory=dict, init=False)

@@ -9,12 +9,12 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.caching import cache_lifetime
-from dht14.node.errands import Download, Errand, Upload
+from dht14.node.errands import Download, Transfer, Upload
 from dht14.node.freshness import Freshness
 from dht14.node.network_time import NetworkTime
-from dht14.node.republish_times import Diary
+from dht14.node.republish_times import RepublishTimes
 from dht14.records.record import Kind, Record, claimed_rank, is_possible
-from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, in_the_way
+from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
 from dht14.records.version_floors import NO_FLOOR
 from dht14.security.identity import public_key_of
 from dht14.security.subnets import counted_subnet
@@ -107,9 +107,9 @@ class Responder:
     _table: RoutingTable
     _store: RecordStore | None
     _max_ttl: float
-    _tickets: Tickets[Errand]
+    _tickets: Tickets[Transfer]
     _time: NetworkTime
-    _diary: Diary = field(factory=Diary)
+    _diary: RepublishTimes = field(factory=RepublishTimes)
     """Where it is noted what others have brought."""
     _freshness: Freshness = field(factory=Freshness)
     _stores: bool = field(default=True, init=False)
@@ -192,7 +192,7 @@ class Responder:
             if contact.node_id != asker.node_id and view_of((contact.node_id,)) not in known
         )
 
-    def _ticket(self, peer: Contact, errand: Errand, length: int, now: float) -> bytes:
+    def _ticket(self, peer: Contact, errand: Transfer, length: int, now: float) -> bytes:
         return self._tickets.issue(public_key_of(peer.proof), errand, length, now)
 
     def _nothing(self, key: int, asker: Contact, now: float) -> Nodes | Lapsed:
@@ -232,7 +232,7 @@ class Responder:
         if self._store is None or refusal is not None:
             respond(self._refused(record.key, nearer, refusal, now))
             return
-        held = None if request.copy else in_the_way(self._store, record, now)
+        held = None if request.copy else conflicting_record(self._store, record, now)
         if held is not None:
             respond(Outranked(held.version, nearer))
             return
@@ -311,7 +311,7 @@ class Responder:
 
     # The bulk channel
 
-    def redeem(self, ticket: bytes, public_key: bytes, now: float) -> Errand | None:
+    def redeem(self, ticket: bytes, public_key: bytes, now: float) -> Transfer | None:
         """What the peer with this raw public key was given the ticket for; None when that is nothing."""
         return self._tickets.redeem(ticket, public_key, now)
 

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
 @define(eq=False)
-class Turns:
+class ConcurrencyLimit:
     """The turns at one thing. Who has waited for `patience` seconds begins without one: where turns are held by what
     hangs, nobody else fails for that."""
 

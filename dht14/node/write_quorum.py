@@ -7,7 +7,7 @@ from attrs import define, field
 from dht14.kademlia.candidate import State
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
-from dht14.node.lookup_run import Walk
+from dht14.node.lookup_run import AnyLookup
 from dht14.records.receipt import PutReason
 from dht14.records.record import Kind, Record
 from dht14.records.store import Outcome, Refusal, Verdict
@@ -47,7 +47,7 @@ class WriteQuorum:
     _refusals: Counter[Refusal] = field(factory=Counter, init=False)
     """Those who should hold it and do not."""
 
-    def replied(self, lookup: Walk, contact: Contact, reply: Reply) -> None:
+    def replied(self, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
         """One contact answered its STORE."""
         if isinstance(reply, Stored):
             self._stored(contact.node_id)

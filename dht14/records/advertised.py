@@ -8,7 +8,7 @@ from dht14.records.record import Kind, Record, claimed_rank, is_possible
 
 
 @frozen
-class Claim:
+class AdvertisedRecord:
     """Somebody says that it holds this record. Nothing of it is proven."""
 
     key: int

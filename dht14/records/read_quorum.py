@@ -4,7 +4,7 @@ from collections.abc import Container
 
 from attrs import define, field
 
-from dht14.records.advertised import Claim
+from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Kind, Record
 from dht14.records.version_floors import Floor
 
@@ -26,7 +26,7 @@ class ReadQuorum:
     Whether enough holders have it is for the lookup to say, which knows who is near: `Lookup.missing_votes`.
     """
 
-    _heard: dict[Rank, Record | Claim] = field(factory=dict, init=False)
+    _heard: dict[Rank, Record | AdvertisedRecord] = field(factory=dict, init=False)
     """Of a record and a claim of it the record."""
     _holders: dict[Rank, set[int]] = field(factory=dict, init=False)
     """The ids of those whose word counts."""
@@ -34,7 +34,7 @@ class ReadQuorum:
     """What holders remember of records that have expired, by their ids."""
 
     @property
-    def best(self) -> Record | Claim | None:
+    def best(self) -> Record | AdvertisedRecord | None:
         """The greatest record heard of so far."""
         rank = self._best
         return None if rank is None else self._heard[rank]
@@ -58,7 +58,7 @@ class ReadQuorum:
         best = self.best
         return isinstance(best, Record) and best.kind is Kind.CONTENT
 
-    def add(self, found: Record | Claim, holder: int | None) -> None:
+    def add(self, found: Record | AdvertisedRecord, holder: int | None) -> None:
         """One more holder has this record, or says so. `holder` is None where its word does not count."""
         rank = found.rank
         if isinstance(found, Record) or rank not in self._heard:
@@ -79,11 +79,13 @@ class ReadQuorum:
         witnesses = sum(floor >= rank[:2] for floor in self._lapsed.values())
         return witnesses < WITNESSES or witnesses <= len(self._holders[rank])
 
-    def claims_above(self, record: Record | None) -> list[Claim]:
+    def claims_above(self, record: Record | None) -> list[AdvertisedRecord]:
         """The claims that are greater than this record, the greatest first."""
         floor = None if record is None else record.rank
         ranks = (
-            rank for rank, found in self._heard.items() if isinstance(found, Claim) and self._stands(rank)
+            rank
+            for rank, found in self._heard.items()
+            if isinstance(found, AdvertisedRecord) and self._stands(rank)
         )
         above = sorted((rank for rank in ranks if floor is None or rank > floor), reverse=True)
-        return [found for rank in above if isinstance(found := self._heard[rank], Claim)]
+        return [found for rank in above if isinstance(found := self._heard[rank], AdvertisedRecord)]

@@ -113,7 +113,7 @@ def copies_of(offered: Record, held: Record | None) -> int:
     return max(offered.replication, held.replication if held is not None else 0)
 
 
-def in_the_way(store: RecordStore, record: Record, now: float) -> Record | None:
+def conflicting_record(store: RecordStore, record: Record, now: float) -> Record | None:
     """What is held, where it conflicts with an owner's record that is new. `offer` itself knows of nothing
     but the order, so that copies settle on the same record everywhere."""
     held = store.get(record.key, now) if record.is_owned else None

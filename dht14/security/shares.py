@@ -112,10 +112,10 @@ class SharedPlaces(Generic[M]):
 # Times a second
 
 
-class Standing(IntEnum):
+class Priority(IntEnum):
     """What is known of who comes."""
 
-    STRANGER = 0
+    UNKNOWN = 0
     PROVEN = 1
     """A node of this network was there before."""
     CONTACT = 2
@@ -145,7 +145,7 @@ class SharedRate:
             scope: RateLimiter(share, 2 * share, max_parties) for scope, share in shares.items()
         }
 
-    def take(self, host: str, standing: Standing, now: float) -> bool:
+    def take(self, host: str, standing: Priority, now: float) -> bool:
         """Whether it is the turn of one more that comes from this host; it is counted then.
 
         Who is known takes first what is for the known. Others have of that what nobody could save any more. Of who
@@ -161,7 +161,7 @@ class SharedRate:
                 return False
         return tier.take(now)
 
-    def _tier(self, standing: Standing, now: float) -> TokenBucket | None:
+    def _tier(self, standing: Priority, now: float) -> TokenBucket | None:
         for tier in self._tiers[standing::-1]:
             if tier.has(now):
                 return tier

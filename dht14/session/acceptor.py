@@ -19,7 +19,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.identity import Identity
-from dht14.security.shares import SharedRate, Standing
+from dht14.security.shares import Priority, SharedRate
 from dht14.security.subnets import Party, Scope, parties_of
 from dht14.session import handshake as hs
 
@@ -122,7 +122,7 @@ class Acceptor:
 
     # HELLO
 
-    def challenge(self, hello: bytes, address: Address, standing: Standing, now: float) -> bytes | None:
+    def challenge(self, hello: bytes, address: Address, standing: Priority, now: float) -> bytes | None:
         """The CHALLENGE to a HELLO; None where none is due. Malformed when it is of another size.
 
         One that seeks another node is answered too: so its sender learns at once who lives here, and
@@ -157,7 +157,7 @@ class Acceptor:
 
     # FINISH
 
-    def welcomes(self, finish: bytes, address: Address, standing: Standing, now: float) -> bool:
+    def welcomes(self, finish: bytes, address: Address, standing: Priority, now: float) -> bool:
         """Whether a FINISH is worth the work of opening it: its cookie is ours, and its turn has come.
 
         Malformed when it is too short.

@@ -17,7 +17,7 @@ from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity
 from dht14.security.rate_limiter import PeerLimiter
-from dht14.security.shares import Standing
+from dht14.security.shares import Priority
 from dht14.session import handshake as hs
 from dht14.session.acceptor import Acceptor, Limits
 from dht14.session.initiator import Initiator
@@ -46,7 +46,7 @@ class EncryptedLayer:
         rng: random.Random,
         limits: Limits,
         is_contact: Callable[[Contact], bool],
-        standing: Callable[[Address], Standing],
+        standing: Callable[[Address], Priority],
         allowance: HelloLimiter,
         now: float,
         time: AgreedTime,

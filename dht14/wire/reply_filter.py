@@ -14,7 +14,7 @@ from dht14.security.subnets import is_private
 from dht14.wire.messages import SCHEMA, Message, Ping, Request
 
 
-def believable(message: Message, host: str) -> Message:
+def without_private_contacts(message: Message, host: str) -> Message:
     """Return the message of the node at this numeric address, without what it cannot know of others.
 
     Who is on the internet knows nobody on our loopback or our local network: to call an address there would

@@ -32,7 +32,7 @@ from dht14.net.bulk.tls import NodeTls
 from dht14.node.errands import Download, Errand, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
-from dht14.records.advertised import Claim
+from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Record
 from dht14.security.identity import Identity, Puzzle, public_key_of
 from dht14.security.subnets import parties_of
@@ -165,7 +165,7 @@ class Bulk:
 
     def fetch(self, client: BulkClient) -> "Deferred[Record | None]":
         ticket = self._ticket(Download(KEY, VERSION, MAX_VALUE))
-        claim = Claim(KEY, VERSION, 0.0, 8, False, MAX_VALUE, self._digest)
+        claim = AdvertisedRecord(KEY, VERSION, 0.0, 8, False, MAX_VALUE, self._digest)
         return client.fetch(self._holder, ticket, MAX_VALUE).addCallback(claim.fulfilled)
 
     def push(self, client: BulkClient) -> "Deferred[Reply]":

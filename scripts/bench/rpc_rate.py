@@ -29,7 +29,7 @@ from dht14.net.rpc.udp_port import UdpPort
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
-from dht14.security.shares import Standing
+from dht14.security.shares import Priority
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
 from dht14.sim.memory_store import MemoryStore
@@ -144,7 +144,7 @@ class Handshakes:
                 rng,
                 UNLIMITED,
                 lambda _: False,
-                lambda _: Standing.STRANGER,
+                lambda _: Priority.STRANGER,
                 HelloLimiter(),
                 now,
                 AgreedTime(time.time),

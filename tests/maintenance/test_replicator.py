@@ -1,7 +1,7 @@
 from attrs import evolve
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.maintenance.replicator import REFUSAL_SECONDS, Copies
+from dht14.maintenance.replicator import REFUSAL_SECONDS, Replicator
 from dht14.records.record import Record
 from dht14.wire.messages import FindValue, Offer, Outranked, Ping, Stored
 from dht14.wire.messages import Store as StoreRequest
@@ -15,7 +15,7 @@ class CopiesTests(HoldersTestCase):
         self.give(self.record_, self.one)
         self.bring = self.copies(self.one)
 
-    def spread(self, needed: int, copies: Copies | None = None, record: Record | None = None) -> int:
+    def spread(self, needed: int, copies: Replicator | None = None, record: Record | None = None) -> int:
         copies, record = copies or self.bring, record or self.record_
         return self.finish(copies.spread(record, copies.candidates(record.key), needed))
 

@@ -5,7 +5,7 @@ from attrs import evolve
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
 from dht14.maintenance.republish import LAST_SECONDS, Region, Republish
-from dht14.node.republish_times import JITTER, TRUST, Diary
+from dht14.node.republish_times import JITTER, TRUST, RepublishTimes
 from dht14.wire.messages import FindNode, Offer
 from dht14.wire.messages import Store as StoreRequest
 from tests.fakes import Peer
@@ -17,7 +17,7 @@ T = 600.0
 class RepublishTestCase(HoldersTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.diary = Diary()
+        self.diary = RepublishTimes()
         self.republish = self.of(self.one)
 
     def of(self, peer: Peer) -> Republish:

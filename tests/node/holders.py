@@ -7,7 +7,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.maintenance.replicator import Copies
+from dht14.maintenance.replicator import Replicator
 from dht14.node.network_time import NetworkTime
 from dht14.records.record import Kind, Record, version_at
 from dht14.records.store import Verdict
@@ -27,16 +27,16 @@ class HoldersTestCase(SynchronousTestCase):
         self.town = self.network.town(*range(1, 10))
         self.one = self.town[0]
 
-    def copies(self, peer: Peer) -> Copies:
+    def copies(self, peer: Peer) -> Replicator:
         rpc = FakeRpc(self.network, peer.contact, peer.table, peer.time)
         assert peer.store is not None
         bulk = FakeBulk(self.network, peer.contact)
         clock = self.network.clock
-        return Copies(
+        return Replicator(
             peer.table,
             peer.store,
             rpc,
-            peer.courier.deliver,
+            peer.courier.send_copy,
             bulk,
             clock,
             NetworkTime(clock.seconds, clock.seconds),

@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.node.fetch import CLAIM_SECONDS, HEDGE, VOUCHED_SECONDS, Claimer, ClaimRace, Fetch
-from dht14.records.advertised import Claim
+from dht14.node.fetch import CLAIM_SECONDS, HEDGE, VOUCHED_SECONDS, Fetch, FetchRace, ValueSource
+from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Record
 from dht14.wire.messages import Reply
 
@@ -36,8 +36,8 @@ class FetchTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.bulk = Transfers()
-        claim = Claim(1, 1, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
-        claimers = [Claimer(Contact(number, ("127.0.0.1", number)), bytes(16)) for number in (2, 3, 4)]
+        claim = AdvertisedRecord(1, 1, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
+        claimers = [ValueSource(Contact(number, ("127.0.0.1", number)), bytes(16)) for number in (2, 3, 4)]
         fetch = Fetch(claim, iter(claimers), self.bulk, self.clock)
         self.fetched = fetch.run(TIMEOUT)
 
@@ -86,16 +86,16 @@ class ClaimRaceTests(SynchronousTestCase):
         self.clock = Clock()
         self.bulk = Transfers()
 
-    def claim(self, version: int) -> tuple[Claim, list[Claimer]]:
-        claim = Claim(1, version, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
-        return claim, [Claimer(Contact(version, ("127.0.0.1", version)), bytes(16))]
+    def claim(self, version: int) -> tuple[AdvertisedRecord, list[ValueSource]]:
+        claim = AdvertisedRecord(1, version, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
+        return claim, [ValueSource(Contact(version, ("127.0.0.1", version)), bytes(16))]
 
-    def begin(self, *versions: int, here: Record | None = None) -> ClaimRace:
-        race = ClaimRace([self.claim(version) for version in versions], self.bulk, self.clock, here)
+    def begin(self, *versions: int, here: Record | None = None) -> FetchRace:
+        race = FetchRace([self.claim(version) for version in versions], self.bulk, self.clock, here)
         self.ended = race.run(TIMEOUT)
         return race
 
-    def failed(self, race: ClaimRace) -> list[int]:
+    def failed(self, race: FetchRace) -> list[int]:
         return sorted(claimer.contact.node_id for claimer in race.failed)
 
     def end(self) -> None:
@@ -127,8 +127,8 @@ class ClaimRaceTests(SynchronousTestCase):
         that claims more alone gains nothing by that."""
         here = Record(1, b"here", 2, 3600.0, 8)
         claim, claimers = self.claim(3)
-        claims = [self.claim(4), (claim, [*claimers, Claimer(Contact(9, ("127.0.0.1", 9)), bytes(16))])]
-        race = ClaimRace(claims, self.bulk, self.clock, here)
+        claims = [self.claim(4), (claim, [*claimers, ValueSource(Contact(9, ("127.0.0.1", 9)), bytes(16))])]
+        race = FetchRace(claims, self.bulk, self.clock, here)
         self.ended = race.run(TIMEOUT)
         self.clock.pump([HEDGE] * 4)
         self.assertNoResult(self.ended)
@@ -141,7 +141,7 @@ class ClaimRaceTests(SynchronousTestCase):
         """Nor are two that stall waited for without end."""
         claim, claimers = self.claim(3)
         here = Record(1, b"here", 2, 3600.0, 8)
-        race = ClaimRace([(claim, 2 * claimers)], self.bulk, self.clock, here)
+        race = FetchRace([(claim, 2 * claimers)], self.bulk, self.clock, here)
         self.ended = race.run(TIMEOUT)
         self.clock.pump([CLAIM_SECONDS, VOUCHED_SECONDS - CLAIM_SECONDS])
         self.end()

@@ -6,7 +6,7 @@ from dht14.kademlia.candidate import State
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import ALPHA, OPERATION_TIMEOUT
-from dht14.node.lookup_run import Search, Walk
+from dht14.node.lookup_run import AnyLookup, LookupRun
 from dht14.node.ports import CallObserver
 from dht14.wire.messages import FindNode, Nodes, Reply, Request
 from tests.fakes import RpcRecorder, contact
@@ -15,7 +15,7 @@ TARGET = 0
 TOWN = [contact(number, number) for number in range(1, 31)]
 
 
-def on_reply(lookup: Walk, contact: Contact, reply: Reply) -> None:
+def on_reply(lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
     assert isinstance(reply, Nodes)
     lookup.answered(contact, reply.contacts)
 
@@ -37,7 +37,7 @@ class SearchTests(SynchronousTestCase):
 
     def run_search(self, *known: Contact, rpc: RpcRecorder | None = None):
         self.lookup.heard_of(known)
-        return Search(self.lookup, FindNode(TARGET), on_reply, rpc or self.rpc).run(self.clock)
+        return LookupRun(self.lookup, FindNode(TARGET), on_reply, rpc or self.rpc).run(self.clock)
 
     def answer(self, number: int, *named: Contact) -> None:
         """The call of this number is answered with these contacts."""

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
-from dht14.node.record_sender import PUSH_SILENT, PUSH_SLOW, Courier
+from dht14.node.record_sender import PUSH_SILENT, PUSH_SLOW, RecordSender
 from dht14.records.record import Record
 from dht14.wire.messages import NO_TICKET, Offer, Outranked, Ping, Pong, Refused, Reply, Store, Stored, Wanted
 from tests.fakes import BulkRecorder, CallRecorder, RpcRecorder, contact
@@ -31,7 +31,7 @@ class CourierCase(SynchronousTestCase):
         self.clock = Clock()
         self.rpc = RpcRecorder()
         self.bulk = BulkRecorder()
-        self.courier = Courier(self.rpc, self.bulk, self.clock)
+        self.courier = RecordSender(self.rpc, self.bulk, self.clock)
         self.caller = CallRecorder()
 
     def answer(self, number: int, reply: Reply) -> None:
@@ -133,14 +133,14 @@ class CourierTests(CourierCase):
 
 
 class DeliverTests(CourierCase):
-    def deliver(self, value: bytes):
+    def send_copy(self, value: bytes):
         record = Record(3, value, 5, self.clock.seconds() + 60, 8)
-        return self.courier.deliver(HOLDER, record, neighbours=77)
+        return self.courier.send_copy(HOLDER, record, neighbours=77)
 
     def test_offered_first(self) -> None:
         """A copy of any size is offered before its value is sent."""
         for value in (SMALL, LARGE):
-            delivered = self.deliver(value)
+            delivered = self.send_copy(value)
             self.assertEqual(self.rpc.calls[-1][1], offer(value, copy=True))
             self.answer(-1, Stored(()))
             self.assertEqual(self.successResultOf(delivered), Stored(()))
@@ -148,7 +148,7 @@ class DeliverTests(CourierCase):
 
     def test_small_is_stored(self) -> None:
         """A small one that is wanted follows in a STORE."""
-        delivered = self.deliver(SMALL)
+        delivered = self.send_copy(SMALL)
         self.answer(0, Wanted((), NO_TICKET))
         self.assertEqual(self.rpc.calls[1][:2], (HOLDER, store(SMALL, copy=True)))
         self.answer(1, Stored(()))
@@ -156,13 +156,13 @@ class DeliverTests(CourierCase):
 
     def test_large_is_pushed(self) -> None:
         """A large one that is wanted is pushed."""
-        delivered = self.deliver(LARGE)
+        delivered = self.send_copy(LARGE)
         self.answer(0, Wanted((), TICKET))
         self.bulk.pushes[0][-1].callback(Outranked(6, ()))
         self.assertEqual(self.successResultOf(delivered), Outranked(6, ()))
 
     def test_not_delivered(self) -> None:
         """Who does not answer fails it."""
-        delivered = self.deliver(SMALL)
+        delivered = self.send_copy(SMALL)
         self.rpc.calls[0][2].call_failed(HOLDER)
         self.failureResultOf(delivered, CallFailed)

@@ -1,13 +1,13 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.republish_times import JITTER, REMEMBERED, TRUST, Diary
+from dht14.node.republish_times import JITTER, REMEMBERED, TRUST, RepublishTimes
 
 T = 100.0
 
 
 class DiaryTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.diary = Diary()
+        self.diary = RepublishTimes()
 
     def test_unknown(self) -> None:
         """A key that nobody has seen to is due."""

@@ -12,7 +12,7 @@ from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.caching import CACHE_SECONDS
-from dht14.node.errands import Download, Errand, Upload
+from dht14.node.errands import Download, Transfer, Upload
 from dht14.node.network_time import TOLERANCE, NetworkTime
 from dht14.node.responder import Responder
 from dht14.records.record import Kind, Record, version_at
@@ -85,7 +85,7 @@ class ResponderTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 100_000, lambda record: True)
-        self.tickets: Tickets[Errand] = Tickets(random.Random(1))
+        self.tickets: Tickets[Transfer] = Tickets(random.Random(1))
         self.node = Responder(self.table, self.store, 100, self.tickets, VERSIONS)
         self.bootstrap = Responder(self.table, None, 100, self.tickets, VERSIONS)
 
@@ -501,7 +501,7 @@ class LargeValueTests(ResponderTestCase):
         digest = sha256(value).digest()
         return Offer(key, version, 60_000, 3, neighbours, False, len(value), digest, copy)
 
-    def redeemed(self, reply: Reply, asker: Contact = ASKER) -> Errand | None:
+    def redeemed(self, reply: Reply, asker: Contact = ASKER) -> Transfer | None:
         assert isinstance(reply, (Wanted, LargeValue))
         return self.node.redeem(reply.ticket, public_key_of(asker.proof), NOW)
 

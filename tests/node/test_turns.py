@@ -2,7 +2,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.turns import Turns
+from dht14.node.turns import ConcurrencyLimit
 
 
 class TurnsTests(SynchronousTestCase):
@@ -10,7 +10,7 @@ class TurnsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.turns = Turns(self.clock, 2, 1.0)
+        self.turns = ConcurrencyLimit(self.clock, 2, 1.0)
         self.begun: list[str] = []
 
     def take(self, name: str) -> "Deferred[None]":

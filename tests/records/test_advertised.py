@@ -2,7 +2,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.records.advertised import Claim
+from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Kind, Record, version_at
 from tests.owners import Owner
 
@@ -11,8 +11,8 @@ VALUE = bytes(2_000)
 RECORD = Record(3, VALUE, version_at(NOW), NOW + 60, 8)
 
 
-def claim_of(record: Record) -> Claim:
-    return Claim(
+def claim_of(record: Record) -> AdvertisedRecord:
+    return AdvertisedRecord(
         record.key,
         record.version,
         record.expires_at,

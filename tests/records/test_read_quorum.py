@@ -3,7 +3,7 @@ from itertools import permutations
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.records.advertised import Claim
+from dht14.records.advertised import AdvertisedRecord
 from dht14.records.read_quorum import ReadQuorum
 from dht14.records.record import Kind, Record
 from dht14.records.version_floors import Floor
@@ -16,11 +16,13 @@ def record(value: bytes = b"v", version: int = 1, key: int = 5) -> Record:
     return Record(key, value, version, 1000.0, 8)
 
 
-def claim(of: Record) -> Claim:
-    return Claim(of.key, of.version, of.expires_at, of.replication, of.is_owned, len(of.value), of.digest)
+def claim(of: Record) -> AdvertisedRecord:
+    return AdvertisedRecord(
+        of.key, of.version, of.expires_at, of.replication, of.is_owned, len(of.value), of.digest
+    )
 
 
-def heard(*found: Record | Claim) -> ReadQuorum:
+def heard(*found: Record | AdvertisedRecord) -> ReadQuorum:
     """These were told by the holders 0, 1, 2 and so on."""
     quorum = ReadQuorum()
     for holder, one in enumerate(found):
@@ -97,7 +99,7 @@ class ReadQuorumTests(SynchronousTestCase):
 
     def test_claim_and_record(self) -> None:
         """A record takes the place of a claim of it, in either order."""
-        found: tuple[Record | Claim, ...] = (claim(record()), record())
+        found: tuple[Record | AdvertisedRecord, ...] = (claim(record()), record())
         for order in permutations(found):
             self.assertEqual(heard(*order).best, record())
 

@@ -3,11 +3,11 @@ from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.shares import SCARCE, TIERS, SharedPlaces, SharedRate, Standing, bytes_needed
+from dht14.security.shares import SCARCE, TIERS, Priority, SharedPlaces, SharedRate, bytes_needed
 from dht14.security.subnets import Party, Scope, parties_of
 
 NOW = 1_700_000_000.0
-STRANGER, PROVEN, CONTACT = Standing
+UNKNOWN, PROVEN, CONTACT = Priority
 
 
 def taken_one_after_another(count: int, size: int, alpha: float) -> list[int]:
@@ -107,13 +107,13 @@ class RateTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.rate = SharedRate(100, {Scope.SUBNET: 10, Scope.PROVIDER: 20}, parties_of, NOW)
 
-    def take(self, count: int, standing: Standing, now: float = NOW, host: str = "198.{}.1.1") -> int:
+    def take(self, count: int, standing: Priority, now: float = NOW, host: str = "198.{}.1.1") -> int:
         return sum(self.rate.take(host.format(n % 200), standing, now) for n in range(count))
 
     def test_order(self) -> None:
         """Strangers get what is for everybody; then who is known still has what is for the known, and a contact
         what is for contacts."""
-        self.assertEqual(self.take(500, STRANGER), 100 * TIERS[STRANGER] + 2)
+        self.assertEqual(self.take(500, UNKNOWN), 100 * TIERS[UNKNOWN] + 2)
         self.assertEqual(self.take(500, PROVEN), 100 * TIERS[PROVEN] - 1)
         self.assertEqual(self.take(500, CONTACT), 100 * TIERS[CONTACT] - 1)
         self.assertEqual(self.take(500, CONTACT), 0)
@@ -121,11 +121,11 @@ class RateTests(SynchronousTestCase):
     def test_known_leave_strangers_theirs(self) -> None:
         """Who is known takes first what is for the known."""
         self.assertEqual(self.take(50, CONTACT), 50)
-        self.assertEqual(self.take(500, STRANGER), 50)
+        self.assertEqual(self.take(500, UNKNOWN), 50)
 
     def test_overflow(self) -> None:
         """Nothing is wasted: over time strangers get what the known do not need, and never their reserve."""
-        taken = sum(self.take(10, STRANGER, NOW + n / 100) for n in range(1_000))
+        taken = sum(self.take(10, UNKNOWN, NOW + n / 100) for n in range(1_000))
         self.assertGreater(taken, 940)
         self.assertGreaterEqual(self.take(500, CONTACT, NOW + 10), 48)
 
@@ -138,10 +138,10 @@ class RateTests(SynchronousTestCase):
 
     def test_nothing_remembered_of_the_refused(self) -> None:
         """A flood from ever new subnets makes nobody's share forgotten."""
-        self.take(500, STRANGER, host="198.51.100.{}")
-        self.take(500, STRANGER)
+        self.take(500, UNKNOWN, host="198.51.100.{}")
+        self.take(500, UNKNOWN)
         before = len(self.rate._limiters[Scope.SUBNET])
         rng = random.Random(1)
         for _ in range(1_000):
-            self.rate.take(f"{rng.randrange(11, 100)}.{rng.randrange(256)}.1.1", STRANGER, NOW)
+            self.rate.take(f"{rng.randrange(11, 100)}.{rng.randrange(256)}.1.1", UNKNOWN, NOW)
         self.assertEqual(len(self.rate._limiters[Scope.SUBNET]), before)

@@ -9,7 +9,7 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
-from dht14.security.shares import Standing
+from dht14.security.shares import Priority
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
 from dht14.session.layer import Datagrams, Peer
@@ -18,9 +18,9 @@ PUZZLE = Puzzle("test", 0)
 BEGINNING = 1_700_000_000.0
 
 
-def strangers(address: Address) -> Standing:
+def strangers(address: Address) -> Priority:
     """Nothing is known of any address."""
-    return Standing.STRANGER
+    return Priority.UNKNOWN
 
 
 EVERYTHING_PASSES: "Callable[[bytes], bool]" = lambda datagram: True
@@ -34,7 +34,7 @@ class Side:
     address: Address
     limits: Limits = field(factory=Limits)
     contacts: set[Contact] = field(factory=set)
-    known: dict[Address, Standing] = field(factory=dict)
+    known: dict[Address, Priority] = field(factory=dict)
     now: float = BEGINNING
     """Its clock."""
     wrong_by: float = 0.0
@@ -67,8 +67,8 @@ class Side:
             AgreedTime(self.wall),
         )
 
-    def standing(self, address: Address) -> Standing:
-        return self.known.get(address, Standing.STRANGER)
+    def standing(self, address: Address) -> Priority:
+        return self.known.get(address, Priority.UNKNOWN)
 
     def wall(self) -> float:
         """The time of day of its host."""

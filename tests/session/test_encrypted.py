@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.security.hello_limiter import HELLOS, WITHIN
-from dht14.security.shares import TIERS, Standing
+from dht14.security.shares import TIERS, Priority
 from dht14.session import handshake as hs
 from dht14.session.acceptor import CHALLENGES_A_SECOND, FINISHES_A_SUBNET, PREKEY_ROTATION, Limits
 from dht14.session.encrypted import MOST_OPENINGS, PATIENCE
@@ -540,7 +540,7 @@ class HostileTests(SynchronousTestCase):
         )
         self.assertEqual(sent, CHALLENGES_A_SECOND * TIERS[0] + 2)
         self.assertFalse(self.two.take(hello, self.one.address))
-        self.two.known[self.one.address] = Standing.PROVEN
+        self.two.known[self.one.address] = Priority.PROVEN
         self.assertTrue(self.pair.exchange(self.one))
 
     def test_finish_limit(self) -> None:

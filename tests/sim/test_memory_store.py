@@ -11,7 +11,7 @@ from dht14.database.limits import EVICTION_TRIES
 from dht14.kademlia.keyspace import hash_id, id_to_bytes
 from dht14.records.pages import BEGINNING, PAGE_RECORDS, Page
 from dht14.records.record import Kind, Record, version_at
-from dht14.records.store import Outcome, Refusal, Verdict, in_the_way
+from dht14.records.store import Outcome, Refusal, Verdict, conflicting_record
 from dht14.records.version_floors import MARGIN, NO_FLOOR, Floor
 from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
 from tests.owners import Owner
@@ -167,11 +167,11 @@ class InTheWayTests(StoreTestCase):
         """A new record of an owner meets what it conflicts with; `offer`, which copies use, knows the order alone."""
         owner = Owner(1)
         held, new = owner.record(b"held", 7, NOW + 60), owner.record(b"new", 9, NOW + 60, cas=6)
-        self.assertIsNone(in_the_way(self.store, new, NOW))
+        self.assertIsNone(conflicting_record(self.store, new, NOW))
         self.offer(held)
-        self.assertEqual(in_the_way(self.store, new, NOW), held)
-        self.assertIsNone(in_the_way(self.store, new, NOW + 60), "it has expired")
-        self.assertIsNone(in_the_way(self.store, record(owner.key), NOW))
+        self.assertEqual(conflicting_record(self.store, new, NOW), held)
+        self.assertIsNone(conflicting_record(self.store, new, NOW + 60), "it has expired")
+        self.assertIsNone(conflicting_record(self.store, record(owner.key), NOW))
         self.assertIs(self.offer(new), Outcome.HELD)
 
 

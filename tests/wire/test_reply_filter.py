@@ -16,7 +16,7 @@ from dht14.wire.messages import (
     Value,
     Wanted,
 )
-from dht14.wire.reply_filter import believable, without_private
+from dht14.wire.reply_filter import without_private, without_private_contacts
 
 PUBLIC = Contact(1, ("198.51.100.1", 8000))
 PRIVATE = [
@@ -31,26 +31,30 @@ class BelievableTests(SynchronousTestCase):
     def test_from_the_internet(self) -> None:
         """A node on the internet cannot name private addresses, in whatever reply."""
         host = "203.0.113.1"
-        self.assertEqual(believable(Nodes(EVERYBODY), host), Nodes((PUBLIC,)))
-        self.assertEqual(believable(Stored(EVERYBODY), host), Stored((PUBLIC,)))
-        self.assertEqual(believable(Refused(EVERYBODY), host), Refused((PUBLIC,)))
-        self.assertEqual(believable(Outranked(3, EVERYBODY), host), Outranked(3, (PUBLIC,)))
-        self.assertEqual(believable(Wanted(EVERYBODY, b"t" * 16), host), Wanted((PUBLIC,), b"t" * 16))
+        self.assertEqual(without_private_contacts(Nodes(EVERYBODY), host), Nodes((PUBLIC,)))
+        self.assertEqual(without_private_contacts(Stored(EVERYBODY), host), Stored((PUBLIC,)))
+        self.assertEqual(without_private_contacts(Refused(EVERYBODY), host), Refused((PUBLIC,)))
+        self.assertEqual(without_private_contacts(Outranked(3, EVERYBODY), host), Outranked(3, (PUBLIC,)))
+        self.assertEqual(
+            without_private_contacts(Wanted(EVERYBODY, b"t" * 16), host), Wanted((PUBLIC,), b"t" * 16)
+        )
 
     def test_from_nearby(self) -> None:
         """A node of a private network can, and everybody can name public ones."""
         for host in ("10.0.0.1", "127.0.0.1", "::1"):
-            self.assertEqual(believable(Nodes(EVERYBODY), host), Nodes(EVERYBODY))
+            self.assertEqual(without_private_contacts(Nodes(EVERYBODY), host), Nodes(EVERYBODY))
         for reply in (Nodes((PUBLIC,)), Stored(()), Pong()):
-            self.assertIs(believable(reply, "203.0.113.1"), reply)
+            self.assertIs(without_private_contacts(reply, "203.0.113.1"), reply)
 
     def test_announced(self) -> None:
         """What a node on the internet says of itself counts no more: without the address it is a PING."""
         for contact in PRIVATE:
             announce = Announce(contact.address)
-            self.assertEqual(believable(announce, "203.0.113.1"), Ping())
-            self.assertIs(believable(announce, "10.0.0.1"), announce)
-        self.assertEqual(believable(Announce(PUBLIC.address), "203.0.113.1"), Announce(PUBLIC.address))
+            self.assertEqual(without_private_contacts(announce, "203.0.113.1"), Ping())
+            self.assertIs(without_private_contacts(announce, "10.0.0.1"), announce)
+        self.assertEqual(
+            without_private_contacts(Announce(PUBLIC.address), "203.0.113.1"), Announce(PUBLIC.address)
+        )
 
 
 @frozen

@@ -27,7 +27,7 @@ from dht14.wire.bulk_messages import Answer, decode_answer, tag_of
 from dht14.wire.contacts import Check
 from dht14.wire.frames import FrameSplitter
 from dht14.wire.messages import Reply
-from dht14.wire.reply_filter import believable
+from dht14.wire.reply_filter import without_private_contacts
 
 CONNECT_SECONDS = 5.0
 """From the first packet to the end of the handshake."""
@@ -51,7 +51,7 @@ MOST_CONNECTIONS = 128
 
 
 @define(eq=False)
-class Transfer:
+class PendingTransfer:
     """One value on its way."""
 
     ticket: bytes
@@ -86,8 +86,8 @@ class Line(Protocol):
         """What makes the connection."""
         self._pool = pool
         self._phase = Phase.CONNECTING
-        self._waiting: deque[Transfer] = deque()
-        self._under_way: dict[bytes, Transfer] = {}
+        self._waiting: deque[PendingTransfer] = deque()
+        self._under_way: dict[bytes, PendingTransfer] = {}
         """By tag."""
         self._under_way_bytes = 0
         self._choked = False
@@ -100,7 +100,7 @@ class Line(Protocol):
         """Whether nobody waits for anything."""
         return self._phase is Phase.OPEN and not self._waiting and not self._under_way
 
-    def carry(self, transfer: Transfer) -> "Deferred[Any]":
+    def carry(self, transfer: PendingTransfer) -> "Deferred[Any]":
         """Let this transfer take place when its turn comes."""
         if len(self._waiting) >= MOST_WAITING or self._phase is Phase.GONE:
             transfer.ended.errback(CallFailed())
@@ -165,7 +165,7 @@ class Line(Protocol):
         if self.idle:
             self._expect(KEPT_SECONDS)
 
-    def _send(self, transfer: Transfer) -> None:
+    def _send(self, transfer: PendingTransfer) -> None:
         tag = tag_of(transfer.ticket)
         if transfer.ended.called:
             return  # Given up meanwhile.
@@ -191,7 +191,7 @@ class Line(Protocol):
         elif isinstance(answer, bytes):
             transfer.ended.callback(answer)
         else:
-            transfer.ended.callback(believable(answer, self.contact.address[0]))
+            transfer.ended.callback(without_private_contacts(answer, self.contact.address[0]))
 
     def _expect(self, seconds: float) -> None:
         self.deadline = self._pool.reactor.seconds() + seconds
@@ -263,11 +263,11 @@ class BulkClient:
 
     def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
         """As `Bulk.push`."""
-        return self._carry(contact, Transfer(ticket, value, len(value)))
+        return self._carry(contact, PendingTransfer(ticket, value, len(value)))
 
     def fetch(self, contact: Contact, ticket: bytes, length: int) -> "Deferred[bytes]":
         """As `Bulk.fetch`."""
-        return self._carry(contact, Transfer(ticket, b"", length))
+        return self._carry(contact, PendingTransfer(ticket, b"", length))
 
     def stop(self) -> None:
         """Cut all lines. What waits fails, and whatever is asked for from now on."""
@@ -275,7 +275,7 @@ class BulkClient:
         for line in list(self._lines.values()):
             line.close()
 
-    def _carry(self, contact: Contact, transfer: Transfer) -> "Deferred[Any]":
+    def _carry(self, contact: Contact, transfer: PendingTransfer) -> "Deferred[Any]":
         line = self._lines.get(contact) or self._open(contact)
         if line is None:
             return fail(CallFailed())

@@ -29,7 +29,7 @@ from dht14.net.rpc.pacing import Pacing
 from dht14.net.rpc.probe import ProbeProtocol
 from dht14.net.rpc.pulse import Pulse
 from dht14.net.rpc.twins import Twins
-from dht14.node.asked import Asked
+from dht14.node.asked import CallResult
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import CallObserver
 from dht14.node.responder import Responder
@@ -48,7 +48,7 @@ from dht14.wire.messages import (
     Store,
     Value,
 )
-from dht14.wire.reply_filter import believable
+from dht14.wire.reply_filter import without_private_contacts
 
 MORTAL = (Store, Offer, Value, LargeValue)
 """Messages that say how long a value still lives, from when they were sent."""
@@ -114,7 +114,7 @@ class RpcProtocol(DatagramProtocol):
 
     def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
         """As `Rpc.ask`."""
-        asked = Asked()
+        asked = CallResult()
         self._call(contact, contact.node_id, request, asked)
         return asked.reply
 
@@ -122,7 +122,7 @@ class RpcProtocol(DatagramProtocol):
         self, address: Address, request: Request, node_id: int | None = None
     ) -> "Deferred[tuple[Contact, Reply]]":
         """As `Rpc.ask_address`."""
-        asked = Asked()
+        asked = CallResult()
         self._call(Contact(node_id or 0, address), node_id, request, asked, named=True)
         return asked.outcome
 
@@ -279,7 +279,7 @@ class RpcProtocol(DatagramProtocol):
             self._count_malformed(addr, error)
             return
         sender = peer.contact
-        message = believable(told, sender.address[0])
+        message = without_private_contacts(told, sender.address[0])
         if sender.node_id == self._table.own_id:
             self._met_own_id(rpc_id, message, sender, now)
         if isinstance(message, MORTAL) and self._pulse.may_have_waited(now):

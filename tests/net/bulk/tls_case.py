@@ -14,7 +14,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.server import BulkServer
 from dht14.net.bulk.tls import NodeTls
-from dht14.node.errands import Download, Errand, Upload
+from dht14.node.errands import Download, Transfer, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.records.record import Record
@@ -39,7 +39,7 @@ class BulkCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
         self.reactor.advance(BEGINNING)
-        self.tickets: Tickets[Errand] = Tickets(random.Random(1))
+        self.tickets: Tickets[Transfer] = Tickets(random.Random(1))
         self.store: Any = MemoryStore(HOLDER.node_id, 1 << 28, lambda record: True)
         self.server = self.serve(self.store)
 
@@ -61,7 +61,7 @@ class BulkCase(SynchronousTestCase):
         """The holder has this value."""
         self.store.offer(Record(KEY, value, VERSION, self.now() + 60, 8), self.now(), lambda _: None)
 
-    def ticket(self, errand: Errand, identity: Identity = ASKER) -> bytes:
+    def ticket(self, errand: Transfer, identity: Identity = ASKER) -> bytes:
         length = errand.length if isinstance(errand, Download) else errand.offer.length
         return self.tickets.issue(public_key_of(identity.proof), errand, length, self.now())
 

@@ -1,9 +1,9 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.net.rpc.standing import Standings
+from dht14.net.rpc.standing import PeerPriorities
 from dht14.security.hello_limiter import HelloLimiter
-from dht14.security.shares import Standing
+from dht14.security.shares import Priority
 from tests.fakes import contact
 
 
@@ -12,24 +12,24 @@ class StandingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.table, self.allowance = RoutingTable(1 << 255), HelloLimiter()
-        self.standing = Standings(self.table, self.allowance).of
+        self.standing = PeerPriorities(self.table, self.allowance).of
 
     def test_stranger(self) -> None:
         """Of an address from which nobody has answered, or only others of the same host, nothing is known."""
-        self.assertIs(self.standing(("203.0.113.1", 8000)), Standing.STRANGER)
+        self.assertIs(self.standing(("203.0.113.1", 8000)), Priority.UNKNOWN)
         self.allowance.proved(("203.0.113.1", 8001))
-        self.assertIs(self.standing(("203.0.113.1", 8000)), Standing.STRANGER)
+        self.assertIs(self.standing(("203.0.113.1", 8000)), Priority.UNKNOWN)
 
     def test_proven(self) -> None:
         """Where a node of this network was, one may be again."""
         self.allowance.proved(("203.0.113.1", 8000))
-        self.assertIs(self.standing(("203.0.113.1", 8000)), Standing.PROVEN)
+        self.assertIs(self.standing(("203.0.113.1", 8000)), Priority.PROVEN)
 
     def test_contact(self) -> None:
         """A contact is one from the moment it enters the table until it has left."""
         one = contact(7, 1)
-        self.assertIs(self.standing(one.address), Standing.STRANGER)
+        self.assertIs(self.standing(one.address), Priority.UNKNOWN)
         self.table.confirmed(one, 0.0, 0.1)
-        self.assertIs(self.standing(one.address), Standing.CONTACT)
+        self.assertIs(self.standing(one.address), Priority.CONTACT)
         self.table.confirmed(contact(8, 2), 0.0, 0.1)
-        self.assertIs(self.standing(one.address), Standing.CONTACT)
+        self.assertIs(self.standing(one.address), Priority.CONTACT)
