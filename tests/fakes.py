@@ -16,7 +16,7 @@ from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.asked import CallResult
-from dht14.node.errands import Download, Errand, Upload
+from dht14.node.errands import Download, Transfer, Upload
 from dht14.node.freshness import Freshness
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups
@@ -219,7 +219,7 @@ class FakeNetwork:
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
         diary = RepublishTimes()
         time, freshness = NetworkTime(self.clock.seconds, self.clock.seconds), Freshness()
-        tickets: Tickets[Errand] = Tickets(random.Random(node_id))
+        tickets: Tickets[Transfer] = Tickets(random.Random(node_id))
         responder = Responder(table, store, self.policy.max_ttl, tickets, time, diary, freshness)
         bulk = FakeBulk(self, contact)
         courier = RecordSender(FakeRpc(self, contact, table, time), bulk, self.clock)
@@ -323,7 +323,7 @@ class FakeBulk:
             )
         return ended
 
-    def _redeem(self, peer: Peer, ticket: bytes) -> Errand | None:
+    def _redeem(self, peer: Peer, ticket: bytes) -> Transfer | None:
         return peer.responder.redeem(ticket, public_key_of(self._own.proof), self._network.clock.seconds())
 
     def _pushed(self, peer: Peer, ticket: bytes, value: bytes, ended: "Deferred[Any]") -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 
 from attrs import define, field
 
-from dht14.kademlia.candidate import State
+from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.node.lookup_run import AnyLookup
@@ -108,7 +108,7 @@ class WriteQuorum:
         else:
             self._refusals[verdict.refusal] += 1
             if verdict.version:
-                self._lookup.includes_self(State.OUTDATED)
+                self._lookup.includes_self(CandidateState.OUTDATED)
             return
         self._lookup.includes_self(votes=is_current)
 
@@ -125,7 +125,7 @@ class WriteQuorum:
         is cut off: what it keeps to itself is not stored.
         """
         lookup = self._lookup
-        answered = lookup.count(State.ANSWERED)
+        answered = lookup.count(CandidateState.ANSWERED)
         lost = sum(c.node_id in self._well for c in lookup.unanswering())
         all_there_were = lookup.finished and lost <= answered - lookup.counts_self
         reachable = answered + self._refusals.total() if all_there_were else self._needed

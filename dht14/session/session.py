@@ -81,7 +81,7 @@ class Session:
     """When the session serves no more, however busy it is."""
     sent: int = field(default=0, init=False)
     """Packets sealed: the counter of the next one."""
-    older: "Link | None" = field(default=None, init=False)
+    older: "Session | None" = field(default=None, init=False)
     """The session with the same address before this one: what is still under way in it is taken."""
     recovery: bytes = field(default=b"", init=False)
     """The connection id of the handshake begun because the other side seemed to have forgotten this link."""

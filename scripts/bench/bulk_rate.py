@@ -29,7 +29,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.client import BulkClient
 from dht14.net.bulk.server import BulkServer
 from dht14.net.bulk.tls import NodeTls
-from dht14.node.errands import Download, Errand, Upload
+from dht14.node.errands import Download, Transfer, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.records.advertised import AdvertisedRecord
@@ -138,7 +138,7 @@ class Bulk:
         self, reactor: Any, server: Identity, client: Identity, tls: tuple[NodeTls, NodeTls]
     ) -> None:
         self._reactor, self._identity, self._tls = reactor, client, tls[1]
-        self._tickets: Tickets[Errand] = Tickets(random.SystemRandom())
+        self._tickets: Tickets[Transfer] = Tickets(random.SystemRandom())
         self._store = MemoryStore(server.node_id, 1 << 30, lambda record: True)
         responder = Responder(
             RoutingTable(server.node_id),
@@ -159,7 +159,7 @@ class Bulk:
     def _new_client(self) -> BulkClient:
         return BulkClient(self._tls, PUZZLE.check, self._reactor)
 
-    def _ticket(self, errand: Errand) -> bytes:
+    def _ticket(self, errand: Transfer) -> bytes:
         now = self._reactor.seconds()
         return self._tickets.issue(public_key_of(self._identity.proof), errand, MAX_VALUE, now)
 

@@ -144,7 +144,7 @@ class Handshakes:
                 rng,
                 UNLIMITED,
                 lambda _: False,
-                lambda _: Priority.STRANGER,
+                lambda _: Priority.UNKNOWN,
                 HelloLimiter(),
                 now,
                 AgreedTime(time.time),

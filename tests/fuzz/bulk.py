@@ -16,7 +16,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.client import BulkClient, Line
 from dht14.net.bulk.server import BulkConnection, BulkServer
 from dht14.net.bulk.tls import ALPN, NodeTls, _certificate
-from dht14.node.errands import Download, Errand, Upload
+from dht14.node.errands import Download, Transfer, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.records.record import Record
@@ -90,7 +90,7 @@ class Peer:
     def __init__(self) -> None:
         self.clock = MemoryReactorClock()
         self.clock.advance(BEGINNING)
-        self.tickets: Tickets[Errand] = Tickets(random.Random(14))
+        self.tickets: Tickets[Transfer] = Tickets(random.Random(14))
         store = MemoryStore(HOLDER.node_id, 1 << 24, lambda record: True)
         store.offer(Record(KEY, VALUE, 7, BEGINNING + 600, 8), BEGINNING, lambda verdict: None)
         responder = Responder(
@@ -122,7 +122,7 @@ class Peer:
         else:
             self.say(data)
 
-    def ticket(self, errand: Errand, length: int) -> bytes:
+    def ticket(self, errand: Transfer, length: int) -> bytes:
         return self.tickets.issue(public_key_of(ASKER.proof), errand, length, self.clock.seconds())
 
     def say(self, data: bytes) -> None:

@@ -2,7 +2,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.kademlia.candidate import State
+from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import ALPHA, OPERATION_TIMEOUT
@@ -81,7 +81,13 @@ class SearchTests(SynchronousTestCase):
         ):
             for name in names:
                 getattr(observer, f"call_{name}")(callee)
-        self.assertEqual([self.lookup.count(s) for s in (State.SLOW, State.SILENT, State.FAILED)], [1, 1, 1])
+        self.assertEqual(
+            [
+                self.lookup.count(s)
+                for s in (CandidateState.SLOW, CandidateState.SILENT, CandidateState.FAILED)
+            ],
+            [1, 1, 1],
+        )
 
     def test_fails_at_once(self) -> None:
         """Facts that come while others are still being asked are taken one by one: the search just ends."""

@@ -8,7 +8,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.errands import Download, Errand, Upload
+from dht14.node.errands import Download, Transfer, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.records.record import Record
@@ -34,7 +34,7 @@ class VirtualBulkCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = HeapClock(BEGINNING)
         self.network = VirtualNetwork(self.clock, random.Random(1), self.conditions)
-        self.tickets: Tickets[Errand] = Tickets(random.Random(2))
+        self.tickets: Tickets[Transfer] = Tickets(random.Random(2))
         self.store = MemoryStore(1, 1 << 28, lambda record: True)
         self.holder, self.asker = self.end(HOLDER), self.end(ASKER)
 
@@ -51,7 +51,7 @@ class VirtualBulkCase(SynchronousTestCase):
         self.network.listen(address_of(who.node_id), bulk)
         return bulk
 
-    def ticket(self, errand: Errand) -> bytes:
+    def ticket(self, errand: Transfer) -> bytes:
         return self.tickets.issue(public_key_of(ASKER.proof), errand, 1, self.clock.seconds())
 
     def push(self, key: int = 5) -> "Deferred[Reply]":
