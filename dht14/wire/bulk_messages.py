@@ -26,7 +26,7 @@ _HEADER = 4
 _VALUE = _HEADER + TAG_BYTES
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """What a frame holds."""
 
     ANSWER = 1
@@ -34,7 +34,7 @@ class Kind(IntEnum):
     GONE = 3
 
 
-Answer = Reply | bytes | None
+UploadAnswer = Reply | bytes | None
 """To a value that was sent, a reply; to a value that was asked for, that value or None."""
 
 
@@ -43,31 +43,31 @@ def tag_of(ticket: bytes) -> bytes:
     return ticket[:TAG_BYTES]
 
 
-def encode_answer(ticket: bytes, answer: Answer) -> bytes:
+def encode_answer(ticket: bytes, answer: UploadAnswer) -> bytes:
     """The frame that answers this ticket."""
     tag = tag_of(ticket)
     if answer is None:
-        return _frame(Kind.GONE, tag)
+        return _frame(FrameKind.GONE, tag)
     if isinstance(answer, bytes):
-        return _frame(Kind.VALUE, tag, answer)
-    return _frame(Kind.ANSWER, encode(tag, answer))
+        return _frame(FrameKind.VALUE, tag, answer)
+    return _frame(FrameKind.ANSWER, encode(tag, answer))
 
 
-def _frame(kind: Kind, *body: bytes) -> bytes:
+def _frame(kind: FrameKind, *body: bytes) -> bytes:
     size = _HEADER + sum(map(len, body))
     return b"".join((size.to_bytes(2, "big"), kind.to_bytes(2, "big"), *body))
 
 
-def decode_answer(frame: bytes, check: Check) -> tuple[bytes, Answer]:
+def decode_answer(frame: bytes, check: Check) -> tuple[bytes, UploadAnswer]:
     """The tag and the answer in one whole frame; Malformed when it is none. `check` as in `wire.datagram`."""
     kind, tag, value = int.from_bytes(frame[2:_HEADER], "big"), frame[_HEADER:_VALUE], frame[_VALUE:]
-    if kind == Kind.ANSWER:
+    if kind == FrameKind.ANSWER:
         tag, message = decode(frame[_HEADER:], check)
         if not isinstance(message, Stored | Outranked | Refused):
             raise Malformed("no answer to a value")
         return tag, message
-    if kind == Kind.VALUE and 1 <= len(value) <= MAX_VALUE:
+    if kind == FrameKind.VALUE and 1 <= len(value) <= MAX_VALUE:
         return tag, value
-    if kind == Kind.GONE and len(frame) == _VALUE:
+    if kind == FrameKind.GONE and len(frame) == _VALUE:
         return tag, None
     raise Malformed("an unknown frame")

@@ -14,7 +14,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.client import BulkClient, Line
-from dht14.net.bulk.server import BulkConnection, BulkServer
+from dht14.net.bulk.server import BulkServer, BulkServerConnection
 from dht14.net.bulk.tls import ALPN, NodeTls, _certificate
 from dht14.node.errands import Download, Transfer, Upload
 from dht14.node.network_time import NetworkTime
@@ -101,7 +101,7 @@ class Peer:
             NetworkTime(self.clock.seconds, self.clock.seconds),
         )
         self.server = BulkServer(responder, HOLDER_TLS, parties_of, self.clock)
-        self.connection = BulkConnection(self.server, "192.0.2.1", ())
+        self.connection = BulkServerConnection(self.server, "192.0.2.1", ())
         self.wire: Any = Wire(ASKER)
         self.connection.makeConnection(self.wire)
         self.connection.handshakeCompleted()

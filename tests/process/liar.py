@@ -9,7 +9,7 @@ from typing import Any
 from twisted.scripts.twistd import run
 
 from dht14.kademlia.contact import Contact
-from dht14.net.bulk.server import BulkConnection
+from dht14.net.bulk.server import BulkServerConnection
 from dht14.node.errands import Download
 from dht14.node.responder import Responder
 from dht14.records.record import version_at
@@ -25,12 +25,12 @@ def _claim(self: Any, request: FindValue, asker: Contact, now: float) -> LargeVa
     return LargeValue(version, 600_000, 8, True, False, LENGTH, os.urandom(32), ticket)
 
 
-def _say_nothing(self: BulkConnection, ticket: bytes, answer: Answer) -> None:
+def _say_nothing(self: BulkServerConnection, ticket: bytes, answer: Answer) -> None:
     """The ticket is taken, and nothing sent."""
 
 
 if __name__ == "__main__":
     Responder._value = _claim  # type: ignore[method-assign]
-    BulkConnection._answer = _say_nothing  # type: ignore[method-assign]
+    BulkServerConnection._answer = _say_nothing  # type: ignore[method-assign]
     sys.argv[0] = "twistd"
     run()

@@ -71,12 +71,12 @@ class Served(Protocol):
         """It is this connection's turn to take tokens."""
 
 
-class Client:
+class ApiClient:
     """One address: its connections share a token bucket and wait in one line when it is dry."""
 
     _log = Logger()
 
-    def __init__(self, address: str, rate: float, bucket: TokenBucket, accounts: "Clients") -> None:
+    def __init__(self, address: str, rate: float, bucket: TokenBucket, accounts: "ApiClients") -> None:
         self.address = address
         self._rate = rate
         self.uses = 0
@@ -173,7 +173,7 @@ class Client:
         self._set_alarm(now)
 
 
-class Clients:
+class ApiClients:
     """All accounts, the limits they have in common, and who is not let in."""
 
     _log = Logger()
@@ -189,9 +189,9 @@ class Clients:
         self._rate, self._local_rate = rate, rate if local_rate is None else local_rate
         self._buckets = RateLimiter(self._rate, limits.burst_size)
         self._local_buckets = RateLimiter(self._local_rate, limits.burst_size)
-        self._by_address: dict[str, Client] = {}
+        self._by_address: dict[str, ApiClient] = {}
 
-    def admit(self, host: str) -> Client | None:
+    def admit(self, host: str) -> ApiClient | None:
         """The account of this address with one connection more, or None if it may not connect."""
         ip = _plain(ip_address(host))
         if not any(ip in network for network in self.limits.api_allow):
@@ -209,10 +209,10 @@ class Clients:
         client.uses += 1
         return client
 
-    def _account(self, ip: IPv4Address | IPv6Address) -> Client:
+    def _account(self, ip: IPv4Address | IPv6Address) -> ApiClient:
         rate = self._local_rate if ip.is_loopback else self._rate
         buckets = self._local_buckets if ip.is_loopback else self._buckets
-        return Client(str(ip), rate, buckets.bucket(str(ip), self.clock.seconds()), self)
+        return ApiClient(str(ip), rate, buckets.bucket(str(ip), self.clock.seconds()), self)
 
     def refuse_one_more(self, address: str) -> None:
         """There are too many connections, of this client or of all."""
@@ -224,7 +224,7 @@ class Clients:
         self.counters.connections -= 1
         self.counters.left_behind += 1
 
-    def left(self, client: Client) -> None:
+    def left(self, client: ApiClient) -> None:
         """And its work is done."""
         self.counters.left_behind -= 1
         client.uses -= 1

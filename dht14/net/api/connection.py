@@ -25,10 +25,10 @@ from zope.interface import implementer
 
 from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.keyspace import id_from_bytes
-from dht14.net.api.clients import ApiCounters, Client
+from dht14.net.api.clients import ApiClient, ApiCounters
 from dht14.net.api.frame_timeout import FrameLimit
-from dht14.net.api.replies import Values, failed, is_success, reply_to
-from dht14.net.api.request_queue import Entry, RequestQueue
+from dht14.net.api.replies import PutGet, failed, is_success, reply_to
+from dht14.net.api.request_queue import QueuedRequest, RequestQueue
 from dht14.net.log_limiter import LogLimiter
 from dht14.wire.api_messages import (
     ApiRequest,
@@ -57,7 +57,7 @@ class _TcpTransport(ITCPTransport, IConsumer, IPushProducer):
 class Server(Protocol):
     """What the connections of one server have in common."""
 
-    node: Values
+    node: PutGet
     clock: IReactorTime
     answers_puts: bool
     counters: ApiCounters
@@ -70,7 +70,7 @@ class Server(Protocol):
         """A connection is gone and its work is done."""
 
 
-class Phase(Enum):
+class ApiPhase(Enum):
     """The life of a connection. It only moves downwards in this list."""
 
     OPEN = auto()
@@ -108,10 +108,10 @@ class ApiConnection(protocol.Protocol):
     _log = Logger()
     transport: _TcpTransport
 
-    def __init__(self, server: Server, client: Client) -> None:
+    def __init__(self, server: Server, client: ApiClient) -> None:
         self._server = server
         self._client = client
-        self._phase = Phase.OPEN
+        self._phase = ApiPhase.OPEN
         self._obstacles: set[Obstacle] = set()
         self._advancing = False
         self._reading = True
@@ -135,7 +135,7 @@ class ApiConnection(protocol.Protocol):
             self._set_reading()
 
     def dataReceived(self, data: bytes) -> None:
-        if self._phase is Phase.OPEN:
+        if self._phase is ApiPhase.OPEN:
             self._splitter.feed(data)
             self._advance()
 
@@ -150,17 +150,17 @@ class ApiConnection(protocol.Protocol):
         """Comes with `connectionLost`, which sees to everything."""
 
     def readConnectionLost(self) -> None:
-        if self._phase is Phase.OPEN:
-            self._phase = Phase.ENDING
+        if self._phase is ApiPhase.OPEN:
+            self._phase = ApiPhase.ENDING
             self._advance()
-        elif self._phase is Phase.CLOSED:
+        elif self._phase is ApiPhase.CLOSED:
             self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Our own doing, after the last reply."""
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        self._phase = Phase.GONE
+        self._phase = ApiPhase.GONE
         self._queue.all_read()
         self._obstacles -= {Obstacle.CHOKED, Obstacle.OUTSIDE}
         if self._linger is not None and self._linger.active():
@@ -183,8 +183,8 @@ class ApiConnection(protocol.Protocol):
     def stop(self) -> None:
         """Begin nothing more, answer what is at work, close."""
         self._forget_frames()
-        if self._phase is Phase.OPEN:
-            self._phase = Phase.ENDING
+        if self._phase is ApiPhase.OPEN:
+            self._phase = ApiPhase.ENDING
         self._advance()
 
     def give_up(self) -> None:
@@ -196,7 +196,7 @@ class ApiConnection(protocol.Protocol):
 
     def abort(self) -> None:
         """Cut the connection."""
-        if self._phase is not Phase.GONE:
+        if self._phase is not ApiPhase.GONE:
             self.transport.abortConnection()
 
     # The work.
@@ -215,7 +215,7 @@ class ApiConnection(protocol.Protocol):
             self._write_replies()
         finally:
             self._advancing = False
-        if not self._queue and (not self._obstacles or self._phase is Phase.REFUSING):
+        if not self._queue and (not self._obstacles or self._phase is ApiPhase.REFUSING):
             self._finish()
         self._set_reading()
 
@@ -264,8 +264,8 @@ class ApiConnection(protocol.Protocol):
         else:
             self._follow(answer, self._queue.add(request))
 
-    def _begin_due(self, entry: Entry) -> None:
-        if self._phase is Phase.GONE and isinstance(entry.request, Get):
+    def _begin_due(self, entry: QueuedRequest) -> None:
+        if self._phase is ApiPhase.GONE and isinstance(entry.request, Get):
             self._settle(b"", entry)
         elif entry.reply is None:
             self._follow(self._ask(entry.request), entry)
@@ -281,12 +281,12 @@ class ApiConnection(protocol.Protocol):
         except Exception:  # noqa: BLE001 - whatever it is, the client has a right to its FAILURE
             return fail()
 
-    def _follow(self, answer: "Deferred[Any]", entry: Entry) -> None:
+    def _follow(self, answer: "Deferred[Any]", entry: QueuedRequest) -> None:
         answer.addCallback(lambda result: self._reply_to(entry.request, result))
         answer.addErrback(self._failed, entry)
         answer.addCallback(self._settle, entry)
 
-    def _failed(self, failure: Failure, entry: Entry) -> bytes:
+    def _failed(self, failure: Failure, entry: QueuedRequest) -> bytes:
         now = self._server.clock.seconds()
         if failure.check(CallFailed) is None and self._server.lines.is_due(str(failure.type), now):
             self._log.failure(
@@ -294,7 +294,7 @@ class ApiConnection(protocol.Protocol):
             )
         return self._reply_to(entry.request, failed(entry.request))
 
-    def _settle(self, reply: bytes, entry: Entry) -> None:
+    def _settle(self, reply: bytes, entry: QueuedRequest) -> None:
         if entry.reply is not None:
             return  # We gave it up before the node was done with it.
         self._queue.settle(entry, reply)
@@ -323,18 +323,18 @@ class ApiConnection(protocol.Protocol):
             self._write_replies()
 
     def _write_replies(self) -> None:
-        if self._reply_bytes and self._phase is not Phase.GONE:
+        if self._reply_bytes and self._phase is not ApiPhase.GONE:
             self.transport.write(b"".join(self._replies))
         self._replies.clear()
         self._reply_bytes = 0
 
     def _set_reading(self) -> None:
-        reading = self._phase is Phase.OPEN and not self._obstacles and self._queue.has_room()
+        reading = self._phase is ApiPhase.OPEN and not self._obstacles and self._queue.has_room()
         if reading and self._splitter.begun:
             self._frame_limit.run()
         else:
             self._frame_limit.stand()
-        if reading != self._reading and self._phase in (Phase.OPEN, Phase.ENDING, Phase.REFUSING):
+        if reading != self._reading and self._phase in (ApiPhase.OPEN, ApiPhase.ENDING, ApiPhase.REFUSING):
             self._reading = reading
             if reading:
                 self.transport.resumeProducing()
@@ -356,22 +356,22 @@ class ApiConnection(protocol.Protocol):
                 reason=reason,
             )
         self._forget_frames()
-        self._phase = Phase.REFUSING
+        self._phase = ApiPhase.REFUSING
 
     def _finish(self) -> None:
         """Everything is answered."""
-        if self._phase is Phase.ENDING:
-            self._phase = Phase.CLOSED
+        if self._phase is ApiPhase.ENDING:
+            self._phase = ApiPhase.CLOSED
             self.transport.unregisterProducer()
             self.transport.loseConnection()
-        elif self._phase is Phase.REFUSING:
-            self._phase = Phase.CLOSED
+        elif self._phase is ApiPhase.REFUSING:
+            self._phase = ApiPhase.CLOSED
             self.transport.unregisterProducer()
             # To close with bytes unread would make the kernel throw away the replies that are under way.
             self.transport.loseWriteConnection()
             self.transport.resumeProducing()
             self._linger = self._server.clock.callLater(LINGER_SECONDS, self.transport.abortConnection)
-        elif self._phase is Phase.GONE:
+        elif self._phase is ApiPhase.GONE:
             self._server.left(self)
             self._client.left()
 

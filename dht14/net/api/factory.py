@@ -7,14 +7,14 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 
-from dht14.net.api.clients import ApiCounters, ApiLimits, Clients
+from dht14.net.api.clients import ApiClients, ApiCounters, ApiLimits
 from dht14.net.api.connection import ApiConnection
-from dht14.net.api.replies import Values
+from dht14.net.api.replies import PutGet
 
 READ_BYTES = 16 * 1024
 """What one read takes at most: with a thousand clients that are held back, what was read too early counts."""
 
-__all__ = ["ApiCounters", "ApiFactory", "ApiLimits", "Values"]
+__all__ = ["ApiCounters", "ApiFactory", "ApiLimits", "PutGet"]
 
 
 class ApiFactory(protocol.Factory):
@@ -26,13 +26,13 @@ class ApiFactory(protocol.Factory):
     noisy = False
 
     def __init__(
-        self, node: Values, limits: ApiLimits, clock: IReactorTime, *, answers_puts: bool = True
+        self, node: PutGet, limits: ApiLimits, clock: IReactorTime, *, answers_puts: bool = True
     ) -> None:
         self.node = node
         """Whom requests go to."""
         self.clock = clock
         self.answers_puts = answers_puts
-        self.clients = Clients(limits, clock)
+        self.clients = ApiClients(limits, clock)
         self.counters = self.clients.counters
         self.lines = self.clients.lines
         self._connections: set[ApiConnection] = set()

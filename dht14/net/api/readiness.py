@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
-from dht14.net.api.replies import Values
+from dht14.net.api.replies import PutGet
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Record
 
@@ -45,7 +45,7 @@ class _Waiting:
 
 
 class Readiness:
-    """The node as its API sees it from the first moment on; a `Values`.
+    """The node as its API sees it from the first moment on; a `PutGet`.
 
     The service says what is over, each once, and who the node is as soon as there is one.
     """
@@ -53,7 +53,7 @@ class Readiness:
     def __init__(self, clock: IReactorTime, awaited: Iterable[Awaited] = Awaited) -> None:
         self._clock = clock
         self._awaited = set(awaited)
-        self._node: Values | None = None
+        self._node: PutGet | None = None
         self._gave_up = False
         self._waiting: dict[_Waiting, None] = {}
         self._waking: IDelayedCall | None = None
@@ -65,7 +65,7 @@ class Readiness:
         """What is not over yet."""
         return frozenset(self._awaited)
 
-    def begun(self, node: Values) -> None:
+    def begun(self, node: PutGet) -> None:
         """There is a node, with an identity."""
         self._node = node
         self.over(Awaited.IDENTITY)
@@ -85,7 +85,7 @@ class Readiness:
     def put(
         self, key: int, value: bytes, ttl: int, replication: int, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Receipt]":
-        """As `Values.put`."""
+        """As `PutGet.put`."""
         if self._node is not None and not self._awaited:
             return self._node.put(key, value, ttl, replication, timeout)
         return Deferred.fromCoroutine(self._put_later(key, value, ttl, replication, timeout))
@@ -93,7 +93,7 @@ class Readiness:
     def get(
         self, key: int, content: bool = False, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Record | NoRecord]":
-        """As `Values.get`."""
+        """As `PutGet.get`."""
         if self._node is not None and not self._awaited:
             return self._node.get(key, content, timeout)
         return Deferred.fromCoroutine(self._get_later(key, content, timeout))

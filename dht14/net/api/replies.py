@@ -21,7 +21,7 @@ from dht14.wire.api_messages import (
 )
 
 
-class Values(Protocol):
+class PutGet(Protocol):
     """What the API asks of the node. Neither fails: what cannot be done is told, with the reason."""
 
     def put(

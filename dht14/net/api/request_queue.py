@@ -23,7 +23,7 @@ class Account(Protocol):
 
 
 @define(eq=False)
-class Entry:
+class QueuedRequest:
     """One request and, once it is settled, the bytes of its reply (none for a request without reply)."""
 
     request: ApiRequest
@@ -41,10 +41,10 @@ class RequestQueue:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._in_order: deque[Entry] = deque()
+        self._in_order: deque[QueuedRequest] = deque()
         # For each key that is at work, those that wait for it.
-        self._behind: dict[bytes, deque[Entry]] = {}
-        self._due: deque[Entry] = deque()
+        self._behind: dict[bytes, deque[QueuedRequest]] = {}
+        self._due: deque[QueuedRequest] = deque()
         self._held_bytes = 0
         self._unread_bytes = 0
         """Of replies that were taken and that the account still counts."""
@@ -63,9 +63,9 @@ class RequestQueue:
         """Whether a request for this key would have to wait."""
         return key in self._behind
 
-    def add(self, request: ApiRequest) -> Entry:
+    def add(self, request: ApiRequest) -> QueuedRequest:
         """Put a request at the end. It is at work from now on, unless its key is: then it gets due later."""
-        entry = Entry(request)
+        entry = QueuedRequest(request)
         self._in_order.append(entry)
         self._held_bytes += _value_bytes(request)
         self._account.hold(_reserved(request))
@@ -76,11 +76,11 @@ class RequestQueue:
             behind.append(entry)
         return entry
 
-    def next_due(self) -> Entry | None:
+    def next_due(self) -> QueuedRequest | None:
         """A request that waited and is at work from now on."""
         return self._due.popleft() if self._due else None
 
-    def settle(self, entry: Entry, reply: bytes) -> None:
+    def settle(self, entry: QueuedRequest, reply: bytes) -> None:
         """The request at work has its reply; the next one for its key gets due."""
         entry.reply = reply
         self._held_bytes += len(reply) - _value_bytes(entry.request)
@@ -110,7 +110,7 @@ class RequestQueue:
         self._account.hold(-self._unread_bytes)
         self._unread_bytes = 0
 
-    def unsettled(self) -> list[Entry]:
+    def unsettled(self) -> list[QueuedRequest]:
         """The requests without a reply, in order."""
         return [entry for entry in self._in_order if entry.reply is None]
 

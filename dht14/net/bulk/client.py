@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.contact import Contact
-from dht14.net.bulk.deadlines import Watch
+from dht14.net.bulk.deadlines import Deadlines
 from dht14.net.bulk.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.log_limiter import LogLimiter
 from dht14.security.identity import public_key_of
@@ -62,7 +62,7 @@ class PendingTransfer:
     ended: "Deferred[Any]" = field(factory=Deferred)
 
 
-class Phase(Enum):
+class ConnectPhase(Enum):
     """The life of a connection."""
 
     CONNECTING = auto()
@@ -71,7 +71,7 @@ class Phase(Enum):
 
 
 @implementer(IHandshakeListener, IPushProducer)
-class Line(Protocol):
+class BulkConnection(Protocol):
     """The connection to one peer, from the moment when it is wanted, and the transfers that wait for it.
 
     Nothing is written before the peer has shown the key of the contact, and nothing while it does not read.
@@ -85,7 +85,7 @@ class Line(Protocol):
         self.connector: IConnector | None = None
         """What makes the connection."""
         self._pool = pool
-        self._phase = Phase.CONNECTING
+        self._phase = ConnectPhase.CONNECTING
         self._waiting: deque[PendingTransfer] = deque()
         self._under_way: dict[bytes, PendingTransfer] = {}
         """By tag."""
@@ -98,11 +98,11 @@ class Line(Protocol):
     @property
     def idle(self) -> bool:
         """Whether nobody waits for anything."""
-        return self._phase is Phase.OPEN and not self._waiting and not self._under_way
+        return self._phase is ConnectPhase.OPEN and not self._waiting and not self._under_way
 
     def carry(self, transfer: PendingTransfer) -> "Deferred[Any]":
         """Let this transfer take place when its turn comes."""
-        if len(self._waiting) >= MOST_WAITING or self._phase is Phase.GONE:
+        if len(self._waiting) >= MOST_WAITING or self._phase is ConnectPhase.GONE:
             transfer.ended.errback(CallFailed())
         else:
             self._waiting.append(transfer)
@@ -123,13 +123,13 @@ class Line(Protocol):
             self._pool.refused(self.contact, str(flaw))
             self.close()
             return
-        self._phase = Phase.OPEN
+        self._phase = ConnectPhase.OPEN
         self._proceed()
 
     def dataReceived(self, data: bytes) -> None:
         self._splitter.feed(data)
         try:
-            while self._phase is Phase.OPEN and (frame := self._splitter.next_frame()) is not None:
+            while self._phase is ConnectPhase.OPEN and (frame := self._splitter.next_frame()) is not None:
                 self._answered(*decode_answer(frame, self._pool.check))
                 self._proceed()
         except Malformed as flaw:
@@ -156,7 +156,7 @@ class Line(Protocol):
     def _proceed(self) -> None:
         """Send what may be sent, and expect what is due."""
         while (
-            self._phase is Phase.OPEN
+            self._phase is ConnectPhase.OPEN
             and self._waiting
             and not self._choked
             and len(self._under_way) < MOST_AT_ONCE
@@ -199,13 +199,13 @@ class Line(Protocol):
     # The end
 
     def too_slow(self) -> None:
-        """As `Watched`."""
+        """As `HasDeadline`."""
         self._pool.counters["idle" if self.idle else "slow"] += 1
         self.close()
 
     def close(self) -> None:
         """Cut the connection. What waits for it fails."""
-        if self._phase is Phase.GONE:
+        if self._phase is ConnectPhase.GONE:
             return
         self.gone()
         if self.connected:
@@ -215,9 +215,9 @@ class Line(Protocol):
 
     def gone(self) -> None:
         """The connection is no more, or never was. What waits for it fails."""
-        if self._phase is Phase.GONE:
+        if self._phase is ConnectPhase.GONE:
             return
-        self._phase = Phase.GONE
+        self._phase = ConnectPhase.GONE
         self._pool.left(self)
         failed = [*self._under_way.values(), *self._waiting]
         self._under_way.clear()
@@ -232,10 +232,10 @@ class _Dial(ClientFactory):
 
     noisy = False
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: BulkConnection) -> None:
         self._line = line
 
-    def buildProtocol(self, addr: object) -> Line:
+    def buildProtocol(self, addr: object) -> BulkConnection:
         return self._line
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
@@ -255,10 +255,10 @@ class BulkClient:
         """Connections: those opened, and how others ended early."""
         self._tls = tls
         self._source = source
-        self._lines: OrderedDict[Contact, Line] = OrderedDict()
+        self._lines: OrderedDict[Contact, BulkConnection] = OrderedDict()
         """The least recently used first."""
         self._notes = LogLimiter(reactor.seconds())
-        self._watch = Watch(reactor)
+        self._watch = Deadlines(reactor)
         self._stopped = False
 
     def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
@@ -281,11 +281,11 @@ class BulkClient:
             return fail(CallFailed())
         return line.carry(transfer)
 
-    def _open(self, contact: Contact) -> Line | None:
+    def _open(self, contact: Contact) -> BulkConnection | None:
         """A new line, if the peer's key is known and there is room for one more."""
         if self._stopped or not contact.proof or not self._has_room():
             return None
-        line = self._lines[contact] = Line(self, contact)
+        line = self._lines[contact] = BulkConnection(self, contact)
         self._watch.begin(line)
         host, port = contact.address
         dial = TLSMemoryBIOFactory(self._tls, True, _Dial(line), self.reactor)
@@ -303,11 +303,11 @@ class BulkClient:
                 idle.close()
         return len(self._lines) < MOST_CONNECTIONS
 
-    def used(self, line: Line) -> None:
+    def used(self, line: BulkConnection) -> None:
         """A line has carried something."""
         self._lines.move_to_end(line.contact)
 
-    def left(self, line: Line) -> None:
+    def left(self, line: BulkConnection) -> None:
         """A line is gone."""
         del self._lines[line.contact]
         self._watch.end(line)

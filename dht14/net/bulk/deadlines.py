@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 LOOK_INTERVAL = 1.0
 
 
-class Watched(Protocol):
+class HasDeadline(Protocol):
     """What has to come to something in time."""
 
     deadline: float
@@ -19,20 +19,20 @@ class Watched(Protocol):
 
 
 @define(eq=False)
-class Watch:
+class Deadlines:
     """Tells each of its subjects, within `LOOK_INTERVAL`, that its deadline has passed."""
 
     _clock: IReactorTime
-    _subjects: dict[Watched, None] = field(factory=dict, init=False)
+    _subjects: dict[HasDeadline, None] = field(factory=dict, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
 
-    def begin(self, subject: Watched) -> None:
+    def begin(self, subject: HasDeadline) -> None:
         """Look at this one too."""
         self._subjects[subject] = None
         if self._timer is None:
             self._timer = self._clock.callLater(LOOK_INTERVAL, self._look)
 
-    def end(self, subject: Watched) -> None:
+    def end(self, subject: HasDeadline) -> None:
         """Look at this one no more."""
         self._subjects.pop(subject, None)
         if not self._subjects and self._timer is not None:

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.net.bulk.deadlines import Watch
+from dht14.net.bulk.deadlines import Deadlines
 from dht14.net.bulk.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.log_limiter import LogLimiter
 from dht14.node.errands import Upload
@@ -64,7 +64,7 @@ ARRIVALS_A_SUBNET = 20
 """Connections that may come in a second from one subnet, twice as many at once: a handshake costs 1 ms."""
 
 
-class Phase(Enum):
+class UploadPhase(Enum):
     """What the connection waits for."""
 
     HANDSHAKE = auto()
@@ -74,7 +74,7 @@ class Phase(Enum):
 
 
 @implementer(IHandshakeListener, IPushProducer)
-class BulkConnection(Protocol):
+class BulkServerConnection(Protocol):
     """One connection of a peer.
 
     It keeps at most `MOST_AT_WORK` values and as much again as one value: it does not read on while more wait
@@ -94,7 +94,7 @@ class BulkConnection(Protocol):
         self.public_key = b""
         """That the peer has proven to have; empty before the end of the handshake."""
         self._server = server
-        self._phase = Phase.HANDSHAKE
+        self._phase = UploadPhase.HANDSHAKE
         self._buffer = bytearray()
         self._upload: tuple[bytes, Upload] | None = None
         """The ticket and the errand of the value that comes now."""
@@ -118,7 +118,7 @@ class BulkConnection(Protocol):
         except Malformed as flaw:
             self._cut(str(flaw))
             return
-        self._phase = Phase.TICKET
+        self._phase = UploadPhase.TICKET
         self._expect(TICKET_SECONDS)
         self._server.proved(self)
 
@@ -141,7 +141,7 @@ class BulkConnection(Protocol):
         """Comes with `connectionLost`, which sees to everything."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._phase = Phase.GONE
+        self._phase = UploadPhase.GONE
         self._buffer.clear()
         self._server.left(self)
 
@@ -155,7 +155,7 @@ class BulkConnection(Protocol):
 
     def _next(self) -> bool:
         """One ticket or one value; False where it is not there yet."""
-        if self._phase is Phase.TICKET and len(self._buffer) >= TICKET_BYTES:
+        if self._phase is UploadPhase.TICKET and len(self._buffer) >= TICKET_BYTES:
             self._redeem(self._take(TICKET_BYTES))
         elif self._upload is not None and len(self._buffer) >= self._upload[1].offer.length:
             self._received(*self._upload)
@@ -178,7 +178,7 @@ class BulkConnection(Protocol):
         self.errands += 1
         self.used_at = now
         if isinstance(errand, Upload):
-            self._phase = Phase.VALUE
+            self._phase = UploadPhase.VALUE
             self._upload = ticket, errand
             self._expect(errand.offer.length / FLOOR + GRACE)
         else:
@@ -187,7 +187,7 @@ class BulkConnection(Protocol):
             self._answer(ticket, self._server.responder.give(errand, now))
 
     def _received(self, ticket: bytes, upload: Upload) -> None:
-        self._phase = Phase.TICKET
+        self._phase = UploadPhase.TICKET
         self._upload = None
         value = self._take(upload.offer.length)
         self._expect(KEPT_SECONDS)
@@ -199,7 +199,7 @@ class BulkConnection(Protocol):
     def _judged(self, ticket: bytes, answer: Answer) -> None:
         was_full = self._at_work == MOST_AT_WORK
         self._at_work -= 1
-        if self._phase is not Phase.GONE:
+        if self._phase is not UploadPhase.GONE:
             self._answer(ticket, answer)
             if was_full:
                 self._advance()
@@ -209,7 +209,7 @@ class BulkConnection(Protocol):
 
     def _set_reading(self) -> None:
         reading = len(self._buffer) < MAX_VALUE or (self._at_work < MOST_AT_WORK and not self._choked)
-        if reading == self._reading or self._phase is Phase.GONE:
+        if reading == self._reading or self._phase is UploadPhase.GONE:
             return
         self._reading = reading
         if reading:
@@ -220,7 +220,7 @@ class BulkConnection(Protocol):
     @property
     def is_at_work(self) -> bool:
         """Whether a transfer is under way, in either direction."""
-        return self._phase is Phase.VALUE or self._at_work > 0 or self._choked
+        return self._phase is UploadPhase.VALUE or self._at_work > 0 or self._choked
 
     # The end
 
@@ -228,8 +228,8 @@ class BulkConnection(Protocol):
         self.deadline = self._server.clock.seconds() + seconds
 
     def too_slow(self) -> None:
-        """As `Watched`."""
-        idle = self._phase is Phase.TICKET and not self._buffer and not self._choked
+        """As `HasDeadline`."""
+        idle = self._phase is UploadPhase.TICKET and not self._buffer and not self._choked
         self._server.counters["idle" if idle else "slow"] += 1
         self.close()
 
@@ -239,8 +239,8 @@ class BulkConnection(Protocol):
 
     def close(self) -> None:
         """Cut the connection, whatever it is at."""
-        if self._phase is not Phase.GONE:
-            self._phase = Phase.GONE
+        if self._phase is not UploadPhase.GONE:
+            self._phase = UploadPhase.GONE
             self._upload = None
             self._buffer.clear()
             self._server.left(self)
@@ -267,8 +267,8 @@ class BulkServer(Factory):
         self._parties_of = parties_of
         # Wraps each connection; which of them there are is our own business.
         self._wrapper = TLSMemoryBIOFactory(tls, False, Factory(), clock)
-        self._connections: SharedPlaces[BulkConnection] = SharedPlaces(MOST_CONNECTIONS, CONNECTIONS_OF)
-        self._watch = Watch(clock)
+        self._connections: SharedPlaces[BulkServerConnection] = SharedPlaces(MOST_CONNECTIONS, CONNECTIONS_OF)
+        self._watch = Deadlines(clock)
         self._arrivals = RateLimiter(ARRIVALS_A_SUBNET, 2 * ARRIVALS_A_SUBNET)
         self._lines = LogLimiter(clock.seconds())
 
@@ -279,7 +279,7 @@ class BulkServer(Factory):
         if not self._may_come(parties) or not self._has_room(parties):
             self.counters["too many"] += 1
             return None
-        return WholeWrites(self._wrapper, BulkConnection(self, host, parties))
+        return WholeWrites(self._wrapper, BulkServerConnection(self, host, parties))
 
     def _may_come(self, parties: tuple[Party, ...]) -> bool:
         """Whether these have few enough connections, and not too many came from their subnet just now."""
@@ -302,12 +302,12 @@ class BulkServer(Factory):
         victim.close()
         return True
 
-    def opened(self, connection: BulkConnection) -> None:
+    def opened(self, connection: BulkServerConnection) -> None:
         """A connection stands."""
         self._connections.enter(connection, connection.parties)
         self._watch.begin(connection)
 
-    def proved(self, connection: BulkConnection) -> None:
+    def proved(self, connection: BulkServerConnection) -> None:
         """The peer has shown its key. It has one connection too many now, perhaps: one that rests goes, if
         need be this one."""
         of_key = [one for one in self._connections if one.public_key == connection.public_key]
@@ -315,7 +315,7 @@ class BulkServer(Factory):
             self.counters["of one key"] += 1
             next(one for one in of_key if not one.is_at_work).close()
 
-    def left(self, connection: BulkConnection) -> None:
+    def left(self, connection: BulkServerConnection) -> None:
         """A connection is gone, or will be in a moment."""
         if connection in self._connections:
             self._connections.leave(connection)

@@ -8,7 +8,7 @@ from dht14.kademlia.contact import Contact
 from dht14.node.ports import CallObserver
 
 
-class Stage(Enum):
+class CallStage(Enum):
     """How long a call has been waiting."""
 
     PACED = "paced"
@@ -34,9 +34,9 @@ class Call:
     """When its contact is taken for dead; set when it is sent."""
     round_trips: int = 1
     """Until the answer, if nothing is lost: two where a session had to be begun first."""
-    stage: Stage = Stage.PACED
+    stage: CallStage = CallStage.PACED
 
     def asked(self, sender: Contact) -> bool:
         """Whether it was this node, there, that was asked."""
         is_it = self.node_id is None or self.node_id == sender.node_id
-        return is_it and self.contact.address == sender.address and self.stage is not Stage.PACED
+        return is_it and self.contact.address == sender.address and self.stage is not CallStage.PACED

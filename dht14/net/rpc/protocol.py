@@ -24,7 +24,7 @@ from dht14.kademlia.parameters import HARD_TIMEOUT, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.rtt import CallTimeouts, RttEstimators
 from dht14.net.log_limiter import LogLimiter
-from dht14.net.rpc.call import Call, Stage
+from dht14.net.rpc.call import Call, CallStage
 from dht14.net.rpc.pacing import Pacing
 from dht14.net.rpc.probe import ProbeProtocol
 from dht14.net.rpc.pulse import Pulse
@@ -158,7 +158,7 @@ class RpcProtocol(DatagramProtocol):
         """Send a call for the first time."""
         address = call.contact.address
         slow_after, silent_after, is_unresponsive = call_timeouts
-        call.stage, call.sent_at, call.silent_at = Stage.SENT, now, now + silent_after
+        call.stage, call.sent_at, call.silent_at = CallStage.SENT, now, now + silent_after
         if is_unresponsive and not self._round_trips.is_time_for(address, now):
             # As good as lost: another call to it is on its way.
             self.counters["spared"] += 1
@@ -234,14 +234,14 @@ class RpcProtocol(DatagramProtocol):
 
     def _grow_older(self, rpc_id: bytes, call: Call, now: float) -> None:
         address = call.contact.address
-        if call.stage is Stage.PACED:
+        if call.stage is CallStage.PACED:
             self._begin(rpc_id, call, self._round_trips.call_timeouts(address), now)
-        elif call.stage is Stage.SILENT:
+        elif call.stage is CallStage.SILENT:
             del self._pending[rpc_id]
             self.counters["unanswered"] += 1
             call.observer.call_failed(call.contact)
-        elif call.stage is Stage.SLOW and call.silent_at <= now:
-            call.stage = Stage.SILENT
+        elif call.stage is CallStage.SLOW and call.silent_at <= now:
+            call.stage = CallStage.SILENT
             self._look_again(call.sent_at + HARD_TIMEOUT, rpc_id)
             self._round_trips.fell_silent(address)
             if call.node_id is not None:
@@ -259,8 +259,8 @@ class RpcProtocol(DatagramProtocol):
 
     @staticmethod
     def _grow_slow(call: Call) -> None:
-        if call.stage is Stage.SENT:
-            call.stage = Stage.SLOW
+        if call.stage is CallStage.SENT:
+            call.stage = CallStage.SLOW
             call.observer.call_slow(call.contact)
 
     # Datagrams

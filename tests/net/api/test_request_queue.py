@@ -4,7 +4,7 @@ from attrs import define
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.net.api.request_queue import MAX_HELD_BYTES, MAX_REQUESTS, Entry, RequestQueue
+from dht14.net.api.request_queue import MAX_HELD_BYTES, MAX_REQUESTS, QueuedRequest, RequestQueue
 from dht14.wire.api_messages import Get, Put
 
 
@@ -87,7 +87,7 @@ class RequestQueueTests(SynchronousTestCase):
         """However requests come and are settled, at most one for each key is at work and no reply overtakes."""
         rng = random.Random(3)
         purse = Purse()
-        queue, working, added, taken = RequestQueue(purse), list[Entry](), 0, list[bytes]()
+        queue, working, added, taken = RequestQueue(purse), list[QueuedRequest](), 0, list[bytes]()
         while len(taken) < 2000:
             if queue.has_room() and rng.random() < 0.55:
                 was_at_work = queue.at_work(name := b"%d" % rng.randrange(10))

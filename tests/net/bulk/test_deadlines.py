@@ -2,7 +2,7 @@ from attrs import define, field
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.net.bulk.deadlines import LOOK_INTERVAL, Watch
+from dht14.net.bulk.deadlines import LOOK_INTERVAL, Deadlines
 
 
 @define(eq=False)
@@ -18,7 +18,7 @@ class Subject:
 class WatchTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.watch = Watch(self.clock)
+        self.watch = Deadlines(self.clock)
 
     def subject(self, deadline: float) -> Subject:
         subject = Subject(deadline, clock=self.clock)
