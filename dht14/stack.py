@@ -42,7 +42,7 @@ from dht14.node.record_sender import RecordSender
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
 from dht14.records.record import Record
-from dht14.records.store import Store
+from dht14.records.store import LocalStore
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.diversity import any_subnet, public_subnet
 from dht14.security.hello_limiter import HelloLimiter
@@ -53,12 +53,13 @@ from dht14.session.encrypted import EncryptedLayer, HelloProbe
 from dht14.session.layer import PlaintextLayer, PlaintextProbe, ReachabilityProbe, SessionLayer
 from dht14.wire.contacts import Check
 
-MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], Store]
+MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], LocalStore]
 """Makes a store of the node's id, its limit in bytes, whether the node answers for a record, how many seconds a
 record lives at most, and how many times the free bytes a writer may hold."""
 
 MakeResponder = Callable[
-    [RoutingTable, Store | None, float, Tickets[Transfer], NetworkTime, RepublishTimes, Freshness], Responder
+    [RoutingTable, LocalStore | None, float, Tickets[Transfer], NetworkTime, RepublishTimes, Freshness],
+    Responder,
 ]
 """Makes what answers other nodes, of the same as `Responder`. The simulator has some that lie."""
 
@@ -93,7 +94,7 @@ class Stack:
     """The objects of one node that others need to reach."""
 
     table: RoutingTable
-    store: Store | None
+    store: LocalStore | None
     responder: Responder
     """Also serves the bulk channel."""
     session: SessionLayer
@@ -179,7 +180,7 @@ def build_stack(
     return Stack(table, store, responder, session, rpc, probe, node, join, hand_over, tuple(services))
 
 
-def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) -> Store | None:
+def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) -> LocalStore | None:
     """Where values are held; None in a bootstrap node."""
     if options.storage_limit is None:
         return None
@@ -210,7 +211,7 @@ def _contact_services(
 
 
 def _record_services(
-    store: Store,
+    store: LocalStore,
     republish: Republish,
     repair: Repair,
     clock: IReactorTime,

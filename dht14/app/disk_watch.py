@@ -31,7 +31,7 @@ class Trouble(Enum):
 
 @define(eq=False)
 class DiskWatch:
-    """The troubles of one node. Also what its database tells: a `Watcher`."""
+    """The troubles of one node. Also what its database tells: a `DatabaseEvents`."""
 
     log = Logger()
 
@@ -117,15 +117,15 @@ class DiskWatch:
             self._contacts_failed = False
             self.log.info("The contacts can be saved again.")
 
-    # values: as `Watcher`
+    # values: as `DatabaseEvents`
 
     def opened(self, records: int) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""
         self.ready()
         self.log.info("The values are open: {records} of them.", records=records)
 
     def set_aside(self, path: str) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""
         self.log.critical(
             "The values were damaged. They are at {path} now, and the node begins anew: what was in them comes "
             "back from other holders.",
@@ -141,23 +141,23 @@ class DiskWatch:
         )
 
     def record_damaged(self, total: int) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""
         self.log.error("A damaged record is not used. {total} so far.", total=total)
 
     def writing_failed(self, reason: str) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""
         if not self._data_dir.is_there():
             self._directory_gone()
         elif self._begin(Trouble.VALUES):
             self.log.error("Values cannot be written: {reason}. PUTs fail until they can.", reason=reason)
 
     def writing_resumed(self) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""
         if self._end(Trouble.VALUES):
             self.log.info("Values can be written again.")
 
     def store_full(self, used: int) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""
         self.log.warn(
             "The store is full: {used} bytes are in use, and an eighth of [storage] storage_limit stays free. New "
             "values are refused until others expire; raise storage_limit where the disk has room.",
@@ -165,11 +165,11 @@ class DiskWatch:
         )
 
     def room_again(self) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""
         self.log.info("The store has room for new values again.")
 
     def share_used_up(self, total: int) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""
         self.log.warn(
             "A value of another node is refused: that node, or its subnet, has as much of this store as it may. "
             "{total} were refused so since the start; more are only counted for a while.",

@@ -1,4 +1,4 @@
-"""The store of a node's records on disk: a `Store` over LMDB.
+"""The store of a node's records on disk: a `LocalStore` over LMDB.
 
 The thread that owns it decides, one writer thread writes. An offer is judged at once, against what is held
 and what is on its way, and waits with others for one transaction and one flush of the disk; whoever offered
@@ -22,9 +22,17 @@ from dht14.database.entry_format import Body, DiskFormat, Head, read_due
 from dht14.database.floor_table import LeftFloor
 from dht14.database.group_commit import BATCH_BYTES, GroupCommit, Tell
 from dht14.database.invariants import check_tables
-from dht14.database.limits import EVICTION_TRIES, NO_LACK, Growth, Lack, Room
+from dht14.database.limits import EVICTION_TRIES, NO_SHORTFALL, Growth, Shortfall, SpaceLimits
 from dht14.database.tables import Tables, Usage, growth_of
-from dht14.database.writer_thread import GONE, CallSoon, MakeWriter, Opened, Watcher, Writer, Written
+from dht14.database.writer_thread import (
+    GONE,
+    CallSoon,
+    DatabaseEvents,
+    MakeWriter,
+    Opened,
+    WriterThread,
+    Written,
+)
 from dht14.errors import Malformed
 from dht14.records.pages import Page
 from dht14.records.record import Record
@@ -65,14 +73,14 @@ class Database:
     _answers_for: Callable[[Record], bool]
     """Whether this node is one of the nearest to a record's key, as many as its replication."""
     _call_soon: CallSoon
-    _watcher: Watcher
-    _make_writer: MakeWriter = Writer
+    _watcher: DatabaseEvents
+    _make_writer: MakeWriter = WriterThread
     _writer_share: float = 1.0
     """How many times the bytes that are free a writer, or a subnet of writers, may hold."""
-    _room: Room = field(init=False)
+    _room: SpaceLimits = field(init=False)
     usage: Usage = field(factory=Usage, init=False)
     """As of the last commit."""
-    _writer: Writer = field(init=False)
+    _writer: WriterThread = field(init=False)
     _commits: GroupCommit = field(init=False)
     _tables: Tables | None = field(default=None, init=False)
     """None while it is being opened."""
@@ -87,7 +95,7 @@ class Database:
     _disk: DiskState = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._room = Room(self.limit - (self.limit >> 3), self._writer_share)
+        self._room = SpaceLimits(self.limit - (self.limit >> 3), self._writer_share)
         self._writer = self._make_writer(
             self._path, self.limit, min(MAX_FLOORS, self.limit >> 10), self._call_soon
         )
@@ -245,29 +253,29 @@ class Database:
         """Why there is no room for a record by which so much grows; None where there is."""
         if not self._commits.has_room(place):
             return Refusal.NO_ROOM
-        lack = self._lack(record, growth)
-        if lack.most:
-            self._make_room(place, record, lack.most, now)
-            lack = self._lack(record, growth)
-        return self._disk.refusal_for(lack, self.usage.size, now)
+        shortfall = self._lack(record, growth)
+        if shortfall.most:
+            self._make_room(place, record, shortfall.most, now)
+            shortfall = self._lack(record, growth)
+        return self._disk.refusal_for(shortfall, self.usage.size, now)
 
-    def _lack(self, record: Record, growth: Growth) -> Lack:
+    def _lack(self, record: Record, growth: Growth) -> Shortfall:
         """What is lacking, all that is on its way being counted."""
         used = self.usage.size + self._commits.growth
         if record.writer in (0, self._own_id):
-            return self._room.lack(used, growth.total, None)
+            return self._room.shortfall(used, growth.total, None)
         if self._room.is_ample(used, max(growth.total, 0)):
-            return NO_LACK
+            return NO_SHORTFALL
         grown = {tag: more for tag, more in growth.of_parties.items() if more > 0}
         held = self._read(lambda txn, tables: {tag: tables.share(txn, tag) for tag in grown}, grown)
         parties = ((held[tag] + self._commits.claims[tag], more) for tag, more in grown.items())
-        return self._room.lack(used, growth.total, parties)
+        return self._room.shortfall(used, growth.total, parties)
 
-    def _make_room(self, place: bytes, record: Record, lack: float, now: float) -> None:
+    def _make_room(self, place: bytes, record: Record, shortfall: float, now: float) -> None:
         """Plan drops, of what has expired and of what is for others to hold, until so many bytes more are free."""
-        enough = self._commits.growth - lack
+        enough = self._commits.growth - shortfall
         self._expire_some(now, DROPS_A_BATCH)
-        may_evict = not record.is_cached and now >= self._full_until and lack <= self.usage.size
+        may_evict = not record.is_cached and now >= self._full_until and shortfall <= self.usage.size
         if self._commits.growth > enough and may_evict:
             self._evict_some(place, enough, now)
         self._commits.send()
@@ -381,7 +389,7 @@ class Database:
             self._writer.probe(lambda: self._disk.probed(self._now))
 
     def check_invariants(self) -> None:
-        """As `Store.check_invariants`; of what has been committed."""
+        """As `LocalStore.check_invariants`; of what has been committed."""
         if self._tables is None:
             return
         assert self.usage.size <= self.limit

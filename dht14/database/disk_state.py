@@ -2,8 +2,8 @@
 
 from attrs import define, field
 
-from dht14.database.limits import Lack, refusal_for
-from dht14.database.writer_thread import GONE, Watcher, Written
+from dht14.database.limits import Shortfall, refusal_for
+from dht14.database.writer_thread import GONE, DatabaseEvents, Written
 from dht14.records.store import Refusal
 
 CALM = 5.0
@@ -27,7 +27,7 @@ MAX_DAMAGED = 10_000
 class DiskState:
     """The bouts of one database."""
 
-    _watcher: Watcher
+    _watcher: DatabaseEvents
     _limit: int
     """Bytes that may be in use: what passes them is refused."""
     _failed_at: float | None = field(default=None, init=False)
@@ -69,9 +69,9 @@ class DiskState:
         self._failed_at = None
         self._watcher.writing_resumed()
 
-    def refusal_for(self, lack: Lack, used: int, now: float) -> Refusal | None:
+    def refusal_for(self, shortfall: Shortfall, used: int, now: float) -> Refusal | None:
         """Why a record is refused for which so much is lacking, `used` bytes being in use; None where nothing is."""
-        refusal = refusal_for(lack)
+        refusal = refusal_for(shortfall)
         if refusal is Refusal.NO_ROOM:
             self.refused(used)
         elif refusal is Refusal.SHARE:

@@ -8,7 +8,7 @@ from attrs import define, field, frozen
 from dht14.database.floor_table import LeftFloor
 from dht14.database.limits import Growth
 from dht14.database.tables import PAGE, Changes, growth_of
-from dht14.database.writer_thread import Writer, Written
+from dht14.database.writer_thread import WriterThread, Written
 from dht14.records.record import Record
 from dht14.records.store import Outcome, Refusal, Verdict
 
@@ -54,7 +54,7 @@ class Pending:
 class GroupCommit:
     """Batches in order: one with the writer, the others gathering. Nobody is told before the disk has it."""
 
-    _writer: Writer
+    _writer: WriterThread
     _batch_bytes: int
     _settled: Callable[[Written], None]
     """Told of each batch first, before those who wait for it."""

@@ -5,12 +5,12 @@ from typing import Any
 
 from dht14.database.entry_format import DiskFormat, due_entry, read_tags
 from dht14.database.floor_table import FloorTable, LeftFloor, order_entry
-from dht14.database.limits import Room
+from dht14.database.limits import SpaceLimits
 from dht14.database.tables import Tables, growth_of
 from dht14.records.record import Kind
 
 
-def check_tables(tables: Tables, disk_format: DiskFormat, own_id: int, room: Room) -> None:
+def check_tables(tables: Tables, disk_format: DiskFormat, own_id: int, room: SpaceLimits) -> None:
     """Raise AssertionError where committed tables contradict themselves."""
     with tables.env.begin() as txn:
         floors = tables.floors
@@ -34,7 +34,7 @@ def _check_floors(txn: Any, floors: FloorTable, disk_format: DiskFormat) -> None
     assert sorted(orders) == list(txn.cursor(floors.order).iternext(values=False))
 
 
-def _check_shares(txn: Any, tables: Tables, disk_format: DiskFormat, own_id: int, room: Room) -> None:
+def _check_shares(txn: Any, tables: Tables, disk_format: DiskFormat, own_id: int, room: SpaceLimits) -> None:
     shares: Counter[bytes] = Counter()
     for place, entry in txn.cursor(tables.records):
         record = disk_format.read(place, entry)

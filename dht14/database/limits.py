@@ -29,7 +29,7 @@ class Growth(NamedTuple):
     """Of each party that the two count for, by its name or tag."""
 
 
-class Lack(NamedTuple):
+class Shortfall(NamedTuple):
     """Bytes that must become free before a record may be held."""
 
     room: float
@@ -43,11 +43,11 @@ class Lack(NamedTuple):
         return max(self.room, self.share)
 
 
-NO_LACK = Lack(0, 0)
+NO_SHORTFALL = Shortfall(0, 0)
 
 
 @frozen
-class Room:
+class SpaceLimits:
     """The bytes of one store."""
 
     size: int
@@ -66,26 +66,26 @@ class Room:
             bytes_needed(used + growth, self.of_others, self.writer_share) <= self.of_others - used - growth
         )
 
-    def lack(self, used: int, growth: int, parties: Iterable[tuple[int, int]] | None) -> Lack:
+    def shortfall(self, used: int, growth: int, parties: Iterable[tuple[int, int]] | None) -> Shortfall:
         """What is lacking while `used` bytes are, for `growth` more.
 
         `parties`: what each of those that a record of another node counts for holds, and how much more it would;
         None: the record is of this node itself.
         """
         if parties is None:
-            return Lack(max(used + growth - self.size, 0) if growth > 0 else 0, 0)
+            return Shortfall(max(used + growth - self.size, 0) if growth > 0 else 0, 0)
         size = self.of_others
         free = size - used - growth
         held, more = max(((held, more) for held, more in parties if more > 0), key=sum, default=(0, 0))
         lacking = max(bytes_needed(held + more, size, self.writer_share) - free, 0) if more else 0
         if not held:
             # Who holds nothing has not used up its share: others have left nothing.
-            return Lack(max(lacking, -free if growth > 0 else 0), 0)
-        return Lack(max(-free, 0) if growth > 0 else 0, lacking)
+            return Shortfall(max(lacking, -free if growth > 0 else 0), 0)
+        return Shortfall(max(-free, 0) if growth > 0 else 0, lacking)
 
 
-def refusal_for(lack: Lack) -> Refusal | None:
+def refusal_for(shortfall: Shortfall) -> Refusal | None:
     """Why a record is refused for which so much is lacking; None where nothing is."""
-    if lack.room > 0:
+    if shortfall.room > 0:
         return Refusal.NO_ROOM
-    return Refusal.SHARE if lack.share > 0 else None
+    return Refusal.SHARE if shortfall.share > 0 else None

@@ -31,7 +31,7 @@ CallSoon = Callable[[Callable[[], None]], object]
 """Has a function called in the thread that owns the database, as `reactor.callFromThread` does."""
 
 
-class Watcher(Protocol):
+class DatabaseEvents(Protocol):
     """Who is told what an operator should know. Called in the thread that owns the database."""
 
     def opened(self, records: int) -> None:
@@ -84,7 +84,7 @@ class Opened:
     """Where the damaged file is now, if there was one."""
 
 
-class Writer:
+class WriterThread:
     """Opens one database file, and writes what it is handed, one transaction after the other."""
 
     def __init__(self, path: str, limit: int, most_floors: int, call_soon: CallSoon) -> None:
@@ -274,8 +274,8 @@ class Writer:
         )
 
 
-MakeWriter = Callable[[str, int, int, CallSoon], Writer]
-"""Makes a writer of what `Writer` is made of. The simulator has one on a virtual clock."""
+MakeWriter = Callable[[str, int, int, CallSoon], WriterThread]
+"""Makes a writer of what `WriterThread` is made of. The simulator has one on a virtual clock."""
 
 
 def is_missing(path: str) -> bool:

@@ -10,7 +10,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.abreast import abreast
 from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import pages
-from dht14.records.store import Store
+from dht14.records.store import LocalStore
 
 AT_ONCE = 32
 """Records that are handed over at the same time."""
@@ -26,7 +26,7 @@ class HandOver:
     log = Logger()
 
     _table: RoutingTable
-    _store: Store
+    _store: LocalStore
     _copies: Replicator
     _clock: IReactorTime
     _total: int = field(default=0, init=False)

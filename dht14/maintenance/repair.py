@@ -24,7 +24,7 @@ from dht14.node.freshness import Freshness
 from dht14.node.ports import Rpc
 from dht14.node.republish_times import RepublishTimes
 from dht14.records.record import Record
-from dht14.records.store import Store
+from dht14.records.store import LocalStore
 from dht14.wire.messages import Resynced
 
 NEIGHBOURS = 3 * K
@@ -50,7 +50,7 @@ class Repair:
     log = Logger()
 
     _table: RoutingTable
-    _store: Store
+    _store: LocalStore
     _copies: Replicator
     _diary: RepublishTimes
     _rpc: Rpc

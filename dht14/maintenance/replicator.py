@@ -19,7 +19,7 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.ports import Bulk, Rpc
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Kind, Record
-from dht14.records.store import Store, Verdict
+from dht14.records.store import LocalStore, Verdict
 from dht14.security.subnets import counted_subnet
 from dht14.wire.messages import (
     FindValue,
@@ -53,7 +53,7 @@ class Replicator:
     """Copies to others, and what they know better."""
 
     _table: RoutingTable
-    _store: Store
+    _store: LocalStore
     _rpc: Rpc
     _deliver: Deliver
     _bulk: Bulk

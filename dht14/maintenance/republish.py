@@ -20,7 +20,7 @@ from dht14.maintenance.store_scan import pages
 from dht14.node.node import Node
 from dht14.node.republish_times import JITTER, TRUST, RepublishTimes
 from dht14.records.record import Record
-from dht14.records.store import Store
+from dht14.records.store import LocalStore
 
 REPUBLISH_LOOK = 15.0
 """Seconds between two looks at whether it is time."""
@@ -58,7 +58,7 @@ class Republish:
     log = Logger()
 
     _node: Node
-    _store: Store
+    _store: LocalStore
     _copies: Replicator
     _diary: RepublishTimes
     _clock: IReactorTime

@@ -7,10 +7,10 @@ from twisted.internet.task import deferLater
 
 from dht14.records.pages import BEGINNING
 from dht14.records.record import Record
-from dht14.records.store import Store
+from dht14.records.store import LocalStore
 
 
-async def pages(store: Store, clock: IReactorTime) -> AsyncIterator[Sequence[Record]]:
+async def pages(store: LocalStore, clock: IReactorTime) -> AsyncIterator[Sequence[Record]]:
     """The records of one page after the other; those that are put meanwhile may be among them or not."""
     mark: bytes | None = BEGINNING
     while mark is not None:

@@ -74,7 +74,7 @@ class RecordStore(Protocol):
         """Drop what has expired, now or soon."""
 
 
-class Store(RecordStore, Protocol):
+class LocalStore(RecordStore, Protocol):
     """A store as its builder, and upkeep, see it."""
 
     def page(self, mark: bytes, now: float) -> Page:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from attrs import define, field
 
-from dht14.database.limits import EVICTION_TRIES, Growth, Lack, Room, refusal_for
+from dht14.database.limits import EVICTION_TRIES, Growth, Shortfall, SpaceLimits, refusal_for
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.records.pages import PAGE_RECORDS, Page
 from dht14.records.record import Kind, Record
@@ -180,25 +180,25 @@ class MemoryStore:
                 dropped += 1
         return dropped
 
-    def _make_room(self, record: Record, now: float) -> Lack:
+    def _make_room(self, record: Record, now: float) -> Shortfall:
         """Evict until the record may be held; what is lacking then."""
-        lack = self._lack(record)
-        if lack.most and self.expire(now):
-            lack = self._lack(record)
-        while 0 < lack.most <= self.size and (spare := self._spare(record)):
+        shortfall = self._lack(record)
+        if shortfall.most and self.expire(now):
+            shortfall = self._lack(record)
+        while 0 < shortfall.most <= self.size and (spare := self._spare(record)):
             for key in spare:
-                if lack.most:
+                if shortfall.most:
                     self._drop(key)
-                    lack = self._lack(record)
-        return lack
+                    shortfall = self._lack(record)
+        return shortfall
 
-    def _lack(self, record: Record) -> Lack:
+    def _lack(self, record: Record) -> Shortfall:
         growth = _growth(record, self._records.get(record.key))
-        room = Room(self.limit, self.writer_share)
+        room = SpaceLimits(self.limit, self.writer_share)
         if record.writer in (0, self.own_id):
-            return room.lack(self.size, growth.total, None)
+            return room.shortfall(self.size, growth.total, None)
         parties = ((self._shares.get(party, 0), more) for party, more in growth.of_parties.items())
-        return room.lack(self.size, growth.total, parties)
+        return room.shortfall(self.size, growth.total, parties)
 
     def _spare(self, newcomer: Record) -> list[int]:
         """Some keys whose records may go for this one, in this order."""
@@ -241,7 +241,7 @@ class MemoryStore:
                 self._shares[party] = share
 
     def check_invariants(self) -> None:
-        """As `Store.check_invariants`."""
+        """As `LocalStore.check_invariants`."""
         shares: Counter[bytes] = Counter()
         of_others: Counter[bytes] = Counter()
         for record in self._records.values():
@@ -249,7 +249,9 @@ class MemoryStore:
             shares.update(size)
             of_others.update(size if record.writer != self.own_id else {})
         assert self._shares == shares
-        most = Room(self.limit, self.writer_share).of_others * self.writer_share / (1 + self.writer_share)
+        most = (
+            SpaceLimits(self.limit, self.writer_share).of_others * self.writer_share / (1 + self.writer_share)
+        )
         assert max(of_others.values(), default=0) <= most
         assert self.size == sum(map(_size, self._records.values())) <= self.limit
         assert self._distances == sorted(key ^ self.own_id for key in self._records)

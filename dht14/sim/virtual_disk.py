@@ -19,7 +19,7 @@ from dht14.database.entry_format import DiskFormat
 from dht14.database.file_check import SOUND, check
 from dht14.database.tables import Changes
 from dht14.database.vault import DATABASE_ID_BYTES, SALT_BYTES, Vault
-from dht14.database.writer_thread import CallSoon, Opened, Writer, Written
+from dht14.database.writer_thread import CallSoon, Opened, WriterThread, Written
 from dht14.kademlia.contact import Contact
 from dht14.records.record import Record
 from dht14.records.version_floors import MARGIN
@@ -50,14 +50,14 @@ class VirtualDisk:
         self._folder = folder
         key, salt = rng.randbytes(32), rng.randbytes(SALT_BYTES)
         self._vault = Vault.unlock(key, salt, rng.randbytes(DATABASE_ID_BYTES), rng.randbytes)
-        self._writer: VirtualWriter | None = None
+        self._writer: VirtualWriterThread | None = None
         os.makedirs(folder, exist_ok=True)
 
     def store_of(self, process: Process, opened: Callable[[], None]) -> MakeStore:
         """Makes the store of a process that begins, and opens it: `opened` is told when that is done."""
 
-        def make_writer(path: str, limit: int, most_floors: int, call_soon: CallSoon) -> Writer:
-            self._writer = VirtualWriter(path, limit, most_floors, call_soon, self, process)
+        def make_writer(path: str, limit: int, most_floors: int, call_soon: CallSoon) -> WriterThread:
+            self._writer = VirtualWriterThread(path, limit, most_floors, call_soon, self, process)
             return self._writer
 
         def make_store(
@@ -99,7 +99,7 @@ class VirtualDisk:
         os.makedirs(self._folder, exist_ok=True)
 
 
-class VirtualWriter(Writer):
+class VirtualWriterThread(WriterThread):
     """Does what the writer's thread does, job by job, when their time has come."""
 
     def __init__(
@@ -121,16 +121,16 @@ class VirtualWriter(Writer):
         """There is no thread."""
 
     def open(self, opened: Callable[[Opened], None], failed: Callable[[str], None]) -> None:
-        """As `Writer.open`, after OPENING seconds."""
+        """As `WriterThread.open`, after OPENING seconds."""
         self._process.callLater(OPENING, self._open, opened, failed)
 
     def write(self, changes: Changes, done: Callable[[Written], None]) -> None:
-        """As `Writer.write`, when a flush from now on would end."""
+        """As `WriterThread.write`, when a flush from now on would end."""
         job = partial(self._write, changes, done)
         self._flushes.append((self._process.callLater(self._disk.flush_seconds, self._flushed), job))
 
     def close(self) -> None:
-        """As `Writer.close`."""
+        """As `WriterThread.close`."""
         flushes, self._flushes = self._flushes, []
         for call, job in flushes:
             call.cancel()
@@ -157,30 +157,30 @@ class VirtualWriter(Writer):
 
 
 class Unwatched:
-    """A `Watcher` that nobody reads: what a simulation wants to know of a disk, it knows before."""
+    """A `DatabaseEvents` that nobody reads: what a simulation wants to know of a disk, it knows before."""
 
     def opened(self, records: int) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""
 
     def set_aside(self, path: str) -> None:
-        """As `Watcher`. A database that is damaged is a bug here."""
+        """As `DatabaseEvents`. A database that is damaged is a bug here."""
         raise AssertionError(f"the database at {path} was found damaged")
 
     def record_damaged(self, total: int) -> None:
-        """As `Watcher`. A damaged record is a bug here."""
+        """As `DatabaseEvents`. A damaged record is a bug here."""
         raise AssertionError("a damaged record was found")
 
     def writing_failed(self, reason: str) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""
 
     def writing_resumed(self) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""
 
     def store_full(self, used: int) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""
 
     def room_again(self) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""
 
     def share_used_up(self, total: int) -> None:
-        """As `Watcher`."""
+        """As `DatabaseEvents`."""

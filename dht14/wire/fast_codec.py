@@ -28,9 +28,9 @@ from dht14.wire.messages import (
     Value,
 )
 
-Writer = Callable[[bytes, Any], bytes | None]
+WriteShort = Callable[[bytes, Any], bytes | None]
 """From RPC id and message to bytes; None where the message is of another shape."""
-Reader = Callable[[bytes, Check], Message | None]
+ReadShort = Callable[[bytes, Check], Message | None]
 """From bytes to the message; None where they are of another shape."""
 
 # An array of so many, the first of which is a byte string of 8; a byte string of 32, or of 256 and more.
@@ -50,7 +50,7 @@ def _code_of(message: type[Message]) -> bytes:
     return bytes([code]) if code < 24 else bytes([0x18, code])
 
 
-def _ping() -> tuple[bytes, Writer, Reader]:
+def _ping() -> tuple[bytes, WriteShort, ReadShort]:
     code, ping = _code_of(Ping), Ping()
 
     def write(rpc_id: bytes, message: Ping) -> bytes:
@@ -62,7 +62,7 @@ def _ping() -> tuple[bytes, Writer, Reader]:
     return code, write, read
 
 
-def _pong() -> tuple[bytes, Writer, Reader]:
+def _pong() -> tuple[bytes, WriteShort, ReadShort]:
     head = _code_of(Pong) + _U64_HEAD
 
     def write(rpc_id: bytes, message: Pong) -> bytes | None:
@@ -79,7 +79,7 @@ def _pong() -> tuple[bytes, Writer, Reader]:
     return head, write, read
 
 
-def _find_node() -> tuple[bytes, Writer, Reader]:
+def _find_node() -> tuple[bytes, WriteShort, ReadShort]:
     head = _code_of(FindNode) + _ID_HEAD
 
     def write(rpc_id: bytes, message: FindNode) -> bytes:
@@ -93,7 +93,7 @@ def _find_node() -> tuple[bytes, Writer, Reader]:
     return head, write, read
 
 
-def _find_value() -> tuple[bytes, Writer, Reader]:
+def _find_value() -> tuple[bytes, WriteShort, ReadShort]:
     head = _code_of(FindValue) + _ID_HEAD
 
     def write(rpc_id: bytes, message: FindValue) -> bytes:
@@ -111,7 +111,7 @@ def _find_value() -> tuple[bytes, Writer, Reader]:
     return head, write, read
 
 
-def _nodes() -> tuple[bytes, Writer, Reader]:
+def _nodes() -> tuple[bytes, WriteShort, ReadShort]:
     head = _code_of(Nodes) + _LONG_HEAD
     # An answer that is given again is the same object: its bytes need not be made again. It is kept here, so
     # that no other object can take its place in memory.
@@ -140,7 +140,7 @@ def _nodes() -> tuple[bytes, Writer, Reader]:
     return head, write, read
 
 
-def _value() -> tuple[bytes, Writer, Reader]:
+def _value() -> tuple[bytes, WriteShort, ReadShort]:
     """Of a value without contacts: the asker mostly knows them all."""
     head = _code_of(Value) + _U64_HEAD
     fixed = Struct(">2s8s3sQBIBB")  # array and RPC id, code, version, head and time to live, copies, flag
@@ -180,7 +180,7 @@ def _bytes_head(length: int) -> bytes:
     return _LONG_HEAD + length.to_bytes(2, "big")
 
 
-def _stored() -> tuple[bytes, Writer, Reader]:
+def _stored() -> tuple[bytes, WriteShort, ReadShort]:
     """Of a receipt that names nobody."""
     head = _code_of(Stored) + _NO_CONTACTS[:1]
     size = _AFTER_CODE + 4
@@ -211,6 +211,6 @@ _FORMS = {
     Value: _value(),
     Stored: _stored(),
 }
-WRITERS: dict[type, Writer] = {message: write for message, (_, write, _) in _FORMS.items()}
-READERS: dict[bytes, Reader] = {head: read for head, _, read in _FORMS.values()}
+WRITERS: dict[type, WriteShort] = {message: write for message, (_, write, _) in _FORMS.items()}
+READERS: dict[bytes, ReadShort] = {head: read for head, _, read in _FORMS.values()}
 """By bytes 10 to 13: what follows the RPC id."""

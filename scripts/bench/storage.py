@@ -39,7 +39,7 @@ LIMIT = 4 << 30
 
 
 class Quiet:
-    """A `Watcher` of whom only trouble is heard."""
+    """A `DatabaseEvents` of whom only trouble is heard."""
 
     def opened(self, records: int) -> None: ...
 

@@ -40,7 +40,7 @@ def record(
 
 @define
 class Notes:
-    """A `Watcher` that notes what it hears."""
+    """A `DatabaseEvents` that notes what it hears."""
 
     heard: list[tuple[object, ...]] = field(factory=list)
 

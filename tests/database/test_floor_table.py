@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.database.entry_format import Body, DiskFormat, Head
 from dht14.database.floor_table import PURGED_A_BATCH, LeftFloor
 from dht14.database.invariants import check_tables
-from dht14.database.limits import Room
+from dht14.database.limits import SpaceLimits
 from dht14.database.tables import Changes, Tables
 from dht14.records.record import Record
 from dht14.records.version_floors import floor_of
@@ -37,7 +37,7 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         return tables
 
     def reopen(self, most: int = MOST) -> None:
-        check_tables(self.tables, self.format, OWN, Room(LIMIT, 1.0))
+        check_tables(self.tables, self.format, OWN, SpaceLimits(LIMIT, 1.0))
         self.tables.close()
         self.tables = self.open(most=most)
 
@@ -80,7 +80,7 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
             self.leave(expired)
             if step % 50 == 49:
                 self.reopen()
-            check_tables(self.tables, self.format, OWN, Room(LIMIT, 1.0))
+            check_tables(self.tables, self.format, OWN, SpaceLimits(LIMIT, 1.0))
             self.assertEqual(len(self.versions()), min(MOST, step + 1) if step > 20 else len(self.versions()))
 
     def test_time_comes(self) -> None:

@@ -12,7 +12,7 @@ from dht14.database.group_commit import (
 )
 from dht14.database.limits import Growth
 from dht14.database.tables import Changes, Usage
-from dht14.database.writer_thread import Writer, Written
+from dht14.database.writer_thread import WriterThread, Written
 from dht14.records.store import Outcome, Refusal, Verdict
 from tests.database.disk import record
 
@@ -21,7 +21,7 @@ HELD, NO_ROOM = Verdict(Outcome.HELD, 1), Verdict(Outcome.REFUSED, 0, Refusal.NO
 
 @define(eq=False)
 class HangingDisk:
-    """A `Writer` that takes batches, and is done with them when the test says so."""
+    """A `WriterThread` that takes batches, and is done with them when the test says so."""
 
     batches: "list[tuple[Changes, Callable[[Written], None]]]" = field(factory=list)
 
@@ -39,7 +39,7 @@ class WaitingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.disk = HangingDisk()
-        self.commits = GroupCommit(cast(Writer, self.disk), 1 << 20, lambda written: None)
+        self.commits = GroupCommit(cast(WriterThread, self.disk), 1 << 20, lambda written: None)
         self.commits.paused = False
         self.told: list[Verdict] = []
 

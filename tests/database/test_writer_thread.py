@@ -8,7 +8,7 @@ import lmdb
 from dht14.database import writer_thread as module
 from dht14.database.entry_format import DiskFormat
 from dht14.database.tables import Changes, Tables
-from dht14.database.writer_thread import Opened, Writer, Written, set_aside
+from dht14.database.writer_thread import Opened, WriterThread, Written, set_aside
 from tests.database.disk import DiskTestCase, record, vault
 
 
@@ -21,8 +21,8 @@ class WriterTestCase(DiskTestCase):
         self.told: list[Opened | Written | str] = []
         self.tell: Callable[[Opened | Written | str], None] = self.told.append
 
-    def begin(self, limit: int = 1 << 30) -> Writer:
-        writer = Writer(str(self.path), limit, 1000, self.calls.put)
+    def begin(self, limit: int = 1 << 30) -> WriterThread:
+        writer = WriterThread(str(self.path), limit, 1000, self.calls.put)
         writer.start()
         self.addCleanup(writer.close)
         writer.open(self.tell, self.tell)
