@@ -19,7 +19,7 @@ from dht14.node.get import GetReplies
 from dht14.node.lookup_run import AnyLookup
 from dht14.node.ports import Rpc
 from dht14.records.record import Kind, Record
-from dht14.wire.messages import LocalStore, Reply
+from dht14.wire.messages import Reply, Store
 
 REPAIRS_AT_ONCE = 32
 """Copies under way on behalf of gets; what would be more is left to the next get, or to republish."""
@@ -92,5 +92,5 @@ class ReadRepair:
         """
         remaining = record.remaining_ms(self._clock.seconds())
         return self._rpc.ask(
-            contact, LocalStore(record.key, record.version, remaining, 0, 0, record.value, copy=True)
+            contact, Store(record.key, record.version, remaining, 0, 0, record.value, copy=True)
         )

@@ -19,7 +19,7 @@ from dht14.node.errands import Upload
 from dht14.node.responder import Responder
 from dht14.security.identity import PROOF_BYTES, public_key_of
 from dht14.security.tickets import TICKET_BYTES
-from dht14.wire.bulk_messages import Answer, decode_answer, encode_answer, tag_of
+from dht14.wire.bulk_messages import UploadAnswer, decode_answer, encode_answer, tag_of
 from dht14.wire.contacts import Check
 from dht14.wire.messages import Reply
 
@@ -39,7 +39,7 @@ class _Transfer:
 
     datagram: bytes
     address: Address
-    answered: "Deferred[Answer]"
+    answered: "Deferred[UploadAnswer]"
     timer: IDelayedCall | None = None
     sent: int = 0
     """How many times."""
@@ -124,7 +124,7 @@ class VirtualBulk(DatagramProtocol):
         else:
             self._rpc.datagramReceived(datagram, addr)
 
-    def _answered(self, tag: bytes, answer: Answer | CallFailed) -> None:
+    def _answered(self, tag: bytes, answer: UploadAnswer | CallFailed) -> None:
         transfer = self._close(tag)
         if transfer is None:
             return
@@ -151,7 +151,7 @@ class VirtualBulk(DatagramProtocol):
         else:
             self._settle_with(ticket, asker, self._responder.give(errand, now))
 
-    def _settle_with(self, ticket: bytes, asker: Address, answer: Answer) -> None:
+    def _settle_with(self, ticket: bytes, asker: Address, answer: UploadAnswer) -> None:
         self._settle(ticket, asker, bytes([ANSWERED]) + encode_answer(ticket, answer))
 
     def _settle(self, ticket: bytes, asker: Address, datagram: bytes) -> None:
@@ -167,7 +167,7 @@ class VirtualBulk(DatagramProtocol):
         self.transport.write(datagram, address)
 
 
-def _whole(answer: Answer) -> bytes:
+def _whole(answer: UploadAnswer) -> bytes:
     if not isinstance(answer, bytes):
         raise CallFailed
     return answer

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.net.bulk.client import BulkClient, Line
+from dht14.net.bulk.client import BulkClient, BulkConnection
 from dht14.net.bulk.server import BulkServer, BulkServerConnection
 from dht14.net.bulk.tls import ALPN, NodeTls, _certificate
 from dht14.node.errands import Download, Transfer, Upload
@@ -175,7 +175,7 @@ def bulk_asker(raw: bytes) -> None:
     ):
         asked.addBoth(results.append)
     (line,) = client._lines.values()
-    assert isinstance(line, Line)
+    assert isinstance(line, BulkConnection)
     wire: Any = Wire(HOLDER)
     line.makeConnection(wire)
     line.handshakeCompleted()

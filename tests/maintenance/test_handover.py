@@ -3,8 +3,8 @@ from typing import cast
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from dht14.maintenance.handover import HandOver
-from dht14.wire.messages import LocalStore as StoreRequest
 from dht14.wire.messages import Offer
+from dht14.wire.messages import Store as StoreRequest
 from tests.fakes import Peer
 from tests.node.holders import HoldersTestCase
 

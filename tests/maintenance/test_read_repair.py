@@ -5,7 +5,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.maintenance.read_repair import SPACING, ReadRepair
 from dht14.records.record import Record
-from dht14.wire.messages import LocalStore, Offer, Reply
+from dht14.wire.messages import Offer, Reply, Store
 from tests.fakes import FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
 from tests.told import value_of
@@ -65,7 +65,7 @@ class ReadRepairTests(HoldersTestCase):
         record = self.record()
         self.give(record, *self.town[:3])
         self.read(record)
-        self.assertEqual((self.asked(Offer), self.asked(LocalStore)), (0, 0))
+        self.assertEqual((self.asked(Offer), self.asked(Store)), (0, 0))
 
     def test_fails(self) -> None:
         """A bug in it is told of; the get itself knows nothing of it."""
@@ -98,7 +98,7 @@ class ReadRepairTests(HoldersTestCase):
         """Where nothing is found nothing is sent."""
         self.assertIsNone(value_of(self.network.result(self.reader.node.get(0))))
         self.network.wait(1)
-        self.assertEqual((self.asked(Offer), self.asked(LocalStore)), (0, 0))
+        self.assertEqual((self.asked(Offer), self.asked(Store)), (0, 0))
 
 
 class CacheTests(HoldersTestCase):

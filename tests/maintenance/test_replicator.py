@@ -4,7 +4,7 @@ from dht14.kademlia.keyspace import hash_id
 from dht14.maintenance.replicator import REFUSAL_SECONDS, Replicator
 from dht14.records.record import Record
 from dht14.wire.messages import FindValue, Offer, Outranked, Ping, Stored
-from dht14.wire.messages import LocalStore as StoreRequest
+from dht14.wire.messages import Store as StoreRequest
 from tests.node.holders import HoldersTestCase
 
 

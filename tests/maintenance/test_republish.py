@@ -7,7 +7,7 @@ from dht14.kademlia.parameters import K
 from dht14.maintenance.republish import LAST_SECONDS, Region, Republish
 from dht14.node.republish_times import JITTER, TRUST, RepublishTimes
 from dht14.wire.messages import FindNode, Offer
-from dht14.wire.messages import LocalStore as StoreRequest
+from dht14.wire.messages import Store as StoreRequest
 from tests.fakes import Peer
 from tests.node.holders import HoldersTestCase
 

@@ -13,7 +13,7 @@ from dht14.net.bulk.server import BulkServerConnection
 from dht14.node.errands import Download
 from dht14.node.responder import Responder
 from dht14.records.record import version_at
-from dht14.wire.bulk_messages import Answer
+from dht14.wire.bulk_messages import UploadAnswer
 from dht14.wire.messages import FindValue, LargeValue
 
 LENGTH = 5_000
@@ -25,7 +25,7 @@ def _claim(self: Any, request: FindValue, asker: Contact, now: float) -> LargeVa
     return LargeValue(version, 600_000, 8, True, False, LENGTH, os.urandom(32), ticket)
 
 
-def _say_nothing(self: BulkServerConnection, ticket: bytes, answer: Answer) -> None:
+def _say_nothing(self: BulkServerConnection, ticket: bytes, answer: UploadAnswer) -> None:
     """The ticket is taken, and nothing sent."""
 
 

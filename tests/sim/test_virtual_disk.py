@@ -6,7 +6,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.records.record import Record, version_at
-from dht14.records.store import Outcome, Store, Verdict
+from dht14.records.store import LocalStore, Outcome, Verdict
 from dht14.sim.clock import HeapClock, Process
 from dht14.sim.virtual_disk import OPENING, Fault, VirtualDisk
 
@@ -30,7 +30,7 @@ class VirtualDiskTests(SynchronousTestCase):
         self.process = Process(self.clock)
         opened: list[float] = []
         make_store = self.disk.store_of(self.process, lambda: opened.append(self.clock.seconds()))
-        self.store: Store = make_store(1, 1 << 24, lambda record: True, 86_400.0, 1.0)
+        self.store: LocalStore = make_store(1, 1 << 24, lambda record: True, 86_400.0, 1.0)
         self.wait(1.0)
         self.assertEqual(len(opened), 1)
 

@@ -23,7 +23,7 @@ from dht14.net.bulk.deadlines import Deadlines
 from dht14.net.bulk.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.log_limiter import LogLimiter
 from dht14.security.identity import public_key_of
-from dht14.wire.bulk_messages import Answer, decode_answer, tag_of
+from dht14.wire.bulk_messages import UploadAnswer, decode_answer, tag_of
 from dht14.wire.contacts import Check
 from dht14.wire.frames import FrameSplitter
 from dht14.wire.messages import Reply
@@ -178,7 +178,7 @@ class BulkConnection(Protocol):
         self._expect(ANSWER_SECONDS + self._under_way_bytes / FLOOR)
         self.transport.write(transfer.ticket + transfer.value)
 
-    def _answered(self, tag: bytes, answer: Answer) -> None:
+    def _answered(self, tag: bytes, answer: UploadAnswer) -> None:
         transfer = self._under_way.pop(tag, None)
         if transfer is None:
             raise Malformed("an answer to nothing")

@@ -29,7 +29,7 @@ from dht14.security.rate_limiter import RateLimiter
 from dht14.security.shares import SharedPlaces
 from dht14.security.subnets import Party, Scope
 from dht14.security.tickets import TICKET_BYTES
-from dht14.wire.bulk_messages import Answer, encode_answer
+from dht14.wire.bulk_messages import UploadAnswer, encode_answer
 
 HANDSHAKE_SECONDS = 5.0
 TICKET_SECONDS = 5.0
@@ -196,7 +196,7 @@ class BulkServerConnection(Protocol):
         now = self._server.clock.seconds()
         self._server.responder.take(upload, value, now, partial(self._judged, ticket))
 
-    def _judged(self, ticket: bytes, answer: Answer) -> None:
+    def _judged(self, ticket: bytes, answer: UploadAnswer) -> None:
         was_full = self._at_work == MOST_AT_WORK
         self._at_work -= 1
         if self._phase is not UploadPhase.GONE:
@@ -204,7 +204,7 @@ class BulkServerConnection(Protocol):
             if was_full:
                 self._advance()
 
-    def _answer(self, ticket: bytes, answer: Answer) -> None:
+    def _answer(self, ticket: bytes, answer: UploadAnswer) -> None:
         self.transport.write(encode_answer(ticket, answer))
 
     def _set_reading(self) -> None:
