@@ -27,7 +27,7 @@ from dht14.node.write_quorum import WriteQuorum
 from dht14.records.receipt import PutOutcome, PutReason, Receipt
 from dht14.records.record import Kind, Record, proven, version_at
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
-from dht14.wire.messages import FindNode, LocalStore, fingerprint
+from dht14.wire.messages import FindNode, Store, fingerprint
 
 SETTLE_ROUNDS = 2
 """How often a conflict is looked at before the writer is told how it ended."""
@@ -278,7 +278,7 @@ class RecordWriter:
         if own_id in nearest:
             await self._hold(placed, deadline, copy)
         now = self._lookups.clock.seconds()
-        request = LocalStore(
+        request = Store(
             key,
             record.version,
             max(record.remaining_ms(now), 1),
