@@ -23,7 +23,7 @@ from attrs import define, evolve, field, frozen
 
 from dht14.app.data_dir import DataDir, refuse_dead_link, replace_file, unusable
 from dht14.app.option_types import secret_key
-from dht14.database.entry_format import Body, DiskFormat, Head
+from dht14.database.entry_format import Body, EntryFormat, Head
 from dht14.database.file_check import SOUND, check
 from dht14.database.floor_table import LeftFloor
 from dht14.database.fsync import flush_folder
@@ -95,23 +95,23 @@ class Header:
 
 
 @frozen
-class Values:
+class DatabaseDir:
     """A database that can be opened: its folder, its header and the key that fits."""
 
     folder: str
     header: Header
-    format: DiskFormat
+    format: EntryFormat
     set_aside: str = ""
     """Where what was found in its place has been moved."""
     is_missing: bool = False
     """Whether the header was there, and the database file that it names was not."""
 
     @classmethod
-    def begin(cls, folder: str, key: bytes, origin: int, aside: str = "") -> "Values":
+    def begin(cls, folder: str, key: bytes, origin: int, aside: str = "") -> "DatabaseDir":
         """A new database, of which nothing is on disk yet."""
         database_id, salt = os.urandom(DATABASE_ID_BYTES), os.urandom(SALT_BYTES)
         vault = Vault.unlock(key, salt, database_id, os.urandom)
-        return cls(folder, Header(database_id, salt, vault.check, origin), DiskFormat(vault, origin), aside)
+        return cls(folder, Header(database_id, salt, vault.check, origin), EntryFormat(vault, origin), aside)
 
     @property
     def path(self) -> str:
@@ -144,7 +144,7 @@ def has_values(data_dir: str) -> bool:
         raise unusable(data_dir, wrong) from None
 
 
-def unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Values:
+def unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> DatabaseDir:
     """The database of a data directory; made, with a key if need be, where there is none.
 
     Raises `ConfigError`, with nothing changed, where the key is missing or is not the right one.
@@ -155,13 +155,13 @@ def unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Valu
         raise unusable(data_dir.path, wrong) from None
 
 
-def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Values:
+def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> DatabaseDir:
     folder = data_dir.file(_FOLDER)
     header = _read_header(os.path.join(folder, _HEADER))
     key = configured_key or _kept_key(data_dir)
     if header is None:
         aside = _cleared(folder)
-        return _begun(Values.begin(folder, key or _new_key(data_dir), origin, aside))
+        return _begun(DatabaseDir.begin(folder, key or _new_key(data_dir), origin, aside))
     if key is None:
         raise ConfigError(
             f"[security] encryption_key: is not set, and {data_dir.file(_KEY_FILE)} is gone; set the key of "
@@ -173,7 +173,7 @@ def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Val
             f"[security] encryption_key: is not the key of the values in {folder}; set the one that is, or "
             "move that folder away to begin anew"
         )
-    values = Values(folder, header, DiskFormat(vault, header.origin))
+    values = DatabaseDir(folder, header, EntryFormat(vault, header.origin))
     values.remove_others()
     return evolve(values, is_missing=is_missing(values.path))
 
@@ -190,7 +190,9 @@ Progress = Callable[[int, int], None]
 """Is told how many of how many values are sealed anew."""
 
 
-def reseal(values: Values, key: bytes, limit: int, progress: Progress = lambda done, count: None) -> Resealed:
+def reseal(
+    values: DatabaseDir, key: bytes, limit: int, progress: Progress = lambda done, count: None
+) -> Resealed:
     """Seal everything anew under another key. Raises `ConfigError`, the old database being as it was.
 
     The new one is made beside the old one, and takes its place when the header is replaced: whenever this is
@@ -200,7 +202,7 @@ def reseal(values: Values, key: bytes, limit: int, progress: Progress = lambda d
         raise ConfigError(
             f"[node] data_dir: {values.path} is damaged; start the node once, it will see to it"
         )
-    new = Values.begin(values.folder, key, values.header.origin)
+    new = DatabaseDir.begin(values.folder, key, values.header.origin)
     try:
         resealed = _copied(values, new, limit, progress) if os.path.exists(values.path) else Resealed(0, 0)
         # The database must have its name before a header names it.
@@ -216,7 +218,7 @@ def reseal(values: Values, key: bytes, limit: int, progress: Progress = lambda d
     return resealed
 
 
-def _copied(values: Values, new: Values, limit: int, progress: Progress) -> Resealed:
+def _copied(values: DatabaseDir, new: DatabaseDir, limit: int, progress: Progress) -> Resealed:
     limit = max(limit, 2 * os.path.getsize(values.path))
     source = Tables.open(values.path, limit, MAX_FLOORS, new=False)
     try:
@@ -229,7 +231,7 @@ def _copied(values: Values, new: Values, limit: int, progress: Progress) -> Rese
         source.close()
 
 
-def _copy(source: Tables, old: DiskFormat, target: Tables, new: DiskFormat, progress: Progress) -> Resealed:
+def _copy(source: Tables, old: EntryFormat, target: Tables, new: EntryFormat, progress: Progress) -> Resealed:
     opened = _Opening(old, new)
     done, count = 0, source.usage().records
     with source.env.begin() as txn:
@@ -255,8 +257,8 @@ def _batches(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
 class _Opening:
     """Opens entries of one database, for the places that they have in another."""
 
-    _old: DiskFormat
-    _new: DiskFormat
+    _old: EntryFormat
+    _new: EntryFormat
     damaged: int = field(default=0, init=False)
 
     def __call__(self, entries: Iterable[_Entry]) -> Iterator[tuple[bytes, Head, Body]]:
@@ -328,7 +330,7 @@ def _set_aside_inside(folder: str, names: list[str]) -> str:
     return aside
 
 
-def _begun(values: Values) -> Values:
+def _begun(values: DatabaseDir) -> DatabaseDir:
     """Put the folder there with its header in it; a folder that is there already gets its header alone."""
     if os.path.isdir(values.folder):
         values.save()

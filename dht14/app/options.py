@@ -49,7 +49,7 @@ class LogFormat(enum.Enum):
     JSON = "json"
 
 
-class Answer(enum.Enum):
+class YesNo(enum.Enum):
     """To a question that has two answers."""
 
     YES = "yes"
@@ -126,8 +126,8 @@ class SecuritySettings:
         "4",
         "leading zero hex digits that the proof of work of a node id needs; the same in the whole network",
     )
-    diversity_private: Answer = option(
-        values.choice(Answer), "no", "whether loopback and private ranges count as subnets too: yes or no"
+    diversity_private: YesNo = option(
+        values.choice(YesNo), "no", "whether loopback and private ranges count as subnets too: yes or no"
     )
 
 

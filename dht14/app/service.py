@@ -14,9 +14,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dht14.app.data_dir import DataDir
-from dht14.app.database_dir import Values, has_values, unlock
+from dht14.app.database_dir import DatabaseDir, has_values, unlock
 from dht14.app.disk_watch import DiskWatch
-from dht14.app.options import Answer, PutReply, Role, Settings
+from dht14.app.options import PutReply, Role, Settings, YesNo
 from dht14.app.start import Start, StartPhase
 from dht14.app.startup_warnings import tell_of_reach, tell_of_risks
 from dht14.app.state_file import StateFile
@@ -85,7 +85,7 @@ class _NodeService(MultiService):
         self._puzzle = Puzzle(settings.node.network, settings.security.difficulty)
         self._identity = data_dir.identity(self._puzzle)
         self._mining = Mining(self._puzzle, public_bytes(data_dir.private_key()), reactor)
-        self._values: Values | None = None
+        self._values: DatabaseDir | None = None
         if role is Role.NODE and (self._identity is not None or has_values(data_dir.path)):
             self._unlock_values()
         self._stack: Stack | None = None
@@ -348,7 +348,7 @@ def _stack_options(settings: Settings, role: Role) -> StackOptions:
         limits=Limits(
             settings.rate_limiter.peer_requests_per_second,
             settings.rate_limiter.peer_burst_size,
-            diversity_private=settings.security.diversity_private is Answer.YES,
+            diversity_private=settings.security.diversity_private is YesNo.YES,
         ),
     )
 

@@ -18,7 +18,7 @@ _MOST_BYTES = 4_096
 
 
 @frozen
-class State:
+class NodeState:
     """What a node says of itself."""
 
     awaited: tuple[str, ...]
@@ -32,13 +32,13 @@ class StateFile:
 
     def __init__(self, data_dir: DataDir) -> None:
         self._path = data_dir.file(_NAME)
-        self._said: State | None = None
+        self._said: NodeState | None = None
         # One that was killed has left its own.
         self.remove()
 
     def say(self, awaited: Iterable[str], joined: bool) -> None:
         """Write it down, if it is news. After the fork of a daemon only: it names the process."""
-        state = State(tuple(sorted(awaited)), joined)
+        state = NodeState(tuple(sorted(awaited)), joined)
         if state == self._said:
             return
         text = json.dumps({"pid": os.getpid(), "awaited": state.awaited, "joined": state.joined})
@@ -52,12 +52,12 @@ class StateFile:
             os.unlink(self._path)
 
 
-def read_state(data_dir: str) -> State | None:
+def read_state(data_dir: str) -> NodeState | None:
     """What the node of a data directory says; None where none runs, or none that says anything."""
     try:
         with open(os.path.join(data_dir, _NAME), "rb") as file:
             said = json.loads(file.read(_MOST_BYTES))
-        state = State(tuple(map(str, said["awaited"])), bool(said["joined"]))
+        state = NodeState(tuple(map(str, said["awaited"])), bool(said["joined"]))
         return state if _runs(int(said["pid"])) else None
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None

@@ -3,10 +3,10 @@
 from dht14.app.options import Role
 from dht14.cmd.node import MORE_HELP, BaseOptions, makeService
 
-__all__ = ["Options", "makeService"]
+__all__ = ["BootstrapOptions", "makeService"]
 
 
-class Options(BaseOptions):
+class BootstrapOptions(BaseOptions):
     """Options of a bootstrap node. A node's whole configuration file will do."""
 
     role = Role.BOOTSTRAP

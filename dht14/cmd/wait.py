@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from dht14.app.state_file import State, read_state
+from dht14.app.state_file import NodeState, read_state
 from dht14.cmd.addresses import add_config_argument, add_role_argument, node_settings, of_this_host
 from dht14.cmd.api_client import ANSWER_SECONDS, get, shown
 from dht14.cmd.ending import DONE, NO_NODE, Ended, print_bytes, print_json
@@ -109,7 +109,7 @@ class _Directory:
             return f"no node that says how far it is runs in {self.path}; --data-dir or --config names another directory"
         return self._lack(state)
 
-    def _lack(self, state: State) -> str:
+    def _lack(self, state: NodeState) -> str:
         if self.what == "joined":
             return "" if state.joined else "no other node answers it"
         awaited = [what for what in state.awaited if self.what == "ready" or what in ("identity", "values")]

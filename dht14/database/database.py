@@ -18,7 +18,7 @@ from attrs import define, field
 
 from dht14.database.disk_state import DiskState
 from dht14.database.early_offers import EarlyOffers
-from dht14.database.entry_format import Body, DiskFormat, Head, read_due
+from dht14.database.entry_format import Body, EntryFormat, Head, read_due
 from dht14.database.floor_table import LeftFloor
 from dht14.database.group_commit import BATCH_BYTES, GroupCommit, Tell
 from dht14.database.invariants import check_tables
@@ -63,7 +63,7 @@ class Database:
     """
 
     _path: str
-    _format: DiskFormat
+    _format: EntryFormat
     _own_id: int
     """What this node itself has put has no share to pass."""
     limit: int

@@ -104,7 +104,7 @@ def read_tags(entry: bytes) -> tuple[bytes, ...]:
 
 
 @frozen
-class DiskFormat:
+class EntryFormat:
     """Writes and reads the entries of one database."""
 
     vault: Vault

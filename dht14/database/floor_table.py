@@ -14,7 +14,7 @@ from dht14.database.entry_format import (
     HEAD_BYTES,
     TAG_BYTES,
     Body,
-    DiskFormat,
+    EntryFormat,
     Head,
     due_entry,
     read_due,
@@ -40,9 +40,9 @@ class LeftFloor:
     """Whether its record was an owner's."""
 
     @classmethod
-    def seal(cls, disk_format: DiskFormat, place: bytes, head: Head, body: Body) -> "LeftFloor":
+    def seal(cls, entry_format: EntryFormat, place: bytes, head: Head, body: Body) -> "LeftFloor":
         """The floor of these parts; the body has the kind where that of a record has the replication."""
-        entry = disk_format.seal(place, head, body)
+        entry = entry_format.seal(place, head, body)
         return cls(entry, body.is_brief, body.replication == Kind.OWNER)
 
     @property

@@ -15,7 +15,7 @@ from functools import partial
 from twisted.internet.interfaces import IDelayedCall
 
 from dht14.database.database import Database
-from dht14.database.entry_format import DiskFormat
+from dht14.database.entry_format import EntryFormat
 from dht14.database.file_check import SOUND, check
 from dht14.database.tables import Changes
 from dht14.database.vault import DATABASE_ID_BYTES, SALT_BYTES, Vault
@@ -69,7 +69,7 @@ class VirtualDisk:
         ) -> Database:
             database = Database(
                 self._path,
-                DiskFormat(self._vault, own_id),
+                EntryFormat(self._vault, own_id),
                 own_id,
                 limit,
                 max_ttl + MARGIN,

@@ -25,7 +25,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater, react
 
 from dht14.database.database import Database
-from dht14.database.entry_format import DiskFormat
+from dht14.database.entry_format import EntryFormat
 from dht14.database.group_commit import PUTS_A_BATCH
 from dht14.database.vault import Vault
 from dht14.records.record import Record, version_at
@@ -68,7 +68,7 @@ def _database(path: Path, reactor: Any) -> Database:
     watcher = Quiet()
     return Database(
         str(path),
-        DiskFormat(vault, 0),
+        EntryFormat(vault, 0),
         0,
         LIMIT,
         86_700,

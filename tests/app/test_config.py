@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.app import config
 from dht14.app.option_types import host_port
-from dht14.app.options import SECTIONS, Answer, LogFormat, LogLevel, PutReply, Role, Settings
+from dht14.app.options import SECTIONS, LogFormat, LogLevel, PutReply, Role, Settings, YesNo
 from dht14.errors import ConfigError
 from dht14.kademlia.contact import Seed
 
@@ -102,7 +102,7 @@ class FileTests(ConfigTestCase):
         self.assertEqual((storage.replication, storage.storage_limit), (20, 2 << 30))
         self.assertEqual(storage.refresh_interval, 60)
         self.assertEqual(loaded.rate_limiter.requests_per_second, 0)
-        self.assertIs(loaded.security.diversity_private, Answer.YES)
+        self.assertIs(loaded.security.diversity_private, YesNo.YES)
 
     def test_data_dir_by_role(self):
         """A node and a bootstrap node can share one file: each has a data directory of its own."""

@@ -11,7 +11,7 @@ from attrs import evolve
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.app.data_dir import DataDir
-from dht14.app.database_dir import FORMAT, Header, Resealed, Values, has_values, reseal, unlock
+from dht14.app.database_dir import FORMAT, DatabaseDir, Header, Resealed, has_values, reseal, unlock
 from dht14.database.entry_format import Body, Head
 from dht14.database.floor_table import LeftFloor
 from dht14.database.tables import Changes, Tables, growth_of
@@ -48,7 +48,7 @@ class ValuesDirTestCase(SynchronousTestCase):
             self.assertNotIn(secret.decode("ascii", "replace"), str(wrong))
         self.assertEqual(self.content(), before)
 
-    def write(self, values: Values, count: int) -> None:
+    def write(self, values: DatabaseDir, count: int) -> None:
         """Records and floors into the database."""
         tables = Tables.open(values.path, LIMIT, 1000, new=True)
         changes = Changes()
@@ -247,7 +247,7 @@ class ResealTests(ValuesDirTestCase):
         self.values = unlock(self.data_dir, KEY, 7)
         self.write(self.values, 700)
 
-    def check(self, values: Values) -> None:
+    def check(self, values: DatabaseDir) -> None:
         """All records and floors are there, and what each writer holds."""
         tables = Tables.open(values.path, LIMIT, 1000, new=False)
         self.addCleanup(tables.close)
@@ -280,7 +280,7 @@ class ResealTests(ValuesDirTestCase):
 
     def test_interrupted(self) -> None:
         """Until the header is replaced the old key opens the old database, and what was begun goes."""
-        self.patch(Values, "save", lambda values: (_ for _ in ()).throw(KeyboardInterrupt()))
+        self.patch(DatabaseDir, "save", lambda values: (_ for _ in ()).throw(KeyboardInterrupt()))
         self.assertRaises(KeyboardInterrupt, reseal, self.values, OTHER_KEY, LIMIT)
         self.assertEqual(len([name for name in os.listdir(self.path / "values") if name.endswith(".mdb")]), 2)
         self.check(unlock(self.data_dir, KEY, 7))
@@ -289,10 +289,10 @@ class ResealTests(ValuesDirTestCase):
     def test_no_room(self) -> None:
         """A disk that refuses leaves the old database as it is, and is told."""
 
-        def refuses(values: Values) -> None:
+        def refuses(values: DatabaseDir) -> None:
             raise OSError(28, "No space left on device")
 
-        self.patch(Values, "save", refuses)
+        self.patch(DatabaseDir, "save", refuses)
         wrong = self.assertRaises(ConfigError, reseal, self.values, OTHER_KEY, LIMIT)
         self.assertIn("No space", str(wrong))
         self.check(unlock(self.data_dir, KEY, 7))

@@ -21,7 +21,7 @@ from dht14.app.data_dir import DataDir
 from dht14.app.options import NodeSettings, PutReply, Role, SecuritySettings, Settings
 from dht14.app.service import build_node
 from dht14.app.startup_warnings import SAMPLE_KEY
-from dht14.app.state_file import State, read_state
+from dht14.app.state_file import NodeState, read_state
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
 from dht14.kademlia.contact import Address, Seed
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
@@ -119,11 +119,11 @@ class ServiceTestCase(TestCase):
         return connected
 
     @staticmethod
-    def state(settings: Settings) -> State | None:
+    def state(settings: Settings) -> NodeState | None:
         """What the node says of itself to `dht14 wait`."""
         return read_state(settings.node.data_dir)
 
-    async def state_is(self, settings: Settings, wanted: State) -> None:
+    async def state_is(self, settings: Settings, wanted: NodeState) -> None:
         """Wait until it says this."""
         for _ in range(200):
             if self.state(settings) == wanted:
@@ -168,10 +168,10 @@ class LifeTests(ServiceTestCase):
         self.assertEqual((receipt.outcome, receipt.stored, receipt.wanted), (PutOutcome.STORED_BY_ALL, 1, 8))
         found = await self.ask(settings, api_messages.encode_get(KEY))
         self.assertEqual(found, api_messages.encode_success(KEY, b"value"))
-        await self.state_is(settings, State((), False))
+        await self.state_is(settings, NodeState((), False))
         other = self.settings("other", seeds=(Seed(*settings.node.p2p_address),))
         self.start(other)
-        await self.state_is(other, State((), True))
+        await self.state_is(other, NodeState((), True))
 
     async def test_joining(self) -> None:
         """A GET at a node that has just begun finds what its network has: it waits until the node is a part of it."""
@@ -308,7 +308,7 @@ class LifeTests(ServiceTestCase):
             + api_messages.encode_no_record(KEY, NoRecord.NOT_READY)
             + api_messages.encode_receipt(bytes([1]) * 32, not_ready),
         )
-        self.assertEqual(self.state(settings), State(("identity", "join", "values"), False))
+        self.assertEqual(self.state(settings), NodeState(("identity", "join", "values"), False))
         waits = await self.connect(settings, api_messages.encode_get(KEY))
         await deferLater(reactor, 0.05)
         await self.stop(service)

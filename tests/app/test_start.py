@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.app.data_dir import DataDir
 from dht14.app.options import Role
 from dht14.app.start import Start, StartPhase
-from dht14.app.state_file import State, StateFile, read_state
+from dht14.app.state_file import NodeState, StateFile, read_state
 from dht14.net.api.readiness import Awaited
 from dht14.records.receipt import NoRecord
 
@@ -40,7 +40,7 @@ class StartTests(SynchronousTestCase):
     def start(self, role: Role = Role.NODE) -> Start:
         return Start(role, self.clock, StateFile(self.data_dir))
 
-    def state(self) -> State | None:
+    def state(self) -> NodeState | None:
         return read_state(self.data_dir.path)
 
     def test_course(self) -> None:
@@ -48,17 +48,19 @@ class StartTests(SynchronousTestCase):
         start = self.start()
         self.assertEqual((start.phase, self.state()), (StartPhase.BOUND, None))
         start.entered(StartPhase.SEARCHING)
-        self.assertEqual(self.state(), State(("identity", "join", "values"), False))
+        self.assertEqual(self.state(), NodeState(("identity", "join", "values"), False))
         start.composed(self.stack)
-        self.assertEqual((start.phase, self.state()), (StartPhase.OPENING, State(("join", "values"), False)))
+        self.assertEqual(
+            (start.phase, self.state()), (StartPhase.OPENING, NodeState(("join", "values"), False))
+        )
         start.over(Awaited.VALUES)
         start.entered(StartPhase.WORKING)
-        self.assertEqual(self.state(), State(("join",), False))
+        self.assertEqual(self.state(), NodeState(("join",), False))
         self.stack.join.first_try.callback(None)
-        self.assertEqual((self.state(), start.readiness.awaited), (State((), False), frozenset()))
+        self.assertEqual((self.state(), start.readiness.awaited), (NodeState((), False), frozenset()))
         self.stack.join.joined = True
         start.say()
-        self.assertEqual(self.state(), State((), True))
+        self.assertEqual(self.state(), NodeState((), True))
         start.ended()
         self.assertIsNone(self.state())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.app.data_dir import DataDir
-from dht14.app.state_file import State, StateFile, read_state
+from dht14.app.state_file import NodeState, StateFile, read_state
 
 
 class StateFileTests(SynchronousTestCase):
@@ -15,7 +15,7 @@ class StateFileTests(SynchronousTestCase):
         self.addCleanup(self.data_dir.close)
         self.file = Path(self.data_dir.path) / "state.json"
 
-    def read(self) -> State | None:
+    def read(self) -> NodeState | None:
         return read_state(self.data_dir.path)
 
     def test_said(self) -> None:
@@ -23,9 +23,9 @@ class StateFileTests(SynchronousTestCase):
         state = StateFile(self.data_dir)
         self.assertIsNone(self.read())
         state.say(["values", "join"], False)
-        self.assertEqual(self.read(), State(("join", "values"), False))
+        self.assertEqual(self.read(), NodeState(("join", "values"), False))
         state.say([], True)
-        self.assertEqual(self.read(), State((), True))
+        self.assertEqual(self.read(), NodeState((), True))
         state.remove()
         self.assertIsNone(self.read())
 
@@ -58,7 +58,7 @@ class StateFileTests(SynchronousTestCase):
 
         StateFile(self.data_dir).say([], True)
         self.patch(os, "kill", not_permitted)
-        self.assertEqual(self.read(), State((), True))
+        self.assertEqual(self.read(), NodeState((), True))
 
     def test_damaged(self) -> None:
         """Anything else in the file is no state, and no error."""

@@ -24,7 +24,7 @@ STORED = Receipt(PutOutcome.STORED, 8, 8, version=7)
 TOLD = "stored on 8 of 8 nodes\n"
 """What `dht14 put` says of it."""
 
-Answer = Callable[[Put | Get], bytes]
+YesNo = Callable[[Put | Get], bytes]
 
 
 @typing.final
@@ -36,7 +36,7 @@ class ApiServer:
     or does not answer them.
     """
 
-    def __init__(self, answer: Answer | None = None, *, extended: bool = True, hangs_up: bool = True) -> None:
+    def __init__(self, answer: YesNo | None = None, *, extended: bool = True, hangs_up: bool = True) -> None:
         self.requests: list[Put | Get] = []
         self._extended = extended
         self._hangs_up = hangs_up

@@ -9,7 +9,7 @@ from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.database.database import Database
-from dht14.database.entry_format import DiskFormat
+from dht14.database.entry_format import EntryFormat
 from dht14.database.vault import Vault
 from dht14.records.record import Record, version_at
 from dht14.records.store import Outcome, Verdict
@@ -97,7 +97,7 @@ class DiskTestCase(SynchronousTestCase):
         """One that is not open yet."""
         return Database(
             str(self.path),
-            DiskFormat(vault or globals()["vault"](), 0),
+            EntryFormat(vault or globals()["vault"](), 0),
             OWN,
             limit,
             86_400 + MARGIN,

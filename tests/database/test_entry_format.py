@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.database.entry_format import (
     PLACE_BYTES,
     Body,
-    DiskFormat,
+    EntryFormat,
     Head,
     distance_class,
     due_entry,
@@ -26,7 +26,7 @@ IDS = st.integers(0, 2**256 - 1)
 
 class EntryTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.format = DiskFormat(vault(), 0)
+        self.format = EntryFormat(vault(), 0)
 
     @settings(derandomize=True, deadline=None)
     @given(
@@ -42,13 +42,13 @@ class EntryTests(SynchronousTestCase):
         self, key: int, value: bytes, version: int, expires_at: float, copies: int, writer: int, subnet: bytes
     ) -> None:
         """A record comes back as it was, its expiry to the last bit, with its writer and its subnet."""
-        disk_format = DiskFormat(vault(), 77)
+        entry_format = EntryFormat(vault(), 77)
         one = Record(key, value, version, expires_at, copies, writer, subnet)
-        place = disk_format.place(key)
-        entry = disk_format.write(place, one)
-        read = disk_format.read(place, entry)
+        place = entry_format.place(key)
+        entry = entry_format.write(place, one)
+        read = entry_format.read(place, entry)
         self.assertEqual((read, read.writer, read.writer_subnet), (one, writer, subnet))
-        self.assertEqual(read_tags(entry), tuple(map(disk_format.tag, one.parties)))
+        self.assertEqual(read_tags(entry), tuple(map(entry_format.tag, one.parties)))
         self.assertEqual(read_head(entry), Head(version, expires_at))
 
     def test_bound(self) -> None:
@@ -91,7 +91,7 @@ class EntryTests(SynchronousTestCase):
             for key in (1, 2)
         ]
         self.assertEqual({read_tags(entry) for entry in entries}, {self.format.tags(7, b"abc")})
-        elsewhere = DiskFormat(vault(salt=b"t" * 32), 0)
+        elsewhere = EntryFormat(vault(salt=b"t" * 32), 0)
         tags = [self.format.tags(7, b"abc"), self.format.tags(8, b"abcdef"), elsewhere.tags(7, b"abc")]
         self.assertEqual([len(each) for each in tags], [2, 3, 2])
         self.assertEqual(len({tag for each in tags for tag in each}), 7)
@@ -102,7 +102,7 @@ class PlaceTests(SynchronousTestCase):
     def test_size(self) -> None:
         """A place has its size, at both ends of the space too."""
         self.assertEqual(
-            {len(DiskFormat(vault(), 0).place(key)) for key in (0, 1, 2**256 - 1)}, {PLACE_BYTES}
+            {len(EntryFormat(vault(), 0).place(key)) for key in (0, 1, 2**256 - 1)}, {PLACE_BYTES}
         )
 
     @settings(derandomize=True, deadline=None)
@@ -116,9 +116,9 @@ class PlaceTests(SynchronousTestCase):
 
     def test_farthest_last(self) -> None:
         """Places sort by the distance from the origin."""
-        disk_format = DiskFormat(vault(), 0xFF << 248)
+        entry_format = EntryFormat(vault(), 0xFF << 248)
         keys = [0xFF << 248, 0xFE << 248, 0xF0 << 248, 0]
-        places = [disk_format.place(key) for key in keys]
+        places = [entry_format.place(key) for key in keys]
         self.assertEqual(places, sorted(places))
 
 

@@ -5,7 +5,7 @@ import lmdb
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.database.entry_format import Body, DiskFormat, Head
+from dht14.database.entry_format import Body, EntryFormat, Head
 from dht14.database.floor_table import PURGED_A_BATCH, LeftFloor
 from dht14.database.invariants import check_tables
 from dht14.database.limits import SpaceLimits
@@ -28,7 +28,7 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         folder = Path(self.mktemp())
         folder.mkdir()
         self.path = str(folder / "db")
-        self.format = DiskFormat(vault(), 0)
+        self.format = EntryFormat(vault(), 0)
         self.tables = self.open(new=True)
 
     def open(self, new: bool = False, most: int = MOST) -> Tables:

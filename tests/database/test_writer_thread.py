@@ -6,7 +6,7 @@ from pathlib import Path
 import lmdb
 
 from dht14.database import writer_thread as module
-from dht14.database.entry_format import DiskFormat
+from dht14.database.entry_format import EntryFormat
 from dht14.database.tables import Changes, Tables
 from dht14.database.writer_thread import Opened, WriterThread, Written, set_aside
 from tests.database.disk import DiskTestCase, record, vault
@@ -17,7 +17,7 @@ class WriterTestCase(DiskTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.format = DiskFormat(vault(), 0)
+        self.format = EntryFormat(vault(), 0)
         self.told: list[Opened | Written | str] = []
         self.tell: Callable[[Opened | Written | str], None] = self.told.append
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from dht14.app import config
 from dht14.app.data_dir import DataDir, replace_file
 from dht14.app.options import Role
-from dht14.database.entry_format import PLACE_BYTES, DiskFormat, read_head, read_tags
+from dht14.database.entry_format import PLACE_BYTES, EntryFormat, read_head, read_tags
 from dht14.errors import ConfigError, Malformed
 from dht14.records import envelope
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
@@ -197,17 +197,17 @@ def owners_keys() -> Iterator[bytes]:
 
 def disk_entry(raw: bytes) -> None:
     """An entry of the database: as it lies there, and with anything sealed in it."""
-    disk_format = DiskFormat(vault(), 7)
+    entry_format = EntryFormat(vault(), 7)
     place, entry = raw[:PLACE_BYTES].ljust(PLACE_BYTES, b"\0"), raw[PLACE_BYTES:]
     head_bytes = 40
     sealed = entry[:head_bytes].ljust(head_bytes, b"\0")
-    sealed += disk_format.vault.seal(entry[head_bytes:], place + sealed)
+    sealed += entry_format.vault.seal(entry[head_bytes:], place + sealed)
     for one in (entry, sealed):
         with suppress(Malformed):
             read_head(one)
             read_tags(one)
         with suppress(Malformed):
-            disk_format.read(place, one)
+            entry_format.read(place, one)
 
 
 def disk_entries() -> Iterator[bytes]:
