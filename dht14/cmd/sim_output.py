@@ -5,7 +5,7 @@ from attrs import asdict, frozen
 from dht14.sim.report import Report
 from dht14.sim.run import Promise
 from dht14.sim.scenario import Result
-from dht14.sim.statistics import Phase
+from dht14.sim.statistics import PhaseStatistics
 
 VIOLATIONS_SHOWN = 10
 """To people; programs are told of more."""
@@ -63,7 +63,7 @@ class Figures:
         return "\n".join(f"{name:<10} {line}" for name, line in lines.items())
 
 
-def _phase_line(phase: Phase, good: str) -> str:
+def _phase_line(phase: PhaseStatistics, good: str) -> str:
     return (
         f"{phase.good} of {phase.count} {good} ({phase.rate:.2%}); {phase.datagrams} datagrams each; "
         f"p50 {phase.p50_ms} ms, p99 {phase.p99_ms} ms, at most {phase.max_ms} ms"

@@ -81,7 +81,7 @@ class _Answer:
 
 
 @frozen(eq=False)
-class _Group:
+class _HolderGroup:
     """The nodes nearest to a key, as far as the table knew when it was at this revision."""
 
     revision: int
@@ -90,7 +90,7 @@ class _Group:
     """Without this node, nearest first."""
 
     @classmethod
-    def around(cls, key: int, table: RoutingTable) -> "_Group":
+    def around(cls, key: int, table: RoutingTable) -> "_HolderGroup":
         known = table.holders(key, GROUP)
         ids = sorted((*(contact.node_id for contact in known), table.own_id), key=key.__xor__)[:GROUP]
         others = tuple(contact for contact in known if contact.node_id in ids)
@@ -117,7 +117,7 @@ class Responder:
     """To requests for nodes, by target, as long as the table stays as it is."""
     _revision: int = field(default=0, init=False)
     """Of the table that these were made from."""
-    _groups: dict[int, _Group] = field(factory=dict, init=False)
+    _groups: dict[int, _HolderGroup] = field(factory=dict, init=False)
     """By key, for those who ask for values."""
 
     def store_no_more(self) -> None:
@@ -182,7 +182,7 @@ class Responder:
         if group is None or group.revision != self._table.revision:
             if len(self._groups) >= ANSWERS:
                 self._groups.clear()
-            group = self._groups[key] = _Group.around(key, self._table)
+            group = self._groups[key] = _HolderGroup.around(key, self._table)
         if view == group.view:
             return ()
         known = {view[i : i + VIEW_PART_BYTES] for i in range(0, len(view), VIEW_PART_BYTES)}

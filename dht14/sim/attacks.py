@@ -22,9 +22,9 @@ from dht14.records.envelope import key_of_owner
 from dht14.records.signing import public_key_of, seal
 from dht14.security.identity import Identity, public_bytes
 from dht14.sim.adversaries import A_DAY_MS, Denier, Forger, Liar, Silent
-from dht14.sim.host import PUZZLE, Host, Role
-from dht14.sim.run import Stage, judged
-from dht14.sim.scenario import Play
+from dht14.sim.host import PUZZLE, Host, HostRole
+from dht14.sim.run import ScenarioRun, judged
+from dht14.sim.scenario import Script
 from dht14.wire.messages import FindNode, FindValue, Nodes, Reply, Request, Store, Stored
 
 SYBILS = 500
@@ -93,7 +93,7 @@ HOSTILE_WAYS = (Silent, Denier, Liar, Forger, Misdirector)
 """How nodes that are hostile each for itself conduct themselves."""
 
 
-def one_subnet(stage: Stage) -> None:
+def one_subnet(stage: ScenarioRun) -> None:
     """The nodes have a subnet each; five times as many attackers share one."""
     spread_out(stage)
     ring = Ring()
@@ -114,10 +114,10 @@ def one_subnet(stage: Stage) -> None:
     stage.promise_right("gets right", judged(found), 0.999)
 
 
-def eclipse(subnets: int, at_least: float) -> Play:
+def eclipse(subnets: int, at_least: float) -> Script:
     """Beside each key there are 20 attackers in so many subnets, before anything is put there."""
 
-    def play(stage: Stage) -> None:
+    def play(stage: ScenarioRun) -> None:
         spread_out(stage)
         values = _contents(stage)
         for turn, key in enumerate(values):
@@ -135,11 +135,11 @@ def eclipse(subnets: int, at_least: float) -> Play:
     return play
 
 
-def hostile(stage: Stage) -> None:
+def hostile(stage: ScenarioRun) -> None:
     """A fifth of the nodes is hostile, each in one of five ways."""
     world = stage.world
     spread_out(stage)
-    nodes = [host for host in world.hosts if host.role is Role.NODE]
+    nodes = [host for host in world.hosts if host.role is HostRole.NODE]
     for turn, host in enumerate(world.rng.sample(nodes, round(HOSTILE_PART * len(nodes)))):
         world.settle(evolve(host, conduct=HOSTILE_WAYS[turn % len(HOSTILE_WAYS)]))
     stage.join()
@@ -150,7 +150,7 @@ def hostile(stage: Stage) -> None:
     stage.promise_right("gets right", judged(found), 0.99)
 
 
-def displacement(stage: Stage) -> None:
+def displacement(stage: ScenarioRun) -> None:
     """A fifth of the nodes writes junk over everything, again and again."""
     world = stage.world
     spread_out(stage)
@@ -165,7 +165,7 @@ def displacement(stage: Stage) -> None:
     stage.promise_right("gets right", judged(found), 1)
 
 
-def lowered(stage: Stage) -> None:
+def lowered(stage: ScenarioRun) -> None:
     """Somebody who knows all values offers each holder its own record, as one of which a single copy is asked
     for; then nodes are replaced, one every 45 s, until more have gone than there were."""
     world = stage.world
@@ -197,7 +197,7 @@ def _put_junk(key: int, node: Node) -> "Deferred[bool]":
     return node.put(key, Forger.JUNK, 0, 20).addCallback(lambda receipt: receipt.acknowledged)
 
 
-def spread_out(stage: Stage) -> None:
+def spread_out(stage: ScenarioRun) -> None:
     """Every node is on the internet, in a subnet of its own."""
     world = stage.world
     for host in list(world.hosts):
@@ -209,8 +209,8 @@ def spread_out(stage: Stage) -> None:
     world.options = evolve(world.options, seeds=tuple(Seed(*host.address) for host in seeds))
 
 
-def _settle(stage: Stage, identity: Identity, address: Address, ring: Ring) -> None:
-    host = Host(stage.world.size, Role.NODE, identity, address, conduct=partial(Accomplice, ring=ring))
+def _settle(stage: ScenarioRun, identity: Identity, address: Address, ring: Ring) -> None:
+    host = Host(stage.world.size, HostRole.NODE, identity, address, conduct=partial(Accomplice, ring=ring))
     ring.members.append(host.contact)
     stage.world.settle(host)
 
@@ -227,13 +227,13 @@ def _identity_near(key: int, rng: random.Random) -> Identity:
     return Identity(private_key, proof, node_id)
 
 
-def _contents(stage: Stage) -> dict[int, bytes]:
+def _contents(stage: ScenarioRun) -> dict[int, bytes]:
     rng = stage.world.rng
     values = [rng.randbytes(rng.randint(1, stage.value_bytes)) for _ in range(stage.values)]
     return {hash_id(value): value for value in values}
 
 
-def _owned(stage: Stage) -> dict[int, bytes]:
+def _owned(stage: ScenarioRun) -> dict[int, bytes]:
     rng, owned = stage.world.rng, dict[int, bytes]()
     for _ in range(stage.values):
         private_key = Ed25519PrivateKey.from_private_bytes(rng.randbytes(32))

@@ -6,7 +6,7 @@ from math import log
 from attrs import define, frozen
 
 from dht14.sim.clock import ProcessState
-from dht14.sim.host import Role, VirtualNode
+from dht14.sim.host import HostRole, VirtualNode
 from dht14.sim.world import World
 
 
@@ -45,7 +45,7 @@ class Churn:
     def start(self) -> None:
         """From now on nodes come and go."""
         for node in self._world.nodes.values():
-            if node.role is Role.NODE and node.running:
+            if node.role is HostRole.NODE and node.running:
                 self._session(node)
 
     def stop(self) -> None:

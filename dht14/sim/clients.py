@@ -21,9 +21,9 @@ from dht14.records.record import Kind
 from dht14.records.signing import public_key_of, seal
 from dht14.sim.attacks import HOSTILE_WAYS, spread_out
 from dht14.sim.history import Judgement
-from dht14.sim.host import Role, VirtualNode
-from dht14.sim.run import SETTLE, Stage
-from dht14.sim.scenario import Play
+from dht14.sim.host import HostRole, VirtualNode
+from dht14.sim.run import SETTLE, ScenarioRun
+from dht14.sim.scenario import Script
 from dht14.sim.scripts import disks
 
 GETS = 20
@@ -124,10 +124,10 @@ class Return(Enum):
 
 
 @define(eq=False)
-class Clients:
+class SimulatedClients:
     """What clients and bad luck do; all times are drawn from the world's chance."""
 
-    _stage: Stage
+    _stage: ScenarioRun
     _faults: Faults
     _habits: Habits
     _subjects: list[Subject]
@@ -240,16 +240,16 @@ class Clients:
         return [node for node in self._stage.world.callers() if node.stack.join.joined]
 
 
-def history(faults: Faults, habits: Habits = USUAL) -> Play:
+def history(faults: Faults, habits: Habits = USUAL) -> Script:
     """Clients at work on a few keys of each kind; what they were told is a history without a flaw."""
 
-    def play(stage: Stage) -> None:
+    def play(stage: ScenarioRun) -> None:
         world = stage.world
         stage.history.lives = world.lives
         if faults.liars:
             _let_some_lie(stage, faults.liars)
         subjects = [Subject.of(turn, world.rng) for turn in range(stage.values)]
-        clients = Clients(stage, faults, habits, subjects)
+        clients = SimulatedClients(stage, faults, habits, subjects)
         with disks(stage) if faults.restarts else nullcontext():
             stage.join()
             clients.work()
@@ -258,14 +258,14 @@ def history(faults: Faults, habits: Habits = USUAL) -> Play:
     return play
 
 
-def _let_some_lie(stage: Stage, part: float) -> None:
+def _let_some_lie(stage: ScenarioRun, part: float) -> None:
     spread_out(stage)
-    hosts = [host for host in stage.world.hosts if host.role is Role.NODE]
+    hosts = [host for host in stage.world.hosts if host.role is HostRole.NODE]
     for turn, host in enumerate(stage.world.rng.sample(hosts, round(part * len(hosts)))):
         stage.world.settle(evolve(host, conduct=HOSTILE_WAYS[turn % len(HOSTILE_WAYS)]))
 
 
-def _tell(stage: Stage, clients: Clients) -> None:
+def _tell(stage: ScenarioRun, clients: SimulatedClients) -> None:
     history = stage.history
     stage.notes["puts"] = clients.puts
     stage.notes["puts acknowledged"] = clients.acknowledged

@@ -22,7 +22,7 @@ PUZZLE = Puzzle("simulated", 0)
 """Of all simulated networks: every proof solves it, so that nodes are made at once."""
 
 
-class Role(Enum):
+class HostRole(Enum):
     """A bootstrap node routes but holds no values, and no client talks to it."""
 
     NODE = "node"
@@ -34,7 +34,7 @@ class Host:
     """A machine, and the node that runs on it whenever it runs."""
 
     number: int
-    role: Role
+    role: HostRole
     identity: Identity = field(repr=False)
     address: Address
     behind_nat: bool = False
@@ -85,7 +85,7 @@ class VirtualNode:
         return self.host.number
 
     @property
-    def role(self) -> Role:
+    def role(self) -> HostRole:
         """Of its host."""
         return self.host.role
 
@@ -101,7 +101,7 @@ class VirtualNode:
 
 
 @frozen
-class Outcome(Generic[T]):
+class Measured(Generic[T]):
     """One operation: its result, how long it took, and the datagrams from and to its node meanwhile."""
 
     result: T

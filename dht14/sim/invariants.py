@@ -20,7 +20,7 @@ KEYS_FOLLOWED = 200
 
 
 @define(eq=False)
-class Watch:
+class InvariantChecker:
     """Every virtual second it looks at some of the nodes; what it finds wrong is an AssertionError of the run.
 
     - Table, store and sessions do not contradict themselves, and keep their limits.

@@ -23,7 +23,7 @@ RECORD_OVERHEAD = 400
 
 
 @define
-class _Group:
+class _FloorGroup:
     """The keys of the floors that one writer has left, each set in the order in which they were left."""
 
     open: dict[int, None] = field(factory=dict)
@@ -53,7 +53,7 @@ class Floors:
     limit: int = MAX_FLOORS
     _floors: dict[int, _Left] = field(factory=dict, init=False)
     """By key, in the order in which they were left."""
-    _groups: dict[tuple[bool, int], _Group] = field(factory=dict, init=False)
+    _groups: dict[tuple[bool, int], _FloorGroup] = field(factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self._floors)
@@ -69,7 +69,7 @@ class Floors:
         if floor is not NO_FLOOR and until > now:
             self._forget(record.key)
             left = self._floors[record.key] = _Left(floor, until, (record.is_brief, record.writer))
-            self._groups.setdefault(left.group, _Group()).keys_of(floor.kind)[record.key] = None
+            self._groups.setdefault(left.group, _FloorGroup()).keys_of(floor.kind)[record.key] = None
         while self._floors and self._oldest_until() <= now:
             self._forget(next(iter(self._floors)))
         while len(self._floors) > self.limit:

@@ -12,9 +12,9 @@ from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.node.node import Node
 from dht14.records.record import Record
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import Role
+from dht14.sim.host import HostRole
 from dht14.sim.network import Traffic
-from dht14.sim.statistics import Phase
+from dht14.sim.statistics import PhaseStatistics
 from dht14.sim.world import BEGINNING, World
 
 PROMISED_RATE = 0.999
@@ -47,9 +47,9 @@ class Report:
     """The figures of one experiment. They depend on the plan alone: no wall time is among them."""
 
     plan: Plan
-    joins: Phase
-    puts: Phase
-    gets: Phase
+    joins: PhaseStatistics
+    puts: PhaseStatistics
+    gets: PhaseStatistics
     killed: int
     hops: Counter[int]
     """How many lookups of puts and gets took how many hops."""
@@ -91,9 +91,9 @@ class Experiment:
         right = sum(get.result == value for get, (_, value) in zip(found, wanted, strict=True))
         return Report(
             plan=plan,
-            joins=Phase.of(joined, sum(join.result for join in joined)),
-            puts=Phase.of(stored, len(kept)),
-            gets=Phase.of(found, right),
+            joins=PhaseStatistics.of(joined, sum(join.result for join in joined)),
+            puts=PhaseStatistics.of(stored, len(kept)),
+            gets=PhaseStatistics.of(found, right),
             killed=killed,
             hops=world.hops() - hops_of_joins,
             traffic=world.network.traffic,
@@ -109,7 +109,7 @@ class Experiment:
         return world.rng.randbytes(world.rng.randint(1, self.plan.value_bytes))
 
     def _kill(self, world: World) -> int:
-        holders = [node for node in world.nodes.values() if node.role is Role.NODE]
+        holders = [node for node in world.nodes.values() if node.role is HostRole.NODE]
         victims = world.rng.sample(holders, int(self.plan.kill * len(holders)))
         for node in victims:
             world.kill(node)

@@ -15,8 +15,8 @@ from dht14.node.node import Node
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
 from dht14.sim.history import GOOD, Ending, History, Judgement, Write
-from dht14.sim.host import Outcome, Role, VirtualNode
-from dht14.sim.invariants import Watch
+from dht14.sim.host import HostRole, Outcome, VirtualNode
+from dht14.sim.invariants import InvariantChecker
 from dht14.sim.timeline import Timeline
 from dht14.sim.world import OPERATION_GAP, World
 from dht14.wire.messages import FindNode, Nodes, Reply
@@ -60,7 +60,7 @@ class Promise:
 
 
 @define(eq=False)
-class Stage:
+class ScenarioRun:
     """What a scenario does and finds out. Its verbs are the lines of the play."""
 
     world: World
@@ -82,7 +82,7 @@ class Stage:
 
     def __attrs_post_init__(self) -> None:
         self._began = self.world.clock.seconds()
-        Watch(self.world, self.history).start()
+        InvariantChecker(self.world, self.history).start()
 
     # What happens
 
@@ -270,7 +270,7 @@ class Stage:
     def _copies(self, key: int) -> str:
         """What the nodes nearest to a key hold now, in the words of a violation."""
         numbers = {write.value: str(write.number) for write in self.history.writes(key)}
-        nodes = [node for node in self.world.nodes.values() if node.role is Role.NODE]
+        nodes = [node for node in self.world.nodes.values() if node.role is HostRole.NODE]
         told = []
         for node in sorted(nodes, key=lambda node: node.contact.node_id ^ key)[:COPIES_TOLD]:
             store = node.stack.store

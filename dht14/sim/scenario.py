@@ -7,12 +7,12 @@ from attrs import field, frozen
 from dht14.sim.conditions import Conditions
 from dht14.sim.history import Judgement
 from dht14.sim.network import Traffic
-from dht14.sim.run import Progress, Promise, Stage
+from dht14.sim.run import Progress, Promise, ScenarioRun
 from dht14.sim.timeline import Moment
 from dht14.sim.world import World
 from dht14.stack import StackOptions
 
-Play = Callable[[Stage], None]
+Script = Callable[[ScenarioRun], None]
 """What happens on a stage."""
 
 MOMENTS = 120
@@ -28,7 +28,7 @@ class Scenario:
     name: str
     says: str
     """What it shows, in one line."""
-    play: Play
+    play: Script
     nodes: int
     values: int
     value_bytes: int = 200
@@ -41,7 +41,7 @@ class Scenario:
     def run(self, seed: int, progress: Progress = lambda phase, over, all_of_it: None) -> "Result":
         """Play it. AssertionError where something was found that must never be."""
         world = World(self.nodes, seed, self.conditions, self.bootstrap_nodes, self.options, self.sealed)
-        stage = Stage(world, self.values, self.value_bytes, progress)
+        stage = ScenarioRun(world, self.values, self.value_bytes, progress)
         self.play(stage)
         forged = stage.judgements[Judgement.FORGED]
         stage.promise("values that nobody wrote", forged, at_most=0)

@@ -16,9 +16,9 @@ from dht14.kademlia.parameters import MAX_REPLICATION, REPLICATION
 from dht14.sim.churn import Churn, Sessions
 from dht14.sim.clock import ProcessState
 from dht14.sim.history import LATENESS, Judgement
-from dht14.sim.host import Outcome, Role, VirtualNode
-from dht14.sim.run import Stage, judged, part_of
-from dht14.sim.scenario import Play
+from dht14.sim.host import HostRole, Outcome, VirtualNode
+from dht14.sim.run import ScenarioRun, judged, part_of
+from dht14.sim.scenario import Script
 from dht14.sim.statistics import percentile
 from dht14.sim.virtual_disk import Fault, VirtualDisk
 
@@ -27,10 +27,10 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 PUTS_CUT_OFF = 100
 
 
-def loss(at_least: float) -> Play:
+def loss(at_least: float) -> Script:
     """Datagrams get lost; nobody leaves."""
 
-    def play(stage: Stage) -> None:
+    def play(stage: ScenarioRun) -> None:
         stage.join()
         stored = stage.put()
         stage.notes["puts acknowledged"] = part_of(stored)
@@ -41,10 +41,10 @@ def loss(at_least: float) -> Play:
     return play
 
 
-def churn(median: float, shape: float, replication: int, gets: int, at_least: float) -> Play:
+def churn(median: float, shape: float, replication: int, gets: int, at_least: float) -> Script:
     """Sessions of the given median; who leaves is replaced by another node a minute later."""
 
-    def play(stage: Stage) -> None:
+    def play(stage: ScenarioRun) -> None:
         stage.join()
         stage.put(replication=replication)
         coming_and_going = Churn(stage.world, Sessions(median, shape))
@@ -57,7 +57,7 @@ def churn(median: float, shape: float, replication: int, gets: int, at_least: fl
     return play
 
 
-def deaths(stage: Stage) -> None:
+def deaths(stage: ScenarioRun) -> None:
     """30 % of the nodes are killed at once."""
     stage.join()
     stage.put()
@@ -72,7 +72,7 @@ HOT_SPOTS = 10
 """Points around which the values of `holders` lie, so that many have the same holders."""
 
 
-def holders(stage: Stage) -> None:
+def holders(stage: ScenarioRun) -> None:
     """Of the holders of each value all but one are killed at once."""
     stage.join()
     rng = stage.world.rng
@@ -99,7 +99,7 @@ def holders(stage: Stage) -> None:
     stage.promise_right("gets right", judged(found), 1)
 
 
-def partition(stage: Stage) -> None:
+def partition(stage: ScenarioRun) -> None:
     """Two halves apart for 10 min, both writing the same keys and keys of their own."""
     stage.join()
     stage.put()
@@ -122,10 +122,10 @@ def partition(stage: Stage) -> None:
     stage.promise("keys on which all agree a minute after", agreed / len(keys), at_least=1)
 
 
-def one_way(stage: Stage) -> None:
+def one_way(stage: ScenarioRun) -> None:
     """30 % of the nodes are behind NATs: they can send, and are reached only by whom they have sent to."""
     world = stage.world
-    hidden = [host for host in world.hosts if host.role is Role.NODE]
+    hidden = [host for host in world.hosts if host.role is HostRole.NODE]
     for host in world.rng.sample(hidden, len(hidden) * 3 // 10):
         world.settle(evolve(host, behind_nat=True))
     stage.join()
@@ -140,7 +140,7 @@ def one_way(stage: Stage) -> None:
     stage.promise_right("their own gets right", judged(found), 0.999)
 
 
-def rewrites(stage: Stage) -> None:
+def rewrites(stage: ScenarioRun) -> None:
     """Clients write the same few keys over and over, two puts a second, with 1 to 20 copies, while others read them."""
     stage.join()
     stage.put()
@@ -164,7 +164,7 @@ SHORT_TTL = 300
 """Seconds: what is put while hosts sleep has expired when they wake."""
 
 
-def clocks(stage: Stage) -> None:
+def clocks(stage: ScenarioRun) -> None:
     """A fifth of the nodes has a clock that is wrong by up to a day. Then, three times, the clocks of others are set
     wrong by an hour or by 25, and right again later, and a twentieth of the nodes is stopped for 10 min, while clients
     put and get."""
@@ -189,7 +189,7 @@ def clocks(stage: Stage) -> None:
     stage.promise("gets of what expired more than 2 s ago", late, at_most=0)
 
 
-def _unsteady_clocks(stage: Stage, errors: Sequence[float]) -> list[int]:
+def _unsteady_clocks(stage: ScenarioRun, errors: Sequence[float]) -> list[int]:
     """Set clocks, stop hosts, and let clients work until these go on; the keys of what was put."""
     world, rng = stage.world, stage.world.rng
     nodes = list(world.nodes.values())
@@ -221,7 +221,7 @@ def _unsteady_clocks(stage: Stage, errors: Sequence[float]) -> list[int]:
     return fresh
 
 
-def newcomer(stage: Stage) -> None:
+def newcomer(stage: ScenarioRun) -> None:
     """One more node joins a large network and looks for everything."""
     world = stage.world
     last = world.size - 1
@@ -241,7 +241,7 @@ def newcomer(stage: Stage) -> None:
     stage.promise_right("keys found", judged(found), 1)
 
 
-def power_cut(stage: Stage) -> None:
+def power_cut(stage: ScenarioRun) -> None:
     """Every node is killed at once while clients write; all begin again with their disks, but bootstrap nodes."""
     world = stage.world
     with disks(stage):
@@ -266,7 +266,7 @@ def power_cut(stage: Stage) -> None:
         stage.promise_right("gets right", judged(found), 1)
 
 
-def bad_disks(stage: Stage) -> None:
+def bad_disks(stage: ScenarioRun) -> None:
     """For five minutes an eighth of the disks is full, an eighth broken, and a quarter takes a second to flush."""
     with disks(stage):
         stage.join()
@@ -286,11 +286,11 @@ def bad_disks(stage: Stage) -> None:
         stage.promise_right("gets right", judged(found), 1)
 
 
-def weather(stage: Stage) -> None:
+def weather(stage: ScenarioRun) -> None:
     """Whatever the seed brings: for ten minutes the network, the disks and the nodes are as bad as it has drawn,
     while clients write the same few keys over and over; then all is well again."""
     world, rng = stage.world, stage.world.rng
-    hosts = [host for host in world.hosts if host.role is Role.NODE]
+    hosts = [host for host in world.hosts if host.role is HostRole.NODE]
     for host in rng.sample(hosts, rng.randint(0, len(hosts) // 4)):
         world.settle(evolve(host, skew=rng.uniform(-60.0, 60.0), behind_nat=rng.random() < 0.5))
     with disks(stage):
@@ -319,7 +319,7 @@ def weather(stage: Stage) -> None:
         stage.promise("gets of what had expired", stage.judgements[Judgement.EXPIRED], at_most=0)
 
 
-def _mischief(stage: Stage) -> None:
+def _mischief(stage: ScenarioRun) -> None:
     """One more thing that goes wrong, or right again."""
     world, rng = stage.world, stage.world.rng
     node = rng.choice(value_nodes(stage))
@@ -341,7 +341,7 @@ def _mischief(stage: Stage) -> None:
         _bring_back(stage)
 
 
-def _bring_back(stage: Stage) -> None:
+def _bring_back(stage: ScenarioRun) -> None:
     for node in value_nodes(stage):
         if node.process.state is ProcessState.DEAD:
             stage.world.begin(node.number)
@@ -349,7 +349,7 @@ def _bring_back(stage: Stage) -> None:
             stage.world.thaw(node)
 
 
-def _make_good(stage: Stage) -> None:
+def _make_good(stage: ScenarioRun) -> None:
     """All nodes run, and all disks write."""
     for host in stage.world.hosts:
         if host.disk is not None:
@@ -359,12 +359,12 @@ def _make_good(stage: Stage) -> None:
 
 
 @contextmanager
-def disks(stage: Stage) -> Iterator[None]:
+def disks(stage: ScenarioRun) -> Iterator[None]:
     """Every node that holds values has a disk; of memory, where there is a file system of it."""
     memory = "/dev/shm"
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
         for host in list(stage.world.hosts):
-            if host.role is Role.NODE:
+            if host.role is HostRole.NODE:
                 disk = VirtualDisk(
                     os.path.join(folder, str(host.number)), random.Random(f"disk {host.number}")
                 )
@@ -376,9 +376,9 @@ def disks(stage: Stage) -> Iterator[None]:
                 stage.world.kill(node)
 
 
-def value_nodes(stage: Stage) -> list[VirtualNode]:
+def value_nodes(stage: ScenarioRun) -> list[VirtualNode]:
     """The nodes that hold values, by number, dead ones included."""
-    return [node for _, node in sorted(stage.world.nodes.items()) if node.role is Role.NODE]
+    return [node for _, node in sorted(stage.world.nodes.items()) if node.role is HostRole.NODE]
 
 
 def _p99(outcomes: Sequence[Outcome[Any]]) -> float:

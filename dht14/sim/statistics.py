@@ -5,11 +5,11 @@ from typing import Any
 
 from attrs import frozen
 
-from dht14.sim.host import Outcome
+from dht14.sim.host import Measured
 
 
 @frozen
-class Phase:
+class PhaseStatistics:
     """Operations of one kind. Times are virtual, datagrams are those from and to the nodes that operated."""
 
     count: int
@@ -21,7 +21,7 @@ class Phase:
     """Per operation."""
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome[Any]], good: int) -> "Phase":
+    def of(cls, outcomes: Sequence[Measured[Any]], good: int) -> "PhaseStatistics":
         """The figures of these operations, so many of which went well."""
         taken = sorted(round(outcome.seconds * 1000, 1) for outcome in outcomes) or [0.0]
         datagrams = round(sum(outcome.datagrams for outcome in outcomes) / max(1, len(outcomes)), 1)

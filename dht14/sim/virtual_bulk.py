@@ -34,7 +34,7 @@ REMEMBERED = 1_024
 
 
 @define(eq=False)
-class _Transfer:
+class _VirtualTransfer:
     """One transfer of ours that is not answered yet."""
 
     datagram: bytes
@@ -54,7 +54,7 @@ class VirtualBulk(DatagramProtocol):
     _clock: IReactorTime
     _rpc: DatagramProtocol = field(init=False)
     _responder: Responder = field(init=False)
-    _transfers: dict[bytes, _Transfer] = field(factory=dict, init=False)
+    _transfers: dict[bytes, _VirtualTransfer] = field(factory=dict, init=False)
     """By the tags of their tickets."""
     _answers: dict[bytes, bytes] = field(factory=dict, init=False)
     """To tickets that were used, the oldest first; empty where the answer is still to come."""
@@ -78,7 +78,7 @@ class VirtualBulk(DatagramProtocol):
         tag = tag_of(ticket)
         answered: Deferred[Any] = Deferred(partial(self._forget, tag))
         datagram = bytes([ASKED]) + self._proof + ticket + value
-        self._transfers[tag] = _Transfer(datagram, contact.address, answered)
+        self._transfers[tag] = _VirtualTransfer(datagram, contact.address, answered)
         self._send(tag)
         return answered
 
@@ -95,7 +95,7 @@ class VirtualBulk(DatagramProtocol):
     def _forget(self, tag: bytes, _: object) -> None:
         self._close(tag)
 
-    def _close(self, tag: bytes) -> _Transfer | None:
+    def _close(self, tag: bytes) -> _VirtualTransfer | None:
         transfer = self._transfers.pop(tag, None)
         if transfer is not None and transfer.timer is not None and transfer.timer.active():
             transfer.timer.cancel()

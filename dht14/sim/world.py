@@ -19,7 +19,7 @@ from dht14.node.node import Node
 from dht14.security.identity import Identity
 from dht14.sim.clock import HeapClock, Process, ProcessState
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import PUZZLE, Host, Outcome, Role, VirtualNode
+from dht14.sim.host import PUZZLE, Host, HostRole, Measured, VirtualNode
 from dht14.sim.lives import Lives
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
@@ -93,7 +93,7 @@ class World:
         self._real: set[tuple[int, Address]] = set()
         """Ids and addresses of all nodes that are or were."""
         for number in range(nodes + bootstrap_nodes):
-            role = Role.BOOTSTRAP if number < bootstrap_nodes else Role.NODE
+            role = HostRole.BOOTSTRAP if number < bootstrap_nodes else HostRole.NODE
             self.settle(Host(number, role, Identity.made_up(PUZZLE, self.rng), address_of(number)))
         seeds = tuple(Seed(*host.address) for host in self.hosts[: bootstrap_nodes or 1])
         self.options = evolve(options, seeds=seeds, sealed=sealed)
@@ -126,7 +126,7 @@ class World:
     def add(self) -> int:
         """The number of a further node, which begins when it is told to."""
         identity = Identity.made_up(PUZZLE, self.rng)
-        self.settle(Host(self.size, Role.NODE, identity, self._free_address()))
+        self.settle(Host(self.size, HostRole.NODE, identity, self._free_address()))
         return self.size - 1
 
     def _free_address(self) -> Address:
@@ -141,7 +141,7 @@ class World:
         host = self.hosts[number]
         process = Process(self.clock, host.skew)
         bulk = VirtualBulk(host.identity.proof, PUZZLE.check, process)
-        limit = None if host.role is Role.BOOTSTRAP else self.options.storage_limit
+        limit = None if host.role is HostRole.BOOTSTRAP else self.options.storage_limit
 
         def begin_services() -> None:
             for service in self.nodes[number].stack.services:
@@ -168,17 +168,17 @@ class World:
         node = self.nodes[number] = VirtualNode(host, process, ports, stack, self.clock.seconds())
         if host.disk is None or limit is None:
             begin_services()
-        if host.role is Role.NODE:
+        if host.role is HostRole.NODE:
             self.lives.rose(host.identity.node_id, node.began, kept=host.disk is not None)
         if host.is_hostile:
             self.lives.lies(host.identity.node_id)
         return node
 
-    def join(self, numbers: Sequence[int] = (), progress: Progress = _ignore) -> list[Outcome[bool]]:
+    def join(self, numbers: Sequence[int] = (), progress: Progress = _ignore) -> list[Measured[bool]]:
         """Begin these nodes (all, if none are named) one by one: whether each has joined, and how quickly."""
         numbers = numbers or range(self.size)
 
-        def begin(turn: int) -> "Deferred[Outcome[bool]]":
+        def begin(turn: int) -> "Deferred[Measured[bool]]":
             node = self.begin(numbers[turn])
             return self._measured(node, lambda _: self.joined(node))
 
@@ -204,7 +204,7 @@ class World:
             return
         self._lived += self.clock.seconds() - node.began
         node.process.kill()
-        if node.role is Role.NODE:
+        if node.role is HostRole.NODE:
             self.lives.fell(node.contact.node_id, self.clock.seconds())
         for port in node.ports:
             self.network.remove(port)
@@ -251,7 +251,7 @@ class World:
 
     def callers(self) -> list[VirtualNode]:
         """The nodes that clients can talk to now."""
-        nodes = (node for node in self.nodes.values() if node.running and node.role is Role.NODE)
+        nodes = (node for node in self.nodes.values() if node.running and node.role is HostRole.NODE)
         return [node for node in nodes if not node.host.is_hostile]
 
     def perform(
@@ -260,23 +260,23 @@ class World:
         progress: Progress = _ignore,
         callers: Sequence[VirtualNode] = (),
         gap: float = OPERATION_GAP,
-    ) -> list[Outcome[T]]:
+    ) -> list[Measured[T]]:
         """Run operations, each at another node, in a random order of nodes (all `callers`, if none are named),
         with so many seconds between two at one node; their outcomes, as given."""
         shuffled = list(callers or self.callers())
         self.rng.shuffle(shuffled)
 
-        def begin(turn: int) -> "Deferred[Outcome[T]]":
+        def begin(turn: int) -> "Deferred[Measured[T]]":
             return self._measured(shuffled[turn % len(shuffled)], operations[turn])
 
         return self._stagger(begin, len(operations), gap / len(shuffled), progress)
 
     def _measured(
         self, node: VirtualNode, operation: "Callable[[Node], Deferred[T]]"
-    ) -> "Deferred[Outcome[T]]":
+    ) -> "Deferred[Measured[T]]":
         began, exchanged = self.clock.seconds(), node.port.exchanged
         return operation(node.stack.node).addCallback(
-            lambda result: Outcome(result, self.clock.seconds() - began, node.port.exchanged - exchanged)
+            lambda result: Measured(result, self.clock.seconds() - began, node.port.exchanged - exchanged)
         )
 
     def _stagger(

@@ -4,11 +4,11 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd.sim_output import Played
-from dht14.sim.run import Stage
+from dht14.sim.run import ScenarioRun
 from dht14.sim.scenario import Result, Scenario
 
 
-def play(stage: Stage) -> None:
+def play(stage: ScenarioRun) -> None:
     stage.join()
     stage.notes["a note"] = 1.5
     stage.promise("kept one", 1, at_least=1)

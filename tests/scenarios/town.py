@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from dht14.kademlia.keyspace import random_id
 from dht14.node.node import Node
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import Outcome, Role, VirtualNode
+from dht14.sim.host import HostRole, Outcome, VirtualNode
 from dht14.sim.world import PLAIN_CONDITIONS, SHIPPED_OPTIONS, World
 from dht14.stack import StackOptions
 from tests.told import acknowledged, value_of
@@ -64,13 +64,13 @@ class Town:
         """How many gets are wrong when every node is asked for every value."""
         return self.get(times=len(self.world.callers()))[0]
 
-    def nodes(self, role: Role) -> list[VirtualNode]:
+    def nodes(self, role: HostRole) -> list[VirtualNode]:
         """All nodes of this kind, by number."""
         return [node for _, node in sorted(self.world.nodes.items()) if node.role is role]
 
     def some_nodes(self, part: float) -> list[VirtualNode]:
         """A random part of the nodes that hold values."""
-        holders = self.nodes(Role.NODE)
+        holders = self.nodes(HostRole.NODE)
         return self.world.rng.sample(holders, round(part * len(holders)))
 
 

@@ -5,7 +5,7 @@ import random
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.sim.churn import Churn, Sessions
-from dht14.sim.host import Role
+from dht14.sim.host import HostRole
 from dht14.sim.world import World
 
 
@@ -41,7 +41,7 @@ class ChurnTests(SynchronousTestCase):
         """Sessions end, others take the places of those that left, and bootstrap nodes stay."""
         world, churn = self.run_churn(stopped=0.0, returning=0.0)
         self.assertApproximates(churn.left, 10 * 300 / (70 / 0.69), 15)
-        addresses = {host.contact.address for host in world.hosts if host.role is Role.NODE}
+        addresses = {host.contact.address for host in world.hosts if host.role is HostRole.NODE}
         self.assertEqual(len(addresses), 10)
         begun = World(nodes=10, seed=1)
         self.assertGreater(len(addresses - {host.contact.address for host in begun.hosts}), 5)

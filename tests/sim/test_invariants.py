@@ -7,7 +7,7 @@ from dht14.kademlia.keyspace import hash_id
 from dht14.records.record import Record, version_at
 from dht14.sim.history import History
 from dht14.sim.host import VirtualNode
-from dht14.sim.invariants import AT_ONCE, INTERVAL, Watch
+from dht14.sim.invariants import AT_ONCE, INTERVAL, InvariantChecker
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.world import World
 
@@ -21,7 +21,7 @@ class WatchTests(SynchronousTestCase):
         self.world.join()
         self.joined_at = self.world.clock.seconds()
         self.history = History()
-        self.watch = Watch(self.world, self.history)
+        self.watch = InvariantChecker(self.world, self.history)
         self.watch.start()
 
     @property
@@ -51,7 +51,7 @@ class WatchTests(SynchronousTestCase):
         """Of many nodes some are looked at each time, and every one in turn."""
         world = World(nodes=AT_ONCE * 2, seed=1)
         world.join()
-        watch = Watch(world, self.history)
+        watch = InvariantChecker(world, self.history)
         watch.start()
         looks = []
         for _ in range(6):

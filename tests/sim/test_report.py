@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.sim.conditions import Conditions
 from dht14.sim.report import Experiment, Plan
-from dht14.sim.statistics import Phase
+from dht14.sim.statistics import PhaseStatistics
 
 SMALL = Plan(nodes=6, values=10, gets=30)
 
@@ -40,4 +40,6 @@ class ExperimentTests(SynchronousTestCase):
         lonely = Experiment(evolve(SMALL, conditions=Conditions(loss=0.99))).run()
         self.assertLess(lonely.gets.good, lonely.gets.count)
         self.assertFalse(lonely.promise_kept)
-        self.assertFalse(evolve(lonely, puts=evolve(lonely.puts, good=0), gets=Phase.of([], 0)).promise_kept)
+        self.assertFalse(
+            evolve(lonely, puts=evolve(lonely.puts, good=0), gets=PhaseStatistics.of([], 0)).promise_kept
+        )

@@ -5,7 +5,7 @@ from collections import Counter
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.sim.history import Judgement
-from dht14.sim.run import Promise, Stage, judged
+from dht14.sim.run import Promise, ScenarioRun, judged
 from dht14.sim.world import World
 
 
@@ -22,7 +22,7 @@ class StageTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.steps: list[tuple[str, int, int]] = []
         self.world = World(nodes=8, seed=1)
-        self.stage = Stage(self.world, 5, 100, lambda *step: self.steps.append(step))
+        self.stage = ScenarioRun(self.world, 5, 100, lambda *step: self.steps.append(step))
         self.stage.join()
 
     def test_put_and_get(self) -> None:

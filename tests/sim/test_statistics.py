@@ -2,8 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.sim.host import Outcome
-from dht14.sim.statistics import Phase, percentile
+from dht14.sim.host import Measured
+from dht14.sim.statistics import PhaseStatistics, percentile
 
 
 class PercentileTests(SynchronousTestCase):
@@ -18,10 +18,14 @@ class PercentileTests(SynchronousTestCase):
 class PhaseTests(SynchronousTestCase):
     def test_figures(self) -> None:
         """Times in milliseconds, datagrams per operation, and the part that went well."""
-        phase = Phase.of([Outcome(True, 0.2, 10), Outcome(False, 0.1, 20), Outcome(True, 0.3, 30)], good=2)
-        self.assertEqual(phase, Phase(count=3, good=2, p50_ms=200, p99_ms=300, max_ms=300, datagrams=20))
+        phase = PhaseStatistics.of(
+            [Measured(True, 0.2, 10), Measured(False, 0.1, 20), Measured(True, 0.3, 30)], good=2
+        )
+        self.assertEqual(
+            phase, PhaseStatistics(count=3, good=2, p50_ms=200, p99_ms=300, max_ms=300, datagrams=20)
+        )
         self.assertApproximates(phase.rate, 2 / 3, 1e-9)
 
     def test_nothing_to_do(self) -> None:
         """A phase without operations went well."""
-        self.assertEqual(Phase.of([], good=0).rate, 1.0)
+        self.assertEqual(PhaseStatistics.of([], good=0).rate, 1.0)

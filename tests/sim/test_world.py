@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import CallFailed
 from dht14.node.node import Node
 from dht14.security.identity import Identity
-from dht14.sim.host import PUZZLE, Host, Role, VirtualNode
+from dht14.sim.host import PUZZLE, Host, HostRole, VirtualNode
 from dht14.sim.virtual_disk import VirtualDisk
 from dht14.sim.world import BEGINNING, OPERATION_GAP, World, address_of
 from dht14.wire.messages import Ping, Pong
@@ -46,7 +46,7 @@ class WorldTests(SynchronousTestCase):
         world = World(nodes=3, seed=1, bootstrap_nodes=2)
         world.join()
         roles = [world.nodes[number].role for number in range(5)]
-        self.assertEqual(roles, [Role.BOOTSTRAP] * 2 + [Role.NODE] * 3)
+        self.assertEqual(roles, [HostRole.BOOTSTRAP] * 2 + [HostRole.NODE] * 3)
         self.assertIsNone(world.nodes[0].stack.store)
         self.assertEqual([node.number for node in world.callers()], [2, 3, 4])
 
@@ -191,7 +191,9 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual(world.nodes[3].process.seconds(), world.clock.seconds())
         world.kill(world.nodes[3])
         self.assertEqual(world.begin(3).process.seconds(), world.clock.seconds() - 3600)
-        world.settle(Host(4, Role.NODE, Identity.made_up(PUZZLE, world.rng), address_of(4), behind_nat=True))
+        world.settle(
+            Host(4, HostRole.NODE, Identity.made_up(PUZZLE, world.rng), address_of(4), behind_nat=True)
+        )
         (joined,) = world.join([4])
         self.assertTrue(joined.result)
         self.assertEqual(world.size, 5)
