@@ -3,10 +3,10 @@
 from dht14.app.options import Role
 from dht14.cmd.node import MORE_HELP, BaseOptions, makeService
 
-__all__ = ["BootstrapOptions", "makeService"]
+__all__ = ["Options", "makeService"]
 
 
-class BootstrapOptions(BaseOptions):
+class Options(BaseOptions):
     """Options of a bootstrap node. A node's whole configuration file will do."""
 
     role = Role.BOOTSTRAP

@@ -15,7 +15,7 @@ from dht14.node.node import Node
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
 from dht14.sim.history import GOOD, Ending, History, Judgement, Write
-from dht14.sim.host import HostRole, Outcome, VirtualNode
+from dht14.sim.host import HostRole, Measured, VirtualNode
 from dht14.sim.invariants import InvariantChecker
 from dht14.sim.timeline import Timeline
 from dht14.sim.world import OPERATION_GAP, World
@@ -91,7 +91,7 @@ class ScenarioRun:
         """Virtual seconds since the beginning."""
         return self.world.clock.seconds() - self._began
 
-    def join(self, numbers: Sequence[int] = ()) -> list[Outcome[bool]]:
+    def join(self, numbers: Sequence[int] = ()) -> list[Measured[bool]]:
         """Begin these nodes (all, if none are named), and let them settle in."""
         joined = self.world.join(numbers, self._step("joins", len(numbers) or self.world.size))
         self.world.wait(SETTLE)
@@ -99,7 +99,7 @@ class ScenarioRun:
 
     def put(
         self, keys: Iterable[int] | None = None, ttl: int = 0, replication: int = 0, label: str = "puts"
-    ) -> list[Outcome[bool]]:
+    ) -> list[Measured[bool]]:
         """Put fresh values at random nodes, under these keys or random ones; ttl and replication as in PUT."""
         rng = self.world.rng
         chosen = [random_id(rng) for _ in range(self.values)] if keys is None else list(keys)
@@ -108,7 +108,7 @@ class ScenarioRun:
         self.world.wait(SETTLE)
         return stored
 
-    def put_values(self, values: dict[int, bytes]) -> list[Outcome[bool]]:
+    def put_values(self, values: dict[int, bytes]) -> list[Measured[bool]]:
         """Put these at random nodes."""
         puts = [partial(self.write, key, value, 0, 0) for key, value in values.items()]
         stored = self.world.perform(puts, self._step("puts", len(puts)))
@@ -129,7 +129,7 @@ class ScenarioRun:
         times: int = 1,
         callers: Sequence[VirtualNode] = (),
         gap: float = OPERATION_GAP,
-    ) -> list[Outcome[Got]]:
+    ) -> list[Measured[Got]]:
         """Get each of these so often, every time at another node (of the `callers`, if any are named). At one
         node `gap` seconds pass between two gets."""
         gets = [partial(self.read, key) for key in keys for _ in range(times)]
@@ -229,7 +229,7 @@ class ScenarioRun:
         """Which part of some gets must have been right. What nobody wrote must never be found."""
         self.promise(name, judgements[Judgement.RIGHT] / max(1, judgements.total()), at_least=at_least)
 
-    def promise_acknowledged(self, name: str, stored: Sequence[Outcome[bool]], at_least: float) -> None:
+    def promise_acknowledged(self, name: str, stored: Sequence[Measured[bool]], at_least: float) -> None:
         """Which part of some puts must have been acknowledged."""
         self.promise(name, part_of(stored), at_least=at_least)
 
@@ -295,11 +295,11 @@ def _has(node: VirtualNode, key: int) -> bool:
     return store is not None and store.get(key, node.process.seconds()) is not None
 
 
-def judged(outcomes: Iterable[Outcome[Got]]) -> Counter[Judgement]:
+def judged(outcomes: Iterable[Measured[Got]]) -> Counter[Judgement]:
     """What these gets were."""
     return Counter(outcome.result.judgement for outcome in outcomes)
 
 
-def part_of(outcomes: Sequence[Outcome[bool]]) -> float:
+def part_of(outcomes: Sequence[Measured[bool]]) -> float:
     """Which part of these was a success."""
     return sum(outcome.result for outcome in outcomes) / max(1, len(outcomes))

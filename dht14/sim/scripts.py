@@ -16,7 +16,7 @@ from dht14.kademlia.parameters import MAX_REPLICATION, REPLICATION
 from dht14.sim.churn import Churn, Sessions
 from dht14.sim.clock import ProcessState
 from dht14.sim.history import LATENESS, Judgement
-from dht14.sim.host import HostRole, Outcome, VirtualNode
+from dht14.sim.host import HostRole, Measured, VirtualNode
 from dht14.sim.run import ScenarioRun, judged, part_of
 from dht14.sim.scenario import Script
 from dht14.sim.statistics import percentile
@@ -381,5 +381,5 @@ def value_nodes(stage: ScenarioRun) -> list[VirtualNode]:
     return [node for _, node in sorted(stage.world.nodes.items()) if node.role is HostRole.NODE]
 
 
-def _p99(outcomes: Sequence[Outcome[Any]]) -> float:
+def _p99(outcomes: Sequence[Measured[Any]]) -> float:
     return percentile(sorted(round(1000 * outcome.seconds, 1) for outcome in outcomes), 99)

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from dht14.kademlia.keyspace import random_id
 from dht14.node.node import Node
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import HostRole, Outcome, VirtualNode
+from dht14.sim.host import HostRole, Measured, VirtualNode
 from dht14.sim.world import PLAIN_CONDITIONS, SHIPPED_OPTIONS, World
 from dht14.stack import StackOptions
 from tests.told import acknowledged, value_of
@@ -37,13 +37,13 @@ class Town:
         assert all(outcome.result for outcome in outcomes), "not every node has joined"
         self.world.wait(SETTLE)
 
-    def put(self, count: int, ttl: int = 0) -> list[Outcome[bool]]:
+    def put(self, count: int, ttl: int = 0) -> list[Measured[bool]]:
         """Put fresh values of 1 to 1,000 bytes at random nodes, for `ttl` seconds."""
         rng = self.world.rng
         values = {random_id(rng): rng.randbytes(rng.randint(1, 1000)) for _ in range(count)}
         return self.put_values(values, ttl)
 
-    def put_values(self, values: dict[int, bytes], ttl: int = 0) -> list[Outcome[bool]]:
+    def put_values(self, values: dict[int, bytes], ttl: int = 0) -> list[Measured[bool]]:
         """Put these values, by their keys, at random nodes."""
         outcomes = self.world.perform([partial(_put, key, value, ttl) for key, value in values.items()])
         acknowledged = zip(values.items(), outcomes, strict=True)
@@ -51,7 +51,7 @@ class Town:
         self.world.wait(SETTLE)
         return outcomes
 
-    def get(self, times: int) -> tuple[int, list[Outcome[bytes | None]]]:
+    def get(self, times: int) -> tuple[int, list[Measured[bytes | None]]]:
         """Get every value so often, each time at another node: how many gets were wrong, and all of them."""
         wanted = [key for key in self.values for _ in range(times)]
         outcomes = self.world.perform([partial(_get, key) for key in wanted])
