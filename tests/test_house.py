@@ -171,3 +171,14 @@ class HouseTests(SynchronousTestCase):
         plugins = TOP.parent / "twisted"
         self.assertEqual(list(plugins.rglob("__init__.py")), [])
         self.assertTrue((plugins / "plugins" / "dht14_plugin.py").exists())
+
+    def test_class_names(self):
+        """A class name is used once in dht14/, so that a search for it ends in one place."""
+        found: dict[str, list[str]] = {}
+        for module in self.modules:
+            for node in module.tree.body:
+                if isinstance(node, ast.ClassDef):
+                    found.setdefault(node.name, []).append(module.name)
+        # twistd looks for a class of this name in both plugins.
+        del found["Options"]
+        self.none(f"{name}: {places}" for name, places in found.items() if len(places) > 1)
