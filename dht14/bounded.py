@@ -1,4 +1,4 @@
-"""What has been done lately, so that it is not done again at once."""
+"""Collections that cannot grow without limit."""
 
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -6,31 +6,56 @@ from typing import Generic, TypeVar
 from attrs import define, field
 
 H = TypeVar("H", bound=Hashable)
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class BoundedDict(dict[K, V]):
+    """A dict of at most `limit` items: when it is full, a new key replaces the oldest one.
+
+    Only item assignment and `renew` respect the limit; `setdefault` and `update` must not be used.
+    """
+
+    __slots__ = ("_limit",)
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def __setitem__(self, key: K, value: V) -> None:
+        if len(self) >= self._limit and key not in self:
+            del self[next(iter(self))]
+        super().__setitem__(key, value)
+
+    def renew(self, key: K, value: V) -> None:
+        """Set an item and make it the newest one."""
+        self.pop(key, None)
+        self[key] = value
 
 
 @define
 class ExpiringSet(Generic[H]):
-    """Remembers for a while; of too many things the oldest are forgotten first."""
+    """A set whose members expire after `ttl` seconds; when it is full, a new member replaces the oldest one."""
 
-    _seconds: float
-    _most: int
-    _times: dict[H, float] = field(factory=dict, init=False)
+    _ttl: float
+    _limit: int
+    _added_at: dict[H, float] = field(factory=dict, init=False)
 
-    def __contains__(self, what: H) -> bool:
-        return what in self._times
+    def __contains__(self, member: H) -> bool:
+        return member in self._added_at
 
-    def note(self, what: H, now: float) -> None:
-        """It has happened."""
-        self.forget(now)
-        self._times.pop(what, None)
-        if len(self._times) >= self._most:
-            del self._times[next(iter(self._times))]
-        self._times[what] = now
+    def add(self, member: H, now: float) -> None:
+        """Add a member, or let one live for another `ttl` seconds."""
+        self.expire(now)
+        self._added_at.pop(member, None)
+        if len(self._added_at) >= self._limit:
+            del self._added_at[next(iter(self._added_at))]
+        self._added_at[member] = now
 
-    def forget(self, now: float) -> None:
-        """Forget what happened too long ago."""
-        while self._times:
-            oldest = next(iter(self._times))
-            if now - self._times[oldest] < self._seconds:
+    def expire(self, now: float) -> None:
+        """Remove the members that were added `ttl` seconds ago or earlier."""
+        while self._added_at:
+            oldest = next(iter(self._added_at))
+            if now - self._added_at[oldest] < self._ttl:
                 return
-            del self._times[oldest]
+            del self._added_at[oldest]

@@ -29,7 +29,6 @@ from dht14.net.rpc.probe import ProbeProtocol
 from dht14.net.rpc.protocol import RpcProtocol
 from dht14.net.rpc.pulse import Pulse
 from dht14.net.rpc.standing import PeerPriorities
-from dht14.node.errands import Transfer
 from dht14.node.freshness import Freshness
 from dht14.node.get import RecordReader
 from dht14.node.join import Join, Retries
@@ -41,12 +40,13 @@ from dht14.node.put import Policy, RecordWriter
 from dht14.node.record_sender import RecordSender
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
+from dht14.node.transfers import Transfer
 from dht14.records.record import Record
 from dht14.records.store import LocalStore
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.diversity import any_subnet, public_subnet
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity
+from dht14.security.subnets import any_subnet, public_subnet
 from dht14.security.tickets import Tickets
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer, HelloProbe

@@ -15,18 +15,17 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.asked import CallResult
-from dht14.node.errands import Download, Transfer, Upload
 from dht14.node.freshness import Freshness
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups
 from dht14.node.network_time import NetworkTime
 from dht14.node.node import Node
-from dht14.node.ports import CallObserver
+from dht14.node.ports import CallObserver, CallResult
 from dht14.node.put import Policy, RecordWriter
 from dht14.node.record_sender import RecordSender
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
+from dht14.node.transfers import Download, Transfer, Upload
 from dht14.security.identity import PROOF_BYTES, Identity, public_key_of
 from dht14.security.tickets import Tickets
 from dht14.sim.clock import HeapClock

@@ -34,9 +34,8 @@ from dht14.database.writer_thread import (
     Written,
 )
 from dht14.errors import Malformed
-from dht14.records.pages import Page
 from dht14.records.record import Record
-from dht14.records.store import Outcome, Refusal, Verdict, copies_of, judge, merged
+from dht14.records.store import Outcome, Page, Refusal, Verdict, copies_of, judge, merged
 from dht14.records.version_floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from dht14.database.entry_format import due_entry, read_head, read_tags
 from dht14.database.floor_table import FloorTable, LeftFloor
 from dht14.database.limits import Growth
 from dht14.errors import Malformed
-from dht14.records.pages import PAGE_BYTES, PAGE_RECORDS
+from dht14.records.store import PAGE_BYTES, PAGE_RECORDS
 
 PAGE = 4096
 

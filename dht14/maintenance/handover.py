@@ -7,9 +7,9 @@ from twisted.logger import Logger
 
 from dht14.kademlia.parameters import MAX_REPLICATION
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.maintenance.abreast import abreast
 from dht14.maintenance.replicator import Replicator
-from dht14.maintenance.store_scan import pages
+from dht14.maintenance.store_scan import scan
+from dht14.node.concurrency import run_limited
 from dht14.records.store import LocalStore
 
 AT_ONCE = 32
@@ -66,13 +66,13 @@ class HandOver:
             return
         self._total, self._told = len(keys), self._clock.seconds()
         self.log.info("Handing over {total} values.", total=len(keys))
-        await abreast(map(self._give_to_heir, keys), AT_ONCE)
-        await abreast(map(self._give_to_others, keys), AT_ONCE)
+        await run_limited(map(self._give_to_heir, keys), AT_ONCE)
+        await run_limited(map(self._give_to_others, keys), AT_ONCE)
 
     async def _keys(self) -> list[int]:
         """The keys of all records but cached ones, those with the fewest holders first."""
         by_copies: list[list[int]] = [[] for _ in range(MAX_REPLICATION + 1)]
-        async for records in pages(self._store, self._clock):
+        async for records in scan(self._store, self._clock):
             for record in records:
                 by_copies[record.replication].append(record.key)
         return [key for keys in by_copies[1:] for key in keys]

@@ -67,10 +67,10 @@ class ReadRepair:
     ) -> None:
         given = record.key, contact.node_id
         now = self._clock.seconds()
-        self._lately.forget(now)
+        self._lately.expire(now)
         if self._under_way >= REPAIRS_AT_ONCE or given in self._lately or record.remaining_ms(now) < 1:
             return
-        self._lately.note(given, now)
+        self._lately.add(given, now)
         self._under_way += 1
         give(record, contact).addErrback(self._failed).addCallback(self._ended)
 

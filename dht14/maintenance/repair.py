@@ -17,9 +17,9 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.subnet_limits import spread
-from dht14.maintenance.abreast import abreast
 from dht14.maintenance.replicator import Replicator
-from dht14.maintenance.store_scan import pages
+from dht14.maintenance.store_scan import scan
+from dht14.node.concurrency import run_limited
 from dht14.node.freshness import Freshness
 from dht14.node.ports import Rpc
 from dht14.node.republish_times import RepublishTimes
@@ -100,12 +100,12 @@ class Repair:
     ) -> None:
         """Offer each record to those who have become its holders: all of them, or only the `askers`."""
         began, given = self._clock.seconds(), 0
-        async for records in pages(self._store, self._clock):
+        async for records in scan(self._store, self._clock):
             newcomers = [
                 (r, self._newcomers(r, before, neighbours, askers)) for r in records if not r.is_cached
             ]
             due = [(record, contacts) for record, contacts in newcomers if contacts]
-            await abreast((self._copies.offer(record, contacts) for record, contacts in due), AT_ONCE)
+            await run_limited((self._copies.offer(record, contacts) for record, contacts in due), AT_ONCE)
             given += len(due)
         if given:
             self.log.debug(

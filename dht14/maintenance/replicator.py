@@ -68,7 +68,7 @@ class Replicator:
 
     def candidates(self, key: int, count: int = K) -> list[Contact]:
         """The contacts nearest to a key that are alive and take copies, as far as is known."""
-        self._refusers.forget(self._clock.seconds())
+        self._refusers.expire(self._clock.seconds())
         known = self._table.holders(key, 2 * count)
         return [contact for contact in known if self.takes_copies(contact.node_id)][:count]
 
@@ -94,7 +94,7 @@ class Replicator:
         newest = -1
         for contact, reply in zip(contacts, replies, strict=True):
             if isinstance(reply, Refused):
-                self._refusers.note(contact.node_id, self._clock.seconds())
+                self._refusers.add(contact.node_id, self._clock.seconds())
             elif isinstance(reply, Outranked) and reply.version > newest:
                 ahead, newest = contact, reply.version
         if ahead is not None:

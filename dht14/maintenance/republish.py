@@ -14,9 +14,9 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import shared_prefix
 from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.maintenance.abreast import abreast
 from dht14.maintenance.replicator import Replicator
-from dht14.maintenance.store_scan import pages
+from dht14.maintenance.store_scan import scan
+from dht14.node.concurrency import run_limited
 from dht14.node.node import Node
 from dht14.node.republish_times import JITTER, TRUST, RepublishTimes
 from dht14.records.record import Record
@@ -89,11 +89,11 @@ class Republish:
         self._last = began
         self._roll()
         seen_to = 0
-        async for records in pages(self._store, self._clock):
+        async for records in scan(self._store, self._clock):
             now = self._clock.seconds()
             due = [record for record in records if self._is_due(record, now, interval)]
             candidates = [await self._candidates(record) for record in due]
-            await abreast(map(self._see_to, due, candidates), AT_ONCE)
+            await run_limited(map(self._see_to, due, candidates), AT_ONCE)
             seen_to += len(due)
         self._diary.forget(began - TRUST * interval)
         self.log.debug(

@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from dht14.records.pages import BEGINNING
 from dht14.records.record import Record
-from dht14.records.store import LocalStore
+from dht14.records.store import BEGINNING, LocalStore
 
 
-async def pages(store: LocalStore, clock: IReactorTime) -> AsyncIterator[Sequence[Record]]:
+async def scan(store: LocalStore, clock: IReactorTime) -> AsyncIterator[Sequence[Record]]:
     """The records of one page after the other; those that are put meanwhile may be among them or not."""
     mark: bytes | None = BEGINNING
     while mark is not None:

@@ -4,11 +4,12 @@ from typing import Any, TypeVar
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IHostResolution, IResolutionReceiver
+from twisted.internet.interfaces import IHostResolution, IResolutionReceiver
 from zope.interface import implementer
 
 from dht14.kademlia.contact import Address
 from dht14.node.ports import Resolver
+from dht14.node.timers import then_cancel
 
 T = TypeVar("T")
 
@@ -23,15 +24,9 @@ def resolver(reactor: Any) -> Resolver:
         resolution = _Resolution()
         reactor.nameResolver.resolveHostName(resolution, host, port)
         timeout = reactor.callLater(RESOLVE_TIMEOUT, resolution.resolutionComplete)
-        return resolution.complete.addBoth(_disarm, timeout)
+        return resolution.complete.addBoth(then_cancel, timeout)
 
     return resolve
-
-
-def _disarm(result: T, timeout: IDelayedCall) -> T:
-    if timeout.active():
-        timeout.cancel()
-    return result
 
 
 @implementer(IResolutionReceiver)

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.node.ports import Bulk
+from dht14.node.timers import cancel_timer
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Record
 
@@ -66,7 +67,7 @@ class Fetch:
         return self._done
 
     def _ask_next(self) -> None:
-        _disarm(self._hedge)
+        cancel_timer(self._hedge)
         claimer = next(self._claimers, None)
         if claimer is None:
             return
@@ -108,16 +109,11 @@ class Fetch:
 
     def _ended(self, result: T, deadline: IDelayedCall) -> T:
         """However it ended, by a cancellation too, nothing stays on the clock or under way."""
-        _disarm(deadline)
-        _disarm(self._hedge)
+        cancel_timer(deadline)
+        cancel_timer(self._hedge)
         for transfer in self._transfers:
             transfer.cancel()
         return result
-
-
-def _disarm(timer: IDelayedCall | None) -> None:
-    if timer is not None and timer.active():
-        timer.cancel()
 
 
 @define(eq=False)
@@ -192,8 +188,8 @@ class FetchRace:
             self._done.callback(None)
 
     def _ended(self, result: T, deadline: IDelayedCall) -> T:
-        _disarm(deadline)
-        _disarm(self._timer)
+        cancel_timer(deadline)
+        cancel_timer(self._timer)
         for fetch in list(self._fetches.values()):
             fetch.cancel()
         return result

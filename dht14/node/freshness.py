@@ -79,7 +79,7 @@ class Freshness:
         """The contacts whose turn it is: those among the neighbours, and those that will hold nothing of ours.
         They are forgotten here."""
         near = set(neighbours)
-        self._served.forget(now)
+        self._served.expire(now)
         due = {
             node_id: contact
             for node_id, (contact, asked_at) in self._askers.items()
@@ -87,5 +87,5 @@ class Freshness:
         }
         for node_id in due:
             del self._askers[node_id]
-            self._served.note(node_id, now)
+            self._served.add(node_id, now)
         return due

@@ -215,7 +215,7 @@ class RecordReader:
 
     def _replies(self, key: int, own: Record | None, content: bool, exhaustive: bool) -> GetReplies:
         now = self._lookups.clock.seconds()
-        self._doubted.forget(now)
+        self._doubted.expire(now)
         is_wide = self._lookups.alarm.suspects(key)
         replies = GetReplies(key, content, exhaustive or is_wide, now, self._time, self._doubted)
         if self._store is not None:
@@ -256,7 +256,7 @@ class RecordReader:
         await race.run(deadline - self._lookups.clock.seconds())
         now = self._lookups.clock.seconds()
         for claimer in race.failed:
-            self._doubted.note(claimer.contact.node_id, now)
+            self._doubted.add(claimer.contact.node_id, now)
         return race.best
 
 

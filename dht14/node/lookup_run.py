@@ -6,13 +6,14 @@ from typing import TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.node.ports import Rpc
+from dht14.node.timers import then_cancel
 from dht14.wire.messages import Reply, Request
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ class LookupRun:
         self._proceed()
         if not self._done.called:
             deadline = clock.callLater(timeout, self._end)
-            self._done.addBoth(_disarm, deadline)
+            self._done.addBoth(then_cancel, deadline)
         return self._done
 
     def _proceed(self) -> None:
@@ -81,10 +82,3 @@ class LookupRun:
     def call_failed(self, contact: Contact) -> None:
         """As `CallObserver`."""
         self._told(partial(self._lookup.failed, contact))
-
-
-def _disarm(result: T, deadline: IDelayedCall) -> T:
-    """However the search ended, by a cancellation too, nothing stays on the clock."""
-    if deadline.active():
-        deadline.cancel()
-    return result

@@ -6,8 +6,10 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
 from dht14.wire.messages import Reply, Request
 
@@ -58,3 +60,29 @@ class Bulk(Protocol):
 
 Resolver = Callable[[str, int], "Deferred[list[Address]]"]
 """From a host name and a port to every address it has; an empty list when it has none."""
+
+
+@define(eq=False)
+class CallResult:
+    """A `CallObserver`. Its outcome is who answered and what, or `CallFailed`."""
+
+    outcome: "Deferred[tuple[Contact, Reply]]" = field(factory=Deferred, init=False)
+
+    @property
+    def reply(self) -> "Deferred[Reply]":
+        """The outcome for who knows whom was asked. To be taken once."""
+        return self.outcome.addCallback(lambda answer: answer[1])
+
+    def call_answered(self, contact: Contact, reply: Reply) -> None:
+        """As `CallObserver`."""
+        self.outcome.callback((contact, reply))
+
+    def call_slow(self, contact: Contact) -> None:
+        """A slow answer is an answer."""
+
+    def call_silent(self, contact: Contact) -> None:
+        """A late answer is an answer."""
+
+    def call_failed(self, contact: Contact) -> None:
+        """As `CallObserver`."""
+        self.outcome.errback(CallFailed())

@@ -13,8 +13,7 @@ from twisted.python.failure import Failure
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
-from dht14.node.asked import CallResult
-from dht14.node.ports import Bulk, CallObserver, Rpc
+from dht14.node.ports import Bulk, CallObserver, CallResult, Rpc
 from dht14.records.envelope import MAGIC
 from dht14.records.record import Record
 from dht14.wire.messages import Offer, Reply, Request, Store, Wanted

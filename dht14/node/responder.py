@@ -8,11 +8,10 @@ from attrs import define, field, frozen
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.caching import cache_lifetime
-from dht14.node.errands import Download, Transfer, Upload
 from dht14.node.freshness import Freshness
 from dht14.node.network_time import NetworkTime
 from dht14.node.republish_times import RepublishTimes
+from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Kind, Record, claimed_rank, is_possible
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
 from dht14.records.version_floors import NO_FLOOR
@@ -347,3 +346,16 @@ class Responder:
         if fingerprint(nearest[: request.replication]) == request.neighbours:
             return ()
         return tuple(contact for contact in known if contact.node_id != writer.node_id)
+
+
+CACHE_SECONDS = 3_600.0
+"""The longest that one lives: with the nearest node that does not hold the record anyway."""
+
+
+def cache_lifetime(remaining: float, nearer: int, holders: int) -> float:
+    """Seconds for which a node keeps a copy that it need not keep.
+
+    `nearer` nodes are nearer to the key, `holders` of which have it anyway. It is halved for each of the
+    others: so a value that is read much is found a little earlier, and does not fill the network.
+    """
+    return min(remaining, CACHE_SECONDS) / 2.0 ** max(nearer - holders, 0)

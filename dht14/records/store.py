@@ -10,7 +10,6 @@ from typing import Protocol
 
 from attrs import evolve, frozen
 
-from dht14.records.pages import Page
 from dht14.records.record import BRIEF, Record
 from dht14.records.version_floors import Floor
 
@@ -56,6 +55,22 @@ class Verdict:
     replication: int = 0
     """Where the outcome is HELD: copies that the record has, or that the one had which it has replaced if those
     were more."""
+
+
+PAGE_RECORDS = 32
+PAGE_BYTES = 1 << 18
+"""What one page of a store holds at most: to read it takes a millisecond or two."""
+
+BEGINNING = b""
+"""The mark before the first page."""
+
+
+@frozen
+class Page:
+    """Some of the records of a store, and the mark behind which the next ones stand; None: there are none."""
+
+    records: list[Record]
+    mark: bytes | None
 
 
 class RecordStore(Protocol):

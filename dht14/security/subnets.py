@@ -113,3 +113,14 @@ def parties_of(host: str, diversity_private: bool = False) -> tuple[Party, ...]:
     if len(packed) == 4:
         return (Scope.HOST, packed), (Scope.SUBNET, packed[:3])
     return (Scope.HOST, packed[:8]), (Scope.SUBNET, packed[:6]), (Scope.PROVIDER, packed[:4])
+
+
+@lru_cache(maxsize=16_384)
+def public_subnet(host: str) -> bytes | None:
+    """The subnet of an address; None for private ones, and for the empty host (this node itself)."""
+    return None if not host or is_private(host) else subnet_of(host)
+
+
+def any_subnet(host: str) -> bytes | None:
+    """The subnet of an address, of a private one too; None for the empty host."""
+    return subnet_of(host) if host else None

@@ -13,9 +13,8 @@ from attrs import define, field
 
 from dht14.database.limits import EVICTION_TRIES, Growth, Shortfall, SpaceLimits, refusal_for
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
-from dht14.records.pages import PAGE_RECORDS, Page
 from dht14.records.record import Kind, Record
-from dht14.records.store import Outcome, Verdict, copies_of, judge, merged
+from dht14.records.store import PAGE_RECORDS, Outcome, Page, Verdict, copies_of, judge, merged
 from dht14.records.version_floors import MARGIN, MAX_FLOORS, NO_FLOOR, Floor, floor_of
 
 RECORD_OVERHEAD = 400

@@ -15,8 +15,8 @@ from twisted.internet.protocol import DatagramProtocol
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
-from dht14.node.errands import Upload
 from dht14.node.responder import Responder
+from dht14.node.transfers import Upload
 from dht14.security.identity import PROOF_BYTES, public_key_of
 from dht14.security.tickets import TICKET_BYTES
 from dht14.wire.bulk_messages import UploadAnswer, decode_answer, encode_answer, tag_of

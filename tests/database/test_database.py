@@ -15,9 +15,8 @@ from dht14.database.tables import Tables, room
 from dht14.database.writer_thread import GONE
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.records.pages import BEGINNING, PAGE_BYTES, PAGE_RECORDS, Page
 from dht14.records.record import Kind, Record, version_at
-from dht14.records.store import Outcome, Refusal, Verdict
+from dht14.records.store import BEGINNING, PAGE_BYTES, PAGE_RECORDS, Outcome, Page, Refusal, Verdict
 from dht14.records.version_floors import MARGIN, Floor
 from dht14.sim.memory_store import MemoryStore
 from tests.database.disk import NOW, OWN, DiskTestCase, record

@@ -16,9 +16,9 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.client import BulkClient, BulkConnection
 from dht14.net.bulk.server import BulkServer, BulkServerConnection
 from dht14.net.bulk.tls import ALPN, NodeTls, _certificate
-from dht14.node.errands import Download, Transfer, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
+from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
 from dht14.security.identity import Identity, public_key_of
 from dht14.security.subnets import parties_of

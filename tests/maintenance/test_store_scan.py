@@ -2,9 +2,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.maintenance.store_scan import pages
-from dht14.records.pages import PAGE_RECORDS
+from dht14.maintenance.store_scan import scan
 from dht14.records.record import Record
+from dht14.records.store import PAGE_RECORDS
 from dht14.sim.memory_store import MemoryStore
 
 
@@ -19,7 +19,7 @@ class PagesTests(SynchronousTestCase):
         seen: list[list[int]] = []
 
         async def walk() -> None:
-            async for records in pages(store, clock):
+            async for records in scan(store, clock):
                 seen.append([record.key for record in records])
 
         walked = Deferred.fromCoroutine(walk())

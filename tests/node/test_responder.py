@@ -11,16 +11,15 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.caching import CACHE_SECONDS
-from dht14.node.errands import Download, Transfer, Upload
 from dht14.node.network_time import TOLERANCE, NetworkTime
-from dht14.node.responder import Responder
+from dht14.node.responder import CACHE_SECONDS, Responder
+from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Kind, Record, version_at
 from dht14.records.signing import verify_signature
 from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.records.version_floors import NO_FLOOR, Floor
-from dht14.security.diversity import public_subnet
 from dht14.security.identity import public_key_of
+from dht14.security.subnets import public_subnet
 from dht14.security.tickets import Tickets
 from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
 from dht14.wire.messages import (
@@ -585,3 +584,14 @@ class LargeValueTests(ResponderTestCase):
         self.assertIsNone(self.node.give(errand, NOW + 60))
         self.take(self.VALUE[::-1], offer=self.offer(self.VALUE[::-1], version=VERSION + 1))
         self.assertIsNone(self.node.give(errand, NOW))
+
+
+class CacheLifetimeTests(SynchronousTestCase):
+    def test_halved(self) -> None:
+        """An hour at the most, halved for each node that is nearer and does not hold the record anyway."""
+        lifetimes = [cache_lifetime(1e6, nearer, holders=8) for nearer in (0, 8, 9, 11)]
+        self.assertEqual(lifetimes, [CACHE_SECONDS / n for n in (1, 1, 2, 8)])
+
+    def test_never_longer(self) -> None:
+        """No cached copy outlives its record."""
+        self.assertEqual(cache_lifetime(5.0, 0, holders=8), 5.0)

@@ -10,8 +10,8 @@ from twisted.scripts.twistd import run
 
 from dht14.kademlia.contact import Contact
 from dht14.net.bulk.server import BulkServerConnection
-from dht14.node.errands import Download
 from dht14.node.responder import Responder
+from dht14.node.transfers import Download
 from dht14.records.record import version_at
 from dht14.wire.bulk_messages import UploadAnswer
 from dht14.wire.messages import FindValue, LargeValue

@@ -9,9 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.database.limits import EVICTION_TRIES
 from dht14.kademlia.keyspace import hash_id, id_to_bytes
-from dht14.records.pages import BEGINNING, PAGE_RECORDS, Page
 from dht14.records.record import Kind, Record, version_at
-from dht14.records.store import Outcome, Refusal, Verdict, conflicting_record
+from dht14.records.store import BEGINNING, PAGE_RECORDS, Outcome, Page, Refusal, Verdict, conflicting_record
 from dht14.records.version_floors import MARGIN, NO_FLOOR, Floor
 from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
 from tests.owners import Owner

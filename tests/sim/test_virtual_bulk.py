@@ -8,9 +8,9 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.errands import Download, Transfer, Upload
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
+from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
 from dht14.security.identity import public_key_of
 from dht14.security.tickets import Tickets

@@ -23,8 +23,8 @@ from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.bulk.deadlines import Deadlines
 from dht14.net.bulk.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.log_limiter import LogLimiter
-from dht14.node.errands import Upload
 from dht14.node.responder import Responder
+from dht14.node.transfers import Upload
 from dht14.security.rate_limiter import RateLimiter
 from dht14.security.shares import SharedPlaces
 from dht14.security.subnets import Party, Scope

@@ -29,9 +29,8 @@ from dht14.net.rpc.pacing import Pacing
 from dht14.net.rpc.probe import ProbeProtocol
 from dht14.net.rpc.pulse import Pulse
 from dht14.net.rpc.twins import Twins
-from dht14.node.asked import CallResult
 from dht14.node.network_time import NetworkTime
-from dht14.node.ports import CallObserver
+from dht14.node.ports import CallObserver, CallResult
 from dht14.node.responder import Responder
 from dht14.session.layer import Datagrams, Peer, SessionLayer
 from dht14.wire.contacts import Check

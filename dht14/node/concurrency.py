@@ -1,10 +1,14 @@
-"""Lets so many do something at once; who comes later waits for a turn, but not for ever."""
+"""Limits on how much of one kind is done at once."""
 
 from collections import deque
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from dht14.node.timers import then_cancel
 
 
 @define(eq=False)
@@ -28,7 +32,7 @@ class ConcurrencyLimit:
         turn: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(turn)
         timer = self._clock.callLater(self._patience, self._out_of_patience, turn)
-        return turn.addBoth(_disarm, timer)
+        return turn.addBoth(then_cancel, timer)
 
     def give_back(self) -> None:
         """Somebody who began has ended: the next one begins."""
@@ -45,7 +49,17 @@ class ConcurrencyLimit:
         turn.callback(None)
 
 
-def _disarm(result: None, timer: IDelayedCall) -> None:
-    if timer.active():
-        timer.cancel()
-    return result
+def run_limited(jobs: Iterable[Coroutine[Any, Any, object]], limit: int) -> "Deferred[list[None]]":
+    """Run coroutines, at most `limit` of them at once; fires when all have ended.
+
+    `jobs` is asked for the next coroutine only when it can begin. One that raises ends its lane, and its failure is
+    reported at once.
+    """
+    waiting = iter(jobs)
+
+    async def lane() -> None:
+        for job in waiting:
+            await job
+
+    lanes = [Deferred.fromCoroutine(lane()) for _ in range(limit)]
+    return gatherResults(lanes, consumeErrors=True)
