@@ -12,7 +12,7 @@ from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.network_time import TOLERANCE, NetworkTime
-from dht14.node.responder import CACHE_SECONDS, Responder
+from dht14.node.responder import CACHE_SECONDS, Responder, cache_lifetime
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Kind, Record, version_at
 from dht14.records.signing import verify_signature
