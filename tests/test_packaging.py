@@ -35,7 +35,8 @@ class PackagingTests(SynchronousTestCase):
         self.assertEqual(named - lists, set())
 
     def test_requirements(self) -> None:
-        """The image has a pinned version, with its hashes, of everything that the package needs (make lock)."""
+        """The image has a pinned version, with its hashes, of everything that the package needs (make
+        lock)."""
         needed = {_name(line) for line in self.options["install_requires"].split("\n") if line}
         pinned = (TOP / "conf" / "requirements.txt").read_text().replace("\\\n", "")
         lines = [line for line in pinned.splitlines() if line and line.lstrip()[0] != "#"]

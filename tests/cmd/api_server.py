@@ -31,9 +31,8 @@ YesNo = Callable[[Put | Get], bytes]
 class ApiServer:
     """Listens on a free port of 127.0.0.1; each request is answered with what `answer` makes of it.
 
-    Without `answer` it keeps what it is given. An empty answer closes the connection. One that is not `extended`
-    hangs up at the messages that only DHT-14 knows,
-    or does not answer them.
+    Without `answer` it keeps what it is given. An empty answer closes the connection. One that is not
+    `extended` hangs up at the messages that only DHT-14 knows, or does not answer them.
     """
 
     def __init__(self, answer: YesNo | None = None, *, extended: bool = True, hangs_up: bool = True) -> None:

@@ -61,7 +61,8 @@ class HealthTests(SynchronousTestCase):
         return run("health", "--p2p-address", p2p, "--api-address", api, *words)
 
     def test_node(self) -> None:
-        """A node that answers at both ports is healthy, whether it finds the key that it is asked for or not."""
+        """A node that answers at both ports is healthy, whether it finds the key that it is asked for or
+        not."""
         with P2pServer() as p2p, ApiServer() as api:
             self.assertEqual(self.ask(p2p.address, api.address), HEALTHY)
             self.assertEqual(self.ask(p2p.address, api.address), HEALTHY)
@@ -82,7 +83,8 @@ class HealthTests(SynchronousTestCase):
         self.assertIs(answer["healthy"], True)
 
     def test_disk(self) -> None:
-        """A node that answers but cannot keep values is not healthy; nor is one whose directory is another."""
+        """A node that answers but cannot keep values is not healthy; nor is one whose directory is
+        another."""
         with P2pServer() as p2p, ApiServer() as api:
             for path in (self.mktemp(), self.data_dir.path):
                 self.data_dir.show_working(False)
@@ -114,13 +116,14 @@ class HealthTests(SynchronousTestCase):
 
     def test_other_answers(self) -> None:
         """A datagram that is no answer to the HELLO is no sign of health."""
-        self.patch(health, "HELLO_SECONDS", 0.01)
+        self.patch(health, "HELLO_TIMEOUT", 0.01)
         for answer in (lambda cid: CHALLENGE + bytes(180), lambda cid: CHALLENGE + cid):
             with P2pServer(answer) as p2p, ApiServer() as api:
                 self.assertEqual(self.ask(p2p.address, api.address).code, 3)
 
     def test_addresses(self) -> None:
-        """Addresses are those of the file and of the environment; who listens everywhere is asked on loopback."""
+        """Addresses are those of the file and of the environment; who listens everywhere is asked on
+        loopback."""
         with P2pServer() as p2p, ApiServer() as api:
             file = Path(self.mktemp())
             file.write_text(f"[node]\np2p_address = 0.0.0.0:{p2p.port}\napi_address = 127.0.0.1:1\n")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd.ending import Ended
-from dht14.cmd.keys import key_of
+from dht14.cmd.command_error import CommandError
+from dht14.cmd.keys import parse_key
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.records.signing import public_key_of
 from dht14.wire.api_messages import GetRecord
@@ -24,7 +24,8 @@ class KeyOfTests(SynchronousTestCase):
     """What a KEY stands for."""
 
     def test_forms(self) -> None:
-        """64 hex digits are the key itself, any other text stands for its SHA-256; a prefix says which is meant."""
+        """64 hex digits are the key itself, any other text stands for its SHA-256; a prefix says which is
+        meant."""
         for typed, key in (
             (DIGITS, bytes.fromhex(DIGITS)),
             (DIGITS.upper(), bytes.fromhex(DIGITS)),
@@ -36,10 +37,11 @@ class KeyOfTests(SynchronousTestCase):
             ("deadbeef", sha256("deadbeef")),
             ("text:", sha256("")),
         ):
-            self.assertEqual(key_of(typed), key, typed)
+            self.assertEqual(parse_key(typed), key, typed)
 
     def test_looks_like_a_key(self) -> None:
-        """What looks like a key, but is none, is refused with the reason: else a value would go to another key."""
+        """What looks like a key, but is none, is refused with the reason: else a value would go to another
+        key."""
         for typed, reason in (
             (DIGITS[:-1], "63 of 64"),
             (DIGITS + "0", "65 of 64"),
@@ -49,7 +51,7 @@ class KeyOfTests(SynchronousTestCase):
             ("hex:greeting", "64 hex digits"),
             ("", "the key is empty"),
         ):
-            end = self.assertRaises(Ended, key_of, typed)
+            end = self.assertRaises(CommandError, parse_key, typed)
             self.assertEqual((end.code, end.error), (2, "bad_key"))
             self.assertIn(reason, str(end))
 

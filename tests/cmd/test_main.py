@@ -36,7 +36,8 @@ class MainTests(SynchronousTestCase):
             self.assertIn("usage: dht14", err)
 
     def test_nearest(self):
-        """A mistyped command or option is told the nearest name, with the usage of the command that was meant."""
+        """A mistyped command or option is told the nearest name, with the usage of the command that was
+        meant."""
         code, _, err = self.run_main("gte", "k")
         self.assertEqual(code, 2)
         self.assertIn("did you mean get?", err)

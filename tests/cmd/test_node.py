@@ -87,7 +87,8 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn("[node] log_level", err.getvalue())
 
     def test_wrong_usage(self):
-        """An unknown option, a missing value, and words that are no option end it with a line that names them."""
+        """An unknown option, a missing value, and words that are no option end it with a line that names
+        them."""
         for words, named in ((["--foo"], "--foo"), (["--config"], "--config"), (["word"], "'word'")):
             err = io.StringIO()
             with redirect_stderr(err):
@@ -97,7 +98,8 @@ class OptionsTests(SynchronousTestCase):
             self.assertIn(named, err.getvalue())
 
     def test_nearest_option(self):
-        """A mistyped option ends the start with 78, and a line with the nearest one; its value is not repeated."""
+        """A mistyped option ends the start with 78, and a line with the nearest one; its value is not
+        repeated."""
         for word, nearest in (
             ("--p2p-adress", "--p2p-address"),
             ("--boostrap=secret", "--bootstrap"),
@@ -127,14 +129,14 @@ class StartErrorTests(SynchronousTestCase):
         """Each kind ends with its own exit code and its text on stderr, once."""
         for error, code in ((ConfigError, 78), (DataDirInUse, 75), (AddressUnavailable, 69)):
             err = io.StringIO()
-            with redirect_stderr(err), self.assertRaises(SystemExit) as ended, node.start_errors_told():
+            with redirect_stderr(err), self.assertRaises(SystemExit) as ended, node.exit_on_start_error():
                 raise error("why")
             self.assertEqual(ended.exception.code, code)
             self.assertEqual(err.getvalue(), "dht14: why\n")
 
     def test_bugs_are_loud(self):
         """Anything else is our own bug and passes."""
-        with self.assertRaises(ZeroDivisionError), node.start_errors_told():
+        with self.assertRaises(ZeroDivisionError), node.exit_on_start_error():
             raise ZeroDivisionError
 
 

@@ -213,7 +213,8 @@ class DeleteTests(OwnerTestCase):
             self.assertTrue(self.said(node).deleted)
 
     def test_renewed(self) -> None:
-        """With --renew a tombstone follows on one that the node does not tell of, and on a value that has come back."""
+        """With --renew a tombstone follows on one that the node does not tell of, and on a value that has
+        come back."""
         before = time.time_ns() // 1_000_000
 
         def answer(request: Get | Put) -> bytes:

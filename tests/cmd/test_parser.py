@@ -2,8 +2,8 @@ import argparse
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd.ending import Ended
-from dht14.cmd.parser import Parser, host_port, meant, number, seconds
+from dht14.cmd.command_error import CommandError
+from dht14.cmd.parser import Parser, host_port, seconds, suggestion, whole_number
 
 
 class ParserTests(SynchronousTestCase):
@@ -13,20 +13,21 @@ class ParserTests(SynchronousTestCase):
         self.parser = Parser(prog="dht14 put")
         self.parser.add_argument("key")
         self.parser.add_argument("value", nargs="?")
-        self.parser.add_argument("--replication", type=number(255))
+        self.parser.add_argument("--replication", type=whole_number(255))
         self.parser.add_argument("--salt")
         self.parser.add_argument("--config", "-c")
 
     def wrong(self, *words: str) -> str:
         """What is said of these words, which are wrong usage."""
-        end = self.assertRaises(Ended, self.parser.parse_args, words)
+        end = self.assertRaises(CommandError, self.parser.parse_args, words)
         self.assertEqual((end.code, end.error), (2, "wrong_usage"))
         return str(end)
 
     def test_dashes(self) -> None:
-        """A value that begins with - is not taken for an option, and no help is printed for it: the cure is said."""
+        """A value that begins with - is not taken for an option, and no help is printed for it: the cure is
+        said."""
         for word in ("-hello", "-h ", "-help", "-vv", "-x"):
-            self.assertIn("goes behind --", self.wrong("k", word))
+            self.assertIn("after --", self.wrong("k", word))
 
     def test_behind_dashes(self) -> None:
         """Behind -- it is a value; so is a negative number anywhere."""
@@ -38,7 +39,7 @@ class ParserTests(SynchronousTestCase):
             self.assertEqual(self.parser.parse_args(words).value, value)
 
     def test_option_behind_dashes(self) -> None:
-        """An option that stands behind -- is told to be there."""
+        """An option after -- is reported as such."""
         self.assertIn("write it before", self.wrong("k", "--", "-v", "--salt", "s"))
 
     def test_option_with_its_argument(self) -> None:
@@ -78,12 +79,12 @@ class ParserTests(SynchronousTestCase):
 
     def test_numbers(self) -> None:
         """Numbers, durations and addresses have bounds."""
-        self.assertEqual(number(5)("5"), 5)
+        self.assertEqual(whole_number(5)("5"), 5)
         self.assertEqual(seconds(60)("0.5"), 0.5)
         self.assertEqual(host_port("[::1]:7400"), ("::1", 7400))
         for parse, text in (
-            (number(5), "6"),
-            (number(5), "-1"),
+            (whole_number(5), "6"),
+            (whole_number(5), "-1"),
             (seconds(60), "abc"),
             (seconds(60), "61"),
             (seconds(60), "-1"),
@@ -94,5 +95,5 @@ class ParserTests(SynchronousTestCase):
 
     def test_meant(self) -> None:
         """The nearest name, or none."""
-        self.assertEqual(meant("gte", ["put", "get"]), " (did you mean get?)")
-        self.assertEqual(meant("xyz", ["put", "get"]), "")
+        self.assertEqual(suggestion("gte", ["put", "get"]), " (did you mean get?)")
+        self.assertEqual(suggestion("xyz", ["put", "get"]), "")

@@ -3,7 +3,7 @@ import threading
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd.progress import EYES_INTERVAL, LOG_INTERVAL, Heartbeat, ProgressLine, duration
+from dht14.cmd.progress import LOG_INTERVAL, TERMINAL_INTERVAL, Heartbeat, ProgressLine, duration
 
 
 class Terminal(io.StringIO):
@@ -21,10 +21,10 @@ class ProgressLineTests(SynchronousTestCase):
         """A terminal sees rate and time left, several times a second, and a clean line in the end."""
         stream = Terminal()
         line = self.line(stream)
-        line.at(1, 1000)
+        line.update(1, 1000)
         self.assertEqual(stream.getvalue(), "")
-        self.now += EYES_INTERVAL
-        line.at(100, 1000)
+        self.now += TERMINAL_INTERVAL
+        line.update(100, 1000)
         self.assertEqual(stream.getvalue(), "\r\x1b[Kvalues sealed: 100 of 1000, 500/s, 2 s left")
         line.end()
         self.assertTrue(stream.getvalue().endswith("\r\x1b[K"))
@@ -35,13 +35,13 @@ class ProgressLineTests(SynchronousTestCase):
         line = self.line(stream)
         for _ in range(25):
             self.now += 1
-            line.at(10, 100)
+            line.update(10, 100)
         line.end()
         self.assertEqual(len(stream.getvalue().splitlines()), int(25 / LOG_INTERVAL))
 
     def test_nowhere(self) -> None:
         """Without a stderr nothing is said."""
-        ProgressLine(None, "x").at(1, 2)
+        ProgressLine(None, "x").update(1, 2)
 
     def test_durations(self) -> None:
         """A duration is told in the unit that fits."""
@@ -61,7 +61,7 @@ class HeartbeatTests(SynchronousTestCase):
 
         stream = Stream()
         beat = Heartbeat(stream, "dht14 sim", 0.01)
-        beat.at("puts", 3, 9)
+        beat.update("puts", 3, 9)
         beat.begin()
         self.assertTrue(told.wait(30))
         beat.end()

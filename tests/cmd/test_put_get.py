@@ -14,7 +14,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd import api_client
-from dht14.cmd.ending import NO_NODE, Ended
+from dht14.cmd.command_error import NO_NODE, CommandError
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import (
     MAX_VALUE,
@@ -67,7 +67,8 @@ class PutTests(ClientTestCase):
         self.assertEqual(node.requests, [PutWithReceipt(60, 3, sha256("grüße"), b"hallo")])
 
     def test_file(self) -> None:
-        """A file goes as its bytes, up to the largest value; hints that are not given are left to the node."""
+        """A file goes as its bytes, up to the largest value; hints that are not given are left to the
+        node."""
         largest = VALUE * 255 + bytes(MAX_VALUE - 255 * 256)
         with ApiServer() as node:
             outcome = run("put", "k", "--file", self.file(largest), "--api-address", node.address)
@@ -98,7 +99,7 @@ class PutTests(ClientTestCase):
         with ApiServer() as node:
             outcome = run("put", "k", "v", "--json", "--api-address", node.address)
         answer = json.loads(outcome.out)
-        self.assertTrue(0 <= answer.pop("seconds") < api_client.ANSWER_SECONDS)
+        self.assertTrue(0 <= answer.pop("seconds") < api_client.ANSWER_TIMEOUT)
         receipt = {"outcome": "stored", "copies": 8, "wanted": 8, "version": 7}
         self.assertEqual(
             answer, {"key": sha256("k").hex(), "stored": True, **receipt, "value": "dg==", "bytes": 1}
@@ -157,7 +158,7 @@ class PutTests(ClientTestCase):
 
     def test_silent_node(self) -> None:
         """So is one that does not answer it."""
-        self.patch(api_client, "EXTENSION_SECONDS", 0.05)
+        self.patch(api_client, "EXTENSION_TIMEOUT", 0.05)
         with ApiServer(extended=False, hangs_up=False) as node:
             outcome = run("put", "k", "v", "--api-address", node.address)
         self.assertEqual(outcome.code, 0)
@@ -182,10 +183,10 @@ class PutTests(ClientTestCase):
         self.assertIsNone(told["bytes"])
 
     def test_dashed_value(self) -> None:
-        """A value that begins with - is stored behind --, and never answered with the help and exit code 0."""
+        """A value that begins with - is stored after --, and never answered with the help and exit code 0."""
         outcome = run("put", "k", "-hello")
         self.assertEqual((outcome.code, outcome.out), (2, b""))
-        self.assertIn("behind --", outcome.error)
+        self.assertIn("after --", outcome.error)
         with ApiServer() as node:
             self.assertEqual(run("put", "k", "--api-address", node.address, "--", "-hello").code, 0)
         self.assertEqual(node.requests, [PutWithReceipt(0, 0, sha256("k"), b"-hello")])
@@ -247,8 +248,8 @@ class GetTests(ClientTestCase):
             return run("get", "k", *words, "--api-address", node.address)
 
     def test_content(self) -> None:
-        """With --content nothing counts but the value whose SHA-256 the key is: the node is told so, and an answer
-        of another one is checked."""
+        """With --content nothing counts but the value whose SHA-256 the key is: the node is told so, and an
+        answer of another one is checked."""
         key = hashlib.sha256(VALUE).hexdigest()
         for extended in (True, False):
             for value, code in ((VALUE, 0), (b"junk", 1)):
@@ -360,7 +361,8 @@ class GetTests(ClientTestCase):
         self.assertEqual(node.requests[2:], [GetRecord(sha256("k")), Get(sha256("k"))])
 
     def test_configured(self) -> None:
-        """The node is found where it finds itself: option, environment, file. The key of its values is not read."""
+        """The node is found where it finds itself: option, environment, file. The key of its values is not
+        read."""
         with ApiServer() as node:
             config = self.directory / "config.ini"
             config.write_text(
@@ -412,7 +414,7 @@ class OutputTests(ClientTestCase):
 
     def test_terminal(self) -> None:
         """On a terminal a value ends its line; one that does so itself gets no second newline."""
-        for value, shown in ((b"value", b"value\r\n"), (b"value\n", b"value\r\n")):
+        for value, format_address in ((b"value", b"value\r\n"), (b"value\n", b"value\r\n")):
             terminal, screen = pty.openpty()
             self.addCleanup(os.close, terminal)
             script = "import sys; from dht14.cmd.main import main; sys.exit(main())"
@@ -420,7 +422,7 @@ class OutputTests(ClientTestCase):
                 command = [sys.executable, "-c", script, "get", "k", "--api-address", node.address]
                 subprocess.run(command, stdout=screen, timeout=60, check=True)
             os.close(screen)
-            self.assertEqual(os.read(terminal, 100), shown)
+            self.assertEqual(os.read(terminal, 100), format_address)
 
     def test_help_to_nobody(self) -> None:
         """Help whose reader has enough is no reason to complain either."""
@@ -476,9 +478,9 @@ class NoNodeTests(ClientTestCase):
         """So it is when no answer comes in time."""
         with (
             socket.create_server(("127.0.0.1", 0)) as silent,
-            self.assertRaises(Ended) as ended,
+            self.assertRaises(CommandError) as ended,
         ):
-            api_client.ask(silent.getsockname(), KEY, encode_get(KEY), patience=0.05)
+            api_client.ask(silent.getsockname(), KEY, encode_get(KEY), timeout=0.05)
         self.assertEqual(ended.exception.code, NO_NODE)
         self.assertIn("does not answer in time", str(ended.exception))
 

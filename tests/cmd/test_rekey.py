@@ -51,7 +51,8 @@ class RekeyTests(SynchronousTestCase):
         self.assertRaises(ConfigError, self.unlock, OLD)
 
     def test_wrong_key(self) -> None:
-        """With a wrong old key, a new one that is none or a file that is not there, nothing changes: exit 78."""
+        """With a wrong old key, a new one that is none or a file that is not there, nothing changes: exit
+        78."""
         new = ("--new-key-file", str(self.folder / "new"))
         self.config.write_text(self.config.read_text().replace(OLD, NEW))
         self.assertEqual(self.run_rekey(*new)[0], 78)

@@ -20,7 +20,7 @@ from tests.process.nodes import free_port
 class WaitTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(os, "environ", {name: text for name, text in os.environ.items() if "DHT14" not in name})
-        self.patch(wait, "LOOK_INTERVAL", 0.01)
+        self.patch(wait, "POLL_INTERVAL", 0.01)
 
 
 class ReadyTests(WaitTestCase):
@@ -76,7 +76,7 @@ class ReadyTests(WaitTestCase):
         self.assertEqual(outcome.code, 3)
         told = json.loads(outcome.out)
         self.assertEqual(told["error"], "timeout")
-        self.assertIn("searches its identity", told["missing"])
+        self.assertIn("mines its node id", told["missing"])
 
     def test_silent(self) -> None:
         """A node that keeps silent is not waited for longer than was asked."""
@@ -112,7 +112,7 @@ class DirectoryTests(WaitTestCase):
 
     def test_joined(self) -> None:
         """A node has joined while others answer it, whatever else it waits for."""
-        unknown = f"no node that says how far it is runs in {self.path}; --data-dir"
+        unknown = f"no node runs in {self.path}; name its directory with --data-dir"
         self.assert_missing(self.wait("joined"), unknown)
         self.state.say(["join"], False)
         self.assert_missing(self.wait("joined"), "no other node answers it")
@@ -122,7 +122,7 @@ class DirectoryTests(WaitTestCase):
     def test_values(self) -> None:
         """Its values are open when it does not wait for them any more."""
         self.state.say(["identity", "join", "values"], False)
-        self.assert_missing(self.wait("values"), "it searches its identity and it opens its values")
+        self.assert_missing(self.wait("values"), "it mines its node id and it opens its values")
         self.state.say(["join"], False)
         self.assertEqual(self.wait("values"), (0, b"values\n", ""))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from dht14.cmd.twistds import as_user_of, check_options
+from dht14.cmd.twistd_options import as_user_of, check_twistd_options
 from dht14.errors import ConfigError
 
 GIVEN: dict[str, Any] = {"chroot": None, "rundir": ".", "pidfile": "", "uid": None, "gid": None}
@@ -25,13 +25,13 @@ class OptionsTests(SynchronousTestCase):
             ("pidfile", "/proc/x/y"),
             ("pidfile", "/"),
         ):
-            wrong = self.assertRaises(ConfigError, check_options, {**GIVEN, name: value})
+            wrong = self.assertRaises(ConfigError, check_twistd_options, {**GIVEN, name: value})
             self.assertIn(f"--{name}", str(wrong))
 
     def test_good(self) -> None:
         """Others pass."""
-        check_options(GIVEN)
-        check_options({**GIVEN, "rundir": "/", "pidfile": os.path.abspath("x.pid")})
+        check_twistd_options(GIVEN)
+        check_twistd_options({**GIVEN, "rundir": "/", "pidfile": os.path.abspath("x.pid")})
 
 
 class UserTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd.steady_clock import set_clock, steady_clock, uptime
+from dht14.cmd.reactor_clock import monotonic_clock, set_reactor_clock, uptime
 
 
 class IdleReactor(ReactorBase):
@@ -19,7 +19,7 @@ class SteadyClockTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.uptime, self.wall = 1_000.0, 1_700_000_000.0
-        self.seconds = steady_clock(lambda: self.wall, lambda: self.uptime)
+        self.seconds = monotonic_clock(lambda: self.wall, lambda: self.uptime)
 
     def test_begins_as_the_time_of_day(self) -> None:
         """It reads as the wall clock when the process begins, and counts from there."""
@@ -36,11 +36,12 @@ class SteadyClockTests(SynchronousTestCase):
         self.assertEqual(self.seconds(), began + 5)
 
     def test_timers(self) -> None:
-        """Timers of a reactor, those set before included, fire when their seconds have passed, and not before."""
+        """Timers of a reactor, those set before included, fire when their seconds have passed, and not
+        before."""
         reactor, fired = IdleReactor(), list[str]()
-        set_clock(reactor, lambda: self.wall)
+        set_reactor_clock(reactor, lambda: self.wall)
         reactor.callLater(10, fired.append, "set before")
-        set_clock(reactor, self.seconds)
+        set_reactor_clock(reactor, self.seconds)
         reactor.callLater(10, fired.append, "set after").delay(10)
         looping = LoopingCall(fired.append, "looping")
         looping.clock = reactor
@@ -56,7 +57,8 @@ class SteadyClockTests(SynchronousTestCase):
         looping.stop()
 
     def test_real(self) -> None:
-        """The clock behind it is that of the system which counts the sleep of the host, where there is one."""
+        """The clock behind it is that of the system which counts the sleep of the host, where there is
+        one."""
         clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
         before, between, after = time.clock_gettime(clock), uptime(), time.clock_gettime(clock)
         self.assertTrue(before <= between <= after)
