@@ -485,7 +485,7 @@ class NoNodeTests(ClientTestCase):
         self.assertIn("does not answer in time", str(ended.exception))
 
     def test_something_else(self) -> None:
-        """So it is when what answers is no node, or answers another question."""
+        """The same when the program that answers is no node, or the answer is to another request."""
         for answer in (b"HTTP/1.1 400 Bad Request\r\n" * 1000, b"\0\0\0\0", encode_failure(bytes(32))):
             with ApiServer(always(answer)) as other:
                 self.assert_no_node(run("get", "k", "--api-address", other.address))
