@@ -80,8 +80,7 @@ def node_settings(role: str, path: str | None, given: dict[str, str | None]) -> 
 
 
 def connectable_address(address: Address) -> Address:
-    """Replace an unspecified address (0.0.0.0, ::) with loopback: a node that listens there listens on
-    both."""
+    """Replace an unspecified address (0.0.0.0, ::) with loopback, where a node with it listens too."""
     host, port = address
     try:
         any_address = ipaddress.ip_address(host).is_unspecified

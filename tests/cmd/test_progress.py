@@ -18,7 +18,7 @@ class ProgressLineTests(SynchronousTestCase):
         return ProgressLine(stream, "values sealed", lambda: self.now)
 
     def test_terminal(self) -> None:
-        """A terminal sees rate and time left, several times a second, and a clean line in the end."""
+        """A terminal gets rate and time left, several times a second, and a clean line at the end."""
         stream = Terminal()
         line = self.line(stream)
         line.update(1, 1000)
@@ -30,7 +30,7 @@ class ProgressLineTests(SynchronousTestCase):
         self.assertTrue(stream.getvalue().endswith("\r\x1b[K"))
 
     def test_elsewhere(self) -> None:
-        """Elsewhere it is a line every 10 s, and none of a short run."""
+        """Elsewhere there is a line every 10 s, and none for a short run."""
         stream = io.StringIO()
         line = self.line(stream)
         for _ in range(25):
@@ -40,30 +40,30 @@ class ProgressLineTests(SynchronousTestCase):
         self.assertEqual(len(stream.getvalue().splitlines()), int(25 / LOG_INTERVAL))
 
     def test_nowhere(self) -> None:
-        """Without a stderr nothing is said."""
+        """Without a stderr nothing is written."""
         ProgressLine(None, "x").update(1, 2)
 
     def test_durations(self) -> None:
-        """A duration is told in the unit that fits."""
-        told = [duration(seconds) for seconds in (7, 300, 9_000, 1_000_000)]
-        self.assertEqual(told, ["7 s", "5 min", "2.5 h", "12 days"])
+        """A duration is written in the unit that fits."""
+        shown = [duration(seconds) for seconds in (7, 300, 9_000, 1_000_000)]
+        self.assertEqual(shown, ["7 s", "5 min", "2.5 h", "12 days"])
 
 
 class HeartbeatTests(SynchronousTestCase):
     def test_beats(self) -> None:
-        """It tells how far the run is, also while nothing ends, until it is over."""
-        told = threading.Event()
+        """It reports the progress, also while no step ends, until it is stopped."""
+        reported = threading.Event()
 
         class Stream(io.StringIO):
             def write(self, text: str) -> int:
-                told.set()
+                reported.set()
                 return super().write(text)
 
         stream = Stream()
         beat = Heartbeat(stream, "dht14 sim", 0.01)
         beat.update("puts", 3, 9)
         beat.begin()
-        self.assertTrue(told.wait(30))
+        self.assertTrue(reported.wait(30))
         beat.end()
         self.assertTrue(stream.getvalue().splitlines()[0].endswith("puts: 3 of 9"))
         before = stream.getvalue()
