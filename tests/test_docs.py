@@ -14,7 +14,7 @@ LOG = {"debug", "info", "warn", "error", "critical", "failure"}
 
 
 def events() -> Iterator[tuple[str, str]]:
-    """Text and level of every event that any module logs."""
+    """Yield text and level of every event that any module logs."""
     for path in (TOP / "dht14").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
@@ -28,25 +28,25 @@ def events() -> Iterator[tuple[str, str]]:
 
 
 class OperationsTests(SynchronousTestCase):
-    """docs/operations.md tells all that an operator meets."""
+    """docs/operations.md describes every event and exit code."""
 
     def setUp(self):
         self.page = (TOP / "docs" / "operations.md").read_text()
 
     def test_events(self):
-        """Every event that is logged is in the table of events, once and at its level, and no other."""
+        """The table of events has every event that is logged, once and at its level, and no other."""
         table = self.page.partition("What the log says")[2]
-        told = re.findall(r"^\| `(.+?)` \| (\w+) \|", table, re.MULTILINE)
-        self.assertEqual(sorted(told), sorted(set(events())))
+        listed = re.findall(r"^\| `(.+?)` \| (\w+) \|", table, re.MULTILINE)
+        self.assertEqual(sorted(listed), sorted(set(events())))
 
     def test_exit_codes(self):
-        """So is every exit code of a node that cannot start."""
+        """The table of exit codes has every one of a node that cannot start."""
         for error in StartError.__subclasses__():
             self.assertIn(f"\n| {error.exit_code} |", self.page)
 
 
 class PagesTests(SynchronousTestCase):
-    """What the pages point to is there."""
+    """Links and names of tests on the pages are right."""
 
     def setUp(self):
         self.pages = {
@@ -55,7 +55,7 @@ class PagesTests(SynchronousTestCase):
         }
 
     def test_links(self):
-        """Every link leads to a file, and to a heading of it."""
+        """Every link leads to an existing file, and to an existing heading of it."""
         for path, text in self.pages.items():
             for link in re.findall(r"\]\(([^)]+)\)", text):
                 file, _, anchor = link.partition("#")
@@ -65,14 +65,14 @@ class PagesTests(SynchronousTestCase):
                     self.assertIn(anchor, anchors(target.read_text()), f"{path.name}: {link}")
 
     def test_named_tests(self):
-        """Every test that a page names can be found under that name."""
+        """Every test that a page names exists."""
         for path, text in self.pages.items():
             for name in re.findall(r"`(tests\.[\w.]+)`", text):
                 self.assertTrue(reflect.namedAny(name), f"{path.name}: {name}")
 
 
 class ArchitectureTests(SynchronousTestCase):
-    """docs/architecture.md and the maps beside it name what is in the code, and nothing else."""
+    """docs/architecture.md, the README and CONTRIBUTING.md name only what is in the code."""
 
     def setUp(self):
         self.page = (TOP / "docs" / "architecture.md").read_text()
@@ -81,8 +81,8 @@ class ArchitectureTests(SynchronousTestCase):
     def test_layers(self):
         """The map has the layers of the code."""
         rows = re.findall(r"^\| (\d) \| `([\w.]+)/?` \|", self.page, re.MULTILINE)
-        told = {(int(number), part.removesuffix(".py")) for number, part in rows}
-        self.assertEqual(told, {(n, part) for n, parts in enumerate(LAYERS, 1) for part in parts})
+        mapped = {(int(number), part.removesuffix(".py")) for number, part in rows}
+        self.assertEqual(mapped, {(n, part) for n, parts in enumerate(LAYERS, 1) for part in parts})
 
     def test_names(self):
         """Every file, class, method, function and constant in backquotes exists."""
@@ -99,14 +99,14 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertEqual([name for name in named if name not in self.names.words], [])
 
     def test_map(self):
-        """Every file in the map of the package and of the README exists."""
+        """Every folder in the maps of the package and of the README exists."""
         readme = (TOP / "README.md").read_text().partition("## The map")[2].partition("\n## ")[0]
         for text in (ast.get_docstring(ast.parse((TOP / "dht14" / "__init__.py").read_text())), readme):
             for part in re.findall(r"^ +([a-z]+)/ ", str(text), re.MULTILINE):
                 self.assertTrue((TOP / "dht14" / part).is_dir(), part)
 
     def test_pictures(self):
-        """Every box of the picture of a node is a class of that part, and every party of a lookup a class."""
+        """Every box in the picture of a node is a class of that part; so is every participant of a lookup."""
         nodes, lookup = re.findall(r"^```mermaid\n(.*?)^```$", self.page, re.MULTILINE | re.DOTALL)
         boxes = re.findall(r"\w+\[([a-z/]+)/ (\w+)(?: passes)?\]", nodes)
         self.assertGreater(len(boxes), 15)
@@ -137,7 +137,7 @@ class Names:
                 self.words.update(_defined(node))
 
     def may_be_named(self, name: str) -> bool:
-        """Whether a page may name this: it exists, or it is no name of the code but a command, a path, a value."""
+        """Whether a page may name this: it exists in the code, or it is a command or a value."""
         if re.fullmatch(r"[\w./-]*\.(py|md|ini|toml|cfg|sh|yaml|service|txt)", name):
             return any((top / name).exists() for top in (TOP, TOP / "dht14", TOP / "docs"))
         if re.fullmatch(r"[a-z_]+(/[a-z_]+)*/", name):
@@ -155,7 +155,7 @@ def _members(node: ast.ClassDef) -> set[str]:
 
 
 def _defined(node: ast.AST) -> list[str]:
-    """The names that a definition or an assignment makes."""
+    """Return the names that a definition or an assignment creates."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Assign):
@@ -166,6 +166,6 @@ def _defined(node: ast.AST) -> list[str]:
 
 
 def anchors(page: str) -> set[str]:
-    """The anchors of the headings of a page."""
+    """Return the anchors of the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--p2p-address", metavar="HOST:PORT", help="address on which it listens for other nodes"
     )
     parser.add_argument("--api-address", metavar="HOST:PORT", help="address of its API")
-    parser.add_argument("--data-dir", metavar="PATH", help="its data directory")
+    parser.add_argument("--data-dir", metavar="DIR", help="its data directory")
     add_json_argument(parser)
 
 

@@ -52,13 +52,15 @@ COMMANDS = {
     "key": Command(
         "print the key of a text, a value or an owner", "dht14.cmd.keys", "add_key_arguments", "run_key"
     ),
-    "keygen": Command("make an owner's private key", "dht14.cmd.owner", "add_keygen_arguments", "run_keygen"),
+    "keygen": Command(
+        "create an owner's private key", "dht14.cmd.owner", "add_keygen_arguments", "run_keygen"
+    ),
     "rekey": Command(
         "encrypt the values of a stopped node with another key", "dht14.cmd.rekey", "add_arguments", "run"
     ),
     "health": Command("check that a node of this host works", "dht14.cmd.health", "add_arguments", "run"),
     "wait": Command("wait until a node is ready", "dht14.cmd.wait", "add_arguments", "run"),
-    "sim": Command("run a whole network in this process", "dht14.cmd.sim", "add_arguments", "run"),
+    "sim": Command("simulate a whole network in this process", "dht14.cmd.sim", "add_arguments", "run"),
 }
 
 
@@ -84,7 +86,8 @@ def _run(words: list[str]) -> int:
         raise _no_command(name)
     # Import only this command: a client must not wait for the imports of Twisted and the simulator.
     module = import_module(command.module)
-    parser = Parser(prog=f"dht14 {name}", description=command.purpose)
+    purpose = command.purpose
+    parser = Parser(prog=f"dht14 {name}", description=f"{purpose[0].upper()}{purpose[1:]}.")
     getattr(module, command.add_arguments)(parser)
     try:
         code: int = getattr(module, command.run)(parser.parse_args(words[1:]))

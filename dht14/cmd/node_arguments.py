@@ -42,6 +42,7 @@ def add_replication_argument(parser: argparse.ArgumentParser) -> None:
     """Add the option of the commands that write."""
     parser.add_argument(
         "--replication",
+        metavar="N",
         type=whole_number(0xFF),
         default=0,
         help="number of nodes to store it on (default: the node's default)",

@@ -37,7 +37,7 @@ def add_delete_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--renew",
         action="store_true",
-        help="renew a deletion: it lapses after max_ttl (a day); then anyone who kept the value can restore it",
+        help="renew a deletion: it lapses after max_ttl (a day); then any old copy can be put back",
     )
     add_version_arguments(parser)
     add_replication_argument(parser)

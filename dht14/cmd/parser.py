@@ -83,7 +83,7 @@ class Parser(argparse.ArgumentParser):
 
     def _dashes_hint(self) -> str:
         takes_words = any(not action.option_strings for action in self._actions)
-        return "; write a word that begins with - after --, behind all options" if takes_words else ""
+        return "; a word that begins with - goes after --, at the end" if takes_words else ""
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if message:

@@ -56,6 +56,7 @@ def add_put_arguments(parser: argparse.ArgumentParser) -> None:
     add_version_arguments(parser)
     parser.add_argument(
         "--ttl",
+        metavar="S",
         type=whole_number(0xFFFF),
         default=0,
         help="seconds to keep the value (default: the node's default)",

@@ -16,10 +16,14 @@ from dht14.errors import ConfigError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `dht14 rekey`."""
-    parser.add_argument("--config", "-c", help="configuration file of the node, with the old key")
-    parser.add_argument("--data-dir", help="data directory of the node, if not in the configuration file")
+    parser.add_argument(
+        "--config", "-c", metavar="FILE", help="configuration file of the node, with the old key"
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="data directory of the node, if not in the configuration file"
+    )
     # Not the key itself: other users of the host see the arguments of a process.
-    parser.add_argument("--new-key-file", required=True, metavar="PATH", help="file with the new key")
+    parser.add_argument("--new-key-file", required=True, metavar="FILE", help="file with the new key")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -43,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "data directory. Addresses and directory are found as the node finds them: options, environment, "
         "configuration file, defaults."
     )
-    parser.epilog = (
-        "Exit codes: 0 the node is so far, 3 the timeout passed, 2 wrong usage, 78 wrong configuration."
-    )
+    parser.epilog = "Exit codes: 0 the state is reached, 3 timeout, 2 wrong usage, 78 wrong configuration."
     parser.add_argument(
         "--for",
         dest="what",
