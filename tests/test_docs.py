@@ -108,7 +108,7 @@ class ArchitectureTests(SynchronousTestCase):
     def test_pictures(self):
         """Every box in the picture of a node is a class of that part; so is every participant of a lookup."""
         nodes, lookup = re.findall(r"^```mermaid\n(.*?)^```$", self.page, re.MULTILINE | re.DOTALL)
-        boxes = re.findall(r"\w+\[([a-z/]+)/ (\w+)(?: passes)?\]", nodes)
+        boxes = re.findall(r'\w+\["([a-z/]+)/ (\w+)(?: passes)?"\]', nodes)
         self.assertGreater(len(boxes), 15)
         for part, name in boxes:
             self.assertIn((part, name), self.names.class_homes)
