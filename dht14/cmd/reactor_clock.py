@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 _UPTIME: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Only Linux has BOOTTIME. CLOCK_MONOTONIC counts sleep on macOS, and not on the BSDs."""
+"""Other systems than Linux have no BOOTTIME. CLOCK_MONOTONIC counts sleep on macOS, and not on the BSDs."""
 
 
 def uptime() -> float:
