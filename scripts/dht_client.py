@@ -48,9 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("-s", "--set", action="store_true", help="store a value")
     action.add_argument("-g", "--get", action="store_true", help="get a value")
-    parser.add_argument(
-        "-k", "--key", help="key, a text of up to 32 bytes; random for -s if not given"
-    )
+    parser.add_argument("-k", "--key", help="key, a text of up to 32 bytes; random for -s if not given")
     parser.add_argument("-d", "--data", help="value, a text; random if not given")
     args = parser.parse_args()
     if args.get and args.key is None:
