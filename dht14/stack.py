@@ -29,7 +29,7 @@ from dht14.net.rpc.probe import ProbeProtocol
 from dht14.net.rpc.protocol import RpcProtocol
 from dht14.net.rpc.pulse import Pulse
 from dht14.net.rpc.standing import PeerPriorities
-from dht14.node.freshness import Freshness
+from dht14.node.resync_state import ResyncState
 from dht14.node.get import RecordReader
 from dht14.node.join import Join, Retries
 from dht14.node.lookups import Lookups
@@ -58,7 +58,7 @@ MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], LocalSt
 record lives at most, and how many times the free bytes a writer may hold."""
 
 MakeResponder = Callable[
-    [RoutingTable, LocalStore | None, float, Tickets[Transfer], NetworkTime, RepublishTimes, Freshness],
+    [RoutingTable, LocalStore | None, float, Tickets[Transfer], NetworkTime, RepublishTimes, ResyncState],
     Responder,
 ]
 """Makes what answers other nodes, of the same as `Responder`. The simulator has some that lie."""
@@ -136,12 +136,12 @@ def build_stack(
     node_id = identity.node_id
     table = RoutingTable(node_id, any_subnet if options.limits.diversity_private else public_subnet)
     store = _store(make_store, table, options)
-    diary, freshness, time = (
+    diary, resync_state, time = (
         RepublishTimes(),
-        Freshness(is_current=store is None),
+        ResyncState(is_current=store is None),
         NetworkTime(clock.seconds, wall),
     )
-    responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, freshness)
+    responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, resync_state)
     allowance = HelloLimiter()
     session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
     probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
@@ -153,8 +153,8 @@ def build_stack(
         copies = Replicator(table, store, rpc, courier.send_copy, bulk, clock, time)
     read_repair = ReadRepair(table, rpc, copies, clock) if copies is not None else None
     lookups = Lookups(table, courier, clock)
-    reader = RecordReader(lookups, store, bulk, time, freshness, read_repair)
-    writer = RecordWriter(lookups, store, time, freshness, options.policy, diary, reader)
+    reader = RecordReader(lookups, store, bulk, time, resync_state, read_repair)
+    writer = RecordWriter(lookups, store, time, resync_state, options.policy, diary, reader)
     node = Node(lookups, reader, writer)
     join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     liveness = Liveness(table, rpc, clock, options.republish_interval)
@@ -170,12 +170,12 @@ def build_stack(
     if store is not None and copies is not None:
         hand_over = HandOver(table, store, copies, clock)
         republish = Republish(node, store, copies, diary, clock, rng, liveness.repair_interval)
-        repair = Repair(table, store, copies, diary, rpc, clock, freshness)
+        repair = Repair(table, store, copies, diary, rpc, clock, resync_state)
         services += _record_services(store, republish, repair, clock, rng, options)
-        resyncing = Resyncing(freshness, table, rpc, clock, lambda: bool(join.first_try.called))
+        resyncing = Resyncing(resync_state, table, rpc, clock, lambda: bool(join.first_try.called))
         join.first_try.addCallback(lambda _: resyncing.one_pass())
         answering = Periodic("resync of others", REPAIR_INTERVAL, repair.serve_askers, clock, rng)
-        freshness.when_asked = answering.run_now
+        resync_state.on_request = answering.run_now
         services += [Periodic("resync", RESYNC_LOOK, resyncing.one_pass, clock, rng), answering]
     return Stack(table, store, responder, session, rpc, probe, node, join, hand_over, tuple(services))
 

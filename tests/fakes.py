@@ -15,7 +15,7 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.freshness import Freshness
+from dht14.node.resync_state import ResyncState
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups
 from dht14.node.network_time import NetworkTime
@@ -184,7 +184,7 @@ class Peer:
     courier: RecordSender
     node: Node
     diary: RepublishTimes
-    freshness: Freshness
+    resync_state: ResyncState
     time: NetworkTime
     answer: Answer
     latency: float = LATENCY
@@ -217,18 +217,18 @@ class FakeNetwork:
         table = RoutingTable(node_id)
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
         diary = RepublishTimes()
-        time, freshness = NetworkTime(self.clock.seconds, self.clock.seconds), Freshness()
+        time, resync_state = NetworkTime(self.clock.seconds, self.clock.seconds), ResyncState()
         tickets: Tickets[Transfer] = Tickets(random.Random(node_id))
-        responder = Responder(table, store, self.policy.max_ttl, tickets, time, diary, freshness)
+        responder = Responder(table, store, self.policy.max_ttl, tickets, time, diary, resync_state)
         bulk = FakeBulk(self, contact)
         courier = RecordSender(FakeRpc(self, contact, table, time), bulk, self.clock)
         lookups = Lookups(table, courier, self.clock)
-        reader = RecordReader(lookups, store, bulk, time, freshness, None)
+        reader = RecordReader(lookups, store, bulk, time, resync_state, None)
         node = Node(
-            lookups, reader, RecordWriter(lookups, store, time, freshness, self.policy, diary, reader)
+            lookups, reader, RecordWriter(lookups, store, time, resync_state, self.policy, diary, reader)
         )
         peer = Peer(
-            contact, table, store, responder, courier, node, diary, freshness, time, self._answers(responder)
+            contact, table, store, responder, courier, node, diary, resync_state, time, self._answers(responder)
         )
         self.peers[contact.address] = peer
         return peer

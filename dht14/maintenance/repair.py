@@ -20,7 +20,7 @@ from dht14.kademlia.subnet_limits import spread
 from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
-from dht14.node.freshness import Freshness
+from dht14.node.resync_state import ResyncState
 from dht14.node.ports import Rpc
 from dht14.node.republish_times import RepublishTimes
 from dht14.records.record import Record
@@ -55,7 +55,7 @@ class Repair:
     _diary: RepublishTimes
     _rpc: Rpc
     _clock: IReactorTime
-    _freshness: Freshness
+    _resync_state: ResyncState
     _before: Mapping[int, Contact] = field(factory=dict, init=False)
     """The neighbours whom all records have been brought to. At the start nobody: what we hold from an earlier
     run may be lacking elsewhere, or be outdated by now."""
@@ -66,7 +66,7 @@ class Repair:
     async def one_pass(self) -> None:
         """Look at the neighbours; if they have changed, and it is quiet again, see to all records."""
         neighbours = self._neighbours()
-        if not self._before and not self._freshness.is_current:
+        if not self._before and not self._resync_state.is_current:
             return  # First the others bring what was missed here; the rest may be lacking elsewhere.
         now = frozenset(neighbours)
         if now == self._before.keys() or self._table.is_cut_off:
@@ -84,7 +84,7 @@ class Repair:
     async def serve_askers(self) -> None:
         """Offer the contacts that have missed writes, and ask, all that they should hold, and say so."""
         neighbours = self._neighbours()
-        askers = self._freshness.askers(neighbours, self._clock.seconds())
+        askers = self._resync_state.askers(neighbours, self._clock.seconds())
         if not askers:
             return
         others = {node_id: contact for node_id, contact in neighbours.items() if node_id not in askers}

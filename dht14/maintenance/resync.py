@@ -10,7 +10,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.freshness import Freshness
+from dht14.node.resync_state import ResyncState
 from dht14.node.ports import Rpc
 from dht14.wire.messages import Refused, Reply, Resync
 
@@ -28,7 +28,7 @@ NEIGHBOURS_ASKED = 2 * GROUP
 class Resyncing:
     """Looks whether this node has been away: just started, cut off, or asleep."""
 
-    _freshness: Freshness
+    _resync_state: ResyncState
     _table: RoutingTable
     _rpc: Rpc
     _clock: IReactorTime
@@ -44,11 +44,11 @@ class Resyncing:
         """Ask the neighbours, if this node has been away and is back."""
         now = self._clock.seconds()
         asleep, self._last_look = now - self._last_look >= ASLEEP, now
-        self._freshness.passed(now)
+        self._resync_state.passed(now)
         if asleep or self._table.is_cut_off or not self._table.has_live_contact():
             self._was_away = True
         if self._table.is_cut_off:
-            self._freshness.lost_touch(now)
+            self._resync_state.lost_touch(now)
         if self._was_away and self._is_settled() and not self._table.is_cut_off:
             # Alone it has all there is; as soon as somebody comes that changes.
             self._was_away = not self._table.has_live_contact()
@@ -56,15 +56,15 @@ class Resyncing:
 
     def _ask(self, now: float) -> None:
         nearest = self._table.closest(self._table.own_id, NEIGHBOURS_ASKED, live_only=True)
-        self._freshness.missed_writes((contact.node_id for contact in nearest), now)
+        self._resync_state.missed_writes((contact.node_id for contact in nearest), now)
         for contact in nearest:
             asked = self._rpc.ask(contact, Resync())
             asked.addCallback(self._answered, contact).addErrback(self._failed, contact)
 
     def _answered(self, reply: Reply, contact: Contact) -> None:
         if isinstance(reply, Refused):
-            self._freshness.resynced(contact.node_id)
+            self._resync_state.resynced(contact.node_id)
 
     def _failed(self, failure: Failure, contact: Contact) -> None:
         failure.trap(CallFailed)
-        self._freshness.resynced(contact.node_id)
+        self._resync_state.resynced(contact.node_id)

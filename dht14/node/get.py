@@ -17,7 +17,7 @@ from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import FIRST_READ_TIMEOUT, GROUP, OPERATION_TIMEOUT, REPLICATION, K
 from dht14.node.fetch import FetchRace, ValueSource
-from dht14.node.freshness import Freshness
+from dht14.node.resync_state import ResyncState
 from dht14.node.lookup_run import AnyLookup
 from dht14.node.lookups import Lookups
 from dht14.node.network_time import NetworkTime
@@ -161,7 +161,7 @@ class RecordReader:
     _store: RecordStore | None
     _bulk: Bulk
     _time: NetworkTime
-    _freshness: Freshness
+    _resync_state: ResyncState
     _observer: GetObserver | None
     _doubted: ExpiringSet[int] = field(factory=lambda: ExpiringSet(DOUBTED_SECONDS, MAX_DOUBTED), init=False)
 
@@ -221,7 +221,7 @@ class RecordReader:
         if self._store is not None:
             replies.quorum.has_lapsed(self._store.floor(key, now), self._lookups.table.own_id)
         if own is not None and not content:
-            replies.quorum.add(own, self._lookups.table.own_id if self._freshness.is_current else None)
+            replies.quorum.add(own, self._lookups.table.own_id if self._resync_state.is_current else None)
         return replies
 
     def _ask(
@@ -233,7 +233,7 @@ class RecordReader:
         if self._lookups.alarm.suspects(key):
             return self._lookups.run(self._lookups.paths(key, REPLICATION), request, replies.replied, timeout)
         lookup = self._lookups.lookup(key, K if replies.exhaustive else REPLICATION, Purpose.VALUE)
-        if self._store is not None and self._freshness.is_current and table.is_near(key, REPLICATION):
+        if self._store is not None and self._resync_state.is_current and table.is_near(key, REPLICATION):
             lookup.includes_self()
         lookup.thorough = own is None or replies.exhaustive
         lookup.alpha = max(lookup.missing_votes(replies.quorum.holders), 0) + 1

@@ -18,7 +18,7 @@ from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import GROUP, MAX_REPLICATION, MAX_VALUE, QUORUM, REPLICATION, K
 from dht14.kademlia.subnet_limits import spread
 from dht14.node.concurrency import ConcurrencyLimit
-from dht14.node.freshness import Freshness
+from dht14.node.resync_state import ResyncState
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups, nodes_replied
 from dht14.node.network_time import NetworkTime
@@ -81,7 +81,7 @@ class RecordWriter:
     _lookups: Lookups
     _store: RecordStore | None
     _time: NetworkTime
-    _freshness: Freshness
+    _resync_state: ResyncState
     _policy: Policy
     _diary: RepublishTimes
     _reader: RecordReader
@@ -307,7 +307,7 @@ class RecordWriter:
             timeout = max(deadline - now, 0.0) / 2
             verdict = await told.addTimeout(timeout, self._lookups.clock).addErrback(_not_in_time)
             self._diary.seen_to(record.key, now)
-        placed.tried_here(verdict, self._freshness.is_current)
+        placed.tried_here(verdict, self._resync_state.is_current)
 
 
 def _not_in_time(failure: Failure) -> Verdict:

@@ -8,7 +8,7 @@ from attrs import define, field, frozen
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.freshness import Freshness
+from dht14.node.resync_state import ResyncState
 from dht14.node.network_time import NetworkTime
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.transfers import Download, Transfer, Upload
@@ -110,7 +110,7 @@ class Responder:
     _time: NetworkTime
     _diary: RepublishTimes = field(factory=RepublishTimes)
     """Where it is noted what others have brought."""
-    _freshness: Freshness = field(factory=Freshness)
+    _resync_state: ResyncState = field(factory=ResyncState)
     _stores: bool = field(default=True, init=False)
     _answers: dict[int, _Answer] = field(factory=dict, init=False)
     """To requests for nodes, by target, as long as the table stays as it is."""
@@ -145,9 +145,9 @@ class Responder:
         if self._store is None:
             return Refused((), Refusal.NO_VALUES)
         if isinstance(request, Resync):
-            self._freshness.asked_by(sender, now)
+            self._resync_state.requested(sender, now)
         else:
-            self._freshness.resynced(sender.node_id)
+            self._resync_state.resynced(sender.node_id)
         return self._pong()
 
     def _value(self, request: FindValue, asker: Contact, now: float) -> Value | LargeValue | None:
@@ -155,7 +155,7 @@ class Responder:
         record = self._store.get(key, now) if self._store else None
         if record is None or (remaining := record.remaining_ms(now)) < 1:
             return None
-        current = self._freshness.is_current
+        current = self._resync_state.is_current
         nearer = self._missing_in(request.view, key, asker)
         value, length = record.value, len(record.value)
         if length <= MAX_INLINE_VALUE:
@@ -269,7 +269,7 @@ class Responder:
 
     def _tell(self, respond: Respond, nearer: tuple[Contact, ...], verdict: Verdict) -> None:
         if verdict.outcome is Outcome.HELD:
-            respond(Stored(nearer, self._freshness.is_current, verdict.replication))
+            respond(Stored(nearer, self._resync_state.is_current, verdict.replication))
         elif verdict.outcome is Outcome.OUTRANKED:
             respond(Outranked(verdict.version, nearer))
         else:
@@ -303,7 +303,7 @@ class Responder:
             outlives = offer.ttl_ms > held.remaining_ms(now) + EXPIRY_SLACK_MS
             if rank == offered and not outlives and offer.replication <= held.replication:
                 self._diary.told(offer.key, now)
-                return Stored(nearer, self._freshness.is_current, held.replication)
+                return Stored(nearer, self._resync_state.is_current, held.replication)
         if offer.length <= MAX_INLINE_VALUE:
             return Wanted(nearer, NO_TICKET)
         return Wanted(nearer, self._ticket(writer, Upload(offer, writer, now), offer.length, now))

@@ -14,7 +14,7 @@ class ResyncTests(HoldersTestCase):
         self.look()
         self.settled = True
         self.resyncing = Resyncing(
-            self.one.freshness, self.one.table, self.rpc(self.one), self.network.clock, lambda: self.settled
+            self.one.resync_state, self.one.table, self.rpc(self.one), self.network.clock, lambda: self.settled
         )
 
     def rpc(self, peer: Peer) -> FakeRpc:
@@ -23,7 +23,7 @@ class ResyncTests(HoldersTestCase):
     def repair(self, peer: Peer) -> Repair:
         assert peer.store is not None
         rpc, clock = self.rpc(peer), self.network.clock
-        return Repair(peer.table, peer.store, self.copies(peer), peer.diary, rpc, clock, peer.freshness)
+        return Repair(peer.table, peer.store, self.copies(peer), peer.diary, rpc, clock, peer.resync_state)
 
     def look(self, times: int = 2) -> None:
         """Let each node look at its neighbours."""
@@ -46,9 +46,9 @@ class ResyncTests(HoldersTestCase):
         self.give(other, *self.town[1:4])
         self.resyncing.one_pass()
         self.network.wait(1)
-        self.assertFalse(self.one.freshness.is_current)
+        self.assertFalse(self.one.resync_state.is_current)
         self.look(times=1)
-        self.assertTrue(self.one.freshness.is_current)
+        self.assertTrue(self.one.resync_state.is_current)
         self.assertIn(1, self.holders(new))
         self.assertIn(1, self.holders(other))
 
@@ -88,29 +88,29 @@ class ResyncTests(HoldersTestCase):
         """A node whose calls fail does not count as current from then on: when it is back its old copies must not
         be counted before it has asked for what it missed."""
         table, now = self.one.table, self.network.clock.seconds
-        self.one.freshness.missed_writes((), now())
+        self.one.resync_state.missed_writes((), now())
         for peer in self.town[1:]:
             table.failed(peer.contact, now())
         self.assertTrue(table.is_cut_off)
         self.resyncing.one_pass()
-        self.assertFalse(self.one.freshness.is_current)
+        self.assertFalse(self.one.resync_state.is_current)
         for _ in range(3):
             for peer in self.town[1:]:
                 table.confirmed(peer.contact, now(), LATENCY)
         self.resyncing.one_pass()
-        self.assertFalse(self.one.freshness.is_current)
+        self.assertFalse(self.one.resync_state.is_current)
         self.look(times=1)
-        self.assertTrue(self.one.freshness.is_current)
+        self.assertTrue(self.one.resync_state.is_current)
 
     def test_alone(self) -> None:
         """Alone it is current; when somebody comes it asks."""
         peer = self.network.peer(50)
-        resyncing = Resyncing(peer.freshness, peer.table, self.rpc(peer), self.network.clock, lambda: True)
+        resyncing = Resyncing(peer.resync_state, peer.table, self.rpc(peer), self.network.clock, lambda: True)
         resyncing.one_pass()
-        self.assertTrue(peer.freshness.is_current)
+        self.assertTrue(peer.resync_state.is_current)
         peer.table.confirmed(self.one.contact, self.network.clock.seconds(), LATENCY)
         resyncing.one_pass()
-        self.assertFalse(peer.freshness.is_current)
+        self.assertFalse(peer.resync_state.is_current)
         self.network.wait(1)
         self.assertEqual(self.asked(Resync), 1)
 
@@ -121,21 +121,21 @@ class ResyncTests(HoldersTestCase):
         peer = self.network.peer(50)
         for other in (bootstrap, dead):
             peer.table.confirmed(other.contact, self.network.clock.seconds(), LATENCY)
-        Resyncing(peer.freshness, peer.table, self.rpc(peer), self.network.clock, lambda: True).one_pass()
-        self.assertFalse(peer.freshness.is_current)
+        Resyncing(peer.resync_state, peer.table, self.rpc(peer), self.network.clock, lambda: True).one_pass()
+        self.assertFalse(peer.resync_state.is_current)
         self.network.wait(5)
-        self.assertTrue(peer.freshness.is_current)
+        self.assertTrue(peer.resync_state.is_current)
 
     def test_all_at_once(self) -> None:
         """Where all were stopped at once, all are current again, and nothing is offered twice to one node."""
         self.give(self.record(), *self.town[:3])
         resyncing = [
-            Resyncing(p.freshness, p.table, self.rpc(p), self.network.clock, lambda: True) for p in self.town
+            Resyncing(p.resync_state, p.table, self.rpc(p), self.network.clock, lambda: True) for p in self.town
         ]
         self.asked(Offer)
         for one in resyncing:
             one.one_pass()
         self.network.wait(1)
         self.look(times=1)
-        self.assertTrue(all(peer.freshness.is_current for peer in self.town))
+        self.assertTrue(all(peer.resync_state.is_current for peer in self.town))
         self.assertEqual(self.holders(self.record()), [1, 2, 3])

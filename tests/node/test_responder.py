@@ -154,18 +154,18 @@ class QuestionTests(ResponderTestCase):
     def test_current(self) -> None:
         """A holder says whether it has missed writes, until the others have brought them; so do its receipts."""
         self.ask(self.store_request(0))
-        self.node._freshness.missed_writes((5, 6), NOW)
+        self.node._resync_state.missed_writes((5, 6), NOW)
         for sender, current in ((5, False), (6, True)):
             reply, receipt = self.ask(FindValue(0)), self.ask(self.store_request(7))
             assert isinstance(reply, Value) and isinstance(receipt, Stored)
             self.assertEqual((reply.current, receipt.current), (False, False))
             self.assertIsInstance(self.ask(Resynced(), contact(sender, sender)), Pong)
-            self.assertIs(self.node._freshness.is_current, current)
+            self.assertIs(self.node._resync_state.is_current, current)
 
     def test_resync(self) -> None:
         """Who asks for what it missed is heard; a node that holds no values has nothing to give."""
         self.assertIsInstance(self.ask(Resync()), Pong)
-        self.assertEqual(self.node._freshness.askers((ASKER.node_id,), NOW), {ASKER.node_id: ASKER})
+        self.assertEqual(self.node._resync_state.askers((ASKER.node_id,), NOW), {ASKER.node_id: ASKER})
         self.assertEqual(self.ask(Resync(), responder=self.bootstrap), Refused((), Refusal.NO_VALUES))
 
     def test_nearer(self) -> None:

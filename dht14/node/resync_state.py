@@ -12,10 +12,10 @@ from attrs import define, field
 from dht14.bounded import ExpiringSet
 from dht14.kademlia.contact import Contact
 
-LONGEST_RESYNC = 300.0
+RESYNC_TIMEOUT = 300.0
 """Seconds after which a node trusts its copies again, whoever has not kept his word."""
 
-ASKERS = 64
+MAX_REQUESTS = 64
 """Contacts that may wait at once until this node has offered them what they missed."""
 
 ASKED_FOR = 60.0
@@ -28,18 +28,18 @@ SERVED_AGAIN = 30.0
 
 
 @define(eq=False)
-class Freshness:
+class ResyncState:
     """What is known of writes that this node has missed, and of contacts that have missed some."""
 
     is_current: bool = True
-    when_asked: Callable[[], object] = lambda: None
+    on_request: Callable[[], object] = lambda: None
     """Called when a contact asks for what it missed."""
     _awaited: set[int] = field(factory=set, init=False)
     """The ids of those that have not offered all that they have, or not said so."""
     _began: float = field(default=0.0, init=False)
     _askers: dict[int, tuple[Contact, float]] = field(factory=dict, init=False)
     """Those that asked for RESYNC, with the time when they did, by id; who asked first comes first."""
-    _served: ExpiringSet[int] = field(factory=lambda: ExpiringSet(SERVED_AGAIN, ASKERS), init=False)
+    _served: ExpiringSet[int] = field(factory=lambda: ExpiringSet(SERVED_AGAIN, MAX_REQUESTS), init=False)
     """Whose turn it was a moment ago."""
 
     def missed_writes(self, neighbours: Iterable[int], now: float) -> None:
@@ -63,17 +63,17 @@ class Freshness:
 
     def passed(self, now: float) -> None:
         """Give up waiting when it has taken too long."""
-        if not self.is_current and now - self._began >= LONGEST_RESYNC:
+        if not self.is_current and now - self._began >= RESYNC_TIMEOUT:
             self._awaited.clear()
             self.is_current = True
 
-    def asked_by(self, contact: Contact, now: float) -> None:
+    def requested(self, contact: Contact, now: float) -> None:
         """A contact asks for what it should hold. Too many are waiting only where most are no neighbours, which are
         served at once: so the one that has waited longest gives way."""
-        if contact.node_id not in self._askers and len(self._askers) >= ASKERS:
+        if contact.node_id not in self._askers and len(self._askers) >= MAX_REQUESTS:
             del self._askers[next(iter(self._askers))]
         self._askers[contact.node_id] = contact, now
-        self.when_asked()
+        self.on_request()
 
     def askers(self, neighbours: Iterable[int], now: float) -> dict[int, Contact]:
         """The contacts whose turn it is: those among the neighbours, and those that will hold nothing of ours.
