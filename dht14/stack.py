@@ -33,7 +33,7 @@ from dht14.node.resync_state import ResyncState
 from dht14.node.get import RecordReader
 from dht14.node.join import Join, Retries
 from dht14.node.lookups import Lookups
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.node import Node
 from dht14.node.ports import Bulk, Resolver
 from dht14.node.put import Policy, RecordWriter
@@ -58,7 +58,7 @@ MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], LocalSt
 record lives at most, and how many times the free bytes a writer may hold."""
 
 MakeResponder = Callable[
-    [RoutingTable, LocalStore | None, float, Tickets[Transfer], NetworkTime, RepublishTimes, ResyncState],
+    [RoutingTable, LocalStore | None, float, Tickets[Transfer], NetworkClock, RepublishTimes, ResyncState],
     Responder,
 ]
 """Makes what answers other nodes, of the same as `Responder`. The simulator has some that lie."""
@@ -139,7 +139,7 @@ def build_stack(
     diary, resync_state, time = (
         RepublishTimes(),
         ResyncState(is_current=store is None),
-        NetworkTime(clock.seconds, wall),
+        NetworkClock(clock.seconds, wall),
     )
     responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, resync_state)
     allowance = HelloLimiter()

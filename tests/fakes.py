@@ -18,7 +18,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.resync_state import ResyncState
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.node import Node
 from dht14.node.ports import CallObserver, CallResult
 from dht14.node.put import Policy, RecordWriter
@@ -185,7 +185,7 @@ class Peer:
     node: Node
     diary: RepublishTimes
     resync_state: ResyncState
-    time: NetworkTime
+    time: NetworkClock
     answer: Answer
     latency: float = LATENCY
     """Seconds until its reply comes."""
@@ -217,7 +217,7 @@ class FakeNetwork:
         table = RoutingTable(node_id)
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
         diary = RepublishTimes()
-        time, resync_state = NetworkTime(self.clock.seconds, self.clock.seconds), ResyncState()
+        time, resync_state = NetworkClock(self.clock.seconds, self.clock.seconds), ResyncState()
         tickets: Tickets[Transfer] = Tickets(random.Random(node_id))
         responder = Responder(table, store, self.policy.max_ttl, tickets, time, diary, resync_state)
         bulk = FakeBulk(self, contact)
@@ -283,7 +283,7 @@ class FakeRpc(Asks):
     _network: FakeNetwork
     _own: Contact
     _table: RoutingTable
-    _time: NetworkTime
+    _time: NetworkClock
 
     def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
         peer = self._network.peers.get(contact.address)
@@ -353,7 +353,7 @@ class _Call:
     _table: RoutingTable
     _contact: Contact
     _observer: CallObserver
-    _time: NetworkTime
+    _time: NetworkClock
 
     def runs(self, reply: Reply | None, answerer: Contact, latency: float) -> None:
         ends = latency if reply is not None else HARD_TIMEOUT

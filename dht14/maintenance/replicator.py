@@ -15,7 +15,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.fetch import Fetch, ValueSource
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.ports import Bulk, Rpc
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Kind, Record
@@ -58,7 +58,7 @@ class Replicator:
     _deliver: Deliver
     _bulk: Bulk
     _clock: IReactorTime
-    _time: NetworkTime
+    _time: NetworkClock
     counters: Counter[str] = field(factory=Counter, init=False)
     """Copies that were offered, by what came of them."""
     _refusers: ExpiringSet[int] = field(

@@ -20,7 +20,7 @@ from dht14.node.fetch import FetchRace, ValueSource
 from dht14.node.resync_state import ResyncState
 from dht14.node.lookup_run import AnyLookup
 from dht14.node.lookups import Lookups
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.ports import Bulk
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.read_quorum import Rank, ReadQuorum
@@ -45,7 +45,7 @@ class GetReplies:
     exhaustive: bool
     """Whether all near nodes are heard, whatever the first ones say."""
     _now: float
-    _time: NetworkTime
+    _time: NetworkClock
     _doubted: ExpiringSet[int]
     quorum: ReadQuorum = field(factory=ReadQuorum, init=False)
     ended_early: bool = field(default=False, init=False)
@@ -160,7 +160,7 @@ class RecordReader:
     _lookups: Lookups
     _store: RecordStore | None
     _bulk: Bulk
-    _time: NetworkTime
+    _time: NetworkClock
     _resync_state: ResyncState
     _observer: GetObserver | None
     _doubted: ExpiringSet[int] = field(factory=lambda: ExpiringSet(DOUBTED_SECONDS, MAX_DOUBTED), init=False)

@@ -21,7 +21,7 @@ from dht14.node.concurrency import ConcurrencyLimit
 from dht14.node.resync_state import ResyncState
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups, nodes_replied
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.write_quorum import WriteQuorum
 from dht14.records.receipt import PutOutcome, PutReason, Receipt
@@ -80,7 +80,7 @@ class RecordWriter:
 
     _lookups: Lookups
     _store: RecordStore | None
-    _time: NetworkTime
+    _time: NetworkClock
     _resync_state: ResyncState
     _policy: Policy
     _diary: RepublishTimes

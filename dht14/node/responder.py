@@ -9,7 +9,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.resync_state import ResyncState
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Kind, Record, claimed_rank, is_possible
@@ -107,7 +107,7 @@ class Responder:
     _store: RecordStore | None
     _max_ttl: float
     _tickets: Tickets[Transfer]
-    _time: NetworkTime
+    _time: NetworkClock
     _diary: RepublishTimes = field(factory=RepublishTimes)
     """Where it is noted what others have brought."""
     _resync_state: ResyncState = field(factory=ResyncState)
@@ -262,7 +262,7 @@ class Responder:
     def _believes(self, record: Record, is_copy: bool, now: float) -> bool:
         """Whether the version is not from the future. A copy was believed by another holder, whose time may be
         a little ahead; and a writer may always go above what is held here."""
-        if self._time.believes(record.version) or (is_copy and self._time.may_be_held(record.version)):
+        if self._time.may_be_written(record.version) or (is_copy and self._time.may_be_held(record.version)):
             return True
         held = self._store.get(record.key, now) if self._store else None
         return held is not None and held.kind is Kind.OPEN and record.version == held.version + 1

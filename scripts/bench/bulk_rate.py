@@ -29,7 +29,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.client import BulkClient
 from dht14.net.bulk.server import BulkServer
 from dht14.net.bulk.tls import NodeTls
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.advertised import AdvertisedRecord
@@ -145,7 +145,7 @@ class Bulk:
             self._store,
             86_400.0,
             self._tickets,
-            NetworkTime(time.monotonic, time.time),
+            NetworkClock(time.monotonic, time.time),
         )
         serving = BulkServer(responder, tls[0], parties_of, reactor)
         port = reactor.listenTCP(0, serving, interface="127.0.0.1").getHost().port

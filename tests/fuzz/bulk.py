@@ -16,7 +16,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.client import BulkClient, BulkConnection
 from dht14.net.bulk.server import BulkServer, BulkServerConnection
 from dht14.net.bulk.tls import ALPN, NodeTls, _certificate
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
@@ -98,7 +98,7 @@ class Peer:
             store,
             86_400.0,
             self.tickets,
-            NetworkTime(self.clock.seconds, self.clock.seconds),
+            NetworkClock(self.clock.seconds, self.clock.seconds),
         )
         self.server = BulkServer(responder, HOLDER_TLS, parties_of, self.clock)
         self.connection = BulkServerConnection(self.server, "192.0.2.1", ())
@@ -206,7 +206,7 @@ def tls_bytes(raw: bytes) -> None:
         None,
         60.0,
         Tickets(random.Random(1)),
-        NetworkTime(clock.seconds, clock.seconds),
+        NetworkClock(clock.seconds, clock.seconds),
     )
     server = BulkServer(responder, HOLDER_TLS, parties_of, clock)
     connection = server.buildProtocol(IPv4Address("TCP", "192.0.2.1", 5))

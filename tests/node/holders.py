@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.maintenance.replicator import Replicator
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.records.record import Kind, Record, version_at
 from dht14.records.store import Verdict
 from dht14.wire.messages import Request
@@ -39,7 +39,7 @@ class HoldersTestCase(SynchronousTestCase):
             peer.courier.send_copy,
             bulk,
             clock,
-            NetworkTime(clock.seconds, clock.seconds),
+            NetworkClock(clock.seconds, clock.seconds),
         )
 
     def record(self, key: int = 0, value: bytes = b"value", later: int = 0, copies: int = 3) -> Record:

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id, random_id
 from dht14.kademlia.parameters import GROUP, MAX_REPLICATION, MAX_VALUE, REPLICATION, K
-from dht14.node.network_time import TOLERANCE
+from dht14.node.network_clock import TOLERANCE
 from dht14.node.put import PUTS_AT_ONCE, Policy
 from dht14.records.envelope import MAX_SEQ
 from dht14.records.receipt import PutOutcome, PutReason

@@ -11,7 +11,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.network_time import TOLERANCE, NetworkTime
+from dht14.node.network_clock import TOLERANCE, NetworkClock
 from dht14.node.responder import CACHE_SECONDS, Responder, cache_lifetime
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Kind, Record, version_at
@@ -52,7 +52,7 @@ OWN = 1 << 200
 ASKER = contact(1 << 255, 99)
 NOW = BEGINNING
 VERSION = version_at(NOW)
-VERSIONS = NetworkTime(lambda: NOW, lambda: NOW)
+VERSIONS = NetworkClock(lambda: NOW, lambda: NOW)
 CONTENT = b"content"
 CONTENT_KEY = hash_id(CONTENT)
 RECEIPT = Stored((), replication=3)

@@ -8,7 +8,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
@@ -45,7 +45,7 @@ class VirtualBulkCase(SynchronousTestCase):
             self.store,
             86_400.0,
             self.tickets,
-            NetworkTime(self.clock.seconds, self.clock.seconds),
+            NetworkClock(self.clock.seconds, self.clock.seconds),
         )
         bulk.serve(DatagramProtocol(), responder)
         self.network.listen(address_of(who.node_id), bulk)

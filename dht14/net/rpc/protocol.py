@@ -29,7 +29,7 @@ from dht14.net.rpc.pacing import Pacing
 from dht14.net.rpc.probe import ProbeProtocol
 from dht14.net.rpc.pulse import Pulse
 from dht14.net.rpc.twins import Twins
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.ports import CallObserver, CallResult
 from dht14.node.responder import Responder
 from dht14.session.layer import Datagrams, Peer, SessionLayer
@@ -75,7 +75,7 @@ class RpcProtocol(DatagramProtocol):
         table: RoutingTable,
         responder: Responder,
         probe: ProbeProtocol,
-        time: NetworkTime,
+        time: NetworkClock,
         pulse: Pulse,
         pacing: Pacing,
     ) -> None:

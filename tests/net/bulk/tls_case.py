@@ -14,7 +14,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.server import BulkServer
 from dht14.net.bulk.tls import NodeTls
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
@@ -50,7 +50,7 @@ class BulkCase(SynchronousTestCase):
             store,
             86_400.0,
             self.tickets,
-            NetworkTime(self.reactor.seconds, self.reactor.seconds),
+            NetworkClock(self.reactor.seconds, self.reactor.seconds),
         )
         return BulkServer(responder, NodeTls(HOLDER.private_key), parties_of, self.reactor)
 

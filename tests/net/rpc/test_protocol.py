@@ -21,7 +21,7 @@ from dht14.net.rpc.pacing import MOST_WAIT, PART, Pacing
 from dht14.net.rpc.probe import AT_ONCE, CALLED_LATELY, ProbeProtocol
 from dht14.net.rpc.protocol import RpcProtocol
 from dht14.net.rpc.pulse import STANDSTILL, Pulse
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.responder import Responder
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.subnets import parties_of
@@ -69,7 +69,7 @@ class RpcTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 10_000, lambda record: True)
-        time = NetworkTime(self.clock.seconds, self.clock.seconds)
+        time = NetworkClock(self.clock.seconds, self.clock.seconds)
         responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)), time)
         session = PlaintextLayer.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
         questions = PlaintextProbe(proof_of(OWN), check, random.Random(2))

@@ -12,7 +12,7 @@ from attrs import define, field
 
 from dht14.records.record import version_at
 
-CONTACTS_HEARD = 64
+MAX_CONTACTS = 64
 """The clocks that count: those of the contacts that answered last."""
 
 TOLERANCE = 300.0
@@ -24,7 +24,7 @@ READ_TOLERANCE = 2 * TOLERANCE
 
 
 @define(eq=False)
-class NetworkTime:
+class NetworkClock:
     """Tells the time of the network. `seconds` is the monotonic clock of this node, `wall` its time of day."""
 
     _seconds: Callable[[], float]
@@ -39,7 +39,7 @@ class NetworkTime:
     def heard(self, node_id: int, time: float, round_trip: float) -> None:
         """A contact has told its time of day, `round_trip` seconds after it was asked."""
         self._ahead.pop(node_id, None)
-        if len(self._ahead) >= CONTACTS_HEARD:
+        if len(self._ahead) >= MAX_CONTACTS:
             del self._ahead[next(iter(self._ahead))]
         self._ahead[node_id] = time + round_trip / 2 - self._seconds()
         self._median = None
@@ -54,7 +54,7 @@ class NetworkTime:
             self._median = median_low([own, *self._ahead.values()])
         return seconds + self._median
 
-    def believes(self, version: int) -> bool:
+    def may_be_written(self, version: int) -> bool:
         """Whether a writer with a right clock can have made this version by now."""
         return version <= version_at(self.now() + TOLERANCE)
 
