@@ -33,7 +33,7 @@ from dht14.net.listen import bind_tcp, bind_udp, listen_tcp
 from dht14.net.resolver import resolver
 from dht14.net.tcp_port import TcpPort
 from dht14.node.join import Retries
-from dht14.node.mining import Mining
+from dht14.node.mining import ProofSearch
 from dht14.node.put import Policy
 from dht14.records.record import Record
 from dht14.records.version_floors import MARGIN
@@ -84,7 +84,7 @@ class _NodeService(MultiService):
         self._start = Start(role, reactor, StateFile(data_dir))
         self._puzzle = Puzzle(settings.node.network, settings.security.difficulty)
         self._identity = data_dir.identity(self._puzzle)
-        self._mining = Mining(self._puzzle, public_bytes(data_dir.private_key()), reactor)
+        self._mining = ProofSearch(self._puzzle, public_bytes(data_dir.private_key()), reactor)
         self._values: DatabaseDir | None = None
         if role is Role.NODE and (self._identity is not None or has_values(data_dir.path)):
             self._unlock_values()

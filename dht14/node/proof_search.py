@@ -14,12 +14,12 @@ from dht14.security.identity import SLICE, Puzzle
 REPORT_INTERVAL = 5.0
 """Seconds between two lines about a search that takes long."""
 
-BREATH = 0.0001
+SLICE_PAUSE = 0.0001
 """Seconds between two turns of a search."""
 
 
 @define(eq=False)
-class Mining:
+class ProofSearch:
     """One search from start to end."""
 
     log = Logger()
@@ -32,7 +32,7 @@ class Mining:
 
     def start(self) -> "Deferred[bytes]":
         """Begin. Fires with the proof; with `TaskStopped` when it is stopped before."""
-        cooperator = Cooperator(scheduler=lambda turn: self._clock.callLater(BREATH, turn))
+        cooperator = Cooperator(scheduler=lambda turn: self._clock.callLater(SLICE_PAUSE, turn))
         self._task = cooperator.cooperate(self._steps())
         return self._task.whenDone().addCallback(lambda _: self._proof)
 
