@@ -33,7 +33,7 @@ from dht14.net.listen import bind_tcp, bind_udp, listen_tcp
 from dht14.net.resolver import resolver
 from dht14.net.tcp_port import TcpPort
 from dht14.node.join import Retries
-from dht14.node.mining import ProofSearch
+from dht14.node.proof_search import ProofSearch
 from dht14.node.put import Policy
 from dht14.records.record import Record
 from dht14.records.version_floors import MARGIN
