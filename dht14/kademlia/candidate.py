@@ -40,7 +40,7 @@ class Candidate:
     state: CandidateState = CandidateState.UNASKED
     sources: "list[Candidate]" = field(factory=list)
     """Who named it, the first few; nobody where the lookup began with it."""
-    elsewhere: list[Contact] = field(factory=list)
+    other_addresses: list[Contact] = field(factory=list)
     """The same id at other addresses, as others have it: one of them lies, or is behind the times."""
     votes: bool = True
     """Whether its word counts: not where it has missed writes, and says so."""

@@ -30,16 +30,16 @@ class DisjointLookup:
     _lookups: list[Lookup]
     _path_of: dict[int, Lookup] = field(factory=dict, init=False)
     """The path that has asked a contact, by the contact's id."""
-    _told: list[Lookup] = field(init=False)
+    _changed: list[Lookup] = field(init=False)
     """The paths that have learned something since they were last looked at: at first, all of them."""
     finished: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._told = list(self._lookups)
+        self._changed = list(self._lookups)
 
     def _path(self, contact: Contact) -> Lookup:
         path = self._path_of[contact.node_id]
-        self._told.append(path)
+        self._changed.append(path)
         return path
 
     @classmethod
@@ -78,7 +78,7 @@ class DisjointLookup:
     def due(self) -> list[Contact]:
         """As `Lookup.due`."""
         due: list[Contact] = []
-        told, self._told = self._told, []
+        told, self._changed = self._changed, []
         for lookup in dict.fromkeys(told):
             asked = lookup.due()
             self._path_of.update((contact.node_id, lookup) for contact in asked)
@@ -91,15 +91,15 @@ class DisjointLookup:
         """As `Lookup.is_suspicious`: whether all of its paths were."""
         return all(lookup.is_suspicious for lookup in self._lookups)
 
-    def hurry(self, alpha: int) -> None:
-        """As `Lookup.hurry`, for each path."""
-        self._told = list(self._lookups)
+    def reduce(self, alpha: int) -> None:
+        """As `Lookup.reduce`, for each path."""
+        self._changed = list(self._lookups)
         for lookup in self._lookups:
-            lookup.hurry(alpha)
+            lookup.reduce(alpha)
 
     def conclude(self) -> None:
         """As `Lookup.conclude`."""
-        self._told = list(self._lookups)
+        self._changed = list(self._lookups)
         for lookup in self._lookups:
             lookup.conclude()
 

@@ -115,8 +115,8 @@ class Lookup:
             known.sources = [namer] if namer else []
         elif namer is not None and 0 < len(known.sources) < NAMERS and namer not in known.sources:
             known.sources.append(namer)
-        if known.contact.address != contact.address and len(known.elsewhere) < OTHER_ADDRESSES:
-            known.elsewhere.append(contact)
+        if known.contact.address != contact.address and len(known.other_addresses) < OTHER_ADDRESSES:
+            known.other_addresses.append(contact)
 
     def _named(self, namer: Candidate, contacts: Iterable[Contact]) -> None:
         for contact in contacts:
@@ -134,7 +134,7 @@ class Lookup:
         """Whether this node itself is among the candidates."""
         return self.own_id ^ self.target in self._candidates
 
-    def hurry(self, alpha: int) -> None:
+    def reduce(self, alpha: int) -> None:
         """So many calls at once will do now, and the slow need not be waited for."""
         self.alpha, self.thorough = alpha, False
 
@@ -333,7 +333,7 @@ class Lookup:
             self._let_down(candidate)
         self._free_place(candidate)
         self._settle(candidate, CandidateState.FAILED)
-        self._try_elsewhere(candidate)
+        self._try_other_address(candidate)
 
     def slow(self, contact: Contact) -> None:
         """The contact's soft timeout passed; it may still answer."""
@@ -351,7 +351,7 @@ class Lookup:
             self._unanswered -= 1
             candidate.state = CandidateState.SILENT
             self._let_down(candidate)
-            self._try_elsewhere(candidate)
+            self._try_other_address(candidate)
 
     def _settle(self, candidate: Candidate, state: CandidateState) -> None:
         if candidate.state is CandidateState.ASKED:
@@ -374,9 +374,9 @@ class Lookup:
         if (subnet := self._subnet_of(candidate)) is not None:
             self._bound[subnet] -= 1
 
-    def _try_elsewhere(self, candidate: Candidate) -> None:
-        if candidate.elsewhere:
-            candidate.contact = candidate.elsewhere.pop(0)
+    def _try_other_address(self, candidate: Candidate) -> None:
+        if candidate.other_addresses:
+            candidate.contact = candidate.other_addresses.pop(0)
             candidate.state = CandidateState.UNASKED
             self.taken.discard(candidate.contact.node_id)
 

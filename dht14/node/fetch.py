@@ -146,10 +146,10 @@ class FetchRace:
         for number, fetched in list(self._fetches.items()):
             fetched.addErrback(_given_up).addCallback(self._fetched, number)
         if self.best is not None:
-            self._hurry()
+            self._limit_wait()
         return self._done
 
-    def _hurry(self) -> None:
+    def _limit_wait(self) -> None:
         if self._timer is None and not self._done.called:
             self._timer = self._clock.callLater(CLAIM_SECONDS, self._waited)
 
@@ -179,7 +179,7 @@ class FetchRace:
         elif self._is_late:
             self._waited()
         elif self.best is not None:
-            self._hurry()
+            self._limit_wait()
 
     def _end(self) -> None:
         if not self._done.called:

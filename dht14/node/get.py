@@ -140,7 +140,7 @@ class GetReplies:
             lookup.conclude()
         elif isinstance(lookup, Lookup) and not self.exhaustive and self.quorum.best is not None:
             missing = lookup.missing_votes(self.quorum.holders)
-            lookup.hurry(max(missing, 0) + 1)
+            lookup.reduce(max(missing, 0) + 1)
             if missing <= 0:
                 self.ended_early = True
                 lookup.conclude()
