@@ -75,16 +75,16 @@ class DisjointLookup:
         """As `Lookup.hops`."""
         return max(lookup.hops for lookup in self._lookups)
 
-    def due(self) -> list[Contact]:
-        """As `Lookup.due`."""
-        due: list[Contact] = []
+    def take_next(self) -> list[Contact]:
+        """As `Lookup.take_next`."""
+        take_next: list[Contact] = []
         told, self._changed = self._changed, []
         for lookup in dict.fromkeys(told):
-            asked = lookup.due()
+            asked = lookup.take_next()
             self._path_of.update((contact.node_id, lookup) for contact in asked)
-            due += asked
+            take_next += asked
         self.finished = all(lookup.finished for lookup in self._lookups)
-        return due
+        return take_next
 
     @property
     def is_suspicious(self) -> bool:

@@ -1,6 +1,6 @@
 """One iterative lookup as a value (paper, section 2.3): whom to ask next, and when it is finished.
 
-It knows no network and no clock. Whoever drives it asks the contacts of `due()` and tells what became of
+It knows no network and no clock. Whoever drives it asks the contacts of `take_next()` and tells what became of
 each call.
 
 Departures from the paper: α calls are kept on the nearest unanswered contacts instead of going in rounds;
@@ -151,20 +151,20 @@ class Lookup:
         """Enough is known: nobody else needs to be asked."""
         self._concluded = True
 
-    def due(self) -> list[Contact]:
+    def take_next(self) -> list[Contact]:
         """The contacts to be asked now; asking them is promised by taking them. Settles `finished`."""
-        due: list[Contact] = []
+        take_next: list[Contact] = []
         if self._concluded:
             self.finished = True
-            return due
+            return take_next
         if self.asked >= self.most and not self._in_flight:
             self.finished = True
-            return due
-        settled = self._walk(due, doubtful_too=False)
+            return take_next
+        settled = self._walk(take_next, doubtful_too=False)
         if settled and self.thorough:
-            settled = self._walk(due, doubtful_too=True)
+            settled = self._walk(take_next, doubtful_too=True)
         self.finished = settled and not self._mostly_silent() and not self._awaits_group()
-        return due
+        return take_next
 
     # The group
 
@@ -235,7 +235,7 @@ class Lookup:
         slow = sum(candidate.state is CandidateState.SLOW for candidate in group)
         return 2 * slow >= len(group) > 0
 
-    def _walk(self, due: list[Contact], doubtful_too: bool) -> bool:
+    def _walk(self, take_next: list[Contact], doubtful_too: bool) -> bool:
         """Ask whom there is to ask, from the nearest on; whether there is nobody left to wait for."""
         hopeful, width = 0, self._breadth()
         settled = True
@@ -256,7 +256,7 @@ class Lookup:
                 settled = False
                 if state is CandidateState.UNASKED and self._may_ask():
                     self._ask(candidate)
-                    due.append(candidate.contact)
+                    take_next.append(candidate.contact)
         short = hopeful < width and any(c.state is CandidateState.SLOW for c in self._candidates.values())
         return settled and not short
 

@@ -52,13 +52,13 @@ class LostContacts:
         if self._lost.pop(contact.node_id, None) is not None:
             self._found = True
 
-    def due(self, now: float) -> list[Contact]:
+    def take_next(self, now: float) -> list[Contact]:
         """Those to be tried now, in turn."""
         self._at_once = min(2 * self._at_once, TRIED_AT_ONCE) if self._found else 1
         self._found = False
-        due = list(self._lost.values())[: self._at_once]
-        for lost in due:
+        take_next = list(self._lost.values())[: self._at_once]
+        for lost in take_next:
             del self._lost[lost.contact.node_id]
             if now - lost.since < KEPT:
                 self._lost[lost.contact.node_id] = lost
-        return [lost.contact for lost in due if now - lost.since < KEPT]
+        return [lost.contact for lost in take_next if now - lost.since < KEPT]

@@ -335,7 +335,7 @@ class RoutingTable:
         likeliest = sorted(self._entries.values(), key=lambda e: (-e.misses, e.last_seen), reverse=True)
         return [entry.contact for entry in likeliest]
 
-    def due_for_ping(self, now: float, spacing: float) -> list[Contact]:
+    def contacts_to_ping(self, now: float, spacing: float) -> list[Contact]:
         """The contacts to be pinged now, if it is asked every LIVENESS_INTERVAL.
 
         Suspects left alone for a while; of the k nearest to us, who hold what we hold, the one heard of
@@ -343,16 +343,16 @@ class RoutingTable:
         more where calls fail; and some of those lost.
         """
         suspects = (self._entries[node_id] for node_id in self._suspects)
-        due = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][:SUSPECTS_AT_ONCE]
+        take_next = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][:SUSPECTS_AT_ONCE]
         nearest = [self._entries[contact.node_id] for contact in self.closest(self.own_id, K)]
         well = (entry for entry in nearest if not entry.misses)
-        due += sorted(well, key=_last_seen)[:1]
+        take_next += sorted(well, key=_last_seen)[:1]
         in_turn = 1 + int(len(self) * LIVENESS_INTERVAL / spacing)
         count = in_turn + round(PROBES_IN_DOUBT * (1 - self._answering))
-        due += nsmallest(
+        take_next += nsmallest(
             count, (entry for entry in self._entries.values() if not entry.misses), key=_last_seen
         )
-        return list(dict.fromkeys([*(entry.contact for entry in due), *self._lost.due(now)]))
+        return list(dict.fromkeys([*(entry.contact for entry in take_next), *self._lost.take_next(now)]))
 
     def stale_targets(self, now: float, interval: float, rng: random.Random) -> list[int]:
         """One random id in each range that no lookup went through for `interval` seconds.

@@ -42,5 +42,5 @@ class Liveness:
         now, losses = self._clock.seconds(), self._table.losses
         self._lifetimes.passed(now, len(self._table), losses - self._losses)
         self._losses = losses
-        for contact in self._table.due_for_ping(now, self.repair_interval()):
+        for contact in self._table.contacts_to_ping(now, self.repair_interval()):
             self._rpc.ask(contact, Ping()).addErrback(lambda _: None)

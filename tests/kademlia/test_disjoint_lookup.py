@@ -26,20 +26,20 @@ class PathsTests(SynchronousTestCase):
     def test_other_beginnings(self) -> None:
         """Each path begins with other contacts, and no contact is asked twice."""
         paths = self.paths(map(contact, range(1, 9)))
-        self.assertEqual(sorted(c.node_id for c in paths.due()), list(range(1, 9)))
-        self.assertEqual(paths.due(), [])
+        self.assertEqual(sorted(c.node_id for c in paths.take_next()), list(range(1, 9)))
+        self.assertEqual(paths.take_next(), [])
         for node_id in range(1, 9):
             paths.answered(contact(node_id), [contact(20)])
         self.assertEqual([c.node_id for c in paths.nearest()], [1, 2])
-        self.assertEqual((paths.due(), paths.finished), ([], True))
+        self.assertEqual((paths.take_next(), paths.finished), ([], True))
 
     def test_a_poisoned_path(self) -> None:
         """What a liar names takes the places of its own path alone; the others find who is really there."""
         honest = list(range(100, 103))
         paths = self.paths(map(contact, [50, 100, 101, 102]), width=3)
         asked: list[int] = []
-        while due := paths.due():
-            for c in due:
+        while take_next := paths.take_next():
+            for c in take_next:
                 asked.append(c.node_id)
                 if c.node_id == 50 or c.node_id < 50:
                     paths.answered(c, [contact(near) for near in range(1, 41)])
@@ -54,15 +54,15 @@ class PathsTests(SynchronousTestCase):
         rng = random.Random(1)
         within = sorted(rng.sample(range(1, 10_000), 40))
         paths = self.paths(map(contact, [*within[:8], *range(20_000, 20_040)]), radius=10_000)
-        while due := paths.due():
-            for c in due:
+        while take_next := paths.take_next():
+            for c in take_next:
                 paths.answered(c, [contact(node_id) for node_id in within])
         self.assertEqual([c.node_id for c in paths.nearest()], within)
         paths = DisjointLookup.of(
             0, OWN, [contact(i, subnet=1 + i % 5) for i in range(1, 21)], 2, 100, first_byte
         )
-        while due := paths.due():
-            for c in due:
+        while take_next := paths.take_next():
+            for c in take_next:
                 paths.answered(c)
         self.assertEqual([c.node_id for c in paths.nearest()], list(range(1, 11)))
 
@@ -70,9 +70,9 @@ class PathsTests(SynchronousTestCase):
         """Who names new ones for ever is not followed for ever, and the region is not everybody."""
         rng, asked = random.Random(2), 0
         paths = self.paths(map(contact, range(1, 21)), radius=ID_SPACE)
-        while due := paths.due():
-            asked += len(due)
-            for c in due:
+        while take_next := paths.take_next():
+            asked += len(take_next)
+            for c in take_next:
                 paths.answered(c, [contact(rng.getrandbits(200)) for _ in range(20)])
         self.assertTrue(paths.finished)
         self.assertTrue(paths.is_suspicious)
@@ -82,13 +82,13 @@ class PathsTests(SynchronousTestCase):
         """The slow, the silent and those that fail are told to the path that asked them."""
         known = [contact(node_id) for node_id in range(1, 2 * PATHS + 1)]
         paths = self.paths(known)
-        paths.due()
+        paths.take_next()
         for c in known[:PATHS]:
             paths.slow(c)
             paths.silent(c)
             paths.failed(c)
         for c in known[PATHS:-1]:
             paths.refused(c, [contact(c.node_id + 20)])
-        self.assertEqual(sorted(c.node_id for c in paths.due()), [25, 26, 27])
+        self.assertEqual(sorted(c.node_id for c in paths.take_next()), [25, 26, 27])
         paths.conclude()
-        self.assertEqual((paths.due(), paths.finished), ([], True))
+        self.assertEqual((paths.take_next(), paths.finished), ([], True))

@@ -37,10 +37,10 @@ class LookupTestCase(SynchronousTestCase):
         return lookup
 
     def assert_due(self, lookup: Lookup, *expected: int) -> None:
-        self.assertEqual(ids(lookup.due()), list(expected))
+        self.assertEqual(ids(lookup.take_next()), list(expected))
 
     def assert_finished(self, lookup: Lookup, *nearest: int) -> None:
-        self.assertEqual((lookup.due(), lookup.finished), ([], True))
+        self.assertEqual((lookup.take_next(), lookup.finished), ([], True))
         self.assertEqual(ids(lookup.nearest()), list(nearest))
 
 
@@ -82,20 +82,20 @@ class SubnetTests(LookupTestCase):
         """When four of a subnet have refused or stayed silent no more are asked."""
         lookup = self.crowded(20, 100)
         asked = 0
-        while due := [c for c in lookup.due() if c.node_id < 100]:
-            for c in due:
+        while take_next := [c for c in lookup.take_next() if c.node_id < 100]:
+            for c in take_next:
                 asked += 1
                 lookup.refused(c) if c.node_id % 2 else lookup.silent(c)
         self.assertLessEqual(asked, SUBNET_FAILURES + 1)
 
     def test_store(self) -> None:
         """Of those that shall hold something no nearer one takes the place of one that has said yes."""
-        for purpose, due in ((Purpose.NODES, [1]), (Purpose.STORE, [])):
+        for purpose, take_next in ((Purpose.NODES, [1]), (Purpose.STORE, [])):
             lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, purpose=purpose)
             lookup.heard_of([self.attacker(8), self.attacker(9), self.private(100)])
             self.assert_due(lookup, 8, 9, 100)
             lookup.answered(self.attacker(8), [self.attacker(1), self.attacker(2)])
-            self.assert_due(lookup, *due)
+            self.assert_due(lookup, *take_next)
 
 
 class BeliefTests(LookupTestCase):
@@ -134,16 +134,16 @@ class BeliefTests(LookupTestCase):
     def test_thorough(self) -> None:
         """A thorough lookup asks even those, when nobody else is left to ask."""
         lookup = self.lookup(100, width=2, alpha=3, thorough=True)
-        lookup.due()
+        lookup.take_next()
         lookup.answered(contact(100), contacts(1, 2, 3, 9))
         self.assert_due(lookup, 1, 2)
         for node_id in (1, 2):
             lookup.slow(contact(node_id))
         self.assert_due(lookup, 3, 9)
         lookup = self.lookup(100, width=2, alpha=2, thorough=True)
-        lookup.due()
+        lookup.take_next()
         lookup.answered(contact(100), contacts(1, 2, 3, 9))
-        lookup.due()
+        lookup.take_next()
         for node_id in (1, 2):
             lookup.silent(contact(node_id))
         self.assert_due(lookup, 3, 9)
@@ -152,12 +152,12 @@ class BeliefTests(LookupTestCase):
         """Who is silent at one address is tried at the other that was named for it."""
         here, there = contact(1), Contact(1, ("192.0.2.77", 1))
         lookup = self.lookup(100, 200, width=3, alpha=3)
-        lookup.due()
+        lookup.take_next()
         lookup.answered(contact(100), [here])
         lookup.answered(contact(200), [there])
-        self.assertEqual(lookup.due(), [here])
+        self.assertEqual(lookup.take_next(), [here])
         lookup.silent(here)
-        self.assertEqual(lookup.due(), [there])
+        self.assertEqual(lookup.take_next(), [there])
         lookup.failed(here)
         lookup.answered(there)
         self.assertEqual(lookup.nearest()[0], there)
@@ -167,9 +167,9 @@ class BeliefTests(LookupTestCase):
         here, there = contact(1), Contact(1, ("192.0.2.77", 1))
         lookup = self.lookup(1, width=1)
         lookup.heard_of([there])
-        self.assertEqual(lookup.due(), [here])
+        self.assertEqual(lookup.take_next(), [here])
         lookup.silent(here)
-        self.assertEqual(lookup.due(), [there])
+        self.assertEqual(lookup.take_next(), [there])
         lookup.answered(here)
         lookup.slow(there)
         lookup.failed(there)
@@ -236,7 +236,7 @@ class WhomToAskTests(LookupTestCase):
         lookup = self.lookup(1)
         self.assert_due(lookup, 1)
         lookup.answered(contact(1), [Contact(1, ("203.0.113.6", 1)), Contact(2, ("192.0.2.2", 2))])
-        self.assertEqual(lookup.due(), [Contact(2, ("192.0.2.2", 2))])
+        self.assertEqual(lookup.take_next(), [Contact(2, ("192.0.2.2", 2))])
         lookup.answered(Contact(2, ("192.0.2.2", 2)), [Contact(2, ("203.0.113.6", 1))])
         self.assertEqual(lookup.nearest(), [contact(1), Contact(2, ("192.0.2.2", 2))])
 
@@ -294,7 +294,7 @@ class SlowContactsTests(LookupTestCase):
             self.assert_due(lookup)
             self.assertFalse(lookup.finished)
             tell(lookup, contact(1))
-            self.assertEqual((lookup.due(), lookup.finished), ([], True))
+            self.assertEqual((lookup.take_next(), lookup.finished), ([], True))
 
     def test_standstill(self) -> None:
         """Where more are silent than have answered, a thorough lookup waits until they answer or fail."""
@@ -325,8 +325,8 @@ class SlowContactsTests(LookupTestCase):
         """Where everybody is slow but answers, nobody runs out of calls: late answers make room for others."""
         lookup = self.lookup(*range(1, 101), width=50, alpha=3)
         answered = 0
-        while due := lookup.due():
-            for one in due:
+        while take_next := lookup.take_next():
+            for one in take_next:
                 lookup.slow(one)
                 lookup.answered(one)
                 answered += 1
@@ -356,8 +356,8 @@ class SlowContactsTests(LookupTestCase):
     def test_all_dead(self) -> None:
         """Where nobody answers it ends, with nobody."""
         lookup = self.lookup(1, 2, 3)
-        while due := lookup.due():
-            for one in due:
+        while take_next := lookup.take_next():
+            for one in take_next:
                 lookup.failed(one)
         self.assert_finished(lookup)
         self.assertEqual(ids(lookup.unanswering()), [1, 2, 3])
@@ -391,7 +391,7 @@ class RefusalsTests(LookupTestCase):
         lookup.refused(contact(1))
         self.assert_due(lookup, 3)
         lookup.answered(contact(3))
-        self.assertEqual((lookup.due(), lookup.finished), ([], True))
+        self.assertEqual((lookup.take_next(), lookup.finished), ([], True))
         self.assertEqual(lookup.count(CandidateState.ANSWERED), 2)
 
 
@@ -416,9 +416,9 @@ class EndTests(LookupTestCase):
     def test_hops_never_shrink(self) -> None:
         """A late answer of one that was known from the start does not make the way shorter."""
         lookup = self.lookup(100, 200, width=2)
-        lookup.due()
+        lookup.take_next()
         lookup.answered(contact(100), contacts(50))
-        lookup.due()
+        lookup.take_next()
         lookup.answered(contact(50))
         lookup.answered(contact(200))
         self.assertEqual(lookup.hops, 2)
@@ -427,14 +427,14 @@ class EndTests(LookupTestCase):
         """Hops are the answers in the longest chain that led to an answer."""
         lookup = self.lookup(100, 200, width=2)
         self.assertEqual(lookup.hops, 0)
-        lookup.due()
+        lookup.take_next()
         lookup.answered(contact(100), contacts(50))
         lookup.answered(contact(200), contacts(60))
         self.assertEqual(lookup.hops, 1)
-        lookup.due()
+        lookup.take_next()
         lookup.answered(contact(50), contacts(25))
         lookup.answered(contact(60))
-        lookup.due()
+        lookup.take_next()
         self.assertEqual(lookup.hops, 2)
         lookup.answered(contact(25))
         self.assert_finished(lookup, 25, 50)
@@ -457,7 +457,7 @@ class HostilePeersTests(SynchronousTestCase):
     def test_for_ever(self) -> None:
         """The lookup ends after so many contacts asked, and has remembered no more than these could name."""
         while not self.lookup.finished:
-            for one in self.lookup.due():
+            for one in self.lookup.take_next():
                 self.lookup.answered(one, self.invented())
         self.assertEqual(self.lookup.asked, MAX_ASKED)
         self.assertLessEqual(sum(map(self.lookup.count, CandidateState)), K * (MAX_ASKED + 1))
@@ -467,15 +467,15 @@ class HostilePeersTests(SynchronousTestCase):
         out: list[Contact] = []
         most = 0
         for _ in range(1000):
-            due = self.lookup.due()
-            out += due
+            take_next = self.lookup.take_next()
+            out += take_next
             most = max(most, len(out))
             if self.lookup.finished:
                 break
-            for one in due:
+            for one in take_next:
                 self.lookup.slow(one)
                 self.lookup.heard_of(self.invented())
-            if not due:
+            if not take_next:
                 self.lookup.silent(out.pop(0))
         self.assertTrue(self.lookup.finished)
         self.assertEqual((most, self.lookup.asked), (MAX_UNANSWERED, MAX_ASKED))
@@ -484,7 +484,7 @@ class HostilePeersTests(SynchronousTestCase):
         """A put asks all its holders at once, though these are more than a lookup has out at other times."""
         lookup = Lookup(0, OWN, width=20, alpha=20)
         lookup.heard_of(contacts(*range(1, 30)))
-        self.assertEqual(len(lookup.due()), 20)
+        self.assertEqual(len(lookup.take_next()), 20)
 
 
 class Town:
@@ -519,7 +519,7 @@ class Town:
         silent: list[Contact] = []
         most = 0
         while True:
-            out |= {one.node_id: one for one in lookup.due()}
+            out |= {one.node_id: one for one in lookup.take_next()}
             most = max(most, len(out.keys() - slow))
             if lookup.finished:
                 return most
@@ -576,7 +576,7 @@ class GroupTests(SynchronousTestCase):
     def begin(self, count: int = 10) -> Lookup:
         lookup = Lookup(0, OWN, 8, alpha=8, purpose=Purpose.VALUE)
         lookup.heard_of(contact(n) for n in range(1, count + 1))
-        lookup.due()
+        lookup.take_next()
         return lookup
 
     def test_majority(self) -> None:
@@ -597,12 +597,12 @@ class GroupTests(SynchronousTestCase):
         """Nobody counts who is farther than a contact that was named and has not been asked."""
         lookup = Lookup(0, OWN, 8, alpha=3, purpose=Purpose.VALUE)
         lookup.heard_of(contacts(2, 3, 4))
-        lookup.due()
+        lookup.take_next()
         lookup.answered(contact(2), [contact(1)])
         lookup.answered(contact(3))
         lookup.answered(contact(4))
         self.assertEqual(lookup.missing_votes({2, 3, 4}), 3)
-        lookup.due()
+        lookup.take_next()
         self.assertEqual(lookup.missing_votes({2, 3, 4}), 0)
 
     def test_stand_ins(self) -> None:
@@ -647,9 +647,9 @@ class GroupTests(SynchronousTestCase):
             lookup.slow(contact(number))
         for number in range(4, 9):
             lookup.answered(contact(number))
-        while due := lookup.due():
-            for one in due:
+        while take_next := lookup.take_next():
+            for one in take_next:
                 lookup.answered(one)
         self.assertFalse(lookup.finished)
         lookup.answered(contact(1))
-        self.assertEqual((lookup.due(), lookup.finished), ([], True))
+        self.assertEqual((lookup.take_next(), lookup.finished), ([], True))

@@ -359,7 +359,7 @@ class FailuresTests(TableTestCase):
         self.table.confirmed(contact(1, ELSEWHERE), 100.0, 0.1)
         self.assertEqual(self.table.closest(1, 1), [contact(1)])
         self.confirm(2, now=50.0)
-        self.assertEqual(self.table.due_for_ping(200.0, HOUR), [contact(1)])
+        self.assertEqual(self.table.contacts_to_ping(200.0, HOUR), [contact(1)])
 
     def test_moved(self) -> None:
         """A contact that answers elsewhere after it failed where it was is known at its new place."""
@@ -486,7 +486,7 @@ class IsNearTests(SynchronousTestCase):
 
 class UpkeepTests(TableTestCase):
     def due(self, now: float, spacing: float = HOUR) -> list[int]:
-        return ids(self.table.due_for_ping(now, spacing))
+        return ids(self.table.contacts_to_ping(now, spacing))
 
     def test_ping(self) -> None:
         """To be pinged is the one whose last answer is oldest, in whatever bucket, and one of the nearest."""
@@ -640,7 +640,7 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule()
     def pings(self) -> None:
-        due = self.table.due_for_ping(self.now, HOUR)
+        due = self.table.contacts_to_ping(self.now, HOUR)
         assert len(due) == len(set(due)) <= SUSPECTS_AT_ONCE + PROBES_IN_DOUBT + TRIED_AT_ONCE + 2
         assert bool(self.table.has_live_contact()) <= bool(due)
 

@@ -24,17 +24,17 @@ class WriteQuorumTests(SynchronousTestCase):
         self.lookup.heard_of(HOLDERS[:contacts])
         well = {one.node_id for one in HOLDERS}
         self.quorum = WriteQuorum(self.record, wanted, max(wanted, 3), self.lookup, well)
-        self.lookup.due()
+        self.lookup.take_next()
 
     def end(self) -> bool:
-        self.lookup.due()
+        self.lookup.take_next()
         self.quorum.conclude()
         return self.quorum.succeeded
 
     def replied(self, number: int, reply: Reply) -> None:
         """The contact of this number answers."""
         self.quorum.replied(self.lookup, HOLDERS[number - 1], reply)
-        self.lookup.due()
+        self.lookup.take_next()
 
     def stored(self, *numbers: int) -> None:
         for number in numbers:
@@ -156,7 +156,7 @@ class WriteQuorumTests(SynchronousTestCase):
         self.begin(11)
         for number in (1, 2, 3):
             self.lookup.slow(HOLDERS[number - 1])
-        self.lookup.due()
+        self.lookup.take_next()
         self.stored(*range(4, 12))
         self.assertFalse(self.lookup.finished)
         self.stored(1)
