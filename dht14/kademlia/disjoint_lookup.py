@@ -77,14 +77,14 @@ class DisjointLookup:
 
     def take_next(self) -> list[Contact]:
         """As `Lookup.take_next`."""
-        take_next: list[Contact] = []
+        chosen: list[Contact] = []
         told, self._changed = self._changed, []
         for lookup in dict.fromkeys(told):
             asked = lookup.take_next()
             self._path_of.update((contact.node_id, lookup) for contact in asked)
-            take_next += asked
+            chosen += asked
         self.finished = all(lookup.finished for lookup in self._lookups)
-        return take_next
+        return chosen
 
     @property
     def is_suspicious(self) -> bool:

@@ -153,18 +153,18 @@ class Lookup:
 
     def take_next(self) -> list[Contact]:
         """The contacts to be asked now; asking them is promised by taking them. Settles `finished`."""
-        take_next: list[Contact] = []
+        chosen: list[Contact] = []
         if self._concluded:
             self.finished = True
-            return take_next
+            return chosen
         if self.asked >= self.most and not self._in_flight:
             self.finished = True
-            return take_next
-        settled = self._walk(take_next, doubtful_too=False)
+            return chosen
+        settled = self._walk(chosen, doubtful_too=False)
         if settled and self.thorough:
-            settled = self._walk(take_next, doubtful_too=True)
+            settled = self._walk(chosen, doubtful_too=True)
         self.finished = settled and not self._mostly_silent() and not self._awaits_group()
-        return take_next
+        return chosen
 
     # The group
 
@@ -235,7 +235,7 @@ class Lookup:
         slow = sum(candidate.state is CandidateState.SLOW for candidate in group)
         return 2 * slow >= len(group) > 0
 
-    def _walk(self, take_next: list[Contact], doubtful_too: bool) -> bool:
+    def _walk(self, chosen: list[Contact], doubtful_too: bool) -> bool:
         """Ask whom there is to ask, from the nearest on; whether there is nobody left to wait for."""
         hopeful, width = 0, self._breadth()
         settled = True
@@ -256,7 +256,7 @@ class Lookup:
                 settled = False
                 if state is CandidateState.UNASKED and self._may_ask():
                     self._ask(candidate)
-                    take_next.append(candidate.contact)
+                    chosen.append(candidate.contact)
         short = hopeful < width and any(c.state is CandidateState.SLOW for c in self._candidates.values())
         return settled and not short
 

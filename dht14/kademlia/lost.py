@@ -56,9 +56,9 @@ class LostContacts:
         """Those to be tried now, in turn."""
         self._at_once = min(2 * self._at_once, TRIED_AT_ONCE) if self._found else 1
         self._found = False
-        take_next = list(self._lost.values())[: self._at_once]
-        for lost in take_next:
+        chosen = list(self._lost.values())[: self._at_once]
+        for lost in chosen:
             del self._lost[lost.contact.node_id]
             if now - lost.since < KEPT:
                 self._lost[lost.contact.node_id] = lost
-        return [lost.contact for lost in take_next if now - lost.since < KEPT]
+        return [lost.contact for lost in chosen if now - lost.since < KEPT]

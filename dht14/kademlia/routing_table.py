@@ -343,16 +343,16 @@ class RoutingTable:
         more where calls fail; and some of those lost.
         """
         suspects = (self._entries[node_id] for node_id in self._suspects)
-        take_next = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][:SUSPECTS_AT_ONCE]
+        to_ping = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][:SUSPECTS_AT_ONCE]
         nearest = [self._entries[contact.node_id] for contact in self.closest(self.own_id, K)]
         well = (entry for entry in nearest if not entry.misses)
-        take_next += sorted(well, key=_last_seen)[:1]
+        to_ping += sorted(well, key=_last_seen)[:1]
         in_turn = 1 + int(len(self) * LIVENESS_INTERVAL / spacing)
         count = in_turn + round(PROBES_IN_DOUBT * (1 - self._answering))
-        take_next += nsmallest(
+        to_ping += nsmallest(
             count, (entry for entry in self._entries.values() if not entry.misses), key=_last_seen
         )
-        return list(dict.fromkeys([*(entry.contact for entry in take_next), *self._lost.take_next(now)]))
+        return list(dict.fromkeys([*(entry.contact for entry in to_ping), *self._lost.take_next(now)]))
 
     def stale_targets(self, now: float, interval: float, rng: random.Random) -> list[int]:
         """One random id in each range that no lookup went through for `interval` seconds.

@@ -52,8 +52,8 @@ class LookupRun:
         if self._asking or self._done.called:
             return
         self._asking = True
-        while take_next := self._lookup.take_next():
-            for contact in take_next:
+        while chosen := self._lookup.take_next():
+            for contact in chosen:
                 self._rpc.call(contact, self._request, self)
         self._asking = False
         if self._lookup.finished:

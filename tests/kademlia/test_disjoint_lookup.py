@@ -38,8 +38,8 @@ class PathsTests(SynchronousTestCase):
         honest = list(range(100, 103))
         paths = self.paths(map(contact, [50, 100, 101, 102]), width=3)
         asked: list[int] = []
-        while take_next := paths.take_next():
-            for c in take_next:
+        while chosen := paths.take_next():
+            for c in chosen:
                 asked.append(c.node_id)
                 if c.node_id == 50 or c.node_id < 50:
                     paths.answered(c, [contact(near) for near in range(1, 41)])
@@ -54,15 +54,15 @@ class PathsTests(SynchronousTestCase):
         rng = random.Random(1)
         within = sorted(rng.sample(range(1, 10_000), 40))
         paths = self.paths(map(contact, [*within[:8], *range(20_000, 20_040)]), radius=10_000)
-        while take_next := paths.take_next():
-            for c in take_next:
+        while chosen := paths.take_next():
+            for c in chosen:
                 paths.answered(c, [contact(node_id) for node_id in within])
         self.assertEqual([c.node_id for c in paths.nearest()], within)
         paths = DisjointLookup.of(
             0, OWN, [contact(i, subnet=1 + i % 5) for i in range(1, 21)], 2, 100, first_byte
         )
-        while take_next := paths.take_next():
-            for c in take_next:
+        while chosen := paths.take_next():
+            for c in chosen:
                 paths.answered(c)
         self.assertEqual([c.node_id for c in paths.nearest()], list(range(1, 11)))
 
@@ -70,9 +70,9 @@ class PathsTests(SynchronousTestCase):
         """Who names new ones for ever is not followed for ever, and the region is not everybody."""
         rng, asked = random.Random(2), 0
         paths = self.paths(map(contact, range(1, 21)), radius=ID_SPACE)
-        while take_next := paths.take_next():
-            asked += len(take_next)
-            for c in take_next:
+        while chosen := paths.take_next():
+            asked += len(chosen)
+            for c in chosen:
                 paths.answered(c, [contact(rng.getrandbits(200)) for _ in range(20)])
         self.assertTrue(paths.finished)
         self.assertTrue(paths.is_suspicious)

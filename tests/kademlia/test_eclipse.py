@@ -25,8 +25,8 @@ class AlarmTests(SynchronousTestCase):
         lookup = Lookup(self.key if key is None else key, self.table.own_id, 8)
         lookup.heard_of(self.table.closest(lookup.target))
         lookup.heard_of(contact(lookup.target ^ self.rng.getrandbits(200)) for _ in range(crowd))
-        while not unfinished and (take_next := lookup.take_next()):
-            for c in take_next:
+        while not unfinished and (chosen := lookup.take_next()):
+            for c in chosen:
                 lookup.answered(c)
         self.alarm.searched(lookup)
         return lookup

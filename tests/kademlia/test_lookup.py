@@ -36,7 +36,7 @@ class LookupTestCase(SynchronousTestCase):
         lookup.heard_of(contacts(*known))
         return lookup
 
-    def assert_due(self, lookup: Lookup, *expected: int) -> None:
+    def assert_next(self, lookup: Lookup, *expected: int) -> None:
         self.assertEqual(ids(lookup.take_next()), list(expected))
 
     def assert_finished(self, lookup: Lookup, *nearest: int) -> None:
@@ -62,7 +62,7 @@ class SubnetTests(LookupTestCase):
     def test_two_count(self) -> None:
         """Of a subnet the two nearest are asked, and count; the rest of the width is for others."""
         lookup = self.crowded(20, 100, 101)
-        self.assert_due(lookup, 1, 2, 100)
+        self.assert_next(lookup, 1, 2, 100)
         for c in (self.attacker(1), self.attacker(2), self.private(100)):
             lookup.answered(c, [self.attacker(node_id) for node_id in range(3, 30)])
         self.assert_finished(lookup, 1, 2, 100)
@@ -70,9 +70,9 @@ class SubnetTests(LookupTestCase):
     def test_stand_in_from_elsewhere(self) -> None:
         """Who stands in for a slow one is of another subnet."""
         lookup = self.crowded(20, 100, 101, 102)
-        self.assert_due(lookup, 1, 2, 100)
+        self.assert_next(lookup, 1, 2, 100)
         lookup.slow(self.attacker(1))
-        self.assert_due(lookup, 101)
+        self.assert_next(lookup, 101)
 
     def test_shortlist(self) -> None:
         """The shortlist has two of a subnet, however many crowd out the others."""
@@ -82,20 +82,20 @@ class SubnetTests(LookupTestCase):
         """When four of a subnet have refused or stayed silent no more are asked."""
         lookup = self.crowded(20, 100)
         asked = 0
-        while take_next := [c for c in lookup.take_next() if c.node_id < 100]:
-            for c in take_next:
+        while chosen := [c for c in lookup.take_next() if c.node_id < 100]:
+            for c in chosen:
                 asked += 1
                 lookup.refused(c) if c.node_id % 2 else lookup.silent(c)
         self.assertLessEqual(asked, SUBNET_FAILURES + 1)
 
     def test_store(self) -> None:
         """Of those that shall hold something no nearer one takes the place of one that has said yes."""
-        for purpose, take_next in ((Purpose.NODES, [1]), (Purpose.STORE, [])):
+        for purpose, chosen in ((Purpose.NODES, [1]), (Purpose.STORE, [])):
             lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, purpose=purpose)
             lookup.heard_of([self.attacker(8), self.attacker(9), self.private(100)])
-            self.assert_due(lookup, 8, 9, 100)
+            self.assert_next(lookup, 8, 9, 100)
             lookup.answered(self.attacker(8), [self.attacker(1), self.attacker(2)])
-            self.assert_due(lookup, *take_next)
+            self.assert_next(lookup, *chosen)
 
 
 class BeliefTests(LookupTestCase):
@@ -104,12 +104,12 @@ class BeliefTests(LookupTestCase):
     def test_liar(self) -> None:
         """Who names three that do not answer is believed last: the width is filled by others."""
         lookup = self.lookup(100, 200, 300, width=3, alpha=3)
-        self.assert_due(lookup, 100, 200, 300)
+        self.assert_next(lookup, 100, 200, 300)
         lookup.answered(contact(100), contacts(*range(1, 21)))
-        self.assert_due(lookup, 1)
+        self.assert_next(lookup, 1)
         lookup.answered(contact(200))
         lookup.answered(contact(300))
-        self.assert_due(lookup, 2, 3)
+        self.assert_next(lookup, 2, 3)
         for node_id in (1, 2, 3):
             lookup.slow(contact(node_id))
         self.assert_finished(lookup, 100, 200, 300)
@@ -118,14 +118,14 @@ class BeliefTests(LookupTestCase):
     def test_vouched_for(self) -> None:
         """What an honest one names too is asked, however much the liar is doubted."""
         lookup = self.lookup(100, 200, width=2, alpha=2)
-        self.assert_due(lookup, 100, 200)
+        self.assert_next(lookup, 100, 200)
         lookup.answered(contact(100), contacts(1, 2, 3, 9))
         for node_id in (1, 2, 3):
-            self.assert_due(lookup, node_id)
+            self.assert_next(lookup, node_id)
             lookup.slow(contact(node_id))
-        self.assert_due(lookup)
+        self.assert_next(lookup)
         lookup.answered(contact(200), contacts(9))
-        self.assert_due(lookup, 9)
+        self.assert_next(lookup, 9)
         lookup.answered(contact(9))
         lookup.answered(contact(1))
         self.assert_finished(lookup, 1, 9)
@@ -136,17 +136,17 @@ class BeliefTests(LookupTestCase):
         lookup = self.lookup(100, width=2, alpha=3, thorough=True)
         lookup.take_next()
         lookup.answered(contact(100), contacts(1, 2, 3, 9))
-        self.assert_due(lookup, 1, 2)
+        self.assert_next(lookup, 1, 2)
         for node_id in (1, 2):
             lookup.slow(contact(node_id))
-        self.assert_due(lookup, 3, 9)
+        self.assert_next(lookup, 3, 9)
         lookup = self.lookup(100, width=2, alpha=2, thorough=True)
         lookup.take_next()
         lookup.answered(contact(100), contacts(1, 2, 3, 9))
         lookup.take_next()
         for node_id in (1, 2):
             lookup.silent(contact(node_id))
-        self.assert_due(lookup, 3, 9)
+        self.assert_next(lookup, 3, 9)
 
     def test_elsewhere(self) -> None:
         """Who is silent at one address is tried at the other that was named for it."""
@@ -181,12 +181,12 @@ class WhomToAskTests(LookupTestCase):
     def test_alpha(self) -> None:
         """So many of the nearest are asked at once, each once, and the next as soon as one has answered."""
         lookup = self.lookup(5, 2, 9, 1, 7)
-        self.assert_due(lookup, 1, 2)
-        self.assert_due(lookup)
+        self.assert_next(lookup, 1, 2)
+        self.assert_next(lookup)
         lookup.answered(contact(2))
-        self.assert_due(lookup, 5)
+        self.assert_next(lookup, 5)
         lookup.answered(contact(1))
-        self.assert_due(lookup)
+        self.assert_next(lookup)
         lookup.answered(contact(5))
         self.assert_finished(lookup, 1, 2, 5)
         self.assertEqual(lookup.asked, 3)
@@ -194,11 +194,11 @@ class WhomToAskTests(LookupTestCase):
     def test_nearer_ones_first(self) -> None:
         """Who is named by an answer and is nearer is asked before those known earlier."""
         lookup = self.lookup(10, 20, 30, 40)
-        self.assert_due(lookup, 10, 20)
+        self.assert_next(lookup, 10, 20)
         lookup.answered(contact(20), contacts(3, 50))
-        self.assert_due(lookup, 3)
+        self.assert_next(lookup, 3)
         lookup.answered(contact(10), contacts(2, 3))
-        self.assert_due(lookup, 2)
+        self.assert_next(lookup, 2)
         lookup.answered(contact(2))
         lookup.answered(contact(3))
         self.assert_finished(lookup, 2, 3, 10)
@@ -211,7 +211,7 @@ class WhomToAskTests(LookupTestCase):
     def test_one(self) -> None:
         """With one contact, that one is the nearest."""
         lookup = self.lookup(4)
-        self.assert_due(lookup, 4)
+        self.assert_next(lookup, 4)
         lookup.answered(contact(4), contacts(4))
         self.assert_finished(lookup, 4)
 
@@ -219,14 +219,14 @@ class WhomToAskTests(LookupTestCase):
         """A node neither asks itself nor finds itself, not even where its own id is the target."""
         lookup = Lookup(OWN, OWN, 3, 2)
         lookup.heard_of(contacts(OWN, 1))
-        self.assert_due(lookup, 1)
+        self.assert_next(lookup, 1)
         lookup.answered(contact(1), contacts(OWN))
         self.assert_finished(lookup, 1)
 
     def test_target_exists(self) -> None:
         """A node whose id is the target is found like any other."""
         lookup = self.lookup(0, 1)
-        self.assert_due(lookup, 0, 1)
+        self.assert_next(lookup, 0, 1)
         lookup.answered(contact(0))
         lookup.answered(contact(1))
         self.assert_finished(lookup, 0, 1)
@@ -234,7 +234,7 @@ class WhomToAskTests(LookupTestCase):
     def test_first_address_counts(self) -> None:
         """Who is known stays where it is known to be, whatever an answer says."""
         lookup = self.lookup(1)
-        self.assert_due(lookup, 1)
+        self.assert_next(lookup, 1)
         lookup.answered(contact(1), [Contact(1, ("203.0.113.6", 1)), Contact(2, ("192.0.2.2", 2))])
         self.assertEqual(lookup.take_next(), [Contact(2, ("192.0.2.2", 2))])
         lookup.answered(Contact(2, ("192.0.2.2", 2)), [Contact(2, ("203.0.113.6", 1))])
@@ -243,18 +243,18 @@ class WhomToAskTests(LookupTestCase):
     def test_farther_ones_are_left_alone(self) -> None:
         """Nobody is asked behind the nearest that are enough."""
         lookup = self.lookup(*range(1, 20), width=3, alpha=10)
-        self.assert_due(lookup, 1, 2, 3)
+        self.assert_next(lookup, 1, 2, 3)
 
 
 class SlowContactsTests(LookupTestCase):
     def test_slot_is_freed(self) -> None:
         """A slow contact frees its slot, and the next nearest stands in for it."""
         lookup = self.lookup(1, 2, 3, 4)
-        self.assert_due(lookup, 1, 2)
+        self.assert_next(lookup, 1, 2)
         lookup.slow(contact(1))
-        self.assert_due(lookup, 3)
+        self.assert_next(lookup, 3)
         lookup.answered(contact(2))
-        self.assert_due(lookup, 4)
+        self.assert_next(lookup, 4)
         lookup.answered(contact(3))
         lookup.answered(contact(4))
         self.assert_finished(lookup, 2, 3, 4)
@@ -262,10 +262,10 @@ class SlowContactsTests(LookupTestCase):
     def test_late_answer_counts(self) -> None:
         """The late answer of a slow contact counts, and the stand-in is not needed."""
         lookup = self.lookup(1, 2, 3, 4)
-        self.assert_due(lookup, 1, 2)
+        self.assert_next(lookup, 1, 2)
         lookup.slow(contact(1))
         lookup.answered(contact(2))
-        self.assert_due(lookup, 3, 4)
+        self.assert_next(lookup, 3, 4)
         lookup.answered(contact(3))
         lookup.answered(contact(1))
         self.assert_finished(lookup, 1, 2, 3)
@@ -273,7 +273,7 @@ class SlowContactsTests(LookupTestCase):
     def test_answer_of_the_silent_counts(self) -> None:
         """So does one that comes after its sender was taken for dead."""
         lookup = self.lookup(1, 2, width=2)
-        self.assert_due(lookup, 1, 2)
+        self.assert_next(lookup, 1, 2)
         lookup.slow(contact(1))
         lookup.silent(contact(1))
         lookup.answered(contact(1), contacts(3))
@@ -285,13 +285,13 @@ class SlowContactsTests(LookupTestCase):
         """A thorough lookup waits for a near contact that is slow, until it answers or is silent."""
         for tell in (Lookup.answered, Lookup.silent, Lookup.failed, Lookup.refused):
             lookup = self.lookup(1, 2, 3, 4, thorough=True)
-            self.assert_due(lookup, 1, 2)
+            self.assert_next(lookup, 1, 2)
             lookup.slow(contact(1))
             lookup.answered(contact(2))
-            self.assert_due(lookup, 3, 4)
+            self.assert_next(lookup, 3, 4)
             lookup.answered(contact(3))
             lookup.answered(contact(4))
-            self.assert_due(lookup)
+            self.assert_next(lookup)
             self.assertFalse(lookup.finished)
             tell(lookup, contact(1))
             self.assertEqual((lookup.take_next(), lookup.finished), ([], True))
@@ -300,11 +300,11 @@ class SlowContactsTests(LookupTestCase):
         """Where more are silent than have answered, a thorough lookup waits until they answer or fail."""
         for tell, nearest in ((Lookup.answered, [1, 3]), (Lookup.failed, [3])):
             lookup = self.lookup(1, 2, 3, alpha=3, thorough=True)
-            self.assert_due(lookup, 1, 2, 3)
+            self.assert_next(lookup, 1, 2, 3)
             lookup.silent(contact(1))
             lookup.silent(contact(2))
             lookup.answered(contact(3))
-            self.assert_due(lookup)
+            self.assert_next(lookup)
             self.assertFalse(lookup.finished)
             tell(lookup, contact(1))
             self.assert_finished(lookup, *nearest)
@@ -312,11 +312,11 @@ class SlowContactsTests(LookupTestCase):
     def test_thorough_no_more(self) -> None:
         """Once a value was seen the lookup need not be thorough any more, and ends."""
         lookup = self.lookup(1, 2, width=1, thorough=True)
-        self.assert_due(lookup, 1)
+        self.assert_next(lookup, 1)
         lookup.slow(contact(1))
-        self.assert_due(lookup, 2)
+        self.assert_next(lookup, 2)
         lookup.answered(contact(2))
-        self.assert_due(lookup)
+        self.assert_next(lookup)
         self.assertFalse(lookup.finished)
         lookup.thorough = False
         self.assert_finished(lookup, 2)
@@ -325,8 +325,8 @@ class SlowContactsTests(LookupTestCase):
         """Where everybody is slow but answers, nobody runs out of calls: late answers make room for others."""
         lookup = self.lookup(*range(1, 101), width=50, alpha=3)
         answered = 0
-        while take_next := lookup.take_next():
-            for one in take_next:
+        while chosen := lookup.take_next():
+            for one in chosen:
                 lookup.slow(one)
                 lookup.answered(one)
                 answered += 1
@@ -335,20 +335,20 @@ class SlowContactsTests(LookupTestCase):
     def test_far_and_slow(self) -> None:
         """A slow contact behind the nearest holds nobody up, however thorough the lookup."""
         lookup = self.lookup(8, 9, width=2, thorough=True)
-        self.assert_due(lookup, 8, 9)
+        self.assert_next(lookup, 8, 9)
         lookup.slow(contact(9))
         lookup.answered(contact(8), contacts(1))
-        self.assert_due(lookup, 1)
+        self.assert_next(lookup, 1)
         lookup.answered(contact(1))
         self.assert_finished(lookup, 1, 8)
 
     def test_too_few(self) -> None:
         """While there are fewer than wanted, the slow are waited for, thorough or not."""
         lookup = self.lookup(1, 2)
-        self.assert_due(lookup, 1, 2)
+        self.assert_next(lookup, 1, 2)
         lookup.slow(contact(1))
         lookup.answered(contact(2))
-        self.assert_due(lookup)
+        self.assert_next(lookup)
         self.assertFalse(lookup.finished)
         lookup.silent(contact(1))
         self.assert_finished(lookup, 2)
@@ -356,8 +356,8 @@ class SlowContactsTests(LookupTestCase):
     def test_all_dead(self) -> None:
         """Where nobody answers it ends, with nobody."""
         lookup = self.lookup(1, 2, 3)
-        while take_next := lookup.take_next():
-            for one in take_next:
+        while chosen := lookup.take_next():
+            for one in chosen:
                 lookup.failed(one)
         self.assert_finished(lookup)
         self.assertEqual(ids(lookup.unanswering()), [1, 2, 3])
@@ -367,11 +367,11 @@ class RefusalsTests(LookupTestCase):
     def test_refused(self) -> None:
         """Who answers but will not do it is replaced by the next nearest, and what it named counts."""
         lookup = self.lookup(1, 2, 3, width=2)
-        self.assert_due(lookup, 1, 2)
+        self.assert_next(lookup, 1, 2)
         lookup.refused(contact(1), contacts(4))
-        self.assert_due(lookup, 3)
+        self.assert_next(lookup, 3)
         lookup.refused(contact(2))
-        self.assert_due(lookup, 4)
+        self.assert_next(lookup, 4)
         lookup.answered(contact(3))
         lookup.answered(contact(4))
         self.assert_finished(lookup, 3, 4)
@@ -387,9 +387,9 @@ class RefusalsTests(LookupTestCase):
         self.assertFalse(lookup.counts_self)
         lookup.includes_self()
         self.assertTrue(lookup.counts_self)
-        self.assert_due(lookup, 1)
+        self.assert_next(lookup, 1)
         lookup.refused(contact(1))
-        self.assert_due(lookup, 3)
+        self.assert_next(lookup, 3)
         lookup.answered(contact(3))
         self.assertEqual((lookup.take_next(), lookup.finished), ([], True))
         self.assertEqual(lookup.count(CandidateState.ANSWERED), 2)
@@ -399,7 +399,7 @@ class EndTests(LookupTestCase):
     def test_conclude(self) -> None:
         """When enough is known nobody else is asked, whoever is still out."""
         lookup = self.lookup(1, 2, 3, 4)
-        self.assert_due(lookup, 1, 2)
+        self.assert_next(lookup, 1, 2)
         lookup.answered(contact(1))
         lookup.conclude()
         self.assert_finished(lookup, 1)
@@ -407,7 +407,7 @@ class EndTests(LookupTestCase):
     def test_shortlist(self) -> None:
         """The shortlist has who answered or still may, nearest first, at most k of them."""
         lookup = self.lookup(*range(1, 40), alpha=5)
-        self.assert_due(lookup, 1, 2, 3)
+        self.assert_next(lookup, 1, 2, 3)
         lookup.slow(contact(1))
         lookup.failed(contact(2))
         lookup.refused(contact(3))
@@ -467,15 +467,15 @@ class HostilePeersTests(SynchronousTestCase):
         out: list[Contact] = []
         most = 0
         for _ in range(1000):
-            take_next = self.lookup.take_next()
-            out += take_next
+            chosen = self.lookup.take_next()
+            out += chosen
             most = max(most, len(out))
             if self.lookup.finished:
                 break
-            for one in take_next:
+            for one in chosen:
                 self.lookup.slow(one)
                 self.lookup.heard_of(self.invented())
-            if not take_next:
+            if not chosen:
                 self.lookup.silent(out.pop(0))
         self.assertTrue(self.lookup.finished)
         self.assertEqual((most, self.lookup.asked), (MAX_UNANSWERED, MAX_ASKED))
@@ -647,8 +647,8 @@ class GroupTests(SynchronousTestCase):
             lookup.slow(contact(number))
         for number in range(4, 9):
             lookup.answered(contact(number))
-        while take_next := lookup.take_next():
-            for one in take_next:
+        while chosen := lookup.take_next():
+            for one in chosen:
                 lookup.answered(one)
         self.assertFalse(lookup.finished)
         lookup.answered(contact(1))

@@ -31,9 +31,9 @@ class LostContactsTests(SynchronousTestCase):
         self.drop(REMEMBERED)
         sizes = []
         for _ in range(7):
-            take_next = self.take_next()
-            sizes.append(len(take_next))
-            self.lost.confirmed(contact(take_next[0]))
+            chosen = self.take_next()
+            sizes.append(len(chosen))
+            self.lost.confirmed(contact(chosen[0]))
         self.assertEqual(sizes, [1, 2, 4, 8, 16, 32, TRIED_AT_ONCE])
         self.take_next()
         self.assertEqual(len(self.take_next()), 1)
