@@ -16,10 +16,10 @@ class EclipseDetector:
 
     _table: RoutingTable
     _keys: dict[int, None] = field(factory=dict, init=False)
-    raised: int = field(default=0, init=False)
+    detections: int = field(default=0, init=False)
     """How often it began to ring because a key was crowded."""
 
-    def searched(self, lookup: Lookup | DisjointLookup) -> None:
+    def lookup_ended(self, lookup: Lookup | DisjointLookup) -> None:
         """A lookup has ended. It was led astray, or found too many nodes near its target, or neither."""
         target = lookup.target
         is_crowded = self._table.is_crowded(target, lookup.shortlist())
@@ -27,7 +27,7 @@ class EclipseDetector:
         if not is_crowded and not lookup.is_suspicious:
             self._keys.pop(target, None)
         elif target not in self._keys:
-            self.raised += is_crowded
+            self.detections += is_crowded
             self._keys[target] = None
             if len(self._keys) > REMEMBERED:
                 del self._keys[next(iter(self._keys))]

@@ -170,12 +170,12 @@ class RecordReader:
 
         Content is beyond doubt. Of other records those nearest to the key may have kept the newest back.
         """
-        clock, alarm = self._lookups.clock, self._lookups.alarm
+        clock, eclipse_detector = self._lookups.clock, self._lookups.eclipse_detector
         deadline = clock.seconds() + timeout
-        had_rung = alarm.suspects(key)
+        had_rung = eclipse_detector.suspects(key)
         found = await self.find(key, timeout, content)
         is_certain = isinstance(found, Record) and found.kind is Kind.CONTENT
-        if not is_certain and not had_rung and alarm.suspects(key):
+        if not is_certain and not had_rung and eclipse_detector.suspects(key):
             found = newest(found, await self.find(key, deadline - clock.seconds(), content))
         if isinstance(found, Record) and found.is_tombstone:
             return NoRecord.DELETED
@@ -216,7 +216,7 @@ class RecordReader:
     def _replies(self, key: int, own: Record | None, content: bool, exhaustive: bool) -> GetReplies:
         now = self._lookups.clock.seconds()
         self._doubted.expire(now)
-        is_wide = self._lookups.alarm.suspects(key)
+        is_wide = self._lookups.eclipse_detector.suspects(key)
         replies = GetReplies(key, content, exhaustive or is_wide, now, self._time, self._doubted)
         if self._store is not None:
             replies.quorum.has_lapsed(self._store.floor(key, now), self._lookups.table.own_id)
@@ -230,7 +230,7 @@ class RecordReader:
         table, key = self._lookups.table, replies.key
         timeout = deadline - self._lookups.clock.seconds()
         request = FindValue(key, self._view(key))
-        if self._lookups.alarm.suspects(key):
+        if self._lookups.eclipse_detector.suspects(key):
             return self._lookups.run(self._lookups.paths(key, REPLICATION), request, replies.replied, timeout)
         lookup = self._lookups.lookup(key, K if replies.exhaustive else REPLICATION, Purpose.VALUE)
         if self._store is not None and self._resync_state.is_current and table.is_near(key, REPLICATION):

@@ -33,10 +33,10 @@ class Lookups:
     clock: IReactorTime
     hops: Counter[int] = field(factory=Counter, init=False)
     """How many lookups took how many hops."""
-    alarm: EclipseDetector = field(init=False)
+    eclipse_detector: EclipseDetector = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.alarm = EclipseDetector(self.table)
+        self.eclipse_detector = EclipseDetector(self.table)
 
     def find_nodes(
         self, target: int, known: Iterable[Contact] = (), width: int = K, timeout: float = OPERATION_TIMEOUT
@@ -84,7 +84,7 @@ class Lookups:
     def _ended(self, lookup: W) -> W:
         self.table.looked_up(lookup.target, self.clock.seconds())
         self.hops[lookup.hops] += 1
-        self.alarm.searched(lookup)
+        self.eclipse_detector.lookup_ended(lookup)
         return lookup
 
 

@@ -40,9 +40,9 @@ class Node:
         return self.table.own_id
 
     @property
-    def alarm(self) -> EclipseDetector:
+    def eclipse_detector(self) -> EclipseDetector:
         """The keys that need a wider search."""
-        return self._lookups.alarm
+        return self._lookups.eclipse_detector
 
     @property
     def hops(self) -> Counter[int]:

@@ -246,7 +246,7 @@ class RecordWriter:
         if not table.knows_region(key, width):
             timeout = (deadline - self._lookups.clock.seconds()) / 2
             candidates = (await self._lookups.find_nodes(key, width=width, timeout=timeout)).shortlist()
-        if self._lookups.alarm.suspects(key) or table.is_crowded(key):
+        if self._lookups.eclipse_detector.suspects(key) or table.is_crowded(key):
             timeout = (deadline - self._lookups.clock.seconds()) / 2
             paths = self._lookups.paths(key, width)
             region = await self._lookups.run(paths, FindNode(key), nodes_replied, timeout)

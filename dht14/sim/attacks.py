@@ -128,7 +128,7 @@ def eclipse(subnets: int, at_least: float) -> Script:
         stage.join()
         stage.promise_acknowledged("puts acknowledged", stage.put_values(values), 1)
         found = stage.get([write.key for write in stage.acknowledged()], times=50)
-        alarms = sum(node.stack.node.alarm.raised for node in stage.world.callers())
+        alarms = sum(node.stack.node.eclipse_detector.detections for node in stage.world.callers())
         stage.notes["alarms"] = alarms
         stage.promise_right("gets right", judged(found), at_least)
 
@@ -146,7 +146,7 @@ def hostile(stage: ScenarioRun) -> None:
     stored = stage.put_values(_contents(stage) | _owned(stage))
     stage.promise_acknowledged("puts acknowledged", stored, 0.99)
     found = stage.get([write.key for write in stage.acknowledged()], times=20)
-    stage.notes["alarms"] = sum(node.stack.node.alarm.raised for node in world.callers())
+    stage.notes["alarms"] = sum(node.stack.node.eclipse_detector.detections for node in world.callers())
     stage.promise_right("gets right", judged(found), 0.99)
 
 

@@ -17,7 +17,7 @@ class AlarmTests(SynchronousTestCase):
         self.table = RoutingTable(random_id(self.rng))
         for _ in range(300):
             self.table.confirmed(contact(random_id(self.rng)), 0, 0.1)
-        self.alarm = EclipseDetector(self.table)
+        self.eclipse_detector = EclipseDetector(self.table)
         self.key = random_id(self.rng)
 
     def search(self, crowd: int = 0, key: int | None = None, unfinished: bool = False) -> Lookup:
@@ -28,34 +28,34 @@ class AlarmTests(SynchronousTestCase):
         while not unfinished and (chosen := lookup.take_next()):
             for c in chosen:
                 lookup.answered(c)
-        self.alarm.searched(lookup)
+        self.eclipse_detector.lookup_ended(lookup)
         return lookup
 
     def test_quiet(self) -> None:
         """It does not ring for keys with honest neighbours."""
         self.search()
-        self.assertEqual((self.alarm.suspects(self.key), self.alarm.raised), (False, 0))
+        self.assertEqual((self.eclipse_detector.suspects(self.key), self.eclipse_detector.detections), (False, 0))
 
     def test_crowd(self) -> None:
         """It rings for a crowded key, once, until the crowd is gone."""
         for _ in range(2):
             self.search(crowd=20)
-            self.assertEqual((self.alarm.suspects(self.key), self.alarm.raised), (True, 1))
-        self.assertFalse(self.alarm.suspects(self.key + 1))
+            self.assertEqual((self.eclipse_detector.suspects(self.key), self.eclipse_detector.detections), (True, 1))
+        self.assertFalse(self.eclipse_detector.suspects(self.key + 1))
         self.search()
-        self.assertFalse(self.alarm.suspects(self.key))
+        self.assertFalse(self.eclipse_detector.suspects(self.key))
 
     def test_led_astray(self) -> None:
         """It rings for a key whose lookup was given up, but does not call it crowded."""
         self.search(unfinished=True)
-        self.assertEqual((self.alarm.suspects(self.key), self.alarm.raised), (True, 0))
+        self.assertEqual((self.eclipse_detector.suspects(self.key), self.eclipse_detector.detections), (True, 0))
 
     def test_bounded(self) -> None:
         """Only so many keys are remembered, the latest ones."""
         keys = [random_id(self.rng) for _ in range(REMEMBERED + 5)]
         for key in keys:
             self.search(key=key, unfinished=True)
-        self.assertEqual([self.alarm.suspects(key) for key in keys], [False] * 5 + [True] * REMEMBERED)
+        self.assertEqual([self.eclipse_detector.suspects(key) for key in keys], [False] * 5 + [True] * REMEMBERED)
 
     def test_census(self) -> None:
         """What each lookup found is told to the census."""

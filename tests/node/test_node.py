@@ -987,9 +987,9 @@ class CrowdedKeyTests(NodeTestCase):
     def test_found(self) -> None:
         """What is put goes to the whole region, and is found there."""
         self.assertTrue(self.put(self.writer, b"value", self.key))
-        self.assertTrue(self.writer.node.alarm.suspects(self.key))
+        self.assertTrue(self.writer.node.eclipse_detector.suspects(self.key))
         self.assertEqual(self.get(self.reader, self.key), b"value")
-        self.assertGreater(self.reader.node.alarm.raised, 0)
+        self.assertGreater(self.reader.node.eclipse_detector.detections, 0)
 
     def test_newest(self) -> None:
         """The whole region is asked for what does not prove itself: those who hold the newest back do not win."""
@@ -1003,4 +1003,4 @@ class CrowdedKeyTests(NodeTestCase):
         other = self.key ^ (1 << 255)
         self.assertTrue(self.put(self.writer, b"value", other))
         self.assertEqual(self.get(self.reader, other), b"value")
-        self.assertFalse(self.writer.node.alarm.suspects(other))
+        self.assertFalse(self.writer.node.eclipse_detector.suspects(other))
