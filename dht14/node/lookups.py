@@ -31,7 +31,7 @@ class Lookups:
     table: RoutingTable
     _rpc: Rpc
     clock: IReactorTime
-    hops: Counter[int] = field(factory=Counter, init=False)
+    lookups_by_hops: Counter[int] = field(factory=Counter, init=False)
     """How many lookups took how many hops."""
     eclipse_detector: EclipseDetector = field(init=False)
 
@@ -83,7 +83,7 @@ class Lookups:
 
     def _ended(self, lookup: W) -> W:
         self.table.looked_up(lookup.target, self.clock.seconds())
-        self.hops[lookup.hops] += 1
+        self.lookups_by_hops[lookup.hops] += 1
         self.eclipse_detector.lookup_ended(lookup)
         return lookup
 

@@ -45,9 +45,9 @@ class Node:
         return self._lookups.eclipse_detector
 
     @property
-    def hops(self) -> Counter[int]:
+    def lookups_by_hops(self) -> Counter[int]:
         """How many lookups took how many hops."""
-        return self._lookups.hops
+        return self._lookups.lookups_by_hops
 
     @property
     def put_outcomes(self) -> Counter[str]:

@@ -231,9 +231,9 @@ def newcomer(stage: ScenarioRun) -> None:
     stage.promise("joined", joined.result, at_least=1)
     stage.notes["join seconds"] = joined.seconds
     node = world.nodes[last]
-    before = Counter(node.stack.node.hops)
+    before = Counter(node.stack.node.lookups_by_hops)
     found = stage.get([write.key for write in stage.acknowledged()], callers=[node], gap=0.5)
-    hops = node.stack.node.hops - before
+    hops = node.stack.node.lookups_by_hops - before
     stage.notes["hops per get"] = sum(hop * count for hop, count in hops.items()) / max(1, hops.total())
     stage.notes["log2 of the nodes"] = log2(world.size)
     stage.notes["datagrams per get"] = sum(get.datagrams for get in found) / len(found)

@@ -316,7 +316,7 @@ class World:
 
     def hops(self) -> Counter[int]:
         """How many lookups of all nodes took how many hops, so far."""
-        return sum((node.stack.node.hops for node in self.nodes.values()), Counter[int]())
+        return sum((node.stack.node.lookups_by_hops for node in self.nodes.values()), Counter[int]())
 
     def check_invariants(self) -> None:
         """AssertionError where a node's table or store contradicts itself."""

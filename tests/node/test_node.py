@@ -839,7 +839,7 @@ class FindTests(NodeTestCase):
         newcomer = self.network.peer(random_id(self.rng))
         found = self.network.result(newcomer.node.find_nodes(KEY, known=[peers[59].contact]))
         self.assertEqual(found.nearest(), [peer.contact for peer in peers[:K]])
-        self.assertEqual(sum(newcomer.node.hops.values()), 1)
+        self.assertEqual(sum(newcomer.node.lookups_by_hops.values()), 1)
 
     def test_width(self) -> None:
         """A narrower lookup asks fewer."""

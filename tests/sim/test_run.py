@@ -64,12 +64,12 @@ class StageTests(SynchronousTestCase):
         """Gets come to the nodes that are named, if any are."""
         self.stage.put()
         node = self.world.nodes[5]
-        before = node.stack.node.hops.total()
+        before = node.stack.node.lookups_by_hops.total()
         keys = [write.key for write in self.stage.acknowledged()]
         self.stage.get(keys, times=3, callers=[node])
         others = [other for other in self.world.callers() if other is not node]
         self.assertEqual(self.stage.judgements, Counter({Judgement.RIGHT: 15}))
-        self.assertGreaterEqual(node.stack.node.hops.total(), before)
+        self.assertGreaterEqual(node.stack.node.lookups_by_hops.total(), before)
         self.assertNotEqual(others, [])
 
     def test_named_by_all(self) -> None:
