@@ -136,12 +136,12 @@ def build_stack(
     node_id = identity.node_id
     table = RoutingTable(node_id, any_subnet if options.limits.diversity_private else public_subnet)
     store = _store(make_store, table, options)
-    diary, resync_state, time = (
+    republish_times, resync_state, time = (
         RepublishTimes(),
         ResyncState(is_current=store is None),
         NetworkClock(clock.seconds, wall),
     )
-    responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, resync_state)
+    responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, republish_times, resync_state)
     allowance = HelloLimiter()
     session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
     probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
@@ -154,7 +154,7 @@ def build_stack(
     read_repair = ReadRepair(table, rpc, copies, clock) if copies is not None else None
     lookups = Lookups(table, courier, clock)
     reader = RecordReader(lookups, store, bulk, time, resync_state, read_repair)
-    writer = RecordWriter(lookups, store, time, resync_state, options.policy, diary, reader)
+    writer = RecordWriter(lookups, store, time, resync_state, options.policy, republish_times, reader)
     node = Node(lookups, reader, writer)
     join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     liveness = Liveness(table, rpc, clock, options.republish_interval)
@@ -169,8 +169,8 @@ def build_stack(
     hand_over: HandOver | None = None
     if store is not None and copies is not None:
         hand_over = HandOver(table, store, copies, clock)
-        republish = Republish(node, store, copies, diary, clock, rng, liveness.repair_interval)
-        repair = Repair(table, store, copies, diary, rpc, clock, resync_state)
+        republish = Republish(node, store, copies, republish_times, clock, rng, liveness.repair_interval)
+        repair = Repair(table, store, copies, republish_times, rpc, clock, resync_state)
         services += _record_services(store, republish, repair, clock, rng, options)
         resyncing = Resyncing(resync_state, table, rpc, clock, lambda: bool(join.first_try.called))
         join.first_try.addCallback(lambda _: resyncing.one_pass())

@@ -183,7 +183,7 @@ class Peer:
     responder: Responder
     courier: RecordSender
     node: Node
-    diary: RepublishTimes
+    republish_times: RepublishTimes
     resync_state: ResyncState
     time: NetworkClock
     answer: Answer
@@ -216,19 +216,19 @@ class FakeNetwork:
         contact = contact_at(node_id, address_of(len(self.peers) + 1))
         table = RoutingTable(node_id)
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
-        diary = RepublishTimes()
+        republish_times = RepublishTimes()
         time, resync_state = NetworkClock(self.clock.seconds, self.clock.seconds), ResyncState()
         tickets: Tickets[Transfer] = Tickets(random.Random(node_id))
-        responder = Responder(table, store, self.policy.max_ttl, tickets, time, diary, resync_state)
+        responder = Responder(table, store, self.policy.max_ttl, tickets, time, republish_times, resync_state)
         bulk = FakeBulk(self, contact)
         courier = RecordSender(FakeRpc(self, contact, table, time), bulk, self.clock)
         lookups = Lookups(table, courier, self.clock)
         reader = RecordReader(lookups, store, bulk, time, resync_state, None)
         node = Node(
-            lookups, reader, RecordWriter(lookups, store, time, resync_state, self.policy, diary, reader)
+            lookups, reader, RecordWriter(lookups, store, time, resync_state, self.policy, republish_times, reader)
         )
         peer = Peer(
-            contact, table, store, responder, courier, node, diary, resync_state, time, self._answers(responder)
+            contact, table, store, responder, courier, node, republish_times, resync_state, time, self._answers(responder)
         )
         self.peers[contact.address] = peer
         return peer

@@ -52,7 +52,7 @@ class Repair:
     _table: RoutingTable
     _store: LocalStore
     _copies: Replicator
-    _diary: RepublishTimes
+    _republish_times: RepublishTimes
     _rpc: Rpc
     _clock: IReactorTime
     _resync_state: ResyncState
@@ -125,7 +125,7 @@ class Repair:
         own_id = self._table.own_id
         former = self._nearest(record, before)
         remaining = [i for i in former if i == own_id or i in neighbours]
-        is_known = askers is None and not before and self._diary.knows(record.key)
+        is_known = askers is None and not before and self._republish_times.was_republished(record.key)
         if own_id not in remaining[:ELECTED] or is_known:
             return []
         now = self._nearest(record, neighbours)

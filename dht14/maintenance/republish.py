@@ -1,6 +1,6 @@
 """Republish (paper, section 2.5): at times each record is offered to all who shall hold it.
 
-One of the holders does it for all: see `node.diary`.
+One of the holders does it for all: see `node.republish_times`.
 """
 
 import random
@@ -18,7 +18,7 @@ from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
 from dht14.node.node import Node
-from dht14.node.republish_times import JITTER, TRUST, RepublishTimes
+from dht14.node.republish_times import JITTER, MAX_POSTPONED, RepublishTimes
 from dht14.records.record import Record
 from dht14.records.store import LocalStore
 
@@ -60,7 +60,7 @@ class Republish:
     _node: Node
     _store: LocalStore
     _copies: Replicator
-    _diary: RepublishTimes
+    _republish_times: RepublishTimes
     _clock: IReactorTime
     _rng: random.Random
     _interval: Callable[[], float]
@@ -88,17 +88,17 @@ class Republish:
             return
         self._last = began
         self._roll()
-        seen_to = 0
+        republished = 0
         async for records in scan(self._store, self._clock):
             now = self._clock.seconds()
             due = [record for record in records if self._is_due(record, now, interval)]
             candidates = [await self._candidates(record) for record in due]
             await run_limited(map(self._see_to, due, candidates), AT_ONCE)
-            seen_to += len(due)
-        self._diary.forget(began - TRUST * interval)
+            republished += len(due)
+        self._republish_times.forget(began - MAX_POSTPONED * interval)
         self.log.debug(
             "Republished {records} records in {seconds:.1f} s; the interval is {interval:.0f} s.",
-            records=seen_to,
+            records=republished,
             seconds=self._clock.seconds() - began,
             interval=interval,
         )
@@ -107,7 +107,7 @@ class Republish:
         return (
             not record.is_cached
             and record.expires_at - now > LAST_SECONDS
-            and self._diary.is_due(record.key, now, interval)
+            and self._republish_times.is_due(record.key, now, interval)
         )
 
     async def _candidates(self, record: Record) -> list[Contact]:
@@ -123,4 +123,4 @@ class Republish:
         """Offer the record to its other holders. A node that is none any more asks the nearest one alone."""
         is_near = self._table.is_near(record.key, record.replication)
         await self._copies.spread(record, candidates, record.replication - 1 if is_near else 1)
-        self._diary.seen_to(record.key, self._clock.seconds())
+        self._republish_times.republished(record.key, self._clock.seconds())

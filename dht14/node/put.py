@@ -83,7 +83,7 @@ class RecordWriter:
     _time: NetworkClock
     _resync_state: ResyncState
     _policy: Policy
-    _diary: RepublishTimes
+    _republish_times: RepublishTimes
     _reader: RecordReader
     outcomes: Counter[str] = field(factory=Counter, init=False)
     """Puts by how they ended, and by the reason where they failed."""
@@ -306,7 +306,7 @@ class RecordWriter:
             self._store.offer(record, now, told.callback)
             timeout = max(deadline - now, 0.0) / 2
             verdict = await told.addTimeout(timeout, self._lookups.clock).addErrback(_not_in_time)
-            self._diary.seen_to(record.key, now)
+            self._republish_times.republished(record.key, now)
         placed.tried_here(verdict, self._resync_state.is_current)
 
 

@@ -9,7 +9,7 @@ from attrs import define, field
 JITTER = 0.2
 """An interval is this much longer or shorter, as chance has it: of several holders one comes first."""
 
-TRUST = 4
+MAX_POSTPONED = 4
 """After so many intervals a node sees for itself, whatever others do."""
 
 REMEMBERED = 1 << 17
@@ -20,39 +20,39 @@ REMEMBERED = 1 << 17
 class RepublishTimes:
     """When each key was last seen to: by this node, and by anybody."""
 
-    _seen: dict[int, tuple[float, float]] = field(factory=dict, init=False)
+    _times: dict[int, tuple[float, float]] = field(factory=dict, init=False)
     """By this node, by anybody; those first that were touched longest ago."""
 
-    def told(self, key: int, now: float) -> None:
+    def republished_by_peer(self, key: int, now: float) -> None:
         """Another node has brought the record of this key, or offered it."""
-        self._note(key, self._seen.get(key, (now, now))[0], now)
+        self._note(key, self._times.get(key, (now, now))[0], now)
 
-    def seen_to(self, key: int, now: float) -> None:
+    def republished(self, key: int, now: float) -> None:
         """This node has offered it to all who shall have it."""
         self._note(key, now, now)
 
     def _note(self, key: int, by_us: float, by_anybody: float) -> None:
-        self._seen.pop(key, None)
-        if len(self._seen) >= REMEMBERED:
-            del self._seen[next(iter(self._seen))]
-        self._seen[key] = by_us, by_anybody
+        self._times.pop(key, None)
+        if len(self._times) >= REMEMBERED:
+            del self._times[next(iter(self._times))]
+        self._times[key] = by_us, by_anybody
 
-    def knows(self, key: int) -> bool:
+    def was_republished(self, key: int) -> bool:
         """Whether anybody has seen to the key since this node has begun, as far as that is remembered."""
-        return key in self._seen
+        return key in self._times
 
     def is_due(self, key: int, now: float, interval: float) -> bool:
         """Whether nobody has seen to the key for `interval` seconds."""
-        seen = self._seen.get(key)
+        seen = self._times.get(key)
         if seen is None:
             return True
         by_us, by_anybody = seen
-        return now - by_anybody >= interval * (1 - JITTER) or now - by_us >= interval * TRUST
+        return now - by_anybody >= interval * (1 - JITTER) or now - by_us >= interval * MAX_POSTPONED
 
     def forget(self, before: float) -> None:
         """Forget what nobody has seen to since then: it is due, or gone."""
-        while self._seen:
-            oldest = next(iter(self._seen))
-            if self._seen[oldest][1] >= before:
+        while self._times:
+            oldest = next(iter(self._times))
+            if self._times[oldest][1] >= before:
                 return
-            del self._seen[oldest]
+            del self._times[oldest]

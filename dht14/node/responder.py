@@ -108,7 +108,7 @@ class Responder:
     _max_ttl: float
     _tickets: Tickets[Transfer]
     _time: NetworkClock
-    _diary: RepublishTimes = field(factory=RepublishTimes)
+    _republish_times: RepublishTimes = field(factory=RepublishTimes)
     """Where it is noted what others have brought."""
     _resync_state: ResyncState = field(factory=ResyncState)
     _stores: bool = field(default=True, init=False)
@@ -237,7 +237,7 @@ class Responder:
             return
         self._store.offer(record, now, partial(self._tell, respond, nearer))
         if not record.is_cached:
-            self._diary.told(record.key, now)
+            self._republish_times.told(record.key, now)
 
     def _refusal(self, request: Store | Offer) -> Refusal | None:
         """Why this node has no business with the key; None if it has. A cached copy may be anywhere."""
@@ -302,7 +302,7 @@ class Responder:
                 return Outranked(held.version, nearer)
             outlives = offer.ttl_ms > held.remaining_ms(now) + EXPIRY_SLACK_MS
             if rank == offered and not outlives and offer.replication <= held.replication:
-                self._diary.told(offer.key, now)
+                self._republish_times.told(offer.key, now)
                 return Stored(nearer, self._resync_state.is_current, held.replication)
         if offer.length <= MAX_INLINE_VALUE:
             return Wanted(nearer, NO_TICKET)

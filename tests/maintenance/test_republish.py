@@ -5,7 +5,7 @@ from attrs import evolve
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
 from dht14.maintenance.republish import LAST_SECONDS, Region, Republish
-from dht14.node.republish_times import JITTER, TRUST, RepublishTimes
+from dht14.node.republish_times import JITTER, MAX_POSTPONED, RepublishTimes
 from dht14.wire.messages import FindNode, Offer
 from dht14.wire.messages import Store as StoreRequest
 from tests.fakes import Peer
@@ -17,7 +17,7 @@ T = 600.0
 class RepublishTestCase(HoldersTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.diary = RepublishTimes()
+        self.republish_times = RepublishTimes()
         self.republish = self.of(self.one)
 
     def of(self, peer: Peer) -> Republish:
@@ -26,7 +26,7 @@ class RepublishTestCase(HoldersTestCase):
             peer.node,
             peer.store,
             self.copies(peer),
-            self.diary,
+            self.republish_times,
             self.network.clock,
             random.Random(1),
             lambda: T,
@@ -67,15 +67,15 @@ class RepublishTests(RepublishTestCase):
         """What another holder has seen to is left alone, but not for ever."""
         record = self.record()
         self.give(record, *self.town[:3])
-        self.diary.told(0, self.network.clock.seconds())
+        self.republish_times.republished_by_peer(0, self.network.clock.seconds())
         offers = []
-        for _ in range(2 * TRUST):
+        for _ in range(2 * MAX_POSTPONED):
             self.network.wait(T * (1 + JITTER) - 1)
-            self.diary.told(0, self.network.clock.seconds())
+            self.republish_times.republished_by_peer(0, self.network.clock.seconds())
             self.network.wait(1)
             self.finish(self.republish.one_pass())
             offers.append(self.asked(Offer))
-        self.assertEqual(offers[: TRUST - 2], [0] * (TRUST - 2))
+        self.assertEqual(offers[: MAX_POSTPONED - 2], [0] * (MAX_POSTPONED - 2))
         self.assertIn(2, offers)
 
     def test_not_worth_it(self) -> None:

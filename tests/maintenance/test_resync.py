@@ -23,7 +23,7 @@ class ResyncTests(HoldersTestCase):
     def repair(self, peer: Peer) -> Repair:
         assert peer.store is not None
         rpc, clock = self.rpc(peer), self.network.clock
-        return Repair(peer.table, peer.store, self.copies(peer), peer.diary, rpc, clock, peer.resync_state)
+        return Repair(peer.table, peer.store, self.copies(peer), peer.republish_times, rpc, clock, peer.resync_state)
 
     def look(self, times: int = 2) -> None:
         """Let each node look at its neighbours."""
