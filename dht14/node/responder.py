@@ -237,7 +237,7 @@ class Responder:
             return
         self._store.offer(record, now, partial(self._tell, respond, nearer))
         if not record.is_cached:
-            self._republish_times.told(record.key, now)
+            self._republish_times.republished_by_peer(record.key, now)
 
     def _refusal(self, request: Store | Offer) -> Refusal | None:
         """Why this node has no business with the key; None if it has. A cached copy may be anywhere."""
@@ -302,7 +302,7 @@ class Responder:
                 return Outranked(held.version, nearer)
             outlives = offer.ttl_ms > held.remaining_ms(now) + EXPIRY_SLACK_MS
             if rank == offered and not outlives and offer.replication <= held.replication:
-                self._republish_times.told(offer.key, now)
+                self._republish_times.republished_by_peer(offer.key, now)
                 return Stored(nearer, self._resync_state.is_current, held.replication)
         if offer.length <= MAX_INLINE_VALUE:
             return Wanted(nearer, NO_TICKET)
