@@ -147,12 +147,12 @@ def build_stack(
     probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
     pulse, pacing = Pulse(clock), Pacing(options.limits.peer_rate, options.limits.peer_burst)
     rpc = RpcProtocol(clock, rng, session, check, table, responder, probe, time, pulse, pacing)
-    courier = RecordSender(rpc, bulk, clock)
+    record_sender = RecordSender(rpc, bulk, clock)
     copies: Replicator | None = None
     if store is not None:
-        copies = Replicator(table, store, rpc, courier.send_copy, bulk, clock, time)
+        copies = Replicator(table, store, rpc, record_sender.send_copy, bulk, clock, time)
     read_repair = ReadRepair(table, rpc, copies, clock) if copies is not None else None
-    lookups = Lookups(table, courier, clock)
+    lookups = Lookups(table, record_sender, clock)
     reader = RecordReader(lookups, store, bulk, time, resync_state, read_repair)
     writer = RecordWriter(lookups, store, time, resync_state, options.policy, republish_times, reader)
     node = Node(lookups, reader, writer)

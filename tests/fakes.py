@@ -181,7 +181,7 @@ class Peer:
     table: RoutingTable
     store: MemoryStore | None
     responder: Responder
-    courier: RecordSender
+    record_sender: RecordSender
     node: Node
     republish_times: RepublishTimes
     resync_state: ResyncState
@@ -221,14 +221,14 @@ class FakeNetwork:
         tickets: Tickets[Transfer] = Tickets(random.Random(node_id))
         responder = Responder(table, store, self.policy.max_ttl, tickets, time, republish_times, resync_state)
         bulk = FakeBulk(self, contact)
-        courier = RecordSender(FakeRpc(self, contact, table, time), bulk, self.clock)
-        lookups = Lookups(table, courier, self.clock)
+        record_sender = RecordSender(FakeRpc(self, contact, table, time), bulk, self.clock)
+        lookups = Lookups(table, record_sender, self.clock)
         reader = RecordReader(lookups, store, bulk, time, resync_state, None)
         node = Node(
             lookups, reader, RecordWriter(lookups, store, time, resync_state, self.policy, republish_times, reader)
         )
         peer = Peer(
-            contact, table, store, responder, courier, node, republish_times, resync_state, time, self._answers(responder)
+            contact, table, store, responder, record_sender, node, republish_times, resync_state, time, self._answers(responder)
         )
         self.peers[contact.address] = peer
         return peer
@@ -326,17 +326,17 @@ class FakeBulk:
         return peer.responder.redeem(ticket, public_key_of(self._own.proof), self._network.clock.seconds())
 
     def _pushed(self, peer: Peer, ticket: bytes, value: bytes, ended: "Deferred[Any]") -> None:
-        errand = self._redeem(peer, ticket)
-        if isinstance(errand, Upload):
-            peer.responder.take(errand, value, self._network.clock.seconds(), ended.callback)
+        transfer = self._redeem(peer, ticket)
+        if isinstance(transfer, Upload):
+            peer.responder.take(transfer, value, self._network.clock.seconds(), ended.callback)
         else:
             ended.errback(CallFailed())
 
     def _fetched(self, peer: Peer, ticket: bytes, ended: "Deferred[Any]") -> None:
-        errand = self._redeem(peer, ticket)
+        transfer = self._redeem(peer, ticket)
         value = (
-            peer.responder.give(errand, self._network.clock.seconds())
-            if isinstance(errand, Download)
+            peer.responder.give(transfer, self._network.clock.seconds())
+            if isinstance(transfer, Download)
             else None
         )
         if value is None:

@@ -191,8 +191,8 @@ class Responder:
             if contact.node_id != asker.node_id and view_of((contact.node_id,)) not in known
         )
 
-    def _ticket(self, peer: Contact, errand: Transfer, length: int, now: float) -> bytes:
-        return self._tickets.issue(public_key_of(peer.proof), errand, length, now)
+    def _ticket(self, peer: Contact, transfer: Transfer, length: int, now: float) -> bytes:
+        return self._tickets.issue(public_key_of(peer.proof), transfer, length, now)
 
     def _nothing(self, key: int, asker: Contact, now: float) -> Nodes | Lapsed:
         nodes = self._nodes(key, asker)

@@ -36,7 +36,7 @@ class HoldersTestCase(SynchronousTestCase):
             peer.table,
             peer.store,
             rpc,
-            peer.courier.send_copy,
+            peer.record_sender.send_copy,
             bulk,
             clock,
             NetworkClock(clock.seconds, clock.seconds),

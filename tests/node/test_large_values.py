@@ -95,7 +95,7 @@ class PutAndGetTests(LargeValueCase):
         record = self.held(peers[0])
         assert record is not None
         tickets = len(peers[1].responder._tickets)
-        delivered = peers[0].courier.send_copy(peers[1].contact, record, neighbours=0)
+        delivered = peers[0].record_sender.send_copy(peers[1].contact, record, neighbours=0)
         self.network.result(delivered)
         self.assertEqual(len(peers[1].responder._tickets), tickets)
         self.assertIsInstance(peers[1].asked[-1], Offer)

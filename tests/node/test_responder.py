@@ -506,10 +506,10 @@ class LargeValueTests(ResponderTestCase):
 
     def take(self, value: bytes, later: float = 0.0, offer: Offer | None = None) -> Reply:
         """The answer to a value that was offered and comes so much later."""
-        errand = self.redeemed(self.ask(offer or self.offer()))
-        assert isinstance(errand, Upload)
+        transfer = self.redeemed(self.ask(offer or self.offer()))
+        assert isinstance(transfer, Upload)
         replies: list[Reply] = []
-        self.node.take(errand, value, NOW + later, replies.append)
+        self.node.take(transfer, value, NOW + later, replies.append)
         return replies[0]
 
     def test_wanted(self) -> None:
@@ -572,18 +572,18 @@ class LargeValueTests(ResponderTestCase):
         digest = sha256(self.VALUE).digest()
         expected = LargeValue(VERSION, 60_000, 3, True, False, len(self.VALUE), digest, reply.ticket)
         self.assertEqual(reply, expected)
-        errand = self.redeemed(reply)
-        assert isinstance(errand, Download)
-        self.assertEqual(self.node.give(errand, NOW), self.VALUE)
+        transfer = self.redeemed(reply)
+        assert isinstance(transfer, Download)
+        self.assertEqual(self.node.give(transfer, NOW), self.VALUE)
 
     def test_not_given(self) -> None:
         """What has been overwritten since, or has expired, is not given."""
         self.take(self.VALUE)
-        errand = self.redeemed(self.ask(FindValue(5)))
-        assert isinstance(errand, Download)
-        self.assertIsNone(self.node.give(errand, NOW + 60))
+        transfer = self.redeemed(self.ask(FindValue(5)))
+        assert isinstance(transfer, Download)
+        self.assertIsNone(self.node.give(transfer, NOW + 60))
         self.take(self.VALUE[::-1], offer=self.offer(self.VALUE[::-1], version=VERSION + 1))
-        self.assertIsNone(self.node.give(errand, NOW))
+        self.assertIsNone(self.node.give(transfer, NOW))
 
 
 class CacheLifetimeTests(SynchronousTestCase):
