@@ -15,7 +15,7 @@ from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import MAX_ASKED, PATHS, REGION_NODES, K
-from dht14.kademlia.subnet_limits import SubnetOf, spread
+from dht14.kademlia.subnet_limits import SubnetOf, limit_per_subnet
 
 
 @define(eq=False)
@@ -53,7 +53,7 @@ class DisjointLookup:
         subnet_of: SubnetOf,
     ) -> "DisjointLookup":
         """Paths that begin with the `known` contacts, dealt out in turn."""
-        taken: set[int] = set()
+        asked_ids: set[int] = set()
         lookups = []
         for number in range(PATHS):
             lookup = Lookup(
@@ -62,9 +62,9 @@ class DisjointLookup:
                 width,
                 thorough=True,
                 radius=radius,
-                most=2 * MAX_ASKED // PATHS,
+                max_asked=2 * MAX_ASKED // PATHS,
                 subnet_of=subnet_of,
-                taken=taken,
+                asked_ids=asked_ids,
             )
             lookup.heard_of(known[number::PATHS])
             lookups.append(lookup)
@@ -130,13 +130,13 @@ class DisjointLookup:
     def nearest(self) -> list[Contact]:
         """Those that answered, nearest first: all within the radius, `width` at the least, within bounds."""
         answered = self._merged(lookup.in_states(CandidateState.ANSWERED) for lookup in self._lookups)
-        chosen = list(islice(spread(answered, self.subnet_of), REGION_NODES))
+        chosen = list(islice(limit_per_subnet(answered, self.subnet_of), REGION_NODES))
         return [c for i, c in enumerate(chosen) if i < self.width or c.node_id ^ self.target <= self.radius]
 
     def shortlist(self) -> list[Contact]:
         """As `Lookup.shortlist`, of all paths."""
         merged = self._merged(lookup.shortlist() for lookup in self._lookups)
-        return list(islice(spread(merged, self.subnet_of), K))
+        return list(islice(limit_per_subnet(merged, self.subnet_of), K))
 
     def _merged(self, lists: Iterable[list[Contact]]) -> Iterator[Contact]:
         """Each contact once, nearest first."""

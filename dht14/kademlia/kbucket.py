@@ -47,7 +47,7 @@ class KBucket:
     capacity: int
     entries: dict[int, Entry] = field(factory=dict)
     """By node id, those first that have been here longest."""
-    spares: dict[int, Entry] = field(factory=dict)
+    replacements: dict[int, Entry] = field(factory=dict)
     """The replacement cache: contacts that answered while the bucket was full, by node id."""
     last_lookup: float = NEVER
     """When a lookup for an id of this range last ended."""
@@ -59,14 +59,14 @@ class KBucket:
         """Whether another contact may enter."""
         return len(self.entries) < self.capacity
 
-    def how_many_of(self, subnet: Subnet) -> int:
+    def count_in(self, subnet: Subnet) -> int:
         """Entries and spares that are in this subnet."""
         return self._subnets[subnet]
 
-    def is_there(self, contact: Contact) -> bool:
+    def contains(self, contact: Contact) -> bool:
         """Whether it is an entry or a spare, at this address."""
         node_id = contact.node_id
-        entry = self.entries.get(node_id) or self.spares.get(node_id)
+        entry = self.entries.get(node_id) or self.replacements.get(node_id)
         return entry is not None and entry.contact.address == contact.address
 
     def confirmed(
@@ -88,7 +88,7 @@ class KBucket:
         if self.has_room:
             self.take(newcomer)
             return newcomer
-        self._keep_spare(newcomer)
+        self._keep_replacement(newcomer)
         return None
 
     def take(self, entry: Entry) -> None:
@@ -96,21 +96,21 @@ class KBucket:
         self.entries[entry.contact.node_id] = entry
         self._came(entry)
 
-    def give_up(self, node_id: int) -> Entry:
+    def remove(self, node_id: int) -> Entry:
         """The entry of this id, which is not of this bucket any more."""
         entry = self.entries.pop(node_id)
         self._left(entry)
         return entry
 
-    def take_spare(self, entry: Entry) -> None:
+    def add_replacement(self, entry: Entry) -> None:
         """It is a spare of this bucket now."""
-        self.spares[entry.contact.node_id] = entry
+        self.replacements[entry.contact.node_id] = entry
         self._came(entry)
 
-    def _drop_spare(self, node_id: int) -> Entry:
-        spare = self.spares.pop(node_id)
-        self._left(spare)
-        return spare
+    def _drop_replacement(self, node_id: int) -> Entry:
+        replacement = self.replacements.pop(node_id)
+        self._left(replacement)
+        return replacement
 
     def _came(self, entry: Entry) -> None:
         if entry.subnet is not None:
@@ -122,15 +122,15 @@ class KBucket:
             if not self._subnets[entry.subnet]:
                 del self._subnets[entry.subnet]
 
-    def _keep_spare(self, newcomer: Entry) -> None:
-        if newcomer.contact.node_id in self.spares:
-            self._drop_spare(newcomer.contact.node_id)
-        if len(self.spares) >= K:
-            slowest = max(self.spares.values(), key=_rtt)
+    def _keep_replacement(self, newcomer: Entry) -> None:
+        if newcomer.contact.node_id in self.replacements:
+            self._drop_replacement(newcomer.contact.node_id)
+        if len(self.replacements) >= K:
+            slowest = max(self.replacements.values(), key=_rtt)
             if slowest.rtt <= newcomer.rtt:
                 return
-            self._drop_spare(slowest.contact.node_id)
-        self.take_spare(newcomer)
+            self._drop_replacement(slowest.contact.node_id)
+        self.add_replacement(newcomer)
 
     def failed(
         self, contact: Contact, now: float, may_leave: bool = True
@@ -140,29 +140,29 @@ class KBucket:
         Nobody leaves unless `may_leave`: a failure may be the fault of this node.
         """
         node_id = contact.node_id
-        spare = self.spares.get(node_id)
-        if spare is not None and spare.contact.is_same(contact):
-            self._drop_spare(node_id)
+        replacement = self.replacements.get(node_id)
+        if replacement is not None and replacement.contact.is_same(contact):
+            self._drop_replacement(node_id)
         entry = self.entries.get(node_id)
         if entry is None or not entry.contact.is_same(contact):
             return None, None
         if now - entry.last_missed >= MISS_SPACING:
             entry.misses += 1
             entry.last_missed = now
-        if not may_leave or not (self.spares or entry.misses >= MISSES_TO_DROP):
+        if not may_leave or not (self.replacements or entry.misses >= MISSES_TO_DROP):
             return None, None
-        return self.give_up(node_id), self._promote_fastest()
+        return self.remove(node_id), self._promote_fastest()
 
     def _promote_fastest(self) -> Entry | None:
-        if not self.spares:
+        if not self.replacements:
             return None
-        fastest = min(self.spares.values(), key=_rtt)
-        self.take(self._drop_spare(fastest.contact.node_id))
+        fastest = min(self.replacements.values(), key=_rtt)
+        self.take(self._drop_replacement(fastest.contact.node_id))
         return fastest
 
     def check_invariants(self) -> None:
         """Raise AssertionError where the bucket contradicts itself."""
-        everybody = [*self.entries.values(), *self.spares.values()]
+        everybody = [*self.entries.values(), *self.replacements.values()]
         assert self._subnets == Counter(entry.subnet for entry in everybody if entry.subnet is not None)
         assert all(count <= SUBNET_IN_BUCKET for count in self._subnets.values())
 

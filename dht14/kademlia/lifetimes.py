@@ -27,12 +27,12 @@ class Lifetimes:
     _seconds: float = field(default=PRIOR_MEDIAN / math.log(2), init=False)
     """That contacts lived, all of them together."""
 
-    def passed(self, now: float, alive: int, lost: int) -> None:
+    def observed(self, now: float, alive: int, lost: int) -> None:
         """Since this was last told so many contacts were alive, and so many were lost."""
-        passed = max(now - self._seen_until, 0.0)
-        kept = 0.5 ** (passed / HALF_LIFE)
+        observed = max(now - self._seen_until, 0.0)
+        kept = 0.5 ** (observed / HALF_LIFE)
         self._losses = self._losses * kept + lost
-        self._seconds = self._seconds * kept + alive * passed
+        self._seconds = self._seconds * kept + alive * observed
         self._seen_until = now
 
     @property

@@ -25,15 +25,15 @@ from dht14.kademlia.parameters import (
     GROUP,
     MAX_ASKED,
     MAX_UNANSWERED,
-    NAMERS,
-    OTHER_ADDRESSES,
+    MAX_SOURCES,
+    MAX_OTHER_ADDRESSES,
     REPLICATION,
     STAND_INS,
     SUBNET_FAILURES,
     SUBNET_IN_SET,
     K,
 )
-from dht14.kademlia.subnet_limits import Subnet, SubnetOf, SubnetQuota, spread, unlimited
+from dht14.kademlia.subnet_limits import Subnet, SubnetOf, SubnetQuota, limit_per_subnet, unlimited
 
 _MEMBERS = (
     CandidateState.UNASKED,
@@ -75,10 +75,10 @@ class Lookup:
     radius: int = 0
     """All within this distance are sought, however many there are."""
     purpose: Purpose = Purpose.NODES
-    most: int = MAX_ASKED
+    max_asked: int = MAX_ASKED
     """Contacts to ask before it is given up."""
     subnet_of: SubnetOf = unlimited
-    taken: set[int] = field(factory=set)
+    asked_ids: set[int] = field(factory=set)
     """The ids that were asked, by this lookup and by its siblings (`kademlia.paths`)."""
     _order: list[int] = field(factory=list, init=False)
     """Distances of all candidates, sorted."""
@@ -88,7 +88,7 @@ class Lookup:
     """Candidates in state ASKED: those that hold one of the α slots."""
     _unanswered: int = field(default=0, init=False)
     """Candidates that may still answer."""
-    asked: int = field(default=0, init=False)
+    asked_count: int = field(default=0, init=False)
     """Contacts asked so far."""
     hops: int = field(default=0, init=False)
     """The longest chain of answers that led to an answer."""
@@ -113,9 +113,9 @@ class Lookup:
             known = self._candidates[distance] = Candidate(contact, hops)
             insort(self._order, distance)
             known.sources = [namer] if namer else []
-        elif namer is not None and 0 < len(known.sources) < NAMERS and namer not in known.sources:
+        elif namer is not None and 0 < len(known.sources) < MAX_SOURCES and namer not in known.sources:
             known.sources.append(namer)
-        if known.contact.address != contact.address and len(known.other_addresses) < OTHER_ADDRESSES:
+        if known.contact.address != contact.address and len(known.other_addresses) < MAX_OTHER_ADDRESSES:
             known.other_addresses.append(contact)
 
     def _named(self, namer: Candidate, contacts: Iterable[Contact]) -> None:
@@ -141,7 +141,7 @@ class Lookup:
     @property
     def is_suspicious(self) -> bool:
         """Whether it had to be given up, or heard of contacts that it could not believe in."""
-        is_given_up = not self.finished or self.asked >= self.most
+        is_given_up = not self.finished or self.asked_count >= self.max_asked
         return is_given_up or any(
             candidate.state is CandidateState.UNASKED and candidate.is_doubtful
             for candidate in self._candidates.values()
@@ -157,7 +157,7 @@ class Lookup:
         if self._concluded:
             self.finished = True
             return chosen
-        if self.asked >= self.most and not self._in_flight:
+        if self.asked_count >= self.max_asked and not self._in_flight:
             self.finished = True
             return chosen
         settled = self._walk(chosen, doubtful_too=False)
@@ -179,7 +179,7 @@ class Lookup:
     def _nearest_members(self, count: int) -> list[Candidate]:
         members: list[Candidate] = []
         take = SubnetQuota(self.subnet_of).take
-        near, most = 0, min(self._breadth(), REPLICATION)
+        near, max_asked = 0, min(self._breadth(), REPLICATION)
         for distance in self._order:
             candidate = self._candidates[distance]
             state = candidate.state
@@ -192,7 +192,7 @@ class Lookup:
             near += 1
             if candidate.votes:
                 members.append(candidate)
-            if len(members) == count or near == most:
+            if len(members) == count or near == max_asked:
                 break
         return members
 
@@ -261,7 +261,7 @@ class Lookup:
         return settled and not short
 
     def _is_passed_over(self, candidate: Candidate, doubtful_too: bool) -> bool:
-        if candidate.contact.node_id in self.taken:
+        if candidate.contact.node_id in self.asked_ids:
             return True
         if candidate.is_doubtful and not doubtful_too:
             return True
@@ -282,15 +282,15 @@ class Lookup:
         return (
             self._in_flight < self.alpha
             and self._unanswered < max(MAX_UNANSWERED, self.alpha)
-            and self.asked < self.most
+            and self.asked_count < self.max_asked
         )
 
     def _ask(self, candidate: Candidate) -> None:
         candidate.state = CandidateState.ASKED
         self._in_flight += 1
         self._unanswered += 1
-        self.asked += 1
-        self.taken.add(candidate.contact.node_id)
+        self.asked_count += 1
+        self.asked_ids.add(candidate.contact.node_id)
         if (subnet := self._subnet_of(candidate)) is not None:
             self._bound[subnet] += 1
 
@@ -378,14 +378,14 @@ class Lookup:
         if candidate.other_addresses:
             candidate.contact = candidate.other_addresses.pop(0)
             candidate.state = CandidateState.UNASKED
-            self.taken.discard(candidate.contact.node_id)
+            self.asked_ids.discard(candidate.contact.node_id)
 
     def _of(self, contact: Contact) -> Candidate:
         return self._candidates[contact.node_id ^ self.target]
 
     def nearest(self) -> list[Contact]:
         """The contacts that answered, nearest first: `width` of them, or all within the radius."""
-        found = list(spread(self.in_states(CandidateState.ANSWERED), self.subnet_of))
+        found = list(limit_per_subnet(self.in_states(CandidateState.ANSWERED), self.subnet_of))
         return [c for i, c in enumerate(found) if i < self.width or c.node_id ^ self.target <= self.radius]
 
     def shortlist(self) -> list[Contact]:
@@ -396,7 +396,7 @@ class Lookup:
         hopeful = (
             c for c in listed if not self._of(c).is_doubtful or self._of(c).state is CandidateState.ANSWERED
         )
-        return list(spread(hopeful, self.subnet_of))[:K]
+        return list(limit_per_subnet(hopeful, self.subnet_of))[:K]
 
     def unanswering(self) -> list[Contact]:
         """The contacts that were asked and have not answered."""

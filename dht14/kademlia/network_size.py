@@ -20,10 +20,10 @@ from dht14.kademlia.parameters import REGION, REPLICATION, K
 
 REGION_BITS = 5
 
-FEWEST = 8
+MIN_NEIGHBOURS = 8
 """Neighbours from which a density is told."""
 
-DENSEST = {3: 0.10, 4: 0.24, 6: 0.64, 8: 1.18, 12: 2.48, 16: 3.99, 20: 5.63}
+CROWDED = {3: 0.10, 4: 0.24, 6: 0.64, 8: 1.18, 12: 2.48, 16: 3.99, 20: 5.63}
 """The alarm: so many nodes lie within the space where this many are expected. Chance brings 1.5 times as
 dense a place to one key in 2,000, for each line; the 1.5 are for the error of the estimate. All together,
 and with the estimate of a node that has just joined, less than one key in 1,000 gives false alarm."""
@@ -46,7 +46,7 @@ class NetworkSize:
 
     def visited(self, target: int, distances: Sequence[int], home: float) -> None:
         """A lookup found nodes at these distances from its target. `home`: the density around our own id."""
-        if len(distances) >= FEWEST:
+        if len(distances) >= MIN_NEIGHBOURS:
             self._proportions[target >> ID_BITS - REGION_BITS] = density(distances) / home
 
     def size(self, home: float) -> float:
@@ -58,7 +58,7 @@ def is_crowded(distances: Sequence[int], size: float) -> bool:
     """Whether nodes at these distances, sorted, are too near to a key for a network of this size."""
     return any(
         distances[count - 1] * size < expected * ID_SPACE
-        for count, expected in DENSEST.items()
+        for count, expected in CROWDED.items()
         if count <= len(distances)
     )
 

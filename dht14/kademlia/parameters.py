@@ -67,7 +67,7 @@ OUTAGE_CALLS = 8
 """Calls to contacts that were well from which is told, by their weighted average, whether it is rather
 this node that is cut off: while most of them fail, nobody leaves the table."""
 
-SPARSEST = 2
+MAX_SPARSENESS = 2
 """A region is taken for known where our contacts lie at most so many times as far apart as around our own
 id: half of them may be missing, which chance alone makes likely for one key in a hundred."""
 
@@ -83,10 +83,10 @@ SUBNET_FAILURES = 4
 DOUBTS = 3
 """A contact is believed last where so many more of those it named were slow or worse than have answered."""
 
-NAMERS = 4
+MAX_SOURCES = 4
 """Of those that named a contact to a lookup, so many are remembered."""
 
-OTHER_ADDRESSES = 2
+MAX_OTHER_ADDRESSES = 2
 """Further addresses under which a lookup tries a contact that is silent at the first it heard of."""
 
 REGION = 2

@@ -26,14 +26,14 @@ from dht14.kademlia.parameters import (
     LIVENESS_INTERVAL,
     OUTAGE_CALLS,
     PROBES_IN_DOUBT,
-    SPARSEST,
+    MAX_SPARSENESS,
     SUBNET_IN_BUCKET,
     SUBNET_IN_TABLE,
     SUSPECT_INTERVAL,
     SUSPECTS_AT_ONCE,
     K,
 )
-from dht14.kademlia.subnet_limits import Subnet, SubnetOf, spread, unlimited
+from dht14.kademlia.subnet_limits import Subnet, SubnetOf, limit_per_subnet, unlimited
 
 
 def bucket_capacity(depth: int) -> int:
@@ -134,11 +134,11 @@ class RoutingTable:
     def _may_be_in(self, bucket: KBucket, contact: Contact) -> bool:
         """Whether the limits of its subnet let the contact be there, at this address."""
         subnet = self.subnet_of(contact.address[0])
-        if subnet is None or bucket.is_there(contact):
+        if subnet is None or bucket.contains(contact):
             return True
-        if bucket.how_many_of(subnet) >= SUBNET_IN_BUCKET:
+        if bucket.count_in(subnet) >= SUBNET_IN_BUCKET:
             return False
-        return sum(bucket.how_many_of(subnet) for bucket in self._buckets) < SUBNET_IN_TABLE
+        return sum(bucket.count_in(subnet) for bucket in self._buckets) < SUBNET_IN_TABLE
 
     def looked_up(self, target: int, now: float) -> None:
         """A lookup for `target` ended: its range is fresh."""
@@ -175,7 +175,7 @@ class RoutingTable:
             return False
         near = KBucket(bucket_capacity(depth + 1), last_lookup=bucket.last_lookup)
         for node_id in [i for i in bucket.entries if shared_prefix(self.own_id, i) > depth]:
-            near.take(bucket.give_up(node_id))
+            near.take(bucket.remove(node_id))
         self._buckets.append(near)
         # Capacities shrink with depth, so the near part of a full bucket may already be too full.
         if len(near.entries) > near.capacity:
@@ -186,10 +186,10 @@ class RoutingTable:
     def _trim(self, bucket: KBucket) -> None:
         """Make spares of the latest comers until the bucket is no more than full."""
         while len(bucket.entries) > bucket.capacity:
-            entry = bucket.give_up(next(reversed(bucket.entries)))
+            entry = bucket.remove(next(reversed(bucket.entries)))
             self._left(entry)
-            if not entry.misses and len(bucket.spares) < K:
-                bucket.take_spare(entry)
+            if not entry.misses and len(bucket.replacements) < K:
+                bucket.add_replacement(entry)
 
     # Questions
 
@@ -219,12 +219,12 @@ class RoutingTable:
         wanted = count
         while True:
             found = self.closest(target, wanted, live_only=True)
-            chosen = list(islice(spread(found, self.subnet_of), count))
+            chosen = list(islice(limit_per_subnet(found, self.subnet_of), count))
             if len(chosen) == count or len(found) < wanted:
                 return chosen
             wanted *= 2
 
-    def said(self, node_id: int, holds_values: bool) -> None:
+    def reported(self, node_id: int, holds_values: bool) -> None:
         """A contact has said whether it holds values."""
         if entry := self._entries.get(node_id):
             entry.holds_values = holds_values
@@ -262,7 +262,7 @@ class RoutingTable:
             return bool(self._ids)
         home = self.closest(self.own_id, K)[-1].node_id ^ self.own_id
         there = self.closest(target, count)[-1].node_id ^ target
-        return there * K <= home * count * SPARSEST
+        return there * K <= home * count * MAX_SPARSENESS
 
     def is_near(self, target: int, count: int) -> bool:
         """Whether this node is one of the `count` nodes nearest to `target`, as far as can be told from here."""
@@ -309,7 +309,7 @@ class RoutingTable:
             nearest = self.closest(target, 2 * K, live_only=True)
         if not is_crowded([contact.node_id ^ target for contact in nearest], size):
             return False
-        spread_out = spread(nearest, self.subnet_of)
+        spread_out = limit_per_subnet(nearest, self.subnet_of)
         return is_crowded([contact.node_id ^ target for contact in spread_out], size)
 
     def region(self, replication: int) -> int:
@@ -379,16 +379,16 @@ class RoutingTable:
         company: Counter[Subnet | None] = Counter()
         for depth, bucket in enumerate(self._buckets):
             assert bucket.capacity == bucket_capacity(depth)
-            assert len(bucket.entries) <= bucket.capacity and len(bucket.spares) <= K
-            assert not bucket.spares or not bucket.has_room
-            assert not any(spare.misses for spare in bucket.spares.values())
-            assert not bucket.entries.keys() & bucket.spares.keys()
-            for node_id, entry in [*bucket.entries.items(), *bucket.spares.items()]:
+            assert len(bucket.entries) <= bucket.capacity and len(bucket.replacements) <= K
+            assert not bucket.replacements or not bucket.has_room
+            assert not any(replacement.misses for replacement in bucket.replacements.values())
+            assert not bucket.entries.keys() & bucket.replacements.keys()
+            for node_id, entry in [*bucket.entries.items(), *bucket.replacements.items()]:
                 assert node_id == entry.contact.node_id != self.own_id
                 assert self._depth_of(node_id) == depth
             held |= bucket.entries
             bucket.check_invariants()
-            company += Counter(e.subnet for e in [*bucket.entries.values(), *bucket.spares.values()])
+            company += Counter(e.subnet for e in [*bucket.entries.values(), *bucket.replacements.values()])
         assert all(subnet is None or count <= SUBNET_IN_TABLE for subnet, count in company.items())
         assert held == self._entries and sorted(held) == self._ids
         assert self._suspects == {node_id for node_id, entry in held.items() if entry.misses}

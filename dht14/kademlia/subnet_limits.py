@@ -29,7 +29,7 @@ class SubnetQuota:
     """The places that each subnet has among contacts that shall not fail, or lie, together."""
 
     subnet_of: SubnetOf
-    at_most: int = SUBNET_IN_SET
+    limit: int = SUBNET_IN_SET
     _taken: Counter[Subnet] = field(factory=Counter, init=False)
 
     def take(self, contact: Contact) -> bool:
@@ -37,12 +37,12 @@ class SubnetQuota:
         subnet = self.subnet_of(contact.address[0])
         if subnet is None:
             return True
-        if self._taken[subnet] >= self.at_most:
+        if self._taken[subnet] >= self.limit:
             return False
         self._taken[subnet] += 1
         return True
 
 
-def spread(contacts: Iterable[Contact], subnet_of: SubnetOf) -> Iterator[Contact]:
+def limit_per_subnet(contacts: Iterable[Contact], subnet_of: SubnetOf) -> Iterator[Contact]:
     """The contacts in their order, without those for whose subnet there is no place any more."""
     return filter(SubnetQuota(subnet_of).take, contacts)

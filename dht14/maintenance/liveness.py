@@ -40,7 +40,7 @@ class Liveness:
     def one_pass(self) -> None:
         """Ping those who are due. The table learns of the outcome by itself; nobody else waits for it."""
         now, losses = self._clock.seconds(), self._table.losses
-        self._lifetimes.passed(now, len(self._table), losses - self._losses)
+        self._lifetimes.observed(now, len(self._table), losses - self._losses)
         self._losses = losses
         for contact in self._table.contacts_to_ping(now, self.repair_interval()):
             self._rpc.ask(contact, Ping()).addErrback(lambda _: None)

@@ -16,7 +16,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.kademlia.subnet_limits import spread
+from dht14.kademlia.subnet_limits import limit_per_subnet
 from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
@@ -138,4 +138,4 @@ class Repair:
         takers = [c for node_id, c in neighbours.items() if self._copies.takes_copies(node_id)]
         takers.append(Contact(self._table.own_id, ("", 0)))
         takers.sort(key=lambda contact: contact.node_id ^ record.key)
-        return [c.node_id for c in islice(spread(takers, self._table.subnet_of), record.replication)]
+        return [c.node_id for c in islice(limit_per_subnet(takers, self._table.subnet_of), record.replication)]

@@ -70,9 +70,9 @@ class Lookups:
 
     def _heard(self, on_reply: OnReply, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
         if isinstance(reply, Nodes):
-            self.table.said(contact.node_id, reply.holds_values)
+            self.table.reported(contact.node_id, reply.holds_values)
         elif isinstance(reply, Refused):
-            self.table.said(contact.node_id, reply.reason is not Refusal.NO_VALUES)
+            self.table.reported(contact.node_id, reply.reason is not Refusal.NO_VALUES)
         on_reply(lookup, contact, reply)
 
     def ping(self, contacts: Iterable[Contact], timeout: float) -> "Deferred[Any]":

@@ -16,7 +16,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import GROUP, MAX_REPLICATION, MAX_VALUE, QUORUM, REPLICATION, K
-from dht14.kademlia.subnet_limits import spread
+from dht14.kademlia.subnet_limits import limit_per_subnet
 from dht14.node.concurrency import ConcurrencyLimit
 from dht14.node.resync_state import ResyncState
 from dht14.node.get import RecordReader
@@ -269,7 +269,7 @@ class RecordWriter:
         """Store the record at the nodes nearest to its key, this one included where it is one of them."""
         table, own_id, key = self._lookups.table, self._lookups.table.own_id, record.key
         candidates, width = await self._holders(record, deadline)
-        spread_out = (contact.node_id for contact in spread(candidates, table.subnet_of))
+        spread_out = (contact.node_id for contact in limit_per_subnet(candidates, table.subnet_of))
         nearest = sorted({own_id, *spread_out}, key=key.__xor__)[:width]
         lookup = Lookup(key, own_id, width, alpha=width, purpose=Purpose.STORE, subnet_of=table.subnet_of)
         lookup.heard_of(candidates)

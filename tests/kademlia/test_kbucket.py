@@ -36,7 +36,7 @@ class KBucketTests(SynchronousTestCase):
         self.fill()
         self.assertFalse(self.bucket.has_room)
         self.assertIsNone(self.bucket.confirmed(contact(10), 10, 0.001))
-        self.assertEqual((self.held(), list(self.bucket.spares)), ([1, 2, 3], [10]))
+        self.assertEqual((self.held(), list(self.bucket.replacements)), ([1, 2, 3], [10]))
 
     def test_fastest_spares_are_kept(self) -> None:
         """There are K spares at most; a slower one goes for a faster one, and never the other way."""
@@ -44,16 +44,16 @@ class KBucketTests(SynchronousTestCase):
         for node_id in range(10, 10 + K):
             self.bucket.confirmed(contact(node_id), 10, rtt=node_id / 100)
         self.bucket.confirmed(contact(100), 11, rtt=0.5)
-        self.assertEqual(list(self.bucket.spares), list(range(10, 10 + K)))
+        self.assertEqual(list(self.bucket.replacements), list(range(10, 10 + K)))
         self.bucket.confirmed(contact(101), 11, rtt=0.01)
-        self.assertEqual(list(self.bucket.spares), [*range(10, 9 + K), 101])
+        self.assertEqual(list(self.bucket.replacements), [*range(10, 9 + K), 101])
 
     def test_spare_answers_again(self) -> None:
         """A spare that answers again is still one spare, with its new round trip."""
         self.fill()
         self.bucket.confirmed(contact(10), 10, 0.5)
         self.bucket.confirmed(contact(10, "192.0.2.9"), 11, 0.1)
-        (spare,) = self.bucket.spares.values()
+        (spare,) = self.bucket.replacements.values()
         self.assertEqual((spare.contact, spare.rtt), (contact(10, "192.0.2.9"), 0.1))
 
     def test_replaced_at_once(self) -> None:
@@ -64,7 +64,7 @@ class KBucketTests(SynchronousTestCase):
         left, entered = self.bucket.failed(contact(2), 20)
         assert left is not None and entered is not None
         self.assertEqual((left.contact, entered.contact), (contact(2), contact(11)))
-        self.assertEqual((self.held(), list(self.bucket.spares)), ([1, 3, 11], [10]))
+        self.assertEqual((self.held(), list(self.bucket.replacements)), ([1, 3, 11], [10]))
 
     def test_no_spare(self) -> None:
         """Without a spare a contact stays until it has missed so many calls that are not all of one moment."""
@@ -108,7 +108,7 @@ class KBucketTests(SynchronousTestCase):
         self.fill()
         self.bucket.confirmed(contact(10), 10, 0.3)
         self.assertEqual(self.bucket.failed(contact(10), 11), (None, None))
-        self.assertEqual((self.held(), self.bucket.spares), ([1, 2, 3], {}))
+        self.assertEqual((self.held(), self.bucket.replacements), ([1, 2, 3], {}))
 
     def test_unknown_fails(self) -> None:
         """The failure of somebody unknown changes nothing."""
@@ -138,4 +138,4 @@ class KBucketTests(SynchronousTestCase):
         for node_id in (1, 10):
             self.assertEqual(self.bucket.failed(contact(node_id, "203.0.113.6"), 20), (None, None))
         self.assertEqual(self.bucket.entries[1].misses, 0)
-        self.assertIn(10, self.bucket.spares)
+        self.assertIn(10, self.bucket.replacements)

@@ -16,7 +16,7 @@ class LifetimesTests(SynchronousTestCase):
         lifetimes = Lifetimes(0.0)
         for now in range(5, int(seconds) + 1, 5):
             lost = sum(rng.random() < 5 * log(2) / median for _ in range(contacts))
-            lifetimes.passed(float(now), contacts, lost)
+            lifetimes.observed(float(now), contacts, lost)
         return lifetimes
 
     def test_measured(self) -> None:
@@ -34,18 +34,18 @@ class LifetimesTests(SynchronousTestCase):
         """Before anything was seen contacts are believed to live for hours; one loss at once is no panic."""
         lifetimes = Lifetimes(0.0)
         self.assertEqual(lifetimes.repair_interval(HOUR), HOUR)
-        lifetimes.passed(5.0, 10, 1)
+        lifetimes.observed(5.0, 10, 1)
         self.assertGreater(lifetimes.repair_interval(HOUR), HOUR / 2)
 
     def test_follows(self) -> None:
         """When the network has calmed down, that is seen some half-lives later."""
         lifetimes = self.observed(600.0, 300, 3600)
         for turn in range(1, 11):
-            lifetimes.passed(3600 + turn * HALF_LIFE, 300, 0)
+            lifetimes.observed(3600 + turn * HALF_LIFE, 300, 0)
         self.assertEqual(lifetimes.repair_interval(HOUR), HOUR)
 
     def test_nobody(self) -> None:
         """Without contacts, however long, there is a number."""
         lifetimes = Lifetimes(0.0)
-        lifetimes.passed(1e9, 0, 0)
+        lifetimes.observed(1e9, 0, 0)
         self.assertEqual((lifetimes.median, lifetimes.repair_interval(HOUR)), (inf, HOUR))

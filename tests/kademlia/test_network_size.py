@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import ID_BITS, ID_SPACE, random_id
 from dht14.kademlia.network_size import (
-    DENSEST,
-    FEWEST,
+    CROWDED,
+    MIN_NEIGHBOURS,
     NetworkSize,
     density,
     density_at_home,
@@ -33,11 +33,11 @@ class CensusTests(SynchronousTestCase):
         """Lookups in so many of the 32 regions of a network of this size."""
         for number in range(regions):
             target = number << ID_BITS - 5
-            self.network_size.visited(target, distances(size, FEWEST, self.rng), home)
+            self.network_size.visited(target, distances(size, MIN_NEIGHBOURS, self.rng), home)
 
     def test_density(self) -> None:
         """Half of the keys tell of more nodes than there are, half of fewer."""
-        for count in (FEWEST, K):
+        for count in (MIN_NEIGHBOURS, K):
             told = [density(distances(1000, count, self.rng)) for _ in range(2000)]
             self.assertLess(abs(median(told) - 1000), 30)
 
@@ -69,7 +69,7 @@ class CensusTests(SynchronousTestCase):
         self.look_around(1000, home=1000)
         before = self.network_size.size(1000)
         for _ in range(100):
-            self.network_size.visited(3 << ID_BITS - 5, distances(1e9, FEWEST, self.rng), 1000)
+            self.network_size.visited(3 << ID_BITS - 5, distances(1e9, MIN_NEIGHBOURS, self.rng), 1000)
         self.assertLess(abs(self.network_size.size(1000) - before), 100)
 
     def test_growth(self) -> None:
@@ -79,7 +79,7 @@ class CensusTests(SynchronousTestCase):
 
     def test_too_few(self) -> None:
         """A lookup that found next to nobody tells nothing."""
-        self.network_size.visited(0, distances(5, FEWEST - 1, self.rng), 1000)
+        self.network_size.visited(0, distances(5, MIN_NEIGHBOURS - 1, self.rng), 1000)
         self.assertEqual(self.network_size.size(1000), 1000)
 
     def test_region(self) -> None:
@@ -96,7 +96,7 @@ class AlarmTests(SynchronousTestCase):
 
     def test_thresholds(self) -> None:
         """Chance brings a place 1.5 times as dense as each line says to at most one key in 2,000."""
-        for number, expected in DENSEST.items():
+        for number, expected in CROWDED.items():
             mean = 1.5 * expected
             fewer = sum(math.exp(-mean) * mean**j / math.factorial(j) for j in range(number))
             self.assertLess(1 - fewer, 1 / 1800)
@@ -109,7 +109,7 @@ class AlarmTests(SynchronousTestCase):
             network_size, home = NetworkSize(), density_at_home(distances(1000, 2 * K, rng))
             assert home is not None
             for number in range(8):
-                network_size.visited(number << ID_BITS - 5, distances(1000, FEWEST, rng), home)
+                network_size.visited(number << ID_BITS - 5, distances(1000, MIN_NEIGHBOURS, rng), home)
             alarms += is_crowded(distances(1000, K, rng), network_size.size(home))
         self.assertLess(alarms, 10)
 

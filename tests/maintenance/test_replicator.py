@@ -52,11 +52,11 @@ class CopiesTests(HoldersTestCase):
     def test_bootstrap_node(self) -> None:
         """Who has said that it holds no values is never asked to, before it says something else."""
         contact = self.town[2].contact
-        self.one.table.said(contact.node_id, holds_values=False)
+        self.one.table.reported(contact.node_id, holds_values=False)
         self.assertNotIn(contact, self.bring.candidates(0))
         self.network.wait(2 * REFUSAL_SECONDS)
         self.assertFalse(self.bring.takes_copies(contact.node_id))
-        self.one.table.said(contact.node_id, holds_values=True)
+        self.one.table.reported(contact.node_id, holds_values=True)
         self.assertIn(contact, self.bring.candidates(0))
 
     def test_nobody(self) -> None:
