@@ -110,7 +110,7 @@ class Stack:
 
     def leave(self, seconds: float) -> "Deferred[None]":
         """Take no more records, and hand over those that are held, as far as that can be done in time."""
-        self.responder.store_no_more()
+        self.responder.stop_storing()
         return self.hand_over.run(seconds) if self.hand_over is not None else succeed(None)
 
 

@@ -179,7 +179,7 @@ class Lookup:
     def _nearest_members(self, count: int) -> list[Candidate]:
         members: list[Candidate] = []
         take = SubnetQuota(self.subnet_of).take
-        near, max_asked = 0, min(self._breadth(), REPLICATION)
+        near, widest = 0, min(self._breadth(), REPLICATION)
         for distance in self._order:
             candidate = self._candidates[distance]
             state = candidate.state
@@ -192,7 +192,7 @@ class Lookup:
             near += 1
             if candidate.votes:
                 members.append(candidate)
-            if len(members) == count or near == max_asked:
+            if len(members) == count or near == widest:
                 break
         return members
 

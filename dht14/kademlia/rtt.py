@@ -19,7 +19,7 @@ REMEMBERED = 8192
 """Addresses remembered; the one first heard of is forgotten first."""
 
 
-DEBTOR_INTERVAL = 0.05
+UNRESPONSIVE_SPACING = 0.05
 """Seconds between two calls to an address that owes an answer. Where its host has died, the kernel keeps what is sent
 to it for seconds, in the buffer that is there for all: a burst of calls would silence this node."""
 
@@ -54,7 +54,7 @@ class RttEstimator:
     lowest: float = 0.0
     """The shortest round trip of late: it rises slowly where the path has become longer. What a lost datagram adds to
     the others is no reason to wait longer for the next one."""
-    standing: PeerState = PeerState.RESPONSIVE
+    state: PeerState = PeerState.RESPONSIVE
     next_call_at: float = 0.0
     """When to call it again while it is not well."""
 
@@ -82,16 +82,16 @@ class RttEstimators:
             soft = SOFT_TIMEOUT_MIN
         elif soft > SOFT_TIMEOUT_MAX:
             soft = SOFT_TIMEOUT_MAX
-        if known.standing is PeerState.RESPONSIVE:
+        if known.state is PeerState.RESPONSIVE:
             return CallTimeouts(soft, _silent_after(soft), False)
-        return CallTimeouts(soft, soft if known.standing is PeerState.SILENT else _silent_after(soft), True)
+        return CallTimeouts(soft, soft if known.state is PeerState.SILENT else _silent_after(soft), True)
 
-    def is_time_for(self, address: Address, now: float) -> bool:
+    def may_call(self, address: Address, now: float) -> bool:
         """Whether one that owes an answer is to be called again; saying so counts as a call."""
         known = self._of(address)
         if now < known.next_call_at:
             return False
-        known.next_call_at = now + DEBTOR_INTERVAL
+        known.next_call_at = now + UNRESPONSIVE_SPACING
         return True
 
     def answered(self, address: Address, rtt: float) -> None:
@@ -102,7 +102,7 @@ class RttEstimators:
         and a stand-in on every call.
         """
         known = self._of(address)
-        known.standing = PeerState.RESPONSIVE
+        known.state = PeerState.RESPONSIVE
         if not known.srtt:
             known.srtt, known.rttvar, known.lowest = rtt, rtt / 2, rtt
             return
@@ -113,12 +113,12 @@ class RttEstimators:
     def was_slow(self, address: Address) -> None:
         """A call to the address passed its soft timeout."""
         known = self._of(address)
-        if known.standing is PeerState.RESPONSIVE:
-            known.standing = PeerState.SLOW
+        if known.state is PeerState.RESPONSIVE:
+            known.state = PeerState.SLOW
 
     def fell_silent(self, address: Address) -> None:
         """A call to the address was given up."""
-        self._of(address).standing = PeerState.SILENT
+        self._of(address).state = PeerState.SILENT
 
     def _of(self, address: Address) -> RttEstimator:
         known = self._known.get(address)

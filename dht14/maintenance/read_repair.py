@@ -52,13 +52,13 @@ class ReadRepair:
         if winner.is_cached:
             return  # It was a cached copy: what is made of it would live no longer, and count for nothing.
         holders = {contact.node_id for contact in lookup.shortlist()[: winner.replication]}
-        for contact in replies.behind(winner):
+        for contact in replies.outdated(winner):
             if contact.node_id in holders:
                 self._begin(winner, contact, self._repair)
         if self._table.is_near(winner.key, winner.replication):
             self._copies.take(winner)
         if winner.kind is Kind.CONTENT and len(winner.value) <= MAX_INLINE_VALUE:
-            passed = [contact for contact in replies.lacking() if contact.node_id not in holders]
+            passed = [contact for contact in replies.without_record() if contact.node_id not in holders]
             for contact in sorted(passed, key=lambda contact: contact.node_id ^ winner.key)[:1]:
                 self._begin(winner, contact, self._cache)
 

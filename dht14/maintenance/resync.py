@@ -44,7 +44,7 @@ class Resyncing:
         """Ask the neighbours, if this node has been away and is back."""
         now = self._clock.seconds()
         asleep, self._last_look = now - self._last_look >= ASLEEP, now
-        self._resync_state.passed(now)
+        self._resync_state.time_passed(now)
         if asleep or self._table.is_cut_off or not self._table.has_live_contact():
             self._was_away = True
         if self._table.is_cut_off:

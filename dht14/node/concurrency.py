@@ -23,8 +23,8 @@ class ConcurrencyLimit:
     _running: int = field(default=0, init=False)
     _waiting: "deque[Deferred[None]]" = field(factory=deque, init=False)
 
-    def take(self) -> "Deferred[None]":
-        """Fires when it may begin; `give_back` is due when that has ended. One that is cancelled before waits no more,
+    def acquire(self) -> "Deferred[None]":
+        """Fires when it may begin; `release` is due when that has ended. One that is cancelled before waits no more,
         and has nothing to give back."""
         if self._running < self._width:
             self._running += 1
@@ -34,7 +34,7 @@ class ConcurrencyLimit:
         timer = self._clock.callLater(self._patience, self._out_of_patience, turn)
         return turn.addBoth(then_cancel, timer)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Somebody who began has ended: the next one begins."""
         self._running -= 1
         while self._waiting and self._running < self._width:

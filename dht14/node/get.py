@@ -78,12 +78,12 @@ class GetReplies:
         else:
             lookup.refused(contact)
 
-    def behind(self, winner: Record) -> list[Contact]:
+    def outdated(self, winner: Record) -> list[Contact]:
         """The contacts that had nothing, or less than the winner."""
         rank = winner.rank
         return [contact for contact, held in self._held if held is None or held < rank]
 
-    def lacking(self) -> list[Contact]:
+    def without_record(self) -> list[Contact]:
         """The contacts that had nothing."""
         return [contact for contact, held in self._held if held is None]
 
@@ -231,7 +231,7 @@ class RecordReader:
         timeout = deadline - self._lookups.clock.seconds()
         request = FindValue(key, self._view(key))
         if self._lookups.eclipse_detector.suspects(key):
-            return self._lookups.run(self._lookups.paths(key, REPLICATION), request, replies.replied, timeout)
+            return self._lookups.run(self._lookups.new_disjoint_lookup(key, REPLICATION), request, replies.replied, timeout)
         lookup = self._lookups.lookup(key, K if replies.exhaustive else REPLICATION, Purpose.VALUE)
         if self._store is not None and self._resync_state.is_current and table.is_near(key, REPLICATION):
             lookup.includes_self()

@@ -55,7 +55,7 @@ class Lookups:
         lookup.heard_of(self.table.closest(target, K))
         return lookup
 
-    def paths(self, target: int, replication: int) -> DisjointLookup:
+    def new_disjoint_lookup(self, target: int, replication: int) -> DisjointLookup:
         """A lookup of everybody in the region of a crowded key."""
         table = self.table
         known = table.closest(target, PATHS * K)

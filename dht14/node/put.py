@@ -103,7 +103,7 @@ class RecordWriter:
         try:
             receipt = await self._put(key, value, self._policy.ttl(ttl), wanted, deadline)
         finally:
-            self._turns.give_back()
+            self._turns.release()
         self._count(receipt)
         return receipt
 
@@ -248,8 +248,8 @@ class RecordWriter:
             candidates = (await self._lookups.find_nodes(key, width=width, timeout=timeout)).shortlist()
         if self._lookups.eclipse_detector.suspects(key) or table.is_crowded(key):
             timeout = (deadline - self._lookups.clock.seconds()) / 2
-            paths = self._lookups.paths(key, width)
-            region = await self._lookups.run(paths, FindNode(key), nodes_replied, timeout)
+            new_disjoint_lookup = self._lookups.new_disjoint_lookup(key, width)
+            region = await self._lookups.run(new_disjoint_lookup, FindNode(key), nodes_replied, timeout)
             candidates = region.nearest() or candidates
             width = max(width, len(candidates))
         return candidates, width

@@ -119,7 +119,7 @@ class Responder:
     _groups: dict[int, _HolderGroup] = field(factory=dict, init=False)
     """By key, for those who ask for values."""
 
-    def store_no_more(self) -> None:
+    def stop_storing(self) -> None:
         """This node is about to leave: it refuses what others would have to fetch again."""
         self._stores = False
 

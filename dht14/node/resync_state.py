@@ -61,7 +61,7 @@ class ResyncState:
             self._awaited.discard(node_id)
             self.is_current = not self._awaited
 
-    def passed(self, now: float) -> None:
+    def time_passed(self, now: float) -> None:
         """Give up waiting when it has taken too long."""
         if not self.is_current and now - self._began >= RESYNC_TIMEOUT:
             self._awaited.clear()

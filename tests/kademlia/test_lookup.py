@@ -189,7 +189,7 @@ class WhomToAskTests(LookupTestCase):
         self.assert_next(lookup)
         lookup.answered(contact(5))
         self.assert_finished(lookup, 1, 2, 5)
-        self.assertEqual(lookup.asked, 3)
+        self.assertEqual(lookup.asked_count, 3)
 
     def test_nearer_ones_first(self) -> None:
         """Who is named by an answer and is nearer is asked before those known earlier."""
@@ -459,7 +459,7 @@ class HostilePeersTests(SynchronousTestCase):
         while not self.lookup.finished:
             for one in self.lookup.take_next():
                 self.lookup.answered(one, self.invented())
-        self.assertEqual(self.lookup.asked, MAX_ASKED)
+        self.assertEqual(self.lookup.asked_count, MAX_ASKED)
         self.assertLessEqual(sum(map(self.lookup.count, CandidateState)), K * (MAX_ASKED + 1))
 
     def test_silence(self) -> None:
@@ -478,7 +478,7 @@ class HostilePeersTests(SynchronousTestCase):
             if not chosen:
                 self.lookup.silent(out.pop(0))
         self.assertTrue(self.lookup.finished)
-        self.assertEqual((most, self.lookup.asked), (MAX_UNANSWERED, MAX_ASKED))
+        self.assertEqual((most, self.lookup.asked_count), (MAX_UNANSWERED, MAX_ASKED))
 
     def test_wide_puts(self) -> None:
         """A put asks all its holders at once, though these are more than a lookup has out at other times."""
@@ -555,7 +555,7 @@ class WholeNetworksTests(SynchronousTestCase):
         expected = sorted(town.live - {own}, key=target.__xor__)[:width]
         self.assertEqual(ids(lookup.nearest()), expected)
         self.assertLessEqual(most, ALPHA)
-        self.assertLess(lookup.asked, MAX_ASKED)
+        self.assertLess(lookup.asked_count, MAX_ASKED)
 
     @settings(derandomize=True, deadline=None, max_examples=100)
     @given(st.integers(0, 1 << 32))

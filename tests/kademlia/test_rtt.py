@@ -11,7 +11,7 @@ from dht14.kademlia.parameters import (
     SOFT_TIMEOUT_SLACK,
     SOFT_TIMEOUT_UNKNOWN,
 )
-from dht14.kademlia.rtt import DEBTOR_INTERVAL, REMEMBERED, RttEstimators
+from dht14.kademlia.rtt import UNRESPONSIVE_SPACING, REMEMBERED, RttEstimators
 
 HERE, THERE = ("192.0.2.1", 8000), ("192.0.2.2", 8000)
 
@@ -93,12 +93,12 @@ class RoundTripsTests(SynchronousTestCase):
         """Who owes an answer is called again after an interval, whoever else is called meanwhile."""
         self.assertEqual(
             [
-                self.trips.is_time_for(HERE, now)
-                for now in (5.0, 5.0 + DEBTOR_INTERVAL / 2, 5.0 + DEBTOR_INTERVAL)
+                self.trips.may_call(HERE, now)
+                for now in (5.0, 5.0 + UNRESPONSIVE_SPACING / 2, 5.0 + UNRESPONSIVE_SPACING)
             ],
             [True, False, True],
         )
-        self.assertTrue(self.trips.is_time_for(THERE, 5.0))
+        self.assertTrue(self.trips.may_call(THERE, 5.0))
 
     def test_silent(self) -> None:
         """Who was taken for dead is waited for no longer than one soft timeout, until an answer comes."""

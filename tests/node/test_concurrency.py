@@ -24,9 +24,9 @@ class TurnsTests(SynchronousTestCase):
         for name in "abcd":
             self.take(name)
         self.assertEqual(self.begun, ["a", "b"])
-        self.turns.give_back()
+        self.turns.release()
         self.assertEqual(self.begun, ["a", "b", "c"])
-        self.turns.give_back()
+        self.turns.release()
         self.assertEqual(self.begun, ["a", "b", "c", "d"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -37,10 +37,10 @@ class TurnsTests(SynchronousTestCase):
         self.clock.advance(1.0)
         self.assertEqual(self.begun, ["a", "b", "c", "d"])
         self.take("e")
-        self.turns.give_back()
-        self.turns.give_back()
+        self.turns.release()
+        self.turns.release()
         self.assertNotIn("e", self.begun)
-        self.turns.give_back()
+        self.turns.release()
         self.assertIn("e", self.begun)
 
     def test_cancelled(self) -> None:
@@ -51,7 +51,7 @@ class TurnsTests(SynchronousTestCase):
         self.take("d")
         gone.cancel()
         self.failureResultOf(gone, CancelledError)
-        self.turns.give_back()
+        self.turns.release()
         self.assertEqual(self.begun, ["a", "b", "d"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

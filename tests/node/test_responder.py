@@ -308,7 +308,7 @@ class StoreTests(ResponderTestCase):
     def test_leaving(self) -> None:
         """A node that is about to leave takes no more, and tells what it has."""
         self.ask(self.store_request(0))
-        self.node.store_no_more()
+        self.node.stop_storing()
         self.assertIsInstance(self.ask(self.store_request(1)), Refused)
         self.assertIsInstance(self.ask(FindValue(0)), Value)
 

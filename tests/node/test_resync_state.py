@@ -34,7 +34,7 @@ class ResyncStateTests(SynchronousTestCase):
         self.resync_state.missed_writes((1,), NOW)
         for seconds in range(0, 1000, 10):
             self.resync_state.lost_touch(NOW + seconds)
-            self.resync_state.passed(NOW + seconds)
+            self.resync_state.time_passed(NOW + seconds)
             self.resync_state.resynced(1)
             self.assertFalse(self.resync_state.is_current)
         self.resync_state.missed_writes((1,), NOW + 1000)
@@ -53,9 +53,9 @@ class ResyncStateTests(SynchronousTestCase):
     def test_broken_word(self) -> None:
         """Nobody is waited for without end."""
         self.resync_state.missed_writes((1,), NOW)
-        self.resync_state.passed(NOW + RESYNC_TIMEOUT - 1)
+        self.resync_state.time_passed(NOW + RESYNC_TIMEOUT - 1)
         self.assertFalse(self.resync_state.is_current)
-        self.resync_state.passed(NOW + RESYNC_TIMEOUT)
+        self.resync_state.time_passed(NOW + RESYNC_TIMEOUT)
         self.assertTrue(self.resync_state.is_current)
 
     def test_askers(self) -> None:

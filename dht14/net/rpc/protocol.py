@@ -158,7 +158,7 @@ class RpcProtocol(DatagramProtocol):
         address = call.contact.address
         slow_after, silent_after, is_unresponsive = call_timeouts
         call.stage, call.sent_at, call.silent_at = CallStage.SENT, now, now + silent_after
-        if is_unresponsive and not self._round_trips.is_time_for(address, now):
+        if is_unresponsive and not self._round_trips.may_call(address, now):
             # As good as lost: another call to it is on its way.
             self.counters["spared"] += 1
         elif (datagram := self._session.seal(call.contact, call.payload, now)) is not None:
