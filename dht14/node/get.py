@@ -232,7 +232,7 @@ class RecordReader:
         request = FindValue(key, self._view(key))
         if self._lookups.eclipse_detector.suspects(key):
             return self._lookups.run(self._lookups.new_disjoint_lookup(key, REPLICATION), request, replies.replied, timeout)
-        lookup = self._lookups.lookup(key, K if replies.exhaustive else REPLICATION, Purpose.VALUE)
+        lookup = self._lookups.new_lookup(key, K if replies.exhaustive else REPLICATION, Purpose.VALUE)
         if self._store is not None and self._resync_state.is_current and table.is_near(key, REPLICATION):
             lookup.includes_self()
         lookup.thorough = own is None or replies.exhaustive

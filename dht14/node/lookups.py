@@ -45,11 +45,11 @@ class Lookups:
 
         It begins with the table's contacts and those `known` besides.
         """
-        lookup = self.lookup(target, width)
+        lookup = self.new_lookup(target, width)
         lookup.heard_of(known)
         return self.run(lookup, FindNode(target), nodes_replied, timeout)
 
-    def lookup(self, target: int, width: int, purpose: Purpose = Purpose.NODES) -> Lookup:
+    def new_lookup(self, target: int, width: int, purpose: Purpose = Purpose.NODES) -> Lookup:
         """A lookup that begins with the table's contacts."""
         lookup = Lookup(target, self.table.own_id, width, purpose=purpose, subnet_of=self.table.subnet_of)
         lookup.heard_of(self.table.closest(target, K))

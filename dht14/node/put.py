@@ -99,7 +99,7 @@ class RecordWriter:
         policy's bounds."""
         wanted = self._policy.copies(replication)
         deadline = self._lookups.clock.seconds() + timeout
-        await self._turns.take()
+        await self._turns.acquire()
         try:
             receipt = await self._put(key, value, self._policy.ttl(ttl), wanted, deadline)
         finally:
@@ -248,8 +248,8 @@ class RecordWriter:
             candidates = (await self._lookups.find_nodes(key, width=width, timeout=timeout)).shortlist()
         if self._lookups.eclipse_detector.suspects(key) or table.is_crowded(key):
             timeout = (deadline - self._lookups.clock.seconds()) / 2
-            new_disjoint_lookup = self._lookups.new_disjoint_lookup(key, width)
-            region = await self._lookups.run(new_disjoint_lookup, FindNode(key), nodes_replied, timeout)
+            lookup = self._lookups.new_disjoint_lookup(key, width)
+            region = await self._lookups.run(lookup, FindNode(key), nodes_replied, timeout)
             candidates = region.nearest() or candidates
             width = max(width, len(candidates))
         return candidates, width

@@ -17,7 +17,7 @@ class TurnsTests(SynchronousTestCase):
         self.begun: list[str] = []
 
     def take(self, name: str) -> "Deferred[None]":
-        return self.turns.take().addCallback(lambda _: self.begun.append(name))
+        return self.turns.acquire().addCallback(lambda _: self.begun.append(name))
 
     def test_in_order(self) -> None:
         """As many as may begin do so at once, the others one by one, in the order in which they came."""
