@@ -29,7 +29,6 @@ from dht14.net.rpc.probe import ProbeProtocol
 from dht14.net.rpc.protocol import RpcProtocol
 from dht14.net.rpc.pulse import Pulse
 from dht14.net.rpc.standing import PeerPriorities
-from dht14.node.resync_state import ResyncState
 from dht14.node.get import RecordReader
 from dht14.node.join import Join, Retries
 from dht14.node.lookups import Lookups
@@ -40,6 +39,7 @@ from dht14.node.put import Policy, RecordWriter
 from dht14.node.record_sender import RecordSender
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
+from dht14.node.resync_state import ResyncState
 from dht14.node.transfers import Transfer
 from dht14.records.record import Record
 from dht14.records.store import LocalStore
@@ -141,7 +141,9 @@ def build_stack(
         ResyncState(is_current=store is None),
         NetworkClock(clock.seconds, wall),
     )
-    responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, republish_times, resync_state)
+    responder = make_responder(
+        table, store, options.policy.max_ttl, Tickets(rng), time, republish_times, resync_state
+    )
     allowance = HelloLimiter()
     session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
     probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)

@@ -15,7 +15,6 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.resync_state import ResyncState
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups
 from dht14.node.network_clock import NetworkClock
@@ -25,6 +24,7 @@ from dht14.node.put import Policy, RecordWriter
 from dht14.node.record_sender import RecordSender
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
+from dht14.node.resync_state import ResyncState
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.security.identity import PROOF_BYTES, Identity, public_key_of
 from dht14.security.tickets import Tickets
@@ -225,10 +225,21 @@ class FakeNetwork:
         lookups = Lookups(table, record_sender, self.clock)
         reader = RecordReader(lookups, store, bulk, time, resync_state, None)
         node = Node(
-            lookups, reader, RecordWriter(lookups, store, time, resync_state, self.policy, republish_times, reader)
+            lookups,
+            reader,
+            RecordWriter(lookups, store, time, resync_state, self.policy, republish_times, reader),
         )
         peer = Peer(
-            contact, table, store, responder, record_sender, node, republish_times, resync_state, time, self._answers(responder)
+            contact,
+            table,
+            store,
+            responder,
+            record_sender,
+            node,
+            republish_times,
+            resync_state,
+            time,
+            self._answers(responder),
         )
         self.peers[contact.address] = peer
         return peer

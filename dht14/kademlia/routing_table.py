@@ -24,9 +24,9 @@ from dht14.kademlia.network_size import NetworkSize, density_at_home, is_crowded
 from dht14.kademlia.parameters import (
     BUCKET_WIDTHS,
     LIVENESS_INTERVAL,
+    MAX_SPARSENESS,
     OUTAGE_CALLS,
     PROBES_IN_DOUBT,
-    MAX_SPARSENESS,
     SUBNET_IN_BUCKET,
     SUBNET_IN_TABLE,
     SUSPECT_INTERVAL,
@@ -343,7 +343,9 @@ class RoutingTable:
         more where calls fail; and some of those lost.
         """
         suspects = (self._entries[node_id] for node_id in self._suspects)
-        to_ping = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][:SUSPECTS_AT_ONCE]
+        to_ping = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][
+            :SUSPECTS_AT_ONCE
+        ]
         nearest = [self._entries[contact.node_id] for contact in self.closest(self.own_id, K)]
         well = (entry for entry in nearest if not entry.misses)
         to_ping += sorted(well, key=_last_seen)[:1]

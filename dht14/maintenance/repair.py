@@ -20,9 +20,9 @@ from dht14.kademlia.subnet_limits import limit_per_subnet
 from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
-from dht14.node.resync_state import ResyncState
 from dht14.node.ports import Rpc
 from dht14.node.republish_times import RepublishTimes
+from dht14.node.resync_state import ResyncState
 from dht14.records.record import Record
 from dht14.records.store import LocalStore
 from dht14.wire.messages import Resynced
@@ -138,4 +138,6 @@ class Repair:
         takers = [c for node_id, c in neighbours.items() if self._copies.takes_copies(node_id)]
         takers.append(Contact(self._table.own_id, ("", 0)))
         takers.sort(key=lambda contact: contact.node_id ^ record.key)
-        return [c.node_id for c in islice(limit_per_subnet(takers, self._table.subnet_of), record.replication)]
+        return [
+            c.node_id for c in islice(limit_per_subnet(takers, self._table.subnet_of), record.replication)
+        ]

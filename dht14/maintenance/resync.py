@@ -10,8 +10,8 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.resync_state import ResyncState
 from dht14.node.ports import Rpc
+from dht14.node.resync_state import ResyncState
 from dht14.wire.messages import Refused, Reply, Resync
 
 RESYNC_LOOK = 2.5

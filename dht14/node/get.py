@@ -17,11 +17,11 @@ from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import FIRST_READ_TIMEOUT, GROUP, OPERATION_TIMEOUT, REPLICATION, K
 from dht14.node.fetch import FetchRace, ValueSource
-from dht14.node.resync_state import ResyncState
 from dht14.node.lookup_run import AnyLookup
 from dht14.node.lookups import Lookups
 from dht14.node.network_clock import NetworkClock
 from dht14.node.ports import Bulk
+from dht14.node.resync_state import ResyncState
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.read_quorum import Rank, ReadQuorum
 from dht14.records.receipt import NoRecord
@@ -231,7 +231,9 @@ class RecordReader:
         timeout = deadline - self._lookups.clock.seconds()
         request = FindValue(key, self._view(key))
         if self._lookups.eclipse_detector.suspects(key):
-            return self._lookups.run(self._lookups.new_disjoint_lookup(key, REPLICATION), request, replies.replied, timeout)
+            return self._lookups.run(
+                self._lookups.new_disjoint_lookup(key, REPLICATION), request, replies.replied, timeout
+            )
         lookup = self._lookups.new_lookup(key, K if replies.exhaustive else REPLICATION, Purpose.VALUE)
         if self._store is not None and self._resync_state.is_current and table.is_near(key, REPLICATION):
             lookup.includes_self()

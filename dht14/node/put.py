@@ -18,11 +18,11 @@ from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import GROUP, MAX_REPLICATION, MAX_VALUE, QUORUM, REPLICATION, K
 from dht14.kademlia.subnet_limits import limit_per_subnet
 from dht14.node.concurrency import ConcurrencyLimit
-from dht14.node.resync_state import ResyncState
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups, nodes_replied
 from dht14.node.network_clock import NetworkClock
 from dht14.node.republish_times import RepublishTimes
+from dht14.node.resync_state import ResyncState
 from dht14.node.write_quorum import WriteQuorum
 from dht14.records.receipt import PutOutcome, PutReason, Receipt
 from dht14.records.record import Kind, Record, proven, version_at

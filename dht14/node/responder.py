@@ -8,9 +8,9 @@ from attrs import define, field, frozen
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.resync_state import ResyncState
 from dht14.node.network_clock import NetworkClock
 from dht14.node.republish_times import RepublishTimes
+from dht14.node.resync_state import ResyncState
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Kind, Record, claimed_rank, is_possible
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record

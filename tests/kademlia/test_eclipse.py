@@ -34,13 +34,17 @@ class AlarmTests(SynchronousTestCase):
     def test_quiet(self) -> None:
         """It does not ring for keys with honest neighbours."""
         self.search()
-        self.assertEqual((self.eclipse_detector.suspects(self.key), self.eclipse_detector.detections), (False, 0))
+        self.assertEqual(
+            (self.eclipse_detector.suspects(self.key), self.eclipse_detector.detections), (False, 0)
+        )
 
     def test_crowd(self) -> None:
         """It rings for a crowded key, once, until the crowd is gone."""
         for _ in range(2):
             self.search(crowd=20)
-            self.assertEqual((self.eclipse_detector.suspects(self.key), self.eclipse_detector.detections), (True, 1))
+            self.assertEqual(
+                (self.eclipse_detector.suspects(self.key), self.eclipse_detector.detections), (True, 1)
+            )
         self.assertFalse(self.eclipse_detector.suspects(self.key + 1))
         self.search()
         self.assertFalse(self.eclipse_detector.suspects(self.key))
@@ -48,14 +52,18 @@ class AlarmTests(SynchronousTestCase):
     def test_led_astray(self) -> None:
         """It rings for a key whose lookup was given up, but does not call it crowded."""
         self.search(unfinished=True)
-        self.assertEqual((self.eclipse_detector.suspects(self.key), self.eclipse_detector.detections), (True, 0))
+        self.assertEqual(
+            (self.eclipse_detector.suspects(self.key), self.eclipse_detector.detections), (True, 0)
+        )
 
     def test_bounded(self) -> None:
         """Only so many keys are remembered, the latest ones."""
         keys = [random_id(self.rng) for _ in range(REMEMBERED + 5)]
         for key in keys:
             self.search(key=key, unfinished=True)
-        self.assertEqual([self.eclipse_detector.suspects(key) for key in keys], [False] * 5 + [True] * REMEMBERED)
+        self.assertEqual(
+            [self.eclipse_detector.suspects(key) for key in keys], [False] * 5 + [True] * REMEMBERED
+        )
 
     def test_census(self) -> None:
         """What each lookup found is told to the census."""

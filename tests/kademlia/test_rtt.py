@@ -11,7 +11,7 @@ from dht14.kademlia.parameters import (
     SOFT_TIMEOUT_SLACK,
     SOFT_TIMEOUT_UNKNOWN,
 )
-from dht14.kademlia.rtt import UNRESPONSIVE_SPACING, REMEMBERED, RttEstimators
+from dht14.kademlia.rtt import REMEMBERED, UNRESPONSIVE_SPACING, RttEstimators
 
 HERE, THERE = ("192.0.2.1", 8000), ("192.0.2.2", 8000)
 

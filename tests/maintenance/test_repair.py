@@ -19,7 +19,13 @@ class RepairTests(HoldersTestCase):
         assert peer.store is not None
         rpc = FakeRpc(self.network, peer.contact, peer.table, peer.time)
         return Repair(
-            peer.table, peer.store, self.copies(peer), peer.republish_times, rpc, self.network.clock, peer.resync_state
+            peer.table,
+            peer.store,
+            self.copies(peer),
+            peer.republish_times,
+            rpc,
+            self.network.clock,
+            peer.resync_state,
         )
 
     def look(self, times: int = 2) -> None:

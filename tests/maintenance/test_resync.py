@@ -14,7 +14,11 @@ class ResyncTests(HoldersTestCase):
         self.look()
         self.settled = True
         self.resyncing = Resyncing(
-            self.one.resync_state, self.one.table, self.rpc(self.one), self.network.clock, lambda: self.settled
+            self.one.resync_state,
+            self.one.table,
+            self.rpc(self.one),
+            self.network.clock,
+            lambda: self.settled,
         )
 
     def rpc(self, peer: Peer) -> FakeRpc:
@@ -23,7 +27,9 @@ class ResyncTests(HoldersTestCase):
     def repair(self, peer: Peer) -> Repair:
         assert peer.store is not None
         rpc, clock = self.rpc(peer), self.network.clock
-        return Repair(peer.table, peer.store, self.copies(peer), peer.republish_times, rpc, clock, peer.resync_state)
+        return Repair(
+            peer.table, peer.store, self.copies(peer), peer.republish_times, rpc, clock, peer.resync_state
+        )
 
     def look(self, times: int = 2) -> None:
         """Let each node look at its neighbours."""
@@ -130,7 +136,8 @@ class ResyncTests(HoldersTestCase):
         """Where all were stopped at once, all are current again, and nothing is offered twice to one node."""
         self.give(self.record(), *self.town[:3])
         resyncing = [
-            Resyncing(p.resync_state, p.table, self.rpc(p), self.network.clock, lambda: True) for p in self.town
+            Resyncing(p.resync_state, p.table, self.rpc(p), self.network.clock, lambda: True)
+            for p in self.town
         ]
         self.asked(Offer)
         for one in resyncing:

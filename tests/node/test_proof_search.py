@@ -2,7 +2,7 @@ from twisted.internet.task import Clock, TaskStopped
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.proof_search import SLICE_PAUSE, REPORT_INTERVAL, ProofSearch
+from dht14.node.proof_search import REPORT_INTERVAL, SLICE_PAUSE, ProofSearch
 from dht14.security.identity import Puzzle
 from tests.fakes import fields
 

@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.republish_times import JITTER, REMEMBERED, MAX_POSTPONED, RepublishTimes
+from dht14.node.republish_times import JITTER, MAX_POSTPONED, REMEMBERED, RepublishTimes
 
 T = 100.0
 
