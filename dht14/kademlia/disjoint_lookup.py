@@ -129,7 +129,9 @@ class DisjointLookup:
 
     def nearest(self) -> list[Contact]:
         """Those that answered, nearest first: all within the radius, `width` at the least, within bounds."""
-        answered = self._merged(lookup.in_states(CandidateState.ANSWERED) for lookup in self._lookups)
+        answered = self._merged(
+            lookup.candidates.in_states(CandidateState.ANSWERED) for lookup in self._lookups
+        )
         chosen = list(islice(limit_per_subnet(answered, self.subnet_of), REGION_NODES))
         return [c for i, c in enumerate(chosen) if i < self.width or c.node_id ^ self.target <= self.radius]
 

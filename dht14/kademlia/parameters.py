@@ -80,7 +80,7 @@ SUBNET_IN_SET = 2
 SUBNET_FAILURES = 4
 """Contacts of one subnet that may refuse or stay silent before a lookup asks no more of them."""
 
-DOUBTS = 3
+DOUBT_LIMIT = 3
 """A contact is believed last where so many more of those it named were slow or worse than have answered."""
 
 MAX_SOURCES = 4

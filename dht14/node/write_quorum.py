@@ -125,9 +125,9 @@ class WriteQuorum:
         is cut off: what it keeps to itself is not stored.
         """
         lookup = self._lookup
-        answered = lookup.count(CandidateState.ANSWERED)
-        lost = sum(c.node_id in self._well for c in lookup.unanswering())
-        all_there_were = lookup.finished and lost <= answered - lookup.counts_self
+        answered = lookup.candidates.count(CandidateState.ANSWERED)
+        lost = sum(c.node_id in self._well for c in lookup.candidates.unanswering())
+        all_there_were = lookup.finished and lost <= answered - lookup.candidates.counts_self
         reachable = answered + self._refusals.total() if all_there_were else self._needed
         enough = self._agreeing >= min(self._needed, reachable)
         self.agreed = enough and self._has_group()

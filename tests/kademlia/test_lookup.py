@@ -189,7 +189,7 @@ class WhomToAskTests(LookupTestCase):
         self.assert_next(lookup)
         lookup.answered(contact(5))
         self.assert_finished(lookup, 1, 2, 5)
-        self.assertEqual(lookup.asked_count, 3)
+        self.assertEqual(lookup.candidates.asked_count, 3)
 
     def test_nearer_ones_first(self) -> None:
         """Who is named by an answer and is nearer is asked before those known earlier."""
@@ -279,7 +279,7 @@ class SlowContactsTests(LookupTestCase):
         lookup.answered(contact(1), contacts(3))
         lookup.answered(contact(2))
         self.assert_finished(lookup, 1, 2)
-        self.assertEqual(lookup.unanswering(), [])
+        self.assertEqual(lookup.candidates.unanswering(), [])
 
     def test_thorough(self) -> None:
         """A thorough lookup waits for a near contact that is slow, until it answers or is silent."""
@@ -360,7 +360,7 @@ class SlowContactsTests(LookupTestCase):
             for one in chosen:
                 lookup.failed(one)
         self.assert_finished(lookup)
-        self.assertEqual(ids(lookup.unanswering()), [1, 2, 3])
+        self.assertEqual(ids(lookup.candidates.unanswering()), [1, 2, 3])
 
 
 class RefusalsTests(LookupTestCase):
@@ -376,23 +376,27 @@ class RefusalsTests(LookupTestCase):
         lookup.answered(contact(4))
         self.assert_finished(lookup, 3, 4)
         self.assertEqual(
-            (lookup.count(CandidateState.REFUSED), lookup.count(CandidateState.ANSWERED)), (2, 2)
+            (
+                lookup.candidates.count(CandidateState.REFUSED),
+                lookup.candidates.count(CandidateState.ANSWERED),
+            ),
+            (2, 2),
         )
-        self.assertEqual(lookup.unanswering(), [])
+        self.assertEqual(lookup.candidates.unanswering(), [])
 
     def test_self_counts(self) -> None:
         """A node that has done it itself is one of those that are enough, where it stands by distance."""
         lookup = Lookup(0, 2, width=2, alpha=2)
         lookup.heard_of(contacts(1, 3, 4))
-        self.assertFalse(lookup.counts_self)
+        self.assertFalse(lookup.candidates.counts_self)
         lookup.includes_self()
-        self.assertTrue(lookup.counts_self)
+        self.assertTrue(lookup.candidates.counts_self)
         self.assert_next(lookup, 1)
         lookup.refused(contact(1))
         self.assert_next(lookup, 3)
         lookup.answered(contact(3))
         self.assertEqual((lookup.take_next(), lookup.finished), ([], True))
-        self.assertEqual(lookup.count(CandidateState.ANSWERED), 2)
+        self.assertEqual(lookup.candidates.count(CandidateState.ANSWERED), 2)
 
 
 class EndTests(LookupTestCase):
@@ -459,8 +463,8 @@ class HostilePeersTests(SynchronousTestCase):
         while not self.lookup.finished:
             for one in self.lookup.take_next():
                 self.lookup.answered(one, self.invented())
-        self.assertEqual(self.lookup.asked_count, MAX_ASKED)
-        self.assertLessEqual(sum(map(self.lookup.count, CandidateState)), K * (MAX_ASKED + 1))
+        self.assertEqual(self.lookup.candidates.asked_count, MAX_ASKED)
+        self.assertLessEqual(sum(map(self.lookup.candidates.count, CandidateState)), K * (MAX_ASKED + 1))
 
     def test_silence(self) -> None:
         """No more than so many calls are out at once, however slow they all are, and it ends when all are silent."""
@@ -478,7 +482,7 @@ class HostilePeersTests(SynchronousTestCase):
             if not chosen:
                 self.lookup.silent(out.pop(0))
         self.assertTrue(self.lookup.finished)
-        self.assertEqual((most, self.lookup.asked_count), (MAX_UNANSWERED, MAX_ASKED))
+        self.assertEqual((most, self.lookup.candidates.asked_count), (MAX_UNANSWERED, MAX_ASKED))
 
     def test_wide_puts(self) -> None:
         """A put asks all its holders at once, though these are more than a lookup has out at other times."""
@@ -555,7 +559,7 @@ class WholeNetworksTests(SynchronousTestCase):
         expected = sorted(town.live - {own}, key=target.__xor__)[:width]
         self.assertEqual(ids(lookup.nearest()), expected)
         self.assertLessEqual(most, ALPHA)
-        self.assertLess(lookup.asked_count, MAX_ASKED)
+        self.assertLess(lookup.candidates.asked_count, MAX_ASKED)
 
     @settings(derandomize=True, deadline=None, max_examples=100)
     @given(st.integers(0, 1 << 32))

@@ -83,7 +83,7 @@ class SearchTests(SynchronousTestCase):
                 getattr(observer, f"call_{name}")(callee)
         self.assertEqual(
             [
-                self.lookup.count(s)
+                self.lookup.candidates.count(s)
                 for s in (CandidateState.SLOW, CandidateState.SILENT, CandidateState.FAILED)
             ],
             [1, 1, 1],

@@ -316,7 +316,9 @@ class StoreTests(ResponderTestCase):
         """What others bring is noted as seen to; a cached copy is not."""
         self.ask(self.store_request(0))
         self.ask(self.store_request(CONTENT_KEY, CONTENT, replication=0))
-        self.assertEqual([self.node._republish_times.was_republished(key) for key in (0, CONTENT_KEY)], [True, False])
+        self.assertEqual(
+            [self.node._republish_times.was_republished(key) for key in (0, CONTENT_KEY)], [True, False]
+        )
 
     def test_bootstrap(self) -> None:
         """A bootstrap node refuses, and tells who may hold the value all the same."""

@@ -136,7 +136,7 @@ class WriteQuorumTests(SynchronousTestCase):
             self.replied(number, Stored((), current=False))
         self.stored(4, 5)
         self.assertFalse(self.end())
-        self.assertEqual(self.lookup.asked_count, 8)
+        self.assertEqual(self.lookup.candidates.asked_count, 8)
         self.stored(6)
         for number in (7, 8):
             self.replied(number, Refused((), Refusal.NO_ROOM, holds_older=True))
