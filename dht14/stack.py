@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.kademlia.contact import Address, Contact, Seed
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import LIVENESS_INTERVAL, REPUBLISH_INTERVAL
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.announcer import ANNOUNCE_INTERVAL, Announcer
@@ -58,7 +59,7 @@ MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], LocalSt
 record lives at most, and how many times the free bytes a writer may hold."""
 
 MakeResponder = Callable[
-    [RoutingTable, LocalStore | None, float, Tickets[Transfer], NetworkClock, RepublishTimes, ResyncState],
+    [Neighbourhood, LocalStore | None, float, Tickets[Transfer], NetworkClock, RepublishTimes, ResyncState],
     Responder,
 ]
 """Makes what answers other nodes, of the same as `Responder`. The simulator has some that lie."""
@@ -135,14 +136,12 @@ def build_stack(
     """
     node_id = identity.node_id
     table = RoutingTable(node_id, any_subnet if options.limits.diversity_private else public_subnet)
-    store = _store(make_store, table, options)
-    republish_times, resync_state, time = (
-        RepublishTimes(),
-        ResyncState(is_current=store is None),
-        NetworkClock(clock.seconds, wall),
-    )
+    neighbourhood = Neighbourhood(table)
+    store = _store(make_store, neighbourhood, options)
+    time, republish_times = NetworkClock(clock.seconds, wall), RepublishTimes()
+    resync_state, tickets = ResyncState(is_current=store is None), Tickets[Transfer](rng)
     responder = make_responder(
-        table, store, options.policy.max_ttl, Tickets(rng), time, republish_times, resync_state
+        neighbourhood, store, options.policy.max_ttl, tickets, time, republish_times, resync_state
     )
     allowance = HelloLimiter()
     session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
@@ -153,24 +152,20 @@ def build_stack(
     copies: Replicator | None = None
     if store is not None:
         copies = Replicator(table, store, rpc, record_sender.send_copy, bulk, clock, time)
-    read_repair = ReadRepair(table, rpc, copies, clock) if copies is not None else None
-    lookups = Lookups(table, record_sender, clock)
+    read_repair = ReadRepair(neighbourhood, rpc, copies, clock) if copies is not None else None
+    lookups = Lookups(neighbourhood, record_sender, clock)
     reader = RecordReader(lookups, store, bulk, time, resync_state, read_repair)
     writer = RecordWriter(lookups, store, time, resync_state, options.policy, republish_times, reader)
     node = Node(lookups, reader, writer)
     join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     liveness = Liveness(table, rpc, clock, options.republish_interval)
-    services: list[IService] = [
-        pulse,
-        join,
-        *_contact_services(node, session, liveness, clock, rng, options),
-    ]
+    services: list[IService] = [pulse, join, *_contact_services(node, session, liveness, clock, rng, options)]
     if options.advertised is not None:
         announcer = Announcer(options.advertised, table, rpc, resolve, clock)
         services.append(Periodic("announce", ANNOUNCE_INTERVAL, announcer.announce, clock, rng))
     hand_over: HandOver | None = None
     if store is not None and copies is not None:
-        hand_over = HandOver(table, store, copies, clock)
+        hand_over = HandOver(neighbourhood, store, copies, clock)
         republish = Republish(node, store, copies, republish_times, clock, rng, liveness.repair_interval)
         repair = Repair(table, store, copies, republish_times, rpc, clock, resync_state)
         services += _record_services(store, republish, repair, clock, rng, options)
@@ -182,14 +177,14 @@ def build_stack(
     return Stack(table, store, responder, session, rpc, probe, node, join, hand_over, tuple(services))
 
 
-def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) -> LocalStore | None:
+def _store(make_store: MakeStore, neighbourhood: Neighbourhood, options: StackOptions) -> LocalStore | None:
     """Where values are held; None in a bootstrap node."""
     if options.storage_limit is None:
         return None
     return make_store(
-        table.own_id,
+        neighbourhood.table.own_id,
         options.storage_limit,
-        lambda record: table.is_near(record.key, record.replication),
+        lambda record: neighbourhood.is_near(record.key, record.replication),
         options.policy.max_ttl,
         options.writer_share,
     )

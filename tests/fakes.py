@@ -13,6 +13,7 @@ from twisted.logger import LogEvent
 from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.get import RecordReader
@@ -214,15 +215,17 @@ class FakeNetwork:
     def peer(self, node_id: int, holds_values: bool = True, limit: int = 1 << 22) -> Peer:
         """A node more. Nobody knows of it, and it knows nobody."""
         contact = contact_at(node_id, address_of(len(self.peers) + 1))
-        table = RoutingTable(node_id)
+        neighbourhood = Neighbourhood(table := RoutingTable(node_id))
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
         republish_times = RepublishTimes()
         time, resync_state = NetworkClock(self.clock.seconds, self.clock.seconds), ResyncState()
         tickets: Tickets[Transfer] = Tickets(random.Random(node_id))
-        responder = Responder(table, store, self.policy.max_ttl, tickets, time, republish_times, resync_state)
+        responder = Responder(
+            neighbourhood, store, self.policy.max_ttl, tickets, time, republish_times, resync_state
+        )
         bulk = FakeBulk(self, contact)
         record_sender = RecordSender(FakeRpc(self, contact, table, time), bulk, self.clock)
-        lookups = Lookups(table, record_sender, self.clock)
+        lookups = Lookups(neighbourhood, record_sender, self.clock)
         reader = RecordReader(lookups, store, bulk, time, resync_state, None)
         node = Node(
             lookups,

@@ -16,7 +16,7 @@ from statistics import median_low
 from attrs import define, field
 
 from dht14.kademlia.keyspace import ID_BITS, ID_SPACE
-from dht14.kademlia.parameters import REGION, REPLICATION, K
+from dht14.kademlia.parameters import REGION_FACTOR, REPLICATION, K
 
 REGION_BITS = 5
 
@@ -44,12 +44,12 @@ class NetworkSize:
     _proportions: dict[int, float] = field(factory=dict, init=False)
     """By the first bits of the targets of lookups: the density there, to that around our own id."""
 
-    def visited(self, target: int, distances: Sequence[int], home: float) -> None:
+    def lookup_found(self, target: int, distances: Sequence[int], home: float) -> None:
         """A lookup found nodes at these distances from its target. `home`: the density around our own id."""
         if len(distances) >= MIN_NEIGHBOURS:
             self._proportions[target >> ID_BITS - REGION_BITS] = density(distances) / home
 
-    def size(self, home: float) -> float:
+    def estimate(self, home: float) -> float:
         """How many nodes there are."""
         return home * median_low([1.0, *self._proportions.values()])
 
@@ -63,12 +63,12 @@ def is_crowded(distances: Sequence[int], size: float) -> bool:
     )
 
 
-def region(size: float, replication: int) -> int:
+def region_radius(size: float, replication: int) -> int:
     """The distance from a key within which so many nodes are expected that enough of them are honest.
 
     Everybody within it is asked, and given the record, where a key is crowded.
     """
-    return int(min(REGION * max(replication, REPLICATION) / size, 1.0) * ID_SPACE)
+    return int(min(REGION_FACTOR * max(replication, REPLICATION) / size, 1.0) * ID_SPACE)
 
 
 def density_at_home(distances: Sequence[int]) -> float | None:

@@ -89,7 +89,7 @@ MAX_SOURCES = 4
 MAX_OTHER_ADDRESSES = 2
 """Further addresses under which a lookup tries a contact that is silent at the first it heard of."""
 
-REGION = 2
+REGION_FACTOR = 2
 """Times as many nodes as shall hold a record are expected in the region of a crowded key. With 8 copies, all
 16 are missing from it for one key in nine million."""
 

@@ -10,7 +10,6 @@ whom there is no place for goes nowhere: when one of his subnet leaves, the next
 import random
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Sequence
 from heapq import nsmallest
 from itertools import islice
 
@@ -20,11 +19,9 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.kbucket import Entry, KBucket
 from dht14.kademlia.keyspace import ID_BITS, random_id, random_id_sharing, shared_prefix
 from dht14.kademlia.lost import LostContacts
-from dht14.kademlia.network_size import NetworkSize, density_at_home, is_crowded, region
 from dht14.kademlia.parameters import (
     BUCKET_WIDTHS,
     LIVENESS_INTERVAL,
-    MAX_SPARSENESS,
     OUTAGE_CALLS,
     PROBES_IN_DOUBT,
     SUBNET_IN_BUCKET,
@@ -59,9 +56,6 @@ class RoutingTable:
     """Of the latest calls to contacts that were well, the share that was answered."""
     changes: int = field(default=0, init=False)
     """Grows with every contact that enters or leaves."""
-    _census: NetworkSize = field(factory=NetworkSize, init=False)
-    _home: tuple[int, float | None] = field(default=(-1, None), init=False)
-    """The density around our own id, and the `revision` from which it was told."""
     revision: int = field(default=0, init=False)
     """Grows whenever `closest` may answer otherwise than before."""
     losses: int = field(default=0, init=False)
@@ -143,12 +137,6 @@ class RoutingTable:
     def looked_up(self, target: int, now: float) -> None:
         """A lookup for `target` ended: its range is fresh."""
         self._bucket_of(target).last_lookup = now
-
-    def found(self, target: int, nearest: list[Contact]) -> None:
-        """The nodes nearest to `target` are these: the census learns of it."""
-        home = self._home_density()
-        if home is not None:
-            self._census.visited(target, [contact.node_id ^ target for contact in nearest], home)
 
     def _entered(self, entry: Entry) -> None:
         node_id = entry.contact.node_id
@@ -251,71 +239,11 @@ class RoutingTable:
             low, high = inner_low, inner_high
         return ids[low:high]
 
-    def knows_region(self, target: int, count: int) -> bool:
-        """Whether the `count` nodes nearest to `target` are, as far as can be told from here, mostly known.
-
-        Ids are spread evenly, and around our own id we know everybody. So we do around the target too
-        where our contacts are about as dense there. It is an estimate: a few may be missing, and whoever
-        relies on it must take correction from those who live there (`wire.messages.Stored.nearer`).
-        """
-        if len(self._ids) <= max(count, K):
-            return bool(self._ids)
-        home = self.closest(self.own_id, K)[-1].node_id ^ self.own_id
-        there = self.closest(target, count)[-1].node_id ^ target
-        return there * K <= home * count * MAX_SPARSENESS
-
-    def is_near(self, target: int, count: int) -> bool:
-        """Whether this node is one of the `count` nodes nearest to `target`, as far as can be told from here."""
+    def count_nearer(self, target: int, count: int) -> int:
+        """Return how many live contacts are nearer to `target` than this node; exact below `count`."""
         own_distance = self.own_id ^ target
         block = self._block_around(target, count + len(self._suspects))
-        nearer = [i for i in block if i ^ target < own_distance and i not in self._suspects]
-        if len(nearer) < count:
-            return True
-        if not count:
-            return False
-        nearest = self.holders(target, count)
-        if len(nearest) < count or own_distance < nearest[-1].node_id ^ target:
-            return True
-        return own_distance <= self.region(count) and self.is_crowded(target)
-
-    def may_hold(self, target: int, count: int) -> bool:
-        """Whether a writer who sees the neighbourhood of `target` a little differently may take this node for
-        one of the `count` that should hold it."""
-        return self.own_id ^ target <= self.region(count) or self.is_near(target, count)
-
-    # The census
-
-    def _home_density(self) -> float | None:
-        revision, known = self._home
-        if revision != self.revision:
-            known = density_at_home([c.node_id ^ self.own_id for c in self.holders(self.own_id, 2 * K)])
-            self._home = self.revision, known
-        return known
-
-    def size(self) -> float | None:
-        """How many nodes the network has, as far as can be told; None while too few are known."""
-        home = self._home_density()
-        return None if home is None else self._census.size(home)
-
-    def is_crowded(self, target: int, nearest: Sequence[Contact] | None = None) -> bool:
-        """Whether more nodes lie near `target` than chance brings there.
-
-        `nearest` are those that a lookup has found, nearest first; without them, those in the table.
-        """
-        size = self.size()
-        if size is None:
-            return False
-        if nearest is None:
-            nearest = self.closest(target, 2 * K, live_only=True)
-        if not is_crowded([contact.node_id ^ target for contact in nearest], size):
-            return False
-        spread_out = limit_per_subnet(nearest, self.subnet_of)
-        return is_crowded([contact.node_id ^ target for contact in spread_out], size)
-
-    def region(self, replication: int) -> int:
-        """The distance from a key within which all hold a record where it is crowded; 0 if unknown."""
-        size = self.size()
-        return 0 if size is None else region(size, replication)
+        return sum(i ^ target < own_distance and i not in self._suspects for i in block)
 
     def is_suspect(self, node_id: int) -> bool:
         """Whether the last call to this contact failed."""

@@ -5,8 +5,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_REPLICATION
-from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
@@ -25,7 +25,7 @@ class HandOver:
 
     log = Logger()
 
-    _table: RoutingTable
+    _neighbourhood: Neighbourhood
     _store: LocalStore
     _copies: Replicator
     _clock: IReactorTime
@@ -62,7 +62,7 @@ class HandOver:
         """First what only few have, and first to the one who becomes a holder when we are gone; then we see
         whether the others, who should have it, do."""
         keys = await self._keys()
-        if not keys or not self._table.has_live_contact():
+        if not keys or not self._neighbourhood.table.has_live_contact():
             return
         self._total, self._told = len(keys), self._clock.seconds()
         self.log.info("Handing over {total} values.", total=len(keys))
@@ -80,7 +80,7 @@ class HandOver:
     async def _give_to_heir(self, key: int) -> None:
         record = self._store.get(key, self._clock.seconds())
         if record is not None:
-            is_near = self._table.is_near(key, record.replication)
+            is_near = self._neighbourhood.is_near(key, record.replication)
             others = record.replication - 1 if is_near else 0
             if await self._copies.spread(record, self._copies.candidates(key)[others:], 1):
                 self._taken.add(key)

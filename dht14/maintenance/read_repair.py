@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from dht14.bounded import ExpiringSet
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
-from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.replicator import Replicator
 from dht14.node.get import GetReplies
 from dht14.node.lookup_run import AnyLookup
@@ -34,7 +34,7 @@ class ReadRepair:
 
     log = Logger()
 
-    _table: RoutingTable
+    _neighbourhood: Neighbourhood
     _rpc: Rpc
     _copies: Replicator
     _clock: IReactorTime
@@ -55,7 +55,7 @@ class ReadRepair:
         for contact in replies.outdated(winner):
             if contact.node_id in holders:
                 self._begin(winner, contact, self._repair)
-        if self._table.is_near(winner.key, winner.replication):
+        if self._neighbourhood.is_near(winner.key, winner.replication):
             self._copies.take(winner)
         if winner.kind is Kind.CONTENT and len(winner.value) <= MAX_INLINE_VALUE:
             passed = [contact for contact in replies.without_record() if contact.node_id not in holders]

@@ -112,7 +112,7 @@ class Republish:
 
     async def _candidates(self, record: Record) -> list[Contact]:
         """Who may have to hold a record, the nearest first."""
-        if self._table.knows_region(record.key, record.replication):
+        if self._node.neighbourhood.knows_region(record.key, record.replication):
             return self._copies.candidates(record.key)
         if self._region is None or not self._region.covers(record.key, record.replication):
             lookup = await self._node.find_nodes(record.key)
@@ -121,6 +121,6 @@ class Republish:
 
     async def _see_to(self, record: Record, candidates: list[Contact]) -> None:
         """Offer the record to its other holders. A node that is none any more asks the nearest one alone."""
-        is_near = self._table.is_near(record.key, record.replication)
+        is_near = self._node.neighbourhood.is_near(record.key, record.replication)
         await self._copies.spread(record, candidates, record.replication - 1 if is_near else 1)
         self._republish_times.republished(record.key, self._clock.seconds())

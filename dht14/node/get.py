@@ -227,7 +227,7 @@ class RecordReader:
     def _ask(
         self, replies: GetReplies, own: Record | None, deadline: float
     ) -> "Deferred[Lookup] | Deferred[DisjointLookup]":
-        table, key = self._lookups.table, replies.key
+        key = replies.key
         timeout = deadline - self._lookups.clock.seconds()
         request = FindValue(key, self._view(key))
         if self._lookups.eclipse_detector.suspects(key):
@@ -235,7 +235,11 @@ class RecordReader:
                 self._lookups.new_disjoint_lookup(key, REPLICATION), request, replies.replied, timeout
             )
         lookup = self._lookups.new_lookup(key, K if replies.exhaustive else REPLICATION, Purpose.VALUE)
-        if self._store is not None and self._resync_state.is_current and table.is_near(key, REPLICATION):
+        if (
+            self._store is not None
+            and self._resync_state.is_current
+            and self._lookups.neighbourhood.is_near(key, REPLICATION)
+        ):
             lookup.includes_self()
         lookup.thorough = own is None or replies.exhaustive
         lookup.alpha = max(lookup.missing_votes(replies.quorum.holders), 0) + 1

@@ -14,6 +14,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.eclipse import EclipseDetector
 from dht14.kademlia.lookup import Lookup, Purpose
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, PATHS, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.lookup_run import AnyLookup, LookupRun, OnReply
@@ -28,7 +29,7 @@ W = TypeVar("W", Lookup, DisjointLookup)
 class Lookups:
     """The lookups of one node."""
 
-    table: RoutingTable
+    neighbourhood: Neighbourhood
     _rpc: Rpc
     clock: IReactorTime
     lookups_by_hops: Counter[int] = field(factory=Counter, init=False)
@@ -36,7 +37,12 @@ class Lookups:
     eclipse_detector: EclipseDetector = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.eclipse_detector = EclipseDetector(self.table)
+        self.eclipse_detector = EclipseDetector(self.neighbourhood)
+
+    @property
+    def table(self) -> RoutingTable:
+        """The contacts of this node."""
+        return self.neighbourhood.table
 
     def find_nodes(
         self, target: int, known: Iterable[Contact] = (), width: int = K, timeout: float = OPERATION_TIMEOUT
@@ -60,7 +66,7 @@ class Lookups:
         table = self.table
         known = table.closest(target, PATHS * K)
         return DisjointLookup.of(
-            target, table.own_id, known, replication, table.region(replication), table.subnet_of
+            target, table.own_id, known, replication, self.neighbourhood.region(replication), table.subnet_of
         )
 
     def run(self, lookup: W, request: Request, on_reply: OnReply, timeout: float) -> "Deferred[W]":

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.eclipse import EclipseDetector
 from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.get import RecordReader
@@ -33,6 +34,11 @@ class Node:
     def table(self) -> RoutingTable:
         """The contacts of this node."""
         return self._lookups.table
+
+    @property
+    def neighbourhood(self) -> Neighbourhood:
+        """Who is responsible for a key."""
+        return self._lookups.neighbourhood
 
     @property
     def own_id(self) -> int:

@@ -243,10 +243,10 @@ class RecordWriter:
         the region where the key is crowded, for among so many the honest ones cannot be told."""
         key, width, table = record.key, record.replication, self._lookups.table
         candidates = table.closest(key, K)
-        if not table.knows_region(key, width):
+        if not self._lookups.neighbourhood.knows_region(key, width):
             timeout = (deadline - self._lookups.clock.seconds()) / 2
             candidates = (await self._lookups.find_nodes(key, width=width, timeout=timeout)).shortlist()
-        if self._lookups.eclipse_detector.suspects(key) or table.is_crowded(key):
+        if self._lookups.eclipse_detector.suspects(key) or self._lookups.neighbourhood.is_crowded(key):
             timeout = (deadline - self._lookups.clock.seconds()) / 2
             lookup = self._lookups.new_disjoint_lookup(key, width)
             region = await self._lookups.run(lookup, FindNode(key), nodes_replied, timeout)

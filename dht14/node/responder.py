@@ -6,6 +6,7 @@ from functools import partial
 from attrs import define, field, frozen
 
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.network_clock import NetworkClock
@@ -103,7 +104,7 @@ class Responder:
     A node without a store holds no values: a bootstrap node. It refuses every STORE.
     """
 
-    _table: RoutingTable
+    _neighbourhood: Neighbourhood
     _store: RecordStore | None
     _max_ttl: float
     _tickets: Tickets[Transfer]
@@ -111,6 +112,7 @@ class Responder:
     _republish_times: RepublishTimes = field(factory=RepublishTimes)
     """Where it is noted what others have brought."""
     _resync_state: ResyncState = field(factory=ResyncState)
+    _table: RoutingTable = field(init=False)
     _stores: bool = field(default=True, init=False)
     _answers: dict[int, _Answer] = field(factory=dict, init=False)
     """To requests for nodes, by target, as long as the table stays as it is."""
@@ -118,6 +120,9 @@ class Responder:
     """Of the table that these were made from."""
     _groups: dict[int, _HolderGroup] = field(factory=dict, init=False)
     """By key, for those who ask for values."""
+
+    def __attrs_post_init__(self) -> None:
+        self._table = self._neighbourhood.table
 
     def stop_storing(self) -> None:
         """This node is about to leave: it refuses what others would have to fetch again."""
@@ -246,7 +251,7 @@ class Responder:
         if not self._stores:
             return Refusal.LEAVING
         widest = max(STRAY * request.replication, REPLICATION)
-        if request.replication and not self._table.may_hold(request.key, widest):
+        if request.replication and not self._neighbourhood.may_hold(request.key, widest):
             return Refusal.NOT_NEAR
         return None
 

@@ -24,6 +24,7 @@ from twisted.internet.task import react
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.client import BulkClient
@@ -141,7 +142,7 @@ class Bulk:
         self._tickets: Tickets[Transfer] = Tickets(random.SystemRandom())
         self._store = MemoryStore(server.node_id, 1 << 30, lambda record: True)
         responder = Responder(
-            RoutingTable(server.node_id),
+            Neighbourhood(RoutingTable(server.node_id)),
             self._store,
             86_400.0,
             self._tickets,

@@ -11,6 +11,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from dht14.errors import Malformed
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.client import BulkClient, BulkConnection
@@ -94,7 +95,7 @@ class Peer:
         store = MemoryStore(HOLDER.node_id, 1 << 24, lambda record: True)
         store.offer(Record(KEY, VALUE, 7, BEGINNING + 600, 8), BEGINNING, lambda verdict: None)
         responder = Responder(
-            RoutingTable(HOLDER.node_id),
+            Neighbourhood(RoutingTable(HOLDER.node_id)),
             store,
             86_400.0,
             self.tickets,
@@ -202,7 +203,7 @@ def tls_bytes(raw: bytes) -> None:
     clock = MemoryReactorClock()
     clock.advance(BEGINNING)
     responder = Responder(
-        RoutingTable(HOLDER.node_id),
+        Neighbourhood(RoutingTable(HOLDER.node_id)),
         None,
         60.0,
         Tickets(random.Random(1)),

@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.eclipse import REMEMBERED, EclipseDetector
 from dht14.kademlia.keyspace import random_id
 from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.routing_table import RoutingTable
 from tests.fakes import contact
 
@@ -15,9 +16,10 @@ class AlarmTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.rng = random.Random(1)
         self.table = RoutingTable(random_id(self.rng))
+        self.neighbourhood = Neighbourhood(self.table)
         for _ in range(300):
             self.table.confirmed(contact(random_id(self.rng)), 0, 0.1)
-        self.eclipse_detector = EclipseDetector(self.table)
+        self.eclipse_detector = EclipseDetector(self.neighbourhood)
         self.key = random_id(self.rng)
 
     def search(self, crowd: int = 0, key: int | None = None, unfinished: bool = False) -> Lookup:
@@ -67,7 +69,7 @@ class AlarmTests(SynchronousTestCase):
 
     def test_census(self) -> None:
         """What each lookup found is told to the census."""
-        before = self.table.size()
+        before = self.neighbourhood.network_size()
         for turn in range(32):
             self.search(key=turn << 251)
-        self.assertNotEqual(self.table.size(), before)
+        self.assertNotEqual(self.neighbourhood.network_size(), before)

@@ -13,9 +13,9 @@ from dht14.kademlia.network_size import (
     density,
     density_at_home,
     is_crowded,
-    region,
+    region_radius,
 )
-from dht14.kademlia.parameters import REGION, K
+from dht14.kademlia.parameters import REGION_FACTOR, K
 
 
 def distances(size: float, count: int, rng: random.Random) -> list[int]:
@@ -33,7 +33,7 @@ class CensusTests(SynchronousTestCase):
         """Lookups in so many of the 32 regions of a network of this size."""
         for number in range(regions):
             target = number << ID_BITS - 5
-            self.network_size.visited(target, distances(size, MIN_NEIGHBOURS, self.rng), home)
+            self.network_size.lookup_found(target, distances(size, MIN_NEIGHBOURS, self.rng), home)
 
     def test_density(self) -> None:
         """Half of the keys tell of more nodes than there are, half of fewer."""
@@ -43,7 +43,7 @@ class CensusTests(SynchronousTestCase):
 
     def test_home_alone(self) -> None:
         """Without lookups the own neighbourhood is all there is; where it is too small, there is nothing."""
-        self.assertEqual(self.network_size.size(700.0), 700.0)
+        self.assertEqual(self.network_size.estimate(700.0), 700.0)
         self.assertIsNone(density_at_home(distances(1000, K - 1, self.rng)))
         self.assertIsNotNone(density_at_home(distances(1000, K, self.rng)))
 
@@ -62,33 +62,34 @@ class CensusTests(SynchronousTestCase):
     def test_poisoned_home(self) -> None:
         """Many more nodes around our own id do not make the network look larger than it is."""
         self.look_around(1000, home=50_000)
-        self.assertLess(abs(self.network_size.size(50_000) - 1000), 300)
+        self.assertLess(abs(self.network_size.estimate(50_000) - 1000), 300)
 
     def test_poisoned_region(self) -> None:
         """Nor do many that were put beside a key, however often it is looked up."""
         self.look_around(1000, home=1000)
-        before = self.network_size.size(1000)
+        before = self.network_size.estimate(1000)
         for _ in range(100):
-            self.network_size.visited(3 << ID_BITS - 5, distances(1e9, MIN_NEIGHBOURS, self.rng), 1000)
-        self.assertLess(abs(self.network_size.size(1000) - before), 100)
+            self.network_size.lookup_found(3 << ID_BITS - 5, distances(1e9, MIN_NEIGHBOURS, self.rng), 1000)
+        self.assertLess(abs(self.network_size.estimate(1000) - before), 100)
 
     def test_growth(self) -> None:
         """What was found while the network was small is no less true when it has grown."""
         self.look_around(30, home=30)
-        self.assertLess(abs(self.network_size.size(3000) - 3000), 900)
+        self.assertLess(abs(self.network_size.estimate(3000) - 3000), 900)
 
     def test_too_few(self) -> None:
         """A lookup that found next to nobody tells nothing."""
-        self.network_size.visited(0, distances(5, MIN_NEIGHBOURS - 1, self.rng), 1000)
-        self.assertEqual(self.network_size.size(1000), 1000)
+        self.network_size.lookup_found(0, distances(5, MIN_NEIGHBOURS - 1, self.rng), 1000)
+        self.assertEqual(self.network_size.estimate(1000), 1000)
 
     def test_region(self) -> None:
         """The region holds so many honest nodes on average; at most it is everything."""
         within = [
-            sum(distance <= region(1000, 8) for distance in distances(1000, 64, self.rng)) for _ in range(500)
+            sum(distance <= region_radius(1000, 8) for distance in distances(1000, 64, self.rng))
+            for _ in range(500)
         ]
-        self.assertLess(abs(sum(within) / len(within) - REGION * 8), 1)
-        self.assertEqual(region(10, 20), ID_SPACE)
+        self.assertLess(abs(sum(within) / len(within) - REGION_FACTOR * 8), 1)
+        self.assertEqual(region_radius(10, 20), ID_SPACE)
 
 
 class AlarmTests(SynchronousTestCase):
@@ -109,8 +110,8 @@ class AlarmTests(SynchronousTestCase):
             network_size, home = NetworkSize(), density_at_home(distances(1000, 2 * K, rng))
             assert home is not None
             for number in range(8):
-                network_size.visited(number << ID_BITS - 5, distances(1000, MIN_NEIGHBOURS, rng), home)
-            alarms += is_crowded(distances(1000, K, rng), network_size.size(home))
+                network_size.lookup_found(number << ID_BITS - 5, distances(1000, MIN_NEIGHBOURS, rng), home)
+            alarms += is_crowded(distances(1000, K, rng), network_size.estimate(home))
         self.assertLess(alarms, 10)
 
     def test_attack(self) -> None:

@@ -17,7 +17,7 @@ class HandOverTests(HoldersTestCase):
         observer = cast(ILogObserver, self.events.append)
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
-        hand_over = HandOver(peer.table, peer.store, self.copies(peer), self.network.clock)
+        hand_over = HandOver(peer.node.neighbourhood, peer.store, self.copies(peer), self.network.clock)
         ended = hand_over.run(seconds)
         took = self.network.seconds_until(ended)
         self.assertIsNone(self.successResultOf(ended))

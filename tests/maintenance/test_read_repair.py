@@ -25,7 +25,9 @@ class ReadRepairTests(HoldersTestCase):
     def repairs(self, peer: Peer) -> None:
         """Let this one repair what it reads."""
         rpc = FakeRpc(self.network, peer.contact, peer.table, peer.time)
-        peer.node._reader._observer = ReadRepair(peer.table, rpc, self.copies(peer), self.network.clock)
+        peer.node._reader._observer = ReadRepair(
+            peer.node.neighbourhood, rpc, self.copies(peer), self.network.clock
+        )
 
     def read(self, record: Record) -> None:
         """A get brings the value; then what follows from it."""
@@ -110,7 +112,7 @@ class CacheTests(HoldersTestCase):
         self.reader = self.network.peer(CONTENT_KEY ^ (1 << 255))
         rpc = FakeRpc(self.network, self.reader.contact, self.reader.table, self.reader.time)
         self.reader.node._reader._observer = ReadRepair(
-            self.reader.table, rpc, self.copies(self.reader), self.network.clock
+            self.reader.node.neighbourhood, rpc, self.copies(self.reader), self.network.clock
         )
         for peer in self.town[8:]:
             self.reader.table.confirmed(peer.contact, self.network.clock.seconds(), 0.01)

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.database.limits import RESERVE
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.network_clock import TOLERANCE, NetworkClock
@@ -85,8 +86,8 @@ class ResponderTestCase(SynchronousTestCase):
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 100_000, lambda record: True)
         self.tickets: Tickets[Transfer] = Tickets(random.Random(1))
-        self.node = Responder(self.table, self.store, 100, self.tickets, VERSIONS)
-        self.bootstrap = Responder(self.table, None, 100, self.tickets, VERSIONS)
+        self.node = Responder(Neighbourhood(self.table), self.store, 100, self.tickets, VERSIONS)
+        self.bootstrap = Responder(Neighbourhood(self.table), None, 100, self.tickets, VERSIONS)
 
     def ask(self, request: Request, asker: Contact = ASKER, responder: Responder | None = None) -> Reply:
         replies: list[Reply] = []
@@ -330,7 +331,7 @@ class StoreTests(ResponderTestCase):
         """The receipt is given when the store says so, not before."""
         store = LateStore()
         replies: list[Reply] = []
-        Responder(self.table, store, 100, self.tickets, VERSIONS).answer(
+        Responder(Neighbourhood(self.table), store, 100, self.tickets, VERSIONS).answer(
             self.store_request(7), ASKER, NOW, replies.append
         )
         self.assertEqual(replies, [])
@@ -417,7 +418,7 @@ class CacheTests(ResponderTestCase):
     """Copies that nobody counts on."""
 
     def cache(self, ttl: float = 7200.0, value: bytes = CONTENT, key: int = CONTENT_KEY) -> Reply:
-        self.node = Responder(self.table, self.store, 86_400, self.tickets, VERSIONS)
+        self.node = Responder(Neighbourhood(self.table), self.store, 86_400, self.tickets, VERSIONS)
         version = 0 if value == CONTENT else VERSION
         return self.ask(self.store_request(key, value, version, replication=0, ttl_ms=int(ttl * 1000)))
 

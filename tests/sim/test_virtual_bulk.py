@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.network_clock import NetworkClock
@@ -41,7 +42,7 @@ class VirtualBulkCase(SynchronousTestCase):
     def end(self, who: Contact) -> VirtualBulk:
         bulk = VirtualBulk(proof_of(who.node_id), check, self.clock)
         responder = Responder(
-            RoutingTable(who.node_id),
+            Neighbourhood(RoutingTable(who.node_id)),
             self.store,
             86_400.0,
             self.tickets,

@@ -11,6 +11,7 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.server import BulkServer
 from dht14.net.bulk.tls import NodeTls
@@ -46,7 +47,7 @@ class BulkCase(SynchronousTestCase):
     def serve(self, store: Any, parties_of: Any = parties_of) -> BulkServer:
         """A server over this store."""
         responder = Responder(
-            RoutingTable(HOLDER.node_id),
+            Neighbourhood(RoutingTable(HOLDER.node_id)),
             store,
             86_400.0,
             self.tickets,

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import (
     HARD_TIMEOUT,
     SILENT_TIMEOUT_MAX,
@@ -70,7 +71,7 @@ class RpcTestCase(SynchronousTestCase):
         self.table = RoutingTable(OWN)
         self.store = MemoryStore(OWN, 10_000, lambda record: True)
         time = NetworkClock(self.clock.seconds, self.clock.seconds)
-        responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)), time)
+        responder = Responder(Neighbourhood(self.table), self.store, 60, Tickets(random.Random(1)), time)
         session = PlaintextLayer.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
         questions = PlaintextProbe(proof_of(OWN), check, random.Random(2))
         self.probe = ProbeProtocol(self.clock, questions, self.table, HelloLimiter(), parties_of)
