@@ -156,7 +156,7 @@ def build_stack(
     lookups = Lookups(neighbourhood, record_sender, clock)
     reader = RecordReader(lookups, store, bulk, time, resync_state, read_repair)
     writer = RecordWriter(lookups, store, time, resync_state, options.policy, republish_times, reader)
-    node = Node(lookups, reader, writer)
+    node = Node(lookups=lookups, reader=reader, writer=writer)
     join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     liveness = Liveness(table, rpc, clock, options.republish_interval)
     services: list[IService] = [pulse, join, *_contact_services(node, session, liveness, clock, rng, options)]

@@ -227,11 +227,8 @@ class FakeNetwork:
         record_sender = RecordSender(FakeRpc(self, contact, table, time), bulk, self.clock)
         lookups = Lookups(neighbourhood, record_sender, self.clock)
         reader = RecordReader(lookups, store, bulk, time, resync_state, None)
-        node = Node(
-            lookups,
-            reader,
-            RecordWriter(lookups, store, time, resync_state, self.policy, republish_times, reader),
-        )
+        writer = RecordWriter(lookups, store, time, resync_state, self.policy, republish_times, reader)
+        node = Node(lookups=lookups, reader=reader, writer=writer)
         peer = Peer(
             contact,
             table,

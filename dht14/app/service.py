@@ -336,7 +336,12 @@ _NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}
 def _stack_options(settings: Settings, role: Role) -> StackOptions:
     node, storage = settings.node, settings.storage
     return StackOptions(
-        policy=Policy(storage.replication, storage.min_ttl, storage.max_ttl, storage.ttl_unless_asked),
+        policy=Policy(
+            replication=storage.replication,
+            min_ttl=storage.min_ttl,
+            max_ttl=storage.max_ttl,
+            default_ttl=storage.ttl_unless_asked,
+        ),
         storage_limit=storage.storage_limit if role is Role.NODE else None,
         writer_share=storage.writer_share,
         cleanup_interval=node.cleanup_interval,

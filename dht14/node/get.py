@@ -35,7 +35,7 @@ DOUBTED_SECONDS, MAX_DOUBTED = 600.0, 1_024
 how many are remembered."""
 
 
-@define(eq=False)
+@define(eq=False, kw_only=True)
 class GetReplies:
     """What the contacts that one get asked have under its key."""
 
@@ -46,7 +46,7 @@ class GetReplies:
     """Whether all near nodes are heard, whatever the first ones say."""
     _now: float
     _time: NetworkClock
-    _doubted: ExpiringSet[int]
+    _distrusted: ExpiringSet[int]
     quorum: ReadQuorum = field(factory=ReadQuorum, init=False)
     ended_early: bool = field(default=False, init=False)
     """Whether it ended because most of the group have the same record."""
@@ -112,7 +112,7 @@ class GetReplies:
         if not self._is_believable(claim):
             return None
         claimer = ValueSource(contact, told.ticket)
-        if contact.node_id in self._doubted:
+        if contact.node_id in self._distrusted:
             self._doubtful.append((claim, claimer))
             return None
         self._claimers.setdefault(claim.rank, []).append(claimer)
@@ -163,7 +163,9 @@ class RecordReader:
     _time: NetworkClock
     _resync_state: ResyncState
     _observer: GetObserver | None
-    _doubted: ExpiringSet[int] = field(factory=lambda: ExpiringSet(DOUBTED_SECONDS, MAX_DOUBTED), init=False)
+    _distrusted: ExpiringSet[int] = field(
+        factory=lambda: ExpiringSet(DOUBTED_SECONDS, MAX_DOUBTED), init=False
+    )
 
     async def get(self, key: int, content: bool, timeout: float) -> Record | NoRecord:
         """The newest record, sought more widely where the first search has raised the alarm.
@@ -215,9 +217,16 @@ class RecordReader:
 
     def _replies(self, key: int, own: Record | None, content: bool, exhaustive: bool) -> GetReplies:
         now = self._lookups.clock.seconds()
-        self._doubted.expire(now)
+        self._distrusted.expire(now)
         is_wide = self._lookups.eclipse_detector.suspects(key)
-        replies = GetReplies(key, content, exhaustive or is_wide, now, self._time, self._doubted)
+        replies = GetReplies(
+            key=key,
+            is_content=content,
+            exhaustive=exhaustive or is_wide,
+            now=now,
+            time=self._time,
+            distrusted=self._distrusted,
+        )
         if self._store is not None:
             replies.quorum.has_lapsed(self._store.floor(key, now), self._lookups.table.own_id)
         if own is not None and not content:
@@ -262,7 +271,7 @@ class RecordReader:
         await race.run(deadline - self._lookups.clock.seconds())
         now = self._lookups.clock.seconds()
         for claimer in race.failed:
-            self._doubted.add(claimer.contact.node_id, now)
+            self._distrusted.add(claimer.contact.node_id, now)
         return race.best
 
 

@@ -19,7 +19,7 @@ from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
 
 
-@define(eq=False)
+@define(eq=False, kw_only=True)
 class Node:
     """A key-value store, reached through any node: the facade over `lookups`, `get` and `put`.
 

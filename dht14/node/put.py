@@ -54,7 +54,7 @@ BOUT = 60.0
 """Seconds between two log lines about puts that fail for the same reason."""
 
 
-@frozen
+@frozen(kw_only=True)
 class Policy:
     """What this node does where the client leaves it open. Times in seconds."""
 
@@ -274,7 +274,9 @@ class RecordWriter:
         lookup = Lookup(key, own_id, width, alpha=width, purpose=Purpose.STORE, subnet_of=table.subnet_of)
         lookup.heard_of(candidates)
         well = {c.node_id for c in candidates if not table.is_suspect(c.node_id)}
-        placed = WriteQuorum(record, wanted, max(wanted, QUORUM), lookup, well)
+        placed = WriteQuorum(
+            record=record, wanted=wanted, needed=max(wanted, QUORUM), lookup=lookup, responsive=well
+        )
         if own_id in nearest:
             await self._hold(placed, deadline, copy)
         now = self._lookups.clock.seconds()

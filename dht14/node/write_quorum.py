@@ -18,7 +18,7 @@ NOT_A_HOLDER = (Refusal.NO_VALUES, Refusal.NOT_NEAR, Refusal.LEAVING)
 are nearer, or it will be gone in a moment. All others are missed."""
 
 
-@define(eq=False)
+@define(eq=False, kw_only=True)
 class WriteQuorum:
     """How the STOREs of one record fare."""
 
@@ -29,7 +29,7 @@ class WriteQuorum:
     """Receipts without which it is not stored, if so many holders can be reached."""
     _lookup: Lookup
     """For the holders. One that should hold the record, and has it or a better one, has answered."""
-    _well: set[int]
+    _responsive: set[int]
     """Ids of the contacts that were well when it began."""
     receipts: int = field(default=0, init=False)
     """How many have said that they hold the record."""
@@ -126,7 +126,7 @@ class WriteQuorum:
         """
         lookup = self._lookup
         answered = lookup.candidates.count(CandidateState.ANSWERED)
-        lost = sum(c.node_id in self._well for c in lookup.candidates.unanswering())
+        lost = sum(c.node_id in self._responsive for c in lookup.candidates.unanswering())
         all_there_were = lookup.finished and lost <= answered - lookup.candidates.counts_self
         reachable = answered + self._refusals.total() if all_there_were else self._needed
         enough = self._agreeing >= min(self._needed, reachable)

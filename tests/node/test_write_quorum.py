@@ -23,7 +23,9 @@ class WriteQuorumTests(SynchronousTestCase):
         self.lookup = Lookup(self.record.key, OWN, width, alpha=width, purpose=Purpose.STORE)
         self.lookup.heard_of(HOLDERS[:contacts])
         well = {one.node_id for one in HOLDERS}
-        self.quorum = WriteQuorum(self.record, wanted, max(wanted, 3), self.lookup, well)
+        self.quorum = WriteQuorum(
+            record=self.record, wanted=wanted, needed=max(wanted, 3), lookup=self.lookup, responsive=well
+        )
         self.lookup.take_next()
 
     def end(self) -> bool:
