@@ -84,7 +84,7 @@ class Repair:
     async def serve_askers(self) -> None:
         """Offer the contacts that have missed writes, and ask, all that they should hold, and say so."""
         neighbours = self._neighbours()
-        askers = self._resync_state.askers(neighbours, self._clock.seconds())
+        askers = self._resync_state.take_requests(neighbours, self._clock.seconds())
         if not askers:
             return
         others = {node_id: contact for node_id, contact in neighbours.items() if node_id not in askers}

@@ -1,4 +1,4 @@
-"""Runs lookups over an `Rpc`, and lets the table and the alarm learn from them."""
+"""Runs lookups over an `Rpc`; the routing table and the eclipse detector learn from them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ class Lookups:
     _rpc: Rpc
     clock: IReactorTime
     lookups_by_hops: Counter[int] = field(factory=Counter, init=False)
-    """How many lookups took how many hops."""
+    """Finished lookups by their number of hops."""
     eclipse_detector: EclipseDetector = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -47,22 +47,22 @@ class Lookups:
     def find_nodes(
         self, target: int, known: Iterable[Contact] = (), width: int = K, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Lookup]":
-        """Find the `width` nodes nearest to `target`, within `timeout` seconds; fires with the lookup.
+        """Find the `width` nodes nearest to `target` within `timeout` seconds; fires with the lookup.
 
-        It begins with the table's contacts and those `known` besides.
+        The lookup begins with the contacts of the table and the `known` ones.
         """
         lookup = self.new_lookup(target, width)
         lookup.heard_of(known)
         return self.run(lookup, FindNode(target), nodes_replied, timeout)
 
     def new_lookup(self, target: int, width: int, purpose: Purpose = Purpose.NODES) -> Lookup:
-        """A lookup that begins with the table's contacts."""
+        """Return a lookup that begins with the contacts of the table."""
         lookup = Lookup(target, self.table.own_id, width, purpose=purpose, subnet_of=self.table.subnet_of)
         lookup.heard_of(self.table.closest(target, K))
         return lookup
 
     def new_disjoint_lookup(self, target: int, replication: int) -> DisjointLookup:
-        """A lookup of everybody in the region of a crowded key."""
+        """Return a lookup of all nodes in the region of a crowded key."""
         table = self.table
         known = table.closest(target, PATHS * K)
         return DisjointLookup.of(
@@ -70,11 +70,11 @@ class Lookups:
         )
 
     def run(self, lookup: W, request: Request, on_reply: OnReply, timeout: float) -> "Deferred[W]":
-        """Ask whom the lookup wants asked; fires with it when it has ended, after `timeout` seconds at most."""
-        search = LookupRun(lookup, request, partial(self._heard, on_reply), self._rpc)
-        return search.run(self.clock, max(timeout, 0.0)).addCallback(lambda _: self._ended(lookup))
+        """Run a lookup; fires with it when it has ended, at the latest after `timeout` seconds."""
+        run = LookupRun(lookup, request, partial(self._replied, on_reply), self._rpc)
+        return run.run(self.clock, max(timeout, 0.0)).addCallback(lambda _: self._ended(lookup))
 
-    def _heard(self, on_reply: OnReply, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
+    def _replied(self, on_reply: OnReply, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
         if isinstance(reply, Nodes):
             self.table.reported(contact.node_id, reply.holds_values)
         elif isinstance(reply, Refused):
@@ -82,10 +82,10 @@ class Lookups:
         on_reply(lookup, contact, reply)
 
     def ping(self, contacts: Iterable[Contact], timeout: float) -> "Deferred[Any]":
-        """PING these; fires when all have answered or failed, or after `timeout` seconds."""
+        """PING these contacts; fires when all have answered or failed, or after `timeout` seconds."""
         asked = [self._rpc.ask(contact, Ping()) for contact in contacts]
         answers = DeferredList(asked, consumeErrors=True)
-        return answers.addTimeout(timeout, self.clock).addErrback(_no_matter)
+        return answers.addTimeout(timeout, self.clock).addErrback(_timed_out)
 
     def _ended(self, lookup: W) -> W:
         self.table.looked_up(lookup.target, self.clock.seconds())
@@ -94,7 +94,7 @@ class Lookups:
         return lookup
 
 
-def _no_matter(failure: Failure) -> None:
+def _timed_out(failure: Failure) -> None:
     failure.trap(TimeoutError)
 
 

@@ -1,8 +1,8 @@
-"""The time of day that most contacts agree on, of which the versions of open records are made.
+"""The time of day that most contacts agree on. The versions of open records are made of it.
 
-A node with a wrong clock must neither lose its writes nor hold up those of others. So every PONG tells what
-the clock of its sender says, and the median over the contacts counts, this node among them. It rests on the
-monotonic clock: a wall clock that is set moves one voice of many.
+A node with a wrong clock must not lose its writes, nor delay those of others. So every PONG contains the time of its
+sender, and the median over the contacts and this node counts. It is kept relative to the monotonic clock: when the
+wall clock of this host is set, only one voice of many changes.
 """
 
 from collections.abc import Callable
@@ -10,43 +10,43 @@ from statistics import median_low
 
 from attrs import define, field
 
+from dht14.bounded import BoundedDict
 from dht14.records.record import version_at
 
 MAX_CONTACTS = 64
 """The clocks that count: those of the contacts that answered last."""
 
 TOLERANCE = 300.0
-"""Seconds that a version may be ahead of the time before it is refused: more than honest nodes, whose times
-are medians of much the same clocks, ever differ."""
+"""Seconds by which a version may be ahead of the time before it is refused. Honest nodes use medians of much the same
+clocks, and never differ by that much."""
 
 READ_TOLERANCE = 2 * TOLERANCE
-"""The same for what others hold already: their time may be ahead of ours when they accept a version."""
+"""The same for versions that others hold already: their time may have been ahead of ours when they accepted them."""
 
 
 @define(eq=False)
 class NetworkClock:
-    """Tells the time of the network. `seconds` is the monotonic clock of this node, `wall` its time of day."""
+    """The clock of the network. `seconds` is the monotonic clock of this node, `wall` its time of day."""
 
     _seconds: Callable[[], float]
     wall: Callable[[], float]
-    _ahead: dict[int, float] = field(factory=dict, init=False)
-    """By node id: how far its time of day is ahead of our monotonic clock."""
+    _ahead: BoundedDict[int, float] = field(factory=lambda: BoundedDict(MAX_CONTACTS), init=False)
+    """How far each contact's time of day is ahead of our monotonic clock, by node id."""
     _median: float | None = field(default=None, init=False)
-    """Of them and our own; None when it has to be found again."""
+    """The median of these and our own; None if it must be computed again."""
     _own: float = field(default=0.0, init=False)
-    """Our own time of day ahead of our monotonic clock, as of the last median."""
+    """How far our own time of day was ahead of our monotonic clock when the median was computed."""
 
     def heard(self, node_id: int, time: float, round_trip: float) -> None:
-        """A contact has told its time of day, `round_trip` seconds after it was asked."""
-        self._ahead.pop(node_id, None)
-        if len(self._ahead) >= MAX_CONTACTS:
-            del self._ahead[next(iter(self._ahead))]
-        self._ahead[node_id] = time + round_trip / 2 - self._seconds()
+        """A contact answered with its time of day, `round_trip` seconds after it was asked."""
+        self._ahead.renew(node_id, time + round_trip / 2 - self._seconds())
         self._median = None
 
     def now(self) -> float:
-        """Seconds since 1970, as most contacts have it. Of an even number the slower half counts, so that two
-        nodes alone agree."""
+        """Return the time on which most contacts agree, in seconds since 1970.
+
+        Of an even number of clocks the slower half decides, so that a network of two nodes agrees.
+        """
         seconds = self._seconds()
         own = self.wall() - seconds
         if self._median is None or abs(own - self._own) > 1e-3:

@@ -1,4 +1,4 @@
-"""One node's view of the whole: put, get, and the nodes nearest to an id."""
+"""One node as its callers see it: put, get, and the nodes nearest to an id."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -21,9 +21,9 @@ from dht14.records.record import Record
 
 @define(eq=False, kw_only=True)
 class Node:
-    """A key-value store, reached through any node: the facade over `lookups`, `get` and `put`.
+    """The key-value store that all nodes form: the facade over `lookups`, `get` and `put`.
 
-    A node without a store holds no values; it can look up all the same.
+    A node without a store of its own holds no values, but can look up, get and put.
     """
 
     _lookups: Lookups
@@ -52,12 +52,12 @@ class Node:
 
     @property
     def lookups_by_hops(self) -> Counter[int]:
-        """How many lookups took how many hops."""
+        """Finished lookups by their number of hops."""
         return self._lookups.lookups_by_hops
 
     @property
     def put_outcomes(self) -> Counter[str]:
-        """Puts by how they ended, and by the reason where they failed."""
+        """Puts by outcome; those that failed, by reason."""
         return self._writer.outcomes
 
     def find_nodes(
@@ -69,7 +69,7 @@ class Node:
     def get(
         self, key: int, content: bool = False, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Record | NoRecord]":
-        """The newest record under `key`, or why there is none, within `timeout` seconds.
+        """Return the newest record under `key`, or why there is none, within `timeout` seconds.
 
         With `content` only a value whose SHA-256 is the key counts.
         """
@@ -78,8 +78,8 @@ class Node:
     def put(
         self, key: int, value: bytes, ttl: int, replication: int, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Receipt]":
-        """Store a value at the nodes nearest to its key, within `timeout` seconds; fires with what became of it.
+        """Store a value at the nodes nearest to its key within `timeout` seconds; fires with the receipt.
 
-        `ttl` (seconds) and `replication` are wishes, brought within the policy's bounds; 0 is the default.
+        The policy bounds `ttl` (seconds) and `replication`; 0 asks for its default.
         """
         return Deferred.fromCoroutine(self._writer.put(key, value, ttl, replication, timeout))

@@ -1,91 +1,95 @@
 """Whether the copies of this node can be as new as those of other holders.
 
-A node that was away has missed writes. Until the other holders have offered it what it should hold, its
-copies count neither for a read nor for a write: three old copies would otherwise outvote a new one. It asks
-for that with RESYNC; the others answer by offering their records, and say RESYNCED when they have done so.
+A node that was away has missed writes. Until the other holders have offered it what it should hold, its copies count
+neither for a read nor for a write: otherwise three old copies would outvote a new one. The node asks with RESYNC. The
+other holders then offer it their records, and send RESYNCED when they have done so.
 """
 
 from collections.abc import Callable, Iterable
 
 from attrs import define, field
 
-from dht14.bounded import ExpiringSet
+from dht14.bounded import BoundedDict, ExpiringSet
 from dht14.kademlia.contact import Contact
 
 RESYNC_TIMEOUT = 300.0
-"""Seconds after which a node trusts its copies again, whoever has not kept his word."""
+"""Seconds after which a node trusts its copies again, even if holders have not sent RESYNCED."""
 
 MAX_REQUESTS = 64
 """Contacts that may wait at once until this node has offered them what they missed."""
 
-ASKED_FOR = 60.0
-"""Seconds for which a contact that is not among the neighbours yet is waited for: it may be on its way into the
-table."""
+NEIGHBOUR_TIMEOUT = 60.0
+"""Seconds for which the request of a contact that is not a neighbour waits: it may be about to enter the table."""
 
-
-SERVED_AGAIN = 30.0
-"""Seconds from one turn of a contact to its next: at each the whole store is gone through."""
+SERVE_SPACING = 30.0
+"""Seconds before a contact is served again: each time the whole store is scanned."""
 
 
 @define(eq=False)
 class ResyncState:
-    """What is known of writes that this node has missed, and of contacts that have missed some."""
+    """The writes that this node has missed, and the contacts that have missed writes."""
 
     is_current: bool = True
+    """Whether this node's copies may vote."""
     on_request: Callable[[], object] = lambda: None
     """Called when a contact asks for what it missed."""
     _awaited: set[int] = field(factory=set, init=False)
-    """The ids of those that have not offered all that they have, or not said so."""
+    """Ids of the contacts that have not sent RESYNCED yet."""
     _began: float = field(default=0.0, init=False)
-    _askers: dict[int, tuple[Contact, float]] = field(factory=dict, init=False)
-    """Those that asked for RESYNC, with the time when they did, by id; who asked first comes first."""
-    _served: ExpiringSet[int] = field(factory=lambda: ExpiringSet(SERVED_AGAIN, MAX_REQUESTS), init=False)
-    """Whose turn it was a moment ago."""
+    _requests: BoundedDict[int, tuple[Contact, float]] = field(
+        factory=lambda: BoundedDict(MAX_REQUESTS), init=False
+    )
+    """The contacts that sent RESYNC and when, by id."""
+    _served: ExpiringSet[int] = field(factory=lambda: ExpiringSet(SERVE_SPACING, MAX_REQUESTS), init=False)
+    """Ids of the contacts that were served last."""
+
+    # What this node missed
 
     def missed_writes(self, neighbours: Iterable[int], now: float) -> None:
-        """This node was away; it waits for these. Without any it is as good as there is."""
+        """This node was away, and waits for these neighbours. Without any, its copies are the best there are."""
         self._awaited = set(neighbours)
         self._began = now
         self.is_current = not self._awaited
 
     def lost_touch(self, now: float) -> None:
-        """This node is cut off: it misses writes, and cannot know yet who will bring them."""
+        """This node is cut off: it misses writes, and cannot know yet which nodes will bring them."""
         self._awaited.clear()
         self._began = now
         self.is_current = False
 
     def resynced(self, node_id: int) -> None:
-        """One of those waited for has offered all that it has, or never will. The word of others counts for
-        nothing."""
+        """A neighbour has offered all its records, or never will. Other nodes are ignored."""
         if node_id in self._awaited:
             self._awaited.discard(node_id)
             self.is_current = not self._awaited
 
     def time_passed(self, now: float) -> None:
-        """Give up waiting when it has taken too long."""
+        """Stop waiting after RESYNC_TIMEOUT."""
         if not self.is_current and now - self._began >= RESYNC_TIMEOUT:
             self._awaited.clear()
             self.is_current = True
 
+    # What others missed
+
     def requested(self, contact: Contact, now: float) -> None:
-        """A contact asks for what it should hold. Too many are waiting only where most are no neighbours, which are
-        served at once: so the one that has waited longest gives way."""
-        if contact.node_id not in self._askers and len(self._askers) >= MAX_REQUESTS:
-            del self._askers[next(iter(self._askers))]
-        self._askers[contact.node_id] = contact, now
+        """A contact asks for what it should hold.
+
+        Neighbours are served at once, so too many wait only if most are no neighbours: the one that has waited
+        longest is dropped.
+        """
+        self._requests[contact.node_id] = contact, now
         self.on_request()
 
-    def askers(self, neighbours: Iterable[int], now: float) -> dict[int, Contact]:
-        """The contacts whose turn it is: those among the neighbours, and those that will hold nothing of ours.
-        They are forgotten here."""
+    def take_requests(self, neighbours: Iterable[int], now: float) -> dict[int, Contact]:
+        """Remove and return the contacts to serve now: neighbours, and those that will hold none of our records."""
         near = set(neighbours)
         self._served.expire(now)
-        due = {
+        to_serve = {
             node_id: contact
-            for node_id, (contact, asked_at) in self._askers.items()
-            if (node_id in near or now - asked_at >= ASKED_FOR) and node_id not in self._served
+            for node_id, (contact, requested_at) in self._requests.items()
+            if (node_id in near or now - requested_at >= NEIGHBOUR_TIMEOUT) and node_id not in self._served
         }
-        for node_id in due:
-            del self._askers[node_id]
+        for node_id in to_serve:
+            del self._requests[node_id]
             self._served.add(node_id, now)
-        return due
+        return to_serve

@@ -1,4 +1,4 @@
-"""What tickets are given out for: the two ways of the bulk channel."""
+"""The two kinds of transfer on the bulk channel, for which tickets are issued."""
 
 from attrs import frozen
 
@@ -8,12 +8,12 @@ from dht14.wire.messages import Offer
 
 @frozen
 class Upload:
-    """The value of a record that this node wants to have."""
+    """The value of a record that this node wants."""
 
     offer: Offer
     writer: Contact
     offered_at: float
-    """Seconds; what is left to live runs from here on."""
+    """Seconds. The remaining lifetime of the record counts from then on."""
 
 
 @frozen
@@ -23,6 +23,7 @@ class Download:
     key: int
     version: int
     length: int
+    """Bytes."""
 
 
 Transfer = Upload | Download

@@ -10,11 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.node.join import (
+    ALONE_INTERVAL,
     FAR_RANGES,
-    FIRST_TRY_SECONDS,
-    LONELY_INTERVAL,
-    LONGEST_INTERVAL,
-    SAVED_AT_ONCE,
+    FIRST_TRY_TIMEOUT,
+    MAX_INTERVAL,
+    SAVED_PER_TRY,
     Join,
     Retries,
 )
@@ -40,7 +40,7 @@ class RetriesTests(SynchronousTestCase):
     def test_doubling(self) -> None:
         """After them they double, less up to a fifth by chance, up to the longest, and never end."""
         pauses = self.pauses(30, interval=5, quick=2)[2:]
-        for pause, full in zip(pauses, [10, 20, 40, 80, 160] + [LONGEST_INTERVAL] * 25, strict=False):
+        for pause, full in zip(pauses, [10, 20, 40, 80, 160] + [MAX_INTERVAL] * 25, strict=False):
             self.assertTrue(0.8 * full <= pause <= full, (pause, full))
         self.assertGreater(len(set(pauses)), 20)
 
@@ -126,7 +126,7 @@ class JoinTests(JoinTestCase):
         town = self.town(12)
         first = self.start(self.seed(town[0])).first_try
         self.assertNoResult(first)
-        self.network.wait(FIRST_TRY_SECONDS - 0.5)
+        self.network.wait(FIRST_TRY_TIMEOUT - 0.5)
         self.successResultOf(first)
         self.assertGreater(len(self.own.table), 8)
 
@@ -137,7 +137,7 @@ class JoinTests(JoinTestCase):
         for seed in (Seed(*NOBODY), Seed("never resolved", PORT)):
             self.own = self.network.peer(self.rng.getrandbits(255))
             first = self.start(seed).first_try
-            self.network.wait(FIRST_TRY_SECONDS - 0.1)
+            self.network.wait(FIRST_TRY_TIMEOUT - 0.1)
             self.assertNoResult(first)
             self.network.wait(0.1)
             self.successResultOf(first)
@@ -146,7 +146,7 @@ class JoinTests(JoinTestCase):
         """A join that is stopped before leaves nothing on the clock."""
         join = self.start(Seed(*NOBODY))
         join.stopService()
-        self.network.wait(FIRST_TRY_SECONDS + 5)
+        self.network.wait(FIRST_TRY_TIMEOUT + 5)
         self.assertNoResult(join.first_try)
 
     def test_own_neighbourhood(self) -> None:
@@ -220,9 +220,9 @@ class JoinTests(JoinTestCase):
     def test_many_saved(self) -> None:
         """They are called some at a time, and all get their turn, however many of them are gone."""
         (last,) = self.town(1)
-        gone = [contact(1000 + number, 1000 + number) for number in range(3 * SAVED_AT_ONCE)]
+        gone = [contact(1000 + number, 1000 + number) for number in range(3 * SAVED_PER_TRY)]
         self.start(saved=[*gone, last.contact])
-        self.network.wait(4 * LONELY_INTERVAL)
+        self.network.wait(4 * ALONE_INTERVAL)
         self.assertTrue(self.join.joined)
 
     def test_wrong_answer(self) -> None:
@@ -265,7 +265,7 @@ class AloneTests(JoinTestCase):
         self.start(Seed(*NOBODY), Seed("10.9.9.8", 9), saved=[contact(5, 555)])
         self.network.wait(3600)
         self.assertEqual(fields(self.events, "seeds", "saved"), [(2, 1)])
-        self.assertGreaterEqual(len(self.resolved), 2 * 3600 / LONELY_INTERVAL)
+        self.assertGreaterEqual(len(self.resolved), 2 * 3600 / ALONE_INTERVAL)
 
     def test_unresolved(self) -> None:
         """A name without an address is said once, by that name, and looked up again and again."""
@@ -304,7 +304,7 @@ class AloneTests(JoinTestCase):
         self.start(Seed("seed", PORT), Seed(*NOBODY), retries=Retries(interval=60, quick=0))
         tries = self.calls(600)
         gaps = [after - before for before, after in itertools.pairwise(tries)]
-        self.assertLessEqual(max(gaps), LONELY_INTERVAL + 0.1)
+        self.assertLessEqual(max(gaps), ALONE_INTERVAL + 0.1)
 
     def test_seed_appears(self) -> None:
         """It joins within 15 seconds after a seed has come up, and says so."""
@@ -342,7 +342,7 @@ class AloneTests(JoinTestCase):
         self.network.wait(1000)
         other.fall_silent()
         self.own.table.failed(other.contact, self.network.clock.seconds())
-        tries = self.calls(3 * LONELY_INTERVAL)
+        tries = self.calls(3 * ALONE_INTERVAL)
         gaps = [round(after - before, 3) for before, after in itertools.pairwise(tries)]
         self.assertIn(4.0, gaps)
 
@@ -353,7 +353,7 @@ class AloneTests(JoinTestCase):
         self.start(self.seed(here[0]), Seed("there", PORT))
         self.network.wait(1000)
         self.names["there"] = [there[0].contact.address]
-        self.network.wait(LONGEST_INTERVAL + 10)
+        self.network.wait(MAX_INTERVAL + 10)
         self.assertIn(there[0].contact.node_id, self.own.table)
 
     def test_others_come(self) -> None:
@@ -363,7 +363,7 @@ class AloneTests(JoinTestCase):
         self.network.wait(7)
         rpc = FakeRpc(self.network, self.own.contact, self.own.table, self.own.time)
         rpc.ask(other.contact, Ping())
-        self.network.wait(LONELY_INTERVAL)
+        self.network.wait(ALONE_INTERVAL)
         self.assertEqual(self.lines(), ["alone", "joined"])
 
 

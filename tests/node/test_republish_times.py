@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.republish_times import JITTER, MAX_POSTPONED, REMEMBERED, RepublishTimes
+from dht14.node.republish_times import JITTER, MAX_KEYS, MAX_POSTPONED, RepublishTimes
 
 T = 100.0
 
@@ -31,7 +31,7 @@ class DiaryTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """Of too many keys the one touched longest ago is forgotten."""
-        for key in range(REMEMBERED):
+        for key in range(MAX_KEYS):
             self.republish_times.republished_by_peer(key, 0.0)
         self.republish_times.republished_by_peer(0, 1.0)
         self.republish_times.republished_by_peer(-1, 1.0)

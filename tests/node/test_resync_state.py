@@ -1,6 +1,12 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.resync_state import ASKED_FOR, MAX_REQUESTS, RESYNC_TIMEOUT, SERVED_AGAIN, ResyncState
+from dht14.node.resync_state import (
+    MAX_REQUESTS,
+    NEIGHBOUR_TIMEOUT,
+    RESYNC_TIMEOUT,
+    SERVE_SPACING,
+    ResyncState,
+)
 from tests.fakes import contact
 
 NOW = 1000.0
@@ -63,27 +69,27 @@ class ResyncStateTests(SynchronousTestCase):
         near, far = contact(1), contact(2)
         for asker in (near, far, near):
             self.resync_state.requested(asker, NOW)
-        self.assertEqual(self.resync_state.askers((1, 3), NOW), {1: near})
-        self.assertEqual(self.resync_state.askers((1, 3), NOW), {})
-        self.assertEqual(self.resync_state.askers((1, 3), NOW + ASKED_FOR), {2: far})
+        self.assertEqual(self.resync_state.take_requests((1, 3), NOW), {1: near})
+        self.assertEqual(self.resync_state.take_requests((1, 3), NOW), {})
+        self.assertEqual(self.resync_state.take_requests((1, 3), NOW + NEIGHBOUR_TIMEOUT), {2: far})
 
     def test_asking_again(self) -> None:
         """Who asks without end has its turn once in a while: a look through all records is a lot of work."""
         turns = []
-        for second in range(round(2 * SERVED_AGAIN) + 1):
+        for second in range(round(2 * SERVE_SPACING) + 1):
             self.resync_state.requested(contact(1), NOW + second)
-            turns += [second for _ in self.resync_state.askers((1,), NOW + second)]
-        self.assertEqual(turns, [0, SERVED_AGAIN, 2 * SERVED_AGAIN])
+            turns += [second for _ in self.resync_state.take_requests((1,), NOW + second)]
+        self.assertEqual(turns, [0, SERVE_SPACING, 2 * SERVE_SPACING])
 
     def test_crowd(self) -> None:
         """Those that are no neighbours and ask, however many there are, keep no neighbour waiting."""
         for node_id in range(2, 2 + 2 * MAX_REQUESTS):
             self.resync_state.requested(contact(node_id), NOW)
         self.resync_state.requested(contact(1), NOW)
-        self.assertEqual(self.resync_state.askers((1,), NOW), {1: contact(1)})
+        self.assertEqual(self.resync_state.take_requests((1,), NOW), {1: contact(1)})
 
     def test_bounded(self) -> None:
         """However many ask, only so many are remembered."""
         for node_id in range(2 * MAX_REQUESTS):
             self.resync_state.requested(contact(node_id), NOW)
-        self.assertEqual(len(self.resync_state.askers(range(2 * MAX_REQUESTS), NOW)), MAX_REQUESTS)
+        self.assertEqual(len(self.resync_state.take_requests(range(2 * MAX_REQUESTS), NOW)), MAX_REQUESTS)
