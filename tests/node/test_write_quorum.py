@@ -76,7 +76,7 @@ class WriteQuorumTests(SynchronousTestCase):
     def test_own_copy_alone(self) -> None:
         """One own copy is not enough where the others have no room for more."""
         self.begin(4)
-        self.quorum.tried_here(Verdict(Outcome.HELD, 7), is_current=True)
+        self.quorum.own_store_answered(Verdict(Outcome.HELD, 7), is_current=True)
         for number in range(1, 5):
             self.replied(number, Refused((), Refusal.SHARE))
         self.assertFalse(self.end())
@@ -85,7 +85,7 @@ class WriteQuorumTests(SynchronousTestCase):
     def test_own_refusal(self) -> None:
         """This node is missed, too, where its own store is full."""
         self.begin(2)
-        self.quorum.tried_here(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM), is_current=True)
+        self.quorum.own_store_answered(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM), is_current=True)
         self.stored(1, 2)
         self.assertFalse(self.end())
 
@@ -149,7 +149,7 @@ class WriteQuorumTests(SynchronousTestCase):
     def test_cut_off(self) -> None:
         """A writer that holds it itself, and whose well contacts all fail, has stored nothing."""
         self.begin(1)
-        self.quorum.tried_here(Verdict(Outcome.HELD, 7), is_current=True)
+        self.quorum.own_store_answered(Verdict(Outcome.HELD, 7), is_current=True)
         self.lookup.failed(HOLDERS[0])
         self.assertFalse(self.end())
 
@@ -216,7 +216,7 @@ class WriteQuorumTests(SynchronousTestCase):
         self.begin(5)
         self.replied(1, Stored((), replication=20))
         self.replied(2, Stored((), replication=8))
-        self.assertEqual(self.quorum.replication_met, 20)
+        self.assertEqual(self.quorum.max_replication, 20)
         self.begin(5)
-        self.quorum.tried_here(Verdict(Outcome.HELD, 7, replication=20), is_current=True)
-        self.assertEqual(self.quorum.replication_met, 20, "from its own store too")
+        self.quorum.own_store_answered(Verdict(Outcome.HELD, 7, replication=20), is_current=True)
+        self.assertEqual(self.quorum.max_replication, 20, "from its own store too")
