@@ -56,7 +56,7 @@ class Candidates:
         for contact in contacts:
             self.heard_of(contact, source.hops + 1, source)
 
-    def includes_self(self, state: CandidateState, votes: bool) -> None:
+    def include_self(self, state: CandidateState, votes: bool) -> None:
         """Count this node itself as a candidate in this state."""
         distance = self.own_id ^ self.target
         own = Candidate(Contact(self.own_id, ("", 0)), 0, state, votes=votes)

@@ -94,9 +94,9 @@ class Lookup:
         for contact in contacts:
             self.candidates.heard_of(contact)
 
-    def includes_self(self, state: CandidateState = CandidateState.ANSWERED, votes: bool = True) -> None:
+    def include_self(self, state: CandidateState = CandidateState.ANSWERED, votes: bool = True) -> None:
         """Count this node itself as a contact in this state."""
-        self.candidates.includes_self(state, votes)
+        self.candidates.include_self(state, votes)
 
     def answered(self, contact: Contact, nearer: Iterable[Contact] = (), votes: bool = True) -> None:
         """The contact answered, and named these others. It `votes` unless it has missed writes."""

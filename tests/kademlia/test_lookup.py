@@ -389,7 +389,7 @@ class RefusalsTests(LookupTestCase):
         lookup = Lookup(0, 2, width=2, alpha=2)
         lookup.heard_of(contacts(1, 3, 4))
         self.assertFalse(lookup.candidates.counts_self)
-        lookup.includes_self()
+        lookup.include_self()
         self.assertTrue(lookup.candidates.counts_self)
         self.assert_next(lookup, 1)
         lookup.refused(contact(1))

@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.node.fetch import CLAIM_SECONDS, HEDGE, VOUCHED_SECONDS, Fetch, FetchRace, ValueSource
+from dht14.kademlia.parameters import HEDGE_DELAY, UNVOUCHED_TIMEOUT, VOUCHED_TIMEOUT
+from dht14.node.fetch import Fetch, FetchRace, ValueSource
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Record
 from dht14.wire.messages import Reply
@@ -48,7 +49,7 @@ class FetchTests(SynchronousTestCase):
 
     def test_first(self) -> None:
         """The value that comes ends it; the transfers of those that were asked as well are given up."""
-        self.clock.advance(HEDGE)
+        self.clock.advance(HEDGE_DELAY)
         self.assertEqual(len(self.bulk.begun), 2)
         self.bulk.begun[0].callback(VALUE)
         record = self.successResultOf(self.fetched)
@@ -67,7 +68,7 @@ class FetchTests(SynchronousTestCase):
 
     def test_timeout(self) -> None:
         """When the time is up it is over."""
-        self.clock.pump([HEDGE] * round(TIMEOUT / HEDGE + 1))
+        self.clock.pump([HEDGE_DELAY] * round(TIMEOUT / HEDGE_DELAY + 1))
         self.assertIsNone(self.successResultOf(self.fetched))
         self.assertEqual(len(self.bulk.begun), 3)
         self.assert_over()
@@ -116,7 +117,7 @@ class ClaimRaceTests(SynchronousTestCase):
         here = Record(1, b"here", 2, 3600.0, 8)
         race = self.begin(5, 4, 3, here=here)
         self.assertEqual(len(self.bulk.begun), 3, "side by side")
-        self.clock.advance(CLAIM_SECONDS - 0.01)
+        self.clock.advance(UNVOUCHED_TIMEOUT - 0.01)
         self.assertNoResult(self.ended)
         self.clock.advance(0.01)
         self.end()
@@ -130,7 +131,7 @@ class ClaimRaceTests(SynchronousTestCase):
         claims = [self.claim(4), (claim, [*claimers, ValueSource(Contact(9, ("127.0.0.1", 9)), bytes(16))])]
         race = FetchRace(claims, self.bulk, self.clock, here)
         self.ended = race.run(TIMEOUT)
-        self.clock.pump([HEDGE] * 4)
+        self.clock.pump([HEDGE_DELAY] * 4)
         self.assertNoResult(self.ended)
         self.bulk.begun[1].callback(VALUE)
         self.end()
@@ -143,7 +144,7 @@ class ClaimRaceTests(SynchronousTestCase):
         here = Record(1, b"here", 2, 3600.0, 8)
         race = FetchRace([(claim, 2 * claimers)], self.bulk, self.clock, here)
         self.ended = race.run(TIMEOUT)
-        self.clock.pump([CLAIM_SECONDS, VOUCHED_SECONDS - CLAIM_SECONDS])
+        self.clock.pump([UNVOUCHED_TIMEOUT, VOUCHED_TIMEOUT - UNVOUCHED_TIMEOUT])
         self.end()
         self.assertEqual((race.best, self.failed(race)), (here, [3, 3]))
 
@@ -153,7 +154,7 @@ class ClaimRaceTests(SynchronousTestCase):
         self.clock.advance(1.0)
         self.bulk.begun[1].callback(VALUE)
         self.assertNoResult(self.ended)
-        self.clock.advance(CLAIM_SECONDS)
+        self.clock.advance(UNVOUCHED_TIMEOUT)
         self.end()
         assert race.best is not None
         self.assertEqual((race.best.version, self.failed(race)), (2, [3]))

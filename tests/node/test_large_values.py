@@ -6,8 +6,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_VALUE, OPERATION_TIMEOUT
-from dht14.node.fetch import HEDGE
+from dht14.kademlia.parameters import HEDGE_DELAY, MAX_INLINE_VALUE, MAX_VALUE, OPERATION_TIMEOUT
 from dht14.records.record import Record, version_at
 from dht14.wire.messages import FindValue, LargeValue, Offer, Reply, Store
 from tests.fakes import BEGINNING, LATENCY, Conduct, FakeNetwork, Peer, fields
@@ -138,14 +137,14 @@ class HostileHolderTests(LargeValueCase):
         """One that is silent costs a fraction of a second."""
         peers = self.stored()
         peers[0].bulk = Conduct.SILENT
-        self.assertLess(self.seconds_to_get(peers[-1]), HEDGE + 10 * LATENCY)
+        self.assertLess(self.seconds_to_get(peers[-1]), HEDGE_DELAY + 10 * LATENCY)
 
     def test_lying(self) -> None:
         """One that sends another value than it told of is not believed, and told of in the log."""
         peers = self.stored()
         peers[0].bulk = Conduct.LYING
         with capturedLogs() as events:
-            self.assertLess(self.seconds_to_get(peers[-1]), HEDGE)
+            self.assertLess(self.seconds_to_get(peers[-1]), HEDGE_DELAY)
         self.assertEqual(fields(events, "host", "port"), [peers[0].contact.address])
 
     def test_false_claims(self) -> None:

@@ -13,7 +13,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id, random_id
 from dht14.kademlia.parameters import GROUP, MAX_REPLICATION, MAX_VALUE, REPLICATION, K
 from dht14.node.network_clock import TOLERANCE
-from dht14.node.put import PUTS_AT_ONCE, Policy
+from dht14.node.put import MAX_PUTS, Policy
 from dht14.records.envelope import MAX_SEQ
 from dht14.records.receipt import PutOutcome, PutReason
 from dht14.records.record import Record, version_at
@@ -250,7 +250,7 @@ class PutTests(NodeTestCase):
             self.setUp()
             peers = self.town(count)
             store = HangingStore(peers[0].contact.node_id, 1 << 20, lambda record: True)
-            peers[0].node._writer._store = store
+            peers[0].node._writer._holders._store = store
             put = peers[0].node.put(KEY, b"value", TTL, 0)
             self.assertLess(self.network.seconds_until(put), PROMISED)
             self.assertIs(self.successResultOf(put).outcome, outcome)
@@ -268,9 +268,9 @@ class PutTests(NodeTestCase):
     def test_many_at_once(self) -> None:
         """Of many puts at once only so many burden the others together; all are acknowledged in the end."""
         peers = self.town(4)
-        many = 2 * PUTS_AT_ONCE + 10
+        many = 2 * MAX_PUTS + 10
         puts = [peers[3].node.put(KEY + number, b"value", TTL, 0) for number in range(many)]
-        self.assertEqual(self.asked(peers[:1], Store), PUTS_AT_ONCE)
+        self.assertEqual(self.asked(peers[:1], Store), MAX_PUTS)
         self.network.wait(PROMISED)
         self.assertTrue(all(acknowledged(self.successResultOf(put)) for put in puts))
         self.assertEqual(self.asked(peers[:1], Store), many)
@@ -280,7 +280,7 @@ class PutTests(NodeTestCase):
         peers = self.town(4)
         for peer in peers[:3]:
             peer.fall_silent()
-        puts = [peers[3].node.put(KEY + number, b"value", TTL, 0) for number in range(2 * PUTS_AT_ONCE)]
+        puts = [peers[3].node.put(KEY + number, b"value", TTL, 0) for number in range(2 * MAX_PUTS)]
         self.network.wait(PROMISED + 0.1)
         self.assertTrue(all(put.called for put in puts))
 

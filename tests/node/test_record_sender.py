@@ -4,8 +4,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
-from dht14.kademlia.parameters import MAX_INLINE_VALUE
-from dht14.node.record_sender import PUSH_SILENT, PUSH_SLOW, RecordSender
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, PUSH_SILENT, PUSH_SLOW
+from dht14.node.record_sender import RecordSender
 from dht14.records.record import Record
 from dht14.wire.messages import NO_TICKET, Offer, Outranked, Ping, Pong, Refused, Reply, Store, Stored, Wanted
 from tests.fakes import BulkRecorder, CallRecorder, RpcRecorder, contact

@@ -166,7 +166,7 @@ class QuestionTests(ResponderTestCase):
     def test_resync(self) -> None:
         """Who asks for what it missed is heard; a node that holds no values has nothing to give."""
         self.assertIsInstance(self.ask(Resync()), Pong)
-        self.assertEqual(self.node._resync_state.askers((ASKER.node_id,), NOW), {ASKER.node_id: ASKER})
+        self.assertEqual(self.node._resync_state.take_requests((ASKER.node_id,), NOW), {ASKER.node_id: ASKER})
         self.assertEqual(self.ask(Resync(), responder=self.bootstrap), Refused((), Refusal.NO_VALUES))
 
     def test_nearer(self) -> None:
