@@ -1,10 +1,10 @@
 """The routing table: buckets that split along the node's own branch (paper, section 2.4).
 
-Departures from the paper: only contacts that answered us are in it; the buckets of the far ranges are
-wider (`parameters.BUCKET_WIDTHS`); the k closest are found by bisection over one sorted list of ids, so
-that the answer is exact and costs microseconds whatever the number of contacts; while most contacts fail
-to answer, none leaves, because it is rather this node that is cut off; of each subnet only a few enter, and
-whom there is no place for goes nowhere: when one of his subnet leaves, the next who answers may come.
+Departures from the paper: only contacts that answered us enter; the buckets of the far ranges are wider
+(`parameters.BUCKET_WIDTHS`); the k closest are found by bisection over one sorted list of ids, so that the result is
+exact and costs microseconds whatever the number of contacts; while most contacts fail to answer, none leaves, because
+this node itself is probably cut off; of each subnet only a few enter. Contacts over the subnet limit are not cached:
+when one of their subnet leaves, the next to answer takes its place.
 """
 
 import random
@@ -34,32 +34,32 @@ from dht14.kademlia.subnet_limits import Subnet, SubnetOf, limit_per_subnet, unl
 
 
 def bucket_capacity(depth: int) -> int:
-    """Contacts that the bucket of ids sharing `depth` leading bits with ours may hold."""
+    """Return the capacity of the bucket of ids that share `depth` leading bits with ours."""
     return K * (BUCKET_WIDTHS[depth] if depth < len(BUCKET_WIDTHS) else 1)
 
 
 @define
 class RoutingTable:
-    """Every contact this node knows to be alive. Facts are told in the past tense."""
+    """The contacts that this node knows to be alive. Methods in the past tense report facts."""
 
     own_id: int
     subnet_of: SubnetOf = unlimited
     _buckets: list[KBucket] = field(init=False)
-    """Bucket i holds the ids that share exactly i bits with ours; the last one holds all the rest."""
+    """Bucket i holds the ids that share exactly i bits with ours; the last one holds all others."""
     _entries: dict[int, Entry] = field(factory=dict, init=False)
-    """The entries of all buckets, by id: what every answer to a FIND_NODE is made from."""
+    """The entries of all buckets, by id. Every answer to a FIND_NODE is made from them."""
     _ids: list[int] = field(factory=list, init=False)
     """Their ids, sorted."""
     _suspects: set[int] = field(factory=set, init=False)
     """Ids of entries whose last call failed."""
     _answering: float = field(default=1.0, init=False)
-    """Of the latest calls to contacts that were well, the share that was answered."""
+    """The share of the latest calls to responsive contacts that was answered."""
     changes: int = field(default=0, init=False)
-    """Grows with every contact that enters or leaves."""
+    """Increases with every contact that enters or leaves."""
     revision: int = field(default=0, init=False)
-    """Grows whenever `closest` may answer otherwise than before."""
+    """Increases whenever `closest` may return another result than before."""
     losses: int = field(default=0, init=False)
-    """How many contacts have left because they were silent."""
+    """Contacts that have left because they were silent."""
     _lost: LostContacts = field(factory=LostContacts, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -72,7 +72,7 @@ class RoutingTable:
         return node_id in self._entries
 
     def holds(self, contact: Contact) -> bool:
-        """Whether this node is in a bucket, at this very address."""
+        """Whether this node is in a bucket, at this address."""
         entry = self._entries.get(contact.node_id)
         return entry is not None and entry.contact.is_same(contact)
 
@@ -89,7 +89,7 @@ class RoutingTable:
         node_id = contact.node_id
         entry = self._entries.get(node_id)
         if entry is not None and not entry.misses and entry.contact.address == contact.address:
-            # The contacts that are called most are well, and stay where they are.
+            # Fast path: most calls go to responsive contacts, which stay where they are.
             self._answering += (1 - self._answering) / OUTAGE_CALLS
             entry.answered(contact, now, rtt)
             return
@@ -110,7 +110,7 @@ class RoutingTable:
             self._entered(newcomer)
 
     def failed(self, contact: Contact, now: float) -> None:
-        """A call to the contact went unanswered."""
+        """A call to the contact was not answered."""
         node_id = contact.node_id
         entry = self._entries.get(node_id)
         if entry is not None and entry.contact.is_same(contact) and node_id not in self._suspects:
@@ -126,7 +126,7 @@ class RoutingTable:
             self._entered(entered)
 
     def _may_be_in(self, bucket: KBucket, contact: Contact) -> bool:
-        """Whether the limits of its subnet let the contact be there, at this address."""
+        """Whether the limits of its subnet allow the contact there, at this address."""
         subnet = self.subnet_of(contact.address[0])
         if subnet is None or bucket.contains(contact):
             return True
@@ -135,7 +135,7 @@ class RoutingTable:
         return sum(bucket.count_in(subnet) for bucket in self._buckets) < SUBNET_IN_TABLE
 
     def looked_up(self, target: int, now: float) -> None:
-        """A lookup for `target` ended: its range is fresh."""
+        """A lookup for `target` has ended: its range is fresh."""
         self._bucket_of(target).last_lookup = now
 
     def _entered(self, entry: Entry) -> None:
@@ -154,25 +154,25 @@ class RoutingTable:
         self.revision += 1
 
     def _split_last(self, bucket: KBucket) -> bool:
-        """Split the bucket of our own branch in two; False when `bucket` is another one.
+        """Split the bucket of our own branch in two. Return False if `bucket` is another one.
 
-        It has no spares: a bucket that may split turns nobody away.
+        It has no replacements, because a bucket that can split rejects no contact.
         """
         depth = len(self._buckets) - 1
         if bucket is not self._buckets[-1]:
             return False
         near = KBucket(bucket_capacity(depth + 1), last_lookup=bucket.last_lookup)
         for node_id in [i for i in bucket.entries if shared_prefix(self.own_id, i) > depth]:
-            near.take(bucket.remove(node_id))
+            near.add(bucket.remove(node_id))
         self._buckets.append(near)
-        # Capacities shrink with depth, so the near part of a full bucket may already be too full.
+        # Capacities shrink with depth, so the near part of a full bucket may exceed its own.
         if len(near.entries) > near.capacity:
             self._split_last(near)
             self._trim(near)
         return True
 
     def _trim(self, bucket: KBucket) -> None:
-        """Make spares of the latest comers until the bucket is no more than full."""
+        """Move the newest entries to the replacement cache until the bucket is within its capacity."""
         while len(bucket.entries) > bucket.capacity:
             entry = bucket.remove(next(reversed(bucket.entries)))
             self._left(entry)
@@ -182,7 +182,7 @@ class RoutingTable:
     # Questions
 
     def wants(self, contact: Contact) -> bool:
-        """Whether an answer of this contact would bring it into a bucket, or clear it of suspicion."""
+        """Whether an answer of this contact would bring it into a bucket, or end the suspicion against it."""
         node_id = contact.node_id
         if node_id in self._entries or node_id == self.own_id:
             return node_id in self._suspects
@@ -190,20 +190,20 @@ class RoutingTable:
         return (bucket.has_room or bucket is self._buckets[-1]) and self._may_be_in(bucket, contact)
 
     def closest(self, target: int, count: int = K, live_only: bool = False) -> list[Contact]:
-        """The `count` contacts nearest to `target`, nearest first.
+        """Return the `count` contacts nearest to `target`, nearest first.
 
-        `live_only` leaves out those whose last call failed: others shall not hear of them from us.
+        `live_only` leaves out contacts whose last call failed: other nodes must not hear of them from us.
         """
-        spoiled = self._suspects if live_only else ()
-        block = self._block_around(target, count + len(spoiled))
+        excluded = self._suspects if live_only else ()
+        block = self._block_around(target, count + len(excluded))
         block.sort(key=target.__xor__)
-        if spoiled:
-            block = [node_id for node_id in block if node_id not in spoiled]
+        if excluded:
+            block = [node_id for node_id in block if node_id not in excluded]
         entries = self._entries
         return [entries[node_id].contact for node_id in block[:count]]
 
     def holders(self, target: int, count: int) -> list[Contact]:
-        """The `count` nodes nearest to `target` that count: of each subnet no more than there are places."""
+        """Return the `count` live contacts nearest to `target`, of each subnet no more than its quota."""
         wanted = count
         while True:
             found = self.closest(target, wanted, live_only=True)
@@ -213,7 +213,7 @@ class RoutingTable:
             wanted *= 2
 
     def reported(self, node_id: int, holds_values: bool) -> None:
-        """A contact has said whether it holds values."""
+        """A contact has reported whether it holds values."""
         if entry := self._entries.get(node_id):
             entry.holds_values = holds_values
 
@@ -222,10 +222,10 @@ class RoutingTable:
         return (entry := self._entries.get(node_id)) is None or entry.holds_values
 
     def _block_around(self, target: int, count: int) -> list[int]:
-        """The ids of the longest prefix of `target` that at least `count` known ids share.
+        """Return the ids that share the longest prefix of `target` that at least `count` ids share.
 
-        Ids that share more bits with the target are nearer than all that share fewer, so the block holds
-        the `count` nearest.
+        Ids that share more bits with the target are nearer than all that share fewer, so the block contains the
+        `count` nearest.
         """
         ids, low, high = self._ids, 0, len(self._ids)
         shift = ID_BITS
@@ -255,28 +255,28 @@ class RoutingTable:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether so many calls fail that it is rather this node that is cut off."""
+        """Whether most calls fail, so that this node itself is probably cut off."""
         return self._answering <= 0.5
 
     def contacts(self) -> list[Contact]:
-        """All contacts, those most likely to be alive first: what is worth keeping over a restart."""
+        """Return all contacts, those most likely to be alive first, to be saved for the next start."""
         likeliest = sorted(self._entries.values(), key=lambda e: (-e.misses, e.last_seen), reverse=True)
         return [entry.contact for entry in likeliest]
 
     def contacts_to_ping(self, now: float, spacing: float) -> list[Contact]:
-        """The contacts to be pinged now, if it is asked every LIVENESS_INTERVAL.
+        """Return the contacts to ping now, for a caller that asks every LIVENESS_INTERVAL.
 
-        Suspects left alone for a while; of the k nearest to us, who hold what we hold, the one heard of
-        longest ago; of all contacts as many such as bring each its turn within about `spacing` seconds, and
-        more where calls fail; and some of those lost.
+        These are suspects that were left alone for SUSPECT_INTERVAL; of the k nearest to us, which hold what we
+        hold, the one heard of longest ago; of all contacts those heard of longest ago, enough that each has its turn
+        within about `spacing` seconds, and more when calls fail; and some of those lost.
         """
         suspects = (self._entries[node_id] for node_id in self._suspects)
         to_ping = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][
             :SUSPECTS_AT_ONCE
         ]
         nearest = [self._entries[contact.node_id] for contact in self.closest(self.own_id, K)]
-        well = (entry for entry in nearest if not entry.misses)
-        to_ping += sorted(well, key=_last_seen)[:1]
+        responsive = (entry for entry in nearest if not entry.misses)
+        to_ping += sorted(responsive, key=_last_seen)[:1]
         in_turn = 1 + int(len(self) * LIVENESS_INTERVAL / spacing)
         count = in_turn + round(PROBES_IN_DOUBT * (1 - self._answering))
         to_ping += nsmallest(
@@ -285,9 +285,9 @@ class RoutingTable:
         return list(dict.fromkeys([*(entry.contact for entry in to_ping), *self._lost.take_next(now)]))
 
     def stale_targets(self, now: float, interval: float, rng: random.Random) -> list[int]:
-        """One random id in each range that no lookup went through for `interval` seconds.
+        """Return one random id in each range that had no lookup for `interval` seconds.
 
-        The last range reaches up to our own id, which is looked up besides: our neighbours count most.
+        For the last range, which contains our own id, that id is returned as well: our neighbours matter most.
         """
         stale = [now - bucket.last_lookup >= interval for bucket in self._buckets]
         targets = [
@@ -296,7 +296,7 @@ class RoutingTable:
         return [*targets, self.own_id] if stale[-1] else targets
 
     def far_targets(self, rng: random.Random) -> list[int]:
-        """One random id in each range farther away than the closest neighbour (paper, section 2.3)."""
+        """Return one random id in each range farther away than the closest neighbour (paper, section 2.3)."""
         if not self._ids:
             return []
         (neighbour,) = self.closest(self.own_id, 1)
@@ -304,9 +304,9 @@ class RoutingTable:
         return [random_id_sharing(self.own_id, depth, rng) for depth in range(depths)] or [random_id(rng)]
 
     def check_invariants(self) -> None:
-        """Raise AssertionError where the table contradicts itself; for tests and the simulator."""
+        """Raise AssertionError if the table contradicts itself; for tests and the simulator."""
         held: dict[int, Entry] = {}
-        company: Counter[Subnet | None] = Counter()
+        per_subnet: Counter[Subnet | None] = Counter()
         for depth, bucket in enumerate(self._buckets):
             assert bucket.capacity == bucket_capacity(depth)
             assert len(bucket.entries) <= bucket.capacity and len(bucket.replacements) <= K
@@ -318,8 +318,8 @@ class RoutingTable:
                 assert self._depth_of(node_id) == depth
             held |= bucket.entries
             bucket.check_invariants()
-            company += Counter(e.subnet for e in [*bucket.entries.values(), *bucket.replacements.values()])
-        assert all(subnet is None or count <= SUBNET_IN_TABLE for subnet, count in company.items())
+            per_subnet += Counter(e.subnet for e in [*bucket.entries.values(), *bucket.replacements.values()])
+        assert all(subnet is None or count <= SUBNET_IN_TABLE for subnet, count in per_subnet.items())
         assert held == self._entries and sorted(held) == self._ids
         assert self._suspects == {node_id for node_id, entry in held.items() if entry.misses}
         assert 0 <= self._answering <= 1

@@ -2,7 +2,7 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.kademlia.eclipse import REMEMBERED, EclipseDetector
+from dht14.kademlia.eclipse import MAX_SUSPECTED, EclipseDetector
 from dht14.kademlia.keyspace import random_id
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.neighbourhood import Neighbourhood
@@ -60,11 +60,11 @@ class AlarmTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """Only so many keys are remembered, the latest ones."""
-        keys = [random_id(self.rng) for _ in range(REMEMBERED + 5)]
+        keys = [random_id(self.rng) for _ in range(MAX_SUSPECTED + 5)]
         for key in keys:
             self.search(key=key, unfinished=True)
         self.assertEqual(
-            [self.eclipse_detector.suspects(key) for key in keys], [False] * 5 + [True] * REMEMBERED
+            [self.eclipse_detector.suspects(key) for key in keys], [False] * 5 + [True] * MAX_SUSPECTED
         )
 
     def test_census(self) -> None:

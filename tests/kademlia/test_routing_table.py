@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BITS, ID_SPACE, random_id, random_id_sharing, shared_prefix
-from dht14.kademlia.lost import TRIED_AT_ONCE
+from dht14.kademlia.lost import MAX_TRIED
 from dht14.kademlia.parameters import (
     BUCKET_WIDTHS,
     MISSES_TO_DROP,
@@ -530,7 +530,7 @@ class TableMachine(RuleBasedStateMachine):
     @rule()
     def pings(self) -> None:
         due = self.table.contacts_to_ping(self.now, HOUR)
-        assert len(due) == len(set(due)) <= SUSPECTS_AT_ONCE + PROBES_IN_DOUBT + TRIED_AT_ONCE + 2
+        assert len(due) == len(set(due)) <= SUSPECTS_AT_ONCE + PROBES_IN_DOUBT + MAX_TRIED + 2
         assert bool(self.table.has_live_contact()) <= bool(due)
 
     @invariant()

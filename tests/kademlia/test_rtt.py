@@ -11,7 +11,7 @@ from dht14.kademlia.parameters import (
     SOFT_TIMEOUT_SLACK,
     SOFT_TIMEOUT_UNKNOWN,
 )
-from dht14.kademlia.rtt import REMEMBERED, UNRESPONSIVE_SPACING, RttEstimators
+from dht14.kademlia.rtt import MAX_ADDRESSES, UNRESPONSIVE_SPACING, RttEstimators
 
 HERE, THERE = ("192.0.2.1", 8000), ("192.0.2.2", 8000)
 
@@ -114,7 +114,7 @@ class RoundTripsTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """So many addresses are remembered; the one first heard of is forgotten first."""
-        for number in range(REMEMBERED + 1):
+        for number in range(MAX_ADDRESSES + 1):
             self.trips.fell_silent((f"10.0.{number >> 8}.{number & 255}", 8000))
         self.assertFalse(self.trips.call_timeouts(("10.0.0.0", 8000)).is_unresponsive)
         self.assertTrue(self.trips.call_timeouts(("10.0.0.1", 8000)).is_unresponsive)
@@ -122,6 +122,6 @@ class RoundTripsTests(SynchronousTestCase):
     def test_questions_cost_no_memory(self) -> None:
         """To ask about an address is not to remember it: contacts can be made up without end."""
         self.trips.was_slow(HERE)
-        for number in range(2 * REMEMBERED):
+        for number in range(2 * MAX_ADDRESSES):
             self.trips.call_timeouts((f"10.0.{number >> 8}.{number & 255}", 8000))
         self.assertTrue(self.trips.call_timeouts(HERE).is_unresponsive)
