@@ -13,6 +13,9 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
 from dht14.wire.messages import Reply, Request
 
+Respond = Callable[[Reply], None]
+"""Sends the reply to one request. Called once, now or later."""
+
 
 class CallObserver(Protocol):
     """Is notified of the outcome of a call. A slow call may still be answered."""

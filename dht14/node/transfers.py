@@ -3,6 +3,8 @@
 from attrs import frozen
 
 from dht14.kademlia.contact import Contact
+from dht14.security.identity import public_key_of
+from dht14.security.tickets import Tickets
 from dht14.wire.messages import Offer
 
 
@@ -15,6 +17,11 @@ class Upload:
     offered_at: float
     """Seconds. The remaining lifetime of the record counts from then on."""
 
+    @property
+    def length(self) -> int:
+        """Bytes of the value."""
+        return self.offer.length
+
 
 @frozen
 class Download:
@@ -23,7 +30,12 @@ class Download:
     key: int
     version: int
     length: int
-    """Bytes."""
+    """Bytes of the value."""
 
 
 Transfer = Upload | Download
+
+
+def issue_ticket(tickets: Tickets[Transfer], peer: Contact, transfer: Transfer, now: float) -> bytes:
+    """Return a new ticket with which only this peer can make the transfer."""
+    return tickets.issue(public_key_of(peer.proof), transfer, transfer.length, now)

@@ -17,7 +17,8 @@ from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.keyspace import ID_BITS, hash_id
 from dht14.kademlia.parameters import REPLICATION, SUBNET_IN_SET, SUBNET_IN_TABLE, K
 from dht14.node.node import Node
-from dht14.node.responder import Respond, Responder
+from dht14.node.ports import Respond
+from dht14.node.responder import Responder
 from dht14.records.envelope import key_of_owner
 from dht14.records.signing import public_key_of, seal
 from dht14.security.identity import Identity, public_bytes

@@ -1,180 +1,11 @@
-import random
-from collections.abc import Iterable
-
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.keyspace import ID_SPACE, random_id
 from dht14.kademlia.lookup import Lookup, Purpose
-from dht14.kademlia.parameters import ALPHA, MAX_ASKED, MAX_UNANSWERED, SUBNET_FAILURES, K
+from dht14.kademlia.parameters import SUBNET_FAILURES
+from tests.kademlia.lookup_case import OWN, LookupTestCase, contact, contacts, ids
 from tests.kademlia.test_subnet_limits import first_byte
-
-OWN = 1 << 255
-"""Far from the ids of these tests, which are small numbers where nothing else is said."""
-
-
-def contact(node_id: int) -> Contact:
-    return Contact(node_id, ("192.0.2.1", 8000))
-
-
-def contacts(*node_ids: int) -> list[Contact]:
-    return [contact(node_id) for node_id in node_ids]
-
-
-def ids(found: Iterable[Contact]) -> list[int]:
-    return [one.node_id for one in found]
-
-
-class LookupTestCase(SynchronousTestCase):
-    """A lookup of id 0: the distance of an id is the id."""
-
-    def lookup(self, *known: int, width: int = 3, alpha: int = 2, thorough: bool = False) -> Lookup:
-        lookup = Lookup(0, OWN, width, alpha, thorough)
-        lookup.heard_of(contacts(*known))
-        return lookup
-
-    def assert_next(self, lookup: Lookup, *expected: int) -> None:
-        self.assertEqual(ids(lookup.take_next()), list(expected))
-
-    def assert_finished(self, lookup: Lookup, *nearest: int) -> None:
-        self.assertEqual((lookup.take_next(), lookup.finished), ([], True))
-        self.assertEqual(ids(lookup.nearest()), list(nearest))
-
-
-class SubnetTests(LookupTestCase):
-    """Attackers in one subnet, the 7; everybody else is in a private one."""
-
-    def attacker(self, node_id: int) -> Contact:
-        return Contact(node_id, ("7.0.0.1", 8000))
-
-    def crowded(self, count: int, *honest: int, purpose: Purpose = Purpose.NODES) -> Lookup:
-        lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, purpose=purpose)
-        lookup.heard_of([self.attacker(node_id) for node_id in range(1, count + 1)])
-        lookup.heard_of([self.private(node_id) for node_id in honest])
-        return lookup
-
-    def private(self, node_id: int) -> Contact:
-        return Contact(node_id, ("10.0.0.1", 8000))
-
-    def test_two_count(self) -> None:
-        """Of a subnet the two nearest are asked, and count; the rest of the width is for others."""
-        lookup = self.crowded(20, 100, 101)
-        self.assert_next(lookup, 1, 2, 100)
-        for c in (self.attacker(1), self.attacker(2), self.private(100)):
-            lookup.answered(c, [self.attacker(node_id) for node_id in range(3, 30)])
-        self.assert_finished(lookup, 1, 2, 100)
-
-    def test_stand_in_from_elsewhere(self) -> None:
-        """Who stands in for a slow one is of another subnet."""
-        lookup = self.crowded(20, 100, 101, 102)
-        self.assert_next(lookup, 1, 2, 100)
-        lookup.slow(self.attacker(1))
-        self.assert_next(lookup, 101)
-
-    def test_shortlist(self) -> None:
-        """The shortlist has two of a subnet, however many crowd out the others."""
-        self.assertEqual(ids(self.crowded(50, 100, 101).shortlist()), [1, 2, 100, 101])
-
-    def test_refusals(self) -> None:
-        """When four of a subnet have refused or stayed silent no more are asked."""
-        lookup = self.crowded(20, 100)
-        asked = 0
-        while chosen := [c for c in lookup.take_next() if c.node_id < 100]:
-            for c in chosen:
-                asked += 1
-                lookup.refused(c) if c.node_id % 2 else lookup.silent(c)
-        self.assertLessEqual(asked, SUBNET_FAILURES + 1)
-
-    def test_store(self) -> None:
-        """Of those that shall hold something no nearer one takes the place of one that has said yes."""
-        for purpose, chosen in ((Purpose.NODES, [1]), (Purpose.STORE, [])):
-            lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, purpose=purpose)
-            lookup.heard_of([self.attacker(8), self.attacker(9), self.private(100)])
-            self.assert_next(lookup, 8, 9, 100)
-            lookup.answered(self.attacker(8), [self.attacker(1), self.attacker(2)])
-            self.assert_next(lookup, *chosen)
-
-
-class BeliefTests(LookupTestCase):
-    """Whose word counts."""
-
-    def test_liar(self) -> None:
-        """Who names three that do not answer is believed last: the width is filled by others."""
-        lookup = self.lookup(100, 200, 300, width=3, alpha=3)
-        self.assert_next(lookup, 100, 200, 300)
-        lookup.answered(contact(100), contacts(*range(1, 21)))
-        self.assert_next(lookup, 1)
-        lookup.answered(contact(200))
-        lookup.answered(contact(300))
-        self.assert_next(lookup, 2, 3)
-        for node_id in (1, 2, 3):
-            lookup.slow(contact(node_id))
-        self.assert_finished(lookup, 100, 200, 300)
-        self.assertTrue(lookup.is_suspicious)
-
-    def test_vouched_for(self) -> None:
-        """What an honest one names too is asked, however much the liar is doubted."""
-        lookup = self.lookup(100, 200, width=2, alpha=2)
-        self.assert_next(lookup, 100, 200)
-        lookup.answered(contact(100), contacts(1, 2, 3, 9))
-        for node_id in (1, 2, 3):
-            self.assert_next(lookup, node_id)
-            lookup.slow(contact(node_id))
-        self.assert_next(lookup)
-        lookup.answered(contact(200), contacts(9))
-        self.assert_next(lookup, 9)
-        lookup.answered(contact(9))
-        lookup.answered(contact(1))
-        self.assert_finished(lookup, 1, 9)
-        self.assertFalse(lookup.is_suspicious)
-
-    def test_thorough(self) -> None:
-        """A thorough lookup asks even those, when nobody else is left to ask."""
-        lookup = self.lookup(100, width=2, alpha=3, thorough=True)
-        lookup.take_next()
-        lookup.answered(contact(100), contacts(1, 2, 3, 9))
-        self.assert_next(lookup, 1, 2)
-        for node_id in (1, 2):
-            lookup.slow(contact(node_id))
-        self.assert_next(lookup, 3, 9)
-        lookup = self.lookup(100, width=2, alpha=2, thorough=True)
-        lookup.take_next()
-        lookup.answered(contact(100), contacts(1, 2, 3, 9))
-        lookup.take_next()
-        for node_id in (1, 2):
-            lookup.silent(contact(node_id))
-        self.assert_next(lookup, 3, 9)
-
-    def test_elsewhere(self) -> None:
-        """Who is silent at one address is tried at the other that was named for it."""
-        here, there = contact(1), Contact(1, ("192.0.2.77", 1))
-        lookup = self.lookup(100, 200, width=3, alpha=3)
-        lookup.take_next()
-        lookup.answered(contact(100), [here])
-        lookup.answered(contact(200), [there])
-        self.assertEqual(lookup.take_next(), [here])
-        lookup.silent(here)
-        self.assertEqual(lookup.take_next(), [there])
-        lookup.failed(here)
-        lookup.answered(there)
-        self.assertEqual(lookup.nearest()[0], there)
-
-    def test_late_at_the_first(self) -> None:
-        """Who answers at the first address after all is there."""
-        here, there = contact(1), Contact(1, ("192.0.2.77", 1))
-        lookup = self.lookup(1, width=1)
-        lookup.heard_of([there])
-        self.assertEqual(lookup.take_next(), [here])
-        lookup.silent(here)
-        self.assertEqual(lookup.take_next(), [there])
-        lookup.answered(here)
-        lookup.slow(there)
-        lookup.failed(there)
-        self.assert_finished(lookup, 1)
-        self.assertEqual(lookup.nearest(), [here])
 
 
 class WhomToAskTests(LookupTestCase):
@@ -445,135 +276,6 @@ class EndTests(LookupTestCase):
         self.assertEqual(lookup.hops, 3)
 
 
-class HostilePeersTests(SynchronousTestCase):
-    """A peer that invents k ever nearer contacts in every answer, all of which it answers for itself."""
-
-    def setUp(self) -> None:
-        self.rng = random.Random(1)
-        self.lookup = Lookup(0, OWN, width=8)
-        self.lookup.heard_of(contacts(*(random_id(self.rng) for _ in range(K))))
-        self.nearest = ID_SPACE
-
-    def invented(self) -> list[Contact]:
-        self.nearest >>= 1
-        return contacts(*(self.rng.randrange(self.nearest, 2 * self.nearest) for _ in range(K)))
-
-    def test_for_ever(self) -> None:
-        """The lookup ends after so many contacts asked, and has remembered no more than these could name."""
-        while not self.lookup.finished:
-            for one in self.lookup.take_next():
-                self.lookup.answered(one, self.invented())
-        self.assertEqual(self.lookup.candidates.asked_count, MAX_ASKED)
-        self.assertLessEqual(sum(map(self.lookup.candidates.count, CandidateState)), K * (MAX_ASKED + 1))
-
-    def test_silence(self) -> None:
-        """No more than so many calls are out at once, however slow they all are, and it ends when all are silent."""
-        out: list[Contact] = []
-        most = 0
-        for _ in range(1000):
-            chosen = self.lookup.take_next()
-            out += chosen
-            most = max(most, len(out))
-            if self.lookup.finished:
-                break
-            for one in chosen:
-                self.lookup.slow(one)
-                self.lookup.heard_of(self.invented())
-            if not chosen:
-                self.lookup.silent(out.pop(0))
-        self.assertTrue(self.lookup.finished)
-        self.assertEqual((most, self.lookup.candidates.asked_count), (MAX_UNANSWERED, MAX_ASKED))
-
-    def test_wide_puts(self) -> None:
-        """A put asks all its holders at once, though these are more than a lookup has out at other times."""
-        lookup = Lookup(0, OWN, width=20, alpha=20)
-        lookup.heard_of(contacts(*range(1, 30)))
-        self.assertEqual(len(lookup.take_next()), 20)
-
-
-class Town:
-    """A network as a dict: what each node would answer. Who is not in `live` never answers, but is named still."""
-
-    def __init__(self, seed: int, deaths: bool = True) -> None:
-        self.rng = random.Random(seed)
-        self.nodes = [random_id(self.rng) for _ in range(self.rng.choice([1, 2, 5, 30, 150]))]
-        dead = self.rng.choice([0, 0.1, 0.3]) if deaths else 0
-        self.live = {node_id for node_id in self.nodes if self.rng.random() >= dead}
-        self.slow_share = self.rng.choice([0, 0.2])
-        self.known = {node_id: self.table_of(node_id) for node_id in self.nodes}
-
-    def table_of(self, own: int) -> list[int]:
-        """What a Kademlia table would hold: the k nearest of all, and k of each range farther away."""
-        near = sorted(self.nodes, key=own.__xor__)
-        kept = near[1 : K + 1]
-        ranges: dict[int, list[int]] = {}
-        for node_id in near[K + 1 :]:
-            ranges.setdefault((own ^ node_id).bit_length(), []).append(node_id)
-        for members in ranges.values():
-            kept += self.rng.sample(members, min(K, len(members)))
-        return kept
-
-    def answer(self, node_id: int, target: int) -> list[Contact]:
-        return contacts(*sorted(self.known[node_id], key=target.__xor__)[:K])
-
-    def run(self, lookup: Lookup) -> int:
-        """Drive the lookup to its end, facts in random order; the most calls that held a slot at once."""
-        out: dict[int, Contact] = {}
-        slow: set[int] = set()
-        silent: list[Contact] = []
-        most = 0
-        while True:
-            out |= {one.node_id: one for one in lookup.take_next()}
-            most = max(most, len(out.keys() - slow))
-            if lookup.finished:
-                return most
-            if not out:
-                lookup.failed(silent.pop())
-                continue
-            one = out[self.rng.choice(list(out))]
-            if one.node_id not in slow and (
-                one.node_id not in self.live or self.rng.random() < self.slow_share
-            ):
-                slow.add(one.node_id)
-                lookup.slow(one)
-                continue
-            del out[one.node_id]
-            if one.node_id in self.live:
-                lookup.answered(one, self.answer(one.node_id, lookup.target))
-            else:
-                silent.append(one)
-                lookup.silent(one)
-
-
-class WholeNetworksTests(SynchronousTestCase):
-    @settings(derandomize=True, deadline=None, max_examples=150)
-    @given(st.integers(0, 1 << 32), st.sampled_from([1, 3, 8, K]), st.booleans())
-    def test_finds_the_nearest(self, seed: int, width: int, own_target: bool) -> None:
-        """A thorough lookup finds exactly the nearest live nodes, from one live contact on, with α slots at most."""
-        town = Town(seed, deaths=width < K)
-        own = town.rng.choice(town.nodes)
-        target = own if own_target else random_id(town.rng)
-        lookup = Lookup(target, own, width, thorough=True)
-        lookup.heard_of(town.answer(own, target))
-        most = town.run(lookup)
-        expected = sorted(town.live - {own}, key=target.__xor__)[:width]
-        self.assertEqual(ids(lookup.nearest()), expected)
-        self.assertLessEqual(most, ALPHA)
-        self.assertLess(lookup.candidates.asked_count, MAX_ASKED)
-
-    @settings(derandomize=True, deadline=None, max_examples=100)
-    @given(st.integers(0, 1 << 32))
-    def test_not_thorough(self, seed: int) -> None:
-        """Any other lookup finds only live nodes, though not the nearest where these were slow."""
-        town = Town(seed)
-        own, target = town.rng.choice(town.nodes), random_id(town.rng)
-        lookup = Lookup(target, own, 8)
-        lookup.heard_of(town.answer(own, target))
-        town.run(lookup)
-        met = set(ids(lookup.nearest()))
-        self.assertLessEqual(met, town.live)
-
-
 class GroupTests(SynchronousTestCase):
     """A lookup of a value among the contacts 1, 2, 3 and so on, the nearest in this order; 1 to 5 are the group."""
 
@@ -657,3 +359,136 @@ class GroupTests(SynchronousTestCase):
         self.assertFalse(lookup.finished)
         lookup.answered(contact(1))
         self.assertEqual((lookup.take_next(), lookup.finished), ([], True))
+
+
+class BeliefTests(LookupTestCase):
+    """Whose word counts."""
+
+    def test_liar(self) -> None:
+        """Who names three that do not answer is believed last: the width is filled by others."""
+        lookup = self.lookup(100, 200, 300, width=3, alpha=3)
+        self.assert_next(lookup, 100, 200, 300)
+        lookup.answered(contact(100), contacts(*range(1, 21)))
+        self.assert_next(lookup, 1)
+        lookup.answered(contact(200))
+        lookup.answered(contact(300))
+        self.assert_next(lookup, 2, 3)
+        for node_id in (1, 2, 3):
+            lookup.slow(contact(node_id))
+        self.assert_finished(lookup, 100, 200, 300)
+        self.assertTrue(lookup.is_suspicious)
+
+    def test_vouched_for(self) -> None:
+        """What an honest one names too is asked, however much the liar is doubted."""
+        lookup = self.lookup(100, 200, width=2, alpha=2)
+        self.assert_next(lookup, 100, 200)
+        lookup.answered(contact(100), contacts(1, 2, 3, 9))
+        for node_id in (1, 2, 3):
+            self.assert_next(lookup, node_id)
+            lookup.slow(contact(node_id))
+        self.assert_next(lookup)
+        lookup.answered(contact(200), contacts(9))
+        self.assert_next(lookup, 9)
+        lookup.answered(contact(9))
+        lookup.answered(contact(1))
+        self.assert_finished(lookup, 1, 9)
+        self.assertFalse(lookup.is_suspicious)
+
+    def test_thorough(self) -> None:
+        """A thorough lookup asks even those, when nobody else is left to ask."""
+        lookup = self.lookup(100, width=2, alpha=3, thorough=True)
+        lookup.take_next()
+        lookup.answered(contact(100), contacts(1, 2, 3, 9))
+        self.assert_next(lookup, 1, 2)
+        for node_id in (1, 2):
+            lookup.slow(contact(node_id))
+        self.assert_next(lookup, 3, 9)
+        lookup = self.lookup(100, width=2, alpha=2, thorough=True)
+        lookup.take_next()
+        lookup.answered(contact(100), contacts(1, 2, 3, 9))
+        lookup.take_next()
+        for node_id in (1, 2):
+            lookup.silent(contact(node_id))
+        self.assert_next(lookup, 3, 9)
+
+    def test_elsewhere(self) -> None:
+        """Who is silent at one address is tried at the other that was named for it."""
+        here, there = contact(1), Contact(1, ("192.0.2.77", 1))
+        lookup = self.lookup(100, 200, width=3, alpha=3)
+        lookup.take_next()
+        lookup.answered(contact(100), [here])
+        lookup.answered(contact(200), [there])
+        self.assertEqual(lookup.take_next(), [here])
+        lookup.silent(here)
+        self.assertEqual(lookup.take_next(), [there])
+        lookup.failed(here)
+        lookup.answered(there)
+        self.assertEqual(lookup.nearest()[0], there)
+
+    def test_late_at_the_first(self) -> None:
+        """Who answers at the first address after all is there."""
+        here, there = contact(1), Contact(1, ("192.0.2.77", 1))
+        lookup = self.lookup(1, width=1)
+        lookup.heard_of([there])
+        self.assertEqual(lookup.take_next(), [here])
+        lookup.silent(here)
+        self.assertEqual(lookup.take_next(), [there])
+        lookup.answered(here)
+        lookup.slow(there)
+        lookup.failed(there)
+        self.assert_finished(lookup, 1)
+        self.assertEqual(lookup.nearest(), [here])
+
+
+class SubnetTests(LookupTestCase):
+    """Attackers in one subnet, the 7; everybody else is in a private one."""
+
+    def attacker(self, node_id: int) -> Contact:
+        return Contact(node_id, ("7.0.0.1", 8000))
+
+    def crowded(self, count: int, *honest: int, purpose: Purpose = Purpose.NODES) -> Lookup:
+        lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, purpose=purpose)
+        lookup.heard_of([self.attacker(node_id) for node_id in range(1, count + 1)])
+        lookup.heard_of([self.private(node_id) for node_id in honest])
+        return lookup
+
+    def private(self, node_id: int) -> Contact:
+        return Contact(node_id, ("10.0.0.1", 8000))
+
+    def test_two_count(self) -> None:
+        """Of a subnet the two nearest are asked, and count; the rest of the width is for others."""
+        lookup = self.crowded(20, 100, 101)
+        self.assert_next(lookup, 1, 2, 100)
+        for c in (self.attacker(1), self.attacker(2), self.private(100)):
+            lookup.answered(c, [self.attacker(node_id) for node_id in range(3, 30)])
+        self.assert_finished(lookup, 1, 2, 100)
+
+    def test_stand_in_from_elsewhere(self) -> None:
+        """Who stands in for a slow one is of another subnet."""
+        lookup = self.crowded(20, 100, 101, 102)
+        self.assert_next(lookup, 1, 2, 100)
+        lookup.slow(self.attacker(1))
+        self.assert_next(lookup, 101)
+
+    def test_shortlist(self) -> None:
+        """The shortlist has two of a subnet, however many crowd out the others."""
+        self.assertEqual(ids(self.crowded(50, 100, 101).shortlist()), [1, 2, 100, 101])
+
+    def test_refusals(self) -> None:
+        """When four of a subnet have refused or stayed silent no more are asked."""
+        lookup = self.crowded(20, 100)
+        asked = 0
+        while chosen := [c for c in lookup.take_next() if c.node_id < 100]:
+            for c in chosen:
+                asked += 1
+                lookup.refused(c) if c.node_id % 2 else lookup.silent(c)
+        self.assertLessEqual(asked, SUBNET_FAILURES + 1)
+
+    def test_store(self) -> None:
+        """Of those that shall hold something no nearer one takes the place of one that has said yes."""
+        for purpose, chosen in ((Purpose.NODES, [1]), (Purpose.STORE, [])):
+            lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, purpose=purpose)
+            lookup.heard_of([self.attacker(8), self.attacker(9), self.private(100)])
+            self.assert_next(lookup, 8, 9, 100)
+            lookup.answered(self.attacker(8), [self.attacker(1), self.attacker(2)])
+            self.assert_next(lookup, *chosen)

@@ -31,7 +31,9 @@ from dht14.kademlia.routing_table import RoutingTable, bucket_capacity
 from tests.kademlia.test_subnet_limits import first_byte
 
 HERE, ELSEWHERE = ("192.0.2.1", 8000), ("203.0.113.6", 8000)
+
 OWN = random_id(random.Random("own"))
+
 HOUR = 3600.0
 
 
@@ -65,92 +67,6 @@ class TableTestCase(SynchronousTestCase):
         while len(found) < count:
             found[random_id_sharing(OWN, depth, self.rng)] = None
         return list(found)
-
-
-class SubnetTests(TableTestCase):
-    """How many contacts of one subnet a table has, where `first_byte` tells the subnet."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.table = RoutingTable(OWN, first_byte)
-
-    def answer(self, subnet: int, *node_ids: int) -> None:
-        for node_id in node_ids:
-            self.table.confirmed(contact(node_id, (f"{subnet}.0.0.1", 8000)), 0.0, 0.1)
-
-    def test_bucket(self) -> None:
-        """A third contact of a subnet does not enter a bucket, and is not wanted; others do."""
-        first, second, third, other = self.at_depth(0, 4)
-        self.answer(7, first, second, third)
-        self.assertEqual((len(self.table), third in self.table), (2, False))
-        self.assertFalse(self.table.wants(contact(third, ("7.0.0.1", 8000))))
-        self.assertTrue(self.table.wants(contact(other, ("8.0.0.1", 8000))))
-        self.answer(8, other)
-        self.assertIn(other, self.table)
-
-    def test_place_becomes_free(self) -> None:
-        """When one of the subnet leaves, the next one that answers may come."""
-        first, second, third = self.at_depth(0, 3)
-        self.answer(7, first, second)
-        for turn in range(MISSES_TO_DROP):
-            self.table.failed(contact(first, ("7.0.0.1", 8000)), 10.0 * turn)
-            self.answer(8, *self.at_depth(1, 1))
-        self.assertNotIn(first, self.table)
-        self.answer(7, third)
-        self.assertIn(third, self.table)
-
-    def test_table(self) -> None:
-        """No more than ten of a subnet are in the table, in however many buckets."""
-        for depth in range(6):  # So that there are buckets to be in.
-            for number, node_id in enumerate(self.at_depth(depth, bucket_capacity(depth))):
-                self.table.confirmed(contact(node_id, ("10.0.0.1", number + 1)), 0.0, 0.1)
-        for depth in range(6, 20):
-            self.answer(7, *self.at_depth(depth, 3))
-            for number, node_id in enumerate(self.at_depth(depth, K)):
-                self.table.confirmed(contact(node_id, ("10.0.0.1", number + 1)), 0.0, 0.1)
-        company = [c for c in self.table.contacts() if c.address[0] == "7.0.0.1"]
-        self.assertEqual(len(company), SUBNET_IN_TABLE)
-
-    def test_spares(self) -> None:
-        """Spares count: a subnet cannot wait in the wings until others leave."""
-        self.confirm_private(*self.at_depth(0, bucket_capacity(0)))
-        self.confirm_private(*self.at_depth(1, bucket_capacity(1)))
-        waiting = self.at_depth(0, 5)
-        self.answer(7, *waiting)
-        self.assertNotIn(waiting[0], self.table)
-        for node_id in [c.node_id for c in self.table.contacts() if shared_prefix(OWN, c.node_id) == 0][:10]:
-            self.table.failed(contact(node_id, ("10.0.0.1", 8000)), 10.0)
-            self.confirm_private(*self.at_depth(1, 1))
-        self.assertEqual(sum(node_id in self.table for node_id in waiting), SUBNET_IN_BUCKET)
-
-    def confirm_private(self, *node_ids: int) -> None:
-        self.answer(10, *node_ids)
-
-    def test_moved(self) -> None:
-        """Nobody gets past the limit by coming in elsewhere first: who moves counts where it is now."""
-        first, second, third = self.at_depth(0, 3)
-        self.answer(7, first, second)
-        self.answer(8, third)
-        self.table.failed(contact(third, ("8.0.0.1", 8000)), 1.0)
-        self.answer(7, third)
-        self.assertTrue(self.table.is_suspect(third))
-        self.answer(9, third)
-        self.assertFalse(self.table.is_suspect(third))
-
-    def test_private(self) -> None:
-        """Where subnets do not count there is no limit."""
-        self.confirm_private(*self.at_depth(0, 300))
-        self.assertEqual(len(self.table), 300)
-
-    def test_holders(self) -> None:
-        """Of the nearest to a key two of a subnet count; the others make room for the next."""
-        key = OWN ^ (1 << 255)
-        for number in range(1, 4):
-            self.answer(7, key ^ number)
-            self.answer(20 + number, key ^ (10 + number))
-        self.table.confirmed(contact(key ^ 4, ("8.0.0.1", 8000)), 0, 0.1)
-        self.assertEqual(ids(self.table.holders(key, 4)), [key ^ 1, key ^ 2, key ^ 4, key ^ 11])
-        self.assertEqual(len(self.table.holders(key, 50)), 6)
 
 
 class BucketsTests(TableTestCase):
@@ -459,6 +375,92 @@ class UpkeepTests(TableTestCase):
         self.assertEqual(depths, [0, 1, 2, 3, 4])
         self.confirm(OWN ^ 1)
         self.assertEqual(len(self.table.far_targets(self.rng)), 255)
+
+
+class SubnetTests(TableTestCase):
+    """How many contacts of one subnet a table has, where `first_byte` tells the subnet."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.table = RoutingTable(OWN, first_byte)
+
+    def answer(self, subnet: int, *node_ids: int) -> None:
+        for node_id in node_ids:
+            self.table.confirmed(contact(node_id, (f"{subnet}.0.0.1", 8000)), 0.0, 0.1)
+
+    def test_bucket(self) -> None:
+        """A third contact of a subnet does not enter a bucket, and is not wanted; others do."""
+        first, second, third, other = self.at_depth(0, 4)
+        self.answer(7, first, second, third)
+        self.assertEqual((len(self.table), third in self.table), (2, False))
+        self.assertFalse(self.table.wants(contact(third, ("7.0.0.1", 8000))))
+        self.assertTrue(self.table.wants(contact(other, ("8.0.0.1", 8000))))
+        self.answer(8, other)
+        self.assertIn(other, self.table)
+
+    def test_place_becomes_free(self) -> None:
+        """When one of the subnet leaves, the next one that answers may come."""
+        first, second, third = self.at_depth(0, 3)
+        self.answer(7, first, second)
+        for turn in range(MISSES_TO_DROP):
+            self.table.failed(contact(first, ("7.0.0.1", 8000)), 10.0 * turn)
+            self.answer(8, *self.at_depth(1, 1))
+        self.assertNotIn(first, self.table)
+        self.answer(7, third)
+        self.assertIn(third, self.table)
+
+    def test_table(self) -> None:
+        """No more than ten of a subnet are in the table, in however many buckets."""
+        for depth in range(6):  # So that there are buckets to be in.
+            for number, node_id in enumerate(self.at_depth(depth, bucket_capacity(depth))):
+                self.table.confirmed(contact(node_id, ("10.0.0.1", number + 1)), 0.0, 0.1)
+        for depth in range(6, 20):
+            self.answer(7, *self.at_depth(depth, 3))
+            for number, node_id in enumerate(self.at_depth(depth, K)):
+                self.table.confirmed(contact(node_id, ("10.0.0.1", number + 1)), 0.0, 0.1)
+        company = [c for c in self.table.contacts() if c.address[0] == "7.0.0.1"]
+        self.assertEqual(len(company), SUBNET_IN_TABLE)
+
+    def test_spares(self) -> None:
+        """Spares count: a subnet cannot wait in the wings until others leave."""
+        self.confirm_private(*self.at_depth(0, bucket_capacity(0)))
+        self.confirm_private(*self.at_depth(1, bucket_capacity(1)))
+        waiting = self.at_depth(0, 5)
+        self.answer(7, *waiting)
+        self.assertNotIn(waiting[0], self.table)
+        for node_id in [c.node_id for c in self.table.contacts() if shared_prefix(OWN, c.node_id) == 0][:10]:
+            self.table.failed(contact(node_id, ("10.0.0.1", 8000)), 10.0)
+            self.confirm_private(*self.at_depth(1, 1))
+        self.assertEqual(sum(node_id in self.table for node_id in waiting), SUBNET_IN_BUCKET)
+
+    def confirm_private(self, *node_ids: int) -> None:
+        self.answer(10, *node_ids)
+
+    def test_moved(self) -> None:
+        """Nobody gets past the limit by coming in elsewhere first: who moves counts where it is now."""
+        first, second, third = self.at_depth(0, 3)
+        self.answer(7, first, second)
+        self.answer(8, third)
+        self.table.failed(contact(third, ("8.0.0.1", 8000)), 1.0)
+        self.answer(7, third)
+        self.assertTrue(self.table.is_suspect(third))
+        self.answer(9, third)
+        self.assertFalse(self.table.is_suspect(third))
+
+    def test_private(self) -> None:
+        """Where subnets do not count there is no limit."""
+        self.confirm_private(*self.at_depth(0, 300))
+        self.assertEqual(len(self.table), 300)
+
+    def test_holders(self) -> None:
+        """Of the nearest to a key two of a subnet count; the others make room for the next."""
+        key = OWN ^ (1 << 255)
+        for number in range(1, 4):
+            self.answer(7, key ^ number)
+            self.answer(20 + number, key ^ (10 + number))
+        self.table.confirmed(contact(key ^ 4, ("8.0.0.1", 8000)), 0, 0.1)
+        self.assertEqual(ids(self.table.holders(key, 4)), [key ^ 1, key ^ 2, key ^ 4, key ^ 11])
+        self.assertEqual(len(self.table.holders(key, 50)), 6)
 
 
 class TableMachine(RuleBasedStateMachine):

@@ -37,7 +37,7 @@ from tests.net.bulk.tls_case import (
     join,
     wrapped,
 )
-from tests.node.test_responder import LateStore
+from tests.node.responder_case import LateStore
 
 
 class ServerCase(BulkCase):
