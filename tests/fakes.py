@@ -203,7 +203,8 @@ class Peer:
 
 @define(eq=False, repr=False)
 class FakeNetwork:
-    """Nodes that reach each other by calls of functions on one virtual clock, with the facts of real calls."""
+    """Nodes that reach each other by calls of functions on one virtual clock, with the facts of real
+    calls."""
 
     policy: Policy = field(factory=lambda: Policy(min_ttl=1))
     clock: HeapClock = field(factory=lambda: HeapClock(BEGINNING))

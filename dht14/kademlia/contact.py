@@ -9,8 +9,8 @@ Address = tuple[str, int]
 class Contact(NamedTuple):
     """One node. `address` serves UDP and, on the same port number, the bulk channel.
 
-    A tuple rather than an attrs class: every FIND_NODE answer makes k contacts, and a tuple costs a third as much
-    to make.
+    A tuple rather than an attrs class: every FIND_NODE answer makes k contacts, and a tuple costs a third as
+    much to make.
     """
 
     node_id: int

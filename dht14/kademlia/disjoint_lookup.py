@@ -1,8 +1,9 @@
 """A lookup over several disjoint paths, for a key beside which an attacker seems to have put nodes.
 
-One path sees only what the nodes it asks want it to see. Each path here begins with other contacts, asks none that
-another path has asked, and hears only of contacts that its own contacts name. So an attacker that controls one path
-controls no more than that (S/Kademlia, section 4.4). Together they seek all nodes within the radius.
+One path sees only what the nodes it asks want it to see. Each path here begins with other contacts, asks none
+that another path has asked, and hears only of contacts that its own contacts name. So an attacker that
+controls one path controls no more than that (S/Kademlia, section 4.4). Together they seek all nodes within
+the radius.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -128,8 +129,8 @@ class DisjointLookup:
         self._path(contact).silent(contact)
 
     def nearest(self) -> list[Contact]:
-        """Return the contacts that answered, nearest first: all within the radius and at least `width`, but at most
-        REGION_NODES."""
+        """Return the contacts that answered, nearest first: all within the radius and at least `width`, but
+        at most REGION_NODES."""
         answered = self._merged(path.candidates.in_states(CandidateState.ANSWERED) for path in self._paths)
         chosen = list(islice(limit_per_subnet(answered, self.subnet_of), REGION_NODES))
         return [c for i, c in enumerate(chosen) if i < self.width or c.node_id ^ self.target <= self.radius]

@@ -1,8 +1,8 @@
 """One k-bucket: contacts of one range of the id space, and its replacement cache.
 
-Paper, sections 2.2 and 4.1. Departures: a contact enters only after it answered us; a full bucket never drops a live
-contact for a new one; the contacts in the replacement cache have answered too; each subnet has only a few entries and
-replacements.
+Paper, sections 2.2 and 4.1. Departures: a contact enters only after it answered us; a full bucket never drops
+a live contact for a new one; the contacts in the replacement cache have answered too; each subnet has only a
+few entries and replacements.
 """
 
 from collections import Counter
@@ -135,7 +135,8 @@ class KBucket:
     def failed(
         self, contact: Contact, now: float, may_leave: bool = True
     ) -> tuple[Entry | None, Entry | None]:
-        """The contact did not answer. Return the entry that left the bucket for that, and the one that replaced it.
+        """The contact did not answer. Return the entry that left the bucket for that, and the one that
+        replaced it.
 
         No entry leaves unless `may_leave`: a failure may be the fault of this node.
         """

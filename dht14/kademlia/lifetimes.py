@@ -1,8 +1,8 @@
 """Estimates how long contacts live, from those that were lost.
 
-Most contacts are still alive when they are observed, so the mean age of the dead ones would be far too short. The
-rate of losses per contact and second is right for both (maximum likelihood for exponential lifetimes, censored), and
-takes two numbers to keep.
+Most contacts are still alive when they are observed, so the mean age of the dead ones would be far too short.
+The rate of losses per contact and second is right for both (maximum likelihood for exponential lifetimes,
+censored), and takes two numbers to keep.
 """
 
 import math
@@ -43,7 +43,7 @@ class Lifetimes:
     def repair_interval(self, longest: float) -> float:
         """Return the seconds between two checks whether a record has its holders; at most `longest`.
 
-        With a mean life m and an interval T, each of r holders is gone with 1 - exp(-T / m) before the next check:
-        for half a median that is 0.29, and one record in 18,000 loses all of eight.
+        With a mean life m and an interval T, each of r holders is gone with 1 - exp(-T / m) before the next
+        check: for half a median that is 0.29, and one record in 18,000 loses all of eight.
         """
         return min(longest, max(REPAIR_INTERVAL_MIN, self.median / 2))

@@ -4,7 +4,8 @@ A lookup knows no network and no clock. Its driver (`node.lookup_run`) asks the 
 reports the outcome of each call.
 
 Departures from the paper: α calls are kept on the nearest unanswered contacts instead of going in rounds; a
-slow contact frees its slot at once, the next nearest is asked as its stand-in, and its late answer still counts.
+slow contact frees its slot at once, the next nearest is asked as its stand-in, and its late answer still
+counts.
 
 Departures for a hostile network: only the two nearest contacts of each subnet count; after four failures in
 one subnet no more of it are asked; contacts named by nodes whose contacts do not answer are asked last; a
@@ -42,7 +43,8 @@ _MEMBERS = (
 _LISTED = (CandidateState.UNASKED, CandidateState.ASKED, CandidateState.SLOW)
 _HOPEFUL = (CandidateState.UNASKED, CandidateState.ASKED, CandidateState.ANSWERED)
 _COUNTED = (*_HOPEFUL, CandidateState.SLOW, CandidateState.SILENT)
-"""States in which a candidate uses part of its subnet's quota: the stand-in of a slow one is of another subnet."""
+"""States in which a candidate uses part of its subnet's quota: the stand-in of a slow one is of another
+subnet."""
 
 
 class Purpose(Enum):
@@ -59,10 +61,10 @@ class Purpose(Enum):
 class Lookup:
     """The search for the `width` live contacts nearest to `target`.
 
-    `thorough` decides when it may end while a near contact is only slow. A thorough lookup waits until the slow
-    have answered or gone silent; while more are silent than have answered, it waits for these too, until they
-    answer or fail. Other lookups let the next nearest stand in. A read is thorough until it has seen a value: it
-    must not say "not found" because the holders were slow.
+    `thorough` decides when it may end while a near contact is only slow. A thorough lookup waits until the
+    slow have answered or gone silent; while more are silent than have answered, it waits for these too, until
+    they answer or fail. Other lookups let the next nearest stand in. A read is thorough until it has seen a
+    value: it must not say "not found" because the holders were slow.
     """
 
     target: int
@@ -150,7 +152,8 @@ class Lookup:
         return chosen
 
     def _ask_nearest(self, chosen: list[Contact], doubtful_too: bool) -> bool:
-        """Ask candidates from the nearest on, and add them to `chosen`. Return whether none is left to wait for."""
+        """Ask candidates from the nearest on, and add them to `chosen`. Return whether none is left to wait
+        for."""
         hopeful, width = 0, self._breadth()
         settled = True
         quota = SubnetQuota(self.subnet_of)
@@ -193,8 +196,8 @@ class Lookup:
         )
 
     def _breadth(self) -> int:
-        """Return how many nodes are sought. Around nodes that do not vote a writer looks as far as readers do:
-        the nodes that vote in their place must have the record."""
+        """Return how many nodes are sought. Around nodes that do not vote a writer looks as far as readers
+        do: the nodes that vote in their place must have the record."""
         if self.purpose is not Purpose.STORE or self.width >= REPLICATION:
             return self.width
         voteless = sum(not candidate.votes for _, candidate in self.candidates.ordered)
@@ -210,8 +213,8 @@ class Lookup:
     def group(self) -> list[Candidate]:
         """Return the GROUP nearest candidates that hold values, as far as is known.
 
-        Readers and writers of a key see the same group; a read or write rests on a record that most of it has. A
-        slow node stays in the group until it is silent: other nodes may hear it first.
+        Readers and writers of a key see the same group; a read or write rests on a record that most of it
+        has. A slow node stays in the group until it is silent: other nodes may hear it first.
         """
         return self._nearest_members(GROUP)
 
@@ -237,9 +240,9 @@ class Lookup:
     def missing_votes(self, holders: Container[int]) -> int:
         """Return how many more of the group must be among these `holders` before most of it are.
 
-        Candidates farther than one that was not asked yet do not count. The next nearest stand in for slow ones,
-        but at most STAND_INS of them: a reader far from the key does not know who is just outside of its group,
-        and takes farther nodes for them.
+        Candidates farther than one that was not asked yet do not count. The next nearest stand in for slow
+        ones, but at most STAND_INS of them: a reader far from the key does not know who is just outside of
+        its group, and takes farther nodes for them.
         """
         members = self._nearest_members(GROUP + STAND_INS)
         missing = min(len(members), GROUP) // 2 + 1
@@ -282,8 +285,8 @@ class Lookup:
         return [c for i, c in enumerate(found) if i < self.width or c.node_id ^ self.target <= self.radius]
 
     def shortlist(self) -> list[Contact]:
-        """Return up to k contacts that answered or may still be asked, nearest first, few of each subnet; none in
-        doubt."""
+        """Return up to k contacts that answered or may still be asked, nearest first, few of each subnet;
+        none in doubt."""
         hopeful = (
             candidate.contact
             for _, candidate in self.candidates.ordered

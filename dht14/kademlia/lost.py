@@ -1,8 +1,8 @@
 """Contacts that were dropped because they were silent. They are tried again for a day.
 
-When a network is split, each part drops the contacts in the other. When it is whole again no node would notice: each
-has enough contacts. So some of the lost contacts are called now and then. If one answers, more are called sooner,
-because they are probably back too.
+When a network is split, each part drops the contacts in the other. When it is whole again no node would
+notice: each has enough contacts. So some of the lost contacts are called now and then. If one answers, more
+are called sooner, because they are probably back too.
 """
 
 from attrs import define, field
@@ -32,7 +32,8 @@ class LostContacts:
     """The contacts that the table has lost, in the order in which they will be tried."""
 
     _lost: dict[int, LostContact] = field(factory=dict, init=False)
-    """By node id. Not a `BoundedDict`: the order is that of the tries, and the one lost longest ago gives way."""
+    """By node id. Not a `BoundedDict`: the order is that of the tries, and the one lost longest ago gives
+    way."""
     _at_once: int = field(default=1, init=False)
     _found: bool = field(default=False, init=False)
     """Whether one of them answered since some were last tried."""

@@ -24,8 +24,8 @@ class Neighbourhood:
         """Estimate whether most of the `count` nodes nearest to `target` are in the table.
 
         Ids are spread evenly, and around our own id we know every node. So we do around the target where our
-        contacts are about as dense. A few may be missing: a caller must accept corrections from the nodes near
-        the target (`wire.messages.Stored.nearer`).
+        contacts are about as dense. A few may be missing: a caller must accept corrections from the nodes
+        near the target (`wire.messages.Stored.nearer`).
         """
         table = self.table
         if len(table) <= max(count, K):
@@ -53,7 +53,8 @@ class Neighbourhood:
         return self.table.own_id ^ target <= self.region(count) or self.is_near(target, count)
 
     def lookup_found(self, target: int, nearest: list[Contact]) -> None:
-        """A lookup found these nodes nearest to `target`: the estimate of the network's size learns from them."""
+        """A lookup found these nodes nearest to `target`: the estimate of the network's size learns from
+        them."""
         home = self._home_density()
         if home is not None:
             self._network_size.lookup_found(target, [contact.node_id ^ target for contact in nearest], home)

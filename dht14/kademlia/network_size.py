@@ -1,13 +1,13 @@
 """Estimates how many nodes the network has, and whether an attacker has put many beside a key.
 
-Ids of honest nodes are spread evenly: within a distance x of any key there are N·x/2^256 of them, as of a Poisson
-process. So the distance of the j-th nearest node gives the number N of all nodes, within a fourth for j = 20. If the
-j nearest lie within a space that should hold far fewer, somebody searched for their ids.
+Ids of honest nodes are spread evenly: within a distance x of any key there are N·x/2^256 of them, as of a
+Poisson process. So the distance of the j-th nearest node gives the number N of all nodes, within a fourth for
+j = 20. If the j nearest lie within a space that should hold far fewer, somebody searched for their ids.
 
-A node knows its own neighbours best, but an attacker may have put many nodes just there; the range that holds them is
-left out then. Lookups elsewhere correct the remaining error. Each gives the density of ids around its target in
-proportion to the density around our own id; one proportion is kept for each of 32 regions, so that no single region
-weighs much, and the median counts. A proportion stays right while a network grows.
+A node knows its own neighbours best, but an attacker may have put many nodes just there; the range that holds
+them is left out then. Lookups elsewhere correct the remaining error. Each gives the density of ids around its
+target in proportion to the density around our own id; one proportion is kept for each of 32 regions, so that
+no single region weighs much, and the median counts. A proportion stays right while a network grows.
 """
 
 from collections import Counter
@@ -25,16 +25,17 @@ MIN_NEIGHBOURS = 8
 """Neighbours needed to estimate a density."""
 
 CROWDED = {3: 0.10, 4: 0.24, 6: 0.64, 8: 1.18, 12: 2.48, 16: 3.99, 20: 5.63}
-"""A key is crowded if this many nodes (the key of an item) lie within the space where only its value is expected.
-Chance makes a place 1.5 times as dense as that for one key in 2,000, for each item; the 1.5 are for the error of the
-estimate. All items together, and with the estimate of a node that has just joined, less than one key in 1,000 is
-called crowded by mistake."""
+"""A key is crowded if this many nodes (the key of an item) lie within the space where only its value is
+expected. Chance makes a place 1.5 times as dense as that for one key in 2,000, for each item; the 1.5 are for
+the error of the estimate. All items together, and with the estimate of a node that has just joined, less than
+one key in 1,000 is called crowded by mistake."""
 
 
 def density(distances: Sequence[int]) -> float:
     """Return how many nodes the whole space would hold if it were as dense as here; the distances are sorted.
 
-    The result is too high as often as too low: the median of the j-th distance is where j - 1/3 nodes are expected.
+    The result is too high as often as too low: the median of the j-th distance is where j - 1/3 nodes are
+    expected.
     """
     return (len(distances) - 1 / 3) * (ID_SPACE / max(distances[-1], 1))
 
@@ -47,7 +48,8 @@ class NetworkSize:
     """By the first bits of the targets of lookups: the density there, relative to that around our own id."""
 
     def lookup_found(self, target: int, distances: Sequence[int], home: float) -> None:
-        """A lookup found nodes at these distances from its target. `home` is the density around our own id."""
+        """A lookup found nodes at these distances from its target. `home` is the density around our own
+        id."""
         if len(distances) >= MIN_NEIGHBOURS:
             self._proportions[target >> ID_BITS - REGION_BITS] = density(distances) / home
 
@@ -74,10 +76,12 @@ def region_radius(size: float, replication: int) -> int:
 
 
 def density_at_home(distances: Sequence[int]) -> float | None:
-    """Return the density around our own id, from our contacts' distances, sorted; None while too few are known.
+    """Return the density around our own id, from our contacts' distances, sorted; None while too few are
+    known.
 
-    The contacts form ranges by the number of bits they share with us. The range with the largest surplus of nodes is
-    left out: an attacker that puts many nodes beside a key puts them into one range of each node near that key.
+    The contacts form ranges by the number of bits they share with us. The range with the largest surplus of
+    nodes is left out: an attacker that puts many nodes beside a key puts them into one range of each node
+    near that key.
     """
     if len(distances) < K:
         return None

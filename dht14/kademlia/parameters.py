@@ -16,7 +16,8 @@ knows every node of a network of a few hundred, and most lookups take one hop.
 """
 
 MISSES_TO_DROP = 5
-"""Failed calls after which a contact leaves the table even if its bucket has no replacement (paper: the first)."""
+"""Failed calls after which a contact leaves the table even if its bucket has no replacement (paper: the
+first)."""
 
 MISS_SPACING = 1.0
 """Failures closer together than this count as one: they show one outage, not several."""
@@ -26,8 +27,8 @@ OUTAGE_CALLS = 8
 count. While most of them fail, this node itself may be cut off, and no contact leaves the table."""
 
 MAX_SPARSENESS = 2
-"""A region counts as known if our contacts there are at most this many times as far apart as around our own id.
-Half of its nodes may be unknown; chance alone makes that likely for one key in a hundred."""
+"""A region counts as known if our contacts there are at most this many times as far apart as around our own
+id. Half of its nodes may be unknown; chance alone makes that likely for one key in a hundred."""
 
 SUBNET_IN_BUCKET, SUBNET_IN_TABLE = 2, 10
 """Contacts of one subnet in a bucket and in the whole table, replacements included (discv5 has the same)."""
@@ -52,16 +53,16 @@ MAX_REPLICATION = 20
 """The most copies a writer may ask for: one bucket's worth."""
 
 GROUP = 5
-"""The nodes nearest to a key that hold values are its group. Readers and writers of the key ask the same group,
-whatever the replication; a record has at least this many copies."""
+"""The nodes nearest to a key that hold values are its group. Readers and writers of the key ask the same
+group, whatever the replication; a record has at least this many copies."""
 
 QUORUM = 3
-"""Most of a group. A write is acknowledged when this many of it have the record on disk; a read ends early when
-this many of it have the record that it returns. Two quorums have a member in common."""
+"""Most of a group. A write is acknowledged when this many of it have the record on disk; a read ends early
+when this many of it have the record that it returns. Two quorums have a member in common."""
 
 STAND_INS = 2
-"""Nodes just outside of a group that a reader may ask in place of slow ones in it. With 30 % of all nodes gone at
-once, one read in 35 has to wait until the dead nodes are silent."""
+"""Nodes just outside of a group that a reader may ask in place of slow ones in it. With 30 % of all nodes
+gone at once, one read in 35 has to wait until the dead nodes are silent."""
 
 LAPSE_WITNESSES = 2
 """Holders that must report that a record has expired, or was replaced by one that has, before that counts."""
@@ -76,7 +77,8 @@ VOUCHING_HOLDERS = 2
 # Lookups
 
 ALPHA = 5
-"""Calls of one lookup in flight (paper: 3). With more than three a lost datagram does not stall the lookup."""
+"""Calls of one lookup in flight (paper: 3). With more than three a lost datagram does not stall the
+lookup."""
 
 MAX_UNANSWERED = 12
 """Unanswered calls of one lookup, those past their soft timeout included."""
@@ -92,7 +94,8 @@ SUBNET_FAILURES = 4
 """Contacts of one subnet that may refuse or go silent before a lookup asks no more of them."""
 
 DOUBT_LIMIT = 3
-"""A lookup distrusts a contact if this many more of the contacts it named were slow or worse than answered."""
+"""A lookup distrusts a contact if this many more of the contacts it named were slow or worse than
+answered."""
 
 MAX_SOURCES = 4
 """Nodes that named a contact to a lookup, of which the lookup remembers the first."""
@@ -101,8 +104,8 @@ MAX_OTHER_ADDRESSES = 2
 """Further addresses at which a lookup tries a contact that is silent at the first."""
 
 REGION_FACTOR = 2
-"""The region of a crowded key is wide enough for this many times as many nodes as hold a record. With 8 copies,
-all 16 are missing from it for one key in nine million."""
+"""The region of a crowded key is wide enough for this many times as many nodes as hold a record. With 8
+copies, all 16 are missing from it for one key in nine million."""
 
 REGION_NODES = 64
 """The nearest nodes of a region that are asked or given the record, at most."""
@@ -125,8 +128,8 @@ HARD_TIMEOUT = 3.0
 """A call has failed after this; a later reply is ignored."""
 
 PUSH_SLOW, PUSH_SILENT = 0.5, 2.0
-"""When the push of a large value is slow, and when its contact is presumed dead: it has just said that it wants the
-value."""
+"""When the push of a large value is slow, and when its contact is presumed dead: it has just said that it
+wants the value."""
 
 # Timeouts of one operation
 
@@ -144,8 +147,8 @@ UNVOUCHED_TIMEOUT = 0.4
 advertises a value it does not have must not delay a get for longer."""
 
 VOUCHED_TIMEOUT = 2.0
-"""The same for one that VOUCHING_HOLDERS advertise. They may be far away and hold the record acknowledged last,
-while the record at hand is an old one."""
+"""The same for one that VOUCHING_HOLDERS advertise. They may be far away and hold the record acknowledged
+last, while the record at hand is an old one."""
 
 PUT_QUEUE_TIMEOUT = 2.0
 """How long a put waits for others to end when too many are running; then it begins all the same."""
@@ -156,7 +159,8 @@ CLOCK_TIMEOUT = 0.5
 # Maintenance
 
 REPUBLISH_INTERVAL = 3600.0
-"""Between two checks whether the holders of a record have it (paper, section 2.5), where contacts live long."""
+"""Between two checks whether the holders of a record have it (paper, section 2.5), where contacts live
+long."""
 
 REPAIR_INTERVAL_MIN = 60.0
 """The shortest interval between these checks, where contacts do not live long."""

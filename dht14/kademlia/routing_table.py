@@ -1,10 +1,10 @@
 """The routing table: buckets that split along the node's own branch (paper, section 2.4).
 
 Departures from the paper: only contacts that answered us enter; the buckets of the far ranges are wider
-(`parameters.BUCKET_WIDTHS`); the k closest are found by bisection over one sorted list of ids, so that the result is
-exact and costs microseconds whatever the number of contacts; while most contacts fail to answer, none leaves, because
-this node itself is probably cut off; of each subnet only a few enter. Contacts over the subnet limit are not cached:
-when one of their subnet leaves, the next to answer takes its place.
+(`parameters.BUCKET_WIDTHS`); the k closest are found by bisection over one sorted list of ids, so that the
+result is exact and costs microseconds whatever the number of contacts; while most contacts fail to answer,
+none leaves, because this node itself is probably cut off; of each subnet only a few enter. Contacts over the
+subnet limit are not cached: when one of their subnet leaves, the next to answer takes its place.
 """
 
 import random
@@ -224,8 +224,8 @@ class RoutingTable:
     def _block_around(self, target: int, count: int) -> list[int]:
         """Return the ids that share the longest prefix of `target` that at least `count` ids share.
 
-        Ids that share more bits with the target are nearer than all that share fewer, so the block contains the
-        `count` nearest.
+        Ids that share more bits with the target are nearer than all that share fewer, so the block contains
+        the `count` nearest.
         """
         ids, low, high = self._ids, 0, len(self._ids)
         shift = ID_BITS
@@ -266,9 +266,9 @@ class RoutingTable:
     def contacts_to_ping(self, now: float, spacing: float) -> list[Contact]:
         """Return the contacts to ping now, for a caller that asks every LIVENESS_INTERVAL.
 
-        These are suspects that were left alone for SUSPECT_INTERVAL; of the k nearest to us, which hold what we
-        hold, the one heard of longest ago; of all contacts those heard of longest ago, enough that each has its turn
-        within about `spacing` seconds, and more when calls fail; and some of those lost.
+        These are suspects that were left alone for SUSPECT_INTERVAL; of the k nearest to us, which hold what
+        we hold, the one heard of longest ago; of all contacts those heard of longest ago, enough that each
+        has its turn within about `spacing` seconds, and more when calls fail; and some of those lost.
         """
         suspects = (self._entries[node_id] for node_id in self._suspects)
         to_ping = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][
@@ -287,7 +287,8 @@ class RoutingTable:
     def stale_targets(self, now: float, interval: float, rng: random.Random) -> list[int]:
         """Return one random id in each range that had no lookup for `interval` seconds.
 
-        For the last range, which contains our own id, that id is returned as well: our neighbours matter most.
+        For the last range, which contains our own id, that id is returned as well: our neighbours matter
+        most.
         """
         stale = [now - bucket.last_lookup >= interval for bucket in self._buckets]
         targets = [

@@ -20,8 +20,9 @@ MAX_ADDRESSES = 8192
 """Addresses remembered; the one first heard of is forgotten first."""
 
 UNRESPONSIVE_SPACING = 0.05
-"""Seconds between two calls to an address whose last call is overdue. If its host has died, the kernel keeps what is
-sent to it for seconds, in a buffer shared by all addresses: a burst of calls would silence this node."""
+"""Seconds between two calls to an address whose last call is overdue. If its host has died, the kernel keeps
+what is sent to it for seconds, in a buffer shared by all addresses: a burst of calls would silence this
+node."""
 
 
 class CallTimeouts(NamedTuple):
@@ -52,8 +53,8 @@ class RttEstimator:
     srtt: float = 0.0
     rttvar: float = 0.0
     lowest: float = 0.0
-    """The shortest recent round trip. It rises slowly if the path has become longer. Delays of other round trips by
-    lost datagrams are no reason to wait longer for the next one."""
+    """The shortest recent round trip. It rises slowly if the path has become longer. Delays of other round
+    trips by lost datagrams are no reason to wait longer for the next one."""
     state: PeerState = PeerState.RESPONSIVE
     next_call_at: float = 0.0
     """When the address may be called again while it is not responsive."""
@@ -68,8 +69,8 @@ class RttEstimators:
     def call_timeouts(self, address: Address) -> CallTimeouts:
         """Return what to expect of a call to this address.
 
-        A silent address is given a single soft timeout: long enough to be heard when it is back, too short to delay
-        anything.
+        A silent address is given a single soft timeout: long enough to be heard when it is back, too short to
+        delay anything.
         """
         known = self._known.get(address)
         if known is None:
@@ -97,8 +98,9 @@ class RttEstimators:
     def answered(self, address: Address, rtt: float) -> None:
         """A reply came `rtt` seconds after its call was first sent.
 
-        After a resend it is unknown which of the two was answered (Karn); the first is assumed. An estimate that is
-        too long costs little. One that never learns of a slower path costs a resend and a stand-in on every call.
+        After a resend it is unknown which of the two was answered (Karn); the first is assumed. An estimate
+        that is too long costs little. One that never learns of a slower path costs a resend and a stand-in on
+        every call.
         """
         known = self._estimator(address)
         known.state = PeerState.RESPONSIVE

@@ -1,7 +1,7 @@
 """Limits on nodes of one subnet: an attacker that rents a subnet can run any number of nodes there.
 
-`security.subnets` says which subnet an address belongs to. Here and in `parameters` stands what is limited, and to
-how many.
+`security.subnets` says which subnet an address belongs to. Here and in `parameters` stands what is limited,
+and to how many.
 """
 
 from collections import Counter

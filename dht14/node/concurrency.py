@@ -28,7 +28,8 @@ class ConcurrencyLimit:
     def acquire(self) -> "Deferred[None]":
         """Fires when the operation may begin; call `release` when it has ended.
 
-        If the Deferred is cancelled before it fires, the operation waits no longer and has nothing to release.
+        If the Deferred is cancelled before it fires, the operation waits no longer and has nothing to
+        release.
         """
         if self._running < self._limit:
             self._running += 1
@@ -56,8 +57,8 @@ class ConcurrencyLimit:
 def run_limited(jobs: Iterable[Coroutine[Any, Any, object]], limit: int) -> "Deferred[list[None]]":
     """Run coroutines, at most `limit` of them at once; fires when all have ended.
 
-    The next coroutine is taken from `jobs` only when it can begin. A coroutine that raises ends its worker, and its
-    failure is reported at once.
+    The next coroutine is taken from `jobs` only when it can begin. A coroutine that raises ends its worker,
+    and its failure is reported at once.
     """
     waiting = iter(jobs)
 

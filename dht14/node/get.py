@@ -1,9 +1,10 @@
 """GET: finds the newest record of a key among its holders.
 
-A read asks the group of the key and one node more, so that a lost datagram rarely stalls it. It ends when most of
-the group have the record that it returns, or at once if the record proves itself (content). Otherwise it ends
-when all near nodes have answered, and returns the greatest record they have. A write is acknowledged only when
-most of the group have it; so a read that begins later does not end on the record that the write replaced.
+A read asks the group of the key and one node more, so that a lost datagram rarely stalls it. It ends when
+most of the group have the record that it returns, or at once if the record proves itself (content). Otherwise
+it ends when all near nodes have answered, and returns the greatest record they have. A write is acknowledged
+only when most of the group have it; so a read that begins later does not end on the record that the write
+replaced.
 """
 
 from typing import Protocol
@@ -31,8 +32,8 @@ from dht14.records.version_floors import Floor
 from dht14.wire.messages import FindValue, Lapsed, LargeValue, Nodes, Reply, Value, view_of
 
 DISTRUST_TTL, MAX_DISTRUSTED = 600.0, 1_024
-"""How long a holder that did not send an advertised value is distrusted (seconds), and how many are remembered.
-What it advertises counts only if there is nothing else."""
+"""How long a holder that did not send an advertised value is distrusted (seconds), and how many are
+remembered. What it advertises counts only if there is nothing else."""
 
 
 @define(eq=False, kw_only=True)
@@ -117,7 +118,8 @@ class GetReplies:
         self._end_if_certain(lookup)
 
     def _end_if_certain(self, lookup: AnyLookup) -> None:
-        """End the lookup if the newest record is known; otherwise ask no more nodes than votes are missing."""
+        """End the lookup if the newest record is known; otherwise ask no more nodes than votes are
+        missing."""
         if self.quorum.is_proven:
             self.ended_early = True
             lookup.conclude()
@@ -138,7 +140,8 @@ class GetReplies:
         return [contact for contact, held in self._held if held is None]
 
     def to_fetch(self) -> list[tuple[AdvertisedRecord, list[ValueSource]]]:
-        """Return the advertised records greater than every received one, the greatest first, with their holders.
+        """Return the advertised records greater than every received one, the greatest first, with their
+        holders.
 
         Those of distrusted contacts are returned only if there is nothing else.
         """
@@ -172,8 +175,8 @@ class RecordReader:
     async def get(self, key: int, content: bool, timeout: float) -> Record | NoRecord:
         """Return the newest record, or why there is none.
 
-        If the first search makes the key suspect, a second one asks more nodes: those nearest to the key may have
-        withheld the newest record. Content needs no second search, because it proves itself.
+        If the first search makes the key suspect, a second one asks more nodes: those nearest to the key may
+        have withheld the newest record. Content needs no second search, because it proves itself.
         """
         clock, detector = self._lookups.clock, self._lookups.eclipse_detector
         deadline = clock.seconds() + timeout
@@ -208,7 +211,8 @@ class RecordReader:
         found = await self._fetch_best(replies, deadline)
         remaining = deadline - self._lookups.clock.seconds()
         if found is None and replies.ended_early and remaining > 0:
-            # The holders that ended the search advertised a value and did not send it. They are distrusted now.
+            # The holders that ended the search advertised a value and did not send it. They are distrusted
+            # now.
             replies = self._replies(key, own, content, exhaustive=True)
             lookup = await self._ask(replies, own, deadline)
             found = await self._fetch_best(replies, deadline)
@@ -264,7 +268,8 @@ class RecordReader:
         return view_of(sorted((*known, table.own_id), key=key.__xor__)[:GROUP])
 
     async def _fetch_best(self, replies: GetReplies, deadline: float) -> Record | None:
-        """Return the greatest record that can be had, after fetching the large values that were advertised."""
+        """Return the greatest record that can be had, after fetching the large values that were
+        advertised."""
         best, to_fetch = replies.quorum.best_record, replies.to_fetch()
         if not to_fetch:
             return best

@@ -1,4 +1,5 @@
-"""The nodes that should hold a record: finds them and stores the record there, this node's own store included."""
+"""The nodes that should hold a record: finds them and stores the record there, this node's own store
+included."""
 
 from attrs import define, evolve
 from twisted.internet.defer import Deferred, TimeoutError
@@ -29,8 +30,9 @@ class Holders:
     async def store(self, record: Record, wanted: int, deadline: float, copy: bool = False) -> WriteQuorum:
         """Store the record at the nodes nearest to its key, until `deadline`.
 
-        It goes to at least as many nodes as the record that it replaces has: no copy of that one may outlive it.
-        `copy`: it was accepted elsewhere before, so the holders need not compare it with conflicting records.
+        It goes to at least as many nodes as the record that it replaces has: no copy of that one may outlive
+        it. `copy`: it was accepted elsewhere before, so the holders need not compare it with conflicting
+        records.
         """
         quorum = await self._store_once(record, wanted, deadline, copy)
         if quorum.max_replication > record.replication and record.kind is not Kind.CONTENT:
@@ -70,7 +72,8 @@ class Holders:
     async def _candidates(self, record: Record, deadline: float) -> tuple[list[Contact], int]:
         """Return the contacts nearest to the key, nearest first, and how many of them should hold the record.
 
-        Around a crowded key these are all nodes of the region: the honest ones cannot be told from the others.
+        Around a crowded key these are all nodes of the region: the honest ones cannot be told from the
+        others.
         """
         key, width, lookups = record.key, record.replication, self._lookups
         candidates = lookups.table.closest(key, K)
@@ -86,7 +89,8 @@ class Holders:
         return candidates, width
 
     async def _store_here(self, quorum: WriteQuorum, deadline: float, copy: bool) -> None:
-        """Store the record in this node. If the disk hangs, half of the time is left for the other holders."""
+        """Store the record in this node. If the disk hangs, half of the time is left for the other
+        holders."""
         if self._store is None:
             return
         record, now = quorum.record, self._lookups.clock.seconds()

@@ -23,12 +23,12 @@ ALONE_INTERVAL = 10.0
 """The longest time between two tries while no contact is alive. Seconds."""
 
 MAX_INTERVAL = 300.0
-"""The longest time between two tries otherwise. Seconds. The seeds are called then too: so two networks that drifted
-apart find each other."""
+"""The longest time between two tries otherwise. Seconds. The seeds are called then too: so two networks that
+drifted apart find each other."""
 
 FIRST_TRY_TIMEOUT = 2.0
-"""Seconds after which the first try is over even if no contact has answered. Once one has answered, the lookup of the
-own id has this time as well."""
+"""Seconds after which the first try is over even if no contact has answered. Once one has answered, the
+lookup of the own id has this time as well."""
 
 SAVED_PER_TRY = 20
 """Saved contacts called in one try; the next try calls the next ones."""
@@ -37,8 +37,8 @@ MAX_NAMESAKES = 16
 """Addresses called because other nodes named our own id there."""
 
 FAR_RANGES = 32
-"""Ranges looked up after a join, the farthest first. In an honest network no neighbour shares more bits with us; one
-that chose its id for that must not keep us busy."""
+"""Ranges looked up after a join, the farthest first. In an honest network no neighbour shares more bits with
+us; one that chose its id for that must not keep us busy."""
 
 FAR_WIDTH = 8
 """Nodes sought in each range: enough contacts for it, at half the cost of k."""
@@ -46,7 +46,8 @@ FAR_WIDTH = 8
 
 @frozen
 class Retries:
-    """The pauses between tries: `quick` times `interval` seconds, then each twice as long as the one before."""
+    """The pauses between tries: `quick` times `interval` seconds, then each twice as long as the one
+    before."""
 
     interval: float = 5.0
     quick: int = 2
@@ -89,8 +90,8 @@ class Join(Service):
         self._joined: bool | None = None
         """None before the first try has ended."""
         self.first_try: Deferred[None] = Deferred()
-        """Fires when this node knows its neighbours, or has found no other node. Before that it cannot know what is
-        stored. Never fires if the service is stopped first."""
+        """Fires when this node knows its neighbours, or has found no other node. Before that it cannot know
+        what is stored. Never fires if the service is stopped first."""
         self._first_try_limit: IDelayedCall | None = None
         self._own_addresses: set[Address] = set()
         """Addresses of seeds that turned out to be this node itself."""
@@ -189,17 +190,18 @@ class Join(Service):
         await gatherResults(lookups, consumeErrors=True)
 
     async def _look_up_unknown(self, named: list[Contact]) -> None:
-        """Look up the own id among contacts that the seeds named and this node does not know: the network may have been
-        in two parts."""
+        """Look up the own id among contacts that the seeds named and this node does not know: the network may
+        have been in two parts."""
         unknown = [contact for contact in named if contact.node_id not in self._node.table]
         if unknown:
             await self._node.find_nodes(self._node.own_id, unknown)
 
     async def _call_seeds_and_saved(self) -> list[Contact]:
-        """Call all addresses of the seeds, and saved contacts if no contact is alive; return the contacts they named.
+        """Call all addresses of the seeds, and saved contacts if no contact is alive; return the contacts
+        they named.
 
-        Returns when the first has answered or all have failed, so that a dead seed delays nothing. The others enter
-        the table by themselves when they answer.
+        Returns when the first has answered or all have failed, so that a dead seed delays nothing. The others
+        enter the table by themselves when they answer.
         """
         named: list[Contact] = []
         calls = [self._begin(self._call_seed(seed, named)) for seed in self._seeds]
@@ -240,7 +242,8 @@ class Join(Service):
             raise CallFailed  # No call was answered: otherwise the result would be a pair.
 
     async def _call(self, address: Address, node_id: int | None, named: list[Contact]) -> None:
-        """Ask one address for the nodes nearest to the own id. Raises CallFailed unless another node answers."""
+        """Ask one address for the nodes nearest to the own id. Raises CallFailed unless another node
+        answers."""
         contact, reply = await self._rpc.ask_address(address, FindNode(self._node.own_id), node_id)
         if contact.node_id == self._node.own_id:
             self._own_addresses.add(address)

@@ -1,4 +1,5 @@
-"""Drives one `Lookup` over the network: asks the contacts it chooses, and reports the outcome of each call."""
+"""Drives one `Lookup` over the network: asks the contacts it chooses, and reports the outcome of each
+call."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,8 +29,8 @@ OnReply = Callable[[AnyLookup, Contact, Reply], None]
 class LookupRun:
     """One lookup from start to end; the `CallObserver` of all its calls.
 
-    The outcomes of calls arrive one by one, some while other calls are still being made. After each the lookup may
-    choose more contacts. Outcomes that arrive after it has finished are ignored.
+    The outcomes of calls arrive one by one, some while other calls are still being made. After each the
+    lookup may choose more contacts. Outcomes that arrive after it has finished are ignored.
     """
 
     _lookup: AnyLookup

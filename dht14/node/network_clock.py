@@ -1,8 +1,8 @@
 """The time of day that most contacts agree on. The versions of open records are made of it.
 
-A node with a wrong clock must not lose its writes, nor delay those of others. So every PONG contains the time of its
-sender, and the median over the contacts and this node counts. It is kept relative to the monotonic clock: when the
-wall clock of this host is set, only one voice of many changes.
+A node with a wrong clock must not lose its writes, nor delay those of others. So every PONG contains the time
+of its sender, and the median over the contacts and this node counts. It is kept relative to the monotonic
+clock: when the wall clock of this host is set, only one voice of many changes.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,12 @@ MAX_CONTACTS = 64
 """The clocks that count: those of the contacts that answered last."""
 
 TOLERANCE = 300.0
-"""Seconds by which a version may be ahead of the time before it is refused. Honest nodes use medians of much the same
-clocks, and never differ by that much."""
+"""Seconds by which a version may be ahead of the time before it is refused. Honest nodes use medians of much
+the same clocks, and never differ by that much."""
 
 READ_TOLERANCE = 2 * TOLERANCE
-"""The same for versions that others hold already: their time may have been ahead of ours when they accepted them."""
+"""The same for versions that others hold already: their time may have been ahead of ours when they accepted
+them."""
 
 
 @define(eq=False)

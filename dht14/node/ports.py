@@ -45,18 +45,20 @@ class Rpc(Protocol):
     def ask_address(
         self, address: Address, request: Request, node_id: int | None = None
     ) -> "Deferred[tuple[Contact, Reply]]":
-        """Send one request to an address from the configuration or an earlier run; fires with the contact that
-        answered, and its reply. Without `node_id` any node may answer."""
+        """Send one request to an address from the configuration or an earlier run; fires with the contact
+        that answered, and its reply. Without `node_id` any node may answer."""
 
 
 class Bulk(Protocol):
     """The channel for values that do not fit a datagram. All failures are `CallFailed`."""
 
     def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
-        """Send a value for which the contact gave this ticket (`Wanted`); fires with its reply, as to a STORE."""
+        """Send a value for which the contact gave this ticket (`Wanted`); fires with its reply, as to a
+        STORE."""
 
     def fetch(self, contact: Contact, ticket: bytes, length: int) -> "Deferred[bytes]":
-        """Ask for the value that the contact advertised (`LargeValue`), of this length; it is not verified."""
+        """Ask for the value that the contact advertised (`LargeValue`), of this length; it is not
+        verified."""
 
 
 Resolver = Callable[[str, int], "Deferred[list[Address]]"]

@@ -1,4 +1,5 @@
-"""The search for the proof of work of a node id, in slices; between two slices the reactor does other work."""
+"""The search for the proof of work of a node id, in slices; between two slices the reactor does other
+work."""
 
 from collections.abc import Iterator
 from contextlib import suppress

@@ -1,8 +1,8 @@
 """PUT: stores a record at the nodes nearest to its key, and reports truthfully how that went.
 
-A record goes to as many holders as the client asked for, and at least to the group of its key. It is stored when
-two conditions hold: as many holders as asked for have it on disk, or all that hold values and can be reached; and
-most of the group are among them. Then every later read sees it.
+A record goes to as many holders as the client asked for, and at least to the group of its key. It is stored
+when two conditions hold: as many holders as asked for have it on disk, or all that hold values and can be
+reached; and most of the group are among them. Then every later read sees it.
 """
 
 from collections import Counter
@@ -36,12 +36,12 @@ MAX_SETTLE_ROUNDS = 2
 """How often a conflict is checked before the client is told how it ended."""
 
 CLOCK_PRECISION = 1.0
-"""Seconds. Nodes agree on the time to this precision: a version counts as one from the future only if it is ahead
-by more. A version newer than a write by less was written at the same time."""
+"""Seconds. Nodes agree on the time to this precision: a version counts as one from the future only if it is
+ahead by more. A version newer than a write by less was written at the same time."""
 
 MAX_PUTS = 128
-"""Puts of one node that run at once. With many more, contacts as busy as this node would answer the last ones only
-after they were presumed dead."""
+"""Puts of one node that run at once. With many more, contacts as busy as this node would answer the last ones
+only after they were presumed dead."""
 
 LOG_INTERVAL = 60.0
 """Seconds between two log lines about puts that fail for the same reason."""
@@ -57,7 +57,8 @@ class Policy:
     default_ttl: int = 86_400
 
     def ttl(self, asked: int) -> int:
-        """Return the time to live of a value whose client asked for `asked` seconds; 0 asks for the default."""
+        """Return the time to live of a value whose client asked for `asked` seconds; 0 asks for the
+        default."""
         return min(max(asked or self.default_ttl, self.min_ttl), self.max_ttl)
 
     def copies(self, asked: int) -> int:
@@ -207,9 +208,9 @@ class RecordWriter:
     async def _put_owned(self, record: Record, wanted: int, deadline: float) -> Receipt:
         """Store an owner's record, unless it conflicts with one that is stored.
 
-        Looking first keeps a record that has lost away from holders that have nothing under the key. Holders meet
-        records that are written at the same moment: then their order decides, and `_settle` brings all holders the
-        newest.
+        Looking first keeps a record that has lost away from holders that have nothing under the key. Holders
+        meet records that are written at the same moment: then their order decides, and `_settle` brings all
+        holders the newest.
         """
         if record.is_tombstone:
             # It must outlive every copy of what it deletes, wherever one reappears.
@@ -226,7 +227,8 @@ class RecordWriter:
         return _receipt(quorum)
 
     async def _settle(self, record: Record, quorum: WriteQuorum, deadline: float) -> Receipt:
-        """Bring all holders the newest record of the key; the receipt says whether that is the one of this put."""
+        """Bring all holders the newest record of the key; the receipt says whether that is the one of this
+        put."""
         newest = record if quorum.receipts else None
         settled = quorum
         for _ in range(MAX_SETTLE_ROUNDS):

@@ -1,4 +1,5 @@
-"""Answers FIND_NODE and FIND_VALUE from the routing table and the store, at once and without asking other nodes."""
+"""Answers FIND_NODE and FIND_VALUE from the routing table and the store, at once and without asking other
+nodes."""
 
 from attrs import define, field, frozen
 
@@ -24,8 +25,8 @@ from dht14.wire.messages import (
 )
 
 MAX_CACHED = 256
-"""Targets whose nearest contacts are remembered. A plain dict that is emptied when full: these answers are looked up
-for every request, and all of them are dropped anyway when the table changes."""
+"""Targets whose nearest contacts are remembered. A plain dict that is emptied when full: these answers are
+looked up for every request, and all of them are dropped anyway when the table changes."""
 
 
 @frozen(eq=False)
@@ -82,8 +83,8 @@ class ReadResponder:
     def nodes(self, target: int, asker: Contact) -> Nodes:
         """Answer a FIND_NODE.
 
-        Many targets are asked for again and again (values with many readers, ids that their own nodes look up). Their
-        contacts are found once, until the table changes.
+        Many targets are asked for again and again (values with many readers, ids that their own nodes look
+        up). Their contacts are found once, until the table changes.
         """
         table = self._table
         if table.revision != self._revision:
@@ -150,7 +151,8 @@ class ReadResponder:
         )
 
     def download(self, download: Download, now: float) -> bytes | None:
-        """Return the value that a ticket was issued for; None if this node holds another one by now, or none."""
+        """Return the value that a ticket was issued for; None if this node holds another one by now, or
+        none."""
         record = self._store.get(download.key, now) if self._store else None
         if record is None or (record.version, len(record.value)) != (download.version, download.length):
             return None

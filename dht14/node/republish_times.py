@@ -1,7 +1,8 @@
-"""When each record was last offered to all its holders. Republish reads it: one of the holders does it for all.
+"""When each record was last offered to all its holders. Republish reads it: one of the holders does it for
+all.
 
-A holder that receives a record from another node postpones its own republish by one interval. The other node may be
-lying; so a holder republishes at the latest after MAX_POSTPONED intervals.
+A holder that receives a record from another node postpones its own republish by one interval. The other node
+may be lying; so a holder republishes at the latest after MAX_POSTPONED intervals.
 """
 
 from attrs import define, field
@@ -46,7 +47,8 @@ class RepublishTimes:
         return now - by_any >= interval * (1 - JITTER) or now - by_us >= interval * MAX_POSTPONED
 
     def forget(self, before: float) -> None:
-        """Forget keys that no node has republished since `before`: they are due, or their records are gone."""
+        """Forget keys that no node has republished since `before`: they are due, or their records are
+        gone."""
         while self._times:
             oldest = next(iter(self._times))
             if self._times[oldest][1] >= before:

@@ -1,8 +1,8 @@
 """Whether the copies of this node can be as new as those of other holders.
 
-A node that was away has missed writes. Until the other holders have offered it what it should hold, its copies count
-neither for a read nor for a write: otherwise three old copies would outvote a new one. The node asks with RESYNC. The
-other holders then offer it their records, and send RESYNCED when they have done so.
+A node that was away has missed writes. Until the other holders have offered it what it should hold, its
+copies count neither for a read nor for a write: otherwise three old copies would outvote a new one. The node
+asks with RESYNC. The other holders then offer it their records, and send RESYNCED when they have done so.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +19,8 @@ MAX_REQUESTS = 64
 """Contacts that may wait at once until this node has offered them what they missed."""
 
 NEIGHBOUR_TIMEOUT = 60.0
-"""Seconds for which the request of a contact that is not a neighbour waits: it may be about to enter the table."""
+"""Seconds for which the request of a contact that is not a neighbour waits: it may be about to enter the
+table."""
 
 SERVE_SPACING = 30.0
 """Seconds before a contact is served again: each time the whole store is scanned."""
@@ -46,7 +47,8 @@ class ResyncState:
     # What this node missed
 
     def missed_writes(self, neighbours: Iterable[int], now: float) -> None:
-        """This node was away, and waits for these neighbours. Without any, its copies are the best there are."""
+        """This node was away, and waits for these neighbours. Without any, its copies are the best there
+        are."""
         self._awaited = set(neighbours)
         self._began = now
         self.is_current = not self._awaited
@@ -74,14 +76,15 @@ class ResyncState:
     def requested(self, contact: Contact, now: float) -> None:
         """A contact asks for what it should hold.
 
-        Neighbours are served at once, so too many wait only if most are no neighbours: the one that has waited
-        longest is dropped.
+        Neighbours are served at once, so too many wait only if most are no neighbours: the one that has
+        waited longest is dropped.
         """
         self._requests[contact.node_id] = contact, now
         self.on_request()
 
     def take_requests(self, neighbours: Iterable[int], now: float) -> dict[int, Contact]:
-        """Remove and return the contacts to serve now: neighbours, and those that will hold none of our records."""
+        """Remove and return the contacts to serve now: neighbours, and those that will hold none of our
+        records."""
         near = set(neighbours)
         self._served.expire(now)
         to_serve = {

@@ -1,4 +1,5 @@
-"""The replies to the STOREs of one record: which holders have it, and whether that is enough to call it stored."""
+"""The replies to the STOREs of one record: which holders have it, and whether that is enough to call it
+stored."""
 
 from collections import Counter
 
@@ -14,8 +15,8 @@ from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.wire.messages import Outranked, Refused, Reply, Stored
 
 NOT_A_HOLDER = (Refusal.NO_VALUES, Refusal.NOT_NEAR, Refusal.LEAVING)
-"""A node that refuses for one of these reasons need not hold the record: it holds no values, others are nearer, or it
-is about to stop. A node that refuses for another reason is a missing holder."""
+"""A node that refuses for one of these reasons need not hold the record: it holds no values, others are
+nearer, or it is about to stop. A node that refuses for another reason is a missing holder."""
 
 
 @define(eq=False, kw_only=True)
@@ -38,8 +39,8 @@ class WriteQuorum:
     max_replication: int = field(default=0, init=False)
     """The most copies that a replaced record of this key has."""
     agreed: bool = field(default=False, init=False)
-    """Whether enough holders, and most of the group, have the record or a better one: no later read returns an older
-    one."""
+    """Whether enough holders, and most of the group, have the record or a better one: no later read returns
+    an older one."""
     _holders: set[int] = field(factory=set, init=False)
     """Ids of the nodes that have the record."""
     _outranking: dict[int, int] = field(factory=dict, init=False)
@@ -96,7 +97,8 @@ class WriteQuorum:
     # Versions
 
     def version_to_surpass(self, latest: int, witnesses: int) -> int:
-        """Return the version that the record must be above, so that no node takes it for older; -1 if there is none.
+        """Return the version that the record must be above, so that no node takes it for older; -1 if there
+        is none.
 
         A version from the future, above `latest`, counts only if this many `witnesses` reported one.
         """
@@ -119,9 +121,9 @@ class WriteQuorum:
     def conclude(self) -> None:
         """Decide whether the record is stored, now that the STOREs are over.
 
-        It is if there are enough receipts, or all that could be had, and most of the group have it. Where most of the
-        contacts that were responsive before did not answer, this node itself is probably cut off: a copy that it keeps
-        for itself does not count.
+        It is if there are enough receipts, or all that could be had, and most of the group have it. Where
+        most of the contacts that were responsive before did not answer, this node itself is probably cut off:
+        a copy that it keeps for itself does not count.
         """
         candidates = self._lookup.candidates
         answered = candidates.count(CandidateState.ANSWERED)

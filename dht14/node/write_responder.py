@@ -30,9 +30,9 @@ from dht14.wire.messages import (
 )
 
 FAR_FACTOR = 2
-"""A STORE is refused if this many times as many nodes as should hold the record are nearer to its key, and as many as
-a read asks: the writer is wrong about the neighbourhood. Once as many is not enough: when the nearest die, others
-stand in for them, and this node may not know yet."""
+"""A STORE is refused if this many times as many nodes as should hold the record are nearer to its key, and as
+many as a read asks: the writer is wrong about the neighbourhood. Once as many is not enough: when the nearest
+die, others stand in for them, and this node may not know yet."""
 
 EXPIRY_SLACK_MS = 5_000
 """A copy that expires later by less than this is the same copy, seen through the delays of the network."""
@@ -165,8 +165,8 @@ class WriteResponder:
     def _has_possible_version(self, record: Record, is_copy: bool, now: float) -> bool:
         """Whether the version is not from the future.
 
-        Another holder has accepted a copy before, and its time may be a little ahead. A writer may always go one
-        above the version that is held here.
+        Another holder has accepted a copy before, and its time may be a little ahead. A writer may always go
+        one above the version that is held here.
         """
         if self._time.may_be_written(record.version):
             return True
@@ -183,8 +183,8 @@ class WriteResponder:
     def _nearer(self, request: Store | Offer, writer: Contact) -> tuple[Contact, ...]:
         """Return the nodes nearest to the key if the writer named another set of them.
 
-        So a writer that knows the neighbourhood stores without asking for it first; a writer that is wrong about it is
-        corrected by any holder that knows better.
+        So a writer that knows the neighbourhood stores without asking for it first; a writer that is wrong
+        about it is corrected by any holder that knows better.
         """
         if not request.replication:
             return ()
@@ -199,7 +199,8 @@ class WriteResponder:
 def cache_lifetime(remaining: float, nearer: int, holders: int) -> float:
     """Return the seconds for which a node keeps a copy that it need not keep.
 
-    `nearer` nodes are nearer to the key, and the first `holders` of them hold the record anyway. Each of the others
-    halves the time: so a value with many readers is found a little earlier, and does not fill the network.
+    `nearer` nodes are nearer to the key, and the first `holders` of them hold the record anyway. Each of the
+    others halves the time: so a value with many readers is found a little earlier, and does not fill the
+    network.
     """
     return min(remaining, MAX_CACHE_TTL) / 2.0 ** max(nearer - holders, 0)

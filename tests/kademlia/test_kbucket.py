@@ -67,7 +67,8 @@ class KBucketTests(SynchronousTestCase):
         self.assertEqual((self.held(), list(self.bucket.replacements)), ([1, 3, 11], [10]))
 
     def test_no_spare(self) -> None:
-        """Without a spare a contact stays until it has missed so many calls that are not all of one moment."""
+        """Without a spare a contact stays until it has missed so many calls that are not all of one
+        moment."""
         self.fill()
         for turn in range(MISSES_TO_DROP):
             self.assertIn(1, self.bucket.entries)
@@ -132,7 +133,8 @@ class KBucketTests(SynchronousTestCase):
         self.assertEqual((entry.contact, entry.misses), (contact(1, "203.0.113.6"), 0))
 
     def test_lies_about_addresses(self) -> None:
-        """A failure at an address that somebody made up is no failure of the contact or the spare of that id."""
+        """A failure at an address that somebody made up is no failure of the contact or the spare of that
+        id."""
         self.fill()
         self.bucket.confirmed(contact(10), 10, 0.3)
         for node_id in (1, 10):

@@ -153,7 +153,8 @@ class SlowContactsTests(LookupTestCase):
         self.assert_finished(lookup, 2)
 
     def test_all_are_slow(self) -> None:
-        """Where everybody is slow but answers, nobody runs out of calls: late answers make room for others."""
+        """Where everybody is slow but answers, nobody runs out of calls: late answers make room for
+        others."""
         lookup = self.lookup(*range(1, 101), width=50, alpha=3)
         answered = 0
         while chosen := lookup.take_next():
@@ -277,7 +278,8 @@ class EndTests(LookupTestCase):
 
 
 class GroupTests(SynchronousTestCase):
-    """A lookup of a value among the contacts 1, 2, 3 and so on, the nearest in this order; 1 to 5 are the group."""
+    """A lookup of a value among the contacts 1, 2, 3 and so on, the nearest in this order; 1 to 5 are the
+    group."""
 
     def begin(self, count: int = 10) -> Lookup:
         lookup = Lookup(0, OWN, 8, alpha=8, purpose=Purpose.VALUE)
@@ -312,7 +314,8 @@ class GroupTests(SynchronousTestCase):
         self.assertEqual(lookup.missing_votes({2, 3, 4}), 0)
 
     def test_stand_ins(self) -> None:
-        """Two farther ones may stand in for slow members, and no more: of three that agree one is of the group."""
+        """Two farther ones may stand in for slow members, and no more: of three that agree one is of the
+        group."""
         for slow, holders, missing in (
             ((1, 2), {6, 7}, 1),
             ((1, 2), {6, 7, 3}, 0),

@@ -27,7 +27,8 @@ class IsNearTests(SynchronousTestCase):
 
 class KnowsRegionTests(SynchronousTestCase):
     def neighbourhood(self, known: Callable[[int], bool], nodes: int = 2000) -> Neighbourhood:
-        """The table of a node that knows its own neighbourhood, and of the other nodes those that are `known`."""
+        """The table of a node that knows its own neighbourhood, and of the other nodes those that are
+        `known`."""
         rng = random.Random(14)
         town = sorted((random_id(rng) for _ in range(nodes)), key=OWN.__xor__)
         table = RoutingTable(OWN)

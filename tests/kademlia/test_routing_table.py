@@ -91,7 +91,8 @@ class BucketsTests(TableTestCase):
         self.assertEqual(bucket_capacity(255), K)
 
     def test_range_is_full(self) -> None:
-        """Each range holds what it may hold, however many nodes of it answer, and turns no other range away."""
+        """Each range holds what it may hold, however many nodes of it answer, and turns no other range
+        away."""
         for depth in range(8):
             self.confirm(*self.at_depth(depth, bucket_capacity(depth) + 2 * K))
         counts = [0] * 8
@@ -116,7 +117,8 @@ class BucketsTests(TableTestCase):
         self.assertEqual(ids(self.table.closest(OWN, 1)), [OWN ^ 1])
 
     def test_crowd_before_the_first_split(self) -> None:
-        """A bucket that is split many times at once keeps as many as each part may hold, the rest as spares."""
+        """A bucket that is split many times at once keeps as many as each part may hold, the rest as
+        spares."""
         crowd = self.at_depth(120, bucket_capacity(0))
         self.confirm(*crowd)
         self.table.check_invariants()
@@ -132,7 +134,8 @@ class BucketsTests(TableTestCase):
         return ids(self.table.contacts())
 
     def test_suspects_are_no_spares(self) -> None:
-        """When a split leaves a bucket too full, those who miss calls are dropped, and K others wait as spares."""
+        """When a split leaves a bucket too full, those who miss calls are dropped, and K others wait as
+        spares."""
         crowd = self.at_depth(120, bucket_capacity(0))
         self.confirm(*crowd)
         for node_id in crowd[-5:]:
@@ -208,7 +211,8 @@ class FailuresTests(TableTestCase):
         self.assertEqual(self.table.closest(1, 1, live_only=True), [contact(1)])
 
     def test_id_claimed(self) -> None:
-        """Who claims the id of a contact that is well gets neither its place nor keeps it alive once it is dead."""
+        """Who claims the id of a contact that is well gets neither its place nor keeps it alive once it is
+        dead."""
         self.confirm(1, 2)
         self.table.confirmed(contact(1, ELSEWHERE), 100.0, 0.1)
         self.assertEqual(self.table.closest(1, 1), [contact(1)])
@@ -313,7 +317,8 @@ class UpkeepTests(TableTestCase):
         self.assertEqual(set(pinged), set(range(30)))
 
     def test_suspects(self) -> None:
-        """Suspects are left alone for a while, then pinged besides, and do not keep others from their turn."""
+        """Suspects are left alone for a while, then pinged besides, and do not keep others from their
+        turn."""
         self.confirm(1, now=0.0)
         self.confirm(2, 3, now=5.0)
         self.fail(1, 20.0)
@@ -336,14 +341,16 @@ class UpkeepTests(TableTestCase):
         self.assertEqual(sorted(pinged), sorted(crowd))
 
     def test_saved(self) -> None:
-        """Worth keeping are all contacts: those well before those that miss, seen last before seen long ago."""
+        """Worth keeping are all contacts: those well before those that miss, seen last before seen long
+        ago."""
         for node_id in range(1, 5):
             self.confirm(node_id, now=float(node_id))
         self.fail(4, 10)
         self.assertEqual(ids(self.table.contacts()), [3, 2, 1, 4])
 
     def test_stale(self) -> None:
-        """Each range that no lookup went through has one random id to look up, the nearest our own besides."""
+        """Each range that no lookup went through has one random id to look up, the nearest our own
+        besides."""
         for depth in range(6):
             self.confirm(*self.at_depth(depth, bucket_capacity(depth)))
         stale = self.table.stale_targets(1000.0, 900.0, self.rng)

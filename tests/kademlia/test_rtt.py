@@ -39,7 +39,8 @@ class RoundTripsTests(SynchronousTestCase):
         self.assertAlmostEqual(self.slow_after(), 0.1 + 4 * rttvar)
 
     def test_lost(self) -> None:
-        """What lost datagrams add to round trips makes nobody wait longer than twice the shortest one and a little."""
+        """What lost datagrams add to round trips makes nobody wait longer than twice the shortest one and a
+        little."""
         for rtt in (0.1, 1.1, 0.1, 1.1, 0.1):
             self.trips.answered(HERE, rtt)
         self.assertAlmostEqual(self.slow_after(), 2 * 0.1 + SOFT_TIMEOUT_SLACK)

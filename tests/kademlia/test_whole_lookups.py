@@ -34,7 +34,8 @@ class HostilePeersTests(SynchronousTestCase):
         self.assertLessEqual(sum(map(self.lookup.candidates.count, CandidateState)), K * (MAX_ASKED + 1))
 
     def test_silence(self) -> None:
-        """No more than so many calls are out at once, however slow they all are, and it ends when all are silent."""
+        """No more than so many calls are out at once, however slow they all are, and it ends when all are
+        silent."""
         out: list[Contact] = []
         most = 0
         for _ in range(1000):
@@ -59,7 +60,8 @@ class HostilePeersTests(SynchronousTestCase):
 
 
 class Town:
-    """A network as a dict: what each node would answer. Who is not in `live` never answers, but is named still."""
+    """A network as a dict: what each node would answer. Who is not in `live` never answers, but is named
+    still."""
 
     def __init__(self, seed: int, deaths: bool = True) -> None:
         self.rng = random.Random(seed)
@@ -116,7 +118,8 @@ class WholeNetworksTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None, max_examples=150)
     @given(st.integers(0, 1 << 32), st.sampled_from([1, 3, 8, K]), st.booleans())
     def test_finds_the_nearest(self, seed: int, width: int, own_target: bool) -> None:
-        """A thorough lookup finds exactly the nearest live nodes, from one live contact on, with α slots at most."""
+        """A thorough lookup finds exactly the nearest live nodes, from one live contact on, with α slots at
+        most."""
         town = Town(seed, deaths=width < K)
         own = town.rng.choice(town.nodes)
         target = own if own_target else random_id(town.rng)

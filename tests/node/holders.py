@@ -1,4 +1,5 @@
-"""What the tests of the upkeep of records share: a town of holders, each with what brings copies to others."""
+"""What the tests of the upkeep of records share: a town of holders, each with what brings copies to
+others."""
 
 from collections.abc import Coroutine
 from typing import Any, TypeVar

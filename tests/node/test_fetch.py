@@ -112,8 +112,8 @@ class ClaimRaceTests(SynchronousTestCase):
         self.assertEqual((race.best.version, self.failed(race)), (3, []))
 
     def test_stalled(self) -> None:
-        """Beside a record that is here no claim is waited for longer than a moment, however many there are; those
-        who made them are told."""
+        """Beside a record that is here no claim is waited for longer than a moment, however many there are;
+        those who made them are told."""
         here = Record(1, b"here", 2, 3600.0, 8)
         race = self.begin(5, 4, 3, here=here)
         self.assertEqual(len(self.bulk.begun), 3, "side by side")
@@ -124,8 +124,8 @@ class ClaimRaceTests(SynchronousTestCase):
         self.assertEqual((race.best, self.failed(race)), (here, [3, 4, 5]))
 
     def test_vouched(self) -> None:
-        """What two holders claim is waited for longer: it may be what was acknowledged last, and they far away. One
-        that claims more alone gains nothing by that."""
+        """What two holders claim is waited for longer: it may be what was acknowledged last, and they far
+        away. One that claims more alone gains nothing by that."""
         here = Record(1, b"here", 2, 3600.0, 8)
         claim, claimers = self.claim(3)
         claims = [self.claim(4), (claim, [*claimers, ValueSource(Contact(9, ("127.0.0.1", 9)), bytes(16))])]

@@ -109,8 +109,8 @@ class GetTests(NodeTestCase):
         self.assertEqual(value_of(self.successResultOf(got)), b"value")
 
     def test_lapsed(self) -> None:
-        """What was replaced does not come back, when what replaced it has expired, from one that has missed that:
-        neither to those that read it there nor to itself."""
+        """What was replaced does not come back, when what replaced it has expired, from one that has missed
+        that: neither to those that read it there nor to itself."""
         peers = self.town(20)
         self.give(peers[8], b"old", age=60, ttl=TTL)
         self.assertTrue(self.put(peers[15], b"new", ttl=60))

@@ -369,7 +369,8 @@ class AloneTests(JoinTestCase):
 
 class StopTests(JoinTestCase):
     def test_any_moment(self) -> None:
-        """Stopped at any moment, it makes no further call, says nothing more, and leaves no timer of its own."""
+        """Stopped at any moment, it makes no further call, says nothing more, and leaves no timer of its
+        own."""
         moments = [0.005 * number for number in range(20)]
         for moment in (*moments, 0.5, 2.0, HARD_TIMEOUT + 0.1, 8.0, 30.0):
             for dead in (False, True):

@@ -53,7 +53,8 @@ class LargeValueCase(SynchronousTestCase):
 
 class PutAndGetTests(LargeValueCase):
     def test_all_sizes(self) -> None:
-        """Values of all sizes are found from everywhere, and none is ever in a STORE that fits no datagram."""
+        """Values of all sizes are found from everywhere, and none is ever in a STORE that fits no
+        datagram."""
         peers = self.town(20)
         for number, size in enumerate(SIZES):
             key, value = KEY ^ number << 10, random.Random(size).randbytes(size)

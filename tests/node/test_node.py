@@ -94,7 +94,8 @@ class CrowdedKeyTests(NodeTestCase):
         self.assertGreater(self.reader.node.eclipse_detector.detections, 0)
 
     def test_newest(self) -> None:
-        """The whole region is asked for what does not prove itself: those who hold the newest back do not win."""
+        """The whole region is asked for what does not prove itself: those who hold the newest back do not
+        win."""
         self.assertTrue(self.put(self.writer, b"old", self.key))
         self.assertTrue(self.put(self.writer, b"new", self.key))
         for peer in self.peers[:60]:

@@ -71,7 +71,8 @@ class PutTests(NodeTestCase):
         self.assertEqual([len(peer.asked) for peer in peers], [1] * REPLICATION + [0] * 22)
 
     def test_own_copy(self) -> None:
-        """The node itself counts when it is one of the nearest, and does not hold the value when it is not."""
+        """The node itself counts when it is one of the nearest, and does not hold the value when it is
+        not."""
         peers = self.town(20)
         self.assertTrue(self.put(peers[3], b"value"))
         self.assertEqual(self.holders(peers), nearest())
@@ -108,7 +109,8 @@ class PutTests(NodeTestCase):
         self.assertFalse(self.put(peers[15], b"another value", key=KEY + 1))
 
     def test_slow(self) -> None:
-        """The next nearest stand in for slow holders, and nobody waits; the slow ones hold it too in the end."""
+        """The next nearest stand in for slow holders, and nobody waits; the slow ones hold it too in the
+        end."""
         peers = self.town(20)
         for peer in peers[:2]:
             peer.latency = 2.0
@@ -139,8 +141,8 @@ class PutTests(NodeTestCase):
             self.assertEqual(self.holders(peers), nearest(count)[dead : dead + REPLICATION])
 
     def test_hanging_disk(self) -> None:
-        """Where the own disk says nothing the others hold the value, and the client has its answer in time; where
-        nobody else is, that it is not stored. What the disk says later does no harm."""
+        """Where the own disk says nothing the others hold the value, and the client has its answer in time;
+        where nobody else is, that it is not stored. What the disk says later does no harm."""
         for count, outcome in ((20, PutOutcome.STORED), (1, PutOutcome.NOT_STORED)):
             self.setUp()
             peers = self.town(count)
@@ -154,7 +156,8 @@ class PutTests(NodeTestCase):
                 tell(Verdict(Outcome.HELD, 1))
 
     def test_cut_off(self) -> None:
-        """A node whose contacts were all well and are all silent now is cut off: its own copy is no success."""
+        """A node whose contacts were all well and are all silent now is cut off: its own copy is no
+        success."""
         peers = self.town(10)
         for peer in peers[1:]:
             peer.fall_silent()
@@ -171,7 +174,8 @@ class PutTests(NodeTestCase):
         self.assertEqual(self.asked(peers[:1], Store), many)
 
     def test_many_with_the_dead(self) -> None:
-        """Where puts are held up by nodes that have died, those behind them are answered in time all the same."""
+        """Where puts are held up by nodes that have died, those behind them are answered in time all the
+        same."""
         peers = self.town(4)
         for peer in peers[:3]:
             peer.fall_silent()
@@ -199,7 +203,8 @@ class PutTests(NodeTestCase):
         self.assertEqual([self.get(peer) for peer in peers], [None] * 10)
 
     def test_writer(self) -> None:
-        """Every holder, the writer's own store too, knows which node the value came from, and others from where."""
+        """Every holder, the writer's own store too, knows which node the value came from, and others from
+        where."""
         peers = self.town(4)
         self.assertTrue(self.put(peers[2], b"value"))
         held = [peer.store and peer.store.get(KEY, self.now) for peer in peers]
@@ -318,8 +323,8 @@ class OverwriteTests(NodeTestCase):
             self.assertEqual(self.holders(peers, value=b"value"), nearest())
 
     def test_wrong_clock(self) -> None:
-        """A writer whose clock is hours slow or fast, and that has not heard what time it is, writes all the same,
-        and its value is seen."""
+        """A writer whose clock is hours slow or fast, and that has not heard what time it is, writes all the
+        same, and its value is seen."""
         for wrong in (-86_400.0, -7200.0, 7200.0, 86_400.0):
             self.setUp()
             peers = self.town(20)
@@ -333,8 +338,8 @@ class OverwriteTests(NodeTestCase):
         return self.now + wrong
 
     def test_superseded_at_few(self) -> None:
-        """A put is superseded where most of the group have the later value or its own. Where one node has that, and
-        the others refuse and keep an older one, it has failed: readers may hear the older one."""
+        """A put is superseded where most of the group have the later value or its own. Where one node has
+        that, and the others refuse and keep an older one, it has failed: readers may hear the older one."""
         peers = self.town(20)
         for peer in peers[1:GROUP]:
             self.give(peer, b"old", age=60)
@@ -347,7 +352,8 @@ class OverwriteTests(NodeTestCase):
         self.assertEqual((receipt.outcome, receipt.reason), (PutOutcome.NOT_STORED, PutReason.NO_ROOM))
 
     def test_superseded(self) -> None:
-        """Where the group has a later value, of the future perhaps, the put is superseded, or goes above it."""
+        """Where the group has a later value, of the future perhaps, the put is superseded, or goes above
+        it."""
         peers = self.town(20)
         for peer in peers[1:GROUP]:
             self.give(peer, b"old", age=60)
@@ -364,7 +370,8 @@ class OverwriteTests(NodeTestCase):
         self.assertLess(self.network.seconds_until(put), 0.3)
 
     def test_fewer_copies(self) -> None:
-        """A value that replaces one with more copies gets as many: none of the old ones is left to be read."""
+        """A value that replaces one with more copies gets as many: none of the old ones is left to be
+        read."""
         peers = self.town(40)
         self.assertTrue(self.put(peers[30], b"old", replication=20))
         for replication in (1, 8):

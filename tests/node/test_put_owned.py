@@ -83,7 +83,8 @@ class OwnerTests(NodeTestCase):
         self.assertEqual(self.read(), self.owner.says(b"next", 6, 5))
 
     def test_receipt_of_conflict(self) -> None:
-        """A receipt has the owner's number, and tells why, whether the conflict is seen before or while storing."""
+        """A receipt has the owner's number, and tells why, whether the conflict is seen before or while
+        storing."""
         self.assertTrue(self.write(b"first", 5))
         for place in (None, 0):
             if place is not None:
@@ -125,8 +126,8 @@ class OwnerTests(NodeTestCase):
             self.assertEqual({self.read(place) for place in range(30)}, {winner})
 
     def test_lost_to_fewer_copies(self) -> None:
-        """Where a record has lost to one with fewer copies, none of its own is left to be read when the holders of
-        the other one are gone."""
+        """Where a record has lost to one with fewer copies, none of its own is left to be read when the
+        holders of the other one are gone."""
         loser, rival = self.owner.says(b"loser", 2), self.owner.says(b"rival", 3)
         for place in range(GROUP):
             answer = self.after_rival(place, rival, version=3, replication=GROUP)
@@ -190,8 +191,8 @@ class OwnerTests(NodeTestCase):
         self.assertEqual(sum(one is not None for one in lives), 14)
 
     def test_tombstone_renewed(self) -> None:
-        """A tombstone that its owner puts again, with a greater number, lives as long again: what it deletes does not
-        come back when the first one would have lapsed."""
+        """A tombstone that its owner puts again, with a greater number, lives as long again: what it deletes
+        does not come back when the first one would have lapsed."""
         self.assertTrue(self.write(b"payload", 1))
         self.assertTrue(self.write(b"", 2))
         for seq in (3, 4):
@@ -214,8 +215,8 @@ class OwnerTests(NodeTestCase):
             self.assertEqual(self.read(), self.owner.says(b"payload", 2))
 
     def test_rival_here(self) -> None:
-        """A node that is a holder itself compares once more when it comes to hold. Here another writer was quicker,
-        and its record goes to all who shall hold it."""
+        """A node that is a holder itself compares once more when it comes to hold. Here another writer was
+        quicker, and its record goes to all who shall hold it."""
         here, answer = self.peers[0], self.peers[1].answer
 
         def answer_late(request: Request, sender: Contact) -> Reply | None:

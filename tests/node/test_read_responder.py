@@ -52,7 +52,8 @@ class ReadTests(ResponderTestCase):
         self.assertEqual(self.ask(FindValue(7)), Value(VERSION, 12_500, 4, True, b"value"))
 
     def test_lapsed(self) -> None:
-        """Where the record has expired, FIND_VALUE is answered with what is not to come back, and contacts."""
+        """Where the record has expired, FIND_VALUE is answered with what is not to come back, and
+        contacts."""
         near = self.meet(8)
         self.store.offer(Record(7, b"value", VERSION, NOW - 1 + 5, 4), NOW - 10, lambda verdict: None)
         replies: list[Reply] = []
@@ -60,7 +61,8 @@ class ReadTests(ResponderTestCase):
         self.assertEqual(replies, [Lapsed(tuple(near), Kind.OPEN, VERSION)])
 
     def test_current(self) -> None:
-        """A holder says whether it has missed writes, until the others have brought them; so do its receipts."""
+        """A holder says whether it has missed writes, until the others have brought them; so do its
+        receipts."""
         self.ask(self.store_request(0))
         self.node._resync_state.missed_writes((5, 6), NOW)
         for sender, current in ((5, False), (6, True)):

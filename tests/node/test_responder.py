@@ -98,8 +98,8 @@ class LargeValueTests(ResponderTestCase):
         self.assertIsNone(self.store.get(5, NOW))
 
     def test_versioned_content(self) -> None:
-        """Content of a version other than 0 is refused when it is offered, and given no ticket; where it cannot be told
-        without the value, when that comes."""
+        """Content of a version other than 0 is refused when it is offered, and given no ticket; where it
+        cannot be told without the value, when that comes."""
         key = hash_id(self.VALUE)
         self.assertEqual(self.ask(self.offer(key=key, version=1)), INVALID)
         self.assertEqual(len(self.tickets), 0)

@@ -29,7 +29,8 @@ class ResyncStateTests(SynchronousTestCase):
         self.assertTrue(self.resync_state.is_current)
 
     def test_unasked(self) -> None:
-        """The word of somebody who was not asked makes nobody current: not before it has asked anybody either."""
+        """The word of somebody who was not asked makes nobody current: not before it has asked anybody
+        either."""
         resync_state = ResyncState(is_current=False)
         resync_state.resynced(1)
         self.assertFalse(resync_state.is_current)
@@ -65,7 +66,8 @@ class ResyncStateTests(SynchronousTestCase):
         self.assertTrue(self.resync_state.is_current)
 
     def test_askers(self) -> None:
-        """Those that ask come to their turn once: as soon as they are neighbours, or when they will not be."""
+        """Those that ask come to their turn once: as soon as they are neighbours, or when they will not
+        be."""
         near, far = contact(1), contact(2)
         for asker in (near, far, near):
             self.resync_state.requested(asker, NOW)

@@ -15,7 +15,8 @@ LATEST = 1000
 
 
 class WriteQuorumTests(SynchronousTestCase):
-    """A record of key 0; the contacts 1, 2, 3 and so on are the nearest in this order, 1 to 5 are the group."""
+    """A record of key 0; the contacts 1, 2, 3 and so on are the nearest in this order, 1 to 5 are the
+    group."""
 
     def begin(self, contacts: int, wanted: int = 8, record: Record | None = None) -> None:
         self.record = record or Record(0, b"value", 7, 1e9, max(wanted, 5))
@@ -51,8 +52,8 @@ class WriteQuorumTests(SynchronousTestCase):
         self.assertTrue(self.end())
 
     def test_not_a_holder(self) -> None:
-        """The next nearest stands in for one that holds no values, that is not near or that leaves; where there
-        is none, it is not missed."""
+        """The next nearest stands in for one that holds no values, that is not near or that leaves; where
+        there is none, it is not missed."""
         for reason in (Refusal.NO_VALUES, Refusal.NOT_NEAR, Refusal.LEAVING):
             self.begin(4)
             self.replied(1, Refused((), reason))
@@ -107,8 +108,8 @@ class WriteQuorumTests(SynchronousTestCase):
         self.assertTrue(self.end())
 
     def test_group(self) -> None:
-        """Receipts of farther nodes do not make up for those of the group where that keeps an older record: its
-        members would agree on it."""
+        """Receipts of farther nodes do not make up for those of the group where that keeps an older record:
+        its members would agree on it."""
         for holds_older in (False, True):
             self.begin(11)
             for number in (1, 2, 3):
@@ -131,8 +132,8 @@ class WriteQuorumTests(SynchronousTestCase):
         self.assertTrue(self.end(), "all of them")
 
     def test_stand_ins_for_votes(self) -> None:
-        """A record with few copies goes to those, too, whom readers ask in place of the ones that have missed writes:
-        these may have what it replaces."""
+        """A record with few copies goes to those, too, whom readers ask in place of the ones that have missed
+        writes: these may have what it replaces."""
         self.begin(11, wanted=1)
         for number in (1, 2, 3):
             self.replied(number, Stored((), current=False))
@@ -183,7 +184,8 @@ class WriteQuorumTests(SynchronousTestCase):
             self.assertEqual(self.quorum.outranked, bool(met))
 
     def test_outranked_beside_the_group(self) -> None:
-        """What farther nodes hold in its place makes up for no member of the group: no read has to hear of it."""
+        """What farther nodes hold in its place makes up for no member of the group: no read has to hear of
+        it."""
         for better, older, agreed in (((6, 7, 8), (3, 4, 5), False), ((3, 6), (4, 5), True)):
             self.begin(11)
             for number in range(1, 12):

@@ -124,15 +124,16 @@ class StoreTests(ResponderTestCase):
         self.assertIsInstance(self.ask(self.store_request(7)), Refused)
 
     def test_share(self) -> None:
-        """A writer that holds its share of the store is refused, and turns to others; other writers are not."""
+        """A writer that holds its share of the store is refused, and turns to others; other writers are
+        not."""
         self.store.limit = 8 * (RECORD_OVERHEAD + 100) * RESERVE // (RESERVE - 1) + 1
         replies = [self.ask(self.store_request(key, bytes(100))) for key in range(1, 6)]
         self.assertEqual(replies, [RECEIPT] * 4 + [Refused((), Refusal.SHARE)])
         self.assertEqual(self.ask(self.store_request(5), contact(3, 3)), RECEIPT)
 
     def test_stray(self) -> None:
-        """A STORE is refused where twice as many as shall hold the record are nearer, and as many as a read asks;
-        one fewer, and it is held."""
+        """A STORE is refused where twice as many as shall hold the record are nearer, and as many as a read
+        asks; one fewer, and it is held."""
         for replication, limit in ((5, 10), (4, 8), (1, REPLICATION)):
             self.setUp()
             self.meet(*range(1, limit))
@@ -188,7 +189,8 @@ class NeighbourhoodTests(ResponderTestCase):
         return reply.nearer
 
     def test_same(self) -> None:
-        """A writer that means the same nodes is told nothing: the three nearest of all, us and it included."""
+        """A writer that means the same nodes is told nothing: the three nearest of all, us and it
+        included."""
         self.meet(1, 2, OWN + 1)
         self.assertEqual(self.nearer([2, OWN, 1]), ())
 
@@ -222,7 +224,8 @@ class CacheTests(ResponderTestCase):
         self.meet(*(CONTENT_KEY ^ n for n in range(1, count + 1)))
 
     def test_lifetime(self) -> None:
-        """It lives an hour at most, half as long for each node nearer beyond the holders, and no longer than the record."""
+        """It lives an hour at most, half as long for each node nearer beyond the holders, and no longer than
+        the record."""
         for nearer, ttl, lifetime in (
             (REPLICATION, 7200.0, MAX_CACHE_TTL),
             (REPLICATION + 1, 7200.0, MAX_CACHE_TTL / 2),
