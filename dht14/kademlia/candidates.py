@@ -38,8 +38,7 @@ class Candidates:
     # Contacts become known
 
     def heard_of(self, contact: Contact, hops: int = 0, source: Candidate | None = None) -> None:
-        """Add a contact that `source` named, `hops` answers away from the start; without a source, trust
-        it."""
+        """Add a contact that `source` named, `hops` answers away from the start. No source: it is trusted."""
         distance = contact.node_id ^ self.target
         known = self._by_distance.get(distance)
         if known is None:

@@ -43,8 +43,7 @@ _MEMBERS = (
 _LISTED = (CandidateState.UNASKED, CandidateState.ASKED, CandidateState.SLOW)
 _HOPEFUL = (CandidateState.UNASKED, CandidateState.ASKED, CandidateState.ANSWERED)
 _COUNTED = (*_HOPEFUL, CandidateState.SLOW, CandidateState.SILENT)
-"""States in which a candidate uses part of its subnet's quota: the stand-in of a slow one is of another
-subnet."""
+"""States in which a candidate uses its subnet's quota: the stand-in of a slow one is of another subnet."""
 
 
 class Purpose(Enum):
@@ -110,8 +109,7 @@ class Lookup:
         self.candidates.declined(contact, CandidateState.REFUSED, nearer)
 
     def outdated(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
-        """The contact does not hold the record but keeps an older one. Others stand in for it; readers ask it
-        all the same."""
+        """The contact keeps an older record. Others stand in for it; readers ask it all the same."""
         self.candidates.declined(contact, CandidateState.OUTDATED, nearer)
 
     def failed(self, contact: Contact) -> None:
@@ -152,8 +150,7 @@ class Lookup:
         return chosen
 
     def _ask_nearest(self, chosen: list[Contact], doubtful_too: bool) -> bool:
-        """Ask candidates from the nearest on, and add them to `chosen`. Return whether none is left to wait
-        for."""
+        """Ask the nearest candidates and add them to `chosen`. Return whether none is left to wait for."""
         hopeful, width = 0, self._breadth()
         settled = True
         quota = SubnetQuota(self.subnet_of)
@@ -285,8 +282,7 @@ class Lookup:
         return [c for i, c in enumerate(found) if i < self.width or c.node_id ^ self.target <= self.radius]
 
     def shortlist(self) -> list[Contact]:
-        """Return up to k contacts that answered or may still be asked, nearest first, few of each subnet;
-        none in doubt."""
+        """Return up to k contacts that answered or may still be asked, nearest first; none in doubt."""
         hopeful = (
             candidate.contact
             for _, candidate in self.candidates.ordered

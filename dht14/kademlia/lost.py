@@ -32,8 +32,7 @@ class LostContacts:
     """The contacts that the table has lost, in the order in which they will be tried."""
 
     _lost: dict[int, LostContact] = field(factory=dict, init=False)
-    """By node id. Not a `BoundedDict`: the order is that of the tries, and the one lost longest ago gives
-    way."""
+    """By node id, in the order of the tries. Not a `BoundedDict`: the one lost longest ago gives way."""
     _at_once: int = field(default=1, init=False)
     _found: bool = field(default=False, init=False)
     """Whether one of them answered since some were last tried."""

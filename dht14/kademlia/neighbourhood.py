@@ -53,8 +53,7 @@ class Neighbourhood:
         return self.table.own_id ^ target <= self.region(count) or self.is_near(target, count)
 
     def lookup_found(self, target: int, nearest: list[Contact]) -> None:
-        """A lookup found these nodes nearest to `target`: the estimate of the network's size learns from
-        them."""
+        """A lookup found these nodes nearest to `target`: learn the network's size from them."""
         home = self._home_density()
         if home is not None:
             self._network_size.lookup_found(target, [contact.node_id ^ target for contact in nearest], home)

@@ -48,8 +48,7 @@ class NetworkSize:
     """By the first bits of the targets of lookups: the density there, relative to that around our own id."""
 
     def lookup_found(self, target: int, distances: Sequence[int], home: float) -> None:
-        """A lookup found nodes at these distances from its target. `home` is the density around our own
-        id."""
+        """A lookup found nodes at these distances from `target`. `home`: the density around our own id."""
         if len(distances) >= MIN_NEIGHBOURS:
             self._proportions[target >> ID_BITS - REGION_BITS] = density(distances) / home
 

@@ -16,8 +16,7 @@ knows every node of a network of a few hundred, and most lookups take one hop.
 """
 
 MISSES_TO_DROP = 5
-"""Failed calls after which a contact leaves the table even if its bucket has no replacement (paper: the
-first)."""
+"""Failed calls after which a contact leaves even a bucket without replacements (paper: the first)."""
 
 MISS_SPACING = 1.0
 """Failures closer together than this count as one: they show one outage, not several."""
@@ -77,8 +76,7 @@ VOUCHING_HOLDERS = 2
 # Lookups
 
 ALPHA = 5
-"""Calls of one lookup in flight (paper: 3). With more than three a lost datagram does not stall the
-lookup."""
+"""Calls of one lookup in flight (paper: 3). With more than three a lost datagram stalls nothing."""
 
 MAX_UNANSWERED = 12
 """Unanswered calls of one lookup, those past their soft timeout included."""
@@ -94,8 +92,7 @@ SUBNET_FAILURES = 4
 """Contacts of one subnet that may refuse or go silent before a lookup asks no more of them."""
 
 DOUBT_LIMIT = 3
-"""A lookup distrusts a contact if this many more of the contacts it named were slow or worse than
-answered."""
+"""A lookup distrusts a contact of whose named contacts this many more were slow or worse than answered."""
 
 MAX_SOURCES = 4
 """Nodes that named a contact to a lookup, of which the lookup remembers the first."""
@@ -159,11 +156,10 @@ CLOCK_TIMEOUT = 0.5
 # Maintenance
 
 REPUBLISH_INTERVAL = 3600.0
-"""Between two checks whether the holders of a record have it (paper, section 2.5), where contacts live
-long."""
+"""Between two checks whether the holders of a record have it (paper, section 2.5), in a stable network."""
 
 REPAIR_INTERVAL_MIN = 60.0
-"""The shortest interval between these checks, where contacts do not live long."""
+"""The shortest interval between these checks, when contacts live only briefly."""
 
 # Sizes in bytes
 

@@ -118,8 +118,7 @@ class GetReplies:
         self._end_if_certain(lookup)
 
     def _end_if_certain(self, lookup: AnyLookup) -> None:
-        """End the lookup if the newest record is known; otherwise ask no more nodes than votes are
-        missing."""
+        """End the lookup if the newest record is known; else ask no more nodes than votes are missing."""
         if self.quorum.is_proven:
             self.ended_early = True
             lookup.conclude()
@@ -268,8 +267,7 @@ class RecordReader:
         return view_of(sorted((*known, table.own_id), key=key.__xor__)[:GROUP])
 
     async def _fetch_best(self, replies: GetReplies, deadline: float) -> Record | None:
-        """Return the greatest record that can be had, after fetching the large values that were
-        advertised."""
+        """Fetch the large values that were advertised, and return the greatest record."""
         best, to_fetch = replies.quorum.best_record, replies.to_fetch()
         if not to_fetch:
             return best

@@ -1,5 +1,4 @@
-"""The nodes that should hold a record: finds them and stores the record there, this node's own store
-included."""
+"""Finds the nodes that should hold a record, and stores the record there (this node included)."""
 
 from attrs import define, evolve
 from twisted.internet.defer import Deferred, TimeoutError
@@ -89,8 +88,7 @@ class Holders:
         return candidates, width
 
     async def _store_here(self, quorum: WriteQuorum, deadline: float, copy: bool) -> None:
-        """Store the record in this node. If the disk hangs, half of the time is left for the other
-        holders."""
+        """Store the record in this node. If the disk hangs, half of the time is left for other holders."""
         if self._store is None:
             return
         record, now = quorum.record, self._lookups.clock.seconds()

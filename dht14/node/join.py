@@ -46,8 +46,7 @@ FAR_WIDTH = 8
 
 @frozen
 class Retries:
-    """The pauses between tries: `quick` times `interval` seconds, then each twice as long as the one
-    before."""
+    """The pauses between tries: `quick` times `interval` seconds, then each twice as long."""
 
     interval: float = 5.0
     quick: int = 2
@@ -162,8 +161,8 @@ class Join(Service):
             self.log.info("Joined the network; {contacts} contacts.", contacts=len(self._node.table))
         elif self._seeds or self._saved:
             self.log.warn(
-                "No peer reachable: none of {seeds} seeds and {saved} saved contacts answered; retrying in the "
-                "background.",
+                "No peer reachable: none of {seeds} seeds and {saved} saved contacts answered; "
+                "retrying in the background.",
                 seeds=len(self._seeds),
                 saved=len(self._saved),
             )
@@ -242,7 +241,7 @@ class Join(Service):
             raise CallFailed  # No call was answered: otherwise the result would be a pair.
 
     async def _call(self, address: Address, node_id: int | None, named: list[Contact]) -> None:
-        """Ask one address for the nodes nearest to the own id. Raises CallFailed unless another node
+        """Ask an address for the nodes nearest to the own id. Raises CallFailed unless another node
         answers."""
         contact, reply = await self._rpc.ask_address(address, FindNode(self._node.own_id), node_id)
         if contact.node_id == self._node.own_id:

@@ -1,5 +1,4 @@
-"""Drives one `Lookup` over the network: asks the contacts it chooses, and reports the outcome of each
-call."""
+"""Drives one `Lookup` over the network: asks the contacts it chooses, and reports the outcomes."""
 
 from collections.abc import Callable
 from functools import partial

@@ -21,8 +21,7 @@ TOLERANCE = 300.0
 the same clocks, and never differ by that much."""
 
 READ_TOLERANCE = 2 * TOLERANCE
-"""The same for versions that others hold already: their time may have been ahead of ours when they accepted
-them."""
+"""The same for versions that others hold: their time may have been ahead of ours when they took them."""
 
 
 @define(eq=False)

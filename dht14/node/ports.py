@@ -53,12 +53,11 @@ class Bulk(Protocol):
     """The channel for values that do not fit a datagram. All failures are `CallFailed`."""
 
     def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
-        """Send a value for which the contact gave this ticket (`Wanted`); fires with its reply, as to a
+        """Send a value that the contact wants, with its ticket (`Wanted`); fires with the reply, as to a
         STORE."""
 
     def fetch(self, contact: Contact, ticket: bytes, length: int) -> "Deferred[bytes]":
-        """Ask for the value that the contact advertised (`LargeValue`), of this length; it is not
-        verified."""
+        """Ask for the advertised value of this length (`LargeValue`); the value is not verified."""
 
 
 Resolver = Callable[[str, int], "Deferred[list[Address]]"]

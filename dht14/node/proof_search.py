@@ -1,5 +1,4 @@
-"""The search for the proof of work of a node id, in slices; between two slices the reactor does other
-work."""
+"""Searches for the proof of work of a node id, in slices between which the reactor does other work."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -47,7 +46,8 @@ class ProofSearch:
         expected = 2 * self._puzzle.tries
         began = reported = self._clock.seconds()
         self.log.info(
-            "Searching for the proof of work of the node id: difficulty {difficulty}, about {expected} tries.",
+            "Searching for the proof of work of the node id: difficulty {difficulty}, "
+            "about {expected} tries.",
             difficulty=self._puzzle.difficulty,
             expected=expected,
         )
@@ -59,8 +59,8 @@ class ProofSearch:
                 reported = self._clock.seconds()
                 tries, seconds = slices * SLICE, reported - began
                 self.log.info(
-                    "Searching for the proof of work: {tries} of about {expected} tries done, {rate:.0f} tries/s, "
-                    "about {left:.0f} s left.",
+                    "Searching for the proof of work: {tries} of about {expected} tries done, "
+                    "{rate:.0f} tries/s, about {left:.0f} s left.",
                     tries=tries,
                     expected=expected,
                     rate=tries / seconds,

@@ -57,12 +57,11 @@ class Policy:
     default_ttl: int = 86_400
 
     def ttl(self, asked: int) -> int:
-        """Return the time to live of a value whose client asked for `asked` seconds; 0 asks for the
-        default."""
+        """Return the time to live if the client asked for `asked` seconds; 0 asks for the default."""
         return min(max(asked or self.default_ttl, self.min_ttl), self.max_ttl)
 
     def copies(self, asked: int) -> int:
-        """Return the number of holders of a value whose client asked for `asked`; 0 asks for the default."""
+        """Return the number of copies if the client asked for `asked`; 0 asks for the default."""
         return min(asked or self.replication, MAX_REPLICATION)
 
 
@@ -135,8 +134,8 @@ class RecordWriter:
         if now - self._logged_at.get(reason, -LOG_INTERVAL) >= LOG_INTERVAL:
             self._logged_at[reason] = now
             self.log.warn(
-                "A PUT was not stored: {reason}. {stored} of {wanted} nodes have the value. More failures for this "
-                "reason within a minute are only counted.",
+                "A PUT was not stored: {reason}. {stored} of {wanted} nodes have the value. "
+                "More failures for this reason within a minute are only counted.",
                 reason=_REASONS[reason],
                 stored=receipt.stored,
                 wanted=receipt.wanted,
@@ -227,8 +226,7 @@ class RecordWriter:
         return _receipt(quorum)
 
     async def _settle(self, record: Record, quorum: WriteQuorum, deadline: float) -> Receipt:
-        """Bring all holders the newest record of the key; the receipt says whether that is the one of this
-        put."""
+        """Bring all holders the newest record of the key. The receipt says whether it is that of this put."""
         newest = record if quorum.receipts else None
         settled = quorum
         for _ in range(MAX_SETTLE_ROUNDS):

@@ -1,5 +1,4 @@
-"""Answers FIND_NODE and FIND_VALUE from the routing table and the store, at once and without asking other
-nodes."""
+"""Answers FIND_NODE and FIND_VALUE from the routing table and the store."""
 
 from attrs import define, field, frozen
 
@@ -151,8 +150,7 @@ class ReadResponder:
         )
 
     def download(self, download: Download, now: float) -> bytes | None:
-        """Return the value that a ticket was issued for; None if this node holds another one by now, or
-        none."""
+        """Return the value of a ticket; None if this node holds another one by now, or none."""
         record = self._store.get(download.key, now) if self._store else None
         if record is None or (record.version, len(record.value)) != (download.version, download.length):
             return None

@@ -70,8 +70,7 @@ class RecordSender:
 
 @lru_cache(maxsize=8)
 def _offer_of(store: Store) -> Offer:
-    """Return the record without its value. Cached: a record is offered to all its holders, but hashed
-    once."""
+    """Return the record without its value. Cached: a record is hashed once for all its holders."""
     return Offer(
         store.key,
         store.version,

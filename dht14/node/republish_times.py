@@ -47,8 +47,7 @@ class RepublishTimes:
         return now - by_any >= interval * (1 - JITTER) or now - by_us >= interval * MAX_POSTPONED
 
     def forget(self, before: float) -> None:
-        """Forget keys that no node has republished since `before`: they are due, or their records are
-        gone."""
+        """Forget keys that no node has republished since `before`: they are due, or have expired."""
         while self._times:
             oldest = next(iter(self._times))
             if self._times[oldest][1] >= before:

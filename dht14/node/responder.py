@@ -94,8 +94,7 @@ class Responder:
     # The bulk channel
 
     def redeem(self, ticket: bytes, public_key: bytes, now: float) -> Transfer | None:
-        """Return the transfer for which the peer with this raw public key was given the ticket; None if there
-        is none."""
+        """Return the transfer of a ticket that the peer with this raw public key was given, or None."""
         return self._tickets.redeem(ticket, public_key, now)
 
     def take(self, upload: Upload, value: bytes, now: float, respond: Respond) -> None:

@@ -19,8 +19,7 @@ MAX_REQUESTS = 64
 """Contacts that may wait at once until this node has offered them what they missed."""
 
 NEIGHBOUR_TIMEOUT = 60.0
-"""Seconds for which the request of a contact that is not a neighbour waits: it may be about to enter the
-table."""
+"""Seconds for which the request of a contact that is no neighbour waits: it may be about to become one."""
 
 SERVE_SPACING = 30.0
 """Seconds before a contact is served again: each time the whole store is scanned."""
@@ -47,8 +46,7 @@ class ResyncState:
     # What this node missed
 
     def missed_writes(self, neighbours: Iterable[int], now: float) -> None:
-        """This node was away, and waits for these neighbours. Without any, its copies are the best there
-        are."""
+        """This node was away, and waits for these neighbours. Without any, no copies are newer."""
         self._awaited = set(neighbours)
         self._began = now
         self.is_current = not self._awaited
@@ -83,8 +81,8 @@ class ResyncState:
         self.on_request()
 
     def take_requests(self, neighbours: Iterable[int], now: float) -> dict[int, Contact]:
-        """Remove and return the contacts to serve now: neighbours, and those that will hold none of our
-        records."""
+        """Remove and return the contacts to serve now: neighbours, and those that waited
+        NEIGHBOUR_TIMEOUT."""
         near = set(neighbours)
         self._served.expire(now)
         to_serve = {

@@ -1,5 +1,4 @@
-"""The replies to the STOREs of one record: which holders have it, and whether that is enough to call it
-stored."""
+"""Counts which holders have a record, and decides whether that is enough to call it stored."""
 
 from collections import Counter
 
