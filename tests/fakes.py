@@ -162,7 +162,7 @@ Answer = Callable[[Request, Contact], Reply | None]
 """What a peer says to a request of a contact; None when it says nothing."""
 
 
-class Conduct(Enum):
+class BulkBehaviour(Enum):
     """What becomes of transfers with a peer."""
 
     HONEST = "honest"
@@ -190,7 +190,7 @@ class Peer:
     answer: Answer
     latency: float = LATENCY
     """Seconds until its reply comes."""
-    bulk: Conduct = Conduct.HONEST
+    bulk: BulkBehaviour = BulkBehaviour.HONEST
     """How it behaves on the bulk channel."""
     asked: list[Request] = field(factory=list)
     """The requests that reached it."""
@@ -198,7 +198,7 @@ class Peer:
     def fall_silent(self) -> None:
         """Answer nothing any more, as a dead node does."""
         self.answer = lambda request, sender: None
-        self.bulk = Conduct.SILENT
+        self.bulk = BulkBehaviour.SILENT
 
 
 @define(eq=False, repr=False)
@@ -209,9 +209,9 @@ class FakeNetwork:
     policy: Policy = field(factory=lambda: Policy(min_ttl=1))
     clock: HeapClock = field(factory=lambda: HeapClock(BEGINNING))
     peers: dict[Address, Peer] = field(factory=dict)
-    strangers: Answer = lambda request, sender: None
+    unknown_peers: Answer = lambda request, sender: None
     """What comes from addresses where the test put nobody."""
-    strangers_latency: float = LATENCY
+    unknown_peers_latency: float = LATENCY
 
     def peer(self, node_id: int, holds_values: bool = True, limit: int = 1 << 22) -> Peer:
         """A node more. Nobody knows of it, and it knows nobody."""
@@ -253,7 +253,7 @@ class FakeNetwork:
 
         return answer
 
-    def town(self, *node_ids: int) -> list[Peer]:
+    def cluster(self, *node_ids: int) -> list[Peer]:
         """Nodes of these ids, each of whom knows all others."""
         peers = [self.peer(node_id) for node_id in node_ids]
         self.acquaint(peers)
@@ -301,8 +301,8 @@ class FakeRpc(Asks):
         peer = self._network.peers.get(contact.address)
         call = _Call(self._network.clock, self._table, contact, observer, self._time)
         if peer is None:
-            reply = self._network.strangers(request, self._own)
-            call.runs(reply, contact, self._network.strangers_latency)
+            reply = self._network.unknown_peers(request, self._own)
+            call.runs(reply, contact, self._network.unknown_peers_latency)
         elif contact.node_id in (0, peer.contact.node_id):
             peer.asked.append(request)
             call.runs(peer.answer(request, self._own), peer.contact, peer.latency)
@@ -326,9 +326,9 @@ class FakeBulk:
     def _begin(self, contact: Contact, end: "Callable[[Peer, Deferred[Any]], None]") -> "Deferred[Any]":
         ended: Deferred[Any] = Deferred()
         peer = self._network.peers.get(contact.address)
-        if peer is None or not peer.contact.is_same(contact) or peer.bulk is Conduct.CLOSED:
+        if peer is None or not peer.contact.is_same(contact) or peer.bulk is BulkBehaviour.CLOSED:
             ended.errback(CallFailed())
-        elif peer.bulk is not Conduct.SILENT:
+        elif peer.bulk is not BulkBehaviour.SILENT:
             self._network.clock.post(
                 3 * peer.latency, lambda _: None if ended.called else end(peer, ended), None
             )
@@ -354,7 +354,7 @@ class FakeBulk:
         if value is None:
             ended.errback(CallFailed())
         else:
-            ended.callback(bytes(len(value)) if peer.bulk is Conduct.LYING else value)
+            ended.callback(bytes(len(value)) if peer.bulk is BulkBehaviour.LYING else value)
 
 
 @define(eq=False)

@@ -10,7 +10,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from tests.fakes import contact
 
 
-class AlarmTests(SynchronousTestCase):
+class EclipseDetectorTests(SynchronousTestCase):
     """A network of 300 that is known, and lookups in it."""
 
     def setUp(self) -> None:
@@ -19,7 +19,7 @@ class AlarmTests(SynchronousTestCase):
         self.neighbourhood = Neighbourhood(self.table)
         for _ in range(300):
             self.table.confirmed(contact(random_id(self.rng)), 0, 0.1)
-        self.eclipse_detector = EclipseDetector(self.neighbourhood)
+        self.detector = EclipseDetector(self.neighbourhood)
         self.key = random_id(self.rng)
 
     def search(self, crowd: int = 0, key: int | None = None, unfinished: bool = False) -> Lookup:
@@ -30,14 +30,14 @@ class AlarmTests(SynchronousTestCase):
         while not unfinished and (chosen := lookup.take_next()):
             for c in chosen:
                 lookup.answered(c)
-        self.eclipse_detector.lookup_ended(lookup)
+        self.detector.lookup_ended(lookup)
         return lookup
 
     def test_quiet(self) -> None:
         """It does not ring for keys with honest neighbours."""
         self.search()
         self.assertEqual(
-            (self.eclipse_detector.suspects(self.key), self.eclipse_detector.detections), (False, 0)
+            (self.detector.suspects(self.key), self.detector.detections), (False, 0)
         )
 
     def test_crowd(self) -> None:
@@ -45,17 +45,17 @@ class AlarmTests(SynchronousTestCase):
         for _ in range(2):
             self.search(crowd=20)
             self.assertEqual(
-                (self.eclipse_detector.suspects(self.key), self.eclipse_detector.detections), (True, 1)
+                (self.detector.suspects(self.key), self.detector.detections), (True, 1)
             )
-        self.assertFalse(self.eclipse_detector.suspects(self.key + 1))
+        self.assertFalse(self.detector.suspects(self.key + 1))
         self.search()
-        self.assertFalse(self.eclipse_detector.suspects(self.key))
+        self.assertFalse(self.detector.suspects(self.key))
 
     def test_led_astray(self) -> None:
         """It rings for a key whose lookup was given up, but does not call it crowded."""
         self.search(unfinished=True)
         self.assertEqual(
-            (self.eclipse_detector.suspects(self.key), self.eclipse_detector.detections), (True, 0)
+            (self.detector.suspects(self.key), self.detector.detections), (True, 0)
         )
 
     def test_bounded(self) -> None:
@@ -64,7 +64,7 @@ class AlarmTests(SynchronousTestCase):
         for key in keys:
             self.search(key=key, unfinished=True)
         self.assertEqual(
-            [self.eclipse_detector.suspects(key) for key in keys], [False] * 5 + [True] * MAX_SUSPECTED
+            [self.detector.suspects(key) for key in keys], [False] * 5 + [True] * MAX_SUSPECTED
         )
 
     def test_census(self) -> None:

@@ -8,7 +8,7 @@ from tests.kademlia.lookup_case import OWN, LookupTestCase, contact, contacts, i
 from tests.kademlia.test_subnet_limits import first_byte
 
 
-class WhomToAskTests(LookupTestCase):
+class NextContactsTests(LookupTestCase):
     def test_alpha(self) -> None:
         """So many of the nearest are asked at once, each once, and the next as soon as one has answered."""
         lookup = self.lookup(5, 2, 9, 1, 7)

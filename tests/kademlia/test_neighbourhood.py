@@ -30,9 +30,9 @@ class KnowsRegionTests(SynchronousTestCase):
         """The table of a node that knows its own neighbourhood, and of the other nodes those that are
         `known`."""
         rng = random.Random(14)
-        town = sorted((random_id(rng) for _ in range(nodes)), key=OWN.__xor__)
+        cluster = sorted((random_id(rng) for _ in range(nodes)), key=OWN.__xor__)
         table = RoutingTable(OWN)
-        for place, node_id in enumerate(town):
+        for place, node_id in enumerate(cluster):
             if place < 2 * K or known(place):
                 table.confirmed(contact(node_id), 0.0, 0.1)
         return Neighbourhood(table)

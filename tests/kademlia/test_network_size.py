@@ -92,7 +92,7 @@ class CensusTests(SynchronousTestCase):
         self.assertEqual(region_radius(10, 20), ID_SPACE)
 
 
-class AlarmTests(SynchronousTestCase):
+class CrowdedTests(SynchronousTestCase):
     """What makes the alarm ring."""
 
     def test_thresholds(self) -> None:

@@ -59,7 +59,7 @@ class HostilePeersTests(SynchronousTestCase):
         self.assertEqual(len(lookup.take_next()), 20)
 
 
-class Town:
+class SimulatedNetwork:
     """A network as a dict: what each node would answer. Who is not in `live` never answers, but is named
     still."""
 
@@ -120,13 +120,13 @@ class WholeNetworksTests(SynchronousTestCase):
     def test_finds_the_nearest(self, seed: int, width: int, own_target: bool) -> None:
         """A thorough lookup finds exactly the nearest live nodes, from one live contact on, with α slots at
         most."""
-        town = Town(seed, deaths=width < K)
-        own = town.rng.choice(town.nodes)
-        target = own if own_target else random_id(town.rng)
+        cluster = SimulatedNetwork(seed, deaths=width < K)
+        own = cluster.rng.choice(cluster.nodes)
+        target = own if own_target else random_id(cluster.rng)
         lookup = Lookup(target, own, width, thorough=True)
-        lookup.heard_of(town.answer(own, target))
-        most = town.run(lookup)
-        expected = sorted(town.live - {own}, key=target.__xor__)[:width]
+        lookup.heard_of(cluster.answer(own, target))
+        most = cluster.run(lookup)
+        expected = sorted(cluster.live - {own}, key=target.__xor__)[:width]
         self.assertEqual(ids(lookup.nearest()), expected)
         self.assertLessEqual(most, ALPHA)
         self.assertLess(lookup.candidates.asked_count, MAX_ASKED)
@@ -135,10 +135,10 @@ class WholeNetworksTests(SynchronousTestCase):
     @given(st.integers(0, 1 << 32))
     def test_not_thorough(self, seed: int) -> None:
         """Any other lookup finds only live nodes, though not the nearest where these were slow."""
-        town = Town(seed)
-        own, target = town.rng.choice(town.nodes), random_id(town.rng)
+        cluster = SimulatedNetwork(seed)
+        own, target = cluster.rng.choice(cluster.nodes), random_id(cluster.rng)
         lookup = Lookup(target, own, 8)
-        lookup.heard_of(town.answer(own, target))
-        town.run(lookup)
+        lookup.heard_of(cluster.answer(own, target))
+        cluster.run(lookup)
         met = set(ids(lookup.nearest()))
-        self.assertLessEqual(met, town.live)
+        self.assertLessEqual(met, cluster.live)

@@ -17,7 +17,7 @@ class UpkeepTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.network = FakeNetwork()
-        self.one, *self.others = self.network.town(1, FAR + 1, FAR + 2, FAR + 3)
+        self.one, *self.others = self.network.cluster(1, FAR + 1, FAR + 2, FAR + 3)
 
     def asked(self, kind: type) -> list[int]:
         """How often each of the others was asked this since the last look."""

@@ -108,7 +108,7 @@ class CacheTests(HoldersTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.town = self.network.town(*(CONTENT_KEY ^ n for n in range(1, 13)))
+        self.town = self.network.cluster(*(CONTENT_KEY ^ n for n in range(1, 13)))
         self.reader = self.network.peer(CONTENT_KEY ^ (1 << 255))
         rpc = FakeRpc(self.network, self.reader.contact, self.reader.table, self.reader.time)
         self.reader.node._reader._observer = ReadRepair(

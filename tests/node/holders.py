@@ -25,8 +25,8 @@ class HoldersTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.network = FakeNetwork()
-        self.town = self.network.town(*range(1, 10))
-        self.one = self.town[0]
+        self.cluster = self.network.cluster(*range(1, 10))
+        self.one = self.cluster[0]
 
     def copies(self, peer: Peer) -> Replicator:
         rpc = FakeRpc(self.network, peer.contact, peer.table, peer.time)
@@ -58,13 +58,13 @@ class HoldersTestCase(SynchronousTestCase):
     def holders(self, record: Record) -> list[int]:
         """The ids of those who hold its value."""
         now = self.network.clock.seconds()
-        held = [(peer, peer.store.get(record.key, now)) for peer in self.town if peer.store is not None]
+        held = [(peer, peer.store.get(record.key, now)) for peer in self.cluster if peer.store is not None]
         return [p.contact.node_id for p, held in held if held is not None and held.value == record.value]
 
     def asked(self, kind: type[Request]) -> int:
         """How many such requests have reached all nodes since the last look at them."""
         count = 0
-        for peer in self.town:
+        for peer in self.cluster:
             count += sum(isinstance(request, kind) for request in peer.asked)
             peer.asked = [request for request in peer.asked if not isinstance(request, kind)]
         return count

@@ -29,10 +29,10 @@ class NodeTestCase(SynchronousTestCase):
         self.network = FakeNetwork()
         self.rng = random.Random(14)
 
-    def town(self, count: int) -> list[Peer]:
+    def cluster(self, count: int) -> list[Peer]:
         """So many nodes that know each other, nearest to KEY first."""
         ids = sorted((random_id(self.rng) for _ in range(count)), key=KEY.__xor__)
-        return self.network.town(*ids)
+        return self.network.cluster(*ids)
 
     @property
     def now(self) -> float:

@@ -32,7 +32,7 @@ class GetTests(NodeTestCase):
 
     def test_quorum(self) -> None:
         """Three holders that agree are enough; hardly anybody else is asked."""
-        peers = self.town(30)
+        peers = self.cluster(30)
         self.put(peers[25], b"value")
         for peer in peers:
             peer.asked.clear()
@@ -41,14 +41,14 @@ class GetTests(NodeTestCase):
 
     def test_newest(self) -> None:
         """Of several values the newest one wins, though it is rarer."""
-        peers = self.town(12)
+        peers = self.cluster(12)
         for age, peer in enumerate(peers[:REPLICATION]):
             self.give(peer, b"%d" % min(age, 4), age=1000 - min(age, 4))
         self.assertEqual(self.get(peers[11]), b"4")
 
     def test_own_copy(self) -> None:
         """The own copy counts as one holder's; alone it is the answer when nobody else has one."""
-        peers = self.town(10)
+        peers = self.cluster(10)
         self.give(peers[0], b"value")
         self.assertEqual(self.get(peers[0]), b"value")
         for peer in peers[1:3]:
@@ -60,7 +60,7 @@ class GetTests(NodeTestCase):
 
     def test_own_copy_is_older(self) -> None:
         """The own copy gives way to a newer one elsewhere."""
-        peers = self.town(10)
+        peers = self.cluster(10)
         self.give(peers[0], b"old", age=100)
         for peer in peers[1:8]:
             self.give(peer, b"new")
@@ -69,7 +69,7 @@ class GetTests(NodeTestCase):
     def test_content(self) -> None:
         """Content needs one holder, and none when it is here."""
         key = hash_id(b"content")
-        peers = self.town(20)
+        peers = self.cluster(20)
         self.give(peers[0], b"content", key)
         for peer in peers[1:]:
             peer.fall_silent()
@@ -79,20 +79,20 @@ class GetTests(NodeTestCase):
 
     def test_alone(self) -> None:
         """A node alone finds what it holds, and nothing else, at once."""
-        (peer,) = self.town(1)
+        (peer,) = self.cluster(1)
         self.give(peer, b"value")
         self.assertEqual(value_of(self.successResultOf(peer.node.get(KEY))), b"value")
         self.assertIsNone(value_of(self.successResultOf(peer.node.get(KEY + 1))))
 
     def test_not_found(self) -> None:
         """Not found is said when the nearest nodes have answered, not before."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         self.assertIsNone(self.get(peers[15]))
         self.assertEqual([self.asked([peer], FindValue) for peer in peers[:REPLICATION]], [1] * REPLICATION)
 
     def test_slow_holders(self) -> None:
         """A value whose holders are all slow is found: its absence is not concluded from their slowness."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         self.put(peers[15], b"value")
         for peer in peers[:REPLICATION]:
             peer.latency = 0.9
@@ -100,7 +100,7 @@ class GetTests(NodeTestCase):
 
     def test_dead_holders(self) -> None:
         """With all holders but one just dead, the value is found, and in little time."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         self.put(peers[15], b"value")
         for peer in peers[: REPLICATION - 1]:
             peer.fall_silent()
@@ -111,7 +111,7 @@ class GetTests(NodeTestCase):
     def test_lapsed(self) -> None:
         """What was replaced does not come back, when what replaced it has expired, from one that has missed
         that: neither to those that read it there nor to itself."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         self.give(peers[8], b"old", age=60, ttl=TTL)
         self.assertTrue(self.put(peers[15], b"new", ttl=60))
         self.assertEqual(self.holders(peers, value=b"old"), [8])
@@ -123,7 +123,7 @@ class GetTests(NodeTestCase):
 
     def test_from_the_future(self) -> None:
         """A value whose version nobody would have taken is nobody's value."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         self.put(peers[15], b"value")
         forged = Value(MAX_VERSION, 60_000, 8, True, b"forged")
         peers[0].answer = lambda request, sender: forged
@@ -139,23 +139,23 @@ class GetTests(NodeTestCase):
 
     def test_wrong_answers(self) -> None:
         """Who answers something else is no holder, and stops nobody."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         self.put(peers[15], b"value")
         for peer, reply in zip(peers, (Pong(), Stored(()), Refused(()), Outranked(1, ())), strict=False):
             peer.answer = lambda request, sender, reply=reply: reply  # type: ignore[misc]
         self.assertEqual(self.get(peers[15]), b"value")
 
 
-class PatienceTests(NodeTestCase):
+class TimeoutTests(NodeTestCase):
     """Whatever the peers do, a client has its answer in the time promised."""
 
     def setUp(self) -> None:
         super().setUp()
         self.bits = 250
 
-    def town(self, count: int) -> list[Peer]:
+    def cluster(self, count: int) -> list[Peer]:
         """Nodes that are all far from KEY, so that a put walks there first."""
-        return self.network.town(*(self.rng.getrandbits(255) for _ in range(count)))
+        return self.network.cluster(*(self.rng.getrandbits(255) for _ in range(count)))
 
     def check(self, peer: Peer) -> None:
         operations: tuple[Callable[[], Deferred[Any]], ...] = (
@@ -182,21 +182,21 @@ class PatienceTests(NodeTestCase):
 
     def test_silent(self) -> None:
         """All contacts are silent."""
-        peers = self.town(30)
+        peers = self.cluster(30)
         for peer in peers[1:]:
             peer.fall_silent()
         self.check(peers[0])
 
     def test_just_in_time(self) -> None:
         """All contacts answer, each at the last moment that still counts."""
-        peers = self.town(30)
+        peers = self.cluster(30)
         for peer in peers[1:]:
             peer.latency = 2.9
         self.check(peers[0])
 
     def hostile(self, answer: Callable[[Request, Contact], Reply | None], latency: float = 0.24) -> None:
-        peers = self.town(30)
-        self.network.strangers, self.network.strangers_latency = answer, latency
+        peers = self.cluster(30)
+        self.network.unknown_peers, self.network.unknown_peers_latency = answer, latency
         for peer in peers[1:]:
             peer.answer, peer.latency = answer, latency
         self.check(peers[0])
@@ -209,8 +209,8 @@ class PatienceTests(NodeTestCase):
                 return Nodes(self.nearer_and_nearer())
 
             self.setUp()
-            peers = self.town(30)
-            self.network.strangers = answer if strangers_answer else self.network.strangers
+            peers = self.cluster(30)
+            self.network.unknown_peers = answer if strangers_answer else self.network.unknown_peers
             for peer in peers[1:]:
                 peer.answer = answer
             self.check(peers[0])
@@ -258,8 +258,8 @@ class PatienceTests(NodeTestCase):
         for seed in range(12):
             self.setUp()
             self.rng.seed(seed)
-            peers = self.town(25)
-            self.network.strangers = anything
+            peers = self.cluster(25)
+            self.network.unknown_peers = anything
             for peer in peers[1:]:
                 peer.answer, peer.latency = anything, self.rng.choice((0.01, 0.3, 0.9, 2.5))
             self.check(peers[0])

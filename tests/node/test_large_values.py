@@ -9,7 +9,7 @@ from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import HEDGE_DELAY, MAX_INLINE_VALUE, MAX_VALUE, OPERATION_TIMEOUT
 from dht14.records.record import Record, version_at
 from dht14.wire.messages import FindValue, LargeValue, Offer, Reply, Store
-from tests.fakes import BEGINNING, LATENCY, Conduct, FakeNetwork, Peer, fields
+from tests.fakes import BEGINNING, LATENCY, BulkBehaviour, FakeNetwork, Peer, fields
 from tests.owners import Owner
 from tests.told import acknowledged, value_of
 
@@ -25,8 +25,8 @@ class LargeValueCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.network = FakeNetwork()
 
-    def town(self, size: int) -> list[Peer]:
-        return self.network.town(*(KEY ^ number for number in range(1, size + 1)))
+    def cluster(self, size: int) -> list[Peer]:
+        return self.network.cluster(*(KEY ^ number for number in range(1, size + 1)))
 
     def put(self, peer: Peer, value: bytes, key: int = KEY, replication: int = 8) -> bool:
         return acknowledged(self.network.result(peer.node.put(key, value, TTL, replication)))
@@ -55,7 +55,7 @@ class PutAndGetTests(LargeValueCase):
     def test_all_sizes(self) -> None:
         """Values of all sizes are found from everywhere, and none is ever in a STORE that fits no
         datagram."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         for number, size in enumerate(SIZES):
             key, value = KEY ^ number << 10, random.Random(size).randbytes(size)
             self.assertTrue(self.put(peers[number], value, key))
@@ -66,13 +66,13 @@ class PutAndGetTests(LargeValueCase):
 
     def test_content(self) -> None:
         """So is content."""
-        peers = self.town(12)
+        peers = self.cluster(12)
         self.assertTrue(self.put(peers[0], LARGE, hash_id(LARGE)))
         self.assertEqual(self.get(peers[-1], hash_id(LARGE)), LARGE)
 
     def test_owner(self) -> None:
         """So is an owner's envelope; of two the newer, and none where it was deleted."""
-        peers, owner = self.town(12), Owner()
+        peers, owner = self.cluster(12), Owner()
         for seq in (1, 2):
             self.assertTrue(self.put(peers[0], owner.says(LARGE, seq), owner.key))
         self.assertFalse(self.put(peers[1], owner.says(LARGE[1:], 1), owner.key))
@@ -82,7 +82,7 @@ class PutAndGetTests(LargeValueCase):
 
     def test_overwritten(self) -> None:
         """Small and large values of one key follow each other."""
-        peers = self.town(12)
+        peers = self.cluster(12)
         for value in (LARGE, b"small", LARGE[1:]):
             self.assertTrue(self.put(peers[0], value))
             self.assertEqual(self.get(peers[-1]), value)
@@ -90,7 +90,7 @@ class PutAndGetTests(LargeValueCase):
 
     def test_offered_once(self) -> None:
         """Holders that have the value are not sent it again."""
-        peers = self.town(8)
+        peers = self.cluster(8)
         self.put(peers[0], LARGE)
         record = self.held(peers[0])
         assert record is not None
@@ -102,9 +102,9 @@ class PutAndGetTests(LargeValueCase):
 
     def test_holders_without_bulk(self) -> None:
         """The next nearest stand in for those whose bulk channel is closed, or takes too long."""
-        for conduct in (Conduct.CLOSED, Conduct.SILENT):
+        for conduct in (BulkBehaviour.CLOSED, BulkBehaviour.SILENT):
             self.network = FakeNetwork()
-            peers = self.town(14)
+            peers = self.cluster(14)
             for peer in peers[:3]:
                 peer.bulk = conduct
             self.assertTrue(self.put(peers[-1], LARGE))
@@ -122,7 +122,7 @@ class HostileHolderTests(LargeValueCase):
         return seconds
 
     def stored(self, size: int = 14) -> list[Peer]:
-        peers = self.town(size)
+        peers = self.cluster(size)
         self.assertTrue(self.put(peers[0], LARGE))
         self.network.wait(1)
         return peers
@@ -131,19 +131,19 @@ class HostileHolderTests(LargeValueCase):
         """Holders whose bulk channel is closed cost no time."""
         peers = self.stored()
         for peer in peers[:6]:
-            peer.bulk = Conduct.CLOSED
+            peer.bulk = BulkBehaviour.CLOSED
         self.assertLess(self.seconds_to_get(peers[-1]), 1.0)
 
     def test_silent(self) -> None:
         """One that is silent costs a fraction of a second."""
         peers = self.stored()
-        peers[0].bulk = Conduct.SILENT
+        peers[0].bulk = BulkBehaviour.SILENT
         self.assertLess(self.seconds_to_get(peers[-1]), HEDGE_DELAY + 10 * LATENCY)
 
     def test_lying(self) -> None:
         """One that sends another value than it told of is not believed, and told of in the log."""
         peers = self.stored()
-        peers[0].bulk = Conduct.LYING
+        peers[0].bulk = BulkBehaviour.LYING
         with capturedLogs() as events:
             self.assertLess(self.seconds_to_get(peers[-1]), HEDGE_DELAY)
         self.assertEqual(fields(events, "host", "port"), [peers[0].contact.address])
@@ -161,23 +161,23 @@ class HostileHolderTests(LargeValueCase):
         """One that claims a newer value and never sends it does not use up the time that a get has."""
         peers = self.stored()
         self.claim(peers[0], 1 << 62, owned=True)
-        peers[0].bulk = Conduct.SILENT
+        peers[0].bulk = BulkBehaviour.SILENT
         self.assertLess(self.seconds_to_get(peers[-1]), OPERATION_TIMEOUT)
 
     def test_false_content(self) -> None:
         """One claim of content does not end a read: it proves nothing."""
-        peers = self.town(14)
+        peers = self.cluster(14)
         key = hash_id(LARGE)
         self.assertTrue(self.put(peers[0], LARGE, key))
         self.network.wait(1)
         near = sorted(peers, key=lambda peer: peer.contact.node_id ^ key)
         self.claim(near[0], 0, key.to_bytes(32, "big"))
-        near[0].bulk = Conduct.CLOSED
+        near[0].bulk = BulkBehaviour.CLOSED
         self.assertEqual(self.get(near[-1], key), LARGE)
 
     def test_versioned_content(self) -> None:
         """Content of another version than 0 is not fetched from anybody: not even asked for."""
-        peers = self.town(8)
+        peers = self.cluster(8)
         key = hash_id(LARGE)
         for peer in peers[:3]:
             self.claim(peer, 1, key.to_bytes(32, "big"))
@@ -191,10 +191,10 @@ class HostileHolderTests(LargeValueCase):
 
     def test_nothing_but_claims(self) -> None:
         """Where nobody can make a claim true nothing is found, in time."""
-        peers = self.town(14)
+        peers = self.cluster(14)
         for peer in peers[:-1]:
             self.claim(peer, version_at(BEGINNING))
-            peer.bulk = Conduct.SILENT
+            peer.bulk = BulkBehaviour.SILENT
         got = peers[-1].node.get(KEY).addCallback(value_of)
         self.assertLessEqual(self.network.seconds_until(got), OPERATION_TIMEOUT + 0.5)
         self.assertIsNone(self.successResultOf(got))

@@ -18,7 +18,7 @@ from tests.node.node_case import KEY, NodeTestCase, nearest
 class FindTests(NodeTestCase):
     def test_nearest(self) -> None:
         """A lookup finds the nearest nodes of all, whoever it begins with."""
-        peers = self.town(60)
+        peers = self.cluster(60)
         newcomer = self.network.peer(random_id(self.rng))
         found = self.network.result(newcomer.node.find_nodes(KEY, known=[peers[59].contact]))
         self.assertEqual(found.nearest(), [peer.contact for peer in peers[:K]])
@@ -26,7 +26,7 @@ class FindTests(NodeTestCase):
 
     def test_width(self) -> None:
         """A narrower lookup asks fewer."""
-        peers = self.town(60)
+        peers = self.cluster(60)
         found = self.network.result(peers[50].node.find_nodes(KEY, width=3))
         self.assertEqual(found.nearest(), [peer.contact for peer in peers[:3]])
         self.assertLess(self.asked(peers, FindNode), 10)
@@ -53,7 +53,7 @@ class NetworksTests(NodeTestCase):
         """What is put at any node is held by the nearest ones and by no others, and found from every node."""
         for count in (1, 2, 3, 10, 30):
             self.setUp()
-            self.check(self.town(count))
+            self.check(self.cluster(count))
 
     def test_unknown(self) -> None:
         """Where each node knows only some of the others the nearest hold it all the same, and it is found.
@@ -77,7 +77,7 @@ class CrowdedKeyTests(NodeTestCase):
         super().setUp()
         honest = [random_id(self.rng) for _ in range(60)]
         self.key = random_id(self.rng)
-        self.peers = self.network.town(*honest, *(self.key ^ self.rng.getrandbits(230) for _ in range(20)))
+        self.peers = self.network.cluster(*honest, *(self.key ^ self.rng.getrandbits(230) for _ in range(20)))
         for peer in self.peers[60:]:
             peer.answer = self.deny
         self.reader, self.writer = self.peers[0], self.peers[1]

@@ -44,10 +44,10 @@ class PolicyTests(SynchronousTestCase):
 class HangingStore(MemoryStore):
     """A store whose disk says nothing, until the test does."""
 
-    tells: list[Callable[[Verdict], None]] = field(factory=list, init=False)
+    on_verdicts: list[Callable[[Verdict], None]] = field(factory=list, init=False)
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
-        self.tells.append(tell)
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
+        self.on_verdicts.append(on_verdict)
 
 
 class PutTests(NodeTestCase):
@@ -55,25 +55,25 @@ class PutTests(NodeTestCase):
 
     def test_replication(self) -> None:
         """A writer gets as many copies as it asks for, and at least the group; more than there are is all."""
-        peers = self.town(30)
+        peers = self.cluster(30)
         for asked, copies in ((1, GROUP), (3, GROUP), (20, 20)):
             self.assertTrue(self.put(peers[25], b"%d" % asked, replication=asked))
             self.assertEqual(self.holders(peers, value=b"%d" % asked), nearest(copies))
         self.setUp()
-        peers = self.town(5)
+        peers = self.cluster(5)
         self.assertTrue(self.put(peers[4], b"value", replication=20))
         self.assertEqual(self.holders(peers), nearest(5))
 
     def test_no_walk(self) -> None:
         """Where the neighbourhood of a key is known, a put is one exchange with each holder."""
-        peers = self.town(30)
+        peers = self.cluster(30)
         self.assertTrue(self.put(peers[25], b"value"))
         self.assertEqual([len(peer.asked) for peer in peers], [1] * REPLICATION + [0] * 22)
 
     def test_own_copy(self) -> None:
         """The node itself counts when it is one of the nearest, and does not hold the value when it is
         not."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         self.assertTrue(self.put(peers[3], b"value"))
         self.assertEqual(self.holders(peers), nearest())
         self.assertEqual(peers[3].asked, [])
@@ -97,7 +97,7 @@ class PutTests(NodeTestCase):
 
     def test_full(self) -> None:
         """Full nodes are replaced by the next nearest; where everybody is full, the value is not kept."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         for peer in peers[:3]:
             assert peer.store is not None
             peer.store.limit = 1
@@ -111,7 +111,7 @@ class PutTests(NodeTestCase):
     def test_slow(self) -> None:
         """The next nearest stand in for slow holders, and nobody waits; the slow ones hold it too in the
         end."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         for peer in peers[:2]:
             peer.latency = 2.0
         put = peers[15].node.put(KEY, b"value", TTL, 0)
@@ -122,7 +122,7 @@ class PutTests(NodeTestCase):
 
     def test_late_receipts(self) -> None:
         """Where nobody can stand in, the slow are waited for, and their receipts count."""
-        peers = self.town(4)
+        peers = self.cluster(4)
         for peer in peers[:3]:
             peer.latency = 0.6
         self.assertTrue(self.put(peers[3], b"value"))
@@ -132,7 +132,7 @@ class PutTests(NodeTestCase):
         """Dead holders are replaced; where there are no others, all that can be reached are enough."""
         for count, dead in ((20, 5), (10, 4)):
             self.setUp()
-            peers = self.town(count)
+            peers = self.cluster(count)
             for peer in peers[:dead]:
                 peer.fall_silent()
             put = peers[-1].node.put(KEY, b"value", TTL, 0)
@@ -145,27 +145,27 @@ class PutTests(NodeTestCase):
         where nobody else is, that it is not stored. What the disk says later does no harm."""
         for count, outcome in ((20, PutOutcome.STORED), (1, PutOutcome.NOT_STORED)):
             self.setUp()
-            peers = self.town(count)
+            peers = self.cluster(count)
             store = HangingStore(peers[0].contact.node_id, 1 << 20, lambda record: True)
             peers[0].node._writer._holders._store = store
             put = peers[0].node.put(KEY, b"value", TTL, 0)
             self.assertLess(self.network.seconds_until(put), PROMISED)
             self.assertIs(self.successResultOf(put).outcome, outcome)
             self.assertEqual(self.holders(peers), nearest(REPLICATION + 1)[1:] if count > 1 else [])
-            for tell in store.tells:
-                tell(Verdict(Outcome.HELD, 1))
+            for on_verdict in store.on_verdicts:
+                on_verdict(Verdict(Outcome.HELD, 1))
 
     def test_cut_off(self) -> None:
         """A node whose contacts were all well and are all silent now is cut off: its own copy is no
         success."""
-        peers = self.town(10)
+        peers = self.cluster(10)
         for peer in peers[1:]:
             peer.fall_silent()
         self.assertFalse(self.put(peers[0], b"value"))
 
     def test_many_at_once(self) -> None:
         """Of many puts at once only so many burden the others together; all are acknowledged in the end."""
-        peers = self.town(4)
+        peers = self.cluster(4)
         many = 2 * MAX_PUTS + 10
         puts = [peers[3].node.put(KEY + number, b"value", TTL, 0) for number in range(many)]
         self.assertEqual(self.asked(peers[:1], Store), MAX_PUTS)
@@ -176,7 +176,7 @@ class PutTests(NodeTestCase):
     def test_many_with_the_dead(self) -> None:
         """Where puts are held up by nodes that have died, those behind them are answered in time all the
         same."""
-        peers = self.town(4)
+        peers = self.cluster(4)
         for peer in peers[:3]:
             peer.fall_silent()
         puts = [peers[3].node.put(KEY + number, b"value", TTL, 0) for number in range(2 * MAX_PUTS)]
@@ -185,7 +185,7 @@ class PutTests(NodeTestCase):
 
     def test_wrong_size(self) -> None:
         """A value that does not fit the API, or none at all, is refused at once with a log line."""
-        (peer,) = self.town(1)
+        (peer,) = self.cluster(1)
         with capturedLogs() as events:
             for size in (0, MAX_VALUE + 1):
                 self.assertFalse(acknowledged(self.successResultOf(peer.node.put(KEY, bytes(size), TTL, 0))))
@@ -195,7 +195,7 @@ class PutTests(NodeTestCase):
 
     def test_expiry(self) -> None:
         """Every copy expires at the moment that the writer fixed, and is not found from then on."""
-        peers = self.town(10)
+        peers = self.cluster(10)
         self.put(peers[9], b"value", ttl=5)
         self.network.wait(4.5)
         self.assertEqual(self.get(peers[9]), b"value")
@@ -205,7 +205,7 @@ class PutTests(NodeTestCase):
     def test_writer(self) -> None:
         """Every holder, the writer's own store too, knows which node the value came from, and others from
         where."""
-        peers = self.town(4)
+        peers = self.cluster(4)
         self.assertTrue(self.put(peers[2], b"value"))
         held = [peer.store and peer.store.get(KEY, self.now) for peer in peers]
         self.assertEqual([one and one.writer for one in held], [peers[2].contact.node_id] * 4)
@@ -215,7 +215,7 @@ class PutTests(NodeTestCase):
     def test_content_again(self) -> None:
         """Content that is put again lives as long as the later put asked for."""
         key = hash_id(b"content")
-        peers = self.town(10)
+        peers = self.cluster(10)
         self.assertTrue(self.put(peers[0], b"content", key, ttl=5))
         self.assertTrue(self.put(peers[1], b"content", key, ttl=50))
         self.network.wait(20)
@@ -227,7 +227,7 @@ class OverwriteTests(NodeTestCase):
 
     def test_overwrite(self) -> None:
         """The later of two puts wins at all holders, whichever nodes they were made at."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         for number in range(5):
             value = b"value %d" % number
             self.assertTrue(self.put(self.rng.choice(peers), value))
@@ -235,7 +235,7 @@ class OverwriteTests(NodeTestCase):
 
     def test_clock_behind(self) -> None:
         """A writer whose clock is behind overwrites all the same, in two rounds."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         for peer in peers[:REPLICATION]:
             self.give(peer, b"written in its future", age=-TOLERANCE / 2)
         self.assertTrue(self.put(peers[15], b"value"))
@@ -244,7 +244,7 @@ class OverwriteTests(NodeTestCase):
 
     def test_own_store_ahead(self) -> None:
         """What its own store knows to be newer a writer surpasses at once."""
-        peers = self.town(4)
+        peers = self.cluster(4)
         for peer in peers:
             self.give(peer, b"written in its future", age=-TOLERANCE / 2)
         self.assertTrue(self.put(peers[0], b"value"))
@@ -255,7 +255,7 @@ class OverwriteTests(NodeTestCase):
         key = hash_id(b"content")
         for count in (1, 2, 5, 20, 60):
             self.setUp()
-            peers = self.town(count)
+            peers = self.cluster(count)
             self.assertTrue(self.put(peers[0], b"content", key))
             for peer in (peers[0], peers[-1]):
                 self.assertFalse(self.put(peer, b"other", key))
@@ -265,7 +265,7 @@ class OverwriteTests(NodeTestCase):
     def test_content_at_some(self) -> None:
         """Nor where most of the holders have lost it: what a reader would get decides."""
         key = hash_id(b"content")
-        peers = sorted(self.town(20), key=lambda peer: peer.contact.node_id ^ key)
+        peers = sorted(self.cluster(20), key=lambda peer: peer.contact.node_id ^ key)
         for peer in peers[:3]:
             self.give(peer, b"content", key)
         self.assertFalse(self.put(peers[15], b"other", key))
@@ -274,7 +274,7 @@ class OverwriteTests(NodeTestCase):
     def test_content_refused_by_liars(self) -> None:
         """Who claims to have something better than content lies: the next nearest stand in for it."""
         key = hash_id(b"content")
-        peers = sorted(self.town(20), key=lambda peer: peer.contact.node_id ^ key)
+        peers = sorted(self.cluster(20), key=lambda peer: peer.contact.node_id ^ key)
         for peer in peers[:3]:
             peer.answer = lambda request, sender: Outranked(0, ())
         self.assertTrue(self.put(peers[15], b"content", key))
@@ -283,7 +283,7 @@ class OverwriteTests(NodeTestCase):
     def test_content_over_open(self) -> None:
         """Content takes its place from whatever was put there before it."""
         key = hash_id(b"content")
-        peers = self.town(20)
+        peers = self.cluster(20)
         self.assertTrue(self.put(peers[0], b"squatter", key))
         self.assertTrue(self.put(peers[1], b"content", key))
         self.assertEqual([self.get(peer, key) for peer in peers], [b"content"] * 20)
@@ -292,7 +292,7 @@ class OverwriteTests(NodeTestCase):
         """One holder that says it has something better, whatever it says, keeps nobody from storing."""
         for version in (0, MAX_VERSION, version_at(self.now + TOLERANCE / 2)):
             self.setUp()
-            peers = self.town(20)
+            peers = self.cluster(20)
             answer = peers[2].answer
             lie = Outranked(version, ())
             peers[2].answer = lambda r, s, answer=answer, lie=lie: (  # type: ignore[misc]
@@ -304,7 +304,7 @@ class OverwriteTests(NodeTestCase):
 
     def test_lifted_by_nobody(self) -> None:
         """One holder alone brings nobody to write a version of the future, which others would refuse."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         answer, lie = peers[2].answer, Outranked(version_at(self.now + TOLERANCE), ())
         peers[2].answer = lambda r, s: lie if isinstance(r, Store) else answer(r, s)
         self.assertTrue(self.put(peers[15], b"value"))
@@ -316,7 +316,7 @@ class OverwriteTests(NodeTestCase):
         """A version of the future, at all holders, is surpassed, whatever the clocks of the holders say."""
         for ahead in (TOLERANCE - 1, TOLERANCE, TOLERANCE + 1):
             self.setUp()
-            peers = self.town(20)
+            peers = self.cluster(20)
             for peer in peers[:REPLICATION]:
                 self.give(peer, b"hostage", age=-ahead)
             self.assertTrue(self.put(peers[15], b"value"))
@@ -327,7 +327,7 @@ class OverwriteTests(NodeTestCase):
         same, and its value is seen."""
         for wrong in (-86_400.0, -7200.0, 7200.0, 86_400.0):
             self.setUp()
-            peers = self.town(20)
+            peers = self.cluster(20)
             self.assertTrue(self.put(peers[14], b"old"))
             peers[15].time.wall = partial(self.skewed, wrong)
             self.assertTrue(self.put(peers[15], b"value"))
@@ -340,7 +340,7 @@ class OverwriteTests(NodeTestCase):
     def test_superseded_at_few(self) -> None:
         """A put is superseded where most of the group have the later value or its own. Where one node has
         that, and the others refuse and keep an older one, it has failed: readers may hear the older one."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         for peer in peers[1:GROUP]:
             self.give(peer, b"old", age=60)
             answer = peer.answer
@@ -354,7 +354,7 @@ class OverwriteTests(NodeTestCase):
     def test_superseded(self) -> None:
         """Where the group has a later value, of the future perhaps, the put is superseded, or goes above
         it."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         for peer in peers[1:GROUP]:
             self.give(peer, b"old", age=60)
         self.give(peers[0], b"later", age=-TOLERANCE / 2)
@@ -363,7 +363,7 @@ class OverwriteTests(NodeTestCase):
 
     def test_clock_in_time(self) -> None:
         """Finding out what time it is takes no longer than the put may take."""
-        peers = self.town(20)
+        peers = self.cluster(20)
         for peer in peers[:15]:
             peer.answer = lambda r, s: Refused((), Refusal.VERSION) if isinstance(r, Store) else None
         put = peers[15].node.put(KEY, b"value", TTL, 0, timeout=0.2)
@@ -372,7 +372,7 @@ class OverwriteTests(NodeTestCase):
     def test_fewer_copies(self) -> None:
         """A value that replaces one with more copies gets as many: none of the old ones is left to be
         read."""
-        peers = self.town(40)
+        peers = self.cluster(40)
         self.assertTrue(self.put(peers[30], b"old", replication=20))
         for replication in (1, 8):
             value = b"new %d" % replication

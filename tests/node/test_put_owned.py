@@ -31,7 +31,7 @@ class OwnerTests(NodeTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.peers = self.town(30)
+        self.peers = self.cluster(30)
         self.peers.sort(key=lambda peer: peer.contact.node_id ^ self.owner.key)
 
     def write(self, payload: bytes, seq: int, cas: int | None = None, at: int = 25, ttl: int = TTL) -> bool:

@@ -40,7 +40,7 @@ class CourierCase(SynchronousTestCase):
         observer.call_answered(callee, reply)
 
 
-class CourierTests(CourierCase):
+class RecordSenderTests(CourierCase):
     def push_large(self) -> None:
         """A large STORE is called for, and the contact wants the value."""
         self.record_sender.call(HOLDER, store(LARGE), self.caller)
@@ -132,7 +132,7 @@ class CourierTests(CourierCase):
         self.assertEqual(self.successResultOf(asked_there)[1], Pong())
 
 
-class DeliverTests(CourierCase):
+class SendCopyTests(CourierCase):
     def send_copy(self, value: bytes):
         record = Record(3, value, 5, self.clock.seconds() + 60, 8)
         return self.record_sender.send_copy(HOLDER, record, neighbours=77)

@@ -5,7 +5,7 @@ from dht14.node.republish_times import JITTER, MAX_KEYS, MAX_POSTPONED, Republis
 T = 100.0
 
 
-class DiaryTests(SynchronousTestCase):
+class RepublishTimesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.republish_times = RepublishTimes()
 

@@ -172,8 +172,8 @@ class StoreTests(ResponderTestCase):
             self.store_request(7), ASKER, NOW, replies.append
         )
         self.assertEqual(replies, [])
-        (tell,) = store.offers
-        tell(Verdict(Outcome.HELD, VERSION))
+        (on_verdict,) = store.offers
+        on_verdict(Verdict(Outcome.HELD, VERSION))
         self.assertEqual(replies, [Stored(())])
 
 
