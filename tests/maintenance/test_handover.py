@@ -40,7 +40,7 @@ class HandOverTests(HoldersTestCase):
     def test_heir(self) -> None:
         """Of a record with several holders, the one who becomes a holder gets it; the others are only asked."""
         record = self.record()
-        self.give(record, *self.town[:3])
+        self.give(record, *self.cluster[:3])
         self.hand_over(self.one)
         self.assertEqual(self.holders(record), [1, 2, 3, 4])
         self.assertEqual((self.asked(Offer), self.asked(StoreRequest)), (3, 1))
@@ -58,7 +58,7 @@ class HandOverTests(HoldersTestCase):
         few = [self.record(key, copies=1) for key in range(2000, 2100)]
         for record in [*many, *few]:
             self.give(record, self.one)
-        for peer in self.town[1:]:
+        for peer in self.cluster[1:]:
             peer.latency = 0.05
         took = self.hand_over(self.one, seconds=0.8)
         self.assertLess(took, 0.81)
@@ -72,7 +72,7 @@ class HandOverTests(HoldersTestCase):
         """A dead neighbour does not keep others from getting what it cannot take."""
         record = self.record(copies=1)
         self.give(record, self.one)
-        self.town[1].fall_silent()
+        self.cluster[1].fall_silent()
         self.hand_over(self.one)
         self.assertEqual(self.holders(record), [1, 3])
 

@@ -19,7 +19,7 @@ class ReadRepairTests(HoldersTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.reader = self.town[8]
+        self.reader = self.cluster[8]
         self.repairs(self.reader)
 
     def repairs(self, peer: Peer) -> None:
@@ -37,7 +37,7 @@ class ReadRepairTests(HoldersTestCase):
     def test_lacking(self) -> None:
         """Holders that lack the value have it after a get, for no longer than the others; nobody else has."""
         record = self.record()
-        self.give(record, self.town[1])
+        self.give(record, self.cluster[1])
         self.read(record)
         self.assertEqual(self.holders(record), [1, 2, 3])
         held = self.one.store.get(0, self.network.clock.seconds())  # type: ignore[union-attr]
@@ -50,14 +50,14 @@ class ReadRepairTests(HoldersTestCase):
         older = self.record()
         newer = evolve(older, version=older.version + 1, value=b"newer")
         self.give(older, self.one)
-        self.give(newer, self.town[1], self.town[2])
+        self.give(newer, self.cluster[1], self.cluster[2])
         self.read(newer)
         self.assertEqual(self.holders(newer), [1, 2, 3])
 
     def test_own_copy(self) -> None:
         """A holder that reads keeps what it has read."""
         record = self.record()
-        self.give(record, self.town[1])
+        self.give(record, self.cluster[1])
         self.repairs(self.one)
         value_of(self.network.result(self.one.node.get(0)))
         self.assertIn(1, self.holders(record))
@@ -65,7 +65,7 @@ class ReadRepairTests(HoldersTestCase):
     def test_well(self) -> None:
         """Where all have it nothing is sent."""
         record = self.record()
-        self.give(record, *self.town[:3])
+        self.give(record, *self.cluster[:3])
         self.read(record)
         self.assertEqual((self.asked(Offer), self.asked(Store)), (0, 0))
 
@@ -79,14 +79,14 @@ class ReadRepairTests(HoldersTestCase):
         assert isinstance(repair, ReadRepair)
         repair._copies._deliver = fails
         record = self.record()
-        self.give(record, self.town[1])
+        self.give(record, self.cluster[1])
         self.read(record)
         self.assertEqual(len(self.flushLoggedErrors(FirstError)), 2)
 
     def test_spacing(self) -> None:
         """A holder that does not take a value is offered it once a minute at the most."""
         record = self.record()
-        self.give(record, self.town[1])
+        self.give(record, self.cluster[1])
         assert self.one.store is not None
         self.one.store.limit = 0
         offers = []
@@ -108,22 +108,22 @@ class CacheTests(HoldersTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.town = self.network.cluster(*(CONTENT_KEY ^ n for n in range(1, 13)))
+        self.cluster = self.network.cluster(*(CONTENT_KEY ^ n for n in range(1, 13)))
         self.reader = self.network.peer(CONTENT_KEY ^ (1 << 255))
         rpc = FakeRpc(self.network, self.reader.contact, self.reader.table, self.reader.time)
         self.reader.node._reader._observer = ReadRepair(
             self.reader.node.neighbourhood, rpc, self.copies(self.reader), self.network.clock
         )
-        for peer in self.town[8:]:
+        for peer in self.cluster[8:]:
             self.reader.table.confirmed(peer.contact, self.network.clock.seconds(), 0.01)
 
     def copies_after_get(self, record: Record) -> list[tuple[int, bool]]:
         """By distance from the key who has a copy, and whether it is cached."""
-        self.give(record, *self.town[:8])
+        self.give(record, *self.cluster[:8])
         self.assertEqual(value_of(self.network.result(self.reader.node.get(record.key))), record.value)
         self.network.wait(1)
         now = self.network.clock.seconds()
-        held = [(peer, peer.store.get(record.key, now)) for peer in self.town if peer.store is not None]
+        held = [(peer, peer.store.get(record.key, now)) for peer in self.cluster if peer.store is not None]
         return [(p.contact.node_id ^ record.key, h.is_cached) for p, h in held if h is not None]
 
     def test_content(self) -> None:
@@ -140,7 +140,7 @@ class CacheTests(HoldersTestCase):
     def test_cached_copy_read(self) -> None:
         """What was read from a cached copy makes no other copies."""
         record = self.record(CONTENT_KEY, CONTENT, copies=0)
-        self.give(record, self.town[8])
+        self.give(record, self.cluster[8])
         self.assertEqual(value_of(self.network.result(self.reader.node.get(CONTENT_KEY))), CONTENT)
         self.network.wait(1)
-        self.assertEqual(self.holders(record), [self.town[8].contact.node_id])
+        self.assertEqual(self.holders(record), [self.cluster[8].contact.node_id])

@@ -9,10 +9,10 @@ class RepairTests(HoldersTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.repairs = {peer.contact.node_id: self.repair(peer) for peer in self.town}
+        self.repairs = {peer.contact.node_id: self.repair(peer) for peer in self.cluster}
         self.look()
         self.record_ = self.record()
-        self.give(self.record_, *self.town[:3])
+        self.give(self.record_, *self.cluster[:3])
         self.asked(Offer)
 
     def repair(self, peer: Peer) -> Repair:
@@ -31,24 +31,24 @@ class RepairTests(HoldersTestCase):
     def look(self, times: int = 2) -> None:
         """Let each node look at its neighbours, and see that they have not changed since."""
         for _ in range(times):
-            for peer in self.town:
+            for peer in self.cluster:
                 self.finish(self.repairs[peer.contact.node_id].one_pass())
 
     def leave(self, peer: Peer) -> None:
         """This one dies, and all others have found it out."""
         peer.fall_silent()
-        self.town.remove(peer)
-        for other in self.town:
+        self.cluster.remove(peer)
+        for other in self.cluster:
             for turn in range(6):
                 other.table.failed(peer.contact, self.network.clock.seconds() + 2 * turn)
-            other.table.confirmed(self.town[0].contact, self.network.clock.seconds(), LATENCY)
+            other.table.confirmed(self.cluster[0].contact, self.network.clock.seconds(), LATENCY)
             self.assertNotIn(peer.contact.node_id, other.table)
 
     def newcomer(self, node_id: int) -> Peer:
         peer = self.network.peer(node_id)
-        self.town.append(peer)
+        self.cluster.append(peer)
         self.repairs[node_id] = self.repair(peer)
-        self.network.acquaint(self.town)
+        self.network.acquaint(self.cluster)
         return peer
 
     def test_calm(self) -> None:
@@ -68,25 +68,25 @@ class RepairTests(HoldersTestCase):
 
     def test_death(self) -> None:
         """When a holder has died, the next nearest takes its place."""
-        self.leave(self.town[1])
+        self.leave(self.cluster[1])
         self.look()
         self.assertEqual(self.holders(self.record_), [1, 3, 4])
 
     def test_all_but_one(self) -> None:
         """When all holders but one have died, there are as many again."""
-        self.leave(self.town[0])
-        self.leave(self.town[0])
+        self.leave(self.cluster[0])
+        self.leave(self.cluster[0])
         self.look()
         self.assertEqual(self.holders(self.record_), [3, 4, 5])
 
     def test_subnets(self) -> None:
         """Of a subnet two count: when a holder has died its place is taken by the next from elsewhere."""
         record = self.record(key=0, value=b"of six", later=1, copies=6)
-        self.give(record, *self.town[:6])
-        neighbourhood = {peer.contact.address[0] for peer in self.town[4:7]}
-        for peer in self.town:
+        self.give(record, *self.cluster[:6])
+        neighbourhood = {peer.contact.address[0] for peer in self.cluster[4:7]}
+        for peer in self.cluster:
             peer.table.subnet_of = lambda host: b"one" if host in neighbourhood else None
-        self.leave(self.town[0])
+        self.leave(self.cluster[0])
         self.look()
         self.assertEqual(self.holders(record), [2, 3, 4, 5, 6, 8])
 
@@ -106,29 +106,29 @@ class RepairTests(HoldersTestCase):
     def test_return(self) -> None:
         """A node that begins with records from before offers them to all their holders, and learns of newer ones."""
         newer = self.record(value=b"newer", later=1)
-        self.give(newer, self.town[1])
+        self.give(newer, self.cluster[1])
         self.repairs[1] = self.repair(self.one)
         self.look()
         self.assertEqual(self.holders(newer), [1, 2])
         other = self.record(key=1, value=b"only here")
-        self.give(other, self.town[8])
-        self.repairs[9] = self.repair(self.town[8])
+        self.give(other, self.cluster[8])
+        self.repairs[9] = self.repair(self.cluster[8])
         self.look()
         self.assertEqual(self.holders(other), [1, 2, 3, 9])
 
     def test_reunion(self) -> None:
         """Two parts that wrote the same key and keys of their own agree when they have met."""
-        west, east = self.town, [self.network.peer(node_id) for node_id in range(100, 104)]
+        west, east = self.cluster, [self.network.peer(node_id) for node_id in range(100, 104)]
         self.network.acquaint(east)
         for peer in east:
             self.repairs[peer.contact.node_id] = self.repair(peer)
-        self.town = east
+        self.cluster = east
         self.look()
         later, theirs = self.record(value=b"later", later=7), self.record(key=101, value=b"theirs")
         self.give(later, *east[:3])
         self.give(theirs, *east[:3])
-        self.town = west + east
-        self.network.acquaint(self.town)
+        self.cluster = west + east
+        self.network.acquaint(self.cluster)
         self.look()
         self.assertEqual(self.holders(later)[:3], [1, 2, 3])
         self.assertEqual(self.holders(self.record_), [])

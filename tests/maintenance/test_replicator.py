@@ -24,20 +24,20 @@ class CopiesTests(HoldersTestCase):
         self.network.wait(60)
         self.assertEqual(self.spread(2), 2)
         self.assertEqual(self.holders(self.record_), [1, 2, 3])
-        held = self.town[1].store.get(0, self.network.clock.seconds())  # type: ignore[union-attr]
+        held = self.cluster[1].store.get(0, self.network.clock.seconds())  # type: ignore[union-attr]
         assert held is not None
         self.assertLess(abs(held.expires_at - self.record_.expires_at), 0.1)
         self.assertEqual(held.version, self.record_.version)
 
     def test_offered_first(self) -> None:
         """Who has it is only asked; the value is sent to who has not."""
-        self.give(self.record_, self.town[1])
+        self.give(self.record_, self.cluster[1])
         self.spread(2)
         self.assertEqual((self.asked(Offer), self.asked(StoreRequest)), (2, 1))
 
     def test_stand_ins(self) -> None:
         """For who refuses or says nothing the next nearest stand in; refusers are left alone for a while."""
-        self.town[1].fall_silent()
+        self.cluster[1].fall_silent()
         bootstrap = self.network.peer(10, holds_values=False)
         self.one.table.confirmed(bootstrap.contact, 0.0, 0.01)
         record = self.record(key=10, value=b"near a bootstrap node")
@@ -51,7 +51,7 @@ class CopiesTests(HoldersTestCase):
 
     def test_bootstrap_node(self) -> None:
         """Who has said that it holds no values is never asked to, before it says something else."""
-        contact = self.town[2].contact
+        contact = self.cluster[2].contact
         self.one.table.reported(contact.node_id, holds_values=False)
         self.assertNotIn(contact, self.bring.candidates(0))
         self.network.wait(2 * REFUSAL_SECONDS)
@@ -61,7 +61,7 @@ class CopiesTests(HoldersTestCase):
 
     def test_nobody(self) -> None:
         """Where nobody answers, nobody has it, and it ends."""
-        for peer in self.town[1:]:
+        for peer in self.cluster[1:]:
             peer.fall_silent()
         self.assertEqual(self.spread(2), 0)
         self.assertEqual(self.holders(self.record_), [1])
@@ -69,7 +69,7 @@ class CopiesTests(HoldersTestCase):
     def test_catch_up(self) -> None:
         """Who learns that another holder has something newer fetches it, and holds it."""
         newer = evolve(self.record_, value=b"newer", version=self.record_.version + 5)
-        self.give(newer, self.town[2])
+        self.give(newer, self.cluster[2])
         self.assertEqual(self.spread(2), 2)
         self.assertEqual(self.holders(newer), [1, 3])
         self.assertEqual(self.asked(FindValue), 1)
@@ -81,13 +81,13 @@ class CopiesTests(HoldersTestCase):
         self.assertEqual(self.spread(2, record=large), 2)
         self.assertEqual(self.holders(large), [1, 2, 3])
         larger = self.record(value=bytes(61_000), later=2)
-        self.give(larger, self.town[1])
+        self.give(larger, self.cluster[1])
         self.assertEqual(self.spread(1, record=large), 1)
         self.assertEqual(self.holders(larger), [1, 2])
 
     def test_lies(self) -> None:
         """What is said to be newer and is not, or has no signature, is not taken."""
-        self.town[1].answer = lambda request, sender: Outranked(1 << 62, ())
+        self.cluster[1].answer = lambda request, sender: Outranked(1 << 62, ())
         self.assertEqual(self.spread(1), 1)
         self.assertEqual(self.holders(self.record_), [1])
         self.bring.take(
@@ -104,7 +104,7 @@ class CopiesTests(HoldersTestCase):
     def test_news(self) -> None:
         """Neighbours that a holder names, and that this node does not know, are called."""
         stranger = self.network.peer(12)
-        self.town[1].answer = lambda request, sender: Stored((stranger.contact,))
+        self.cluster[1].answer = lambda request, sender: Stored((stranger.contact,))
         self.spread(1)
         self.network.wait(1)
         self.assertIn(12, self.one.table)

@@ -45,7 +45,7 @@ class RepublishTests(RepublishTestCase):
         self.give(record, self.one)
         self.one_interval()
         self.assertEqual(self.holders(record), [1, 2, 3])
-        held = self.town[2].store.get(0, self.network.clock.seconds())  # type: ignore[union-attr]
+        held = self.cluster[2].store.get(0, self.network.clock.seconds())  # type: ignore[union-attr]
         assert held is not None
         self.assertLess(abs(held.expires_at - record.expires_at), 0.1)
 
@@ -59,14 +59,14 @@ class RepublishTests(RepublishTestCase):
     def test_cheap(self) -> None:
         """A record that all have costs one OFFER for each other holder, and no value is sent."""
         record = self.record()
-        self.give(record, *self.town[:3])
+        self.give(record, *self.cluster[:3])
         self.one_interval()
         self.assertEqual((self.asked(Offer), self.asked(StoreRequest), self.asked(FindNode)), (2, 0, 0))
 
     def test_done_by_another(self) -> None:
         """What another holder has seen to is left alone, but not for ever."""
         record = self.record()
-        self.give(record, *self.town[:3])
+        self.give(record, *self.cluster[:3])
         self.republish_times.republished_by_peer(0, self.network.clock.seconds())
         offers = []
         for _ in range(2 * MAX_POSTPONED):
@@ -97,7 +97,7 @@ class RepublishTests(RepublishTestCase):
         """A node that is cut off does not try."""
         self.give(self.record(), self.one)
         for _ in range(8):
-            for peer in self.town[1:]:
+            for peer in self.cluster[1:]:
                 self.one.table.failed(peer.contact, self.network.clock.seconds())
         self.one_interval()
         self.assertEqual(self.asked(Offer), 0)

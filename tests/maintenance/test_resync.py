@@ -10,7 +10,7 @@ class ResyncTests(HoldersTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.repairs = [self.repair(peer) for peer in self.town]
+        self.repairs = [self.repair(peer) for peer in self.cluster]
         self.look()
         self.settled = True
         self.resyncing = Resyncing(
@@ -47,9 +47,9 @@ class ResyncTests(HoldersTestCase):
             self.record(value=b"new", later=1),
             self.record(key=1, value=b"other"),
         )
-        self.give(old, *self.town[:3])
-        self.give(new, *self.town[1:4])
-        self.give(other, *self.town[1:4])
+        self.give(old, *self.cluster[:3])
+        self.give(new, *self.cluster[1:4])
+        self.give(other, *self.cluster[1:4])
         self.resyncing.one_pass()
         self.network.wait(1)
         self.assertFalse(self.one.resync_state.is_current)
@@ -60,9 +60,9 @@ class ResyncTests(HoldersTestCase):
 
     def test_at_one_holder(self) -> None:
         """What only the third of the remaining holders has is brought too: it may be what a quorum rests on."""
-        self.give(self.record(), *self.town[:3])
+        self.give(self.record(), *self.cluster[:3])
         new = self.record(value=b"new", later=1)
-        self.give(new, self.town[3])
+        self.give(new, self.cluster[3])
         self.resyncing.one_pass()
         self.network.wait(1)
         self.look(times=1)
@@ -95,13 +95,13 @@ class ResyncTests(HoldersTestCase):
         be counted before it has asked for what it missed."""
         table, now = self.one.table, self.network.clock.seconds
         self.one.resync_state.missed_writes((), now())
-        for peer in self.town[1:]:
+        for peer in self.cluster[1:]:
             table.failed(peer.contact, now())
         self.assertTrue(table.is_cut_off)
         self.resyncing.one_pass()
         self.assertFalse(self.one.resync_state.is_current)
         for _ in range(3):
-            for peer in self.town[1:]:
+            for peer in self.cluster[1:]:
                 table.confirmed(peer.contact, now(), LATENCY)
         self.resyncing.one_pass()
         self.assertFalse(self.one.resync_state.is_current)
@@ -134,15 +134,15 @@ class ResyncTests(HoldersTestCase):
 
     def test_all_at_once(self) -> None:
         """Where all were stopped at once, all are current again, and nothing is offered twice to one node."""
-        self.give(self.record(), *self.town[:3])
+        self.give(self.record(), *self.cluster[:3])
         resyncing = [
             Resyncing(p.resync_state, p.table, self.rpc(p), self.network.clock, lambda: True)
-            for p in self.town
+            for p in self.cluster
         ]
         self.asked(Offer)
         for one in resyncing:
             one.one_pass()
         self.network.wait(1)
         self.look(times=1)
-        self.assertTrue(all(peer.resync_state.is_current for peer in self.town))
+        self.assertTrue(all(peer.resync_state.is_current for peer in self.cluster))
         self.assertEqual(self.holders(self.record()), [1, 2, 3])
