@@ -1,6 +1,6 @@
 """Builds the objects of one node, once, in order: the same for the real network and the simulated one.
 
-table and store -> responder -> rpc -> courier -> node -> join and the passes of upkeep. Nothing is opened here:
+table and store -> responder -> rpc -> record sender -> node -> join and the passes of upkeep. Nothing is opened here:
 who composes gives `rpc` and `probe` a transport each and starts the services.
 """
 

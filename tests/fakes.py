@@ -48,7 +48,7 @@ def address_of(number: int) -> Address:
 
 
 def proof_of(node_id: int) -> bytes:
-    """What stands for a proof of work in these tests, so that they can choose their ids."""
+    """A stand-in for a proof of work, so that tests can choose their ids."""
     return id_to_bytes(node_id) + bytes(PROOF_BYTES - ID_BYTES)
 
 
@@ -127,7 +127,7 @@ class Asks:
 
 @define(eq=False)
 class RpcRecorder(Asks):
-    """An `Rpc` whose calls are noted, and answered by whoever tells their observers so."""
+    """An `Rpc` that records calls; the test notifies their observers."""
 
     calls: list[tuple[Contact, Request, CallObserver]] = field(factory=list)
 
@@ -142,7 +142,7 @@ class RpcRecorder(Asks):
 
 @define(eq=False)
 class BulkRecorder:
-    """A `Bulk` whose transfers are noted, and ended by whoever fires their Deferreds."""
+    """A `Bulk` that records transfers; the test fires their Deferreds."""
 
     pushes: "list[tuple[Contact, bytes, bytes, Deferred[Reply]]]" = field(factory=list)
     fetches: "list[tuple[Contact, bytes, int, Deferred[bytes]]]" = field(factory=list)
@@ -159,19 +159,19 @@ class BulkRecorder:
 
 
 Answer = Callable[[Request, Contact], Reply | None]
-"""What a peer says to a request of a contact; None when it says nothing."""
+"""The reply of a peer to a request of a contact; None if it does not answer."""
 
 
 class BulkBehaviour(Enum):
-    """What becomes of transfers with a peer."""
+    """How a peer behaves on the bulk channel."""
 
     HONEST = "honest"
     CLOSED = "closed"
     """They fail at once."""
     SILENT = "silent"
-    """Nothing is ever heard of them."""
+    """They never end."""
     LYING = "lying"
-    """Other values come than those that were told of, of the same length."""
+    """It sends values that differ from the advertised ones, of the same length."""
 
 
 @define(eq=False, repr=False)
@@ -196,7 +196,7 @@ class Peer:
     """The requests that reached it."""
 
     def fall_silent(self) -> None:
-        """Answer nothing any more, as a dead node does."""
+        """Answer nothing, as a dead node does."""
         self.answer = lambda request, sender: None
         self.bulk = BulkBehaviour.SILENT
 
@@ -210,11 +210,11 @@ class FakeNetwork:
     clock: HeapClock = field(factory=lambda: HeapClock(BEGINNING))
     peers: dict[Address, Peer] = field(factory=dict)
     unknown_peers: Answer = lambda request, sender: None
-    """What comes from addresses where the test put nobody."""
+    """The replies from addresses at which the test has no node."""
     unknown_peers_latency: float = LATENCY
 
     def peer(self, node_id: int, holds_values: bool = True, limit: int = 1 << 22) -> Peer:
-        """A node more. Nobody knows of it, and it knows nobody."""
+        """Add a node. No other node knows it, and it knows none."""
         contact = contact_at(node_id, address_of(len(self.peers) + 1))
         neighbourhood = Neighbourhood(table := RoutingTable(node_id))
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
@@ -254,7 +254,7 @@ class FakeNetwork:
         return answer
 
     def cluster(self, *node_ids: int) -> list[Peer]:
-        """Nodes of these ids, each of whom knows all others."""
+        """Add nodes of these ids, each of which knows all others."""
         peers = [self.peer(node_id) for node_id in node_ids]
         self.acquaint(peers)
         return peers
@@ -269,11 +269,11 @@ class FakeNetwork:
             one.table.looked_up(one.contact.node_id, now)
 
     def wait(self, seconds: float) -> None:
-        """Let so much time pass."""
+        """Let this many seconds pass."""
         self.clock.run_until(self.clock.seconds() + seconds)
 
     def seconds_until(self, outcome: "Deferred[Any]") -> float:
-        """Run until the Deferred has fired; the seconds that took. AssertionError after a minute."""
+        """Run until the Deferred has fired; return the seconds that took. AssertionError after a minute."""
         began = self.clock.seconds()
 
         def over() -> bool:
@@ -283,7 +283,7 @@ class FakeNetwork:
         return self.clock.seconds() - began
 
     def result(self, outcome: "Deferred[Any]") -> Any:
-        """Run until the Deferred has fired; what with."""
+        """Run until the Deferred has fired; return its result."""
         self.seconds_until(outcome)
         return outcome.result
 

@@ -34,7 +34,7 @@ class PathsTests(SynchronousTestCase):
         self.assertEqual((paths.take_next(), paths.finished), ([], True))
 
     def test_a_poisoned_path(self) -> None:
-        """What a liar names takes the places of its own path alone; the others find who is really there."""
+        """What a liar names affects its own path alone; the others find the real nodes."""
         honest = list(range(100, 103))
         paths = self.paths(map(contact, [50, 100, 101, 102]), width=3)
         asked: list[int] = []
@@ -79,7 +79,7 @@ class PathsTests(SynchronousTestCase):
         self.assertEqual((asked, len(paths.nearest())), (200, REGION_NODES))
 
     def test_facts(self) -> None:
-        """The slow, the silent and those that fail are told to the path that asked them."""
+        """The slow, the silent and the failed are reported to the path that asked them."""
         known = [contact(node_id) for node_id in range(1, 2 * PATHS + 1)]
         paths = self.paths(known)
         paths.take_next()

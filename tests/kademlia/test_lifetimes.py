@@ -11,7 +11,7 @@ HOUR = 3600.0
 
 class LifetimesTests(SynchronousTestCase):
     def observed(self, median: float, contacts: int, seconds: float) -> Lifetimes:
-        """What is believed after so many contacts have come and gone for so long."""
+        """The estimate after contacts have come and gone for some time."""
         rng = random.Random(1)
         lifetimes = Lifetimes(0.0)
         for now in range(5, int(seconds) + 1, 5):
@@ -20,7 +20,7 @@ class LifetimesTests(SynchronousTestCase):
         return lifetimes
 
     def test_measured(self) -> None:
-        """The median is told from those who have not died yet, too, and within a few minutes."""
+        """Contacts that are still alive count for the median too, and it follows within a few minutes."""
         for median in (600.0, 3600.0):
             self.assertLess(abs(self.observed(median, 300, 900).median / median - 1), 0.25)
 

@@ -114,7 +114,7 @@ class SlowContactsTests(LookupTestCase):
 
     def test_thorough(self) -> None:
         """A thorough lookup waits for a near contact that is slow, until it answers or is silent."""
-        for tell in (Lookup.answered, Lookup.silent, Lookup.failed, Lookup.refused):
+        for fact in (Lookup.answered, Lookup.silent, Lookup.failed, Lookup.refused):
             lookup = self.lookup(1, 2, 3, 4, thorough=True)
             self.assert_next(lookup, 1, 2)
             lookup.slow(contact(1))
@@ -124,12 +124,12 @@ class SlowContactsTests(LookupTestCase):
             lookup.answered(contact(4))
             self.assert_next(lookup)
             self.assertFalse(lookup.finished)
-            tell(lookup, contact(1))
+            fact(lookup, contact(1))
             self.assertEqual((lookup.take_next(), lookup.finished), ([], True))
 
     def test_standstill(self) -> None:
         """Where more are silent than have answered, a thorough lookup waits until they answer or fail."""
-        for tell, nearest in ((Lookup.answered, [1, 3]), (Lookup.failed, [3])):
+        for fact, nearest in ((Lookup.answered, [1, 3]), (Lookup.failed, [3])):
             lookup = self.lookup(1, 2, 3, alpha=3, thorough=True)
             self.assert_next(lookup, 1, 2, 3)
             lookup.silent(contact(1))
@@ -137,7 +137,7 @@ class SlowContactsTests(LookupTestCase):
             lookup.answered(contact(3))
             self.assert_next(lookup)
             self.assertFalse(lookup.finished)
-            tell(lookup, contact(1))
+            fact(lookup, contact(1))
             self.assert_finished(lookup, *nearest)
 
     def test_thorough_no_more(self) -> None:
@@ -233,7 +233,7 @@ class RefusalsTests(LookupTestCase):
 
 class EndTests(LookupTestCase):
     def test_conclude(self) -> None:
-        """When enough is known nobody else is asked, whoever is still out."""
+        """When enough is known no other contact is asked, even if calls are in flight."""
         lookup = self.lookup(1, 2, 3, 4)
         self.assert_next(lookup, 1, 2)
         lookup.answered(contact(1))
@@ -288,7 +288,7 @@ class GroupTests(SynchronousTestCase):
         return lookup
 
     def test_majority(self) -> None:
-        """Most of the group must have the record, whoever else has it."""
+        """Most of the group must have the record, whichever other nodes have it."""
         lookup = self.begin()
         holders: set[int] = set()
         for number, missing in ((6, 3), (2, 2), (7, 2), (8, 2), (5, 1), (4, 0)):
@@ -340,7 +340,7 @@ class GroupTests(SynchronousTestCase):
         self.assertEqual(lookup.missing_votes({6, 7, 8}), 0)
 
     def test_not_current(self) -> None:
-        """Those that have missed writes have no vote, and take nobody's place."""
+        """Nodes that have missed writes have no vote, and displace no other."""
         lookup = self.begin()
         for number in (1, 2, 3):
             lookup.answered(contact(number), votes=False)
@@ -488,7 +488,7 @@ class SubnetTests(LookupTestCase):
         self.assertLessEqual(asked, SUBNET_FAILURES + 1)
 
     def test_store(self) -> None:
-        """Of those that shall hold something no nearer one takes the place of one that has said yes."""
+        """In a STORE lookup a nearer node of a subnet does not displace one that has accepted."""
         for purpose, chosen in ((Purpose.NODES, [1]), (Purpose.STORE, [])):
             lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, purpose=purpose)
             lookup.heard_of([self.attacker(8), self.attacker(9), self.private(100)])

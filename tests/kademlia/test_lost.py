@@ -47,13 +47,13 @@ class LostContactsTests(SynchronousTestCase):
         self.assertEqual(len(self.take_next()), 1)
 
     def test_forgotten(self) -> None:
-        """After a day nobody is tried any more; lost again, somebody is tried for another day."""
+        """After a day a contact is not tried any more; lost again, it is tried for another day."""
         self.drop(2)
         self.lost.dropped(contact(0), NOW + 100)
         self.assertEqual([self.take_next(NOW + LOST_TTL + 50) for _ in range(3)], [[], [0], [0]])
 
     def test_bounded(self) -> None:
-        """Of too many the one lost longest ago is forgotten, whoever was tried last."""
+        """When full, the one lost longest ago is forgotten, whichever was tried last."""
         self.drop(MAX_LOST)
         self.take_next()
         self.lost.dropped(contact(MAX_LOST), NOW + MAX_LOST)

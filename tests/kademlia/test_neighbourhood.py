@@ -32,8 +32,8 @@ class KnowsRegionTests(SynchronousTestCase):
         rng = random.Random(14)
         cluster = sorted((random_id(rng) for _ in range(nodes)), key=OWN.__xor__)
         table = RoutingTable(OWN)
-        for place, node_id in enumerate(cluster):
-            if place < 2 * K or known(place):
+        for index, node_id in enumerate(cluster):
+            if index < 2 * K or known(index):
                 table.confirmed(contact(node_id), 0.0, 0.1)
         return Neighbourhood(table)
 
@@ -42,29 +42,29 @@ class KnowsRegionTests(SynchronousTestCase):
         return sum(neighbourhood.knows_region(random_id(rng), count) for _ in range(500)) / 500
 
     def test_everybody(self) -> None:
-        """Who knows all nodes knows nearly every region, whatever the number of copies."""
-        neighbourhood = self.neighbourhood(lambda place: True, nodes=250)
+        """A node that knows all nodes knows nearly every region, whatever the number of copies."""
+        neighbourhood = self.neighbourhood(lambda index: True, nodes=250)
         for count in (2, 8, 20):
             self.assertGreater(self.share_known(neighbourhood, count), 0.9, count)
 
     def test_a_tenth(self) -> None:
-        """Who knows a tenth of the nodes far away knows no region there, but its own."""
-        neighbourhood = self.neighbourhood(lambda place: place % 10 == 0)
+        """A node that knows a tenth of the far nodes knows no region there, but its own."""
+        neighbourhood = self.neighbourhood(lambda index: index % 10 == 0)
         self.assertLess(self.share_known(neighbourhood), 0.05)
         self.assertTrue(neighbourhood.knows_region(OWN, 8))
 
     def test_small_network(self) -> None:
         """A network of up to k others is one neighbourhood, for more copies than there are nodes too."""
-        neighbourhood = self.neighbourhood(lambda place: True, nodes=K)
+        neighbourhood = self.neighbourhood(lambda index: True, nodes=K)
         self.assertEqual([self.share_known(neighbourhood, count) for count in (1, 8, 20)], [1.0] * 3)
 
     def test_empty(self) -> None:
-        """A node that knows nobody knows no region."""
+        """A node without contacts knows no region."""
         self.assertFalse(Neighbourhood(RoutingTable(OWN)).knows_region(5, 8))
 
 
 class CrowdTests(SynchronousTestCase):
-    """A network of 600 that a node knows well, and what it says where somebody has put nodes beside a key."""
+    """A node that knows a network of 600, and an attacker that puts nodes beside a key."""
 
     def setUp(self) -> None:
         self.rng = random.Random(3)
@@ -83,7 +83,7 @@ class CrowdTests(SynchronousTestCase):
         return [self.key ^ self.rng.getrandbits(240) for _ in range(20)]
 
     def test_size(self) -> None:
-        """The number of nodes is told within a half."""
+        """The estimated number of nodes is right within a half."""
         size = self.neighbourhood.network_size()
         assert size is not None
         self.assertTrue(400 < size < 900, size)
@@ -94,7 +94,7 @@ class CrowdTests(SynchronousTestCase):
         self.assertLessEqual(sum(self.neighbourhood.is_crowded(random_id(self.rng)) for _ in range(500)), 1)
 
     def test_crowd(self) -> None:
-        """A crowd is seen, whether it is in the table or was met by a lookup."""
+        """A crowd is detected, whether it is in the table or was found by a lookup."""
         crowd = self.crowd()
         met = sorted(map(contact, crowd), key=lambda contact: contact.node_id ^ self.key)
         self.assertTrue(self.neighbourhood.is_crowded(self.key, met))
@@ -102,20 +102,20 @@ class CrowdTests(SynchronousTestCase):
         self.assertTrue(self.neighbourhood.is_crowded(self.key))
 
     def test_holder_in_a_crowd(self) -> None:
-        """Who was one of the nearest still is when a crowd has come, and holds what it is given."""
+        """A node that was one of the nearest still is when a crowd has come, and holds what it is given."""
         self.assertTrue(self.neighbourhood.is_near(self.key, 8))
         self.confirm(self.crowd())
         self.assertTrue(self.neighbourhood.is_near(self.key, 8))
         self.assertTrue(self.neighbourhood.may_hold(self.key, 8))
 
     def test_far_away(self) -> None:
-        """Who is far from a key is none of its holders, crowd or not."""
+        """A node far from a key is none of its holders, crowd or not."""
         far = self.key ^ (1 << 255)
         self.confirm(far ^ self.rng.getrandbits(240) for _ in range(20))
         self.assertFalse(self.neighbourhood.is_near(far, 8))
         self.assertFalse(self.neighbourhood.may_hold(far, 16))
 
-    def test_census(self) -> None:
+    def test_network_size(self) -> None:
         """Lookups elsewhere correct the estimate; a crowd at home hardly moves it."""
         before = self.neighbourhood.network_size() or 0
         self.confirm(self.crowd())

@@ -19,7 +19,7 @@ from dht14.kademlia.parameters import REGION_FACTOR, K
 
 
 def distances(size: float, count: int, rng: random.Random) -> list[int]:
-    """Of the nearest of so many nodes to a key, as chance brings them."""
+    """The distances of the nearest of `size` random nodes from a key."""
     gaps = (int(rng.expovariate(size) * ID_SPACE) for _ in range(count))
     return list(accumulate(gaps))
 
@@ -30,16 +30,16 @@ class CensusTests(SynchronousTestCase):
         self.network_size = NetworkSize()
 
     def look_around(self, size: float, home: float, regions: int = 32) -> None:
-        """Lookups in so many of the 32 regions of a network of this size."""
+        """Lookups in some of the 32 regions of a network of this size."""
         for number in range(regions):
             target = number << ID_BITS - 5
             self.network_size.lookup_found(target, distances(size, MIN_NEIGHBOURS, self.rng), home)
 
     def test_density(self) -> None:
-        """Half of the keys tell of more nodes than there are, half of fewer."""
+        """Half of the keys give a number of nodes that is too high, half one that is too low."""
         for count in (MIN_NEIGHBOURS, K):
-            told = [density(distances(1000, count, self.rng)) for _ in range(2000)]
-            self.assertLess(abs(median(told) - 1000), 30)
+            found = [density(distances(1000, count, self.rng)) for _ in range(2000)]
+            self.assertLess(abs(median(found) - 1000), 30)
 
     def test_home_alone(self) -> None:
         """Without lookups the own neighbourhood is all there is; where it is too small, there is nothing."""
@@ -48,15 +48,15 @@ class CensusTests(SynchronousTestCase):
         self.assertIsNotNone(density_at_home(distances(1000, K, self.rng)))
 
     def test_home(self) -> None:
-        """The density around our own id is told a little too low, whether a crowd lives there or not."""
+        """The estimated density around our own id is a little too low, crowd or not."""
         for crowd in (0, 20):
-            told = []
+            found = []
             for _ in range(1000):
                 around = distances(1000, 2 * K, self.rng)
                 beside = self.rng.choice(around[:16])
                 around += [beside ^ self.rng.getrandbits(230) for _ in range(crowd)]
-                told.append(density_at_home(sorted(around)[: 2 * K]) or 0)
-            self.assertTrue(800 < median(told) < 1100, median(told))
+                found.append(density_at_home(sorted(around)[: 2 * K]) or 0)
+            self.assertTrue(800 < median(found) < 1100, median(found))
         self.assertGreater(density_at_home([1] * K) or 0, 0)
 
     def test_poisoned_home(self) -> None:
@@ -78,12 +78,12 @@ class CensusTests(SynchronousTestCase):
         self.assertLess(abs(self.network_size.estimate(3000) - 3000), 900)
 
     def test_too_few(self) -> None:
-        """A lookup that found next to nobody tells nothing."""
+        """A lookup that found almost no nodes does not count."""
         self.network_size.lookup_found(0, distances(5, MIN_NEIGHBOURS - 1, self.rng), 1000)
         self.assertEqual(self.network_size.estimate(1000), 1000)
 
     def test_region(self) -> None:
-        """The region holds so many honest nodes on average; at most it is everything."""
+        """The region holds the expected number of honest nodes on average; at most it is the whole space."""
         within = [
             sum(distance <= region_radius(1000, 8) for distance in distances(1000, 64, self.rng))
             for _ in range(500)
@@ -93,10 +93,10 @@ class CensusTests(SynchronousTestCase):
 
 
 class CrowdedTests(SynchronousTestCase):
-    """What makes the alarm ring."""
+    """When a key counts as crowded."""
 
     def test_thresholds(self) -> None:
-        """Chance brings a place 1.5 times as dense as each line says to at most one key in 2,000."""
+        """Chance makes at most one key in 2,000 1.5 times as dense as each item of CROWDED says."""
         for number, expected in CROWDED.items():
             mean = 1.5 * expected
             fewer = sum(math.exp(-mean) * mean**j / math.factorial(j) for j in range(number))
@@ -104,7 +104,7 @@ class CrowdedTests(SynchronousTestCase):
             self.assertGreater(1 - fewer, 1 / 2600)
 
     def test_false_alarms(self) -> None:
-        """A node that has just joined has false alarm for fewer than one key in 1,000."""
+        """A node that has just joined calls fewer than one key in 1,000 crowded by mistake."""
         rng, alarms = random.Random(2), 0
         for _ in range(10_000):
             network_size, home = NetworkSize(), density_at_home(distances(1000, 2 * K, rng))

@@ -62,7 +62,7 @@ class TableTestCase(SynchronousTestCase):
             self.table.failed(contact(node_id), now + turn)
 
     def at_depth(self, depth: int, count: int) -> list[int]:
-        """Distinct ids that share exactly so many bits with the own one."""
+        """Distinct ids that share exactly `depth` bits with the own one."""
         found: dict[int, None] = {}
         while len(found) < count:
             found[random_id_sharing(OWN, depth, self.rng)] = None
@@ -133,7 +133,7 @@ class BucketsTests(TableTestCase):
     def table_ids(self) -> list[int]:
         return ids(self.table.contacts())
 
-    def test_suspects_are_no_spares(self) -> None:
+    def test_suspects_are_no_replacements(self) -> None:
         """When a split leaves a bucket too full, those who miss calls are dropped, and K others wait as
         spares."""
         crowd = self.at_depth(120, bucket_capacity(0))
@@ -164,7 +164,7 @@ class BucketsTests(TableTestCase):
 
 class FailuresTests(TableTestCase):
     def test_leaves(self) -> None:
-        """Without a spare a contact leaves after so many misses, counted as changes."""
+        """Without a replacement a contact leaves after MISSES_TO_DROP misses, counted as a change."""
         self.confirm(1, 2)
         self.fail(1, 10, MISSES_TO_DROP - 1)
         self.assertIn(1, self.table)
@@ -175,14 +175,14 @@ class FailuresTests(TableTestCase):
         self.assertEqual(self.table.changes, 3)
 
     def test_replaced(self) -> None:
-        """Where a spare waits, one failure is enough, and the spare is a contact like any other."""
+        """With a replacement one failure is enough, and the replacement becomes a contact."""
         full = self.at_depth(0, bucket_capacity(0))
-        (spare,) = set(self.at_depth(0, 1)) - set(full)
-        self.confirm(*self.at_depth(1, 1), *full, spare)
-        self.assertNotIn(spare, self.table)
+        (replacement,) = set(self.at_depth(0, 1)) - set(full)
+        self.confirm(*self.at_depth(1, 1), *full, replacement)
+        self.assertNotIn(replacement, self.table)
         self.fail(full[7], 10)
         self.assertNotIn(full[7], self.table)
-        self.assertEqual(ids(self.table.closest(spare, 1)), [spare])
+        self.assertEqual(ids(self.table.closest(replacement, 1)), [replacement])
 
     def test_suspects(self) -> None:
         """Whose last call failed is a suspect until it answers; others do not hear of it meanwhile."""
@@ -204,7 +204,7 @@ class FailuresTests(TableTestCase):
         self.assertFalse(self.table.has_live_contact())
 
     def test_address_made_up(self) -> None:
-        """A call that fails at an address somebody made up says nothing about the contact of that id."""
+        """A call that fails at an invented address says nothing about the contact of that id."""
         self.confirm(1)
         for now in range(2 * MISSES_TO_DROP):
             self.table.failed(contact(1, ELSEWHERE), float(now))
@@ -220,7 +220,7 @@ class FailuresTests(TableTestCase):
         self.assertEqual(self.table.contacts_to_ping(200.0, HOUR), [contact(1)])
 
     def test_moved(self) -> None:
-        """A contact that answers elsewhere after it failed where it was is known at its new place."""
+        """A contact that answers at another address after it failed at the first is known at the new one."""
         self.confirm(1)
         self.fail(1, 10)
         self.table.confirmed(contact(1, ELSEWHERE), 11.0, 0.1)
@@ -385,7 +385,7 @@ class UpkeepTests(TableTestCase):
 
 
 class SubnetTests(TableTestCase):
-    """How many contacts of one subnet a table has, where `first_byte` tells the subnet."""
+    """How many contacts of one subnet a table has; `first_byte` is the subnet."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -428,7 +428,7 @@ class SubnetTests(TableTestCase):
         company = [c for c in self.table.contacts() if c.address[0] == "7.0.0.1"]
         self.assertEqual(len(company), SUBNET_IN_TABLE)
 
-    def test_spares(self) -> None:
+    def test_replacements(self) -> None:
         """Spares count: a subnet cannot wait in the wings until others leave."""
         self.confirm_private(*self.at_depth(0, bucket_capacity(0)))
         self.confirm_private(*self.at_depth(1, bucket_capacity(1)))

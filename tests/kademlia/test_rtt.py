@@ -24,7 +24,7 @@ class RoundTripsTests(SynchronousTestCase):
         return self.trips.call_timeouts(HERE).slow_after
 
     def test_unknown(self) -> None:
-        """Nothing is expected of a stranger but the usual."""
+        """An unknown address has the default timeouts."""
         call_timeouts = self.trips.call_timeouts(HERE)
         self.assertEqual(call_timeouts.slow_after, SOFT_TIMEOUT_UNKNOWN)
         self.assertEqual(call_timeouts.silent_after, 1.0)
@@ -91,7 +91,8 @@ class RoundTripsTests(SynchronousTestCase):
         self.assertFalse(self.trips.call_timeouts(HERE).is_unresponsive)
 
     def test_debtor(self) -> None:
-        """Who owes an answer is called again after an interval, whoever else is called meanwhile."""
+        """An unresponsive address is called again after an interval, whichever others are called
+        meanwhile."""
         self.assertEqual(
             [
                 self.trips.may_call(HERE, now)

@@ -26,7 +26,7 @@ class HostilePeersTests(SynchronousTestCase):
         return contacts(*(self.rng.randrange(self.nearest, 2 * self.nearest) for _ in range(K)))
 
     def test_for_ever(self) -> None:
-        """The lookup ends after so many contacts asked, and has remembered no more than these could name."""
+        """The lookup ends after MAX_ASKED contacts, and remembers no more than these can name."""
         while not self.lookup.finished:
             for one in self.lookup.take_next():
                 self.lookup.answered(one, self.invented())

@@ -18,19 +18,19 @@ PROMISED = 5.0
 
 
 def nearest(count: int = REPLICATION) -> list[int]:
-    """The places of the nearest peers."""
+    """The indexes of the nearest peers."""
     return list(range(count))
 
 
 class NodeTestCase(SynchronousTestCase):
-    """A network of nodes that the test makes; nearest to `KEY` means nearest in it."""
+    """A network of nodes that the test makes."""
 
     def setUp(self) -> None:
         self.network = FakeNetwork()
         self.rng = random.Random(14)
 
     def cluster(self, count: int) -> list[Peer]:
-        """So many nodes that know each other, nearest to KEY first."""
+        """Return `count` nodes that know each other, nearest to KEY first."""
         ids = sorted((random_id(self.rng) for _ in range(count)), key=KEY.__xor__)
         return self.network.cluster(*ids)
 
@@ -47,12 +47,12 @@ class NodeTestCase(SynchronousTestCase):
         return got
 
     def holders(self, peers: Iterable[Peer], key: int = KEY, value: bytes | None = None) -> list[int]:
-        """Where in this line of peers somebody holds a record under the key, or this value."""
+        """Return the indexes of the peers that hold a record under the key, or this value."""
         held = [peer.store.get(key, self.now) if peer.store else None for peer in peers]
-        return [place for place, record in enumerate(held) if record and value in (None, record.value)]
+        return [index for index, record in enumerate(held) if record and value in (None, record.value)]
 
     def give(self, peer: Peer, value: bytes, key: int = KEY, age: float = 0, ttl: float = TTL) -> Record:
-        """Let a peer hold a value that was written so many seconds ago."""
+        """Let a peer hold a value that was written `age` seconds ago."""
         version = 0 if hash_id(value) == key else version_at(self.now - age)
         record = Record(key, value, version, self.now + ttl, REPLICATION)
         assert peer.store is not None

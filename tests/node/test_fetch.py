@@ -37,9 +37,9 @@ class FetchTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.bulk = Transfers()
-        claim = AdvertisedRecord(1, 1, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
-        claimers = [ValueSource(Contact(number, ("127.0.0.1", number)), bytes(16)) for number in (2, 3, 4)]
-        fetch = Fetch(claim, iter(claimers), self.bulk, self.clock)
+        advertised = AdvertisedRecord(1, 1, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
+        sources = [ValueSource(Contact(number, ("127.0.0.1", number)), bytes(16)) for number in (2, 3, 4)]
+        fetch = Fetch(advertised, iter(sources), self.bulk, self.clock)
         self.fetched = fetch.run(TIMEOUT)
 
     def assert_over(self) -> None:
@@ -81,30 +81,30 @@ class FetchTests(SynchronousTestCase):
 
 
 class ClaimRaceTests(SynchronousTestCase):
-    """A record of version 2 is here, or none; holders 1, 2 and 3 claim to have one of version 1, 2 and 3."""
+    """A record of version 2 is known, or none; holders 1, 2 and 3 advertise versions 1, 2 and 3."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.bulk = Transfers()
 
-    def claim(self, version: int) -> tuple[AdvertisedRecord, list[ValueSource]]:
-        claim = AdvertisedRecord(1, version, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
-        return claim, [ValueSource(Contact(version, ("127.0.0.1", version)), bytes(16))]
+    def advertised(self, version: int) -> tuple[AdvertisedRecord, list[ValueSource]]:
+        advertised = AdvertisedRecord(1, version, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
+        return advertised, [ValueSource(Contact(version, ("127.0.0.1", version)), bytes(16))]
 
     def begin(self, *versions: int, here: Record | None = None) -> FetchRace:
-        race = FetchRace([self.claim(version) for version in versions], self.bulk, self.clock, here)
+        race = FetchRace([self.advertised(version) for version in versions], self.bulk, self.clock, here)
         self.ended = race.run(TIMEOUT)
         return race
 
     def failed(self, race: FetchRace) -> list[int]:
-        return sorted(claimer.contact.node_id for claimer in race.failed)
+        return sorted(source.contact.node_id for source in race.failed)
 
     def end(self) -> None:
         self.successResultOf(self.ended)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_true(self) -> None:
-        """A claim that comes true wins, and nobody is waited for any more."""
+        """The greatest record that arrives wins, and no other is waited for."""
         race = self.begin(3, 1, here=Record(1, b"here", 2, 3600.0, 8))
         self.bulk.begun[0].callback(VALUE)
         self.end()
@@ -112,8 +112,8 @@ class ClaimRaceTests(SynchronousTestCase):
         self.assertEqual((race.best.version, self.failed(race)), (3, []))
 
     def test_stalled(self) -> None:
-        """Beside a record that is here no claim is waited for longer than a moment, however many there are;
-        those who made them are told."""
+        """With a record at hand, advertised ones are waited for only a moment, however many; their holders
+        are returned."""
         here = Record(1, b"here", 2, 3600.0, 8)
         race = self.begin(5, 4, 3, here=here)
         self.assertEqual(len(self.bulk.begun), 3, "side by side")
@@ -124,12 +124,15 @@ class ClaimRaceTests(SynchronousTestCase):
         self.assertEqual((race.best, self.failed(race)), (here, [3, 4, 5]))
 
     def test_vouched(self) -> None:
-        """What two holders claim is waited for longer: it may be what was acknowledged last, and they far
-        away. One that claims more alone gains nothing by that."""
+        """What two holders advertise is waited for longer: it may have been acknowledged last, and they may
+        be far away. One that advertises more alone gains nothing."""
         here = Record(1, b"here", 2, 3600.0, 8)
-        claim, claimers = self.claim(3)
-        claims = [self.claim(4), (claim, [*claimers, ValueSource(Contact(9, ("127.0.0.1", 9)), bytes(16))])]
-        race = FetchRace(claims, self.bulk, self.clock, here)
+        advertised, sources = self.advertised(3)
+        to_fetch = [
+            self.advertised(4),
+            (advertised, [*sources, ValueSource(Contact(9, ("127.0.0.1", 9)), bytes(16))]),
+        ]
+        race = FetchRace(to_fetch, self.bulk, self.clock, here)
         self.ended = race.run(TIMEOUT)
         self.clock.pump([HEDGE_DELAY] * 4)
         self.assertNoResult(self.ended)
@@ -140,9 +143,9 @@ class ClaimRaceTests(SynchronousTestCase):
 
     def test_vouched_and_stalled(self) -> None:
         """Nor are two that stall waited for without end."""
-        claim, claimers = self.claim(3)
+        advertised, sources = self.advertised(3)
         here = Record(1, b"here", 2, 3600.0, 8)
-        race = FetchRace([(claim, 2 * claimers)], self.bulk, self.clock, here)
+        race = FetchRace([(advertised, 2 * sources)], self.bulk, self.clock, here)
         self.ended = race.run(TIMEOUT)
         self.clock.pump([UNVOUCHED_TIMEOUT, VOUCHED_TIMEOUT - UNVOUCHED_TIMEOUT])
         self.end()

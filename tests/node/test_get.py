@@ -202,7 +202,7 @@ class TimeoutTests(NodeTestCase):
         self.check(peers[0])
 
     def test_nearer_for_ever(self) -> None:
-        """Everybody names somebody still nearer, who answers the same, or does not answer."""
+        """Each node names a nearer one, which does the same, or does not answer."""
         for strangers_answer in (True, False):
 
             def answer(request: Request, sender: Contact) -> Reply | None:
@@ -216,7 +216,7 @@ class TimeoutTests(NodeTestCase):
             self.check(peers[0])
 
     def test_refused_for_ever(self) -> None:
-        """Everybody refuses, and names somebody else."""
+        """Each node refuses, and names another one."""
         self.hostile(
             lambda request, sender: (
                 Refused(self.nearer_and_nearer())

@@ -64,7 +64,7 @@ class JoinTestCase(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def resolve(self, host: str, port: int) -> "Deferred[list[Address]]":
-        """Known names are told at once, names that stand for None never, others are addresses."""
+        """Known names resolve at once, names that map to None never, others are addresses."""
         self.resolved.append(self.network.clock.seconds())
         found: Deferred[list[Address]] = Deferred()
         addresses = self.names.get(host, [(host, port)])
@@ -159,7 +159,7 @@ class JoinTests(JoinTestCase):
         self.assertGreater(len(targets), 1)
 
     def test_parallel(self) -> None:
-        """All seeds and all their addresses are called at once: one that answers is enough, at any place."""
+        """All addresses of all seeds are called at once: one that answers is enough."""
         (living,) = self.cluster(1)
         self.names["many"] = [NOBODY, ("10.9.9.8", 9), living.contact.address]
         self.names["never resolved"] = None
@@ -246,7 +246,7 @@ class AloneTests(JoinTestCase):
     """Nobody is there: yet, or any more."""
 
     def calls(self, seconds: float) -> list[float]:
-        """The times of all calls of the seed in so many seconds, from their beginning."""
+        """The times of all calls of the seed in the next `seconds`."""
         self.names["seed"] = []
         began = self.network.clock.seconds()
         self.resolved.clear()
@@ -318,7 +318,7 @@ class AloneTests(JoinTestCase):
         self.assertEqual(self.lines(), ["joined"])
 
     def test_all_gone(self) -> None:
-        """When all contacts are gone it says so, once, and joins again when somebody is back."""
+        """When all contacts are gone it logs that once, and joins again when one is back."""
         cluster = self.cluster(3)
         self.start(self.seed(cluster[0]))
         self.network.wait(100)
@@ -380,7 +380,9 @@ class StopTests(JoinTestCase):
                     for peer in cluster:
                         peer.fall_silent()
                 self.names["never resolved"] = None
-                join = self.start(self.seed(cluster[0]), Seed("never resolved", PORT), saved=[cluster[1].contact])
+                join = self.start(
+                    self.seed(cluster[0]), Seed("never resolved", PORT), saved=[cluster[1].contact]
+                )
                 self.network.wait(moment)
                 join.stopService()
                 self.lines()

@@ -20,7 +20,7 @@ LARGE = random.Random(1).randbytes(5_000)
 
 
 class LargeValueCase(SynchronousTestCase):
-    """A town of nodes, of which the first twenty or so are near the key, each farther than the one before."""
+    """A cluster of nodes; the first twenty or so are near the key, each farther than the one before."""
 
     def setUp(self) -> None:
         self.network = FakeNetwork()
@@ -39,7 +39,7 @@ class LargeValueCase(SynchronousTestCase):
         assert peer.store is not None
         return peer.store.get(KEY, self.network.clock.seconds())
 
-    def claim(self, peer: Peer, version: int, digest: bytes = bytes(32), owned: bool = False) -> None:
+    def advertise(self, peer: Peer, version: int, digest: bytes = bytes(32), owned: bool = False) -> None:
         """Let this peer say that it has a large record that nobody has."""
         honest = peer.answer
 
@@ -141,7 +141,7 @@ class HostileHolderTests(LargeValueCase):
         self.assertLess(self.seconds_to_get(peers[-1]), HEDGE_DELAY + 10 * LATENCY)
 
     def test_lying(self) -> None:
-        """One that sends another value than it told of is not believed, and told of in the log."""
+        """A node that sends a value that differs from the advertised one is not believed, and is logged."""
         peers = self.stored()
         peers[0].bulk = BulkBehaviour.LYING
         with capturedLogs() as events:
@@ -154,24 +154,24 @@ class HostileHolderTests(LargeValueCase):
             self.network = FakeNetwork()
             peers = self.stored()
             for peer in peers[:4]:
-                self.claim(peer, version, owned=owned)
+                self.advertise(peer, version, owned=owned)
             self.assertLess(self.seconds_to_get(peers[-1]), OPERATION_TIMEOUT)
 
     def test_stalling_claim(self) -> None:
-        """One that claims a newer value and never sends it does not use up the time that a get has."""
+        """A node that advertises a newer value and never sends it does not use up the time of a get."""
         peers = self.stored()
-        self.claim(peers[0], 1 << 62, owned=True)
+        self.advertise(peers[0], 1 << 62, owned=True)
         peers[0].bulk = BulkBehaviour.SILENT
         self.assertLess(self.seconds_to_get(peers[-1]), OPERATION_TIMEOUT)
 
     def test_false_content(self) -> None:
-        """One claim of content does not end a read: it proves nothing."""
+        """Content that one node advertises does not end a read: that proves nothing."""
         peers = self.cluster(14)
         key = hash_id(LARGE)
         self.assertTrue(self.put(peers[0], LARGE, key))
         self.network.wait(1)
         near = sorted(peers, key=lambda peer: peer.contact.node_id ^ key)
-        self.claim(near[0], 0, key.to_bytes(32, "big"))
+        self.advertise(near[0], 0, key.to_bytes(32, "big"))
         near[0].bulk = BulkBehaviour.CLOSED
         self.assertEqual(self.get(near[-1], key), LARGE)
 
@@ -180,20 +180,20 @@ class HostileHolderTests(LargeValueCase):
         peers = self.cluster(8)
         key = hash_id(LARGE)
         for peer in peers[:3]:
-            self.claim(peer, 1, key.to_bytes(32, "big"))
+            self.advertise(peer, 1, key.to_bytes(32, "big"))
         self.assertIsNone(self.get(peers[-1], key))
 
     def test_from_the_future(self) -> None:
-        """A claim of a version that nobody can have written yet is not looked at."""
+        """An advertised version from the future is ignored."""
         peers = self.stored()
-        self.claim(peers[0], version_at(BEGINNING + 1_000))
+        self.advertise(peers[0], version_at(BEGINNING + 1_000))
         self.assertLess(self.seconds_to_get(peers[-1]), 10 * LATENCY)
 
     def test_nothing_but_claims(self) -> None:
-        """Where nobody can make a claim true nothing is found, in time."""
+        """If no node sends what it advertises, nothing is found, in time."""
         peers = self.cluster(14)
         for peer in peers[:-1]:
-            self.claim(peer, version_at(BEGINNING))
+            self.advertise(peer, version_at(BEGINNING))
             peer.bulk = BulkBehaviour.SILENT
         got = peers[-1].node.get(KEY).addCallback(value_of)
         self.assertLessEqual(self.network.seconds_until(got), OPERATION_TIMEOUT + 0.5)

@@ -64,7 +64,7 @@ class SearchTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_parallel(self) -> None:
-        """Only so many are asked at once as the lookup wants, and one more for each that is slow."""
+        """As many are asked at once as the lookup wants, and one more for each that is slow."""
         self.lookup.width = 20
         self.run_search(*TOWN)
         self.assertEqual(len(self.rpc.calls), ALPHA)

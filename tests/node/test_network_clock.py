@@ -14,7 +14,7 @@ class NetworkClockTests(SynchronousTestCase):
         self.time = NetworkClock(lambda: self.ran, lambda: NOW + self.ran + self.wrong)
 
     def hear(self, *wrong: float, round_trip: float = 0.0) -> None:
-        """Contacts whose clocks are wrong by these tell the time."""
+        """Contacts answer whose clocks are wrong by this much."""
         for node_id, seconds in enumerate(wrong):
             self.time.heard(node_id, NOW + self.ran + seconds, round_trip)
 

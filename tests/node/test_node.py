@@ -17,7 +17,7 @@ from tests.node.node_case import KEY, NodeTestCase, nearest
 
 class FindTests(NodeTestCase):
     def test_nearest(self) -> None:
-        """A lookup finds the nearest nodes of all, whoever it begins with."""
+        """A lookup finds the nearest nodes of all, whatever contacts it begins with."""
         peers = self.cluster(60)
         newcomer = self.network.peer(random_id(self.rng))
         found = self.network.result(newcomer.node.find_nodes(KEY, known=[peers[59].contact]))
@@ -67,7 +67,7 @@ class NetworksTests(NodeTestCase):
                 nearest = sorted(peers, key=lambda other: other.contact.node_id ^ peer.contact.node_id)[:8]
                 for other in [*nearest, *self.rng.sample(peers, 4)]:
                     peer.table.confirmed(other.contact, self.now, 0.01)
-            self.check(peers, holders=lambda places: places[:REPLICATION])
+            self.check(peers, holders=lambda indexes: indexes[:REPLICATION])
 
 
 class CrowdedKeyTests(NodeTestCase):

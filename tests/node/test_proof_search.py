@@ -39,7 +39,7 @@ class ProofSearchTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_progress(self) -> None:
-        """A search that takes long tells how far it is, now and then."""
+        """A long search logs its progress now and then."""
         with capturedLogs() as events:
             proof_search = ProofSearch(Puzzle("main", 8), PUBLIC_KEY, self.clock)
             proof_search.start().addErrback(lambda failure: failure.trap(TaskStopped))

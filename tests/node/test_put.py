@@ -26,7 +26,7 @@ from tests.told import acknowledged
 
 
 class PolicyTests(SynchronousTestCase):
-    """What becomes of a writer's wishes."""
+    """The bounds of what a client asks for."""
 
     policy = Policy(replication=8, min_ttl=60, max_ttl=3600, default_ttl=1800)
 
@@ -164,7 +164,7 @@ class PutTests(NodeTestCase):
         self.assertFalse(self.put(peers[0], b"value"))
 
     def test_many_at_once(self) -> None:
-        """Of many puts at once only so many burden the others together; all are acknowledged in the end."""
+        """Of many puts at most MAX_PUTS run at once; all are acknowledged in the end."""
         peers = self.cluster(4)
         many = 2 * MAX_PUTS + 10
         puts = [peers[3].node.put(KEY + number, b"value", TTL, 0) for number in range(many)]
@@ -272,7 +272,7 @@ class OverwriteTests(NodeTestCase):
         self.assertEqual(self.get(peers[16], key), b"content")
 
     def test_content_refused_by_liars(self) -> None:
-        """Who claims to have something better than content lies: the next nearest stand in for it."""
+        """A node that reports a record better than content lies: the next nearest stand in for it."""
         key = hash_id(b"content")
         peers = sorted(self.cluster(20), key=lambda peer: peer.contact.node_id ^ key)
         for peer in peers[:3]:
@@ -281,7 +281,7 @@ class OverwriteTests(NodeTestCase):
         self.assertEqual(self.holders(peers, key), nearest(3 + REPLICATION)[3:])
 
     def test_content_over_open(self) -> None:
-        """Content takes its place from whatever was put there before it."""
+        """Content replaces whatever was put under its key before."""
         key = hash_id(b"content")
         peers = self.cluster(20)
         self.assertTrue(self.put(peers[0], b"squatter", key))

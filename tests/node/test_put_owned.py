@@ -37,9 +37,9 @@ class OwnerTests(NodeTestCase):
     def write(self, payload: bytes, seq: int, cas: int | None = None, at: int = 25, ttl: int = TTL) -> bool:
         return self.put(self.peers[at], self.owner.says(payload, seq, cas), self.owner.key, ttl)
 
-    def hold(self, place: int, payload: bytes, seq: int, ttl: float = TTL) -> None:
+    def hold(self, index: int, payload: bytes, seq: int, ttl: float = TTL) -> None:
         """Let a peer hold what its owner has signed."""
-        store = self.peers[place].store
+        store = self.peers[index].store
         assert store is not None
         store.offer(self.owner.record(payload, seq, self.now + ttl), self.now, lambda verdict: None)
 
@@ -54,7 +54,7 @@ class OwnerTests(NodeTestCase):
         for seq, at in ((1, 25), (2, 0), (MAX_SEQ, 7)):
             self.assertTrue(self.write(b"payload", seq, at=at))
             self.assertEqual(self.have(b"payload", seq), nearest())
-            self.assertEqual({self.read(place) for place in range(30)}, {self.owner.says(b"payload", seq)})
+            self.assertEqual({self.read(index) for index in range(30)}, {self.owner.says(b"payload", seq)})
 
     def test_forged(self) -> None:
         """What is not signed for its key is refused at once, with a log line that shows nothing of it."""
@@ -86,13 +86,13 @@ class OwnerTests(NodeTestCase):
         """A receipt has the owner's number, and tells why, whether the conflict is seen before or while
         storing."""
         self.assertTrue(self.write(b"first", 5))
-        for place in (None, 0):
-            if place is not None:
-                self.peers[place].answer = self.after_rival(place, self.owner.says(b"rival", 9), version=9)
-            value = self.owner.says(b"late", 4 if place is None else 8)
+        for index in (None, 0):
+            if index is not None:
+                self.peers[index].answer = self.after_rival(index, self.owner.says(b"rival", 9), version=9)
+            value = self.owner.says(b"late", 4 if index is None else 8)
             receipt = self.network.result(self.peers[25].node.put(self.owner.key, value, TTL, 0))
             self.assertEqual((receipt.outcome, receipt.reason), (PutOutcome.NOT_STORED, PutReason.CONFLICT))
-            self.assertEqual(receipt.version, 4 if place is None else 8)
+            self.assertEqual(receipt.version, 4 if index is None else 8)
 
     def test_again(self) -> None:
         """The same envelope put again lives on."""
@@ -105,8 +105,8 @@ class OwnerTests(NodeTestCase):
         """What has lost is not spread to holders that have nothing: the writer looks first."""
         for payload, seq, cas in ((b"older", 4, None), (b"late", 9, 4)):
             self.setUp()
-            for place in (2, 5, 7):
-                self.hold(place, b"present", 5)
+            for index in (2, 5, 7):
+                self.hold(index, b"present", 5)
             self.assertFalse(self.write(payload, seq, cas))
             self.assertEqual(self.asked(self.peers, Store), 0)
 
@@ -117,30 +117,30 @@ class OwnerTests(NodeTestCase):
             self.setUp()
             self.assertTrue(self.write(b"first", 1))
             value, rival = (self.owner.says(payload, 2, cas=1) for payload in (ours, theirs))
-            for place in (1, 2, 5, 6, 7):
-                self.peers[place].answer = self.after_rival(place, rival)
+            for index in (1, 2, 5, 6, 7):
+                self.peers[index].answer = self.after_rival(index, rival)
             wins = hashlib.sha256(value).digest() > hashlib.sha256(rival).digest()
             self.assertEqual(self.put(self.peers[25], value, self.owner.key), wins)
             winner = value if wins else rival
             self.assertEqual(self.holders(self.peers, self.owner.key, winner), nearest())
-            self.assertEqual({self.read(place) for place in range(30)}, {winner})
+            self.assertEqual({self.read(index) for index in range(30)}, {winner})
 
     def test_lost_to_fewer_copies(self) -> None:
         """Where a record has lost to one with fewer copies, none of its own is left to be read when the
         holders of the other one are gone."""
         loser, rival = self.owner.says(b"loser", 2), self.owner.says(b"rival", 3)
-        for place in range(GROUP):
-            answer = self.after_rival(place, rival, version=3, replication=GROUP)
-            self.peers[place].answer = answer
+        for index in range(GROUP):
+            answer = self.after_rival(index, rival, version=3, replication=GROUP)
+            self.peers[index].answer = answer
         self.assertFalse(self.put(self.peers[25], loser, self.owner.key, replication=14))
         self.assertEqual(self.holders(self.peers, self.owner.key, loser), [])
         self.assertEqual(self.holders(self.peers, self.owner.key, rival), nearest(14))
 
     def after_rival(
-        self, place: int, rival: bytes, **other: Any
+        self, index: int, rival: bytes, **other: Any
     ) -> Callable[[Request, Contact], Reply | None]:
         """A holder that a rival's STORE reaches just before the next one does."""
-        peer = self.peers[place]
+        peer = self.peers[index]
         answer = peer.answer
 
         def answer_late(request: Request, sender: Contact) -> Reply | None:
@@ -169,11 +169,11 @@ class OwnerTests(NodeTestCase):
         self.assertTrue(self.write(b"", 2))
         self.assertEqual(self.have(b"", 2), nearest())
         self.assertEqual([self.read(at) for at in range(30)], [None] * 30)
-        for place in nearest()[1:]:
-            store = self.peers[place].store
+        for index in nearest()[1:]:
+            store = self.peers[index].store
             assert store is not None
             store._drop(self.owner.key)
-            self.hold(place, b"payload", 1)
+            self.hold(index, b"payload", 1)
         self.assertEqual([self.read(at) for at in range(30)], [None] * 30)
         self.assertTrue(self.write(b"again", 3))
         self.assertEqual(self.read(), self.owner.says(b"again", 3))
@@ -220,8 +220,8 @@ class OwnerTests(NodeTestCase):
         here, answer = self.peers[0], self.peers[1].answer
 
         def answer_late(request: Request, sender: Contact) -> Reply | None:
-            for place in nearest():
-                self.hold(place, b"rival", 3)
+            for index in nearest():
+                self.hold(index, b"rival", 3)
             return answer(request, sender)
 
         self.peers[1].answer = answer_late

@@ -41,7 +41,7 @@ class ReadTests(ResponderTestCase):
         self.assertEqual(self.ask(FindValue(1)), Nodes(()))
 
     def test_suspects(self) -> None:
-        """Contacts that did not answer lately are not passed on."""
+        """Contacts whose last call failed are not named."""
         dead, alive = self.meet(1, 2)
         self.table.failed(dead, NOW)
         self.assertEqual(self.ask(FindNode(0)), Nodes((alive,)))

@@ -25,7 +25,7 @@ def offer(value: bytes, copy: bool = False, owned: bool = False) -> Offer:
 
 
 class CourierCase(SynchronousTestCase):
-    """A courier over recorders."""
+    """A record sender over recorders."""
 
     def setUp(self) -> None:
         self.clock = Clock()

@@ -10,19 +10,19 @@ class RepublishTimesTests(SynchronousTestCase):
         self.republish_times = RepublishTimes()
 
     def test_unknown(self) -> None:
-        """A key that nobody has seen to is due."""
+        """A key that no node has republished is due."""
         self.assertTrue(self.republish_times.is_due(1, 0.0, T))
 
-    def test_told(self) -> None:
-        """Whoever saw to it, it is due again after an interval, less the jitter."""
+    def test_republished(self) -> None:
+        """Whichever node republished it, a key is due again after an interval, less the jitter."""
         self.republish_times.republished(1, 0.0)
         self.republish_times.republished_by_peer(2, 0.0)
         for key in (1, 2):
             self.assertFalse(self.republish_times.is_due(key, T * (1 - JITTER) - 1, T))
             self.assertTrue(self.republish_times.is_due(key, T * (1 - JITTER), T))
 
-    def test_trust(self) -> None:
-        """Others can put this node off for so many intervals, and no more."""
+    def test_postponed(self) -> None:
+        """Others can postpone the republish for MAX_POSTPONED intervals, and no longer."""
         self.republish_times.republished(1, 0.0)
         for turn in range(1, 2 * MAX_POSTPONED):
             self.republish_times.republished_by_peer(1, turn * T / 2)
@@ -30,7 +30,7 @@ class RepublishTimesTests(SynchronousTestCase):
         self.assertTrue(self.republish_times.is_due(1, MAX_POSTPONED * T, T))
 
     def test_bounded(self) -> None:
-        """Of too many keys the one touched longest ago is forgotten."""
+        """When full, the key changed longest ago is forgotten."""
         for key in range(MAX_KEYS):
             self.republish_times.republished_by_peer(key, 0.0)
         self.republish_times.republished_by_peer(0, 1.0)
@@ -40,7 +40,7 @@ class RepublishTimesTests(SynchronousTestCase):
         )
 
     def test_forget(self) -> None:
-        """What nobody has seen to since then is forgotten."""
+        """Keys that no node has republished since then are forgotten."""
         self.republish_times.republished_by_peer(1, 0.0)
         self.republish_times.republished_by_peer(2, 5.0)
         self.republish_times.forget(5.0)

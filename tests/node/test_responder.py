@@ -48,7 +48,7 @@ class PingTests(ResponderTestCase):
 
 
 class LargeValueTests(ResponderTestCase):
-    """Values that fit no datagram: what is told of them, and what tickets are worth."""
+    """Values that do not fit a datagram: how they are advertised, and what tickets are good for."""
 
     VALUE = bytes(range(250)) * 20
 
@@ -122,7 +122,7 @@ class LargeValueTests(ResponderTestCase):
         self.assertIsInstance(self.take(envelopes[1], offer=offers[1]), Outranked)
 
     def test_told(self) -> None:
-        """Of a large value its asker is told what it is, and given a ticket for it."""
+        """A reader of a large value gets its metadata and a ticket."""
         self.take(self.VALUE)
         reply = self.ask(FindValue(5))
         assert isinstance(reply, LargeValue)

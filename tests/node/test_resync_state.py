@@ -91,7 +91,7 @@ class ResyncStateTests(SynchronousTestCase):
         self.assertEqual(self.resync_state.take_requests((1,), NOW), {1: contact(1)})
 
     def test_bounded(self) -> None:
-        """However many ask, only so many are remembered."""
+        """At most MAX_REQUESTS requests are remembered."""
         for node_id in range(2 * MAX_REQUESTS):
             self.resync_state.requested(contact(node_id), NOW)
         self.assertEqual(len(self.resync_state.take_requests(range(2 * MAX_REQUESTS), NOW)), MAX_REQUESTS)

@@ -112,7 +112,7 @@ class StoreTests(ResponderTestCase):
         self.assertIsInstance(self.ask(self.store_request(7, b"new", ahead + 1)), Stored)
 
     def test_copies_replaced(self) -> None:
-        """A receipt tells how many copies the record had that it replaced, where those were more."""
+        """A receipt says how many copies the replaced record had, if those were more."""
         self.ask(self.store_request(7, replication=20))
         reply = self.ask(self.store_request(7, b"new", VERSION + 1))
         self.assertEqual(reply, Stored((), replication=20))
@@ -131,7 +131,7 @@ class StoreTests(ResponderTestCase):
         self.assertEqual(replies, [RECEIPT] * 4 + [Refused((), Refusal.SHARE)])
         self.assertEqual(self.ask(self.store_request(5), contact(3, 3)), RECEIPT)
 
-    def test_stray(self) -> None:
+    def test_too_far(self) -> None:
         """A STORE is refused where twice as many as shall hold the record are nearer, and as many as a read
         asks; one fewer, and it is held."""
         for replication, limit in ((5, 10), (4, 8), (1, REPLICATION)):
@@ -144,7 +144,7 @@ class StoreTests(ResponderTestCase):
             self.assertEqual(self.held(0).version, VERSION)
 
     def test_leaving(self) -> None:
-        """A node that is about to leave takes no more, and tells what it has."""
+        """A node that is about to leave takes no more records, and still answers reads."""
         self.ask(self.store_request(0))
         self.node.stop_storing()
         self.assertIsInstance(self.ask(self.store_request(1)), Refused)
@@ -159,7 +159,7 @@ class StoreTests(ResponderTestCase):
         )
 
     def test_bootstrap(self) -> None:
-        """A bootstrap node refuses, and tells who may hold the value all the same."""
+        """A bootstrap node refuses, and still names the nodes that may hold the value."""
         met = self.meet(1, 2, 4, 8)
         reply = self.ask(self.store_request(0), responder=self.bootstrap)
         self.assertEqual(reply, Refused(tuple(met[:3]), Refusal.NO_VALUES))
@@ -189,7 +189,7 @@ class NeighbourhoodTests(ResponderTestCase):
         return reply.nearer
 
     def test_same(self) -> None:
-        """A writer that means the same nodes is told nothing: the three nearest of all, us and it
+        """A writer that names the same nodes gets no contacts: the three nearest of all, us and it
         included."""
         self.meet(1, 2, OWN + 1)
         self.assertEqual(self.nearer([2, OWN, 1]), ())
@@ -201,14 +201,14 @@ class NeighbourhoodTests(ResponderTestCase):
         self.assertEqual(self.nearer([1, 2, 3], writer=writer), ())
 
     def test_differs(self) -> None:
-        """A writer that does not know somebody nearer is told of the nearest ones, without itself."""
+        """A writer that lacks a nearer node gets the nearest ones, without itself."""
         one, two, far = self.meet(1, 2, OWN + 1)
         self.assertEqual(self.nearer([1, OWN, OWN + 1]), (one, two, far))
         self.table.confirmed(ASKER, NOW, 0.01)
         self.assertEqual(self.nearer([1], replication=20), (one, two, far))
 
     def test_knows_less(self) -> None:
-        """A node that knows nobody tells nothing new, whatever the writer means."""
+        """A node without contacts names none, whatever the writer names."""
         self.assertEqual(self.nearer([5, 6, 7]), ())
 
 
@@ -247,7 +247,7 @@ class CacheTests(ResponderTestCase):
         self.assertEqual(self.cache(key=7), INVALID)
 
     def test_told_apart(self) -> None:
-        """A reader sees that it is a cached copy, and a real one takes its place."""
+        """A reader sees that it is a cached copy, and a real copy replaces it."""
         self.cache()
         reply = self.ask(FindValue(CONTENT_KEY))
         assert isinstance(reply, Value)
@@ -268,7 +268,7 @@ class OwnerTests(ResponderTestCase):
         return self.ask(self.store_request(self.owner.key, value, **{"version": seq} | other))
 
     def test_held(self) -> None:
-        """What its owner has signed is held, and told to who asks; a tombstone too."""
+        """A record that its owner has signed is held, and given to readers; a tombstone too."""
         for seq, payload in ((1, b"payload"), (2, b"")):
             self.assertEqual(self.write(payload, seq), RECEIPT)
             value = self.owner.says(payload, seq)
@@ -324,7 +324,7 @@ class OwnerTests(ResponderTestCase):
         self.assertIsInstance(self.write(b"payload", 1), Stored)
         self.assertEqual(self.ask(self.store_request(self.owner.key)), Outranked(1, ()))
 
-    def test_stray_first(self) -> None:
+    def test_too_far_first(self) -> None:
         """The signature of a stray is not even looked at: it costs more than all the rest."""
         self.meet(*(self.owner.key ^ n for n in range(1, 9)))
         verify_signature.cache_clear()
