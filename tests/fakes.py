@@ -136,7 +136,7 @@ class RpcRecorder(Asks):
 
     @property
     def contacts(self) -> list[Contact]:
-        """Who was called, in order."""
+        """The contacts called, in order."""
         return [contact for contact, _, _ in self.calls]
 
 

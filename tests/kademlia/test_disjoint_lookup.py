@@ -50,7 +50,7 @@ class PathsTests(SynchronousTestCase):
         self.assertEqual(len(asked), len(set(asked)))
 
     def test_region(self) -> None:
-        """Everybody within the radius is found, within bounds, and of a subnet no more than count."""
+        """All nodes within the radius are found, within bounds and within the quota of each subnet."""
         rng = random.Random(1)
         within = sorted(rng.sample(range(1, 10_000), 40))
         paths = self.paths(map(contact, [*within[:8], *range(20_000, 20_040)]), radius=10_000)
@@ -67,7 +67,7 @@ class PathsTests(SynchronousTestCase):
         self.assertEqual([c.node_id for c in paths.nearest()], list(range(1, 11)))
 
     def test_bounded(self) -> None:
-        """Who names new ones for ever is not followed for ever, and the region is not everybody."""
+        """A node that names new ones without end is not followed without end, and the region is limited."""
         rng, asked = random.Random(2), 0
         paths = self.paths(map(contact, range(1, 21)), radius=ID_SPACE)
         while chosen := paths.take_next():

@@ -23,7 +23,7 @@ class KBucketTests(SynchronousTestCase):
         return list(self.bucket.entries)
 
     def test_enters(self) -> None:
-        """Who answered enters while there is room, and is new only once."""
+        """A contact that answered enters while there is room, and is new only once."""
         self.assertTrue(self.bucket.has_room)
         entry = self.bucket.confirmed(contact(1), 5, 0.1)
         assert entry is not None
@@ -93,7 +93,7 @@ class KBucketTests(SynchronousTestCase):
         self.assertEqual(self.bucket.entries[1].misses, 1)
 
     def test_may_not_leave(self) -> None:
-        """While nobody may leave, misses are counted and nobody leaves; the next one after that goes."""
+        """While no contact may leave, misses are only counted; the next miss after that removes one."""
         self.fill()
         self.bucket.confirmed(contact(10), 10, 0.3)
         for turn in range(2 * MISSES_TO_DROP):

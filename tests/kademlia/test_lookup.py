@@ -23,7 +23,7 @@ class NextContactsTests(LookupTestCase):
         self.assertEqual(lookup.candidates.asked_count, 3)
 
     def test_nearer_ones_first(self) -> None:
-        """Who is named by an answer and is nearer is asked before those known earlier."""
+        """A nearer contact named by an answer is asked before those known earlier."""
         lookup = self.lookup(10, 20, 30, 40)
         self.assert_next(lookup, 10, 20)
         lookup.answered(contact(20), contacts(3, 50))
@@ -63,7 +63,7 @@ class NextContactsTests(LookupTestCase):
         self.assert_finished(lookup, 0, 1)
 
     def test_first_address_counts(self) -> None:
-        """Who is known stays where it is known to be, whatever an answer says."""
+        """A known contact keeps its address, whatever an answer says."""
         lookup = self.lookup(1)
         self.assert_next(lookup, 1)
         lookup.answered(contact(1), [Contact(1, ("203.0.113.6", 1)), Contact(2, ("192.0.2.2", 2))])
@@ -72,7 +72,7 @@ class NextContactsTests(LookupTestCase):
         self.assertEqual(lookup.nearest(), [contact(1), Contact(2, ("192.0.2.2", 2))])
 
     def test_farther_ones_are_left_alone(self) -> None:
-        """Nobody is asked behind the nearest that are enough."""
+        """No contact is asked beyond the `width` nearest."""
         lookup = self.lookup(*range(1, 20), width=3, alpha=10)
         self.assert_next(lookup, 1, 2, 3)
 
@@ -153,7 +153,7 @@ class SlowContactsTests(LookupTestCase):
         self.assert_finished(lookup, 2)
 
     def test_all_are_slow(self) -> None:
-        """Where everybody is slow but answers, nobody runs out of calls: late answers make room for
+        """If all are slow but answer, the lookup does not run out of calls: late answers make room for
         others."""
         lookup = self.lookup(*range(1, 101), width=50, alpha=3)
         answered = 0
@@ -165,7 +165,7 @@ class SlowContactsTests(LookupTestCase):
         self.assertEqual((answered, lookup.finished), (50, True))
 
     def test_far_and_slow(self) -> None:
-        """A slow contact behind the nearest holds nobody up, however thorough the lookup."""
+        """A slow contact beyond the nearest does not delay even a thorough lookup."""
         lookup = self.lookup(8, 9, width=2, thorough=True)
         self.assert_next(lookup, 8, 9)
         lookup.slow(contact(9))
@@ -186,7 +186,7 @@ class SlowContactsTests(LookupTestCase):
         self.assert_finished(lookup, 2)
 
     def test_all_dead(self) -> None:
-        """Where nobody answers it ends, with nobody."""
+        """If no contact answers the lookup ends with none."""
         lookup = self.lookup(1, 2, 3)
         while chosen := lookup.take_next():
             for one in chosen:
@@ -197,7 +197,7 @@ class SlowContactsTests(LookupTestCase):
 
 class RefusalsTests(LookupTestCase):
     def test_refused(self) -> None:
-        """Who answers but will not do it is replaced by the next nearest, and what it named counts."""
+        """The next nearest stands in for a contact that refuses; the contacts it named count."""
         lookup = self.lookup(1, 2, 3, width=2)
         self.assert_next(lookup, 1, 2)
         lookup.refused(contact(1), contacts(4))
@@ -302,7 +302,7 @@ class GroupTests(SynchronousTestCase):
             self.assertEqual(self.begin(count).missing_votes(()), votes)
 
     def test_unasked(self) -> None:
-        """Nobody counts who is farther than a contact that was named and has not been asked."""
+        """A contact farther than one that was named and not asked does not count."""
         lookup = Lookup(0, OWN, 8, alpha=3, purpose=Purpose.VALUE)
         lookup.heard_of(contacts(2, 3, 4))
         lookup.take_next()
@@ -368,7 +368,7 @@ class BeliefTests(LookupTestCase):
     """Whose word counts."""
 
     def test_liar(self) -> None:
-        """Who names three that do not answer is believed last: the width is filled by others."""
+        """The contacts of a node that named three silent ones are asked last: others fill the width."""
         lookup = self.lookup(100, 200, 300, width=3, alpha=3)
         self.assert_next(lookup, 100, 200, 300)
         lookup.answered(contact(100), contacts(*range(1, 21)))
@@ -398,7 +398,7 @@ class BeliefTests(LookupTestCase):
         self.assertFalse(lookup.is_suspicious)
 
     def test_thorough(self) -> None:
-        """A thorough lookup asks even those, when nobody else is left to ask."""
+        """A thorough lookup asks even those, when no other contact is left."""
         lookup = self.lookup(100, width=2, alpha=3, thorough=True)
         lookup.take_next()
         lookup.answered(contact(100), contacts(1, 2, 3, 9))
@@ -415,7 +415,7 @@ class BeliefTests(LookupTestCase):
         self.assert_next(lookup, 3, 9)
 
     def test_elsewhere(self) -> None:
-        """Who is silent at one address is tried at the other that was named for it."""
+        """A contact silent at one address is tried at the other that was named."""
         here, there = contact(1), Contact(1, ("192.0.2.77", 1))
         lookup = self.lookup(100, 200, width=3, alpha=3)
         lookup.take_next()
@@ -429,7 +429,7 @@ class BeliefTests(LookupTestCase):
         self.assertEqual(lookup.nearest()[0], there)
 
     def test_late_at_the_first(self) -> None:
-        """Who answers at the first address after all is there."""
+        """A contact that answers at the first address after all is found there."""
         here, there = contact(1), Contact(1, ("192.0.2.77", 1))
         lookup = self.lookup(1, width=1)
         lookup.heard_of([there])
@@ -444,7 +444,7 @@ class BeliefTests(LookupTestCase):
 
 
 class SubnetTests(LookupTestCase):
-    """Attackers in one subnet, the 7; everybody else is in a private one."""
+    """Attackers in one subnet, the 7; all others have private addresses."""
 
     def attacker(self, node_id: int) -> Contact:
         return Contact(node_id, ("7.0.0.1", 8000))
@@ -467,7 +467,7 @@ class SubnetTests(LookupTestCase):
         self.assert_finished(lookup, 1, 2, 100)
 
     def test_stand_in_from_elsewhere(self) -> None:
-        """Who stands in for a slow one is of another subnet."""
+        """The stand-in of a slow contact is of another subnet."""
         lookup = self.crowded(20, 100, 101, 102)
         self.assert_next(lookup, 1, 2, 100)
         lookup.slow(self.attacker(1))

@@ -22,7 +22,7 @@ class LostContactsTests(SynchronousTestCase):
         return [one.node_id for one in self.lost.take_next(now)]
 
     def test_in_turn(self) -> None:
-        """While nobody is found, one is tried at a time, all in turn."""
+        """While none is found, one is tried at a time, all in turn."""
         self.drop(3)
         self.assertEqual([self.take_next() for _ in range(4)], [[0], [1], [2], [0]])
 
@@ -40,7 +40,7 @@ class LostContactsTests(SynchronousTestCase):
         self.assertEqual(len(self.lost), MAX_LOST - 7)
 
     def test_never_lost(self) -> None:
-        """Who answers and was not lost changes nothing."""
+        """The answer of a contact that was not lost changes nothing."""
         self.drop(10)
         self.take_next()
         self.lost.confirmed(contact(99))

@@ -65,7 +65,7 @@ class CensusTests(SynchronousTestCase):
         self.assertLess(abs(self.network_size.estimate(50_000) - 1000), 300)
 
     def test_poisoned_region(self) -> None:
-        """Nor do many that were put beside a key, however often it is looked up."""
+        """Many nodes beside one key do not change the estimate, however often it is looked up."""
         self.look_around(1000, home=1000)
         before = self.network_size.estimate(1000)
         for _ in range(100):

@@ -78,7 +78,7 @@ class BucketsTests(TableTestCase):
         self.assertFalse(self.table.wants(contact(OWN)))
 
     def test_enters_once(self) -> None:
-        """Who answers is in the table; who answers again is in it once."""
+        """A contact that answers enters the table, once however often it answers."""
         self.confirm(1, 2, 1)
         self.assertEqual((len(self.table), 1 in self.table, 3 in self.table), (2, True, False))
         self.assertEqual(self.table.changes, 2)
@@ -211,7 +211,7 @@ class FailuresTests(TableTestCase):
         self.assertEqual(self.table.closest(1, 1, live_only=True), [contact(1)])
 
     def test_id_claimed(self) -> None:
-        """Who claims the id of a contact that is well gets neither its place nor keeps it alive once it is
+        """A node that uses the id of a responsive contact neither replaces it nor keeps it alive once it is
         dead."""
         self.confirm(1, 2)
         self.table.confirmed(contact(1, ELSEWHERE), 100.0, 0.1)
@@ -227,7 +227,7 @@ class FailuresTests(TableTestCase):
         self.assertEqual(self.table.closest(1, 1, live_only=True), [contact(1, ELSEWHERE)])
 
     def test_own_outage(self) -> None:
-        """While most calls fail nobody leaves, for days: it is this node that is cut off."""
+        """While most calls fail no contact leaves, for days: this node itself is cut off."""
         crowd = [random_id(self.rng) for _ in range(100)]
         self.confirm(*crowd)
         for turn in range(1000):
@@ -261,7 +261,7 @@ class FailuresTests(TableTestCase):
 
 class ClosestTests(TableTestCase):
     def test_empty(self) -> None:
-        """An empty table knows nobody."""
+        """An empty table has no contacts."""
         self.assertEqual(self.table.closest(5, K), [])
         self.assertEqual(self.table.closest(OWN, 1, live_only=True), [])
 
@@ -277,7 +277,7 @@ class ClosestTests(TableTestCase):
         self.assertEqual(ids(self.table.closest(6, 2)), [6, 7])
 
     def test_exact(self) -> None:
-        """The answer is that of sorting everybody, at any count, for crowds of every shape."""
+        """The result equals sorting all contacts, at any count, for crowds of every shape."""
         for shape in range(30):
             table = RoutingTable(OWN)
             base = random_id(self.rng)
@@ -444,7 +444,7 @@ class SubnetTests(TableTestCase):
         self.answer(10, *node_ids)
 
     def test_moved(self) -> None:
-        """Nobody gets past the limit by coming in elsewhere first: who moves counts where it is now."""
+        """Entering from another subnet first does not evade the limit: a contact counts where it is now."""
         first, second, third = self.at_depth(0, 3)
         self.answer(7, first, second)
         self.answer(8, third)

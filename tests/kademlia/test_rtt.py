@@ -39,7 +39,7 @@ class RoundTripsTests(SynchronousTestCase):
         self.assertAlmostEqual(self.slow_after(), 0.1 + 4 * rttvar)
 
     def test_lost(self) -> None:
-        """What lost datagrams add to round trips makes nobody wait longer than twice the shortest one and a
+        """Lost datagrams do not lengthen the soft timeout beyond twice the shortest round trip and a
         little."""
         for rtt in (0.1, 1.1, 0.1, 1.1, 0.1):
             self.trips.answered(HERE, rtt)
@@ -83,7 +83,7 @@ class RoundTripsTests(SynchronousTestCase):
         self.assertEqual(self.slow_after(), SOFT_TIMEOUT_UNKNOWN)
 
     def test_behind(self) -> None:
-        """Who passed a soft timeout owes an answer until one comes; its timeouts stay."""
+        """An address that passed a soft timeout is unresponsive until it answers; its timeouts stay."""
         self.trips.was_slow(HERE)
         self.assertTrue(self.trips.call_timeouts(HERE).is_unresponsive)
         self.assertEqual(self.trips.call_timeouts(HERE).silent_after, 1.0)
@@ -103,7 +103,7 @@ class RoundTripsTests(SynchronousTestCase):
         self.assertTrue(self.trips.may_call(THERE, 5.0))
 
     def test_silent(self) -> None:
-        """Who was taken for dead is waited for no longer than one soft timeout, until an answer comes."""
+        """A silent address is waited for no longer than one soft timeout, until it answers."""
         self.trips.answered(HERE, 0.1)
         self.trips.fell_silent(HERE)
         call_timeouts = self.trips.call_timeouts(HERE)

@@ -60,7 +60,7 @@ class HostilePeersTests(SynchronousTestCase):
 
 
 class SimulatedNetwork:
-    """A network as a dict: what each node would answer. Who is not in `live` never answers, but is named
+    """A network as a dict: what each node would answer. A node not in `live` never answers, but is named
     still."""
 
     def __init__(self, seed: int, deaths: bool = True) -> None:

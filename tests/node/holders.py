@@ -1,5 +1,4 @@
-"""What the tests of the upkeep of records share: a town of holders, each with what brings copies to
-others."""
+"""What the tests of record maintenance share: a cluster of holders, each with its replicator."""
 
 from collections.abc import Coroutine
 from typing import Any, TypeVar

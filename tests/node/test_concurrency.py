@@ -31,7 +31,7 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_patience(self) -> None:
-        """Who has waited long enough begins; after that no more than two at once again."""
+        """After the timeout an operation begins; then at most two run at once again."""
         for name in "abcd":
             self.take(name)
         self.clock.advance(1.0)
@@ -44,7 +44,7 @@ class TurnsTests(SynchronousTestCase):
         self.assertIn("e", self.begun)
 
     def test_cancelled(self) -> None:
-        """Who is cancelled while it waits takes nobody's turn."""
+        """An operation that is cancelled while it waits does not use a turn."""
         self.take("a")
         self.take("b")
         gone = self.take("c")

@@ -74,7 +74,7 @@ class FetchTests(SynchronousTestCase):
         self.assert_over()
 
     def test_cancelled(self) -> None:
-        """So it is when nobody wants the value any more."""
+        """The same when the fetch is cancelled."""
         self.fetched.cancel()
         self.failureResultOf(self.fetched, CancelledError)
         self.assert_over()
@@ -142,7 +142,7 @@ class ClaimRaceTests(SynchronousTestCase):
         self.assertEqual((race.best.version, self.failed(race)), (3, [4]))
 
     def test_vouched_and_stalled(self) -> None:
-        """Nor are two that stall waited for without end."""
+        """Two that stall are not waited for without end."""
         advertised, sources = self.advertised(3)
         here = Record(1, b"here", 2, 3600.0, 8)
         race = FetchRace([(advertised, 2 * sources)], self.bulk, self.clock, here)
@@ -170,7 +170,7 @@ class ClaimRaceTests(SynchronousTestCase):
         self.assertEqual(self.failed(race), [])
 
     def test_nothing(self) -> None:
-        """Where nobody sends anything it ends in time, or as soon as all have failed."""
+        """If no holder sends anything it ends in time, or as soon as all have failed."""
         race = self.begin(3, 2)
         for transfer in self.bulk.begun:
             transfer.errback(CallFailed())

@@ -47,7 +47,7 @@ class GetTests(NodeTestCase):
         self.assertEqual(self.get(peers[11]), b"4")
 
     def test_own_copy(self) -> None:
-        """The own copy counts as one holder's; alone it is the answer when nobody else has one."""
+        """The own copy counts as one holder's; alone it is the result if no other node has one."""
         peers = self.cluster(10)
         self.give(peers[0], b"value")
         self.assertEqual(self.get(peers[0]), b"value")
@@ -122,7 +122,7 @@ class GetTests(NodeTestCase):
         self.assertEqual([self.get(peer) for peer in peers[1:]], [b"newest"] * 19)
 
     def test_from_the_future(self) -> None:
-        """A value whose version nobody would have taken is nobody's value."""
+        """A value with a version that no node can have accepted is ignored."""
         peers = self.cluster(20)
         self.put(peers[15], b"value")
         forged = Value(MAX_VERSION, 60_000, 8, True, b"forged")
@@ -138,7 +138,7 @@ class GetTests(NodeTestCase):
         self.assertEqual({self.get(peer) for peer in peers}, {b"value"})
 
     def test_wrong_answers(self) -> None:
-        """Who answers something else is no holder, and stops nobody."""
+        """A node that sends another reply is no holder, and does not stop the read."""
         peers = self.cluster(20)
         self.put(peers[15], b"value")
         for peer, reply in zip(peers, (Pong(), Stored(()), Refused(()), Outranked(1, ())), strict=False):
@@ -175,7 +175,7 @@ class TimeoutTests(NodeTestCase):
         self.assertEqual(self.network.clock.getDelayedCalls(), [])
 
     def nearer_and_nearer(self) -> tuple[Contact, ...]:
-        """Contacts at addresses where nobody is, nearer to the key than all before them."""
+        """Contacts at empty addresses, nearer to the key than all before them."""
         self.bits = max(self.bits - 1, 60)
         near = [KEY ^ self.rng.getrandbits(self.bits) for _ in range(K)]
         return tuple(contact(node_id, 1000 + node_id % 50_000) for node_id in near)
@@ -226,7 +226,7 @@ class TimeoutTests(NodeTestCase):
         )
 
     def test_outranked_for_ever(self) -> None:
-        """Everybody has always something better."""
+        """Each node always has a better record."""
         self.hostile(
             lambda request, sender: (
                 Outranked(request.version + 1, self.nearer_and_nearer())
@@ -236,7 +236,7 @@ class TimeoutTests(NodeTestCase):
         )
 
     def test_anything(self) -> None:
-        """Everybody says anything at any time."""
+        """Each node sends any reply at any time."""
 
         def anything(request: Request, sender: Contact) -> Reply | None:
             rng = self.rng

@@ -131,7 +131,7 @@ class JoinTests(JoinTestCase):
         self.assertGreater(len(self.own.table), 8)
 
     def test_first_try_alone(self) -> None:
-        """Without anybody to call it is over at once; where nobody answers, after 2 s at the most."""
+        """Without any node to call it is over at once; if none answers, after at most 2 s."""
         self.successResultOf(self.start().first_try)
         self.names["never resolved"] = None
         for seed in (Seed(*NOBODY), Seed("never resolved", PORT)):
@@ -201,7 +201,7 @@ class JoinTests(JoinTestCase):
             self.assertEqual((self.lines(), self.join.joined), (["alone"], False))
 
     def test_pinned(self) -> None:
-        """At the address of a pinned seed nobody else counts."""
+        """At the address of a pinned seed no other node counts."""
         (other,) = self.cluster(1)
         self.start(Seed(*other.contact.address, other.contact.node_id + 1))
         self.network.wait(30)
@@ -243,7 +243,7 @@ class JoinTests(JoinTestCase):
 
 
 class AloneTests(JoinTestCase):
-    """Nobody is there: yet, or any more."""
+    """No other node is there: not yet, or not any more."""
 
     def calls(self, seconds: float) -> list[float]:
         """The times of all calls of the seed in the next `seconds`."""
@@ -300,7 +300,7 @@ class AloneTests(JoinTestCase):
             self.assertAlmostEqual(when, expected, delta=0.1)
 
     def test_every_ten_seconds(self) -> None:
-        """While nobody is there, never more than ten seconds lie between two tries."""
+        """While no other node is there, at most ten seconds lie between two tries."""
         self.start(Seed("seed", PORT), Seed(*NOBODY), retries=Retries(interval=60, quick=0))
         tries = self.calls(600)
         gaps = [after - before for before, after in itertools.pairwise(tries)]

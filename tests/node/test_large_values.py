@@ -40,7 +40,7 @@ class LargeValueCase(SynchronousTestCase):
         return peer.store.get(KEY, self.network.clock.seconds())
 
     def advertise(self, peer: Peer, version: int, digest: bytes = bytes(32), owned: bool = False) -> None:
-        """Let this peer say that it has a large record that nobody has."""
+        """Let this peer advertise a large record that no node has."""
         honest = peer.answer
 
         def answer(request, sender) -> Reply | None:
@@ -65,13 +65,13 @@ class PutAndGetTests(LargeValueCase):
         self.assertLessEqual(max(sizes), MAX_INLINE_VALUE)
 
     def test_content(self) -> None:
-        """So is content."""
+        """Content is stored and found as well."""
         peers = self.cluster(12)
         self.assertTrue(self.put(peers[0], LARGE, hash_id(LARGE)))
         self.assertEqual(self.get(peers[-1], hash_id(LARGE)), LARGE)
 
     def test_owner(self) -> None:
-        """So is an owner's envelope; of two the newer, and none where it was deleted."""
+        """An owner's envelope as well: of two the newer, and none if it was deleted."""
         peers, owner = self.cluster(12), Owner()
         for seq in (1, 2):
             self.assertTrue(self.put(peers[0], owner.says(LARGE, seq), owner.key))
@@ -149,7 +149,7 @@ class HostileHolderTests(LargeValueCase):
         self.assertEqual(fields(events, "host", "port"), [peers[0].contact.address])
 
     def test_false_claims(self) -> None:
-        """Claims of what nobody has, however many agree on it, hide nothing."""
+        """Advertised records that no node has, however many agree on them, hide nothing."""
         for version, owned in ((version_at(BEGINNING + 100), False), (1 << 62, True)):
             self.network = FakeNetwork()
             peers = self.stored()
@@ -200,7 +200,7 @@ class HostileHolderTests(LargeValueCase):
         self.assertIsNone(self.successResultOf(got))
 
     def test_everybody(self) -> None:
-        """A read that hears everybody takes the newest of all, large or small."""
+        """An exhaustive read takes the newest of all, large or small."""
         peers = self.stored()
         found = self.network.result(peers[-1].node._reader.find(KEY, OPERATION_TIMEOUT, exhaustive=True))
         self.assertEqual(found.value, LARGE)

@@ -106,7 +106,7 @@ class SearchTests(SynchronousTestCase):
         self.assertEqual((lookup.nearest(), lookup.finished), (TOWN[:1], False))
 
     def test_late_facts(self) -> None:
-        """What comes after the end is not heard, and nobody else is asked."""
+        """Replies after the end are ignored, and no other contact is asked."""
         found = self.run_search(*TOWN[:3])
         self.clock.advance(OPERATION_TIMEOUT)
         self.successResultOf(found)
@@ -123,7 +123,7 @@ class SearchTests(SynchronousTestCase):
         self.successResultOf(found)
 
     def test_cancelled(self) -> None:
-        """A search that nobody waits for any more asks nobody else and leaves no timer behind."""
+        """A cancelled run asks no other contact and leaves no timer behind."""
         found = self.run_search(TOWN[9])
         found.cancel()
         self.failureResultOf(found, CancelledError)

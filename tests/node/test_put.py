@@ -35,7 +35,7 @@ class PolicyTests(SynchronousTestCase):
         self.assertEqual([self.policy.ttl(asked) for asked in (0, 1, 100, 65_535)], [1800, 60, 100, 3600])
 
     def test_copies(self) -> None:
-        """So is a number of copies."""
+        """The number of copies is bounded too."""
         asked = (0, 1, 20, 255)
         self.assertEqual([self.policy.copies(n) for n in asked], [8, 1, MAX_REPLICATION, MAX_REPLICATION])
 
@@ -96,7 +96,7 @@ class PutTests(NodeTestCase):
         self.assertEqual(self.get(peers[0]), b"value")
 
     def test_full(self) -> None:
-        """Full nodes are replaced by the next nearest; where everybody is full, the value is not kept."""
+        """The next nearest stand in for full nodes; if all are full, the value is not kept."""
         peers = self.cluster(20)
         for peer in peers[:3]:
             assert peer.store is not None
@@ -109,7 +109,7 @@ class PutTests(NodeTestCase):
         self.assertFalse(self.put(peers[15], b"another value", key=KEY + 1))
 
     def test_slow(self) -> None:
-        """The next nearest stand in for slow holders, and nobody waits; the slow ones hold it too in the
+        """The next nearest stand in for slow holders without delay; the slow ones hold it too in the
         end."""
         peers = self.cluster(20)
         for peer in peers[:2]:
@@ -121,7 +121,7 @@ class PutTests(NodeTestCase):
         self.assertEqual(self.holders(peers), nearest(REPLICATION + 2))
 
     def test_late_receipts(self) -> None:
-        """Where nobody can stand in, the slow are waited for, and their receipts count."""
+        """If there is no stand-in, the slow are waited for, and their receipts count."""
         peers = self.cluster(4)
         for peer in peers[:3]:
             peer.latency = 0.6
@@ -142,7 +142,7 @@ class PutTests(NodeTestCase):
 
     def test_hanging_disk(self) -> None:
         """Where the own disk says nothing the others hold the value, and the client has its answer in time;
-        where nobody else is, that it is not stored. What the disk says later does no harm."""
+        where there is no other node, that it is not stored. What the disk says later does no harm."""
         for count, outcome in ((20, PutOutcome.STORED), (1, PutOutcome.NOT_STORED)):
             self.setUp()
             peers = self.cluster(count)
@@ -263,7 +263,7 @@ class OverwriteTests(NodeTestCase):
             self.assertEqual(self.get(peers[-1], key), b"content")
 
     def test_content_at_some(self) -> None:
-        """Nor where most of the holders have lost it: what a reader would get decides."""
+        """The same if most of the holders have lost it: what a reader would get decides."""
         key = hash_id(b"content")
         peers = sorted(self.cluster(20), key=lambda peer: peer.contact.node_id ^ key)
         for peer in peers[:3]:
@@ -289,7 +289,7 @@ class OverwriteTests(NodeTestCase):
         self.assertEqual([self.get(peer, key) for peer in peers], [b"content"] * 20)
 
     def test_liar(self) -> None:
-        """One holder that says it has something better, whatever it says, keeps nobody from storing."""
+        """One holder that reports a better record, whatever its version, prevents no write."""
         for version in (0, MAX_VERSION, version_at(self.now + TOLERANCE / 2)):
             self.setUp()
             peers = self.cluster(20)
@@ -303,7 +303,8 @@ class OverwriteTests(NodeTestCase):
                 self.assertEqual(self.get(peers[16], key), value)
 
     def test_lifted_by_nobody(self) -> None:
-        """One holder alone brings nobody to write a version of the future, which others would refuse."""
+        """One holder alone does not make a writer use a version from the future, which others would
+        refuse."""
         peers = self.cluster(20)
         answer, lie = peers[2].answer, Outranked(version_at(self.now + TOLERANCE), ())
         peers[2].answer = lambda r, s: lie if isinstance(r, Store) else answer(r, s)

@@ -164,7 +164,7 @@ class OwnerTests(NodeTestCase):
             self.assertEqual(self.read(), self.owner.says(b"payload", seq))
 
     def test_deleted(self) -> None:
-        """What is deleted is found by nobody, though all its holders but one lose the tombstone."""
+        """A deleted record is not found, though all its holders but one lose the tombstone."""
         self.assertTrue(self.write(b"payload", 1))
         self.assertTrue(self.write(b"", 2))
         self.assertEqual(self.have(b"", 2), nearest())
@@ -216,7 +216,7 @@ class OwnerTests(NodeTestCase):
 
     def test_rival_here(self) -> None:
         """A node that is a holder itself compares once more when it comes to hold. Here another writer was
-        quicker, and its record goes to all who shall hold it."""
+        quicker, and its record goes to all that should hold it."""
         here, answer = self.peers[0], self.peers[1].answer
 
         def answer_late(request: Request, sender: Contact) -> Reply | None:
@@ -239,7 +239,7 @@ class OwnerTests(NodeTestCase):
                     self.assertLessEqual(request.version, version_at(self.now))
 
     def test_liar(self) -> None:
-        """One holder that says it has something newer keeps nobody from writing."""
+        """One holder that reports a newer record prevents no write."""
         for version in (0, 1, MAX_SEQ):
             self.setUp()
             answer, lie = self.peers[2].answer, Outranked(version, ())

@@ -36,7 +36,7 @@ class ReadTests(ResponderTestCase):
             self.assertEqual(list(reply.contacts), nearest)
 
     def test_nobody_known(self) -> None:
-        """Who knows nobody says so."""
+        """A node without contacts names none."""
         self.assertEqual(self.ask(FindNode(1)), Nodes(()))
         self.assertEqual(self.ask(FindValue(1)), Nodes(()))
 

@@ -162,7 +162,7 @@ class SendCopyTests(CourierCase):
         self.assertEqual(self.successResultOf(delivered), Outranked(6, ()))
 
     def test_not_delivered(self) -> None:
-        """Who does not answer fails it."""
+        """A contact that does not answer makes it fail."""
         delivered = self.send_copy(SMALL)
         self.rpc.calls[0][2].call_failed(HOLDER)
         self.failureResultOf(delivered, CallFailed)

@@ -36,12 +36,12 @@ from tests.owners import Owner
 
 class PingTests(ResponderTestCase):
     def test_ping(self) -> None:
-        """PING is answered by everybody, with what its clock says."""
+        """Every node answers PING with the time of its clock."""
         for responder in (self.node, self.bootstrap):
             self.assertEqual(self.ask(Ping(), responder=responder), Pong(int(NOW * 1000)))
 
     def test_resync(self) -> None:
-        """Who asks for what it missed is heard; a node that holds no values has nothing to give."""
+        """RESYNC is noted; a node that holds no values has nothing to give."""
         self.assertIsInstance(self.ask(Resync()), Pong)
         self.assertEqual(self.node._resync_state.take_requests((ASKER.node_id,), NOW), {ASKER.node_id: ASKER})
         self.assertEqual(self.ask(Resync(), responder=self.bootstrap), Refused((), Refusal.NO_VALUES))

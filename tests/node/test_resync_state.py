@@ -24,13 +24,12 @@ class ResyncStateTests(SynchronousTestCase):
             self.assertIs(self.resync_state.is_current, current)
 
     def test_alone(self) -> None:
-        """Where nobody else is, there is nothing that could have been missed."""
+        """Without other nodes there is nothing that could have been missed."""
         self.resync_state.missed_writes((), NOW)
         self.assertTrue(self.resync_state.is_current)
 
     def test_unasked(self) -> None:
-        """The word of somebody who was not asked makes nobody current: not before it has asked anybody
-        either."""
+        """RESYNCED of a node that was not asked does not count, not even before any node was asked."""
         resync_state = ResyncState(is_current=False)
         resync_state.resynced(1)
         self.assertFalse(resync_state.is_current)
@@ -49,7 +48,7 @@ class ResyncStateTests(SynchronousTestCase):
         self.assertTrue(self.resync_state.is_current)
 
     def test_again(self) -> None:
-        """Who was away once more waits once more."""
+        """A node that was away again waits again."""
         self.resync_state.missed_writes((1,), NOW)
         self.resync_state.missed_writes((2,), NOW + 1)
         self.resync_state.resynced(1)
@@ -58,7 +57,7 @@ class ResyncStateTests(SynchronousTestCase):
         self.assertTrue(self.resync_state.is_current)
 
     def test_broken_word(self) -> None:
-        """Nobody is waited for without end."""
+        """The wait ends after RESYNC_TIMEOUT."""
         self.resync_state.missed_writes((1,), NOW)
         self.resync_state.time_passed(NOW + RESYNC_TIMEOUT - 1)
         self.assertFalse(self.resync_state.is_current)
@@ -76,7 +75,8 @@ class ResyncStateTests(SynchronousTestCase):
         self.assertEqual(self.resync_state.take_requests((1, 3), NOW + NEIGHBOUR_TIMEOUT), {2: far})
 
     def test_asking_again(self) -> None:
-        """Who asks without end has its turn once in a while: a look through all records is a lot of work."""
+        """A contact that asks without end is served once in SERVE_SPACING: each time the whole store is
+        scanned."""
         turns = []
         for second in range(round(2 * SERVE_SPACING) + 1):
             self.resync_state.requested(contact(1), NOW + second)

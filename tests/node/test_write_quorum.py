@@ -91,7 +91,7 @@ class WriteQuorumTests(SynchronousTestCase):
         self.assertFalse(self.end())
 
     def test_all_there_are(self) -> None:
-        """Where there are fewer nodes than copies, all of them are enough; nobody at all is not."""
+        """If there are fewer nodes than copies, all of them are enough; none at all is not."""
         self.begin(1)
         self.stored(1)
         self.assertTrue(self.end())
@@ -100,7 +100,7 @@ class WriteQuorumTests(SynchronousTestCase):
         self.assertFalse(self.end())
 
     def test_few_copies(self) -> None:
-        """Who asks for one copy gets as many as make a read meet it: most of the group."""
+        """A put of one copy gets as many as a read needs to see it: most of the group."""
         self.begin(10, wanted=1)
         self.stored(1, 2)
         self.assertFalse(self.end())
@@ -167,7 +167,7 @@ class WriteQuorumTests(SynchronousTestCase):
 
     def test_version_to_surpass(self) -> None:
         """What was written up to now is surpassed; what is from the future only where two tell of it, so that
-        nobody lifts a version alone."""
+        no single node raises a version."""
         for met, expected in (
             ((), -1),
             ((LATEST,), LATEST),

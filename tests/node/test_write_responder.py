@@ -91,7 +91,7 @@ class StoreTests(ResponderTestCase):
         self.assertEqual(self.held(key).value, b"content")
 
     def test_versioned_content(self) -> None:
-        """Content has version 0: with another one its copies would not be the same to everybody."""
+        """Content has version 0: with another one its copies would differ between nodes."""
         key = hash_id(b"content")
         self.assertEqual(self.ask(self.store_request(key, b"content", version=1)), INVALID)
         self.ask(self.store_request(key, b"content", version=0))
@@ -132,7 +132,7 @@ class StoreTests(ResponderTestCase):
         self.assertEqual(self.ask(self.store_request(5), contact(3, 3)), RECEIPT)
 
     def test_too_far(self) -> None:
-        """A STORE is refused where twice as many as shall hold the record are nearer, and as many as a read
+        """A STORE is refused if twice as many as should hold the record are nearer, and as many as a read
         asks; one fewer, and it is held."""
         for replication, limit in ((5, 10), (4, 8), (1, REPLICATION)):
             self.setUp()
@@ -213,7 +213,7 @@ class NeighbourhoodTests(ResponderTestCase):
 
 
 class CacheTests(ResponderTestCase):
-    """Copies that nobody counts on."""
+    """Cached copies."""
 
     def cache(self, ttl: float = 7200.0, value: bytes = CONTENT, key: int = CONTENT_KEY) -> Reply:
         self.node = Responder(Neighbourhood(self.table), self.store, 86_400, self.tickets, VERSIONS)
