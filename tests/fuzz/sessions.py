@@ -1,6 +1,6 @@
 """A target of several steps: the sealed session layer of a node, between two who speak its language.
 
-What they send is sealed with the right keys around anything, or is anything. They are `tests.stranger`'s: written
+What they send is sealed with the right keys around anything, or is anything. They are `tests.independent_peer`'s: written
 from docs/protocol.md alone.
 """
 
@@ -18,14 +18,14 @@ from dht14.session.acceptor import Limits
 from dht14.session.encrypted import MOST_OPENINGS, EncryptedLayer, HelloProbe
 from tests.fakes import BEGINNING
 from tests.fuzz.steps import step, steps
+from tests.independent_peer import Identity as IndependentIdentity
+from tests.independent_peer import Initiator, Proofs, Responder, seal
 from tests.session.pair import strangers
-from tests.stranger import Identity as StrangersIdentity
-from tests.stranger import Initiator, Proofs, Responder, seal
 
 PUZZLE = Puzzle("fuzz", 0)
 PROOFS = Proofs("fuzz", 0)
 OWN = Identity.made_up(PUZZLE, random.Random(1))
-CALLER, CALLEE = StrangersIdentity(PROOFS, b"\2" * 32), StrangersIdentity(PROOFS, b"\3" * 32)
+CALLER, CALLEE = IndependentIdentity(PROOFS, b"\2" * 32), IndependentIdentity(PROOFS, b"\3" * 32)
 CALLER_AT, CALLEE_AT, ELSEWHERE = ("192.0.2.1", 8000), ("192.0.2.2", 8000), ("192.0.2.3", 8000)
 CALLEE_ID = PUZZLE.check(CALLEE.proof)
 

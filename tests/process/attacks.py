@@ -24,9 +24,9 @@ from dht14.session.handshake import HELLO_BYTES, Challenge
 from dht14.session.initiator import Initiator
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import FindNode, FindValue, Nodes, Ping
+from tests.independent_peer import IndependentPeer, Responder, is_pong
 from tests.process.nodes import DIFFICULTY, Twistd
 from tests.process.space import Datagram, Forger, Line
-from tests.stranger import Responder, Stranger, is_pong
 
 PUZZLE = Puzzle("main", DIFFICULTY)
 PING = encode(b"our ping", Ping())
@@ -202,18 +202,18 @@ def _goes_on(caller: Caller, opening: Initiator, datagram: bytes, node: Address)
     return True
 
 
-def is_in_session(stranger: Stranger) -> bool:
-    """Whether the node answers a stranger in the session that it has, whatever else it sends there."""
-    stranger.send(stranger.session.data(PING))
+def is_in_session(peer: IndependentPeer) -> bool:
+    """Whether the node answers a peer in the session that it has, whatever else it sends there."""
+    peer.send(peer.session.data(PING))
     try:
-        while not is_pong(stranger.session.open(stranger.receive(stranger.session.cid)), PING):
+        while not is_pong(peer.session.open(peer.receive(peer.session.cid)), PING):
             pass
     except TimeoutError:
         return False
     return True
 
 
-class Liar(Stranger):
+class Liar(IndependentPeer):
     """A node of sorts that, whoever is looked for, names nodes at the victim's address, a port for each."""
 
     def __init__(self, *where: Any) -> None:

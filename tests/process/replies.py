@@ -17,8 +17,8 @@ from dht14.stack import Stack, StackOptions, build_stack
 from dht14.wire.datagram import encode
 from dht14.wire.messages import Nodes, Value
 from tests.fakes import BEGINNING, BulkRecorder
-from tests.stranger import Identity as StrangersIdentity
-from tests.stranger import Initiator, Proofs, Responder
+from tests.independent_peer import Identity as IndependentIdentity
+from tests.independent_peer import Initiator, Proofs, Responder
 from tests.told import value_of
 
 PUZZLE, PROOFS = Puzzle("forged", 0), Proofs("forged", 0)
@@ -58,7 +58,7 @@ class Question:
         for protocol in (self.stack.rpc, self.stack.probe):
             protocol.transport = transport
             protocol.startProtocol()
-        identities = [StrangersIdentity(PROOFS, self.rng.randbytes(32)) for _ in range(2)]
+        identities = [IndependentIdentity(PROOFS, self.rng.randbytes(32)) for _ in range(2)]
         self.liar = Initiator(PROOFS, identities[1], None, self.rng.randbytes, clock.seconds)
         (challenge,) = self.give(self.liar.hello, LIAR_AT)
         self.liar.open(self.give(self.liar.finish(challenge, b""), LIAR_AT)[0])

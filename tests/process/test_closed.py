@@ -19,12 +19,12 @@ from dht14.session.handshake import CHALLENGE_BYTES
 from dht14.wire import api_messages
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import Announce, FindNode, Nodes
+from tests.independent_peer import IndependentPeer
 from tests.process import attacks
 from tests.process.load import Load
 from tests.process.nodes import DIFFICULTY, Network, Twistd
 from tests.process.replies import Question
 from tests.process.space import Forger, Line, Segment, Space
-from tests.stranger import Stranger
 
 FORGED_REPLIES = int(os.environ.get("CLOSED_FORGED_REPLIES", "20000"))
 
@@ -77,11 +77,11 @@ class AttackTestCase(SynchronousTestCase):
         self.addCleanup(load.stop)
         return load
 
-    def stranger(self, number: int = 0) -> Stranger:
+    def peer(self, number: int = 0) -> IndependentPeer:
         node = self.town[0]
-        stranger = Stranger("main", DIFFICULTY, node.p2p_port, node.host, f"198.19.{number}.1")
-        self.addCleanup(stranger.close)
-        return stranger
+        peer = IndependentPeer("main", DIFFICULTY, node.p2p_port, node.host, f"198.19.{number}.1")
+        self.addCleanup(peer.close)
+        return peer
 
     def assert_unharmed(self) -> None:
         """No node has met a bug, and none knows anybody but the others."""
@@ -89,8 +89,8 @@ class AttackTestCase(SynchronousTestCase):
             self.assertEqual(
                 [event for event in node.events() if event["level"] in ("error", "critical")], []
             )
-        asker = self.stranger(200)
-        asker.answers_strangers = False
+        asker = self.peer(200)
+        asker.answers_hellos = False
         _, reply = decode(asker.call(encode(b"12345678", FindNode(7))), attacks.PUZZLE.check)
         assert isinstance(reply, Nodes)
         named = {contact.address for contact in reply.contacts}
@@ -124,7 +124,7 @@ class DatagramTests(AttackTestCase):
 
     def test_handshakes(self) -> None:
         """Many sessions from many addresses: the one that a contact has stays, and clients are served."""
-        contact = self.stranger()
+        contact = self.peer()
         contact.call(attacks.PING)
         contact.serve_for(0.5)
         node, load = self.town[0], self.load(2.0)
@@ -152,8 +152,8 @@ class ReflectionTests(AttackTestCase):
 
     def test_announced(self) -> None:
         """Who says of ever other addresses of a victim that they are its own has few HELLOs sent there."""
-        liar = self.stranger()
-        liar.answers_strangers = False
+        liar = self.peer()
+        liar.answers_hellos = False
         liar.call(attacks.PING)
         for port in range(1_024, 2_024):
             announce = Announce((attacks.VICTIM[0], port))
@@ -187,8 +187,8 @@ class LineTests(AttackTestCase):
                 self.assertTrue(one.put(key, value))
                 self.assertEqual(other.get(key), value)
         # One that calls and is never called: all that it says of itself is in its FINISH.
-        caller = self.stranger()
-        caller.answers_strangers = False
+        caller = self.peer()
+        caller.answers_hellos = False
         caller.call(attacks.PING)
         nodes = attacks.addresses(self.town)
         seen = [packet for packet in self.line.seen() if {packet.source, packet.target} & nodes]

@@ -12,7 +12,7 @@ from dht14.security.identity import Identity, Puzzle
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
 from dht14.session.handshake import HELLO_HEAD_BYTES
-from tests import stranger
+from tests import independent_peer
 from tests.session.pair import strangers
 
 TOP = Path(__file__).parents[2]
@@ -102,11 +102,11 @@ def made_here() -> dict[str, str]:
 
 def made_there(values: dict[str, bytes]) -> dict[str, str]:
     """The intermediate values, by the second implementation; and it makes the same datagrams."""
-    proofs = stranger.Proofs(NETWORK, DIFFICULTY)
-    identity = stranger.Identity(proofs, values["private key of the initiator"])
+    proofs = independent_peer.Proofs(NETWORK, DIFFICULTY)
+    identity = independent_peer.Identity(proofs, values["private key of the initiator"])
     node_id = proofs.node_id(values["proof of the responder"])
     rng = Scripted().script(values["cid_i"], values["e"])
-    caller = stranger.Initiator(proofs, identity, node_id, rng.randbytes, lambda: NOW)
+    caller = independent_peer.Initiator(proofs, identity, node_id, rng.randbytes, lambda: NOW)
     assert caller.hello == values["HELLO"]
     assert caller.finish(values["CHALLENGE"], PING) == values["FINISH"]
     assert caller.open(values["ACCEPT"]) == PONG

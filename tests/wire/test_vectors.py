@@ -36,13 +36,13 @@ from dht14.wire.messages import (
     fingerprint,
     view_of,
 )
-from tests import stranger
+from tests import independent_peer
 
 TOP = Path(__file__).parents[2]
 RPC_ID = bytes(range(1, 9))
 PUZZLE = Puzzle("vectors", 1)
 NOW_MS = 1_700_000_000_000
-SESSION = json.loads((TOP / "tests" / "security" / "vectors" / "session.json").read_text())
+SESSION = json.loads((TOP / "tests" / "session" / "vectors" / "session.json").read_text())
 PROOFS = [bytes.fromhex(SESSION[f"proof of the {side}"]) for side in ("initiator", "responder")]
 IDS = [PUZZLE.check(proof) for proof in PROOFS]
 CONTACTS = (
@@ -120,17 +120,17 @@ class VectorTests(SynchronousTestCase):
     def test_second_implementation(self) -> None:
         """Another implementation, made from the page, reads and writes the same bytes."""
         for code, raw in published().items():
-            items = stranger.read_message(raw)
+            items = independent_peer.read_message(raw)
             self.assertEqual(items[:2], [RPC_ID, code])
-            self.assertEqual(stranger.write_message(items), raw)
+            self.assertEqual(independent_peer.write_message(items), raw)
 
     def test_contacts(self) -> None:
         """It reads contacts of either kind of address, and computes the ids of them."""
-        contacts = stranger.read_message(published()[65])[2]
+        contacts = independent_peer.read_message(published()[65])[2]
         assert isinstance(contacts, bytes)
-        found = stranger.read_contacts(contacts)
+        found = independent_peer.read_contacts(contacts)
         self.assertEqual(found, [(one.proof, *one.address) for one in CONTACTS])
-        proofs = stranger.Proofs("vectors", 1)
+        proofs = independent_peer.Proofs("vectors", 1)
         self.assertEqual([proofs.node_id(proof) for proof, _, _ in found], list(map(id_to_bytes, IDS)))
 
 

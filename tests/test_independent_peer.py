@@ -1,11 +1,11 @@
-"""The second implementation and this one understand each other."""
+"""The independent peer and this implementation understand each other."""
 
 import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.security.identity import Identity
-from tests import stranger
+from tests import independent_peer
 from tests.session.pair import BEGINNING, PUZZLE, Side
 
 REQUEST, RESPONSE = b"request", b"response"
@@ -16,18 +16,18 @@ def clock() -> float:
     return BEGINNING
 
 
-class StrangerTests(SynchronousTestCase):
+class IndependentPeerTests(SynchronousTestCase):
     """Whole sessions between the two, from either side."""
 
     def setUp(self) -> None:
-        self.proofs = stranger.Proofs(PUZZLE.network, PUZZLE.difficulty)
+        self.proofs = independent_peer.Proofs(PUZZLE.network, PUZZLE.difficulty)
         self.rng = random.Random(1)
-        self.identity = stranger.Identity(self.proofs, self.rng.randbytes(32))
+        self.identity = independent_peer.Identity(self.proofs, self.rng.randbytes(32))
         self.ours = Side(1, OUR_ADDRESS)
 
     def test_proofs(self) -> None:
         """Both find the same proof for a key, and the same id in it."""
-        proofs = stranger.Proofs("another", 2)
+        proofs = independent_peer.Proofs("another", 2)
         puzzle = type(PUZZLE)("another", 2)
         ours = Identity.made_up(puzzle, self.rng)
         self.assertEqual(proofs.search(ours.proof[:32]), ours.proof)
@@ -37,7 +37,7 @@ class StrangerTests(SynchronousTestCase):
     def test_it_calls(self) -> None:
         """It begins a session with us, by id or by address, and both send in it."""
         for sought in (None, self.ours.identity.node_id.to_bytes(32, "big")):
-            caller = stranger.Initiator(self.proofs, self.identity, sought, self.rng.randbytes, clock)
+            caller = independent_peer.Initiator(self.proofs, self.identity, sought, self.rng.randbytes, clock)
             (challenge,) = self.ours.take(caller.hello, ITS_ADDRESS)
             self.ours.take(caller.finish(challenge, REQUEST), ITS_ADDRESS)
             peer = self.ours.peer
@@ -56,7 +56,7 @@ class StrangerTests(SynchronousTestCase):
         its_id = int.from_bytes(self.identity.node_id, "big")
         for sought in (None, its_id):
             ours = Side(1, OUR_ADDRESS)
-            called = stranger.Responder(self.proofs, self.identity, self.rng.randbytes, clock)
+            called = independent_peer.Responder(self.proofs, self.identity, self.rng.randbytes, clock)
             (hello,) = ours.session.reach(ITS_ADDRESS, sought, REQUEST, ours.now, False)
             (finish,) = ours.take(called.challenge(hello), ITS_ADDRESS)
             self.assertEqual(called.finish(finish, OUR_ADDRESS), REQUEST)

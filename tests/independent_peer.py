@@ -263,7 +263,7 @@ def pong(ping: bytes) -> bytes | None:
     return write_message([rpc_id, PONG, 0]) if code == PING else None
 
 
-class Stranger:
+class IndependentPeer:
     """A node of sorts on a socket of `own_host`. Calls one real node, and answers the PINGs of all."""
 
     def __init__(
@@ -281,7 +281,7 @@ class Stranger:
         self.socket.bind((own_host, 0))
         self.socket.settimeout(5)
         self.node = (host, port)
-        self.answers_strangers = True
+        self.answers_hellos = True
         """Whether HELLOs reach it: not so behind a NAT."""
         self.asked_from: set[int] = set()
         """The ports that HELLOs came from."""
@@ -304,7 +304,7 @@ class Stranger:
         """Answer HELLO, FINISH and DATA of others, as far as they carry PINGs."""
         if datagram[0] == 0x41:
             self.asked_from.add(address[1])
-            if self.answers_strangers:
+            if self.answers_hellos:
                 self.socket.sendto(self.responder.challenge(datagram), address)
             return
         request = None
