@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from dht14.database.fsync import flush_folder
 from dht14.errors import ConfigError, DataDirInUse, Malformed
 from dht14.kademlia.contact import Contact
-from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, public_bytes, public_key_of
+from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, public_bytes, public_key_in
 from dht14.wire.contacts import Check, pack_contacts, unpack_contacts
 
 MAX_SAVED_CONTACTS = 1_000
@@ -118,7 +118,7 @@ class DataDir:
             raise unusable(self.path, wrong) from None
         if proof is None or len(proof) != PROOF_BYTES:
             return None
-        return proof if public_key_of(proof) == public_bytes(self.private_key()) else None
+        return proof if public_key_in(proof) == public_bytes(self.private_key()) else None
 
     def identity(self, puzzle: Puzzle) -> Identity | None:
         """Who the node is; None while there is no proof of work that solves the puzzle of the network."""

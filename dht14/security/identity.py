@@ -29,7 +29,7 @@ _NONCE = 8
 _KNOWN_PROOFS = 16_384
 
 
-def public_key_of(proof: bytes) -> bytes:
+def public_key_in(proof: bytes) -> bytes:
     """The raw Ed25519 public key in a proof."""
     return proof[:PUBLIC_KEY_BYTES]
 

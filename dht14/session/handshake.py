@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.security.identity import PROOF_BYTES, Identity, public_key_of
+from dht14.security.identity import PROOF_BYTES, Identity, public_key_in
 
 Check = Callable[[bytes], int]
 """From a proof of work to the node id; Malformed when it proves nothing (`identity.Puzzle.check`)."""
@@ -143,7 +143,7 @@ class Challenge:
 def verify(proof: bytes, signature: bytes, signed: bytes) -> None:
     """Malformed unless the key in the proof made this signature."""
     try:
-        Ed25519PublicKey.from_public_bytes(public_key_of(proof)).verify(signature, signed)
+        Ed25519PublicKey.from_public_bytes(public_key_in(proof)).verify(signature, signed)
     except (InvalidSignature, ValueError):
         raise Malformed("a signature that proves nothing") from None
 

@@ -17,7 +17,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
 from dht14.node.responder import Responder
 from dht14.node.transfers import Upload
-from dht14.security.identity import PROOF_BYTES, public_key_of
+from dht14.security.identity import PROOF_BYTES, public_key_in
 from dht14.security.tickets import TICKET_BYTES
 from dht14.wire.bulk_messages import UploadAnswer, decode_answer, encode_answer, tag_of
 from dht14.wire.contacts import Check
@@ -142,7 +142,7 @@ class VirtualBulk(DatagramProtocol):
         if len(self._answers) > REMEMBERED:
             del self._answers[next(iter(self._answers))]
         now = self._clock.seconds()
-        errand = self._responder.redeem(ticket, public_key_of(proof), now)
+        errand = self._responder.redeem(ticket, public_key_in(proof), now)
         if errand is None:
             self._settle(ticket, asker, bytes([CLOSED]) + tag_of(ticket))
         elif isinstance(errand, Upload):

@@ -20,7 +20,7 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
-from dht14.security.identity import Identity, public_key_of
+from dht14.security.identity import Identity, public_key_in
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import MOST_PER_PEER, Tickets
 from dht14.sim.memory_store import MemoryStore
@@ -123,7 +123,7 @@ class Peer:
             self.say(data)
 
     def ticket(self, errand: Transfer, length: int) -> bytes:
-        return self.tickets.issue(public_key_of(ASKER.proof), errand, length, self.clock.seconds())
+        return self.tickets.issue(public_key_in(ASKER.proof), errand, length, self.clock.seconds())
 
     def say(self, data: bytes) -> None:
         if not self.wire.cut and data:

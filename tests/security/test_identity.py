@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, public_bytes, public_key_of
+from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, public_bytes, public_key_in
 
 PUZZLE = Puzzle("main", 2)
 VECTOR = ("0000000000000075", "0000000000000014")
@@ -91,7 +91,7 @@ class IdentityTests(SynchronousTestCase):
     def test_signature(self) -> None:
         """What is signed is signed with the key in the proof."""
         identity = Identity.made_up(PUZZLE, random.Random(6))
-        self.assertEqual(public_key_of(identity.proof), public_bytes(identity.private_key))
+        self.assertEqual(public_key_in(identity.proof), public_bytes(identity.private_key))
         identity.private_key.public_key().verify(identity.sign(b"label" + b"data"), b"labeldata")
 
     def test_secret(self) -> None:

@@ -12,7 +12,7 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
-from dht14.security.identity import public_key_of
+from dht14.security.identity import public_key_in
 from dht14.security.tickets import Tickets
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
@@ -52,7 +52,7 @@ class VirtualBulkCase(SynchronousTestCase):
         return bulk
 
     def ticket(self, errand: Transfer) -> bytes:
-        return self.tickets.issue(public_key_of(ASKER.proof), errand, 1, self.clock.seconds())
+        return self.tickets.issue(public_key_in(ASKER.proof), errand, 1, self.clock.seconds())
 
     def push(self, key: int = 5) -> "Deferred[Reply]":
         record = Record(key, VALUE, 7, 0.0, 8)

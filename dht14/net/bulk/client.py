@@ -22,7 +22,7 @@ from dht14.kademlia.contact import Contact
 from dht14.net.bulk.deadlines import Deadlines
 from dht14.net.bulk.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.log_limiter import LogLimiter
-from dht14.security.identity import public_key_of
+from dht14.security.identity import public_key_in
 from dht14.wire.bulk_messages import UploadAnswer, decode_answer, tag_of
 from dht14.wire.contacts import Check
 from dht14.wire.frames import FrameSplitter
@@ -117,7 +117,7 @@ class BulkConnection(Protocol):
     def handshakeCompleted(self) -> None:
         """The handshake is over (Twisted calls). Until now nothing was sent."""
         try:
-            if peer_public_key(self.transport.getHandle()) != public_key_of(self.contact.proof):
+            if peer_public_key(self.transport.getHandle()) != public_key_in(self.contact.proof):
                 raise Malformed("the key of another node")
         except Malformed as flaw:
             self._pool.refused(self.contact, str(flaw))
