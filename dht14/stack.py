@@ -45,13 +45,12 @@ from dht14.records.record import Record
 from dht14.records.store import LocalStore
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
-from dht14.security.identity import Identity
+from dht14.security.identity import Identity, VerifyProof
 from dht14.security.subnets import any_subnet, public_subnet
 from dht14.security.tickets import Tickets
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer, HelloProbe
 from dht14.session.layer import PlaintextLayer, PlaintextProbe, ReachabilityProbe, SessionLayer
-from dht14.wire.contacts import Check
 
 MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], LocalStore]
 """Makes a store of the node's id, its limit in bytes, whether the node answers for a record, how many seconds a
@@ -117,7 +116,7 @@ class Stack:
 def build_stack(
     *,
     identity: Identity,
-    check: Check,
+    verify_proof: VerifyProof,
     clock: IReactorTime,
     wall: Callable[[], float],
     rng: random.Random,
@@ -128,7 +127,7 @@ def build_stack(
     make_store: MakeStore,
     make_responder: MakeResponder = Responder,
 ) -> Stack:
-    """The stack of one node. `saved` are contacts of an earlier run; `check` tells node ids.
+    """The stack of one node. `saved` are contacts of an earlier run; `verify_proof` tells node ids.
 
     `clock` times everything, the lives of values included, and nobody sets it. `wall` is the time of day, seconds
     since 1970: it dates what other nodes judge, versions and pre-keys, and nothing else.
@@ -143,10 +142,10 @@ def build_stack(
     )
     responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, freshness)
     allowance = HelloLimiter()
-    session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
+    session, questions = _session_layer(identity, verify_proof, clock, wall, rng, options, table, allowance)
     probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
     pulse, pacing = Pulse(clock), Pacing(options.limits.peer_rate, options.limits.peer_burst)
-    rpc = RpcProtocol(clock, rng, session, check, table, responder, probe, time, pulse, pacing)
+    rpc = RpcProtocol(clock, rng, session, verify_proof, table, responder, probe, time, pulse, pacing)
     courier = RecordSender(rpc, bulk, clock)
     copies: Replicator | None = None
     if store is not None:
@@ -229,7 +228,7 @@ def _record_services(
 
 def _session_layer(
     identity: Identity,
-    check: Check,
+    verify_proof: VerifyProof,
     clock: IReactorTime,
     wall: Callable[[], float],
     rng: random.Random,
@@ -242,7 +241,7 @@ def _session_layer(
         time = AgreedTime(wall)
         sealed = EncryptedLayer(
             identity,
-            check,
+            verify_proof,
             rng,
             limits,
             table.holds,
@@ -251,6 +250,6 @@ def _session_layer(
             clock.seconds(),
             time,
         )
-        return sealed, HelloProbe(check, rng, time)
-    plain = PlaintextLayer.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
-    return plain, PlaintextProbe(identity.proof, check, rng)
+        return sealed, HelloProbe(verify_proof, rng, time)
+    plain = PlaintextLayer.of(identity.proof, verify_proof, limits.peer_rate, limits.peer_burst)
+    return plain, PlaintextProbe(identity.proof, verify_proof, rng)

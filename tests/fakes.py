@@ -51,7 +51,7 @@ def proof_of(node_id: int) -> bytes:
     return id_to_bytes(node_id) + bytes(PROOF_BYTES - ID_BYTES)
 
 
-def check(proof: bytes) -> int:
+def verify_proof(proof: bytes) -> int:
     """The id in such a proof."""
     if len(proof) != PROOF_BYTES or proof[ID_BYTES:] != bytes(PROOF_BYTES - ID_BYTES):
         raise Malformed("no proof of these tests")

@@ -32,7 +32,7 @@ class IndependentPeerTests(SynchronousTestCase):
         ours = Identity.made_up(puzzle, self.rng)
         self.assertEqual(proofs.search(ours.proof[:32]), ours.proof)
         self.assertEqual(proofs.node_id(ours.proof), ours.node_id.to_bytes(32, "big"))
-        self.assertEqual(puzzle.check(ours.proof), ours.node_id)
+        self.assertEqual(puzzle.verify_proof(ours.proof), ours.node_id)
 
     def test_it_calls(self) -> None:
         """It begins a session with us, by id or by address, and both send in it."""

@@ -23,7 +23,7 @@ from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
 from dht14.stack import Stack, StackOptions, build_stack
 from dht14.wire.messages import Ping
-from tests.fakes import BEGINNING, BulkRecorder, address_of, check, contact, identity
+from tests.fakes import BEGINNING, BulkRecorder, address_of, contact, identity, verify_proof
 from tests.net.rpc.test_protocol import UdpRecorder
 from tests.told import acknowledged, value_of
 
@@ -47,7 +47,7 @@ class StackTests(SynchronousTestCase):
         return build_stack(
             make_store=MemoryStore,
             identity=identity(node_id),
-            check=check,
+            verify_proof=verify_proof,
             clock=self.clock,
             wall=self.clock.seconds,
             rng=random.Random(node_id),
@@ -142,7 +142,7 @@ class StackTests(SynchronousTestCase):
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(5),
-            check=check,
+            verify_proof=verify_proof,
             clock=self.clock,
             wall=self.clock.seconds,
             rng=random.Random(1),
@@ -163,7 +163,7 @@ class StackTests(SynchronousTestCase):
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(5),
-            check=check,
+            verify_proof=verify_proof,
             clock=self.clock,
             wall=self.clock.seconds,
             rng=random.Random(1),
@@ -195,7 +195,7 @@ class StackTests(SynchronousTestCase):
 
         stack = build_stack(
             identity=identity(5),
-            check=check,
+            verify_proof=verify_proof,
             clock=self.clock,
             wall=self.clock.seconds,
             rng=random.Random(1),
@@ -284,7 +284,7 @@ class ResponsibilityTests(SynchronousTestCase):
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(0),
-            check=check,
+            verify_proof=verify_proof,
             clock=HeapClock(),
             wall=HeapClock().seconds,
             rng=random.Random(1),

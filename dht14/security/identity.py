@@ -25,6 +25,9 @@ BITS_A_DIGIT = 4
 SLICE = 2_048
 """Tries between two pauses of a search: a few milliseconds."""
 
+VerifyProof = Callable[[bytes], int]
+"""From a proof to its node id; raises Malformed unless the proof solves both puzzles (`Puzzle.verify_proof`)."""
+
 _NONCE = 8
 _KNOWN_PROOFS = 16_384
 
@@ -54,9 +57,9 @@ class Puzzle:
         """The id that a proof names, whether it is worth anything or not."""
         return id_from_bytes(sha256(self._tag + b"/id" + proof[: PUBLIC_KEY_BYTES + _NONCE]).digest())
 
-    def check(self, proof: bytes) -> int:
+    def verify_proof(self, proof: bytes) -> int:
         """The node id of a proof; Malformed unless it solves both puzzles. A known proof costs nothing."""
-        return _checked(self._tag, self.difficulty, proof)
+        return _verified(self._tag, self.difficulty, proof)
 
     def solve(self, public_key: bytes) -> Iterator[bytes | None]:
         """Search for the proof of a key: None after each `SLICE` of tries, the proof in the end."""
@@ -81,7 +84,7 @@ class Puzzle:
 
 
 @lru_cache(maxsize=_KNOWN_PROOFS)
-def _checked(tag: bytes, difficulty: int, proof: bytes) -> int:
+def _verified(tag: bytes, difficulty: int, proof: bytes) -> int:
     if len(proof) != PROOF_BYTES:
         raise Malformed("a proof of work of another length")
     node_id = sha256(tag + b"/id" + proof[:-_NONCE]).digest()

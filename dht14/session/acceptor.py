@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
 from dht14.security.agreed_time import AgreedTime
-from dht14.security.identity import Identity
+from dht14.security.identity import Identity, VerifyProof
 from dht14.security.shares import Priority, SharedRate
 from dht14.security.subnets import Party, Scope, parties_of
 from dht14.session import handshake as hs
@@ -99,7 +99,7 @@ class Acceptor:
     def __init__(
         self,
         identity: Identity,
-        check: hs.Check,
+        verify_proof: VerifyProof,
         rng: random.Random,
         limits: Limits,
         now: float,
@@ -107,7 +107,7 @@ class Acceptor:
         counters: Counter[str],
     ) -> None:
         self._identity = identity
-        self._check = check
+        self._verify_proof = verify_proof
         self._rng = rng
         self._time = time
         self._counters = counters
@@ -205,7 +205,7 @@ class Acceptor:
         transcript = hs.transcript_of(self._hello_head(finish), challenge)
         keys = hs.KeySchedule.of(transcript, hs.agree(prekey.private, ephemeral))
         proof, signature, request = hs.open_finish(finish, keys)
-        node_id = self._check(proof)
+        node_id = self._verify_proof(proof)
         hs.verify(proof, signature, hs.signed_transcript(transcript, proof))
         self._seen[ephemeral] = own_cid
         if len(self._seen) > SEEN:

@@ -15,7 +15,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
-from dht14.security.identity import Identity
+from dht14.security.identity import Identity, VerifyProof
 from dht14.security.rate_limiter import PeerLimiter
 from dht14.security.shares import Priority
 from dht14.session import handshake as hs
@@ -42,7 +42,7 @@ class EncryptedLayer:
     def __init__(
         self,
         identity: Identity,
-        check: hs.Check,
+        verify_proof: VerifyProof,
         rng: random.Random,
         limits: Limits,
         is_contact: Callable[[Contact], bool],
@@ -53,11 +53,11 @@ class EncryptedLayer:
     ) -> None:
         self._time = time
         self._identity = identity
-        self._check = check
+        self._verify_proof = verify_proof
         self._rng = rng
         self.counters: Counter[str] = Counter()
         """Handshakes and refused datagrams, by what became of them."""
-        self._gate = Acceptor(identity, check, rng, limits, now, time, self.counters)
+        self._gate = Acceptor(identity, verify_proof, rng, limits, now, time, self.counters)
         self._limiter = PeerLimiter(limits.peer_rate, limits.peer_burst, limits.diversity_private)
         self._standing = standing
         """Who comes first when there are too many handshakes."""
@@ -201,7 +201,7 @@ class EncryptedLayer:
         if opening is None or opening.address != address or opening.link is not None:
             return self._refuse("unasked CHALLENGEs")
         challenge = hs.Challenge.parse(datagram)
-        node_id = self._check(challenge.proof)
+        node_id = self._verify_proof(challenge.proof)
         challenge.verify(self._time.to_judge(challenge.made_at, now))
         self._allowance.proved(address)
         if not opening.seeks(node_id):
@@ -267,7 +267,7 @@ class HelloProbe:
     there: both may be copied. Who is asked has proven already, in a session, who and where it is.
     """
 
-    _check: hs.Check
+    _verify_proof: VerifyProof
     _rng: random.Random
     _time: AgreedTime
 
@@ -288,6 +288,6 @@ class HelloProbe:
     def answerer(self, datagram: bytes, now: float) -> int:
         """The node that signed the pre-key in a CHALLENGE: dearer than a probe, so not for whoever sends one."""
         challenge = hs.Challenge.parse(datagram)
-        node_id = self._check(challenge.proof)
+        node_id = self._verify_proof(challenge.proof)
         challenge.verify(self._time.to_judge(challenge.made_at, now))
         return node_id

@@ -6,7 +6,6 @@ are seen by nobody else.
 """
 
 import socket
-from collections.abc import Callable
 from hashlib import sha256
 from hmac import digest as hmac_digest
 
@@ -22,9 +21,6 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.security.identity import PROOF_BYTES, Identity, public_key_in
-
-Check = Callable[[bytes], int]
-"""From a proof of work to the node id; Malformed when it proves nothing (`identity.Puzzle.check`)."""
 
 HELLO, CHALLENGE, FINISH, ACCEPT, DATA = b"\x41", b"\x42", b"\x43", b"\x44", b"\x45"
 

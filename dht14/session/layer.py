@@ -6,14 +6,14 @@ believed. It serves trusted networks and simulations of thousands of nodes.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from attrs import define, field, frozen
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
-from dht14.security.identity import PROOF_BYTES
+from dht14.security.identity import PROOF_BYTES, VerifyProof
 from dht14.security.rate_limiter import Bucket, RateLimiter
 from dht14.security.subnets import host_of
 
@@ -115,7 +115,7 @@ class PlaintextLayer:
     """No secrecy and no proof: for trusted networks and for simulations."""
 
     _own_proof: bytes
-    _check: Callable[[bytes], int]
+    _verify_proof: VerifyProof
     _limiter: RateLimiter
     _own_head: bytes = field(init=False)
     _peers: dict[tuple[bytes, Address], PlaintextPeer] = field(factory=dict, init=False)
@@ -126,11 +126,11 @@ class PlaintextLayer:
 
     @classmethod
     def of(
-        cls, own_proof: bytes, check: Callable[[bytes], int], rate: float = 0, burst: float = 1
+        cls, own_proof: bytes, verify_proof: VerifyProof, rate: float = 0, burst: float = 1
     ) -> "PlaintextLayer":
-        """The session layer of the node with this proof; `check` tells the id that a proof is of. `rate` and
+        """The session layer of the node with this proof; `verify_proof` tells the id that a proof is of. `rate` and
         `burst` bound the requests of each host, which is all that is known of a sender; 0: not at all."""
-        return cls(own_proof, check, RateLimiter(rate, burst))
+        return cls(own_proof, verify_proof, RateLimiter(rate, burst))
 
     def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
         """As `SessionLayer.seal`."""
@@ -159,7 +159,7 @@ class PlaintextLayer:
     def _new_peer(self, head: bytes, address: Address, now: float) -> PlaintextPeer:
         if not head.startswith(PLAIN):
             raise Malformed("not a plain datagram")
-        contact = Contact(self._check(head[1:]), address, head[1:])
+        contact = Contact(self._verify_proof(head[1:]), address, head[1:])
         peer = PlaintextPeer(contact, self._limiter.bucket(host_of(address[0]), now), self._own_head)
         if len(self._peers) >= _PEERS:
             del self._peers[next(iter(self._peers))]
@@ -175,7 +175,7 @@ class PlaintextProbe:
     """`ReachabilityProbe` where nothing is sealed."""
 
     _own_proof: bytes
-    _check: Callable[[bytes], int]
+    _verify_proof: VerifyProof
     _rng: random.Random
 
     def nonce(self) -> bytes:
@@ -194,4 +194,4 @@ class PlaintextProbe:
 
     def answerer(self, datagram: bytes, now: float) -> int:
         """As `ReachabilityProbe.answerer`."""
-        return self._check(datagram[1:_HEAD_BYTES])
+        return self._verify_proof(datagram[1:_HEAD_BYTES])

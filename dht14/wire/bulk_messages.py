@@ -17,7 +17,7 @@ from enum import IntEnum
 
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.wire.contacts import Check
+from dht14.security.identity import VerifyProof
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import Outranked, Refused, Reply, Stored
 
@@ -58,11 +58,11 @@ def _frame(kind: FrameKind, *body: bytes) -> bytes:
     return b"".join((size.to_bytes(2, "big"), kind.to_bytes(2, "big"), *body))
 
 
-def decode_answer(frame: bytes, check: Check) -> tuple[bytes, UploadAnswer]:
-    """The tag and the answer in one whole frame; Malformed when it is none. `check` as in `wire.datagram`."""
+def decode_answer(frame: bytes, verify_proof: VerifyProof) -> tuple[bytes, UploadAnswer]:
+    """The tag and the answer in one whole frame; Malformed when it is none. `verify_proof` as in `wire.datagram`."""
     kind, tag, value = int.from_bytes(frame[2:_HEADER], "big"), frame[_HEADER:_VALUE], frame[_VALUE:]
     if kind == FrameKind.ANSWER:
-        tag, message = decode(frame[_HEADER:], check)
+        tag, message = decode(frame[_HEADER:], verify_proof)
         if not isinstance(message, Stored | Outranked | Refused):
             raise Malformed("no answer to a value")
         return tag, message

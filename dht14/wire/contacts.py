@@ -6,7 +6,7 @@ a contact computes its id from the proof of work, so nobody can claim one that w
 """
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import accumulate, islice
 from struct import Struct
@@ -14,10 +14,7 @@ from typing import cast
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
-from dht14.security.identity import PROOF_BYTES
-
-Check = Callable[[bytes], int]
-"""From a proof to the node id; Malformed when it proves nothing (`security.identity.Puzzle.check`)."""
+from dht14.security.identity import PROOF_BYTES, VerifyProof
 
 _COUNT = 2
 _IPV4, _IPV6 = PROOF_BYTES + 4 + 2, PROOF_BYTES + 16 + 2
@@ -53,10 +50,10 @@ def first_fitting(contacts: Iterable[Contact], room: int) -> tuple[Contact, ...]
     return tuple(fitting)
 
 
-def unpack_contacts(raw: bytes, check: Check, at_most: int = 0xFFFF) -> tuple[Contact, ...]:
+def unpack_contacts(raw: bytes, verify_proof: VerifyProof, at_most: int = 0xFFFF) -> tuple[Contact, ...]:
     """What `pack_contacts` packed; Malformed when it cannot be.
 
-    Left out are those whose proof `check` refuses, and those at addresses that no node can have.
+    Left out are those whose proof `verify_proof` refuses, and those at addresses that no node can have.
     """
     v4_count = int.from_bytes(raw[:_COUNT], "big")
     v6_count, rest = divmod(len(raw) - _COUNT - v4_count * _IPV4, _IPV6)
@@ -64,11 +61,13 @@ def unpack_contacts(raw: bytes, check: Check, at_most: int = 0xFFFF) -> tuple[Co
         raise Malformed("contacts of a broken length")
     if v4_count + v6_count > at_most:
         raise Malformed(f"more than {at_most} contacts")
-    known = _known_contacts(check)
+    known = _known_contacts(verify_proof)
     slices = _slices(v4_count, v6_count).unpack_from(raw, _COUNT)
     found = tuple(map(known.get, slices))
     if not all(found):
-        unpacked = [contact or _unpack(one, check, known) for contact, one in zip(found, slices, strict=True)]
+        unpacked = [
+            contact or _unpack(one, verify_proof, known) for contact, one in zip(found, slices, strict=True)
+        ]
         found = tuple([contact for contact in unpacked if contact])
     return cast(tuple[Contact, ...], found)
 
@@ -102,17 +101,17 @@ def _pack(contact: Contact) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _known_contacts(check: Check) -> dict[bytes, Contact]:
+def _known_contacts(verify_proof: VerifyProof) -> dict[bytes, Contact]:
     """The contacts unpacked lately, of one network."""
     return {}
 
 
-def _unpack(raw: bytes, check: Check, known: dict[bytes, Contact]) -> Contact | None:
+def _unpack(raw: bytes, verify_proof: VerifyProof, known: dict[bytes, Contact]) -> Contact | None:
     proof, address = raw[:PROOF_BYTES], unpack_address(raw[PROOF_BYTES:])
     if address is None:
         return None
     try:
-        node_id = check(proof)
+        node_id = verify_proof(proof)
     except Malformed:
         return None
     contact = Contact(node_id, address, proof)

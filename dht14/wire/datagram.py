@@ -11,7 +11,7 @@ from cbor2 import CBORDecodeError
 
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_DATAGRAM
-from dht14.wire.contacts import Check
+from dht14.security.identity import VerifyProof
 from dht14.wire.fast_codec import READERS, WRITERS
 from dht14.wire.messages import SCHEMA, Message
 
@@ -41,18 +41,18 @@ def encode_any(rpc_id: bytes, message: Message) -> bytes:
     return cbor2.dumps(items)
 
 
-def decode(data: bytes, check: Check) -> tuple[bytes, Message]:
+def decode(data: bytes, verify_proof: VerifyProof) -> tuple[bytes, Message]:
     """The RPC id and the message in these bytes; Malformed when they are not exactly one.
 
-    `check` is asked for the ids of contacts.
+    `verify_proof` is asked for the ids of contacts.
     """
     read = READERS.get(data[10:13])
-    if read is not None and (message := read(data, check)) is not None:
+    if read is not None and (message := read(data, verify_proof)) is not None:
         return data[2:10], message
-    return decode_any(data, check)
+    return decode_any(data, verify_proof)
 
 
-def decode_any(data: bytes, check: Check) -> tuple[bytes, Message]:
+def decode_any(data: bytes, verify_proof: VerifyProof) -> tuple[bytes, Message]:
     """As `decode`, for every message alike."""
     if not data or len(data) > MAX_DATAGRAM or data[0] not in _ARRAY_HEADERS:
         raise Malformed("not a message's array")
@@ -69,7 +69,7 @@ def decode_any(data: bytes, check: Check) -> tuple[bytes, Message]:
     message, shapes = SCHEMA[code]
     if len(items) != 2 + len(shapes):
         raise Malformed("wrong number of fields")
-    fields = [shape.decode(item, check) for shape, item in zip(shapes, items[2:], strict=True)]
+    fields = [shape.decode(item, verify_proof) for shape, item in zip(shapes, items[2:], strict=True)]
     # Every other form of these items is longer, and so is what has something behind it.
     if _shortest_length(items) != len(data):
         raise Malformed("not canonical")

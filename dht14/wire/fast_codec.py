@@ -10,7 +10,8 @@ from typing import Any
 
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.kademlia.parameters import GROUP, MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, K
-from dht14.wire.contacts import Check, pack_contacts, unpack_contacts
+from dht14.security.identity import VerifyProof
+from dht14.wire.contacts import pack_contacts, unpack_contacts
 from dht14.wire.messages import (
     MAX_CONTACTS_BYTES,
     MAX_TIME_MS,
@@ -30,7 +31,7 @@ from dht14.wire.messages import (
 
 WriteShort = Callable[[bytes, Any], bytes | None]
 """From RPC id and message to bytes; None where the message is of another shape."""
-ReadShort = Callable[[bytes, Check], Message | None]
+ReadShort = Callable[[bytes, VerifyProof], Message | None]
 """From bytes to the message; None where they are of another shape."""
 
 # An array of so many, the first of which is a byte string of 8; a byte string of 32, or of 256 and more.
@@ -56,7 +57,7 @@ def _ping() -> tuple[bytes, WriteShort, ReadShort]:
     def write(rpc_id: bytes, message: Ping) -> bytes:
         return _TWO + rpc_id + code
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def read(data: bytes, verify_proof: VerifyProof) -> Message | None:
         return ping if data.startswith(_TWO) else None
 
     return code, write, read
@@ -70,7 +71,7 @@ def _pong() -> tuple[bytes, WriteShort, ReadShort]:
             return None
         return _THREE + rpc_id + head + message.time_ms.to_bytes(8, "big")
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def read(data: bytes, verify_proof: VerifyProof) -> Message | None:
         time_ms = int.from_bytes(data[_AFTER_CODE:], "big")
         if len(data) != _AFTER_CODE + 8 or not data.startswith(_THREE):
             return None
@@ -85,7 +86,7 @@ def _find_node() -> tuple[bytes, WriteShort, ReadShort]:
     def write(rpc_id: bytes, message: FindNode) -> bytes:
         return _THREE + rpc_id + head + id_to_bytes(message.target)
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def read(data: bytes, verify_proof: VerifyProof) -> Message | None:
         if len(data) != _WITH_ID_BYTES or not data.startswith(_THREE):
             return None
         return FindNode(int.from_bytes(data[_AFTER_CODE:], "big"))
@@ -100,7 +101,7 @@ def _find_value() -> tuple[bytes, WriteShort, ReadShort]:
         view = message.view
         return _FOUR + rpc_id + head + id_to_bytes(message.key) + bytes((_SHORT_BYTES + len(view),)) + view
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def read(data: bytes, verify_proof: VerifyProof) -> Message | None:
         view = data[_WITH_ID_BYTES + 1 :]
         if len(data) <= _WITH_ID_BYTES or data[_WITH_ID_BYTES] != _SHORT_BYTES + len(view):
             return None
@@ -129,13 +130,13 @@ def _nodes() -> tuple[bytes, WriteShort, ReadShort]:
             known = written[id(message)] = message, head + len(packed).to_bytes(2, "big") + packed + flag
         return _FOUR + rpc_id + known[1]
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def read(data: bytes, verify_proof: VerifyProof) -> Message | None:
         length = int.from_bytes(data[_AFTER_CODE:_CONTACTS_AT], "big")
         if not 256 <= length == len(data) - _CONTACTS_AT - 1 <= MAX_DATAGRAM:
             return None
         if data[-1] > 1 or not data.startswith(_FOUR):
             return None
-        return Nodes(unpack_contacts(data[_CONTACTS_AT:-1], check, K), data[-1] == 1)
+        return Nodes(unpack_contacts(data[_CONTACTS_AT:-1], verify_proof, K), data[-1] == 1)
 
     return head, write, read
 
@@ -154,7 +155,7 @@ def _value() -> tuple[bytes, WriteShort, ReadShort]:
         )
         return start + _bytes_head(len(value)) + value + _NO_CONTACTS
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def read(data: bytes, verify_proof: VerifyProof) -> Message | None:
         if len(data) < fixed.size + 4 or not data.endswith(_NO_CONTACTS):
             return None
         array, _, _, version, u32, ttl_ms, replication, flag = fixed.unpack_from(data)
@@ -191,7 +192,7 @@ def _stored() -> tuple[bytes, WriteShort, ReadShort]:
         tail = bytes((message.current, message.replication))
         return _FIVE + rpc_id + head + _NO_CONTACTS[1:] + tail
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def read(data: bytes, verify_proof: VerifyProof) -> Message | None:
         if len(data) != size or not data.startswith(_FIVE) or data[_AFTER_CODE:-2] != _NO_CONTACTS[1:]:
             return None
         current, replication = data[-2:]

@@ -15,8 +15,9 @@ from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
 from dht14.records.record import Kind
 from dht14.records.store import Refusal
+from dht14.security.identity import VerifyProof
 from dht14.security.tickets import TICKET_BYTES
-from dht14.wire.contacts import Check, pack_address, pack_contacts, unpack_address, unpack_contacts
+from dht14.wire.contacts import pack_address, pack_contacts, unpack_address, unpack_contacts
 
 MAX_TTL_MS = 7 * 86_400_000
 MAX_VERSION = (1 << 63) - 1
@@ -253,11 +254,11 @@ class FieldShape:
     """One field's way to and from its CBOR item; `decode` raises Malformed for anything but a valid one."""
 
     encode: Callable[[Any], int | bytes]
-    decode: Callable[[object, Check], Any]
+    decode: Callable[[object, VerifyProof], Any]
 
 
 def _unsigned(low: int, high: int) -> FieldShape:
-    def decode(item: object, check: Check) -> int:
+    def decode(item: object, verify_proof: VerifyProof) -> int:
         if type(item) is not int or not low <= item <= high:
             raise Malformed(f"not an integer of {low} to {high}")
         return item
@@ -266,7 +267,7 @@ def _unsigned(low: int, high: int) -> FieldShape:
 
 
 def _bytes(low: int, high: int) -> FieldShape:
-    def decode(item: object, check: Check) -> bytes:
+    def decode(item: object, verify_proof: VerifyProof) -> bytes:
         if type(item) is not bytes or not low <= len(item) <= high:
             raise Malformed(f"not a byte string of {low} to {high}")
         return item
@@ -274,13 +275,13 @@ def _bytes(low: int, high: int) -> FieldShape:
     return FieldShape(bytes, decode)
 
 
-def _decode_flag(item: object, check: Check) -> bool:
+def _decode_flag(item: object, verify_proof: VerifyProof) -> bool:
     if type(item) is not int or not 0 <= item <= 1:
         raise Malformed("not 0 or 1")
     return item == 1
 
 
-def _decode_id(item: object, check: Check) -> int:
+def _decode_id(item: object, verify_proof: VerifyProof) -> int:
     if type(item) is not bytes or len(item) != ID_BYTES:
         raise Malformed("not an id")
     return id_from_bytes(item)
@@ -290,25 +291,25 @@ def _encode_contacts(contacts: tuple[Contact, ...]) -> bytes:
     return pack_contacts(contacts, room=MAX_CONTACTS_BYTES)
 
 
-def _decode_contacts(item: object, check: Check) -> tuple[Contact, ...]:
+def _decode_contacts(item: object, verify_proof: VerifyProof) -> tuple[Contact, ...]:
     if type(item) is not bytes:
         raise Malformed("not contacts")
-    return unpack_contacts(item, check, at_most=K)
+    return unpack_contacts(item, verify_proof, at_most=K)
 
 
-def _decode_address(item: object, check: Check) -> Address:
+def _decode_address(item: object, verify_proof: VerifyProof) -> Address:
     if type(item) is not bytes or (address := unpack_address(item)) is None:
         raise Malformed("not an address that a node can have")
     return address
 
 
-def _decode_view(item: object, check: Check) -> bytes:
+def _decode_view(item: object, verify_proof: VerifyProof) -> bytes:
     if type(item) is not bytes or len(item) > GROUP * VIEW_PART_BYTES or len(item) % VIEW_PART_BYTES:
         raise Malformed("not a view")
     return item
 
 
-def _decode_refusal(item: object, check: Check) -> Refusal:
+def _decode_refusal(item: object, verify_proof: VerifyProof) -> Refusal:
     if type(item) is not int or not 1 <= item <= len(Refusal):
         raise Malformed("not a reason")
     return Refusal(item)

@@ -157,7 +157,7 @@ class Bulk:
         self.client = self._new_client()
 
     def _new_client(self) -> BulkClient:
-        return BulkClient(self._tls, PUZZLE.check, self._reactor)
+        return BulkClient(self._tls, PUZZLE.verify_proof, self._reactor)
 
     def _ticket(self, errand: Transfer) -> bytes:
         now = self._reactor.seconds()

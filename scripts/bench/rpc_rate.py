@@ -140,7 +140,7 @@ class Handshakes:
         one, two = (
             EncryptedLayer(
                 i,
-                PUZZLE.check,
+                PUZZLE.verify_proof,
                 rng,
                 UNLIMITED,
                 lambda _: False,
@@ -171,12 +171,12 @@ def _node(reactor: Any, number: int, sealed: bool) -> tuple[Stack, Contact]:
     stack = build_stack(
         make_store=MemoryStore,
         identity=own,
-        check=PUZZLE.check,
+        verify_proof=PUZZLE.verify_proof,
         clock=reactor,
         wall=time.time,
         rng=random.SystemRandom(),
         resolve=lambda host, port: succeed([]),
-        bulk=BulkClient(NodeTls(own.private_key), PUZZLE.check, reactor),
+        bulk=BulkClient(NodeTls(own.private_key), PUZZLE.verify_proof, reactor),
         options=StackOptions(sealed=sealed, limits=UNLIMITED),
     )
     port = UdpPort(("127.0.0.1", 0), stack.rpc, reactor)

@@ -40,9 +40,9 @@ ANSWERS = (Stored(()), Outranked(7, ()), Refused(()), VALUE, None)
 def bulk_answer(raw: bytes) -> None:
     """One frame of a holder's."""
     with suppress(Malformed):
-        tag, answer = decode_answer(raw, PUZZLE.check)
+        tag, answer = decode_answer(raw, PUZZLE.verify_proof)
         again = encode_answer(tag + bytes(8), answer)
-        assert decode_answer(again, PUZZLE.check) == (tag, answer)
+        assert decode_answer(again, PUZZLE.verify_proof) == (tag, answer)
         assert again[2:] == raw[2:] or hasattr(answer, "nearer")
 
 
@@ -135,7 +135,7 @@ class Peer:
         splitter.feed(self.wire.value())
         found = []
         while (frame := splitter.next_frame()) is not None:
-            found.append(decode_answer(frame, PUZZLE.check)[1])
+            found.append(decode_answer(frame, PUZZLE.verify_proof)[1])
         assert not splitter.begun, "half a frame"
         return found
 
@@ -167,7 +167,7 @@ def bulk_asker(raw: bytes) -> None:
     """Whatever a holder says inside TLS, who asked hears once how it ended, and of the bytes asked for."""
     clock = MemoryReactorClock()
     clock.advance(BEGINNING)
-    client = BulkClient(ASKER_TLS, PUZZLE.check, clock)
+    client = BulkClient(ASKER_TLS, PUZZLE.verify_proof, clock)
     results: list[object] = []
     for asked in (
         client.fetch(HOLDER_CONTACT, TICKET, len(VALUE)),
@@ -223,7 +223,7 @@ def tls_bytes(raw: bytes) -> None:
 def tls_hellos() -> list[bytes]:
     """What a node's client begins with."""
     clock = MemoryReactorClock()
-    client = BulkClient(ASKER_TLS, PUZZLE.check, clock)
+    client = BulkClient(ASKER_TLS, PUZZLE.verify_proof, clock)
     client.fetch(HOLDER_CONTACT, TICKET, 1).addErrback(lambda failure: None)
     dial: Any = clock.tcpClients.pop()[2].buildProtocol(None)
     wire: Any = Wire(HOLDER)

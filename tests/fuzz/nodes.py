@@ -32,7 +32,7 @@ from dht14.wire.messages import (
     Value,
     Wanted,
 )
-from tests.fakes import BEGINNING, BulkRecorder, check, contact_at, identity
+from tests.fakes import BEGINNING, BulkRecorder, contact_at, identity, verify_proof
 from tests.fuzz.steps import step, steps
 from tests.net.api.case import UNLIMITED, QuickNode, Wire
 from tests.owners import Owner
@@ -71,7 +71,7 @@ class Trial:
         self.stack = build_stack(
             make_store=MemoryStore,
             identity=identity(OWN_ID),
-            check=check,
+            verify_proof=verify_proof,
             clock=self.clock,
             wall=self.clock.seconds,
             rng=random.Random(14),

@@ -27,7 +27,7 @@ PROOFS = Proofs("fuzz", 0)
 OWN = Identity.made_up(PUZZLE, random.Random(1))
 CALLER, CALLEE = IndependentIdentity(PROOFS, b"\2" * 32), IndependentIdentity(PROOFS, b"\3" * 32)
 CALLER_AT, CALLEE_AT, ELSEWHERE = ("192.0.2.1", 8000), ("192.0.2.2", 8000), ("192.0.2.3", 8000)
-CALLEE_ID = PUZZLE.check(CALLEE.proof)
+CALLEE_ID = PUZZLE.verify_proof(CALLEE.proof)
 
 RAW, RAW_ELSEWHERE, RAW_CALLEE, HELLO, FINISH, FINISH_CHANGED, DATA, DATA_NUMBERED = range(8)
 REACH, CHALLENGE, ACCEPT, AGAIN, WAIT, PROBED, BACK = range(8, 15)
@@ -44,7 +44,7 @@ class Trial:
         rng = random.Random(4)
         self.session = EncryptedLayer(
             OWN,
-            PUZZLE.check,
+            PUZZLE.verify_proof,
             rng,
             Limits(),
             lambda contact: False,
@@ -53,7 +53,7 @@ class Trial:
             self.now,
             AgreedTime(self.clock),
         )
-        self.questions = HelloProbe(PUZZLE.check, rng, AgreedTime(self.clock))
+        self.questions = HelloProbe(PUZZLE.verify_proof, rng, AgreedTime(self.clock))
         self.randbytes = random.Random(5).randbytes
         self.caller = self.initiator()
         challenge = self.received(self.caller.hello, CALLER_AT)[0]

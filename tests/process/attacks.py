@@ -197,7 +197,7 @@ def _goes_on(caller: Caller, opening: Initiator, datagram: bytes, node: Address)
         challenge = Challenge.parse(datagram)
     except Malformed:
         return True
-    opening.finish(challenge, caller.identity, PUZZLE.check(challenge.proof), time.time())
+    opening.finish(challenge, caller.identity, PUZZLE.verify_proof(challenge.proof), time.time())
     caller.socket.sendto(opening.datagram, node)
     return True
 
@@ -232,7 +232,7 @@ class Liar(IndependentPeer):
         return Responder(self.proofs, self.identity, os.urandom)
 
     def reply_to(self, request: bytes) -> bytes:
-        rpc_id, message = decode(request, PUZZLE.check)
+        rpc_id, message = decode(request, PUZZLE.verify_proof)
         if isinstance(message, FindNode | FindValue):
             return encode(rpc_id, Nodes(tuple(at_victim(random.Random(request), K))))
         return super().reply_to(request)

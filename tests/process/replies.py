@@ -46,7 +46,7 @@ class Question:
         self.stack = build_stack(
             make_store=MemoryStore,
             identity=Identity.made_up(PUZZLE, self.rng),
-            check=PUZZLE.check,
+            verify_proof=PUZZLE.verify_proof,
             clock=clock,
             wall=clock.seconds,
             rng=self.rng,
@@ -64,7 +64,7 @@ class Question:
         self.liar.open(self.give(self.liar.finish(challenge, b""), LIAR_AT)[0])
         self.holder = Responder(PROOFS, identities[0], self.rng.randbytes, clock.seconds)
         proof = identities[0].proof
-        self.stack.table.confirmed(Contact(PUZZLE.check(proof), HOLDER_AT, proof), BEGINNING, 0.01)
+        self.stack.table.confirmed(Contact(PUZZLE.verify_proof(proof), HOLDER_AT, proof), BEGINNING, 0.01)
         self.outcome = self.stack.node.get(KEY).addCallback(value_of)
         hello = self.sent.pop()[0]
         challenge = self.holder.challenge(hello)

@@ -91,7 +91,7 @@ class AttackTestCase(SynchronousTestCase):
             )
         asker = self.peer(200)
         asker.answers_hellos = False
-        _, reply = decode(asker.call(encode(b"12345678", FindNode(7))), attacks.PUZZLE.check)
+        _, reply = decode(asker.call(encode(b"12345678", FindNode(7))), attacks.PUZZLE.verify_proof)
         assert isinstance(reply, Nodes)
         named = {contact.address for contact in reply.contacts}
         # Who is just suspected to be dead is not named.

@@ -68,7 +68,7 @@ MESSAGES: tuple[Message, ...] = (
 def well_formed(payload: bytes) -> bool:
     """Whether this is a message: a node may answer it then."""
     try:
-        decode(payload, PUZZLE.check)
+        decode(payload, PUZZLE.verify_proof)
     except Malformed:
         return False
     return True
@@ -129,7 +129,7 @@ class DatagramTests(HostileTestCase):
                 self.peer.send(self.peer.session.data(self.ping))
                 while not is_pong(payload := self.peer.session.open(self.peer.receive(cid)), self.ping):
                     # The node may ask us something, too.
-                    self.assertNotIsInstance(decode(payload, PUZZLE.check)[1], REPLIES)
+                    self.assertNotIsInstance(decode(payload, PUZZLE.verify_proof)[1], REPLIES)
 
     def flood(self, datagrams: Iterator[bytes], count: int) -> None:
         """Send so many, by which the node's memory does not grow; it goes on as before."""

@@ -57,7 +57,7 @@ class PuzzleTests(SynchronousTestCase):
         changed = bytearray(identity.proof)
         changed[at] ^= mask
         try:
-            node_id = PUZZLE.check(bytes(changed))
+            node_id = PUZZLE.verify_proof(bytes(changed))
         except Malformed:
             return
         self.assertEqual(node_id == identity.node_id, at >= 40)
@@ -66,14 +66,14 @@ class PuzzleTests(SynchronousTestCase):
         """A proof is 48 bytes."""
         proof = Identity.made_up(Puzzle("main", 0), random.Random(3)).proof
         for other in (b"", proof[:-1], proof + b"\0"):
-            self.assertRaises(Malformed, Puzzle("main", 0).check, other)
+            self.assertRaises(Malformed, Puzzle("main", 0).verify_proof, other)
 
     def test_easier(self) -> None:
         """A proof is worth as much as it cost: easier puzzles take it, harder ones and other networks not."""
         proof = Identity.made_up(PUZZLE, random.Random(4)).proof
-        self.assertEqual(Puzzle("main", 1).check(proof), PUZZLE.check(proof))
-        self.assertRaises(Malformed, Puzzle("main", 8).check, proof)
-        self.assertRaises(Malformed, Puzzle("other", 2).check, proof)
+        self.assertEqual(Puzzle("main", 1).verify_proof(proof), PUZZLE.verify_proof(proof))
+        self.assertRaises(Malformed, Puzzle("main", 8).verify_proof, proof)
+        self.assertRaises(Malformed, Puzzle("other", 2).verify_proof, proof)
 
     def test_slices(self) -> None:
         """A long search pauses again and again."""

@@ -54,10 +54,10 @@ class Side:
         """Begin a life that knows nothing of the one before."""
         self.lives += 1
         rng = random.Random(f"{self.number}/{self.lives}")
-        check, is_contact = PUZZLE.check, self.contacts.__contains__
+        verify_proof, is_contact = PUZZLE.verify_proof, self.contacts.__contains__
         self.session = EncryptedLayer(
             self.identity,
-            check,
+            verify_proof,
             rng,
             self.limits,
             is_contact,

@@ -40,7 +40,13 @@ class GateTestCase(SynchronousTestCase):
         limits = limits or Limits()
         rng = random.Random(4)
         return Acceptor(
-            self.identity, PUZZLE.check, rng, limits, BEGINNING, AgreedTime(lambda: self.wall), self.counters
+            self.identity,
+            PUZZLE.verify_proof,
+            rng,
+            limits,
+            BEGINNING,
+            AgreedTime(lambda: self.wall),
+            self.counters,
         )
 
     def finish(self, began: float = BEGINNING, node_id: int | None = None, caller: Address = CALLER) -> bytes:
@@ -105,7 +111,7 @@ class GateTests(GateTestCase):
             self.assertFalse(self.gate.welcomes(forged, CALLER, UNKNOWN, BEGINNING))
         other = Acceptor(
             self.identity,
-            PUZZLE.check,
+            PUZZLE.verify_proof,
             random.Random(5),
             Limits(),
             BEGINNING,

@@ -8,13 +8,13 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE
 from dht14.session.layer import HERE, KNOCK, NONCE_BYTES, PLAIN, PlaintextLayer, PlaintextProbe
-from tests.fakes import check, contact_at, proof_of
+from tests.fakes import contact_at, proof_of, verify_proof
 
 HOME, AWAY = ("192.0.2.1", 8000), ("2001:db8::2", 8000)
 
 
 def session(node_id: int, rate: float = 0, burst: float = 1) -> PlaintextLayer:
-    return PlaintextLayer.of(proof_of(node_id), check, rate, burst)
+    return PlaintextLayer.of(proof_of(node_id), verify_proof, rate, burst)
 
 
 def seal(node_id: int, payload: bytes) -> bytes:
@@ -80,7 +80,7 @@ class PlainQuestionsTests(SynchronousTestCase):
     """Probes where nothing is sealed."""
 
     def setUp(self) -> None:
-        self.questions = PlaintextProbe(proof_of(7), check, random.Random(1))
+        self.questions = PlaintextProbe(proof_of(7), verify_proof, random.Random(1))
 
     def test_answered(self) -> None:
         """Every node answers, with its proof and the nonce, and nobody is taken for a caller by asking."""

@@ -42,7 +42,7 @@ def session_of(rng: Scripted, key: bytes) -> EncryptedLayer:
     identity = Identity.made_up(puzzle, Scripted().script(key))
     return EncryptedLayer(
         identity,
-        puzzle.check,
+        puzzle.verify_proof,
         rng,
         Limits(),
         lambda node_id: False,

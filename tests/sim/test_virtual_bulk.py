@@ -20,7 +20,7 @@ from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
 from dht14.sim.virtual_bulk import RESENDS, VirtualBulk
 from dht14.wire.messages import Offer, Reply, Stored
-from tests.fakes import BEGINNING, address_of, check, contact, proof_of
+from tests.fakes import BEGINNING, address_of, contact, proof_of, verify_proof
 
 HOLDER, ASKER = contact(1, 1), contact(2, 2)
 VALUE = random.Random(3).randbytes(MAX_VALUE)
@@ -39,7 +39,7 @@ class VirtualBulkCase(SynchronousTestCase):
         self.holder, self.asker = self.end(HOLDER), self.end(ASKER)
 
     def end(self, who: Contact) -> VirtualBulk:
-        bulk = VirtualBulk(proof_of(who.node_id), check, self.clock)
+        bulk = VirtualBulk(proof_of(who.node_id), verify_proof, self.clock)
         responder = Responder(
             RoutingTable(who.node_id),
             self.store,

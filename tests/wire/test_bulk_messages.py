@@ -8,7 +8,7 @@ from dht14.wire.bulk_messages import decode_answer, encode_answer, tag_of
 from dht14.wire.datagram import encode
 from dht14.wire.frames import MAX_FRAME
 from dht14.wire.messages import Outranked, Pong, Refused, Stored, Value
-from tests.fakes import check, contact
+from tests.fakes import contact, verify_proof
 
 TICKET = bytes(range(16))
 TAG = bytes(range(8))
@@ -25,7 +25,7 @@ class AnswerTests(SynchronousTestCase):
             bytes(MAX_VALUE),
             None,
         ):
-            self.assertEqual(decode_answer(encode_answer(TICKET, answer), check), (TAG, answer))
+            self.assertEqual(decode_answer(encode_answer(TICKET, answer), verify_proof), (TAG, answer))
         self.assertEqual(tag_of(TICKET), TAG)
 
     def test_bytes(self) -> None:
@@ -58,14 +58,14 @@ class AnswerTests(SynchronousTestCase):
             frame(3, TAG[:7]),
             frame(3, TAG + b"v"),
         ):
-            self.assertRaises(Malformed, decode_answer, wrong, check)
+            self.assertRaises(Malformed, decode_answer, wrong, verify_proof)
 
     @settings(derandomize=True, deadline=None)
     @given(st.binary(min_size=4, max_size=120))
     def test_any_bytes(self, frame: bytes) -> None:
         """Of any bytes nothing comes but an answer or Malformed."""
         try:
-            tag, answer = decode_answer(frame, check)
+            tag, answer = decode_answer(frame, verify_proof)
         except Malformed:
             return
-        self.assertEqual(decode_answer(encode_answer(tag + bytes(8), answer), check), (tag, answer))
+        self.assertEqual(decode_answer(encode_answer(tag + bytes(8), answer), verify_proof), (tag, answer))

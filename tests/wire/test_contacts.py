@@ -10,7 +10,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE
 from dht14.wire.contacts import pack_contacts, unpack_contacts
 from dht14.wire.messages import MAX_CONTACTS_BYTES
-from tests.fakes import check, contact_at, proof_of
+from tests.fakes import contact_at, proof_of, verify_proof
 
 ids = st.integers(0, ID_SPACE - 1)
 ports = st.integers(1, 0xFFFF)
@@ -30,7 +30,7 @@ V6 = contact_at(2, ("2001:db8::1", 65535))
 
 
 def unpack(packed: bytes, at_most: int = 0xFFFF) -> tuple[Contact, ...]:
-    return unpack_contacts(packed, check, at_most)
+    return unpack_contacts(packed, verify_proof, at_most)
 
 
 def raw(host: str, port: int = 8000, node_id: int = 1) -> bytes:

@@ -44,7 +44,7 @@ from dht14.wire.messages import (
     Wanted,
     view_of,
 )
-from tests.fakes import check, contact_at
+from tests.fakes import contact_at, verify_proof
 
 RPC_ID = b"\x00\x01\x02\x03\xfc\xfd\xfe\xff"
 CASES = 20_000
@@ -185,7 +185,7 @@ class EncodingTests(SynchronousTestCase):
     @given(st.binary(min_size=RPC_ID_BYTES, max_size=RPC_ID_BYTES), messages)
     def test_round_trip(self, rpc_id: bytes, message: Message) -> None:
         """Every message comes back as it was."""
-        self.assertEqual(decode(encode(rpc_id, message), check), (rpc_id, message))
+        self.assertEqual(decode(encode(rpc_id, message), verify_proof), (rpc_id, message))
 
     def test_largest(self) -> None:
         """Every reply fits a datagram as the first of a session (an ACCEPT), every request as a later one."""
@@ -201,11 +201,11 @@ class EncodingTests(SynchronousTestCase):
 
 class StrictnessTests(SynchronousTestCase):
     def assert_malformed(self, data: bytes) -> None:
-        self.assertRaises(Malformed, decode, data, check)
+        self.assertRaises(Malformed, decode, data, verify_proof)
 
     def assert_fields(self, code: int, good: list[object], bad: list[object], at: int) -> None:
         """The message decodes with the good fields, and not with any of the bad ones in that place."""
-        decode(cbor2.dumps([RPC_ID, code, *good]), check)
+        decode(cbor2.dumps([RPC_ID, code, *good]), verify_proof)
         for item in bad:
             self.assert_malformed(cbor2.dumps([RPC_ID, code, *good[:at], item, *good[at + 1 :]]))
 
@@ -313,7 +313,7 @@ class StrictnessTests(SynchronousTestCase):
             ping + ping,
         ):
             self.assert_malformed(other)
-        self.assertEqual(decode(ping, check), (RPC_ID, Ping()))
+        self.assertEqual(decode(ping, verify_proof), (RPC_ID, Ping()))
 
     def test_truncated(self) -> None:
         """No beginning of a message is a message."""
@@ -425,7 +425,7 @@ class HostileInputTests(SynchronousTestCase):
     def test_bombs(self) -> None:
         """Deep nesting, lengths beyond memory, tags, sets, floats and reserved heads: all are Malformed."""
         for bomb in BOMBS:
-            self.assertRaises(Malformed, decode, bomb, check)
+            self.assertRaises(Malformed, decode, bomb, verify_proof)
 
     def test_mutator(self) -> None:
         """Of so many mutated messages none brings anything but Malformed, or a message with this one encoding."""
@@ -436,7 +436,7 @@ class HostileInputTests(SynchronousTestCase):
             for _ in range(rng.choice([1, 1, 1, 3])):
                 data = rng.choice(MUTATIONS)(data, rng) or b"\x82"
             try:
-                rpc_id, message = decode(data, check)
+                rpc_id, message = decode(data, verify_proof)
             except Malformed:
                 continue
             accepted += 1
@@ -451,4 +451,4 @@ class HostileInputTests(SynchronousTestCase):
         else:
             self.assertTrue(hasattr(message, "contacts") or hasattr(message, "nearer"))
             self.assertLess(len(again), len(data))
-        self.assertEqual(decode(again, check), (rpc_id, message))
+        self.assertEqual(decode(again, verify_proof), (rpc_id, message))

@@ -19,7 +19,7 @@ from dht14.wire.messages import (
     Value,
     view_of,
 )
-from tests.fakes import check, contact_at
+from tests.fakes import contact_at, verify_proof
 from tests.wire.test_datagram import RPC_ID, messages
 
 CONTACTS = tuple(contact_at(n << 200 | 7, (f"192.0.2.{n}", 8000)) for n in range(1, 21))
@@ -48,7 +48,7 @@ FORMS = st.one_of(
 def outcome(decode: object, data: bytes) -> object:
     """What a decoder makes of these bytes; Malformed itself where it refuses them."""
     try:
-        return decode(data, check)  # type: ignore[operator]
+        return decode(data, verify_proof)  # type: ignore[operator]
     except Malformed:
         return Malformed
 
@@ -62,8 +62,8 @@ class ShortFormTests(SynchronousTestCase):
         """Both make the same bytes of a message, and read the same message out of them."""
         data = encode(rpc_id, message)
         self.assertEqual(data, encode_any(rpc_id, message))
-        self.assertEqual(decode(data, check), (rpc_id, message))
-        self.assertEqual(decode_any(data, check), (rpc_id, message))
+        self.assertEqual(decode(data, verify_proof), (rpc_id, message))
+        self.assertEqual(decode_any(data, verify_proof), (rpc_id, message))
 
     @settings(derandomize=True, deadline=None, max_examples=300)
     @given(FORMS, st.randoms(use_true_random=False))
@@ -87,4 +87,4 @@ class ShortFormTests(SynchronousTestCase):
             whole = WHOLE.get(message) or message(*[5] * len(attrs.fields(message)))
             data = encode_any(RPC_ID, whole)
             self.assertEqual(WRITERS[message](RPC_ID, whole), data)
-            self.assertEqual(READERS[data[10:13]](data, check), whole)
+            self.assertEqual(READERS[data[10:13]](data, verify_proof), whole)

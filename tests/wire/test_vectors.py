@@ -44,7 +44,7 @@ PUZZLE = Puzzle("vectors", 1)
 NOW_MS = 1_700_000_000_000
 SESSION = json.loads((TOP / "tests" / "session" / "vectors" / "session.json").read_text())
 PROOFS = [bytes.fromhex(SESSION[f"proof of the {side}"]) for side in ("initiator", "responder")]
-IDS = [PUZZLE.check(proof) for proof in PROOFS]
+IDS = [PUZZLE.verify_proof(proof) for proof in PROOFS]
 CONTACTS = (
     Contact(IDS[0], ("192.0.2.1", 8000), PROOFS[0]),
     Contact(IDS[1], ("2001:db8::2", 8001), PROOFS[1]),
@@ -111,7 +111,7 @@ class VectorTests(SynchronousTestCase):
         self.assertEqual(shown.keys(), SCHEMA.keys())
         for code, (_, message) in VECTORS.items():
             self.assertEqual(shown[code].hex(), encode(RPC_ID, message).hex(), message)
-            self.assertEqual(decode(shown[code], PUZZLE.check), (RPC_ID, message))
+            self.assertEqual(decode(shown[code], PUZZLE.verify_proof), (RPC_ID, message))
 
     def test_fields(self) -> None:
         """The table of messages has every field."""

@@ -32,8 +32,8 @@ from dht14.net.rpc.twins import Twins
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import CallObserver, CallResult
 from dht14.node.responder import Responder
+from dht14.security.identity import VerifyProof
 from dht14.session.layer import Datagrams, Peer, SessionLayer
-from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import (
     REPLIES,
@@ -71,7 +71,7 @@ class RpcProtocol(DatagramProtocol):
         clock: IReactorTime,
         rng: random.Random,
         session: SessionLayer,
-        check: Check,
+        verify_proof: VerifyProof,
         table: RoutingTable,
         responder: Responder,
         probe: ProbeProtocol,
@@ -86,7 +86,7 @@ class RpcProtocol(DatagramProtocol):
         self._session = session
         self._received = session.received
         self._write: Callable[[bytes, Address], object] = _lose
-        self._check = check
+        self._verify_proof = verify_proof
         self._table = table
         self._responder = responder
         self._probe = probe
@@ -273,7 +273,7 @@ class RpcProtocol(DatagramProtocol):
                 self._send_all(replies, addr)
             if peer is None or not payload:
                 return
-            rpc_id, told = decode(payload, self._check)
+            rpc_id, told = decode(payload, self._verify_proof)
         except Malformed as error:
             self._count_malformed(addr, error)
             return

@@ -22,7 +22,7 @@ from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.subnets import Scope, parties_of
 from dht14.session.encrypted import HelloProbe
 from dht14.session.layer import HERE, KNOCK, PlaintextProbe, ReachabilityProbe
-from tests.fakes import check, contact, contact_at, proof_of
+from tests.fakes import contact, contact_at, proof_of, verify_proof
 from tests.net.rpc.test_protocol import UdpRecorder
 from tests.session.pair import BEGINNING, PUZZLE, Side
 
@@ -42,7 +42,7 @@ class ProbeTestCase(SynchronousTestCase):
         self.probe.makeConnection(cast(IUDPTransport, self.wire))
 
     def questions(self) -> ReachabilityProbe:
-        return PlaintextProbe(proof_of(OWN), check, random.Random(1))
+        return PlaintextProbe(proof_of(OWN), verify_proof, random.Random(1))
 
     def called_by(self, caller: Contact = CALLER) -> None:
         self.probe.called_by(caller, self.clock.seconds())
@@ -257,11 +257,11 @@ class HelloProbeTests(ProbeTestCase):
         super().setUp()
 
     def questions(self) -> ReachabilityProbe:
-        return HelloProbe(self.check, random.Random(1), AgreedTime(self.clock.seconds))
+        return HelloProbe(self.verify_proof, random.Random(1), AgreedTime(self.clock.seconds))
 
-    def check(self, proof: bytes) -> int:
+    def verify_proof(self, proof: bytes) -> int:
         self.checked.append(proof)
-        return PUZZLE.check(proof)
+        return PUZZLE.verify_proof(proof)
 
     def test_challenge(self) -> None:
         """The question is a HELLO; the CHALLENGE of the node that was asked answers it, no other one does."""
