@@ -43,9 +43,9 @@ from dht14.node.responder import Responder
 from dht14.node.transfers import Transfer
 from dht14.records.record import Record
 from dht14.records.store import LocalStore
-from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, VerifyProof
+from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.subnets import any_subnet, public_subnet
 from dht14.security.tickets import Tickets
 from dht14.session.acceptor import Limits
@@ -96,7 +96,7 @@ class Stack:
     store: LocalStore | None
     responder: Responder
     """Also serves the bulk channel."""
-    session: SessionLayer
+    session_layer: SessionLayer
     rpc: RpcProtocol
     probe: ProbeProtocol
     """For a second port, from which callers are probed."""
@@ -141,11 +141,13 @@ def build_stack(
         NetworkTime(clock.seconds, wall),
     )
     responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, freshness)
-    allowance = HelloLimiter()
-    session, questions = _session_layer(identity, verify_proof, clock, wall, rng, options, table, allowance)
-    probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
+    hello_limiter = HelloLimiter()
+    session_layer, reachability = _session_layer(
+        identity, verify_proof, clock, wall, rng, options, table, hello_limiter
+    )
+    probe = ProbeProtocol(clock, reachability, table, hello_limiter, options.limits.parties_of)
     pulse, pacing = Pulse(clock), Pacing(options.limits.peer_rate, options.limits.peer_burst)
-    rpc = RpcProtocol(clock, rng, session, verify_proof, table, responder, probe, time, pulse, pacing)
+    rpc = RpcProtocol(clock, rng, session_layer, verify_proof, table, responder, probe, time, pulse, pacing)
     courier = RecordSender(rpc, bulk, clock)
     copies: Replicator | None = None
     if store is not None:
@@ -160,7 +162,7 @@ def build_stack(
     services: list[IService] = [
         pulse,
         join,
-        *_contact_services(node, session, liveness, clock, rng, options),
+        *_contact_services(node, session_layer, liveness, clock, rng, options),
     ]
     if options.advertised is not None:
         announcer = Announcer(options.advertised, table, rpc, resolve, clock)
@@ -176,7 +178,7 @@ def build_stack(
         answering = Periodic("resync of others", REPAIR_INTERVAL, repair.serve_askers, clock, rng)
         freshness.when_asked = answering.run_now
         services += [Periodic("resync", RESYNC_LOOK, resyncing.one_pass, clock, rng), answering]
-    return Stack(table, store, responder, session, rpc, probe, node, join, hand_over, tuple(services))
+    return Stack(table, store, responder, session_layer, rpc, probe, node, join, hand_over, tuple(services))
 
 
 def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) -> LocalStore | None:
@@ -194,7 +196,7 @@ def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) ->
 
 def _contact_services(
     node: Node,
-    session: SessionLayer,
+    session_layer: SessionLayer,
     liveness: Liveness,
     clock: IReactorTime,
     rng: random.Random,
@@ -205,7 +207,7 @@ def _contact_services(
     return [
         Periodic("liveness", LIVENESS_INTERVAL, liveness.one_pass, clock, rng),
         Periodic("refresh", interval, lambda: refresh(node, clock, rng, interval), clock, rng),
-        Periodic("sessions", TIDY_INTERVAL, lambda: session.tidy(clock.seconds()), clock, rng),
+        Periodic("sessions", TIDY_INTERVAL, lambda: session_layer.tidy(clock.seconds()), clock, rng),
     ]
 
 
@@ -234,22 +236,22 @@ def _session_layer(
     rng: random.Random,
     options: StackOptions,
     table: RoutingTable,
-    allowance: HelloLimiter,
+    hello_limiter: HelloLimiter,
 ) -> tuple[SessionLayer, ReachabilityProbe]:
     limits = options.limits
     if options.sealed:
-        time = AgreedTime(wall)
-        sealed = EncryptedLayer(
+        time = PrekeyClock(wall)
+        encrypted = EncryptedLayer(
             identity,
             verify_proof,
             rng,
             limits,
             table.holds,
-            PeerPriorities(table, allowance).of,
-            allowance,
+            PeerPriorities(table, hello_limiter).of,
+            hello_limiter,
             clock.seconds(),
             time,
         )
-        return sealed, HelloProbe(verify_proof, rng, time)
-    plain = PlaintextLayer.of(identity.proof, verify_proof, limits.peer_rate, limits.peer_burst)
-    return plain, PlaintextProbe(identity.proof, verify_proof, rng)
+        return encrypted, HelloProbe(verify_proof, rng, time)
+    plaintext = PlaintextLayer.of(identity.proof, verify_proof, limits.peer_rate, limits.peer_burst)
+    return plaintext, PlaintextProbe(identity.proof, verify_proof, rng)

@@ -57,7 +57,7 @@ class IndependentPeerTests(SynchronousTestCase):
         for sought in (None, its_id):
             ours = Side(1, OUR_ADDRESS)
             called = independent_peer.Responder(self.proofs, self.identity, self.rng.randbytes, clock)
-            (hello,) = ours.session.reach(ITS_ADDRESS, sought, REQUEST, ours.now, False)
+            (hello,) = ours.layer.reach(ITS_ADDRESS, sought, REQUEST, ours.now, False)
             (finish,) = ours.take(called.challenge(hello), ITS_ADDRESS)
             self.assertEqual(called.finish(finish, OUR_ADDRESS), REQUEST)
             self.assertEqual(called.initiator, ours.identity.node_id.to_bytes(32, "big"))
@@ -65,7 +65,7 @@ class IndependentPeerTests(SynchronousTestCase):
             ours.take(called.answer(RESPONSE), ITS_ADDRESS)
             peer = ours.peer
             assert peer is not None
-            data = ours.session.seal(peer.contact, REQUEST, ours.now)
+            data = ours.layer.seal(peer.contact, REQUEST, ours.now)
             assert data is not None
             self.assertEqual((data[:1], called.open(data)), (b"\x45", REQUEST))
             ours.take(called.answer(RESPONSE), ITS_ADDRESS)

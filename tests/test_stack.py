@@ -14,9 +14,9 @@ from dht14.node.join import Retries
 from dht14.node.put import Policy
 from dht14.records.record import Record
 from dht14.records.store import Outcome, Verdict
-from dht14.security.hello_limiter import HELLOS
+from dht14.security.hello_limiter import HELLOS_PER_ADDRESS
 from dht14.session import handshake as hs
-from dht14.session.acceptor import CHALLENGES_A_SECOND, Limits
+from dht14.session.acceptor import CHALLENGES_PER_SECOND, Limits
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
@@ -156,7 +156,7 @@ class StackTests(SynchronousTestCase):
         stack.rpc.ask(contact(7, 1), Ping()).addErrback(lambda _: None)
         stack.probe.announced(contact(8, 1), self.clock.seconds())
         self.clock.run_until(BEGINNING + 60)
-        self.assertEqual([address for _, address in wire.sent], [address_of(1)] * HELLOS)
+        self.assertEqual([address for _, address in wire.sent], [address_of(1)] * HELLOS_PER_ADDRESS)
 
     def test_flood_of_hellos(self) -> None:
         """When strangers have used up their CHALLENGEs a contact of the table still gets one."""
@@ -175,10 +175,10 @@ class StackTests(SynchronousTestCase):
         hello = hs.hello(bytes(8), bytes(32), None)
 
         def is_answered(address: Address) -> bool:
-            return bool(stack.session.received(hello, address, now)[2])
+            return bool(stack.session_layer.received(hello, address, now)[2])
 
-        answered = sum(is_answered((f"20.{n >> 8}.{n & 255}.1", 8000)) for n in range(CHALLENGES_A_SECOND))
-        self.assertLess(answered, CHALLENGES_A_SECOND)
+        answered = sum(is_answered((f"20.{n >> 8}.{n & 255}.1", 8000)) for n in range(CHALLENGES_PER_SECOND))
+        self.assertLess(answered, CHALLENGES_PER_SECOND)
         self.assertFalse(is_answered(one.address))
         stack.table.confirmed(one, now, 0.1)
         self.assertTrue(is_answered(one.address))

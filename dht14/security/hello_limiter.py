@@ -11,12 +11,12 @@ from dht14.kademlia.contact import Address
 from dht14.security.rate_limiter import RateLimiter
 from dht14.security.subnets import is_private
 
-HELLOS, WITHIN = 2, 600.0
+HELLOS_PER_ADDRESS, HELLO_WINDOW = 2, 600.0
 """So many within so many seconds."""
-A_HOST = 32
+HELLOS_PER_HOST = 32
 """So many within the same time to all ports of a host together; private ranges are exempt, where whole networks
 may have one address."""
-REMEMBERED = 16_384
+MAX_ADDRESSES = 16_384
 """Addresses of either sort; those heard of longest ago are forgotten first."""
 
 
@@ -25,22 +25,27 @@ class HelloLimiter:
     """Counts HELLOs to addresses that are not proven."""
 
     _proven: "OrderedDict[Address, None]" = field(factory=OrderedDict, init=False)
-    _greeted: "OrderedDict[Address, tuple[float, int]]" = field(factory=OrderedDict, init=False)
+    _sent: "OrderedDict[Address, tuple[float, int]]" = field(factory=OrderedDict, init=False)
     """When the first HELLO of a bout went there, and how many did."""
-    _hosts: RateLimiter = field(factory=lambda: RateLimiter(A_HOST / WITHIN, A_HOST, REMEMBERED), init=False)
+    _hosts: RateLimiter = field(
+        factory=lambda: RateLimiter(HELLOS_PER_HOST / HELLO_WINDOW, HELLOS_PER_HOST, MAX_ADDRESSES),
+        init=False,
+    )
 
     def take(self, address: Address, now: float) -> bool:
         """Whether one more HELLO may go to this address; it is counted then."""
         if address in self._proven:
             return True
-        began, sent = self._greeted.get(address, (now, 0))
-        if not 0 <= now - began < WITHIN:
+        began, sent = self._sent.get(address, (now, 0))
+        if not 0 <= now - began < HELLO_WINDOW:
             began, sent = now, 0
-        if sent >= HELLOS or not (is_private(address[0]) or self._hosts.bucket(address[0], now).take(now)):
+        if sent >= HELLOS_PER_ADDRESS or not (
+            is_private(address[0]) or self._hosts.bucket(address[0], now).take(now)
+        ):
             return False
-        self._greeted[address] = (began, sent + 1)
-        if len(self._greeted) > REMEMBERED:
-            self._greeted.popitem(last=False)
+        self._sent[address] = (began, sent + 1)
+        if len(self._sent) > MAX_ADDRESSES:
+            self._sent.popitem(last=False)
         return True
 
     def is_proven(self, address: Address) -> bool:
@@ -49,8 +54,8 @@ class HelloLimiter:
 
     def proved(self, address: Address) -> None:
         """A node of this network answered from there."""
-        self._greeted.pop(address, None)
+        self._sent.pop(address, None)
         self._proven[address] = None
         self._proven.move_to_end(address)
-        if len(self._proven) > REMEMBERED:
+        if len(self._proven) > MAX_ADDRESSES:
             self._proven.popitem(last=False)

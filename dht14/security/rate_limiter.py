@@ -89,7 +89,7 @@ class RateLimiter:
         return bucket
 
 
-class BucketInBucket:
+class NestedBucket:
     """The bucket of one source inside that of the host that it shares with others."""
 
     __slots__ = ("_host", "_own")
@@ -103,7 +103,7 @@ class BucketInBucket:
         return self._own.take(now) and self._host.take(now)
 
 
-IDS_A_HOST = 2
+IDS_PER_HOST = 2
 """A host is answered as much as so many ids, however many it has."""
 
 
@@ -116,7 +116,7 @@ class PeerLimiter:
 
     def __init__(self, rate: float, burst: float, private_too: bool) -> None:
         self._ids = RateLimiter(rate, burst)
-        self._hosts = RateLimiter(IDS_A_HOST * rate, IDS_A_HOST * burst)
+        self._hosts = RateLimiter(IDS_PER_HOST * rate, IDS_PER_HOST * burst)
         self._private_too = private_too
 
     def bucket(self, node_id: int, host: str, now: float) -> Bucket:
@@ -124,4 +124,4 @@ class PeerLimiter:
         own = self._ids.bucket(node_id, now)
         if is_private(host) and not self._private_too:
             return own
-        return BucketInBucket(own, self._hosts.bucket(host_of(host), now))
+        return NestedBucket(own, self._hosts.bucket(host_of(host), now))

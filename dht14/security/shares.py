@@ -43,15 +43,15 @@ def bytes_needed(held: float, size: int, alpha: float) -> float:
 # Places
 
 
-def _not_spared(member: object) -> float:
+def _no_discount(member: object) -> float:
     return 0.0
 
 
 @define(eq=False)
-class SharedPlaces(Generic[M]):
+class SharedSlots(Generic[M]):
     """So many places, and who has them. The members themselves are ended by who owns them."""
 
-    places: int
+    slots: int
     shares: Mapping[Scope, int]
     """Places that a party of each scope may have."""
     _parties: dict[M, tuple[Party, ...]] = field(factory=dict, init=False)
@@ -71,18 +71,18 @@ class SharedPlaces(Generic[M]):
     @property
     def is_full(self) -> bool:
         """Whether no place is left."""
-        return len(self._parties) >= self.places
+        return len(self._parties) >= self.slots
 
     def has_share_left(self, parties: Sequence[Party]) -> bool:
         """Whether none of these has all the places that it may have."""
         return all(self._held[party] < self.shares[party[0]] for party in parties)
 
-    def enter(self, member: M, parties: tuple[Party, ...]) -> None:
+    def add(self, member: M, parties: tuple[Party, ...]) -> None:
         """The member has a place."""
         self._parties[member] = parties
         self._held.update(parties)
 
-    def leave(self, member: M) -> None:
+    def remove(self, member: M) -> None:
         """It has it no more; who had none is no news."""
         for party in self._parties.pop(member, ()):
             self._held[party] -= 1
@@ -93,15 +93,15 @@ class SharedPlaces(Generic[M]):
         """How much of its share the heaviest of these has, 1.0 being all of it."""
         return max((self._held[party] / self.shares[party[0]] for party in parties), default=0.0)
 
-    def giving_way(
-        self, parties: Iterable[Party], candidates: Iterable[M], spared: Callable[[M], float] = _not_spared
+    def to_evict(
+        self, parties: Iterable[Party], candidates: Iterable[M], discount: Callable[[M], float] = _no_discount
     ) -> M | None:
         """Which of the candidates has to go for a newcomer of these parties: one of the heaviest party, the first
-        of them; None where all are lighter than the newcomer's party already. What is `spared` of a member's weight
+        of them; None where all are lighter than the newcomer's party already. What is `discount` of a member's weight
         does not count."""
 
         def weight_of(member: M) -> float:
-            return self.weight(self._parties[member]) - spared(member)
+            return self.weight(self._parties[member]) - discount(member)
 
         heaviest = max(candidates, key=weight_of, default=None)
         if heaviest is None or weight_of(heaviest) < self.weight(parties):
@@ -126,7 +126,7 @@ TIERS = (0.5, 0.25, 0.25)
 """The part of the rate that is for everybody, for who is PROVEN or more, and for CONTACTs alone."""
 
 
-class SharedRate:
+class SharedRateLimiter:
     """So much a second, as much again at once; a part of it for who is known, and a share for each party."""
 
     def __init__(
@@ -145,14 +145,14 @@ class SharedRate:
             scope: RateLimiter(share, 2 * share, max_parties) for scope, share in shares.items()
         }
 
-    def take(self, host: str, standing: Priority, now: float) -> bool:
+    def take(self, host: str, priority: Priority, now: float) -> bool:
         """Whether it is the turn of one more that comes from this host; it is counted then.
 
         Who is known takes first what is for the known. Others have of that what nobody could save any more. Of who
         comes when nothing is left nothing is remembered: so a flood under ever new addresses makes no party's
         share forgotten.
         """
-        tier = self._tier(standing, now)
+        tier = self._tier(priority, now)
         if tier is None:
             return False
         for party in self._parties_of(host):
@@ -161,11 +161,11 @@ class SharedRate:
                 return False
         return tier.take(now)
 
-    def _tier(self, standing: Priority, now: float) -> TokenBucket | None:
-        for tier in self._tiers[standing::-1]:
+    def _tier(self, priority: Priority, now: float) -> TokenBucket | None:
+        for tier in self._tiers[priority::-1]:
             if tier.has(now):
                 return tier
-        for tier in self._tiers[standing + 1 :]:
+        for tier in self._tiers[priority + 1 :]:
             if tier.is_full(now):
                 return tier
         return None

@@ -13,17 +13,17 @@ from attrs import define, field, frozen
 E = TypeVar("E")
 
 TICKET_BYTES = 16
-LIFETIME = 30.0
+TICKET_LIFETIME = 30.0
 """Seconds; a transfer begins within a few round trips, or never."""
 
-MOST_TICKETS, MOST_PER_PEER = 4_096, 64
-MOST_PROMISED = 64 << 20
+MAX_TICKETS, MAX_TICKETS_PER_PEER = 4_096, 64
+MAX_PROMISED_BYTES = 64 << 20
 """Bytes of all transfers that are permitted at once."""
 
 
 @frozen
 class _Permit(Generic[E]):
-    errand: E
+    transfer: E
     public_key: bytes
     length: int
     until: float
@@ -38,7 +38,7 @@ class Tickets(Generic[E]):
     """
 
     _rng: random.Random
-    promised: int = field(default=0, init=False)
+    promised_bytes: int = field(default=0, init=False)
     """Bytes of all transfers that are permitted now."""
     _permits: "OrderedDict[bytes, _Permit[E]]" = field(factory=OrderedDict, init=False)
     """By ticket, the oldest first."""
@@ -48,17 +48,17 @@ class Tickets(Generic[E]):
     def __len__(self) -> int:
         return len(self._permits)
 
-    def issue(self, public_key: bytes, errand: E, length: int, now: float) -> bytes:
+    def issue(self, public_key: bytes, transfer: E, length: int, now: float) -> bytes:
         """A ticket of `TICKET_BYTES` for the peer with this raw public key, for a transfer of `length` bytes."""
         self._expire(now)
         ticket = self._rng.getrandbits(8 * TICKET_BYTES).to_bytes(TICKET_BYTES, "big")
         own = self._peers.setdefault(public_key, OrderedDict())
         own[ticket] = None
-        self._permits[ticket] = _Permit(errand, public_key, length, now + LIFETIME)
-        self.promised += length
-        if len(own) > MOST_PER_PEER:
+        self._permits[ticket] = _Permit(transfer, public_key, length, now + TICKET_LIFETIME)
+        self.promised_bytes += length
+        if len(own) > MAX_TICKETS_PER_PEER:
             self._drop(next(iter(own)))
-        while len(self._permits) > MOST_TICKETS or self.promised > MOST_PROMISED:
+        while len(self._permits) > MAX_TICKETS or self.promised_bytes > MAX_PROMISED_BYTES:
             # A few peers that ask on and on shall not take away what others were given.
             self._drop(next(iter(own if len(own) > 1 else self._permits)))
         return ticket
@@ -69,7 +69,7 @@ class Tickets(Generic[E]):
         if permit is None or permit.public_key != public_key:
             return None
         self._drop(ticket)
-        return permit.errand if permit.until > now else None
+        return permit.transfer if permit.until > now else None
 
     def _expire(self, now: float) -> None:
         while self._permits:
@@ -80,7 +80,7 @@ class Tickets(Generic[E]):
 
     def _drop(self, ticket: bytes) -> None:
         permit = self._permits.pop(ticket)
-        self.promised -= permit.length
+        self.promised_bytes -= permit.length
         own = self._peers[permit.public_key]
         del own[ticket]
         if not own:

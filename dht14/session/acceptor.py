@@ -17,33 +17,33 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
-from dht14.security.agreed_time import AgreedTime
 from dht14.security.identity import Identity, VerifyProof
-from dht14.security.shares import Priority, SharedRate
+from dht14.security.prekey_clock import PrekeyClock
+from dht14.security.shares import Priority, SharedRateLimiter
 from dht14.security.subnets import Party, Scope, parties_of
 from dht14.session import handshake as hs
 
-COOKIE_LIFE = 120
+COOKIE_LIFETIME = 120
 """Seconds within which a CHALLENGE must be answered."""
-PREKEY_ROTATION = hs.PREKEY_LIFE / 2
+PREKEY_ROTATION = hs.PREKEY_LIFETIME / 2
 """Seconds after which a pre-key is replaced; it opens what was begun with it for as long again."""
 
-DATED_WRONG = 3_600.0
+MAX_PREKEY_DATE_ERROR = 3_600.0
 """Seconds by which a pre-key's date must be off for another one to be made: the clock was set, or the first peers have
 told that it is wrong. Nobody else takes it before it is right."""
 
-CHALLENGES_A_SECOND = 10_000
+CHALLENGES_PER_SECOND = 10_000
 """A CHALLENGE costs 5 µs to make and 5 more to send: all of them take a tenth of a core."""
-CHALLENGES_OF = {Scope.SUBNET: 300.0, Scope.PROVIDER: 1_200.0}
+CHALLENGES_PER_PARTY = {Scope.SUBNET: 300.0, Scope.PROVIDER: 1_200.0}
 """A second. A subnet is an IPv4 /24 or IPv6 /48, a provider an IPv6 /32."""
-FINISHES_A_SECOND = 500
-FINISHES_A_SUBNET = 20
-FINISHES_OF = {
-    Scope.SUBNET: FINISHES_A_SUBNET,
-    Scope.PROVIDER: 4 * FINISHES_A_SUBNET,
-    Scope.PRIVATE_HOST: FINISHES_A_SECOND / 4,
+FINISHES_PER_SECOND = 500
+FINISHES_PER_SUBNET = 20
+FINISHES_PER_PARTY = {
+    Scope.SUBNET: FINISHES_PER_SUBNET,
+    Scope.PROVIDER: 4 * FINISHES_PER_SUBNET,
+    Scope.PRIVATE_HOST: FINISHES_PER_SECOND / 4,
 }
-SEEN = FINISHES_A_SECOND * (COOKIE_LIFE + 5)
+MAX_REMEMBERED_FINISHES = FINISHES_PER_SECOND * (COOKIE_LIFETIME + 5)
 """FINISHes remembered: as many as can come while their cookies live, which is a second longer by rounding, and
 the burst besides. One that is forgotten too early could be replayed, and its keys would seal a second time."""
 
@@ -74,16 +74,19 @@ class _Prekey:
     signed: bytes
     """The end of every CHALLENGE: proof 48 | pre-key 32 | exp u32 | signature 64."""
 
-    def is_good(self, now: float, time: float) -> bool:
+    def may_be_handed_out(self, now: float, time: float) -> bool:
         """Whether it may be handed out: it is fresh, and dated as it would be now."""
-        return self.serves(now, PREKEY_ROTATION) and abs(time - now - self.ahead) < DATED_WRONG
+        return (
+            self.is_younger_than(now, PREKEY_ROTATION)
+            and abs(time - now - self.ahead) < MAX_PREKEY_DATE_ERROR
+        )
 
-    def serves(self, now: float, seconds: float) -> bool:
+    def is_younger_than(self, now: float, seconds: float) -> bool:
         return now - self.made_at < seconds
 
 
 @frozen(repr=False)
-class Admitted:
+class AcceptedInitiator:
     """The initiator of a FINISH that proved all it had to."""
 
     node_id: int
@@ -103,7 +106,7 @@ class Acceptor:
         rng: random.Random,
         limits: Limits,
         now: float,
-        time: AgreedTime,
+        time: PrekeyClock,
         counters: Counter[str],
     ) -> None:
         self._identity = identity
@@ -114,15 +117,17 @@ class Acceptor:
         self._secret = rng.randbytes(hs.KEY_BYTES)
         self._prekeys: list[_Prekey] = []
         """The one that is handed out, and the one before it."""
-        at_home = {Scope.PRIVATE_HOST: limits.peer_rate}
-        self._challenges = SharedRate(CHALLENGES_A_SECOND, CHALLENGES_OF | at_home, limits.parties_of, now)
-        self._finishes = SharedRate(FINISHES_A_SECOND, FINISHES_OF, limits.parties_of, now)
-        self._seen: OrderedDict[bytes, bytes] = OrderedDict()
+        private_host_share = {Scope.PRIVATE_HOST: limits.peer_rate}
+        self._challenges = SharedRateLimiter(
+            CHALLENGES_PER_SECOND, CHALLENGES_PER_PARTY | private_host_share, limits.parties_of, now
+        )
+        self._finishes = SharedRateLimiter(FINISHES_PER_SECOND, FINISHES_PER_PARTY, limits.parties_of, now)
+        self._accepted_cids: OrderedDict[bytes, bytes] = OrderedDict()
         """The connection ids given to the latest initiators, by their ephemeral keys."""
 
     # HELLO
 
-    def challenge(self, hello: bytes, address: Address, standing: Priority, now: float) -> bytes | None:
+    def challenge(self, hello: bytes, address: Address, priority: Priority, now: float) -> bytes | None:
         """The CHALLENGE to a HELLO; None where none is due. Malformed when it is of another size.
 
         One that seeks another node is answered too: so its sender learns at once who lives here, and
@@ -130,7 +135,7 @@ class Acceptor:
         """
         if len(hello) != hs.HELLO_BYTES:
             raise Malformed("a HELLO of another size")
-        if not self._challenges.take(address[0], standing, now):
+        if not self._challenges.take(address[0], priority, now):
             self._counters["hellos over the limit"] += 1
             return None
         self._counters["challenges"] += 1
@@ -143,21 +148,21 @@ class Acceptor:
         return time + hmac_digest(self._secret, bound, "sha256")[: hs.COOKIE_BYTES - _TIME_BYTES]
 
     def _prekey(self, now: float) -> _Prekey:
-        if not self._prekeys or not self._prekeys[0].is_good(now, self._time.to_sign(now)):
+        if not self._prekeys or not self._prekeys[0].may_be_handed_out(now, self._time.time_to_sign(now)):
             self._prekeys = [self._new_prekey(now), *self._prekeys[:1]]
         return self._prekeys[0]
 
     def _new_prekey(self, now: float) -> _Prekey:
         private = X25519PrivateKey.from_private_bytes(self._rng.randbytes(hs.KEY_BYTES))
         public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        dated = self._time.to_sign(now)
-        expires = (int((dated + hs.PREKEY_LIFE) // 60) + 1).to_bytes(4, "big")
-        signature = self._identity.sign(hs.signed_prekey(public, expires))
+        dated = self._time.time_to_sign(now)
+        expires = (int((dated + hs.PREKEY_LIFETIME) // 60) + 1).to_bytes(4, "big")
+        signature = self._identity.sign(hs.prekey_to_sign(public, expires))
         return _Prekey(private, public, now, dated - now, self._identity.proof + public + expires + signature)
 
     # FINISH
 
-    def welcomes(self, finish: bytes, address: Address, standing: Priority, now: float) -> bool:
+    def may_open(self, finish: bytes, address: Address, priority: Priority, now: float) -> bool:
         """Whether a FINISH is worth the work of opening it: its cookie is ours, and its turn has come.
 
         Malformed when it is too short.
@@ -167,7 +172,7 @@ class Acceptor:
         if self._named_prekey(finish, now) is None or not self._cookie_is_ours(finish, address, now):
             self._counters["stale FINISHes"] += 1
             return False
-        if not self._finishes.take(address[0], standing, now):
+        if not self._finishes.take(address[0], priority, now):
             self._counters["FINISHes over the limit"] += 1
             return False
         return True
@@ -175,14 +180,14 @@ class Acceptor:
     def _named_prekey(self, finish: bytes, now: float) -> _Prekey | None:
         name = finish[hs.FINISH_HEAD_BYTES - hs.PREKEY_NAME_BYTES : hs.FINISH_HEAD_BYTES]
         for prekey in self._prekeys:
-            if prekey.public.startswith(name) and prekey.serves(now, 2 * PREKEY_ROTATION):
+            if prekey.public.startswith(name) and prekey.is_younger_than(now, 2 * PREKEY_ROTATION):
                 return prekey
         return None
 
     def _cookie_is_ours(self, finish: bytes, address: Address, now: float) -> bool:
         cookie = finish[9 : hs.CHALLENGE_HEAD_BYTES]
         time = cookie[:_TIME_BYTES]
-        if (int(now) - (int.from_bytes(time, "big") >> 1)) % (1 << 31) > COOKIE_LIFE:
+        if (int(now) - (int.from_bytes(time, "big") >> 1)) % (1 << 31) > COOKIE_LIFETIME:
             return False
         return compare_digest(cookie, self._cookie(self._hello_head(finish), address, time))
 
@@ -192,26 +197,26 @@ class Acceptor:
         hint = hs.NO_HINT if finish[12] & 1 else hs.hint_for(self._identity.node_id, ephemeral)
         return hs.hello_head(finish[1:9], ephemeral, hint)
 
-    def seen(self, finish: bytes) -> bytes | None:
+    def cid_of_repeated(self, finish: bytes) -> bytes | None:
         """The connection id that was given when this FINISH came first."""
-        return self._seen.get(ephemeral_of(finish))
+        return self._accepted_cids.get(ephemeral_of(finish))
 
-    def admit(self, finish: bytes, own_cid: bytes, now: float) -> Admitted:
+    def accept(self, finish: bytes, own_cid: bytes, now: float) -> AcceptedInitiator:
         """Open a FINISH that is welcome, and remember it under `own_cid`. Malformed when it proves too little."""
         prekey = self._named_prekey(finish, now)
         assert prekey is not None, "only what is welcome is admitted"
         ephemeral = ephemeral_of(finish)
         challenge = hs.CHALLENGE + finish[1 : hs.CHALLENGE_HEAD_BYTES] + prekey.signed
         transcript = hs.transcript_of(self._hello_head(finish), challenge)
-        keys = hs.KeySchedule.of(transcript, hs.agree(prekey.private, ephemeral))
+        keys = hs.KeySchedule.of(transcript, hs.shared_secret(prekey.private, ephemeral))
         proof, signature, request = hs.open_finish(finish, keys)
         node_id = self._verify_proof(proof)
-        hs.verify(proof, signature, hs.signed_transcript(transcript, proof))
-        self._seen[ephemeral] = own_cid
-        if len(self._seen) > SEEN:
-            self._seen.popitem(last=False)
+        hs.verify(proof, signature, hs.transcript_to_sign(transcript, proof))
+        self._accepted_cids[ephemeral] = own_cid
+        if len(self._accepted_cids) > MAX_REMEMBERED_FINISHES:
+            self._accepted_cids.popitem(last=False)
         self._counters["admitted"] += 1
-        return Admitted(node_id, proof, request, keys.directions(node_id, self._identity.node_id))
+        return AcceptedInitiator(node_id, proof, request, keys.directions(node_id, self._identity.node_id))
 
 
 def ephemeral_of(finish: bytes) -> bytes:

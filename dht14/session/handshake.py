@@ -32,22 +32,22 @@ NO_HINT = bytes(HINT_BYTES)
 COOKIE_BYTES = 24
 PREKEY_NAME_BYTES = 4
 SIGNATURE_BYTES = 64
-TAG_BYTES = 16
+AEAD_TAG_BYTES = 16
 
 HELLO_BYTES = 256
 HELLO_HEAD_BYTES = 1 + CID_BYTES + KEY_BYTES + HINT_BYTES
 CHALLENGE_HEAD_BYTES = 1 + CID_BYTES + COOKIE_BYTES
 CHALLENGE_BYTES = CHALLENGE_HEAD_BYTES + PROOF_BYTES + KEY_BYTES + 4 + SIGNATURE_BYTES
 FINISH_HEAD_BYTES = 1 + CID_BYTES + COOKIE_BYTES + KEY_BYTES + PREKEY_NAME_BYTES
-FINISH_BYTES = FINISH_HEAD_BYTES + PROOF_BYTES + SIGNATURE_BYTES + TAG_BYTES
+FINISH_BYTES = FINISH_HEAD_BYTES + PROOF_BYTES + SIGNATURE_BYTES + AEAD_TAG_BYTES
 """Of a FINISH that carries no request."""
-FINISH_ROOM = 1_200 - FINISH_BYTES
+MAX_FINISH_REQUEST_BYTES = 1_200 - FINISH_BYTES
 """Bytes of the longest request that travels inside a FINISH: no datagram is longer than 1,200."""
 HEAD_BYTES = 1 + CID_BYTES + COUNTER_BYTES
 """Of ACCEPT and DATA."""
 ACCEPT_PREFIX_BYTES = CID_BYTES + 18
 
-PREKEY_LIFE = 1_200.0
+PREKEY_LIFETIME = 1_200.0
 """Seconds from the making of a pre-key to the end that it names."""
 EXPIRY_SLACK = 86_400.0
 """Seconds by which a pre-key may seem to have expired: clocks are wrong by a day, and work.
@@ -86,12 +86,12 @@ def address_bytes(address: Address) -> bytes:
     return packed + port.to_bytes(2, "big")
 
 
-def signed_prekey(prekey: bytes, expires: bytes) -> bytes:
+def prekey_to_sign(prekey: bytes, expires: bytes) -> bytes:
     """What the responder signs, once for each pre-key. `expires` is u32, minutes since 1970."""
     return b"dht14/prekey" + prekey + expires
 
 
-def signed_transcript(transcript: bytes, proof: bytes) -> bytes:
+def transcript_to_sign(transcript: bytes, proof: bytes) -> bytes:
     """What the initiator signs."""
     return b"dht14/hs" + transcript + proof
 
@@ -126,14 +126,14 @@ class Challenge:
     @property
     def made_at(self) -> float:
         """When the pre-key was made, by the clock of who made it; seconds since 1970, to a minute."""
-        return int.from_bytes(self.expires, "big") * 60 - PREKEY_LIFE
+        return int.from_bytes(self.expires, "big") * 60 - PREKEY_LIFETIME
 
     def verify(self, time: float) -> None:
         """Malformed when the pre-key expired long before this time (seconds since 1970), or is not signed by the
         key in the proof."""
-        if time > self.made_at + PREKEY_LIFE + EXPIRY_SLACK:
+        if time > self.made_at + PREKEY_LIFETIME + EXPIRY_SLACK:
             raise Malformed("a pre-key that expired long ago")
-        verify(self.proof, self.signature, signed_prekey(self.prekey, self.expires))
+        verify(self.proof, self.signature, prekey_to_sign(self.prekey, self.expires))
 
 
 def verify(proof: bytes, signature: bytes, signed: bytes) -> None:
@@ -144,7 +144,7 @@ def verify(proof: bytes, signature: bytes, signed: bytes) -> None:
         raise Malformed("a signature that proves nothing") from None
 
 
-def agree(private_key: X25519PrivateKey, public_key: bytes) -> bytes:
+def shared_secret(private_key: X25519PrivateKey, public_key: bytes) -> bytes:
     """The shared secret; Malformed for one of the few public keys that would make it known to everybody."""
     try:
         return private_key.exchange(X25519PublicKey.from_public_bytes(public_key))
@@ -186,7 +186,7 @@ def finish(
 ) -> bytes:
     """The FINISH; to be made once for each CHALLENGE, since its key serves for one message."""
     head = FINISH + challenge.cid + challenge.cookie + ephemeral + challenge.prekey[:PREKEY_NAME_BYTES]
-    signature = identity.sign(signed_transcript(keys.transcript, identity.proof))
+    signature = identity.sign(transcript_to_sign(keys.transcript, identity.proof))
     return head + keys.finish().encrypt(_ZERO_NONCE, identity.proof + signature + request, head)
 
 

@@ -9,7 +9,7 @@ from dht14.security.identity import Identity
 from dht14.session import handshake as hs
 from dht14.session.session import Session
 
-LONGEST_QUEUE = 64
+MAX_WAITING_REQUESTS = 64
 """Requests that wait for one handshake; what comes on top is lost."""
 
 
@@ -27,9 +27,9 @@ class Initiator:
     sent_at: float
     _private: X25519PrivateKey
     _ephemeral: bytes
-    link: Session | None = field(default=None, init=False)
+    session: Session | None = field(default=None, init=False)
     """The session to be, once its keys are known: from then on an ACCEPT is waited for."""
-    told: float = field(default=0.0, init=False)
+    peer_time: float = field(default=0.0, init=False)
     """What time it is for the other side, once its CHALLENGE is there."""
     _waiting: list[bytes] = field(factory=list, init=False)
     """Requests to be sent when there is a session."""
@@ -49,7 +49,7 @@ class Initiator:
         """Let a request wait for the session, unless it does already: a resend is the same bytes."""
         if request and request != self._carried and request not in self._waiting:
             self._waiting.append(request)
-            del self._waiting[LONGEST_QUEUE:]
+            del self._waiting[MAX_WAITING_REQUESTS:]
 
     def seeks(self, node_id: int) -> bool:
         """Whether this is the node that is sought."""
@@ -64,17 +64,17 @@ class Initiator:
         """
         head = self.datagram[: hs.HELLO_HEAD_BYTES]
         transcript = hs.transcript_of(head, challenge.raw)
-        keys = hs.KeySchedule.of(transcript, hs.agree(self._private, challenge.prekey))
+        keys = hs.KeySchedule.of(transcript, hs.shared_secret(self._private, challenge.prekey))
         self._carried = self._take_what_fits()
         self.datagram = hs.finish(challenge, self._ephemeral, keys, identity, self._carried)
         self.sent_at = now
-        self.told = challenge.made_at
+        self.peer_time = challenge.made_at
         return keys.directions(identity.node_id, node_id)
 
     def _take_what_fits(self) -> bytes:
         """The first request that a FINISH has room for: nobody counts on the order of requests."""
         for number, request in enumerate(self._waiting):
-            if len(request) <= hs.FINISH_ROOM:
+            if len(request) <= hs.MAX_FINISH_REQUEST_BYTES:
                 return self._waiting.pop(number)
         return b""
 

@@ -59,7 +59,7 @@ class SessionLayer(Protocol):
         often. Nothing at all is sent where it may not be: then `payload` is lost.
         """
 
-    def again(
+    def resend(
         self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
     ) -> Datagrams:
         """What to send because nothing came back of what `seal` or `reach` gave for the same arguments."""
@@ -88,11 +88,11 @@ class ReachabilityProbe(Protocol):
         """The id of the node that gave this answer; Malformed where that is not proven."""
 
 
-PLAIN, KNOCK, HERE = b"\x50", b"\x51", b"\x52"
+PLAIN, PROBE, PROBE_REPLY = b"\x50", b"\x51", b"\x52"
 """First byte of a plain datagram, `0x50 | sender's proof 48 | payload`; of the question of a probe,
 `0x51 | prober's proof 48 | nonce 8`, and of the answer to it, `0x52 | own proof 48 | nonce 8`."""
 
-NONCE_BYTES = 8
+PROBE_NONCE_BYTES = 8
 _HEAD_BYTES = 1 + PROOF_BYTES
 _PEERS = 4_096
 
@@ -142,15 +142,15 @@ class PlaintextLayer:
         """As `SessionLayer.reach`."""
         return (self._own_head + payload,)
 
-    again = reach
+    resend = reach
 
     def received(self, datagram: bytes, address: Address, now: float) -> Received:
         """As `SessionLayer.received`."""
         head, payload = datagram[:_HEAD_BYTES], datagram[_HEAD_BYTES:]
         peer = self._peers.get((head, address))
         if peer is None:
-            if len(datagram) == _HEAD_BYTES + NONCE_BYTES and datagram.startswith(KNOCK):
-                return None, b"", (HERE + self._own_proof + payload,)
+            if len(datagram) == _HEAD_BYTES + PROBE_NONCE_BYTES and datagram.startswith(PROBE):
+                return None, b"", (PROBE_REPLY + self._own_proof + payload,)
             peer = self._new_peer(head, address, now)
         if not payload:
             raise Malformed("a datagram without a message")
@@ -180,15 +180,15 @@ class PlaintextProbe:
 
     def nonce(self) -> bytes:
         """As `ReachabilityProbe.nonce`."""
-        return self._rng.randbytes(NONCE_BYTES)
+        return self._rng.randbytes(PROBE_NONCE_BYTES)
 
     def ask(self, contact: Contact, nonce: bytes) -> bytes:
         """As `ReachabilityProbe.ask`."""
-        return KNOCK + self._own_proof + nonce
+        return PROBE + self._own_proof + nonce
 
     def nonce_in(self, datagram: bytes) -> bytes:
         """As `ReachabilityProbe.nonce_in`."""
-        if not datagram.startswith(HERE):
+        if not datagram.startswith(PROBE_REPLY):
             raise Malformed("no answer to a probe")
         return datagram[_HEAD_BYTES:]
 

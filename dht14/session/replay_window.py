@@ -26,7 +26,7 @@ class ReplayWindow:
         bit = counter - self._base
         return bit >= 0 and self.latest - counter < WINDOW and self._missing >> bit & 1 == 1
 
-    def came(self, counter: int) -> None:
+    def authenticated(self, counter: int) -> None:
         """A packet with this counter, which was new, has proven to be authentic."""
         if counter < self.latest:
             self._missing &= ~(1 << counter - self._base)

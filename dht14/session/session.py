@@ -13,27 +13,27 @@ from dht14.security.rate_limiter import Bucket
 from dht14.session.handshake import (
     ACCEPT,
     ACCEPT_PREFIX_BYTES,
+    AEAD_TAG_BYTES,
     CID_BYTES,
     COUNTER_BYTES,
     DATA,
     HEAD_BYTES,
-    TAG_BYTES,
     address_bytes,
 )
 from dht14.session.replay_window import ReplayWindow
 
 REKEY_AFTER, REKEY_PACKETS = 3_600.0, 1 << 24
 """Seconds and packets after which a new handshake is made; the session serves on meanwhile."""
-REFUSED_AFTER, REFUSED_PACKETS = 7_200.0, 1 << 32
+MAX_AGE, MAX_PACKETS = 7_200.0, 1 << 32
 """Seconds and packets after which it serves no more."""
 INITIATOR_IDLE, RESPONDER_IDLE = 600.0, 900.0
 """Seconds without a packet after which a session is forgotten. The initiator forgets first: it is the one
 who would send into a session that is forgotten on the other side."""
 
-ACCEPT_KEPT, ACCEPT_REPEATS = 30.0, 3
+ACCEPT_REPEAT_TIME, MAX_ACCEPT_REPEATS = 30.0, 3
 """For how many seconds, and how often, an ACCEPT is repeated when its FINISH is."""
 
-SEALED_BYTES = HEAD_BYTES + TAG_BYTES
+MIN_DATA_BYTES = HEAD_BYTES + AEAD_TAG_BYTES
 """Of a DATA with an empty payload."""
 _NONCE_HEAD = bytes(4)
 _counter_in = Struct(">9xQ").unpack
@@ -75,15 +75,15 @@ class Session:
     _decrypt: Cipher | None = field(default=None, init=False)
     """Made of the keys when they are needed, and again when they are needed again: they take forty times the
     memory of the keys, and most of a node's sessions are quiet."""
-    due_at: float = field(init=False)
+    rekey_at: float = field(init=False)
     """When a new handshake shall be made."""
-    refused_at: float = field(init=False)
+    ends_at: float = field(init=False)
     """When the session serves no more, however busy it is."""
     sent: int = field(default=0, init=False)
     """Packets sealed: the counter of the next one."""
     older: "Session | None" = field(default=None, init=False)
     """The session with the same address before this one: what is still under way in it is taken."""
-    recovery: bytes = field(default=b"", init=False)
+    recovery_cid: bytes = field(default=b"", init=False)
     """The connection id of the handshake begun because the other side seemed to have forgotten this link."""
     _window: ReplayWindow = field(factory=ReplayWindow, init=False)
     accepting: Accepting | None = field(default=None, init=False)
@@ -109,24 +109,24 @@ class Session:
         initiator_cid, own_cid = cids
         back, out = keys
         header = ACCEPT + initiator_cid
-        link = cls(contact, bucket, False, own_cid, now, now, header, (out, back))
-        link.accepting = Accepting(own_cid + address_bytes(contact.address))
-        return link
+        session = cls(contact, bucket, False, own_cid, now, now, header, (out, back))
+        session.accepting = Accepting(own_cid + address_bytes(contact.address))
+        return session
 
     def __attrs_post_init__(self) -> None:
-        self.due_at = self.made_at + REKEY_AFTER
-        self.refused_at = self.made_at + REFUSED_AFTER
+        self.rekey_at = self.made_at + REKEY_AFTER
+        self.ends_at = self.made_at + MAX_AGE
 
-    def is_due(self, now: float) -> bool:
+    def needs_rekey(self, now: float) -> bool:
         """Whether a new handshake shall be made."""
-        return now >= self.due_at or self.sent >= REKEY_PACKETS
+        return now >= self.rekey_at or self.sent >= REKEY_PACKETS
 
     def is_over(self, now: float) -> bool:
         """Whether the session serves no more."""
         idle = INITIATOR_IDLE if self.is_initiator else RESPONDER_IDLE
-        return now >= self.refused_at or self.sent >= REFUSED_PACKETS or now - self.used_at >= idle
+        return now >= self.ends_at or self.sent >= MAX_PACKETS or now - self.used_at >= idle
 
-    def rest(self) -> None:
+    def release_ciphers(self) -> None:
         """Give back what can be made again: nothing has passed for a while."""
         self._encrypt = self._decrypt = None
 
@@ -150,14 +150,18 @@ class Session:
     def repeat_accept(self, now: float) -> bytes:
         """The latest ACCEPT once more, because its FINISH came once more; empty when that has to end."""
         accepting = self.accepting
-        if accepting is None or accepting.repeats >= ACCEPT_REPEATS or now - accepting.sent_at >= ACCEPT_KEPT:
+        if (
+            accepting is None
+            or accepting.repeats >= MAX_ACCEPT_REPEATS
+            or now - accepting.sent_at >= ACCEPT_REPEAT_TIME
+        ):
             return b""
         accepting.repeats += 1
         return accepting.last
 
     def open(self, datagram: bytes, now: float) -> bytes | None:
         """What is sealed in an ACCEPT or DATA; None when it is forged, repeated or too late."""
-        if len(datagram) < SEALED_BYTES or now >= self.refused_at:
+        if len(datagram) < MIN_DATA_BYTES or now >= self.ends_at:
             return None
         head = datagram[:HEAD_BYTES]
         (counter,) = _counter_in(head)
@@ -175,7 +179,7 @@ class Session:
         if in_order:
             window.latest = counter
         else:
-            window.came(counter)
+            window.authenticated(counter)
         self.used_at = now
         return opened
 

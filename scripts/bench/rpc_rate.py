@@ -26,9 +26,9 @@ from dht14.kademlia.keyspace import random_id
 from dht14.net.bulk.client import BulkClient
 from dht14.net.bulk.tls import NodeTls
 from dht14.net.rpc.udp_port import UdpPort
-from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
+from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.shares import Priority
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
@@ -147,7 +147,7 @@ class Handshakes:
                 lambda _: Priority.UNKNOWN,
                 HelloLimiter(),
                 now,
-                AgreedTime(time.time),
+                PrekeyClock(time.time),
             )
             for i in sides
         )

@@ -22,7 +22,7 @@ from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
 from dht14.security.identity import Identity, public_key_in
 from dht14.security.subnets import parties_of
-from dht14.security.tickets import MOST_PER_PEER, Tickets
+from dht14.security.tickets import MAX_TICKETS_PER_PEER, Tickets
 from dht14.sim.memory_store import MemoryStore
 from dht14.wire.bulk_messages import decode_answer, encode_answer
 from dht14.wire.frames import FrameSplitter
@@ -147,7 +147,7 @@ def bulk_holder(raw: bytes) -> None:
     for what, data in steps(raw):
         tickets += what % 4 in (FETCH, PUSH)
         peer.take(what % 4, data)
-    assert len(peer.answers()) <= tickets and len(peer.tickets) <= MOST_PER_PEER
+    assert len(peer.answers()) <= tickets and len(peer.tickets) <= MAX_TICKETS_PER_PEER
     peer.connection.connectionLost(Failure(ConnectionDone()))
     assert not peer.server._connections and not peer.connection._buffer
 

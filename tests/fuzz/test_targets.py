@@ -65,8 +65,8 @@ class ReachTests(SynchronousTestCase):
             trial = sessions.Trial()
             for what, data in steps(sample):
                 trial.take(what, data)
-            ends.update(trial.session.counters)
-            ends["called"] += sessions.CALLEE_AT in trial.session.links.at
+            ends.update(trial.layer.counters)
+            ends["called"] += sessions.CALLEE_AT in trial.layer.sessions.by_address
         self.assertGreaterEqual(ends["called"], 2)
         self.assertGreater(ends["forged, repeated or late"], 0)
 

@@ -153,10 +153,10 @@ class Caller:
     identity: Identity
 
     def hello(self, node: Address) -> Initiator:
-        opening = Initiator.begin(node, None, os.urandom(8), os.urandom(32), time.time())
-        opening.enqueue(PING)
-        self.socket.sendto(opening.datagram, node)
-        return opening
+        initiator = Initiator.begin(node, None, os.urandom(8), os.urandom(32), time.time())
+        initiator.enqueue(PING)
+        self.socket.sendto(initiator.datagram, node)
+        return initiator
 
 
 def handshakes(node: Address, callers: list[Caller], count: int, at_once: int = 64) -> Counter[str]:
@@ -181,15 +181,15 @@ def handshakes(node: Address, callers: list[Caller], count: int, at_once: int = 
                     continue
                 del under_way[fd]
                 fates["accepted"] += 1
-        for fd, (opening, began) in list(under_way.items()):
+        for fd, (initiator, began) in list(under_way.items()):
             if time.monotonic() - began > 1.0:
-                fates["given up after " + ("HELLO" if opening.datagram[0] == 0x41 else "FINISH")] += 1
+                fates["given up after " + ("HELLO" if initiator.datagram[0] == 0x41 else "FINISH")] += 1
                 del under_way[fd]
     poll.close()
     return fates
 
 
-def _goes_on(caller: Caller, opening: Initiator, datagram: bytes, node: Address) -> bool:
+def _goes_on(caller: Caller, initiator: Initiator, datagram: bytes, node: Address) -> bool:
     """Answer a CHALLENGE; False when this was the ACCEPT."""
     if datagram[0] != 0x42:
         return datagram[0] != 0x44
@@ -197,8 +197,8 @@ def _goes_on(caller: Caller, opening: Initiator, datagram: bytes, node: Address)
         challenge = Challenge.parse(datagram)
     except Malformed:
         return True
-    opening.finish(challenge, caller.identity, PUZZLE.verify_proof(challenge.proof), time.time())
-    caller.socket.sendto(opening.datagram, node)
+    initiator.finish(challenge, caller.identity, PUZZLE.verify_proof(challenge.proof), time.time())
+    caller.socket.sendto(initiator.datagram, node)
     return True
 
 

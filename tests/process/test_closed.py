@@ -14,7 +14,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address
-from dht14.security.hello_limiter import A_HOST, HELLOS
+from dht14.security.hello_limiter import HELLOS_PER_ADDRESS, HELLOS_PER_HOST
 from dht14.session.handshake import CHALLENGE_BYTES
 from dht14.wire import api_messages
 from dht14.wire.datagram import decode, encode
@@ -147,8 +147,8 @@ class ReflectionTests(AttackTestCase):
 
     def assert_bounded(self, sent: "Counter[Address]", nodes: int) -> None:
         self.assertTrue(sent)
-        self.assertLessEqual(max(sent.values()), HELLOS * nodes)
-        self.assertLessEqual(sent.total(), A_HOST * nodes)
+        self.assertLessEqual(max(sent.values()), HELLOS_PER_ADDRESS * nodes)
+        self.assertLessEqual(sent.total(), HELLOS_PER_HOST * nodes)
 
     def test_announced(self) -> None:
         """Who says of ever other addresses of a victim that they are its own has few HELLOs sent there."""

@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.rate_limiter import IDS_A_HOST, PeerLimiter, RateLimiter, TokenBucket
+from dht14.security.rate_limiter import IDS_PER_HOST, PeerLimiter, RateLimiter, TokenBucket
 
 
 def taken(bucket: TokenBucket, now: float, tries: int) -> int:
@@ -91,14 +91,14 @@ class PeerLimiterTests(SynchronousTestCase):
     def test_one_host(self) -> None:
         """50 ids on one host are granted what two are; an IPv6 /64 is one host."""
         self.assertEqual(self.asked(["198.51.100.1"]), 2_000)
-        self.assertEqual(self.asked(["198.51.100.1"] * 50), IDS_A_HOST * 2_000)
-        self.assertEqual(self.asked([f"2001:db8::{n:x}" for n in range(50)]), IDS_A_HOST * 2_000)
+        self.assertEqual(self.asked(["198.51.100.1"] * 50), IDS_PER_HOST * 2_000)
+        self.assertEqual(self.asked([f"2001:db8::{n:x}" for n in range(50)]), IDS_PER_HOST * 2_000)
         self.assertEqual(self.asked([f"198.51.100.{n}" for n in range(50)], tries=2_000), 100_000)
 
     def test_private(self) -> None:
         """A host of a private range may be a whole network, unless it is to be treated like any other."""
         self.assertEqual(self.asked(["127.0.0.1"] * 50, tries=2_000), 100_000)
-        self.assertEqual(self.asked(["127.0.0.1"] * 50, private_too=True), IDS_A_HOST * 2_000)
+        self.assertEqual(self.asked(["127.0.0.1"] * 50, private_too=True), IDS_PER_HOST * 2_000)
 
     def test_same_id(self) -> None:
         """The bucket of an id is the same at every host."""

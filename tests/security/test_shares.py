@@ -3,7 +3,7 @@ from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.shares import SCARCE, TIERS, Priority, SharedPlaces, SharedRate, bytes_needed
+from dht14.security.shares import SCARCE, TIERS, Priority, SharedRateLimiter, SharedSlots, bytes_needed
 from dht14.security.subnets import Party, Scope, parties_of
 
 NOW = 1_700_000_000.0
@@ -50,54 +50,54 @@ class BytesTests(SynchronousTestCase):
         self.assertGreater(taken_one_after_another(65, 1_000_000, 1.0)[-1], 100)
 
 
-class PlacesTests(SynchronousTestCase):
+class SharedSlotsTests(SynchronousTestCase):
     """Places, and who has to give one up."""
 
     def setUp(self) -> None:
-        self.places: SharedPlaces[str] = SharedPlaces(6, {Scope.HOST: 2, Scope.SUBNET: 4})
+        self.slots: SharedSlots[str] = SharedSlots(6, {Scope.HOST: 2, Scope.SUBNET: 4})
 
-    def enter(self, *members: str) -> None:
+    def add(self, *members: str) -> None:
         """Members are named by host and subnet: "a1" is at host a1 of subnet a."""
         for member in members:
-            self.places.enter(member, self.parties(member))
+            self.slots.add(member, self.parties(member))
 
     def parties(self, member: str) -> tuple[Party, ...]:
         return (Scope.HOST, member[:2].encode()), (Scope.SUBNET, member[:1].encode())
 
     def test_shares(self) -> None:
         """A party has its share, its subnet another; who leaves gives it back."""
-        self.enter("a1x", "a1y")
-        self.assertFalse(self.places.has_share_left(self.parties("a1z")))
-        self.assertTrue(self.places.has_share_left(self.parties("a2")))
-        self.enter("a2", "a3")
-        self.assertFalse(self.places.has_share_left(self.parties("a4")))
-        self.assertTrue(self.places.has_share_left(self.parties("b1")))
-        self.places.leave("a1x")
-        self.places.leave("a1x")
-        self.assertTrue(self.places.has_share_left(self.parties("a1z")))
-        self.assertEqual((len(self.places), list(self.places)), (3, ["a1y", "a2", "a3"]))
+        self.add("a1x", "a1y")
+        self.assertFalse(self.slots.has_share_left(self.parties("a1z")))
+        self.assertTrue(self.slots.has_share_left(self.parties("a2")))
+        self.add("a2", "a3")
+        self.assertFalse(self.slots.has_share_left(self.parties("a4")))
+        self.assertTrue(self.slots.has_share_left(self.parties("b1")))
+        self.slots.remove("a1x")
+        self.slots.remove("a1x")
+        self.assertTrue(self.slots.has_share_left(self.parties("a1z")))
+        self.assertEqual((len(self.slots), list(self.slots)), (3, ["a1y", "a2", "a3"]))
 
     def test_nothing_is_left(self) -> None:
         """When all have left nothing is remembered."""
-        self.enter("a1", "b1", "b2")
-        for member in list(self.places):
-            self.places.leave(member)
-        self.assertEqual((self.places._held, self.places._parties), ({}, {}))
+        self.add("a1", "b1", "b2")
+        for member in list(self.slots):
+            self.slots.remove(member)
+        self.assertEqual((self.slots._held, self.slots._parties), ({}, {}))
 
     def test_heaviest_gives_way(self) -> None:
         """One of the party with the greatest part of its share goes, the first of them; for no heavier one."""
-        self.enter("b1", "a1", "a2", "c1", "a3", "b2")
-        self.assertTrue(self.places.is_full)
-        self.assertEqual(self.places.giving_way(self.parties("d1"), self.places), "a1")
-        self.assertEqual(self.places.giving_way(self.parties("a4"), self.places), "a1")
-        self.assertIsNone(self.places.giving_way(self.parties("a4"), ["b1", "c1"]))
-        self.assertIsNone(self.places.giving_way(self.parties("d1"), []))
+        self.add("b1", "a1", "a2", "c1", "a3", "b2")
+        self.assertTrue(self.slots.is_full)
+        self.assertEqual(self.slots.to_evict(self.parties("d1"), self.slots), "a1")
+        self.assertEqual(self.slots.to_evict(self.parties("a4"), self.slots), "a1")
+        self.assertIsNone(self.slots.to_evict(self.parties("a4"), ["b1", "c1"]))
+        self.assertIsNone(self.slots.to_evict(self.parties("d1"), []))
 
     def test_spared(self) -> None:
         """What is spared of a member's weight does not count."""
-        self.enter("a1", "a2", "a3", "b1")
-        spared = {"a1": 0.2, "a2": 0.1}
-        chosen = self.places.giving_way((), self.places, lambda member: spared.get(member, 0.3))
+        self.add("a1", "a2", "a3", "b1")
+        discount = {"a1": 0.2, "a2": 0.1}
+        chosen = self.slots.to_evict((), self.slots, lambda member: discount.get(member, 0.3))
         self.assertEqual(chosen, "a2")
 
 
@@ -105,10 +105,10 @@ class RateTests(SynchronousTestCase):
     """So much a second."""
 
     def setUp(self) -> None:
-        self.rate = SharedRate(100, {Scope.SUBNET: 10, Scope.PROVIDER: 20}, parties_of, NOW)
+        self.rate = SharedRateLimiter(100, {Scope.SUBNET: 10, Scope.PROVIDER: 20}, parties_of, NOW)
 
-    def take(self, count: int, standing: Priority, now: float = NOW, host: str = "198.{}.1.1") -> int:
-        return sum(self.rate.take(host.format(n % 200), standing, now) for n in range(count))
+    def take(self, count: int, priority: Priority, now: float = NOW, host: str = "198.{}.1.1") -> int:
+        return sum(self.rate.take(host.format(n % 200), priority, now) for n in range(count))
 
     def test_order(self) -> None:
         """Strangers get what is for everybody; then who is known still has what is for the known, and a contact

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from attrs import define, field
 
 from dht14.kademlia.contact import Address, Contact
-from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
+from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.shares import Priority
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
@@ -18,7 +18,7 @@ PUZZLE = Puzzle("test", 0)
 BEGINNING = 1_700_000_000.0
 
 
-def strangers(address: Address) -> Priority:
+def unknown_priority(address: Address) -> Priority:
     """Nothing is known of any address."""
     return Priority.UNKNOWN
 
@@ -44,7 +44,7 @@ class Side:
     """Who sent the last of it."""
     lives: int = 0
     identity: Identity = field(init=False)
-    session: EncryptedLayer = field(init=False)
+    layer: EncryptedLayer = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.identity = Identity.made_up(PUZZLE, random.Random(self.number))
@@ -55,19 +55,19 @@ class Side:
         self.lives += 1
         rng = random.Random(f"{self.number}/{self.lives}")
         verify_proof, is_contact = PUZZLE.verify_proof, self.contacts.__contains__
-        self.session = EncryptedLayer(
+        self.layer = EncryptedLayer(
             self.identity,
             verify_proof,
             rng,
             self.limits,
             is_contact,
-            self.standing,
+            self.priority_of,
             HelloLimiter(),
             self.now,
-            AgreedTime(self.wall),
+            PrekeyClock(self.wall),
         )
 
-    def standing(self, address: Address) -> Priority:
+    def priority_of(self, address: Address) -> Priority:
         return self.known.get(address, Priority.UNKNOWN)
 
     def wall(self) -> float:
@@ -80,7 +80,7 @@ class Side:
 
     def take(self, datagram: bytes, source: Address) -> Datagrams:
         """Receive a datagram; what is sent back."""
-        peer, payload, replies = self.session.received(datagram, source, self.now)
+        peer, payload, replies = self.layer.received(datagram, source, self.now)
         if peer is not None:
             self.peer = peer
             if payload:
@@ -118,16 +118,16 @@ class Pair:
 
     def to_send(self, side: Side, payload: bytes, named: bool = False) -> Datagrams:
         contact = self.other(side).contact
-        datagram = side.session.seal(contact, payload, side.now)
+        datagram = side.layer.seal(contact, payload, side.now)
         if datagram is not None:
             return (datagram,)
-        return side.session.reach(contact.address, contact.node_id, payload, side.now, named)
+        return side.layer.reach(contact.address, contact.node_id, payload, side.now, named)
 
     def send_again(self, side: Side, payload: bytes, named: bool = False) -> None:
         """Let one side send a payload once more, after a soft timeout."""
         self.wait(0.25)
         contact = self.other(side).contact
-        again = side.session.again(contact.address, contact.node_id, payload, side.now, named)
+        again = side.layer.resend(contact.address, contact.node_id, payload, side.now, named)
         self.carry(side, again)
 
     def answer(self, side: Side, payload: bytes) -> None:

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
-from dht14.security.hello_limiter import HELLOS, WITHIN
+from dht14.security.hello_limiter import HELLO_WINDOW, HELLOS_PER_ADDRESS
 from dht14.security.shares import TIERS, Priority
 from dht14.session import handshake as hs
-from dht14.session.acceptor import CHALLENGES_A_SECOND, FINISHES_A_SUBNET, PREKEY_ROTATION, Limits
-from dht14.session.encrypted import MOST_OPENINGS, PATIENCE
-from dht14.session.session import ACCEPT_KEPT, ACCEPT_REPEATS, REFUSED_AFTER, REKEY_AFTER, REKEY_PACKETS
+from dht14.session.acceptor import CHALLENGES_PER_SECOND, FINISHES_PER_SUBNET, PREKEY_ROTATION, Limits
+from dht14.session.encrypted import HANDSHAKE_TIMEOUT, MAX_HANDSHAKES
+from dht14.session.session import ACCEPT_REPEAT_TIME, MAX_ACCEPT_REPEATS, MAX_AGE, REKEY_AFTER, REKEY_PACKETS
 from tests.session.pair import Pair, Side
 
 HELLO, CHALLENGE, FINISH, ACCEPT, DATA = hs.HELLO[0], hs.CHALLENGE[0], hs.FINISH[0], hs.ACCEPT[0], hs.DATA[0]
@@ -62,7 +62,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_address_alone(self) -> None:
         """Where only the address is known, whoever is there is reached."""
-        sent = self.one.session.reach(self.two.address, None, b"request", self.one.now, True)
+        sent = self.one.layer.reach(self.two.address, None, b"request", self.one.now, True)
         self.pair.carry(self.one, sent)
         self.pair.answer(self.two, b"reply")
         self.assertEqual((self.two.received, self.one.received), ([b"request"], [b"reply"]))
@@ -71,7 +71,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_another_node(self) -> None:
         """A node that is not the one sought gets no FINISH, and what was meant for the other is not sent."""
-        sent = self.one.session.reach(self.two.address, 77, b"request", self.one.now, False)
+        sent = self.one.layer.reach(self.two.address, 77, b"request", self.one.now, False)
         self.pair.carry(self.one, sent)
         self.assertEqual(self.pair.kinds(), bytes([HELLO, CHALLENGE]))
         self.assertEqual(self.two.received, [])
@@ -112,15 +112,17 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_large_request(self) -> None:
         """A request that a FINISH has no room for follows the ACCEPT, which comes by itself."""
-        request = bytes(hs.FINISH_ROOM + 1)
+        request = bytes(hs.MAX_FINISH_REQUEST_BYTES + 1)
         self.pair.send(self.one, request)
         self.assertEqual(self.pair.kinds(), bytes([HELLO, CHALLENGE, FINISH, ACCEPT, DATA]))
         self.assertEqual(self.two.received, [request])
 
     def test_largest_in_finish(self) -> None:
         """A FINISH may be as long as a datagram can be."""
-        self.pair.send(self.one, bytes(hs.FINISH_ROOM))
-        self.assertEqual((len(self.pair.wire[-1]), self.two.received), (1200, [bytes(hs.FINISH_ROOM)]))
+        self.pair.send(self.one, bytes(hs.MAX_FINISH_REQUEST_BYTES))
+        self.assertEqual(
+            (len(self.pair.wire[-1]), self.two.received), (1200, [bytes(hs.MAX_FINISH_REQUEST_BYTES)])
+        )
 
     def test_responder_sends_first(self) -> None:
         """Until DATA came from the initiator, all that the responder sends can be read by it: ACCEPTs."""
@@ -135,7 +137,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_itself(self) -> None:
         """A node that calls itself finds out that it did."""
-        sent = list(self.one.session.reach(self.one.address, None, b"request", self.one.now, True))
+        sent = list(self.one.layer.reach(self.one.address, None, b"request", self.one.now, True))
         while sent:
             sent += self.one.take(sent.pop(0), self.one.address)
         assert self.one.peer is not None
@@ -160,7 +162,7 @@ class HandshakeTests(SynchronousTestCase):
         for step in (0.0, -3600.0, 90_000.0, -90_000.0, 3600.0):
             pair.one.wrong_by += step
             self.assertTrue(pair.exchange(pair.one) and pair.exchange(pair.two), step)
-            pair.wait(REFUSED_AFTER)
+            pair.wait(MAX_AGE)
             self.assertTrue(pair.exchange(pair.two) and pair.exchange(pair.one), step)
 
 
@@ -193,12 +195,12 @@ class LossTests(SynchronousTestCase):
         pair = Pair()
         pair.exchange(pair.one)
         finish = pair.wire[2]
-        repeats = [pair.two.take(finish, pair.one.address) for _ in range(ACCEPT_REPEATS + 2)]
-        self.assertEqual([len(sent) for sent in repeats], [1] * ACCEPT_REPEATS + [0, 0])
+        repeats = [pair.two.take(finish, pair.one.address) for _ in range(MAX_ACCEPT_REPEATS + 2)]
+        self.assertEqual([len(sent) for sent in repeats], [1] * MAX_ACCEPT_REPEATS + [0, 0])
         self.assertEqual(repeats[0], (pair.wire[3],))
         late = Pair()
         late.exchange(late.one)
-        late.wait(ACCEPT_KEPT)
+        late.wait(ACCEPT_REPEAT_TIME)
         self.assertEqual(late.two.take(late.wire[2], late.one.address), ())
 
     def test_data(self) -> None:
@@ -209,7 +211,7 @@ class LossTests(SynchronousTestCase):
         pair.passes = LoseFirst(DATA)
         pair.send(pair.one, b"request")
         pair.wait(0.25)
-        again = pair.one.session.again(
+        again = pair.one.layer.resend(
             pair.two.address, pair.two.identity.node_id, b"request", pair.one.now, False
         )
         self.assertEqual([datagram[0] for datagram in again], [DATA, HELLO])
@@ -312,11 +314,11 @@ class SimultaneousTests(SynchronousTestCase):
             sent += [(other, reply) for reply in replies]
         for side in (one, two):
             self.assertEqual(sorted(side.received), [b"reply", b"request"])
-            self.assertEqual(len(side.session.links.by_cid), 2)
-            side.session.links.check_invariants()
-            link = side.session.links.at[pair.other(side).address]
+            self.assertEqual(len(side.layer.sessions.by_cid), 2)
+            side.layer.sessions.check_invariants()
+            session = side.layer.sessions.by_address[pair.other(side).address]
             lower = min((one, two), key=lambda side: side.identity.node_id)
-            self.assertEqual(link.is_initiator, side is lower)
+            self.assertEqual(session.is_initiator, side is lower)
         self.assertTrue(pair.exchange(one) and pair.exchange(two))
 
     def only(self, pair: Pair, side: Side) -> bytes:
@@ -350,15 +352,17 @@ class AgeTests(SynchronousTestCase):
 
     def test_rekey_by_packets(self) -> None:
         """So it does after 2^24 packets."""
-        self.pair.one.session.links.at[self.pair.two.address].sent = REKEY_PACKETS
+        self.pair.one.layer.sessions.by_address[self.pair.two.address].sent = REKEY_PACKETS
         self.assertTrue(self.pair.exchange(self.pair.one))
         self.assertEqual(self.pair.kinds().count(HELLO), 1)
 
     def test_refused(self) -> None:
         """After two hours a session is used by nobody, whatever became of the new handshake."""
         self.pair.passes = lambda datagram: datagram[0] != HELLO
-        self.keep_busy(REFUSED_AFTER - 300)
-        late = self.pair.one.session.links.at[self.pair.two.address].answer(b"late", self.pair.one.now)
+        self.keep_busy(MAX_AGE - 300)
+        late = self.pair.one.layer.sessions.by_address[self.pair.two.address].answer(
+            b"late", self.pair.one.now
+        )
         self.pair.wait(300)
         self.pair.two.received.clear()
         self.pair.carry(self.pair.one, [late])
@@ -367,12 +371,12 @@ class AgeTests(SynchronousTestCase):
 
     def test_idle(self) -> None:
         """A session without packets is forgotten, by its initiator after 10 min, by the other after 15."""
-        one, two = self.pair.one.session, self.pair.two.session
+        one, two = self.pair.one.layer, self.pair.two.layer
         for seconds, left in ((590, (1, 1)), (20, (0, 1)), (280, (0, 1)), (20, (0, 0))):
             self.pair.wait(seconds)
             one.tidy(self.pair.one.now)
             two.tidy(self.pair.two.now)
-            self.assertEqual((len(one.links.by_cid), len(two.links.by_cid)), left)
+            self.assertEqual((len(one.sessions.by_cid), len(two.sessions.by_cid)), left)
         self.assertTrue(self.pair.exchange(self.pair.two))
 
     def test_prekeys(self) -> None:
@@ -513,21 +517,21 @@ class HostileTests(SynchronousTestCase):
         def hellos() -> int:
             sent = 0
             for node_id in range(1, 30):
-                sent += len(self.one.session.reach(victim, node_id, b"x", self.one.now, False))
+                sent += len(self.one.layer.reach(victim, node_id, b"x", self.one.now, False))
                 self.one.now += 1
-                sent += len(self.one.session.again(victim, node_id, b"x", self.one.now, False))
+                sent += len(self.one.layer.resend(victim, node_id, b"x", self.one.now, False))
             return sent
 
-        self.assertEqual(hellos(), HELLOS)
-        self.one.now += WITHIN
-        self.assertEqual(hellos(), HELLOS)
-        self.assertEqual(self.one.session.counters["HELLOs not sent"], 2 * (58 - HELLOS))
-        self.assertEqual(len(self.one.session.reach(victim, None, b"x", self.one.now, True)), 1)
+        self.assertEqual(hellos(), HELLOS_PER_ADDRESS)
+        self.one.now += HELLO_WINDOW
+        self.assertEqual(hellos(), HELLOS_PER_ADDRESS)
+        self.assertEqual(self.one.layer.counters["HELLOs not sent"], 2 * (58 - HELLOS_PER_ADDRESS))
+        self.assertEqual(len(self.one.layer.reach(victim, None, b"x", self.one.now, True)), 1)
 
     def test_proven_address(self) -> None:
         """One where a node answered, be it another than was sought, gets as many as are needed."""
         for node_id in (71, 72, 73, 74):
-            sent = self.one.session.reach(self.two.address, node_id, b"x", self.one.now, False)
+            sent = self.one.layer.reach(self.two.address, node_id, b"x", self.one.now, False)
             self.assertEqual(len(sent), 1)
             self.pair.carry(self.one, sent)
         self.assertTrue(self.pair.exchange(self.one))
@@ -536,9 +540,9 @@ class HostileTests(SynchronousTestCase):
         """Not more CHALLENGEs than their limit go out in a second; strangers have half of it, wherever they are."""
         hello = hs.hello(bytes(8), bytes(32), None)
         sent = sum(
-            len(self.two.take(hello, (f"203.{n >> 8}.{n & 255}.1", 9))) for n in range(CHALLENGES_A_SECOND)
+            len(self.two.take(hello, (f"203.{n >> 8}.{n & 255}.1", 9))) for n in range(CHALLENGES_PER_SECOND)
         )
-        self.assertEqual(sent, CHALLENGES_A_SECOND * TIERS[0] + 2)
+        self.assertEqual(sent, CHALLENGES_PER_SECOND * TIERS[0] + 2)
         self.assertFalse(self.two.take(hello, self.one.address))
         self.two.known[self.one.address] = Priority.PROVEN
         self.assertTrue(self.pair.exchange(self.one))
@@ -556,8 +560,8 @@ class HostileTests(SynchronousTestCase):
                 one = Side(100 + number, (f"{subnet}.{number}", 8000))
                 Pair(one, two).send(one, b"request")
             if limited:
-                self.assertLess(len(two.received), 3 * FINISHES_A_SUBNET)
-                self.assertGreaterEqual(len(two.received), FINISHES_A_SUBNET)
+                self.assertLess(len(two.received), 3 * FINISHES_PER_SUBNET)
+                self.assertGreaterEqual(len(two.received), FINISHES_PER_SUBNET)
             else:
                 self.assertEqual(len(two.received), 100)
 
@@ -583,12 +587,12 @@ class HostileTests(SynchronousTestCase):
                 granted += sum(two.peer.bucket.take(two.now) for _ in range(100))
             self.assertEqual(granted, expected)
 
-    def test_openings_are_bounded(self) -> None:
+    def test_initiators_are_bounded(self) -> None:
         """Handshakes under way are bounded; those nobody answers are forgotten."""
-        for number in range(MOST_OPENINGS + 100):
+        for number in range(MAX_HANDSHAKES + 100):
             address = (f"203.0.{number >> 8}.{number & 255}", 9)
-            self.one.session.reach(address, number + 1, b"x", self.one.now, False)
-        self.assertEqual(len(self.one.session._openings), MOST_OPENINGS)
-        self.one.session.tidy(self.one.now + PATIENCE)
-        self.assertEqual(len(self.one.session._openings), 0)
-        self.assertEqual(len(self.one.session._openings_by_cid), 0)
+            self.one.layer.reach(address, number + 1, b"x", self.one.now, False)
+        self.assertEqual(len(self.one.layer._initiators), MAX_HANDSHAKES)
+        self.one.layer.tidy(self.one.now + HANDSHAKE_TIMEOUT)
+        self.assertEqual(len(self.one.layer._initiators), 0)
+        self.assertEqual(len(self.one.layer._initiators_by_cid), 0)

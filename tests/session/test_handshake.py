@@ -26,8 +26,8 @@ class BytesTests(SynchronousTestCase):
     def test_sizes(self) -> None:
         """HELLO 256, CHALLENGE 181, FINISH 197 and the request; no datagram above 1,200."""
         self.assertEqual((hs.HELLO_BYTES, hs.CHALLENGE_BYTES, hs.FINISH_BYTES), (256, 181, 197))
-        self.assertEqual(hs.FINISH_BYTES + hs.FINISH_ROOM, 1200)
-        self.assertEqual(hs.HEAD_BYTES + hs.ACCEPT_PREFIX_BYTES + hs.TAG_BYTES, 59)
+        self.assertEqual(hs.FINISH_BYTES + hs.MAX_FINISH_REQUEST_BYTES, 1200)
+        self.assertEqual(hs.HEAD_BYTES + hs.ACCEPT_PREFIX_BYTES + hs.AEAD_TAG_BYTES, 59)
 
     def test_hello(self) -> None:
         """A HELLO names whom it seeks by a hash that only who knows the id can make, or nobody."""
@@ -56,7 +56,7 @@ class ChallengeTests(SynchronousTestCase):
     def challenge(self, expires_at: float) -> hs.Challenge:
         expires = int(expires_at // 60).to_bytes(4, "big")
         prekey = bytes(range(32))
-        signature = self.identity.sign(hs.signed_prekey(prekey, expires))
+        signature = self.identity.sign(hs.prekey_to_sign(prekey, expires))
         raw = hs.CHALLENGE + b"12345678" + bytes(24) + self.identity.proof + prekey + expires + signature
         return hs.Challenge.parse(raw)
 
@@ -84,7 +84,7 @@ class ChallengeTests(SynchronousTestCase):
         """A public key with which the secret would be none is refused."""
         private = X25519PrivateKey.from_private_bytes(bytes([9] * 32))
         for key in SMALL_ORDER:
-            self.assertRaises(Malformed, hs.agree, private, bytes.fromhex(key))
+            self.assertRaises(Malformed, hs.shared_secret, private, bytes.fromhex(key))
 
     def test_not_a_key(self) -> None:
         """A proof whose key is none, and a signature of another kind, are refused like any wrong one."""

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE
-from dht14.session.layer import HERE, KNOCK, NONCE_BYTES, PLAIN, PlaintextLayer, PlaintextProbe
+from dht14.session.layer import PLAIN, PROBE, PROBE_NONCE_BYTES, PROBE_REPLY, PlaintextLayer, PlaintextProbe
 from tests.fakes import contact_at, proof_of, verify_proof
 
 HOME, AWAY = ("192.0.2.1", 8000), ("2001:db8::2", 8000)
@@ -30,7 +30,7 @@ class PlainSessionTests(SynchronousTestCase):
         """A datagram is 0x50, the sender's proof and the payload, however it is sent."""
         expected = b"\x50" + proof_of(7) + b"payload"
         self.assertEqual(seal(7, b"payload"), expected)
-        for send in (session(7).reach, session(7).again):
+        for send in (session(7).reach, session(7).resend):
             self.assertEqual(send(AWAY, 9, b"payload", 0.0, False), (expected,))
 
     @settings(derandomize=True, deadline=None)
@@ -92,13 +92,13 @@ class PlainQuestionsTests(SynchronousTestCase):
 
     def test_sizes(self) -> None:
         """A question of another size gets no answer: none is longer than what it answers."""
-        for size in set(range(100)) - {NONCE_BYTES}:
-            datagram = KNOCK + proof_of(7) + bytes(size)
+        for size in set(range(100)) - {PROBE_NONCE_BYTES}:
+            datagram = PROBE + proof_of(7) + bytes(size)
             self.assertRaises(Malformed, session(9).received, datagram, HOME, 0.0)
 
     def test_no_answer(self) -> None:
         """What else comes is no answer."""
-        for datagram in (b"", KNOCK + proof_of(9) + bytes(8), seal(9, b"x")):
+        for datagram in (b"", PROBE + proof_of(9) + bytes(8), seal(9, b"x")):
             self.assertRaises(Malformed, self.questions.nonce_in, datagram)
-        for datagram in (HERE, HERE + bytes(47)):
+        for datagram in (PROBE_REPLY, PROBE_REPLY + bytes(47)):
             self.assertRaises(Malformed, self.questions.answerer, datagram, 0.0)

@@ -7,13 +7,13 @@ from dht14.kademlia.contact import Contact
 from dht14.security.rate_limiter import TokenBucket
 from dht14.session.handshake import ACCEPT, DATA
 from dht14.session.replay_window import WINDOW
-from dht14.session.session import REFUSED_AFTER, Session
+from dht14.session.session import MAX_AGE, Session
 
 KEYS = (bytes(32), bytes(range(32)))
 INITIATOR_CID, RESPONDER_CID = b"initiate", b"responds"
 
 
-class LinkTests(SynchronousTestCase):
+class SessionTests(SynchronousTestCase):
     """The two ends of one session."""
 
     def setUp(self) -> None:
@@ -77,8 +77,8 @@ class LinkTests(SynchronousTestCase):
         """After two hours nothing is opened, however busy the session was."""
         self.establish()
         packet = self.initiator.answer(b"x", 0.0)
-        self.assertIsNone(self.responder.open(packet, REFUSED_AFTER))
-        self.assertTrue(self.responder.is_over(REFUSED_AFTER))
+        self.assertIsNone(self.responder.open(packet, MAX_AGE))
+        self.assertTrue(self.responder.is_over(MAX_AGE))
 
     def test_short_accept(self) -> None:
         """An authentic ACCEPT that has no room for what it must tell is refused."""

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
+from dht14.security.prekey_clock import PrekeyClock
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
 from dht14.session.handshake import HELLO_HEAD_BYTES
 from tests import independent_peer
-from tests.session.pair import strangers
+from tests.session.pair import unknown_priority
 
 TOP = Path(__file__).parents[2]
 PATH = Path(__file__).parent / "vectors" / "session.json"
@@ -46,10 +46,10 @@ def session_of(rng: Scripted, key: bytes) -> EncryptedLayer:
         rng,
         Limits(),
         lambda node_id: False,
-        strangers,
+        unknown_priority,
         HelloLimiter(),
         NOW,
-        AgreedTime(lambda: NOW),
+        PrekeyClock(lambda: NOW),
     )
 
 

@@ -13,7 +13,7 @@ from dht14.kademlia.keyspace import ID_SPACE, id_to_bytes
 from dht14.kademlia.parameters import GROUP, MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
 from dht14.records.store import Refusal
 from dht14.session.handshake import ACCEPT_PREFIX_BYTES
-from dht14.session.session import SEALED_BYTES
+from dht14.session.session import MIN_DATA_BYTES
 from dht14.wire.contacts import first_fitting, pack_contacts
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import (
@@ -168,7 +168,7 @@ LARGEST: list[Message] = [
         MAX_VERSION, MAX_TTL_MS, 20, True, True, MAX_VALUE, bytes(32), bytes(16), MOST_CONTACTS[1][:5]
     ),
 ]
-ACCEPT_BYTES = SEALED_BYTES + ACCEPT_PREFIX_BYTES
+ACCEPT_BYTES = MIN_DATA_BYTES + ACCEPT_PREFIX_BYTES
 
 
 class EncodingTests(SynchronousTestCase):
@@ -191,7 +191,7 @@ class EncodingTests(SynchronousTestCase):
         """Every reply fits a datagram as the first of a session (an ACCEPT), every request as a later one."""
         self.assertEqual({type(message) for message in LARGEST}, {message for message, _ in SCHEMA.values()})
         for message in LARGEST:
-            around = ACCEPT_BYTES if isinstance(message, REPLIES) else SEALED_BYTES
+            around = ACCEPT_BYTES if isinstance(message, REPLIES) else MIN_DATA_BYTES
             self.assertLessEqual(len(encode(RPC_ID, message)) + around, MAX_DATAGRAM)
 
     def test_all_kinds(self) -> None:

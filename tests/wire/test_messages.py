@@ -9,7 +9,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE, random_id
 from dht14.kademlia.parameters import MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, K
 from dht14.records.store import Refusal
-from dht14.session.handshake import ACCEPT_PREFIX_BYTES, HEAD_BYTES, TAG_BYTES
+from dht14.session.handshake import ACCEPT_PREFIX_BYTES, HEAD_BYTES, AEAD_TAG_BYTES
 from dht14.wire.contacts import first_fitting
 from dht14.wire.datagram import RPC_ID_BYTES, encode
 from dht14.wire.messages import (
@@ -34,7 +34,7 @@ from dht14.wire.messages import (
 )
 from tests.fakes import contact_at
 
-LARGEST_OVERHEAD = HEAD_BYTES + ACCEPT_PREFIX_BYTES + TAG_BYTES
+LARGEST_OVERHEAD = HEAD_BYTES + ACCEPT_PREFIX_BYTES + AEAD_TAG_BYTES
 """Bytes around a message in an ACCEPT, which has more of them than DATA or a plain datagram."""
 FAR_CONTACTS = tuple(
     contact_at(ID_SPACE - 1 - n, ("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", 65535)) for n in range(K)

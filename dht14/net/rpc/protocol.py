@@ -248,7 +248,7 @@ class RpcProtocol(DatagramProtocol):
             call.observer.call_silent(call.contact)
         else:
             self.counters["resent"] += 1
-            again = self._session.again(address, call.node_id, call.payload, now, call.named)
+            again = self._session.resend(address, call.node_id, call.payload, now, call.named)
             self._send_all(again, address)
             # Where it was us who slept through the timeouts, the resend still gets its chance.
             call.silent_at = max(call.silent_at, now + SOFT_TIMEOUT_UNKNOWN)

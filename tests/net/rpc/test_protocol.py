@@ -26,7 +26,7 @@ from dht14.node.responder import Responder
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
-from dht14.session.layer import HERE, KNOCK, PlaintextLayer, PlaintextProbe
+from dht14.session.layer import PROBE, PROBE_REPLY, PlaintextLayer, PlaintextProbe
 from dht14.sim.memory_store import MemoryStore
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import Announce, FindNode, Message, Nodes, Ping, Pong, Store, Stored
@@ -438,8 +438,8 @@ class RequestTests(RpcTestCase):
     def answer_probe(self, contact: Contact = PEER) -> None:
         """The contact answers the latest probe."""
         question = self.probe_wire.sent[-1][0]
-        self.assertEqual(question[:1], KNOCK)
-        self.probe.datagramReceived(HERE + contact.proof + question[-8:], contact.address)
+        self.assertEqual(question[:1], PROBE)
+        self.probe.datagramReceived(PROBE_REPLY + contact.proof + question[-8:], contact.address)
 
     def test_answered(self) -> None:
         """A request is answered with its own id, to the address it came from and to nobody else."""

@@ -11,13 +11,13 @@ from statistics import median_high, median_low
 
 from attrs import define, field
 
-MOST_TOLD = 15
+MAX_PEER_TIMES = 15
 """Peers whose times are remembered, the last to tell. An attacker that brings most of them can make an old pre-key pass
 here; it is worth something only to who has stolen it."""
 
 
 @define(eq=False)
-class AgreedTime:
+class PrekeyClock:
     """What time it is, in seconds since 1970. `now` is the node's own clock, which nobody sets."""
 
     _wall: Callable[[], float]
@@ -25,21 +25,21 @@ class AgreedTime:
     _ahead: OrderedDict[int, float] = field(factory=OrderedDict, init=False)
     """By how much the peers' times are ahead of the node's own clock, by node id."""
 
-    def told(self, node_id: int, time: float, now: float) -> None:
+    def heard(self, node_id: int, time: float, now: float) -> None:
         """A peer that has proven who it is says that it is this time."""
         self._ahead[node_id] = time - now
         self._ahead.move_to_end(node_id)
-        if len(self._ahead) > MOST_TOLD:
+        if len(self._ahead) > MAX_PEER_TIMES:
             self._ahead.popitem(last=False)
 
-    def to_sign(self, now: float) -> float:
+    def time_to_sign(self, now: float) -> float:
         """The time to date what others judge; between two opinions the later: what is dated so is good for both."""
-        return median_high(self._voices(now))
+        return median_high(self._times(now))
 
-    def to_judge(self, time: float, now: float) -> float:
+    def time_to_judge(self, time: float, now: float) -> float:
         """The time to judge by what another one has dated, who says that it is `time`; between two opinions the
         earlier. Two who have nobody else to ask must be able to begin."""
-        return median_low([*self._voices(now), time])
+        return median_low([*self._times(now), time])
 
-    def _voices(self, now: float) -> list[float]:
+    def _times(self, now: float) -> list[float]:
         return [self._wall(), *(ahead + now for ahead in self._ahead.values())]
