@@ -50,7 +50,8 @@ from dht14.security.subnets import any_subnet, public_subnet
 from dht14.security.tickets import Tickets
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer, HelloProbe
-from dht14.session.layer import PlaintextLayer, PlaintextProbe, ReachabilityProbe, SessionLayer
+from dht14.session.layer import ReachabilityProbe, SessionLayer
+from dht14.session.plaintext import PlaintextLayer, PlaintextProbe
 
 MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], LocalStore]
 """Makes a store of the node's id, its limit in bytes, whether the node answers for a record, how many seconds a

@@ -21,6 +21,7 @@ from dht14.kademlia.keyspace import ID_BITS, id_from_bytes
 
 PUBLIC_KEY_BYTES = 32
 PROOF_BYTES = 48
+SIGNATURE_BYTES = 64
 BITS_A_DIGIT = 4
 SLICE = 2_048
 """Tries between two pauses of a search: a few milliseconds."""

@@ -1,8 +1,8 @@
-"""Sealed sessions: the handshakes of both sides and the sessions that come of them. DESIGN 4.2.
+"""Encrypted sessions: the handshakes of both sides, and the sessions that result from them. DESIGN 4.2.
 
-Two round trips to the first answer of a stranger, one from then on. There is no word for "I do not know this
-session": whoever hears nothing sends DATA and HELLO together the second time, and so finds a node that has
-forgotten it.
+The first answer of an unknown peer takes two round trips, every further one a single one. No message says "I do
+not know this session": a node that hears nothing sends DATA and HELLO together the second time, and so
+reaches a peer that has forgotten the session.
 """
 
 import random
@@ -26,18 +26,18 @@ from dht14.session.session import REKEY_PACKETS, Session
 from dht14.session.session_table import SessionTable
 
 HANDSHAKE_TIMEOUT = 3.0
-"""Seconds after which a handshake that is not done is given up; nobody waits longer for an answer."""
+"""Seconds after which an unfinished handshake is given up; no call waits longer for its answer."""
 MAX_HANDSHAKES = 1_024
-"""Handshakes begun here that may be under way; the oldest is given up for another."""
+"""Handshakes of this node under way; another one replaces the oldest."""
 
 RESEND_AFTER = 0.25
-"""Seconds after which another request to the same node sends HELLO or FINISH again."""
+"""Seconds after which another request to the same node sends the HELLO or FINISH again."""
 RESEND_GAP = 0.02
-"""Seconds between two of them when requests are repeated."""
+"""Seconds between two of them when requests are resent."""
 
 
 class EncryptedLayer:
-    """A `SessionLayer`: AES-256-GCM between nodes that proved who and where they are."""
+    """A `SessionLayer`: AES-256-GCM between nodes that proved their ids and addresses."""
 
     def __init__(
         self,
@@ -49,25 +49,25 @@ class EncryptedLayer:
         priority_of: Callable[[Address], Priority],
         hello_limiter: HelloLimiter,
         now: float,
-        time: PrekeyClock,
+        clock: PrekeyClock,
     ) -> None:
-        self._time = time
+        """`is_contact`: as in `SessionTable`. `priority_of`: who comes first when there are too many handshakes."""
+        self._clock = clock
         self._identity = identity
         self._verify_proof = verify_proof
         self._rng = rng
         self.counters: Counter[str] = Counter()
         """Handshakes and refused datagrams, by what became of them."""
-        self._acceptor = Acceptor(identity, verify_proof, rng, limits, now, time, self.counters)
+        self._acceptor = Acceptor(identity, verify_proof, rng, limits, now, clock, self.counters)
         self._limiter = PeerLimiter(limits.peer_rate, limits.peer_burst, limits.diversity_private)
         self._priority_of = priority_of
-        """Who comes first when there are too many handshakes."""
         self._hello_limiter = hello_limiter
         self.sessions = SessionTable(identity.node_id, is_contact)
         self._initiators: dict[tuple[Address, int | None], Initiator] = {}
-        """The handshakes begun here, by whom they seek; the oldest first."""
+        """The handshakes that this node began, by whom they seek; the oldest first."""
         self._initiators_by_cid: dict[bytes, Initiator] = {}
 
-    # To be sent
+    # Sending
 
     def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
         """As `SessionLayer.seal`."""
@@ -100,12 +100,12 @@ class EncryptedLayer:
         session = self._usable_session(address, node_id, now)
         if session is None:
             return self._send_handshake(address, node_id, payload, now, named, RESEND_GAP)
-        # Either the datagram was lost, or the other side knows the session no more: both are seen to.
+        # Either the datagram was lost, or the peer has forgotten the session. This cures both.
         data = session.answer(payload, now)
-        greeting = self._send_handshake(address, session.contact.node_id, payload, now, named, RESEND_GAP)
+        handshake = self._send_handshake(address, session.contact.node_id, payload, now, named, RESEND_GAP)
         initiator = self._initiators.get((address, session.contact.node_id))
         session.recovery_cid = initiator.cid if initiator is not None else b""
-        return (data, *greeting)
+        return (data, *handshake)
 
     def _usable_session(self, address: Address, node_id: int | None, now: float) -> Session | None:
         session = self.sessions.by_address.get(address)
@@ -122,7 +122,7 @@ class EncryptedLayer:
         named: bool,
         resend_after: float,
     ) -> Datagrams:
-        """Begin a handshake, or go on with the one under way."""
+        """Begin a handshake, or resend the latest datagram of the one under way."""
         initiator = self._initiators.get((address, node_id))
         if initiator is not None and not 0 <= now - initiator.began_at < HANDSHAKE_TIMEOUT:
             self._give_up(initiator)
@@ -149,17 +149,16 @@ class EncryptedLayer:
         return initiator
 
     def _new_cid(self) -> bytes:
-        while (
-            cid := self._rng.randbytes(hs.CID_BYTES)
-        ) in self.sessions.by_cid or cid in self._initiators_by_cid:
-            pass
-        return cid
+        while True:
+            cid = self._rng.randbytes(hs.CID_BYTES)
+            if cid not in self.sessions.by_cid and cid not in self._initiators_by_cid:
+                return cid
 
     def _give_up(self, initiator: Initiator) -> None:
         del self._initiators[initiator.address, initiator.node_id]
         del self._initiators_by_cid[initiator.cid]
 
-    # Received
+    # Receiving
 
     def received(self, datagram: bytes, address: Address, now: float) -> Received:
         """As `SessionLayer.received`."""
@@ -177,34 +176,34 @@ class EncryptedLayer:
             if session.recovery_cid:
                 self._recovered(session)
             return session, payload, ()
-        return self._others(kind, datagram, address, now)
+        return self._received_handshake(kind, datagram, address, now)
 
-    def _others(self, kind: bytes, datagram: bytes, address: Address, now: float) -> Received:
+    def _received_handshake(self, kind: bytes, datagram: bytes, address: Address, now: float) -> Received:
         if kind == hs.ACCEPT:
-            return self._accept(datagram, address, now)
+            return self._received_accept(datagram, address, now)
         if kind == hs.HELLO:
             challenge = self._acceptor.challenge(datagram, address, self._priority_of(address), now)
             return NOTHING if challenge is None else (None, b"", (challenge,))
         if kind == hs.CHALLENGE:
-            return self._challenge(datagram, address, now)
+            return self._received_challenge(datagram, address, now)
         if kind == hs.FINISH:
-            return self._finish(datagram, address, now)
+            return self._received_finish(datagram, address, now)
         raise Malformed("not a datagram of this protocol")
 
     def _recovered(self, session: Session) -> None:
-        """The session was not lost; only a datagram was."""
+        """The peer knows the session after all: drop the handshake that was to replace it."""
         initiator = self._initiators_by_cid.get(session.recovery_cid)
         session.recovery_cid = b""
         if initiator is not None and initiator.session is None:
             self._give_up(initiator)
 
-    def _challenge(self, datagram: bytes, address: Address, now: float) -> Received:
+    def _received_challenge(self, datagram: bytes, address: Address, now: float) -> Received:
         initiator = self._initiators_by_cid.get(datagram[1:9])
         if initiator is None or initiator.address != address or initiator.session is not None:
             return self._refuse("unasked CHALLENGEs")
         challenge = hs.Challenge.parse(datagram)
         node_id = self._verify_proof(challenge.proof)
-        challenge.verify(self._time.time_to_judge(challenge.made_at, now))
+        challenge.verify(self._clock.time_to_judge(challenge.made_at, now))
         self._hello_limiter.proved(address)
         if not initiator.seeks(node_id):
             return self._refuse("CHALLENGEs of other nodes")
@@ -214,7 +213,7 @@ class EncryptedLayer:
         initiator.session = Session.of_initiator(contact, bucket, initiator.cid, keys, now)
         return None, b"", (initiator.datagram,)
 
-    def _finish(self, datagram: bytes, address: Address, now: float) -> Received:
+    def _received_finish(self, datagram: bytes, address: Address, now: float) -> Received:
         if not self._acceptor.may_open(datagram, address, self._priority_of(address), now):
             return NOTHING
         cid_of_repeated = self._acceptor.cid_of_repeated(datagram)
@@ -233,7 +232,7 @@ class EncryptedLayer:
             return session, accepted.request, ()
         return None, b"", (session.answer(b"", now),)
 
-    def _accept(self, datagram: bytes, address: Address, now: float) -> Received:
+    def _received_accept(self, datagram: bytes, address: Address, now: float) -> Received:
         initiator = self._initiators_by_cid.get(datagram[1:9])
         session = self.sessions.by_cid.get(datagram[1:9]) if initiator is None else initiator.session
         if session is None or session.contact.address != address:
@@ -245,7 +244,7 @@ class EncryptedLayer:
         waiting: Datagrams = ()
         if initiator is not None:
             self._give_up(initiator)
-            self._time.heard(session.contact.node_id, initiator.peer_time, now)
+            self._clock.heard(session.contact.node_id, initiator.peer_time, now)
             self.sessions.add(session, now)
             waiting = [session.answer(request, now) for request in initiator.take_waiting()]
         return session, response, waiting
@@ -257,41 +256,40 @@ class EncryptedLayer:
     def tidy(self, now: float) -> None:
         """As `SessionLayer.tidy`."""
         self.sessions.tidy(now)
-        for initiator in [
-            o for o in self._initiators.values() if not 0 <= now - o.began_at < HANDSHAKE_TIMEOUT
-        ]:
-            self._give_up(initiator)
+        for initiator in list(self._initiators.values()):
+            if not 0 <= now - initiator.began_at < HANDSHAKE_TIMEOUT:
+                self._give_up(initiator)
 
 
 @frozen
 class HelloProbe:
-    """What finds out whether a node can be called: a HELLO, to be answered by its CHALLENGE.
+    """A `ReachabilityProbe`: the question is a HELLO, the answer its CHALLENGE.
 
-    That a CHALLENGE carries the proof and the signed pre-key of a node does not show that it comes from
-    there: both may be copied. Who is asked has proven already, in a session, who and where it is.
+    The proof and the signed pre-key in a CHALLENGE do not show that it comes from that node: both may be copied.
+    But the probed node has proven its id and address already, in a session.
     """
 
     _verify_proof: VerifyProof
     _rng: random.Random
-    _time: PrekeyClock
+    _clock: PrekeyClock
 
     def nonce(self) -> bytes:
-        """A fresh connection id."""
+        """Return a fresh connection id."""
         return self._rng.randbytes(hs.CID_BYTES)
 
     def ask(self, contact: Contact, nonce: bytes) -> bytes:
-        """A HELLO. Its key is of no use, and so need not be made: no handshake follows."""
+        """Return a HELLO. No handshake follows, so random bytes stand for its public key."""
         return hs.hello(nonce, self._rng.randbytes(hs.KEY_BYTES), contact.node_id)
 
     def nonce_in(self, datagram: bytes) -> bytes:
-        """The connection id in a CHALLENGE."""
+        """Return the connection id in a CHALLENGE."""
         if not datagram.startswith(hs.CHALLENGE):
             raise Malformed("not a CHALLENGE")
         return hs.Challenge.parse(datagram).cid
 
     def answerer(self, datagram: bytes, now: float) -> int:
-        """The node that signed the pre-key in a CHALLENGE: dearer than a probe, so not for whoever sends one."""
+        """Return the id of the node that signed the pre-key. Costs more than a probe: look at the nonce first."""
         challenge = hs.Challenge.parse(datagram)
         node_id = self._verify_proof(challenge.proof)
-        challenge.verify(self._time.time_to_judge(challenge.made_at, now))
+        challenge.verify(self._clock.time_to_judge(challenge.made_at, now))
         return node_id

@@ -1,4 +1,4 @@
-"""All sessions of a node: which are where, and which go when there are too many."""
+"""All sessions of a node: which one to send in, and which ones to drop when there are too many."""
 
 from collections.abc import Callable
 
@@ -8,17 +8,16 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.session.session import Session
 
 MAX_SESSIONS = 4_096
-"""Sessions kept."""
 RESERVED_SESSIONS = MAX_SESSIONS // 2
-"""Of these, how many nobody but contacts of the routing table can take away from one another."""
+"""How many sessions only contacts of the routing table compete for."""
 EVICTED_AT_ONCE = MAX_SESSIONS // 16
-"""How many go at a time: to find the least recently used costs as much for many as for one."""
+"""To find the least recently used ones costs as much for many as for one."""
 
 REST_AFTER = 60.0
-"""Seconds without a packet after which a session rests."""
+"""Seconds without a packet after which a session releases its ciphers."""
 
 SIMULTANEOUS_WINDOW = 3.0
-"""Seconds within which two handshakes, one from either side, were under way together."""
+"""Two handshakes, one from each side, are simultaneous when their sessions are made within these seconds."""
 
 
 @define(eq=False)
@@ -27,51 +26,54 @@ class SessionTable:
 
     _own_id: int
     _is_contact: Callable[[Contact], bool]
-    """Whether a node is in the routing table, at this very address: a contact could else call from ever other
-    ports, and take away the sessions of all the others."""
+    """Whether the routing table has a node at this very address. Without the address a contact could call from
+    ever new ports, and take away the sessions of all others."""
     by_cid: dict[bytes, Session] = field(factory=dict, init=False)
     by_address: dict[Address, Session] = field(factory=dict, init=False)
-    """The session to send on."""
+    """The session to send in."""
 
     def add(self, session: Session, now: float) -> None:
-        """A session was made. It is sent on from now on, unless the two sides began one each at the same
-        time: then both send on the one whose initiator has the lower id, and take what comes in either."""
+        """Take a new session.
+
+        From now on this node sends in it, unless both sides began a session at the same time: then both send in
+        the one whose initiator has the lower id, and take what comes in either.
+        """
         address = session.contact.address
         self.by_cid[session.own_cid] = session
         current = self.by_address.get(address)
         if current is not None:
             if current.older is not None:
                 self._forget(current.older)
-            first, second = (
-                (current, session) if self._prefers_current(current, session, now) else (session, current)
-            )
+            keeps_current = self._prefers_current(current, session, now)
+            first, second = (current, session) if keeps_current else (session, current)
             first.older, second.older = second, None
             session = first
         self.by_address[address] = session
         if len(self.by_cid) > MAX_SESSIONS:
-            self._forget_least_used()
+            self._evict()
 
     def _prefers_current(self, current: Session, new: Session, now: float) -> bool:
-        """Whether to send on the older of two sessions."""
+        """Return whether to go on sending in the older of two sessions."""
         if current.contact.node_id != new.contact.node_id or current.is_initiator == new.is_initiator:
             return False
         own_is_lower = self._own_id < current.contact.node_id
         return now - current.made_at < SIMULTANEOUS_WINDOW and current.is_initiator == own_is_lower
 
     def tidy(self, now: float) -> None:
-        """Forget the sessions that are over, and their keys; let those rest that are quiet."""
+        """Forget the sessions that are over, with their keys; let quiet ones release their ciphers."""
         for session in list(self.by_cid.values()):
             if session.is_over(now):
                 self._forget(session)
             elif now - session.used_at >= REST_AFTER:
                 session.release_ciphers()
 
-    def _forget_least_used(self) -> None:
+    def _evict(self) -> None:
+        """Forget the least recently used sessions, but for those reserved for contacts."""
         latest_first = sorted(self.by_cid.values(), key=lambda session: session.used_at, reverse=True)
-        kept = [session for session in latest_first if self._is_contact(session.contact)][:RESERVED_SESSIONS]
-        reserved = {session.own_cid for session in kept}
-        free = [session for session in latest_first if session.own_cid not in reserved]
-        for session in free[-EVICTED_AT_ONCE:]:
+        contacts = [session for session in latest_first if self._is_contact(session.contact)]
+        reserved = {session.own_cid for session in contacts[:RESERVED_SESSIONS]}
+        evictable = [session for session in latest_first if session.own_cid not in reserved]
+        for session in evictable[-EVICTED_AT_ONCE:]:
             self._forget(session)
 
     def _forget(self, session: Session) -> None:
@@ -87,7 +89,7 @@ class SessionTable:
             current.older = None
 
     def check_invariants(self) -> None:
-        """AssertionError where the two views differ; for tests."""
+        """Raise AssertionError where the two views differ; for tests."""
         chained = [
             session
             for first in self.by_address.values()

@@ -13,7 +13,7 @@ from dht14.kademlia.keyspace import hash_id, id_from_bytes
 from dht14.net.api.factory import ApiFactory
 from dht14.node.put import Policy
 from dht14.records.receipt import NoRecord
-from dht14.session.layer import PLAIN
+from dht14.session.plaintext import PLAIN
 from dht14.sim.clock import HeapClock
 from dht14.sim.memory_store import MemoryStore
 from dht14.stack import StackOptions, build_stack

@@ -88,8 +88,8 @@ class ChallengeTests(SynchronousTestCase):
 
     def test_not_a_key(self) -> None:
         """A proof whose key is none, and a signature of another kind, are refused like any wrong one."""
-        self.assertRaises(Malformed, hs.verify, bytes([255] * 48), bytes(64), b"signed")
-        self.assertRaises(Malformed, hs.verify, self.identity.proof, bytes(64), b"signed")
+        self.assertRaises(Malformed, hs.verify_signature, bytes([255] * 48), bytes(64), b"signed")
+        self.assertRaises(Malformed, hs.verify_signature, self.identity.proof, bytes(64), b"signed")
 
 
 class KeyScheduleTests(SynchronousTestCase):
@@ -98,7 +98,7 @@ class KeyScheduleTests(SynchronousTestCase):
     def test_directions(self) -> None:
         """Each direction has its own key, and so have both ids, the other way round too."""
         schedule = hs.KeySchedule.of(bytes(32), bytes(32))
-        keys = [*schedule.directions(1, 2), *schedule.directions(2, 1), *schedule.directions(1, 3)]
+        keys = [*schedule.session_keys(1, 2), *schedule.session_keys(2, 1), *schedule.session_keys(1, 3)]
         self.assertEqual(len(set(keys)), 6)
         self.assertEqual({len(key) for key in keys}, {32})
 
@@ -109,4 +109,4 @@ class KeyScheduleTests(SynchronousTestCase):
             hs.KeySchedule.of(bytes([1] * 32), bytes(32)),
             hs.KeySchedule.of(bytes(32), bytes([1] * 32)),
         ):
-            self.assertNotEqual(one.directions(1, 2), other.directions(1, 2))
+            self.assertNotEqual(one.session_keys(1, 2), other.session_keys(1, 2))

@@ -5,11 +5,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.security.rate_limiter import TokenBucket
-from dht14.session.handshake import ACCEPT, DATA
+from dht14.session.handshake import ACCEPT, DATA, SessionKeys
 from dht14.session.replay_window import WINDOW
 from dht14.session.session import MAX_AGE, Session
 
-KEYS = (bytes(32), bytes(range(32)))
+KEYS = SessionKeys(bytes(32), bytes(range(32)))
 INITIATOR_CID, RESPONDER_CID = b"initiate", b"responds"
 
 

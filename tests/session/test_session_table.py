@@ -4,6 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.security.rate_limiter import TokenBucket
+from dht14.session.handshake import SessionKeys
 from dht14.session.session import INITIATOR_IDLE, RESPONDER_IDLE, Session
 from dht14.session.session_table import (
     EVICTED_AT_ONCE,
@@ -15,7 +16,7 @@ from dht14.session.session_table import (
 )
 
 OWN = 100
-KEYS = (bytes(32), bytes(range(32)))
+KEYS = SessionKeys(bytes(32), bytes(range(32)))
 
 
 class SessionTableTests(SynchronousTestCase):

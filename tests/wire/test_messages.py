@@ -9,7 +9,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE, random_id
 from dht14.kademlia.parameters import MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, K
 from dht14.records.store import Refusal
-from dht14.session.handshake import ACCEPT_PREFIX_BYTES, HEAD_BYTES, AEAD_TAG_BYTES
+from dht14.session.handshake import ACCEPT_PREFIX_BYTES, AEAD_TAG_BYTES, HEAD_BYTES
 from dht14.wire.contacts import first_fitting
 from dht14.wire.datagram import RPC_ID_BYTES, encode
 from dht14.wire.messages import (

@@ -21,7 +21,8 @@ from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.subnets import Scope, parties_of
 from dht14.session.encrypted import HelloProbe
-from dht14.session.layer import PROBE, PROBE_REPLY, PlaintextProbe, ReachabilityProbe
+from dht14.session.layer import ReachabilityProbe
+from dht14.session.plaintext import PROBE, PROBE_REPLY, PlaintextProbe
 from tests.fakes import contact, contact_at, proof_of, verify_proof
 from tests.net.rpc.test_protocol import UdpRecorder
 from tests.session.pair import BEGINNING, PUZZLE, Side

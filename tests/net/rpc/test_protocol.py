@@ -26,7 +26,7 @@ from dht14.node.responder import Responder
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
-from dht14.session.layer import PROBE, PROBE_REPLY, PlaintextLayer, PlaintextProbe
+from dht14.session.plaintext import PROBE, PROBE_REPLY, PlaintextLayer, PlaintextProbe
 from dht14.sim.memory_store import MemoryStore
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import Announce, FindNode, Message, Nodes, Ping, Pong, Store, Stored
