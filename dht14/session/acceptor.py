@@ -28,8 +28,9 @@ PREKEY_ROTATION = hs.PREKEY_LIFETIME / 2
 """Seconds after which a new pre-key replaces one; the old one serves those who have it for as long again."""
 
 MAX_PREKEY_DATE_ERROR = 3_600.0
-"""Seconds by which the date of a pre-key may be wrong. Beyond, a new one replaces it: the clock was set, or the first
-peers showed that it is wrong. With a date that is further off, initiators could refuse the pre-key."""
+"""Seconds by which the date of a pre-key may be wrong. Beyond, a new one replaces it: the clock was set, or
+the first peers showed that it is wrong. With a date that is further off, initiators could refuse the
+pre-key."""
 
 CHALLENGES_PER_SECOND = 10_000
 """A CHALLENGE costs 5 µs to make and 5 µs to send: all of them take a tenth of a core."""
@@ -43,8 +44,8 @@ FINISHES_PER_PARTY = {
     Scope.PRIVATE_HOST: FINISHES_PER_SECOND / 4,
 }
 MAX_REMEMBERED_FINISHES = FINISHES_PER_SECOND * (COOKIE_LIFETIME + 5)
-"""All that can come while their cookies live (a second longer by rounding), and the burst besides. A FINISH that is
-forgotten too early could be replayed, and its keys would seal a second time."""
+"""All that can come while their cookies live (a second longer by rounding), and the burst besides. A FINISH
+that is forgotten too early could be replayed, and its keys would seal a second time."""
 
 _TIME_BYTES = 4
 
@@ -93,7 +94,7 @@ class AcceptedInitiator:
 
 
 class Acceptor:
-    """Decides who may begin a session. Owns the cookie secret and the pre-keys, which end with the process."""
+    """Decides who may begin a session. Owns the cookie secret and the pre-keys: they end with the process."""
 
     def __init__(
         self,
@@ -117,8 +118,8 @@ class Acceptor:
         self._challenges = SharedRateLimiter(CHALLENGES_PER_SECOND, challenge_shares, limits.parties_of, now)
         self._finishes = SharedRateLimiter(FINISHES_PER_SECOND, FINISHES_PER_PARTY, limits.parties_of, now)
         self._accepted_cids: OrderedDict[bytes, bytes] = OrderedDict()
-        """The connection ids given to the latest initiators, by their ephemeral keys. Not a `BoundedDict`: with so
-        many items that takes 70 µs to drop the oldest."""
+        """The connection ids given to the latest initiators, by their ephemeral keys. Not a `BoundedDict`:
+        with so many items that takes 70 µs to drop the oldest."""
 
     # HELLO
 
@@ -158,7 +159,8 @@ class Acceptor:
     # FINISH
 
     def may_open(self, finish: bytes, address: Address, priority: Priority, now: float) -> bool:
-        """Return whether a FINISH is worth the work of opening it: our cookie is in it, and the limits allow it.
+        """Return whether a FINISH is worth the work of opening it: our cookie is in it, and the limits allow
+        it.
 
         Raises Malformed when it is too short.
         """

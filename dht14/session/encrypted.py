@@ -1,7 +1,7 @@
 """Encrypted sessions: the handshakes of both sides, and the sessions that result from them. DESIGN 4.2.
 
-The first answer of an unknown peer takes two round trips, every further one a single one. No message says "I do
-not know this session": a node that hears nothing sends DATA and HELLO together the second time, and so
+The first answer of an unknown peer takes two round trips, every further one a single one. No message says "I
+do not know this session": a node that hears nothing sends DATA and HELLO together the second time, and so
 reaches a peer that has forgotten the session.
 """
 
@@ -51,7 +51,7 @@ class EncryptedLayer:
         now: float,
         clock: PrekeyClock,
     ) -> None:
-        """`is_contact`: as in `SessionTable`. `priority_of`: who comes first when there are too many handshakes."""
+        """`is_contact`: see `SessionTable`. `priority_of`: who comes first under too many handshakes."""
         self._clock = clock
         self._identity = identity
         self._verify_proof = verify_proof
@@ -265,8 +265,8 @@ class EncryptedLayer:
 class HelloProbe:
     """A `ReachabilityProbe`: the question is a HELLO, the answer its CHALLENGE.
 
-    The proof and the signed pre-key in a CHALLENGE do not show that it comes from that node: both may be copied.
-    But the probed node has proven its id and address already, in a session.
+    The proof and the signed pre-key in a CHALLENGE do not show that it comes from that node: both may be
+    copied. But the probed node has proven its id and address already, in a session.
     """
 
     _verify_proof: VerifyProof
@@ -288,7 +288,7 @@ class HelloProbe:
         return hs.Challenge.parse(datagram).cid
 
     def answerer(self, datagram: bytes, now: float) -> int:
-        """Return the id of the node that signed the pre-key. Costs more than a probe: look at the nonce first."""
+        """Return the id of the node that signed the pre-key. Costs more than a probe: check the nonce before."""
         challenge = hs.Challenge.parse(datagram)
         node_id = self._verify_proof(challenge.proof)
         challenge.verify(self._clock.time_to_judge(challenge.made_at, now))

@@ -78,7 +78,7 @@ def hello_head(cid: bytes, ephemeral: bytes, hint: bytes) -> bytes:
 
 
 def hello(cid: bytes, ephemeral: bytes, node_id: int | None) -> bytes:
-    """Return a HELLO to the node of this id; None: to any node. Its padding makes it longer than any answer."""
+    """Return a HELLO to the node of this id (None: to any). Padding makes it longer than its answer."""
     hint = NO_HINT if node_id is None else hint_for(node_id, ephemeral)
     return hello_head(cid, ephemeral, hint).ljust(HELLO_BYTES, b"\0")
 
@@ -136,8 +136,8 @@ class Challenge:
         return int.from_bytes(self.expires, "big") * 60 - PREKEY_LIFETIME
 
     def verify(self, time: float) -> None:
-        """Raise Malformed when the pre-key expired more than `EXPIRY_SLACK` before `time` (seconds since 1970), or
-        when the key in the proof did not sign it."""
+        """Raise Malformed when the pre-key expired more than `EXPIRY_SLACK` before `time` (seconds since
+        1970), or when the key in the proof did not sign it."""
         if time > self.made_at + PREKEY_LIFETIME + EXPIRY_SLACK:
             raise Malformed("a pre-key that expired long ago")
         verify_signature(self.proof, self.signature, prekey_to_sign(self.prekey, self.expires))
@@ -152,7 +152,7 @@ def verify_signature(proof: bytes, signature: bytes, signed: bytes) -> None:
 
 
 def shared_secret(private_key: X25519PrivateKey, public_key: bytes) -> bytes:
-    """Return the X25519 shared secret. Raises Malformed for the few public keys with which anybody knows it."""
+    """Return the X25519 shared secret. Raises Malformed for the few public keys that make it public."""
     try:
         return private_key.exchange(X25519PublicKey.from_public_bytes(public_key))
     except ValueError:
@@ -198,7 +198,7 @@ def finish(
 
 
 def open_finish(datagram: bytes, keys: KeySchedule) -> tuple[bytes, bytes, bytes]:
-    """Return proof, signature and request of the initiator. Raises Malformed when these keys did not seal them."""
+    """Return proof, signature and request of the initiator. Raises Malformed for another seal."""
     head, sealed = datagram[:FINISH_HEAD_BYTES], datagram[FINISH_HEAD_BYTES:]
     try:
         opened = keys.finish_cipher().decrypt(_ZERO_NONCE, sealed, head)

@@ -42,7 +42,7 @@ class SessionLayer(Protocol):
     """Turns messages into datagrams and back. `now` is in seconds, of a clock that nobody sets."""
 
     def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
-        """Return the datagram that carries `payload` to the contact; None where it needs a handshake: `reach`."""
+        """Return the datagram that carries `payload` to the contact; None without a session: `reach`."""
 
     def reach(
         self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
@@ -56,7 +56,7 @@ class SessionLayer(Protocol):
     def resend(
         self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
     ) -> Datagrams:
-        """Return what to send because nothing answered the datagrams of `seal` or `reach` with these arguments."""
+        """Return what to send because nothing answered `seal` or `reach` with the same arguments."""
 
     def received(self, datagram: bytes, address: Address, now: float) -> Received:
         """Take a datagram. Raises Malformed when no node of this network sends such a one."""
@@ -68,8 +68,8 @@ class SessionLayer(Protocol):
 class ReachabilityProbe(Protocol):
     """The datagrams that find out whether others can call a node.
 
-    They are sent from a port that nobody knows, and they ask for what every node answers to an unknown peer. A
-    nonce of 8 bytes joins question and answer.
+    They are sent from a port that nobody knows, and they ask for what every node answers to an unknown peer.
+    A nonce of 8 bytes joins question and answer.
     """
 
     def nonce(self) -> bytes:

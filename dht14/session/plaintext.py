@@ -59,8 +59,8 @@ class PlaintextLayer:
     ) -> "PlaintextLayer":
         """Return the session layer of the node with this proof.
 
-        `rate` (a second) and `burst` limit the requests of each host, since nothing else of a sender is known;
-        0: no limit.
+        `rate` (a second) and `burst` limit the requests of each host, since nothing else of a sender is
+        known; 0: no limit.
         """
         return cls(own_proof, verify_proof, RateLimiter(rate, burst))
 

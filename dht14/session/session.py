@@ -75,7 +75,7 @@ class Session:
     _peer_key: bytes
     _encrypt: Cipher | None = field(default=None, init=False)
     _decrypt: Cipher | None = field(default=None, init=False)
-    """Made of the keys when needed. They take forty times the memory of the keys, and most sessions are quiet."""
+    """Made of the keys when needed: they take forty times as much memory, and most sessions are quiet."""
     rekey_at: float = field(init=False)
     """When to make a new handshake."""
     ends_at: float = field(init=False)
@@ -85,7 +85,7 @@ class Session:
     older: "Session | None" = field(default=None, init=False)
     """The session with the same address before this one, for packets that are still on the way."""
     recovery_cid: bytes = field(default=b"", init=False)
-    """The connection id of the handshake that began because the peer seemed to have forgotten this session."""
+    """The handshake (connection id) that began because the peer seemed to have forgotten this session."""
     _window: ReplayWindow = field(factory=ReplayWindow, init=False)
     accepting: Accepting | None = field(default=None, init=False)
     """Set at a responder while the initiator may not know the session yet."""

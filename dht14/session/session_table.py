@@ -26,8 +26,8 @@ class SessionTable:
 
     _own_id: int
     _is_contact: Callable[[Contact], bool]
-    """Whether the routing table has a node at this very address. Without the address a contact could call from
-    ever new ports, and take away the sessions of all others."""
+    """Whether the routing table has a node at this very address. Without the address a contact could call
+    from ever new ports, and take away the sessions of all others."""
     by_cid: dict[bytes, Session] = field(factory=dict, init=False)
     by_address: dict[Address, Session] = field(factory=dict, init=False)
     """The session to send in."""
@@ -35,8 +35,8 @@ class SessionTable:
     def add(self, session: Session, now: float) -> None:
         """Take a new session.
 
-        From now on this node sends in it, unless both sides began a session at the same time: then both send in
-        the one whose initiator has the lower id, and take what comes in either.
+        From now on this node sends in it, unless both sides began a session at the same time: then both send
+        in the one whose initiator has the lower id, and take what comes in either.
         """
         address = session.contact.address
         self.by_cid[session.own_cid] = session
