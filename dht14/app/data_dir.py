@@ -150,7 +150,7 @@ class DataDir:
         digest, body = saved[:_DIGEST_BYTES], saved[_DIGEST_BYTES:]
         if hashlib.sha256(body).digest() != digest:
             raise Malformed("saved contacts are damaged")
-        return unpack_contacts(body, verify_proof, at_most=MAX_SAVED_CONTACTS)
+        return unpack_contacts(body, verify_proof, limit=MAX_SAVED_CONTACTS)
 
     def save_contacts(self, contacts: Iterable[Contact]) -> None:
         """Keep these in place of those saved before. Raises `OSError`.

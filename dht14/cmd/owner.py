@@ -23,8 +23,8 @@ from dht14.cmd.receipts import receipt_answer, refused, told
 from dht14.cmd.values import read_file, too_large
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_to_bytes
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.envelope import MAGIC, MAX_SEQ, Envelope, key_of_owner, overhead
-from dht14.wire.api_messages import MAX_VALUE
 
 
 def add_keygen_arguments(parser: argparse.ArgumentParser) -> None:

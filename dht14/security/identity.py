@@ -60,7 +60,7 @@ class Puzzle:
         return id_from_bytes(sha256(self._tag + b"/id" + proof[: PUBLIC_KEY_BYTES + _NONCE]).digest())
 
     def verify_proof(self, proof: bytes) -> int:
-        """Return the node id of a proof; known proofs are cached. Raises Malformed unless it solves both puzzles."""
+        """Return the node id of a proof (cached). Raises Malformed unless it solves both puzzles."""
         return _verified(self._tag, self.difficulty, proof)
 
     def solve(self, public_key: bytes) -> Iterator[bytes | None]:

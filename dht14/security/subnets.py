@@ -100,7 +100,7 @@ def host_of(host: str) -> bytes:
 
 
 def counted_subnet(host: str, subnet_of: Callable[[str], bytes | None]) -> bytes:
-    """Return what counts for a writer's share beside its id: its subnet, or its host where subnets do not count."""
+    """Return what a writer's share is counted by beside its id: its subnet, else its host."""
     return subnet_of(host) or host_of(host)
 
 

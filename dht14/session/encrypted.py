@@ -288,7 +288,7 @@ class HelloProbe:
         return hs.Challenge.parse(datagram).cid
 
     def answerer(self, datagram: bytes, now: float) -> int:
-        """Return the id of the node that signed the pre-key. Costs more than a probe: check the nonce before."""
+        """Return the id of the node that signed the pre-key. Expensive: look at the nonce first."""
         challenge = hs.Challenge.parse(datagram)
         node_id = self._verify_proof(challenge.proof)
         challenge.verify(self._clock.time_to_judge(challenge.made_at, now))

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Kind
 from dht14.wire.api_messages import (
     MAX_KIND,
     MAX_RECORD_VALUE,
-    MAX_VALUE,
     REQUEST_BOUNDS,
     Failure,
     FoundRecord,

@@ -29,8 +29,8 @@ V4 = contact_at(1, ("192.0.2.1", 8000))
 V6 = contact_at(2, ("2001:db8::1", 65535))
 
 
-def unpack(packed: bytes, at_most: int = 0xFFFF) -> tuple[Contact, ...]:
-    return unpack_contacts(packed, verify_proof, at_most)
+def unpack(packed: bytes, limit: int = 0xFFFF) -> tuple[Contact, ...]:
+    return unpack_contacts(packed, verify_proof, limit)
 
 
 def raw(host: str, port: int = 8000, node_id: int = 1) -> bytes:
@@ -94,9 +94,9 @@ class ContactsTests(SynchronousTestCase):
     def test_counts(self) -> None:
         """More contacts than expected are too many, those that would be left out included."""
         packed = pack_contacts([V4, V6] * 10)
-        self.assertEqual(len(unpack(packed, at_most=20)), 20)
-        self.assertRaises(Malformed, unpack, packed, at_most=19)
-        self.assertRaises(Malformed, unpack, b"\0\2" + raw("0.0.0.0")[2:] * 2, at_most=1)
+        self.assertEqual(len(unpack(packed, limit=20)), 20)
+        self.assertRaises(Malformed, unpack, packed, limit=19)
+        self.assertRaises(Malformed, unpack, b"\0\2" + raw("0.0.0.0")[2:] * 2, limit=1)
 
     def test_broken_lengths(self) -> None:
         """Every other length than that of whole contacts is refused."""

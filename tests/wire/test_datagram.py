@@ -189,14 +189,14 @@ class EncodingTests(SynchronousTestCase):
 
     def test_largest(self) -> None:
         """Every reply fits a datagram as the first of a session (an ACCEPT), every request as a later one."""
-        self.assertEqual({type(message) for message in LARGEST}, {message for message, _ in SCHEMA.values()})
+        self.assertEqual({type(message) for message in LARGEST}, {entry.message for entry in SCHEMA.values()})
         for message in LARGEST:
             around = ACCEPT_BYTES if isinstance(message, REPLIES) else MIN_DATA_BYTES
             self.assertLessEqual(len(encode(RPC_ID, message)) + around, MAX_DATAGRAM)
 
     def test_all_kinds(self) -> None:
         """The samples of this page are one of each message."""
-        self.assertEqual(Counter(map(type, SAMPLES)), Counter(message for message, _ in SCHEMA.values()))
+        self.assertEqual(Counter(map(type, SAMPLES)), Counter(entry.message for entry in SCHEMA.values()))
 
 
 class StrictnessTests(SynchronousTestCase):

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.wire.datagram import decode, decode_any, encode, encode_any
-from dht14.wire.fast_codec import READERS, WRITERS
+from dht14.wire.fast_codec import DECODERS, ENCODERS
 from dht14.wire.messages import (
     MAX_TTL_MS,
     MAX_VERSION,
@@ -53,8 +53,8 @@ def outcome(decode: object, data: bytes) -> object:
         return Malformed
 
 
-class ShortFormTests(SynchronousTestCase):
-    """The short way and the long one are the same way."""
+class FastCodecTests(SynchronousTestCase):
+    """The fast codec and the schema make and read the same bytes."""
 
     @settings(derandomize=True, deadline=None)
     @given(st.binary(min_size=8, max_size=8), FORMS)
@@ -82,9 +82,9 @@ class ShortFormTests(SynchronousTestCase):
 
     def test_used(self) -> None:
         """The messages of lookups and their like are written and read the short way."""
-        self.assertEqual(len(WRITERS), 7)
-        for message in WRITERS:
+        self.assertEqual(len(ENCODERS), 7)
+        for message in ENCODERS:
             whole = WHOLE.get(message) or message(*[5] * len(attrs.fields(message)))
             data = encode_any(RPC_ID, whole)
-            self.assertEqual(WRITERS[message](RPC_ID, whole), data)
-            self.assertEqual(READERS[data[10:13]](data, verify_proof), whole)
+            self.assertEqual(ENCODERS[message](RPC_ID, whole), data)
+            self.assertEqual(DECODERS[data[10:13]](data, verify_proof), whole)

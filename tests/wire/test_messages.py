@@ -18,9 +18,11 @@ from dht14.wire.messages import (
     MAX_VALUE_AND_CONTACTS,
     MAX_VERSION,
     REPLIES,
+    REPLIES_TO,
     SCHEMA,
     Lapsed,
     Message,
+    MessageSchema,
     Nodes,
     Outranked,
     Pong,
@@ -31,6 +33,7 @@ from dht14.wire.messages import (
     Stored,
     Value,
     fingerprint,
+    replies_in,
 )
 from tests.fakes import contact_at
 
@@ -58,19 +61,39 @@ def beside(length: int) -> tuple[Contact, ...]:
 ids = st.integers(0, ID_SPACE - 1)
 
 
+@attrs.frozen
+class Hint:
+    """A message that is not in the schema."""
+
+    contacts: tuple[Contact, ...]
+
+
 class SchemaTests(SynchronousTestCase):
     def test_complete(self) -> None:
         """Every message has one code, and the code tells requests from replies."""
-        messages = [message for message, _ in SCHEMA.values()]
+        messages = [entry.message for entry in SCHEMA.values()]
         self.assertEqual(set(messages), {*Request.__args__, *Reply.__args__})
         self.assertEqual(len(messages), len(set(messages)))
         self.assertEqual(set(REPLIES), set(Reply.__args__))
-        for code, (message, _) in SCHEMA.items():
-            self.assertEqual(code >= 64, message in REPLIES)
+        for code, entry in SCHEMA.items():
+            self.assertEqual(code >= 64, entry.message in REPLIES)
+
+    def test_replies(self) -> None:
+        """Every request names its replies, and every reply answers a request."""
+        self.assertEqual(set(REPLIES_TO), set(Request.__args__))
+        self.assertEqual({reply for replies in REPLIES_TO.values() for reply in replies}, set(REPLIES))
+
+    def test_new_message(self) -> None:
+        """A new reply is known as a reply at once; a request without replies cannot even be imported."""
+        new = {**SCHEMA, 73: MessageSchema(Hint, SCHEMA[65].shapes[:1])}  # type: ignore[arg-type]
+        self.assertEqual(set(replies_in(new)), {*REPLIES, Hint})
+        for code, replies in ((9, ()), (73, (Pong,))):
+            wrong = MessageSchema(Hint, SCHEMA[65].shapes[:1], replies)  # type: ignore[arg-type]
+            self.assertRaises(TypeError, replies_in, {**SCHEMA, code: wrong})
 
     def test_fields(self) -> None:
         """Every field of a message has a place in the table."""
-        for message, shapes in SCHEMA.values():
+        for message, shapes, _ in SCHEMA.values():
             self.assertEqual(len(attrs.fields(message)), len(shapes), message)
 
     def test_largest_fit(self) -> None:

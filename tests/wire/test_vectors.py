@@ -115,7 +115,7 @@ class VectorTests(SynchronousTestCase):
 
     def test_fields(self) -> None:
         """The table of messages has every field."""
-        self.assertEqual(fields_told(), {code: len(shapes) for code, (_, shapes) in SCHEMA.items()})
+        self.assertEqual(fields_told(), {code: len(entry.shapes) for code, entry in SCHEMA.items()})
 
     def test_second_implementation(self) -> None:
         """Another implementation, made from the page, reads and writes the same bytes."""

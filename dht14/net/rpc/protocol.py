@@ -288,7 +288,9 @@ class RpcProtocol(DatagramProtocol):
             self._match(rpc_id, message, sender, now)
         elif peer.bucket.take(now):
             self.counters["requests"] += 1
-            self._responder.answer(message, sender, now, partial(self._respond, rpc_id, peer))
+            # What is no reply is a request: mypy cannot see that, since `REPLIES` comes from the schema.
+            request: Request = message  # type: ignore[assignment]
+            self._responder.answer(request, sender, now, partial(self._respond, rpc_id, peer))
             if isinstance(message, Announce):
                 self._probe.announced(Contact(sender.node_id, message.address, sender.proof), now)
                 return
