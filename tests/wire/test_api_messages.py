@@ -1,6 +1,4 @@
 import random
-import re
-from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +33,7 @@ from dht14.wire.api_messages import (
     encode_record,
     encode_success,
 )
+from tests.page import section, vectors
 
 KEY = bytes(range(32))
 keys = st.binary(min_size=32, max_size=32)
@@ -51,16 +50,41 @@ REASONS = {
 }
 RECEIPT = Receipt(PutOutcome.STORED_BY_ALL, 5, 8, PutReason.NONE, 1 << 60)
 VECTORS = {
-    "PUT WITH RECEIPT": (
+    "DHT PUT": (
+        "ttl 600, replication 8, value `hello`",
+        encode_put(600, 8, KEY, b"hello"),
+        Put(600, 8, KEY, b"hello"),
+    ),
+    "DHT GET": ("", encode_get(KEY), Get(KEY)),
+    "DHT SUCCESS": ("value `hello`", encode_success(KEY, b"hello"), Success(KEY, b"hello")),
+    "DHT FAILURE": ("", encode_failure(KEY), Failure(KEY)),
+    "DHT PUT WITH RECEIPT": (
+        "ttl 600, replication 8, value `hello`",
         encode_put(600, 8, KEY, b"hello", receipt=True),
         PutWithReceipt(600, 8, KEY, b"hello"),
     ),
-    "RECEIPT": (encode_receipt(KEY, RECEIPT), PutReceipt(KEY, RECEIPT)),
-    "GET RECORD": (encode_get_record(KEY, content=True), GetRecord(KEY, content=True)),
-    "RECORD": (encode_record(KEY, 1, 7, 599, b"hello"), FoundRecord(KEY, 1, 7, 599, b"hello")),
-    "NO RECORD": (encode_no_record(KEY, NoRecord.DELETED), MissingRecord(KEY, NoRecord.DELETED)),
+    "DHT RECEIPT": (
+        "outcome 1, stored 5, wanted 8, version 2^60",
+        encode_receipt(KEY, RECEIPT),
+        PutReceipt(KEY, RECEIPT),
+    ),
+    "DHT GET RECORD": (
+        "the key is the SHA-256 of the value",
+        encode_get_record(KEY, content=True),
+        GetRecord(KEY, content=True),
+    ),
+    "DHT RECORD": (
+        "kind 1, version 7, 599 s left, value `hello`",
+        encode_record(KEY, 1, 7, 599, b"hello"),
+        FoundRecord(KEY, 1, 7, 599, b"hello"),
+    ),
+    "DHT NO RECORD": (
+        "deleted by its owner",
+        encode_no_record(KEY, NoRecord.DELETED),
+        MissingRecord(KEY, NoRecord.DELETED),
+    ),
 }
-"""Those of the protocol page, and what they say."""
+"""The examples of docs/protocol.md: what each says, its bytes, and the message."""
 
 
 def frame(kind, body):
@@ -157,15 +181,15 @@ class ReplyTests(SynchronousTestCase):
 
 
 class ExtensionTests(SynchronousTestCase):
-    """Types 660 to 664."""
+    """Types 660 to 664, and the examples of the page."""
 
     def test_vectors(self) -> None:
-        """The protocol page has a message of each type, and it is what is sent and understood here."""
-        page = (Path(__file__).parent.parent.parent / "docs" / "protocol.md").read_text()
-        told = dict(re.findall(r"^\| ([A-Z ]+) \| [^|]*\| `([0-9a-f ]+)` \|$", page, re.MULTILINE))
-        self.assertEqual(told.keys(), VECTORS.keys())
-        for name, (raw, message) in VECTORS.items():
-            self.assertEqual(bytes.fromhex(told[name]), raw, name)
+        """docs/protocol.md shows a message of each type, which the code sends and decodes."""
+        shown = vectors(section("1.1"))
+        self.assertEqual({name for name, _ in shown.values()}, VECTORS.keys())
+        for number, (name, raw) in shown.items():
+            _, expected, message = VECTORS[name]
+            self.assertEqual((raw, int.from_bytes(raw[2:4], "big")), (expected, number), name)
             decode = decode_request if isinstance(message, Put | Get) else decode_reply
             self.assertEqual(decode(raw), message)
 
@@ -212,7 +236,7 @@ class ExtensionTests(SynchronousTestCase):
 
     def test_malformed(self) -> None:
         """Everything else is malformed, for a reason that says what is wrong."""
-        receipt, record = VECTORS["RECEIPT"][0], VECTORS["RECORD"][0]
+        receipt, record = VECTORS["DHT RECEIPT"][1], VECTORS["DHT RECORD"][1]
         for decode, bad, reason in [
             (decode_request, frame(660, bytes(4) + KEY), "empty value"),
             (decode_request, frame(660, KEY), "wrong size for its type"),
@@ -275,7 +299,7 @@ class MutationTests(SynchronousTestCase):
             encode_get(KEY),
             encode_success(KEY, b"v"),
             encode_failure(KEY),
-            *(raw for raw, _ in VECTORS.values()),
+            *(raw for _, raw, _ in VECTORS.values()),
         ]
         understood, reasons = 0, set()
         for _ in range(5000):

@@ -4,14 +4,22 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.wire.bulk_messages import decode_answer, encode_answer, tag_of
+from dht14.wire.bulk_messages import FrameKind, decode_answer, encode_answer, tag_of
 from dht14.wire.datagram import encode
 from dht14.wire.frames import MAX_FRAME
 from dht14.wire.messages import Outranked, Pong, Refused, Stored, Value
 from tests.fakes import contact, verify_proof
+from tests.page import section, vectors
 
 TICKET = bytes(range(16))
 TAG = bytes(range(8))
+RECEIPT = Stored((), True, 8)
+VECTORS = {
+    "ANSWER": ("STORED without contacts, current, 8 copies", encode_answer(TICKET, RECEIPT)),
+    "VALUE": ("the value `hello`", encode_answer(TICKET, b"hello")),
+    "GONE": ("", encode_answer(TICKET, None)),
+}
+"""The examples of docs/protocol.md: what each says, and its bytes."""
 
 
 class AnswerTests(SynchronousTestCase):
@@ -29,12 +37,19 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(tag_of(TICKET), TAG)
 
     def test_bytes(self) -> None:
-        """The frames are those of the protocol page."""
+        """Size, kind and tag are where docs/protocol.md says."""
         self.assertEqual(encode_answer(TICKET, None).hex(), "000c0003" + TAG.hex())
         self.assertEqual(encode_answer(TICKET, b"\xff").hex(), "000d0002" + TAG.hex() + "ff")
         self.assertEqual(
             encode_answer(TICKET, Stored(())).hex(), "00150001" + "8548" + TAG.hex() + "18434200000100"
         )
+
+    def test_page(self) -> None:
+        """docs/protocol.md shows a frame of each kind, which the code sends and decodes."""
+        shown = vectors(section("5.3"))
+        self.assertEqual(shown, {kind: (kind.name, VECTORS[kind.name][1]) for kind in FrameKind})
+        for kind, answer in ((1, RECEIPT), (2, b"hello"), (3, None)):
+            self.assertEqual(decode_answer(shown[kind][1], verify_proof), (TAG, answer))
 
     def test_largest(self) -> None:
         """The largest value fits a frame."""
