@@ -22,7 +22,8 @@ def rows(text: str) -> list[list[str]]:
 
 
 def vectors(text: str) -> dict[int, tuple[str, bytes]]:
-    """The examples, `number NAME: what it says` with the bytes in the next lines: name and bytes, by number."""
+    """The examples, `number NAME: what it says` with the bytes in the next lines: name and bytes, by
+    number."""
     found = re.findall(r"^(\d+) ([A-Z_ ]+)(?:: .*)?\n((?:    [0-9a-f]+\n)+)", text, re.MULTILINE)
     return {int(number): (name, bytes.fromhex("".join(raw.split()))) for number, name, raw in found}
 

@@ -35,7 +35,7 @@ class IndependentPeerTests(SynchronousTestCase):
         self.assertEqual(puzzle.verify_proof(ours.proof), ours.node_id)
 
     def test_it_calls(self) -> None:
-        """It begins a session with us, by id or by address, and both send in it."""
+        """It begins a session with the product, by id or by address, and both send in it."""
         for sought in (None, self.ours.identity.node_id.to_bytes(32, "big")):
             caller = independent_peer.Initiator(self.proofs, self.identity, sought, self.rng.randbytes, clock)
             (challenge,) = self.ours.take(caller.hello, ITS_ADDRESS)
@@ -52,7 +52,7 @@ class IndependentPeerTests(SynchronousTestCase):
         self.assertEqual(self.ours.received, [REQUEST] * 8)
 
     def test_we_call(self) -> None:
-        """We begin a session with it, by id or by address, and both send in it."""
+        """The product begins a session with it, by id or by address, and both send in it."""
         its_id = int.from_bytes(self.identity.node_id, "big")
         for sought in (None, its_id):
             ours = Side(1, OUR_ADDRESS)

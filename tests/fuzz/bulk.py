@@ -1,4 +1,4 @@
-"""Targets of the bulk channel: frames, what passes inside TLS in either direction, and TLS itself."""
+"""Targets of the bulk channel: frames, the stream inside TLS in either direction, and TLS itself."""
 
 import random
 from contextlib import suppress
@@ -38,7 +38,7 @@ ANSWERS = (Stored(()), Outranked(7, ()), Refused(()), VALUE, None)
 
 
 def bulk_answer(raw: bytes) -> None:
-    """One frame of a holder's."""
+    """One frame of a holder."""
     with suppress(Malformed):
         tag, answer = decode_answer(raw, PUZZLE.verify_proof)
         again = encode_answer(tag + bytes(8), answer)
@@ -51,7 +51,7 @@ def bulk_answers() -> list[bytes]:
 
 
 class _Handle:
-    """What TLS has to say of the other side."""
+    """What TLS knows of the other side."""
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
@@ -67,7 +67,7 @@ class _Handle:
 
 
 class Wire(StringTransport):
-    """A connection whose other side has shown who it is."""
+    """A connection whose other side has shown its key."""
 
     def __init__(self, identity: Identity) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Peer:
         self.connection.handshakeCompleted()
 
     def take(self, what: int, data: bytes) -> None:
-        """One step; bytes that follow a cut are not seen any more."""
+        """One step; bytes after a cut are ignored."""
         now = self.clock.seconds()
         if what == WAIT:
             for _ in range(min(len(data), 100)):
@@ -130,7 +130,7 @@ class Peer:
             self.connection.dataReceived(data)
 
     def answers(self) -> list[Any]:
-        """What has come back."""
+        """The answers so far."""
         splitter = FrameSplitter()
         splitter.feed(self.wire.value())
         found = []
@@ -164,7 +164,8 @@ def holder_steps() -> list[bytes]:
 
 
 def bulk_asker(raw: bytes) -> None:
-    """Whatever a holder says inside TLS, who asked hears once how it ended, and of the bytes asked for."""
+    """Whatever a holder says inside TLS, the asker learns once how the transfer ended, with no bytes but
+    those it asked for."""
     clock = MemoryReactorClock()
     clock.advance(BEGINNING)
     client = BulkClient(ASKER_TLS, PUZZLE.verify_proof, clock)
@@ -198,7 +199,7 @@ def asker_steps() -> list[bytes]:
 
 
 def tls_bytes(raw: bytes) -> None:
-    """Whatever comes instead of TLS, nothing but alerts comes back, and a holder sees nothing of it."""
+    """Bytes that are not TLS get nothing but alerts, and do not reach the holder."""
     clock = MemoryReactorClock()
     clock.advance(BEGINNING)
     responder = Responder(
@@ -221,7 +222,7 @@ def tls_bytes(raw: bytes) -> None:
 
 
 def tls_hellos() -> list[bytes]:
-    """What a node's client begins with."""
+    """The first bytes of the client of a node."""
     clock = MemoryReactorClock()
     client = BulkClient(ASKER_TLS, PUZZLE.verify_proof, clock)
     client.fetch(HOLDER_CONTACT, TICKET, 1).addErrback(lambda failure: None)

@@ -1,4 +1,4 @@
-"""Targets that are one decoder each: nothing but its error leaves it, and what it takes has one form only."""
+"""Targets of one decoder each: only its declared error leaves it, and each message has one encoding."""
 
 import os
 import random
@@ -33,7 +33,7 @@ PUZZLE = Puzzle("fuzz", 0)
 
 
 def message(raw: bytes) -> None:
-    """An RPC message. Contacts that no node can have are left out, and nothing else is."""
+    """An RPC message. Impossible contacts are left out, and nothing else is."""
     with suppress(Malformed):
         rpc_id, decoded = datagram.decode(raw, verify_proof)
         again = datagram.encode(rpc_id, decoded)
@@ -158,7 +158,7 @@ def configurations() -> Iterator[bytes]:
 
 
 def data_files(raw: bytes) -> None:
-    """The small files of a data directory, whatever has become of them: `which u8 | content`."""
+    """The small files of a data directory with any content: `which u8 | content`."""
     which, content = raw[:1], raw[1:]
     data_dir = _data_dir()
     name = ("contacts", "contacts", "identity.pem", "identity.proof")[(which or b"\0")[0] % 4]
@@ -196,7 +196,7 @@ def owners_keys() -> Iterator[bytes]:
 
 
 def disk_entry(raw: bytes) -> None:
-    """An entry of the database: as it lies there, and with anything sealed in it."""
+    """An entry of the database: any bytes, and any bytes sealed as an entry."""
     entry_format = EntryFormat(vault(), 7)
     place, entry = raw[:PLACE_BYTES].ljust(PLACE_BYTES, b"\0"), raw[PLACE_BYTES:]
     head_bytes = 40

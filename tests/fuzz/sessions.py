@@ -1,8 +1,5 @@
-"""A target of several steps: the sealed session layer of a node, between two who speak its language.
-
-What they send is sealed with the right keys around anything, or is anything. They are `tests.independent_peer`'s: written
-from docs/protocol.md alone.
-"""
+"""A target of several steps: the encrypted session layer of a node between two independent peers. They send
+any bytes, bare or sealed with the right keys."""
 
 import random
 from contextlib import suppress
@@ -62,7 +59,7 @@ class Trial:
         self.challenge = b""
         self.finish = b""
         self.undisturbed = True
-        """Whether nothing was done by which a session may rightly end."""
+        """Whether no step was one that may end a session."""
 
     def clock(self) -> float:
         return self.now
@@ -71,7 +68,7 @@ class Trial:
         return Initiator(PROOFS, CALLER, None, self.randbytes, self.clock)
 
     def received(self, datagram: bytes, address: Address) -> list[bytes]:
-        """What the node sends back. Only a HELLO, a CHALLENGE it asked for and handshakes make it."""
+        """What the node sends back. Only HELLO, an expected CHALLENGE, FINISH and ACCEPT get an answer."""
         try:
             _, payload, replies = self.layer.received(datagram, address, self.now)
         except Malformed:
@@ -112,7 +109,7 @@ class Trial:
             self.call(what, data)
 
     def begin(self, what: int, data: bytes) -> None:
-        """Somebody else opens a session: with anything in his FINISH, or with a right one that is changed."""
+        """Another initiator begins a session: with any bytes in its FINISH, or with a changed one."""
         initiator = self.initiator()
         for challenge in self.received(initiator.hello, ELSEWHERE):
             finish = bytearray(initiator.finish(challenge, b""))
@@ -124,7 +121,7 @@ class Trial:
             self.received(bytes(finish), ELSEWHERE)
 
     def call(self, what: int, data: bytes) -> None:
-        """The node opens a session, step by step."""
+        """The node begins a session, step by step."""
         contact = Contact(CALLEE_ID, CALLEE_AT, CALLEE.proof)
         if what == REACH:
             sealed = self.layer.seal(contact, data, self.now)
@@ -158,7 +155,7 @@ class Trial:
 
 
 def sealed_session(raw: bytes) -> None:
-    """Whatever comes, nothing but Malformed leaves the session layer, and who has a session keeps it."""
+    """Only Malformed leaves the session layer, and a peer with a session keeps it."""
     trial = Trial()
     for what, data in steps(raw):
         trial.take(what % KINDS, data)

@@ -1,4 +1,4 @@
-"""The second implementation against real nodes: what docs/protocol.md says is what they do."""
+"""The independent peer against real nodes: they do what docs/protocol.md says."""
 
 import contextlib
 import os

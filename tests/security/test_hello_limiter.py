@@ -12,7 +12,7 @@ ADDRESS = ("203.0.113.1", 8000)
 
 
 class HelloAllowanceTests(SynchronousTestCase):
-    """What an address gets that never answered."""
+    """HELLOs to an address that never answered."""
 
     def setUp(self) -> None:
         self.allowance = HelloLimiter()
@@ -32,7 +32,7 @@ class HelloAllowanceTests(SynchronousTestCase):
         self.assertTrue(self.allowance.take((ADDRESS[0], 8001), 0.0))
 
     def test_host(self) -> None:
-        """To all ports of a host go so many and no more, whoever names them; at home any number."""
+        """All ports of a host together get a limited number; those of a private host any number."""
         for host, expected in (
             (ADDRESS[0], HELLOS_PER_HOST),
             ("2001:db8::1", HELLOS_PER_HOST),
@@ -43,7 +43,7 @@ class HelloAllowanceTests(SynchronousTestCase):
         self.assertTrue(self.allowance.take((ADDRESS[0], 1), HELLO_WINDOW))
 
     def test_proved(self) -> None:
-        """Where a node answered, nothing is counted."""
+        """An address where a node answered has no limit."""
         self.take(10, 0.0)
         self.allowance.proved(ADDRESS)
         self.assertEqual(self.take(10, 0.0), 10)
@@ -52,12 +52,12 @@ class HelloAllowanceTests(SynchronousTestCase):
         )
 
     def test_clock_set_back(self) -> None:
-        """A clock that was set back locks nobody out for longer."""
+        """A clock that was set back does not extend a window."""
         self.take(10, 1e9)
         self.assertEqual(self.take(10, 0.0), HELLOS_PER_ADDRESS)
 
     def test_bounded(self) -> None:
-        """Boundedly many addresses are remembered; those proven last stay so."""
+        """A limited number of addresses is remembered; those proven last stay."""
         for number in range(MAX_ADDRESSES + 10):
             address = (f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1)
             self.allowance.take(address, 0.0)

@@ -20,7 +20,7 @@ class TicketsTests(SynchronousTestCase):
         self.tickets: Tickets[str] = Tickets(random.Random(1))
 
     def test_once(self) -> None:
-        """A ticket tells its errand once."""
+        """A ticket gives its transfer once."""
         ticket = self.tickets.issue(ALICE, "errand", 100, NOW)
         self.assertEqual(len(ticket), TICKET_BYTES)
         self.assertEqual(self.tickets.promised_bytes, 100)
@@ -29,30 +29,30 @@ class TicketsTests(SynchronousTestCase):
         self.assertEqual((len(self.tickets), self.tickets.promised_bytes), (0, 0))
 
     def test_unknown(self) -> None:
-        """What was never given out is worth nothing."""
+        """A ticket that was never given out is invalid."""
         self.tickets.issue(ALICE, "errand", 100, NOW)
         self.assertIsNone(self.tickets.redeem(bytes(TICKET_BYTES), ALICE, NOW))
 
     def test_another_peer(self) -> None:
-        """In the hands of another peer it is worth nothing, and its own peer loses nothing by that."""
+        """It is invalid for another peer, and stays valid for its own peer."""
         ticket = self.tickets.issue(ALICE, "errand", 100, NOW)
         self.assertIsNone(self.tickets.redeem(ticket, BOB, NOW))
         self.assertEqual(self.tickets.redeem(ticket, ALICE, NOW), "errand")
 
     def test_too_late(self) -> None:
-        """After its lifetime it is worth nothing."""
+        """After its lifetime it is invalid."""
         early, late = (self.tickets.issue(ALICE, name, 100, NOW) for name in ("early", "late"))
         self.assertEqual(self.tickets.redeem(early, ALICE, NOW + TICKET_LIFETIME - 0.001), "early")
         self.assertIsNone(self.tickets.redeem(late, ALICE, NOW + TICKET_LIFETIME))
 
     def test_forgotten(self) -> None:
-        """What is out of date goes when the next one is given out."""
+        """Expired tickets go when the next one is given out."""
         self.tickets.issue(ALICE, "errand", 100, NOW)
         self.tickets.issue(BOB, "errand", 7, NOW + TICKET_LIFETIME)
         self.assertEqual((len(self.tickets), self.tickets.promised_bytes), (1, 7))
 
     def test_per_peer(self) -> None:
-        """A peer that asks for too many loses its own oldest; others lose none."""
+        """A peer that asks for too many loses its own oldest ones; others lose none."""
         bobs = self.tickets.issue(BOB, "Bob's", 1, NOW)
         alices = [self.tickets.issue(ALICE, "Alice's", 1, NOW) for _ in range(MAX_TICKETS_PER_PEER + 1)]
         self.assertIsNone(self.tickets.redeem(alices[0], ALICE, NOW))
@@ -60,7 +60,7 @@ class TicketsTests(SynchronousTestCase):
         self.assertEqual(self.tickets.redeem(bobs, BOB, NOW), "Bob's")
 
     def test_in_all(self) -> None:
-        """However many peers ask, there is a limit, and the oldest goes for the newest."""
+        """There is a limit for all peers together; the newest ticket replaces the oldest."""
         peers = [number.to_bytes(32, "big") for number in range(MAX_TICKETS + 1)]
         tickets = [self.tickets.issue(peer, "errand", 1, NOW) for peer in peers]
         self.assertEqual(len(self.tickets), MAX_TICKETS)
@@ -68,7 +68,7 @@ class TicketsTests(SynchronousTestCase):
         self.assertEqual(self.tickets.redeem(tickets[-1], peers[-1], NOW), "errand")
 
     def test_few_that_ask_on(self) -> None:
-        """A few peers that ask for more and more lose their own, and others keep what they were given."""
+        """A few peers that ask again and again lose their own tickets, and others keep theirs."""
         bobs = self.tickets.issue(BOB, "Bob's", 60_000, NOW)
         for number in range(100_000):
             self.tickets.issue((number % 20).to_bytes(32, "big"), "more", 60_000, NOW)
@@ -76,7 +76,7 @@ class TicketsTests(SynchronousTestCase):
         self.assertEqual(self.tickets.redeem(bobs, BOB, NOW), "Bob's")
 
     def test_bytes_in_all(self) -> None:
-        """So there is for the bytes of all transfers together."""
+        """The bytes of all transfers together have a limit."""
         size = MAX_PROMISED_BYTES // 4
         peers = [bytes([number]) * 32 for number in range(6)]
         for peer in peers:

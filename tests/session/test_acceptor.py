@@ -26,7 +26,7 @@ UNKNOWN = Priority.UNKNOWN
 
 
 class AcceptorTestCase(SynchronousTestCase):
-    """One gate, and somebody who calls."""
+    """One acceptor, and an initiator that calls."""
 
     def setUp(self) -> None:
         self.identity = Identity.made_up(PUZZLE, random.Random(1))
@@ -50,7 +50,7 @@ class AcceptorTestCase(SynchronousTestCase):
         )
 
     def finish(self, began: float = BEGINNING, node_id: int | None = None, caller: Address = CALLER) -> bytes:
-        """A FINISH whose HELLO came then."""
+        """Return a FINISH whose HELLO came at `began`."""
         initiator = Initiator.begin(caller, node_id, self.rng.randbytes(8), self.rng.randbytes(32), began)
         initiator.enqueue(b"request")
         challenge = self.acceptor.challenge(initiator.datagram, caller, UNKNOWN, began)
@@ -63,7 +63,7 @@ class AcceptorTests(AcceptorTestCase):
     """The responder's side, step by step."""
 
     def test_admitted(self) -> None:
-        """With a hint or without one, a FINISH tells who calls and what it wants."""
+        """With a hint or without one, a FINISH gives the initiator and its request."""
         for node_id in (None, self.identity.node_id):
             finish = self.finish(node_id=node_id)
             self.assertTrue(self.acceptor.may_open(finish, CALLER, UNKNOWN, BEGINNING))
@@ -93,8 +93,8 @@ class AcceptorTests(AcceptorTestCase):
         )
 
     def test_clock_wrong(self) -> None:
-        """A pre-key that was dated by a wrong clock gives way to another one as soon as that shows; those who have it
-        may use it."""
+        """A new pre-key replaces one with a wrong date as soon as that shows; the old one still serves those
+        who have it."""
         self.wall = BEGINNING - 1e9
         finish = self.finish()
         self.wall = BEGINNING
@@ -108,10 +108,10 @@ class AcceptorTests(AcceptorTestCase):
         return challenge
 
     def test_cookies(self) -> None:
-        """Whatever of a cookie is changed, it is nobody's; nor is that of another gate."""
+        """A cookie with any changed byte is refused, and so is the cookie of another acceptor."""
         finish = self.finish()
-        for place in range(9, 33):
-            forged = finish[:place] + bytes([finish[place] ^ 1]) + finish[place + 1 :]
+        for index in range(9, 33):
+            forged = finish[:index] + bytes([finish[index] ^ 1]) + finish[index + 1 :]
             self.assertFalse(self.acceptor.may_open(forged, CALLER, UNKNOWN, BEGINNING))
         other = Acceptor(
             self.identity,
@@ -126,14 +126,15 @@ class AcceptorTests(AcceptorTestCase):
         self.assertFalse(other.may_open(finish, CALLER, UNKNOWN, BEGINNING))
 
     def test_refused_leave_nothing(self) -> None:
-        """What is opened in vain is not remembered: nobody can fill the memory of this or lock another out."""
+        """A FINISH that does not open is not remembered: nobody can fill the memory, or lock out another
+        initiator."""
         finish = self.finish()
         forged = finish[:-1] + bytes([finish[-1] ^ 1])
         self.assertRaises(Malformed, self.acceptor.accept, forged, b"12345678", BEGINNING)
         self.assertIsNone(self.acceptor.cid_of_repeated(finish))
 
     def test_identity_of_another(self) -> None:
-        """Who does not hold the key of its proof is not admitted."""
+        """An initiator without the key of its proof is refused."""
         thief = Identity(
             Identity.made_up(PUZZLE, self.rng).private_key, self.caller.proof, self.caller.node_id
         )
@@ -143,7 +144,7 @@ class AcceptorTests(AcceptorTestCase):
         self.assertRaises(Malformed, self.acceptor.accept, finish, b"12345678", BEGINNING)
 
     def test_all_of_them(self) -> None:
-        """In all, so many FINISHes are taken a second, and of strangers half as many."""
+        """FINISHES_PER_SECOND are taken a second in all, and half as many from unknown addresses."""
         for priority, part in ((UNKNOWN, TIERS[0]), (Priority.CONTACT, 1.0)):
             self.setUp()
             finishes = [self.finish(caller=(f"10.0.{n}.1", 8000)) for n in range(20)]
@@ -155,7 +156,7 @@ class AcceptorTests(AcceptorTestCase):
             self.assertEqual(self.counters["FINISHes over the limit"], 2 * FINISHES_PER_SECOND - taken)
 
     def test_hellos_of_a_host(self) -> None:
-        """A host at home gets no more CHALLENGEs than its rate, whatever ports it writes from."""
+        """A private host gets no more CHALLENGEs than its rate, from any number of ports."""
         self.acceptor = self.new_acceptor(Limits(peer_rate=10, peer_burst=20))
         hello = hs.hello(bytes(8), bytes(32), None)
         answered = [
@@ -165,7 +166,8 @@ class AcceptorTests(AcceptorTestCase):
         self.assertIsNotNone(self.acceptor.challenge(hello, ("10.0.0.2", 1), UNKNOWN, BEGINNING))
 
     def test_hellos_of_a_subnet(self) -> None:
-        """A subnet, and an IPv6 provider with all its subnets, gets its share of CHALLENGEs; others get theirs."""
+        """A subnet, and an IPv6 provider with all its subnets, gets its share of CHALLENGEs; others get
+        theirs."""
         hello = hs.hello(bytes(8), bytes(32), None)
         for host, scope in (("198.51.100.{}", Scope.SUBNET), ("2001:db8:{}::1", Scope.PROVIDER)):
             hosts = [host.format(n % 200) for n in range(4_000)]
@@ -177,32 +179,32 @@ class AcceptorTests(AcceptorTestCase):
 
 
 class FloodTests(AcceptorTestCase):
-    """Handshakes at random moments (seeded) while others flood: who is known gets in."""
+    """Handshakes at random moments (seeded) during a flood: known senders get in."""
 
-    COMERS = 100
+    CALLERS = 100
 
     def anywhere(self) -> Address:
         return f"{self.rng.randrange(20, 120)}.{self.rng.randrange(256)}.{self.rng.randrange(256)}.1", 8000
 
-    def comers(self) -> list[tuple[float, Priority, Address]]:
-        """So many of each standing, in the second after the first."""
+    def callers(self) -> list[tuple[float, Priority, Address]]:
+        """100 initiators of each priority, in the second after the first."""
         return [
             (BEGINNING + 1 + self.rng.random(), priority, self.anywhere())
             for priority in Priority
-            for _ in range(self.COMERS)
+            for _ in range(self.CALLERS)
         ]
 
     def test_hellos(self) -> None:
-        """20,000 HELLOs a second (41 Mbit/s) from ever other addresses."""
+        """20,000 HELLOs a second (41 Mbit/s), each from a new address."""
         flood = [(BEGINNING + 2 * self.rng.random(), None, self.anywhere()) for _ in range(40_000)]
         hello, got_in = hs.hello(bytes(8), bytes(32), None), Counter[Priority]()
-        for now, priority, address in sorted([*flood, *self.comers()], key=lambda event: event[0]):
+        for now, priority, address in sorted([*flood, *self.callers()], key=lambda event: event[0]):
             challenge = self.acceptor.challenge(hello, address, priority or UNKNOWN, now)
             if priority is not None:
                 got_in[priority] += challenge is not None
-        self.assertGreaterEqual(got_in[Priority.CONTACT], 0.9 * self.COMERS)
-        self.assertGreaterEqual(got_in[Priority.PROVEN], 0.9 * self.COMERS)
-        self.assertGreaterEqual(got_in[UNKNOWN], 0.25 * self.COMERS)
+        self.assertGreaterEqual(got_in[Priority.CONTACT], 0.9 * self.CALLERS)
+        self.assertGreaterEqual(got_in[Priority.PROVEN], 0.9 * self.CALLERS)
+        self.assertGreaterEqual(got_in[UNKNOWN], 0.25 * self.CALLERS)
 
     def test_finishes(self) -> None:
         """FINISHes from 250 subnets, 500 a second in all and 5,000."""
@@ -210,16 +212,16 @@ class FloodTests(AcceptorTestCase):
             self.setUp()
             floods = [(f"{60 + n // 200}.{n % 200}.1.1", 8000) for n in range(250)]
             finishes = {address: self.finish(BEGINNING, caller=address) for address in floods}
-            comers = self.comers()
-            finishes |= {address: self.finish(BEGINNING, caller=address) for _, _, address in comers}
+            callers = self.callers()
+            finishes |= {address: self.finish(BEGINNING, caller=address) for _, _, address in callers}
             flood = [
                 (BEGINNING + 2 * self.rng.random(), None, self.rng.choice(floods)) for _ in range(2 * rate)
             ]
             got_in = Counter[Priority]()
-            for now, priority, address in sorted([*flood, *comers], key=lambda event: event[0]):
+            for now, priority, address in sorted([*flood, *callers], key=lambda event: event[0]):
                 finish = finishes[address]
-                welcome = self.acceptor.may_open(finish, address, priority or UNKNOWN, now)
+                may_open = self.acceptor.may_open(finish, address, priority or UNKNOWN, now)
                 if priority is not None:
-                    got_in[priority] += welcome
-            self.assertGreaterEqual(got_in[Priority.CONTACT], 0.9 * self.COMERS)
-            self.assertGreaterEqual(got_in[Priority.PROVEN], 0.9 * self.COMERS)
+                    got_in[priority] += may_open
+            self.assertGreaterEqual(got_in[Priority.CONTACT], 0.9 * self.CALLERS)
+            self.assertGreaterEqual(got_in[Priority.PROVEN], 0.9 * self.CALLERS)

@@ -22,7 +22,7 @@ class InitiatorTests(SynchronousTestCase):
         return self.initiator.datagram
 
     def test_carried(self) -> None:
-        """The first request with room in a FINISH rides in it, and does not wait any more when it is resent."""
+        """The FINISH carries the first request that fits; a resend of it does not wait."""
         large, small = bytes(hs.MAX_FINISH_REQUEST_BYTES + 1), b"small"
         for request in (large, small, b"other"):
             self.initiator.enqueue(request)
@@ -39,13 +39,13 @@ class InitiatorTests(SynchronousTestCase):
         self.assertEqual(self.initiator.take_waiting(), [b"one", b"two"])
 
     def test_bounded(self) -> None:
-        """So many wait, and no more."""
+        """The number of waiting requests is bounded."""
         for number in range(2 * MAX_WAITING_REQUESTS):
             self.initiator.enqueue(b"%d" % number)
         self.assertEqual(len(self.initiator.take_waiting()), MAX_WAITING_REQUESTS)
 
     def test_seeks(self) -> None:
-        """One that knows an id seeks it; one that knows none takes whoever is there."""
+        """With an id an initiator seeks this node; without one it takes any node."""
         self.assertTrue(self.initiator.seeks(1) and self.initiator.seeks(2))
         sought = Initiator.begin(self.called.address, 7, b"12345678", bytes([1] * 32), BEGINNING)
         self.assertTrue(sought.seeks(7))

@@ -57,14 +57,14 @@ class PlaintextLayerTests(SynchronousTestCase):
             self.assertRaises(Malformed, layer(9).received, datagram[:length], HOME, 0.0)
 
     def test_other_kinds(self) -> None:
-        """What begins otherwise is of another protocol."""
+        """A datagram with another first byte is of another protocol."""
         rng = random.Random(1)
         for first in set(range(256)) - set(PLAIN):
             datagram = bytes([first]) + rng.randbytes(100)
             self.assertRaises(Malformed, layer(9).received, datagram, HOME, 0.0)
 
     def test_many_senders(self) -> None:
-        """A sender is known at each of its addresses, and boundedly many are remembered."""
+        """A sender is remembered at each of its addresses, up to a limit."""
         one = layer(9)
         for number in range(5000):
             peer, _, _ = one.received(seal(7, b"x"), ("192.0.2.1", number), 0.0)
@@ -84,13 +84,13 @@ class PlaintextLayerTests(SynchronousTestCase):
 
 
 class PlaintextProbeTests(SynchronousTestCase):
-    """Probes where nothing is sealed."""
+    """Probes of the plaintext layer."""
 
     def setUp(self) -> None:
         self.probe = PlaintextProbe(proof_of(7), verify_proof, random.Random(1))
 
     def test_answered(self) -> None:
-        """Every node answers, with its proof and the nonce, and nobody is taken for a caller by asking."""
+        """Every node answers with its proof and the nonce, and does not take the prober for a caller."""
         nonce = self.probe.nonce()
         question = self.probe.ask(Contact(9, AWAY), nonce)
         peer, payload, (answer,) = layer(9).received(question, HOME, 0.0)
@@ -98,13 +98,13 @@ class PlaintextProbeTests(SynchronousTestCase):
         self.assertEqual((self.probe.nonce_in(answer), self.probe.answerer(answer, 0.0)), (nonce, 9))
 
     def test_sizes(self) -> None:
-        """A question of another size gets no answer: none is longer than what it answers."""
+        """A probe of another size gets no answer: an answer is never longer than its question."""
         for size in set(range(100)) - {PROBE_NONCE_BYTES}:
             datagram = PROBE + proof_of(7) + bytes(size)
             self.assertRaises(Malformed, layer(9).received, datagram, HOME, 0.0)
 
     def test_no_answer(self) -> None:
-        """What else comes is no answer."""
+        """Other datagrams are no answers."""
         for datagram in (b"", PROBE + proof_of(9) + bytes(8), seal(9, b"x")):
             self.assertRaises(Malformed, self.probe.nonce_in, datagram)
         for datagram in (PROBE_REPLY, PROBE_REPLY + bytes(47)):

@@ -11,7 +11,7 @@ class ReplayWindowTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(st.lists(st.integers(0, 3 * WINDOW) | st.integers(2**64 - 2 * WINDOW, 2**64 - 1)))
     def test_like_a_set(self, counters: list[int]) -> None:
-        """A counter is new if it has not come, and is less than a window behind the latest."""
+        """A counter is new if it has not come and is less than a window behind the latest."""
         window, authenticated = ReplayWindow(), set[int]()
         for counter in counters:
             expected = counter not in authenticated and max(authenticated, default=-1) - counter < WINDOW
@@ -21,7 +21,7 @@ class ReplayWindowTests(SynchronousTestCase):
                 authenticated.add(counter)
 
     def test_asking_changes_nothing(self) -> None:
-        """What has not proven to be authentic moves nothing."""
+        """A packet that is not authenticated changes nothing."""
         window = ReplayWindow()
         self.assertTrue(window.is_new(2**64 - 1))
         window.authenticated(0)

@@ -30,7 +30,8 @@ class SessionTests(SynchronousTestCase):
         self.responder.confirmed()
 
     def test_accepts(self) -> None:
-        """Before the first DATA the responder sends ACCEPTs, which tell its connection id and what it sees."""
+        """Before the first DATA the responder sends ACCEPTs, with its connection id and the address that it
+        sees."""
         accept = self.responder.answer(b"response", 0.0)
         self.assertEqual(accept[:9], ACCEPT + INITIATOR_CID)
         opened = self.initiator.open(accept, 0.0)
@@ -50,14 +51,14 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(counters, [number.to_bytes(8, "big") for number in range(1, 21)])
 
     def test_not_back(self) -> None:
-        """What one side sealed it does not take for the other's."""
+        """A side does not open its own packets."""
         self.establish()
         self.assertIsNone(self.initiator.open(self.initiator.answer(b"x", 0.0), 0.0))
 
     @settings(derandomize=True, deadline=None)
     @given(st.permutations(range(12)))
     def test_any_order(self, order: list[int]) -> None:
-        """Each packet is taken once, in whatever order they come."""
+        """Each packet is taken once, in any order."""
         self.setUp()
         self.establish()
         packets = [self.initiator.answer(b"%d" % number, 0.0) for number in range(12)]
@@ -66,7 +67,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual([self.responder.open(packet, 0.0) for packet in packets], [None] * 12)
 
     def test_window(self) -> None:
-        """One that is a thousand behind is taken, one that is further behind is not."""
+        """A packet that is a window behind is not taken; one that is less behind is."""
         self.establish()
         packets = [self.initiator.answer(b"%d" % number, 0.0) for number in range(WINDOW + 1)]
         self.responder.open(packets[-1], 0.0)
@@ -81,5 +82,5 @@ class SessionTests(SynchronousTestCase):
         self.assertTrue(self.responder.is_over(MAX_AGE))
 
     def test_short_accept(self) -> None:
-        """An authentic ACCEPT that has no room for what it must tell is refused."""
+        """An authentic ACCEPT that is too short for its prefix is refused."""
         self.assertRaises(Malformed, self.initiator.accepted, bytes(25))

@@ -20,7 +20,7 @@ KEYS = SessionKeys(bytes(32), bytes(range(32)))
 
 
 class SessionTableTests(SynchronousTestCase):
-    """Which sessions are kept, and which of them is sent on."""
+    """Which sessions are kept, and in which one a node sends."""
 
     def setUp(self) -> None:
         self.contacts: set[Contact] = set()
@@ -41,14 +41,14 @@ class SessionTableTests(SynchronousTestCase):
         return session
 
     def test_latest(self) -> None:
-        """The latest session with an address is sent on; the one before it is still listened to."""
+        """A node sends in the latest session with an address, and still takes packets in the one before."""
         sessions = [self.add(7, 1, now) for now in (0.0, 10.0, 20.0)]
         self.assertIs(self.sessions.by_address[sessions[0].contact.address], sessions[2])
         self.assertEqual(set(self.sessions.by_cid), {session.own_cid for session in sessions[1:]})
 
     def test_simultaneous(self) -> None:
-        """Of two that were begun at the same time, the one whose initiator has the lower id is sent on,
-        in whichever order they were completed."""
+        """Of two simultaneous sessions a node sends in the one whose initiator has the lower id, in whatever
+        order they completed."""
         for node_id, own_wins in ((OWN - 1, False), (OWN + 1, True)):
             for order in ((True, False), (False, True)):
                 self.setUp()
@@ -60,7 +60,8 @@ class SessionTableTests(SynchronousTestCase):
                 self.assertEqual(len(self.sessions.by_cid), 2)
 
     def test_not_simultaneous(self) -> None:
-        """Of two that were begun one after the other, the later one is: its initiator may have restarted."""
+        """Of two sessions one after the other, a node sends in the later one: its initiator may have
+        restarted."""
         for node_id in (OWN - 1, OWN + 1):
             self.setUp()
             first = self.add(node_id, 1, 0.0, True)
@@ -68,7 +69,8 @@ class SessionTableTests(SynchronousTestCase):
             self.assertIs(self.sessions.by_address[first.contact.address], second)
 
     def test_over(self) -> None:
-        """Those that are over are forgotten, and the older one is sent on where the newer one is over."""
+        """Sessions that are over are forgotten; where the newer one is over, a node sends in the older
+        one."""
         newer = [self.add(7, 1, 0.0, False), self.add(7, 1, 10.0, True)]
         self.sessions.tidy(INITIATOR_IDLE + 10)
         self.sessions.check_invariants()
@@ -78,7 +80,7 @@ class SessionTableTests(SynchronousTestCase):
         self.assertEqual((len(self.sessions.by_address), len(self.sessions.by_cid)), (0, 0))
 
     def test_rests(self) -> None:
-        """A quiet session goes on as if nothing had been; its counters above all."""
+        """A session that released its ciphers goes on unchanged, its counters above all."""
         session, other = (self.make(7, number, 0.0, number == 1) for number in (1, 2))
         for one in (session, other):
             self.sessions.add(one, 0.0)
@@ -103,7 +105,7 @@ class SessionTableTests(SynchronousTestCase):
         return [session for session in sessions if session.own_cid in self.sessions.by_cid]
 
     def test_bounded(self) -> None:
-        """However many are made, so many are kept: those used last."""
+        """At most MAX_SESSIONS are kept, the most recently used ones."""
         old = self.fill(0, MAX_SESSIONS - 100, 0.0)
         old[0].used_at = 2.0
         new = self.fill(MAX_SESSIONS, 200, 1.0)
@@ -113,7 +115,7 @@ class SessionTableTests(SynchronousTestCase):
         self.assertIn(old[0].own_cid, self.sessions.by_cid)
 
     def test_reserved(self) -> None:
-        """Half of them are kept for contacts of the table: no number of strangers takes them away."""
+        """Half of them are reserved for contacts: no number of unknown peers takes them away."""
         contacts = self.fill(0, RESERVED_SESSIONS, 0.0)
         self.contacts.update(session.contact for session in contacts)
         self.fill(RESERVED_SESSIONS, 3 * MAX_SESSIONS, 1.0)
@@ -121,7 +123,7 @@ class SessionTableTests(SynchronousTestCase):
         self.assertEqual(self.kept(contacts), contacts)
 
     def test_reserved_for_addresses(self) -> None:
-        """A contact of the table that calls from ever other addresses takes nothing away from the others."""
+        """A contact that calls from ever new addresses takes nothing away from the others."""
         contacts = self.fill(0, 100, 0.0)
         self.contacts.update(session.contact for session in contacts)
         hostile = contacts[0].contact.node_id
@@ -130,7 +132,7 @@ class SessionTableTests(SynchronousTestCase):
         self.assertEqual(self.kept(contacts), contacts)
 
     def test_reserved_for_so_many(self) -> None:
-        """More contacts than that compete with strangers."""
+        """More contacts than that compete with unknown peers."""
         contacts = self.fill(0, RESERVED_SESSIONS + 500, 0.0)
         self.contacts.update(session.contact for session in contacts)
         self.fill(RESERVED_SESSIONS + 500, MAX_SESSIONS, 1.0)

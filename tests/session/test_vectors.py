@@ -56,7 +56,7 @@ def session_of(rng: Scripted, key: bytes) -> EncryptedLayer:
 
 
 def made_here() -> dict[str, str]:
-    """The vectors by the code that nodes run."""
+    """The vectors, made by the product."""
     fixed = {
         "private key of the initiator": bytes([1] * 32),
         "private key of the responder": bytes([2] * 32),
@@ -103,7 +103,7 @@ def made_here() -> dict[str, str]:
 
 
 def made_there(values: dict[str, bytes]) -> dict[str, str]:
-    """The intermediate values, by the second implementation; and it makes the same datagrams."""
+    """The intermediate values, made by the independent peer, which makes the same datagrams."""
     proofs = independent_peer.Proofs(NETWORK, DIFFICULTY)
     identity = independent_peer.Identity(proofs, values["private key of the initiator"])
     node_id = proofs.node_id(values["proof of the responder"])
@@ -143,11 +143,12 @@ def plaintext_vectors() -> dict[str, bytes]:
 
 class VectorTests(SynchronousTestCase):
     def test_session(self) -> None:
-        """Both implementations make every byte of the published session."""
+        """Product and independent peer make every byte of the published session."""
         self.assertEqual(made_here(), json.loads(PATH.read_text()))
 
     def test_page(self) -> None:
-        """docs/protocol.md has every one of these values: it is enough to write another implementation from."""
+        """docs/protocol.md has every one of these values: the page alone is enough to write another
+        implementation."""
         page = "".join(PAGE.read_text().split())
         for name, value in json.loads(PATH.read_text()).items():
             if name not in SETTING:

@@ -140,7 +140,7 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(str(error), reason, bad)
 
     def test_encoding_nonsense(self) -> None:
-        """To encode what is no message is our own mistake and loud."""
+        """Wrong arguments of an encoder raise ValueError."""
         for nonsense in [
             lambda: encode_get(KEY[1:]),
             lambda: encode_failure(KEY + b"?"),
@@ -196,7 +196,7 @@ class ExtensionTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(st.integers(0, 0xFFFF), st.integers(0, 0xFF), keys, values, st.booleans())
     def test_requests(self, ttl, replication, key, value, content) -> None:
-        """What is asked is understood, and not taken for a plain PUT or GET."""
+        """Requests are decoded, and not taken for a plain PUT or GET."""
         put = encode_put(ttl, replication, key, value, receipt=True)
         self.assertEqual(decode_request(put), PutWithReceipt(ttl, replication, key, value))
         self.assertNotEqual(decode_request(put), Put(ttl, replication, key, value))
@@ -213,22 +213,24 @@ class ExtensionTests(SynchronousTestCase):
     )
     def test_receipts(self, key, outcome, stored, wanted, reason, version) -> None:
         """A receipt arrives as it was; only a count that its byte cannot hold is cut."""
-        told = decode_reply(encode_receipt(key, Receipt(outcome, stored, wanted, reason, version)))
-        self.assertEqual(told, PutReceipt(key, Receipt(outcome, min(stored, 255), wanted, reason, version)))
+        decoded = decode_reply(encode_receipt(key, Receipt(outcome, stored, wanted, reason, version)))
+        self.assertEqual(
+            decoded, PutReceipt(key, Receipt(outcome, min(stored, 255), wanted, reason, version))
+        )
 
     @settings(derandomize=True, deadline=None)
     @given(keys, st.sampled_from(Kind), st.integers(0, 2**64 - 1), st.integers(-5, 2**33), values)
     def test_records(self, key, kind, version, ttl, value) -> None:
-        """So does a record; a time that its field cannot hold is cut."""
-        told = decode_reply(encode_record(key, kind, version, ttl, value))
-        self.assertEqual(told, FoundRecord(key, kind, version, min(max(ttl, 0), 2**32 - 1), value))
+        """A record arrives as it was; a ttl that its field cannot hold is cut."""
+        decoded = decode_reply(encode_record(key, kind, version, ttl, value))
+        self.assertEqual(decoded, FoundRecord(key, kind, version, min(max(ttl, 0), 2**32 - 1), value))
 
     def test_kinds(self) -> None:
-        """Every kind of record can be told."""
+        """Every kind of record fits a RECORD."""
         self.assertEqual([*Kind], [*range(1, MAX_KIND + 1)])
 
     def test_largest(self) -> None:
-        """A value that leaves no room for what a RECORD tells besides comes as a SUCCESS."""
+        """A value that leaves no room for the other fields of a RECORD comes as a SUCCESS."""
         fits, not_quite = bytes(MAX_RECORD_VALUE), bytes(MAX_RECORD_VALUE + 1)
         self.assertEqual(MAX_RECORD_VALUE, 65_486)
         self.assertEqual(decode_reply(encode_record(KEY, 3, 0, 60, fits)), FoundRecord(KEY, 3, 0, 60, fits))
@@ -256,7 +258,7 @@ class ExtensionTests(SynchronousTestCase):
             self.assertEqual(str(error), reason, bad)
 
     def test_encoding_nonsense(self) -> None:
-        """To encode what is no message is our own mistake and loud."""
+        """Wrong arguments of an encoder raise ValueError."""
         for nonsense in [
             lambda: encode_receipt(KEY, Receipt(PutOutcome.STORED, 8, 8, PutReason.NONE, 2**64)),
             lambda: encode_record(KEY, 1, -1, 60, b"v"),
@@ -277,7 +279,7 @@ class HeadTests(SynchronousTestCase):
                 self.assertRaises(Malformed, check_request_head, longest + 1, kind)
 
     def test_other_protocols(self) -> None:
-        """Who speaks HTTP, TLS, SSH or SMTP is recognised by the first four bytes."""
+        """HTTP, TLS, SSH and SMTP are refused by their first four bytes."""
         for greeting in (
             b"GET / HTTP/1.1",
             b"POST / HTTP",
@@ -292,7 +294,8 @@ class HeadTests(SynchronousTestCase):
 
 class MutationTests(SynchronousTestCase):
     def test_only_malformed_comes_out(self) -> None:
-        """Whatever is done to a good frame, a decoder gives a message that encodes to it, or one of its reasons."""
+        """Of any changed frame a decoder makes a message that encodes to it, or raises Malformed with a known
+        reason."""
         rng = random.Random(14)
         good = [
             encode_put(60, 8, KEY, b"value"),

@@ -78,7 +78,7 @@ class AnswerTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(st.binary(min_size=4, max_size=120))
     def test_any_bytes(self, frame: bytes) -> None:
-        """Of any bytes nothing comes but an answer or Malformed."""
+        """Any bytes are an answer or Malformed."""
         try:
             tag, answer = decode_answer(frame, verify_proof)
         except Malformed:

@@ -142,7 +142,7 @@ INLINE = bytes(MAX_INLINE_VALUE)
 
 
 def beside(some: tuple[Contact, ...], length: int) -> tuple[Contact, ...]:
-    """Those of some contacts that fit beside a value of this length."""
+    """The first of these contacts that fit beside a value of this length."""
     return first_fitting(some, MAX_VALUE_AND_CONTACTS - length)
 
 
@@ -195,7 +195,7 @@ class EncodingTests(SynchronousTestCase):
             self.assertLessEqual(len(encode(RPC_ID, message)) + around, MAX_DATAGRAM)
 
     def test_all_kinds(self) -> None:
-        """The samples of this page are one of each message."""
+        """The samples of this module are one of each message."""
         self.assertEqual(Counter(map(type, SAMPLES)), Counter(entry.message for entry in SCHEMA.values()))
 
 
@@ -204,13 +204,13 @@ class StrictnessTests(SynchronousTestCase):
         self.assertRaises(Malformed, decode, data, verify_proof)
 
     def assert_fields(self, code: int, good: list[object], bad: list[object], at: int) -> None:
-        """The message decodes with the good fields, and not with any of the bad ones in that place."""
+        """The message decodes with the good fields, and with none of the bad ones at that index."""
         decode(cbor2.dumps([RPC_ID, code, *good]), verify_proof)
         for item in bad:
             self.assert_malformed(cbor2.dumps([RPC_ID, code, *good[:at], item, *good[at + 1 :]]))
 
     def test_empty(self) -> None:
-        """Nothing is no message, nor is anything else than an array."""
+        """Empty bytes, and anything but an array, are no message."""
         self.assert_malformed(b"")
         others: list[object] = [
             1,
@@ -234,7 +234,7 @@ class StrictnessTests(SynchronousTestCase):
             self.assert_malformed(cbor2.dumps([rpc_id, 1]))
 
     def test_codes(self) -> None:
-        """A code is one of the table, with as many fields as it says."""
+        """A code is one of the schema, with as many fields as it has there."""
         for code in range(300):
             if code not in SCHEMA:
                 for count in range(7):
@@ -253,17 +253,17 @@ class StrictnessTests(SynchronousTestCase):
             self.assert_fields(code, [bytes(32), *more], bad, at=0)
 
     def test_views(self) -> None:
-        """A view is of five nodes at the most, four bytes each."""
+        """A view has at most five nodes, four bytes each."""
         for view in (b"", bytes(4), bytes(20)):
             self.assert_fields(3, [bytes(32), view], [bytes(3), bytes(5), bytes(24), 7, None], at=1)
 
     def test_reasons(self) -> None:
-        """A reason is one of those that there are."""
+        """A reason is one of the known ones."""
         for reason in Refusal:
             self.assert_fields(69, [b"\0\0", int(reason), 0], [0, len(Refusal) + 1, b"\1"], at=1)
 
     def test_ranges(self) -> None:
-        """Every number and every length keeps to its bounds, and is a number or a byte string."""
+        """Every number and every length is within its bounds, and is a number or a byte string."""
         good: list[object] = [bytes(32), 0, 1, 1, 0, b"v", 1]
         for at, low, high in (
             (1, 0, MAX_VERSION),
@@ -288,11 +288,11 @@ class StrictnessTests(SynchronousTestCase):
             self.assert_fields(code, [most, *more], [too_many, b"", b"\0", most[:-1], 5, "x", [], None], at=0)
 
     def test_lapsed(self) -> None:
-        """Content never lapses, and nothing else has another kind."""
+        """The kind of a LAPSED is open or owner."""
         self.assert_fields(72, [b"\0\0", 2, 5], [0, 3, b"", True], at=1)
 
     def test_size(self) -> None:
-        """What is larger than a datagram is refused before it is looked at."""
+        """Bytes larger than a datagram are refused before they are decoded."""
         self.assert_malformed(encode(RPC_ID, Ping()) + bytes(MAX_DATAGRAM))
 
     def test_one_encoding(self) -> None:
@@ -428,7 +428,7 @@ class HostileInputTests(SynchronousTestCase):
             self.assertRaises(Malformed, decode, bomb, verify_proof)
 
     def test_mutator(self) -> None:
-        """Of so many mutated messages none brings anything but Malformed, or a message with this one encoding."""
+        """A mutated message is Malformed, or a message with this one encoding."""
         rng = random.Random(14)
         accepted = 0
         for number in range(CASES):

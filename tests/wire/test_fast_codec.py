@@ -46,7 +46,7 @@ FORMS = st.one_of(
 
 
 def outcome(decode: object, data: bytes) -> object:
-    """What a decoder makes of these bytes; Malformed itself where it refuses them."""
+    """What a decoder makes of these bytes; the class Malformed where it refuses them."""
     try:
         return decode(data, verify_proof)  # type: ignore[operator]
     except Malformed:
@@ -68,7 +68,7 @@ class FastCodecTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None, max_examples=300)
     @given(FORMS, st.randoms(use_true_random=False))
     def test_decode(self, message: Message, rng: random.Random) -> None:
-        """Both take the same bytes for a message, and refuse the same, however little is wrong with them."""
+        """Both decoders accept the same bytes and refuse the same, however little is wrong with them."""
         data = bytearray(encode(RPC_ID, message))
         for _ in range(rng.choice((1, 1, 2))):
             data[rng.randrange(min(len(data), 20))] = rng.choice(
@@ -81,7 +81,7 @@ class FastCodecTests(SynchronousTestCase):
         self.assertEqual(outcome(decode, bytes(data)), outcome(decode_any, bytes(data)))
 
     def test_used(self) -> None:
-        """The messages of lookups and their like are written and read the short way."""
+        """The fast codec handles the messages of lookups and other frequent ones."""
         self.assertEqual(len(ENCODERS), 7)
         for message in ENCODERS:
             whole = WHOLE.get(message) or message(*[5] * len(attrs.fields(message)))

@@ -38,7 +38,7 @@ from dht14.wire.messages import (
 from tests.fakes import contact_at
 
 LARGEST_OVERHEAD = HEAD_BYTES + ACCEPT_PREFIX_BYTES + AEAD_TAG_BYTES
-"""Bytes around a message in an ACCEPT, which has more of them than DATA or a plain datagram."""
+"""The bytes around a message in an ACCEPT, which has more of them than DATA or a plaintext datagram."""
 FAR_CONTACTS = tuple(
     contact_at(ID_SPACE - 1 - n, ("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", 65535)) for n in range(K)
 )
@@ -70,7 +70,7 @@ class Hint:
 
 class SchemaTests(SynchronousTestCase):
     def test_complete(self) -> None:
-        """Every message has one code, and the code tells requests from replies."""
+        """Every message has one code, and the code distinguishes requests from replies."""
         messages = [entry.message for entry in SCHEMA.values()]
         self.assertEqual(set(messages), {*Request.__args__, *Reply.__args__})
         self.assertEqual(len(messages), len(set(messages)))
@@ -92,7 +92,7 @@ class SchemaTests(SynchronousTestCase):
             self.assertRaises(TypeError, replies_in, {**SCHEMA, code: wrong})
 
     def test_fields(self) -> None:
-        """Every field of a message has a place in the table."""
+        """Every field of a message has a shape in the schema."""
         for message, shapes, _ in SCHEMA.values():
             self.assertEqual(len(attrs.fields(message)), len(shapes), message)
 
@@ -120,7 +120,7 @@ class SchemaTests(SynchronousTestCase):
             self.assertLessEqual(len(payload), MAX_DATAGRAM - LARGEST_OVERHEAD, message)
 
     def test_values_are_not_shown(self) -> None:
-        """No value is in the text of a message, which may end in a log."""
+        """The text of a message, which a log may contain, has no value."""
         for message in (Store(5, 1, 1, 1, 1, b"secret"), Value(1, 1, 1, True, b"secret")):
             self.assertNotIn("secret", repr(message))
 
@@ -141,7 +141,7 @@ class FingerprintTests(SynchronousTestCase):
         self.assertLess(fingerprint(node_ids), 1 << FINGERPRINT_BITS)
 
     def test_differences(self) -> None:
-        """One node more, less or other is another fingerprint; nobody is 0."""
+        """One node more, less or other gives another fingerprint; no nodes give 0."""
         rng = random.Random(1)
         self.assertEqual(fingerprint([]), 0)
         for _ in range(100):

@@ -1,4 +1,5 @@
-"""The published vectors of the messages: one of each code. `python -m tests.wire.test_vectors` prints them for the page."""
+"""The published vectors of the messages: one of each code. `python -m tests.wire.test_vectors` prints them
+for the page."""
 
 import hashlib
 import json
@@ -134,10 +135,11 @@ class VectorTests(SynchronousTestCase):
             self.assertEqual(independent_peer.write_message(items), raw)
 
     def test_contacts(self) -> None:
-        """It reads contacts with either family of addresses, in every message that has some, and computes their ids."""
+        """It reads contacts with either family of addresses, in every message that has some, and computes
+        their ids."""
         proofs = independent_peer.Proofs("vectors", 1)
-        for code, place, expected in ((65, 2, CONTACTS), (71, 10, CONTACTS[1:]), (72, 2, CONTACTS)):
-            contacts = independent_peer.read_message(published()[code][1])[place]
+        for code, index, expected in ((65, 2, CONTACTS), (71, 10, CONTACTS[1:]), (72, 2, CONTACTS)):
+            contacts = independent_peer.read_message(published()[code][1])[index]
             assert isinstance(contacts, bytes)
             found = independent_peer.read_contacts(contacts)
             self.assertEqual(found, [(one.proof, *one.address) for one in expected])
