@@ -225,7 +225,9 @@ class EncryptedLayer:
         accepted = self._acceptor.accept(datagram, cid, now)
         contact = Contact(accepted.node_id, address, accepted.proof)
         bucket = self._limiter.bucket(accepted.node_id, address[0], now)
-        session = Session.of_responder(contact, bucket, (datagram[1:9], cid), accepted.keys, now)
+        session = Session.of_responder(
+            contact, bucket, accepted.keys, now, initiator_cid=datagram[1:9], own_cid=cid
+        )
         self.sessions.add(session, now)
         self._hello_limiter.proved(address)
         if accepted.request:

@@ -102,12 +102,13 @@ class Session:
         cls,
         contact: Contact,
         bucket: Bucket,
-        cids: tuple[bytes, bytes],
         keys: SessionKeys,
         now: float,
+        *,
+        initiator_cid: bytes,
+        own_cid: bytes,
     ) -> "Session":
-        """Return the responder's end. `cids` are the connection ids of the initiator and of the responder."""
-        initiator_cid, own_cid = cids
+        """Return the responder's end."""
         header = ACCEPT + initiator_cid
         own_key, peer_key = keys.to_initiator, keys.to_responder
         session = cls(contact, bucket, False, own_cid, now, now, header, own_key, peer_key)

@@ -50,7 +50,7 @@ class Trial:
             self.now,
             PrekeyClock(self.clock),
         )
-        self.questions = HelloProbe(PUZZLE.verify_proof, rng, PrekeyClock(self.clock))
+        self.probe = HelloProbe(PUZZLE.verify_proof, rng, PrekeyClock(self.clock))
         self.randbytes = random.Random(5).randbytes
         self.caller = self.initiator()
         challenge = self.received(self.caller.hello, CALLER_AT)[0]
@@ -100,8 +100,8 @@ class Trial:
             self.layer.tidy(self.now)
         elif what == PROBED:
             with suppress(Malformed):
-                self.questions.nonce_in(data)
-                self.questions.answerer(data, self.now)
+                self.probe.nonce_in(data)
+                self.probe.answerer(data, self.now)
         elif what == BACK:
             if session := self.layer.sessions.by_address.get(CALLER_AT):
                 self.caller.open(session.answer(data, self.now))

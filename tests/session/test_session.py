@@ -18,9 +18,15 @@ class SessionTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         bucket = TokenBucket(0, 1, 0.0)
-        cids = INITIATOR_CID, RESPONDER_CID
         self.initiator = Session.of_initiator(Contact(2, ("192.0.2.2", 2)), bucket, INITIATOR_CID, KEYS, 0.0)
-        self.responder = Session.of_responder(Contact(1, ("192.0.2.1", 1)), bucket, cids, KEYS, 0.0)
+        self.responder = Session.of_responder(
+            Contact(1, ("192.0.2.1", 1)),
+            bucket,
+            KEYS,
+            0.0,
+            initiator_cid=INITIATOR_CID,
+            own_cid=RESPONDER_CID,
+        )
 
     def establish(self) -> None:
         opened = self.initiator.open(self.responder.answer(b"", 0.0), 0.0)

@@ -32,7 +32,8 @@ class SessionTableTests(SynchronousTestCase):
         bucket, cid = TokenBucket(0, 1, now), self.rng.randbytes(8)
         if initiator:
             return Session.of_initiator(contact, bucket, cid, KEYS, now)
-        return Session.of_responder(contact, bucket, (self.rng.randbytes(8), cid), KEYS, now)
+        other_cid = self.rng.randbytes(8)
+        return Session.of_responder(contact, bucket, KEYS, now, initiator_cid=other_cid, own_cid=cid)
 
     def add(self, node_id: int, number: int, now: float = 0.0, initiator: bool = True) -> Session:
         session = self.make(node_id, number, now, initiator)
