@@ -19,7 +19,7 @@ Random = Callable[[int], bytes]
 Clock = Callable[[], float]
 
 Message = list[int | bytes]
-PING, PONG, NODES = 1, 64, 65
+PING, FIND_NODE, PONG, NODES = 1, 2, 64, 65
 
 
 def sha256(data: bytes) -> bytes:
@@ -245,6 +245,13 @@ def read_contacts(raw: bytes) -> list[tuple[bytes, str, int]]:
     return found
 
 
+def contacts_in(reply: bytes) -> list[tuple[bytes, str, int]]:
+    """The contacts of a NODES of a node that holds values."""
+    _, code, contacts, holds_values = read_message(reply)
+    assert (code, holds_values) == (NODES, 1) and isinstance(contacts, bytes)
+    return read_contacts(contacts)
+
+
 def is_pong(reply: bytes, ping: bytes) -> bool:
     """Whether this is the answer to that PING, with any time."""
     rpc_id, code, *fields = read_message(reply)
@@ -341,3 +348,7 @@ class IndependentPeer:
         """Send a request in the session, and return the response."""
         self.send(self.session.data(request))
         return self.session.open(self.receive(self.session.cid))
+
+    def find_node(self, target: bytes) -> list[tuple[bytes, str, int]]:
+        """Begin a session, and return proof, host and port of the contacts nearest to this id."""
+        return contacts_in(self.call(write_message([b"12345678", FIND_NODE, target])))

@@ -4,7 +4,10 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.kademlia.contact import Contact
 from dht14.security.identity import Identity
+from dht14.wire.datagram import encode
+from dht14.wire.messages import Nodes
 from tests import independent_peer
 from tests.session.pair import BEGINNING, PUZZLE, Side
 
@@ -33,6 +36,20 @@ class IndependentPeerTests(SynchronousTestCase):
         self.assertEqual(proofs.search(ours.proof[:32]), ours.proof)
         self.assertEqual(proofs.node_id(ours.proof), ours.node_id.to_bytes(32, "big"))
         self.assertEqual(puzzle.verify_proof(ours.proof), ours.node_id)
+
+    def test_contacts(self) -> None:
+        """It reads every contact of a NODES, of either family, and computes the same ids."""
+        identities = [Identity.made_up(PUZZLE, self.rng) for _ in range(10)]
+        hosts = [f"192.0.2.{n}" if n % 3 else f"2001:db8::{n}" for n in range(1, 11)]
+        contacts = [
+            Contact(one.node_id, (host, 8000 + n), one.proof)
+            for n, (one, host) in enumerate(zip(identities, hosts, strict=True))
+        ]
+        found = independent_peer.contacts_in(encode(bytes(8), Nodes(tuple(contacts))))
+        expected = {(one.proof, *one.address) for one in contacts}
+        self.assertEqual((set(found), len(found)), (expected, 10))
+        ids = {int.from_bytes(self.proofs.node_id(proof), "big") for proof, _, _ in found}
+        self.assertEqual(ids, {one.node_id for one in contacts})
 
     def test_it_calls(self) -> None:
         """It begins a session with the product, by id or by address, and both send in it."""

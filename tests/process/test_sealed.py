@@ -8,19 +8,15 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.independent_peer import (
-    NODES,
     PING,
     IndependentPeer,
     is_pong,
-    read_contacts,
-    read_message,
     write_message,
 )
 from tests.process.nodes import DIFFICULTY, Network
 
 SO_RCVBUFFORCE = 33
 ETH_P_ALL = 3
-FIND_NODE = 2
 OUR_PING = write_message([b"our ping", PING])
 
 
@@ -39,11 +35,8 @@ class SealedTests(SynchronousTestCase):
 
     def named(self, asker: IndependentPeer, sought: IndependentPeer) -> bool:
         """Whether the node names `sought` to a caller."""
-        asked = write_message([b"12345678", FIND_NODE, sought.identity.node_id])
-        rpc_id, code, contacts, holds_values = read_message(asker.call(asked))
-        self.assertEqual((rpc_id, code, holds_values), (b"12345678", NODES, 1))
-        assert isinstance(contacts, bytes)
-        return sought.identity.proof in [proof for proof, _, _ in read_contacts(contacts)]
+        found = asker.find_node(sought.identity.node_id)
+        return sought.identity.proof in [proof for proof, _, _ in found]
 
     def test_calls(self) -> None:
         """A session is begun, and many requests are answered in it; then another one takes its place."""
