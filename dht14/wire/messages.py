@@ -30,8 +30,7 @@ NO_TICKET = bytes(TICKET_BYTES)
 MAX_CONTACTS_BYTES = 1_100
 """Room for 20 contacts with IPv4 addresses, or 16 with IPv6, in a datagram of any session layer."""
 MAX_VALUE_AND_CONTACTS = MAX_CONTACTS_BYTES - 20
-"""Room for a value and contacts together: the other fields of VALUE take 20 bytes more than those of
-NODES."""
+"""Room for value and contacts together: VALUE has 20 bytes of other fields more than NODES."""
 
 
 @frozen
@@ -70,14 +69,13 @@ class Store:
     """The `fingerprint` of the nodes that the writer believes nearest to the key."""
     value: bytes = field(repr=False)
     copy: bool = False
-    """Whether others hold the record already. Then only the order of records counts; a new owner record must
-    also not conflict with the one that is held."""
+    """Whether others hold the record already. Then only the order of records counts; otherwise an owner
+    record must also not conflict with the one that is held."""
 
 
 @frozen
 class Offer:
-    """Offers a record without its value: a value too large for a STORE, or a copy that the node probably
-    holds."""
+    """Offers a record without its value: for large values, and for copies that the node probably holds."""
 
     key: int
     version: int
@@ -213,8 +211,7 @@ class Wanted:
 
 @frozen
 class Resync:
-    """Says that the sender may have missed writes, and asks for an OFFER of every record that it should
-    hold."""
+    """Says that the sender may have missed writes, and asks for OFFERs of all records it should hold."""
 
 
 @frozen
@@ -228,8 +225,7 @@ Message = Request | Reply
 
 
 def fingerprint(node_ids: Iterable[int]) -> int:
-    """Return the low 64 bits of the XOR of these ids. Nodes compare it to see whether they mean the same
-    set."""
+    """Return the low 64 bits of the XOR of these ids: equal where two nodes mean the same set."""
     total = 0
     for node_id in node_ids:
         total ^= node_id
