@@ -142,13 +142,11 @@ def build_stack(
         NetworkTime(clock.seconds, wall),
     )
     responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, freshness)
-    hello_limiter = HelloLimiter()
-    session_layer, reachability = _session_layer(
-        identity, verify_proof, clock, wall, rng, options, table, hello_limiter
-    )
-    probe = ProbeProtocol(clock, reachability, table, hello_limiter, options.limits.parties_of)
+    limiter = HelloLimiter()
+    layer, reachability = _session_layer(identity, verify_proof, clock, wall, rng, options, table, limiter)
+    probe = ProbeProtocol(clock, reachability, table, limiter, options.limits.parties_of)
     pulse, pacing = Pulse(clock), Pacing(options.limits.peer_rate, options.limits.peer_burst)
-    rpc = RpcProtocol(clock, rng, session_layer, verify_proof, table, responder, probe, time, pulse, pacing)
+    rpc = RpcProtocol(clock, rng, layer, verify_proof, table, responder, probe, time, pulse, pacing)
     courier = RecordSender(rpc, bulk, clock)
     copies: Replicator | None = None
     if store is not None:
@@ -163,7 +161,7 @@ def build_stack(
     services: list[IService] = [
         pulse,
         join,
-        *_contact_services(node, session_layer, liveness, clock, rng, options),
+        *_contact_services(node, layer, liveness, clock, rng, options),
     ]
     if options.advertised is not None:
         announcer = Announcer(options.advertised, table, rpc, resolve, clock)
@@ -179,7 +177,7 @@ def build_stack(
         answering = Periodic("resync of others", REPAIR_INTERVAL, repair.serve_askers, clock, rng)
         freshness.when_asked = answering.run_now
         services += [Periodic("resync", RESYNC_LOOK, resyncing.one_pass, clock, rng), answering]
-    return Stack(table, store, responder, session_layer, rpc, probe, node, join, hand_over, tuple(services))
+    return Stack(table, store, responder, layer, rpc, probe, node, join, hand_over, tuple(services))
 
 
 def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) -> LocalStore | None:
