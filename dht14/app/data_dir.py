@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 from dht14.database.fsync import flush_folder
 from dht14.errors import ConfigError, DataDirInUse, Malformed
 from dht14.kademlia.contact import Contact
-from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, public_bytes, public_key_of
-from dht14.wire.contacts import Check, pack_contacts, unpack_contacts
+from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, VerifyProof, public_bytes, public_key_in
+from dht14.wire.contacts import pack_contacts, unpack_contacts
 
 MAX_SAVED_CONTACTS = 1_000
 """A join needs a few; this many outlive almost any outage of the others."""
@@ -118,14 +118,14 @@ class DataDir:
             raise unusable(self.path, wrong) from None
         if proof is None or len(proof) != PROOF_BYTES:
             return None
-        return proof if public_key_of(proof) == public_bytes(self.private_key()) else None
+        return proof if public_key_in(proof) == public_bytes(self.private_key()) else None
 
     def identity(self, puzzle: Puzzle) -> Identity | None:
         """Who the node is; None while there is no proof of work that solves the puzzle of the network."""
         proof = self.proof()
         if proof is not None:
             with suppress(Malformed):
-                return Identity(self.private_key(), proof, puzzle.check(proof))
+                return Identity(self.private_key(), proof, puzzle.verify_proof(proof))
         return None
 
     def prove(self, proof: bytes, puzzle: Puzzle) -> Identity:
@@ -134,10 +134,10 @@ class DataDir:
             replace_file(self.file(_PROOF), proof, durable=True)
         except OSError as wrong:
             raise unusable(self.path, wrong) from None
-        return Identity(self.private_key(), proof, puzzle.check(proof))
+        return Identity(self.private_key(), proof, puzzle.verify_proof(proof))
 
-    def load_contacts(self, check: Check) -> tuple[Contact, ...]:
-        """The contacts saved last, those whose proof `check` refuses left out; none at the first start.
+    def load_contacts(self, verify_proof: VerifyProof) -> tuple[Contact, ...]:
+        """The contacts saved last, those whose proof `verify_proof` refuses left out; none at the first start.
 
         Raises `Malformed` when the file is damaged.
         """
@@ -150,7 +150,7 @@ class DataDir:
         digest, body = saved[:_DIGEST_BYTES], saved[_DIGEST_BYTES:]
         if hashlib.sha256(body).digest() != digest:
             raise Malformed("saved contacts are damaged")
-        return unpack_contacts(body, check, at_most=MAX_SAVED_CONTACTS)
+        return unpack_contacts(body, verify_proof, limit=MAX_SAVED_CONTACTS)
 
     def save_contacts(self, contacts: Iterable[Contact]) -> None:
         """Keep these in place of those saved before. Raises `OSError`.

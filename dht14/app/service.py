@@ -163,11 +163,11 @@ class _NodeService(MultiService):
         """Build the node and, as soon as its values are open, let it work."""
         rng = random.SystemRandom()
         tls = NodeTls(identity.private_key)
-        self._bulk_client = BulkClient(tls, self._puzzle.check, self._reactor, self._source())
+        self._bulk_client = BulkClient(tls, self._puzzle.verify_proof, self._reactor, self._source())
         options = _stack_options(self._settings, self._role)
         self._stack = build_stack(
             identity=identity,
-            check=self._puzzle.check,
+            verify_proof=self._puzzle.verify_proof,
             clock=self._reactor,
             wall=time.time,
             rng=rng,
@@ -305,7 +305,7 @@ class _NodeService(MultiService):
 
     def _saved_contacts(self) -> tuple[Contact, ...]:
         try:
-            return self._data_dir.load_contacts(self._puzzle.check)
+            return self._data_dir.load_contacts(self._puzzle.verify_proof)
         except Malformed as error:
             self.log.warn("The saved contacts are of no use: {reason}.", reason=str(error))
             return ()

@@ -16,8 +16,8 @@ from dht14.cmd.parser import whole_number
 from dht14.cmd.value_input import read_file, too_large_error
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.envelope import MAGIC, MAX_SEQ, Envelope, key_of_owner, overhead
-from dht14.wire.api_messages import MAX_VALUE
 
 
 def add_version_arguments(parser: argparse.ArgumentParser) -> None:

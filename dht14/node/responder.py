@@ -15,7 +15,7 @@ from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Kind, Record, claimed_rank, is_possible
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
 from dht14.records.version_floors import NO_FLOOR
-from dht14.security.identity import public_key_of
+from dht14.security.identity import public_key_in
 from dht14.security.subnets import counted_subnet
 from dht14.security.tickets import Tickets
 from dht14.wire.contacts import first_fitting
@@ -192,7 +192,7 @@ class Responder:
         )
 
     def _ticket(self, peer: Contact, errand: Transfer, length: int, now: float) -> bytes:
-        return self._tickets.issue(public_key_of(peer.proof), errand, length, now)
+        return self._tickets.issue(public_key_in(peer.proof), errand, length, now)
 
     def _nothing(self, key: int, asker: Contact, now: float) -> Nodes | Lapsed:
         nodes = self._nodes(key, asker)

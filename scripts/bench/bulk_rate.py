@@ -34,7 +34,7 @@ from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Record
-from dht14.security.identity import Identity, Puzzle, public_key_of
+from dht14.security.identity import Identity, Puzzle, public_key_in
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
 from dht14.sim.memory_store import MemoryStore
@@ -157,11 +157,11 @@ class Bulk:
         self.client = self._new_client()
 
     def _new_client(self) -> BulkClient:
-        return BulkClient(self._tls, PUZZLE.check, self._reactor)
+        return BulkClient(self._tls, PUZZLE.verify_proof, self._reactor)
 
     def _ticket(self, errand: Transfer) -> bytes:
         now = self._reactor.seconds()
-        return self._tickets.issue(public_key_of(self._identity.proof), errand, MAX_VALUE, now)
+        return self._tickets.issue(public_key_in(self._identity.proof), errand, MAX_VALUE, now)
 
     def fetch(self, client: BulkClient) -> "Deferred[Record | None]":
         ticket = self._ticket(Download(KEY, VERSION, MAX_VALUE))

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.app.data_dir import MAX_SAVED_CONTACTS, DataDir
 from dht14.errors import ConfigError, DataDirInUse, Malformed
 from dht14.security.identity import Identity, Puzzle, public_bytes
-from tests.fakes import check, contact_at
+from tests.fakes import contact_at, verify_proof
 
 PUZZLE = Puzzle("main", 1)
 
@@ -159,17 +159,17 @@ class ContactTests(DataDirTestCase):
     def test_kept(self):
         """Saved contacts are there after a restart; the last save counts; at first there are none."""
         opened = self.open()
-        self.assertEqual(opened.load_contacts(check), ())
+        self.assertEqual(opened.load_contacts(verify_proof), ())
         opened.save_contacts(self.CONTACTS[:1])
         opened.save_contacts(self.CONTACTS)
-        self.assertEqual(self.reopen(opened).load_contacts(check), self.CONTACTS)
+        self.assertEqual(self.reopen(opened).load_contacts(verify_proof), self.CONTACTS)
 
     def test_limit(self):
         """However many are handed over, what is saved can be loaded."""
         opened = self.open()
         many = [contact_at(n, ("2001:db8::1", 1 + n)) for n in range(MAX_SAVED_CONTACTS + 10)]
         opened.save_contacts(many)
-        self.assertEqual(opened.load_contacts(check), tuple(many[:MAX_SAVED_CONTACTS]))
+        self.assertEqual(opened.load_contacts(verify_proof), tuple(many[:MAX_SAVED_CONTACTS]))
 
     def test_damaged(self):
         """A damaged file is told from a whole one, wherever the damage is."""
@@ -181,4 +181,4 @@ class ContactTests(DataDirTestCase):
         damaged += [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(len(whole))]
         for content in damaged:
             file.write_bytes(content)
-            self.assertRaises(Malformed, opened.load_contacts, check)
+            self.assertRaises(Malformed, opened.load_contacts, verify_proof)

@@ -1,4 +1,4 @@
-"""Targets that are one decoder each: nothing but its error leaves it, and what it takes has one form only."""
+"""Targets of one decoder each: only its declared error leaves it, and each message has one encoding."""
 
 import os
 import random
@@ -25,7 +25,7 @@ from dht14.wire.contacts import pack_contacts, unpack_contacts
 from dht14.wire.datagram import RPC_ID_BYTES
 from tests.app.test_config import OLDER_FILE, SHIPPED_FILE
 from tests.database.disk import vault
-from tests.fakes import check
+from tests.fakes import verify_proof
 from tests.owners import Owner
 from tests.wire.test_datagram import SAMPLES, SOME_CONTACTS
 
@@ -33,14 +33,14 @@ PUZZLE = Puzzle("fuzz", 0)
 
 
 def message(raw: bytes) -> None:
-    """An RPC message. Contacts that no node can have are left out, and nothing else is."""
+    """An RPC message. Impossible contacts are left out, and nothing else is."""
     with suppress(Malformed):
-        rpc_id, decoded = datagram.decode(raw, check)
+        rpc_id, decoded = datagram.decode(raw, verify_proof)
         again = datagram.encode(rpc_id, decoded)
         assert again == raw or (
             len(again) < len(raw) and any(hasattr(decoded, a) for a in ("contacts", "nearer"))
         )
-        assert datagram.decode(again, check) == (rpc_id, decoded)
+        assert datagram.decode(again, verify_proof) == (rpc_id, decoded)
 
 
 def messages() -> Iterator[bytes]:
@@ -51,8 +51,8 @@ def messages() -> Iterator[bytes]:
 def contacts(raw: bytes) -> None:
     """Contacts as they are packed in messages and in the file of saved ones."""
     with suppress(Malformed):
-        unpacked = unpack_contacts(raw, check)
-        assert unpack_contacts(pack_contacts(unpacked), check) == unpacked
+        unpacked = unpack_contacts(raw, verify_proof)
+        assert unpack_contacts(pack_contacts(unpacked), verify_proof) == unpacked
         assert len(pack_contacts(unpacked)) <= len(raw)
 
 
@@ -158,7 +158,7 @@ def configurations() -> Iterator[bytes]:
 
 
 def data_files(raw: bytes) -> None:
-    """The small files of a data directory, whatever has become of them: `which u8 | content`."""
+    """The small files of a data directory with any content: `which u8 | content`."""
     which, content = raw[:1], raw[1:]
     data_dir = _data_dir()
     name = ("contacts", "contacts", "identity.pem", "identity.proof")[(which or b"\0")[0] % 4]
@@ -167,7 +167,7 @@ def data_files(raw: bytes) -> None:
     replace_file(data_dir.file(name), content, durable=False)
     try:
         with suppress(Malformed):
-            assert len(data_dir.load_contacts(check)) <= 1_000
+            assert len(data_dir.load_contacts(verify_proof)) <= 1_000
         with suppress(ConfigError):
             data_dir.identity(PUZZLE)
     finally:
@@ -196,7 +196,7 @@ def owners_keys() -> Iterator[bytes]:
 
 
 def disk_entry(raw: bytes) -> None:
-    """An entry of the database: as it lies there, and with anything sealed in it."""
+    """An entry of the database: any bytes, and any bytes sealed as an entry."""
     entry_format = EntryFormat(vault(), 7)
     place, entry = raw[:PLACE_BYTES].ljust(PLACE_BYTES, b"\0"), raw[PLACE_BYTES:]
     head_bytes = 40

@@ -18,7 +18,7 @@ from dht14.records.record import Kind, Record, version_at
 from dht14.records.signing import verify_signature
 from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.records.version_floors import NO_FLOOR, Floor
-from dht14.security.identity import public_key_of
+from dht14.security.identity import public_key_in
 from dht14.security.subnets import public_subnet
 from dht14.security.tickets import Tickets
 from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
@@ -502,7 +502,7 @@ class LargeValueTests(ResponderTestCase):
 
     def redeemed(self, reply: Reply, asker: Contact = ASKER) -> Transfer | None:
         assert isinstance(reply, (Wanted, LargeValue))
-        return self.node.redeem(reply.ticket, public_key_of(asker.proof), NOW)
+        return self.node.redeem(reply.ticket, public_key_in(asker.proof), NOW)
 
     def take(self, value: bytes, later: float = 0.0, offer: Offer | None = None) -> Reply:
         """The answer to a value that was offered and comes so much later."""

@@ -18,7 +18,7 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
-from dht14.security.identity import Identity, Puzzle, public_key_of
+from dht14.security.identity import Identity, Puzzle, public_key_in
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
 from dht14.sim.memory_store import MemoryStore
@@ -63,7 +63,7 @@ class BulkCase(SynchronousTestCase):
 
     def ticket(self, errand: Transfer, identity: Identity = ASKER) -> bytes:
         length = errand.length if isinstance(errand, Download) else errand.offer.length
-        return self.tickets.issue(public_key_of(identity.proof), errand, length, self.now())
+        return self.tickets.issue(public_key_in(identity.proof), errand, length, self.now())
 
     def ticket_to_fetch(self, value: bytes = VALUE) -> bytes:
         return self.ticket(Download(KEY, VERSION, len(value)))
