@@ -32,4 +32,10 @@ class Owner:
         self, payload: bytes, seq: int, expires_at: float, cas: int | None = None, copies: int = 8
     ) -> Record:
         """The same as a record."""
-        return Record(self.key, self.says(payload, seq, cas), seq, expires_at, copies)
+        return Record(
+            key=self.key,
+            value=self.says(payload, seq, cas),
+            version=seq,
+            expires_at=expires_at,
+            replication=copies,
+        )

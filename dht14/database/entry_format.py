@@ -151,7 +151,16 @@ class EntryFormat:
         (version, until), (key, replication, value, writer, subnet, is_brief) = self.open(place, entry)
         if not value:
             raise Malformed("a floor stands in the place of a record")
-        return Record(key, value, version, until, replication, writer, subnet, is_brief)
+        return Record(
+            key=key,
+            value=value,
+            version=version,
+            expires_at=until,
+            replication=replication,
+            writer=writer,
+            writer_subnet=subnet,
+            is_brief=is_brief,
+        )
 
     def read_floor(self, place: bytes, entry: bytes, now: float) -> Floor:
         """The floor of an entry; none where it is damaged, or forgotten by now."""

@@ -61,7 +61,11 @@ class GetReplies:
         """One contact answered."""
         if isinstance(reply, Value):
             record = Record(
-                self.key, reply.value, reply.version, self._now + reply.ttl_ms / 1000, reply.replication
+                key=self.key,
+                value=reply.value,
+                version=reply.version,
+                expires_at=self._now + reply.ttl_ms / 1000,
+                replication=reply.replication,
             )
             self._told(lookup, contact, reply, record if self._is_believable(record) else None)
         elif isinstance(reply, LargeValue):
@@ -107,7 +111,13 @@ class GetReplies:
     def _claim(self, contact: Contact, told: LargeValue) -> AdvertisedRecord | None:
         expires_at = self._now + told.ttl_ms / 1000
         claim = AdvertisedRecord(
-            self.key, told.version, expires_at, told.replication, told.owned, told.length, told.digest
+            key=self.key,
+            version=told.version,
+            expires_at=expires_at,
+            replication=told.replication,
+            owned=told.owned,
+            length=told.length,
+            digest=told.digest,
         )
         if not self._is_believable(claim):
             return None

@@ -220,7 +220,13 @@ class Responder:
             lifetime = cache_lifetime(lifetime, self._rank(request.key), REPLICATION)
         subnet = counted_subnet(writer.address[0], self._table.subnet_of)
         return Record(
-            request.key, value, request.version, now + lifetime, request.replication, writer.node_id, subnet
+            key=request.key,
+            value=value,
+            version=request.version,
+            expires_at=now + lifetime,
+            replication=request.replication,
+            writer=writer.node_id,
+            writer_subnet=subnet,
         )
 
     def _hold(

@@ -7,7 +7,7 @@ from attrs import frozen
 from dht14.records.record import Kind, Record, claimed_rank, is_possible
 
 
-@frozen
+@frozen(kw_only=True)
 class AdvertisedRecord:
     """Somebody says that it holds this record. Nothing of it is proven."""
 
@@ -34,7 +34,13 @@ class AdvertisedRecord:
 
     def fulfilled(self, value: bytes) -> Record | None:
         """The record with this value; None when it is not the one that was told of, or not what it claims."""
-        record = Record(self.key, value, self.version, self.expires_at, self.replication)
+        record = Record(
+            key=self.key,
+            value=value,
+            version=self.version,
+            expires_at=self.expires_at,
+            replication=self.replication,
+        )
         if len(value) != self.length or record.rank != self.rank:
             return None
         return record if record.is_authentic else None

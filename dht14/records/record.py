@@ -38,7 +38,7 @@ class Kind(IntEnum):
     """The key is the SHA-256 of the value: nobody can change it, and the first answer proves itself."""
 
 
-@frozen
+@frozen(kw_only=True)
 class Record:
     """A value under a key. `expires_at` is fixed by the writer; no copy, however made, lives longer."""
 

@@ -81,7 +81,16 @@ def _database(path: Path, reactor: Any) -> Database:
 def _records(count: int, seed: int) -> list[Record]:
     rng, now = random.Random(seed), time.time()
     version = version_at(now)
-    return [Record(rng.getrandbits(256), rng.randbytes(1000), version, now + 3600, 8) for _ in range(count)]
+    return [
+        Record(
+            key=rng.getrandbits(256),
+            value=rng.randbytes(1000),
+            version=version,
+            expires_at=now + 3600,
+            replication=8,
+        )
+        for _ in range(count)
+    ]
 
 
 def _memory() -> float:

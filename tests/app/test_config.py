@@ -31,7 +31,7 @@ difficulty = 4
 requests_per_second = 100
 burst_size = 200
 """
-SHIPPED_FILE = Path(__file__).parent.parent / "conf" / "config.ini"
+SHIPPED_FILE = Path(__file__).parents[2] / "conf" / "config.ini"
 SECRET = "Zx9-secret-that-must-not-be-shown"
 
 

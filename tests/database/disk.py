@@ -35,7 +35,14 @@ def record(
     writer: int = 0,
 ) -> Record:
     """A record; its version counts from that of NOW."""
-    return Record(key, value, version_at(NOW) + version, NOW + ttl, copies, writer)
+    return Record(
+        key=key,
+        value=value,
+        version=version_at(NOW) + version,
+        expires_at=NOW + ttl,
+        replication=copies,
+        writer=writer,
+    )
 
 
 @define

@@ -593,16 +593,20 @@ class ShareTests(DiskTestCase):
         """However records come, grow, change hands, expire and are evicted, the table of writers is exact."""
         rng = random.Random(1)
         self.answers_for = lambda record: record.key < 40
+        parties: list[dict[str, Any]] = [
+            {"writer": writer, "writer_subnet": subnet}
+            for writer, subnet in [(0, b""), (OWN, b""), (1, b"abc"), (2, b"abc"), (3, bytes(6))]
+        ]
         now = NOW
         for step in range(30):
             offers = [
                 Record(
-                    rng.randrange(60),
-                    rng.randbytes(rng.choice([10, 1000, 3000, 20_000])),
-                    version_at(now) + rng.randrange(5),
-                    now + rng.choice([1.0, 5.0, 60.0]),
-                    8,
-                    *rng.choice([(0, b""), (OWN, b""), (1, b"abc"), (2, b"abc"), (3, bytes(6))]),
+                    key=rng.randrange(60),
+                    value=rng.randbytes(rng.choice([10, 1000, 3000, 20_000])),
+                    version=version_at(now) + rng.randrange(5),
+                    expires_at=now + rng.choice([1.0, 5.0, 60.0]),
+                    replication=8,
+                    **rng.choice(parties),
                 )
                 for _ in range(rng.randint(1, 20))
             ]

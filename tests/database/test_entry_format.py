@@ -43,7 +43,15 @@ class EntryTests(SynchronousTestCase):
     ) -> None:
         """A record comes back as it was, its expiry to the last bit, with its writer and its subnet."""
         entry_format = EntryFormat(vault(), 77)
-        one = Record(key, value, version, expires_at, copies, writer, subnet)
+        one = Record(
+            key=key,
+            value=value,
+            version=version,
+            expires_at=expires_at,
+            replication=copies,
+            writer=writer,
+            writer_subnet=subnet,
+        )
         place = entry_format.place(key)
         entry = entry_format.write(place, one)
         read = entry_format.read(place, entry)

@@ -73,7 +73,15 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         rng = random.Random(2)
         for step in range(300):
             writer, is_brief = rng.choice([0, 1, 2, 2, 2, 3]), rng.random() < 0.3
-            expired = Record(rng.randint(0, 20), b"v", step, NOW + step, 8, writer, is_brief=is_brief)
+            expired = Record(
+                key=rng.randint(0, 20),
+                value=b"v",
+                version=step,
+                expires_at=NOW + step,
+                replication=8,
+                writer=writer,
+                is_brief=is_brief,
+            )
             if rng.random() < 0.3:
                 signed = Owner(rng.randint(1, 9)).record(b"x", step + 1, NOW + step)
                 expired = evolve(signed, writer=writer, is_brief=is_brief)
@@ -85,7 +93,13 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
 
     def test_time_comes(self) -> None:
         """Those whose time has come go, whoever left them."""
-        self.leave_at(NOW, *(Record(n, b"v", 1, NOW + n, 8, n) for n in range(3)))
+        self.leave_at(
+            NOW,
+            *(
+                Record(key=n, value=b"v", version=1, expires_at=NOW + n, replication=8, writer=n)
+                for n in range(3)
+            ),
+        )
         self.leave_at(NOW + SECONDS + 1)
         self.assertEqual(self.remembered(), [2])
 
@@ -93,7 +107,13 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         """Where there is room for fewer than were left, they go a batch at a time."""
         self.reopen(most=2 * PURGED_A_BATCH)
         count = PURGED_A_BATCH + MOST + 5
-        self.leave_at(NOW, *(Record(n, b"v", 1, NOW, 8, n % 7) for n in range(count)))
+        self.leave_at(
+            NOW,
+            *(
+                Record(key=n, value=b"v", version=1, expires_at=NOW, replication=8, writer=n % 7)
+                for n in range(count)
+            ),
+        )
         self.reopen()
         self.leave_at(NOW)
         self.assertEqual(len(self.versions()), MOST + 5)
@@ -104,7 +124,20 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         """Where bytes of the tables have changed nothing stops: what does not fit together goes when its turn comes."""
         rng = random.Random(3)
         for _ in range(20):
-            self.leave(*(Record(n, b"v", 1, NOW + n, 8, n % 4, is_brief=n % 3 == 0) for n in range(10)))
+            self.leave(
+                *(
+                    Record(
+                        key=n,
+                        value=b"v",
+                        version=1,
+                        expires_at=NOW + n,
+                        replication=8,
+                        writer=n % 4,
+                        is_brief=n % 3 == 0,
+                    )
+                    for n in range(10)
+                )
+            )
             with self.tables.env.begin(write=True) as txn:
                 for table in (self.tables.floors.floors, self.tables.floors.times, self.tables.floors.order):
                     for key, entry in list(txn.cursor(table))[:2]:
@@ -121,12 +154,18 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
 
     def test_failed_write(self) -> None:
         """What was not committed does not count."""
-        self.leave_at(NOW, Record(1, b"v", 1, NOW, 8, 1))
+        self.leave_at(NOW, Record(key=1, value=b"v", version=1, expires_at=NOW, replication=8, writer=1))
         too_large = Changes(puts={bytes(600): bytes(8)})
         place = self.format.place(2)
         too_large.drops[place] = LeftFloor(bytes(70), False, False)
         self.assertRaises(lmdb.BadValsizeError, self.tables.write, too_large)
-        self.leave_at(NOW, *(Record(n, b"v", 1, NOW, 8, 2) for n in range(10, 10 + MOST)))
+        self.leave_at(
+            NOW,
+            *(
+                Record(key=n, value=b"v", version=1, expires_at=NOW, replication=8, writer=2)
+                for n in range(10, 10 + MOST)
+            ),
+        )
         self.assertEqual(len(self.versions()), MOST)
         self.assertIn(1, self.versions())
         self.reopen()

@@ -79,7 +79,7 @@ def record(raw: bytes) -> None:
     version, key, value = int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:40], "big"), raw[40:]
     digest = sha256(value).digest()
     for key_ in (key, int.from_bytes(digest, "big")):
-        one = Record(key_, value, version, 60.0, 8)
+        one = Record(key=key_, value=value, version=version, expires_at=60.0, replication=8)
         if one.is_authentic:
             assert one.kind in (1, 2, 3) and not one.conflicts_with(one)
             assert isinstance(one.is_tombstone, bool)

@@ -8,18 +8,18 @@ from tests.owners import Owner
 
 NOW = 1_700_000_000.0
 VALUE = bytes(2_000)
-RECORD = Record(3, VALUE, version_at(NOW), NOW + 60, 8)
+RECORD = Record(key=3, value=VALUE, version=version_at(NOW), expires_at=NOW + 60, replication=8)
 
 
 def claim_of(record: Record) -> AdvertisedRecord:
     return AdvertisedRecord(
-        record.key,
-        record.version,
-        record.expires_at,
-        record.replication,
-        record.is_owned,
-        len(record.value),
-        record.digest,
+        key=record.key,
+        version=record.version,
+        expires_at=record.expires_at,
+        replication=record.replication,
+        owned=record.is_owned,
+        length=len(record.value),
+        digest=record.digest,
     )
 
 

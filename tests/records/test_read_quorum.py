@@ -13,12 +13,18 @@ CONTENT = bytes(2_000)
 
 
 def record(value: bytes = b"v", version: int = 1, key: int = 5) -> Record:
-    return Record(key, value, version, 1000.0, 8)
+    return Record(key=key, value=value, version=version, expires_at=1000.0, replication=8)
 
 
 def claim(of: Record) -> AdvertisedRecord:
     return AdvertisedRecord(
-        of.key, of.version, of.expires_at, of.replication, of.is_owned, len(of.value), of.digest
+        key=of.key,
+        version=of.version,
+        expires_at=of.expires_at,
+        replication=of.replication,
+        owned=of.is_owned,
+        length=len(of.value),
+        digest=of.digest,
     )
 
 

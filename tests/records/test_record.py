@@ -21,7 +21,7 @@ records = st.builds(
 
 
 class RecordTests(SynchronousTestCase):
-    record = Record(5, b"value", 7, NOW + 60, 8)
+    record = Record(key=5, value=b"value", version=7, expires_at=NOW + 60, replication=8)
 
     def test_writer(self) -> None:
         """Who brought a record is no part of it: copies are the same, and none outranks the other."""
@@ -36,16 +36,19 @@ class RecordTests(SynchronousTestCase):
 
     def test_rank(self) -> None:
         """Content is above all; of two others the later wins, and of the same moment the greater hash."""
-        content = Record(KEY, VALUES[0], 0, NOW, 8)
-        late, later = Record(KEY, b"b", 8, NOW, 8), Record(KEY, b"b", 9, NOW, 8)
+        content = Record(key=KEY, value=VALUES[0], version=0, expires_at=NOW, replication=8)
+        late, later = (
+            Record(key=KEY, value=b"b", version=8, expires_at=NOW, replication=8),
+            Record(key=KEY, value=b"b", version=9, expires_at=NOW, replication=8),
+        )
         self.assertLess(late.rank, later.rank)
         self.assertLess(later.rank, content.rank)
-        twin = Record(KEY, b"c", 8, NOW, 8)
+        twin = Record(key=KEY, value=b"c", version=8, expires_at=NOW, replication=8)
         self.assertEqual(late.rank < twin.rank, hashlib.sha256(b"b").digest() < hashlib.sha256(b"c").digest())
 
     def test_content_has_no_versions(self) -> None:
         """Nobody can outrank content with itself by claiming a later version."""
-        content = Record(KEY, VALUES[0], 0, NOW, 8)
+        content = Record(key=KEY, value=VALUES[0], version=0, expires_at=NOW, replication=8)
         self.assertEqual(content.rank, evolve(content, version=1 << 62).rank)
 
     @settings(derandomize=True, deadline=None)
@@ -83,7 +86,9 @@ class ContentTests(SynchronousTestCase):
             (name, 1, True),
             (name, 0, True),
         ):
-            record = Record(hash_id(value), value, version, NOW + 60, 8)
+            record = Record(
+                key=hash_id(value), value=value, version=version, expires_at=NOW + 60, replication=8
+            )
             self.assertEqual(record.is_authentic, authentic)
 
 
@@ -97,9 +102,14 @@ class OwnerRecordTests(SynchronousTestCase):
         """An envelope is an owner's record under whatever key; its place is between open and content."""
         self.assertIs(self.record.kind, Kind.OWNER)
         self.assertIs(evolve(self.record, key=hash_id(self.record.value)).kind, Kind.OWNER)
-        open_one = Record(self.record.key, b"squatter", version_at(NOW), NOW, 8)
+        open_one = Record(
+            key=self.record.key, value=b"squatter", version=version_at(NOW), expires_at=NOW, replication=8
+        )
         self.assertLess(open_one.rank, self.owner.record(b"first", 1, NOW).rank)
-        self.assertLess(self.owner.record(b"last", MAX_SEQ, NOW).rank, Record(KEY, VALUES[0], 0, NOW, 8).rank)
+        self.assertLess(
+            self.owner.record(b"last", MAX_SEQ, NOW).rank,
+            Record(key=KEY, value=VALUES[0], version=0, expires_at=NOW, replication=8).rank,
+        )
 
     def test_order(self) -> None:
         """The greater number wins, a tombstone like any other, and of the same number the greater hash."""
@@ -112,7 +122,7 @@ class OwnerRecordTests(SynchronousTestCase):
     def test_authentic(self) -> None:
         """It is authentic under its own key, signed, and with the number it was signed with; nowhere else."""
         self.assertTrue(self.record.is_authentic)
-        self.assertTrue(Record(5, b"open", 7, NOW, 8).is_authentic)
+        self.assertTrue(Record(key=5, value=b"open", version=7, expires_at=NOW, replication=8).is_authentic)
         value = self.record.value
         for flawed in (
             evolve(self.record, version=8),
@@ -136,13 +146,15 @@ class OwnerRecordTests(SynchronousTestCase):
         """Deleted is what has no payload."""
         self.assertTrue(self.owner.record(b"", 8, NOW).is_tombstone)
         self.assertFalse(self.record.is_tombstone)
-        self.assertFalse(Record(5, b"open", 7, NOW, 8).is_tombstone)
+        self.assertFalse(Record(key=5, value=b"open", version=7, expires_at=NOW, replication=8).is_tombstone)
 
     def test_name_of_owner(self) -> None:
         """Who puts the name that an owner's key is the hash of does not put the owner's records aside."""
         name = b"dht14/own" + self.owner.private_key.public_key().public_bytes_raw()
         self.assertEqual(hash_id(name), self.owner.key)
-        squatter = Record(self.owner.key, name, version_at(NOW), NOW + 60, 8)
+        squatter = Record(
+            key=self.owner.key, value=name, version=version_at(NOW), expires_at=NOW + 60, replication=8
+        )
         self.assertIs(squatter.kind, Kind.OPEN)
         self.assertLess(squatter.rank, self.record.rank)
 
@@ -161,7 +173,9 @@ class OwnerRecordTests(SynchronousTestCase):
             new = self.owner.record(b"new", seq, NOW, cas)
             self.assertEqual(new.conflicts_with(held), conflict, (seq, cas))
         self.assertFalse(held.conflicts_with(held), "the same once more")
-        squatter = Record(held.key, b"squatter", version_at(NOW), NOW, 8)
+        squatter = Record(
+            key=held.key, value=b"squatter", version=version_at(NOW), expires_at=NOW, replication=8
+        )
         self.assertFalse(held.conflicts_with(squatter))
         self.assertFalse(squatter.conflicts_with(held), "the order is enough for those")
 

@@ -9,13 +9,21 @@ from dht14.sim.memory_store import Floors
 from tests.owners import Owner
 
 NOW = 1_700_000_000.0
-CONTENT = Record(hash_id(b"content"), b"content", 5, NOW, 8)
+CONTENT = Record(key=hash_id(b"content"), value=b"content", version=5, expires_at=NOW, replication=8)
 
 
 def record(
     key: int = 5, version: int = 7, expires_at: float = NOW, writer: int = 0, is_brief: bool = False
 ) -> Record:
-    return Record(key, b"v", version, expires_at, 8, writer, is_brief=is_brief)
+    return Record(
+        key=key,
+        value=b"v",
+        version=version,
+        expires_at=expires_at,
+        replication=8,
+        writer=writer,
+        is_brief=is_brief,
+    )
 
 
 class FloorTests(SynchronousTestCase):

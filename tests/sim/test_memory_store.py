@@ -29,7 +29,15 @@ def record(
     writer: int = 0,
     subnet: bytes = b"",
 ) -> Record:
-    return Record(key, value, version, NOW + ttl, copies, writer, subnet)
+    return Record(
+        key=key,
+        value=value,
+        version=version,
+        expires_at=NOW + ttl,
+        replication=copies,
+        writer=writer,
+        writer_subnet=subnet,
+    )
 
 
 def room_for(count: int, value_size: int = 1) -> int:
@@ -533,7 +541,15 @@ class FloodTests(SynchronousTestCase):
 
         def held(writer: int, subnet: bytes) -> bool:
             told: list[Verdict] = []
-            one = Record(rng.getrandbits(256), value, 1, NOW + 60, 8, writer, subnet)
+            one = Record(
+                key=rng.getrandbits(256),
+                value=value,
+                version=1,
+                expires_at=NOW + 60,
+                replication=8,
+                writer=writer,
+                writer_subnet=subnet,
+            )
             store.offer(one, NOW, told.append)
             return told[0].outcome is Outcome.HELD
 
@@ -573,7 +589,14 @@ class StoreMachine(RuleBasedStateMachine):
         writer=st.integers(0, 3),
     )
     def offer(self, key: int, size: int, version: int, ttl: float, writer: int) -> None:
-        one = Record(key, bytes(size), version, self.now + ttl, 8, writer)
+        one = Record(
+            key=key,
+            value=bytes(size),
+            version=version,
+            expires_at=self.now + ttl,
+            replication=8,
+            writer=writer,
+        )
         before = {held: self.store.get(held, self.now) for held in range(13)}
         told: list[Verdict] = []
         self.store.offer(one, self.now, told.append)
