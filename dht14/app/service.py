@@ -36,7 +36,7 @@ from dht14.node.join import Retries
 from dht14.node.mining import Mining
 from dht14.node.put import Policy
 from dht14.records.record import Record
-from dht14.records.version_floors import MARGIN
+from dht14.records.version_floors import FLOOR_MARGIN
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.session.acceptor import Limits
 from dht14.stack import Stack, StackOptions, build_stack
@@ -215,7 +215,7 @@ class _NodeService(MultiService):
             self._values.format,
             node_id,
             limit,
-            max_ttl + MARGIN,
+            max_ttl + FLOOR_MARGIN,
             answers_for,
             self._reactor.callFromThread,
             self._disk,

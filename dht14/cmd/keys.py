@@ -8,7 +8,7 @@ from dht14.cmd.ending import DONE, WRONG_USAGE, Ended, print_bytes, print_json
 from dht14.cmd.parser import add_json_argument, typed_bytes
 from dht14.cmd.values import add_file_argument, given_value
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.records.envelope import MAX_SALT, PUBLIC_KEY_BYTES, key_of_owner
+from dht14.records.envelope import MAX_SALT, OWNER_KEY_BYTES, key_of_owner
 
 KEY_HELP = "64 hex digits, or any text: then its SHA-256 is the key (hex: or text: before it says which)"
 
@@ -100,7 +100,7 @@ def key_of_text(text: str) -> bytes:
 
 def owners_key(owner: str, salt: str | None) -> bytes:
     """The key of an owner's value. Raises `Ended`."""
-    return id_to_bytes(key_of_owner(_hex(owner, "an owner", PUBLIC_KEY_BYTES), salt_of(salt)))
+    return id_to_bytes(key_of_owner(_hex(owner, "an owner", OWNER_KEY_BYTES), salt_of(salt)))
 
 
 def salt_of(typed: str | None) -> bytes:

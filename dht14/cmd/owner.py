@@ -23,7 +23,7 @@ from dht14.cmd.receipts import receipt_answer, refused, told
 from dht14.cmd.values import read_file, too_large
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.records.envelope import MAGIC, MAX_SEQ, Envelope, key_of_owner, overhead
+from dht14.records.envelope import MAX_SEQ, Envelope, is_envelope, key_of_owner, overhead
 from dht14.wire.api_messages import MAX_VALUE
 
 
@@ -108,7 +108,7 @@ def run_delete(args: argparse.Namespace) -> int:
 def sign(args: argparse.Namespace, payload: bytes, must_be_there: bool = False) -> Envelope:
     """The envelope for a payload, or for none, with the numbers that were given or that follow from what
     the node finds. Raises `Ended`, also where it finds nothing that must be there."""
-    from dht14.records.signing import load_key, public_key_of, seal
+    from dht14.records.signing import load_key, public_key_of, sign_envelope
 
     try:
         private_key = load_key(read_file(args.sign))
@@ -119,7 +119,7 @@ def sign(args: argparse.Namespace, payload: bytes, must_be_there: bool = False) 
         raise too_large(len(payload), MAX_VALUE - overhead(salt))
     key = id_to_bytes(key_of_owner(public_key_of(private_key), salt))
     seq, cas = _numbers(args, key, must_be_there)
-    return seal(private_key, seq, payload, salt=salt, cas=cas)
+    return sign_envelope(private_key, seq, payload, salt=salt, cas=cas)
 
 
 def _numbers(args: argparse.Namespace, key: bytes, must_be_there: bool) -> tuple[int, int | None]:
@@ -131,7 +131,7 @@ def _numbers(args: argparse.Namespace, key: bytes, must_be_there: bool) -> tuple
     if args.cas is not None:
         return args.cas + 1, args.cas
     present = api_client.get(api_address(args), key)
-    if isinstance(present, Found) and present.value.startswith(MAGIC):
+    if isinstance(present, Found) and is_envelope(present.value):
         seq = opened(key, present.value).seq
         if seq == MAX_SEQ:
             raise Ended(NOT_DONE, "the present version has the greatest number there is", "conflict")

@@ -25,7 +25,7 @@ from dht14.cmd.receipts import found_answer, not_found, receipt_answer, refused,
 from dht14.cmd.values import add_file_argument, given_value
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
-from dht14.records.envelope import MAGIC, MAX_SEQ, Envelope
+from dht14.records.envelope import MAX_SEQ, Envelope, is_envelope
 from dht14.records.receipt import NoRecord, Receipt
 
 # Whatever signs or verifies is imported where it is needed: it takes as long as all the rest.
@@ -159,7 +159,7 @@ def run_get(args: argparse.Namespace) -> int:
     missing = found if isinstance(found, NoRecord) else None
     value = found.value if isinstance(found, Found) else None
     envelope = None
-    if value is not None and value.startswith(MAGIC) and not args.raw:
+    if value is not None and is_envelope(value) and not args.raw:
         envelope = opened(key, value)
         if envelope.deleted:
             value, missing = None, NoRecord.DELETED
@@ -195,10 +195,10 @@ def _key_to_get(args: argparse.Namespace) -> bytes:
 
 def opened(key: bytes, value: bytes) -> Envelope:
     """The envelope that a node found under a key. Raises `Ended` unless the key's owner has signed it."""
-    from dht14.records.signing import verify
+    from dht14.records.signing import verify_envelope
 
     try:
-        envelope = verify(value)
+        envelope = verify_envelope(value)
     except Malformed as flaw:
         raise Ended(NOT_DONE, f"the node answered with {flaw}; --raw shows it", "forged") from None
     if envelope.key != id_from_bytes(key):

@@ -35,7 +35,7 @@ from dht14.database.writer_thread import (
 )
 from dht14.errors import Malformed
 from dht14.records.record import Record
-from dht14.records.store import Outcome, Page, Refusal, Verdict, copies_of, judge, merged
+from dht14.records.store import Outcome, Page, Refusal, Verdict, judge, merged, required_copies
 from dht14.records.version_floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
 
 T = TypeVar("T")
@@ -216,7 +216,7 @@ class Database:
         held = self._held(place, now)
         verdict = judge(record, held.record, held.floor, now)
         if verdict is None:
-            copies = copies_of(record, held.record)
+            copies = required_copies(record, held.record)
             record = merged(record, held.record, now)
             entry = self._format.write(place, record)
             growth = growth_of(entry, held.entry)

@@ -73,7 +73,7 @@ class GetReplies:
         elif isinstance(reply, Lapsed) or (isinstance(reply, Nodes) and reply.holds_values):
             self._held.append((contact, None))
             if isinstance(reply, Lapsed):
-                self.quorum.has_lapsed(Floor(reply.kind, reply.version), contact.node_id)
+                self.quorum.reported_expired(Floor(reply.kind, reply.version), contact.node_id)
             lookup.answered(contact, reply.contacts)
             self._look(lookup)
         elif isinstance(reply, Nodes):
@@ -96,7 +96,7 @@ class GetReplies:
 
         Those of doubted contacts count where there is nothing else.
         """
-        above = self.quorum.claims_above(self.quorum.best_record)
+        above = self.quorum.advertised_above(self.quorum.best_record)
         if not above and self.quorum.best_record is None:
             return [(claim, [claimer]) for claim, claimer in self._doubtful]
         return [(claim, self._claimers[claim.rank]) for claim in above]
@@ -229,7 +229,7 @@ class RecordReader:
         is_wide = self._lookups.alarm.suspects(key)
         replies = GetReplies(key, content, exhaustive or is_wide, now, self._time, self._doubted)
         if self._store is not None:
-            replies.quorum.has_lapsed(self._store.floor(key, now), self._lookups.table.own_id)
+            replies.quorum.reported_expired(self._store.floor(key, now), self._lookups.table.own_id)
         if own is not None and not content:
             replies.quorum.add(own, self._lookups.table.own_id if self._freshness.is_current else None)
         return replies

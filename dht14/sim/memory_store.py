@@ -14,8 +14,8 @@ from attrs import define, field
 from dht14.database.limits import EVICTION_TRIES, Growth, Shortfall, SpaceLimits, refusal_for
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.records.record import Kind, Record
-from dht14.records.store import PAGE_RECORDS, Outcome, Page, Verdict, copies_of, judge, merged
-from dht14.records.version_floors import MARGIN, MAX_FLOORS, NO_FLOOR, Floor, floor_of
+from dht14.records.store import PAGE_RECORDS, Outcome, Page, Verdict, judge, merged, required_copies
+from dht14.records.version_floors import FLOOR_MARGIN, MAX_FLOORS, NO_FLOOR, Floor, floor_of
 
 RECORD_OVERHEAD = 400
 """Bytes a record takes beside its value: measured on CPython 3.11 with 100,000 records."""
@@ -120,14 +120,14 @@ class MemoryStore:
     _floors: Floors = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._floors = Floors(self.max_ttl + MARGIN, min(MAX_FLOORS, self.limit >> 10))
+        self._floors = Floors(self.max_ttl + FLOOR_MARGIN, min(MAX_FLOORS, self.limit >> 10))
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
         """As `RecordStore.offer`; it tells before it returns."""
-        tell(self._judge(record, now))
+        on_verdict(self._judge(record, now))
 
     def _judge(self, record: Record, now: float) -> Verdict:
         held = self._records.get(record.key)
@@ -137,7 +137,7 @@ class MemoryStore:
         verdict = judge(record, held, self._floors.of(record.key, now), now)
         if verdict is not None:
             return verdict
-        copies = copies_of(record, held)
+        copies = required_copies(record, held)
         record = merged(record, held, now)
         held_version = held.version if held else 0
         refusal = refusal_for(self._make_room(record, now))

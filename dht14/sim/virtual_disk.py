@@ -22,7 +22,7 @@ from dht14.database.vault import DATABASE_ID_BYTES, SALT_BYTES, Vault
 from dht14.database.writer_thread import CallSoon, Opened, WriterThread, Written
 from dht14.kademlia.contact import Contact
 from dht14.records.record import Record
-from dht14.records.version_floors import MARGIN
+from dht14.records.version_floors import FLOOR_MARGIN
 from dht14.sim.clock import Process
 from dht14.stack import MakeStore
 
@@ -72,7 +72,7 @@ class VirtualDisk:
                 EntryFormat(self._vault, own_id),
                 own_id,
                 limit,
-                max_ttl + MARGIN,
+                max_ttl + FLOOR_MARGIN,
                 answers_for,
                 partial(process.callLater, 0),
                 Unwatched(),

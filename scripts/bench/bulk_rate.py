@@ -178,7 +178,7 @@ class Bulk:
             length=MAX_VALUE,
             digest=self._digest,
         )
-        return client.fetch(self._holder, ticket, MAX_VALUE).addCallback(claim.fulfilled)
+        return client.fetch(self._holder, ticket, MAX_VALUE).addCallback(claim.with_value)
 
     def push(self, client: BulkClient) -> "Deferred[Reply]":
         now = self._reactor.seconds()

@@ -13,7 +13,7 @@ from dht14.database.entry_format import EntryFormat
 from dht14.database.vault import Vault
 from dht14.records.record import Record, version_at
 from dht14.records.store import Outcome, Verdict
-from dht14.records.version_floors import MARGIN
+from dht14.records.version_floors import FLOOR_MARGIN
 
 NOW = 1_700_000_000.0
 OWN = 0xAA
@@ -107,7 +107,7 @@ class DiskTestCase(SynchronousTestCase):
             EntryFormat(vault or globals()["vault"](), 0),
             OWN,
             limit,
-            86_400 + MARGIN,
+            86_400 + FLOOR_MARGIN,
             lambda record: self.answers_for(record),
             self.calls.put,
             self.notes,

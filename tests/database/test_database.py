@@ -17,7 +17,7 @@ from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.record import Kind, Record, version_at
 from dht14.records.store import BEGINNING, PAGE_BYTES, PAGE_RECORDS, Outcome, Page, Refusal, Verdict
-from dht14.records.version_floors import MARGIN, Floor
+from dht14.records.version_floors import FLOOR_MARGIN, Floor
 from dht14.sim.memory_store import MemoryStore
 from tests.database.disk import NOW, OWN, DiskTestCase, record
 from tests.owners import Owner
@@ -239,7 +239,7 @@ class ExpiryTests(DiskTestCase):
         """The version of what expired is remembered as long as a copy could live, and no longer."""
         self.offer(self.store, record(version=2, ttl=TTL))
         self.sweep(NOW + TTL)
-        last = NOW + TTL + 86_400 + MARGIN
+        last = NOW + TTL + 86_400 + FLOOR_MARGIN
         old = evolve(record(version=1), expires_at=last + 900)
         self.assertEqual(self.offer(self.store, old, now=last - 1), [OUTRANKED])
         self.assertEqual(self.offer(self.store, old, now=last), [HELD])

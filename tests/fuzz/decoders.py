@@ -17,8 +17,8 @@ from dht14.database.entry_format import PLACE_BYTES, EntryFormat, read_head, rea
 from dht14.errors import ConfigError, Malformed
 from dht14.records import envelope
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
-from dht14.records.record import Record, claimed_rank
-from dht14.records.signing import load_key, verify
+from dht14.records.record import Record, advertised_rank
+from dht14.records.signing import load_key, verify_envelope
 from dht14.security.identity import Identity, Puzzle
 from dht14.wire import api_messages, datagram
 from dht14.wire.contacts import pack_contacts, unpack_contacts
@@ -65,7 +65,7 @@ def owners_envelope(raw: bytes) -> None:
     """An owner's envelope, and what follows from it."""
     with suppress(Malformed):
         assert envelope.decode(raw).encode() == raw
-        assert verify(raw) == envelope.decode(raw)
+        assert verify_envelope(raw) == envelope.decode(raw)
 
 
 def envelopes() -> Iterator[bytes]:
@@ -83,8 +83,8 @@ def record(raw: bytes) -> None:
         if one.is_authentic:
             assert one.kind in (1, 2, 3) and not one.conflicts_with(one)
             assert isinstance(one.is_tombstone, bool)
-        claimed = claimed_rank(key_, version, one.is_owned, digest)
-        assert claimed == one.rank or envelope.may_name_an_owner(value)
+        claimed = advertised_rank(key_, version, one.is_owned, digest)
+        assert claimed == one.rank or envelope.may_hash_to_owner_key(value)
 
 
 def records() -> Iterator[bytes]:

@@ -51,8 +51,8 @@ class HangingStore(MemoryStore):
 
     tells: list[Callable[[Verdict], None]] = field(factory=list, init=False)
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
-        self.tells.append(tell)
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
+        self.tells.append(on_verdict)
 
 
 def nearest(count: int = REPLICATION) -> list[int]:

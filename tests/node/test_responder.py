@@ -65,8 +65,8 @@ class LateStore:
     def __init__(self) -> None:
         self.offers: list[Callable[[Verdict], None]] = []
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
-        self.offers.append(tell)
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
+        self.offers.append(on_verdict)
 
     def get(self, key: int, now: float) -> Record | None:
         return None

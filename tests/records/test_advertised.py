@@ -31,25 +31,25 @@ class ClaimTests(SynchronousTestCase):
         for record, kind in ((RECORD, Kind.OPEN), (content, Kind.CONTENT), (owned, Kind.OWNER)):
             claim = claim_of(record)
             self.assertEqual((claim.rank, claim.rank[0]), (record.rank, kind))
-            self.assertEqual(claim.fulfilled(record.value), record)
+            self.assertEqual(claim.with_value(record.value), record)
 
     def test_other_value(self) -> None:
         """Another value does not fulfil it, of the same length neither."""
         claim = claim_of(RECORD)
-        self.assertIsNone(claim.fulfilled(VALUE + b"\0"))
-        self.assertIsNone(claim.fulfilled(VALUE[1:] + b"\1"))
-        self.assertIsNone(evolve(claim, length=1_999).fulfilled(VALUE))
+        self.assertIsNone(claim.with_value(VALUE + b"\0"))
+        self.assertIsNone(claim.with_value(VALUE[1:] + b"\1"))
+        self.assertIsNone(evolve(claim, length=1_999).with_value(VALUE))
 
     def test_other_kind(self) -> None:
         """What is no owner's is not taken for one, and the other way round."""
-        self.assertIsNone(evolve(claim_of(RECORD), owned=True).fulfilled(VALUE))
+        self.assertIsNone(evolve(claim_of(RECORD), owned=True).with_value(VALUE))
         owned = Owner().record(VALUE, 7, NOW + 60)
-        self.assertIsNone(evolve(claim_of(owned), owned=False).fulfilled(owned.value))
+        self.assertIsNone(evolve(claim_of(owned), owned=False).with_value(owned.value))
 
     def test_forged(self) -> None:
         """An owner's number that the owner did not sign is nothing."""
         owned = Owner().record(VALUE, 7, NOW + 60)
-        self.assertIsNone(evolve(claim_of(owned), version=8).fulfilled(owned.value))
+        self.assertIsNone(evolve(claim_of(owned), version=8).with_value(owned.value))
 
     def test_versioned_content(self) -> None:
         """Content of a version other than 0 is nothing, seen with its value or without; what may name an owner has a
@@ -58,7 +58,7 @@ class ClaimTests(SynchronousTestCase):
         self.assertTrue(claim_of(content).is_possible)
         versioned = claim_of(evolve(content, version=1))
         self.assertFalse(versioned.is_possible)
-        self.assertIsNone(versioned.fulfilled(VALUE))
+        self.assertIsNone(versioned.with_value(VALUE))
         name = b"dht14/own" + bytes(32)
         self.assertTrue(claim_of(evolve(RECORD, key=hash_id(name), value=name)).is_possible)
         self.assertTrue(claim_of(RECORD).is_possible)

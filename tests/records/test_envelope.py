@@ -14,7 +14,7 @@ from dht14.records.envelope import (
     Envelope,
     decode,
     key_of_owner,
-    may_name_an_owner,
+    may_hash_to_owner_key,
     overhead,
 )
 from tests.owners import Owner
@@ -147,11 +147,11 @@ class NamesTests(SynchronousTestCase):
     def test_names(self) -> None:
         """What an owner's key is the SHA-256 of is told from all other values."""
         for salt in (b"", b"s", bytes(MAX_SALT)):
-            self.assertTrue(may_name_an_owner(b"dht14/own" + PUBLIC_KEY + salt))
+            self.assertTrue(may_hash_to_owner_key(b"dht14/own" + PUBLIC_KEY + salt))
         for value in (
             b"dht14/own",
             b"dht14/own" + PUBLIC_KEY[1:],
             b"dht14/own" + PUBLIC_KEY + bytes(MAX_SALT + 1),
             b"dht14/OWN" + PUBLIC_KEY,
         ):
-            self.assertFalse(may_name_an_owner(value))
+            self.assertFalse(may_hash_to_owner_key(value))

@@ -69,17 +69,17 @@ class ReadQuorumTests(SynchronousTestCase):
         for witnesses, stands in ((1, True), (2, True), (3, False)):
             quorum = heard(record(version=5), record(version=5))
             for witness in range(witnesses):
-                quorum.has_lapsed(Floor(Kind.OPEN, 5 + witness), 10 + witness)
+                quorum.reported_expired(Floor(Kind.OPEN, 5 + witness), 10 + witness)
             self.assertIs(quorum.best is not None, stands, witnesses)
             self.assertEqual(quorum.best, quorum.best_record)
             self.assertIs(1 in quorum.holders, stands)
         quorum.add(claim(record(version=6)), 2)
-        self.assertEqual(quorum.claims_above(None), [])
+        self.assertEqual(quorum.advertised_above(None), [])
         quorum.add(record(version=8), 3)
         self.assertEqual(quorum.best, record(version=8))
         quorum = heard(record(version=1 << 60))
         for witness in (10, 11):
-            quorum.has_lapsed(Floor(Kind.OWNER, 1), witness)
+            quorum.reported_expired(Floor(Kind.OWNER, 1), witness)
         self.assertIsNone(quorum.best, "an owner's record had replaced what anybody wrote")
         content = record(CONTENT, 0, hash_id(CONTENT))
         quorum.add(content, 2)
@@ -89,9 +89,9 @@ class ReadQuorumTests(SynchronousTestCase):
         """Of those that have missed writes a copy counts for nothing where two others say that it is over."""
         quorum = ReadQuorum()
         quorum.add(record(), None)
-        quorum.has_lapsed(Floor(Kind.OPEN, 1), 10)
+        quorum.reported_expired(Floor(Kind.OPEN, 1), 10)
         self.assertEqual(quorum.best, record())
-        quorum.has_lapsed(Floor(Kind.OPEN, 1), 11)
+        quorum.reported_expired(Floor(Kind.OPEN, 1), 11)
         self.assertIsNone(quorum.best)
 
     def test_content(self) -> None:
@@ -109,10 +109,10 @@ class ReadQuorumTests(SynchronousTestCase):
         for order in permutations(found):
             self.assertEqual(heard(*order).best, record())
 
-    def test_claims_above(self) -> None:
+    def test_advertised_above(self) -> None:
         """The claims greater than the best record that is here come first, the greatest before the others."""
         quorum = heard(*(claim(record(version=v)) for v in (1, 4, 3)), record(version=2))
         self.assertEqual(quorum.best_record, record(version=2))
-        above = quorum.claims_above(quorum.best_record)
+        above = quorum.advertised_above(quorum.best_record)
         self.assertEqual(above, [claim(record(version=4)), claim(record(version=3))])
-        self.assertEqual(len(quorum.claims_above(None)), 3)
+        self.assertEqual(len(quorum.advertised_above(None)), 3)

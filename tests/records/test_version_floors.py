@@ -30,23 +30,25 @@ class FloorTests(SynchronousTestCase):
     def test_stops(self) -> None:
         """A floor stops the record that left it and all older ones, and no newer one."""
         floor = floor_of(record(version=7))
-        self.assertEqual([floor.stops(record(version=version)) for version in (6, 7, 8)], [True, True, False])
+        self.assertEqual(
+            [floor.covers(record(version=version)) for version in (6, 7, 8)], [True, True, False]
+        )
 
     def test_kinds(self) -> None:
         """An owner's record stops every open one, not the other way round; content neither stops nor is stopped."""
         owner = Owner(1)
         owned = floor_of(owner.record(b"x", 3, NOW))
         self.assertEqual(owned, Floor(Kind.OWNER, 3))
-        self.assertTrue(owned.stops(record(version=1 << 60)))
-        self.assertTrue(owned.stops(owner.record(b"y", 3, NOW)))
-        self.assertFalse(owned.stops(owner.record(b"", 4, NOW)))
-        self.assertFalse(floor_of(record(version=1 << 60)).stops(owner.record(b"x", 1, NOW)))
+        self.assertTrue(owned.covers(record(version=1 << 60)))
+        self.assertTrue(owned.covers(owner.record(b"y", 3, NOW)))
+        self.assertFalse(owned.covers(owner.record(b"", 4, NOW)))
+        self.assertFalse(floor_of(record(version=1 << 60)).covers(owner.record(b"x", 1, NOW)))
         self.assertIs(floor_of(CONTENT), NO_FLOOR)
-        self.assertFalse(owned.stops(CONTENT))
+        self.assertFalse(owned.covers(CONTENT))
 
     def test_none(self) -> None:
         """Where nothing has expired nothing is stopped."""
-        self.assertFalse(NO_FLOOR.stops(record(version=0)))
+        self.assertFalse(NO_FLOOR.covers(record(version=0)))
 
 
 class DisplacedCases:

@@ -24,9 +24,9 @@ class WholeCopies(MemoryStore):
     """Of two copies of one write it keeps that which lives longer, with all that is said in it: who asks for
     fewer copies and a longer life takes copies away."""
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
         held = self.get(record.key, now)
-        super().offer(record, now, tell)
+        super().offer(record, now, on_verdict)
         if held is not None and held.rank == record.rank and held.expires_at < record.expires_at:
             self._hold(record)
 
@@ -42,11 +42,11 @@ class Unexpiring(MemoryStore):
 class Undeleting(MemoryStore):
     """Says that it has deleted what it has not."""
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
         if record.is_tombstone:
-            tell(Verdict(Outcome.HELD, record.version))
+            on_verdict(Verdict(Outcome.HELD, record.version))
         else:
-            super().offer(record, now, tell)
+            super().offer(record, now, on_verdict)
 
 
 Got = Record | NoRecord

@@ -11,7 +11,7 @@ from dht14.database.limits import EVICTION_TRIES
 from dht14.kademlia.keyspace import hash_id, id_to_bytes
 from dht14.records.record import Kind, Record, version_at
 from dht14.records.store import BEGINNING, PAGE_RECORDS, Outcome, Page, Refusal, Verdict, conflicting_record
-from dht14.records.version_floors import MARGIN, NO_FLOOR, Floor
+from dht14.records.version_floors import FLOOR_MARGIN, NO_FLOOR, Floor
 from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
 from tests.owners import Owner
 
@@ -250,7 +250,7 @@ class ExpiryTests(StoreTestCase):
         """Once no older copy can be alive any more, everything goes."""
         self.store = MemoryStore(0, 1 << 20, lambda record: True, max_ttl=100.0)
         self.offer(record(version=9, ttl=60.0))
-        after = NOW + 60 + 100 + MARGIN
+        after = NOW + 60 + 100 + FLOOR_MARGIN
         self.assertIs(self.offer(record(version=1, ttl=9e9), after - 1), Outcome.OUTRANKED)
         self.assertIs(self.offer(record(version=1, ttl=9e9), after), Outcome.HELD)
 
