@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.database.limits import EVICTION_TRIES
 from dht14.kademlia.keyspace import hash_id, id_to_bytes
 from dht14.records.record import Kind, Record, version_at
-from dht14.records.store import BEGINNING, PAGE_RECORDS, Outcome, Page, Refusal, Verdict, conflicting_record
+from dht14.records.store import BEGINNING, PAGE_RECORDS, Outcome, Page, Refusal, Verdict
 from dht14.records.version_floors import FLOOR_MARGIN, NO_FLOOR, Floor
 from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
 from tests.owners import Owner
@@ -112,74 +112,6 @@ class HoldTests(StoreTestCase):
         """A store knows of no time of day: of every version the higher one is held."""
         for number in (1, version_at(2 * NOW), version_at(2 * NOW) + 1):
             self.assertIs(self.offer(record(version=number)), Outcome.HELD)
-
-
-OWNER = Owner(1)
-OFFERS = [
-    evolve(one, key=CONTENT_KEY)
-    for one in (
-        *(record(value=value, version=version) for value in (b"x", b"y") for version in (1, 5)),
-        *(
-            OWNER.record(payload, seq, NOW + 60)
-            for payload, seq in ((b"a", 1), (b"a", 2), (b"b", 2), (b"", 3))
-        ),
-        OWNER.record(b"a", 2, NOW + 90),
-        OWNER.record(b"b", 2, NOW + 90, copies=9),
-        OWNER.record(b"c", 2, NOW + 30, cas=1),
-        *(record(value=CONTENT, version=version, ttl=ttl) for version in (0, 9) for ttl in (60.0, 70.0)),
-    )
-]
-"""Of all kinds under one key. Nobody can sign for the key of content: only the order is looked at here."""
-
-
-def merged(offers: list[Record]) -> Record | None:
-    """What a holder has that was offered these, one after the other."""
-    store = MemoryStore(0, 1 << 20, lambda record: True)
-    for one in offers:
-        store.offer(one, NOW, lambda verdict: None)
-    return store.get(CONTENT_KEY, NOW)
-
-
-class MergeTests(SynchronousTestCase):
-    """What replicas settle on does not depend on what came when, or how often: the merge of records."""
-
-    @settings(derandomize=True, deadline=None, max_examples=200)
-    @given(st.lists(st.sampled_from(range(len(OFFERS))), min_size=1, max_size=4), st.data())
-    def test_all_kinds(self, chosen: list[int], data: st.DataObject) -> None:
-        """Any order of offers of any kinds, any of them repeated, and merged in groups, ends the same."""
-        ends = {_end(merged([OFFERS[n] for n in order])) for order in permutations(chosen)}
-        again = data.draw(st.lists(st.sampled_from(chosen), max_size=4))
-        ends.add(_end(merged([OFFERS[n] for n in [*chosen, *again]])))
-        split = data.draw(st.integers(0, len(chosen)))
-        halves = [merged([OFFERS[n] for n in half]) for half in (chosen[:split], chosen[split:])]
-        ends.add(_end(merged([half for half in halves if half is not None])))
-        self.assertEqual(len(ends), 1)
-
-    def test_who_wins(self) -> None:
-        """Content goes before all, then an owner's last word, be it a deletion, then what is open."""
-        ways = [merged(OFFERS), merged(OFFERS[:11]), merged(OFFERS[:4])]
-        self.assertEqual(
-            [(one.kind, one.is_tombstone) for one in ways if one],
-            [(Kind.CONTENT, False), (Kind.OWNER, True), (Kind.OPEN, False)],
-        )
-
-
-def _end(record: Record | None) -> tuple[object, ...] | None:
-    """What readers and other holders see of it."""
-    return None if record is None else (record.rank, record.expires_at, record.replication)
-
-
-class InTheWayTests(StoreTestCase):
-    def test_new(self) -> None:
-        """A new record of an owner meets what it conflicts with; `offer`, which copies use, knows the order alone."""
-        owner = Owner(1)
-        held, new = owner.record(b"held", 7, NOW + 60), owner.record(b"new", 9, NOW + 60, cas=6)
-        self.assertIsNone(conflicting_record(self.store, new, NOW))
-        self.offer(held)
-        self.assertEqual(conflicting_record(self.store, new, NOW), held)
-        self.assertIsNone(conflicting_record(self.store, new, NOW + 60), "it has expired")
-        self.assertIsNone(conflicting_record(self.store, record(owner.key), NOW))
-        self.assertIs(self.offer(new), Outcome.HELD)
 
 
 class ExpiryTests(StoreTestCase):
