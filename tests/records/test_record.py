@@ -16,7 +16,12 @@ NOW = 1_700_000_000.0
 VALUES = [b"a", b"b", b"c"]
 KEY = hash_id(VALUES[0])
 records = st.builds(
-    Record, st.just(KEY), st.sampled_from(VALUES), st.integers(0, 3), st.just(NOW + 60), st.just(8)
+    Record,
+    key=st.just(KEY),
+    value=st.sampled_from(VALUES),
+    version=st.integers(0, 3),
+    expires_at=st.just(NOW + 60),
+    replication=st.just(8),
 )
 
 
