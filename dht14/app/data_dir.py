@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from dht14.database.fsync import flush_folder
+from dht14.database.fsync import fsync_folder
 from dht14.errors import ConfigError, DataDirInUse, Malformed
 from dht14.kademlia.contact import Contact
 from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, public_bytes, public_key_of
@@ -188,7 +188,7 @@ def replace_file(path: str, content: bytes, *, durable: bool) -> None:
             os.fsync(file.fileno())
     os.replace(new, path)
     if durable:
-        flush_folder(os.path.dirname(path))
+        fsync_folder(os.path.dirname(path))
 
 
 def trouble_at(path: str) -> str:

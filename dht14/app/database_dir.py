@@ -23,13 +23,13 @@ from attrs import define, evolve, field, frozen
 
 from dht14.app.data_dir import DataDir, refuse_dead_link, replace_file, unusable
 from dht14.app.option_types import secret_key
-from dht14.database.entry_format import Body, EntryFormat, Head
-from dht14.database.file_check import SOUND, check
+from dht14.database.entry_format import EntryBody, EntryFormat, EntryHeader
+from dht14.database.file_check import SOUND, verify_file
 from dht14.database.floor_table import LeftFloor
-from dht14.database.fsync import flush_folder
-from dht14.database.group_commit import PUTS_A_BATCH
+from dht14.database.fsync import fsync_folder
+from dht14.database.group_commit import MAX_BATCH_PUTS
 from dht14.database.tables import Changes, Tables
-from dht14.database.vault import CHECK_BYTES, DATABASE_ID_BYTES, SALT_BYTES, Vault
+from dht14.database.vault import DATABASE_ID_BYTES, KEY_CHECK_BYTES, SALT_BYTES, Vault
 from dht14.database.writer_thread import is_missing, set_aside
 from dht14.errors import ConfigError, Malformed
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
@@ -43,7 +43,7 @@ _HEADER = "header"
 _KEY_FILE = "encryption.key"
 _MAGIC = b"DHT14VAL"
 _START = Struct(f">{len(_MAGIC)}sH")
-_LAYOUT = Struct(f">{len(_MAGIC)}sH{DATABASE_ID_BYTES}s{SALT_BYTES}s{CHECK_BYTES}s{ID_BYTES}s")
+_LAYOUT = Struct(f">{len(_MAGIC)}sH{DATABASE_ID_BYTES}s{SALT_BYTES}s{KEY_CHECK_BYTES}s{ID_BYTES}s")
 _DIGEST_BYTES = 32
 _KEY_BYTES = 32
 _MOST_BYTES = 65_536
@@ -55,24 +55,24 @@ _Entry = tuple[bytes, bytes]
 
 
 @frozen
-class Header:
+class DatabaseHeader:
     """What must be known of a database before it can be opened. Nothing of it is secret."""
 
     database_id: bytes
     salt: bytes
-    check: bytes
+    key_check: bytes
     origin: int
     """Distances are measured from this id."""
 
     def pack(self) -> bytes:
         """The bytes of the file."""
         packed = _LAYOUT.pack(
-            _MAGIC, FORMAT, self.database_id, self.salt, self.check, id_to_bytes(self.origin)
+            _MAGIC, FORMAT, self.database_id, self.salt, self.key_check, id_to_bytes(self.origin)
         )
         return packed + hashlib.sha256(packed).digest()
 
     @classmethod
-    def unpack(cls, packed: bytes) -> "Header":
+    def unpack(cls, packed: bytes) -> "DatabaseHeader":
         """Raises `Malformed` where it is damaged, `ConfigError` where a newer version wrote it."""
         content, digest = packed[:-_DIGEST_BYTES], packed[-_DIGEST_BYTES:]
         if hashlib.sha256(content).digest() != digest or not content.startswith(_MAGIC):
@@ -86,8 +86,8 @@ class Header:
             raise Malformed("the values are of a format that no network has used")
         if len(content) != _LAYOUT.size:
             raise Malformed("the header is damaged")
-        _, _, database_id, salt, check, origin = _LAYOUT.unpack(content)
-        return cls(database_id, salt, check, id_from_bytes(origin))
+        _, _, database_id, salt, key_check, origin = _LAYOUT.unpack(content)
+        return cls(database_id, salt, key_check, id_from_bytes(origin))
 
     def vault(self, key: bytes) -> Vault:
         """The vault of this database under a key, which may be a wrong one."""
@@ -99,7 +99,7 @@ class DatabaseDir:
     """A database that can be opened: its folder, its header and the key that fits."""
 
     folder: str
-    header: Header
+    header: DatabaseHeader
     format: EntryFormat
     set_aside: str = ""
     """Where what was found in its place has been moved."""
@@ -111,7 +111,12 @@ class DatabaseDir:
         """A new database, of which nothing is on disk yet."""
         database_id, salt = os.urandom(DATABASE_ID_BYTES), os.urandom(SALT_BYTES)
         vault = Vault.unlock(key, salt, database_id, os.urandom)
-        return cls(folder, Header(database_id, salt, vault.check, origin), EntryFormat(vault, origin), aside)
+        return cls(
+            folder,
+            DatabaseHeader(database_id, salt, vault.key_check, origin),
+            EntryFormat(vault, origin),
+            aside,
+        )
 
     @property
     def path(self) -> str:
@@ -168,7 +173,7 @@ def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Dat
             f"the values in {folder}, or move that folder away to begin anew"
         )
     vault = header.vault(key)
-    if not vault.fits(header.check):
+    if not vault.fits(header.key_check):
         raise ConfigError(
             f"[security] encryption_key: is not the key of the values in {folder}; set the one that is, or "
             "move that folder away to begin anew"
@@ -198,7 +203,7 @@ def reseal(
     The new one is made beside the old one, and takes its place when the header is replaced: whenever this is
     interrupted, there is one of the two, and what is left of the other goes at the next start.
     """
-    if os.path.exists(values.path) and check(values.path) != SOUND:
+    if os.path.exists(values.path) and verify_file(values.path) != SOUND:
         raise ConfigError(
             f"[node] data_dir: {values.path} is damaged; start the node once, it will see to it"
         )
@@ -206,7 +211,7 @@ def reseal(
     try:
         resealed = _copied(values, new, limit, progress) if os.path.exists(values.path) else Resealed(0, 0)
         # The database must have its name before a header names it.
-        flush_folder(values.folder)
+        fsync_folder(values.folder)
         new.save()
     except (OSError, lmdb.Error, Malformed) as wrong:
         values.remove_others()
@@ -237,19 +242,19 @@ def _copy(source: Tables, old: EntryFormat, target: Tables, new: EntryFormat, pr
     with source.env.begin() as txn:
         for records in _batches(txn.cursor(source.records)):
             target.write(
-                Changes(puts={place: new.seal(place, head, body) for place, head, body in opened(records)})
+                Changes(puts={slot: new.seal(slot, header, body) for slot, header, body in opened(records)})
             )
             done += len(records)
             progress(done, count)
         for floors in _batches(txn.cursor(source.floors.floors)):
-            left = {place: LeftFloor.seal(new, place, head, body) for place, head, body in opened(floors)}
+            left = {slot: LeftFloor.seal(new, slot, header, body) for slot, header, body in opened(floors)}
             target.write(Changes(drops=dict(left)))
     return Resealed(target.usage().records, opened.damaged)
 
 
 def _batches(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
     entries = iter(entries)
-    while batch := list(islice(entries, PUTS_A_BATCH)):
+    while batch := list(islice(entries, MAX_BATCH_PUTS)):
         yield batch
 
 
@@ -261,20 +266,20 @@ class _Opening:
     _new: EntryFormat
     damaged: int = field(default=0, init=False)
 
-    def __call__(self, entries: Iterable[_Entry]) -> Iterator[tuple[bytes, Head, Body]]:
-        for place, entry in entries:
+    def __call__(self, entries: Iterable[_Entry]) -> Iterator[tuple[bytes, EntryHeader, EntryBody]]:
+        for slot, entry in entries:
             try:
-                head, body = self._old.open(place, entry)
+                header, body = self._old.open(slot, entry)
             except Malformed:
                 self.damaged += 1
             else:
-                yield self._new.place(body.key), head, body
+                yield self._new.slot(body.key), header, body
 
 
-def _read_header(path: str) -> Header | None:
+def _read_header(path: str) -> DatabaseHeader | None:
     try:
         with open(path, "rb") as file:
-            return Header.unpack(file.read(_MOST_BYTES))
+            return DatabaseHeader.unpack(file.read(_MOST_BYTES))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, Malformed):
         return None
 
@@ -340,7 +345,7 @@ def _begun(values: DatabaseDir) -> DatabaseDir:
     os.mkdir(new, 0o700)
     replace_file(os.path.join(new, _HEADER), values.header.pack(), durable=True)
     os.rename(new, values.folder)
-    flush_folder(os.path.dirname(values.folder))
+    fsync_folder(os.path.dirname(values.folder))
     return values
 
 

@@ -164,7 +164,7 @@ class DiskWatch:
             used=used,
         )
 
-    def room_again(self) -> None:
+    def space_available(self) -> None:
         """As `DatabaseEvents`."""
         self.log.info("The store has room for new values again.")
 

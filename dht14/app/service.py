@@ -211,14 +211,14 @@ class _NodeService(MultiService):
     ) -> Database:
         assert self._values is not None
         self._database = Database(
-            self._values.path,
-            self._values.format,
-            node_id,
-            limit,
-            max_ttl + FLOOR_MARGIN,
-            answers_for,
-            self._reactor.callFromThread,
-            self._disk,
+            path=self._values.path,
+            format=self._values.format,
+            own_id=node_id,
+            limit=limit,
+            floor_ttl=max_ttl + FLOOR_MARGIN,
+            answers_for=answers_for,
+            call_soon=self._reactor.callFromThread,
+            events=self._disk,
             writer_share=writer_share,
         )
         return self._database
@@ -327,7 +327,7 @@ class _NodeService(MultiService):
     def _look_at_disk(self) -> None:
         self._disk.look()
         if self._database is not None:
-            self._database.look(self._reactor.seconds())
+            self._database.inspect_disk(self._reactor.seconds())
 
 
 _NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}

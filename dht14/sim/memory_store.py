@@ -140,7 +140,7 @@ class MemoryStore:
         copies = required_copies(record, held)
         record = merged(record, held, now)
         held_version = held.version if held else 0
-        refusal = refusal_for(self._make_room(record, now))
+        refusal = refusal_for(self._evict_for(record, now))
         if refusal is not None:
             return Verdict(Outcome.REFUSED, held_version, refusal)
         self._hold(record)
@@ -179,19 +179,19 @@ class MemoryStore:
                 dropped += 1
         return dropped
 
-    def _make_room(self, record: Record, now: float) -> Shortfall:
+    def _evict_for(self, record: Record, now: float) -> Shortfall:
         """Evict until the record may be held; what is lacking then."""
-        shortfall = self._lack(record)
-        if shortfall.most and self.expire(now):
-            shortfall = self._lack(record)
-        while 0 < shortfall.most <= self.size and (spare := self._spare(record)):
-            for key in spare:
-                if shortfall.most:
+        shortfall = self._shortfall(record)
+        if shortfall.needed and self.expire(now):
+            shortfall = self._shortfall(record)
+        while 0 < shortfall.needed <= self.size and (evictable := self._evictable(record)):
+            for key in evictable:
+                if shortfall.needed:
                     self._drop(key)
-                    shortfall = self._lack(record)
+                    shortfall = self._shortfall(record)
         return shortfall
 
-    def _lack(self, record: Record) -> Shortfall:
+    def _shortfall(self, record: Record) -> Shortfall:
         growth = _growth(record, self._records.get(record.key))
         room = SpaceLimits(self.limit, self.writer_share)
         if record.writer in (0, self.own_id):
@@ -199,13 +199,13 @@ class MemoryStore:
         parties = ((self._shares.get(party, 0), more) for party, more in growth.of_parties.items())
         return room.shortfall(self.size, growth.total, parties)
 
-    def _spare(self, newcomer: Record) -> list[int]:
+    def _evictable(self, newcomer: Record) -> list[int]:
         """Some keys whose records may go for this one, in this order."""
         if newcomer.is_cached:
             return []
         records = [self._records[d ^ self.own_id] for d in self._distances[: -EVICTION_TRIES - 1 : -1]]
-        spare = [r for r in records if r.key != newcomer.key and not self.answers_for(r)]
-        return [record.key for record in sorted(spare, key=lambda record: not record.is_cached)]
+        evictable = [r for r in records if r.key != newcomer.key and not self.answers_for(r)]
+        return [record.key for record in sorted(evictable, key=lambda record: not record.is_cached)]
 
     def _hold(self, record: Record) -> None:
         self._drop(record.key)
@@ -217,7 +217,7 @@ class MemoryStore:
         self._tidy_deadlines()
 
     def _tidy_deadlines(self) -> None:
-        if len(self._deadlines) > _most_deadlines(len(self._records)):
+        if len(self._deadlines) > _max_deadlines(len(self._records)):
             self._deadlines = [(held.expires_at, key) for key, held in self._records.items()]
             heapify(self._deadlines)
 
@@ -242,20 +242,22 @@ class MemoryStore:
     def check_invariants(self) -> None:
         """As `LocalStore.check_invariants`."""
         shares: Counter[bytes] = Counter()
-        of_others: Counter[bytes] = Counter()
+        open_to_others: Counter[bytes] = Counter()
         for record in self._records.values():
             size = dict.fromkeys(record.parties, _size(record))
             shares.update(size)
-            of_others.update(size if record.writer != self.own_id else {})
+            open_to_others.update(size if record.writer != self.own_id else {})
         assert self._shares == shares
-        most = (
-            SpaceLimits(self.limit, self.writer_share).of_others * self.writer_share / (1 + self.writer_share)
+        needed = (
+            SpaceLimits(self.limit, self.writer_share).open_to_others
+            * self.writer_share
+            / (1 + self.writer_share)
         )
-        assert max(of_others.values(), default=0) <= most
+        assert max(open_to_others.values(), default=0) <= needed
         assert self.size == sum(map(_size, self._records.values())) <= self.limit
         assert self._distances == sorted(key ^ self.own_id for key in self._records)
         assert {(held.expires_at, key) for key, held in self._records.items()} <= set(self._deadlines)
-        assert len(self._deadlines) <= _most_deadlines(len(self._records))
+        assert len(self._deadlines) <= _max_deadlines(len(self._records))
 
 
 def _size(record: Record) -> int:
@@ -272,6 +274,6 @@ def _growth(record: Record, replaced: Record | None) -> Growth:
     return Growth(_size(record) - _size(replaced), of_parties)
 
 
-def _most_deadlines(records: int) -> int:
+def _max_deadlines(records: int) -> int:
     # Who overwrites one key for ever must not fill the memory with deadlines of what is long gone.
     return 2 * records + 64

@@ -11,8 +11,8 @@ from attrs import evolve
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.app.data_dir import DataDir
-from dht14.app.database_dir import FORMAT, DatabaseDir, Header, Resealed, has_values, reseal, unlock
-from dht14.database.entry_format import Body, Head
+from dht14.app.database_dir import FORMAT, DatabaseDir, DatabaseHeader, Resealed, has_values, reseal, unlock
+from dht14.database.entry_format import EntryBody, EntryHeader
 from dht14.database.floor_table import LeftFloor
 from dht14.database.tables import Changes, Tables, growth_of
 from dht14.errors import ConfigError
@@ -53,13 +53,13 @@ class ValuesDirTestCase(SynchronousTestCase):
         tables = Tables.open(values.path, LIMIT, 1000, new=True)
         changes = Changes()
         for n in range(count):
-            place = values.format.place(n)
-            changes.puts[place] = values.format.write(
-                place, evolve(record(n, b"%d" % n, writer=n % 3), writer_subnet=SUBNET)
+            slot = values.format.slot(n)
+            changes.puts[slot] = values.format.write(
+                slot, evolve(record(n, b"%d" % n, writer=n % 3), writer_subnet=SUBNET)
             )
-            place = values.format.place(1000 + n)
-            body = Body(1000 + n, Kind(1 + n % 2), b"", n % 3, is_brief=n % 5 == 0)
-            changes.drops[place] = LeftFloor.seal(values.format, place, Head(n, 2e9), body)
+            slot = values.format.slot(1000 + n)
+            body = EntryBody(1000 + n, Kind(1 + n % 2), b"", n % 3, is_brief=n % 5 == 0)
+            changes.drops[slot] = LeftFloor.seal(values.format, slot, EntryHeader(n, 2e9), body)
         tables.write(changes)
         tables.close()
 
@@ -238,7 +238,7 @@ class HeaderTests(ValuesDirTestCase):
     def test_round_trip(self) -> None:
         """A header comes back as it was."""
         header = unlock(self.data_dir, KEY, 2**256 - 1).header
-        self.assertEqual(Header.unpack(header.pack()), header)
+        self.assertEqual(DatabaseHeader.unpack(header.pack()), header)
 
 
 class ResealTests(ValuesDirTestCase):
@@ -254,14 +254,14 @@ class ResealTests(ValuesDirTestCase):
         shares: Counter[bytes] = Counter()
         with tables.env.begin() as txn:
             for n in range(700):
-                place = values.format.place(n)
-                entry = txn.get(place, db=tables.records)
-                read = values.format.read(place, entry)
+                slot = values.format.slot(n)
+                entry = txn.get(slot, db=tables.records)
+                read = values.format.read(slot, entry)
                 self.assertEqual((read, read.writer), (record(n, b"%d" % n), n % 3))
                 shares.update(growth_of(entry, None).of_parties)
-                place = values.format.place(1000 + n)
-                head, body = values.format.open(place, txn.get(place, db=tables.floors.floors))
-                self.assertEqual((head, body.writer, body.is_brief), (Head(n, 2e9), n % 3, n % 5 == 0))
+                slot = values.format.slot(1000 + n)
+                head, body = values.format.open(slot, txn.get(slot, db=tables.floors.floors))
+                self.assertEqual((head, body.writer, body.is_brief), (EntryHeader(n, 2e9), n % 3, n % 5 == 0))
             self.assertEqual(shares, {tag: tables.share(txn, tag) for tag in shares})
             tags = {tag for writer in (0, 1, 2) for tag in values.format.tags(writer, SUBNET)}
             self.assertEqual(set(shares), tags)
@@ -302,7 +302,7 @@ class ResealTests(ValuesDirTestCase):
         whole = Path(self.values.path).read_bytes()
         Path(self.values.path).write_bytes(whole[:20_000])
         self.assertRaises(ConfigError, reseal, self.values, OTHER_KEY, LIMIT)
-        entry = self.values.format.place(3) + record(3).version.to_bytes(8, "big")
+        entry = self.values.format.slot(3) + record(3).version.to_bytes(8, "big")
         at = whole.rindex(entry) + len(entry) + 40
         Path(self.values.path).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), Resealed(699, 1))

@@ -47,7 +47,7 @@ class DiskWatchTests(SynchronousTestCase):
         with capturedLogs() as events:
             self.watch.store_full(7)
             self.assertTrue(self.is_working())
-            self.watch.room_again()
+            self.watch.space_available()
             self.watch.share_used_up(3)
         self.assertEqual([event["log_level"].name for event in events], ["warn", "info", "warn"])
 

@@ -45,6 +45,11 @@ def record(
     )
 
 
+def version(number: int) -> int:
+    """The version of `record(version=number)`."""
+    return version_at(NOW) + number
+
+
 @define
 class Notes:
     """A `DatabaseEvents` that notes what it hears."""
@@ -69,8 +74,8 @@ class Notes:
     def store_full(self, used: int) -> None:
         self.heard.append(("store full", used))
 
-    def room_again(self) -> None:
-        self.heard.append(("room again",))
+    def space_available(self) -> None:
+        self.heard.append(("space available",))
 
     def share_used_up(self, total: int) -> None:
         self.heard.append(("share used up", total))
@@ -103,14 +108,14 @@ class DiskTestCase(SynchronousTestCase):
     def database(self, vault: Vault | None = None, limit: int = LIMIT) -> Database:
         """One that is not open yet."""
         return Database(
-            str(self.path),
-            EntryFormat(vault or globals()["vault"](), 0),
-            OWN,
-            limit,
-            86_400 + FLOOR_MARGIN,
-            lambda record: self.answers_for(record),
-            self.calls.put,
-            self.notes,
+            path=str(self.path),
+            format=EntryFormat(vault or globals()["vault"](), 0),
+            own_id=OWN,
+            limit=limit,
+            floor_ttl=86_400 + FLOOR_MARGIN,
+            answers_for=lambda record: self.answers_for(record),
+            call_soon=self.calls.put,
+            events=self.notes,
         )
 
     def open(self, limit: int = LIMIT) -> Database:

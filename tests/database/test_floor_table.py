@@ -5,8 +5,8 @@ import lmdb
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.database.entry_format import Body, EntryFormat, Head
-from dht14.database.floor_table import PURGED_A_BATCH, LeftFloor
+from dht14.database.entry_format import EntryBody, EntryFormat, EntryHeader
+from dht14.database.floor_table import MAX_FORGOTTEN_FLOORS, LeftFloor
 from dht14.database.invariants import check_tables
 from dht14.database.limits import SpaceLimits
 from dht14.database.tables import Changes, Tables
@@ -18,7 +18,7 @@ from tests.records.test_version_floors import DisplacedCases
 
 LIMIT = 1 << 24
 SECONDS = 1000.0
-MOST = 3
+MAX_FLOORS = 3
 
 
 class FloorTableTests(DisplacedCases, SynchronousTestCase):
@@ -31,15 +31,15 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         self.format = EntryFormat(vault(), 0)
         self.tables = self.open(new=True)
 
-    def open(self, new: bool = False, most: int = MOST) -> Tables:
-        tables = Tables.open(self.path, LIMIT, most, new=new)
+    def open(self, new: bool = False, limit: int = MAX_FLOORS) -> Tables:
+        tables = Tables.open(self.path, LIMIT, limit, new=new)
         self.addCleanup(tables.close)
         return tables
 
-    def reopen(self, most: int = MOST) -> None:
+    def reopen(self, limit: int = MAX_FLOORS) -> None:
         check_tables(self.tables, self.format, OWN, SpaceLimits(LIMIT, 1.0))
         self.tables.close()
-        self.tables = self.open(most=most)
+        self.tables = self.open(limit=limit)
 
     def leave(self, *expired: Record) -> None:
         for one in expired:
@@ -49,17 +49,17 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         """Those of one batch."""
         changes = Changes(now=now)
         for record in expired:
-            place, floor = self.format.place(record.key), floor_of(record)
-            head = Head(floor.version, record.expires_at + SECONDS)
-            body = Body(record.key, floor.kind, b"", record.writer, is_brief=record.is_brief)
-            changes.drops[place] = LeftFloor.seal(self.format, place, head, body)
+            slot, floor = self.format.slot(record.key), floor_of(record)
+            head = EntryHeader(floor.version, record.expires_at + SECONDS)
+            body = EntryBody(record.key, floor.kind, b"", record.writer, is_brief=record.is_brief)
+            changes.drops[slot] = LeftFloor.seal(self.format, slot, head, body)
         self.tables.write(changes)
 
     def versions(self) -> dict[int, int]:
         """By key."""
         floors = self.tables.floors.floors
         with self.tables.env.begin() as txn:
-            opened = [self.format.open(place, entry) for place, entry in txn.cursor(floors)]
+            opened = [self.format.open(slot, entry) for slot, entry in txn.cursor(floors)]
         return {body.key: head.version for head, body in opened}
 
     def remembered(self) -> list[int]:
@@ -89,7 +89,9 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
             if step % 50 == 49:
                 self.reopen()
             check_tables(self.tables, self.format, OWN, SpaceLimits(LIMIT, 1.0))
-            self.assertEqual(len(self.versions()), min(MOST, step + 1) if step > 20 else len(self.versions()))
+            self.assertEqual(
+                len(self.versions()), min(MAX_FLOORS, step + 1) if step > 20 else len(self.versions())
+            )
 
     def test_time_comes(self) -> None:
         """Those whose time has come go, whoever left them."""
@@ -105,8 +107,8 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
 
     def test_fewer_than_before(self) -> None:
         """Where there is room for fewer than were left, they go a batch at a time."""
-        self.reopen(most=2 * PURGED_A_BATCH)
-        count = PURGED_A_BATCH + MOST + 5
+        self.reopen(limit=2 * MAX_FORGOTTEN_FLOORS)
+        count = MAX_FORGOTTEN_FLOORS + MAX_FLOORS + 5
         self.leave_at(
             NOW,
             *(
@@ -116,9 +118,9 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         )
         self.reopen()
         self.leave_at(NOW)
-        self.assertEqual(len(self.versions()), MOST + 5)
+        self.assertEqual(len(self.versions()), MAX_FLOORS + 5)
         self.leave_at(NOW)
-        self.assertEqual(len(self.versions()), MOST)
+        self.assertEqual(len(self.versions()), MAX_FLOORS)
 
     def test_damaged(self) -> None:
         """Where bytes of the tables have changed nothing stops: what does not fit together goes when its turn comes."""
@@ -156,16 +158,16 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         """What was not committed does not count."""
         self.leave_at(NOW, Record(key=1, value=b"v", version=1, expires_at=NOW, replication=8, writer=1))
         too_large = Changes(puts={bytes(600): bytes(8)})
-        place = self.format.place(2)
-        too_large.drops[place] = LeftFloor(bytes(70), False, False)
+        slot = self.format.slot(2)
+        too_large.drops[slot] = LeftFloor(bytes(70), False, False)
         self.assertRaises(lmdb.BadValsizeError, self.tables.write, too_large)
         self.leave_at(
             NOW,
             *(
                 Record(key=n, value=b"v", version=1, expires_at=NOW, replication=8, writer=2)
-                for n in range(10, 10 + MOST)
+                for n in range(10, 10 + MAX_FLOORS)
             ),
         )
-        self.assertEqual(len(self.versions()), MOST)
+        self.assertEqual(len(self.versions()), MAX_FLOORS)
         self.assertIn(1, self.versions())
         self.reopen()

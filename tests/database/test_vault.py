@@ -20,9 +20,9 @@ OTHERS = (vault(key=b"K" * 32), vault(salt=b"S" * 32), vault(database_id=b"I" * 
 class SealTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(st.binary(max_size=2000), st.binary(max_size=50))
-    def test_opens(self, plain: bytes, place: bytes) -> None:
+    def test_opens(self, plain: bytes, slot: bytes) -> None:
         """What was sealed opens at its place, under the same key, salt and database, after a restart too."""
-        self.assertEqual(vault().open(vault().seal(plain, place), place), plain)
+        self.assertEqual(vault().open(vault().seal(plain, slot), slot), plain)
 
     def test_bound(self) -> None:
         """Nowhere else, and under no other key, salt or database, does it open."""
@@ -52,7 +52,7 @@ class SealTests(SynchronousTestCase):
         sealed = Vault.unlock(KEY, SALT, ID, bytes).seal(b"value", b"place")
         self.assertEqual(sealed.hex(), "000000000000000000000000acc080a0069cb2830000eadc34cf167fc65beb5f7b")
         self.assertEqual(
-            vault().check.hex(), "dd4acd253f3eae6d2dafc30db64a218d489da4c36fd0e18cef9c64a92ee340ca"
+            vault().key_check.hex(), "dd4acd253f3eae6d2dafc30db64a218d489da4c36fd0e18cef9c64a92ee340ca"
         )
         self.assertEqual(vault().hide(b"key", 14).hex(), "e1653a5d24400574ffdd056790de")
 
@@ -60,9 +60,9 @@ class SealTests(SynchronousTestCase):
 class KeyTests(SynchronousTestCase):
     def test_fits(self) -> None:
         """The check value fits the same key, salt and database, and no other."""
-        self.assertTrue(vault().fits(vault().check))
+        self.assertTrue(vault().fits(vault().key_check))
         for other in OTHERS:
-            self.assertFalse(other.fits(vault().check))
+            self.assertFalse(other.fits(vault().key_check))
 
     def test_hide(self) -> None:
         """Keys are hidden the same way each time, and differently under another key, salt or database."""
@@ -73,6 +73,6 @@ class KeyTests(SynchronousTestCase):
     def test_shows_nothing(self) -> None:
         """No repr shows a key, the check value or what hides the keys."""
         shown = repr(vault())
-        for secret in (KEY, vault().check, vault()._index_key):
+        for secret in (KEY, vault().key_check, vault()._index_key):
             self.assertNotIn(repr(secret)[2:-1], shown)
             self.assertNotIn(secret.hex(), shown)

@@ -19,13 +19,13 @@ class WriterTestCase(DiskTestCase):
         super().setUp()
         self.format = EntryFormat(vault(), 0)
         self.told: list[Opened | Written | str] = []
-        self.tell: Callable[[Opened | Written | str], None] = self.told.append
+        self.on_verdict: Callable[[Opened | Written | str], None] = self.told.append
 
     def begin(self, limit: int = 1 << 30) -> WriterThread:
         writer = WriterThread(str(self.path), limit, 1000, self.calls.put)
         writer.start()
         self.addCleanup(writer.close)
-        writer.open(self.tell, self.tell)
+        writer.open(self.on_verdict, self.on_verdict)
         return writer
 
     def next(self) -> Opened | Written | str:
@@ -36,7 +36,7 @@ class WriterTestCase(DiskTestCase):
     def changes(self, count: int, size: int = 1000) -> Changes:
         return Changes(
             {
-                (place := self.format.place(n)): self.format.write(place, record(n, os.urandom(size)))
+                (slot := self.format.slot(n)): self.format.write(slot, record(n, os.urandom(size)))
                 for n in range(count)
             }
         )
@@ -65,7 +65,7 @@ class OpenTests(WriterTestCase):
             if len(flushed) == 1:
                 raise OSError(5, "Input/output error")
 
-        self.patch(module, "flush_folder", flush)
+        self.patch(module, "fsync_folder", flush)
         writer = self.begin()
         self.assertIsInstance(self.next(), str)
         self.run_until(lambda: isinstance(self.told[-1], Opened))
@@ -135,7 +135,7 @@ class WriteTests(WriterTestCase):
         writer = self.begin()
         opened = self.next()
         changes = self.changes(100)
-        writer.write(changes, self.tell)
+        writer.write(changes, self.on_verdict)
         written = self.next()
         assert isinstance(opened, Opened) and isinstance(written, Written)
         self.assertEqual(
@@ -149,20 +149,20 @@ class WriteTests(WriterTestCase):
         writer = self.begin(limit=1 << 20)
         opened = self.next()
         changes = self.changes(1000)
-        writer.write(changes, self.tell)
+        writer.write(changes, self.on_verdict)
         written = self.next()
         assert isinstance(opened, Opened) and isinstance(written, Written)
         self.assertEqual(written.failure, "")
         self.assertLess(len(written.refused), 900)
         with opened.tables.env.begin() as txn:
-            held = {place for place, _ in txn.cursor(opened.tables.records)}
+            held = {slot for slot, _ in txn.cursor(opened.tables.records)}
         self.assertEqual(held, changes.puts.keys() - written.refused)
 
     def test_written_at_the_end(self) -> None:
         """What was handed over before the end is written."""
         writer = self.begin()
         self.next()
-        writer.write(self.changes(100), self.tell)
+        writer.write(self.changes(100), self.on_verdict)
         writer.close()
         tables = Tables.open(str(self.path), 1 << 30, 1000, new=False)
         self.addCleanup(tables.close)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from dht14.app import config
 from dht14.app.data_dir import DataDir, replace_file
 from dht14.app.options import Role
-from dht14.database.entry_format import PLACE_BYTES, EntryFormat, read_head, read_tags
+from dht14.database.entry_format import SLOT_BYTES, EntryFormat, read_header, read_tags
 from dht14.errors import ConfigError, Malformed
 from dht14.records import envelope
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
@@ -198,21 +198,21 @@ def owners_keys() -> Iterator[bytes]:
 def disk_entry(raw: bytes) -> None:
     """An entry of the database: as it lies there, and with anything sealed in it."""
     entry_format = EntryFormat(vault(), 7)
-    place, entry = raw[:PLACE_BYTES].ljust(PLACE_BYTES, b"\0"), raw[PLACE_BYTES:]
+    slot, entry = raw[:SLOT_BYTES].ljust(SLOT_BYTES, b"\0"), raw[SLOT_BYTES:]
     head_bytes = 40
     sealed = entry[:head_bytes].ljust(head_bytes, b"\0")
-    sealed += entry_format.vault.seal(entry[head_bytes:], place + sealed)
+    sealed += entry_format.vault.seal(entry[head_bytes:], slot + sealed)
     for one in (entry, sealed):
         with suppress(Malformed):
-            read_head(one)
+            read_header(one)
             read_tags(one)
         with suppress(Malformed):
-            entry_format.read(place, one)
+            entry_format.read(slot, one)
 
 
 def disk_entries() -> Iterator[bytes]:
-    yield bytes(PLACE_BYTES) + bytes(24) + b"\1\10" + bytes(64) + b"value"
-    yield bytes(PLACE_BYTES) + bytes(24) + b"\1\1" + bytes(64)
+    yield bytes(SLOT_BYTES) + bytes(24) + b"\1\10" + bytes(64) + b"value"
+    yield bytes(SLOT_BYTES) + bytes(24) + b"\1\1" + bytes(64)
 
 
 @cache
