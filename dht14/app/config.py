@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import attrs
 
-from dht14.app import option_types as values
+from dht14.app import option_types
 from dht14.app.options import SECTIONS, NodeSettings, Role, Settings
 from dht14.errors import ConfigError
 
@@ -76,8 +76,12 @@ def _texts(
         texts |= {(_BOOTSTRAP, str(n)): _Given(text, "--bootstrap") for n, text in enumerate(seeds)}
     for (section, name), given in texts.items():
         # The text is not repeated: it may hold a key, which an indented line below an option becomes part of.
-        is_raw_key = (section, name) == _KEY and values.is_raw_key(given.text)
-        if not is_raw_key and "\n" not in given.text and (problem := values.decoration(given.text)):
+        is_raw_key = (section, name) == _KEY and option_types.is_raw_key(given.text)
+        if (
+            not is_raw_key
+            and "\n" not in given.text
+            and (problem := option_types.quoting_problem(given.text))
+        ):
             raise _wrong(section, name, given, problem)
         if not given.text.isprintable():
             raise _wrong(section, name, given, "has a line break in it; begin every option at the margin")
@@ -94,7 +98,7 @@ def _settings(role: Role, texts: _Texts) -> Settings:
     sections["node"] = _node(role, texts)
     return Settings(
         bootstrap=tuple(
-            _parsed(values.seed, section, name, given)
+            _parsed(option_types.seed, section, name, given)
             for (section, name), given in texts.items()
             if section == _BOOTSTRAP
         ),
@@ -216,7 +220,7 @@ def _checked(settings: Settings) -> Settings:
             f"and max_ttl ({storage.max_ttl}); leave it out to let it follow them"
         )
     reached_at = settings.node.advertised_address or settings.node.p2p_address
-    if not settings.security.difficulty and not values.is_private(reached_at[0]):
+    if not settings.security.difficulty and not option_types.is_private(reached_at[0]):
         raise ConfigError(
             f"[security] difficulty: 0 is only for private networks, and {reached_at[0]} is open to others; "
             "set it to 4, or [node] p2p_address to a loopback or private address"

@@ -56,7 +56,7 @@ class DataDir:
             os.makedirs(path, mode=0o700, exist_ok=True)
             lock = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as wrong:
-            raise unusable(path, wrong) from None
+            raise unusable_error(path, wrong) from None
         try:
             # Held by the open file, not by the process: a daemon's fork keeps it, a crash lets it go.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,7 +67,7 @@ class DataDir:
             ) from None
         except OSError as wrong:
             os.close(lock)
-            raise unusable(path, wrong) from None
+            raise unusable_error(path, wrong) from None
         return cls(path, lock)
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ class DataDir:
             os.close(self._lock)
             self._lock = -1
 
-    def is_there(self) -> bool:
+    def is_in_place(self) -> bool:
         """Whether the directory is still the one at its path."""
         try:
             return os.path.samestat(os.stat(self.file(_LOCK)), os.fstat(self._lock))
@@ -98,7 +98,7 @@ class DataDir:
             if pem is None:
                 return self._new_key()
         except OSError as wrong:
-            raise unusable(self.path, wrong) from None
+            raise unusable_error(self.path, wrong) from None
         try:
             key = load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
@@ -115,7 +115,7 @@ class DataDir:
         try:
             proof = self.read(_PROOF)
         except OSError as wrong:
-            raise unusable(self.path, wrong) from None
+            raise unusable_error(self.path, wrong) from None
         if proof is None or len(proof) != PROOF_BYTES:
             return None
         return proof if public_key_of(proof) == public_bytes(self.private_key()) else None
@@ -128,12 +128,12 @@ class DataDir:
                 return Identity(self.private_key(), proof, puzzle.check(proof))
         return None
 
-    def prove(self, proof: bytes, puzzle: Puzzle) -> Identity:
+    def save_proof(self, proof: bytes, puzzle: Puzzle) -> Identity:
         """Keep the proof of work that was found, and be who it says. Raises `ConfigError`."""
         try:
             replace_file(self.file(_PROOF), proof, durable=True)
         except OSError as wrong:
-            raise unusable(self.path, wrong) from None
+            raise unusable_error(self.path, wrong) from None
         return Identity(self.private_key(), proof, puzzle.check(proof))
 
     def load_contacts(self, check: Check) -> tuple[Contact, ...]:
@@ -220,7 +220,7 @@ def refuse_dead_link(path: str) -> None:
         )
 
 
-def prove_room(folder: str) -> None:
+def require_free_space(folder: str) -> None:
     """Raise `ConfigError` where a folder's disk does not take what a daemon writes when nobody hears it any more."""
     path = os.path.join(folder, _WORKING + ".new")
     try:
@@ -232,10 +232,10 @@ def prove_room(folder: str) -> None:
             with suppress(FileNotFoundError):
                 os.unlink(path)
     except OSError as wrong:
-        raise unusable(folder, wrong) from None
+        raise unusable_error(folder, wrong) from None
 
 
-def unusable(path: str, wrong: OSError) -> ConfigError:
+def unusable_error(path: str, wrong: OSError) -> ConfigError:
     """What the operator is told where a data directory cannot be used."""
     is_full = wrong.errno in (errno.ENOSPC, errno.EDQUOT)
     cure = "make room on its disk" if is_full else "let this user write there"

@@ -21,7 +21,7 @@ from struct import Struct
 import lmdb
 from attrs import define, evolve, field, frozen
 
-from dht14.app.data_dir import DataDir, refuse_dead_link, replace_file, unusable
+from dht14.app.data_dir import DataDir, refuse_dead_link, replace_file, unusable_error
 from dht14.app.option_types import secret_key
 from dht14.database.entry_format import EntryBody, EntryFormat, EntryHeader
 from dht14.database.file_check import SOUND, verify_file
@@ -136,7 +136,7 @@ class DatabaseDir:
                     os.unlink(os.path.join(self.folder, name))
 
 
-def has_values(data_dir: str) -> bool:
+def has_database(data_dir: str) -> bool:
     """Whether there is a database already, or something in its place. Takes a path, and makes nothing there.
 
     Raises `ConfigError` where the place is a link to nowhere, or cannot be read.
@@ -146,7 +146,7 @@ def has_values(data_dir: str) -> bool:
         refuse_dead_link(folder)
         return bool(_content(folder)) if os.path.isdir(folder) else os.path.exists(folder)
     except OSError as wrong:
-        raise unusable(data_dir, wrong) from None
+        raise unusable_error(data_dir, wrong) from None
 
 
 def unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> DatabaseDir:
@@ -157,7 +157,7 @@ def unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Data
     try:
         return _unlock(data_dir, configured_key, origin)
     except OSError as wrong:
-        raise unusable(data_dir.path, wrong) from None
+        raise unusable_error(data_dir.path, wrong) from None
 
 
 def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> DatabaseDir:

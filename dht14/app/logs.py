@@ -51,7 +51,7 @@ def observer(out: Output, form: LogFormat, least: LogLevel) -> ILogObserver:
 @implementer(ILogFilterPredicate)
 class _WithoutEmfile:
     """Without descriptors Twisted writes three lines for each connection that it cannot accept, up to thousands
-    a second; the node itself says so once (`disk_watch`)."""
+    a second; the node itself says so once (`disk_monitor`)."""
 
     def __call__(self, event: LogEvent) -> Any:
         is_one = "twisted.internet.tcp" in _text(event.get("log_namespace", "")) and (

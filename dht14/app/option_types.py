@@ -37,7 +37,7 @@ _KEY_FORMS = "32 ASCII characters, 64 hex digits, or file:PATH to a file that ho
 _KEY_FILE_BYTES = 128
 
 
-def decoration(text: str) -> str:
+def quoting_problem(text: str) -> str:
     """What stands around a value that a shell or another kind of file would take away, and the cure; else "".
 
     Nothing here takes it away: a comment behind a path would become a part of its last folder's name.
@@ -58,7 +58,7 @@ def decoration(text: str) -> str:
     return ""
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
+def whole_number(low: int, high: int) -> Callable[[str], int]:
     """A whole number from `low` to `high`."""
 
     def parse(text: str) -> int:
@@ -94,7 +94,7 @@ def _within(value: N, low: N, high: N) -> N:
     return value
 
 
-def size(low: int, high: int) -> Callable[[str], int]:
+def byte_size(low: int, high: int) -> Callable[[str], int]:
     """A number of bytes; K, M and G stand for powers of 1,024."""
 
     def parse(text: str) -> int:
@@ -106,7 +106,7 @@ def size(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def choice(kind: type[E], **other_names: E) -> Callable[[str], E]:
+def one_of(kind: type[E], **other_names: E) -> Callable[[str], E]:
     """One of the values of an enumeration, in either case."""
 
     def parse(text: str) -> E:
@@ -204,7 +204,7 @@ def network_name(text: str) -> str:
     return text
 
 
-def path(text: str) -> str:
+def file_path(text: str) -> str:
     """The path of a file or a folder; "" where none is given."""
     return text
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import attrs
 from attrs import frozen
 
-from dht14.app import option_types as values
+from dht14.app import option_types
 from dht14.app.option_types import HostPort, Network
 from dht14.kademlia.contact import Seed
 from dht14.kademlia.parameters import MAX_REPLICATION
@@ -78,37 +78,45 @@ class NodeSettings:
     """`[node]`"""
 
     p2p_address: HostPort = option(
-        values.host_port,
+        option_types.host_port,
         "0.0.0.0:8000",
         "address for other nodes, UDP and TCP: IPv4, [IPv6] or a host name, and port",
     )
     api_address: HostPort = option(
-        values.host_port, "0.0.0.0:7400", "TCP address of the API; who may connect there says [api] api_allow"
+        option_types.host_port,
+        "0.0.0.0:7400",
+        "TCP address of the API; who may connect there says [api] api_allow",
     )
     data_dir: str = option(
-        values.path, "", "folder of identity, values, contacts and lock; empty: data/node, or data/bootstrap"
+        option_types.file_path,
+        "",
+        "folder of identity, values, contacts and lock; empty: data/node, or data/bootstrap",
     )
     cleanup_interval: float = option(
-        values.seconds(1, _YEAR), "86400", "seconds between sweeps of expired values (never served anyway)"
+        option_types.seconds(1, _YEAR),
+        "86400",
+        "seconds between sweeps of expired values (never served anyway)",
     )
     bootstrap_retry_interval: float = option(
-        values.seconds(0.1, _DAY), "5", "seconds between the first tries to reach a seed"
+        option_types.seconds(0.1, _DAY), "5", "seconds between the first tries to reach a seed"
     )
     max_bootstrap_retries: int = option(
-        values.whole(0, 1000), "2", "how many such tries before the pauses grow; it never gives up"
+        option_types.whole_number(0, 1000),
+        "2",
+        "how many such tries before the pauses grow; it never gives up",
     )
     network: str = option(
-        values.network_name, "main", "nodes of networks of different names ignore each other"
+        option_types.network_name, "main", "nodes of networks of different names ignore each other"
     )
     advertised_address: HostPort | None = option(
-        values.optional(values.host_port),
+        option_types.optional(option_types.host_port),
         "",
         "address and port under which others reach this node, where its own are translated",
     )
     log_level: LogLevel = option(
-        values.choice(LogLevel, warning=LogLevel.WARN), "info", "debug, info, warn, error or critical"
+        option_types.one_of(LogLevel, warning=LogLevel.WARN), "info", "debug, info, warn, error or critical"
     )
-    log_format: LogFormat = option(values.choice(LogFormat), "text", "text, or json: one object a line")
+    log_format: LogFormat = option(option_types.one_of(LogFormat), "text", "text, or json: one object a line")
 
 
 @frozen
@@ -116,18 +124,20 @@ class SecuritySettings:
     """`[security]`"""
 
     encryption_key: bytes | None = option(
-        values.secret_key,
+        option_types.secret_key,
         "",
         "32 characters, 64 hex digits or file:PATH; empty: one is made and kept in data_dir",
         secret=True,
     )
     difficulty: int = option(
-        values.whole(0, 8),
+        option_types.whole_number(0, 8),
         "4",
         "leading zero hex digits that the proof of work of a node id needs; the same in the whole network",
     )
     diversity_private: YesNo = option(
-        values.choice(YesNo), "no", "whether loopback and private ranges count as subnets too: yes or no"
+        option_types.one_of(YesNo),
+        "no",
+        "whether loopback and private ranges count as subnets too: yes or no",
     )
 
 
@@ -136,18 +146,22 @@ class RateLimiterSettings:
     """`[rate_limiter]`"""
 
     requests_per_second: float = option(
-        values.number(0, 1_000_000), "100", "requests per second and client of the API; 0: no limit"
+        option_types.number(0, 1_000_000), "100", "requests per second and client of the API; 0: no limit"
     )
     loopback_requests_per_second: float | None = option(
-        values.optional(values.number(0, 1_000_000)),
+        option_types.optional(option_types.number(0, 1_000_000)),
         "",
         "the same for clients on loopback; empty: no limit while requests_per_second is 100, else the same",
     )
-    burst_size: int = option(values.whole(0, 1_000_000), "200", "requests that may come at once")
+    burst_size: int = option(option_types.whole_number(0, 1_000_000), "200", "requests that may come at once")
     peer_requests_per_second: float = option(
-        values.number(0, 1_000_000), "1000", "requests per second that another node is answered; 0: no limit"
+        option_types.number(0, 1_000_000),
+        "1000",
+        "requests per second that another node is answered; 0: no limit",
     )
-    peer_burst_size: int = option(values.whole(0, 1_000_000), "2000", "of them, so many may come at once")
+    peer_burst_size: int = option(
+        option_types.whole_number(0, 1_000_000), "2000", "of them, so many may come at once"
+    )
 
     @property
     def loopback_rate(self) -> float:
@@ -166,16 +180,16 @@ class ApiSettings:
     """`[api]`"""
 
     api_allow: tuple[Network, ...] = option(
-        values.networks,
+        option_types.networks,
         ", ".join(PRIVATE_RANGES),
         "networks that may connect to the API, with commas between them",
     )
     put_reply: PutReply = option(
-        values.choice(PutReply), "success", "answer to a PUT: success (or FAILURE), or none at all"
+        option_types.one_of(PutReply), "success", "answer to a PUT: success (or FAILURE), or none at all"
     )
-    max_connections: int = option(values.whole(1, 65_536), "1024", "API connections in all")
+    max_connections: int = option(option_types.whole_number(1, 65_536), "1024", "API connections in all")
     max_connections_per_client: int = option(
-        values.whole(1, 65_536), "128", "API connections of one client address"
+        option_types.whole_number(1, 65_536), "128", "API connections of one client address"
     )
 
 
@@ -184,30 +198,36 @@ class StorageSettings:
     """`[storage]`"""
 
     replication: int = option(
-        values.whole(1, MAX_REPLICATION), "8", "holders of a value whose PUT asks for no number"
+        option_types.whole_number(1, MAX_REPLICATION), "8", "holders of a value whose PUT asks for no number"
     )
     min_ttl: int = option(
-        values.whole(1, _MAX_TTL), "60", "a shorter time to live is raised to this, seconds"
+        option_types.whole_number(1, _MAX_TTL), "60", "a shorter time to live is raised to this, seconds"
     )
-    max_ttl: int = option(values.whole(1, _MAX_TTL), "86400", "a longer one is cut to this, seconds")
+    max_ttl: int = option(
+        option_types.whole_number(1, _MAX_TTL), "86400", "a longer one is cut to this, seconds"
+    )
     default_ttl: int | None = option(
-        values.optional(values.whole(1, _MAX_TTL)),
+        option_types.optional(option_types.whole_number(1, _MAX_TTL)),
         "",
         "time to live where none is asked, seconds; empty: a day, within min_ttl and max_ttl",
     )
     storage_limit: int = option(
-        values.size(1 << 20, 1 << 40), "1G", "bytes that the values may take on disk; K, M and G work"
+        option_types.byte_size(1 << 20, 1 << 40),
+        "1G",
+        "bytes that the values may take on disk; K, M and G work",
     )
     writer_share: float = option(
-        values.number(0.01, 1_000),
+        option_types.number(0.01, 1_000),
         "1.0",
         "how many times the bytes that are still free another node, or a subnet of them, may hold",
     )
     refresh_interval: float = option(
-        values.seconds(1, _DAY), "900", "seconds after which an idle part of the routing table is refreshed"
+        option_types.seconds(1, _DAY),
+        "900",
+        "seconds after which an idle part of the routing table is refreshed",
     )
     republish_interval: float = option(
-        values.seconds(1, _DAY),
+        option_types.seconds(1, _DAY),
         "3600",
         "seconds after which a value's holders are asked for it; sooner where nodes do not live long",
     )

@@ -6,7 +6,7 @@ import sys
 
 from dht14.app import config
 from dht14.app.data_dir import DataDir
-from dht14.app.database_dir import has_values, reseal, unlock
+from dht14.app.database_dir import has_database, reseal, unlock
 from dht14.app.option_types import secret_key
 from dht14.app.options import Role
 from dht14.cmd.ending import DONE
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _must_have_values(data_dir: str) -> None:
     """Else a mistyped directory would be made, and said to be done, while the values are elsewhere."""
-    if not has_values(data_dir):
+    if not has_database(data_dir):
         raise ConfigError(
             f"[node] data_dir: there are no values in {os.path.abspath(data_dir)}; "
             "give --config or --data-dir as the node has it"

@@ -10,7 +10,7 @@ from dht14.database.tables import Tables, growth_of
 from dht14.records.record import Kind
 
 
-def check_tables(tables: Tables, entry_format: EntryFormat, own_id: int, room: SpaceLimits) -> None:
+def check_tables(tables: Tables, entry_format: EntryFormat, own_id: int, space: SpaceLimits) -> None:
     """Raise AssertionError if committed tables contradict themselves."""
     with tables.env.begin() as txn:
         floors = tables.floors
@@ -20,7 +20,7 @@ def check_tables(tables: Tables, entry_format: EntryFormat, own_id: int, room: S
             assert all(entry_format.slot(body.key) == slot for slot, _, body in opened)
             expiry_entries = sorted(pack_expiry(header.until, slot) for slot, header, _ in opened)
             assert expiry_entries == list(txn.cursor(times).iternext(values=False))
-        _check_shares(txn, tables, entry_format, own_id, room)
+        _check_shares(txn, tables, entry_format, own_id, space)
         _check_floors(txn, floors, entry_format)
 
 
@@ -35,7 +35,7 @@ def _check_floors(txn: Any, floors: FloorTable, entry_format: EntryFormat) -> No
 
 
 def _check_shares(
-    txn: Any, tables: Tables, entry_format: EntryFormat, own_id: int, room: SpaceLimits
+    txn: Any, tables: Tables, entry_format: EntryFormat, own_id: int, space: SpaceLimits
 ) -> None:
     shares: Counter[bytes] = Counter()
     for slot, entry in txn.cursor(tables.records):
@@ -46,4 +46,4 @@ def _check_shares(
     for tag in entry_format.tags(own_id, b""):
         del shares[tag]
     # Not the exact bound: pages are in use, and the bytes of a party are an estimate of them.
-    assert all(share <= room.writer_share * room.open_to_others for share in shares.values())
+    assert all(share <= space.writer_share * space.open_to_others for share in shares.values())

@@ -18,7 +18,7 @@ from dht14.database.fsync import fsync_folder
 from dht14.database.tables import Changes, Tables, Usage
 from dht14.errors import Malformed
 
-FILE_GONE = "their file is gone from its place"
+FILE_GONE = "its file was removed or moved"
 """The reason of a failed write; data written into a removed file would be lost with this process."""
 
 PROBE_BYTES = 1 << 20
@@ -267,7 +267,7 @@ class WriterThread:
         value."""
         entries = list(changes.puts.items())
         if len(entries) <= 1:
-            return Written(self._usage, frozenset(changes.puts), failure="" if entries else "no room")
+            return Written(self._usage, frozenset(changes.puts), failure="" if entries else "no space")
         half = len(entries) // 2
         first = self._written(evolve(changes, puts=dict(entries[:half])))
         self._usage = first.usage

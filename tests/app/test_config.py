@@ -267,8 +267,8 @@ class RefusalTests(ConfigTestCase):
         )
         options = [(section, name) for section, kind in SECTIONS.items() for name in attrs.fields_dict(kind)]
         for section, name in [*options, ("bootstrap", "one")]:
-            for decoration, cure in decorations:
-                text = decoration.format("a:1" if section == "bootstrap" else "1")
+            for quoting_problem, cure in decorations:
+                text = quoting_problem.format("a:1" if section == "bootstrap" else "1")
                 refusal = self.refusal(f"[{section}]\n{name} = {text}\n")
                 self.assertIn(f"[{section}] {name} ", refusal)
                 self.assertIn(cure, refusal)

@@ -89,30 +89,30 @@ class IdentityTests(DataDirTestCase):
         """The identity of the first start is that of every later one."""
         opened = self.open()
         self.assertIsNone(opened.identity(PUZZLE))
-        identity = self.prove(opened, PUZZLE)
+        identity = self.save_proof(opened, PUZZLE)
         self.assertEqual(opened.identity(PUZZLE), identity)
         self.assertEqual(self.reopen(opened).identity(PUZZLE), identity)
 
-    def prove(self, opened: DataDir, puzzle: Puzzle) -> Identity:
+    def save_proof(self, opened: DataDir, puzzle: Puzzle) -> Identity:
         public = public_bytes(opened.private_key())
-        return opened.prove(next(proof for proof in puzzle.solve(public) if proof), puzzle)
+        return opened.save_proof(next(proof for proof in puzzle.solve(public) if proof), puzzle)
 
     def test_lost_proof(self):
         """Without the proof, or with a damaged or another one, the same id is found again."""
         opened = self.open()
-        identity = self.prove(opened, PUZZLE)
+        identity = self.save_proof(opened, PUZZLE)
         other = Identity.made_up(PUZZLE, random.Random(1)).proof
         for content in (None, b"", bytes(48), other, identity.proof[:-1]):
             (self.path / "identity.proof").unlink()
             if content is not None:
                 (self.path / "identity.proof").write_bytes(content)
             self.assertIsNone(opened.identity(PUZZLE))
-            self.assertEqual(self.prove(opened, PUZZLE), identity)
+            self.assertEqual(self.save_proof(opened, PUZZLE), identity)
 
     def test_raised_difficulty(self):
         """What solves an easier puzzle is no identity where a harder one is asked; an easier one is content."""
         opened = self.open()
-        identity = self.prove(opened, PUZZLE)
+        identity = self.save_proof(opened, PUZZLE)
         self.assertIsNone(opened.identity(Puzzle("main", 3)))
         self.assertEqual(opened.proof(), identity.proof)
         self.assertEqual(opened.identity(Puzzle("main", 0)), identity)
@@ -120,12 +120,12 @@ class IdentityTests(DataDirTestCase):
     def test_other_network(self):
         """In a network of another name the node is another one."""
         opened = self.open()
-        here, there = (self.prove(opened, Puzzle(name, 0)) for name in ("main", "other"))
+        here, there = (self.save_proof(opened, Puzzle(name, 0)) for name in ("main", "other"))
         self.assertNotEqual(here.node_id, there.node_id)
 
     def test_private(self):
         """Nobody else may read the key, and no repr shows it."""
-        identity = self.prove(self.open(), PUZZLE)
+        identity = self.save_proof(self.open(), PUZZLE)
         self.assertEqual(mode(self.path / "identity.pem"), 0o600)
         self.assertNotIn("rivate", repr(identity))
 
@@ -135,10 +135,10 @@ class IdentityTests(DataDirTestCase):
         opened.private_key()
         file = self.path / "identity.pem"
         other = Ed448PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        whole = file.read_bytes()
+        whole_number = file.read_bytes()
         # One character of the algorithm's name, one that makes it an algorithm without such keys.
-        changed = [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in (40, 43)]
-        for content in (b"", whole[:40], b"\xff" * 100, other, *changed):
+        changed = [whole_number[:n] + bytes([whole_number[n] ^ 1]) + whole_number[n + 1 :] for n in (40, 43)]
+        for content in (b"", whole_number[:40], b"\xff" * 100, other, *changed):
             file.write_bytes(content)
             self.assertIn(str(file.absolute()), str(self.assertRaises(ConfigError, opened.private_key)))
             self.assertEqual(file.read_bytes(), content)
@@ -176,9 +176,12 @@ class ContactTests(DataDirTestCase):
         opened = self.open()
         opened.save_contacts(self.CONTACTS)
         file = self.path / "contacts"
-        whole = file.read_bytes()
-        damaged = [whole[:n] for n in range(len(whole))]
-        damaged += [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(len(whole))]
+        whole_number = file.read_bytes()
+        damaged = [whole_number[:n] for n in range(len(whole_number))]
+        damaged += [
+            whole_number[:n] + bytes([whole_number[n] ^ 1]) + whole_number[n + 1 :]
+            for n in range(len(whole_number))
+        ]
         for content in damaged:
             file.write_bytes(content)
             self.assertRaises(Malformed, opened.load_contacts, check)

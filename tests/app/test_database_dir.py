@@ -11,7 +11,7 @@ from attrs import evolve
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.app.data_dir import DataDir
-from dht14.app.database_dir import FORMAT, DatabaseDir, DatabaseHeader, Resealed, has_values, reseal, unlock
+from dht14.app.database_dir import FORMAT, DatabaseDir, DatabaseHeader, Resealed, has_database, reseal, unlock
 from dht14.database.entry_format import EntryBody, EntryHeader
 from dht14.database.floor_table import LeftFloor
 from dht14.database.tables import Changes, Tables, growth_of
@@ -141,10 +141,10 @@ class UnlockTests(ValuesDirTestCase):
         for make in (folder.mkdir, with_leftovers):
             make()
             inode = folder.stat().st_ino
-            self.assertFalse(has_values(self.data_dir.path))
+            self.assertFalse(has_database(self.data_dir.path))
             values = unlock(self.data_dir, KEY, 1)
             self.assertEqual((values.set_aside, folder.stat().st_ino), ("", inode))
-            self.assertTrue(has_values(self.data_dir.path))
+            self.assertTrue(has_database(self.data_dir.path))
             self.assertEqual(unlock(self.data_dir, KEY, 1).path, values.path)
             self.assertEqual(sorted(os.listdir(self.path)), ["lock", "values"])
             shutil.rmtree(folder)
@@ -172,7 +172,7 @@ class UnlockTests(ValuesDirTestCase):
         elsewhere = self.path.parent / "elsewhere"
         (self.path / "values").symlink_to(elsewhere)
         self.refused(KEY, "which is not there")
-        self.assertRaises(ConfigError, has_values, self.data_dir.path)
+        self.assertRaises(ConfigError, has_database, self.data_dir.path)
         elsewhere.mkdir()
         (elsewhere / "photo").write_bytes(b"x")
         self.refused(KEY, "'photo'")
@@ -211,9 +211,12 @@ class HeaderTests(ValuesDirTestCase):
         """However the header is damaged, the folder is renamed, as it is, and the node begins anew."""
         values = unlock(self.data_dir, KEY, 1)
         header = self.path / "values" / "header"
-        whole = header.read_bytes()
-        damaged = [whole[:n] for n in range(7, len(whole), 7)]
-        damaged += [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(7, len(whole), 7)]
+        whole_number = header.read_bytes()
+        damaged = [whole_number[:n] for n in range(7, len(whole_number), 7)]
+        damaged += [
+            whole_number[:n] + bytes([whole_number[n] ^ 1]) + whole_number[n + 1 :]
+            for n in range(7, len(whole_number), 7)
+        ]
         for content in damaged:
             header.write_bytes(content)
             again = unlock(self.data_dir, KEY, 1)
@@ -299,12 +302,14 @@ class ResealTests(ValuesDirTestCase):
 
     def test_damaged(self) -> None:
         """A file that is damaged is left to a start of the node; a damaged record is left out, and counted."""
-        whole = Path(self.values.path).read_bytes()
-        Path(self.values.path).write_bytes(whole[:20_000])
+        whole_number = Path(self.values.path).read_bytes()
+        Path(self.values.path).write_bytes(whole_number[:20_000])
         self.assertRaises(ConfigError, reseal, self.values, OTHER_KEY, LIMIT)
         entry = self.values.format.slot(3) + record(3).version.to_bytes(8, "big")
-        at = whole.rindex(entry) + len(entry) + 40
-        Path(self.values.path).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        at = whole_number.rindex(entry) + len(entry) + 40
+        Path(self.values.path).write_bytes(
+            whole_number[:at] + bytes([whole_number[at] ^ 1]) + whole_number[at + 1 :]
+        )
         self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), Resealed(699, 1))
 
     def test_empty(self) -> None:

@@ -79,7 +79,7 @@ class ServiceTestCase(TestCase):
         self.folder = Path(self.mktemp())
         self.running: list[MultiService] = []
         # On a busy machine the values may open late; whoever asks shall wait for them, unless a test says so.
-        self.patch(dht14.app.service, "PATIENCE", 60)
+        self.patch(dht14.app.service, "OPENING_TIMEOUT", 60)
         self.addCleanup(self.stop_all)
 
     async def stop_all(self) -> None:
@@ -233,7 +233,8 @@ class LifeTests(ServiceTestCase):
         settings = self.settings()
         service: Any = self.start(settings)
         await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
-        service._stack = evolve(service._stack, hand_over=SimpleNamespace(run=run))
+        stack = evolve(service._running.stack, hand_over=SimpleNamespace(run=run))
+        service._running = evolve(service._running, stack=stack)
         await self.stop(service)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assert_free(settings)
@@ -350,7 +351,7 @@ class LifeTests(ServiceTestCase):
         service = self.start(settings)
         put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
         await self.stop(service)
-        self.patch(dht14.app.service, "PATIENCE", 0)
+        self.patch(dht14.app.service, "OPENING_TIMEOUT", 0)
         self.start(settings)
         self.assertEqual(await self.ask(settings, api_messages.encode_get(KEY)), put)
 

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.app.data_dir import DataDir
 from dht14.app.options import Role
-from dht14.app.start import Start, StartPhase
+from dht14.app.start import StartPhase, StartProgress
 from dht14.app.state_file import NodeState, StateFile, read_state
 from dht14.net.api.readiness import Awaited
 from dht14.records.receipt import NoRecord
@@ -37,8 +37,8 @@ class StartTests(SynchronousTestCase):
         self.stack: Any = SomeStack()
         self.clock = Clock()
 
-    def start(self, role: Role = Role.NODE) -> Start:
-        return Start(role, self.clock, StateFile(self.data_dir))
+    def start(self, role: Role = Role.NODE) -> StartProgress:
+        return StartProgress(role, self.clock, StateFile(self.data_dir))
 
     def state(self) -> NodeState | None:
         return read_state(self.data_dir.path)
@@ -59,7 +59,7 @@ class StartTests(SynchronousTestCase):
         self.stack.join.first_try.callback(None)
         self.assertEqual((self.state(), start.readiness.awaited), (NodeState((), False), frozenset()))
         self.stack.join.joined = True
-        start.say()
+        start.publish()
         self.assertEqual(self.state(), NodeState((), True))
         start.ended()
         self.assertIsNone(self.state())

@@ -4,7 +4,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.app.options import ApiSettings, NodeSettings, Settings
-from dht14.app.startup_warnings import tell_of_reach
+from dht14.app.startup_warnings import warn_of_open_api
 from tests.fakes import fields
 
 
@@ -27,5 +27,5 @@ class ReachTests(SynchronousTestCase):
         ):
             settings = Settings(NodeSettings(api_address=(host, 7400)), api=ApiSettings(api_allow=allowed))
             with capturedLogs() as events:
-                tell_of_reach(settings)
+                warn_of_open_api(settings)
             self.assertEqual(fields(events, "host", "networks"), [(host, "10.0.0.0/8")] * told)

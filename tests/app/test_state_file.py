@@ -22,9 +22,9 @@ class StateFileTests(SynchronousTestCase):
         """What was said last is read, until the node ends."""
         state = StateFile(self.data_dir)
         self.assertIsNone(self.read())
-        state.say(["values", "join"], False)
+        state.write(["values", "join"], False)
         self.assertEqual(self.read(), NodeState(("join", "values"), False))
-        state.say([], True)
+        state.write([], True)
         self.assertEqual(self.read(), NodeState((), True))
         state.remove()
         self.assertIsNone(self.read())
@@ -32,9 +32,9 @@ class StateFileTests(SynchronousTestCase):
     def test_no_news(self) -> None:
         """What has not changed is not written again."""
         state = StateFile(self.data_dir)
-        state.say([], True)
+        state.write([], True)
         written = self.file.stat().st_ino
-        state.say([], True)
+        state.write([], True)
         self.assertEqual(self.file.stat().st_ino, written)
 
     def test_left_behind(self) -> None:
@@ -56,7 +56,7 @@ class StateFileTests(SynchronousTestCase):
         def not_permitted(pid: int, signal: int) -> None:
             raise PermissionError
 
-        StateFile(self.data_dir).say([], True)
+        StateFile(self.data_dir).write([], True)
         self.patch(os, "kill", not_permitted)
         self.assertEqual(self.read(), NodeState((), True))
 
@@ -82,5 +82,5 @@ class StateFileTests(SynchronousTestCase):
         for file in Path(self.data_dir.path).iterdir():
             file.unlink()
         os.rmdir(self.data_dir.path)
-        state.say([], True)
+        state.write([], True)
         state.remove()

@@ -6,18 +6,18 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.app.data_dir import DataDir, trouble_at
-from dht14.app.disk_watch import DiskWatch
+from dht14.app.disk_monitor import DiskMonitor
 
 FULL = OSError(28, "No space left on device")
 
 
-class DiskWatchTests(SynchronousTestCase):
+class DiskMonitorTests(SynchronousTestCase):
     """What is told, and what can be seen from outside."""
 
     def setUp(self) -> None:
         self.data_dir = DataDir.open(self.mktemp())
         self.addCleanup(self.data_dir.close)
-        self.watch = DiskWatch(self.data_dir)
+        self.watch = DiskMonitor(self.data_dir)
 
     def is_working(self) -> bool:
         return not trouble_at(self.data_dir.path)
@@ -56,7 +56,7 @@ class DiskWatchTests(SynchronousTestCase):
         self.watch.opened(0)
         away = self.data_dir.path + "-away"
         for first in (
-            self.watch.look,
+            self.watch.inspect,
             lambda: self.watch.writing_failed("why"),
             lambda: self.watch.contacts_failed(FULL),
         ):
@@ -64,19 +64,19 @@ class DiskWatchTests(SynchronousTestCase):
             with capturedLogs() as events:
                 first()
                 for _ in range(2):
-                    self.watch.look()
+                    self.watch.inspect()
                     self.watch.writing_failed("why")
                     self.watch.contacts_failed(FULL)
                 self.assertFalse(self.is_working())
                 os.mkdir(self.data_dir.path)
-                self.watch.look()
+                self.watch.inspect()
                 os.rmdir(self.data_dir.path)
                 os.rename(away, self.data_dir.path)
-                self.watch.look()
+                self.watch.inspect()
             self.assertEqual([event["log_level"].name for event in events], ["error", "info"])
             self.assertTrue(self.is_working())
         shutil.rmtree(self.data_dir.path)
-        self.watch.look()
+        self.watch.inspect()
         self.assertFalse(self.is_working())
 
     def test_descriptors(self) -> None:
@@ -85,16 +85,16 @@ class DiskWatchTests(SynchronousTestCase):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         for first in (
-            self.watch.look,
+            self.watch.inspect,
             lambda: self.watch.contacts_failed(OSError(24, "Too many open files")),
         ):
             with capturedLogs() as events:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
                 first()
-                self.watch.look()
+                self.watch.inspect()
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-                self.watch.look()
-                self.watch.look()
+                self.watch.inspect()
+                self.watch.inspect()
             self.assertEqual([event["log_level"].name for event in events], ["error", "info"])
 
     def test_contacts(self) -> None:
