@@ -1,4 +1,4 @@
-"""`dht14 rekey`: seals the values of a stopped node anew, under another key."""
+"""`dht14 rekey`: encrypts the values of a stopped node again, under another key."""
 
 import argparse
 import os
@@ -6,9 +6,10 @@ import sys
 
 from dht14.app import config
 from dht14.app.data_dir import DataDir
-from dht14.app.database_dir import has_database, reseal, unlock
+from dht14.app.database_dir import has_database, unlock
 from dht14.app.option_types import secret_key
 from dht14.app.options import Role
+from dht14.app.reseal import reseal
 from dht14.cmd.ending import DONE
 from dht14.cmd.progress import ProgressLine
 from dht14.errors import ConfigError
@@ -33,16 +34,16 @@ def run(arguments: argparse.Namespace) -> int:
         values = unlock(data_dir, settings.security.encryption_key, 0)
         if values.set_aside:
             raise ConfigError(
-                f"[node] data_dir: its values were damaged and are at {values.set_aside} now; start the node "
-                "with its present key, and what was in them comes back from other holders"
+                f"[node] data_dir: its values were damaged and moved to {values.set_aside}; start the node "
+                "with its present key, and its records will be restored from other holders"
             )
         progress = ProgressLine(sys.stderr, "values sealed")
-        resealed = reseal(values, new_key, settings.storage.storage_limit, progress.at)
+        counts = reseal(values, new_key, settings.storage.storage_limit, progress.at)
         progress.end()
     finally:
         data_dir.close()
-    left_out = f", {resealed.damaged} damaged ones left out" if resealed.damaged else ""
-    print(f"{resealed.records} values are sealed with the new key{left_out}.")
+    left_out = f", {counts.damaged} damaged ones left out" if counts.damaged else ""
+    print(f"{counts.records} values are sealed with the new key{left_out}.")
     print("Before the node is started, set [security] encryption_key to it.")
     return DONE
 

@@ -30,7 +30,7 @@ KEPT, BROKEN = 0, 1
 ERRORS_SHOWN = 5
 
 
-def whole_number(low: int, high: int) -> Callable[[str], int]:
+def whole(low: int, high: int) -> Callable[[str], int]:
     """A parser of whole numbers within bounds."""
 
     def parse(text: str) -> int:
@@ -73,10 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scenario", nargs="?", choices=list(SCENARIOS), metavar="SCENARIO")
     parser.add_argument("--list", action="store_true", help="tell which scenarios there are")
     network = parser.add_argument_group("the network")
-    network.add_argument("--nodes", type=whole_number(1, 100_000), metavar="N")
-    network.add_argument("--seed", type=whole_number(0, 2**63), default=1, metavar="N", help="of all chance")
+    network.add_argument("--nodes", type=whole(1, 100_000), metavar="N")
+    network.add_argument("--seed", type=whole(0, 2**63), default=1, metavar="N", help="of all chance")
     work = parser.add_argument_group("the work")
-    work.add_argument("--values", type=whole_number(1, 1_000_000), metavar="N", help="to put")
+    work.add_argument("--values", type=whole(1, 1_000_000), metavar="N", help="to put")
     _add_plain_arguments(parser.add_argument_group("without a scenario"))
     parser.add_argument("--quiet", action="store_true", help="say nothing of the progress on stderr")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -86,15 +86,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_plain_arguments(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--bootstrap-nodes", type=whole_number(0, 100), metavar="N", help="besides")
+    group.add_argument("--bootstrap-nodes", type=whole(0, 100), metavar="N", help="besides")
     group.add_argument("--latency", type=milliseconds, metavar="MS", help="one way, at the median")
     group.add_argument("--loss", type=part, metavar="PART", help="of the datagrams")
     group.add_argument("--duplicate", type=part, metavar="PART", help="arrive twice")
     group.add_argument("--reorder", type=part, metavar="PART", help="are held back for a while")
     group.add_argument(
-        "--value-size", dest="value_bytes", type=whole_number(1, MAX_VALUE), metavar="BYTES", help="at most"
+        "--value-size", dest="value_bytes", type=whole(1, MAX_VALUE), metavar="BYTES", help="at most"
     )
-    group.add_argument("--gets", type=whole_number(0, 10_000_000), metavar="N", help="of any value")
+    group.add_argument("--gets", type=whole(0, 10_000_000), metavar="N", help="of any value")
     group.add_argument("--kill", type=part, metavar="PART", help="of the nodes, after the puts")
 
 

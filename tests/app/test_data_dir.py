@@ -135,10 +135,10 @@ class IdentityTests(DataDirTestCase):
         opened.private_key()
         file = self.path / "identity.pem"
         other = Ed448PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        whole_number = file.read_bytes()
+        whole = file.read_bytes()
         # One character of the algorithm's name, one that makes it an algorithm without such keys.
-        changed = [whole_number[:n] + bytes([whole_number[n] ^ 1]) + whole_number[n + 1 :] for n in (40, 43)]
-        for content in (b"", whole_number[:40], b"\xff" * 100, other, *changed):
+        changed = [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in (40, 43)]
+        for content in (b"", whole[:40], b"\xff" * 100, other, *changed):
             file.write_bytes(content)
             self.assertIn(str(file.absolute()), str(self.assertRaises(ConfigError, opened.private_key)))
             self.assertEqual(file.read_bytes(), content)
@@ -176,12 +176,9 @@ class ContactTests(DataDirTestCase):
         opened = self.open()
         opened.save_contacts(self.CONTACTS)
         file = self.path / "contacts"
-        whole_number = file.read_bytes()
-        damaged = [whole_number[:n] for n in range(len(whole_number))]
-        damaged += [
-            whole_number[:n] + bytes([whole_number[n] ^ 1]) + whole_number[n + 1 :]
-            for n in range(len(whole_number))
-        ]
+        whole = file.read_bytes()
+        damaged = [whole[:n] for n in range(len(whole))]
+        damaged += [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(len(whole))]
         for content in damaged:
             file.write_bytes(content)
             self.assertRaises(Malformed, opened.load_contacts, check)

@@ -3,7 +3,6 @@ import os
 import shutil
 import stat
 import subprocess
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +10,16 @@ from attrs import evolve
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.app.data_dir import DataDir
-from dht14.app.database_dir import FORMAT, DatabaseDir, DatabaseHeader, Resealed, has_database, reseal, unlock
+from dht14.app.database_dir import (
+    FORMAT,
+    DatabaseDir,
+    DatabaseHeader,
+    has_database,
+    unlock,
+)
 from dht14.database.entry_format import EntryBody, EntryHeader
 from dht14.database.floor_table import LeftFloor
-from dht14.database.tables import Changes, Tables, growth_of
+from dht14.database.tables import Changes, Tables
 from dht14.errors import ConfigError
 from dht14.records.record import Kind
 from tests.database.disk import record
@@ -24,7 +29,7 @@ SUBNET = bytes([198, 51, 100])
 LIMIT = 16 << 20
 
 
-class ValuesDirTestCase(SynchronousTestCase):
+class DatabaseDirTestCase(SynchronousTestCase):
     """A data directory in the folder of this run."""
 
     def setUp(self) -> None:
@@ -64,7 +69,7 @@ class ValuesDirTestCase(SynchronousTestCase):
         tables.close()
 
 
-class UnlockTests(ValuesDirTestCase):
+class UnlockTests(DatabaseDirTestCase):
     def test_same_again(self) -> None:
         """The database of the first start is that of every later one, whatever the node's id is by then."""
         first = unlock(self.data_dir, KEY, 1)
@@ -206,17 +211,14 @@ class UnlockTests(ValuesDirTestCase):
         self.refused(KEY, "[node] data_dir")
 
 
-class HeaderTests(ValuesDirTestCase):
+class HeaderTests(DatabaseDirTestCase):
     def test_damaged(self) -> None:
         """However the header is damaged, the folder is renamed, as it is, and the node begins anew."""
         values = unlock(self.data_dir, KEY, 1)
         header = self.path / "values" / "header"
-        whole_number = header.read_bytes()
-        damaged = [whole_number[:n] for n in range(7, len(whole_number), 7)]
-        damaged += [
-            whole_number[:n] + bytes([whole_number[n] ^ 1]) + whole_number[n + 1 :]
-            for n in range(7, len(whole_number), 7)
-        ]
+        whole = header.read_bytes()
+        damaged = [whole[:n] for n in range(7, len(whole), 7)]
+        damaged += [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(7, len(whole), 7)]
         for content in damaged:
             header.write_bytes(content)
             again = unlock(self.data_dir, KEY, 1)
@@ -242,78 +244,3 @@ class HeaderTests(ValuesDirTestCase):
         """A header comes back as it was."""
         header = unlock(self.data_dir, KEY, 2**256 - 1).header
         self.assertEqual(DatabaseHeader.unpack(header.pack()), header)
-
-
-class ResealTests(ValuesDirTestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.values = unlock(self.data_dir, KEY, 7)
-        self.write(self.values, 700)
-
-    def check(self, values: DatabaseDir) -> None:
-        """All records and floors are there, and what each writer holds."""
-        tables = Tables.open(values.path, LIMIT, 1000, new=False)
-        self.addCleanup(tables.close)
-        shares: Counter[bytes] = Counter()
-        with tables.env.begin() as txn:
-            for n in range(700):
-                slot = values.format.slot(n)
-                entry = txn.get(slot, db=tables.records)
-                read = values.format.read(slot, entry)
-                self.assertEqual((read, read.writer), (record(n, b"%d" % n), n % 3))
-                shares.update(growth_of(entry, None).of_parties)
-                slot = values.format.slot(1000 + n)
-                head, body = values.format.open(slot, txn.get(slot, db=tables.floors.floors))
-                self.assertEqual((head, body.writer, body.is_brief), (EntryHeader(n, 2e9), n % 3, n % 5 == 0))
-            self.assertEqual(shares, {tag: tables.share(txn, tag) for tag in shares})
-            tags = {tag for writer in (0, 1, 2) for tag in values.format.tags(writer, SUBNET)}
-            self.assertEqual(set(shares), tags)
-
-    def test_resealed(self) -> None:
-        """Under the new key everything is there; the old one is refused, and nothing is left of its database.
-        How far it is is told."""
-        told: list[tuple[int, int]] = []
-        resealed = reseal(self.values, OTHER_KEY, LIMIT, lambda done, count: told.append((done, count)))
-        self.assertEqual(resealed, Resealed(700, 0))
-        self.assertEqual((told[-1], sorted(told)), ((700, 700), told))
-        self.refused(KEY)
-        values = unlock(self.data_dir, OTHER_KEY, 7)
-        self.check(values)
-        self.assertNotIn(os.path.basename(self.values.path), os.listdir(self.path / "values"))
-
-    def test_interrupted(self) -> None:
-        """Until the header is replaced the old key opens the old database, and what was begun goes."""
-        self.patch(DatabaseDir, "save", lambda values: (_ for _ in ()).throw(KeyboardInterrupt()))
-        self.assertRaises(KeyboardInterrupt, reseal, self.values, OTHER_KEY, LIMIT)
-        self.assertEqual(len([name for name in os.listdir(self.path / "values") if name.endswith(".mdb")]), 2)
-        self.check(unlock(self.data_dir, KEY, 7))
-        self.assertEqual(len([name for name in os.listdir(self.path / "values") if name.endswith(".mdb")]), 1)
-
-    def test_no_room(self) -> None:
-        """A disk that refuses leaves the old database as it is, and is told."""
-
-        def refuses(values: DatabaseDir) -> None:
-            raise OSError(28, "No space left on device")
-
-        self.patch(DatabaseDir, "save", refuses)
-        wrong = self.assertRaises(ConfigError, reseal, self.values, OTHER_KEY, LIMIT)
-        self.assertIn("No space", str(wrong))
-        self.check(unlock(self.data_dir, KEY, 7))
-
-    def test_damaged(self) -> None:
-        """A file that is damaged is left to a start of the node; a damaged record is left out, and counted."""
-        whole_number = Path(self.values.path).read_bytes()
-        Path(self.values.path).write_bytes(whole_number[:20_000])
-        self.assertRaises(ConfigError, reseal, self.values, OTHER_KEY, LIMIT)
-        entry = self.values.format.slot(3) + record(3).version.to_bytes(8, "big")
-        at = whole_number.rindex(entry) + len(entry) + 40
-        Path(self.values.path).write_bytes(
-            whole_number[:at] + bytes([whole_number[at] ^ 1]) + whole_number[at + 1 :]
-        )
-        self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), Resealed(699, 1))
-
-    def test_empty(self) -> None:
-        """A node that never ran with its database can change its key too."""
-        os.unlink(self.values.path)
-        self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), Resealed(0, 0))
-        unlock(self.data_dir, OTHER_KEY, 7)
