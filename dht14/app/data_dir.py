@@ -58,7 +58,8 @@ class DataDir:
         except OSError as error:
             raise unusable_error(path, error) from None
         try:
-            # The open file holds the lock, not the process: it survives a daemon's fork, and ends with a crash.
+            # The open file holds the lock, not the process: it survives a daemon's fork, and ends with a
+            # crash.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
@@ -121,7 +122,8 @@ class DataDir:
         return proof if public_key_of(proof) == public_bytes(self.private_key()) else None
 
     def identity(self, puzzle: Puzzle) -> Identity | None:
-        """Return the identity of the node; None if there is no proof of work that solves the network's puzzle."""
+        """Return the identity of the node; None if there is no proof of work that solves the network's
+        puzzle."""
         proof = self.proof()
         if proof is not None:
             with suppress(Malformed):
@@ -216,7 +218,8 @@ def refuse_dead_link(path: str) -> None:
     """Raise `ConfigError` if a link leads nowhere: a directory made there would be in the error place."""
     if os.path.islink(path) and not os.path.exists(path):
         raise ConfigError(
-            f"[node] data_dir: {path} is a link to {os.readlink(path)}, which does not exist; make or mount that"
+            f"[node] data_dir: {path} is a link to {os.readlink(path)}, which does not exist; make or mount "
+            "that"
         )
 
 

@@ -1,9 +1,10 @@
 """The folder of a node's database, and the key that opens it.
 
-Below the data directory, `values/header` names the database file beside it, and shows whether a key is the right one
-before the database is opened. A damaged header, or anything else in that place, is renamed, never deleted: the
-records will be restored from other holders. An empty folder is used as it is. A folder that is a link or a mount stays
-one; what is renamed stays inside it. If no key is configured, one is made and kept in `encryption.key`.
+Below the data directory, `values/header` names the database file beside it, and shows whether a key is the
+right one before the database is opened. A damaged header, or anything else in that place, is renamed, never
+deleted: the records will be restored from other holders. An empty folder is used as it is. A folder that is a
+link or a mount stays one; what is renamed stays inside it. If no key is configured, one is made and kept in
+`encryption.key`.
 
 The header: `magic 8 | format u16 | database id 16 | salt 32 | key check 32 | origin 32 | SHA-256 of these`.
 """
@@ -67,8 +68,8 @@ class DatabaseHeader:
             raise Malformed("the header is damaged")
         if (found := _HEAD.unpack_from(content)[1]) > FORMAT:
             raise ConfigError(
-                f"[node] data_dir: its values have format {found}, and this version knows formats up to {FORMAT}; "
-                "run the version that wrote them, or give another --data-dir"
+                f"[node] data_dir: its values have format {found}, and this version knows formats up to "
+                f"{FORMAT}; run the version that wrote them, or give another --data-dir"
             )
         if found < FORMAT:
             raise Malformed("the values have a format that no network has used")
@@ -116,7 +117,8 @@ class DatabaseDir:
         replace_file(os.path.join(self.folder, _HEADER), self.header.pack(), durable=True)
 
     def remove_others(self) -> None:
-        """Remove the databases that a change of the key left behind: incomplete ones, and those of the old key."""
+        """Remove the databases that a change of the key left behind: incomplete ones, and those of the old
+        key."""
         ours = os.path.basename(self.path)
         with suppress(OSError):
             for name in os.listdir(self.folder):
@@ -157,8 +159,8 @@ def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Dat
         return _created(DatabaseDir.new(folder, key or _new_key(data_dir), origin, aside))
     if key is None:
         raise ConfigError(
-            f"[security] encryption_key: is not set, and {data_dir.file(_KEY_FILE)} does not exist; set the key of "
-            f"the values in {folder}, or move that folder away to start without values"
+            f"[security] encryption_key: is not set, and {data_dir.file(_KEY_FILE)} does not exist; set the "
+            f"key of the values in {folder}, or move that folder away to start without values"
         )
     vault = header.vault(key)
     if not vault.fits(header.key_check):

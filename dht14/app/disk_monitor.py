@@ -1,7 +1,7 @@
 """Logs the troubles of a node's disk and files: each once when it begins, and once when it is over.
 
-Other processes see them, too: the file `working` exists in the data directory while there is no trouble. It shows
-health by its presence, because a full disk allows a file to be removed, but not to be made.
+Other processes see them, too: the file `working` exists in the data directory while there is no trouble. It
+shows health by its presence, because a full disk allows a file to be removed, but not to be made.
 """
 
 import errno
@@ -65,16 +65,16 @@ class DiskMonitor:
     def _directory_gone(self) -> None:
         if self._begin(Trouble.DIRECTORY):
             self.log.error(
-                "The data directory {path} was removed or replaced. Nothing is stored until it is back; put it back, "
-                "or restart the node.",
+                "The data directory {path} was removed or replaced. Nothing is stored until it is back; put "
+                "it back, or restart the node.",
                 path=self._data_dir.path,
             )
 
     def _descriptors_gone(self, error: OSError) -> None:
         if self._begin(Trouble.DESCRIPTORS):
             self.log.error(
-                "No file can be opened and no connection accepted: {reason}. Raise the limit of file descriptors "
-                "(ulimit -n, LimitNOFILE).",
+                "No file can be opened and no connection accepted: {reason}. Raise the limit of file "
+                "descriptors (ulimit -n, LimitNOFILE).",
                 reason=error.strerror,
             )
 
@@ -107,7 +107,8 @@ class DiskMonitor:
         elif not self._contacts_failed:
             self._contacts_failed = True
             self.log.error(
-                "Contacts cannot be saved: {reason}. After a restart the node can find others only through its seeds.",
+                "Contacts cannot be saved: {reason}. After a restart the node can find others only through "
+                "its seeds.",
                 reason=error.strerror or str(error),
             )
 
@@ -127,16 +128,17 @@ class DiskMonitor:
     def set_aside(self, path: str) -> None:
         """As `DatabaseEvents`."""
         self.log.critical(
-            "Database corrupt: moved to {path}, starting with an empty one. Records will be restored from other "
-            "replicas.",
+            "Database corrupt: moved to {path}, starting with an empty one. Records will be restored from "
+            "other replicas.",
             path=path,
         )
 
     def missing(self, path: str) -> None:
         """There was a database, and its file is missing."""
         self.log.critical(
-            "Database {path} is missing, with all records of this node; starting with an empty one. Records will be "
-            "restored from other replicas, if they have them. If the file was moved, stop the node and put it back.",
+            "Database {path} is missing, with all records of this node; starting with an empty one. Records "
+            "will be restored from other replicas, if they have them. If the file was moved, stop the node "
+            "and put it back.",
             path=path,
         )
 
@@ -159,8 +161,8 @@ class DiskMonitor:
     def store_full(self, used: int) -> None:
         """As `DatabaseEvents`."""
         self.log.warn(
-            "The store is full: {used} bytes are in use, and an eighth of [storage] storage_limit stays free. New "
-            "values are refused until others expire; raise storage_limit if the disk has space.",
+            "The store is full: {used} bytes are in use, and an eighth of [storage] storage_limit stays "
+            "free. New values are refused until others expire; raise storage_limit if the disk has space.",
             used=used,
         )
 
@@ -171,8 +173,8 @@ class DiskMonitor:
     def share_used_up(self, total: int) -> None:
         """As `DatabaseEvents`."""
         self.log.warn(
-            "A value of another node is refused: that node, or its subnet, has used up its share of this store "
-            "([storage] writer_share). {total} were refused for this since the start; more are only counted for a "
-            "while.",
+            "A value of another node is refused: that node, or its subnet, has used up its share of this "
+            "store ([storage] writer_share). {total} were refused for this since the start; more are only "
+            "counted for a while.",
             total=total,
         )

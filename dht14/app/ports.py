@@ -1,7 +1,7 @@
 """The sockets of a real node: bound before the node starts, closed together.
 
-To add a listener, bind it in `NodePorts.bind`, where a port that is taken still ends the start, and close it with the
-others of its kind: those for clients before the hand-over ends, those for nodes after it.
+To add a listener, bind it in `NodePorts.bind`, where a port that is taken still ends the start, and close it
+with the others of its kind: those for clients before the hand-over ends, those for nodes after it.
 """
 
 from ipaddress import ip_address
@@ -24,7 +24,8 @@ from dht14.stack import Stack
 
 @frozen
 class ApiPort:
-    """The listener of the API. Clients can connect as soon as it is bound; their requests wait for the node."""
+    """The listener of the API. Clients can connect as soon as it is bound; their requests wait for the
+    node."""
 
     _factory: ApiFactory
     _listener: Any

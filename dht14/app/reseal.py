@@ -39,8 +39,8 @@ def reseal(
 ) -> ResealCounts:
     """Encrypt the whole database under another key. Raises `ConfigError`; then the old database is unchanged.
 
-    The new database is made beside the old one and replaces it when the header is replaced. If this is interrupted,
-    one of the two is complete and in use; the files of the other are removed at the next start.
+    The new database is made beside the old one and replaces it when the header is replaced. If this is
+    interrupted, one of the two is complete and in use; the files of the other are removed at the next start.
     """
     if os.path.exists(values.path) and verify_file(values.path) != SOUND:
         raise ConfigError(

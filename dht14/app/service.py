@@ -45,11 +45,12 @@ CONTACTS_INTERVAL = 1.5
 """Seconds between two checks whether the saved contacts and the state file are still up to date."""
 
 DISK_INTERVAL = 5.0
-"""Seconds between two checks whether the data directory is still there, and whether its disk accepts writes."""
+"""Seconds between two checks whether the data directory is still there, and whether its disk accepts
+writes."""
 
 OPENING_TIMEOUT = 0.8
-"""Seconds that a node waits for its database before it joins. The check of a large database takes longer: then the
-node joins without its values, and serves them as soon as the check is done."""
+"""Seconds that a node waits for its database before it joins. The check of a large database takes longer:
+then the node joins without its values, and serves them as soon as the check is done."""
 
 
 def build_node(settings: Settings, reactor: Any, role: Role) -> MultiService:
@@ -117,7 +118,8 @@ class _NodeService(MultiService):
     # Start
 
     def startService(self) -> None:
-        """Search for the identity if needed, open the database, then join the network and begin maintenance."""
+        """Search for the identity if needed, open the database, then join the network and begin
+        maintenance."""
         super().startService()
         self._disk.begin()
         warn_of_risky_settings(self._settings)
@@ -136,8 +138,8 @@ class _NodeService(MultiService):
         self._identity = self._data_dir.save_proof(proof, self._puzzle)
         if former is not None:
             self.log.warn(
-                "Node id changed from {former} to {now}: the old proof of work does not fit this network's name or "
-                "difficulty.",
+                "Node id changed from {former} to {now}: the old proof of work does not fit this network's "
+                "name or difficulty.",
                 former=f"{self._puzzle.node_id_of(former):064x}",
                 now=f"{self._identity.node_id:064x}",
             )

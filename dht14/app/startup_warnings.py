@@ -15,8 +15,8 @@ def warn_of_risky_settings(settings: Settings) -> None:
     """Warn of a key that is public, and of node ids that cost nothing."""
     if settings.security.encryption_key == SAMPLE_KEY:
         _log.warn(
-            "[security] encryption_key is the published sample: everyone who can read this disk can decrypt its "
-            "values. Set a key of your own (dht14 rekey)."
+            "[security] encryption_key is the published sample: everyone who can read this disk can decrypt "
+            "its values. Set a key of your own (dht14 rekey)."
         )
     if not settings.security.difficulty:
         _log.warn(
@@ -32,9 +32,10 @@ def warn_of_open_api(settings: Settings) -> None:
     if is_loopback(host) or not others:
         return
     _log.warn(
-        "Other hosts can use the API: it listens on {host} port {port} without a password, and [api] api_allow "
-        "allows {networks}. Connections through a published port of a container come from such a private address, "
-        "too. To keep it to this host, set api_address to 127.0.0.1:{port}, or api_allow to 127.0.0.0/8, ::1.",
+        "Other hosts can use the API: it listens on {host} port {port} without a password, and [api] "
+        "api_allow allows {networks}. Connections through a published port of a container come from such a "
+        "private address, too. To keep it to this host, set api_address to 127.0.0.1:{port}, or api_allow "
+        "to 127.0.0.0/8, ::1.",
         host=host,
         port=port,
         networks=", ".join(map(str, others)),

@@ -1,7 +1,7 @@
 """The state of a node's start as a small file in its data directory: `dht14 wait` reads it.
 
-The file exists from the start of a node to its end. A node that was killed leaves it behind, with the number of a
-process that does not exist any more. Nothing else needs it.
+The file exists from the start of a node to its end. A node that was killed leaves it behind, with the number
+of a process that does not exist any more. Nothing else needs it.
 """
 
 import json
@@ -53,7 +53,8 @@ class StateFile:
 
 
 def read_state(data_dir: str) -> NodeState | None:
-    """Return the state of the node that uses a data directory; None if no node runs, or none that wrote one."""
+    """Return the state of the node that uses a data directory; None if no node runs, or none that wrote
+    one."""
     try:
         with open(os.path.join(data_dir, _NAME), "rb") as file:
             content = json.loads(file.read(_MAX_BYTES))

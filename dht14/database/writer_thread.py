@@ -174,8 +174,8 @@ class WriterThread:
 
     def _too_little_memory(self) -> str:
         return (
-            f"[storage] storage_limit ({self._limit} bytes) is more than this process may map into its memory; "
-            "lower it, or raise the limit of address space (ulimit -v, RLIMIT_AS)"
+            f"[storage] storage_limit ({self._limit} bytes) is more than this process may map into its "
+            "memory; lower it, or raise the limit of address space (ulimit -v, RLIMIT_AS)"
         )
 
     def _opened_now(self) -> Opened:
@@ -259,7 +259,7 @@ class WriterThread:
             return Written(
                 self._usage, frozenset(), str(error), error.code <= 0, error.code <= 0 and not panic
             )
-        except Exception as bug:  # noqa: BLE001 - it is reported; if the thread ended, all callbacks would wait
+        except Exception as bug:  # noqa: BLE001 - reported; without the thread all callbacks would wait
             return Written(self._usage, failure=f"this is a bug: {bug!r}")
 
     def _written_by_halves(self, changes: Changes) -> Written:

@@ -174,7 +174,7 @@ class PrecedenceTests(ConfigTestCase):
     def test_every_option_has_a_variable(self):
         """DHT14_<SECTION>_<OPTION> exists for each option, sections with underscores included."""
         environment = {
-            f"DHT14_{section}_{name}".upper(): config._line(section, name)["default"]
+            f"DHT14_{section}_{name}".upper(): config._metadata(section, name)["default"]
             for section, names in config._OPTIONS.items()
             for name in names
         }

@@ -20,8 +20,8 @@ class LogFileTests(SynchronousTestCase):
         self.folder.mkdir()
         self.path = self.folder / "log"
 
-    def open(self, most_bytes: int = 1000, old_files: int = 3) -> LogFile:
-        file = LogFile(str(self.path), most_bytes, old_files)
+    def open(self, max_bytes: int = 1000, old_files: int = 3) -> LogFile:
+        file = LogFile(str(self.path), max_bytes, old_files)
         self.addCleanup(file.close)
         return file
 
@@ -76,7 +76,7 @@ class LogFileTests(SynchronousTestCase):
 
     def test_by_size(self):
         """A file that is long enough is rotated before the next line, and one that was emptied is not."""
-        file = self.open(most_bytes=20)
+        file = self.open(max_bytes=20)
         for number in range(4):
             file.write(f"line {number} ...\n")
         self.assertEqual(self.path.read_text(), "line 2 ...\nline 3 ...\n")
