@@ -18,12 +18,12 @@ from dht14.records.store import PAGE_RECORDS, Outcome, Page, Verdict, judge, mer
 from dht14.records.version_floors import FLOOR_MARGIN, MAX_FLOORS, NO_FLOOR, Floor, floor_of
 
 RECORD_OVERHEAD = 400
-"""Bytes a record takes beside its value: measured on CPython 3.11 with 100,000 records."""
+"""Bytes that a record takes beside its value: measured on CPython 3.11 with 100,000 records."""
 
 
 @define
 class _FloorGroup:
-    """The keys of the floors that one writer has left, each set in the order in which they were left."""
+    """The keys of the floors that one writer has left, in that order."""
 
     open: dict[int, None] = field(factory=dict)
     owned: dict[int, None] = field(factory=dict)
@@ -40,15 +40,15 @@ class _Left(NamedTuple):
     until: float
     """When it is forgotten."""
     group: tuple[bool, int]
-    """Whether its record was brief, and who wrote it."""
+    """Whether its record was brief, and its writer."""
 
 
 @define
 class Floors:
-    """The floors of a store in memory, so many at most."""
+    """The version floors of a store in memory, at most `limit`."""
 
     seconds: float
-    """How long after the expiry of a record an older copy of its key may still live."""
+    """How long an older copy of the key can outlive an expired record."""
     limit: int = MAX_FLOORS
     _floors: dict[int, _Left] = field(factory=dict, init=False)
     """By key, in the order in which they were left."""
@@ -58,12 +58,12 @@ class Floors:
         return len(self._floors)
 
     def of(self, key: int, now: float) -> Floor:
-        """The floor of a key."""
+        """Return the floor of a key."""
         left = self._floors.get(key)
         return left.floor if left is not None and left.until > now else NO_FLOOR
 
     def leave(self, record: Record, now: float) -> None:
-        """A record has expired."""
+        """Leave the floor of a record that has expired."""
         floor, until = floor_of(record), record.expires_at + self.seconds
         if floor is not NO_FLOOR and until > now:
             self._forget(record.key)
@@ -92,31 +92,31 @@ class Floors:
 
 @define
 class MemoryStore:
-    """Records in a dict. They are gone when the process ends.
+    """Records in a dict, lost when the process ends.
 
-    Full, it drops first what has expired, then of the farthest records that this node does not answer for
-    those that are cached, then the farthest; a record that it answers for is never dropped for a newcomer, which is refused then.
-    Refused is also what would pass the share of its writer or of the writer's subnet, and a cached copy that would
-    displace anything.
+    A full store drops expired records first. Then it drops the farthest records that this node does not
+    answer for, cached ones before others. It never drops a record that it answers for: a new record is
+    refused then. It also refuses a record over the share of its writer or of the writer's subnet, and a
+    cached copy that would displace another record.
     """
 
     own_id: int
     limit: int
-    """Bytes, `RECORD_OVERHEAD` for each record included."""
+    """Bytes, including `RECORD_OVERHEAD` for each record."""
     answers_for: Callable[[Record], bool]
-    """Whether this node is one of the nearest to a record's key, as many as its replication."""
+    """Whether this node is one of the nearest to the key of a record, of as many as its replication."""
     max_ttl: float = 86_400.0
-    """Seconds that a record lives at most."""
+    """The longest life of a record, in seconds."""
     writer_share: float = 1.0
-    """How many times the bytes that are free a writer, or a subnet of writers, may hold."""
+    """Multiple of the free bytes that a writer, or a subnet of writers, may hold."""
     size: int = field(default=0, init=False)
     _records: dict[int, Record] = field(factory=dict, init=False)
     _deadlines: list[tuple[float, int]] = field(factory=list, init=False)
-    """A heap of (expiry, key); those of records since replaced or evicted are left in it for a while."""
+    """A heap of (expiry, key). Items of replaced or evicted records stay in it for a while."""
     _distances: list[int] = field(factory=list, init=False)
-    """Of all keys from the own id, sorted."""
+    """The distances of all keys from the own id, sorted."""
     _shares: dict[bytes, int] = field(factory=dict, init=False)
-    """Bytes of each party that is known (`Record.parties`)."""
+    """Bytes of each party (`Record.parties`)."""
     _floors: Floors = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -126,7 +126,7 @@ class MemoryStore:
         return len(self._records)
 
     def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
-        """As `RecordStore.offer`; it tells before it returns."""
+        """As `RecordStore.offer`; reports the verdict before it returns."""
         on_verdict(self._judge(record, now))
 
     def _judge(self, record: Record, now: float) -> Verdict:
@@ -147,7 +147,7 @@ class MemoryStore:
         return Verdict(Outcome.HELD, record.version, replication=copies)
 
     def get(self, key: int, now: float) -> Record | None:
-        """As `RecordStore.get`; expiry is looked at here, swept or not."""
+        """As `RecordStore.get`."""
         record = self._records.get(key)
         return record if record is not None and record.expires_at > now else None
 
@@ -158,7 +158,7 @@ class MemoryStore:
         return left if record is None or record.expires_at > now else max(left, floor_of(record))
 
     def page(self, mark: bytes, now: float) -> Page:
-        """As `RecordStore.page`. A mark is the distance of the last one."""
+        """As `RecordStore.page`. A mark is the distance of the last record."""
         first = bisect_right(self._distances, id_from_bytes(mark)) if mark else 0
         distances = self._distances[first : first + PAGE_RECORDS]
         held = (self._records[distance ^ self.own_id] for distance in distances)
@@ -169,7 +169,7 @@ class MemoryStore:
         )
 
     def expire(self, now: float) -> int:
-        """As `RecordStore.expire`; at once, and tells how many records that were."""
+        """As `RecordStore.expire`, at once. Returns the number of dropped records."""
         dropped = 0
         while self._deadlines and self._deadlines[0][0] <= now:
             _, key = heappop(self._deadlines)
@@ -180,7 +180,7 @@ class MemoryStore:
         return dropped
 
     def _evict_for(self, record: Record, now: float) -> Shortfall:
-        """Evict until the record may be held; what is lacking then."""
+        """Evict until the record can be held. Return what is missing then."""
         shortfall = self._shortfall(record)
         if shortfall.needed and self.expire(now):
             shortfall = self._shortfall(record)
@@ -193,14 +193,14 @@ class MemoryStore:
 
     def _shortfall(self, record: Record) -> Shortfall:
         growth = _growth(record, self._records.get(record.key))
-        room = SpaceLimits(self.limit, self.writer_share)
+        limits = SpaceLimits(self.limit, self.writer_share)
         if record.writer in (0, self.own_id):
-            return room.shortfall(self.size, growth.total, None)
+            return limits.shortfall(self.size, growth.total, None)
         parties = ((self._shares.get(party, 0), more) for party, more in growth.of_parties.items())
-        return room.shortfall(self.size, growth.total, parties)
+        return limits.shortfall(self.size, growth.total, parties)
 
     def _evictable(self, newcomer: Record) -> list[int]:
-        """Some keys whose records may go for this one, in this order."""
+        """Return some keys whose records can be evicted for this one, in this order."""
         if newcomer.is_cached:
             return []
         records = [self._records[d ^ self.own_id] for d in self._distances[: -EVICTION_TRIES - 1 : -1]]
@@ -265,7 +265,7 @@ def _size(record: Record) -> int:
 
 
 def _growth(record: Record, replaced: Record | None) -> Growth:
-    """What a store of this kind has more when the record is held."""
+    """Return the growth of the store when it holds the record."""
     of_parties = dict.fromkeys(record.parties, _size(record))
     if replaced is None:
         return Growth(_size(record), of_parties)
@@ -275,5 +275,5 @@ def _growth(record: Record, replaced: Record | None) -> Growth:
 
 
 def _max_deadlines(records: int) -> int:
-    # Who overwrites one key for ever must not fill the memory with deadlines of what is long gone.
+    # A client that overwrites one key for ever must not fill the memory with deadlines of old records.
     return 2 * records + 64
