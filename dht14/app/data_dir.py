@@ -215,7 +215,7 @@ def _exists(path: str) -> bool:
 
 
 def refuse_dead_link(path: str) -> None:
-    """Raise `ConfigError` if a link leads nowhere: a directory made there would be in the error place."""
+    """Raise `ConfigError` if a link leads nowhere: a directory made there would be in the wrong place."""
     if os.path.islink(path) and not os.path.exists(path):
         raise ConfigError(
             f"[node] data_dir: {path} is a link to {os.readlink(path)}, which does not exist; make or mount "

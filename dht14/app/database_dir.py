@@ -79,7 +79,7 @@ class DatabaseHeader:
         return cls(database_id, salt, key_check, id_from_bytes(origin))
 
     def vault(self, key: bytes) -> Vault:
-        """Return the vault of this database under a key, which may be the error one."""
+        """Return the vault of this database under a key, which may be the wrong one."""
         return Vault.unlock(key, self.salt, self.database_id, os.urandom)
 
 
@@ -142,7 +142,7 @@ def has_database(data_dir: str) -> bool:
 def unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> DatabaseDir:
     """Return the database of a data directory; if there is none, make one, and a key if none is configured.
 
-    Raises `ConfigError`, with nothing changed, if the key is missing or error.
+    Raises `ConfigError`, with nothing changed, if the key is missing or wrong.
     """
     try:
         return _unlock(data_dir, configured_key, origin)

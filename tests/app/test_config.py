@@ -78,7 +78,7 @@ class FileTests(ConfigTestCase):
         self.assertEqual(loaded.security.encryption_key, b"12345678901234567890123456789012")
 
     def test_every_option(self):
-        """Each option that a file sets arrives in its place, in its type."""
+        """Each option that a file sets arrives in its attribute, in its type."""
         loaded = self.load(
             "[node]\np2p_address = [::1]:9000\napi_address = localhost:9001\ndata_dir = /var/lib/x\n"
             "cleanup_interval = 1.5\nbootstrap_retry_interval = 0.1\nmax_bootstrap_retries = 0\n"
@@ -199,7 +199,7 @@ class PrecedenceTests(ConfigTestCase):
 
 
 class RefusalTests(ConfigTestCase):
-    """What is wrong is refused with section, option and cure."""
+    """Every mistake is refused with section, option and remedy."""
 
     def test_unknown_names(self):
         """Unknown sections, options and variables are refused with the nearest known name."""
@@ -253,7 +253,7 @@ class RefusalTests(ConfigTestCase):
                 self.assertIn(name, refusal)
 
     def test_decorations(self):
-        """A comment or quotes behind a value, a leading ~ or $ are refused for every option, with the cure."""
+        """A comment after a value, quotes, a leading ~ or $ are refused for every option, with the remedy."""
         decorations = (
             ("{} # on the big disk", "line of its own"),
             ("{} ; on the big disk", "line of its own"),
@@ -267,13 +267,13 @@ class RefusalTests(ConfigTestCase):
         )
         options = [(section, name) for section, kind in SECTIONS.items() for name in attrs.fields_dict(kind)]
         for section, name in [*options, ("bootstrap", "one")]:
-            for quoting_problem, cure in decorations:
+            for quoting_problem, remedy in decorations:
                 text = quoting_problem.format("a:1" if section == "bootstrap" else "1")
                 refusal = self.refusal(f"[{section}]\n{name} = {text}\n")
                 self.assertIn(f"[{section}] {name} ", refusal)
-                self.assertIn(cure, refusal)
+                self.assertIn(remedy, refusal)
                 variable = f"DHT14_{section}_{name}".upper()
-                self.assertIn(cure, self.refusal(environment={variable: text}))
+                self.assertIn(remedy, self.refusal(environment={variable: text}))
         for text in ("file:~/key", 'file:"key"', "file:key # mine", "file:$HOME/key", '"' + "k" * 32 + '"'):
             self.assertIn("encryption_key", self.refusal(f"[security]\nencryption_key = {text}\n"))
 
@@ -302,7 +302,7 @@ class RefusalTests(ConfigTestCase):
 
     def test_indented_option(self):
         """An option that is indented by mistake is not taken for more of the one above it."""
-        self.assertIn("margin", self.refusal("[node]\nlog_level = info\n  log_format = json\n"))
+        self.assertIn("start of a line", self.refusal("[node]\nlog_level = info\n  log_format = json\n"))
 
 
 class EncryptionKeyTests(ConfigTestCase):

@@ -73,7 +73,7 @@ class LockTests(DataDirTestCase):
         self.assertRaises(DataDirInUse, DataDir.open, str(self.path))
 
     def test_unusable(self):
-        """What cannot be a data directory is refused by name, with a cure."""
+        """A path that cannot be a data directory is refused by name, with a remedy."""
         file = Path(self.mktemp())
         file.write_text("")
         for path in (file, file / "below", Path("/proc/dht14")):

@@ -44,11 +44,11 @@ class DatabaseDirTestCase(SynchronousTestCase):
             if file.is_file()
         }
 
-    def refused(self, key: bytes | None, cure: str = "[security] encryption_key") -> None:
+    def refused(self, key: bytes | None, remedy: str = "[security] encryption_key") -> None:
         """This key is refused, in words that name the option and not the key, and nothing changes."""
         before = self.content()
         wrong = self.assertRaises(ConfigError, unlock, self.data_dir, key, 1)
-        self.assertIn(cure, str(wrong))
+        self.assertIn(remedy, str(wrong))
         for secret in filter(None, (key, KEY)):
             self.assertNotIn(secret.decode("ascii", "replace"), str(wrong))
         self.assertEqual(self.content(), before)
@@ -101,7 +101,7 @@ class UnlockTests(DatabaseDirTestCase):
         self.assertEqual(unlock(self.data_dir, bytes.fromhex(key.read_text()), 1).format, first.format)
 
     def test_missing_key(self) -> None:
-        """Values without the key that was made for them, or with half of it, are not begun anew."""
+        """Values without the key that was made for them, or with half of it, are refused and not replaced."""
         unlock(self.data_dir, None, 1)
         key = self.path / "encryption.key"
         key.write_text(key.read_text()[:20])
@@ -117,7 +117,7 @@ class UnlockTests(DatabaseDirTestCase):
             self.assertNotIn(KEY.hex().encode(), content)
 
     def test_strange_things(self) -> None:
-        """What stands there and is no database of ours is renamed, and the node begins anew."""
+        """Anything in the folder that is no database of ours is renamed, and the node starts without values."""
         folder = self.path / "values"
 
         def foreign() -> None:
@@ -176,7 +176,7 @@ class UnlockTests(DatabaseDirTestCase):
         """A link to nowhere, or to what holds something else, is refused, and nothing is made or moved."""
         elsewhere = self.path.parent / "elsewhere"
         (self.path / "values").symlink_to(elsewhere)
-        self.refused(KEY, "which is not there")
+        self.refused(KEY, "which does not exist")
         self.assertRaises(ConfigError, has_database, self.data_dir.path)
         elsewhere.mkdir()
         (elsewhere / "photo").write_bytes(b"x")
@@ -213,7 +213,7 @@ class UnlockTests(DatabaseDirTestCase):
 
 class HeaderTests(DatabaseDirTestCase):
     def test_damaged(self) -> None:
-        """However the header is damaged, the folder is renamed, as it is, and the node begins anew."""
+        """However the header is damaged, the folder is renamed as it is, and the node starts without values."""
         values = unlock(self.data_dir, KEY, 1)
         header = self.path / "values" / "header"
         whole = header.read_bytes()
@@ -233,7 +233,7 @@ class HeaderTests(DatabaseDirTestCase):
         self.refused(KEY, "format 3")
 
     def test_older(self) -> None:
-        """One of an older format is renamed, and begun anew: the values are with the others."""
+        """A database of an older format is renamed, and the node starts without values: others have them."""
         unlock(self.data_dir, KEY, 1)
         header = self.path / "values" / "header"
         content = b"DHT14VAL" + (FORMAT - 1).to_bytes(2, "big") + header.read_bytes()[10:-32]

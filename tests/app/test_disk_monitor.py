@@ -52,7 +52,7 @@ class DiskMonitorTests(SynchronousTestCase):
         self.assertEqual([event["log_level"].name for event in events], ["warn", "info", "warn"])
 
     def test_directory(self) -> None:
-        """A data directory that is gone is told once, whoever meets it first, and once when it is back."""
+        """A missing data directory is logged once, whatever notices it first, and once when it is back."""
         self.watch.opened(0)
         away = self.data_dir.path + "-away"
         for first in (

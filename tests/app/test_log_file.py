@@ -36,7 +36,7 @@ class LogFileTests(SynchronousTestCase):
         self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o600)
 
     def test_emptied(self):
-        """Whoever copies and empties the file (copytruncate) finds no NULs in it afterwards."""
+        """After the file was copied and truncated (copytruncate) it has no NULs."""
         file = self.open()
         file.write("before\n")
         os.truncate(self.path, 0)
@@ -55,7 +55,7 @@ class LogFileTests(SynchronousTestCase):
         self.assertEqual(self.path.read_text(), "theirs\ntwo\n")
 
     def test_rotate(self):
-        """The newest old file is .1, and only so many are kept."""
+        """The newest old file is .1, and their number is limited."""
         file = self.open()
         for number in range(5):
             file.write(f"{number}\n")

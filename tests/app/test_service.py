@@ -78,7 +78,7 @@ class ServiceTestCase(TestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp())
         self.running: list[MultiService] = []
-        # On a busy machine the values may open late; whoever asks shall wait for them, unless a test says so.
+        # On a busy machine the database may open late; requests must wait for it, unless a test says otherwise.
         self.patch(dht14.app.service, "OPENING_TIMEOUT", 60)
         self.addCleanup(self.stop_all)
 
@@ -154,7 +154,7 @@ class LifeTests(ServiceTestCase):
 
     async def test_dead_seed(self) -> None:
         """A node whose seed is silent is alone after 2 s and serves what it holds: a request only waits that long.
-        It tells how far it is, and goes on telling when others come."""
+        Its state file says how far it is, also when others come later."""
         silent = bind(free_address(), socket.SOCK_DGRAM)
         self.addCleanup(silent.close)
         settings = self.settings(seeds=(Seed(*silent.getsockname()),))
@@ -188,7 +188,7 @@ class LifeTests(ServiceTestCase):
         self.assertTrue(55 <= told.ttl <= 60)
 
     async def test_stopped(self) -> None:
-        """When the stop is over its ports are closed and its directory is free; it can be started anew."""
+        """After the stop its ports are closed and its directory is free; it can be started again."""
         settings = self.settings()
         for _ in range(2):
             service = self.start(settings)
@@ -225,7 +225,7 @@ class LifeTests(ServiceTestCase):
         self.assertEqual(len(received), 50 * size)
 
     async def test_hand_over_fails(self) -> None:
-        """A hand-over that fails is told of, and the rest of the stop goes on."""
+        """A hand-over that fails is logged, and the rest of the stop goes on."""
 
         def run(seconds: float) -> "Deferred[None]":
             return fail(ZeroDivisionError())
@@ -356,7 +356,7 @@ class LifeTests(ServiceTestCase):
         self.assertEqual(await self.ask(settings, api_messages.encode_get(KEY)), put)
 
     async def test_damaged_values(self) -> None:
-        """Where the values were, damaged, is said; the node begins anew."""
+        """The log says where damaged values are; the node starts without values."""
         settings = self.settings()
         service = self.start(settings)
         await self.ask(settings, api_messages.encode_get(KEY))

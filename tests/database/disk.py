@@ -1,4 +1,4 @@
-"""What the tests of the database share: a queue in place of the reactor, and a watcher that notes."""
+"""Shared by the tests of the database: a queue instead of the reactor, and recorded events."""
 
 import os
 import queue
@@ -52,7 +52,7 @@ def version(number: int) -> int:
 
 @define
 class Notes:
-    """A `DatabaseEvents` that notes what it hears."""
+    """A `DatabaseEvents` that records its calls."""
 
     heard: list[tuple[object, ...]] = field(factory=list)
 
@@ -86,7 +86,7 @@ class Notes:
 
 
 class DiskTestCase(SynchronousTestCase):
-    """Databases in the folder of this run; what their threads have to say is heard in `run_until`."""
+    """Databases in the folder of this run; `run_until` makes the calls of their threads."""
 
     LIMIT = 1 << 30
     CHECKED = False
@@ -142,7 +142,7 @@ class DiskTestCase(SynchronousTestCase):
         return self.open()
 
     def verdicts(self, database: Database, *records: Record, now: float = NOW) -> list[Verdict]:
-        """What becomes of these, offered all at once."""
+        """The verdicts on these records, offered all at once."""
         told: list[Verdict | None] = [None] * len(records)
         for number, one in enumerate(records):
             database.offer(one, now, lambda verdict, number=number: told.__setitem__(number, verdict))  # type: ignore[misc]

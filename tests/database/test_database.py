@@ -46,14 +46,14 @@ class OfferTests(DiskTestCase):
         self.assertEqual((self.store.get(5, NOW), len(self.store)), (record(version=3), 1))
 
     def test_outranked(self) -> None:
-        """A newer record takes the place of an older one, never the other way, and the verdict tells of it."""
+        """A newer record replaces an older one, never the reverse, and the verdict has its version."""
         self.offer(self.store, record(version=2))
         self.assertEqual(self.verdicts(self.store, record(version=1)), [Verdict(OUTRANKED, version(2))])
         self.assertEqual(self.offer(self.store, record(version=3)), [HELD])
         self.assertEqual(self.store.get(5, NOW), record(version=3))
 
     def test_longer_life(self) -> None:
-        """A copy that lives longer takes the place of the same that does not, and its expiry counts."""
+        """A copy that lives longer replaces the same record with a shorter life, and its expiry counts."""
         self.offer(self.store, record(ttl=60.0))
         self.assertEqual(self.offer(self.store, record(ttl=90.0), record(ttl=30.0)), [HELD, HELD])
         self.assertIsNotNone(self.store.get(5, NOW + 80))

@@ -58,7 +58,7 @@ class DamageTests(DiskTestCase):
         self.store.check_invariants()
 
     def test_file(self) -> None:
-        """A damaged file is renamed, never deleted; the database begins anew, and says so."""
+        """A damaged file is renamed, never deleted; an empty database replaces it, and reports that."""
         self.close(self.store)
         for number, damage in enumerate((b"x" * 100, self.path.read_bytes()[:9000], b"\xff" * 20_000), 1):
             self.path.write_bytes(damage)
@@ -140,7 +140,7 @@ class RefusingDiskTests(DiskTestCase):
         self.assertEqual(self.notes.names, ["opened", "writing failed", "writing resumed"])
 
     def test_nobody_writes(self) -> None:
-        """Where nobody writes, a probe tells that the disk has room again, and leaves nothing behind."""
+        """If nobody writes, a probe finds out that the disk has space again, and leaves nothing behind."""
         self.error = FULL
         self.offer(self.store, record(2))
         self.store.inspect_disk(NOW + PROBE_TIME - 1)
@@ -172,7 +172,7 @@ class RefusingDiskTests(DiskTestCase):
         self.assertEqual(self.offer(self.store, record(2, version=2), record(2, version=1)), [REFUSED] * 2)
 
     def test_panic(self) -> None:
-        """Where LMDB trusts itself no more it is opened anew, and goes on; readers miss nothing."""
+        """After a panic LMDB is opened again, and goes on; readers miss nothing."""
         self.error = PANIC
         self.assertEqual(self.offer(self.store, record(2)), [REFUSED])
         self.assertEqual(self.store.get(1, NOW), record(1))
@@ -189,7 +189,7 @@ class RefusingDiskTests(DiskTestCase):
         self.assertNotIn("set aside", self.notes.names)
 
     def test_readers(self) -> None:
-        """Where LMDB lets nobody read before it is opened anew, that is done, and the reader notices nothing."""
+        """If LMDB refuses reads before it is opened again, that is done, and the reader notices nothing."""
         tables = self.store._tables
         assert tables is not None
         self.store._tables = evolve(tables, env=Refusing(PANIC))

@@ -60,7 +60,7 @@ class EntryTests(SynchronousTestCase):
         self.assertEqual(read_header(entry), EntryHeader(version, expires_at))
 
     def test_bound(self) -> None:
-        """No entry opens at another place or with another head, and no bit of it can be changed."""
+        """No entry opens in another slot or with another header, and no bit of it can be changed."""
         slot, other = self.format.slot(5), self.format.slot(6)
         entry = self.format.write(slot, record(5))
         self.assertRaises(Malformed, self.format.read, other, entry)
@@ -84,7 +84,7 @@ class EntryTests(SynchronousTestCase):
         self.assertRaises(Malformed, self.format.read, slot, head + sealed)
 
     def test_nothing_in_clear(self) -> None:
-        """Neither key, value nor writer can be seen, in the place or in the entry."""
+        """Neither key, value nor writer can be seen, in the slot or in the entry."""
         key, writer = (random.Random(seed).getrandbits(256) for seed in (1, 2))
         slot = self.format.slot(key)
         seen = slot + self.format.write(slot, record(key, b"plain" * 20, writer=writer))
@@ -108,7 +108,7 @@ class EntryTests(SynchronousTestCase):
 
 class PlaceTests(SynchronousTestCase):
     def test_size(self) -> None:
-        """A place has its size, at both ends of the space too."""
+        """A slot has its size, at both ends of the key space, too."""
         self.assertEqual({len(EntryFormat(vault(), 0).slot(key)) for key in (0, 1, 2**256 - 1)}, {SLOT_BYTES})
 
     @settings(derandomize=True, deadline=None)
@@ -121,7 +121,7 @@ class PlaceTests(SynchronousTestCase):
             self.assertLess(distance_class(near), distance_class(far))
 
     def test_farthest_last(self) -> None:
-        """Places sort by the distance from the origin."""
+        """Slots sort by the distance from the origin."""
         entry_format = EntryFormat(vault(), 0xFF << 248)
         keys = [0xFF << 248, 0xFE << 248, 0xF0 << 248, 0]
         slots = [entry_format.slot(key) for key in keys]
@@ -132,7 +132,7 @@ class TimeTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(st.floats(0, 1e12), st.floats(0, 1e12))
     def test_order(self, one: float, other: float) -> None:
-        """Entries of a time index sort as their times, and tell them exactly."""
+        """Entries of a time index sort as their times do, and contain them exactly."""
         entries = [pack_expiry(time, b"p" * SLOT_BYTES) for time in sorted((one, other))]
         self.assertEqual(entries, sorted(entries))
         self.assertEqual(

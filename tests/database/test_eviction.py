@@ -116,7 +116,7 @@ class ExpiryTests(DiskTestCase):
         self.assertEqual(self.store.get(owner.key, later), newer)
 
     def test_floors_are_bounded(self) -> None:
-        """Only so many versions are remembered, for a small database a small number; the oldest go first."""
+        """The number of remembered versions is limited, for a small database to a small one; the oldest go first."""
         self.close(self.store)
         self.path.unlink()
         self.store = self.open(limit=1 << 20)

@@ -94,7 +94,7 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
             )
 
     def test_time_comes(self) -> None:
-        """Those whose time has come go, whoever left them."""
+        """Floors whose time has come go, of every writer."""
         self.leave_at(
             NOW,
             *(

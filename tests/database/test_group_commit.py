@@ -21,7 +21,7 @@ HELD, NO_ROOM = Verdict(Outcome.HELD, 1), Verdict(Outcome.REFUSED, 0, Refusal.NO
 
 @define(eq=False)
 class HangingDisk:
-    """A `WriterThread` that takes batches, and is done with them when the test says so."""
+    """A `WriterThread` that accepts batches, and finishes them when the test says so."""
 
     batches: "list[tuple[Changes, Callable[[Written], None]]]" = field(factory=list)
 
@@ -29,13 +29,13 @@ class HangingDisk:
         self.batches.append((changes, done))
 
     def go_on(self) -> None:
-        """All that was handed over is on the disk, and all that is handed over meanwhile."""
+        """Finish all batches, and those that follow meanwhile."""
         while self.batches:
             self.batches.pop(0)[1](Written(Usage()))
 
 
 class WaitingTests(SynchronousTestCase):
-    """Who waits for a disk that hangs."""
+    """Callbacks that wait for a disk that hangs."""
 
     def setUp(self) -> None:
         self.disk = HangingDisk()
@@ -49,7 +49,7 @@ class WaitingTests(SynchronousTestCase):
         self.commits.put(slot_of(slot), one, bytes(100), Growth(0, {}), self.told.append, verdict)
 
     def test_same_again(self) -> None:
-        """Of those who repeat one request a few wait; the others are refused at once, and keep nobody else out."""
+        """Of many repetitions of one request some wait; the others are refused at once, and keep no other slot out."""
         self.put(1)
         for _ in range(200_000):
             self.commits.report(slot_of(1), self.told.append, HELD)
@@ -60,8 +60,8 @@ class WaitingTests(SynchronousTestCase):
         self.disk.go_on()
         self.assertEqual([verdict.outcome for verdict in self.told], [Outcome.HELD] * SLOT_VERDICTS_LIMIT)
 
-    def test_all_places(self) -> None:
-        """Nor are there more than so many in all, and when they have been told there is room again."""
+    def test_all_slots(self) -> None:
+        """The number of waiting callbacks is limited in all, too; after they were called others can wait."""
         slots = WAITING_VERDICTS_LIMIT // SLOT_VERDICTS_LIMIT + 1
         self.assertLess(slots, WAITING_PUTS_LIMIT)
         for slot in range(slots):
@@ -76,7 +76,7 @@ class WaitingTests(SynchronousTestCase):
         self.assertTrue(self.commits.may_put(slot_of(0)))
 
     def test_rising_versions(self) -> None:
-        """One key that is written again and again while the disk hangs is no way around that."""
+        """To write one key again and again while the disk hangs does not get around that."""
         version = 1
         while self.commits.may_put(slot_of(1)):
             self.put(1, version)

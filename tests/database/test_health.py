@@ -9,7 +9,7 @@ LIMIT = 64_000
 
 
 class HealthTests(SynchronousTestCase):
-    """Each bout is told twice: when it begins and when it is over."""
+    """Each trouble is reported twice: when it begins and when it is over."""
 
     def setUp(self) -> None:
         self.notes = Notes()
@@ -19,7 +19,7 @@ class HealthTests(SynchronousTestCase):
         self.state.wrote(Written(Usage(used, 1), refused), now)
 
     def test_refusing(self) -> None:
-        """A disk that takes one thing and refuses the next is in one bout, until it has taken all for a while."""
+        """A disk that accepts one write and refuses the next has one trouble, until it has accepted all for a while."""
         for now in (0.0, 3.0, 6.0):
             self.state.failed("why", now)
             self.write(now + 1)
@@ -29,7 +29,7 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(self.notes.names, ["writing failed", "writing resumed"])
 
     def test_probe(self) -> None:
-        """Where nobody writes a probe ends the bout, unless the disk has refused meanwhile."""
+        """If nobody writes, a probe ends the trouble, unless the disk has failed meanwhile."""
         self.assertFalse(self.state.is_worth_a_probe(1e9))
         self.state.failed("why", 0.0)
         self.assertFalse(self.state.is_worth_a_probe(PROBE_TIME - 1))
@@ -41,7 +41,7 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(self.notes.names, ["writing failed", "writing resumed"])
 
     def test_full(self) -> None:
-        """A full store is full until a part of its limit is free again; a little less is no news."""
+        """A full store is full until a part of its limit is free again; less is not reported."""
         self.state.refused(LIMIT - 10)
         self.state.refused(LIMIT - 10)
         self.write(0.0, LIMIT - 20, frozenset([b"x"]))
@@ -50,20 +50,20 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(self.notes.names, ["store full", "space available"])
 
     def test_more_than_may_be(self) -> None:
-        """A store that holds more than it may is full before anything is refused."""
+        """A store that holds more than its limit is full before anything is refused."""
         self.state.size_changed(LIMIT)
         self.state.size_changed(LIMIT + 1)
         self.assertEqual(self.notes.heard, [("store full", LIMIT + 1)])
 
     def test_gone(self) -> None:
-        """A file that is gone is told apart from a disk that refuses."""
+        """A missing file is distinguished from a disk that fails."""
         self.state.failed(FILE_GONE, 0.0)
         self.assertTrue(self.state.file_is_gone)
         self.state.failed("why", 0.0)
         self.assertFalse(self.state.file_is_gone)
 
     def test_damaged(self) -> None:
-        """A damaged record counts once, and boundedly many are remembered."""
+        """A damaged record counts once, and the number of remembered ones is limited."""
         for number in [*range(MAX_DAMAGED + 5), 3]:
             self.state.damaged(b"%d" % number)
         self.assertEqual(self.notes.heard[-1], ("record damaged", MAX_DAMAGED))

@@ -21,7 +21,7 @@ class SealTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(st.binary(max_size=2000), st.binary(max_size=50))
     def test_opens(self, plain: bytes, slot: bytes) -> None:
-        """What was sealed opens at its place, under the same key, salt and database, after a restart too."""
+        """Sealed bytes open with the same associated data, key, salt and database, after a restart, too."""
         self.assertEqual(vault().open(vault().seal(plain, slot), slot), plain)
 
     def test_bound(self) -> None:

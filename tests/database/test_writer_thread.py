@@ -171,7 +171,7 @@ class WriteTests(WriterTestCase):
 
 class SetAsideTests(DiskTestCase):
     def test_names(self) -> None:
-        """Each gets a name of its own; none takes the place of another."""
+        """Each gets a name of its own; none replaces another."""
         for number in (1, 2, 3):
             self.path.write_text(str(number))
             self.assertEqual(set_aside(str(self.path)), f"{self.path}.damaged-{number}")

@@ -104,7 +104,7 @@ class ReadQuorumTests(SynchronousTestCase):
         self.assertTrue(0 in quorum.holders and 3 in quorum.holders)
 
     def test_claim_and_record(self) -> None:
-        """A record takes the place of a claim of it, in either order."""
+        """A record replaces the advertised record of its rank, in either order."""
         found: tuple[Record | AdvertisedRecord, ...] = (claim(record()), record())
         for order in permutations(found):
             self.assertEqual(heard(*order).best, record())

@@ -104,7 +104,7 @@ class OwnerRecordTests(SynchronousTestCase):
     record = owner.record(b"payload", 7, NOW + 60)
 
     def test_kind(self) -> None:
-        """An envelope is an owner's record under whatever key; its place is between open and content."""
+        """An envelope is an owner's record under any key; its rank is between open and content."""
         self.assertIs(self.record.kind, Kind.OWNER)
         self.assertIs(evolve(self.record, key=hash_id(self.record.value)).kind, Kind.OWNER)
         open_one = Record(

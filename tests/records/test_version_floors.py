@@ -70,7 +70,7 @@ class DisplacedCases:
         raise NotImplementedError
 
     def test_brief(self) -> None:
-        """What had only seconds to live when it came pushes out nothing but its like, whoever writes it."""
+        """The floor of a brief record displaces only those of other brief records, whoever writes it."""
         self.leave(*(record(key, writer=1) for key in range(2)))
         self.leave(*(record(key, writer=key, is_brief=True) for key in range(10, 20)))
         first, second, *others = self.remembered()

@@ -75,7 +75,7 @@ class HoldTests(StoreTestCase):
         self.assertEqual((len(self.store), self.store.size), (1, RECORD_OVERHEAD + 3))
 
     def test_overwritten(self) -> None:
-        """A newer record takes the place of an older one, never the other way."""
+        """A newer record replaces an older one, never the reverse."""
         self.offer(record(version=1, value=b"long before"))
         self.assertEqual(self.verdict(record(version=2)), Verdict(Outcome.HELD, 2, replication=8))
         self.assertEqual(self.verdict(record(version=1)), Verdict(Outcome.OUTRANKED, 2))
@@ -103,7 +103,7 @@ class HoldTests(StoreTestCase):
         self.assertIsNotNone(self.store.get(CONTENT_KEY, NOW + 800))
 
     def test_content_stays(self) -> None:
-        """No other value comes under the key of content, and content takes the place of any other value."""
+        """No other value replaces content, and content replaces any other value."""
         self.offer(record(CONTENT_KEY, b"squatter", version=9))
         self.assertIs(self.offer(record(CONTENT_KEY, CONTENT, version=0)), Outcome.HELD)
         self.assertIs(self.offer(record(CONTENT_KEY, b"squatter", version=10)), Outcome.OUTRANKED)
@@ -116,7 +116,7 @@ class HoldTests(StoreTestCase):
 
 class ExpiryTests(StoreTestCase):
     def test_never_served(self) -> None:
-        """An expired record is not served, swept or not, and not held in the first place."""
+        """An expired record is not served, swept or not, and a record that has expired is not held."""
         self.offer(record(ttl=60.0))
         self.assertIsNotNone(self.store.get(5, NOW + 59.9))
         self.assertIsNone(self.store.get(5, NOW + 60))
@@ -145,7 +145,7 @@ class ExpiryTests(StoreTestCase):
         self.assertIs(self.offer(owner.record(b"newer", 10, NOW + 900), NOW + 60), Outcome.HELD)
 
     def test_floor(self) -> None:
-        """What has expired is told of, swept or not, by its kind and version."""
+        """The floor of an expired record, swept or not, has its kind and version."""
         self.offer(record(version=9, ttl=60.0))
         self.assertEqual(self.store.floor(5, NOW + 59), NO_FLOOR)
         self.assertEqual(self.store.floor(6, NOW + 60), NO_FLOOR)
@@ -195,7 +195,7 @@ class ExpiryTests(StoreTestCase):
         self.assertIs(self.offer(record(1500, version=1)), Outcome.HELD)
 
     def test_swept(self) -> None:
-        """Sweeping drops exactly what has expired, and tells how many that were."""
+        """A sweep drops exactly the expired records, and returns their number."""
         for key in range(10):
             self.offer(record(key, ttl=10.0 * key + 1))
         self.assertEqual(self.store.expire(NOW + 45), 5)
@@ -211,7 +211,7 @@ class ExpiryTests(StoreTestCase):
         self.assertEqual(self.store.expire(NOW + 70), 1)
 
     def test_overwriting_costs_no_memory(self) -> None:
-        """Who overwrites one key for ever fills nothing but its place."""
+        """A client that overwrites one key for ever uses the space of one record."""
         for version in range(1000):
             self.offer(record(version=version, ttl=1e6 + version % 7))
             self.store.check_invariants()
@@ -265,7 +265,7 @@ class FullStoreTests(StoreTestCase):
         self.assertIs(self.offer(record(11)), Outcome.REFUSED)
 
     def test_large_one(self) -> None:
-        """A larger record takes the place of as many as it needs."""
+        """A larger record evicts as many as it needs."""
         self.fill(*range(4), *range(1100, 1106))
         self.assertIs(self.offer(record(7, b"x" * (RECORD_OVERHEAD + 2))), Outcome.HELD)
         self.assertEqual(self.keys(), [*range(4), 7, *range(1100, 1104)])
@@ -276,7 +276,7 @@ class FullStoreTests(StoreTestCase):
         self.assertIs(self.offer(record(3, b"w", version=2)), Outcome.HELD)
 
     def test_growing_when_full(self) -> None:
-        """One that grows evicts others; where it cannot, the old one stays and is what the verdict tells of."""
+        """A record that grows evicts others; if it cannot, the old one stays, and the verdict has its version."""
         self.fill(*range(9), 1500)
         self.assertIs(self.offer(record(3, b"ww", version=2)), Outcome.HELD)
         self.assertEqual(self.keys(), list(range(9)))
@@ -290,7 +290,7 @@ class FullStoreTests(StoreTestCase):
         self.assertEqual(self.store.get(1500, NOW), record(1500))
 
     def test_tries(self) -> None:
-        """Only so many are looked at before the newcomer is refused: a full store stays quick."""
+        """The number of records considered for eviction is limited: a full store stays fast."""
         looked_at: list[int] = []
 
         def answers_for(record: Record) -> bool:
