@@ -5,6 +5,7 @@ import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 from attrs import evolve
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -22,6 +23,7 @@ from dht14.database.floor_table import LeftFloor
 from dht14.database.tables import Changes, Tables
 from dht14.errors import ConfigError
 from dht14.records.record import Kind
+from dht14.security.identity import Puzzle
 from tests.database.disk import record
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -244,3 +246,34 @@ class HeaderTests(DatabaseDirTestCase):
         """A header comes back as it was."""
         header = unlock(self.data_dir, KEY, 2**256 - 1).header
         self.assertEqual(DatabaseHeader.unpack(header.pack()), header)
+
+
+class EarlierVersionTests(DatabaseDirTestCase):
+    """A data directory that an earlier version wrote opens: the formats on disk have not changed."""
+
+    def setUp(self) -> None:
+        folder = self.mktemp()
+        with ZipFile(Path(__file__).parent / "earlier_data_dir.zip") as archive:
+            archive.extractall(folder)
+        self.data_dir = DataDir.open(os.path.join(folder, "data"))
+        self.addCleanup(self.data_dir.close)
+
+    def test_identity(self) -> None:
+        """The node keeps its id."""
+        identity = self.data_dir.identity(Puzzle("main", 1))
+        assert identity is not None
+        node_id = "60f7b525ca3b5b0b3b9b1bb93e4eaa45c4bc98b51763bc083584c89ae7f72331"
+        self.assertEqual(f"{identity.node_id:064x}", node_id)
+
+    def test_values(self) -> None:
+        """Records of all kinds can be read, with the key that the node made for itself."""
+        values = unlock(self.data_dir, None, 0)
+        tables = Tables.open(values.path, LIMIT, 1000, new=False)
+        self.addCleanup(tables.close)
+        with tables.env.begin() as txn:
+            records = [values.format.read(slot, entry) for slot, entry in txn.cursor(tables.records)]
+        self.assertTrue(all(record.is_authentic for record in records))
+        self.assertEqual(
+            sorted((record.kind, record.value[-12:]) for record in records),
+            [(Kind.OPEN, b"n open value"), (Kind.OWNER, b"wner's value"), (Kind.CONTENT, b"some content")],
+        )
