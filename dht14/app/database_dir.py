@@ -43,7 +43,7 @@ _ASIDE_PREFIX = "damaged-"
 _OUR_FILE = re.compile(rf"{_HEADER}|[0-9a-f]{{{2 * DATABASE_ID_BYTES}}}\.mdb(-lock)?(\.damaged-\d+)?")
 
 
-@frozen
+@frozen(kw_only=True)
 class DatabaseHeader:
     """What must be known of a database before it can be opened. Nothing in it is secret."""
 
@@ -76,7 +76,7 @@ class DatabaseHeader:
         if len(content) != _LAYOUT.size:
             raise Malformed("the header is damaged")
         _, _, database_id, salt, key_check, origin = _LAYOUT.unpack(content)
-        return cls(database_id, salt, key_check, id_from_bytes(origin))
+        return cls(database_id=database_id, salt=salt, key_check=key_check, origin=id_from_bytes(origin))
 
     def vault(self, key: bytes) -> Vault:
         """Return the vault of this database under a key, which may be the wrong one."""
@@ -102,7 +102,7 @@ class DatabaseDir:
         vault = Vault.unlock(key, salt, database_id, os.urandom)
         return cls(
             folder,
-            DatabaseHeader(database_id, salt, vault.key_check, origin),
+            DatabaseHeader(database_id=database_id, salt=salt, key_check=vault.key_check, origin=origin),
             EntryFormat(vault, origin),
             aside,
         )

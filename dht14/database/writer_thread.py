@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol
 
 import lmdb
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from dht14.database import file_check
 from dht14.database.fsync import fsync_folder
@@ -66,13 +66,13 @@ class Written:
     """The result of a write."""
 
     usage: Usage
-    refused: frozenset[bytes] = frozenset()
+    refused: frozenset[bytes] = field(default=frozenset(), kw_only=True)
     """The slots whose puts are not on disk."""
-    failure: str = ""
+    failure: str = field(default="", kw_only=True)
     """Why nothing was written; "" if something was."""
-    must_reopen: bool = False
+    must_reopen: bool = field(default=False, kw_only=True)
     """Whether the database must be reopened before the next write."""
-    must_check_file: bool = False
+    must_check_file: bool = field(default=False, kw_only=True)
     """Whether its file must be checked first."""
 
 
@@ -257,7 +257,10 @@ class WriterThread:
             # error of its own LMDB does not trust itself, or its file, any more.
             panic = isinstance(error, lmdb.PanicError)
             return Written(
-                self._usage, frozenset(), str(error), error.code <= 0, error.code <= 0 and not panic
+                self._usage,
+                failure=str(error),
+                must_reopen=error.code <= 0,
+                must_check_file=error.code <= 0 and not panic,
             )
         except Exception as bug:  # noqa: BLE001 - reported; without the thread all callbacks would wait
             return Written(self._usage, failure=f"this is a bug: {bug!r}")
@@ -267,17 +270,19 @@ class WriterThread:
         value."""
         entries = list(changes.puts.items())
         if len(entries) <= 1:
-            return Written(self._usage, frozenset(changes.puts), failure="" if entries else "no space")
+            return Written(
+                self._usage, refused=frozenset(changes.puts), failure="" if entries else "no space"
+            )
         half = len(entries) // 2
         first = self._written(evolve(changes, puts=dict(entries[:half])))
         self._usage = first.usage
         second = self._written(Changes(dict(entries[half:]), now=changes.now))
         return Written(
             second.usage,
-            first.refused | second.refused,
-            first.failure or second.failure,
-            first.must_reopen or second.must_reopen,
-            first.must_check_file or second.must_check_file,
+            refused=first.refused | second.refused,
+            failure=first.failure or second.failure,
+            must_reopen=first.must_reopen or second.must_reopen,
+            must_check_file=first.must_check_file or second.must_check_file,
         )
 
 

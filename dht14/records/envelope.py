@@ -29,7 +29,7 @@ _DELETE, _CAS = 1, 2
 _HEADER = Struct(">8sBBQQB")
 
 
-@frozen
+@frozen(kw_only=True)
 class Envelope:
     """An owner's statement about one of its keys. `decode` and `signing.sign_envelope` return only valid
     ones."""
@@ -95,13 +95,13 @@ def decode(raw: bytes) -> Envelope:
     if len(raw) < payload_at:
         raise Malformed("an envelope that is cut short")
     envelope = Envelope(
-        seq,
-        cas if flags & _CAS else None,
-        bool(flags & _DELETE),
-        raw[_HEADER.size : key_at],
-        raw[key_at:signature_at],
-        raw[signature_at:payload_at],
-        raw[payload_at:],
+        seq=seq,
+        cas=cas if flags & _CAS else None,
+        deleted=bool(flags & _DELETE),
+        salt=raw[_HEADER.size : key_at],
+        public_key=raw[key_at:signature_at],
+        signature=raw[signature_at:payload_at],
+        payload=raw[payload_at:],
     )
     if flaw := envelope.flaw():
         raise Malformed(f"an envelope with {flaw}")

@@ -31,7 +31,15 @@ def sign_envelope(
 ) -> Envelope:
     """Return the signed envelope of a payload; of no payload, a tombstone. Raises `ValueError` for invalid
     fields."""
-    unsigned = Envelope(seq, cas, not payload, salt, public_key_of(private_key), b"", payload)
+    unsigned = Envelope(
+        seq=seq,
+        cas=cas,
+        deleted=not payload,
+        salt=salt,
+        public_key=public_key_of(private_key),
+        signature=b"",
+        payload=payload,
+    )
     if flaw := unsigned.flaw():
         raise ValueError(flaw)
     return evolve(unsigned, signature=private_key.sign(unsigned.signed))

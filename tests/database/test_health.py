@@ -16,7 +16,7 @@ class HealthTests(SynchronousTestCase):
         self.state = DatabaseHealth(self.notes, LIMIT)
 
     def write(self, now: float, used: int = 0, refused: frozenset[bytes] = frozenset()) -> None:
-        self.state.wrote(Written(Usage(used, 1), refused), now)
+        self.state.wrote(Written(Usage(used, 1), refused=refused), now)
 
     def test_refusing(self) -> None:
         """A disk that accepts one write and refuses the next has one trouble, until it has accepted all for a while."""

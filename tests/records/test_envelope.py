@@ -24,7 +24,13 @@ PUBLIC_KEY, SIGNATURE = bytes(range(32)), bytes(range(64))
 seqs = st.integers(1, MAX_SEQ)
 envelopes = st.builds(
     lambda seq, cas, salt, public_key, signature, payload: Envelope(
-        seq, None if cas is None else cas % seq, not payload, salt, public_key, signature, payload
+        seq=seq,
+        cas=None if cas is None else cas % seq,
+        deleted=not payload,
+        salt=salt,
+        public_key=public_key,
+        signature=signature,
+        payload=payload,
     ),
     seqs,
     st.none() | seqs,
@@ -36,7 +42,15 @@ envelopes = st.builds(
 
 
 def envelope(**parts: object) -> Envelope:
-    plain = Envelope(3, 2, False, b"salt", PUBLIC_KEY, SIGNATURE, b"payload")
+    plain = Envelope(
+        seq=3,
+        cas=2,
+        deleted=False,
+        salt=b"salt",
+        public_key=PUBLIC_KEY,
+        signature=SIGNATURE,
+        payload=b"payload",
+    )
     return evolve(plain, **parts)  # type: ignore[arg-type]
 
 
