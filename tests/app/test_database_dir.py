@@ -47,7 +47,7 @@ class DatabaseDirTestCase(SynchronousTestCase):
         }
 
     def refused(self, key: bytes | None, remedy: str = "[security] encryption_key") -> None:
-        """This key is refused, in words that name the option and not the key, and nothing changes."""
+        """This key is refused, with the name of the option and without the key, and nothing changes."""
         before = self.content()
         wrong = self.assertRaises(ConfigError, unlock, self.data_dir, key, 1)
         self.assertIn(remedy, str(wrong))
@@ -56,7 +56,7 @@ class DatabaseDirTestCase(SynchronousTestCase):
         self.assertEqual(self.content(), before)
 
     def write(self, values: DatabaseDir, count: int) -> None:
-        """Records and floors into the database."""
+        """Write records and floors into the database."""
         tables = Tables.open(values.path, LIMIT, 1000, new=True)
         changes = Changes()
         for n in range(count):
@@ -73,7 +73,7 @@ class DatabaseDirTestCase(SynchronousTestCase):
 
 class UnlockTests(DatabaseDirTestCase):
     def test_same_again(self) -> None:
-        """The database of the first start is that of every later one, whatever the node's id is by then."""
+        """Every later start has the database of the first one, whatever the node id is then."""
         first = unlock(self.data_dir, KEY, 1)
         before = self.content()
         again = unlock(self.data_dir, KEY, 2)
@@ -81,7 +81,8 @@ class UnlockTests(DatabaseDirTestCase):
         self.assertEqual((self.content(), sorted(before)), (before, ["lock", "values/header"]))
 
     def test_missing(self) -> None:
-        """A header whose database is gone is told apart from a first start, and from a database that is there."""
+        """A header without its database is distinguished from a first start, and from an existing
+        database."""
         values = unlock(self.data_dir, KEY, 1)
         self.assertFalse(values.is_missing)
         self.write(values, 1)
@@ -95,7 +96,7 @@ class UnlockTests(DatabaseDirTestCase):
         self.refused(OTHER_KEY)
 
     def test_own_key(self) -> None:
-        """Where none is configured a key is made, for its owner's eyes, and used again."""
+        """If no key is configured one is made, readable only for its owner, and used again."""
         first = unlock(self.data_dir, None, 1)
         key = self.path / "encryption.key"
         self.assertEqual(stat.S_IMODE(key.stat().st_mode), 0o600)
@@ -119,7 +120,8 @@ class UnlockTests(DatabaseDirTestCase):
             self.assertNotIn(KEY.hex().encode(), content)
 
     def test_strange_things(self) -> None:
-        """Anything in the folder that is no database of ours is renamed, and the node starts without values."""
+        """Anything in the folder that is no database of ours is renamed, and the node starts without
+        values."""
         folder = self.path / "values"
 
         def foreign() -> None:
@@ -135,7 +137,7 @@ class UnlockTests(DatabaseDirTestCase):
             os.rename(folder, self.path / f"away-{number}")
 
     def test_empty_folder(self) -> None:
-        """A folder that holds no data is used as it is, and nothing is called damaged."""
+        """A folder without data is used as it is, and nothing is reported as damaged."""
         folder = self.path / "values"
 
         def with_leftovers() -> None:
@@ -157,7 +159,7 @@ class UnlockTests(DatabaseDirTestCase):
             shutil.rmtree(folder)
 
     def test_link(self) -> None:
-        """Values behind a link lie behind it, and stay there: when they are damaged they are renamed there."""
+        """Values behind a link stay behind it: damaged ones are renamed there."""
         elsewhere = self.path.parent / "elsewhere"
         elsewhere.mkdir()
         folder = self.path / "values"
@@ -175,7 +177,7 @@ class UnlockTests(DatabaseDirTestCase):
         self.assertEqual(sorted(os.listdir(self.path)), ["lock", "values"])
 
     def test_link_elsewhere(self) -> None:
-        """A link to nowhere, or to what holds something else, is refused, and nothing is made or moved."""
+        """A link to nowhere, or to a folder with foreign files, is refused, and nothing is made or moved."""
         elsewhere = self.path.parent / "elsewhere"
         (self.path / "values").symlink_to(elsewhere)
         self.refused(KEY, "which does not exist")
@@ -187,7 +189,8 @@ class UnlockTests(DatabaseDirTestCase):
         self.assertEqual(sorted(os.listdir(self.path)), ["lock", "values"])
 
     def test_mount(self) -> None:
-        """So is a volume: one with nothing but lost+found is used; the mount itself is never renamed."""
+        """The same holds for a volume: one with only lost+found is used; the mount itself is never
+        renamed."""
         folder = self.path / "values"
         folder.mkdir()
         if subprocess.run(
@@ -202,20 +205,21 @@ class UnlockTests(DatabaseDirTestCase):
         self.assertTrue(folder.is_mount())
 
     def test_after_a_crash(self) -> None:
-        """What a first start left half made does not matter to the next one."""
+        """Files that a first start left incomplete do not matter to the next one."""
         (self.path / "values.new").mkdir()
         (self.path / "values.new" / "header.new").write_bytes(b"half")
         self.assertEqual(unlock(self.data_dir, KEY, 1).set_aside, "")
 
     def test_unusable(self) -> None:
-        """A folder that cannot be written is told as the data directory's fault."""
+        """A folder that cannot be written is reported as a problem of the data directory."""
         (self.path / "values.new").write_text("")
         self.refused(KEY, "[node] data_dir")
 
 
 class HeaderTests(DatabaseDirTestCase):
     def test_damaged(self) -> None:
-        """However the header is damaged, the folder is renamed as it is, and the node starts without values."""
+        """However the header is damaged, the folder is renamed as it is, and the node starts without
+        values."""
         values = unlock(self.data_dir, KEY, 1)
         header = self.path / "values" / "header"
         whole = header.read_bytes()
@@ -228,7 +232,7 @@ class HeaderTests(DatabaseDirTestCase):
             self.assertEqual((Path(again.set_aside) / "header").read_bytes(), content)
 
     def test_newer(self) -> None:
-        """A database of a later version is refused by name, and left alone."""
+        """A database of a later version is refused with its format, and not changed."""
         unlock(self.data_dir, KEY, 1)
         content = b"DHT14VAL" + (FORMAT + 1).to_bytes(2, "big") + b"whatever comes then"
         (self.path / "values" / "header").write_bytes(content + hashlib.sha256(content).digest())

@@ -12,7 +12,7 @@ FULL = OSError(28, "No space left on device")
 
 
 class DiskMonitorTests(SynchronousTestCase):
-    """What is told, and what can be seen from outside."""
+    """What is logged, and what other processes can see."""
 
     def setUp(self) -> None:
         self.data_dir = DataDir.open(self.mktemp())
@@ -23,7 +23,7 @@ class DiskMonitorTests(SynchronousTestCase):
         return not trouble_at(self.data_dir.path)
 
     def test_from_start_to_end(self) -> None:
-        """A node works from the moment its values are open, whatever an earlier run left behind."""
+        """A node works as soon as its database is open, whatever an earlier run left behind."""
         self.data_dir.show_working(True)
         self.watch.begin()
         self.assertFalse(self.is_working())
@@ -31,7 +31,8 @@ class DiskMonitorTests(SynchronousTestCase):
         self.assertTrue(self.is_working())
 
     def test_values(self) -> None:
-        """Values that cannot be written are told once, and once when they can; meanwhile the node does not work."""
+        """A database that cannot be written is logged once, and once when it can; meanwhile the node does
+        not work."""
         self.watch.opened(0)
         with capturedLogs() as events:
             self.watch.writing_failed("why")
@@ -42,7 +43,8 @@ class DiskMonitorTests(SynchronousTestCase):
         self.assertTrue(self.is_working())
 
     def test_full_store(self) -> None:
-        """A store that is full by its limit works: no restart and no other disk would help."""
+        """A store that is full by its limit counts as working: neither a restart nor another disk would
+        help."""
         self.watch.opened(0)
         with capturedLogs() as events:
             self.watch.store_full(7)
@@ -80,7 +82,7 @@ class DiskMonitorTests(SynchronousTestCase):
         self.assertFalse(self.is_working())
 
     def test_descriptors(self) -> None:
-        """That no file can be opened is told once, whatever meets it first, and once when it can."""
+        """A lack of file descriptors is logged once, whatever notices it first, and once when it is over."""
         self.watch.opened(0)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
@@ -98,7 +100,8 @@ class DiskMonitorTests(SynchronousTestCase):
             self.assertEqual([event["log_level"].name for event in events], ["error", "info"])
 
     def test_contacts(self) -> None:
-        """Contacts that cannot be saved are told once, and once when they can; the node works all the same."""
+        """Contacts that cannot be saved are logged once, and once when they can; the node still counts as
+        working."""
         self.watch.opened(0)
         with capturedLogs() as events:
             for _ in range(3):

@@ -18,7 +18,7 @@ class ResealTests(DatabaseDirTestCase):
         self.write(self.values, 700)
 
     def check(self, values: DatabaseDir) -> None:
-        """All records and floors are there, and what each writer holds."""
+        """All records and floors are there, and the bytes of each writer."""
         tables = Tables.open(values.path, LIMIT, 1000, new=False)
         self.addCleanup(tables.close)
         shares: Counter[bytes] = Counter()
@@ -37,8 +37,8 @@ class ResealTests(DatabaseDirTestCase):
             self.assertEqual(set(shares), tags)
 
     def test_resealed(self) -> None:
-        """Under the new key everything is there; the old one is refused, and nothing is left of its database.
-        How far it is is told."""
+        """Under the new key everything is found; the old key is refused, and nothing is left of its
+        database. The progress is reported."""
         told: list[tuple[int, int]] = []
         resealed = reseal(self.values, OTHER_KEY, LIMIT, lambda done, count: told.append((done, count)))
         self.assertEqual(resealed, ResealCounts(700, 0))
@@ -49,7 +49,7 @@ class ResealTests(DatabaseDirTestCase):
         self.assertNotIn(os.path.basename(self.values.path), os.listdir(self.path / "values"))
 
     def test_interrupted(self) -> None:
-        """Until the header is replaced the old key opens the old database, and what was begun goes."""
+        """Until the header is replaced the old key opens the old database, and the new one is removed."""
         self.patch(DatabaseDir, "save", lambda values: (_ for _ in ()).throw(KeyboardInterrupt()))
         self.assertRaises(KeyboardInterrupt, reseal, self.values, OTHER_KEY, LIMIT)
         self.assertEqual(len([name for name in os.listdir(self.path / "values") if name.endswith(".mdb")]), 2)
@@ -57,7 +57,7 @@ class ResealTests(DatabaseDirTestCase):
         self.assertEqual(len([name for name in os.listdir(self.path / "values") if name.endswith(".mdb")]), 1)
 
     def test_no_room(self) -> None:
-        """A disk that refuses leaves the old database as it is, and is told."""
+        """A disk that fails leaves the old database unchanged, and is reported."""
 
         def refuses(values: DatabaseDir) -> None:
             raise OSError(28, "No space left on device")
@@ -68,7 +68,7 @@ class ResealTests(DatabaseDirTestCase):
         self.check(unlock(self.data_dir, KEY, 7))
 
     def test_damaged(self) -> None:
-        """A file that is damaged is left to a start of the node; a damaged record is left out, and counted."""
+        """A damaged file is left to a start of the node; a damaged record is left out, and counted."""
         whole = Path(self.values.path).read_bytes()
         Path(self.values.path).write_bytes(whole[:20_000])
         self.assertRaises(ConfigError, reseal, self.values, OTHER_KEY, LIMIT)
@@ -78,7 +78,7 @@ class ResealTests(DatabaseDirTestCase):
         self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), ResealCounts(699, 1))
 
     def test_empty(self) -> None:
-        """A node that never ran with its database can change its key too."""
+        """A node that has never used its database can change its key, too."""
         os.unlink(self.values.path)
         self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), ResealCounts(0, 0))
         unlock(self.data_dir, OTHER_KEY, 7)

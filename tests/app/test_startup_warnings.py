@@ -9,10 +9,10 @@ from tests.fakes import fields
 
 
 class ReachTests(SynchronousTestCase):
-    """Who is told that the API can be reached from other hosts."""
+    """When the log warns that other hosts can use the API."""
 
     def test_reach(self) -> None:
-        """It takes an address beyond loopback, and somebody beyond loopback who is let in."""
+        """The API must listen beyond loopback, and allow a network beyond loopback."""
         near = (ip_network("127.0.0.0/8"), ip_network("::1"))
         far = (*near, ip_network("10.0.0.0/8"))
         for host, allowed, told in (

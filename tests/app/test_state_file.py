@@ -19,7 +19,7 @@ class StateFileTests(SynchronousTestCase):
         return read_state(self.data_dir.path)
 
     def test_said(self) -> None:
-        """What was said last is read, until the node ends."""
+        """The last state is read, until the node ends."""
         state = StateFile(self.data_dir)
         self.assertIsNone(self.read())
         state.write(["values", "join"], False)
@@ -30,7 +30,7 @@ class StateFileTests(SynchronousTestCase):
         self.assertIsNone(self.read())
 
     def test_no_news(self) -> None:
-        """What has not changed is not written again."""
+        """An unchanged state is not written again."""
         state = StateFile(self.data_dir)
         state.write([], True)
         written = self.file.stat().st_ino
@@ -38,7 +38,7 @@ class StateFileTests(SynchronousTestCase):
         self.assertEqual(self.file.stat().st_ino, written)
 
     def test_left_behind(self) -> None:
-        """What a killed node has left is no state: its process is gone. The next node removes it."""
+        """The file of a killed node is no state: its process does not exist. The next node removes it."""
         dead = subprocess.run(
             [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
         )
@@ -61,7 +61,7 @@ class StateFileTests(SynchronousTestCase):
         self.assertEqual(self.read(), NodeState((), True))
 
     def test_damaged(self) -> None:
-        """Anything else in the file is no state, and no error."""
+        """Any other content is no state, and no error."""
         for text in (
             "",
             "{",
@@ -77,7 +77,7 @@ class StateFileTests(SynchronousTestCase):
         self.assertIsNone(read_state("no-such-directory"))
 
     def test_no_disk(self) -> None:
-        """A directory that is gone does not keep the node from working."""
+        """A missing directory does not keep the node from working."""
         state = StateFile(self.data_dir)
         for file in Path(self.data_dir.path).iterdir():
             file.unlink()

@@ -19,7 +19,7 @@ NOW = 1_700_000_000.0
 OWN = 0xAA
 """The id of the node whose databases these are."""
 PATIENCE = 20.0
-"""Seconds for which a thread may say nothing before a test gives up."""
+"""Seconds that a test waits for a thread before it fails."""
 
 
 def vault(key: bytes = b"k" * 32, salt: bytes = b"s" * 32, database_id: bytes = b"i" * 16) -> Vault:
@@ -90,7 +90,7 @@ class DiskTestCase(SynchronousTestCase):
 
     LIMIT = 1 << 30
     CHECKED = False
-    """Whether each database is looked over before it is closed; not where a test damages it."""
+    """Whether the invariants of each database are checked before it is closed; not if a test damages it."""
 
     def setUp(self) -> None:
         folder = Path(self.mktemp())
@@ -106,7 +106,7 @@ class DiskTestCase(SynchronousTestCase):
             self.calls.get(timeout=PATIENCE)()
 
     def database(self, vault: Vault | None = None, limit: int = LIMIT) -> Database:
-        """One that is not open yet."""
+        """A database that is not open yet."""
         return Database(
             path=str(self.path),
             format=EntryFormat(vault or globals()["vault"](), 0),
@@ -132,7 +132,7 @@ class DiskTestCase(SynchronousTestCase):
         self.release(database)
 
     def release(self, database: Database) -> None:
-        """Close it unchecked: with a limit below what it held it has broken an invariant."""
+        """Close it without a check: with a limit below its content it violates an invariant."""
         if database not in self.closed:
             self.closed.append(database)
             database.close()

@@ -24,14 +24,14 @@ class OfferTests(DiskTestCase):
         self.store = self.open()
 
     def test_held(self) -> None:
-        """What was told HELD is found, and after a restart again."""
+        """A record whose verdict was HELD is found, and again after a restart."""
         self.assertEqual(self.verdicts(self.store, record()), [Verdict(HELD, version(1), replication=8)])
         self.assertEqual((self.store.get(5, NOW), self.store.get(6, NOW)), (record(), None))
         self.store = self.reopen(self.store)
         self.assertEqual((self.store.get(5, NOW), len(self.store)), (record(), 1))
 
     def test_told_after_commit(self) -> None:
-        """Nobody is told before the disk has it, and nobody reads what it does not have."""
+        """No verdict is reported before the record is on disk, and nobody can read what is not on disk."""
         told: list[Verdict] = []
         self.store.offer(record(), NOW, told.append)
         self.store.offer(record(), NOW, told.append)
@@ -40,7 +40,7 @@ class OfferTests(DiskTestCase):
         self.assertEqual(self.store.get(5, NOW), record())
 
     def test_in_any_order(self) -> None:
-        """Of several for one key that are under way at once the newest stays, each being judged by those before."""
+        """Of several pending records of one key the newest stays; each is judged against those before it."""
         offers = [record(version=n) for n in (2, 1, 3, 3)]
         self.assertEqual(self.offer(self.store, *offers), [HELD, OUTRANKED, HELD, HELD])
         self.assertEqual((self.store.get(5, NOW), len(self.store)), (record(version=3), 1))
@@ -59,18 +59,18 @@ class OfferTests(DiskTestCase):
         self.assertIsNotNone(self.store.get(5, NOW + 80))
 
     def test_expired_on_the_way(self) -> None:
-        """What has expired before it came is refused."""
+        """A record that has expired before it arrives is refused."""
         self.assertEqual(self.offer(self.store, record(ttl=0.0)), [REFUSED])
 
     def test_sizes(self) -> None:
-        """Values of every size come back, those with pages of their own too."""
+        """Values of every size come back, also those with pages of their own."""
         sizes = (1, 1000, 1870, 1950, 2040, 4096, 65_495)
         records = [record(n, os.urandom(size)) for n, size in enumerate(sizes)]
         self.assertEqual(set(self.offer(self.store, *records)), {HELD})
         self.assertEqual([self.store.get(n, NOW) for n in range(len(sizes))], records)
 
     def test_grouped(self) -> None:
-        """Offers that come while a batch is written share the next one; each batch is one commit."""
+        """Offers that arrive while a batch is written share the next one; each batch is one commit."""
         before = self.last_transaction()
         self.offer(self.store, *(record(n) for n in range(MAX_BATCH_PUTS)))
         self.assertEqual(self.last_transaction() - before, 2)
@@ -81,7 +81,7 @@ class OfferTests(DiskTestCase):
         return number
 
     def test_backlog(self) -> None:
-        """When the disk falls too far behind, offers are refused instead of piling up."""
+        """When the disk falls too far behind, offers are refused and do not pile up."""
         count = 1 + WAITING_PUTS_LIMIT
         outcomes = self.offer(self.store, *(record(n) for n in range(count + 7)))
         self.assertEqual(
@@ -89,14 +89,15 @@ class OfferTests(DiskTestCase):
         )
 
     def test_closing_writes(self) -> None:
-        """What still waits when the database is closed is written."""
+        """Records that are pending when the database is closed are written."""
         for n in range(700):
             self.store.offer(record(n), NOW, lambda verdict: None)
         self.store = self.reopen(self.store)
         self.assertEqual(len(self.store), 700)
 
     def test_like_memory(self) -> None:
-        """While nothing expires it does exactly what the store in memory does, in batches and over restarts."""
+        """While nothing expires the database decides exactly as the store in memory, in batches and over
+        restarts."""
         rng = random.Random(1)
         memory = MemoryStore(0, 1 << 20, lambda record: True)
         for step in range(30):
@@ -121,7 +122,7 @@ class OfferTests(DiskTestCase):
 
 class PageTests(DiskTestCase):
     def met(self, store: Database, now: float = NOW) -> tuple[list[Record], int]:
-        """All records in the order in which they are met, and how many pages they were."""
+        """All records in the order of the scan, and the number of pages."""
         met: list[Record] = []
         pages = 0
         mark: bytes | None = BEGINNING
@@ -132,7 +133,7 @@ class PageTests(DiskTestCase):
         return met, pages
 
     def test_all(self) -> None:
-        """Page by page all records are met, once each, near keys together and the nearest first."""
+        """A scan finds all records once each, near keys together and the nearest first."""
         store = self.open()
         records = [record(1 << shift | low) for shift in range(10, 200) for low in range(2)]
         self.offer(store, *records, record(7, ttl=5))
@@ -142,7 +143,7 @@ class PageTests(DiskTestCase):
         self.assertEqual(pages, len(records) // PAGE_RECORDS + 1)
 
     def test_large(self) -> None:
-        """A page is not much larger than its bytes, however large the values are."""
+        """A page is not much larger than its limit of bytes, however large the values are."""
         store = self.open()
         self.offer(store, *(record(key, bytes(60_000)) for key in range(1, 13)))
         met, pages = self.met(store)
@@ -155,7 +156,7 @@ class PageTests(DiskTestCase):
         self.assertEqual(store.page(BEGINNING, NOW), Page([], None))
 
     def test_cached_first(self) -> None:
-        """Full, it drops what is cached before what is farther, and drops nothing for a cached copy."""
+        """A full database drops cached records before farther ones, and drops nothing for a cached copy."""
         store = self.open(limit=1 << 20)
         value = bytes(30_000)
         self.answers_for = lambda record: False
@@ -169,7 +170,8 @@ class PageTests(DiskTestCase):
 
 class OpeningTests(DiskTestCase):
     def test_early(self) -> None:
-        """Offers made before it is open are answered when it is, in order; reads find nothing until then."""
+        """Offers that are made before the database is open are answered afterwards, in order; reads find
+        nothing until then."""
         store = self.database()
         self.addCleanup(self.close, store)
         told: list[Verdict] = []
@@ -181,7 +183,7 @@ class OpeningTests(DiskTestCase):
         self.assertEqual([verdict.outcome for verdict in told], [HELD, OUTRANKED])
 
     def test_many_early(self) -> None:
-        """Not without limit, though."""
+        """The number of offers that wait for the opening is limited."""
         store = self.database()
         told: list[Verdict] = []
         for n in range(MAX_EARLY_OFFERS + 1):
@@ -189,7 +191,7 @@ class OpeningTests(DiskTestCase):
         self.assertEqual([verdict.outcome for verdict in told], [REFUSED])
 
     def test_told(self) -> None:
-        """The watcher hears how many records there are."""
+        """The event of the opening has the number of records."""
         store = self.open()
         self.offer(store, record(1), record(2))
         self.reopen(store)

@@ -23,7 +23,7 @@ class DamageTests(DiskTestCase):
         self.offer(self.store, *(record(n, b"value" * 100) for n in range(9)))
 
     def change(self, key: int, at: int) -> None:
-        """Flip a bit of a record's entry, as it lies in the file."""
+        """Flip a bit of a record's entry in the file."""
         self.close(self.store)
         raw = bytearray(self.path.read_bytes())
         entry = self.store._format.slot(key) + version(1).to_bytes(8, "big")
@@ -35,7 +35,8 @@ class DamageTests(DiskTestCase):
         self.store = self.open()
 
     def test_record(self) -> None:
-        """A damaged record is not served, and counts once; the others are there, and a good copy heals it."""
+        """A damaged record is not served, and is counted once; the others are found, and a good copy
+        replaces it."""
         self.change(5, at=100)
         for _ in range(2):
             self.assertIsNone(self.store.get(5, NOW))
@@ -48,7 +49,7 @@ class DamageTests(DiskTestCase):
         self.store.check_invariants()
 
     def test_head(self) -> None:
-        """So is one whose version, time or tag has changed; a sweep clears it away, index and all."""
+        """The same holds if its version, time or tag has changed; a sweep removes it from all tables."""
         for key, at in ((3, 7), (4, 15), (5, 20)):
             self.change(key, at)
             self.assertIsNone(self.store.get(key, NOW))
@@ -72,7 +73,7 @@ class DamageTests(DiskTestCase):
             self.close(store)
 
     def test_strange_database(self) -> None:
-        """A whole LMDB file of somebody else is no database of ours: set aside, not touched."""
+        """An LMDB file of another program is set aside, and its content not changed."""
         self.close(self.store)
         self.path.unlink()
         lmdb.open(str(self.path), subdir=False).close()
@@ -80,7 +81,7 @@ class DamageTests(DiskTestCase):
         self.assertEqual(self.notes.names, ["opened", "set aside", "opened"])
 
     def test_lock_file(self) -> None:
-        """What is in the lock file beside it does not matter: nobody else has the directory."""
+        """The content of the lock file does not matter: no other process uses the directory."""
         self.close(self.store)
         lock = self.path.with_name("db-lock")
         lock.write_bytes(os.urandom(lock.stat().st_size))
@@ -102,7 +103,7 @@ CORRUPTED = error(lmdb.CorruptedError, "MDB_CORRUPTED", -30796)
 
 @frozen
 class Refusing:
-    """An LMDB environment that lets nobody read."""
+    """An LMDB environment that refuses reads."""
 
     error: lmdb.Error
 
@@ -111,7 +112,7 @@ class Refusing:
 
 
 class RefusingDiskTests(DiskTestCase):
-    """A disk that refuses, played by tables whose writes fail."""
+    """A disk that fails, simulated by tables whose writes fail."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -128,7 +129,8 @@ class RefusingDiskTests(DiskTestCase):
         self.patch(Tables, "write", fails)
 
     def test_full_disk(self) -> None:
-        """PUTs are refused, reads go on, and the first that can be written is; both are told once."""
+        """PUTs are refused, reads go on, and the first record that can be written is held; each event
+        comes once."""
         self.error = FULL
         for _ in range(3):
             self.assertEqual(self.offer(self.store, record(2)), [REFUSED])
@@ -149,7 +151,8 @@ class RefusingDiskTests(DiskTestCase):
         self.assertEqual(sorted(os.listdir(self.path.parent)), ["db", "db-lock"])
 
     def test_file_is_gone(self) -> None:
-        """What is written into a file that was removed or moved is not held; it is told once, unasked too."""
+        """A record written into a removed or moved file is not held; the event comes once, also without a
+        write."""
         moved = self.path.with_name("moved")
         self.path.rename(moved)
         for _ in range(2):
@@ -167,7 +170,7 @@ class RefusingDiskTests(DiskTestCase):
         self.assertEqual(self.notes.heard[-1], ("writing failed", FILE_GONE))
 
     def test_waiting_ones(self) -> None:
-        """What is judged by a record on its way is refused with it: nothing of it is on disk."""
+        """A verdict that rests on a pending record is a refusal if that record is not written."""
         self.error = FULL
         self.assertEqual(self.offer(self.store, record(2, version=2), record(2, version=1)), [REFUSED] * 2)
 
@@ -181,7 +184,7 @@ class RefusingDiskTests(DiskTestCase):
         self.assertEqual(self.store.get(1, NOW), record(1))
 
     def test_damage(self) -> None:
-        """Damage under a running node is answered by a check of the file; one that is whole stays in use."""
+        """Damage under a running node leads to a check of the file; a sound file stays in use."""
         self.error = CORRUPTED
         self.assertEqual(self.offer(self.store, record(2)), [REFUSED])
         self.error = None
@@ -197,7 +200,8 @@ class RefusingDiskTests(DiskTestCase):
         self.assertEqual(self.offer(self.store, record(2)), [HELD])
 
     def test_damaged_pages(self) -> None:
-        """A reader that meets damage finds nothing; the file is checked, and what is whole is there again."""
+        """A reader that finds damage gets nothing; the file is checked, and its sound records are found
+        again."""
         tables = self.store._tables
         assert tables is not None
         self.store._tables = evolve(tables, env=Refusing(CORRUPTED))
@@ -206,7 +210,7 @@ class RefusingDiskTests(DiskTestCase):
         self.assertEqual(self.store.get(1, NOW), record(1))
 
     def test_bug(self) -> None:
-        """An error of ours costs the batch in which it comes, and is told; it does not end the thread."""
+        """A bug costs only its batch and is reported; it does not end the thread."""
         self.error = ZeroDivisionError("a bug")
         self.assertEqual(self.offer(self.store, record(2)), [REFUSED])
         self.error = None

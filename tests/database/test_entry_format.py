@@ -41,7 +41,7 @@ class EntryTests(SynchronousTestCase):
     def test_round_trip(
         self, key: int, value: bytes, version: int, expires_at: float, copies: int, writer: int, subnet: bytes
     ) -> None:
-        """A record comes back as it was, its expiry to the last bit, with its writer and its subnet."""
+        """A record comes back unchanged, with the exact expiry, its writer and its subnet."""
         entry_format = EntryFormat(vault(), 77)
         one = Record(
             key=key,
@@ -70,14 +70,14 @@ class EntryTests(SynchronousTestCase):
             self.assertRaises(Malformed, self.format.read, slot, changed)
 
     def test_floor_is_no_record(self) -> None:
-        """A floor that somebody moves among the records is none of them."""
+        """A floor that was moved among the records is not read as a record."""
         slot = self.format.slot(5)
         floor = self.format.seal(slot, EntryHeader(1, 2.0), EntryBody(5, 0, b""))
         self.assertEqual(self.format.open(slot, floor), (EntryHeader(1, 2.0), EntryBody(5, 0, b"")))
         self.assertRaises(Malformed, self.format.read, slot, floor)
 
     def test_other_format(self) -> None:
-        """An entry of a format to come is refused, not misread."""
+        """An entry of a later format is refused, not misread."""
         slot = self.format.slot(5)
         head = self.format.write(slot, record(5))[:40]
         sealed = self.format.vault.seal(b"\x03" + bytes(90), slot + head)
@@ -93,7 +93,8 @@ class EntryTests(SynchronousTestCase):
             self.assertFalse(any(id_to_bytes(hidden)[n : n + 3] in seen for n in range(29)))
 
     def test_tag(self) -> None:
-        """All entries of a party in one database have one tag, elsewhere another; who is not known has none."""
+        """All entries of a party have one tag in one database, and another one elsewhere; an unknown party
+        has none."""
         entries = [
             self.format.write(self.format.slot(key), evolve(record(key, writer=7), writer_subnet=b"abc"))
             for key in (1, 2)
@@ -114,7 +115,8 @@ class PlaceTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(IDS, IDS)
     def test_distance_class(self, one: int, other: int) -> None:
-        """What is nearer by more than one part in 128 is in a lower class, and nothing is the other way round."""
+        """A distance that is smaller by more than one part in 128 has a lower class; the order is never
+        reversed."""
         near, far = sorted((one, other))
         self.assertLessEqual(distance_class(near), distance_class(far))
         if far > near + near // 64:

@@ -42,7 +42,8 @@ class ExpiryTests(DiskTestCase):
         self.assertEqual(len(self.store), 1)
 
     def test_swept(self) -> None:
-        """A sweep drops exactly what has expired, however much that is, and what expired while it was closed."""
+        """A sweep drops exactly the expired records, however many, and those that expired while it was
+        closed."""
         count = 3 * MAX_BATCH_DROPS
         self.offer(self.store, *(record(n, ttl=1.0 + n) for n in range(count)))
         self.store = self.reopen(self.store)
@@ -52,15 +53,15 @@ class ExpiryTests(DiskTestCase):
         self.assertEqual(len(self.store), 50)
 
     def test_overwritten_lives(self) -> None:
-        """The time of a record that was overwritten is no time of the new one, nor the other way round."""
+        """The expiry of a replaced record does not apply to the new one, nor the reverse."""
         self.offer(self.store, record(version=1, ttl=10.0))
         self.offer(self.store, record(version=2, ttl=100.0))
         self.sweep(NOW + 50)
         self.assertEqual(len(self.store), 1)
 
     def test_does_not_return(self) -> None:
-        """When a newer record has expired, an older one that lives longer does not return: swept or not, after a
-        restart too. What is written then counts."""
+        """When a newer record has expired, an older one with a longer life does not come back, swept or
+        not, also after a restart. A later write counts."""
         self.offer(self.store, record(version=2, ttl=TTL))
         later = NOW + TTL
         older = [record(version=1, ttl=900.0), record(version=2, ttl=900.0)]
@@ -76,7 +77,7 @@ class ExpiryTests(DiskTestCase):
         self.assertEqual(self.offer(self.store, record(version=3, ttl=900.0), now=later), [HELD])
 
     def test_floor_is_forgotten(self) -> None:
-        """The version of what expired is remembered as long as a copy could live, and no longer."""
+        """The version of an expired record is remembered as long as a copy could live, and no longer."""
         self.offer(self.store, record(version=2, ttl=TTL))
         self.sweep(NOW + TTL)
         last = NOW + TTL + 86_400 + FLOOR_MARGIN
@@ -85,7 +86,7 @@ class ExpiryTests(DiskTestCase):
         self.assertEqual(self.offer(self.store, old, now=last), [HELD])
 
     def test_long_gone(self) -> None:
-        """Of what expired long ago nothing is remembered."""
+        """No version is remembered of a record that expired long ago."""
         self.offer(self.store, record(ttl=TTL))
         self.sweep(NOW + 1e6)
         self.assertEqual(self.floors(), 0)
@@ -98,8 +99,8 @@ class ExpiryTests(DiskTestCase):
         self.assertEqual((self.offer(self.store, again, now=NOW + TTL), self.floors()), ([HELD], 0))
 
     def test_owner(self) -> None:
-        """Where an owner's record has expired nothing open and nothing older of its own comes back, swept or not,
-        after a restart too; a greater number does."""
+        """When an owner's record has expired, no open record and no older one of the owner comes back,
+        swept or not, also after a restart. A greater sequence number does."""
         owner = Owner(1)
         self.assertEqual(self.offer(self.store, owner.record(b"", 9, NOW + TTL)), [HELD])
         later = NOW + TTL
@@ -116,7 +117,8 @@ class ExpiryTests(DiskTestCase):
         self.assertEqual(self.store.get(owner.key, later), newer)
 
     def test_floors_are_bounded(self) -> None:
-        """The number of remembered versions is limited, for a small database to a small one; the oldest go first."""
+        """The number of remembered versions is limited, for a small database to a small one; the oldest go
+        first."""
         self.close(self.store)
         self.path.unlink()
         self.store = self.open(limit=1 << 20)
@@ -126,8 +128,8 @@ class ExpiryTests(DiskTestCase):
         self.assertEqual(self.floors(), 1024)
 
     def test_floors_are_not_flushed(self) -> None:
-        """What others write cannot make a node forget what has expired: not with records of a moment, however many
-        ids they have, and not with those that last, beyond their share."""
+        """Other writers cannot make a node forget expired versions: not with brief records under many ids,
+        and not with lasting ones over their share."""
         self.close(self.store)
         self.path.unlink()
         self.store = self.open(limit=1 << 20)
@@ -179,28 +181,30 @@ class FullTests(DiskTestCase):
         self.assertLessEqual(self.path.stat().st_size, self.LIMIT)
 
     def fill(self, keys: Any, now: float = NOW, ttl: float = TTL, size: int = 1000) -> int:
-        """Offer until one is refused; how many were held."""
+        """Offer until one is refused; return how many were held."""
         for count, key in enumerate(keys):
             if self.offer(self.store, record(key, os.urandom(size), ttl=ttl), now=now) != [HELD]:
                 return count
         raise AssertionError("it was never full")
 
     def test_refused(self) -> None:
-        """Full of what the node answers for it refuses new records, keeps the old ones, and takes them again."""
+        """A database full of records that the node answers for refuses new ones, keeps the old ones, and
+        accepts them again."""
         count = self.fill(range(1000))
         self.assertTrue(all(self.store.get(key, NOW) for key in range(count)))
         self.assertGreater(count, 250)
         self.assertEqual(self.offer(self.store, record(3, b"new", version=2)), [HELD])
 
     def test_told_once(self) -> None:
-        """That it is full is told once, however many are refused."""
+        """The event of a full store comes once, however many records are refused."""
         self.fill(range(1000))
         self.assertEqual(self.offer(self.store, record(998), record(999)), [REFUSED] * 2)
         self.assertEqual(self.notes.names, ["opened", "store full"])
         self.assertEqual(self.notes.heard[-1], ("store full", self.store.usage.size))
 
     def test_lowered_limit(self) -> None:
-        """With a limit below what is held nothing is lost; it is told at the start, and new records are refused."""
+        """With a limit below its content a database loses nothing; the event comes at the start, and new
+        records are refused."""
         count = self.fill(range(1000))
         self.close(self.store)
         self.notes.heard.clear()
@@ -212,7 +216,7 @@ class FullTests(DiskTestCase):
         self.store = self.open(self.LIMIT)
 
     def test_expired_go_first(self) -> None:
-        """What has expired makes room before anything that lives."""
+        """Expired records are dropped before any other."""
         self.fill(range(900))
         later = NOW + TTL + 2
         lasting = [record(n, os.urandom(1000), ttl=900.0) for n in range(900, 910)]
@@ -225,7 +229,7 @@ class FullTests(DiskTestCase):
         self.assertTrue(all(self.store.get(n, later) for n in range(900, 910)))
 
     def test_farthest_go(self) -> None:
-        """Then goes what the node does not answer for, the farthest first."""
+        """Then the records that the node does not answer for are dropped, the farthest first."""
         far = [1 << n for n in range(100, 256)]
         self.offer(self.store, *(record(key, os.urandom(1000)) for key in far))
         self.fill(range(1000))
@@ -234,7 +238,7 @@ class FullTests(DiskTestCase):
         self.assertTrue(all(self.store.get(key, NOW) for key in range(100)))
 
     def test_order(self) -> None:
-        """While room is made little by little, no farther one stays where a nearer one went."""
+        """When space is made in small steps, no farther record stays where a nearer one was dropped."""
         far = [1 << n for n in range(100, 256)]
         self.offer(self.store, *(record(key, os.urandom(1000)) for key in far))
         gone_before = 0
@@ -246,7 +250,7 @@ class FullTests(DiskTestCase):
         self.assertGreater(gone_before, 0)
 
     def test_looks_at_few(self) -> None:
-        """A full store looks at few records before it refuses, and for a second not again."""
+        """A full store considers few records before it refuses one, and none again for a second."""
         looked_at: list[int] = []
 
         def answers_for(record: Record) -> bool:
@@ -261,7 +265,8 @@ class FullTests(DiskTestCase):
         self.assertLessEqual(len(looked_at), EVICTION_TRIES)
 
     def test_large_values(self) -> None:
-        """However values of all sizes come and go, the file stays within its limit and what is told HELD is there."""
+        """However values of all sizes come and go, the file stays within its limit and every record with
+        HELD is found."""
         rng = random.Random(1)
         held: dict[int, Record] = {}
         for n in range(300):

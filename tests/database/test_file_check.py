@@ -22,11 +22,11 @@ class CheckTests(SynchronousTestCase):
         env.close()
 
     def test_sound(self) -> None:
-        """A file that was left by LMDB is sound, closed or not."""
+        """A file that LMDB has written is sound, closed or not."""
         self.assertEqual(verify_file(str(self.path)), SOUND)
 
     def test_cut_off(self) -> None:
-        """One whose end is missing is not, nor is anything that is no such file."""
+        """A file without its end is damaged, and so is one that is no database."""
         whole = self.path.read_bytes()
         for size in (0, 1, 4096, 8192, len(whole) // 2, len(whole) - 4096):
             self.path.write_bytes(whole[:size])
@@ -35,12 +35,12 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(verify_file(str(self.path)), DAMAGED)
 
     def test_unreadable(self) -> None:
-        """What cannot be read is told apart: that is no evidence against the file."""
+        """A file that cannot be read has an exit code of its own: that does not show damage."""
         self.assertEqual(verify_file(str(self.path) + "-not"), UNREADABLE)
         self.assertEqual(verify_file("/"), UNREADABLE)
 
     def test_never_raises(self) -> None:
-        """Whatever is changed in it, the check ends with one of its answers."""
+        """Whatever is changed in the file, the check ends with one of its exit codes."""
         whole = bytearray(self.path.read_bytes())
         rng = random.Random(2)
         for _ in range(100):

@@ -46,7 +46,7 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
             self.leave_at(NOW, one)
 
     def leave_at(self, now: float, *expired: Record) -> None:
-        """Those of one batch."""
+        """Leave these floors in one batch."""
         changes = Changes(now=now)
         for record in expired:
             slot, floor = self.format.slot(record.key), floor_of(record)
@@ -69,7 +69,7 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         return self.versions().get(one.key) == one.version
 
     def test_any_course(self) -> None:
-        """Whatever comes, and over restarts, there are never more, and the indices are those of the floors."""
+        """Whatever is left, and over restarts, the number is limited, and the indices match the floors."""
         rng = random.Random(2)
         for step in range(300):
             writer, is_brief = rng.choice([0, 1, 2, 2, 2, 3]), rng.random() < 0.3
@@ -106,7 +106,7 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         self.assertEqual(self.remembered(), [2])
 
     def test_fewer_than_before(self) -> None:
-        """Where there is room for fewer than were left, they go a batch at a time."""
+        """If the limit is lower than the number of floors, they go a batch at a time."""
         self.reopen(limit=2 * MAX_FORGOTTEN_FLOORS)
         count = MAX_FORGOTTEN_FLOORS + MAX_FLOORS + 5
         self.leave_at(
@@ -123,7 +123,7 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
         self.assertEqual(len(self.versions()), MAX_FLOORS)
 
     def test_damaged(self) -> None:
-        """Where bytes of the tables have changed nothing stops: what does not fit together goes when its turn comes."""
+        """Changed bytes in the tables stop nothing: entries that do not match go when their turn comes."""
         rng = random.Random(3)
         for _ in range(20):
             self.leave(
@@ -155,7 +155,7 @@ class FloorTableTests(DisplacedCases, SynchronousTestCase):
             self.assertEqual(txn.stat(self.tables.floors.times)["entries"], 0)
 
     def test_failed_write(self) -> None:
-        """What was not committed does not count."""
+        """Changes that were not committed do not count."""
         self.leave_at(NOW, Record(key=1, value=b"v", version=1, expires_at=NOW, replication=8, writer=1))
         too_large = Changes(puts={bytes(600): bytes(8)})
         slot = self.format.slot(2)

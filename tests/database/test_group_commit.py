@@ -49,7 +49,8 @@ class WaitingTests(SynchronousTestCase):
         self.commits.put(slot_of(slot), one, bytes(100), Growth(0, {}), self.told.append, verdict)
 
     def test_same_again(self) -> None:
-        """Of many repetitions of one request some wait; the others are refused at once, and keep no other slot out."""
+        """Of many repetitions of one request some wait; the others are refused at once, and keep no other
+        slot out."""
         self.put(1)
         for _ in range(200_000):
             self.commits.report(slot_of(1), self.told.append, HELD)

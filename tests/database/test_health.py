@@ -19,7 +19,8 @@ class HealthTests(SynchronousTestCase):
         self.state.wrote(Written(Usage(used, 1), refused=refused), now)
 
     def test_refusing(self) -> None:
-        """A disk that accepts one write and refuses the next has one trouble, until it has accepted all for a while."""
+        """A disk that accepts one write and refuses the next has one trouble, until it has accepted all
+        for a while."""
         for now in (0.0, 3.0, 6.0):
             self.state.failed("why", now)
             self.write(now + 1)

@@ -24,7 +24,7 @@ class ShareTests(DiskTestCase):
     LIMIT = 1 << 20
     TAKES = estimated_size(4 * 4096)
     ALONE = (LIMIT * 49 // 64) // TAKES // 2
-    """About what one writer may hold. Pages of the tables are in use as well."""
+    """About the bytes that one writer may hold. Pages of the tables are in use as well."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -37,14 +37,15 @@ class ShareTests(DiskTestCase):
         return evolve(record(key, os.urandom(16_000), writer=writer, **parts), writer_subnet=subnet)
 
     def fill(self, writer: int, *keys: int, subnet: bytes = b"") -> list[int]:
-        """Offer a record under each key, one after the other; which were held."""
+        """Offer a record under each key, one after the other; return those that were held."""
         return [key for key in keys if self.offer(self.store, self.one(key, writer, subnet)) == [HELD]]
 
     def assert_about(self, held: int, expected: float) -> None:
         self.assertTrue(0.8 * expected <= held <= expected + 1, f"{held}, not about {expected}")
 
     def test_alone(self) -> None:
-        """A lone writer has half of what others may fill, the next one a part of the rest; this node has all."""
+        """A single writer gets half of what others may fill, the next one a part of the rest; this node
+        may fill all."""
         self.answers_for = lambda record: True
         for start, writer, held in ((100, 1, self.ALONE), (300, 2, 0.36 * self.ALONE)):
             self.assert_about(len(self.fill(writer, *range(start, start + self.ALONE + 5))), held)
@@ -52,7 +53,8 @@ class ShareTests(DiskTestCase):
         self.assertEqual(len(self.fill(OWN, *range(500, 512))), 12)
 
     def test_told_once(self) -> None:
-        """That a writer has had its share is told at the first refusal of a bout, with how many there were so far."""
+        """The event of a used-up share comes with the first refusal after a pause, with their number so
+        far."""
         self.answers_for = lambda record: True
         for key in range(100, 100 + self.ALONE + 5):
             self.offer(self.store, self.one(key, 1, ttl=600.0))
@@ -65,7 +67,7 @@ class ShareTests(DiskTestCase):
         return [heard[1] for heard in self.notes.heard if heard[0] == "share used up"]
 
     def test_reserve(self) -> None:
-        """However many others write, the last part is kept for this node's own clients."""
+        """However many others write, the reserved part is kept for this node's own clients."""
         self.answers_for = lambda record: True
         for writer in range(1, 12):
             keys = range(1000 * writer, 1000 * writer + self.ALONE + 1)
@@ -74,7 +76,7 @@ class ShareTests(DiskTestCase):
         self.assertGreater(len(self.fill(OWN, *range(100_000, 100_020))), self.LIMIT // 10 // self.TAKES)
 
     def test_subnet(self) -> None:
-        """Writers of one subnet have together what one of them has, and what they have is kept over a restart."""
+        """Writers of one subnet together have the share of one of them, also after a restart."""
         counts = [
             len(self.fill(writer, *range(100 * writer, 100 * writer + 5), subnet=b"abc"))
             for writer in range(1, 8)
@@ -91,7 +93,7 @@ class ShareTests(DiskTestCase):
         )
 
     def test_provider(self) -> None:
-        """So have the subnets of an IPv6 provider."""
+        """The subnets of one IPv6 provider together have one share."""
         counts = [
             len(self.fill(n, *range(100 * n, 100 * n + 5), subnet=bytes([32, 1, 0, 7, 0, n])))
             for n in range(1, 8)
@@ -99,12 +101,12 @@ class ShareTests(DiskTestCase):
         self.assert_about(sum(counts), self.ALONE)
 
     def test_at_once(self) -> None:
-        """What is on its way counts: no share is passed however fast the offers come."""
+        """Pending records count: no share is exceeded however fast the offers come."""
         offers = [self.one(key, 1) for key in range(2 * self.ALONE)]
         self.assert_about(self.offer(self.store, *offers).count(HELD), self.ALONE)
 
     def test_kept(self) -> None:
-        """After a restart a share is what it was, and the records still have their writer."""
+        """After a restart a share is the same, and the records still have their writers."""
         self.fill(1, *range(self.ALONE + 5))
         self.close(self.store)
         self.store = self.open(self.LIMIT)
@@ -112,14 +114,15 @@ class ShareTests(DiskTestCase):
         self.assertEqual((self.fill(1, 200), held and held.writer), ([], 1))
 
     def test_own_record(self) -> None:
-        """A writer at its share replaces what is its own; of what grows the old one stays."""
+        """A writer that has used up its share can replace its records; if the new one is larger the old
+        one stays."""
         self.fill(1, *range(self.ALONE + 5))
         self.assertEqual(self.offer(self.store, self.one(5, 1, version=2)), [HELD])
         larger = record(5, os.urandom(60_000), version=3, writer=1)
         self.assertEqual(self.verdicts(self.store, larger), [Verdict(REFUSED, version(2), Refusal.SHARE)])
 
     def test_expired(self) -> None:
-        """What has expired is given back, swept or not: who needs it gets it at the next try."""
+        """Expired records are given back, swept or not: the next offer can use their space."""
         self.offer(self.store, *(self.one(900 + n, 1, ttl=1.0) for n in range(5)))
         self.fill(1, *range(self.ALONE + 5))
         self.assertEqual(self.fill(1, 99), [])
@@ -128,7 +131,7 @@ class ShareTests(DiskTestCase):
         self.assertEqual(self.offer(self.store, self.one(100, 1), now=NOW + 1), [HELD])
 
     def test_evicted(self) -> None:
-        """For a newcomer goes what others hold as well, until its share has room."""
+        """For a new writer records that others hold are evicted, until its share has space."""
         self.answers_for = lambda record: record.key < 1 << 20
         self.fill(OWN, *((1 << 200) + key for key in range(60)))
         full = len(self.store)
@@ -138,7 +141,7 @@ class ShareTests(DiskTestCase):
         self.assertEqual(self.fill(OWN, *range(10, 14)), list(range(10, 14)))
 
     def test_looks_at_few(self) -> None:
-        """Who is refused for its share makes nobody look for what might go more than once a second."""
+        """Refusals for want of share cause at most one search for evictable records a second."""
         self.fill(1, *range(self.ALONE + 5))
         looked_at: list[int] = []
 
@@ -152,7 +155,7 @@ class ShareTests(DiskTestCase):
         self.assertLessEqual(len(looked_at), EVICTION_TRIES)
 
     def test_overwritten(self) -> None:
-        """What another writer replaces counts for that one."""
+        """A record that another writer replaces uses that writer's share."""
         self.fill(1, *range(self.ALONE + 5))
         self.assertEqual(self.offer(self.store, self.one(5, 2, version=2)), [HELD])
         tables = self.store._tables
@@ -162,7 +165,8 @@ class ShareTests(DiskTestCase):
         self.assertEqual(share, self.TAKES)
 
     def test_copy(self) -> None:
-        """A copy that lives longer stays its first writer's: who republishes it needs no share."""
+        """A copy with a longer life uses the share of the first writer: the node that republishes needs
+        none."""
         first = self.one(500, 1, b"abc")
         self.offer(self.store, first)
         self.fill(2, *range(self.ALONE + 5))
@@ -172,7 +176,8 @@ class ShareTests(DiskTestCase):
         self.assertEqual(held and (held.writer, held.writer_subnet), (1, b"abc"))
 
     def test_churn(self) -> None:
-        """However records come, grow, change hands, expire and are evicted, the table of writers is exact."""
+        """However records come, grow, change writers, expire and are evicted, the table of writers is
+        exact."""
         rng = random.Random(1)
         self.answers_for = lambda record: record.key < 40
         parties: list[dict[str, Any]] = [
@@ -201,7 +206,7 @@ class ShareTests(DiskTestCase):
                 self.store.check_invariants()
 
     def test_invariants_are_looked_at(self) -> None:
-        """A table of writers that is not that of the records is found out."""
+        """The invariants detect a table of writers that does not match the records."""
         self.fill(1, 5)
         tables = self.store._tables
         assert tables is not None
@@ -217,8 +222,8 @@ class FloodTests(DiskTestCase):
     """8 MiB, and writers that cost 5 s of proof of work: 16 ids."""
 
     def left_for_others(self, subnets: list[bytes]) -> tuple[int, int]:
-        """After 16 writers in these subnets have written all that is taken from them: how many of 200 honest STOREs
-        from elsewhere are held, and of 200 of the node's own clients."""
+        """After 16 writers in these subnets have written as much as is accepted: how many of 200 honest
+        STOREs from elsewhere are held, and of 200 of the node's own clients."""
         store, rng = self.open(8 << 20), random.Random(1)
 
         def held(writer: int, subnet: bytes, count: int) -> int:
@@ -243,17 +248,17 @@ class FloodTests(DiskTestCase):
         return honest, held(OWN, b"", 200)
 
     def test_one_host(self) -> None:
-        """Of one host they leave half of the store."""
+        """Writers on one host leave half of the store."""
         self.assertEqual(self.left_for_others([b"abc"]), (200, 200))
 
     def test_many_subnets(self) -> None:
-        """Nor do they shut others out where each has a subnet of its own, and all they can get before others come."""
+        """Writers in a subnet each do not shut others out, either, even if they fill all they can first."""
         honest, own = self.left_for_others([bytes([8, n, 0]) for n in range(16)])
         self.assertGreater(honest, 30)
         self.assertEqual(own, 200)
 
     def test_one_gateway(self) -> None:
-        """Of a gateway 1,200 of the longest values are held, which is what it offers each of five nodes."""
+        """Of one gateway 1,200 of the longest values are held, as many as it offers each of five nodes."""
         store = self.open()
         self.answers_for = lambda record: True
         for start in range(0, 1_200, 100):

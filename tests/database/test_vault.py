@@ -25,14 +25,14 @@ class SealTests(SynchronousTestCase):
         self.assertEqual(vault().open(vault().seal(plain, slot), slot), plain)
 
     def test_bound(self) -> None:
-        """Nowhere else, and under no other key, salt or database, does it open."""
+        """They do not open with other associated data, or under another key, salt or database."""
         sealed = vault().seal(b"value", b"here")
         self.assertRaises(Malformed, vault().open, sealed, b"there")
         for other in OTHERS:
             self.assertRaises(Malformed, other.open, sealed, b"here")
 
     def test_damaged(self) -> None:
-        """No bit of it can be changed, and no byte be missing, without being found out."""
+        """A changed bit or a missing byte is always detected."""
         sealed = vault().seal(b"value", b"")
         for n in range(len(sealed)):
             self.assertRaises(Malformed, vault().open, sealed[:n], b"")
@@ -41,14 +41,15 @@ class SealTests(SynchronousTestCase):
                 self.assertRaises(Malformed, vault().open, changed, b"")
 
     def test_same_nonce(self) -> None:
-        """Under a nonce made twice, two values differ from their first byte on: a stream cipher's would not."""
+        """With a repeated nonce two values differ from their first byte on; those of a stream cipher would
+        not."""
         stuck = Vault.unlock(KEY, SALT, ID, bytes)
         one, other = (stuck.seal(b"the same beginning, then " + end, b"") for end in (b"one", b"two"))
         self.assertEqual(one[:NONCE_BYTES], other[:NONCE_BYTES])
         self.assertNotEqual(one[NONCE_BYTES : NONCE_BYTES + 8], other[NONCE_BYTES : NONCE_BYTES + 8])
 
     def test_vector(self) -> None:
-        """The bytes are what they were: a database of an earlier version opens."""
+        """The bytes are those of an earlier version, so that its databases open."""
         sealed = Vault.unlock(KEY, SALT, ID, bytes).seal(b"value", b"place")
         self.assertEqual(sealed.hex(), "000000000000000000000000acc080a0069cb2830000eadc34cf167fc65beb5f7b")
         self.assertEqual(
@@ -59,19 +60,19 @@ class SealTests(SynchronousTestCase):
 
 class KeyTests(SynchronousTestCase):
     def test_fits(self) -> None:
-        """The check value fits the same key, salt and database, and no other."""
+        """The key check fits the same key, salt and database, and no other."""
         self.assertTrue(vault().fits(vault().key_check))
         for other in OTHERS:
             self.assertFalse(other.fits(vault().key_check))
 
     def test_hide(self) -> None:
-        """Keys are hidden the same way each time, and differently under another key, salt or database."""
+        """Keys are hidden in the same way each time, and differently under another key, salt or database."""
         self.assertEqual(vault().hide(b"key", 14), vault().hide(b"key", 14))
         hidden = {each.hide(b"key", 14) for each in (vault(), *OTHERS)}
         self.assertEqual((len(hidden), {len(each) for each in hidden}), (4, {14}))
 
     def test_shows_nothing(self) -> None:
-        """No repr shows a key, the check value or what hides the keys."""
+        """No repr shows a key, the key check or the key of the index."""
         shown = repr(vault())
         for secret in (KEY, vault().key_check, vault()._index_key):
             self.assertNotIn(repr(secret)[2:-1], shown)

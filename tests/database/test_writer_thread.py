@@ -13,7 +13,7 @@ from tests.database.disk import DiskTestCase, record, vault
 
 
 class WriterTestCase(DiskTestCase):
-    """A writer, and what it has told."""
+    """A writer thread, and the calls that it made."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -44,7 +44,7 @@ class WriterTestCase(DiskTestCase):
 
 class OpenTests(WriterTestCase):
     def test_refused(self) -> None:
-        """Where the file cannot be opened that is told, and tried again until it can."""
+        """If the file cannot be opened that is reported, and tried again until it succeeds."""
         self.patch(module, "RETRY_INTERVAL", 0.01)
         self.path.mkdir()
         self.begin()
@@ -54,7 +54,7 @@ class OpenTests(WriterTestCase):
         self.run_until(lambda: isinstance(self.told[-1], Opened))
 
     def test_name_is_flushed(self) -> None:
-        """The name of a new file is on the disk before anything is acknowledged; where that fails nothing is left
+        """The name of a new file is durable before anything is acknowledged; if that fails nothing is left
         behind, and it is tried again."""
         self.patch(module, "RETRY_INTERVAL", 0.01)
         flushed: list[str] = []
@@ -77,7 +77,7 @@ class OpenTests(WriterTestCase):
         self.assertEqual(len(flushed), 2)
 
     def test_too_little_memory(self) -> None:
-        """A limit that this process may not map is told under its option's name."""
+        """A limit that this process may not map is reported with the name of its option."""
 
         def opens(*_: object, **__: object) -> Tables:
             raise lmdb.MemoryError("Cannot allocate memory")
@@ -89,7 +89,7 @@ class OpenTests(WriterTestCase):
         self.assertIn("[storage] storage_limit (7340032 bytes)", str(reason))
 
     def test_half_made(self) -> None:
-        """A database that could not be made leaves nothing behind that would look damaged."""
+        """A database that could not be made leaves no file that would look damaged."""
         self.patch(module, "RETRY_INTERVAL", 0.01)
         opening = Tables.open
 
@@ -106,7 +106,7 @@ class OpenTests(WriterTestCase):
         self.assertEqual(self.told[-1].set_aside, "")
 
     def test_check_ended(self) -> None:
-        """A check that was ended by somebody says nothing of the file: it is tried again."""
+        """A check that was killed says nothing about the file: it is tried again."""
         self.patch(module, "RETRY_INTERVAL", 0.01)
         first = self.begin()
         self.next()
@@ -122,7 +122,7 @@ class OpenTests(WriterTestCase):
         self.assertEqual(self.told[-1].set_aside, "")
 
     def test_closed_while_it_tries(self) -> None:
-        """It can be closed at any moment, without waiting for a disk that does not answer."""
+        """It can be closed at any time, without waiting for a disk that does not answer."""
         self.path.mkdir()
         writer = self.begin()
         self.next()
@@ -131,7 +131,7 @@ class OpenTests(WriterTestCase):
 
 class WriteTests(WriterTestCase):
     def test_written(self) -> None:
-        """What was handed over is there, and how much there is now is told."""
+        """Written changes are found, and their size is reported."""
         writer = self.begin()
         opened = self.next()
         changes = self.changes(100)
@@ -145,7 +145,8 @@ class WriteTests(WriterTestCase):
             self.assertEqual(dict(txn.cursor(opened.tables.records)), changes.puts)
 
     def test_no_room(self) -> None:
-        """Of what does not fit as a whole, as much is written as does; the rest is refused, by name."""
+        """If the changes do not fit as a whole, as many as fit are written; the others are refused, by
+        slot."""
         writer = self.begin(limit=1 << 20)
         opened = self.next()
         changes = self.changes(1000)
@@ -159,7 +160,7 @@ class WriteTests(WriterTestCase):
         self.assertEqual(held, changes.puts.keys() - written.refused)
 
     def test_written_at_the_end(self) -> None:
-        """What was handed over before the end is written."""
+        """Changes of calls before the end are written."""
         writer = self.begin()
         self.next()
         writer.write(self.changes(100), self.on_verdict)

@@ -29,7 +29,7 @@ def claim(of: Record) -> AdvertisedRecord:
 
 
 def heard(*found: Record | AdvertisedRecord) -> ReadQuorum:
-    """These were told by the holders 0, 1, 2 and so on."""
+    """The nodes 0, 1, 2 and so on answered with these."""
     quorum = ReadQuorum()
     for holder, one in enumerate(found):
         quorum.add(one, holder)
@@ -38,7 +38,7 @@ def heard(*found: Record | AdvertisedRecord) -> ReadQuorum:
 
 class ReadQuorumTests(SynchronousTestCase):
     def test_nothing(self) -> None:
-        """Before anybody was heard there is no record, nobody has it, and nothing is proven."""
+        """Before the first answer there is no record and no holder, and nothing is proven."""
         quorum = ReadQuorum()
         self.assertIsNone(quorum.best)
         self.assertIsNone(quorum.best_record)
@@ -46,7 +46,7 @@ class ReadQuorumTests(SynchronousTestCase):
         self.assertFalse(quorum.is_proven)
 
     def test_greatest(self) -> None:
-        """The greatest record wins in whatever order they come, and its holders are those that have it."""
+        """The greatest record wins in any order, and its holders are the nodes that have it."""
         owner = Owner(1)
         records = [record(version=1), record(version=2), record(b"w", 2), owner.record(b"x", 1, 1000.0)]
         for order in permutations(records):
@@ -55,7 +55,7 @@ class ReadQuorumTests(SynchronousTestCase):
             self.assertEqual([i in quorum.holders for i in range(4)], [one is records[3] for one in order])
 
     def test_holders(self) -> None:
-        """Those whose word does not count show that a record exists, and are no holders of it."""
+        """Nodes whose answer does not count show that a record exists, but are no holders of it."""
         quorum = heard(record(), record())
         quorum.add(record(version=2), None)
         self.assertEqual(quorum.best, record(version=2))
@@ -64,8 +64,8 @@ class ReadQuorumTests(SynchronousTestCase):
         self.assertIn(7, quorum.holders)
 
     def test_lapsed(self) -> None:
-        """A record counts for nothing where more say that it is over than have it, two at the least; nothing that
-        is newer, and no content."""
+        """A record does not count if more nodes, and two at least, report its expiry than hold it; newer
+        records and content do."""
         for witnesses, stands in ((1, True), (2, True), (3, False)):
             quorum = heard(record(version=5), record(version=5))
             for witness in range(witnesses):
@@ -86,7 +86,7 @@ class ReadQuorumTests(SynchronousTestCase):
         self.assertEqual(quorum.best, content)
 
     def test_no_word(self) -> None:
-        """Of those that have missed writes a copy counts for nothing where two others say that it is over."""
+        """A copy on nodes that have missed writes does not count if two others report its expiry."""
         quorum = ReadQuorum()
         quorum.add(record(), None)
         quorum.reported_expired(Floor(Kind.OPEN, 1), 10)
@@ -95,7 +95,7 @@ class ReadQuorumTests(SynchronousTestCase):
         self.assertIsNone(quorum.best)
 
     def test_content(self) -> None:
-        """Content proves itself; a claim of it does not."""
+        """Content proves itself; an advertised record of it does not."""
         content = record(CONTENT, key=hash_id(CONTENT))
         quorum = heard(claim(content))
         self.assertFalse(quorum.is_proven)
@@ -110,7 +110,7 @@ class ReadQuorumTests(SynchronousTestCase):
             self.assertEqual(heard(*order).best, record())
 
     def test_advertised_above(self) -> None:
-        """The claims greater than the best record that is here come first, the greatest before the others."""
+        """Advertised records that are greater than the best received one are listed, the greatest first."""
         quorum = heard(*(claim(record(version=v)) for v in (1, 4, 3)), record(version=2))
         self.assertEqual(quorum.best_record, record(version=2))
         above = quorum.advertised_above(quorum.best_record)

@@ -29,7 +29,7 @@ class RecordTests(SynchronousTestCase):
     record = Record(key=5, value=b"value", version=7, expires_at=NOW + 60, replication=8)
 
     def test_writer(self) -> None:
-        """Who brought a record is no part of it: copies are the same, and none outranks the other."""
+        """The writer is no part of a record: copies are equal, and none outranks the other."""
         copy = evolve(self.record, writer=77)
         self.assertEqual((copy, copy.rank), (self.record, self.record.rank))
 
@@ -40,7 +40,7 @@ class RecordTests(SynchronousTestCase):
         self.assertIs(evolve(self.record, key=hash_id(b"value") ^ 1).kind, Kind.OPEN)
 
     def test_rank(self) -> None:
-        """Content is above all; of two others the later wins, and of the same moment the greater hash."""
+        """Content is above all; of two others the later wins, and of the same version the greater hash."""
         content = Record(key=KEY, value=VALUES[0], version=0, expires_at=NOW, replication=8)
         late, later = (
             Record(key=KEY, value=b"b", version=8, expires_at=NOW, replication=8),
@@ -59,8 +59,8 @@ class RecordTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(st.lists(records, min_size=3, max_size=3))
     def test_total_order(self, three: list[Record]) -> None:
-        """Any two records of a key are ordered, and only what is the same value ranks the same: all orders of
-        merging end at the same one."""
+        """All records of a key are ordered, and only equal values have the same rank: every order of
+        merging ends with the same record."""
         winners = {max(order, key=lambda record: record.rank).value for order in permutations(three)}
         self.assertEqual(len(winners), 1)
         for a, b in permutations(three, 2):
@@ -68,14 +68,15 @@ class RecordTests(SynchronousTestCase):
                 self.assertEqual(a.value, b.value)
 
     def test_remaining(self) -> None:
-        """What remains is in whole milliseconds, rounded down: a copy never lives longer for having travelled."""
+        """The remaining time is in whole milliseconds, rounded down: a copy never lives longer because it
+        was sent."""
         self.assertEqual(self.record.remaining_ms(NOW), 60_000)
         self.assertEqual(self.record.remaining_ms(NOW + 59.9996), 0)
         self.assertLessEqual(self.record.remaining_ms(NOW + 60), 0)
         self.assertLess(self.record.remaining_ms(NOW + 70), 0)
 
     def test_value_is_not_shown(self) -> None:
-        """The value is not in the text of a record, which may end in a log."""
+        """The text of a record, which may be logged, does not contain the value."""
         self.assertNotIn("value", repr(self.record).replace("value=", ""))
 
 
@@ -83,7 +84,7 @@ class ContentTests(SynchronousTestCase):
     """The version of content."""
 
     def test_authentic(self) -> None:
-        """Content is what it claims to be with version 0 alone; what may name an owner is no content."""
+        """Content is authentic only with version 0; a value that may hash to an owner's key is no content."""
         name = b"dht14/own" + bytes(32)
         for value, version, authentic in (
             (b"v", 0, True),
@@ -98,7 +99,7 @@ class ContentTests(SynchronousTestCase):
 
 
 class OwnerRecordTests(SynchronousTestCase):
-    """Records that only one may write."""
+    """Records of owners."""
 
     owner = Owner(1)
     record = owner.record(b"payload", 7, NOW + 60)
@@ -117,7 +118,7 @@ class OwnerRecordTests(SynchronousTestCase):
         )
 
     def test_order(self) -> None:
-        """The greater number wins, a tombstone like any other, and of the same number the greater hash."""
+        """The greater sequence number wins, also of tombstones, and of the same number the greater hash."""
         older, newer = self.owner.record(b"older", 7, NOW), self.owner.record(b"", 8, NOW)
         self.assertLess(older.rank, newer.rank)
         twin = self.owner.record(b"twin", 7, NOW)
@@ -125,7 +126,7 @@ class OwnerRecordTests(SynchronousTestCase):
         self.assertEqual(older.rank < twin.rank, digests[0] < digests[1])
 
     def test_authentic(self) -> None:
-        """It is authentic under its own key, signed, and with the number it was signed with; nowhere else."""
+        """A record is authentic only under its own key, signed, and with the signed number."""
         self.assertTrue(self.record.is_authentic)
         self.assertTrue(Record(key=5, value=b"open", version=7, expires_at=NOW, replication=8).is_authentic)
         value = self.record.value
@@ -142,19 +143,19 @@ class OwnerRecordTests(SynchronousTestCase):
             self.assertFalse(flawed.is_authentic, flawed)
 
     def test_proven(self) -> None:
-        """A client's envelope gets its number for a version; what is not authentic is Malformed."""
+        """A client's envelope gets its sequence number as version; one that is not authentic is Malformed."""
         self.assertEqual(proven(evolve(self.record, version=0)), self.record)
         self.assertRaises(Malformed, proven, evolve(self.record, key=5))
         self.assertRaises(Malformed, proven, evolve(self.record, value=self.record.value + b"?"))
 
     def test_tombstone(self) -> None:
-        """Deleted is what has no payload."""
+        """A record without payload is a tombstone."""
         self.assertTrue(self.owner.record(b"", 8, NOW).is_tombstone)
         self.assertFalse(self.record.is_tombstone)
         self.assertFalse(Record(key=5, value=b"open", version=7, expires_at=NOW, replication=8).is_tombstone)
 
     def test_name_of_owner(self) -> None:
-        """Who puts the name that an owner's key is the hash of does not put the owner's records aside."""
+        """Putting the value whose hash is an owner's key does not displace the owner's records."""
         name = b"dht14/own" + self.owner.private_key.public_key().public_bytes_raw()
         self.assertEqual(hash_id(name), self.owner.key)
         squatter = Record(
@@ -164,7 +165,7 @@ class OwnerRecordTests(SynchronousTestCase):
         self.assertLess(squatter.rank, self.record.rank)
 
     def test_conflicts(self) -> None:
-        """A new record conflicts with what is newer than it, or than what it was written to replace."""
+        """A new record conflicts with one that is newer, or newer than the one that it must replace."""
         held = self.owner.record(b"held", 7, NOW)
         for seq, cas, conflict in (
             (6, None, True),
@@ -187,6 +188,6 @@ class OwnerRecordTests(SynchronousTestCase):
 
 class VersionsTests(SynchronousTestCase):
     def test_time(self) -> None:
-        """A version is the moment in milliseconds, with room to count within one."""
+        """A version is the time in milliseconds, with a counter within one."""
         self.assertEqual(version_at(NOW), 1_700_000_000_000 << 16)
         self.assertLess(version_at(NOW), version_at(NOW + 0.001))

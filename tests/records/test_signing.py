@@ -30,7 +30,7 @@ class VectorTests(SynchronousTestCase):
     """The example of docs/protocol.md: the private key is 32 times 01."""
 
     def test_value(self) -> None:
-        """Key and bytes are those that any implementation makes."""
+        """Key and bytes are those of any implementation."""
         one = sign_envelope(KEY, 2, b"hello", salt=b"blog", cas=1)
         self.assertEqual(one.public_key.hex(), VECTOR_PUBLIC_KEY)
         self.assertEqual(id_to_bytes(one.key).hex(), VECTOR_KEY)
@@ -38,7 +38,7 @@ class VectorTests(SynchronousTestCase):
         self.assertEqual(verify_envelope(bytes.fromhex(VECTOR_ENVELOPE)), one)
 
     def test_tombstone(self) -> None:
-        """So are those of a tombstone."""
+        """The same holds for a tombstone."""
         one = sign_envelope(KEY, 3, b"", salt=b"blog")
         self.assertEqual(one.signature.hex(), VECTOR_TOMBSTONE_SIGNATURE)
         self.assertTrue(verify_envelope(one.encode()).deleted)
@@ -62,7 +62,7 @@ class SignatureTests(SynchronousTestCase):
         self.assertRaises(Malformed, verify_envelope, raw)
 
     def test_every_byte_counts(self) -> None:
-        """An envelope with any one byte changed is none, nor is one with a byte more or less at its end."""
+        """An envelope with any byte changed is refused, and so is one with a byte more or less at its end."""
         raw = sign_envelope(KEY, 5, b"payload", salt=b"salt", cas=4).encode()
         verify_envelope(raw)
         for at in range(len(raw)):
@@ -71,22 +71,22 @@ class SignatureTests(SynchronousTestCase):
         self.assert_malformed(raw + b"\0")
 
     def test_salt_is_not_key(self) -> None:
-        """Bytes do not pass from the salt to its neighbours unnoticed."""
+        """No byte can move from the salt to its neighbours without being detected."""
         one = sign_envelope(KEY, 5, b"payload", salt=b"salt")
         self.assert_malformed(evolve(one, salt=b"sal").encode())
         self.assert_malformed(evolve(one, salt=b"", payload=b"saltpayload").encode())
 
     def test_of_another(self) -> None:
-        """The signature of another key is none."""
+        """The signature of another key is refused."""
         one, other = sign_envelope(KEY, 5, b"x"), sign_envelope(Owner(2).private_key, 5, b"x")
         self.assert_malformed(evolve(one, signature=other.signature).encode())
 
     def test_no_point(self) -> None:
-        """A public key that is no point of the curve is an ordinary flaw."""
+        """A public key that is no point of the curve is refused like any other."""
         self.assert_malformed(evolve(sign_envelope(KEY, 5, b"x"), public_key=b"\xff" * 32).encode())
 
     def test_verified_again(self) -> None:
-        """What has been verified once is not verified once more; failures are not remembered."""
+        """A verified envelope is not verified again; failures are not cached."""
         verify_signature.cache_clear()
         raw = sign_envelope(KEY, 6, b"x").encode()
         for _ in range(3):
@@ -96,7 +96,7 @@ class SignatureTests(SynchronousTestCase):
         self.assertEqual((remembered.hits, remembered.currsize), (2, 1))
 
     def test_remembered_small(self) -> None:
-        """What is remembered of an envelope is small, however large its payload is."""
+        """The cache entry of an envelope is small, however large its payload is."""
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         before, _ = tracemalloc.get_traced_memory()
@@ -106,7 +106,7 @@ class SignatureTests(SynchronousTestCase):
         self.assertLess(after - before, 100 * 2_000)
 
     def test_ours_is_checked(self) -> None:
-        """Nothing is signed that nobody would take."""
+        """Nothing is signed that other nodes would refuse."""
         for seq, parts in (
             (0, {}),
             (MAX_SEQ + 1, {}),
@@ -120,13 +120,13 @@ class SignatureTests(SynchronousTestCase):
 
 class KeysTests(SynchronousTestCase):
     def test_new(self) -> None:
-        """A new key is PKCS8 PEM, and another one each time."""
+        """A new key is PKCS8 PEM, and different each time."""
         one, other = new_key(), new_key()
         self.assertTrue(one.startswith(b"-----BEGIN PRIVATE KEY-----"))
         self.assertNotEqual(public_key_of(load_key(one)), public_key_of(load_key(other)))
 
     def test_no_key(self) -> None:
-        """What is no private key of ours is refused, with no word of it in the text."""
+        """A file without a private key of ours is refused, and the text has nothing of its content."""
         secret = BestAvailableEncryption(b"passphrase")
         for pem in (
             b"",

@@ -38,7 +38,8 @@ OFFERS = [
         *(record(value=CONTENT, version=version, ttl=ttl) for version in (0, 9) for ttl in (60.0, 70.0)),
     )
 ]
-"""Records of all kinds under one key. Nobody can sign for the key of content: only the order is tested here."""
+"""Records of all kinds under one key. Nobody can sign for the key of content: only the order is tested
+here."""
 
 
 def held_after(offers: list[Record]) -> Record | None:
@@ -52,7 +53,8 @@ def held_after(offers: list[Record]) -> Record | None:
 
 class ConflictingRecordTests(SynchronousTestCase):
     def test_new(self) -> None:
-        """`conflicting_record` finds the conflict of a new record; `offer`, which copies use, knows only the order."""
+        """`conflicting_record` finds the conflict of a new record; `offer`, which copies use, knows only
+        the order."""
         store, verdicts = MemoryStore(0, 1 << 20, lambda record: True), list[Verdict]()
         held, new = OWNER.record(b"held", 7, NOW + 60), OWNER.record(b"new", 9, NOW + 60, cas=6)
         self.assertIsNone(conflicting_record(store, new, NOW))
@@ -80,7 +82,8 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(len(ends), 1)
 
     def test_who_wins(self) -> None:
-        """Content outranks the records of an owner, of which the last wins, even a deletion; these outrank open ones."""
+        """Content outranks the records of an owner, of which the last wins, even a deletion; these outrank
+        open ones."""
         ways = [held_after(OFFERS), held_after(OFFERS[:11]), held_after(OFFERS[:4])]
         self.assertEqual(
             [(one.kind, one.is_tombstone) for one in ways if one],

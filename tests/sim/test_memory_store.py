@@ -68,7 +68,7 @@ class StoreTestCase(SynchronousTestCase):
 
 class HoldTests(StoreTestCase):
     def test_held(self) -> None:
-        """What was offered and held is there, and counts with its overhead."""
+        """A record that is held is found, and counts with its overhead."""
         self.assertEqual(self.verdict(record(value=b"abc")), Verdict(Outcome.HELD, 1, replication=8))
         self.assertEqual(self.store.get(5, NOW), record(value=b"abc"))
         self.assertIsNone(self.store.get(6, NOW))
@@ -88,7 +88,7 @@ class HoldTests(StoreTestCase):
         self.assertEqual(self.store.size, RECORD_OVERHEAD + 1)
 
     def test_longest_life(self) -> None:
-        """Of copies of one write the one that lives longest is kept, in whatever order they come."""
+        """Of copies of one write the one with the longest life is kept, in any order."""
         copies = [record(ttl=60.0), record(ttl=90.0), record(ttl=90.0, copies=9), record(ttl=30.0)]
         for order in permutations(copies):
             store = MemoryStore(0, 1 << 20, lambda record: True)
@@ -97,7 +97,7 @@ class HoldTests(StoreTestCase):
             self.assertEqual(store.get(5, NOW), record(ttl=90.0, copies=9))
 
     def test_content_again(self) -> None:
-        """Content that is put again lives on, whatever version anybody claims for it."""
+        """Content that is put again lives on, whatever version is claimed for it."""
         self.offer(record(CONTENT_KEY, CONTENT, version=version_at(NOW), ttl=60.0))
         self.assertIs(self.offer(record(CONTENT_KEY, CONTENT, version=0, ttl=900.0)), Outcome.HELD)
         self.assertIsNotNone(self.store.get(CONTENT_KEY, NOW + 800))
@@ -109,7 +109,7 @@ class HoldTests(StoreTestCase):
         self.assertIs(self.offer(record(CONTENT_KEY, b"squatter", version=10)), Outcome.OUTRANKED)
 
     def test_versions_are_no_times(self) -> None:
-        """A store knows of no time of day: of every version the higher one is held."""
+        """A store does not compare versions with the time of day: the highest one is held."""
         for number in (1, version_at(2 * NOW), version_at(2 * NOW) + 1):
             self.assertIs(self.offer(record(version=number)), Outcome.HELD)
 
@@ -124,7 +124,7 @@ class ExpiryTests(StoreTestCase):
         self.assertIs(self.offer(record(6, ttl=0.0)), Outcome.REFUSED)
 
     def test_older_copy(self) -> None:
-        """An older copy that would live longer does not come back, swept or not; a newer record does come."""
+        """An older copy with a longer life does not come back, swept or not; a newer record is held."""
         for sweep in (True, False):
             self.setUp()
             self.offer(record(version=9, ttl=60.0))
@@ -137,7 +137,7 @@ class ExpiryTests(StoreTestCase):
             self.assertIs(self.offer(record(version=8, ttl=999.0), NOW + 901), Outcome.OUTRANKED)
 
     def test_older_copy_below_an_owner(self) -> None:
-        """Nor does anything open come back where an owner's record has expired, or anything older of its own."""
+        """When an owner's record has expired, no open record and no older one of the owner comes back."""
         owner = Owner(1)
         self.offer(owner.record(b"", 9, NOW + 60))
         for late in (record(owner.key, ttl=900.0), owner.record(b"older", 8, NOW + 900)):
@@ -154,8 +154,8 @@ class ExpiryTests(StoreTestCase):
             self.store.expire(NOW + 60)
 
     def test_brief(self) -> None:
-        """What has only seconds to live when it comes is noted as that; not what has lived longer, though its copy
-        comes near its end."""
+        """A record that arrives with seconds to live is brief; one that has lived longer is not, even if a
+        copy arrives near its end."""
         self.offer(record(5, ttl=29.0))
         self.offer(record(6, ttl=31.0))
         self.assertEqual([self.held(key).is_brief for key in (5, 6)], [True, False])
@@ -170,7 +170,7 @@ class ExpiryTests(StoreTestCase):
         return found
 
     def test_below_content(self) -> None:
-        """Content comes back whenever it is put, and leaves what is known of open values alone."""
+        """Content comes back whenever it is put, and does not change the floor of open values."""
         self.offer(record(CONTENT_KEY, b"open", version=9, ttl=10.0))
         for seconds in (20.0, 40.0):
             self.assertIs(
@@ -179,7 +179,7 @@ class ExpiryTests(StoreTestCase):
         self.assertIs(self.offer(record(CONTENT_KEY, b"older", 8, ttl=900.0), NOW + 60), Outcome.OUTRANKED)
 
     def test_floor_is_forgotten(self) -> None:
-        """Once no older copy can be alive any more, everything goes."""
+        """Once no older copy can be alive, floors are forgotten."""
         self.store = MemoryStore(0, 1 << 20, lambda record: True, max_ttl=100.0)
         self.offer(record(version=9, ttl=60.0))
         after = NOW + 60 + 100 + FLOOR_MARGIN
@@ -187,7 +187,7 @@ class ExpiryTests(StoreTestCase):
         self.assertIs(self.offer(record(version=1, ttl=9e9), after), Outcome.HELD)
 
     def test_evicted_comes_back(self) -> None:
-        """What was evicted before its time leaves nothing behind."""
+        """A record that is evicted before it expires leaves no floor."""
         self.limit(room_for(1))
         self.offer(record(1500, version=9))
         self.offer(record(5))
@@ -203,7 +203,7 @@ class ExpiryTests(StoreTestCase):
         self.assertEqual(self.store.expire(NOW + 45), 0)
 
     def test_overwritten_lives(self) -> None:
-        """The deadline of a record that was overwritten is no deadline of the new one, nor the other way round."""
+        """The deadline of a replaced record does not apply to the new one, nor the reverse."""
         self.offer(record(version=1, ttl=10.0))
         self.offer(record(version=2, ttl=100.0))
         self.assertEqual(self.store.expire(NOW + 50), 0)
@@ -219,7 +219,7 @@ class ExpiryTests(StoreTestCase):
         self.assertEqual(self.store.expire(NOW + 2e6), 1)
 
     def test_lapsing_costs_no_memory(self) -> None:
-        """What has expired, and is found so by an offer, leaves no deadlines behind."""
+        """Records that an offer finds expired leave no deadlines behind."""
         for key in range(200):
             self.offer(record(key, ttl=60.0))
         for key in range(200):
@@ -229,7 +229,7 @@ class ExpiryTests(StoreTestCase):
 
 
 class FullStoreTests(StoreTestCase):
-    """Room for ten records of one byte."""
+    """A store for ten records of one byte."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -243,20 +243,20 @@ class FullStoreTests(StoreTestCase):
         return [key for key in range(2000) if self.store.get(key, NOW)]
 
     def test_refused(self) -> None:
-        """A full store of records that the node answers for refuses new ones, and says so."""
+        """A store full of records that the node answers for refuses new ones, and says why."""
         self.fill(*range(10))
         self.assertEqual(self.verdict(record(10)), Verdict(Outcome.REFUSED, 0))
         self.assertEqual(self.keys(), list(range(10)))
 
     def test_expired_go_first(self) -> None:
-        """What has expired goes before anything else."""
+        """Expired records are dropped before any other."""
         self.fill(*range(8), 1500)
         self.offer(record(9, ttl=1.0))
         self.assertIs(self.offer(record(10), NOW + 2), Outcome.HELD)
         self.assertEqual(self.keys(), [*range(8), 10, 1500])
 
     def test_farthest_goes(self) -> None:
-        """Then goes what the node does not answer for, the farthest first."""
+        """Then the records that the node does not answer for are dropped, the farthest first."""
         self.fill(*range(7), 1500, 1900, 1700)
         self.fill(8)
         self.assertEqual(self.keys(), [*range(7), 8, 1500, 1700])
@@ -271,12 +271,13 @@ class FullStoreTests(StoreTestCase):
         self.assertEqual(self.keys(), [*range(4), 7, *range(1100, 1104)])
 
     def test_overwriting_when_full(self) -> None:
-        """A record that replaces one of its size needs no room."""
+        """A record that replaces one of its size needs no space."""
         self.fill(*range(10))
         self.assertIs(self.offer(record(3, b"w", version=2)), Outcome.HELD)
 
     def test_growing_when_full(self) -> None:
-        """A record that grows evicts others; if it cannot, the old one stays, and the verdict has its version."""
+        """A record that grows evicts others; if it cannot, the old one stays, and the verdict has its
+        version."""
         self.fill(*range(9), 1500)
         self.assertIs(self.offer(record(3, b"ww", version=2)), Outcome.HELD)
         self.assertEqual(self.keys(), list(range(9)))
@@ -284,7 +285,7 @@ class FullStoreTests(StoreTestCase):
         self.assertEqual(self.store.get(3, NOW), record(3, b"ww", version=2))
 
     def test_growing_in_the_place_of_itself(self) -> None:
-        """A record that grows is not evicted for itself, far as it may be: the limit would not hold."""
+        """A growing record is not evicted for itself, however far it is: the limit would be exceeded."""
         self.fill(*range(9), 1500)
         self.assertEqual(self.verdict(record(1500, b"w" * 300, version=2)), Verdict(Outcome.REFUSED, 1))
         self.assertEqual(self.store.get(1500, NOW), record(1500))
@@ -303,7 +304,7 @@ class FullStoreTests(StoreTestCase):
         self.assertEqual(looked_at, list(range(199, 199 - EVICTION_TRIES, -1)))
 
     def test_cached_first(self) -> None:
-        """What is cached goes before what is farther, and makes nothing go itself."""
+        """Cached records are dropped before farther ones, and no record is dropped for a cached one."""
         self.limit(room_for(3))
         self.fill(1, 3000)
         self.offer(record(2000, copies=0))
@@ -315,7 +316,7 @@ class FullStoreTests(StoreTestCase):
 
 class PageTests(StoreTestCase):
     def test_all(self) -> None:
-        """Page by page all records that have not expired are met, once each, nearest first."""
+        """A scan finds all records that have not expired, once each, nearest first."""
         keys = [key * 7 for key in range(3 * PAGE_RECORDS + 5)]
         for key in keys:
             self.offer(record(key))
@@ -330,14 +331,14 @@ class PageTests(StoreTestCase):
         self.assertEqual((met, pages), (keys, 4))
 
     def test_empty(self) -> None:
-        """An empty store is one empty page, and a full page with nothing behind it is the last."""
+        """An empty store is one empty page, and a full page with nothing after it is the last."""
         self.assertEqual(self.store.page(BEGINNING, NOW), Page([], None))
         for key in range(PAGE_RECORDS):
             self.offer(record(key))
         self.assertIsNone(self.store.page(BEGINNING, NOW).mark)
 
     def test_changing(self) -> None:
-        """What stays is met, whatever comes and goes meanwhile."""
+        """Records that stay are found, whatever comes and goes during the scan."""
         for key in range(2 * PAGE_RECORDS):
             self.offer(record(key, ttl=5 if key % 2 else 60))
         page = self.store.page(BEGINNING, NOW)
@@ -350,17 +351,17 @@ class PageTests(StoreTestCase):
 
 
 class ShareTests(StoreTestCase):
-    """A store of the node 77 with room for 64 records of one byte, 56 of them for others."""
+    """A store of the node 77 for 64 records of one byte, 56 of them of others."""
 
     def setUp(self) -> None:
         self.store = MemoryStore(77, room_for(64), lambda record: record.key < 1000)
 
     def fill(self, writer: int, *keys: int, subnet: bytes = b"") -> list[int]:
-        """Offer a record under each key; which were held."""
+        """Offer a record under each key; return those that were held."""
         return [key for key in keys if self.offer(record(key, writer=writer, subnet=subnet)) is Outcome.HELD]
 
     def test_alone(self) -> None:
-        """A lone writer has half of what others may fill, and then no more; with another share another part."""
+        """A single writer gets half of what others may fill and no more; with another share another part."""
         for share, held in ((1.0, 28), (3.0, 37), (1 / 3, 14)):
             self.setUp()
             self.store.writer_share = share
@@ -368,13 +369,14 @@ class ShareTests(StoreTestCase):
             self.assertEqual(self.verdict(record(99, writer=1)), Verdict(Outcome.REFUSED, 0, Refusal.SHARE))
 
     def test_others(self) -> None:
-        """Each writer that comes later has a part of what is left then; the first one does not grow any more."""
+        """Each later writer gets a part of what is left then; the first one cannot grow any more."""
         counts = [len(self.fill(writer, *range(100 * writer, 100 * writer + 60))) for writer in range(1, 6)]
         self.assertEqual(counts, [28, 10, 5, 3, 2])
         self.assertEqual(self.fill(1, 99), [])
 
     def test_reserve(self) -> None:
-        """However many others write, the last eighth is kept for this node's own clients, who have no share."""
+        """However many others write, the last eighth is kept for this node's own clients, who have no
+        share."""
         for writer in range(1, 30):
             self.fill(writer, *range(30 * writer, 30 * writer + 30))
         self.assertLessEqual(self.store.size, room_for(56))
@@ -385,13 +387,14 @@ class ShareTests(StoreTestCase):
         self.assertEqual(len(self.store), 64)
 
     def test_own_clients(self) -> None:
-        """This node itself may fill all; what is left for others is what remains."""
+        """This node itself may fill all; others get what remains."""
         self.assertEqual(len(self.fill(77, *range(45))), 45)
         self.assertEqual(len(self.fill(1, *range(100, 120))), 2)
         self.assertEqual(len(self.fill(77, *range(200, 220))), 17)
 
     def test_subnet(self) -> None:
-        """Writers of one subnet have together what one of them has; those of others have theirs."""
+        """Writers of one subnet together have the share of one of them; those of other subnets have
+        theirs."""
         counts = [
             len(self.fill(writer, *range(10 * writer, 10 * writer + 10), subnet=b"abc"))
             for writer in range(1, 6)
@@ -400,7 +403,7 @@ class ShareTests(StoreTestCase):
         self.assertEqual(len(self.fill(9, *range(100, 160), subnet=b"xyz")), 10)
 
     def test_provider(self) -> None:
-        """So have the subnets of an IPv6 provider."""
+        """The subnets of one IPv6 provider together have one share."""
         counts = [
             len(self.fill(n, *range(10 * n, 10 * n + 10), subnet=bytes([32, 1, 0, 7, 0, n])))
             for n in range(1, 7)
@@ -409,7 +412,8 @@ class ShareTests(StoreTestCase):
         self.assertEqual(len(self.fill(9, *range(100, 160), subnet=bytes([32, 1, 0, 8, 0, 1]))), 10)
 
     def test_own_record(self) -> None:
-        """A writer at its share replaces what is its own; of what grows the old one stays."""
+        """A writer that has used up its share can replace its records; if the new one is larger the old
+        one stays."""
         self.fill(1, *range(28))
         self.assertIs(self.offer(record(4, b"w", version=2, writer=1)), Outcome.HELD)
         larger = record(4, b"ww", version=3, writer=1)
@@ -417,7 +421,7 @@ class ShareTests(StoreTestCase):
         self.assertEqual(self.store.get(4, NOW), record(4, b"w", version=2))
 
     def test_expired(self) -> None:
-        """What has expired is given back, swept or not."""
+        """Expired records are given back, swept or not."""
         self.fill(1, *range(26))
         for key in (30, 31):
             self.offer(record(key, ttl=key - 27, writer=1))
@@ -428,8 +432,8 @@ class ShareTests(StoreTestCase):
         self.assertEqual(self.fill(1, 41, 42), [41])
 
     def test_evicted(self) -> None:
-        """For a newcomer goes what others hold as well, until its share has room; who has most makes room for
-        nothing that it could not hold."""
+        """For a new writer records that others hold are evicted, until its share has space; for the
+        largest writer nothing is evicted that it could not use."""
         self.fill(77, *range(2000, 2064))
         self.assertEqual(self.fill(1, 1), [1])
         self.assertEqual(len(self.store), 50)
@@ -437,14 +441,15 @@ class ShareTests(StoreTestCase):
         self.assertEqual(len(self.store), 50)
 
     def test_overwritten(self) -> None:
-        """What another writer replaces counts for that one."""
+        """A record that another writer replaces uses that writer's share."""
         self.fill(1, *range(28))
         self.assertIs(self.offer(record(4, version=2, writer=2)), Outcome.HELD)
         self.assertEqual((self.fill(1, 50, 51), len(self.fill(2, *range(100, 160)))), ([], 10))
         self.assertEqual(self.store._shares, {id_to_bytes(1): room_for(27), id_to_bytes(2): room_for(11)})
 
     def test_copy(self) -> None:
-        """A copy that lives longer stays its first writer's: who republishes it needs no share."""
+        """A copy with a longer life uses the share of the first writer: the node that republishes needs
+        none."""
         self.fill(1, 1, subnet=b"abc")
         self.fill(2, *range(10, 60))
         self.assertEqual(self.fill(2, 70), [])
@@ -453,8 +458,8 @@ class ShareTests(StoreTestCase):
         self.assertEqual(held and (held.writer, held.writer_subnet), (1, b"abc"))
 
     def test_copies_of_others(self) -> None:
-        """A holder that brings what many others wrote, after a neighbour has died, is refused none of it while
-        most of the store is free."""
+        """A holder that sends the records of many writers, after a neighbour has died, is refused none of
+        them while most of the store is free."""
         store = MemoryStore(77, 1 << 30, lambda record: True)
         told: list[Verdict] = []
         for key in range(5_000):
@@ -466,8 +471,8 @@ class FloodTests(SynchronousTestCase):
     """8 MiB, and writers that cost 5 s of proof of work: 16 ids."""
 
     def left_for_others(self, subnets: list[bytes]) -> tuple[int, int]:
-        """After 16 writers in these subnets have written all that is taken from them: how many of 200 honest STOREs
-        from elsewhere are held, and of 200 of the node's own clients."""
+        """After 16 writers in these subnets have written as much as is accepted: how many of 200 honest
+        STOREs from elsewhere are held, and of 200 of the node's own clients."""
         store, rng = MemoryStore(77, 8 << 20, lambda record: True), random.Random(1)
         value = bytes(1_000)
 
@@ -493,18 +498,18 @@ class FloodTests(SynchronousTestCase):
         return honest, sum(held(77, b"") for _ in range(200))
 
     def test_one_host(self) -> None:
-        """Of one host they leave half of the store."""
+        """Writers on one host leave half of the store."""
         self.assertEqual(self.left_for_others([b"abc"]), (200, 200))
 
     def test_many_subnets(self) -> None:
-        """Nor do they shut others out where each has a subnet of its own, and all they can get before others come."""
+        """Writers in a subnet each do not shut others out, either, even if they fill all they can first."""
         honest, own = self.left_for_others([bytes([8, n, 0]) for n in range(16)])
         self.assertGreater(honest, 50)
         self.assertEqual(own, 200)
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """A store for few records of few keys, beside a dict that knows nothing of room."""
+    """A store for few records of few keys, beside a dict without limits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -585,7 +590,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 class MachineTests(SynchronousTestCase):
     def test_machine(self) -> None:
-        """Whatever is offered in whatever order: sizes are right, limit and shares hold, and only the stated order
+        """For any offers in any order sizes are right, limit and shares hold, and only the stated order
         evicts."""
         run_state_machine_as_test(
             StoreMachine,
@@ -595,7 +600,7 @@ class MachineTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(1, 30)), max_size=30))
     def test_replicas_agree(self, offers: list[tuple[int, int, int]]) -> None:
-        """Two stores that were offered the same in another order hold the same."""
+        """Two stores that got the same offers in different orders hold the same."""
         one, other = (MemoryStore(own_id, 1 << 20, lambda record: True) for own_id in (0, 77))
         records = [record(key, bytes(size), version) for key, version, size in offers]
         for store, order in ((one, records), (other, records[::-1])):
@@ -604,7 +609,7 @@ class MachineTests(SynchronousTestCase):
         self.assertEqual([one.get(key, NOW) for key in range(6)], [other.get(key, NOW) for key in range(6)])
 
     def test_invariants_are_looked_at(self) -> None:
-        """A store that contradicts itself is found out."""
+        """The invariants detect a store that contradicts itself."""
         store = MemoryStore(0, 1 << 20, lambda record: True)
         store.offer(record(), NOW, lambda verdict: None)
         store._records[5] = evolve(store._records[5], value=b"longer")
