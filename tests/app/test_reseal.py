@@ -39,10 +39,10 @@ class ResealTests(DatabaseDirTestCase):
     def test_resealed(self) -> None:
         """Under the new key everything is found; the old key is refused, and nothing is left of its
         database. The progress is reported."""
-        told: list[tuple[int, int]] = []
-        resealed = reseal(self.values, OTHER_KEY, LIMIT, lambda done, count: told.append((done, count)))
-        self.assertEqual(resealed, ResealCounts(700, 0))
-        self.assertEqual((told[-1], sorted(told)), ((700, 700), told))
+        progress: list[tuple[int, int]] = []
+        counts = reseal(self.values, OTHER_KEY, LIMIT, lambda done, count: progress.append((done, count)))
+        self.assertEqual(counts, ResealCounts(700, 0))
+        self.assertEqual((progress[-1], sorted(progress)), ((700, 700), progress))
         self.refused(KEY)
         values = unlock(self.data_dir, OTHER_KEY, 7)
         self.check(values)

@@ -149,9 +149,9 @@ class LifeTests(ServiceTestCase):
             put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
         self.assertEqual(put, api_messages.encode_success(KEY, b"value"))
         self.assertEqual(await self.ask(settings, api_messages.encode_get(KEY)), put)
-        told = {*fields(events, "role", "host", "port"), *fields(events, "host", "port")}
-        self.assertIn(("node", *settings.node.p2p_address), told)
-        self.assertIn(settings.node.api_address, told)
+        logged = {*fields(events, "role", "host", "port"), *fields(events, "host", "port")}
+        self.assertIn(("node", *settings.node.p2p_address), logged)
+        self.assertIn(settings.node.api_address, logged)
 
     async def test_dead_seed(self) -> None:
         """A node whose seed is silent is alone after 2 s and serves what it holds: a request only waits
@@ -163,9 +163,9 @@ class LifeTests(ServiceTestCase):
         began = time.monotonic()
         put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value", receipt=True))
         self.assertTrue(time.monotonic() - began >= FIRST_TRY_SECONDS)
-        told = api_messages.decode_reply(put)
-        assert isinstance(told, api_messages.PutReceipt)
-        receipt = told.receipt
+        reply = api_messages.decode_reply(put)
+        assert isinstance(reply, api_messages.PutReceipt)
+        receipt = reply.receipt
         self.assertEqual((receipt.outcome, receipt.stored, receipt.wanted), (PutOutcome.STORED_BY_ALL, 1, 8))
         found = await self.ask(settings, api_messages.encode_get(KEY))
         self.assertEqual(found, api_messages.encode_success(KEY, b"value"))
@@ -184,10 +184,10 @@ class LifeTests(ServiceTestCase):
         settings = self.settings(seeds=(Seed(*first.node.p2p_address),))
         self.start(settings)
         found = await self.ask(settings, api_messages.encode_get_record(KEY))
-        told = api_messages.decode_reply(found)
-        assert isinstance(told, api_messages.FoundRecord)
-        self.assertEqual((told.kind, told.value), (1, b"value"))
-        self.assertTrue(55 <= told.ttl <= 60)
+        reply = api_messages.decode_reply(found)
+        assert isinstance(reply, api_messages.FoundRecord)
+        self.assertEqual((reply.kind, reply.value), (1, b"value"))
+        self.assertTrue(55 <= reply.ttl <= 60)
 
     async def test_stopped(self) -> None:
         """After the stop its ports are closed and its directory is free; it can be started again."""
@@ -297,7 +297,7 @@ class LifeTests(ServiceTestCase):
         settings = self.settings()
         service = self.start(evolve(settings, security=SecuritySettings(difficulty=8)))
         began = time.monotonic()
-        told = await self.ask(
+        replies = await self.ask(
             settings,
             api_messages.encode_get(bytes(32))
             + api_messages.encode_get_record(KEY)
@@ -306,7 +306,7 @@ class LifeTests(ServiceTestCase):
         self.assertTrue(time.monotonic() - began >= OPERATION_TIMEOUT)
         not_ready = Receipt(PutOutcome.NOT_STORED, 0, 0, PutReason.NOT_READY)
         self.assertEqual(
-            told,
+            replies,
             api_messages.encode_failure(bytes(32))
             + api_messages.encode_no_record(KEY, NoRecord.NOT_READY)
             + api_messages.encode_receipt(bytes([1]) * 32, not_ready),
@@ -326,10 +326,10 @@ class LifeTests(ServiceTestCase):
             service = self.start(evolve(settings, security=SecuritySettings(difficulty=3)))
             (Path(settings.node.data_dir) / "identity.proof.new").mkdir()
             for _ in range(1000):
-                if told := [event for event in events if event["log_level"] is LogLevel.critical]:
+                if errors := [event for event in events if event["log_level"] is LogLevel.critical]:
                     break
                 await deferLater(reactor, 0.01)
-        self.assertIn("data_dir", told[0]["reason"])
+        self.assertIn("data_dir", errors[0]["reason"])
         found = await self.ask(settings, api_messages.encode_get(KEY))
         self.assertEqual(found, api_messages.encode_failure(KEY))
         await self.stop(service)

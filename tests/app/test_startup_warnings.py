@@ -15,7 +15,7 @@ class ReachTests(SynchronousTestCase):
         """The API must listen beyond loopback, and allow a network beyond loopback."""
         near = (ip_network("127.0.0.0/8"), ip_network("::1"))
         far = (*near, ip_network("10.0.0.0/8"))
-        for host, allowed, told in (
+        for host, allowed, warnings in (
             ("0.0.0.0", far, 1),
             ("::", far, 1),
             ("10.1.2.3", far, 1),
@@ -28,4 +28,4 @@ class ReachTests(SynchronousTestCase):
             settings = Settings(NodeSettings(api_address=(host, 7400)), api=ApiSettings(api_allow=allowed))
             with capturedLogs() as events:
                 warn_of_open_api(settings)
-            self.assertEqual(fields(events, "host", "networks"), [(host, "10.0.0.0/8")] * told)
+            self.assertEqual(fields(events, "host", "networks"), [(host, "10.0.0.0/8")] * warnings)

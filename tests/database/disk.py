@@ -143,11 +143,11 @@ class DiskTestCase(SynchronousTestCase):
 
     def verdicts(self, database: Database, *records: Record, now: float = NOW) -> list[Verdict]:
         """The verdicts on these records, offered all at once."""
-        told: list[Verdict | None] = [None] * len(records)
+        verdicts: list[Verdict | None] = [None] * len(records)
         for number, one in enumerate(records):
-            database.offer(one, now, lambda verdict, number=number: told.__setitem__(number, verdict))  # type: ignore[misc]
-        self.run_until(lambda: None not in told)
-        return [verdict for verdict in told if verdict is not None]
+            database.offer(one, now, lambda verdict, number=number: verdicts.__setitem__(number, verdict))  # type: ignore[misc]
+        self.run_until(lambda: None not in verdicts)
+        return [verdict for verdict in verdicts if verdict is not None]
 
     def offer(self, database: Database, *records: Record, now: float = NOW) -> list[Outcome]:
         return [verdict.outcome for verdict in self.verdicts(database, *records, now=now)]

@@ -32,11 +32,11 @@ class OfferTests(DiskTestCase):
 
     def test_told_after_commit(self) -> None:
         """No verdict is reported before the record is on disk, and nobody can read what is not on disk."""
-        told: list[Verdict] = []
-        self.store.offer(record(), NOW, told.append)
-        self.store.offer(record(), NOW, told.append)
-        self.assertEqual((told, self.store.get(5, NOW)), ([], None))
-        self.run_until(lambda: len(told) == 2)
+        verdicts: list[Verdict] = []
+        self.store.offer(record(), NOW, verdicts.append)
+        self.store.offer(record(), NOW, verdicts.append)
+        self.assertEqual((verdicts, self.store.get(5, NOW)), ([], None))
+        self.run_until(lambda: len(verdicts) == 2)
         self.assertEqual(self.store.get(5, NOW), record())
 
     def test_in_any_order(self) -> None:
@@ -174,21 +174,21 @@ class OpeningTests(DiskTestCase):
         nothing until then."""
         store = self.database()
         self.addCleanup(self.close, store)
-        told: list[Verdict] = []
+        verdicts: list[Verdict] = []
         for n in (2, 1):
-            store.offer(record(version=n), NOW, told.append)
+            store.offer(record(version=n), NOW, verdicts.append)
         self.assertIsNone(store.get(5, NOW))
         store.open(lambda: None)
-        self.run_until(lambda: len(told) == 2)
-        self.assertEqual([verdict.outcome for verdict in told], [HELD, OUTRANKED])
+        self.run_until(lambda: len(verdicts) == 2)
+        self.assertEqual([verdict.outcome for verdict in verdicts], [HELD, OUTRANKED])
 
     def test_many_early(self) -> None:
         """The number of offers that wait for the opening is limited."""
         store = self.database()
-        told: list[Verdict] = []
+        verdicts: list[Verdict] = []
         for n in range(MAX_EARLY_OFFERS + 1):
-            store.offer(record(n), NOW, told.append)
-        self.assertEqual([verdict.outcome for verdict in told], [REFUSED])
+            store.offer(record(n), NOW, verdicts.append)
+        self.assertEqual([verdict.outcome for verdict in verdicts], [REFUSED])
 
     def test_told(self) -> None:
         """The event of the opening has the number of records."""

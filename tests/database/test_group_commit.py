@@ -41,25 +41,25 @@ class WaitingTests(SynchronousTestCase):
         self.disk = HangingDisk()
         self.commits = GroupCommit(cast(WriterThread, self.disk), 1 << 20, lambda written: None)
         self.commits.paused = False
-        self.told: list[Verdict] = []
+        self.verdicts: list[Verdict] = []
 
     def put(self, slot: int, version: int = 1) -> None:
         one: Any = record(slot, version=version)
         verdict = Verdict(Outcome.HELD, version, replication=one.replication)
-        self.commits.put(slot_of(slot), one, bytes(100), Growth(0, {}), self.told.append, verdict)
+        self.commits.put(slot_of(slot), one, bytes(100), Growth(0, {}), self.verdicts.append, verdict)
 
     def test_same_again(self) -> None:
         """Of many repetitions of one request some wait; the others are refused at once, and keep no other
         slot out."""
         self.put(1)
         for _ in range(200_000):
-            self.commits.report(slot_of(1), self.told.append, HELD)
-        self.assertEqual(self.told, [NO_ROOM] * (200_001 - SLOT_VERDICTS_LIMIT))
+            self.commits.report(slot_of(1), self.verdicts.append, HELD)
+        self.assertEqual(self.verdicts, [NO_ROOM] * (200_001 - SLOT_VERDICTS_LIMIT))
         self.assertFalse(self.commits.may_put(slot_of(1)))
         self.assertTrue(self.commits.may_put(slot_of(2)))
-        self.told.clear()
+        self.verdicts.clear()
         self.disk.go_on()
-        self.assertEqual([verdict.outcome for verdict in self.told], [Outcome.HELD] * SLOT_VERDICTS_LIMIT)
+        self.assertEqual([verdict.outcome for verdict in self.verdicts], [Outcome.HELD] * SLOT_VERDICTS_LIMIT)
 
     def test_all_slots(self) -> None:
         """The number of waiting callbacks is limited in all, too; after they were called others can wait."""
@@ -69,11 +69,11 @@ class WaitingTests(SynchronousTestCase):
             if self.commits.may_put(slot_of(slot)):
                 self.put(slot)
             for _ in range(SLOT_VERDICTS_LIMIT):
-                self.commits.report(slot_of(slot), self.told.append, HELD)
+                self.commits.report(slot_of(slot), self.verdicts.append, HELD)
         self.assertFalse(self.commits.may_put(slot_of(slots)))
-        self.told.clear()
+        self.verdicts.clear()
         self.disk.go_on()
-        self.assertEqual(len(self.told), WAITING_VERDICTS_LIMIT)
+        self.assertEqual(len(self.verdicts), WAITING_VERDICTS_LIMIT)
         self.assertTrue(self.commits.may_put(slot_of(0)))
 
     def test_rising_versions(self) -> None:

@@ -58,12 +58,12 @@ class ShareTests(DiskTestCase):
         self.answers_for = lambda record: True
         for key in range(100, 100 + self.ALONE + 5):
             self.offer(self.store, self.one(key, 1, ttl=600.0))
-        self.assertEqual(self.told(), [1])
-        for later, told in ((5.0, 1), (70.0, 2)):
+        self.assertEqual(self.share_events(), [1])
+        for later, count in ((5.0, 1), (70.0, 2)):
             (verdict,) = self.verdicts(self.store, self.one(99, 1, ttl=600.0), now=NOW + later)
-            self.assertEqual((verdict.refusal, len(self.told())), (Refusal.SHARE, told))
+            self.assertEqual((verdict.refusal, len(self.share_events())), (Refusal.SHARE, count))
 
-    def told(self) -> list[object]:
+    def share_events(self) -> list[object]:
         return [heard[1] for heard in self.notes.heard if heard[0] == "share used up"]
 
     def test_reserve(self) -> None:

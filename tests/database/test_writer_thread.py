@@ -18,20 +18,20 @@ class WriterTestCase(DiskTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.format = EntryFormat(vault(), 0)
-        self.told: list[Opened | Written | str] = []
-        self.on_verdict: Callable[[Opened | Written | str], None] = self.told.append
+        self.reports: list[Opened | Written | str] = []
+        self.on_report: Callable[[Opened | Written | str], None] = self.reports.append
 
     def begin(self, limit: int = 1 << 30) -> WriterThread:
         writer = WriterThread(str(self.path), limit, 1000, self.calls.put)
         writer.start()
         self.addCleanup(writer.close)
-        writer.open(self.on_verdict, self.on_verdict)
+        writer.open(self.on_report, self.on_report)
         return writer
 
     def next(self) -> Opened | Written | str:
-        count = len(self.told)
-        self.run_until(lambda: len(self.told) > count)
-        return self.told[count]
+        count = len(self.reports)
+        self.run_until(lambda: len(self.reports) > count)
+        return self.reports[count]
 
     def changes(self, count: int, size: int = 1000) -> Changes:
         return Changes(
@@ -51,7 +51,7 @@ class OpenTests(WriterTestCase):
         self.assertIsInstance(self.next(), str)
         self.assertIsInstance(self.next(), str)
         self.path.rmdir()
-        self.run_until(lambda: isinstance(self.told[-1], Opened))
+        self.run_until(lambda: isinstance(self.reports[-1], Opened))
 
     def test_name_is_flushed(self) -> None:
         """The name of a new file is durable before anything is acknowledged; if that fails nothing is left
@@ -68,10 +68,10 @@ class OpenTests(WriterTestCase):
         self.patch(module, "fsync_folder", flush)
         writer = self.begin()
         self.assertIsInstance(self.next(), str)
-        self.run_until(lambda: isinstance(self.told[-1], Opened))
+        self.run_until(lambda: isinstance(self.reports[-1], Opened))
         self.assertEqual(flushed, [str(self.path.parent)] * 2)
         writer.close()
-        self.told.clear()
+        self.reports.clear()
         self.begin()
         self.assertIsInstance(self.next(), Opened)
         self.assertEqual(len(flushed), 2)
@@ -101,9 +101,9 @@ class OpenTests(WriterTestCase):
         self.begin()
         self.assertIsInstance(self.next(), str)
         self.patch(Tables, "open", opening)
-        self.run_until(lambda: isinstance(self.told[-1], Opened))
-        assert isinstance(self.told[-1], Opened)
-        self.assertEqual(self.told[-1].set_aside, "")
+        self.run_until(lambda: isinstance(self.reports[-1], Opened))
+        assert isinstance(self.reports[-1], Opened)
+        self.assertEqual(self.reports[-1].set_aside, "")
 
     def test_check_ended(self) -> None:
         """A check that was killed says nothing about the file: it is tried again."""
@@ -111,15 +111,15 @@ class OpenTests(WriterTestCase):
         first = self.begin()
         self.next()
         first.close()
-        self.told.clear()
+        self.reports.clear()
         python = sys.executable
         self.patch(sys, "executable", "/bin/false")
         self.begin()
         self.assertIsInstance(self.next(), str)
         self.patch(sys, "executable", python)
-        self.run_until(lambda: isinstance(self.told[-1], Opened))
-        assert isinstance(self.told[-1], Opened)
-        self.assertEqual(self.told[-1].set_aside, "")
+        self.run_until(lambda: isinstance(self.reports[-1], Opened))
+        assert isinstance(self.reports[-1], Opened)
+        self.assertEqual(self.reports[-1].set_aside, "")
 
     def test_closed_while_it_tries(self) -> None:
         """It can be closed at any time, without waiting for a disk that does not answer."""
@@ -135,7 +135,7 @@ class WriteTests(WriterTestCase):
         writer = self.begin()
         opened = self.next()
         changes = self.changes(100)
-        writer.write(changes, self.on_verdict)
+        writer.write(changes, self.on_report)
         written = self.next()
         assert isinstance(opened, Opened) and isinstance(written, Written)
         self.assertEqual(
@@ -150,7 +150,7 @@ class WriteTests(WriterTestCase):
         writer = self.begin(limit=1 << 20)
         opened = self.next()
         changes = self.changes(1000)
-        writer.write(changes, self.on_verdict)
+        writer.write(changes, self.on_report)
         written = self.next()
         assert isinstance(opened, Opened) and isinstance(written, Written)
         self.assertEqual(written.failure, "")
@@ -163,7 +163,7 @@ class WriteTests(WriterTestCase):
         """Changes of calls before the end are written."""
         writer = self.begin()
         self.next()
-        writer.write(self.changes(100), self.on_verdict)
+        writer.write(self.changes(100), self.on_report)
         writer.close()
         tables = Tables.open(str(self.path), 1 << 30, 1000, new=False)
         self.addCleanup(tables.close)

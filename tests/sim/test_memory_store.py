@@ -57,9 +57,9 @@ class StoreTestCase(SynchronousTestCase):
         return self.verdict(record, now).outcome
 
     def verdict(self, record: Record, now: float = NOW) -> Verdict:
-        told: list[Verdict] = []
-        self.store.offer(record, now, told.append)
-        (verdict,) = told
+        verdicts: list[Verdict] = []
+        self.store.offer(record, now, verdicts.append)
+        (verdict,) = verdicts
         return verdict
 
     def limit(self, limit: int) -> None:
@@ -461,10 +461,10 @@ class ShareTests(StoreTestCase):
         """A holder that sends the records of many writers, after a neighbour has died, is refused none of
         them while most of the store is free."""
         store = MemoryStore(77, 1 << 30, lambda record: True)
-        told: list[Verdict] = []
+        verdicts: list[Verdict] = []
         for key in range(5_000):
-            store.offer(record(key, bytes(60_000), writer=1, subnet=b"abc"), NOW, told.append)
-        self.assertEqual({verdict.outcome for verdict in told}, {Outcome.HELD})
+            store.offer(record(key, bytes(60_000), writer=1, subnet=b"abc"), NOW, verdicts.append)
+        self.assertEqual({verdict.outcome for verdict in verdicts}, {Outcome.HELD})
 
 
 class FloodTests(SynchronousTestCase):
@@ -477,7 +477,7 @@ class FloodTests(SynchronousTestCase):
         value = bytes(1_000)
 
         def held(writer: int, subnet: bytes) -> bool:
-            told: list[Verdict] = []
+            verdicts: list[Verdict] = []
             one = Record(
                 key=rng.getrandbits(256),
                 value=value,
@@ -487,8 +487,8 @@ class FloodTests(SynchronousTestCase):
                 writer=writer,
                 writer_subnet=subnet,
             )
-            store.offer(one, NOW, told.append)
-            return told[0].outcome is Outcome.HELD
+            store.offer(one, NOW, verdicts.append)
+            return verdicts[0].outcome is Outcome.HELD
 
         for writer in range(1, 17):
             while held(1000 + writer, subnets[writer % len(subnets)]):
@@ -535,9 +535,9 @@ class StoreMachine(RuleBasedStateMachine):
             writer=writer,
         )
         before = {held: self.store.get(held, self.now) for held in range(13)}
-        told: list[Verdict] = []
-        self.store.offer(one, self.now, told.append)
-        (verdict,) = told
+        verdicts: list[Verdict] = []
+        self.store.offer(one, self.now, verdicts.append)
+        (verdict,) = verdicts
         self.offered.setdefault(key, []).append(one)
         held = self.store.get(key, self.now)
         previous = before[key]
