@@ -89,7 +89,7 @@ class RunningTests(ProcessTestCase):
             resource.RLIMIT_FSIZE,
             10,
             lambda node: (node.folder / half).exists(),
-            "contacts can be saved again",
+            "Contacts can be saved again",
         )
         (lost,) = (event["lost"] for event in node.events() if event["level"] == "error")
         self.assertLess(lost, 10)
