@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""A small VoidPhone client of a DHT node's API: one PUT or one GET. Needs nothing but Python.
+"""Sends one PUT or one GET to the API of a VoidPhone DHT node. Needs only the standard library.
 
     python scripts/dht_client.py -a 127.0.0.1 -p 7400 -s -k greeting -d "hello"
     python scripts/dht_client.py -a 127.0.0.1 -p 7400 -g -k greeting
 
-The key is UTF-8 text, padded with zero bytes to 32. Exits 0 when the value was found or stored, else 1.
+The key is UTF-8 text, padded with zero bytes to 32 bytes. Exit code: 0 if the value was found or stored, else 1.
 """
 
 import argparse
@@ -35,28 +35,26 @@ def main() -> int:
         print(f"no answer from {args.address} port {args.port}: {error}", file=sys.stderr)
         return 1
     if body[:KEY_BYTES] != key or kind not in {SUCCESS, FAILURE}:
-        print("the answer is to another question", file=sys.stderr)
+        print("the answer is to another request", file=sys.stderr)
         return 1
     show(args.key, kind, body[KEY_BYTES:])
     return 0 if kind == SUCCESS else 1
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Set or get one value at a DHT node.")
+    parser = argparse.ArgumentParser(description="Store or get one value at a DHT node.")
     parser.add_argument("-a", "--address", default="127.0.0.1", help="host of the node's API (%(default)s)")
-    parser.add_argument("-p", "--port", type=int, default=7400, help="its port (%(default)s)")
+    parser.add_argument("-p", "--port", type=int, default=7400, help="port of the API (%(default)s)")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("-s", "--set", action="store_true", help="store a value")
-    action.add_argument("-g", "--get", action="store_true", help="find a value")
-    parser.add_argument(
-        "-k", "--key", help="the key, a text of up to 32 bytes; for -s, random when not given"
-    )
-    parser.add_argument("-d", "--data", help="the value, a text; for -s, random when not given")
+    action.add_argument("-g", "--get", action="store_true", help="get a value")
+    parser.add_argument("-k", "--key", help="key, a text of up to 32 bytes; random for -s if not given")
+    parser.add_argument("-d", "--data", help="value, a text; random if not given")
     args = parser.parse_args()
     if args.get and args.key is None:
         parser.error("-g needs a key (-k)")
     if args.get and args.data is not None:
-        parser.error("-d goes with -s")
+        parser.error("-d needs -s")
     if args.key is None:
         args.key = secrets.token_hex(KEY_BYTES // 2)
     if args.data is None:
@@ -66,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     if not 0 < len(args.data.encode("utf-8", "surrogateescape")) <= MAX_VALUE:
         parser.error(f"the value must have 1 to {MAX_VALUE} bytes")
     if not 0 < args.port < 65_536:
-        parser.error("a port is a number from 1 to 65535")
+        parser.error("the port must be a number from 1 to 65535")
     return args
 
 

@@ -23,7 +23,7 @@ from typing import Protocol
 from attrs import define, field, frozen
 
 from dht14.cmd.api_client import ask
-from dht14.cmd.ending import Ended
+from dht14.cmd.command_error import CommandError
 from dht14.wire.api_messages import MAX_VALUE, Success, encode_get, encode_put
 
 FOLDER = Path(__file__).parent.parent / "data" / "deployment"
@@ -126,11 +126,11 @@ class Node:
     port: int
 
     def put(self, key: bytes, value: bytes) -> bool:
-        """Whether the network keeps the value. Raises `Ended` where the node is not there."""
+        """Whether the network keeps the value. Raises `CommandError` where the node is not there."""
         return isinstance(ask(("127.0.0.1", self.port), key, encode_put(0, 0, key, value)), Success)
 
     def get(self, key: bytes) -> bytes | None:
-        """The value that the network has. Raises `Ended` where the node is not there."""
+        """The value that the network has. Raises `CommandError` where the node is not there."""
         reply = ask(("127.0.0.1", self.port), key, encode_get(key))
         return reply.value if isinstance(reply, Success) else None
 
@@ -138,7 +138,7 @@ class Node:
         """Whether its API does."""
         try:
             self.get(random.randbytes(32))
-        except Ended:
+        except CommandError:
             return False
         return True
 

@@ -1,5 +1,6 @@
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,11 @@ def modules() -> list[Module]:
     return found
 
 
+def _dotted(name: str) -> str:
+    """Return the name by which a file of dht14/ is imported."""
+    return ".".join(("dht14", *Path(name).with_suffix("").parts))
+
+
 def layer(part: str) -> int:
     return next(n for n, parts in enumerate(LAYERS) if part in parts)
 
@@ -90,6 +96,15 @@ class HouseTests(SynchronousTestCase):
                         yield f"{module.name} imports {name}"
 
         self.none(wrong())
+
+    def test_no_circles(self):
+        """No module imports itself through others, not even inside a function."""
+        modules = {_dotted(module.name): module for module in self.modules}
+        imports = {
+            name: {part for full in module.imports() for part in (full, full.rpartition(".")[0])}
+            for name, module in modules.items()
+        }
+        TopologicalSorter({name: found & modules.keys() for name, found in imports.items()}).prepare()
 
     def test_pure_parts(self):
         """From wire/, session/ and database/ down there is no Twisted, no log and no clock; a thread only in the last."""

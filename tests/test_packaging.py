@@ -8,7 +8,7 @@ TOP = Path(__file__).parent.parent
 
 
 class PackagingTests(SynchronousTestCase):
-    """What is installed is what is here."""
+    """setup.cfg, the lists of requirements and the package agree with the checkout."""
 
     def setUp(self) -> None:
         setup = configparser.ConfigParser(interpolation=None)
@@ -17,7 +17,7 @@ class PackagingTests(SynchronousTestCase):
         self.options = setup["options"]
 
     def test_packages(self) -> None:
-        """Every folder of modules is listed, and so is that of the plugins."""
+        """setup.cfg lists every folder of modules, and that of the plugins."""
         here = {".".join(file.parent.relative_to(TOP).parts) for file in (TOP / "dht14").rglob("*.py")}
         self.assertEqual(set(self.options["packages"].split()), here | {"twisted.plugins"})
 
@@ -27,7 +27,7 @@ class PackagingTests(SynchronousTestCase):
         self.assertNotRegex((TOP / page).read_text(), r"\]\(|<a |^\[.*\]:")
 
     def test_extras(self) -> None:
-        """Extras are for users; every tool has a list of its own, and each that is named is there."""
+        """Extras are for users. Every tool has its own list of requirements; tox.ini names only existing ones."""
         self.assertEqual(list(self.setup["options.extras_require"]), ["plot"])
         lists = {file.name for file in (TOP / "conf" / "develop").iterdir()}
         named = set(re.findall(r"conf/develop/(\w+\.txt)", (TOP / "tox.ini").read_text()))
@@ -35,7 +35,8 @@ class PackagingTests(SynchronousTestCase):
         self.assertEqual(named - lists, set())
 
     def test_requirements(self) -> None:
-        """The image has a pinned version, with its hashes, of everything that the package needs (make lock)."""
+        """The image has a pinned version, with its hashes, of everything that the package needs (make
+        lock)."""
         needed = {_name(line) for line in self.options["install_requires"].split("\n") if line}
         pinned = (TOP / "conf" / "requirements.txt").read_text().replace("\\\n", "")
         lines = [line for line in pinned.splitlines() if line and line.lstrip()[0] != "#"]

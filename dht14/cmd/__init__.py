@@ -1,1 +1,4 @@
-"""What is typed at a shell: the two twistd plugins, the client and the simulator. Only here is the global reactor touched."""
+"""Commands for the shell: the two twistd plugins, the client and the simulator.
+
+Only this part uses the global reactor.
+"""

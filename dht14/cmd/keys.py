@@ -1,45 +1,42 @@
-"""What a KEY can be at the command line, and `dht14 key`, which prints it as its 64 hex digits."""
+"""The forms of a KEY at the command line, and `dht14 key`, which prints a key as its 64 hex digits."""
 
 import argparse
 import hashlib
 import re
 
-from dht14.cmd.ending import DONE, WRONG_USAGE, Ended, print_bytes, print_json
+from dht14.cmd.command_error import DONE, WRONG_USAGE, CommandError
+from dht14.cmd.output import print_bytes, print_json
 from dht14.cmd.parser import add_json_argument, typed_bytes
-from dht14.cmd.values import add_file_argument, given_value
+from dht14.cmd.value_input import add_file_argument, read_value
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.records.envelope import MAX_SALT, OWNER_KEY_BYTES, key_of_owner
 
-KEY_HELP = "64 hex digits, or any text: then its SHA-256 is the key (hex: or text: before it says which)"
+KEY_HELP = "64 hex digits, or any text, whose SHA-256 is the key (the prefix hex: or text: decides)"
 
 KEY_DIGITS = 64
-LIKE_A_KEY = 50
-"""So many hex digits and nothing else are hardly meant as a text."""
+KEY_LIKE_DIGITS = 50
+"""This many hex digits and nothing else are hardly meant as a text."""
 
-SALT_HELP = f"text of up to {MAX_SALT} bytes that tells apart the keys of one owner"
+SALT_HELP = f"text of up to {MAX_SALT} bytes that distinguishes the keys of one owner"
 
 
-def add_owner_argument(parser: argparse.ArgumentParser) -> None:
-    """Who the owner of the key is."""
+def add_owner_argument(parser: argparse._ActionsContainer) -> None:
+    """Add the option for the owner of the key."""
     parser.add_argument(
         "--owner", metavar="OWNER", help="public key of an owner, 64 hex digits, as dht14 keygen prints it"
     )
 
 
 def add_key_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `dht14 key`."""
-    parser.description = (
-        "Print a key as its 64 hex digits: that of a text, of a content, or of an owner. Asks no node."
-    )
+    """Add the arguments of `dht14 key`."""
+    parser.description = "Print the key of a text, a value or an owner as 64 hex digits. Asks no node."
     parser.usage = """dht14 key --text TEXT
        dht14 key --content (VALUE | --file F)
        dht14 key --owner OWNER [--salt S]"""
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--text", metavar="TEXT", help="the key that a text stands for")
-    which.add_argument("--content", action="store_true", help="the key of a value: its SHA-256")
-    which.add_argument(
-        "--owner", metavar="OWNER", help="public key of an owner, 64 hex digits, as dht14 keygen prints it"
-    )
+    which.add_argument("--text", metavar="TEXT", help="print the key that a text stands for")
+    which.add_argument("--content", action="store_true", help="print the key of a value: its SHA-256")
+    add_owner_argument(which)
     value = parser.add_argument(
         "value", metavar="VALUE", nargs="?", help="the value, as text (or give --file)"
     )
@@ -50,15 +47,15 @@ def add_key_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_key(args: argparse.Namespace) -> int:
-    """Print a key; the exit code."""
+    """Print a key and return the exit code."""
     if args.content:
-        key = hashlib.sha256(given_value(args.value, args.file)).digest()
+        key = hashlib.sha256(read_value(args.value, args.file)).digest()
     elif (args.value, args.file) != (None, None):
-        raise Ended(WRONG_USAGE, "VALUE and --file go with --content")
+        raise CommandError(WRONG_USAGE, "VALUE and --file need --content")
     else:
-        key = key_of_text(args.text) if args.owner is None else owners_key(args.owner, args.salt)
+        key = text_key(args.text) if args.owner is None else owner_key(args.owner, args.salt)
     if args.salt is not None and args.owner is None:
-        raise Ended(WRONG_USAGE, "--salt goes with --owner")
+        raise CommandError(WRONG_USAGE, "--salt needs --owner")
     if args.json:
         print_json({"key": key.hex()})
     else:
@@ -66,54 +63,58 @@ def run_key(args: argparse.Namespace) -> int:
     return DONE
 
 
-def key_of(typed: str) -> bytes:
-    """The key that a KEY stands for. Raises `Ended` for an empty one, and for what looks like a key in hex and is
-    none."""
+def parse_key(typed: str) -> bytes:
+    """Return the key that a KEY stands for.
+
+    Raises `CommandError` for an empty KEY, and for one that looks like hex digits but is not a key.
+    """
     if not typed:
-        # Rather a variable of a script that was never set than a key.
-        raise Ended(WRONG_USAGE, "the key is empty; if the empty text is meant, write text:", "bad_key")
+        # More likely a variable of a script that was never set than a key.
+        raise CommandError(
+            WRONG_USAGE, "the key is empty; if the empty text is meant, write text:", "bad_key"
+        )
     if typed.startswith("text:"):
-        return key_of_text(typed.removeprefix("text:"))
+        return text_key(typed.removeprefix("text:"))
     if typed.startswith("hex:"):
         return _hex(typed.removeprefix("hex:"), "a key")
     if re.fullmatch(f"[0-9A-Fa-f]{{{KEY_DIGITS}}}", typed):
         return bytes.fromhex(typed)
     if re.fullmatch("0[xX][0-9A-Fa-f]+", typed):
-        raise Ended(
-            WRONG_USAGE, f"a key is written without 0x; if the text is meant, write text:{typed}", "bad_key"
+        raise CommandError(
+            WRONG_USAGE, f"write a key without 0x; if the text is meant, write text:{typed}", "bad_key"
         )
-    if re.fullmatch(f"[0-9A-Fa-f]{{{LIKE_A_KEY},}}", typed):
-        raise Ended(
+    if re.fullmatch(f"[0-9A-Fa-f]{{{KEY_LIKE_DIGITS},}}", typed):
+        raise CommandError(
             WRONG_USAGE,
-            f"that looks like a key, but has {len(typed)} of {KEY_DIGITS} hex digits; if the text is meant, write "
-            f"text:{typed}",
+            f"this looks like a key, but has {len(typed)} of {KEY_DIGITS} hex digits; if the text is meant, "
+            f"write text:{typed}",
             "bad_key",
             digits=len(typed),
         )
-    return key_of_text(typed)
+    return text_key(typed)
 
 
-def key_of_text(text: str) -> bytes:
-    """The SHA-256 of a text."""
+def text_key(text: str) -> bytes:
+    """Return the key of a text: its SHA-256."""
     return hashlib.sha256(typed_bytes(text)).digest()
 
 
-def owners_key(owner: str, salt: str | None) -> bytes:
-    """The key of an owner's value. Raises `Ended`."""
-    return id_to_bytes(key_of_owner(_hex(owner, "an owner", OWNER_KEY_BYTES), salt_of(salt)))
+def owner_key(owner: str, salt: str | None) -> bytes:
+    """Return the key of an owner's value. Raises `CommandError`."""
+    return id_to_bytes(key_of_owner(_hex(owner, "an owner", OWNER_KEY_BYTES), parse_salt(salt)))
 
 
-def salt_of(typed: str | None) -> bytes:
-    """The bytes of a salt. Raises `Ended`."""
+def parse_salt(typed: str | None) -> bytes:
+    """Return the bytes of a salt. Raises `CommandError`."""
     salt = typed_bytes(typed or "")
     if len(salt) > MAX_SALT:
-        raise Ended(WRONG_USAGE, f"the salt has {len(salt)} bytes; it may have {MAX_SALT}")
+        raise CommandError(WRONG_USAGE, f"the salt has {len(salt)} bytes; it may have {MAX_SALT}")
     return salt
 
 
 def _hex(digits: str, what: str, size: int = KEY_DIGITS // 2) -> bytes:
     if not re.fullmatch(f"[0-9A-Fa-f]{{{2 * size}}}", digits):
-        raise Ended(
-            WRONG_USAGE, f"{what} has {2 * size} hex digits; this is something else: {digits!r}", "bad_key"
+        raise CommandError(
+            WRONG_USAGE, f"{what} has {2 * size} hex digits, and this has not: {digits!r}", "bad_key"
         )
     return bytes.fromhex(digits)

@@ -1,4 +1,4 @@
-"""`dht14`: the commands that are typed at a shell."""
+"""`dht14`: finds the command that was typed and runs it."""
 
 import sys
 from collections.abc import Sequence
@@ -6,23 +6,24 @@ from importlib import import_module
 from typing import NamedTuple
 
 import dht14
-from dht14.cmd.ending import DONE, WRONG_USAGE, Ended, concluded, print_bytes, say
-from dht14.cmd.parser import Parser, meant
+from dht14.cmd.command_error import DONE, WRONG_USAGE, CommandError
+from dht14.cmd.output import print_bytes, print_status, run_command
+from dht14.cmd.parser import Parser, suggestion
 
 _USAGE = "usage: dht14 COMMAND [options]"
 
 _DESCRIPTION = """\
-Client, caretaker and simulator of nodes of DHT-14, a distributed hash table.
-Nodes themselves are started by twistd: see twistd dht14 --help."""
+Client, maintenance tool and simulator for DHT-14, a distributed hash table.
+twistd starts the nodes themselves: see twistd dht14 --help."""
 
 _EPILOG = """\
 exit codes:
   0  done: found, stored, deleted, healthy
   1  not found, or refused
   2  wrong usage
-  3  no node answers, or it is not ready
+  3  no node answers, or the node is not ready
   78 a configuration that a node would refuse
-  130 interrupted
+  130 interrupted (Ctrl-C)
 
 examples:
   dht14 put greeting "hello, all"
@@ -30,11 +31,11 @@ examples:
   dht14 put --file photo.jpg --content
   dht14 wait && dht14 health --config conf/config.ini
 
-dht14 help COMMAND tells more about each command."""
+dht14 help COMMAND shows the options of a command."""
 
 
 class Command(NamedTuple):
-    """Where a command is found: a module with a function for its arguments and one that runs it."""
+    """A module, its function that adds the arguments, and its function that runs the command."""
 
     purpose: str
     module: str
@@ -51,21 +52,23 @@ COMMANDS = {
     "key": Command(
         "print the key of a text, a value or an owner", "dht14.cmd.keys", "add_key_arguments", "run_key"
     ),
-    "keygen": Command("make an owner's private key", "dht14.cmd.owner", "add_keygen_arguments", "run_keygen"),
-    "rekey": Command(
-        "seal the values of a stopped node with another key", "dht14.cmd.rekey", "add_arguments", "run"
+    "keygen": Command(
+        "create an owner's private key", "dht14.cmd.owner", "add_keygen_arguments", "run_keygen"
     ),
-    "health": Command("tell whether a node of this host works", "dht14.cmd.health", "add_arguments", "run"),
+    "rekey": Command(
+        "encrypt the values of a stopped node with another key", "dht14.cmd.rekey", "add_arguments", "run"
+    ),
+    "health": Command("check that a node of this host works", "dht14.cmd.health", "add_arguments", "run"),
     "wait": Command("wait until a node is ready", "dht14.cmd.wait", "add_arguments", "run"),
-    "sim": Command("run a whole network in this process", "dht14.cmd.sim", "add_arguments", "run"),
+    "sim": Command("simulate a whole network in this process", "dht14.cmd.sim", "add_arguments", "run"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code (2: wrong usage)."""
+    """Run one command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     before_dashes = words[: words.index("--")] if "--" in words else words
-    return concluded(lambda: _run(words), as_json="--json" in before_dashes)
+    return run_command(lambda: _run(words), as_json="--json" in before_dashes)
 
 
 def _run(words: list[str]) -> int:
@@ -81,26 +84,29 @@ def _run(words: list[str]) -> int:
     command = COMMANDS.get(name)
     if command is None:
         raise _no_command(name)
-    # Only what is asked for is imported: a client must not wait for the simulator's Twisted.
+    # Import only this command: a client must not wait for the imports of Twisted and the simulator.
     module = import_module(command.module)
-    parser = Parser(prog=f"dht14 {name}", description=command.purpose)
+    purpose = command.purpose
+    parser = Parser(prog=f"dht14 {name}", description=f"{purpose[0].upper()}{purpose[1:]}.")
     getattr(module, command.add_arguments)(parser)
     try:
         code: int = getattr(module, command.run)(parser.parse_args(words[1:]))
-    except Ended as end:
+    except CommandError as end:
         if end.error == "wrong_usage":
-            say(parser.format_usage().rstrip("\n"))
+            print_status(parser.format_usage().rstrip("\n"))
         raise
     return code
 
 
-def _no_command(name: str) -> Ended:
-    say(_USAGE)
+def _no_command(name: str) -> CommandError:
+    print_status(_USAGE)
     if not name:
-        return Ended(WRONG_USAGE, f"no command is given: one of {', '.join(COMMANDS)}; dht14 help tells more")
+        return CommandError(WRONG_USAGE, f"give a command: {', '.join(COMMANDS)}; dht14 help describes them")
     if name.startswith("-"):
-        return Ended(WRONG_USAGE, f"unknown option: {name}; options stand behind the command")
-    return Ended(WRONG_USAGE, f"unknown command: {name}{meant(name, COMMANDS)}; dht14 help lists them")
+        return CommandError(WRONG_USAGE, f"unknown option: {name}; options follow the command")
+    return CommandError(
+        WRONG_USAGE, f"unknown command: {name}{suggestion(name, COMMANDS)}; dht14 help lists them"
+    )
 
 
 def _help() -> str:

@@ -1,7 +1,7 @@
-"""`twistd dht14`: the options of a node, and what makes a twistd of it.
+"""`twistd dht14`: the options of a node, and the service that twistd runs.
 
-twistd calls `makeService` before it forks and before it opens a log: a start that fails is told on the
-terminal where it was typed, with the exit code that its `StartError` carries.
+twistd calls `makeService` before it forks and before it opens a log: a failed start is reported on the
+terminal where it was typed, with the exit code of its `StartError`.
 """
 
 import difflib
@@ -22,27 +22,27 @@ from dht14 import __version__
 from dht14.app import config, logs
 from dht14.app.log_file import LogFile
 from dht14.app.options import Role, Settings
-from dht14.cmd.steady_clock import set_clock, steady_clock
-from dht14.cmd.twistds import as_user_of, check_options
+from dht14.cmd.reactor_clock import monotonic_clock, set_reactor_clock
+from dht14.cmd.twistd_options import as_user_of, check_twistd_options
 from dht14.errors import ConfigError, StartError
 
 MORE_HELP = (
-    " Every option of the configuration file may also stand in the environment, as DHT14_<SECTION>_<OPTION>; the "
-    "command line goes before the environment, that before the file."
-    " Behind twistd stand its own options: -n keeps it in the foreground, where it logs to stdout; without, it "
-    "becomes a daemon, whose log and PID file are in its data directory."
-    " Ends with 0 after SIGTERM or SIGINT. One that cannot start says why in a line and ends with 78 (the "
-    "configuration, the key or the data directory is wrong), 75 (another process uses the data directory) or 69 (an "
-    "address cannot be had)."
+    " Every option of the configuration file can also be set in the environment, as "
+    "DHT14_<SECTION>_<OPTION>. Precedence: command line, environment, file, default."
+    " Options of twistd itself stand directly after twistd: with -n it stays in the foreground and logs to "
+    "stdout; without -n it becomes a daemon, with its log and PID file in the data directory."
+    " Exit codes: 0 after SIGTERM or SIGINT. A node that cannot start gives the reason in one line and ends "
+    "with 78 (the configuration, the key or the data directory is wrong), 75 (another process uses the data "
+    "directory) or 69 (an address is in use or not of this host)."
 )
 
 _UNKNOWN_OPTION = re.compile(r"option --(\S+) not (?:recognized|a unique prefix)")
-_TWISTDS_PIDFILE = "twistd.pid"
+_TWISTD_PIDFILE = "twistd.pid"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class BaseOptions(usage.Options):
-    """What nodes and bootstrap nodes share. `settings` is there once the options are parsed."""
+    """Options of both kinds of node. `settings` is set once the options are parsed."""
 
     role: Role
     settings: Settings
@@ -50,9 +50,9 @@ class BaseOptions(usage.Options):
 
     synopsis = "[options]"
     optParameters: Sequence[Sequence[str | None]] = (
-        ("config", "c", None, "Configuration file; none is needed"),
-        ("p2p-address", None, None, "HOST:PORT for other nodes"),
-        ("data-dir", None, None, "Folder of identity, values, saved contacts and lock"),
+        ("config", "c", None, "Configuration file (optional)"),
+        ("p2p-address", None, None, "HOST:PORT on which to listen for other nodes"),
+        ("data-dir", None, None, "Folder for identity, values, saved contacts and lock"),
         ("log-level", None, None, "debug, info, warn, error or critical"),
         ("log-format", None, None, "text or json"),
     )
@@ -62,7 +62,7 @@ class BaseOptions(usage.Options):
         self.seeds: list[str] = []
 
     def opt_bootstrap(self, seed: str) -> None:
-        """HOST:PORT to join through, in place of those configured. May be repeated."""
+        """HOST:PORT to join through, instead of the configured ones. May be repeated."""
         self.seeds.append(seed)
 
     def opt_version(self) -> None:
@@ -71,41 +71,44 @@ class BaseOptions(usage.Options):
         raise SystemExit(0)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Wrong usage is a wrong configuration: told in a line, where twistd would print its help to stdout, and
-        with the exit code after which nobody should start it again."""
-        with start_errors_told():
+        """Parse the command line. Report wrong usage like a wrong configuration.
+
+        That is one line, where twistd would print its help to stdout, and an exit code that says: do not
+        restart.
+        """
+        with exit_on_start_error():
             try:
                 super().parseOptions(options)
             except usage.UsageError as wrong:
                 raise ConfigError(f"{wrong}; {self._cure(str(wrong))}") from None
 
     def _cure(self, problem: str) -> str:
-        """What to type instead: the option that is nearest to one that does not exist."""
+        """Suggest the option that is most similar to an unknown one."""
         unknown = _UNKNOWN_OPTION.match(problem)
         known = [name.rstrip("=") for name in self.longOpt]
         typed = unknown[1] if unknown is not None else ""
         nearest = [name for name in known if typed and name.startswith(typed)]
         nearest = nearest or difflib.get_close_matches(typed, known, n=1)
         if not nearest:
-            return "--help tells what can be given"
+            return "--help lists the options"
         return f"did you mean {' or '.join('--' + name for name in nearest)}?"
 
     def parseArgs(self, *words: str) -> None:
-        """There are none. Twisted's own refusal does not say which."""
+        """Refuse positional arguments, by name: Twisted's own message does not say which."""
         if words:
             raise usage.UsageError(f"{words[0]!r} is not an option")
 
     def postOptions(self) -> None:
-        """Read the whole configuration: a wrong one ends the start before anything is touched."""
+        """Read the whole configuration: a wrong one ends the start before anything is changed."""
         given = {name.replace("-", "_"): text for name, text in self.items() if text is not None}
         path = given.pop("config", None)
-        with start_errors_told():
+        with exit_on_start_error():
             self.settings = config.load(self.role, path, os.environ, given, self.seeds)
         twistd: Any = self.parent
-        if twistd["pidfile"] == _TWISTDS_PIDFILE:
-            # In the working directory it would keep a second node from starting there, and a stale one
-            # whose number another process got would keep even the first. The data directory's lock
-            # settles who runs; `makeService` puts a daemon's file below that lock.
+        if twistd["pidfile"] == _TWISTD_PIDFILE:
+            # twistd puts its PID file into the working directory. There it would keep a second node from
+            # starting, and a stale file whose number another process got would keep even the first. The lock
+            # of the data directory decides who runs; `makeService` puts a daemon's PID file below that lock.
             twistd["pidfile"] = ""
             self.pidfile_is_ours = True
 
@@ -114,17 +117,17 @@ class Options(BaseOptions):
     """Options of a node."""
 
     role = Role.NODE
-    longdesc = "Runs a node, with the API for the modules of this host." + MORE_HELP
+    longdesc = "Runs a node with an API for the programs of this host." + MORE_HELP
     optParameters = (("api-address", None, None, "HOST:PORT of the API (TCP)"),)
 
 
 def makeService(options: BaseOptions) -> IService:
-    """The node as a service, its ports open. Ends the process where it cannot start."""
-    # One that comes before the reactor runs would end the process by the signal: it waits until then.
+    """Return the node as a service, with its ports open. Ends the process if it cannot start."""
+    # A signal that comes before the reactor runs would kill the process: hold it back until then.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    # The memory of a node has its keys in it and values of others: a crash leaves nothing of that on the disk.
+    # A core dump would contain the keys of the node and values of others.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Both late: `twistd --help` loads this page too, and --reactor may still choose another one.
+    # Imported late: `twistd --help` loads this module too, and --reactor may still choose another reactor.
     from twisted.internet import reactor
 
     from dht14.app.data_dir import require_free_space
@@ -132,16 +135,16 @@ def makeService(options: BaseOptions) -> IService:
 
     settings = options.settings
     twistd: Any = options.parent
-    set_clock(reactor, steady_clock())
-    with start_errors_told():
-        check_options(twistd)
+    set_reactor_clock(reactor, monotonic_clock())
+    with exit_on_start_error():
+        check_twistd_options(twistd)
         with as_user_of(twistd):
             node = build_node(settings, reactor, options.role)
             file = _log_file(twistd, settings.node.data_dir)
             if not twistd["nodaemon"]:
                 require_free_space(settings.node.data_dir)
     if options.pidfile_is_ours and not twistd["nodaemon"]:
-        twistd["pidfile"] = os.path.abspath(os.path.join(settings.node.data_dir, _TWISTDS_PIDFILE))
+        twistd["pidfile"] = os.path.abspath(os.path.join(settings.node.data_dir, _TWISTD_PIDFILE))
     observer = logs.observer(file or sys.stdout, settings.node.log_format, settings.node.log_level)
     is_daemon = not twistd["nodaemon"]
     process = NodeProcess(reactor, file, None if _logs_elsewhere(twistd) else observer, is_daemon)
@@ -150,10 +153,10 @@ def makeService(options: BaseOptions) -> IService:
 
 
 class NodeProcess(MultiService):
-    """A node as a process: where its log goes, and what signals do to it.
+    """A node as a process: its log and its signals.
 
-    SIGTERM and SIGINT end it. SIGHUP lets a daemon open its log again, and ends a node in the foreground: its
-    terminal was closed. SIGUSR1 begins a new log file, where the log is one. SIGUSR2 does nothing.
+    SIGTERM and SIGINT end it. On SIGHUP a daemon reopens its log, and a node in the foreground ends: its
+    terminal was closed. SIGUSR1 begins a new log file, if the log is a file. SIGUSR2 does nothing.
     """
 
     _log = Logger()
@@ -169,7 +172,7 @@ class NodeProcess(MultiService):
         self._stopping = False
 
     def setServiceParent(self, parent: Any) -> None:
-        """Called with twistd's Application, in which twistd looks for a log observer."""
+        """Give twistd's Application, the `parent`, the log observer that twistd looks for there."""
         if self._observer is not None:
             parent.setComponent(ILogObserver, self._observer)
         super().setServiceParent(parent)
@@ -179,8 +182,8 @@ class NodeProcess(MultiService):
         self._reactor.callWhenRunning(self._listen_to_signals)
 
     def _listen_to_signals(self) -> None:
-        # Twisted's own handlers end the process by the signal itself; a stop that was asked for is exit 0.
-        answers: dict[int, Callable[[], None]] = {
+        # Twisted's own handlers let the signal kill the process; a requested stop must exit with 0.
+        handlers: dict[int, Callable[[], None]] = {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._stop,
             signal.SIGHUP: self._reopen_log if self._is_daemon else self._stop,
@@ -188,11 +191,11 @@ class NodeProcess(MultiService):
             signal.SIGUSR2: _do_nothing,
         }
         if signal.getsignal(signal.SIGUSR2) is not signal.SIG_DFL:
-            del answers[signal.SIGUSR2]  # twistd --debug drops into its debugger.
+            del handlers[signal.SIGUSR2]  # twistd --debug enters its debugger on this signal.
         if not self._is_daemon and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-            del answers[signal.SIGHUP]  # It was started by nohup.
-        for number, answer in answers.items():
-            signal.signal(number, lambda *_, answer=answer: self._reactor.callFromThread(answer))
+            del handlers[signal.SIGHUP]  # nohup started it.
+        for number, handler in handlers.items():
+            signal.signal(number, lambda *_, handler=handler: self._reactor.callFromThread(handler))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def _stop(self) -> None:
@@ -201,10 +204,10 @@ class NodeProcess(MultiService):
             self._reactor.stop()
 
     def _reopen_log(self) -> None:
-        self._renew_log("opened again", LogFile.reopen)
+        self._renew_log("reopened", LogFile.reopen)
 
     def _rotate_log(self) -> None:
-        self._renew_log("begun as a new file", LogFile.rotate)
+        self._renew_log("rotated", LogFile.rotate)
 
     def _renew_log(self, what: str, renew: Callable[[LogFile], None]) -> None:
         if self._file is None:
@@ -213,7 +216,7 @@ class NodeProcess(MultiService):
             renew(self._file)
         except OSError as wrong:
             self._log.error(
-                "The log cannot be {what} ({reason}); it goes on where it was.",
+                "The log cannot be {what} ({reason}); logging continues in the old file.",
                 what=what,
                 reason=wrong.strerror,
             )
@@ -222,12 +225,12 @@ class NodeProcess(MultiService):
 
 
 def _do_nothing() -> None:
-    """Of a signal that would else end the process."""
+    """Handle a signal that would otherwise end the process."""
 
 
 @contextmanager
-def start_errors_told() -> Iterator[None]:
-    """A `StartError` inside becomes one line on stderr and the exit code."""
+def exit_on_start_error() -> Iterator[None]:
+    """Turn a `StartError` into one line on stderr and its exit code."""
     try:
         yield
     except StartError as error:
@@ -240,7 +243,8 @@ def _logs_elsewhere(twistd: Any) -> bool:
 
 
 def _log_file(twistd: Any, data_dir: str) -> LogFile | None:
-    """As twistd chooses it, but a daemon's file is in the data directory, and old ones are limited."""
+    """Choose the log file as twistd does, but a daemon's is in the data directory and old files are
+    limited."""
     if _logs_elsewhere(twistd):
         return None
     name = twistd["logfile"]

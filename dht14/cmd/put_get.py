@@ -6,29 +6,27 @@ import os
 import time
 
 from dht14.cmd import api_client
-from dht14.cmd.addresses import add_node_arguments, api_address
 from dht14.cmd.api_client import Found
-from dht14.cmd.ending import (
-    DONE,
-    NOT_DONE,
-    WRONG_USAGE,
-    Ended,
-    base64_text,
-    print_bytes,
-    print_json,
-    print_value,
-    say,
+from dht14.cmd.command_error import DONE, NOT_DONE, WRONG_USAGE, CommandError
+from dht14.cmd.keys import KEY_HELP, SALT_HELP, add_owner_argument, owner_key, parse_key
+from dht14.cmd.node_arguments import add_node_arguments, add_replication_argument, api_address
+from dht14.cmd.output import base64_text, print_bytes, print_json, print_status, print_value
+from dht14.cmd.parser import whole_number
+from dht14.cmd.results import (
+    is_stored,
+    not_found_error,
+    not_stored_error,
+    owner_fields,
+    receipt_fields,
+    record_fields,
+    stored_line,
+    version_hint,
 )
-from dht14.cmd.keys import KEY_HELP, SALT_HELP, add_owner_argument, key_of, owners_key
-from dht14.cmd.parser import number
-from dht14.cmd.receipts import found_answer, not_found, receipt_answer, refused, told
-from dht14.cmd.values import add_file_argument, given_value
-from dht14.errors import Malformed
-from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
-from dht14.records.envelope import MAX_SEQ, Envelope, is_envelope
-from dht14.records.receipt import NoRecord, Receipt
-
-# Whatever signs or verifies is imported where it is needed: it takes as long as all the rest.
+from dht14.cmd.signing import add_version_arguments, signed_envelope, verified_envelope
+from dht14.cmd.value_input import add_file_argument, read_value
+from dht14.kademlia.keyspace import id_to_bytes
+from dht14.records.envelope import Envelope, is_envelope
+from dht14.records.receipt import NoRecord
 
 PUT_USAGE = """dht14 put KEY (VALUE | --file F) [options]
        dht14 put --content (VALUE | --file F) [options]
@@ -39,63 +37,38 @@ GET_USAGE = """dht14 get KEY [options]
 
 
 def add_put_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `dht14 put`."""
+    """Add the arguments of `dht14 put`."""
     parser.usage = PUT_USAGE
-    # Neither is required as far as argparse knows: with nargs="?" it would not see a VALUE that stands
-    # behind an option.
-    key = parser.add_argument("key", metavar="KEY", help=f"{KEY_HELP}; none with --content and --sign")
+    # argparse must not require them. With nargs="?" instead it would overlook a VALUE that follows an option.
+    key = parser.add_argument("key", metavar="KEY", help=f"{KEY_HELP}; not given with --content or --sign")
     value = parser.add_argument("value", metavar="VALUE", help="the value, as text (or give --file)")
     key.required = value.required = False
     add_file_argument(parser)
     own = parser.add_mutually_exclusive_group()
     own.add_argument(
-        "--content", action="store_true", help="under the SHA-256 of the value, which is printed"
+        "--content", action="store_true", help="store under the SHA-256 of the value, and print that key"
     )
     own.add_argument(
-        "--sign", metavar="KEYFILE", help="as the owner of this private key; the key that follows is printed"
+        "--sign",
+        metavar="KEYFILE",
+        help="sign with this private key, store under the owner's key, and print that key",
     )
     add_version_arguments(parser)
     parser.add_argument(
         "--ttl",
-        type=number(0xFFFF),
+        metavar="S",
+        type=whole_number(0xFFFF),
         default=0,
-        help="seconds to keep it (default: what the node's default is)",
+        help="seconds to keep the value (default: the node's default)",
     )
     add_replication_argument(parser)
     add_node_arguments(parser)
 
 
-def add_replication_argument(parser: argparse.ArgumentParser) -> None:
-    """That of the commands that write."""
-    parser.add_argument(
-        "--replication",
-        type=number(0xFF),
-        default=0,
-        help="on how many nodes (default: what the node's default is)",
-    )
-
-
-def add_version_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of the commands that sign."""
-    parser.add_argument("--salt", metavar="S", help=SALT_HELP)
-    parser.add_argument(
-        "--seq",
-        metavar="N",
-        type=number(MAX_SEQ, least=1),
-        help="the number of this version; the greatest wins (default: one more than the present one's)",
-    )
-    parser.add_argument(
-        "--cas",
-        metavar="N",
-        type=number(MAX_SEQ - 1),
-        help="only where no version above this one is held (default without --seq: the present one)",
-    )
-
-
 def add_get_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `dht14 get`."""
+    """Add the arguments of `dht14 get`."""
     parser.usage = GET_USAGE
-    key = parser.add_argument("key", metavar="KEY", help=f"{KEY_HELP}; none with --owner")
+    key = parser.add_argument("key", metavar="KEY", help=f"{KEY_HELP}; not given with --owner")
     key.required = False
     add_owner_argument(parser)
     parser.add_argument("--salt", metavar="S", help=SALT_HELP)
@@ -105,53 +78,40 @@ def add_get_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--content",
         action="store_true",
-        help="take nothing but the value whose SHA-256 is KEY, whatever others have put under it",
+        help="accept only the value whose SHA-256 is KEY, whatever others have put under it",
     )
-    parser.add_argument("--raw", action="store_true", help="an owner's value as it is stored, not decoded")
+    parser.add_argument(
+        "--raw", action="store_true", help="write an owner's value as it is stored: the signed envelope"
+    )
     add_node_arguments(parser)
 
 
 def run_put(args: argparse.Namespace) -> int:
-    """Store a value; the exit code."""
+    """Store a value and return the exit code."""
     typed_key, payload = _key_and_value(args)
     began = time.monotonic()
     envelope = None
     if args.sign is not None:
-        from dht14.cmd.owner import sign
-
-        envelope = sign(args, payload)
+        envelope = signed_envelope(args, payload)
         key, value = id_to_bytes(envelope.key), envelope.encode()
     else:
         value = payload
-        key = hashlib.sha256(value).digest() if typed_key is None else key_of(typed_key)
+        key = hashlib.sha256(value).digest() if typed_key is None else parse_key(typed_key)
     receipt = api_client.put(api_address(args), key, value, args.ttl, args.replication)
     if args.json:
-        answer = _answer(key, payload, time.monotonic() - began, receipt_answer(receipt), envelope)
+        answer = _answer(key, payload, time.monotonic() - began, receipt_fields(receipt), envelope)
         print_json(answer)
     elif not is_stored(receipt):
-        raise refused(receipt, version_hint(receipt, envelope))
+        raise not_stored_error(receipt, version_hint(receipt, envelope))
     else:
-        say(told(receipt))
+        print_status(stored_line(receipt))
         if typed_key is None:
             print_bytes(key.hex().encode() + b"\n")
     return DONE if is_stored(receipt) else NOT_DONE
 
 
-def is_stored(receipt: Receipt | bool) -> bool:
-    """Whether the node keeps it."""
-    return receipt.acknowledged if isinstance(receipt, Receipt) else receipt
-
-
-def version_hint(receipt: Receipt | bool, envelope: Envelope | None) -> str:
-    """What may be wrong with an owner's value, where the node does not say that it is something else."""
-    may_be = not isinstance(receipt, Receipt) or receipt.reason.name == "CONFLICT"
-    if envelope is None or not may_be:
-        return ""
-    return "; there may be a version with a greater number than --seq or --cas say"
-
-
 def run_get(args: argparse.Namespace) -> int:
-    """Fetch a value; the exit code."""
+    """Fetch a value and return the exit code."""
     key = _key_to_get(args)
     began = time.monotonic()
     found = api_client.get(api_address(args), key, content=args.content)
@@ -160,7 +120,7 @@ def run_get(args: argparse.Namespace) -> int:
     value = found.value if isinstance(found, Found) else None
     envelope = None
     if value is not None and is_envelope(value) and not args.raw:
-        envelope = opened(key, value)
+        envelope = verified_envelope(key, value)
         if envelope.deleted:
             value, missing = None, NoRecord.DELETED
         else:
@@ -172,10 +132,10 @@ def run_get(args: argparse.Namespace) -> int:
         if missing is not None:
             verdict["error"] = missing.name.lower()
         elif isinstance(found, Found):
-            verdict |= found_answer(found)
+            verdict |= record_fields(found)
         print_json(_answer(key, value, seconds, verdict, envelope))
     elif value is None:
-        raise not_found(missing or NoRecord.NOT_FOUND)
+        raise not_found_error(missing or NoRecord.NOT_FOUND)
     elif args.output is None:
         print_value(value)
     return NOT_DONE if value is None else DONE
@@ -183,45 +143,36 @@ def run_get(args: argparse.Namespace) -> int:
 
 def _key_to_get(args: argparse.Namespace) -> bytes:
     if args.content and args.owner is not None:
-        raise Ended(WRONG_USAGE, "--content and --owner do not go together: what an owner has put can change")
+        raise CommandError(
+            WRONG_USAGE, "--content and --owner exclude each other: an owner's value can change"
+        )
     if args.owner is not None and args.key is None:
-        return owners_key(args.owner, args.salt)
+        return owner_key(args.owner, args.salt)
     if args.key is None or args.owner is not None:
-        raise Ended(WRONG_USAGE, "give either a KEY or --owner OWNER")
+        raise CommandError(WRONG_USAGE, "give either a KEY or --owner OWNER")
     if args.salt is not None:
-        raise Ended(WRONG_USAGE, "--salt goes with --owner")
-    return key_of(args.key)
-
-
-def opened(key: bytes, value: bytes) -> Envelope:
-    """The envelope that a node found under a key. Raises `Ended` unless the key's owner has signed it."""
-    from dht14.records.signing import verify_envelope
-
-    try:
-        envelope = verify_envelope(value)
-    except Malformed as flaw:
-        raise Ended(NOT_DONE, f"the node answered with {flaw}; --raw shows it", "forged") from None
-    if envelope.key != id_from_bytes(key):
-        raise Ended(NOT_DONE, "the node answered with an envelope of another key; --raw shows it", "forged")
-    return envelope
+        raise CommandError(WRONG_USAGE, "--salt needs --owner")
+    return parse_key(args.key)
 
 
 def _key_and_value(args: argparse.Namespace) -> tuple[str | None, bytes]:
-    """The KEY that was typed, if one may be, and the value."""
+    """Return the KEY that was typed, if one is needed, and the value."""
     if args.sign is None and (args.salt, args.seq, args.cas) != (None, None, None):
-        raise Ended(WRONG_USAGE, "--salt, --seq and --cas go with --sign")
+        raise CommandError(WRONG_USAGE, "--salt, --seq and --cas need --sign")
     if not args.content and args.sign is None:
         if args.key is None:
-            raise Ended(WRONG_USAGE, "give a KEY, or --content, or --sign KEYFILE")
-        key_of(args.key)  # A wrong one is told before a file is read.
-        return args.key, given_value(args.value, args.file)
+            raise CommandError(WRONG_USAGE, "give a KEY, or --content, or --sign KEYFILE")
+        parse_key(args.key)  # Report a wrong key before reading a file.
+        return args.key, read_value(args.value, args.file)
     if args.value is not None:
-        raise Ended(WRONG_USAGE, "no KEY goes with --content and --sign: it follows from what is put")
-    return None, given_value(args.key, args.file)
+        raise CommandError(
+            WRONG_USAGE, "give no KEY with --content or --sign: the key follows from what is put"
+        )
+    return None, read_value(args.key, args.file)
 
 
 def _write_file(path: str, value: bytes) -> None:
-    """Write all of it or nothing; what is no regular file (a device, a pipe) is written to directly."""
+    """Write a file completely or not at all. Write directly to a device or a pipe."""
     path = os.path.realpath(path)
     replaces = os.path.isfile(path) or not os.path.exists(path)
     target = f"{path}.{os.getpid()}.part" if replaces else path
@@ -236,7 +187,7 @@ def _write_file(path: str, value: bytes) -> None:
                 os.unlink(target)
             raise
     except OSError as error:
-        raise Ended(WRONG_USAGE, f"cannot write {path}: {error.strerror}", "output") from None
+        raise CommandError(WRONG_USAGE, f"cannot write {path}: {error.strerror}", "output") from None
 
 
 def _answer(
@@ -249,14 +200,4 @@ def _answer(
         "bytes": 0 if value is None else len(value),
         "seconds": round(seconds, 6),
     }
-    return answer if envelope is None else answer | owner_answer(envelope)
-
-
-def owner_answer(envelope: Envelope) -> dict[str, object]:
-    """What JSON tells of an owner's record."""
-    return {
-        "owner": envelope.public_key.hex(),
-        "seq": envelope.seq,
-        "salt": base64_text(envelope.salt),
-        "deleted": envelope.deleted,
-    }
+    return answer if envelope is None else answer | owner_fields(envelope)

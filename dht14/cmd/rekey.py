@@ -1,4 +1,4 @@
-"""`dht14 rekey`: encrypts the values of a stopped node again, under another key."""
+"""`dht14 rekey`: encrypts the values of a stopped node with another key."""
 
 import argparse
 import os
@@ -10,21 +10,26 @@ from dht14.app.database_dir import has_database, unlock
 from dht14.app.option_types import secret_key
 from dht14.app.options import Role
 from dht14.app.reseal import reseal
-from dht14.cmd.ending import DONE
+from dht14.cmd.command_error import DONE
 from dht14.cmd.progress import ProgressLine
 from dht14.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be typed after `dht14 rekey`."""
-    parser.add_argument("--config", "-c", help="configuration file of the node, with the old key")
-    parser.add_argument("--data-dir", help="its data directory, where that is not in the file")
-    # No key itself: other users of the host see the arguments of a process.
-    parser.add_argument("--new-key-file", required=True, metavar="PATH", help="file that holds the new key")
+    """Add the arguments of `dht14 rekey`."""
+    parser.add_argument(
+        "--config", "-c", metavar="FILE", help="configuration file of the node, with the old key"
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="data directory of the node, if not in the configuration file"
+    )
+    # Not the key itself: other users of the host see the arguments of a process.
+    parser.add_argument("--new-key-file", required=True, metavar="FILE", help="file with the new key")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; the exit code. Raises `StartError` as a node that cannot start."""
+    """Encrypt the values again and return the exit code. Raises `StartError`, like a node that cannot
+    start."""
     new_key = _new_key(arguments.new_key_file)
     given = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
     settings = config.load(Role.NODE, arguments.config, os.environ, given)
@@ -34,26 +39,27 @@ def run(arguments: argparse.Namespace) -> int:
         values = unlock(data_dir, settings.security.encryption_key, 0)
         if values.set_aside:
             raise ConfigError(
-                f"[node] data_dir: its values were damaged and moved to {values.set_aside}; start the node "
-                "with its present key, and its records will be restored from other holders"
+                f"[node] data_dir: its values were damaged and were moved to {values.set_aside}; start the "
+                "node with its present key, and it restores them from other holders"
             )
-        progress = ProgressLine(sys.stderr, "values sealed")
-        counts = reseal(values, new_key, settings.storage.storage_limit, progress.at)
+        progress = ProgressLine(sys.stderr, "values encrypted")
+        counts = reseal(values, new_key, settings.storage.storage_limit, progress.update)
         progress.end()
     finally:
         data_dir.close()
     left_out = f", {counts.damaged} damaged ones left out" if counts.damaged else ""
-    print(f"{counts.records} values are sealed with the new key{left_out}.")
-    print("Before the node is started, set [security] encryption_key to it.")
+    print(f"Encrypted {counts.records} values with the new key{left_out}.")
+    print("Set [security] encryption_key to the new key before you start the node.")
     return DONE
 
 
 def _must_have_values(data_dir: str) -> None:
-    """Else a mistyped directory would be made, and said to be done, while the values are elsewhere."""
+    """Refuse a mistyped directory: it would be created and reported as done, while the values are
+    elsewhere."""
     if not has_database(data_dir):
         raise ConfigError(
             f"[node] data_dir: there are no values in {os.path.abspath(data_dir)}; "
-            "give --config or --data-dir as the node has it"
+            "give the same --config or --data-dir as to the node"
         )
 
 

@@ -14,8 +14,8 @@ from attrs import define, evolve, field
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
 from zope.interface import implementer
 
-from dht14.cmd.ending import WRONG_USAGE, Ended
-from dht14.cmd.progress import EYES_INTERVAL, Heartbeat
+from dht14.cmd.command_error import DONE, NOT_DONE, WRONG_USAGE, CommandError
+from dht14.cmd.progress import TERMINAL_INTERVAL, Heartbeat
 from dht14.cmd.sim_output import Figures, Played
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim.conditions import Conditions
@@ -23,9 +23,6 @@ from dht14.sim.plot import can_plot, plot
 from dht14.sim.report import PROMISED_RATE, Experiment, Plan, Progress
 from dht14.sim.scenario import Scenario
 from dht14.sim.scenarios import SCENARIOS
-
-KEPT, BROKEN = 0, 1
-"""Exit codes."""
 
 ERRORS_SHOWN = 5
 
@@ -132,10 +129,10 @@ def run(args: argparse.Namespace) -> int:
     """Carry it out and print the figures; the exit code."""
     if args.list:
         print("\n".join(f"{name:<15} {scenario.says}" for name, scenario in SCENARIOS.items()))
-        return KEPT
+        return DONE
     wrong = _misused(args)
     if wrong:
-        raise Ended(WRONG_USAGE, wrong)
+        raise CommandError(WRONG_USAGE, wrong)
     errors = Errors()
     globalLogPublisher.addObserver(errors)
     try:
@@ -166,7 +163,7 @@ def _experiment(args: argparse.Namespace, errors: "Errors") -> int:
         report = Experiment(plan_of(args), progress).run()
     figures = Figures(report, time.perf_counter() - began, errors.count)
     print(json.dumps(figures.as_object()) if args.json else figures.as_text())
-    return KEPT if figures.good else BROKEN
+    return DONE if figures.good else NOT_DONE
 
 
 def _play(args: argparse.Namespace, errors: "Errors") -> int:
@@ -182,13 +179,13 @@ def _play(args: argparse.Namespace, errors: "Errors") -> int:
         # A bug, of the nodes or of the simulator: the traceback says where, this says how to see it again.
         traceback.print_exc()
         print(f"To see this again: {replay}", file=sys.stderr)
-        return BROKEN
+        return NOT_DONE
     cpu_seconds = time.process_time() - cpu_began
     figures = Played(result, time.perf_counter() - began, cpu_seconds, errors.count, replay)
     print(json.dumps(figures.as_object()) if args.json else figures.as_text())
     if args.plot:
         plot(result, args.plot)
-    return KEPT if figures.good else BROKEN
+    return DONE if figures.good else NOT_DONE
 
 
 @implementer(ILogObserver)
@@ -217,7 +214,7 @@ def progress_on(stream: TextIO, quiet: bool = False) -> Iterator[Progress]:
         beat = Heartbeat(stream, "dht14 sim")
         beat.begin()
         try:
-            yield beat.at
+            yield beat.update
         finally:
             beat.end()
 
@@ -230,7 +227,7 @@ def _rewriting(stream: TextIO) -> Progress:
         now = time.monotonic()
         if ended == count:
             stream.write("\r\x1b[K")
-        elif now - shown >= EYES_INTERVAL:
+        elif now - shown >= TERMINAL_INTERVAL:
             shown = now
             stream.write(f"\r\x1b[K{phase}: {ended} of {count}")
         stream.flush()

@@ -1,7 +1,7 @@
-"""`dht14 wait`: until a node is ready, has joined its network, or has opened its values.
+"""`dht14 wait`: waits until a node is ready, has joined its network, or has opened its values.
 
-Whether it is ready its API tells: a request waits there until it is. The rest a node writes down in its data
-directory, for who waits on its host.
+The API shows that a node is ready: a request waits there until it is. The rest a node writes into its data
+directory, for commands on the same host.
 """
 
 import argparse
@@ -12,65 +12,79 @@ from collections.abc import Callable
 from attrs import frozen
 
 from dht14.app.state_file import NodeState, read_state
-from dht14.cmd.addresses import add_config_argument, add_role_argument, node_settings, of_this_host
-from dht14.cmd.api_client import ANSWER_SECONDS, get, shown
-from dht14.cmd.ending import DONE, NO_NODE, Ended, print_bytes, print_json
+from dht14.cmd.api_client import ANSWER_TIMEOUT, format_address, get
+from dht14.cmd.command_error import DONE, NO_NODE, CommandError
+from dht14.cmd.node_arguments import (
+    add_config_argument,
+    add_role_argument,
+    connectable_address,
+    node_settings,
+)
+from dht14.cmd.output import print_bytes, print_json
 from dht14.cmd.parser import add_json_argument, seconds
 from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import ID_BYTES
 
-LOOK_INTERVAL = 0.1
-"""Seconds between two looks."""
+POLL_INTERVAL = 0.1
+"""Seconds between two checks."""
 
 _AWAITED = {
-    "identity": "it searches its identity",
+    "identity": "it mines its node id",
     "values": "it opens its values",
     "join": "it joins its network",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `dht14 wait`."""
+    """Add the arguments of `dht14 wait`."""
     parser.description = (
-        "Wait until a node is ready: until its API answers and can know what is stored. Or, for a node of this "
-        "host, until it has joined (others answer it) or has opened its values; these two it says in its data "
-        "directory. Addresses and directory are found as the node finds them: options, environment, "
+        "Wait until a node is ready: its API answers and can know what is stored. Or, for a node of this "
+        "host, until it has joined (other nodes answer it) or has opened its values; it records both in its "
+        "data directory. Addresses and directory are found as the node finds them: options, environment, "
         "configuration file, defaults."
     )
-    parser.epilog = "Exit codes: 0 it is so, 3 the time is over, 2 wrong usage, 78 wrong configuration."
+    parser.epilog = "Exit codes: 0 the state is reached, 3 timeout, 2 wrong usage, 78 wrong configuration."
     parser.add_argument(
-        "--for", dest="what", choices=("ready", "joined", "values"), default="ready", help="(default: ready)"
+        "--for",
+        dest="what",
+        choices=("ready", "joined", "values"),
+        default="ready",
+        help="what to wait for (default: ready)",
     )
     parser.add_argument(
-        "--timeout", metavar="S", type=seconds(86_400), default=60.0, help="seconds (default: 60)"
+        "--timeout",
+        metavar="S",
+        type=seconds(86_400),
+        default=60.0,
+        help="seconds to wait at most (default: 60)",
     )
     add_config_argument(parser)
     add_role_argument(parser)
-    parser.add_argument("--api-address", metavar="HOST:PORT", help="where its API is")
+    parser.add_argument("--api-address", metavar="HOST:PORT", help="address of its API")
     parser.add_argument("--data-dir", metavar="DIR", help="its data directory")
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Wait; the exit code. Raises `ConfigError` where the configuration is wrong."""
+    """Wait and return the exit code. Raises `ConfigError`."""
     given = {"api_address": args.api_address, "data_dir": args.data_dir}
     node = node_settings(args.role, args.config, given)
     began = time.monotonic()
-    look: Callable[[float], str]
+    missing_now: Callable[[float], str]
     if args.what == "ready" and args.role == "node":
-        look = _Api(of_this_host(node.api_address)).missing
+        missing_now = _ApiCheck(connectable_address(node.api_address)).missing
     else:
-        look = _Directory(node.data_dir, args.what).missing
+        missing_now = _StateCheck(node.data_dir, args.what).missing
     until = began + args.timeout
-    while missing := look(max(until - time.monotonic(), LOOK_INTERVAL)):
+    while missing := missing_now(max(until - time.monotonic(), POLL_INTERVAL)):
         if time.monotonic() >= until:
-            raise Ended(
+            raise CommandError(
                 NO_NODE,
                 f"not {args.what if args.what != 'values' else 'open'} after {args.timeout:g} s: {missing}",
                 "timeout",
                 missing=missing,
             )
-        time.sleep(min(LOOK_INTERVAL, max(until - time.monotonic(), 0)))
+        time.sleep(min(POLL_INTERVAL, max(until - time.monotonic(), 0)))
     if args.json:
         print_json({args.what: True, "seconds": round(time.monotonic() - began, 6)})
     else:
@@ -79,34 +93,36 @@ def run(args: argparse.Namespace) -> int:
 
 
 @frozen
-class _Api:
-    """A node whose API is asked for a random key."""
+class _ApiCheck:
+    """Asks the API of a node for a random key."""
 
     address: Address
 
-    def missing(self, patience: float) -> str:
-        """What is missing, nothing where the node is ready; within `patience` seconds."""
+    def missing(self, timeout: float) -> str:
+        """Return what is missing within `timeout` seconds; empty if the node is ready."""
         try:
-            get(self.address, secrets.token_bytes(ID_BYTES), min(patience, ANSWER_SECONDS))
-        except Ended as end:
+            get(self.address, secrets.token_bytes(ID_BYTES), min(timeout, ANSWER_TIMEOUT))
+        except CommandError as end:
             if end.error == "not_ready":
-                return f"the node at {shown(self.address)} searches its identity, opens its values or joins"
+                return (
+                    f"the node at {format_address(self.address)} mines its node id, opens its values or joins"
+                )
             return str(end)
         return ""
 
 
 @frozen
-class _Directory:
-    """A node that says in its data directory how far it is."""
+class _StateCheck:
+    """Reads how far a node is from its data directory."""
 
     path: str
     what: str
 
-    def missing(self, patience: float) -> str:
-        """What is missing, nothing where it is so; at once."""
+    def missing(self, timeout: float) -> str:
+        """Return what is missing, at once; empty if nothing is."""
         state = read_state(self.path)
         if state is None:
-            return f"no node that says how far it is runs in {self.path}; --data-dir or --config names another directory"
+            return f"no node runs in {self.path}; name its directory with --data-dir or --config"
         return self._lack(state)
 
     def _lack(self, state: NodeState) -> str:

@@ -1,4 +1,4 @@
-"""A node's API for the tests of the clients: one thread that answers as it is told."""
+"""A node's API for the tests of the clients: one thread with scripted answers."""
 
 import socket
 import threading
@@ -21,22 +21,21 @@ from dht14.wire.api_messages import (
 from dht14.wire.frames import FrameSplitter
 
 STORED = Receipt(PutOutcome.STORED, 8, 8, version=7)
-TOLD = "stored on 8 of 8 nodes\n"
-"""What `dht14 put` says of it."""
+STORED_LINE = "stored on 8 of 8 nodes\n"
+"""What `dht14 put` prints for it."""
 
-YesNo = Callable[[Put | Get], bytes]
+Answer = Callable[[Put | Get], bytes]
 
 
 @typing.final
 class ApiServer:
-    """Listens on a free port of 127.0.0.1; each request is answered with what `answer` makes of it.
+    """Listens on a free port of 127.0.0.1 and answers each request with the result of `answer`.
 
-    Without `answer` it keeps what it is given. An empty answer closes the connection. One that is not `extended`
-    hangs up at the messages that only DHT-14 knows,
-    or does not answer them.
+    Without `answer` it stores values itself. An empty answer closes the connection. A server that is not
+    `extended` closes the connection at messages that only DHT-14 knows, or does not answer them.
     """
 
-    def __init__(self, answer: YesNo | None = None, *, extended: bool = True, hangs_up: bool = True) -> None:
+    def __init__(self, answer: Answer | None = None, *, extended: bool = True, hangs_up: bool = True) -> None:
         self.requests: list[Put | Get] = []
         self._extended = extended
         self._hangs_up = hangs_up

@@ -8,7 +8,7 @@ from dht14.cmd.main import main
 
 
 class Outcome(NamedTuple):
-    """What a command leaves."""
+    """Exit code and output of a command."""
 
     code: object
     out: bytes
@@ -16,7 +16,7 @@ class Outcome(NamedTuple):
 
 
 def run(*words: str) -> Outcome:
-    """What `dht14 WORDS` does."""
+    """Run `dht14 WORDS`."""
     out, error = io.BytesIO(), io.StringIO()
     code: object
     with redirect_stdout(io.TextIOWrapper(out, write_through=True)) as text, redirect_stderr(error):

@@ -10,17 +10,17 @@ from tests.cmd.test_node import parse
 
 
 class OptionsTests(SynchronousTestCase):
-    """What can be typed after `twistd dht14-bootstrap`."""
+    """The options of `twistd dht14-bootstrap`."""
 
     def test_defaults(self):
-        """Without a file it listens where nodes do, beside whose data it keeps its own."""
+        """Without a file it listens on the port of a node, with a data directory of its own."""
         options = parse(options=bootstrap.Options)
         self.assertIs(options.role, Role.BOOTSTRAP)
         self.assertEqual(options.settings.node.p2p_address, ("0.0.0.0", 8000))
         self.assertEqual(options.settings.node.data_dir, "data/bootstrap")
 
     def test_file_of_a_node(self):
-        """It takes a node's whole file."""
+        """It accepts the whole configuration file of a node."""
         shipped = Path(__file__).parent.parent.parent / "conf" / "config.ini"
         settings = parse(
             "--config", str(shipped), "--p2p-address", "[::1]:9", options=bootstrap.Options
@@ -28,7 +28,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(settings.node.p2p_address, ("::1", 9))
 
     def test_no_api(self):
-        """There is no API to give an address to."""
+        """It has no option for an API address."""
         with redirect_stderr(io.StringIO()) as err:
             ended = self.assertRaises(
                 SystemExit, parse, "--api-address", "127.0.0.1:1", options=bootstrap.Options
@@ -37,5 +37,5 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn("--api-address", err.getvalue())
 
     def test_same_maker(self):
-        """It is made by what makes a node."""
+        """The function that makes a node makes it."""
         self.assertIs(bootstrap.makeService, node.makeService)

@@ -21,7 +21,7 @@ HEALTHY = (0, b"healthy\n", "")
 
 @typing.final
 class P2pServer:
-    """A node's P2P port: one thread that answers each HELLO with what `answer` makes of its connection id."""
+    """A P2P port: one thread that answers each HELLO with what `answer` makes of its connection id."""
 
     def __init__(self, answer: Callable[[bytes], bytes] = lambda cid: CHALLENGE + cid + bytes(172)) -> None:
         self._answer = answer
@@ -61,7 +61,7 @@ class HealthTests(SynchronousTestCase):
         return run("health", "--p2p-address", p2p, "--api-address", api, *words)
 
     def test_node(self) -> None:
-        """A node that answers at both ports is healthy, whether it finds the key that it is asked for or not."""
+        """A node that answers at both ports is healthy, whether or not it finds the key."""
         with P2pServer() as p2p, ApiServer() as api:
             self.assertEqual(self.ask(p2p.address, api.address), HEALTHY)
             self.assertEqual(self.ask(p2p.address, api.address), HEALTHY)
@@ -69,20 +69,20 @@ class HealthTests(SynchronousTestCase):
         self.assertNotEqual(first.key, second.key)
 
     def test_bootstrap_node(self) -> None:
-        """Of a bootstrap node no API is expected."""
+        """A bootstrap node needs no API."""
         with P2pServer() as p2p:
             outcome = self.ask(p2p.address, f"127.0.0.1:{free_port()}", "--role", "bootstrap_node")
         self.assertEqual(outcome, HEALTHY)
 
     def test_json(self) -> None:
-        """--json tells how long each answer took."""
+        """--json reports how long each answer took."""
         with P2pServer() as p2p, ApiServer() as api:
             answer = json.loads(self.ask(p2p.address, api.address, "--json").out)
         self.assertEqual(set(answer), {"healthy", "p2p_seconds", "api_seconds", "disk"})
         self.assertIs(answer["healthy"], True)
 
     def test_disk(self) -> None:
-        """A node that answers but cannot keep values is not healthy; nor is one whose directory is another."""
+        """A node that answers but cannot keep values is not healthy; nor is one with another directory."""
         with P2pServer() as p2p, ApiServer() as api:
             for path in (self.mktemp(), self.data_dir.path):
                 self.data_dir.show_working(False)
@@ -93,7 +93,7 @@ class HealthTests(SynchronousTestCase):
             self.assertEqual(self.ask(p2p.address, api.address), HEALTHY)
 
     def test_disk_of_somebody_else(self) -> None:
-        """A user who may not look into the data directory is told of the rest."""
+        """A user who may not look into the data directory gets the rest."""
 
         def refuses(path: str) -> str:
             raise PermissionError
@@ -103,7 +103,7 @@ class HealthTests(SynchronousTestCase):
             self.assertEqual(json.loads(self.ask(p2p.address, api.address, "--json").out)["disk"], "unknown")
 
     def test_nobody_there(self) -> None:
-        """Where nobody listens at one of the two ports: exit code 3, and a line that names it."""
+        """If nothing listens at one of the ports: exit code 3, and a line that names the port."""
         nobody = f"127.0.0.1:{free_port()}"
         with P2pServer() as p2p, ApiServer() as api:
             for addresses in ((nobody, api.address), (p2p.address, nobody)):
@@ -113,14 +113,14 @@ class HealthTests(SynchronousTestCase):
                 self.assertIn(nobody.rpartition(":")[2], error)
 
     def test_other_answers(self) -> None:
-        """A datagram that is no answer to the HELLO is no sign of health."""
-        self.patch(health, "HELLO_SECONDS", 0.01)
+        """A datagram that does not answer the HELLO is no sign of health."""
+        self.patch(health, "HELLO_TIMEOUT", 0.01)
         for answer in (lambda cid: CHALLENGE + bytes(180), lambda cid: CHALLENGE + cid):
             with P2pServer(answer) as p2p, ApiServer() as api:
                 self.assertEqual(self.ask(p2p.address, api.address).code, 3)
 
     def test_addresses(self) -> None:
-        """Addresses are those of the file and of the environment; who listens everywhere is asked on loopback."""
+        """Addresses come from file and environment; an unspecified one is asked on loopback."""
         with P2pServer() as p2p, ApiServer() as api:
             file = Path(self.mktemp())
             file.write_text(f"[node]\np2p_address = 0.0.0.0:{p2p.port}\napi_address = 127.0.0.1:1\n")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd.ending import Ended
-from dht14.cmd.keys import key_of
+from dht14.cmd.command_error import CommandError
+from dht14.cmd.keys import parse_key
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.records.signing import public_key_of
 from dht14.wire.api_messages import GetRecord
@@ -21,10 +21,10 @@ def sha256(text: str) -> bytes:
 
 
 class KeyOfTests(SynchronousTestCase):
-    """What a KEY stands for."""
+    """The key that a KEY stands for."""
 
     def test_forms(self) -> None:
-        """64 hex digits are the key itself, any other text stands for its SHA-256; a prefix says which is meant."""
+        """64 hex digits are the key itself, another text stands for its SHA-256; a prefix decides."""
         for typed, key in (
             (DIGITS, bytes.fromhex(DIGITS)),
             (DIGITS.upper(), bytes.fromhex(DIGITS)),
@@ -36,10 +36,10 @@ class KeyOfTests(SynchronousTestCase):
             ("deadbeef", sha256("deadbeef")),
             ("text:", sha256("")),
         ):
-            self.assertEqual(key_of(typed), key, typed)
+            self.assertEqual(parse_key(typed), key, typed)
 
     def test_looks_like_a_key(self) -> None:
-        """What looks like a key, but is none, is refused with the reason: else a value would go to another key."""
+        """A text like a key is refused with the reason: otherwise its value would go to another key."""
         for typed, reason in (
             (DIGITS[:-1], "63 of 64"),
             (DIGITS + "0", "65 of 64"),
@@ -49,7 +49,7 @@ class KeyOfTests(SynchronousTestCase):
             ("hex:greeting", "64 hex digits"),
             ("", "the key is empty"),
         ):
-            end = self.assertRaises(Ended, key_of, typed)
+            end = self.assertRaises(CommandError, parse_key, typed)
             self.assertEqual((end.code, end.error), (2, "bad_key"))
             self.assertIn(reason, str(end))
 
@@ -58,7 +58,7 @@ class KeyTests(SynchronousTestCase):
     """`dht14 key`"""
 
     def test_text(self) -> None:
-        """The key of a text, whatever it looks like."""
+        """Any text has a key, whatever it looks like."""
         for text in ("greeting", DIGITS):
             self.assertEqual(run("key", "--text", text), (0, sha256(text).hex().encode() + b"\n", ""))
 
@@ -78,11 +78,11 @@ class KeyTests(SynchronousTestCase):
             self.assertEqual(run("key", "--owner", public_key, *words), (0, key + b"\n", ""))
 
     def test_json(self) -> None:
-        """With --json it is an object."""
+        """--json prints an object."""
         self.assertEqual(json.loads(run("key", "--text", "k", "--json").out), {"key": sha256("k").hex()})
 
     def test_wrong_usage(self) -> None:
-        """What does not go together is wrong usage."""
+        """Options that exclude each other are wrong usage."""
         for words in (
             (),
             ("--text", "a", "--content"),
@@ -98,7 +98,7 @@ class KeyTests(SynchronousTestCase):
 
 class GetOwnerTests(SynchronousTestCase):
     def test_owner(self) -> None:
-        """Who knows an owner and the salt gets the value without knowing its key."""
+        """Owner and salt are enough to get a value, without its key."""
         owner = Owner(14, b"blog")
         with ApiServer() as node:
             words = ("--owner", public_key_of(owner.private_key).hex(), "--salt", "blog")
@@ -106,6 +106,6 @@ class GetOwnerTests(SynchronousTestCase):
         self.assertEqual(node.requests, [GetRecord(id_to_bytes(owner.key))])
 
     def test_wrong_usage(self) -> None:
-        """A KEY and an owner do not go together, nor does a salt go with a KEY."""
+        """KEY and --owner exclude each other, and so do KEY and --salt."""
         for words in (("k", "--owner", DIGITS), ("k", "--salt", "s"), ()):
             self.assertEqual(run("get", *words, "--api-address", "127.0.0.1:1").code, 2)

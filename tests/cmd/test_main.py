@@ -22,7 +22,7 @@ class MainTests(SynchronousTestCase):
         self.assertEqual(self.run_main("--version"), (0, f"DHT-14 {dht14.__version__}\n", ""))
 
     def test_help(self):
-        """Help names the commands, and each has help of its own."""
+        """Help lists the commands, and each command has its own help."""
         _, out, _ = self.run_main("--help")
         for name in COMMANDS:
             self.assertIn(name, out)
@@ -36,7 +36,7 @@ class MainTests(SynchronousTestCase):
             self.assertIn("usage: dht14", err)
 
     def test_nearest(self):
-        """A mistyped command or option is told the nearest name, with the usage of the command that was meant."""
+        """For a mistyped command or option the nearest one is suggested, with its usage."""
         code, _, err = self.run_main("gte", "k")
         self.assertEqual(code, 2)
         self.assertIn("did you mean get?", err)
@@ -46,13 +46,13 @@ class MainTests(SynchronousTestCase):
         self.assertIn("did you mean --ttl?", err)
 
     def test_help_command(self):
-        """`dht14 help` is the help, `dht14 help COMMAND` that of the command."""
+        """`dht14 help` equals `--help`, and `dht14 help COMMAND` equals `COMMAND --help`."""
         self.assertEqual(self.run_main("help"), self.run_main("--help"))
         self.assertEqual(self.run_main("help", "put"), self.run_main("put", "--help"))
         self.assertEqual(self.run_main("help", "nothing")[0], 2)
 
     def test_json_errors(self):
-        """With --json an error is an object on stdout too, wherever it comes up."""
+        """With --json every error is also an object on stdout."""
         for words, error in (
             (("get", "k", "--api-address", "127.0.0.1:1", "--json"), "no_node"),
             (("get", "--json"), "wrong_usage"),
@@ -64,17 +64,17 @@ class MainTests(SynchronousTestCase):
             self.assertTrue(err)
 
     def test_json_behind_dashes(self):
-        """Behind -- it is a word as any other."""
+        """After -- the word --json is a value."""
         self.assertEqual(self.run_main("get", "--", "k", "--json")[1], "")
 
     def test_exit_code_of_command(self):
-        """The exit code is that of the command: 3 where no node answers."""
+        """The exit code is that of the command: 3 if no node answers."""
         code, _, err = self.run_main("get", "key", "--api-address", "127.0.0.1:1")
         self.assertEqual(code, 3)
         self.assertEqual(len(err.splitlines()), 1)
 
     def test_client_starts_light(self):
-        """A client does not wait for Twisted to be imported."""
+        """A client does not import Twisted."""
         script = (
             "import sys; from dht14.cmd.main import main\n"
             "try: main(['get', '--help'])\n"

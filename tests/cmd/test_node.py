@@ -22,7 +22,7 @@ from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
 
 
 def parse(*words: str, options: Any = Options, twistd: dict[str, Any] | None = None) -> Any:
-    """The options of a node, below a twistd that was given the options `twistd`."""
+    """Parse the options of a node, below a twistd with the options `twistd`."""
     parsed = options()
     parsed.parent = ServerOptions()
     parsed.parent.opts.update(twistd or {})
@@ -32,7 +32,7 @@ def parse(*words: str, options: Any = Options, twistd: dict[str, Any] | None = N
 
 @define
 class FakeReactor:
-    """Notes what is asked of it; `running` are the calls for when it runs."""
+    """Records the calls; `running` holds those for when it runs."""
 
     running: list[Any] = field(factory=list)
     from_thread: list[Any] = field(factory=list)
@@ -56,7 +56,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(parse().settings, Settings())
 
     def test_all(self):
-        """Every option arrives in the settings."""
+        """Every option reaches the settings."""
         settings = parse(
             *("--p2p-address", "127.0.0.1:1", "--api-address", "127.0.0.1:2", "--data-dir", "d"),
             *("--log-level", "debug", "--log-format", "json", "--bootstrap", "a:3", "--bootstrap", "b:4"),
@@ -66,7 +66,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual([seed.port for seed in settings.bootstrap], [3, 4])
 
     def test_over_environment_over_file(self):
-        """Options go before the environment, and that before the file."""
+        """The command line overrides the environment, which overrides the file."""
         path = self.mktemp()
         Path(path).write_text("[node]\ndata_dir = f\nmax_bootstrap_retries = 7\ncleanup_interval = 60\n")
         self.patch(
@@ -87,7 +87,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn("[node] log_level", err.getvalue())
 
     def test_wrong_usage(self):
-        """An unknown option, a missing value, and words that are no option end it with a line that names them."""
+        """An unknown option, a missing value or a positional argument: one line names it."""
         for words, named in ((["--foo"], "--foo"), (["--config"], "--config"), (["word"], "'word'")):
             err = io.StringIO()
             with redirect_stderr(err):
@@ -97,7 +97,7 @@ class OptionsTests(SynchronousTestCase):
             self.assertIn(named, err.getvalue())
 
     def test_nearest_option(self):
-        """A mistyped option ends the start with 78, and a line with the nearest one; its value is not repeated."""
+        """A mistyped option ends the start with 78 and the nearest option; its value is not repeated."""
         for word, nearest in (
             ("--p2p-adress", "--p2p-address"),
             ("--boostrap=secret", "--bootstrap"),
@@ -113,7 +113,7 @@ class OptionsTests(SynchronousTestCase):
             self.assertNotIn("secret", err.getvalue())
 
     def test_pidfile(self):
-        """twistd's pid file in the working directory is not used; one that was asked for is."""
+        """twistd's default PID file in the working directory is not used; a requested one is."""
         own = parse()
         self.assertEqual((own.parent["pidfile"], own.pidfile_is_ours), ("", True))
         asked = parse(twistd={"pidfile": "/run/x.pid"})
@@ -124,17 +124,17 @@ class StartErrorTests(SynchronousTestCase):
     """A start that fails."""
 
     def test_exit_codes(self):
-        """Each kind ends with its own exit code and its text on stderr, once."""
+        """Each kind has its own exit code and one line on stderr."""
         for error, code in ((ConfigError, 78), (DataDirInUse, 75), (AddressUnavailable, 69)):
             err = io.StringIO()
-            with redirect_stderr(err), self.assertRaises(SystemExit) as ended, node.start_errors_told():
+            with redirect_stderr(err), self.assertRaises(SystemExit) as ended, node.exit_on_start_error():
                 raise error("why")
             self.assertEqual(ended.exception.code, code)
             self.assertEqual(err.getvalue(), "dht14: why\n")
 
     def test_bugs_are_loud(self):
-        """Anything else is our own bug and passes."""
-        with self.assertRaises(ZeroDivisionError), node.start_errors_told():
+        """Any other exception is our bug and passes through."""
+        with self.assertRaises(ZeroDivisionError), node.exit_on_start_error():
             raise ZeroDivisionError
 
 
@@ -157,7 +157,7 @@ class LogFileTests(SynchronousTestCase):
         self.assertEqual(file.path, os.path.abspath(named))
 
     def test_daemon(self):
-        """A daemon writes into its data directory, for its owner's eyes, and keeps few old files."""
+        """A daemon logs into its data directory, readable only for its user, and keeps few old files."""
         folder = Path(self.mktemp())
         folder.mkdir()
         file = self.log_file(str(folder))
@@ -173,13 +173,13 @@ class LogFileTests(SynchronousTestCase):
         self.assertRaises(ConfigError, self.log_file, logfile="-")
 
     def test_elsewhere(self):
-        """With --logger or --syslog twistd sees to it."""
+        """With --logger or --syslog twistd does the logging."""
         self.assertIsNone(self.log_file(logger="some.observer"))
         self.assertIsNone(self.log_file(syslog=True))
 
 
 class NodeProcessTests(SynchronousTestCase):
-    """The node inside twistd."""
+    """A node inside twistd."""
 
     def setUp(self):
         for number in node._SIGNALS:
@@ -205,20 +205,20 @@ class NodeProcessTests(SynchronousTestCase):
         self.reactor.from_thread.clear()
 
     def test_log_observer(self):
-        """twistd finds our observer where it looks for one."""
+        """twistd finds our log observer."""
         observer = LogPublisher()
         application = Application("x")
         NodeProcess(self.reactor, None, observer).setServiceParent(application)
         self.assertIs(application.getComponent(ILogObserver), observer)
 
     def test_log_elsewhere(self):
-        """Without an observer of ours twistd chooses."""
+        """Without our observer twistd chooses one."""
         application = Application("x")
         NodeProcess(self.reactor, None, None).setServiceParent(application)
         self.assertIsNone(application.getComponent(ILogObserver, None))
 
     def test_stop(self):
-        """SIGTERM and SIGINT stop the reactor in the ordinary way, once however many come."""
+        """SIGTERM and SIGINT stop the reactor, once for any number of signals."""
         self.start()
         self.send(signal.SIGTERM)
         self.assertEqual(self.reactor.stops, 1)
@@ -238,7 +238,7 @@ class NodeProcessTests(SynchronousTestCase):
         self.assertEqual(self.reactor.stops, 1)
 
     def test_hangup_of_a_daemon(self):
-        """SIGHUP lets a daemon open its log again, and nothing else."""
+        """SIGHUP makes a daemon reopen its log, and nothing else."""
         file = self.log_file()
         file.write("before\n")
         os.rename(file.path, file.path + ".moved")
@@ -249,7 +249,7 @@ class NodeProcessTests(SynchronousTestCase):
         self.assertEqual(self.reactor.stops, 0)
 
     def test_rotate(self):
-        """SIGUSR1 begins a new log file; without a file it does nothing, as SIGUSR2 does always."""
+        """SIGUSR1 begins a new log file; without a file it does nothing. SIGUSR2 never does anything."""
         file = self.log_file()
         file.write("before\n")
         self.start(file)
@@ -262,7 +262,7 @@ class NodeProcessTests(SynchronousTestCase):
         self.assertEqual(self.reactor.stops, 0)
 
     def test_log_that_cannot_be_renewed(self):
-        """A folder that is gone costs no line: the file goes on, and it is said once for each request."""
+        """If the folder is gone no line is lost: the old file continues, one error for each signal."""
         folder = Path(self.mktemp())
         folder.mkdir()
         file = LogFile(str(folder / "log"))
@@ -288,10 +288,10 @@ class NodeProcessTests(SynchronousTestCase):
 
 
 class ImportTests(SynchronousTestCase):
-    """What twistd loads to show its help."""
+    """The imports of twistd's help."""
 
     def test_quick(self):
-        """The page of options imports neither the node nor the network."""
+        """The module of the options imports neither the node nor the network."""
         script = (
             "import sys, dht14.cmd.node, dht14.cmd.bootstrap\n"
             "sys.exit('dht14.app.service' in sys.modules or 'twisted.internet.reactor' in sys.modules)"

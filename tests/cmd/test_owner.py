@@ -12,7 +12,7 @@ from dht14.kademlia.keyspace import id_to_bytes
 from dht14.records.envelope import MAX_SEQ, Envelope, decode
 from dht14.records.signing import load_key, public_key_of, verify_envelope
 from dht14.wire.api_messages import Get, GetRecord, Put, encode_failure, encode_success
-from tests.cmd.api_server import TOLD, ApiServer
+from tests.cmd.api_server import STORED_LINE, ApiServer
 from tests.cmd.shell import Outcome, run
 from tests.owners import Owner
 
@@ -40,7 +40,7 @@ class OwnerTestCase(SynchronousTestCase):
 
 class KeygenTests(OwnerTestCase):
     def test_file(self) -> None:
-        """A key file is made that nobody else can read; who it is and where its values are is printed."""
+        """It creates a key file that only its user can read, and prints the owner and the owner's key."""
         path = self.directory / "new.pem"
         outcome = run("keygen", str(path))
         public_key = public_key_of(load_key(path.read_bytes()))
@@ -52,14 +52,14 @@ class KeygenTests(OwnerTestCase):
         self.assertEqual(outcome.out.split()[3], put.out.strip())
 
     def test_json(self) -> None:
-        """With --json it is one object, without the private key."""
+        """--json prints one object, without the private key."""
         path = self.directory / "new.pem"
         answer = json.loads(run("keygen", "--json", str(path)).out)
         self.assertEqual(answer.keys(), {"file", "owner", "key"})
         self.assertEqual(answer["owner"], public_key_of(load_key(path.read_bytes())).hex())
 
     def test_never_overwritten(self) -> None:
-        """A file that is there, or a link, stays as it is: exit code 2."""
+        """An existing file or link stays as it is: exit code 2."""
         before = Path(self.key_file).read_bytes()
         link = self.directory / "link"
         link.symlink_to("nowhere")
@@ -75,12 +75,12 @@ class SignTests(OwnerTestCase):
         return run("put", "--sign", self.key_file, *words, "--api-address", node.address)
 
     def test_first(self) -> None:
-        """Where nothing is, the number is the time, above that of any tombstone; the key is printed."""
+        """For the first version the number is the time, above that of any tombstone; the key is printed."""
         before = time.time_ns() // 1_000_000
         with ApiServer() as node:
             outcome = self.put(node, "--salt", "blog", "hello", "--ttl", "60", "--replication", "3")
             said = self.said(node)
-        self.assertEqual(outcome, (0, id_to_bytes(SALTED.key).hex().encode() + b"\n", TOLD))
+        self.assertEqual(outcome, (0, id_to_bytes(SALTED.key).hex().encode() + b"\n", STORED_LINE))
         self.assertTrue(before <= said.seq <= time.time_ns() // 1_000_000)
         self.assertEqual((said.cas, said.deleted, said.salt, said.payload), (None, False, b"blog", b"hello"))
         get, put = node.requests
@@ -88,7 +88,7 @@ class SignTests(OwnerTestCase):
         self.assertEqual((get, put.ttl, put.replication), (GetRecord(id_to_bytes(SALTED.key)), 60, 3))
 
     def test_next(self) -> None:
-        """Where there is a version, the next one is written, to replace that and nothing else."""
+        """The next version replaces the present one and no other."""
         with ApiServer() as node:
             self.put(node, "first", "--seq", "7")
             self.assertEqual(len(node.requests), 1, "it need not look")
@@ -97,7 +97,7 @@ class SignTests(OwnerTestCase):
         self.assertEqual((said.seq, said.cas, said.payload), (8, 7, b"second"))
 
     def test_numbers(self) -> None:
-        """--seq and --cas are taken as they are; --cas alone is followed by the next number."""
+        """--seq and --cas are used as given; --cas alone is followed by the next number."""
         with ApiServer() as node:
             for words, seq, cas in (
                 (("--seq", "5"), 5, None),
@@ -110,14 +110,14 @@ class SignTests(OwnerTestCase):
             self.assertFalse(any(isinstance(request, Get) for request in node.requests))
 
     def test_squatter(self) -> None:
-        """What somebody else put there is no version."""
+        """A value of somebody else is no version."""
         with ApiServer() as node:
             run("put", id_to_bytes(OWNER.key).hex(), "squatter", "--api-address", node.address)
             self.assertEqual(self.put(node, "v").code, 0)
             self.assertIsNone(self.said(node).cas)
 
     def test_file(self) -> None:
-        """The payload may be a file."""
+        """The payload can be a file."""
         path = self.directory / "payload"
         path.write_bytes(bytes(range(256)))
         with ApiServer() as node:
@@ -125,7 +125,7 @@ class SignTests(OwnerTestCase):
             self.assertEqual(self.said(node).payload, bytes(range(256)))
 
     def test_json(self) -> None:
-        """With --json the object says who wrote what."""
+        """--json reports owner and version."""
         with ApiServer() as node:
             outcome = self.put(node, "hello", "--salt", "blog", "--seq", "7", "--json")
         answer = json.loads(outcome.out)
@@ -149,21 +149,21 @@ class SignTests(OwnerTestCase):
         )
 
     def test_refused(self) -> None:
-        """A node that says no: exit code 1, and what may be the reason."""
+        """If the node refuses: exit code 1 and the likely reason."""
         with ApiServer(lambda request: encode_failure(request.key)) as node:
             conflict = self.put(node, "v")
         self.assertEqual((conflict.code, conflict.out), (1, b""))
         self.assertIn("--seq or --cas", conflict.error)
 
     def test_last_number(self) -> None:
-        """After the greatest number there is none."""
+        """No version can follow the greatest number."""
         last = OWNER.says(b"last", MAX_SEQ)
         with ApiServer(lambda request: encode_success(request.key, last)) as node:
             self.assertEqual(self.put(node, "v").code, 1)
             self.assertEqual(len(node.requests), 1)
 
     def test_wrong_usage(self) -> None:
-        """What cannot be signed is wrong usage: exit code 2, no word of a secret, and no node is asked."""
+        """What cannot be signed is wrong usage: exit code 2, no secret in the line, no request."""
         broken = self.directory / "broken.pem"
         broken.write_bytes(b"-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n")
         largest = self.directory / "largest"
@@ -194,18 +194,18 @@ class DeleteTests(OwnerTestCase):
         return run("delete", "--sign", self.key_file, *words, "--api-address", node.address)
 
     def test_deleted(self) -> None:
-        """A tombstone takes the place of the present version, and of no other."""
+        """A tombstone replaces the present version and no other."""
         with ApiServer() as node:
             run("put", "--sign", self.key_file, "v", "--seq", "7", "--api-address", node.address)
             outcome = self.delete(node)
             said = self.said(node)
         self.assertEqual(
-            outcome, (0, id_to_bytes(OWNER.key).hex().encode() + b"\n", f"the deletion is {TOLD}")
+            outcome, (0, id_to_bytes(OWNER.key).hex().encode() + b"\n", f"the deletion is {STORED_LINE}")
         )
         self.assertEqual((said.deleted, said.payload, said.seq, said.cas), (True, b"", 8, 7))
 
     def test_not_found(self) -> None:
-        """Where nothing is, nothing is deleted, unless a number is given."""
+        """If there is nothing, nothing is deleted, unless a number is given."""
         with ApiServer() as node:
             self.assertEqual(self.delete(node, "--salt", "blog").code, 1)
             self.assertEqual(node.requests, [GetRecord(id_to_bytes(SALTED.key))])
@@ -213,7 +213,7 @@ class DeleteTests(OwnerTestCase):
             self.assertTrue(self.said(node).deleted)
 
     def test_renewed(self) -> None:
-        """With --renew a tombstone follows on one that the node does not tell of, and on a value that has come back."""
+        """With --renew a tombstone follows an unreported one, and a value that has come back."""
         before = time.time_ns() // 1_000_000
 
         def answer(request: Get | Put) -> bytes:
@@ -232,7 +232,7 @@ class DeleteTests(OwnerTestCase):
             self.assertEqual((self.said(node).seq, self.said(node).deleted), (8, True))
 
     def test_json(self) -> None:
-        """With --json the object says whether it was deleted."""
+        """--json reports whether the value was deleted."""
         for answers, code in ((None, 0), (lambda request: encode_failure(request.key), 1)):
             with ApiServer(answers) as node:
                 outcome = self.delete(node, "--seq", "9", "--json")
@@ -247,7 +247,7 @@ class GetTests(OwnerTestCase):
             return run("get", key, *words, "--api-address", node.address)
 
     def test_decoded(self) -> None:
-        """An owner's value is written as its payload, and nothing else."""
+        """Exactly the payload of an owner's value is written."""
         value = SALTED.says(b"hello", 7)
         self.assertEqual(self.get(value), (0, b"hello", ""))
         path = self.directory / "out"
@@ -255,7 +255,7 @@ class GetTests(OwnerTestCase):
         self.assertEqual(path.read_bytes(), b"hello")
 
     def test_raw(self) -> None:
-        """With --raw it is the envelope, whatever it is worth."""
+        """With --raw the envelope is written, valid or not."""
         value = SALTED.says(b"hello", 7)
         self.assertEqual(self.get(value, "--raw"), (0, value, ""))
         self.assertEqual(self.get(value[:40], "--raw"), (0, value[:40], ""))
@@ -264,7 +264,7 @@ class GetTests(OwnerTestCase):
         )
 
     def test_json(self) -> None:
-        """With --json the object says whose it is, and which version."""
+        """--json reports owner and version."""
         answer = json.loads(self.get(SALTED.says(b"hello", 7), "--json").out)
         self.assertEqual(base64.b64decode(answer["value"]), b"hello")
         self.assertEqual(answer["owner"], public_key_of(OWNER.private_key).hex())
@@ -272,14 +272,14 @@ class GetTests(OwnerTestCase):
         self.assertEqual((base64.b64decode(answer["salt"]), answer["deleted"]), (b"blog", False))
 
     def test_forged(self) -> None:
-        """What is not signed for this key is not passed off as its owner's: exit code 1 and a line."""
+        """A value that is not signed for this key is refused: exit code 1 and a line."""
         value = SALTED.says(b"hello", 7)
         for forged, key in ((value[:-1] + b"?", ""), (value[:50], ""), (value, "ab" * 32)):
             outcome = self.get(forged, key=key)
             self.assertEqual((outcome.code, outcome.out, outcome.error.count("\n")), (1, b"", 1))
 
     def test_tombstone(self) -> None:
-        """A tombstone, should a node tell of it, is nothing found."""
+        """A tombstone that a node returns is "not found"."""
         self.assertEqual(
             self.get(SALTED.says(b"", 8)), (1, b"", "dht14: not found: its owner has deleted it\n")
         )

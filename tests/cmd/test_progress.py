@@ -3,7 +3,7 @@ import threading
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd.progress import EYES_INTERVAL, LOG_INTERVAL, Heartbeat, ProgressLine, duration
+from dht14.cmd.progress import LOG_INTERVAL, TERMINAL_INTERVAL, Heartbeat, ProgressLine, duration
 
 
 class Terminal(io.StringIO):
@@ -18,52 +18,52 @@ class ProgressLineTests(SynchronousTestCase):
         return ProgressLine(stream, "values sealed", lambda: self.now)
 
     def test_terminal(self) -> None:
-        """A terminal sees rate and time left, several times a second, and a clean line in the end."""
+        """A terminal gets rate and time left, several times a second, and a clean line at the end."""
         stream = Terminal()
         line = self.line(stream)
-        line.at(1, 1000)
+        line.update(1, 1000)
         self.assertEqual(stream.getvalue(), "")
-        self.now += EYES_INTERVAL
-        line.at(100, 1000)
+        self.now += TERMINAL_INTERVAL
+        line.update(100, 1000)
         self.assertEqual(stream.getvalue(), "\r\x1b[Kvalues sealed: 100 of 1000, 500/s, 2 s left")
         line.end()
         self.assertTrue(stream.getvalue().endswith("\r\x1b[K"))
 
     def test_elsewhere(self) -> None:
-        """Elsewhere it is a line every 10 s, and none of a short run."""
+        """Elsewhere there is a line every 10 s, and none for a short run."""
         stream = io.StringIO()
         line = self.line(stream)
         for _ in range(25):
             self.now += 1
-            line.at(10, 100)
+            line.update(10, 100)
         line.end()
         self.assertEqual(len(stream.getvalue().splitlines()), int(25 / LOG_INTERVAL))
 
     def test_nowhere(self) -> None:
-        """Without a stderr nothing is said."""
-        ProgressLine(None, "x").at(1, 2)
+        """Without a stderr nothing is written."""
+        ProgressLine(None, "x").update(1, 2)
 
     def test_durations(self) -> None:
-        """A duration is told in the unit that fits."""
-        told = [duration(seconds) for seconds in (7, 300, 9_000, 1_000_000)]
-        self.assertEqual(told, ["7 s", "5 min", "2.5 h", "12 days"])
+        """A duration is written in the unit that fits."""
+        shown = [duration(seconds) for seconds in (7, 300, 9_000, 1_000_000)]
+        self.assertEqual(shown, ["7 s", "5 min", "2.5 h", "12 days"])
 
 
 class HeartbeatTests(SynchronousTestCase):
     def test_beats(self) -> None:
-        """It tells how far the run is, also while nothing ends, until it is over."""
-        told = threading.Event()
+        """It reports the progress, also while no step ends, until it is stopped."""
+        reported = threading.Event()
 
         class Stream(io.StringIO):
             def write(self, text: str) -> int:
-                told.set()
+                reported.set()
                 return super().write(text)
 
         stream = Stream()
         beat = Heartbeat(stream, "dht14 sim", 0.01)
-        beat.at("puts", 3, 9)
+        beat.update("puts", 3, 9)
         beat.begin()
-        self.assertTrue(told.wait(30))
+        self.assertTrue(reported.wait(30))
         beat.end()
         self.assertTrue(stream.getvalue().splitlines()[0].endswith("puts: 3 of 9"))
         before = stream.getvalue()

@@ -14,7 +14,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd import api_client
-from dht14.cmd.ending import NO_NODE, Ended
+from dht14.cmd.command_error import NO_NODE, CommandError
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import (
     MAX_VALUE,
@@ -29,7 +29,7 @@ from dht14.wire.api_messages import (
     encode_record,
     encode_success,
 )
-from tests.cmd.api_server import TOLD, ApiServer
+from tests.cmd.api_server import STORED_LINE, ApiServer
 from tests.cmd.shell import Outcome, run
 
 KEY = bytes(32)
@@ -57,17 +57,17 @@ class ClientTestCase(SynchronousTestCase):
 
 class PutTests(ClientTestCase):
     def test_stored(self) -> None:
-        """A text and its hints go to the node under the SHA-256 of the key's text. How many nodes
-        have it is said on stderr: stdout is for keys and values. Exit code 0."""
+        """The value goes to the node with its options, under the SHA-256 of the key. Stderr says on how many
+        nodes it is: stdout is for keys and values. Exit code 0."""
         with ApiServer() as node:
             outcome = run(
                 "put", "grüße", "--ttl", "60", "hallo", "--replication=3", "--api-address", node.address
             )
-        self.assertEqual(outcome, (0, b"", TOLD))
+        self.assertEqual(outcome, (0, b"", STORED_LINE))
         self.assertEqual(node.requests, [PutWithReceipt(60, 3, sha256("grüße"), b"hallo")])
 
     def test_file(self) -> None:
-        """A file goes as its bytes, up to the largest value; hints that are not given are left to the node."""
+        """The bytes of a file are sent, up to the largest value; missing options are left to the node."""
         largest = VALUE * 255 + bytes(MAX_VALUE - 255 * 256)
         with ApiServer() as node:
             outcome = run("put", "k", "--file", self.file(largest), "--api-address", node.address)
@@ -82,30 +82,30 @@ class PutTests(ClientTestCase):
         self.assertEqual([request.key for request in node.requests], [b"\xab" * 32] * 2 + [sha256("ab" * 20)])
 
     def test_no_utf8(self) -> None:
-        """Arguments that are no UTF-8 stand for the bytes that were typed."""
+        """Arguments that are not UTF-8 stand for the bytes that were typed."""
         with ApiServer() as node:
             run("put", "k", os.fsdecode(b"\xff\xfe"), "--api-address", node.address)
         self.assertEqual(node.requests, [PutWithReceipt(0, 0, sha256("k"), b"\xff\xfe")])
 
     def test_refused(self) -> None:
-        """A node that says no: exit code 1 and a line."""
+        """If the node refuses: exit code 1 and a line."""
         with ApiServer(lambda request: encode_failure(request.key)) as node:
             outcome = run("put", "k", "v", "--api-address", node.address)
         self.assertEqual((outcome.code, outcome.error.count("\n")), (1, 1))
 
     def test_json(self) -> None:
-        """With --json one object says what was stored."""
+        """--json prints one object about the stored value."""
         with ApiServer() as node:
             outcome = run("put", "k", "v", "--json", "--api-address", node.address)
         answer = json.loads(outcome.out)
-        self.assertTrue(0 <= answer.pop("seconds") < api_client.ANSWER_SECONDS)
+        self.assertTrue(0 <= answer.pop("seconds") < api_client.ANSWER_TIMEOUT)
         receipt = {"outcome": "stored", "copies": 8, "wanted": 8, "version": 7}
         self.assertEqual(
             answer, {"key": sha256("k").hex(), "stored": True, **receipt, "value": "dg==", "bytes": 1}
         )
 
     def test_receipts(self) -> None:
-        """How many nodes have it is said: also that it is this one alone, or that a later write has won."""
+        """Stderr says how many nodes have the value, whether only this one, or whether a later write won."""
         for receipt, line in (
             (Receipt(PutOutcome.STORED, 3, 3), "stored on 3 of 3 nodes"),
             (Receipt(PutOutcome.STORED_BY_ALL, 5, 8), "stored on 5 of 8 nodes: no other node that holds"),
@@ -118,15 +118,15 @@ class PutTests(ClientTestCase):
             outcome = self.put(receipt)
             self.assertEqual((outcome.code, outcome.out), (0, b""))
             self.assertIn(line, outcome.error)
-            told = json.loads(self.put(receipt, "--json").out)
+            printed = json.loads(self.put(receipt, "--json").out)
             self.assertEqual(
-                (told["stored"], told["outcome"], told["copies"], told["wanted"]),
+                (printed["stored"], printed["outcome"], printed["copies"], printed["wanted"]),
                 (True, receipt.outcome.name.lower(), receipt.stored, receipt.wanted),
             )
-            self.assertNotIn("error", told)
+            self.assertNotIn("error", printed)
 
     def test_reasons(self) -> None:
-        """Why a value is not stored is said: exit code 1, a line, and the same word for programs."""
+        """If the value is not stored: exit code 1, a line with the reason, and the same word for programs."""
         lines = set()
         for reason in set(PutReason) - {PutReason.NOT_READY}:
             receipt = Receipt(PutOutcome.NOT_STORED, 2, 8, reason)
@@ -134,12 +134,14 @@ class PutTests(ClientTestCase):
             self.assertEqual((outcome.code, outcome.error.count("\n")), (1, 1))
             lines.add(outcome.error)
             outcome = self.put(receipt, "--json")
-            told = json.loads(outcome.out)
-            self.assertEqual((outcome.code, told["stored"], told["error"]), (1, False, reason.name.lower()))
+            printed = json.loads(outcome.out)
+            self.assertEqual(
+                (outcome.code, printed["stored"], printed["error"]), (1, False, reason.name.lower())
+            )
         self.assertEqual(len(lines), len(PutReason) - 1)
 
     def test_not_ready(self) -> None:
-        """A node that is not ready is as good as none: exit code 3, and a line that names the cure."""
+        """A node that is not ready counts as none: exit code 3, and a line that names the cure."""
         outcome = self.put(Receipt(PutOutcome.NOT_STORED, 0, 8, PutReason.NOT_READY), "--json")
         self.assertEqual((outcome.code, json.loads(outcome.out)["error"]), (3, "not_ready"))
         self.assertIn("dht14 wait", outcome.error)
@@ -149,15 +151,15 @@ class PutTests(ClientTestCase):
             return run("put", "k", "v", *words, "--api-address", node.address)
 
     def test_other_node(self) -> None:
-        """A node that hangs up at our extension is asked as VoidPhone has it."""
+        """A node that closes the connection at our extension gets the VoidPhone message."""
         with ApiServer(extended=False) as node:
             outcome = run("put", "k", "v", "--ttl", "60", "--api-address", node.address)
         self.assertEqual(outcome, (0, b"", "stored\n"))
         self.assertEqual(node.requests[1:], [Put(60, 0, sha256("k"), b"v")])
 
     def test_silent_node(self) -> None:
-        """So is one that does not answer it."""
-        self.patch(api_client, "EXTENSION_SECONDS", 0.05)
+        """So does a node that does not answer the extension."""
+        self.patch(api_client, "EXTENSION_TIMEOUT", 0.05)
         with ApiServer(extended=False, hangs_up=False) as node:
             outcome = run("put", "k", "v", "--api-address", node.address)
         self.assertEqual(outcome.code, 0)
@@ -170,28 +172,29 @@ class PutTests(ClientTestCase):
         self.assertEqual(node.requests, [PutWithReceipt(0, 0, sha256("k"), VALUE)])
 
     def test_too_large(self) -> None:
-        """A value that is too large is told its size, the limit and what to do; for programs too."""
+        """For a value that is too large the error has its size, the limit and what to do, also as JSON."""
         outcome = run("put", "k", "--file", self.file(bytes(MAX_VALUE + 7)), "--json")
-        told = json.loads(outcome.out)
+        printed = json.loads(outcome.out)
         self.assertEqual(
-            (outcome.code, told["error"], told["bytes"], told["limit"]), (2, "too_large", 65_502, 65_495)
+            (outcome.code, printed["error"], printed["bytes"], printed["limit"]),
+            (2, "too_large", 65_502, 65_495),
         )
         self.assertIn("split", outcome.error)
         self.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(bytes(MAX_VALUE + 7))))
-        told = json.loads(run("put", "k", "--file", "-", "--json").out)
-        self.assertIsNone(told["bytes"])
+        printed = json.loads(run("put", "k", "--file", "-", "--json").out)
+        self.assertIsNone(printed["bytes"])
 
     def test_dashed_value(self) -> None:
-        """A value that begins with - is stored behind --, and never answered with the help and exit code 0."""
+        """A value that begins with - is stored after --, and never answered with the help and exit code 0."""
         outcome = run("put", "k", "-hello")
         self.assertEqual((outcome.code, outcome.out), (2, b""))
-        self.assertIn("behind --", outcome.error)
+        self.assertIn("after --", outcome.error)
         with ApiServer() as node:
             self.assertEqual(run("put", "k", "--api-address", node.address, "--", "-hello").code, 0)
         self.assertEqual(node.requests, [PutWithReceipt(0, 0, sha256("k"), b"-hello")])
 
     def test_wrong_usage(self) -> None:
-        """What cannot be asked is wrong usage: exit code 2, and no node is asked."""
+        """Wrong usage: exit code 2, and no request."""
         too_long = self.file(bytes(MAX_VALUE + 1))
         for words in [
             ("k",),
@@ -221,17 +224,17 @@ class ContentTests(ClientTestCase):
         with ApiServer() as node:
             for words in (("hallo",), ("--ttl", "0", "hallo"), ("--file", self.file(b"hallo"))):
                 outcome = run("put", "--content", *words, "--api-address", node.address)
-                self.assertEqual(outcome, (0, sha256("hallo").hex().encode() + b"\n", TOLD))
+                self.assertEqual(outcome, (0, sha256("hallo").hex().encode() + b"\n", STORED_LINE))
         self.assertEqual(set(node.requests), {PutWithReceipt(0, 0, sha256("hallo"), b"hallo")})
 
     def test_json(self) -> None:
-        """With --json the key is in the object, and only there."""
+        """--json has the key in the object and nowhere else."""
         with ApiServer() as node:
             outcome = run("put", "--content", "v", "--json", "--api-address", node.address)
         self.assertEqual(json.loads(outcome.out)["key"], sha256("v").hex())
 
     def test_wrong_usage(self) -> None:
-        """A KEY beside it, or an owner's options, are wrong usage."""
+        """A KEY or an owner's options with --content are wrong usage."""
         for words in (("k", "v"), ("k", "--file", "f"), (), ("v", "--salt", "s"), ("v", "--sign", "f")):
             outcome = run("put", "--content", *words)
             self.assertEqual((outcome.code, outcome.out), (2, b""), words)
@@ -246,9 +249,23 @@ class GetTests(ClientTestCase):
         with ApiServer() as node:
             return run("get", "k", *words, "--api-address", node.address)
 
+    def test_found(self) -> None:
+        """Exactly the bytes of the value are written."""
+        self.assertEqual(self.get(), (0, VALUE, ""))
+
+    def test_not_found(self) -> None:
+        """Not found: exit code 1 and a line."""
+        self.assertEqual(self.miss(), (1, b"", "dht14: not found\n"))
+
+    def test_asked_for(self) -> None:
+        """The request has the SHA-256 of the text of the key."""
+        with ApiServer() as node:
+            run("get", "k", "--api-address", node.address)
+        self.assertEqual(node.requests, [GetRecord(sha256("k"))])
+
     def test_content(self) -> None:
-        """With --content nothing counts but the value whose SHA-256 the key is: the node is told so, and an answer
-        of another one is checked."""
+        """With --content only the value whose SHA-256 is the key counts: the node gets that flag, and the
+        client verifies the answer of a node that does not know it."""
         key = hashlib.sha256(VALUE).hexdigest()
         for extended in (True, False):
             for value, code in ((VALUE, 0), (b"junk", 1)):
@@ -259,22 +276,8 @@ class GetTests(ClientTestCase):
                 first = node.requests[0]
                 self.assertTrue(not extended or (isinstance(first, GetRecord) and first.content))
 
-    def test_found(self) -> None:
-        """The bytes of the value are written, and nothing else."""
-        self.assertEqual(self.get(), (0, VALUE, ""))
-
-    def test_not_found(self) -> None:
-        """Not found is exit code 1 and a line."""
-        self.assertEqual(self.miss(), (1, b"", "dht14: not found\n"))
-
-    def test_asked_for(self) -> None:
-        """The node is asked for the SHA-256 of the key's text."""
-        with ApiServer() as node:
-            run("get", "k", "--api-address", node.address)
-        self.assertEqual(node.requests, [GetRecord(sha256("k"))])
-
     def test_output(self) -> None:
-        """--output makes or replaces a file as a whole, with the rights of any new file."""
+        """--output creates or replaces a whole file, with the permissions of any new file."""
         path = self.directory / "out"
         path.write_bytes(b"before")
         self.addCleanup(os.umask, os.umask(0o027))
@@ -284,20 +287,20 @@ class GetTests(ClientTestCase):
         self.assertEqual(os.listdir(self.directory), ["out"])
 
     def test_output_not_found(self) -> None:
-        """When there is no value, the file stays as it was."""
+        """If there is no value, the file stays as it was."""
         path = self.file(b"before")
         self.assertEqual(self.miss("--output", path).code, 1)
         self.assertEqual(Path(path).read_bytes(), b"before")
 
     def test_output_through_link(self) -> None:
-        """A link stays a link: what it points to is replaced."""
+        """A link stays a link: its target is replaced."""
         target, link = self.directory / "target", self.directory / "link"
         link.symlink_to("target")
         self.get("--output", str(link))
         self.assertEqual((link.is_symlink(), target.read_bytes()), (True, VALUE))
 
     def test_output_to_device(self) -> None:
-        """What is no regular file is written to and not replaced."""
+        """A device or a pipe is written to and not replaced."""
         pipe = self.directory / "pipe"
         os.mkfifo(pipe)
         reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -313,7 +316,7 @@ class GetTests(ClientTestCase):
         self.assertEqual(os.listdir(self.directory), [])
 
     def test_json(self) -> None:
-        """With --json one object says what was found; --output still writes the file."""
+        """--json prints one object about the value; --output still writes the file."""
         path = self.directory / "out"
         outcome = self.get("--json", "--output", str(path))
         answer = json.loads(outcome.out)
@@ -323,7 +326,7 @@ class GetTests(ClientTestCase):
         self.assertEqual((outcome.code, path.read_bytes()), (0, VALUE))
 
     def test_json_not_found(self) -> None:
-        """Nothing found is an object as well."""
+        """Not found is an object as well."""
         outcome = self.miss("--json")
         answer = json.loads(outcome.out)
         del answer["seconds"]
@@ -334,13 +337,13 @@ class GetTests(ClientTestCase):
         self.assertEqual((outcome.code, outcome.error), (1, ""))
 
     def test_record(self) -> None:
-        """What a node tells of the record besides its value is in the object."""
+        """The object has what the node reports about the record besides its value."""
         with ApiServer(lambda request: encode_record(request.key, 3, 0, 59, VALUE)) as node:
-            told = json.loads(run("get", "k", "--json", "--api-address", node.address).out)
-        self.assertEqual((told["kind"], told["version"], told["expires_in"]), ("content", 0, 59))
+            printed = json.loads(run("get", "k", "--json", "--api-address", node.address).out)
+        self.assertEqual((printed["kind"], printed["version"], printed["expires_in"]), ("content", 0, 59))
 
     def test_reasons(self) -> None:
-        """Why nothing is found is said; a node that is not ready is exit code 3."""
+        """The reason why nothing is found is printed; a node that is not ready is exit code 3."""
         for reason, code, line in (
             (NoRecord.UNANSWERED, 1, "did not answer"),
             (NoRecord.DELETED, 1, "deleted"),
@@ -348,19 +351,19 @@ class GetTests(ClientTestCase):
         ):
             with ApiServer(always(encode_no_record(sha256("k"), reason))) as node:
                 outcome = run("get", "k", "--json", "--api-address", node.address)
-                told = json.loads(outcome.out)
-                self.assertEqual((outcome.code, told["error"]), (code, reason.name.lower()))
+                printed = json.loads(outcome.out)
+                self.assertEqual((outcome.code, printed["error"]), (code, reason.name.lower()))
                 self.assertIn(line, run("get", "k", "--api-address", node.address).error)
 
     def test_other_node(self) -> None:
-        """A node that hangs up at our extension is asked as VoidPhone has it."""
+        """A node that closes the connection at our extension gets the VoidPhone message."""
         with ApiServer(extended=False) as node:
             run("put", "k", "v", "--api-address", node.address)
             self.assertEqual(run("get", "k", "--api-address", node.address), (0, b"v", ""))
         self.assertEqual(node.requests[2:], [GetRecord(sha256("k")), Get(sha256("k"))])
 
     def test_configured(self) -> None:
-        """The node is found where it finds itself: option, environment, file. The key of its values is not read."""
+        """The node's address comes from option, environment or file. The encryption key is not read."""
         with ApiServer() as node:
             config = self.directory / "config.ini"
             config.write_text(
@@ -378,7 +381,7 @@ class GetTests(ClientTestCase):
 
 
 class OutputTests(ClientTestCase):
-    """What the standard output does to a command, in a process of its own."""
+    """Effects of the standard output on a command, in a process of its own."""
 
     def run_get(self, out: int) -> tuple[int, bytes]:
         script = "import sys; from dht14.cmd.main import main; sys.exit(main())"
@@ -388,21 +391,21 @@ class OutputTests(ClientTestCase):
         return ended.returncode, ended.stderr
 
     def test_reader_has_enough(self) -> None:
-        """A reader that closes the pipe early has what it wanted: no complaint."""
+        """A reader that closes the pipe early causes no error."""
         reader, writer = os.pipe()
         os.close(reader)
         self.addCleanup(os.close, writer)
         self.assertEqual(self.run_get(writer), (0, b""))
 
     def test_full(self) -> None:
-        """A value that cannot be written is not passed off as delivered."""
+        """A value that cannot be written is not reported as delivered."""
         full = os.open("/dev/full", os.O_WRONLY)
         self.addCleanup(os.close, full)
         code, error = self.run_get(full)
         self.assertEqual((code, error.count(b"\n")), (2, 1))
 
     def test_closed(self) -> None:
-        """Where the standard output is closed that is said in a line, and is not "not found"."""
+        """If the standard output is closed, a line says so, and not "not found"."""
         script = "import sys; from dht14.cmd.main import main; sys.exit(main())"
         with ApiServer(lambda request: encode_success(request.key, VALUE)) as node:
             command = f"exec {sys.executable} -c '{script}' get k --api-address {node.address} >&-"
@@ -411,8 +414,8 @@ class OutputTests(ClientTestCase):
         self.assertIn(b"closed", ended.stderr)
 
     def test_terminal(self) -> None:
-        """On a terminal a value ends its line; one that does so itself gets no second newline."""
-        for value, shown in ((b"value", b"value\r\n"), (b"value\n", b"value\r\n")):
+        """On a terminal a value ends with a newline; one that has a newline gets no second one."""
+        for value, format_address in ((b"value", b"value\r\n"), (b"value\n", b"value\r\n")):
             terminal, screen = pty.openpty()
             self.addCleanup(os.close, terminal)
             script = "import sys; from dht14.cmd.main import main; sys.exit(main())"
@@ -420,10 +423,10 @@ class OutputTests(ClientTestCase):
                 command = [sys.executable, "-c", script, "get", "k", "--api-address", node.address]
                 subprocess.run(command, stdout=screen, timeout=60, check=True)
             os.close(screen)
-            self.assertEqual(os.read(terminal, 100), shown)
+            self.assertEqual(os.read(terminal, 100), format_address)
 
     def test_help_to_nobody(self) -> None:
-        """Help whose reader has enough is no reason to complain either."""
+        """Help for a reader that closes the pipe causes no error either."""
         reader, writer = os.pipe()
         os.close(reader)
         self.addCleanup(os.close, writer)
@@ -439,7 +442,7 @@ class OutputTests(ClientTestCase):
             self.assertEqual((ended.returncode, ended.stderr), (0, b""), words)
 
     def test_interrupted(self) -> None:
-        """Ctrl-C ends it without a traceback."""
+        """Ctrl-C ends a command without a traceback."""
 
         def interrupt(*_: object, **how: object) -> None:
             raise KeyboardInterrupt
@@ -448,7 +451,7 @@ class OutputTests(ClientTestCase):
         self.assertEqual(run("get", "k"), (130, b"", ""))
 
     def test_quick_start(self) -> None:
-        """The commands do not wait for Twisted to be imported, nor, unless they sign, for cryptography."""
+        """Commands do not import Twisted, nor, unless they sign, cryptography."""
         script = (
             "import sys, dht14.cmd.put_get, dht14.cmd.keys, dht14.cmd.owner; "
             "sys.exit(bool({'twisted', 'cryptography'} & sys.modules.keys()))"
@@ -462,28 +465,28 @@ class NoNodeTests(ClientTestCase):
         self.assertIn("no node at 127.0.0.1:", outcome.error)
 
     def test_nobody_listens(self) -> None:
-        """Where nobody listens there is no node: exit code 3 and a line."""
+        """If nothing listens there is no node: exit code 3 and a line."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             address = f"127.0.0.1:{taken.getsockname()[1]}"
         self.assert_no_node(run("get", "k", "--api-address", address))
 
     def test_closed_without_answer(self) -> None:
-        """So it is when the connection is closed without an answer."""
+        """The same if the connection is closed without an answer."""
         with ApiServer(always(b"")) as node:
             self.assert_no_node(run("put", "k", "v", "--api-address", node.address))
 
     def test_no_answer(self) -> None:
-        """So it is when no answer comes in time."""
+        """The same if no answer comes in time."""
         with (
             socket.create_server(("127.0.0.1", 0)) as silent,
-            self.assertRaises(Ended) as ended,
+            self.assertRaises(CommandError) as ended,
         ):
-            api_client.ask(silent.getsockname(), KEY, encode_get(KEY), patience=0.05)
+            api_client.ask(silent.getsockname(), KEY, encode_get(KEY), timeout=0.05)
         self.assertEqual(ended.exception.code, NO_NODE)
         self.assertIn("does not answer in time", str(ended.exception))
 
     def test_something_else(self) -> None:
-        """So it is when what answers is no node, or answers another question."""
+        """The same if the program that answers is no node, or the answer is to another request."""
         for answer in (b"HTTP/1.1 400 Bad Request\r\n" * 1000, b"\0\0\0\0", encode_failure(bytes(32))):
             with ApiServer(always(answer)) as other:
                 self.assert_no_node(run("get", "k", "--api-address", other.address))

@@ -43,7 +43,7 @@ class RekeyTests(SynchronousTestCase):
         return code, out.getvalue(), err.getvalue()
 
     def test_done(self) -> None:
-        """The values are under the new key then, and what is left to do is said."""
+        """The values have the new key afterwards, and the output says what is left to do."""
         code, out, err = self.run_rekey("--new-key-file", str(self.folder / "new"))
         self.assertEqual((code, err), (0, ""))
         self.assertIn("[security] encryption_key", out)
@@ -51,7 +51,7 @@ class RekeyTests(SynchronousTestCase):
         self.assertRaises(ConfigError, self.unlock, OLD)
 
     def test_wrong_key(self) -> None:
-        """With a wrong old key, a new one that is none or a file that is not there, nothing changes: exit 78."""
+        """A wrong old key, an invalid new key or a missing file changes nothing: exit 78."""
         new = ("--new-key-file", str(self.folder / "new"))
         self.config.write_text(self.config.read_text().replace(OLD, NEW))
         self.assertEqual(self.run_rekey(*new)[0], 78)
@@ -61,20 +61,20 @@ class RekeyTests(SynchronousTestCase):
         self.unlock(OLD)
 
     def test_running(self) -> None:
-        """A node that runs keeps its key: exit 75."""
+        """A running node keeps its key: exit 75."""
         running = DataDir.open(str(self.data_dir))
         self.addCleanup(running.close)
         self.assertEqual(self.run_rekey("--new-key-file", str(self.folder / "new"))[0], 75)
 
     def test_other_directory(self) -> None:
-        """The directory can be given by name."""
+        """The directory can be an option."""
         self.config.write_text(f"[security]\nencryption_key = {OLD}\n")
         words = ("--data-dir", str(self.data_dir), "--new-key-file", str(self.folder / "new"))
         self.assertEqual(self.run_rekey(*words)[0], 0)
         self.unlock(NEW)
 
     def test_no_values(self) -> None:
-        """A directory without values is no node's: it is refused, and nothing is made there."""
+        """A directory without values is refused, and nothing is created there."""
         self.config.write_text(f"[security]\nencryption_key = {OLD}\n")
         missing = self.folder / "missing"
         (self.folder / "empty").mkdir()
@@ -88,7 +88,7 @@ class RekeyTests(SynchronousTestCase):
         self.assertEqual(list((self.folder / "empty").iterdir()), [])
 
     def test_damaged(self) -> None:
-        """Damaged values are set aside as at a start, and that is said: the present key stays."""
+        """Damaged values are set aside as at a start and reported: the present key stays."""
         (self.data_dir / "values" / "header").write_text("damaged")
         code, out, err = self.run_rekey("--new-key-file", str(self.folder / "new"))
         self.assertEqual((code, out), (78, ""))

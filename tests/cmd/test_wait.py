@@ -20,7 +20,7 @@ from tests.process.nodes import free_port
 class WaitTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(os, "environ", {name: text for name, text in os.environ.items() if "DHT14" not in name})
-        self.patch(wait, "LOOK_INTERVAL", 0.01)
+        self.patch(wait, "POLL_INTERVAL", 0.01)
 
 
 class ReadyTests(WaitTestCase):
@@ -41,14 +41,14 @@ class ReadyTests(WaitTestCase):
             self.assertEqual(self.wait(node.address), (0, b"ready\n", ""))
 
     def test_becomes_ready(self) -> None:
-        """It is asked again until it is ready, each time for another key."""
+        """It asks again until the node is ready, each time for another key."""
         answers = [NoRecord.NOT_READY, NoRecord.NOT_READY, NoRecord.UNANSWERED]
         with ApiServer(lambda r: encode_no_record(r.key, answers.pop(0))) as node:
             self.assertEqual(self.wait(node.address).code, 0)
         self.assertEqual(len({request.key for request in node.requests}), 3)
 
     def test_begins_late(self) -> None:
-        """A node that is not there yet is waited for."""
+        """It waits for a node that does not listen yet."""
         port = free_port()
 
         def begin() -> None:
@@ -66,7 +66,7 @@ class ReadyTests(WaitTestCase):
         self.assertEqual((outcome.code, json.loads(outcome.out)["ready"]), (0, True))
 
     def test_time_over(self) -> None:
-        """When the time is over: exit code 3, and one line of what is missing."""
+        """After the timeout: exit code 3, and one line with what is missing."""
         nobody = f"127.0.0.1:{free_port()}"
         outcome = self.wait(nobody, "--timeout", "0.05")
         self.assertEqual((outcome.code, outcome.out, outcome.error.count("\n")), (3, b"", 1))
@@ -74,12 +74,12 @@ class ReadyTests(WaitTestCase):
         with ApiServer(lambda r: encode_no_record(r.key, NoRecord.NOT_READY)) as node:
             outcome = self.wait(node.address, "--timeout", "0.05", "--json")
         self.assertEqual(outcome.code, 3)
-        told = json.loads(outcome.out)
-        self.assertEqual(told["error"], "timeout")
-        self.assertIn("searches its identity", told["missing"])
+        printed = json.loads(outcome.out)
+        self.assertEqual(printed["error"], "timeout")
+        self.assertIn("mines its node id", printed["missing"])
 
     def test_silent(self) -> None:
-        """A node that keeps silent is not waited for longer than was asked."""
+        """It does not wait for a silent node longer than the timeout."""
         with socket.create_server(("127.0.0.1", 0)) as silent:
             began = time.monotonic()
             outcome = self.wait(f"127.0.0.1:{silent.getsockname()[1]}", "--timeout", "0.2")
@@ -87,7 +87,7 @@ class ReadyTests(WaitTestCase):
         self.assertLess(time.monotonic() - began, 5)
 
     def test_wrong_usage(self) -> None:
-        """What cannot be waited for is wrong usage; a wrong configuration is 78."""
+        """An unknown goal is wrong usage; a wrong configuration is 78."""
         for words in (("--timeout", "abc"), ("--timeout", "-1"), ("--for", "ever"), ("k",)):
             self.assertEqual(run("wait", *words).code, 2)
         self.assertEqual(run("wait", "--api-address", "nonsense").code, 78)
@@ -112,7 +112,7 @@ class DirectoryTests(WaitTestCase):
 
     def test_joined(self) -> None:
         """A node has joined while others answer it, whatever else it waits for."""
-        unknown = f"no node that says how far it is runs in {self.path}; --data-dir"
+        unknown = f"no node runs in {self.path}; name its directory with --data-dir"
         self.assert_missing(self.wait("joined"), unknown)
         self.state.write(["join"], False)
         self.assert_missing(self.wait("joined"), "no other node answers it")
@@ -120,14 +120,14 @@ class DirectoryTests(WaitTestCase):
         self.assertEqual(self.wait("joined"), (0, b"joined\n", ""))
 
     def test_values(self) -> None:
-        """Its values are open when it does not wait for them any more."""
+        """The values are open when the node does not wait for them any more."""
         self.state.write(["identity", "join", "values"], False)
-        self.assert_missing(self.wait("values"), "it searches its identity and it opens its values")
+        self.assert_missing(self.wait("values"), "it mines its node id and it opens its values")
         self.state.write(["join"], False)
         self.assertEqual(self.wait("values"), (0, b"values\n", ""))
 
     def test_bootstrap_node(self) -> None:
-        """A bootstrap node, which has no API, is ready when it waits for nothing any more."""
+        """A bootstrap node, which has no API, is ready when it waits for nothing."""
         role = ("--role", "bootstrap_node")
         self.state.write(["join"], False)
         self.assert_missing(self.wait("ready", *role), "it joins its network")
@@ -135,7 +135,7 @@ class DirectoryTests(WaitTestCase):
         self.assertEqual(self.wait("ready", *role).code, 0)
 
     def test_found_by_configuration(self) -> None:
-        """The directory is found as the node finds it."""
+        """The directory comes from the configuration, as for the node."""
         self.state.write([], True)
         config = Path(self.mktemp())
         config.write_text(f"[node]\ndata_dir = {self.path}\n[security]\nencryption_key = file:nowhere\n")

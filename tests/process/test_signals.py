@@ -58,7 +58,7 @@ class DaemonTests(DaemonTestCase):
         """After mv and SIGHUP, or SIGUSR1, the log is at its path again, and nothing goes into the moved file."""
         daemon = self.start()
         log = daemon.data_dir / "twistd.log"
-        for number, line in ((signal.SIGHUP, "opened again"), (signal.SIGUSR1, "begun as a new file")):
+        for number, line in ((signal.SIGHUP, "reopened"), (signal.SIGUSR1, "rotated")):
             moved = daemon.data_dir / f"moved-{number}"
             log.rename(moved)
             os.kill(daemon.pid, number)
@@ -76,7 +76,7 @@ class DaemonTests(DaemonTestCase):
         daemon.wait_for("The log was")
         os.truncate(daemon.data_dir / "twistd.log", 0)
         os.kill(daemon.pid, signal.SIGHUP)
-        daemon.wait_for("opened again")
+        daemon.wait_for("reopened")
         self.assertNotIn("\0", daemon.log)
 
     def test_harmless(self):

@@ -1,7 +1,7 @@
-"""The options of twistd itself, as far as a node depends on them: refused while they can be told in a line.
+"""Checks the options of twistd itself, as far as a node depends on them.
 
-twistd obeys most of them after `makeService`, when a daemon has forked already: what is wrong with them then is
-told by a traceback, or by nobody.
+twistd applies most of them after `makeService`, when a daemon has already forked. Errors in them would then
+show as a traceback, or nowhere; here they end the start with one line on stderr.
 """
 
 import os
@@ -13,17 +13,12 @@ from typing import Any
 from dht14.errors import ConfigError
 
 
-def check_options(twistd: Any) -> None:
-    """Refuse what would fail after the start, and what would take the data directory out of sight.
-
-    Raises `ConfigError`.
-    """
+def check_twistd_options(twistd: Any) -> None:
+    """Refuse options that would fail after the start or hide the data directory. Raises `ConfigError`."""
     if twistd["chroot"] is not None:
-        raise ConfigError(
-            "--chroot: a node's files would be out of its reach; leave it out, or use a container"
-        )
+        raise ConfigError("--chroot: the node could not reach its files; leave it out, or use a container")
     if not os.path.isdir(twistd["rundir"]):
-        raise ConfigError(f"--rundir: {twistd['rundir']} is no folder; name one, or leave it out")
+        raise ConfigError(f"--rundir: {twistd['rundir']} is not a folder; name one, or leave it out")
     pidfile = twistd["pidfile"]
     if pidfile and (os.path.isdir(pidfile) or not os.access(os.path.dirname(pidfile) or ".", os.W_OK)):
         raise ConfigError(f"--pidfile: {pidfile} cannot be written; name another, or leave it out")
@@ -31,9 +26,9 @@ def check_options(twistd: Any) -> None:
 
 @contextmanager
 def as_user_of(twistd: Any) -> Iterator[None]:
-    """Make files inside as the user and the group of --uid and --gid, whom twistd becomes later on.
+    """Create files as the user and the group of --uid and --gid, to which twistd switches later.
 
-    What root made the node could not read. Raises `ConfigError` where this process may not become them.
+    The node could not read files of root. Raises `ConfigError` if this process may not switch.
     """
     uid, gid = twistd["uid"], twistd["gid"]
     if uid is not None and gid is None:
@@ -45,7 +40,7 @@ def as_user_of(twistd: Any) -> Iterator[None]:
     try:
         _become(uid, gid)
     except PermissionError:
-        raise ConfigError("--uid, --gid: only root may become another user; leave them out") from None
+        raise ConfigError("--uid, --gid: only root may switch to another user; leave them out") from None
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from dht14.cmd.twistds import as_user_of, check_options
+from dht14.cmd.twistd_options import as_user_of, check_twistd_options
 from dht14.errors import ConfigError
 
 GIVEN: dict[str, Any] = {"chroot": None, "rundir": ".", "pidfile": "", "uid": None, "gid": None}
@@ -17,7 +17,7 @@ class OptionsTests(SynchronousTestCase):
     """Options of twistd that a node cannot start with."""
 
     def test_refused(self) -> None:
-        """What twistd would end with a traceback for is refused by its name."""
+        """Options that would end in a traceback of twistd are refused by name."""
         for name, value in (
             ("chroot", "/"),
             ("rundir", "/nowhere"),
@@ -25,20 +25,20 @@ class OptionsTests(SynchronousTestCase):
             ("pidfile", "/proc/x/y"),
             ("pidfile", "/"),
         ):
-            wrong = self.assertRaises(ConfigError, check_options, {**GIVEN, name: value})
+            wrong = self.assertRaises(ConfigError, check_twistd_options, {**GIVEN, name: value})
             self.assertIn(f"--{name}", str(wrong))
 
     def test_good(self) -> None:
-        """Others pass."""
-        check_options(GIVEN)
-        check_options({**GIVEN, "rundir": "/", "pidfile": os.path.abspath("x.pid")})
+        """Other options pass."""
+        check_twistd_options(GIVEN)
+        check_twistd_options({**GIVEN, "rundir": "/", "pidfile": os.path.abspath("x.pid")})
 
 
 class UserTests(SynchronousTestCase):
     """--uid and --gid."""
 
     def test_files(self) -> None:
-        """Files are made as the user that the node becomes; then root is root again."""
+        """Files belong to the user that the node becomes; then root is root again."""
         if os.geteuid():
             raise SkipTest("only root may become another user")
         nobody = pwd.getpwnam("nobody")
@@ -56,7 +56,7 @@ class UserTests(SynchronousTestCase):
             self.assertEqual((os.geteuid(), os.getegid(), os.getgroups()), former)
 
     def test_nobody_else(self) -> None:
-        """Without them, and with one's own, nothing changes; a number without a user needs a group too."""
+        """Without them, or with the own ids, nothing changes; a uid without a user needs --gid."""
         for uid, gid in ((None, None), (os.geteuid(), None), (os.geteuid(), os.getegid())):
             with as_user_of({**GIVEN, "uid": uid, "gid": gid}):
                 self.assertEqual(os.geteuid(), os.getuid())

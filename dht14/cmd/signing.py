@@ -1,0 +1,99 @@
+"""Signs and verifies owners' values: `--sign`, `--salt`, `--seq` and `--cas` of `dht14 put` and `dht14
+delete`.
+
+The cryptography is imported where it is used: it takes as long to load as all the rest of a client.
+"""
+
+import argparse
+import time
+
+from dht14.cmd import api_client
+from dht14.cmd.api_client import Found
+from dht14.cmd.command_error import NOT_DONE, WRONG_USAGE, CommandError
+from dht14.cmd.keys import SALT_HELP, parse_salt
+from dht14.cmd.node_arguments import api_address
+from dht14.cmd.parser import whole_number
+from dht14.cmd.value_input import read_file, too_large_error
+from dht14.errors import Malformed
+from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
+from dht14.records.envelope import MAX_SEQ, Envelope, is_envelope, key_of_owner, overhead
+from dht14.wire.api_messages import MAX_VALUE
+
+
+def add_version_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the commands that sign."""
+    parser.add_argument("--salt", metavar="S", help=SALT_HELP)
+    parser.add_argument(
+        "--seq",
+        metavar="N",
+        type=whole_number(MAX_SEQ, least=1),
+        help="number of this version; the greatest wins (default: the present version's number plus one)",
+    )
+    parser.add_argument(
+        "--cas",
+        metavar="N",
+        type=whole_number(MAX_SEQ - 1),
+        help="store only if no version above N is held (default without --seq: the present version's number)",
+    )
+
+
+def signed_envelope(args: argparse.Namespace, payload: bytes, must_be_there: bool = False) -> Envelope:
+    """Sign a payload; an empty one makes a tombstone.
+
+    Version numbers are those given, or follow from the version that the node finds. Raises `CommandError`,
+    also if the node finds nothing where something `must_be_there`.
+    """
+    from dht14.records.signing import load_key, public_key_of, sign_envelope
+
+    try:
+        private_key = load_key(read_file(args.sign))
+    except Malformed as flaw:
+        raise CommandError(WRONG_USAGE, f"cannot sign with {args.sign}: {flaw}", "bad_key_file") from None
+    salt = parse_salt(args.salt)
+    if len(payload) + overhead(salt) > MAX_VALUE:
+        raise too_large_error(len(payload), MAX_VALUE - overhead(salt))
+    key = id_to_bytes(key_of_owner(public_key_of(private_key), salt))
+    seq, cas = _version_numbers(args, key, must_be_there)
+    return sign_envelope(private_key, seq, payload, salt=salt, cas=cas)
+
+
+def _version_numbers(args: argparse.Namespace, key: bytes, must_be_there: bool) -> tuple[int, int | None]:
+    """Return the number of the new version, and of the one that it may replace."""
+    if args.seq is not None:
+        if args.cas is not None and args.cas >= args.seq:
+            raise CommandError(WRONG_USAGE, "--cas must be below --seq")
+        return args.seq, args.cas
+    if args.cas is not None:
+        return args.cas + 1, args.cas
+    present = api_client.get(api_address(args), key)
+    if isinstance(present, Found) and is_envelope(present.value):
+        seq = verified_envelope(key, present.value).seq
+        if seq == MAX_SEQ:
+            raise CommandError(
+                NOT_DONE, "the present version already has the greatest possible number", "conflict"
+            )
+        return seq + 1, seq
+    if must_be_there:
+        raise CommandError(
+            NOT_DONE,
+            "not found; use --renew to keep deleted what was deleted before, or --seq N to delete every "
+            "copy that may come back",
+            "not_found",
+        )
+    # Milliseconds since 1970 are also above the number of a tombstone, which a node does not report.
+    return time.time_ns() // 1_000_000, None
+
+
+def verified_envelope(key: bytes, value: bytes) -> Envelope:
+    """Decode the envelope that a node found under `key`. Raises `CommandError` unless the key's owner signed
+    it."""
+    from dht14.records.signing import verify_envelope
+
+    try:
+        envelope = verify_envelope(value)
+    except Malformed as flaw:
+        raise CommandError(NOT_DONE, f"the node answered with {flaw}; --raw shows it", "forged") from None
+    if envelope.key != id_from_bytes(key):
+        message = "the node answered with an envelope of another key; --raw shows it"
+        raise CommandError(NOT_DONE, message, "forged")
+    return envelope
