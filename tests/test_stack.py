@@ -190,7 +190,15 @@ class StackTests(SynchronousTestCase):
         def make(
             own_id: int, limit: int, answers_for: Callable[[Record], bool], max_ttl: float, share: float
         ) -> MemoryStore:
-            made.append((own_id, limit, answers_for(Record(7, b"v", 1, 1e9, 8)), max_ttl, share))
+            made.append(
+                (
+                    own_id,
+                    limit,
+                    answers_for(Record(key=7, value=b"v", version=1, expires_at=1e9, replication=8)),
+                    max_ttl,
+                    share,
+                )
+            )
             return MemoryStore(own_id, limit, answers_for, max_ttl, share)
 
         stack = build_stack(
@@ -276,7 +284,9 @@ class ResponsibilityTests(SynchronousTestCase):
         verdicts: list[Verdict] = []
         tell: Callable[[Verdict], None] = verdicts.append
         assert stack.store is not None
-        stack.store.offer(Record(key, bytes(1000), 1, 1e9, replication=2), 0.0, tell)
+        stack.store.offer(
+            Record(key=key, value=bytes(1000), version=1, expires_at=1e9, replication=2), 0.0, tell
+        )
         return verdicts[0].outcome
 
     def test_responsibility(self) -> None:

@@ -152,7 +152,11 @@ class Bulk:
         self._holder = Contact(server.node_id, ("127.0.0.1", port), server.proof)
         self._digest = sha256(VALUE).digest()
         self._store.offer(
-            Record(KEY, VALUE, VERSION, reactor.seconds() + 80_000, 8), reactor.seconds(), lambda _: None
+            Record(
+                key=KEY, value=VALUE, version=VERSION, expires_at=reactor.seconds() + 80_000, replication=8
+            ),
+            reactor.seconds(),
+            lambda _: None,
         )
         self.client = self._new_client()
 
@@ -165,8 +169,16 @@ class Bulk:
 
     def fetch(self, client: BulkClient) -> "Deferred[Record | None]":
         ticket = self._ticket(Download(KEY, VERSION, MAX_VALUE))
-        claim = AdvertisedRecord(KEY, VERSION, 0.0, 8, False, MAX_VALUE, self._digest)
-        return client.fetch(self._holder, ticket, MAX_VALUE).addCallback(claim.fulfilled)
+        claim = AdvertisedRecord(
+            key=KEY,
+            version=VERSION,
+            expires_at=0.0,
+            replication=8,
+            owned=False,
+            length=MAX_VALUE,
+            digest=self._digest,
+        )
+        return client.fetch(self._holder, ticket, MAX_VALUE).addCallback(claim.with_value)
 
     def push(self, client: BulkClient) -> "Deferred[Reply]":
         now = self._reactor.seconds()

@@ -92,7 +92,11 @@ class Peer:
         self.clock.advance(BEGINNING)
         self.tickets: Tickets[Transfer] = Tickets(random.Random(14))
         store = MemoryStore(HOLDER.node_id, 1 << 24, lambda record: True)
-        store.offer(Record(KEY, VALUE, 7, BEGINNING + 600, 8), BEGINNING, lambda verdict: None)
+        store.offer(
+            Record(key=KEY, value=VALUE, version=7, expires_at=BEGINNING + 600, replication=8),
+            BEGINNING,
+            lambda verdict: None,
+        )
         responder = Responder(
             RoutingTable(HOLDER.node_id),
             store,
@@ -116,7 +120,7 @@ class Peer:
             self.say(self.ticket(Download(KEY, 7, len(VALUE)), len(VALUE)) + data)
         elif what == PUSH:
             length = min(int.from_bytes(data[:2], "big"), MAX_VALUE) or 1
-            digest = Record(KEY + 1, data[2:], 7, 0.0, 8).digest
+            digest = Record(key=KEY + 1, value=data[2:], version=7, expires_at=0.0, replication=8).digest
             offer = Offer(KEY + 1, 7, 60_000, 8, 0, False, length, digest)
             self.say(self.ticket(Upload(offer, ASKER_CONTACT, now), length) + data[2:])
         else:

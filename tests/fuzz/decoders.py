@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from dht14.app import config
 from dht14.app.data_dir import DataDir, replace_file
 from dht14.app.options import Role
-from dht14.database.entry_format import PLACE_BYTES, EntryFormat, read_head, read_tags
+from dht14.database.entry_format import SLOT_BYTES, EntryFormat, read_header, read_tags
 from dht14.errors import ConfigError, Malformed
 from dht14.records import envelope
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
-from dht14.records.record import Record, claimed_rank
-from dht14.records.signing import load_key, verify
+from dht14.records.record import Record, advertised_rank
+from dht14.records.signing import load_key, verify_envelope
 from dht14.security.identity import Identity, Puzzle
 from dht14.wire import api_messages, datagram
 from dht14.wire.contacts import pack_contacts, unpack_contacts
@@ -65,7 +65,7 @@ def owners_envelope(raw: bytes) -> None:
     """An owner's envelope, and what follows from it."""
     with suppress(Malformed):
         assert envelope.decode(raw).encode() == raw
-        assert verify(raw) == envelope.decode(raw)
+        assert verify_envelope(raw) == envelope.decode(raw)
 
 
 def envelopes() -> Iterator[bytes]:
@@ -79,12 +79,12 @@ def record(raw: bytes) -> None:
     version, key, value = int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:40], "big"), raw[40:]
     digest = sha256(value).digest()
     for key_ in (key, int.from_bytes(digest, "big")):
-        one = Record(key_, value, version, 60.0, 8)
+        one = Record(key=key_, value=value, version=version, expires_at=60.0, replication=8)
         if one.is_authentic:
             assert one.kind in (1, 2, 3) and not one.conflicts_with(one)
             assert isinstance(one.is_tombstone, bool)
-        claimed = claimed_rank(key_, version, one.is_owned, digest)
-        assert claimed == one.rank or envelope.may_name_an_owner(value)
+        claimed = advertised_rank(key_, version, one.is_owned, digest)
+        assert claimed == one.rank or envelope.may_hash_to_owner_key(value)
 
 
 def records() -> Iterator[bytes]:
@@ -198,21 +198,21 @@ def owners_keys() -> Iterator[bytes]:
 def disk_entry(raw: bytes) -> None:
     """An entry of the database: any bytes, and any bytes sealed as an entry."""
     entry_format = EntryFormat(vault(), 7)
-    place, entry = raw[:PLACE_BYTES].ljust(PLACE_BYTES, b"\0"), raw[PLACE_BYTES:]
+    slot, entry = raw[:SLOT_BYTES].ljust(SLOT_BYTES, b"\0"), raw[SLOT_BYTES:]
     head_bytes = 40
     sealed = entry[:head_bytes].ljust(head_bytes, b"\0")
-    sealed += entry_format.vault.seal(entry[head_bytes:], place + sealed)
+    sealed += entry_format.vault.seal(entry[head_bytes:], slot + sealed)
     for one in (entry, sealed):
         with suppress(Malformed):
-            read_head(one)
+            read_header(one)
             read_tags(one)
         with suppress(Malformed):
-            entry_format.read(place, one)
+            entry_format.read(slot, one)
 
 
 def disk_entries() -> Iterator[bytes]:
-    yield bytes(PLACE_BYTES) + bytes(24) + b"\1\10" + bytes(64) + b"value"
-    yield bytes(PLACE_BYTES) + bytes(24) + b"\1\1" + bytes(64)
+    yield bytes(SLOT_BYTES) + bytes(24) + b"\1\10" + bytes(64) + b"value"
+    yield bytes(SLOT_BYTES) + bytes(24) + b"\1\1" + bytes(64)
 
 
 @cache

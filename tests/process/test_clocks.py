@@ -157,7 +157,7 @@ class ClockTests(NetworkTestCase):
     def test_joins(self) -> None:
         """Nodes that are alone, and whose clocks were set meanwhile, join within an interval once a seed is there."""
         seed = self.network.bootstrap_node()
-        seed.wait_for("listens")
+        seed.wait_for("Listening on")
         seed.stop()
         slow, fast = self.clock, HostClock(self.network.folder / "another clock")
         alone = [self.network.node(seeds=(seed,), environment=clock.environment) for clock in (slow, fast)]

@@ -55,7 +55,7 @@ class VirtualBulkCase(SynchronousTestCase):
         return self.tickets.issue(public_key_in(ASKER.proof), errand, 1, self.clock.seconds())
 
     def push(self, key: int = 5) -> "Deferred[Reply]":
-        record = Record(key, VALUE, 7, 0.0, 8)
+        record = Record(key=key, value=VALUE, version=7, expires_at=0.0, replication=8)
         offer = Offer(key, 7, 60_000, 8, 0, False, len(VALUE), record.digest)
         ticket = self.ticket(Upload(offer, ASKER, self.clock.seconds()))
         return self.asker.push(HOLDER, ticket, VALUE)

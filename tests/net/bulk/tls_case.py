@@ -59,7 +59,11 @@ class BulkCase(SynchronousTestCase):
 
     def hold(self, value: bytes = VALUE) -> None:
         """The holder has this value."""
-        self.store.offer(Record(KEY, value, VERSION, self.now() + 60, 8), self.now(), lambda _: None)
+        self.store.offer(
+            Record(key=KEY, value=value, version=VERSION, expires_at=self.now() + 60, replication=8),
+            self.now(),
+            lambda _: None,
+        )
 
     def ticket(self, errand: Transfer, identity: Identity = ASKER) -> bytes:
         length = errand.length if isinstance(errand, Download) else errand.offer.length
@@ -69,7 +73,7 @@ class BulkCase(SynchronousTestCase):
         return self.ticket(Download(KEY, VERSION, len(value)))
 
     def ticket_to_push(self, value: bytes = VALUE, key: int = KEY) -> bytes:
-        record = Record(key, value, VERSION, 0.0, 8)
+        record = Record(key=key, value=value, version=VERSION, expires_at=0.0, replication=8)
         offer = Offer(key, VERSION, 60_000, 8, 0, False, len(value), record.digest)
         return self.ticket(Upload(offer, ASKER_CONTACT, self.now()))
 
