@@ -68,7 +68,7 @@ class Fetch:
         transfer.addCallback(partial(self._transfer_ended, transfer))
 
     def _received(self, holder: Contact, value: bytes) -> None:
-        record = self._advertised.fulfilled(value)
+        record = self._advertised.with_value(value)
         if record is not None:
             self._end(record)
         else:

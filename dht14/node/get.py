@@ -67,7 +67,7 @@ class GetReplies:
         elif isinstance(reply, Lapsed) or (isinstance(reply, Nodes) and reply.holds_values):
             self._held.append((contact, None))
             if isinstance(reply, Lapsed):
-                self.quorum.has_lapsed(Floor(reply.kind, reply.version), contact.node_id)
+                self.quorum.reported_expired(Floor(reply.kind, reply.version), contact.node_id)
             lookup.answered(contact, reply.contacts)
             self._end_if_certain(lookup)
         elif isinstance(reply, Nodes):
@@ -78,13 +78,25 @@ class GetReplies:
 
     def _record(self, reply: Value) -> Record | None:
         expires_at = self._now + reply.ttl_ms / 1000
-        record = Record(self.key, reply.value, reply.version, expires_at, reply.replication)
+        record = Record(
+            key=self.key,
+            value=reply.value,
+            version=reply.version,
+            expires_at=expires_at,
+            replication=reply.replication,
+        )
         return record if self._is_believable(record) else None
 
     def _advertised(self, contact: Contact, reply: LargeValue) -> AdvertisedRecord | None:
         expires_at = self._now + reply.ttl_ms / 1000
         advertised = AdvertisedRecord(
-            self.key, reply.version, expires_at, reply.replication, reply.owned, reply.length, reply.digest
+            key=self.key,
+            version=reply.version,
+            expires_at=expires_at,
+            replication=reply.replication,
+            owned=reply.owned,
+            length=reply.length,
+            digest=reply.digest,
         )
         if not self._is_believable(advertised):
             return None
@@ -144,7 +156,7 @@ class GetReplies:
 
         Those of distrusted contacts are returned only if there is nothing else.
         """
-        above = self.quorum.claims_above(self.quorum.best_record)
+        above = self.quorum.advertised_above(self.quorum.best_record)
         if not above and self.quorum.best_record is None:
             return [(advertised, [source]) for advertised, source in self._doubtful]
         return [(advertised, self._sources[advertised.rank]) for advertised in above]
@@ -234,7 +246,7 @@ class RecordReader:
             distrusted=self._distrusted,
         )
         if self._store is not None:
-            replies.quorum.has_lapsed(self._store.floor(key, now), own_id)
+            replies.quorum.reported_expired(self._store.floor(key, now), own_id)
         if own is not None and not content:
             replies.quorum.add(own, own_id if self._resync_state.is_current else None)
         return replies

@@ -3,7 +3,7 @@
 from attrs import frozen
 
 from dht14.kademlia.contact import Contact
-from dht14.security.identity import public_key_of
+from dht14.security.identity import public_key_in
 from dht14.security.tickets import Tickets
 from dht14.wire.messages import Offer
 
@@ -38,4 +38,4 @@ Transfer = Upload | Download
 
 def issue_ticket(tickets: Tickets[Transfer], peer: Contact, transfer: Transfer, now: float) -> bytes:
     """Return a new ticket with which only this peer can make the transfer."""
-    return tickets.issue(public_key_of(peer.proof), transfer, transfer.length, now)
+    return tickets.issue(public_key_in(peer.proof), transfer, transfer.length, now)

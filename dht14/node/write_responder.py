@@ -13,7 +13,7 @@ from dht14.node.ports import Respond
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.resync_state import ResyncState
 from dht14.node.transfers import Transfer, Upload, issue_ticket
-from dht14.records.record import Kind, Record, claimed_rank, is_possible
+from dht14.records.record import Kind, Record, advertised_rank, is_possible
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
 from dht14.security.subnets import counted_subnet
 from dht14.security.tickets import Tickets
@@ -83,7 +83,13 @@ class WriteResponder:
             lifetime = cache_lifetime(lifetime, self._rank(request.key), REPLICATION)
         subnet = counted_subnet(writer.address[0], self._table.subnet_of)
         return Record(
-            request.key, value, request.version, now + lifetime, request.replication, writer.node_id, subnet
+            key=request.key,
+            value=value,
+            version=request.version,
+            expires_at=now + lifetime,
+            replication=request.replication,
+            writer=writer.node_id,
+            writer_subnet=subnet,
         )
 
     def _rank(self, key: int) -> int:
@@ -129,7 +135,7 @@ class WriteResponder:
             return self._refused(offer.key, nearer, refusal, now)
         held = self._store.get(offer.key, now)
         if held is not None:
-            rank, offered = held.rank, claimed_rank(offer.key, offer.version, offer.owned, offer.digest)
+            rank, offered = held.rank, advertised_rank(offer.key, offer.version, offer.owned, offer.digest)
             if rank > offered:
                 return Outranked(held.version, nearer)
             outlives = offer.ttl_ms > held.remaining_ms(now) + EXPIRY_SLACK_MS

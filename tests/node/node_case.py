@@ -54,7 +54,9 @@ class NodeTestCase(SynchronousTestCase):
     def give(self, peer: Peer, value: bytes, key: int = KEY, age: float = 0, ttl: float = TTL) -> Record:
         """Let a peer hold a value that was written `age` seconds ago."""
         version = 0 if hash_id(value) == key else version_at(self.now - age)
-        record = Record(key, value, version, self.now + ttl, REPLICATION)
+        record = Record(
+            key=key, value=value, version=version, expires_at=self.now + ttl, replication=REPLICATION
+        )
         assert peer.store is not None
         peer.store.offer(record, self.now, lambda verdict: None)
         return record

@@ -37,7 +37,15 @@ class FetchTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.bulk = Transfers()
-        advertised = AdvertisedRecord(1, 1, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
+        advertised = AdvertisedRecord(
+            key=1,
+            version=1,
+            expires_at=3600.0,
+            replication=8,
+            owned=False,
+            length=len(VALUE),
+            digest=sha256(VALUE).digest(),
+        )
         sources = [ValueSource(Contact(number, ("127.0.0.1", number)), bytes(16)) for number in (2, 3, 4)]
         fetch = Fetch(advertised, iter(sources), self.bulk, self.clock)
         self.fetched = fetch.run(TIMEOUT)
@@ -88,7 +96,15 @@ class ClaimRaceTests(SynchronousTestCase):
         self.bulk = Transfers()
 
     def advertised(self, version: int) -> tuple[AdvertisedRecord, list[ValueSource]]:
-        advertised = AdvertisedRecord(1, version, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
+        advertised = AdvertisedRecord(
+            key=1,
+            version=version,
+            expires_at=3600.0,
+            replication=8,
+            owned=False,
+            length=len(VALUE),
+            digest=sha256(VALUE).digest(),
+        )
         return advertised, [ValueSource(Contact(version, ("127.0.0.1", version)), bytes(16))]
 
     def begin(self, *versions: int, here: Record | None = None) -> FetchRace:
@@ -105,7 +121,9 @@ class ClaimRaceTests(SynchronousTestCase):
 
     def test_true(self) -> None:
         """The greatest record that arrives wins, and no other is waited for."""
-        race = self.begin(3, 1, here=Record(1, b"here", 2, 3600.0, 8))
+        race = self.begin(
+            3, 1, here=Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
+        )
         self.bulk.begun[0].callback(VALUE)
         self.end()
         assert race.best is not None
@@ -114,7 +132,7 @@ class ClaimRaceTests(SynchronousTestCase):
     def test_stalled(self) -> None:
         """With a record at hand, advertised ones are waited for only a moment, however many; their holders
         are returned."""
-        here = Record(1, b"here", 2, 3600.0, 8)
+        here = Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
         race = self.begin(5, 4, 3, here=here)
         self.assertEqual(len(self.bulk.begun), 3, "side by side")
         self.clock.advance(UNVOUCHED_TIMEOUT - 0.01)
@@ -126,7 +144,7 @@ class ClaimRaceTests(SynchronousTestCase):
     def test_vouched(self) -> None:
         """What two holders advertise is waited for longer: it may have been acknowledged last, and they may
         be far away. One that advertises more alone gains nothing."""
-        here = Record(1, b"here", 2, 3600.0, 8)
+        here = Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
         advertised, sources = self.advertised(3)
         to_fetch = [
             self.advertised(4),
@@ -144,7 +162,7 @@ class ClaimRaceTests(SynchronousTestCase):
     def test_vouched_and_stalled(self) -> None:
         """Two that stall are not waited for without end."""
         advertised, sources = self.advertised(3)
-        here = Record(1, b"here", 2, 3600.0, 8)
+        here = Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
         race = FetchRace([(advertised, 2 * sources)], self.bulk, self.clock, here)
         self.ended = race.run(TIMEOUT)
         self.clock.pump([UNVOUCHED_TIMEOUT, VOUCHED_TIMEOUT - UNVOUCHED_TIMEOUT])

@@ -48,14 +48,22 @@ class ReadTests(ResponderTestCase):
 
     def test_find_value(self) -> None:
         """FIND_VALUE is answered with the record and the milliseconds it still has to live."""
-        self.store.offer(Record(7, b"value", VERSION, NOW + 12.5, 4), NOW, lambda verdict: None)
+        self.store.offer(
+            Record(key=7, value=b"value", version=VERSION, expires_at=NOW + 12.5, replication=4),
+            NOW,
+            lambda verdict: None,
+        )
         self.assertEqual(self.ask(FindValue(7)), Value(VERSION, 12_500, 4, True, b"value"))
 
     def test_lapsed(self) -> None:
         """Where the record has expired, FIND_VALUE is answered with what is not to come back, and
         contacts."""
         near = self.meet(8)
-        self.store.offer(Record(7, b"value", VERSION, NOW - 1 + 5, 4), NOW - 10, lambda verdict: None)
+        self.store.offer(
+            Record(key=7, value=b"value", version=VERSION, expires_at=NOW - 1 + 5, replication=4),
+            NOW - 10,
+            lambda verdict: None,
+        )
         replies: list[Reply] = []
         self.node.answer(FindValue(7), ASKER, NOW + 5, replies.append)
         self.assertEqual(replies, [Lapsed(tuple(near), Kind.OPEN, VERSION)])
@@ -107,7 +115,9 @@ class ReadTests(ResponderTestCase):
         lapsed = Lapsed(near, Kind.OPEN, VERSION - 1)
         for key, expires_at, reply in ((7, NOW + 0.0004, Nodes(near)), (8, NOW, lapsed)):
             self.store.offer(
-                Record(key, b"value", VERSION - 1, expires_at, 4), NOW - 10, lambda verdict: None
+                Record(key=key, value=b"value", version=VERSION - 1, expires_at=expires_at, replication=4),
+                NOW - 10,
+                lambda verdict: None,
             )
             self.assertEqual(self.ask(FindValue(key)), reply)
 

@@ -6,7 +6,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.store import Refusal
-from dht14.security.identity import public_key_of
+from dht14.security.identity import public_key_in
 from dht14.wire.messages import (
     NO_TICKET,
     FindValue,
@@ -59,7 +59,7 @@ class LargeValueTests(ResponderTestCase):
 
     def redeemed(self, reply: Reply, asker: Contact = ASKER) -> Transfer | None:
         assert isinstance(reply, (Wanted, LargeValue))
-        return self.node.redeem(reply.ticket, public_key_of(asker.proof), NOW)
+        return self.node.redeem(reply.ticket, public_key_in(asker.proof), NOW)
 
     def take(self, value: bytes, later: float = 0.0, offer: Offer | None = None) -> Reply:
         """The answer to a value that was offered and comes so much later."""

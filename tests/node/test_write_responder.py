@@ -57,7 +57,9 @@ class StoreTests(ResponderTestCase):
         """A record is held as it was sent, and its writer gets a receipt; once more, and it gets another."""
         for _ in range(2):
             self.assertIsInstance(self.ask(self.store_request(7)), Stored)
-        self.assertEqual(self.held(7), Record(7, b"value", VERSION, NOW + 50, 3))
+        self.assertEqual(
+            self.held(7), Record(key=7, value=b"value", version=VERSION, expires_at=NOW + 50, replication=3)
+        )
         self.assertEqual(self.held(7).writer, ASKER.node_id)
 
     def test_subnet(self) -> None:
