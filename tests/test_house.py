@@ -10,7 +10,7 @@ TOP = Path(__file__).parent.parent / "dht14"
 
 # From the ground up. An import goes to a lower layer, or stays in its own part.
 LAYERS = (
-    {"errors", "bounded"},
+    {"errors", "bounded", "metrics"},
     {"kademlia"},
     {"records", "security"},
     {"wire", "session", "database"},
@@ -21,7 +21,7 @@ LAYERS = (
     {"cmd"},
 )
 # No Twisted, no log, no clock, no thread.
-PURE = {"errors", "bounded", "kademlia", "records", "security", "wire", "session"}
+PURE = {"errors", "bounded", "metrics", "kademlia", "records", "security", "wire", "session"}
 # The database waits for its disk in a thread. It reads no clock and writes no log.
 ALLOWED = {"database": {"lmdb", "threading"}}
 IMPURE_MODULES = {"twisted", "logging", "time", "asyncio", "threading", "secrets", "lmdb"}

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dht14.errors import CallFailed
+from dht14.maintenance.metrics import PassMetrics
 
 JITTER = 0.2
 """The first pass comes after an interval of 1 ± JITTER: nodes started together spread out."""
@@ -45,6 +46,8 @@ class Periodic(Service):
         self._one_pass = one_pass
         self._clock = clock
         self._rng = rng
+        self.metrics = PassMetrics()
+        self._began = 0.0
         self._first: IDelayedCall | None = None
         self._current: Deferred[Any] | None = None
         self._loop = LoopingCall(self._run_pass)
@@ -79,15 +82,21 @@ class Periodic(Service):
     def _run_pass(self) -> "Deferred[Any]":
         if self._current is not None:
             return succeed(None)  # One that was asked for is still at work.
+        self._began = self._clock.seconds()
         self._current = maybeDeferred(self._one_pass)
-        self._current.addErrback(self._failed)
+        self._current.addCallbacks(self._succeeded, self._failed)
         self._current.addBoth(self._ended)
         return self._current
 
+    def _succeeded(self, _: object) -> None:
+        self.metrics.succeeded += 1
+
     def _failed(self, failure: Failure) -> None:
+        self.metrics.failed += 1
         if not self.running and was_cut(failure):
             return
         self.log.failure("The pass {name!r} failed; the next one comes as planned.", failure, name=self.name)
 
     def _ended(self, result: object) -> None:
+        self.metrics.seconds += self._clock.seconds() - self._began
         self._current = None

@@ -1,6 +1,5 @@
 """Brings copies of what this node holds to others that shall hold it: what all upkeep of records rests on."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
@@ -14,6 +13,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.maintenance.metrics import CopyMetrics
 from dht14.node.fetch import Fetch, ValueSource
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import Bulk, Rpc
@@ -59,8 +59,7 @@ class Replicator:
     _bulk: Bulk
     _clock: IReactorTime
     _time: NetworkTime
-    counters: Counter[str] = field(factory=Counter, init=False)
-    """Copies that were offered, by what came of them."""
+    metrics: CopyMetrics = field(factory=CopyMetrics, init=False)
     _refusers: ExpiringSet[int] = field(
         factory=lambda: ExpiringSet(REFUSAL_SECONDS, MAX_REFUSERS), init=False
     )
@@ -107,14 +106,19 @@ class Replicator:
         return asked.addCallbacks(self._answered, self._failed)
 
     def _answered(self, reply: Reply) -> Reply:
-        self.counters[type(reply).__name__.lower()] += 1
+        if isinstance(reply, Stored):
+            self.metrics.stored += 1
+        elif isinstance(reply, Outranked):
+            self.metrics.outranked += 1
+        elif isinstance(reply, Refused):
+            self.metrics.refused += 1
         if isinstance(reply, Stored | Outranked | Refused):
             self._meet(reply.nearer)
         return reply
 
     def _failed(self, failure: Failure) -> None:
         failure.trap(CallFailed, TimeoutError)
-        self.counters["unanswered"] += 1
+        self.metrics.unanswered += 1
 
     def _fingerprint(self, record: Record) -> int:
         known = self._table.holders(record.key, record.replication)

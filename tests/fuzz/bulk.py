@@ -216,7 +216,7 @@ def tls_bytes(raw: bytes) -> None:
     for at in range(0, len(raw), 500):
         connection.dataReceived(raw[at : at + 500])
         clock.advance(0)
-    assert not server.counters["refused"] and len(wire.value()) < 4_096
+    assert not server.metrics.refused and len(wire.value()) < 4_096
     connection.connectionLost(Failure(ConnectionDone()))
 
 

@@ -1,13 +1,14 @@
 """Who may use the API and how much of it: the accounts of its clients, one for each address."""
 
-from collections import Counter, deque
+from collections import deque
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Protocol
 
-from attrs import Factory, define, frozen
+from attrs import frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from dht14.net.api.metrics import ApiMetrics
 from dht14.net.log_limiter import LogLimiter
 from dht14.security.rate_limiter import RateLimiter, TokenBucket
 
@@ -36,26 +37,6 @@ class ApiLimits:
     """Of a client on loopback; None: as of any other."""
     max_connections: int = 1024
     max_connections_per_client: int = 128
-
-
-@define
-class ApiCounters:
-    """What happened at the API since the start, but `connections` and `left_behind` tell how many there are.
-
-    `throttled` counts how often a client's bucket ran dry; `left_behind` are connections whose client is
-    gone while its PUTs are still at work.
-    """
-
-    puts: int = 0
-    gets: int = 0
-    successes: int = 0
-    failures: int = 0
-    throttled: int = 0
-    connections: int = 0
-    left_behind: int = 0
-    not_allowed: int = 0
-    too_many: int = 0
-    bad_frames: Counter[str] = Factory(Counter)
 
 
 class Served(Protocol):
@@ -149,7 +130,7 @@ class ApiClient:
         connection.abort()
 
     def _ran_dry(self, now: float) -> None:
-        self._accounts.counters.throttled += 1
+        self._accounts.metrics.throttled += 1
         if self._accounts.lines.is_due(("throttled", self.address), now):
             self._log.warn(
                 "API client {client} is throttled to {requests_per_second} requests per second",
@@ -181,7 +162,7 @@ class ApiClients:
     def __init__(self, limits: ApiLimits, clock: IReactorTime) -> None:
         self.limits = limits
         self.clock = clock
-        self.counters = ApiCounters()
+        self.metrics = ApiMetrics()
         self.lines = LogLimiter(clock.seconds())
         self.held = 0
         """Bytes that all connections make us hold."""
@@ -195,14 +176,14 @@ class ApiClients:
         """The account of this address with one connection more, or None if it may not connect."""
         ip = _plain(ip_address(host))
         if not any(ip in network for network in self.limits.api_allow):
-            self.counters.not_allowed += 1
+            self.metrics.not_allowed += 1
             self._refused(str(ip), "not in api_allow")
             return None
-        busiest = max(self.counters.connections, self.counters.left_behind)
+        busiest = max(self.metrics.connections, self.metrics.left_behind)
         if busiest >= self.limits.max_connections:
             self.refuse_one_more(str(ip))
             return None
-        self.counters.connections += 1
+        self.metrics.connections += 1
         client = self._by_address.get(str(ip))
         if client is None:
             client = self._by_address[str(ip)] = self._account(ip)
@@ -216,17 +197,17 @@ class ApiClients:
 
     def refuse_one_more(self, address: str) -> None:
         """There are too many connections, of this client or of all."""
-        self.counters.too_many += 1
+        self.metrics.too_many += 1
         self._refused(address, "too many connections")
 
     def gone(self) -> None:
         """A connection is no more."""
-        self.counters.connections -= 1
-        self.counters.left_behind += 1
+        self.metrics.connections -= 1
+        self.metrics.left_behind += 1
 
     def left(self, client: ApiClient) -> None:
         """And its work is done."""
-        self.counters.left_behind -= 1
+        self.metrics.left_behind -= 1
         client.uses -= 1
         if not client.uses:
             del self._by_address[client.address]

@@ -25,8 +25,9 @@ from zope.interface import implementer
 
 from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.keyspace import id_from_bytes
-from dht14.net.api.clients import ApiClient, ApiCounters
+from dht14.net.api.clients import ApiClient
 from dht14.net.api.frame_timeout import FrameLimit
+from dht14.net.api.metrics import ApiMetrics, BadFrame
 from dht14.net.api.replies import PutGet, failed, is_success, reply_to
 from dht14.net.api.request_queue import QueuedRequest, RequestQueue
 from dht14.net.log_limiter import LogLimiter
@@ -60,7 +61,7 @@ class Server(Protocol):
     node: PutGet
     clock: IReactorTime
     answers_puts: bool
-    counters: ApiCounters
+    metrics: ApiMetrics
     lines: LogLimiter
 
     def opened(self, connection: "ApiConnection") -> None:
@@ -274,9 +275,9 @@ class ApiConnection(protocol.Protocol):
         key = id_from_bytes(request.key)
         try:
             if isinstance(request, Get):
-                self._server.counters.gets += 1
+                self._server.metrics.gets += 1
                 return self._server.node.get(key, isinstance(request, GetRecord) and request.content)
-            self._server.counters.puts += 1
+            self._server.metrics.puts += 1
             return self._server.node.put(key, request.value, request.ttl, request.replication)
         except Exception:  # noqa: BLE001 - whatever it is, the client has a right to its FAILURE
             return fail()
@@ -311,9 +312,9 @@ class ApiConnection(protocol.Protocol):
             return b""
         reply = reply_to(request, told, self._server.clock.seconds())
         if is_success(told):
-            self._server.counters.successes += 1
+            self._server.metrics.successes += 1
         else:
-            self._server.counters.failures += 1
+            self._server.metrics.failures += 1
         return reply
 
     def _reply(self, reply: bytes) -> None:
@@ -344,11 +345,11 @@ class ApiConnection(protocol.Protocol):
     # The end.
 
     def _too_slow(self) -> None:
-        self._refuse("not finished in time")
+        self._refuse(BadFrame.TOO_SLOW.value)
         self._advance()
 
     def _refuse(self, reason: str) -> None:
-        self._server.counters.bad_frames[reason] += 1
+        self._server.metrics.bad_frames[BadFrame.of(reason)] += 1
         if self._server.lines.take(self._server.clock.seconds()):
             self._log.warn(
                 "API client {client} sent a bad frame and is disconnected: {reason}",

@@ -7,14 +7,14 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 
-from dht14.net.api.clients import ApiClients, ApiCounters, ApiLimits
+from dht14.net.api.clients import ApiClients, ApiLimits
 from dht14.net.api.connection import ApiConnection
 from dht14.net.api.replies import PutGet
 
 READ_BYTES = 16 * 1024
 """What one read takes at most: with a thousand clients that are held back, what was read too early counts."""
 
-__all__ = ["ApiCounters", "ApiFactory", "ApiLimits", "PutGet"]
+__all__ = ["ApiFactory", "ApiLimits", "PutGet"]
 
 
 class ApiFactory(protocol.Factory):
@@ -33,7 +33,7 @@ class ApiFactory(protocol.Factory):
         self.clock = clock
         self.answers_puts = answers_puts
         self.clients = ApiClients(limits, clock)
-        self.counters = self.clients.counters
+        self.metrics = self.clients.metrics
         self.lines = self.clients.lines
         self._connections: set[ApiConnection] = set()
         self._closed: Deferred[None] | None = None

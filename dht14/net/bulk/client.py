@@ -1,6 +1,6 @@
 """The side of the bulk channel that asks: a pool of connections that are kept, one to a peer. DESIGN 4.4."""
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from enum import Enum, auto
 from typing import Any
 
@@ -20,6 +20,7 @@ from zope.interface import implementer
 from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.contact import Contact
 from dht14.net.bulk.deadlines import Deadlines
+from dht14.net.bulk.metrics import BulkClientMetrics
 from dht14.net.bulk.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.log_limiter import LogLimiter
 from dht14.security.identity import public_key_of
@@ -200,7 +201,11 @@ class BulkConnection(Protocol):
 
     def too_slow(self) -> None:
         """As `HasDeadline`."""
-        self._pool.counters["idle" if self.idle else "slow"] += 1
+        metrics = self._pool.metrics
+        if self.idle:
+            metrics.idle += 1
+        else:
+            metrics.slow += 1
         self.close()
 
     def close(self) -> None:
@@ -251,8 +256,7 @@ class BulkClient:
         """`source` is the address to connect from, where the node has one of its own."""
         self.check = check
         self.reactor = reactor
-        self.counters: Counter[str] = Counter()
-        """Connections: those opened, and how others ended early."""
+        self.metrics = BulkClientMetrics()
         self._tls = tls
         self._source = source
         self._lines: OrderedDict[Contact, BulkConnection] = OrderedDict()
@@ -277,9 +281,24 @@ class BulkClient:
 
     def _carry(self, contact: Contact, transfer: PendingTransfer) -> "Deferred[Any]":
         line = self._lines.get(contact) or self._open(contact)
-        if line is None:
-            return fail(CallFailed())
-        return line.carry(transfer)
+        carried = fail(CallFailed()) if line is None else line.carry(transfer)
+        return carried.addCallbacks(self._succeeded, self._failed, (transfer,), errbackArgs=(transfer,))
+
+    def _succeeded(self, result: Any, transfer: PendingTransfer) -> Any:
+        if transfer.value:
+            self.metrics.pushed += 1
+            self.metrics.bytes_sent += transfer.length
+        else:
+            self.metrics.fetched += 1
+            self.metrics.bytes_received += transfer.length
+        return result
+
+    def _failed(self, failure: Failure, transfer: PendingTransfer) -> Failure:
+        if transfer.value:
+            self.metrics.failed_pushes += 1
+        else:
+            self.metrics.failed_fetches += 1
+        return failure
 
     def _open(self, contact: Contact) -> BulkConnection | None:
         """A new line, if the peer's key is known and there is room for one more."""
@@ -291,7 +310,7 @@ class BulkClient:
         dial = TLSMemoryBIOFactory(self._tls, True, _Dial(line), self.reactor)
         dial.protocol = WholeWrites
         bind = None if self._source is None else (self._source, 0)
-        self.counters["opened"] += 1
+        self.metrics.opened += 1
         line.connector = self.reactor.connectTCP(host, port, dial, timeout=CONNECT_SECONDS, bindAddress=bind)
         return line
 
@@ -314,7 +333,7 @@ class BulkClient:
 
     def refused(self, contact: Contact, reason: str) -> None:
         """A peer is not who it should be, or does what it should not."""
-        self.counters["refused"] += 1
+        self.metrics.refused += 1
         if self._notes.is_due(contact.address, self.reactor.seconds()):
             self.log.warn(
                 "The bulk connection to {host} port {port} is cut: {reason}. More of this from there is only "

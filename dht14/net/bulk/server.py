@@ -1,6 +1,5 @@
 """The side of the bulk channel that holds values: takes tickets, and what they are for. DESIGN 4.4."""
 
-from collections import Counter
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
@@ -21,6 +20,7 @@ from zope.interface import implementer
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.bulk.deadlines import Deadlines
+from dht14.net.bulk.metrics import BulkServerMetrics
 from dht14.net.bulk.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.log_limiter import LogLimiter
 from dht14.node.responder import Responder
@@ -182,9 +182,11 @@ class BulkServerConnection(Protocol):
             self._upload = ticket, errand
             self._expect(errand.offer.length / FLOOR + GRACE)
         else:
-            self._server.counters["given"] += 1
             self._expect(KEPT_SECONDS)
-            self._answer(ticket, self._server.responder.give(errand, now))
+            value = self._server.responder.give(errand, now)
+            self._server.metrics.given += 1
+            self._server.metrics.bytes_sent += len(value or b"")
+            self._answer(ticket, value)
 
     def _received(self, ticket: bytes, upload: Upload) -> None:
         self._phase = UploadPhase.TICKET
@@ -192,7 +194,8 @@ class BulkServerConnection(Protocol):
         value = self._take(upload.offer.length)
         self._expect(KEPT_SECONDS)
         self._at_work += 1
-        self._server.counters["taken"] += 1
+        self._server.metrics.taken += 1
+        self._server.metrics.bytes_received += len(value)
         now = self._server.clock.seconds()
         self._server.responder.take(upload, value, now, partial(self._judged, ticket))
 
@@ -230,7 +233,10 @@ class BulkServerConnection(Protocol):
     def too_slow(self) -> None:
         """As `HasDeadline`."""
         idle = self._phase is UploadPhase.TICKET and not self._buffer and not self._choked
-        self._server.counters["idle" if idle else "slow"] += 1
+        if idle:
+            self._server.metrics.idle += 1
+        else:
+            self._server.metrics.slow += 1
         self.close()
 
     def _cut(self, reason: str) -> None:
@@ -262,8 +268,7 @@ class BulkServer(Factory):
     ) -> None:
         self.responder = responder
         self.clock = clock
-        self.counters: Counter[str] = Counter()
-        """Connections by how they ended early, values by which way they went."""
+        self.metrics = BulkServerMetrics()
         self._parties_of = parties_of
         # Wraps each connection; which of them there are is our own business.
         self._wrapper = TLSMemoryBIOFactory(tls, False, Factory(), clock)
@@ -277,7 +282,7 @@ class BulkServer(Factory):
         host = addr.host.removeprefix("::ffff:")
         parties = self._parties_of(host)
         if not self._may_come(parties) or not self._has_room(parties):
-            self.counters["too many"] += 1
+            self.metrics.too_many += 1
             return None
         return WholeWrites(self._wrapper, BulkServerConnection(self, host, parties))
 
@@ -298,7 +303,7 @@ class BulkServer(Factory):
         victim = self._connections.giving_way(parties, first, lambda one: MARGIN if one.is_at_work else 0.0)
         if victim is None:
             return False
-        self.counters["displaced"] += 1
+        self.metrics.displaced += 1
         victim.close()
         return True
 
@@ -312,7 +317,7 @@ class BulkServer(Factory):
         need be this one."""
         of_key = [one for one in self._connections if one.public_key == connection.public_key]
         if len(of_key) > MOST_PER_KEY:
-            self.counters["of one key"] += 1
+            self.metrics.of_one_key += 1
             next(one for one in of_key if not one.is_at_work).close()
 
     def left(self, connection: BulkServerConnection) -> None:
@@ -323,7 +328,7 @@ class BulkServer(Factory):
 
     def refused(self, host: str, reason: str) -> None:
         """A peer is not what it should be, or does what it should not."""
-        self.counters["refused"] += 1
+        self.metrics.refused += 1
         if self._lines.is_due(host, self.clock.seconds()):
             self.log.warn(
                 "A bulk connection from {host} is cut: {reason}. More of them from there are only counted for "

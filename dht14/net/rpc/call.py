@@ -5,6 +5,7 @@ from enum import Enum
 from attrs import define
 
 from dht14.kademlia.contact import Contact
+from dht14.net.rpc.metrics import SentRequests
 from dht14.node.ports import CallObserver
 
 
@@ -30,6 +31,8 @@ class Call:
     """Who shall answer; None for whoever is at the address."""
     named: bool
     """Whether the operator or an earlier run named the address."""
+    counters: SentRequests
+    """Of its method."""
     silent_at: float = 0.0
     """When its contact is taken for dead; set when it is sent."""
     round_trips: int = 1

@@ -5,7 +5,7 @@ anybody, for nobody else could reach it. So whoever calls us is asked, from a po
 anything to, for what any node gives a stranger; only who answers there becomes a contact.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 
 from attrs import define
@@ -16,6 +16,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.rpc.metrics import ProbeMetrics
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.shares import SharedPlaces
 from dht14.security.subnets import Party, Scope
@@ -77,8 +78,7 @@ class ProbeProtocol(DatagramProtocol):
         self._allowance = allowance
         """For addresses that were announced, by who may have named a victim."""
         self._stopped = False
-        self.counters: Counter[str] = Counter()
-        """Probes by what became of them."""
+        self.metrics = ProbeMetrics()
 
     def called_by(self, contact: Contact, now: float) -> None:
         """The contact sent us a request. It is probed if it would have a place in the table."""
@@ -112,7 +112,7 @@ class ProbeProtocol(DatagramProtocol):
             return
         parties = self._parties_of(contact.address[0])
         if not self._may_be_probed(parties):
-            self.counters["over the limit"] += 1
+            self.metrics.over_limit += 1
             return
         if not self._allowance.take(contact.address, now):
             return
@@ -124,7 +124,7 @@ class ProbeProtocol(DatagramProtocol):
         timer = self._clock.callLater(RESEND_AFTER, self._ask_again, nonce, question)
         self._probes[nonce] = _Probe(contact, now, timer)
         self._places.enter(nonce, parties)
-        self.counters["sent"] += 1
+        self.metrics.sent += 1
 
     def _may_be_probed(self, parties: tuple[Party, ...]) -> bool:
         """Whether few enough probes are out to these, and there is a place or somebody has to give way."""
@@ -137,7 +137,7 @@ class ProbeProtocol(DatagramProtocol):
         """Where all places are taken, end the oldest probe of those who have most."""
         if self._places.is_full and (nonce := self._places.giving_way(parties, self._places)) is not None:
             self._end(nonce).timer.cancel()
-            self.counters["displaced"] += 1
+            self.metrics.displaced += 1
 
     def _end(self, nonce: bytes) -> _Probe:
         self._places.leave(nonce)
@@ -156,7 +156,7 @@ class ProbeProtocol(DatagramProtocol):
 
     def _give_up(self, nonce: bytes) -> None:
         self._end(nonce)
-        self.counters["unanswered"] += 1
+        self.metrics.unanswered += 1
 
     def _send(self, question: bytes, address: Address) -> None:
         if self.transport is None:
@@ -164,7 +164,7 @@ class ProbeProtocol(DatagramProtocol):
         try:
             self.transport.write(question, address)
         except OSError:
-            self.counters["unsendable"] += 1
+            self.metrics.unsendable += 1
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """A datagram came (Twisted calls). Nothing is ever answered here."""
@@ -177,14 +177,14 @@ class ProbeProtocol(DatagramProtocol):
                 or probe.contact.address != addr
                 or probe.contact.node_id != self._questions.answerer(datagram, now)
             ):
-                self.counters["unasked"] += 1
+                self.metrics.unasked += 1
                 return
         except Malformed:
-            self.counters["malformed"] += 1
+            self.metrics.malformed += 1
             return
         self._end(nonce).timer.cancel()
         self._callers.pop((probe.contact.node_id, addr), None)
-        self.counters["answered"] += 1
+        self.metrics.answered += 1
         self._table.confirmed(probe.contact, now, now - probe.sent_at)
 
     def stop(self) -> None:

@@ -7,7 +7,6 @@ start and holds nobody up.
 """
 
 import random
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from heapq import heappop, heappush
@@ -25,6 +24,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.rtt import CallTimeouts, RttEstimators
 from dht14.net.log_limiter import LogLimiter
 from dht14.net.rpc.call import Call, CallStage
+from dht14.net.rpc.metrics import METHODS, ReceivedRequests, RpcMetrics
 from dht14.net.rpc.pacing import Pacing
 from dht14.net.rpc.probe import ProbeProtocol
 from dht14.net.rpc.pulse import Pulse
@@ -42,6 +42,7 @@ from dht14.wire.messages import (
     Message,
     Offer,
     Pong,
+    Refused,
     Reply,
     Request,
     Store,
@@ -102,8 +103,9 @@ class RpcProtocol(DatagramProtocol):
         self._stopped = False
         self._lines = LogLimiter(clock.seconds())
         self._twins = Twins(self._lines)
-        self.counters: Counter[str] = Counter()
-        """Datagrams by what became of them, calls by how they ended."""
+        self.metrics = RpcMetrics()
+        self._sent = {request: self.metrics.sent[name] for request, name in METHODS.items()}
+        self._requests = {request: self.metrics.received[name] for request, name in METHODS.items()}
 
     # Calls
 
@@ -140,15 +142,16 @@ class RpcProtocol(DatagramProtocol):
         call_timeouts = self._round_trips.call_timeouts(contact.address)
         # Who owes an answer is called seldom enough.
         wait = 0.0 if call_timeouts.is_unresponsive else self._pacing.wait(contact.address, now)
+        counters = self._sent[type(request)]
         if wait is None:
-            self.counters["too many at once"] += 1
+            counters.over_limit += 1
             observer.call_failed(contact)
             return
         rpc_id = next(self._rpc_ids).to_bytes(RPC_ID_BYTES, "big")
-        call = Call(contact, observer, encode(rpc_id, request), now + wait, node_id, named)
+        call = Call(contact, observer, encode(rpc_id, request), now + wait, node_id, named, counters)
         self._pending[rpc_id] = call
         if wait:
-            self.counters["paced"] += 1
+            counters.paced += 1
             self._look_after(wait, rpc_id, now)
         else:
             self._begin(rpc_id, call, call_timeouts, now)
@@ -160,7 +163,7 @@ class RpcProtocol(DatagramProtocol):
         call.stage, call.sent_at, call.silent_at = CallStage.SENT, now, now + silent_after
         if is_unresponsive and not self._round_trips.is_time_for(address, now):
             # As good as lost: another call to it is on its way.
-            self.counters["spared"] += 1
+            call.counters.spared += 1
         elif (datagram := self._session.seal(call.contact, call.payload, now)) is not None:
             self._send(datagram, address)
         else:
@@ -190,7 +193,9 @@ class RpcProtocol(DatagramProtocol):
             self._write(datagram, address)
         except OSError:
             # No route, no buffer, an address of the other family: for the caller it is a lost datagram.
-            self.counters["unsendable"] += 1
+            self.metrics.unsendable += 1
+        else:
+            self.metrics.datagrams_sent += 1
 
     # Timeouts
 
@@ -237,7 +242,7 @@ class RpcProtocol(DatagramProtocol):
             self._begin(rpc_id, call, self._round_trips.call_timeouts(address), now)
         elif call.stage is CallStage.SILENT:
             del self._pending[rpc_id]
-            self.counters["unanswered"] += 1
+            call.counters.failed += 1
             call.observer.call_failed(call.contact)
         elif call.stage is CallStage.SLOW and call.silent_at <= now:
             call.stage = CallStage.SILENT
@@ -247,7 +252,7 @@ class RpcProtocol(DatagramProtocol):
                 self._table.failed(call.contact, now)
             call.observer.call_silent(call.contact)
         else:
-            self.counters["resent"] += 1
+            call.counters.resent += 1
             again = self._session.again(address, call.node_id, call.payload, now, call.named)
             self._send_all(again, address)
             # Where it was us who slept through the timeouts, the resend still gets its chance.
@@ -267,6 +272,7 @@ class RpcProtocol(DatagramProtocol):
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """A datagram came (Twisted calls). Only what decodes gets past this page; nothing else is answered."""
         now = self._seconds()
+        self.metrics.datagrams_received += 1
         try:
             peer, payload, replies = self._received(datagram, addr, now)
             if replies:
@@ -283,19 +289,19 @@ class RpcProtocol(DatagramProtocol):
             self._met_own_id(rpc_id, message, sender, now)
         if isinstance(message, MORTAL) and self._pulse.may_have_waited(now):
             # Lost, as far as others can tell: it comes again, with the time that is left then.
-            self.counters["read too late"] += 1
+            self._count_late(message)
         elif isinstance(message, REPLIES):
             self._match(rpc_id, message, sender, now)
         elif peer.bucket.take(now):
-            self.counters["requests"] += 1
-            self._responder.answer(message, sender, now, partial(self._respond, rpc_id, peer))
+            respond = partial(self._respond, rpc_id, peer, self._requests[type(message)])
+            self._responder.answer(message, sender, now, respond)
             if isinstance(message, Announce):
                 self._probe.announced(Contact(sender.node_id, message.address, sender.proof), now)
                 return
             if self._table.wants(sender) or sender.node_id not in self._table:
                 self._probe.called_by(sender, now)
         else:
-            self.counters["requests over the limit"] += 1
+            self._requests[type(message)].over_limit += 1
 
     def _met_own_id(self, rpc_id: bytes, message: Message, sender: Contact, now: float) -> None:
         call = self._pending.get(rpc_id)
@@ -304,8 +310,14 @@ class RpcProtocol(DatagramProtocol):
         elif call is not None and call.asked(sender):
             self._twins.answered(rpc_id, sender.address, now)
 
+    def _count_late(self, message: Message) -> None:
+        if isinstance(message, REPLIES):
+            self.metrics.late += 1
+        else:
+            self._requests[type(message)].late += 1
+
     def _count_malformed(self, addr: Address, error: Malformed) -> None:
-        self.counters["malformed"] += 1
+        self.metrics.malformed += 1
         if self._lines.is_due(addr[0], self._clock.seconds()):
             self.log.warn(
                 "A datagram from {host} port {port} is dropped: {reason}. More of them from there are only counted for a while.",
@@ -317,10 +329,10 @@ class RpcProtocol(DatagramProtocol):
     def _match(self, rpc_id: bytes, reply: Reply, sender: Contact, now: float) -> None:
         call = self._pending.get(rpc_id)
         if call is None or not call.asked(sender):
-            self.counters["unasked"] += 1
+            self.metrics.unasked += 1
             return
         del self._pending[rpc_id]
-        self.counters["answered"] += 1
+        self._count_reply(call, reply, now)
         rtt = (now - call.sent_at) / call.round_trips
         self._round_trips.answered(sender.address, rtt)
         if isinstance(reply, Pong) and reply.time_ms:
@@ -331,7 +343,23 @@ class RpcProtocol(DatagramProtocol):
             self._probe.probe(sender, now)
         call.observer.call_answered(sender, reply)
 
-    def _respond(self, rpc_id: bytes, asker: Peer, reply: Reply) -> None:
+    def _count_reply(self, call: Call, reply: Reply, now: float) -> None:
+        counters = call.counters
+        counters.latency.observe(now - call.sent_at)
+        if isinstance(reply, Refused):
+            counters.refused += 1
+            self.metrics.refusals_received[reply.reason] += 1
+        elif call.stage is CallStage.SENT:
+            counters.answered += 1
+        else:
+            counters.slow += 1
+
+    def _respond(self, rpc_id: bytes, asker: Peer, counters: ReceivedRequests, reply: Reply) -> None:
+        if isinstance(reply, Refused):
+            counters.refused += 1
+            self.metrics.refusals_sent[reply.reason] += 1
+        else:
+            counters.answered += 1
         self._send(asker.answer(encode(rpc_id, reply), self._seconds()), asker.contact.address)
 
     def stop(self) -> None:

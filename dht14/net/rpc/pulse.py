@@ -8,6 +8,8 @@ from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from dht14.net.rpc.metrics import StandstillMetrics
+
 BEAT = 1.0
 """Seconds between two beats."""
 
@@ -23,6 +25,7 @@ class Pulse(Service):
     """Beats while the process runs. Until it is started nothing has ever stood still."""
 
     _clock: IReactorTime
+    metrics: StandstillMetrics = field(factory=StandstillMetrics, init=False)
     _beat_at: float = field(default=0.0, init=False)
     _waited_until: float = field(default=0.0, init=False)
     """What is read until then may have waited for longer than STANDSTILL."""
@@ -50,7 +53,9 @@ class Pulse(Service):
 
     def _beat(self) -> None:
         now = self._clock.seconds()
+        self.metrics.lag.observe(max(now - self._beat_at - BEAT, 0.0))
         if now - self._beat_at > STANDSTILL:
+            self.metrics.standstills += 1
             self._waited_until = now + READING
         self._beat_at = now
         self._next = self._clock.callLater(BEAT, self._beat)

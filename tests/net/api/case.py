@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.net.api.connection import ApiConnection
 from dht14.net.api.factory import ApiFactory, ApiLimits
+from dht14.net.api.metrics import BadFrame
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Record
 from dht14.wire.api_messages import ApiReply, decode_reply
@@ -159,6 +160,10 @@ class ApiTestCase(SynchronousTestCase):
         wire = Wire(buffer)
         connection.makeConnection(wire)
         return connection, wire
+
+    def bad_frames(self) -> dict[BadFrame, int]:
+        """The reasons for which connections were closed, and how often each."""
+        return {reason: times for reason, times in self.api.metrics.bad_frames.items() if times}
 
     def hang_up(self, connection: ApiConnection) -> None:
         connection.connectionLost(failure.Failure(ConnectionLost()))

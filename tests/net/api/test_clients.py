@@ -65,7 +65,7 @@ class RateTests(ApiTestCase):
                 self.clock.pump([0.1] * round(pause * 10))
                 connection.dataReceived(encode_get(key(1)) * 21)
         self.assertEqual(fields(events, "client", "requests_per_second"), [("127.0.0.1", 10)] * 2)
-        self.assertEqual(self.api.counters.throttled, 4)
+        self.assertEqual(self.api.metrics.throttled, 4)
         self.hang_up(connection)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -101,7 +101,7 @@ class AdmissionTests(ApiTestCase):
                 self.assertIsNone(self.api.buildProtocol(IPv4Address("TCP", host, 5)))
             self.assertIsNone(self.api.buildProtocol(IPv6Address("TCP", "::1", 5)))
         self.assertEqual(fields(events, "client"), [("192.0.2.1",), ("192.0.2.2",), ("128.0.0.1",), ("::1",)])
-        self.assertEqual((self.api.counters.not_allowed, self.api.counters.connections), (5, 0))
+        self.assertEqual((self.api.metrics.not_allowed, self.api.metrics.connections), (5, 0))
 
     def test_mapped_address(self) -> None:
         """An IPv4 address that is mapped into IPv6 counts as itself."""
@@ -122,10 +122,10 @@ class AdmissionTests(ApiTestCase):
         self.assertEqual((wire.reading, wire.said), (False, []))
         with capturedLogs() as events:
             self.clock.advance(PLACE_SECONDS)
-        self.assertEqual((wire.said, self.api.counters.too_many), (["aborted"], 1))
+        self.assertEqual((wire.said, self.api.metrics.too_many), (["aborted"], 1))
         self.assertEqual(fields(events, "client", "reason"), [("127.0.0.1", "too many connections")])
         self.hang_up(connection)
-        self.assertEqual(self.api.counters.connections, 3)
+        self.assertEqual(self.api.metrics.connections, 3)
 
     def test_place_comes_free(self) -> None:
         """When another one ends in time, it is served."""
@@ -155,7 +155,7 @@ class AdmissionTests(ApiTestCase):
         self.assertIsNone(self.api.buildProtocol(IPv4Address("TCP", "127.0.0.9", 5)))
         self.hang_up(connections[0])
         self.connect("127.0.0.9")
-        self.assertEqual(self.api.counters.too_many, 1)
+        self.assertEqual(self.api.metrics.too_many, 1)
 
     def test_too_much_left_behind(self) -> None:
         """Nor when so many clients hung up on PUTs that are still at work."""
@@ -163,7 +163,7 @@ class AdmissionTests(ApiTestCase):
             connection, _ = self.connect()
             connection.dataReceived(encode_put(0, 0, key(n), b"v"))
             self.hang_up(connection)
-        self.assertEqual((self.api.counters.connections, self.api.counters.left_behind), (0, 6))
+        self.assertEqual((self.api.metrics.connections, self.api.metrics.left_behind), (0, 6))
         self.assertIsNone(self.api.buildProtocol(IPv4Address("TCP", "127.0.0.1", 5)))
         self.node.calls[0].answer.callback(True)
         self.connect()
@@ -196,7 +196,7 @@ class HeldTests(ApiTestCase):
         while answered < len(self.node.calls):
             self.node.calls[answered].answer.callback(True)
             answered += 1
-        self.assertEqual((answered, self.api.counters.successes), (1024 * 4, 1024 * 4))
+        self.assertEqual((answered, self.api.metrics.successes), (1024 * 4, 1024 * 4))
         self.assertEqual(self.api.clients.held, 0)
 
     def test_shares(self) -> None:

@@ -7,6 +7,7 @@ from dht14.errors import CallFailed
 from dht14.net.api.connection import LINGER_SECONDS, REQUESTS_PER_TURN
 from dht14.net.api.factory import ApiFactory
 from dht14.net.api.frame_timeout import FRAME_SECONDS
+from dht14.net.api.metrics import BadFrame
 from dht14.net.api.request_queue import MAX_HELD_BYTES, MAX_REQUESTS
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import (
@@ -88,7 +89,7 @@ class AnswerTests(ApiTestCase):
         connection, _ = self.connect()
         self.assertRaises(ValueError, connection.dataReceived, encode_get(key(1)))
         self.hang_up(connection)
-        self.assertEqual((self.api.counters.connections, self.api.counters.left_behind), (0, 0))
+        self.assertEqual((self.api.metrics.connections, self.api.metrics.left_behind), (0, 0))
 
     def test_stopped_node(self) -> None:
         """That the node is shutting down is no news for the log."""
@@ -113,7 +114,7 @@ class AnswerTests(ApiTestCase):
         connection.dataReceived(encode_get(key(1)) + encode_get(key(2)) + encode_put(0, 0, key(3), b"v"))
         for call, answer in zip(self.node.calls, [b"v", None, True], strict=True):
             call.answer.callback(answer)
-        counters = self.api.counters
+        counters = self.api.metrics
         self.assertEqual(
             (counters.gets, counters.puts, counters.successes, counters.failures, counters.connections),
             (2, 1, 2, 1, 1),
@@ -135,7 +136,7 @@ class ExtensionTests(ApiTestCase):
         for call, receipt in zip(self.node.calls, told, strict=True):
             call.answer.callback(receipt)
         self.assertEqual(wire.replies(), [PutReceipt(key(n), receipt) for n, receipt in enumerate(told)])
-        self.assertEqual((self.api.counters.successes, self.api.counters.failures), (2, 1))
+        self.assertEqual((self.api.metrics.successes, self.api.metrics.failures), (2, 1))
 
     def test_plain_put(self) -> None:
         """To a plain PUT all that is no failure is SUCCESS: too few nodes there, or a later write."""
@@ -207,7 +208,7 @@ class ExtensionTests(ApiTestCase):
         self.node.calls[0].answer.callback(None)
         self.node.calls[1].answer.callback(STORED)
         self.assertEqual(self.node.asked(), [("get", 1), ("put", 1, b"a", 0, 0)])
-        self.assertEqual(self.api.counters.left_behind, 0)
+        self.assertEqual(self.api.metrics.left_behind, 0)
 
 
 class QuickTests(ApiTestCase):
@@ -293,7 +294,7 @@ class FrameTimeTests(ApiTestCase):
         self.assertEqual(wire.said, [])
         self.clock.advance(1)
         self.assertEqual(wire.said, ["write side closed"])
-        self.assertEqual(self.api.counters.bad_frames, {"not finished in time": 1})
+        self.assertEqual(self.bad_frames(), {BadFrame.TOO_SLOW: 1})
 
     def test_idle(self) -> None:
         """A connection without a begun message stays open."""
@@ -369,7 +370,8 @@ class BadFrameTests(ApiTestCase):
             self.assertEqual(wire.said, ["write side closed"])
             self.hang_up(connection)
         self.assertEqual(
-            self.api.counters.bad_frames, {"unknown type": 4, "wrong size for its type": 1, "empty value": 1}
+            self.bad_frames(),
+            {BadFrame.UNKNOWN_TYPE: 4, BadFrame.WRONG_SIZE: 1, BadFrame.EMPTY_VALUE: 1},
         )
 
     def test_client_does_not_close(self) -> None:
@@ -387,7 +389,7 @@ class BadFrameTests(ApiTestCase):
                 connection.dataReceived(bad)
         reasons = ["unknown type", "size below the minimum", "unknown type", "unknown type"]
         self.assertEqual(fields(events, "client", "reason"), [("127.0.0.1", reason) for reason in reasons])
-        self.assertEqual(self.api.counters.bad_frames, {"unknown type": 3, "size below the minimum": 1})
+        self.assertEqual(self.bad_frames(), {BadFrame.UNKNOWN_TYPE: 3, BadFrame.TOO_SMALL: 1})
 
     def test_log_is_bounded(self) -> None:
         """A flood of bad frames does not flood the log."""
@@ -397,7 +399,7 @@ class BadFrameTests(ApiTestCase):
                 connection.dataReceived(BAD)
                 self.hang_up(connection)
         self.assertTrue(10 < len(events) < 100)
-        self.assertEqual(self.api.counters.bad_frames["unknown type"], 1000)
+        self.assertEqual(self.api.metrics.bad_frames[BadFrame.UNKNOWN_TYPE], 1000)
 
 
 class HangUpTests(ApiTestCase):
@@ -420,7 +422,7 @@ class HangUpTests(ApiTestCase):
                 ]
             ),
         )
-        self.assertEqual(self.api.counters.left_behind, 0)
+        self.assertEqual(self.api.metrics.left_behind, 0)
 
     def test_at_the_client_s_rate(self) -> None:
         """What a client left is paid for with its tokens; its GETs cost nothing any more."""
@@ -436,7 +438,7 @@ class HangUpTests(ApiTestCase):
         self.assertEqual(len(self.node.calls), 2)
         for call in self.node.calls:
             call.answer.callback(True)
-        self.assertEqual((self.api.counters.left_behind, self.clock.getDelayedCalls()), (0, []))
+        self.assertEqual((self.api.metrics.left_behind, self.clock.getDelayedCalls()), (0, []))
 
     def test_half_close(self) -> None:
         """A client that closes its own side only gets all its replies, then the connection is closed."""
@@ -471,7 +473,7 @@ class RandomFramesTests(ApiTestCase):
             size = rng.choice([4 + len(body), rng.randrange(65_536)])
             connection.dataReceived(size.to_bytes(2, "big") + kind.to_bytes(2, "big") + body)
             self.hang_up(connection)
-        counters = self.api.counters
+        counters = self.api.metrics
         self.assertEqual(counters.successes + counters.failures, counters.puts + counters.gets)
         self.assertEqual((counters.connections, counters.left_behind), (0, 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])

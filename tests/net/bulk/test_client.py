@@ -76,7 +76,7 @@ class TransferTests(ClientCase):
         fetched = self.fetch()
         self.settle(pump)
         self.assertEqual(self.successResultOf(fetched), VALUE)
-        self.assertEqual(self.client.counters["opened"], 1)
+        self.assertEqual(self.client.metrics.opened, 1)
 
     def test_many_at_once(self) -> None:
         """Many transfers share one connection, more than may be under way at once."""
@@ -88,7 +88,7 @@ class TransferTests(ClientCase):
             [self.successResultOf(pushed) for pushed in pushes], [Stored((), replication=8)] * len(pushes)
         )
         self.assertEqual(len(self.store), len(pushes))
-        self.assertEqual(self.client.counters["opened"], 1)
+        self.assertEqual(self.client.metrics.opened, 1)
 
     def test_gone(self) -> None:
         """What is not held any more is a failure, and the connection serves on."""
@@ -111,7 +111,7 @@ class TransferTests(ClientCase):
         late.cancel()
         self.failureResultOf(late)
         self.settle(pump)
-        self.assertEqual(self.client.counters["refused"], 0)
+        self.assertEqual(self.client.metrics.refused, 0)
 
     def test_private_contacts(self) -> None:
         """Private addresses that a holder on the internet names in its answer are not even heard of."""
@@ -209,7 +209,7 @@ class FailureTests(ClientCase):
         self.assertNoResult(fetched)
         self.wait(len(VALUE) / FLOOR, pump)
         self.failureResultOf(fetched, CallFailed)
-        self.assertEqual(self.client.counters["slow"], 1)
+        self.assertEqual(self.client.metrics.slow, 1)
 
     def test_wrong_answers(self) -> None:
         """An answer to nothing, a receipt for what was asked for, a value for what was sent, and what is no
@@ -270,7 +270,7 @@ class PoolTests(ClientCase):
         self.assertEqual(len(self.client._lines), 0)
         self.hold()
         self.open(1)
-        self.assertEqual(self.client.counters["opened"], 2)
+        self.assertEqual(self.client.metrics.opened, 2)
 
     def test_room(self) -> None:
         """For one more than there may be the one that was idle for longest goes."""

@@ -5,6 +5,7 @@ from twisted.logger import capturedLogs
 
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.bulk.deadlines import LOOK_INTERVAL
+from dht14.net.bulk.metrics import BulkServerMetrics
 from dht14.net.bulk.server import (
     ARRIVALS_A_SUBNET,
     CONNECTIONS_OF,
@@ -138,10 +139,10 @@ class TransferTests(ServerCase):
         for key in range(MOST_AT_WORK + 2):
             self.say(self.ticket_to_push(key=key) + VALUE)
         self.assertEqual(len(store.offers), MOST_AT_WORK)
-        self.assertEqual(self.server.counters["taken"], MOST_AT_WORK)
+        self.assertEqual(self.server.metrics.taken, MOST_AT_WORK)
         store.offers.pop(0)(Verdict(Outcome.HELD, VERSION))
         self.pump.flush()
-        self.assertEqual(self.server.counters["taken"], MOST_AT_WORK + 1)
+        self.assertEqual(self.server.metrics.taken, MOST_AT_WORK + 1)
 
     def test_peer_goes(self) -> None:
         """A value whose sender has gone is kept all the same."""
@@ -164,7 +165,7 @@ class TransferTests(ServerCase):
         self.assertEqual(self.peer.received, b"")
         self.wait(2 * MAX_VALUE / FLOOR + GRACE + 1)
         self.assertTrue(self.peer.lost)
-        self.assertEqual(self.server.counters["slow"], 1)
+        self.assertEqual(self.server.metrics.slow, 1)
 
     def test_reads_again(self) -> None:
         """As soon as it takes them it goes on."""
@@ -182,7 +183,7 @@ class RefusalTests(ServerCase):
     def assert_cut(self, reason_counted: str) -> None:
         self.assertTrue(self.peer.lost)
         self.assertEqual(self.peer.received, b"")
-        self.assertEqual(self.server.counters[reason_counted], 1)
+        self.assertEqual(getattr(self.server.metrics, reason_counted), 1)
 
     def test_worthless_ticket(self) -> None:
         """Who comes with a ticket that was not given out is cut off, and told of once in the log."""
@@ -232,7 +233,7 @@ class PatienceTests(ServerCase):
         self.say(self.ticket_to_fetch()[:15])
         self.wait(TICKET_SECONDS + 1)
         self.assertTrue(self.peer.lost)
-        self.assertEqual(self.server.counters["slow"], 1)
+        self.assertEqual(self.server.metrics.slow, 1)
 
     def test_dripping(self) -> None:
         """A value that comes slower than the floor is given up, however steadily it comes."""
@@ -254,7 +255,7 @@ class PatienceTests(ServerCase):
         self.assertEqual(len(self.answers()), 2)
         self.wait(2)
         self.assertTrue(self.peer.lost)
-        self.assertEqual(self.server.counters["idle"], 1)
+        self.assertEqual(self.server.metrics.idle, 1)
 
     def test_close(self) -> None:
         """When the node stops all connections are cut."""
@@ -298,7 +299,7 @@ class AdmissionTests(BulkCase):
             self.assertIsNotNone(self.admit("1.1.1.2"))
         self.assertIsNone(self.admit("1.1.1.3"))
         self.assertIsNotNone(self.admit("2.2.2.2"))
-        self.assertEqual(self.server.counters["too many"], 1)
+        self.assertEqual(self.server.metrics.too_many, 1)
         first.client.transport.abortConnection()
         first.flush()
         self.assertIsNotNone(self.admit("1.1.1.3"))
@@ -341,7 +342,7 @@ class AdmissionTests(BulkCase):
         cables = [self.admit("10.0.0.2") for _ in range(MOST_CONNECTIONS)]
         self.assertIsNotNone(self.admit("10.0.0.3"))
         self.assertEqual(self.gone(cables), [0])
-        self.assertEqual(self.server.counters, {"displaced": 1})
+        self.assertEqual(self.server.metrics, BulkServerMetrics(displaced=1))
 
     def test_subnets_that_fill_it(self) -> None:
         """Eight subnets that have shown a ticket for each connection hold all places: one that rests longest goes
@@ -376,7 +377,7 @@ class AdmissionTests(BulkCase):
         cables = self.fill(f"{n // 200 + 20}.{n % 200}.1.1" for n in range(MOST_CONNECTIONS))
         self.set_to_work()
         self.assertIsNone(self.admit("9.1.1.1"))
-        self.assertEqual((self.gone(cables), self.server.counters["too many"]), ([], 1))
+        self.assertEqual((self.gone(cables), self.server.metrics.too_many), ([], 1))
 
 
 class KeyTests(ServerCase):
@@ -395,7 +396,7 @@ class KeyTests(ServerCase):
         self.say(self.ticket_to_fetch())
         self.assertEqual(len(self.answers()), 1)
         self.assertEqual(len(self.server._connections), MOST_PER_KEY)
-        self.assertEqual(self.server.counters["of one key"], 1)
+        self.assertEqual(self.server.metrics.of_one_key, 1)
         self.assertFalse(newest.lost or peers[1].lost)
 
     def test_at_work(self) -> None:

@@ -105,7 +105,7 @@ class ImpostorTests(BulkCase):
                     self.reactor.advance(0)
                     pump.flush()
                 self.assertEqual((relay.received, relay.lost), (b"", True), what)
-        self.assertEqual(self.server.counters["given"], 0)
+        self.assertEqual(self.server.metrics.given, 0)
 
     def test_certificate_without_its_key(self) -> None:
         """The certificate of the right node is of no use to who has not its key."""
@@ -146,4 +146,4 @@ class NodeTlsTests(BulkCase):
         """The right key beside another certificate is not what a node shows."""
         another = certificate(STRANGER.private_key)
         self.assertEqual(self.fetch_with(OtherTls(ASKER.private_key, another)), b"")
-        self.assertEqual(self.server.counters["refused"], 1)
+        self.assertEqual(self.server.metrics.refused, 1)

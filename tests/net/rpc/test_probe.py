@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.rpc.metrics import ProbeMetrics
 from dht14.net.rpc.probe import (
     AT_ONCE,
     CALLED_LATELY,
@@ -73,7 +74,7 @@ class ProbeTests(ProbeTestCase):
         self.answer(question)
         self.assertEqual(self.table.contacts(), [CALLER])
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(self.probe.counters, {"sent": 1, "answered": 1})
+        self.assertEqual(self.probe.metrics, ProbeMetrics(sent=1, answered=1))
 
     def test_announced(self) -> None:
         """Who says that it is to be called elsewhere is asked there, and is a contact when it is heard there."""
@@ -104,7 +105,7 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(self.probed(), [CALLER.address])
         self.clock.advance(HARD_TIMEOUT)
         self.assertEqual((self.probed(), self.clock.getDelayedCalls()), ([], []))
-        self.assertEqual(self.probe.counters["unanswered"], 1)
+        self.assertEqual(self.probe.metrics.unanswered, 1)
 
     def test_late(self) -> None:
         """An answer that comes too late is none."""
@@ -121,10 +122,10 @@ class ProbeTests(ProbeTestCase):
         self.answer(question, contact_at(CALLER.node_id, OTHER.address))
         self.answer(question, contact_at(OTHER.node_id, CALLER.address))
         self.answer(bytes(60))
-        self.assertEqual((len(self.table), self.probe.counters["unasked"]), (0, 3))
+        self.assertEqual((len(self.table), self.probe.metrics.unasked), (0, 3))
         self.answer(question)
         self.answer(question)
-        self.assertEqual((len(self.table), self.probe.counters["unasked"]), (1, 4))
+        self.assertEqual((len(self.table), self.probe.metrics.unasked), (1, 4))
 
     def test_junk(self) -> None:
         """Nothing is ever answered."""
@@ -136,7 +137,7 @@ class ProbeTests(ProbeTestCase):
         ]:
             self.probe.datagramReceived(datagram, CALLER.address)
         self.assertEqual((self.wire.sent, len(self.table)), ([], 0))
-        self.assertEqual(self.probe.counters["malformed"] + self.probe.counters["unasked"], 104)
+        self.assertEqual(self.probe.metrics.malformed + self.probe.metrics.unasked, 104)
 
     def test_spacing(self) -> None:
         """A caller that does not answer is probed once a minute at most, however often it calls."""
@@ -151,9 +152,9 @@ class ProbeTests(ProbeTestCase):
         for caller in callers:
             self.called_by(caller)
         self.assertEqual(len(self.probe._probes), AT_ONCE)
-        self.assertEqual(self.probe.counters, {"sent": AT_ONCE + 2, "displaced": 2})
+        self.assertEqual(self.probe.metrics, ProbeMetrics(sent=AT_ONCE + 2, displaced=2))
         self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
-        self.assertEqual(self.probe.counters["unanswered"], AT_ONCE)
+        self.assertEqual(self.probe.metrics.unanswered, AT_ONCE)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_of_one_host(self) -> None:
@@ -239,7 +240,7 @@ class ProbeTests(ProbeTestCase):
         self.wire.unreachable.add(CALLER.address)
         self.called_by()
         self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
-        self.assertEqual(self.probe.counters, {"sent": 1, "unsendable": 2, "unanswered": 1})
+        self.assertEqual(self.probe.metrics, ProbeMetrics(sent=1, unsendable=2, unanswered=1))
 
     def test_stop(self) -> None:
         """At the end nothing is left on the clock, and nobody is probed any more."""
@@ -287,7 +288,7 @@ class HelloProbeTests(ProbeTestCase):
         self.probe.datagramReceived(challenge[:1] + bytes(8) + challenge[9:], side.address)
         self.probe.datagramReceived(challenge, ("192.0.2.7", 8000))
         self.assertEqual(self.checked, [])
-        self.assertEqual(self.probe.counters["unasked"], 2)
+        self.assertEqual(self.probe.metrics.unasked, 2)
 
     def test_fresh(self) -> None:
         """No two HELLOs are the same."""

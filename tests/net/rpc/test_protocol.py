@@ -23,18 +23,20 @@ from dht14.net.rpc.protocol import RpcProtocol
 from dht14.net.rpc.pulse import STANDSTILL, Pulse
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
+from dht14.records.store import Refusal
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
 from dht14.session.layer import HERE, KNOCK, PlaintextLayer, PlaintextProbe
 from dht14.sim.memory_store import MemoryStore
 from dht14.wire.datagram import decode, encode
-from dht14.wire.messages import Announce, FindNode, Message, Nodes, Ping, Pong, Store, Stored
+from dht14.wire.messages import Announce, FindNode, Message, Nodes, Ping, Pong, Refused, Store, Stored
 from tests.fakes import CallRecorder, address_of, check, contact, contact_at, fields, proof_of
 
 OWN = 1 << 255
 PEER = contact(0b1000, 1)
 OTHER = contact(0b1111, 2)
+FULL = Refused((), Refusal.NO_ROOM)
 TOLERANCE = 0.02
 """Seconds by which the one timer of all calls may be late."""
 
@@ -121,6 +123,40 @@ class RpcTestCase(SynchronousTestCase):
         self.observer = CallRecorder()
 
 
+class MetricsTests(RpcTestCase):
+    """What the node counts of its RPCs: by method, direction and outcome."""
+
+    def test_sent(self) -> None:
+        """A request is answered, answered late, refused or not answered; each counts once."""
+        for seconds, reply in ((0.01, Pong()), (SOFT_TIMEOUT_UNKNOWN + 0.1, Pong()), (0.01, FULL)):
+            rpc_id = self.call()
+            self.pass_time(seconds)
+            self.receive(rpc_id, reply)
+        self.call()
+        self.pass_time(HARD_TIMEOUT + 0.1)
+        pings = self.rpc.metrics.sent["PING"]
+        self.assertEqual((pings.answered, pings.slow, pings.refused, pings.failed), (1, 1, 1, 1))
+        self.assertEqual((pings.latency.count, self.rpc.metrics.sent["STORE"].latency.count), (3, 0))
+        self.assertEqual(self.rpc.metrics.refusals_received[Refusal.NO_ROOM], 1)
+
+    def test_received(self) -> None:
+        """So does a request of another node."""
+        self.receive(bytes(8), Ping())
+        self.receive(bytes(8), FindNode(7))
+        self.receive(bytes(8), Store(7, 1 << 62, 1_000, 1, 0, b"value"))
+        received = self.rpc.metrics.received
+        self.assertEqual([received[name].answered for name in ("PING", "FIND_NODE", "STORE")], [1, 1, 0])
+        self.assertEqual((received["STORE"].refused, sum(self.rpc.metrics.refusals_sent.values())), (1, 1))
+        self.assertEqual((self.rpc.metrics.datagrams_received, self.rpc.metrics.datagrams_sent), (3, 3))
+
+    def test_methods(self) -> None:
+        """Every RPC has its name."""
+        self.assertEqual(
+            list(self.rpc.metrics.sent),
+            ["PING", "FIND_NODE", "FIND_VALUE", "STORE", "OFFER", "ANNOUNCE", "RESYNC", "RESYNCED"],
+        )
+
+
 class MatchTests(RpcTestCase):
     """Which replies are believed."""
 
@@ -143,7 +179,7 @@ class MatchTests(RpcTestCase):
         ):
             self.receive(forged, Pong(), sender)
         self.assertEqual((self.observer.facts, len(self.table)), ([], 0))
-        self.assertEqual(self.rpc.counters["unasked"], 4)
+        self.assertEqual(self.rpc.metrics.unasked, 4)
         self.receive(rpc_id, Pong())
         self.assertEqual(self.observer.names, ["answered"])
 
@@ -172,7 +208,7 @@ class MatchTests(RpcTestCase):
         self.receive(rpc_id, Pong())
         self.receive(rpc_id, Pong())
         self.assertEqual(self.observer.names, ["answered"])
-        self.assertEqual((self.rpc.counters["answered"], self.rpc.counters["unasked"]), (1, 1))
+        self.assertEqual((self.rpc.metrics.replies, self.rpc.metrics.unasked), (1, 1))
 
     def test_too_late(self) -> None:
         """After the last word on a call nothing is heard of it any more."""
@@ -180,7 +216,7 @@ class MatchTests(RpcTestCase):
         self.pass_time(HARD_TIMEOUT + 1)
         self.receive(rpc_id, Pong())
         self.assertEqual(self.observer.names, ["slow", "silent", "failed"])
-        self.assertEqual((self.rpc.counters["unasked"], len(self.table)), (1, 0))
+        self.assertEqual((self.rpc.metrics.unasked, len(self.table)), (1, 0))
 
     def test_ids(self) -> None:
         """Each call has an id of its own, by which replies in any order find their callers."""
@@ -247,7 +283,7 @@ class TimeoutTests(RpcTestCase):
         self.assertNotIn("failed", self.observer.names)
         self.pass_time(2 * TOLERANCE)
         self.assertEqual(self.observer.names, ["slow", "silent", "failed"])
-        self.assertEqual(self.rpc.counters["unanswered"], 1)
+        self.assertEqual(self.rpc.metrics.failed, 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_failed_ask(self) -> None:
@@ -313,7 +349,7 @@ class TimeoutTests(RpcTestCase):
         self.pass_time(HARD_TIMEOUT + TOLERANCE)
         self.assertEqual(self.observer.names[-100:], 100 * ["failed"])
         self.assertEqual(len(self.wire.sent), 1)
-        self.assertEqual(self.rpc.counters["spared"], 99)
+        self.assertEqual(self.rpc.metrics.sent["PING"].spared, 99)
         self.receive(self.call(), Pong())
         self.wire.sent.clear()
         for _ in range(100):
@@ -368,7 +404,7 @@ class TimeoutTests(RpcTestCase):
         self.rpc.call(PEER, Ping(), self.observer)
         self.pass_time(HARD_TIMEOUT + TOLERANCE)
         self.assertEqual(self.observer.names, ["slow", "silent", "failed"])
-        self.assertEqual(self.rpc.counters["unsendable"], 2)
+        self.assertEqual(self.rpc.metrics.unsendable, 2)
 
     def test_no_transport(self) -> None:
         """Calls when there is no transport fail by the timeouts too."""
@@ -499,9 +535,9 @@ class RequestTests(RpcTestCase):
             self.receive(b"12345678", Ping(), stranger)
             self.receive(b"12345678", Ping(), stranger)
         self.assertEqual(self.probed(), [stranger.address for stranger in strangers])
-        self.assertEqual(self.probe.counters["displaced"], 100 - AT_ONCE)
+        self.assertEqual(self.probe.metrics.displaced, 100 - AT_ONCE)
         self.pass_time(HARD_TIMEOUT + TOLERANCE)
-        self.assertEqual(self.probe.counters["unanswered"], AT_ONCE)
+        self.assertEqual(self.probe.metrics.unanswered, AT_ONCE)
 
     def test_stored(self) -> None:
         """A record that came in a datagram is held, and its receipt goes to the writer."""
@@ -519,7 +555,7 @@ class RequestTests(RpcTestCase):
         self.addCleanup(self.pulse.stopService)
         self.clock.rightNow += STANDSTILL + 0.1
         self.receive(b"12345678", Store(5, 1, 60_000, 1, 0, b"value"))
-        self.assertEqual((self.messages(), self.rpc.counters["read too late"]), ([], 1))
+        self.assertEqual((self.messages(), self.rpc.metrics.received["STORE"].late), ([], 1))
         self.receive(b"12345678", Ping())
         self.assertEqual([(type(reply), to) for reply, to in self.messages()], [(Pong, PEER.address)])
 
@@ -529,7 +565,7 @@ class RequestTests(RpcTestCase):
         self.receive(b"12345678", Ping())
         self.receive(b"12345678", Ping(), OTHER)
         self.assertEqual(self.messages()[0], (Pong(), OTHER.address))
-        self.assertGreaterEqual(self.rpc.counters["unsendable"], 1)
+        self.assertGreaterEqual(self.rpc.metrics.unsendable, 1)
 
 
 class LimitTests(RpcTestCase):
@@ -543,7 +579,7 @@ class LimitTests(RpcTestCase):
             self.receive(b"12345678", Ping())
         self.receive(b"12345678", Ping(), OTHER)
         self.assertEqual([address for _, address in self.wire.sent], [PEER.address] * 20 + [OTHER.address])
-        self.assertEqual(self.rpc.counters["requests over the limit"], 30)
+        self.assertEqual(self.rpc.metrics.received["PING"].over_limit, 30)
         self.pass_time(1)
         self.wire.sent.clear()
         for _ in range(50):
@@ -597,7 +633,7 @@ class PacingTests(RpcTestCase):
         self.call_often(round(PART * self.asking_burst) + 1)
         last = int.from_bytes(self.last_rpc_id(), "big")
         self.receive((last + 1).to_bytes(8, "big"), Pong())
-        self.assertEqual((self.observer.facts, self.rpc.counters["unasked"]), ([], 1))
+        self.assertEqual((self.observer.facts, self.rpc.metrics.unasked), ([], 1))
 
     def test_too_many(self) -> None:
         """What would have to wait for too long fails at once, and nobody is taken for dead for that."""
@@ -605,7 +641,7 @@ class PacingTests(RpcTestCase):
         self.assertEqual(set(self.observer.names), {"failed"})
         sent = 1000 - len(self.observer.names)
         self.assertAlmostEqual(sent, PART * (self.asking_burst + MOST_WAIT * self.asking_rate), delta=1.0)
-        self.assertEqual(self.rpc.counters["too many at once"], len(self.observer.names))
+        self.assertEqual(self.rpc.metrics.sent["PING"].over_limit, len(self.observer.names))
 
     def test_stop(self) -> None:
         """What waits for its turn when the node stops fails, and nothing stays on the clock."""
@@ -630,14 +666,14 @@ class MalformedTests(RpcTestCase):
         lines = self.receive_junk([("10.0.0.1", 1), ("10.0.0.1", 2), ("10.0.0.2", 3), ("10.0.0.1", 1)])
         self.assertEqual([line[:2] for line in lines], [("10.0.0.1", 1), ("10.0.0.2", 3)])
         self.assertTrue(all(reason for _, _, reason in lines))
-        self.assertEqual((self.rpc.counters["malformed"], self.wire.sent), (4, []))
+        self.assertEqual((self.rpc.metrics.malformed, self.wire.sent), (4, []))
 
     def test_forged_sources(self) -> None:
         """A flood under ever new addresses, the same ones twice, does not fill the log."""
         sources = [address_of(number) for number in range(3000)]
         lines = self.receive_junk(sources + sources)
         self.assertLessEqual(len(lines), 1000)
-        self.assertEqual(self.rpc.counters["malformed"], 6000)
+        self.assertEqual(self.rpc.metrics.malformed, 6000)
 
     def test_every_border(self) -> None:
         """Whatever is wrong with a datagram, it is Malformed and nothing else."""
@@ -647,4 +683,4 @@ class MalformedTests(RpcTestCase):
         junk += [good[:49] + rng.randbytes(rng.randrange(1, 60)) for _ in range(200)]
         for datagram in junk:
             self.rpc.datagramReceived(datagram, PEER.address)
-        self.assertEqual((self.rpc.counters["malformed"], self.wire.sent), (len(junk), []))
+        self.assertEqual((self.rpc.metrics.malformed, self.wire.sent), (len(junk), []))
