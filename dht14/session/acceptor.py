@@ -7,7 +7,7 @@ proved nothing may be somebody else's.
 """
 
 import random
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from hmac import compare_digest
 from hmac import digest as hmac_digest
 
@@ -22,6 +22,7 @@ from dht14.security.identity import Identity
 from dht14.security.shares import Priority, SharedRate
 from dht14.security.subnets import Party, Scope, parties_of
 from dht14.session import handshake as hs
+from dht14.session.metrics import SessionMetrics
 
 COOKIE_LIFE = 120
 """Seconds within which a CHALLENGE must be answered."""
@@ -104,13 +105,13 @@ class Acceptor:
         limits: Limits,
         now: float,
         time: AgreedTime,
-        counters: Counter[str],
+        metrics: SessionMetrics,
     ) -> None:
         self._identity = identity
         self._check = check
         self._rng = rng
         self._time = time
-        self._counters = counters
+        self._metrics = metrics
         self._secret = rng.randbytes(hs.KEY_BYTES)
         self._prekeys: list[_Prekey] = []
         """The one that is handed out, and the one before it."""
@@ -131,9 +132,9 @@ class Acceptor:
         if len(hello) != hs.HELLO_BYTES:
             raise Malformed("a HELLO of another size")
         if not self._challenges.take(address[0], standing, now):
-            self._counters["hellos over the limit"] += 1
+            self._metrics.hello_over_limit += 1
             return None
-        self._counters["challenges"] += 1
+        self._metrics.challenges += 1
         head = hello[: hs.HELLO_HEAD_BYTES]
         cookie = self._cookie(head, address, _cookie_time(now, head))
         return hs.CHALLENGE + head[1:9] + cookie + self._prekey(now).signed
@@ -165,10 +166,10 @@ class Acceptor:
         if len(finish) < hs.FINISH_BYTES:
             raise Malformed("a FINISH that is too short")
         if self._named_prekey(finish, now) is None or not self._cookie_is_ours(finish, address, now):
-            self._counters["stale FINISHes"] += 1
+            self._metrics.stale_finish += 1
             return False
         if not self._finishes.take(address[0], standing, now):
-            self._counters["FINISHes over the limit"] += 1
+            self._metrics.finish_over_limit += 1
             return False
         return True
 
@@ -210,7 +211,7 @@ class Acceptor:
         self._seen[ephemeral] = own_cid
         if len(self._seen) > SEEN:
             self._seen.popitem(last=False)
-        self._counters["admitted"] += 1
+        self._metrics.accepted += 1
         return Admitted(node_id, proof, request, keys.directions(node_id, self._identity.node_id))
 
 

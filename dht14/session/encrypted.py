@@ -6,7 +6,6 @@ forgotten it.
 """
 
 import random
-from collections import Counter
 from collections.abc import Callable
 
 from attrs import frozen
@@ -22,6 +21,7 @@ from dht14.session import handshake as hs
 from dht14.session.acceptor import Acceptor, Limits
 from dht14.session.initiator import Initiator
 from dht14.session.layer import NOTHING, Datagrams, Received
+from dht14.session.metrics import SessionMetrics
 from dht14.session.session import REKEY_PACKETS, Session
 from dht14.session.session_table import SessionTable
 
@@ -55,9 +55,8 @@ class EncryptedLayer:
         self._identity = identity
         self._check = check
         self._rng = rng
-        self.counters: Counter[str] = Counter()
-        """Handshakes and refused datagrams, by what became of them."""
-        self._gate = Acceptor(identity, check, rng, limits, now, time, self.counters)
+        self.metrics = SessionMetrics()
+        self._gate = Acceptor(identity, check, rng, limits, now, time, self.metrics)
         self._limiter = PeerLimiter(limits.peer_rate, limits.peer_burst, limits.diversity_private)
         self._standing = standing
         """Who comes first when there are too many handshakes."""
@@ -132,7 +131,7 @@ class EncryptedLayer:
             return ()
         is_hello = opening is None or opening.link is None
         if is_hello and not named and not self._allowance.take(address, now):
-            self.counters["HELLOs not sent"] += 1
+            self.metrics.hellos_withheld += 1
             return ()
         if opening is None:
             opening = self._begin(address, node_id, now)
@@ -165,11 +164,12 @@ class EncryptedLayer:
         if kind == hs.DATA:
             link = self.links.by_cid.get(datagram[1:9])
             if link is None or link.contact.address != address:
-                self.counters["of no session"] += 1
+                self.metrics.no_session += 1
                 return NOTHING
             payload = link.open(datagram, now)
             if payload is None:
-                return self._refuse("forged, repeated or late")
+                self.metrics.unauthentic += 1
+                return NOTHING
             if link.accepting is not None:
                 link.confirmed()
             if link.recovery:
@@ -199,13 +199,15 @@ class EncryptedLayer:
     def _challenge(self, datagram: bytes, address: Address, now: float) -> Received:
         opening = self._openings_by_cid.get(datagram[1:9])
         if opening is None or opening.address != address or opening.link is not None:
-            return self._refuse("unasked CHALLENGEs")
+            self.metrics.unasked_challenge += 1
+            return NOTHING
         challenge = hs.Challenge.parse(datagram)
         node_id = self._check(challenge.proof)
         challenge.verify(self._time.to_judge(challenge.made_at, now))
         self._allowance.proved(address)
         if not opening.seeks(node_id):
-            return self._refuse("CHALLENGEs of other nodes")
+            self.metrics.other_node += 1
+            return NOTHING
         keys = opening.finish(challenge, self._identity, node_id, now)
         contact = Contact(node_id, address, challenge.proof)
         bucket = self._limiter.bucket(node_id, address[0], now)
@@ -235,22 +237,21 @@ class EncryptedLayer:
         opening = self._openings_by_cid.get(datagram[1:9])
         link = self.links.by_cid.get(datagram[1:9]) if opening is None else opening.link
         if link is None or link.contact.address != address:
-            return self._refuse("of no session")
+            self.metrics.no_session += 1
+            return NOTHING
         opened = link.open(datagram, now)
         if opened is None:
-            return self._refuse("forged, repeated or late")
+            self.metrics.unauthentic += 1
+            return NOTHING
         response = link.accepted(opened)
         waiting: Datagrams = ()
         if opening is not None:
+            self.metrics.opened += 1
             self._give_up(opening)
             self._time.told(link.contact.node_id, opening.told, now)
             self.links.add(link, now)
             waiting = [link.answer(request, now) for request in opening.take_waiting()]
         return link, response, waiting
-
-    def _refuse(self, reason: str) -> Received:
-        self.counters[reason] += 1
-        return NOTHING
 
     def tidy(self, now: float) -> None:
         """As `SessionLayer.tidy`."""

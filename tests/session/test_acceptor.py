@@ -19,6 +19,7 @@ from dht14.session.acceptor import (
     Limits,
 )
 from dht14.session.initiator import Initiator
+from dht14.session.metrics import SessionMetrics
 from tests.session.pair import BEGINNING, PUZZLE
 
 CALLER = ("10.0.0.1", 8000)
@@ -31,7 +32,7 @@ class GateTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.identity = Identity.made_up(PUZZLE, random.Random(1))
         self.caller = Identity.made_up(PUZZLE, random.Random(2))
-        self.counters: Counter[str] = Counter()
+        self.metrics = SessionMetrics()
         self.wall = BEGINNING
         self.gate = self.new_gate()
         self.rng = random.Random(3)
@@ -40,7 +41,7 @@ class GateTestCase(SynchronousTestCase):
         limits = limits or Limits()
         rng = random.Random(4)
         return Acceptor(
-            self.identity, PUZZLE.check, rng, limits, BEGINNING, AgreedTime(lambda: self.wall), self.counters
+            self.identity, PUZZLE.check, rng, limits, BEGINNING, AgreedTime(lambda: self.wall), self.metrics
         )
 
     def finish(self, began: float = BEGINNING, node_id: int | None = None, caller: Address = CALLER) -> bytes:
@@ -110,7 +111,7 @@ class GateTests(GateTestCase):
             Limits(),
             BEGINNING,
             AgreedTime(lambda: BEGINNING),
-            self.counters,
+            self.metrics,
         )
         other.challenge(hs.hello(bytes(8), bytes(32), None), CALLER, UNKNOWN, BEGINNING)
         self.assertFalse(other.welcomes(finish, CALLER, UNKNOWN, BEGINNING))
@@ -142,7 +143,7 @@ class GateTests(GateTestCase):
                 finish, number = finishes[turn % 20], turn % 20
                 taken += self.gate.welcomes(finish, (f"10.0.{number}.1", 8000), standing, BEGINNING)
             self.assertEqual(taken, part * FINISHES_A_SECOND + 2 * (standing is UNKNOWN))
-            self.assertEqual(self.counters["FINISHes over the limit"], 2 * FINISHES_A_SECOND - taken)
+            self.assertEqual(self.metrics.finish_over_limit, 2 * FINISHES_A_SECOND - taken)
 
     def test_hellos_of_a_host(self) -> None:
         """A host at home gets no more CHALLENGEs than its rate, whatever ports it writes from."""

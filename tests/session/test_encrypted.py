@@ -521,7 +521,7 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual(hellos(), HELLOS)
         self.one.now += WITHIN
         self.assertEqual(hellos(), HELLOS)
-        self.assertEqual(self.one.session.counters["HELLOs not sent"], 2 * (58 - HELLOS))
+        self.assertEqual(self.one.session.metrics.hellos_withheld, 2 * (58 - HELLOS))
         self.assertEqual(len(self.one.session.reach(victim, None, b"x", self.one.now, True)), 1)
 
     def test_proven_address(self) -> None:
