@@ -16,6 +16,7 @@ LAYERS = (
     {"wire", "session", "database"},
     {"node"},
     {"net", "maintenance"},
+    {"node_metrics"},
     {"stack"},
     {"app", "sim"},
     {"cmd"},

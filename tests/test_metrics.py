@@ -106,7 +106,7 @@ class HistogramTests(SynchronousTestCase):
 
 def declared() -> Iterator[tuple[str, Declared]]:
     """Every field that a module of metrics declares, with its class."""
-    for path in sorted((TOP / "dht14").rglob("metrics.py")):
+    for path in sorted((TOP / "dht14").rglob("*metrics.py")):
         name = ".".join(path.relative_to(TOP).with_suffix("").parts)
         for thing in vars(importlib.import_module(name)).values():
             if isinstance(thing, type) and has(thing) and thing.__module__ == name:

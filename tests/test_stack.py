@@ -10,8 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import SUBNET_IN_BUCKET
 from dht14.maintenance.periodic import Periodic
+from dht14.net.api.metrics import ApiMetrics
 from dht14.node.join import Retries
 from dht14.node.put import Policy
+from dht14.records.receipt import PutOutcome
 from dht14.records.record import Record
 from dht14.records.store import Outcome, Verdict
 from dht14.security.hello_limiter import HELLOS
@@ -104,6 +106,36 @@ class StackTests(SynchronousTestCase):
         got = other.node.get(7)
         self.clock.run_until(BEGINNING + 15)
         self.assertEqual(value_of(self.successResultOf(got)), b"value")
+
+    def test_metrics(self) -> None:
+        """A snapshot has what every component counts, and does not change afterwards."""
+        one = self.start(self.stack(1), 1)
+        other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
+        self.clock.run_until(BEGINNING + 5)
+        before = other.metrics(api=ApiMetrics(gets=3))
+        other.node.put(7, b"value", 60, 0)
+        self.clock.run_until(BEGINNING + 10)
+        after = other.metrics()
+        self.assertEqual((before.contacts, before.rpc.sent["STORE"].answered), (1, 0))
+        self.assertEqual(
+            (after.rpc.sent["STORE"].answered, after.puts.outcomes[PutOutcome.STORED_BY_ALL]), (1, 1)
+        )
+        self.assertEqual(one.metrics().rpc.received["STORE"].answered, 1)
+        assert before.store is not None and after.store is not None
+        self.assertEqual((before.store.records, after.store.records), (0, 1))
+        self.assertEqual(after.store.largest_share, after.store.used)
+        self.assertGreater(after.passes["resync"].succeeded, 0)
+        self.assertGreater(after.hops.total(), before.hops.total())
+
+    def test_samples(self) -> None:
+        """Each value of a snapshot has a name and labels of its own; a bootstrap node has no store."""
+        bootstrap = self.stack(1, StackOptions(storage_limit=None))
+        listed = list(self.stack(1).metrics(api=ApiMetrics(gets=3)).samples())
+        names = [(sample.family.name, *sorted(sample.labels.items())) for sample in listed]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertIn(("dht14_api_requests_total", ("method", "GET")), names)
+        self.assertIn(("dht14_maintenance_passes_total", ("outcome", "failed"), ("pass", "repair")), names)
+        self.assertIsNone(bootstrap.metrics().store)
 
     def test_saved(self) -> None:
         """A stack finds its network through saved contacts alone."""

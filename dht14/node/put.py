@@ -5,8 +5,6 @@ many as were asked for have it on disk, or all that hold values and can be reach
 them: then every later read meets it.
 """
 
-from collections import Counter
-
 from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
@@ -21,6 +19,7 @@ from dht14.node.concurrency import ConcurrencyLimit
 from dht14.node.freshness import Freshness
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups, nodes_replied
+from dht14.node.metrics import PutMetrics
 from dht14.node.network_time import NetworkTime
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.write_quorum import WriteQuorum
@@ -85,8 +84,7 @@ class RecordWriter:
     _policy: Policy
     _diary: RepublishTimes
     _reader: RecordReader
-    outcomes: Counter[str] = field(factory=Counter, init=False)
-    """Puts by how they ended, and by the reason where they failed."""
+    metrics: PutMetrics = field(factory=PutMetrics, init=False)
     _turns: ConcurrencyLimit = field(init=False)
     _told: dict[PutReason, float] = field(factory=dict, init=False)
     """When a failure for this reason was last logged."""
@@ -129,11 +127,11 @@ class RecordWriter:
         return await self._put_open(record, wanted, deadline)
 
     def _count(self, receipt: Receipt) -> None:
+        self.metrics.outcomes[receipt.outcome] += 1
         if receipt.acknowledged:
-            self.outcomes[receipt.outcome.name.lower()] += 1
             return
         reason = receipt.reason
-        self.outcomes[reason.name.lower()] += 1
+        self.metrics.failures[reason] += 1
         if reason is PutReason.NOT_AUTHENTIC and not receipt.stored:
             return  # What is wrong with it has been said.
         now = self._lookups.clock.seconds()

@@ -73,6 +73,16 @@ class Page:
     mark: bytes | None
 
 
+@frozen
+class StoreSpace:
+    """The bytes of a store."""
+
+    used: int
+    limit: int
+    largest_share: int
+    """Of the writer, or the subnet of writers, that holds most."""
+
+
 class RecordStore(Protocol):
     """Where records are held. `now` is in seconds."""
 
@@ -95,6 +105,9 @@ class LocalStore(RecordStore, Protocol):
     def page(self, mark: bytes, now: float) -> Page:
         """The records behind a mark, in the order of their distances from this node, about: keys that are
         near to each other follow each other. What comes and goes meanwhile may be met or not."""
+
+    def space(self) -> StoreSpace:
+        """Report the bytes in use. Reads the shares of all writers: not for a hot path."""
 
     def __len__(self) -> int:
         """How many records are held, expired ones that were not yet dropped included."""
