@@ -28,10 +28,10 @@ from dht14.maintenance.resync import RESYNC_LOOK, Resyncing
 from dht14.net.api.metrics import ApiMetrics
 from dht14.net.bulk.metrics import BulkClientMetrics, BulkServerMetrics
 from dht14.net.rpc.pacing import Pacing
+from dht14.net.rpc.priorities import PeerPriorities
 from dht14.net.rpc.probe import ProbeProtocol
 from dht14.net.rpc.protocol import RpcProtocol
-from dht14.net.rpc.pulse import Pulse
-from dht14.net.rpc.standing import PeerPriorities
+from dht14.net.rpc.standstill import StandstillDetector
 from dht14.node.freshness import Freshness
 from dht14.node.get import RecordReader
 from dht14.node.join import Join, Retries
@@ -111,7 +111,7 @@ class Stack:
     """None in a node that holds no values."""
     replicator: Replicator | None
     """None in a node that holds no values."""
-    pulse: Pulse
+    standstill: StandstillDetector
     services: tuple[IService, ...]
     """Join and the passes of upkeep, to be started when `rpc` and `probe` have their transports."""
 
@@ -139,7 +139,7 @@ class Stack:
             puts=self.node.put_metrics,
             rpc=self.rpc.metrics,
             probe=self.probe.metrics,
-            standstill=self.pulse.metrics,
+            standstill=self.standstill.metrics,
             passes=passes,
             session=sealed.metrics if sealed is not None else None,
             store=self._store_metrics(),
@@ -190,8 +190,11 @@ def build_stack(
     allowance = HelloLimiter()
     session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
     probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
-    pulse, pacing = Pulse(clock), Pacing(options.limits.peer_rate, options.limits.peer_burst)
-    rpc = RpcProtocol(clock, rng, session, check, table, responder, probe, time, pulse, pacing)
+    standstill, pacing = (
+        StandstillDetector(clock),
+        Pacing(options.limits.peer_rate, options.limits.peer_burst),
+    )
+    rpc = RpcProtocol(clock, rng, session, check, table, responder, probe, time, standstill, pacing)
     courier = RecordSender(rpc, bulk, clock)
     copies: Replicator | None = None
     if store is not None:
@@ -204,7 +207,7 @@ def build_stack(
     join = Join(node, rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     liveness = Liveness(table, rpc, clock, options.republish_interval)
     services: list[IService] = [
-        pulse,
+        standstill,
         join,
         *_contact_services(node, session, liveness, clock, rng, options),
     ]
@@ -223,7 +226,18 @@ def build_stack(
         freshness.when_asked = answering.run_now
         services += [Periodic("resync", RESYNC_LOOK, resyncing.one_pass, clock, rng), answering]
     return Stack(
-        table, store, responder, session, rpc, probe, node, join, hand_over, copies, pulse, tuple(services)
+        table,
+        store,
+        responder,
+        session,
+        rpc,
+        probe,
+        node,
+        join,
+        hand_over,
+        copies,
+        standstill,
+        tuple(services),
     )
 
 

@@ -78,7 +78,7 @@ class StackTests(SynchronousTestCase):
         self.assertEqual(
             names,
             [
-                "pulse",
+                "standstill",
                 "join",
                 "liveness",
                 "refresh",

@@ -24,11 +24,11 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.rtt import CallTimeouts, RttEstimators
 from dht14.net.log_limiter import LogLimiter
 from dht14.net.rpc.call import Call, CallStage
+from dht14.net.rpc.duplicate_identity import DuplicateIdentityDetector
 from dht14.net.rpc.metrics import METHODS, ReceivedRequests, RpcMetrics
 from dht14.net.rpc.pacing import Pacing
 from dht14.net.rpc.probe import ProbeProtocol
-from dht14.net.rpc.pulse import Pulse
-from dht14.net.rpc.twins import Twins
+from dht14.net.rpc.standstill import StandstillDetector
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import CallObserver, CallResult
 from dht14.node.responder import Responder
@@ -77,7 +77,7 @@ class RpcProtocol(DatagramProtocol):
         responder: Responder,
         probe: ProbeProtocol,
         time: NetworkTime,
-        pulse: Pulse,
+        standstill: StandstillDetector,
         pacing: Pacing,
     ) -> None:
         self._clock = clock
@@ -92,7 +92,7 @@ class RpcProtocol(DatagramProtocol):
         self._responder = responder
         self._probe = probe
         self._time = time
-        self._pulse = pulse
+        self._standstill = standstill
         self._pacing = pacing
         self._pending: dict[bytes, Call] = {}
         self._round_trips = RttEstimators()
@@ -102,7 +102,7 @@ class RpcProtocol(DatagramProtocol):
         self._timer_at = 0.0
         self._stopped = False
         self._lines = LogLimiter(clock.seconds())
-        self._twins = Twins(self._lines)
+        self._duplicates = DuplicateIdentityDetector(self._lines)
         self.metrics = RpcMetrics()
         self._sent = {request: self.metrics.sent[name] for request, name in METHODS.items()}
         self._requests = {request: self.metrics.received[name] for request, name in METHODS.items()}
@@ -287,7 +287,7 @@ class RpcProtocol(DatagramProtocol):
         message = without_private_contacts(told, sender.address[0])
         if sender.node_id == self._table.own_id:
             self._met_own_id(rpc_id, message, sender, now)
-        if isinstance(message, MORTAL) and self._pulse.may_have_waited(now):
+        if isinstance(message, MORTAL) and self._standstill.may_have_waited(now):
             # Lost, as far as others can tell: it comes again, with the time that is left then.
             self._count_late(message)
         elif isinstance(message, REPLIES):
@@ -306,9 +306,9 @@ class RpcProtocol(DatagramProtocol):
     def _met_own_id(self, rpc_id: bytes, message: Message, sender: Contact, now: float) -> None:
         call = self._pending.get(rpc_id)
         if not isinstance(message, REPLIES):
-            self._twins.asked(rpc_id, call is not None, sender.address, now)
+            self._duplicates.asked(rpc_id, call is not None, sender.address, now)
         elif call is not None and call.asked(sender):
-            self._twins.answered(rpc_id, sender.address, now)
+            self._duplicates.answered(rpc_id, sender.address, now)
 
     def _count_late(self, message: Message) -> None:
         if isinstance(message, REPLIES):

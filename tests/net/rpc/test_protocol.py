@@ -20,7 +20,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.rpc.pacing import MOST_WAIT, PART, Pacing
 from dht14.net.rpc.probe import AT_ONCE, CALLED_LATELY, ProbeProtocol
 from dht14.net.rpc.protocol import RpcProtocol
-from dht14.net.rpc.pulse import STANDSTILL, Pulse
+from dht14.net.rpc.standstill import STANDSTILL, StandstillDetector
 from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.records.store import Refusal
@@ -76,7 +76,7 @@ class RpcTestCase(SynchronousTestCase):
         session = PlaintextLayer.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
         questions = PlaintextProbe(proof_of(OWN), check, random.Random(2))
         self.probe = ProbeProtocol(self.clock, questions, self.table, HelloLimiter(), parties_of)
-        self.pulse = Pulse(self.clock)
+        self.standstill = StandstillDetector(self.clock)
         self.probe_wire = UdpRecorder()
         self.probe.makeConnection(cast(IUDPTransport, self.probe_wire))
         self.rpc = RpcProtocol(
@@ -88,7 +88,7 @@ class RpcTestCase(SynchronousTestCase):
             responder,
             self.probe,
             time,
-            self.pulse,
+            self.standstill,
             Pacing(self.asking_rate, self.asking_burst),
         )
         self.wire = UdpRecorder()
@@ -551,8 +551,8 @@ class RequestTests(RpcTestCase):
     def test_waited(self) -> None:
         """A record that may have waited while this process stood still is not held: it would live too long. What
         does not say how long something lives is read as ever."""
-        self.pulse.startService()
-        self.addCleanup(self.pulse.stopService)
+        self.standstill.startService()
+        self.addCleanup(self.standstill.stopService)
         self.clock.rightNow += STANDSTILL + 0.1
         self.receive(b"12345678", Store(5, 1, 60_000, 1, 0, b"value"))
         self.assertEqual((self.messages(), self.rpc.metrics.received["STORE"].late), ([], 1))

@@ -17,7 +17,7 @@ REMEMBERED = 64
 
 
 @define(eq=False)
-class Twins:
+class DuplicateIdentityDetector:
     """Watches messages whose sender has proven the id of this node."""
 
     log = Logger()

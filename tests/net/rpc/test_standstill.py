@@ -1,28 +1,28 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.net.rpc.pulse import BEAT, READING, STANDSTILL, Pulse
+from dht14.net.rpc.standstill import BEAT, READING, STANDSTILL, StandstillDetector
 
 
-class PulseTests(SynchronousTestCase):
+class StandstillTests(SynchronousTestCase):
     """What is noticed of a process that stood still."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.pulse = Pulse(self.clock)
+        self.standstill = StandstillDetector(self.clock)
 
     def may_have_waited(self) -> bool:
-        return self.pulse.may_have_waited(self.clock.seconds())
+        return self.standstill.may_have_waited(self.clock.seconds())
 
     def test_running(self) -> None:
         """While it runs nothing has waited, nor before it began or after it ended."""
         self.assertFalse(self.may_have_waited())
-        self.pulse.startService()
+        self.standstill.startService()
         for _ in range(100):
             self.clock.advance(BEAT / 10)
             self.assertFalse(self.may_have_waited())
-        self.pulse.stopService()
+        self.standstill.stopService()
         self.clock.advance(600)
         self.assertFalse(self.may_have_waited())
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -30,20 +30,20 @@ class PulseTests(SynchronousTestCase):
     def test_stood_still(self) -> None:
         """What is read first after a standstill may have waited, and what is read a moment after the next beat;
         then it runs as before."""
-        self.pulse.startService()
+        self.standstill.startService()
         self.clock.rightNow += 600
         self.assertTrue(self.may_have_waited(), "before any timer")
         self.clock.advance(0)
         self.assertTrue(self.may_have_waited(), "after the beat")
         self.clock.advance(READING)
         self.assertFalse(self.may_have_waited())
-        self.pulse.stopService()
+        self.standstill.stopService()
 
     def test_short_stall(self) -> None:
         """A stall that makes no difference to a value is none."""
-        self.pulse.startService()
+        self.standstill.startService()
         self.clock.rightNow += STANDSTILL
         self.assertFalse(self.may_have_waited())
         self.clock.advance(0)
         self.assertFalse(self.may_have_waited())
-        self.pulse.stopService()
+        self.standstill.stopService()

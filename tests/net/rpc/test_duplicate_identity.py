@@ -17,7 +17,7 @@ from tests.test_stack import resolve
 FAR = 1 << 255
 
 
-class TwinTests(SynchronousTestCase):
+class DuplicateIdentityTests(SynchronousTestCase):
     """Nodes among which two have one identity."""
 
     def setUp(self) -> None:
@@ -48,7 +48,7 @@ class TwinTests(SynchronousTestCase):
     def told(self, events: Sequence[LogEvent]) -> list[tuple[str, int]]:
         return sorted((e["host"], e["port"]) for e in events if "has the identity" in e["log_format"])
 
-    def test_twins(self) -> None:
+    def test_two(self) -> None:
         """Each of two nodes with one identity tells where the other is, though nobody configured that; once."""
         with capturedLogs() as events:
             self.start(1, 1)

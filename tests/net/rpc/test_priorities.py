@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.net.rpc.standing import PeerPriorities
+from dht14.net.rpc.priorities import PeerPriorities
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.shares import Priority
 from tests.fakes import contact

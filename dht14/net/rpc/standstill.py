@@ -21,7 +21,7 @@ READING = 0.5
 
 
 @define(eq=False)
-class Pulse(Service):
+class StandstillDetector(Service):
     """Beats while the process runs. Until it is started nothing has ever stood still."""
 
     _clock: IReactorTime
@@ -32,7 +32,7 @@ class Pulse(Service):
     _next: IDelayedCall | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.setName("pulse")
+        self.setName("standstill")
 
     def startService(self) -> None:
         """Beat from now on."""
