@@ -187,9 +187,9 @@ def build_stack(
         NetworkTime(clock.seconds, wall),
     )
     responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, freshness)
-    allowance = HelloLimiter()
-    session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
-    probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
+    hello_limiter = HelloLimiter()
+    session, questions = _session_layer(identity, check, clock, wall, rng, options, table, hello_limiter)
+    probe = ProbeProtocol(clock, questions, table, hello_limiter, options.limits.parties_of)
     standstill, pacing = (
         StandstillDetector(clock),
         Pacing(options.limits.peer_rate, options.limits.peer_burst),
@@ -296,7 +296,7 @@ def _session_layer(
     rng: random.Random,
     options: StackOptions,
     table: RoutingTable,
-    allowance: HelloLimiter,
+    hello_limiter: HelloLimiter,
 ) -> tuple[SessionLayer, ReachabilityProbe]:
     limits = options.limits
     if options.sealed:
@@ -307,8 +307,8 @@ def _session_layer(
             rng,
             limits,
             table.holds,
-            PeerPriorities(table, allowance).of,
-            allowance,
+            PeerPriorities(table, hello_limiter).of,
+            hello_limiter,
             clock.seconds(),
             time,
         )

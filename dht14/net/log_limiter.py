@@ -20,7 +20,7 @@ class LogLimiter:
         self._lines = TokenBucket(1.0, 60.0, now)
         self._brought_up: OrderedDict[Hashable, float] = OrderedDict()
 
-    def is_due(self, subject: Hashable, now: float) -> bool:
+    def may_log(self, subject: Hashable, now: float) -> bool:
         """Whether a line about this shall be written now."""
         last = self._brought_up.get(subject)
         self._brought_up[subject] = now

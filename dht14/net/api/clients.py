@@ -131,7 +131,7 @@ class ApiClient:
 
     def _ran_dry(self, now: float) -> None:
         self._accounts.metrics.throttled += 1
-        if self._accounts.lines.is_due(("throttled", self.address), now):
+        if self._accounts.lines.may_log(("throttled", self.address), now):
             self._log.warn(
                 "API client {client} is throttled to {requests_per_second} requests per second",
                 client=self.address,
@@ -213,7 +213,7 @@ class ApiClients:
             del self._by_address[client.address]
 
     def _refused(self, address: str, reason: str) -> None:
-        if self.lines.is_due((reason, address), self.clock.seconds()):
+        if self.lines.may_log((reason, address), self.clock.seconds()):
             self._log.warn("API client {client} is refused: {reason}", client=address, reason=reason)
 
 

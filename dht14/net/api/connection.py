@@ -289,7 +289,7 @@ class ApiConnection(protocol.Protocol):
 
     def _failed(self, failure: Failure, entry: QueuedRequest) -> bytes:
         now = self._server.clock.seconds()
-        if failure.check(CallFailed) is None and self._server.lines.is_due(str(failure.type), now):
+        if failure.check(CallFailed) is None and self._server.lines.may_log(str(failure.type), now):
             self._log.failure(
                 "The node failed a request of API client {client}", failure, client=self._client.address
             )

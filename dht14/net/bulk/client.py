@@ -334,7 +334,7 @@ class BulkClient:
     def refused(self, contact: Contact, reason: str) -> None:
         """A peer is not who it should be, or does what it should not."""
         self.metrics.refused += 1
-        if self._notes.is_due(contact.address, self.reactor.seconds()):
+        if self._notes.may_log(contact.address, self.reactor.seconds()):
             self.log.warn(
                 "The bulk connection to {host} port {port} is cut: {reason}. More of this from there is only "
                 "counted for a while.",

@@ -329,7 +329,7 @@ class BulkServer(Factory):
     def refused(self, host: str, reason: str) -> None:
         """A peer is not what it should be, or does what it should not."""
         self.metrics.refused += 1
-        if self._lines.is_due(host, self.clock.seconds()):
+        if self._lines.may_log(host, self.clock.seconds()):
             self.log.warn(
                 "A bulk connection from {host} is cut: {reason}. More of them from there are only counted for "
                 "a while.",

@@ -39,7 +39,7 @@ class Call:
     """Until the answer, if nothing is lost: two where a session had to be begun first."""
     stage: CallStage = CallStage.PACED
 
-    def asked(self, sender: Contact) -> bool:
+    def is_answered_by(self, sender: Contact) -> bool:
         """Whether it was this node, there, that was asked."""
         is_it = self.node_id is None or self.node_id == sender.node_id
         return is_it and self.contact.address == sender.address and self.stage is not CallStage.PACED

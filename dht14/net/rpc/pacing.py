@@ -4,13 +4,13 @@ from attrs import define, field
 
 from dht14.kademlia.contact import Address
 
-PART = 0.8
+SENDING_SHARE = 0.8
 """Of the requests that a node would answer itself, it sends so many to another: the rest is for what it sends twice."""
 
-MOST_WAIT = 1.5
+MAX_WAIT = 1.5
 """Seconds for which a request may wait. What it says of the life of a value must still be true when it is sent."""
 
-REMEMBERED = 8192
+MAX_ADDRESSES = 8192
 """Addresses remembered; the one first heard of is forgotten first."""
 
 
@@ -22,20 +22,20 @@ class Pacing:
     """Requests per second that another node is answered; 0: no limit."""
     _burst: float
     """Of them, so many may come at once."""
-    _due: dict[Address, float] = field(factory=dict, init=False)
+    _next_at: dict[Address, float] = field(factory=dict, init=False)
     """When the last request there would have been sent, had all been sent evenly."""
 
-    def wait(self, address: Address, now: float) -> float | None:
+    def reserve(self, address: Address, now: float) -> float | None:
         """Seconds until one more request may go there, which counts as sent then; None if that is too long, and
         it must not be sent."""
         if not self._rate:
             return 0.0
-        interval = 1 / (PART * self._rate)
-        earliest = now - interval * max(PART * self._burst, 1.0)
-        due = max(self._due.get(address, earliest), earliest) + interval
-        if due > now + MOST_WAIT:
+        interval = 1 / (SENDING_SHARE * self._rate)
+        earliest = now - interval * max(SENDING_SHARE * self._burst, 1.0)
+        due = max(self._next_at.get(address, earliest), earliest) + interval
+        if due > now + MAX_WAIT:
             return None
-        if address not in self._due and len(self._due) >= REMEMBERED:
-            del self._due[next(iter(self._due))]
-        self._due[address] = due
+        if address not in self._next_at and len(self._next_at) >= MAX_ADDRESSES:
+            del self._next_at[next(iter(self._next_at))]
+        self._next_at[address] = due
         return max(due - now, 0.0)

@@ -13,7 +13,7 @@ class PeerPriorities:
     """What a node knows of addresses before anybody there has proven anything today."""
 
     _table: RoutingTable
-    _allowance: HelloLimiter
+    _hello_limiter: HelloLimiter
     _contacts: frozenset[Address] = field(default=frozenset(), init=False)
     """The addresses of the table."""
     _revision: int = field(default=-1, init=False)
@@ -26,4 +26,4 @@ class PeerPriorities:
             self._contacts = frozenset(contact.address for contact in self._table.contacts())
         if address in self._contacts:
             return Priority.CONTACT
-        return Priority.PROVEN if self._allowance.is_proven(address) else Priority.UNKNOWN
+        return Priority.PROVEN if self._hello_limiter.is_proven(address) else Priority.UNKNOWN

@@ -22,17 +22,17 @@ from dht14.security.shares import SharedPlaces
 from dht14.security.subnets import Party, Scope
 from dht14.session.layer import ReachabilityProbe
 
-AT_ONCE = 32
+MAX_PROBES = 32
 """Probes that may be out: a flood of callers cannot make us flood others."""
-PROBES_OF = {Scope.HOST: 2, Scope.SUBNET: 4, Scope.PROVIDER: 8, Scope.PRIVATE_HOST: AT_ONCE // 2}
+PROBE_LIMITS = {Scope.HOST: 2, Scope.SUBNET: 4, Scope.PROVIDER: 8, Scope.PRIVATE_HOST: MAX_PROBES // 2}
 """Of these, how many may be out to one party."""
 RESEND_AFTER = 0.5
 """Seconds after which a probe is sent once more."""
-SPACING = 60.0
+PROBE_SPACING = 60.0
 """Seconds between two probes of one contact."""
-CALLED_LATELY = 600.0
+RETURN_PATH_LIFETIME = 600.0
 """Seconds for which a call opens the way back through a NAT or a firewall, at the most."""
-CALLERS = 8_192
+MAX_CALLERS = 8_192
 """Callers remembered; who called longest ago is forgotten first."""
 
 _NEVER = float("-inf")
@@ -59,30 +59,30 @@ class ProbeProtocol(DatagramProtocol):
     def __init__(
         self,
         clock: IReactorTime,
-        questions: ReachabilityProbe,
+        reachability: ReachabilityProbe,
         table: RoutingTable,
-        allowance: HelloLimiter,
+        hello_limiter: HelloLimiter,
         parties_of: Callable[[str], tuple[Party, ...]],
     ) -> None:
-        """`allowance` is the one of the session layer: to a victim it is the same whichever port sends."""
+        """`hello_limiter` is the one of the session layer: to a victim it is the same whichever port sends."""
         self._clock = clock
-        self._questions = questions
+        self._reachability = reachability
         self._table = table
         self._probes: dict[bytes, _Probe] = {}
         """Those that are out, by nonce."""
         self._parties_of = parties_of
-        self._places: SharedPlaces[bytes] = SharedPlaces(AT_ONCE, PROBES_OF)
+        self._slots: SharedPlaces[bytes] = SharedPlaces(MAX_PROBES, PROBE_LIMITS)
         """The nonces of these, by whom they are for."""
         self._callers: OrderedDict[tuple[int, Address], _Caller] = OrderedDict()
         """Callers that are not in the table, the latest last."""
-        self._allowance = allowance
+        self._hello_limiter = hello_limiter
         """For addresses that were announced, by who may have named a victim."""
         self._stopped = False
         self.metrics = ProbeMetrics()
 
     def called_by(self, contact: Contact, now: float) -> None:
         """The contact sent us a request. It is probed if it would have a place in the table."""
-        self._allowance.proved(contact.address)
+        self._hello_limiter.proved(contact.address)
         is_wanted = self._table.wants(contact)
         if not is_wanted and contact.node_id in self._table:
             return
@@ -100,7 +100,7 @@ class ProbeProtocol(DatagramProtocol):
         caller = self._callers.get(key)
         if caller is None:
             caller = self._callers[key] = _Caller(now)
-            if len(self._callers) > CALLERS:
+            if len(self._callers) > MAX_CALLERS:
                 self._callers.popitem(last=False)
         self._callers.move_to_end(key)
         return caller
@@ -108,61 +108,61 @@ class ProbeProtocol(DatagramProtocol):
     def probe(self, contact: Contact, now: float) -> None:
         """Find out whether this caller can be called, unless that was tried just now or too much is tried."""
         caller = self._caller(contact, now)
-        if self._stopped or now - caller.probed_at < SPACING:
+        if self._stopped or now - caller.probed_at < PROBE_SPACING:
             return
         parties = self._parties_of(contact.address[0])
         if not self._may_be_probed(parties):
             self.metrics.over_limit += 1
             return
-        if not self._allowance.take(contact.address, now):
+        if not self._hello_limiter.take(contact.address, now):
             return
-        self._make_room(parties)
+        self._displace(parties)
         caller.probed_at = now
-        nonce = self._questions.nonce()
-        question = self._questions.ask(contact, nonce)
-        self._send(question, contact.address)
-        timer = self._clock.callLater(RESEND_AFTER, self._ask_again, nonce, question)
+        nonce = self._reachability.nonce()
+        datagram = self._reachability.ask(contact, nonce)
+        self._send(datagram, contact.address)
+        timer = self._clock.callLater(RESEND_AFTER, self._resend, nonce, datagram)
         self._probes[nonce] = _Probe(contact, now, timer)
-        self._places.enter(nonce, parties)
+        self._slots.enter(nonce, parties)
         self.metrics.sent += 1
 
     def _may_be_probed(self, parties: tuple[Party, ...]) -> bool:
         """Whether few enough probes are out to these, and there is a place or somebody has to give way."""
-        places = self._places
-        return places.has_share_left(parties) and (
-            not places.is_full or places.giving_way(parties, places) is not None
+        slots = self._slots
+        return slots.has_share_left(parties) and (
+            not slots.is_full or slots.giving_way(parties, slots) is not None
         )
 
-    def _make_room(self, parties: tuple[Party, ...]) -> None:
+    def _displace(self, parties: tuple[Party, ...]) -> None:
         """Where all places are taken, end the oldest probe of those who have most."""
-        if self._places.is_full and (nonce := self._places.giving_way(parties, self._places)) is not None:
+        if self._slots.is_full and (nonce := self._slots.giving_way(parties, self._slots)) is not None:
             self._end(nonce).timer.cancel()
             self.metrics.displaced += 1
 
     def _end(self, nonce: bytes) -> _Probe:
-        self._places.leave(nonce)
+        self._slots.leave(nonce)
         return self._probes.pop(nonce)
 
     def may_be_unreachable(self, contact: Contact, now: float) -> bool:
         """Whether an answer of this contact may have come through a way that only its own call opened."""
         caller = self._callers.get((contact.node_id, contact.address))
-        return caller is not None and now - caller.called_at < CALLED_LATELY
+        return caller is not None and now - caller.called_at < RETURN_PATH_LIFETIME
 
-    def _ask_again(self, nonce: bytes, question: bytes) -> None:
+    def _resend(self, nonce: bytes, datagram: bytes) -> None:
         probe = self._probes[nonce]
-        if self._allowance.take(probe.contact.address, self._clock.seconds()):
-            self._send(question, probe.contact.address)
+        if self._hello_limiter.take(probe.contact.address, self._clock.seconds()):
+            self._send(datagram, probe.contact.address)
         probe.timer = self._clock.callLater(HARD_TIMEOUT - RESEND_AFTER, self._give_up, nonce)
 
     def _give_up(self, nonce: bytes) -> None:
         self._end(nonce)
         self.metrics.unanswered += 1
 
-    def _send(self, question: bytes, address: Address) -> None:
+    def _send(self, datagram: bytes, address: Address) -> None:
         if self.transport is None:
             return
         try:
-            self.transport.write(question, address)
+            self.transport.write(datagram, address)
         except OSError:
             self.metrics.unsendable += 1
 
@@ -170,12 +170,12 @@ class ProbeProtocol(DatagramProtocol):
         """A datagram came (Twisted calls). Nothing is ever answered here."""
         now = self._clock.seconds()
         try:
-            nonce = self._questions.nonce_in(datagram)
+            nonce = self._reachability.nonce_in(datagram)
             probe = self._probes.get(nonce)
             if (
                 probe is None
                 or probe.contact.address != addr
-                or probe.contact.node_id != self._questions.answerer(datagram, now)
+                or probe.contact.node_id != self._reachability.answerer(datagram, now)
             ):
                 self.metrics.unasked += 1
                 return

@@ -50,14 +50,14 @@ from dht14.wire.messages import (
 )
 from dht14.wire.reply_filter import without_private_contacts
 
-MORTAL = (Store, Offer, Value, LargeValue)
+WITH_LIFETIME = (Store, Offer, Value, LargeValue)
 """Messages that say how long a value still lives, from when they were sent."""
 
-TICK = 0.005
+TIMER_RESOLUTION = 0.005
 """Seconds between two looks at the timeouts, at the least: one timer serves all calls."""
 
 
-def _lose(datagram: bytes, address: Address) -> None:
+def _discard(datagram: bytes, address: Address) -> None:
     """Where there is no port to send from, what is sent is lost."""
 
 
@@ -86,8 +86,8 @@ class RpcProtocol(DatagramProtocol):
         """Not to be guessed at first, but that keeps nobody out: the session layer tells who sends a reply."""
         self._session = session
         self._received = session.received
-        self._write: Callable[[bytes, Address], object] = _lose
-        self._check = check
+        self._write: Callable[[bytes, Address], object] = _discard
+        self._verify_proof = check
         self._table = table
         self._responder = responder
         self._probe = probe
@@ -101,8 +101,8 @@ class RpcProtocol(DatagramProtocol):
         self._timer: IDelayedCall | None = None
         self._timer_at = 0.0
         self._stopped = False
-        self._lines = LogLimiter(clock.seconds())
-        self._duplicates = DuplicateIdentityDetector(self._lines)
+        self._log_limiter = LogLimiter(clock.seconds())
+        self._duplicates = DuplicateIdentityDetector(self._log_limiter)
         self.metrics = RpcMetrics()
         self._sent = {request: self.metrics.sent[name] for request, name in METHODS.items()}
         self._requests = {request: self.metrics.received[name] for request, name in METHODS.items()}
@@ -141,7 +141,7 @@ class RpcProtocol(DatagramProtocol):
         now = self._seconds()
         call_timeouts = self._round_trips.call_timeouts(contact.address)
         # Who owes an answer is called seldom enough.
-        wait = 0.0 if call_timeouts.is_unresponsive else self._pacing.wait(contact.address, now)
+        wait = 0.0 if call_timeouts.is_unresponsive else self._pacing.reserve(contact.address, now)
         counters = self._sent[type(request)]
         if wait is None:
             counters.over_limit += 1
@@ -152,7 +152,7 @@ class RpcProtocol(DatagramProtocol):
         self._pending[rpc_id] = call
         if wait:
             counters.paced += 1
-            self._look_after(wait, rpc_id, now)
+            self._add_deadline_in(wait, rpc_id, now)
         else:
             self._begin(rpc_id, call, call_timeouts, now)
 
@@ -171,9 +171,9 @@ class RpcProtocol(DatagramProtocol):
             slow_after = min(2 * slow_after, max(slow_after, SOFT_TIMEOUT_UNKNOWN))
             reached = self._session.reach(address, call.node_id, call.payload, now, call.named)
             self._send_all(reached, address)
-        self._look_after(slow_after, rpc_id, now)
+        self._add_deadline_in(slow_after, rpc_id, now)
         if is_unresponsive:
-            self._grow_slow(call)
+            self._mark_slow(call)
 
     def _send_all(self, datagrams: Datagrams, address: Address) -> None:
         for datagram in datagrams:
@@ -186,7 +186,7 @@ class RpcProtocol(DatagramProtocol):
 
     def stopProtocol(self) -> None:
         """There is none any more (Twisted calls)."""
-        self._write = _lose
+        self._write = _discard
 
     def _send(self, datagram: bytes, address: Address) -> None:
         try:
@@ -199,12 +199,12 @@ class RpcProtocol(DatagramProtocol):
 
     # Timeouts
 
-    def _look_again(self, when: float, rpc_id: bytes) -> None:
+    def _add_deadline(self, when: float, rpc_id: bytes) -> None:
         heappush(self._deadlines, (when, rpc_id))
 
-    def _look_after(self, seconds: float, rpc_id: bytes, now: float) -> None:
-        self._look_again(now + seconds, rpc_id)
-        if self._timer is None or self._timer_at > now + seconds + TICK:
+    def _add_deadline_in(self, seconds: float, rpc_id: bytes, now: float) -> None:
+        self._add_deadline(now + seconds, rpc_id)
+        if self._timer is None or self._timer_at > now + seconds + TIMER_RESOLUTION:
             self._arm_timer(now)
 
     def _arm_timer(self, now: float) -> None:
@@ -213,30 +213,30 @@ class RpcProtocol(DatagramProtocol):
             heappop(self._deadlines)
         if not self._deadlines:
             return
-        when = max(self._deadlines[0][0], now + TICK)
+        when = max(self._deadlines[0][0], now + TIMER_RESOLUTION)
         if self._timer is not None:
-            if self._timer_at <= when + TICK:
+            if self._timer_at <= when + TIMER_RESOLUTION:
                 return
             self._timer.cancel()
         self._timer_at = when
-        self._timer = self._clock.callLater(when - now, self._look_at_calls)
+        self._timer = self._clock.callLater(when - now, self._deadline_passed)
 
-    def _look_at_calls(self) -> None:
+    def _deadline_passed(self) -> None:
         # First the reactor reads what has come meanwhile: after a stall of our own the replies are there
         # already, and nobody shall be taken for slow because it was us.
-        self._timer = self._clock.callLater(0, self._judge_calls)
+        self._timer = self._clock.callLater(0, self._process_deadlines)
 
-    def _judge_calls(self) -> None:
+    def _process_deadlines(self) -> None:
         self._timer = None
         now = self._clock.seconds()
         while self._deadlines and self._deadlines[0][0] <= now:
             _, rpc_id = heappop(self._deadlines)
             call = self._pending.get(rpc_id)
             if call is not None:
-                self._grow_older(rpc_id, call, now)
+                self._advance_call(rpc_id, call, now)
         self._arm_timer(now)
 
-    def _grow_older(self, rpc_id: bytes, call: Call, now: float) -> None:
+    def _advance_call(self, rpc_id: bytes, call: Call, now: float) -> None:
         address = call.contact.address
         if call.stage is CallStage.PACED:
             self._begin(rpc_id, call, self._round_trips.call_timeouts(address), now)
@@ -246,7 +246,7 @@ class RpcProtocol(DatagramProtocol):
             call.observer.call_failed(call.contact)
         elif call.stage is CallStage.SLOW and call.silent_at <= now:
             call.stage = CallStage.SILENT
-            self._look_again(call.sent_at + HARD_TIMEOUT, rpc_id)
+            self._add_deadline(call.sent_at + HARD_TIMEOUT, rpc_id)
             self._round_trips.fell_silent(address)
             if call.node_id is not None:
                 self._table.failed(call.contact, now)
@@ -257,12 +257,12 @@ class RpcProtocol(DatagramProtocol):
             self._send_all(again, address)
             # Where it was us who slept through the timeouts, the resend still gets its chance.
             call.silent_at = max(call.silent_at, now + SOFT_TIMEOUT_UNKNOWN)
-            self._look_again(call.silent_at, rpc_id)
+            self._add_deadline(call.silent_at, rpc_id)
             self._round_trips.was_slow(address)
-            self._grow_slow(call)
+            self._mark_slow(call)
 
     @staticmethod
-    def _grow_slow(call: Call) -> None:
+    def _mark_slow(call: Call) -> None:
         if call.stage is CallStage.SENT:
             call.stage = CallStage.SLOW
             call.observer.call_slow(call.contact)
@@ -279,19 +279,19 @@ class RpcProtocol(DatagramProtocol):
                 self._send_all(replies, addr)
             if peer is None or not payload:
                 return
-            rpc_id, told = decode(payload, self._check)
+            rpc_id, told = decode(payload, self._verify_proof)
         except Malformed as error:
             self._count_malformed(addr, error)
             return
         sender = peer.contact
         message = without_private_contacts(told, sender.address[0])
         if sender.node_id == self._table.own_id:
-            self._met_own_id(rpc_id, message, sender, now)
-        if isinstance(message, MORTAL) and self._standstill.may_have_waited(now):
+            self._received_own_id(rpc_id, message, sender, now)
+        if isinstance(message, WITH_LIFETIME) and self._standstill.may_have_waited(now):
             # Lost, as far as others can tell: it comes again, with the time that is left then.
             self._count_late(message)
         elif isinstance(message, REPLIES):
-            self._match(rpc_id, message, sender, now)
+            self._reply_received(rpc_id, message, sender, now)
         elif peer.bucket.take(now):
             respond = partial(self._respond, rpc_id, peer, self._requests[type(message)])
             self._responder.answer(message, sender, now, respond)
@@ -303,12 +303,12 @@ class RpcProtocol(DatagramProtocol):
         else:
             self._requests[type(message)].over_limit += 1
 
-    def _met_own_id(self, rpc_id: bytes, message: Message, sender: Contact, now: float) -> None:
+    def _received_own_id(self, rpc_id: bytes, message: Message, sender: Contact, now: float) -> None:
         call = self._pending.get(rpc_id)
         if not isinstance(message, REPLIES):
-            self._duplicates.asked(rpc_id, call is not None, sender.address, now)
-        elif call is not None and call.asked(sender):
-            self._duplicates.answered(rpc_id, sender.address, now)
+            self._duplicates.request_received(rpc_id, call is not None, sender.address, now)
+        elif call is not None and call.is_answered_by(sender):
+            self._duplicates.reply_received(rpc_id, sender.address, now)
 
     def _count_late(self, message: Message) -> None:
         if isinstance(message, REPLIES):
@@ -318,7 +318,7 @@ class RpcProtocol(DatagramProtocol):
 
     def _count_malformed(self, addr: Address, error: Malformed) -> None:
         self.metrics.malformed += 1
-        if self._lines.is_due(addr[0], self._clock.seconds()):
+        if self._log_limiter.may_log(addr[0], self._clock.seconds()):
             self.log.warn(
                 "A datagram from {host} port {port} is dropped: {reason}. More of them from there are only counted for a while.",
                 host=addr[0],
@@ -326,9 +326,9 @@ class RpcProtocol(DatagramProtocol):
                 reason=str(error),
             )
 
-    def _match(self, rpc_id: bytes, reply: Reply, sender: Contact, now: float) -> None:
+    def _reply_received(self, rpc_id: bytes, reply: Reply, sender: Contact, now: float) -> None:
         call = self._pending.get(rpc_id)
-        if call is None or not call.asked(sender):
+        if call is None or not call.is_answered_by(sender):
             self.metrics.unasked += 1
             return
         del self._pending[rpc_id]

@@ -10,13 +10,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from dht14.net.rpc.metrics import StandstillMetrics
 
-BEAT = 1.0
+BEAT_INTERVAL = 1.0
 """Seconds between two beats."""
 
 STANDSTILL = 2.0
 """Seconds without a beat after which the process has stood still: no longer may a value be served too late."""
 
-READING = 0.5
+DRAIN_SECONDS = 0.5
 """Seconds after the next beat until all that had waited has been read: the kernel holds a few thousand datagrams."""
 
 
@@ -38,7 +38,7 @@ class StandstillDetector(Service):
         """Beat from now on."""
         super().startService()
         self._beat_at = self._clock.seconds()
-        self._next = self._clock.callLater(BEAT, self._beat)
+        self._next = self._clock.callLater(BEAT_INTERVAL, self._beat)
 
     def stopService(self) -> None:
         """Beat no more."""
@@ -53,9 +53,9 @@ class StandstillDetector(Service):
 
     def _beat(self) -> None:
         now = self._clock.seconds()
-        self.metrics.lag.observe(max(now - self._beat_at - BEAT, 0.0))
+        self.metrics.lag.observe(max(now - self._beat_at - BEAT_INTERVAL, 0.0))
         if now - self._beat_at > STANDSTILL:
             self.metrics.standstills += 1
-            self._waited_until = now + READING
+            self._waited_until = now + DRAIN_SECONDS
         self._beat_at = now
-        self._next = self._clock.callLater(BEAT, self._beat)
+        self._next = self._clock.callLater(BEAT_INTERVAL, self._beat)

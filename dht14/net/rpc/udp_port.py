@@ -2,7 +2,7 @@
 
 Twisted's port reads until the socket is empty or 256 KiB were read. With datagrams of 100 bytes that is
 2,600 of them, 20 ms of work in one turn of the reactor, and empty ones never count. A flood would make
-every client wait; here a turn ends after `DATAGRAMS_A_TURN`, or after `A_TURN` where they cost more than
+every client wait; here a turn ends after `DATAGRAMS_PER_TURN`, or after `TURN_SECONDS` where they cost more than
 others: of FINISHes or of signed records 256 take 50 ms.
 """
 
@@ -18,8 +18,8 @@ from twisted.logger import Logger
 from dht14.kademlia.contact import Address
 from dht14.net.log_limiter import LogLimiter
 
-DATAGRAMS_A_TURN = 256
-A_TURN = 0.005
+DATAGRAMS_PER_TURN = 256
+TURN_SECONDS = 0.005
 """Seconds."""
 RECEIVE_BUFFER = 4 << 20
 """Bytes asked of the kernel: 3,600 full datagrams; Linux grants up to net.core.rmem_max."""
@@ -28,7 +28,7 @@ SEND_BUFFER = 4 << 20
 """Bytes asked of the kernel, which grants up to net.core.wmem_max. What is sent to a host of the same segment that
 has just died waits in it, for 3 s, for a hardware address; when it is full, nothing can be sent to anybody."""
 
-LONGEST_READ = 2_048
+MAX_READ = 2_048
 """Bytes; no longer datagram is valid, and the kernel cuts off the rest of one that is."""
 
 _MAPPED = "::ffff:"
@@ -41,9 +41,9 @@ class UdpPort(Port):
 
     def __init__(self, address: Address, protocol: DatagramProtocol, reactor: Any) -> None:
         host, port = address
-        super().__init__(port, protocol, interface=host, maxPacketSize=LONGEST_READ, reactor=reactor)
+        super().__init__(port, protocol, interface=host, maxPacketSize=MAX_READ, reactor=reactor)
         self._seconds: Callable[[], float] = reactor.seconds
-        self._lines = LogLimiter(reactor.seconds())
+        self._log_limiter = LogLimiter(reactor.seconds())
 
     def createInternetSocket(self) -> socket.socket:
         """The socket to bind."""
@@ -81,10 +81,10 @@ class UdpPort(Port):
         received = self.protocol.datagramReceived
         is_ipv4 = self.addressFamily == socket.AF_INET
         seconds = self._seconds
-        until = seconds() + A_TURN
-        for _ in range(DATAGRAMS_A_TURN):
+        until = seconds() + TURN_SECONDS
+        for _ in range(DATAGRAMS_PER_TURN):
             try:
-                datagram, address = receive(LONGEST_READ)
+                datagram, address = receive(MAX_READ)
             except OSError:
                 # Nothing is there, or word of an earlier datagram that did not arrive, or no memory just
                 # now. Twisted would close the port for good if this got out.
@@ -95,7 +95,7 @@ class UdpPort(Port):
             try:
                 received(datagram, source)
             except Exception as bug:  # noqa: BLE001 - whatever it is, it must not cost us the port
-                if self._lines.is_due(type(bug).__name__, seconds()):
+                if self._log_limiter.may_log(type(bug).__name__, seconds()):
                     self.log.failure("A datagram was not handled; this is a bug.")
             if self.maxThroughput < 0:
                 return  # The port was closed meanwhile.

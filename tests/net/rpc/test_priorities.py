@@ -7,29 +7,29 @@ from dht14.security.shares import Priority
 from tests.fakes import contact
 
 
-class StandingTests(SynchronousTestCase):
+class PriorityTests(SynchronousTestCase):
     """What is known of an address."""
 
     def setUp(self) -> None:
-        self.table, self.allowance = RoutingTable(1 << 255), HelloLimiter()
-        self.standing = PeerPriorities(self.table, self.allowance).of
+        self.table, self.hello_limiter = RoutingTable(1 << 255), HelloLimiter()
+        self.priority_of = PeerPriorities(self.table, self.hello_limiter).of
 
     def test_stranger(self) -> None:
         """Of an address from which nobody has answered, or only others of the same host, nothing is known."""
-        self.assertIs(self.standing(("203.0.113.1", 8000)), Priority.UNKNOWN)
-        self.allowance.proved(("203.0.113.1", 8001))
-        self.assertIs(self.standing(("203.0.113.1", 8000)), Priority.UNKNOWN)
+        self.assertIs(self.priority_of(("203.0.113.1", 8000)), Priority.UNKNOWN)
+        self.hello_limiter.proved(("203.0.113.1", 8001))
+        self.assertIs(self.priority_of(("203.0.113.1", 8000)), Priority.UNKNOWN)
 
     def test_proven(self) -> None:
         """Where a node of this network was, one may be again."""
-        self.allowance.proved(("203.0.113.1", 8000))
-        self.assertIs(self.standing(("203.0.113.1", 8000)), Priority.PROVEN)
+        self.hello_limiter.proved(("203.0.113.1", 8000))
+        self.assertIs(self.priority_of(("203.0.113.1", 8000)), Priority.PROVEN)
 
     def test_contact(self) -> None:
         """A contact is one from the moment it enters the table until it has left."""
         one = contact(7, 1)
-        self.assertIs(self.standing(one.address), Priority.UNKNOWN)
+        self.assertIs(self.priority_of(one.address), Priority.UNKNOWN)
         self.table.confirmed(one, 0.0, 0.1)
-        self.assertIs(self.standing(one.address), Priority.CONTACT)
+        self.assertIs(self.priority_of(one.address), Priority.CONTACT)
         self.table.confirmed(contact(8, 2), 0.0, 0.1)
-        self.assertIs(self.standing(one.address), Priority.CONTACT)
+        self.assertIs(self.priority_of(one.address), Priority.CONTACT)

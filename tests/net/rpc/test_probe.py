@@ -10,12 +10,12 @@ from dht14.kademlia.parameters import HARD_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.rpc.metrics import ProbeMetrics
 from dht14.net.rpc.probe import (
-    AT_ONCE,
-    CALLED_LATELY,
-    CALLERS,
-    PROBES_OF,
+    MAX_CALLERS,
+    MAX_PROBES,
+    PROBE_LIMITS,
+    PROBE_SPACING,
     RESEND_AFTER,
-    SPACING,
+    RETURN_PATH_LIFETIME,
     ProbeProtocol,
 )
 from dht14.security.agreed_time import AgreedTime
@@ -143,18 +143,18 @@ class ProbeTests(ProbeTestCase):
         """A caller that does not answer is probed once a minute at most, however often it calls."""
         for _ in range(12):
             self.called_by()
-            self.clock.advance(SPACING / 10)
+            self.clock.advance(PROBE_SPACING / 10)
         self.assertEqual(len(self.probed()), 2 * 2)
 
     def test_at_once(self) -> None:
         """So many probes are out at a time; then the oldest gives way to the newest caller."""
-        callers = [contact_at(n, (f"198.51.{n}.1", 8000)) for n in range(1, AT_ONCE + 3)]
+        callers = [contact_at(n, (f"198.51.{n}.1", 8000)) for n in range(1, MAX_PROBES + 3)]
         for caller in callers:
             self.called_by(caller)
-        self.assertEqual(len(self.probe._probes), AT_ONCE)
-        self.assertEqual(self.probe.metrics, ProbeMetrics(sent=AT_ONCE + 2, displaced=2))
+        self.assertEqual(len(self.probe._probes), MAX_PROBES)
+        self.assertEqual(self.probe.metrics, ProbeMetrics(sent=MAX_PROBES + 2, displaced=2))
         self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
-        self.assertEqual(self.probe.metrics.unanswered, AT_ONCE)
+        self.assertEqual(self.probe.metrics.unanswered, MAX_PROBES)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_of_one_host(self) -> None:
@@ -167,10 +167,10 @@ class ProbeTests(ProbeTestCase):
             ("10.0.0.1", Scope.PRIVATE_HOST),
         ):
             for turn in (0, 100):
-                for number in range(1, AT_ONCE + 1):
+                for number in range(1, MAX_PROBES + 1):
                     self.called_by(contact_at(number, (host.format(number), 8000 + number + turn)))
-                self.assertEqual(len(self.probed()), PROBES_OF[scope])
-                self.assertEqual(len(self.probe._probes), PROBES_OF[scope])
+                self.assertEqual(len(self.probed()), PROBE_LIMITS[scope])
+                self.assertEqual(len(self.probe._probes), PROBE_LIMITS[scope])
                 self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
                 self.probed()
 
@@ -190,11 +190,11 @@ class ProbeTests(ProbeTestCase):
 
     def test_many_hosts(self) -> None:
         """Hosts that fill all places give way to a newcomer from elsewhere, which gives way to none of them."""
-        for number in range(AT_ONCE):
+        for number in range(MAX_PROBES):
             self.called_by(contact_at(number + 1, (f"198.51.{number // 4}.{number % 4}", 8000)))
         newcomer = contact_at(77, ("203.0.113.1", 8000))
         self.called_by(newcomer)
-        for number in range(AT_ONCE):
+        for number in range(MAX_PROBES):
             self.called_by(contact_at(number + 100, (f"198.51.{number // 4}.{number % 4 + 9}", 8000)))
         self.assertIn(newcomer, [probe.contact for probe in self.probe._probes.values()])
 
@@ -223,17 +223,17 @@ class ProbeTests(ProbeTestCase):
         """For ten minutes after its last call a caller may be one who cannot be called."""
         self.called_by()
         now = self.clock.seconds()
-        self.assertTrue(self.probe.may_be_unreachable(CALLER, now + CALLED_LATELY - 1))
-        self.assertFalse(self.probe.may_be_unreachable(CALLER, now + CALLED_LATELY))
+        self.assertTrue(self.probe.may_be_unreachable(CALLER, now + RETURN_PATH_LIFETIME - 1))
+        self.assertFalse(self.probe.may_be_unreachable(CALLER, now + RETURN_PATH_LIFETIME))
         self.assertFalse(self.probe.may_be_unreachable(OTHER, now))
         self.answer(self.last())
         self.assertFalse(self.probe.may_be_unreachable(CALLER, now))
 
     def test_bounded(self) -> None:
         """Boundedly many callers are remembered."""
-        for number in range(1, CALLERS + 50):
+        for number in range(1, MAX_CALLERS + 50):
             self.called_by(contact(number, number))
-        self.assertEqual(len(self.probe._callers), CALLERS)
+        self.assertEqual(len(self.probe._callers), MAX_CALLERS)
 
     def test_unsendable(self) -> None:
         """A probe that cannot be sent harms nobody."""

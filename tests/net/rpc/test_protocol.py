@@ -17,8 +17,8 @@ from dht14.kademlia.parameters import (
     SOFT_TIMEOUT_UNKNOWN,
 )
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.net.rpc.pacing import MOST_WAIT, PART, Pacing
-from dht14.net.rpc.probe import AT_ONCE, CALLED_LATELY, ProbeProtocol
+from dht14.net.rpc.pacing import MAX_WAIT, SENDING_SHARE, Pacing
+from dht14.net.rpc.probe import MAX_PROBES, RETURN_PATH_LIFETIME, ProbeProtocol
 from dht14.net.rpc.protocol import RpcProtocol
 from dht14.net.rpc.standstill import STANDSTILL, StandstillDetector
 from dht14.node.network_time import NetworkTime
@@ -503,7 +503,7 @@ class RequestTests(RpcTestCase):
         self.probe_wire.sent.clear()
         self.get_to_know(PEER)
         self.assertEqual((len(self.table), self.probed()), (0, [PEER.address]))
-        self.clock.advance(CALLED_LATELY)
+        self.clock.advance(RETURN_PATH_LIFETIME)
         self.get_to_know(PEER)
         self.assertIn(PEER.node_id, self.table)
 
@@ -535,9 +535,9 @@ class RequestTests(RpcTestCase):
             self.receive(b"12345678", Ping(), stranger)
             self.receive(b"12345678", Ping(), stranger)
         self.assertEqual(self.probed(), [stranger.address for stranger in strangers])
-        self.assertEqual(self.probe.metrics.displaced, 100 - AT_ONCE)
+        self.assertEqual(self.probe.metrics.displaced, 100 - MAX_PROBES)
         self.pass_time(HARD_TIMEOUT + TOLERANCE)
-        self.assertEqual(self.probe.metrics.unanswered, AT_ONCE)
+        self.assertEqual(self.probe.metrics.unanswered, MAX_PROBES)
 
     def test_stored(self) -> None:
         """A record that came in a datagram is held, and its receipt goes to the writer."""
@@ -606,7 +606,7 @@ class PacingTests(RpcTestCase):
 
     def test_evenly(self) -> None:
         """A burst is sent at once, the rest evenly, and nobody is told meanwhile that its call is slow."""
-        at_once = round(PART * self.asking_burst)
+        at_once = round(SENDING_SHARE * self.asking_burst)
         self.call_often(at_once + 8)
         self.assertEqual(len(self.wire.sent), at_once)
         self.pass_time(0.05)
@@ -617,7 +617,7 @@ class PacingTests(RpcTestCase):
 
     def test_answered(self) -> None:
         """What was paced is a call like any other: it is timed from when it was sent."""
-        self.call_often(round(PART * self.asking_burst) + 1)
+        self.call_often(round(SENDING_SHARE * self.asking_burst) + 1)
         for datagram, _ in self.wire.sent:
             self.receive(decode(datagram[49:], check)[0], Pong())
         self.wire.sent.clear()
@@ -630,7 +630,7 @@ class PacingTests(RpcTestCase):
 
     def test_answer_before_the_question(self) -> None:
         """A reply to a call that is not sent yet answers nothing."""
-        self.call_often(round(PART * self.asking_burst) + 1)
+        self.call_often(round(SENDING_SHARE * self.asking_burst) + 1)
         last = int.from_bytes(self.last_rpc_id(), "big")
         self.receive((last + 1).to_bytes(8, "big"), Pong())
         self.assertEqual((self.observer.facts, self.rpc.metrics.unasked), ([], 1))
@@ -640,7 +640,9 @@ class PacingTests(RpcTestCase):
         self.call_often(1000)
         self.assertEqual(set(self.observer.names), {"failed"})
         sent = 1000 - len(self.observer.names)
-        self.assertAlmostEqual(sent, PART * (self.asking_burst + MOST_WAIT * self.asking_rate), delta=1.0)
+        self.assertAlmostEqual(
+            sent, SENDING_SHARE * (self.asking_burst + MAX_WAIT * self.asking_rate), delta=1.0
+        )
         self.assertEqual(self.rpc.metrics.sent["PING"].over_limit, len(self.observer.names))
 
     def test_stop(self) -> None:

@@ -1,7 +1,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.net.rpc.standstill import BEAT, READING, STANDSTILL, StandstillDetector
+from dht14.net.rpc.standstill import BEAT_INTERVAL, DRAIN_SECONDS, STANDSTILL, StandstillDetector
 
 
 class StandstillTests(SynchronousTestCase):
@@ -20,7 +20,7 @@ class StandstillTests(SynchronousTestCase):
         self.assertFalse(self.may_have_waited())
         self.standstill.startService()
         for _ in range(100):
-            self.clock.advance(BEAT / 10)
+            self.clock.advance(BEAT_INTERVAL / 10)
             self.assertFalse(self.may_have_waited())
         self.standstill.stopService()
         self.clock.advance(600)
@@ -35,7 +35,7 @@ class StandstillTests(SynchronousTestCase):
         self.assertTrue(self.may_have_waited(), "before any timer")
         self.clock.advance(0)
         self.assertTrue(self.may_have_waited(), "after the beat")
-        self.clock.advance(READING)
+        self.clock.advance(DRAIN_SECONDS)
         self.assertFalse(self.may_have_waited())
         self.standstill.stopService()
 

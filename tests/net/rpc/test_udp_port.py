@@ -9,11 +9,11 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from dht14.kademlia.contact import Address
 from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.net.rpc.udp_port import (
-    A_TURN,
-    DATAGRAMS_A_TURN,
-    LONGEST_READ,
+    DATAGRAMS_PER_TURN,
+    MAX_READ,
     RECEIVE_BUFFER,
     SEND_BUFFER,
+    TURN_SECONDS,
     UdpPort,
     unmapped,
 )
@@ -87,18 +87,18 @@ class UdpPortTests(SynchronousTestCase):
     def test_bounded_turn(self) -> None:
         """However many datagrams wait, one turn takes a bounded number; the rest comes in the next ones."""
         port, peer = self.port(), self.peer()
-        for _ in range(DATAGRAMS_A_TURN + 10):
+        for _ in range(DATAGRAMS_PER_TURN + 10):
             peer.sendto(b"x", ("127.0.0.1", port.getHost().port))
         turns = []
         for _ in range(3):
             port.doRead()
             turns.append(len(self.protocol.seen))
-        self.assertEqual(turns, [DATAGRAMS_A_TURN, DATAGRAMS_A_TURN + 10, DATAGRAMS_A_TURN + 10])
+        self.assertEqual(turns, [DATAGRAMS_PER_TURN, DATAGRAMS_PER_TURN + 10, DATAGRAMS_PER_TURN + 10])
 
     def test_costly_turn(self) -> None:
         """Where datagrams take their time, a turn takes no more of them than fit its own."""
         port, peer = self.port(), self.peer()
-        self.protocol.then = lambda datagram: self.reactor.advance(A_TURN / 2.5)
+        self.protocol.then = lambda datagram: self.reactor.advance(TURN_SECONDS / 2.5)
         for _ in range(10):
             peer.sendto(b"x", ("127.0.0.1", port.getHost().port))
         port.doRead()
@@ -107,18 +107,18 @@ class UdpPortTests(SynchronousTestCase):
     def test_empty(self) -> None:
         """Empty datagrams are datagrams: they arrive, and they count for the turn."""
         port, peer = self.port(), self.peer()
-        for _ in range(DATAGRAMS_A_TURN + 10):
+        for _ in range(DATAGRAMS_PER_TURN + 10):
             peer.sendto(b"", ("127.0.0.1", port.getHost().port))
         port.doRead()
-        self.assertEqual(self.protocol.datagrams, [b""] * DATAGRAMS_A_TURN)
+        self.assertEqual(self.protocol.datagrams, [b""] * DATAGRAMS_PER_TURN)
 
     def test_largest(self) -> None:
         """Of a datagram longer than any valid one only the beginning is read, still too long to be valid."""
         port, peer = self.port(), self.peer()
         peer.sendto(bytes(65_507), ("127.0.0.1", port.getHost().port))
         port.doRead()
-        self.assertEqual(self.protocol.datagrams, [bytes(LONGEST_READ)])
-        self.assertGreater(LONGEST_READ, MAX_DATAGRAM)
+        self.assertEqual(self.protocol.datagrams, [bytes(MAX_READ)])
+        self.assertGreater(MAX_READ, MAX_DATAGRAM)
 
     def test_bug(self) -> None:
         """A bug in what takes the datagrams is logged as one, and costs that datagram alone."""
