@@ -25,7 +25,7 @@ from dht14.errors import AddressUnavailable, Malformed, StartError
 from dht14.kademlia.contact import Contact
 from dht14.maintenance.periodic import Periodic
 from dht14.net.api.factory import ApiFactory, ApiLimits
-from dht14.net.api.readiness import Awaited, Readiness
+from dht14.net.api.readiness import Readiness, StartStep
 from dht14.net.bulk.client import BulkClient
 from dht14.net.bulk.server import BulkServer
 from dht14.net.bulk.tls import NodeTls
@@ -228,7 +228,7 @@ class _NodeService(MultiService):
         self._database.expire(self._reactor.seconds())
         if self._start.phase is StartPhase.OPENING:
             self._begin()
-        self._start.over(Awaited.VALUES)
+        self._start.over(StartStep.VALUES)
 
     def _begin(self) -> None:
         """Join, and let others in."""

@@ -14,7 +14,7 @@ from dht14.security.rate_limiter import RateLimiter, TokenBucket
 
 Network = IPv4Network | IPv6Network
 
-PLACE_SECONDS = 1.0
+SLOT_TIMEOUT = 1.0
 """So long a connection too many may wait for another one of its client to end.
 
 Who connects, sends a PUT and hangs up, many times in a row, is soon ahead of us: we accept new connections
@@ -39,16 +39,16 @@ class ApiLimits:
     max_connections_per_client: int = 128
 
 
-class Served(Protocol):
+class WaitingConnection(Protocol):
     """A connection, as far as its client's account knows it."""
 
-    def place_came_free(self) -> None:
+    def slot_acquired(self) -> None:
         """It is one of the connections that its client may have."""
 
     def abort(self) -> None:
         """No place came free."""
 
-    def tokens_came(self) -> None:
+    def tokens_available(self) -> None:
         """It is this connection's turn to take tokens."""
 
 
@@ -57,101 +57,101 @@ class ApiClient:
 
     _log = Logger()
 
-    def __init__(self, address: str, rate: float, bucket: TokenBucket, accounts: "ApiClients") -> None:
+    def __init__(self, address: str, rate: float, bucket: TokenBucket, clients: "ApiClients") -> None:
         self.address = address
         self._rate = rate
         self.uses = 0
         self.held = 0
         """Bytes that its connections make us hold."""
-        self._places = accounts.limits.max_connections_per_client
-        self._outside: dict[Served, IDelayedCall] = {}
+        self._free_slots = clients.limits.max_connections_per_client
+        self._waiting: dict[WaitingConnection, IDelayedCall] = {}
         self._bucket = bucket
-        self._accounts = accounts
-        self._line: deque[Served] = deque()
-        self._being_served: Served | None = None
-        self._alarm: IDelayedCall | None = None
+        self._clients = clients
+        self._queue: deque[WaitingConnection] = deque()
+        self._served: WaitingConnection | None = None
+        self._timer: IDelayedCall | None = None
 
-    def enter(self, connection: Served) -> bool:
-        """Take one of the client's places; or False, and `place_came_free` will tell, or `abort`."""
-        if self._places:
-            self._places -= 1
+    def acquire_slot(self, connection: WaitingConnection) -> bool:
+        """Take one of the client's places; or False, and `slot_acquired` will tell, or `abort`."""
+        if self._free_slots:
+            self._free_slots -= 1
             return True
-        self._outside[connection] = self._accounts.clock.callLater(PLACE_SECONDS, self._turn_away, connection)
+        self._waiting[connection] = self._clients.clock.callLater(SLOT_TIMEOUT, self._reject, connection)
         return False
 
-    def gone(self, connection: Served) -> None:
+    def connection_lost(self, connection: WaitingConnection) -> None:
         """The connection is no more; the work that it left may go on."""
-        self._accounts.gone()
-        waiting = self._outside.pop(connection, None)
+        self._clients.connection_lost()
+        waiting = self._waiting.pop(connection, None)
         if waiting is None:
-            self._places += 1
+            self._free_slots += 1
         elif waiting.active():
             waiting.cancel()
-        while self._places and self._outside:
-            first = next(iter(self._outside))
-            self._outside.pop(first).cancel()
-            self._places -= 1
-            first.place_came_free()
+        while self._free_slots and self._waiting:
+            first = next(iter(self._waiting))
+            self._waiting.pop(first).cancel()
+            self._free_slots -= 1
+            first.slot_acquired()
 
     def hold(self, growth: int) -> None:
         """As `Account.hold`."""
         self.held += growth
-        self._accounts.held += growth
+        self._clients.held += growth
 
     def may_hold_more(self) -> bool:
         """As `Account.may_hold_more`. No client holds more than it leaves to the others: one alone has half of
         all, two have a third each, and there always is something for one who comes."""
-        return self.held < HELD_BYTES - self._accounts.held
+        return self.held < HELD_BYTES - self._clients.held
 
-    def take_token(self, connection: Served, now: float) -> bool:
-        """A token for one request; or False, and `tokens_came` will tell when to ask again."""
-        if (not self._line or self._being_served is connection) and self._bucket.take(now):
+    def take_token(self, connection: WaitingConnection, now: float) -> bool:
+        """A token for one request; or False, and `tokens_available` will tell when to ask again."""
+        if (not self._queue or self._served is connection) and self._bucket.take(now):
             return True
-        if not self._line and self._being_served is None:
-            self._ran_dry(now)
-        self._line.append(connection)
-        if self._being_served is None:
-            self._set_alarm(now)
+        if not self._queue and self._served is None:
+            self._bucket_emptied(now)
+        self._queue.append(connection)
+        if self._served is None:
+            self._set_timer(now)
         return False
 
-    def leave_line(self, connection: Served) -> None:
+    def leave_queue(self, connection: WaitingConnection) -> None:
         """The connection needs no token any more."""
-        self._line.remove(connection)
-        if not self._line and self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        self._queue.remove(connection)
+        if not self._queue and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def left(self) -> None:
+    def work_done(self) -> None:
         """The work that a connection left is done."""
-        self._accounts.left(self)
+        self._clients.work_done(self)
 
-    def _turn_away(self, connection: Served) -> None:
-        self._accounts.refuse_one_more(self.address)
+    def _reject(self, connection: WaitingConnection) -> None:
+        self._clients.refuse_excess(self.address)
         connection.abort()
 
-    def _ran_dry(self, now: float) -> None:
-        self._accounts.metrics.throttled += 1
-        if self._accounts.lines.may_log(("throttled", self.address), now):
+    def _bucket_emptied(self, now: float) -> None:
+        self._clients.metrics.throttled += 1
+        if self._clients.log_limiter.may_log(("throttled", self.address), now):
             self._log.warn(
                 "API client {client} is throttled to {requests_per_second} requests per second",
                 client=self.address,
                 requests_per_second=self._rate,
             )
 
-    def _set_alarm(self, now: float) -> None:
-        if self._line and self._alarm is None:
+    def _set_timer(self, now: float) -> None:
+        if self._queue and self._timer is None:
             # Some tokens at a time where the rate is high: at most about 20 turns a second.
             some = max(1.0, self._rate / 20)
-            self._alarm = self._accounts.clock.callLater(self._bucket.wait(now, some), self._serve_line)
+            self._timer = self._clients.clock.callLater(self._bucket.wait(now, some), self._serve_queue)
 
-    def _serve_line(self) -> None:
-        self._alarm = None
-        now = self._accounts.clock.seconds()
-        while self._line and not self._bucket.wait(now):
-            self._being_served = self._line.popleft()
-            self._being_served.tokens_came()
-        self._being_served = None
-        self._set_alarm(now)
+    def _serve_queue(self) -> None:
+        self._timer = None
+        now = self._clients.clock.seconds()
+        while self._queue and not self._bucket.wait(now):
+            self._served = self._queue.popleft()
+            self._served.tokens_available()
+        self._served = None
+        self._set_timer(now)
 
 
 class ApiClients:
@@ -163,7 +163,7 @@ class ApiClients:
         self.limits = limits
         self.clock = clock
         self.metrics = ApiMetrics()
-        self.lines = LogLimiter(clock.seconds())
+        self.log_limiter = LogLimiter(clock.seconds())
         self.held = 0
         """Bytes that all connections make us hold."""
         rate, local_rate = limits.requests_per_second, limits.loopback_requests_per_second
@@ -181,7 +181,7 @@ class ApiClients:
             return None
         busiest = max(self.metrics.connections, self.metrics.left_behind)
         if busiest >= self.limits.max_connections:
-            self.refuse_one_more(str(ip))
+            self.refuse_excess(str(ip))
             return None
         self.metrics.connections += 1
         client = self._by_address.get(str(ip))
@@ -195,17 +195,17 @@ class ApiClients:
         buckets = self._local_buckets if ip.is_loopback else self._buckets
         return ApiClient(str(ip), rate, buckets.bucket(str(ip), self.clock.seconds()), self)
 
-    def refuse_one_more(self, address: str) -> None:
+    def refuse_excess(self, address: str) -> None:
         """There are too many connections, of this client or of all."""
         self.metrics.too_many += 1
         self._refused(address, "too many connections")
 
-    def gone(self) -> None:
+    def connection_lost(self) -> None:
         """A connection is no more."""
         self.metrics.connections -= 1
         self.metrics.left_behind += 1
 
-    def left(self, client: ApiClient) -> None:
+    def work_done(self, client: ApiClient) -> None:
         """And its work is done."""
         self.metrics.left_behind -= 1
         client.uses -= 1
@@ -213,7 +213,7 @@ class ApiClients:
             del self._by_address[client.address]
 
     def _refused(self, address: str, reason: str) -> None:
-        if self.lines.may_log((reason, address), self.clock.seconds()):
+        if self.log_limiter.may_log((reason, address), self.clock.seconds()):
             self._log.warn("API client {client} is refused: {reason}", client=address, reason=reason)
 
 

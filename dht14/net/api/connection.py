@@ -26,7 +26,7 @@ from zope.interface import implementer
 from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.keyspace import id_from_bytes
 from dht14.net.api.clients import ApiClient
-from dht14.net.api.frame_timeout import FrameLimit
+from dht14.net.api.frame_timeout import FrameTimer
 from dht14.net.api.metrics import ApiMetrics, BadFrame
 from dht14.net.api.replies import PutGet, failed, is_success, reply_to
 from dht14.net.api.request_queue import QueuedRequest, RequestQueue
@@ -42,7 +42,7 @@ from dht14.wire.api_messages import (
 )
 from dht14.wire.frames import FrameSplitter
 
-LINGER_SECONDS = 5.0
+LINGER_TIMEOUT = 5.0
 """So long a client of bad frames may take for its last replies before its connection is cut."""
 
 REQUESTS_PER_TURN = 256
@@ -62,12 +62,12 @@ class Server(Protocol):
     clock: IReactorTime
     answers_puts: bool
     metrics: ApiMetrics
-    lines: LogLimiter
+    log_limiter: LogLimiter
 
-    def opened(self, connection: "ApiConnection") -> None:
+    def connection_opened(self, connection: "ApiConnection") -> None:
         """A connection stands."""
 
-    def left(self, connection: "ApiConnection") -> None:
+    def work_done(self, connection: "ApiConnection") -> None:
         """A connection is gone and its work is done."""
 
 
@@ -88,9 +88,9 @@ class ApiPhase(Enum):
 class Obstacle(Enum):
     """What keeps the next request from being begun, apart from a full queue."""
 
-    OUTSIDE = auto()
+    NO_SLOT = auto()
     """The client has too many connections; its account says when there is a place for this one."""
-    CHOKED = auto()
+    NOT_READ = auto()
     """The client does not take its replies; the transport says when it did."""
     THROTTLED = auto()
     """The client's bucket is empty; its account says when we may take from it."""
@@ -121,7 +121,7 @@ class ApiConnection(protocol.Protocol):
         self._queue = RequestQueue(client)
         self._replies: list[bytes] = []
         self._reply_bytes = 0
-        self._frame_limit = FrameLimit(server.clock, self._too_slow)
+        self._frame_timer = FrameTimer(server.clock, self._too_slow)
         self._linger: IDelayedCall | None = None
 
     # What the transport tells us.
@@ -130,9 +130,9 @@ class ApiConnection(protocol.Protocol):
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         self.transport.registerProducer(self, True)
-        self._server.opened(self)
-        if not self._client.enter(self):
-            self._obstacles.add(Obstacle.OUTSIDE)
+        self._server.connection_opened(self)
+        if not self._client.acquire_slot(self):
+            self._obstacles.add(Obstacle.NO_SLOT)
             self._set_reading()
 
     def dataReceived(self, data: bytes) -> None:
@@ -141,11 +141,11 @@ class ApiConnection(protocol.Protocol):
             self._advance()
 
     def pauseProducing(self) -> None:
-        self._obstacles.add(Obstacle.CHOKED)
+        self._obstacles.add(Obstacle.NOT_READ)
 
     def resumeProducing(self) -> None:
         self._queue.all_read()
-        self._lifted(Obstacle.CHOKED)
+        self._lifted(Obstacle.NOT_READ)
 
     def stopProducing(self) -> None:
         """Comes with `connectionLost`, which sees to everything."""
@@ -163,21 +163,21 @@ class ApiConnection(protocol.Protocol):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         self._phase = ApiPhase.GONE
         self._queue.all_read()
-        self._obstacles -= {Obstacle.CHOKED, Obstacle.OUTSIDE}
+        self._obstacles -= {Obstacle.NOT_READ, Obstacle.NO_SLOT}
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
-        self._leave_line()
+        self._leave_queue()
         self._forget_gets()
-        self._client.gone(self)
+        self._client.connection_lost(self)
         self._advance()
 
     # What our own side tells us.
 
-    def place_came_free(self) -> None:
+    def slot_acquired(self) -> None:
         """We are one of the connections that the client may have."""
-        self._lifted(Obstacle.OUTSIDE)
+        self._lifted(Obstacle.NO_SLOT)
 
-    def tokens_came(self) -> None:
+    def tokens_available(self) -> None:
         """It is our turn to take tokens from the client's account."""
         self._lifted(Obstacle.THROTTLED)
 
@@ -223,10 +223,10 @@ class ApiConnection(protocol.Protocol):
     def _begin_requests(self) -> None:
         now = self._server.clock.seconds()
         for _ in range(REQUESTS_PER_TURN):
-            if Obstacle.CHOKED in self._obstacles:
+            if Obstacle.NOT_READ in self._obstacles:
                 return
-            if entry := self._queue.next_due():
-                self._begin_due(entry)
+            if entry := self._queue.next_ready():
+                self._begin_ready(entry)
                 continue
             if self._obstacles or not self._queue.has_room():
                 return
@@ -248,14 +248,14 @@ class ApiConnection(protocol.Protocol):
             frame = self._splitter.next_frame()
             if frame is None:
                 return None
-            self._frame_limit.renew()
+            self._frame_timer.reset()
             return decode_request(frame)
         except Malformed as error:
             self._refuse(str(error))
             return None
 
     def _begin(self, request: ApiRequest) -> None:
-        if self._queue.at_work(request.key):
+        if self._queue.is_busy(request.key):
             self._queue.add(request)
             return
         answer = self._ask(request)
@@ -265,7 +265,7 @@ class ApiConnection(protocol.Protocol):
         else:
             self._follow(answer, self._queue.add(request))
 
-    def _begin_due(self, entry: QueuedRequest) -> None:
+    def _begin_ready(self, entry: QueuedRequest) -> None:
         if self._phase is ApiPhase.GONE and isinstance(entry.request, Get):
             self._settle(b"", entry)
         elif entry.reply is None:
@@ -289,7 +289,7 @@ class ApiConnection(protocol.Protocol):
 
     def _failed(self, failure: Failure, entry: QueuedRequest) -> bytes:
         now = self._server.clock.seconds()
-        if failure.check(CallFailed) is None and self._server.lines.may_log(str(failure.type), now):
+        if failure.check(CallFailed) is None and self._server.log_limiter.may_log(str(failure.type), now):
             self._log.failure(
                 "The node failed a request of API client {client}", failure, client=self._client.address
             )
@@ -303,15 +303,15 @@ class ApiConnection(protocol.Protocol):
         self._advance()
 
     def _take_replies(self) -> None:
-        for reply in self._queue.take_replies(Obstacle.CHOKED not in self._obstacles):
+        for reply in self._queue.take_replies(Obstacle.NOT_READ not in self._obstacles):
             self._reply(reply)
 
-    def _reply_to(self, request: ApiRequest, told: object) -> bytes:
+    def _reply_to(self, request: ApiRequest, result: object) -> bytes:
         """The reply to what the node told; none at all where PUTs are not answered."""
         if not (self._server.answers_puts or isinstance(request, Get | PutWithReceipt)):
             return b""
-        reply = reply_to(request, told, self._server.clock.seconds())
-        if is_success(told):
+        reply = reply_to(request, result, self._server.clock.seconds())
+        if is_success(result):
             self._server.metrics.successes += 1
         else:
             self._server.metrics.failures += 1
@@ -332,9 +332,9 @@ class ApiConnection(protocol.Protocol):
     def _set_reading(self) -> None:
         reading = self._phase is ApiPhase.OPEN and not self._obstacles and self._queue.has_room()
         if reading and self._splitter.begun:
-            self._frame_limit.run()
+            self._frame_timer.start()
         else:
-            self._frame_limit.stand()
+            self._frame_timer.pause()
         if reading != self._reading and self._phase in (ApiPhase.OPEN, ApiPhase.ENDING, ApiPhase.REFUSING):
             self._reading = reading
             if reading:
@@ -350,7 +350,7 @@ class ApiConnection(protocol.Protocol):
 
     def _refuse(self, reason: str) -> None:
         self._server.metrics.bad_frames[BadFrame.of(reason)] += 1
-        if self._server.lines.take(self._server.clock.seconds()):
+        if self._server.log_limiter.take(self._server.clock.seconds()):
             self._log.warn(
                 "API client {client} sent a bad frame and is disconnected: {reason}",
                 client=self._client.address,
@@ -371,14 +371,14 @@ class ApiConnection(protocol.Protocol):
             # To close with bytes unread would make the kernel throw away the replies that are under way.
             self.transport.loseWriteConnection()
             self.transport.resumeProducing()
-            self._linger = self._server.clock.callLater(LINGER_SECONDS, self.transport.abortConnection)
+            self._linger = self._server.clock.callLater(LINGER_TIMEOUT, self.transport.abortConnection)
         elif self._phase is ApiPhase.GONE:
-            self._server.left(self)
-            self._client.left()
+            self._server.work_done(self)
+            self._client.work_done()
 
     def _forget_frames(self) -> None:
         self._splitter = _splitter()
-        self._leave_line()
+        self._leave_queue()
         self._unpaid = None
 
     def _forget_gets(self) -> None:
@@ -391,10 +391,10 @@ class ApiConnection(protocol.Protocol):
                     puts.feed(frame)
         self._splitter = puts
 
-    def _leave_line(self) -> None:
+    def _leave_queue(self) -> None:
         if Obstacle.THROTTLED in self._obstacles:
             self._obstacles.discard(Obstacle.THROTTLED)
-            self._client.leave_line(self)
+            self._client.leave_queue(self)
 
 
 def _splitter() -> FrameSplitter:

@@ -34,7 +34,7 @@ class ApiFactory(protocol.Factory):
         self.answers_puts = answers_puts
         self.clients = ApiClients(limits, clock)
         self.metrics = self.clients.metrics
-        self.lines = self.clients.lines
+        self.log_limiter = self.clients.log_limiter
         self._connections: set[ApiConnection] = set()
         self._closed: Deferred[None] | None = None
         self._patience: IDelayedCall | None = None
@@ -44,13 +44,13 @@ class ApiFactory(protocol.Factory):
         client = self.clients.admit(addr.host)
         return None if client is None else ApiConnection(self, client)
 
-    def opened(self, connection: ApiConnection) -> None:
+    def connection_opened(self, connection: ApiConnection) -> None:
         """A connection stands."""
         transport: Any = connection.transport
         transport.bufferSize = READ_BYTES
         self._connections.add(connection)
 
-    def left(self, connection: ApiConnection) -> None:
+    def work_done(self, connection: ApiConnection) -> None:
         """A connection is gone and its work is done."""
         self._connections.discard(connection)
         if not self._connections and self._closed is not None:

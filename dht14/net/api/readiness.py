@@ -16,7 +16,7 @@ from dht14.net.api.replies import PutGet
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Record
 
-VALUES_SECONDS = 2.0
+DATABASE_TIMEOUT = 2.0
 """So long a GET waits for the own values to be open. The check of a large database takes longer: then the
 other holders are asked, who have the same values."""
 
@@ -24,7 +24,7 @@ WAKES_PER_TURN = 256
 """So many requests go on before the reactor sees to others."""
 
 
-class Awaited(Enum):
+class StartStep(Enum):
     """What must be over before a node can know."""
 
     IDENTITY = "identity"
@@ -37,11 +37,11 @@ class Awaited(Enum):
 
 @define(eq=False)
 class _Waiting:
-    """One request that waits until all of `what` is over, or its time is."""
+    """One request that waits until all of `steps` is over, or its time is."""
 
-    what: frozenset[Awaited]
-    time_over: IDelayedCall
-    told: Deferred[bool] = field(factory=Deferred)
+    steps: frozenset[StartStep]
+    timer: IDelayedCall
+    done: Deferred[bool] = field(factory=Deferred)
 
 
 class Readiness:
@@ -50,9 +50,9 @@ class Readiness:
     The service says what is over, each once, and who the node is as soon as there is one.
     """
 
-    def __init__(self, clock: IReactorTime, awaited: Iterable[Awaited] = Awaited) -> None:
+    def __init__(self, clock: IReactorTime, pending_steps: Iterable[StartStep] = StartStep) -> None:
         self._clock = clock
-        self._awaited = set(awaited)
+        self._awaited = set(pending_steps)
         self._node: PutGet | None = None
         self._gave_up = False
         self._waiting: dict[_Waiting, None] = {}
@@ -61,18 +61,18 @@ class Readiness:
     # What the service tells and asks.
 
     @property
-    def awaited(self) -> frozenset[Awaited]:
+    def pending_steps(self) -> frozenset[StartStep]:
         """What is not over yet."""
         return frozenset(self._awaited)
 
-    def begun(self, node: PutGet) -> None:
+    def node_started(self, node: PutGet) -> None:
         """There is a node, with an identity."""
         self._node = node
-        self.over(Awaited.IDENTITY)
+        self.step_done(StartStep.IDENTITY)
 
-    def over(self, what: Awaited) -> None:
+    def step_done(self, steps: StartStep) -> None:
         """Go on with the requests that waited for this, and for nothing else."""
-        self._awaited.discard(what)
+        self._awaited.discard(steps)
         self._wake()
 
     def give_up(self) -> None:
@@ -100,44 +100,46 @@ class Readiness:
 
     async def _put_later(self, key: int, value: bytes, ttl: int, replication: int, timeout: float) -> Receipt:
         deadline = self._clock.seconds() + timeout
-        if not await self._until_over(frozenset(Awaited), timeout) or self._node is None:
+        if not await self._until_done(frozenset(StartStep), timeout) or self._node is None:
             return Receipt(PutOutcome.NOT_STORED, 0, replication, PutReason.NOT_READY)
         return await self._node.put(key, value, ttl, replication, deadline - self._clock.seconds())
 
     async def _get_later(self, key: int, content: bool, timeout: float) -> Record | NoRecord:
         deadline = self._clock.seconds() + timeout
-        if not await self._until_over(frozenset(Awaited), min(VALUES_SECONDS, timeout)):
+        if not await self._until_done(frozenset(StartStep), min(DATABASE_TIMEOUT, timeout)):
             left = deadline - self._clock.seconds()
-            if not await self._until_over(frozenset({Awaited.IDENTITY, Awaited.JOIN}), left):
+            if not await self._until_done(frozenset({StartStep.IDENTITY, StartStep.JOIN}), left):
                 return NoRecord.NOT_READY
         if self._node is None:
             return NoRecord.NOT_READY
         found = await self._node.get(key, content, deadline - self._clock.seconds())
-        if Awaited.VALUES in self._awaited and found in (NoRecord.NOT_FOUND, NoRecord.UNANSWERED):
+        if StartStep.VALUES in self._awaited and found in (NoRecord.NOT_FOUND, NoRecord.UNANSWERED):
             return NoRecord.NOT_READY  # It may be among our own values.
         return found
 
-    def _until_over(self, what: frozenset[Awaited], seconds: float) -> "Deferred[bool]":
-        """Whether all of `what` is over within so many seconds."""
-        if self._gave_up or not what & self._awaited:
-            return succeed(not what & self._awaited)
-        waiting = _Waiting(what, self._clock.callLater(seconds, lambda: self._tell(waiting, False)))
+    def _until_done(self, steps: frozenset[StartStep], seconds: float) -> "Deferred[bool]":
+        """Whether all of `steps` is over within so many seconds."""
+        if self._gave_up or not steps & self._awaited:
+            return succeed(not steps & self._awaited)
+        waiting = _Waiting(
+            steps, self._clock.callLater(seconds, lambda: self._finish_waiting(waiting, False))
+        )
         self._waiting[waiting] = None
-        return waiting.told
+        return waiting.done
 
     def _wake(self) -> None:
         """Let those go on who need not wait any more, the first first, some in a turn."""
         if self._waking is not None and self._waking.active():
             return
-        free = [one for one in self._waiting if self._gave_up or not one.what & self._awaited]
+        free = [one for one in self._waiting if self._gave_up or not one.steps & self._awaited]
         for waiting in free[:WAKES_PER_TURN]:
-            self._tell(waiting, not waiting.what & self._awaited)
+            self._finish_waiting(waiting, not waiting.steps & self._awaited)
         if len(free) > WAKES_PER_TURN:
             self._waking = self._clock.callLater(0, self._wake)
 
-    def _tell(self, waiting: _Waiting, is_over: bool) -> None:
+    def _finish_waiting(self, waiting: _Waiting, is_over: bool) -> None:
         if waiting in self._waiting:
             del self._waiting[waiting]
-            if waiting.time_over.active():
-                waiting.time_over.cancel()
-            waiting.told.callback(is_over)
+            if waiting.timer.active():
+                waiting.timer.cancel()
+            waiting.done.callback(is_over)

@@ -42,22 +42,22 @@ def failed(request: ApiRequest) -> Receipt | NoRecord:
     return Receipt(PutOutcome.NOT_STORED, 0, request.replication, PutReason.TOO_FEW_HOLDERS)
 
 
-def is_success(told: Any) -> bool:
+def is_success(result: Any) -> bool:
     """Whether that is what the client wished for."""
-    return told.acknowledged if isinstance(told, Receipt) else isinstance(told, Record)
+    return result.acknowledged if isinstance(result, Receipt) else isinstance(result, Record)
 
 
-def reply_to(request: ApiRequest, told: Any, now: float) -> bytes:
+def reply_to(request: ApiRequest, result: Any, now: float) -> bytes:
     """The reply, in the words in which the client asked."""
-    if type(request) is Get and isinstance(told, Record):
-        return encode_success(request.key, told.value)  # What most ask, and most often.
+    if type(request) is Get and isinstance(result, Record):
+        return encode_success(request.key, result.value)  # What most ask, and most often.
     if isinstance(request, GetRecord):
-        if isinstance(told, Record):
-            ttl = told.remaining_ms(now) // 1_000
-            return encode_record(request.key, told.kind, told.version, ttl, told.value)
-        return encode_no_record(request.key, told)
+        if isinstance(result, Record):
+            ttl = result.remaining_ms(now) // 1_000
+            return encode_record(request.key, result.kind, result.version, ttl, result.value)
+        return encode_no_record(request.key, result)
     if isinstance(request, PutWithReceipt):
-        return encode_receipt(request.key, told)
-    if isinstance(request, Put) and is_success(told):
+        return encode_receipt(request.key, result)
+    if isinstance(request, Put) and is_success(result):
         return encode_success(request.key, request.value)
     return encode_failure(request.key)

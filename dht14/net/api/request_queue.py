@@ -43,8 +43,8 @@ class RequestQueue:
         self._account = account
         self._in_order: deque[QueuedRequest] = deque()
         # For each key that is at work, those that wait for it.
-        self._behind: dict[bytes, deque[QueuedRequest]] = {}
-        self._due: deque[QueuedRequest] = deque()
+        self._waiting: dict[bytes, deque[QueuedRequest]] = {}
+        self._ready: deque[QueuedRequest] = deque()
         self._held_bytes = 0
         self._unread_bytes = 0
         """Of replies that were taken and that the account still counts."""
@@ -59,9 +59,9 @@ class RequestQueue:
             return False
         return not requests or self._account.may_hold_more()
 
-    def at_work(self, key: bytes) -> bool:
+    def is_busy(self, key: bytes) -> bool:
         """Whether a request for this key would have to wait."""
-        return key in self._behind
+        return key in self._waiting
 
     def add(self, request: ApiRequest) -> QueuedRequest:
         """Put a request at the end. It is at work from now on, unless its key is: then it gets due later."""
@@ -69,27 +69,27 @@ class RequestQueue:
         self._in_order.append(entry)
         self._held_bytes += _value_bytes(request)
         self._account.hold(_reserved(request))
-        behind = self._behind.get(request.key)
-        if behind is None:
-            self._behind[request.key] = deque()
+        waiting = self._waiting.get(request.key)
+        if waiting is None:
+            self._waiting[request.key] = deque()
         else:
-            behind.append(entry)
+            waiting.append(entry)
         return entry
 
-    def next_due(self) -> QueuedRequest | None:
+    def next_ready(self) -> QueuedRequest | None:
         """A request that waited and is at work from now on."""
-        return self._due.popleft() if self._due else None
+        return self._ready.popleft() if self._ready else None
 
     def settle(self, entry: QueuedRequest, reply: bytes) -> None:
         """The request at work has its reply; the next one for its key gets due."""
         entry.reply = reply
         self._held_bytes += len(reply) - _value_bytes(entry.request)
         self._account.hold(len(reply) - _reserved(entry.request))
-        behind = self._behind[entry.request.key]
-        if behind:
-            self._due.append(behind.popleft())
+        waiting = self._waiting[entry.request.key]
+        if waiting:
+            self._ready.append(waiting.popleft())
         else:
-            del self._behind[entry.request.key]
+            del self._waiting[entry.request.key]
 
     def take_replies(self, is_read: bool = True) -> list[bytes]:
         """The replies whose turn has come, to be sent now. Where the client does not read them, they count as held

@@ -5,7 +5,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import capturedLogs
 
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.net.api.clients import HELD_BYTES, PLACE_SECONDS
+from dht14.net.api.clients import HELD_BYTES, SLOT_TIMEOUT
 from dht14.wire.api_messages import (
     encode_get,
     encode_put,
@@ -121,7 +121,7 @@ class AdmissionTests(ApiTestCase):
         connection, wire = self.connect()
         self.assertEqual((wire.reading, wire.said), (False, []))
         with capturedLogs() as events:
-            self.clock.advance(PLACE_SECONDS)
+            self.clock.advance(SLOT_TIMEOUT)
         self.assertEqual((wire.said, self.api.metrics.too_many), (["aborted"], 1))
         self.assertEqual(fields(events, "client", "reason"), [("127.0.0.1", "too many connections")])
         self.hang_up(connection)
@@ -134,7 +134,7 @@ class AdmissionTests(ApiTestCase):
             self.connect()
         connection, wire = self.connect()
         self.hang_up(first)
-        self.clock.advance(PLACE_SECONDS)
+        self.clock.advance(SLOT_TIMEOUT)
         connection.dataReceived(encode_get(key(1)))
         self.assertEqual((wire.reading, wire.said, self.node.asked()), (True, [], [("get", 1)]))
 

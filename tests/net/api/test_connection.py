@@ -4,9 +4,9 @@ from attrs import evolve
 from twisted.logger import capturedLogs
 
 from dht14.errors import CallFailed
-from dht14.net.api.connection import LINGER_SECONDS, REQUESTS_PER_TURN
+from dht14.net.api.connection import LINGER_TIMEOUT, REQUESTS_PER_TURN
 from dht14.net.api.factory import ApiFactory
-from dht14.net.api.frame_timeout import FRAME_SECONDS
+from dht14.net.api.frame_timeout import FRAME_TIMEOUT
 from dht14.net.api.metrics import BadFrame
 from dht14.net.api.request_queue import MAX_HELD_BYTES, MAX_REQUESTS
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
@@ -289,7 +289,7 @@ class FrameTimeTests(ApiTestCase):
         """A message that is not whole 30 s after its first byte ends the connection, however it dribbles."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1))[:1])
-        self.clock.advance(FRAME_SECONDS - 1)
+        self.clock.advance(FRAME_TIMEOUT - 1)
         connection.dataReceived(encode_get(key(1))[1:2])
         self.assertEqual(wire.said, [])
         self.clock.advance(1)
@@ -311,17 +311,17 @@ class FrameTimeTests(ApiTestCase):
         half = len(encode_get(key(1))) // 2
         connection.dataReceived(encode_get(key(1))[:half])
         for _ in range(5):
-            self.clock.advance(FRAME_SECONDS - 1)
+            self.clock.advance(FRAME_TIMEOUT - 1)
             connection.dataReceived(encode_get(key(1))[half:] + encode_get(key(1))[:half])
         self.assertEqual((len(wire.replies()), wire.said), (5, []))
-        self.clock.advance(FRAME_SECONDS)
+        self.clock.advance(FRAME_TIMEOUT)
         self.assertEqual(wire.said, ["write side closed"])
 
     def test_not_counted_while_not_read(self) -> None:
         """The time in which we do not read is not held against the client."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)) + encode_get(key(2))[:5])
-        self.clock.advance(FRAME_SECONDS - 1)
+        self.clock.advance(FRAME_TIMEOUT - 1)
         connection.pauseProducing()
         self.node.calls[0].answer.callback(None)
         self.assertFalse(wire.reading)
@@ -378,7 +378,7 @@ class BadFrameTests(ApiTestCase):
         """A client that does not close its side is cut off."""
         connection, wire = self.connect()
         connection.dataReceived(BAD)
-        self.clock.advance(LINGER_SECONDS)
+        self.clock.advance(LINGER_TIMEOUT)
         self.assertEqual(wire.said, ["write side closed", "aborted"])
 
     def test_counted_and_logged(self) -> None:

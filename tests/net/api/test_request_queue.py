@@ -46,12 +46,12 @@ class RequestQueueTests(SynchronousTestCase):
         """Of the requests for one key the next gets due when the one before it is settled, in order."""
         queue = RequestQueue(Purse())
         entries = [queue.add(get("a")) for _ in range(4)]
-        self.assertIsNone(queue.next_due())
+        self.assertIsNone(queue.next_ready())
         for entry, following in zip(entries, [*entries[1:], None], strict=True):
-            self.assertTrue(queue.at_work(b"a"))
+            self.assertTrue(queue.is_busy(b"a"))
             queue.settle(entry, b"")
-            self.assertIs(queue.next_due(), following)
-        self.assertFalse(queue.at_work(b"a"))
+            self.assertIs(queue.next_ready(), following)
+        self.assertFalse(queue.is_busy(b"a"))
 
     def test_room(self) -> None:
         """There is room for so many requests and for so many bytes of values and replies."""
@@ -90,7 +90,7 @@ class RequestQueueTests(SynchronousTestCase):
         queue, working, added, taken = RequestQueue(purse), list[QueuedRequest](), 0, list[bytes]()
         while len(taken) < 2000:
             if queue.has_room() and rng.random() < 0.55:
-                was_at_work = queue.at_work(name := b"%d" % rng.randrange(10))
+                was_at_work = queue.is_busy(name := b"%d" % rng.randrange(10))
                 entry = queue.add(Put(0, 0, name, b"%d" % added))
                 added += 1
                 if not was_at_work:
@@ -98,11 +98,11 @@ class RequestQueueTests(SynchronousTestCase):
             elif working:
                 entry = working.pop(rng.randrange(len(working)))
                 queue.settle(entry, entry.request.value)  # type: ignore[union-attr]
-                while (due := queue.next_due()) is not None:
+                while (due := queue.next_ready()) is not None:
                     working.append(due)
                 taken += queue.take_replies()
-            at_work = [entry.request.key for entry in working]
-            self.assertEqual(len(at_work), len(set(at_work)))
+            is_busy = [entry.request.key for entry in working]
+            self.assertEqual(len(is_busy), len(set(is_busy)))
         self.assertEqual(taken, [b"%d" % number for number in range(len(taken))])
         for entry in queue.unsettled():
             queue.settle(entry, b"")
