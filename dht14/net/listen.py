@@ -12,7 +12,7 @@ from dht14.kademlia.contact import Address
 from dht14.net.rpc.udp_port import UdpPort
 from dht14.net.tcp_port import TcpPort
 
-BACKLOG = 256
+API_BACKLOG = 256
 """API connections that wait to be accepted: fewer make clients who connect in a loop wait for a resend of
 their SYN, more pile up PUTs of clients that have gone again."""
 
@@ -39,7 +39,7 @@ def listen_tcp(option: str, address: Address, factory: IProtocolFactory, reactor
     """A TCP port there, served by `factory`."""
     host, port = _numeric(option, address, socket.SOCK_STREAM)
     try:
-        return reactor.listenTCP(port, factory, backlog=BACKLOG, interface=host)
+        return reactor.listenTCP(port, factory, backlog=API_BACKLOG, interface=host)
     except CannotListenError as error:
         raise _unavailable(option, "TCP", address, error.socketError) from None
 

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from dht14.kademlia.contact import Address
 
-BACKLOG = 256
+BULK_BACKLOG = 256
 """Connections that wait to be accepted."""
 
 
@@ -27,7 +27,7 @@ class TcpPort:
             if self._family == socket.AF_INET6:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             self._socket.bind(address)
-            self._socket.listen(BACKLOG)
+            self._socket.listen(BULK_BACKLOG)
         except OSError:
             self._socket.close()
             raise

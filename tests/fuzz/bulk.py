@@ -174,18 +174,18 @@ def bulk_asker(raw: bytes) -> None:
         client.push(HOLDER_CONTACT, bytes(16), VALUE),
     ):
         asked.addBoth(results.append)
-    (line,) = client._lines.values()
-    assert isinstance(line, BulkConnection)
+    (connection,) = client._connections.values()
+    assert isinstance(connection, BulkConnection)
     wire: Any = Wire(HOLDER)
-    line.makeConnection(wire)
-    line.handshakeCompleted()
+    connection.makeConnection(wire)
+    connection.handshakeCompleted()
     for _, data in steps(raw):
         if not wire.cut:
-            line.dataReceived(data)
+            connection.dataReceived(data)
             clock.advance(1.0)
     for _ in range(60):
         clock.advance(1.0)
-    assert len(results) == 2 and not client._lines
+    assert len(results) == 2 and not client._connections
     assert all(isinstance(result, (Failure, bytes, Stored, Outranked, Refused)) for result in results)
 
 

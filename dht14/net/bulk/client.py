@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.contact import Contact
-from dht14.net.bulk.deadlines import Deadlines
+from dht14.net.bulk.deadlines import MIN_RATE, Deadlines
 from dht14.net.bulk.metrics import BulkClientMetrics
 from dht14.net.bulk.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.log_limiter import LogLimiter
@@ -30,25 +30,22 @@ from dht14.wire.frames import FrameSplitter
 from dht14.wire.messages import Reply
 from dht14.wire.reply_filter import without_private_contacts
 
-CONNECT_SECONDS = 5.0
+CONNECT_TIMEOUT = 5.0
 """From the first packet to the end of the handshake."""
 
-ANSWER_SECONDS = 3.0
+ANSWER_TIMEOUT = 3.0
 """How long an answer may take, on top of what all that is under way takes at the floor."""
 
-FLOOR = 8 * 1024
-"""Bytes per second that a peer is given at least."""
-
-KEPT_SECONDS = 50.0
+IDLE_TIMEOUT = 50.0
 """How long a connection stays open without a transfer; less long than the other side keeps it."""
 
-MOST_AT_ONCE = 8
+MAX_UNDER_WAY = 8
 """Transfers under way on one connection."""
 
-MOST_WAITING = 256
+MAX_WAITING = 256
 """Transfers that wait for their turn on one connection."""
 
-MOST_CONNECTIONS = 128
+MAX_CONNECTIONS = 128
 
 
 @define(eq=False)
@@ -91,9 +88,9 @@ class BulkConnection(Protocol):
         self._under_way: dict[bytes, PendingTransfer] = {}
         """By tag."""
         self._under_way_bytes = 0
-        self._choked = False
+        self._is_paused = False
         self._splitter = FrameSplitter()
-        self.deadline = pool.reactor.seconds() + CONNECT_SECONDS
+        self.deadline = pool.reactor.seconds() + CONNECT_TIMEOUT
         """When what is waited for now must have come."""
 
     @property
@@ -101,9 +98,9 @@ class BulkConnection(Protocol):
         """Whether nobody waits for anything."""
         return self._phase is ConnectPhase.OPEN and not self._waiting and not self._under_way
 
-    def carry(self, transfer: PendingTransfer) -> "Deferred[Any]":
+    def enqueue(self, transfer: PendingTransfer) -> "Deferred[Any]":
         """Let this transfer take place when its turn comes."""
-        if len(self._waiting) >= MOST_WAITING or self._phase is ConnectPhase.GONE:
+        if len(self._waiting) >= MAX_WAITING or self._phase is ConnectPhase.GONE:
             transfer.ended.errback(CallFailed())
         else:
             self._waiting.append(transfer)
@@ -121,7 +118,7 @@ class BulkConnection(Protocol):
             if peer_public_key(self.transport.getHandle()) != public_key_of(self.contact.proof):
                 raise Malformed("the key of another node")
         except Malformed as flaw:
-            self._pool.refused(self.contact, str(flaw))
+            self._pool.peer_refused(self.contact, str(flaw))
             self.close()
             return
         self._phase = ConnectPhase.OPEN
@@ -134,23 +131,23 @@ class BulkConnection(Protocol):
                 self._answered(*decode_answer(frame, self._pool.check))
                 self._proceed()
         except Malformed as flaw:
-            self._pool.refused(self.contact, str(flaw))
+            self._pool.peer_refused(self.contact, str(flaw))
             self.close()
 
     def pauseProducing(self) -> None:
         """The peer does not read as fast as we write."""
-        self._choked = True
+        self._is_paused = True
 
     def resumeProducing(self) -> None:
         """It has read."""
-        self._choked = False
+        self._is_paused = False
         self._proceed()
 
     def stopProducing(self) -> None:
         """Comes with `connectionLost`, which sees to everything."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.gone()
+        self.connection_failed()
 
     # The work
 
@@ -159,12 +156,12 @@ class BulkConnection(Protocol):
         while (
             self._phase is ConnectPhase.OPEN
             and self._waiting
-            and not self._choked
-            and len(self._under_way) < MOST_AT_ONCE
+            and not self._is_paused
+            and len(self._under_way) < MAX_UNDER_WAY
         ):
             self._send(self._waiting.popleft())
         if self.idle:
-            self._expect(KEPT_SECONDS)
+            self._expect(IDLE_TIMEOUT)
 
     def _send(self, transfer: PendingTransfer) -> None:
         tag = tag_of(transfer.ticket)
@@ -173,10 +170,10 @@ class BulkConnection(Protocol):
         if tag in self._under_way:
             transfer.ended.errback(CallFailed())
             return
-        self._pool.used(self)
+        self._pool.connection_used(self)
         self._under_way[tag] = transfer
         self._under_way_bytes += transfer.length
-        self._expect(ANSWER_SECONDS + self._under_way_bytes / FLOOR)
+        self._expect(ANSWER_TIMEOUT + self._under_way_bytes / MIN_RATE)
         self.transport.write(transfer.ticket + transfer.value)
 
     def _answered(self, tag: bytes, answer: UploadAnswer) -> None:
@@ -184,7 +181,7 @@ class BulkConnection(Protocol):
         if transfer is None:
             raise Malformed("an answer to nothing")
         self._under_way_bytes -= transfer.length
-        self._expect(ANSWER_SECONDS + self._under_way_bytes / FLOOR)
+        self._expect(ANSWER_TIMEOUT + self._under_way_bytes / MIN_RATE)
         if transfer.ended.called:
             return
         if answer is None or isinstance(answer, bytes) == bool(transfer.value):
@@ -199,7 +196,7 @@ class BulkConnection(Protocol):
 
     # The end
 
-    def too_slow(self) -> None:
+    def deadline_passed(self) -> None:
         """As `HasDeadline`."""
         metrics = self._pool.metrics
         if self.idle:
@@ -212,18 +209,18 @@ class BulkConnection(Protocol):
         """Cut the connection. What waits for it fails."""
         if self._phase is ConnectPhase.GONE:
             return
-        self.gone()
+        self.connection_failed()
         if self.connected:
             self.transport.abortConnection()
         elif self.connector is not None:
             self.connector.stopConnecting()
 
-    def gone(self) -> None:
+    def connection_failed(self) -> None:
         """The connection is no more, or never was. What waits for it fails."""
         if self._phase is ConnectPhase.GONE:
             return
         self._phase = ConnectPhase.GONE
-        self._pool.left(self)
+        self._pool.connection_closed(self)
         failed = [*self._under_way.values(), *self._waiting]
         self._under_way.clear()
         self._waiting.clear()
@@ -232,19 +229,19 @@ class BulkConnection(Protocol):
                 transfer.ended.errback(CallFailed())
 
 
-class _Dial(ClientFactory):
+class _SingleConnection(ClientFactory):
     """One attempt to connect a line."""
 
     noisy = False
 
-    def __init__(self, line: BulkConnection) -> None:
-        self._line = line
+    def __init__(self, connection: BulkConnection) -> None:
+        self._connection = connection
 
     def buildProtocol(self, addr: object) -> BulkConnection:
-        return self._line
+        return self._connection
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        self._line.gone()
+        self._connection.connection_failed()
 
 
 class BulkClient:
@@ -259,29 +256,29 @@ class BulkClient:
         self.metrics = BulkClientMetrics()
         self._tls = tls
         self._source = source
-        self._lines: OrderedDict[Contact, BulkConnection] = OrderedDict()
+        self._connections: OrderedDict[Contact, BulkConnection] = OrderedDict()
         """The least recently used first."""
-        self._notes = LogLimiter(reactor.seconds())
-        self._watch = Deadlines(reactor)
+        self._log_limiter = LogLimiter(reactor.seconds())
+        self._deadlines = Deadlines(reactor)
         self._stopped = False
 
     def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
         """As `Bulk.push`."""
-        return self._carry(contact, PendingTransfer(ticket, value, len(value)))
+        return self._transfer(contact, PendingTransfer(ticket, value, len(value)))
 
     def fetch(self, contact: Contact, ticket: bytes, length: int) -> "Deferred[bytes]":
         """As `Bulk.fetch`."""
-        return self._carry(contact, PendingTransfer(ticket, b"", length))
+        return self._transfer(contact, PendingTransfer(ticket, b"", length))
 
     def stop(self) -> None:
         """Cut all lines. What waits fails, and whatever is asked for from now on."""
         self._stopped = True
-        for line in list(self._lines.values()):
-            line.close()
+        for connection in list(self._connections.values()):
+            connection.close()
 
-    def _carry(self, contact: Contact, transfer: PendingTransfer) -> "Deferred[Any]":
-        line = self._lines.get(contact) or self._open(contact)
-        carried = fail(CallFailed()) if line is None else line.carry(transfer)
+    def _transfer(self, contact: Contact, transfer: PendingTransfer) -> "Deferred[Any]":
+        connection = self._connections.get(contact) or self._open(contact)
+        carried = fail(CallFailed()) if connection is None else connection.enqueue(transfer)
         return carried.addCallbacks(self._succeeded, self._failed, (transfer,), errbackArgs=(transfer,))
 
     def _succeeded(self, result: Any, transfer: PendingTransfer) -> Any:
@@ -302,39 +299,41 @@ class BulkClient:
 
     def _open(self, contact: Contact) -> BulkConnection | None:
         """A new line, if the peer's key is known and there is room for one more."""
-        if self._stopped or not contact.proof or not self._has_room():
+        if self._stopped or not contact.proof or not self._make_room():
             return None
-        line = self._lines[contact] = BulkConnection(self, contact)
-        self._watch.begin(line)
+        connection = self._connections[contact] = BulkConnection(self, contact)
+        self._deadlines.add(connection)
         host, port = contact.address
-        dial = TLSMemoryBIOFactory(self._tls, True, _Dial(line), self.reactor)
-        dial.protocol = WholeWrites
+        factory = TLSMemoryBIOFactory(self._tls, True, _SingleConnection(connection), self.reactor)
+        factory.protocol = WholeWrites
         bind = None if self._source is None else (self._source, 0)
         self.metrics.opened += 1
-        line.connector = self.reactor.connectTCP(host, port, dial, timeout=CONNECT_SECONDS, bindAddress=bind)
-        return line
+        connection.connector = self.reactor.connectTCP(
+            host, port, factory, timeout=CONNECT_TIMEOUT, bindAddress=bind
+        )
+        return connection
 
-    def _has_room(self) -> bool:
+    def _make_room(self) -> bool:
         """Whether one more may be opened; for that one that is idle may have to go."""
-        if len(self._lines) >= MOST_CONNECTIONS:
-            idle = next((line for line in self._lines.values() if line.idle), None)
+        if len(self._connections) >= MAX_CONNECTIONS:
+            idle = next((connection for connection in self._connections.values() if connection.idle), None)
             if idle is not None:
                 idle.close()
-        return len(self._lines) < MOST_CONNECTIONS
+        return len(self._connections) < MAX_CONNECTIONS
 
-    def used(self, line: BulkConnection) -> None:
+    def connection_used(self, connection: BulkConnection) -> None:
         """A line has carried something."""
-        self._lines.move_to_end(line.contact)
+        self._connections.move_to_end(connection.contact)
 
-    def left(self, line: BulkConnection) -> None:
+    def connection_closed(self, connection: BulkConnection) -> None:
         """A line is gone."""
-        del self._lines[line.contact]
-        self._watch.end(line)
+        del self._connections[connection.contact]
+        self._deadlines.remove(connection)
 
-    def refused(self, contact: Contact, reason: str) -> None:
+    def peer_refused(self, contact: Contact, reason: str) -> None:
         """A peer is not who it should be, or does what it should not."""
         self.metrics.refused += 1
-        if self._notes.may_log(contact.address, self.reactor.seconds()):
+        if self._log_limiter.may_log(contact.address, self.reactor.seconds()):
             self.log.warn(
                 "The bulk connection to {host} port {port} is cut: {reason}. More of this from there is only "
                 "counted for a while.",

@@ -20,7 +20,7 @@ from dht14.errors import Malformed
 
 ALPN = b"dht14/1"
 
-_MOST_OVERHEAD = 4_096
+_MAX_OVERHEAD = 4_096
 """Bytes that TLS may add to one value."""
 
 
@@ -66,7 +66,7 @@ class WholeWrites(TLSMemoryBIOProtocol):
         try:
             while rest:
                 rest = rest[connection.send(rest) :]
-            sealed = connection.bio_read(len(data) + _MOST_OVERHEAD)
+            sealed = connection.bio_read(len(data) + _MAX_OVERHEAD)
         except SSL.Error:
             super().write(bytes(rest))  # It knows how such a connection ends.
             return

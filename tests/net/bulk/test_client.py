@@ -8,15 +8,15 @@ from twisted.python.failure import Failure
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.net.bulk.client import (
-    ANSWER_SECONDS,
-    CONNECT_SECONDS,
-    FLOOR,
-    KEPT_SECONDS,
-    MOST_AT_ONCE,
-    MOST_CONNECTIONS,
-    MOST_WAITING,
+    ANSWER_TIMEOUT,
+    CONNECT_TIMEOUT,
+    IDLE_TIMEOUT,
+    MAX_CONNECTIONS,
+    MAX_UNDER_WAY,
+    MAX_WAITING,
     BulkClient,
 )
+from dht14.net.bulk.deadlines import MIN_RATE
 from dht14.net.bulk.tls import NodeTls
 from dht14.wire.bulk_messages import encode_answer
 from dht14.wire.messages import Stored
@@ -80,7 +80,7 @@ class TransferTests(ClientCase):
 
     def test_many_at_once(self) -> None:
         """Many transfers share one connection, more than may be under way at once."""
-        pushes = [self.push(key) for key in range(3 * MOST_AT_ONCE)]
+        pushes = [self.push(key) for key in range(3 * MAX_UNDER_WAY)]
         pump = self.connect()
         for _ in range(10):
             self.settle(pump)
@@ -131,19 +131,19 @@ class TransferTests(ClientCase):
         self.fetch().addErrback(lambda _: None)
         host, port, _, timeout, source = self.reactor.tcpClients[0]
         self.assertEqual((host, port, source), (*HOLDER_CONTACT.address, ("10.0.0.2", 0)))
-        self.assertEqual(timeout, CONNECT_SECONDS)
+        self.assertEqual(timeout, CONNECT_TIMEOUT)
 
     def test_backpressure(self) -> None:
         """While the holder does not read nothing more is written."""
         first = self.push(1)
         pump = self.connect()
         self.successResultOf(first)
-        line = self.client._lines[HOLDER_CONTACT]
-        line.pauseProducing()
+        connection = self.client._connections[HOLDER_CONTACT]
+        connection.pauseProducing()
         second = self.push(2)
         self.settle(pump)
         self.assertNoResult(second)
-        line.resumeProducing()
+        connection.resumeProducing()
         self.settle(pump)
         self.successResultOf(second)
 
@@ -169,7 +169,7 @@ class FailureTests(ClientCase):
     def test_nobody_answers(self) -> None:
         """A connection that does not come about in time is given up."""
         fetched = self.fetch()
-        self.wait(CONNECT_SECONDS)
+        self.wait(CONNECT_TIMEOUT)
         self.failureResultOf(fetched, CallFailed)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
@@ -178,7 +178,7 @@ class FailureTests(ClientCase):
         """Neither is one whose other end says nothing waited for."""
         fetched = self.fetch()
         pump = self.connect(Talker())
-        self.wait(CONNECT_SECONDS, pump)
+        self.wait(CONNECT_TIMEOUT, pump)
         self.failureResultOf(fetched, CallFailed)
 
     def test_another_key(self) -> None:
@@ -205,9 +205,9 @@ class FailureTests(ClientCase):
         """Whoever does not answer in time is cut off."""
         fetched = self.fetch()
         pump = self.connect(wrapped(Talker(), NodeTls(HOLDER.private_key), self.reactor, False))
-        self.wait(ANSWER_SECONDS)
+        self.wait(ANSWER_TIMEOUT)
         self.assertNoResult(fetched)
-        self.wait(len(VALUE) / FLOOR, pump)
+        self.wait(len(VALUE) / MIN_RATE, pump)
         self.failureResultOf(fetched, CallFailed)
         self.assertEqual(self.client.metrics.slow, 1)
 
@@ -243,7 +243,7 @@ class FailureTests(ClientCase):
 
     def test_too_many_waiting(self) -> None:
         """What waits for one connection is bounded."""
-        waiting = [self.fetch() for _ in range(MOST_WAITING)]
+        waiting = [self.fetch() for _ in range(MAX_WAITING)]
         self.failureResultOf(self.fetch(), CallFailed)
         self.client.stop()
         for transfer in waiting:
@@ -264,10 +264,10 @@ class PoolTests(ClientCase):
         """A connection that nobody uses is closed, and made anew when it is wanted again."""
         self.hold()
         self.open(1)
-        self.wait(KEPT_SECONDS - 2)
-        self.assertEqual(len(self.client._lines), 1)
+        self.wait(IDLE_TIMEOUT - 2)
+        self.assertEqual(len(self.client._connections), 1)
         self.wait(2)
-        self.assertEqual(len(self.client._lines), 0)
+        self.assertEqual(len(self.client._connections), 0)
         self.hold()
         self.open(1)
         self.assertEqual(self.client.metrics.opened, 2)
@@ -275,20 +275,18 @@ class PoolTests(ClientCase):
     def test_room(self) -> None:
         """For one more than there may be the one that was idle for longest goes."""
         self.hold()
-        for number in range(1, MOST_CONNECTIONS + 1):
+        for number in range(1, MAX_CONNECTIONS + 1):
             self.open(number)
         fetched = self.client.fetch(self.contact(1), self.ticket_to_fetch(), len(VALUE))
-        self.open(MOST_CONNECTIONS + 1)
-        self.assertEqual(len(self.client._lines), MOST_CONNECTIONS)
-        self.assertIn(self.contact(1), self.client._lines)
-        self.assertNotIn(self.contact(2), self.client._lines)
+        self.open(MAX_CONNECTIONS + 1)
+        self.assertEqual(len(self.client._connections), MAX_CONNECTIONS)
+        self.assertIn(self.contact(1), self.client._connections)
+        self.assertNotIn(self.contact(2), self.client._connections)
         fetched.addErrback(lambda _: None)
 
     def test_no_room(self) -> None:
         """Where all are at work there is no room for one more."""
-        waiting = [
-            self.client.fetch(self.contact(number), bytes(16), 1) for number in range(MOST_CONNECTIONS)
-        ]
+        waiting = [self.client.fetch(self.contact(number), bytes(16), 1) for number in range(MAX_CONNECTIONS)]
         self.failureResultOf(self.client.fetch(self.contact(999), bytes(16), 1), CallFailed)
         for transfer in waiting:
             transfer.addErrback(lambda _: None)
@@ -301,4 +299,4 @@ class PoolTests(ClientCase):
         self.client.stop()
         self.failureResultOf(waiting, CallFailed)
         self.failureResultOf(self.fetch(), CallFailed)
-        self.assertEqual(len(self.client._lines), 0)
+        self.assertEqual(len(self.client._connections), 0)

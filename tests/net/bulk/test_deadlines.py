@@ -2,7 +2,7 @@ from attrs import define, field
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.net.bulk.deadlines import LOOK_INTERVAL, Deadlines
+from dht14.net.bulk.deadlines import CHECK_INTERVAL, Deadlines
 
 
 @define(eq=False)
@@ -11,18 +11,18 @@ class Subject:
     told: list[float] = field(factory=list)
     clock: Clock = field(factory=Clock)
 
-    def too_slow(self) -> None:
+    def deadline_passed(self) -> None:
         self.told.append(self.clock.seconds())
 
 
 class WatchTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.watch = Deadlines(self.clock)
+        self.deadlines = Deadlines(self.clock)
 
     def subject(self, deadline: float) -> Subject:
         subject = Subject(deadline, clock=self.clock)
-        self.watch.begin(subject)
+        self.deadlines.add(subject)
         return subject
 
     def test_deadline(self) -> None:
@@ -30,10 +30,10 @@ class WatchTests(SynchronousTestCase):
         early, moved = self.subject(1.5), self.subject(1.5)
         moved.deadline = 3.5
         for _ in range(3):
-            self.clock.advance(LOOK_INTERVAL)
+            self.clock.advance(CHECK_INTERVAL)
         self.assertEqual((early.told, moved.told), ([2.0, 3.0], []))
-        self.watch.end(early)
-        self.clock.advance(LOOK_INTERVAL)
+        self.deadlines.remove(early)
+        self.clock.advance(CHECK_INTERVAL)
         self.assertEqual((early.told, moved.told), ([2.0, 3.0], [4.0]))
 
     def test_nobody(self) -> None:
@@ -41,6 +41,6 @@ class WatchTests(SynchronousTestCase):
         subjects = [self.subject(9.0), self.subject(9.0)]
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         for subject in subjects:
-            self.watch.end(subject)
-        self.watch.end(subjects[0])
+            self.deadlines.remove(subject)
+        self.deadlines.remove(subjects[0])
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -4,20 +4,19 @@ from typing import Any
 from twisted.logger import capturedLogs
 
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.net.bulk.deadlines import LOOK_INTERVAL
+from dht14.net.bulk.deadlines import CHECK_INTERVAL, MIN_RATE
 from dht14.net.bulk.metrics import BulkServerMetrics
 from dht14.net.bulk.server import (
-    ARRIVALS_A_SUBNET,
-    CONNECTIONS_OF,
-    FLOOR,
-    GRACE,
-    HANDSHAKE_SECONDS,
-    KEPT_SECONDS,
-    MOST_AT_WORK,
-    MOST_CONNECTIONS,
-    MOST_PER_KEY,
-    MOST_PER_SUBNET,
-    TICKET_SECONDS,
+    ARRIVAL_RATE,
+    CONNECTION_LIMITS,
+    HANDSHAKE_TIMEOUT,
+    MAX_CONNECTIONS,
+    MAX_PER_KEY,
+    MAX_PER_SUBNET,
+    MAX_UNCOMMITTED,
+    SERVER_IDLE_TIMEOUT,
+    TICKET_TIMEOUT,
+    TRANSFER_GRACE,
 )
 from dht14.net.bulk.tls import NodeTls
 from dht14.records.store import Outcome, Refusal, Verdict
@@ -58,8 +57,8 @@ class ServerCase(BulkCase):
         self.pump.flush()
 
     def wait(self, seconds: float) -> None:
-        for _ in range(round(seconds / LOOK_INTERVAL)):
-            self.reactor.advance(LOOK_INTERVAL)
+        for _ in range(round(seconds / CHECK_INTERVAL)):
+            self.reactor.advance(CHECK_INTERVAL)
         self.pump.flush()
 
     def answers(self):
@@ -136,13 +135,13 @@ class TransferTests(ServerCase):
         store = LateStore()
         self.server = self.serve(store)
         self.connect()
-        for key in range(MOST_AT_WORK + 2):
+        for key in range(MAX_UNCOMMITTED + 2):
             self.say(self.ticket_to_push(key=key) + VALUE)
-        self.assertEqual(len(store.offers), MOST_AT_WORK)
-        self.assertEqual(self.server.metrics.taken, MOST_AT_WORK)
+        self.assertEqual(len(store.offers), MAX_UNCOMMITTED)
+        self.assertEqual(self.server.metrics.taken, MAX_UNCOMMITTED)
         store.offers.pop(0)(Verdict(Outcome.HELD, VERSION))
         self.pump.flush()
-        self.assertEqual(self.server.metrics.taken, MOST_AT_WORK + 1)
+        self.assertEqual(self.server.metrics.taken, MAX_UNCOMMITTED + 1)
 
     def test_peer_goes(self) -> None:
         """A value whose sender has gone is kept all the same."""
@@ -163,7 +162,7 @@ class TransferTests(ServerCase):
         connection.pauseProducing()
         self.say(self.ticket_to_fetch())
         self.assertEqual(self.peer.received, b"")
-        self.wait(2 * MAX_VALUE / FLOOR + GRACE + 1)
+        self.wait(2 * MAX_VALUE / MIN_RATE + TRANSFER_GRACE + 1)
         self.assertTrue(self.peer.lost)
         self.assertEqual(self.server.metrics.slow, 1)
 
@@ -221,7 +220,7 @@ class PatienceTests(ServerCase):
     def test_no_handshake(self) -> None:
         """Who does not even begin a handshake is cut off, and nobody is looked at any more."""
         self.pump = join(self.accept(), self.peer)
-        self.wait(HANDSHAKE_SECONDS - 1)
+        self.wait(HANDSHAKE_TIMEOUT - 1)
         self.assertFalse(self.peer.lost)
         self.wait(2)
         self.assertTrue(self.peer.lost)
@@ -231,7 +230,7 @@ class PatienceTests(ServerCase):
         """Who sends no ticket, or half of one, is cut off."""
         self.connect()
         self.say(self.ticket_to_fetch()[:15])
-        self.wait(TICKET_SECONDS + 1)
+        self.wait(TICKET_TIMEOUT + 1)
         self.assertTrue(self.peer.lost)
         self.assertEqual(self.server.metrics.slow, 1)
 
@@ -239,8 +238,8 @@ class PatienceTests(ServerCase):
         """A value that comes slower than the floor is given up, however steadily it comes."""
         self.connect()
         self.say(self.ticket_to_push())
-        for _ in range(round(len(VALUE) / FLOOR + GRACE) + 1):
-            self.say(bytes(FLOOR // 2))
+        for _ in range(round(len(VALUE) / MIN_RATE + TRANSFER_GRACE) + 1):
+            self.say(bytes(MIN_RATE // 2))
             self.wait(1)
         self.assertTrue(self.peer.lost)
         self.assertIsNone(self.store.get(KEY, self.now()))
@@ -251,7 +250,7 @@ class PatienceTests(ServerCase):
         self.connect()
         for _ in range(2):
             self.say(self.ticket_to_fetch())
-            self.wait(KEPT_SECONDS - 1)
+            self.wait(SERVER_IDLE_TIMEOUT - 1)
         self.assertEqual(len(self.answers()), 2)
         self.wait(2)
         self.assertTrue(self.peer.lost)
@@ -278,7 +277,7 @@ class AdmissionTests(BulkCase):
         for host in hosts:
             cables.append(self.admit(host))
             newest = list(self.server._connections)[-1]
-            newest.errands, newest.used_at = 1, self.now()
+            newest.tickets_redeemed, newest.used_at = 1, self.now()
             self.reactor.advance(0.1)
             newest.deadline += 1e6
         return cables
@@ -290,12 +289,12 @@ class AdmissionTests(BulkCase):
 
     def set_to_work(self) -> None:
         for connection in self.server._connections:
-            connection._at_work = 1
+            connection._uncommitted = 1
 
     def test_per_subnet(self) -> None:
         """One subnet may have so many connections, others are not concerned; who leaves makes room."""
         first = self.admit("1.1.1.1")
-        for _ in range(MOST_PER_SUBNET - 1):
+        for _ in range(MAX_PER_SUBNET - 1):
             self.assertIsNotNone(self.admit("1.1.1.2"))
         self.assertIsNone(self.admit("1.1.1.3"))
         self.assertIsNotNone(self.admit("2.2.2.2"))
@@ -306,13 +305,13 @@ class AdmissionTests(BulkCase):
 
     def test_per_provider(self) -> None:
         """An IPv6 /32, of which one party may have 65,536 subnets, may have so many connections as well."""
-        came = [self.admit(f"2001:db8:{number:x}::1") for number in range(MOST_CONNECTIONS)]
-        self.assertEqual(len(came) - came.count(None), CONNECTIONS_OF[Scope.PROVIDER])
+        came = [self.admit(f"2001:db8:{number:x}::1") for number in range(MAX_CONNECTIONS)]
+        self.assertEqual(len(came) - came.count(None), CONNECTION_LIMITS[Scope.PROVIDER])
         self.assertIsNotNone(self.admit("2001:db9::1"))
 
     def test_arrivals(self) -> None:
         """However short they stay, so many come from one subnet in a second, and others are not concerned."""
-        for expected in (2 * ARRIVALS_A_SUBNET, ARRIVALS_A_SUBNET):
+        for expected in (2 * ARRIVAL_RATE, ARRIVAL_RATE):
             came = [pump for _ in range(200) if (pump := self.come_and_go("1.1.1.1"))]
             self.assertEqual(len(came), expected)
             self.assertIsNotNone(self.admit("2.2.2.2"))
@@ -339,7 +338,7 @@ class AdmissionTests(BulkCase):
 
     def test_strangers(self) -> None:
         """Strangers do not keep others out: of those who wait with no ticket shown the oldest goes."""
-        cables = [self.admit("10.0.0.2") for _ in range(MOST_CONNECTIONS)]
+        cables = [self.admit("10.0.0.2") for _ in range(MAX_CONNECTIONS)]
         self.assertIsNotNone(self.admit("10.0.0.3"))
         self.assertEqual(self.gone(cables), [0])
         self.assertEqual(self.server.metrics, BulkServerMetrics(displaced=1))
@@ -347,14 +346,14 @@ class AdmissionTests(BulkCase):
     def test_subnets_that_fill_it(self) -> None:
         """Eight subnets that have shown a ticket for each connection hold all places: one that rests longest goes
         for each newcomer from elsewhere, and nobody else's."""
-        cables = self.fill(f"{n % 8 + 1}.1.1.1" for n in range(MOST_CONNECTIONS))
-        self.assertEqual(len(self.server._connections), MOST_CONNECTIONS)
+        cables = self.fill(f"{n % 8 + 1}.1.1.1" for n in range(MAX_CONNECTIONS))
+        self.assertEqual(len(self.server._connections), MAX_CONNECTIONS)
         honest = self.fill(f"{100 + n}.1.1.1" for n in range(20))
         self.assertEqual((self.gone(cables), self.gone(honest)), (list(range(20)), []))
 
     def test_heaviest(self) -> None:
         """Who has most gives way, however long the others have rested; who has most comes in for nobody else."""
-        others = self.fill(f"{n // 200 + 20}.{n % 200}.1.1" for n in range(MOST_CONNECTIONS - 20))
+        others = self.fill(f"{n // 200 + 20}.{n % 200}.1.1" for n in range(MAX_CONNECTIONS - 20))
         many = self.fill(["9.1.1.1"] * 20)
         self.assertIsNotNone(self.admit("8.1.1.1"))
         self.assertEqual((self.gone(others), self.gone(many)), ([], [0]))
@@ -363,7 +362,7 @@ class AdmissionTests(BulkCase):
 
     def test_one_private_host(self) -> None:
         """A host of a private range may have all places, and gives way to others there, at work or not."""
-        cables = self.fill(["10.0.0.2"] * MOST_CONNECTIONS)
+        cables = self.fill(["10.0.0.2"] * MAX_CONNECTIONS)
         self.assertIsNotNone(self.admit("10.0.0.2"))
         self.assertEqual(self.gone(cables), [0])
         self.assertIsNotNone(self.admit("10.0.0.3"))
@@ -372,9 +371,9 @@ class AdmissionTests(BulkCase):
         self.assertIsNone(self.admit("10.0.0.2"))
         self.assertEqual(len(self.gone(cables)), 2)
 
-    def test_at_work(self) -> None:
+    def test_uncommitted(self) -> None:
         """Where all are at work and nobody has far more than others, the newcomer has to wait."""
-        cables = self.fill(f"{n // 200 + 20}.{n % 200}.1.1" for n in range(MOST_CONNECTIONS))
+        cables = self.fill(f"{n // 200 + 20}.{n % 200}.1.1" for n in range(MAX_CONNECTIONS))
         self.set_to_work()
         self.assertIsNone(self.admit("9.1.1.1"))
         self.assertEqual((self.gone(cables), self.server.metrics.too_many), ([], 1))
@@ -391,18 +390,18 @@ class KeyTests(ServerCase):
     def test_of_one_key(self) -> None:
         """Of three the oldest that rests goes."""
         self.hold()
-        peers = [self.connect_again() for _ in range(MOST_PER_KEY)]
+        peers = [self.connect_again() for _ in range(MAX_PER_KEY)]
         newest = self.connect_again()
         self.say(self.ticket_to_fetch())
         self.assertEqual(len(self.answers()), 1)
-        self.assertEqual(len(self.server._connections), MOST_PER_KEY)
+        self.assertEqual(len(self.server._connections), MAX_PER_KEY)
         self.assertEqual(self.server.metrics.of_one_key, 1)
         self.assertFalse(newest.lost or peers[1].lost)
 
-    def test_at_work(self) -> None:
+    def test_uncommitted(self) -> None:
         """Where the others are at work it is the newest one."""
-        for _ in range(MOST_PER_KEY):
+        for _ in range(MAX_PER_KEY):
             self.connect_again()
             self.say(self.ticket_to_push())
         self.assertTrue(self.connect_again().lost)
-        self.assertEqual(len(self.server._connections), MOST_PER_KEY)
+        self.assertEqual(len(self.server._connections), MAX_PER_KEY)
