@@ -1,4 +1,4 @@
-"""Who may use the API and how much of it: the accounts of its clients, one for each address."""
+"""Accounts of API clients, one for each address: who may connect, how often, and with how many connections."""
 
 from collections import deque
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -15,45 +15,45 @@ from dht14.security.rate_limiter import RateLimiter, TokenBucket
 Network = IPv4Network | IPv6Network
 
 SLOT_TIMEOUT = 1.0
-"""So long a connection too many may wait for another one of its client to end.
+"""Seconds that a connection over the limit waits for another one of its client to end.
 
-Who connects, sends a PUT and hangs up, many times in a row, is soon ahead of us: we accept new connections
-before we see that the old ones are closed. To refuse them at once would lose their PUTs.
+A client that connects, sends a PUT and closes, many times in a row, gets ahead of the node: the reactor accepts new
+connections before it sees that the old ones are closed. To refuse them at once would lose their PUTs.
 """
 
 HELD_BYTES = 64 << 20
-"""What all connections together may make us hold beyond one request each: values on their way, and replies that
-their clients do not read."""
+"""Bytes that all connections together may make the node hold, beyond one request each: values of requests under
+way, and replies that clients do not read."""
 
 
 @frozen
 class ApiLimits:
-    """What the operator allows; the options of the same names in `[api]` and `[rate_limiter]`."""
+    """Limits set by the operator: the options of the same names in `[api]` and `[rate_limiter]`."""
 
     api_allow: tuple[Network, ...]
     requests_per_second: float = 100.0
     burst_size: float = 200.0
     loopback_requests_per_second: float | None = None
-    """Of a client on loopback; None: as of any other."""
+    """For a client on loopback; None: as for any other."""
     max_connections: int = 1024
     max_connections_per_client: int = 128
 
 
 class WaitingConnection(Protocol):
-    """A connection, as far as its client's account knows it."""
+    """A connection as its client's account knows it."""
 
     def slot_acquired(self) -> None:
-        """It is one of the connections that its client may have."""
+        """The client may have this connection now."""
 
     def abort(self) -> None:
-        """No place came free."""
+        """No other connection of the client ended in time."""
 
     def tokens_available(self) -> None:
         """It is this connection's turn to take tokens."""
 
 
 class ApiClient:
-    """One address: its connections share a token bucket and wait in one line when it is dry."""
+    """The account of one address: its connections share a token bucket, and wait in one queue while it is empty."""
 
     _log = Logger()
 
@@ -62,7 +62,7 @@ class ApiClient:
         self._rate = rate
         self.uses = 0
         self.held = 0
-        """Bytes that its connections make us hold."""
+        """Bytes that its connections make the node hold."""
         self._free_slots = clients.limits.max_connections_per_client
         self._waiting: dict[WaitingConnection, IDelayedCall] = {}
         self._bucket = bucket
@@ -72,7 +72,7 @@ class ApiClient:
         self._timer: IDelayedCall | None = None
 
     def acquire_slot(self, connection: WaitingConnection) -> bool:
-        """Take one of the client's places; or False, and `slot_acquired` will tell, or `abort`."""
+        """Take one of the client's slots. If False, `slot_acquired` or `abort` follows."""
         if self._free_slots:
             self._free_slots -= 1
             return True
@@ -80,7 +80,7 @@ class ApiClient:
         return False
 
     def connection_lost(self, connection: WaitingConnection) -> None:
-        """The connection is no more; the work that it left may go on."""
+        """The connection has ended; its PUTs may still be under way."""
         self._clients.connection_lost()
         waiting = self._waiting.pop(connection, None)
         if waiting is None:
@@ -99,12 +99,12 @@ class ApiClient:
         self._clients.held += growth
 
     def may_hold_more(self) -> bool:
-        """As `Account.may_hold_more`. No client holds more than it leaves to the others: one alone has half of
-        all, two have a third each, and there always is something for one who comes."""
+        """As `Account.may_hold_more`. No client holds more than it leaves free: a single one gets half of all,
+        two get a third each, and a newcomer always gets some."""
         return self.held < HELD_BYTES - self._clients.held
 
     def take_token(self, connection: WaitingConnection, now: float) -> bool:
-        """A token for one request; or False, and `tokens_available` will tell when to ask again."""
+        """Take a token for one request. If False, `tokens_available` says when to ask again."""
         if (not self._queue or self._served is connection) and self._bucket.take(now):
             return True
         if not self._queue and self._served is None:
@@ -115,14 +115,14 @@ class ApiClient:
         return False
 
     def leave_queue(self, connection: WaitingConnection) -> None:
-        """The connection needs no token any more."""
+        """The connection does not need a token any more."""
         self._queue.remove(connection)
         if not self._queue and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def work_done(self) -> None:
-        """The work that a connection left is done."""
+        """The last request of a connection that has ended is done."""
         self._clients.work_done(self)
 
     def _reject(self, connection: WaitingConnection) -> None:
@@ -133,14 +133,14 @@ class ApiClient:
         self._clients.metrics.throttled += 1
         if self._clients.log_limiter.may_log(("throttled", self.address), now):
             self._log.warn(
-                "API client {client} is throttled to {requests_per_second} requests per second",
+                "Throttling API client {client} to {requests_per_second} requests per second.",
                 client=self.address,
                 requests_per_second=self._rate,
             )
 
     def _set_timer(self, now: float) -> None:
         if self._queue and self._timer is None:
-            # Some tokens at a time where the rate is high: at most about 20 turns a second.
+            # At a high rate it waits for several tokens: the timer fires about 20 times a second at most.
             some = max(1.0, self._rate / 20)
             self._timer = self._clients.clock.callLater(self._bucket.wait(now, some), self._serve_queue)
 
@@ -155,7 +155,7 @@ class ApiClient:
 
 
 class ApiClients:
-    """All accounts, the limits they have in common, and who is not let in."""
+    """All accounts and their common limits. Decides who may connect."""
 
     _log = Logger()
 
@@ -165,7 +165,7 @@ class ApiClients:
         self.metrics = ApiMetrics()
         self.log_limiter = LogLimiter(clock.seconds())
         self.held = 0
-        """Bytes that all connections make us hold."""
+        """Bytes that all connections make the node hold."""
         rate, local_rate = limits.requests_per_second, limits.loopback_requests_per_second
         self._rate, self._local_rate = rate, rate if local_rate is None else local_rate
         self._buckets = RateLimiter(self._rate, limits.burst_size)
@@ -173,7 +173,7 @@ class ApiClients:
         self._by_address: dict[str, ApiClient] = {}
 
     def admit(self, host: str) -> ApiClient | None:
-        """The account of this address with one connection more, or None if it may not connect."""
+        """Return the account of this address and count one more connection; None if it may not connect."""
         ip = _plain(ip_address(host))
         if not any(ip in network for network in self.limits.api_allow):
             self.metrics.not_allowed += 1
@@ -196,17 +196,17 @@ class ApiClients:
         return ApiClient(str(ip), rate, buckets.bucket(str(ip), self.clock.seconds()), self)
 
     def refuse_excess(self, address: str) -> None:
-        """There are too many connections, of this client or of all."""
+        """Count and log a connection over the limit, of this client or of all."""
         self.metrics.too_many += 1
         self._refused(address, "too many connections")
 
     def connection_lost(self) -> None:
-        """A connection is no more."""
+        """A connection has ended."""
         self.metrics.connections -= 1
         self.metrics.left_behind += 1
 
     def work_done(self, client: ApiClient) -> None:
-        """And its work is done."""
+        """The last request of a connection that has ended is done."""
         self.metrics.left_behind -= 1
         client.uses -= 1
         if not client.uses:
@@ -214,9 +214,9 @@ class ApiClients:
 
     def _refused(self, address: str, reason: str) -> None:
         if self.log_limiter.may_log((reason, address), self.clock.seconds()):
-            self._log.warn("API client {client} is refused: {reason}", client=address, reason=reason)
+            self._log.warn("Refusing API client {client}: {reason}.", client=address, reason=reason)
 
 
 def _plain(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    # A socket that serves both families shows IPv4 clients as ::ffff:a.b.c.d.
+    # A socket for both families shows IPv4 clients as ::ffff:a.b.c.d.
     return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip

@@ -1,4 +1,4 @@
-"""The time that one message of a stream may take."""
+"""The time that a client has for sending one frame."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ FRAME_TIMEOUT = 30.0
 
 
 class FrameTimer:
-    """A stopwatch for the message that is coming in. It stands still while we do not read."""
+    """Measures how long the incoming frame takes; paused while the connection does not read."""
 
     def __init__(self, clock: IReactorTime, expired: Callable[[], None]) -> None:
         self._clock = clock
@@ -17,7 +17,7 @@ class FrameTimer:
         self._call: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Go on, if it is not running."""
+        """Start or continue, if it is not running."""
         if self._call is None:
             self._call = self._clock.callLater(self._seconds_left, self._expire)
 
@@ -29,7 +29,7 @@ class FrameTimer:
             self._call = None
 
     def reset(self) -> None:
-        """The message is whole: the next one has all the time again."""
+        """Stop, and give the next frame the full time."""
         self.pause()
         self._seconds_left = FRAME_TIMEOUT
 

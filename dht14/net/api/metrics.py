@@ -15,7 +15,7 @@ BAD_FRAMES = Family(
 
 
 class BadFrame(Enum):
-    """Why a frame is bad. The values are the words of the log and of the decoder."""
+    """Why a frame is bad. The values are the texts of the decoder, as the log shows them."""
 
     UNKNOWN_TYPE = "unknown type"
     WRONG_SIZE = "wrong size for its type"
@@ -28,7 +28,7 @@ class BadFrame(Enum):
 
     @classmethod
     def of(cls, reason: str) -> "BadFrame":
-        """Find the member for the words of the decoder."""
+        """Return the member for a text of the decoder."""
         try:
             return cls(reason)
         except ValueError:

@@ -37,7 +37,7 @@ class CloseTests(ApiTestCase):
         """What takes too long is answered with FAILURE, in its place; the node's word comes too late then."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)) + encode_put(0, 0, key(1), b"v") + encode_get(key(2)))
-        self.api.close(patience=2.0)
+        self.api.close(timeout=2.0)
         self.node.calls[1].answer.callback(b"two")
         self.clock.advance(2.0)
         self.assertEqual(wire.replies(), [Failure(key(1)), Failure(key(1)), Success(key(2), b"two")])
@@ -63,7 +63,7 @@ class CloseTests(ApiTestCase):
         connection, _ = self.connect()
         connection.dataReceived(encode_put(0, 0, key(1), b"v"))
         self.hang_up(connection)
-        closed = self.api.close(patience=2.0)
+        closed = self.api.close(timeout=2.0)
         self.assertNoResult(closed)
         self.clock.advance(2.0)
         self.successResultOf(closed)
