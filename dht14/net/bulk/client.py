@@ -1,4 +1,4 @@
-"""The side of the bulk channel that asks: a pool of connections that are kept, one to a peer. DESIGN 4.4."""
+"""The client side of the bulk channel: a pool of kept-alive connections, one to a peer. DESIGN 4.4."""
 
 from collections import OrderedDict, deque
 from enum import Enum, auto
@@ -34,16 +34,17 @@ CONNECT_TIMEOUT = 5.0
 """From the first packet to the end of the handshake."""
 
 ANSWER_TIMEOUT = 3.0
-"""How long an answer may take, on top of what all that is under way takes at the floor."""
+"""Seconds that an answer may take, on top of the time of all transfers under way at MIN_RATE."""
 
 IDLE_TIMEOUT = 50.0
-"""How long a connection stays open without a transfer; less long than the other side keeps it."""
+"""Seconds that a connection stays open without a transfer: less than the server keeps it, so that the client never
+sends on a connection that the server is closing."""
 
 MAX_UNDER_WAY = 8
 """Transfers under way on one connection."""
 
 MAX_WAITING = 256
-"""Transfers that wait for their turn on one connection."""
+"""Transfers that wait on one connection."""
 
 MAX_CONNECTIONS = 128
 
@@ -54,9 +55,9 @@ class PendingTransfer:
 
     ticket: bytes
     value: bytes
-    """What is sent; nothing where it is asked for."""
+    """The value to send; empty in a fetch."""
     length: int
-    """Bytes that pass, in the one direction or the other."""
+    """Bytes of the value, in either direction."""
     ended: "Deferred[Any]" = field(factory=Deferred)
 
 
@@ -70,9 +71,9 @@ class ConnectPhase(Enum):
 
 @implementer(IHandshakeListener, IPushProducer)
 class BulkConnection(Protocol):
-    """The connection to one peer, from the moment when it is wanted, and the transfers that wait for it.
+    """The connection to one peer, from its first transfer on, and the queue of its transfers.
 
-    Nothing is written before the peer has shown the key of the contact, and nothing while it does not read.
+    Nothing is written before the peer has proven the key of the contact, nor while the peer does not read.
     """
 
     log = Logger()
@@ -81,7 +82,6 @@ class BulkConnection(Protocol):
     def __init__(self, pool: "BulkClient", contact: Contact) -> None:
         self.contact = contact
         self.connector: IConnector | None = None
-        """What makes the connection."""
         self._pool = pool
         self._phase = ConnectPhase.CONNECTING
         self._waiting: deque[PendingTransfer] = deque()
@@ -91,15 +91,15 @@ class BulkConnection(Protocol):
         self._is_paused = False
         self._splitter = FrameSplitter()
         self.deadline = pool.reactor.seconds() + CONNECT_TIMEOUT
-        """When what is waited for now must have come."""
+        """When the connection, the next answer or the next transfer must have come."""
 
     @property
     def idle(self) -> bool:
-        """Whether nobody waits for anything."""
+        """Whether it is open and has no transfer."""
         return self._phase is ConnectPhase.OPEN and not self._waiting and not self._under_way
 
     def enqueue(self, transfer: PendingTransfer) -> "Deferred[Any]":
-        """Let this transfer take place when its turn comes."""
+        """Append a transfer to the queue; fires with its result."""
         if len(self._waiting) >= MAX_WAITING or self._phase is ConnectPhase.GONE:
             transfer.ended.errback(CallFailed())
         else:
@@ -107,16 +107,16 @@ class BulkConnection(Protocol):
             self._proceed()
         return transfer.ended
 
-    # What the transport tells us.
+    # Called by the transport
 
     def connectionMade(self) -> None:
         self.transport.registerProducer(self, True)
 
     def handshakeCompleted(self) -> None:
-        """The handshake is over (Twisted calls). Until now nothing was sent."""
+        """The handshake is over (Twisted calls). Nothing was sent before."""
         try:
             if peer_public_key(self.transport.getHandle()) != public_key_of(self.contact.proof):
-                raise Malformed("the key of another node")
+                raise Malformed("it has the key of another node")
         except Malformed as flaw:
             self._pool.peer_refused(self.contact, str(flaw))
             self.close()
@@ -135,24 +135,24 @@ class BulkConnection(Protocol):
             self.close()
 
     def pauseProducing(self) -> None:
-        """The peer does not read as fast as we write."""
+        """The peer reads more slowly than this node writes."""
         self._is_paused = True
 
     def resumeProducing(self) -> None:
-        """It has read."""
+        """The peer has read."""
         self._is_paused = False
         self._proceed()
 
     def stopProducing(self) -> None:
-        """Comes with `connectionLost`, which sees to everything."""
+        """`connectionLost` follows and does all."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.connection_failed()
 
-    # The work
+    # Transfers
 
     def _proceed(self) -> None:
-        """Send what may be sent, and expect what is due."""
+        """Send the transfers that may be sent, and set the deadline."""
         while (
             self._phase is ConnectPhase.OPEN
             and self._waiting
@@ -166,7 +166,7 @@ class BulkConnection(Protocol):
     def _send(self, transfer: PendingTransfer) -> None:
         tag = tag_of(transfer.ticket)
         if transfer.ended.called:
-            return  # Given up meanwhile.
+            return  # Cancelled meanwhile.
         if tag in self._under_way:
             transfer.ended.errback(CallFailed())
             return
@@ -179,7 +179,7 @@ class BulkConnection(Protocol):
     def _answered(self, tag: bytes, answer: UploadAnswer) -> None:
         transfer = self._under_way.pop(tag, None)
         if transfer is None:
-            raise Malformed("an answer to nothing")
+            raise Malformed("an answer to no transfer")
         self._under_way_bytes -= transfer.length
         self._expect(ANSWER_TIMEOUT + self._under_way_bytes / MIN_RATE)
         if transfer.ended.called:
@@ -194,7 +194,7 @@ class BulkConnection(Protocol):
     def _expect(self, seconds: float) -> None:
         self.deadline = self._pool.reactor.seconds() + seconds
 
-    # The end
+    # The end of the connection
 
     def deadline_passed(self) -> None:
         """As `HasDeadline`."""
@@ -206,7 +206,7 @@ class BulkConnection(Protocol):
         self.close()
 
     def close(self) -> None:
-        """Cut the connection. What waits for it fails."""
+        """Cut the connection. Its transfers fail."""
         if self._phase is ConnectPhase.GONE:
             return
         self.connection_failed()
@@ -216,7 +216,7 @@ class BulkConnection(Protocol):
             self.connector.stopConnecting()
 
     def connection_failed(self) -> None:
-        """The connection is no more, or never was. What waits for it fails."""
+        """The connection has ended, or could not be made. Its transfers fail."""
         if self._phase is ConnectPhase.GONE:
             return
         self._phase = ConnectPhase.GONE
@@ -230,7 +230,7 @@ class BulkConnection(Protocol):
 
 
 class _SingleConnection(ClientFactory):
-    """One attempt to connect a line."""
+    """Makes one connection."""
 
     noisy = False
 
@@ -245,12 +245,12 @@ class _SingleConnection(ClientFactory):
 
 
 class BulkClient:
-    """The `Bulk` of a node: lines that are open to peers, and kept while they are used."""
+    """The `Bulk` of a node: a pool of connections, kept while they are used."""
 
     log = Logger()
 
     def __init__(self, tls: NodeTls, check: Check, reactor: Any, source: str | None = None) -> None:
-        """`source` is the address to connect from, where the node has one of its own."""
+        """`source` is the local address to connect from; None: the host chooses."""
         self.check = check
         self.reactor = reactor
         self.metrics = BulkClientMetrics()
@@ -271,15 +271,15 @@ class BulkClient:
         return self._transfer(contact, PendingTransfer(ticket, b"", length))
 
     def stop(self) -> None:
-        """Cut all lines. What waits fails, and whatever is asked for from now on."""
+        """Cut all connections. All transfers fail, including later ones."""
         self._stopped = True
         for connection in list(self._connections.values()):
             connection.close()
 
     def _transfer(self, contact: Contact, transfer: PendingTransfer) -> "Deferred[Any]":
         connection = self._connections.get(contact) or self._open(contact)
-        carried = fail(CallFailed()) if connection is None else connection.enqueue(transfer)
-        return carried.addCallbacks(self._succeeded, self._failed, (transfer,), errbackArgs=(transfer,))
+        result = fail(CallFailed()) if connection is None else connection.enqueue(transfer)
+        return result.addCallbacks(self._succeeded, self._failed, (transfer,), errbackArgs=(transfer,))
 
     def _succeeded(self, result: Any, transfer: PendingTransfer) -> Any:
         if transfer.value:
@@ -298,7 +298,7 @@ class BulkClient:
         return failure
 
     def _open(self, contact: Contact) -> BulkConnection | None:
-        """A new line, if the peer's key is known and there is room for one more."""
+        """Open a connection, if the peer's key is known and the pool has room."""
         if self._stopped or not contact.proof or not self._make_room():
             return None
         connection = self._connections[contact] = BulkConnection(self, contact)
@@ -314,7 +314,7 @@ class BulkClient:
         return connection
 
     def _make_room(self) -> bool:
-        """Whether one more may be opened; for that one that is idle may have to go."""
+        """Whether the pool has room for a connection; a full pool closes an idle one for it."""
         if len(self._connections) >= MAX_CONNECTIONS:
             idle = next((connection for connection in self._connections.values() if connection.idle), None)
             if idle is not None:
@@ -322,21 +322,21 @@ class BulkClient:
         return len(self._connections) < MAX_CONNECTIONS
 
     def connection_used(self, connection: BulkConnection) -> None:
-        """A line has carried something."""
+        """A transfer was sent on this connection."""
         self._connections.move_to_end(connection.contact)
 
     def connection_closed(self, connection: BulkConnection) -> None:
-        """A line is gone."""
+        """A connection has ended."""
         del self._connections[connection.contact]
         self._deadlines.remove(connection)
 
     def peer_refused(self, contact: Contact, reason: str) -> None:
-        """A peer is not who it should be, or does what it should not."""
+        """Count and log a peer that has another key or breaks the protocol."""
         self.metrics.refused += 1
         if self._log_limiter.may_log(contact.address, self.reactor.seconds()):
             self.log.warn(
-                "The bulk connection to {host} port {port} is cut: {reason}. More of this from there is only "
-                "counted for a while.",
+                "Closing the bulk connection to {host} port {port}: {reason}. Further cases of this peer are only "
+                "counted for a minute.",
                 host=contact.address[0],
                 port=contact.address[1],
                 reason=reason,

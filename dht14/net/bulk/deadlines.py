@@ -1,4 +1,4 @@
-"""Deadlines of connections, looked at once a second: to move one costs nothing."""
+"""Deadlines of connections, checked once a second: to move a deadline is to set an attribute."""
 
 from typing import Protocol
 
@@ -12,10 +12,10 @@ MIN_RATE = 8 * 1024
 
 
 class HasDeadline(Protocol):
-    """What has to come to something in time."""
+    """An object with a deadline."""
 
     deadline: float
-    """Seconds, on the clock of the watch."""
+    """Seconds, on the clock of `Deadlines`."""
 
     def deadline_passed(self) -> None:
         """The deadline has passed."""
@@ -23,20 +23,20 @@ class HasDeadline(Protocol):
 
 @define(eq=False)
 class Deadlines:
-    """Tells each of its subjects, within `CHECK_INTERVAL`, that its deadline has passed."""
+    """Calls `deadline_passed` of each subject at the first check after its deadline, and at each later one."""
 
     _clock: IReactorTime
     _subjects: dict[HasDeadline, None] = field(factory=dict, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
 
     def add(self, subject: HasDeadline) -> None:
-        """Look at this one too."""
+        """Check this subject from now on."""
         self._subjects[subject] = None
         if self._timer is None:
             self._timer = self._clock.callLater(CHECK_INTERVAL, self._check)
 
     def remove(self, subject: HasDeadline) -> None:
-        """Look at this one no more."""
+        """Do not check this subject any more."""
         self._subjects.pop(subject, None)
         if not self._subjects and self._timer is not None:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""The side of the bulk channel that holds values: takes tickets, and what they are for. DESIGN 4.4."""
+"""The server side of the bulk channel: redeems tickets, receives values and sends them. DESIGN 4.4."""
 
 from collections.abc import Callable
 from enum import Enum, auto
@@ -33,16 +33,16 @@ from dht14.wire.bulk_messages import UploadAnswer, encode_answer
 
 HANDSHAKE_TIMEOUT = 5.0
 TICKET_TIMEOUT = 5.0
-"""From the end of the handshake to the first ticket."""
+"""Seconds from the end of the handshake to the first ticket."""
 
 SERVER_IDLE_TIMEOUT = 60.0
-"""How long a connection may stay open between two transfers."""
+"""Seconds that a connection may stay open without a transfer."""
 
 TRANSFER_GRACE = 2.0
-"""Seconds on top of what a transfer takes at the floor."""
+"""Seconds that a transfer may take, on top of its time at MIN_RATE."""
 
 MAX_UNCOMMITTED = 4
-"""Values of one connection that may wait for their commit before the next is read."""
+"""Values of one connection that wait for their commit; with more, it is not read."""
 
 MAX_CONNECTIONS = 256
 MAX_PER_SUBNET = 32
@@ -50,15 +50,15 @@ CONNECTION_LIMITS = {
     Scope.HOST: MAX_PER_SUBNET,
     Scope.SUBNET: MAX_PER_SUBNET,
     Scope.PROVIDER: 4 * MAX_PER_SUBNET,
-    # A whole network may be there: what it has gives way, to others and among itself, and nobody is kept out.
+    # A whole network may share one private address: it is not limited, but its connections give way first.
     Scope.PRIVATE_HOST: MAX_CONNECTIONS + 1,
 }
 MAX_PER_KEY = 2
-"""A peer needs one; while it has lost one without our knowing it makes another."""
+"""A peer needs one. It opens a second one if it has lost the first and the server does not know yet."""
 BUSY_MARGIN = 0.25
-"""The part of its share by which a party must have more before a connection of it is cut that is at work."""
+"""A busy connection is closed for another party only if its party exceeds its share by this part of it."""
 ARRIVAL_RATE = 20
-"""Connections that may come in a second from one subnet, twice as many at once: a handshake costs 1 ms."""
+"""Connections accepted from one subnet in a second, twice as many in a burst: a handshake costs 1 ms."""
 
 
 class UploadPhase(Enum):
@@ -74,8 +74,8 @@ class UploadPhase(Enum):
 class BulkServerConnection(Protocol):
     """One connection of a peer.
 
-    It keeps at most `MAX_UNCOMMITTED` values and as much again as one value: it does not read on while more wait
-    for their commit, or while the peer does not take what it asked for.
+    It holds at most `MAX_UNCOMMITTED` values and a buffer of one value's size: it does not read while more values wait
+    for their commit, or while the peer does not read the values that it has asked for.
     """
 
     log = Logger()
@@ -85,23 +85,23 @@ class BulkServerConnection(Protocol):
         self.host = host
         self.parties = parties
         self.tickets_redeemed = 0
-        """Tickets redeemed: until the first one it may be anybody's connection."""
+        """Until the first one, the connection may belong to anybody."""
         self.used_at = 0.0
-        """When the last of them was; strangers have never used it."""
+        """When the last ticket was redeemed; 0: never."""
         self.public_key = b""
-        """That the peer has proven to have; empty before the end of the handshake."""
+        """The key that the peer has proven; empty before the end of the handshake."""
         self._server = server
         self._phase = UploadPhase.HANDSHAKE
         self._buffer = bytearray()
         self._upload: tuple[bytes, Upload] | None = None
-        """The ticket and the errand of the value that comes now."""
+        """The value that is coming now, with its ticket."""
         self._uncommitted = 0
         self._is_paused = False
         self._reading = True
         self.deadline = 0.0
-        """When what is waited for now must have come."""
+        """When the next step of the peer must have come."""
 
-    # What the transport tells us.
+    # Called by the transport
 
     def connectionMade(self) -> None:
         self._expect(HANDSHAKE_TIMEOUT)
@@ -109,7 +109,7 @@ class BulkServerConnection(Protocol):
         self.transport.registerProducer(self, True)
 
     def handshakeCompleted(self) -> None:
-        """The peer has proven that it has its key (Twisted calls). Nothing is sent; a ticket must come."""
+        """The peer has proven its key (Twisted calls). It must send a ticket now."""
         try:
             self.public_key = peer_public_key(self.transport.getHandle())
         except Malformed as flaw:
@@ -124,34 +124,34 @@ class BulkServerConnection(Protocol):
         self._advance()
 
     def pauseProducing(self) -> None:
-        """The peer does not take its values as fast as it asks for them."""
+        """The peer reads its values more slowly than it asks for them."""
         self._is_paused = True
         self._expect(2 * MAX_VALUE / MIN_RATE + TRANSFER_GRACE)
 
     def resumeProducing(self) -> None:
-        """It has taken them."""
+        """The peer has read them."""
         self._is_paused = False
         self._expect(SERVER_IDLE_TIMEOUT)
         self._advance()
 
     def stopProducing(self) -> None:
-        """Comes with `connectionLost`, which sees to everything."""
+        """`connectionLost` follows and does all."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._phase = UploadPhase.GONE
         self._buffer.clear()
         self._server.connection_closed(self)
 
-    # The work
+    # Transfers
 
     def _advance(self) -> None:
-        """Do all that can be done with what is there, then read on or not."""
+        """Process the buffer as far as possible, then set reading."""
         while self._uncommitted < MAX_UNCOMMITTED and not self._is_paused and self._next():
             pass
         self._set_reading()
 
     def _next(self) -> bool:
-        """One ticket or one value; False where it is not there yet."""
+        """Process one ticket or one value; False if it is not complete yet."""
         if self._phase is UploadPhase.TICKET and len(self._buffer) >= TICKET_BYTES:
             self._redeem(self._take(TICKET_BYTES))
         elif self._upload is not None and len(self._buffer) >= self._upload[1].offer.length:
@@ -170,7 +170,7 @@ class BulkServerConnection(Protocol):
         now = self._server.clock.seconds()
         transfer = self._server.responder.redeem(ticket, self.public_key, now)
         if transfer is None:
-            self._cut("a ticket that is worth nothing")
+            self._cut("invalid ticket")
             return
         self.tickets_redeemed += 1
         self.used_at = now
@@ -224,7 +224,7 @@ class BulkServerConnection(Protocol):
         """Whether a transfer is under way, in either direction."""
         return self._phase is UploadPhase.VALUE or self._uncommitted > 0 or self._is_paused
 
-    # The end
+    # The end of the connection
 
     def _expect(self, seconds: float) -> None:
         self.deadline = self._server.clock.seconds() + seconds
@@ -243,7 +243,7 @@ class BulkServerConnection(Protocol):
         self.close()
 
     def close(self) -> None:
-        """Cut the connection, whatever it is at."""
+        """Cut the connection."""
         if self._phase is not UploadPhase.GONE:
             self._phase = UploadPhase.GONE
             self._upload = None
@@ -253,7 +253,7 @@ class BulkServerConnection(Protocol):
 
 
 class BulkServer(Factory):
-    """Lets peers in and makes their connections."""
+    """Accepts peers and makes their connections."""
 
     log = Logger()
     noisy = False
@@ -269,7 +269,7 @@ class BulkServer(Factory):
         self.clock = clock
         self.metrics = BulkServerMetrics()
         self._parties_of = parties_of
-        # Wraps each connection; which of them there are is our own business.
+        # Wraps each connection in TLS. This class keeps the list of connections itself.
         self._wrapper = TLSMemoryBIOFactory(tls, False, Factory(), clock)
         self._connections: SharedPlaces[BulkServerConnection] = SharedPlaces(
             MAX_CONNECTIONS, CONNECTION_LIMITS
@@ -288,16 +288,19 @@ class BulkServer(Factory):
         return WholeWrites(self._wrapper, BulkServerConnection(self, host, parties))
 
     def _is_within_limits(self, parties: tuple[Party, ...]) -> bool:
-        """Whether these have few enough connections, and not too many came from their subnet just now."""
+        """Whether these parties may have one more connection, and their subnet is within its rate."""
         now = self.clock.seconds()
         return self._connections.has_share_left(parties) and all(
             self._arrivals.bucket(party, now).take(now) for party in parties if party[0] is Scope.SUBNET
         )
 
     def _make_room(self, parties: tuple[Party, ...]) -> bool:
-        """Whether one more may be let in. For it one goes of those who have most: of these the oldest that has
-        shown no ticket yet, since a peer with a ticket shows it at once; else the one that rests longest. One
-        that is at work goes only where its party has far more than the others."""
+        """Whether one more connection may be accepted; if the server is full, one of another party is closed.
+
+        It is one of the party that has most: the oldest one that has redeemed no ticket, since a peer with a ticket
+        shows it at once; else the one that was idle longest. A busy one is closed only if its party has far more than
+        the others.
+        """
         if not self._connections.is_full:
             return True
         first = sorted(self._connections, key=lambda one: one.used_at)
@@ -309,36 +312,35 @@ class BulkServer(Factory):
         return True
 
     def connection_opened(self, connection: BulkServerConnection) -> None:
-        """A connection stands."""
+        """A peer has connected."""
         self._connections.enter(connection, connection.parties)
         self._deadlines.add(connection)
 
     def peer_identified(self, connection: BulkServerConnection) -> None:
-        """The peer has shown its key. It has one connection too many now, perhaps: one that rests goes, if
-        need be this one."""
+        """The peer has proven its key. If it has too many connections now, close an idle one, possibly this one."""
         of_key = [one for one in self._connections if one.public_key == connection.public_key]
         if len(of_key) > MAX_PER_KEY:
             self.metrics.of_one_key += 1
             next(one for one in of_key if not one.is_busy).close()
 
     def connection_closed(self, connection: BulkServerConnection) -> None:
-        """A connection is gone, or will be in a moment."""
+        """A connection has ended, or is being cut."""
         if connection in self._connections:
             self._connections.leave(connection)
             self._deadlines.remove(connection)
 
     def peer_refused(self, host: str, reason: str) -> None:
-        """A peer is not what it should be, or does what it should not."""
+        """Count and log a peer that is no node or breaks the protocol."""
         self.metrics.refused += 1
         if self._log_limiter.may_log(host, self.clock.seconds()):
             self.log.warn(
-                "A bulk connection from {host} is cut: {reason}. More of them from there are only counted for "
-                "a while.",
+                "Closing a bulk connection from {host}: {reason}. Further cases from there are only counted for a "
+                "minute.",
                 host=host,
                 reason=reason,
             )
 
     def close(self) -> None:
-        """Cut all connections; to be called when the port is closed."""
+        """Cut all connections, after the port is closed."""
         for connection in list(self._connections):
             connection.close()

@@ -189,7 +189,7 @@ class FailureTests(ClientCase):
             self.connect(wrapped(stranger, NodeTls(STRANGER.private_key), self.reactor, False))
         self.failureResultOf(fetched, CallFailed)
         self.assertEqual(stranger.received, b"")
-        self.assertEqual(fields(events, "host", "reason"), [("10.0.0.1", "the key of another node")])
+        self.assertEqual(fields(events, "host", "reason"), [("10.0.0.1", "it has the key of another node")])
 
     def test_lost(self) -> None:
         """With the connection all its transfers fail."""

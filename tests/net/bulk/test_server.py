@@ -191,7 +191,7 @@ class RefusalTests(ServerCase):
         with capturedLogs() as events:
             self.say(bytes(16))
         self.assert_cut("refused")
-        self.assertEqual(fields(events, "host", "reason"), [("10.0.0.2", "a ticket that is worth nothing")])
+        self.assertEqual(fields(events, "host", "reason"), [("10.0.0.2", "invalid ticket")])
 
     def test_stolen_ticket(self) -> None:
         """So is who comes with the ticket of another, whose own ticket stays good."""
