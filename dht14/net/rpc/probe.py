@@ -1,8 +1,8 @@
-"""Can who calls us be called? Asked from a second socket, since an answer to the first proves too little.
+"""Reachability probes: whether a caller can be called, tested from a second socket.
 
-A node behind a NAT or a firewall can call others, and what they send back passes. It must not be named to
-anybody, for nobody else could reach it. So whoever calls us is asked, from a port that it never sent
-anything to, for what any node gives a stranger; only who answers there becomes a contact.
+A node behind a NAT or a firewall can call others and receives their replies, but no other node can call it: it must not
+become a contact that is named to others. A caller is therefore probed from a port to which it never sent anything, with
+a datagram that every node answers to an unknown sender. Only a caller that answers becomes a contact.
 """
 
 from collections import OrderedDict
@@ -23,17 +23,17 @@ from dht14.security.subnets import Party, Scope
 from dht14.session.layer import ReachabilityProbe
 
 MAX_PROBES = 32
-"""Probes that may be out: a flood of callers cannot make us flood others."""
+"""Probes under way: a flood of callers cannot make this node flood others."""
 PROBE_LIMITS = {Scope.HOST: 2, Scope.SUBNET: 4, Scope.PROVIDER: 8, Scope.PRIVATE_HOST: MAX_PROBES // 2}
-"""Of these, how many may be out to one party."""
+"""Of these, the limit for one party."""
 RESEND_AFTER = 0.5
-"""Seconds after which a probe is sent once more."""
+"""Seconds after which a probe is sent a second time."""
 PROBE_SPACING = 60.0
 """Seconds between two probes of one contact."""
 RETURN_PATH_LIFETIME = 600.0
-"""Seconds for which a call opens the way back through a NAT or a firewall, at the most."""
+"""Seconds: the longest time for which a call opens the way back through a NAT or a firewall."""
 MAX_CALLERS = 8_192
-"""Callers remembered; who called longest ago is forgotten first."""
+"""Callers remembered; the one that called longest ago is forgotten first."""
 
 _NEVER = float("-inf")
 
@@ -52,7 +52,7 @@ class _Probe:
 
 
 class ProbeProtocol(DatagramProtocol):
-    """The second socket of a node. Owns the probes that are out, and remembers who called."""
+    """The protocol of a node's second socket. Owns the probes under way and remembers the callers."""
 
     noisy = False
 
@@ -64,24 +64,24 @@ class ProbeProtocol(DatagramProtocol):
         hello_limiter: HelloLimiter,
         parties_of: Callable[[str], tuple[Party, ...]],
     ) -> None:
-        """`hello_limiter` is the one of the session layer: to a victim it is the same whichever port sends."""
+        """`hello_limiter` is shared with the session layer: a victim suffers the same from either port."""
         self._clock = clock
         self._reachability = reachability
         self._table = table
         self._probes: dict[bytes, _Probe] = {}
-        """Those that are out, by nonce."""
+        """The probes under way, by nonce."""
         self._parties_of = parties_of
         self._slots: SharedPlaces[bytes] = SharedPlaces(MAX_PROBES, PROBE_LIMITS)
-        """The nonces of these, by whom they are for."""
+        """Their nonces, by party."""
         self._callers: OrderedDict[tuple[int, Address], _Caller] = OrderedDict()
         """Callers that are not in the table, the latest last."""
         self._hello_limiter = hello_limiter
-        """For addresses that were announced, by who may have named a victim."""
+        """Protects an announced address: the announcer may have named a victim."""
         self._stopped = False
         self.metrics = ProbeMetrics()
 
     def called_by(self, contact: Contact, now: float) -> None:
-        """The contact sent us a request. It is probed if it would have a place in the table."""
+        """The contact sent a request. It is probed if the table wants it."""
         self._hello_limiter.proved(contact.address)
         is_wanted = self._table.wants(contact)
         if not is_wanted and contact.node_id in self._table:
@@ -91,7 +91,7 @@ class ProbeProtocol(DatagramProtocol):
             self.probe(contact, now)
 
     def announced(self, contact: Contact, now: float) -> None:
-        """The contact sent us a request in which it says that this address is its own."""
+        """The contact sent an ANNOUNCE with this address."""
         if self._table.wants(contact):
             self.probe(contact, now)
 
@@ -106,7 +106,7 @@ class ProbeProtocol(DatagramProtocol):
         return caller
 
     def probe(self, contact: Contact, now: float) -> None:
-        """Find out whether this caller can be called, unless that was tried just now or too much is tried."""
+        """Probe a caller, unless it was probed recently or too many probes are under way."""
         caller = self._caller(contact, now)
         if self._stopped or now - caller.probed_at < PROBE_SPACING:
             return
@@ -127,14 +127,14 @@ class ProbeProtocol(DatagramProtocol):
         self.metrics.sent += 1
 
     def _may_be_probed(self, parties: tuple[Party, ...]) -> bool:
-        """Whether few enough probes are out to these, and there is a place or somebody has to give way."""
+        """Whether these parties are within their limits, and a slot is free or another probe must give way."""
         slots = self._slots
         return slots.has_share_left(parties) and (
             not slots.is_full or slots.giving_way(parties, slots) is not None
         )
 
     def _displace(self, parties: tuple[Party, ...]) -> None:
-        """Where all places are taken, end the oldest probe of those who have most."""
+        """If all slots are taken, end the oldest probe of the party that has most."""
         if self._slots.is_full and (nonce := self._slots.giving_way(parties, self._slots)) is not None:
             self._end(nonce).timer.cancel()
             self.metrics.displaced += 1
@@ -144,7 +144,7 @@ class ProbeProtocol(DatagramProtocol):
         return self._probes.pop(nonce)
 
     def may_be_unreachable(self, contact: Contact, now: float) -> bool:
-        """Whether an answer of this contact may have come through a way that only its own call opened."""
+        """Whether a reply of this contact may have passed only because its own call opened the way."""
         caller = self._callers.get((contact.node_id, contact.address))
         return caller is not None and now - caller.called_at < RETURN_PATH_LIFETIME
 
@@ -167,7 +167,7 @@ class ProbeProtocol(DatagramProtocol):
             self.metrics.unsendable += 1
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
-        """A datagram came (Twisted calls). Nothing is ever answered here."""
+        """A datagram came (Twisted calls). Nothing is answered here."""
         now = self._clock.seconds()
         try:
             nonce = self._reachability.nonce_in(datagram)
@@ -188,7 +188,7 @@ class ProbeProtocol(DatagramProtocol):
         self._table.confirmed(probe.contact, now, now - probe.sent_at)
 
     def stop(self) -> None:
-        """Probe nobody any more."""
+        """Send no more probes."""
         self._stopped = True
         for nonce in list(self._probes):
             self._end(nonce).timer.cancel()

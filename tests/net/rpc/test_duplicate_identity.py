@@ -46,7 +46,7 @@ class DuplicateIdentityTests(SynchronousTestCase):
         return stack
 
     def told(self, events: Sequence[LogEvent]) -> list[tuple[str, int]]:
-        return sorted((e["host"], e["port"]) for e in events if "has the identity" in e["log_format"])
+        return sorted((e["host"], e["port"]) for e in events if "Duplicate identity" in e["log_format"])
 
     def test_two(self) -> None:
         """Each of two nodes with one identity tells where the other is, though nobody configured that; once."""
