@@ -18,13 +18,14 @@ from dht14.kademlia.parameters import LIVENESS_INTERVAL, REPUBLISH_INTERVAL
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.announcer import ANNOUNCE_INTERVAL, Announcer
 from dht14.maintenance.handover import HandOver
-from dht14.maintenance.liveness import Liveness, refresh
+from dht14.maintenance.liveness import Liveness
 from dht14.maintenance.periodic import Periodic
 from dht14.maintenance.read_repair import ReadRepair
+from dht14.maintenance.refresh import refresh
 from dht14.maintenance.repair import REPAIR_INTERVAL, Repair
 from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.republish import REPUBLISH_LOOK, Republish
-from dht14.maintenance.resync import RESYNC_LOOK, Resyncing
+from dht14.maintenance.resync import RESYNC_LOOK, ResyncRequests
 from dht14.net.api.metrics import ApiMetrics
 from dht14.net.bulk.metrics import BulkClientMetrics, BulkServerMetrics
 from dht14.net.rpc.pacing import Pacing
@@ -220,7 +221,7 @@ def build_stack(
         republish = Republish(node, store, copies, diary, clock, rng, liveness.repair_interval)
         repair = Repair(table, store, copies, diary, rpc, clock, freshness)
         services += _record_services(store, republish, repair, clock, rng, options)
-        resyncing = Resyncing(freshness, table, rpc, clock, lambda: bool(join.first_try.called))
+        resyncing = ResyncRequests(freshness, table, rpc, clock, lambda: bool(join.first_try.called))
         join.first_try.addCallback(lambda _: resyncing.one_pass())
         answering = Periodic("resync of others", REPAIR_INTERVAL, repair.serve_askers, clock, rng)
         freshness.when_asked = answering.run_now

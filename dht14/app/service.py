@@ -23,6 +23,7 @@ from dht14.app.state_file import StateFile
 from dht14.database.database import Database
 from dht14.errors import AddressUnavailable, Malformed, StartError
 from dht14.kademlia.contact import Contact
+from dht14.maintenance.handover import HAND_OVER_TIMEOUT
 from dht14.maintenance.periodic import Periodic
 from dht14.net.api.factory import ApiFactory, ApiLimits
 from dht14.net.api.readiness import Readiness, StartStep
@@ -47,9 +48,6 @@ what was last said of it."""
 
 DISK_INTERVAL = 5.0
 """Seconds between two looks at whether the data directory is still there, and its disk takes values."""
-
-HAND_OVER_SECONDS = 4.0
-"""What a node that is stopped has to hand over its values: it shall be gone within 5."""
 
 PATIENCE = 0.8
 """Seconds that a node waits for its values before it joins. A large database takes longer to check: then the node
@@ -295,7 +293,7 @@ class _NodeService(MultiService):
     def _leave(self) -> "Deferred[None]":
         """Hand over what is held here, while clients still get their answers."""
         assert self._stack is not None
-        return self._stack.leave(HAND_OVER_SECONDS).addErrback(self._not_left)
+        return self._stack.leave(HAND_OVER_TIMEOUT).addErrback(self._not_left)
 
     def _not_left(self, failure: Failure) -> None:
         """Whatever it is, the rest of the stop must go on: the database is still to be closed."""

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from dht14.database.database import Database
 from dht14.kademlia.contact import Address, Contact, Seed
+from dht14.maintenance.handover import HAND_OVER_TIMEOUT
 from dht14.node.node import Node
 from dht14.security.identity import Identity
 from dht14.sim.clock import HeapClock, Process, ProcessState
@@ -37,9 +38,6 @@ BEGINNING = 1_700_000_000.0
 
 PLAIN_CONDITIONS = Conditions()
 SHIPPED_OPTIONS = StackOptions()
-
-HAND_OVER_SECONDS = 4.0
-"""What a node that is stopped has to hand over its values, as a real one does."""
 
 JOIN_GAP = 0.05
 """Seconds between the starts of two nodes."""
@@ -217,7 +215,7 @@ class World:
 
     async def _stop(self, node: VirtualNode) -> None:
         # As `service.build_node` does it.
-        await node.stack.leave(HAND_OVER_SECONDS)
+        await node.stack.leave(HAND_OVER_TIMEOUT)
         stopped = gatherResults([maybeDeferred(service.stopService) for service in node.stack.services])
         node.stack.rpc.stop()
         node.stack.probe.stop()

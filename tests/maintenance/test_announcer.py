@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.maintenance.announcer import AT_ONCE, TOLD_FOR, Announcer
+from dht14.maintenance.announcer import ANNOUNCE_LIFETIME, ANNOUNCES_AT_ONCE, Announcer
 from dht14.wire.messages import Announce
 from tests.fakes import RpcRecorder, contact, fields
 
@@ -47,13 +47,13 @@ class AnnouncerTests(SynchronousTestCase):
         self.assertEqual(self.told(), {1, 2})
         self.meet(3)
         self.assertEqual(self.told(), {3})
-        self.clock.advance(TOLD_FOR)
+        self.clock.advance(ANNOUNCE_LIFETIME)
         self.assertEqual(self.told(), {1, 2, 3})
 
     def test_paced(self) -> None:
         """Many contacts are told in several passes."""
-        self.meet(*range(1, AT_ONCE + 11))
-        self.assertEqual((len(self.told()), len(self.told())), (AT_ONCE, 10))
+        self.meet(*range(1, ANNOUNCES_AT_ONCE + 11))
+        self.assertEqual((len(self.told()), len(self.told())), (ANNOUNCES_AT_ONCE, 10))
 
     def test_no_address(self) -> None:
         """While the name has no address nobody is told, and the operator is, once; they are later."""

@@ -3,7 +3,7 @@ from twisted.internet.defer import Deferred, FirstError, fail
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
-from dht14.maintenance.read_repair import SPACING, ReadRepair
+from dht14.maintenance.read_repair import READ_REPAIR_SPACING, ReadRepair
 from dht14.records.record import Record
 from dht14.wire.messages import Offer, Reply, Store
 from tests.fakes import FakeRpc, Peer
@@ -75,7 +75,7 @@ class ReadRepairTests(HoldersTestCase):
 
         repair = self.reader.node._reader._observer
         assert isinstance(repair, ReadRepair)
-        repair._copies._deliver = fails
+        repair._replicator._send_copy = fails
         record = self.record()
         self.give(record, self.town[1])
         self.read(record)
@@ -88,7 +88,7 @@ class ReadRepairTests(HoldersTestCase):
         assert self.one.store is not None
         self.one.store.limit = 0
         offers = []
-        for wait in (0, SPACING / 2, SPACING / 2):
+        for wait in (0, READ_REPAIR_SPACING / 2, READ_REPAIR_SPACING / 2):
             self.network.wait(wait)
             self.read(record)
             offers.append(sum(isinstance(request, Offer) for request in self.one.asked))

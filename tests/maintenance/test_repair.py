@@ -1,4 +1,4 @@
-from dht14.maintenance.repair import LONGEST_WAIT, Repair
+from dht14.maintenance.repair import MAX_LOOKS_WAITED, Repair
 from dht14.wire.messages import Offer
 from tests.fakes import LATENCY, FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
@@ -87,7 +87,7 @@ class RepairTests(HoldersTestCase):
     def test_restlessness(self) -> None:
         """Changes that follow each other are waited out, but not for ever."""
         looks = 0
-        for node_id in range(20, 20 + LONGEST_WAIT):
+        for node_id in range(20, 20 + MAX_LOOKS_WAITED):
             self.newcomer(node_id)
             self.look(times=1)
         self.newcomer(0)

@@ -4,7 +4,7 @@ from attrs import evolve
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
-from dht14.maintenance.republish import LAST_SECONDS, Region, Republish
+from dht14.maintenance.republish import MIN_REMAINING, Region, Republish
 from dht14.node.republish_times import JITTER, TRUST, RepublishTimes
 from dht14.wire.messages import FindNode, Offer
 from dht14.wire.messages import Store as StoreRequest
@@ -82,7 +82,7 @@ class RepublishTests(RepublishTestCase):
         """Cached copies are not republished, nor what is about to expire."""
         self.give(self.record(copies=0), self.one)
         self.give(evolve(self.record(5), expires_at=self.network.clock.seconds() + 2 * T), self.one)
-        self.network.wait(2 * T - LAST_SECONDS)
+        self.network.wait(2 * T - MIN_REMAINING)
         self.finish(self.republish.one_pass())
         self.assertEqual(self.asked(Offer), 0)
 

@@ -1,5 +1,5 @@
 from dht14.maintenance.repair import Repair
-from dht14.maintenance.resync import ASLEEP, RESYNC_LOOK, Resyncing
+from dht14.maintenance.resync import ASLEEP_AFTER, RESYNC_LOOK, ResyncRequests
 from dht14.wire.messages import Offer, Resync
 from tests.fakes import LATENCY, FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
@@ -13,7 +13,7 @@ class ResyncTests(HoldersTestCase):
         self.repairs = [self.repair(peer) for peer in self.town]
         self.look()
         self.settled = True
-        self.resyncing = Resyncing(
+        self.resyncing = ResyncRequests(
             self.one.freshness, self.one.table, self.rpc(self.one), self.network.clock, lambda: self.settled
         )
 
@@ -78,7 +78,7 @@ class ResyncTests(HoldersTestCase):
         self.resyncing.one_pass()
         self.network.wait(1)
         self.asked(Resync)
-        for seconds, expected in ((RESYNC_LOOK, 0), (ASLEEP, 8)):
+        for seconds, expected in ((RESYNC_LOOK, 0), (ASLEEP_AFTER, 8)):
             self.network.wait(seconds)
             self.resyncing.one_pass()
             self.network.wait(1)
@@ -105,7 +105,9 @@ class ResyncTests(HoldersTestCase):
     def test_alone(self) -> None:
         """Alone it is current; when somebody comes it asks."""
         peer = self.network.peer(50)
-        resyncing = Resyncing(peer.freshness, peer.table, self.rpc(peer), self.network.clock, lambda: True)
+        resyncing = ResyncRequests(
+            peer.freshness, peer.table, self.rpc(peer), self.network.clock, lambda: True
+        )
         resyncing.one_pass()
         self.assertTrue(peer.freshness.is_current)
         peer.table.confirmed(self.one.contact, self.network.clock.seconds(), LATENCY)
@@ -121,7 +123,9 @@ class ResyncTests(HoldersTestCase):
         peer = self.network.peer(50)
         for other in (bootstrap, dead):
             peer.table.confirmed(other.contact, self.network.clock.seconds(), LATENCY)
-        Resyncing(peer.freshness, peer.table, self.rpc(peer), self.network.clock, lambda: True).one_pass()
+        ResyncRequests(
+            peer.freshness, peer.table, self.rpc(peer), self.network.clock, lambda: True
+        ).one_pass()
         self.assertFalse(peer.freshness.is_current)
         self.network.wait(5)
         self.assertTrue(peer.freshness.is_current)
@@ -130,7 +134,8 @@ class ResyncTests(HoldersTestCase):
         """Where all were stopped at once, all are current again, and nothing is offered twice to one node."""
         self.give(self.record(), *self.town[:3])
         resyncing = [
-            Resyncing(p.freshness, p.table, self.rpc(p), self.network.clock, lambda: True) for p in self.town
+            ResyncRequests(p.freshness, p.table, self.rpc(p), self.network.clock, lambda: True)
+            for p in self.town
         ]
         self.asked(Offer)
         for one in resyncing:
