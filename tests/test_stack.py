@@ -37,7 +37,7 @@ def resolve(host: str, port: int) -> "Deferred[list[Address]]":
 
 
 class StackTests(SynchronousTestCase):
-    """One node's objects, wired together; where datagrams are needed, on a virtual network."""
+    """The objects of one node, wired together; on a virtual network where datagrams are needed."""
 
     def setUp(self) -> None:
         self.clock = HeapClock(BEGINNING)
@@ -67,13 +67,13 @@ class StackTests(SynchronousTestCase):
         return stack
 
     def test_nothing_opened(self) -> None:
-        """Building a stack opens nothing and begins nothing."""
+        """Building a stack opens nothing and starts nothing."""
         stack = self.stack(1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertIsNone(stack.rpc.transport)
 
     def test_services(self) -> None:
-        """A node joins, pings, refreshes, sweeps, and sees to copies; a bootstrap node has nothing to see to."""
+        """A node has all passes; a bootstrap node has none for records."""
         names = [service.name for service in self.stack(1).services]
         self.assertEqual(
             names,
@@ -95,7 +95,7 @@ class StackTests(SynchronousTestCase):
         self.assertIsNone(bootstrap.store)
 
     def test_together(self) -> None:
-        """Two stacks join each other, and what one puts the other gets."""
+        """Two stacks join each other, and one gets what the other puts."""
         self.start(self.stack(1), 1)
         other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
         self.clock.run_until(BEGINNING + 5)
@@ -108,7 +108,7 @@ class StackTests(SynchronousTestCase):
         self.assertEqual(value_of(self.successResultOf(got)), b"value")
 
     def test_metrics(self) -> None:
-        """A snapshot has what every component counts, and does not change afterwards."""
+        """A snapshot has the metrics of all components, and does not change afterwards."""
         one = self.start(self.stack(1), 1)
         other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
         self.clock.run_until(BEGINNING + 5)
@@ -128,7 +128,7 @@ class StackTests(SynchronousTestCase):
         self.assertGreater(after.hops.total(), before.hops.total())
 
     def test_samples(self) -> None:
-        """Each value of a snapshot has a name and labels of its own; a bootstrap node has no store."""
+        """Each value of a snapshot has a unique name with labels; a bootstrap node has no store."""
         bootstrap = self.stack(1, StackOptions(storage_limit=None))
         listed = list(self.stack(1).metrics(api=ApiMetrics(gets=3)).samples())
         names = [(sample.family.name, *sorted(sample.labels.items())) for sample in listed]
@@ -138,14 +138,14 @@ class StackTests(SynchronousTestCase):
         self.assertIsNone(bootstrap.metrics().store)
 
     def test_saved(self) -> None:
-        """A stack finds its network through saved contacts alone."""
+        """A stack finds its network with saved contacts only."""
         self.start(self.stack(1), 1)
         other = self.start(self.stack(FAR, saved=(contact(1, 1),)), 2)
         self.clock.run_until(BEGINNING + 5)
         self.assertTrue(other.join.joined)
 
     def test_options(self) -> None:
-        """Policy, retries and the store's limit arrive where they act."""
+        """Policy, retries and the limit of the store reach their components."""
         policy = Policy(min_ttl=5, default_ttl=6, max_ttl=7)
         options = StackOptions(policy, storage_limit=1234, retries=Retries(0.5, 1))
         stack = self.start(self.stack(1, options), 1)
@@ -158,7 +158,7 @@ class StackTests(SynchronousTestCase):
         self.assertAlmostEqual(held.expires_at, self.clock.seconds() + 7, places=2)
 
     def test_subnets(self) -> None:
-        """The table limits subnets, those of private addresses only where it is asked for."""
+        """The table limits subnets, and those of private addresses only if the option says so."""
         for private, limited in ((False, [False, True]), (True, [True, True])):
             table = self.stack(1, StackOptions(limits=Limits(diversity_private=private))).table
             for host in ("10.0.0.1", "198.51.100.1"):
@@ -170,7 +170,7 @@ class StackTests(SynchronousTestCase):
             self.assertEqual([count == SUBNET_IN_BUCKET for count in counts], limited)
 
     def test_victim(self) -> None:
-        """An address that one names as a neighbour's and as its own gets no more HELLOs for that."""
+        """An address that a node names as its own and as that of a neighbour gets no additional HELLOs."""
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(5),
@@ -191,7 +191,7 @@ class StackTests(SynchronousTestCase):
         self.assertEqual([address for _, address in wire.sent], [address_of(1)] * HELLOS)
 
     def test_flood_of_hellos(self) -> None:
-        """When strangers have used up their CHALLENGEs a contact of the table still gets one."""
+        """When unknown peers have used up their CHALLENGEs a contact of the table still gets one."""
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(5),
@@ -216,7 +216,7 @@ class StackTests(SynchronousTestCase):
         self.assertTrue(is_answered(one.address))
 
     def test_make_store(self) -> None:
-        """A store of another make gets what it needs: the node's id, the limit, and whose records stay."""
+        """A store gets what it needs: the id of the node, the limit, and which records to keep."""
         made: list[tuple[int, int, bool, float, float]] = []
 
         def make(
@@ -240,7 +240,7 @@ class StackTests(SynchronousTestCase):
         self.assertIsInstance(stack.store, MemoryStore)
 
     def test_sweeps(self) -> None:
-        """What has expired leaves the store within two intervals, unasked."""
+        """Expired records leave the store within two intervals, without a request."""
         stack = self.start(self.stack(1, StackOptions(Policy(min_ttl=1), cleanup_interval=100)), 1)
         self.successResultOf(stack.node.put(7, b"value", 1, 0))
         assert stack.store is not None
@@ -249,7 +249,7 @@ class StackTests(SynchronousTestCase):
         self.assertEqual(len(stack.store), 0)
 
     def test_liveness(self) -> None:
-        """A contact that is gone is found out, though nobody asks for anything."""
+        """A dead contact is found without any request."""
         gone = self.start(self.stack(1), 1)
         other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
         self.clock.run_until(BEGINNING + 5)
@@ -259,7 +259,7 @@ class StackTests(SynchronousTestCase):
         self.assertFalse(other.table.has_live_contact())
 
     def stop(self, stack: Stack) -> bool:
-        """Whether a pass was at work, which has ended with the stop."""
+        """Whether a pass was under way that has ended with the stop."""
         periodic = (service for service in stack.services if isinstance(service, Periodic))
         at_work = any(service._current is not None for service in periodic)
         ended = [maybeDeferred(service.stopService) for service in stack.services]
@@ -273,7 +273,7 @@ class StackTests(SynchronousTestCase):
         return at_work
 
     def test_stop(self) -> None:
-        """Stopped, in the middle of things too, a stack leaves nothing on the clock and says nothing."""
+        """A stack that is stopped, also in the middle of work, leaves no timer and logs nothing."""
         for moment in (0.0, 0.01, 1.0, 6.0, 1000.0):
             seeds = (Seed(*address_of(1)), Seed("10.9.9.9", 9))
             one, two = self.start(self.stack(1), 1), self.start(self.stack(FAR, StackOptions(seeds=seeds)), 2)
@@ -286,7 +286,7 @@ class StackTests(SynchronousTestCase):
             self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_stop_refresh(self) -> None:
-        """A refresh that is at work, where nobody answers any more, does not hold up the end."""
+        """A refresh under way, without any answers, does not delay the stop."""
         waited = 0
         for tenth in range(160, 450, 3):
             self.setUp()
@@ -302,7 +302,7 @@ class StackTests(SynchronousTestCase):
 
 
 class ResponsibilityTests(SynchronousTestCase):
-    """Whose records a full store keeps."""
+    """Records that a full store keeps."""
 
     def offer(self, stack: Stack, key: int) -> Outcome:
         verdicts: list[Verdict] = []
@@ -312,7 +312,8 @@ class ResponsibilityTests(SynchronousTestCase):
         return verdicts[0].outcome
 
     def test_responsibility(self) -> None:
-        """A full store gives up records that two others are nearer to, never one that it answers for."""
+        """A full store evicts records that two other nodes are nearer to, never one that this node must
+        hold."""
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(0),

@@ -15,7 +15,7 @@ class MaintenanceTestCase(SynchronousTestCase):
         self.one, *self.others = self.network.town(1, FAR + 1, FAR + 2, FAR + 3)
 
     def asked(self, kind: type) -> list[int]:
-        """How often each of the others was asked this since the last look."""
+        """Count the requests of this kind to each of the others since the last call."""
         counts = [sum(isinstance(request, kind) for request in peer.asked) for peer in self.others]
         for peer in self.others:
             peer.asked.clear()

@@ -15,7 +15,7 @@ class LivenessTests(MaintenanceTestCase):
         self.network.wait(LIVENESS_INTERVAL)
 
     def test_in_turn(self) -> None:
-        """Each check pings the one heard of longest ago: everybody in turn."""
+        """Each pass pings the contact heard of longest ago: all of them in turn."""
         self.network.wait(60)
         counts = [0, 0, 0]
         for _ in range(3):
@@ -24,7 +24,7 @@ class LivenessTests(MaintenanceTestCase):
         self.assertEqual((min(counts), sum(counts) <= 6), (1, True))
 
     def test_dead(self) -> None:
-        """A dead contact is found out; it is asked again, but not in every check, and never forgotten at once."""
+        """A dead contact is found; it is pinged again, but not in every pass, and not forgotten at once."""
         dead = self.others[0]
         dead.fall_silent()
         self.network.wait(60)
@@ -51,7 +51,8 @@ class LivenessTests(MaintenanceTestCase):
         self.assertFalse(self.one.table.is_suspect(away.contact.node_id))
 
     def test_all_dead(self) -> None:
-        """A node that nobody calls sees within a minute that all its contacts are dead, however many."""
+        """A node that no other node calls finds within a minute that all its contacts are dead, however
+        many."""
         crowd = [self.network.peer(node_id << 200) for node_id in range(1, 301)]
         self.network.acquaint([self.one, *crowd])
         for peer in (*crowd, *self.others):
@@ -65,7 +66,7 @@ class LivenessTests(MaintenanceTestCase):
         self.assertFalse(self.one.table.has_live_contact())
 
     def test_quiet(self) -> None:
-        """While all is well, a pass of a node with 300 contacts is two PINGs."""
+        """If all is well, a pass of a node with 300 contacts sends two PINGs."""
         crowd = [self.network.peer(node_id << 200) for node_id in range(1, 301)]
         self.network.acquaint([self.one, *crowd])
         liveness = Liveness(
@@ -90,6 +91,6 @@ class LivenessTests(MaintenanceTestCase):
         self.assertLess(liveness.repair_interval(), 300.0)
 
     def test_alone(self) -> None:
-        """A node without contacts has nobody to ping."""
+        """A node without contacts pings none."""
         self.check(self.network.peer(99))
         self.assertEqual(self.flushLoggedErrors(), [])

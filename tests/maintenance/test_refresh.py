@@ -17,7 +17,7 @@ class RefreshTests(MaintenanceTestCase):
         self.successResultOf(done)
 
     def test_stale(self) -> None:
-        """A range that no lookup went through for so long is looked up; then it is fresh again."""
+        """A range that no lookup crossed for an interval is looked up; then it is fresh again."""
         self.network.wait(INTERVAL + 1)
         self.refresh()
         self.assertEqual(self.asked(FindNode), [2, 2, 2])
@@ -25,7 +25,7 @@ class RefreshTests(MaintenanceTestCase):
         self.assertEqual(self.asked(FindNode), [0, 0, 0])
 
     def test_fresh(self) -> None:
-        """A range that a lookup of somebody's went through needs none."""
+        """A range that another lookup has crossed is not looked up."""
         self.network.wait(INTERVAL - 100)
         self.network.result(self.one.node.find_nodes(5))
         self.asked(FindNode)
@@ -34,7 +34,7 @@ class RefreshTests(MaintenanceTestCase):
         self.assertEqual(self.asked(FindNode), [0, 0, 0])
 
     def test_finds_the_unknown(self) -> None:
-        """A node that the others know becomes a contact by a refresh."""
+        """A node that only other nodes know becomes a contact by a refresh."""
         unknown = self.network.peer(FAR + 4)
         self.others[0].table.confirmed(unknown.contact, self.network.clock.seconds(), 0.01)
         self.network.wait(INTERVAL + 1)

@@ -20,7 +20,7 @@ class CopiesTests(HoldersTestCase):
         return self.finish(copies.replicate(record, copies.replica_candidates(record.key), needed))
 
     def test_spread(self) -> None:
-        """The nearest get it, as many as are needed, and keep it until the writer's moment."""
+        """The nearest nodes get the record, as many as needed, and keep it until its expiry."""
         self.network.wait(60)
         self.assertEqual(self.replicate(2), 2)
         self.assertEqual(self.holders(self.record_), [1, 2, 3])
@@ -30,13 +30,14 @@ class CopiesTests(HoldersTestCase):
         self.assertEqual(held.version, self.record_.version)
 
     def test_offered_first(self) -> None:
-        """Who has it is only asked; the value is sent to who has not."""
+        """A node that has the record only gets an offer; the value goes to one that has not."""
         self.give(self.record_, self.town[1])
         self.replicate(2)
         self.assertEqual((self.asked(Offer), self.asked(StoreRequest)), (2, 1))
 
     def test_stand_ins(self) -> None:
-        """For who refuses or says nothing the next nearest stand in; refusers are left alone for a while."""
+        """A node that refuses or does not answer is replaced by the next nearest; refusers are skipped for
+        a while."""
         self.town[1].fall_silent()
         bootstrap = self.network.peer(10, holds_values=False)
         self.one.table.confirmed(bootstrap.contact, 0.0, 0.01)
@@ -50,7 +51,7 @@ class CopiesTests(HoldersTestCase):
         self.assertIn(bootstrap.contact, self.bring.replica_candidates(10))
 
     def test_bootstrap_node(self) -> None:
-        """Who has said that it holds no values is never asked to, before it says something else."""
+        """A node that says that it holds no values gets no offers, until it says otherwise."""
         contact = self.town[2].contact
         self.one.table.said(contact.node_id, holds_values=False)
         self.assertNotIn(contact, self.bring.replica_candidates(0))
@@ -60,14 +61,14 @@ class CopiesTests(HoldersTestCase):
         self.assertIn(contact, self.bring.replica_candidates(0))
 
     def test_nobody(self) -> None:
-        """Where nobody answers, nobody has it, and it ends."""
+        """If no node answers, none has it, and the call ends."""
         for peer in self.town[1:]:
             peer.fall_silent()
         self.assertEqual(self.replicate(2), 0)
         self.assertEqual(self.holders(self.record_), [1])
 
     def test_catch_up(self) -> None:
-        """Who learns that another holder has something newer fetches it, and holds it."""
+        """A node that learns of a newer record of another holder fetches and stores it."""
         newer = evolve(self.record_, value=b"newer", version=self.record_.version + 5)
         self.give(newer, self.town[2])
         self.assertEqual(self.replicate(2), 2)
@@ -86,7 +87,7 @@ class CopiesTests(HoldersTestCase):
         self.assertEqual(self.holders(larger), [1, 2])
 
     def test_lies(self) -> None:
-        """What is said to be newer and is not, or has no signature, is not taken."""
+        """A copy that claims to be newer and is not, or has no valid signature, is not stored."""
         self.town[1].answer = lambda request, sender: Outranked(1 << 62, ())
         self.assertEqual(self.replicate(1), 1)
         self.assertEqual(self.holders(self.record_), [1])
@@ -104,7 +105,7 @@ class CopiesTests(HoldersTestCase):
         self.assertEqual(self.holders(content), [1])
 
     def test_news(self) -> None:
-        """Neighbours that a holder names, and that this node does not know, are called."""
+        """Unknown neighbours that a holder names are pinged."""
         stranger = self.network.peer(12)
         self.town[1].answer = lambda request, sender: Stored((stranger.contact,))
         self.replicate(1)

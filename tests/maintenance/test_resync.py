@@ -6,7 +6,7 @@ from tests.node.holders import HoldersTestCase
 
 
 class ResyncTests(HoldersTestCase):
-    """Node 1 comes back to the nodes 2 to 9, which have gone on."""
+    """Node 1 comes back to the nodes 2 to 9, which kept running."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -26,7 +26,7 @@ class ResyncTests(HoldersTestCase):
         return Repair(peer.table, peer.store, self.copies(peer), peer.diary, rpc, clock, peer.freshness)
 
     def look(self, times: int = 2) -> None:
-        """Let each node look at its neighbours."""
+        """Run repair at each node."""
         for _ in range(times):
             for repair in self.repairs:
                 self.finish(repair.serve_askers())
@@ -34,8 +34,8 @@ class ResyncTests(HoldersTestCase):
         self.network.wait(1)
 
     def test_missed(self) -> None:
-        """A node that was away gets what was written meanwhile, new keys and new values of old ones, and counts
-        as current only then."""
+        """A node that was away gets the writes that it missed, new keys and new values of old ones, and only then
+        counts as current."""
         old, new, other = (
             self.record(),
             self.record(value=b"new", later=1),
@@ -53,7 +53,8 @@ class ResyncTests(HoldersTestCase):
         self.assertIn(1, self.holders(other))
 
     def test_at_one_holder(self) -> None:
-        """What only the third of the remaining holders has is brought too: it may be what a quorum rests on."""
+        """A record that only the third of the remaining holders has is offered too: a quorum may rest on
+        it."""
         self.give(self.record(), *self.town[:3])
         new = self.record(value=b"new", later=1)
         self.give(new, self.town[3])
@@ -74,7 +75,7 @@ class ResyncTests(HoldersTestCase):
         self.assertEqual(self.asked(Resync), 8)
 
     def test_asleep(self) -> None:
-        """A node that was stopped for a while asks again; one that looks in time does not."""
+        """A node that stood still for a while asks again; one whose passes are on time does not."""
         self.resyncing.one_pass()
         self.network.wait(1)
         self.asked(Resync)
@@ -85,8 +86,8 @@ class ResyncTests(HoldersTestCase):
             self.assertEqual(self.asked(Resync), expected)
 
     def test_cut_off(self) -> None:
-        """A node whose calls fail does not count as current from then on: when it is back its old copies must not
-        be counted before it has asked for what it missed."""
+        """A node whose calls fail is not current from then on: its old copies must not be counted until it has asked
+        for the writes that it missed."""
         table, now = self.one.table, self.network.clock.seconds
         self.one.freshness.missed_writes((), now())
         for peer in self.town[1:]:
@@ -103,7 +104,7 @@ class ResyncTests(HoldersTestCase):
         self.assertTrue(self.one.freshness.is_current)
 
     def test_alone(self) -> None:
-        """Alone it is current; when somebody comes it asks."""
+        """A node that is alone is current; when a contact comes it asks."""
         peer = self.network.peer(50)
         resyncing = ResyncRequests(
             peer.freshness, peer.table, self.rpc(peer), self.network.clock, lambda: True
@@ -117,7 +118,7 @@ class ResyncTests(HoldersTestCase):
         self.assertEqual(self.asked(Resync), 1)
 
     def test_dead_or_without_values(self) -> None:
-        """Those that are dead and those that hold no values are not waited for."""
+        """It does not wait for dead nodes, nor for nodes that hold no values."""
         bootstrap, dead = self.network.peer(60, holds_values=False), self.network.peer(61)
         dead.fall_silent()
         peer = self.network.peer(50)
@@ -131,7 +132,8 @@ class ResyncTests(HoldersTestCase):
         self.assertTrue(peer.freshness.is_current)
 
     def test_all_at_once(self) -> None:
-        """Where all were stopped at once, all are current again, and nothing is offered twice to one node."""
+        """If all stood still at once, all become current again, and no record is offered twice to one
+        node."""
         self.give(self.record(), *self.town[:3])
         resyncing = [
             ResyncRequests(p.freshness, p.table, self.rpc(p), self.network.clock, lambda: True)

@@ -11,7 +11,7 @@ class FrameTimerTests(SynchronousTestCase):
         self.timer = FrameTimer(self.clock, lambda: self.expired.append(self.clock.seconds()))
 
     def test_expires(self) -> None:
-        """It is up after 30 s of running, however often it is told to run."""
+        """The timer expires after 30 s of running, however often it is started."""
         for _ in range(40):
             self.timer.start()
             self.clock.advance(1)
@@ -20,7 +20,7 @@ class FrameTimerTests(SynchronousTestCase):
         self.assertEqual(self.expired, [FRAME_TIMEOUT])
 
     def test_paused(self) -> None:
-        """While it stands, no time passes and nothing is scheduled."""
+        """While it is paused, no time passes and no timer is set."""
         self.timer.start()
         self.clock.advance(20)
         self.timer.pause()
@@ -31,7 +31,7 @@ class FrameTimerTests(SynchronousTestCase):
         self.assertEqual(self.expired, [1030])
 
     def test_reset(self) -> None:
-        """After a whole message all the time is there again."""
+        """After a complete frame the full time is available again."""
         self.timer.start()
         self.clock.advance(FRAME_TIMEOUT - 1)
         self.timer.reset()

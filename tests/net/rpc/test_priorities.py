@@ -8,25 +8,25 @@ from tests.fakes import contact
 
 
 class PriorityTests(SynchronousTestCase):
-    """What is known of an address."""
+    """The priority of an address."""
 
     def setUp(self) -> None:
         self.table, self.hello_limiter = RoutingTable(1 << 255), HelloLimiter()
         self.priority_of = PeerPriorities(self.table, self.hello_limiter).of
 
     def test_stranger(self) -> None:
-        """Of an address from which nobody has answered, or only others of the same host, nothing is known."""
+        """An address is unknown if no node, or only another one of the same host, has answered from it."""
         self.assertIs(self.priority_of(("203.0.113.1", 8000)), Priority.UNKNOWN)
         self.hello_limiter.proved(("203.0.113.1", 8001))
         self.assertIs(self.priority_of(("203.0.113.1", 8000)), Priority.UNKNOWN)
 
     def test_proven(self) -> None:
-        """Where a node of this network was, one may be again."""
+        """An address that a node has proven stays proven."""
         self.hello_limiter.proved(("203.0.113.1", 8000))
         self.assertIs(self.priority_of(("203.0.113.1", 8000)), Priority.PROVEN)
 
     def test_contact(self) -> None:
-        """A contact is one from the moment it enters the table until it has left."""
+        """A contact has priority from entering the table until it leaves it."""
         one = contact(7, 1)
         self.assertIs(self.priority_of(one.address), Priority.UNKNOWN)
         self.table.confirmed(one, 0.0, 0.1)

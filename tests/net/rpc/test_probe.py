@@ -32,7 +32,7 @@ CALLER, OTHER = contact(7, 1), contact(8, 2)
 
 
 class ProbeTestCase(SynchronousTestCase):
-    """One protocol on a transport that notes what it sends."""
+    """One protocol on a recording transport."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -49,14 +49,14 @@ class ProbeTestCase(SynchronousTestCase):
         self.probe.called_by(caller, self.clock.seconds())
 
     def probed(self) -> list[Address]:
-        """Where datagrams went since this was asked last."""
+        """The addresses of datagrams since the last call."""
         addresses = [address for _, address in self.wire.sent]
         self.wire.sent.clear()
         return addresses
 
 
 class ProbeTests(ProbeTestCase):
-    """Who becomes a contact by having called us."""
+    """Callers that become contacts."""
 
     def answer(self, question: bytes, caller: Contact = CALLER) -> None:
         self.probe.datagramReceived(HERE + caller.proof + question[-8:], caller.address)
@@ -65,7 +65,7 @@ class ProbeTests(ProbeTestCase):
         return self.wire.sent[-1][0]
 
     def test_answered(self) -> None:
-        """A caller is asked, and is a contact when it has answered; its round trip is known then."""
+        """A caller is probed, and becomes a contact when it answers; its round-trip time is known then."""
         self.called_by()
         ((question, address),) = self.wire.sent
         self.assertEqual((question, address), (KNOCK + proof_of(OWN) + question[-8:], CALLER.address))
@@ -77,7 +77,8 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(self.probe.metrics, ProbeMetrics(sent=1, answered=1))
 
     def test_announced(self) -> None:
-        """Who says that it is to be called elsewhere is asked there, and is a contact when it is heard there."""
+        """A node that announces another address is probed there, and becomes a contact when it answers
+        from there."""
         there = contact_at(CALLER.node_id, OTHER.address)
         self.probe.announced(there, self.clock.seconds())
         question = self.last()
@@ -88,7 +89,7 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(self.table.contacts(), [there])
 
     def test_victim(self) -> None:
-        """However many say that they are to be called at an address, it gets two datagrams in ten minutes."""
+        """An address that many nodes announce gets two datagrams in ten minutes."""
         for node_id in range(1, 100):
             self.probe.announced(contact_at(node_id, OTHER.address), self.clock.seconds())
             self.clock.advance(5)
@@ -98,7 +99,7 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(self.probed(), [OTHER.address])
 
     def test_unanswered(self) -> None:
-        """Who does not answer is asked once more, and forgotten after the hard timeout."""
+        """A caller that does not answer is probed once more, and forgotten after the hard timeout."""
         self.called_by()
         self.assertEqual(len(self.probed()), 1)
         self.clock.advance(RESEND_AFTER)
@@ -108,7 +109,7 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(self.probe.metrics.unanswered, 1)
 
     def test_late(self) -> None:
-        """An answer that comes too late is none."""
+        """An answer that comes too late does not count."""
         self.called_by()
         question = self.last()
         self.clock.pump([HARD_TIMEOUT / 2] * 2 + [1.0])
@@ -116,7 +117,7 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(len(self.table), 0)
 
     def test_others_answer(self) -> None:
-        """An answer from elsewhere, of another node or to nothing that was asked is none."""
+        """An answer from another address, of another node or to no probe does not count."""
         self.called_by()
         question = self.last()
         self.answer(question, contact_at(CALLER.node_id, OTHER.address))
@@ -128,7 +129,7 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual((len(self.table), self.probe.metrics.unasked), (1, 4))
 
     def test_junk(self) -> None:
-        """Nothing is ever answered."""
+        """Nothing is answered."""
         rng = random.Random(1)
         self.called_by()
         self.wire.sent.clear()
@@ -140,14 +141,14 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(self.probe.metrics.malformed + self.probe.metrics.unasked, 104)
 
     def test_spacing(self) -> None:
-        """A caller that does not answer is probed once a minute at most, however often it calls."""
+        """A caller that does not answer is probed at most once a minute, however often it calls."""
         for _ in range(12):
             self.called_by()
             self.clock.advance(PROBE_SPACING / 10)
         self.assertEqual(len(self.probed()), 2 * 2)
 
     def test_at_once(self) -> None:
-        """So many probes are out at a time; then the oldest gives way to the newest caller."""
+        """The number of probes under way is limited; the oldest gives way to the newest caller."""
         callers = [contact_at(n, (f"198.51.{n}.1", 8000)) for n in range(1, MAX_PROBES + 3)]
         for caller in callers:
             self.called_by(caller)
@@ -158,8 +159,8 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_of_one_host(self) -> None:
-        """Of one host few are out at a time, whichever ports and ids it has, and no more for many hosts of a subnet
-        or a provider; at home it may have half of them. When they have ended there is room for others."""
+        """One host has few probes at a time, whatever its ports and ids; so have the hosts of a subnet or a provider
+        together. A private host may have half of all. When probes have ended there is room for others."""
         for host, scope in (
             ("203.0.113.1", Scope.HOST),
             ("203.0.114.{}", Scope.SUBNET),
@@ -175,7 +176,7 @@ class ProbeTests(ProbeTestCase):
                 self.probed()
 
     def test_flood_of_callers(self) -> None:
-        """One host that calls from 20 new ports a second keeps no newcomer from being probed (and answering)."""
+        """One host that calls from 20 new ports a second does not keep a newcomer from being probed."""
         probed = 0
         for turn in range(400):
             self.called_by(contact_at(1000 + turn, ("203.0.113.1", 1000 + turn)))
@@ -189,7 +190,8 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(probed, 40)
 
     def test_many_hosts(self) -> None:
-        """Hosts that fill all places give way to a newcomer from elsewhere, which gives way to none of them."""
+        """Hosts that take all slots give way to a newcomer from elsewhere, which gives way to none of
+        them."""
         for number in range(MAX_PROBES):
             self.called_by(contact_at(number + 1, (f"198.51.{number // 4}.{number % 4}", 8000)))
         newcomer = contact_at(77, ("203.0.113.1", 8000))
@@ -199,7 +201,7 @@ class ProbeTests(ProbeTestCase):
         self.assertIn(newcomer, [probe.contact for probe in self.probe._probes.values()])
 
     def test_not_wanted(self) -> None:
-        """Who would find no place is not asked, but remembered as a caller."""
+        """A caller that the table does not want is not probed, but remembered."""
         for number in range(1, 17 * K):
             self.table.confirmed(contact(number, number), self.clock.seconds(), 0.1)
         self.table.confirmed(contact(OWN | 1, 1), self.clock.seconds(), 0.1)
@@ -209,7 +211,7 @@ class ProbeTests(ProbeTestCase):
         self.assertTrue(self.probe.may_be_unreachable(stranger, self.clock.seconds()))
 
     def test_contacts(self) -> None:
-        """Contacts and this node itself are not asked; a contact that missed our last call is."""
+        """Contacts and this node itself are not probed; a contact that missed the last call is."""
         self.table.confirmed(CALLER, self.clock.seconds(), 0.1)
         self.called_by()
         self.called_by(contact(OWN, 3))
@@ -220,7 +222,7 @@ class ProbeTests(ProbeTestCase):
         self.assertFalse(self.table.is_suspect(CALLER.node_id))
 
     def test_may_be_unreachable(self) -> None:
-        """For ten minutes after its last call a caller may be one who cannot be called."""
+        """For ten minutes after its last call a caller may be unreachable."""
         self.called_by()
         now = self.clock.seconds()
         self.assertTrue(self.probe.may_be_unreachable(CALLER, now + RETURN_PATH_LIFETIME - 1))
@@ -230,20 +232,20 @@ class ProbeTests(ProbeTestCase):
         self.assertFalse(self.probe.may_be_unreachable(CALLER, now))
 
     def test_bounded(self) -> None:
-        """Boundedly many callers are remembered."""
+        """The number of callers remembered is limited."""
         for number in range(1, MAX_CALLERS + 50):
             self.called_by(contact(number, number))
         self.assertEqual(len(self.probe._callers), MAX_CALLERS)
 
     def test_unsendable(self) -> None:
-        """A probe that cannot be sent harms nobody."""
+        """A probe that cannot be sent does no harm."""
         self.wire.unreachable.add(CALLER.address)
         self.called_by()
         self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
         self.assertEqual(self.probe.metrics, ProbeMetrics(sent=1, unsendable=2, unanswered=1))
 
     def test_stop(self) -> None:
-        """At the end nothing is left on the clock, and nobody is probed any more."""
+        """After the stop no timer is left, and nothing is probed."""
         self.called_by()
         self.probe.stop()
         self.called_by(OTHER)
@@ -251,7 +253,7 @@ class ProbeTests(ProbeTestCase):
 
 
 class HelloProbeTests(ProbeTestCase):
-    """Probes where datagrams are sealed."""
+    """Probes with encrypted datagrams."""
 
     def setUp(self) -> None:
         self.checked: list[bytes] = []
@@ -265,7 +267,7 @@ class HelloProbeTests(ProbeTestCase):
         return PUZZLE.check(proof)
 
     def test_challenge(self) -> None:
-        """The question is a HELLO; the CHALLENGE of the node that was asked answers it, no other one does."""
+        """The probe is a HELLO; only the CHALLENGE of the probed node answers it."""
         side, third = Side(1, ("192.0.2.1", 8000)), Side(2, ("192.0.2.1", 8000))
         self.called_by(side.contact)
         ((hello, address),) = self.wire.sent
@@ -280,8 +282,8 @@ class HelloProbeTests(ProbeTestCase):
         self.assertEqual(self.table.contacts(), [side.contact])
 
     def test_unasked(self) -> None:
-        """A CHALLENGE that answers no question, or comes from elsewhere, is not worth a look at its proof and
-        its signature, which are dear: anybody can repeat one."""
+        """The proof and the signature of a CHALLENGE that answers no probe, or comes from elsewhere, are not checked:
+        the check is expensive, and anyone can repeat a CHALLENGE."""
         side = Side(1, ("192.0.2.1", 8000))
         self.called_by(side.contact)
         (challenge,) = side.take(self.wire.sent[0][0], ("198.51.100.1", 49_152))

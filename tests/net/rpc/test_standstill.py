@@ -5,7 +5,7 @@ from dht14.net.rpc.standstill import BEAT_INTERVAL, DRAIN_SECONDS, STANDSTILL, S
 
 
 class StandstillTests(SynchronousTestCase):
-    """What is noticed of a process that stood still."""
+    """Standstills of the process that are detected."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -16,7 +16,7 @@ class StandstillTests(SynchronousTestCase):
         return self.standstill.may_have_waited(self.clock.seconds())
 
     def test_running(self) -> None:
-        """While it runs nothing has waited, nor before it began or after it ended."""
+        """While it runs no datagram has waited, nor before the start or after the stop."""
         self.assertFalse(self.may_have_waited())
         self.standstill.startService()
         for _ in range(100):
@@ -28,8 +28,8 @@ class StandstillTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stood_still(self) -> None:
-        """What is read first after a standstill may have waited, and what is read a moment after the next beat;
-        then it runs as before."""
+        """Datagrams read first after a standstill may have waited, also shortly after the next beat; later ones have
+        not."""
         self.standstill.startService()
         self.clock.rightNow += 600
         self.assertTrue(self.may_have_waited(), "before any timer")
@@ -40,7 +40,7 @@ class StandstillTests(SynchronousTestCase):
         self.standstill.stopService()
 
     def test_short_stall(self) -> None:
-        """A stall that makes no difference to a value is none."""
+        """A short stall, which makes no difference to a value, does not count."""
         self.standstill.startService()
         self.clock.rightNow += STANDSTILL
         self.assertFalse(self.may_have_waited())
