@@ -1,8 +1,9 @@
-"""Declared metrics: what a component counts, in plain attributes, and the names under which Prometheus shows it.
+"""Declared metrics: what a component counts, in plain attributes, and the names under which Prometheus shows
+it.
 
-A component owns one attrs class of counters and adds to its attributes: that costs what an attribute costs. Each
-field is declared with its `Family`, one line of documentation and its labels; `samples` lists the fields of such an
-object, and of the objects inside. Names follow https://prometheus.io/docs/practices/naming/.
+A component owns one attrs class of counters and adds to its attributes: that costs what an attribute costs.
+Each field is declared with its `Family`, one line of documentation and its labels; `samples` lists the fields
+of such an object, and of the objects inside. Names follow https://prometheus.io/docs/practices/naming/.
 """
 
 from bisect import bisect_left
@@ -78,7 +79,8 @@ class Family:
         return field(default=0, metadata={_DECLARED: declared})
 
     def by(self, label: str, values: type[Enum], documentation: str = "", **labels: str) -> Any:
-        """Declare an attrs field that holds one number for each member of an enumeration: `dict[member, int]`."""
+        """Declare an attrs field that holds one number for each member of an enumeration: `dict[member,
+        int]`."""
         declared = Declared(self, documentation or self.documentation, labels, label)
         return field(factory=lambda: dict.fromkeys(values, 0), metadata={_DECLARED: declared})
 
@@ -107,7 +109,8 @@ class Group:
 
 
 def group(label: str, **made: Any) -> Any:
-    """Declare an attrs field that holds objects of metrics by the value of `label`; `made` as for `attrs.field`."""
+    """Declare an attrs field that holds objects of metrics by the value of `label`; `made` as for
+    `attrs.field`."""
     return field(metadata={_DECLARED: Group(label)}, **made)
 
 
@@ -120,7 +123,8 @@ class Sample(NamedTuple):
 
 
 def samples(measured: AttrsInstance, **labels: str) -> Iterator[Sample]:
-    """List the values of an object of metrics and of the objects inside; each sample has these `labels` too."""
+    """List the values of an object of metrics and of the objects inside; each sample has these `labels`
+    too."""
     for attribute in fields(type(measured)):
         declared = attribute.metadata.get(_DECLARED)
         value = getattr(measured, attribute.name)

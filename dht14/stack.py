@@ -1,7 +1,7 @@
 """Builds the objects of one node, once, in order: the same for the real network and the simulated one.
 
-table and store -> responder -> rpc -> courier -> node -> join and the passes of upkeep. Nothing is opened here:
-who composes gives `rpc` and `probe` a transport each and starts the services.
+table and store -> responder -> rpc -> courier -> node -> join and the passes of upkeep. Nothing is opened
+here: who composes gives `rpc` and `probe` a transport each and starts the services.
 """
 
 import random
@@ -59,8 +59,8 @@ from dht14.session.layer import PlaintextLayer, PlaintextProbe, ReachabilityProb
 from dht14.wire.contacts import Check
 
 MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], LocalStore]
-"""Makes a store of the node's id, its limit in bytes, whether the node answers for a record, how many seconds a
-record lives at most, and how many times the free bytes a writer may hold."""
+"""Makes a store of the node's id, its limit in bytes, whether the node answers for a record, how many seconds
+a record lives at most, and how many times the free bytes a writer may hold."""
 
 MakeResponder = Callable[
     [RoutingTable, LocalStore | None, float, Tickets[Transfer], NetworkTime, RepublishTimes, Freshness],
@@ -128,8 +128,8 @@ class Stack:
         bulk_server: BulkServerMetrics | None = None,
         api: ApiMetrics | None = None,
     ) -> NodeMetrics:
-        """Take a snapshot of all that the node counts; with what the parts count that it does not know: the bulk
-        channel and the API. Takes about a millisecond."""
+        """Take a snapshot of all that the node counts; with what the parts count that it does not know: the
+        bulk channel and the API. Takes about a millisecond."""
         passes = {str(one.name): one.metrics for one in self.services if isinstance(one, Periodic)}
         sealed = self.session if isinstance(self.session, EncryptedLayer) else None
         live = NodeMetrics(
@@ -176,8 +176,8 @@ def build_stack(
 ) -> Stack:
     """The stack of one node. `saved` are contacts of an earlier run; `check` tells node ids.
 
-    `clock` times everything, the lives of values included, and nobody sets it. `wall` is the time of day, seconds
-    since 1970: it dates what other nodes judge, versions and pre-keys, and nothing else.
+    `clock` times everything, the lives of values included, and nobody sets it. `wall` is the time of day,
+    seconds since 1970: it dates what other nodes judge, versions and pre-keys, and nothing else.
     """
     node_id = identity.node_id
     table = RoutingTable(node_id, any_subnet if options.limits.diversity_private else public_subnet)

@@ -29,7 +29,8 @@ class TimeoutTests(SynchronousTestCase):
         self.assertEqual(list(seconds), sorted(set(seconds)))
 
     def test_call(self) -> None:
-        """A call is slow before its contact is silent, silent before it has failed, and fails before its operation."""
+        """A call is slow before its contact is silent, silent before it has failed, and fails before its
+        operation."""
         self.assert_ascending(
             parameters.SOFT_TIMEOUT_MIN, parameters.SOFT_TIMEOUT_UNKNOWN, parameters.SOFT_TIMEOUT_MAX
         )
@@ -44,7 +45,8 @@ class TimeoutTests(SynchronousTestCase):
         self.assertLess(pacing.MAX_WAIT, parameters.HARD_TIMEOUT)
 
     def test_handshake(self) -> None:
-        """A handshake is given up when no call waits for it any more, and resent before the soft timeout ends."""
+        """A handshake is given up when no call waits for it any more, and resent before the soft timeout
+        ends."""
         self.assertLessEqual(parameters.HARD_TIMEOUT, encrypted.PATIENCE)
         self.assertLessEqual(encrypted.RESEND_AFTER, parameters.SOFT_TIMEOUT_UNKNOWN)
         self.assertLess(acceptor.COOKIE_LIFE, handshake.PREKEY_LIFE)
@@ -74,7 +76,8 @@ class TimeoutTests(SynchronousTestCase):
         )
 
     def test_clients(self) -> None:
-        """Our own clients wait for longer than the API takes, and the container's health check for longer still."""
+        """Our own clients wait for longer than the API takes, and the container's health check for longer
+        still."""
         docker = re.search(r"HEALTHCHECK .*--timeout=(\d+)s", (TOP / "Dockerfile").read_text())
         assert docker is not None
         self.assert_ascending(
@@ -93,7 +96,8 @@ class TimeoutTests(SynchronousTestCase):
         self.assertLess(2 * API_PROMISE, float(killed[1]))
 
     def test_bulk(self) -> None:
-        """The client closes an idle connection before the server does; a ticket outlives the way to the server."""
+        """The client closes an idle connection before the server does; a ticket outlives the way to the
+        server."""
         self.assertLess(
             bulk_client.IDLE_TIMEOUT + 2 * deadlines.CHECK_INTERVAL, bulk_server.SERVER_IDLE_TIMEOUT
         )
@@ -102,13 +106,15 @@ class TimeoutTests(SynchronousTestCase):
         self.assertLess(parameters.OPERATION_TIMEOUT + bulk_client.CONNECT_TIMEOUT, tickets.LIFETIME)
 
     def test_copies(self) -> None:
-        """A small copy is given up while its call may still be answered; a copy lives for longer than it takes."""
+        """A small copy is given up while its call may still be answered; a copy lives for longer than it
+        takes."""
         self.assert_ascending(replicator.COPY_TIMEOUT, parameters.HARD_TIMEOUT, replicator.LARGE_COPY_TIMEOUT)
         self.assertLess(replicator.LARGE_COPY_TIMEOUT, republish.MIN_REMAINING)
         self.assertLess(republish.REPUBLISH_LOOK, parameters.REPAIR_INTERVAL_MIN)
 
     def test_standstill(self) -> None:
-        """A beat that is late by one interval is no standstill; a node is asleep after a standstill, not before."""
+        """A beat that is late by one interval is no standstill; a node is asleep after a standstill, not
+        before."""
         self.assertLess(standstill.BEAT_INTERVAL, standstill.STANDSTILL)
         self.assert_ascending(resync.RESYNC_LOOK, resync.ASLEEP_AFTER)
         self.assertLess(standstill.STANDSTILL, resync.ASLEEP_AFTER)

@@ -1,7 +1,8 @@
-"""Announcer: sends ANNOUNCE with the advertised address, for a node whose own address is translated on the way.
+"""Announcer: sends ANNOUNCE with the advertised address, for a node whose own address is translated on the
+way.
 
-Runs every ANNOUNCE_INTERVAL (5 s), only in a node with an advertised address. A pass resolves the host name and sends at
-most ANNOUNCES_AT_ONCE requests; without new contacts it does nothing.
+Runs every ANNOUNCE_INTERVAL (5 s), only in a node with an advertised address. A pass resolves the host name
+and sends at most ANNOUNCES_AT_ONCE requests; without new contacts it does nothing.
 """
 
 from attrs import define, field
@@ -19,14 +20,16 @@ ANNOUNCE_INTERVAL = 5.0
 ANNOUNCES_AT_ONCE = 20
 """Contacts that get an ANNOUNCE in one pass."""
 ANNOUNCE_LIFETIME = 1_800.0
-"""Seconds after which a contact gets another ANNOUNCE: it may have dropped this node meanwhile, or restarted."""
+"""Seconds after which a contact gets another ANNOUNCE: it may have dropped this node meanwhile, or
+restarted."""
 
 
 @define(eq=False)
 class Announcer:
     """Announces to each contact of the table, from time to time, the address at which others reach this node.
 
-    The contact probes that address from a port that no translation knows, and accepts it when this node answers.
+    The contact probes that address from a port that no translation knows, and accepts it when this node
+    answers.
     """
 
     log = Logger()

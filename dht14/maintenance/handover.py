@@ -1,7 +1,7 @@
 """Hand-over: a node that is stopping offers its records to the nodes that hold them afterwards.
 
-Runs once, at a planned stop, for at most HAND_OVER_TIMEOUT. Each record is offered twice: to the next holder, then to the
-other holders.
+Runs once, at a planned stop, for at most HAND_OVER_TIMEOUT. Each record is offered twice: to the next holder,
+then to the other holders.
 """
 
 from attrs import define, field
@@ -66,8 +66,8 @@ class HandOver:
             )
 
     async def _run(self) -> None:
-        """Offer records with the fewest copies first; each to the node that becomes a holder when this one is gone,
-        and then to the others, which should have it already."""
+        """Offer records with the fewest copies first; each to the node that becomes a holder when this one is
+        gone, and then to the others, which should have it already."""
         keys = await self._keys()
         if not keys or not self._table.has_live_contact():
             return

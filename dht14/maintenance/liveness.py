@@ -1,7 +1,7 @@
 """Liveness: PINGs contacts in turn and learns how long contacts live.
 
-Runs every LIVENESS_INTERVAL (5 s). A pass sends one PING to each contact that needs one; replies and timeouts reach the
-routing table through the RPC layer, and nothing waits for them.
+Runs every LIVENESS_INTERVAL (5 s). A pass sends one PING to each contact that needs one; replies and timeouts
+reach the routing table through the RPC layer, and nothing waits for them.
 """
 
 from attrs import define, field

@@ -1,6 +1,7 @@
 """Periodic: runs a maintenance pass at regular intervals.
 
-A LoopingCall that starts with jitter, continues after a failed pass, and cancels the pass under way when it is stopped.
+A LoopingCall that starts with jitter, continues after a failed pass, and cancels the pass under way when it
+is stopped.
 """
 
 import random

@@ -1,7 +1,8 @@
-"""Read repair: after a GET, offers the record to nearest nodes that lack it, and leaves one cached copy on the way.
+"""Read repair: after a GET, offers the record to nearest nodes that lack it, and leaves one cached copy on
+the way.
 
-Runs after each GET that found a record, in the background: at most READ_REPAIRS_AT_ONCE copies at once, and at most one
-copy of a key to the same node in READ_REPAIR_SPACING.
+Runs after each GET that found a record, in the background: at most READ_REPAIRS_AT_ONCE copies at once, and
+at most one copy of a key to the same node in READ_REPAIR_SPACING.
 """
 
 from collections.abc import Callable
@@ -91,8 +92,8 @@ class ReadRepair:
     def _cache(self, record: Record, contact: Contact) -> "Deferred[Reply]":
         """Cache content at the nearest node that was asked and does not hold it (paper, section 2.3).
 
-        Only content: it cannot become stale. A cached copy of another record, unknown to its writers, would be read
-        for as long as it lives.
+        Only content: it cannot become stale. A cached copy of another record, unknown to its writers, would
+        be read for as long as it lives.
         """
         remaining = record.remaining_ms(self._clock.seconds())
         return self._rpc.ask(

@@ -1,4 +1,5 @@
-"""Refresh (paper, section 2.3): looks up a random id in each bucket range that no lookup has crossed for a while.
+"""Refresh (paper, section 2.3): looks up a random id in each bucket range that no lookup has crossed for a
+while.
 
 Runs once in each refresh interval. A pass costs one lookup for each stale range, one after the other.
 """

@@ -1,9 +1,10 @@
-"""Repair: when the neighbours of this node change, offers each record to the nodes that have become its holders.
+"""Repair: when the neighbours of this node change, offers each record to the nodes that have become its
+holders.
 
-Runs every REPAIR_INTERVAL (5 s). Without a change a pass only compares two sets of ids; after a change it scans the store
-once. The former and the present holders of a record follow from the former and the present neighbours: a newcomer, a
-death, a thousand newcomers after a partition, and this node's own restart are the same case. Only the REPAIRERS nearest
-holders offer a record; republish finds what they miss.
+Runs every REPAIR_INTERVAL (5 s). Without a change a pass only compares two sets of ids; after a change it
+scans the store once. The former and the present holders of a record follow from the former and the present
+neighbours: a newcomer, a death, a thousand newcomers after a partition, and this node's own restart are the
+same case. Only the REPAIRERS nearest holders offer a record; republish finds what they miss.
 """
 
 from collections.abc import Mapping
@@ -38,7 +39,8 @@ MAX_LOOKS_WAITED = 3
 """Passes for which repair waits while the neighbours change at each pass: nodes come and go in groups."""
 
 REPAIRERS = 3
-"""The nearest holders, which offer records to a new one. A write is on most of the group, so one of them has it."""
+"""The nearest holders, which offer records to a new one. A write is on most of the group, so one of them has
+it."""
 
 REPAIRS_AT_ONCE = 8
 """Records that are offered at the same time."""
@@ -58,8 +60,8 @@ class Repair:
     _clock: IReactorTime
     _freshness: Freshness
     _before: Mapping[int, Contact] = field(factory=dict, init=False)
-    """The neighbours that were offered all records. Empty at the start: records of an earlier run may be missing
-    elsewhere, or be outdated."""
+    """The neighbours that were offered all records. Empty at the start: records of an earlier run may be
+    missing elsewhere, or be outdated."""
     _at_last_look: frozenset[int] = field(default=frozenset(), init=False)
     _waited: int = field(default=0, init=False)
     """Passes since the neighbours began to change."""
@@ -137,7 +139,8 @@ class Repair:
         ]
 
     def _nearest(self, record: Record, neighbours: Mapping[int, Contact]) -> list[int]:
-        """Return the ids of the record's holders among these and this node, nearest first, limited per subnet."""
+        """Return the ids of the record's holders among these and this node, nearest first, limited per
+        subnet."""
         takers = [c for node_id, c in neighbours.items() if self._replicator.accepts_copies(node_id)]
         takers.append(Contact(self._table.own_id, ("", 0)))
         takers.sort(key=lambda contact: contact.node_id ^ record.key)

@@ -1,7 +1,7 @@
 """Replicator: offers copies of records to the nodes that should hold them.
 
-Used by read repair, repair, republish and hand-over; it has no pass of its own. A copy costs one OFFER for a contact that
-has the record, and a STORE or a bulk transfer for one that has not.
+Used by read repair, repair, republish and hand-over; it has no pass of its own. A copy costs one OFFER for a
+contact that has the record, and a STORE or a bulk transfer for one that has not.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -38,15 +38,16 @@ from dht14.wire.messages import (
 )
 
 SendCopy = Callable[[Contact, Record, int], "Deferred[Reply]"]
-"""Offers a copy of a record to a contact, and sends the value if the contact wants it. Takes the fingerprint of the
-key's neighbourhood; fires with `Stored`, `Outranked` or `Refused`, or fails with `CallFailed`."""
+"""Offers a copy of a record to a contact, and sends the value if the contact wants it. Takes the fingerprint
+of the key's neighbourhood; fires with `Stored`, `Outranked` or `Refused`, or fails with `CallFailed`."""
 
 REFUSAL_MEMORY = 600.0
 MAX_REFUSERS = 256
 """Seconds for which a contact that refused a copy gets no other one: it is a bootstrap node, or full."""
 
 COPY_TIMEOUT, LARGE_COPY_TIMEOUT = 1.0, 4.0
-"""Seconds to wait for a contact, with a small value and with a large one; then the next candidate replaces it."""
+"""Seconds to wait for a contact, with a small value and with a large one; then the next candidate replaces
+it."""
 
 PINGS_AT_ONCE = 8
 """Unknown contacts, named by others, that are pinged at the same time."""
@@ -68,7 +69,8 @@ class Replicator:
     _pinged: set[int] = field(factory=set, init=False)
 
     def replica_candidates(self, key: int, count: int = K) -> list[Contact]:
-        """Return the `count` contacts nearest to a key that are alive and accept copies, as far as is known."""
+        """Return the `count` contacts nearest to a key that are alive and accept copies, as far as is
+        known."""
         self._refusers.expire(self._clock.seconds())
         known = self._table.holders(key, 2 * count)
         return [contact for contact in known if self.accepts_copies(contact.node_id)][:count]
@@ -78,7 +80,8 @@ class Replicator:
         return node_id not in self._refusers and self._table.serves_values(node_id)
 
     async def replicate(self, record: Record, replica_candidates: Iterable[Contact], needed: int) -> int:
-        """Offer the record to the candidates, in their order, until `needed` of them have it. Return how many do."""
+        """Offer the record to the candidates, in their order, until `needed` of them have it. Return how many
+        do."""
         # A contact that was found dead meanwhile, with another record, is skipped.
         waiting = (contact for contact in replica_candidates if not self._table.is_suspect(contact.node_id))
         held = 0

@@ -1,8 +1,8 @@
 """Republish (paper, section 2.5): offers each record to all its holders from time to time.
 
-Checks every REPUBLISH_LOOK (15 s) whether the interval is over; it follows the lifetime of contacts. A pass then scans the
-store once and costs one lookup for each region that the table does not know. One holder does it for all of a record's
-holders: see `node.republish_times`.
+Checks every REPUBLISH_LOOK (15 s) whether the interval is over; it follows the lifetime of contacts. A pass
+then scans the store once and costs one lookup for each region that the table does not know. One holder does
+it for all of a record's holders: see `node.republish_times`.
 """
 
 import random
@@ -122,7 +122,8 @@ class Republish:
         return sorted(self._region.contacts, key=lambda contact: contact.node_id ^ record.key)
 
     async def _republish(self, record: Record, candidates: list[Contact]) -> None:
-        """Offer the record to its other holders. A node that is not a holder any more offers it to the nearest."""
+        """Offer the record to its other holders. A node that is not a holder any more offers it to the
+        nearest."""
         is_near = self._table.is_near(record.key, record.replication)
         await self._replicator.replicate(record, candidates, record.replication - 1 if is_near else 1)
         self._diary.seen_to(record.key, self._clock.seconds())

@@ -1,7 +1,8 @@
 """Resync: after an absence, asks the neighbours for the writes that this node has missed.
 
-Checks every RESYNC_LOOK (2.5 s) whether the node was away: just started, cut off, or asleep. An absence costs one
-RESYNC to each of NEIGHBOURS_ASKED contacts; their repair then offers the records. Other passes cost nothing.
+Checks every RESYNC_LOOK (2.5 s) whether the node was away: just started, cut off, or asleep. An absence costs
+one RESYNC to each of NEIGHBOURS_ASKED contacts; their repair then offers the records. Other passes cost
+nothing.
 """
 
 from collections.abc import Callable

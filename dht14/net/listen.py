@@ -13,12 +13,13 @@ from dht14.net.rpc.udp_port import UdpPort
 from dht14.net.tcp_port import TcpPort
 
 API_BACKLOG = 256
-"""API connections that wait to be accepted. With fewer, clients that connect in a loop wait for a resend of their SYN;
-with more, PUTs of clients that have already gone pile up."""
+"""API connections that wait to be accepted. With fewer, clients that connect in a loop wait for a resend of
+their SYN; with more, PUTs of clients that have already gone pile up."""
 
 
 def bind_udp(option: str, address: Address, reactor: Any) -> UdpPort:
-    """Bind a UDP port to the address of `[node] option`. Raises `AddressUnavailable`, as do the functions below."""
+    """Bind a UDP port to the address of `[node] option`. Raises `AddressUnavailable`, as do the functions
+    below."""
     port = UdpPort(_numeric(option, address, socket.SOCK_DGRAM), DatagramProtocol(), reactor)
     try:
         port.bind()

@@ -9,8 +9,8 @@ from dht14.security.rate_limiter import TokenBucket
 class LogLimiter:
     """Limits log lines that other parties cause.
 
-    A subject gets one line, and the next one only after `quiet` seconds without a mention of it. All subjects together
-    get a line a second, after a burst of 60.
+    A subject gets one line, and the next one only after `quiet` seconds without a mention of it. All subjects
+    together get a line a second, after a burst of 60.
     """
 
     quiet = 60.0

@@ -34,8 +34,8 @@ class ResyncTests(HoldersTestCase):
         self.network.wait(1)
 
     def test_missed(self) -> None:
-        """A node that was away gets the writes that it missed, new keys and new values of old ones, and only then
-        counts as current."""
+        """A node that was away gets the writes that it missed, new keys and new values of old ones, and only
+        then counts as current."""
         old, new, other = (
             self.record(),
             self.record(value=b"new", later=1),
@@ -86,8 +86,8 @@ class ResyncTests(HoldersTestCase):
             self.assertEqual(self.asked(Resync), expected)
 
     def test_cut_off(self) -> None:
-        """A node whose calls fail is not current from then on: its old copies must not be counted until it has asked
-        for the writes that it missed."""
+        """A node whose calls fail is not current from then on: its old copies must not be counted until it
+        has asked for the writes that it missed."""
         table, now = self.one.table, self.network.clock.seconds
         self.one.freshness.missed_writes((), now())
         for peer in self.town[1:]:

@@ -1,4 +1,5 @@
-"""Accounts of API clients, one for each address: who may connect, how often, and with how many connections."""
+"""Accounts of API clients, one for each address: who may connect, how often, and with how many
+connections."""
 
 from collections import deque
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -17,13 +18,14 @@ Network = IPv4Network | IPv6Network
 SLOT_TIMEOUT = 1.0
 """Seconds that a connection over the limit waits for another one of its client to end.
 
-A client that connects, sends a PUT and closes, many times in a row, gets ahead of the node: the reactor accepts new
-connections before it sees that the old ones are closed. To refuse them at once would lose their PUTs.
+A client that connects, sends a PUT and closes, many times in a row, gets ahead of the node: the reactor
+accepts new connections before it sees that the old ones are closed. To refuse them at once would lose their
+PUTs.
 """
 
 HELD_BYTES = 64 << 20
-"""Bytes that all connections together may make the node hold, beyond one request each: values of requests under
-way, and replies that clients do not read."""
+"""Bytes that all connections together may make the node hold, beyond one request each: values of requests
+under way, and replies that clients do not read."""
 
 
 @frozen
@@ -53,7 +55,8 @@ class WaitingConnection(Protocol):
 
 
 class ApiClient:
-    """The account of one address: its connections share a token bucket, and wait in one queue while it is empty."""
+    """The account of one address: its connections share a token bucket, and wait in one queue while it is
+    empty."""
 
     _log = Logger()
 
@@ -99,8 +102,8 @@ class ApiClient:
         self._clients.held += growth
 
     def may_hold_more(self) -> bool:
-        """As `Account.may_hold_more`. No client holds more than it leaves free: a single one gets half of all,
-        two get a third each, and a newcomer always gets some."""
+        """As `Account.may_hold_more`. No client holds more than it leaves free: a single one gets half of
+        all, two get a third each, and a newcomer always gets some."""
         return self.held < HELD_BYTES - self._clients.held
 
     def take_token(self, connection: WaitingConnection, now: float) -> bool:

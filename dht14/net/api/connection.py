@@ -1,8 +1,8 @@
 """One connection of an API client: from bytes to requests, and from replies to bytes.
 
 The connection decodes one request at a time, takes a token of the client's account for it, puts it into its
-`RequestQueue` and hands it to the node (`Dispatcher`). An `Obstacle` or a full queue also stops the reading: TCP
-then slows the client down, and nothing is dropped.
+`RequestQueue` and hands it to the node (`Dispatcher`). An `Obstacle` or a full queue also stops the reading:
+TCP then slows the client down, and nothing is dropped.
 """
 
 from contextlib import suppress

@@ -1,7 +1,7 @@
 """The steps of a node's start, and the API requests that wait for them. DESIGN 2.3.
 
-A node that has just started does not know what is stored and cannot store: its "not found" means nothing. GETs and
-PUTs therefore wait, within their own timeout, and only then fail with "not ready".
+A node that has just started does not know what is stored and cannot store: its "not found" means nothing.
+GETs and PUTs therefore wait, within their own timeout, and only then fail with "not ready".
 """
 
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Record
 
 DATABASE_TIMEOUT = 2.0
-"""Seconds that a GET waits for the database. The check of a large database takes longer: the GET then asks the other
-holders, who have the same values."""
+"""Seconds that a GET waits for the database. The check of a large database takes longer: the GET then asks
+the other holders, who have the same values."""
 
 WAKES_PER_TURN = 256
 """Waiting requests that continue in one turn of the reactor."""

@@ -32,8 +32,8 @@ class PutGet(Protocol):
     def get(
         self, key: int, content: bool = False, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Record | NoRecord]":
-        """Fires with the record, or with the reason why there is none. With `content` only a value whose SHA-256
-        is the key counts."""
+        """Fires with the record, or with the reason why there is none. With `content` only a value whose
+        SHA-256 is the key counts."""
 
 
 def failed(request: ApiRequest) -> Receipt | NoRecord:

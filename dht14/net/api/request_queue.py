@@ -33,9 +33,10 @@ class QueuedRequest:
 class RequestQueue:
     """Runs requests for one key in sequence, and requests for different keys concurrently.
 
-    A GET therefore sees the PUTs before it. Replies are sent in the order of the requests. `has_room` limits what
-    one connection can make the node hold: requests, and bytes of values and of replies that wait for their turn.
-    The account limits all connections together; each may have one request whatever the others hold.
+    A GET therefore sees the PUTs before it. Replies are sent in the order of the requests. `has_room` limits
+    what one connection can make the node hold: requests, and bytes of values and of replies that wait for
+    their turn. The account limits all connections together; each may have one request whatever the others
+    hold.
     """
 
     def __init__(self, account: Account) -> None:
@@ -63,7 +64,8 @@ class RequestQueue:
         return key in self._waiting
 
     def add(self, request: ApiRequest) -> QueuedRequest:
-        """Append a request. Its caller begins it now, or, if `is_busy` was true, when `next_ready` returns it."""
+        """Append a request. Its caller begins it now, or, if `is_busy` was true, when `next_ready` returns
+        it."""
         entry = QueuedRequest(request)
         self._in_order.append(entry)
         self._held_bytes += _value_bytes(request)
@@ -91,8 +93,8 @@ class RequestQueue:
             del self._waiting[entry.request.key]
 
     def take_replies(self, is_read: bool = True) -> list[bytes]:
-        """Remove and return the replies that can be sent now. If the client does not read (`is_read` is false), they
-        count as held until `all_read`."""
+        """Remove and return the replies that can be sent now. If the client does not read (`is_read` is
+        false), they count as held until `all_read`."""
         replies: list[bytes] = []
         in_order = self._in_order
         while in_order and (reply := in_order[0].reply) is not None:

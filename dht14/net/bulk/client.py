@@ -37,8 +37,8 @@ ANSWER_TIMEOUT = 3.0
 """Seconds that an answer may take, on top of the time of all transfers under way at MIN_RATE."""
 
 IDLE_TIMEOUT = 50.0
-"""Seconds that a connection stays open without a transfer: less than the server keeps it, so that the client never
-sends on a connection that the server is closing."""
+"""Seconds that a connection stays open without a transfer: less than the server keeps it, so that the client
+never sends on a connection that the server is closing."""
 
 MAX_UNDER_WAY = 8
 """Transfers under way on one connection."""
@@ -335,8 +335,8 @@ class BulkClient:
         self.metrics.refused += 1
         if self._log_limiter.may_log(contact.address, self.reactor.seconds()):
             self.log.warn(
-                "Closing the bulk connection to {host} port {port}: {reason}. Further cases of this peer are only "
-                "counted for a minute.",
+                "Closing the bulk connection to {host} port {port}: {reason}. Further cases of this peer are "
+                "only counted for a minute.",
                 host=contact.address[0],
                 port=contact.address[1],
                 reason=reason,

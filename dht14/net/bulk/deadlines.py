@@ -23,7 +23,8 @@ class HasDeadline(Protocol):
 
 @define(eq=False)
 class Deadlines:
-    """Calls `deadline_passed` of each subject at the first check after its deadline, and at each later one."""
+    """Calls `deadline_passed` of each subject at the first check after its deadline, and at each later
+    one."""
 
     _clock: IReactorTime
     _subjects: dict[HasDeadline, None] = field(factory=dict, init=False)

@@ -74,8 +74,8 @@ class UploadPhase(Enum):
 class BulkServerConnection(Protocol):
     """One connection of a peer.
 
-    It holds at most `MAX_UNCOMMITTED` values and a buffer of one value's size: it does not read while more values wait
-    for their commit, or while the peer does not read the values that it has asked for.
+    It holds at most `MAX_UNCOMMITTED` values and a buffer of one value's size: it does not read while more
+    values wait for their commit, or while the peer does not read the values that it has asked for.
     """
 
     log = Logger()
@@ -297,9 +297,9 @@ class BulkServer(Factory):
     def _make_room(self, parties: tuple[Party, ...]) -> bool:
         """Whether one more connection may be accepted; if the server is full, one of another party is closed.
 
-        It is one of the party that has most: the oldest one that has redeemed no ticket, since a peer with a ticket
-        shows it at once; else the one that was idle longest. A busy one is closed only if its party has far more than
-        the others.
+        It is one of the party that has most: the oldest one that has redeemed no ticket, since a peer with a
+        ticket shows it at once; else the one that was idle longest. A busy one is closed only if its party
+        has far more than the others.
         """
         if not self._connections.is_full:
             return True
@@ -317,7 +317,8 @@ class BulkServer(Factory):
         self._deadlines.add(connection)
 
     def peer_identified(self, connection: BulkServerConnection) -> None:
-        """The peer has proven its key. If it has too many connections now, close an idle one, possibly this one."""
+        """The peer has proven its key. If it has too many connections now, close an idle one, possibly this
+        one."""
         of_key = [one for one in self._connections if one.public_key == connection.public_key]
         if len(of_key) > MAX_PER_KEY:
             self.metrics.of_one_key += 1
@@ -334,8 +335,8 @@ class BulkServer(Factory):
         self.metrics.refused += 1
         if self._log_limiter.may_log(host, self.clock.seconds()):
             self.log.warn(
-                "Closing a bulk connection from {host}: {reason}. Further cases from there are only counted for a "
-                "minute.",
+                "Closing a bulk connection from {host}: {reason}. Further cases from there are only counted "
+                "for a minute.",
                 host=host,
                 reason=reason,
             )

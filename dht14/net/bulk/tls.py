@@ -1,7 +1,7 @@
 """TLS for the bulk channel: version 1.3 only; each side is identified by the raw key of its node. DESIGN 4.4.
 
-Certificates only carry keys: each side has a self-signed one, whose names and dates mean nothing. The user of a
-connection compares the key when the handshake is over, before it sends anything.
+Certificates only carry keys: each side has a self-signed one, whose names and dates mean nothing. The user of
+a connection compares the key when the handshake is over, before it sends anything.
 """
 
 from datetime import datetime, timezone
@@ -73,8 +73,8 @@ class WholeWrites(TLSMemoryBIOProtocol):
 
 
 def peer_public_key(connection: SSL.Connection) -> bytes:
-    """Return the raw key, 32 bytes, that the other side has proven, after the handshake. Raises `Malformed` for a
-    connection that is not one of nodes."""
+    """Return the raw key, 32 bytes, that the other side has proven, after the handshake. Raises `Malformed`
+    for a connection that is not one of nodes."""
     if connection.get_alpn_proto_negotiated() != ALPN:
         raise Malformed("a connection of another protocol")
     certificate = connection.get_peer_certificate(as_cryptography=True)

@@ -12,7 +12,8 @@ TIMER_RESOLUTION = 0.005
 
 
 class DeadlineQueue:
-    """Calls `on_deadline(rpc_id, now)` for each deadline of a pending call. Deadlines of ended calls are skipped."""
+    """Calls `on_deadline(rpc_id, now)` for each deadline of a pending call. Deadlines of ended calls are
+    skipped."""
 
     def __init__(
         self, clock: IReactorTime, pending: Container[bytes], on_deadline: Callable[[bytes, float], None]

@@ -1,7 +1,8 @@
-"""Detects another node with this node's identity: a copied data directory, or a snapshot that was started twice.
+"""Detects another node with this node's identity: a copied data directory, or a snapshot that was started
+twice.
 
-A node may also meet itself, at an address that a seed or another node names. The RPC ids tell the two cases apart: a
-request to itself has an id that this node has used.
+A node may also meet itself, at an address that a seed or another node names. The RPC ids tell the two cases
+apart: a request to itself has an id that this node has used.
 """
 
 from collections import deque
@@ -40,8 +41,9 @@ class DuplicateIdentityDetector:
     def _report(self, address: Address, now: float) -> None:
         if self._log_limiter.may_log(("duplicate identity", address), now):
             self.log.warn(
-                "Duplicate identity: the node at {host} port {port} has the same node id as this one, so other nodes "
-                "find the values of neither reliably. Stop one of the two, or give it its own data directory.",
+                "Duplicate identity: the node at {host} port {port} has the same node id as this one, so "
+                "other nodes find the values of neither reliably. Stop one of the two, or give it its own data "
+                "directory.",
                 host=address[0],
                 port=address[1],
             )

@@ -1,4 +1,5 @@
-"""What the UDP side of a node counts: RPCs by method, direction and outcome, datagrams, probes, standstills."""
+"""What the UDP side of a node counts: RPCs by method, direction and outcome, datagrams, probes,
+standstills."""
 
 import re
 from typing import get_args
@@ -14,7 +15,6 @@ REQUESTS = Family(
     "RPC requests by method, direction (sent, received) and outcome; each request has one outcome.",
 )
 DROPPED = Family("dht14_datagrams_dropped_total", "Datagrams received and dropped, by reason.")
-DATAGRAMS = Family("dht14_datagrams_total", "UDP datagrams of the main port, by direction.")
 REFUSALS = Family("dht14_rpc_refusals_total", "REFUSED replies, by direction and reason.")
 LATENCY = Family(
     "dht14_rpc_latency_seconds",
@@ -44,7 +44,7 @@ class SentRequests:
         "A reply other than REFUSED came before the soft timeout.", direction="sent", outcome="answered"
     )
     slow: int = REQUESTS.value(
-        "A reply other than REFUSED came to a slow call: after the soft timeout, or the peer was slow before.",
+        "A reply other than REFUSED came after the soft timeout, or the peer was already slow.",
         direction="sent",
         outcome="slow",
     )
@@ -110,8 +110,6 @@ class RpcMetrics:
     refusals_received: dict[Refusal, int] = REFUSALS.by(
         "reason", Refusal, "Another node refused.", direction="received"
     )
-    datagrams_sent: int = DATAGRAMS.value(direction="sent")
-    datagrams_received: int = DATAGRAMS.value(direction="received")
     malformed: int = DROPPED.value("It does not decode.", reason="malformed")
     unasked: int = DROPPED.value("A reply to no request of this node.", reason="unasked")
     late: int = DROPPED.value(

@@ -1,4 +1,5 @@
-"""Paces the requests to each address: a node drops requests over its limit, and the caller takes it for dead."""
+"""Paces the requests to each address: a node drops requests over its limit, and the caller takes it for
+dead."""
 
 from attrs import define, field
 
@@ -17,7 +18,8 @@ MAX_ADDRESSES = 8192
 
 @define
 class Pacing:
-    """The times of the next requests to each address. Peers are assumed to have the same limit as this node."""
+    """The times of the next requests to each address. Peers are assumed to have the same limit as this
+    node."""
 
     _rate: float
     """Requests per second that a peer answers; 0: no limit."""
@@ -27,8 +29,8 @@ class Pacing:
     """When the last request would have been sent, had all been sent evenly."""
 
     def reserve(self, address: Address, now: float) -> float | None:
-        """Reserve the time of one request; return the seconds until then. None: it is too far away, and the request
-        must not be sent."""
+        """Reserve the time of one request; return the seconds until then. None: it is too far away, and the
+        request must not be sent."""
         if not self._rate:
             return 0.0
         interval = 1 / (SENDING_SHARE * self._rate)

@@ -1,4 +1,5 @@
-"""The priority of addresses when there are too many handshakes: contacts first, then other proven addresses."""
+"""The priority of addresses when there are too many handshakes: contacts first, then other proven
+addresses."""
 
 from attrs import define, field
 

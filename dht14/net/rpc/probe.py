@@ -1,8 +1,9 @@
 """Reachability probes: whether a caller can be called, tested from a second socket.
 
-A node behind a NAT or a firewall can call others and receives their replies, but no other node can call it: it must not
-become a contact that is named to others. A caller is therefore probed from a port to which it never sent anything, with
-a datagram that every node answers to an unknown sender. Only a caller that answers becomes a contact.
+A node behind a NAT or a firewall can call others and receives their replies, but no other node can call it:
+it must not become a contact that is named to others. A caller is therefore probed from a port to which it
+never sent anything, with a datagram that every node answers to an unknown sender. Only a caller that answers
+becomes a contact.
 """
 
 from collections import OrderedDict
@@ -127,7 +128,8 @@ class ProbeProtocol(DatagramProtocol):
         self.metrics.sent += 1
 
     def _may_be_probed(self, parties: tuple[Party, ...]) -> bool:
-        """Whether these parties are within their limits, and a slot is free or another probe must give way."""
+        """Whether these parties are within their limits, and a slot is free or another probe must give
+        way."""
         slots = self._slots
         return slots.has_share_left(parties) and (
             not slots.is_full or slots.giving_way(parties, slots) is not None

@@ -1,9 +1,9 @@
 """RPCs over UDP: pending calls, their resends and timeouts; requests go to the responder.
 
-The life of a call: it is paced if its contact gets many calls; it is sent; after the soft timeout it is slow and is sent
-once more; after the silent timeout its contact counts as dead; until the hard timeout a reply still counts. A contact
-that has not answered a slow call yet is unresponsive: the next call to it is slow from the start, so that no lookup
-waits for it.
+The life of a call: it is paced if its contact gets many calls; it is sent; after the soft timeout it is slow
+and is sent once more; after the silent timeout its contact counts as dead; until the hard timeout a reply
+still counts. A contact that has not answered a slow call yet is unresponsive: the next call to it is slow
+from the start, so that no lookup waits for it.
 """
 
 import random
@@ -80,8 +80,8 @@ class RpcProtocol(DatagramProtocol):
         self._clock = clock
         self._seconds = clock.seconds
         self._rpc_ids = count(rng.getrandbits(8 * RPC_ID_BYTES - 1))
-        """Starts at a random number. Security does not rest on it: the session layer identifies the sender of a
-        reply."""
+        """Starts at a random number. Security does not rest on it: the session layer identifies the sender of
+        a reply."""
         self._session = session
         self._received = session.received
         self._write: Callable[[bytes, Address], object] = _discard
@@ -189,8 +189,6 @@ class RpcProtocol(DatagramProtocol):
         except OSError:
             # No route, no buffer, or an address of the other family: the caller sees a lost datagram.
             self.metrics.unsendable += 1
-        else:
-            self.metrics.datagrams_sent += 1
 
     # Deadlines of calls
 
@@ -232,7 +230,6 @@ class RpcProtocol(DatagramProtocol):
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """A datagram came (Twisted calls). One that does not decode is dropped without an answer."""
         now = self._seconds()
-        self.metrics.datagrams_received += 1
         try:
             peer, payload, replies = self._received(datagram, addr, now)
             if replies:
@@ -272,8 +269,8 @@ class RpcProtocol(DatagramProtocol):
         self.metrics.malformed += 1
         if self._log_limiter.may_log(addr[0], self._clock.seconds()):
             self.log.warn(
-                "Dropping a datagram from {host} port {port}: {reason}. Further ones from there are only counted "
-                "for a minute.",
+                "Dropping a datagram from {host} port {port}: {reason}. Further ones from there are only "
+                "counted for a minute.",
                 host=addr[0],
                 port=addr[1],
                 reason=str(error),
@@ -287,18 +284,6 @@ class RpcProtocol(DatagramProtocol):
             self.metrics.unasked += 1
             return
         del self._pending[rpc_id]
-        self._count_reply(call, reply, now)
-        rtt = (now - call.sent_at) / call.round_trips
-        self._round_trips.answered(sender.address, rtt)
-        if isinstance(reply, Pong) and reply.time_ms:
-            self._time.heard(sender.node_id, reply.time_ms / 1000, rtt)
-        if call.named or sender.node_id in self._table or not self._probe.may_be_unreachable(sender, now):
-            self._table.confirmed(sender, now, rtt)
-        else:
-            self._probe.probe(sender, now)
-        call.observer.call_answered(sender, reply)
-
-    def _count_reply(self, call: Call, reply: Reply, now: float) -> None:
         counters = call.counters
         counters.latency.observe(now - call.sent_at)
         if isinstance(reply, Refused):
@@ -308,6 +293,15 @@ class RpcProtocol(DatagramProtocol):
             counters.answered += 1
         else:
             counters.slow += 1
+        rtt = (now - call.sent_at) / call.round_trips
+        self._round_trips.answered(sender.address, rtt)
+        if isinstance(reply, Pong) and reply.time_ms:
+            self._time.heard(sender.node_id, reply.time_ms / 1000, rtt)
+        if call.named or sender.node_id in self._table or not self._probe.may_be_unreachable(sender, now):
+            self._table.confirmed(sender, now, rtt)
+        else:
+            self._probe.probe(sender, now)
+        call.observer.call_answered(sender, reply)
 
     # Requests
 

@@ -1,7 +1,8 @@
-"""Detects that this process stood still: stopped by a signal, paused in its container, or asleep with its host.
+"""Detects that this process stood still: stopped by a signal, paused in its container, or asleep with its
+host.
 
-Datagrams that came meanwhile wait in the kernel for an unknown time. A value brings its remaining lifetime in seconds:
-if that were counted from the moment of reading, the value would outlive all its other copies.
+Datagrams that came meanwhile wait in the kernel for an unknown time. A value brings its remaining lifetime in
+seconds: if that were counted from the moment of reading, the value would outlive all its other copies.
 """
 
 from attrs import define, field
@@ -14,7 +15,8 @@ BEAT_INTERVAL = 1.0
 """Seconds between two beats of the timer."""
 
 STANDSTILL = 2.0
-"""Seconds without a beat that count as a standstill: an upper limit for how much too long a value may live."""
+"""Seconds without a beat that count as a standstill: an upper limit for how much too long a value may
+live."""
 
 DRAIN_SECONDS = 0.5
 """Seconds after the next beat until all waiting datagrams are read: the kernel holds a few thousand."""

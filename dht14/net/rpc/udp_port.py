@@ -1,9 +1,9 @@
 """The UDP port of a node: Twisted's, with a limit for one turn and large buffers.
 
-Twisted's port reads until the socket is empty or 256 KiB were read. Of datagrams of 100 bytes that is 2,600, or 20 ms
-of work in one turn of the reactor, and empty ones do not count at all: a flood would make all clients wait. Here a turn
-ends after `DATAGRAMS_PER_TURN`, or after `TURN_SECONDS` if they are expensive: 256 FINISHes or signed records take
-50 ms.
+Twisted's port reads until the socket is empty or 256 KiB were read. Of datagrams of 100 bytes that is 2,600,
+or 20 ms of work in one turn of the reactor, and empty ones do not count at all: a flood would make all
+clients wait. Here a turn ends after `DATAGRAMS_PER_TURN`, or after `TURN_SECONDS` if they are expensive: 256
+FINISHes or signed records take 50 ms.
 """
 
 import socket
@@ -24,8 +24,9 @@ RECEIVE_BUFFER = 4 << 20
 """Bytes requested from the kernel: 3,600 full datagrams. Linux grants up to net.core.rmem_max."""
 
 SEND_BUFFER = 4 << 20
-"""Bytes requested from the kernel, which grants up to net.core.wmem_max. Datagrams to a host of the same segment that
-has just died wait here for its hardware address, for 3 s; while the buffer is full nothing can be sent to any node."""
+"""Bytes requested from the kernel, which grants up to net.core.wmem_max. Datagrams to a host of the same
+segment that has just died wait here for its hardware address, for 3 s; while the buffer is full nothing can
+be sent to any node."""
 
 MAX_READ = 2_048
 """Bytes. No valid datagram is longer; the kernel cuts off the rest of a longer one."""
@@ -110,6 +111,6 @@ class UdpPort(Port):
 
 
 def unmapped(host: str, port: int) -> Address | None:
-    """Return the address of a sender as other nodes write it; None for a link-local address: it names an interface of
-    this host, and other hosts cannot use it."""
+    """Return the address of a sender as other nodes write it; None for a link-local address: it names an
+    interface of this host, and other hosts cannot use it."""
     return None if "%" in host else (host.removeprefix(_MAPPED), port)

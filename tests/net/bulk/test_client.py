@@ -212,8 +212,8 @@ class FailureTests(ClientCase):
         self.assertEqual(self.client.metrics.slow, 1)
 
     def test_wrong_answers(self) -> None:
-        """An answer to no transfer, a receipt for a fetch, a value for a push, and bytes that are no answer: all of
-        them fail the transfer."""
+        """An answer to no transfer, a receipt for a fetch, a value for a push, and bytes that are no answer:
+        all of them fail the transfer."""
         ticket = bytes(range(16))
         pong = b"\x00\x10\x00\x01\x82\x48" + ticket[:8] + b"\x18\x40"
         for value, answer in (

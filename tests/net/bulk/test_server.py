@@ -347,8 +347,8 @@ class AdmissionTests(BulkCase):
         self.assertEqual(self.server.metrics, BulkServerMetrics(displaced=1))
 
     def test_subnets_that_fill_it(self) -> None:
-        """If eight subnets have all connections, each with a redeemed ticket, the one idle for longest is closed for
-        each newcomer from elsewhere."""
+        """If eight subnets have all connections, each with a redeemed ticket, the one idle for longest is
+        closed for each newcomer from elsewhere."""
         cables = self.fill(f"{n % 8 + 1}.1.1.1" for n in range(MAX_CONNECTIONS))
         self.assertEqual(len(self.server._connections), MAX_CONNECTIONS)
         honest = self.fill(f"{100 + n}.1.1.1" for n in range(20))

@@ -159,8 +159,9 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_of_one_host(self) -> None:
-        """One host has few probes at a time, whatever its ports and ids; so have the hosts of a subnet or a provider
-        together. A private host may have half of all. When probes have ended there is room for others."""
+        """One host has few probes at a time, whatever its ports and ids; so have the hosts of a subnet or a
+        provider together. A private host may have half of all. When probes have ended there is room for
+        others."""
         for host, scope in (
             ("203.0.113.1", Scope.HOST),
             ("203.0.114.{}", Scope.SUBNET),
@@ -282,8 +283,8 @@ class HelloProbeTests(ProbeTestCase):
         self.assertEqual(self.table.contacts(), [side.contact])
 
     def test_unasked(self) -> None:
-        """The proof and the signature of a CHALLENGE that answers no probe, or comes from elsewhere, are not checked:
-        the check is expensive, and anyone can repeat a CHALLENGE."""
+        """The proof and the signature of a CHALLENGE that answers no probe, or comes from elsewhere, are not
+        checked: the check is expensive, and anyone can repeat a CHALLENGE."""
         side = Side(1, ("192.0.2.1", 8000))
         self.called_by(side.contact)
         (challenge,) = side.take(self.wire.sent[0][0], ("198.51.100.1", 49_152))

@@ -28,8 +28,8 @@ class StandstillTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stood_still(self) -> None:
-        """Datagrams read first after a standstill may have waited, also shortly after the next beat; later ones have
-        not."""
+        """Datagrams read first after a standstill may have waited, also shortly after the next beat; later
+        ones have not."""
         self.standstill.startService()
         self.clock.rightNow += 600
         self.assertTrue(self.may_have_waited(), "before any timer")
