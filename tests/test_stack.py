@@ -26,7 +26,7 @@ from dht14.sim.network import VirtualNetwork
 from dht14.stack import Stack, StackOptions, build_stack
 from dht14.wire.messages import Ping
 from tests.fakes import BEGINNING, BulkRecorder, address_of, check, contact, identity
-from tests.net.rpc.test_protocol import UdpRecorder
+from tests.net.rpc.case import UdpRecorder
 from tests.told import acknowledged, value_of
 
 FAR = 1 << 255

@@ -24,7 +24,7 @@ from dht14.security.subnets import Scope, parties_of
 from dht14.session.encrypted import HelloProbe
 from dht14.session.layer import HERE, KNOCK, PlaintextProbe, ReachabilityProbe
 from tests.fakes import check, contact, contact_at, proof_of
-from tests.net.rpc.test_protocol import UdpRecorder
+from tests.net.rpc.case import UdpRecorder
 from tests.session.pair import BEGINNING, PUZZLE, Side
 
 OWN = 1 << 255
