@@ -11,6 +11,7 @@ from dht14.net.api.metrics import ApiMetrics
 from dht14.net.bulk.metrics import BulkClientMetrics, BulkServerMetrics
 from dht14.net.rpc.metrics import ProbeMetrics, RpcMetrics, StandstillMetrics
 from dht14.node.metrics import PutMetrics
+from dht14.records.store import LocalStore
 from dht14.session.metrics import SessionMetrics
 
 HOPS = Family(
@@ -32,6 +33,14 @@ class StoreMetrics:
     largest_share: int = STORE_BYTES.value(
         "Bytes of the writer, or the subnet of writers, that holds most.", of="largest_share"
     )
+
+    @classmethod
+    def of(cls, store: LocalStore | None) -> "StoreMetrics | None":
+        """Read the numbers of a store."""
+        if store is None:
+            return None
+        space = store.space()
+        return cls(records=len(store), used=space.used, limit=space.limit, largest_share=space.largest_share)
 
 
 @define(kw_only=True)

@@ -220,10 +220,14 @@ class StackTests(SynchronousTestCase):
         made: list[tuple[int, int, bool, float, float]] = []
 
         def make(
-            own_id: int, limit: int, answers_for: Callable[[Record], bool], max_ttl: float, share: float
+            own_id: int,
+            limit: int,
+            answers_for: Callable[[Record], bool],
+            max_ttl: float,
+            writer_share: float,
         ) -> MemoryStore:
-            made.append((own_id, limit, answers_for(Record(7, b"v", 1, 1e9, 8)), max_ttl, share))
-            return MemoryStore(own_id, limit, answers_for, max_ttl, share)
+            made.append((own_id, limit, answers_for(Record(7, b"v", 1, 1e9, 8)), max_ttl, writer_share))
+            return MemoryStore(own_id, limit, answers_for, max_ttl, writer_share)
 
         stack = build_stack(
             identity=identity(5),

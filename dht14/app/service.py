@@ -201,7 +201,7 @@ class _NodeService(MultiService):
 
     def _make_database(
         self,
-        node_id: int,
+        own_id: int,
         limit: int,
         answers_for: Callable[[Record], bool],
         max_ttl: float,
@@ -211,7 +211,7 @@ class _NodeService(MultiService):
         self._database = Database(
             self._values.path,
             self._values.format,
-            node_id,
+            own_id,
             limit,
             max_ttl + MARGIN,
             answers_for,
