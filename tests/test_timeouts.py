@@ -81,9 +81,9 @@ class TimeoutTests(SynchronousTestCase):
         docker = re.search(r"HEALTHCHECK .*--timeout=(\d+)s", (TOP / "Dockerfile").read_text())
         assert docker is not None
         self.assert_ascending(
-            API_PROMISE, health.API_SECONDS, health.API_SECONDS + health.HELLO_SECONDS, float(docker[1])
+            API_PROMISE, health.API_TIMEOUT, health.API_TIMEOUT + health.HELLO_TIMEOUT, float(docker[1])
         )
-        self.assert_ascending(API_PROMISE, api_client.EXTENSION_SECONDS, api_client.ANSWER_SECONDS)
+        self.assert_ascending(API_PROMISE, api_client.EXTENSION_TIMEOUT, api_client.ANSWER_TIMEOUT)
         self.assertLess(API_PROMISE, frame_timeout.FRAME_TIMEOUT)
         self.assertLessEqual(connection.LINGER_TIMEOUT, frame_timeout.FRAME_TIMEOUT)
 
