@@ -46,15 +46,15 @@ from dht14.node.transfers import Transfer
 from dht14.node_metrics import NodeMetrics, StoreMetrics
 from dht14.records.record import Record
 from dht14.records.store import LocalStore
-from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
-from dht14.security.identity import Identity
+from dht14.security.identity import Identity, VerifyProof
+from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.subnets import any_subnet, public_subnet
 from dht14.security.tickets import Tickets
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer, HelloProbe
-from dht14.session.layer import PlaintextLayer, PlaintextProbe, ReachabilityProbe, SessionLayer
-from dht14.wire.contacts import Check
+from dht14.session.layer import ReachabilityProbe, SessionLayer
+from dht14.session.plaintext import PlaintextLayer, PlaintextProbe
 
 
 class MakeStore(Protocol):
@@ -120,7 +120,7 @@ class Stack:
     store: LocalStore | None
     responder: Responder
     """Also serves the bulk channel."""
-    session: SessionLayer
+    session_layer: SessionLayer
     rpc: RpcProtocol
     probe: ProbeProtocol
     """For a second port, from which callers are probed."""
@@ -149,10 +149,10 @@ class Stack:
         """Take a snapshot of all metrics of the node. The arguments are those of the parts that the stack
         does not own: the bulk channel and the API. Takes about a millisecond."""
         passes = {str(one.name): one.metrics for one in self.services if isinstance(one, Periodic)}
-        sealed = self.session if isinstance(self.session, EncryptedLayer) else None
+        layer = self.session_layer if isinstance(self.session_layer, EncryptedLayer) else None
         live = NodeMetrics(
             contacts=len(self.table),
-            sessions=len(sealed.links.by_cid) if sealed is not None else 0,
+            sessions=len(layer.sessions.by_cid) if layer is not None else 0,
             hops=self.node.hops,
             eclipses=self.node.alarm.raised,
             puts=self.node.put_metrics,
@@ -160,7 +160,7 @@ class Stack:
             probe=self.probe.metrics,
             standstill=self.standstill.metrics,
             passes=passes,
-            session=sealed.metrics if sealed is not None else None,
+            session=layer.metrics if layer is not None else None,
             store=StoreMetrics.of(self.store),
             copies=self.replicator.metrics if self.replicator is not None else None,
             bulk_client=bulk_client,
@@ -175,7 +175,7 @@ class _Inputs:
     """The arguments of `build_stack` that most steps need."""
 
     identity: Identity
-    check: Check
+    verify_proof: VerifyProof
     clock: IReactorTime
     wall: Callable[[], float]
     rng: random.Random
@@ -199,7 +199,7 @@ class _State:
 class _Network:
     """The UDP side of a node."""
 
-    session: SessionLayer
+    session_layer: SessionLayer
     probe: ProbeProtocol
     standstill: StandstillDetector
     rpc: RpcProtocol
@@ -208,7 +208,7 @@ class _Network:
 def build_stack(
     *,
     identity: Identity,
-    check: Check,
+    verify_proof: VerifyProof,
     clock: IReactorTime,
     wall: Callable[[], float],
     rng: random.Random,
@@ -219,14 +219,14 @@ def build_stack(
     make_store: MakeStore,
     make_responder: MakeResponder = Responder,
 ) -> Stack:
-    """Build the stack of one node. `saved` are contacts of an earlier run; `check` returns the id of a proof.
+    """Build the stack of one node. `saved` are contacts of an earlier run; `verify_proof` returns the id of a proof.
 
     `clock` is a monotonic clock; it times everything, lifetimes of values included. `wall` is the time of
     day, seconds since 1970: it is only used for dates that other nodes compare, of versions and pre-keys.
     """
     inputs = _Inputs(
         identity=identity,
-        check=check,
+        verify_proof=verify_proof,
         clock=clock,
         wall=wall,
         rng=rng,
@@ -238,7 +238,11 @@ def build_stack(
     responder = _build_responder(inputs, state, make_responder)
     network = _build_network(inputs, state, responder)
     record_sender = RecordSender(network.rpc, bulk, clock)
-    replicator = _build_replicator(inputs, state, network.rpc, record_sender)
+    replicator = None
+    if state.store is not None:
+        replicator = Replicator(
+            state.table, state.store, network.rpc, record_sender.send_copy, bulk, clock, state.time
+        )
     node = _build_node(inputs, state, network.rpc, record_sender, replicator)
     join = Join(node, network.rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     hand_over = None
@@ -248,7 +252,7 @@ def build_stack(
         table=state.table,
         store=state.store,
         responder=responder,
-        session=network.session,
+        session_layer=network.session_layer,
         rpc=network.rpc,
         probe=network.probe,
         node=node,
@@ -296,36 +300,40 @@ def _build_responder(inputs: _Inputs, state: _State, make_responder: MakeRespond
 
 
 def _build_network(inputs: _Inputs, state: _State, responder: Responder) -> _Network:
-    clock, limits = inputs.clock, inputs.options.limits
+    clock, rng, limits, table = inputs.clock, inputs.rng, inputs.options.limits, state.table
     hello_limiter = HelloLimiter()
-    session, reachability = _build_session_layer(inputs, state.table, hello_limiter)
-    probe = ProbeProtocol(clock, reachability, state.table, hello_limiter, limits.parties_of)
-    standstill = StandstillDetector(clock)
-    pacing = Pacing(limits.peer_rate, limits.peer_burst)
+    session_layer, reachability = _build_session_layer(inputs, table, hello_limiter)
+    probe = ProbeProtocol(clock, reachability, table, hello_limiter, limits.parties_of)
+    standstill, pacing = StandstillDetector(clock), Pacing(limits.peer_rate, limits.peer_burst)
     rpc = RpcProtocol(
         clock,
-        inputs.rng,
-        session,
-        inputs.check,
-        state.table,
+        rng,
+        session_layer,
+        inputs.verify_proof,
+        table,
         responder,
         probe,
         state.time,
         standstill,
         pacing,
     )
-    return _Network(session=session, probe=probe, standstill=standstill, rpc=rpc)
+    return _Network(session_layer=session_layer, probe=probe, standstill=standstill, rpc=rpc)
 
 
 def _build_session_layer(
     inputs: _Inputs, table: RoutingTable, hello_limiter: HelloLimiter
 ) -> tuple[SessionLayer, ReachabilityProbe]:
-    identity, check, rng, limits = inputs.identity, inputs.check, inputs.rng, inputs.options.limits
+    identity, verify_proof, rng, limits = (
+        inputs.identity,
+        inputs.verify_proof,
+        inputs.rng,
+        inputs.options.limits,
+    )
     if inputs.options.sealed:
-        time = AgreedTime(inputs.wall)
+        time = PrekeyClock(inputs.wall)
         sealed = EncryptedLayer(
             identity,
-            check,
+            verify_proof,
             rng,
             limits,
             table.holds,
@@ -334,19 +342,9 @@ def _build_session_layer(
             inputs.clock.seconds(),
             time,
         )
-        return sealed, HelloProbe(check, rng, time)
-    plain = PlaintextLayer.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
-    return plain, PlaintextProbe(identity.proof, check, rng)
-
-
-def _build_replicator(
-    inputs: _Inputs, state: _State, rpc: RpcProtocol, record_sender: RecordSender
-) -> Replicator | None:
-    if state.store is None:
-        return None
-    return Replicator(
-        state.table, state.store, rpc, record_sender.send_copy, inputs.bulk, inputs.clock, state.time
-    )
+        return sealed, HelloProbe(verify_proof, rng, time)
+    plain = PlaintextLayer.of(identity.proof, verify_proof, limits.peer_rate, limits.peer_burst)
+    return plain, PlaintextProbe(identity.proof, verify_proof, rng)
 
 
 def _build_node(
@@ -392,7 +390,7 @@ def _build_passes(
         republish_interval=options.republish_interval,
         cleanup_interval=options.cleanup_interval,
     )
-    yield from passes.of_contacts(network.session.tidy)
+    yield from passes.of_contacts(network.session_layer.tidy)
     if options.advertised is not None:
         yield from passes.of_advertised(options.advertised, inputs.resolve)
     if state.store is not None and replicator is not None:

@@ -47,14 +47,14 @@ class TimeoutTests(SynchronousTestCase):
     def test_handshake(self) -> None:
         """A handshake is given up when no call waits for it any more, and resent before the soft timeout
         ends."""
-        self.assertLessEqual(parameters.HARD_TIMEOUT, encrypted.PATIENCE)
+        self.assertLessEqual(parameters.HARD_TIMEOUT, encrypted.HANDSHAKE_TIMEOUT)
         self.assertLessEqual(encrypted.RESEND_AFTER, parameters.SOFT_TIMEOUT_UNKNOWN)
-        self.assertLess(acceptor.COOKIE_LIFE, handshake.PREKEY_LIFE)
-        self.assertLessEqual(2 * acceptor.PREKEY_ROTATION, handshake.PREKEY_LIFE)
+        self.assertLess(acceptor.COOKIE_LIFETIME, handshake.PREKEY_LIFETIME)
+        self.assertLessEqual(2 * acceptor.PREKEY_ROTATION, handshake.PREKEY_LIFETIME)
 
     def test_session(self) -> None:
         """A session rests before it is renewed, and is renewed before it is refused."""
-        self.assert_ascending(session_table.QUIET, session.REKEY_AFTER, session.REFUSED_AFTER)
+        self.assert_ascending(session_table.REST_AFTER, session.REKEY_AFTER, session.MAX_AGE)
 
     def test_operation(self) -> None:
         """An operation ends before the API must have answered, and its steps before the operation."""
@@ -103,7 +103,7 @@ class TimeoutTests(SynchronousTestCase):
         )
         self.assertLessEqual(bulk_client.CONNECT_TIMEOUT, bulk_server.HANDSHAKE_TIMEOUT)
         self.assertLess(bulk_server.TRANSFER_GRACE, bulk_client.ANSWER_TIMEOUT)
-        self.assertLess(parameters.OPERATION_TIMEOUT + bulk_client.CONNECT_TIMEOUT, tickets.LIFETIME)
+        self.assertLess(parameters.OPERATION_TIMEOUT + bulk_client.CONNECT_TIMEOUT, tickets.TICKET_LIFETIME)
 
     def test_copies(self) -> None:
         """A small copy is given up while its call may still be answered; a copy lives for longer than it

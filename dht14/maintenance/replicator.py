@@ -152,7 +152,13 @@ class Replicator:
         now = self._clock.seconds()
         record: Record | None = None
         if isinstance(reply, Value):
-            record = Record(key, reply.value, reply.version, now + reply.ttl_ms / 1000, reply.replication)
+            record = Record(
+                key=key,
+                value=reply.value,
+                version=reply.version,
+                expires_at=now + reply.ttl_ms / 1000,
+                replication=reply.replication,
+            )
         elif isinstance(reply, LargeValue):
             record = await self._fetched(key, holder, reply, now)
         if record is not None:
@@ -162,7 +168,13 @@ class Replicator:
     def _fetched(self, key: int, holder: Contact, reply: LargeValue, now: float) -> "Deferred[Record | None]":
         expires_at = now + reply.ttl_ms / 1000
         advertised = AdvertisedRecord(
-            key, reply.version, expires_at, reply.replication, reply.owned, reply.length, reply.digest
+            key=key,
+            version=reply.version,
+            expires_at=expires_at,
+            replication=reply.replication,
+            owned=reply.owned,
+            length=reply.length,
+            digest=reply.digest,
         )
         if not advertised.is_possible:
             return succeed(None)

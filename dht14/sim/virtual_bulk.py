@@ -17,10 +17,9 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
 from dht14.node.responder import Responder
 from dht14.node.transfers import Upload
-from dht14.security.identity import PROOF_BYTES, public_key_of
+from dht14.security.identity import PROOF_BYTES, VerifyProof, public_key_in
 from dht14.security.tickets import TICKET_BYTES
 from dht14.wire.bulk_messages import UploadAnswer, decode_answer, encode_answer, tag_of
-from dht14.wire.contacts import Check
 from dht14.wire.messages import Reply
 
 ASKED, ANSWERED, CLOSED = 0xB0, 0xB1, 0xB2
@@ -50,7 +49,7 @@ class VirtualBulk(DatagramProtocol):
     """Both ends of one node's bulk channel, a `Bulk`, on the port that it shares with the RPCs."""
 
     _proof: bytes
-    _check: Check
+    _verify_proof: VerifyProof
     _clock: IReactorTime
     _rpc: DatagramProtocol = field(init=False)
     _responder: Responder = field(init=False)
@@ -118,7 +117,7 @@ class VirtualBulk(DatagramProtocol):
         if kind == ASKED:
             self._asked(body, addr)
         elif kind == ANSWERED:
-            self._answered(*decode_answer(body, self._check))
+            self._answered(*decode_answer(body, self._verify_proof))
         elif kind == CLOSED:
             self._answered(body, CallFailed())
         else:
@@ -142,7 +141,7 @@ class VirtualBulk(DatagramProtocol):
         if len(self._answers) > REMEMBERED:
             del self._answers[next(iter(self._answers))]
         now = self._clock.seconds()
-        errand = self._responder.redeem(ticket, public_key_of(proof), now)
+        errand = self._responder.redeem(ticket, public_key_in(proof), now)
         if errand is None:
             self._settle(ticket, asker, bytes([CLOSED]) + tag_of(ticket))
         elif isinstance(errand, Upload):

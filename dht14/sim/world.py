@@ -138,7 +138,7 @@ class World:
         self._lives[number] += 1
         host = self.hosts[number]
         process = Process(self.clock, host.skew)
-        bulk = VirtualBulk(host.identity.proof, PUZZLE.check, process)
+        bulk = VirtualBulk(host.identity.proof, PUZZLE.verify_proof, process)
         limit = None if host.role is HostRole.BOOTSTRAP else self.options.storage_limit
 
         def begin_services() -> None:
@@ -147,7 +147,7 @@ class World:
 
         stack = build_stack(
             identity=host.identity,
-            check=PUZZLE.check,
+            verify_proof=PUZZLE.verify_proof,
             clock=process,
             wall=process.wall,
             rng=random.Random(f"{self._seed}/node {number}/life {self._lives[number]}"),

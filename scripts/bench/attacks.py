@@ -19,12 +19,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dht14.kademlia.contact import Address
 from dht14.wire import api_messages
+from tests.independent_peer import IndependentPeer
 from tests.process import attacks
 from tests.process.load import Load
 from tests.process.nodes import DIFFICULTY, Network, Twistd
 from tests.process.replies import Question
 from tests.process.space import Forger, Line, Space
-from tests.stranger import Stranger
 
 NODES = 4
 DATAGRAMS = 100_000
@@ -138,7 +138,8 @@ def sessions(town: Town) -> str:
     """The same while contacts of the table keep silent: their sessions are the ones used least."""
     node = town.nodes[0]
     contacts = [
-        Stranger("main", DIFFICULTY, node.p2p_port, node.host, f"198.19.{n}.1") for n in range(CONTACTS)
+        IndependentPeer("main", DIFFICULTY, node.p2p_port, node.host, f"198.19.{n}.1")
+        for n in range(CONTACTS)
     ]
     for contact in contacts:
         contact.call(attacks.PING)

@@ -9,7 +9,7 @@ from tests.scenarios.town import Town
 
 
 def sessions(node: VirtualNode) -> EncryptedLayer:
-    session = node.stack.session
+    session = node.stack.session_layer
     assert isinstance(session, EncryptedLayer)
     return session
 
@@ -23,7 +23,7 @@ class SealedTests(SynchronousTestCase):
         wrong, _ = town.get(times=3)
         self.assertEqual((len(town.values), wrong), (50, 0))
         for node in town.world.nodes.values():
-            sessions(node).links.check_invariants()
+            sessions(node).sessions.check_invariants()
 
     def test_all_restart(self) -> None:
         """Half of the nodes begin anew, without a word: nobody is lost on anybody for long."""

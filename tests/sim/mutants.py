@@ -24,9 +24,9 @@ class WholeCopies(MemoryStore):
     """Of two copies of one write it keeps that which lives longer, with all that is said in it: who asks for
     fewer copies and a longer life takes copies away."""
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
         held = self.get(record.key, now)
-        super().offer(record, now, tell)
+        super().offer(record, now, on_verdict)
         if held is not None and held.rank == record.rank and held.expires_at < record.expires_at:
             self._hold(record)
 
@@ -42,11 +42,11 @@ class Unexpiring(MemoryStore):
 class Undeleting(MemoryStore):
     """Says that it has deleted what it has not."""
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
         if record.is_tombstone:
-            tell(Verdict(Outcome.HELD, record.version))
+            on_verdict(Verdict(Outcome.HELD, record.version))
         else:
-            super().offer(record, now, tell)
+            super().offer(record, now, on_verdict)
 
 
 Got = Record | NoRecord
@@ -65,7 +65,15 @@ def get_from_any_three(node: Node, key: int) -> "Deferred[Got]":
         nonlocal missing
         missing -= 1
         if isinstance(reply, Value):
-            heard.append(Record(key, reply.value, reply.version, 0, reply.replication))
+            heard.append(
+                Record(
+                    key=key,
+                    value=reply.value,
+                    version=reply.version,
+                    expires_at=0,
+                    replication=reply.replication,
+                )
+            )
         if not result.called and (len(heard) == 3 or not missing):
             newest = max(heard, key=lambda record: record.rank, default=None)
             result.callback(NoRecord.NOT_FOUND if newest is None or newest.is_tombstone else newest)
@@ -91,7 +99,13 @@ def put_for_one_receipt(
 ) -> "Deferred[Receipt]":
     """Asks the nearest node to hold the value, and says that it is stored when that has it."""
     now = node._lookups.clock.seconds()
-    record = Record(key, value, 0, now + node._writer._policy.ttl(ttl), replication)
+    record = Record(
+        key=key,
+        value=value,
+        version=0,
+        expires_at=now + node._writer._policy.ttl(ttl),
+        replication=replication,
+    )
     version = proven(record).version if record.is_owned else version_at(now)
     if record.kind is Kind.CONTENT:
         version = 0

@@ -26,7 +26,7 @@ from dht14.net.log_limiter import LogLimiter
 from dht14.node.responder import Responder
 from dht14.node.transfers import Upload
 from dht14.security.rate_limiter import RateLimiter
-from dht14.security.shares import SharedPlaces
+from dht14.security.shares import SharedSlots
 from dht14.security.subnets import Party, Scope
 from dht14.security.tickets import TICKET_BYTES
 from dht14.wire.bulk_messages import UploadAnswer, encode_answer
@@ -271,9 +271,7 @@ class BulkServer(Factory):
         self._parties_of = parties_of
         # Wraps each connection in TLS. This class keeps the list of connections itself.
         self._wrapper = TLSMemoryBIOFactory(tls, False, Factory(), clock)
-        self._connections: SharedPlaces[BulkServerConnection] = SharedPlaces(
-            MAX_CONNECTIONS, CONNECTION_LIMITS
-        )
+        self._connections: SharedSlots[BulkServerConnection] = SharedSlots(MAX_CONNECTIONS, CONNECTION_LIMITS)
         self._deadlines = Deadlines(clock)
         self._arrivals = RateLimiter(ARRIVAL_RATE, 2 * ARRIVAL_RATE)
         self._log_limiter = LogLimiter(clock.seconds())
@@ -304,7 +302,7 @@ class BulkServer(Factory):
         if not self._connections.is_full:
             return True
         first = sorted(self._connections, key=lambda one: one.used_at)
-        victim = self._connections.giving_way(parties, first, lambda one: BUSY_MARGIN if one.is_busy else 0.0)
+        victim = self._connections.to_evict(parties, first, lambda one: BUSY_MARGIN if one.is_busy else 0.0)
         if victim is None:
             return False
         self.metrics.displaced += 1
@@ -313,7 +311,7 @@ class BulkServer(Factory):
 
     def connection_opened(self, connection: BulkServerConnection) -> None:
         """A peer has connected."""
-        self._connections.enter(connection, connection.parties)
+        self._connections.add(connection, connection.parties)
         self._deadlines.add(connection)
 
     def peer_identified(self, connection: BulkServerConnection) -> None:
@@ -327,7 +325,7 @@ class BulkServer(Factory):
     def connection_closed(self, connection: BulkServerConnection) -> None:
         """A connection has ended, or is being cut."""
         if connection in self._connections:
-            self._connections.leave(connection)
+            self._connections.remove(connection)
             self._deadlines.remove(connection)
 
     def peer_refused(self, host: str, reason: str) -> None:

@@ -19,7 +19,7 @@ from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.rpc.metrics import ProbeMetrics
 from dht14.security.hello_limiter import HelloLimiter
-from dht14.security.shares import SharedPlaces
+from dht14.security.shares import SharedSlots
 from dht14.security.subnets import Party, Scope
 from dht14.session.layer import ReachabilityProbe
 
@@ -72,7 +72,7 @@ class ProbeProtocol(DatagramProtocol):
         self._probes: dict[bytes, _Probe] = {}
         """The probes under way, by nonce."""
         self._parties_of = parties_of
-        self._slots: SharedPlaces[bytes] = SharedPlaces(MAX_PROBES, PROBE_LIMITS)
+        self._slots: SharedSlots[bytes] = SharedSlots(MAX_PROBES, PROBE_LIMITS)
         """Their nonces, by party."""
         self._callers: OrderedDict[tuple[int, Address], _Caller] = OrderedDict()
         """Callers that are not in the table, the latest last."""
@@ -124,7 +124,7 @@ class ProbeProtocol(DatagramProtocol):
         self._send(datagram, contact.address)
         timer = self._clock.callLater(RESEND_AFTER, self._resend, nonce, datagram)
         self._probes[nonce] = _Probe(contact, now, timer)
-        self._slots.enter(nonce, parties)
+        self._slots.add(nonce, parties)
         self.metrics.sent += 1
 
     def _may_be_probed(self, parties: tuple[Party, ...]) -> bool:
@@ -132,17 +132,17 @@ class ProbeProtocol(DatagramProtocol):
         way."""
         slots = self._slots
         return slots.has_share_left(parties) and (
-            not slots.is_full or slots.giving_way(parties, slots) is not None
+            not slots.is_full or slots.to_evict(parties, slots) is not None
         )
 
     def _displace(self, parties: tuple[Party, ...]) -> None:
         """If all slots are taken, end the oldest probe of the party that has most."""
-        if self._slots.is_full and (nonce := self._slots.giving_way(parties, self._slots)) is not None:
+        if self._slots.is_full and (nonce := self._slots.to_evict(parties, self._slots)) is not None:
             self._end(nonce).timer.cancel()
             self.metrics.displaced += 1
 
     def _end(self, nonce: bytes) -> _Probe:
-        self._slots.leave(nonce)
+        self._slots.remove(nonce)
         return self._probes.pop(nonce)
 
     def may_be_unreachable(self, contact: Contact, now: float) -> bool:

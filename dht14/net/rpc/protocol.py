@@ -32,8 +32,8 @@ from dht14.net.rpc.standstill import StandstillDetector
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import CallObserver, CallResult
 from dht14.node.responder import Responder
+from dht14.security.identity import VerifyProof
 from dht14.session.layer import Datagrams, Peer, SessionLayer
-from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import (
     REPLIES,
@@ -69,7 +69,7 @@ class RpcProtocol(DatagramProtocol):
         clock: IReactorTime,
         rng: random.Random,
         session: SessionLayer,
-        check: Check,
+        verify_proof: VerifyProof,
         table: RoutingTable,
         responder: Responder,
         probe: ProbeProtocol,
@@ -85,7 +85,7 @@ class RpcProtocol(DatagramProtocol):
         self._session = session
         self._received = session.received
         self._write: Callable[[bytes, Address], object] = _discard
-        self._verify_proof = check
+        self._verify_proof = verify_proof
         self._table = table
         self._responder = responder
         self._probe = probe
@@ -211,7 +211,7 @@ class RpcProtocol(DatagramProtocol):
             call.observer.call_silent(call.contact)
         else:
             call.counters.resent += 1
-            again = self._session.again(address, call.node_id, call.payload, now, call.named)
+            again = self._session.resend(address, call.node_id, call.payload, now, call.named)
             self._send_all(again, address)
             # If this process was the slow one, the resend still has time for its reply.
             call.silent_at = max(call.silent_at, now + SOFT_TIMEOUT_UNKNOWN)
@@ -250,7 +250,9 @@ class RpcProtocol(DatagramProtocol):
         elif isinstance(message, REPLIES):
             self._reply_received(rpc_id, message, sender, now)
         else:
-            self._request_received(rpc_id, message, peer, now)
+            # A message that is no reply is a request. mypy cannot see it: `REPLIES` comes from the schema.
+            request: Request = message  # type: ignore[assignment]
+            self._request_received(rpc_id, request, peer, now)
 
     def _received_own_id(self, rpc_id: bytes, message: Message, sender: Contact, now: float) -> None:
         call = self._pending.get(rpc_id)
@@ -260,10 +262,10 @@ class RpcProtocol(DatagramProtocol):
             self._duplicates.reply_received(rpc_id, sender.address, now)
 
     def _count_late(self, message: Message) -> None:
-        if isinstance(message, REPLIES):
-            self.metrics.late += 1
-        else:
+        if isinstance(message, Store | Offer):
             self._requests[type(message)].late += 1
+        else:
+            self.metrics.late += 1
 
     def _count_malformed(self, addr: Address, error: Malformed) -> None:
         self.metrics.malformed += 1

@@ -34,7 +34,7 @@ def key(number: int) -> bytes:
 
 def record(number: int, value: bytes) -> Record:
     """A record as a node finds it: version 5, lifetime one minute from the start of the clock."""
-    return Record(number, value, 5, 1060.0, 8)
+    return Record(key=number, value=value, version=5, expires_at=1060.0, replication=8)
 
 
 def told(key: int, answer: Any) -> Any:

@@ -19,11 +19,11 @@ from dht14.node.responder import Responder
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
-from dht14.session.layer import PlaintextLayer, PlaintextProbe
+from dht14.session.plaintext import PlaintextLayer, PlaintextProbe
 from dht14.sim.memory_store import MemoryStore
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import Message, Ping, Pong
-from tests.fakes import CallRecorder, check, contact, proof_of
+from tests.fakes import CallRecorder, contact, proof_of, verify_proof
 
 OWN = 1 << 255
 PEER = contact(0b1000, 1)
@@ -34,7 +34,7 @@ TOLERANCE = 0.02
 
 def datagram_of(sender: Contact, payload: bytes) -> bytes:
     """The datagram that this node would send."""
-    datagram = PlaintextLayer.of(proof_of(sender.node_id), check).seal(sender, payload, 0.0)
+    datagram = PlaintextLayer.of(proof_of(sender.node_id), verify_proof).seal(sender, payload, 0.0)
     assert datagram is not None
     return datagram
 
@@ -64,8 +64,8 @@ class RpcTestCase(SynchronousTestCase):
         self.store = MemoryStore(OWN, 10_000, lambda record: True)
         time = NetworkTime(self.clock.seconds, self.clock.seconds)
         responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)), time)
-        session = PlaintextLayer.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
-        questions = PlaintextProbe(proof_of(OWN), check, random.Random(2))
+        session = PlaintextLayer.of(proof_of(OWN), verify_proof, self.peer_rate, self.peer_burst)
+        questions = PlaintextProbe(proof_of(OWN), verify_proof, random.Random(2))
         self.probe = ProbeProtocol(self.clock, questions, self.table, HelloLimiter(), parties_of)
         self.standstill = StandstillDetector(self.clock)
         self.probe_wire = UdpRecorder()
@@ -74,7 +74,7 @@ class RpcTestCase(SynchronousTestCase):
             self.clock,
             random.Random(1),
             session,
-            check,
+            verify_proof,
             self.table,
             responder,
             self.probe,
@@ -93,10 +93,10 @@ class RpcTestCase(SynchronousTestCase):
 
     def messages(self) -> list[tuple[Message, Address]]:
         """The messages sent, decoded."""
-        return [(decode(datagram[49:], check)[1], address) for datagram, address in self.wire.sent]
+        return [(decode(datagram[49:], verify_proof)[1], address) for datagram, address in self.wire.sent]
 
     def last_rpc_id(self) -> bytes:
-        return decode(self.wire.sent[-1][0][49:], check)[0]
+        return decode(self.wire.sent[-1][0][49:], verify_proof)[0]
 
     def receive(self, rpc_id: bytes, message: Message, sender: Contact = PEER) -> None:
         self.rpc.datagramReceived(datagram_of(sender, encode(rpc_id, message)), sender.address)

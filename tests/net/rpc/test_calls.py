@@ -9,7 +9,7 @@ from dht14.kademlia.parameters import (
 from dht14.net.rpc.pacing import MAX_WAIT, SENDING_SHARE
 from dht14.wire.datagram import decode
 from dht14.wire.messages import Announce, FindNode, Nodes, Ping, Pong
-from tests.fakes import CallRecorder, check, contact, contact_at, proof_of
+from tests.fakes import CallRecorder, contact, contact_at, proof_of, verify_proof
 from tests.net.rpc.case import OTHER, OWN, PEER, TOLERANCE, RpcTestCase
 
 
@@ -345,7 +345,7 @@ class PacedCallTests(RpcTestCase):
         """A paced call is like any other: its timeouts count from when it is sent."""
         self.call_often(round(SENDING_SHARE * self.asking_burst) + 1)
         for datagram, _ in self.wire.sent:
-            self.receive(decode(datagram[49:], check)[0], Pong())
+            self.receive(decode(datagram[49:], verify_proof)[0], Pong())
         self.wire.sent.clear()
         self.pass_time(0.02)
         self.receive(self.last_rpc_id(), Pong())

@@ -11,7 +11,7 @@ from dht14.kademlia.parameters import (
 from dht14.net.rpc.probe import MAX_PROBES, RETURN_PATH_LIFETIME
 from dht14.net.rpc.standstill import STANDSTILL
 from dht14.records.store import Refusal
-from dht14.session.layer import HERE, KNOCK
+from dht14.session.plaintext import PROBE, PROBE_REPLY
 from dht14.wire.datagram import encode
 from dht14.wire.messages import FindNode, Nodes, Ping, Pong, Refused, Store, Stored
 from tests.fakes import address_of, contact, contact_at, fields
@@ -30,8 +30,8 @@ class RequestTests(RpcTestCase):
     def answer_probe(self, contact: Contact = PEER) -> None:
         """The contact answers the latest probe."""
         question = self.probe_wire.sent[-1][0]
-        self.assertEqual(question[:1], KNOCK)
-        self.probe.datagramReceived(HERE + contact.proof + question[-8:], contact.address)
+        self.assertEqual(question[:1], PROBE)
+        self.probe.datagramReceived(PROBE_REPLY + contact.proof + question[-8:], contact.address)
 
     def test_answered(self) -> None:
         """A request is answered with its own id, to the address that it came from."""

@@ -13,7 +13,7 @@ from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork, VirtualPort
 from dht14.stack import Stack, StackOptions, build_stack
-from tests.fakes import BEGINNING, BulkRecorder, address_of, check, identity
+from tests.fakes import BEGINNING, BulkRecorder, address_of, identity, verify_proof
 
 OPTIONS = StackOptions(refresh_interval=1.0, republish_interval=4.0, cleanup_interval=1.0, sealed=False)
 OTHERS = 6
@@ -39,7 +39,7 @@ class PlannedStopTests(SynchronousTestCase):
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(number << 250),
-            check=check,
+            verify_proof=verify_proof,
             clock=self.clock,
             wall=self.clock.seconds,
             rng=random.Random(number),
