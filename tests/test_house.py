@@ -10,18 +10,19 @@ TOP = Path(__file__).parent.parent / "dht14"
 
 # From the ground up. An import goes to a lower layer, or stays in its own part.
 LAYERS = (
-    {"errors", "bounded"},
+    {"errors", "bounded", "metrics"},
     {"kademlia"},
     {"records", "security"},
     {"wire", "session", "database"},
     {"node"},
     {"net", "maintenance"},
+    {"node_metrics"},
     {"stack"},
     {"app", "sim"},
     {"cmd"},
 )
 # No Twisted, no log, no clock, no thread.
-PURE = {"errors", "bounded", "kademlia", "records", "security", "wire", "session"}
+PURE = {"errors", "bounded", "metrics", "kademlia", "records", "security", "wire", "session"}
 # The database waits for its disk in a thread. It reads no clock and writes no log.
 ALLOWED = {"database": {"lmdb", "threading"}}
 IMPURE_MODULES = {"twisted", "logging", "time", "asyncio", "threading", "secrets", "lmdb"}

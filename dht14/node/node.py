@@ -14,6 +14,7 @@ from dht14.kademlia.parameters import OPERATION_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups
+from dht14.node.metrics import PutMetrics
 from dht14.node.put import RecordWriter
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
@@ -56,9 +57,9 @@ class Node:
         return self._lookups.lookups_by_hops
 
     @property
-    def put_outcomes(self) -> Counter[str]:
-        """Puts by outcome; those that failed, by reason."""
-        return self._writer.outcomes
+    def put_metrics(self) -> PutMetrics:
+        """The numbers of PUTs by outcome."""
+        return self._writer.metrics
 
     def find_nodes(
         self, target: int, known: Iterable[Contact] = (), width: int = K, timeout: float = OPERATION_TIMEOUT

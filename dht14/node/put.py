@@ -5,8 +5,6 @@ when two conditions hold: as many holders as asked for have it on disk, or all t
 reached; and most of the group are among them. Then every later read sees it.
 """
 
-from collections import Counter
-
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
@@ -24,6 +22,7 @@ from dht14.node.concurrency import ConcurrencyLimit
 from dht14.node.get import RecordReader
 from dht14.node.holders import Holders
 from dht14.node.lookups import Lookups
+from dht14.node.metrics import PutMetrics
 from dht14.node.network_clock import NetworkClock
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.resync_state import ResyncState
@@ -78,8 +77,7 @@ class RecordWriter:
     _policy: Policy
     _republish_times: RepublishTimes
     _reader: RecordReader
-    outcomes: Counter[str] = field(factory=Counter, init=False)
-    """Puts by outcome; those that failed, by reason."""
+    metrics: PutMetrics = field(factory=PutMetrics, init=False)
     _holders: Holders = field(init=False)
     _concurrency: ConcurrencyLimit = field(init=False)
     _logged_at: dict[PutReason, float] = field(factory=dict, init=False)
@@ -130,11 +128,11 @@ class RecordWriter:
         return await self._put_open(record, wanted, deadline)
 
     def _count(self, receipt: Receipt) -> None:
+        self.metrics.outcomes[receipt.outcome] += 1
         if receipt.acknowledged:
-            self.outcomes[receipt.outcome.name.lower()] += 1
             return
         reason = receipt.reason
-        self.outcomes[reason.name.lower()] += 1
+        self.metrics.failures[reason] += 1
         if reason is PutReason.NOT_AUTHENTIC and not receipt.stored:
             return  # `_put` has logged it.
         now = self._lookups.clock.seconds()

@@ -210,11 +210,9 @@ def _unsteady_clocks(stage: ScenarioRun, errors: Sequence[float]) -> list[int]:
         world.thaw(node)
     found += judged(stage.get(known + fresh, times=2))
     stage.promise_right("gets right meanwhile and after", found, 1)
-    heard = [node.stack.rpc.counters["answered"] for node in nodes]
+    heard = [node.stack.rpc.metrics.replies for node in nodes]
     stage.wait(MINUTE)
-    quiet = sum(
-        node.stack.rpc.counters["answered"] == so_far for node, so_far in zip(nodes, heard, strict=True)
-    )
+    quiet = sum(node.stack.rpc.metrics.replies == so_far for node, so_far in zip(nodes, heard, strict=True))
     stage.promise("nodes that pinged nobody for a minute", quiet, at_most=0)
     for node in unsteady:
         world.set_clock(node, 0.0)

@@ -180,18 +180,18 @@ def bulk_asker(raw: bytes) -> None:
         client.push(HOLDER_CONTACT, bytes(16), VALUE),
     ):
         asked.addBoth(results.append)
-    (line,) = client._lines.values()
-    assert isinstance(line, BulkConnection)
+    (connection,) = client._connections.values()
+    assert isinstance(connection, BulkConnection)
     wire: Any = Wire(HOLDER)
-    line.makeConnection(wire)
-    line.handshakeCompleted()
+    connection.makeConnection(wire)
+    connection.handshakeCompleted()
     for _, data in steps(raw):
         if not wire.cut:
-            line.dataReceived(data)
+            connection.dataReceived(data)
             clock.advance(1.0)
     for _ in range(60):
         clock.advance(1.0)
-    assert len(results) == 2 and not client._lines
+    assert len(results) == 2 and not client._connections
     assert all(isinstance(result, (Failure, bytes, Stored, Outranked, Refused)) for result in results)
 
 
@@ -222,7 +222,7 @@ def tls_bytes(raw: bytes) -> None:
     for at in range(0, len(raw), 500):
         connection.dataReceived(raw[at : at + 500])
         clock.advance(0)
-    assert not server.counters["refused"] and len(wire.value()) < 4_096
+    assert not server.metrics.refused and len(wire.value()) < 4_096
     connection.connectionLost(Failure(ConnectionDone()))
 
 

@@ -1,11 +1,11 @@
-from dht14.maintenance.repair import LONGEST_WAIT, Repair
+from dht14.maintenance.repair import MAX_LOOKS_WAITED, Repair
 from dht14.wire.messages import Offer
 from tests.fakes import LATENCY, FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
 
 
 class RepairTests(HoldersTestCase):
-    """Each node watches its neighbours; the holders of the key are 1, 2 and 3."""
+    """Each node has repair; the holders of the key are 1, 2 and 3."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -29,13 +29,13 @@ class RepairTests(HoldersTestCase):
         )
 
     def look(self, times: int = 2) -> None:
-        """Let each node look at its neighbours, and see that they have not changed since."""
+        """Run a pass of each node, and another one that sees the same neighbours."""
         for _ in range(times):
             for peer in self.cluster:
                 self.finish(self.repairs[peer.contact.node_id].one_pass())
 
     def leave(self, peer: Peer) -> None:
-        """This one dies, and all others have found it out."""
+        """This node dies, and all others have noticed."""
         peer.fall_silent()
         self.cluster.remove(peer)
         for other in self.cluster:
@@ -52,12 +52,12 @@ class RepairTests(HoldersTestCase):
         return peer
 
     def test_calm(self) -> None:
-        """While nobody comes or goes nothing is sent."""
+        """While the neighbours do not change nothing is sent."""
         self.look(5)
         self.assertEqual(self.asked(Offer), 0)
 
     def test_newcomer(self) -> None:
-        """A newcomer that is nearer than a holder gets the record, of three holders at the most."""
+        """A newcomer that is nearer than a holder gets the record, from at most three holders."""
         self.newcomer(1 << 10)
         self.look()
         self.assertEqual(self.holders(self.record_), [1, 2, 3])
@@ -67,20 +67,20 @@ class RepairTests(HoldersTestCase):
         self.assertLessEqual(self.asked(Offer), 3)
 
     def test_death(self) -> None:
-        """When a holder has died, the next nearest takes its place."""
+        """When a holder has died, the next nearest node replaces it."""
         self.leave(self.cluster[1])
         self.look()
         self.assertEqual(self.holders(self.record_), [1, 3, 4])
 
     def test_all_but_one(self) -> None:
-        """When all holders but one have died, there are as many again."""
+        """When all holders but one have died, their number is restored."""
         self.leave(self.cluster[0])
         self.leave(self.cluster[0])
         self.look()
         self.assertEqual(self.holders(self.record_), [3, 4, 5])
 
     def test_subnets(self) -> None:
-        """Of a subnet two count: when a holder has died its place is taken by the next from elsewhere."""
+        """Two nodes of a subnet count: a dead holder is replaced by the next node of another subnet."""
         record = self.record(key=0, value=b"of six", later=1, copies=6)
         self.give(record, *self.cluster[:6])
         neighbourhood = {peer.contact.address[0] for peer in self.cluster[4:7]}
@@ -91,9 +91,9 @@ class RepairTests(HoldersTestCase):
         self.assertEqual(self.holders(record), [2, 3, 4, 5, 6, 8])
 
     def test_restlessness(self) -> None:
-        """Changes that follow each other are waited out, but not for ever."""
+        """Repair waits for a series of changes to end, but not for ever."""
         looks = 0
-        for node_id in range(20, 20 + LONGEST_WAIT):
+        for node_id in range(20, 20 + MAX_LOOKS_WAITED):
             self.newcomer(node_id)
             self.look(times=1)
         self.newcomer(0)
@@ -104,7 +104,8 @@ class RepairTests(HoldersTestCase):
         self.assertLessEqual(looks, 2)
 
     def test_return(self) -> None:
-        """A node that begins with records from before offers them to all their holders, and learns of newer ones."""
+        """A node that starts with records of an earlier run offers them to all holders, and learns of
+        newer ones."""
         newer = self.record(value=b"newer", later=1)
         self.give(newer, self.cluster[1])
         self.repairs[1] = self.repair(self.one)
@@ -117,7 +118,7 @@ class RepairTests(HoldersTestCase):
         self.assertEqual(self.holders(other), [1, 2, 3, 9])
 
     def test_reunion(self) -> None:
-        """Two parts that wrote the same key and keys of their own agree when they have met."""
+        """Two partitions that wrote the same key, and keys of their own, agree after they have met."""
         west, east = self.cluster, [self.network.peer(node_id) for node_id in range(100, 104)]
         self.network.acquaint(east)
         for peer in east:

@@ -40,7 +40,7 @@ class BadNetworkTests(SynchronousTestCase):
         town.put(100)
         wrong, _ = town.get(times=5)
         self.assertEqual((len(town.values), wrong), (100, 0))
-        unasked = sum(node.stack.rpc.counters["unasked"] for node in town.world.nodes.values())
+        unasked = sum(node.stack.rpc.metrics.unasked for node in town.world.nodes.values())
         self.assertGreater(unasked, 0)
 
     def test_overwritten(self) -> None:

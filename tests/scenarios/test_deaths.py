@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.parameters import REPLICATION
-from dht14.maintenance.replicator import REFUSAL_SECONDS
+from dht14.maintenance.replicator import REFUSAL_MEMORY
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import HostRole
 from tests.scenarios.town import Town
@@ -51,7 +51,7 @@ class DeathsTests(SynchronousTestCase):
         town = Town(20)
         town.join()
         town.put(200)
-        town.world.wait(2 * REFUSAL_SECONDS)
+        town.world.wait(2 * REFUSAL_MEMORY)
         for node in town.some_nodes(0.05):
             town.world.kill(node)
         self.assertLess(self.fewest_copies(town), REPLICATION)

@@ -1,4 +1,4 @@
-"""What the tests of the bulk channel share: identities, and both ends of a connection in memory."""
+"""Shared by the tests of the bulk channel: identities, and both ends of a connection in memory."""
 
 import random
 from typing import Any
@@ -35,7 +35,7 @@ VALUE = bytes(range(256)) * 255
 
 
 class BulkCase(SynchronousTestCase):
-    """A holder with its server, on a clock."""
+    """A holder with its server, on a manual clock."""
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
@@ -45,7 +45,7 @@ class BulkCase(SynchronousTestCase):
         self.server = self.serve(self.store)
 
     def serve(self, store: Any, parties_of: Any = parties_of) -> BulkServer:
-        """A server over this store."""
+        """A server on this store."""
         responder = Responder(
             Neighbourhood(RoutingTable(HOLDER.node_id)),
             store,
@@ -59,7 +59,7 @@ class BulkCase(SynchronousTestCase):
         return self.reactor.seconds()
 
     def hold(self, value: bytes = VALUE) -> None:
-        """The holder has this value."""
+        """Store this value at the holder."""
         self.store.offer(
             Record(key=KEY, value=value, version=VERSION, expires_at=self.now() + 60, replication=8),
             self.now(),
@@ -79,12 +79,12 @@ class BulkCase(SynchronousTestCase):
         return self.ticket(Upload(offer, ASKER_CONTACT, self.now()))
 
     def accept(self, host: str = "10.0.0.2") -> Any:
-        """The server's side of a new connection; None where it is not let in."""
+        """The server's side of a new connection; None if it is not accepted."""
         return self.server.buildProtocol(IPv4Address("TCP", host, 40_000))
 
 
 class Talker(Protocol):
-    """A side of a connection that is played by a test: notes what comes, and the end."""
+    """One side of a connection, played by a test: records data and the end."""
 
     transport: Any
 
@@ -110,7 +110,7 @@ def wrapped(protocol: Protocol, tls: Any, reactor: Any, is_client: bool) -> Any:
 
 
 def join(server: Any, client: Any) -> IOPump:
-    """Both sides on a cable; what one writes comes to the other when the cable is flushed."""
+    """Both sides on a cable; `flush` delivers what they have written."""
     pump: IOPump = connect(
         server, FakeTransport(server, True), client, FakeTransport(client, False), debug=False
     )
