@@ -18,4 +18,56 @@ database waits for the disk in a thread. `app/` and `sim/` never meet; both call
 `docs/architecture.md` follows a request through these parts and explains the terms.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dht14.client.answers import Receipt, Value
+    from dht14.client.blocking import Client
+    from dht14.client.errors import (
+        BadKey,
+        DhtError,
+        Forged,
+        Incomplete,
+        NoNode,
+        NotReady,
+        Refused,
+        TimedOut,
+        TooLarge,
+        Unanswered,
+    )
+    from dht14.client.keys import owner_key
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BadKey",
+    "Client",
+    "DhtError",
+    "Forged",
+    "Incomplete",
+    "NoNode",
+    "NotReady",
+    "Receipt",
+    "Refused",
+    "TimedOut",
+    "TooLarge",
+    "Unanswered",
+    "Value",
+    "__version__",
+    "owner_key",
+]
+
+_HOMES = {"Client": "blocking", "Receipt": "answers", "Value": "answers", "owner_key": "keys"}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is asked for first: a node and most commands need none of them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"dht14.client.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

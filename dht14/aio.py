@@ -1,0 +1,34 @@
+"""DHT-14 for asyncio. Importing this page of public names imports no Twisted."""
+
+from dht14.client.answers import Receipt, Value
+from dht14.client.asynchronous import Client
+from dht14.client.errors import (
+    BadKey,
+    DhtError,
+    Forged,
+    Incomplete,
+    NoNode,
+    NotReady,
+    Refused,
+    TimedOut,
+    TooLarge,
+    Unanswered,
+)
+from dht14.client.keys import owner_key
+
+__all__ = [
+    "BadKey",
+    "Client",
+    "DhtError",
+    "Forged",
+    "Incomplete",
+    "NoNode",
+    "NotReady",
+    "Receipt",
+    "Refused",
+    "TimedOut",
+    "TooLarge",
+    "Unanswered",
+    "Value",
+    "owner_key",
+]

@@ -1,0 +1,372 @@
+"""The asyncio client: `dht14.aio.Client`."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import TypeVar, final
+
+from dht14.client import plans
+from dht14.client.address import DEFAULT_ADDRESS, parse_address
+from dht14.client.answers import Receipt, Value
+from dht14.client.channel import (
+    ANSWER_TIMEOUT,
+    FIRST_RETRY,
+    LAST_RETRY,
+    Channel,
+    Exchange,
+    NodeDialect,
+)
+from dht14.client.errors import DhtError
+from dht14.client.keys import Key
+from dht14.client.plans import Owner, Plan, complete
+from dht14.wire.api_messages import ApiReply, ApiRequest
+
+T = TypeVar("T")
+
+
+@final
+class Client:
+    """A client of a node's API for asyncio.
+
+    Calls of several tasks go through the same connections at the same time: each waits only for its own reply and
+    for those before it on its connection. A key always uses the same connection, so a get brings what a put begun
+    before it stored. Connections are made when they are needed and made again when they break.
+
+    A call under way when its connection breaks is sent once more, a put too. Content and an owner's value are the
+    same however often they are put. An open value that is put twice replaces, the second time, what another client
+    put between the two; where that matters use `put_signed` with `cas`.
+
+    A client belongs to the event loop of its first call. It is no matter of threads: use `dht14.Client` there.
+    """
+
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, timeout: float = ANSWER_TIMEOUT, connections: int = 1
+    ) -> None:
+        """`address` is `HOST:PORT` or `[IPV6]:PORT`; each request is answered within `timeout` seconds or fails with
+        `TimedOut`; `connections` (1 to 64) help where slow replies hold up others. Raises ValueError."""
+        if timeout <= 0 or not 1 <= connections <= 64:
+            raise ValueError("timeout is more than 0 s, connections is 1 to 64")
+        dialect = NodeDialect()
+        self._pipelines = [_Pipeline(*parse_address(address), dialect, timeout) for _ in range(connections)]
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Calls that wait fail with `NoNode`."""
+        for pipeline in self._pipelines:
+            await pipeline.close()
+
+    async def put(self, value: bytes, *, key: Key, ttl: int = 0, replication: int = 0) -> Receipt:
+        """Store a value of 1 to 65,495 bytes; the receipt says on how many nodes it is.
+
+        `ttl` in seconds and `replication` in nodes are hints; 0 is the node's default. Raises `Refused`, `NotReady`,
+        `NoNode`, `TimedOut`, `TooLarge`, `BadKey`.
+        """
+        return await self._run(plans.put(value, key, ttl, replication))
+
+    async def put_content(self, value: bytes, *, ttl: int = 0, replication: int = 0) -> Receipt:
+        """Store a value under its SHA-256, where nobody can replace it; `Receipt.key` is that key. Raises as `put`."""
+        return await self._run(plans.put_content(value, ttl, replication))
+
+    async def put_signed(
+        self,
+        value: bytes,
+        owner: Owner,
+        salt: bytes = b"",
+        seq: int | None = None,
+        cas: int | None = None,
+        *,
+        ttl: int = 0,
+        replication: int = 0,
+    ) -> Receipt:
+        """Store a value that only its owner can replace; `Receipt.key` is its key.
+
+        `owner` is an Ed25519 private key, its PEM bytes or a path to them; `salt` (up to 64 bytes) tells apart the values
+        of one owner. `seq` numbers the version: the greatest wins. `cas` refuses to replace a version above it. Without
+        both the present version is read, and the new one is the next, stored only if no other was stored in between.
+        Raises as `put`, and `Unanswered`, `Forged`.
+        """
+        return await self._run(
+            plans.put_signed(value, owner, salt, seq, cas, ttl, replication, now=time.time())
+        )
+
+    async def delete(
+        self,
+        owner: Owner,
+        salt: bytes = b"",
+        seq: int | None = None,
+        cas: int | None = None,
+        *,
+        replication: int = 0,
+    ) -> Receipt | None:
+        """Delete an owner's value everywhere, for `max_ttl` (a day). None where none is found and neither number is
+        given. Arguments and errors as of `put_signed`."""
+        return await self._run(plans.delete(owner, salt, seq, cas, replication))
+
+    async def get(self, key: Key) -> Value | None:
+        """Return the value of a key, an owner's value verified; None where there is none or its owner has deleted it.
+
+        Raises `Unanswered`, `NotReady`, `NoNode`, `TimedOut`, `Forged`, `BadKey`.
+        """
+        return await self._run(plans.get(key))
+
+    async def get_content(self, key: Key) -> Value | None:
+        """Return the value whose SHA-256 is the key, whatever others have put there; None where there is none."""
+        return await self._run(plans.get_content(key))
+
+    async def get_many(self, keys: Iterable[Key], *, concurrency: int = 32) -> list[Value | None]:
+        """Return the values of many keys, in their order, `concurrency` of them asked for at a time.
+
+        Raises `Incomplete` at the end where some failed; it has the results of all.
+        """
+        return await _run_many((partial(self.get, key) for key in keys), concurrency)
+
+    async def put_many(
+        self,
+        items: Mapping[Key, bytes] | Iterable[tuple[Key, bytes]],
+        *,
+        ttl: int = 0,
+        replication: int = 0,
+        concurrency: int = 32,
+    ) -> list[Receipt]:
+        """Store many values, `(key, value)` each, `concurrency` of them at a time; their receipts in the same order.
+
+        Items are taken as there is room, so an iterator may make them. Raises `Incomplete` at the end where some failed;
+        it has the results of all.
+        """
+        pairs = items.items() if isinstance(items, Mapping) else items
+        put = partial(self.put, ttl=ttl, replication=replication)
+        return await _run_many((partial(put, value, key=key) for key, value in pairs), concurrency)
+
+    async def _run(self, plan: Plan[T]) -> T:
+        try:
+            request = next(plan)
+            while True:
+                exchange, future = self._pipelines[request.key[0] % len(self._pipelines)].ask(request)
+                try:
+                    reply = await future
+                except asyncio.CancelledError:
+                    exchange.abandon()
+                    raise
+                request = plan.send(reply)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+async def _run_many(calls: Iterable[Callable[[], Awaitable[T]]], concurrency: int) -> list[T]:
+    """Return the results of all calls in order. Raises `Incomplete`, or at once what is no `DhtError`."""
+    if concurrency < 1:
+        raise ValueError("concurrency is 1 or more")
+    results: dict[int, T | DhtError] = {}
+    numbered = enumerate(calls)
+
+    async def work() -> None:
+        for number, call in numbered:
+            try:
+                results[number] = await call()
+            except DhtError as error:
+                results[number] = error
+
+    workers = [asyncio.ensure_future(work()) for _ in range(concurrency)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return complete([results[number] for number in range(len(results))])
+
+
+class _Connection(asyncio.Protocol):
+    """One TCP connection of a pipeline. What it hears after the pipeline has left it is thrown away."""
+
+    def __init__(self, pipeline: "_Pipeline") -> None:
+        self._pipeline = pipeline
+        self.transport: asyncio.Transport | None = None
+        self.is_paused = False
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._pipeline.received(self, data)
+
+    def pause_writing(self) -> None:
+        self.is_paused = True
+
+    def resume_writing(self) -> None:
+        self.is_paused = False
+        self._pipeline.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+        self._pipeline.connection_ended(self)
+
+
+class _Pipeline:
+    """A channel and the connection that it uses, made when there is something to send."""
+
+    def __init__(self, host: str, port: int, node: NodeDialect, timeout: float) -> None:
+        self._host, self._port, self._timeout = host, port, timeout
+        self._channel = Channel(node)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connection: _Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_flush_due = False
+        self._is_closed = False
+
+    def ask(self, request: ApiRequest) -> "tuple[Exchange, asyncio.Future[ApiReply]]":
+        """Queue a request; the future gets what it brings."""
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[ApiReply] = loop.create_future()
+        exchange = Exchange(request, loop.time() + self._timeout, future)
+        self._channel.add(exchange)
+        self._flush_soon()
+        return exchange, future
+
+    async def close(self) -> None:
+        """Close the connection and fail whoever waits."""
+        self._is_closed = True
+        self._settle(self._channel.close())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.transport is not None:
+            connection.transport.abort()
+            await connection.ended
+
+    # What the connection says.
+
+    def received(self, connection: _Connection, data: bytes) -> None:
+        """Bytes have come."""
+        if connection is not self._connection:
+            return
+        self._settle(self._channel.received(data, self._now()))
+        if self._channel.is_connected:
+            self._flush_soon()
+        else:
+            self._drop(connection)
+
+    def connection_ended(self, connection: _Connection) -> None:
+        """The node has closed it, or it broke."""
+        if connection is self._connection:
+            self._connection = None
+            self._settle(self._channel.lost())
+            self._flush_soon()
+
+    def flush(self) -> None:
+        """Send what is to be sent, or make a connection for it."""
+        self._is_flush_due = False
+        connection, channel = self._connection, self._channel
+        if self._is_closed:
+            return
+        if connection is None or connection.transport is None:
+            if self._connecting is None and channel.has_work():
+                self._connecting = asyncio.ensure_future(self._connect())
+        else:
+            now = self._now()
+            while not connection.is_paused and (frames := channel.to_send(now)):
+                connection.transport.write(frames)
+        self._set_timer()
+
+    # What happens inside.
+
+    def _now(self) -> float:
+        assert self._loop is not None
+        return self._loop.time()
+
+    def _flush_soon(self) -> None:
+        # Once per turn of the loop: the requests of all tasks that run in it leave in one piece.
+        if not self._is_flush_due and self._loop is not None:
+            self._is_flush_due = True
+            self._loop.call_soon(self.flush)
+
+    async def _connect(self) -> None:
+        delay = FIRST_RETRY
+        try:
+            while self._channel.has_work():
+                problem = await self._try_to_connect()
+                if not problem:
+                    break
+                self._settle(self._channel.unreachable(problem))
+                if self._channel.has_work():
+                    await asyncio.sleep(delay)
+                    delay = min(2 * delay, LAST_RETRY)
+        finally:
+            self._connecting = None
+        self._flush_soon()
+
+    async def _try_to_connect(self) -> str:
+        """Return what the problem is; nothing when there is a connection."""
+        assert self._loop is not None
+        make = self._loop.create_connection(lambda: _Connection(self), self._host, self._port)
+        try:
+            _, connection = await asyncio.wait_for(make, self._timeout)
+        except asyncio.TimeoutError:
+            return "no connection could be made in time"
+        except UnicodeError:
+            return "no such host name"
+        except OSError as error:
+            return error.strerror or str(error)
+        if connection.ended.done():
+            return "the connection was closed at once"
+        self._connection = connection
+        self._channel.connected(self._now())
+        return ""
+
+    def _drop(self, connection: _Connection) -> None:
+        self._connection = None
+        if connection.transport is not None:
+            connection.transport.abort()
+        self._flush_soon()
+
+    def _set_timer(self) -> None:
+        deadline = self._channel.next_deadline()
+        if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        assert self._loop is not None
+        self._timer = self._loop.call_at(deadline, self._time_over)
+
+    def _time_over(self) -> None:
+        self._timer = None
+        failed, is_dead = self._channel.expire(self._now())
+        if is_dead and self._connection is not None:
+            connection = self._connection
+            failed += self._channel.lost(by_node=False)
+            self._drop(connection)
+        self._settle(failed)
+        self._set_timer()
+
+    def _settle(self, exchanges: list[Exchange]) -> None:
+        for exchange in exchanges:
+            future, outcome = exchange.owner, exchange.outcome
+            assert isinstance(future, asyncio.Future)
+            if future.done():
+                continue
+            if isinstance(outcome, DhtError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
