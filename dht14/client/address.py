@@ -1,5 +1,6 @@
 """Where a node's API is, as users write it."""
 
+import os
 import re
 
 DEFAULT_ADDRESS = "127.0.0.1:7400"
@@ -19,3 +20,10 @@ def parse_address(address: str) -> tuple[str, int]:
 def format_address(host: str, port: int) -> str:
     """Return an address as it is written."""
     return f"{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def problem_of(error: OSError) -> str:
+    """Return why no connection could be made. asyncio writes text of its own into its errors."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

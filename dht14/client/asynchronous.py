@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TypeVar, final
 
 from dht14.client import plans
-from dht14.client.address import DEFAULT_ADDRESS, parse_address
+from dht14.client.address import DEFAULT_ADDRESS, parse_address, problem_of
 from dht14.client.answers import Receipt, Value
 from dht14.client.channel import (
     ANSWER_TIMEOUT,
@@ -328,7 +328,7 @@ class _Pipeline:
         except UnicodeError:
             return "no such host name"
         except OSError as error:
-            return error.strerror or str(error)
+            return problem_of(error)
         if connection.ended.done():
             return "the connection was closed at once"
         self._connection = connection

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Generic, TypeVar, final
 
 from dht14.client import plans
-from dht14.client.address import DEFAULT_ADDRESS, parse_address
+from dht14.client.address import DEFAULT_ADDRESS, parse_address, problem_of
 from dht14.client.answers import Receipt, Value
 from dht14.client.channel import (
     ANSWER_TIMEOUT,
@@ -240,12 +240,12 @@ class _Connection:
             return self._connect(deadline, now)
         if not self._outgoing:
             self._outgoing = memoryview(self.channel.to_send(now))
+        if self._outgoing and not self._send():
+            return self._lost()
         interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outgoing else 0)
         if self._selector.get_key(self._socket).events != interest:
             self._selector.modify(self._socket, interest)
         settled: list[Exchange] = []
-        if self._outgoing and not self._send():
-            return self._lost()
         wait = min(deadline, self.channel.next_deadline() or deadline) - now
         for _, events in self._selector.select(max(wait, 0)):
             if events & selectors.EVENT_READ:
@@ -264,7 +264,7 @@ class _Connection:
         except UnicodeError:
             return self._unreachable("no such host name")
         except OSError as error:
-            return self._unreachable(error.strerror or str(error))
+            return self._unreachable(problem_of(error))
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         found.setblocking(False)
         self._socket, self._retry_delay = found, 0.0

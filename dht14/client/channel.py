@@ -210,11 +210,10 @@ class Channel:
         if not self._is_connected:
             return []
         self._is_connected = False
-        before = self._node.current()
         if self._sent and (by_node or self._was_silent):
             self._node.ended(self._dialect, self._was_answered)
-        # A node that does not know the dialect has carried out nothing.
-        is_send = self._dialect is Dialect.PLAIN or self._node.current() is before
+        # A node that does not know our extension has carried out nothing.
+        is_send = self._dialect is Dialect.PLAIN or self._node.is_proven
         self._problem = "the connection was closed without an answer"
         failed: list[Exchange] = []
         for exchange in reversed(self._sent):
