@@ -186,7 +186,7 @@ async def _run_many(calls: Iterable[Callable[[], Awaitable[T]]], concurrency: in
     return complete([results[number] for number in range(len(results))])
 
 
-class _Connection(asyncio.Protocol):
+class _AsyncioConnection(asyncio.Protocol):
     """One TCP connection of a pipeline. What it hears after the pipeline has left it is thrown away."""
 
     def __init__(self, pipeline: "_Pipeline") -> None:
@@ -222,7 +222,7 @@ class _Pipeline:
         self._host, self._port, self._timeout = host, port, timeout
         self._channel = Channel(node)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._connection: _Connection | None = None
+        self._connection: _AsyncioConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_flush_due = False
@@ -258,7 +258,7 @@ class _Pipeline:
 
     # What the connection says.
 
-    def received(self, connection: _Connection, data: bytes) -> None:
+    def received(self, connection: _AsyncioConnection, data: bytes) -> None:
         """Bytes have come."""
         if connection is not self._connection:
             return
@@ -268,7 +268,7 @@ class _Pipeline:
         else:
             self._drop(connection)
 
-    def connection_ended(self, connection: _Connection) -> None:
+    def connection_ended(self, connection: _AsyncioConnection) -> None:
         """The node has closed it, or it broke."""
         if connection is self._connection:
             self._connection = None
@@ -320,7 +320,7 @@ class _Pipeline:
     async def _try_to_connect(self) -> str:
         """Return what the problem is; nothing when there is a connection."""
         assert self._loop is not None
-        make = self._loop.create_connection(lambda: _Connection(self), self._host, self._port)
+        make = self._loop.create_connection(lambda: _AsyncioConnection(self), self._host, self._port)
         try:
             _, connection = await asyncio.wait_for(make, self._timeout)
         except asyncio.TimeoutError:
@@ -335,7 +335,7 @@ class _Pipeline:
         self._channel.connected(self._now())
         return ""
 
-    def _drop(self, connection: _Connection) -> None:
+    def _drop(self, connection: _AsyncioConnection) -> None:
         self._connection = None
         if connection.transport is not None:
             connection.transport.abort()

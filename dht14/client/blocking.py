@@ -164,11 +164,11 @@ class _Pool:
         self._host, self._port, self._timeout = host, port, timeout
         self._node = NodeDialect()
         self._slots = threading.Semaphore(limit)
-        self._idle: list[_Connection] = []
+        self._idle: list[_PooledConnection] = []
         self._is_closed = False
 
     @contextmanager
-    def connection(self) -> "Iterator[_Connection]":
+    def connection(self) -> "Iterator[_PooledConnection]":
         """A connection that nobody else uses meanwhile. Raises `TimedOut` where all are in use for too long."""
         if not self._slots.acquire(timeout=self._timeout):
             raise TimedOut("all connections of the client are in use")
@@ -194,15 +194,15 @@ class _Pool:
         while self._idle:
             self._take().close()
 
-    def _take(self) -> "_Connection":
+    def _take(self) -> "_PooledConnection":
         # Another thread may be as quick.
         try:
             return self._idle.pop()
         except IndexError:
-            return _Connection(self._host, self._port, self._node, self._timeout)
+            return _PooledConnection(self._host, self._port, self._node, self._timeout)
 
 
-class _Connection:
+class _PooledConnection:
     """A channel and the socket that it uses, made when there is something to send."""
 
     def __init__(self, host: str, port: int, node: NodeDialect, timeout: float) -> None:
@@ -318,7 +318,7 @@ class _Connection:
 class _Batch(Generic[T]):
     """Some plans that run over one connection, a number of them at a time."""
 
-    def __init__(self, connection: _Connection, some: Iterator[Plan[T]], concurrency: int) -> None:
+    def __init__(self, connection: _PooledConnection, some: Iterator[Plan[T]], concurrency: int) -> None:
         self._connection = connection
         self._plans = enumerate(some)
         self._concurrency = concurrency
