@@ -23,7 +23,7 @@ from dht14.client.channel import (
 from dht14.client.errors import DhtError, TimedOut
 from dht14.client.keys import Key
 from dht14.client.plans import Owner, Plan, complete
-from dht14.wire.api_messages import ApiReply
+from dht14.wire.api_messages import ApiReply, ApiRequest
 
 T = TypeVar("T")
 
@@ -157,6 +157,24 @@ class Client:
             return _Batch(connection, some, concurrency).run()
 
 
+def ask_once(address: tuple[str, int], request: ApiRequest, timeout: float = ANSWER_TIMEOUT) -> ApiReply:
+    """Send one request over a connection of its own and return the reply. Raises `NoNode` or `TimedOut`.
+
+    For commands, which end as soon as they know that the node is gone.
+    """
+    connection = _PooledConnection(*address, NodeDialect(), timeout, awaits_return=False)
+    exchange = Exchange(request, time.monotonic() + timeout)
+    connection.channel.add(exchange)
+    try:
+        while exchange.outcome is None:
+            connection.advance()
+    finally:
+        connection.close()
+    if isinstance(exchange.outcome, DhtError):
+        raise exchange.outcome
+    return exchange.outcome
+
+
 class _Pool:
     """The connections of one client: as many as there are calls at a time, up to a limit."""
 
@@ -205,9 +223,11 @@ class _Pool:
 class _PooledConnection:
     """A channel and the socket that it uses, made when there is something to send."""
 
-    def __init__(self, host: str, port: int, node: NodeDialect, timeout: float) -> None:
+    def __init__(
+        self, host: str, port: int, node: NodeDialect, timeout: float, awaits_return: bool = True
+    ) -> None:
         self._host, self._port, self.timeout = host, port, timeout
-        self.channel = Channel(node)
+        self.channel = Channel(node, awaits_return)
         self._socket: socket.socket | None = None
         self._selector = selectors.DefaultSelector()
         self._outgoing = memoryview(b"")

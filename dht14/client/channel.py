@@ -22,6 +22,7 @@ from dht14.wire.api_messages import (
     MissingRecord,
     Put,
     PutReceipt,
+    PutWithReceipt,
     Success,
     check_answer_head,
     decode_reply,
@@ -121,8 +122,10 @@ class Channel:
     The transport calls it with bytes and times. It returns the exchanges that have got their outcome.
     """
 
-    def __init__(self, node: NodeDialect) -> None:
+    def __init__(self, node: NodeDialect, awaits_return: bool = True) -> None:
+        """With `awaits_return` what was under way waits for a node that cannot be reached any more to come back."""
         self._node = node
+        self._awaits_return = awaits_return
         self._dialect = Dialect.EXTENDED
         self._waiting: deque[Exchange] = deque()
         self._sent: deque[Exchange] = deque()
@@ -192,14 +195,14 @@ class Channel:
             while (frame := self._splitter.next_frame()) is not None:
                 reply = decode_reply(frame)
                 if not sent or not answers(reply, sent[0].request):
-                    return settled + self._nonsense("the answer is to another question")
+                    return settled + self._nonsense("the answer is to another request")
                 exchange = sent.popleft()
                 self._was_answered = True
                 if exchange.outcome is None:
                     exchange.outcome = reply
                     settled.append(exchange)
         except Malformed:
-            return settled + self._nonsense("what answers there is no DHT node")
+            return settled + self._nonsense("the program that answers there is not a DHT node")
         if self._was_answered:
             self._node.answered(self._dialect)
         return settled
@@ -231,9 +234,10 @@ class Channel:
     def unreachable(self, problem: str) -> list[Exchange]:
         """No connection could be made: what was never sent fails, what was under way waits for the next try."""
         self._problem = problem
-        fresh = [one for one in self._waiting if not one.was_under_way]
-        self._waiting = deque(one for one in self._waiting if one.was_under_way)
-        return _failed(fresh, problem)
+        waits = self._awaits_return
+        failed = _failed((one for one in self._waiting if not (waits and one.was_under_way)), problem)
+        self._waiting = deque(one for one in self._waiting if one.outcome is None)
+        return failed
 
     def expire(self, now: float) -> tuple[list[Exchange], bool]:
         """Return the exchanges whose time is over, and whether the connection is dead: then it must be closed."""
@@ -288,13 +292,14 @@ class Channel:
 
 
 def encode(request: ApiRequest, dialect: Dialect) -> bytes:
-    """Return the frame of a request in a dialect."""
+    """Return the frame of a request; in the plain dialect that of the VoidPhone message that asks for the same."""
+    is_extended = dialect is Dialect.EXTENDED
     if isinstance(request, Put):
-        receipt = dialect is Dialect.EXTENDED
+        receipt = is_extended and isinstance(request, PutWithReceipt)
         return encode_put(request.ttl, request.replication, request.key, request.value, receipt=receipt)
-    if dialect is Dialect.PLAIN:
-        return encode_get(request.key)
-    return encode_get_record(request.key, isinstance(request, GetRecord) and request.content)
+    if is_extended and isinstance(request, GetRecord):
+        return encode_get_record(request.key, request.content)
+    return encode_get(request.key)
 
 
 def answers(reply: ApiReply, request: ApiRequest) -> bool:

@@ -13,6 +13,7 @@ from dht14.client.channel import (
     Dialect,
     Exchange,
     NodeDialect,
+    encode,
 )
 from dht14.client.errors import NoNode, TimedOut
 from dht14.records.receipt import NoRecord, PutOutcome, Receipt
@@ -239,6 +240,14 @@ class LossTests(ChannelTestCase):
         self.assertEqual(self.channel.expire(TIMEOUT), ([one], False))
         self.assertIsInstance(one.outcome, NoNode)
 
+    def test_not_awaited(self) -> None:
+        """A channel that does not wait for a node to come back fails what was under way, too."""
+        self.channel = Channel(self.node, awaits_return=False)
+        one = get(1)
+        self.begin(one)
+        self.channel.lost()
+        self.assertEqual(self.channel.unreachable("Connection refused"), [one])
+
     def test_close(self) -> None:
         """When the client is closed everything fails."""
         one, two = get(1), get(2)
@@ -294,6 +303,21 @@ class TimeoutTests(ChannelTestCase):
         self.assertIn(last, self.channel.expire(TIMEOUT)[0])
         self.channel.lost()
         self.assertEqual(self.begin(), b"")
+
+
+class EncodeTests(SynchronousTestCase):
+    def test_both_dialects(self) -> None:
+        """Our messages go out as those of VoidPhone in the plain dialect; those of VoidPhone are the same in both."""
+        given, wanted = PutWithReceipt(60, 8, key(1), b"v"), GetRecord(key(1), content=True)
+        plain_given, plain_wanted = Put(60, 8, key(1), b"v"), Get(key(1))
+        for request, extended, plain in (
+            (given, given, plain_given),
+            (wanted, wanted, plain_wanted),
+            (plain_given, plain_given, plain_given),
+            (plain_wanted, plain_wanted, plain_wanted),
+        ):
+            self.assertEqual(decode_request(encode(request, Dialect.EXTENDED)), extended)
+            self.assertEqual(decode_request(encode(request, Dialect.PLAIN)), plain)
 
 
 class DialectTests(ChannelTestCase):
