@@ -12,8 +12,8 @@ Key = bytes | str
 
 KEY_DIGITS = 2 * ID_BYTES
 
-LIKE_A_KEY = 50
-"""A text of this many hex digits and nothing else is hardly meant as a text."""
+KEY_LIKE_DIGITS = 50
+"""This many hex digits and nothing else are hardly meant as a text."""
 
 
 def key_of(key: Key) -> bytes:
@@ -34,7 +34,7 @@ def key_of(key: Key) -> bytes:
 
 def _key_of_text(text: str) -> bytes:
     if not text:
-        # An unset variable of a script is more likely than an intended empty key.
+        # More likely a variable of a script that was never set than a key.
         raise BadKey("the key is empty; if the empty text is meant, write text:")
     if text.startswith("text:"):
         return text_key(text.removeprefix("text:"))
@@ -43,10 +43,10 @@ def _key_of_text(text: str) -> bytes:
     if re.fullmatch(f"[0-9A-Fa-f]{{{KEY_DIGITS}}}", text):
         return bytes.fromhex(text)
     if re.fullmatch("0[xX][0-9A-Fa-f]+", text):
-        raise BadKey(f"a key is written without 0x; if the text is meant, write text:{text}")
-    if re.fullmatch(f"[0-9A-Fa-f]{{{LIKE_A_KEY},}}", text):
+        raise BadKey(f"write a key without 0x; if the text is meant, write text:{text}")
+    if re.fullmatch(f"[0-9A-Fa-f]{{{KEY_LIKE_DIGITS},}}", text):
         raise BadKey(
-            f"that looks like a key, but has {len(text)} of {KEY_DIGITS} hex digits; if the text is meant, write "
+            f"this looks like a key, but has {len(text)} of {KEY_DIGITS} hex digits; if the text is meant, write "
             f"text:{text}",
             len(text),
         )
@@ -80,5 +80,5 @@ def owner_key(public_key: bytes | str, salt: bytes = b"") -> bytes:
 def from_hex(digits: str, what: str, size: int = ID_BYTES) -> bytes:
     """Return `size` bytes that are written as hex digits. Raises `BadKey`, which names `what`."""
     if not re.fullmatch(f"[0-9A-Fa-f]{{{2 * size}}}", digits):
-        raise BadKey(f"{what} has {2 * size} hex digits; this is something else: {digits!r}")
+        raise BadKey(f"{what} has {2 * size} hex digits, and this has not: {digits!r}")
     return bytes.fromhex(digits)
