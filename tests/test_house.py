@@ -20,8 +20,7 @@ LAYERS = (
     {"net", "maintenance"},
     {"stack"},
     {"app", "sim", "client"},
-    {"aio"},
-    {"cmd"},
+    {"cmd", "aio"},
 )
 # No Twisted, no log, no clock, no thread.
 PURE = {"errors", "bounded", "kademlia", "records", "security", "wire", "session"}
