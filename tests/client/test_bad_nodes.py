@@ -1,3 +1,4 @@
+import random
 import threading
 import time
 
@@ -10,7 +11,7 @@ from dht14.client.errors import (
     NoNode,
     TimedOut,
 )
-from dht14.client.keys import text_key
+from dht14.client.keys import content_key, text_key
 from dht14.wire.api_messages import (
     MAX_VALUE,
     Put,
@@ -161,6 +162,34 @@ class BadNodeCases(BothClients):
         self.assertRaises(TimedOut, client.put, b"late", key="k")
         time.sleep(0.3)
         self.assertEqual(client.get("k").value, b"late")
+
+    def test_any_trouble(self) -> None:
+        """Connections that end anywhere, in the middle of a reply too, and replies in any pieces: every call ends, with the
+        value of its own key or with an error for the trouble."""
+        rng = random.Random(15)
+
+        def script(talk: Conversation) -> None:
+            left = rng.randrange(1, 3_000)
+            for request in talk.requests():
+                reply = encode_record(request.key, 1, 7, 60, request.key)
+                while reply:
+                    size = rng.randrange(1, 90)
+                    piece, reply = reply[:size], reply[size:]
+                    if (left := left - len(piece)) < 0:
+                        return
+                    talk.send(piece)
+
+        client = self.connect(self.node(script))
+        keys = [content_key(b"%d" % number) for number in range(600)]
+        began = time.monotonic()
+        try:
+            results = client.get_many(keys, concurrency=8)
+        except Incomplete as incomplete:
+            results = incomplete.results
+        for key, result in zip(keys, results, strict=True):
+            self.assertTrue(isinstance(result, NoNode) or result.value == key, result)
+        self.assertGreater(sum(not isinstance(result, NoNode) for result in results), 100)
+        self.assertLess(time.monotonic() - began, 30)
 
     def test_slow_reader(self) -> None:
         """A node that reads slowly holds the client back; large values in both directions do not block each other."""
