@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Unanswered,
     )
     from dht14.client.keys import owner_key
+    from dht14.records.receipt import PutOutcome, PutReason
 
 __version__ = "0.1.0"
 
@@ -47,6 +48,8 @@ __all__ = [
     "Incomplete",
     "NoNode",
     "NotReady",
+    "PutOutcome",
+    "PutReason",
     "Receipt",
     "Refused",
     "TimedOut",
@@ -57,7 +60,12 @@ __all__ = [
     "owner_key",
 ]
 
-_HOMES = {"Client": "blocking", "Receipt": "answers", "Value": "answers", "owner_key": "keys"}
+_HOMES = {
+    "client.blocking": {"Client"},
+    "client.answers": {"Receipt", "Value"},
+    "client.keys": {"owner_key"},
+    "records.receipt": {"PutOutcome", "PutReason"},
+}
 
 
 def __getattr__(name: str) -> object:
@@ -66,7 +74,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"dht14.client.{_HOMES.get(name, 'errors')}"), name)
+    home = next((home for home, names in _HOMES.items() if name in names), "client.errors")
+    return getattr(import_module(f"dht14.{home}"), name)
 
 
 def __dir__() -> list[str]:

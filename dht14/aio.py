@@ -1,4 +1,4 @@
-"""DHT-14 for asyncio. Importing this page of public names imports no Twisted."""
+"""The public names for asyncio. Importing them imports no Twisted."""
 
 from dht14.client.answers import Receipt, Value
 from dht14.client.asynchronous import Client
@@ -15,6 +15,7 @@ from dht14.client.errors import (
     Unanswered,
 )
 from dht14.client.keys import owner_key
+from dht14.records.receipt import PutOutcome, PutReason
 
 __all__ = [
     "BadKey",
@@ -24,6 +25,8 @@ __all__ = [
     "Incomplete",
     "NoNode",
     "NotReady",
+    "PutOutcome",
+    "PutReason",
     "Receipt",
     "Refused",
     "TimedOut",

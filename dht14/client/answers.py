@@ -19,11 +19,16 @@ ValueKind = Literal["open", "owner", "content"]
 _KINDS: dict[int, ValueKind] = {1: "open", 2: "owner", 3: "content"}
 
 
+def _shortened(raw: bytes | None) -> str:
+    """How bytes of any length are shown."""
+    return repr(raw) if raw is None or len(raw) <= 64 else f"<{len(raw)} bytes>"
+
+
 @frozen(kw_only=True)
 class Receipt:
     """What became of a put that succeeded. From a node of another kind, which gives no receipts, only `key`."""
 
-    key: bytes
+    key: bytes = field(repr=bytes.hex)
     """Where the value is: 32 bytes."""
     outcome: PutOutcome | None = None
     """Stored as wanted, stored by all that can be reached, or superseded by a later write of the same key."""
@@ -39,7 +44,7 @@ class Receipt:
 class Value:
     """A value that was found."""
 
-    value: bytes
+    value: bytes = field(repr=_shortened)
     """The bytes that were put; of an owner's value without the signed envelope around them."""
     kind: ValueKind
     """Who may replace it: anyone (`open`), its `owner`, or nobody (`content`: its SHA-256 is the key)."""
@@ -51,7 +56,7 @@ class Value:
     """The public key (32 bytes) that has signed it."""
     salt: bytes | None = None
     """Tells apart the values of one owner."""
-    envelope: bytes | None = field(default=None, repr=False)
+    envelope: bytes | None = field(default=None, repr=_shortened)
     """An owner's value as it is stored. Anyone may put it again under the same key."""
 
 

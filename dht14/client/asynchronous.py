@@ -19,7 +19,7 @@ from dht14.client.channel import (
     NodeDialect,
 )
 from dht14.client.errors import DhtError
-from dht14.client.keys import Key
+from dht14.client.keys import Key, KeyT
 from dht14.client.plans import Owner, Plan, complete
 from dht14.wire.api_messages import ApiReply, ApiRequest
 
@@ -38,14 +38,14 @@ class Client:
     same however often they are put. An open value that is put twice replaces, the second time, what another client
     put between the two; where that matters use `put_signed` with `cas`.
 
-    A client belongs to the event loop of its first call. It is no matter of threads: use `dht14.Client` there.
+    A client belongs to the event loop of its first call. In other threads use `dht14.Client`.
     """
 
     def __init__(
         self, address: str = DEFAULT_ADDRESS, *, timeout: float = ANSWER_TIMEOUT, connections: int = 1
     ) -> None:
-        """`address` is `HOST:PORT` or `[IPV6]:PORT`; each request is answered within `timeout` seconds or fails with
-        `TimedOut`; `connections` (1 to 64) help where slow replies hold up others. Raises ValueError."""
+        """`address` is `HOST:PORT` or `[IPV6]:PORT`; a request that is not answered within `timeout` seconds
+        fails with `TimedOut`; `connections` (1 to 64) help where slow replies hold up others. Raises ValueError."""
         if timeout <= 0 or not 1 <= connections <= 64:
             raise ValueError("timeout is more than 0 s, connections is 1 to 64")
         dialect = NodeDialect()
@@ -131,7 +131,7 @@ class Client:
 
     async def put_many(
         self,
-        items: Mapping[Key, bytes] | Iterable[tuple[Key, bytes]],
+        items: Mapping[KeyT, bytes] | Iterable[tuple[KeyT, bytes]],
         *,
         ttl: int = 0,
         replication: int = 0,

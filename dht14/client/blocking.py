@@ -21,7 +21,7 @@ from dht14.client.channel import (
     NodeDialect,
 )
 from dht14.client.errors import DhtError, TimedOut
-from dht14.client.keys import Key
+from dht14.client.keys import Key, KeyT
 from dht14.client.plans import Owner, Plan, complete
 from dht14.wire.api_messages import ApiReply, ApiRequest
 
@@ -45,8 +45,8 @@ class Client:
     def __init__(
         self, address: str = DEFAULT_ADDRESS, *, timeout: float = ANSWER_TIMEOUT, connections: int = 4
     ) -> None:
-        """`address` is `HOST:PORT` or `[IPV6]:PORT`; each request is answered within `timeout` seconds or fails with
-        `TimedOut`; `connections` (1 to 64) are as many calls as run at a time. Raises ValueError."""
+        """`address` is `HOST:PORT` or `[IPV6]:PORT`; a request that is not answered within `timeout` seconds
+        fails with `TimedOut`; `connections` (1 to 64) are as many calls as run at a time. Raises ValueError."""
         if timeout <= 0 or not 1 <= connections <= 64:
             raise ValueError("timeout is more than 0 s, connections is 1 to 64")
         host, port = parse_address(address)
@@ -129,7 +129,7 @@ class Client:
 
     def put_many(
         self,
-        items: Mapping[Key, bytes] | Iterable[tuple[Key, bytes]],
+        items: Mapping[KeyT, bytes] | Iterable[tuple[KeyT, bytes]],
         *,
         ttl: int = 0,
         replication: int = 0,

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from typing import TypeVar
 
 from dht14.client.errors import BadKey
 from dht14.kademlia.keyspace import ID_BYTES, id_to_bytes
@@ -9,6 +10,9 @@ from dht14.records.envelope import MAX_SALT, PUBLIC_KEY_BYTES, key_of_owner
 
 Key = bytes | str
 """A key as users write it."""
+
+KeyT = TypeVar("KeyT", bytes, str, bytes | str)
+"""The same where keys are those of a mapping: a mapping of texts is no mapping of texts and bytes."""
 
 KEY_DIGITS = 2 * ID_BYTES
 

@@ -74,10 +74,10 @@ class FakeNode:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.ended.set()
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._threads[0].join()
+        self.ended.set()
         for connection in self._connections:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

@@ -54,3 +54,9 @@ class PublicTests(SynchronousTestCase):
         for error in errors:
             self.assertIsInstance(error, DhtError)
             self.assertEqual(str(pickle.loads(pickle.dumps(error))), str(error))
+
+    def test_shown(self) -> None:
+        """Receipts and values are shown in a line, however large they are."""
+        self.assertIn("6b" * 32, repr(dht14.Receipt(key=b"k" * 32)))
+        self.assertIn("hello", repr(dht14.Value(value=b"hello", kind="open")))
+        self.assertIn("<65000 bytes>", repr(dht14.Value(value=bytes(65_000), kind="open")))
