@@ -18,7 +18,8 @@ database waits for the disk in a thread. `app/` and `sim/` never meet; both call
 `docs/architecture.md` follows a request through these parts and explains the terms.
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False
+# Type checkers take a variable of this name for true. To import `typing` would take longer than all the rest.
 
 if TYPE_CHECKING:
     from dht14.client.answers import Receipt, Value
