@@ -3,7 +3,7 @@
 Layers, each importing only what stands below it::
 
     cmd/                               what is typed: options of twistd, commands of `dht14`
-    app/  sim/                         the life of a real node; a network of virtual nodes
+    app/  sim/  client/                the life of a real node; a network of virtual nodes; clients of the API
     stack                              builds the objects of one node, once, for both
     net/  maintenance/                 Twisted protocols (rpc/, api/, bulk/); what a node does unasked
     node/                              operations: lookup, get, put, join, answers to other nodes
@@ -15,7 +15,8 @@ Layers, each importing only what stands below it::
 From `wire/` down everything is pure (no Twisted, no log, no clock, no randomness of its own), except that the
 database waits for the disk in a thread. `app/` and `sim/` never meet; both call `build_stack` in `stack.py`.
 
-`docs/architecture.md` follows a request through these parts and explains the terms.
+`docs/architecture.md` follows a request through these parts and explains the terms. `__all__`, here and in `aio`,
+names what is public; `docs/clients.md` explains it.
 """
 
 TYPE_CHECKING = False

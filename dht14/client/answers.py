@@ -131,4 +131,6 @@ def _owners_value(envelope: Envelope, raw: bytes, ttl: int | None) -> Value | No
     )
 
 
-_NOT_READY = "the node is not ready: it searches its identity, opens its values or joins; dht14 wait reports when it is"
+_NOT_READY = (
+    "the node is not ready: it mines its node id, opens its values or joins; dht14 wait waits until it is"
+)

@@ -225,7 +225,7 @@ class _Pipeline:
         self._connection: _AsyncioConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_flush_due = False
+        self._is_flush_scheduled = False
         self._is_closed = False
 
     def ask(self, request: ApiRequest) -> "tuple[Exchange, asyncio.Future[ApiReply]]":
@@ -277,7 +277,7 @@ class _Pipeline:
 
     def flush(self) -> None:
         """Send what is to be sent, or make a connection for it."""
-        self._is_flush_due = False
+        self._is_flush_scheduled = False
         connection, channel = self._connection, self._channel
         if self._is_closed:
             return
@@ -298,8 +298,8 @@ class _Pipeline:
 
     def _flush_soon(self) -> None:
         # Once per turn of the loop: the requests of all tasks that run in it leave in one piece.
-        if not self._is_flush_due and self._loop is not None:
-            self._is_flush_due = True
+        if not self._is_flush_scheduled and self._loop is not None:
+            self._is_flush_scheduled = True
             self._loop.call_soon(self.flush)
 
     async def _connect(self) -> None:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dht14.errors import Dht14Error
 from dht14.records.receipt import PutReason, Receipt
 
-_REASONS = {
+REASONS = {
     PutReason.NO_ROOM: "the nodes that should hold it have no room",
     PutReason.WRITER_SHARE: "the nodes that should hold it have no more room for this writer",
-    PutReason.CONFLICT: "another value stands there, which it may not replace",
-    PutReason.TOO_FEW_HOLDERS: "too few nodes have answered that they hold it",
-    PutReason.NOT_AUTHENTIC: "it is not what its key or its signature says",
+    PutReason.CONFLICT: "the key has another value, which this one may not replace",
+    PutReason.TOO_FEW_HOLDERS: "too few nodes confirmed that they hold it",
+    PutReason.NOT_AUTHENTIC: "it does not match its key or its signature",
 }
+"""Why a value is not stored, for people."""
 
 
 class DhtError(Dht14Error):
@@ -35,7 +36,7 @@ class Unanswered(TimedOut):
 
 
 class NotReady(DhtError):
-    """The node searches its identity, opens its values or joins its network; `dht14 wait` reports when it is ready."""
+    """The node mines its node id, opens its values or joins; `dht14 wait` waits until it is ready."""
 
 
 class Refused(DhtError):
@@ -56,7 +57,7 @@ class Refused(DhtError):
     def __str__(self) -> str:
         if self.reason is None:
             return "the node could not store it"
-        return f"not stored: {_REASONS.get(self.reason, 'the node does not say why')}"
+        return f"not stored: {REASONS.get(self.reason, 'the node gives no reason')}"
 
 
 class Forged(DhtError):

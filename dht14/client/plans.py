@@ -116,8 +116,8 @@ def next_version(present: int) -> tuple[int, int]:
 
 
 def first_version(now: float) -> int:
-    """Return the number of a first version: milliseconds since 1970, which is above the number of a tombstone, too,
-    of which a node does not say anything."""
+    """Return the number of a first version: milliseconds since 1970. It is also above the number of a tombstone, which
+    a node does not report."""
     return int(now * 1_000)
 
 

@@ -149,7 +149,7 @@ class ExamplesTests(NetworkTestCase):
         self.assertIn("b'hello, all'\n", blocking)
         self.assertIn(" b'never changes'\n", blocking)
         self.assertEqual(asynchronous, f"{sum(range(100))}\n")
-        self.assertIn("not stored: another value stands there", owners)
+        self.assertIn("not stored: the key has another value", owners)
         self.assertIn("b'on the way'\n", owners)
 
     def run_example(self, code: str, node: Twistd) -> str:
