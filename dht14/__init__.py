@@ -15,8 +15,8 @@ Layers, each importing only what stands below it::
 From `wire/` down everything is pure (no Twisted, no log, no clock, no randomness of its own), except that the
 database waits for the disk in a thread. `app/` and `sim/` never meet; both call `build_stack` in `stack.py`.
 
-`docs/architecture.md` follows a request through these parts and explains the terms. `__all__`, here and in `aio`,
-names what is public; `docs/clients.md` explains it.
+`docs/architecture.md` follows a request through these parts and explains the terms. `__all__`, here and in
+`aio`, names what is public; `docs/clients.md` explains it.
 """
 
 TYPE_CHECKING = False

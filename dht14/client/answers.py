@@ -1,4 +1,5 @@
-"""What a node answers, as values: the receipt of a put, the value of a get. Each is verified before it is returned."""
+"""What a node answers, as values: the receipt of a put, the value of a get. Each is verified before it is
+returned."""
 
 from typing import Literal
 
@@ -26,7 +27,8 @@ def _shortened(raw: bytes | None) -> str:
 
 @frozen(kw_only=True)
 class Receipt:
-    """What became of a put that succeeded. From a node of another kind, which gives no receipts, only `key`."""
+    """What became of a put that succeeded. From a node of another kind, which gives no receipts, only
+    `key`."""
 
     key: bytes = field(repr=bytes.hex)
     """Where the value is: 32 bytes."""
@@ -49,13 +51,14 @@ class Value:
     kind: ValueKind
     """Who may replace it: anyone (`open`), its `owner`, or nobody (`content`: its SHA-256 is the key)."""
     version: int | None = None
-    """Of two values of a key the greater wins; of an owner's value its `seq`. None where the node does not say so."""
+    """Of two values of a key the greater wins; of an owner's value its `seq`. None where the node does not
+    say so."""
     expires_in: int | None = None
     """Seconds that are left. None where the node does not say so."""
     owner: bytes | None = None
     """The public key (32 bytes) that has signed it."""
     salt: bytes | None = None
-    """Tells apart the values of one owner."""
+    """Distinguishes the values of one owner."""
     envelope: bytes | None = field(default=None, repr=_shortened)
     """An owner's value as it is stored. Anyone may put it again under the same key."""
 
@@ -79,7 +82,8 @@ def receipt_from(reply: ApiReply) -> Receipt:
 
 
 def value_from(reply: ApiReply) -> Value | None:
-    """Return the value of a get, verified; None where there is none. Raises `NotReady`, `Unanswered`, `Forged`."""
+    """Return the value of a get, verified; None where there is none. Raises `NotReady`, `Unanswered`,
+    `Forged`."""
     if isinstance(reply, FoundRecord):
         kind = _KINDS[reply.kind]
         if kind == "open" and not reply.value.startswith(MAGIC):

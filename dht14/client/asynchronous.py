@@ -30,13 +30,13 @@ T = TypeVar("T")
 class Client:
     """A client of a node's API for asyncio.
 
-    Calls of several tasks go through the same connections at the same time: each waits only for its own reply and
-    for those before it on its connection. A key always uses the same connection, so a get brings what a put begun
-    before it stored. Connections are made when they are needed and made again when they break.
+    Calls of several tasks go through the same connections at the same time: each waits only for its own reply
+    and for those before it on its connection. A key always uses the same connection, so a get brings what a
+    put begun before it stored. Connections are made when they are needed and made again when they break.
 
-    A call under way when its connection breaks is sent once more, a put too. Content and an owner's value are the
-    same however often they are put. An open value that is put twice replaces, the second time, what another client
-    put between the two; where that matters use `put_signed` with `cas`.
+    A call under way when its connection breaks is sent once more, a put too. Content and an owner's value are
+    the same however often they are put. An open value that is put twice replaces, the second time, what
+    another client put between the two; where that matters use `put_signed` with `cas`.
 
     A client belongs to the event loop of its first call. In other threads use `dht14.Client`.
     """
@@ -44,8 +44,9 @@ class Client:
     def __init__(
         self, address: str = DEFAULT_ADDRESS, *, timeout: float = ANSWER_TIMEOUT, connections: int = 1
     ) -> None:
-        """`address` is `HOST:PORT` or `[IPV6]:PORT`; a request that is not answered within `timeout` seconds
-        fails with `TimedOut`; `connections` (1 to 64) help where slow replies hold up others. Raises ValueError."""
+        """`address` is `HOST:PORT` or `[IPV6]:PORT`; a request that is not answered within `timeout`
+        seconds fails with `TimedOut`; `connections` (1 to 64) help where slow replies hold up others.
+        Raises ValueError."""
         if timeout <= 0 or not 1 <= connections <= 64:
             raise ValueError("timeout is more than 0 s, connections is 1 to 64")
         dialect = NodeDialect()
@@ -67,13 +68,14 @@ class Client:
     async def put(self, value: bytes, *, key: Key, ttl: int = 0, replication: int = 0) -> Receipt:
         """Store a value of 1 to 65,495 bytes; the receipt says on how many nodes it is.
 
-        `ttl` in seconds and `replication` in nodes are hints; 0 is the node's default. Raises `Refused`, `NotReady`,
-        `NoNode`, `TimedOut`, `TooLarge`, `BadKey`.
+        `ttl` in seconds and `replication` in nodes are hints; 0 is the node's default. Raises `Refused`,
+        `NotReady`, `NoNode`, `TimedOut`, `TooLarge`, `BadKey`.
         """
         return await self._run(plans.put(value, key, ttl, replication))
 
     async def put_content(self, value: bytes, *, ttl: int = 0, replication: int = 0) -> Receipt:
-        """Store a value under its SHA-256, where nobody can replace it; `Receipt.key` is that key. Raises as `put`."""
+        """Store a value under its SHA-256, where nobody can replace it; `Receipt.key` is that key. Raises
+        as `put`."""
         return await self._run(plans.put_content(value, ttl, replication))
 
     async def put_signed(
@@ -89,10 +91,10 @@ class Client:
     ) -> Receipt:
         """Store a value that only its owner can replace; `Receipt.key` is its key.
 
-        `owner` is an Ed25519 private key, its PEM bytes or a path to them; `salt` (up to 64 bytes) tells apart the values
-        of one owner. `seq` numbers the version: the greatest wins. `cas` refuses to replace a version above it. Without
-        both the present version is read, and the new one is the next, stored only if no other was stored in between.
-        Raises as `put`, and `Unanswered`, `Forged`.
+        `owner` is an Ed25519 private key, its PEM bytes or a path to them; `salt` (up to 64 bytes)
+        distinguishes the values of one owner. `seq` numbers the version: the greatest wins. `cas` refuses
+        to replace a version above it. Without both the present version is read, and the new one is the
+        next, stored only if no other was stored in between. Raises as `put`, and `Unanswered`, `Forged`.
         """
         return await self._run(
             plans.put_signed(value, owner, salt, seq, cas, ttl, replication, now=time.time())
@@ -107,19 +109,21 @@ class Client:
         *,
         replication: int = 0,
     ) -> Receipt | None:
-        """Delete an owner's value everywhere, for `max_ttl` (a day). None where none is found and neither number is
-        given. Arguments and errors as of `put_signed`."""
+        """Delete an owner's value everywhere, for `max_ttl` (a day). None where none is found and neither
+        number is given. Arguments and errors as of `put_signed`."""
         return await self._run(plans.delete(owner, salt, seq, cas, replication))
 
     async def get(self, key: Key) -> Value | None:
-        """Return the value of a key, an owner's value verified; None where there is none or its owner has deleted it.
+        """Return the value of a key, an owner's value verified; None where there is none or its owner has
+        deleted it.
 
         Raises `Unanswered`, `NotReady`, `NoNode`, `TimedOut`, `Forged`, `BadKey`.
         """
         return await self._run(plans.get(key))
 
     async def get_content(self, key: Key) -> Value | None:
-        """Return the value whose SHA-256 is the key, whatever others have put there; None where there is none."""
+        """Return the value whose SHA-256 is the key, whatever others have put there; None where there is
+        none."""
         return await self._run(plans.get_content(key))
 
     async def get_many(self, keys: Iterable[Key], *, concurrency: int = 32) -> list[Value | None]:
@@ -137,10 +141,11 @@ class Client:
         replication: int = 0,
         concurrency: int = 32,
     ) -> list[Receipt]:
-        """Store many values, `(key, value)` each, `concurrency` of them at a time; their receipts in the same order.
+        """Store many values, `(key, value)` each, `concurrency` of them at a time; their receipts in the same
+        order.
 
-        Items are taken as there is room, so an iterator may make them. Raises `Incomplete` at the end where some failed;
-        it has the results of all.
+        Items are taken as there is room, so an iterator may make them. Raises `Incomplete` at the end
+        where some failed; it has the results of all.
         """
         pairs = items.items() if isinstance(items, Mapping) else items
         put = partial(self.put, ttl=ttl, replication=replication)
@@ -242,7 +247,7 @@ class _Pipeline:
         return exchange, future
 
     async def close(self) -> None:
-        """Close the connection and fail whoever waits."""
+        """Close the connection and fail the calls that wait."""
         self._is_closed = True
         self._settle(self._channel.close())
         if self._timer is not None:

@@ -34,19 +34,20 @@ _RECEIVE_BYTES = 256 * 1024
 class Client:
     """A client of a node's API that blocks.
 
-    Threads may share it: each call has a connection of its own while it lasts, and `connections` of them at most are
-    open. Connections are made when they are needed, kept, and made again when they break.
+    Threads may share it: each call has a connection of its own while it lasts, and `connections` of them at
+    most are open. Connections are made when they are needed, kept, and made again when they break.
 
-    A call under way when its connection breaks is sent once more, a put too. Content and an owner's value are the
-    same however often they are put. An open value that is put twice replaces, the second time, what another client
-    put between the two; where that matters use `put_signed` with `cas`.
+    A call under way when its connection breaks is sent once more, a put too. Content and an owner's value
+    are the same however often they are put. An open value that is put twice replaces, the second time,
+    what another client put between the two; where that matters use `put_signed` with `cas`.
     """
 
     def __init__(
         self, address: str = DEFAULT_ADDRESS, *, timeout: float = ANSWER_TIMEOUT, connections: int = 4
     ) -> None:
-        """`address` is `HOST:PORT` or `[IPV6]:PORT`; a request that is not answered within `timeout` seconds
-        fails with `TimedOut`; `connections` (1 to 64) are as many calls as run at a time. Raises ValueError."""
+        """`address` is `HOST:PORT` or `[IPV6]:PORT`; a request that is not answered within `timeout`
+        seconds fails with `TimedOut`; `connections` (1 to 64) are as many calls as run at a time. Raises
+        ValueError."""
         if timeout <= 0 or not 1 <= connections <= 64:
             raise ValueError("timeout is more than 0 s, connections is 1 to 64")
         host, port = parse_address(address)
@@ -67,13 +68,14 @@ class Client:
     def put(self, value: bytes, *, key: Key, ttl: int = 0, replication: int = 0) -> Receipt:
         """Store a value of 1 to 65,495 bytes; the receipt says on how many nodes it is.
 
-        `ttl` in seconds and `replication` in nodes are hints; 0 is the node's default. Raises `Refused`, `NotReady`,
-        `NoNode`, `TimedOut`, `TooLarge`, `BadKey`.
+        `ttl` in seconds and `replication` in nodes are hints; 0 is the node's default. Raises `Refused`,
+        `NotReady`, `NoNode`, `TimedOut`, `TooLarge`, `BadKey`.
         """
         return self._run(plans.put(value, key, ttl, replication))
 
     def put_content(self, value: bytes, *, ttl: int = 0, replication: int = 0) -> Receipt:
-        """Store a value under its SHA-256, where nobody can replace it; `Receipt.key` is that key. Raises as `put`."""
+        """Store a value under its SHA-256, where nobody can replace it; `Receipt.key` is that key. Raises
+        as `put`."""
         return self._run(plans.put_content(value, ttl, replication))
 
     def put_signed(
@@ -89,10 +91,10 @@ class Client:
     ) -> Receipt:
         """Store a value that only its owner can replace; `Receipt.key` is its key.
 
-        `owner` is an Ed25519 private key, its PEM bytes or a path to them; `salt` (up to 64 bytes) tells apart the values
-        of one owner. `seq` numbers the version: the greatest wins. `cas` refuses to replace a version above it. Without
-        both the present version is read, and the new one is the next, stored only if no other was stored in between.
-        Raises as `put`, and `Unanswered`, `Forged`.
+        `owner` is an Ed25519 private key, its PEM bytes or a path to them; `salt` (up to 64 bytes)
+        distinguishes the values of one owner. `seq` numbers the version: the greatest wins. `cas` refuses
+        to replace a version above it. Without both the present version is read, and the new one is the
+        next, stored only if no other was stored in between. Raises as `put`, and `Unanswered`, `Forged`.
         """
         return self._run(plans.put_signed(value, owner, salt, seq, cas, ttl, replication, now=time.time()))
 
@@ -105,19 +107,21 @@ class Client:
         *,
         replication: int = 0,
     ) -> Receipt | None:
-        """Delete an owner's value everywhere, for `max_ttl` (a day). None where none is found and neither number is
-        given. Arguments and errors as of `put_signed`."""
+        """Delete an owner's value everywhere, for `max_ttl` (a day). None where none is found and neither
+        number is given. Arguments and errors as of `put_signed`."""
         return self._run(plans.delete(owner, salt, seq, cas, replication))
 
     def get(self, key: Key) -> Value | None:
-        """Return the value of a key, an owner's value verified; None where there is none or its owner has deleted it.
+        """Return the value of a key, an owner's value verified; None where there is none or its owner has
+        deleted it.
 
         Raises `Unanswered`, `NotReady`, `NoNode`, `TimedOut`, `Forged`, `BadKey`.
         """
         return self._run(plans.get(key))
 
     def get_content(self, key: Key) -> Value | None:
-        """Return the value whose SHA-256 is the key, whatever others have put there; None where there is none."""
+        """Return the value whose SHA-256 is the key, whatever others have put there; None where there is
+        none."""
         return self._run(plans.get_content(key))
 
     def get_many(self, keys: Iterable[Key], *, concurrency: int = 32) -> list[Value | None]:
@@ -135,10 +139,11 @@ class Client:
         replication: int = 0,
         concurrency: int = 32,
     ) -> list[Receipt]:
-        """Store many values, `(key, value)` each, `concurrency` of them at a time; their receipts in the same order.
+        """Store many values, `(key, value)` each, `concurrency` of them at a time; their receipts in the same
+        order.
 
-        Items are taken as there is room, so an iterator may make them. Raises `Incomplete` at the end where some failed;
-        it has the results of all.
+        Items are taken as there is room, so an iterator may make them. Raises `Incomplete` at the end
+        where some failed; it has the results of all.
         """
         pairs = items.items() if isinstance(items, Mapping) else items
         some = (plans.put(value, key, ttl, replication) for key, value in pairs)
@@ -162,7 +167,7 @@ def ask_once(address: tuple[str, int], request: ApiRequest, timeout: float = ANS
 
     For commands, which end as soon as they know that the node is gone.
     """
-    connection = _PooledConnection(*address, NodeDialect(), timeout, awaits_return=False)
+    connection = _SocketConnection(*address, NodeDialect(), timeout, awaits_return=False)
     exchange = Exchange(request, time.monotonic() + timeout)
     connection.channel.add(exchange)
     try:
@@ -182,12 +187,13 @@ class _Pool:
         self._host, self._port, self._timeout = host, port, timeout
         self._node = NodeDialect()
         self._slots = threading.Semaphore(limit)
-        self._idle: list[_PooledConnection] = []
+        self._idle: list[_SocketConnection] = []
         self._is_closed = False
 
     @contextmanager
-    def connection(self) -> "Iterator[_PooledConnection]":
-        """A connection that nobody else uses meanwhile. Raises `TimedOut` where all are in use for too long."""
+    def connection(self) -> "Iterator[_SocketConnection]":
+        """A connection that nobody else uses meanwhile. Raises `TimedOut` where all are in use for too
+        long."""
         if not self._slots.acquire(timeout=self._timeout):
             raise TimedOut("all connections of the client are in use")
         try:
@@ -212,15 +218,15 @@ class _Pool:
         while self._idle:
             self._take().close()
 
-    def _take(self) -> "_PooledConnection":
+    def _take(self) -> "_SocketConnection":
         # Another thread may be as quick.
         try:
             return self._idle.pop()
         except IndexError:
-            return _PooledConnection(self._host, self._port, self._node, self._timeout)
+            return _SocketConnection(self._host, self._port, self._node, self._timeout)
 
 
-class _PooledConnection:
+class _SocketConnection:
     """A channel and the socket that it uses, made when there is something to send."""
 
     def __init__(
@@ -338,7 +344,7 @@ class _PooledConnection:
 class _Batch(Generic[T]):
     """Some plans that run over one connection, a number of them at a time."""
 
-    def __init__(self, connection: _PooledConnection, some: Iterator[Plan[T]], concurrency: int) -> None:
+    def __init__(self, connection: _SocketConnection, some: Iterator[Plan[T]], concurrency: int) -> None:
         self._connection = connection
         self._plans = enumerate(some)
         self._concurrency = concurrency

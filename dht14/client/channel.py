@@ -1,7 +1,7 @@
-"""The requests of one connection at a time, apart from any I/O: which to send, whose the replies are, which to repeat.
+"""The requests of one connection at a time, apart from any I/O: what to send, what to repeat, whose a reply is.
 
-Replies come in the order of the requests. A channel outlives its connections: requests that were under way when a
-connection broke are sent again, once, on the next one.
+Replies come in the order of the requests. A channel outlives its connections: requests that were under way
+when a connection broke are sent again, once, on the next one.
 """
 
 from collections import deque
@@ -40,7 +40,8 @@ SILENCE_TIMEOUT = 7.0
 extension, where it has never answered in it."""
 
 PIPELINE_LIMIT = 128
-"""Requests under way on one connection. A node works on 64 side by side; the others wait in its buffer for their turn."""
+"""Requests under way on one connection. A node works on 64 side by side; the others wait in its buffer for
+their turn."""
 
 CHUNK_BYTES = 256 * 1024
 """So many bytes are encoded at once, and one frame more: the other values wait without a copy."""
@@ -58,15 +59,17 @@ class Dialect(Enum):
     EXTENDED = auto()
     """Ours: 660 to 664."""
     PLAIN = auto()
-    """Those of every VoidPhone node: 650 to 653. One request at a time: nothing promises an order of replies."""
+    """Those of every VoidPhone node: 650 to 653. One request at a time: nothing promises an order of
+    replies."""
 
 
 class NodeDialect:
     """What the channels of one client have learned about the messages that the node knows.
 
-    Another node of a VoidPhone closes the connection at a type that it does not know, or keeps silent. A node of
-    ours that is killed closes it, too. So one that has answered in the extended dialect before must fail twice
-    until it is asked in the plain one; when that connection ends, the extended one is tried again.
+    Another node of a VoidPhone closes the connection at a type that it does not know, or keeps silent. A
+    node of ours that is killed closes it, too. So one that has answered in the extended dialect before
+    must fail twice until it is asked in the plain one; when that connection ends, the extended one is
+    tried again.
     """
 
     def __init__(self) -> None:
@@ -123,7 +126,8 @@ class Channel:
     """
 
     def __init__(self, node: NodeDialect, awaits_return: bool = True) -> None:
-        """With `awaits_return` what was under way waits for a node that cannot be reached any more to come back."""
+        """With `awaits_return` what was under way waits for a node that cannot be reached any more to come
+        back."""
         self._node = node
         self._awaits_return = awaits_return
         self._dialect = Dialect.EXTENDED
@@ -185,8 +189,8 @@ class Channel:
         return b"".join(frames)
 
     def received(self, piece: bytes, now: float) -> list[Exchange]:
-        """Take bytes of the node. Where they are none of a node, everything under way fails and the channel is
-        connected no more."""
+        """Take bytes of the node. Where they are none of a node, everything under way fails and the
+        channel is connected no more."""
         self._heard_at = now
         self._splitter.feed(piece)
         settled: list[Exchange] = []
@@ -208,8 +212,8 @@ class Channel:
         return settled
 
     def lost(self, by_node: bool = True) -> list[Exchange]:
-        """The connection has ended, `by_node` or because `expire` said so: what was under way is to be sent again,
-        but for what was sent twice, which has failed."""
+        """The connection has ended, `by_node` or because `expire` said so: what was under way is to be
+        sent again, but for what was sent twice, which has failed."""
         if not self._is_connected:
             return []
         self._is_connected = False
@@ -232,7 +236,8 @@ class Channel:
         return failed[::-1]
 
     def unreachable(self, problem: str) -> list[Exchange]:
-        """No connection could be made: what was never sent fails, what was under way waits for the next try."""
+        """No connection could be made: what was never sent fails, what was under way waits for the next
+        try."""
         self._problem = problem
         waits = self._awaits_return
         failed = _failed((one for one in self._waiting if not (waits and one.was_under_way)), problem)
@@ -240,7 +245,8 @@ class Channel:
         return failed
 
     def expire(self, now: float) -> tuple[list[Exchange], bool]:
-        """Return the exchanges whose time is over, and whether the connection is dead: then it must be closed."""
+        """Return the exchanges whose time is over, and whether the connection is dead: then it must be
+        closed."""
         failed: list[Exchange] = []
         is_dead = False
         for exchange in (*self._sent, *self._waiting):
@@ -292,7 +298,8 @@ class Channel:
 
 
 def encode(request: ApiRequest, dialect: Dialect) -> bytes:
-    """Return the frame of a request; in the plain dialect that of the VoidPhone message that asks for the same."""
+    """Return the frame of a request; in the plain dialect that of the VoidPhone message that asks for the
+    same."""
     is_extended = dialect is Dialect.EXTENDED
     if isinstance(request, Put):
         receipt = is_extended and isinstance(request, PutWithReceipt)

@@ -23,8 +23,8 @@ KEY_LIKE_DIGITS = 50
 def key_of(key: Key) -> bytes:
     """Return the 32 bytes of a key: of 32 bytes, of 64 hex digits, or of any other text its SHA-256.
 
-    `hex:` or `text:` before a text says which is meant. Raises `BadKey` for an empty text, for what looks like
-    a key in hex and is none (the value would go to another key), and for bytes of another length.
+    `hex:` or `text:` before a text says which is meant. Raises `BadKey` for an empty text, for what looks
+    like a key in hex and is none (the value would go to another key), and for bytes of another length.
     """
     if isinstance(key, str):
         return _key_of_text(key)
@@ -50,15 +50,15 @@ def _key_of_text(text: str) -> bytes:
         raise BadKey(f"write a key without 0x; if the text is meant, write text:{text}")
     if re.fullmatch(f"[0-9A-Fa-f]{{{KEY_LIKE_DIGITS},}}", text):
         raise BadKey(
-            f"this looks like a key, but has {len(text)} of {KEY_DIGITS} hex digits; if the text is meant, write "
-            f"text:{text}",
+            f"this looks like a key, but has {len(text)} of {KEY_DIGITS} hex digits; if the text is meant, "
+            f"write text:{text}",
             len(text),
         )
     return text_key(text)
 
 
 def text_key(text: str) -> bytes:
-    """Return the SHA-256 of a text. Bytes of a command line that are no UTF-8 count as they were typed."""
+    """Return the SHA-256 of a text. Bytes of a command line that are not UTF-8 count as they were typed."""
     return content_key(text.encode("utf-8", "surrogateescape"))
 
 

@@ -109,15 +109,16 @@ def _put_envelope(
 
 
 def next_version(present: int) -> tuple[int, int]:
-    """Return `seq` and `cas` of the version behind the present one. Raises `Refused` behind the greatest number."""
+    """Return `seq` and `cas` of the version behind the present one. Raises `Refused` behind the greatest
+    number."""
     if present >= MAX_SEQ:
         raise Refused(PutReason.CONFLICT)
     return present + 1, present
 
 
 def first_version(now: float) -> int:
-    """Return the number of a first version: milliseconds since 1970. It is also above the number of a tombstone, which
-    a node does not report."""
+    """Return the number of a first version: milliseconds since 1970. It is also above the number of a
+    tombstone, which a node does not report."""
     return int(now * 1_000)
 
 

@@ -1,11 +1,11 @@
 """Question: how many gets a second does a Python client bring, beside a bare socket?
 
-Two servers, each in a process of its own: a node alone with values of 100 bytes in its own store, and canned replies
-that cost nearly nothing, where the client alone is the limit. B is a bare blocking socket that keeps as many
-GET RECORDs under way and counts reply bytes without reading them. Taken in turns; medians, the ratio to B, and the
-time of the client's processor for one get.
+Two servers, each in a process of its own: a node alone with values of 100 bytes in its own store, and canned
+replies that cost nearly nothing, where the client alone is the limit. B is a bare blocking socket that keeps
+as many GET RECORDs under way and counts reply bytes without reading them. Taken in turns; medians, the ratio
+to B, and the time of the client's processor for one get.
 
-    python scripts/bench/clients.py [ROUNDS]
+python scripts/bench/clients.py [ROUNDS]
 """
 
 import asyncio

@@ -55,7 +55,8 @@ class Conversation:
 
 @final
 class FakeNode:
-    """Listens on 127.0.0.1. The n-th connection is served by the n-th script, and all others by the last one."""
+    """Listens on 127.0.0.1. The n-th connection is served by the n-th script, and all others by the last
+    one."""
 
     def __init__(self, *scripts: Script, port: int = 0) -> None:
         self.requests: list[ApiRequest] = []

@@ -77,7 +77,8 @@ class BadNodeCases(BothClients):
         self.assertEqual([found.value.decode() for found in client.get_many(keys, concurrency=8)], keys)
 
     def test_idle_loss(self) -> None:
-        """A connection that the node has closed in the meantime is no failure, and no put is repeated for it."""
+        """A connection that the node has closed in the meantime is no failure, and no put is repeated for
+        it."""
 
         def one_then_close(talk: Conversation) -> None:
             talk.send(talk.node.reply_to(next(talk.requests())))
@@ -119,7 +120,8 @@ class BadNodeCases(BothClients):
         thread.join()
 
     def test_nonsense(self) -> None:
-        """What is no message of a node fails the call at once, whatever it is; the next one has a new connection."""
+        """What is no message of a node fails the call at once, whatever it is; the next one has a new
+        connection."""
         for reply in (
             b"HTTP/1.1 400 Bad Request\r\n\r\n",
             b"\0\0",
@@ -167,8 +169,8 @@ class BadNodeCases(BothClients):
         self.assertEqual(client.get("k").value, b"late")
 
     def test_any_trouble(self) -> None:
-        """Connections that end anywhere, in the middle of a reply too, and replies in any pieces: every call ends, with the
-        value of its own key or with an error for the trouble."""
+        """Connections that end anywhere, in the middle of a reply too, and replies in any pieces: every
+        call ends, with the value of its own key or with an error for the trouble."""
         rng = random.Random(15)
 
         def script(talk: Conversation) -> None:
@@ -195,7 +197,8 @@ class BadNodeCases(BothClients):
         self.assertLess(time.monotonic() - began, 30)
 
     def test_slow_reader(self) -> None:
-        """A node that reads slowly holds the client back; large values in both directions do not block each other."""
+        """A node that reads slowly holds the client back; large values in both directions do not block
+        each other."""
 
         def script(talk: Conversation) -> None:
             time.sleep(0.2)

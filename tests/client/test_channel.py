@@ -125,8 +125,8 @@ class MatchingTests(ChannelTestCase):
         self.assertIsInstance(one.outcome, TimedOut)
 
     def test_of_another_question(self) -> None:
-        """A reply with another key, or to a request of the other kind, is nonsense: all that was under way fails, and
-        the connection is done with."""
+        """A reply with another key, or to a request of the other kind, is nonsense: all that was under way
+        fails, and the connection is done with."""
         makers: list[tuple[Callable[[int], Exchange], bytes]] = [
             (get, found(2)),
             (get, encode_receipt(key(1), STORED)),
@@ -276,7 +276,8 @@ class TimeoutTests(ChannelTestCase):
         self.assertEqual(self.channel.next_deadline(), TIMEOUT + 1)
 
     def test_late_reply(self) -> None:
-        """The reply to a request that has timed out is thrown away, and the next one is matched all the same."""
+        """The reply to a request that has timed out is thrown away, and the next one is matched all the
+        same."""
         one = Exchange(GetRecord(key(1)), 1.0)
         two = get(2, 1.0)
         self.begin(one, two)
@@ -307,7 +308,8 @@ class TimeoutTests(ChannelTestCase):
 
 class EncodeTests(SynchronousTestCase):
     def test_both_dialects(self) -> None:
-        """Our messages go out as those of VoidPhone in the plain dialect; those of VoidPhone are the same in both."""
+        """Our messages go out as those of VoidPhone in the plain dialect; those of VoidPhone are the same
+        in both."""
         given, wanted = PutWithReceipt(60, 8, key(1), b"v"), GetRecord(key(1), content=True)
         plain_given, plain_wanted = Put(60, 8, key(1), b"v"), Get(key(1))
         for request, extended, plain in (
@@ -324,8 +326,8 @@ class DialectTests(ChannelTestCase):
     """Other nodes of a VoidPhone know 650 to 653 alone."""
 
     def test_closed(self) -> None:
-        """A node that closes the connection at a message of ours is asked again in the plain dialect, one request at a
-        time."""
+        """A node that closes the connection at a message of ours is asked again in the plain dialect, one
+        request at a time."""
         one, two = put(1), get(2)
         self.assertEqual(len(requests(self.begin(one, two))), 2)
         self.channel.lost()
@@ -344,7 +346,8 @@ class DialectTests(ChannelTestCase):
         self.assertEqual(requests(self.begin(now=SILENCE_TIMEOUT)), [Get(key(1))])
 
     def test_not_for_one_loss(self) -> None:
-        """A node that has answered in the extended dialect is asked in it after one loss; after two in the plain one."""
+        """A node that has answered in the extended dialect is asked in it after one loss; after two in the
+        plain one."""
         self.prove()
         self.channel.lost()
         for dialect in (Dialect.EXTENDED, Dialect.EXTENDED, Dialect.PLAIN):
@@ -379,7 +382,8 @@ class DialectTests(ChannelTestCase):
         self.assertIsInstance(one.outcome, NoNode)
 
     def test_put_without_reply(self) -> None:
-        """A PUT that a node follows the letter of the specification with, without a reply, costs its connection alone."""
+        """A PUT that a node follows the letter of the specification with, without a reply, costs its
+        connection alone."""
         one, two = put(1), get(2, 1.0)
         self.begin(one, two)
         self.channel.lost()

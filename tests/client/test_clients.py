@@ -62,7 +62,8 @@ class ClientCases(BothClients):
         self.assertIsNone(client.get_content(key))
 
     def test_signed(self) -> None:
-        """An owner's value has the next number each time, replaces only the one that was read, and is deleted."""
+        """An owner's value has the next number each time, replaces only the one that was read, and is
+        deleted."""
         owner = Owner(14, b"blog")
         node = self.node()
         client = self.connect(node)
@@ -148,7 +149,8 @@ class ClientCases(BothClients):
         self.assertRaises(Forged, client.get, KEY)
 
     def test_largest(self) -> None:
-        """The largest value comes back, though no RECORD holds it; a larger one is refused before anything is sent."""
+        """The largest value comes back, though no RECORD holds it; a larger one is refused before anything
+        is sent."""
         node = self.node()
         client = self.connect(node)
         for size in (MAX_RECORD_VALUE, MAX_RECORD_VALUE + 1, MAX_VALUE):

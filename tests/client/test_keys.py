@@ -31,7 +31,8 @@ class KeyOfTests(SynchronousTestCase):
             self.assertRaises(BadKey, key_of, bytes(size))
 
     def test_text(self) -> None:
-        """64 hex digits are the key itself, any other text stands for its SHA-256; a prefix says which is meant."""
+        """64 hex digits are the key itself, any other text stands for its SHA-256; a prefix says which is
+        meant."""
         for text, key in (
             (DIGITS, bytes.fromhex(DIGITS)),
             (DIGITS.upper(), bytes.fromhex(DIGITS)),
@@ -46,7 +47,8 @@ class KeyOfTests(SynchronousTestCase):
             self.assertEqual(key_of(text), key, text)
 
     def test_looks_like_a_key(self) -> None:
-        """What looks like a key, but is none, is refused with the reason: else a value would go to another key."""
+        """What looks like a key, but is none, is refused with the reason: else a value would go to another
+        key."""
         for text, reason, digits in (
             (DIGITS[:-1], "63 of 64", 63),
             (DIGITS + "0", "65 of 64", 65),

@@ -22,7 +22,8 @@ def address_of(node: Twistd) -> str:
 
 class ClientsTests(NetworkTestCase):
     def test_two_nodes(self) -> None:
-        """What one client puts at one node the other client finds at another: open values, content, an owner's."""
+        """What one client puts at one node the other client finds at another: open values, content, an
+        owner's."""
         one, two = self.town(2)
         owner = Owner(14, b"blog").private_key
         with Client(address_of(one)) as client:
@@ -62,8 +63,8 @@ class ClientsTests(NetworkTestCase):
             self.assertEqual([value and value.value for value in found], values)
 
     def test_killed_node(self) -> None:
-        """A node is killed and started again while both clients use it: they go on by themselves, and find everything
-        that was acknowledged; nothing but the errors for it is raised meanwhile."""
+        """A node is killed and started again while both clients use it: they go on by themselves, and find
+        everything that was acknowledged; nothing but the errors for it is raised meanwhile."""
         node = self.network.node().wait_for_api()
         ended = threading.Event()
         stored: dict[str, bytes] = {}
