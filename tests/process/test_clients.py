@@ -45,6 +45,19 @@ class ClientsTests(NetworkTestCase):
 
         asyncio.run(main())
 
+    def test_repeated(self) -> None:
+        """An owner's value and content that are put twice, as after a lost connection, are acknowledged twice."""
+        node = self.network.node().wait_for_api()
+        owner = Owner().private_key
+        with Client(address_of(node)) as client:
+            client.put_signed(b"first", owner)
+            second = client.put_signed(b"second", owner)
+            found = client.get(second.key)
+            assert found is not None and found.envelope is not None
+            self.assertEqual(client.put(found.envelope, key=second.key).version, second.version)
+            for _ in range(2):
+                client.put_content(b"content")
+
     def test_pipelined(self) -> None:
         """A thousand puts and gets, all of them begun before the first is answered."""
         node = self.network.node().wait_for_api()
