@@ -9,7 +9,7 @@ from dht14.client.errors import Forged, NotReady, Refused, Unanswered
 from dht14.client.keys import content_key
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes
-from dht14.records.envelope import MAGIC, Envelope
+from dht14.records.envelope import Envelope, is_envelope
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason
 from dht14.wire.api_messages import ApiReply, FoundRecord, MissingRecord, PutReceipt, Success
 
@@ -86,7 +86,7 @@ def value_from(reply: ApiReply) -> Value | None:
     `Forged`."""
     if isinstance(reply, FoundRecord):
         kind = _KINDS[reply.kind]
-        if kind == "open" and not reply.value.startswith(MAGIC):
+        if kind == "open" and not is_envelope(reply.value):
             return Value(value=reply.value, kind=kind, version=reply.version, expires_in=reply.ttl)
         if kind == "content":
             if content_key(reply.value) != reply.key:
@@ -97,7 +97,7 @@ def value_from(reply: ApiReply) -> Value | None:
         # Another kind of node, or a value that is too large for what a RECORD says besides.
         if content_key(reply.value) == reply.key:
             return Value(value=reply.value, kind="content")
-        if reply.value.startswith(MAGIC):
+        if is_envelope(reply.value):
             return _owners_value(envelope_from(reply.key, reply.value), reply.value, None)
         return Value(value=reply.value, kind="open")
     if isinstance(reply, MissingRecord):
@@ -110,10 +110,10 @@ def value_from(reply: ApiReply) -> Value | None:
 
 def envelope_from(key: bytes, value: bytes) -> Envelope:
     """Return the envelope that these bytes are. Raises `Forged` unless the owner of `key` has signed it."""
-    from dht14.records.signing import verify
+    from dht14.records.signing import verify_envelope
 
     try:
-        envelope = verify(value)
+        envelope = verify_envelope(value)
     except Malformed as flaw:
         raise Forged(f"the node answered with {flaw}") from None
     if envelope.key != id_from_bytes(key):

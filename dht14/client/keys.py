@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from dht14.client.errors import BadKey
 from dht14.kademlia.keyspace import ID_BYTES, id_to_bytes
-from dht14.records.envelope import MAX_SALT, PUBLIC_KEY_BYTES, key_of_owner
+from dht14.records.envelope import MAX_SALT, OWNER_KEY_BYTES, key_of_owner
 
 Key = bytes | str
 """A key as users write it."""
@@ -73,9 +73,9 @@ def owner_key(public_key: bytes | str, salt: bytes = b"") -> bytes:
     Raises `BadKey` for another public key, ValueError for a longer salt.
     """
     if isinstance(public_key, str):
-        public_key = from_hex(public_key, "an owner", PUBLIC_KEY_BYTES)
-    if len(public_key) != PUBLIC_KEY_BYTES:
-        raise BadKey(f"a public key has {PUBLIC_KEY_BYTES} bytes; this has {len(public_key)}")
+        public_key = from_hex(public_key, "an owner", OWNER_KEY_BYTES)
+    if len(public_key) != OWNER_KEY_BYTES:
+        raise BadKey(f"a public key has {OWNER_KEY_BYTES} bytes; this has {len(public_key)}")
     if len(salt) > MAX_SALT:
         raise ValueError(f"the salt has {len(salt)} bytes; it may have {MAX_SALT}")
     return id_to_bytes(key_of_owner(public_key, salt))

@@ -12,9 +12,10 @@ from dht14.client.errors import DhtError, Incomplete, Refused, TooLarge
 from dht14.client.keys import Key, content_key, key_of
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_to_bytes
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.envelope import MAX_SALT, MAX_SEQ, key_of_owner, overhead
 from dht14.records.receipt import PutReason
-from dht14.wire.api_messages import MAX_VALUE, ApiReply, ApiRequest, GetRecord, PutWithReceipt
+from dht14.wire.api_messages import ApiReply, ApiRequest, GetRecord, PutWithReceipt
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -90,7 +91,7 @@ def _put_envelope(
     now: float | None,
 ) -> Plan[Receipt | None]:
     # Whatever signs is imported where it is needed: it takes as long as all the rest.
-    from dht14.records.signing import public_key_of, seal
+    from dht14.records.signing import public_key_of, sign_envelope
 
     private_key = _private_key(owner)
     key = id_to_bytes(key_of_owner(public_key_of(private_key), salt))
@@ -104,7 +105,7 @@ def _put_envelope(
             return None
         else:
             seq = first_version(now)
-    envelope = seal(private_key, seq, payload, salt=salt, cas=cas)
+    envelope = sign_envelope(private_key, seq, payload, salt=salt, cas=cas)
     return receipt_from((yield put_request(key, envelope.encode(), ttl, replication)))
 
 

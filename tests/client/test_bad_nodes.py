@@ -12,8 +12,8 @@ from dht14.client.errors import (
     TimedOut,
 )
 from dht14.client.keys import content_key, text_key
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.wire.api_messages import (
-    MAX_VALUE,
     Put,
     encode_receipt,
     encode_record,

@@ -16,9 +16,9 @@ from dht14.client.channel import (
     encode,
 )
 from dht14.client.errors import NoNode, TimedOut
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.receipt import NoRecord, PutOutcome, Receipt
 from dht14.wire.api_messages import (
-    MAX_VALUE,
     ApiReply,
     FoundRecord,
     Get,

@@ -15,11 +15,11 @@ from dht14.client.errors import (
 )
 from dht14.client.keys import content_key, owner_key, text_key
 from dht14.kademlia.keyspace import id_to_bytes
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.envelope import decode
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import (
     MAX_RECORD_VALUE,
-    MAX_VALUE,
     GetRecord,
     Put,
     PutWithReceipt,
