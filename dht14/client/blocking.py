@@ -12,7 +12,7 @@ from dht14.client.channel import ANSWER_TIMEOUT, Exchange, NodeDialect
 from dht14.client.errors import DhtError
 from dht14.client.keys import Key, KeyT
 from dht14.client.plans import Owner, Plan, complete
-from dht14.client.sockets import Batch, ConnectionPool, SocketConnection
+from dht14.client.sockets import ConnectionPool, PlanBatch, SocketConnection
 from dht14.wire.api_messages import ApiReply, ApiRequest
 
 T = TypeVar("T")
@@ -147,7 +147,7 @@ class Client:
         if concurrency < 1:
             raise ValueError("concurrency is 1 or more")
         with self._pool.connection() as connection:
-            return Batch(connection, some, concurrency).run()
+            return PlanBatch(connection, some, concurrency).run()
 
 
 def ask_once(address: tuple[str, int], request: ApiRequest, timeout: float = ANSWER_TIMEOUT) -> ApiReply:

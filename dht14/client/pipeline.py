@@ -8,7 +8,7 @@ from dht14.client.errors import DhtError
 from dht14.wire.api_messages import ApiReply, ApiRequest
 
 
-class AsyncioConnection(asyncio.Protocol):
+class _AsyncioConnection(asyncio.Protocol):
     """One TCP connection of a pipeline. What it hears after the pipeline has left it is thrown away."""
 
     def __init__(self, pipeline: "Pipeline") -> None:
@@ -44,7 +44,7 @@ class Pipeline:
         self._host, self._port, self._timeout = host, port, timeout
         self._channel = Channel(node)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._connection: AsyncioConnection | None = None
+        self._connection: _AsyncioConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_flush_scheduled = False
@@ -80,7 +80,7 @@ class Pipeline:
 
     # What the connection says.
 
-    def received(self, connection: AsyncioConnection, data: bytes) -> None:
+    def received(self, connection: _AsyncioConnection, data: bytes) -> None:
         """Bytes have come."""
         if connection is not self._connection:
             return
@@ -90,7 +90,7 @@ class Pipeline:
         else:
             self._drop(connection)
 
-    def connection_ended(self, connection: AsyncioConnection) -> None:
+    def connection_ended(self, connection: _AsyncioConnection) -> None:
         """The node has closed it, or it broke."""
         if connection is self._connection:
             self._connection = None
@@ -142,7 +142,7 @@ class Pipeline:
     async def _try_to_connect(self) -> str:
         """Return what the problem is; nothing when there is a connection."""
         assert self._loop is not None
-        make = self._loop.create_connection(lambda: AsyncioConnection(self), self._host, self._port)
+        make = self._loop.create_connection(lambda: _AsyncioConnection(self), self._host, self._port)
         try:
             _, connection = await asyncio.wait_for(make, self._timeout)
         except asyncio.TimeoutError:
@@ -157,7 +157,7 @@ class Pipeline:
         self._channel.connected(self._now())
         return ""
 
-    def _drop(self, connection: AsyncioConnection) -> None:
+    def _drop(self, connection: _AsyncioConnection) -> None:
         self._connection = None
         if connection.transport is not None:
             connection.transport.abort()

@@ -180,7 +180,7 @@ class SocketConnection:
             self._socket = None
 
 
-class Batch(Generic[T]):
+class PlanBatch(Generic[T]):
     """Some plans that run over one connection, a number of them at a time."""
 
     def __init__(self, connection: SocketConnection, some: Iterator[Plan[T]], concurrency: int) -> None:
