@@ -3,7 +3,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd import api_client, health
+from dht14.client import channel
+from dht14.cmd import health
 from dht14.kademlia import parameters
 from dht14.maintenance import announcer, handover, replicator, republish, resync
 from dht14.net import resolver
@@ -83,7 +84,7 @@ class TimeoutTests(SynchronousTestCase):
         self.assert_ascending(
             API_PROMISE, health.API_TIMEOUT, health.API_TIMEOUT + health.HELLO_TIMEOUT, float(docker[1])
         )
-        self.assert_ascending(API_PROMISE, api_client.EXTENSION_TIMEOUT, api_client.ANSWER_TIMEOUT)
+        self.assert_ascending(API_PROMISE, channel.SILENCE_TIMEOUT, channel.ANSWER_TIMEOUT)
         self.assertLess(API_PROMISE, frame_timeout.FRAME_TIMEOUT)
         self.assertLessEqual(connection.LINGER_TIMEOUT, frame_timeout.FRAME_TIMEOUT)
 
