@@ -1,5 +1,5 @@
 # Every target does its own set-up: it needs Python 3.10 or newer and nothing else.
-#   make run_node ARGS="--log-level debug"        make test ARGS=tests.net        make PYTHON=python3.12 test
+#   make run_node ARGS="--log-level debug"        make test ARGS=tests.net JOBS=1        make PYTHON=python3.12 test
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CONFIG := conf/config.ini
 TESTS := $(or $(ARGS),tests)
-TRIAL_FLAGS := --random=0 --temp-directory=$(VENV)/trial
+# As many tests at a time as there are cores, unless JOBS says otherwise.
+RUN_TESTS := scripts/run_tests.py $(if $(JOBS),--jobs $(JOBS)) --directory $(VENV)/trial
 
 .DELETE_ON_ERROR:
 .PHONY: help build docs lock run_node run_bootstrap test test_and_report tox lint lint_deployment types clean
@@ -16,7 +17,7 @@ help:
 	@echo "make build            sdist and wheel in dist/, checked"
 	@echo "make run_bootstrap    a bootstrap node on port 8001"
 	@echo "make run_node         a node on port 8000 with its API on 7400, joining the above"
-	@echo "make test             all tests"
+	@echo "make test             all tests, as many at a time as there are cores (JOBS=N: N at a time)"
 	@echo "make test_and_report  the same, with reports/tests.html and reports/coverage/index.html"
 	@echo "make lint types       ruff, shellcheck; mypy"
 	@echo "make lint_deployment  Dockerfile, compose files and manifests"
@@ -32,12 +33,12 @@ run_node: $(VENV)/installed
 	DHT14_BOOTSTRAP_LOCAL=127.0.0.1:8001 exec $(BIN)/twistd -n dht14 --config $(CONFIG) $(ARGS)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -b -m twisted.trial $(TRIAL_FLAGS) $(TESTS)
+	$(BIN)/python -b $(RUN_TESTS) $(TESTS)
 
 test_and_report: $(VENV)/installed-test
 	rm -rf reports
 	mkdir -p reports
-	$(BIN)/coverage run scripts/test_report.py reports/tests.html $(TESTS); \
+	$(BIN)/coverage run $(RUN_TESTS) --report reports/tests.html $(TESTS); \
 	code=$$?; \
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage html --quiet && $(BIN)/coverage report --skip-covered; \
 	echo "reports/tests.html reports/coverage/index.html"; \
