@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from dht14.cmd.command_error import DONE, NOT_DONE, WRONG_USAGE, CommandError
 from dht14.cmd.progress import TERMINAL_INTERVAL, Heartbeat
-from dht14.cmd.sim_output import Figures, Played
+from dht14.cmd.sim_output import Figures, ScenarioOutput
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim.conditions import Conditions
 from dht14.sim.plot import can_plot, plot
@@ -128,7 +128,7 @@ def scenario_of(args: argparse.Namespace) -> Scenario:
 def run(args: argparse.Namespace) -> int:
     """Carry it out and print the figures; the exit code."""
     if args.list:
-        print("\n".join(f"{name:<15} {scenario.says}" for name, scenario in SCENARIOS.items()))
+        print("\n".join(f"{name:<15} {scenario.summary}" for name, scenario in SCENARIOS.items()))
         return DONE
     wrong = _misused(args)
     if wrong:
@@ -181,7 +181,7 @@ def _play(args: argparse.Namespace, errors: "Errors") -> int:
         print(f"To see this again: {replay}", file=sys.stderr)
         return NOT_DONE
     cpu_seconds = time.process_time() - cpu_began
-    figures = Played(result, time.perf_counter() - began, cpu_seconds, errors.count, replay)
+    figures = ScenarioOutput(result, time.perf_counter() - began, cpu_seconds, errors.count, replay)
     print(json.dumps(figures.as_object()) if args.json else figures.as_text())
     if args.plot:
         plot(result, args.plot)

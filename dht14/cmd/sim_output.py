@@ -71,7 +71,7 @@ def _phase_line(phase: PhaseStatistics, good: str) -> str:
 
 
 @frozen
-class Played:
+class ScenarioOutput:
     """What came of a scenario as it is printed, with what only this run has."""
 
     result: Result
@@ -103,16 +103,16 @@ class Played:
         result, scenario = self.result, self.result.scenario
         return {
             "scenario": scenario.name,
-            "says": scenario.says,
+            "says": scenario.summary,
             "nodes": scenario.nodes,
             "bootstrap_nodes": scenario.bootstrap_nodes,
             "values": scenario.values,
             "seed": result.seed,
             "promises": [{**asdict(promise), "kept": promise.kept} for promise in result.promises],
             "notes": result.notes,
-            "gets": result.judgements,
+            "gets": result.verdicts,
             "violations": result.violations,
-            "moments": [asdict(moment) for moment in result.moments],
+            "moments": [asdict(interval) for interval in result.intervals],
             "traffic": asdict(result.traffic),
             "virtual_seconds": round(result.virtual_seconds, 3),
             "node_seconds": result.node_seconds,
@@ -130,7 +130,7 @@ class Played:
         """For people: a table of promises, and beside it what else came out."""
         result, scenario, speed = self.result, self.result.scenario, self.speed
         heads = [
-            f"{scenario.name}: {scenario.says}",
+            f"{scenario.name}: {scenario.summary}",
             f"{scenario.nodes} nodes and {scenario.bootstrap_nodes} bootstrap nodes, "
             + f"{scenario.values} values, seed {result.seed}",
             "",
@@ -138,7 +138,7 @@ class Played:
         table = [_promise_line(promise) for promise in result.promises]
         table += [f"        {name:<48} {value:>12.6g}" for name, value in result.notes.items()]
         facts = {
-            "gets": ", ".join(f"{count} {what}" for what, count in result.judgements.items()),
+            "gets": ", ".join(f"{count} {what}" for what, count in result.verdicts.items()),
             "datagrams": f"{result.traffic.sent} sent, {result.traffic.lost} lost, "
             f"{result.traffic.filtered} kept out by NATs, {result.traffic.unreachable} to nobody",
             "time": f"{result.virtual_seconds:.0f} virtual seconds, {result.node_seconds} of nodes",

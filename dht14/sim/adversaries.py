@@ -18,7 +18,7 @@ from dht14.security.identity import PROOF_BYTES
 from dht14.sim.host import PUZZLE
 from dht14.wire.messages import FindNode, FindValue, Nodes, Offer, Request, Store, Stored, Value
 
-A_DAY_MS = 86_400_000
+DAY_MS = 86_400_000
 
 
 class Silent(Responder):
@@ -63,11 +63,11 @@ class Liar(Responder):
         return Nodes(tuple(sorted(self._made_up, key=lambda contact: contact.node_id ^ target)[:K]))
 
 
-MADE_UP = 512
+MADE_UP_CONTACTS = 512
 
 
 def _made_up(rng: random.Random) -> tuple[Contact, ...]:
-    proofs = (rng.randbytes(PROOF_BYTES) for _ in range(MADE_UP))
+    proofs = (rng.randbytes(PROOF_BYTES) for _ in range(MADE_UP_CONTACTS))
     return tuple(
         Contact(PUZZLE.check(proof), (f"203.0.113.{rng.randint(1, 254)}", rng.randint(1024, 65_535)), proof)
         for proof in proofs
@@ -83,7 +83,7 @@ class Forger(Denier):
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
         """Junk for every key."""
         if isinstance(request, FindValue):
-            respond(Value(self._newest(), A_DAY_MS, MAX_REPLICATION, True, self.JUNK))
+            respond(Value(self._newest(), DAY_MS, MAX_REPLICATION, True, self.JUNK))
         else:
             super().answer(request, sender, now, respond)
 

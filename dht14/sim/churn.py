@@ -6,12 +6,12 @@ from math import log
 from attrs import define, frozen
 
 from dht14.sim.clock import ProcessState
-from dht14.sim.host import HostRole, VirtualNode
+from dht14.sim.host import NodeRole, VirtualNode
 from dht14.sim.world import World
 
 
 @frozen
-class Sessions:
+class SessionLengths:
     """How long nodes stay, in seconds: a Weibull distribution. A shape of 1 is the exponential one, where a
     node's age tells nothing. Where peers were measured shapes are 0.3 to 0.6: many leave soon, and who has
     stayed long will stay (D. Stutzbach and R. Rejaie, Understanding churn in peer-to-peer networks, IMC 2006).
@@ -34,42 +34,42 @@ class Churn:
     """
 
     _world: World
-    _sessions: Sessions
-    _away: Sessions = Sessions(60.0)
+    _session_lengths: SessionLengths
+    _downtimes: SessionLengths = SessionLengths(60.0)
     _stopped: float = 0.0
     _returning: float = 0.0
-    _goes_on: bool = True
-    left: int = 0
+    _is_running: bool = True
+    departures: int = 0
     """How many sessions have ended."""
 
     def start(self) -> None:
         """From now on nodes come and go."""
         for node in self._world.nodes.values():
-            if node.role is HostRole.NODE and node.running:
+            if node.role is NodeRole.NODE and node.running:
                 self._session(node)
 
     def stop(self) -> None:
         """Nobody leaves any more."""
-        self._goes_on = False
+        self._is_running = False
 
     def _session(self, node: VirtualNode) -> None:
-        self._world.clock.post(self._sessions.draw(self._world.rng), self._leave, node)
+        self._world.clock.post(self._session_lengths.draw(self._world.rng), self._leave, node)
 
     def _leave(self, node: VirtualNode) -> None:
-        if not self._goes_on or node.process.state is ProcessState.DEAD:
+        if not self._is_running or node.process.state is ProcessState.DEAD:
             return
-        self.left += 1
+        self.departures += 1
         if self._world.rng.random() < self._stopped:
             self._world.stop(node)
         else:
             self._world.kill(node)
-        self._world.clock.post(self._away.draw(self._world.rng), self._come, node)
+        self._world.clock.post(self._downtimes.draw(self._world.rng), self._return, node)
 
-    def _come(self, gone: VirtualNode) -> None:
+    def _return(self, gone: VirtualNode) -> None:
         if gone.process.state is not ProcessState.DEAD:
             # It is being stopped, and takes its time.
-            self._world.clock.post(1.0, self._come, gone)
+            self._world.clock.post(1.0, self._return, gone)
             return
         if self._world.rng.random() >= self._returning:
             self._world.replace(gone.number)
-        self._session(self._world.begin(gone.number))
+        self._session(self._world.start(gone.number))

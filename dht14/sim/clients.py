@@ -19,9 +19,9 @@ from dht14.node.node import Node
 from dht14.records.envelope import key_of_owner
 from dht14.records.record import Kind
 from dht14.records.signing import public_key_of, seal
-from dht14.sim.attacks import HOSTILE_WAYS, spread_out
-from dht14.sim.history import Judgement
-from dht14.sim.host import HostRole, VirtualNode
+from dht14.sim.attacks import HOSTILE_RESPONDERS, spread_out
+from dht14.sim.history import GetVerdict
+from dht14.sim.host import NodeRole, VirtualNode
 from dht14.sim.run import SETTLE, ScenarioRun
 from dht14.sim.scenario import Script
 from dht14.sim.scripts import disks
@@ -29,18 +29,18 @@ from dht14.sim.scripts import disks
 GETS = 20
 """For each put: half of them soon after it, half at any time."""
 
-SOON = 3.0
+SOON_SECONDS = 3.0
 """Seconds after a put, at most, within which gets come that must see it: one in three within a tenth."""
 
-QUIET, QUIETNESS = 4, 8
+QUIET_EVERY, QUIETNESS = 4, 8
 """One in so many keys is quiet, and put so many times as seldom as others."""
 
-PARTED_AT = 60.0
+PARTITION_AT = 60.0
 """Seconds from the beginning."""
 
 
 @frozen
-class Habits:
+class Workload:
     """How clients work. Parts are of the puts."""
 
     seconds: float = 300.0
@@ -49,7 +49,7 @@ class Habits:
     """Seconds between two puts of a key, on average."""
     copies: tuple[int, int] = (1, MAX_REPLICATION)
     """That a put asks for, at least and at most."""
-    short_lives: float = 0.1
+    short_ttls: float = 0.1
     """Live for a minute only; of a quiet key, one that is put so seldom that it expires, half of them do."""
     deletions: float = 0.1
     """Of an owner's: take away what is there."""
@@ -58,7 +58,7 @@ class Habits:
 
 
 @frozen
-class Faults:
+class FaultPlan:
     """What goes wrong meanwhile. Rates are per minute; with rates of 0 nothing does."""
 
     restarts: float = 0.0
@@ -67,19 +67,19 @@ class Faults:
     """Nodes killed for good, each of them replaced by another one within a minute."""
     joins: float = 0.0
     """Nodes that join besides."""
-    steps: float = 0.0
+    clock_steps: float = 0.0
     """Wall clocks that are set wrong, by up to an hour."""
-    parted: float = 0.0
+    partition_seconds: float = 0.0
     """Seconds for which one half of the nodes is kept apart from the other, once, from a minute on."""
-    liars: float = 0.0
+    hostile_share: float = 0.0
     """Part of the nodes that are hostile."""
 
 
-USUAL = Habits()
+DEFAULT_WORKLOAD = Workload()
 
 
 @define(eq=False)
-class Subject:
+class Register:
     """One key that everybody writes and reads. What `next` puts under it is fit for it."""
 
     kind: Kind
@@ -90,9 +90,9 @@ class Subject:
     _seq: int = 0
 
     @classmethod
-    def of(cls, turn: int, rng: random.Random) -> "Subject":
+    def of(cls, turn: int, rng: random.Random) -> "Register":
         """The key of this number: the kinds take turns."""
-        kind, is_quiet, value = Kind(1 + turn % len(Kind)), turn % QUIET == 0, rng.randbytes(40)
+        kind, is_quiet, value = Kind(1 + turn % len(Kind)), turn % QUIET_EVERY == 0, rng.randbytes(40)
         if kind is Kind.CONTENT:
             return cls(kind, hash_id(value), value, is_quiet)
         if kind is Kind.OPEN:
@@ -100,9 +100,9 @@ class Subject:
         owner = Ed25519PrivateKey.from_private_bytes(rng.randbytes(32))
         return cls(kind, key_of_owner(public_key_of(owner), b""), b"", is_quiet, owner)
 
-    def lives_shortly(self, rng: random.Random, short_lives: float) -> bool:
+    def has_short_ttl(self, rng: random.Random, short_ttls: float) -> bool:
         """Whether what is put next is for a minute only."""
-        return rng.random() < (0.5 if self.is_quiet else short_lives)
+        return rng.random() < (0.5 if self.is_quiet else short_ttls)
 
     def next(self, rng: random.Random, deletions: float) -> bytes:
         """What is put next: the same content, any value, or what the owner says now. Every fifth of an owner's
@@ -114,12 +114,12 @@ class Subject:
         return seal(self._owner, self._seq, payload).encode()
 
 
-class Return(Enum):
+class AfterKill(Enum):
     """How a node that was killed comes back."""
 
-    SAME = "same"
+    RESTARTED = "same"
     """With its disk."""
-    ANOTHER = "another"
+    REPLACED = "another"
     """Another node takes its place."""
 
 
@@ -127,41 +127,43 @@ class Return(Enum):
 class SimulatedClients:
     """What clients and bad luck do; all times are drawn from the world's chance."""
 
-    _stage: ScenarioRun
-    _faults: Faults
-    _habits: Habits
-    _subjects: list[Subject]
+    _run: ScenarioRun
+    _faults: FaultPlan
+    _workload: Workload
+    _registers: list[Register]
     _ends: float = field(init=False)
     puts: int = field(default=0, init=False)
     acknowledged: int = field(default=0, init=False)
-    _newest: Subject | None = field(default=None, init=False)
+    _newest: Register | None = field(default=None, init=False)
     """Of which a put was acknowledged last."""
-    fallen: int = field(default=0, init=False)
+    killed: int = field(default=0, init=False)
     """Nodes that were killed."""
 
-    def work(self) -> None:
+    def run(self) -> None:
         """Let them work, and wait until all of it is over."""
-        stage, rng, faults, habits = self._stage, self._stage.world.rng, self._faults, self._habits
-        self._ends = stage.now + habits.seconds
-        puts = 60.0 / habits.put_interval
-        for subject in self._subjects:
-            self._at_random(puts / QUIETNESS if subject.is_quiet else puts, partial(self._put, subject))
-        self._at_random(GETS / 2 * puts * len(self._subjects), lambda: self._get(rng.choice(self._subjects)))
-        self._at_random(faults.restarts, partial(self._kill, Return.SAME))
-        self._at_random(faults.deaths, partial(self._kill, Return.ANOTHER))
+        run, rng, faults, workload = self._run, self._run.world.rng, self._faults, self._workload
+        self._ends = run.now + workload.seconds
+        puts = 60.0 / workload.put_interval
+        for register in self._registers:
+            self._at_random(puts / QUIETNESS if register.is_quiet else puts, partial(self._put, register))
+        self._at_random(
+            GETS / 2 * puts * len(self._registers), lambda: self._get(rng.choice(self._registers))
+        )
+        self._at_random(faults.restarts, partial(self._kill, AfterKill.RESTARTED))
+        self._at_random(faults.deaths, partial(self._kill, AfterKill.REPLACED))
         self._at_random(faults.joins, self._join)
-        self._at_random(faults.steps, self._set_clock)
-        if faults.parted:
-            stage.world.clock.post(PARTED_AT, self._part, None)
-            stage.world.clock.post(PARTED_AT + faults.parted, self._heal, None)
-        stage.wait(habits.seconds + SETTLE)
+        self._at_random(faults.clock_steps, self._set_clock)
+        if faults.partition_seconds:
+            run.world.clock.post(PARTITION_AT, self._part, None)
+            run.world.clock.post(PARTITION_AT + faults.partition_seconds, self._heal, None)
+        run.wait(workload.seconds + SETTLE)
 
     def _at_random(self, per_minute: float, act: Callable[[], None]) -> None:
         """Do this so often from now on, at moments that know nothing of each other."""
-        world = self._stage.world
+        world = self._run.world
 
         def turn(_: object) -> None:
-            if self._stage.now < self._ends:
+            if self._run.now < self._ends:
                 act()
                 world.clock.post(world.rng.expovariate(per_minute / 60.0), turn, None)
 
@@ -170,39 +172,39 @@ class SimulatedClients:
 
     def _caller(self) -> Node | None:
         callers = self._joined()
-        return self._stage.world.rng.choice(callers).stack.node if callers else None
+        return self._run.world.rng.choice(callers).stack.node if callers else None
 
-    def _put(self, subject: Subject) -> None:
-        node, rng = self._caller(), self._stage.world.rng
+    def _put(self, register: Register) -> None:
+        node, rng = self._caller(), self._run.world.rng
         if node is None:
             return
-        habits = self._habits
-        if subject.kind is not Kind.OPEN and rng.random() < habits.junk:
+        workload = self._workload
+        if register.kind is not Kind.OPEN and rng.random() < workload.junk:
             value, copies = rng.randbytes(40), MAX_REPLICATION
         else:
-            value, copies = subject.next(rng, habits.deletions), rng.randint(*habits.copies)
+            value, copies = register.next(rng, workload.deletions), rng.randint(*workload.copies)
         self.puts += 1
-        ttl = 60 if subject.lives_shortly(rng, habits.short_lives) else 0
-        self._stage.write(subject.key, value, ttl, copies, node).addCallback(self._told, subject)
+        ttl = 60 if register.has_short_ttl(rng, workload.short_ttls) else 0
+        self._run.write(register.key, value, ttl, copies, node).addCallback(self._put_ended, register)
 
-    def _told(self, acknowledged: bool, subject: Subject) -> None:
+    def _put_ended(self, acknowledged: bool, register: Register) -> None:
         self.acknowledged += acknowledged
-        world = self._stage.world
+        world = self._run.world
         for _ in range(GETS // 2):
-            world.clock.post(SOON * world.rng.random() ** 3, lambda _: self._get(subject), None)
+            world.clock.post(SOON_SECONDS * world.rng.random() ** 3, lambda _: self._get(register), None)
         if acknowledged:
-            self._newest = subject
+            self._newest = register
 
-    def _get(self, subject: Subject) -> None:
+    def _get(self, register: Register) -> None:
         node = self._caller()
         if node is not None:
-            self._stage.read(subject.key, node)
+            self._run.read(register.key, node)
 
     # Bad luck
 
-    def _kill(self, comes_back: Return) -> None:
+    def _kill(self, after: AfterKill) -> None:
         """Every second node that is killed has just taken part in a put, perhaps: a holder of the newest value."""
-        world = self._stage.world
+        world = self._run.world
         nodes = self._joined()
         if not nodes:
             return
@@ -210,72 +212,72 @@ class SimulatedClients:
             key = self._newest.key
             nodes = sorted(nodes, key=lambda node: node.contact.node_id ^ key)[:REPLICATION]
         node = world.rng.choice(nodes)
-        self.fallen += 1
+        self.killed += 1
         world.kill(node)
-        world.clock.post(world.rng.uniform(2.0, 60.0), lambda _: self._come_back(node, comes_back), None)
+        world.clock.post(world.rng.uniform(2.0, 60.0), lambda _: self._restart(node, after), None)
 
-    def _come_back(self, node: VirtualNode, comes_back: Return) -> None:
-        if comes_back is Return.ANOTHER:
-            self._stage.world.replace(node.number)
-        self._stage.world.begin(node.number)
+    def _restart(self, node: VirtualNode, after: AfterKill) -> None:
+        if after is AfterKill.REPLACED:
+            self._run.world.replace(node.number)
+        self._run.world.start(node.number)
 
     def _join(self) -> None:
-        self._stage.world.begin(self._stage.world.add())
+        self._run.world.start(self._run.world.add())
 
     def _set_clock(self) -> None:
-        world, nodes = self._stage.world, self._joined()
+        world, nodes = self._run.world, self._joined()
         if nodes:
             world.set_clock(world.rng.choice(nodes), world.rng.uniform(-3600.0, 3600.0))
 
     def _part(self, _: object) -> None:
-        world = self._stage.world
+        world = self._run.world
         world.part(range(0, world.size, 2))
-        self._stage.history.parted()
+        self._run.history.partitioned()
 
     def _heal(self, _: object) -> None:
-        self._stage.world.part()
-        self._stage.history.healed(self._stage.world.clock.seconds())
+        self._run.world.part()
+        self._run.history.healed(self._run.world.clock.seconds())
 
     def _joined(self) -> list[VirtualNode]:
-        return [node for node in self._stage.world.callers() if node.stack.join.joined]
+        return [node for node in self._run.world.callers() if node.stack.join.joined]
 
 
-def history(faults: Faults, habits: Habits = USUAL) -> Script:
+def history(faults: FaultPlan, workload: Workload = DEFAULT_WORKLOAD) -> Script:
     """Clients at work on a few keys of each kind; what they were told is a history without a flaw."""
 
-    def play(stage: ScenarioRun) -> None:
-        world = stage.world
-        stage.history.lives = world.lives
-        if faults.liars:
-            _let_some_lie(stage, faults.liars)
-        subjects = [Subject.of(turn, world.rng) for turn in range(stage.values)]
-        clients = SimulatedClients(stage, faults, habits, subjects)
-        with disks(stage) if faults.restarts else nullcontext():
-            stage.join()
-            clients.work()
-        _tell(stage, clients)
+    def script(run: ScenarioRun) -> None:
+        world = run.world
+        run.history.availability = world.availability
+        if faults.hostile_share:
+            _make_hostile(run, faults.hostile_share)
+        registers = [Register.of(turn, world.rng) for turn in range(run.values)]
+        clients = SimulatedClients(run, faults, workload, registers)
+        with disks(run) if faults.restarts else nullcontext():
+            run.join()
+            clients.run()
+        _report(run, clients)
 
-    return play
-
-
-def _let_some_lie(stage: ScenarioRun, part: float) -> None:
-    spread_out(stage)
-    hosts = [host for host in stage.world.hosts if host.role is HostRole.NODE]
-    for turn, host in enumerate(stage.world.rng.sample(hosts, round(part * len(hosts)))):
-        stage.world.settle(evolve(host, conduct=HOSTILE_WAYS[turn % len(HOSTILE_WAYS)]))
+    return script
 
 
-def _tell(stage: ScenarioRun, clients: SimulatedClients) -> None:
-    history = stage.history
-    stage.notes["puts"] = clients.puts
-    stage.notes["puts acknowledged"] = clients.acknowledged
-    stage.notes["nodes killed"] = clients.fallen
-    stage.notes["right gets older than an earlier one"] = history.returned
+def _make_hostile(run: ScenarioRun, part: float) -> None:
+    spread_out(run)
+    hosts = [host for host in run.world.hosts if host.role is NodeRole.NODE]
+    for turn, host in enumerate(run.world.rng.sample(hosts, round(part * len(hosts)))):
+        run.world.set_host(evolve(host, make_responder=HOSTILE_RESPONDERS[turn % len(HOSTILE_RESPONDERS)]))
+
+
+def _report(run: ScenarioRun, clients: SimulatedClients) -> None:
+    history = run.history
+    run.notes["puts"] = clients.puts
+    run.notes["puts acknowledged"] = clients.acknowledged
+    run.notes["nodes killed"] = clients.killed
+    run.notes["right gets older than an earlier one"] = history.returned
     for kind in Kind:
-        counts = {judgement: history.count(judgement, kind) for judgement in Judgement}
+        counts = {verdict: history.count(verdict, kind) for verdict in GetVerdict}
         name = f"{kind.name.lower()} keys"
-        stage.notes[f"{name}: gets"] = sum(counts.values())
-        good = counts.pop(Judgement.RIGHT), counts.pop(Judgement.EXCUSED)
-        stage.notes[f"{name}: excused"] = good[1]
-        stage.notes |= {f"{name}: {judgement.value}": count for judgement, count in counts.items() if count}
-        stage.promise(f"{name}: gets that break a promise", sum(counts.values()), at_most=0)
+        run.notes[f"{name}: gets"] = sum(counts.values())
+        good = counts.pop(GetVerdict.RIGHT), counts.pop(GetVerdict.EXCUSED)
+        run.notes[f"{name}: excused"] = good[1]
+        run.notes |= {f"{name}: {verdict.value}": count for verdict, count in counts.items() if count}
+        run.promise(f"{name}: gets that break a promise", sum(counts.values()), at_most=0)

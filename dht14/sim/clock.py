@@ -51,7 +51,7 @@ class HeapCall:
     _state: CallState = CallState.WAITING
 
     def getTime(self) -> float:
-        return self.when if self.process is None else self.process.due(self.when)
+        return self.when if self.process is None else self.process.local_time(self.when)
 
     def active(self) -> bool:
         return self._state is CallState.WAITING
@@ -230,7 +230,7 @@ class Process:
         """The time of day, as the host has it now."""
         return self._clock.seconds() + self.skew
 
-    def due(self, when: float) -> float:
+    def local_time(self, when: float) -> float:
         """A moment of the true time, by the clock of the process."""
         return when + self._skew_at_first
 

@@ -12,10 +12,10 @@ from attrs import field, frozen
 Distances = tuple[tuple[float, ...], ...]
 """One-way seconds between the regions of a row and a column, without the access lines."""
 
-ONE_PLACE: Distances = ((0.0,),)
+ONE_REGION: Distances = ((0.0,),)
 """Access lines are all there is: hosts of one country."""
 
-WORLD: Distances = (
+REGION_DISTANCES: Distances = (
     (0.010, 0.045, 0.085, 0.095, 0.135),
     (0.045, 0.015, 0.080, 0.060, 0.100),
     (0.085, 0.080, 0.025, 0.150, 0.065),
@@ -27,7 +27,7 @@ between their data centres there, rounded to 5 ms. With the shares of WORLD_SHAR
 at the median, round trips have a median near the 160 ms that were measured between 1,740 name servers all
 over the world (the King data set, as in F. Dabek et al., Vivaldi, SIGCOMM 2004)."""
 
-WORLD_SHARES = (0.35, 0.30, 0.25, 0.06, 0.04)
+REGION_SHARES = (0.35, 0.30, 0.25, 0.06, 0.04)
 
 
 @frozen
@@ -46,7 +46,7 @@ class Conditions:
     duplicate: float = 0.0
     reorder: float = 0.0
     reorder_delay: float = 0.2
-    distances: Distances = field(default=ONE_PLACE, repr=False)
+    distances: Distances = field(default=ONE_REGION, repr=False)
     shares: tuple[float, ...] = field(default=(1.0,), repr=False)
     """Of the hosts, for each region."""
 
@@ -58,11 +58,11 @@ class Conditions:
             loss=loss,
             duplicate=duplicate,
             reorder=reorder,
-            distances=WORLD,
-            shares=WORLD_SHARES,
+            distances=REGION_DISTANCES,
+            shares=REGION_SHARES,
         )
 
-    def place(self, rng: random.Random) -> tuple[float, int]:
+    def draw_access(self, rng: random.Random) -> tuple[float, int]:
         """The latency in seconds of a host's access line, and the region where it is."""
         half = self.latency / 2 * rng.lognormvariate(0.0, self.spread)
         (region,) = rng.choices(range(len(self.shares)), self.shares) if len(self.shares) > 1 else (0,)

@@ -26,18 +26,18 @@ from attrs import define, field, frozen
 from dht14.errors import Malformed
 from dht14.records.receipt import PutOutcome, Receipt
 from dht14.records.record import Kind, Record, proven
-from dht14.sim.lives import Lives
+from dht14.sim.availability import Availability
 
-LATENESS = 2.0
+EXPIRY_TOLERANCE = 2.0
 """Seconds after its expiry for which a value may still be served: promised, whatever the clocks say."""
 
-AGREED = 60.0
+AGREEMENT_SECONDS = 60.0
 """Seconds after a partition until both sides have the same again."""
 
 VIOLATIONS_KEPT = 1_000
 
 
-class Judgement(Enum):
+class GetVerdict(Enum):
     """What a get was."""
 
     RIGHT = "right"
@@ -53,10 +53,10 @@ class Judgement(Enum):
     """One of these, but more nodes were lost, or lied, than the promise covers."""
 
 
-GOOD = (Judgement.RIGHT, Judgement.EXCUSED)
+GOOD = (GetVerdict.RIGHT, GetVerdict.EXCUSED)
 
 
-class Ending(Enum):
+class PutResponse(Enum):
     """What the client of a put was told."""
 
     UNKNOWN = "unfinished"
@@ -66,11 +66,11 @@ class Ending(Enum):
     FAILED = "failed"
 
     @classmethod
-    def of(cls, told: bool | Receipt) -> "Ending":
+    def of(cls, describe: bool | Receipt) -> "PutResponse":
         """The ending that a node tells, in either form."""
-        if isinstance(told, Receipt) and told.outcome is PutOutcome.SUPERSEDED:
+        if isinstance(describe, Receipt) and describe.outcome is PutOutcome.SUPERSEDED:
             return cls.SUPERSEDED
-        acknowledged = told if isinstance(told, bool) else told.acknowledged
+        acknowledged = describe if isinstance(describe, bool) else describe.acknowledged
         return cls.STORED if acknowledged else cls.FAILED
 
 
@@ -88,7 +88,7 @@ class Write:
     client: str = ""
     """Who asked, and where."""
     ended: float = inf
-    ending: Ending = Ending.UNKNOWN
+    response: PutResponse = PutResponse.UNKNOWN
     settled: float = inf
     """From when on it replaces what was there before: when it ended, or when the network agreed again."""
     first_seen: float = inf
@@ -112,10 +112,10 @@ class Write:
     @property
     def acknowledged(self) -> bool:
         """Whether the client was told that it is stored."""
-        return self.ending in (Ending.STORED, Ending.SUPERSEDED)
+        return self.response in (PutResponse.STORED, PutResponse.SUPERSEDED)
 
     @property
-    def holds(self) -> bool:
+    def leaves_value(self) -> bool:
         """Whether it leaves something to be found: an owner's deletion does not."""
         return not (self.kind is Kind.OWNER and self.record.is_tombstone)
 
@@ -132,14 +132,14 @@ class Write:
         """Whether the other write leaves in place what this one has put."""
         return other is self or self.kind is Kind.CONTENT or self.replaces(other)
 
-    def told(self, since: float) -> str:
+    def describe(self, since: float) -> str:
         """It in one line, with times counted from then."""
         what = f"seq {self.record.version}, " if self.kind is Kind.OWNER else ""
-        gone = "" if self.holds else "deletion, "
+        gone = "" if self.leaves_value else "deletion, "
         until = "..." if self.ended == inf else f"{self.ended - since:.3f}"
         return (
             f"put {self.number} ({what}{gone}r {self.record.replication}, {self.began - since:.3f}-{until} s "
-            f"{self.ending.value}{_at(self.client)})"
+            f"{self.response.value}{_at(self.client)})"
         )
 
 
@@ -150,7 +150,7 @@ class Read:
     key: int
     kind: Kind
     """The highest that was written under the key."""
-    judgement: Judgement
+    verdict: GetVerdict
     found: bytes | None = field(repr=False)
     began: float
     ended: float
@@ -160,17 +160,17 @@ class Read:
     seen: Write | None
     """What was brought."""
 
-    def told(self, since: float) -> str:
+    def describe(self, since: float) -> str:
         """It in one line, with times counted from then."""
         if self.seen is not None:
-            brought = self.seen.told(since)
+            brought = self.seen.describe(since)
         else:
             brought = "nothing" if self.found is None else f"bytes of nobody: {self.found[:16].hex()}..."
-        wanted = f" rather than {self.expected.told(since)}" if self.expected is not None else ""
-        if self.judgement is Judgement.EXPIRED and self.seen is not None:
+        wanted = f" rather than {self.expected.describe(since)}" if self.expected is not None else ""
+        if self.verdict is GetVerdict.EXPIRED and self.seen is not None:
             wanted = f", which expired at {self.seen.expires_at - since:.3f} s"
         return (
-            f"{self.judgement.value}: {self.kind.name.lower()} key {self.key >> 224:08x}, get "
+            f"{self.verdict.value}: {self.kind.name.lower()} key {self.key >> 224:08x}, get "
             f"{self.began - since:.3f}-{self.ended - since:.3f} s{_at(self.client)} brought {brought}{wanted}"
         )
 
@@ -183,10 +183,10 @@ def _at(client: str) -> str:
 class History:
     """Remembers every put, and judges every get when it has ended."""
 
-    lateness: float = LATENESS
-    lives: Lives = field(factory=Lives)
+    expiry_tolerance: float = EXPIRY_TOLERANCE
+    availability: Availability = field(factory=Availability)
     """Of the nodes. While nothing is known of them nothing is excused."""
-    counts: Counter[tuple[Kind, Judgement]] = field(factory=Counter, init=False)
+    counts: Counter[tuple[Kind, GetVerdict]] = field(factory=Counter, init=False)
     """Of all gets, by the kind of the key."""
     violations: list[Read] = field(factory=list, init=False)
     """The first of the gets that break a promise."""
@@ -195,10 +195,10 @@ class History:
     _writes: dict[int, list[Write]] = field(factory=dict, init=False)
     """By key, in the order in which they began."""
     _puts: int = field(default=0, init=False)
-    _agrees_from: float = field(default=0.0, init=False)
+    _agreed_at: float = field(default=0.0, init=False)
     """When both sides of the last partition have the same; `inf` while it lasts."""
 
-    def put_began(
+    def put_invoked(
         self, key: int, value: bytes, ttl: float, now: float, copies: int = 0, client: str = ""
     ) -> Write:
         """A client has asked for a put of a value that shall live for `ttl` seconds, in so many copies."""
@@ -214,51 +214,53 @@ class History:
         self._writes.setdefault(key, []).append(write)
         return write
 
-    def put_ended(self, write: Write, ending: Ending, now: float) -> None:
+    def put_responded(self, write: Write, response: PutResponse, now: float) -> None:
         """The client has been answered."""
-        write.ended, write.ending = now, ending
-        write.settled = max(now, self._agrees_from)
+        write.ended, write.response = now, response
+        write.settled = max(now, self._agreed_at)
 
-    def parted(self) -> None:
+    def partitioned(self) -> None:
         """From now on nodes are kept apart."""
-        self._agrees_from = inf
+        self._agreed_at = inf
 
     def healed(self, now: float) -> None:
         """They are so no more."""
-        self._agrees_from = now + AGREED
+        self._agreed_at = now + AGREEMENT_SECONDS
         for writes in self._writes.values():
             for write in writes:
                 if write.ended <= now < write.settled:
-                    write.settled = self._agrees_from
+                    write.settled = self._agreed_at
 
-    def got(self, key: int, found: bytes | None, began: float, ended: float, client: str = "") -> Read:
+    def get_responded(
+        self, key: int, found: bytes | None, began: float, ended: float, client: str = ""
+    ) -> Read:
         """A get has ended: what it was. Puts that began before that must have been told of."""
         writes = [write for write in self._writes.get(key, ()) if write.began <= ended and write.kind]
         before = [write for write in writes if write.acknowledged and write.settled <= began]
         kind = max((write.kind for write in writes if write.kind), default=Kind.OPEN)
         seen = [write for write in writes if write.value == found]
         if found is None:
-            judgement, expected = self._judge_nothing(writes, before, ended)
+            verdict, expected = self._judge_nothing(writes, before, ended)
         elif not seen:
-            judgement, expected = self._judge_junk(before, ended)
+            verdict, expected = self._judge_junk(before, ended)
         else:
-            judgement, expected = self._judge_found(seen, before, began, ended)
+            verdict, expected = self._judge_found(seen, before, began, ended)
         is_open = all(write.kind is Kind.OPEN for write in before if self._stands(write, ended))
-        is_older = bool(seen) and judgement is not Judgement.EXPIRED
-        if (judgement is Judgement.LOST or is_older) and judgement not in GOOD and began < self._agrees_from:
-            judgement = Judgement.EXCUSED
-        if judgement not in GOOD and is_open and not self.lives.honest:
-            judgement = Judgement.EXCUSED
+        is_older = bool(seen) and verdict is not GetVerdict.EXPIRED
+        if (verdict is GetVerdict.LOST or is_older) and verdict not in GOOD and began < self._agreed_at:
+            verdict = GetVerdict.EXCUSED
+        if verdict not in GOOD and is_open and not self.availability.all_honest:
+            verdict = GetVerdict.EXCUSED
         brought = max(seen, key=lambda write: write.began, default=None)
-        read = Read(key, kind, judgement, found, began, ended, client, expected, brought)
+        read = Read(key, kind, verdict, found, began, ended, client, expected, brought)
         self._note(read, writes, seen)
         return read
 
     def _note(self, read: Read, writes: list[Write], seen: list[Write]) -> None:
-        self.counts[read.kind, read.judgement] += 1
-        if read.judgement not in GOOD and len(self.violations) < VIOLATIONS_KEPT:
+        self.counts[read.kind, read.verdict] += 1
+        if read.verdict not in GOOD and len(self.violations) < VIOLATIONS_KEPT:
             self.violations.append(read)
-        if read.judgement is Judgement.RIGHT and seen:
+        if read.verdict is GetVerdict.RIGHT and seen:
             known = [write for write in writes if write.first_seen <= read.began]
             self.returned += all(any(newer.replaces(write) for newer in known) for write in seen)
         if len(seen) == 1:
@@ -266,60 +268,62 @@ class History:
 
     def _judge_nothing(
         self, writes: list[Write], before: list[Write], now: float
-    ) -> tuple[Judgement, Write | None]:
+    ) -> tuple[GetVerdict, Write | None]:
         """Nothing is right where nothing was acknowledged, or the last of it may be over or deleted."""
-        lives_on = {write: write.holds and write.expires_at > now + self.lateness for write in writes}
+        lives_on = {
+            write: write.leaves_value and write.expires_at > now + self.expiry_tolerance for write in writes
+        }
         kept = [
             write
             for write in before
             if lives_on[write] and all(lives_on[other] for other in writes if not write.outlasts(other))
         ]
-        return self._weighed(Judgement.LOST, kept, now) if kept else (Judgement.RIGHT, None)
+        return self._weighed(GetVerdict.LOST, kept, now) if kept else (GetVerdict.RIGHT, None)
 
-    def _judge_junk(self, before: list[Write], now: float) -> tuple[Judgement, Write | None]:
+    def _judge_junk(self, before: list[Write], now: float) -> tuple[GetVerdict, Write | None]:
         """Bytes of nobody: to be had only from liars, who may be all that is near the key."""
-        if self.lives.honest:
-            return Judgement.FORGED, before[-1] if before else None
-        return self._weighed(Judgement.FORGED, [write for write in before if self._stands(write, now)], now)
+        if self.availability.all_honest:
+            return GetVerdict.FORGED, before[-1] if before else None
+        return self._weighed(GetVerdict.FORGED, [write for write in before if self._stands(write, now)], now)
 
     def _stands(self, write: Write, now: float) -> bool:
         """Whether it still keeps others out: of content that has expired nothing is remembered."""
-        return write.kind is not Kind.CONTENT or write.expires_at > now + self.lateness
+        return write.kind is not Kind.CONTENT or write.expires_at > now + self.expiry_tolerance
 
     def _judge_found(
         self, seen: list[Write], before: list[Write], began: float, now: float
-    ) -> tuple[Judgement, Write | None]:
-        if max(write.expires_at for write in seen) + self.lateness < began:
-            return Judgement.EXPIRED, None
+    ) -> tuple[GetVerdict, Write | None]:
+        if max(write.expires_at for write in seen) + self.expiry_tolerance < began:
+            return GetVerdict.EXPIRED, None
         # The same bytes may have been put more than once, and any of these puts may be what was seen.
         verdicts = [self._judge_seen(write, before, now) for write in seen]
         return next((verdict for verdict in verdicts if verdict[0] in GOOD), verdicts[-1])
 
-    def _judge_seen(self, seen: Write, before: list[Write], now: float) -> tuple[Judgement, Write | None]:
+    def _judge_seen(self, seen: Write, before: list[Write], now: float) -> tuple[GetVerdict, Write | None]:
         better = [write for write in before if write.replaces(seen) and self._stands(write, now)]
         if not better:
-            return Judgement.RIGHT, None
+            return GetVerdict.RIGHT, None
         is_junk = better[-1].kind != seen.kind
-        return self._weighed(Judgement.FORGED if is_junk else Judgement.STALE, better, now)
+        return self._weighed(GetVerdict.FORGED if is_junk else GetVerdict.STALE, better, now)
 
     def _weighed(
-        self, judgement: Judgement, expected: list[Write], now: float
-    ) -> tuple[Judgement, Write | None]:
+        self, verdict: GetVerdict, expected: list[Write], now: float
+    ) -> tuple[GetVerdict, Write | None]:
         """The judgement, with the last of the writes that can still be expected."""
         for write in reversed(expected):
-            if self._owes(write, now):
-                return judgement, write
-        return Judgement.EXCUSED, expected[-1] if expected else None
+            if self._must_keep(write, now):
+                return verdict, write
+        return GetVerdict.EXCUSED, expected[-1] if expected else None
 
-    def _owes(self, write: Write, now: float) -> bool:
+    def _must_keep(self, write: Write, now: float) -> bool:
         copies = max(write.record.replication, 1)
-        return self.lives.owes(write.key, copies, write.began, write.ended, now)
+        return self.availability.must_keep(write.key, copies, write.began, write.ended, now)
 
     # What is known
 
-    def keys(self, most: int) -> list[int]:
+    def keys(self, limit: int) -> list[int]:
         """So many of the keys that were ever written, the first ones."""
-        return list(islice(self._writes, most))
+        return list(islice(self._writes, limit))
 
     def writes(self, key: int) -> list[Write]:
         """The puts of a key so far, in the order in which they began."""
@@ -328,8 +332,10 @@ class History:
     def acknowledged(self, now: float) -> list[Write]:
         """Of each key whose newest write was acknowledged and has not expired, that write."""
         newest = (writes[-1] for writes in self._writes.values())
-        return [write for write in newest if write.acknowledged and write.expires_at > now and write.holds]
+        return [
+            write for write in newest if write.acknowledged and write.expires_at > now and write.leaves_value
+        ]
 
-    def count(self, judgement: Judgement, kind: Kind | None = None) -> int:
+    def count(self, verdict: GetVerdict, kind: Kind | None = None) -> int:
         """How many gets were that, of keys of all kinds or one."""
-        return sum(n for (k, j), n in self.counts.items() if j is judgement and kind in (None, k))
+        return sum(n for (k, j), n in self.counts.items() if j is verdict and kind in (None, k))

@@ -22,7 +22,7 @@ PUZZLE = Puzzle("simulated", 0)
 """Of all simulated networks: every proof solves it, so that nodes are made at once."""
 
 
-class HostRole(Enum):
+class NodeRole(Enum):
     """A bootstrap node routes but holds no values, and no client talks to it."""
 
     NODE = "node"
@@ -34,14 +34,14 @@ class Host:
     """A machine, and the node that runs on it whenever it runs."""
 
     number: int
-    role: HostRole
+    role: NodeRole
     identity: Identity = field(repr=False)
     address: Address
     behind_nat: bool = False
     """Reached by those alone whom it has sent to: see `sim.network.Nat`."""
     skew: float = 0.0
     """Seconds by which its clock is wrong."""
-    conduct: MakeResponder = Responder
+    make_responder: MakeResponder = Responder
     """What answers others there; the shipped one, unless the node is hostile."""
     disk: VirtualDisk | None = None
     """Where its values lie. None: in memory, and gone with the process."""
@@ -60,7 +60,7 @@ class Host:
     @property
     def is_hostile(self) -> bool:
         """Whether it does not conduct itself as the shipped node does."""
-        return self.conduct is not Responder
+        return self.make_responder is not Responder
 
 
 @frozen(eq=False)
@@ -85,7 +85,7 @@ class VirtualNode:
         return self.host.number
 
     @property
-    def role(self) -> HostRole:
+    def role(self) -> NodeRole:
         """Of its host."""
         return self.host.role
 
@@ -101,7 +101,7 @@ class VirtualNode:
 
 
 @frozen
-class Measured(Generic[T]):
+class Operation(Generic[T]):
     """One operation: its result, how long it took, and the datagrams from and to its node meanwhile."""
 
     result: T

@@ -9,14 +9,14 @@ from dht14.sim.history import History
 from dht14.sim.host import VirtualNode
 from dht14.sim.world import World
 
-INTERVAL = 1.0
+CHECK_INTERVAL = 1.0
 """Virtual seconds between two looks."""
 
-AT_ONCE = 10
+NODES_PER_CHECK = 10
 """Nodes that one look is at, in turn. In a network of thousands to look at each of them every half a minute
 would cost as much as all that they do."""
 
-KEYS_FOLLOWED = 200
+KEYS_CHECKED = 200
 
 
 @define(eq=False)
@@ -30,29 +30,29 @@ class InvariantChecker:
 
     _world: World
     _history: History
-    looks: int = field(default=0, init=False)
+    checks: int = field(default=0, init=False)
     """At single nodes."""
     _seen: dict[VirtualNode, dict[int, Record]] = field(factory=dict, init=False)
     """What each node was found to hold under the keys that are followed, the last time."""
 
     def start(self) -> None:
         """Look from now on, for as long as the world runs."""
-        self._look(0)
+        self._check_some(0)
 
-    def _look(self, turn: int) -> None:
+    def _check_some(self, turn: int) -> None:
         nodes = list(self._world.nodes.values())
-        rounds = -(-len(nodes) // AT_ONCE) or 1
+        rounds = -(-len(nodes) // NODES_PER_CHECK) or 1
         for node in nodes[turn % rounds :: rounds]:
             if node.process.state is not ProcessState.DEAD:
-                self.look_at(node)
+                self.check_node(node)
         if turn % rounds == 0:
             present = set(nodes)
             self._seen = {node: seen for node, seen in self._seen.items() if node in present}
-        self._world.clock.post(INTERVAL, self._look, turn + 1)
+        self._world.clock.post(CHECK_INTERVAL, self._check_some, turn + 1)
 
-    def look_at(self, node: VirtualNode) -> None:
+    def check_node(self, node: VirtualNode) -> None:
         """Look at one node. AssertionError names it, and what is wrong."""
-        self.looks += 1
+        self.checks += 1
         try:
             node.stack.table.check_invariants()
             if node.stack.store is not None:
@@ -64,15 +64,15 @@ class InvariantChecker:
         for contact in node.stack.table.contacts():
             assert self._world.is_real(contact), f"node {node.number} knows {contact}, which never was"
         if not node.host.is_hostile:
-            self._follow(node)
+            self._check_records(node)
 
-    def _follow(self, node: VirtualNode) -> None:
+    def _check_records(self, node: VirtualNode) -> None:
         store, now = node.stack.store, node.process.seconds()
         if store is None:
             return
         before = self._seen.get(node, {})
         after: dict[int, Record] = {}
-        for key in self._history.keys(KEYS_FOLLOWED):
+        for key in self._history.keys(KEYS_CHECKED):
             held = store.get(key, now)
             if held is None:
                 continue

@@ -24,7 +24,7 @@ SOCKET_BUFFER = 256
 """Datagrams that wait for a frozen host; what comes on top is lost (the order of Linux's default buffer)."""
 
 
-class Fate(Enum):
+class DatagramFate(Enum):
     """What became of a datagram; the value is its mark in the trace."""
 
     DELIVERED = b"d"
@@ -71,7 +71,7 @@ class Nat:
         """The host behind it has sent a datagram there."""
         self._sent[target] = now
 
-    def lets_in(self, source: Address, now: float) -> bool:
+    def accepts(self, source: Address, now: float) -> bool:
         """Whether a datagram from there reaches the host."""
         sent = self._sent.get(source)
         return sent is not None and now - sent <= self.MAPPING_LIFETIME
@@ -92,7 +92,7 @@ class VirtualPort:
     """Between ports of different sides nothing passes: the network is parted."""
     state: HostState = HostState.UP
     exchanged: int = 0
-    waiting: list[tuple[bytes, Address]] = field(factory=list)
+    queued: list[tuple[bytes, Address]] = field(factory=list)
 
     def write(self, packet: bytes, addr: Address) -> None:
         """Send one datagram."""
@@ -116,7 +116,7 @@ class VirtualNetwork:
         self._clock = clock
         self._rng = rng
         self._ports: dict[Address, VirtualPort] = {}
-        self._places: dict[str, tuple[float, int]] = {}
+        self._access: dict[str, tuple[float, int]] = {}
         """The access lines and regions of all hosts that were ever there: those stay."""
         self._sides: dict[str, int] = {}
         self._trace = hashlib.sha256()
@@ -128,9 +128,9 @@ class VirtualNetwork:
         if address in self._ports:
             raise CannotListenError(*address, OSError("Address already in use"))
         host, _ = address
-        if host not in self._places:
-            self._places[host] = self.conditions.place(self._rng)
-        access_latency, region = self._places[host]
+        if host not in self._access:
+            self._access[host] = self.conditions.draw_access(self._rng)
+        access_latency, region = self._access[host]
         nat = Nat() if behind_nat else None
         port = VirtualPort(address, protocol, access_latency, region, self, nat, self._sides.get(host, 0))
         self._ports[address] = port
@@ -152,7 +152,7 @@ class VirtualNetwork:
     def cut(self, port: VirtualPort) -> None:
         """Let nothing pass from or to this host any more; nobody is told."""
         port.state = HostState.CUT
-        port.waiting.clear()
+        port.queued.clear()
 
     def freeze(self, port: VirtualPort) -> None:
         """Let what arrives wait in the host's socket buffer."""
@@ -161,8 +161,8 @@ class VirtualNetwork:
     def mend(self, port: VirtualPort) -> None:
         """Let a host that was cut off or frozen take part again, and read what waited for it."""
         port.state = HostState.UP
-        waiting, port.waiting = port.waiting, []
-        for datagram, source in waiting:
+        queued, port.queued = port.queued, []
+        for datagram, source in queued:
             self._deliver(source, port, datagram)
 
     def part(self, *sides: Iterable[str]) -> None:
@@ -187,7 +187,7 @@ class VirtualNetwork:
         if there is not None:
             there.exchanged += 1
         if rng.random() < conditions.loss:
-            self._record(Fate.LOST, port.address, target, datagram)
+            self._record(DatagramFate.LOST, port.address, target, datagram)
             return
         far = there or port
         link = port.access_latency + far.access_latency + conditions.distances[port.region][far.region]
@@ -210,29 +210,29 @@ class VirtualNetwork:
         source = sender.address
         port = self._ports.get(target)
         if port is None or port.state is HostState.CUT or port.side != sender.side:
-            self._record(Fate.UNREACHABLE, source, target, datagram)
-        elif port.nat is not None and not port.nat.lets_in(source, self._clock.seconds()):
-            self._record(Fate.FILTERED, source, target, datagram)
+            self._record(DatagramFate.UNREACHABLE, source, target, datagram)
+        elif port.nat is not None and not port.nat.accepts(source, self._clock.seconds()):
+            self._record(DatagramFate.FILTERED, source, target, datagram)
         elif port.state is HostState.UP:
             self._deliver(source, port, datagram)
-        elif len(port.waiting) < SOCKET_BUFFER:
-            port.waiting.append((datagram, source))
+        elif len(port.queued) < SOCKET_BUFFER:
+            port.queued.append((datagram, source))
         else:
-            self._record(Fate.LOST, source, target, datagram)
+            self._record(DatagramFate.LOST, source, target, datagram)
 
     def _deliver(self, source: Address, port: VirtualPort, datagram: bytes) -> None:
-        self._record(Fate.DELIVERED, source, port.address, datagram)
+        self._record(DatagramFate.DELIVERED, source, port.address, datagram)
         port.protocol.datagramReceived(datagram, source)
 
-    def _record(self, fate: Fate, source: Address, target: Address, datagram: bytes) -> None:
+    def _record(self, fate: DatagramFate, source: Address, target: Address, datagram: bytes) -> None:
         """Count an event and put it into the trace, in a form that is the same on every machine."""
         traffic = self.traffic
-        if fate is Fate.DELIVERED:
+        if fate is DatagramFate.DELIVERED:
             traffic.delivered += 1
             traffic.delivered_bytes += len(datagram)
-        elif fate is Fate.LOST:
+        elif fate is DatagramFate.LOST:
             traffic.lost += 1
-        elif fate is Fate.FILTERED:
+        elif fate is DatagramFate.FILTERED:
             traffic.filtered += 1
         else:
             traffic.unreachable += 1

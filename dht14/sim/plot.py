@@ -25,9 +25,9 @@ def plot(result: Result, path: str) -> None:
         (copies, "replicas", "on average"),
         (copies, "fewest", "of the value with the fewest"),
     ):
-        known = [moment for moment in result.moments if getattr(moment, of) is not None]
-        minutes = [moment.at / 60 for moment in known]
-        axes.plot(minutes, [getattr(moment, of) for moment in known], ".-", label=label)
+        known = [interval for interval in result.intervals if getattr(interval, of) is not None]
+        minutes = [interval.at / 60 for interval in known]
+        axes.plot(minutes, [getattr(interval, of) for interval in known], ".-", label=label)
     for axes, name in (
         (success, "gets right, part"),
         (latency, "a get takes, ms"),

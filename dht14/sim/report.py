@@ -12,10 +12,10 @@ from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.node.node import Node
 from dht14.records.record import Record
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import HostRole
+from dht14.sim.host import NodeRole
 from dht14.sim.network import Traffic
 from dht14.sim.statistics import PhaseStatistics
-from dht14.sim.world import BEGINNING, World
+from dht14.sim.world import START_TIME, World
 
 PROMISED_RATE = 0.999
 """The part of the gets of acknowledged values that must bring the right bytes."""
@@ -75,18 +75,18 @@ class Experiment:
         """The whole of it. AssertionError when a node contradicts itself or an operation never ends."""
         plan = self.plan
         world = World(plan.nodes, plan.seed, plan.conditions, plan.bootstrap_nodes)
-        joined = world.join(progress=self._step("joins", world.size))
+        joined = world.join(progress=self._progress_of("joins", world.size))
         world.wait(SETTLE)
         hops_of_joins = world.hops()
         values = [(random_id(world.rng), self._value(world)) for _ in range(plan.values)]
         puts = [partial(_put, key, value) for key, value in values]
-        stored = world.perform(puts, self._step("puts", len(puts)))
+        stored = world.run_operations(puts, self._progress_of("puts", len(puts)))
         world.wait(SETTLE)
         killed = self._kill(world)
         kept = [value for value, put in zip(values, stored, strict=True) if put.result]
         wanted = world.rng.choices(kept, k=plan.gets) if kept else []
         gets = [partial(_get, key) for key, _ in wanted]
-        found = world.perform(gets, self._step("gets", len(gets)))
+        found = world.run_operations(gets, self._progress_of("gets", len(gets)))
         world.check_invariants()
         right = sum(get.result == value for get, (_, value) in zip(found, wanted, strict=True))
         return Report(
@@ -97,19 +97,19 @@ class Experiment:
             killed=killed,
             hops=world.hops() - hops_of_joins,
             traffic=world.network.traffic,
-            virtual_seconds=world.clock.seconds() - BEGINNING,
+            virtual_seconds=world.clock.seconds() - START_TIME,
             events=world.clock.events,
             digest=world.network.digest(),
         )
 
-    def _step(self, phase: str, count: int) -> Callable[[int], None]:
+    def _progress_of(self, phase: str, count: int) -> Callable[[int], None]:
         return lambda ended: self.progress(phase, ended, count)
 
     def _value(self, world: World) -> bytes:
         return world.rng.randbytes(world.rng.randint(1, self.plan.value_bytes))
 
     def _kill(self, world: World) -> int:
-        holders = [node for node in world.nodes.values() if node.role is HostRole.NODE]
+        holders = [node for node in world.nodes.values() if node.role is NodeRole.NODE]
         victims = world.rng.sample(holders, int(self.plan.kill * len(holders)))
         for node in victims:
             world.kill(node)

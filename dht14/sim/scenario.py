@@ -5,20 +5,20 @@ from collections.abc import Callable
 from attrs import field, frozen
 
 from dht14.sim.conditions import Conditions
-from dht14.sim.history import Judgement
+from dht14.sim.history import GetVerdict
 from dht14.sim.network import Traffic
 from dht14.sim.run import Progress, Promise, ScenarioRun
-from dht14.sim.timeline import Moment
+from dht14.sim.timeline import Interval
 from dht14.sim.world import World
 from dht14.stack import StackOptions
 
 Script = Callable[[ScenarioRun], None]
 """What happens on a stage."""
 
-MOMENTS = 120
+MAX_INTERVALS = 120
 """In how many pieces a timeline is told, at most; no piece is shorter than SHORTEST_MOMENT."""
 
-SHORTEST_MOMENT = 10.0
+SHORTEST_INTERVAL = 10.0
 
 
 @frozen
@@ -26,9 +26,9 @@ class Scenario:
     """A network, and what happens to it. Its name is the one that is typed."""
 
     name: str
-    says: str
+    summary: str
     """What it shows, in one line."""
-    play: Script
+    script: Script
     nodes: int
     values: int
     value_bytes: int = 200
@@ -41,22 +41,22 @@ class Scenario:
     def run(self, seed: int, progress: Progress = lambda phase, over, all_of_it: None) -> "Result":
         """Play it. AssertionError where something was found that must never be."""
         world = World(self.nodes, seed, self.conditions, self.bootstrap_nodes, self.options, self.sealed)
-        stage = ScenarioRun(world, self.values, self.value_bytes, progress)
-        self.play(stage)
-        forged = stage.judgements[Judgement.FORGED]
-        stage.promise("values that nobody wrote", forged, at_most=0)
-        width = max(SHORTEST_MOMENT, -(-stage.timeline.end // MOMENTS))
+        run = ScenarioRun(world, self.values, self.value_bytes, progress)
+        self.script(run)
+        forged = run.verdicts[GetVerdict.FORGED]
+        run.promise("values that nobody wrote", forged, at_most=0)
+        width = max(SHORTEST_INTERVAL, -(-run.timeline.end // MAX_INTERVALS))
         return Result(
             scenario=self,
             seed=seed,
-            promises=tuple(stage.promises),
-            notes=stage.notes,
-            violations=tuple(stage.violations),
-            judgements={judgement.value: stage.judgements[judgement] for judgement in Judgement},
-            moments=tuple(stage.timeline.moments(width)),
+            promises=tuple(run.promises),
+            notes=run.notes,
+            violations=tuple(run.violations),
+            verdicts={verdict.value: run.verdicts[verdict] for verdict in GetVerdict},
+            intervals=tuple(run.timeline.intervals(width)),
             traffic=world.network.traffic,
             node_seconds=round(world.node_seconds()),
-            virtual_seconds=stage.now,
+            virtual_seconds=run.now,
             events=world.clock.events,
             digest=world.network.digest(),
         )
@@ -72,9 +72,9 @@ class Result:
     notes: dict[str, float]
     violations: tuple[str, ...]
     """The first gets that broke a promise."""
-    judgements: dict[str, int]
+    verdicts: dict[str, int]
     """All gets, by what they were."""
-    moments: tuple[Moment, ...]
+    intervals: tuple[Interval, ...]
     traffic: Traffic
     node_seconds: int
     """Virtual seconds that nodes ran, all together."""

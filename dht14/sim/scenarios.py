@@ -2,7 +2,7 @@
 
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim import attacks, scripts
-from dht14.sim.clients import Faults, history
+from dht14.sim.clients import FaultPlan, history
 from dht14.sim.conditions import Conditions
 from dht14.sim.scenario import Scenario
 
@@ -128,7 +128,7 @@ SCENARIOS = {
         Scenario(
             "weather",
             "ten minutes of whatever the seed brings, all at once: right again five minutes later",
-            scripts.weather,
+            scripts.random_faults,
             nodes=20,
             values=10,
             sealed=True,
@@ -178,14 +178,14 @@ SCENARIOS = {
         Scenario(
             "history",
             "clients write and read the same keys, with 1 to 20 copies: every get is as promised",
-            history(Faults()),
+            history(FaultPlan()),
             nodes=200,
             values=36,
         ),
         Scenario(
             "history-restarts",
             "the same while nodes are killed and come back with old copies, 3 % loss",
-            history(Faults(restarts=20.0, joins=4.0)),
+            history(FaultPlan(restarts=20.0, joins=4.0)),
             nodes=200,
             values=36,
             conditions=Conditions.worldwide(loss=0.03),
@@ -193,7 +193,7 @@ SCENARIOS = {
         Scenario(
             "history-deaths",
             "the same while nodes die for good and others join, 3 % loss",
-            history(Faults(deaths=6.0, joins=2.0)),
+            history(FaultPlan(deaths=6.0, joins=2.0)),
             nodes=200,
             values=36,
             conditions=Conditions.worldwide(loss=0.03),
@@ -201,28 +201,28 @@ SCENARIOS = {
         Scenario(
             "history-clocks",
             "the same while clocks are set, by up to an hour",
-            history(Faults(steps=10.0)),
+            history(FaultPlan(clock_steps=10.0)),
             nodes=200,
             values=36,
         ),
         Scenario(
             "history-partition",
             "the same while two halves are apart for a minute; strictly from a minute after that",
-            history(Faults(parted=60.0)),
+            history(FaultPlan(partition_seconds=60.0)),
             nodes=200,
             values=36,
         ),
         Scenario(
             "history-liars",
             "the same while a tenth of the nodes is hostile in five ways",
-            history(Faults(liars=0.1)),
+            history(FaultPlan(hostile_share=0.1)),
             nodes=200,
             values=36,
         ),
         Scenario(
             "lowered",
             "somebody tells holders that one copy is enough, and all nodes are replaced: no value is lost",
-            attacks.lowered,
+            attacks.lowered_replication,
             nodes=40,
             values=30,
         ),

@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import frozen
 
-from dht14.sim.host import Measured
+from dht14.sim.host import Operation
 
 
 @frozen
@@ -21,7 +21,7 @@ class PhaseStatistics:
     """Per operation."""
 
     @classmethod
-    def of(cls, outcomes: Sequence[Measured[Any]], good: int) -> "PhaseStatistics":
+    def of(cls, outcomes: Sequence[Operation[Any]], good: int) -> "PhaseStatistics":
         """The figures of these operations, so many of which went well."""
         taken = sorted(round(outcome.seconds * 1000, 1) for outcome in outcomes) or [0.0]
         datagrams = round(sum(outcome.datagrams for outcome in outcomes) / max(1, len(outcomes)), 1)

@@ -8,7 +8,7 @@ from dht14.sim.statistics import percentile
 
 
 @frozen
-class Moment:
+class Interval:
     """Some time of a run. Where nothing was read, or counted, the figures of that are None."""
 
     at: float
@@ -29,7 +29,7 @@ class Moment:
 
 
 @frozen
-class Count:
+class Snapshot:
     """Copies of each of some values, and nodes that ran."""
 
     at: float
@@ -42,37 +42,37 @@ class Timeline:
     """Takes facts with their times, in virtual seconds since the run began."""
 
     _gets: list[tuple[float, bool, float]] = field(factory=list)
-    _counts: list[Count] = field(factory=list)
+    _snapshots: list[Snapshot] = field(factory=list)
 
-    def got(self, at: float, right: bool, seconds: float) -> None:
+    def get_ended(self, at: float, right: bool, seconds: float) -> None:
         """A get has ended, so long after it began."""
         self._gets.append((at, right, seconds))
 
     def counted(self, at: float, nodes: int, replicas: Iterable[int]) -> None:
         """So many nodes ran, and so many copies there were of each value that was looked at."""
-        self._counts.append(Count(at, nodes, tuple(replicas)))
+        self._snapshots.append(Snapshot(at, nodes, tuple(replicas)))
 
     @property
     def end(self) -> float:
         """The last thing that is known of."""
-        return max([at for at, _, _ in self._gets] + [count.at for count in self._counts], default=0.0)
+        return max([at for at, _, _ in self._gets] + [count.at for count in self._snapshots], default=0.0)
 
-    def moments(self, width: float) -> list[Moment]:
+    def intervals(self, width: float) -> list[Interval]:
         """The run in pieces of so many seconds; those of which nothing is known are left out."""
         gets: dict[int, list[tuple[bool, float]]] = {}
         for at, right, seconds in self._gets:
             gets.setdefault(int(at // width), []).append((right, seconds))
-        counts = {int(count.at // width): count for count in self._counts}
+        counts = {int(count.at // width): count for count in self._snapshots}
         return [
-            _moment((piece + 0.5) * width, gets.get(piece, ()), counts.get(piece))
+            _interval((piece + 0.5) * width, gets.get(piece, ()), counts.get(piece))
             for piece in sorted(gets.keys() | counts.keys())
         ]
 
 
-def _moment(at: float, gets: Sequence[tuple[bool, float]], count: Count | None) -> Moment:
+def _interval(at: float, gets: Sequence[tuple[bool, float]], count: Snapshot | None) -> Interval:
     taken = sorted(round(seconds * 1000, 1) for _, seconds in gets)
     replicas = count.replicas if count is not None else ()
-    return Moment(
+    return Interval(
         at=at,
         gets=len(gets),
         right=sum(right for right, _ in gets) / len(gets) if gets else None,

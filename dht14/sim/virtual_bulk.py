@@ -23,13 +23,13 @@ from dht14.wire.bulk_messages import UploadAnswer, decode_answer, encode_answer,
 from dht14.wire.contacts import Check
 from dht14.wire.messages import Reply
 
-ASKED, ANSWERED, CLOSED = 0xB0, 0xB1, 0xB2
+REQUEST, RESPONSE, CLOSED = 0xB0, 0xB1, 0xB2
 """First bytes of what goes to and fro; no session layer uses them."""
 
-RESEND, RESENDS = 0.25, 5
+RESEND_SECONDS, MAX_RESENDS = 0.25, 5
 """Seconds until something is sent again for the first time, doubling, and how often it is."""
 
-REMEMBERED = 1_024
+MAX_RESPONSES = 1_024
 """Tickets whose answers are kept in case they got lost."""
 
 
@@ -59,7 +59,7 @@ class VirtualBulk(DatagramProtocol):
     _responder: Responder = field(init=False)
     _transfers: dict[bytes, _VirtualTransfer] = field(factory=dict, init=False)
     """By the tags of their tickets."""
-    _answers: dict[bytes, bytes] = field(factory=dict, init=False)
+    _responses: dict[bytes, bytes] = field(factory=dict, init=False)
     """To tickets that were used, the oldest first; empty where the answer is still to come."""
 
     def serve(self, rpc: DatagramProtocol, responder: Responder) -> None:
@@ -80,18 +80,18 @@ class VirtualBulk(DatagramProtocol):
     def _ask(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Any]":
         tag = tag_of(ticket)
         answered: Deferred[Any] = Deferred(partial(self._forget, tag))
-        datagram = bytes([ASKED]) + self._proof + ticket + value
+        datagram = bytes([REQUEST]) + self._proof + ticket + value
         self._transfers[tag] = _VirtualTransfer(datagram, contact.address, answered)
         self._send(tag)
         return answered
 
     def _send(self, tag: bytes) -> None:
         transfer = self._transfers[tag]
-        if transfer.sent > RESENDS:
+        if transfer.sent > MAX_RESENDS:
             self._close(tag)
             transfer.answered.errback(CallFailed())
             return
-        transfer.timer = self._clock.callLater(RESEND * 2**transfer.sent, self._send, tag)
+        transfer.timer = self._clock.callLater(RESEND_SECONDS * 2**transfer.sent, self._send, tag)
         transfer.sent += 1
         self._write(transfer.datagram, transfer.address)
 
@@ -118,9 +118,9 @@ class VirtualBulk(DatagramProtocol):
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """A datagram came (Twisted calls)."""
         kind, body = datagram[0], datagram[1:]
-        if kind == ASKED:
+        if kind == REQUEST:
             self._asked(body, addr)
-        elif kind == ANSWERED:
+        elif kind == RESPONSE:
             self._answered(*decode_answer(body, self._check))
         elif kind == CLOSED:
             self._answered(body, CallFailed())
@@ -138,12 +138,12 @@ class VirtualBulk(DatagramProtocol):
 
     def _asked(self, body: bytes, asker: Address) -> None:
         proof, ticket = body[:PROOF_BYTES], body[PROOF_BYTES : PROOF_BYTES + TICKET_BYTES]
-        if ticket in self._answers:
+        if ticket in self._responses:
             self._reply(ticket, asker)
             return
-        self._answers[ticket] = b""
-        if len(self._answers) > REMEMBERED:
-            del self._answers[next(iter(self._answers))]
+        self._responses[ticket] = b""
+        if len(self._responses) > MAX_RESPONSES:
+            del self._responses[next(iter(self._responses))]
         now = self._clock.seconds()
         errand = self._responder.redeem(ticket, public_key_of(proof), now)
         if errand is None:
@@ -155,14 +155,14 @@ class VirtualBulk(DatagramProtocol):
             self._settle_with(ticket, asker, self._responder.give(errand, now))
 
     def _settle_with(self, ticket: bytes, asker: Address, answer: UploadAnswer) -> None:
-        self._settle(ticket, asker, bytes([ANSWERED]) + encode_answer(ticket, answer))
+        self._settle(ticket, asker, bytes([RESPONSE]) + encode_answer(ticket, answer))
 
     def _settle(self, ticket: bytes, asker: Address, datagram: bytes) -> None:
-        self._answers[ticket] = datagram
+        self._responses[ticket] = datagram
         self._reply(ticket, asker)
 
     def _reply(self, ticket: bytes, asker: Address) -> None:
-        if answer := self._answers[ticket]:
+        if answer := self._responses[ticket]:
             self._write(answer, asker)
 
     def _write(self, datagram: bytes, address: Address) -> None:

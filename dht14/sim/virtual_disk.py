@@ -26,11 +26,11 @@ from dht14.records.version_floors import MARGIN
 from dht14.sim.clock import Process
 from dht14.stack import MakeStore
 
-OPENING = 0.02
+OPEN_SECONDS = 0.02
 """Seconds until a database is open."""
 
 
-class Fault(Enum):
+class DiskFault(Enum):
     """What a disk says instead of writing; as the operating system words it."""
 
     NO_SPACE = "No space left on device"
@@ -43,7 +43,7 @@ class VirtualDisk:
     def __init__(self, folder: str, rng: random.Random) -> None:
         self.flush_seconds = 0.002
         """How long a flush takes; what is handed over meanwhile waits for the next one."""
-        self.fault: Fault | None = None
+        self.fault: DiskFault | None = None
         self.contacts: tuple[Contact, ...] = ()
         """Those that the last process had saved."""
         self._path = os.path.join(folder, "values.mdb")
@@ -75,7 +75,7 @@ class VirtualDisk:
                 max_ttl + MARGIN,
                 answers_for,
                 partial(process.callLater, 0),
-                Unwatched(),
+                IgnoredEvents(),
                 make_writer,
                 writer_share,
             )
@@ -122,7 +122,7 @@ class VirtualWriterThread(WriterThread):
 
     def open(self, opened: Callable[[Opened], None], failed: Callable[[str], None]) -> None:
         """As `WriterThread.open`, after OPENING seconds."""
-        self._process.callLater(OPENING, self._open, opened, failed)
+        self._process.callLater(OPEN_SECONDS, self._open, opened, failed)
 
     def write(self, changes: Changes, done: Callable[[Written], None]) -> None:
         """As `WriterThread.write`, when a flush from now on would end."""
@@ -156,7 +156,7 @@ class VirtualWriterThread(WriterThread):
         return super()._written(changes)
 
 
-class Unwatched:
+class IgnoredEvents:
     """A `DatabaseEvents` that nobody reads: what a simulation wants to know of a disk, it knows before."""
 
     def opened(self, records: int) -> None:

@@ -17,10 +17,10 @@ from dht14.database.database import Database
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.node.node import Node
 from dht14.security.identity import Identity
+from dht14.sim.availability import Availability
 from dht14.sim.clock import HeapClock, Process, ProcessState
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import PUZZLE, Host, HostRole, Measured, VirtualNode
-from dht14.sim.lives import Lives
+from dht14.sim.host import PUZZLE, Host, NodeRole, Operation, VirtualNode
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
 from dht14.sim.virtual_bulk import VirtualBulk
@@ -32,7 +32,7 @@ Progress = Callable[[int], None]
 
 PORT = 8000
 
-BEGINNING = 1_700_000_000.0
+START_TIME = 1_700_000_000.0
 """The virtual time at the start. Versions are as long on the wire as real ones only when it is as late."""
 
 PLAIN_CONDITIONS = Conditions()
@@ -47,13 +47,13 @@ JOIN_GAP = 0.05
 OPERATION_GAP = 2.0
 """Seconds between two operations at one node, so that each one's datagrams can be told from the next's."""
 
-PATIENCE = 60.0
+OPERATION_TIMEOUT = 60.0
 """Seconds after which an operation that has not ended is a bug."""
 
-JOIN_PATIENCE = 30.0
+JOIN_TIMEOUT = 30.0
 """Seconds after which a node that has not joined is counted as one that failed to."""
 
-LOOK_INTERVAL = 0.05
+JOIN_CHECK_INTERVAL = 0.05
 """Seconds between two looks at whether a node has joined."""
 
 
@@ -76,25 +76,25 @@ class World:
         options: StackOptions = SHIPPED_OPTIONS,
         sealed: bool = False,
     ) -> None:
-        self.clock = HeapClock(BEGINNING)
+        self.clock = HeapClock(START_TIME)
         self.network = VirtualNetwork(self.clock, random.Random(f"{seed}/network"), conditions)
         self.rng = random.Random(f"{seed}/world")
         self.nodes: dict[int, VirtualNode] = {}
         """The last life of each node that was ever begun, by its number."""
         self.hosts: list[Host] = []
-        """By number. To change one, or to add one, `settle` another in its place."""
+        """By number. To change one, or to add one, `set_host` another in its place."""
         self._seed = seed
-        self.lives = Lives()
+        self.availability = Availability()
         """When which nodes were there that hold values."""
-        self._lives: Counter[int] = Counter()
+        self._incarnations: Counter[int] = Counter()
         self._newcomers = 0
-        self._lived = 0.0
+        self._past_node_seconds = 0.0
         """Seconds that all lives together took which are over."""
         self._real: set[tuple[int, Address]] = set()
         """Ids and addresses of all nodes that are or were."""
         for number in range(nodes + bootstrap_nodes):
-            role = HostRole.BOOTSTRAP if number < bootstrap_nodes else HostRole.NODE
-            self.settle(Host(number, role, Identity.made_up(PUZZLE, self.rng), address_of(number)))
+            role = NodeRole.BOOTSTRAP if number < bootstrap_nodes else NodeRole.NODE
+            self.set_host(Host(number, role, Identity.made_up(PUZZLE, self.rng), address_of(number)))
         seeds = tuple(Seed(*host.address) for host in self.hosts[: bootstrap_nodes or 1])
         self.options = evolve(options, seeds=seeds, sealed=sealed)
         """Of all nodes."""
@@ -104,7 +104,7 @@ class World:
         """How many hosts there are."""
         return len(self.hosts)
 
-    def settle(self, host: Host) -> None:
+    def set_host(self, host: Host) -> None:
         """From its next life on the node of this number has this host; the next free number adds one."""
         self._real.add((host.identity.node_id, host.address))
         if host.number == len(self.hosts):
@@ -121,12 +121,12 @@ class World:
         host = self.hosts[number]
         if host.disk is not None:
             host.disk.erase()
-        self.settle(evolve(host, identity=Identity.made_up(PUZZLE, self.rng), address=self._free_address()))
+        self.set_host(evolve(host, identity=Identity.made_up(PUZZLE, self.rng), address=self._free_address()))
 
     def add(self) -> int:
         """The number of a further node, which begins when it is told to."""
         identity = Identity.made_up(PUZZLE, self.rng)
-        self.settle(Host(self.size, HostRole.NODE, identity, self._free_address()))
+        self.set_host(Host(self.size, NodeRole.NODE, identity, self._free_address()))
         return self.size - 1
 
     def _free_address(self) -> Address:
@@ -135,13 +135,13 @@ class World:
 
     # Lives
 
-    def begin(self, number: int) -> VirtualNode:
+    def start(self, number: int) -> VirtualNode:
         """Start the node of this number, for the first time or anew; what it held in memory is gone then."""
-        self._lives[number] += 1
+        self._incarnations[number] += 1
         host = self.hosts[number]
         process = Process(self.clock, host.skew)
         bulk = VirtualBulk(host.identity.proof, PUZZLE.check, process)
-        limit = None if host.role is HostRole.BOOTSTRAP else self.options.storage_limit
+        limit = None if host.role is NodeRole.BOOTSTRAP else self.options.storage_limit
 
         def begin_services() -> None:
             for service in self.nodes[number].stack.services:
@@ -152,13 +152,13 @@ class World:
             check=PUZZLE.check,
             clock=process,
             wall=process.wall,
-            rng=random.Random(f"{self._seed}/node {number}/life {self._lives[number]}"),
+            rng=random.Random(f"{self._seed}/node {number}/life {self._incarnations[number]}"),
             resolve=_resolve,
             bulk=bulk,
             options=evolve(self.options, storage_limit=limit),
             saved=host.disk.contacts if host.disk else (),
             make_store=host.disk.store_of(process, begin_services) if host.disk else MemoryStore,
-            make_responder=host.conduct,
+            make_responder=host.make_responder,
         )
         bulk.serve(stack.rpc, stack.responder)
         ports = (
@@ -168,32 +168,32 @@ class World:
         node = self.nodes[number] = VirtualNode(host, process, ports, stack, self.clock.seconds())
         if host.disk is None or limit is None:
             begin_services()
-        if host.role is HostRole.NODE:
-            self.lives.rose(host.identity.node_id, node.began, kept=host.disk is not None)
+        if host.role is NodeRole.NODE:
+            self.availability.came_up(host.identity.node_id, node.began, kept=host.disk is not None)
         if host.is_hostile:
-            self.lives.lies(host.identity.node_id)
+            self.availability.turned_hostile(host.identity.node_id)
         return node
 
-    def join(self, numbers: Sequence[int] = (), progress: Progress = _ignore) -> list[Measured[bool]]:
+    def join(self, numbers: Sequence[int] = (), progress: Progress = _ignore) -> list[Operation[bool]]:
         """Begin these nodes (all, if none are named) one by one: whether each has joined, and how quickly."""
         numbers = numbers or range(self.size)
 
-        def begin(turn: int) -> "Deferred[Measured[bool]]":
-            node = self.begin(numbers[turn])
+        def start(turn: int) -> "Deferred[Operation[bool]]":
+            node = self.start(numbers[turn])
             return self._measured(node, lambda _: self.joined(node))
 
-        return self._stagger(begin, len(numbers), JOIN_GAP, progress)
+        return self._stagger(start, len(numbers), JOIN_GAP, progress)
 
     def joined(self, node: VirtualNode) -> "Deferred[bool]":
         """Fires with True once the node has joined, with False if it has not after JOIN_PATIENCE."""
-        deadline = self.clock.seconds() + JOIN_PATIENCE
+        deadline = self.clock.seconds() + JOIN_TIMEOUT
         outcome: Deferred[bool] = Deferred()
 
         def look(_: object) -> None:
             if node.stack.join.joined or self.clock.seconds() > deadline:
                 outcome.callback(node.stack.join.joined)
             else:
-                self.clock.post(LOOK_INTERVAL, look, None)
+                self.clock.post(JOIN_CHECK_INTERVAL, look, None)
 
         look(None)
         return outcome
@@ -202,10 +202,10 @@ class World:
         """SIGKILL, and nobody is told."""
         if node.process.state is ProcessState.DEAD:
             return
-        self._lived += self.clock.seconds() - node.began
+        self._past_node_seconds += self.clock.seconds() - node.began
         node.process.kill()
-        if node.role is HostRole.NODE:
-            self.lives.fell(node.contact.node_id, self.clock.seconds())
+        if node.role is NodeRole.NODE:
+            self.availability.went_down(node.contact.node_id, self.clock.seconds())
         for port in node.ports:
             self.network.remove(port)
         if node.host.disk is not None:
@@ -238,7 +238,7 @@ class World:
 
     def set_clock(self, node: VirtualNode, skew: float) -> None:
         """Set the wall clock of a node's host so far wrong, while the node runs and for its later lives."""
-        self.settle(evolve(self.hosts[node.number], skew=skew))
+        self.set_host(evolve(self.hosts[node.number], skew=skew))
         node.process.skew = skew
 
     def thaw(self, node: VirtualNode) -> None:
@@ -251,43 +251,43 @@ class World:
 
     def callers(self) -> list[VirtualNode]:
         """The nodes that clients can talk to now."""
-        nodes = (node for node in self.nodes.values() if node.running and node.role is HostRole.NODE)
+        nodes = (node for node in self.nodes.values() if node.running and node.role is NodeRole.NODE)
         return [node for node in nodes if not node.host.is_hostile]
 
-    def perform(
+    def run_operations(
         self,
         operations: "Sequence[Callable[[Node], Deferred[T]]]",
         progress: Progress = _ignore,
         callers: Sequence[VirtualNode] = (),
         gap: float = OPERATION_GAP,
-    ) -> list[Measured[T]]:
+    ) -> list[Operation[T]]:
         """Run operations, each at another node, in a random order of nodes (all `callers`, if none are named),
         with so many seconds between two at one node; their outcomes, as given."""
         shuffled = list(callers or self.callers())
         self.rng.shuffle(shuffled)
 
-        def begin(turn: int) -> "Deferred[Measured[T]]":
+        def start(turn: int) -> "Deferred[Operation[T]]":
             return self._measured(shuffled[turn % len(shuffled)], operations[turn])
 
-        return self._stagger(begin, len(operations), gap / len(shuffled), progress)
+        return self._stagger(start, len(operations), gap / len(shuffled), progress)
 
     def _measured(
         self, node: VirtualNode, operation: "Callable[[Node], Deferred[T]]"
-    ) -> "Deferred[Measured[T]]":
+    ) -> "Deferred[Operation[T]]":
         began, exchanged = self.clock.seconds(), node.port.exchanged
         return operation(node.stack.node).addCallback(
-            lambda result: Measured(result, self.clock.seconds() - began, node.port.exchanged - exchanged)
+            lambda result: Operation(result, self.clock.seconds() - began, node.port.exchanged - exchanged)
         )
 
     def _stagger(
-        self, begin: "Callable[[int], Deferred[T]]", count: int, gap: float, progress: Progress
+        self, start: "Callable[[int], Deferred[T]]", count: int, gap: float, progress: Progress
     ) -> list[T]:
-        """Call `begin` with 0, 1, 2 and so on, `gap` seconds apart; what its Deferreds brought, in order."""
+        """Call `start` with 0, 1, 2 and so on, `gap` seconds apart; what its Deferreds brought, in order."""
         results: dict[int, T] = {}
         failures: list[Failure] = []
 
         def run(turn: int) -> None:
-            begin(turn).addCallback(ended, turn).addErrback(failures.append)
+            start(turn).addCallback(ended, turn).addErrback(failures.append)
 
         def ended(result: T, turn: int) -> None:
             results[turn] = result
@@ -295,11 +295,11 @@ class World:
 
         for turn in range(count):
             self.clock.post(turn * gap, run, turn)
-        deadline = self.clock.seconds() + count * gap + PATIENCE
+        deadline = self.clock.seconds() + count * gap + OPERATION_TIMEOUT
         over = self.clock.run_until_true(lambda: len(results) == count or bool(failures), deadline)
         for failure in failures:
             failure.raiseException()
-        assert over, f"{count - len(results)} of {count} operations did not end within {PATIENCE} s"
+        assert over, f"{count - len(results)} of {count} operations did not end within {OPERATION_TIMEOUT} s"
         return [results[turn] for turn in range(count)]
 
     def wait(self, seconds: float) -> None:
@@ -312,7 +312,7 @@ class World:
         """Virtual seconds that nodes ran, all together."""
         now = self.clock.seconds()
         living = (node for node in self.nodes.values() if node.process.state is not ProcessState.DEAD)
-        return self._lived + sum(now - node.began for node in living)
+        return self._past_node_seconds + sum(now - node.began for node in living)
 
     def hops(self) -> Counter[int]:
         """How many lookups of all nodes took how many hops, so far."""

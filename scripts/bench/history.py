@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from dht14.sim.clients import Habits
+from dht14.sim.clients import Workload
 from tests.process.nodes import network
 from tests.process.rivals import Rivals
 
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     least, most = (int(copies) for copies in args.copies.split("-"))
-    habits = Habits(seconds=args.seconds, copies=(least, most), junk=args.junk)
+    habits = Workload(seconds=args.seconds, copies=(least, most), junk=args.junk)
     with tempfile.TemporaryDirectory() as folder, network(folder) as processes:
         rivals = Rivals(
             processes.town(args.nodes, JOIN_PATIENCE),

@@ -3,7 +3,7 @@
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd.sim_output import Played
+from dht14.cmd.sim_output import ScenarioOutput
 from dht14.sim.run import ScenarioRun
 from dht14.sim.scenario import Result, Scenario
 
@@ -18,7 +18,9 @@ def play(stage: ScenarioRun) -> None:
 class PlayedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.result: Result = Scenario("a-play", "something", play, nodes=2, values=1).run(seed=1)
-        self.played = Played(self.result, wall_seconds=3.0, cpu_seconds=2.0, errors=0, replay="the command")
+        self.played = ScenarioOutput(
+            self.result, wall_seconds=3.0, cpu_seconds=2.0, errors=0, replay="the command"
+        )
 
     def test_missed(self) -> None:
         """A promise that was missed is marked, nothing is good then, and the command is told."""

@@ -130,9 +130,9 @@ class ClockTests(NetworkTestCase):
             key = self.rng.randbytes(32)
             asked, answered = self.put_one(set_ones[0], key, TTL)
             self.clock.set(hours)
-            got = [self.found(node, key) for node in (first, *set_ones)]
+            get_responded = [self.found(node, key) for node in (first, *set_ones)]
             self.assertLess(time.monotonic() - asked, TTL, "the machine is too busy for this test")
-            self.assertEqual(got, [b"value"] * 3, hours)
+            self.assertEqual(get_responded, [b"value"] * 3, hours)
             for node in (first, *set_ones):
                 eventually(partial(self.is_gone, node, key), "the value to expire")
             self.assertGreater(time.monotonic() - asked, TTL - 0.1)

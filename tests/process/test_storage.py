@@ -234,7 +234,11 @@ class DamageTests(ProcessTestCase):
     def look(self, node: Twistd, values: Values, damaged: str) -> None:
         with node.client() as client:
             found = [(client.get(key), value) for key, value in values.items()]
-        self.assertEqual([got for got, value in found if got not in (None, value)], [], damaged)
+        self.assertEqual(
+            [get_responded for get_responded, value in found if get_responded not in (None, value)],
+            [],
+            damaged,
+        )
 
 
 class FullDiskTests(ProcessTestCase):

@@ -3,12 +3,12 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import Measured
+from dht14.sim.host import Operation
 from dht14.sim.statistics import percentile
 from tests.scenarios.town import Town
 
 
-def p99(outcomes: list[Measured[bytes | None]]) -> float:
+def p99(outcomes: list[Operation[bytes | None]]) -> float:
     """In seconds."""
     return percentile(sorted(outcome.seconds for outcome in outcomes), 99)
 

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.parameters import REPLICATION
 from dht14.maintenance.replicator import REFUSAL_SECONDS
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import HostRole
+from dht14.sim.host import NodeRole
 from tests.scenarios.town import Town
 from tests.told import acknowledged
 
@@ -39,7 +39,7 @@ class DeathsTests(SynchronousTestCase):
         """Who has joined does not need the bootstrap nodes any more."""
         town = Town(20)
         town.join()
-        for node in town.nodes(HostRole.BOOTSTRAP):
+        for node in town.nodes(NodeRole.BOOTSTRAP):
             town.world.kill(node)
         town.put(40)
         wrong, _ = town.get(times=5)
@@ -60,7 +60,7 @@ class DeathsTests(SynchronousTestCase):
 
     def fewest_copies(self, town: Town) -> int:
         stores = [
-            (node.stack.store, node.process.seconds()) for node in town.nodes(HostRole.NODE) if node.running
+            (node.stack.store, node.process.seconds()) for node in town.nodes(NodeRole.NODE) if node.running
         ]
         return min(
             sum(store is not None and store.get(key, now) is not None for store, now in stores)
@@ -71,13 +71,13 @@ class DeathsTests(SynchronousTestCase):
         """Nodes that start before any bootstrap node is there join within 15 s of its appearing."""
         town = Town(10, bootstrap_nodes=1)
         for number in range(1, 11):
-            town.world.begin(number)
+            town.world.start(number)
         town.world.wait(120)
-        self.assertEqual([node.number for node in town.nodes(HostRole.NODE) if node.stack.join.joined], [])
-        town.world.begin(0)
+        self.assertEqual([node.number for node in town.nodes(NodeRole.NODE) if node.stack.join.joined], [])
+        town.world.start(0)
         town.world.wait(15)
         self.assertEqual(
-            [node.number for node in town.nodes(HostRole.NODE) if not node.stack.join.joined], []
+            [node.number for node in town.nodes(NodeRole.NODE) if not node.stack.join.joined], []
         )
         town.world.wait(15)
         town.put(20)
@@ -118,7 +118,7 @@ class DeathsTests(SynchronousTestCase):
         """A node that is cut off refuses puts rather than keep them to itself; back again, it goes on."""
         town = Town(20)
         town.join()
-        lone = town.nodes(HostRole.NODE)[0]
+        lone = town.nodes(NodeRole.NODE)[0]
         town.world.network.cut(lone.port)
         stored = lone.stack.node.put(1 << 255, b"a value", 0, 0).addCallback(acknowledged)
         town.world.wait(10)

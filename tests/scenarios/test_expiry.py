@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.sim.host import HostRole
+from dht14.sim.host import NodeRole
 from dht14.stack import StackOptions
 from tests.scenarios.town import Town
 
@@ -22,5 +22,5 @@ class ExpiryTests(SynchronousTestCase):
         wrong, outcomes = town.get(times=10)
         self.assertEqual((wrong, {outcome.result for outcome in outcomes}), (100, {None}))
         town.world.wait(100 * 1.2)
-        stores = [node.stack.store for node in town.nodes(HostRole.NODE)]
+        stores = [node.stack.store for node in town.nodes(NodeRole.NODE)]
         self.assertEqual([len(store) for store in stores if store is not None], [0] * 10)

@@ -5,7 +5,7 @@ import random
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import HostRole, VirtualNode
+from dht14.sim.host import NodeRole, VirtualNode
 from tests.owners import Owner
 from tests.scenarios.town import SETTLE, Town
 from tests.told import acknowledged, value_of
@@ -20,7 +20,7 @@ class OwnersTests(SynchronousTestCase):
     def begin(self, town: Town) -> None:
         self.town = town
         self.town.join()
-        self.nodes = self.town.nodes(HostRole.NODE)
+        self.nodes = self.town.nodes(NodeRole.NODE)
 
     def write(self, node: VirtualNode, payload: bytes, seq: int, cas: int | None = None) -> bool:
         put = node.stack.node.put(OWNER.key, OWNER.says(payload, seq, cas), 0, 0).addCallback(acknowledged)

@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.session.encrypted import EncryptedLayer
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import HostRole, VirtualNode
+from dht14.sim.host import NodeRole, VirtualNode
 from tests.scenarios.town import Town
 
 
@@ -29,9 +29,9 @@ class SealedTests(SynchronousTestCase):
         """Half of the nodes begin anew, without a word: nobody is lost on anybody for long."""
         town = Town(20, Conditions(loss=0.02), sealed=True)
         town.join()
-        for node in town.nodes(HostRole.NODE)[::2]:
+        for node in town.nodes(NodeRole.NODE)[::2]:
             town.world.kill(node)
-            town.world.begin(node.number)
+            town.world.start(node.number)
         town.world.wait(5)
         town.put(40)
         wrong, outcomes = town.get(times=3)

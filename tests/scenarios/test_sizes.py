@@ -16,7 +16,7 @@ class SizesTests(SynchronousTestCase):
     def test_one(self) -> None:
         """A node that is all alone keeps values."""
         town = Town(1, bootstrap_nodes=0)
-        town.world.begin(0)
+        town.world.start(0)
         town.put(20)
         self.assertEqual(len(town.values), 20)
         self.assertEqual(town.wrong_from_everywhere(), 0)

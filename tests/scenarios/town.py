@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from dht14.kademlia.keyspace import random_id
 from dht14.node.node import Node
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import HostRole, Measured, VirtualNode
+from dht14.sim.host import NodeRole, Operation, VirtualNode
 from dht14.sim.world import PLAIN_CONDITIONS, SHIPPED_OPTIONS, World
 from dht14.stack import StackOptions
 from tests.told import acknowledged, value_of
@@ -37,24 +37,26 @@ class Town:
         assert all(outcome.result for outcome in outcomes), "not every node has joined"
         self.world.wait(SETTLE)
 
-    def put(self, count: int, ttl: int = 0) -> list[Measured[bool]]:
+    def put(self, count: int, ttl: int = 0) -> list[Operation[bool]]:
         """Put fresh values of 1 to 1,000 bytes at random nodes, for `ttl` seconds."""
         rng = self.world.rng
         values = {random_id(rng): rng.randbytes(rng.randint(1, 1000)) for _ in range(count)}
         return self.put_values(values, ttl)
 
-    def put_values(self, values: dict[int, bytes], ttl: int = 0) -> list[Measured[bool]]:
+    def put_values(self, values: dict[int, bytes], ttl: int = 0) -> list[Operation[bool]]:
         """Put these values, by their keys, at random nodes."""
-        outcomes = self.world.perform([partial(_put, key, value, ttl) for key, value in values.items()])
+        outcomes = self.world.run_operations(
+            [partial(_put, key, value, ttl) for key, value in values.items()]
+        )
         acknowledged = zip(values.items(), outcomes, strict=True)
         self.values |= dict(item for item, outcome in acknowledged if outcome.result)
         self.world.wait(SETTLE)
         return outcomes
 
-    def get(self, times: int) -> tuple[int, list[Measured[bytes | None]]]:
+    def get(self, times: int) -> tuple[int, list[Operation[bytes | None]]]:
         """Get every value so often, each time at another node: how many gets were wrong, and all of them."""
         wanted = [key for key in self.values for _ in range(times)]
-        outcomes = self.world.perform([partial(_get, key) for key in wanted])
+        outcomes = self.world.run_operations([partial(_get, key) for key in wanted])
         found = zip(wanted, outcomes, strict=True)
         wrong = sum(outcome.result != self.values[key] for key, outcome in found)
         self.world.check_invariants()
@@ -64,13 +66,13 @@ class Town:
         """How many gets are wrong when every node is asked for every value."""
         return self.get(times=len(self.world.callers()))[0]
 
-    def nodes(self, role: HostRole) -> list[VirtualNode]:
+    def nodes(self, role: NodeRole) -> list[VirtualNode]:
         """All nodes of this kind, by number."""
         return [node for _, node in sorted(self.world.nodes.items()) if node.role is role]
 
     def some_nodes(self, part: float) -> list[VirtualNode]:
         """A random part of the nodes that hold values."""
-        holders = self.nodes(HostRole.NODE)
+        holders = self.nodes(NodeRole.NODE)
         return self.world.rng.sample(holders, round(part * len(holders)))
 
 

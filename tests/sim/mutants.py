@@ -49,17 +49,17 @@ class Undeleting(MemoryStore):
             super().offer(record, now, tell)
 
 
-Got = Record | NoRecord
+GetResult = Record | NoRecord
 
 
-def get_from_any_three(node: Node, key: int) -> "Deferred[Got]":
+def get_from_any_three(node: Node, key: int) -> "Deferred[GetResult]":
     """Asks four of the nodes around the key, and brings the newest of the first three values that it hears."""
     contacts, clock = node.table.closest(key, K), node._lookups.clock
     first = int(clock.seconds() * 1000) % max(len(contacts) - 4, 1)
     asked = contacts[first : first + 4]
     heard: list[Record] = []
     missing = len(asked)
-    result: Deferred[Got] = Deferred()
+    result: Deferred[GetResult] = Deferred()
 
     def answered(reply: Reply | None) -> None:
         nonlocal missing
@@ -75,10 +75,10 @@ def get_from_any_three(node: Node, key: int) -> "Deferred[Got]":
     return result
 
 
-def get_from_own_store(get: "Callable[[Node, int], Deferred[Got]]") -> Callable[..., object]:
+def get_from_own_store(get: "Callable[[Node, int], Deferred[GetResult]]") -> Callable[..., object]:
     """Asks nobody where the own store has something."""
 
-    def mutant(node: Node, key: int) -> "Deferred[Got]":
+    def mutant(node: Node, key: int) -> "Deferred[GetResult]":
         store, now = node._reader._store, node._lookups.clock.seconds()
         held = store.get(key, now) if store else None
         return get(node, key) if held is None or held.is_tombstone else succeed(held)

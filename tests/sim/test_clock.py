@@ -149,8 +149,8 @@ class HeapClockTests(SynchronousTestCase):
                 model[len(calls) - 1] = (clock.seconds() + seconds, step)
             elif verb == "run":
                 now = clock.seconds() + seconds
-                due = sorted((when, number) for number, when in model.items() if when[0] <= now)
-                expected += [number for _, number in due if model.pop(number)]
+                local_time = sorted((when, number) for number, when in model.items() if when[0] <= now)
+                expected += [number for _, number in local_time if model.pop(number)]
                 clock.run_until(now)
             elif which in model:
                 if verb == "cancel":

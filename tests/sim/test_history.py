@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.keyspace import hash_id
 from dht14.records.receipt import PutOutcome, Receipt
 from dht14.records.record import Kind
-from dht14.sim.history import AGREED, LATENESS, Ending, History, Judgement, Write
+from dht14.sim.history import AGREEMENT_SECONDS, EXPIRY_TOLERANCE, GetVerdict, History, PutResponse, Write
 from tests.owners import Owner
 
 KEY = 7
@@ -26,17 +26,19 @@ class HistoryTestCase(SynchronousTestCase):
         value: bytes,
         began: float,
         ended: float = inf,
-        ending: Ending = Ending.STORED,
+        response: PutResponse = PutResponse.STORED,
         ttl: float = 1000.0,
         copies: int = 8,
     ) -> Write:
-        write = self.history.put_began(self.key, value, ttl, began, copies)
+        write = self.history.put_invoked(self.key, value, ttl, began, copies)
         if ended < inf:
-            self.history.put_ended(write, ending, ended)
+            self.history.put_responded(write, response, ended)
         return write
 
     def judge(self, found: bytes | None, began: float, ended: float | None = None) -> str:
-        return self.history.got(self.key, found, began, began + 1 if ended is None else ended).judgement.value
+        return self.history.get_responded(
+            self.key, found, began, began + 1 if ended is None else ended
+        ).verdict.value
 
 
 class OpenTests(HistoryTestCase):
@@ -54,7 +56,7 @@ class OpenTests(HistoryTestCase):
         """What has not been written yet, or under another key, is forged."""
         self.write(b"a", 10, 11)
         self.assertEqual(self.judge(b"a", 5), "forged")
-        self.assertEqual(self.history.got(KEY + 1, b"a", 12, 13).judgement, Judgement.FORGED)
+        self.assertEqual(self.history.get_responded(KEY + 1, b"a", 12, 13).verdict, GetVerdict.FORGED)
 
     def test_meanwhile(self) -> None:
         """While a write is at work, both what was before and what it writes are right."""
@@ -70,7 +72,7 @@ class OpenTests(HistoryTestCase):
     def test_failed(self) -> None:
         """A write that failed, or never ended, may be seen or not."""
         self.write(b"a", 1, 2)
-        self.write(b"b", 3, 4, Ending.FAILED)
+        self.write(b"b", 3, 4, PutResponse.FAILED)
         self.write(b"c", 5)
         for found in (b"a", b"b", b"c"):
             self.assertEqual(self.judge(found, 6), "right")
@@ -79,15 +81,15 @@ class OpenTests(HistoryTestCase):
     def test_superseded(self) -> None:
         """A write that lost to one at the same time may be seen or not; what both have replaced may not."""
         self.write(b"a", 1, 2)
-        self.write(b"b", 3, 6, Ending.SUPERSEDED)
-        self.write(b"c", 4, 7, Ending.FAILED)
+        self.write(b"b", 3, 6, PutResponse.SUPERSEDED)
+        self.write(b"c", 4, 7, PutResponse.FAILED)
         self.assertEqual([self.judge(found, 8) for found in (b"b", b"c")], ["right", "right"])
         self.assertEqual([self.judge(found, 8) for found in (b"a", None)], ["stale", "lost"])
 
     def test_superseded_by_nobody(self) -> None:
         """To say that a write lost to an earlier one is no excuse for bringing that one."""
         self.write(b"a", 1, 2)
-        self.write(b"b", 3, 4, Ending.SUPERSEDED)
+        self.write(b"b", 3, 4, PutResponse.SUPERSEDED)
         self.assertEqual([self.judge(found, 5) for found in (b"b", b"a")], ["right", "stale"])
 
     def test_at_once(self) -> None:
@@ -107,8 +109,8 @@ class OpenTests(HistoryTestCase):
         """A value is served until its time is over, for a moment more perhaps, and never after that."""
         self.write(b"a", 0, 1, ttl=60)
         self.assertEqual(self.judge(b"a", 59), "right")
-        self.assertEqual(self.judge(b"a", 60 + LATENESS), "right")
-        self.assertEqual(self.judge(b"a", 60.1 + LATENESS), "expired")
+        self.assertEqual(self.judge(b"a", 60 + EXPIRY_TOLERANCE), "right")
+        self.assertEqual(self.judge(b"a", 60.1 + EXPIRY_TOLERANCE), "expired")
         self.assertEqual(self.judge(None, 61), "right")
         self.assertEqual(self.judge(None, 10), "lost")
 
@@ -172,7 +174,7 @@ class OwnerTests(HistoryTestCase):
         """While a deletion is at work, or when it has failed, both are right."""
         old = OWNER.says(b"old", 1)
         self.write(old, 1, 2)
-        self.write(OWNER.says(b"", 2), 3, 4, Ending.FAILED)
+        self.write(OWNER.says(b"", 2), 3, 4, PutResponse.FAILED)
         self.assertEqual((self.judge(None, 5), self.judge(old, 5)), ("right", "right"))
 
     def test_not_the_owner(self) -> None:
@@ -181,8 +183,8 @@ class OwnerTests(HistoryTestCase):
         self.write(b"open", 1, 2)
         self.assertEqual(self.judge(b"open", 3), "right")
         self.write(mine, 4, 5)
-        self.write(b"junk", 6, 7, Ending.FAILED)
-        self.write(theirs, 6, 7, Ending.FAILED)
+        self.write(b"junk", 6, 7, PutResponse.FAILED)
+        self.write(theirs, 6, 7, PutResponse.FAILED)
         self.assertEqual(
             [self.judge(found, 8) for found in (mine, b"open", b"junk", theirs)],
             ["right", "forged", "forged", "forged"],
@@ -197,7 +199,7 @@ class ContentTests(HistoryTestCase):
     def test_immutable(self) -> None:
         """A get brings the content and nothing else, whatever was put later; it is found until it expires."""
         self.write(b"content", 1, 2)
-        self.write(b"junk", 3, 4, Ending.FAILED)
+        self.write(b"junk", 3, 4, PutResponse.FAILED)
         self.assertEqual(
             [self.judge(found, 5) for found in (b"content", b"junk", None)], ["right", "forged", "lost"]
         )
@@ -205,14 +207,14 @@ class ContentTests(HistoryTestCase):
     def test_after_it(self) -> None:
         """When it has expired its key is open to all, and closed again when it is put again."""
         self.write(b"content", 1, 2, ttl=60)
-        self.write(b"junk", 3, 4, Ending.FAILED)
+        self.write(b"junk", 3, 4, PutResponse.FAILED)
         self.write(b"more junk", 65, 66)
-        for found, at, judgement in (
+        for found, at, verdict in (
             (b"junk", 50, "forged"),
             (b"junk", 62, "right"),
             (b"more junk", 70, "right"),
         ):
-            self.assertEqual(self.judge(found, at), judgement)
+            self.assertEqual(self.judge(found, at), verdict)
         self.write(b"content", 71, 72)
         self.assertEqual([self.judge(found, 73) for found in (b"junk", b"content")], ["forged", "right"])
 
@@ -230,18 +232,18 @@ class ContentTests(HistoryTestCase):
         self.assertEqual([self.judge(None, at) for at in (90, 106)], ["lost", "right"])
 
 
-class LivesTests(HistoryTestCase):
+class AvailabilityTests(HistoryTestCase):
     """What is promised where nodes die, or lie."""
 
     def setUp(self) -> None:
         super().setUp()
         self.nodes = [KEY ^ 1 << bit for bit in range(20)]  # The nearest first.
         for node in self.nodes:
-            self.history.lives.rose(node, 0)
+            self.history.availability.came_up(node, 0)
 
     def kill(self, *ranks: int, at: float = 5) -> None:
         for rank in ranks:
-            self.history.lives.fell(self.nodes[rank], at)
+            self.history.availability.went_down(self.nodes[rank], at)
 
     def test_all_but_one(self) -> None:
         """A value survives the death of all but one of its holders; of all of them it need not."""
@@ -272,15 +274,15 @@ class LivesTests(HistoryTestCase):
         """A node that came back with its disk has what it held, after a while; another one has nothing."""
         self.write(b"a", 1, 2, copies=1)
         self.kill(0)
-        self.history.lives.rose(self.nodes[0], 10, kept=True)
+        self.history.availability.came_up(self.nodes[0], 10, kept=True)
         self.assertEqual((self.judge(None, 20), self.judge(None, 60)), ("excused", "lost"))
         self.kill(0, at=70)
-        self.history.lives.rose(self.nodes[0], 80)
+        self.history.availability.came_up(self.nodes[0], 80)
         self.assertEqual(self.judge(None, 200), "excused")
 
     def test_liars(self) -> None:
         """Of open keys nothing is promised where somebody lies."""
-        self.history.lives.lies(self.nodes[19])
+        self.history.availability.turned_hostile(self.nodes[19])
         self.write(b"a", 1, 2)
         self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["excused", "excused"])
 
@@ -289,10 +291,10 @@ class LivesTests(HistoryTestCase):
         self.key = CONTENT
         self.write(b"content", 1, 2, copies=20)
         for node in self.nodes[1:]:
-            self.history.lives.lies(node)
+            self.history.availability.turned_hostile(node)
         self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["forged", "lost"])
         self.assertEqual(self.judge(b"?", 1001), "excused")  # It has expired, and the key is open to all.
-        self.history.lives.lies(self.nodes[0])
+        self.history.availability.turned_hostile(self.nodes[0])
         self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["excused", "excused"])
 
 
@@ -303,7 +305,7 @@ class PartitionTests(HistoryTestCase):
         """What the other side has may be missed; but nothing is forged, and nothing expires late."""
         self.write(b"a", 1, 2, ttl=60)
         self.write(b"b", 3, 4)
-        self.history.parted()
+        self.history.partitioned()
         self.assertEqual(
             [self.judge(found, 5) for found in (b"b", b"a", None)], ["right", "excused", "excused"]
         )
@@ -313,22 +315,26 @@ class PartitionTests(HistoryTestCase):
         """Junk that somebody put may come where all that content proves itself with is on the other side."""
         self.key = CONTENT
         self.write(b"content", 1, 2)
-        self.write(b"junk", 3, 4, Ending.FAILED)
+        self.write(b"junk", 3, 4, PutResponse.FAILED)
         self.assertEqual(self.judge(b"junk", 5), "forged")
-        self.history.parted()
+        self.history.partitioned()
         self.assertEqual([self.judge(found, 5) for found in (b"junk", b"?")], ["excused", "forged"])
 
     def test_whole_again(self) -> None:
         """A minute later any of the puts of that time is right, and what was there before them is not."""
         self.write(b"a", 1, 2)
-        self.history.parted()
+        self.history.partitioned()
         self.write(b"b", 3, 4)
         self.write(b"c", 5, 6)
         self.history.healed(10)
         self.assertEqual(self.judge(b"a", 11), "right")
         self.write(b"d", 12, 13)
-        self.assertEqual([self.judge(found, 10 + AGREED) for found in (b"b", b"c", b"d")], ["right"] * 3)
-        self.assertEqual([self.judge(found, 10 + AGREED) for found in (b"a", None)], ["stale", "lost"])
+        self.assertEqual(
+            [self.judge(found, 10 + AGREEMENT_SECONDS) for found in (b"b", b"c", b"d")], ["right"] * 3
+        )
+        self.assertEqual(
+            [self.judge(found, 10 + AGREEMENT_SECONDS) for found in (b"a", None)], ["stale", "lost"]
+        )
         self.write(b"e", 80, 81)
         self.assertEqual([self.judge(found, 82) for found in (b"e", b"d")], ["right", "stale"])
 
@@ -338,14 +344,14 @@ class ReportTests(HistoryTestCase):
 
     def test_violation(self) -> None:
         """A violation names the key, what was brought, what should have been, both with times, and the clients."""
-        old = self.history.put_began(KEY << 224, b"a", 60, 101, 20, "node 3")
-        self.history.put_ended(old, Ending.STORED, 101.5)
-        new = self.history.put_began(KEY << 224, b"b", 60, 102, 8, "node 4")
-        self.history.put_ended(new, Ending.STORED, 102.25)
-        self.history.got(KEY << 224, b"a", 103, 103.1, "node 5")
+        old = self.history.put_invoked(KEY << 224, b"a", 60, 101, 20, "node 3")
+        self.history.put_responded(old, PutResponse.STORED, 101.5)
+        new = self.history.put_invoked(KEY << 224, b"b", 60, 102, 8, "node 4")
+        self.history.put_responded(new, PutResponse.STORED, 102.25)
+        self.history.get_responded(KEY << 224, b"a", 103, 103.1, "node 5")
         (read,) = self.history.violations
         self.assertEqual(
-            read.told(100),
+            read.describe(100),
             "stale: open key 00000007, get 3.000-3.100 s at node 5 brought put 1 (r 20, 1.000-1.500 s stored at "
             "node 3) rather than put 2 (r 8, 2.000-2.250 s stored at node 4)",
         )
@@ -361,12 +367,12 @@ class ReportTests(HistoryTestCase):
         self.assertEqual(
             self.history.counts,
             {
-                (Kind.CONTENT, Judgement.RIGHT): 1,
-                (Kind.CONTENT, Judgement.LOST): 1,
-                (Kind.OPEN, Judgement.RIGHT): 1,
+                (Kind.CONTENT, GetVerdict.RIGHT): 1,
+                (Kind.CONTENT, GetVerdict.LOST): 1,
+                (Kind.OPEN, GetVerdict.RIGHT): 1,
             },
         )
-        self.assertEqual(self.history.count(Judgement.RIGHT), 2)
+        self.assertEqual(self.history.count(GetVerdict.RIGHT), 2)
 
     def test_acknowledged(self) -> None:
         """Of each key the newest write, where that can be relied upon."""
@@ -374,13 +380,20 @@ class ReportTests(HistoryTestCase):
         newest = self.write(b"b", 2, 3, ttl=60)
         self.assertEqual(self.history.acknowledged(10), [newest])
         self.assertEqual(self.history.acknowledged(100), [])
-        self.write(b"c", 11, 12, Ending.FAILED)
+        self.write(b"c", 11, 12, PutResponse.FAILED)
         self.assertEqual(self.history.acknowledged(13), [])
 
     def test_endings(self) -> None:
         """What a node tells of a put, in either form, is one ending."""
         told: list[bool | Receipt] = [True, False, *(Receipt(outcome) for outcome in PutOutcome)]
         self.assertEqual(
-            [Ending.of(each) for each in told],
-            [Ending.STORED, Ending.FAILED, Ending.STORED, Ending.STORED, Ending.SUPERSEDED, Ending.FAILED],
+            [PutResponse.of(each) for each in told],
+            [
+                PutResponse.STORED,
+                PutResponse.FAILED,
+                PutResponse.STORED,
+                PutResponse.STORED,
+                PutResponse.SUPERSEDED,
+                PutResponse.FAILED,
+            ],
         )

@@ -18,8 +18,8 @@ class ScenariosTests(SynchronousTestCase):
         """Every scenario is found by its name, and says in one line what it shows."""
         for name, scenario in SCENARIOS.items():
             self.assertEqual(name, scenario.name)
-            self.assertLess(len(scenario.says), 110)
-            self.assertNotIn("\n", scenario.says)
+            self.assertLess(len(scenario.summary), 110)
+            self.assertNotIn("\n", scenario.summary)
 
     def test_loss(self) -> None:
         """A twentieth of the datagrams lost, and a fifth."""
@@ -37,7 +37,7 @@ class ScenariosTests(SynchronousTestCase):
     def test_deaths(self) -> None:
         """30 % killed at once."""
         result = self.play("deaths", nodes=30, values=30)
-        self.assertEqual(result.judgements["right"], 150)
+        self.assertEqual(result.verdicts["right"], 150)
 
     def test_holders(self) -> None:
         """All holders but one killed at once."""
@@ -68,5 +68,5 @@ class ScenariosTests(SynchronousTestCase):
         """A scenario and a seed have one result, disks included; another seed another."""
         results = [self.play("power-cut", nodes=8, values=5, seed=seed) for seed in (7, 7, 8)]
         self.assertEqual(results[0].digest, results[1].digest)
-        self.assertEqual(results[0].moments, results[1].moments)
+        self.assertEqual(results[0].intervals, results[1].intervals)
         self.assertNotEqual(results[0].digest, results[2].digest)

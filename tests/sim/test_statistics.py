@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.sim.host import Measured
+from dht14.sim.host import Operation
 from dht14.sim.statistics import PhaseStatistics, percentile
 
 
@@ -19,7 +19,7 @@ class PhaseTests(SynchronousTestCase):
     def test_figures(self) -> None:
         """Times in milliseconds, datagrams per operation, and the part that went well."""
         phase = PhaseStatistics.of(
-            [Measured(True, 0.2, 10), Measured(False, 0.1, 20), Measured(True, 0.3, 30)], good=2
+            [Operation(True, 0.2, 10), Operation(False, 0.1, 20), Operation(True, 0.3, 30)], good=2
         )
         self.assertEqual(
             phase, PhaseStatistics(count=3, good=2, p50_ms=200, p99_ms=300, max_ms=300, datagrams=20)

@@ -18,7 +18,7 @@ from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
-from dht14.sim.virtual_bulk import RESENDS, VirtualBulk
+from dht14.sim.virtual_bulk import MAX_RESENDS, VirtualBulk
 from dht14.wire.messages import Offer, Reply, Stored
 from tests.fakes import BEGINNING, address_of, check, contact, proof_of
 
@@ -88,7 +88,7 @@ class VirtualBulkTests(VirtualBulkCase):
         fetched = self.asker.fetch(contact(9, 9), bytes(16), 1)
         self.wait(1)
         self.assertNoResult(fetched)
-        self.wait(2.0**RESENDS)
+        self.wait(2.0**MAX_RESENDS)
         self.failureResultOf(fetched, CallFailed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.records.record import Record, version_at
 from dht14.records.store import LocalStore, Outcome, Verdict
 from dht14.sim.clock import HeapClock, Process
-from dht14.sim.virtual_disk import OPENING, Fault, VirtualDisk
+from dht14.sim.virtual_disk import OPEN_SECONDS, DiskFault, VirtualDisk
 
 NOW = 1_700_000_000.0
 
@@ -117,7 +117,7 @@ class VirtualDiskTests(SynchronousTestCase):
 
     def test_faults(self) -> None:
         """A disk that refuses makes the store refuse, which goes on when the disk does."""
-        for key, fault in enumerate(Fault):
+        for key, fault in enumerate(DiskFault):
             self.disk.fault = fault
             self.offer(key)
             self.wait(1.0)
@@ -147,7 +147,7 @@ class VirtualDiskTests(SynchronousTestCase):
             1, 1 << 24, lambda record: True, 86_400.0, 1.0
         )
         self.offer(1)
-        self.wait(OPENING / 2)
+        self.wait(OPEN_SECONDS / 2)
         self.assertEqual(self.told, [])
         self.wait(1.0)
         self.assertEqual(self.told, [Outcome.HELD])

@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import CallFailed
 from dht14.node.node import Node
 from dht14.security.identity import Identity
-from dht14.sim.host import PUZZLE, Host, HostRole, VirtualNode
+from dht14.sim.host import PUZZLE, Host, NodeRole, VirtualNode
 from dht14.sim.virtual_disk import VirtualDisk
-from dht14.sim.world import BEGINNING, OPERATION_GAP, World, address_of
+from dht14.sim.world import OPERATION_GAP, START_TIME, World, address_of
 from dht14.wire.messages import Ping, Pong
 from tests.told import acknowledged, value_of
 
@@ -38,7 +38,7 @@ class WorldTests(SynchronousTestCase):
         outcomes = world.join()
         self.assertEqual([outcome.result for outcome in outcomes], [True] * 5)
         self.assertTrue(all(outcome.seconds > 0 and outcome.datagrams > 0 for outcome in outcomes))
-        self.assertGreater(world.clock.seconds(), BEGINNING)
+        self.assertGreater(world.clock.seconds(), START_TIME)
         world.check_invariants()
 
     def test_roles(self) -> None:
@@ -46,7 +46,7 @@ class WorldTests(SynchronousTestCase):
         world = World(nodes=3, seed=1, bootstrap_nodes=2)
         world.join()
         roles = [world.nodes[number].role for number in range(5)]
-        self.assertEqual(roles, [HostRole.BOOTSTRAP] * 2 + [HostRole.NODE] * 3)
+        self.assertEqual(roles, [NodeRole.BOOTSTRAP] * 2 + [NodeRole.NODE] * 3)
         self.assertIsNone(world.nodes[0].stack.store)
         self.assertEqual([node.number for node in world.callers()], [2, 3, 4])
 
@@ -54,7 +54,7 @@ class WorldTests(SynchronousTestCase):
         """A single node without a bootstrap node is no network: its join fails, but it keeps values itself."""
         world = World(nodes=1, seed=1, bootstrap_nodes=0)
         self.assertEqual([outcome.result for outcome in world.join()], [False])
-        (stored,), (found,) = world.perform([put]), world.perform([get])
+        (stored,), (found,) = world.run_operations([put]), world.run_operations([get])
         self.assertEqual((stored.result, found.result), (True, VALUE))
 
     def test_perform(self) -> None:
@@ -68,7 +68,7 @@ class WorldTests(SynchronousTestCase):
             return succeed(len(began))
 
         ended: list[int] = []
-        outcomes = world.perform([note] * 6, ended.append)
+        outcomes = world.run_operations([note] * 6, ended.append)
         self.assertEqual([outcome.result for outcome in outcomes], [1, 2, 3, 4, 5, 6])
         self.assertEqual(ended, [1, 2, 3, 4, 5, 6])
         self.assertEqual(len({node_id for _, node_id in began}), 3)
@@ -80,8 +80,8 @@ class WorldTests(SynchronousTestCase):
         """An operation that fails, or never ends, is an error of the run."""
         world = World(nodes=1, seed=1)
         world.join()
-        self.assertRaises(ZeroDivisionError, world.perform, [lambda _: fail(ZeroDivisionError())])
-        self.assertRaises(AssertionError, world.perform, [lambda _: Deferred()])
+        self.assertRaises(ZeroDivisionError, world.run_operations, [lambda _: fail(ZeroDivisionError())])
+        self.assertRaises(AssertionError, world.run_operations, [lambda _: Deferred()])
 
     def test_killed(self) -> None:
         """A killed node sends nothing more, and clients no longer come to it."""
@@ -101,7 +101,7 @@ class WorldTests(SynchronousTestCase):
         what it should hold."""
         world = World(nodes=4, seed=1)
         world.join()
-        world.perform([put])
+        world.run_operations([put])
         before = world.callers()[0]
         world.kill(before)
         (outcome,) = world.join([before.number])
@@ -136,9 +136,9 @@ class WorldTests(SynchronousTestCase):
         """A node that is stopped ends in order, and begins anew with what is on its disk."""
         world = World(nodes=4, seed=1)
         host = world.hosts[5]
-        world.settle(evolve(host, disk=VirtualDisk(self.mktemp(), random.Random(1))))
+        world.set_host(evolve(host, disk=VirtualDisk(self.mktemp(), random.Random(1))))
         world.join()
-        world.perform([put])
+        world.run_operations([put])
         world.wait(5)
         node = world.nodes[5]
         held = node.stack.node.get(KEY).addCallback(value_of)
@@ -149,7 +149,7 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(held), VALUE)
         for other in world.callers():
             world.kill(other)
-        world.begin(5)
+        world.start(5)
         world.wait(10)
         found = world.nodes[5].stack.node.get(KEY).addCallback(value_of)
         world.wait(10)
@@ -161,7 +161,9 @@ class WorldTests(SynchronousTestCase):
         """A node that is stopped hands over what it alone has."""
         world = World(nodes=6, seed=1)
         world.join()
-        world.perform([lambda node: node.put(KEY, VALUE, ttl=0, replication=5).addCallback(acknowledged)])
+        world.run_operations(
+            [lambda node: node.put(KEY, VALUE, ttl=0, replication=5).addCallback(acknowledged)]
+        )
         holders = [node for node in world.callers() if _has(node, KEY)]
         for holder in holders[1:]:
             world.kill(holder)
@@ -187,12 +189,12 @@ class WorldTests(SynchronousTestCase):
         """A host can be another from its next life on, and hosts can be added."""
         world = World(nodes=2, seed=1)
         world.join()
-        world.settle(evolve(world.hosts[3], skew=-3600.0))
+        world.set_host(evolve(world.hosts[3], skew=-3600.0))
         self.assertEqual(world.nodes[3].process.seconds(), world.clock.seconds())
         world.kill(world.nodes[3])
-        self.assertEqual(world.begin(3).process.seconds(), world.clock.seconds() - 3600)
-        world.settle(
-            Host(4, HostRole.NODE, Identity.made_up(PUZZLE, world.rng), address_of(4), behind_nat=True)
+        self.assertEqual(world.start(3).process.seconds(), world.clock.seconds() - 3600)
+        world.set_host(
+            Host(4, NodeRole.NODE, Identity.made_up(PUZZLE, world.rng), address_of(4), behind_nat=True)
         )
         (joined,) = world.join([4])
         self.assertTrue(joined.result)
@@ -207,7 +209,7 @@ class WorldTests(SynchronousTestCase):
         now = world.clock.seconds()
         self.assertEqual((node.process.seconds(), node.process.wall()), (now, now + 3600))
         world.kill(node)
-        self.assertEqual(world.begin(3).process.seconds(), now + 3600)
+        self.assertEqual(world.start(3).process.seconds(), now + 3600)
 
     def test_seeds(self) -> None:
         """The same seed gives the same world, another seed another."""
@@ -225,11 +227,11 @@ class WorldTests(SynchronousTestCase):
         world.join()
         key = world.nodes[4].contact.node_id
         began = world.clock.seconds()
-        self.assertTrue(world.lives.owes(key, 1, began, began, began + 1))
+        self.assertTrue(world.availability.must_keep(key, 1, began, began, began + 1))
         world.wait(1)
         world.kill(world.nodes[4])
-        self.assertFalse(world.lives.owes(key, 1, began, began, began + 2))
-        self.assertTrue(world.lives.owes(key, 2, began, began, began + 2))
+        self.assertFalse(world.availability.must_keep(key, 1, began, began, began + 2))
+        self.assertTrue(world.availability.must_keep(key, 2, began, began, began + 2))
 
     def test_added(self) -> None:
         """Nodes that are added, or take the place of others, have addresses of their own, and join."""

@@ -9,76 +9,76 @@ from math import inf
 
 from attrs import define, field
 
-STAND_INS = 4
+EXTRA_HOLDERS = 4
 """Nodes beside the nearest ones that may hold a copy in the place of one of them."""
 
-REPAIRED = 600.0
+REPAIR_SECONDS = 600.0
 """Seconds after which a value whose holders did not all die has all its copies again."""
 
-RETURN = 30.0
+RETURN_SECONDS = 30.0
 """Seconds after which a node that came back with its disk is known to the others again."""
 
 
 @define(eq=False)
-class Life:
+class NodeUptime:
     """One node: from when on it was there, and its absences."""
 
-    rose: float
-    absences: list[tuple[float, float, bool]] = field(factory=list)
+    came_up: float
+    downtimes: list[tuple[float, float, bool]] = field(factory=list)
     """From when until when (`inf`: it is away), and whether it came back with what it had held."""
 
-    def is_there(self, since: float, until: float) -> bool:
+    def was_up(self, since: float, until: float) -> bool:
         """Whether it was there at some time of these."""
-        return self.rose <= until and not any(
-            fell <= since and until <= back for fell, back, _ in self.absences
+        return self.came_up <= until and not any(
+            went_down <= since and until <= back for went_down, back, _ in self.downtimes
         )
 
     def has_lost(self, since: float, until: float) -> bool:
         """Whether what it was given at `since` cannot be had from it at `until`."""
         return any(
-            back > since and fell <= until and not (kept and back + RETURN <= until)
-            for fell, back, kept in self.absences
+            back > since and went_down <= until and not (kept and back + RETURN_SECONDS <= until)
+            for went_down, back, kept in self.downtimes
         )
 
 
 @define(eq=False)
-class Lives:
+class Availability:
     """Of all nodes that hold values, by their ids. Times are the true ones."""
 
-    _lives: dict[int, Life] = field(factory=dict, init=False)
-    _liars: set[int] = field(factory=set, init=False)
+    _uptimes: dict[int, NodeUptime] = field(factory=dict, init=False)
+    _hostile: set[int] = field(factory=set, init=False)
 
-    def rose(self, node_id: int, now: float, kept: bool = False) -> None:
+    def came_up(self, node_id: int, now: float, kept: bool = False) -> None:
         """A node has begun; `kept` when it has what it held before."""
-        life = self._lives.setdefault(node_id, Life(now))
-        if life.absences and life.absences[-1][1] == inf:
-            life.absences[-1] = life.absences[-1][0], now, kept
+        uptime = self._uptimes.setdefault(node_id, NodeUptime(now))
+        if uptime.downtimes and uptime.downtimes[-1][1] == inf:
+            uptime.downtimes[-1] = uptime.downtimes[-1][0], now, kept
 
-    def fell(self, node_id: int, now: float) -> None:
+    def went_down(self, node_id: int, now: float) -> None:
         """A node has died, or was frozen or cut off."""
-        self._lives[node_id].absences.append((now, inf, False))
+        self._uptimes[node_id].downtimes.append((now, inf, False))
 
-    def lies(self, node_id: int) -> None:
+    def turned_hostile(self, node_id: int) -> None:
         """A node is hostile: nothing can be had from it."""
-        self._liars.add(node_id)
+        self._hostile.add(node_id)
 
     @property
-    def honest(self) -> bool:
+    def all_honest(self) -> bool:
         """Whether nobody lies."""
-        return not self._liars
+        return not self._hostile
 
-    def owes(self, key: int, copies: int, began: float, ended: float, now: float) -> bool:
+    def must_keep(self, key: int, copies: int, began: float, ended: float, now: float) -> bool:
         """Whether a put of then, of so many copies, must still be found: whether there was no time at which
         all its copies may have been lost faster than they are made again."""
-        while not self._may_be_lost(key, copies, began, ended, min(began + REPAIRED, now)):
-            began += REPAIRED
+        while not self._may_be_lost(key, copies, began, ended, min(began + REPAIR_SECONDS, now)):
+            began += REPAIR_SECONDS
             ended = max(began, ended)
             if began > now:
                 return True
         return False
 
     def _may_be_lost(self, key: int, copies: int, began: float, ended: float, until: float) -> bool:
-        there = [node for node, life in self._lives.items() if life.is_there(began, ended)]
-        nearest = sorted(there, key=key.__xor__)[: copies + STAND_INS]
-        lost = sum(node in self._liars or self._lives[node].has_lost(began, until) for node in nearest)
+        there = [node for node, uptime in self._uptimes.items() if uptime.was_up(began, ended)]
+        nearest = sorted(there, key=key.__xor__)[: copies + EXTRA_HOLDERS]
+        lost = sum(node in self._hostile or self._uptimes[node].has_lost(began, until) for node in nearest)
         return bool(nearest) and lost >= min(copies, len(nearest))
