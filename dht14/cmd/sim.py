@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from attrs import define, evolve, field
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
@@ -16,13 +16,14 @@ from zope.interface import implementer
 
 from dht14.cmd.command_error import DONE, NOT_DONE, WRONG_USAGE, CommandError
 from dht14.cmd.progress import TERMINAL_INTERVAL, Heartbeat
-from dht14.cmd.sim_output import Figures, ScenarioOutput
+from dht14.cmd.sim_output import ExperimentOutput, ScenarioOutput
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim.conditions import Conditions
+from dht14.sim.experiment import EXPERIMENT, GETS, PROMISED_RATE, experiment
 from dht14.sim.plot import can_plot, plot
-from dht14.sim.report import PROMISED_RATE, Experiment, Plan, Progress
+from dht14.sim.run import Progress
 from dht14.sim.scenario import Scenario
-from dht14.sim.scenarios import SCENARIOS
+from dht14.sim.scenarios import ALIASES, SCENARIOS
 
 ERRORS_SHOWN = 5
 
@@ -67,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"0 means that at least {PROMISED_RATE:.1%} of the gets brought the value that was acknowledged. A "
         "node that logs an error, or contradicts itself, makes it 1. The same options give the same digest."
     )
-    parser.add_argument("scenario", nargs="?", choices=list(SCENARIOS), metavar="SCENARIO")
+    parser.add_argument("scenario", nargs="?", choices=[*SCENARIOS, *ALIASES], metavar="SCENARIO")
     parser.add_argument("--list", action="store_true", help="tell which scenarios there are")
     network = parser.add_argument_group("the network")
     network.add_argument("--nodes", type=whole(1, 100_000), metavar="N")
@@ -95,7 +96,7 @@ def _add_plain_arguments(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--kill", type=part, metavar="PART", help="of the nodes, after the puts")
 
 
-PLAIN = {
+EXPERIMENT_OPTIONS = {
     "bootstrap_nodes": "--bootstrap-nodes",
     "latency": "--latency",
     "loss": "--loss",
@@ -105,24 +106,22 @@ PLAIN = {
     "gets": "--gets",
     "kill": "--kill",
 }
-"""Options that a scenario does not take: they are part of it."""
-
-
-def plan_of(args: argparse.Namespace) -> Plan:
-    """What these arguments ask for, where no scenario is named."""
-    given = {name: value for name, value in vars(args).items() if value is not None}
-    conditions = {name: value for name, value in given.items() if name in ("loss", "duplicate", "reorder")}
-    if "latency" in given:
-        conditions["latency"] = given["latency"] / 1000
-    names = ("nodes", "bootstrap_nodes", "seed", "values", "value_bytes", "gets", "kill")
-    plan = {name: value for name, value in given.items() if name in names}
-    return Plan(conditions=Conditions(**conditions), **plan)
+"""Options of the experiment: a named scenario has its own values of them."""
 
 
 def scenario_of(args: argparse.Namespace) -> Scenario:
-    """The scenario that is named, of the size that is asked for."""
-    sizes = {name: getattr(args, name) for name in ("nodes", "values") if getattr(args, name) is not None}
-    return evolve(SCENARIOS[args.scenario], **sizes)
+    """Return the named scenario, or the experiment with its options, of the size that the arguments give."""
+    names = ("nodes", "values") if args.scenario else ("nodes", "values", "bootstrap_nodes", "value_bytes")
+    sizes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if args.scenario:
+        return evolve(SCENARIOS[ALIASES.get(args.scenario, args.scenario)], **sizes)
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    conditions: dict[str, Any] = {}
+    conditions |= {name: given[name] for name in ("loss", "duplicate", "reorder") if name in given}
+    if "latency" in given:
+        conditions["latency"] = given["latency"] / 1000
+    options = {name: given[name] for name in ("gets", "kill") if name in given}
+    return evolve(EXPERIMENT, script=experiment(**options), conditions=Conditions(**conditions), **sizes)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -136,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     errors = Errors()
     globalLogPublisher.addObserver(errors)
     try:
-        return _play(args, errors) if args.scenario else _experiment(args, errors)
+        return _run(args, errors)
     finally:
         globalLogPublisher.removeObserver(errors)
         for event in errors.first:
@@ -145,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _misused(args: argparse.Namespace) -> str:
     """What does not go together, if anything."""
-    given = [option for name, option in PLAIN.items() if getattr(args, name) is not None]
+    given = [option for name, option in EXPERIMENT_OPTIONS.items() if getattr(args, name) is not None]
     if args.scenario and given:
         return f"{given[0]} is part of a scenario, and cannot be given with one"
     if args.plot and not args.scenario:
@@ -157,35 +156,37 @@ def _misused(args: argparse.Namespace) -> str:
     return ""
 
 
-def _experiment(args: argparse.Namespace, errors: "Errors") -> int:
-    began = time.perf_counter()
-    with progress_on(sys.stderr, args.quiet) as progress:
-        report = Experiment(plan_of(args), progress).run()
-    figures = Figures(report, time.perf_counter() - began, errors.count)
-    print(json.dumps(figures.as_object()) if args.json else figures.as_text())
-    return DONE if figures.good else NOT_DONE
-
-
-def _play(args: argparse.Namespace, errors: "Errors") -> int:
-    scenario = scenario_of(args)
-    replay = (
-        f"dht14 sim {scenario.name} --nodes {scenario.nodes} --values {scenario.values} --seed {args.seed}"
-    )
+def _run(args: argparse.Namespace, errors: "Errors") -> int:
+    scenario, replay = scenario_of(args), replay_of(args)
     began, cpu_began = time.perf_counter(), time.process_time()
     try:
         with progress_on(sys.stderr, args.quiet) as progress:
             result = scenario.run(args.seed, progress)
-    except Exception:  # noqa: BLE001 - it is told, with its traceback
-        # A bug, of the nodes or of the simulator: the traceback says where, this says how to see it again.
+    except Exception:  # noqa: BLE001 - the traceback is printed
+        # A bug of the nodes or of the simulator: the traceback says where, the command runs it again.
         traceback.print_exc()
         print(f"To see this again: {replay}", file=sys.stderr)
         return NOT_DONE
-    cpu_seconds = time.process_time() - cpu_began
-    figures = ScenarioOutput(result, time.perf_counter() - began, cpu_seconds, errors.count, replay)
-    print(json.dumps(figures.as_object()) if args.json else figures.as_text())
+    wall_seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+    output: ScenarioOutput | ExperimentOutput
+    if args.scenario:
+        output = ScenarioOutput(result, wall_seconds, cpu_seconds, errors.count, replay)
+    else:
+        gets = GETS if args.gets is None else args.gets
+        output = ExperimentOutput(result, gets, args.kill or 0.0, wall_seconds, errors.count)
+    print(json.dumps(output.as_object()) if args.json else output.as_text())
     if args.plot:
         plot(result, args.plot)
-    return DONE if figures.good else NOT_DONE
+    return DONE if output.good else NOT_DONE
+
+
+def replay_of(args: argparse.Namespace) -> str:
+    """Return the command that runs the same again."""
+    scenario = scenario_of(args)
+    words = ["dht14 sim", *([scenario.name] if args.scenario else [])]
+    words += [f"--nodes {scenario.nodes} --values {scenario.values} --seed {args.seed}"]
+    given = {option: getattr(args, name) for name, option in EXPERIMENT_OPTIONS.items()}
+    return " ".join([*words, *(f"{option} {value}" for option, value in given.items() if value is not None)])
 
 
 @implementer(ILogObserver)

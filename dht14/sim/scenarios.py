@@ -126,8 +126,8 @@ SCENARIOS = {
             values=300,
         ),
         Scenario(
-            "weather",
-            "ten minutes of whatever the seed brings, all at once: right again five minutes later",
+            "random-faults",
+            "ten minutes of random faults of network, disks and nodes at once: right again five minutes later",
             scripts.random_faults,
             nodes=20,
             values=10,
@@ -229,3 +229,6 @@ SCENARIOS = {
     )
 }
 """By name."""
+
+ALIASES = {"weather": "random-faults"}
+"""Older names that the command line still accepts."""
