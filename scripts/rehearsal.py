@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What a network that scripts/deploy.sh has started promises, tried on it: nodes are restarted, cut off and killed.
+"""What a network that scripts/deploy.sh has started promises, tried on it: nodes are restarted, cut off and
+killed.
 
     scripts/deploy.sh 10 && python scripts/rehearsal.py
     scripts/deploy.sh --local 5 && python scripts/rehearsal.py

@@ -1,11 +1,11 @@
 """Run tests with trial, several at a time in processes of their own, and count the results.
 
-`python -b scripts/run_tests.py [--jobs N] [--report PAGE] [--directory DIR] [--seed N] [TEST ...]`, from the top of a
-checkout. The last line is `N passed, N failed[, N skipped]`. Exit code 0 when every test that was found has passed or
-was skipped; a test whose process dies has failed.
+`python -b scripts/run_tests.py [--jobs N] [--report PAGE] [--directory DIR] [--seed N] [TEST ...]`, from the
+top of a checkout. The last line is `N passed, N failed[, N skipped]`. Exit code 0 when every test that was
+found has passed or was skipped; a test whose process dies has failed.
 
-trial's own `--jobs` limits a line of the log to 65,535 bytes, ignores `-b`, and cannot keep tests apart that measure
-time. A test class with `runs_alone = True` runs after all others, one test at a time.
+trial's own `--jobs` limits a line of the log to 65,535 bytes, ignores `-b`, and cannot keep tests apart that
+measure time. A test class with `runs_alone = True` runs after all others, one test at a time.
 """
 
 import argparse

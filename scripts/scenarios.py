@@ -1,8 +1,8 @@
 """Plays the named scenarios of `dht14 sim`, one after another, and tells which kept their promises.
 
 `python scripts/scenarios.py [--seeds N] [--output FILE] [SCENARIO ...]`: all of them, with one seed, unless
-said otherwise; `--nodes` and `--values` give them another size. The output is a JSON object a line, as `dht14 sim --json` prints it. Exit code 1 when a
-promise was missed.
+said otherwise; `--nodes` and `--values` give them another size. The output is a JSON object a line, as `dht14
+sim --json` prints it. Exit code 1 when a promise was missed.
 """
 
 import argparse

@@ -12,7 +12,8 @@ VIOLATIONS_SHOWN = 10
 
 @frozen
 class ExperimentOutput:
-    """The result of `experiment`, with what only this process knows: wall time, and the errors that nodes logged."""
+    """The result of `experiment`, with what only this process knows: wall time, and the errors that nodes
+    logged."""
 
     result: Result
     gets: int
@@ -31,7 +32,8 @@ class ExperimentOutput:
         return self.result.events / self.wall_seconds
 
     def as_object(self) -> dict[str, object]:
-        """Return an object for programs. All but `wall_seconds` and `events_per_second` depends on `plan` alone."""
+        """Return an object for programs. All but `wall_seconds` and `events_per_second` depends on `plan`
+        alone."""
         result, scenario = self.result, self.result.scenario
         return {
             "plan": {
@@ -115,8 +117,8 @@ class ScenarioOutput:
         return {name: round(count / self.cpu_seconds) for name, count in done.items()}
 
     def as_object(self) -> dict[str, object]:
-        """For programs. Everything but `wall_seconds`, `cpu_seconds` and `..._per_second` follows from scenario
-        and seed."""
+        """For programs. Everything but `wall_seconds`, `cpu_seconds` and `..._per_second` follows from
+        scenario and seed."""
         result, scenario = self.result, self.result.scenario
         return {
             "scenario": scenario.name,

@@ -1,7 +1,8 @@
-"""Attacks on a network of the shipped code, by nodes with valid identities, and what must come of them.
+"""Attacks by nodes with valid identities on a network of shipped nodes, and what the network promises under
+them.
 
-The attackers are free of all that slows real ones down: the puzzle is of difficulty 0, and they may have
-nodes in as many subnets as the attack says.
+The attackers pay less than real ones: the proof of work has difficulty 0, and they have nodes in as many
+subnets as the attack needs.
 """
 
 import random
@@ -34,30 +35,31 @@ ECLIPSERS = 20
 """Attackers beside each key."""
 
 SHARED_BITS = 12
-"""Bits that they share with the key: in a network of 500, none of the honest nodes is likely to."""
+"""Leading bits that their ids share with the key: in a network of 500 nodes hardly any honest id shares as
+many."""
 
 HOSTILE_SHARE = 0.2
 
 
 @define(eq=False)
 class Colluders:
-    """What accomplices know of each other."""
+    """The state that colluding nodes share."""
 
     members: list[Contact] = field(factory=list)
     receipts: defaultdict[int, set[int]] = field(factory=lambda: defaultdict(set))
-    """By key, the ids of the members that have promised to hold its record."""
+    """By key, the ids of the members that have acknowledged its record."""
 
 
 @define(eq=False)
 class Colluder(Responder):
-    """A denier that knows nobody but its accomplices."""
+    """Acknowledges every STORE but keeps nothing, and names only its colluders."""
 
     _colluders: Colluders = field(kw_only=True)
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
-        """The accomplices nearest to whatever is looked for, and receipts for what is thrown away."""
+        """Respond with the colluders nearest to the target."""
         if isinstance(request, Store):
-            if request.replication:  # Else it is a cached copy, which counts for nothing.
+            if request.replication:  # Without it this is a cached copy, which no quorum counts.
                 self._colluders.receipts[request.key].add(self._table.own_id)
             respond(Stored(self._nearest(request.key)))
         elif isinstance(request, FindValue):
@@ -72,10 +74,10 @@ class Colluder(Responder):
 
 
 class Misdirector(Denier):
-    """A denier that names real nodes, at addresses where nobody is: each in a subnet of its own."""
+    """A `Denier` that names real nodes with wrong addresses, each in a subnet of its own."""
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
-        """The right ids in the wrong places."""
+        """Respond with real ids at addresses where no node listens."""
         super().answer(request, sender, now, lambda reply: respond(self._misdirected(reply)))
 
     def _misdirected(self, reply: Reply) -> Reply:
@@ -90,32 +92,32 @@ class Misdirector(Denier):
 
 
 HOSTILE_RESPONDERS = (Silent, Denier, Liar, Forger, Misdirector)
-"""How nodes that are hostile each for itself conduct themselves."""
+"""Of hostile nodes that do not collude."""
 
 
 def one_subnet(run: ScenarioRun) -> None:
-    """The nodes have a subnet each; five times as many attackers share one."""
+    """Each node has a subnet of its own; five times as many attackers share one."""
     spread_out(run)
     colluders = Colluders()
     for number in range(SYBILS * run.world.size // 100):
-        place = f"60.0.0.{number % 250 + 1}", 8000 + number // 250
-        _add_colluder(run, Identity.made_up(PUZZLE, run.world.rng), place, colluders)
+        address = f"60.0.0.{number % 250 + 1}", 8000 + number // 250
+        _add_colluder(run, Identity.made_up(PUZZLE, run.world.rng), address, colluders)
     run.join()
     run.promise_acknowledged("puts acknowledged", run.put_values(_contents(run)), 0.999)
     found = run.get([write.key for write in run.acknowledged()], times=20)
     hostile = {contact.node_id for contact in colluders.members}
     tables = [node.stack.table for node in run.world.callers()]
-    most = max(sum(c.node_id in hostile for c in table.contacts()) for table in tables)
-    run.promise("attackers in a table", most, at_most=SUBNET_IN_TABLE)
+    largest = max(sum(c.node_id in hostile for c in table.contacts()) for table in tables)
+    run.promise("attackers in a table", largest, at_most=SUBNET_IN_TABLE)
     for table in tables:
         table.check_invariants()  # Of a bucket's limit too.
-    most = max((len(ids) for ids in colluders.receipts.values()), default=0)
-    run.promise("attackers among the holders of a key", most, at_most=SUBNET_IN_SET)
+    largest = max((len(ids) for ids in colluders.receipts.values()), default=0)
+    run.promise("attackers among the holders of a key", largest, at_most=SUBNET_IN_SET)
     run.promise_right("gets right", verdicts_of(found), 0.999)
 
 
 def eclipse(subnets: int, at_least: float) -> Script:
-    """Beside each key there are 20 attackers in so many subnets, before anything is put there."""
+    """Return a script: before any put, 20 attackers in `subnets` subnets have ids next to each key."""
 
     def script(run: ScenarioRun) -> None:
         spread_out(run)
@@ -123,8 +125,8 @@ def eclipse(subnets: int, at_least: float) -> Script:
         for turn, key in enumerate(values):
             colluders = Colluders()
             for number in range(ECLIPSERS):
-                place = f"60.{turn}.{number % subnets}.{number + 1}", 8000
-                _add_colluder(run, _identity_near(key, run.world.rng), place, colluders)
+                address = f"60.{turn}.{number % subnets}.{number + 1}", 8000
+                _add_colluder(run, _identity_near(key, run.world.rng), address, colluders)
         run.join()
         run.promise_acknowledged("puts acknowledged", run.put_values(values), 1)
         found = run.get([write.key for write in run.acknowledged()], times=50)
@@ -136,7 +138,7 @@ def eclipse(subnets: int, at_least: float) -> Script:
 
 
 def hostile(run: ScenarioRun) -> None:
-    """A fifth of the nodes is hostile, each in one of five ways."""
+    """A fifth of the nodes is hostile; each has one of five responders."""
     world = run.world
     spread_out(run)
     nodes = [host for host in world.hosts if host.role is NodeRole.NODE]
@@ -151,7 +153,7 @@ def hostile(run: ScenarioRun) -> None:
 
 
 def displacement(run: ScenarioRun) -> None:
-    """A fifth of the nodes writes junk over everything, again and again."""
+    """A fifth of the nodes puts junk under every key, three times."""
     world = run.world
     spread_out(run)
     run.join()
@@ -166,8 +168,8 @@ def displacement(run: ScenarioRun) -> None:
 
 
 def lowered_replication(run: ScenarioRun) -> None:
-    """Somebody who knows all values offers each holder its own record, as one of which a single copy is asked
-    for; then nodes are replaced, one every 45 s, until more have gone than there were."""
+    """An attacker that knows all values sends each holder its own record with a replication of 1. Then nodes
+    are replaced, one every 45 s, until more have left than there were at first."""
     world = run.world
     run.history.availability = world.availability
     spread_out(run)
@@ -198,7 +200,7 @@ def _put_junk(key: int, node: Node) -> "Deferred[bool]":
 
 
 def spread_out(run: ScenarioRun) -> None:
-    """Every node is on the internet, in a subnet of its own."""
+    """Give every node a public address in a subnet of its own."""
     world = run.world
     for host in list(world.hosts):
         number = host.number

@@ -1,7 +1,7 @@
-"""Many clients that write and read the same few keys at once, while nodes come, go and lie.
+"""Concurrent clients that write and read the same few keys, while faults are injected.
 
-What each of them was told goes into the history, which judges every get. Copies are from 1 to 20, as each
-client likes: a key has old copies where new ones are not.
+All invocations and responses go into the history, which gives each get its verdict. Each put asks for 1 to 20
+copies: so old copies of a key remain at nodes that do not get the new value.
 """
 
 import random
@@ -27,52 +27,54 @@ from dht14.sim.scenario import Script
 from dht14.sim.scripts import disks
 
 GETS = 20
-"""For each put: half of them soon after it, half at any time."""
+"""Per put: half of them soon after it, half at random times."""
 
 SOON_SECONDS = 3.0
-"""Seconds after a put, at most, within which gets come that must see it: one in three within a tenth."""
+"""Seconds after the response to a put within which half of its gets start, one in three of these within 0.1
+s."""
 
 QUIET_EVERY, QUIETNESS = 4, 8
-"""One in so many keys is quiet, and put so many times as seldom as others."""
+"""One in QUIET_EVERY keys is quiet: clients put it QUIETNESS times less often than the others."""
 
 PARTITION_AT = 60.0
-"""Seconds from the beginning."""
+"""Seconds after the clients start."""
 
 
 @frozen
 class Workload:
-    """How clients work. Parts are of the puts."""
+    """The mix of operations. Shares are of the puts."""
 
     seconds: float = 300.0
-    """How long."""
+    """Duration."""
     put_interval: float = 12.0
-    """Seconds between two puts of a key, on average."""
+    """Mean seconds between two puts of a key."""
     copies: tuple[int, int] = (1, MAX_REPLICATION)
-    """That a put asks for, at least and at most."""
+    """The fewest and the most that a put asks for."""
     short_ttls: float = 0.1
-    """Live for a minute only; of a quiet key, one that is put so seldom that it expires, half of them do."""
+    """Puts that expire after a minute. Of a quiet key half of the puts do: the next one comes after the
+    expiry."""
     deletions: float = 0.1
-    """Of an owner's: take away what is there."""
+    """Of an owner's puts: deletions."""
     junk: float = 0.1
-    """Under content and owner keys: other bytes, in as many copies as can be asked for."""
+    """Of the puts under content and owner keys: other bytes, with the largest replication."""
 
 
 @frozen
 class FaultPlan:
-    """What goes wrong meanwhile. Rates are per minute; with rates of 0 nothing does."""
+    """The faults that are injected. Rates are per minute; 0 is none."""
 
     restarts: float = 0.0
-    """Nodes killed that come back, with their disks, 2 to 60 s later."""
+    """Nodes that are killed and start again with their disks 2 to 60 s later."""
     deaths: float = 0.0
-    """Nodes killed for good, each of them replaced by another one within a minute."""
+    """Nodes that are killed for good; a new node replaces each within a minute."""
     joins: float = 0.0
-    """Nodes that join besides."""
+    """New nodes that join."""
     clock_steps: float = 0.0
-    """Wall clocks that are set wrong, by up to an hour."""
+    """Wall clocks that are set wrong by up to an hour."""
     partition_seconds: float = 0.0
-    """Seconds for which one half of the nodes is kept apart from the other, once, from a minute on."""
+    """Seconds of one partition into two halves; it begins after PARTITION_AT."""
     hostile_share: float = 0.0
-    """Part of the nodes that are hostile."""
+    """The share of hostile nodes."""
 
 
 DEFAULT_WORKLOAD = Workload()
@@ -80,7 +82,7 @@ DEFAULT_WORKLOAD = Workload()
 
 @define(eq=False)
 class Register:
-    """One key that everybody writes and reads. What `next` puts under it is fit for it."""
+    """One key that all clients write and read. `next` returns only values that are valid under it."""
 
     kind: Kind
     key: int
@@ -91,7 +93,7 @@ class Register:
 
     @classmethod
     def of(cls, turn: int, rng: random.Random) -> "Register":
-        """The key of this number: the kinds take turns."""
+        """Return register number `turn`: the kinds take turns."""
         kind, is_quiet, value = Kind(1 + turn % len(Kind)), turn % QUIET_EVERY == 0, rng.randbytes(40)
         if kind is Kind.CONTENT:
             return cls(kind, hash_id(value), value, is_quiet)
@@ -101,12 +103,12 @@ class Register:
         return cls(kind, key_of_owner(public_key_of(owner), b""), b"", is_quiet, owner)
 
     def has_short_ttl(self, rng: random.Random, short_ttls: float) -> bool:
-        """Whether what is put next is for a minute only."""
+        """Whether the next put expires after a minute."""
         return rng.random() < (0.5 if self.is_quiet else short_ttls)
 
     def next(self, rng: random.Random, deletions: float) -> bytes:
-        """What is put next: the same content, any value, or what the owner says now. Every fifth of an owner's
-        records has a number that was given before: on another device, at the same time perhaps."""
+        """Return the next value: the same content, random bytes, or an owner's record. Every fifth owner's
+        record repeats a number, as a second device of the owner can."""
         if self._owner is None:
             return self._value or rng.randbytes(40)
         self._seq += self._seq == 0 or rng.random() < 0.8
@@ -115,17 +117,17 @@ class Register:
 
 
 class AfterKill(Enum):
-    """How a node that was killed comes back."""
+    """What happens after a node was killed."""
 
     RESTARTED = "same"
-    """With its disk."""
+    """It starts again with its disk."""
     REPLACED = "another"
-    """Another node takes its place."""
+    """A new node replaces it."""
 
 
 @define(eq=False)
 class SimulatedClients:
-    """What clients and bad luck do; all times are drawn from the world's chance."""
+    """The clients and the fault injection of one run; the random source of the world draws all times."""
 
     _run: ScenarioRun
     _faults: FaultPlan
@@ -135,12 +137,12 @@ class SimulatedClients:
     puts: int = field(default=0, init=False)
     acknowledged: int = field(default=0, init=False)
     _newest: Register | None = field(default=None, init=False)
-    """Of which a put was acknowledged last."""
+    """The register of the last acknowledged put."""
     killed: int = field(default=0, init=False)
     """Nodes that were killed."""
 
     def run(self) -> None:
-        """Let them work, and wait until all of it is over."""
+        """Start all clients and faults, and wait until they end."""
         run, rng, faults, workload = self._run, self._run.world.rng, self._faults, self._workload
         self._ends = run.now + workload.seconds
         puts = 60.0 / workload.put_interval
@@ -159,7 +161,7 @@ class SimulatedClients:
         run.wait(workload.seconds + SETTLE)
 
     def _at_random(self, per_minute: float, act: Callable[[], None]) -> None:
-        """Do this so often from now on, at moments that know nothing of each other."""
+        """Call `act` at random times (a Poisson process) until the clients end."""
         world = self._run.world
 
         def turn(_: object) -> None:
@@ -200,10 +202,11 @@ class SimulatedClients:
         if node is not None:
             self._run.read(register.key, node)
 
-    # Bad luck
+    # Fault injection
 
     def _kill(self, after: AfterKill) -> None:
-        """Every second node that is killed has just taken part in a put, perhaps: a holder of the newest value."""
+        """Kill a random node; every second time one of the nodes nearest to the key of the last put, which
+        may hold it."""
         world = self._run.world
         nodes = self._joined()
         if not nodes:
@@ -243,7 +246,8 @@ class SimulatedClients:
 
 
 def history(faults: FaultPlan, workload: Workload = DEFAULT_WORKLOAD) -> Script:
-    """Clients at work on a few keys of each kind; what they were told is a history without a flaw."""
+    """Return a script: clients use a few keys of each kind under these faults, and no get breaks a
+    promise."""
 
     def script(run: ScenarioRun) -> None:
         world = run.world

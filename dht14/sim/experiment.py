@@ -1,4 +1,5 @@
-"""The scenario of `dht14 sim` without a name: nodes join, clients put values, nodes may die, clients get values."""
+"""The scenario of `dht14 sim` without a name: nodes join, clients put values, nodes may die, clients get
+values."""
 
 from dht14.sim.conditions import Conditions
 from dht14.sim.history import GetVerdict
@@ -13,7 +14,8 @@ GETS = 1_000
 
 
 def experiment(gets: int = GETS, kill: float = 0.0) -> Script:
-    """Return a script with this number of gets; the share `kill` of the nodes with values dies after the puts."""
+    """Return a script with this number of gets; the share `kill` of the nodes with values dies after the
+    puts."""
 
     def script(run: ScenarioRun) -> None:
         world = run.world

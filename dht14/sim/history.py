@@ -1,19 +1,21 @@
-"""What clients asked of a network, what they were told, and which answers break a promise. DESIGN 2.4.
+"""A history checker: invocations and responses of all clients, and a verdict on each get. DESIGN 2.4.
 
-Each key is a regular register, whatever the replication of its copies: a get brings the newest value that was
-acknowledged before the get began, or one that was being written meanwhile, until that expires. What an
-operation that failed, or is still at work, has written may be seen or not. Each get is judged by itself: while
-a put is at work, or after it has failed, one get may bring it and a later get what was before (`returned` counts
-those). What is newer than what depends on the kind of the key.
+Each key is a regular register, whatever the replication of its copies: a get returns the newest value that
+was acknowledged before the get was invoked, or a value of a concurrent put, until that expires. A get may or
+may not return the value of a put that failed or has no response yet. Each get has its own verdict: while a
+put runs, or after it has failed, one get may return its value and a later get the value before it (`returned`
+counts these). Which value is newer depends on the kind of the key.
 
-- Content cannot be replaced, and replaces all else under its key until it expires: then nothing is left of it.
-- An owner's records follow each other by the numbers that the owner has signed, and replace open ones.
-- Open values follow each other in time: one that was put after another was answered replaces it. Of two puts
-  at the same time either may win.
+- Content cannot be replaced, and replaces all else under its key until it expires: then no trace of it is
+  left.
+- The numbers that an owner has signed order its records, which replace open ones.
+- Time orders open values: a put that was invoked after the response to another replaces it. Of two concurrent
+  puts either may win.
 
-Nothing is promised where more nodes were lost than a value had copies, and of open keys where nodes lie. While the
-network is parted, and for a minute after that, a get may miss what the other side has; later it may bring any
-of the puts of that time, as if they had all been at work until then. Times are the true ones, in seconds, on one clock for all clients.
+Nothing is promised where more nodes were lost than a value had copies, nor for open keys while a node is
+hostile. During a partition and for a minute after it a get may miss values of the other side; later it may
+return the value of any put of that time, as if all of these puts had been concurrent until then. All times
+are true times in seconds, from one clock for all clients.
 """
 
 from collections import Counter
@@ -29,98 +31,99 @@ from dht14.records.record import Kind, Record, proven
 from dht14.sim.availability import Availability
 
 EXPIRY_TOLERANCE = 2.0
-"""Seconds after its expiry for which a value may still be served: promised, whatever the clocks say."""
+"""Seconds after its expiry for which a get may still return a value, however wrong clocks are."""
 
 AGREEMENT_SECONDS = 60.0
-"""Seconds after a partition until both sides have the same again."""
+"""Seconds after the end of a partition until both sides agree again."""
 
 VIOLATIONS_KEPT = 1_000
 
 
 class GetVerdict(Enum):
-    """What a get was."""
+    """The verdict on one get."""
 
     RIGHT = "right"
     LOST = "lost"
-    """Nothing was found, though a value was acknowledged and has not expired."""
+    """It returned nothing, but a value was acknowledged and has not expired."""
     STALE = "stale"
-    """Older than what was acknowledged before the get began."""
+    """It returned an older value than one that was acknowledged before the get was invoked."""
     EXPIRED = "expired"
-    """Its time was over before the get began."""
+    """The value had expired before the get was invoked."""
     FORGED = "forged"
-    """Nobody who may write there ever wrote it."""
+    """No client that may write under the key put this value."""
     EXCUSED = "excused"
-    """One of these, but more nodes were lost, or lied, than the promise covers."""
+    """One of these, but more nodes were lost or hostile than the promise covers."""
 
 
 GOOD = (GetVerdict.RIGHT, GetVerdict.EXCUSED)
 
 
 class PutResponse(Enum):
-    """What the client of a put was told."""
+    """The response to a put."""
 
     UNKNOWN = "unfinished"
     STORED = "stored"
     SUPERSEDED = "superseded"
-    """Stored, and a later write has won: that one must be in the history too."""
+    """Stored, but a later write has won: that one must be in the history too."""
     FAILED = "failed"
 
     @classmethod
-    def of(cls, describe: bool | Receipt) -> "PutResponse":
-        """The ending that a node tells, in either form."""
-        if isinstance(describe, Receipt) and describe.outcome is PutOutcome.SUPERSEDED:
+    def of(cls, answer: bool | Receipt) -> "PutResponse":
+        """Return the response for a bool (acknowledged or not) or a receipt."""
+        if isinstance(answer, Receipt) and answer.outcome is PutOutcome.SUPERSEDED:
             return cls.SUPERSEDED
-        acknowledged = describe if isinstance(describe, bool) else describe.acknowledged
+        acknowledged = answer if isinstance(answer, bool) else answer.acknowledged
         return cls.STORED if acknowledged else cls.FAILED
 
 
 @define(eq=False)
 class Write:
-    """One put. Its kind and its number are seen from key and value."""
+    """One put. Key and value determine its kind and its owner's number."""
 
     number: int
-    """In the order in which puts began."""
+    """In the order of invocations."""
     record: Record = field(repr=False)
-    """What was put, with the owner's number as its version; its expiry is the earliest that is possible."""
+    """The record that was put, with the owner's number as its version; its expiry is the earliest
+    possible."""
     kind: Kind | None
-    """None: it may not stand under its key, and no node may take it."""
+    """None: the value is not valid under its key, and no node may store it."""
     began: float
     client: str = ""
-    """Who asked, and where."""
+    """The client and its node."""
     ended: float = inf
     response: PutResponse = PutResponse.UNKNOWN
     settled: float = inf
-    """From when on it replaces what was there before: when it ended, or when the network agreed again."""
+    """When it replaces older values: at the response, or when the network agrees again."""
     first_seen: float = inf
-    """When the first get ended that brought it."""
+    """When the first get that returned it ended."""
 
     @property
     def key(self) -> int:
-        """Under which it was put."""
+        """Of the record."""
         return self.record.key
 
     @property
     def value(self) -> bytes:
-        """What was put."""
+        """Of the record."""
         return self.record.value
 
     @property
     def expires_at(self) -> float:
-        """When its time is over."""
+        """Of the record."""
         return self.record.expires_at
 
     @property
     def acknowledged(self) -> bool:
-        """Whether the client was told that it is stored."""
+        """Whether the response says that it is stored."""
         return self.response in (PutResponse.STORED, PutResponse.SUPERSEDED)
 
     @property
     def leaves_value(self) -> bool:
-        """Whether it leaves something to be found: an owner's deletion does not."""
+        """Whether a get can return it: an owner's deletion leaves nothing."""
         return not (self.kind is Kind.OWNER and self.record.is_tombstone)
 
     def replaces(self, other: "Write") -> bool:
-        """Whether a network that has taken both must not bring the other one."""
+        """Whether no get may return the other write once both are acknowledged."""
         kind, others = self.kind or 0, other.kind or 0
         if kind != others:
             return kind > others
@@ -129,11 +132,11 @@ class Write:
         return kind == Kind.OWNER and self.record.version > other.record.version
 
     def outlasts(self, other: "Write") -> bool:
-        """Whether the other write leaves in place what this one has put."""
+        """Whether this write is still valid after the other one."""
         return other is self or self.kind is Kind.CONTENT or self.replaces(other)
 
     def describe(self, since: float) -> str:
-        """It in one line, with times counted from then."""
+        """Describe it in one line, with times relative to `since`."""
         what = f"seq {self.record.version}, " if self.kind is Kind.OWNER else ""
         gone = "" if self.leaves_value else "deletion, "
         until = "..." if self.ended == inf else f"{self.ended - since:.3f}"
@@ -145,23 +148,23 @@ class Write:
 
 @frozen
 class Read:
-    """One get, and what it was."""
+    """One get with its verdict."""
 
     key: int
     kind: Kind
-    """The highest that was written under the key."""
+    """The highest kind that was put under the key."""
     verdict: GetVerdict
     found: bytes | None = field(repr=False)
     began: float
     ended: float
     client: str
     expected: Write | None
-    """What should have been brought, or something later; None where nothing had to be found."""
+    """The write that it must return, or a later one; None where it may return nothing."""
     seen: Write | None
-    """What was brought."""
+    """The write that it returned."""
 
     def describe(self, since: float) -> str:
-        """It in one line, with times counted from then."""
+        """Describe it in one line, with times relative to `since`."""
         if self.seen is not None:
             brought = self.seen.describe(since)
         else:
@@ -181,27 +184,27 @@ def _at(client: str) -> str:
 
 @define(eq=False)
 class History:
-    """Remembers every put, and judges every get when it has ended."""
+    """Records every put, and gives each get its verdict at its response."""
 
     expiry_tolerance: float = EXPIRY_TOLERANCE
     availability: Availability = field(factory=Availability)
-    """Of the nodes. While nothing is known of them nothing is excused."""
+    """Of the nodes. While it is empty no get is excused."""
     counts: Counter[tuple[Kind, GetVerdict]] = field(factory=Counter, init=False)
-    """Of all gets, by the kind of the key."""
+    """Gets, by the kind of the key and verdict."""
     violations: list[Read] = field(factory=list, init=False)
-    """The first of the gets that break a promise."""
+    """The first gets that break a promise."""
     returned: int = field(default=0, init=False)
-    """Gets that were right, but brought something older than an earlier get had brought."""
+    """Right gets that returned an older value than an earlier get."""
     _writes: dict[int, list[Write]] = field(factory=dict, init=False)
-    """By key, in the order in which they began."""
+    """By key, in the order of invocations."""
     _puts: int = field(default=0, init=False)
     _agreed_at: float = field(default=0.0, init=False)
-    """When both sides of the last partition have the same; `inf` while it lasts."""
+    """When both sides of the last partition agree again; `inf` during the partition."""
 
     def put_invoked(
         self, key: int, value: bytes, ttl: float, now: float, copies: int = 0, client: str = ""
     ) -> Write:
-        """A client has asked for a put of a value that shall live for `ttl` seconds, in so many copies."""
+        """A client has invoked a put of a value for `ttl` seconds, in `copies` copies."""
         record = Record(key, value, 0, now + ttl, copies)
         kind: Kind | None = record.kind
         if record.is_owned:
@@ -215,16 +218,16 @@ class History:
         return write
 
     def put_responded(self, write: Write, response: PutResponse, now: float) -> None:
-        """The client has been answered."""
+        """The client has the response."""
         write.ended, write.response = now, response
         write.settled = max(now, self._agreed_at)
 
     def partitioned(self) -> None:
-        """From now on nodes are kept apart."""
+        """A partition has begun."""
         self._agreed_at = inf
 
     def healed(self, now: float) -> None:
-        """They are so no more."""
+        """The partition has ended."""
         self._agreed_at = now + AGREEMENT_SECONDS
         for writes in self._writes.values():
             for write in writes:
@@ -234,7 +237,8 @@ class History:
     def get_responded(
         self, key: int, found: bytes | None, began: float, ended: float, client: str = ""
     ) -> Read:
-        """A get has ended: what it was. Puts that began before that must have been told of."""
+        """A get has its response; return it with its verdict. All puts invoked before now must be
+        recorded."""
         writes = [write for write in self._writes.get(key, ()) if write.began <= ended and write.kind]
         before = [write for write in writes if write.acknowledged and write.settled <= began]
         kind = max((write.kind for write in writes if write.kind), default=Kind.OPEN)
@@ -269,7 +273,8 @@ class History:
     def _judge_nothing(
         self, writes: list[Write], before: list[Write], now: float
     ) -> tuple[GetVerdict, Write | None]:
-        """Nothing is right where nothing was acknowledged, or the last of it may be over or deleted."""
+        """Nothing is right when no put was acknowledged, or when the newest value may have expired or been
+        deleted."""
         lives_on = {
             write: write.leaves_value and write.expires_at > now + self.expiry_tolerance for write in writes
         }
@@ -281,13 +286,14 @@ class History:
         return self._weighed(GetVerdict.LOST, kept, now) if kept else (GetVerdict.RIGHT, None)
 
     def _judge_junk(self, before: list[Write], now: float) -> tuple[GetVerdict, Write | None]:
-        """Bytes of nobody: to be had only from liars, who may be all that is near the key."""
+        """Bytes that no client put: only hostile nodes return them, and these may be all nodes near the
+        key."""
         if self.availability.all_honest:
             return GetVerdict.FORGED, before[-1] if before else None
         return self._weighed(GetVerdict.FORGED, [write for write in before if self._stands(write, now)], now)
 
     def _stands(self, write: Write, now: float) -> bool:
-        """Whether it still keeps others out: of content that has expired nothing is remembered."""
+        """Whether it still replaces others: no node remembers content that has expired."""
         return write.kind is not Kind.CONTENT or write.expires_at > now + self.expiry_tolerance
 
     def _judge_found(
@@ -295,7 +301,7 @@ class History:
     ) -> tuple[GetVerdict, Write | None]:
         if max(write.expires_at for write in seen) + self.expiry_tolerance < began:
             return GetVerdict.EXPIRED, None
-        # The same bytes may have been put more than once, and any of these puts may be what was seen.
+        # Several puts may have had the same bytes; the get may have returned any of them.
         verdicts = [self._judge_seen(write, before, now) for write in seen]
         return next((verdict for verdict in verdicts if verdict[0] in GOOD), verdicts[-1])
 
@@ -309,7 +315,7 @@ class History:
     def _weighed(
         self, verdict: GetVerdict, expected: list[Write], now: float
     ) -> tuple[GetVerdict, Write | None]:
-        """The judgement, with the last of the writes that can still be expected."""
+        """Return the verdict with the newest write that the network must still keep; else excuse the get."""
         for write in reversed(expected):
             if self._must_keep(write, now):
                 return verdict, write
@@ -319,23 +325,24 @@ class History:
         copies = max(write.record.replication, 1)
         return self.availability.must_keep(write.key, copies, write.began, write.ended, now)
 
-    # What is known
+    # Queries
 
     def keys(self, limit: int) -> list[int]:
-        """So many of the keys that were ever written, the first ones."""
+        """Return the first `limit` keys that were put."""
         return list(islice(self._writes, limit))
 
     def writes(self, key: int) -> list[Write]:
-        """The puts of a key so far, in the order in which they began."""
+        """Return the puts of a key, in the order of invocations."""
         return list(self._writes.get(key, ()))
 
     def acknowledged(self, now: float) -> list[Write]:
-        """Of each key whose newest write was acknowledged and has not expired, that write."""
+        """Return the newest write of each key, where it is acknowledged and has neither expired nor deleted
+        the value."""
         newest = (writes[-1] for writes in self._writes.values())
         return [
             write for write in newest if write.acknowledged and write.expires_at > now and write.leaves_value
         ]
 
     def count(self, verdict: GetVerdict, kind: Kind | None = None) -> int:
-        """How many gets were that, of keys of all kinds or one."""
+        """Count the gets with this verdict, of keys of one kind or all."""
         return sum(n for (k, j), n in self.counts.items() if j is verdict and kind in (None, k))

@@ -21,7 +21,8 @@ KEYS_CHECKED = 200
 
 @define(eq=False)
 class InvariantChecker:
-    """Every virtual second it looks at some of the nodes; what it finds wrong is an AssertionError of the run.
+    """Every virtual second it looks at some of the nodes; what it finds wrong is an AssertionError of the
+    run.
 
     - Table, store and sessions do not contradict themselves, and keep their limits.
     - A table has no contact that was never there: nothing is passed on that was not verified.

@@ -60,7 +60,8 @@ class Traffic:
 @define(eq=False)
 class Nat:
     """A port-restricted NAT (RFC 4787: address- and port-dependent filtering): a datagram gets in only from
-    where one has been sent to within the last MAPPING_LIFETIME. Its host's address is as seen from outside."""
+    where one has been sent to within the last MAPPING_LIFETIME. Its host's address is as seen from
+    outside."""
 
     MAPPING_LIFETIME = 120.0
     """Seconds; the least that RFC 4787 allows for. Only what is sent prolongs it."""

@@ -33,7 +33,8 @@ KEYS_COUNTED = 200
 VIOLATIONS_LISTED, HOLDERS_LISTED = 50, 24
 
 Progress = Callable[[str, int, int], None]
-"""Called with the name of a phase, how many of its operations (or seconds) are over, and how many there are."""
+"""Called with the name of a phase, how many of its operations (or seconds) are over, and how many there
+are."""
 
 
 class GetResult(NamedTuple):
@@ -139,13 +140,14 @@ class ScenarioRun:
         callers: Sequence[VirtualNode] = (),
         gap: float = OPERATION_GAP,
     ) -> list[Operation[GetResult]]:
-        """Get each key `times` times, each time at another node (of `callers`, if given). `gap` seconds pass between
-        two gets at one node."""
+        """Get each key `times` times, each time at another node (of `callers`, if given). `gap` seconds pass
+        between two gets at one node."""
         gets = [partial(self.read, key) for key in keys for _ in range(times)]
         return self.world.run_operations(gets, self._progress_of("gets", len(gets)), callers, gap)
 
     def get_for(self, seconds: float, gets: int) -> Counter[GetVerdict]:
-        """Get acknowledged values at random joined nodes, `gets` times, evenly over `seconds`; return the verdicts.
+        """Get acknowledged values at random joined nodes, `gets` times, evenly over `seconds`; return the
+        verdicts.
 
         Gets whose node leaves meanwhile do not count: they have no client any more.
         """
@@ -233,8 +235,8 @@ class ScenarioRun:
         return counts
 
     def named_contacts(self, targets: Iterable[int]) -> set[Contact]:
-        """Send FIND_NODE with each target from one node to all others; return the contacts of all replies. Nodes behind
-        NATs are left out: the request may not reach them."""
+        """Send FIND_NODE with each target from one node to all others; return the contacts of all replies.
+        Nodes behind NATs are left out: the request may not reach them."""
         named: set[Contact] = set()
         world = self.world
 

@@ -141,7 +141,8 @@ def one_way(run: ScenarioRun) -> None:
 
 
 def rewrites(run: ScenarioRun) -> None:
-    """Clients write the same few keys over and over, two puts a second, with 1 to 20 copies, while others read them."""
+    """Clients write the same few keys over and over, two puts a second, with 1 to 20 copies, while others
+    read them."""
     run.join()
     run.put()
     keys, rng = run.history.keys(run.values), run.world.rng
@@ -165,9 +166,9 @@ SHORT_TTL = 300
 
 
 def clocks(run: ScenarioRun) -> None:
-    """A fifth of the nodes has a clock that is wrong by up to a day. Then, three times, the clocks of others are set
-    wrong by an hour or by 25, and right again later, and a twentieth of the nodes is stopped for 10 min, while clients
-    put and get."""
+    """A fifth of the nodes has a clock that is wrong by up to a day. Then, three times, the clocks of others
+    are set wrong by an hour or by 25, and right again later, and a twentieth of the nodes is stopped for 10
+    min, while clients put and get."""
     world = run.world
     for host in world.rng.sample(world.hosts, len(world.hosts) // 5):
         world.set_host(evolve(host, skew=world.rng.uniform(-DAY, DAY)))
@@ -242,7 +243,8 @@ def newcomer(run: ScenarioRun) -> None:
 
 
 def power_cut(run: ScenarioRun) -> None:
-    """Every node is killed at once while clients write; all begin again with their disks, but bootstrap nodes."""
+    """Every node is killed at once while clients write; all begin again with their disks, but bootstrap
+    nodes."""
     world = run.world
     with disks(run):
         run.join()
@@ -265,7 +267,8 @@ def power_cut(run: ScenarioRun) -> None:
 
 
 def bad_disks(run: ScenarioRun) -> None:
-    """For five minutes an eighth of the disks is full, an eighth broken, and a quarter takes a second to flush."""
+    """For five minutes an eighth of the disks is full, an eighth broken, and a quarter takes a second to
+    flush."""
     with disks(run):
         run.join()
         run.put()
@@ -285,8 +288,8 @@ def bad_disks(run: ScenarioRun) -> None:
 
 
 def random_faults(run: ScenarioRun) -> None:
-    """Whatever the seed brings: for ten minutes the network, the disks and the nodes are as bad as it has drawn,
-    while clients write the same few keys over and over; then all is well again."""
+    """Whatever the seed brings: for ten minutes the network, the disks and the nodes are as bad as it has
+    drawn, while clients write the same few keys over and over; then all is well again."""
     world, rng = run.world, run.world.rng
     hosts = [host for host in world.hosts if host.role is NodeRole.NODE]
     for host in rng.sample(hosts, rng.randint(0, len(hosts) // 4)):

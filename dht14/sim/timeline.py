@@ -1,4 +1,5 @@
-"""How a run went, minute by minute: what reads brought and how long they took, and how many copies there were."""
+"""How a run went, minute by minute: what reads brought and how long they took, and how many copies there
+were."""
 
 from collections.abc import Iterable, Sequence
 

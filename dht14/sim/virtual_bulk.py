@@ -50,7 +50,8 @@ class VirtualBulk(DatagramProtocol):
     """Both ends of one node's bulk channel, a `Bulk`, on the port that it shares with the RPCs."""
 
     noisy = False
-    """Twisted must not log `repr(self)`, all state of the node, at each start: of a `Liar` 144,000 characters."""
+    """Twisted must not log `repr(self)`, all state of the node, at each start: of a `Liar` 144,000
+    characters."""
 
     _proof: bytes
     _check: Check

@@ -227,7 +227,8 @@ class World:
         self.kill(node)
 
     def part(self, *sides: Iterable[int]) -> None:
-        """Let nothing pass between these groups of nodes, by number, and the rest; none: all is well again."""
+        """Let nothing pass between these groups of nodes, by number, and the rest; none: all is well
+        again."""
         self.network.part(*([self.hosts[number].address[0] for number in side] for side in sides))
 
     def freeze(self, node: VirtualNode) -> None:
@@ -261,8 +262,8 @@ class World:
         callers: Sequence[VirtualNode] = (),
         gap: float = OPERATION_GAP,
     ) -> list[Operation[T]]:
-        """Run operations, each at another node, in a random order of nodes (all `callers`, if none are named),
-        with so many seconds between two at one node; their outcomes, as given."""
+        """Run operations, each at another node, in a random order of nodes (all `callers`, if none are
+        named), with so many seconds between two at one node; their outcomes, as given."""
         shuffled = list(callers or self.callers())
         self.rng.shuffle(shuffled)
 

@@ -1,7 +1,7 @@
 """Question: what do strangers achieve against real nodes, and what do honest clients notice?
 
-Four nodes, each in a /24 of its own, in a network namespace (so as root); an honest client in a process of its own
-puts and gets all the while, idle first. Every figure is of one run. Takes about ten minutes.
+Four nodes, each in a /24 of its own, in a network namespace (so as root); an honest client in a process of
+its own puts and gets all the while, idle first. Every figure is of one run. Takes about ten minutes.
 
     python scripts/bench/attacks.py [ATTACK ...]
 """
@@ -53,8 +53,8 @@ class Town:
         self.decoy.wait_for_api()
 
     def both(self, attack: Callable[[Twistd], str], seconds: float) -> str:
-        """Attack a node that nobody needs, then one of the network: by the first is seen what an attacker costs
-        this host, and so the client."""
+        """Attack a node that nobody needs, then one of the network: by the first is seen what an attacker
+        costs this host, and so the client."""
         told = []
         for name, node in (("a node elsewhere", self.decoy), ("a node of the network", self.nodes[0])):
             load = self.load(seconds)

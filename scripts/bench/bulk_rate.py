@@ -1,9 +1,10 @@
-"""Question: how many values of 64 KB a second does one core carry over the bulk channel, beside bare Twisted TLS?
+"""Question: how many values of 64 KB a second does one core carry over the bulk channel, beside bare Twisted
+TLS?
 
-Both ends in one process over 127.0.0.1, 4 values under way, or one where each has a connection of its own. Bare is
-Twisted's TLS with the same certificates, both ways as well: bytes come, and as soon as they are whole the other
-side is told. The bulk channel besides redeems a ticket for each, reads the value from the store in memory or puts
-it there, and checks its SHA-256. Taken in turns; medians, by the time of the processor.
+Both ends in one process over 127.0.0.1, 4 values under way, or one where each has a connection of its own.
+Bare is Twisted's TLS with the same certificates, both ways as well: bytes come, and as soon as they are whole
+the other side is told. The bulk channel besides redeems a ticket for each, reads the value from the store in
+memory or puts it there, and checks its SHA-256. Taken in turns; medians, by the time of the processor.
 
     python scripts/bench/bulk_rate.py [ROUNDS]
 """

@@ -1,8 +1,10 @@
-"""Question: what are many clients told that write and read the same keys, while nodes are killed and begun again?
+"""Question: what are many clients told that write and read the same keys, while nodes are killed and begun
+again?
 
 Real processes on this machine, through their APIs. Every get is judged; exit code 1 when one broke a promise.
 
-    python scripts/bench/history.py [--nodes 24] [--seconds 120] [--keys 36] [--clients 12] [--restarts 10] [--seed 1]
+    python scripts/bench/history.py [--nodes 24] [--seconds 120] [--keys 36] [--clients 12] [--restarts 10]
+    [--seed 1]
                                     [--copies 1-20] [--junk 0.1]
 """
 

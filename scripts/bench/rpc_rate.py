@@ -1,9 +1,9 @@
 """Question: how many exchanges a second does one core carry, beside a bare Twisted UDP echo?
 
 Both ends in one process over 127.0.0.1, 64 in flight. B is the stock Twisted port echoing 100 bytes; the
-others are whole nodes: timeouts, tables and checks included. Taken in turns; medians and the ratio to B, by the time
-of the processor: what else runs on the machine does not count. Junk
-are datagrams that are refused, both their sending and their refusal counted; of a handshake both sides are.
+others are whole nodes: timeouts, tables and checks included. Taken in turns; medians and the ratio to B, by
+the time of the processor: what else runs on the machine does not count. Junk are datagrams that are refused,
+both their sending and their refusal counted; of a handshake both sides are.
 
     python scripts/bench/rpc_rate.py [ROUNDS]
 """

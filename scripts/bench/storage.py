@@ -1,4 +1,5 @@
-"""Question: what do sealing, checking and group commit cost over bare LMDB, and does a flush stall the reactor?
+"""Question: what do sealing, checking and group commit cost over bare LMDB, and does a flush stall the
+reactor?
 
 Records of 1 KB in one process: durable puts a second, 64 offered every turn of a reactor; gets; the time
 until a database of all of them is open again, its check included; memory. Bare LMDB does the same with the

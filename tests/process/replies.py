@@ -28,7 +28,8 @@ KEY = hash_id(b"an open key")
 
 @define(eq=False)
 class Question:
-    """A node has asked the holder of a value for it; a liar has a session with the node, too, and sees all."""
+    """A node has asked the holder of a value for it; a liar has a session with the node, too, and sees
+    all."""
 
     rng: random.Random = field(factory=lambda: random.Random(14))
     sent: list[tuple[bytes, Address]] = field(factory=list, init=False)

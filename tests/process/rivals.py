@@ -1,7 +1,8 @@
-"""Clients that write and read the same keys at the APIs of real nodes, while some of these are killed and begun again.
+"""Clients that write and read the same keys at the APIs of real nodes, while some of these are killed and
+begun again.
 
-Each client is a thread, and all of them tell one history what they ask and what they are told. Times are those
-of `time.monotonic`, which all threads share.
+Each client is a thread, and all of them tell one history what they ask and what they are told. Times are
+those of `time.monotonic`, which all threads share.
 """
 
 import random

@@ -105,8 +105,8 @@ class ClockTests(NetworkTestCase):
             return client.get(key)
 
     def put_one(self, node: Twistd, key: bytes, ttl: int) -> tuple[float, float]:
-        """Put a value; when that was asked and when answered. Under libfaketime a node may stumble, so it is tried
-        until it is acknowledged."""
+        """Put a value; when that was asked and when answered. Under libfaketime a node may stumble, so it is
+        tried until it is acknowledged."""
 
         def tried() -> tuple[float, float] | None:
             with node.client() as client:
@@ -119,7 +119,8 @@ class ClockTests(NetworkTestCase):
         return self.found(node, key) is None
 
     def test_values(self) -> None:
-        """A value expires in its time, and not before, whether the clock of a holder is set back or forward."""
+        """A value expires in its time, and not before, whether the clock of a holder is set back or
+        forward."""
         first = self.network.node(environment={"DHT14_STORAGE_MIN_TTL": "1"}).wait_for_api()
         set_ones = [self.network.node(seeds=(first,), environment=self.clock.environment) for _ in range(2)]
         for node in set_ones:
@@ -155,7 +156,8 @@ class ClockTests(NetworkTestCase):
             eventually(was_pinged, f"a PING with the clock at {hours:+} h", PING_PATIENCE)
 
     def test_joins(self) -> None:
-        """Nodes that are alone, and whose clocks were set meanwhile, join within an interval once a seed is there."""
+        """Nodes that are alone, and whose clocks were set meanwhile, join within an interval once a seed is
+        there."""
         seed = self.network.bootstrap_node()
         seed.wait_for("listens")
         seed.stop()

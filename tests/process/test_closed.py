@@ -111,8 +111,9 @@ class DatagramTests(AttackTestCase):
         self.assert_unharmed()
 
     def test_forged_and_repeated(self) -> None:
-        """Forged and repeated datagrams, from the right addresses and others, while clients put and get: nothing
-        is lost, nothing is wrong, nobody becomes a contact, and the attacker gets nothing but CHALLENGEs."""
+        """Forged and repeated datagrams, from the right addresses and others, while clients put and get:
+        nothing is lost, nothing is wrong, nobody becomes a contact, and the attacker gets nothing but
+        CHALLENGEs."""
         load = self.load(4.0)
         nodes = attacks.addresses(self.town)
         seen = attacks.forgeries(self.line, self.forger, nodes, lambda: load.works, 20_000, self.rng)
@@ -162,8 +163,8 @@ class ReflectionTests(AttackTestCase):
         self.assert_bounded(self.to_victim(), nodes=1)
 
     def test_named(self) -> None:
-        """Who names nodes at ever other addresses of a victim, to all that look for somebody, does not either;
-        and clients are served."""
+        """Who names nodes at ever other addresses of a victim, to all that look for somebody, does not
+        either; and clients are served."""
         node = self.town[0]
         liar = attacks.Liar("main", DIFFICULTY, node.p2p_port, node.host, "198.19.1.1")
         self.addCleanup(liar.close)

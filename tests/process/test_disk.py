@@ -40,7 +40,8 @@ class RunningTests(ProcessTestCase):
     """A node that runs when it happens."""
 
     def test_directory_removed(self):
-        """No PUT is acknowledged into a removed directory, one line tells of it, and the node is not healthy."""
+        """No PUT is acknowledged into a removed directory, one line tells of it, and the node is not
+        healthy."""
         node = self.network.node().wait_for_api()
         node.wait_for("values are open")
         with node.client() as client:
@@ -66,7 +67,8 @@ class RunningTests(ProcessTestCase):
         self.assertEqual(health(node), 3)
 
     def limited(self, limit: int, most: int, has_failed: Callable[[Twistd], object], over: str) -> Twistd:
-        """A node that met another one while a limit kept it from saving its contacts, and saved them later."""
+        """A node that met another one while a limit kept it from saving its contacts, and saved them
+        later."""
         node = self.network.node().wait_for_api()
         node.wait_for("Its id is")
         soft, hard = resource.prlimit(node.process.pid, limit)

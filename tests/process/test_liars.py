@@ -8,14 +8,15 @@ from tests.process.test_network import NetworkTestCase
 HONEST, LIARS = 10, 3
 LIAR = (sys.executable, "-m", "tests.process.liar")
 SLOWEST = 1.0
-"""Seconds. A claim costs 0.4 s at the most, and whoever has made a false one costs nothing for ten minutes; the rest is
-for a busy machine. Every liar cost more than a second, at every get, when claims were believed first."""
+"""Seconds. A claim costs 0.4 s at the most, and whoever has made a false one costs nothing for ten minutes;
+the rest is for a busy machine. Every liar cost more than a second, at every get, when claims were believed
+first."""
 
 
 class LiarsTests(NetworkTestCase):
     def test_claims(self) -> None:
-        """One, two and three nodes that claim to have newer, larger values hold up no get: with proven copies at
-        hand a claim is not waited for."""
+        """One, two and three nodes that claim to have newer, larger values hold up no get: with proven copies
+        at hand a claim is not waited for."""
         town = self.town(HONEST)
         values = self.some_values(20)
         self.put(town, values)

@@ -138,7 +138,8 @@ class ReturnTests(NetworkTestCase):
 
 class EndTests(NetworkTestCase):
     def test_at_work(self) -> None:
-        """A node that is told to end answers what is at work, in whole replies and in order, and exits with 0."""
+        """A node that is told to end answers what is at work, in whole replies and in order, and exits with
+        0."""
         node = self.town(3)[0]
         keys = [self.rng.randbytes(32) for _ in range(1000)]
         with node.client() as client:

@@ -27,7 +27,8 @@ class OwnersTests(NetworkTestCase):
         return ended.returncode, ended.stdout
 
     def test_life_of_a_value(self) -> None:
-        """A key is made, a value is put, overwritten, defended, deleted and put again, each at another node."""
+        """A key is made, a value is put, overwritten, defended, deleted and put again, each at another
+        node."""
         one, two, three = self.town(3)
         sign = ("--sign", "me.pem", "--salt", "blog")
         self.assertEqual(self.dht14("keygen", "me.pem")[0], 0)

@@ -41,7 +41,8 @@ class ReadmeTests(SynchronousTestCase):
     """On one core, with nobody between the commands: what a person waits for has happened by itself."""
 
     def test_five_nodes(self) -> None:
-        """Two terminals, five nodes, a put at one, a get at another, two deaths, another get: all of it works."""
+        """Two terminals, five nodes, a put at one, a get at another, two deaths, another get: all of it
+        works."""
         for number in range(RUNS):
             began = time.monotonic()
             outcome = Trial(Path(self.mktemp()).absolute()).run()

@@ -16,7 +16,8 @@ def p99(found: list[Operation[GetResult]]) -> float:
 
 class BadNetworkTests(SynchronousTestCase):
     def test_five_percent_lost(self) -> None:
-        """With 5 % of the datagrams lost every put and get succeeds, and 99 of 100 gets take under half a second."""
+        """With 5 % of the datagrams lost every put and get succeeds, and 99 of 100 gets take under half a
+        second."""
         cluster = Cluster(20, Conditions(loss=0.05))
         cluster.join_all()
         cluster.put_new(100)
@@ -25,7 +26,8 @@ class BadNetworkTests(SynchronousTestCase):
         self.assertLess(p99(found), 0.5)
 
     def test_twenty_percent_lost(self) -> None:
-        """With 20 % lost, where 4 of 100 exchanges fail after their resend too, what was acknowledged is found."""
+        """With 20 % lost, where 4 of 100 exchanges fail after their resend too, what was acknowledged is
+        found."""
         cluster = Cluster(20, Conditions(loss=0.2))
         cluster.join_all()
         cluster.put_new(100)
@@ -35,7 +37,8 @@ class BadNetworkTests(SynchronousTestCase):
         self.assertLess(max(get.seconds for get in found), 5.0)
 
     def test_duplicated_and_reordered(self) -> None:
-        """A fifth of all datagrams comes twice and a fifth out of order: nothing is lost, nobody is confused."""
+        """A fifth of all datagrams comes twice and a fifth out of order: nothing is lost, nobody is
+        confused."""
         cluster = Cluster(20, Conditions(duplicate=0.2, reorder=0.2))
         cluster.join_all()
         cluster.put_new(100)

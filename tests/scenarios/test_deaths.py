@@ -12,8 +12,8 @@ from tests.told import acknowledged
 
 class DeathsTests(SynchronousTestCase):
     def test_thirty_percent_killed(self) -> None:
-        """Right after 30 % of the nodes were killed without a word, all gets are right, and none takes much longer
-        than it takes to take contacts for dead: it may have to where five of the seven nearest are."""
+        """Right after 30 % of the nodes were killed without a word, all gets are right, and none takes much
+        longer than it takes to take contacts for dead: it may have to where five of the seven nearest are."""
         cluster = Cluster(50)
         cluster.join_all()
         cluster.put_new(60)
@@ -46,8 +46,8 @@ class DeathsTests(SynchronousTestCase):
         self.assertEqual((len(cluster.keys()), wrong(found)), (40, 0))
 
     def test_copies_after_a_death(self) -> None:
-        """A value that loses a copy while nothing else goes on has a new one within three minutes. Nobody gives it to
-        a bootstrap node, however long ago that has last refused something."""
+        """A value that loses a copy while nothing else goes on has a new one within three minutes. Nobody
+        gives it to a bootstrap node, however long ago that has last refused something."""
         cluster = Cluster(20)
         cluster.join_all()
         cluster.put_new(200)

@@ -40,8 +40,8 @@ class OwnersTests(SynchronousTestCase):
         return sorted(found, key=lambda node: node.contact.node_id ^ OWNER.key)
 
     def test_partitioned(self) -> None:
-        """Of an owner's writes the last is found everywhere; what was deleted stays deleted, though holders that
-        were cut off meanwhile come back with the old value."""
+        """Of an owner's writes the last is found everywhere; what was deleted stays deleted, though holders
+        that were cut off meanwhile come back with the old value."""
         world = self.cluster.world
         for seq in (1, 2):
             self.assertTrue(self.write(self.nodes[seq], b"payload", seq))

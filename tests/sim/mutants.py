@@ -1,4 +1,5 @@
-"""Faults that a network of the shipped code must not have, brought back one by one: the history must find each.
+"""Faults that a network of the shipped code must not have, brought back one by one: the history must find
+each.
 
 A store is put in the place of the shipped one with `self.patch(world, "MemoryStore", …)`, an operation with
 `self.patch(Node, "get", …)`.
@@ -53,7 +54,8 @@ GetResult = Record | NoRecord
 
 
 def get_from_any_three(node: Node, key: int) -> "Deferred[GetResult]":
-    """Asks four of the nodes around the key, and brings the newest of the first three values that it hears."""
+    """Asks four of the nodes around the key, and brings the newest of the first three values that it
+    hears."""
     contacts, clock = node.table.closest(key, K), node._lookups.clock
     first = int(clock.seconds() * 1000) % max(len(contacts) - 4, 1)
     asked = contacts[first : first + 4]

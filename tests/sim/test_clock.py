@@ -31,7 +31,8 @@ class HeapClockTests(SynchronousTestCase):
         verifyObject(IDelayedCall, self.clock.callLater(1, self.note, "a"))
 
     def test_order(self) -> None:
-        """Events run by time, those of the same instant in the order they were asked for, datagrams among them."""
+        """Events run by time, those of the same instant in the order they were asked for, datagrams among
+        them."""
         self.clock.callLater(2, self.note, "later")
         self.clock.callLater(1, self.note, "first")
         self.clock.post(1, self.note, "second")

@@ -16,7 +16,8 @@ class ConditionsTests(SynchronousTestCase):
         self.assertApproximates(sorted(half for half, _ in drawn)[500], 0.015, 0.002)
 
     def test_worldwide(self) -> None:
-        """Round trips all over the world are as measured: 160 ms at the median, some tens to some hundreds."""
+        """Round trips all over the world are as measured: 160 ms at the median, some tens to some
+        hundreds."""
         rng = random.Random(1)
         drawn = [Conditions.worldwide().draw_access(rng) for _ in range(1000)]
         pairs = [rng.sample(drawn, 2) for _ in range(5000)]

@@ -127,7 +127,8 @@ class OpenTests(HistoryTestCase):
         self.assertEqual((self.judge(None, 2, 3), self.judge(b"a", 2, 3)), ("lost", "right"))
 
     def test_returned(self) -> None:
-        """A get may bring what was before a put at work, though an earlier get brought that: it is counted."""
+        """A get may bring what was before a put at work, though an earlier get brought that: it is
+        counted."""
         self.write(b"a", 1, 2)
         self.write(b"b", 3)
         for began, found, returned in ((10, b"a", 0), (20, b"b", 0), (30, b"a", 1)):
@@ -178,7 +179,8 @@ class OwnerTests(HistoryTestCase):
         self.assertEqual((self.judge(None, 5), self.judge(old, 5)), ("right", "right"))
 
     def test_not_the_owner(self) -> None:
-        """What the owner has not signed is forged, whoever put it and when, once the owner's is acknowledged."""
+        """What the owner has not signed is forged, whoever put it and when, once the owner's is
+        acknowledged."""
         mine, theirs = OWNER.says(b"mine", 1), Owner(2).says(b"theirs", 9)
         self.write(b"open", 1, 2)
         self.assertEqual(self.judge(b"open", 3), "right")
@@ -343,7 +345,8 @@ class ReportTests(HistoryTestCase):
     """What somebody is told who must act on it."""
 
     def test_violation(self) -> None:
-        """A violation names the key, what was brought, what should have been, both with times, and the clients."""
+        """A violation names the key, what was brought, what should have been, both with times, and the
+        clients."""
         old = self.history.put_invoked(KEY << 224, b"a", 60, 101, 20, "node 3")
         self.history.put_responded(old, PutResponse.STORED, 101.5)
         new = self.history.put_invoked(KEY << 224, b"b", 60, 102, 8, "node 4")

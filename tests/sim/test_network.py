@@ -87,7 +87,8 @@ class VirtualPortTests(SynchronousTestCase):
         self.assertEqual(pair.send(1), successor.texts())
 
     def test_place(self) -> None:
-        """All ports of a host are in one place, and who begins anew there is as far from everybody as before."""
+        """All ports of a host are in one place, and who begins anew there is as far from everybody as
+        before."""
         pair = Pair(Conditions.worldwide())
         second = pair.network.listen((HERE[0], 9), Recorder(pair.clock))
         self.assertEqual((second.access_latency, second.region), (pair.port.access_latency, pair.port.region))
@@ -144,7 +145,8 @@ class VirtualNetworkTests(SynchronousTestCase):
         self.assertApproximates(pair.network.traffic.duplicated, 100, 30)
 
     def test_reordering(self) -> None:
-        """Datagrams a millisecond apart keep their order on a link without jitter, unless reordering is asked for."""
+        """Datagrams a millisecond apart keep their order on a link without jitter, unless reordering is asked
+        for."""
         straight = Pair(Conditions(jitter=0.0))
         self.assertEqual(straight.send(100, gap=0.001), straight.there.texts())
         crossed = Pair(Conditions(jitter=0.0, reorder=0.2))
@@ -165,7 +167,8 @@ class VirtualNetworkTests(SynchronousTestCase):
         self.assertEqual((traffic.delivered, traffic.unreachable), (1, 1))
 
     def test_cut(self) -> None:
-        """Nothing passes from or to a host that is cut off, not even what was on its way; mended, it goes on."""
+        """Nothing passes from or to a host that is cut off, not even what was on its way; mended, it goes
+        on."""
         pair = Pair(Conditions())
         pair.port.write(b"on its way", THERE)
         pair.network.cut(pair.peer)
@@ -216,7 +219,8 @@ class VirtualNetworkTests(SynchronousTestCase):
         self.assertEqual(pair.network.traffic.filtered, 3)
 
     def test_parted(self) -> None:
-        """Between the sides of a parted network nothing passes, nor to who begins anew; within them all does."""
+        """Between the sides of a parted network nothing passes, nor to who begins anew; within them all
+        does."""
         pair = Pair(Conditions())
         friend = Recorder(pair.clock)
         pair.network.listen(NOWHERE, friend)

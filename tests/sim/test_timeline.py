@@ -7,7 +7,8 @@ from dht14.sim.timeline import Interval, Timeline
 
 class TimelineTests(SynchronousTestCase):
     def test_intervals(self) -> None:
-        """Gets and counts come together by the time at which they were; what nothing is known of is left out."""
+        """Gets and counts come together by the time at which they were; what nothing is known of is left
+        out."""
         timeline = Timeline()
         for at, right, seconds in ((1.0, True, 0.1), (2.0, False, 0.3), (31.0, True, 0.2)):
             timeline.get_ended(at, right, seconds)

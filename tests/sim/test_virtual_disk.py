@@ -78,8 +78,8 @@ class VirtualDiskTests(SynchronousTestCase):
         self.assertTrue(self.holds(1))
 
     def test_clock_set(self) -> None:
-        """What is held lives on while the wall clock is set, and as long as it should after a restart with the right
-        one."""
+        """What is held lives on while the wall clock is set, and as long as it should after a restart with
+        the right one."""
         self.offer(1)
         self.wait(1.0)
         for skew in (90_000.0, -90_000.0, 0.0):

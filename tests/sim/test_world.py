@@ -51,7 +51,8 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual([node.number for node in world.callers()], [2, 3, 4])
 
     def test_alone(self) -> None:
-        """A single node without a bootstrap node is no network: its join fails, but it keeps values itself."""
+        """A single node without a bootstrap node is no network: its join fails, but it keeps values
+        itself."""
         world = World(nodes=1, seed=1, bootstrap_nodes=0)
         self.assertEqual([outcome.result for outcome in world.join()], [False])
         (stored,), (found,) = world.run_operations([put]), world.run_operations([get])
@@ -97,8 +98,8 @@ class WorldTests(SynchronousTestCase):
         self.assertGreater(world.network.traffic.unreachable, before)
 
     def test_begun_anew(self) -> None:
-        """A node that is begun anew has its name and address and nothing of what it held, joins again, and is brought
-        what it should hold."""
+        """A node that is begun anew has its name and address and nothing of what it held, joins again, and is
+        brought what it should hold."""
         world = World(nodes=4, seed=1)
         world.join()
         world.run_operations([put])
