@@ -197,7 +197,8 @@ class Rehearsal:
                 slowest = max(slowest, time.monotonic() - began)
         self.tally.tell(
             not missing,
-            f"{when}: {len(values)} values read from each of {len(nodes)} nodes, slowest {slowest:.2f} s; missing: {missing}",
+            f"{when}: {len(values)} values read from each of {len(nodes)} nodes, "
+            f"slowest {slowest:.2f} s; missing: {missing}",
         )
 
     def restart_each(self) -> None:
@@ -223,8 +224,9 @@ class Rehearsal:
         )
         self.tally.tell(
             not load.failed_gets and not load.refused_puts,
-            f"{len(self.nodes)} nodes restarted under load, {time.monotonic() - began:.0f} s: {load.gets} gets, "
-            f"{len(load.failed_gets)} failed {load.failed_gets[:3]}; {load.puts} puts, {load.refused_puts} refused",
+            f"{len(self.nodes)} nodes restarted under load, {time.monotonic() - began:.0f} s: "
+            f"{load.gets} gets, {len(load.failed_gets)} failed {load.failed_gets[:3]}; "
+            f"{load.puts} puts, {load.refused_puts} refused",
         )
         self.read_all("after that", self.nodes)
 
@@ -243,7 +245,8 @@ class Rehearsal:
         seconds = time.monotonic() - began
         self.tally.tell(
             stored and gone and seconds <= RETURN_SECONDS,
-            f"{lost.name} was cut off for {RETURN_SECONDS:.0f} s, and found what was put meanwhile {seconds:.1f} s after it",
+            f"{lost.name} was cut off for {RETURN_SECONDS:.0f} s, "
+            f"and found what was put meanwhile {seconds:.1f} s after it",
         )
         self.read_all("after that", [lost])
 

@@ -245,9 +245,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description="Run tests with trial, several at a time.")
     parser.add_argument("tests", nargs="*", metavar="TEST", default=["tests"], help="as for trial (tests)")
-    parser.add_argument(
-        "--jobs", type=int, default=cores, metavar="N", help="tests at a time (cores: %(default)s)"
-    )
+    parser.add_argument("--jobs", type=int, default=cores, metavar="N", help="tests at a time (%(default)s)")
     parser.add_argument("--report", type=Path, metavar="PAGE", help="write an HTML page of all results")
     parser.add_argument(
         "--directory",

@@ -1,4 +1,4 @@
-"""`dht14 sim`: a whole network of the shipped node code on a virtual clock and network, and its figures."""
+"""`dht14 sim`: run a scenario on the simulator and print its results."""
 
 import argparse
 import json
@@ -29,7 +29,7 @@ ERRORS_SHOWN = 5
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """A parser of whole numbers within bounds."""
+    """Return a parser of whole numbers from `low` to `high`."""
 
     def parse(text: str) -> int:
         if text.strip().lstrip("-").isdecimal() and low <= int(text) <= high:
@@ -40,12 +40,12 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def part(text: str) -> float:
-    """A part of a whole, from 0 to less than 1."""
+    """Parse a share from 0 to less than 1."""
     return _number(text, 1.0, "a part from 0 to less than 1, such as 0.05")
 
 
 def milliseconds(text: str) -> float:
-    """A latency."""
+    """Parse a latency."""
     return _number(text, 10_000.0, "a number of milliseconds from 0 to less than 10000")
 
 
@@ -60,40 +60,58 @@ def _number(text: str, limit: float, name: str) -> float:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `dht14 sim`."""
+    """Add the options of `dht14 sim`."""
     parser.description = (
-        "Run a whole network of the shipped node code on a virtual clock and network. With the name of a "
-        "scenario that is played, and exit code 0 means that its promises were kept. Without one all nodes "
-        "join, values are put at random nodes, some nodes may die, and the values are read from random nodes: "
-        f"0 means that at least {PROMISED_RATE:.1%} of the gets brought the value that was acknowledged. A "
-        "node that logs an error, or contradicts itself, makes it 1. The same options give the same digest."
+        "Run a whole network of shipped nodes on a virtual clock and a virtual network. With the name of a "
+        "scenario, exit code 0 means that its promises were kept. Without a name all nodes join, values are "
+        "put at random nodes, some nodes may die, and random nodes get the values; exit code 0 means that at "
+        f"least {PROMISED_RATE:.1%} of the gets returned the acknowledged value. The exit code is 1 when a "
+        "promise is missed, or when a node logs an error or breaks an invariant. The same options give the "
+        "same digest."
     )
     parser.add_argument("scenario", nargs="?", choices=[*SCENARIOS, *ALIASES], metavar="SCENARIO")
-    parser.add_argument("--list", action="store_true", help="tell which scenarios there are")
+    parser.add_argument("--list", action="store_true", help="list the scenarios")
     network = parser.add_argument_group("the network")
-    network.add_argument("--nodes", type=whole(1, 100_000), metavar="N")
-    network.add_argument("--seed", type=whole(0, 2**63), default=1, metavar="N", help="of all chance")
+    network.add_argument("--nodes", type=whole(1, 100_000), metavar="N", help="number of nodes")
+    network.add_argument(
+        "--seed", type=whole(0, 2**63), default=1, metavar="N", help="of all randomness (default: 1)"
+    )
     work = parser.add_argument_group("the work")
-    work.add_argument("--values", type=whole(1, 1_000_000), metavar="N", help="to put")
+    work.add_argument("--values", type=whole(1, 1_000_000), metavar="N", help="number of values to put")
     _add_plain_arguments(parser.add_argument_group("without a scenario"))
-    parser.add_argument("--quiet", action="store_true", help="say nothing of the progress on stderr")
+    parser.add_argument("--quiet", action="store_true", help="do not write progress to stderr")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
-        "--plot", metavar="FILE", help="draw how a scenario went: success, latency and copies over time"
+        "--plot", metavar="FILE", help="plot success, latency and copies of a scenario over time"
     )
 
 
 def _add_plain_arguments(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--bootstrap-nodes", type=whole(0, 100), metavar="N", help="besides")
-    group.add_argument("--latency", type=milliseconds, metavar="MS", help="one way, at the median")
-    group.add_argument("--loss", type=part, metavar="PART", help="of the datagrams")
-    group.add_argument("--duplicate", type=part, metavar="PART", help="arrive twice")
-    group.add_argument("--reorder", type=part, metavar="PART", help="are held back for a while")
     group.add_argument(
-        "--value-size", dest="value_bytes", type=whole(1, MAX_VALUE), metavar="BYTES", help="at most"
+        "--bootstrap-nodes", type=whole(0, 100), metavar="N", help="additional nodes without values (2)"
     )
-    group.add_argument("--gets", type=whole(0, 10_000_000), metavar="N", help="of any value")
-    group.add_argument("--kill", type=part, metavar="PART", help="of the nodes, after the puts")
+    group.add_argument("--latency", type=milliseconds, metavar="MS", help="median one-way latency (30)")
+    group.add_argument("--loss", type=part, metavar="PART", help="share of datagrams that are lost (0)")
+    group.add_argument(
+        "--duplicate", type=part, metavar="PART", help="share of datagrams that arrive twice (0)"
+    )
+    group.add_argument(
+        "--reorder",
+        type=part,
+        metavar="PART",
+        help="share of datagrams that are delayed, so that others overtake them (0)",
+    )
+    group.add_argument(
+        "--value-size",
+        dest="value_bytes",
+        type=whole(1, MAX_VALUE),
+        metavar="BYTES",
+        help="the largest value (1000)",
+    )
+    group.add_argument("--gets", type=whole(0, 10_000_000), metavar="N", help="number of gets (1000)")
+    group.add_argument(
+        "--kill", type=part, metavar="PART", help="share of the nodes that die after the puts (0)"
+    )
 
 
 EXPERIMENT_OPTIONS = {
@@ -125,7 +143,7 @@ def scenario_of(args: argparse.Namespace) -> Scenario:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry it out and print the figures; the exit code."""
+    """Run the scenario and print its results; return the exit code."""
     if args.list:
         print("\n".join(f"{name:<15} {scenario.summary}" for name, scenario in SCENARIOS.items()))
         return DONE
@@ -143,12 +161,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _misused(args: argparse.Namespace) -> str:
-    """What does not go together, if anything."""
+    """Return which options contradict each other, "" if none do."""
     given = [option for name, option in EXPERIMENT_OPTIONS.items() if getattr(args, name) is not None]
     if args.scenario and given:
         return f"{given[0]} is part of a scenario, and cannot be given with one"
     if args.plot and not args.scenario:
-        return "--plot draws how a scenario went: name one (--list tells which there are)"
+        return "--plot needs the name of a scenario (--list lists them)"
     if args.plot and not can_plot():
         return "--plot needs matplotlib: pip install 'dht14[plot]'"
     if args.plot and not os.path.isdir(os.path.dirname(os.path.abspath(args.plot))):
@@ -192,7 +210,7 @@ def replay_of(args: argparse.Namespace) -> str:
 @implementer(ILogObserver)
 @define
 class Errors:
-    """Observes what nodes log as errors. In a simulation none is expected: each is a bug."""
+    """Observes the errors that nodes log. Each is a bug: a simulation has no reason for one."""
 
     count: int = 0
     first: list[LogEvent] = field(factory=list)
@@ -206,7 +224,7 @@ class Errors:
 
 @contextmanager
 def progress_on(stream: TextIO, quiet: bool = False) -> Iterator[Progress]:
-    """One line that is written over and over where somebody watches; elsewhere one every 10 s."""
+    """Show progress: on a terminal in one line that is rewritten, else in a new line every 10 s."""
     if quiet:
         yield lambda phase, ended, count: None
     elif stream.isatty():

@@ -91,15 +91,16 @@ def _phase_line(phase: PhaseStatistics, good: str) -> str:
 
 @frozen
 class ScenarioOutput:
-    """What came of a scenario as it is printed, with what only this run has."""
+    """The result of a named scenario, with what only this process knows: its times, and the errors that nodes
+    logged."""
 
     result: Result
     wall_seconds: float
     cpu_seconds: float
     errors: int
-    """That nodes logged."""
+    """Logged by nodes."""
     replay: str
-    """The command that plays the same again."""
+    """The command that runs the same again."""
 
     @property
     def good(self) -> bool:
@@ -108,7 +109,7 @@ class ScenarioOutput:
 
     @property
     def speed(self) -> dict[str, int]:
-        """Per second of this process, which has one thread: others may use the machine as well."""
+        """Rates per CPU second: the process has one thread, and other processes may use the machine."""
         done = {
             "node_seconds_per_second": self.result.node_seconds,
             "datagrams_per_second": self.result.traffic.sent,
@@ -117,8 +118,8 @@ class ScenarioOutput:
         return {name: round(count / self.cpu_seconds) for name, count in done.items()}
 
     def as_object(self) -> dict[str, object]:
-        """For programs. Everything but `wall_seconds`, `cpu_seconds` and `..._per_second` follows from
-        scenario and seed."""
+        """Return an object for programs. All but `wall_seconds`, `cpu_seconds` and `..._per_second` depends
+        on scenario and seed alone."""
         result, scenario = self.result, self.result.scenario
         return {
             "scenario": scenario.name,
@@ -146,7 +147,7 @@ class ScenarioOutput:
         }
 
     def as_text(self) -> str:
-        """For people: a table of promises, and beside it what else came out."""
+        """Return a table of promises for people, with the other results."""
         result, scenario, speed = self.result, self.result.scenario, self.speed
         heads = [
             f"{scenario.name}: {scenario.summary}",

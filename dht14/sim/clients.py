@@ -234,11 +234,11 @@ class SimulatedClients:
 
     def _part(self, _: object) -> None:
         world = self._run.world
-        world.part(range(0, world.size, 2))
+        world.partition(range(0, world.size, 2))
         self._run.history.partitioned()
 
     def _heal(self, _: object) -> None:
-        self._run.world.part()
+        self._run.world.partition()
         self._run.history.healed(self._run.world.clock.seconds())
 
     def _joined(self) -> list[VirtualNode]:

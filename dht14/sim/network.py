@@ -1,5 +1,5 @@
-"""A virtual Internet of datagrams: seeded latency, loss, duplication and reordering, NATs and partitions, and
-a trace of it all. What the figures are like is said in `sim.conditions`.
+"""A virtual network of datagrams: seeded latency, loss, duplication and reordering, NATs, partitions, and a
+trace of all events. `sim.conditions` has the figures.
 """
 
 import hashlib
@@ -21,21 +21,22 @@ from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 
 SOCKET_BUFFER = 256
-"""Datagrams that wait for a frozen host; what comes on top is lost (the order of Linux's default buffer)."""
+"""Datagrams that are queued for a frozen host; further ones are lost (about the default buffer of Linux)."""
 
 
 class DatagramFate(Enum):
-    """What became of a datagram; the value is its mark in the trace."""
+    """The fate of a datagram; the value is its mark in the trace."""
 
     DELIVERED = b"d"
     LOST = b"l"
     FILTERED = b"f"
-    """A NAT had no use for it."""
+    """A NAT dropped it."""
     UNREACHABLE = b"u"
 
 
 class HostState(Enum):
-    """A frozen host's kernel still takes datagrams in; from and to one that is cut off nothing passes."""
+    """The kernel of a frozen host still queues datagrams; nothing passes from or to a host that is cut
+    off."""
 
     UP = "up"
     FROZEN = "frozen"
@@ -44,7 +45,7 @@ class HostState(Enum):
 
 @define
 class Traffic:
-    """Counters of a whole network: datagrams, except where bytes are named."""
+    """Counters of a whole network, in datagrams unless the name says bytes."""
 
     sent: int = 0
     sent_bytes: int = 0
@@ -59,29 +60,29 @@ class Traffic:
 
 @define(eq=False)
 class Nat:
-    """A port-restricted NAT (RFC 4787: address- and port-dependent filtering): a datagram gets in only from
-    where one has been sent to within the last MAPPING_LIFETIME. Its host's address is as seen from
-    outside."""
+    """A port-restricted NAT (RFC 4787: address- and port-dependent filtering). It accepts datagrams only from
+    addresses that its host has sent to within MAPPING_LIFETIME. The address of its host is the outside
+    one."""
 
     MAPPING_LIFETIME = 120.0
-    """Seconds; the least that RFC 4787 allows for. Only what is sent prolongs it."""
+    """Seconds: the least that RFC 4787 allows. Only outgoing datagrams prolong it."""
 
     _sent: dict[Address, float] = field(factory=dict)
 
     def sent(self, target: Address, now: float) -> None:
-        """The host behind it has sent a datagram there."""
+        """The host behind it has sent a datagram to `target`."""
         self._sent[target] = now
 
     def accepts(self, source: Address, now: float) -> bool:
-        """Whether a datagram from there reaches the host."""
+        """Whether a datagram from `source` reaches the host."""
         sent = self._sent.get(source)
         return sent is not None and now - sent <= self.MAPPING_LIFETIME
 
 
 @define(eq=False)
 class VirtualPort:
-    """What a `DatagramProtocol` uses of its UDP transport. `exchanged` counts datagrams from and to it,
-    whatever became of them."""
+    """The part of a UDP transport that a `DatagramProtocol` uses. `exchanged` counts datagrams from and to
+    it, whatever their fate."""
 
     address: Address
     protocol: AbstractDatagramProtocol
@@ -90,7 +91,7 @@ class VirtualPort:
     _network: "VirtualNetwork"
     nat: Nat | None = None
     side: int = 0
-    """Between ports of different sides nothing passes: the network is parted."""
+    """Of a partition: nothing passes between ports of different sides."""
     state: HostState = HostState.UP
     exchanged: int = 0
     queued: list[tuple[bytes, Address]] = field(factory=list)
@@ -118,14 +119,14 @@ class VirtualNetwork:
         self._rng = rng
         self._ports: dict[Address, VirtualPort] = {}
         self._access: dict[str, tuple[float, int]] = {}
-        """The access lines and regions of all hosts that were ever there: those stay."""
+        """Access latency and region of every host that ever listened, by host; they never change."""
         self._sides: dict[str, int] = {}
         self._trace = hashlib.sha256()
 
     def listen(
         self, address: Address, protocol: AbstractDatagramProtocol, behind_nat: bool = False
     ) -> VirtualPort:
-        """Connect `protocol` to `address`; `CannotListenError` when that is taken."""
+        """Connect `protocol` to `address`. Raises `CannotListenError` when the address is in use."""
         if address in self._ports:
             raise CannotListenError(*address, OSError("Address already in use"))
         host, _ = address
@@ -139,42 +140,42 @@ class VirtualNetwork:
         return port
 
     def close(self, port: VirtualPort) -> None:
-        """Free the address; what is on its way there is unreachable."""
+        """Free the address; datagrams in flight to it are unreachable."""
         if self._ports.get(port.address) is port:
             del self._ports[port.address]
             port.protocol.doStop()
 
     def remove(self, port: VirtualPort) -> None:
-        """Switch a host off without a word to anybody. Its address is free for its next life."""
+        """Switch a host off. Its address is free for its next process."""
         self.cut(port)
         if self._ports.get(port.address) is port:
             del self._ports[port.address]
 
     def cut(self, port: VirtualPort) -> None:
-        """Let nothing pass from or to this host any more; nobody is told."""
+        """Drop all datagrams from and to this host from now on, without a notice."""
         port.state = HostState.CUT
         port.queued.clear()
 
     def freeze(self, port: VirtualPort) -> None:
-        """Let what arrives wait in the host's socket buffer."""
+        """Queue incoming datagrams in the socket buffer of the host."""
         port.state = HostState.FROZEN
 
     def mend(self, port: VirtualPort) -> None:
-        """Let a host that was cut off or frozen take part again, and read what waited for it."""
+        """Reconnect a host that was cut off or frozen, and deliver its queued datagrams."""
         port.state = HostState.UP
         queued, port.queued = port.queued, []
         for datagram, source in queued:
             self._deliver(source, port, datagram)
 
-    def part(self, *sides: Iterable[str]) -> None:
-        """Part the network into these sides, each of some hosts, and the rest of it. Without any it is whole
-        again. A host that begins anew stays on its side."""
+    def partition(self, *sides: Iterable[str]) -> None:
+        """Partition the network into these sides and the rest; without sides, end the partition. A host that
+        restarts stays on its side."""
         self._sides = {host: side for side, hosts in enumerate(sides, 1) for host in hosts}
         for port in self._ports.values():
             port.side = self._sides.get(port.address[0], 0)
 
     def send(self, port: VirtualPort, datagram: bytes, target: Address) -> None:
-        """Decide what becomes of a datagram, and have it arrive when its time has come."""
+        """Decide the fate of a datagram, and schedule its arrival."""
         if port.state is HostState.CUT:
             return
         rng, conditions, traffic = self._rng, self.conditions, self.traffic
@@ -203,7 +204,8 @@ class VirtualNetwork:
             self._clock.post(delay, self._arrive, (port, target, datagram))
 
     def digest(self) -> str:
-        """SHA-256 in hex over every event so far: its time, fate, source, target and bytes, in order."""
+        """Return the SHA-256, in hex, of all events so far: time, fate, source, target and bytes, in
+        order."""
         return self._trace.hexdigest()
 
     def _arrive(self, journey: tuple[VirtualPort, Address, bytes]) -> None:
@@ -226,7 +228,7 @@ class VirtualNetwork:
         port.protocol.datagramReceived(datagram, source)
 
     def _record(self, fate: DatagramFate, source: Address, target: Address, datagram: bytes) -> None:
-        """Count an event and put it into the trace, in a form that is the same on every machine."""
+        """Count an event and add it to the trace, in a form that is the same on every machine."""
         traffic = self.traffic
         if fate is DatagramFate.DELIVERED:
             traffic.delivered += 1

@@ -1,4 +1,4 @@
-"""A picture of how a scenario went. Drawn by matplotlib, which is an optional dependency."""
+"""A plot of a run over time, by matplotlib, which is an optional dependency."""
 
 from importlib.util import find_spec
 
@@ -6,12 +6,12 @@ from dht14.sim.scenario import Result
 
 
 def can_plot() -> bool:
-    """Whether what draws is installed."""
+    """Whether matplotlib is installed."""
     return find_spec("matplotlib") is not None
 
 
 def plot(result: Result, path: str) -> None:
-    """Draw success, latency and copies over virtual time into a file; its suffix says of which kind."""
+    """Plot success, latency and copies over virtual time into a file; its suffix gives the format."""
     from matplotlib.figure import Figure
 
     scenario = result.scenario

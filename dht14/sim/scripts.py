@@ -1,4 +1,4 @@
-"""What happens in the named scenarios, and what must come of it."""
+"""Scripts of the named scenarios, with their promises."""
 
 import os
 import random
@@ -28,7 +28,7 @@ PUTS_CUT_OFF = 100
 
 
 def loss(at_least: float) -> Script:
-    """Datagrams get lost; nobody leaves."""
+    """Return a script: datagrams are lost, no node leaves."""
 
     def script(run: ScenarioRun) -> None:
         run.join()
@@ -42,7 +42,8 @@ def loss(at_least: float) -> Script:
 
 
 def churn(median: float, shape: float, replication: int, gets: int, at_least: float) -> Script:
-    """Sessions of the given median; who leaves is replaced by another node a minute later."""
+    """Return a script: sessions of this median and shape; a new node replaces a node that left a minute
+    later."""
 
     def script(run: ScenarioRun) -> None:
         run.join()
@@ -61,7 +62,7 @@ def deaths(run: ScenarioRun) -> None:
     """30 % of the nodes are killed at once."""
     run.join()
     run.put()
-    nodes = value_nodes(run)
+    nodes = run.nodes()
     for node in run.world.rng.sample(nodes, len(nodes) * 3 // 10):
         run.world.kill(node)
     verdicts = run.get_for(MINUTE, 5 * run.values)
@@ -69,11 +70,11 @@ def deaths(run: ScenarioRun) -> None:
 
 
 HOT_SPOTS = 10
-"""Points around which the values of `holders` lie, so that many have the same holders."""
+"""Points around which the keys of `holders` lie, so that many have the same holders."""
 
 
 def holders(run: ScenarioRun) -> None:
-    """Of the holders of each value all but one are killed at once."""
+    """All but one of the holders of each value are killed at once."""
     run.join()
     rng = run.world.rng
     points = [random_id(rng) for _ in range(HOT_SPOTS)]
@@ -100,17 +101,17 @@ def holders(run: ScenarioRun) -> None:
 
 
 def partition(run: ScenarioRun) -> None:
-    """Two halves apart for 10 min, both writing the same keys and keys of their own."""
+    """A partition into two halves for 10 min; clients of both put the same keys and new ones."""
     run.join()
     run.put()
     world = run.world
     numbers = range(world.size)
-    world.part(numbers[::2], numbers[1::2])
+    world.partition(numbers[::2], numbers[1::2])
     run.wait(5 * MINUTE)
     run.put([write.key for write in run.acknowledged()] * 2, label="overwrites")
     run.put(label="puts apart")
     run.wait(5 * MINUTE)
-    world.part()
+    world.partition()
     run.wait(MINUTE)
     keys = run.history.keys(2 * run.values)
     found = run.get(keys, times=len(world.callers()))
@@ -123,7 +124,8 @@ def partition(run: ScenarioRun) -> None:
 
 
 def one_way(run: ScenarioRun) -> None:
-    """30 % of the nodes are behind NATs: they can send, and are reached only by whom they have sent to."""
+    """30 % of the nodes are behind NATs, which accept datagrams only from addresses that the node has sent
+    to."""
     world = run.world
     hidden = [host for host in world.hosts if host.role is NodeRole.NODE]
     for host in world.rng.sample(hidden, len(hidden) * 3 // 10):
@@ -141,8 +143,8 @@ def one_way(run: ScenarioRun) -> None:
 
 
 def rewrites(run: ScenarioRun) -> None:
-    """Clients write the same few keys over and over, two puts a second, with 1 to 20 copies, while others
-    read them."""
+    """Clients put the same few keys again and again, two puts a second, with 1 to 20 copies, while others get
+    them."""
     run.join()
     run.put()
     keys, rng = run.history.keys(run.values), run.world.rng
@@ -158,17 +160,17 @@ def rewrites(run: ScenarioRun) -> None:
 
 
 CLOCKS_SET = ((-HOUR, -25 * HOUR), (HOUR, 25 * HOUR), (-25 * HOUR, 25 * HOUR))
-"""How far wrong clocks are set, each time."""
+"""Errors of the clocks in each of the three rounds."""
 
 SLEEP = 10 * MINUTE
 SHORT_TTL = 300
-"""Seconds: what is put while hosts sleep has expired when they wake."""
+"""Seconds: values that are put while hosts sleep expire before these wake."""
 
 
 def clocks(run: ScenarioRun) -> None:
-    """A fifth of the nodes has a clock that is wrong by up to a day. Then, three times, the clocks of others
-    are set wrong by an hour or by 25, and right again later, and a twentieth of the nodes is stopped for 10
-    min, while clients put and get."""
+    """A fifth of the clocks is wrong by up to a day. Then, in three rounds, clocks of others are set wrong by
+    an hour or by 25 h and right again later, and a twentieth of the nodes is stopped for 10 min, while
+    clients put and get."""
     world = run.world
     for host in world.rng.sample(world.hosts, len(world.hosts) // 5):
         world.set_host(evolve(host, skew=world.rng.uniform(-DAY, DAY)))
@@ -191,13 +193,14 @@ def clocks(run: ScenarioRun) -> None:
 
 
 def _unsteady_clocks(run: ScenarioRun, errors: Sequence[float]) -> list[int]:
-    """Set clocks, stop hosts, and let clients work until these go on; the keys of what was put."""
+    """Run one round: set clocks, stop hosts, put and get until the hosts continue; return the keys of the
+    puts."""
     world, rng = run.world, run.world.rng
     nodes = list(world.nodes.values())
     unsteady = rng.sample([node for node in nodes if not node.process.skew], len(nodes) // 5)
     for node in unsteady:
         world.set_clock(node, rng.choice(errors))
-    sleepers = rng.sample(value_nodes(run), len(nodes) // 20)
+    sleepers = rng.sample(run.nodes(), len(nodes) // 20)
     for node in sleepers:
         world.freeze(node)
     wakes_at = world.clock.seconds() + SLEEP
@@ -223,7 +226,7 @@ def _unsteady_clocks(run: ScenarioRun, errors: Sequence[float]) -> list[int]:
 
 
 def newcomer(run: ScenarioRun) -> None:
-    """One more node joins a large network and looks for everything."""
+    """One more node joins a large network and gets every value."""
     world = run.world
     last = world.size - 1
     run.join(range(last))
@@ -243,8 +246,8 @@ def newcomer(run: ScenarioRun) -> None:
 
 
 def power_cut(run: ScenarioRun) -> None:
-    """Every node is killed at once while clients write; all begin again with their disks, but bootstrap
-    nodes."""
+    """All nodes are killed at once while clients put; all but the bootstrap nodes start again with their
+    disks."""
     world = run.world
     with disks(run):
         run.join()
@@ -256,10 +259,10 @@ def power_cut(run: ScenarioRun) -> None:
         for node in list(world.nodes.values()):
             world.kill(node)
         world.wait(MINUTE)
-        for node in value_nodes(run):
+        for node in run.nodes():
             world.start(node.number)
         run.wait(MINUTE)
-        run.promise("nodes joined", sum(node.stack.join.joined for node in value_nodes(run)), world.size - 2)
+        run.promise("nodes joined", sum(node.stack.join.joined for node in run.nodes()), world.size - 2)
         run.promise("values lost", run.replicas(writes).count(0), at_most=0)
         run.notes["copies"] = sum(run.replicas(writes)) / len(writes)
         found = run.get([write.key for write in writes], times=3)
@@ -267,7 +270,7 @@ def power_cut(run: ScenarioRun) -> None:
 
 
 def bad_disks(run: ScenarioRun) -> None:
-    """For five minutes an eighth of the disks is full, an eighth broken, and a quarter takes a second to
+    """For five minutes an eighth of the disks is full, an eighth is broken, and a quarter needs a second per
     flush."""
     with disks(run):
         run.join()
@@ -288,8 +291,8 @@ def bad_disks(run: ScenarioRun) -> None:
 
 
 def random_faults(run: ScenarioRun) -> None:
-    """Whatever the seed brings: for ten minutes the network, the disks and the nodes are as bad as it has
-    drawn, while clients write the same few keys over and over; then all is well again."""
+    """For ten minutes random faults of the network, of disks and of nodes, while clients put the same few
+    keys again and again; then all faults end."""
     world, rng = run.world, run.world.rng
     hosts = [host for host in world.hosts if host.role is NodeRole.NODE]
     for host in rng.sample(hosts, rng.randint(0, len(hosts) // 4)):
@@ -297,13 +300,13 @@ def random_faults(run: ScenarioRun) -> None:
     with disks(run):
         run.join()
         run.put()
-        foul = evolve(
+        faulty = evolve(
             world.network.conditions,
             loss=rng.uniform(0.0, 0.2),
             duplicate=rng.uniform(0.0, 0.2),
             reorder=rng.uniform(0.0, 0.2),
         )
-        fair, world.network.conditions = world.network.conditions, foul
+        before, world.network.conditions = world.network.conditions, faulty
         keys = run.history.keys(run.values)
         for turn in range(20):
             world.clock.post(turn * 30.0, lambda _: _inject_fault(run), None)
@@ -312,8 +315,8 @@ def random_faults(run: ScenarioRun) -> None:
                 turn * 60.0 / run.values, lambda _: run.put_in_background(rng.choice(keys)), None
             )
         run.get_for(10 * MINUTE, 10 * run.values)
-        run.notes["gets right in foul weather"] = run.right_share
-        world.network.conditions = fair
+        run.notes["gets right during the faults"] = run.right_share
+        world.network.conditions = before
         _repair_all(run)
         run.wait(5 * MINUTE)
         stored = run.put(keys, label="overwrites")
@@ -323,29 +326,29 @@ def random_faults(run: ScenarioRun) -> None:
 
 
 def _inject_fault(run: ScenarioRun) -> None:
-    """One more thing that goes wrong, or right again."""
+    """Inject one random fault, or end some."""
     world, rng = run.world, run.world.rng
-    node = rng.choice(value_nodes(run))
+    node = rng.choice(run.nodes())
     disk = node.host.disk
-    what = rng.randrange(6)
-    if what == 0:
+    fault = rng.randrange(6)
+    if fault == 0:
         world.kill(node)
-    elif what == 1 and node.running:
+    elif fault == 1 and node.running:
         world.stop(node)
-    elif what == 2:
+    elif fault == 2:
         world.freeze(node)
-    elif what == 3 and disk is not None:
+    elif fault == 3 and disk is not None:
         disk.fault, disk.flush_seconds = rng.choice((None, *DiskFault)), rng.choice((0.002, 0.5))
-    elif what == 4:
+    elif fault == 4:
         half = rng.sample(range(world.size), world.size // 2)
-        world.part(half)
-        world.clock.post(rng.uniform(1.0, 30.0), lambda _: world.part(), None)
+        world.partition(half)
+        world.clock.post(rng.uniform(1.0, 30.0), lambda _: world.partition(), None)
     else:
         _restart_all(run)
 
 
 def _restart_all(run: ScenarioRun) -> None:
-    for node in value_nodes(run):
+    for node in run.nodes():
         if node.process.state is ProcessState.DEAD:
             run.world.start(node.number)
         else:
@@ -353,17 +356,17 @@ def _restart_all(run: ScenarioRun) -> None:
 
 
 def _repair_all(run: ScenarioRun) -> None:
-    """All nodes run, and all disks write."""
+    """End all faults of nodes and disks."""
     for host in run.world.hosts:
         if host.disk is not None:
             host.disk.fault, host.disk.flush_seconds = None, 0.002
-    run.world.part()
+    run.world.partition()
     _restart_all(run)
 
 
 @contextmanager
 def disks(run: ScenarioRun) -> Iterator[None]:
-    """Every node that holds values has a disk; of memory, where there is a file system of it."""
+    """Give every value-holding node a disk, in memory where there is a file system for it."""
     memory = "/dev/shm"
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
         for host in list(run.world.hosts):
@@ -377,11 +380,6 @@ def disks(run: ScenarioRun) -> Iterator[None]:
         finally:
             for node in list(run.world.nodes.values()):
                 run.world.kill(node)
-
-
-def value_nodes(run: ScenarioRun) -> list[VirtualNode]:
-    """The nodes that hold values, by number, dead ones included."""
-    return [node for _, node in sorted(run.world.nodes.items()) if node.role is NodeRole.NODE]
 
 
 def _p99(outcomes: Sequence[Operation[Any]]) -> float:

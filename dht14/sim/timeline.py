@@ -1,5 +1,4 @@
-"""How a run went, minute by minute: what reads brought and how long they took, and how many copies there
-were."""
+"""The timeline of a run: verdicts and latencies of gets, and counts of copies, by interval."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,28 +9,28 @@ from dht14.sim.statistics import percentile
 
 @frozen
 class Interval:
-    """Some time of a run. Where nothing was read, or counted, the figures of that are None."""
+    """One interval of a run. Figures of gets, or of a snapshot, are None where the interval has none."""
 
     at: float
-    """Its middle, in virtual seconds since the run began."""
+    """Its middle, in virtual seconds since the start of the run."""
     gets: int
     right: float | None
-    """The part of the gets."""
+    """The share of right gets."""
     p50_ms: float | None
     p99_ms: float | None
     nodes: int | None
-    """That ran."""
+    """Running nodes."""
     replicas: float | None
-    """Copies of an acknowledged value, on average."""
+    """Mean copies of an acknowledged value."""
     fewest: int | None
     """Copies of the value that has the fewest."""
     without: int | None
-    """Values of which no running node holds a copy."""
+    """Values without a copy at any running node."""
 
 
 @frozen
 class Snapshot:
-    """Copies of each of some values, and nodes that ran."""
+    """A count of running nodes, and of the copies of some values."""
 
     at: float
     nodes: int
@@ -40,26 +39,26 @@ class Snapshot:
 
 @define(eq=False)
 class Timeline:
-    """Takes facts with their times, in virtual seconds since the run began."""
+    """Collects facts with their times, in virtual seconds since the start of the run."""
 
     _gets: list[tuple[float, bool, float]] = field(factory=list)
     _snapshots: list[Snapshot] = field(factory=list)
 
     def get_ended(self, at: float, right: bool, seconds: float) -> None:
-        """A get has ended, so long after it began."""
+        """A get has ended after `seconds`."""
         self._gets.append((at, right, seconds))
 
     def counted(self, at: float, nodes: int, replicas: Iterable[int]) -> None:
-        """So many nodes ran, and so many copies there were of each value that was looked at."""
+        """A snapshot was taken: running nodes, and the copies of each value."""
         self._snapshots.append(Snapshot(at, nodes, tuple(replicas)))
 
     @property
     def end(self) -> float:
-        """The last thing that is known of."""
+        """The time of the last fact."""
         return max([at for at, _, _ in self._gets] + [count.at for count in self._snapshots], default=0.0)
 
     def intervals(self, width: float) -> list[Interval]:
-        """The run in pieces of so many seconds; those of which nothing is known are left out."""
+        """Return the intervals of `width` seconds that have facts."""
         gets: dict[int, list[tuple[bool, float]]] = {}
         for at, right, seconds in self._gets:
             gets.setdefault(int(at // width), []).append((right, seconds))

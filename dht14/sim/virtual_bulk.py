@@ -1,8 +1,7 @@
-"""The bulk channel of a simulated node: transfers as single, repeated datagrams of any length.
+"""The bulk channel of a simulated node: a transfer is one datagram of any length, which is resent.
 
-They pass through the virtual network like all others, so that whatever it does to datagrams it does to them.
-Not simulated are TLS, whose proof of who is who is taken as given, and the round trips of its handshake: the
-connections of nodes at work are kept.
+It passes through the virtual network, so it is lost, duplicated and delayed like all others. Not simulated
+are TLS, whose authentication is assumed, and the round trips of its handshake: nodes keep their connections.
 """
 
 from functools import partial
@@ -24,25 +23,25 @@ from dht14.wire.contacts import Check
 from dht14.wire.messages import Reply
 
 REQUEST, RESPONSE, CLOSED = 0xB0, 0xB1, 0xB2
-"""First bytes of what goes to and fro; no session layer uses them."""
+"""First bytes of these datagrams; no session layer uses them."""
 
 RESEND_SECONDS, MAX_RESENDS = 0.25, 5
-"""Seconds until something is sent again for the first time, doubling, and how often it is."""
+"""Seconds until the first resend, doubled for each further one, and the number of resends."""
 
 MAX_RESPONSES = 1_024
-"""Tickets whose answers are kept in case they got lost."""
+"""Responses that are kept for resent requests."""
 
 
 @define(eq=False)
 class _VirtualTransfer:
-    """One transfer of ours that is not answered yet."""
+    """One outgoing transfer without a response."""
 
     datagram: bytes
     address: Address
     answered: "Deferred[UploadAnswer]"
     timer: IDelayedCall | None = None
     sent: int = 0
-    """How many times."""
+    """Datagrams sent so far."""
 
 
 @define(eq=False)
@@ -59,12 +58,12 @@ class VirtualBulk(DatagramProtocol):
     _rpc: DatagramProtocol = field(init=False)
     _responder: Responder = field(init=False)
     _transfers: dict[bytes, _VirtualTransfer] = field(factory=dict, init=False)
-    """By the tags of their tickets."""
+    """By the tag of the ticket."""
     _responses: dict[bytes, bytes] = field(factory=dict, init=False)
-    """To tickets that were used, the oldest first; empty where the answer is still to come."""
+    """To used tickets, the oldest first; empty until the responder answers."""
 
     def serve(self, rpc: DatagramProtocol, responder: Responder) -> None:
-        """Let these have what comes."""
+        """Set the receivers of RPC datagrams and of transfers."""
         self._rpc = rpc
         self._responder = responder
 
@@ -105,19 +104,19 @@ class VirtualBulk(DatagramProtocol):
             transfer.timer.cancel()
         return transfer
 
-    # What comes
+    # Incoming datagrams
 
     def makeConnection(self, transport: Any) -> None:
-        """The port is there (Twisted calls)."""
+        """The port is open (Twisted calls)."""
         super().makeConnection(transport)
         self._rpc.makeConnection(transport)
 
     def doStop(self) -> None:
-        """The port is gone (Twisted calls)."""
+        """The port is closed (Twisted calls)."""
         self._rpc.doStop()
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
-        """A datagram came (Twisted calls)."""
+        """A datagram has arrived (Twisted calls)."""
         kind, body = datagram[0], datagram[1:]
         if kind == REQUEST:
             self._asked(body, addr)

@@ -114,7 +114,8 @@ def replies(town: Town) -> str:
     unchanged = question.stack.table.contacts() == contacts and not question.outcome.called
     question.answer(b"the truth")
     return (
-        f"{REPLIES} given to a node, {spent:.1f} µs each with their making; it sent {dict(back)}; table and question "
+        f"{REPLIES} given to a node, {spent:.1f} µs each with their making; it sent {dict(back)}; "
+        "table and question "
         f"unchanged: {unchanged}; then the answer came: {question.outcome.result!r}"
     )
 
@@ -179,7 +180,8 @@ def _slowloris(town: Town, target: Address, first: bytes) -> str:
     left = len(held.sockets)
     held.close()
     last = max(held.closed_after, default=0.0)
-    return f"{len(held.closed_after)} closed, the last after {last:.1f} s, {left} left\n  meanwhile {load.served()}"
+    closed = f"{len(held.closed_after)} closed, the last after {last:.1f} s"
+    return f"{closed}, {left} left\n  meanwhile {load.served()}"
 
 
 ATTACKS: dict[str, Callable[[Town], str]] = {

@@ -62,7 +62,8 @@ class DeployTestCase(SynchronousTestCase):
             shutil.copy(TOP / name, copy)
         self.program(".venv/bin/python", f'exec "{sys.executable}" "$@"')
         for name, module in (("twistd", "twisted.scripts.twistd"), ("dht14", "dht14.cmd.main")):
-            call = f"import sys; from {module} import {'run' if name == 'twistd' else 'main'} as run; sys.exit(run())"
+            function = "run" if name == "twistd" else "main"
+            call = f"import sys; from {module} import {function} as run; sys.exit(run())"
             self.program(f".venv/bin/{name}", f'exec "{sys.executable}" -c "{call}" "$@"')
         (self.top / ".venv" / "installed").touch()
         self.docker()

@@ -355,7 +355,8 @@ class ReportTests(HistoryTestCase):
         (read,) = self.history.violations
         self.assertEqual(
             read.describe(100),
-            "stale: open key 00000007, get 3.000-3.100 s at node 5 brought put 1 (r 20, 1.000-1.500 s stored at "
+            "stale: open key 00000007, get 3.000-3.100 s at node 5 brought put 1 (r 20, 1.000-1.500 s "
+            "stored at "
             "node 3) rather than put 2 (r 8, 2.000-2.250 s stored at node 4)",
         )
 

@@ -225,14 +225,14 @@ class VirtualNetworkTests(SynchronousTestCase):
         friend = Recorder(pair.clock)
         pair.network.listen(NOWHERE, friend)
         pair.port.write(b"on its way", THERE)
-        pair.network.part([HERE[0], NOWHERE[0]], [THERE[0]])
+        pair.network.partition([HERE[0], NOWHERE[0]], [THERE[0]])
         pair.port.write(b"hello", NOWHERE)
         pair.network.remove(pair.peer)
         reborn = Recorder(pair.clock)
         pair.network.listen(THERE, reborn)
         pair.send(1)
         self.assertEqual((pair.there.seen, reborn.seen, friend.texts()), ([], [], [b"hello"]))
-        pair.network.part()
+        pair.network.partition()
         self.assertEqual(pair.send(1), reborn.texts())
 
     def test_distances(self) -> None:

@@ -177,11 +177,11 @@ class WorldTests(SynchronousTestCase):
         """Who is on the other side of a parted network is not reached."""
         world = World(nodes=3, seed=1, bootstrap_nodes=1)
         world.join()
-        world.part([0, 1], [2, 3])
+        world.partition([0, 1], [2, 3])
         asked = world.nodes[1].stack.rpc.ask(world.nodes[2].contact, Ping())
         world.wait(10)
         self.failureResultOf(asked, CallFailed)
-        world.part()
+        world.partition()
         asked = world.nodes[1].stack.rpc.ask(world.nodes[2].contact, Ping())
         world.wait(10)
         self.assertIsInstance(self.successResultOf(asked), Pong)
