@@ -38,8 +38,8 @@ from zope.interface import implementer
 
 TOP = Path(__file__).parent.parent
 
-SLOW = ("tests.process", "tests.scenarios", "tests.sim")
-"""Packages whose tests begin first, so that no long test is left for one core at the end."""
+SLOW = ("tests.net.rpc.test_stop", "tests.process", "tests.scenarios", "tests.sim")
+"""Names of tests that begin first, so that no long test is left for one core at the end."""
 
 SHOWN = 20_000
 """Characters of a traceback or a log that are shown: of a longer text its beginning and its end."""

@@ -124,6 +124,8 @@ class Write:
 
     def replaces(self, other: "Write") -> bool:
         """Whether no get may return the other write once both are acknowledged."""
+        if other is self:  # Its response may have come at the instant of its invocation.
+            return False
         kind, others = self.kind or 0, other.kind or 0
         if kind != others:
             return kind > others

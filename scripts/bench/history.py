@@ -44,7 +44,7 @@ def main() -> int:
     habits = Workload(seconds=args.seconds, copies=(least, most), junk=args.junk)
     with tempfile.TemporaryDirectory() as folder, network(folder) as processes:
         rivals = Rivals(
-            processes.town(args.nodes, JOIN_PATIENCE),
+            processes.cluster(args.nodes, JOIN_PATIENCE),
             habits,
             args.keys,
             args.clients,

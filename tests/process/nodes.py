@@ -41,13 +41,14 @@ def eventually(condition: Callable[[], T | None], what: str, patience: float = P
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that is free for UDP and TCP alike.
+    """Return a port of 127.0.0.1 that is free for UDP and TCP alike.
 
-    Nobody keeps it so; but it is none of those that the system gives to clients, one of which could take it
-    before the node does.
+    It stays free until the node takes it: it is outside the range that the system gives to clients, and each of the
+    processes that run tests side by side has a range of its own.
     """
+    first = 10_000 + os.getpid() % 10 * 2_200
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = random.randrange(first, first + 2_200)
         udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
         with contextlib.suppress(OSError), udp, tcp:
             udp.bind(("127.0.0.1", port))
@@ -213,15 +214,15 @@ class Network:
         """A bootstrap node, started."""
         return self._start("dht14-bootstrap", free_port(), None, words, seeds, None)
 
-    def town(self, nodes: int, patience: float = PATIENCE) -> list[Twistd]:
+    def cluster(self, nodes: int, patience: float = PATIENCE) -> list[Twistd]:
         """Two bootstrap nodes and so many nodes, joined; the nodes."""
         first = self.bootstrap_node()
         seeds = (first, self.bootstrap_node(seeds=(first,)))
-        town = [self.node(seeds=seeds) for _ in range(nodes)]
-        for node in town:
+        cluster = [self.node(seeds=seeds) for _ in range(nodes)]
+        for node in cluster:
             node.wait_for("Joined", patience)
             node.wait_for_api(patience)
-        return town
+        return cluster
 
     def _start(
         self,

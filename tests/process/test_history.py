@@ -10,7 +10,7 @@ class HistoryTests(NetworkTestCase):
     def test_restarts(self) -> None:
         """Every get is as promised: never what was replaced or deleted, nothing forged, nothing lost."""
         workload = Workload(seconds=10.0, copies=(1, 20), junk=0.0)
-        rivals = Rivals(self.town(10), workload, keys=9, restarts=20.0)
+        rivals = Rivals(self.cluster(10), workload, keys=9, restarts=20.0)
         rivals.work()
         self.assertEqual(rivals.history.violations, [], rivals.report())
         self.assertGreater(rivals.history.count(GetVerdict.RIGHT), 200)

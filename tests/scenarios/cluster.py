@@ -11,7 +11,8 @@ from dht14.stack import StackOptions
 
 
 class Cluster(ScenarioRun):
-    """A simulated network, with values of up to 1,000 bytes."""
+    """A simulated network, with values of up to 1,000 bytes. Invariants are checked after gets: all the time
+    takes too long."""
 
     def __init__(
         self,
@@ -23,7 +24,7 @@ class Cluster(ScenarioRun):
         sealed: bool = False,
     ) -> None:
         world = World(nodes, seed, conditions, bootstrap_nodes, options, sealed)
-        super().__init__(world, values=0, value_bytes=1_000)
+        super().__init__(world, values=0, value_bytes=1_000, checked=False)
 
     def join_all(self) -> None:
         """Start all nodes; all of them must join."""

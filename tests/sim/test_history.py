@@ -58,6 +58,11 @@ class OpenTests(HistoryTestCase):
         self.assertEqual(self.judge(b"a", 5), "forged")
         self.assertEqual(self.history.get_responded(KEY + 1, b"a", 12, 13).verdict, GetVerdict.FORGED)
 
+    def test_no_time(self) -> None:
+        """A put whose response comes at the instant of its invocation does not replace itself."""
+        self.write(b"a", 1, 1)
+        self.assertEqual(self.judge(b"a", 2), "right")
+
     def test_meanwhile(self) -> None:
         """While a write is at work, both what was before and what it writes are right."""
         self.write(b"a", 1, 2)
