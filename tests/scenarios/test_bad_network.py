@@ -1,4 +1,4 @@
-"""Loss, duplicates and reordering: callers wait a little longer, and nothing is wrong."""
+"""Loss, duplicates and reordering: gets take a little longer, and return the right values."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -26,7 +26,7 @@ class BadNetworkTests(SynchronousTestCase):
         self.assertLess(p99(found), 0.5)
 
     def test_twenty_percent_lost(self) -> None:
-        """With 20 % lost, where 4 of 100 exchanges fail after their resend too, what was acknowledged is
+        """With 20 % lost, where 4 of 100 exchanges fail after their resend too, acknowledged values are
         found."""
         cluster = Cluster(20, Conditions(loss=0.2))
         cluster.join_all()
@@ -37,8 +37,7 @@ class BadNetworkTests(SynchronousTestCase):
         self.assertLess(max(get.seconds for get in found), 5.0)
 
     def test_duplicated_and_reordered(self) -> None:
-        """A fifth of all datagrams comes twice and a fifth out of order: nothing is lost, nobody is
-        confused."""
+        """With a fifth of all datagrams duplicated and a fifth out of order no value is lost."""
         cluster = Cluster(20, Conditions(duplicate=0.2, reorder=0.2))
         cluster.join_all()
         cluster.put_new(100)

@@ -1,4 +1,4 @@
-"""Nodes die, freeze and come back: values are found all the same, and nobody waits long."""
+"""Nodes die, freeze and return: values are found nevertheless, and in time."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,8 +12,9 @@ from tests.told import acknowledged
 
 class DeathsTests(SynchronousTestCase):
     def test_thirty_percent_killed(self) -> None:
-        """Right after 30 % of the nodes were killed without a word, all gets are right, and none takes much
-        longer than it takes to take contacts for dead: it may have to where five of the seven nearest are."""
+        """Right after 30 % of the nodes were killed all gets are right, and none takes much longer than the
+        detection of dead contacts: a get may have to wait for that where five of the seven nearest are
+        dead."""
         cluster = Cluster(50)
         cluster.join_all()
         cluster.put_new(60)
@@ -24,7 +25,7 @@ class DeathsTests(SynchronousTestCase):
         self.assertLess(max(get.seconds for get in found), 1.5)
 
     def test_thirty_percent_killed_under_loss(self) -> None:
-        """The same while 5 % of the datagrams are lost; afterwards puts succeed again too."""
+        """The same while 5 % of the datagrams are lost; afterwards puts succeed again."""
         cluster = Cluster(30, Conditions(loss=0.05))
         cluster.join_all()
         cluster.put_new(60)
@@ -36,7 +37,7 @@ class DeathsTests(SynchronousTestCase):
         self.assertEqual(len(cluster.keys()), 90)
 
     def test_bootstrap_nodes_killed(self) -> None:
-        """Who has joined does not need the bootstrap nodes any more."""
+        """A node that has joined does not need the bootstrap nodes any more."""
         cluster = Cluster(20)
         cluster.join_all()
         for node in cluster.nodes(NodeRole.BOOTSTRAP):
@@ -46,8 +47,8 @@ class DeathsTests(SynchronousTestCase):
         self.assertEqual((len(cluster.keys()), wrong(found)), (40, 0))
 
     def test_copies_after_a_death(self) -> None:
-        """A value that loses a copy while nothing else goes on has a new one within three minutes. Nobody
-        gives it to a bootstrap node, however long ago that has last refused something."""
+        """A value that loses a copy in an idle network has a new one within three minutes. No node offers it
+        to a bootstrap node, however long ago that node refused a record."""
         cluster = Cluster(20)
         cluster.join_all()
         cluster.put_new(200)
@@ -62,7 +63,7 @@ class DeathsTests(SynchronousTestCase):
         return min(cluster.replicas(cluster.acknowledged()))
 
     def test_late_bootstrap_node(self) -> None:
-        """Nodes that start before any bootstrap node is there join within 15 s of its appearing."""
+        """Nodes that start before any bootstrap node join within 15 s of its start."""
         cluster = Cluster(10, bootstrap_nodes=1)
         for number in range(1, 11):
             cluster.world.start(number)
@@ -77,7 +78,7 @@ class DeathsTests(SynchronousTestCase):
         self.assertEqual(cluster.wrong_from_everywhere(), 0)
 
     def test_frozen(self) -> None:
-        """Nodes that were frozen for a minute do no harm meanwhile, and find everything afterwards."""
+        """Nodes that are frozen for a minute do no harm meanwhile, and find everything afterwards."""
         cluster = Cluster(20)
         cluster.join_all()
         cluster.put_new(20)
@@ -107,7 +108,8 @@ class DeathsTests(SynchronousTestCase):
         self.assertEqual(wrong(found), 0)
 
     def test_cut_off(self) -> None:
-        """A node that is cut off refuses puts rather than keep them to itself; back again, it goes on."""
+        """A node that is cut off fails puts instead of keeping the value alone; reconnected, it works
+        again."""
         cluster = Cluster(20)
         cluster.join_all()
         lone = cluster.nodes()[0]

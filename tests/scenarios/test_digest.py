@@ -1,4 +1,4 @@
-"""A whole network repeats itself exactly."""
+"""Runs of whole networks are repeatable."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -9,7 +9,7 @@ ROUGH = Conditions(loss=0.05, duplicate=0.05, reorder=0.05)
 
 
 def history(seed: int) -> str:
-    """The digest of a network's life, deaths included."""
+    """Return the digest of a run with deaths."""
     cluster = Cluster(10, ROUGH, seed)
     cluster.join_all()
     cluster.put_new(10)

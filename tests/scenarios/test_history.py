@@ -1,4 +1,4 @@
-"""Histories of clients that write the same keys at once, in small; and of networks that break a promise."""
+"""Histories of concurrent clients in small networks; and of networks with known faults."""
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,19 +13,19 @@ from dht14.sim.scenarios import SCENARIOS
 from tests.sim import mutants
 
 ALIKE = Workload(seconds=40.0, put_interval=4.0, copies=(8, 8), junk=0.0)
-"""All values have as many copies, and nobody writes junk."""
+"""All values have the same number of copies, and there is no junk."""
 
 MIXED = evolve(ALIKE, copies=(1, 20), junk=0.1)
 
 SHORT = evolve(ALIKE, seconds=180.0, put_interval=30.0, short_ttls=0.7)
-"""Most values expire while somebody reads them."""
+"""Most values expire while clients read them."""
 
 
 class HistoryTestCase(SynchronousTestCase):
     def play(
         self, faults: FaultPlan, workload: Workload = ALIKE, loss: float = 0.0, nodes: int = 24, keys: int = 9
     ) -> Result:
-        """What comes of a small network and a few keys."""
+        """Run clients in a small network with a few keys."""
         conditions = Conditions.worldwide(loss=loss)
         play = history(faults, workload)
         return Scenario("history", "", play, nodes=nodes, values=keys, conditions=conditions).run(seed=1)
@@ -37,18 +37,18 @@ class HistoryTestCase(SynchronousTestCase):
 
 
 class ShippedTests(HistoryTestCase):
-    """Of the shipped code every get is as promised."""
+    """With shipped code no get breaks a promise."""
 
     def test_no_faults(self) -> None:
-        """While all is well."""
+        """Without faults."""
         self.assert_flawless(self.play(FaultPlan()))
 
     def test_restarts(self) -> None:
-        """While nodes are killed and come back with old copies, others join, and datagrams get lost."""
+        """While nodes are killed and return with old copies, others join, and datagrams are lost."""
         self.assert_flawless(self.play(FaultPlan(restarts=10.0, joins=4.0), loss=0.03))
 
     def test_deaths(self) -> None:
-        """While nodes die for good and others take their places."""
+        """While nodes die for good and new ones replace them."""
         self.assert_flawless(self.play(FaultPlan(deaths=6.0), loss=0.03))
 
     def test_liars(self) -> None:
@@ -56,11 +56,11 @@ class ShippedTests(HistoryTestCase):
         self.assert_flawless(self.play(FaultPlan(hostile_share=0.1)))
 
     def test_clocks(self) -> None:
-        """While clocks are set."""
+        """While clocks are set wrong."""
         self.assert_flawless(self.play(FaultPlan(clock_steps=30.0), SHORT, nodes=40))
 
     def test_partition(self) -> None:
-        """While two halves are apart, and after that."""
+        """During a partition, and after it."""
         workload = evolve(ALIKE, seconds=170.0, put_interval=12.0)
         self.assert_flawless(self.play(FaultPlan(partition_seconds=30.0), workload))
 
@@ -70,43 +70,43 @@ class ShippedTests(HistoryTestCase):
 
 
 class MutantsTests(HistoryTestCase):
-    """Each of these faults is found."""
+    """The checker finds each of these faults."""
 
     def assert_found(self, result: Result, verdict: str, *kinds: Kind) -> None:
-        """Gets of the one kind of wrong, and keys of these kinds, are among the violations."""
+        """Gets with this wrong verdict, of keys of these kinds, are among the violations."""
         self.assertGreater(result.verdicts[verdict], 0)
         found = {kind for kind in Kind for line in result.violations if f"{kind.name.lower()} key" in line}
         self.assertLessEqual(set(kinds), found)
 
     def test_whole_copies(self) -> None:
-        """A merge that takes the replication along with the expiry loses copies when nodes go."""
+        """A merge that takes the replication together with the expiry loses copies when nodes leave."""
         self.patch(world, "MemoryStore", mutants.WholeCopies)
         result = evolve(SCENARIOS["lowered"], nodes=24, values=12).run(seed=1)
         self.assertIn("fewest copies", [promise.name for promise in result.promises if not promise.kept])
 
     def test_any_three(self) -> None:
-        """A read that ends at three answers, whoever gives them, brings what was replaced."""
+        """A read that ends at any three answers returns a replaced value."""
         self.patch(Node, "get", mutants.get_from_any_three)
         self.assert_found(self.play(FaultPlan(), MIXED, nodes=60, keys=12), "stale")
 
     def test_any_three_forged(self) -> None:
-        """And what somebody else has written under the key of content or of an owner."""
+        """It also returns values of other writers under the key of content or of an owner."""
         self.patch(Node, "get", mutants.get_from_any_three)
         self.assert_found(self.play(FaultPlan(hostile_share=0.2), MIXED), "forged", Kind.OWNER)
 
     def test_own_store(self) -> None:
-        """A read that believes the own store brings what was replaced while its node was away."""
+        """A read that trusts the own store returns what was replaced while its node was down."""
         self.patch(Node, "get", mutants.get_from_own_store(Node.get))
         workload = evolve(ALIKE, put_interval=2.0)
         self.assert_found(self.play(FaultPlan(restarts=10.0), workload), "stale", Kind.OPEN)
 
     def test_unexpiring(self) -> None:
-        """Stores that serve what has expired."""
+        """Stores that return expired values."""
         self.patch(world, "MemoryStore", mutants.Unexpiring)
         self.assert_found(self.play(FaultPlan(), SHORT), "expired", Kind.OPEN)
 
     def test_undeleting(self) -> None:
-        """Deletions that do not stick."""
+        """Deletions that are not kept."""
         self.patch(world, "MemoryStore", mutants.Undeleting)
         workload = evolve(ALIKE, deletions=0.5)
         self.assert_found(self.play(FaultPlan(), workload), "stale", Kind.OWNER)

@@ -1,4 +1,4 @@
-"""Values of every size in whole networks, also bad ones."""
+"""Values of every size in whole networks, also in bad ones."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,7 +12,7 @@ SIZES = (1, 1000, 1001, 30_000, MAX_VALUE)
 
 class LargeValuesTests(SynchronousTestCase):
     def keeps_values(self, conditions: Conditions, dead: float = 0.0) -> None:
-        """Values of all sizes, and of each as many again that follow them under their keys."""
+        """Put values of all sizes, and replace each of them by a value of the same size."""
         cluster = Cluster(40, conditions)
         cluster.join_all()
         rng = cluster.world.rng
@@ -30,9 +30,9 @@ class LargeValuesTests(SynchronousTestCase):
         self.keeps_values(Conditions())
 
     def test_bad_network(self) -> None:
-        """So they are where one datagram in twenty is lost, and others are doubled or come late."""
+        """The same while one datagram in twenty is lost, and others are duplicated or late."""
         self.keeps_values(Conditions(loss=0.05, duplicate=0.05, reorder=0.1))
 
     def test_deaths(self) -> None:
-        """So they are right after a quarter of the nodes has died."""
+        """The same right after the death of a quarter of the nodes."""
         self.keeps_values(Conditions(), dead=0.25)

@@ -34,14 +34,14 @@ class OwnersTests(SynchronousTestCase):
         return {self.successResultOf(get) for get in gets}
 
     def holders(self) -> list[VirtualNode]:
-        """Who holds anything of the owner's, the nearest first."""
+        """Return the holders of the owner's record, the nearest first."""
         now = self.cluster.world.clock.seconds()
         found = [node for node in self.nodes if node.stack.store and node.stack.store.get(OWNER.key, now)]
         return sorted(found, key=lambda node: node.contact.node_id ^ OWNER.key)
 
     def test_partitioned(self) -> None:
-        """Of an owner's writes the last is found everywhere; what was deleted stays deleted, though holders
-        that were cut off meanwhile come back with the old value."""
+        """The last write of an owner is found everywhere; a deleted value stays deleted, though holders that
+        were cut off meanwhile return with the old value."""
         world = self.cluster.world
         for seq in (1, 2):
             self.assertTrue(self.write(self.nodes[seq], b"payload", seq))
@@ -62,8 +62,8 @@ class OwnersTests(SynchronousTestCase):
         self.assertEqual(self.read_everywhere(), {OWNER.says(b"again", 4, 3)})
 
     def test_two_devices(self) -> None:
-        """Of two writes at the same moment, each to replace the same version, all replicas settle on one, and
-        its writer was told so."""
+        """Of two concurrent writes that replace the same version all replicas keep one, and its writer has
+        the acknowledgement."""
         self.begin(Cluster(20, Conditions(duplicate=0.02, reorder=0.1)))
         rng = random.Random(14)
         self.assertTrue(self.write(self.nodes[0], b"first", 1))
@@ -74,6 +74,8 @@ class OwnersTests(SynchronousTestCase):
                 puts.append(node.stack.node.put(OWNER.key, value, 0, 0).addCallback(acknowledged))
                 self.cluster.world.wait(rng.choice((0.0, 0.02, 0.1)))
             self.cluster.world.wait(SETTLE)
-            told = [self.successResultOf(put) for put in puts]
+            acknowledgements = [self.successResultOf(put) for put in puts]
             (found,) = self.read_everywhere()
-            self.assertIn(found, {value for value, kept in zip(values, told, strict=True) if kept})
+            self.assertIn(
+                found, {value for value, kept in zip(values, acknowledgements, strict=True) if kept}
+            )

@@ -1,4 +1,4 @@
-"""Sealed datagrams in a whole network: the handshakes of all with all, loss, and restarts."""
+"""Encrypted datagrams in a whole network: handshakes, loss, and restarts."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -26,7 +26,7 @@ class SealedTests(SynchronousTestCase):
             sessions(node).links.check_invariants()
 
     def test_all_restart(self) -> None:
-        """Half of the nodes begin anew, without a word: nobody is lost on anybody for long."""
+        """Half of the nodes restart without notice: the others have new sessions with them soon."""
         cluster = Cluster(20, Conditions(loss=0.02), sealed=True)
         cluster.join_all()
         for node in cluster.nodes()[::2]:

@@ -1,4 +1,4 @@
-"""Networks of all sizes, from one node on: every value that was put is found from everywhere."""
+"""Networks of all sizes, from one node on: every value is found from everywhere."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,7 +14,7 @@ class SizesTests(SynchronousTestCase):
         self.assertEqual(cluster.wrong_from_everywhere(), 0)
 
     def test_one(self) -> None:
-        """A node that is all alone keeps values."""
+        """A single node keeps values."""
         cluster = Cluster(1, bootstrap_nodes=0)
         cluster.world.start(0)
         cluster.put_new(20)

@@ -22,18 +22,18 @@ HOUR = 3600.0
 
 
 class WholeCopies(MemoryStore):
-    """Of two copies of one write it keeps that which lives longer, with all that is said in it: who asks for
+    """Of two copies of one write it keeps the one with the later expiry, replication included: a put with
     fewer copies and a longer life takes copies away."""
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
         held = self.get(record.key, now)
-        super().offer(record, now, tell)
+        super().offer(record, now, on_verdict)
         if held is not None and held.rank == record.rank and held.expires_at < record.expires_at:
             self._hold(record)
 
 
 class Unexpiring(MemoryStore):
-    """Goes on serving what has expired, as it does when the clock of its host is set back by an hour."""
+    """Still returns expired values, like a host whose clock was set back by an hour."""
 
     def get(self, key: int, now: float) -> Record | None:
         record = super().get(key, now - HOUR)
@@ -41,21 +41,20 @@ class Unexpiring(MemoryStore):
 
 
 class Undeleting(MemoryStore):
-    """Says that it has deleted what it has not."""
+    """Acknowledges deletions without deleting."""
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
         if record.is_tombstone:
-            tell(Verdict(Outcome.HELD, record.version))
+            on_verdict(Verdict(Outcome.HELD, record.version))
         else:
-            super().offer(record, now, tell)
+            super().offer(record, now, on_verdict)
 
 
 GetResult = Record | NoRecord
 
 
 def get_from_any_three(node: Node, key: int) -> "Deferred[GetResult]":
-    """Asks four of the nodes around the key, and brings the newest of the first three values that it
-    hears."""
+    """Asks four of the nodes around the key, and returns the newest of the first three values."""
     contacts, clock = node.table.closest(key, K), node._lookups.clock
     first = int(clock.seconds() * 1000) % max(len(contacts) - 4, 1)
     asked = contacts[first : first + 4]
@@ -78,7 +77,7 @@ def get_from_any_three(node: Node, key: int) -> "Deferred[GetResult]":
 
 
 def get_from_own_store(get: "Callable[[Node, int], Deferred[GetResult]]") -> Callable[..., object]:
-    """Asks nobody where the own store has something."""
+    """Asks no other node when its own store has a record."""
 
     def mutant(node: Node, key: int) -> "Deferred[GetResult]":
         store, now = node._reader._store, node._lookups.clock.seconds()
@@ -91,7 +90,7 @@ def get_from_own_store(get: "Callable[[Node, int], Deferred[GetResult]]") -> Cal
 def put_for_one_receipt(
     node: Node, key: int, value: bytes, ttl: int, replication: int
 ) -> "Deferred[Receipt]":
-    """Asks the nearest node to hold the value, and says that it is stored when that has it."""
+    """Asks the nearest node to hold the value, and acknowledges the put when that node has it."""
     now = node._lookups.clock.seconds()
     record = Record(key, value, 0, now + node._writer._policy.ttl(ttl), replication)
     version = proven(record).version if record.is_owned else version_at(now)

@@ -1,4 +1,4 @@
-"""Which values a network of nodes that come and go still owes."""
+"""Which values a network of nodes that fail must still keep."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,17 +22,17 @@ class AvailabilityTests(SynchronousTestCase):
             self.availability.went_down(self.nodes[rank], at)
 
     def test_nobody_known(self) -> None:
-        """Where nothing is known of nodes everything is owed."""
+        """While no node is known every value must be kept."""
         self.assertTrue(Availability().must_keep(KEY, 8, 0, 1, 1000))
 
     def test_enough_left(self) -> None:
-        """A value is owed while fewer nodes have gone than it has copies."""
+        """A value must be kept while fewer nodes have died than it has copies."""
         self.kill(0, 1)
         self.assertEqual([self.must_keep(copies, 30) for copies in (1, 2, 3)], [False, False, True])
         self.assertTrue(self.must_keep(1, 19))
 
     def test_stand_ins(self) -> None:
-        """A few nodes beside the nearest may hold a copy; those beyond may not."""
+        """A few nodes beyond the nearest may hold a copy; farther ones may not."""
         self.kill(EXTRA_HOLDERS)
         self.assertFalse(self.must_keep(1, 30))
         self.availability.came_up(self.nodes[EXTRA_HOLDERS], 40, kept=True)
@@ -40,7 +40,7 @@ class AvailabilityTests(SynchronousTestCase):
         self.assertTrue(self.must_keep(1, 110))
 
     def test_few_nodes(self) -> None:
-        """Where there are fewer nodes than copies, all of them have to go."""
+        """With fewer nodes than copies, all of them have to die."""
         self.availability = Availability()
         for node in self.nodes[:3]:
             self.availability.came_up(node, 0)
@@ -50,7 +50,7 @@ class AvailabilityTests(SynchronousTestCase):
         self.assertFalse(self.must_keep(8, 30))
 
     def test_returned(self) -> None:
-        """A node that is back with its disk counts again after a while; without it, it does not."""
+        """A node that returned with its disk counts again after a while; without its disk it does not."""
         for rank, kept in ((0, True), (1, False)):
             self.kill(rank)
             self.availability.came_up(self.nodes[rank], 25, kept=kept)
@@ -58,7 +58,7 @@ class AvailabilityTests(SynchronousTestCase):
         self.assertFalse(self.must_keep(1, 25 + RETURN_SECONDS + 1))
 
     def test_away(self) -> None:
-        """Nodes that were away during the put, or came later, do not count."""
+        """Nodes that were down during the put, or came later, do not count."""
         self.kill(0, 1, 2, at=5)
         self.availability.came_up(KEY, 15)
         self.availability.went_down(KEY, 20)
@@ -72,7 +72,7 @@ class AvailabilityTests(SynchronousTestCase):
         self.assertFalse(self.must_keep(1, 20 + 8 * REPAIR_SECONDS))
 
     def test_liars(self) -> None:
-        """From who lies nothing can be had."""
+        """No value is available from a hostile node."""
         self.assertTrue(self.availability.all_honest)
         self.availability.turned_hostile(self.nodes[3])
         self.assertFalse(self.availability.all_honest)

@@ -1,4 +1,4 @@
-"""Coming and going."""
+"""Churn."""
 
 import random
 
@@ -11,7 +11,7 @@ from dht14.sim.world import World
 
 class SessionLengthsTests(SynchronousTestCase):
     def test_median(self) -> None:
-        """Half of the sessions are longer than the median, of whatever shape."""
+        """Half of the sessions are longer than the median, for each shape."""
         for shape in (1.0, 0.5):
             lengths = sorted(
                 SessionLengths(600.0, shape).draw(random.Random(number)) for number in range(5000)
@@ -42,7 +42,7 @@ class ChurnTests(SynchronousTestCase):
         return world, churn
 
     def test_replaced(self) -> None:
-        """Sessions end, others take the places of those that left, and bootstrap nodes stay."""
+        """Sessions end, new nodes replace those that left, and bootstrap nodes stay."""
         world, churn = self.run_churn(stopped=0.0, returning=0.0)
         self.assertApproximates(churn.departures, 10 * 300 / (70 / 0.69), 15)
         addresses = {host.contact.address for host in world.hosts if host.role is NodeRole.NODE}
@@ -53,14 +53,14 @@ class ChurnTests(SynchronousTestCase):
         self.assertEqual(world.hosts[0].contact, begun.hosts[0].contact)
 
     def test_returning(self) -> None:
-        """Who returns, after a stop in order, is the same node as before."""
+        """A node that returns after an orderly stop is the same node."""
         world, churn = self.run_churn(stopped=1.0, returning=1.0)
         begun = World(nodes=10, seed=1)
         self.assertGreater(churn.departures, 10)
         self.assertEqual([host.contact for host in world.hosts], [host.contact for host in begun.hosts])
 
     def test_stopped(self) -> None:
-        """When it is stopped nobody leaves any more, and everybody comes back."""
+        """After `stop` no node leaves any more, and all return."""
         world, churn = self.run_churn(stopped=0.5, returning=0.5)
         churn.stop()
         world.wait(300)

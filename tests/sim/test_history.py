@@ -1,4 +1,4 @@
-"""Which gets are right."""
+"""The verdicts on gets."""
 
 from math import inf
 
@@ -42,10 +42,10 @@ class HistoryTestCase(SynchronousTestCase):
 
 
 class OpenTests(HistoryTestCase):
-    """Anybody may write; the last one wins."""
+    """Every client may write; the last put wins."""
 
     def test_right(self) -> None:
-        """The value that was acknowledged is right, nothing is lost, and other bytes are forged."""
+        """The acknowledged value is right, nothing is lost, and other bytes are forged."""
         self.assertEqual(self.judge(None, 0), "right")
         self.write(b"a", 1, 2)
         self.assertEqual(self.judge(b"a", 3), "right")
@@ -53,7 +53,7 @@ class OpenTests(HistoryTestCase):
         self.assertEqual(self.judge(b"b", 3), "forged")
 
     def test_forged(self) -> None:
-        """What has not been written yet, or under another key, is forged."""
+        """A value that was not put yet, or was put under another key, is forged."""
         self.write(b"a", 10, 11)
         self.assertEqual(self.judge(b"a", 5), "forged")
         self.assertEqual(self.history.get_responded(KEY + 1, b"a", 12, 13).verdict, GetVerdict.FORGED)
@@ -64,7 +64,7 @@ class OpenTests(HistoryTestCase):
         self.assertEqual(self.judge(b"a", 2), "right")
 
     def test_meanwhile(self) -> None:
-        """While a write is at work, both what was before and what it writes are right."""
+        """During a put both the value before it and its own value are right."""
         self.write(b"a", 1, 2)
         self.write(b"b", 10, 12)
         for found in (b"a", b"b"):
@@ -75,7 +75,7 @@ class OpenTests(HistoryTestCase):
         self.assertEqual(self.judge(None, 9, 11), "lost")
 
     def test_failed(self) -> None:
-        """A write that failed, or never ended, may be seen or not."""
+        """A get may or may not return the value of a put that failed or never ended."""
         self.write(b"a", 1, 2)
         self.write(b"b", 3, 4, PutResponse.FAILED)
         self.write(b"c", 5)
@@ -84,7 +84,8 @@ class OpenTests(HistoryTestCase):
         self.assertEqual(self.judge(None, 6), "lost")
 
     def test_superseded(self) -> None:
-        """A write that lost to one at the same time may be seen or not; what both have replaced may not."""
+        """A get may or may not return the value of a superseded put, but never one that both puts have
+        replaced."""
         self.write(b"a", 1, 2)
         self.write(b"b", 3, 6, PutResponse.SUPERSEDED)
         self.write(b"c", 4, 7, PutResponse.FAILED)
@@ -92,26 +93,26 @@ class OpenTests(HistoryTestCase):
         self.assertEqual([self.judge(found, 8) for found in (b"a", None)], ["stale", "lost"])
 
     def test_superseded_by_nobody(self) -> None:
-        """To say that a write lost to an earlier one is no excuse for bringing that one."""
+        """A put that was superseded by an earlier one does not make the earlier value right."""
         self.write(b"a", 1, 2)
         self.write(b"b", 3, 4, PutResponse.SUPERSEDED)
         self.assertEqual([self.judge(found, 5) for found in (b"b", b"a")], ["right", "stale"])
 
     def test_at_once(self) -> None:
-        """Of two writes at one time either may win."""
+        """Of two concurrent puts either may win."""
         self.write(b"a", 1, 4)
         self.write(b"b", 2, 3)
         self.assertEqual((self.judge(b"a", 5), self.judge(b"b", 5)), ("right", "right"))
 
     def test_again(self) -> None:
-        """A value that was written twice is as new as its second time."""
+        """A value that was put twice is as new as its second put."""
         self.write(b"a", 1, 2)
         self.write(b"b", 3, 4)
         self.write(b"a", 5, 6)
         self.assertEqual((self.judge(b"a", 7), self.judge(b"b", 7)), ("right", "stale"))
 
     def test_expired(self) -> None:
-        """A value is served until its time is over, for a moment more perhaps, and never after that."""
+        """A value is right until it expires, and a moment longer, and never after that."""
         self.write(b"a", 0, 1, ttl=60)
         self.assertEqual(self.judge(b"a", 59), "right")
         self.assertEqual(self.judge(b"a", 60 + EXPIRY_TOLERANCE), "right")
@@ -120,19 +121,19 @@ class OpenTests(HistoryTestCase):
         self.assertEqual(self.judge(None, 10), "lost")
 
     def test_does_not_return(self) -> None:
-        """When a newer value that lived shorter has expired, the older one is not right; nothing is."""
+        """When a newer value with a shorter ttl has expired, the older one is not right; nothing is."""
         self.write(b"a", 0, 1)
         self.write(b"b", 2, 3, ttl=60)
         self.assertEqual((self.judge(b"a", 100), self.judge(None, 100)), ("stale", "right"))
 
     def test_later_puts(self) -> None:
-        """What is put after a get has ended does not change what it was."""
+        """A put that is invoked after a get does not change the verdict on the get."""
         self.write(b"a", 0, 1)
         self.write(b"b", 10, 11, ttl=60)
         self.assertEqual((self.judge(None, 2, 3), self.judge(b"a", 2, 3)), ("lost", "right"))
 
     def test_returned(self) -> None:
-        """A get may bring what was before a put at work, though an earlier get brought that: it is
+        """A get may return the value before a running put after an earlier get returned that put: it is
         counted."""
         self.write(b"a", 1, 2)
         self.write(b"b", 3)
@@ -142,19 +143,19 @@ class OpenTests(HistoryTestCase):
 
 
 class OwnerTests(HistoryTestCase):
-    """The owner alone may write; the greatest of its numbers wins."""
+    """Only the owner may write; the greatest of its numbers wins."""
 
     key = OWNER.key
 
     def test_in_order(self) -> None:
-        """Numbers decide, not times: a put of an older number that was acknowledged replaces nothing."""
+        """Numbers decide, not times: an acknowledged put of an older number replaces nothing."""
         new, old = OWNER.says(b"new", 2), OWNER.says(b"old", 1)
         self.write(new, 1, 2)
         self.write(old, 3, 4)
         self.assertEqual((self.judge(new, 5), self.judge(old, 5)), ("right", "stale"))
 
     def test_meanwhile(self) -> None:
-        """Before a put has been acknowledged the older record is right; none is lost."""
+        """Until a put is acknowledged the older record is right; nothing is lost."""
         old, new = OWNER.says(b"old", 1), OWNER.says(b"new", 2)
         self.write(old, 1, 2)
         self.write(new, 3, 9)
@@ -168,7 +169,7 @@ class OwnerTests(HistoryTestCase):
         self.assertEqual([self.judge(value, 3) for value in values], ["right", "right"])
 
     def test_deleted(self) -> None:
-        """A deletion sticks: nothing is right after it, and what came before is not."""
+        """After a deletion only nothing is right."""
         old, gone, new = OWNER.says(b"old", 1), OWNER.says(b"", 2), OWNER.says(b"new", 3)
         self.write(old, 1, 2)
         self.write(gone, 3, 4)
@@ -177,15 +178,14 @@ class OwnerTests(HistoryTestCase):
         self.assertEqual([self.judge(found, 8) for found in (new, None, old)], ["right", "lost", "stale"])
 
     def test_deletion_failed(self) -> None:
-        """While a deletion is at work, or when it has failed, both are right."""
+        """While a deletion runs, or after it has failed, both are right."""
         old = OWNER.says(b"old", 1)
         self.write(old, 1, 2)
         self.write(OWNER.says(b"", 2), 3, 4, PutResponse.FAILED)
         self.assertEqual((self.judge(None, 5), self.judge(old, 5)), ("right", "right"))
 
     def test_not_the_owner(self) -> None:
-        """What the owner has not signed is forged, whoever put it and when, once the owner's is
-        acknowledged."""
+        """A value without the owner's signature is forged once a record of the owner is acknowledged."""
         mine, theirs = OWNER.says(b"mine", 1), Owner(2).says(b"theirs", 9)
         self.write(b"open", 1, 2)
         self.assertEqual(self.judge(b"open", 3), "right")
@@ -199,12 +199,12 @@ class OwnerTests(HistoryTestCase):
 
 
 class ContentTests(HistoryTestCase):
-    """Nobody can change it."""
+    """No client can change it."""
 
     key = CONTENT
 
     def test_immutable(self) -> None:
-        """A get brings the content and nothing else, whatever was put later; it is found until it expires."""
+        """A get returns only the content, whatever was put later, until it expires."""
         self.write(b"content", 1, 2)
         self.write(b"junk", 3, 4, PutResponse.FAILED)
         self.assertEqual(
@@ -212,7 +212,7 @@ class ContentTests(HistoryTestCase):
         )
 
     def test_after_it(self) -> None:
-        """When it has expired its key is open to all, and closed again when it is put again."""
+        """After its expiry other values are right under its key, until it is put again."""
         self.write(b"content", 1, 2, ttl=60)
         self.write(b"junk", 3, 4, PutResponse.FAILED)
         self.write(b"more junk", 65, 66)
@@ -226,13 +226,13 @@ class ContentTests(HistoryTestCase):
         self.assertEqual([self.judge(found, 73) for found in (b"junk", b"content")], ["forged", "right"])
 
     def test_shorter(self) -> None:
-        """To put it again for a shorter time does not shorten its life."""
+        """A second put with a shorter ttl does not shorten its life."""
         self.write(b"content", 1, 2)
         self.write(b"content", 3, 4, ttl=60)
         self.assertEqual((self.judge(b"content", 100), self.judge(None, 100)), ("right", "lost"))
 
     def test_longer(self) -> None:
-        """To put it again for a longer time lengthens its life, and no longer than that."""
+        """A second put with a longer ttl prolongs its life, but not beyond that."""
         self.write(b"content", 1, 2, ttl=60)
         self.write(b"content", 3, 4, ttl=100)
         self.assertEqual([self.judge(b"content", at) for at in (90, 106)], ["right", "expired"])
@@ -240,7 +240,7 @@ class ContentTests(HistoryTestCase):
 
 
 class AvailabilityTests(HistoryTestCase):
-    """What is promised where nodes die, or lie."""
+    """Promises while nodes die, or are hostile."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -262,7 +262,8 @@ class AvailabilityTests(HistoryTestCase):
         self.assertEqual(self.judge(b"?", 11), "forged")
 
     def test_stale(self) -> None:
-        """When those who held the newest are dead, what it replaced may come back, and no older value."""
+        """After the death of the holders of the newest value a get may return what it replaced, but no older
+        value."""
         self.write(b"a", 1, 2)
         self.write(b"b", 2, 3)
         self.write(b"c", 3, 4, copies=1)
@@ -271,14 +272,14 @@ class AvailabilityTests(HistoryTestCase):
         self.assertEqual((self.judge(b"b", 10), self.judge(b"a", 10)), ("excused", "stale"))
 
     def test_far_away(self) -> None:
-        """The death of nodes that cannot have held it excuses nothing; nor that of nodes dead before."""
+        """The death of nodes that cannot be holders excuses nothing; nor that of nodes that died before."""
         self.kill(0, 1, at=0.5)
         self.write(b"a", 1, 2, copies=1)
         self.kill(*range(8, 20))
         self.assertEqual(self.judge(None, 10), "lost")
 
     def test_back(self) -> None:
-        """A node that came back with its disk has what it held, after a while; another one has nothing."""
+        """A node that returned with its disk has its records after a while; a new node has none."""
         self.write(b"a", 1, 2, copies=1)
         self.kill(0)
         self.history.availability.came_up(self.nodes[0], 10, kept=True)
@@ -288,7 +289,7 @@ class AvailabilityTests(HistoryTestCase):
         self.assertEqual(self.judge(None, 200), "excused")
 
     def test_liars(self) -> None:
-        """Of open keys nothing is promised where somebody lies."""
+        """Nothing is promised of open keys while a node is hostile."""
         self.history.availability.turned_hostile(self.nodes[19])
         self.write(b"a", 1, 2)
         self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["excused", "excused"])
@@ -306,10 +307,10 @@ class AvailabilityTests(HistoryTestCase):
 
 
 class PartitionTests(HistoryTestCase):
-    """What is promised while the network is parted, and when it is whole again."""
+    """Promises during a partition, and after it."""
 
     def test_apart(self) -> None:
-        """What the other side has may be missed; but nothing is forged, and nothing expires late."""
+        """A get may miss values of the other side; but nothing is forged, and nothing expires late."""
         self.write(b"a", 1, 2, ttl=60)
         self.write(b"b", 3, 4)
         self.history.partitioned()
@@ -319,7 +320,7 @@ class PartitionTests(HistoryTestCase):
         self.assertEqual([self.judge(b"?", 5), self.judge(b"a", 70)], ["forged", "expired"])
 
     def test_junk_apart(self) -> None:
-        """Junk that somebody put may come where all that content proves itself with is on the other side."""
+        """A get may return junk when all acknowledged content is on the other side."""
         self.key = CONTENT
         self.write(b"content", 1, 2)
         self.write(b"junk", 3, 4, PutResponse.FAILED)
@@ -328,7 +329,7 @@ class PartitionTests(HistoryTestCase):
         self.assertEqual([self.judge(found, 5) for found in (b"junk", b"?")], ["excused", "forged"])
 
     def test_whole_again(self) -> None:
-        """A minute later any of the puts of that time is right, and what was there before them is not."""
+        """A minute later the value of any put of that time is right, and the value before them is not."""
         self.write(b"a", 1, 2)
         self.history.partitioned()
         self.write(b"b", 3, 4)
@@ -347,10 +348,10 @@ class PartitionTests(HistoryTestCase):
 
 
 class ReportTests(HistoryTestCase):
-    """What somebody is told who must act on it."""
+    """The text of violations, and the counts."""
 
     def test_violation(self) -> None:
-        """A violation names the key, what was brought, what should have been, both with times, and the
+        """A violation names the key, the returned and the expected value, both with times, and the
         clients."""
         old = self.history.put_invoked(KEY << 224, b"a", 60, 101, 20, "node 3")
         self.history.put_responded(old, PutResponse.STORED, 101.5)
@@ -366,7 +367,7 @@ class ReportTests(HistoryTestCase):
         )
 
     def test_kinds(self) -> None:
-        """Gets are counted by the kind of the key and by what they were."""
+        """Gets are counted by the kind of the key and by verdict."""
         self.key = CONTENT
         self.write(b"content", 1, 2)
         self.judge(b"content", 3)
@@ -384,7 +385,7 @@ class ReportTests(HistoryTestCase):
         self.assertEqual(self.history.count(GetVerdict.RIGHT), 2)
 
     def test_acknowledged(self) -> None:
-        """Of each key the newest write, where that can be relied upon."""
+        """Of each key the newest write, where a get must return it."""
         self.write(b"a", 0, 1)
         newest = self.write(b"b", 2, 3, ttl=60)
         self.assertEqual(self.history.acknowledged(10), [newest])
@@ -393,10 +394,10 @@ class ReportTests(HistoryTestCase):
         self.assertEqual(self.history.acknowledged(13), [])
 
     def test_endings(self) -> None:
-        """What a node tells of a put, in either form, is one ending."""
-        told: list[bool | Receipt] = [True, False, *(Receipt(outcome) for outcome in PutOutcome)]
+        """A bool and a receipt give the same responses."""
+        answers: list[bool | Receipt] = [True, False, *(Receipt(outcome) for outcome in PutOutcome)]
         self.assertEqual(
-            [PutResponse.of(each) for each in told],
+            [PutResponse.of(each) for each in answers],
             [
                 PutResponse.STORED,
                 PutResponse.FAILED,

@@ -1,4 +1,4 @@
-"""What a watch finds."""
+"""The invariant checker."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -41,14 +41,14 @@ class InvariantTests(SynchronousTestCase):
         self.world.wait(CHECK_INTERVAL)
 
     def test_all_is_well(self) -> None:
-        """Every node that lives is looked at once in a round."""
+        """Every running node is checked once in a round."""
         self.world.kill(self.world.nodes[5])
         checks = self.checker.checks
         self.round()
         self.assertEqual(self.checker.checks - checks, 6)
 
     def test_in_turn(self) -> None:
-        """Of many nodes some are looked at each time, and every one in turn."""
+        """Of many nodes some are checked each time, and every one in turn."""
         world = World(nodes=NODES_PER_CHECK * 2, seed=1)
         world.join()
         checker = InvariantChecker(world, self.history)
@@ -62,7 +62,7 @@ class InvariantTests(SynchronousTestCase):
         self.assertEqual(sum(checks), 2 * world.size)
 
     def test_contradiction(self) -> None:
-        """A store that contradicts itself stops the run, which names the node."""
+        """An inconsistent store stops the run; the error names the node."""
         store = self.node.stack.store
         assert isinstance(store, MemoryStore)
         store.size += 1
@@ -70,13 +70,13 @@ class InvariantTests(SynchronousTestCase):
         self.assertIn("node 4", str(wrong))
 
     def test_contact_that_never_was(self) -> None:
-        """A contact of a node that never was stops the run."""
+        """A contact that never existed stops the run."""
         self.node.stack.table.confirmed(Contact(99, ("192.0.2.1", 8000)), self.world.clock.seconds(), 0.1)
         wrong = self.assertRaises(AssertionError, self.round)
         self.assertIn("never was", str(wrong))
 
     def test_older_record(self) -> None:
-        """A record that gives way to an older one stops the run; to a newer one it may."""
+        """A record that is replaced by an older one stops the run; by a newer one it may be."""
         self.history.put_invoked(KEY, b"v", 60.0, self.world.clock.seconds())
         for version in (1, 2):
             self.hold(version)
@@ -86,7 +86,7 @@ class InvariantTests(SynchronousTestCase):
         self.assertIn("older", str(wrong))
 
     def test_after_content(self) -> None:
-        """Anything may follow content that has expired."""
+        """Any record may follow content that has expired."""
         self.history.put_invoked(CONTENT, b"content", 60.0, self.world.clock.seconds())
         self.hold_under(CONTENT, b"content", 0, NODES_PER_CHECK)
         self.round()

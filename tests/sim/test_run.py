@@ -1,4 +1,4 @@
-"""Where scenarios are played."""
+"""Runs of scenarios."""
 
 from collections import Counter
 
@@ -26,7 +26,7 @@ class StageTests(SynchronousTestCase):
         self.scenario_run.join()
 
     def test_put_and_get(self) -> None:
-        """What was put and acknowledged is right when it is got; all of it is told as it goes on."""
+        """Acknowledged values are right when clients get them; progress is reported."""
         stored = self.scenario_run.put()
         self.assertEqual([put.result for put in stored], [True] * 5)
         writes = self.scenario_run.acknowledged()
@@ -39,7 +39,7 @@ class StageTests(SynchronousTestCase):
         self.assertEqual(last, {"joins": (10, 10), "puts": (5, 5), "gets": (10, 10)})
 
     def test_lost(self) -> None:
-        """When all who held it are gone, a value is lost, and the copies are counted as they were."""
+        """When all holders are gone a value is lost, and the snapshots count its copies."""
         self.scenario_run.put([1], replication=2)
         (write,) = self.scenario_run.acknowledged()
         holding = self.scenario_run.holders(1)
@@ -52,7 +52,7 @@ class StageTests(SynchronousTestCase):
         self.assertEqual([interval.without for interval in self.scenario_run.timeline.intervals(1000.0)], [1])
 
     def test_read_for(self) -> None:
-        """Reads are spread over the time given, and only what was acknowledged is read."""
+        """Gets are spread over the given time, and only acknowledged values are read."""
         self.scenario_run.put()
         began = self.scenario_run.now
         verdicts = self.scenario_run.get_for(120.0, gets=24)
@@ -63,7 +63,7 @@ class StageTests(SynchronousTestCase):
         self.assertGreaterEqual(sum(interval.gets > 0 for interval in intervals), 10)
 
     def test_callers(self) -> None:
-        """Gets come to the nodes that are named, if any are."""
+        """Gets use only the given nodes."""
         self.scenario_run.put()
         node = self.world.nodes[5]
         before = node.stack.node.hops.total()
@@ -75,7 +75,7 @@ class StageTests(SynchronousTestCase):
         self.assertNotEqual(others, [])
 
     def test_named_contacts(self) -> None:
-        """What others name is heard as a peer hears it."""
+        """`named_contacts` returns what a peer receives."""
         named = self.scenario_run.named_contacts([1 << 200])
         self.assertEqual(
             {contact.address for contact in named} - {host.contact.address for host in self.world.hosts},
@@ -84,6 +84,6 @@ class StageTests(SynchronousTestCase):
         self.assertGreater(len(named), 5)
 
     def test_promises(self) -> None:
-        """A part of right gets is a promise like others."""
+        """The share of right gets is a promise like others."""
         self.scenario_run.promise_right("gets", Counter({GetVerdict.RIGHT: 3, GetVerdict.LOST: 1}), 0.75)
         self.assertEqual(self.scenario_run.promises, [Promise("gets", 0.75, at_least=0.75)])

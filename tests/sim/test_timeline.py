@@ -1,4 +1,4 @@
-"""Figures over virtual time."""
+"""Timelines."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -7,8 +7,7 @@ from dht14.sim.timeline import Interval, Timeline
 
 class TimelineTests(SynchronousTestCase):
     def test_intervals(self) -> None:
-        """Gets and counts come together by the time at which they were; what nothing is known of is left
-        out."""
+        """Gets and snapshots are merged by interval; intervals without facts are left out."""
         timeline = Timeline()
         for at, right, seconds in ((1.0, True, 0.1), (2.0, False, 0.3), (31.0, True, 0.2)):
             timeline.get_ended(at, right, seconds)
@@ -25,5 +24,5 @@ class TimelineTests(SynchronousTestCase):
         )
 
     def test_nothing(self) -> None:
-        """Of nothing there are no moments."""
+        """An empty timeline has no intervals."""
         self.assertEqual((Timeline().end, Timeline().intervals(10.0)), (0.0, []))

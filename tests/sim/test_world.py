@@ -33,7 +33,8 @@ def _has(node: VirtualNode, key: int) -> bool:
 
 class WorldTests(SynchronousTestCase):
     def test_join(self) -> None:
-        """Every node joins; how long that took and what it cost is told, in the order asked for."""
+        """Every node joins; results have the time and the datagrams of each join, in the order of the
+        numbers."""
         world = World(nodes=3, seed=1)
         outcomes = world.join()
         self.assertEqual([outcome.result for outcome in outcomes], [True] * 5)
@@ -42,7 +43,7 @@ class WorldTests(SynchronousTestCase):
         world.check_invariants()
 
     def test_roles(self) -> None:
-        """The first numbers are bootstrap nodes: without a store, and never asked by clients."""
+        """The first numbers are bootstrap nodes: they have no store, and clients never use them."""
         world = World(nodes=3, seed=1, bootstrap_nodes=2)
         world.join()
         roles = [world.nodes[number].role for number in range(5)]
@@ -51,7 +52,7 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual([node.number for node in world.callers()], [2, 3, 4])
 
     def test_alone(self) -> None:
-        """A single node without a bootstrap node is no network: its join fails, but it keeps values
+        """A single node without a bootstrap node has no network: its join fails, but it keeps values
         itself."""
         world = World(nodes=1, seed=1, bootstrap_nodes=0)
         self.assertEqual([outcome.result for outcome in world.join()], [False])
@@ -59,7 +60,7 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual((stored.result, found.result), (True, VALUE))
 
     def test_perform(self) -> None:
-        """Operations run one after another at nodes in turn; results stand in the order of the operations."""
+        """Operations run one after another at nodes in turn; results are in the order of the operations."""
         world = World(nodes=3, seed=1)
         world.join()
         began: list[tuple[float, int]] = []
@@ -85,7 +86,7 @@ class WorldTests(SynchronousTestCase):
         self.assertRaises(AssertionError, world.run_operations, [lambda _: Deferred()])
 
     def test_killed(self) -> None:
-        """A killed node sends nothing more, and clients no longer come to it."""
+        """A killed node sends nothing more, and clients do not use it any more."""
         world = World(nodes=4, seed=1)
         world.join()
         victim = world.callers()[0]
@@ -98,8 +99,8 @@ class WorldTests(SynchronousTestCase):
         self.assertGreater(world.network.traffic.unreachable, before)
 
     def test_begun_anew(self) -> None:
-        """A node that is begun anew has its name and address and nothing of what it held, joins again, and is
-        brought what it should hold."""
+        """A restarted node has its id and address and none of its records, joins again, and receives its
+        share of records."""
         world = World(nodes=4, seed=1)
         world.join()
         world.run_operations([put])
@@ -115,7 +116,7 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual((len(before.stack.store), len(after.stack.store)), (1, 1))
 
     def test_frozen(self) -> None:
-        """A frozen node does nothing, not even when its timers fall due; thawed, it is of use again."""
+        """A frozen node does nothing, not even when its timers fire; after `thaw` it works again."""
         world = World(nodes=4, seed=1)
         world.join()
         node = world.callers()[0]
@@ -134,7 +135,7 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual(world.callers(), [node])
 
     def test_stopped(self) -> None:
-        """A node that is stopped ends in order, and begins anew with what is on its disk."""
+        """A stopped node ends in order, and restarts with the records of its disk."""
         world = World(nodes=4, seed=1)
         host = world.hosts[5]
         world.set_host(evolve(host, disk=VirtualDisk(self.mktemp(), random.Random(1))))
@@ -159,7 +160,7 @@ class WorldTests(SynchronousTestCase):
         world.kill(world.nodes[5])
 
     def test_hands_over(self) -> None:
-        """A node that is stopped hands over what it alone has."""
+        """A stopped node hands over the records that only it has."""
         world = World(nodes=6, seed=1)
         world.join()
         world.run_operations(
@@ -174,7 +175,7 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual([_has(node, KEY) for node in world.callers()], [True])
 
     def test_parted(self) -> None:
-        """Who is on the other side of a parted network is not reached."""
+        """During a partition no request reaches the other side."""
         world = World(nodes=3, seed=1, bootstrap_nodes=1)
         world.join()
         world.partition([0, 1], [2, 3])
@@ -187,7 +188,7 @@ class WorldTests(SynchronousTestCase):
         self.assertIsInstance(self.successResultOf(asked), Pong)
 
     def test_settled(self) -> None:
-        """A host can be another from its next life on, and hosts can be added."""
+        """A host can change with the next start of its node, and hosts can be added."""
         world = World(nodes=2, seed=1)
         world.join()
         world.set_host(evolve(world.hosts[3], skew=-3600.0))
@@ -202,7 +203,7 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual(world.size, 5)
 
     def test_clock_set(self) -> None:
-        """A clock is set while its node runs, and stays so in the next life, which begins with it."""
+        """A clock that is set while its node runs stays so, and the next process starts with it."""
         world = World(nodes=2, seed=1)
         world.join()
         node = world.nodes[3]
@@ -223,7 +224,8 @@ class WorldTests(SynchronousTestCase):
         self.assertNotEqual(digests[0], digests[2])
 
     def test_lives(self) -> None:
-        """Who was there when is kept account of: a value with one copy is owed until its holder dies."""
+        """`availability` records when nodes are up: a value with one copy must be kept until its holder
+        dies."""
         world = World(nodes=6, seed=1)
         world.join()
         key = world.nodes[4].contact.node_id
@@ -235,7 +237,7 @@ class WorldTests(SynchronousTestCase):
         self.assertTrue(world.availability.must_keep(key, 2, began, began, began + 2))
 
     def test_added(self) -> None:
-        """Nodes that are added, or take the place of others, have addresses of their own, and join."""
+        """Added and replaced nodes have addresses of their own, and join."""
         world = World(nodes=4, seed=1)
         world.join()
         world.kill(world.nodes[3])
