@@ -188,7 +188,8 @@ _PAGE = """<!DOCTYPE html>
 @media (prefers-color-scheme: dark) {{ :root {{ --line: #444; --bad: #ff8a80; --block: #22262b; }} }}
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }}
 table {{ border-collapse: collapse; width: 100%; }}
-th, td {{ text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid var(--line); }}
+th, td {{ text-align: left; vertical-align: top;
+         padding: .3rem .6rem; border-bottom: 1px solid var(--line); }}
 .seconds {{ text-align: right; font-variant-numeric: tabular-nums; }}
 .failed {{ color: var(--bad); font-weight: bold; }}
 pre {{ white-space: pre-wrap; overflow-wrap: anywhere; background: var(--block); padding: .6rem; }}
@@ -198,7 +199,7 @@ pre {{ white-space: pre-wrap; overflow-wrap: anywhere; background: var(--block);
 <h1>DHT-14: {verdict}</h1>
 <p>{totals}, in {seconds:.1f} s, on {when}, Python {python}.</p>
 <table>
-<caption>Tests that did not pass first, then in the order in which they ran</caption>
+<caption>All tests by name, those that did not pass first</caption>
 <thead><tr><th scope="col">Result</th><th scope="col">Test and its promise</th>
 <th scope="col" class="seconds">Seconds</th></tr></thead>
 <tbody>

@@ -55,11 +55,11 @@ class Town:
     def both(self, attack: Callable[[Twistd], str], seconds: float) -> str:
         """Attack a node that nobody needs, then one of the network: by the first is seen what an attacker
         costs this host, and so the client."""
-        told = []
+        reports = []
         for name, node in (("a node elsewhere", self.decoy), ("a node of the network", self.nodes[0])):
             load = self.load(seconds)
-            told.append(f"\n  {name}: {attack(node)}\n    meanwhile {load.served()}")
-        return "".join(told)
+            reports.append(f"\n  {name}: {attack(node)}\n    meanwhile {load.served()}")
+        return "".join(reports)
 
     def stop(self) -> None:
         self.network.stop()
@@ -212,7 +212,8 @@ def main() -> None:
                     before = cluster.memory()
                     print(f"{name}: {ATTACKS[name](cluster)}")
                     print(
-                        f"  memory {before}, then {cluster.memory()}; errors in the logs: {cluster.trouble()}",
+                        f"  memory {before}, then {cluster.memory()}; "
+                        f"errors in the logs: {cluster.trouble()}",
                         flush=True,
                     )
             finally:

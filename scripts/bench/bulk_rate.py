@@ -48,11 +48,11 @@ KEY, VERSION = 5, 7
 VALUE = random.Random(1).randbytes(MAX_VALUE)
 
 Round = Callable[[], "Deferred[float]"]
-"""Does what it is named for many times and fires with how many of it a second."""
+"""Does its work many times and fires with the rate per second."""
 
 
 class Repeated:
-    """Keeps so many of something under way."""
+    """Keeps a number of operations in flight."""
 
     def __init__(self, count: int, at_once: int, begin: "Callable[[], Deferred[Any]]") -> None:
         self._count, self._at_once, self._begin = count, at_once, begin
@@ -75,7 +75,7 @@ class Repeated:
 
 
 class Taker(Protocol):
-    """Says so whenever a whole value has come."""
+    """Reports each whole value."""
 
     transport: Any
     had = 0
@@ -88,7 +88,7 @@ class Taker(Protocol):
 
 
 class Giver(Protocol):
-    """Sends values, and hears when they have come."""
+    """Sends values, and counts the acknowledgements."""
 
     transport: Any
 
@@ -111,7 +111,7 @@ class Giver(Protocol):
 
 
 class Bare:
-    """Twisted's TLS, and nothing else."""
+    """Twisted's TLS alone."""
 
     def __init__(self, reactor: Any, server: NodeTls, client: NodeTls) -> None:
         self._reactor, self._client = reactor, client
@@ -133,7 +133,7 @@ class Bare:
 
 
 class Bulk:
-    """The bulk channel between two nodes, without their RPCs."""
+    """The bulk channel between two nodes, without RPCs."""
 
     def __init__(
         self, reactor: Any, server: Identity, client: Identity, tls: tuple[NodeTls, NodeTls]

@@ -21,11 +21,11 @@ from tests.process.nodes import network
 from tests.process.rivals import Rivals
 
 JOIN_PATIENCE = 120.0
-"""Seconds within which many nodes on a busy machine have joined."""
+"""Seconds within which many nodes on a busy machine join."""
 
 
 def main() -> int:
-    """Let clients work, and print what came of it; the exit code."""
+    """Run the clients and print the results; return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -20,17 +20,18 @@ from dht14.sim.history import GetVerdict, History, PutResponse
 from tests.process.nodes import Twistd, VoidPhone, eventually
 
 LATENESS = 7.0
-"""Seconds after its expiry for which a value may be served: a put may have waited for 5 s before it began."""
+"""Seconds after its expiry for which a get may return a value: a put may have waited for 5 s before it
+started."""
 
 TTL, SHORT_TTL = 600, 60
 
 API_PATIENCE = 10.0
-"""Seconds after which a request that was not answered is given up; an answer is promised within 5."""
+"""Seconds without a response after which a request is given up; a response is promised within 5."""
 
 
 @define(eq=False)
 class Rivals:
-    """So many clients, each of which puts once and gets `gets` times, over and over, at random nodes."""
+    """`clients` clients; each puts once and gets `gets` times, again and again, at random nodes."""
 
     _nodes: Sequence[Twistd]
     _workload: Workload
@@ -38,7 +39,7 @@ class Rivals:
     _clients: int = 8
     _gets: int = 4
     _restarts: float = 0.0
-    """Nodes killed a minute, one after another; each is begun again after 0 to 3 s."""
+    """Nodes killed per minute, one after another; each restarts after 0 to 3 s."""
     _seed: int = 1
     history: History = field(factory=lambda: History(expiry_tolerance=LATENESS), init=False)
     puts: int = field(default=0, init=False)
@@ -51,9 +52,9 @@ class Rivals:
     _registers: list[Register] = field(init=False)
     _ids: dict[Twistd, int] = field(init=False)
     _up: list[Twistd] = field(init=False)
-    """The nodes that clients may talk to."""
+    """The nodes that clients use."""
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
-    """Of all above."""
+    """Of all clients."""
     _failures: list[BaseException] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -65,7 +66,7 @@ class Rivals:
             self.history.availability.came_up(node_id, self.began)
 
     def work(self) -> None:
-        """Let them work for as long as their habits say. Raises what went wrong in a client."""
+        """Run for the time of the workload. Raises the exception of a client that failed."""
         until = time.monotonic() + self._workload.seconds
         threads = [
             threading.Thread(target=self._guarded, args=(self._client, until)) for _ in range(self._clients)
@@ -80,7 +81,7 @@ class Rivals:
             raise failure
 
     def report(self) -> str:
-        """What came of it, a line for each kind of key and each violation."""
+        """Return one line for each kind of key and each violation."""
         history = self.history
         head = f"{self.puts} puts, {self.acknowledged} acknowledged, {self.unanswered} requests unanswered; "
         head += f"{self.restarted} nodes killed and begun again; "
@@ -149,7 +150,7 @@ class Rivals:
             self.unanswered += 1
 
     def _restart(self, until: float) -> None:
-        """Kill one node at a time without warning, and begin it again with its directory."""
+        """Kill one node at a time, and restart it with its directory."""
         while time.monotonic() < until and not self._failures:
             with self._lock:
                 node = self._rng.choice(self._up)
@@ -178,5 +179,5 @@ def _port(node: Twistd) -> int:
 
 
 def _joins(node: Twistd) -> int:
-    """How often its log says so. A line may have been cut short when it was killed."""
+    """Count the events with this text in its log. The kill may have cut off a line."""
     return (node.folder / "stdout").read_text().count("Joined the network")

@@ -8,7 +8,7 @@ from tests.process.test_network import NetworkTestCase
 
 class HistoryTests(NetworkTestCase):
     def test_restarts(self) -> None:
-        """Every get is as promised: never what was replaced or deleted, nothing forged, nothing lost."""
+        """No get breaks a promise: none returns a replaced or deleted value, no value is forged or lost."""
         workload = Workload(seconds=10.0, copies=(1, 20), junk=0.0)
         rivals = Rivals(self.cluster(10), workload, keys=9, restarts=20.0)
         rivals.work()

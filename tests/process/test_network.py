@@ -13,14 +13,14 @@ from tests.process.nodes import Network, Twistd, VoidPhone, eventually
 
 VALUES = 60
 GET_PATIENCE = 2.0
-"""Seconds within which a get is answered though nodes have just died."""
+"""Seconds within which a get is answered right after nodes have died."""
 
 JOIN_PATIENCE = 15.0
-"""Seconds within which a node joins once a seed has come up."""
+"""Seconds within which a node joins once a seed has started."""
 
 
 class NetworkTestCase(SynchronousTestCase):
-    """Processes in a folder of this test, all ended with it."""
+    """Processes in a directory of the test, all killed at its end."""
 
     def setUp(self) -> None:
         self.network = Network(Path(self.mktemp()).absolute())
@@ -28,11 +28,11 @@ class NetworkTestCase(SynchronousTestCase):
         self.rng = random.Random(14)
 
     def cluster(self, nodes: int) -> list[Twistd]:
-        """Two bootstrap nodes and so many nodes, joined; the nodes."""
+        """Start two bootstrap nodes and `size` nodes; return the nodes when they have joined."""
         return self.network.cluster(nodes)
 
     def some_values(self, count: int) -> dict[bytes, bytes]:
-        """Of 1 to 1,000 bytes, the shortest and the longest among them."""
+        """Return values of 1 to 1,000 bytes, the shortest and the longest among them."""
         sizes = [1, 1000, *(self.rng.randint(1, 1000) for _ in range(count - 2))]
         return {self.rng.randbytes(32): self.rng.randbytes(size) for size in sizes}
 

@@ -46,13 +46,13 @@ class ReadmeTests(SynchronousTestCase):
         for number in range(RUNS):
             began = time.monotonic()
             outcome = Trial(Path(self.mktemp()).absolute()).run()
-            told = f"run {number + 1}: exit {outcome.returncode}, {time.monotonic() - began:.1f} s"
-            self.assertEqual(outcome.returncode, 0, f"{told}\n{outcome.stdout}{outcome.stderr}")
+            summary = f"run {number + 1}: exit {outcome.returncode}, {time.monotonic() - began:.1f} s"
+            self.assertEqual(outcome.returncode, 0, f"{summary}\n{outcome.stdout}{outcome.stderr}")
             # On no terminal values come without a newline.
-            self.assertEqual(outcome.stdout, "hello, all" * 2, told)
+            self.assertEqual(outcome.stdout, "hello, all" * 2, summary)
             self.assertRegex(outcome.stderr, r"stored on \d+ of 8 nodes|stored on this node only")
             if RUNS > 1:
-                print(f"{told}: {outcome.stderr.strip()}")
+                print(f"{summary}: {outcome.stderr.strip()}")
 
 
 class Trial:
