@@ -67,18 +67,24 @@ class Availability:
         """Whether no node is hostile."""
         return not self._hostile
 
-    def must_keep(self, key: int, copies: int, began: float, ended: float, now: float) -> bool:
+    def must_keep(self, key: int, copies: int, invoked_at: float, responded_at: float, now: float) -> bool:
         """Whether a get at `now` must find a put with these copies: whether repair has always been faster
         than the loss of copies."""
-        while not self._may_be_lost(key, copies, began, ended, min(began + REPAIR_SECONDS, now)):
-            began += REPAIR_SECONDS
-            ended = max(began, ended)
-            if began > now:
+        while not self._may_be_lost(
+            key, copies, invoked_at, responded_at, min(invoked_at + REPAIR_SECONDS, now)
+        ):
+            invoked_at += REPAIR_SECONDS
+            responded_at = max(invoked_at, responded_at)
+            if invoked_at > now:
                 return True
         return False
 
-    def _may_be_lost(self, key: int, copies: int, began: float, ended: float, until: float) -> bool:
-        there = [node for node, uptime in self._uptimes.items() if uptime.was_up(began, ended)]
+    def _may_be_lost(
+        self, key: int, copies: int, invoked_at: float, responded_at: float, until: float
+    ) -> bool:
+        there = [node for node, uptime in self._uptimes.items() if uptime.was_up(invoked_at, responded_at)]
         nearest = sorted(there, key=key.__xor__)[: copies + EXTRA_HOLDERS]
-        lost = sum(node in self._hostile or self._uptimes[node].has_lost(began, until) for node in nearest)
+        lost = sum(
+            node in self._hostile or self._uptimes[node].has_lost(invoked_at, until) for node in nearest
+        )
         return bool(nearest) and lost >= min(copies, len(nearest))

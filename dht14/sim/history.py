@@ -87,10 +87,10 @@ class Write:
     possible."""
     kind: Kind | None
     """None: the value is not valid under its key, and no node may store it."""
-    began: float
+    invoked_at: float
     client: str = ""
     """The client and its node."""
-    ended: float = inf
+    responded_at: float = inf
     response: PutResponse = PutResponse.UNKNOWN
     settled: float = inf
     """When it replaces older values: at the response, or when the network agrees again."""
@@ -130,7 +130,7 @@ class Write:
         if kind != others:
             return kind > others
         if kind == Kind.OPEN:
-            return self.began >= other.settled
+            return self.invoked_at >= other.settled
         return kind == Kind.OWNER and self.record.version > other.record.version
 
     def outlasts(self, other: "Write") -> bool:
@@ -141,9 +141,10 @@ class Write:
         """Describe it in one line, with times relative to `since`."""
         what = f"seq {self.record.version}, " if self.kind is Kind.OWNER else ""
         gone = "" if self.leaves_value else "deletion, "
-        until = "..." if self.ended == inf else f"{self.ended - since:.3f}"
+        until = "..." if self.responded_at == inf else f"{self.responded_at - since:.3f}"
+        began = f"{self.invoked_at - since:.3f}"
         return (
-            f"put {self.number} ({what}{gone}r {self.record.replication}, {self.began - since:.3f}-{until} s "
+            f"put {self.number} ({what}{gone}r {self.record.replication}, {began}-{until} s "
             f"{self.response.value}{_at(self.client)})"
         )
 
@@ -157,8 +158,8 @@ class Read:
     """The highest kind that was put under the key."""
     verdict: GetVerdict
     found: bytes | None = field(repr=False)
-    began: float
-    ended: float
+    invoked_at: float
+    responded_at: float
     client: str
     expected: Write | None
     """The write that it must return, or a later one; None where it may return nothing."""
@@ -174,9 +175,10 @@ class Read:
         wanted = f" rather than {self.expected.describe(since)}" if self.expected is not None else ""
         if self.verdict is GetVerdict.EXPIRED and self.seen is not None:
             wanted = f", which expired at {self.seen.expires_at - since:.3f} s"
+        times = f"{self.invoked_at - since:.3f}-{self.responded_at - since:.3f} s"
         return (
             f"{self.verdict.value}: {self.kind.name.lower()} key {self.key >> 224:08x}, get "
-            f"{self.began - since:.3f}-{self.ended - since:.3f} s{_at(self.client)} brought {brought}{wanted}"
+            f"{times}{_at(self.client)} brought {brought}{wanted}"
         )
 
 
@@ -221,7 +223,7 @@ class History:
 
     def put_responded(self, write: Write, response: PutResponse, now: float) -> None:
         """The client has the response."""
-        write.ended, write.response = now, response
+        write.responded_at, write.response = now, response
         write.settled = max(now, self._agreed_at)
 
     def partitioned(self) -> None:
@@ -233,32 +235,34 @@ class History:
         self._agreed_at = now + AGREEMENT_SECONDS
         for writes in self._writes.values():
             for write in writes:
-                if write.ended <= now < write.settled:
+                if write.responded_at <= now < write.settled:
                     write.settled = self._agreed_at
 
     def get_responded(
-        self, key: int, found: bytes | None, began: float, ended: float, client: str = ""
+        self, key: int, found: bytes | None, invoked_at: float, responded_at: float, client: str = ""
     ) -> Read:
         """A get has its response; return it with its verdict. All puts invoked before now must be
         recorded."""
-        writes = [write for write in self._writes.get(key, ()) if write.began <= ended and write.kind]
-        before = [write for write in writes if write.acknowledged and write.settled <= began]
+        writes = [
+            write for write in self._writes.get(key, ()) if write.invoked_at <= responded_at and write.kind
+        ]
+        before = [write for write in writes if write.acknowledged and write.settled <= invoked_at]
         kind = max((write.kind for write in writes if write.kind), default=Kind.OPEN)
         seen = [write for write in writes if write.value == found]
         if found is None:
-            verdict, expected = self._judge_nothing(writes, before, ended)
+            verdict, expected = self._judge_nothing(writes, before, responded_at)
         elif not seen:
-            verdict, expected = self._judge_junk(before, ended)
+            verdict, expected = self._judge_junk(before, responded_at)
         else:
-            verdict, expected = self._judge_found(seen, before, began, ended)
-        is_open = all(write.kind is Kind.OPEN for write in before if self._stands(write, ended))
+            verdict, expected = self._judge_found(seen, before, invoked_at, responded_at)
+        is_open = all(write.kind is Kind.OPEN for write in before if self._stands(write, responded_at))
         is_older = bool(seen) and verdict is not GetVerdict.EXPIRED
-        if (verdict is GetVerdict.LOST or is_older) and verdict not in GOOD and began < self._agreed_at:
+        if (verdict is GetVerdict.LOST or is_older) and verdict not in GOOD and invoked_at < self._agreed_at:
             verdict = GetVerdict.EXCUSED
         if verdict not in GOOD and is_open and not self.availability.all_honest:
             verdict = GetVerdict.EXCUSED
-        brought = max(seen, key=lambda write: write.began, default=None)
-        read = Read(key, kind, verdict, found, began, ended, client, expected, brought)
+        brought = max(seen, key=lambda write: write.invoked_at, default=None)
+        read = Read(key, kind, verdict, found, invoked_at, responded_at, client, expected, brought)
         self._note(read, writes, seen)
         return read
 
@@ -267,10 +271,10 @@ class History:
         if read.verdict not in GOOD and len(self.violations) < VIOLATIONS_KEPT:
             self.violations.append(read)
         if read.verdict is GetVerdict.RIGHT and seen:
-            known = [write for write in writes if write.first_seen <= read.began]
+            known = [write for write in writes if write.first_seen <= read.invoked_at]
             self.returned += all(any(newer.replaces(write) for newer in known) for write in seen)
         if len(seen) == 1:
-            seen[0].first_seen = min(seen[0].first_seen, read.ended)
+            seen[0].first_seen = min(seen[0].first_seen, read.responded_at)
 
     def _judge_nothing(
         self, writes: list[Write], before: list[Write], now: float
@@ -299,9 +303,9 @@ class History:
         return write.kind is not Kind.CONTENT or write.expires_at > now + self.expiry_tolerance
 
     def _judge_found(
-        self, seen: list[Write], before: list[Write], began: float, now: float
+        self, seen: list[Write], before: list[Write], invoked_at: float, now: float
     ) -> tuple[GetVerdict, Write | None]:
-        if max(write.expires_at for write in seen) + self.expiry_tolerance < began:
+        if max(write.expires_at for write in seen) + self.expiry_tolerance < invoked_at:
             return GetVerdict.EXPIRED, None
         # Several puts may have had the same bytes; the get may have returned any of them.
         verdicts = [self._judge_seen(write, before, now) for write in seen]
@@ -325,7 +329,7 @@ class History:
 
     def _must_keep(self, write: Write, now: float) -> bool:
         copies = max(write.record.replication, 1)
-        return self.availability.must_keep(write.key, copies, write.began, write.ended, now)
+        return self.availability.must_keep(write.key, copies, write.invoked_at, write.responded_at, now)
 
     # Queries
 

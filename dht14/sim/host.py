@@ -72,7 +72,7 @@ class VirtualNode:
     ports: tuple[VirtualPort, VirtualPort]
     """Of RPCs and of probes."""
     stack: Stack
-    began: float
+    started_at: float
 
     @property
     def port(self) -> VirtualPort:

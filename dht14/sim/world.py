@@ -170,7 +170,7 @@ class World:
         if host.disk is None or limit is None:
             begin_services()
         if host.role is NodeRole.NODE:
-            self.availability.came_up(host.identity.node_id, node.began, kept=host.disk is not None)
+            self.availability.came_up(host.identity.node_id, node.started_at, kept=host.disk is not None)
         if host.is_hostile:
             self.availability.turned_hostile(host.identity.node_id)
         return node
@@ -204,7 +204,7 @@ class World:
         """SIGKILL: the node disappears without a notice."""
         if node.process.state is ProcessState.DEAD:
             return
-        self._past_node_seconds += self.clock.seconds() - node.began
+        self._past_node_seconds += self.clock.seconds() - node.started_at
         node.process.kill()
         if node.role is NodeRole.NODE:
             self.availability.went_down(node.contact.node_id, self.clock.seconds())
@@ -276,9 +276,11 @@ class World:
     def _measured(
         self, node: VirtualNode, operation: "Callable[[Node], Deferred[T]]"
     ) -> "Deferred[Operation[T]]":
-        began, exchanged = self.clock.seconds(), node.port.exchanged
+        started_at, exchanged = self.clock.seconds(), node.port.exchanged
         return operation(node.stack.node).addCallback(
-            lambda result: Operation(result, self.clock.seconds() - began, node.port.exchanged - exchanged)
+            lambda result: Operation(
+                result, self.clock.seconds() - started_at, node.port.exchanged - exchanged
+            )
         )
 
     def _stagger(
@@ -314,7 +316,7 @@ class World:
         """Return the virtual seconds that nodes ran, summed over all nodes."""
         now = self.clock.seconds()
         living = (node for node in self.nodes.values() if node.process.state is not ProcessState.DEAD)
-        return self._past_node_seconds + sum(now - node.began for node in living)
+        return self._past_node_seconds + sum(now - node.started_at for node in living)
 
     def hops(self) -> Counter[int]:
         """Count the lookups of all nodes so far by their hops."""

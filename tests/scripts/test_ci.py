@@ -43,7 +43,7 @@ class CiTests(SynchronousTestCase):
         self.assertEqual(self.run_ci(f"{counts}\n"), (0, counts))
 
     def test_failed(self) -> None:
-        """A failed test gives a failure, whatever the exit code of make; so does another target that fails."""
+        """A failed test is a failure, whatever the exit code of make; so is another failed target."""
         for failing in ("test", ""):
             self.assertEqual(self.run_ci("2 passed, 1 failed\n", failing)[1], "2 passed, 1 failed")
             self.assertNotEqual(self.run_ci("2 passed, 1 failed\n", failing)[0], 0)
@@ -51,7 +51,7 @@ class CiTests(SynchronousTestCase):
             self.assertEqual(self.run_ci("3 passed, 0 failed\n", failing), (2, "3 passed, 0 failed"))
 
     def test_no_counts(self) -> None:
-        """Tests that end without their counts, or that are none, are a failure."""
+        """Tests without counts, or a run without tests, are a failure."""
         self.assertEqual(self.run_ci("Running 3 tests.\n", "test"), (2, "0 passed, 1 failed"))
         self.assertEqual(self.run_ci(""), (1, "0 passed, 1 failed"))
         self.assertNotEqual(self.run_ci("0 passed, 0 failed\n")[0], 0)

@@ -14,8 +14,8 @@ class AvailabilityTests(SynchronousTestCase):
         for node in self.nodes:
             self.availability.came_up(node, 0)
 
-    def must_keep(self, copies: int, now: float, began: float = 10) -> bool:
-        return self.availability.must_keep(KEY, copies, began, began + 1, now)
+    def must_keep(self, copies: int, now: float, invoked_at: float = 10) -> bool:
+        return self.availability.must_keep(KEY, copies, invoked_at, invoked_at + 1, now)
 
     def kill(self, *ranks: int, at: float = 20) -> None:
         for rank in ranks:

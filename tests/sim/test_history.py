@@ -24,20 +24,20 @@ class HistoryTestCase(SynchronousTestCase):
     def write(
         self,
         value: bytes,
-        began: float,
-        ended: float = inf,
+        invoked_at: float,
+        responded_at: float = inf,
         response: PutResponse = PutResponse.STORED,
         ttl: float = 1000.0,
         copies: int = 8,
     ) -> Write:
-        write = self.history.put_invoked(self.key, value, ttl, began, copies)
-        if ended < inf:
-            self.history.put_responded(write, response, ended)
+        write = self.history.put_invoked(self.key, value, ttl, invoked_at, copies)
+        if responded_at < inf:
+            self.history.put_responded(write, response, responded_at)
         return write
 
-    def judge(self, found: bytes | None, began: float, ended: float | None = None) -> str:
+    def judge(self, found: bytes | None, invoked_at: float, responded_at: float | None = None) -> str:
         return self.history.get_responded(
-            self.key, found, began, began + 1 if ended is None else ended
+            self.key, found, invoked_at, invoked_at + 1 if responded_at is None else responded_at
         ).verdict.value
 
 
@@ -137,8 +137,8 @@ class OpenTests(HistoryTestCase):
         counted."""
         self.write(b"a", 1, 2)
         self.write(b"b", 3)
-        for began, found, returned in ((10, b"a", 0), (20, b"b", 0), (30, b"a", 1)):
-            self.assertEqual(self.judge(found, began), "right")
+        for invoked_at, found, returned in ((10, b"a", 0), (20, b"b", 0), (30, b"a", 1)):
+            self.assertEqual(self.judge(found, invoked_at), "right")
             self.assertEqual(self.history.returned, returned)
 
 

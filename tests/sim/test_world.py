@@ -63,18 +63,18 @@ class WorldTests(SynchronousTestCase):
         """Operations run one after another at nodes in turn; results are in the order of the operations."""
         world = World(nodes=3, seed=1)
         world.join()
-        began: list[tuple[float, int]] = []
+        started_at: list[tuple[float, int]] = []
 
         def note(node: Node) -> "Deferred[int]":
-            began.append((world.clock.seconds(), node.own_id))
-            return succeed(len(began))
+            started_at.append((world.clock.seconds(), node.own_id))
+            return succeed(len(started_at))
 
         ended: list[int] = []
         outcomes = world.run_operations([note] * 6, ended.append)
         self.assertEqual([outcome.result for outcome in outcomes], [1, 2, 3, 4, 5, 6])
         self.assertEqual(ended, [1, 2, 3, 4, 5, 6])
-        self.assertEqual(len({node_id for _, node_id in began}), 3)
-        for (earlier, first), (later, second) in zip(began, began[3:], strict=False):
+        self.assertEqual(len({node_id for _, node_id in started_at}), 3)
+        for (earlier, first), (later, second) in zip(started_at, started_at[3:], strict=False):
             self.assertEqual(first, second)
             self.assertApproximates(later - earlier, OPERATION_GAP, 0.001)
 
@@ -229,12 +229,12 @@ class WorldTests(SynchronousTestCase):
         world = World(nodes=6, seed=1)
         world.join()
         key = world.nodes[4].contact.node_id
-        began = world.clock.seconds()
-        self.assertTrue(world.availability.must_keep(key, 1, began, began, began + 1))
+        started_at = world.clock.seconds()
+        self.assertTrue(world.availability.must_keep(key, 1, started_at, started_at, started_at + 1))
         world.wait(1)
         world.kill(world.nodes[4])
-        self.assertFalse(world.availability.must_keep(key, 1, began, began, began + 2))
-        self.assertTrue(world.availability.must_keep(key, 2, began, began, began + 2))
+        self.assertFalse(world.availability.must_keep(key, 1, started_at, started_at, started_at + 2))
+        self.assertTrue(world.availability.must_keep(key, 2, started_at, started_at, started_at + 2))
 
     def test_added(self) -> None:
         """Added and replaced nodes have addresses of their own, and join."""
