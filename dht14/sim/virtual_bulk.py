@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 
+from dht14.bounded import BoundedDict
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
 from dht14.node.responder import Responder
@@ -59,7 +60,7 @@ class VirtualBulk(DatagramProtocol):
     _responder: Responder = field(init=False)
     _transfers: dict[bytes, _VirtualTransfer] = field(factory=dict, init=False)
     """By the tag of the ticket."""
-    _responses: dict[bytes, bytes] = field(factory=dict, init=False)
+    _responses: BoundedDict[bytes, bytes] = field(factory=lambda: BoundedDict(MAX_RESPONSES), init=False)
     """To used tickets, the oldest first; empty until the responder answers."""
 
     def serve(self, rpc: DatagramProtocol, responder: Responder) -> None:
@@ -136,34 +137,32 @@ class VirtualBulk(DatagramProtocol):
         else:
             transfer.answered.callback(answer)
 
-    def _asked(self, body: bytes, asker: Address) -> None:
+    def _asked(self, body: bytes, requester: Address) -> None:
         proof, ticket = body[:PROOF_BYTES], body[PROOF_BYTES : PROOF_BYTES + TICKET_BYTES]
         if ticket in self._responses:
-            self._reply(ticket, asker)
+            self._reply(ticket, requester)
             return
         self._responses[ticket] = b""
-        if len(self._responses) > MAX_RESPONSES:
-            del self._responses[next(iter(self._responses))]
         now = self._clock.seconds()
-        errand = self._responder.redeem(ticket, public_key_of(proof), now)
-        if errand is None:
-            self._settle(ticket, asker, bytes([CLOSED]) + tag_of(ticket))
-        elif isinstance(errand, Upload):
+        transfer = self._responder.redeem(ticket, public_key_of(proof), now)
+        if transfer is None:
+            self._respond(ticket, requester, bytes([CLOSED]) + tag_of(ticket))
+        elif isinstance(transfer, Upload):
             value = body[PROOF_BYTES + TICKET_BYTES :]
-            self._responder.take(errand, value, now, partial(self._settle_with, ticket, asker))
+            self._responder.take(transfer, value, now, partial(self._respond_with, ticket, requester))
         else:
-            self._settle_with(ticket, asker, self._responder.give(errand, now))
+            self._respond_with(ticket, requester, self._responder.give(transfer, now))
 
-    def _settle_with(self, ticket: bytes, asker: Address, answer: UploadAnswer) -> None:
-        self._settle(ticket, asker, bytes([RESPONSE]) + encode_answer(ticket, answer))
+    def _respond_with(self, ticket: bytes, requester: Address, answer: UploadAnswer) -> None:
+        self._respond(ticket, requester, bytes([RESPONSE]) + encode_answer(ticket, answer))
 
-    def _settle(self, ticket: bytes, asker: Address, datagram: bytes) -> None:
+    def _respond(self, ticket: bytes, requester: Address, datagram: bytes) -> None:
         self._responses[ticket] = datagram
-        self._reply(ticket, asker)
+        self._reply(ticket, requester)
 
-    def _reply(self, ticket: bytes, asker: Address) -> None:
+    def _reply(self, ticket: bytes, requester: Address) -> None:
         if answer := self._responses[ticket]:
-            self._write(answer, asker)
+            self._write(answer, requester)
 
     def _write(self, datagram: bytes, address: Address) -> None:
         assert self.transport is not None

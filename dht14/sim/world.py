@@ -48,7 +48,7 @@ JOIN_GAP = 0.05
 OPERATION_GAP = 2.0
 """Seconds between two operations at one node, so that the datagrams of each can be counted."""
 
-OPERATION_TIMEOUT = 60.0
+STUCK_SECONDS = 60.0
 """Seconds after which an operation without a response is a bug."""
 
 JOIN_TIMEOUT = 30.0
@@ -299,11 +299,11 @@ class World:
 
         for turn in range(count):
             self.clock.post(turn * gap, run, turn)
-        deadline = self.clock.seconds() + count * gap + OPERATION_TIMEOUT
+        deadline = self.clock.seconds() + count * gap + STUCK_SECONDS
         over = self.clock.run_until_true(lambda: len(results) == count or bool(failures), deadline)
         for failure in failures:
             failure.raiseException()
-        assert over, f"{count - len(results)} of {count} operations did not end within {OPERATION_TIMEOUT} s"
+        assert over, f"{count - len(results)} of {count} operations did not end within {STUCK_SECONDS} s"
         return [results[turn] for turn in range(count)]
 
     def wait(self, seconds: float) -> None:
