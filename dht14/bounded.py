@@ -1,5 +1,6 @@
 """Collections that cannot grow without limit."""
 
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -10,13 +11,12 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class BoundedDict(dict[K, V]):
+class BoundedDict(OrderedDict[K, V]):
     """A dict of at most `limit` items: when it is full, a new key replaces the oldest one.
 
-    Only item assignment and `renew` respect the limit; `setdefault` and `update` must not be used.
+    An `OrderedDict` finds its oldest key at once; a dict searches for it behind all that were deleted before. Only
+    item assignment and `renew` respect the limit; `setdefault` and `update` must not be used.
     """
-
-    __slots__ = ("_limit",)
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -24,13 +24,13 @@ class BoundedDict(dict[K, V]):
 
     def __setitem__(self, key: K, value: V) -> None:
         if len(self) >= self._limit and key not in self:
-            del self[next(iter(self))]
+            self.popitem(last=False)
         super().__setitem__(key, value)
 
     def renew(self, key: K, value: V) -> None:
         """Set an item and make it the newest one."""
-        self.pop(key, None)
         self[key] = value
+        self.move_to_end(key)
 
 
 @define

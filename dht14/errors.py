@@ -1,25 +1,25 @@
-"""Every error that DHT-14 raises on purpose, and whose fault each one is.
+"""The errors that DHT-14 raises on purpose, and whose fault each one is.
 
-A peer's or a client's nonsense is `Malformed`: it is counted, logged once and dropped. What the
-operator can cure is a `StartError`: it ends the process with the exit code it carries. Anything else
-that is raised is our own bug and shall be loud.
+Invalid input of a peer or a client is `Malformed`: it is counted, logged once and dropped. A problem that the
+operator can solve is a `StartError`: it ends the process with its exit code. Every other exception is a bug
+of DHT-14, and must be loud.
 """
 
 
 class Dht14Error(Exception):
-    """The root of the tree; never raised itself."""
+    """The base class; never raised itself."""
 
 
 class Malformed(Dht14Error):
-    """Bytes from outside that are not a message. The only error that leaves a decoder."""
+    """Bytes from outside that cannot be decoded. The only error that leaves a decoder."""
 
 
 class CallFailed(Dht14Error):
-    """A call will not be answered: the peer was silent for too long, or this node is shutting down."""
+    """A call without an answer: the peer was silent for too long, or this node is stopping."""
 
 
 class StartError(Dht14Error):
-    """The node cannot start. The text names the section, the option and the cure, never a secret."""
+    """The node cannot start. The text names the section, the option and the remedy, never a secret."""
 
     exit_code = 1
 
@@ -37,6 +37,6 @@ class DataDirInUse(StartError):
 
 
 class AddressUnavailable(StartError):
-    """An address is in use, or is not one of this host (EX_UNAVAILABLE)."""
+    """An address is in use, or does not belong to this host (EX_UNAVAILABLE)."""
 
     exit_code = 69

@@ -43,15 +43,15 @@ from dht14.node.responder import Responder
 from dht14.node.transfers import Transfer
 from dht14.records.record import Record
 from dht14.records.store import LocalStore
-from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
-from dht14.security.identity import Identity
+from dht14.security.identity import Identity, VerifyProof
+from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.subnets import any_subnet, public_subnet
 from dht14.security.tickets import Tickets
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer, HelloProbe
-from dht14.session.layer import PlaintextLayer, PlaintextProbe, ReachabilityProbe, SessionLayer
-from dht14.wire.contacts import Check
+from dht14.session.layer import ReachabilityProbe, SessionLayer
+from dht14.session.plaintext import PlaintextLayer, PlaintextProbe
 
 MakeStore = Callable[[int, int, Callable[[Record], bool], float, float], LocalStore]
 """Makes a store of the node's id, its limit in bytes, whether the node answers for a record, how many seconds a
@@ -97,7 +97,7 @@ class Stack:
     store: LocalStore | None
     responder: Responder
     """Also serves the bulk channel."""
-    session: SessionLayer
+    session_layer: SessionLayer
     rpc: RpcProtocol
     probe: ProbeProtocol
     """For a second port, from which callers are probed."""
@@ -117,7 +117,7 @@ class Stack:
 def build_stack(
     *,
     identity: Identity,
-    check: Check,
+    verify_proof: VerifyProof,
     clock: IReactorTime,
     wall: Callable[[], float],
     rng: random.Random,
@@ -128,7 +128,7 @@ def build_stack(
     make_store: MakeStore,
     make_responder: MakeResponder = Responder,
 ) -> Stack:
-    """The stack of one node. `saved` are contacts of an earlier run; `check` tells node ids.
+    """The stack of one node. `saved` are contacts of an earlier run; `verify_proof` tells node ids.
 
     `clock` times everything, the lives of values included, and nobody sets it. `wall` is the time of day, seconds
     since 1970: it dates what other nodes judge, versions and pre-keys, and nothing else.
@@ -142,11 +142,11 @@ def build_stack(
         NetworkTime(clock.seconds, wall),
     )
     responder = make_responder(table, store, options.policy.max_ttl, Tickets(rng), time, diary, freshness)
-    allowance = HelloLimiter()
-    session, questions = _session_layer(identity, check, clock, wall, rng, options, table, allowance)
-    probe = ProbeProtocol(clock, questions, table, allowance, options.limits.parties_of)
+    limiter = HelloLimiter()
+    layer, reachability = _session_layer(identity, verify_proof, clock, wall, rng, options, table, limiter)
+    probe = ProbeProtocol(clock, reachability, table, limiter, options.limits.parties_of)
     pulse, pacing = Pulse(clock), Pacing(options.limits.peer_rate, options.limits.peer_burst)
-    rpc = RpcProtocol(clock, rng, session, check, table, responder, probe, time, pulse, pacing)
+    rpc = RpcProtocol(clock, rng, layer, verify_proof, table, responder, probe, time, pulse, pacing)
     courier = RecordSender(rpc, bulk, clock)
     copies: Replicator | None = None
     if store is not None:
@@ -161,7 +161,7 @@ def build_stack(
     services: list[IService] = [
         pulse,
         join,
-        *_contact_services(node, session, liveness, clock, rng, options),
+        *_contact_services(node, layer, liveness, clock, rng, options),
     ]
     if options.advertised is not None:
         announcer = Announcer(options.advertised, table, rpc, resolve, clock)
@@ -177,7 +177,7 @@ def build_stack(
         answering = Periodic("resync of others", REPAIR_INTERVAL, repair.serve_askers, clock, rng)
         freshness.when_asked = answering.run_now
         services += [Periodic("resync", RESYNC_LOOK, resyncing.one_pass, clock, rng), answering]
-    return Stack(table, store, responder, session, rpc, probe, node, join, hand_over, tuple(services))
+    return Stack(table, store, responder, layer, rpc, probe, node, join, hand_over, tuple(services))
 
 
 def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) -> LocalStore | None:
@@ -195,7 +195,7 @@ def _store(make_store: MakeStore, table: RoutingTable, options: StackOptions) ->
 
 def _contact_services(
     node: Node,
-    session: SessionLayer,
+    session_layer: SessionLayer,
     liveness: Liveness,
     clock: IReactorTime,
     rng: random.Random,
@@ -206,7 +206,7 @@ def _contact_services(
     return [
         Periodic("liveness", LIVENESS_INTERVAL, liveness.one_pass, clock, rng),
         Periodic("refresh", interval, lambda: refresh(node, clock, rng, interval), clock, rng),
-        Periodic("sessions", TIDY_INTERVAL, lambda: session.tidy(clock.seconds()), clock, rng),
+        Periodic("sessions", TIDY_INTERVAL, lambda: session_layer.tidy(clock.seconds()), clock, rng),
     ]
 
 
@@ -229,28 +229,28 @@ def _record_services(
 
 def _session_layer(
     identity: Identity,
-    check: Check,
+    verify_proof: VerifyProof,
     clock: IReactorTime,
     wall: Callable[[], float],
     rng: random.Random,
     options: StackOptions,
     table: RoutingTable,
-    allowance: HelloLimiter,
+    hello_limiter: HelloLimiter,
 ) -> tuple[SessionLayer, ReachabilityProbe]:
     limits = options.limits
     if options.sealed:
-        time = AgreedTime(wall)
-        sealed = EncryptedLayer(
+        time = PrekeyClock(wall)
+        encrypted = EncryptedLayer(
             identity,
-            check,
+            verify_proof,
             rng,
             limits,
             table.holds,
-            PeerPriorities(table, allowance).of,
-            allowance,
+            PeerPriorities(table, hello_limiter).of,
+            hello_limiter,
             clock.seconds(),
             time,
         )
-        return sealed, HelloProbe(check, rng, time)
-    plain = PlaintextLayer.of(identity.proof, check, limits.peer_rate, limits.peer_burst)
-    return plain, PlaintextProbe(identity.proof, check, rng)
+        return encrypted, HelloProbe(verify_proof, rng, time)
+    plaintext = PlaintextLayer.of(identity.proof, verify_proof, limits.peer_rate, limits.peer_burst)
+    return plaintext, PlaintextProbe(identity.proof, verify_proof, rng)

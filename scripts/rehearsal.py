@@ -25,7 +25,8 @@ from attrs import define, field, frozen
 
 from dht14.cmd.api_client import ask
 from dht14.cmd.command_error import CommandError
-from dht14.wire.api_messages import MAX_VALUE, Success, encode_get, encode_put
+from dht14.kademlia.parameters import MAX_VALUE
+from dht14.wire.api_messages import Success, encode_get, encode_put
 
 FOLDER = Path(__file__).parent.parent / "data" / "deployment"
 API_PORT = int(os.environ.get("API_PORT", "7400"))

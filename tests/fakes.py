@@ -26,7 +26,7 @@ from dht14.node.record_sender import RecordSender
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
-from dht14.security.identity import PROOF_BYTES, Identity, public_key_of
+from dht14.security.identity import PROOF_BYTES, Identity, public_key_in
 from dht14.security.tickets import Tickets
 from dht14.sim.clock import HeapClock
 from dht14.sim.memory_store import MemoryStore
@@ -51,7 +51,7 @@ def proof_of(node_id: int) -> bytes:
     return id_to_bytes(node_id) + bytes(PROOF_BYTES - ID_BYTES)
 
 
-def check(proof: bytes) -> int:
+def verify_proof(proof: bytes) -> int:
     """The id in such a proof."""
     if len(proof) != PROOF_BYTES or proof[ID_BYTES:] != bytes(PROOF_BYTES - ID_BYTES):
         raise Malformed("no proof of these tests")
@@ -323,7 +323,7 @@ class FakeBulk:
         return ended
 
     def _redeem(self, peer: Peer, ticket: bytes) -> Transfer | None:
-        return peer.responder.redeem(ticket, public_key_of(self._own.proof), self._network.clock.seconds())
+        return peer.responder.redeem(ticket, public_key_in(self._own.proof), self._network.clock.seconds())
 
     def _pushed(self, peer: Peer, ticket: bytes, value: bytes, ended: "Deferred[Any]") -> None:
         errand = self._redeem(peer, ticket)

@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dht14.records.envelope import key_of_owner
 from dht14.records.record import Record
-from dht14.records.signing import public_key_of, seal
+from dht14.records.signing import public_key_of, sign_envelope
 
 
 @frozen
@@ -26,10 +26,16 @@ class Owner:
 
     def says(self, payload: bytes, seq: int, cas: int | None = None) -> bytes:
         """An envelope of its own; without a payload, a tombstone."""
-        return seal(self.private_key, seq, payload, salt=self.salt, cas=cas).encode()
+        return sign_envelope(self.private_key, seq, payload, salt=self.salt, cas=cas).encode()
 
     def record(
         self, payload: bytes, seq: int, expires_at: float, cas: int | None = None, copies: int = 8
     ) -> Record:
         """The same as a record."""
-        return Record(self.key, self.says(payload, seq, cas), seq, expires_at, copies)
+        return Record(
+            key=self.key,
+            value=self.says(payload, seq, cas),
+            version=seq,
+            expires_at=expires_at,
+            replication=copies,
+        )

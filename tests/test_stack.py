@@ -14,16 +14,16 @@ from dht14.node.join import Retries
 from dht14.node.put import Policy
 from dht14.records.record import Record
 from dht14.records.store import Outcome, Verdict
-from dht14.security.hello_limiter import HELLOS
+from dht14.security.hello_limiter import HELLOS_PER_ADDRESS
 from dht14.session import handshake as hs
-from dht14.session.acceptor import CHALLENGES_A_SECOND, Limits
+from dht14.session.acceptor import CHALLENGES_PER_SECOND, Limits
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
 from dht14.stack import Stack, StackOptions, build_stack
 from dht14.wire.messages import Ping
-from tests.fakes import BEGINNING, BulkRecorder, address_of, check, contact, identity
+from tests.fakes import BEGINNING, BulkRecorder, address_of, contact, identity, verify_proof
 from tests.net.rpc.test_protocol import UdpRecorder
 from tests.told import acknowledged, value_of
 
@@ -47,7 +47,7 @@ class StackTests(SynchronousTestCase):
         return build_stack(
             make_store=MemoryStore,
             identity=identity(node_id),
-            check=check,
+            verify_proof=verify_proof,
             clock=self.clock,
             wall=self.clock.seconds,
             rng=random.Random(node_id),
@@ -142,7 +142,7 @@ class StackTests(SynchronousTestCase):
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(5),
-            check=check,
+            verify_proof=verify_proof,
             clock=self.clock,
             wall=self.clock.seconds,
             rng=random.Random(1),
@@ -156,14 +156,14 @@ class StackTests(SynchronousTestCase):
         stack.rpc.ask(contact(7, 1), Ping()).addErrback(lambda _: None)
         stack.probe.announced(contact(8, 1), self.clock.seconds())
         self.clock.run_until(BEGINNING + 60)
-        self.assertEqual([address for _, address in wire.sent], [address_of(1)] * HELLOS)
+        self.assertEqual([address for _, address in wire.sent], [address_of(1)] * HELLOS_PER_ADDRESS)
 
     def test_flood_of_hellos(self) -> None:
         """When strangers have used up their CHALLENGEs a contact of the table still gets one."""
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(5),
-            check=check,
+            verify_proof=verify_proof,
             clock=self.clock,
             wall=self.clock.seconds,
             rng=random.Random(1),
@@ -175,10 +175,10 @@ class StackTests(SynchronousTestCase):
         hello = hs.hello(bytes(8), bytes(32), None)
 
         def is_answered(address: Address) -> bool:
-            return bool(stack.session.received(hello, address, now)[2])
+            return bool(stack.session_layer.received(hello, address, now)[2])
 
-        answered = sum(is_answered((f"20.{n >> 8}.{n & 255}.1", 8000)) for n in range(CHALLENGES_A_SECOND))
-        self.assertLess(answered, CHALLENGES_A_SECOND)
+        answered = sum(is_answered((f"20.{n >> 8}.{n & 255}.1", 8000)) for n in range(CHALLENGES_PER_SECOND))
+        self.assertLess(answered, CHALLENGES_PER_SECOND)
         self.assertFalse(is_answered(one.address))
         stack.table.confirmed(one, now, 0.1)
         self.assertTrue(is_answered(one.address))
@@ -190,12 +190,20 @@ class StackTests(SynchronousTestCase):
         def make(
             own_id: int, limit: int, answers_for: Callable[[Record], bool], max_ttl: float, share: float
         ) -> MemoryStore:
-            made.append((own_id, limit, answers_for(Record(7, b"v", 1, 1e9, 8)), max_ttl, share))
+            made.append(
+                (
+                    own_id,
+                    limit,
+                    answers_for(Record(key=7, value=b"v", version=1, expires_at=1e9, replication=8)),
+                    max_ttl,
+                    share,
+                )
+            )
             return MemoryStore(own_id, limit, answers_for, max_ttl, share)
 
         stack = build_stack(
             identity=identity(5),
-            check=check,
+            verify_proof=verify_proof,
             clock=self.clock,
             wall=self.clock.seconds,
             rng=random.Random(1),
@@ -276,7 +284,9 @@ class ResponsibilityTests(SynchronousTestCase):
         verdicts: list[Verdict] = []
         tell: Callable[[Verdict], None] = verdicts.append
         assert stack.store is not None
-        stack.store.offer(Record(key, bytes(1000), 1, 1e9, replication=2), 0.0, tell)
+        stack.store.offer(
+            Record(key=key, value=bytes(1000), version=1, expires_at=1e9, replication=2), 0.0, tell
+        )
         return verdicts[0].outcome
 
     def test_responsibility(self) -> None:
@@ -284,7 +294,7 @@ class ResponsibilityTests(SynchronousTestCase):
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(0),
-            check=check,
+            verify_proof=verify_proof,
             clock=HeapClock(),
             wall=HeapClock().seconds,
             rng=random.Random(1),

@@ -1,8 +1,7 @@
-"""The configuration: from options, environment and file to one frozen `Settings`.
+"""Loads the configuration of options, environment and file into one frozen `Settings`.
 
-An option given at the command line goes before the environment (`DHT14_<SECTION>_<OPTION>`), that
-before the file, and that before the default. Everything wrong is a `ConfigError` that names the section,
-the option and the cure.
+Precedence: command line, environment (`DHT14_<SECTION>_<OPTION>`), file, default. Every mistake is a
+`ConfigError` that names the section, the option and the remedy.
 """
 
 import configparser
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import attrs
 
-from dht14.app import option_types as values
+from dht14.app import option_types
 from dht14.app.options import SECTIONS, NodeSettings, Role, Settings
 from dht14.errors import ConfigError
 
@@ -27,14 +26,14 @@ _KEY = ("security", "encryption_key")
 _OPTIONS = {section: tuple(attrs.fields_dict(kind)) for section, kind in SECTIONS.items()}
 
 
-class _Given(NamedTuple):
-    """The text of one option and where it was written."""
+class _OptionText(NamedTuple):
+    """The text of one option, and where it was written."""
 
     text: str
     source: str
 
 
-_Texts = dict[tuple[str, str], _Given]
+_Texts = dict[tuple[str, str], _OptionText]
 
 
 def load(
@@ -44,14 +43,14 @@ def load(
     options: Mapping[str, str] | None = None,
     seeds: Sequence[str] = (),
 ) -> Settings:
-    """The settings of one process.
+    """Return the settings of one process.
 
-    `options` are those of `[node]` that were given at the command line; `seeds`, when there are any,
-    replace the whole of `[bootstrap]`. Raises `ConfigError`.
+    `options` are the options of `[node]` from the command line. `seeds`, if there are any, replace the whole
+    section `[bootstrap]`. Raises `ConfigError`.
     """
     texts = _texts(path, environment or {}, options or {}, seeds)
     folder = os.path.dirname(os.path.abspath(path)) if path is not None else os.curdir
-    return _checked(_settings(role, _with_key_file_below(folder, texts)))
+    return _validated(_settings(role, _with_key_file_below(folder, texts)))
 
 
 def load_node(
@@ -60,7 +59,8 @@ def load_node(
     environment: Mapping[str, str] | None = None,
     options: Mapping[str, str] | None = None,
 ) -> NodeSettings:
-    """`[node]` alone, for who asks a node and need not be able to read its key. Raises `ConfigError`."""
+    """Return only the section `[node]`, for commands that must not need the key file. Raises
+    `ConfigError`."""
     return _node(role, _texts(path, environment or {}, options or {}, ()))
 
 
@@ -70,17 +70,24 @@ def _texts(
     texts = _from_file(path) if path is not None else {}
     texts |= _from_environment(environment)
     for name, text in options.items():
-        texts["node", name] = _Given(text, "--" + name.replace("_", "-"))
+        texts["node", name] = _OptionText(text, "--" + name.replace("_", "-"))
     if seeds:
         texts = {key: given for key, given in texts.items() if key[0] != _BOOTSTRAP}
-        texts |= {(_BOOTSTRAP, str(n)): _Given(text, "--bootstrap") for n, text in enumerate(seeds)}
+        texts |= {(_BOOTSTRAP, str(n)): _OptionText(text, "--bootstrap") for n, text in enumerate(seeds)}
     for (section, name), given in texts.items():
-        # The text is not repeated: it may hold a key, which an indented line below an option becomes part of.
-        is_raw_key = (section, name) == _KEY and values.is_raw_key(given.text)
-        if not is_raw_key and "\n" not in given.text and (problem := values.decoration(given.text)):
-            raise _wrong(section, name, given, problem)
+        # The text is not repeated: it may contain a key, because an indented line continues the option above
+        # it.
+        is_raw_key = (section, name) == _KEY and option_types.is_raw_key(given.text)
+        if (
+            not is_raw_key
+            and "\n" not in given.text
+            and (problem := option_types.quoting_problem(given.text))
+        ):
+            raise _mistake(section, name, given, problem)
         if not given.text.isprintable():
-            raise _wrong(section, name, given, "has a line break in it; begin every option at the margin")
+            raise _mistake(
+                section, name, given, "has a line break in it; begin every option at the start of a line"
+            )
     return texts
 
 
@@ -94,7 +101,7 @@ def _settings(role: Role, texts: _Texts) -> Settings:
     sections["node"] = _node(role, texts)
     return Settings(
         bootstrap=tuple(
-            _parsed(values.seed, section, name, given)
+            _parsed(option_types.seed, section, name, given)
             for (section, name), given in texts.items()
             if section == _BOOTSTRAP
         ),
@@ -105,26 +112,26 @@ def _settings(role: Role, texts: _Texts) -> Settings:
 def _section(section: str, texts: _Texts) -> Any:
     return SECTIONS[section](
         **{
-            name: _parsed(_line(section, name)["parse"], section, name, texts[section, name])
+            name: _parsed(_metadata(section, name)["parse"], section, name, texts[section, name])
             for name in _OPTIONS[section]
             if (section, name) in texts
         }
     )
 
 
-def _line(section: str, name: str) -> Mapping[str, Any]:
+def _metadata(section: str, name: str) -> Mapping[str, Any]:
     metadata: Mapping[str, Any] = attrs.fields_dict(SECTIONS[section])[name].metadata
     return metadata
 
 
-def _parsed(parse: Callable[[str], T], section: str, name: str, given: _Given) -> T:
+def _parsed(parse: Callable[[str], T], section: str, name: str, given: _OptionText) -> T:
     try:
         return parse(given.text)
-    except ValueError as wrong:
-        raise _wrong(section, name, given, str(wrong)) from None
+    except ValueError as error:
+        raise _mistake(section, name, given, str(error)) from None
 
 
-def _wrong(section: str, name: str, given: _Given, problem: str) -> ConfigError:
+def _mistake(section: str, name: str, given: _OptionText, problem: str) -> ConfigError:
     return ConfigError(f"[{section}] {_shown(name)} ({given.source}): {problem}")
 
 
@@ -141,32 +148,35 @@ def _from_file(path: str) -> _Texts:
     try:
         with open(path, encoding="utf-8-sig") as lines:
             file.read_file(lines, path)
-    except OSError as wrong:
-        raise ConfigError(f"cannot read {path} ({wrong.strerror}); give --config a readable file") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path} ({error.strerror}); give --config a readable file") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8 text; save it as that") from None
-    except configparser.Error as wrong:
-        raise ConfigError(_where(path, wrong)) from None
+        raise ConfigError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    except configparser.Error as error:
+        raise ConfigError(_file_mistake(path, error)) from None
     texts: _Texts = {}
     for section in file.sections():
         _refuse_unknown("section", section, [_BOOTSTRAP, *SECTIONS], path)
         for name, text in file.items(section):
             if section != _BOOTSTRAP:
                 _refuse_unknown(f"option in [{section}]", name, _OPTIONS[section], path)
-            texts[section, name] = _Given(text, path)
+            texts[section, name] = _OptionText(text, path)
     return texts
 
 
-def _where(path: str, wrong: configparser.Error) -> str:
-    """What is wrong with the file as a file. Never the line itself: it may hold a key."""
-    if isinstance(wrong, configparser.DuplicateOptionError):
-        return f"[{_shown(wrong.section)}] {_shown(wrong.option)} stands twice in {path}, again in line {wrong.lineno}"
-    if isinstance(wrong, configparser.DuplicateSectionError):
-        return f"[{_shown(wrong.section)}] stands twice in {path}, again in line {wrong.lineno}; make it one section"
-    if isinstance(wrong, configparser.MissingSectionHeaderError):
-        return f"{path}, line {wrong.lineno}: stands before any section; write [node] or another above it"
-    if isinstance(wrong, configparser.ParsingError) and wrong.errors:
-        return f"{path}, line {wrong.errors[0][0]}: is no option; write name = value"
+def _file_mistake(path: str, error: configparser.Error) -> str:
+    """Describe a syntax error of the file, without the line itself: it may contain a key."""
+    if isinstance(error, configparser.DuplicateOptionError):
+        option = f"[{_shown(error.section)}] {_shown(error.option)}"
+        return f"{option} is twice in {path}, again in line {error.lineno}"
+    if isinstance(error, configparser.DuplicateSectionError):
+        return (
+            f"[{_shown(error.section)}] is twice in {path}, again in line {error.lineno}; make it one section"
+        )
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"{path}, line {error.lineno}: is before any section; write [node] or another above it"
+    if isinstance(error, configparser.ParsingError) and error.errors:
+        return f"{path}, line {error.errors[0][0]}: is not an option; write name = value"
     return f"{path} cannot be read as sections with lines of name = value"
 
 
@@ -187,7 +197,7 @@ def _from_environment(environment: Mapping[str, str]) -> _Texts:
         else:
             _refuse_unknown("variable", variable, known, "the environment")
             key = known[variable]
-        texts[key] = _Given(environment[variable], variable)
+        texts[key] = _OptionText(environment[variable], variable)
     return texts
 
 
@@ -199,12 +209,12 @@ def _refuse_unknown(what: str, name: str, known: Iterable[str], source: str) -> 
 
 
 def _shown(name: str) -> str:
-    # A key on a line of its own, or behind a forgotten "=", is read as a name.
+    # A key on a line of its own, or without its "=", is read as a name.
     return name if len(name) < 32 and name.isprintable() else f"a name of {len(name)} characters"
 
 
-def _checked(settings: Settings) -> Settings:
-    """What no option shows alone."""
+def _validated(settings: Settings) -> Settings:
+    """Validate the relations between options."""
     storage, limiter = settings.storage, settings.rate_limiter
     if storage.min_ttl > storage.max_ttl:
         raise ConfigError(
@@ -216,9 +226,9 @@ def _checked(settings: Settings) -> Settings:
             f"and max_ttl ({storage.max_ttl}); leave it out to let it follow them"
         )
     reached_at = settings.node.advertised_address or settings.node.p2p_address
-    if not settings.security.difficulty and not values.is_private(reached_at[0]):
+    if not settings.security.difficulty and not option_types.is_private(reached_at[0]):
         raise ConfigError(
-            f"[security] difficulty: 0 is only for private networks, and {reached_at[0]} is open to others; "
+            f"[security] difficulty: 0 is only for private networks, and {reached_at[0]} is public; "
             "set it to 4, or [node] p2p_address to a loopback or private address"
         )
     if (limiter.requests_per_second or limiter.loopback_rate) and not limiter.burst_size:

@@ -1,4 +1,4 @@
-"""The data directory: who this node is, whom it knew, and the lock that makes it one process's own."""
+"""The data directory: the identity of the node, its saved contacts, and the lock of its process."""
 
 import errno
 import fcntl
@@ -18,65 +18,66 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from dht14.database.fsync import flush_folder
+from dht14.database.fsync import fsync_folder
 from dht14.errors import ConfigError, DataDirInUse, Malformed
 from dht14.kademlia.contact import Contact
-from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, public_bytes, public_key_of
-from dht14.wire.contacts import Check, pack_contacts, unpack_contacts
+from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, VerifyProof, public_bytes, public_key_in
+from dht14.wire.contacts import pack_contacts, unpack_contacts
 
 MAX_SAVED_CONTACTS = 1_000
-"""A join needs a few; this many outlive almost any outage of the others."""
+"""A join needs a few; of this many some survive almost any outage."""
 
 _LOCK = "lock"
 _IDENTITY = "identity.pem"
 _PROOF = "identity.proof"
 _CONTACTS = "contacts"
 _WORKING = "working"
-_ROOM_BYTES = 65_536
+_REQUIRED_FREE_BYTES = 65_536
 _SMALL_FILE_BYTES = 131_072
 _DIGEST_BYTES = 32
 
 
 @define
 class DataDir:
-    """A data directory that this process alone holds. `path` is absolute."""
+    """A data directory that this process has locked. `path` is absolute."""
 
     path: str
     _lock: int
 
     @classmethod
     def open(cls, path: str) -> "DataDir":
-        """Make the directory where it is missing, and take its lock until `close` or the process's end.
+        """Make the directory if it is missing, and lock it until `close` or the end of the process.
 
-        Raises `DataDirInUse` when another process has it, `ConfigError` when it cannot be used.
+        Raises `DataDirInUse` if another process has it, `ConfigError` if it cannot be used.
         """
         path = os.path.abspath(path)
         refuse_dead_link(path)
         try:
             os.makedirs(path, mode=0o700, exist_ok=True)
             lock = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as wrong:
-            raise unusable(path, wrong) from None
+        except OSError as error:
+            raise unusable_error(path, error) from None
         try:
-            # Held by the open file, not by the process: a daemon's fork keeps it, a crash lets it go.
+            # The open file holds the lock, not the process: it survives a daemon's fork, and ends with a
+            # crash.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
             raise DataDirInUse(
                 f"[node] data_dir: another process uses {path}; stop it, or give this one another --data-dir"
             ) from None
-        except OSError as wrong:
+        except OSError as error:
             os.close(lock)
-            raise unusable(path, wrong) from None
+            raise unusable_error(path, error) from None
         return cls(path, lock)
 
     def close(self) -> None:
-        """Give the lock back. A second call does nothing."""
+        """Release the lock. A second call does nothing."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
-    def is_there(self) -> bool:
+    def is_in_place(self) -> bool:
         """Whether the directory is still the one at its path."""
         try:
             return os.path.samestat(os.stat(self.file(_LOCK)), os.fstat(self._lock))
@@ -84,7 +85,7 @@ class DataDir:
             return False
 
     def show_working(self, is_working: bool) -> None:
-        """Let others see whether the node that uses the directory can do its work: see `trouble_at`."""
+        """Show other processes whether the node of this directory can do its work: see `trouble_at`."""
         with suppress(OSError):
             if is_working:
                 os.close(os.open(self.file(_WORKING), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -92,13 +93,13 @@ class DataDir:
                 os.unlink(self.file(_WORKING))
 
     def private_key(self) -> Ed25519PrivateKey:
-        """The key of the node; made at the first call ever. Raises `ConfigError` when it is damaged."""
+        """Return the key of the node; make it if there is none. Raises `ConfigError` if it is damaged."""
         try:
             pem = self.read(_IDENTITY)
             if pem is None:
                 return self._new_key()
-        except OSError as wrong:
-            raise unusable(self.path, wrong) from None
+        except OSError as error:
+            raise unusable_error(self.path, error) from None
         try:
             key = load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
@@ -106,56 +107,57 @@ class DataDir:
         if not isinstance(key, Ed25519PrivateKey):
             raise ConfigError(
                 f"[node] data_dir: {self.file(_IDENTITY)} holds no Ed25519 private key; "
-                "put a copy of it back, or move it away to begin with a new identity"
+                "restore a copy of it, or move it away to start with a new identity"
             )
         return key
 
     def proof(self) -> bytes | None:
-        """The proof of work of the key that was found last; None where there is none. Raises `ConfigError`."""
+        """Return the saved proof of work of the key; None if there is none. Raises `ConfigError`."""
         try:
             proof = self.read(_PROOF)
-        except OSError as wrong:
-            raise unusable(self.path, wrong) from None
+        except OSError as error:
+            raise unusable_error(self.path, error) from None
         if proof is None or len(proof) != PROOF_BYTES:
             return None
-        return proof if public_key_of(proof) == public_bytes(self.private_key()) else None
+        return proof if public_key_in(proof) == public_bytes(self.private_key()) else None
 
     def identity(self, puzzle: Puzzle) -> Identity | None:
-        """Who the node is; None while there is no proof of work that solves the puzzle of the network."""
+        """Return the identity of the node; None if there is no proof of work that solves the network's
+        puzzle."""
         proof = self.proof()
         if proof is not None:
             with suppress(Malformed):
-                return Identity(self.private_key(), proof, puzzle.check(proof))
+                return Identity(self.private_key(), proof, puzzle.verify_proof(proof))
         return None
 
-    def prove(self, proof: bytes, puzzle: Puzzle) -> Identity:
-        """Keep the proof of work that was found, and be who it says. Raises `ConfigError`."""
+    def save_proof(self, proof: bytes, puzzle: Puzzle) -> Identity:
+        """Save a proof of work, and return the identity that it gives. Raises `ConfigError`."""
         try:
             replace_file(self.file(_PROOF), proof, durable=True)
-        except OSError as wrong:
-            raise unusable(self.path, wrong) from None
-        return Identity(self.private_key(), proof, puzzle.check(proof))
+        except OSError as error:
+            raise unusable_error(self.path, error) from None
+        return Identity(self.private_key(), proof, puzzle.verify_proof(proof))
 
-    def load_contacts(self, check: Check) -> tuple[Contact, ...]:
-        """The contacts saved last, those whose proof `check` refuses left out; none at the first start.
+    def load_contacts(self, verify_proof: VerifyProof) -> tuple[Contact, ...]:
+        """Return the saved contacts, without those whose proof `verify_proof` refuses; none at the first start.
 
-        Raises `Malformed` when the file is damaged.
+        Raises `Malformed` if the file is damaged.
         """
         try:
             saved = self.read(_CONTACTS)
-        except OSError as wrong:
-            raise Malformed(f"saved contacts cannot be read: {wrong.strerror}") from None
+        except OSError as error:
+            raise Malformed(f"saved contacts cannot be read: {error.strerror}") from None
         if saved is None:
             return ()
         digest, body = saved[:_DIGEST_BYTES], saved[_DIGEST_BYTES:]
         if hashlib.sha256(body).digest() != digest:
             raise Malformed("saved contacts are damaged")
-        return unpack_contacts(body, check, at_most=MAX_SAVED_CONTACTS)
+        return unpack_contacts(body, verify_proof, limit=MAX_SAVED_CONTACTS)
 
     def save_contacts(self, contacts: Iterable[Contact]) -> None:
-        """Keep these in place of those saved before. Raises `OSError`.
+        """Save contacts in place of the former ones. Raises `OSError`.
 
-        Not flushed: a power cut may cost the file, which the digest then tells, and the seeds replace.
+        The file is not flushed: a power cut may damage it. The digest shows that, and the seeds replace it.
         """
         body = pack_contacts(itertools.islice(contacts, MAX_SAVED_CONTACTS))
         replace_file(self.file(_CONTACTS), hashlib.sha256(body).digest() + body, durable=False)
@@ -167,20 +169,20 @@ class DataDir:
         return key
 
     def file(self, name: str) -> str:
-        """The path of a file in the directory."""
+        """Return the path of a file in the directory."""
         return os.path.join(self.path, name)
 
     def read(self, name: str) -> bytes | None:
-        """The content of a small file, None where there is none. Raises `OSError`."""
+        """Return the content of a small file; None if it does not exist. Raises `OSError`."""
         with suppress(FileNotFoundError), open(self.file(name), "rb") as file:
             return file.read(_SMALL_FILE_BYTES)
         return None
 
 
 def replace_file(path: str, content: bytes, *, durable: bool) -> None:
-    """Old or new, never half: whoever reads after a crash finds one of the two. Raises `OSError`."""
+    """Replace a file atomically: after a crash it has its old or its new content. Raises `OSError`."""
     new = path + ".new"
-    # The lock makes us the only writer: what a crash left under this name is ours to overwrite.
+    # Only the process with the lock writes here: what a crash left under this name can be overwritten.
     with open(new, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         file.write(content)
         if durable:
@@ -188,13 +190,13 @@ def replace_file(path: str, content: bytes, *, durable: bool) -> None:
             os.fsync(file.fileno())
     os.replace(new, path)
     if durable:
-        flush_folder(os.path.dirname(path))
+        fsync_folder(os.path.dirname(path))
 
 
 def trouble_at(path: str) -> str:
-    """Why the node that uses this data directory cannot keep values; "" where it can.
+    """Return why the node of this data directory cannot store values; "" if it can.
 
-    Raises `PermissionError` where this user may not look into it.
+    Raises `PermissionError` if this user may not look into it.
     """
     path = os.path.abspath(path)
     if not _exists(os.path.join(path, _LOCK)):
@@ -213,32 +215,34 @@ def _exists(path: str) -> bool:
 
 
 def refuse_dead_link(path: str) -> None:
-    """Raise `ConfigError` where a link leads nowhere: what is made there would lie where nobody wants it."""
+    """Raise `ConfigError` if a link leads nowhere: a directory made there would be in the wrong place."""
     if os.path.islink(path) and not os.path.exists(path):
         raise ConfigError(
-            f"[node] data_dir: {path} is a link to {os.readlink(path)}, which is not there; make or mount that"
+            f"[node] data_dir: {path} is a link to {os.readlink(path)}, which does not exist; make or mount "
+            "that"
         )
 
 
-def prove_room(folder: str) -> None:
-    """Raise `ConfigError` where a folder's disk does not take what a daemon writes when nobody hears it any more."""
+def require_free_space(folder: str) -> None:
+    """Raise `ConfigError` if the disk of a folder has no space for what a daemon writes after it has left the
+    terminal."""
     path = os.path.join(folder, _WORKING + ".new")
     try:
         try:
             with open(path, "wb", buffering=0) as file:
-                if file.write(bytes(_ROOM_BYTES)) < _ROOM_BYTES:
+                if file.write(bytes(_REQUIRED_FREE_BYTES)) < _REQUIRED_FREE_BYTES:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(path)
-    except OSError as wrong:
-        raise unusable(folder, wrong) from None
+    except OSError as error:
+        raise unusable_error(folder, error) from None
 
 
-def unusable(path: str, wrong: OSError) -> ConfigError:
-    """What the operator is told where a data directory cannot be used."""
-    is_full = wrong.errno in (errno.ENOSPC, errno.EDQUOT)
-    cure = "make room on its disk" if is_full else "let this user write there"
+def unusable_error(path: str, error: OSError) -> ConfigError:
+    """Return the error for a data directory that cannot be used."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free space on its disk" if is_full else "let this user write there"
     return ConfigError(
-        f"[node] data_dir: {path} cannot be used ({wrong.strerror}); {cure}, or give another --data-dir"
+        f"[node] data_dir: {path} cannot be used ({error.strerror}); {remedy}, or give another --data-dir"
     )

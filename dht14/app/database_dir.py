@@ -1,10 +1,10 @@
-"""Where a node's values lie, and the key that opens them.
+"""The folder of a node's database, and the key that opens it.
 
-Below the data directory, `values/header` names the database file beside it, and tells whether a key is the
-one that it was sealed with, before anything is opened. A header that is not whole, or something else in
-that place, is renamed, never deleted: the values come back from other holders. A folder that is empty is used as
-it is; one that is a link or a mount stays one, and what is renamed stays in it. The key that is made where none is
-configured is `encryption.key`.
+Below the data directory, `values/header` names the database file beside it, and shows whether a key is the
+right one before the database is opened. A damaged header, or anything else in that place, is renamed, never
+deleted: the records will be restored from other holders. An empty folder is used as it is. A folder that is a
+link or a mount stays one; what is renamed stays inside it. If no key is configured, one is made and kept in
+`encryption.key`.
 
 The header: `magic 8 | format u16 | database id 16 | salt 32 | key check 32 | origin 32 | SHA-256 of these`.
 """
@@ -13,117 +13,112 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import islice
 from struct import Struct
 
-import lmdb
-from attrs import define, evolve, field, frozen
+from attrs import evolve, frozen
 
-from dht14.app.data_dir import DataDir, refuse_dead_link, replace_file, unusable
+from dht14.app.data_dir import DataDir, refuse_dead_link, replace_file, unusable_error
 from dht14.app.option_types import secret_key
-from dht14.database.entry_format import Body, EntryFormat, Head
-from dht14.database.file_check import SOUND, check
-from dht14.database.floor_table import LeftFloor
-from dht14.database.fsync import flush_folder
-from dht14.database.group_commit import PUTS_A_BATCH
-from dht14.database.tables import Changes, Tables
-from dht14.database.vault import CHECK_BYTES, DATABASE_ID_BYTES, SALT_BYTES, Vault
+from dht14.database.entry_format import EntryFormat
+from dht14.database.fsync import fsync_folder
+from dht14.database.vault import DATABASE_ID_BYTES, KEY_CHECK_BYTES, SALT_BYTES, Vault
 from dht14.database.writer_thread import is_missing, set_aside
 from dht14.errors import ConfigError, Malformed
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
-from dht14.records.version_floors import MAX_FLOORS
 
 FORMAT = 2
-"""Of the whole database: header, tables and entries."""
+"""Number of the format of header, tables and entries."""
 
 _FOLDER = "values"
 _HEADER = "header"
 _KEY_FILE = "encryption.key"
 _MAGIC = b"DHT14VAL"
-_START = Struct(f">{len(_MAGIC)}sH")
-_LAYOUT = Struct(f">{len(_MAGIC)}sH{DATABASE_ID_BYTES}s{SALT_BYTES}s{CHECK_BYTES}s{ID_BYTES}s")
+_HEAD = Struct(f">{len(_MAGIC)}sH")
+_LAYOUT = Struct(f">{len(_MAGIC)}sH{DATABASE_ID_BYTES}s{SALT_BYTES}s{KEY_CHECK_BYTES}s{ID_BYTES}s")
 _DIGEST_BYTES = 32
 _KEY_BYTES = 32
-_MOST_BYTES = 65_536
-_ASIDE = "damaged-"
+_MAX_HEADER_BYTES = 65_536
+_ASIDE_PREFIX = "damaged-"
 _OUR_FILE = re.compile(rf"{_HEADER}|[0-9a-f]{{{2 * DATABASE_ID_BYTES}}}\.mdb(-lock)?(\.damaged-\d+)?")
 
-_Entry = tuple[bytes, bytes]
-"""Place and bytes."""
 
-
-@frozen
-class Header:
-    """What must be known of a database before it can be opened. Nothing of it is secret."""
+@frozen(kw_only=True)
+class DatabaseHeader:
+    """What must be known of a database before it can be opened. Nothing in it is secret."""
 
     database_id: bytes
     salt: bytes
-    check: bytes
+    key_check: bytes
     origin: int
-    """Distances are measured from this id."""
+    """The id from which distances are measured."""
 
     def pack(self) -> bytes:
-        """The bytes of the file."""
+        """Return the bytes of the file."""
         packed = _LAYOUT.pack(
-            _MAGIC, FORMAT, self.database_id, self.salt, self.check, id_to_bytes(self.origin)
+            _MAGIC, FORMAT, self.database_id, self.salt, self.key_check, id_to_bytes(self.origin)
         )
         return packed + hashlib.sha256(packed).digest()
 
     @classmethod
-    def unpack(cls, packed: bytes) -> "Header":
-        """Raises `Malformed` where it is damaged, `ConfigError` where a newer version wrote it."""
+    def unpack(cls, packed: bytes) -> "DatabaseHeader":
+        """Decode the file. Raises `Malformed` if it is damaged, `ConfigError` if a newer version wrote it."""
         content, digest = packed[:-_DIGEST_BYTES], packed[-_DIGEST_BYTES:]
         if hashlib.sha256(content).digest() != digest or not content.startswith(_MAGIC):
             raise Malformed("the header is damaged")
-        if (found := _START.unpack_from(content)[1]) > FORMAT:
+        if (found := _HEAD.unpack_from(content)[1]) > FORMAT:
             raise ConfigError(
-                f"[node] data_dir: its values are of format {found}, and this version knows {FORMAT} at most; "
-                "run the version that wrote them, or give another --data-dir"
+                f"[node] data_dir: its values have format {found}, and this version knows formats up to "
+                f"{FORMAT}; run the version that wrote them, or give another --data-dir"
             )
         if found < FORMAT:
-            raise Malformed("the values are of a format that no network has used")
+            raise Malformed("the values have a format that no network has used")
         if len(content) != _LAYOUT.size:
             raise Malformed("the header is damaged")
-        _, _, database_id, salt, check, origin = _LAYOUT.unpack(content)
-        return cls(database_id, salt, check, id_from_bytes(origin))
+        _, _, database_id, salt, key_check, origin = _LAYOUT.unpack(content)
+        return cls(database_id=database_id, salt=salt, key_check=key_check, origin=id_from_bytes(origin))
 
     def vault(self, key: bytes) -> Vault:
-        """The vault of this database under a key, which may be a wrong one."""
+        """Return the vault of this database under a key, which may be the wrong one."""
         return Vault.unlock(key, self.salt, self.database_id, os.urandom)
 
 
 @frozen
 class DatabaseDir:
-    """A database that can be opened: its folder, its header and the key that fits."""
+    """A database that can be opened: its folder, its header, and the format with the right key."""
 
     folder: str
-    header: Header
+    header: DatabaseHeader
     format: EntryFormat
     set_aside: str = ""
-    """Where what was found in its place has been moved."""
+    """The path to which damaged content of the folder was moved; "" if there was none."""
     is_missing: bool = False
-    """Whether the header was there, and the database file that it names was not."""
+    """Whether there is a header, but not the database file that it names."""
 
     @classmethod
-    def begin(cls, folder: str, key: bytes, origin: int, aside: str = "") -> "DatabaseDir":
-        """A new database, of which nothing is on disk yet."""
+    def new(cls, folder: str, key: bytes, origin: int, aside: str = "") -> "DatabaseDir":
+        """Return a new database, of which nothing is on disk yet."""
         database_id, salt = os.urandom(DATABASE_ID_BYTES), os.urandom(SALT_BYTES)
         vault = Vault.unlock(key, salt, database_id, os.urandom)
-        return cls(folder, Header(database_id, salt, vault.check, origin), EntryFormat(vault, origin), aside)
+        return cls(
+            folder,
+            DatabaseHeader(database_id=database_id, salt=salt, key_check=vault.key_check, origin=origin),
+            EntryFormat(vault, origin),
+            aside,
+        )
 
     @property
     def path(self) -> str:
-        """The database file."""
+        """The path of the database file."""
         return os.path.join(self.folder, self.header.database_id.hex() + ".mdb")
 
     def save(self) -> None:
-        """Make this the database of its folder, from one moment to the next. Raises `OSError`."""
+        """Write the header, atomically: this becomes the database of its folder. Raises `OSError`."""
         replace_file(os.path.join(self.folder, _HEADER), self.header.pack(), durable=True)
 
     def remove_others(self) -> None:
-        """Remove databases that a change of the key left behind: half made, or of the old key."""
+        """Remove the databases that a change of the key left behind: incomplete ones, and those of the old
+        key."""
         ours = os.path.basename(self.path)
         with suppress(OSError):
             for name in os.listdir(self.folder):
@@ -131,156 +126,63 @@ class DatabaseDir:
                     os.unlink(os.path.join(self.folder, name))
 
 
-def has_values(data_dir: str) -> bool:
-    """Whether there is a database already, or something in its place. Takes a path, and makes nothing there.
+def has_database(data_dir: str) -> bool:
+    """Whether a data directory has a database, or anything in its place. Changes nothing.
 
-    Raises `ConfigError` where the place is a link to nowhere, or cannot be read.
+    Raises `ConfigError` if the folder is a link to nowhere, or cannot be read.
     """
     folder = os.path.join(data_dir, _FOLDER)
     try:
         refuse_dead_link(folder)
         return bool(_content(folder)) if os.path.isdir(folder) else os.path.exists(folder)
-    except OSError as wrong:
-        raise unusable(data_dir, wrong) from None
+    except OSError as error:
+        raise unusable_error(data_dir, error) from None
 
 
 def unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> DatabaseDir:
-    """The database of a data directory; made, with a key if need be, where there is none.
+    """Return the database of a data directory; if there is none, make one, and a key if none is configured.
 
-    Raises `ConfigError`, with nothing changed, where the key is missing or is not the right one.
+    Raises `ConfigError`, with nothing changed, if the key is missing or wrong.
     """
     try:
         return _unlock(data_dir, configured_key, origin)
-    except OSError as wrong:
-        raise unusable(data_dir.path, wrong) from None
+    except OSError as error:
+        raise unusable_error(data_dir.path, error) from None
 
 
 def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> DatabaseDir:
     folder = data_dir.file(_FOLDER)
     header = _read_header(os.path.join(folder, _HEADER))
-    key = configured_key or _kept_key(data_dir)
+    key = configured_key or _saved_key(data_dir)
     if header is None:
-        aside = _cleared(folder)
-        return _begun(DatabaseDir.begin(folder, key or _new_key(data_dir), origin, aside))
+        aside = _set_aside_content(folder)
+        return _created(DatabaseDir.new(folder, key or _new_key(data_dir), origin, aside))
     if key is None:
         raise ConfigError(
-            f"[security] encryption_key: is not set, and {data_dir.file(_KEY_FILE)} is gone; set the key of "
-            f"the values in {folder}, or move that folder away to begin anew"
+            f"[security] encryption_key: is not set, and {data_dir.file(_KEY_FILE)} does not exist; set the "
+            f"key of the values in {folder}, or move that folder away to start without values"
         )
     vault = header.vault(key)
-    if not vault.fits(header.check):
+    if not vault.fits(header.key_check):
         raise ConfigError(
-            f"[security] encryption_key: is not the key of the values in {folder}; set the one that is, or "
-            "move that folder away to begin anew"
+            f"[security] encryption_key: is not the key of the values in {folder}; set the right one, or "
+            "move that folder away to start without values"
         )
     values = DatabaseDir(folder, header, EntryFormat(vault, header.origin))
     values.remove_others()
     return evolve(values, is_missing=is_missing(values.path))
 
 
-@frozen
-class Resealed:
-    """What a change of the key met."""
-
-    records: int
-    damaged: int
-
-
-Progress = Callable[[int, int], None]
-"""Is told how many of how many values are sealed anew."""
-
-
-def reseal(
-    values: DatabaseDir, key: bytes, limit: int, progress: Progress = lambda done, count: None
-) -> Resealed:
-    """Seal everything anew under another key. Raises `ConfigError`, the old database being as it was.
-
-    The new one is made beside the old one, and takes its place when the header is replaced: whenever this is
-    interrupted, there is one of the two, and what is left of the other goes at the next start.
-    """
-    if os.path.exists(values.path) and check(values.path) != SOUND:
-        raise ConfigError(
-            f"[node] data_dir: {values.path} is damaged; start the node once, it will see to it"
-        )
-    new = DatabaseDir.begin(values.folder, key, values.header.origin)
-    try:
-        resealed = _copied(values, new, limit, progress) if os.path.exists(values.path) else Resealed(0, 0)
-        # The database must have its name before a header names it.
-        flush_folder(values.folder)
-        new.save()
-    except (OSError, lmdb.Error, Malformed) as wrong:
-        values.remove_others()
-        raise ConfigError(
-            f"[node] data_dir: the values in {values.folder} cannot be written anew ({wrong}); "
-            "it takes as much room as they have now"
-        ) from None
-    new.remove_others()
-    return resealed
-
-
-def _copied(values: DatabaseDir, new: DatabaseDir, limit: int, progress: Progress) -> Resealed:
-    limit = max(limit, 2 * os.path.getsize(values.path))
-    source = Tables.open(values.path, limit, MAX_FLOORS, new=False)
-    try:
-        target = Tables.open(new.path, limit, MAX_FLOORS, new=True)
-        try:
-            return _copy(source, values.format, target, new.format, progress)
-        finally:
-            target.close()
-    finally:
-        source.close()
-
-
-def _copy(source: Tables, old: EntryFormat, target: Tables, new: EntryFormat, progress: Progress) -> Resealed:
-    opened = _Opening(old, new)
-    done, count = 0, source.usage().records
-    with source.env.begin() as txn:
-        for records in _batches(txn.cursor(source.records)):
-            target.write(
-                Changes(puts={place: new.seal(place, head, body) for place, head, body in opened(records)})
-            )
-            done += len(records)
-            progress(done, count)
-        for floors in _batches(txn.cursor(source.floors.floors)):
-            left = {place: LeftFloor.seal(new, place, head, body) for place, head, body in opened(floors)}
-            target.write(Changes(drops=dict(left)))
-    return Resealed(target.usage().records, opened.damaged)
-
-
-def _batches(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
-    entries = iter(entries)
-    while batch := list(islice(entries, PUTS_A_BATCH)):
-        yield batch
-
-
-@define
-class _Opening:
-    """Opens entries of one database, for the places that they have in another."""
-
-    _old: EntryFormat
-    _new: EntryFormat
-    damaged: int = field(default=0, init=False)
-
-    def __call__(self, entries: Iterable[_Entry]) -> Iterator[tuple[bytes, Head, Body]]:
-        for place, entry in entries:
-            try:
-                head, body = self._old.open(place, entry)
-            except Malformed:
-                self.damaged += 1
-            else:
-                yield self._new.place(body.key), head, body
-
-
-def _read_header(path: str) -> Header | None:
+def _read_header(path: str) -> DatabaseHeader | None:
     try:
         with open(path, "rb") as file:
-            return Header.unpack(file.read(_MOST_BYTES))
+            return DatabaseHeader.unpack(file.read(_MAX_HEADER_BYTES))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, Malformed):
         return None
 
 
-def _cleared(folder: str) -> str:
-    """Where what stood in the place of the values is now; "" where nothing did that holds any data."""
+def _set_aside_content(folder: str) -> str:
+    """Move the content of the folder away. Return the new path; "" if there was no data in it."""
     refuse_dead_link(folder)
     if not os.path.isdir(folder):
         return set_aside(folder) if os.path.lexists(folder) else ""
@@ -289,26 +191,26 @@ def _cleared(folder: str) -> str:
         return ""
     if not os.path.islink(folder) and not os.path.ismount(folder):
         return set_aside(folder)
-    strange = next((name for name in content if not _OUR_FILE.fullmatch(name)), None)
-    if strange is not None:
+    foreign = next((name for name in content if not _OUR_FILE.fullmatch(name)), None)
+    if foreign is not None:
         raise ConfigError(
-            f"[node] data_dir: {folder} leads to a folder that holds something else ({strange!r:.50}); "
-            "let it lead to an empty one"
+            f"[node] data_dir: {folder} leads to a folder with a foreign file ({foreign!r:.50}); "
+            "let it lead to an empty folder"
         )
     return _set_aside_inside(folder, content)
 
 
 def _content(folder: str) -> list[str]:
-    """The names in a folder behind which there is any data. Raises `OSError`.
+    """Return the names in a folder that have data. Raises `OSError`.
 
-    What a crash leaves of a header is none, and what has been set aside there is not looked at.
+    A header that a crash left incomplete is no data, and content that was set aside does not count.
     """
     return [
         name
         for name in sorted(os.listdir(folder))
         if name != "lost+found"
         and name != _HEADER + ".new"
-        and not name.startswith(_ASIDE)
+        and not name.startswith(_ASIDE_PREFIX)
         and _holds_data(os.path.join(folder, name))
     ]
 
@@ -320,9 +222,9 @@ def _holds_data(path: str) -> bool:
 
 
 def _set_aside_inside(folder: str, names: list[str]) -> str:
-    """Move files of ours into a folder beside them: a link or a mount cannot be renamed without losing it."""
+    """Move our files into a folder beside them: to rename the link or the mount itself would lose it."""
     number = 1
-    while os.path.lexists(aside := os.path.join(folder, f"{_ASIDE}{number}")):
+    while os.path.lexists(aside := os.path.join(folder, f"{_ASIDE_PREFIX}{number}")):
         number += 1
     os.mkdir(aside, 0o700)
     for name in names:
@@ -330,8 +232,8 @@ def _set_aside_inside(folder: str, names: list[str]) -> str:
     return aside
 
 
-def _begun(values: DatabaseDir) -> DatabaseDir:
-    """Put the folder there with its header in it; a folder that is there already gets its header alone."""
+def _created(values: DatabaseDir) -> DatabaseDir:
+    """Make the folder with the header in it; an existing folder only gets the header."""
     if os.path.isdir(values.folder):
         values.save()
         return values
@@ -340,18 +242,18 @@ def _begun(values: DatabaseDir) -> DatabaseDir:
     os.mkdir(new, 0o700)
     replace_file(os.path.join(new, _HEADER), values.header.pack(), durable=True)
     os.rename(new, values.folder)
-    flush_folder(os.path.dirname(values.folder))
+    fsync_folder(os.path.dirname(values.folder))
     return values
 
 
-def _kept_key(data_dir: DataDir) -> bytes | None:
+def _saved_key(data_dir: DataDir) -> bytes | None:
     path = data_dir.file(_KEY_FILE)
     if not os.path.lexists(path):
         return None
     try:
         return secret_key("file:" + path)
-    except ValueError as wrong:
-        raise ConfigError(f"[security] encryption_key: {wrong}") from None
+    except ValueError as error:
+        raise ConfigError(f"[security] encryption_key: {error}") from None
 
 
 def _new_key(data_dir: DataDir) -> bytes:

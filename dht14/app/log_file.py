@@ -1,7 +1,7 @@
-"""The log of a node as a file: opened for appending, rotated by its size, and opened again on request.
+"""The log file of a node: opened for appending, rotated by its size, and reopened on request.
 
-Others may move, empty or remove the file (logrotate, an operator): a line never goes to a place where nobody
-looks once the node was told, and never leaves a hole of NULs behind a file that was emptied.
+Another program (logrotate) or an operator may move, truncate or remove the file. After a request to reopen it
+no line goes to the old file, and a truncated file gets no hole of NULs.
 """
 
 import contextlib
@@ -14,23 +14,23 @@ OLD_LOG_FILES = 9
 
 
 class LogFile:
-    """The file at `path`; `path.1`, the newest, to `path.9` are what it was before. Thread-safe."""
+    """The file at `path`; its former contents are `path.1`, the newest, to `path.9`. Thread-safe."""
 
-    def __init__(self, path: str, most_bytes: int = LOG_FILE_BYTES, old_files: int = OLD_LOG_FILES) -> None:
-        """Open the file; make it for its owner's eyes alone where it is missing. Raises `OSError`."""
+    def __init__(self, path: str, max_bytes: int = LOG_FILE_BYTES, old_files: int = OLD_LOG_FILES) -> None:
+        """Open the file; if it is missing, make it readable only for its owner. Raises `OSError`."""
         self.path = os.path.abspath(path)
         self.old_files = old_files
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._lock = Lock()
         self._is_torn = False
-        """Whether the last line of the file is half a line: the disk was full."""
+        """Whether the last line of the file is incomplete: the disk was full."""
         self._file = self._open()
 
     def write(self, line: str) -> None:
-        """Append one line, which ends with its newline. Raises `OSError` where the disk does not take it."""
+        """Append one line, which ends with its newline. Raises `OSError` if the disk does not accept it."""
         content = line.encode("utf-8", "backslashreplace")
         with self._lock:
-            if os.fstat(self._file).st_size >= self._most_bytes:
+            if os.fstat(self._file).st_size >= self._max_bytes:
                 with contextlib.suppress(OSError):
                     self._rotate()
             if self._is_torn:
@@ -38,31 +38,32 @@ class LogFile:
             written = os.write(self._file, content)
             self._is_torn = written < len(content)
             if self._is_torn:
-                raise OSError("half a line was written")
+                raise OSError("only a part of a line was written")
 
     def flush(self) -> None:
         """Do nothing: each line is one write."""
 
     def close(self) -> None:
-        """Close the file. Nothing can be written afterwards."""
+        """Close the file; no write may follow."""
         with self._lock:
             os.close(self._file)
 
     def reopen(self) -> None:
-        """Open what is at the path now, or make it. Raises `OSError`; then the present file goes on."""
+        """Open the file that is at the path now, or make it. Raises `OSError`; then the present file stays
+        in use."""
         with self._lock:
             self._replace(self._open())
 
     def rotate(self) -> None:
-        """Begin a new file. Raises `OSError`; then the present file goes on.
+        """Begin a new file. Raises `OSError`; then the present file stays in use.
 
-        Where somebody else has moved or removed the present file, that is done already.
+        If the present file was moved or removed already, only a new one is made.
         """
         with self._lock:
             self._rotate()
 
     def _rotate(self) -> None:
-        # Behind a link lies the file that is rotated: the link stays, and points to the new one.
+        # If the path is a link, its target is rotated: the link stays, and leads to the new file.
         path = os.path.realpath(self.path)
         if self._is_at(path):
             for number in range(self.old_files - 1, 0, -1):
@@ -72,7 +73,7 @@ class LogFile:
         self._replace(self._open())
 
     def _is_at(self, path: str) -> bool:
-        """Whether the open file is the one at `path`, and one that can be rotated: no device, no pipe."""
+        """Whether the open file is the one at `path` and can be rotated: not a device or a pipe."""
         try:
             there = os.stat(path)
         except FileNotFoundError:

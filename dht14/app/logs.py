@@ -1,7 +1,7 @@
-"""Where events of `twisted.logger` become lines: text for people, or one JSON object a line.
+"""Formats events of `twisted.logger` as lines: text for people, or one JSON object a line.
 
-Events from strangers' input pass here too: no field, however it is made, can break a line in two, fake
-another or raise.
+Some fields come from unknown peers: no field can break a line in two, forge another line, or raise an
+exception.
 """
 
 import json
@@ -28,30 +28,30 @@ from zope.interface import implementer
 from dht14.app.options import LogFormat, LogLevel
 
 _OWN_FIELDS = frozenset({"time", "level", "source", "message", "template", "traceback"})
-# What the older twisted.python.log puts into every event beside the fields of the caller.
+# What the older twisted.python.log adds to the fields of the caller.
 _LEGACY_FIELDS = frozenset({"system", "isError", "format", "failure", "why", "logLevel"})
 
 
 class Output(Protocol):
-    """Where lines go: stdout, or a file."""
+    """The destination of lines: stdout, or a file."""
 
     def write(self, line: str, /) -> object:
-        """Take one line. Raises `OSError`."""
+        """Write one line. Raises `OSError`."""
 
     def flush(self) -> object:
-        """Keep none of it back."""
+        """Write what is buffered."""
 
 
-def observer(out: Output, form: LogFormat, least: LogLevel) -> ILogObserver:
-    """An observer that writes the events of a level and above to `out`, each as one write."""
-    threshold = LogLevelFilterPredicate(TwistedLevel.lookupByName(least.value))
-    return FilteringLogObserver(_Lines(out, _LINES[form]), [_WithoutEmfile(), threshold])
+def observer(out: Output, form: LogFormat, threshold: LogLevel) -> ILogObserver:
+    """Return an observer that writes the events of a level and above to `out`, each with one write."""
+    by_level = LogLevelFilterPredicate(TwistedLevel.lookupByName(threshold.value))
+    return FilteringLogObserver(_Lines(out, _LINES[form]), [_WithoutEmfile(), by_level])
 
 
 @implementer(ILogFilterPredicate)
 class _WithoutEmfile:
-    """Without descriptors Twisted writes three lines for each connection that it cannot accept, up to thousands
-    a second; the node itself says so once (`disk_watch`)."""
+    """Drops Twisted's events about a lack of file descriptors: three for each connection that it cannot
+    accept, up to thousands a second. `disk_monitor` reports that once."""
 
     def __call__(self, event: LogEvent) -> Any:
         is_one = "twisted.internet.tcp" in _text(event.get("log_namespace", "")) and (
@@ -63,7 +63,8 @@ class _WithoutEmfile:
 @implementer(ILogObserver)
 @define(eq=False)
 class _Lines:
-    """Writes each event as a line. Where that fails nobody is disturbed; how often it did is the next line."""
+    """Writes each event as a line. After failed writes, which raise nothing, the next line says how many
+    failed."""
 
     _out: Output
     _line: Callable[[LogEvent], str]
@@ -92,7 +93,7 @@ class _Lines:
 
 
 def text_line(event: LogEvent) -> str:
-    """`time [level] message`; lines of a traceback follow, indented."""
+    """Return `time [level] message`; the lines of a traceback follow, indented."""
     lines = [f"{_time(event)} [{_level(event)}] {formatEvent(event)}"]
     if "log_failure" in event:
         lines.append(_traceback(event["log_failure"]))
@@ -100,7 +101,8 @@ def text_line(event: LogEvent) -> str:
 
 
 def json_line(event: LogEvent) -> str:
-    """One object: time, level, source, message, its template, the event's own fields, a traceback."""
+    """Return one object: time, level, source, message, its template, the event's own fields, and a
+    traceback."""
     fields = {name: _scalar(value) for name, value in event.items() if _is_own(name)}
     fields |= {
         "time": _time(event),
@@ -120,8 +122,8 @@ _LINES: dict[LogFormat, Callable[[LogEvent], str]] = {LogFormat.TEXT: text_line,
 def _safely(line: Callable[[LogEvent], str], event: LogEvent) -> str:
     try:
         return line(event)
-    except Exception as wrong:  # noqa: BLE001 - a field's own __str__ or __format__ may raise anything
-        return line({"log_format": "An event could not be written: {wrong}", "wrong": safe_str(wrong)})
+    except Exception as error:  # noqa: BLE001 - the __str__ or __format__ of a field may raise anything
+        return line({"log_format": "An event could not be formatted: {error}.", "error": safe_str(error)})
 
 
 def _time(event: LogEvent) -> str:
@@ -139,12 +141,12 @@ def _level(event: LogEvent) -> str:
 def _traceback(failure: object) -> str:
     try:
         return failure.getTraceback() if isinstance(failure, Failure) else safe_str(failure)
-    except Exception as wrong:  # noqa: BLE001 - see above; the line itself is still worth having
-        return f"(no traceback: {safe_str(wrong)})"
+    except Exception as error:  # noqa: BLE001 - as above; the line itself is still useful
+        return f"(no traceback: {safe_str(error)})"
 
 
 def _printable(line: str) -> str:
-    """Without what would move a terminal's cursor or colour it."""
+    """Escape characters that move the cursor of a terminal or colour it."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
 
 

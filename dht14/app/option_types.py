@@ -1,7 +1,7 @@
-"""What the text of an option may look like: one parser per kind of value.
+"""Parsers of the texts of options: one for each kind of value.
 
-A parser takes the text and returns the value, or raises `ValueError` whose text goes to the operator
-behind the option's name: it says what is wrong and what to write instead, and never repeats a secret.
+A parser returns the value, or raises `ValueError`. The text of that error follows the option's name in a
+message to the operator: it says what is error and what to write instead, and never repeats a secret.
 """
 
 import enum
@@ -26,40 +26,42 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
 _SIZE = re.compile(r"([0-9]{1,30})([KMG]?)", re.IGNORECASE)
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
-# Underscores are no letters of the DNS, but container networks hand out such names.
+# The DNS allows no underscores, but container networks use them in names.
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NETWORK_NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _UNIT = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _COMMENT = re.compile(r"(^|\s)[#;]")
 _QUOTES = ("'", '"')
 _KEY_FORMS = "32 ASCII characters, 64 hex digits, or file:PATH to a file that holds one of these"
-# No form of a key is longer; more than this is not read from a key file.
+# No form of a key is longer; no more is read from a key file.
 _KEY_FILE_BYTES = 128
 
 
-def decoration(text: str) -> str:
-    """What stands around a value that a shell or another kind of file would take away, and the cure; else "".
+def quoting_problem(text: str) -> str:
+    """Return what a shell or another file format would remove from this text, and the remedy; "" if there is
+    nothing.
 
-    Nothing here takes it away: a comment behind a path would become a part of its last folder's name.
+    It is not removed here, so it must be refused: a comment after a path would become a part of the folder's
+    name.
     """
     bare = text.removeprefix("file:")
     if _COMMENT.search(text):
-        return "has a comment behind its value; write the comment on a line of its own"
+        return "has a comment after its value; write the comment on a line of its own"
     if bare[:1] in _QUOTES or bare[-1:] in _QUOTES:
         return "has quotes around its value; write it without them"
     if bare.startswith("~"):
         return (
-            "begins with ~, which is not replaced here; write the whole path (./~ for a name that begins so)"
+            "begins with ~, which is not replaced; write the whole path (./~ for a name that begins with ~)"
         )
     if bare.startswith("$") or "${" in bare:
-        return "has a variable in its value, which is not replaced here; write the value itself"
+        return "has a variable in its value, which is not replaced; write the value itself"
     if bare != bare.strip():
-        return "has a space before or behind its value; take it away"
+        return "has a space before or after its value; remove it"
     return ""
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """A whole number from `low` to `high`."""
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from `low` to `high`."""
 
     def parse(text: str) -> int:
         if not _WHOLE.fullmatch(text):
@@ -70,12 +72,12 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def seconds(low: float, high: float) -> Callable[[str], float]:
-    """A duration in seconds, fractions allowed."""
+    """Return a parser of durations in seconds, fractions allowed."""
     return number(low, high, "a number of seconds")
 
 
 def number(low: float, high: float, what: str = "a number") -> Callable[[str], float]:
-    """A number from `low` to `high`, fractions allowed."""
+    """Return a parser of numbers from `low` to `high`, fractions allowed."""
 
     def parse(text: str) -> float:
         if not _NUMBER.fullmatch(text):
@@ -94,8 +96,8 @@ def _within(value: N, low: N, high: N) -> N:
     return value
 
 
-def size(low: int, high: int) -> Callable[[str], int]:
-    """A number of bytes; K, M and G stand for powers of 1,024."""
+def byte_size(low: int, high: int) -> Callable[[str], int]:
+    """Return a parser of numbers of bytes; K, M and G are powers of 1,024."""
 
     def parse(text: str) -> int:
         match = _SIZE.fullmatch(text)
@@ -106,8 +108,8 @@ def size(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def choice(kind: type[E], **other_names: E) -> Callable[[str], E]:
-    """One of the values of an enumeration, in either case."""
+def one_of(kind: type[E], **other_names: E) -> Callable[[str], E]:
+    """Return a parser of the values of an enumeration, in upper or lower case."""
 
     def parse(text: str) -> E:
         try:
@@ -120,7 +122,7 @@ def choice(kind: type[E], **other_names: E) -> Callable[[str], E]:
 
 
 def host_port(text: str) -> HostPort:
-    """`host:port` or `[IPv6]:port`; the port from 1 to 65535."""
+    """Parse `host:port` or `[IPv6]:port`; the port is 1 to 65535."""
     host, colon, port = text.rpartition(":")
     if not colon:
         raise ValueError(f"{text!r} has no port; write host:port, such as 127.0.0.1:8000")
@@ -130,7 +132,7 @@ def host_port(text: str) -> HostPort:
 
 
 def _host(host: str, text: str) -> str:
-    """The host without brackets, checked as far as it can be without asking the network."""
+    """Return the host without brackets, validated as far as possible without the network."""
     if host.startswith("[") and host.endswith("]"):
         return _numeric(ipaddress.IPv6Address, host[1:-1], text)
     if not host:
@@ -153,31 +155,31 @@ def _numeric(kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address], ho
 
 
 def seed(text: str) -> Seed:
-    """`host:port`, or `nodeid@host:port` with the node id in hex."""
+    """Parse `host:port`, or `nodeid@host:port` with the node id in hex."""
     node_id, at, address = text.rpartition("@")
     if at and not (len(node_id) == 2 * ID_BYTES and _HEX_KEY.fullmatch(node_id)):
-        raise ValueError(f"what stands before @ in {text!r} is not a node id; write 64 hex digits")
+        raise ValueError(f"the text before @ in {text!r} is not a node id; write 64 hex digits")
     host, port = host_port(address)
     return Seed(host, port, int(node_id, 16) if at else None)
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """Networks or single addresses, with commas between them; at least one."""
+    """Parse networks or single addresses, separated by commas; at least one."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise ValueError("names no network; write some, or 0.0.0.0/0, ::/0 for everybody")
+        raise ValueError("names no network; write some, or 0.0.0.0/0, ::/0 for all")
     return tuple(_network(name) for name in names)
 
 
 def _network(name: str) -> Network:
     try:
         return ipaddress.ip_network(name)
-    except ValueError as wrong:
-        raise ValueError(f"{name!r} is not a network ({wrong}); write one like 192.168.0.0/16") from None
+    except ValueError as error:
+        raise ValueError(f"{name!r} is not a network ({error}); write one like 192.168.0.0/16") from None
 
 
 def is_private(host: str) -> bool:
-    """Whether nobody on the Internet reaches this host. A name may be anybody's, a wildcard is everybody's."""
+    """Whether no host on the Internet can reach this one. A name, or a wildcard, counts as public."""
     try:
         return subnets.is_private(host)
     except ValueError:
@@ -185,7 +187,7 @@ def is_private(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this host reaches it."""
+    """Whether only this host can reach it."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -193,24 +195,24 @@ def is_loopback(host: str) -> bool:
 
 
 def optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
-    """The same, or nothing at all."""
+    """Return a parser that returns None for an empty text."""
     return lambda text: parse(text) if text else None
 
 
 def network_name(text: str) -> str:
-    """The name of a network: 1 to 32 letters, digits, dots, hyphens or underscores."""
+    """Parse the name of a network: 1 to 32 letters, digits, dots, hyphens or underscores."""
     if not _NETWORK_NAME.fullmatch(text):
         raise ValueError(f"{text!r} is not a name; write 1 to 32 letters, digits, dots, hyphens, underscores")
     return text
 
 
-def path(text: str) -> str:
-    """The path of a file or a folder; "" where none is given."""
+def file_path(text: str) -> str:
+    """Parse the path of a file or a folder; "" if none is given."""
     return text
 
 
 def secret_key(text: str) -> bytes | None:
-    """The 32 bytes of a key; None where none is given. A `file:` path is read here."""
+    """Parse a key of 32 bytes; None if none is given. Reads the file of a `file:` path."""
     if not text:
         return None
     if not text.startswith("file:"):
@@ -219,22 +221,22 @@ def secret_key(text: str) -> bytes | None:
     try:
         with open(name, "rb") as file:
             held = file.read(_KEY_FILE_BYTES).decode("ascii", "replace")
-    except OSError as wrong:
-        raise ValueError(f"cannot read the key file {name!r} ({wrong.strerror}); {_KEY_FORMS}") from None
+    except OSError as error:
+        raise ValueError(f"cannot read the key file {name!r} ({error.strerror}); {_KEY_FORMS}") from None
     return _key_bytes(
         held.removesuffix("\n").removesuffix("\r"),
         f"the file {name!r} holds no key; write 64 hex digits into it (openssl rand -hex 32)",
     )
 
 
-def _key_bytes(text: str, complaint: str) -> bytes:
+def _key_bytes(text: str, problem: str) -> bytes:
     if _HEX_KEY.fullmatch(text):
         return bytes.fromhex(text)
     if is_raw_key(text):
         return text.encode("ascii")
-    raise ValueError(complaint)
+    raise ValueError(problem)
 
 
 def is_raw_key(text: str) -> bool:
-    """Whether this is a key as 32 characters: all of them count, whatever they are."""
+    """Whether this is a key of 32 characters: all of them count, even quotes and spaces."""
     return len(text) == 32 and text.isascii() and text.isprintable()

@@ -1,7 +1,7 @@
-"""Everything a node can be told, as one frozen `Settings`: the table of options.
+"""The table of all options, and their values as one frozen `Settings`.
 
-Each attribute of the section classes is a line of it: the parser, the default as it would stand in the file,
-and what the option is for. `config` reads them.
+Each attribute of a section class is an option: its parser, its default as it would be written in the file,
+and its purpose. `config` reads them; conf/config.ini also says what a higher and a lower value costs.
 """
 
 import enum
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import attrs
 from attrs import frozen
 
-from dht14.app import option_types as values
+from dht14.app import option_types
 from dht14.app.option_types import HostPort, Network
 from dht14.kademlia.contact import Seed
 from dht14.kademlia.parameters import MAX_REPLICATION
@@ -26,14 +26,14 @@ _MAX_TTL = MAX_TTL_MS // 1_000
 
 
 class Role(enum.Enum):
-    """What a process is started as."""
+    """The kind of node that a process runs."""
 
     NODE = "node"
     BOOTSTRAP = "bootstrap"
 
 
 class LogLevel(enum.Enum):
-    """The least level of an event that is written."""
+    """The lowest level of an event that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -43,117 +43,135 @@ class LogLevel(enum.Enum):
 
 
 class LogFormat(enum.Enum):
-    """Lines for people, or one JSON object a line."""
+    """Text for people, or one JSON object a line."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class YesNo(enum.Enum):
-    """To a question that has two answers."""
+    """The answer to a question with two answers."""
 
     YES = "yes"
     NO = "no"
 
 
 class PutReply(enum.Enum):
-    """What a client hears after a PUT: SUCCESS or FAILURE, or, as VoidPhone has it, nothing."""
+    """The reply to a PUT: SUCCESS or FAILURE, or nothing, as the VoidPhone specification says."""
 
     SUCCESS = "success"
     NONE = "none"
 
 
 def option(parse: Callable[[str], T], default: str, purpose: str, *, secret: bool = False) -> T:
-    """One line of the table."""
-    line: T = attrs.field(
+    """Return the attribute of one option."""
+    attribute: T = attrs.field(
         default=parse(default),
         repr=not secret,
         metadata={"parse": parse, "default": default, "purpose": purpose},
     )
-    return line
+    return attribute
 
 
 @frozen
 class NodeSettings:
-    """`[node]`"""
+    """Section `[node]`."""
 
     p2p_address: HostPort = option(
-        values.host_port,
+        option_types.host_port,
         "0.0.0.0:8000",
-        "address for other nodes, UDP and TCP: IPv4, [IPv6] or a host name, and port",
+        "address and port for other nodes, UDP and TCP: IPv4, [IPv6] or a host name",
     )
     api_address: HostPort = option(
-        values.host_port, "0.0.0.0:7400", "TCP address of the API; who may connect there says [api] api_allow"
+        option_types.host_port,
+        "0.0.0.0:7400",
+        "TCP address and port of the API; [api] api_allow limits who may connect",
     )
     data_dir: str = option(
-        values.path, "", "folder of identity, values, contacts and lock; empty: data/node, or data/bootstrap"
+        option_types.file_path,
+        "",
+        "folder of identity, values, contacts and lock; empty: data/node, or data/bootstrap",
     )
     cleanup_interval: float = option(
-        values.seconds(1, _YEAR), "86400", "seconds between sweeps of expired values (never served anyway)"
+        option_types.seconds(1, _YEAR),
+        "86400",
+        "seconds between sweeps of expired values, which are never served; lower: more writes",
     )
     bootstrap_retry_interval: float = option(
-        values.seconds(0.1, _DAY), "5", "seconds between the first tries to reach a seed"
+        option_types.seconds(0.1, _DAY), "5", "seconds between the first attempts to reach a seed"
     )
     max_bootstrap_retries: int = option(
-        values.whole(0, 1000), "2", "how many such tries before the pauses grow; it never gives up"
+        option_types.whole_number(0, 1000),
+        "2",
+        "number of these attempts; then the pauses grow, and the node never gives up",
     )
     network: str = option(
-        values.network_name, "main", "nodes of networks of different names ignore each other"
+        option_types.network_name, "main", "nodes of networks of different names ignore each other"
     )
     advertised_address: HostPort | None = option(
-        values.optional(values.host_port),
+        option_types.optional(option_types.host_port),
         "",
-        "address and port under which others reach this node, where its own are translated",
+        "address and port at which others reach this node behind a NAT; empty: as its datagrams show",
     )
     log_level: LogLevel = option(
-        values.choice(LogLevel, warning=LogLevel.WARN), "info", "debug, info, warn, error or critical"
+        option_types.one_of(LogLevel, warning=LogLevel.WARN),
+        "info",
+        "lowest level that is logged: debug, info, warn, error or critical",
     )
-    log_format: LogFormat = option(values.choice(LogFormat), "text", "text, or json: one object a line")
+    log_format: LogFormat = option(option_types.one_of(LogFormat), "text", "text, or json: one object a line")
 
 
 @frozen
 class SecuritySettings:
-    """`[security]`"""
+    """Section `[security]`."""
 
     encryption_key: bytes | None = option(
-        values.secret_key,
+        option_types.secret_key,
         "",
-        "32 characters, 64 hex digits or file:PATH; empty: one is made and kept in data_dir",
+        "32 characters, 64 hex digits or file:PATH; empty: the node makes one and keeps it in data_dir",
         secret=True,
     )
     difficulty: int = option(
-        values.whole(0, 8),
+        option_types.whole_number(0, 8),
         "4",
-        "leading zero hex digits that the proof of work of a node id needs; the same in the whole network",
+        "leading zero hex digits of the proof of work of a node id; the same in the whole network",
     )
     diversity_private: YesNo = option(
-        values.choice(YesNo), "no", "whether loopback and private ranges count as subnets too: yes or no"
+        option_types.one_of(YesNo),
+        "no",
+        "yes or no: whether the limits per subnet hold in loopback and private ranges, too",
     )
 
 
 @frozen
 class RateLimiterSettings:
-    """`[rate_limiter]`"""
+    """Section `[rate_limiter]`."""
 
     requests_per_second: float = option(
-        values.number(0, 1_000_000), "100", "requests per second and client of the API; 0: no limit"
+        option_types.number(0, 1_000_000), "100", "requests per second of one API client; 0: no limit"
     )
     loopback_requests_per_second: float | None = option(
-        values.optional(values.number(0, 1_000_000)),
+        option_types.optional(option_types.number(0, 1_000_000)),
         "",
         "the same for clients on loopback; empty: no limit while requests_per_second is 100, else the same",
     )
-    burst_size: int = option(values.whole(0, 1_000_000), "200", "requests that may come at once")
-    peer_requests_per_second: float = option(
-        values.number(0, 1_000_000), "1000", "requests per second that another node is answered; 0: no limit"
+    burst_size: int = option(
+        option_types.whole_number(0, 1_000_000), "200", "requests of one API client that may come at once"
     )
-    peer_burst_size: int = option(values.whole(0, 1_000_000), "2000", "of them, so many may come at once")
+    peer_requests_per_second: float = option(
+        option_types.number(0, 1_000_000),
+        "1000",
+        "requests per second of one other node; the rest is not answered; 0: no limit",
+    )
+    peer_burst_size: int = option(
+        option_types.whole_number(0, 1_000_000), "2000", "requests of one other node that may come at once"
+    )
 
     @property
     def loopback_rate(self) -> float:
         """Requests per second of a client on loopback; 0: no limit.
 
-        The default limit is for those of other hosts. Who sets another one means it, for everybody.
+        The default limit is only for clients of other hosts. A configured limit is for all clients.
         """
         if self.loopback_requests_per_second is not None:
             return self.loopback_requests_per_second
@@ -163,64 +181,74 @@ class RateLimiterSettings:
 
 @frozen
 class ApiSettings:
-    """`[api]`"""
+    """Section `[api]`."""
 
     api_allow: tuple[Network, ...] = option(
-        values.networks,
+        option_types.networks,
         ", ".join(PRIVATE_RANGES),
         "networks that may connect to the API, with commas between them",
     )
     put_reply: PutReply = option(
-        values.choice(PutReply), "success", "answer to a PUT: success (or FAILURE), or none at all"
+        option_types.one_of(PutReply), "success", "reply to a PUT: success (SUCCESS or FAILURE), or none"
     )
-    max_connections: int = option(values.whole(1, 65_536), "1024", "API connections in all")
+    max_connections: int = option(option_types.whole_number(1, 65_536), "1024", "API connections in all")
     max_connections_per_client: int = option(
-        values.whole(1, 65_536), "128", "API connections of one client address"
+        option_types.whole_number(1, 65_536), "128", "API connections of one client address"
     )
 
 
 @frozen
 class StorageSettings:
-    """`[storage]`"""
+    """Section `[storage]`."""
 
     replication: int = option(
-        values.whole(1, MAX_REPLICATION), "8", "holders of a value whose PUT asks for no number"
+        option_types.whole_number(1, MAX_REPLICATION),
+        "8",
+        "holders of a value whose PUT asks for no number; higher: more disk and traffic",
     )
     min_ttl: int = option(
-        values.whole(1, _MAX_TTL), "60", "a shorter time to live is raised to this, seconds"
+        option_types.whole_number(1, _MAX_TTL), "60", "seconds; a shorter time to live is raised to this"
     )
-    max_ttl: int = option(values.whole(1, _MAX_TTL), "86400", "a longer one is cut to this, seconds")
+    max_ttl: int = option(
+        option_types.whole_number(1, _MAX_TTL), "86400", "seconds; a longer time to live is cut to this"
+    )
     default_ttl: int | None = option(
-        values.optional(values.whole(1, _MAX_TTL)),
+        option_types.optional(option_types.whole_number(1, _MAX_TTL)),
         "",
-        "time to live where none is asked, seconds; empty: a day, within min_ttl and max_ttl",
+        "seconds that a value lives if its PUT asks for no time; empty: a day, within min_ttl and max_ttl",
     )
     storage_limit: int = option(
-        values.size(1 << 20, 1 << 40), "1G", "bytes that the values may take on disk; K, M and G work"
+        option_types.byte_size(1 << 20, 1 << 40),
+        "1G",
+        "bytes that the values may take on disk; K, M and G work",
     )
     writer_share: float = option(
-        values.number(0.01, 1_000),
+        option_types.number(0.01, 1_000),
         "1.0",
-        "how many times the bytes that are still free another node, or a subnet of them, may hold",
+        "multiple of the free bytes that another node, or a subnet of them, may hold",
     )
     refresh_interval: float = option(
-        values.seconds(1, _DAY), "900", "seconds after which an idle part of the routing table is refreshed"
+        option_types.seconds(1, _DAY),
+        "900",
+        "seconds after which a bucket without a lookup is refreshed; lower: more traffic",
     )
     republish_interval: float = option(
-        values.seconds(1, _DAY),
+        option_types.seconds(1, _DAY),
         "3600",
-        "seconds after which a value's holders are asked for it; sooner where nodes do not live long",
+        "seconds after which the holders of a value are asked for it, or less under churn; lower: faster "
+        "repair, more traffic",
     )
 
     @property
     def ttl_unless_asked(self) -> int:
-        """Seconds that a value lives whose PUT asks for no time: `default_ttl`, or a day within the bounds."""
+        """Seconds that a value lives if its PUT asks for no time: `default_ttl`, or a day within the
+        bounds."""
         return self.default_ttl or min(max(_DAY, self.min_ttl), self.max_ttl)
 
 
 @frozen
 class Settings:
-    """Everything a node is told, checked."""
+    """All options of a node, validated."""
 
     node: NodeSettings = NodeSettings(data_dir="data/node")
     bootstrap: tuple[Seed, ...] = ()
@@ -237,4 +265,4 @@ SECTIONS: dict[str, type[Any]] = {
     "api": ApiSettings,
     "storage": StorageSettings,
 }
-"""The sections with a fixed list of options; in `[bootstrap]` the operator chooses the names."""
+"""The sections with a fixed list of options. In `[bootstrap]` the operator chooses the names."""

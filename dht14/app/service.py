@@ -1,11 +1,11 @@
-"""The composition root of a real node: opens its ports around a stack and returns the service."""
+"""The composition root of a real node: binds its ports, builds a stack, and returns the service."""
 
 import random
 import time
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any
 
+from attrs import frozen
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -14,52 +14,49 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dht14.app.data_dir import DataDir
-from dht14.app.database_dir import DatabaseDir, has_values, unlock
-from dht14.app.disk_watch import DiskWatch
-from dht14.app.options import PutReply, Role, Settings, YesNo
-from dht14.app.start import Start, StartPhase
-from dht14.app.startup_warnings import tell_of_reach, tell_of_risks
+from dht14.app.database_dir import DatabaseDir, has_database, unlock
+from dht14.app.disk_monitor import DiskMonitor
+from dht14.app.options import Role, Settings, YesNo
+from dht14.app.ports import NodePorts
+from dht14.app.start import StartPhase, StartProgress
+from dht14.app.startup_warnings import warn_of_open_api, warn_of_risky_settings
 from dht14.app.state_file import StateFile
 from dht14.database.database import Database
-from dht14.errors import AddressUnavailable, Malformed, StartError
+from dht14.errors import Malformed, StartError
 from dht14.kademlia.contact import Contact
+from dht14.maintenance.handover import HAND_OVER_TIMEOUT
 from dht14.maintenance.periodic import Periodic
-from dht14.net.api.factory import ApiFactory, ApiLimits
-from dht14.net.api.readiness import Awaited, Readiness
+from dht14.net.api.readiness import Awaited
 from dht14.net.bulk.client import BulkClient
 from dht14.net.bulk.server import BulkServer
 from dht14.net.bulk.tls import NodeTls
-from dht14.net.listen import bind_tcp, bind_udp, listen_tcp
 from dht14.net.resolver import resolver
-from dht14.net.tcp_port import TcpPort
 from dht14.node.join import Retries
 from dht14.node.mining import Mining
 from dht14.node.put import Policy
+from dht14.node.timers import cancel_timer
 from dht14.records.record import Record
-from dht14.records.version_floors import MARGIN
+from dht14.records.version_floors import FLOOR_MARGIN
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.session.acceptor import Limits
 from dht14.stack import Stack, StackOptions, build_stack
 
 CONTACTS_INTERVAL = 1.5
-"""Seconds between two looks at whether the saved contacts are still those of the table, and the state still is
-what was last said of it."""
+"""Seconds between two checks whether the saved contacts and the state file are still up to date."""
 
 DISK_INTERVAL = 5.0
-"""Seconds between two looks at whether the data directory is still there, and its disk takes values."""
+"""Seconds between two checks whether the data directory is still there, and whether its disk accepts
+writes."""
 
-HAND_OVER_SECONDS = 4.0
-"""What a node that is stopped has to hand over its values: it shall be gone within 5."""
-
-PATIENCE = 0.8
-"""Seconds that a node waits for its values before it joins. A large database takes longer to check: then the node
-begins without them, and they come as soon as they can be trusted."""
+OPENING_TIMEOUT = 0.8
+"""Seconds that a node waits for its database before it joins. The check of a large database takes longer:
+then the node joins without its values, and serves them as soon as the check is done."""
 
 
 def build_node(settings: Settings, reactor: Any, role: Role) -> MultiService:
-    """A node, its lock taken and its ports bound; it begins to work when the service is started.
+    """Return a node with its directory locked and its ports bound. It starts to work when the service starts.
 
-    Raises `StartError`, with nothing left open, when the directory, the identity or a port cannot be had.
+    Raises `StartError`, with nothing left open, if the directory, the identity or a port cannot be used.
     """
     data_dir = DataDir.open(settings.node.data_dir)
     try:
@@ -69,8 +66,25 @@ def build_node(settings: Settings, reactor: Any, role: Role) -> MultiService:
         raise
 
 
+@frozen(kw_only=True)
+class _RunningNode:
+    """The objects of a node that has its id: they exist from then to its end."""
+
+    stack: Stack
+    database: Database | None
+    """None in a bootstrap node."""
+    bulk_client: BulkClient
+    bulk_server: BulkServer | None
+    """None in a bootstrap node."""
+    work: MultiService
+    """Join and maintenance: added to the service when the work begins."""
+
+
 class _NodeService(MultiService):
-    """One node from start to stop. Owns its ports and its data directory."""
+    """One node from start to stop. Owns its ports and its data directory.
+
+    `_progress.phase` is the state. Only `_begin_work` lets the node join and serve others.
+    """
 
     log = Logger()
 
@@ -79,127 +93,104 @@ class _NodeService(MultiService):
         self._settings = settings
         self._reactor = reactor
         self._data_dir = data_dir
-        self._disk = DiskWatch(data_dir)
+        self._disk = DiskMonitor(data_dir)
         self._role = role
-        self._start = Start(role, reactor, StateFile(data_dir))
+        self._progress = StartProgress(role, reactor, StateFile(data_dir))
         self._puzzle = Puzzle(settings.node.network, settings.security.difficulty)
         self._identity = data_dir.identity(self._puzzle)
+        """None in the phase SEARCHING, and before it."""
         self._mining = Mining(self._puzzle, public_bytes(data_dir.private_key()), reactor)
-        self._values: DatabaseDir | None = None
-        if role is Role.NODE and (self._identity is not None or has_values(data_dir.path)):
-            self._unlock_values()
-        self._stack: Stack | None = None
-        self._database: Database | None = None
+        self._database_dir: DatabaseDir | None = None
+        """None in a bootstrap node; in a node whose first start is under way, until it has its id."""
+        if role is Role.NODE and (self._identity is not None or has_database(data_dir.path)):
+            self._database_dir = self._unlock_database(self._identity)
+        self._running: _RunningNode | None = None
+        """None before the phase OPENING."""
+        self._opening_timeout: IDelayedCall | None = None
         self._saved_change = 0
-        self._work = MultiService()
-        self._patience: IDelayedCall | None = None
-        self._p2p_port = bind_udp("p2p_address", settings.node.p2p_address, reactor)
-        self._probe_port = bind_udp("p2p_address", (settings.node.p2p_address[0], 0), reactor)
-        self._bulk_client: BulkClient | None = None
-        self._bulk_server: BulkServer | None = None
-        self._bulk_port: TcpPort | None = None
-        self._api: ApiFactory | None = None
-        self._api_port: Any = None
-        if role is Role.NODE:
-            self._api = _api_factory(settings, reactor, self._start.readiness)
-            number = self._p2p_port.getHost().port
-            try:
-                self._bulk_port = bind_tcp("p2p_address", (settings.node.p2p_address[0], number), reactor)
-                self._api_port = listen_tcp("api_address", settings.node.api_address, self._api, reactor)
-            except AddressUnavailable:
-                self._close_p2p_ports()
-                raise
+        """`table.changes` when the contacts were saved."""
+        self._ports = NodePorts.bind(settings, role, self._progress.readiness, reactor)
 
-    def _unlock_values(self) -> None:
-        origin = self._identity.node_id if self._identity is not None else 0
-        self._values = unlock(self._data_dir, self._settings.security.encryption_key, origin)
-
-    def _close_p2p_ports(self) -> "Deferred[Any]":
-        ports = (self._p2p_port, self._probe_port, self._bulk_port)
-        return gatherResults([port.close() for port in ports if port is not None])
+    def _unlock_database(self, identity: Identity | None) -> DatabaseDir:
+        origin = identity.node_id if identity is not None else 0
+        return unlock(self._data_dir, self._settings.security.encryption_key, origin)
 
     # Start
 
     def startService(self) -> None:
-        """Search the identity if need be, open the values, then join the network and begin the upkeep."""
+        """Search for the identity if needed, open the database, then join the network and begin
+        maintenance."""
         super().startService()
         self._disk.begin()
-        tell_of_risks(self._settings)
-        if self._api_port is not None:
-            tell_of_reach(self._settings)
-            api = self._api_port.getHost()
-            self.log.info("The API listens on {host} port {port} (TCP).", host=api.host, port=api.port)
+        warn_of_risky_settings(self._settings)
+        if self._ports.api is not None:
+            warn_of_open_api(self._settings)
+            host, port = self._ports.api.address
+            self.log.info("API listening on {host} port {port} (TCP).", host=host, port=port)
         if self._identity is not None:
             self._compose(self._identity)
         else:
-            self._start.entered(StartPhase.SEARCHING)
+            self._progress.entered(StartPhase.SEARCHING)
             self._mining.start().addCallback(self._mined).addErrback(self._not_mined)
 
     def _mined(self, proof: bytes) -> None:
         former = self._data_dir.proof()
-        self._identity = self._data_dir.prove(proof, self._puzzle)
+        self._identity = self._data_dir.save_proof(proof, self._puzzle)
         if former is not None:
             self.log.warn(
-                "The node id was {former} and is {now} from now on: the old one is too easy to come by for "
-                "this network.",
+                "Node id changed from {former} to {now}: the old proof of work does not fit this network's "
+                "name or difficulty.",
                 former=f"{self._puzzle.node_id_of(former):064x}",
                 now=f"{self._identity.node_id:064x}",
             )
-        if self._role is Role.NODE and self._values is None:
-            self._unlock_values()
+        if self._role is Role.NODE and self._database_dir is None:
+            self._database_dir = self._unlock_database(self._identity)
         self._compose(self._identity)
 
     def _not_mined(self, failure: Failure) -> None:
         if failure.check(TaskStopped):
             return
-        self._start.entered(StartPhase.FAILED)
+        self._progress.entered(StartPhase.FAILED)
         if failure.check(StartError):
-            # The process lives on, and whoever asks for its health hears that it does not work.
-            self.log.critical("The node cannot begin: {reason}", reason=failure.getErrorMessage())
+            # The process goes on: `dht14 health` must report that the node does not work.
+            self.log.critical("The node cannot start: {reason}.", reason=failure.getErrorMessage())
         else:
-            self.log.failure("The search for the proof of work has failed; this is a bug.", failure)
+            self.log.failure("The search for the proof of work failed; this is a bug.", failure)
 
     def _compose(self, identity: Identity) -> None:
-        """Build the node and, as soon as its values are open, let it work."""
+        """Build the node, and let it work as soon as its database is open."""
         rng = random.SystemRandom()
         tls = NodeTls(identity.private_key)
-        self._bulk_client = BulkClient(tls, self._puzzle.check, self._reactor, self._source())
+        bulk_client = BulkClient(tls, self._puzzle.verify_proof, self._reactor, self._ports.source)
         options = _stack_options(self._settings, self._role)
-        self._stack = build_stack(
+        stack = build_stack(
             identity=identity,
-            check=self._puzzle.check,
+            verify_proof=self._puzzle.verify_proof,
             clock=self._reactor,
             wall=time.time,
             rng=rng,
             resolve=resolver(self._reactor),
-            bulk=self._bulk_client,
+            bulk=bulk_client,
             options=options,
             saved=self._saved_contacts(),
             make_store=self._make_database,
         )
+        bulk_server = None
         if self._role is Role.NODE:
-            parties_of = options.limits.parties_of
-            self._bulk_server = BulkServer(self._stack.responder, tls, parties_of, self._reactor)
+            bulk_server = BulkServer(stack.responder, tls, options.limits.parties_of, self._reactor)
+        running = self._running = _RunningNode(
+            stack=stack,
+            database=stack.store if isinstance(stack.store, Database) else None,
+            bulk_client=bulk_client,
+            bulk_server=bulk_server,
+            work=MultiService(),
+        )
         keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, self._reactor, rng)
-        look = Periodic("disk", DISK_INTERVAL, self._look_at_disk, self._reactor, rng)
-        for service in (*self._stack.services, keep_contacts, look):
-            service.setServiceParent(self._work)
-        self._start.composed(self._stack)
-        if self._database is None:
-            self._disk.ready()
-            self._begin()
-            return
-        if self._values is not None and self._values.set_aside:
-            self._disk.set_aside(self._values.set_aside)
-        if self._values is not None and self._values.is_missing:
-            self._disk.missing(self._values.path)
-        self._patience = self._reactor.callLater(PATIENCE, self._begin)
-        self._database.open(self._database_opened)
-
-    def _source(self) -> str | None:
-        """The address that peers know, where the node is bound to one."""
-        host = str(self._p2p_port.getHost().host)
-        return None if ip_address(host).is_unspecified else host
+        inspect_disk = Periodic("disk", DISK_INTERVAL, self._inspect_disk, self._reactor, rng)
+        for service in (*stack.services, keep_contacts, inspect_disk):
+            service.setServiceParent(running.work)
+        self._progress.composed(stack)
+        self._open_database(running.database)
 
     def _make_database(
         self,
@@ -209,134 +200,137 @@ class _NodeService(MultiService):
         max_ttl: float,
         writer_share: float,
     ) -> Database:
-        assert self._values is not None
-        self._database = Database(
-            self._values.path,
-            self._values.format,
-            node_id,
-            limit,
-            max_ttl + MARGIN,
-            answers_for,
-            self._reactor.callFromThread,
-            self._disk,
+        assert self._database_dir is not None
+        return Database(
+            path=self._database_dir.path,
+            format=self._database_dir.format,
+            own_id=node_id,
+            limit=limit,
+            floor_ttl=max_ttl + FLOOR_MARGIN,
+            answers_for=answers_for,
+            call_soon=self._reactor.callFromThread,
+            events=self._disk,
             writer_share=writer_share,
         )
-        return self._database
 
-    def _database_opened(self) -> None:
-        assert self._database is not None
-        self._database.expire(self._reactor.seconds())
-        if self._start.phase is StartPhase.OPENING:
-            self._begin()
-        self._start.over(Awaited.VALUES)
+    def _open_database(self, database: Database | None) -> None:
+        """Open the database, and begin the work then, or after `OPENING_TIMEOUT`."""
+        if database is None or self._database_dir is None:
+            self._disk.ready()
+            self._begin_work()
+            return
+        if self._database_dir.set_aside:
+            self._disk.set_aside(self._database_dir.set_aside)
+        if self._database_dir.is_missing:
+            self._disk.missing(self._database_dir.path)
+        self._opening_timeout = self._reactor.callLater(OPENING_TIMEOUT, self._begin_work)
+        database.open(lambda: self._database_opened(database))
 
-    def _begin(self) -> None:
-        """Join, and let others in."""
-        assert self._stack is not None
-        self._end_patience()
-        self._p2p_port.serve(self._stack.rpc)
-        self._probe_port.serve(self._stack.probe)
-        if self._bulk_port is not None and self._bulk_server is not None:
-            self._bulk_port.serve(self._bulk_server)
-        host, port = self._p2p_port.getHost().host, self._p2p_port.getHost().port
+    def _database_opened(self, database: Database) -> None:
+        database.expire(self._reactor.seconds())
+        self._begin_work()
+        self._progress.over(Awaited.VALUES)
+
+    def _begin_work(self) -> None:
+        """Join, and serve other nodes: once, and only in the phase OPENING."""
+        cancel_timer(self._opening_timeout)
+        if self._progress.phase is not StartPhase.OPENING or self._running is None:
+            return
+        self._ports.serve(self._running.stack, self._running.bulk_server)
+        host, port = self._ports.p2p_address
         self.log.info(
-            "This {role} listens on {host} port {port} (UDP). Its id is {node_id}.",
-            role=_NAMES[self._role],
+            "Listening on {host} port {port} (UDP) as {role}, node id {node_id}.",
             host=host,
             port=port,
-            node_id=f"{self._stack.table.own_id:064x}",
+            role=_ROLE_NAMES[self._role],
+            node_id=f"{self._running.stack.table.own_id:064x}",
         )
-        self._work.setServiceParent(self)
-        self._start.entered(StartPhase.WORKING)
-
-    def _end_patience(self) -> None:
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
+        self._running.work.setServiceParent(self)
+        self._progress.entered(StartPhase.WORKING)
 
     # Stop
 
     def stopService(self) -> "Deferred[Any]":
-        """Finish what clients asked for, then stop. Fires when the ports are closed and the lock is free."""
+        """Answer the requests of clients, then stop. Fires when the ports are closed and the lock is free."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        has_begun = self._start.phase is StartPhase.WORKING
-        self._start.entered(StartPhase.ENDING)
+        must_hand_over = self._progress.phase is StartPhase.WORKING
+        self._progress.entered(StartPhase.ENDING)
         self._mining.stop()
-        self._end_patience()
-        leaves = self._leave() if has_begun else succeed(None)
-        await gatherResults([Deferred.fromCoroutine(self._close_api()), leaves])
+        cancel_timer(self._opening_timeout)
+        running = self._running
+        handed_over = self._hand_over(running.stack) if running and must_hand_over else succeed(None)
+        await gatherResults([Deferred.fromCoroutine(self._ports.close_api()), handed_over])
         stopped = maybeDeferred(super().stopService)
-        if self._stack is not None:
-            # What was asked ends now, and whatever would be asked yet.
-            self._stack.rpc.stop()
-            self._stack.probe.stop()
-        if self._bulk_client is not None:
-            self._bulk_client.stop()
+        if running is not None:
+            # Calls under way fail now, and so does every later one.
+            running.stack.rpc.stop()
+            running.stack.probe.stop()
+            running.bulk_client.stop()
         await stopped
-        closed = self._close_p2p_ports()
-        if self._bulk_server is not None:
-            self._bulk_server.close()
+        closed = self._ports.close_p2p()
+        if running is not None and running.bulk_server is not None:
+            running.bulk_server.close()
         await closed
         try:
             self._save_contacts()
         finally:
-            if self._database is not None:
-                self._database.close()
-            self._start.ended()
+            if running is not None and running.database is not None:
+                running.database.close()
+            self._progress.ended()
             self._data_dir.show_working(False)
             self._data_dir.close()
 
-    async def _close_api(self) -> None:
-        if self._api_port is not None and self._api is not None:
-            await maybeDeferred(self._api_port.stopListening)
-            await self._api.close()
+    def _hand_over(self, stack: Stack) -> "Deferred[None]":
+        """Hand over the records of this node, while clients still get their answers."""
+        return stack.leave(HAND_OVER_TIMEOUT).addErrback(self._not_handed_over)
 
-    def _leave(self) -> "Deferred[None]":
-        """Hand over what is held here, while clients still get their answers."""
-        assert self._stack is not None
-        return self._stack.leave(HAND_OVER_SECONDS).addErrback(self._not_left)
+    def _not_handed_over(self, failure: Failure) -> None:
+        """Log any error: the stop must go on, because the database must be closed."""
+        self.log.failure("The hand-over failed; this is a bug.", failure)
 
-    def _not_left(self, failure: Failure) -> None:
-        """Whatever it is, the rest of the stop must go on: the database is still to be closed."""
-        self.log.failure("The hand-over has failed; this is a bug.", failure)
-
-    # Contacts
+    # Contacts and disk
 
     def _saved_contacts(self) -> tuple[Contact, ...]:
         try:
-            return self._data_dir.load_contacts(self._puzzle.check)
+            return self._data_dir.load_contacts(self._puzzle.verify_proof)
         except Malformed as error:
-            self.log.warn("The saved contacts are of no use: {reason}.", reason=str(error))
+            self.log.warn("Ignoring saved contacts: {reason}.", reason=str(error))
             return ()
 
     def _save_contacts(self) -> None:
-        if self._stack is None:
+        if self._running is None:
             return
-        self._start.say()
-        table = self._stack.table
+        self._progress.publish()
+        table = self._running.stack.table
         if table.changes != self._saved_change and len(table):
             try:
                 self._data_dir.save_contacts(table.contacts())
-            except OSError as wrong:
-                self._disk.contacts_failed(wrong)
+            except OSError as error:
+                self._disk.contacts_failed(error)
                 return
             self._saved_change = table.changes
             self._disk.contacts_saved()
 
-    def _look_at_disk(self) -> None:
-        self._disk.look()
-        if self._database is not None:
-            self._database.look(self._reactor.seconds())
+    def _inspect_disk(self) -> None:
+        self._disk.inspect()
+        if self._running is not None and self._running.database is not None:
+            self._running.database.inspect_disk(self._reactor.seconds())
 
 
-_NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}
+_ROLE_NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}
 
 
 def _stack_options(settings: Settings, role: Role) -> StackOptions:
     node, storage = settings.node, settings.storage
     return StackOptions(
-        policy=Policy(storage.replication, storage.min_ttl, storage.max_ttl, storage.ttl_unless_asked),
+        policy=Policy(
+            replication=storage.replication,
+            min_ttl=storage.min_ttl,
+            max_ttl=storage.max_ttl,
+            default_ttl=storage.ttl_unless_asked,
+        ),
         storage_limit=storage.storage_limit if role is Role.NODE else None,
         writer_share=storage.writer_share,
         cleanup_interval=node.cleanup_interval,
@@ -346,20 +340,8 @@ def _stack_options(settings: Settings, role: Role) -> StackOptions:
         retries=Retries(node.bootstrap_retry_interval, node.max_bootstrap_retries),
         advertised=node.advertised_address,
         limits=Limits(
-            settings.rate_limiter.peer_requests_per_second,
-            settings.rate_limiter.peer_burst_size,
+            peer_rate=settings.rate_limiter.peer_requests_per_second,
+            peer_burst=settings.rate_limiter.peer_burst_size,
             diversity_private=settings.security.diversity_private is YesNo.YES,
         ),
     )
-
-
-def _api_factory(settings: Settings, reactor: Any, node: Readiness) -> ApiFactory:
-    limits = ApiLimits(
-        settings.api.api_allow,
-        settings.rate_limiter.requests_per_second,
-        settings.rate_limiter.burst_size,
-        settings.rate_limiter.loopback_rate,
-        settings.api.max_connections,
-        settings.api.max_connections_per_client,
-    )
-    return ApiFactory(node, limits, reactor, answers_puts=settings.api.put_reply is PutReply.SUCCESS)

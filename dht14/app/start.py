@@ -1,4 +1,4 @@
-"""The start of a node, phase by phase: what its clients still wait for, and what `dht14 wait` is told."""
+"""The phases of a node's start: which of them its clients wait for, and what `dht14 wait` reads."""
 
 from enum import Enum, auto
 
@@ -11,57 +11,57 @@ from dht14.stack import Stack
 
 
 class StartPhase(Enum):
-    """How far a node is. It only moves downwards in this list. Clients may come from the first phase on:
+    """The phases of a node, in order; it never goes back. Clients can connect in all of them but the last:
     `Readiness` lets them wait for what they need."""
 
     BOUND = auto()
-    """Its ports are open, its directory is locked; nothing is read yet."""
+    """Its ports are bound and its directory is locked; the service was not started yet."""
     SEARCHING = auto()
-    """It searches its identity."""
+    """It searches for the proof of work of its node id."""
     OPENING = auto()
-    """It knows who it is; its values are opened, for which it waits a moment."""
+    """It has its node id and opens its database, for which it waits a short time."""
     WORKING = auto()
-    """It joins, answers others and keeps up its part. Large values may still be opening."""
+    """It joins, answers others and does its maintenance. A large database may still be opening."""
     FAILED = auto()
-    """It cannot begin. The process lives on, for others to see that it does not work."""
+    """It could not start. The process goes on, so that `dht14 health` reports that it does not work."""
     ENDING = auto()
-    """It hands over and closes."""
+    """It hands over its values and closes."""
 
 
-class Start:
-    """Where one node is in its start. The service moves it on."""
+class StartProgress:
+    """The phase of one node, for its clients and for `dht14 wait`. The service changes it."""
 
     def __init__(self, role: Role, clock: IReactorTime, state_file: StateFile) -> None:
         self.phase = StartPhase.BOUND
-        # A bootstrap node has no values to wait for.
+        # A bootstrap node has no database to wait for.
         nothing = frozenset[Awaited]() if role is Role.NODE else {Awaited.VALUES}
         self.readiness = Readiness(clock, set(Awaited) - nothing)
         self._state_file = state_file
         self._stack: Stack | None = None
 
     def entered(self, phase: StartPhase) -> None:
-        """The next phase has begun."""
+        """The next phase began."""
         self.phase = phase
         if phase in (StartPhase.FAILED, StartPhase.ENDING):
             self.readiness.give_up()
-        self.say()
+        self.publish()
 
     def composed(self, stack: Stack) -> None:
-        """There is a node, which will join and open its values."""
+        """The node has a stack, which will join; its database is being opened."""
         self._stack = stack
         self.readiness.begun(stack.node)
         stack.join.first_try.addCallback(lambda _: self.over(Awaited.JOIN))
         self.entered(StartPhase.OPENING)
 
     def over(self, what: Awaited) -> None:
-        """One thing less to wait for."""
+        """One of the awaited things is done."""
         self.readiness.over(what)
-        self.say()
+        self.publish()
 
-    def say(self) -> None:
-        """Write down what has changed since it was said last."""
+    def publish(self) -> None:
+        """Write the state file, if the state has changed."""
         awaited = [what.value for what in self.readiness.awaited]
-        self._state_file.say(awaited, self._stack is not None and self._stack.join.joined)
+        self._state_file.write(awaited, self._stack is not None and self._stack.join.joined)
 
     def ended(self) -> None:
         """The node is closed."""

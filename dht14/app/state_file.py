@@ -1,7 +1,7 @@
-"""How far the start of a node is, as a small file in its data directory: what `dht14 wait` reads.
+"""The state of a node's start as a small file in its data directory: `dht14 wait` reads it.
 
-It is there from the start of a node to its end. One that was killed leaves it behind, with the number of a
-process that is gone. Nothing of it is needed for anything else.
+The file exists from the start of a node to its end. A node that was killed leaves it behind, with the number
+of a process that does not exist any more. Nothing else needs it.
 """
 
 import json
@@ -14,60 +14,61 @@ from attrs import frozen
 from dht14.app.data_dir import DataDir, replace_file
 
 _NAME = "state.json"
-_MOST_BYTES = 4_096
+_MAX_BYTES = 4_096
 
 
 @frozen
 class NodeState:
-    """What a node says of itself."""
+    """The content of the file."""
 
     awaited: tuple[str, ...]
-    """What it still waits for, of `identity`, `values` and `join`."""
+    """What the node still waits for: of `identity`, `values` and `join`."""
     joined: bool
-    """Whether it was in touch with others when it last looked."""
+    """Whether it was in contact with other nodes when it last looked."""
 
 
 class StateFile:
-    """The node's side. A disk that is full or gone costs nothing but the file."""
+    """Writes the file of one node. If the disk is full or gone, there is only no file."""
 
     def __init__(self, data_dir: DataDir) -> None:
         self._path = data_dir.file(_NAME)
-        self._said: NodeState | None = None
-        # One that was killed has left its own.
+        self._written: NodeState | None = None
+        # A node that was killed has left its own.
         self.remove()
 
-    def say(self, awaited: Iterable[str], joined: bool) -> None:
-        """Write it down, if it is news. After the fork of a daemon only: it names the process."""
+    def write(self, awaited: Iterable[str], joined: bool) -> None:
+        """Write the state, if it has changed. Only after the fork of a daemon: the file names the process."""
         state = NodeState(tuple(sorted(awaited)), joined)
-        if state == self._said:
+        if state == self._written:
             return
         text = json.dumps({"pid": os.getpid(), "awaited": state.awaited, "joined": state.joined})
         with suppress(OSError):
             replace_file(self._path, text.encode(), durable=False)
-            self._said = state
+            self._written = state
 
     def remove(self) -> None:
-        """The node ends."""
+        """Remove the file: the node ends."""
         with suppress(OSError):
             os.unlink(self._path)
 
 
 def read_state(data_dir: str) -> NodeState | None:
-    """What the node of a data directory says; None where none runs, or none that says anything."""
+    """Return the state of the node that uses a data directory; None if no node runs, or none that wrote
+    one."""
     try:
         with open(os.path.join(data_dir, _NAME), "rb") as file:
-            said = json.loads(file.read(_MOST_BYTES))
-        state = NodeState(tuple(map(str, said["awaited"])), bool(said["joined"]))
-        return state if _runs(int(said["pid"])) else None
+            content = json.loads(file.read(_MAX_BYTES))
+        state = NodeState(tuple(map(str, content["awaited"])), bool(content["joined"]))
+        return state if _is_running(int(content["pid"])) else None
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except PermissionError:
-        return True  # It is somebody else's.
+        return True  # It belongs to another user.
     except ProcessLookupError:
         return False
     return True

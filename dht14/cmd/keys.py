@@ -9,7 +9,7 @@ from dht14.cmd.output import print_bytes, print_json
 from dht14.cmd.parser import add_json_argument, typed_bytes
 from dht14.cmd.value_input import add_file_argument, read_value
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.records.envelope import MAX_SALT, PUBLIC_KEY_BYTES, key_of_owner
+from dht14.records.envelope import MAX_SALT, OWNER_KEY_BYTES, key_of_owner
 
 KEY_HELP = "64 hex digits, or any text, whose SHA-256 is the key (the prefix hex: or text: decides)"
 
@@ -101,7 +101,7 @@ def text_key(text: str) -> bytes:
 
 def owner_key(owner: str, salt: str | None) -> bytes:
     """Return the key of an owner's value. Raises `CommandError`."""
-    return id_to_bytes(key_of_owner(_hex(owner, "an owner", PUBLIC_KEY_BYTES), parse_salt(salt)))
+    return id_to_bytes(key_of_owner(_hex(owner, "an owner", OWNER_KEY_BYTES), parse_salt(salt)))
 
 
 def parse_salt(typed: str | None) -> bytes:

@@ -130,7 +130,7 @@ def makeService(options: BaseOptions) -> IService:
     # Imported late: `twistd --help` loads this module too, and --reactor may still choose another reactor.
     from twisted.internet import reactor
 
-    from dht14.app.data_dir import prove_room
+    from dht14.app.data_dir import require_free_space
     from dht14.app.service import build_node
 
     settings = options.settings
@@ -142,7 +142,7 @@ def makeService(options: BaseOptions) -> IService:
             node = build_node(settings, reactor, options.role)
             file = _log_file(twistd, settings.node.data_dir)
             if not twistd["nodaemon"]:
-                prove_room(settings.node.data_dir)
+                require_free_space(settings.node.data_dir)
     if options.pidfile_is_ours and not twistd["nodaemon"]:
         twistd["pidfile"] = os.path.abspath(os.path.join(settings.node.data_dir, _TWISTD_PIDFILE))
     observer = logs.observer(file or sys.stdout, settings.node.log_format, settings.node.log_level)

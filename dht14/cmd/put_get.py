@@ -25,7 +25,7 @@ from dht14.cmd.results import (
 from dht14.cmd.signing import add_version_arguments, signed_envelope, verified_envelope
 from dht14.cmd.value_input import add_file_argument, read_value
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.records.envelope import MAGIC, Envelope
+from dht14.records.envelope import Envelope, is_envelope
 from dht14.records.receipt import NoRecord
 
 PUT_USAGE = """dht14 put KEY (VALUE | --file F) [options]
@@ -119,7 +119,7 @@ def run_get(args: argparse.Namespace) -> int:
     missing = found if isinstance(found, NoRecord) else None
     value = found.value if isinstance(found, Found) else None
     envelope = None
-    if value is not None and value.startswith(MAGIC) and not args.raw:
+    if value is not None and is_envelope(value) and not args.raw:
         envelope = verified_envelope(key, value)
         if envelope.deleted:
             value, missing = None, NoRecord.DELETED

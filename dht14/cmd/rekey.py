@@ -6,9 +6,10 @@ import sys
 
 from dht14.app import config
 from dht14.app.data_dir import DataDir
-from dht14.app.database_dir import has_values, reseal, unlock
+from dht14.app.database_dir import has_database, unlock
 from dht14.app.option_types import secret_key
 from dht14.app.options import Role
+from dht14.app.reseal import reseal
 from dht14.cmd.command_error import DONE
 from dht14.cmd.progress import ProgressLine
 from dht14.errors import ConfigError
@@ -42,12 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
                 "node with its present key, and it restores them from other holders"
             )
         progress = ProgressLine(sys.stderr, "values encrypted")
-        resealed = reseal(values, new_key, settings.storage.storage_limit, progress.update)
+        counts = reseal(values, new_key, settings.storage.storage_limit, progress.update)
         progress.end()
     finally:
         data_dir.close()
-    left_out = f", {resealed.damaged} damaged ones left out" if resealed.damaged else ""
-    print(f"Encrypted {resealed.records} values with the new key{left_out}.")
+    left_out = f", {counts.damaged} damaged ones left out" if counts.damaged else ""
+    print(f"Encrypted {counts.records} values with the new key{left_out}.")
     print("Set [security] encryption_key to the new key before you start the node.")
     return DONE
 
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _must_have_values(data_dir: str) -> None:
     """Refuse a mistyped directory: it would be created and reported as done, while the values are
     elsewhere."""
-    if not has_values(data_dir):
+    if not has_database(data_dir):
         raise ConfigError(
             f"[node] data_dir: there are no values in {os.path.abspath(data_dir)}; "
             "give the same --config or --data-dir as to the node"

@@ -16,8 +16,8 @@ from dht14.cmd.parser import whole_number
 from dht14.cmd.value_input import read_file, too_large_error
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
-from dht14.records.envelope import MAGIC, MAX_SEQ, Envelope, key_of_owner, overhead
-from dht14.wire.api_messages import MAX_VALUE
+from dht14.kademlia.parameters import MAX_VALUE
+from dht14.records.envelope import MAX_SEQ, Envelope, is_envelope, key_of_owner, overhead
 
 
 def add_version_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def signed_envelope(args: argparse.Namespace, payload: bytes, must_be_there: boo
     Version numbers are those given, or follow from the version that the node finds. Raises `CommandError`,
     also if the node finds nothing where something `must_be_there`.
     """
-    from dht14.records.signing import load_key, public_key_of, seal
+    from dht14.records.signing import load_key, public_key_of, sign_envelope
 
     try:
         private_key = load_key(read_file(args.sign))
@@ -54,7 +54,7 @@ def signed_envelope(args: argparse.Namespace, payload: bytes, must_be_there: boo
         raise too_large_error(len(payload), MAX_VALUE - overhead(salt))
     key = id_to_bytes(key_of_owner(public_key_of(private_key), salt))
     seq, cas = _version_numbers(args, key, must_be_there)
-    return seal(private_key, seq, payload, salt=salt, cas=cas)
+    return sign_envelope(private_key, seq, payload, salt=salt, cas=cas)
 
 
 def _version_numbers(args: argparse.Namespace, key: bytes, must_be_there: bool) -> tuple[int, int | None]:
@@ -66,7 +66,7 @@ def _version_numbers(args: argparse.Namespace, key: bytes, must_be_there: bool) 
     if args.cas is not None:
         return args.cas + 1, args.cas
     present = api_client.get(api_address(args), key)
-    if isinstance(present, Found) and present.value.startswith(MAGIC):
+    if isinstance(present, Found) and is_envelope(present.value):
         seq = verified_envelope(key, present.value).seq
         if seq == MAX_SEQ:
             raise CommandError(
@@ -87,10 +87,10 @@ def _version_numbers(args: argparse.Namespace, key: bytes, must_be_there: bool) 
 def verified_envelope(key: bytes, value: bytes) -> Envelope:
     """Decode the envelope that a node found under `key`. Raises `CommandError` unless the key's owner signed
     it."""
-    from dht14.records.signing import verify
+    from dht14.records.signing import verify_envelope
 
     try:
-        envelope = verify(value)
+        envelope = verify_envelope(value)
     except Malformed as flaw:
         raise CommandError(NOT_DONE, f"the node answered with {flaw}; --raw shows it", "forged") from None
     if envelope.key != id_from_bytes(key):

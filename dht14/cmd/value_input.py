@@ -6,7 +6,7 @@ import sys
 
 from dht14.cmd.command_error import WRONG_USAGE, CommandError
 from dht14.cmd.parser import typed_bytes
-from dht14.wire.api_messages import MAX_VALUE
+from dht14.kademlia.parameters import MAX_VALUE
 
 
 def add_file_argument(parser: argparse.ArgumentParser) -> None:

@@ -1,105 +1,105 @@
-"""The store of a node's records on disk: a `LocalStore` over LMDB.
+"""The store of a node's records on disk: a `LocalStore` on LMDB.
 
-The thread that owns it decides, one writer thread writes. An offer is judged at once, against what is held
-and what is on its way, and waits with others for one transaction and one flush of the disk; whoever offered
-is told after that. Reads see what has been committed: what was told HELD is found, and nothing is served
-that a crash could take back.
+The thread that owns the database decides, a second thread writes. An offer is judged at once, against the
+records that are held and those that are pending. Together with others it waits for one transaction and one
+flush of the disk; then the database calls the `on_verdict` of each. Readers see only what has been committed:
+a record whose verdict was HELD is found, and nothing is served that a crash could take back.
 
-While it is being opened a database takes offers, to answer them later, and holds nothing for readers.
+While the database is being opened it queues offers, and readers find nothing.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import lmdb
 from attrs import define, field
 
-from dht14.database.disk_state import DiskState
-from dht14.database.early_offers import EarlyOffers
-from dht14.database.entry_format import Body, EntryFormat, Head, read_due
-from dht14.database.floor_table import LeftFloor
-from dht14.database.group_commit import BATCH_BYTES, GroupCommit, Tell
+from dht14.database.entry_format import EntryFormat
+from dht14.database.eviction import Eviction
+from dht14.database.group_commit import MAX_BATCH_BYTES, EarlyOffers, GroupCommit, OnVerdict
+from dht14.database.health import DatabaseHealth
 from dht14.database.invariants import check_tables
-from dht14.database.limits import EVICTION_TRIES, NO_SHORTFALL, Growth, Shortfall, SpaceLimits
+from dht14.database.limits import NO_SHORTFALL, Growth, Shortfall, SpaceLimits
 from dht14.database.tables import Tables, Usage, growth_of
 from dht14.database.writer_thread import (
-    GONE,
+    FILE_GONE,
     CallSoon,
     DatabaseEvents,
-    MakeWriter,
+    MakeWriterThread,
     Opened,
     WriterThread,
     Written,
 )
 from dht14.errors import Malformed
 from dht14.records.record import Record
-from dht14.records.store import Outcome, Page, Refusal, Verdict, copies_of, judge, merged
+from dht14.records.store import Outcome, Page, Refusal, Verdict, judge, merged, required_copies
 from dht14.records.version_floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
 
 T = TypeVar("T")
 
-DROPS_A_BATCH = 100
-FULL_PAUSE = 1.0
-"""Seconds for which a store that found nothing to evict does not look again."""
 
-
-class Held(NamedTuple):
-    """What is known of a place: the live record, the entry that a new one replaces, and what has expired."""
+class SlotState(NamedTuple):
+    """The live record of a slot, the entry that a new one would replace, and the floor of what has
+    expired."""
 
     record: Record | None
     entry: bytes | None
     floor: Floor
 
 
-@define(eq=False)
+@define(eq=False, kw_only=True)
 class Database:
     """Records on disk, in one file that never grows beyond `limit` bytes.
 
-    A record whose seal is broken is not held for anybody; it stays where it is until a good copy, expiry or
-    eviction takes its place. Where the disk refuses, so does the store, and each new offer tries it again.
+    A record whose seal is broken counts as not held. It stays on disk until a good copy, its expiry or
+    eviction removes it. If the disk fails, offers are refused, and each new offer tries the disk again.
     """
 
     _path: str
     _format: EntryFormat
     _own_id: int
-    """What this node itself has put has no share to pass."""
+    """The node's own id: its own records need no share."""
     limit: int
-    """Bytes. An eighth is left free: a transaction writes pages anew before those they replace are free."""
-    _floor_seconds: float
-    """How long the version of an expired record is remembered: as long as an older copy could live."""
+    """Bytes. An eighth is left free: a transaction writes new pages before the old ones are free."""
+    _floor_ttl: float
+    """Seconds for which the version of an expired record is remembered: as long as an older copy can live."""
     _answers_for: Callable[[Record], bool]
-    """Whether this node is one of the nearest to a record's key, as many as its replication."""
+    """Whether this node is one of the nearest to the key of a record, of as many as its replication."""
     _call_soon: CallSoon
-    _watcher: DatabaseEvents
-    _make_writer: MakeWriter = WriterThread
+    _events: DatabaseEvents
+    _make_writer_thread: MakeWriterThread = WriterThread
     _writer_share: float = 1.0
-    """How many times the bytes that are free a writer, or a subnet of writers, may hold."""
-    _room: SpaceLimits = field(init=False)
+    """Multiple of the free bytes that a writer, or a subnet of writers, may hold."""
+    _space: SpaceLimits = field(init=False)
     usage: Usage = field(factory=Usage, init=False)
     """As of the last commit."""
-    _writer: WriterThread = field(init=False)
+    _writer_thread: WriterThread = field(init=False)
     _commits: GroupCommit = field(init=False)
     _tables: Tables | None = field(default=None, init=False)
-    """None while it is being opened."""
+    """None while the database is being opened."""
     _closed: bool = field(default=False, init=False)
     _when_open: Callable[[], None] | None = field(default=None, init=False)
     _early: EarlyOffers = field(factory=EarlyOffers, init=False)
-    _full_until: float = field(default=0.0, init=False)
+    _eviction: Eviction = field(init=False)
     _sweep_until: float = field(default=0.0, init=False)
-    """Expiry up to this moment is being swept; 0: none."""
+    """Records that expired before this time are being dropped; 0: no sweep is under way."""
     _now: float = field(default=0.0, init=False)
-    """The last moment that anybody told."""
-    _disk: DiskState = field(init=False)
+    """The time of the last call that had one."""
+    _health: DatabaseHealth = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._room = SpaceLimits(self.limit - (self.limit >> 3), self._writer_share)
-        self._writer = self._make_writer(
+        self._space = SpaceLimits(self.limit - (self.limit >> 3), self._writer_share)
+        self._writer_thread = self._make_writer_thread(
             self._path, self.limit, min(MAX_FLOORS, self.limit >> 10), self._call_soon
         )
-        self._disk = DiskState(self._watcher, self._room.size)
-        self._commits = GroupCommit(self._writer, min(BATCH_BYTES, self.limit >> 6), self._settled)
+        self._health = DatabaseHealth(self._events, self._space.size)
+        self._commits = GroupCommit(
+            self._writer_thread, min(MAX_BATCH_BYTES, self.limit >> 6), self._batch_written
+        )
+        self._eviction = Eviction(
+            self._format, self._commits, self._read, self._read_record, self._answers_for, self._floor_ttl
+        )
 
     def __len__(self) -> int:
         return self.usage.records
@@ -107,39 +107,40 @@ class Database:
     # open and close
 
     def open(self, when_open: Callable[[], None]) -> None:
-        """Begin to open the file; not before a fork. `when_open` is called once, when it has been opened."""
+        """Start to open the file; not before a fork. `when_open` is called once, when the file is open."""
         self._when_open = when_open
-        self._writer.start()
-        self._writer.open(self._opened, self._failed)
+        self._writer_thread.start()
+        self._writer_thread.open(self._opened, self._failed)
 
     def close(self) -> None:
-        """Write what waits, and close the file. Blocks until the disk has it."""
+        """Write what is pending, and close the file. Blocks until it is on disk."""
         self._commits.flush()
         self._tables, self._closed = None, True
-        self._writer.close()
+        self._writer_thread.close()
 
     def _opened(self, result: Opened) -> None:
         if self._closed:
             return
         self._tables, self.usage = result.tables, result.usage
         if result.set_aside:
-            self._watcher.set_aside(result.set_aside)
-        self._watcher.opened(len(self))
-        self._disk.uses(self.usage.size)
+            self._events.set_aside(result.set_aside)
+        self._events.opened(len(self))
+        self._health.size_changed(self.usage.size)
         when_open, self._when_open = self._when_open, None
         if when_open is not None:
             when_open()
-        for record, now, tell in self._early.take():
-            self.offer(record, now, tell)
+        for record, now, on_verdict in self._early.take():
+            self.offer(record, now, on_verdict)
         self._commits.paused = False
         self._commits.send()
 
-    def _open_anew(self) -> None:
-        """The file may be damaged, under the running node. The check will find it, and set it aside."""
+    def _reopen_checked(self) -> None:
+        """Open the file again, as it may be damaged: the check at opening finds that and sets the file
+        aside."""
         if self._tables is not None:
             self._tables = None
             self._commits.paused = True
-            self._writer.open(self._opened, self._failed)
+            self._writer_thread.open(self._opened, self._failed)
 
     # read
 
@@ -148,248 +149,192 @@ class Database:
         tables = self._tables
         if tables is None:
             return None
-        place = self._format.place(key)
+        slot = self._format.slot(key)
         try:
             with tables.env.begin(tables.records) as txn:
-                entry = txn.get(place)
-        except lmdb.Error as wrong:
-            entry = self._read_again(wrong, lambda txn, tables: txn.get(place, db=tables.records), None)
-        record = None if entry is None else self._record(place, entry)
+                entry = txn.get(slot)
+        except lmdb.Error as error:
+            entry = self._read_again(error, lambda txn, tables: txn.get(slot, db=tables.records), None)
+        record = None if entry is None else self._read_record(slot, entry)
         return record if record is not None and record.expires_at > now and record.key == key else None
 
     def floor(self, key: int, now: float) -> Floor:
         """As `RecordStore.floor`."""
-        return NO_FLOOR if self._tables is None else self._held(self._format.place(key), now).floor
+        return NO_FLOOR if self._tables is None else self._slot_state(self._format.slot(key), now).floor
 
     def page(self, mark: bytes, now: float) -> Page:
-        """As `RecordStore.page`. A mark is the place of the last one."""
+        """As `RecordStore.page`. A mark is the slot of the last record."""
         nothing: tuple[list[tuple[bytes, bytes]], bool] = [], True
         entries, is_last = self._read(lambda txn, tables: tables.page(txn, mark), nothing)
-        records = (self._record(place, entry) for place, entry in entries)
+        records = (self._read_record(slot, entry) for slot, entry in entries)
         return Page(
             [record for record in records if record is not None and record.expires_at > now],
             None if is_last else entries[-1][0],
         )
 
-    def _read(self, look: Callable[[Any, Tables], T], otherwise: T) -> T:
-        """What `look` makes of a snapshot of the tables; where there is none to be had, `otherwise`."""
+    def _read(self, query: Callable[[Any, Tables], T], default: T) -> T:
+        """As `ReadSnapshot`."""
         if self._tables is None:
-            return otherwise
+            return default
         try:
             with self._tables.env.begin() as txn:
-                return look(txn, self._tables)
-        except lmdb.Error as wrong:
-            return self._read_again(wrong, look, otherwise)
+                return query(txn, self._tables)
+        except lmdb.Error as error:
+            return self._read_again(error, query, default)
 
-    def _read_again(self, wrong: lmdb.Error, look: Callable[[Any, Tables], T], otherwise: T) -> T:
-        """After a write that failed badly LMDB lets nobody read either, before it is opened anew."""
-        if isinstance(wrong, lmdb.PanicError):
-            self._mend(distrusted=False)
+    def _read_again(self, error: lmdb.Error, query: Callable[[Any, Tables], T], default: T) -> T:
+        """Read after an error. After a failed write LMDB may refuse reads, too, until it is opened again."""
+        if isinstance(error, lmdb.PanicError):
+            self._reopen(must_check_file=False)
             with suppress(lmdb.Error):
                 if self._tables is not None:
                     with self._tables.env.begin() as txn:
-                        return look(txn, self._tables)
-        self._failed(str(wrong))
-        self._open_anew()
-        return otherwise
+                        return query(txn, self._tables)
+        self._failed(str(error))
+        self._reopen_checked()
+        return default
 
-    def _record(self, place: bytes, entry: bytes) -> Record | None:
-        """What an entry holds; None where it is damaged."""
+    def _read_record(self, slot: bytes, entry: bytes) -> Record | None:
+        """Return the record of an entry; None if it is damaged."""
         try:
-            return self._format.read(place, entry)
+            return self._format.read(slot, entry)
         except Malformed:
-            self._disk.damaged(place)
+            self._health.damaged(slot)
             return None
 
     # offer
 
-    def offer(self, record: Record, now: float, tell: Tell) -> None:
+    def offer(self, record: Record, now: float, on_verdict: OnVerdict) -> None:
         """As `RecordStore.offer`."""
         self._now = now
         if self._tables is None:
-            self._early.add(record, now, tell)
+            self._early.add(record, now, on_verdict)
             return
-        if self._disk.is_gone:
-            tell(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM))
+        if self._health.file_is_gone:
+            on_verdict(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM))
             return
-        place = self._format.place(record.key)
-        held = self._held(place, now)
+        slot = self._format.slot(record.key)
+        held = self._slot_state(slot, now)
         verdict = judge(record, held.record, held.floor, now)
         if verdict is None:
-            copies = copies_of(record, held.record)
+            copies = required_copies(record, held.record)
             record = merged(record, held.record, now)
-            entry = self._format.write(place, record)
+            entry = self._format.write(slot, record)
             growth = growth_of(entry, held.entry)
-            refusal = self._refusal(place, record, growth, now)
+            refusal = self._refusal(slot, record, growth, now)
             if refusal is None:
                 verdict = Verdict(Outcome.HELD, record.version, replication=copies)
-                self._commits.put(place, record, entry, growth, tell, verdict)
+                self._commits.put(slot, record, entry, growth, on_verdict, verdict)
                 return
             verdict = Verdict(Outcome.REFUSED, held.record.version if held.record else 0, refusal)
-        self._commits.tell(place, tell, verdict)
+        self._commits.report(slot, on_verdict, verdict)
 
-    def _held(self, place: bytes, now: float) -> Held:
-        """What a record for this place is judged against."""
-        pending = self._commits.newest(place)
+    def _slot_state(self, slot: bytes, now: float) -> SlotState:
+        """Return what an offered record for this slot is judged against."""
+        pending = self._commits.newest(slot)
         if pending is not None and pending.record.expires_at > now:
-            return Held(pending.record, pending.entry, NO_FLOOR)
+            return SlotState(pending.record, pending.entry, NO_FLOOR)
         entry, floor = self._read(
-            lambda txn, tables: (txn.get(place, db=tables.records), txn.get(place, db=tables.floors.floors)),
+            lambda txn, tables: (txn.get(slot, db=tables.records), txn.get(slot, db=tables.floors.floors)),
             (None, None),
         )
-        lowest = self._format.read_floor(place, floor, now) if floor is not None else NO_FLOOR
-        # What is on its way out is held no more, though it can still be read.
-        is_moving = self._commits.is_moving(place)
-        replaced = pending.entry if pending is not None else None if is_moving else entry
-        record = self._record(place, entry) if entry is not None else None
+        lowest = self._format.read_floor(slot, floor, now) if floor is not None else NO_FLOOR
+        # A record that is being dropped is held no more, although it can still be read.
+        is_changing = self._commits.is_changing(slot)
+        replaced = pending.entry if pending is not None else None if is_changing else entry
+        record = self._read_record(slot, entry) if entry is not None else None
         if record is None or record.expires_at > now:
-            return Held(None if is_moving else record, replaced, lowest)
-        return Held(None, replaced, max(lowest, floor_of(record)))
+            return SlotState(None if is_changing else record, replaced, lowest)
+        return SlotState(None, replaced, max(lowest, floor_of(record)))
 
     # limits
 
-    def _refusal(self, place: bytes, record: Record, growth: Growth, now: float) -> Refusal | None:
-        """Why there is no room for a record by which so much grows; None where there is."""
-        if not self._commits.has_room(place):
+    def _refusal(self, slot: bytes, record: Record, growth: Growth, now: float) -> Refusal | None:
+        """Return why a record with this growth cannot be held; None if there is space, perhaps after
+        drops."""
+        if not self._commits.may_put(slot):
             return Refusal.NO_ROOM
-        shortfall = self._lack(record, growth)
-        if shortfall.most:
-            self._make_room(place, record, shortfall.most, now)
-            shortfall = self._lack(record, growth)
-        return self._disk.refusal_for(shortfall, self.usage.size, now)
+        shortfall = self._shortfall(record, growth)
+        if shortfall.needed:
+            self._plan_drops(slot, record, shortfall.needed, now)
+            shortfall = self._shortfall(record, growth)
+        return self._health.refusal_for(shortfall, self.usage.size, now)
 
-    def _lack(self, record: Record, growth: Growth) -> Shortfall:
-        """What is lacking, all that is on its way being counted."""
+    def _shortfall(self, record: Record, growth: Growth) -> Shortfall:
+        """Return the bytes that are missing; pending records count as held."""
         used = self.usage.size + self._commits.growth
         if record.writer in (0, self._own_id):
-            return self._room.shortfall(used, growth.total, None)
-        if self._room.is_ample(used, max(growth.total, 0)):
+            return self._space.shortfall(used, growth.total, None)
+        if self._space.is_far_from_full(used, max(growth.total, 0)):
             return NO_SHORTFALL
         grown = {tag: more for tag, more in growth.of_parties.items() if more > 0}
         held = self._read(lambda txn, tables: {tag: tables.share(txn, tag) for tag in grown}, grown)
-        parties = ((held[tag] + self._commits.claims[tag], more) for tag, more in grown.items())
-        return self._room.shortfall(used, growth.total, parties)
+        parties = ((held[tag] + self._commits.party_growth[tag], more) for tag, more in grown.items())
+        return self._space.shortfall(used, growth.total, parties)
 
-    def _make_room(self, place: bytes, record: Record, shortfall: float, now: float) -> None:
-        """Plan drops, of what has expired and of what is for others to hold, until so many bytes more are free."""
-        enough = self._commits.growth - shortfall
-        self._expire_some(now, DROPS_A_BATCH)
-        may_evict = not record.is_cached and now >= self._full_until and shortfall <= self.usage.size
-        if self._commits.growth > enough and may_evict:
-            self._evict_some(place, enough, now)
+    def _plan_drops(self, slot: bytes, record: Record, needed: float, now: float) -> None:
+        """Plan to drop expired and evictable records, until `needed` more bytes are free."""
+        target_growth = self._commits.growth - needed
+        self._eviction.expire(now)
+        may_evict = not record.is_cached and self._eviction.may_evict(now) and needed <= self.usage.size
+        if self._commits.growth > target_growth and may_evict:
+            self._eviction.evict(slot, target_growth, now)
         self._commits.send()
-
-    def _evict_some(self, newcomer: bytes, enough: float, now: float) -> None:
-        """Plan to drop what this node does not answer for, first what is cached, then the farthest, until no more
-        than `enough` bytes are on their way. Where some have to stay, there is nothing left to look for."""
-
-        def look(txn: Any, tables: Tables) -> list[tuple[bytes, bytes]]:
-            with txn.cursor(tables.records) as cursor:
-                others = (item for item in cursor.iterprev() if item[0] != newcomer)
-                staying = (item for item in others if not self._commits.is_moving(item[0]))
-                return list(islice(staying, EVICTION_TRIES))
-
-        farthest: list[tuple[bytes, bytes]] = self._read(look, [])
-        opened = [(place, entry, self._record(place, entry)) for place, entry in farthest]
-        spare = [item for item in opened if item[2] is None or not self._answers_for(item[2])]
-        for place, entry, _ in sorted(spare, key=lambda item: item[2] is None or not item[2].is_cached):
-            if self._commits.growth <= enough:
-                return
-            self._commits.drop(place, None, entry, now)
-        if self._commits.growth > enough and len(spare) < EVICTION_TRIES:
-            self._full_until = now + FULL_PAUSE
 
     # expiry
 
     def expire(self, now: float) -> None:
-        """As `RecordStore.expire`: a hundred now, and as many again whenever a batch has been written."""
+        """As `RecordStore.expire`: drops one batch now, and the next one whenever a batch was written."""
         self._now = self._sweep_until = now
         self._sweep()
 
     def _sweep(self) -> None:
-        if self._sweep_until and not self._expire_some(self._sweep_until, DROPS_A_BATCH):
+        if self._sweep_until and not self._eviction.expire(self._sweep_until):
             self._sweep_until = 0.0
         self._commits.send()
 
-    def _expire_some(self, now: float, most: int) -> int:
-        """Plan to drop so many of the records that have expired; how many were found."""
-
-        def look(txn: Any, tables: Tables) -> list[tuple[bytes, bytes | None]]:
-            found: list[tuple[bytes, bytes | None]] = []
-            with txn.cursor(tables.expiry) as cursor:
-                for due in cursor.iternext(values=False):
-                    until, place = read_due(due)
-                    if until > now or len(found) == most:
-                        break
-                    if not self._commits.is_moving(place):
-                        found.append((due, txn.get(place, db=tables.records)))
-            return found
-
-        found: list[tuple[bytes, bytes | None]] = self._read(look, [])
-        for due, entry in found:
-            self._expire_one(due, entry, now)
-        return len(found)
-
-    def _expire_one(self, due: bytes, entry: bytes | None, now: float) -> None:
-        until, place = read_due(due)
-        record = self._record(place, entry) if entry is not None else None
-        if record is None or record.expires_at != until:
-            # Damage: index and record do not know of each other. A sound record has an entry of its own.
-            self._commits.forget(due)
-        if entry is not None and (record is None or record.expires_at == until):
-            self._commits.drop(place, self._floor_of(place, record, now), entry, now)
-
-    def _floor_of(self, place: bytes, record: Record | None, now: float) -> LeftFloor | None:
-        """What is to be remembered of a record that has expired."""
-        if record is None or (floor := floor_of(record)) is NO_FLOOR:
-            return None
-        until = record.expires_at + self._floor_seconds
-        if until <= now:
-            return None
-        body = Body(record.key, floor.kind, b"", record.writer, is_brief=record.is_brief)
-        return LeftFloor.seal(self._format, place, Head(floor.version, until), body)
-
     # the disk
 
-    def _settled(self, written: Written) -> None:
+    def _batch_written(self, written: Written) -> None:
         self.usage = written.usage
         if written.failure:
             self._failed(written.failure)
-            if written.broken:
-                self._mend(written.distrusted)
+            if written.must_reopen:
+                self._reopen(written.must_check_file)
             return
-        self._disk.wrote(written, self._now)
+        self._health.wrote(written, self._now)
         self._sweep()
 
-    def _mend(self, distrusted: bool) -> None:
-        """LMDB writes no more before it is opened anew."""
-        if distrusted or self._tables is None:
-            self._open_anew()
+    def _reopen(self, must_check_file: bool) -> None:
+        """Open the file again: after this error LMDB accepts no writes before that."""
+        if must_check_file or self._tables is None:
+            self._reopen_checked()
             return
         try:
-            self._tables = self._writer.reopen().tables
+            self._tables = self._writer_thread.reopen().tables
         except (OSError, lmdb.Error, Malformed):
-            self._open_anew()
+            self._reopen_checked()
 
     def _failed(self, reason: str) -> None:
-        """The disk refuses. What waits only for the database to open is refused with it."""
+        """Handle a failure of the disk: offers that wait for the database to open are refused."""
         self._sweep_until = 0.0
-        self._disk.failed(reason, self._now)
+        self._health.failed(reason, self._now)
         self._early.refuse()
 
-    def look(self, now: float) -> None:
-        """Look at the disk unasked: whether the file is still where it was, and whether a full disk has room."""
+    def inspect_disk(self, now: float) -> None:
+        """Find out without a write whether the file is still in its place, and whether a full disk has
+        space again."""
         self._now = max(self._now, now)
         tables = self._tables
-        self._disk.is_gone = tables is not None and not tables.is_at(self._path)
-        if self._disk.is_gone:
-            self._failed(GONE)
-        elif tables is not None and self._disk.is_worth_a_probe(self._now):
-            self._writer.probe(lambda: self._disk.probed(self._now))
+        self._health.file_is_gone = tables is not None and not tables.is_at(self._path)
+        if self._health.file_is_gone:
+            self._failed(FILE_GONE)
+        elif tables is not None and self._health.is_worth_a_probe(self._now):
+            self._writer_thread.probe(lambda: self._health.probed(self._now))
 
     def check_invariants(self) -> None:
         """As `LocalStore.check_invariants`; of what has been committed."""
         if self._tables is None:
             return
         assert self.usage.size <= self.limit
-        check_tables(self._tables, self._format, self._own_id, self._room)
+        check_tables(self._tables, self._format, self._own_id, self._space)

@@ -1,8 +1,9 @@
-"""Whether the file of a database is whole: `python -m dht14.database.file_check FILE`, run in a child process.
+"""Checks whether the file of a database is damaged: `python -m dht14.database.file_check FILE`, in a child
+process.
 
-LMDB trusts its file: a damaged page can crash the process that reads it, or make it write over what is
-whole. So the file is walked as bytes, all of it, before LMDB opens it; and in a process of its own, because
-that takes a second for each 250 MB, all the while holding the interpreter.
+LMDB trusts its file: a damaged page can crash the process that reads it, or make it overwrite sound pages. So
+the whole file is read as bytes before LMDB opens it. That takes a second for each 250 MB and blocks the
+interpreter, so it runs in a process of its own.
 """
 
 import sys
@@ -10,19 +11,19 @@ import sys
 from lmdb.verify import VerifyError, verify
 
 SOUND, DAMAGED, UNREADABLE = 0, 3, 4
-"""Exit codes. Any other tells nothing of the file: the check itself was ended."""
+"""Exit codes. Any other says nothing about the file: the check itself was killed."""
 
 
-def check(path: str) -> int:
-    """The exit code for this file."""
+def verify_file(path: str) -> int:
+    """Return the exit code for this file."""
     try:
         return DAMAGED if verify(path, subdir=False) else SOUND
     except (OSError, MemoryError):
         return UNREADABLE
     except (VerifyError, ValueError, LookupError, OverflowError, RecursionError):
-        # What stumbles over a file has found damage in it.
+        # An error of the verifier means damage, too.
         return DAMAGED
 
 
 if __name__ == "__main__":
-    sys.exit(check(sys.argv[1]))
+    sys.exit(verify_file(sys.argv[1]))

@@ -1,10 +1,10 @@
-"""What a folder needs so that the names in it outlive a power cut."""
+"""Makes the names of files durable."""
 
 import os
 
 
-def flush_folder(path: str) -> None:
-    """Let the names in a folder survive a power cut. Raises `OSError`."""
+def fsync_folder(path: str) -> None:
+    """Flush a folder, so that the names in it survive a power cut. Raises `OSError`."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -1,4 +1,4 @@
-"""Changes that wait for the disk together: while one batch is written, the next one gathers."""
+"""Group commit: while one batch of changes is being written, the next one is collected."""
 
 from collections import Counter, deque
 from collections.abc import Callable
@@ -12,38 +12,42 @@ from dht14.database.writer_thread import WriterThread, Written
 from dht14.records.record import Record
 from dht14.records.store import Outcome, Refusal, Verdict
 
-PUTS_A_BATCH = 512
-BATCH_BYTES = 4 << 20
-PUTS_WAITING = 4096
-BYTES_WAITING = 32 << 20
-"""What may wait for the disk; what comes then is refused."""
-TELLS_WAITING = 2 * PUTS_WAITING
-TELLS_A_PLACE = 1024
-"""How many may wait to be told, of all places and of one: who repeats one request while the disk hangs neither fills
-the memory nor takes the room of others. The API's connections have one request each for a key: all may write the
-same."""
+MAX_BATCH_PUTS = 512
+MAX_BATCH_BYTES = 4 << 20
 
-Tell = Callable[[Verdict], None]
+WAITING_PUTS_LIMIT = 4096
+WAITING_BYTES_LIMIT = 32 << 20
+"""Puts and their bytes that may wait for the disk; more are refused."""
+
+WAITING_VERDICTS_LIMIT = 2 * WAITING_PUTS_LIMIT
+SLOT_VERDICTS_LIMIT = 1024
+"""Callbacks that may wait, for all slots and for one. A client that repeats one request while the disk
+hangs can neither fill the memory nor use up the limit of others. Each API connection has at most one
+request for a key; all of them may write the same key."""
+
+MAX_EARLY_OFFERS = 1_000
+
+OnVerdict = Callable[[Verdict], None]
 
 
 @define(eq=False)
 class Batch:
-    """One transaction on its way, and who waits for it."""
+    """One transaction, and the callbacks that wait for it."""
 
     changes: Changes = field(factory=Changes)
-    tells: list[tuple[bytes, Tell, Verdict]] = field(factory=list)
-    """Place, whom to tell, and what if the place is written."""
+    verdicts: list[tuple[bytes, OnVerdict, Verdict]] = field(factory=list)
+    """Slot, callback, and the verdict if the slot is written."""
     size: int = 0
-    """Bytes that its puts have written, whole pages."""
+    """Bytes that its puts write, in whole pages."""
     growth: int = 0
-    """Bytes by which the database grows with it, about."""
-    claims: Counter[bytes] = field(factory=Counter)
-    """Bytes that its puts bring each party, by tag."""
+    """Bytes by which it makes the database grow, about."""
+    party_growth: Counter[bytes] = field(factory=Counter)
+    """Bytes that its puts add to each party, by tag."""
 
 
 @frozen
 class Pending:
-    """A record that is on its way to the disk, its entry, and what it travels with."""
+    """A record that is not yet on disk, its entry, and its batch."""
 
     record: Record
     entry: bytes
@@ -52,138 +56,169 @@ class Pending:
 
 @define(eq=False)
 class GroupCommit:
-    """Batches in order: one with the writer, the others gathering. Nobody is told before the disk has it."""
+    """Batches in order: one is being written, the others wait. No callback is called before its batch is
+    on disk."""
 
-    _writer: WriterThread
+    _writer_thread: WriterThread
     _batch_bytes: int
-    _settled: Callable[[Written], None]
-    """Told of each batch first, before those who wait for it."""
+    _batch_written: Callable[[Written], None]
+    """Called for each batch, before the callbacks of its offers."""
     paused: bool = field(default=True, init=False)
-    """While the database is opened."""
+    """While the database is being opened."""
     growth: int = field(default=0, init=False)
-    """Bytes by which the database grows with all that is on its way, about."""
-    claims: Counter[bytes] = field(factory=Counter, init=False)
-    """Bytes that it brings each party, by tag. What it takes from one is not given back before it is done."""
-    _with_writer: Batch | None = field(default=None, init=False)
+    """Bytes by which all pending changes make the database grow, about."""
+    party_growth: Counter[bytes] = field(factory=Counter, init=False)
+    """Bytes that they add to each party, by tag. Bytes that they free count only after the commit."""
+    _in_flight: Batch | None = field(default=None, init=False)
     _waiting: "deque[Batch]" = field(factory=deque, init=False)
     _bytes_waiting: int = field(default=0, init=False)
-    _tells_waiting: Counter[bytes] = field(factory=Counter, init=False)
-    """By place."""
-    _tells: int = field(default=0, init=False)
-    """All of them."""
+    _verdicts_of_slots: Counter[bytes] = field(factory=Counter, init=False)
+    """Callbacks that wait, by slot."""
+    _waiting_verdicts: int = field(default=0, init=False)
+    """Callbacks that wait, in all."""
     _pending: dict[bytes, Pending] = field(factory=dict, init=False)
-    """By place; the newest where there are several."""
+    """By slot; the newest if there are several."""
     _drops: dict[bytes, Batch] = field(factory=dict, init=False)
 
-    def has_room(self, place: bytes) -> bool:
-        """Whether another put, of this place, may wait."""
-        has_room = self._bytes_waiting < BYTES_WAITING and len(self._pending) <= PUTS_WAITING
-        return has_room and self._may_wait(place)
+    def may_put(self, slot: bytes) -> bool:
+        """Whether another put, of this slot, may wait."""
+        may_put = self._bytes_waiting < WAITING_BYTES_LIMIT and len(self._pending) <= WAITING_PUTS_LIMIT
+        return may_put and self._may_wait(slot)
 
-    def _may_wait(self, place: bytes) -> bool:
-        """Whether one more may wait to be told."""
-        return self._tells < TELLS_WAITING and self._tells_waiting[place] < TELLS_A_PLACE
+    def _may_wait(self, slot: bytes) -> bool:
+        """Whether another callback, of this slot, may wait."""
+        return (
+            self._waiting_verdicts < WAITING_VERDICTS_LIMIT
+            and self._verdicts_of_slots[slot] < SLOT_VERDICTS_LIMIT
+        )
 
-    def newest(self, place: bytes) -> Pending | None:
-        """What is on its way to a place, if anything."""
-        return self._pending.get(place)
+    def newest(self, slot: bytes) -> Pending | None:
+        """Return the newest pending record of a slot; None if there is none."""
+        return self._pending.get(slot)
 
-    def is_moving(self, place: bytes) -> bool:
-        """Whether what is held at a place is being replaced or dropped."""
-        return place in self._pending or place in self._drops
+    def is_changing(self, slot: bytes) -> bool:
+        """Whether a pending change replaces or drops the entry of a slot."""
+        return slot in self._pending or slot in self._drops
 
     def put(
         self,
-        place: bytes,
+        slot: bytes,
         record: Record,
         entry: bytes,
         growth: Growth,
-        tell: Tell,
+        on_verdict: OnVerdict,
         verdict: Verdict,
     ) -> None:
-        """Have an entry written, by which so much grows; `tell` hears the verdict, or that it was refused."""
-        batch = self._gathering()
-        self._bytes_waiting += len(entry) - len(batch.changes.puts.get(place, b""))
-        batch.changes.puts[place] = entry
-        self._wait(batch, place, tell, verdict)
+        """Write an entry with the next batch. `on_verdict` gets `verdict` after that, or that it was
+        refused."""
+        batch = self._current_batch()
+        self._bytes_waiting += len(entry) - len(batch.changes.puts.get(slot, b""))
+        batch.changes.puts[slot] = entry
+        self._wait(batch, slot, on_verdict, verdict)
         batch.size += max(len(entry), PAGE)
-        self._pending[place] = Pending(record, entry, batch)
+        self._pending[slot] = Pending(record, entry, batch)
         self._grow(batch, growth)
         self.send()
 
-    def drop(self, place: bytes, floor: LeftFloor | None, entry: bytes, now: float) -> None:
-        """Have the entry at a place dropped, and a floor left there; with the next batch."""
-        batch = self._gathering()
+    def drop(self, slot: bytes, floor: LeftFloor | None, entry: bytes, now: float) -> None:
+        """Drop the entry of a slot with the next batch, and leave a floor there."""
+        batch = self._current_batch()
         batch.changes.now = now
-        batch.changes.drops[place] = floor
-        self._drops[place] = batch
+        batch.changes.drops[slot] = floor
+        self._drops[slot] = batch
         self._grow(batch, growth_of(None, entry))
 
-    def forget(self, due: bytes) -> None:
-        """Have an entry of the time index removed, with the next batch."""
-        self._gathering().changes.stale.append(due)
+    def forget(self, expiry_entry: bytes) -> None:
+        """Remove an entry of the time index with the next batch."""
+        self._current_batch().changes.stale.append(expiry_entry)
 
-    def tell(self, place: bytes, tell: Tell, verdict: Verdict) -> None:
-        """Tell a verdict: at once, unless it rests on what is only on its way; a refusal where too many wait."""
-        pending = self._pending.get(place)
+    def report(self, slot: bytes, on_verdict: OnVerdict, verdict: Verdict) -> None:
+        """Report a verdict: at once, or after the commit of the pending record on which it rests. If too
+        many wait, report a refusal."""
+        pending = self._pending.get(slot)
         if pending is None:
-            tell(verdict)
-        elif self._may_wait(place):
-            self._wait(pending.batch, place, tell, verdict)
+            on_verdict(verdict)
+        elif self._may_wait(slot):
+            self._wait(pending.batch, slot, on_verdict, verdict)
         else:
-            tell(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM))
+            on_verdict(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM))
 
-    def _wait(self, batch: Batch, place: bytes, tell: Tell, verdict: Verdict) -> None:
-        batch.tells.append((place, tell, verdict))
-        self._tells_waiting[place] += 1
-        self._tells += 1
+    def _wait(self, batch: Batch, slot: bytes, on_verdict: OnVerdict, verdict: Verdict) -> None:
+        batch.verdicts.append((slot, on_verdict, verdict))
+        self._verdicts_of_slots[slot] += 1
+        self._waiting_verdicts += 1
 
     def send(self) -> None:
-        """Hand the next batch to the writer, if there is one and nothing else is with it."""
-        if self._with_writer is None and self._waiting and not self.paused:
-            self._with_writer = self._waiting.popleft()
-            self._writer.write(self._with_writer.changes, self._written)
+        """Give the next batch to the writer thread, unless one is being written."""
+        if self._in_flight is None and self._waiting and not self.paused:
+            self._in_flight = self._waiting.popleft()
+            self._writer_thread.write(self._in_flight.changes, self._written)
 
     def flush(self) -> None:
-        """Hand over everything; who waits for it is told no more."""
+        """Give all batches to the writer thread; no more callbacks are called."""
         while self._waiting:
-            self._writer.write(self._waiting.popleft().changes, lambda written: None)
+            self._writer_thread.write(self._waiting.popleft().changes, lambda written: None)
 
-    def _gathering(self) -> Batch:
+    def _current_batch(self) -> Batch:
         if not self._waiting or self._is_full(self._waiting[-1]):
             self._waiting.append(Batch())
         return self._waiting[-1]
 
     def _is_full(self, batch: Batch) -> bool:
-        return len(batch.changes.puts) >= PUTS_A_BATCH or batch.size >= self._batch_bytes
+        return len(batch.changes.puts) >= MAX_BATCH_PUTS or batch.size >= self._batch_bytes
 
     def _grow(self, batch: Batch, growth: Growth) -> None:
         batch.growth += growth.total
         self.growth += growth.total
         for tag, grown in growth.of_parties.items():
             if grown > 0:
-                batch.claims[tag] += grown
-                self.claims[tag] += grown
+                batch.party_growth[tag] += grown
+                self.party_growth[tag] += grown
 
     def _written(self, written: Written) -> None:
-        batch, self._with_writer = self._with_writer, None
+        batch, self._in_flight = self._in_flight, None
         assert batch is not None
         self._forget_batch(batch)
-        self._settled(written)
-        for place, tell, verdict in batch.tells:
-            failed = written.failure or place in written.refused
-            tell(Verdict(Outcome.REFUSED, 0) if failed else verdict)
+        self._batch_written(written)
+        for slot, on_verdict, verdict in batch.verdicts:
+            failed = written.failure or slot in written.refused
+            on_verdict(Verdict(Outcome.REFUSED, 0) if failed else verdict)
         self.send()
 
     def _forget_batch(self, batch: Batch) -> None:
         self.growth -= batch.growth
-        self.claims -= batch.claims
-        for place, entry in batch.changes.puts.items():
+        self.party_growth -= batch.party_growth
+        for slot, entry in batch.changes.puts.items():
             self._bytes_waiting -= len(entry)
-            if self._pending[place].batch is batch:
-                del self._pending[place]
-        self._tells -= len(batch.tells)
-        self._tells_waiting -= Counter(place for place, _, _ in batch.tells)
-        for place in batch.changes.drops:
-            if self._drops[place] is batch:
-                del self._drops[place]
+            if self._pending[slot].batch is batch:
+                del self._pending[slot]
+        self._waiting_verdicts -= len(batch.verdicts)
+        self._verdicts_of_slots -= Counter(slot for slot, _, _ in batch.verdicts)
+        for slot in batch.changes.drops:
+            if self._drops[slot] is batch:
+                del self._drops[slot]
+
+
+@define(eq=False)
+class EarlyOffers:
+    """A bounded queue of the offers that arrive while the database is being opened."""
+
+    _offers: list[tuple[Record, float, OnVerdict]] = field(factory=list, init=False)
+    """Record, time and callback, in order."""
+
+    def add(self, record: Record, now: float, on_verdict: OnVerdict) -> None:
+        """Queue an offer; refuse it if the queue is full."""
+        if len(self._offers) < MAX_EARLY_OFFERS:
+            self._offers.append((record, now, on_verdict))
+        else:
+            on_verdict(Verdict(Outcome.REFUSED, 0))
+
+    def take(self) -> list[tuple[Record, float, OnVerdict]]:
+        """Empty the queue and return its offers."""
+        offers, self._offers = self._offers, []
+        return offers
+
+    def refuse(self) -> None:
+        """Refuse all queued offers."""
+        for _, _, on_verdict in self.take():
+            on_verdict(Verdict(Outcome.REFUSED, 0))

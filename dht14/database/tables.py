@@ -1,4 +1,4 @@
-"""The tables of a database in LMDB, and the changes that are made to them in one transaction."""
+"""The tables of a database in LMDB, and the changes that one transaction makes."""
 
 import os
 from struct import Struct
@@ -7,7 +7,7 @@ from typing import Any
 import lmdb
 from attrs import define, field, frozen
 
-from dht14.database.entry_format import due_entry, read_head, read_tags
+from dht14.database.entry_format import pack_expiry, read_header, read_tags
 from dht14.database.floor_table import FloorTable, LeftFloor
 from dht14.database.limits import Growth
 from dht14.errors import Malformed
@@ -15,33 +15,34 @@ from dht14.records.store import PAGE_BYTES, PAGE_RECORDS
 
 PAGE = 4096
 
-_MOST_OF_A_PAGE = 2000
-"""Bytes; an entry above this gets pages of its own."""
+_MAX_SHARED_PAGE_ENTRY = 2000
+"""Bytes. A larger entry gets pages of its own."""
 _OVERHEAD = 120
-"""Bytes that an entry takes in its table and the time index beside its own, pages being partly empty."""
+"""Bytes that an entry takes beside its own, in its table and in the time index: pages are partly empty."""
 
 _NAMES = (b"records", b"expiry", b"writers", b"floors", b"floor times", b"floor order")
 _SHARE = Struct(">Q")
 
 
-def room(entry_size: int) -> int:
-    """Bytes by which the database grows with an entry, about; commits tell what it really was.
+def estimated_size(entry_size: int) -> int:
+    """Return the bytes by which an entry makes the database grow, about; the exact size is known after the
+    commit.
 
-    The table of writers counts in these: to change them changes the format.
+    The table of writers counts these bytes: another formula is another format.
     """
-    if entry_size <= _MOST_OF_A_PAGE:
+    if entry_size <= _MAX_SHARED_PAGE_ENTRY:
         return entry_size + _OVERHEAD
     return -(-entry_size // PAGE) * PAGE + _OVERHEAD
 
 
 def growth_of(entry: bytes | None, replaced: bytes | None) -> Growth:
-    """Bytes (`room`) that there are more, or less, and of the party of each tag, when one entry replaces another."""
+    """Return the growth, in bytes of `estimated_size`, when one entry replaces another."""
     total, of_parties = 0, {}
     if entry is not None:
-        total = room(len(entry))
+        total = estimated_size(len(entry))
         of_parties = dict.fromkeys(read_tags(entry), total)
     if replaced is not None:
-        given_back = room(len(replaced))
+        given_back = estimated_size(len(replaced))
         total -= given_back
         for tag in read_tags(replaced):
             of_parties[tag] = of_parties.get(tag, 0) - given_back
@@ -50,21 +51,21 @@ def growth_of(entry: bytes | None, replaced: bytes | None) -> Growth:
 
 @define(eq=False)
 class Changes:
-    """What one transaction does, in this order: drop, then put."""
+    """The changes of one transaction: first the drops, then the puts."""
 
     puts: dict[bytes, bytes] = field(factory=dict)
-    """Entries by place."""
+    """Entries by slot."""
     drops: dict[bytes, LeftFloor | None] = field(factory=dict)
-    """Places, each with the floor that is left there, if any."""
+    """Slots, each with the floor that is left there, if any."""
     stale: list[bytes] = field(factory=list)
-    """Entries of the time index that lead nowhere."""
+    """Entries of the time index without a record."""
     now: float = 0.0
-    """When it was decided."""
+    """When the last drop was decided."""
 
 
 @frozen
 class Usage:
-    """What a database holds: pages in use, in bytes, and records."""
+    """The size of a database: bytes of the pages in use, and records."""
 
     size: int = 0
     records: int = 0
@@ -72,10 +73,10 @@ class Usage:
 
 @frozen(eq=False)
 class Tables:
-    """An open database: `records` by place, the times at which they expire, how many bytes each writer, and each
-    subnet of writers, holds, by tag, and the floors.
+    """An open database. `records`: entries by slot; `expiry`: their times; `writers`: the bytes that each
+    writer and each subnet holds, by tag; and the floors.
 
-    Transactions of any thread; of one process only, and not before it forks.
+    Any thread may use it, but only of the process that opened it: not after a fork.
     """
 
     env: Any
@@ -84,18 +85,18 @@ class Tables:
     writers: Any
     floors: FloorTable
     _file: os.stat_result
-    """As it was opened."""
+    """Of the file that was opened."""
 
     @classmethod
-    def open(cls, path: str, limit: int, most_floors: int, *, new: bool) -> "Tables":
-        """Open the file, or make it where it is `new`. It never grows beyond `limit` bytes.
+    def open(cls, path: str, limit: int, max_floors: int, *, new: bool) -> "Tables":
+        """Open the file; make it if it is `new`. It never grows beyond `limit` bytes.
 
-        The whole limit is mapped at once: that takes addresses, while the file grows by what is written.
-        Raises `lmdb.Error`; `Malformed` where a table is missing.
+        The whole limit is mapped at once, which uses address space; the file grows with its content. Raises
+        `lmdb.Error`, and `Malformed` if a table is missing.
         """
-        # Not metasync=False, though it saves a fifth of a millisecond for each commit: a power cut could
-        # take back the last one, whose receipts are out. Unwritten bytes are zeroed (meminit is on): they
-        # would bring memory of this process, values perhaps, into the file.
+        # Not metasync=False, although it saves a fifth of a millisecond for each commit: a power cut could
+        # undo the last one, for which receipts were sent. meminit stays on: unwritten bytes would bring
+        # memory of this process, perhaps plain values, into the file.
         env = lmdb.open(
             path,
             map_size=limit,
@@ -118,7 +119,7 @@ class Tables:
                 raise Malformed("a table is missing") from None
             raise
         records, expiry, writers, floors, floor_times, floor_order = tables
-        floor_table = FloorTable(floors, floor_times, floor_order, most_floors)
+        floor_table = FloorTable(floors, floor_times, floor_order, max_floors)
         return cls(env, records, expiry, writers, floor_table, os.stat(path))
 
     def is_at(self, path: str) -> bool:
@@ -129,18 +130,18 @@ class Tables:
             return False
 
     def write(self, changes: Changes) -> Usage:
-        """Make these changes in one transaction, on disk when this returns. Raises `lmdb.Error`."""
+        """Make these changes in one transaction; they are on disk when this returns. Raises `lmdb.Error`."""
         with self.env.begin(write=True) as txn:
             self.floors.begin(txn)
             growth: dict[bytes, int] = {}
-            for place, floor in changes.drops.items():
-                _add(growth, growth_of(None, self._drop(txn, place)))
+            for slot, floor in changes.drops.items():
+                _add(growth, growth_of(None, self._drop(txn, slot)))
                 if floor is not None:
-                    self.floors.put(txn, place, floor)
+                    self.floors.put(txn, slot, floor)
             for entry in changes.stale:
                 txn.delete(entry, db=self.expiry)
-            for place, entry in sorted(changes.puts.items()):
-                replaced = self._put(txn, place, entry)
+            for slot, entry in sorted(changes.puts.items()):
+                replaced = self._put(txn, slot, entry)
                 _add(growth, growth_of(entry, replaced))
             self._charge(txn, growth)
             self.floors.forget(txn, changes.now)
@@ -148,17 +149,17 @@ class Tables:
         self.floors.committed()
         return usage
 
-    def _put(self, txn: Any, place: bytes, entry: bytes) -> bytes | None:
-        replaced: bytes | None = txn.replace(place, entry, db=self.records)
+    def _put(self, txn: Any, slot: bytes, entry: bytes) -> bytes | None:
+        replaced: bytes | None = txn.replace(slot, entry, db=self.records)
         if replaced is not None:
-            txn.delete(_due(place, replaced), db=self.expiry)
-        txn.put(_due(place, entry), b"", db=self.expiry)
+            txn.delete(_expiry_entry(slot, replaced), db=self.expiry)
+        txn.put(_expiry_entry(slot, entry), b"", db=self.expiry)
         return replaced
 
-    def _drop(self, txn: Any, place: bytes) -> bytes | None:
-        dropped: bytes | None = txn.pop(place, db=self.records)
+    def _drop(self, txn: Any, slot: bytes) -> bytes | None:
+        dropped: bytes | None = txn.pop(slot, db=self.records)
         if dropped is not None:
-            txn.delete(_due(place, dropped), db=self.expiry)
+            txn.delete(_expiry_entry(slot, dropped), db=self.expiry)
         return dropped
 
     def _charge(self, txn: Any, growth: dict[bytes, int]) -> None:
@@ -172,27 +173,27 @@ class Tables:
                 txn.delete(tag, db=self.writers)
 
     def share(self, txn: Any, tag: bytes) -> int:
-        """Bytes (`room`) that the party of this tag holds."""
+        """Return the bytes (`estimated_size`) that the party of this tag holds."""
         packed = txn.get(tag, db=self.writers)
         share: int = _SHARE.unpack(packed)[0] if packed is not None else 0
         return share
 
     def page(self, txn: Any, mark: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
-        """Places and entries behind a place, a page of them; and whether they are the last ones."""
+        """Return a page of slots and entries after the slot `mark`, and whether it is the last page."""
         found: list[tuple[bytes, bytes]] = []
         size = 0
         with txn.cursor(self.records) as cursor:
             if not cursor.set_range(mark + b"\0"):
                 return found, True
-            for place, entry in cursor.iternext():
+            for slot, entry in cursor.iternext():
                 if len(found) == PAGE_RECORDS or size >= PAGE_BYTES:
                     return found, False
-                found.append((place, entry))
+                found.append((slot, entry))
                 size += len(entry)
         return found, True
 
     def usage(self) -> Usage:
-        """What is held now."""
+        """Return the present size."""
         with self.env.begin() as txn:
             return self._usage(txn)
 
@@ -204,7 +205,7 @@ class Tables:
         return Usage(pages * stats[0]["psize"], stats[0]["entries"])
 
     def close(self) -> None:
-        """Close the file. Nobody may be reading."""
+        """Close the file. No read may be under way."""
         self.env.close()
 
 
@@ -214,5 +215,5 @@ def _add(growth: dict[bytes, int], more: Growth) -> None:
         growth[tag] = growth.get(tag, 0) + grown
 
 
-def _due(place: bytes, entry: bytes) -> bytes:
-    return due_entry(read_head(entry).until, place)
+def _expiry_entry(slot: bytes, entry: bytes) -> bytes:
+    return pack_expiry(read_header(entry).until, slot)

@@ -1,4 +1,4 @@
-"""The thread in which a database is opened and written: whatever may wait for the disk."""
+"""The thread that opens and writes a database: all work that may wait for the disk."""
 
 import os
 import queue
@@ -11,128 +11,134 @@ from functools import partial
 from typing import Protocol
 
 import lmdb
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from dht14.database import file_check
-from dht14.database.fsync import flush_folder
+from dht14.database.fsync import fsync_folder
 from dht14.database.tables import Changes, Tables, Usage
 from dht14.errors import Malformed
 
-GONE = "their file is gone from its place"
-"""What is written into it would be lost with this process."""
+FILE_GONE = "its file was removed or moved"
+"""The reason of a failed write; data written into a removed file would be lost with this process."""
 
 PROBE_BYTES = 1 << 20
-"""Room that a disk must have to count as well."""
+"""Free space that a disk must have to count as healthy."""
 
 RETRY_INTERVAL = 2.0
-"""Seconds between two tries to open a database on a disk that refuses."""
+"""Seconds between two attempts to open a database on a disk that fails."""
 
 CallSoon = Callable[[Callable[[], None]], object]
-"""Has a function called in the thread that owns the database, as `reactor.callFromThread` does."""
+"""Calls a function in the thread that owns the database, as `reactor.callFromThread` does."""
 
 
 class DatabaseEvents(Protocol):
-    """Who is told what an operator should know. Called in the thread that owns the database."""
+    """Receives what an operator should know, in the thread that owns the database."""
 
     def opened(self, records: int) -> None:
         """The database is open."""
 
     def set_aside(self, path: str) -> None:
-        """It was damaged: its file is at `path` now, and a new one has been begun."""
+        """The file was damaged: it was moved to `path`, and a new one was made."""
 
     def record_damaged(self, total: int) -> None:
-        """One more damaged record was met: so many since the start."""
+        """A damaged record was read, the `total`th since the start."""
 
     def writing_failed(self, reason: str) -> None:
-        """The disk refuses to be written. Told once, however often it does until `writing_resumed`."""
+        """The disk does not accept writes. Called once, until `writing_resumed`."""
 
     def writing_resumed(self) -> None:
-        """The disk has taken what was written for a while."""
+        """The disk has accepted all writes for a while."""
 
     def store_full(self, used: int) -> None:
-        """A record was refused for want of room, so many bytes being in use. Told once, until `room_again`."""
+        """A record was refused for want of space, with `used` bytes in use. Called once, until
+        `space_available`."""
 
-    def room_again(self) -> None:
-        """There is room for new records."""
+    def space_available(self) -> None:
+        """There is space for new records again."""
 
     def share_used_up(self, total: int) -> None:
-        """A record was refused because its writer, or its subnet, has had its share: so many since the start. Told
-        once, until there have been none for a while."""
+        """A record was refused because its writer, or its subnet, has used up its share, the `total`th
+        since the start. Called once, until there were no such refusals for a while."""
 
 
 @frozen
 class Written:
-    """What became of changes: the places whose puts are not on disk, and what is held now."""
+    """The result of a write."""
 
     usage: Usage
-    refused: frozenset[bytes] = frozenset()
-    failure: str = ""
-    """Why nothing at all was written."""
-    broken: bool = False
-    """Whether the database must be opened anew before anything else is written."""
-    distrusted: bool = False
-    """Whether its file must be checked then."""
+    refused: frozenset[bytes] = field(default=frozenset(), kw_only=True)
+    """The slots whose puts are not on disk."""
+    failure: str = field(default="", kw_only=True)
+    """Why nothing was written; "" if something was."""
+    must_reopen: bool = field(default=False, kw_only=True)
+    """Whether the database must be reopened before the next write."""
+    must_check_file: bool = field(default=False, kw_only=True)
+    """Whether its file must be checked first."""
 
 
 @frozen
 class Opened:
-    """An open database, and what had to be done for it."""
+    """The result of opening a database."""
 
     tables: Tables
     usage: Usage
     set_aside: str = ""
-    """Where the damaged file is now, if there was one."""
+    """The path to which a damaged file was moved; "" if there was none."""
 
 
 class WriterThread:
-    """Opens one database file, and writes what it is handed, one transaction after the other."""
+    """Opens one database file and makes changes to it, one transaction after the other."""
 
-    def __init__(self, path: str, limit: int, most_floors: int, call_soon: CallSoon) -> None:
+    def __init__(self, path: str, limit: int, max_floors: int, call_soon: CallSoon) -> None:
         self._path = path
         self._limit = limit
-        self._most_floors = most_floors
+        self._max_floors = max_floors
         self._call_soon = call_soon
         self._tables: Tables | None = None
         self._usage = Usage()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._at_work = threading.Lock()
-        """Held while the database is written."""
-        self._check: subprocess.Popen[bytes] | None = None
+        self._write_lock = threading.Lock()
+        """Held during a write."""
+        self._file_check: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
 
     # called by the owner
 
     def start(self) -> None:
-        """Begin the thread. A daemon forks before: so much as a thread that was made by then is of no use."""
+        """Start the thread. Must not be called before a daemon forks: the thread would stay in the parent
+        process."""
         self._thread = threading.Thread(target=self._run, name="database", daemon=True)
         self._thread.start()
 
     def open(self, opened: Callable[[Opened], None], failed: Callable[[str], None]) -> None:
-        """Open the database when its file has been checked; one that is open, and that nobody may be
-        reading, is closed before. `failed` may be told many times before `opened` is."""
+        """Check the file and open the database. Close it before if it is open; no read may be under way
+        then. `failed` may be called many times before `opened`."""
         self._jobs.put(lambda: self._open(opened, failed))
 
     def reopen(self) -> Opened:
-        """Close the database and open it again, at once and unchecked, in the owner's thread, so that readers
-        miss nothing. Waits for what is being written. Raises `OSError`, `lmdb.Error`, `Malformed`."""
-        with self._at_work:
+        """Close the database and open it again in the owner's thread, unchecked, so that no read fails
+        meanwhile.
+
+        Waits for the present write. Raises `OSError`, `lmdb.Error`, `Malformed`.
+        """
+        with self._write_lock:
             self._close_tables()
-            self._tables = Tables.open(self._path, self._limit, self._most_floors, new=False)
+            self._tables = Tables.open(self._path, self._limit, self._max_floors, new=False)
             return Opened(self._tables, self._tables.usage())
 
     def write(self, changes: Changes, done: Callable[[Written], None]) -> None:
-        """Write these, after all that was handed over before."""
+        """Make these changes, after those of earlier calls."""
         self._jobs.put(lambda: self._write(changes, done))
 
-    def probe(self, is_well: Callable[[], None]) -> None:
-        """Have `is_well` called where the disk takes as much as a full one would not."""
-        self._jobs.put(lambda: self._probe(is_well))
+    def probe(self, is_healthy: Callable[[], None]) -> None:
+        """Write and remove a file of `PROBE_BYTES`; call `is_healthy` if the disk has space for it."""
+        self._jobs.put(lambda: self._probe(is_healthy))
 
     def close(self) -> None:
-        """Finish what was handed over, close the database and end the thread."""
+        """Finish the writes of earlier calls, close the database and end the thread."""
         self._closing.set()
-        if (child := self._check) is not None:
+        if (child := self._file_check) is not None:
             child.kill()
         self._jobs.put(None)
         if self._thread is not None:
@@ -158,8 +164,8 @@ class WriterThread:
             except lmdb.MemoryError:
                 self._call_soon(partial(failed, self._too_little_memory()))
                 self._closing.wait(RETRY_INTERVAL)
-            except (OSError, lmdb.Error) as wrong:
-                self._call_soon(partial(failed, str(wrong)))
+            except (OSError, lmdb.Error) as error:
+                self._call_soon(partial(failed, str(error)))
                 self._closing.wait(RETRY_INTERVAL)
             else:
                 self._tables, self._usage = result.tables, result.usage
@@ -168,8 +174,8 @@ class WriterThread:
 
     def _too_little_memory(self) -> str:
         return (
-            f"[storage] storage_limit ({self._limit} bytes) is more than this process may map into its memory; "
-            "lower it, or raise the limit of address space (ulimit -v, RLIMIT_AS)"
+            f"[storage] storage_limit ({self._limit} bytes) is more than this process may map into its "
+            "memory; lower it, or raise the limit of address space (ulimit -v, RLIMIT_AS)"
         )
 
     def _opened_now(self) -> Opened:
@@ -178,46 +184,46 @@ class WriterThread:
         if not self._is_sound():
             return self._begin(set_aside(self._path))
         try:
-            tables = Tables.open(self._path, self._limit, self._most_floors, new=False)
+            tables = Tables.open(self._path, self._limit, self._max_floors, new=False)
         except (Malformed, lmdb.InvalidError, lmdb.VersionMismatchError):
-            # It is a database, but not one of ours.
+            # It is a database of another program.
             return self._begin(set_aside(self._path))
         return Opened(tables, tables.usage())
 
     def _begin(self, aside: str = "") -> Opened:
-        """Make a new database, where there is none, or none any more."""
+        """Make a new database."""
         try:
-            tables = Tables.open(self._path, self._limit, self._most_floors, new=True)
+            tables = Tables.open(self._path, self._limit, self._max_floors, new=True)
             try:
-                # A file that a power cut leaves without its name is lost, whatever was flushed into it.
-                flush_folder(os.path.dirname(self._path))
+                # A power cut must not lose the name of the file: then its content would be lost, too.
+                fsync_folder(os.path.dirname(self._path))
                 return Opened(tables, tables.usage(), aside)
             except BaseException:
                 tables.close()
                 raise
         except BaseException:
-            # Half made, on a full disk, it would look damaged the next time.
+            # On a full disk it is incomplete, and would look damaged the next time.
             with suppress(OSError):
                 os.unlink(self._path)
             raise
 
     def _is_sound(self) -> bool:
-        """Check the file in a child process. Raises OSError when that cannot be done."""
-        self._check = subprocess.Popen(
+        """Check the file in a child process. Raises `OSError` if that is impossible."""
+        self._file_check = subprocess.Popen(
             [sys.executable, "-m", file_check.__name__, self._path],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         if self._closing.is_set():
-            self._check.kill()
-        code = self._check.wait()
-        self._check = None
+            self._file_check.kill()
+        code = self._file_check.wait()
+        self._file_check = None
         if code not in (file_check.SOUND, file_check.DAMAGED):
             raise OSError(f"the check of the database ended with {code}")
         return code == file_check.SOUND
 
-    def _probe(self, is_well: Callable[[], None]) -> None:
+    def _probe(self, is_healthy: Callable[[], None]) -> None:
         path = self._path + ".probe"
         try:
             with open(path, "wb", buffering=0) as file:
@@ -227,10 +233,10 @@ class WriterThread:
         with suppress(OSError):
             os.unlink(path)
         if written == PROBE_BYTES:
-            self._call_soon(is_well)
+            self._call_soon(is_healthy)
 
     def _write(self, changes: Changes, done: Callable[[Written], None]) -> None:
-        with self._at_work:
+        with self._write_lock:
             written = self._written(changes)
             self._usage = written.usage
         self._call_soon(partial(done, written))
@@ -239,47 +245,53 @@ class WriterThread:
         if self._tables is None:
             return Written(self._usage, failure="the database is not open")
         if not self._tables.is_at(self._path):
-            return Written(self._usage, failure=GONE)
+            return Written(self._usage, failure=FILE_GONE)
         try:
             usage = self._tables.write(changes)
-            # Who removed the file, or moved it away, has taken what was written into it as well.
-            return Written(usage, failure="" if self._tables.is_at(self._path) else GONE)
+            # If the file was removed or moved meanwhile, the data in it is gone as well.
+            return Written(usage, failure="" if self._tables.is_at(self._path) else FILE_GONE)
         except lmdb.MapFullError:
             return self._written_by_halves(changes)
-        except lmdb.Error as wrong:
-            # What the system refuses (errno, above 0) is undone, and may be tried again at once. LMDB's own
-            # errors mean that it trusts itself no more, or its file.
-            panic = isinstance(wrong, lmdb.PanicError)
+        except lmdb.Error as error:
+            # A system error (errno, above 0) was undone, and the write can be tried again at once. After an
+            # error of its own LMDB does not trust itself, or its file, any more.
+            panic = isinstance(error, lmdb.PanicError)
             return Written(
-                self._usage, frozenset(), str(wrong), wrong.code <= 0, wrong.code <= 0 and not panic
+                self._usage,
+                failure=str(error),
+                must_reopen=error.code <= 0,
+                must_check_file=error.code <= 0 and not panic,
             )
-        except Exception as bug:  # noqa: BLE001 - it is told; a thread that ended would keep everybody waiting
+        except Exception as bug:  # noqa: BLE001 - reported; without the thread all callbacks would wait
             return Written(self._usage, failure=f"this is a bug: {bug!r}")
 
     def _written_by_halves(self, changes: Changes) -> Written:
-        """There is no room for all of it, or no run of pages that is long enough for one of its values."""
+        """Write the puts in two halves: there is no space for all, or no run of pages long enough for one
+        value."""
         entries = list(changes.puts.items())
         if len(entries) <= 1:
-            return Written(self._usage, frozenset(changes.puts), failure="" if entries else "no room")
+            return Written(
+                self._usage, refused=frozenset(changes.puts), failure="" if entries else "no space"
+            )
         half = len(entries) // 2
         first = self._written(evolve(changes, puts=dict(entries[:half])))
         self._usage = first.usage
         second = self._written(Changes(dict(entries[half:]), now=changes.now))
         return Written(
             second.usage,
-            first.refused | second.refused,
-            first.failure or second.failure,
-            first.broken or second.broken,
-            first.distrusted or second.distrusted,
+            refused=first.refused | second.refused,
+            failure=first.failure or second.failure,
+            must_reopen=first.must_reopen or second.must_reopen,
+            must_check_file=first.must_check_file or second.must_check_file,
         )
 
 
-MakeWriter = Callable[[str, int, int, CallSoon], WriterThread]
-"""Makes a writer of what `WriterThread` is made of. The simulator has one on a virtual clock."""
+MakeWriterThread = Callable[[str, int, int, CallSoon], WriterThread]
+"""Makes a `WriterThread` of the arguments of its constructor. The simulator has one on a virtual clock."""
 
 
 def is_missing(path: str) -> bool:
-    """Whether there is no database file, or one in which nothing was ever written."""
+    """Whether there is no database file, or an empty one."""
     try:
         return os.path.getsize(path) == 0
     except FileNotFoundError:
@@ -287,7 +299,7 @@ def is_missing(path: str) -> bool:
 
 
 def set_aside(path: str) -> str:
-    """Rename what is at `path` to the first free name behind it, which is returned. Raises OSError."""
+    """Rename `path` to the first free name `path.damaged-N`, and return that. Raises `OSError`."""
     number = 1
     while os.path.lexists(aside := f"{path}.damaged-{number}"):
         number += 1

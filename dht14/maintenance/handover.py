@@ -15,6 +15,9 @@ from dht14.records.store import LocalStore
 AT_ONCE = 32
 """Records that are handed over at the same time."""
 
+HAND_OVER_TIMEOUT = 4.0
+"""Seconds that a stopping node has to hand over its records: it must have ended after 5 s."""
+
 PROGRESS_INTERVAL = 1.0
 """Seconds between two lines about it."""
 

@@ -143,7 +143,13 @@ class Replicator:
         now = self._clock.seconds()
         record: Record | None = None
         if isinstance(reply, Value):
-            record = Record(key, reply.value, reply.version, now + reply.ttl_ms / 1000, reply.replication)
+            record = Record(
+                key=key,
+                value=reply.value,
+                version=reply.version,
+                expires_at=now + reply.ttl_ms / 1000,
+                replication=reply.replication,
+            )
         elif isinstance(reply, LargeValue):
             record = await self._fetched(key, holder, reply, now)
         if record is not None:
@@ -153,7 +159,13 @@ class Replicator:
     def _fetched(self, key: int, holder: Contact, told: LargeValue, now: float) -> "Deferred[Record | None]":
         expires_at = now + told.ttl_ms / 1000
         claim = AdvertisedRecord(
-            key, told.version, expires_at, told.replication, told.owned, told.length, told.digest
+            key=key,
+            version=told.version,
+            expires_at=expires_at,
+            replication=told.replication,
+            owned=told.owned,
+            length=told.length,
+            digest=told.digest,
         )
         if not claim.is_possible:
             return succeed(None)

@@ -80,7 +80,7 @@ class Fetch:
         transfer.addCallback(partial(self._missed, transfer))
 
     def _came(self, holder: Contact, value: bytes) -> None:
-        record = self._claim.fulfilled(value)
+        record = self._claim.with_value(value)
         if record is not None:
             self._end(record)
         else:

@@ -61,7 +61,11 @@ class GetReplies:
         """One contact answered."""
         if isinstance(reply, Value):
             record = Record(
-                self.key, reply.value, reply.version, self._now + reply.ttl_ms / 1000, reply.replication
+                key=self.key,
+                value=reply.value,
+                version=reply.version,
+                expires_at=self._now + reply.ttl_ms / 1000,
+                replication=reply.replication,
             )
             self._told(lookup, contact, reply, record if self._is_believable(record) else None)
         elif isinstance(reply, LargeValue):
@@ -69,7 +73,7 @@ class GetReplies:
         elif isinstance(reply, Lapsed) or (isinstance(reply, Nodes) and reply.holds_values):
             self._held.append((contact, None))
             if isinstance(reply, Lapsed):
-                self.quorum.has_lapsed(Floor(reply.kind, reply.version), contact.node_id)
+                self.quorum.reported_expired(Floor(reply.kind, reply.version), contact.node_id)
             lookup.answered(contact, reply.contacts)
             self._look(lookup)
         elif isinstance(reply, Nodes):
@@ -92,7 +96,7 @@ class GetReplies:
 
         Those of doubted contacts count where there is nothing else.
         """
-        above = self.quorum.claims_above(self.quorum.best_record)
+        above = self.quorum.advertised_above(self.quorum.best_record)
         if not above and self.quorum.best_record is None:
             return [(claim, [claimer]) for claim, claimer in self._doubtful]
         return [(claim, self._claimers[claim.rank]) for claim in above]
@@ -107,7 +111,13 @@ class GetReplies:
     def _claim(self, contact: Contact, told: LargeValue) -> AdvertisedRecord | None:
         expires_at = self._now + told.ttl_ms / 1000
         claim = AdvertisedRecord(
-            self.key, told.version, expires_at, told.replication, told.owned, told.length, told.digest
+            key=self.key,
+            version=told.version,
+            expires_at=expires_at,
+            replication=told.replication,
+            owned=told.owned,
+            length=told.length,
+            digest=told.digest,
         )
         if not self._is_believable(claim):
             return None
@@ -219,7 +229,7 @@ class RecordReader:
         is_wide = self._lookups.alarm.suspects(key)
         replies = GetReplies(key, content, exhaustive or is_wide, now, self._time, self._doubted)
         if self._store is not None:
-            replies.quorum.has_lapsed(self._store.floor(key, now), self._lookups.table.own_id)
+            replies.quorum.reported_expired(self._store.floor(key, now), self._lookups.table.own_id)
         if own is not None and not content:
             replies.quorum.add(own, self._lookups.table.own_id if self._freshness.is_current else None)
         return replies

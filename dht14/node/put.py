@@ -116,7 +116,14 @@ class RecordWriter:
             )
             return _refused(wanted, PutReason.NOT_AUTHENTIC)
         now = self._lookups.clock.seconds()
-        record = Record(key, value, 0, now + ttl, max(wanted, GROUP), self._lookups.table.own_id)
+        record = Record(
+            key=key,
+            value=value,
+            version=0,
+            expires_at=now + ttl,
+            replication=max(wanted, GROUP),
+            writer=self._lookups.table.own_id,
+        )
         if record.is_owned:
             try:
                 record = proven(record)

@@ -14,7 +14,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.node.ports import Bulk, CallObserver, CallResult, Rpc
-from dht14.records.envelope import MAGIC
+from dht14.records.envelope import is_envelope
 from dht14.records.record import Record
 from dht14.wire.messages import Offer, Reply, Request, Store, Wanted
 
@@ -78,7 +78,7 @@ def _offer_of(store: Store) -> Offer:
         store.ttl_ms,
         store.replication,
         store.neighbours,
-        store.value.startswith(MAGIC),
+        is_envelope(store.value),
         len(store.value),
         sha256(store.value).digest(),
         store.copy,

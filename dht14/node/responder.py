@@ -12,10 +12,10 @@ from dht14.node.freshness import Freshness
 from dht14.node.network_time import NetworkTime
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.transfers import Download, Transfer, Upload
-from dht14.records.record import Kind, Record, claimed_rank, is_possible
+from dht14.records.record import Kind, Record, advertised_rank, is_possible
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
 from dht14.records.version_floors import NO_FLOOR
-from dht14.security.identity import public_key_of
+from dht14.security.identity import public_key_in
 from dht14.security.subnets import counted_subnet
 from dht14.security.tickets import Tickets
 from dht14.wire.contacts import first_fitting
@@ -192,7 +192,7 @@ class Responder:
         )
 
     def _ticket(self, peer: Contact, errand: Transfer, length: int, now: float) -> bytes:
-        return self._tickets.issue(public_key_of(peer.proof), errand, length, now)
+        return self._tickets.issue(public_key_in(peer.proof), errand, length, now)
 
     def _nothing(self, key: int, asker: Contact, now: float) -> Nodes | Lapsed:
         nodes = self._nodes(key, asker)
@@ -220,7 +220,13 @@ class Responder:
             lifetime = cache_lifetime(lifetime, self._rank(request.key), REPLICATION)
         subnet = counted_subnet(writer.address[0], self._table.subnet_of)
         return Record(
-            request.key, value, request.version, now + lifetime, request.replication, writer.node_id, subnet
+            key=request.key,
+            value=value,
+            version=request.version,
+            expires_at=now + lifetime,
+            replication=request.replication,
+            writer=writer.node_id,
+            writer_subnet=subnet,
         )
 
     def _hold(
@@ -297,7 +303,7 @@ class Responder:
             return self._refused(offer.key, nearer, refusal, now)
         held = self._store.get(offer.key, now)
         if held is not None:
-            rank, offered = held.rank, claimed_rank(offer.key, offer.version, offer.owned, offer.digest)
+            rank, offered = held.rank, advertised_rank(offer.key, offer.version, offer.owned, offer.digest)
             if rank > offered:
                 return Outranked(held.version, nearer)
             outlives = offer.ttl_ms > held.remaining_ms(now) + EXPIRY_SLACK_MS

@@ -1,1 +1,1 @@
-"""Pure: values with their versions, who may write them, and which of two wins."""
+"""Pure: values with their versions, who may write them, and which of two records wins."""

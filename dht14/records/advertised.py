@@ -1,15 +1,15 @@
-"""A record that is told of without its value: what it is worth, and whether a value is the one meant."""
+"""Metadata of a record that a peer advertises, and the check of a fetched value against it."""
 
 from functools import cached_property
 
 from attrs import frozen
 
-from dht14.records.record import Kind, Record, claimed_rank, is_possible
+from dht14.records.record import Kind, Record, advertised_rank, is_possible
 
 
-@frozen
+@frozen(kw_only=True)
 class AdvertisedRecord:
-    """Somebody says that it holds this record. Nothing of it is proven."""
+    """A record that a node says it holds, without the value. Nothing of it is proven."""
 
     key: int
     version: int
@@ -17,24 +17,30 @@ class AdvertisedRecord:
     """As in `Record`."""
     replication: int
     owned: bool
-    """Whether it is an owner's."""
+    """Whether it is an owner's record."""
     length: int
     digest: bytes
     """SHA-256 of the value."""
 
     @cached_property
     def rank(self) -> tuple[Kind, int, bytes]:
-        """As `Record.rank`, if it is true."""
-        return claimed_rank(self.key, self.version, self.owned, self.digest)
+        """As `Record.rank`, if what the node says is true."""
+        return advertised_rank(self.key, self.version, self.owned, self.digest)
 
     @property
     def is_possible(self) -> bool:
-        """Whether there can be such a record."""
+        """Whether a record like this can exist."""
         return is_possible(self.key, self.version, self.owned, self.digest, self.length)
 
-    def fulfilled(self, value: bytes) -> Record | None:
-        """The record with this value; None when it is not the one that was told of, or not what it claims."""
-        record = Record(self.key, value, self.version, self.expires_at, self.replication)
+    def with_value(self, value: bytes) -> Record | None:
+        """Return the record with this value; None if it is not the advertised record, or is not authentic."""
+        record = Record(
+            key=self.key,
+            value=value,
+            version=self.version,
+            expires_at=self.expires_at,
+            replication=self.replication,
+        )
         if len(value) != self.length or record.rank != self.rank:
             return None
         return record if record.is_authentic else None

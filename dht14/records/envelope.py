@@ -1,8 +1,8 @@
-"""An owner's record as bytes: an envelope that says who wrote it, and the payload in it. DESIGN 2.5.
+"""The bytes of an owner's record: an envelope that names and proves its owner, and the payload. DESIGN 2.5.
 
 `magic 8 | format u8 | flags u8 | seq u64 | cas u64 | salt length u8 | salt | public key 32 | signature 64 |
-payload`, big-endian. The envelope as a whole is the value that travels and is held. Here it is taken apart
-and put together; `storage.owner` signs and verifies.
+payload`, big-endian. The whole envelope is the value that travels and is stored. This module encodes and
+decodes envelopes; `records.signing` signs and verifies them.
 """
 
 import hashlib
@@ -13,60 +13,61 @@ from attrs import field, frozen
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import hash_id
 
-MAGIC = b"DHT14OWN"
-"""What begins with these bytes is an owner's record, or nothing."""
+_MAGIC = b"DHT14OWN"
 
 MAX_SEQ = (1 << 63) - 1
 MAX_SALT = 64
-PUBLIC_KEY_BYTES = 32
-SIGNATURE_BYTES = 64
+OWNER_KEY_BYTES = 32
+OWNER_SIGNATURE_BYTES = 64
 
 _KEY_TAG = b"dht14/own"
-OWNER_NAMES = range(len(_KEY_TAG) + PUBLIC_KEY_BYTES, len(_KEY_TAG) + PUBLIC_KEY_BYTES + MAX_SALT + 1)
-"""Bytes from which an owner's key may have been made: so many."""
+OWNER_KEY_INPUT_BYTES = range(len(_KEY_TAG) + OWNER_KEY_BYTES, len(_KEY_TAG) + OWNER_KEY_BYTES + MAX_SALT + 1)
+"""Possible lengths, in bytes, of the input whose hash is an owner's key."""
 _SIGNATURE_TAG = b"dht14/own/record"
 _FORMAT = 1
 _DELETE, _CAS = 1, 2
-_HEAD = Struct(">8sBBQQB")
+_HEADER = Struct(">8sBBQQB")
 
 
-@frozen
+@frozen(kw_only=True)
 class Envelope:
-    """What an owner says about one of its keys. `decode` and `storage.owner.seal` make none that is wrong."""
+    """An owner's statement about one of its keys. `decode` and `signing.sign_envelope` return only valid
+    ones."""
 
     seq: int
-    """Of two envelopes the one with the greater number wins: 1 to `MAX_SEQ`."""
+    """Sequence number, 1 to `MAX_SEQ`. Of two envelopes of one key the one with the greater number wins."""
     cas: int | None
-    """The greatest number that the owner has seen, 0 for none: this shall not overwrite anything newer."""
+    """Compare-and-swap: the greatest `seq` that the owner has seen, 0 for none. The envelope must not
+    overwrite a newer one. None: the owner does not ask for that."""
     deleted: bool
-    """A tombstone: it stands in the place of older envelopes, and has no payload."""
+    """Whether this is a tombstone: it replaces older envelopes, and has no payload."""
     salt: bytes
-    """Tells apart the keys of one owner: up to 64 bytes."""
+    """Distinguishes the keys of one owner: up to 64 bytes."""
     public_key: bytes
     signature: bytes = field(repr=False)
     payload: bytes = field(repr=False)
 
     @property
     def key(self) -> int:
-        """The only key that it may stand under."""
+        """The only key under which this envelope is valid."""
         return key_of_owner(self.public_key, self.salt)
 
     @property
     def signed(self) -> bytes:
-        """What the signature covers."""
-        return _SIGNATURE_TAG + self._statement()[len(MAGIC) :] + hashlib.sha256(self.payload).digest()
+        """The bytes that the signature covers."""
+        return _SIGNATURE_TAG + self._statement()[len(_MAGIC) :] + hashlib.sha256(self.payload).digest()
 
     def encode(self) -> bytes:
-        """The envelope as bytes."""
+        """Return the envelope as bytes."""
         return self._statement() + self.signature + self.payload
 
     def _statement(self) -> bytes:
         flags = _DELETE * self.deleted | _CAS * (self.cas is not None)
-        head = _HEAD.pack(MAGIC, _FORMAT, flags, self.seq, self.cas or 0, len(self.salt))
-        return head + self.salt + self.public_key
+        header = _HEADER.pack(_MAGIC, _FORMAT, flags, self.seq, self.cas or 0, len(self.salt))
+        return header + self.salt + self.public_key
 
     def flaw(self) -> str:
-        """What is wrong with its fields; empty when nothing is."""
+        """Return what is wrong with the fields; "" if nothing is."""
         if not 1 <= self.seq <= MAX_SEQ:
             return "a sequence number out of range"
         if self.cas is not None and not 0 <= self.cas < self.seq:
@@ -79,48 +80,54 @@ class Envelope:
 
 
 def decode(raw: bytes) -> Envelope:
-    """The envelope that these bytes are; nobody has looked at its signature yet. Raises `Malformed`."""
-    if len(raw) < _HEAD.size:
+    """Decode an envelope without verifying its signature. Raises `Malformed`."""
+    if len(raw) < _HEADER.size:
         raise Malformed("an envelope that is cut short")
-    magic, form, flags, seq, cas, salt_bytes = _HEAD.unpack_from(raw)
-    if (magic, form) != (MAGIC, _FORMAT):
+    magic, form, flags, seq, cas, salt_bytes = _HEADER.unpack_from(raw)
+    if (magic, form) != (_MAGIC, _FORMAT):
         raise Malformed("an envelope of another format")
-    # Each statement has one form alone: with flags or numbers that say nothing there would be more.
+    # Each statement must have exactly one encoding: unused flags or numbers would allow others.
     if flags & ~(_DELETE | _CAS) or (cas and not flags & _CAS):
         raise Malformed("an envelope with a flag or a number that means nothing")
-    key_at = _HEAD.size + salt_bytes
-    signature_at = key_at + PUBLIC_KEY_BYTES
-    payload_at = signature_at + SIGNATURE_BYTES
+    key_at = _HEADER.size + salt_bytes
+    signature_at = key_at + OWNER_KEY_BYTES
+    payload_at = signature_at + OWNER_SIGNATURE_BYTES
     if len(raw) < payload_at:
         raise Malformed("an envelope that is cut short")
     envelope = Envelope(
-        seq,
-        cas if flags & _CAS else None,
-        bool(flags & _DELETE),
-        raw[_HEAD.size : key_at],
-        raw[key_at:signature_at],
-        raw[signature_at:payload_at],
-        raw[payload_at:],
+        seq=seq,
+        cas=cas if flags & _CAS else None,
+        deleted=bool(flags & _DELETE),
+        salt=raw[_HEADER.size : key_at],
+        public_key=raw[key_at:signature_at],
+        signature=raw[signature_at:payload_at],
+        payload=raw[payload_at:],
     )
     if flaw := envelope.flaw():
         raise Malformed(f"an envelope with {flaw}")
     return envelope
 
 
+def is_envelope(value: bytes) -> bool:
+    """Return whether a value begins as an envelope does: then it is an owner's record, or no record at
+    all."""
+    return value.startswith(_MAGIC)
+
+
 def key_of_owner(public_key: bytes, salt: bytes) -> int:
-    """The key that the owner of this public key may write, one for each salt."""
+    """Return the key that the owner of this public key may write, one for each salt."""
     return hash_id(_KEY_TAG + public_key + salt)
 
 
 def overhead(salt: bytes) -> int:
-    """Bytes that an envelope takes besides its payload."""
-    return _HEAD.size + len(salt) + PUBLIC_KEY_BYTES + SIGNATURE_BYTES
+    """Return the bytes that an envelope takes besides its payload."""
+    return _HEADER.size + len(salt) + OWNER_KEY_BYTES + OWNER_SIGNATURE_BYTES
 
 
-def may_name_an_owner(value: bytes) -> bool:
-    """Whether the SHA-256 of these bytes could be an owner's key.
+def may_hash_to_owner_key(value: bytes) -> bool:
+    """Return whether the SHA-256 of this value could be an owner's key.
 
-    Anybody can make them who has seen one envelope of the owner, and as content they would push the
-    owner's records aside for ever.
+    Anyone who has seen one envelope of the owner can make this value. If it counted as content, it would
+    replace the owner's records for ever.
     """
-    return value.startswith(_KEY_TAG) and len(value) in OWNER_NAMES
+    return value.startswith(_KEY_TAG) and len(value) in OWNER_KEY_INPUT_BYTES

@@ -1,4 +1,4 @@
-"""What the holders of one key say they have, and whom of them the greatest record rests on."""
+"""What the holders of one key answered to a GET, and which record wins."""
 
 from collections.abc import Container
 
@@ -12,43 +12,45 @@ Rank = tuple[Kind, int, bytes]
 
 
 WITNESSES = 2
-"""Holders that must say that a record has expired, or was replaced by what has, before that counts."""
+"""Holders that must report that a record has expired, or was replaced by one that has, before that counts."""
 
 
 @define
 class ReadQuorum:
-    """The records and claims that one get has heard of. The greatest wins; a claim proves nothing yet.
+    """The records and the advertised records that one GET has received. The greatest wins; an advertised
+    record proves nothing before its value is fetched.
 
-    A copy of what has been replaced may come back when what replaced it has expired: from a node that was away
-    meanwhile, or that nobody takes for a holder. It counts for nothing where more holders say that it is over
-    than have it.
+    When a record expires, an older copy that it had replaced can come back: from a node that was offline, or
+    from one that is no holder any more. That copy does not count where more nodes report its expiry than hold
+    it.
 
-    Whether enough holders have it is for the lookup to say, which knows who is near: `Lookup.missing_votes`.
+    Whether enough nodes hold the winner is decided by the lookup, which knows who is near:
+    `Lookup.missing_votes`.
     """
 
     _heard: dict[Rank, Record | AdvertisedRecord] = field(factory=dict, init=False)
-    """Of a record and a claim of it the record."""
+    """By rank; a record replaces an advertised record of the same rank."""
     _holders: dict[Rank, set[int]] = field(factory=dict, init=False)
-    """The ids of those whose word counts."""
-    _lapsed: dict[int, Floor] = field(factory=dict, init=False)
-    """What holders remember of records that have expired, by their ids."""
+    """The ids of the nodes whose answer counts, by rank."""
+    _expired: dict[int, Floor] = field(factory=dict, init=False)
+    """The version floors that nodes remember of expired records, by node id."""
 
     @property
     def best(self) -> Record | AdvertisedRecord | None:
-        """The greatest record heard of so far."""
+        """The greatest record received or advertised so far."""
         rank = self._best
         return None if rank is None else self._heard[rank]
 
     @property
     def best_record(self) -> Record | None:
-        """The greatest of those whose value is here."""
+        """The greatest record whose value was received."""
         records = [found for found in self._heard.values() if isinstance(found, Record)]
-        standing = (record for record in records if self._stands(record.rank))
+        standing = (record for record in records if self._counts(record.rank))
         return max(standing, key=lambda record: record.rank, default=None)
 
     @property
     def holders(self) -> Container[int]:
-        """Those that have the greatest record, by id."""
+        """The ids of the nodes that hold the greatest record."""
         rank = self._best
         return () if rank is None else self._holders[rank]
 
@@ -59,7 +61,8 @@ class ReadQuorum:
         return isinstance(best, Record) and best.kind is Kind.CONTENT
 
     def add(self, found: Record | AdvertisedRecord, holder: int | None) -> None:
-        """One more holder has this record, or says so. `holder` is None where its word does not count."""
+        """Add a record that a node sent or advertised. `holder` is None where the answer of that node does
+        not count."""
         rank = found.rank
         if isinstance(found, Record) or rank not in self._heard:
             self._heard[rank] = found
@@ -67,25 +70,25 @@ class ReadQuorum:
         if holder is not None:
             holders.add(holder)
 
-    def has_lapsed(self, floor: Floor, holder: int) -> None:
-        """A holder says that what it had of the key has expired."""
-        self._lapsed[holder] = floor
+    def reported_expired(self, floor: Floor, holder: int) -> None:
+        """A node reported that its record of the key has expired."""
+        self._expired[holder] = floor
 
     @property
     def _best(self) -> Rank | None:
-        return max(filter(self._stands, self._heard), default=None)
+        return max(filter(self._counts, self._heard), default=None)
 
-    def _stands(self, rank: Rank) -> bool:
-        witnesses = sum(floor >= rank[:2] for floor in self._lapsed.values())
+    def _counts(self, rank: Rank) -> bool:
+        witnesses = sum(floor >= rank[:2] for floor in self._expired.values())
         return witnesses < WITNESSES or witnesses <= len(self._holders[rank])
 
-    def claims_above(self, record: Record | None) -> list[AdvertisedRecord]:
-        """The claims that are greater than this record, the greatest first."""
+    def advertised_above(self, record: Record | None) -> list[AdvertisedRecord]:
+        """Return the advertised records that are greater than `record`, the greatest first."""
         floor = None if record is None else record.rank
         ranks = (
             rank
             for rank, found in self._heard.items()
-            if isinstance(found, AdvertisedRecord) and self._stands(rank)
+            if isinstance(found, AdvertisedRecord) and self._counts(rank)
         )
         above = sorted((rank for rank in ranks if floor is None or rank > floor), reverse=True)
         return [found for rank in above if isinstance(found := self._heard[rank], AdvertisedRecord)]

@@ -1,4 +1,4 @@
-"""What a client is told about a PUT, and about a GET that brings no record. DESIGN 2.3."""
+"""Results of a PUT, and of a GET that finds no record, as clients receive them. DESIGN 2.3."""
 
 from enum import IntEnum
 
@@ -9,19 +9,19 @@ class PutOutcome(IntEnum):
     """How a PUT ended. The numbers are those of the API."""
 
     STORED = 0
-    """As many nodes hold the value as were asked for."""
+    """As many nodes hold the value as the client asked for."""
     STORED_BY_ALL = 1
-    """Fewer, but all nodes that hold values and can be reached."""
+    """Fewer nodes hold the value, but all that store values and can be reached."""
     SUPERSEDED = 2
     """A later write of the same key won; nothing failed."""
     NOT_STORED = 3
 
 
 class PutReason(IntEnum):
-    """Why a value is not stored. The numbers are those of the API."""
+    """Why a PUT did not store its value. The numbers are those of the API."""
 
     NONE = 0
-    """It is stored."""
+    """The value is stored."""
     NOT_READY = 1
     """The node has no identity, no open database, or has not tried all seeds yet."""
     NO_ROOM = 2
@@ -29,16 +29,16 @@ class PutReason(IntEnum):
     WRITER_SHARE = 3
     """Holders have no more room for this writer, or for its subnet."""
     CONFLICT = 4
-    """Content, or a newer sequence number of the owner, stands under the key."""
+    """The key already holds content, or an envelope of the owner with a newer sequence number."""
     TOO_FEW_HOLDERS = 5
-    """Too few of the nodes that should hold the value have answered that they do."""
+    """Too few of the nodes that should hold the value have confirmed that they do."""
     NOT_AUTHENTIC = 6
-    """The value is not what its key or its signature says."""
+    """The value does not match its key or its signature."""
 
 
 @frozen
 class Receipt:
-    """What became of one PUT."""
+    """The result of one PUT."""
 
     outcome: PutOutcome
     stored: int = 0
@@ -47,7 +47,7 @@ class Receipt:
     """Nodes that the client asked for."""
     reason: PutReason = PutReason.NONE
     version: int = 0
-    """The version that the value was given; an owner's sequence number; 0 for content."""
+    """The version of the value; for an owner's record its sequence number; 0 for content."""
 
     @property
     def acknowledged(self) -> bool:
@@ -56,12 +56,12 @@ class Receipt:
 
 
 class NoRecord(IntEnum):
-    """Why a GET brings no record. The numbers are those of the API."""
+    """Why a GET finds no record. The numbers are those of the API."""
 
     NOT_FOUND = 0
     NOT_READY = 1
     """As `PutReason.NOT_READY`."""
     UNANSWERED = 2
-    """Nodes that should know did not answer."""
+    """Nodes that should hold the record did not answer."""
     DELETED = 3
     """The owner has deleted it."""

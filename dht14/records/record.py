@@ -1,7 +1,7 @@
-"""A record: one value, its version, and the moment it expires. DESIGN 4.5.
+"""A record: one value, its version, and the time at which it expires. DESIGN 4.5.
 
-Three kinds of records share one order. What an owner's record consists of beyond that is in its value: see
-`storage.envelope`.
+Records of three kinds share one total order. The owner, the sequence number and the signature of an owner's
+record are in its value: see `records.envelope`.
 """
 
 import hashlib
@@ -12,67 +12,69 @@ from attrs import evolve, field, frozen
 
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
-from dht14.records.envelope import MAGIC, OWNER_NAMES, decode, may_name_an_owner
-from dht14.records.signing import verify
+from dht14.records.envelope import OWNER_KEY_INPUT_BYTES, decode, is_envelope, may_hash_to_owner_key
+from dht14.records.signing import verify_envelope
 
-BRIEF = 30.0
-"""Seconds. What has less of them to live, when it comes, costs its writer next to no room in the store: its floor
-counts less than others. Clients are given a minute at least, where `min_ttl` is not changed."""
+BRIEF_TTL = 30.0
+"""Seconds. A record that arrives with less to live is brief: it costs its writer almost none of its share
+of the store, so its version floor is forgotten before others. The default `min_ttl`, 60 s, lets no client
+make one."""
 
 
 SUBNET_BYTES = 16
-"""Of the longest subnet: a private host of IPv6."""
+"""Length of the longest subnet: the address of a private IPv6 host."""
 SITE_BYTES = 6
-"""Of an IPv6 /48, as `security.subnet` gives it."""
+"""Length of an IPv6 /48, as `security.subnets` returns it."""
 
 
 class Kind(IntEnum):
-    """What makes a record right; of two kinds under one key the higher wins."""
+    """What makes a record valid. Of two kinds under one key the higher wins."""
 
     OPEN = 1
-    """Anyone may write any value: the last writer wins."""
+    """Anyone may write any value: the last write wins."""
     OWNER = 2
-    """The key follows from a public key: only who can sign for it may write, in the order of the signed
-    numbers."""
+    """The key is derived from a public key. Only the owner of the private key can write, in the order of the
+    signed sequence numbers."""
     CONTENT = 3
-    """The key is the SHA-256 of the value: nobody can change it, and the first answer proves itself."""
+    """The key is the SHA-256 of the value. Nobody can change it, and one answer is enough: it proves
+    itself."""
 
 
-@frozen
+@frozen(kw_only=True)
 class Record:
-    """A value under a key. `expires_at` is fixed by the writer; no copy, however made, lives longer."""
+    """A value under a key. The writer decides `expires_at`; no copy lives longer."""
 
     key: int
     value: bytes = field(repr=False)
     version: int
     expires_at: float
-    """Seconds, on the clock of this node. Between nodes the remaining time travels."""
+    """Seconds, on the clock of this node. Messages carry the remaining time."""
     replication: int
-    """How many holders the writer asked for; 0: this is a cached copy, beside those, that nobody counts on."""
+    """Holders that the writer asked for; 0: a cached copy, in addition to those."""
     writer: int = field(default=0, eq=False)
-    """The id of the node that offered it here, this one perhaps; 0 where that is not known. It does not
-    travel, and copies are the same whoever brought them."""
+    """The id of the node that offered it here, which may be this node; 0 if unknown. It is not sent to
+    other nodes, and copies with different writers are equal."""
     writer_subnet: bytes = field(default=b"", eq=False)
-    """The subnet that the writer called from, or its host where subnets say nothing; empty for this node."""
+    """The subnet of the writer, or its host address in private ranges; empty for this node."""
     is_brief: bool = field(default=False, eq=False)
-    """Whether it had less than `BRIEF` seconds to live when it came here. It does not travel either."""
+    """Whether it had less than `BRIEF_TTL` seconds to live when it arrived. It is not sent to other nodes."""
 
     @property
     def is_cached(self) -> bool:
-        """Whether it is a copy beside those that its writer asked for."""
+        """Whether it is a copy in addition to those that its writer asked for."""
         return not self.replication
 
     @property
     def is_owned(self) -> bool:
-        """Whether it is an owner's, or claims to be."""
-        return self.value.startswith(MAGIC)
+        """Whether its value begins as an owner's record does."""
+        return is_envelope(self.value)
 
     @property
     def is_authentic(self) -> bool:
-        """Whether it is what it claims to be. To be asked where a record comes from outside, before it is
-        compared with any other.
+        """Whether its kind and version are proven by its value. Every record from outside must pass before it
+        is compared with another.
 
-        Content has version 0 and no other: copies that differ in anything would be several records to some.
+        Content must have version 0: copies that differ would count as several records.
         """
         if not self.is_owned:
             return not self.version or self.kind is not Kind.CONTENT
@@ -83,42 +85,42 @@ class Record:
 
     @property
     def is_tombstone(self) -> bool:
-        """Whether its owner has deleted what was under the key."""
+        """Whether its owner has deleted the key."""
         return self.is_owned and decode(self.value).deleted
 
     @property
     def parties(self) -> tuple[bytes, ...]:
-        """The names of those whose shares of a store it counts for."""
+        """The names of the parties (writer, subnet, provider) whose shares of a store the record uses."""
         return party_names(self.writer, self.writer_subnet)
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of the value. Of a large one it costs more than all else that is done with it."""
+        """SHA-256 of the value. For a large value it is the most expensive step."""
         return hashlib.sha256(self.value).digest()
 
     @property
     def kind(self) -> Kind:
-        """Seen from key and value alone."""
+        """The kind, which follows from key and value alone."""
         return self.rank[0]
 
     @cached_property
     def rank(self) -> tuple[Kind, int, bytes]:
-        """The total order of the records of one key: the greatest is the one all replicas settle on.
+        """Position in the total order of the records of one key: all replicas converge on the greatest.
 
-        Content has no versions: whatever its writers claim, under one key it is the same.
+        Content has no versions: under one key there is only one.
         """
         digest = self.digest
         if self.is_owned:
             return Kind.OWNER, self.version, digest
-        if id_from_bytes(digest) == self.key and not may_name_an_owner(self.value):
+        if id_from_bytes(digest) == self.key and not may_hash_to_owner_key(self.value):
             return Kind.CONTENT, 0, digest
         return Kind.OPEN, self.version, digest
 
     def conflicts_with(self, held: "Record") -> bool:
-        """Whether its owner, about to write it, does not know of this one, or should not have written it.
+        """Return whether the owner of this new record did not know `held`.
 
-        That is so where its number is not above the one held, or where the one held is newer than what it
-        shall replace. It is no conflict that a holder has less than that: it has missed something.
+        That is so if its sequence number is not above that of `held`, or if `held` is newer than the `cas`
+        number of this record. An older `held` is no conflict: that holder has missed a write.
         """
         if not (self.is_owned and held.is_owned) or held.value == self.value:
             return False
@@ -126,20 +128,21 @@ class Record:
         return held.version >= self.version or (cas is not None and held.version > cas)
 
     def remaining_ms(self, now: float) -> int:
-        """Milliseconds it still has to live; 0 or less once it has expired."""
+        """Return the milliseconds that it still has to live; 0 or less if it has expired."""
         return int((self.expires_at - now) * 1000)
 
 
 def party_names(writer: int, subnet: bytes) -> tuple[bytes, ...]:
-    """The names of a writer, its subnet and, of an IPv6 /48, the /32 of the provider; only what is known of them."""
+    """Return the names of a writer, its subnet and, for an IPv6 /48, the /32 of the provider, as far as
+    known."""
     names = (id_to_bytes(writer),) if writer else ()
     if not subnet:
         return names
     return (*names, subnet, b"/" + subnet[:4]) if len(subnet) == SITE_BYTES else (*names, subnet)
 
 
-def claimed_rank(key: int, version: int, owned: bool, digest: bytes) -> tuple[Kind, int, bytes]:
-    """The rank of a record that is told of without its value; true if what is told is."""
+def advertised_rank(key: int, version: int, owned: bool, digest: bytes) -> tuple[Kind, int, bytes]:
+    """Return the rank of a record that a node advertises without its value, if what the node says is true."""
     if owned:
         return Kind.OWNER, version, digest
     if id_from_bytes(digest) == key:
@@ -148,24 +151,24 @@ def claimed_rank(key: int, version: int, owned: bool, digest: bytes) -> tuple[Ki
 
 
 def is_possible(key: int, version: int, owned: bool, digest: bytes, length: int) -> bool:
-    """Whether a record that is told of without its value can be authentic, as far as that can be seen."""
+    """Return whether a record that a node advertises without its value can be authentic."""
     if owned or not version or id_from_bytes(digest) != key:
         return True
-    # It is content, which has no versions, unless its bytes may name an owner: then it is an open record.
-    return length in OWNER_NAMES
+    # Content has no versions, unless its hash may be an owner's key: then it is an open record.
+    return length in OWNER_KEY_INPUT_BYTES
 
 
 def proven(record: Record) -> Record:
-    """An owner's record, with the version that the owner gave it.
+    """Return an owner's record with the version that the owner signed.
 
-    Raises `Malformed` unless it was signed by the one who may write this key.
+    Raises `Malformed` unless the owner of this key signed it.
     """
     envelope = decode(record.value)
     if envelope.key != record.key:
         raise Malformed("an envelope under a key that is not its owner's")
-    return evolve(record, version=verify(record.value).seq)
+    return evolve(record, version=verify_envelope(record.value).seq)
 
 
 def version_at(now: float) -> int:
-    """The lowest version of this moment: 48 bits of milliseconds, 16 bits to count within one."""
+    """Return the lowest version of this time: 48 bits of milliseconds, 16 bits of a counter within one."""
     return int(now * 1000) << 16

@@ -17,11 +17,11 @@ from dht14.records.envelope import Envelope, decode
 
 
 def public_key_of(private_key: Ed25519PrivateKey) -> bytes:
-    """Its 32 bytes."""
+    """Return the 32 bytes of the public key."""
     return private_key.public_key().public_bytes_raw()
 
 
-def seal(
+def sign_envelope(
     private_key: Ed25519PrivateKey,
     seq: int,
     payload: bytes,
@@ -29,23 +29,32 @@ def seal(
     salt: bytes = b"",
     cas: int | None = None,
 ) -> Envelope:
-    """The owner's envelope around a payload; around none, a tombstone. ValueError for what cannot be said."""
-    unsigned = Envelope(seq, cas, not payload, salt, public_key_of(private_key), b"", payload)
+    """Return the signed envelope of a payload; of no payload, a tombstone. Raises `ValueError` for invalid
+    fields."""
+    unsigned = Envelope(
+        seq=seq,
+        cas=cas,
+        deleted=not payload,
+        salt=salt,
+        public_key=public_key_of(private_key),
+        signature=b"",
+        payload=payload,
+    )
     if flaw := unsigned.flaw():
         raise ValueError(flaw)
     return evolve(unsigned, signature=private_key.sign(unsigned.signed))
 
 
-def verify(raw: bytes) -> Envelope:
-    """The envelope, if its owner has signed it; else `Malformed`."""
+def verify_envelope(raw: bytes) -> Envelope:
+    """Return the envelope, if its owner has signed it. Raises `Malformed`."""
     envelope = decode(raw)
     verify_signature(envelope.public_key, envelope.signature, envelope.signed)
     return envelope
 
 
-# A node meets the same envelope several times: three holders answer a read with it, a STORE is repeated. A
-# signature costs 110 µs, looking it up 1 µs. What is remembered is small whatever the payload: the signed
-# bytes have only its hash. Failures are not remembered, or they would displace the rest.
+# A node receives the same envelope several times: three holders answer a read with it, a STORE is repeated.
+# To verify a signature takes 110 µs, a cache hit 1 µs. An entry is small for every payload: the signed bytes
+# contain only its hash. Failures are not cached, or they would displace the rest.
 @lru_cache(maxsize=1024)
 def verify_signature(public_key: bytes, signature: bytes, signed: bytes) -> None:
     """Raise `Malformed` unless the owner of this public key has signed these bytes."""
@@ -56,12 +65,12 @@ def verify_signature(public_key: bytes, signature: bytes, signed: bytes) -> None
 
 
 def new_key() -> bytes:
-    """A fresh private key as PKCS8 PEM."""
+    """Return a new private key as PKCS8 PEM."""
     return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def load_key(pem: bytes) -> Ed25519PrivateKey:
-    """The private key of an unencrypted PKCS8 PEM. `Malformed` where there is none."""
+    """Return the private key of an unencrypted PKCS8 PEM. Raises `Malformed`."""
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):

@@ -1,7 +1,6 @@
-"""The bounded store of one node's records, in memory.
+"""The interface of a node's record store, and the rules by which one record replaces another.
 
-`RecordStore` is what the rest of the node knows of it. An outcome is told to a function, because a store
-that commits to a disk will know it only later.
+A store reports the verdict on an offered record to a callback: a store on disk knows it only after a commit.
 """
 
 from collections.abc import Callable
@@ -10,56 +9,56 @@ from typing import Protocol
 
 from attrs import evolve, frozen
 
-from dht14.records.record import BRIEF, Record
+from dht14.records.record import BRIEF_TTL, Record
 from dht14.records.version_floors import Floor
 
 
 class Outcome(Enum):
-    """What became of a record that was offered."""
+    """The result of an offer."""
 
     HELD = "held"
-    """It is held now, or the same value of the same version is, for at least as long."""
+    """The store holds it, or the same value of the same version for at least as long."""
     OUTRANKED = "outranked"
-    """A newer one of its key is held, and stays; or one was held that has expired since."""
+    """The store holds a newer record of the key, or held one that has expired since."""
     REFUSED = "refused"
-    """Neither it nor a newer one is held: no room, its writer holds its share, or it is from the future."""
+    """The store holds neither it nor a newer one; `Refusal` says why."""
 
 
 class Refusal(IntEnum):
-    """Why a record is refused. The numbers travel in REFUSED."""
+    """Why a record is refused. The numbers are those of the REFUSED message."""
 
     NO_VALUES = 1
-    """The node holds no values: a bootstrap node."""
+    """The node stores no values: a bootstrap node."""
     NOT_NEAR = 2
     """Too many nodes are nearer to the key."""
     NO_ROOM = 3
     """The store is full, or its disk fails."""
     SHARE = 4
-    """The writer, or its subnet, holds its share of the store."""
+    """The writer, or its subnet, has used up its share of the store."""
     LEAVING = 5
-    """The node is about to stop."""
+    """The node is stopping."""
     VERSION = 6
     """The version is from the future."""
     INVALID = 7
-    """The record is not what it claims to be, or has expired."""
+    """The record is not authentic, or has expired."""
 
 
 @frozen
 class Verdict:
-    """What became of a record that was offered, and the version that its key has come to."""
+    """The result of an offer, and the version that the key has now."""
 
     outcome: Outcome
     version: int
     refusal: Refusal = Refusal.NO_ROOM
-    """Why it was refused, where the outcome is REFUSED."""
+    """Why, if the outcome is REFUSED."""
     replication: int = 0
-    """Where the outcome is HELD: copies that the record has, or that the one had which it has replaced if those
+    """If the outcome is HELD: the copies that the record has, or that the replaced record had if those
     were more."""
 
 
 PAGE_RECORDS = 32
 PAGE_BYTES = 1 << 18
-"""What one page of a store holds at most: to read it takes a millisecond or two."""
+"""Limits of one page: to read it takes one or two milliseconds."""
 
 BEGINNING = b""
 """The mark before the first page."""
@@ -67,47 +66,49 @@ BEGINNING = b""
 
 @frozen
 class Page:
-    """Some of the records of a store, and the mark behind which the next ones stand; None: there are none."""
+    """Some records of a store, and the mark after which the next page begins; None: this was the last
+    page."""
 
     records: list[Record]
     mark: bytes | None
 
 
 class RecordStore(Protocol):
-    """Where records are held. `now` is in seconds."""
+    """A store of records. `now` is in seconds."""
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
-        """Hold the record if it may be held, and tell when it is safe."""
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
+        """Hold the record if the rules and the space allow it. Call `on_verdict` as soon as that is safe
+        on disk."""
 
     def get(self, key: int, now: float) -> Record | None:
-        """The record held under `key`, unless it has expired."""
+        """Return the record held under `key`, unless it has expired."""
 
     def floor(self, key: int, now: float) -> Floor:
-        """What is remembered of records of this key that have expired: what is not above it is over."""
+        """Return the version floor of the key: records that are not above it have expired."""
 
     def expire(self, now: float) -> object:
-        """Drop what has expired, now or soon."""
+        """Drop the records that have expired, now or soon."""
 
 
 class LocalStore(RecordStore, Protocol):
-    """A store as its builder, and upkeep, see it."""
+    """A store as the composition root and maintenance use it."""
 
     def page(self, mark: bytes, now: float) -> Page:
-        """The records behind a mark, in the order of their distances from this node, about: keys that are
-        near to each other follow each other. What comes and goes meanwhile may be met or not."""
+        """Return the records after a mark, ordered approximately by distance from this node: keys that are
+        near each other are adjacent. Records that come or go during a scan may be missing."""
 
     def __len__(self) -> int:
-        """How many records are held, expired ones that were not yet dropped included."""
+        """The number of records held, including expired ones that were not yet dropped."""
 
     def check_invariants(self) -> None:
-        """Raise AssertionError where the store contradicts itself; for tests and the simulator."""
+        """Raise AssertionError if the store contradicts itself; for tests and the simulator."""
 
 
 def judge(offered: Record, held: Record | None, floor: Floor, now: float) -> Verdict | None:
-    """What is to become of a record, as far as records decide it; None: hold it if there is room.
+    """Return the verdict on an offered record as far as records decide it; None: hold it if there is space.
 
-    `held` has not expired; `floor` is what has: a copy of it that is still under way somewhere, or of
-    anything older, does not come back.
+    `held` must not have expired. `floor` is the version of the record that has: a delayed copy of that
+    record, or of an older one, must not come back.
     """
     version = max(held.version if held else 0, floor.version)
     if held is not None and (rank := held.rank) >= (rank_offered := offered.rank):
@@ -117,32 +118,32 @@ def judge(offered: Record, held: Record | None, floor: Floor, now: float) -> Ver
             return Verdict(Outcome.HELD, version, replication=held.replication)
     if offered.expires_at <= now:
         return Verdict(Outcome.REFUSED, version, Refusal.INVALID)
-    if floor.stops(offered):
+    if floor.covers(offered):
         return Verdict(Outcome.OUTRANKED, version)
     return None
 
 
-def copies_of(offered: Record, held: Record | None) -> int:
-    """Copies that the writer must see to: as many as the record that it replaces has, or copies of that would
-    outlive it somewhere."""
+def required_copies(offered: Record, held: Record | None) -> int:
+    """Return the number of copies that the writer must make: at least as many as the replaced record has,
+    or old copies would survive on other nodes."""
     return max(offered.replication, held.replication if held is not None else 0)
 
 
 def conflicting_record(store: RecordStore, record: Record, now: float) -> Record | None:
-    """What is held, where it conflicts with an owner's record that is new. `offer` itself knows of nothing
-    but the order, so that copies settle on the same record everywhere."""
+    """Return the record held, if it conflicts with a new owner's record. `offer` itself uses only the
+    total order, so that all replicas converge on the same record."""
     held = store.get(record.key, now) if record.is_owned else None
     return held if held is not None and record.conflicts_with(held) else None
 
 
 def merged(offered: Record, held: Record | None, now: float) -> Record:
-    """What is held after `offered`, which is not outranked, has come to what is held now.
+    """Return the record to hold after `offered`, which is not outranked, arrived beside `held`.
 
-    Nothing of a record but its value is proven, so no copy may take anything away. Of two copies of one record
-    each field keeps the greater of its values, and a cached copy never changes a real one; the first writer
-    stays the one whose share it counts for. Nor does it become a brief one near the end of its life.
+    Only the value of a record is proven, so a copy must not reduce anything. Of two copies of one record each
+    field keeps its greater value, and a cached copy never changes a real one. The record keeps using the
+    share of its first writer, and does not become brief near the end of its life.
     """
-    is_brief = offered.expires_at - now < BRIEF
+    is_brief = offered.expires_at - now < BRIEF_TTL
     if held is None or offered.rank != held.rank:
         return evolve(offered, is_brief=True) if is_brief else offered
     copies = max(offered.replication, held.replication)

@@ -1,8 +1,8 @@
-"""What is remembered of records that have expired, so that older copies do not take their place.
+"""Version floors: the kind and version of expired records, so that older copies do not take their place.
 
-There is room for so many floors. When it is used up, those go first that somebody could leave without end: of
-records that had only seconds to live when they came. Then the writer that has left most gives up one: of an open
-record before one of an owner's, the oldest first. So nobody pushes out what others have left.
+The number of floors is limited. When it is reached, the floors of brief records are forgotten first: a writer
+could make those without end. Then the writer with the most floors loses one: that of an open record before
+that of an owner's, the oldest first. So no writer displaces the floors of others.
 """
 
 from typing import NamedTuple
@@ -11,18 +11,19 @@ from dht14.records.record import Kind, Record
 
 MAX_FLOORS = 100_000
 
-MARGIN = 300.0
-"""Seconds for which a floor is remembered beyond the longest life that an older copy may have."""
+FLOOR_MARGIN = 300.0
+"""Seconds for which a floor is remembered after every older copy must have expired."""
 
 
 class Floor(NamedTuple):
-    """Kind and version of a record that has expired. What its key holds next must be above."""
+    """Kind and version of a record that has expired. The next record of its key must be above."""
 
     kind: int
     version: int
 
-    def stops(self, record: Record) -> bool:
-        """Whether this record is the expired one, or older. Content is the same whenever it comes."""
+    def covers(self, record: Record) -> bool:
+        """Return whether this record is the expired one, or older. Content has no versions and is never
+        covered."""
         if not self.kind:
             return False
         kind = record.kind
@@ -30,10 +31,10 @@ class Floor(NamedTuple):
 
 
 NO_FLOOR = Floor(0, -1)
-"""Of a key under which nothing has expired."""
+"""The floor of a key of which no record has expired."""
 
 
 def floor_of(record: Record) -> Floor:
-    """What its expiry leaves behind."""
+    """Return the floor that an expired record leaves."""
     kind = record.kind
     return NO_FLOOR if kind is Kind.CONTENT else Floor(kind, record.version)

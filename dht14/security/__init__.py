@@ -1,1 +1,1 @@
-"""Pure: identities and their puzzle, shares of pools, limits, tickets."""
+"""Pure: identities and proof of work, limits and shares of pools, subnets, tickets."""

@@ -1,6 +1,6 @@
-"""How many HELLOs an address gets that never proved to be a node of this network.
+"""Limits the HELLOs to an address that never proved to be a node of this network.
 
-Contacts come from others, who may name a victim: what they can make us send there is bounded.
+Contacts come from peers, and a peer may name a victim: this bounds what it can make this node send there.
 """
 
 from collections import OrderedDict
@@ -11,46 +11,53 @@ from dht14.kademlia.contact import Address
 from dht14.security.rate_limiter import RateLimiter
 from dht14.security.subnets import is_private
 
-HELLOS, WITHIN = 2, 600.0
-"""So many within so many seconds."""
-A_HOST = 32
-"""So many within the same time to all ports of a host together; private ranges are exempt, where whole networks
-may have one address."""
-REMEMBERED = 16_384
-"""Addresses of either sort; those heard of longest ago are forgotten first."""
+HELLOS_PER_ADDRESS, HELLO_WINDOW = 2, 600.0
+"""How many HELLOs one unproven address gets within so many seconds."""
+HELLOS_PER_HOST = 32
+"""How many all ports of one host get together in that time. Private addresses are exempt: a whole network may
+share one."""
+MAX_ADDRESSES = 16_384
+"""How many proven and how many unproven addresses are remembered; a new one replaces the oldest."""
 
 
 @define(eq=False)
 class HelloLimiter:
-    """Counts HELLOs to addresses that are not proven."""
+    """Counts the HELLOs to unproven addresses."""
 
+    # Not `BoundedDict`s: with so many items those take 12 µs to drop the oldest.
     _proven: "OrderedDict[Address, None]" = field(factory=OrderedDict, init=False)
-    _greeted: "OrderedDict[Address, tuple[float, int]]" = field(factory=OrderedDict, init=False)
-    """When the first HELLO of a bout went there, and how many did."""
-    _hosts: RateLimiter = field(factory=lambda: RateLimiter(A_HOST / WITHIN, A_HOST, REMEMBERED), init=False)
+    _sent: "OrderedDict[Address, tuple[float, int]]" = field(factory=OrderedDict, init=False)
+    """When the current window of an address began, and how many HELLOs it got since."""
+    _hosts: RateLimiter = field(
+        factory=lambda: RateLimiter(HELLOS_PER_HOST / HELLO_WINDOW, HELLOS_PER_HOST, MAX_ADDRESSES),
+        init=False,
+    )
 
     def take(self, address: Address, now: float) -> bool:
-        """Whether one more HELLO may go to this address; it is counted then."""
+        """Return whether one more HELLO may go to this address, and count it."""
         if address in self._proven:
             return True
-        began, sent = self._greeted.get(address, (now, 0))
-        if not 0 <= now - began < WITHIN:
+        began, sent = self._sent.get(address, (now, 0))
+        if not 0 <= now - began < HELLO_WINDOW:
             began, sent = now, 0
-        if sent >= HELLOS or not (is_private(address[0]) or self._hosts.bucket(address[0], now).take(now)):
+        if sent >= HELLOS_PER_ADDRESS or not self._host_may(address[0], now):
             return False
-        self._greeted[address] = (began, sent + 1)
-        if len(self._greeted) > REMEMBERED:
-            self._greeted.popitem(last=False)
+        self._sent[address] = (began, sent + 1)
+        if len(self._sent) > MAX_ADDRESSES:
+            self._sent.popitem(last=False)
         return True
 
+    def _host_may(self, host: str, now: float) -> bool:
+        return is_private(host) or self._hosts.bucket(host, now).take(now)
+
     def is_proven(self, address: Address) -> bool:
-        """Whether a node of this network answered from there, not too long ago to be remembered."""
+        """Return whether a node of this network answered from this address, as far as is remembered."""
         return address in self._proven
 
     def proved(self, address: Address) -> None:
-        """A node of this network answered from there."""
-        self._greeted.pop(address, None)
+        """A node of this network answered from this address."""
+        self._sent.pop(address, None)
         self._proven[address] = None
         self._proven.move_to_end(address)
-        if len(self._proven) > REMEMBERED:
+        if len(self._proven) > MAX_ADDRESSES:
             self._proven.popitem(last=False)

@@ -1,8 +1,8 @@
-"""Pools that strangers share, with a share for each party.
+"""Shared pools with a share for each party.
 
-Whatever is given to those who come first is had by who comes most often. So of each pool no party (an id, a
-host, a subnet: `subnet.Party`) gets more than its share, and who is known comes before who is not. There are three
-kinds of pools: bytes, which stay taken for long; places, which can be taken back; and a number of times a second.
+A pool that serves the first to come serves those who come most often. So no party (`subnets.Party`: an id, a
+host, a subnet) gets more than its share of a pool, and known peers come before unknown ones. There are three
+kinds of pools: bytes, which stay taken for long; slots, which can be taken back; and rates.
 """
 
 from collections import Counter
@@ -23,39 +23,40 @@ M = TypeVar("M")
 
 
 SCARCE = 0.5
-"""The part of a pool of bytes that must be free for a party to hold as much as it may."""
+"""The free part of a pool of bytes below which parties may hold less."""
 
 
 def bytes_needed(held: float, size: int, alpha: float) -> float:
-    """How many of the `size` bytes of a pool must be free while one party holds so many of them.
+    """Return how many of the `size` bytes of a pool must be free while one party holds `held` bytes.
 
-    A party may hold `alpha` times what is free: the dynamic threshold by which switches share a buffer (Choudhury and
-    Hahne, 1998). Alone, one gets half of the pool where alpha is 1. But in a switch the queues that are above a
-    threshold that sinks run dry at once, and here bytes stay for a day: of those who come one after the other each
-    would take half of the rest, and ten leave a thousandth. So where bytes are SCARCE the threshold sinks with their
-    square, and n who take all they can get leave one part in about 2 n, of which the next one may still have a part.
+    A party may hold `alpha` times the free bytes: the dynamic threshold by which switches share a buffer
+    (Choudhury and Hahne, 1998). With alpha 1 a lone party gets half of the pool. But in a switch the queues
+    above a sinking threshold run dry at once, while here bytes stay for a day: parties that come one after
+    the other would each take half of the rest, and ten would leave a thousandth. So below `SCARCE` the
+    threshold sinks with the square of the free bytes: n greedy parties leave about one part in 2 n, and the
+    next party may still have a part of that.
     """
     if held > alpha * SCARCE * size:
         return held / alpha
     return sqrt(held * SCARCE * size / alpha)
 
 
-# Places
+# Slots
 
 
-def _not_spared(member: object) -> float:
+def _no_discount(member: object) -> float:
     return 0.0
 
 
 @define(eq=False)
-class SharedPlaces(Generic[M]):
-    """So many places, and who has them. The members themselves are ended by who owns them."""
+class SharedSlots(Generic[M]):
+    """A number of slots, and the members that have one. Whoever owns the members ends them."""
 
-    places: int
+    slots: int
     shares: Mapping[Scope, int]
-    """Places that a party of each scope may have."""
+    """How many slots a party of each scope may have."""
     _parties: dict[M, tuple[Party, ...]] = field(factory=dict, init=False)
-    """Of each member; who came first is first."""
+    """The parties of each member; the oldest member is first."""
     _held: Counter[Party] = field(factory=Counter, init=False)
 
     def __len__(self) -> int:
@@ -65,43 +66,49 @@ class SharedPlaces(Generic[M]):
         return member in self._parties
 
     def __iter__(self) -> Iterator[M]:
-        """Who came first is first."""
+        """Iterate over the members, the oldest first."""
         return iter(self._parties)
 
     @property
     def is_full(self) -> bool:
-        """Whether no place is left."""
-        return len(self._parties) >= self.places
+        """Whether no slot is free."""
+        return len(self._parties) >= self.slots
 
     def has_share_left(self, parties: Sequence[Party]) -> bool:
-        """Whether none of these has all the places that it may have."""
+        """Return whether each of these parties may have another slot."""
         return all(self._held[party] < self.shares[party[0]] for party in parties)
 
-    def enter(self, member: M, parties: tuple[Party, ...]) -> None:
-        """The member has a place."""
+    def add(self, member: M, parties: tuple[Party, ...]) -> None:
+        """Give the member a slot."""
         self._parties[member] = parties
         self._held.update(parties)
 
-    def leave(self, member: M) -> None:
-        """It has it no more; who had none is no news."""
+    def remove(self, member: M) -> None:
+        """Take the slot of the member, if it has one."""
         for party in self._parties.pop(member, ()):
             self._held[party] -= 1
             if not self._held[party]:
                 del self._held[party]
 
     def weight(self, parties: Iterable[Party]) -> float:
-        """How much of its share the heaviest of these has, 1.0 being all of it."""
+        """Return how much of its share the heaviest of these parties has; 1.0: all of it."""
         return max((self._held[party] / self.shares[party[0]] for party in parties), default=0.0)
 
-    def giving_way(
-        self, parties: Iterable[Party], candidates: Iterable[M], spared: Callable[[M], float] = _not_spared
+    def to_evict(
+        self,
+        parties: Iterable[Party],
+        candidates: Iterable[M],
+        discount: Callable[[M], float] = _no_discount,
     ) -> M | None:
-        """Which of the candidates has to go for a newcomer of these parties: one of the heaviest party, the first
-        of them; None where all are lighter than the newcomer's party already. What is `spared` of a member's weight
-        does not count."""
+        """Return the candidate that must make room for a newcomer of these parties; None: the newcomer gets
+        no slot.
+
+        It is the first candidate of the heaviest party. There is none where all are lighter than the
+        newcomer's party already. `discount` is subtracted from the weight of a member.
+        """
 
         def weight_of(member: M) -> float:
-            return self.weight(self._parties[member]) - spared(member)
+            return self.weight(self._parties[member]) - discount(member)
 
         heaviest = max(candidates, key=weight_of, default=None)
         if heaviest is None or weight_of(heaviest) < self.weight(parties):
@@ -109,25 +116,25 @@ class SharedPlaces(Generic[M]):
         return heaviest
 
 
-# Times a second
+# Rates
 
 
 class Priority(IntEnum):
-    """What is known of who comes."""
+    """What is known of a sender before it has proven anything."""
 
     UNKNOWN = 0
     PROVEN = 1
-    """A node of this network was there before."""
+    """A node of this network has been at its address."""
     CONTACT = 2
-    """It is in the routing table."""
+    """Its address is in the routing table."""
 
 
 TIERS = (0.5, 0.25, 0.25)
-"""The part of the rate that is for everybody, for who is PROVEN or more, and for CONTACTs alone."""
+"""The parts of a rate for everybody, for `PROVEN` and `CONTACT`, and for `CONTACT` alone."""
 
 
-class SharedRate:
-    """So much a second, as much again at once; a part of it for who is known, and a share for each party."""
+class SharedRateLimiter:
+    """Limits a rate, with parts for known senders and a share for each party. A burst is one second of it."""
 
     def __init__(
         self,
@@ -137,22 +144,21 @@ class SharedRate:
         now: float,
         max_parties: int = 16_384,
     ) -> None:
-        """`shares`: what a party of each scope may have a second, and twice as much at once; a scope that is not
-        among them has no limit of its own."""
+        """`shares`: the rate of one party of each scope, bursts twice as much; other scopes are free."""
         self._parties_of = parties_of
         self._tiers = [TokenBucket(rate * part, rate * part, now) for part in TIERS]
         self._limiters = {
             scope: RateLimiter(share, 2 * share, max_parties) for scope, share in shares.items()
         }
 
-    def take(self, host: str, standing: Priority, now: float) -> bool:
-        """Whether it is the turn of one more that comes from this host; it is counted then.
+    def take(self, host: str, priority: Priority, now: float) -> bool:
+        """Return whether the limits allow one more from this host, and count it.
 
-        Who is known takes first what is for the known. Others have of that what nobody could save any more. Of who
-        comes when nothing is left nothing is remembered: so a flood under ever new addresses makes no party's
-        share forgotten.
+        Known senders first take from the parts that are for them. Others get of these parts only what would
+        overflow. When nothing is left the sender is not remembered: otherwise a flood from ever new addresses
+        would make the shares of all parties forgotten.
         """
-        tier = self._tier(standing, now)
+        tier = self._tier(priority, now)
         if tier is None:
             return False
         for party in self._parties_of(host):
@@ -161,11 +167,11 @@ class SharedRate:
                 return False
         return tier.take(now)
 
-    def _tier(self, standing: Priority, now: float) -> TokenBucket | None:
-        for tier in self._tiers[standing::-1]:
+    def _tier(self, priority: Priority, now: float) -> TokenBucket | None:
+        for tier in self._tiers[priority::-1]:
             if tier.has(now):
                 return tier
-        for tier in self._tiers[standing + 1 :]:
+        for tier in self._tiers[priority + 1 :]:
             if tier.is_full(now):
                 return tier
         return None

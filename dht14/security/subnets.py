@@ -1,8 +1,9 @@
-"""Which addresses are likely to be in one hand: the only place that says so.
+"""Decides which addresses probably belong to one party, and which are private. No other module does.
 
-An IPv4 host is an address and its subnet a /24. Of IPv6 a customer has at least a /64, so that is a host; a site
-is a /48; and a provider's /32 has 65,536 of them, so it counts as well. Loopback, private and link-local ranges are
-different: there one party has many subnets, and a whole network has one.
+IPv4: a host is an address, its subnet the /24. IPv6: a customer has at least a /64, so that is a host; a
+subnet is a /48, what a site gets; a provider's /32 has 65,536 of them, so it counts as well. Loopback,
+private and link-local ranges are different: there one party has many subnets, and a whole network may lie in
+one.
 """
 
 from collections.abc import Callable
@@ -21,23 +22,31 @@ PRIVATE_RANGES = (
     "fc00::/7",
     "fe80::/10",
 )
+"""Addresses that nobody on the internet can reach, and that real networks use. `is_private` is the one
+definition: for the limits of subnets, for the filter of named addresses, and for whether difficulty 0 is
+allowed.
+
+Not among them are ranges that are reserved without being a network of somebody (documentation, benchmarks:
+203.0.113/24, 198.18/15, which the `ipaddress` module calls private) and the shared range of carriers
+(100.64/10). In a doubt an address is public: then the limits hold, and difficulty 0 is refused.
+"""
 
 _MAPPED = bytes(10) + b"\xff\xff"
-"""Before an IPv4 address that is written as one of IPv6."""
+"""Begins an IPv4 address that is mapped into IPv6."""
 
 
 class Scope(IntEnum):
-    """What a party is. Integers, because they are hashed for every datagram of a stranger."""
+    """Kinds of parties. Integers, because every datagram of an unknown peer hashes them."""
 
     HOST = 1
     SUBNET = 2
     PROVIDER = 3
     PRIVATE_HOST = 4
-    """One address of a private range: its subnet says nothing."""
+    """One address of a private range: there the subnet says nothing about the owner."""
 
 
 Party = tuple[Scope, bytes]
-"""Who is taken for one: a scope, and the leading bytes that its addresses have in common."""
+"""Addresses that count as one owner: a scope, and their common leading bytes."""
 
 
 def _masks(kind: type[IPv4Network] | type[IPv6Network]) -> tuple[tuple[int, int], ...]:
@@ -46,7 +55,7 @@ def _masks(kind: type[IPv4Network] | type[IPv6Network]) -> tuple[tuple[int, int]
 
 
 _PRIVATE = {4: _masks(IPv4Network), 16: _masks(IPv6Network)}
-"""By the length of an address: the bits that count, and what they are."""
+"""By the length of an address: (mask, network) of each range."""
 _FIRST_BYTES = {
     length: frozenset(
         first
@@ -55,11 +64,11 @@ _FIRST_BYTES = {
     )
     for length, ranges in _PRIVATE.items()
 }
-"""Those that private addresses begin with: most others are told by one look."""
+"""The first bytes of private addresses. Most public addresses are known by their first byte."""
 
 
 def _packed(host: str) -> bytes:
-    """The 4 or 16 bytes of a numeric address. Raises ValueError."""
+    """Return the 4 or 16 bytes of a numeric address. Raises ValueError for anything else."""
     try:
         if ":" not in host:
             return inet_pton(AF_INET, host)
@@ -78,34 +87,34 @@ def _is_private(packed: bytes) -> bool:
 
 @lru_cache(maxsize=8192)
 def subnet_of(host: str) -> bytes:
-    """The first 3 bytes of an IPv4 address, the first 6 of an IPv6 one."""
+    """Return the first 3 bytes of an IPv4 address, the first 6 of an IPv6 address."""
     packed = _packed(host)
     return packed[:3] if len(packed) == 4 else packed[:6]
 
 
 @lru_cache(maxsize=8192)
 def host_of(host: str) -> bytes:
-    """The bytes that all addresses of a host have in common."""
+    """Return the bytes that all addresses of a host have in common."""
     packed = _packed(host)
     return packed if len(packed) == 4 or _is_private(packed) else packed[:8]
 
 
 def counted_subnet(host: str, subnet_of: Callable[[str], bytes | None]) -> bytes:
-    """What a writer's share is counted by beside its id: its subnet, or its host where that is not limited."""
+    """Return what a writer's share is counted by beside its id: its subnet, else its host."""
     return subnet_of(host) or host_of(host)
 
 
 @lru_cache(maxsize=8192)
 def is_private(host: str) -> bool:
-    """Whether the address is loopback, link-local or of a private range."""
+    """Return whether a numeric address is in one of the `PRIVATE_RANGES`. Raises ValueError for a name."""
     return _is_private(_packed(host))
 
 
 @lru_cache(maxsize=8192)
 def parties_of(host: str, diversity_private: bool = False) -> tuple[Party, ...]:
-    """Who shares the limits of an address, the narrowest first.
+    """Return the parties that share the limits of an address, the narrowest first.
 
-    `diversity_private`: whether private addresses have subnets like any other.
+    `diversity_private`: whether subnets count in private ranges too.
     """
     packed = _packed(host)
     if _is_private(packed) and not diversity_private:
@@ -117,10 +126,10 @@ def parties_of(host: str, diversity_private: bool = False) -> tuple[Party, ...]:
 
 @lru_cache(maxsize=16_384)
 def public_subnet(host: str) -> bytes | None:
-    """The subnet of an address; None for private ones, and for the empty host (this node itself)."""
+    """Return the subnet of an address; None for a private one, and for the empty host (this node itself)."""
     return None if not host or is_private(host) else subnet_of(host)
 
 
 def any_subnet(host: str) -> bytes | None:
-    """The subnet of an address, of a private one too; None for the empty host."""
+    """Return the subnet of any address, private ones included; None for the empty host."""
     return subnet_of(host) if host else None

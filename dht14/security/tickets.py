@@ -1,7 +1,8 @@
-"""One-use permits for single transfers of the bulk channel. DESIGN 4.4.
+"""Tickets: each permits one transfer over the bulk channel. DESIGN 4.4.
 
-Each is given to one peer inside its session, for one errand whose length is known, and is worth something for
-that peer's key alone. So nobody can make this node read or send what it has not agreed to before.
+A node gives a ticket to one peer inside its session, for one transfer of a known length, and takes it from
+the key of that peer only. So nobody can make this node read or send anything that it has not agreed to
+before.
 """
 
 import random
@@ -10,37 +11,38 @@ from typing import Generic, TypeVar
 
 from attrs import define, field, frozen
 
-E = TypeVar("E")
+T = TypeVar("T")
 
 TICKET_BYTES = 16
-LIFETIME = 30.0
-"""Seconds; a transfer begins within a few round trips, or never."""
+TICKET_LIFETIME = 30.0
+"""Seconds. A transfer begins within a few round trips, or never."""
 
-MOST_TICKETS, MOST_PER_PEER = 4_096, 64
-MOST_PROMISED = 64 << 20
-"""Bytes of all transfers that are permitted at once."""
+MAX_TICKETS, MAX_TICKETS_PER_PEER = 4_096, 64
+MAX_PROMISED_BYTES = 64 << 20
+"""How many bytes all tickets together permit."""
 
 
 @frozen
-class _Permit(Generic[E]):
-    errand: E
+class _Permit(Generic[T]):
+    transfer: T
     public_key: bytes
     length: int
     until: float
 
 
 @define(eq=False)
-class Tickets(Generic[E]):
-    """The tickets of one node that are still worth something.
+class Tickets(Generic[T]):
+    """The valid tickets of one node.
 
-    Nobody is refused one. Where there are too many, the oldest are worth nothing any more: of the peer that asks,
-    if it has others, and of all only then. An honest peer uses its ticket at once, or does not need it.
+    Every request gets a ticket. When there are too many, the oldest lose their value: first those of the peer
+    that asks, and only if it has no other those of all peers. An honest peer uses its ticket at once or not
+    at all.
     """
 
     _rng: random.Random
-    promised: int = field(default=0, init=False)
-    """Bytes of all transfers that are permitted now."""
-    _permits: "OrderedDict[bytes, _Permit[E]]" = field(factory=OrderedDict, init=False)
+    promised_bytes: int = field(default=0, init=False)
+    """The sum of all transfers that are permitted now."""
+    _permits: "OrderedDict[bytes, _Permit[T]]" = field(factory=OrderedDict, init=False)
     """By ticket, the oldest first."""
     _peers: "dict[bytes, OrderedDict[bytes, None]]" = field(factory=dict, init=False)
     """The tickets of each public key, the oldest first."""
@@ -48,28 +50,28 @@ class Tickets(Generic[E]):
     def __len__(self) -> int:
         return len(self._permits)
 
-    def issue(self, public_key: bytes, errand: E, length: int, now: float) -> bytes:
-        """A ticket of `TICKET_BYTES` for the peer with this raw public key, for a transfer of `length` bytes."""
+    def issue(self, public_key: bytes, transfer: T, length: int, now: float) -> bytes:
+        """Return a ticket for the peer with this raw public key, for a transfer of `length` bytes."""
         self._expire(now)
         ticket = self._rng.getrandbits(8 * TICKET_BYTES).to_bytes(TICKET_BYTES, "big")
         own = self._peers.setdefault(public_key, OrderedDict())
         own[ticket] = None
-        self._permits[ticket] = _Permit(errand, public_key, length, now + LIFETIME)
-        self.promised += length
-        if len(own) > MOST_PER_PEER:
+        self._permits[ticket] = _Permit(transfer, public_key, length, now + TICKET_LIFETIME)
+        self.promised_bytes += length
+        if len(own) > MAX_TICKETS_PER_PEER:
             self._drop(next(iter(own)))
-        while len(self._permits) > MOST_TICKETS or self.promised > MOST_PROMISED:
-            # A few peers that ask on and on shall not take away what others were given.
+        while len(self._permits) > MAX_TICKETS or self.promised_bytes > MAX_PROMISED_BYTES:
+            # A peer that asks again and again loses its own tickets, not those of others.
             self._drop(next(iter(own if len(own) > 1 else self._permits)))
         return ticket
 
-    def redeem(self, ticket: bytes, public_key: bytes, now: float) -> E | None:
-        """What the ticket was given for, once; None when it is worth nothing, or not to this peer."""
+    def redeem(self, ticket: bytes, public_key: bytes, now: float) -> T | None:
+        """Return the transfer that the ticket permits, once; None when it is not valid for this peer."""
         permit = self._permits.get(ticket)
         if permit is None or permit.public_key != public_key:
             return None
         self._drop(ticket)
-        return permit.errand if permit.until > now else None
+        return permit.transfer if permit.until > now else None
 
     def _expire(self, now: float) -> None:
         while self._permits:
@@ -80,7 +82,7 @@ class Tickets(Generic[E]):
 
     def _drop(self, ticket: bytes) -> None:
         permit = self._permits.pop(ticket)
-        self.promised -= permit.length
+        self.promised_bytes -= permit.length
         own = self._peers[permit.public_key]
         del own[ticket]
         if not own:

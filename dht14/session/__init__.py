@@ -1,1 +1,1 @@
-"""Pure: the handshake, the sessions of a node, and the layer that encrypts its datagrams."""
+"""Pure: the handshake, the sessions of a node, and the layers that turn messages into datagrams."""

@@ -1,8 +1,8 @@
-"""Sealed sessions: the handshakes of both sides and the sessions that come of them. DESIGN 4.2.
+"""Encrypted sessions: the handshakes of both sides, and the sessions that result from them. DESIGN 4.2.
 
-Two round trips to the first answer of a stranger, one from then on. There is no word for "I do not know this
-session": whoever hears nothing sends DATA and HELLO together the second time, and so finds a node that has
-forgotten it.
+The first answer of an unknown peer takes two round trips, every further one a single one. No message says "I
+do not know this session": a node that hears nothing sends DATA and HELLO together the second time, and so
+reaches a peer that has forgotten the session.
 """
 
 import random
@@ -13,9 +13,9 @@ from attrs import frozen
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
-from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
-from dht14.security.identity import Identity
+from dht14.security.identity import Identity, VerifyProof
+from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.rate_limiter import PeerLimiter
 from dht14.security.shares import Priority
 from dht14.session import handshake as hs
@@ -25,95 +25,95 @@ from dht14.session.layer import NOTHING, Datagrams, Received
 from dht14.session.session import REKEY_PACKETS, Session
 from dht14.session.session_table import SessionTable
 
-PATIENCE = 3.0
-"""Seconds after which a handshake that is not done is given up; nobody waits longer for an answer."""
-MOST_OPENINGS = 1_024
-"""Handshakes begun here that may be under way; the oldest is given up for another."""
+HANDSHAKE_TIMEOUT = 3.0
+"""Seconds after which an unfinished handshake is given up; no call waits longer for its answer."""
+MAX_HANDSHAKES = 1_024
+"""Handshakes of this node under way; another one replaces the oldest."""
 
 RESEND_AFTER = 0.25
-"""Seconds after which another request to the same node sends HELLO or FINISH again."""
+"""Seconds after which another request to the same node sends the HELLO or FINISH again."""
 RESEND_GAP = 0.02
-"""Seconds between two of them when requests are repeated."""
+"""Seconds between two of them when requests are resent."""
 
 
 class EncryptedLayer:
-    """A `SessionLayer`: AES-256-GCM between nodes that proved who and where they are."""
+    """A `SessionLayer`: AES-256-GCM between nodes that proved their ids and addresses."""
 
     def __init__(
         self,
         identity: Identity,
-        check: hs.Check,
+        verify_proof: VerifyProof,
         rng: random.Random,
         limits: Limits,
         is_contact: Callable[[Contact], bool],
-        standing: Callable[[Address], Priority],
-        allowance: HelloLimiter,
+        priority_of: Callable[[Address], Priority],
+        hello_limiter: HelloLimiter,
         now: float,
-        time: AgreedTime,
+        clock: PrekeyClock,
     ) -> None:
-        self._time = time
+        """`is_contact`: see `SessionTable`. `priority_of`: who comes first under too many handshakes."""
+        self._clock = clock
         self._identity = identity
-        self._check = check
+        self._verify_proof = verify_proof
         self._rng = rng
         self.counters: Counter[str] = Counter()
         """Handshakes and refused datagrams, by what became of them."""
-        self._gate = Acceptor(identity, check, rng, limits, now, time, self.counters)
+        self._acceptor = Acceptor(identity, verify_proof, rng, limits, now, clock, self.counters)
         self._limiter = PeerLimiter(limits.peer_rate, limits.peer_burst, limits.diversity_private)
-        self._standing = standing
-        """Who comes first when there are too many handshakes."""
-        self._allowance = allowance
-        self.links = SessionTable(identity.node_id, is_contact)
-        self._openings: dict[tuple[Address, int | None], Initiator] = {}
-        """The handshakes begun here, by whom they seek; the oldest first."""
-        self._openings_by_cid: dict[bytes, Initiator] = {}
+        self._priority_of = priority_of
+        self._hello_limiter = hello_limiter
+        self.sessions = SessionTable(identity.node_id, is_contact)
+        self._initiators: dict[tuple[Address, int | None], Initiator] = {}
+        """The handshakes that this node began, by whom they seek; the oldest first."""
+        self._initiators_by_cid: dict[bytes, Initiator] = {}
 
-    # To be sent
+    # Sending
 
     def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
         """As `SessionLayer.seal`."""
-        link = self.links.at.get(contact.address)
+        session = self.sessions.by_address.get(contact.address)
         if (
-            link is None
-            or now >= link.due_at
-            or link.sent >= REKEY_PACKETS
-            or link.contact.node_id != contact.node_id
+            session is None
+            or now >= session.rekey_at
+            or session.sent >= REKEY_PACKETS
+            or session.contact.node_id != contact.node_id
         ):
             return None
-        return link.answer(payload, now)
+        return session.answer(payload, now)
 
     def reach(
         self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
     ) -> Datagrams:
         """As `SessionLayer.reach`."""
-        link = self._usable_link(address, node_id, now)
-        if link is None:
-            return self._open(address, node_id, payload, now, named, RESEND_AFTER)
-        data = link.answer(payload, now)
-        if not link.is_due(now):
+        session = self._usable_session(address, node_id, now)
+        if session is None:
+            return self._send_handshake(address, node_id, payload, now, named, RESEND_AFTER)
+        data = session.answer(payload, now)
+        if not session.needs_rekey(now):
             return (data,)
-        return (data, *self._open(address, link.contact.node_id, b"", now, named, RESEND_AFTER))
+        return (data, *self._send_handshake(address, session.contact.node_id, b"", now, named, RESEND_AFTER))
 
-    def again(
+    def resend(
         self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
     ) -> Datagrams:
-        """As `SessionLayer.again`."""
-        link = self._usable_link(address, node_id, now)
-        if link is None:
-            return self._open(address, node_id, payload, now, named, RESEND_GAP)
-        # Either the datagram was lost, or the other side knows the session no more: both are seen to.
-        data = link.answer(payload, now)
-        greeting = self._open(address, link.contact.node_id, payload, now, named, RESEND_GAP)
-        opening = self._openings.get((address, link.contact.node_id))
-        link.recovery = opening.cid if opening is not None else b""
-        return (data, *greeting)
+        """As `SessionLayer.resend`."""
+        session = self._usable_session(address, node_id, now)
+        if session is None:
+            return self._send_handshake(address, node_id, payload, now, named, RESEND_GAP)
+        # Either the datagram was lost, or the peer has forgotten the session. This cures both.
+        data = session.answer(payload, now)
+        handshake = self._send_handshake(address, session.contact.node_id, payload, now, named, RESEND_GAP)
+        initiator = self._initiators.get((address, session.contact.node_id))
+        session.recovery_cid = initiator.cid if initiator is not None else b""
+        return (data, *handshake)
 
-    def _usable_link(self, address: Address, node_id: int | None, now: float) -> Session | None:
-        link = self.links.at.get(address)
-        if link is None or node_id not in (None, link.contact.node_id) or link.is_over(now):
+    def _usable_session(self, address: Address, node_id: int | None, now: float) -> Session | None:
+        session = self.sessions.by_address.get(address)
+        if session is None or node_id not in (None, session.contact.node_id) or session.is_over(now):
             return None
-        return link
+        return session
 
-    def _open(
+    def _send_handshake(
         self,
         address: Address,
         node_id: int | None,
@@ -122,131 +122,134 @@ class EncryptedLayer:
         named: bool,
         resend_after: float,
     ) -> Datagrams:
-        """Begin a handshake, or go on with the one under way."""
-        opening = self._openings.get((address, node_id))
-        if opening is not None and not 0 <= now - opening.began_at < PATIENCE:
-            self._give_up(opening)
-            opening = None
-        if opening is not None and now - opening.sent_at < resend_after:
-            opening.enqueue(payload)
+        """Begin a handshake, or resend the latest datagram of the one under way."""
+        initiator = self._initiators.get((address, node_id))
+        if initiator is not None and not 0 <= now - initiator.began_at < HANDSHAKE_TIMEOUT:
+            self._give_up(initiator)
+            initiator = None
+        if initiator is not None and now - initiator.sent_at < resend_after:
+            initiator.enqueue(payload)
             return ()
-        is_hello = opening is None or opening.link is None
-        if is_hello and not named and not self._allowance.take(address, now):
+        is_hello = initiator is None or initiator.session is None
+        if is_hello and not named and not self._hello_limiter.take(address, now):
             self.counters["HELLOs not sent"] += 1
             return ()
-        if opening is None:
-            opening = self._begin(address, node_id, now)
-        opening.enqueue(payload)
-        opening.sent_at = now
-        return (opening.datagram,)
+        if initiator is None:
+            initiator = self._new_initiator(address, node_id, now)
+        initiator.enqueue(payload)
+        initiator.sent_at = now
+        return (initiator.datagram,)
 
-    def _begin(self, address: Address, node_id: int | None, now: float) -> Initiator:
-        opening = Initiator.begin(address, node_id, self._new_cid(), self._rng.randbytes(hs.KEY_BYTES), now)
-        if len(self._openings) >= MOST_OPENINGS:
-            self._give_up(next(iter(self._openings.values())))
-        self._openings[address, node_id] = opening
-        self._openings_by_cid[opening.cid] = opening
-        return opening
+    def _new_initiator(self, address: Address, node_id: int | None, now: float) -> Initiator:
+        initiator = Initiator.begin(address, node_id, self._new_cid(), self._rng.randbytes(hs.KEY_BYTES), now)
+        if len(self._initiators) >= MAX_HANDSHAKES:
+            self._give_up(next(iter(self._initiators.values())))
+        self._initiators[address, node_id] = initiator
+        self._initiators_by_cid[initiator.cid] = initiator
+        return initiator
 
     def _new_cid(self) -> bytes:
-        while (cid := self._rng.randbytes(hs.CID_BYTES)) in self.links.by_cid or cid in self._openings_by_cid:
-            pass
-        return cid
+        while True:
+            cid = self._rng.randbytes(hs.CID_BYTES)
+            if cid not in self.sessions.by_cid and cid not in self._initiators_by_cid:
+                return cid
 
-    def _give_up(self, opening: Initiator) -> None:
-        del self._openings[opening.address, opening.node_id]
-        del self._openings_by_cid[opening.cid]
+    def _give_up(self, initiator: Initiator) -> None:
+        del self._initiators[initiator.address, initiator.node_id]
+        del self._initiators_by_cid[initiator.cid]
 
-    # Received
+    # Receiving
 
     def received(self, datagram: bytes, address: Address, now: float) -> Received:
         """As `SessionLayer.received`."""
         kind = datagram[:1]
         if kind == hs.DATA:
-            link = self.links.by_cid.get(datagram[1:9])
-            if link is None or link.contact.address != address:
+            session = self.sessions.by_cid.get(datagram[1:9])
+            if session is None or session.contact.address != address:
                 self.counters["of no session"] += 1
                 return NOTHING
-            payload = link.open(datagram, now)
+            payload = session.open(datagram, now)
             if payload is None:
                 return self._refuse("forged, repeated or late")
-            if link.accepting is not None:
-                link.confirmed()
-            if link.recovery:
-                self._recovered(link)
-            return link, payload, ()
-        return self._others(kind, datagram, address, now)
+            if session.accepting is not None:
+                session.confirmed()
+            if session.recovery_cid:
+                self._recovered(session)
+            return session, payload, ()
+        return self._received_handshake(kind, datagram, address, now)
 
-    def _others(self, kind: bytes, datagram: bytes, address: Address, now: float) -> Received:
+    def _received_handshake(self, kind: bytes, datagram: bytes, address: Address, now: float) -> Received:
         if kind == hs.ACCEPT:
-            return self._accept(datagram, address, now)
+            return self._received_accept(datagram, address, now)
         if kind == hs.HELLO:
-            challenge = self._gate.challenge(datagram, address, self._standing(address), now)
+            challenge = self._acceptor.challenge(datagram, address, self._priority_of(address), now)
             return NOTHING if challenge is None else (None, b"", (challenge,))
         if kind == hs.CHALLENGE:
-            return self._challenge(datagram, address, now)
+            return self._received_challenge(datagram, address, now)
         if kind == hs.FINISH:
-            return self._finish(datagram, address, now)
+            return self._received_finish(datagram, address, now)
         raise Malformed("not a datagram of this protocol")
 
-    def _recovered(self, link: Session) -> None:
-        """The session was not lost; only a datagram was."""
-        opening = self._openings_by_cid.get(link.recovery)
-        link.recovery = b""
-        if opening is not None and opening.link is None:
-            self._give_up(opening)
+    def _recovered(self, session: Session) -> None:
+        """The peer knows the session after all: drop the handshake that was to replace it."""
+        initiator = self._initiators_by_cid.get(session.recovery_cid)
+        session.recovery_cid = b""
+        if initiator is not None and initiator.session is None:
+            self._give_up(initiator)
 
-    def _challenge(self, datagram: bytes, address: Address, now: float) -> Received:
-        opening = self._openings_by_cid.get(datagram[1:9])
-        if opening is None or opening.address != address or opening.link is not None:
+    def _received_challenge(self, datagram: bytes, address: Address, now: float) -> Received:
+        initiator = self._initiators_by_cid.get(datagram[1:9])
+        if initiator is None or initiator.address != address or initiator.session is not None:
             return self._refuse("unasked CHALLENGEs")
         challenge = hs.Challenge.parse(datagram)
-        node_id = self._check(challenge.proof)
-        challenge.verify(self._time.to_judge(challenge.made_at, now))
-        self._allowance.proved(address)
-        if not opening.seeks(node_id):
+        node_id = self._verify_proof(challenge.proof)
+        challenge.verify(self._clock.time_to_judge(challenge.made_at, now))
+        self._hello_limiter.proved(address)
+        if not initiator.seeks(node_id):
             return self._refuse("CHALLENGEs of other nodes")
-        keys = opening.finish(challenge, self._identity, node_id, now)
+        keys = initiator.finish(challenge, self._identity, node_id, now)
         contact = Contact(node_id, address, challenge.proof)
         bucket = self._limiter.bucket(node_id, address[0], now)
-        opening.link = Session.of_initiator(contact, bucket, opening.cid, keys, now)
-        return None, b"", (opening.datagram,)
+        initiator.session = Session.of_initiator(contact, bucket, initiator.cid, keys, now)
+        return None, b"", (initiator.datagram,)
 
-    def _finish(self, datagram: bytes, address: Address, now: float) -> Received:
-        if not self._gate.welcomes(datagram, address, self._standing(address), now):
+    def _received_finish(self, datagram: bytes, address: Address, now: float) -> Received:
+        if not self._acceptor.may_open(datagram, address, self._priority_of(address), now):
             return NOTHING
-        seen = self._gate.seen(datagram)
-        if seen is not None:
-            known = self.links.by_cid.get(seen)
+        cid_of_repeated = self._acceptor.cid_of_repeated(datagram)
+        if cid_of_repeated is not None:
+            known = self.sessions.by_cid.get(cid_of_repeated)
             accept = known.repeat_accept(now) if known is not None else b""
             return (None, b"", (accept,)) if accept else NOTHING
         cid = self._new_cid()
-        admitted = self._gate.admit(datagram, cid, now)
-        contact = Contact(admitted.node_id, address, admitted.proof)
-        bucket = self._limiter.bucket(admitted.node_id, address[0], now)
-        link = Session.of_responder(contact, bucket, (datagram[1:9], cid), admitted.keys, now)
-        self.links.add(link, now)
-        self._allowance.proved(address)
-        if admitted.request:
-            return link, admitted.request, ()
-        return None, b"", (link.answer(b"", now),)
+        accepted = self._acceptor.accept(datagram, cid, now)
+        contact = Contact(accepted.node_id, address, accepted.proof)
+        bucket = self._limiter.bucket(accepted.node_id, address[0], now)
+        session = Session.of_responder(
+            contact, bucket, accepted.keys, now, initiator_cid=datagram[1:9], own_cid=cid
+        )
+        self.sessions.add(session, now)
+        self._hello_limiter.proved(address)
+        if accepted.request:
+            return session, accepted.request, ()
+        return None, b"", (session.answer(b"", now),)
 
-    def _accept(self, datagram: bytes, address: Address, now: float) -> Received:
-        opening = self._openings_by_cid.get(datagram[1:9])
-        link = self.links.by_cid.get(datagram[1:9]) if opening is None else opening.link
-        if link is None or link.contact.address != address:
+    def _received_accept(self, datagram: bytes, address: Address, now: float) -> Received:
+        initiator = self._initiators_by_cid.get(datagram[1:9])
+        session = self.sessions.by_cid.get(datagram[1:9]) if initiator is None else initiator.session
+        if session is None or session.contact.address != address:
             return self._refuse("of no session")
-        opened = link.open(datagram, now)
+        opened = session.open(datagram, now)
         if opened is None:
             return self._refuse("forged, repeated or late")
-        response = link.accepted(opened)
+        response = session.accepted(opened)
         waiting: Datagrams = ()
-        if opening is not None:
-            self._give_up(opening)
-            self._time.told(link.contact.node_id, opening.told, now)
-            self.links.add(link, now)
-            waiting = [link.answer(request, now) for request in opening.take_waiting()]
-        return link, response, waiting
+        if initiator is not None:
+            self._give_up(initiator)
+            self._clock.heard(session.contact.node_id, initiator.peer_time, now)
+            self.sessions.add(session, now)
+            waiting = [session.answer(request, now) for request in initiator.take_waiting()]
+        return session, response, waiting
 
     def _refuse(self, reason: str) -> Received:
         self.counters[reason] += 1
@@ -254,40 +257,41 @@ class EncryptedLayer:
 
     def tidy(self, now: float) -> None:
         """As `SessionLayer.tidy`."""
-        self.links.tidy(now)
-        for opening in [o for o in self._openings.values() if not 0 <= now - o.began_at < PATIENCE]:
-            self._give_up(opening)
+        self.sessions.tidy(now)
+        for initiator in list(self._initiators.values()):
+            if not 0 <= now - initiator.began_at < HANDSHAKE_TIMEOUT:
+                self._give_up(initiator)
 
 
 @frozen
 class HelloProbe:
-    """What finds out whether a node can be called: a HELLO, to be answered by its CHALLENGE.
+    """A `ReachabilityProbe`: the question is a HELLO, the answer its CHALLENGE.
 
-    That a CHALLENGE carries the proof and the signed pre-key of a node does not show that it comes from
-    there: both may be copied. Who is asked has proven already, in a session, who and where it is.
+    The proof and the signed pre-key in a CHALLENGE do not show that it comes from that node: both may be
+    copied. But the probed node has proven its id and address already, in a session.
     """
 
-    _check: hs.Check
+    _verify_proof: VerifyProof
     _rng: random.Random
-    _time: AgreedTime
+    _clock: PrekeyClock
 
     def nonce(self) -> bytes:
-        """A fresh connection id."""
+        """Return a fresh connection id."""
         return self._rng.randbytes(hs.CID_BYTES)
 
     def ask(self, contact: Contact, nonce: bytes) -> bytes:
-        """A HELLO. Its key is of no use, and so need not be made: no handshake follows."""
+        """Return a HELLO. No handshake follows, so random bytes stand for its public key."""
         return hs.hello(nonce, self._rng.randbytes(hs.KEY_BYTES), contact.node_id)
 
     def nonce_in(self, datagram: bytes) -> bytes:
-        """The connection id in a CHALLENGE."""
+        """Return the connection id in a CHALLENGE."""
         if not datagram.startswith(hs.CHALLENGE):
             raise Malformed("not a CHALLENGE")
         return hs.Challenge.parse(datagram).cid
 
     def answerer(self, datagram: bytes, now: float) -> int:
-        """The node that signed the pre-key in a CHALLENGE: dearer than a probe, so not for whoever sends one."""
+        """Return the id of the node that signed the pre-key. Expensive: look at the nonce first."""
         challenge = hs.Challenge.parse(datagram)
-        node_id = self._check(challenge.proof)
-        challenge.verify(self._time.to_judge(challenge.made_at, now))
+        node_id = self._verify_proof(challenge.proof)
+        challenge.verify(self._clock.time_to_judge(challenge.made_at, now))
         return node_id

@@ -1,16 +1,15 @@
-"""The bytes of a handshake and the keys that come of it. DESIGN 4.2; docs/protocol.md has the tables.
+"""The bytes of a handshake, and the keys that result from it. DESIGN 4.2; docs/protocol.md has the tables.
 
-HELLO and CHALLENGE are in clear: they carry no secret, and nothing of the initiator's identity. FINISH is
-sealed under a key that only the owner of the pre-key can make, so that proof and signature of the initiator
-are seen by nobody else.
+HELLO and CHALLENGE are in clear: they carry no secret, and nothing about the initiator. FINISH is sealed with
+a key that only the owner of the pre-key can derive, so nobody else sees the initiator's proof and signature.
 """
 
 import socket
-from collections.abc import Callable
 from hashlib import sha256
 from hmac import digest as hmac_digest
+from typing import NamedTuple
 
-# X25519 imports it with the first key: that would be in the middle of a handshake, and fail where no descriptor is left.
+# X25519 imports it with the first key: in the middle of a handshake, where it fails if no descriptor is left.
 import cryptography.hazmat.backends.openssl.backend  # noqa: F401
 from attrs import frozen
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -21,10 +20,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.security.identity import PROOF_BYTES, Identity, public_key_of
-
-Check = Callable[[bytes], int]
-"""From a proof of work to the node id; Malformed when it proves nothing (`identity.Puzzle.check`)."""
+from dht14.kademlia.parameters import MAX_DATAGRAM
+from dht14.security.identity import PROOF_BYTES, SIGNATURE_BYTES, Identity, public_key_in
 
 HELLO, CHALLENGE, FINISH, ACCEPT, DATA = b"\x41", b"\x42", b"\x43", b"\x44", b"\x45"
 
@@ -35,53 +32,59 @@ HINT_BYTES = 8
 NO_HINT = bytes(HINT_BYTES)
 COOKIE_BYTES = 24
 PREKEY_NAME_BYTES = 4
-SIGNATURE_BYTES = 64
-TAG_BYTES = 16
+EXPIRY_BYTES = 4
+AEAD_TAG_BYTES = 16
 
 HELLO_BYTES = 256
 HELLO_HEAD_BYTES = 1 + CID_BYTES + KEY_BYTES + HINT_BYTES
 CHALLENGE_HEAD_BYTES = 1 + CID_BYTES + COOKIE_BYTES
-CHALLENGE_BYTES = CHALLENGE_HEAD_BYTES + PROOF_BYTES + KEY_BYTES + 4 + SIGNATURE_BYTES
+CHALLENGE_BYTES = CHALLENGE_HEAD_BYTES + PROOF_BYTES + KEY_BYTES + EXPIRY_BYTES + SIGNATURE_BYTES
 FINISH_HEAD_BYTES = 1 + CID_BYTES + COOKIE_BYTES + KEY_BYTES + PREKEY_NAME_BYTES
-FINISH_BYTES = FINISH_HEAD_BYTES + PROOF_BYTES + SIGNATURE_BYTES + TAG_BYTES
-"""Of a FINISH that carries no request."""
-FINISH_ROOM = 1_200 - FINISH_BYTES
-"""Bytes of the longest request that travels inside a FINISH: no datagram is longer than 1,200."""
+FINISH_BYTES = FINISH_HEAD_BYTES + PROOF_BYTES + SIGNATURE_BYTES + AEAD_TAG_BYTES
+"""The size of a FINISH without a request."""
+MAX_FINISH_REQUEST_BYTES = MAX_DATAGRAM - FINISH_BYTES
 HEAD_BYTES = 1 + CID_BYTES + COUNTER_BYTES
-"""Of ACCEPT and DATA."""
+"""The clear part of ACCEPT and DATA."""
 ACCEPT_PREFIX_BYTES = CID_BYTES + 18
 
-PREKEY_LIFE = 1_200.0
-"""Seconds from the making of a pre-key to the end that it names."""
+PREKEY_LIFETIME = 1_200.0
+"""Seconds from the making of a pre-key to the expiry that it names."""
 EXPIRY_SLACK = 86_400.0
-"""Seconds by which a pre-key may seem to have expired: clocks are wrong by a day, and work.
+"""Seconds after its expiry for which an initiator takes a pre-key: clocks that are wrong by a day must work.
 
-Who has stolen a pre-key out of a node's memory can play that node to others for as long. It lies there beside the
-key of the node itself, which is worth more: less slack would cost nodes with wrong clocks all their sessions, and
-thieves nothing.
+A thief of a pre-key from a node's memory can impersonate that node to callers for as long. The node's own key
+lies in the same memory and is worth more: less slack would cost nodes with wrong clocks all their sessions,
+and would cost thieves nothing.
 """
 
 _ZERO_NONCE = bytes(12)
 
 
+class SessionKeys(NamedTuple):
+    """The AES-256 keys of one session, 32 bytes each."""
+
+    to_responder: bytes
+    to_initiator: bytes
+
+
 def hint_for(node_id: int, ephemeral: bytes) -> bytes:
-    """How a HELLO names the node it seeks, to that node alone."""
+    """Return what names the sought node in a HELLO; only somebody who knows its id can tell."""
     return sha256(id_to_bytes(node_id) + ephemeral).digest()[:HINT_BYTES]
 
 
 def hello_head(cid: bytes, ephemeral: bytes, hint: bytes) -> bytes:
-    """The part of a HELLO that counts."""
+    """Return the first 49 bytes of a HELLO: all but its padding."""
     return HELLO + cid + ephemeral + hint
 
 
 def hello(cid: bytes, ephemeral: bytes, node_id: int | None) -> bytes:
-    """A HELLO to the node of this id, or to whoever is there. The padding makes it longer than any answer."""
+    """Return a HELLO to the node of this id (None: to any). Padding makes it longer than its answer."""
     hint = NO_HINT if node_id is None else hint_for(node_id, ephemeral)
     return hello_head(cid, ephemeral, hint).ljust(HELLO_BYTES, b"\0")
 
 
 def address_bytes(address: Address) -> bytes:
-    """IPv6 (or IPv4 mapped into it) 16 | port 2."""
+    """Return `IPv6 address 16 | port 2`; an IPv4 address is mapped into IPv6."""
     host, port = address
     if ":" in host:
         packed = socket.inet_pton(socket.AF_INET6, host)
@@ -90,24 +93,24 @@ def address_bytes(address: Address) -> bytes:
     return packed + port.to_bytes(2, "big")
 
 
-def signed_prekey(prekey: bytes, expires: bytes) -> bytes:
-    """What the responder signs, once for each pre-key. `expires` is u32, minutes since 1970."""
+def prekey_to_sign(prekey: bytes, expires: bytes) -> bytes:
+    """Return what the responder signs, once for each pre-key. `expires` is u32, minutes since 1970."""
     return b"dht14/prekey" + prekey + expires
 
 
-def signed_transcript(transcript: bytes, proof: bytes) -> bytes:
-    """What the initiator signs."""
+def transcript_to_sign(transcript: bytes, proof: bytes) -> bytes:
+    """Return what the initiator signs."""
     return b"dht14/hs" + transcript + proof
 
 
 def transcript_of(head: bytes, challenge: bytes) -> bytes:
-    """h: a digest of all that went in clear. `head` is the first 49 bytes of the HELLO."""
+    """Return h, the digest of everything sent in clear. `head` is the first 49 bytes of the HELLO."""
     return sha256(head + challenge).digest()
 
 
 @frozen
 class Challenge:
-    """A CHALLENGE taken apart."""
+    """The parts of a CHALLENGE."""
 
     raw: bytes
     cid: bytes
@@ -119,37 +122,37 @@ class Challenge:
 
     @classmethod
     def parse(cls, datagram: bytes) -> "Challenge":
-        """Malformed when it is of another size."""
+        """Take a CHALLENGE apart. Raises Malformed when it has another size."""
         if len(datagram) != CHALLENGE_BYTES:
             raise Malformed("a CHALLENGE of another size")
         ends = [9, CHALLENGE_HEAD_BYTES, CHALLENGE_HEAD_BYTES + PROOF_BYTES]
-        ends += [ends[-1] + KEY_BYTES, ends[-1] + KEY_BYTES + 4, CHALLENGE_BYTES]
+        ends += [ends[-1] + KEY_BYTES, ends[-1] + KEY_BYTES + EXPIRY_BYTES, CHALLENGE_BYTES]
         parts = [datagram[start:end] for start, end in zip([1, *ends], ends, strict=False)]
         return cls(datagram, *parts)
 
     @property
     def made_at(self) -> float:
-        """When the pre-key was made, by the clock of who made it; seconds since 1970, to a minute."""
-        return int.from_bytes(self.expires, "big") * 60 - PREKEY_LIFE
+        """When the responder made the pre-key, by its own clock: seconds since 1970, to a minute."""
+        return int.from_bytes(self.expires, "big") * 60 - PREKEY_LIFETIME
 
     def verify(self, time: float) -> None:
-        """Malformed when the pre-key expired long before this time (seconds since 1970), or is not signed by the
-        key in the proof."""
-        if time > self.made_at + PREKEY_LIFE + EXPIRY_SLACK:
+        """Raise Malformed when the pre-key expired more than `EXPIRY_SLACK` before `time` (seconds since
+        1970), or when the key in the proof did not sign it."""
+        if time > self.made_at + PREKEY_LIFETIME + EXPIRY_SLACK:
             raise Malformed("a pre-key that expired long ago")
-        verify(self.proof, self.signature, signed_prekey(self.prekey, self.expires))
+        verify_signature(self.proof, self.signature, prekey_to_sign(self.prekey, self.expires))
 
 
-def verify(proof: bytes, signature: bytes, signed: bytes) -> None:
-    """Malformed unless the key in the proof made this signature."""
+def verify_signature(proof: bytes, signature: bytes, signed: bytes) -> None:
+    """Raise Malformed unless the key in the proof made this Ed25519 signature."""
     try:
-        Ed25519PublicKey.from_public_bytes(public_key_of(proof)).verify(signature, signed)
+        Ed25519PublicKey.from_public_bytes(public_key_in(proof)).verify(signature, signed)
     except (InvalidSignature, ValueError):
         raise Malformed("a signature that proves nothing") from None
 
 
-def agree(private_key: X25519PrivateKey, public_key: bytes) -> bytes:
-    """The shared secret; Malformed for one of the few public keys that would make it known to everybody."""
+def shared_secret(private_key: X25519PrivateKey, public_key: bytes) -> bytes:
+    """Return the X25519 shared secret. Raises Malformed for the few public keys that make it public."""
     try:
         return private_key.exchange(X25519PublicKey.from_public_bytes(public_key))
     except ValueError:
@@ -158,7 +161,7 @@ def agree(private_key: X25519PrivateKey, public_key: bytes) -> bytes:
 
 @frozen(repr=False)
 class KeySchedule:
-    """HKDF-SHA-256 (RFC 5869) over the whole handshake: salt is the transcript, input the shared secret."""
+    """HKDF-SHA-256 (RFC 5869): the salt is the transcript, the input the shared secret."""
 
     transcript: bytes
     _prk: bytes
@@ -175,30 +178,30 @@ class KeySchedule:
             out += block
         return out
 
-    def finish(self) -> AESGCM:
-        """Seals the one FINISH of a handshake, with a nonce of zeros."""
+    def finish_cipher(self) -> AESGCM:
+        """Return what seals the one FINISH of a handshake, with a nonce of zeros."""
         return AESGCM(self._expand(b"fin", 32))
 
-    def directions(self, initiator: int, responder: int) -> tuple[bytes, bytes]:
-        """The keys from the initiator to the responder, and back."""
+    def session_keys(self, initiator: int, responder: int) -> SessionKeys:
+        """Return the keys of the session between the nodes of these ids."""
         keys = self._expand(b"keys" + id_to_bytes(initiator) + id_to_bytes(responder), 64)
-        return keys[:32], keys[32:]
+        return SessionKeys(keys[:32], keys[32:])
 
 
 def finish(
     challenge: Challenge, ephemeral: bytes, keys: KeySchedule, identity: Identity, request: bytes
 ) -> bytes:
-    """The FINISH; to be made once for each CHALLENGE, since its key serves for one message."""
+    """Return the FINISH. Call it once for each CHALLENGE: its key must not seal a second message."""
     head = FINISH + challenge.cid + challenge.cookie + ephemeral + challenge.prekey[:PREKEY_NAME_BYTES]
-    signature = identity.sign(signed_transcript(keys.transcript, identity.proof))
-    return head + keys.finish().encrypt(_ZERO_NONCE, identity.proof + signature + request, head)
+    signature = identity.sign(transcript_to_sign(keys.transcript, identity.proof))
+    return head + keys.finish_cipher().encrypt(_ZERO_NONCE, identity.proof + signature + request, head)
 
 
 def open_finish(datagram: bytes, keys: KeySchedule) -> tuple[bytes, bytes, bytes]:
-    """Proof, signature and request of the initiator; Malformed when it was not sealed with these keys."""
+    """Return proof, signature and request of the initiator. Raises Malformed for another seal."""
     head, sealed = datagram[:FINISH_HEAD_BYTES], datagram[FINISH_HEAD_BYTES:]
     try:
-        opened = keys.finish().decrypt(_ZERO_NONCE, sealed, head)
+        opened = keys.finish_cipher().decrypt(_ZERO_NONCE, sealed, head)
     except InvalidTag:
         raise Malformed("a FINISH that is not sealed for this handshake") from None
     end = PROOF_BYTES + SIGNATURE_BYTES

@@ -1,197 +1,85 @@
-"""Between datagram and message: who sent it, and whether it may be believed. DESIGN 4.2.
+"""The port of a session layer: who sent a datagram, and whether to believe it. DESIGN 4.2.
 
-A session layer has no socket, no timer and no clock: datagrams go in, and what is to be sent comes out.
-`sealed.EncryptedLayer` is for the internet. `PlaintextLayer` seals nothing: each datagram names its sender and is
-believed. It serves trusted networks and simulations of thousands of nodes.
+A session layer has no socket, no timer and no clock. Datagrams go in, and the datagrams to send come out.
+`encrypted.EncryptedLayer` is for the internet; `plaintext.PlaintextLayer` is for trusted networks and for
+simulations of thousands of nodes.
 """
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-from attrs import define, field, frozen
-
-from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
-from dht14.security.identity import PROOF_BYTES
-from dht14.security.rate_limiter import Bucket, RateLimiter
-from dht14.security.subnets import host_of
+from dht14.security.rate_limiter import Bucket
 
 Datagrams = Sequence[bytes]
-"""To be sent one after the other, all to the same address."""
+"""Datagrams to send one after the other, all to the same address."""
 
 
 class Peer(Protocol):
-    """The sender of a datagram that was believed, and the way back to it."""
+    """The authenticated sender of a datagram, and the way back to it."""
 
     @property
     def contact(self) -> Contact:
-        """Who it is, with its proof."""
+        """Its id, address and proof."""
 
     @property
     def bucket(self) -> Bucket:
-        """What it may ask for."""
+        """The limit of its requests."""
 
     def answer(self, payload: bytes, now: float) -> bytes:
-        """The datagram that carries a reply to it."""
+        """Return the datagram that carries a reply to it."""
 
 
 Received = tuple[Peer | None, bytes, Datagrams]
-"""Who sent a payload, the payload, and what is to be sent back at once. Each may be missing. A tuple of its
-own class would cost more to make than all that is done with it."""
+"""The sender of a payload, the payload, and the datagrams to send back at once. Each may be missing. A tuple,
+because to make an object of a class costs more than everything that is done with it."""
 
 NOTHING: Received = (None, b"", ())
-"""A datagram that changes nothing."""
+"""The result of a datagram that changes nothing."""
 
 
 class SessionLayer(Protocol):
     """Turns messages into datagrams and back. `now` is in seconds, of a clock that nobody sets."""
 
     def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
-        """The datagram that carries `payload` to the contact; None where that has to be prepared: `reach`."""
+        """Return the datagram that carries `payload` to the contact; None without a session: `reach`."""
 
     def reach(
         self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
     ) -> Datagrams:
-        """What to send so that `payload` gets to the node of this id, or to whoever is at this address.
+        """Return what to send so that `payload` reaches the node of this id; None: any node at this address.
 
-        `named`: whether the operator or an earlier run named the address; what others name is called less
-        often. Nothing at all is sent where it may not be: then `payload` is lost.
+        `named`: whether the operator or an earlier run named the address. Addresses that peers name get fewer
+        HELLOs. The result is empty where no HELLO is allowed; then `payload` is lost.
         """
 
-    def again(
+    def resend(
         self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
     ) -> Datagrams:
-        """What to send because nothing came back of what `seal` or `reach` gave for the same arguments."""
+        """Return what to send because nothing answered `seal` or `reach` with the same arguments."""
 
     def received(self, datagram: bytes, address: Address, now: float) -> Received:
-        """What a datagram came to. Malformed when no node of this network would have sent it."""
+        """Take a datagram. Raises Malformed when no node of this network sends such a one."""
 
     def tidy(self, now: float) -> None:
-        """Forget what is over; to be called every minute."""
+        """Forget sessions and handshakes that are over; call it every minute."""
 
 
 class ReachabilityProbe(Protocol):
-    """What is sent, from a port that nobody knows, to find out whether a node can be called: something that
-    every node answers to a stranger. A question is known by its nonce, 8 bytes."""
+    """The datagrams that find out whether others can call a node.
+
+    They are sent from a port that nobody knows, and they ask for what every node answers to an unknown peer.
+    A nonce of 8 bytes joins question and answer.
+    """
 
     def nonce(self) -> bytes:
-        """A fresh one."""
+        """Return a fresh nonce."""
 
     def ask(self, contact: Contact, nonce: bytes) -> bytes:
-        """The datagram that asks."""
+        """Return the datagram that asks."""
 
     def nonce_in(self, datagram: bytes) -> bytes:
-        """The nonce in an answer; Malformed when it is none. Costs next to nothing: anybody may send one."""
+        """Return the nonce in an answer. Raises Malformed for anything else. Cheap: anybody may send one."""
 
     def answerer(self, datagram: bytes, now: float) -> int:
-        """The id of the node that gave this answer; Malformed where that is not proven."""
-
-
-PLAIN, KNOCK, HERE = b"\x50", b"\x51", b"\x52"
-"""First byte of a plain datagram, `0x50 | sender's proof 48 | payload`; of the question of a probe,
-`0x51 | prober's proof 48 | nonce 8`, and of the answer to it, `0x52 | own proof 48 | nonce 8`."""
-
-NONCE_BYTES = 8
-_HEAD_BYTES = 1 + PROOF_BYTES
-_PEERS = 4_096
-
-
-@frozen(eq=False)
-class PlaintextPeer:
-    """A node that said who it is."""
-
-    contact: Contact
-    bucket: Bucket
-    _head: bytes
-
-    def answer(self, payload: bytes, now: float) -> bytes:
-        """As `Peer.answer`."""
-        return self._head + payload
-
-
-@define(eq=False)
-class PlaintextLayer:
-    """No secrecy and no proof: for trusted networks and for simulations."""
-
-    _own_proof: bytes
-    _check: Callable[[bytes], int]
-    _limiter: RateLimiter
-    _own_head: bytes = field(init=False)
-    _peers: dict[tuple[bytes, Address], PlaintextPeer] = field(factory=dict, init=False)
-    """The latest senders, by the head of their datagrams and their address."""
-
-    def __attrs_post_init__(self) -> None:
-        self._own_head = PLAIN + self._own_proof
-
-    @classmethod
-    def of(
-        cls, own_proof: bytes, check: Callable[[bytes], int], rate: float = 0, burst: float = 1
-    ) -> "PlaintextLayer":
-        """The session layer of the node with this proof; `check` tells the id that a proof is of. `rate` and
-        `burst` bound the requests of each host, which is all that is known of a sender; 0: not at all."""
-        return cls(own_proof, check, RateLimiter(rate, burst))
-
-    def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
-        """As `SessionLayer.seal`."""
-        return self._own_head + payload
-
-    def reach(
-        self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
-    ) -> Datagrams:
-        """As `SessionLayer.reach`."""
-        return (self._own_head + payload,)
-
-    again = reach
-
-    def received(self, datagram: bytes, address: Address, now: float) -> Received:
-        """As `SessionLayer.received`."""
-        head, payload = datagram[:_HEAD_BYTES], datagram[_HEAD_BYTES:]
-        peer = self._peers.get((head, address))
-        if peer is None:
-            if len(datagram) == _HEAD_BYTES + NONCE_BYTES and datagram.startswith(KNOCK):
-                return None, b"", (HERE + self._own_proof + payload,)
-            peer = self._new_peer(head, address, now)
-        if not payload:
-            raise Malformed("a datagram without a message")
-        return peer, payload, ()
-
-    def _new_peer(self, head: bytes, address: Address, now: float) -> PlaintextPeer:
-        if not head.startswith(PLAIN):
-            raise Malformed("not a plain datagram")
-        contact = Contact(self._check(head[1:]), address, head[1:])
-        peer = PlaintextPeer(contact, self._limiter.bucket(host_of(address[0]), now), self._own_head)
-        if len(self._peers) >= _PEERS:
-            del self._peers[next(iter(self._peers))]
-        self._peers[head, address] = peer
-        return peer
-
-    def tidy(self, now: float) -> None:
-        """As `SessionLayer.tidy`."""
-
-
-@frozen
-class PlaintextProbe:
-    """`ReachabilityProbe` where nothing is sealed."""
-
-    _own_proof: bytes
-    _check: Callable[[bytes], int]
-    _rng: random.Random
-
-    def nonce(self) -> bytes:
-        """As `ReachabilityProbe.nonce`."""
-        return self._rng.randbytes(NONCE_BYTES)
-
-    def ask(self, contact: Contact, nonce: bytes) -> bytes:
-        """As `ReachabilityProbe.ask`."""
-        return KNOCK + self._own_proof + nonce
-
-    def nonce_in(self, datagram: bytes) -> bytes:
-        """As `ReachabilityProbe.nonce_in`."""
-        if not datagram.startswith(HERE):
-            raise Malformed("no answer to a probe")
-        return datagram[_HEAD_BYTES:]
-
-    def answerer(self, datagram: bytes, now: float) -> int:
-        """As `ReachabilityProbe.answerer`."""
-        return self._check(datagram[1:_HEAD_BYTES])
+        """Return the id of the node that gave this answer. Raises Malformed where that is not proven."""

@@ -1,17 +1,17 @@
-"""Which counters of a session have come already: each is taken once, and none that is too old."""
+"""The counters that a session has taken: each counter counts once, and none that is too old."""
 
 from attrs import define, field
 
 WINDOW = 1_024
-"""Packets by which one may come late."""
+"""How many packets a packet may come late."""
 
 
 @define(eq=False)
 class ReplayWindow:
-    """The latest counter, and which of the `WINDOW` up to it have not come.
+    """The latest counter, and which of the `WINDOW` counters up to it are missing.
 
-    What is missing is kept, not what has come: mostly that is nothing, and packets in order cost nothing. It is
-    kept as bits of a number: a peer that leaves out as many counters as it can makes this no slower.
+    The window stores the missing counters, not those that came: mostly none is missing, and packets in order
+    cost nothing. They are the bits of an integer, so a peer that skips many counters makes this no slower.
     """
 
     latest: int = field(default=-1, init=False)
@@ -20,14 +20,14 @@ class ReplayWindow:
     _base: int = field(default=0, init=False)
 
     def is_new(self, counter: int) -> bool:
-        """Whether a packet with this counter may still be taken. Changes nothing: anybody can name one."""
+        """Return whether to take a packet with this counter. Changes nothing: anybody can name a counter."""
         if counter > self.latest:
             return True
         bit = counter - self._base
         return bit >= 0 and self.latest - counter < WINDOW and self._missing >> bit & 1 == 1
 
-    def came(self, counter: int) -> None:
-        """A packet with this counter, which was new, has proven to be authentic."""
+    def authenticated(self, counter: int) -> None:
+        """A packet with this new counter proved to be authentic."""
         if counter < self.latest:
             self._missing &= ~(1 << counter - self._base)
             return

@@ -1,4 +1,4 @@
-"""One established session: two keys, two counters. Seals and opens ACCEPT and DATA. DESIGN 4.2."""
+"""One established session: two keys and two counters, which seal and open ACCEPT and DATA. DESIGN 4.2."""
 
 from collections.abc import Callable
 from struct import Struct
@@ -13,41 +13,42 @@ from dht14.security.rate_limiter import Bucket
 from dht14.session.handshake import (
     ACCEPT,
     ACCEPT_PREFIX_BYTES,
+    AEAD_TAG_BYTES,
     CID_BYTES,
     COUNTER_BYTES,
     DATA,
     HEAD_BYTES,
-    TAG_BYTES,
+    SessionKeys,
     address_bytes,
 )
 from dht14.session.replay_window import ReplayWindow
 
 REKEY_AFTER, REKEY_PACKETS = 3_600.0, 1 << 24
-"""Seconds and packets after which a new handshake is made; the session serves on meanwhile."""
-REFUSED_AFTER, REFUSED_PACKETS = 7_200.0, 1 << 32
-"""Seconds and packets after which it serves no more."""
+"""Seconds and packets after which the sender makes a new handshake; the session stays in use meanwhile."""
+MAX_AGE, MAX_PACKETS = 7_200.0, 1 << 32
+"""Seconds and packets after which a session is over."""
 INITIATOR_IDLE, RESPONDER_IDLE = 600.0, 900.0
-"""Seconds without a packet after which a session is forgotten. The initiator forgets first: it is the one
-who would send into a session that is forgotten on the other side."""
+"""Seconds without a packet after which a session is over. It ends first for the initiator: otherwise the
+initiator could send in a session that the responder has forgotten."""
 
-ACCEPT_KEPT, ACCEPT_REPEATS = 30.0, 3
-"""For how many seconds, and how often, an ACCEPT is repeated when its FINISH is."""
+ACCEPT_REPEAT_TIME, MAX_ACCEPT_REPEATS = 30.0, 3
+"""For how many seconds, and how often, the responder repeats an ACCEPT when its FINISH comes again."""
 
-SEALED_BYTES = HEAD_BYTES + TAG_BYTES
-"""Of a DATA with an empty payload."""
+MIN_DATA_BYTES = HEAD_BYTES + AEAD_TAG_BYTES
+"""The size of a DATA with an empty payload."""
 _NONCE_HEAD = bytes(4)
 _counter_in = Struct(">9xQ").unpack
 
 Cipher = Callable[[bytes, bytes, bytes], bytes]
-"""From nonce, text and associated data to the text sealed or opened."""
+"""From nonce, text and associated data to the sealed or opened text."""
 
 
 @define(eq=False, repr=False)
 class Accepting:
-    """What the responder knows until the initiator has sent DATA: until then all it sends are ACCEPTs."""
+    """The responder's state until the first DATA of the initiator: until then it sends ACCEPTs only."""
 
     prefix: bytes
-    """The responder's connection id and the initiator's address as seen from here."""
+    """The responder's connection id, and the initiator's address as the responder sees it."""
     last: bytes = b""
     """The latest ACCEPT."""
     sent_at: float = 0.0
@@ -56,82 +57,83 @@ class Accepting:
 
 @define(eq=False, repr=False)
 class Session:
-    """A session with one node at one address, as one of the two sees it."""
+    """One end of a session with one node at one address."""
 
     contact: Contact
-    """Who is at the other end, with its proof."""
+    """The node at the other end."""
     bucket: Bucket
-    """What it may ask for."""
+    """The limit of its requests."""
     is_initiator: bool
-    """Whether it was this side that sent the HELLO."""
+    """Whether this side sent the HELLO."""
     own_cid: bytes
-    """The connection id by which datagrams to this side are known."""
+    """The connection id in datagrams to this side."""
     made_at: float
     used_at: float
     _header: bytes
-    _keys: tuple[bytes, bytes]
-    """To the other side, and from there."""
+    """Kind and connection id of what this side sends; empty until an initiator knows the connection id."""
+    _own_key: bytes
+    _peer_key: bytes
     _encrypt: Cipher | None = field(default=None, init=False)
     _decrypt: Cipher | None = field(default=None, init=False)
-    """Made of the keys when they are needed, and again when they are needed again: they take forty times the
-    memory of the keys, and most of a node's sessions are quiet."""
-    due_at: float = field(init=False)
-    """When a new handshake shall be made."""
-    refused_at: float = field(init=False)
-    """When the session serves no more, however busy it is."""
+    """Made of the keys when needed: they take forty times as much memory, and most sessions are quiet."""
+    rekey_at: float = field(init=False)
+    """When to make a new handshake."""
+    ends_at: float = field(init=False)
+    """When the session is over, however busy it is."""
     sent: int = field(default=0, init=False)
-    """Packets sealed: the counter of the next one."""
+    """How many packets were sealed: the counter of the next one."""
     older: "Session | None" = field(default=None, init=False)
-    """The session with the same address before this one: what is still under way in it is taken."""
-    recovery: bytes = field(default=b"", init=False)
-    """The connection id of the handshake begun because the other side seemed to have forgotten this link."""
+    """The session with the same address before this one, for packets that are still on the way."""
+    recovery_cid: bytes = field(default=b"", init=False)
+    """The handshake (connection id) that began because the peer seemed to have forgotten this session."""
     _window: ReplayWindow = field(factory=ReplayWindow, init=False)
     accepting: Accepting | None = field(default=None, init=False)
-    """Of a responder whose session the initiator may not know yet."""
+    """Set at a responder while the initiator may not know the session yet."""
 
     @classmethod
     def of_initiator(
-        cls, contact: Contact, bucket: Bucket, cid: bytes, keys: tuple[bytes, bytes], now: float
+        cls, contact: Contact, bucket: Bucket, cid: bytes, keys: SessionKeys, now: float
     ) -> "Session":
-        """The initiator's end; it can open ACCEPTs at once and seal when it has been `accepted`."""
-        return cls(contact, bucket, True, cid, now, now, b"", keys)
+        """Return the initiator's end. It can open ACCEPTs at once, and seal after `accepted`."""
+        return cls(contact, bucket, True, cid, now, now, b"", keys.to_responder, keys.to_initiator)
 
     @classmethod
     def of_responder(
         cls,
         contact: Contact,
         bucket: Bucket,
-        cids: tuple[bytes, bytes],
-        keys: tuple[bytes, bytes],
+        keys: SessionKeys,
         now: float,
+        *,
+        initiator_cid: bytes,
+        own_cid: bytes,
     ) -> "Session":
-        """The responder's end. `cids` are those of the initiator and its own."""
-        initiator_cid, own_cid = cids
-        back, out = keys
+        """Return the responder's end."""
         header = ACCEPT + initiator_cid
-        link = cls(contact, bucket, False, own_cid, now, now, header, (out, back))
-        link.accepting = Accepting(own_cid + address_bytes(contact.address))
-        return link
+        own_key, peer_key = keys.to_initiator, keys.to_responder
+        session = cls(contact, bucket, False, own_cid, now, now, header, own_key, peer_key)
+        session.accepting = Accepting(own_cid + address_bytes(contact.address))
+        return session
 
     def __attrs_post_init__(self) -> None:
-        self.due_at = self.made_at + REKEY_AFTER
-        self.refused_at = self.made_at + REFUSED_AFTER
+        self.rekey_at = self.made_at + REKEY_AFTER
+        self.ends_at = self.made_at + MAX_AGE
 
-    def is_due(self, now: float) -> bool:
-        """Whether a new handshake shall be made."""
-        return now >= self.due_at or self.sent >= REKEY_PACKETS
+    def needs_rekey(self, now: float) -> bool:
+        """Return whether it is time for a new handshake."""
+        return now >= self.rekey_at or self.sent >= REKEY_PACKETS
 
     def is_over(self, now: float) -> bool:
-        """Whether the session serves no more."""
+        """Return whether the session is over."""
         idle = INITIATOR_IDLE if self.is_initiator else RESPONDER_IDLE
-        return now >= self.refused_at or self.sent >= REFUSED_PACKETS or now - self.used_at >= idle
+        return now >= self.ends_at or self.sent >= MAX_PACKETS or now - self.used_at >= idle
 
-    def rest(self) -> None:
-        """Give back what can be made again: nothing has passed for a while."""
+    def release_ciphers(self) -> None:
+        """Free the memory of the ciphers; the next packet makes them again."""
         self._encrypt = self._decrypt = None
 
     def answer(self, payload: bytes, now: float) -> bytes:
-        """The datagram that carries `payload` to the other side."""
+        """Return the datagram that carries `payload` to the other side."""
         counter = self.sent
         self.sent = counter + 1
         self.used_at = now
@@ -139,7 +141,7 @@ class Session:
         head = self._header + count
         encrypt = self._encrypt
         if encrypt is None:
-            encrypt = self._encrypt = AESGCM(self._keys[0]).encrypt
+            encrypt = self._encrypt = AESGCM(self._own_key).encrypt
         accepting = self.accepting
         if accepting is None:
             return head + encrypt(_NONCE_HEAD + count, payload, head)
@@ -148,16 +150,20 @@ class Session:
         return accepting.last
 
     def repeat_accept(self, now: float) -> bytes:
-        """The latest ACCEPT once more, because its FINISH came once more; empty when that has to end."""
+        """Return the latest ACCEPT because its FINISH came again; empty beyond the limits of repetition."""
         accepting = self.accepting
-        if accepting is None or accepting.repeats >= ACCEPT_REPEATS or now - accepting.sent_at >= ACCEPT_KEPT:
+        if (
+            accepting is None
+            or accepting.repeats >= MAX_ACCEPT_REPEATS
+            or now - accepting.sent_at >= ACCEPT_REPEAT_TIME
+        ):
             return b""
         accepting.repeats += 1
         return accepting.last
 
     def open(self, datagram: bytes, now: float) -> bytes | None:
-        """What is sealed in an ACCEPT or DATA; None when it is forged, repeated or too late."""
-        if len(datagram) < SEALED_BYTES or now >= self.refused_at:
+        """Return what is sealed in an ACCEPT or DATA; None when it is forged, repeated or too late."""
+        if len(datagram) < MIN_DATA_BYTES or now >= self.ends_at:
             return None
         head = datagram[:HEAD_BYTES]
         (counter,) = _counter_in(head)
@@ -167,7 +173,7 @@ class Session:
             return None
         decrypt = self._decrypt
         if decrypt is None:
-            decrypt = self._decrypt = AESGCM(self._keys[1]).decrypt
+            decrypt = self._decrypt = AESGCM(self._peer_key).decrypt
         try:
             opened = decrypt(_NONCE_HEAD + head[9:], datagram[HEAD_BYTES:], head)
         except InvalidTag:
@@ -175,12 +181,12 @@ class Session:
         if in_order:
             window.latest = counter
         else:
-            window.came(counter)
+            window.authenticated(counter)
         self.used_at = now
         return opened
 
     def accepted(self, opened: bytes) -> bytes:
-        """An ACCEPT was opened: learn where DATA has to go, and return the response in it."""
+        """Learn the responder's connection id from the text of an ACCEPT, and return the response in it."""
         if len(opened) < ACCEPT_PREFIX_BYTES:
             raise Malformed("an ACCEPT that is too short")
         if not self._header:
@@ -188,6 +194,6 @@ class Session:
         return opened[ACCEPT_PREFIX_BYTES:]
 
     def confirmed(self) -> None:
-        """DATA came from the initiator."""
+        """DATA came from the initiator: from now on send DATA."""
         self._header = DATA + self._header[1:]
         self.accepting = None

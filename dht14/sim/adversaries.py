@@ -69,7 +69,9 @@ MADE_UP_CONTACTS = 512
 def _made_up(rng: random.Random) -> tuple[Contact, ...]:
     proofs = (rng.randbytes(PROOF_BYTES) for _ in range(MADE_UP_CONTACTS))
     return tuple(
-        Contact(PUZZLE.check(proof), (f"203.0.113.{rng.randint(1, 254)}", rng.randint(1024, 65_535)), proof)
+        Contact(
+            PUZZLE.verify_proof(proof), (f"203.0.113.{rng.randint(1, 254)}", rng.randint(1024, 65_535)), proof
+        )
         for proof in proofs
     )
 

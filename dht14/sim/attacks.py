@@ -20,7 +20,7 @@ from dht14.kademlia.parameters import REPLICATION, SUBNET_IN_SET, SUBNET_IN_TABL
 from dht14.node.node import Node
 from dht14.node.responder import Respond, Responder
 from dht14.records.envelope import key_of_owner
-from dht14.records.signing import public_key_of, seal
+from dht14.records.signing import public_key_of, sign_envelope
 from dht14.security.identity import Identity, public_bytes
 from dht14.sim.adversaries import DAY_MS, Denier, Forger, Liar, Silent
 from dht14.sim.host import PUZZLE, Host, NodeRole
@@ -245,6 +245,6 @@ def _owned(run: ScenarioRun) -> dict[int, bytes]:
     rng, owned = run.world.rng, dict[int, bytes]()
     for _ in range(run.values):
         private_key = Ed25519PrivateKey.from_private_bytes(rng.randbytes(32))
-        envelope = seal(private_key, 1, rng.randbytes(rng.randint(1, run.value_bytes)))
+        envelope = sign_envelope(private_key, 1, rng.randbytes(rng.randint(1, run.value_bytes)))
         owned[key_of_owner(public_key_of(private_key), b"")] = envelope.encode()
     return owned

@@ -18,7 +18,7 @@ from dht14.kademlia.parameters import MAX_REPLICATION, REPLICATION
 from dht14.node.node import Node
 from dht14.records.envelope import key_of_owner
 from dht14.records.record import Kind
-from dht14.records.signing import public_key_of, seal
+from dht14.records.signing import public_key_of, sign_envelope
 from dht14.sim.attacks import HOSTILE_RESPONDERS, spread_out
 from dht14.sim.history import GetVerdict
 from dht14.sim.host import NodeRole, VirtualNode
@@ -113,7 +113,7 @@ class Register:
             return self._value or rng.randbytes(40)
         self._seq += self._seq == 0 or rng.random() < 0.8
         payload = b"" if rng.random() < deletions else rng.randbytes(40)
-        return seal(self._owner, self._seq, payload).encode()
+        return sign_envelope(self._owner, self._seq, payload).encode()
 
 
 class AfterKill(Enum):

@@ -209,7 +209,7 @@ class History:
         self, key: int, value: bytes, ttl: float, now: float, copies: int = 0, client: str = ""
     ) -> Write:
         """A client has invoked a put of a value for `ttl` seconds, in `copies` copies."""
-        record = Record(key, value, 0, now + ttl, copies)
+        record = Record(key=key, value=value, version=0, expires_at=now + ttl, replication=copies)
         kind: Kind | None = record.kind
         if record.is_owned:
             try:

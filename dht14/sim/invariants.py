@@ -57,8 +57,8 @@ class InvariantChecker:
             node.stack.table.check_invariants()
             if node.stack.store is not None:
                 node.stack.store.check_invariants()
-            if isinstance(node.stack.session, EncryptedLayer):
-                node.stack.session.links.check_invariants()
+            if isinstance(node.stack.session_layer, EncryptedLayer):
+                node.stack.session_layer.sessions.check_invariants()
         except AssertionError as wrong:
             raise AssertionError(f"node {node.number} contradicts itself: {wrong}") from wrong
         for contact in node.stack.table.contacts():

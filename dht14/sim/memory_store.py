@@ -14,16 +14,16 @@ from attrs import define, field
 from dht14.database.limits import EVICTION_TRIES, Growth, Shortfall, SpaceLimits, refusal_for
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.records.record import Kind, Record
-from dht14.records.store import PAGE_RECORDS, Outcome, Page, Verdict, copies_of, judge, merged
-from dht14.records.version_floors import MARGIN, MAX_FLOORS, NO_FLOOR, Floor, floor_of
+from dht14.records.store import PAGE_RECORDS, Outcome, Page, Verdict, judge, merged, required_copies
+from dht14.records.version_floors import FLOOR_MARGIN, MAX_FLOORS, NO_FLOOR, Floor, floor_of
 
 RECORD_OVERHEAD = 400
-"""Bytes a record takes beside its value: measured on CPython 3.11 with 100,000 records."""
+"""Bytes that a record takes beside its value: measured on CPython 3.11 with 100,000 records."""
 
 
 @define
 class _FloorGroup:
-    """The keys of the floors that one writer has left, each set in the order in which they were left."""
+    """The keys of the floors that one writer has left, in that order."""
 
     open: dict[int, None] = field(factory=dict)
     owned: dict[int, None] = field(factory=dict)
@@ -40,15 +40,15 @@ class _Left(NamedTuple):
     until: float
     """When it is forgotten."""
     group: tuple[bool, int]
-    """Whether its record was brief, and who wrote it."""
+    """Whether its record was brief, and its writer."""
 
 
 @define
 class Floors:
-    """The floors of a store in memory, so many at most."""
+    """The version floors of a store in memory, at most `limit`."""
 
     seconds: float
-    """How long after the expiry of a record an older copy of its key may still live."""
+    """How long an older copy of the key can outlive an expired record."""
     limit: int = MAX_FLOORS
     _floors: dict[int, _Left] = field(factory=dict, init=False)
     """By key, in the order in which they were left."""
@@ -58,12 +58,12 @@ class Floors:
         return len(self._floors)
 
     def of(self, key: int, now: float) -> Floor:
-        """The floor of a key."""
+        """Return the floor of a key."""
         left = self._floors.get(key)
         return left.floor if left is not None and left.until > now else NO_FLOOR
 
     def leave(self, record: Record, now: float) -> None:
-        """A record has expired."""
+        """Leave the floor of a record that has expired."""
         floor, until = floor_of(record), record.expires_at + self.seconds
         if floor is not NO_FLOOR and until > now:
             self._forget(record.key)
@@ -92,42 +92,42 @@ class Floors:
 
 @define
 class MemoryStore:
-    """Records in a dict. They are gone when the process ends.
+    """Records in a dict, lost when the process ends.
 
-    Full, it drops first what has expired, then of the farthest records that this node does not answer for
-    those that are cached, then the farthest; a record that it answers for is never dropped for a newcomer, which is refused then.
-    Refused is also what would pass the share of its writer or of the writer's subnet, and a cached copy that would
-    displace anything.
+    A full store drops expired records first. Then it drops the farthest records that this node does not
+    answer for, cached ones before others. It never drops a record that it answers for: a new record is
+    refused then. It also refuses a record over the share of its writer or of the writer's subnet, and a
+    cached copy that would displace another record.
     """
 
     own_id: int
     limit: int
-    """Bytes, `RECORD_OVERHEAD` for each record included."""
+    """Bytes, including `RECORD_OVERHEAD` for each record."""
     answers_for: Callable[[Record], bool]
-    """Whether this node is one of the nearest to a record's key, as many as its replication."""
+    """Whether this node is one of the nearest to the key of a record, of as many as its replication."""
     max_ttl: float = 86_400.0
-    """Seconds that a record lives at most."""
+    """The longest life of a record, in seconds."""
     writer_share: float = 1.0
-    """How many times the bytes that are free a writer, or a subnet of writers, may hold."""
+    """Multiple of the free bytes that a writer, or a subnet of writers, may hold."""
     size: int = field(default=0, init=False)
     _records: dict[int, Record] = field(factory=dict, init=False)
     _deadlines: list[tuple[float, int]] = field(factory=list, init=False)
-    """A heap of (expiry, key); those of records since replaced or evicted are left in it for a while."""
+    """A heap of (expiry, key). Items of replaced or evicted records stay in it for a while."""
     _distances: list[int] = field(factory=list, init=False)
-    """Of all keys from the own id, sorted."""
+    """The distances of all keys from the own id, sorted."""
     _shares: dict[bytes, int] = field(factory=dict, init=False)
-    """Bytes of each party that is known (`Record.parties`)."""
+    """Bytes of each party (`Record.parties`)."""
     _floors: Floors = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._floors = Floors(self.max_ttl + MARGIN, min(MAX_FLOORS, self.limit >> 10))
+        self._floors = Floors(self.max_ttl + FLOOR_MARGIN, min(MAX_FLOORS, self.limit >> 10))
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
-        """As `RecordStore.offer`; it tells before it returns."""
-        tell(self._judge(record, now))
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
+        """As `RecordStore.offer`; reports the verdict before it returns."""
+        on_verdict(self._judge(record, now))
 
     def _judge(self, record: Record, now: float) -> Verdict:
         held = self._records.get(record.key)
@@ -137,17 +137,17 @@ class MemoryStore:
         verdict = judge(record, held, self._floors.of(record.key, now), now)
         if verdict is not None:
             return verdict
-        copies = copies_of(record, held)
+        copies = required_copies(record, held)
         record = merged(record, held, now)
         held_version = held.version if held else 0
-        refusal = refusal_for(self._make_room(record, now))
+        refusal = refusal_for(self._evict_for(record, now))
         if refusal is not None:
             return Verdict(Outcome.REFUSED, held_version, refusal)
         self._hold(record)
         return Verdict(Outcome.HELD, record.version, replication=copies)
 
     def get(self, key: int, now: float) -> Record | None:
-        """As `RecordStore.get`; expiry is looked at here, swept or not."""
+        """As `RecordStore.get`."""
         record = self._records.get(key)
         return record if record is not None and record.expires_at > now else None
 
@@ -158,7 +158,7 @@ class MemoryStore:
         return left if record is None or record.expires_at > now else max(left, floor_of(record))
 
     def page(self, mark: bytes, now: float) -> Page:
-        """As `RecordStore.page`. A mark is the distance of the last one."""
+        """As `RecordStore.page`. A mark is the distance of the last record."""
         first = bisect_right(self._distances, id_from_bytes(mark)) if mark else 0
         distances = self._distances[first : first + PAGE_RECORDS]
         held = (self._records[distance ^ self.own_id] for distance in distances)
@@ -169,7 +169,7 @@ class MemoryStore:
         )
 
     def expire(self, now: float) -> int:
-        """As `RecordStore.expire`; at once, and tells how many records that were."""
+        """As `RecordStore.expire`, at once. Returns the number of dropped records."""
         dropped = 0
         while self._deadlines and self._deadlines[0][0] <= now:
             _, key = heappop(self._deadlines)
@@ -179,33 +179,33 @@ class MemoryStore:
                 dropped += 1
         return dropped
 
-    def _make_room(self, record: Record, now: float) -> Shortfall:
-        """Evict until the record may be held; what is lacking then."""
-        shortfall = self._lack(record)
-        if shortfall.most and self.expire(now):
-            shortfall = self._lack(record)
-        while 0 < shortfall.most <= self.size and (spare := self._spare(record)):
-            for key in spare:
-                if shortfall.most:
+    def _evict_for(self, record: Record, now: float) -> Shortfall:
+        """Evict until the record can be held. Return what is missing then."""
+        shortfall = self._shortfall(record)
+        if shortfall.needed and self.expire(now):
+            shortfall = self._shortfall(record)
+        while 0 < shortfall.needed <= self.size and (evictable := self._evictable(record)):
+            for key in evictable:
+                if shortfall.needed:
                     self._drop(key)
-                    shortfall = self._lack(record)
+                    shortfall = self._shortfall(record)
         return shortfall
 
-    def _lack(self, record: Record) -> Shortfall:
+    def _shortfall(self, record: Record) -> Shortfall:
         growth = _growth(record, self._records.get(record.key))
-        room = SpaceLimits(self.limit, self.writer_share)
+        limits = SpaceLimits(self.limit, self.writer_share)
         if record.writer in (0, self.own_id):
-            return room.shortfall(self.size, growth.total, None)
+            return limits.shortfall(self.size, growth.total, None)
         parties = ((self._shares.get(party, 0), more) for party, more in growth.of_parties.items())
-        return room.shortfall(self.size, growth.total, parties)
+        return limits.shortfall(self.size, growth.total, parties)
 
-    def _spare(self, newcomer: Record) -> list[int]:
-        """Some keys whose records may go for this one, in this order."""
+    def _evictable(self, newcomer: Record) -> list[int]:
+        """Return some keys whose records can be evicted for this one, in this order."""
         if newcomer.is_cached:
             return []
         records = [self._records[d ^ self.own_id] for d in self._distances[: -EVICTION_TRIES - 1 : -1]]
-        spare = [r for r in records if r.key != newcomer.key and not self.answers_for(r)]
-        return [record.key for record in sorted(spare, key=lambda record: not record.is_cached)]
+        evictable = [r for r in records if r.key != newcomer.key and not self.answers_for(r)]
+        return [record.key for record in sorted(evictable, key=lambda record: not record.is_cached)]
 
     def _hold(self, record: Record) -> None:
         self._drop(record.key)
@@ -217,7 +217,7 @@ class MemoryStore:
         self._tidy_deadlines()
 
     def _tidy_deadlines(self) -> None:
-        if len(self._deadlines) > _most_deadlines(len(self._records)):
+        if len(self._deadlines) > _max_deadlines(len(self._records)):
             self._deadlines = [(held.expires_at, key) for key, held in self._records.items()]
             heapify(self._deadlines)
 
@@ -242,20 +242,22 @@ class MemoryStore:
     def check_invariants(self) -> None:
         """As `LocalStore.check_invariants`."""
         shares: Counter[bytes] = Counter()
-        of_others: Counter[bytes] = Counter()
+        open_to_others: Counter[bytes] = Counter()
         for record in self._records.values():
             size = dict.fromkeys(record.parties, _size(record))
             shares.update(size)
-            of_others.update(size if record.writer != self.own_id else {})
+            open_to_others.update(size if record.writer != self.own_id else {})
         assert self._shares == shares
-        most = (
-            SpaceLimits(self.limit, self.writer_share).of_others * self.writer_share / (1 + self.writer_share)
+        needed = (
+            SpaceLimits(self.limit, self.writer_share).open_to_others
+            * self.writer_share
+            / (1 + self.writer_share)
         )
-        assert max(of_others.values(), default=0) <= most
+        assert max(open_to_others.values(), default=0) <= needed
         assert self.size == sum(map(_size, self._records.values())) <= self.limit
         assert self._distances == sorted(key ^ self.own_id for key in self._records)
         assert {(held.expires_at, key) for key, held in self._records.items()} <= set(self._deadlines)
-        assert len(self._deadlines) <= _most_deadlines(len(self._records))
+        assert len(self._deadlines) <= _max_deadlines(len(self._records))
 
 
 def _size(record: Record) -> int:
@@ -263,7 +265,7 @@ def _size(record: Record) -> int:
 
 
 def _growth(record: Record, replaced: Record | None) -> Growth:
-    """What a store of this kind has more when the record is held."""
+    """Return the growth of the store when it holds the record."""
     of_parties = dict.fromkeys(record.parties, _size(record))
     if replaced is None:
         return Growth(_size(record), of_parties)
@@ -272,6 +274,6 @@ def _growth(record: Record, replaced: Record | None) -> Growth:
     return Growth(_size(record) - _size(replaced), of_parties)
 
 
-def _most_deadlines(records: int) -> int:
-    # Who overwrites one key for ever must not fill the memory with deadlines of what is long gone.
+def _max_deadlines(records: int) -> int:
+    # A client that overwrites one key for ever must not fill the memory with deadlines of old records.
     return 2 * records + 64

@@ -17,10 +17,9 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
 from dht14.node.responder import Responder
 from dht14.node.transfers import Upload
-from dht14.security.identity import PROOF_BYTES, public_key_of
+from dht14.security.identity import PROOF_BYTES, VerifyProof, public_key_in
 from dht14.security.tickets import TICKET_BYTES
 from dht14.wire.bulk_messages import UploadAnswer, decode_answer, encode_answer, tag_of
-from dht14.wire.contacts import Check
 from dht14.wire.messages import Reply
 
 REQUEST, RESPONSE, CLOSED = 0xB0, 0xB1, 0xB2
@@ -54,7 +53,7 @@ class VirtualBulk(DatagramProtocol):
     characters."""
 
     _proof: bytes
-    _check: Check
+    _verify_proof: VerifyProof
     _clock: IReactorTime
     _rpc: DatagramProtocol = field(init=False)
     _responder: Responder = field(init=False)
@@ -122,7 +121,7 @@ class VirtualBulk(DatagramProtocol):
         if kind == REQUEST:
             self._asked(body, addr)
         elif kind == RESPONSE:
-            self._answered(*decode_answer(body, self._check))
+            self._answered(*decode_answer(body, self._verify_proof))
         elif kind == CLOSED:
             self._answered(body, CallFailed())
         else:
@@ -144,7 +143,7 @@ class VirtualBulk(DatagramProtocol):
             return
         self._responses[ticket] = b""
         now = self._clock.seconds()
-        transfer = self._responder.redeem(ticket, public_key_of(proof), now)
+        transfer = self._responder.redeem(ticket, public_key_in(proof), now)
         if transfer is None:
             self._respond(ticket, requester, bytes([CLOSED]) + tag_of(ticket))
         elif isinstance(transfer, Upload):

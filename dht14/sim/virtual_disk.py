@@ -16,13 +16,13 @@ from twisted.internet.interfaces import IDelayedCall
 
 from dht14.database.database import Database
 from dht14.database.entry_format import EntryFormat
-from dht14.database.file_check import SOUND, check
+from dht14.database.file_check import SOUND, verify_file
 from dht14.database.tables import Changes
 from dht14.database.vault import DATABASE_ID_BYTES, SALT_BYTES, Vault
 from dht14.database.writer_thread import CallSoon, Opened, WriterThread, Written
 from dht14.kademlia.contact import Contact
 from dht14.records.record import Record
-from dht14.records.version_floors import MARGIN
+from dht14.records.version_floors import FLOOR_MARGIN
 from dht14.sim.clock import Process
 from dht14.stack import MakeStore
 
@@ -50,16 +50,16 @@ class VirtualDisk:
         self._folder = folder
         key, salt = rng.randbytes(32), rng.randbytes(SALT_BYTES)
         self._vault = Vault.unlock(key, salt, rng.randbytes(DATABASE_ID_BYTES), rng.randbytes)
-        self._writer: VirtualWriterThread | None = None
+        self._writer_thread: VirtualWriterThread | None = None
         os.makedirs(folder, exist_ok=True)
 
     def store_of(self, process: Process, opened: Callable[[], None]) -> MakeStore:
         """Return a function that makes the store of a new process and opens it; `opened` is called when it is
         open."""
 
-        def make_writer(path: str, limit: int, most_floors: int, call_soon: CallSoon) -> WriterThread:
-            self._writer = VirtualWriterThread(path, limit, most_floors, call_soon, self, process)
-            return self._writer
+        def make_writer_thread(path: str, limit: int, max_floors: int, call_soon: CallSoon) -> WriterThread:
+            self._writer_thread = VirtualWriterThread(path, limit, max_floors, call_soon, self, process)
+            return self._writer_thread
 
         def make_store(
             own_id: int,
@@ -69,16 +69,16 @@ class VirtualDisk:
             writer_share: float,
         ) -> Database:
             database = Database(
-                self._path,
-                EntryFormat(self._vault, own_id),
-                own_id,
-                limit,
-                max_ttl + MARGIN,
-                answers_for,
-                partial(process.callLater, 0),
-                IgnoredEvents(),
-                make_writer,
-                writer_share,
+                path=self._path,
+                format=EntryFormat(self._vault, own_id),
+                own_id=own_id,
+                limit=limit,
+                floor_ttl=max_ttl + FLOOR_MARGIN,
+                answers_for=answers_for,
+                call_soon=partial(process.callLater, 0),
+                events=NoEvents(),
+                make_writer_thread=make_writer_thread,
+                writer_share=writer_share,
             )
             database.open(opened)
             return database
@@ -88,9 +88,9 @@ class VirtualDisk:
     def crashed(self, contacts: Iterable[Contact] = ()) -> None:
         """The process has died: unwritten changes are lost. `contacts` are those that it has saved."""
         self.contacts = tuple(contacts)
-        if self._writer is not None:
-            self._writer.abandon()
-            self._writer = None
+        if self._writer_thread is not None:
+            self._writer_thread.abandon()
+            self._writer_thread = None
 
     def erase(self) -> None:
         """Replace it by an empty disk."""
@@ -106,12 +106,12 @@ class VirtualWriterThread(WriterThread):
         self,
         path: str,
         limit: int,
-        most_floors: int,
+        max_floors: int,
         call_soon: CallSoon,
         disk: VirtualDisk,
         process: Process,
     ) -> None:
-        super().__init__(path, limit, most_floors, call_soon)
+        super().__init__(path, limit, max_floors, call_soon)
         self._disk = disk
         self._process = process
         self._flushes: list[tuple[IDelayedCall, Callable[[], None]]] = []
@@ -121,7 +121,7 @@ class VirtualWriterThread(WriterThread):
         """Do nothing: there is no thread."""
 
     def open(self, opened: Callable[[Opened], None], failed: Callable[[str], None]) -> None:
-        """As `WriterThread.open`, after OPENING seconds."""
+        """As `WriterThread.open`, after OPEN_SECONDS seconds."""
         self._process.callLater(OPEN_SECONDS, self._open, opened, failed)
 
     def write(self, changes: Changes, done: Callable[[Written], None]) -> None:
@@ -147,8 +147,8 @@ class VirtualWriterThread(WriterThread):
         job()
 
     def _is_sound(self) -> bool:
-        """Check the file in this process: no simulated fault damages a file so that the check crashes."""
-        return check(self._path) == SOUND
+        """In this process: the files of a simulation are not damaged in ways that crash it."""
+        return verify_file(self._path) == SOUND
 
     def _written(self, changes: Changes) -> Written:
         if self._disk.fault is not None:
@@ -156,8 +156,8 @@ class VirtualWriterThread(WriterThread):
         return super()._written(changes)
 
 
-class IgnoredEvents:
-    """A `DatabaseEvents` without an observer: a simulation injects the faults itself."""
+class NoEvents:
+    """A `DatabaseEvents` that nobody reads: what a simulation wants to know of a disk, it knows before."""
 
     def opened(self, records: int) -> None:
         """As `DatabaseEvents`."""
@@ -179,7 +179,7 @@ class IgnoredEvents:
     def store_full(self, used: int) -> None:
         """As `DatabaseEvents`."""
 
-    def room_again(self) -> None:
+    def space_available(self) -> None:
         """As `DatabaseEvents`."""
 
     def share_used_up(self, total: int) -> None:

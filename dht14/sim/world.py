@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from dht14.database.database import Database
 from dht14.kademlia.contact import Address, Contact, Seed
+from dht14.maintenance.handover import HAND_OVER_TIMEOUT
 from dht14.node.node import Node
 from dht14.security.identity import Identity
 from dht14.sim.availability import Availability
@@ -38,9 +39,6 @@ then."""
 
 PLAIN_CONDITIONS = Conditions()
 SHIPPED_OPTIONS = StackOptions()
-
-HAND_OVER_SECONDS = 4.0
-"""Seconds that a stopping node has for its hand-over, as a real one does."""
 
 JOIN_GAP = 0.05
 """Seconds between the starts of two nodes."""
@@ -141,7 +139,7 @@ class World:
         self._incarnations[number] += 1
         host = self.hosts[number]
         process = Process(self.clock, host.skew)
-        bulk = VirtualBulk(host.identity.proof, PUZZLE.check, process)
+        bulk = VirtualBulk(host.identity.proof, PUZZLE.verify_proof, process)
         limit = None if host.role is NodeRole.BOOTSTRAP else self.options.storage_limit
 
         def begin_services() -> None:
@@ -150,7 +148,7 @@ class World:
 
         stack = build_stack(
             identity=host.identity,
-            check=PUZZLE.check,
+            verify_proof=PUZZLE.verify_proof,
             clock=process,
             wall=process.wall,
             rng=random.Random(f"{self._seed}/node {number}/life {self._incarnations[number]}"),
@@ -219,7 +217,7 @@ class World:
 
     async def _stop(self, node: VirtualNode) -> None:
         # The order of `app.service`.
-        await node.stack.leave(HAND_OVER_SECONDS)
+        await node.stack.leave(HAND_OVER_TIMEOUT)
         stopped = gatherResults([maybeDeferred(service.stopService) for service in node.stack.services])
         node.stack.rpc.stop()
         node.stack.probe.stop()

@@ -1,8 +1,8 @@
-"""The messages of the API, as values and as bytes: those of VoidPhone (650 to 653), and ours (660 to 664).
+"""The messages of the API, as values and as bytes: VoidPhone's (650 to 653) and DHT-14's own (660 to 664).
 
-Every message is `size u16 | type u16 | body`, big-endian, where the size is that of the whole message.
-Decoders take one whole frame and raise nothing but `Malformed`, whose text is one of a few constants
-and can be counted. Encoders raise ValueError: there the fault is ours.
+Every message is `size u16 | type u16 | body`, big-endian; the size is that of the whole message. Decoders
+take one whole frame and raise only `Malformed`, whose text is one of a few constants, so that it can be
+counted. Encoders raise ValueError for wrong arguments, which are our own fault.
 """
 
 import struct
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from dht14.errors import Malformed
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.frames import MAX_FRAME, MIN_FRAME
 
@@ -29,17 +30,14 @@ _RECORD_BARE = _BARE + _RECORD_BODY.size
 _IS_CONTENT = 0x01
 _GET_HEAD = _HEAD.pack(_BARE, GET)
 
-MAX_VALUE = MAX_FRAME - _PUT_BARE
-"""Bytes of the largest value that a PUT can carry: 65,495."""
-
 MAX_RECORD_VALUE = MAX_FRAME - _RECORD_BARE
-"""Bytes of the largest value that a RECORD can carry: 65,486. A GET RECORD that finds a larger one is
-answered with SUCCESS, which tells less of it."""
+"""The size of the largest value that fits a RECORD: 65,486. The reply to a GET RECORD that finds a larger one
+is a SUCCESS, which has the value alone."""
 
 MAX_KIND = 3
 
 Bounds = Mapping[int, tuple[int, int]]
-"""Sizes of the shortest and the longest whole message of each type."""
+"""The sizes of the shortest and the longest whole message of each type."""
 
 REQUEST_BOUNDS: Bounds = {
     PUT: (_PUT_BARE + 1, _PUT_BARE + MAX_VALUE),
@@ -57,12 +55,12 @@ REPLY_BOUNDS: Bounds = {
 }
 
 
-# requests
+# Requests
 
 
 @frozen
 class Put:
-    """Keep a value: `ttl` in seconds and `replication` in nodes are hints, 0 means the default."""
+    """Asks to store a value. `ttl` (seconds) and `replication` (nodes) are hints; 0: the default."""
 
     ttl: int
     replication: int
@@ -72,33 +70,33 @@ class Put:
 
 @frozen
 class PutWithReceipt(Put):
-    """The same, answered with what became of it."""
+    """A PUT whose reply is a receipt."""
 
 
 @frozen
 class Get:
-    """Find the value of a key."""
+    """Asks for the value of a key."""
 
     key: bytes
 
 
 @frozen
 class GetRecord(Get):
-    """Find the record of a key. With `content` only a value whose SHA-256 is the key counts."""
+    """Asks for the record of a key. With `content` only a value whose SHA-256 is the key counts."""
 
     content: bool = False
 
 
 ApiRequest = Put | Get
-"""What a client asks for."""
+"""What a client sends."""
 
 
-# replies
+# Replies
 
 
 @frozen
 class Success:
-    """The value was found, or is kept."""
+    """The value was found or stored."""
 
     key: bytes
     value: bytes
@@ -106,14 +104,14 @@ class Success:
 
 @frozen
 class Failure:
-    """The value was not found, or could not be kept."""
+    """The value was not found or not stored."""
 
     key: bytes
 
 
 @frozen
 class PutReceipt:
-    """What became of a PUT WITH RECEIPT."""
+    """The outcome of a PUT WITH RECEIPT."""
 
     key: bytes
     receipt: Receipt
@@ -121,11 +119,11 @@ class PutReceipt:
 
 @frozen
 class FoundRecord:
-    """The record that a GET RECORD found. `ttl` is the rest of its life in seconds."""
+    """The record that a GET RECORD found. `ttl`: the seconds it still has to live."""
 
     key: bytes
     kind: int
-    """1 open, 2 an owner's, 3 content."""
+    """1 open, 2 owner, 3 content."""
     version: int
     ttl: int
     value: bytes
@@ -133,31 +131,31 @@ class FoundRecord:
 
 @frozen
 class MissingRecord:
-    """Why a GET RECORD brought none."""
+    """Why a GET RECORD found no record."""
 
     key: bytes
     reason: NoRecord
 
 
 ApiReply = Success | Failure | PutReceipt | FoundRecord | MissingRecord
-"""What a node answers."""
+"""What a node sends."""
 
 
-# decode
+# Decoding
 
 
 def check_request_head(size: int, kind: int) -> None:
-    """Raise `Malformed` where no request begins with these four bytes."""
+    """Raise `Malformed` where no request begins with this size and type."""
     _check_head(size, kind, REQUEST_BOUNDS)
 
 
 def check_answer_head(size: int, kind: int) -> None:
-    """Raise `Malformed` where no answer begins with these four bytes."""
+    """Raise `Malformed` where no reply begins with this size and type."""
     _check_head(size, kind, REPLY_BOUNDS)
 
 
 def decode_request(frame: bytes) -> ApiRequest:
-    """What a client asks for; what only nodes say is an unknown type here."""
+    """Decode a request. A reply is an unknown type here."""
     if len(frame) == _BARE and frame.startswith(_GET_HEAD):
         return Get(frame[4:])
     kind = _kind(frame, REQUEST_BOUNDS)
@@ -165,14 +163,14 @@ def decode_request(frame: bytes) -> ApiRequest:
         if frame[_BARE] & ~_IS_CONTENT:
             raise Malformed("unknown flag")
         return GetRecord(frame[4:_BARE], bool(frame[_BARE]))
-    # The reserved byte is not looked at, so that it can get a meaning.
+    # The reserved byte is ignored, so that a later version can use it.
     _, _, ttl, replication, _ = _PUT_HEAD.unpack_from(frame)
     make = Put if kind == PUT else PutWithReceipt
     return make(ttl, replication, frame[8:_PUT_BARE], frame[_PUT_BARE:])
 
 
 def decode_reply(frame: bytes) -> ApiReply:
-    """What a node answered."""
+    """Decode a reply."""
     kind = _kind(frame, REPLY_BOUNDS)
     key = frame[4:_BARE]
     if kind == SUCCESS:
@@ -193,12 +191,12 @@ def decode_reply(frame: bytes) -> ApiReply:
     return FoundRecord(key, record_kind, version, ttl, frame[_RECORD_BARE:])
 
 
-# encode
+# Encoding
 
 
 def encode_put(ttl: int, replication: int, key: bytes, value: bytes, *, receipt: bool = False) -> bytes:
-    """A PUT, or a PUT WITH RECEIPT; `ttl` is 0 to 65,535, `replication` 0 to 255."""
-    _check_ours(key, value)
+    """Encode a PUT or a PUT WITH RECEIPT; `ttl` is 0 to 65,535, `replication` 0 to 255."""
+    _check_arguments(key, value)
     if not (0 <= ttl <= 0xFFFF and 0 <= replication <= 0xFF):
         raise ValueError("ttl or replication out of range")
     kind = PUT_WITH_RECEIPT if receipt else PUT
@@ -206,40 +204,40 @@ def encode_put(ttl: int, replication: int, key: bytes, value: bytes, *, receipt:
 
 
 def encode_get(key: bytes) -> bytes:
-    """A GET."""
-    _check_ours(key)
+    """Encode a GET."""
+    _check_arguments(key)
     return _HEAD.pack(_BARE, GET) + key
 
 
 def encode_get_record(key: bytes, content: bool = False) -> bytes:
-    """A GET RECORD."""
-    _check_ours(key)
+    """Encode a GET RECORD."""
+    _check_arguments(key)
     return _HEAD.pack(_BARE + 1, GET_RECORD) + key + bytes([_IS_CONTENT if content else 0])
 
 
 def encode_success(key: bytes, value: bytes) -> bytes:
-    """A SUCCESS."""
-    _check_ours(key, value)
+    """Encode a SUCCESS."""
+    _check_arguments(key, value)
     return _HEAD.pack(_BARE + len(value), SUCCESS) + key + value
 
 
 def encode_failure(key: bytes) -> bytes:
-    """A FAILURE."""
-    _check_ours(key)
+    """Encode a FAILURE."""
+    _check_arguments(key)
     return _HEAD.pack(_BARE, FAILURE) + key
 
 
 def encode_receipt(key: bytes, receipt: Receipt) -> bytes:
-    """A RECEIPT. Counts above 255 are told as 255."""
-    _check_ours(key)
+    """Encode a RECEIPT. Counts above 255 become 255."""
+    _check_arguments(key)
     stored, wanted = min(receipt.stored, 0xFF), min(receipt.wanted, 0xFF)
     body = _number(_RECEIPT_BODY, receipt.outcome, stored, wanted, receipt.reason, receipt.version)
     return _HEAD.pack(_RECEIPT_BYTES, RECEIPT) + key + body
 
 
 def encode_record(key: bytes, kind: int, version: int, ttl: int, value: bytes) -> bytes:
-    """A RECORD; a SUCCESS where the value is too large for one. `ttl` is cut to what its field holds."""
-    _check_ours(key, value)
+    """Encode a RECORD, or a SUCCESS where the value is too large for one. `ttl` is cut to fit its field."""
+    _check_arguments(key, value)
     if len(value) > MAX_RECORD_VALUE:
         return encode_success(key, value)
     body = _number(_RECORD_BODY, kind, version, min(max(ttl, 0), 0xFFFF_FFFF))
@@ -247,8 +245,8 @@ def encode_record(key: bytes, kind: int, version: int, ttl: int, value: bytes) -
 
 
 def encode_no_record(key: bytes, reason: NoRecord) -> bytes:
-    """A NO RECORD."""
-    _check_ours(key)
+    """Encode a NO RECORD."""
+    _check_arguments(key)
     return _HEAD.pack(_BARE + 1, NO_RECORD) + key + bytes([reason])
 
 
@@ -280,6 +278,6 @@ def _number(layout: struct.Struct, *numbers: int) -> bytes:
         raise ValueError(str(error)) from None
 
 
-def _check_ours(key: bytes, value: bytes = b"?") -> None:
+def _check_arguments(key: bytes, value: bytes = b"?") -> None:
     if len(key) != _KEY_BYTES or not 0 < len(value) <= MAX_VALUE:
         raise ValueError("a key has 32 bytes, a value 1 to 65,495")

@@ -1,15 +1,15 @@
-"""What passes over the bulk channel, inside TLS. DESIGN 4.4.
+"""The messages of the bulk channel, inside TLS. DESIGN 4.4.
 
-The asker sends tickets, 16 bytes each, one behind the other; a ticket for sending is followed at once by the
-value, as long as was agreed on when the ticket was given. The holder answers each with one frame,
-``size u16 | kind u16 | body``, in any order. An answer names its ticket by the first 8 bytes of it, the tag:
+The side that connected sends tickets of 16 bytes, one after the other. After a ticket of a WANTED it sends
+the value at once, with the length that the OFFER said. The other side answers each ticket with one frame,
+``size u16 | kind u16 | body``, in any order. An answer names its ticket by the tag, the first 8 bytes of it:
 
 ====  =======  ==========================================================
 kind  name     body
 ====  =======  ==========================================================
-1     ANSWER   a message as in a datagram; its RPC id is the tag
+1     ANSWER   a message as in a datagram, with the tag as its RPC id
 2     VALUE    ``tag | value``
-3     GONE     ``tag``: the value is not held any more
+3     GONE     ``tag``; the node no longer holds the value
 ====  =======  ==========================================================
 """
 
@@ -17,17 +17,17 @@ from enum import IntEnum
 
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.wire.contacts import Check
+from dht14.security.identity import VerifyProof
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
-from dht14.wire.messages import Outranked, Refused, Reply, Stored
+from dht14.wire.messages import REPLIES_TO, Reply, Store
 
-TAG_BYTES = RPC_ID_BYTES
+TICKET_TAG_BYTES = RPC_ID_BYTES
 _HEADER = 4
-_VALUE = _HEADER + TAG_BYTES
+_VALUE = _HEADER + TICKET_TAG_BYTES
 
 
 class FrameKind(IntEnum):
-    """What a frame holds."""
+    """The kinds of frames."""
 
     ANSWER = 1
     VALUE = 2
@@ -35,16 +35,16 @@ class FrameKind(IntEnum):
 
 
 UploadAnswer = Reply | bytes | None
-"""To a value that was sent, a reply; to a value that was asked for, that value or None."""
+"""The reply to a sent value; or the value that was asked for, None where it is gone."""
 
 
 def tag_of(ticket: bytes) -> bytes:
-    """How an answer names the ticket."""
-    return ticket[:TAG_BYTES]
+    """Return what names the ticket in its answer."""
+    return ticket[:TICKET_TAG_BYTES]
 
 
 def encode_answer(ticket: bytes, answer: UploadAnswer) -> bytes:
-    """The frame that answers this ticket."""
+    """Return the frame that answers this ticket."""
     tag = tag_of(ticket)
     if answer is None:
         return _frame(FrameKind.GONE, tag)
@@ -58,12 +58,12 @@ def _frame(kind: FrameKind, *body: bytes) -> bytes:
     return b"".join((size.to_bytes(2, "big"), kind.to_bytes(2, "big"), *body))
 
 
-def decode_answer(frame: bytes, check: Check) -> tuple[bytes, UploadAnswer]:
-    """The tag and the answer in one whole frame; Malformed when it is none. `check` as in `wire.datagram`."""
+def decode_answer(frame: bytes, verify_proof: VerifyProof) -> tuple[bytes, UploadAnswer]:
+    """Return the tag and the answer in one whole frame. Raises Malformed for anything else."""
     kind, tag, value = int.from_bytes(frame[2:_HEADER], "big"), frame[_HEADER:_VALUE], frame[_VALUE:]
     if kind == FrameKind.ANSWER:
-        tag, message = decode(frame[_HEADER:], check)
-        if not isinstance(message, Stored | Outranked | Refused):
+        tag, message = decode(frame[_HEADER:], verify_proof)
+        if not isinstance(message, REPLIES_TO[Store]):
             raise Malformed("no answer to a value")
         return tag, message
     if kind == FrameKind.VALUE and 1 <= len(value) <= MAX_VALUE:

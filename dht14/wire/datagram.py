@@ -1,8 +1,8 @@
-"""The border between bytes and RPC messages: CBOR arrays `[rpc id, code, field …]`, strictly.
+"""Turns RPC messages into bytes and back: CBOR arrays `[rpc id, code, field …]`, strictly.
 
-Whatever is not exactly what `encode` would have written is Malformed: other types, lengths and ranges,
-nesting, tags, indefinite lengths, integers longer than they need be, bytes left over. A message so has
-one encoding only, and no decoder behind this one has to doubt its input.
+Bytes are Malformed unless `encode` would write exactly these: other types, lengths and ranges, nesting,
+tags, indefinite lengths, integers longer than necessary, bytes left over. So each message has one encoding,
+and no code behind this decoder must doubt its input.
 """
 
 import attrs
@@ -11,29 +11,32 @@ from cbor2 import CBORDecodeError
 
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_DATAGRAM
-from dht14.wire.contacts import Check
-from dht14.wire.fast_codec import READERS, WRITERS
+from dht14.security.identity import VerifyProof
+from dht14.wire.fast_codec import DECODERS, ENCODERS
 from dht14.wire.messages import SCHEMA, Message
 
 RPC_ID_BYTES = 8
 
 _ENCODINGS = {
-    message: (code, tuple(zip((a.name for a in attrs.fields(message)), shapes, strict=True)))
-    for code, (message, shapes) in SCHEMA.items()
+    entry.message: (
+        code,
+        tuple(zip((a.name for a in attrs.fields(entry.message)), entry.shapes, strict=True)),
+    )
+    for code, entry in SCHEMA.items()
 }
-_ARRAY_HEADERS = {0x80 | 2 + len(shapes) for _, shapes in SCHEMA.values()}
+_ARRAY_HEADERS = {0x80 | 2 + len(entry.shapes) for entry in SCHEMA.values()}
 
 
 def encode(rpc_id: bytes, message: Message) -> bytes:
-    """The bytes of one message. `rpc_id` is 8 bytes, fresh for a request and the request's for its reply."""
-    write = WRITERS.get(message.__class__)
-    if write is not None and (written := write(rpc_id, message)) is not None:
+    """Return the bytes of one message. `rpc_id` has 8 bytes: fresh in a request, repeated in its reply."""
+    encode_fast = ENCODERS.get(message.__class__)
+    if encode_fast is not None and (written := encode_fast(rpc_id, message)) is not None:
         return written
     return encode_any(rpc_id, message)
 
 
 def encode_any(rpc_id: bytes, message: Message) -> bytes:
-    """As `encode`, for every message alike."""
+    """As `encode`, by the schema alone."""
     code, fields = _ENCODINGS[type(message)]
     items: list[int | bytes] = [rpc_id, code]
     for name, shape in fields:
@@ -41,19 +44,19 @@ def encode_any(rpc_id: bytes, message: Message) -> bytes:
     return cbor2.dumps(items)
 
 
-def decode(data: bytes, check: Check) -> tuple[bytes, Message]:
-    """The RPC id and the message in these bytes; Malformed when they are not exactly one.
+def decode(data: bytes, verify_proof: VerifyProof) -> tuple[bytes, Message]:
+    """Return the RPC id and the message in these bytes. Raises Malformed for anything but one message.
 
-    `check` is asked for the ids of contacts.
+    `verify_proof` computes the ids of contacts.
     """
-    read = READERS.get(data[10:13])
-    if read is not None and (message := read(data, check)) is not None:
+    decode_fast = DECODERS.get(data[10:13])
+    if decode_fast is not None and (message := decode_fast(data, verify_proof)) is not None:
         return data[2:10], message
-    return decode_any(data, check)
+    return decode_any(data, verify_proof)
 
 
-def decode_any(data: bytes, check: Check) -> tuple[bytes, Message]:
-    """As `decode`, for every message alike."""
+def decode_any(data: bytes, verify_proof: VerifyProof) -> tuple[bytes, Message]:
+    """As `decode`, by the schema alone."""
     if not data or len(data) > MAX_DATAGRAM or data[0] not in _ARRAY_HEADERS:
         raise Malformed("not a message's array")
     try:
@@ -66,19 +69,18 @@ def decode_any(data: bytes, check: Check) -> tuple[bytes, Message]:
         raise Malformed("no RPC id")
     if type(code) is not int or code not in SCHEMA:
         raise Malformed("unknown code")
-    message, shapes = SCHEMA[code]
+    message, shapes, _ = SCHEMA[code]
     if len(items) != 2 + len(shapes):
         raise Malformed("wrong number of fields")
-    fields = [shape.decode(item, check) for shape, item in zip(shapes, items[2:], strict=True)]
-    # Every other form of these items is longer, and so is what has something behind it.
+    fields = [shape.decode(item, verify_proof) for shape, item in zip(shapes, items[2:], strict=True)]
+    # Every other encoding of these items is longer, and so are bytes with something behind the message.
     if _shortest_length(items) != len(data):
         raise Malformed("not canonical")
     return rpc_id, message(*fields)
 
 
 def _shortest_length(items: list[int | bytes]) -> int:
-    """Bytes of the canonical array of these unsigned integers and byte strings. A second encoding would say
-    it too, at four times the price."""
+    """Return the length of the canonical array of these items, at a quarter of the cost of encoding them."""
     length = 1
     for item in items:
         if isinstance(item, bytes):

@@ -1,7 +1,7 @@
-"""The messages that most datagrams carry, written and read by their fixed shapes, without a CBOR library.
+"""Encodes and decodes the most frequent messages by their fixed layouts, without a CBOR library.
 
-The bytes are those that `datagram` makes of any message, at a third of the price. What is not exactly of such
-a shape is left to it.
+The bytes are those of `datagram.encode_any`, at a third of its cost. A message or datagram of any other
+layout is left to `datagram`.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from typing import Any
 
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.kademlia.parameters import GROUP, MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, K
-from dht14.wire.contacts import Check, pack_contacts, unpack_contacts
+from dht14.security.identity import VerifyProof
+from dht14.wire.contacts import pack_contacts, unpack_contacts
 from dht14.wire.messages import (
     MAX_CONTACTS_BYTES,
     MAX_TIME_MS,
@@ -28,12 +29,13 @@ from dht14.wire.messages import (
     Value,
 )
 
-WriteShort = Callable[[bytes, Any], bytes | None]
-"""From RPC id and message to bytes; None where the message is of another shape."""
-ReadShort = Callable[[bytes, Check], Message | None]
-"""From bytes to the message; None where they are of another shape."""
+Encode = Callable[[bytes, Any], bytes | None]
+"""From RPC id and message to bytes; None where the message has another layout."""
+Decode = Callable[[bytes, VerifyProof], Message | None]
+"""From bytes to the message; None where they have another layout."""
 
-# An array of so many, the first of which is a byte string of 8; a byte string of 32, or of 256 and more.
+# The head of an array of 2 (3, ...) items that begins with a byte string of 8; heads of a byte string of 32
+# bytes, of one of 256 and more, and of a 64-bit integer.
 _TWO, _THREE, _FOUR, _FIVE, _EIGHT = (bytes((0x80 + count, 0x48)) for count in (2, 3, 4, 5, 8))
 _ID_HEAD, _LONG_HEAD, _U64_HEAD = b"\x58\x20", b"\x59", b"\x1b"
 _U32, _SHORT_BYTES = 0x1A, 0x40
@@ -42,65 +44,65 @@ _VIEWS = range(0, GROUP * VIEW_PART_BYTES + 1, VIEW_PART_BYTES)
 _AFTER_CODE = 13
 _WITH_ID_BYTES = _AFTER_CODE + 32
 _CONTACTS_AT = _AFTER_CODE + 2
-_REMEMBERED = 256
+_MAX_CACHED = 256
 
 
 def _code_of(message: type[Message]) -> bytes:
-    (code,) = (code for code, (one, _) in SCHEMA.items() if one is message)
+    (code,) = (code for code, entry in SCHEMA.items() if entry.message is message)
     return bytes([code]) if code < 24 else bytes([0x18, code])
 
 
-def _ping() -> tuple[bytes, WriteShort, ReadShort]:
+def _ping() -> tuple[bytes, Encode, Decode]:
     code, ping = _code_of(Ping), Ping()
 
-    def write(rpc_id: bytes, message: Ping) -> bytes:
+    def encode(rpc_id: bytes, message: Ping) -> bytes:
         return _TWO + rpc_id + code
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def decode(data: bytes, verify_proof: VerifyProof) -> Message | None:
         return ping if data.startswith(_TWO) else None
 
-    return code, write, read
+    return code, encode, decode
 
 
-def _pong() -> tuple[bytes, WriteShort, ReadShort]:
+def _pong() -> tuple[bytes, Encode, Decode]:
     head = _code_of(Pong) + _U64_HEAD
 
-    def write(rpc_id: bytes, message: Pong) -> bytes | None:
+    def encode(rpc_id: bytes, message: Pong) -> bytes | None:
         if message.time_ms < 1 << 32:
             return None
         return _THREE + rpc_id + head + message.time_ms.to_bytes(8, "big")
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def decode(data: bytes, verify_proof: VerifyProof) -> Message | None:
         time_ms = int.from_bytes(data[_AFTER_CODE:], "big")
         if len(data) != _AFTER_CODE + 8 or not data.startswith(_THREE):
             return None
         return Pong(time_ms) if 1 << 32 <= time_ms <= MAX_TIME_MS else None
 
-    return head, write, read
+    return head, encode, decode
 
 
-def _find_node() -> tuple[bytes, WriteShort, ReadShort]:
+def _find_node() -> tuple[bytes, Encode, Decode]:
     head = _code_of(FindNode) + _ID_HEAD
 
-    def write(rpc_id: bytes, message: FindNode) -> bytes:
+    def encode(rpc_id: bytes, message: FindNode) -> bytes:
         return _THREE + rpc_id + head + id_to_bytes(message.target)
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def decode(data: bytes, verify_proof: VerifyProof) -> Message | None:
         if len(data) != _WITH_ID_BYTES or not data.startswith(_THREE):
             return None
         return FindNode(int.from_bytes(data[_AFTER_CODE:], "big"))
 
-    return head, write, read
+    return head, encode, decode
 
 
-def _find_value() -> tuple[bytes, WriteShort, ReadShort]:
+def _find_value() -> tuple[bytes, Encode, Decode]:
     head = _code_of(FindValue) + _ID_HEAD
 
-    def write(rpc_id: bytes, message: FindValue) -> bytes:
+    def encode(rpc_id: bytes, message: FindValue) -> bytes:
         view = message.view
         return _FOUR + rpc_id + head + id_to_bytes(message.key) + bytes((_SHORT_BYTES + len(view),)) + view
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def decode(data: bytes, verify_proof: VerifyProof) -> Message | None:
         view = data[_WITH_ID_BYTES + 1 :]
         if len(data) <= _WITH_ID_BYTES or data[_WITH_ID_BYTES] != _SHORT_BYTES + len(view):
             return None
@@ -108,44 +110,45 @@ def _find_value() -> tuple[bytes, WriteShort, ReadShort]:
             return None
         return FindValue(int.from_bytes(data[_AFTER_CODE:_WITH_ID_BYTES], "big"), view)
 
-    return head, write, read
+    return head, encode, decode
 
 
-def _nodes() -> tuple[bytes, WriteShort, ReadShort]:
+def _nodes() -> tuple[bytes, Encode, Decode]:
     head = _code_of(Nodes) + _LONG_HEAD
-    # An answer that is given again is the same object: its bytes need not be made again. It is kept here, so
-    # that no other object can take its place in memory.
-    written: dict[int, tuple[Nodes, bytes]] = {}
+    # A cache by identity: while the table stays the same, one NODES object answers many requests, in 1.4 µs
+    # instead of 14. To compare 20 contacts would cost more than that saves. An entry holds its message, so
+    # that no other object can get its id.
+    cache: dict[int, tuple[Nodes, bytes]] = {}
 
-    def write(rpc_id: bytes, message: Nodes) -> bytes | None:
-        known = written.get(id(message))
-        if known is None:
+    def encode(rpc_id: bytes, message: Nodes) -> bytes | None:
+        cached = cache.get(id(message))
+        if cached is None:
             packed = pack_contacts(message.contacts, MAX_CONTACTS_BYTES)
             if len(packed) < 256:
                 return None
-            if len(written) >= _REMEMBERED:
-                written.clear()
+            if len(cache) >= _MAX_CACHED:
+                cache.clear()
             flag = b"\1" if message.holds_values else b"\0"
-            known = written[id(message)] = message, head + len(packed).to_bytes(2, "big") + packed + flag
-        return _FOUR + rpc_id + known[1]
+            cached = cache[id(message)] = message, head + len(packed).to_bytes(2, "big") + packed + flag
+        return _FOUR + rpc_id + cached[1]
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def decode(data: bytes, verify_proof: VerifyProof) -> Message | None:
         length = int.from_bytes(data[_AFTER_CODE:_CONTACTS_AT], "big")
         if not 256 <= length == len(data) - _CONTACTS_AT - 1 <= MAX_DATAGRAM:
             return None
         if data[-1] > 1 or not data.startswith(_FOUR):
             return None
-        return Nodes(unpack_contacts(data[_CONTACTS_AT:-1], check, K), data[-1] == 1)
+        return Nodes(unpack_contacts(data[_CONTACTS_AT:-1], verify_proof, K), data[-1] == 1)
 
-    return head, write, read
+    return head, encode, decode
 
 
-def _value() -> tuple[bytes, WriteShort, ReadShort]:
-    """Of a value without contacts: the asker mostly knows them all."""
+def _value() -> tuple[bytes, Encode, Decode]:
+    """For a value without contacts: the asker mostly knows them all."""
     head = _code_of(Value) + _U64_HEAD
     fixed = Struct(">2s8s3sQBIBB")  # array and RPC id, code, version, head and time to live, copies, flag
 
-    def write(rpc_id: bytes, message: Value) -> bytes | None:
+    def encode(rpc_id: bytes, message: Value) -> bytes | None:
         value, ttl_ms = message.value, message.ttl_ms
         if message.nearer or message.version < 1 << 32 or ttl_ms < 1 << 16:
             return None
@@ -154,7 +157,7 @@ def _value() -> tuple[bytes, WriteShort, ReadShort]:
         )
         return start + _bytes_head(len(value)) + value + _NO_CONTACTS
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def decode(data: bytes, verify_proof: VerifyProof) -> Message | None:
         if len(data) < fixed.size + 4 or not data.endswith(_NO_CONTACTS):
             return None
         array, _, _, version, u32, ttl_ms, replication, flag = fixed.unpack_from(data)
@@ -169,7 +172,7 @@ def _value() -> tuple[bytes, WriteShort, ReadShort]:
                 return Value(version, ttl_ms, replication, flag == 1, rest[head_bytes:])
         return None
 
-    return head, write, read
+    return head, encode, decode
 
 
 def _bytes_head(length: int) -> bytes:
@@ -180,18 +183,18 @@ def _bytes_head(length: int) -> bytes:
     return _LONG_HEAD + length.to_bytes(2, "big")
 
 
-def _stored() -> tuple[bytes, WriteShort, ReadShort]:
-    """Of a receipt that names nobody."""
+def _stored() -> tuple[bytes, Encode, Decode]:
+    """For a receipt without contacts."""
     head = _code_of(Stored) + _NO_CONTACTS[:1]
     size = _AFTER_CODE + 4
 
-    def write(rpc_id: bytes, message: Stored) -> bytes | None:
+    def encode(rpc_id: bytes, message: Stored) -> bytes | None:
         if message.nearer:
             return None
         tail = bytes((message.current, message.replication))
         return _FIVE + rpc_id + head + _NO_CONTACTS[1:] + tail
 
-    def read(data: bytes, check: Check) -> Message | None:
+    def decode(data: bytes, verify_proof: VerifyProof) -> Message | None:
         if len(data) != size or not data.startswith(_FIVE) or data[_AFTER_CODE:-2] != _NO_CONTACTS[1:]:
             return None
         current, replication = data[-2:]
@@ -199,10 +202,10 @@ def _stored() -> tuple[bytes, WriteShort, ReadShort]:
             Stored((), current == 1, replication) if current < 2 and replication <= MAX_REPLICATION else None
         )
 
-    return head, write, read
+    return head, encode, decode
 
 
-_FORMS = {
+_LAYOUTS = {
     Ping: _ping(),
     Pong: _pong(),
     FindNode: _find_node(),
@@ -211,6 +214,6 @@ _FORMS = {
     Value: _value(),
     Stored: _stored(),
 }
-WRITERS: dict[type, WriteShort] = {message: write for message, (_, write, _) in _FORMS.items()}
-READERS: dict[bytes, ReadShort] = {head: read for head, _, read in _FORMS.values()}
-"""By bytes 10 to 13: what follows the RPC id."""
+ENCODERS: dict[type, Encode] = {message: encode for message, (_, encode, _) in _LAYOUTS.items()}
+DECODERS: dict[bytes, Decode] = {head: decode for head, _, decode in _LAYOUTS.values()}
+"""By bytes 10 to 13, which follow the RPC id."""

@@ -1,4 +1,4 @@
-"""Frames of a byte stream: each begins with its own whole size as u16, big-endian."""
+"""Cuts a byte stream into frames. Each frame begins with its own whole size as u16, big-endian."""
 
 from collections.abc import Callable
 
@@ -8,22 +8,21 @@ MIN_FRAME = 4
 MAX_FRAME = 65_535
 
 CheckHead = Callable[[int, int], None]
-"""Raises `Malformed` where no frame has this size and this u16 behind it."""
+"""Raises `Malformed` where no frame begins with this size and this u16 after it."""
 
 
 def _any_head(size: int, kind: int) -> None:
-    """Take every frame for one that can be."""
+    """Allow every frame."""
 
 
 class FrameSplitter:
     """Cuts a stream that arrives in arbitrary pieces into whole frames.
 
-    Frames are pulled one by one, so whoever pulls may stop in between; what was not pulled stays here
-    as bytes. The cost is linear in the bytes fed, however small the pieces are. After `Malformed` the
-    stream has no meaning any more: nothing but throwing it away makes sense.
+    The caller pulls frames one by one and may stop in between; the rest stays here as bytes. The cost is
+    linear in the bytes fed, however small the pieces are. After `Malformed` the caller must drop the stream.
 
-    `check_head` is asked as soon as the first four bytes of a frame are there and the rest is not: of a frame
-    that cannot be it may never come. Who decodes a whole frame looks at its head anyway.
+    `check_head` is called when the first four bytes of a frame are there and the rest is not: the rest of an
+    impossible frame may never come. The decoder of a whole frame checks its head anyway.
     """
 
     def __init__(self, check_head: CheckHead = _any_head) -> None:
@@ -33,24 +32,24 @@ class FrameSplitter:
 
     @property
     def begun(self) -> bool:
-        """Whether there are bytes that were not pulled: a message has begun."""
+        """Whether there are bytes that were not pulled: a frame has begun."""
         return self._at < len(self._buffer)
 
     def feed(self, piece: bytes) -> None:
-        """The next bytes of the stream."""
+        """Take the next bytes of the stream."""
         if self._at:
-            # Once per piece, not per frame; a bytearray forgets its front without moving the rest.
+            # Once for each piece, not for each frame; a bytearray drops its front without moving the rest.
             del self._buffer[: self._at]
             self._at = 0
         self._buffer += piece
 
     def next_frame(self) -> bytes | None:
-        """The next whole frame, its size included, or None until more was fed; else `Malformed`."""
+        """Return the next whole frame, its size included; None until more was fed. Raises Malformed."""
         buffer, start = self._buffer, self._at
         there = len(buffer) - start
         if there < 2:
             if not there:
-                # Whoever waits for the next message shall not hold the memory of the last one.
+                # A connection that waits for its next message must not hold the memory of the last one.
                 buffer.clear()
                 self._at = 0
             return None

@@ -1,31 +1,63 @@
-"""What a message says about where nodes are, as far as its sender can know it.
+"""Removes private addresses from what a node on the internet says about others.
 
-Which messages name addresses follows from the schema. One that names them in a form that is not known here
-cannot even be imported.
+The schema decides which messages name addresses. A new message is filtered too; one that names addresses in a
+form that this module does not know cannot even be imported.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from attrs import evolve, fields
 
 from dht14.kademlia.contact import Address, Contact
+from dht14.records.store import Refusal
 from dht14.security.subnets import is_private
-from dht14.wire.messages import SCHEMA, Message, Ping, Request
+from dht14.wire.messages import SCHEMA, Message, MessageSchema, Ping, Request
+
+Filter = Callable[[Any], Message]
+"""From a message to the same message without private addresses."""
+
+
+_NAMES_NOBODY = (int, bool, bytes, Refusal)
+"""The types of fields that cannot hold an address."""
 
 
 def without_private_contacts(message: Message, host: str) -> Message:
-    """Return the message of the node at this numeric address, without what it cannot know of others.
+    """Return a message of the node at this numeric address without what that node cannot know.
 
-    Who is on the internet knows nobody on our loopback or our local network: to call an address there would
-    be to scan our own network for a stranger. A request that gives one address of this kind is no more than
-    a PING.
+    A node on the internet knows nobody on our loopback or our local network. If we called an address there,
+    we would scan our own network for an unknown peer. An ANNOUNCE of a private address becomes a PING.
     """
-    without_private = _NAMING.get(type(message))
+    without_private = _FILTERS.get(type(message))
     return message if without_private is None or is_private(host) else without_private(message)
 
 
-def _of_contacts(name: str) -> Callable[[Any], Message]:
+def filters_of(schema: Mapping[int, MessageSchema]) -> dict[type[Message], Filter]:
+    """Return the filter of each message that names addresses.
+
+    Raises TypeError for a message with a field that is neither a number, nor bytes, nor of a known form.
+    """
+    filters = {}
+    for entry in schema.values():
+        without_private = _filter_of(entry.message)
+        if without_private is not None:
+            filters[entry.message] = without_private
+    return filters
+
+
+def _filter_of(message: type[Any]) -> Filter | None:
+    naming = [(one.name, one.type) for one in fields(message) if one.type not in _NAMES_NOBODY]
+    match naming:
+        case []:
+            return None
+        case [(name, kind)] if kind == tuple[Contact, ...]:
+            return _of_contacts(name)
+        case [(name, kind)] if kind == Address and message in get_args(Request):
+            return _of_address(name)
+    raise TypeError(f"{message.__name__} names addresses in a form that the filter does not know")
+
+
+def _of_contacts(name: str) -> Filter:
     def without_private(message: Any) -> Message:
         named: tuple[Contact, ...] = getattr(message, name)
         public = tuple([contact for contact in named if not is_private(contact.address[0])])
@@ -35,7 +67,7 @@ def _of_contacts(name: str) -> Callable[[Any], Message]:
     return without_private
 
 
-def _of_address(name: str) -> Callable[[Any], Message]:
+def _of_address(name: str) -> Filter:
     def without_private(message: Any) -> Message:
         left: Message = Ping() if is_private(getattr(message, name)[0]) else message
         return left
@@ -43,24 +75,4 @@ def _of_address(name: str) -> Callable[[Any], Message]:
     return without_private
 
 
-def without_private(message: type[Any]) -> Callable[[Any], Message] | None:
-    """What takes private addresses out of messages of this class; None for one that names no addresses.
-
-    Raises TypeError where that cannot be told.
-    """
-    naming = [one for one in fields(message) if _may_name_addresses(one.type)]
-    if not naming:
-        return None
-    match [(one.name, one.type) for one in naming]:
-        case [(name, kind)] if kind == tuple[Contact, ...]:
-            return _of_contacts(name)
-        case [(name, kind)] if kind == Address and message in get_args(Request):
-            return _of_address(name)
-    raise TypeError(f"{message.__name__} names addresses in a way that hearsay does not know")
-
-
-def _may_name_addresses(kind: Any) -> bool:
-    return kind in (str, Contact) or any(map(_may_name_addresses, get_args(kind)))
-
-
-_NAMING = {message: clean for message, _ in SCHEMA.values() if (clean := without_private(message))}
+_FILTERS = filters_of(SCHEMA)

@@ -19,12 +19,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dht14.kademlia.contact import Address
 from dht14.wire import api_messages
+from tests.independent_peer import IndependentPeer
 from tests.process import attacks
 from tests.process.load import Load
 from tests.process.nodes import DIFFICULTY, Network, Twistd
 from tests.process.replies import Question
 from tests.process.space import Forger, Line, Space
-from tests.stranger import Stranger
 
 NODES = 4
 DATAGRAMS = 100_000
@@ -36,7 +36,7 @@ TLS_SECONDS = 15.0
 IDLE_SECONDS = 15.0
 
 
-class Town:
+class AttackedCluster:
     """The nodes, and what an attacker has."""
 
     def __init__(self, folder: str) -> None:
@@ -83,12 +83,12 @@ class Town:
         return sum(event["level"] in ("error", "critical") for node in self.nodes for event in node.events())
 
 
-def idle(cluster: Town) -> str:
+def idle(cluster: AttackedCluster) -> str:
     """Nobody attacks."""
     return str(cluster.load(IDLE_SECONDS).served())
 
 
-def strangers(cluster: Town) -> str:
+def strangers(cluster: AttackedCluster) -> str:
     """Datagrams of all kinds and lengths under a forged address."""
 
     def attack(node: Twistd) -> str:
@@ -97,7 +97,7 @@ def strangers(cluster: Town) -> str:
     return cluster.both(attack, 25)
 
 
-def forgeries(cluster: Town) -> str:
+def forgeries(cluster: AttackedCluster) -> str:
     """Forged and repeated datagrams between nodes that talk."""
     load = cluster.load(90)
     nodes = attacks.addresses(cluster.nodes)
@@ -105,7 +105,7 @@ def forgeries(cluster: Town) -> str:
     return f"{seen}\n  meanwhile {load.served()}"
 
 
-def replies(cluster: Town) -> str:
+def replies(cluster: AttackedCluster) -> str:
     """Forged answers to a question that a node has asked, in this process."""
     question, began = Question(), time.process_time()
     contacts = question.stack.table.contacts()
@@ -120,7 +120,7 @@ def replies(cluster: Town) -> str:
     )
 
 
-def handshakes(cluster: Town) -> str:
+def handshakes(cluster: AttackedCluster) -> str:
     """Sessions from many addresses, with identities of their own."""
     callers = attacks.callers(CALLERS, cluster.rng)
 
@@ -135,11 +135,12 @@ def handshakes(cluster: Town) -> str:
     return told
 
 
-def sessions(cluster: Town) -> str:
+def sessions(cluster: AttackedCluster) -> str:
     """The same while contacts of the table keep silent: their sessions are the ones used least."""
     node = cluster.nodes[0]
     contacts = [
-        Stranger("main", DIFFICULTY, node.p2p_port, node.host, f"198.19.{n}.1") for n in range(CONTACTS)
+        IndependentPeer("main", DIFFICULTY, node.p2p_port, node.host, f"198.19.{n}.1")
+        for n in range(CONTACTS)
     ]
     for contact in contacts:
         contact.call(attacks.PING)
@@ -150,19 +151,19 @@ def sessions(cluster: Town) -> str:
     return f"{dict(fates)}; of {CONTACTS} contacts {kept} are still in their sessions"
 
 
-def api_slowloris(cluster: Town) -> str:
+def api_slowloris(cluster: AttackedCluster) -> str:
     """Connections to the API that begin a message and send a byte every 10 s."""
     port = cluster.nodes[0].api_port
     assert port is not None
     return _slowloris(cluster, ("127.0.0.1", port), api_messages.encode_get(bytes(32))[:3])
 
 
-def tls_slowloris(cluster: Town) -> str:
+def tls_slowloris(cluster: AttackedCluster) -> str:
     """The same at the bulk channel, with handshakes."""
     return _slowloris(cluster, cluster.nodes[0].at, b"\x16\x03\x01")
 
 
-def tls_handshakes(cluster: Town) -> str:
+def tls_handshakes(cluster: AttackedCluster) -> str:
     """Whole handshakes from whoever comes, as fast as they are answered."""
 
     def attack(node: Twistd) -> str:
@@ -172,7 +173,7 @@ def tls_handshakes(cluster: Town) -> str:
     return cluster.both(attack, TLS_SECONDS)
 
 
-def _slowloris(cluster: Town, target: Address, first: bytes) -> str:
+def _slowloris(cluster: AttackedCluster, target: Address, first: bytes) -> str:
     load, held = cluster.load(40), attacks.HalfOpen()
     held.open(target, first, HALF_OPEN, 10)
     until = time.monotonic() + 50
@@ -184,7 +185,7 @@ def _slowloris(cluster: Town, target: Address, first: bytes) -> str:
     return f"{closed}, {left} left\n  meanwhile {load.served()}"
 
 
-ATTACKS: dict[str, Callable[[Town], str]] = {
+ATTACKS: dict[str, Callable[[AttackedCluster], str]] = {
     attack.__name__: attack
     for attack in (
         idle,
@@ -206,7 +207,7 @@ def main() -> None:
     space = Space.enter()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            cluster = Town(folder)
+            cluster = AttackedCluster(folder)
             try:
                 for name in sys.argv[1:] or ATTACKS:
                     before = cluster.memory()

@@ -35,7 +35,7 @@ from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Record
-from dht14.security.identity import Identity, Puzzle, public_key_of
+from dht14.security.identity import Identity, Puzzle, public_key_in
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
 from dht14.sim.memory_store import MemoryStore
@@ -153,21 +153,33 @@ class Bulk:
         self._holder = Contact(server.node_id, ("127.0.0.1", port), server.proof)
         self._digest = sha256(VALUE).digest()
         self._store.offer(
-            Record(KEY, VALUE, VERSION, reactor.seconds() + 80_000, 8), reactor.seconds(), lambda _: None
+            Record(
+                key=KEY, value=VALUE, version=VERSION, expires_at=reactor.seconds() + 80_000, replication=8
+            ),
+            reactor.seconds(),
+            lambda _: None,
         )
         self.client = self._new_client()
 
     def _new_client(self) -> BulkClient:
-        return BulkClient(self._tls, PUZZLE.check, self._reactor)
+        return BulkClient(self._tls, PUZZLE.verify_proof, self._reactor)
 
     def _ticket(self, errand: Transfer) -> bytes:
         now = self._reactor.seconds()
-        return self._tickets.issue(public_key_of(self._identity.proof), errand, MAX_VALUE, now)
+        return self._tickets.issue(public_key_in(self._identity.proof), errand, MAX_VALUE, now)
 
     def fetch(self, client: BulkClient) -> "Deferred[Record | None]":
         ticket = self._ticket(Download(KEY, VERSION, MAX_VALUE))
-        claim = AdvertisedRecord(KEY, VERSION, 0.0, 8, False, MAX_VALUE, self._digest)
-        return client.fetch(self._holder, ticket, MAX_VALUE).addCallback(claim.fulfilled)
+        claim = AdvertisedRecord(
+            key=KEY,
+            version=VERSION,
+            expires_at=0.0,
+            replication=8,
+            owned=False,
+            length=MAX_VALUE,
+            digest=self._digest,
+        )
+        return client.fetch(self._holder, ticket, MAX_VALUE).addCallback(claim.with_value)
 
     def push(self, client: BulkClient) -> "Deferred[Reply]":
         now = self._reactor.seconds()

@@ -41,12 +41,12 @@ class Dht14Network:
             stack = build_stack(
                 make_store=MemoryStore,
                 identity=identity,
-                check=puzzle.check,
+                verify_proof=puzzle.verify_proof,
                 clock=self._reactor,
                 wall=time.time,
                 rng=rng,
                 resolve=_resolve,
-                bulk=BulkClient(NodeTls(identity.private_key), puzzle.check, self._reactor),
+                bulk=BulkClient(NodeTls(identity.private_key), puzzle.verify_proof, self._reactor),
                 options=StackOptions(seeds=seeds),
             )
             port = UdpPort(("127.0.0.1", 0), stack.rpc, self._reactor)

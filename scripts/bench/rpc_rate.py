@@ -26,9 +26,9 @@ from dht14.kademlia.keyspace import random_id
 from dht14.net.bulk.client import BulkClient
 from dht14.net.bulk.tls import NodeTls
 from dht14.net.rpc.udp_port import UdpPort
-from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
+from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.shares import Priority
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
@@ -140,14 +140,14 @@ class Handshakes:
         one, two = (
             EncryptedLayer(
                 i,
-                PUZZLE.check,
+                PUZZLE.verify_proof,
                 rng,
                 UNLIMITED,
                 lambda _: False,
                 lambda _: Priority.UNKNOWN,
                 HelloLimiter(),
                 now,
-                AgreedTime(time.time),
+                PrekeyClock(time.time),
             )
             for i in sides
         )
@@ -171,12 +171,12 @@ def _node(reactor: Any, number: int, sealed: bool) -> tuple[Stack, Contact]:
     stack = build_stack(
         make_store=MemoryStore,
         identity=own,
-        check=PUZZLE.check,
+        verify_proof=PUZZLE.verify_proof,
         clock=reactor,
         wall=time.time,
         rng=random.SystemRandom(),
         resolve=lambda host, port: succeed([]),
-        bulk=BulkClient(NodeTls(own.private_key), PUZZLE.check, reactor),
+        bulk=BulkClient(NodeTls(own.private_key), PUZZLE.verify_proof, reactor),
         options=StackOptions(sealed=sealed, limits=UNLIMITED),
     )
     port = UdpPort(("127.0.0.1", 0), stack.rpc, reactor)

@@ -27,7 +27,7 @@ from twisted.internet.task import LoopingCall, deferLater, react
 
 from dht14.database.database import Database
 from dht14.database.entry_format import EntryFormat
-from dht14.database.group_commit import PUTS_A_BATCH
+from dht14.database.group_commit import MAX_BATCH_PUTS
 from dht14.database.vault import Vault
 from dht14.records.record import Record, version_at
 from dht14.records.store import Outcome, Verdict
@@ -58,7 +58,7 @@ class Quiet:
     def store_full(self, used: int) -> None:
         raise AssertionError(used)
 
-    def room_again(self) -> None: ...
+    def space_available(self) -> None: ...
 
     def share_used_up(self, total: int) -> None:
         raise AssertionError(total)
@@ -66,23 +66,32 @@ class Quiet:
 
 def _database(path: Path, reactor: Any) -> Database:
     vault = Vault.unlock(b"k" * 32, b"s" * 32, b"i" * 16, os.urandom)
-    watcher = Quiet()
+    events = Quiet()
     return Database(
-        str(path),
-        EntryFormat(vault, 0),
-        0,
-        LIMIT,
-        86_700,
-        lambda record: True,
-        reactor.callFromThread,
-        watcher,
+        path=str(path),
+        format=EntryFormat(vault, 0),
+        own_id=0,
+        limit=LIMIT,
+        floor_ttl=86_700,
+        answers_for=lambda record: True,
+        call_soon=reactor.callFromThread,
+        events=events,
     )
 
 
 def _records(count: int, seed: int) -> list[Record]:
     rng, now = random.Random(seed), time.time()
     version = version_at(now)
-    return [Record(rng.getrandbits(256), rng.randbytes(1000), version, now + 3600, 8) for _ in range(count)]
+    return [
+        Record(
+            key=rng.getrandbits(256),
+            value=rng.randbytes(1000),
+            version=version,
+            expires_at=now + 3600,
+            replication=8,
+        )
+        for _ in range(count)
+    ]
 
 
 def _memory() -> float:
@@ -143,8 +152,8 @@ class Bare:
 
     def puts(self, items: list[tuple[bytes, bytes]]) -> float:
         began = time.perf_counter()
-        for start in range(0, len(items), PUTS_A_BATCH):
-            self._jobs.put(items[start : start + PUTS_A_BATCH])
+        for start in range(0, len(items), MAX_BATCH_PUTS):
+            self._jobs.put(items[start : start + MAX_BATCH_PUTS])
         self._jobs.put(None)
         self._thread.join()
         return len(items) / (time.perf_counter() - began)

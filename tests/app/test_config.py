@@ -31,7 +31,7 @@ difficulty = 4
 requests_per_second = 100
 burst_size = 200
 """
-SHIPPED_FILE = Path(__file__).parent.parent / "conf" / "config.ini"
+SHIPPED_FILE = Path(__file__).parents[2] / "conf" / "config.ini"
 SECRET = "Zx9-secret-that-must-not-be-shown"
 
 
@@ -55,7 +55,7 @@ class ConfigTestCase(SynchronousTestCase):
 
 
 class FileTests(ConfigTestCase):
-    """What a configuration file gives."""
+    """The settings of a configuration file."""
 
     def test_nothing_given(self):
         """Without file, environment and options every setting has its default."""
@@ -78,7 +78,7 @@ class FileTests(ConfigTestCase):
         self.assertEqual(loaded.security.encryption_key, b"12345678901234567890123456789012")
 
     def test_every_option(self):
-        """Each option that a file sets arrives in its place, in its type."""
+        """Each option that a file sets arrives in its attribute, in its type."""
         loaded = self.load(
             "[node]\np2p_address = [::1]:9000\napi_address = localhost:9001\ndata_dir = /var/lib/x\n"
             "cleanup_interval = 1.5\nbootstrap_retry_interval = 0.1\nmax_bootstrap_retries = 0\n"
@@ -112,14 +112,15 @@ class FileTests(ConfigTestCase):
         self.assertEqual(config.load(Role.BOOTSTRAP).node.data_dir, "data/bootstrap")
 
     def test_default_ttl(self):
-        """Where it is not given, the default time to live follows its bounds."""
+        """The default time to live, if it is not configured, follows its bounds."""
         for bounds, ttl in (("", 86400), ("max_ttl = 600", 600), ("min_ttl = 90000\nmax_ttl = 99999", 90000)):
             storage = self.load(f"[storage]\ndefault_ttl =\n{bounds}\n").storage
             self.assertEqual(storage.ttl_unless_asked, ttl)
         self.assertEqual(self.load("[storage]\ndefault_ttl = 70\n").storage.ttl_unless_asked, 70)
 
     def test_loopback_rate(self):
-        """The default limit of requests is not for clients on loopback; one that was chosen is, or their own."""
+        """The default limit of requests does not apply to clients on loopback; a configured one does,
+        unless they have their own."""
         for text, rate in (
             ("", 0),
             ("requests_per_second = 100", 0),
@@ -138,7 +139,7 @@ class FileTests(ConfigTestCase):
         self.assertEqual(loaded.node.data_dir, "/a b/%(x)s/100%")
 
     def test_pinned_seed(self):
-        """A seed may name the node that has to be there."""
+        """A seed may name the node that must be there."""
         loaded = self.load(f"[bootstrap]\nx = {'aB' * 32}@[2001:db8::1]:8000\n")
         self.assertEqual(loaded.bootstrap, (Seed("2001:db8::1", 8000, int("ab" * 32, 16)),))
 
@@ -163,7 +164,7 @@ class PrecedenceTests(ConfigTestCase):
         self.assertEqual(loaded.node.p2p_address, ("0.0.0.0", 8000))
 
     def test_node_alone(self):
-        """Who asks a node reads [node] as the node does, and need not be able to read its key."""
+        """`load_node` reads [node] as the node does, without its key file."""
         path = self.file(
             "[node]\napi_address = 10.0.0.1:1\n[security]\nencryption_key = file:/no/such/file\n"
         )
@@ -174,7 +175,7 @@ class PrecedenceTests(ConfigTestCase):
     def test_every_option_has_a_variable(self):
         """DHT14_<SECTION>_<OPTION> exists for each option, sections with underscores included."""
         environment = {
-            f"DHT14_{section}_{name}".upper(): config._line(section, name)["default"]
+            f"DHT14_{section}_{name}".upper(): config._metadata(section, name)["default"]
             for section, names in config._OPTIONS.items()
             for name in names
         }
@@ -199,7 +200,7 @@ class PrecedenceTests(ConfigTestCase):
 
 
 class RefusalTests(ConfigTestCase):
-    """What is wrong is refused with section, option and cure."""
+    """Every mistake is refused with section, option and remedy."""
 
     def test_unknown_names(self):
         """Unknown sections, options and variables are refused with the nearest known name."""
@@ -216,7 +217,7 @@ class RefusalTests(ConfigTestCase):
             self.assertTrue(refusal.endswith(nearest), refusal)
 
     def test_options_of_the_future(self):
-        """An option that does not work yet is unknown."""
+        """An option that is not implemented yet is unknown."""
         self.assertIn("unknown", self.refusal("[node]\nadmin_address = 1\n"))
 
     def test_values(self):
@@ -253,7 +254,7 @@ class RefusalTests(ConfigTestCase):
                 self.assertIn(name, refusal)
 
     def test_decorations(self):
-        """A comment or quotes behind a value, a leading ~ or $ are refused for every option, with the cure."""
+        """A comment after a value, quotes, a leading ~ or $ are refused for every option, with the remedy."""
         decorations = (
             ("{} # on the big disk", "line of its own"),
             ("{} ; on the big disk", "line of its own"),
@@ -267,18 +268,18 @@ class RefusalTests(ConfigTestCase):
         )
         options = [(section, name) for section, kind in SECTIONS.items() for name in attrs.fields_dict(kind)]
         for section, name in [*options, ("bootstrap", "one")]:
-            for decoration, cure in decorations:
-                text = decoration.format("a:1" if section == "bootstrap" else "1")
+            for quoting_problem, remedy in decorations:
+                text = quoting_problem.format("a:1" if section == "bootstrap" else "1")
                 refusal = self.refusal(f"[{section}]\n{name} = {text}\n")
                 self.assertIn(f"[{section}] {name} ", refusal)
-                self.assertIn(cure, refusal)
+                self.assertIn(remedy, refusal)
                 variable = f"DHT14_{section}_{name}".upper()
-                self.assertIn(cure, self.refusal(environment={variable: text}))
+                self.assertIn(remedy, self.refusal(environment={variable: text}))
         for text in ("file:~/key", 'file:"key"', "file:key # mine", "file:$HOME/key", '"' + "k" * 32 + '"'):
             self.assertIn("encryption_key", self.refusal(f"[security]\nencryption_key = {text}\n"))
 
     def test_plain_paths(self):
-        """What looks like a decoration inside a path is a part of it."""
+        """Such characters inside a path are a part of it."""
         for path in ("/data/c#/node", "/a b/c", "./~x", "/it's/x", "/a$b"):
             self.assertEqual(self.load(f"[node]\ndata_dir = {path}\n").node.data_dir, path)
 
@@ -287,7 +288,7 @@ class RefusalTests(ConfigTestCase):
         self.assertIn("from 1 to 20", self.refusal("[storage]\nreplication = 21\n"))
 
     def test_broken_files(self):
-        """A file that is none is refused: missing, a folder, not UTF-8, duplicates, no section, no value."""
+        """An invalid file is refused: missing, a folder, not UTF-8, duplicates, no section, no value."""
         for text in (
             b"[node]\nlog_level = \xff\n",
             "[node]\n[node]\n",
@@ -301,24 +302,24 @@ class RefusalTests(ConfigTestCase):
             self.assertRaises(ConfigError, config.load, Role.NODE, path)
 
     def test_indented_option(self):
-        """An option that is indented by mistake is not taken for more of the one above it."""
-        self.assertIn("margin", self.refusal("[node]\nlog_level = info\n  log_format = json\n"))
+        """An option that is indented by mistake is not read as a part of the one above it."""
+        self.assertIn("start of a line", self.refusal("[node]\nlog_level = info\n  log_format = json\n"))
 
 
 class EncryptionKeyTests(ConfigTestCase):
-    """The forms of a key, and that none is ever shown."""
+    """The forms of a key; none is ever shown."""
 
     def key(self, text: str, **layers) -> bytes | None:
         return self.load(f"[security]\nencryption_key = {text}\n", **layers).security.encryption_key
 
     def test_forms(self):
-        """32 characters and 64 hex digits are keys; nothing is none."""
+        """32 characters and 64 hex digits are keys; an empty text is no key."""
         self.assertEqual(self.key("p%(a)s ;#=:" + "x" * 21), b"p%(a)s ;#=:" + b"x" * 21)
         self.assertEqual(self.key("aB" * 32), bytes([0xAB] * 32))
         self.assertIsNone(self.key(""))
 
     def test_file(self):
-        """A key file is looked for beside the configuration, and may end in a newline."""
+        """A key file is searched beside the configuration, and may end in a newline."""
         folder = Path(self.mktemp())
         folder.mkdir()
         ini = folder / "config.ini"
@@ -333,7 +334,7 @@ class EncryptionKeyTests(ConfigTestCase):
         )
 
     def test_bad_files(self):
-        """A key file that is missing or holds something else is refused by its name, without its content."""
+        """A missing or invalid key file is refused with its name, without its content."""
         held = self.file(SECRET)
         for name in (self.mktemp(), os.curdir, held, self.file(b"\xff" * 32), self.file("a" * 32 + "\n\n")):
             refusal = self.refusal(f"[security]\nencryption_key = file:{os.path.abspath(name)}\n")
@@ -357,15 +358,15 @@ class EncryptionKeyTests(ConfigTestCase):
         self.assertNotIn(SECRET, self.refusal(environment=variable))
 
     def test_not_in_repr(self):
-        """Settings can be logged: their text has no key in it."""
+        """Settings can be logged: their text contains no key."""
         self.assertNotIn("12345678901234567890", repr(self.load(OLDER_FILE)))
 
 
 class MutationTests(ConfigTestCase):
-    """Files as they should not be."""
+    """Damaged files."""
 
     def test_mutated_files(self):
-        """Whatever is done to a file's bytes, it loads or is refused by a ConfigError of one line."""
+        """A file with any changed bytes loads, or is refused by a ConfigError of one line."""
         rng = random.Random(14)
         original = SHIPPED_FILE.read_bytes() + OLDER_FILE.encode()
         path = self.mktemp()

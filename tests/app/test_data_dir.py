@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.app.data_dir import MAX_SAVED_CONTACTS, DataDir
 from dht14.errors import ConfigError, DataDirInUse, Malformed
 from dht14.security.identity import Identity, Puzzle, public_bytes
-from tests.fakes import check, contact_at
+from tests.fakes import contact_at, verify_proof
 
 PUZZLE = Puzzle("main", 1)
 
@@ -39,15 +39,15 @@ class DataDirTestCase(SynchronousTestCase):
 
 
 class LockTests(DataDirTestCase):
-    """One process a directory."""
+    """One process for each directory."""
 
     def test_made(self):
-        """The directory is made where it is missing, for its owner's eyes alone."""
+        """A missing directory is made, readable only for its owner."""
         self.open()
         self.assertEqual(mode(self.path), 0o700)
 
     def test_second(self):
-        """While one has it nobody else gets it, and nothing in it changes."""
+        """While one process has it no other gets it, and nothing in it changes."""
         opened = self.open()
         opened.private_key()
         before = self.content()
@@ -57,14 +57,14 @@ class LockTests(DataDirTestCase):
         self.assertEqual(self.content(), before)
 
     def test_given_back(self):
-        """Closed, twice if need be, it can be opened again."""
+        """After `close`, once or twice, it can be opened again."""
         opened = self.open()
         opened.close()
         opened.close()
         self.open()
 
     def test_outlives_a_fork(self):
-        """A daemon's parent takes nothing with it when it ends."""
+        """A daemon's parent does not release the lock when it ends."""
         self.open()
         child = os.fork()
         if not child:
@@ -73,7 +73,7 @@ class LockTests(DataDirTestCase):
         self.assertRaises(DataDirInUse, DataDir.open, str(self.path))
 
     def test_unusable(self):
-        """What cannot be a data directory is refused by name, with a cure."""
+        """A path that cannot be a data directory is refused by name, with a remedy."""
         file = Path(self.mktemp())
         file.write_text("")
         for path in (file, file / "below", Path("/proc/dht14")):
@@ -83,49 +83,49 @@ class LockTests(DataDirTestCase):
 
 
 class IdentityTests(DataDirTestCase):
-    """Who the node is, from the first start on."""
+    """The identity of the node, from the first start on."""
 
     def test_kept(self):
         """The identity of the first start is that of every later one."""
         opened = self.open()
         self.assertIsNone(opened.identity(PUZZLE))
-        identity = self.prove(opened, PUZZLE)
+        identity = self.save_proof(opened, PUZZLE)
         self.assertEqual(opened.identity(PUZZLE), identity)
         self.assertEqual(self.reopen(opened).identity(PUZZLE), identity)
 
-    def prove(self, opened: DataDir, puzzle: Puzzle) -> Identity:
+    def save_proof(self, opened: DataDir, puzzle: Puzzle) -> Identity:
         public = public_bytes(opened.private_key())
-        return opened.prove(next(proof for proof in puzzle.solve(public) if proof), puzzle)
+        return opened.save_proof(next(proof for proof in puzzle.solve(public) if proof), puzzle)
 
     def test_lost_proof(self):
         """Without the proof, or with a damaged or another one, the same id is found again."""
         opened = self.open()
-        identity = self.prove(opened, PUZZLE)
+        identity = self.save_proof(opened, PUZZLE)
         other = Identity.made_up(PUZZLE, random.Random(1)).proof
         for content in (None, b"", bytes(48), other, identity.proof[:-1]):
             (self.path / "identity.proof").unlink()
             if content is not None:
                 (self.path / "identity.proof").write_bytes(content)
             self.assertIsNone(opened.identity(PUZZLE))
-            self.assertEqual(self.prove(opened, PUZZLE), identity)
+            self.assertEqual(self.save_proof(opened, PUZZLE), identity)
 
     def test_raised_difficulty(self):
-        """What solves an easier puzzle is no identity where a harder one is asked; an easier one is content."""
+        """A proof for an easier puzzle is no identity for a harder one; the reverse is accepted."""
         opened = self.open()
-        identity = self.prove(opened, PUZZLE)
+        identity = self.save_proof(opened, PUZZLE)
         self.assertIsNone(opened.identity(Puzzle("main", 3)))
         self.assertEqual(opened.proof(), identity.proof)
         self.assertEqual(opened.identity(Puzzle("main", 0)), identity)
 
     def test_other_network(self):
-        """In a network of another name the node is another one."""
+        """In a network of another name the node has another id."""
         opened = self.open()
-        here, there = (self.prove(opened, Puzzle(name, 0)) for name in ("main", "other"))
+        here, there = (self.save_proof(opened, Puzzle(name, 0)) for name in ("main", "other"))
         self.assertNotEqual(here.node_id, there.node_id)
 
     def test_private(self):
-        """Nobody else may read the key, and no repr shows it."""
-        identity = self.prove(self.open(), PUZZLE)
+        """No other user can read the key, and no repr shows it."""
+        identity = self.save_proof(self.open(), PUZZLE)
         self.assertEqual(mode(self.path / "identity.pem"), 0o600)
         self.assertNotIn("rivate", repr(identity))
 
@@ -144,7 +144,7 @@ class IdentityTests(DataDirTestCase):
             self.assertEqual(file.read_bytes(), content)
 
     def test_after_a_crash(self):
-        """What a start left half made does not keep the next one from making it."""
+        """A file that a start left incomplete does not keep the next start from making it."""
         opened = self.open()
         (self.path / "identity.pem.new").write_bytes(b"half")
         opened.private_key()
@@ -152,27 +152,27 @@ class IdentityTests(DataDirTestCase):
 
 
 class ContactTests(DataDirTestCase):
-    """Whom the node knew."""
+    """The saved contacts."""
 
     CONTACTS = (contact_at(5, ("127.0.0.1", 8000)), contact_at(2**256 - 1, ("2001:db8::1", 65535)))
 
     def test_kept(self):
         """Saved contacts are there after a restart; the last save counts; at first there are none."""
         opened = self.open()
-        self.assertEqual(opened.load_contacts(check), ())
+        self.assertEqual(opened.load_contacts(verify_proof), ())
         opened.save_contacts(self.CONTACTS[:1])
         opened.save_contacts(self.CONTACTS)
-        self.assertEqual(self.reopen(opened).load_contacts(check), self.CONTACTS)
+        self.assertEqual(self.reopen(opened).load_contacts(verify_proof), self.CONTACTS)
 
     def test_limit(self):
-        """However many are handed over, what is saved can be loaded."""
+        """However many contacts are given, the saved file can be loaded."""
         opened = self.open()
         many = [contact_at(n, ("2001:db8::1", 1 + n)) for n in range(MAX_SAVED_CONTACTS + 10)]
         opened.save_contacts(many)
-        self.assertEqual(opened.load_contacts(check), tuple(many[:MAX_SAVED_CONTACTS]))
+        self.assertEqual(opened.load_contacts(verify_proof), tuple(many[:MAX_SAVED_CONTACTS]))
 
     def test_damaged(self):
-        """A damaged file is told from a whole one, wherever the damage is."""
+        """A damaged file is detected, wherever the damage is."""
         opened = self.open()
         opened.save_contacts(self.CONTACTS)
         file = self.path / "contacts"
@@ -181,4 +181,4 @@ class ContactTests(DataDirTestCase):
         damaged += [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(len(whole))]
         for content in damaged:
             file.write_bytes(content)
-            self.assertRaises(Malformed, opened.load_contacts, check)
+            self.assertRaises(Malformed, opened.load_contacts, verify_proof)

@@ -3,20 +3,27 @@ import os
 import shutil
 import stat
 import subprocess
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 from attrs import evolve
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.app.data_dir import DataDir
-from dht14.app.database_dir import FORMAT, DatabaseDir, Header, Resealed, has_values, reseal, unlock
-from dht14.database.entry_format import Body, Head
+from dht14.app.database_dir import (
+    FORMAT,
+    DatabaseDir,
+    DatabaseHeader,
+    has_database,
+    unlock,
+)
+from dht14.database.entry_format import EntryBody, EntryHeader
 from dht14.database.floor_table import LeftFloor
-from dht14.database.tables import Changes, Tables, growth_of
+from dht14.database.tables import Changes, Tables
 from dht14.errors import ConfigError
 from dht14.records.record import Kind
+from dht14.security.identity import Puzzle
 from tests.database.disk import record
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -24,7 +31,7 @@ SUBNET = bytes([198, 51, 100])
 LIMIT = 16 << 20
 
 
-class ValuesDirTestCase(SynchronousTestCase):
+class DatabaseDirTestCase(SynchronousTestCase):
     """A data directory in the folder of this run."""
 
     def setUp(self) -> None:
@@ -39,34 +46,34 @@ class ValuesDirTestCase(SynchronousTestCase):
             if file.is_file()
         }
 
-    def refused(self, key: bytes | None, cure: str = "[security] encryption_key") -> None:
-        """This key is refused, in words that name the option and not the key, and nothing changes."""
+    def refused(self, key: bytes | None, remedy: str = "[security] encryption_key") -> None:
+        """This key is refused, with the name of the option and without the key, and nothing changes."""
         before = self.content()
         wrong = self.assertRaises(ConfigError, unlock, self.data_dir, key, 1)
-        self.assertIn(cure, str(wrong))
+        self.assertIn(remedy, str(wrong))
         for secret in filter(None, (key, KEY)):
             self.assertNotIn(secret.decode("ascii", "replace"), str(wrong))
         self.assertEqual(self.content(), before)
 
     def write(self, values: DatabaseDir, count: int) -> None:
-        """Records and floors into the database."""
+        """Write records and floors into the database."""
         tables = Tables.open(values.path, LIMIT, 1000, new=True)
         changes = Changes()
         for n in range(count):
-            place = values.format.place(n)
-            changes.puts[place] = values.format.write(
-                place, evolve(record(n, b"%d" % n, writer=n % 3), writer_subnet=SUBNET)
+            slot = values.format.slot(n)
+            changes.puts[slot] = values.format.write(
+                slot, evolve(record(n, b"%d" % n, writer=n % 3), writer_subnet=SUBNET)
             )
-            place = values.format.place(1000 + n)
-            body = Body(1000 + n, Kind(1 + n % 2), b"", n % 3, is_brief=n % 5 == 0)
-            changes.drops[place] = LeftFloor.seal(values.format, place, Head(n, 2e9), body)
+            slot = values.format.slot(1000 + n)
+            body = EntryBody(1000 + n, Kind(1 + n % 2), b"", n % 3, is_brief=n % 5 == 0)
+            changes.drops[slot] = LeftFloor.seal(values.format, slot, EntryHeader(n, 2e9), body)
         tables.write(changes)
         tables.close()
 
 
-class UnlockTests(ValuesDirTestCase):
+class UnlockTests(DatabaseDirTestCase):
     def test_same_again(self) -> None:
-        """The database of the first start is that of every later one, whatever the node's id is by then."""
+        """Every later start has the database of the first one, whatever the node id is then."""
         first = unlock(self.data_dir, KEY, 1)
         before = self.content()
         again = unlock(self.data_dir, KEY, 2)
@@ -74,7 +81,8 @@ class UnlockTests(ValuesDirTestCase):
         self.assertEqual((self.content(), sorted(before)), (before, ["lock", "values/header"]))
 
     def test_missing(self) -> None:
-        """A header whose database is gone is told apart from a first start, and from a database that is there."""
+        """A header without its database is distinguished from a first start, and from an existing
+        database."""
         values = unlock(self.data_dir, KEY, 1)
         self.assertFalse(values.is_missing)
         self.write(values, 1)
@@ -88,7 +96,7 @@ class UnlockTests(ValuesDirTestCase):
         self.refused(OTHER_KEY)
 
     def test_own_key(self) -> None:
-        """Where none is configured a key is made, for its owner's eyes, and used again."""
+        """If no key is configured one is made, readable only for its owner, and used again."""
         first = unlock(self.data_dir, None, 1)
         key = self.path / "encryption.key"
         self.assertEqual(stat.S_IMODE(key.stat().st_mode), 0o600)
@@ -96,7 +104,7 @@ class UnlockTests(ValuesDirTestCase):
         self.assertEqual(unlock(self.data_dir, bytes.fromhex(key.read_text()), 1).format, first.format)
 
     def test_missing_key(self) -> None:
-        """Values without the key that was made for them, or with half of it, are not begun anew."""
+        """Values without the key that was made for them, or with half of it, are refused and not replaced."""
         unlock(self.data_dir, None, 1)
         key = self.path / "encryption.key"
         key.write_text(key.read_text()[:20])
@@ -112,7 +120,8 @@ class UnlockTests(ValuesDirTestCase):
             self.assertNotIn(KEY.hex().encode(), content)
 
     def test_strange_things(self) -> None:
-        """What stands there and is no database of ours is renamed, and the node begins anew."""
+        """Anything in the folder that is no database of ours is renamed, and the node starts without
+        values."""
         folder = self.path / "values"
 
         def foreign() -> None:
@@ -128,7 +137,7 @@ class UnlockTests(ValuesDirTestCase):
             os.rename(folder, self.path / f"away-{number}")
 
     def test_empty_folder(self) -> None:
-        """A folder that holds no data is used as it is, and nothing is called damaged."""
+        """A folder without data is used as it is, and nothing is reported as damaged."""
         folder = self.path / "values"
 
         def with_leftovers() -> None:
@@ -141,16 +150,16 @@ class UnlockTests(ValuesDirTestCase):
         for make in (folder.mkdir, with_leftovers):
             make()
             inode = folder.stat().st_ino
-            self.assertFalse(has_values(self.data_dir.path))
+            self.assertFalse(has_database(self.data_dir.path))
             values = unlock(self.data_dir, KEY, 1)
             self.assertEqual((values.set_aside, folder.stat().st_ino), ("", inode))
-            self.assertTrue(has_values(self.data_dir.path))
+            self.assertTrue(has_database(self.data_dir.path))
             self.assertEqual(unlock(self.data_dir, KEY, 1).path, values.path)
             self.assertEqual(sorted(os.listdir(self.path)), ["lock", "values"])
             shutil.rmtree(folder)
 
     def test_link(self) -> None:
-        """Values behind a link lie behind it, and stay there: when they are damaged they are renamed there."""
+        """Values behind a link stay behind it: damaged ones are renamed there."""
         elsewhere = self.path.parent / "elsewhere"
         elsewhere.mkdir()
         folder = self.path / "values"
@@ -168,11 +177,11 @@ class UnlockTests(ValuesDirTestCase):
         self.assertEqual(sorted(os.listdir(self.path)), ["lock", "values"])
 
     def test_link_elsewhere(self) -> None:
-        """A link to nowhere, or to what holds something else, is refused, and nothing is made or moved."""
+        """A link to nowhere, or to a folder with foreign files, is refused, and nothing is made or moved."""
         elsewhere = self.path.parent / "elsewhere"
         (self.path / "values").symlink_to(elsewhere)
-        self.refused(KEY, "which is not there")
-        self.assertRaises(ConfigError, has_values, self.data_dir.path)
+        self.refused(KEY, "which does not exist")
+        self.assertRaises(ConfigError, has_database, self.data_dir.path)
         elsewhere.mkdir()
         (elsewhere / "photo").write_bytes(b"x")
         self.refused(KEY, "'photo'")
@@ -180,7 +189,8 @@ class UnlockTests(ValuesDirTestCase):
         self.assertEqual(sorted(os.listdir(self.path)), ["lock", "values"])
 
     def test_mount(self) -> None:
-        """So is a volume: one with nothing but lost+found is used; the mount itself is never renamed."""
+        """The same holds for a volume: one with only lost+found is used; the mount itself is never
+        renamed."""
         folder = self.path / "values"
         folder.mkdir()
         if subprocess.run(
@@ -195,20 +205,21 @@ class UnlockTests(ValuesDirTestCase):
         self.assertTrue(folder.is_mount())
 
     def test_after_a_crash(self) -> None:
-        """What a first start left half made does not matter to the next one."""
+        """Files that a first start left incomplete do not matter to the next one."""
         (self.path / "values.new").mkdir()
         (self.path / "values.new" / "header.new").write_bytes(b"half")
         self.assertEqual(unlock(self.data_dir, KEY, 1).set_aside, "")
 
     def test_unusable(self) -> None:
-        """A folder that cannot be written is told as the data directory's fault."""
+        """A folder that cannot be written is reported as a problem of the data directory."""
         (self.path / "values.new").write_text("")
         self.refused(KEY, "[node] data_dir")
 
 
-class HeaderTests(ValuesDirTestCase):
+class HeaderTests(DatabaseDirTestCase):
     def test_damaged(self) -> None:
-        """However the header is damaged, the folder is renamed, as it is, and the node begins anew."""
+        """However the header is damaged, the folder is renamed as it is, and the node starts without
+        values."""
         values = unlock(self.data_dir, KEY, 1)
         header = self.path / "values" / "header"
         whole = header.read_bytes()
@@ -221,14 +232,14 @@ class HeaderTests(ValuesDirTestCase):
             self.assertEqual((Path(again.set_aside) / "header").read_bytes(), content)
 
     def test_newer(self) -> None:
-        """A database of a later version is refused by name, and left alone."""
+        """A database of a later version is refused with its format, and not changed."""
         unlock(self.data_dir, KEY, 1)
         content = b"DHT14VAL" + (FORMAT + 1).to_bytes(2, "big") + b"whatever comes then"
         (self.path / "values" / "header").write_bytes(content + hashlib.sha256(content).digest())
         self.refused(KEY, "format 3")
 
     def test_older(self) -> None:
-        """One of an older format is renamed, and begun anew: the values are with the others."""
+        """A database of an older format is renamed, and the node starts without values: others have them."""
         unlock(self.data_dir, KEY, 1)
         header = self.path / "values" / "header"
         content = b"DHT14VAL" + (FORMAT - 1).to_bytes(2, "big") + header.read_bytes()[10:-32]
@@ -238,77 +249,35 @@ class HeaderTests(ValuesDirTestCase):
     def test_round_trip(self) -> None:
         """A header comes back as it was."""
         header = unlock(self.data_dir, KEY, 2**256 - 1).header
-        self.assertEqual(Header.unpack(header.pack()), header)
+        self.assertEqual(DatabaseHeader.unpack(header.pack()), header)
 
 
-class ResealTests(ValuesDirTestCase):
+class EarlierVersionTests(DatabaseDirTestCase):
+    """A data directory that an earlier version wrote opens: the formats on disk have not changed."""
+
     def setUp(self) -> None:
-        super().setUp()
-        self.values = unlock(self.data_dir, KEY, 7)
-        self.write(self.values, 700)
+        folder = self.mktemp()
+        with ZipFile(Path(__file__).parent / "earlier_data_dir.zip") as archive:
+            archive.extractall(folder)
+        self.data_dir = DataDir.open(os.path.join(folder, "data"))
+        self.addCleanup(self.data_dir.close)
 
-    def check(self, values: DatabaseDir) -> None:
-        """All records and floors are there, and what each writer holds."""
+    def test_identity(self) -> None:
+        """The node keeps its id."""
+        identity = self.data_dir.identity(Puzzle("main", 1))
+        assert identity is not None
+        node_id = "60f7b525ca3b5b0b3b9b1bb93e4eaa45c4bc98b51763bc083584c89ae7f72331"
+        self.assertEqual(f"{identity.node_id:064x}", node_id)
+
+    def test_values(self) -> None:
+        """Records of all kinds can be read, with the key that the node made for itself."""
+        values = unlock(self.data_dir, None, 0)
         tables = Tables.open(values.path, LIMIT, 1000, new=False)
         self.addCleanup(tables.close)
-        shares: Counter[bytes] = Counter()
         with tables.env.begin() as txn:
-            for n in range(700):
-                place = values.format.place(n)
-                entry = txn.get(place, db=tables.records)
-                read = values.format.read(place, entry)
-                self.assertEqual((read, read.writer), (record(n, b"%d" % n), n % 3))
-                shares.update(growth_of(entry, None).of_parties)
-                place = values.format.place(1000 + n)
-                head, body = values.format.open(place, txn.get(place, db=tables.floors.floors))
-                self.assertEqual((head, body.writer, body.is_brief), (Head(n, 2e9), n % 3, n % 5 == 0))
-            self.assertEqual(shares, {tag: tables.share(txn, tag) for tag in shares})
-            tags = {tag for writer in (0, 1, 2) for tag in values.format.tags(writer, SUBNET)}
-            self.assertEqual(set(shares), tags)
-
-    def test_resealed(self) -> None:
-        """Under the new key everything is there; the old one is refused, and nothing is left of its database.
-        How far it is is told."""
-        told: list[tuple[int, int]] = []
-        resealed = reseal(self.values, OTHER_KEY, LIMIT, lambda done, count: told.append((done, count)))
-        self.assertEqual(resealed, Resealed(700, 0))
-        self.assertEqual((told[-1], sorted(told)), ((700, 700), told))
-        self.refused(KEY)
-        values = unlock(self.data_dir, OTHER_KEY, 7)
-        self.check(values)
-        self.assertNotIn(os.path.basename(self.values.path), os.listdir(self.path / "values"))
-
-    def test_interrupted(self) -> None:
-        """Until the header is replaced the old key opens the old database, and what was begun goes."""
-        self.patch(DatabaseDir, "save", lambda values: (_ for _ in ()).throw(KeyboardInterrupt()))
-        self.assertRaises(KeyboardInterrupt, reseal, self.values, OTHER_KEY, LIMIT)
-        self.assertEqual(len([name for name in os.listdir(self.path / "values") if name.endswith(".mdb")]), 2)
-        self.check(unlock(self.data_dir, KEY, 7))
-        self.assertEqual(len([name for name in os.listdir(self.path / "values") if name.endswith(".mdb")]), 1)
-
-    def test_no_room(self) -> None:
-        """A disk that refuses leaves the old database as it is, and is told."""
-
-        def refuses(values: DatabaseDir) -> None:
-            raise OSError(28, "No space left on device")
-
-        self.patch(DatabaseDir, "save", refuses)
-        wrong = self.assertRaises(ConfigError, reseal, self.values, OTHER_KEY, LIMIT)
-        self.assertIn("No space", str(wrong))
-        self.check(unlock(self.data_dir, KEY, 7))
-
-    def test_damaged(self) -> None:
-        """A file that is damaged is left to a start of the node; a damaged record is left out, and counted."""
-        whole = Path(self.values.path).read_bytes()
-        Path(self.values.path).write_bytes(whole[:20_000])
-        self.assertRaises(ConfigError, reseal, self.values, OTHER_KEY, LIMIT)
-        entry = self.values.format.place(3) + record(3).version.to_bytes(8, "big")
-        at = whole.rindex(entry) + len(entry) + 40
-        Path(self.values.path).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), Resealed(699, 1))
-
-    def test_empty(self) -> None:
-        """A node that never ran with its database can change its key too."""
-        os.unlink(self.values.path)
-        self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), Resealed(0, 0))
-        unlock(self.data_dir, OTHER_KEY, 7)
+            records = [values.format.read(slot, entry) for slot, entry in txn.cursor(tables.records)]
+        self.assertTrue(all(record.is_authentic for record in records))
+        self.assertEqual(
+            sorted((record.kind, record.value[-12:]) for record in records),
+            [(Kind.OPEN, b"n open value"), (Kind.OWNER, b"wner's value"), (Kind.CONTENT, b"some content")],
+        )

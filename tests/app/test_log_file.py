@@ -13,15 +13,15 @@ from dht14.app.options import LogFormat, LogLevel
 
 
 class LogFileTests(SynchronousTestCase):
-    """A file that others move, empty and remove."""
+    """A file that other programs move, truncate and remove."""
 
     def setUp(self):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         self.path = self.folder / "log"
 
-    def open(self, most_bytes: int = 1000, old_files: int = 3) -> LogFile:
-        file = LogFile(str(self.path), most_bytes, old_files)
+    def open(self, max_bytes: int = 1000, old_files: int = 3) -> LogFile:
+        file = LogFile(str(self.path), max_bytes, old_files)
         self.addCleanup(file.close)
         return file
 
@@ -29,14 +29,14 @@ class LogFileTests(SynchronousTestCase):
         return sorted(os.listdir(self.folder))
 
     def test_appends(self):
-        """What an earlier run wrote stays; the file is for its owner's eyes."""
+        """The lines of an earlier run stay; only the owner can read the file."""
         self.open().write("one\n")
         self.open().write("two\n")
         self.assertEqual(self.path.read_text(), "one\ntwo\n")
         self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o600)
 
     def test_emptied(self):
-        """Whoever copies and empties the file (copytruncate) finds no NULs in it afterwards."""
+        """After the file was copied and truncated (copytruncate) it has no NULs."""
         file = self.open()
         file.write("before\n")
         os.truncate(self.path, 0)
@@ -44,7 +44,7 @@ class LogFileTests(SynchronousTestCase):
         self.assertEqual(self.path.read_bytes(), b"after\n")
 
     def test_reopen(self):
-        """A file that was moved is left alone from the next `reopen` on; one that stands there is appended to."""
+        """After `reopen` a moved file is not written any more; a file at the path is appended to."""
         file = self.open()
         file.write("one\n")
         os.rename(self.path, self.folder / "moved")
@@ -55,7 +55,7 @@ class LogFileTests(SynchronousTestCase):
         self.assertEqual(self.path.read_text(), "theirs\ntwo\n")
 
     def test_rotate(self):
-        """The newest old file is .1, and only so many are kept."""
+        """The newest old file is .1, and their number is limited."""
         file = self.open()
         for number in range(5):
             file.write(f"{number}\n")
@@ -64,7 +64,7 @@ class LogFileTests(SynchronousTestCase):
         self.assertEqual((self.folder / "log.1").read_text(), "4\n")
 
     def test_rotate_what_was_moved(self):
-        """Where somebody else moved or removed the file, a new one is begun at the path and no other touched."""
+        """If the file was moved or removed, a new one is made at the path and no other is changed."""
         file = self.open()
         for leave in (lambda: os.rename(self.path, self.folder / "x"), self.path.unlink):
             file.write("one\n")
@@ -75,8 +75,8 @@ class LogFileTests(SynchronousTestCase):
         self.assertEqual(self.names(), ["log", "x"])
 
     def test_by_size(self):
-        """A file that is long enough is rotated before the next line, and one that was emptied is not."""
-        file = self.open(most_bytes=20)
+        """A file that has reached its limit is rotated before the next line; a truncated one is not."""
+        file = self.open(max_bytes=20)
         for number in range(4):
             file.write(f"line {number} ...\n")
         self.assertEqual(self.path.read_text(), "line 2 ...\nline 3 ...\n")
@@ -85,7 +85,7 @@ class LogFileTests(SynchronousTestCase):
         self.assertEqual(self.names(), ["log", "log.1"])
 
     def test_link(self):
-        """Behind a link the files are rotated where they lie; the link stays."""
+        """If the path is a link, the files are rotated in the folder of the target; the link stays."""
         (self.folder / "far").mkdir()
         self.path.symlink_to("far/real")
         file = self.open()
@@ -97,7 +97,7 @@ class LogFileTests(SynchronousTestCase):
         self.assertEqual(self.path.read_text(), "two\n")
 
     def test_device(self):
-        """What is no file is written to, and never moved."""
+        """A device or a pipe is written to, and never moved."""
         file = LogFile(os.devnull)
         self.addCleanup(file.close)
         file.rotate()
@@ -105,7 +105,8 @@ class LogFileTests(SynchronousTestCase):
         self.assertTrue(stat.S_ISCHR(os.stat(os.devnull).st_mode))
 
     def test_full_disk(self):
-        """Lines that a disk refuses are counted, and the count stands before the next line that it takes."""
+        """Lines that a disk refuses are counted, and their number comes before the next line that it
+        accepts."""
         file = self.open()
         publisher = LogPublisher(logs.observer(file, LogFormat.TEXT, LogLevel.INFO))
         log = Logger(namespace="tests", observer=publisher)

@@ -12,7 +12,7 @@ from dht14.app.options import LogFormat, LogLevel
 
 
 class Unspeakable:
-    """Raises whenever it is to become text."""
+    """Raises whenever it is converted to text."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no")
@@ -43,7 +43,7 @@ class TextTests(LogTestCase):
         self.assertTrue(out.getvalue().endswith(" [warn] 3 left\n"))
 
     def test_level(self):
-        """Events below the level are not written, those of it are."""
+        """Events below the level are not written; those of the level are."""
         for least, expected in ((LogLevel.DEBUG, 5), (LogLevel.WARN, 3), (LogLevel.CRITICAL, 1)):
             log, out = self.start(least)
             for write in (log.debug, log.info, log.warn, log.error, log.critical):
@@ -51,7 +51,7 @@ class TextTests(LogTestCase):
             self.assertEqual(len(out.getvalue().splitlines()), expected)
 
     def test_twisted_without_descriptors(self):
-        """Of Twisted's lines about connections that it cannot accept none is written: there may be thousands."""
+        """Twisted's events about connections that it cannot accept are dropped: there may be thousands."""
         out = io.StringIO()
         observer = logs.observer(out, LogFormat.TEXT, LogLevel.DEBUG)
         log = Logger(namespace="twisted.internet.tcp.Port", observer=observer)
@@ -62,7 +62,7 @@ class TextTests(LogTestCase):
         self.assertIn("ECONNABORTED", out.getvalue())
 
     def test_one_event_one_line(self):
-        """A field cannot begin a line, nor move or colour a terminal."""
+        """A field cannot begin a line, or move or colour a terminal."""
         log, out = self.start()
         log.info("{a}", a="x\n2020-01-01T00:00:00.000Z [info] forged\r\x1b[2J\u2028y\udc80")
         lines = out.getvalue().split("\n")
@@ -126,7 +126,7 @@ class JsonTests(LogTestCase):
         self.assertIn("ZeroDivisionError", json.loads(line)["traceback"])
 
     def test_legacy_event(self):
-        """What the older logging of Twisted and of twistd writes becomes objects too."""
+        """Events of the older logging of Twisted and of twistd become objects, too."""
         out = io.StringIO()
         legacy_log.addObserver(observer := logs.observer(out, self.form, LogLevel.INFO))
         try:
@@ -137,10 +137,10 @@ class JsonTests(LogTestCase):
 
 
 class HostileEventTests(LogTestCase):
-    """Events that are broken themselves."""
+    """Events that cannot be formatted."""
 
     def test_never_raises(self):
-        """A broken event becomes a line that is still a line, in both forms."""
+        """A broken event becomes a valid line in both forms."""
         for form in LogFormat:
             events: list[Any] = [
                 {},

@@ -35,7 +35,7 @@ KEY = bytes(range(32))
 
 
 class Client(Protocol):
-    """Sends requests in one piece; `closed` fires with all that came when the connection is closed."""
+    """Sends requests in one piece; `closed` fires with all received bytes when the connection is closed."""
 
     def __init__(self, *requests: bytes) -> None:
         self.requests = requests
@@ -57,12 +57,12 @@ class Client(Protocol):
 
 
 def free_address() -> Address:
-    """An address free for UDP and TCP alike."""
+    """An address that is free for UDP and TCP."""
     return "127.0.0.1", free_port()
 
 
 def bind(address: Address, kind: socket.SocketKind) -> socket.socket:
-    """A socket bound there; OSError when somebody else has the address."""
+    """A socket bound there; OSError if the address is in use."""
     bound = socket.socket(socket.AF_INET, kind)
     try:
         bound.bind(address)
@@ -78,8 +78,9 @@ class ServiceTestCase(TestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp())
         self.running: list[MultiService] = []
-        # On a busy machine the values may open late; whoever asks shall wait for them, unless a test says so.
-        self.patch(dht14.app.service, "PATIENCE", 60)
+        # On a busy machine the database may open late; requests must wait for it, unless a test says
+        # otherwise.
+        self.patch(dht14.app.service, "OPENING_TIMEOUT", 60)
         self.addCleanup(self.stop_all)
 
     async def stop_all(self) -> None:
@@ -106,7 +107,7 @@ class ServiceTestCase(TestCase):
         await service.stopService()
 
     async def ask(self, settings: Settings, *requests: bytes) -> bytes:
-        """What comes back for these requests, up to the first piece of it."""
+        """The reply to these requests, up to its first piece."""
         client = await self.connect(settings, *requests)
         await client.first
         assert client.transport is not None
@@ -120,11 +121,11 @@ class ServiceTestCase(TestCase):
 
     @staticmethod
     def state(settings: Settings) -> NodeState | None:
-        """What the node says of itself to `dht14 wait`."""
+        """The node's state file, as `dht14 wait` reads it."""
         return read_state(settings.node.data_dir)
 
     async def state_is(self, settings: Settings, wanted: NodeState) -> None:
-        """Wait until it says this."""
+        """Wait until the state file has this content."""
         for _ in range(200):
             if self.state(settings) == wanted:
                 return
@@ -132,7 +133,7 @@ class ServiceTestCase(TestCase):
         self.fail(f"it says {self.state(settings)}")
 
     def assert_free(self, settings: Settings) -> None:
-        """Neither the ports nor the data directory are anybody's."""
+        """The ports and the data directory are free."""
         bind(settings.node.p2p_address, socket.SOCK_DGRAM).close()
         bind(settings.node.p2p_address, socket.SOCK_STREAM).close()
         bind(settings.node.api_address, socket.SOCK_STREAM).close()
@@ -141,20 +142,20 @@ class ServiceTestCase(TestCase):
 
 class LifeTests(ServiceTestCase):
     async def test_serves(self) -> None:
-        """A node answers its API as soon as it is started, with nobody else in the network."""
+        """A node answers its API as soon as it is started, without any other node in the network."""
         settings = self.settings()
         with capturedLogs() as events:
             self.start(settings)
             put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
         self.assertEqual(put, api_messages.encode_success(KEY, b"value"))
         self.assertEqual(await self.ask(settings, api_messages.encode_get(KEY)), put)
-        told = {*fields(events, "role", "host", "port"), *fields(events, "host", "port")}
-        self.assertIn(("node", *settings.node.p2p_address), told)
-        self.assertIn(settings.node.api_address, told)
+        logged = {*fields(events, "role", "host", "port"), *fields(events, "host", "port")}
+        self.assertIn(("node", *settings.node.p2p_address), logged)
+        self.assertIn(settings.node.api_address, logged)
 
     async def test_dead_seed(self) -> None:
-        """A node whose seed is silent is alone after 2 s and serves what it holds: a request only waits that long.
-        It tells how far it is, and goes on telling when others come."""
+        """A node whose seed is silent is alone after 2 s and serves what it holds: a request only waits
+        that long. Its state file says how far it is, also when others come later."""
         silent = bind(free_address(), socket.SOCK_DGRAM)
         self.addCleanup(silent.close)
         settings = self.settings(seeds=(Seed(*silent.getsockname()),))
@@ -162,9 +163,9 @@ class LifeTests(ServiceTestCase):
         began = time.monotonic()
         put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value", receipt=True))
         self.assertTrue(time.monotonic() - began >= FIRST_TRY_SECONDS)
-        told = api_messages.decode_reply(put)
-        assert isinstance(told, api_messages.PutReceipt)
-        receipt = told.receipt
+        reply = api_messages.decode_reply(put)
+        assert isinstance(reply, api_messages.PutReceipt)
+        receipt = reply.receipt
         self.assertEqual((receipt.outcome, receipt.stored, receipt.wanted), (PutOutcome.STORED_BY_ALL, 1, 8))
         found = await self.ask(settings, api_messages.encode_get(KEY))
         self.assertEqual(found, api_messages.encode_success(KEY, b"value"))
@@ -174,7 +175,8 @@ class LifeTests(ServiceTestCase):
         await self.state_is(other, NodeState((), True))
 
     async def test_joining(self) -> None:
-        """A GET at a node that has just begun finds what its network has: it waits until the node is a part of it."""
+        """A GET at a node that has just started finds the values of its network: it waits until the node
+        has joined."""
         first = self.settings("first")
         self.start(first)
         put = api_messages.encode_put(60, 0, KEY, b"value")
@@ -182,13 +184,13 @@ class LifeTests(ServiceTestCase):
         settings = self.settings(seeds=(Seed(*first.node.p2p_address),))
         self.start(settings)
         found = await self.ask(settings, api_messages.encode_get_record(KEY))
-        told = api_messages.decode_reply(found)
-        assert isinstance(told, api_messages.FoundRecord)
-        self.assertEqual((told.kind, told.value), (1, b"value"))
-        self.assertTrue(55 <= told.ttl <= 60)
+        reply = api_messages.decode_reply(found)
+        assert isinstance(reply, api_messages.FoundRecord)
+        self.assertEqual((reply.kind, reply.value), (1, b"value"))
+        self.assertTrue(55 <= reply.ttl <= 60)
 
     async def test_stopped(self) -> None:
-        """When the stop is over its ports are closed and its directory is free; it can be started anew."""
+        """After the stop its ports are closed and its directory is free; it can be started again."""
         settings = self.settings()
         for _ in range(2):
             service = self.start(settings)
@@ -198,7 +200,7 @@ class LifeTests(ServiceTestCase):
             self.assert_free(settings)
 
     async def test_stopped_in_the_middle(self) -> None:
-        """A node can be stopped while it looks for seeds that are not there, and leaves nothing behind."""
+        """A node can be stopped while it looks for seeds that do not exist, and leaves nothing behind."""
         for dead in (Seed(*free_address()), Seed("no-such-host.invalid", 8000)):
             settings = self.settings(seeds=(dead,))
             service = self.start(settings)
@@ -207,7 +209,7 @@ class LifeTests(ServiceTestCase):
             self.assert_free(settings)
 
     async def test_stopped_at_work(self) -> None:
-        """Requests at work are answered before the end."""
+        """Requests under way are answered before the end."""
         dead = bind(free_address(), socket.SOCK_DGRAM)
         self.addCleanup(dead.close)
         first = self.settings("first")
@@ -225,7 +227,7 @@ class LifeTests(ServiceTestCase):
         self.assertEqual(len(received), 50 * size)
 
     async def test_hand_over_fails(self) -> None:
-        """A hand-over that fails is told of, and the rest of the stop goes on."""
+        """A hand-over that fails is logged, and the rest of the stop goes on."""
 
         def run(seconds: float) -> "Deferred[None]":
             return fail(ZeroDivisionError())
@@ -233,13 +235,14 @@ class LifeTests(ServiceTestCase):
         settings = self.settings()
         service: Any = self.start(settings)
         await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
-        service._stack = evolve(service._stack, hand_over=SimpleNamespace(run=run))
+        stack = evolve(service._running.stack, hand_over=SimpleNamespace(run=run))
+        service._running = evolve(service._running, stack=stack)
         await self.stop(service)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assert_free(settings)
 
     async def joined(self, settings: Settings) -> None:
-        """Wait until a node's contacts are on its disk: then it has some."""
+        """Wait until a node has saved contacts: then it has some."""
         for _ in range(100):
             if (Path(settings.node.data_dir) / "contacts").exists():
                 return
@@ -247,7 +250,7 @@ class LifeTests(ServiceTestCase):
         raise AssertionError("it did not join")
 
     async def test_contacts_kept(self) -> None:
-        """A node finds its network again through the contacts that it kept, without a seed."""
+        """A node finds its network again through its saved contacts, without a seed."""
         first = self.settings("first")
         self.start(first)
         settings = self.settings(seeds=(Seed(*first.node.p2p_address),))
@@ -266,7 +269,7 @@ class LifeTests(ServiceTestCase):
         self.fail(f"not found: {found!r}")
 
     async def test_damaged_contacts(self) -> None:
-        """Contacts that are damaged are said to be, and cost the start nothing."""
+        """Damaged contacts are logged, and do not delay the start."""
         settings = self.settings()
         service = self.start(settings)
         await self.ask(settings, api_messages.encode_get(KEY))
@@ -278,7 +281,7 @@ class LifeTests(ServiceTestCase):
         self.assertEqual(len(fields(events, "reason")), 1)
 
     async def test_values_kept(self) -> None:
-        """What was put is there after a restart; the log says how much that is."""
+        """A value is found after a restart; the log says how many records there are."""
         settings = self.settings()
         service = self.start(settings)
         put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
@@ -289,12 +292,12 @@ class LifeTests(ServiceTestCase):
         self.assertEqual(fields(events, "records"), [(1,)])
 
     async def test_long_search(self) -> None:
-        """While a node has no id yet its requests wait, within 5 s, then hear that it is not ready. It stops at
-        once, also while some wait."""
+        """While a node has no id its requests wait, 5 s at most, and then get NOT_READY. It stops at once,
+        also while some wait."""
         settings = self.settings()
         service = self.start(evolve(settings, security=SecuritySettings(difficulty=8)))
         began = time.monotonic()
-        told = await self.ask(
+        replies = await self.ask(
             settings,
             api_messages.encode_get(bytes(32))
             + api_messages.encode_get_record(KEY)
@@ -303,7 +306,7 @@ class LifeTests(ServiceTestCase):
         self.assertTrue(time.monotonic() - began >= OPERATION_TIMEOUT)
         not_ready = Receipt(PutOutcome.NOT_STORED, 0, 0, PutReason.NOT_READY)
         self.assertEqual(
-            told,
+            replies,
             api_messages.encode_failure(bytes(32))
             + api_messages.encode_no_record(KEY, NoRecord.NOT_READY)
             + api_messages.encode_receipt(bytes([1]) * 32, not_ready),
@@ -317,22 +320,23 @@ class LifeTests(ServiceTestCase):
         self.assertIsNone(self.state(settings))
 
     async def test_no_room(self) -> None:
-        """Where the proof that was found cannot be kept, that is said; the API goes on answering."""
+        """If the proof of work cannot be saved, that is logged; the API goes on answering."""
         settings = self.settings()
         with capturedLogs() as events:
             service = self.start(evolve(settings, security=SecuritySettings(difficulty=3)))
             (Path(settings.node.data_dir) / "identity.proof.new").mkdir()
             for _ in range(1000):
-                if told := [event for event in events if event["log_level"] is LogLevel.critical]:
+                if errors := [event for event in events if event["log_level"] is LogLevel.critical]:
                     break
                 await deferLater(reactor, 0.01)
-        self.assertIn("data_dir", told[0]["reason"])
+        self.assertIn("data_dir", errors[0]["reason"])
         found = await self.ask(settings, api_messages.encode_get(KEY))
         self.assertEqual(found, api_messages.encode_failure(KEY))
         await self.stop(service)
 
     async def test_raised_difficulty(self) -> None:
-        """A node whose id is too cheap for its network gets another one, says so, and keeps its values."""
+        """A node whose proof of work is too easy for its network gets another id, logs that, and keeps its
+        values."""
         settings = self.settings()
         service = self.start(evolve(settings, security=SecuritySettings(difficulty=0)))
         put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
@@ -345,17 +349,17 @@ class LifeTests(ServiceTestCase):
         self.assertIn((now,), fields(events, "node_id"))
 
     async def test_slow_check(self) -> None:
-        """Where checking the values takes long the node begins without them; a GET waits for them."""
+        """If the check of the database takes long the node joins without it; a GET waits for it."""
         settings = self.settings()
         service = self.start(settings)
         put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value"))
         await self.stop(service)
-        self.patch(dht14.app.service, "PATIENCE", 0)
+        self.patch(dht14.app.service, "OPENING_TIMEOUT", 0)
         self.start(settings)
         self.assertEqual(await self.ask(settings, api_messages.encode_get(KEY)), put)
 
     async def test_damaged_values(self) -> None:
-        """Where the values were, damaged, is said; the node begins anew."""
+        """The log says where damaged values are; the node starts without values."""
         settings = self.settings()
         service = self.start(settings)
         await self.ask(settings, api_messages.encode_get(KEY))
@@ -368,7 +372,7 @@ class LifeTests(ServiceTestCase):
         self.assertEqual(fields(events, "path"), [(f"{database.absolute()}.damaged-1",)])
 
     async def test_missing_values(self) -> None:
-        """Where the values were and are no more, that is critical; a first start is not."""
+        """A database that existed and is missing is critical; a first start is not."""
         settings = self.settings()
         with capturedLogs() as events:
             service = self.start(settings)
@@ -392,7 +396,7 @@ class LifeTests(ServiceTestCase):
         self.assertNotIn(SAMPLE_KEY.decode(), str(events))
 
     async def test_bootstrap(self) -> None:
-        """A bootstrap node listens for other nodes, and has no API and no values."""
+        """A bootstrap node serves other nodes, and has no API and no values."""
         settings = self.settings()
         self.start(settings, Role.BOOTSTRAP)
         self.assertRaises(OSError, bind, settings.node.p2p_address, socket.SOCK_DGRAM)
@@ -401,7 +405,7 @@ class LifeTests(ServiceTestCase):
         self.assertFalse((Path(settings.node.data_dir) / "values").exists())
 
     async def test_no_put_reply(self) -> None:
-        """With put_reply = none the reply to the GET comes first."""
+        """With put_reply = none the first reply is that to the GET."""
         settings = self.settings()
         settings = evolve(settings, api=evolve(settings.api, put_reply=PutReply.NONE))
         self.start(settings)
@@ -424,14 +428,14 @@ class FailedStartTests(ServiceTestCase):
         self.assert_free(settings)
 
     def test_api_port_taken(self) -> None:
-        """Where the API's port is taken, the UDP port is free again."""
+        """If the API's port is taken, the UDP port is free again."""
         settings = self.settings()
         taken = bind(settings.node.api_address, socket.SOCK_STREAM)
         taken.listen()
         self.refused(settings, taken, AddressUnavailable, "api_address")
 
     def test_p2p_port_taken(self) -> None:
-        """Where the UDP port is taken, the directory is free again."""
+        """If the UDP port is taken, the directory is free again."""
         settings = self.settings()
         taken = bind(settings.node.p2p_address, socket.SOCK_DGRAM)
         self.refused(settings, taken, AddressUnavailable, "p2p_address")
@@ -444,7 +448,7 @@ class FailedStartTests(ServiceTestCase):
         self.refused(settings, taken, AddressUnavailable, "TCP")
 
     def test_foreign_address(self) -> None:
-        """An address of another host, or a name of none, is an address that cannot be had."""
+        """An address of another host, or a name without address, is unavailable."""
         for host in ("192.0.2.1", "no-such-host.invalid"):
             settings = self.settings(p2p_address=(host, 8000))
             refusal = self.assertRaises(AddressUnavailable, build_node, settings, reactor, Role.NODE)
@@ -452,14 +456,14 @@ class FailedStartTests(ServiceTestCase):
             DataDir.open(settings.node.data_dir).close()
 
     def test_damaged_identity(self) -> None:
-        """A damaged identity is told, and the ports were never opened."""
+        """A damaged identity is reported, and the ports were never opened."""
         settings = self.settings()
         Path(settings.node.data_dir).mkdir(parents=True)
         (Path(settings.node.data_dir) / "identity.pem").write_text("damaged")
         self.refused(settings, None, ConfigError, "identity.pem")
 
     async def test_wrong_key(self) -> None:
-        """A key that does not fit is told, and nothing stays open."""
+        """A wrong key is reported, and nothing stays open."""
         settings = self.settings()
         service = self.start(settings)
         await self.ask(settings, api_messages.encode_get(KEY))
@@ -468,7 +472,7 @@ class FailedStartTests(ServiceTestCase):
         self.refused(wrong, None, ConfigError, "encryption_key")
 
     def test_data_dir_taken(self) -> None:
-        """A directory that another node has is told; that one keeps it."""
+        """A directory of another node is reported; that node keeps it."""
         settings = self.settings()
         held = DataDir.open(settings.node.data_dir)
         self.addCleanup(held.close)

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.app.data_dir import DataDir
 from dht14.app.options import Role
-from dht14.app.start import Start, StartPhase
+from dht14.app.start import StartPhase, StartProgress
 from dht14.app.state_file import NodeState, StateFile, read_state
 from dht14.net.api.readiness import Awaited
 from dht14.records.receipt import NoRecord
@@ -21,7 +21,7 @@ class SomeJoin:
 
 
 class SomeStack:
-    """As much of a stack as its start knows of."""
+    """The part of a stack that its start uses."""
 
     def __init__(self) -> None:
         self.node: Any = object()
@@ -29,7 +29,7 @@ class SomeStack:
 
 
 class StartTests(SynchronousTestCase):
-    """A start, phase by phase, as clients and `dht14 wait` see it."""
+    """The phases of a start, as clients and `dht14 wait` see them."""
 
     def setUp(self) -> None:
         self.data_dir = DataDir.open(self.mktemp())
@@ -37,14 +37,14 @@ class StartTests(SynchronousTestCase):
         self.stack: Any = SomeStack()
         self.clock = Clock()
 
-    def start(self, role: Role = Role.NODE) -> Start:
-        return Start(role, self.clock, StateFile(self.data_dir))
+    def start(self, role: Role = Role.NODE) -> StartProgress:
+        return StartProgress(role, self.clock, StateFile(self.data_dir))
 
     def state(self) -> NodeState | None:
         return read_state(self.data_dir.path)
 
     def test_course(self) -> None:
-        """Each phase is written down when it begins, and what is over when it is."""
+        """Each phase is written to the state file when it begins, and each awaited thing when it is done."""
         start = self.start()
         self.assertEqual((start.phase, self.state()), (StartPhase.BOUND, None))
         start.entered(StartPhase.SEARCHING)
@@ -59,17 +59,17 @@ class StartTests(SynchronousTestCase):
         self.stack.join.first_try.callback(None)
         self.assertEqual((self.state(), start.readiness.awaited), (NodeState((), False), frozenset()))
         self.stack.join.joined = True
-        start.say()
+        start.publish()
         self.assertEqual(self.state(), NodeState((), True))
         start.ended()
         self.assertIsNone(self.state())
 
     def test_bootstrap_node(self) -> None:
-        """A bootstrap node has no values to wait for."""
+        """A bootstrap node has no database to wait for."""
         self.assertEqual(self.start(Role.BOOTSTRAP).readiness.awaited, {Awaited.IDENTITY, Awaited.JOIN})
 
     def test_no_more_waiting(self) -> None:
-        """Where the start has failed, or the end has come, no client waits any more."""
+        """After a failed start, and at the end, no client waits any more."""
         for phase in (StartPhase.FAILED, StartPhase.ENDING):
             start = self.start()
             waits = start.readiness.get(1)

@@ -4,18 +4,18 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.app.options import ApiSettings, NodeSettings, Settings
-from dht14.app.startup_warnings import tell_of_reach
+from dht14.app.startup_warnings import warn_of_open_api
 from tests.fakes import fields
 
 
 class ReachTests(SynchronousTestCase):
-    """Who is told that the API can be reached from other hosts."""
+    """When the log warns that other hosts can use the API."""
 
     def test_reach(self) -> None:
-        """It takes an address beyond loopback, and somebody beyond loopback who is let in."""
+        """The API must listen beyond loopback, and allow a network beyond loopback."""
         near = (ip_network("127.0.0.0/8"), ip_network("::1"))
         far = (*near, ip_network("10.0.0.0/8"))
-        for host, allowed, told in (
+        for host, allowed, warnings in (
             ("0.0.0.0", far, 1),
             ("::", far, 1),
             ("10.1.2.3", far, 1),
@@ -27,5 +27,5 @@ class ReachTests(SynchronousTestCase):
         ):
             settings = Settings(NodeSettings(api_address=(host, 7400)), api=ApiSettings(api_allow=allowed))
             with capturedLogs() as events:
-                tell_of_reach(settings)
-            self.assertEqual(fields(events, "host", "networks"), [(host, "10.0.0.0/8")] * told)
+                warn_of_open_api(settings)
+            self.assertEqual(fields(events, "host", "networks"), [(host, "10.0.0.0/8")] * warnings)

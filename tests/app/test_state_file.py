@@ -19,26 +19,26 @@ class StateFileTests(SynchronousTestCase):
         return read_state(self.data_dir.path)
 
     def test_said(self) -> None:
-        """What was said last is read, until the node ends."""
+        """The last state is read, until the node ends."""
         state = StateFile(self.data_dir)
         self.assertIsNone(self.read())
-        state.say(["values", "join"], False)
+        state.write(["values", "join"], False)
         self.assertEqual(self.read(), NodeState(("join", "values"), False))
-        state.say([], True)
+        state.write([], True)
         self.assertEqual(self.read(), NodeState((), True))
         state.remove()
         self.assertIsNone(self.read())
 
     def test_no_news(self) -> None:
-        """What has not changed is not written again."""
+        """An unchanged state is not written again."""
         state = StateFile(self.data_dir)
-        state.say([], True)
+        state.write([], True)
         written = self.file.stat().st_ino
-        state.say([], True)
+        state.write([], True)
         self.assertEqual(self.file.stat().st_ino, written)
 
     def test_left_behind(self) -> None:
-        """What a killed node has left is no state: its process is gone. The next node removes it."""
+        """The file of a killed node is no state: its process does not exist. The next node removes it."""
         dead = subprocess.run(
             [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
         )
@@ -56,12 +56,12 @@ class StateFileTests(SynchronousTestCase):
         def not_permitted(pid: int, signal: int) -> None:
             raise PermissionError
 
-        StateFile(self.data_dir).say([], True)
+        StateFile(self.data_dir).write([], True)
         self.patch(os, "kill", not_permitted)
         self.assertEqual(self.read(), NodeState((), True))
 
     def test_damaged(self) -> None:
-        """Anything else in the file is no state, and no error."""
+        """Any other content is no state, and no error."""
         for text in (
             "",
             "{",
@@ -77,10 +77,10 @@ class StateFileTests(SynchronousTestCase):
         self.assertIsNone(read_state("no-such-directory"))
 
     def test_no_disk(self) -> None:
-        """A directory that is gone does not keep the node from working."""
+        """A missing directory does not keep the node from working."""
         state = StateFile(self.data_dir)
         for file in Path(self.data_dir.path).iterdir():
             file.unlink()
         os.rmdir(self.data_dir.path)
-        state.say([], True)
+        state.write([], True)
         state.remove()

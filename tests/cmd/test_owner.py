@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.records.envelope import MAX_SEQ, Envelope, decode
-from dht14.records.signing import load_key, public_key_of, verify
+from dht14.records.signing import load_key, public_key_of, verify_envelope
 from dht14.wire.api_messages import Get, GetRecord, Put, encode_failure, encode_success
 from tests.cmd.api_server import STORED_LINE, ApiServer
 from tests.cmd.shell import Outcome, run
@@ -33,7 +33,7 @@ class OwnerTestCase(SynchronousTestCase):
         """What the last request was: a PUT of an envelope under its key."""
         put = node.requests[-1]
         assert isinstance(put, Put)
-        envelope = verify(put.value)
+        envelope = verify_envelope(put.value)
         self.assertEqual(put.key, id_to_bytes(envelope.key))
         return envelope
 

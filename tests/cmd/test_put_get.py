@@ -15,9 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.cmd import api_client
 from dht14.cmd.command_error import NO_NODE, CommandError
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import (
-    MAX_VALUE,
     Get,
     GetRecord,
     Put,

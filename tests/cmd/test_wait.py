@@ -114,29 +114,29 @@ class DirectoryTests(WaitTestCase):
         """A node has joined while others answer it, whatever else it waits for."""
         unknown = f"no node runs in {self.path}; name its directory with --data-dir"
         self.assert_missing(self.wait("joined"), unknown)
-        self.state.say(["join"], False)
+        self.state.write(["join"], False)
         self.assert_missing(self.wait("joined"), "no other node answers it")
-        self.state.say(["values"], True)
+        self.state.write(["values"], True)
         self.assertEqual(self.wait("joined"), (0, b"joined\n", ""))
 
     def test_values(self) -> None:
         """The values are open when the node does not wait for them any more."""
-        self.state.say(["identity", "join", "values"], False)
+        self.state.write(["identity", "join", "values"], False)
         self.assert_missing(self.wait("values"), "it mines its node id and it opens its values")
-        self.state.say(["join"], False)
+        self.state.write(["join"], False)
         self.assertEqual(self.wait("values"), (0, b"values\n", ""))
 
     def test_bootstrap_node(self) -> None:
         """A bootstrap node, which has no API, is ready when it waits for nothing."""
         role = ("--role", "bootstrap_node")
-        self.state.say(["join"], False)
+        self.state.write(["join"], False)
         self.assert_missing(self.wait("ready", *role), "it joins its network")
-        self.state.say([], False)
+        self.state.write([], False)
         self.assertEqual(self.wait("ready", *role).code, 0)
 
     def test_found_by_configuration(self) -> None:
         """The directory comes from the configuration, as for the node."""
-        self.state.say([], True)
+        self.state.write([], True)
         config = Path(self.mktemp())
         config.write_text(f"[node]\ndata_dir = {self.path}\n[security]\nencryption_key = file:nowhere\n")
         self.assertEqual(run("wait", "--for", "joined", "--config", str(config)).code, 0)

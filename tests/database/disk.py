@@ -1,4 +1,4 @@
-"""What the tests of the database share: a queue in place of the reactor, and a watcher that notes."""
+"""Shared by the tests of the database: a queue instead of the reactor, and recorded events."""
 
 import os
 import queue
@@ -13,13 +13,13 @@ from dht14.database.entry_format import EntryFormat
 from dht14.database.vault import Vault
 from dht14.records.record import Record, version_at
 from dht14.records.store import Outcome, Verdict
-from dht14.records.version_floors import MARGIN
+from dht14.records.version_floors import FLOOR_MARGIN
 
 NOW = 1_700_000_000.0
 OWN = 0xAA
 """The id of the node whose databases these are."""
 PATIENCE = 20.0
-"""Seconds for which a thread may say nothing before a test gives up."""
+"""Seconds that a test waits for a thread before it fails."""
 
 
 def vault(key: bytes = b"k" * 32, salt: bytes = b"s" * 32, database_id: bytes = b"i" * 16) -> Vault:
@@ -35,12 +35,24 @@ def record(
     writer: int = 0,
 ) -> Record:
     """A record; its version counts from that of NOW."""
-    return Record(key, value, version_at(NOW) + version, NOW + ttl, copies, writer)
+    return Record(
+        key=key,
+        value=value,
+        version=version_at(NOW) + version,
+        expires_at=NOW + ttl,
+        replication=copies,
+        writer=writer,
+    )
+
+
+def version(number: int) -> int:
+    """The version of `record(version=number)`."""
+    return version_at(NOW) + number
 
 
 @define
 class Notes:
-    """A `DatabaseEvents` that notes what it hears."""
+    """A `DatabaseEvents` that records its calls."""
 
     heard: list[tuple[object, ...]] = field(factory=list)
 
@@ -62,8 +74,8 @@ class Notes:
     def store_full(self, used: int) -> None:
         self.heard.append(("store full", used))
 
-    def room_again(self) -> None:
-        self.heard.append(("room again",))
+    def space_available(self) -> None:
+        self.heard.append(("space available",))
 
     def share_used_up(self, total: int) -> None:
         self.heard.append(("share used up", total))
@@ -74,11 +86,11 @@ class Notes:
 
 
 class DiskTestCase(SynchronousTestCase):
-    """Databases in the folder of this run; what their threads have to say is heard in `run_until`."""
+    """Databases in the folder of this run; `run_until` makes the calls of their threads."""
 
     LIMIT = 1 << 30
     CHECKED = False
-    """Whether each database is looked over before it is closed; not where a test damages it."""
+    """Whether the invariants of each database are checked before it is closed; not if a test damages it."""
 
     def setUp(self) -> None:
         folder = Path(self.mktemp())
@@ -94,16 +106,16 @@ class DiskTestCase(SynchronousTestCase):
             self.calls.get(timeout=PATIENCE)()
 
     def database(self, vault: Vault | None = None, limit: int = LIMIT) -> Database:
-        """One that is not open yet."""
+        """A database that is not open yet."""
         return Database(
-            str(self.path),
-            EntryFormat(vault or globals()["vault"](), 0),
-            OWN,
-            limit,
-            86_400 + MARGIN,
-            lambda record: self.answers_for(record),
-            self.calls.put,
-            self.notes,
+            path=str(self.path),
+            format=EntryFormat(vault or globals()["vault"](), 0),
+            own_id=OWN,
+            limit=limit,
+            floor_ttl=86_400 + FLOOR_MARGIN,
+            answers_for=lambda record: self.answers_for(record),
+            call_soon=self.calls.put,
+            events=self.notes,
         )
 
     def open(self, limit: int = LIMIT) -> Database:
@@ -120,7 +132,7 @@ class DiskTestCase(SynchronousTestCase):
         self.release(database)
 
     def release(self, database: Database) -> None:
-        """Close it unchecked: with a limit below what it held it has broken an invariant."""
+        """Close it without a check: with a limit below its content it violates an invariant."""
         if database not in self.closed:
             self.closed.append(database)
             database.close()
@@ -130,12 +142,12 @@ class DiskTestCase(SynchronousTestCase):
         return self.open()
 
     def verdicts(self, database: Database, *records: Record, now: float = NOW) -> list[Verdict]:
-        """What becomes of these, offered all at once."""
-        told: list[Verdict | None] = [None] * len(records)
+        """The verdicts on these records, offered all at once."""
+        verdicts: list[Verdict | None] = [None] * len(records)
         for number, one in enumerate(records):
-            database.offer(one, now, lambda verdict, number=number: told.__setitem__(number, verdict))  # type: ignore[misc]
-        self.run_until(lambda: None not in told)
-        return [verdict for verdict in told if verdict is not None]
+            database.offer(one, now, lambda verdict, number=number: verdicts.__setitem__(number, verdict))  # type: ignore[misc]
+        self.run_until(lambda: None not in verdicts)
+        return [verdict for verdict in verdicts if verdict is not None]
 
     def offer(self, database: Database, *records: Record, now: float = NOW) -> list[Outcome]:
         return [verdict.outcome for verdict in self.verdicts(database, *records, now=now)]

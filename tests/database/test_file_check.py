@@ -5,7 +5,7 @@ from pathlib import Path
 import lmdb
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.database.file_check import DAMAGED, SOUND, UNREADABLE, check
+from dht14.database.file_check import DAMAGED, SOUND, UNREADABLE, verify_file
 
 
 class CheckTests(SynchronousTestCase):
@@ -22,25 +22,25 @@ class CheckTests(SynchronousTestCase):
         env.close()
 
     def test_sound(self) -> None:
-        """A file that was left by LMDB is sound, closed or not."""
-        self.assertEqual(check(str(self.path)), SOUND)
+        """A file that LMDB has written is sound, closed or not."""
+        self.assertEqual(verify_file(str(self.path)), SOUND)
 
     def test_cut_off(self) -> None:
-        """One whose end is missing is not, nor is anything that is no such file."""
+        """A file without its end is damaged, and so is one that is no database."""
         whole = self.path.read_bytes()
         for size in (0, 1, 4096, 8192, len(whole) // 2, len(whole) - 4096):
             self.path.write_bytes(whole[:size])
-            self.assertEqual(check(str(self.path)), DAMAGED, size)
+            self.assertEqual(verify_file(str(self.path)), DAMAGED, size)
         self.path.write_bytes(os.urandom(len(whole)))
-        self.assertEqual(check(str(self.path)), DAMAGED)
+        self.assertEqual(verify_file(str(self.path)), DAMAGED)
 
     def test_unreadable(self) -> None:
-        """What cannot be read is told apart: that is no evidence against the file."""
-        self.assertEqual(check(str(self.path) + "-not"), UNREADABLE)
-        self.assertEqual(check("/"), UNREADABLE)
+        """A file that cannot be read has an exit code of its own: that does not show damage."""
+        self.assertEqual(verify_file(str(self.path) + "-not"), UNREADABLE)
+        self.assertEqual(verify_file("/"), UNREADABLE)
 
     def test_never_raises(self) -> None:
-        """Whatever is changed in it, the check ends with one of its answers."""
+        """Whatever is changed in the file, the check ends with one of its exit codes."""
         whole = bytearray(self.path.read_bytes())
         rng = random.Random(2)
         for _ in range(100):
@@ -48,4 +48,4 @@ class CheckTests(SynchronousTestCase):
             for _ in range(rng.randint(1, 20)):
                 damaged[rng.randrange(len(damaged))] = rng.randrange(256)
             self.path.write_bytes(damaged)
-            self.assertIn(check(str(self.path)), (SOUND, DAMAGED))
+            self.assertIn(verify_file(str(self.path)), (SOUND, DAMAGED))

@@ -5,9 +5,9 @@ from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.database.group_commit import (
-    PUTS_WAITING,
-    TELLS_A_PLACE,
-    TELLS_WAITING,
+    SLOT_VERDICTS_LIMIT,
+    WAITING_PUTS_LIMIT,
+    WAITING_VERDICTS_LIMIT,
     GroupCommit,
 )
 from dht14.database.limits import Growth
@@ -21,7 +21,7 @@ HELD, NO_ROOM = Verdict(Outcome.HELD, 1), Verdict(Outcome.REFUSED, 0, Refusal.NO
 
 @define(eq=False)
 class HangingDisk:
-    """A `WriterThread` that takes batches, and is done with them when the test says so."""
+    """A `WriterThread` that accepts batches, and finishes them when the test says so."""
 
     batches: "list[tuple[Changes, Callable[[Written], None]]]" = field(factory=list)
 
@@ -29,60 +29,61 @@ class HangingDisk:
         self.batches.append((changes, done))
 
     def go_on(self) -> None:
-        """All that was handed over is on the disk, and all that is handed over meanwhile."""
+        """Finish all batches, and those that follow meanwhile."""
         while self.batches:
             self.batches.pop(0)[1](Written(Usage()))
 
 
 class WaitingTests(SynchronousTestCase):
-    """Who waits for a disk that hangs."""
+    """Callbacks that wait for a disk that hangs."""
 
     def setUp(self) -> None:
         self.disk = HangingDisk()
         self.commits = GroupCommit(cast(WriterThread, self.disk), 1 << 20, lambda written: None)
         self.commits.paused = False
-        self.told: list[Verdict] = []
+        self.verdicts: list[Verdict] = []
 
-    def put(self, place: int, version: int = 1) -> None:
-        one: Any = record(place, version=version)
+    def put(self, slot: int, version: int = 1) -> None:
+        one: Any = record(slot, version=version)
         verdict = Verdict(Outcome.HELD, version, replication=one.replication)
-        self.commits.put(_place(place), one, bytes(100), Growth(0, {}), self.told.append, verdict)
+        self.commits.put(slot_of(slot), one, bytes(100), Growth(0, {}), self.verdicts.append, verdict)
 
     def test_same_again(self) -> None:
-        """Of those who repeat one request a few wait; the others are refused at once, and keep nobody else out."""
+        """Of many repetitions of one request some wait; the others are refused at once, and keep no other
+        slot out."""
         self.put(1)
         for _ in range(200_000):
-            self.commits.tell(_place(1), self.told.append, HELD)
-        self.assertEqual(self.told, [NO_ROOM] * (200_001 - TELLS_A_PLACE))
-        self.assertFalse(self.commits.has_room(_place(1)))
-        self.assertTrue(self.commits.has_room(_place(2)))
-        self.told.clear()
+            self.commits.report(slot_of(1), self.verdicts.append, HELD)
+        self.assertEqual(self.verdicts, [NO_ROOM] * (200_001 - SLOT_VERDICTS_LIMIT))
+        self.assertFalse(self.commits.may_put(slot_of(1)))
+        self.assertTrue(self.commits.may_put(slot_of(2)))
+        self.verdicts.clear()
         self.disk.go_on()
-        self.assertEqual([verdict.outcome for verdict in self.told], [Outcome.HELD] * TELLS_A_PLACE)
+        self.assertEqual([verdict.outcome for verdict in self.verdicts], [Outcome.HELD] * SLOT_VERDICTS_LIMIT)
 
-    def test_all_places(self) -> None:
-        """Nor are there more than so many in all, and when they have been told there is room again."""
-        places = TELLS_WAITING // TELLS_A_PLACE + 1
-        self.assertLess(places, PUTS_WAITING)
-        for place in range(places):
-            if self.commits.has_room(_place(place)):
-                self.put(place)
-            for _ in range(TELLS_A_PLACE):
-                self.commits.tell(_place(place), self.told.append, HELD)
-        self.assertFalse(self.commits.has_room(_place(places)))
-        self.told.clear()
+    def test_all_slots(self) -> None:
+        """The number of waiting callbacks is limited in all, too; after they were called others can wait."""
+        slots = WAITING_VERDICTS_LIMIT // SLOT_VERDICTS_LIMIT + 1
+        self.assertLess(slots, WAITING_PUTS_LIMIT)
+        for slot in range(slots):
+            if self.commits.may_put(slot_of(slot)):
+                self.put(slot)
+            for _ in range(SLOT_VERDICTS_LIMIT):
+                self.commits.report(slot_of(slot), self.verdicts.append, HELD)
+        self.assertFalse(self.commits.may_put(slot_of(slots)))
+        self.verdicts.clear()
         self.disk.go_on()
-        self.assertEqual(len(self.told), TELLS_WAITING)
-        self.assertTrue(self.commits.has_room(_place(0)))
+        self.assertEqual(len(self.verdicts), WAITING_VERDICTS_LIMIT)
+        self.assertTrue(self.commits.may_put(slot_of(0)))
 
     def test_rising_versions(self) -> None:
-        """One key that is written again and again while the disk hangs is no way around that."""
+        """To write one key again and again while the disk hangs does not get around that."""
         version = 1
-        while self.commits.has_room(_place(1)):
+        while self.commits.may_put(slot_of(1)):
             self.put(1, version)
             version += 1
-        self.assertEqual(version - 1, TELLS_A_PLACE)
+        self.assertEqual(version - 1, SLOT_VERDICTS_LIMIT)
 
 
-def _place(number: int) -> bytes:
+def slot_of(number: int) -> bytes:
     return number.to_bytes(16, "big")

@@ -20,19 +20,19 @@ OTHERS = (vault(key=b"K" * 32), vault(salt=b"S" * 32), vault(database_id=b"I" * 
 class SealTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(st.binary(max_size=2000), st.binary(max_size=50))
-    def test_opens(self, plain: bytes, place: bytes) -> None:
-        """What was sealed opens at its place, under the same key, salt and database, after a restart too."""
-        self.assertEqual(vault().open(vault().seal(plain, place), place), plain)
+    def test_opens(self, plain: bytes, slot: bytes) -> None:
+        """Sealed bytes open with the same associated data, key, salt and database, after a restart, too."""
+        self.assertEqual(vault().open(vault().seal(plain, slot), slot), plain)
 
     def test_bound(self) -> None:
-        """Nowhere else, and under no other key, salt or database, does it open."""
+        """They do not open with other associated data, or under another key, salt or database."""
         sealed = vault().seal(b"value", b"here")
         self.assertRaises(Malformed, vault().open, sealed, b"there")
         for other in OTHERS:
             self.assertRaises(Malformed, other.open, sealed, b"here")
 
     def test_damaged(self) -> None:
-        """No bit of it can be changed, and no byte be missing, without being found out."""
+        """A changed bit or a missing byte is always detected."""
         sealed = vault().seal(b"value", b"")
         for n in range(len(sealed)):
             self.assertRaises(Malformed, vault().open, sealed[:n], b"")
@@ -41,38 +41,39 @@ class SealTests(SynchronousTestCase):
                 self.assertRaises(Malformed, vault().open, changed, b"")
 
     def test_same_nonce(self) -> None:
-        """Under a nonce made twice, two values differ from their first byte on: a stream cipher's would not."""
+        """With a repeated nonce two values differ from their first byte on; those of a stream cipher would
+        not."""
         stuck = Vault.unlock(KEY, SALT, ID, bytes)
         one, other = (stuck.seal(b"the same beginning, then " + end, b"") for end in (b"one", b"two"))
         self.assertEqual(one[:NONCE_BYTES], other[:NONCE_BYTES])
         self.assertNotEqual(one[NONCE_BYTES : NONCE_BYTES + 8], other[NONCE_BYTES : NONCE_BYTES + 8])
 
     def test_vector(self) -> None:
-        """The bytes are what they were: a database of an earlier version opens."""
+        """The bytes are those of an earlier version, so that its databases open."""
         sealed = Vault.unlock(KEY, SALT, ID, bytes).seal(b"value", b"place")
         self.assertEqual(sealed.hex(), "000000000000000000000000acc080a0069cb2830000eadc34cf167fc65beb5f7b")
         self.assertEqual(
-            vault().check.hex(), "dd4acd253f3eae6d2dafc30db64a218d489da4c36fd0e18cef9c64a92ee340ca"
+            vault().key_check.hex(), "dd4acd253f3eae6d2dafc30db64a218d489da4c36fd0e18cef9c64a92ee340ca"
         )
         self.assertEqual(vault().hide(b"key", 14).hex(), "e1653a5d24400574ffdd056790de")
 
 
 class KeyTests(SynchronousTestCase):
     def test_fits(self) -> None:
-        """The check value fits the same key, salt and database, and no other."""
-        self.assertTrue(vault().fits(vault().check))
+        """The key check fits the same key, salt and database, and no other."""
+        self.assertTrue(vault().fits(vault().key_check))
         for other in OTHERS:
-            self.assertFalse(other.fits(vault().check))
+            self.assertFalse(other.fits(vault().key_check))
 
     def test_hide(self) -> None:
-        """Keys are hidden the same way each time, and differently under another key, salt or database."""
+        """Keys are hidden in the same way each time, and differently under another key, salt or database."""
         self.assertEqual(vault().hide(b"key", 14), vault().hide(b"key", 14))
         hidden = {each.hide(b"key", 14) for each in (vault(), *OTHERS)}
         self.assertEqual((len(hidden), {len(each) for each in hidden}), (4, {14}))
 
     def test_shows_nothing(self) -> None:
-        """No repr shows a key, the check value or what hides the keys."""
+        """No repr shows a key, the key check or the key of the index."""
         shown = repr(vault())
-        for secret in (KEY, vault().check, vault()._index_key):
+        for secret in (KEY, vault().key_check, vault()._index_key):
             self.assertNotIn(repr(secret)[2:-1], shown)
             self.assertNotIn(secret.hex(), shown)

@@ -13,30 +13,30 @@ from tests.database.disk import DiskTestCase, record, vault
 
 
 class WriterTestCase(DiskTestCase):
-    """A writer, and what it has told."""
+    """A writer thread, and the calls that it made."""
 
     def setUp(self) -> None:
         super().setUp()
         self.format = EntryFormat(vault(), 0)
-        self.told: list[Opened | Written | str] = []
-        self.tell: Callable[[Opened | Written | str], None] = self.told.append
+        self.reports: list[Opened | Written | str] = []
+        self.on_report: Callable[[Opened | Written | str], None] = self.reports.append
 
     def begin(self, limit: int = 1 << 30) -> WriterThread:
         writer = WriterThread(str(self.path), limit, 1000, self.calls.put)
         writer.start()
         self.addCleanup(writer.close)
-        writer.open(self.tell, self.tell)
+        writer.open(self.on_report, self.on_report)
         return writer
 
     def next(self) -> Opened | Written | str:
-        count = len(self.told)
-        self.run_until(lambda: len(self.told) > count)
-        return self.told[count]
+        count = len(self.reports)
+        self.run_until(lambda: len(self.reports) > count)
+        return self.reports[count]
 
     def changes(self, count: int, size: int = 1000) -> Changes:
         return Changes(
             {
-                (place := self.format.place(n)): self.format.write(place, record(n, os.urandom(size)))
+                (slot := self.format.slot(n)): self.format.write(slot, record(n, os.urandom(size)))
                 for n in range(count)
             }
         )
@@ -44,17 +44,17 @@ class WriterTestCase(DiskTestCase):
 
 class OpenTests(WriterTestCase):
     def test_refused(self) -> None:
-        """Where the file cannot be opened that is told, and tried again until it can."""
+        """If the file cannot be opened that is reported, and tried again until it succeeds."""
         self.patch(module, "RETRY_INTERVAL", 0.01)
         self.path.mkdir()
         self.begin()
         self.assertIsInstance(self.next(), str)
         self.assertIsInstance(self.next(), str)
         self.path.rmdir()
-        self.run_until(lambda: isinstance(self.told[-1], Opened))
+        self.run_until(lambda: isinstance(self.reports[-1], Opened))
 
     def test_name_is_flushed(self) -> None:
-        """The name of a new file is on the disk before anything is acknowledged; where that fails nothing is left
+        """The name of a new file is durable before anything is acknowledged; if that fails nothing is left
         behind, and it is tried again."""
         self.patch(module, "RETRY_INTERVAL", 0.01)
         flushed: list[str] = []
@@ -65,19 +65,19 @@ class OpenTests(WriterTestCase):
             if len(flushed) == 1:
                 raise OSError(5, "Input/output error")
 
-        self.patch(module, "flush_folder", flush)
+        self.patch(module, "fsync_folder", flush)
         writer = self.begin()
         self.assertIsInstance(self.next(), str)
-        self.run_until(lambda: isinstance(self.told[-1], Opened))
+        self.run_until(lambda: isinstance(self.reports[-1], Opened))
         self.assertEqual(flushed, [str(self.path.parent)] * 2)
         writer.close()
-        self.told.clear()
+        self.reports.clear()
         self.begin()
         self.assertIsInstance(self.next(), Opened)
         self.assertEqual(len(flushed), 2)
 
     def test_too_little_memory(self) -> None:
-        """A limit that this process may not map is told under its option's name."""
+        """A limit that this process may not map is reported with the name of its option."""
 
         def opens(*_: object, **__: object) -> Tables:
             raise lmdb.MemoryError("Cannot allocate memory")
@@ -89,7 +89,7 @@ class OpenTests(WriterTestCase):
         self.assertIn("[storage] storage_limit (7340032 bytes)", str(reason))
 
     def test_half_made(self) -> None:
-        """A database that could not be made leaves nothing behind that would look damaged."""
+        """A database that could not be made leaves no file that would look damaged."""
         self.patch(module, "RETRY_INTERVAL", 0.01)
         opening = Tables.open
 
@@ -101,28 +101,28 @@ class OpenTests(WriterTestCase):
         self.begin()
         self.assertIsInstance(self.next(), str)
         self.patch(Tables, "open", opening)
-        self.run_until(lambda: isinstance(self.told[-1], Opened))
-        assert isinstance(self.told[-1], Opened)
-        self.assertEqual(self.told[-1].set_aside, "")
+        self.run_until(lambda: isinstance(self.reports[-1], Opened))
+        assert isinstance(self.reports[-1], Opened)
+        self.assertEqual(self.reports[-1].set_aside, "")
 
     def test_check_ended(self) -> None:
-        """A check that was ended by somebody says nothing of the file: it is tried again."""
+        """A check that was killed says nothing about the file: it is tried again."""
         self.patch(module, "RETRY_INTERVAL", 0.01)
         first = self.begin()
         self.next()
         first.close()
-        self.told.clear()
+        self.reports.clear()
         python = sys.executable
         self.patch(sys, "executable", "/bin/false")
         self.begin()
         self.assertIsInstance(self.next(), str)
         self.patch(sys, "executable", python)
-        self.run_until(lambda: isinstance(self.told[-1], Opened))
-        assert isinstance(self.told[-1], Opened)
-        self.assertEqual(self.told[-1].set_aside, "")
+        self.run_until(lambda: isinstance(self.reports[-1], Opened))
+        assert isinstance(self.reports[-1], Opened)
+        self.assertEqual(self.reports[-1].set_aside, "")
 
     def test_closed_while_it_tries(self) -> None:
-        """It can be closed at any moment, without waiting for a disk that does not answer."""
+        """It can be closed at any time, without waiting for a disk that does not answer."""
         self.path.mkdir()
         writer = self.begin()
         self.next()
@@ -131,11 +131,11 @@ class OpenTests(WriterTestCase):
 
 class WriteTests(WriterTestCase):
     def test_written(self) -> None:
-        """What was handed over is there, and how much there is now is told."""
+        """Written changes are found, and their size is reported."""
         writer = self.begin()
         opened = self.next()
         changes = self.changes(100)
-        writer.write(changes, self.tell)
+        writer.write(changes, self.on_report)
         written = self.next()
         assert isinstance(opened, Opened) and isinstance(written, Written)
         self.assertEqual(
@@ -145,24 +145,25 @@ class WriteTests(WriterTestCase):
             self.assertEqual(dict(txn.cursor(opened.tables.records)), changes.puts)
 
     def test_no_room(self) -> None:
-        """Of what does not fit as a whole, as much is written as does; the rest is refused, by name."""
+        """If the changes do not fit as a whole, as many as fit are written; the others are refused, by
+        slot."""
         writer = self.begin(limit=1 << 20)
         opened = self.next()
         changes = self.changes(1000)
-        writer.write(changes, self.tell)
+        writer.write(changes, self.on_report)
         written = self.next()
         assert isinstance(opened, Opened) and isinstance(written, Written)
         self.assertEqual(written.failure, "")
         self.assertLess(len(written.refused), 900)
         with opened.tables.env.begin() as txn:
-            held = {place for place, _ in txn.cursor(opened.tables.records)}
+            held = {slot for slot, _ in txn.cursor(opened.tables.records)}
         self.assertEqual(held, changes.puts.keys() - written.refused)
 
     def test_written_at_the_end(self) -> None:
-        """What was handed over before the end is written."""
+        """Changes of calls before the end are written."""
         writer = self.begin()
         self.next()
-        writer.write(self.changes(100), self.tell)
+        writer.write(self.changes(100), self.on_report)
         writer.close()
         tables = Tables.open(str(self.path), 1 << 30, 1000, new=False)
         self.addCleanup(tables.close)
@@ -171,7 +172,7 @@ class WriteTests(WriterTestCase):
 
 class SetAsideTests(DiskTestCase):
     def test_names(self) -> None:
-        """Each gets a name of its own; none takes the place of another."""
+        """Each gets a name of its own; none replaces another."""
         for number in (1, 2, 3):
             self.path.write_text(str(number))
             self.assertEqual(set_aside(str(self.path)), f"{self.path}.damaged-{number}")

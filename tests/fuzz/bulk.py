@@ -1,4 +1,4 @@
-"""Targets of the bulk channel: frames, what passes inside TLS in either direction, and TLS itself."""
+"""Targets of the bulk channel: frames, the stream inside TLS in either direction, and TLS itself."""
 
 import random
 from contextlib import suppress
@@ -20,9 +20,9 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
-from dht14.security.identity import Identity, public_key_of
+from dht14.security.identity import Identity, public_key_in
 from dht14.security.subnets import parties_of
-from dht14.security.tickets import MOST_PER_PEER, Tickets
+from dht14.security.tickets import MAX_TICKETS_PER_PEER, Tickets
 from dht14.sim.memory_store import MemoryStore
 from dht14.wire.bulk_messages import decode_answer, encode_answer
 from dht14.wire.frames import FrameSplitter
@@ -38,11 +38,11 @@ ANSWERS = (Stored(()), Outranked(7, ()), Refused(()), VALUE, None)
 
 
 def bulk_answer(raw: bytes) -> None:
-    """One frame of a holder's."""
+    """One frame of a holder."""
     with suppress(Malformed):
-        tag, answer = decode_answer(raw, PUZZLE.check)
+        tag, answer = decode_answer(raw, PUZZLE.verify_proof)
         again = encode_answer(tag + bytes(8), answer)
-        assert decode_answer(again, PUZZLE.check) == (tag, answer)
+        assert decode_answer(again, PUZZLE.verify_proof) == (tag, answer)
         assert again[2:] == raw[2:] or hasattr(answer, "nearer")
 
 
@@ -51,7 +51,7 @@ def bulk_answers() -> list[bytes]:
 
 
 class _Handle:
-    """What TLS has to say of the other side."""
+    """What TLS knows of the other side."""
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
@@ -67,7 +67,7 @@ class _Handle:
 
 
 class Wire(StringTransport):
-    """A connection whose other side has shown who it is."""
+    """A connection whose other side has shown its key."""
 
     def __init__(self, identity: Identity) -> None:
         super().__init__()
@@ -92,7 +92,11 @@ class Peer:
         self.clock.advance(BEGINNING)
         self.tickets: Tickets[Transfer] = Tickets(random.Random(14))
         store = MemoryStore(HOLDER.node_id, 1 << 24, lambda record: True)
-        store.offer(Record(KEY, VALUE, 7, BEGINNING + 600, 8), BEGINNING, lambda verdict: None)
+        store.offer(
+            Record(key=KEY, value=VALUE, version=7, expires_at=BEGINNING + 600, replication=8),
+            BEGINNING,
+            lambda verdict: None,
+        )
         responder = Responder(
             RoutingTable(HOLDER.node_id),
             store,
@@ -107,7 +111,7 @@ class Peer:
         self.connection.handshakeCompleted()
 
     def take(self, what: int, data: bytes) -> None:
-        """One step; bytes that follow a cut are not seen any more."""
+        """One step; bytes after a cut are ignored."""
         now = self.clock.seconds()
         if what == WAIT:
             for _ in range(min(len(data), 100)):
@@ -116,26 +120,26 @@ class Peer:
             self.say(self.ticket(Download(KEY, 7, len(VALUE)), len(VALUE)) + data)
         elif what == PUSH:
             length = min(int.from_bytes(data[:2], "big"), MAX_VALUE) or 1
-            digest = Record(KEY + 1, data[2:], 7, 0.0, 8).digest
+            digest = Record(key=KEY + 1, value=data[2:], version=7, expires_at=0.0, replication=8).digest
             offer = Offer(KEY + 1, 7, 60_000, 8, 0, False, length, digest)
             self.say(self.ticket(Upload(offer, ASKER_CONTACT, now), length) + data[2:])
         else:
             self.say(data)
 
     def ticket(self, errand: Transfer, length: int) -> bytes:
-        return self.tickets.issue(public_key_of(ASKER.proof), errand, length, self.clock.seconds())
+        return self.tickets.issue(public_key_in(ASKER.proof), errand, length, self.clock.seconds())
 
     def say(self, data: bytes) -> None:
         if not self.wire.cut and data:
             self.connection.dataReceived(data)
 
     def answers(self) -> list[Any]:
-        """What has come back."""
+        """The answers so far."""
         splitter = FrameSplitter()
         splitter.feed(self.wire.value())
         found = []
         while (frame := splitter.next_frame()) is not None:
-            found.append(decode_answer(frame, PUZZLE.check)[1])
+            found.append(decode_answer(frame, PUZZLE.verify_proof)[1])
         assert not splitter.begun, "half a frame"
         return found
 
@@ -147,7 +151,7 @@ def bulk_holder(raw: bytes) -> None:
     for what, data in steps(raw):
         tickets += what % 4 in (FETCH, PUSH)
         peer.take(what % 4, data)
-    assert len(peer.answers()) <= tickets and len(peer.tickets) <= MOST_PER_PEER
+    assert len(peer.answers()) <= tickets and len(peer.tickets) <= MAX_TICKETS_PER_PEER
     peer.connection.connectionLost(Failure(ConnectionDone()))
     assert not peer.server._connections and not peer.connection._buffer
 
@@ -164,10 +168,11 @@ def holder_steps() -> list[bytes]:
 
 
 def bulk_asker(raw: bytes) -> None:
-    """Whatever a holder says inside TLS, who asked hears once how it ended, and of the bytes asked for."""
+    """Whatever a holder says inside TLS, the asker learns once how the transfer ended, with no bytes but
+    those it asked for."""
     clock = MemoryReactorClock()
     clock.advance(BEGINNING)
-    client = BulkClient(ASKER_TLS, PUZZLE.check, clock)
+    client = BulkClient(ASKER_TLS, PUZZLE.verify_proof, clock)
     results: list[object] = []
     for asked in (
         client.fetch(HOLDER_CONTACT, TICKET, len(VALUE)),
@@ -198,7 +203,7 @@ def asker_steps() -> list[bytes]:
 
 
 def tls_bytes(raw: bytes) -> None:
-    """Whatever comes instead of TLS, nothing but alerts comes back, and a holder sees nothing of it."""
+    """Bytes that are not TLS get nothing but alerts, and do not reach the holder."""
     clock = MemoryReactorClock()
     clock.advance(BEGINNING)
     responder = Responder(
@@ -221,9 +226,9 @@ def tls_bytes(raw: bytes) -> None:
 
 
 def tls_hellos() -> list[bytes]:
-    """What a node's client begins with."""
+    """The first bytes of the client of a node."""
     clock = MemoryReactorClock()
-    client = BulkClient(ASKER_TLS, PUZZLE.check, clock)
+    client = BulkClient(ASKER_TLS, PUZZLE.verify_proof, clock)
     client.fetch(HOLDER_CONTACT, TICKET, 1).addErrback(lambda failure: None)
     dial: Any = clock.tcpClients.pop()[2].buildProtocol(None)
     wire: Any = Wire(HOLDER)

@@ -1,4 +1,4 @@
-"""Targets that are one decoder each: nothing but its error leaves it, and what it takes has one form only."""
+"""Targets of one decoder each: only its declared error leaves it, and each message has one encoding."""
 
 import os
 import random
@@ -13,19 +13,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from dht14.app import config
 from dht14.app.data_dir import DataDir, replace_file
 from dht14.app.options import Role
-from dht14.database.entry_format import PLACE_BYTES, EntryFormat, read_head, read_tags
+from dht14.database.entry_format import SLOT_BYTES, EntryFormat, read_header, read_tags
 from dht14.errors import ConfigError, Malformed
 from dht14.records import envelope
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
-from dht14.records.record import Record, claimed_rank
-from dht14.records.signing import load_key, verify
+from dht14.records.record import Record, advertised_rank
+from dht14.records.signing import load_key, verify_envelope
 from dht14.security.identity import Identity, Puzzle
 from dht14.wire import api_messages, datagram
 from dht14.wire.contacts import pack_contacts, unpack_contacts
 from dht14.wire.datagram import RPC_ID_BYTES
 from tests.app.test_config import OLDER_FILE, SHIPPED_FILE
 from tests.database.disk import vault
-from tests.fakes import check
+from tests.fakes import verify_proof
 from tests.owners import Owner
 from tests.wire.test_datagram import SAMPLES, SOME_CONTACTS
 
@@ -33,14 +33,14 @@ PUZZLE = Puzzle("fuzz", 0)
 
 
 def message(raw: bytes) -> None:
-    """An RPC message. Contacts that no node can have are left out, and nothing else is."""
+    """An RPC message. Impossible contacts are left out, and nothing else is."""
     with suppress(Malformed):
-        rpc_id, decoded = datagram.decode(raw, check)
+        rpc_id, decoded = datagram.decode(raw, verify_proof)
         again = datagram.encode(rpc_id, decoded)
         assert again == raw or (
             len(again) < len(raw) and any(hasattr(decoded, a) for a in ("contacts", "nearer"))
         )
-        assert datagram.decode(again, check) == (rpc_id, decoded)
+        assert datagram.decode(again, verify_proof) == (rpc_id, decoded)
 
 
 def messages() -> Iterator[bytes]:
@@ -51,8 +51,8 @@ def messages() -> Iterator[bytes]:
 def contacts(raw: bytes) -> None:
     """Contacts as they are packed in messages and in the file of saved ones."""
     with suppress(Malformed):
-        unpacked = unpack_contacts(raw, check)
-        assert unpack_contacts(pack_contacts(unpacked), check) == unpacked
+        unpacked = unpack_contacts(raw, verify_proof)
+        assert unpack_contacts(pack_contacts(unpacked), verify_proof) == unpacked
         assert len(pack_contacts(unpacked)) <= len(raw)
 
 
@@ -65,7 +65,7 @@ def owners_envelope(raw: bytes) -> None:
     """An owner's envelope, and what follows from it."""
     with suppress(Malformed):
         assert envelope.decode(raw).encode() == raw
-        assert verify(raw) == envelope.decode(raw)
+        assert verify_envelope(raw) == envelope.decode(raw)
 
 
 def envelopes() -> Iterator[bytes]:
@@ -79,12 +79,12 @@ def record(raw: bytes) -> None:
     version, key, value = int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:40], "big"), raw[40:]
     digest = sha256(value).digest()
     for key_ in (key, int.from_bytes(digest, "big")):
-        one = Record(key_, value, version, 60.0, 8)
+        one = Record(key=key_, value=value, version=version, expires_at=60.0, replication=8)
         if one.is_authentic:
             assert one.kind in (1, 2, 3) and not one.conflicts_with(one)
             assert isinstance(one.is_tombstone, bool)
-        claimed = claimed_rank(key_, version, one.is_owned, digest)
-        assert claimed == one.rank or envelope.may_name_an_owner(value)
+        claimed = advertised_rank(key_, version, one.is_owned, digest)
+        assert claimed == one.rank or envelope.may_hash_to_owner_key(value)
 
 
 def records() -> Iterator[bytes]:
@@ -158,7 +158,7 @@ def configurations() -> Iterator[bytes]:
 
 
 def data_files(raw: bytes) -> None:
-    """The small files of a data directory, whatever has become of them: `which u8 | content`."""
+    """The small files of a data directory with any content: `which u8 | content`."""
     which, content = raw[:1], raw[1:]
     data_dir = _data_dir()
     name = ("contacts", "contacts", "identity.pem", "identity.proof")[(which or b"\0")[0] % 4]
@@ -167,7 +167,7 @@ def data_files(raw: bytes) -> None:
     replace_file(data_dir.file(name), content, durable=False)
     try:
         with suppress(Malformed):
-            assert len(data_dir.load_contacts(check)) <= 1_000
+            assert len(data_dir.load_contacts(verify_proof)) <= 1_000
         with suppress(ConfigError):
             data_dir.identity(PUZZLE)
     finally:
@@ -196,23 +196,23 @@ def owners_keys() -> Iterator[bytes]:
 
 
 def disk_entry(raw: bytes) -> None:
-    """An entry of the database: as it lies there, and with anything sealed in it."""
+    """An entry of the database: any bytes, and any bytes sealed as an entry."""
     entry_format = EntryFormat(vault(), 7)
-    place, entry = raw[:PLACE_BYTES].ljust(PLACE_BYTES, b"\0"), raw[PLACE_BYTES:]
+    slot, entry = raw[:SLOT_BYTES].ljust(SLOT_BYTES, b"\0"), raw[SLOT_BYTES:]
     head_bytes = 40
     sealed = entry[:head_bytes].ljust(head_bytes, b"\0")
-    sealed += entry_format.vault.seal(entry[head_bytes:], place + sealed)
+    sealed += entry_format.vault.seal(entry[head_bytes:], slot + sealed)
     for one in (entry, sealed):
         with suppress(Malformed):
-            read_head(one)
+            read_header(one)
             read_tags(one)
         with suppress(Malformed):
-            entry_format.read(place, one)
+            entry_format.read(slot, one)
 
 
 def disk_entries() -> Iterator[bytes]:
-    yield bytes(PLACE_BYTES) + bytes(24) + b"\1\10" + bytes(64) + b"value"
-    yield bytes(PLACE_BYTES) + bytes(24) + b"\1\1" + bytes(64)
+    yield bytes(SLOT_BYTES) + bytes(24) + b"\1\10" + bytes(64) + b"value"
+    yield bytes(SLOT_BYTES) + bytes(24) + b"\1\1" + bytes(64)
 
 
 @cache

@@ -2,8 +2,9 @@
 
     python -m tests.fuzz.guided [--seconds N] [--keep] [TARGET ...]
 
-Ends with 1 when one of them found a bug; the input is printed and belongs into that target's corpus file, below a
-line that begins with # and says what it was. `--keep` writes back to the corpus what reaches new lines.
+Ends with 1 when one of them found a bug; the input is printed and belongs into that target's corpus file,
+below a line that begins with # and says what it was. `--keep` writes back to the corpus what reaches new
+lines.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 MOST_KEPT = 45
 """Inputs of one corpus file, the shortest first, besides those that found a bug."""
 LONGEST_KEPT = 250
-"""Bytes of them."""
+"""The bytes of these files."""
 
 
 def begin(name: str, arguments: list[str]) -> None:
@@ -36,7 +37,7 @@ def child(name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def fuzz(name: str, seconds: int, keep: bool) -> bool:
-    """Whether the target holds for so long."""
+    """Run a target for this long, and return whether it found no bug."""
     from tests.fuzz.targets import TARGETS
 
     target = TARGETS[name]
@@ -81,7 +82,7 @@ def _keep(name: str, found: Path) -> None:
 
 
 def main() -> int:
-    """What is typed."""
+    """The command line."""
     if sys.argv[1:2] == ["--child"]:
         begin(sys.argv[2], sys.argv[3:])
         return 0

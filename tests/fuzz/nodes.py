@@ -1,4 +1,4 @@
-"""Targets of several steps: a whole node behind its border, and a connection of the API."""
+"""Targets of several steps: a whole node, and a connection of the API."""
 
 import random
 from typing import Any
@@ -13,7 +13,7 @@ from dht14.kademlia.keyspace import hash_id, id_from_bytes
 from dht14.net.api.factory import ApiFactory
 from dht14.node.put import Policy
 from dht14.records.receipt import NoRecord
-from dht14.session.layer import PLAIN
+from dht14.session.plaintext import PLAIN
 from dht14.sim.clock import HeapClock
 from dht14.sim.memory_store import MemoryStore
 from dht14.stack import StackOptions, build_stack
@@ -32,7 +32,7 @@ from dht14.wire.messages import (
     Value,
     Wanted,
 )
-from tests.fakes import BEGINNING, BulkRecorder, check, contact_at, identity
+from tests.fakes import BEGINNING, BulkRecorder, contact_at, identity, verify_proof
 from tests.fuzz.steps import step, steps
 from tests.net.api.case import UNLIMITED, QuickNode, Wire
 from tests.owners import Owner
@@ -43,7 +43,7 @@ OWN_ID = 1 << 200
 FRIEND = contact_at(1 << 201, ("192.0.2.1", 8000))
 STRANGER = contact_at(1 << 202, ("192.0.2.2", 8000))
 NEAR = (contact_at(1 << 203, ("192.0.2.9", 8000)), contact_at(3, ("2001:db8::1", 8000)))
-"""Whom the friend may name."""
+"""The contacts that the friend may name."""
 REACHABLE = {contact.address: contact for contact in (FRIEND, *NEAR)}
 REACHABLE_IDS = {contact.node_id for contact in REACHABLE.values()}
 RPC_ID = b"rpc id.."
@@ -64,14 +64,14 @@ class Sent:
 
 
 class Trial:
-    """One input from start to end: a node that knows one other one."""
+    """One input from start to end: a node that knows one other node."""
 
     def __init__(self) -> None:
         self.clock = HeapClock(BEGINNING)
         self.stack = build_stack(
             make_store=MemoryStore,
             identity=identity(OWN_ID),
-            check=check,
+            verify_proof=verify_proof,
             clock=self.clock,
             wall=self.clock.seconds,
             rng=random.Random(14),
@@ -131,12 +131,14 @@ class Trial:
         assert all(outcome.called for outcome in self.outcomes)
         table = self.stack.table
         table.check_invariants()
-        assert {contact.node_id for contact in table.contacts()} <= REACHABLE_IDS, "a stranger got in"
+        assert {contact.node_id for contact in table.contacts()} <= REACHABLE_IDS, (
+            "a node got in without a probe"
+        )
         assert not self.stack.rpc._pending and not self.clock.getDelayedCalls()
 
 
 def node(raw: bytes) -> None:
-    """Whatever others send, the node finishes what it does, and nobody gets into its table unasked."""
+    """Whatever peers send, the node finishes its operations, and only probed nodes get into its table."""
     with capturedLogs() as events:
         trial = Trial()
         for what, data in steps(raw):
@@ -188,7 +190,8 @@ def node_steps() -> list[bytes]:
 
 
 def api_stream(raw: bytes) -> None:
-    """However the bytes of a client are cut, it gets the same replies and the same end: `seed u8 | bytes`."""
+    """However the bytes of a client are cut, it gets the same replies and the same end of the connection:
+    `seed u8 | bytes`."""
     rng, stream = random.Random(raw[:1]), raw[1:]
     pieces = []
     while stream:

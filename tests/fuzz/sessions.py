@@ -1,8 +1,5 @@
-"""A target of several steps: the sealed session layer of a node, between two who speak its language.
-
-What they send is sealed with the right keys around anything, or is anything. They are `tests.stranger`'s: written
-from docs/protocol.md alone.
-"""
+"""A target of several steps: the encrypted session layer of a node between two independent peers. They send
+any bytes, bare or sealed with the right keys."""
 
 import random
 from contextlib import suppress
@@ -11,23 +8,23 @@ from cryptography.exceptions import InvalidTag
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
-from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
+from dht14.security.prekey_clock import PrekeyClock
 from dht14.session.acceptor import Limits
-from dht14.session.encrypted import MOST_OPENINGS, EncryptedLayer, HelloProbe
+from dht14.session.encrypted import MAX_HANDSHAKES, EncryptedLayer, HelloProbe
 from tests.fakes import BEGINNING
 from tests.fuzz.steps import step, steps
-from tests.session.pair import strangers
-from tests.stranger import Identity as StrangersIdentity
-from tests.stranger import Initiator, Proofs, Responder, seal
+from tests.independent_peer import Identity as IndependentIdentity
+from tests.independent_peer import Initiator, Proofs, Responder, seal
+from tests.session.pair import unknown_priority
 
 PUZZLE = Puzzle("fuzz", 0)
 PROOFS = Proofs("fuzz", 0)
 OWN = Identity.made_up(PUZZLE, random.Random(1))
-CALLER, CALLEE = StrangersIdentity(PROOFS, b"\2" * 32), StrangersIdentity(PROOFS, b"\3" * 32)
+CALLER, CALLEE = IndependentIdentity(PROOFS, b"\2" * 32), IndependentIdentity(PROOFS, b"\3" * 32)
 CALLER_AT, CALLEE_AT, ELSEWHERE = ("192.0.2.1", 8000), ("192.0.2.2", 8000), ("192.0.2.3", 8000)
-CALLEE_ID = PUZZLE.check(CALLEE.proof)
+CALLEE_ID = PUZZLE.verify_proof(CALLEE.proof)
 
 RAW, RAW_ELSEWHERE, RAW_CALLEE, HELLO, FINISH, FINISH_CHANGED, DATA, DATA_NUMBERED = range(8)
 REACH, CHALLENGE, ACCEPT, AGAIN, WAIT, PROBED, BACK = range(8, 15)
@@ -42,18 +39,18 @@ class Trial:
     def __init__(self) -> None:
         self.now = BEGINNING
         rng = random.Random(4)
-        self.session = EncryptedLayer(
+        self.layer = EncryptedLayer(
             OWN,
-            PUZZLE.check,
+            PUZZLE.verify_proof,
             rng,
             Limits(),
             lambda contact: False,
-            strangers,
+            unknown_priority,
             HelloLimiter(),
             self.now,
-            AgreedTime(self.clock),
+            PrekeyClock(self.clock),
         )
-        self.questions = HelloProbe(PUZZLE.check, rng, AgreedTime(self.clock))
+        self.probe = HelloProbe(PUZZLE.verify_proof, rng, PrekeyClock(self.clock))
         self.randbytes = random.Random(5).randbytes
         self.caller = self.initiator()
         challenge = self.received(self.caller.hello, CALLER_AT)[0]
@@ -62,7 +59,7 @@ class Trial:
         self.challenge = b""
         self.finish = b""
         self.undisturbed = True
-        """Whether nothing was done by which a session may rightly end."""
+        """Whether no step was one that may end a session."""
 
     def clock(self) -> float:
         return self.now
@@ -71,9 +68,9 @@ class Trial:
         return Initiator(PROOFS, CALLER, None, self.randbytes, self.clock)
 
     def received(self, datagram: bytes, address: Address) -> list[bytes]:
-        """What the node sends back. Only a HELLO, a CHALLENGE it asked for and handshakes make it."""
+        """What the node sends back. Only HELLO, an expected CHALLENGE, FINISH and ACCEPT get an answer."""
         try:
-            _, payload, replies = self.session.received(datagram, address, self.now)
+            _, payload, replies = self.layer.received(datagram, address, self.now)
         except Malformed:
             return []
         assert isinstance(payload, bytes) and len(replies) <= 65
@@ -100,19 +97,19 @@ class Trial:
         elif what == WAIT:
             self.undisturbed = False
             self.now += int.from_bytes(data[:3], "big") / 100 - 10
-            self.session.tidy(self.now)
+            self.layer.tidy(self.now)
         elif what == PROBED:
             with suppress(Malformed):
-                self.questions.nonce_in(data)
-                self.questions.answerer(data, self.now)
+                self.probe.nonce_in(data)
+                self.probe.answerer(data, self.now)
         elif what == BACK:
-            if link := self.session.links.at.get(CALLER_AT):
-                self.caller.open(link.answer(data, self.now))
+            if session := self.layer.sessions.by_address.get(CALLER_AT):
+                self.caller.open(session.answer(data, self.now))
         else:
             self.call(what, data)
 
     def begin(self, what: int, data: bytes) -> None:
-        """Somebody else opens a session: with anything in his FINISH, or with a right one that is changed."""
+        """Another initiator begins a session: with any bytes in its FINISH, or with a changed one."""
         initiator = self.initiator()
         for challenge in self.received(initiator.hello, ELSEWHERE):
             finish = bytearray(initiator.finish(challenge, b""))
@@ -124,13 +121,13 @@ class Trial:
             self.received(bytes(finish), ELSEWHERE)
 
     def call(self, what: int, data: bytes) -> None:
-        """The node opens a session, step by step."""
+        """The node begins a session, step by step."""
         contact = Contact(CALLEE_ID, CALLEE_AT, CALLEE.proof)
         if what == REACH:
-            sealed = self.session.seal(contact, data, self.now)
-            sent = self.session.reach(CALLEE_AT, CALLEE_ID, data, self.now, True) if sealed is None else ()
+            sealed = self.layer.seal(contact, data, self.now)
+            sent = self.layer.reach(CALLEE_AT, CALLEE_ID, data, self.now, True) if sealed is None else ()
         elif what == AGAIN:
-            sent = self.session.again(CALLEE_AT, CALLEE_ID if data else None, data, self.now, True)
+            sent = self.layer.resend(CALLEE_AT, CALLEE_ID if data else None, data, self.now, True)
         elif what == CHALLENGE:
             changed = bytes(a ^ b for a, b in zip(self.challenge, data.ljust(181, b"\0"), strict=False))
             sent = tuple(self.received(changed, CALLEE_AT))
@@ -144,21 +141,21 @@ class Trial:
             if datagram[0] == 0x41:
                 self.challenge = self.callee.challenge(datagram)
             elif datagram[0] == 0x43:
-                with suppress(KeyError, InvalidTag):  # A resend: the stranger answers the first alone.
+                with suppress(KeyError, InvalidTag):  # A resend: the callee answers the first alone.
                     self.callee.finish(datagram, CALLER_AT)
 
     def end(self) -> None:
         """What holds after any input."""
-        session = self.session
-        session.links.check_invariants()
-        assert len(session._openings) == len(session._openings_by_cid) <= MOST_OPENINGS
+        layer = self.layer
+        layer.sessions.check_invariants()
+        assert len(layer._initiators) == len(layer._initiators_by_cid) <= MAX_HANDSHAKES
         if self.undisturbed:
-            peer, payload, _ = session.received(self.caller.data(b"still here"), CALLER_AT, self.now)
+            peer, payload, _ = layer.received(self.caller.data(b"still here"), CALLER_AT, self.now)
             assert peer is not None and payload == b"still here"
 
 
 def sealed_session(raw: bytes) -> None:
-    """Whatever comes, nothing but Malformed leaves the session layer, and who has a session keeps it."""
+    """Only Malformed leaves the session layer, and a peer with a session keeps it."""
     trial = Trial()
     for what, data in steps(raw):
         trial.take(what % KINDS, data)

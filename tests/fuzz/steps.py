@@ -1,9 +1,9 @@
-"""Inputs that are several steps: `what u8 | length u16 | bytes`, one behind the other."""
+"""Inputs of several steps: `what u8 | length u16 | bytes`, one after the other."""
 
 from collections.abc import Iterator
 
 LONGEST = 32
-"""Steps of one input: what takes more to happen takes an input of its own."""
+"""The largest number of steps of one input."""
 
 
 def step(what: int, data: bytes = b"") -> bytes:
@@ -12,7 +12,7 @@ def step(what: int, data: bytes = b"") -> bytes:
 
 
 def steps(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    """The steps of an input; what is cut short is taken as it is."""
+    """The steps of an input; the last one may be cut short."""
     at = 0
     for _ in range(LONGEST):
         if at >= len(raw):

@@ -18,11 +18,11 @@ class Target:
     run: Callable[[bytes], None]
     make_samples: Callable[[], Iterable[bytes]]
     longest: int = 4_096
-    """Bytes of the longest input."""
+    """The size of the longest input."""
 
     @property
     def corpus(self) -> Path:
-        """Inputs that reach lines which the samples do not, and all that ever found a bug."""
+        """Inputs that reach lines which the samples do not reach, and inputs that found a bug."""
         return HERE / "corpus" / f"{self.name}.hex"
 
     def seeds(self) -> list[bytes]:

@@ -17,7 +17,7 @@ MUTATIONS = int(os.environ.get("FUZZ_MUTATIONS", "300"))
 
 
 class TargetTests(SynchronousTestCase):
-    """What no guidance is needed for: the seeds of each target, and changes to them. One test for each, below."""
+    """The seeds of each target and mutations of them, without guidance. One test for each target, below."""
 
     def assert_holds(self, target: Target) -> None:
         rng = random.Random(14)
@@ -35,10 +35,10 @@ class TargetTests(SynchronousTestCase):
 
 
 class ReachTests(SynchronousTestCase):
-    """A target that reaches nothing finds nothing: the samples get to where they are meant to get."""
+    """The samples reach what they are made for: a target that reaches nothing finds nothing."""
 
     def test_node(self) -> None:
-        """Gets and puts of the node target are answered by its steps."""
+        """The steps of the node target answer its gets and puts."""
         results = []
         for sample in nodes.node_steps():
             trial = nodes.Trial()
@@ -49,7 +49,7 @@ class ReachTests(SynchronousTestCase):
         self.assertTrue({b"value", b"content"} <= {one for one in results if isinstance(one, bytes)})
 
     def test_bulk_holder(self) -> None:
-        """Values are given and taken by the holder of the bulk target."""
+        """The holder of the bulk target gives and takes values."""
         answers = []
         for sample in bulk.holder_steps():
             peer = bulk.Peer()
@@ -59,14 +59,14 @@ class ReachTests(SynchronousTestCase):
         self.assertTrue(bulk.VALUE in answers and any(isinstance(answer, Stored) for answer in answers))
 
     def test_sealed_session(self) -> None:
-        """Sessions of the session target are begun from both sides, used and ended."""
+        """Both sides of the session target begin, use and end sessions."""
         ends: Counter[str] = Counter()
         for sample in sessions.session_steps():
             trial = sessions.Trial()
             for what, data in steps(sample):
                 trial.take(what, data)
-            ends.update(trial.session.counters)
-            ends["called"] += sessions.CALLEE_AT in trial.session.links.at
+            ends.update(trial.layer.counters)
+            ends["called"] += sessions.CALLEE_AT in trial.layer.sessions.by_address
         self.assertGreaterEqual(ends["called"], 2)
         self.assertGreater(ends["forged, repeated or late"], 0)
 

@@ -15,7 +15,11 @@ class PagesTests(SynchronousTestCase):
         store = MemoryStore(0, 1 << 20, lambda record: True)
         keys = range(1, 2 * PAGE_RECORDS + 2)
         for key in keys:
-            store.offer(Record(key, b"value", 1, 100, 8), 0, lambda verdict: None)
+            store.offer(
+                Record(key=key, value=b"value", version=1, expires_at=100, replication=8),
+                0,
+                lambda verdict: None,
+            )
         seen: list[list[int]] = []
 
         async def walk() -> None:

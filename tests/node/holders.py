@@ -44,7 +44,9 @@ class HoldersTestCase(SynchronousTestCase):
 
     def record(self, key: int = 0, value: bytes = b"value", later: int = 0, copies: int = 3) -> Record:
         now = self.network.clock.seconds()
-        record = Record(key, value, version_at(now) + later, now + TTL, copies)
+        record = Record(
+            key=key, value=value, version=version_at(now) + later, expires_at=now + TTL, replication=copies
+        )
         return evolve(record, version=0) if record.kind is Kind.CONTENT else record
 
     def give(self, record: Record, *peers: Peer) -> None:

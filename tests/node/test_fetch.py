@@ -36,7 +36,15 @@ class FetchTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.bulk = Transfers()
-        claim = AdvertisedRecord(1, 1, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
+        claim = AdvertisedRecord(
+            key=1,
+            version=1,
+            expires_at=3600.0,
+            replication=8,
+            owned=False,
+            length=len(VALUE),
+            digest=sha256(VALUE).digest(),
+        )
         claimers = [ValueSource(Contact(number, ("127.0.0.1", number)), bytes(16)) for number in (2, 3, 4)]
         fetch = Fetch(claim, iter(claimers), self.bulk, self.clock)
         self.fetched = fetch.run(TIMEOUT)
@@ -87,7 +95,15 @@ class ClaimRaceTests(SynchronousTestCase):
         self.bulk = Transfers()
 
     def claim(self, version: int) -> tuple[AdvertisedRecord, list[ValueSource]]:
-        claim = AdvertisedRecord(1, version, 3600.0, 8, False, len(VALUE), sha256(VALUE).digest())
+        claim = AdvertisedRecord(
+            key=1,
+            version=version,
+            expires_at=3600.0,
+            replication=8,
+            owned=False,
+            length=len(VALUE),
+            digest=sha256(VALUE).digest(),
+        )
         return claim, [ValueSource(Contact(version, ("127.0.0.1", version)), bytes(16))]
 
     def begin(self, *versions: int, here: Record | None = None) -> FetchRace:
@@ -104,7 +120,9 @@ class ClaimRaceTests(SynchronousTestCase):
 
     def test_true(self) -> None:
         """A claim that comes true wins, and nobody is waited for any more."""
-        race = self.begin(3, 1, here=Record(1, b"here", 2, 3600.0, 8))
+        race = self.begin(
+            3, 1, here=Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
+        )
         self.bulk.begun[0].callback(VALUE)
         self.end()
         assert race.best is not None
@@ -113,7 +131,7 @@ class ClaimRaceTests(SynchronousTestCase):
     def test_stalled(self) -> None:
         """Beside a record that is here no claim is waited for longer than a moment, however many there are; those
         who made them are told."""
-        here = Record(1, b"here", 2, 3600.0, 8)
+        here = Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
         race = self.begin(5, 4, 3, here=here)
         self.assertEqual(len(self.bulk.begun), 3, "side by side")
         self.clock.advance(CLAIM_SECONDS - 0.01)
@@ -125,7 +143,7 @@ class ClaimRaceTests(SynchronousTestCase):
     def test_vouched(self) -> None:
         """What two holders claim is waited for longer: it may be what was acknowledged last, and they far away. One
         that claims more alone gains nothing by that."""
-        here = Record(1, b"here", 2, 3600.0, 8)
+        here = Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
         claim, claimers = self.claim(3)
         claims = [self.claim(4), (claim, [*claimers, ValueSource(Contact(9, ("127.0.0.1", 9)), bytes(16))])]
         race = FetchRace(claims, self.bulk, self.clock, here)
@@ -140,7 +158,7 @@ class ClaimRaceTests(SynchronousTestCase):
     def test_vouched_and_stalled(self) -> None:
         """Nor are two that stall waited for without end."""
         claim, claimers = self.claim(3)
-        here = Record(1, b"here", 2, 3600.0, 8)
+        here = Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
         race = FetchRace([(claim, 2 * claimers)], self.bulk, self.clock, here)
         self.ended = race.run(TIMEOUT)
         self.clock.pump([CLAIM_SECONDS, VOUCHED_SECONDS - CLAIM_SECONDS])

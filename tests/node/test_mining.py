@@ -23,7 +23,7 @@ class MiningTests(SynchronousTestCase):
         while self.clock.getDelayedCalls():
             self.clock.advance(BREATH)
         proof = self.successResultOf(found)
-        self.assertEqual(puzzle.check(proof), puzzle.node_id_of(proof))
+        self.assertEqual(puzzle.verify_proof(proof), puzzle.node_id_of(proof))
         self.assertEqual(proof[:32], PUBLIC_KEY)
         mining.stop()
 

@@ -51,8 +51,8 @@ class HangingStore(MemoryStore):
 
     tells: list[Callable[[Verdict], None]] = field(factory=list, init=False)
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
-        self.tells.append(tell)
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
+        self.tells.append(on_verdict)
 
 
 def nearest(count: int = REPLICATION) -> list[int]:
@@ -107,7 +107,9 @@ class NodeTestCase(SynchronousTestCase):
     def give(self, peer: Peer, value: bytes, key: int = KEY, age: float = 0, ttl: float = TTL) -> Record:
         """Let a peer hold a value that was written so many seconds ago."""
         version = 0 if hash_id(value) == key else version_at(self.now - age)
-        record = Record(key, value, version, self.now + ttl, REPLICATION)
+        record = Record(
+            key=key, value=value, version=version, expires_at=self.now + ttl, replication=REPLICATION
+        )
         assert peer.store is not None
         peer.store.offer(record, self.now, lambda verdict: None)
         return record

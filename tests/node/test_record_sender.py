@@ -134,7 +134,7 @@ class CourierTests(CourierCase):
 
 class DeliverTests(CourierCase):
     def send_copy(self, value: bytes):
-        record = Record(3, value, 5, self.clock.seconds() + 60, 8)
+        record = Record(key=3, value=value, version=5, expires_at=self.clock.seconds() + 60, replication=8)
         return self.courier.send_copy(HOLDER, record, neighbours=77)
 
     def test_offered_first(self) -> None:

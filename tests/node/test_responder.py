@@ -18,7 +18,7 @@ from dht14.records.record import Kind, Record, version_at
 from dht14.records.signing import verify_signature
 from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.records.version_floors import NO_FLOOR, Floor
-from dht14.security.identity import public_key_of
+from dht14.security.identity import public_key_in
 from dht14.security.subnets import public_subnet
 from dht14.security.tickets import Tickets
 from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
@@ -65,8 +65,8 @@ class LateStore:
     def __init__(self) -> None:
         self.offers: list[Callable[[Verdict], None]] = []
 
-    def offer(self, record: Record, now: float, tell: Callable[[Verdict], None]) -> None:
-        self.offers.append(tell)
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
+        self.offers.append(on_verdict)
 
     def get(self, key: int, now: float) -> Record | None:
         return None
@@ -140,13 +140,21 @@ class QuestionTests(ResponderTestCase):
 
     def test_find_value(self) -> None:
         """FIND_VALUE is answered with the record and the milliseconds it still has to live."""
-        self.store.offer(Record(7, b"value", VERSION, NOW + 12.5, 4), NOW, lambda verdict: None)
+        self.store.offer(
+            Record(key=7, value=b"value", version=VERSION, expires_at=NOW + 12.5, replication=4),
+            NOW,
+            lambda verdict: None,
+        )
         self.assertEqual(self.ask(FindValue(7)), Value(VERSION, 12_500, 4, True, b"value"))
 
     def test_lapsed(self) -> None:
         """Where the record has expired, FIND_VALUE is answered with what is not to come back, and contacts."""
         near = self.meet(8)
-        self.store.offer(Record(7, b"value", VERSION, NOW - 1 + 5, 4), NOW - 10, lambda verdict: None)
+        self.store.offer(
+            Record(key=7, value=b"value", version=VERSION, expires_at=NOW - 1 + 5, replication=4),
+            NOW - 10,
+            lambda verdict: None,
+        )
         replies: list[Reply] = []
         self.node.answer(FindValue(7), ASKER, NOW + 5, replies.append)
         self.assertEqual(replies, [Lapsed(tuple(near), Kind.OPEN, VERSION)])
@@ -203,7 +211,9 @@ class QuestionTests(ResponderTestCase):
         lapsed = Lapsed(near, Kind.OPEN, VERSION - 1)
         for key, expires_at, reply in ((7, NOW + 0.0004, Nodes(near)), (8, NOW, lapsed)):
             self.store.offer(
-                Record(key, b"value", VERSION - 1, expires_at, 4), NOW - 10, lambda verdict: None
+                Record(key=key, value=b"value", version=VERSION - 1, expires_at=expires_at, replication=4),
+                NOW - 10,
+                lambda verdict: None,
             )
             self.assertEqual(self.ask(FindValue(key)), reply)
 
@@ -220,7 +230,9 @@ class StoreTests(ResponderTestCase):
         """A record is held as it was sent, and its writer gets a receipt; once more, and it gets another."""
         for _ in range(2):
             self.assertIsInstance(self.ask(self.store_request(7)), Stored)
-        self.assertEqual(self.held(7), Record(7, b"value", VERSION, NOW + 50, 3))
+        self.assertEqual(
+            self.held(7), Record(key=7, value=b"value", version=VERSION, expires_at=NOW + 50, replication=3)
+        )
         self.assertEqual(self.held(7).writer, ASKER.node_id)
 
     def test_subnet(self) -> None:
@@ -502,7 +514,7 @@ class LargeValueTests(ResponderTestCase):
 
     def redeemed(self, reply: Reply, asker: Contact = ASKER) -> Transfer | None:
         assert isinstance(reply, (Wanted, LargeValue))
-        return self.node.redeem(reply.ticket, public_key_of(asker.proof), NOW)
+        return self.node.redeem(reply.ticket, public_key_in(asker.proof), NOW)
 
     def take(self, value: bytes, later: float = 0.0, offer: Offer | None = None) -> Reply:
         """The answer to a value that was offered and comes so much later."""

@@ -18,7 +18,9 @@ class WriteQuorumTests(SynchronousTestCase):
     """A record of key 0; the contacts 1, 2, 3 and so on are the nearest in this order, 1 to 5 are the group."""
 
     def begin(self, contacts: int, wanted: int = 8, record: Record | None = None) -> None:
-        self.record = record or Record(0, b"value", 7, 1e9, max(wanted, 5))
+        self.record = record or Record(
+            key=0, value=b"value", version=7, expires_at=1e9, replication=max(wanted, 5)
+        )
         width = self.record.replication
         self.lookup = Lookup(self.record.key, OWN, width, alpha=width, purpose=Purpose.STORE)
         self.lookup.heard_of(HOLDERS[:contacts])
@@ -205,7 +207,12 @@ class WriteQuorumTests(SynchronousTestCase):
 
     def test_content(self) -> None:
         """Nothing is better than content: who says so has refused."""
-        self.begin(5, record=Record(hash_id(b"content"), b"content", 0, 1e9, 8))
+        self.begin(
+            5,
+            record=Record(
+                key=hash_id(b"content"), value=b"content", version=0, expires_at=1e9, replication=8
+            ),
+        )
         self.replied(1, Outranked(5, ()))
         self.assertFalse(self.quorum.outranked)
 

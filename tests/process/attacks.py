@@ -24,9 +24,9 @@ from dht14.session.handshake import HELLO_BYTES, Challenge
 from dht14.session.initiator import Initiator
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import FindNode, FindValue, Nodes, Ping
+from tests.independent_peer import IndependentPeer, Responder, is_pong
 from tests.process.nodes import DIFFICULTY, Twistd
 from tests.process.space import Datagram, Forger, Line
-from tests.stranger import Responder, Stranger, is_pong
 
 PUZZLE = Puzzle("main", DIFFICULTY)
 PING = encode(b"our ping", Ping())
@@ -154,10 +154,10 @@ class Caller:
     identity: Identity
 
     def hello(self, node: Address) -> Initiator:
-        opening = Initiator.begin(node, None, os.urandom(8), os.urandom(32), time.time())
-        opening.enqueue(PING)
-        self.socket.sendto(opening.datagram, node)
-        return opening
+        initiator = Initiator.begin(node, None, os.urandom(8), os.urandom(32), time.time())
+        initiator.enqueue(PING)
+        self.socket.sendto(initiator.datagram, node)
+        return initiator
 
 
 def handshakes(node: Address, callers: list[Caller], count: int, at_once: int = 64) -> Counter[str]:
@@ -182,15 +182,15 @@ def handshakes(node: Address, callers: list[Caller], count: int, at_once: int = 
                     continue
                 del under_way[fd]
                 fates["accepted"] += 1
-        for fd, (opening, began) in list(under_way.items()):
+        for fd, (initiator, began) in list(under_way.items()):
             if time.monotonic() - began > 1.0:
-                fates["given up after " + ("HELLO" if opening.datagram[0] == 0x41 else "FINISH")] += 1
+                fates["given up after " + ("HELLO" if initiator.datagram[0] == 0x41 else "FINISH")] += 1
                 del under_way[fd]
     poll.close()
     return fates
 
 
-def _goes_on(caller: Caller, opening: Initiator, datagram: bytes, node: Address) -> bool:
+def _goes_on(caller: Caller, initiator: Initiator, datagram: bytes, node: Address) -> bool:
     """Answer a CHALLENGE; False when this was the ACCEPT."""
     if datagram[0] != 0x42:
         return datagram[0] != 0x44
@@ -198,23 +198,23 @@ def _goes_on(caller: Caller, opening: Initiator, datagram: bytes, node: Address)
         challenge = Challenge.parse(datagram)
     except Malformed:
         return True
-    opening.finish(challenge, caller.identity, PUZZLE.check(challenge.proof), time.time())
-    caller.socket.sendto(opening.datagram, node)
+    initiator.finish(challenge, caller.identity, PUZZLE.verify_proof(challenge.proof), time.time())
+    caller.socket.sendto(initiator.datagram, node)
     return True
 
 
-def is_in_session(stranger: Stranger) -> bool:
-    """Whether the node answers a stranger in the session that it has, whatever else it sends there."""
-    stranger.send(stranger.session.data(PING))
+def is_in_session(peer: IndependentPeer) -> bool:
+    """Whether the node answers a peer in the session that it has, whatever else it sends there."""
+    peer.send(peer.session.data(PING))
     try:
-        while not is_pong(stranger.session.open(stranger.receive(stranger.session.cid)), PING):
+        while not is_pong(peer.session.open(peer.receive(peer.session.cid)), PING):
             pass
     except TimeoutError:
         return False
     return True
 
 
-class Liar(Stranger):
+class Liar(IndependentPeer):
     """A node of sorts that, whoever is looked for, names nodes at the victim's address, a port for each."""
 
     def __init__(self, *where: Any) -> None:
@@ -233,7 +233,7 @@ class Liar(Stranger):
         return Responder(self.proofs, self.identity, os.urandom)
 
     def reply_to(self, request: bytes) -> bytes:
-        rpc_id, message = decode(request, PUZZLE.check)
+        rpc_id, message = decode(request, PUZZLE.verify_proof)
         if isinstance(message, FindNode | FindValue):
             return encode(rpc_id, Nodes(tuple(at_victim(random.Random(request), K))))
         return super().reply_to(request)

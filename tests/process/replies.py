@@ -17,8 +17,8 @@ from dht14.stack import Stack, StackOptions, build_stack
 from dht14.wire.datagram import encode
 from dht14.wire.messages import Nodes, Value
 from tests.fakes import BEGINNING, BulkRecorder
-from tests.stranger import Identity as StrangersIdentity
-from tests.stranger import Initiator, Proofs, Responder
+from tests.independent_peer import Identity as IndependentIdentity
+from tests.independent_peer import Initiator, Proofs, Responder
 from tests.told import value_of
 
 PUZZLE, PROOFS = Puzzle("forged", 0), Proofs("forged", 0)
@@ -47,7 +47,7 @@ class Question:
         self.stack = build_stack(
             make_store=MemoryStore,
             identity=Identity.made_up(PUZZLE, self.rng),
-            check=PUZZLE.check,
+            verify_proof=PUZZLE.verify_proof,
             clock=clock,
             wall=clock.seconds,
             rng=self.rng,
@@ -59,13 +59,13 @@ class Question:
         for protocol in (self.stack.rpc, self.stack.probe):
             protocol.transport = transport
             protocol.startProtocol()
-        identities = [StrangersIdentity(PROOFS, self.rng.randbytes(32)) for _ in range(2)]
+        identities = [IndependentIdentity(PROOFS, self.rng.randbytes(32)) for _ in range(2)]
         self.liar = Initiator(PROOFS, identities[1], None, self.rng.randbytes, clock.seconds)
         (challenge,) = self.give(self.liar.hello, LIAR_AT)
         self.liar.open(self.give(self.liar.finish(challenge, b""), LIAR_AT)[0])
         self.holder = Responder(PROOFS, identities[0], self.rng.randbytes, clock.seconds)
         proof = identities[0].proof
-        self.stack.table.confirmed(Contact(PUZZLE.check(proof), HOLDER_AT, proof), BEGINNING, 0.01)
+        self.stack.table.confirmed(Contact(PUZZLE.verify_proof(proof), HOLDER_AT, proof), BEGINNING, 0.01)
         self.outcome = self.stack.node.get(KEY).addCallback(value_of)
         hello = self.sent.pop()[0]
         challenge = self.holder.challenge(hello)

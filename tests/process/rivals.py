@@ -61,7 +61,7 @@ class Rivals:
         self._rng = random.Random(self._seed)
         self._registers = [Register.of(turn, self._rng) for turn in range(self._keys)]
         self._up = list(self._nodes)
-        self._ids = {node: int(node.wait_for("Its id is")["node_id"], 16) for node in self._nodes}
+        self._ids = {node: int(node.wait_for("node id {node_id}")["node_id"], 16) for node in self._nodes}
         for node_id in self._ids.values():
             self.history.availability.came_up(node_id, self.began)
 

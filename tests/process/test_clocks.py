@@ -15,9 +15,9 @@ from twisted.trial.unittest import SkipTest
 from dht14.kademlia.contact import Address
 from dht14.wire.datagram import encode
 from dht14.wire.messages import Ping
+from tests.independent_peer import IndependentPeer, pong
 from tests.process.nodes import DIFFICULTY, Twistd, eventually
 from tests.process.test_network import JOIN_PATIENCE, NetworkTestCase
-from tests.stranger import Stranger, pong
 
 HOUR = 3600
 TTL = 12
@@ -76,7 +76,7 @@ class HostClock:
         new.replace(self._file)
 
 
-class Pinged(Stranger):
+class Pinged(IndependentPeer):
     """A contact that counts PINGs."""
 
     pings = 0
@@ -157,7 +157,7 @@ class ClockTests(NetworkTestCase):
     def test_joins(self) -> None:
         """Nodes without peers whose clocks were set join within one interval once a seed starts."""
         seed = self.network.bootstrap_node()
-        seed.wait_for("listens")
+        seed.wait_for("Listening on")
         seed.stop()
         slow, fast = self.clock, HostClock(self.network.folder / "another clock")
         alone = [self.network.node(seeds=(seed,), environment=clock.environment) for clock in (slow, fast)]

@@ -14,17 +14,17 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address
-from dht14.security.hello_limiter import A_HOST, HELLOS
+from dht14.security.hello_limiter import HELLOS_PER_ADDRESS, HELLOS_PER_HOST
 from dht14.session.handshake import CHALLENGE_BYTES
 from dht14.wire import api_messages
-from dht14.wire.datagram import decode, encode
-from dht14.wire.messages import Announce, FindNode, Nodes
+from dht14.wire.datagram import encode
+from dht14.wire.messages import Announce
+from tests.independent_peer import IndependentPeer
 from tests.process import attacks
 from tests.process.load import Load
 from tests.process.nodes import DIFFICULTY, Network, Twistd
 from tests.process.replies import Question
 from tests.process.space import Forger, Line, Segment, Space
-from tests.stranger import Stranger
 
 FORGED_REPLIES = int(os.environ.get("CLOSED_FORGED_REPLIES", "20000"))
 
@@ -79,11 +79,11 @@ class AttackTestCase(SynchronousTestCase):
         self.addCleanup(load.stop)
         return load
 
-    def stranger(self, number: int = 0) -> Stranger:
+    def peer(self, number: int = 0) -> IndependentPeer:
         node = self.cluster[0]
-        stranger = Stranger("main", DIFFICULTY, node.p2p_port, node.host, f"198.19.{number}.1")
-        self.addCleanup(stranger.close)
-        return stranger
+        peer = IndependentPeer("main", DIFFICULTY, node.p2p_port, node.host, f"198.19.{number}.1")
+        self.addCleanup(peer.close)
+        return peer
 
     def assert_unharmed(self) -> None:
         """No node has met a bug, and none knows anybody but the others."""
@@ -91,11 +91,9 @@ class AttackTestCase(SynchronousTestCase):
             self.assertEqual(
                 [event for event in node.events() if event["level"] in ("error", "critical")], []
             )
-        asker = self.stranger(200)
-        asker.answers_strangers = False
-        _, reply = decode(asker.call(encode(b"12345678", FindNode(7))), attacks.PUZZLE.check)
-        assert isinstance(reply, Nodes)
-        named = {contact.address for contact in reply.contacts}
+        asker = self.peer(200)
+        asker.answers_hellos = False
+        named = {(host, port) for _, host, port in asker.find_node(bytes(31) + b"\7")}
         # Who is just suspected to be dead is not named.
         self.assertLessEqual(named, attacks.addresses(self.cluster[1:]))
 
@@ -127,7 +125,7 @@ class DatagramTests(AttackTestCase):
 
     def test_handshakes(self) -> None:
         """Many sessions from many addresses: the one that a contact has stays, and clients are served."""
-        contact = self.stranger()
+        contact = self.peer()
         contact.call(attacks.PING)
         contact.serve_for(0.5)
         node, load = self.cluster[0], self.load(2.0)
@@ -150,13 +148,13 @@ class ReflectionTests(AttackTestCase):
 
     def assert_bounded(self, sent: "Counter[Address]", nodes: int) -> None:
         self.assertTrue(sent)
-        self.assertLessEqual(max(sent.values()), HELLOS * nodes)
-        self.assertLessEqual(sent.total(), A_HOST * nodes)
+        self.assertLessEqual(max(sent.values()), HELLOS_PER_ADDRESS * nodes)
+        self.assertLessEqual(sent.total(), HELLOS_PER_HOST * nodes)
 
     def test_announced(self) -> None:
         """Who says of ever other addresses of a victim that they are its own has few HELLOs sent there."""
-        liar = self.stranger()
-        liar.answers_strangers = False
+        liar = self.peer()
+        liar.answers_hellos = False
         liar.call(attacks.PING)
         for port in range(1_024, 2_024):
             announce = Announce((attacks.VICTIM[0], port))
@@ -190,8 +188,8 @@ class LineTests(AttackTestCase):
                 self.assertTrue(one.put(key, value))
                 self.assertEqual(other.get(key), value)
         # One that calls and is never called: all that it says of itself is in its FINISH.
-        caller = self.stranger()
-        caller.answers_strangers = False
+        caller = self.peer()
+        caller.answers_hellos = False
         caller.call(attacks.PING)
         nodes = attacks.addresses(self.cluster)
         seen = [packet for packet in self.line.seen() if {packet.source, packet.target} & nodes]

@@ -18,7 +18,7 @@ class DaemonTests(DaemonTestCase):
         self.assertEqual(os.listdir(self.folder), ["data"])
         daemon.end()
         self.assertFalse((self.data_dir / "twistd.pid").exists())
-        self.assertIn("API listens", daemon.log)
+        self.assertIn("API listening", daemon.log)
 
     def test_stale_pidfile(self):
         """A pid file left by a crash does not block the start, even if another process has that pid now."""

@@ -43,7 +43,7 @@ class RunningTests(ProcessTestCase):
         """No PUT is acknowledged when the directory was removed; one line says so, and the node is
         unhealthy."""
         node = self.network.node().wait_for_api()
-        node.wait_for("values are open")
+        node.wait_for("Database opened")
         with node.client() as client:
             self.assertTrue(client.put(bytes(32), b"value"))
             self.assertEqual(health(node), 0)
@@ -52,7 +52,7 @@ class RunningTests(ProcessTestCase):
             self.assertEqual(client.get(bytes(32)), b"value")
             self.assertFalse(client.put(bytes(32), b"value"))
             self.assertEqual(health(node), 3)
-        node.wait_for("The data directory {path} is gone")
+        node.wait_for("The data directory {path} was removed")
         time.sleep(2)  # Contacts are saved every 1.5 s.
         self.assertEqual(node.stop(), 0)
         self.assertEqual(len(troubles(node)), 1, troubles(node))
@@ -61,15 +61,15 @@ class RunningTests(ProcessTestCase):
     def test_directory_removed_unnoticed(self):
         """The node detects it without a put."""
         node = self.network.node().wait_for_api()
-        node.wait_for("values are open")
+        node.wait_for("Database opened")
         (node.folder / "data" / "node" / "values").rename(node.folder / "moved")
-        node.wait_for("Values cannot be written")
+        node.wait_for("database cannot be written")
         self.assertEqual(health(node), 3)
 
     def limited(self, limit: int, most: int, has_failed: Callable[[Twistd], object], over: str) -> Twistd:
         """A node meets another one while a limit keeps it from saving contacts, and saves them later."""
         node = self.network.node().wait_for_api()
-        node.wait_for("Its id is")
+        node.wait_for("node id {node_id}")
         soft, hard = resource.prlimit(node.process.pid, limit)
         resource.prlimit(node.process.pid, limit, (most, hard))
         other = self.network.node(seeds=(node,))
@@ -90,7 +90,7 @@ class RunningTests(ProcessTestCase):
             resource.RLIMIT_FSIZE,
             10,
             lambda node: (node.folder / half).exists(),
-            "contacts can be saved again",
+            "Contacts can be saved again",
         )
         (lost,) = (event["lost"] for event in node.events() if event["level"] == "error")
         self.assertLess(lost, 10)
@@ -109,9 +109,9 @@ class RunningTests(ProcessTestCase):
             node = self.network.node(environment={"DHT14_STORAGE_STORAGE_LIMIT": "64G"})
         finally:
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-        told = node.wait_for("Values cannot be written")
+        told = node.wait_for("database cannot be written")
         self.assertIn("[storage] storage_limit", told["reason"])
-        node.wait_for("Its id is")
+        node.wait_for("node id {node_id}")
         self.assertEqual(health(node), 3)
         self.assertEqual(len(troubles(node)), 1)
 

@@ -30,8 +30,8 @@ from dht14.wire.messages import (
     Value,
 )
 from tests.fuzz.mutations import mutated
+from tests.independent_peer import IndependentPeer, is_pong
 from tests.process.nodes import DIFFICULTY, Network, Twistd, VoidPhone
-from tests.stranger import Stranger, is_pong
 
 DATAGRAMS = int(os.environ.get("HOSTILE_DATAGRAMS", "20000"))
 FRAMES = int(os.environ.get("HOSTILE_FRAMES", "1000"))
@@ -68,7 +68,7 @@ MESSAGES: tuple[Message, ...] = (
 def well_formed(payload: bytes) -> bool:
     """Whether this is a message: a node may answer it then."""
     try:
-        decode(payload, PUZZLE.check)
+        decode(payload, PUZZLE.verify_proof)
     except Malformed:
         return False
     return True
@@ -112,26 +112,24 @@ class DatagramTests(HostileTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.stranger = Stranger("main", DIFFICULTY, self.node.p2p_port)
-        self.addCleanup(self.stranger.close)
+        self.peer = IndependentPeer("main", DIFFICULTY, self.node.p2p_port)
+        self.addCleanup(self.peer.close)
         self.ping = encode(b"our ping", Ping())
-        self.assertTrue(is_pong(self.stranger.call(self.ping), self.ping))
+        self.assertTrue(is_pong(self.peer.call(self.ping), self.ping))
 
     def send(self, datagrams: Iterator[bytes], count: int) -> None:
         """Send so many, no faster than the node reads them: a PING now and then is waited for.
 
         It is answered, and of all that came before it nothing was.
         """
-        cid = self.stranger.session.cid
+        cid = self.peer.session.cid
         for number in range(count):
-            self.stranger.send(next(datagrams))
+            self.peer.send(next(datagrams))
             if number % 100 == 99:
-                self.stranger.send(self.stranger.session.data(self.ping))
-                while not is_pong(
-                    payload := self.stranger.session.open(self.stranger.receive(cid)), self.ping
-                ):
+                self.peer.send(self.peer.session.data(self.ping))
+                while not is_pong(payload := self.peer.session.open(self.peer.receive(cid)), self.ping):
                     # The node may ask us something, too.
-                    self.assertNotIsInstance(decode(payload, PUZZLE.check)[1], REPLIES)
+                    self.assertNotIsInstance(decode(payload, PUZZLE.verify_proof)[1], REPLIES)
 
     def flood(self, datagrams: Iterator[bytes], count: int) -> None:
         """Send so many, by which the node's memory does not grow; it goes on as before."""
@@ -148,7 +146,7 @@ class DatagramTests(HostileTestCase):
         """Random and mutated datagrams get no answer, fill no memory and no log, and do no harm."""
 
         def junk() -> Iterator[bytes]:
-            session = self.stranger.session
+            session = self.peer.session
             while True:
                 whole = self.rng.choice((session.hello, session.data(self.message()), session.last_finish))
                 datagram = (
@@ -169,7 +167,7 @@ class DatagramTests(HostileTestCase):
             while True:
                 payload = mutated(self.rng, self.message())[:1100]
                 if not well_formed(payload):
-                    yield self.stranger.session.data(payload)
+                    yield self.peer.session.data(payload)
 
         self.flood(junk(), DATAGRAMS // 2)
 
@@ -180,7 +178,7 @@ class DatagramTests(HostileTestCase):
         def unasked() -> Iterator[bytes]:
             while True:
                 payload = encode(self.rng.randbytes(8), self.rng.choice(replies))
-                yield self.stranger.session.data(payload)
+                yield self.peer.session.data(payload)
 
         self.flood(unasked(), DATAGRAMS // 4)
 

@@ -103,7 +103,7 @@ class ReturnTests(NetworkTestCase):
     def test_seed_appears(self) -> None:
         """A node whose seeds have no address or do not answer serves its API, and joins when one comes up."""
         seed = self.network.bootstrap_node()
-        seed.wait_for("listens on")
+        seed.wait_for("Listening on")
         seed.kill()
         unresolvable = ("--bootstrap", "no-such-host.invalid:8000")
         node = self.network.node(*unresolvable, seeds=(seed,)).wait_for_api()

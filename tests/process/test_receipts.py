@@ -1,7 +1,7 @@
 """What a SUCCESS is worth: the node that gave it dies, and everything it acknowledged is there."""
 
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.receipt import PutReason
-from dht14.wire import api_messages
 from tests.process.test_network import NetworkTestCase
 
 NODES = 5
@@ -22,7 +22,7 @@ class ReceiptTests(NetworkTestCase):
         refusals = set[PutReason]()
         with nodes[0].client() as client:
             for _ in range(MOST_VALUES):
-                key, value = self.rng.randbytes(32), self.rng.randbytes(api_messages.MAX_VALUE)
+                key, value = self.rng.randbytes(32), self.rng.randbytes(MAX_VALUE)
                 receipt = client.put_with_receipt(key, value)
                 if receipt.acknowledged:
                     self.assertEqual(receipt.stored, NODES)

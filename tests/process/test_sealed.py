@@ -1,4 +1,4 @@
-"""The second implementation against real nodes: what docs/protocol.md says is what they do."""
+"""The independent peer against real nodes: they do what docs/protocol.md says."""
 
 import contextlib
 import os
@@ -7,12 +7,16 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.independent_peer import (
+    PING,
+    IndependentPeer,
+    is_pong,
+    write_message,
+)
 from tests.process.nodes import DIFFICULTY, Network
-from tests.stranger import NODES, PING, Stranger, is_pong, read_contacts, read_message, write_message
 
 SO_RCVBUFFORCE = 33
 ETH_P_ALL = 3
-FIND_NODE = 2
 OUR_PING = write_message([b"our ping", PING])
 
 
@@ -24,71 +28,68 @@ class SealedTests(SynchronousTestCase):
         self.addCleanup(self.network.stop)
         self.node = self.network.node().wait_for_api()
 
-    def stranger(self) -> Stranger:
-        stranger = Stranger("main", DIFFICULTY, self.node.p2p_port)
-        self.addCleanup(stranger.close)
-        return stranger
+    def peer(self) -> IndependentPeer:
+        peer = IndependentPeer("main", DIFFICULTY, self.node.p2p_port)
+        self.addCleanup(peer.close)
+        return peer
 
-    def named(self, asker: Stranger, sought: Stranger) -> bool:
+    def named(self, asker: IndependentPeer, sought: IndependentPeer) -> bool:
         """Whether the node names `sought` to a caller."""
-        asked = write_message([b"12345678", FIND_NODE, sought.identity.node_id])
-        rpc_id, code, contacts, holds_values = read_message(asker.call(asked))
-        self.assertEqual((rpc_id, code, holds_values), (b"12345678", NODES, 1))
-        assert isinstance(contacts, bytes)
-        return sought.identity.proof in [proof for proof, _, _ in read_contacts(contacts)]
+        found = asker.find_node(sought.identity.node_id)
+        return sought.identity.proof in [proof for proof, _, _ in found]
 
     def test_calls(self) -> None:
         """A session is begun, and many requests are answered in it; then another one takes its place."""
-        stranger = self.stranger()
+        peer = self.peer()
         for _ in range(3):
-            self.assertTrue(is_pong(stranger.call(OUR_PING), OUR_PING))
+            self.assertTrue(is_pong(peer.call(OUR_PING), OUR_PING))
             for _ in range(5):
-                self.assertTrue(is_pong(stranger.call_again(OUR_PING), OUR_PING))
+                self.assertTrue(is_pong(peer.call_again(OUR_PING), OUR_PING))
 
     def test_becomes_a_contact(self) -> None:
         """A caller that answers strangers is asked from another port, and is named to others from then on."""
-        stranger, asker = self.stranger(), self.stranger()
-        asker.answers_strangers = False
-        stranger.call(OUR_PING)
-        stranger.serve_for(0.5)
-        self.assertTrue(stranger.asked_from and self.node.p2p_port not in stranger.asked_from)
-        self.assertTrue(self.named(asker, stranger))
+        peer, asker = self.peer(), self.peer()
+        asker.answers_hellos = False
+        peer.call(OUR_PING)
+        peer.serve_for(0.5)
+        self.assertTrue(peer.asked_from and self.node.p2p_port not in peer.asked_from)
+        self.assertTrue(self.named(asker, peer))
 
     def test_cannot_be_called(self) -> None:
         """One that does not, as it is behind a NAT, is answered all the same but named to nobody."""
-        stranger, asker = self.stranger(), self.stranger()
-        stranger.answers_strangers = asker.answers_strangers = False
-        self.assertTrue(is_pong(stranger.call(OUR_PING), OUR_PING))
-        stranger.serve_for(1.0)
-        self.assertEqual(len(stranger.asked_from), 1)
-        self.assertFalse(self.named(asker, stranger))
-        self.assertTrue(is_pong(stranger.call_again(OUR_PING), OUR_PING))
+        peer, asker = self.peer(), self.peer()
+        peer.answers_hellos = asker.answers_hellos = False
+        self.assertTrue(is_pong(peer.call(OUR_PING), OUR_PING))
+        peer.serve_for(1.0)
+        self.assertEqual(len(peer.asked_from), 1)
+        self.assertFalse(self.named(asker, peer))
+        self.assertTrue(is_pong(peer.call_again(OUR_PING), OUR_PING))
 
     def test_restart(self) -> None:
         """A node that was killed and begun anew does not know the session; a HELLO begins another."""
-        stranger = self.stranger()
-        stranger.call(OUR_PING)
+        peer = self.peer()
+        peer.call(OUR_PING)
         self.node.kill()
         self.node.start().wait_for_api()
-        stranger.send(stranger.session.data(OUR_PING))
-        self.assertTrue(is_pong(stranger.call(OUR_PING), OUR_PING))
+        peer.send(peer.session.data(OUR_PING))
+        self.assertTrue(is_pong(peer.call(OUR_PING), OUR_PING))
 
     def test_strangers_get_challenges(self) -> None:
         """Of 20,000 datagrams of all kinds and sizes, HELLOs of 256 bytes are answered, with 181, and nothing
         else is."""
-        stranger = self.stranger()
-        stranger.socket.settimeout(1)
+        peer = self.peer()
+        peer.socket.settimeout(1)
         for number in range(20_000):
             datagram = bytes([0x40 + number % 19]) + os.urandom(number % 1_400)
             if len(datagram) != 256:
-                stranger.send(datagram)
+                peer.send(datagram)
             if number % 50 == 0:
                 hello = b"\x41" + os.urandom(255)
-                stranger.send(hello)
-                answer = stranger.socket.recv(2000)
+                peer.send(hello)
+                answer = peer.socket.recv(2000)
                 self.assertEqual((answer[:9], len(answer)), (b"\x42" + hello[1:9], 181))
         with self.assertRaises(TimeoutError):
-            stranger.socket.recv(2000)
+            peer.socket.recv(2000)
 
 
 class SniffedTests(SynchronousTestCase):
@@ -129,9 +130,9 @@ class SniffedTests(SynchronousTestCase):
             self.assertTrue(all(one.put(key, value) for key in keys))
             self.assertTrue(all(other.get(key) == value for key in keys))
         # One that calls and is never called: all that it says of itself is in its FINISH.
-        caller = Stranger("main", DIFFICULTY, nodes[0].p2p_port)
+        caller = IndependentPeer("main", DIFFICULTY, nodes[0].p2p_port)
         self.addCleanup(caller.close)
-        caller.answers_strangers = False
+        caller.answers_hellos = False
         caller.call(OUR_PING)
         traffic = self.seen({node.p2p_port for node in nodes})
         self.assertGreater(sum(map(len, traffic)), 100_000)

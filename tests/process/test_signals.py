@@ -35,7 +35,7 @@ class ForegroundTests(ProcessTestCase):
     def test_harmless(self):
         """SIGUSR1, SIGUSR2 and SIGPIPE change nothing."""
         node = self.network.node().wait_for_api()
-        node.wait_for("API listens")
+        node.wait_for("API listening")
         for number in HARMLESS:
             node.process.send_signal(number)
         with node.client() as client:
@@ -93,7 +93,7 @@ class DaemonTests(DaemonTestCase):
         """SIGTERM and SIGINT end it, and its pid file goes with it."""
         for number in (signal.SIGTERM, signal.SIGINT):
             daemon = self.start()
-            daemon.wait_for("API listens")
+            daemon.wait_for("API listening")
             os.kill(daemon.pid, number)
             eventually(lambda: not daemon.is_alive(), "its end")  # noqa: B023 - called at once
             self.assertFalse((daemon.data_dir / "twistd.pid").exists())

@@ -131,25 +131,25 @@ class StartTests(ProcessTestCase):
         for start in (self.network.node, self.network.bootstrap_node):
             for number in (signal.SIGTERM, signal.SIGINT):
                 twistd = start()
-                twistd.wait_for("listens on")
+                twistd.wait_for("Listening on")
                 self.assertEqual(twistd.kill(number), 0)
                 self.assertEqual(twistd.stderr(), "")
 
     def test_no_core(self):
         """The memory of a node, with its keys in it, is written to no file when it crashes."""
         node = self.network.node()
-        node.wait_for("listens on")
+        node.wait_for("Listening on")
         limits = Path(f"/proc/{node.process.pid}/limits").read_text()
         self.assertRegex(limits, r"Max core file size +0 +0 ")
 
     def test_json_log(self):
         """With --log-format json every line is an object, twistd's own included."""
         node = self.network.node()
-        node.wait_for("API listens")
+        node.wait_for("API listening")
         node.stop()
         templates = [event["template"] for event in node.events()]
         self.assertTrue(any(template.startswith("twistd") for template in templates), templates)
-        self.assertTrue(any("API listens" in template for template in templates), templates)
+        self.assertTrue(any("API listening" in template for template in templates), templates)
 
     def test_precedence(self):
         """Options go before the environment, that before the file."""
@@ -175,8 +175,8 @@ class StartTests(ProcessTestCase):
             {f"DHT14_NODE_{name}_ADDRESS": f"127.0.0.1:{ports[1]}" for name in ("API", "P2P")},
         )
         self.network.processes.append(node.start())
-        self.assertEqual(node.wait_for("{role} listens")["port"], ports[2])
-        self.assertEqual(node.wait_for("API listens")["port"], ports[1])
+        self.assertEqual(node.wait_for("as {role}")["port"], ports[2])
+        self.assertEqual(node.wait_for("API listening")["port"], ports[1])
         self.assertTrue((self.folder / "from-file" / "identity.pem").exists())
 
     def test_older_file(self):
@@ -233,7 +233,7 @@ class StartTests(ProcessTestCase):
             port = ports.pop(0)
             twistd = Twistd(self.folder, ("-n", plugin, *common, f"127.0.0.1:{port}", *words), port, None)
             self.network.processes.append(twistd.start())
-        eventually(lambda: self.read("stdout").count("{role} listens") == 2, "both of them")
+        eventually(lambda: self.read("stdout").count("as {role}, node id") == 2, "both of them")
         self.assertEqual([twistd.process.poll() for twistd in self.network.processes], [None, None])
         self.assertEqual(sorted(os.listdir(self.folder / "data")), ["bootstrap", "node"])
         self.assertEqual(list(self.folder.glob("*.pid")), [])
@@ -248,5 +248,5 @@ class StartTests(ProcessTestCase):
         for node, other in ((first, second), (second, first)):
             told = node.wait_for("has the identity of this one")
             self.assertEqual((told["host"], told["port"]), other.at)
-        seed.wait_for("listens on")
+        seed.wait_for("Listening on")
         self.assertFalse(any("has the identity" in event["template"] for event in seed.events()))

@@ -268,7 +268,7 @@ class FullDiskTests(ProcessTestCase):
             eventually(lambda: client.put(rng.randbytes(32), b"value"), "a PUT", 5)
         node.stop()
         templates = [
-            event["template"] for event in node.events() if event["template"].startswith("Values can")
+            event["template"] for event in node.events() if event["template"].startswith("The database can")
         ]
         self.assertEqual(len(templates), 1)
         node.start().wait_for_api()

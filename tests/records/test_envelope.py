@@ -14,7 +14,7 @@ from dht14.records.envelope import (
     Envelope,
     decode,
     key_of_owner,
-    may_name_an_owner,
+    may_hash_to_owner_key,
     overhead,
 )
 from tests.owners import Owner
@@ -24,7 +24,13 @@ PUBLIC_KEY, SIGNATURE = bytes(range(32)), bytes(range(64))
 seqs = st.integers(1, MAX_SEQ)
 envelopes = st.builds(
     lambda seq, cas, salt, public_key, signature, payload: Envelope(
-        seq, None if cas is None else cas % seq, not payload, salt, public_key, signature, payload
+        seq=seq,
+        cas=None if cas is None else cas % seq,
+        deleted=not payload,
+        salt=salt,
+        public_key=public_key,
+        signature=signature,
+        payload=payload,
     ),
     seqs,
     st.none() | seqs,
@@ -36,7 +42,15 @@ envelopes = st.builds(
 
 
 def envelope(**parts: object) -> Envelope:
-    plain = Envelope(3, 2, False, b"salt", PUBLIC_KEY, SIGNATURE, b"payload")
+    plain = Envelope(
+        seq=3,
+        cas=2,
+        deleted=False,
+        salt=b"salt",
+        public_key=PUBLIC_KEY,
+        signature=SIGNATURE,
+        payload=b"payload",
+    )
     return evolve(plain, **parts)  # type: ignore[arg-type]
 
 
@@ -55,18 +69,18 @@ class EncodingTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(envelopes)
     def test_round_trip(self, one: Envelope) -> None:
-        """Every envelope comes back as it was, and is as much longer than its payload as is said."""
+        """Every envelope comes back unchanged, and exceeds its payload by `overhead`."""
         self.assertEqual(decode(one.encode()), one)
         self.assertEqual(len(one.encode()), overhead(one.salt) + len(one.payload))
 
     def test_key(self) -> None:
-        """The key follows from public key and salt alone."""
+        """The key depends only on public key and salt."""
         self.assertEqual(envelope().key, hash_id(b"dht14/own" + PUBLIC_KEY + b"salt"))
         self.assertEqual(envelope(seq=9, payload=b"other").key, key_of_owner(PUBLIC_KEY, b"salt"))
         self.assertNotEqual(envelope(salt=b"").key, envelope().key)
 
     def test_nothing_shown(self) -> None:
-        """Neither payload nor signature is in the text of an envelope, which may end in a log."""
+        """The text of an envelope, which may be logged, contains neither payload nor signature."""
         self.assertNotIn("payload", repr(envelope()))
 
 
@@ -75,26 +89,26 @@ class StrictnessTests(SynchronousTestCase):
         self.assertRaises(Malformed, decode, raw)
 
     def test_cut_short(self) -> None:
-        """What ends before the payload begins is no envelope."""
+        """Bytes that end before the payload are no envelope."""
         raw = envelope().encode()
         for size in range(len(raw) - len(b"payload") + 1):
             self.assert_malformed(raw[:size])
 
     def test_other_format(self) -> None:
-        """Another magic or format is not guessed at."""
+        """Another magic or format is refused."""
         raw = envelope().encode()
         self.assert_malformed(b"X" + raw[1:])
         self.assert_malformed(raw[:8] + b"\x02" + raw[9:])
 
     def test_numbers(self) -> None:
-        """A number is at least 1, fits 63 bits, and is above the one it is compared with."""
+        """A sequence number is at least 1, fits 63 bits, and is above its `cas` number."""
         for seq, cas in ((0, None), (MAX_SEQ + 1, None), (3, 3), (3, 4), (3, MAX_SEQ)):
             self.assert_malformed(envelope(seq=seq, cas=cas).encode())
         for seq, cas in ((1, 0), (MAX_SEQ, MAX_SEQ - 1)):
             self.assertEqual(decode(envelope(seq=seq, cas=cas).encode()).cas, cas)
 
     def test_one_form(self) -> None:
-        """A statement has one form: nothing that means nothing is let through."""
+        """A statement has one encoding: unused flags and numbers are refused."""
         raw = envelope(cas=None).encode()
         for flags in range(4, 256):
             self.assert_malformed(raw[:9] + bytes([flags]) + raw[10:])
@@ -106,12 +120,12 @@ class StrictnessTests(SynchronousTestCase):
         self.assert_malformed(envelope(salt=bytes(MAX_SALT + 1)).encode())
 
     def test_payload(self) -> None:
-        """A tombstone has no payload, anything else has one."""
+        """A tombstone has no payload, every other envelope has one."""
         self.assert_malformed(envelope(deleted=True).encode())
         self.assert_malformed(envelope(payload=b"").encode())
 
     def test_mutated(self) -> None:
-        """Whatever the bytes, an envelope or Malformed comes out, and an envelope encodes to the same bytes."""
+        """Any bytes give an envelope or Malformed, and an envelope encodes to the same bytes."""
         for raw in mutants(random.Random(14), 20_000):
             try:
                 one = decode(raw)
@@ -122,7 +136,7 @@ class StrictnessTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(st.binary(max_size=200))
     def test_anything(self, raw: bytes) -> None:
-        """So it is with bytes of any origin behind the magic."""
+        """The same holds for any bytes after the magic."""
         for one in (raw, b"DHT14OWN\x01" + raw):
             try:
                 self.assertEqual(decode(one).encode(), one)
@@ -131,7 +145,7 @@ class StrictnessTests(SynchronousTestCase):
 
 
 def mutants(rng: random.Random, count: int) -> Iterator[bytes]:
-    """Real envelopes with bytes changed, cut out, doubled or put in."""
+    """Real envelopes with bytes changed, removed, doubled or inserted."""
     seeds = [Owner(1, b"salt").says(b"payload", 5, 4), Owner(2).says(b"", 1), Owner(3).says(b"x", MAX_SEQ)]
     for _ in range(count):
         raw = bytearray(rng.choice(seeds))
@@ -145,13 +159,13 @@ def mutants(rng: random.Random, count: int) -> Iterator[bytes]:
 
 class NamesTests(SynchronousTestCase):
     def test_names(self) -> None:
-        """What an owner's key is the SHA-256 of is told from all other values."""
+        """Values whose hash is an owner's key are distinguished from all others."""
         for salt in (b"", b"s", bytes(MAX_SALT)):
-            self.assertTrue(may_name_an_owner(b"dht14/own" + PUBLIC_KEY + salt))
+            self.assertTrue(may_hash_to_owner_key(b"dht14/own" + PUBLIC_KEY + salt))
         for value in (
             b"dht14/own",
             b"dht14/own" + PUBLIC_KEY[1:],
             b"dht14/own" + PUBLIC_KEY + bytes(MAX_SALT + 1),
             b"dht14/OWN" + PUBLIC_KEY,
         ):
-            self.assertFalse(may_name_an_owner(value))
+            self.assertFalse(may_hash_to_owner_key(value))

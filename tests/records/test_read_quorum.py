@@ -13,17 +13,23 @@ CONTENT = bytes(2_000)
 
 
 def record(value: bytes = b"v", version: int = 1, key: int = 5) -> Record:
-    return Record(key, value, version, 1000.0, 8)
+    return Record(key=key, value=value, version=version, expires_at=1000.0, replication=8)
 
 
 def claim(of: Record) -> AdvertisedRecord:
     return AdvertisedRecord(
-        of.key, of.version, of.expires_at, of.replication, of.is_owned, len(of.value), of.digest
+        key=of.key,
+        version=of.version,
+        expires_at=of.expires_at,
+        replication=of.replication,
+        owned=of.is_owned,
+        length=len(of.value),
+        digest=of.digest,
     )
 
 
 def heard(*found: Record | AdvertisedRecord) -> ReadQuorum:
-    """These were told by the holders 0, 1, 2 and so on."""
+    """The nodes 0, 1, 2 and so on answered with these."""
     quorum = ReadQuorum()
     for holder, one in enumerate(found):
         quorum.add(one, holder)
@@ -32,7 +38,7 @@ def heard(*found: Record | AdvertisedRecord) -> ReadQuorum:
 
 class ReadQuorumTests(SynchronousTestCase):
     def test_nothing(self) -> None:
-        """Before anybody was heard there is no record, nobody has it, and nothing is proven."""
+        """Before the first answer there is no record and no holder, and nothing is proven."""
         quorum = ReadQuorum()
         self.assertIsNone(quorum.best)
         self.assertIsNone(quorum.best_record)
@@ -40,7 +46,7 @@ class ReadQuorumTests(SynchronousTestCase):
         self.assertFalse(quorum.is_proven)
 
     def test_greatest(self) -> None:
-        """The greatest record wins in whatever order they come, and its holders are those that have it."""
+        """The greatest record wins in any order, and its holders are the nodes that have it."""
         owner = Owner(1)
         records = [record(version=1), record(version=2), record(b"w", 2), owner.record(b"x", 1, 1000.0)]
         for order in permutations(records):
@@ -49,7 +55,7 @@ class ReadQuorumTests(SynchronousTestCase):
             self.assertEqual([i in quorum.holders for i in range(4)], [one is records[3] for one in order])
 
     def test_holders(self) -> None:
-        """Those whose word does not count show that a record exists, and are no holders of it."""
+        """Nodes whose answer does not count show that a record exists, but are no holders of it."""
         quorum = heard(record(), record())
         quorum.add(record(version=2), None)
         self.assertEqual(quorum.best, record(version=2))
@@ -58,38 +64,38 @@ class ReadQuorumTests(SynchronousTestCase):
         self.assertIn(7, quorum.holders)
 
     def test_lapsed(self) -> None:
-        """A record counts for nothing where more say that it is over than have it, two at the least; nothing that
-        is newer, and no content."""
+        """A record does not count if more nodes, and two at least, report its expiry than hold it; newer
+        records and content do."""
         for witnesses, stands in ((1, True), (2, True), (3, False)):
             quorum = heard(record(version=5), record(version=5))
             for witness in range(witnesses):
-                quorum.has_lapsed(Floor(Kind.OPEN, 5 + witness), 10 + witness)
+                quorum.reported_expired(Floor(Kind.OPEN, 5 + witness), 10 + witness)
             self.assertIs(quorum.best is not None, stands, witnesses)
             self.assertEqual(quorum.best, quorum.best_record)
             self.assertIs(1 in quorum.holders, stands)
         quorum.add(claim(record(version=6)), 2)
-        self.assertEqual(quorum.claims_above(None), [])
+        self.assertEqual(quorum.advertised_above(None), [])
         quorum.add(record(version=8), 3)
         self.assertEqual(quorum.best, record(version=8))
         quorum = heard(record(version=1 << 60))
         for witness in (10, 11):
-            quorum.has_lapsed(Floor(Kind.OWNER, 1), witness)
+            quorum.reported_expired(Floor(Kind.OWNER, 1), witness)
         self.assertIsNone(quorum.best, "an owner's record had replaced what anybody wrote")
         content = record(CONTENT, 0, hash_id(CONTENT))
         quorum.add(content, 2)
         self.assertEqual(quorum.best, content)
 
     def test_no_word(self) -> None:
-        """Of those that have missed writes a copy counts for nothing where two others say that it is over."""
+        """A copy on nodes that have missed writes does not count if two others report its expiry."""
         quorum = ReadQuorum()
         quorum.add(record(), None)
-        quorum.has_lapsed(Floor(Kind.OPEN, 1), 10)
+        quorum.reported_expired(Floor(Kind.OPEN, 1), 10)
         self.assertEqual(quorum.best, record())
-        quorum.has_lapsed(Floor(Kind.OPEN, 1), 11)
+        quorum.reported_expired(Floor(Kind.OPEN, 1), 11)
         self.assertIsNone(quorum.best)
 
     def test_content(self) -> None:
-        """Content proves itself; a claim of it does not."""
+        """Content proves itself; an advertised record of it does not."""
         content = record(CONTENT, key=hash_id(CONTENT))
         quorum = heard(claim(content))
         self.assertFalse(quorum.is_proven)
@@ -98,15 +104,15 @@ class ReadQuorumTests(SynchronousTestCase):
         self.assertTrue(0 in quorum.holders and 3 in quorum.holders)
 
     def test_claim_and_record(self) -> None:
-        """A record takes the place of a claim of it, in either order."""
+        """A record replaces the advertised record of its rank, in either order."""
         found: tuple[Record | AdvertisedRecord, ...] = (claim(record()), record())
         for order in permutations(found):
             self.assertEqual(heard(*order).best, record())
 
-    def test_claims_above(self) -> None:
-        """The claims greater than the best record that is here come first, the greatest before the others."""
+    def test_advertised_above(self) -> None:
+        """Advertised records that are greater than the best received one are listed, the greatest first."""
         quorum = heard(*(claim(record(version=v)) for v in (1, 4, 3)), record(version=2))
         self.assertEqual(quorum.best_record, record(version=2))
-        above = quorum.claims_above(quorum.best_record)
+        above = quorum.advertised_above(quorum.best_record)
         self.assertEqual(above, [claim(record(version=4)), claim(record(version=3))])
-        self.assertEqual(len(quorum.claims_above(None)), 3)
+        self.assertEqual(len(quorum.advertised_above(None)), 3)

@@ -9,46 +9,57 @@ from dht14.sim.memory_store import Floors
 from tests.owners import Owner
 
 NOW = 1_700_000_000.0
-CONTENT = Record(hash_id(b"content"), b"content", 5, NOW, 8)
+CONTENT = Record(key=hash_id(b"content"), value=b"content", version=5, expires_at=NOW, replication=8)
 
 
 def record(
     key: int = 5, version: int = 7, expires_at: float = NOW, writer: int = 0, is_brief: bool = False
 ) -> Record:
-    return Record(key, b"v", version, expires_at, 8, writer, is_brief=is_brief)
+    return Record(
+        key=key,
+        value=b"v",
+        version=version,
+        expires_at=expires_at,
+        replication=8,
+        writer=writer,
+        is_brief=is_brief,
+    )
 
 
 class FloorTests(SynchronousTestCase):
     def test_stops(self) -> None:
-        """A floor stops the record that left it and all older ones, and no newer one."""
+        """A floor covers the record that left it and all older ones, and no newer one."""
         floor = floor_of(record(version=7))
-        self.assertEqual([floor.stops(record(version=version)) for version in (6, 7, 8)], [True, True, False])
+        self.assertEqual(
+            [floor.covers(record(version=version)) for version in (6, 7, 8)], [True, True, False]
+        )
 
     def test_kinds(self) -> None:
-        """An owner's record stops every open one, not the other way round; content neither stops nor is stopped."""
+        """The floor of an owner's record covers every open one, not the reverse; content leaves no floor
+        and is never covered."""
         owner = Owner(1)
         owned = floor_of(owner.record(b"x", 3, NOW))
         self.assertEqual(owned, Floor(Kind.OWNER, 3))
-        self.assertTrue(owned.stops(record(version=1 << 60)))
-        self.assertTrue(owned.stops(owner.record(b"y", 3, NOW)))
-        self.assertFalse(owned.stops(owner.record(b"", 4, NOW)))
-        self.assertFalse(floor_of(record(version=1 << 60)).stops(owner.record(b"x", 1, NOW)))
+        self.assertTrue(owned.covers(record(version=1 << 60)))
+        self.assertTrue(owned.covers(owner.record(b"y", 3, NOW)))
+        self.assertFalse(owned.covers(owner.record(b"", 4, NOW)))
+        self.assertFalse(floor_of(record(version=1 << 60)).covers(owner.record(b"x", 1, NOW)))
         self.assertIs(floor_of(CONTENT), NO_FLOOR)
-        self.assertFalse(owned.stops(CONTENT))
+        self.assertFalse(owned.covers(CONTENT))
 
     def test_none(self) -> None:
-        """Where nothing has expired nothing is stopped."""
-        self.assertFalse(NO_FLOOR.stops(record(version=0)))
+        """The floor of a key without expired records covers nothing."""
+        self.assertFalse(NO_FLOOR.covers(record(version=0)))
 
 
 class DisplacedCases:
-    """Which floors go where there is room for three: promises of every table of floors."""
+    """Which floors are forgotten with a limit of three: the same for every table of floors."""
 
     assertEqual: Callable[..., None]
     assertTrue: Callable[..., None]
 
     def leave(self, *expired: Record) -> None:
-        """These have expired, in this order."""
+        """These records expired, in this order."""
         raise NotImplementedError
 
     def remembered(self) -> list[int]:
@@ -60,7 +71,7 @@ class DisplacedCases:
         raise NotImplementedError
 
     def test_brief(self) -> None:
-        """What had only seconds to live when it came pushes out nothing but its like, whoever writes it."""
+        """The floor of a brief record displaces only those of other brief records, whoever writes it."""
         self.leave(*(record(key, writer=1) for key in range(2)))
         self.leave(*(record(key, writer=key, is_brief=True) for key in range(10, 20)))
         first, second, *others = self.remembered()
@@ -69,7 +80,8 @@ class DisplacedCases:
         self.assertEqual(self.remembered(), [0, 1, 2])
 
     def test_shares(self) -> None:
-        """Who has left most gives way, the oldest first: nobody pushes out what others have left."""
+        """The writer with the most floors loses one, the oldest first: no writer displaces those of
+        others."""
         self.leave(record(0, writer=1))
         self.leave(*(record(key, writer=2, expires_at=NOW + key) for key in range(10, 20)))
         self.assertEqual(self.remembered(), [0, 18, 19])
@@ -87,14 +99,14 @@ class FloorsTests(DisplacedCases, SynchronousTestCase):
         self.floors = Floors(100.0, limit=3)
 
     def test_left(self) -> None:
-        """A floor is there for so long after the expiry, not after it was noticed."""
+        """A floor is remembered for a time after the expiry, not after its discovery."""
         self.floors.leave(record(expires_at=NOW - 40), NOW)
         self.assertEqual(self.floors.of(5, NOW + 59.9), Floor(Kind.OPEN, 7))
         self.assertIs(self.floors.of(5, NOW + 60), NO_FLOOR)
         self.assertIs(self.floors.of(6, NOW), NO_FLOOR)
 
     def test_too_late(self) -> None:
-        """What expired longer ago, and content, leave none."""
+        """Content, and records that expired long ago, leave no floor."""
         self.floors.leave(record(expires_at=NOW - 100), NOW)
         self.floors.leave(CONTENT, NOW)
         self.assertEqual(len(self.floors), 0)
@@ -110,7 +122,7 @@ class FloorsTests(DisplacedCases, SynchronousTestCase):
         return self.floors.of(one.key, NOW) == floor_of(one)
 
     def test_bounded(self) -> None:
-        """Beyond the limit the oldest are forgotten, and what has had its time with them."""
+        """Over the limit the oldest are forgotten, together with those whose time is over."""
         for key in range(5):
             self.floors.leave(record(key), NOW)
         self.assertEqual([self.floors.of(key, NOW).version for key in range(5)], [-1, -1, 7, 7, 7])
@@ -118,7 +130,7 @@ class FloorsTests(DisplacedCases, SynchronousTestCase):
         self.assertEqual(len(self.floors), 1)
 
     def test_again(self) -> None:
-        """A key whose next record expires too has one floor, the newer one, which counts as just left."""
+        """A key whose next record expires, too, has one floor, the newer one, which counts as just left."""
         for key in range(3):
             self.floors.leave(record(key), NOW)
         self.floors.leave(record(0, version=8), NOW)

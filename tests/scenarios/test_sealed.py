@@ -9,7 +9,7 @@ from tests.scenarios.cluster import Cluster, wrong
 
 
 def sessions(node: VirtualNode) -> EncryptedLayer:
-    session = node.stack.session
+    session = node.stack.session_layer
     assert isinstance(session, EncryptedLayer)
     return session
 
@@ -23,7 +23,7 @@ class SealedTests(SynchronousTestCase):
         found = cluster.get_all(times=3)
         self.assertEqual((len(cluster.keys()), wrong(found)), (50, 0))
         for node in cluster.world.nodes.values():
-            sessions(node).links.check_invariants()
+            sessions(node).sessions.check_invariants()
 
     def test_all_restart(self) -> None:
         """Half of the nodes restart without notice: the others have new sessions with them soon."""

@@ -1,12 +1,18 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.hello_limiter import A_HOST, HELLOS, REMEMBERED, WITHIN, HelloLimiter
+from dht14.security.hello_limiter import (
+    HELLO_WINDOW,
+    HELLOS_PER_ADDRESS,
+    HELLOS_PER_HOST,
+    MAX_ADDRESSES,
+    HelloLimiter,
+)
 
 ADDRESS = ("203.0.113.1", 8000)
 
 
 class HelloAllowanceTests(SynchronousTestCase):
-    """What an address gets that never answered."""
+    """HELLOs to an address that never answered."""
 
     def setUp(self) -> None:
         self.allowance = HelloLimiter()
@@ -16,9 +22,9 @@ class HelloAllowanceTests(SynchronousTestCase):
 
     def test_bout(self) -> None:
         """Two HELLOs, and two more when 10 min have passed since the first."""
-        self.assertEqual(self.take(10, 0.0), HELLOS)
-        self.assertEqual(self.take(10, WITHIN - 1), 0)
-        self.assertEqual(self.take(10, WITHIN), HELLOS)
+        self.assertEqual(self.take(10, 0.0), HELLOS_PER_ADDRESS)
+        self.assertEqual(self.take(10, HELLO_WINDOW - 1), 0)
+        self.assertEqual(self.take(10, HELLO_WINDOW), HELLOS_PER_ADDRESS)
 
     def test_others(self) -> None:
         """Another port is another address."""
@@ -26,14 +32,18 @@ class HelloAllowanceTests(SynchronousTestCase):
         self.assertTrue(self.allowance.take((ADDRESS[0], 8001), 0.0))
 
     def test_host(self) -> None:
-        """To all ports of a host go so many and no more, whoever names them; at home any number."""
-        for host, expected in ((ADDRESS[0], A_HOST), ("2001:db8::1", A_HOST), ("127.0.0.1", 1_000)):
+        """All ports of a host together get a limited number; those of a private host any number."""
+        for host, expected in (
+            (ADDRESS[0], HELLOS_PER_HOST),
+            ("2001:db8::1", HELLOS_PER_HOST),
+            ("127.0.0.1", 1_000),
+        ):
             taken = sum(self.allowance.take((host, port), 0.0) for port in range(1, 1_001))
             self.assertEqual(taken, expected)
-        self.assertTrue(self.allowance.take((ADDRESS[0], 1), WITHIN))
+        self.assertTrue(self.allowance.take((ADDRESS[0], 1), HELLO_WINDOW))
 
     def test_proved(self) -> None:
-        """Where a node answered, nothing is counted."""
+        """An address where a node answered has no limit."""
         self.take(10, 0.0)
         self.allowance.proved(ADDRESS)
         self.assertEqual(self.take(10, 0.0), 10)
@@ -42,17 +52,17 @@ class HelloAllowanceTests(SynchronousTestCase):
         )
 
     def test_clock_set_back(self) -> None:
-        """A clock that was set back locks nobody out for longer."""
+        """A clock that was set back does not extend a window."""
         self.take(10, 1e9)
-        self.assertEqual(self.take(10, 0.0), HELLOS)
+        self.assertEqual(self.take(10, 0.0), HELLOS_PER_ADDRESS)
 
     def test_bounded(self) -> None:
-        """Boundedly many addresses are remembered; those proven last stay so."""
-        for number in range(REMEMBERED + 10):
+        """A limited number of addresses is remembered; those proven last stay."""
+        for number in range(MAX_ADDRESSES + 10):
             address = (f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1)
             self.allowance.take(address, 0.0)
             self.allowance.proved(address)
             self.allowance.take((address[0], 2), 0.0)
-        self.assertEqual(len(self.allowance._proven), REMEMBERED)
-        self.assertEqual(len(self.allowance._greeted), REMEMBERED)
+        self.assertEqual(len(self.allowance._proven), MAX_ADDRESSES)
+        self.assertEqual(len(self.allowance._sent), MAX_ADDRESSES)
         self.assertTrue(all(self.allowance.take(address, 0.0) for _ in range(10)))

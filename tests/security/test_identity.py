@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, public_bytes, public_key_of
+from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, public_bytes, public_key_in
 
 PUZZLE = Puzzle("main", 2)
 VECTOR = ("0000000000000075", "0000000000000014")
@@ -21,10 +21,10 @@ def zero_bits(digest: bytes) -> int:
 
 
 class PuzzleTests(SynchronousTestCase):
-    """What an id costs, and that nobody gets one for less."""
+    """The cost of an id, and that no id is cheaper."""
 
     def test_formula(self) -> None:
-        """Id, static and dynamic puzzle are the hashes that the protocol page names."""
+        """Id, static and dynamic puzzle are the hashes of docs/protocol.md."""
         identity = Identity.made_up(PUZZLE, random.Random(1))
         public, n1, n2 = identity.proof[:32], identity.proof[32:40], identity.proof[40:]
         node_id = sha256(b"dht14/main/id" + public + n1).digest()
@@ -33,13 +33,13 @@ class PuzzleTests(SynchronousTestCase):
         self.assertGreaterEqual(zero_bits(sha256(b"dht14/main/d" + node_id + n2).digest()), 8)
 
     def test_vector(self) -> None:
-        """The proof of a known key is this one, now and for ever."""
+        """The proof of a known key never changes."""
         (proof,) = [proof for proof in Puzzle("main", 2).solve(bytes(range(32))) if proof]
         self.assertEqual(proof[:32], bytes(range(32)))
         self.assertEqual((proof[32:40].hex(), proof[40:].hex()), VECTOR)
 
     def test_least(self) -> None:
-        """The search finds the least nonces, so that a lost proof is found again."""
+        """The search finds the smallest nonces, so that a lost proof is found again."""
         public = bytes(32)
         found = [list(Puzzle("main", 1).solve(public))[-1] for _ in range(2)]
         self.assertEqual(found[0], found[1])
@@ -52,12 +52,12 @@ class PuzzleTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None, max_examples=300)
     @given(st.integers(0, PROOF_BYTES - 1), st.integers(1, 255))
     def test_changed(self, at: int, mask: int) -> None:
-        """A proof with a changed byte proves another id, or nothing; never the same one for another key."""
+        """A proof with a changed byte proves another id or nothing, never the same id for another key."""
         identity = Identity.made_up(PUZZLE, random.Random(2))
         changed = bytearray(identity.proof)
         changed[at] ^= mask
         try:
-            node_id = PUZZLE.check(bytes(changed))
+            node_id = PUZZLE.verify_proof(bytes(changed))
         except Malformed:
             return
         self.assertEqual(node_id == identity.node_id, at >= 40)
@@ -66,14 +66,14 @@ class PuzzleTests(SynchronousTestCase):
         """A proof is 48 bytes."""
         proof = Identity.made_up(Puzzle("main", 0), random.Random(3)).proof
         for other in (b"", proof[:-1], proof + b"\0"):
-            self.assertRaises(Malformed, Puzzle("main", 0).check, other)
+            self.assertRaises(Malformed, Puzzle("main", 0).verify_proof, other)
 
     def test_easier(self) -> None:
-        """A proof is worth as much as it cost: easier puzzles take it, harder ones and other networks not."""
+        """A proof passes easier puzzles of its network; harder puzzles and other networks refuse it."""
         proof = Identity.made_up(PUZZLE, random.Random(4)).proof
-        self.assertEqual(Puzzle("main", 1).check(proof), PUZZLE.check(proof))
-        self.assertRaises(Malformed, Puzzle("main", 8).check, proof)
-        self.assertRaises(Malformed, Puzzle("other", 2).check, proof)
+        self.assertEqual(Puzzle("main", 1).verify_proof(proof), PUZZLE.verify_proof(proof))
+        self.assertRaises(Malformed, Puzzle("main", 8).verify_proof, proof)
+        self.assertRaises(Malformed, Puzzle("other", 2).verify_proof, proof)
 
     def test_slices(self) -> None:
         """A long search pauses again and again."""
@@ -81,7 +81,7 @@ class PuzzleTests(SynchronousTestCase):
         self.assertEqual([next(search) for _ in range(3)], [None] * 3)
 
     def test_spread(self) -> None:
-        """Ids are spread evenly although they are searched for."""
+        """Ids are spread evenly, although nodes search for them."""
         rng = random.Random(5)
         high = sum(Identity.made_up(Puzzle("main", 1), rng).node_id >> 255 for _ in range(400))
         self.assertTrue(150 < high < 250, high)
@@ -89,9 +89,9 @@ class PuzzleTests(SynchronousTestCase):
 
 class IdentityTests(SynchronousTestCase):
     def test_signature(self) -> None:
-        """What is signed is signed with the key in the proof."""
+        """Signatures are made with the key in the proof."""
         identity = Identity.made_up(PUZZLE, random.Random(6))
-        self.assertEqual(public_key_of(identity.proof), public_bytes(identity.private_key))
+        self.assertEqual(public_key_in(identity.proof), public_bytes(identity.private_key))
         identity.private_key.public_key().verify(identity.sign(b"label" + b"data"), b"labeldata")
 
     def test_secret(self) -> None:

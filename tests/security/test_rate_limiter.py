@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.rate_limiter import IDS_A_HOST, PeerLimiter, RateLimiter, TokenBucket
+from dht14.security.rate_limiter import IDS_PER_HOST, PeerLimiter, RateLimiter, TokenBucket
 
 
 def taken(bucket: TokenBucket, now: float, tries: int) -> int:
@@ -22,7 +22,7 @@ class TokenBucketTests(SynchronousTestCase):
         self.assertEqual(taken(bucket, 1000.0, 300), 200)
 
     def test_wait(self) -> None:
-        """It says how long it takes until so many tokens are there, and never more than a whole bucket."""
+        """`wait` gives the seconds until there are that many tokens, at most a full bucket."""
         bucket = TokenBucket(4, 8, now=0.0)
         self.assertEqual(bucket.wait(0.0), 0.0)
         taken(bucket, 0.0, 8)
@@ -43,7 +43,7 @@ class TokenBucketTests(SynchronousTestCase):
         self.assertEqual([taken(bucket, now, 5) for now in (0.0, 0.5, 1.0)], [1, 0, 1])
 
     def test_clock_set_back(self) -> None:
-        """A clock that is set back gives nothing, and the bucket fills from there on."""
+        """A clock that is set back adds no tokens, and the bucket fills from there on."""
         bucket = TokenBucket(1, 10, now=1000.0)
         taken(bucket, 1000.0, 10)
         self.assertEqual(taken(bucket, 10.0, 10), 0)
@@ -80,7 +80,7 @@ class RateLimiterTests(SynchronousTestCase):
 
 
 class PeerLimiterTests(SynchronousTestCase):
-    """What node ids may ask for, and all of one host."""
+    """The limits of node ids, and of all ids of one host."""
 
     def asked(self, hosts: list[str], private_too: bool = False, tries: int = 5_000) -> int:
         """Requests granted in one moment to a new id at each of these hosts."""
@@ -89,16 +89,16 @@ class PeerLimiterTests(SynchronousTestCase):
         return sum(bucket.take(0.0) for bucket in buckets for _ in range(tries))
 
     def test_one_host(self) -> None:
-        """50 ids on one host are granted what two are; an IPv6 /64 is one host."""
+        """50 ids on one host get as much as two ids; an IPv6 /64 is one host."""
         self.assertEqual(self.asked(["198.51.100.1"]), 2_000)
-        self.assertEqual(self.asked(["198.51.100.1"] * 50), IDS_A_HOST * 2_000)
-        self.assertEqual(self.asked([f"2001:db8::{n:x}" for n in range(50)]), IDS_A_HOST * 2_000)
+        self.assertEqual(self.asked(["198.51.100.1"] * 50), IDS_PER_HOST * 2_000)
+        self.assertEqual(self.asked([f"2001:db8::{n:x}" for n in range(50)]), IDS_PER_HOST * 2_000)
         self.assertEqual(self.asked([f"198.51.100.{n}" for n in range(50)], tries=2_000), 100_000)
 
     def test_private(self) -> None:
-        """A host of a private range may be a whole network, unless it is to be treated like any other."""
+        """A private host has no limit of its own, unless `private_too`."""
         self.assertEqual(self.asked(["127.0.0.1"] * 50, tries=2_000), 100_000)
-        self.assertEqual(self.asked(["127.0.0.1"] * 50, private_too=True), IDS_A_HOST * 2_000)
+        self.assertEqual(self.asked(["127.0.0.1"] * 50, private_too=True), IDS_PER_HOST * 2_000)
 
     def test_same_id(self) -> None:
         """The bucket of an id is the same at every host."""
@@ -107,7 +107,7 @@ class PeerLimiterTests(SynchronousTestCase):
         self.assertEqual(sum(bucket.take(0.0) for bucket in buckets for _ in range(2_000)), 2_000)
 
     def test_greedy(self) -> None:
-        """An id that has used up its own takes nothing from its neighbours."""
+        """An id that has used up its own tokens takes none from its neighbours."""
         limiter = PeerLimiter(1_000, 2_000, False)
         greedy, other = (limiter.bucket(node_id, "198.51.100.1", 0.0) for node_id in (1, 2))
         self.assertEqual(sum(greedy.take(0.0) for _ in range(50_000)), 2_000)

@@ -53,18 +53,19 @@ class SubnetTests(SynchronousTestCase):
             self.assertFalse(is_private(host), host)
 
     def test_no_address(self) -> None:
-        """A name is none."""
+        """A name is no address."""
         for host in ("localhost", "", "1.2.3", "1.2.3.4.5", "2001:db8", "::g"):
             self.assertRaises(ValueError, is_private, host)
 
     def test_hosts(self) -> None:
-        """An IPv4 address and an IPv6 /64 are one host; of private IPv6 each address is."""
+        """An IPv4 address and an IPv6 /64 are one host; each private IPv6 address is one."""
         self.assertEqual(host_of("203.0.113.1"), bytes([203, 0, 113, 1]))
         self.assertEqual(host_of("2001:db8:1:2::1"), host_of("2001:db8:1:2:ffff::1"))
         self.assertNotEqual(host_of("fd00::1"), host_of("fd00::2"))
 
     def test_parties(self) -> None:
-        """Host, subnet and, of IPv6, provider share the limits of an address; at home only the host does."""
+        """Host, subnet and, of IPv6, provider share the limits of an address; of a private one only the
+        host."""
         scopes = [
             [scope for scope, _ in parties_of(host, private)]
             for host, private in (
@@ -98,11 +99,11 @@ class DiversityTests(SynchronousTestCase):
             self.assertNotEqual(rule("2001:db8:1::1"), rule("2001:db8:2::1"))
 
     def test_private(self) -> None:
-        """Private addresses share none, unless it is asked for."""
+        """Private addresses share none, unless `diversity_private`."""
         for host in ("127.0.0.1", "10.1.2.3", "192.168.0.1", "::1", "fd00::1"):
             self.assertIsNone(public_subnet(host))
             self.assertIsNotNone(any_subnet(host))
 
     def test_self(self) -> None:
-        """This node itself, which stands in lookups without an address, shares none either."""
+        """This node itself, which has no address in lookups, shares none either."""
         self.assertEqual((public_subnet(""), any_subnet("")), (None, None))

@@ -1,4 +1,4 @@
-"""Two nodes with sealed sessions and a wire between them that does what a test wants."""
+"""Two nodes with encrypted sessions, and a wire between them that a test controls."""
 
 import random
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from attrs import define, field
 
 from dht14.kademlia.contact import Address, Contact
-from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
+from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.shares import Priority
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
@@ -18,7 +18,7 @@ PUZZLE = Puzzle("test", 0)
 BEGINNING = 1_700_000_000.0
 
 
-def strangers(address: Address) -> Priority:
+def unknown_priority(address: Address) -> Priority:
     """Nothing is known of any address."""
     return Priority.UNKNOWN
 
@@ -38,36 +38,36 @@ class Side:
     now: float = BEGINNING
     """Its clock."""
     wrong_by: float = 0.0
-    """Seconds by which the time of day of its host is ahead of that."""
+    """Seconds by which the time of day of its host is ahead of its clock."""
     received: list[bytes] = field(factory=list)
     peer: Peer | None = None
-    """Who sent the last of it."""
+    """The sender of the latest payload."""
     lives: int = 0
     identity: Identity = field(init=False)
-    session: EncryptedLayer = field(init=False)
+    layer: EncryptedLayer = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.identity = Identity.made_up(PUZZLE, random.Random(self.number))
         self.begin()
 
     def begin(self) -> None:
-        """Begin a life that knows nothing of the one before."""
+        """Restart without any memory."""
         self.lives += 1
         rng = random.Random(f"{self.number}/{self.lives}")
-        check, is_contact = PUZZLE.check, self.contacts.__contains__
-        self.session = EncryptedLayer(
+        verify_proof, is_contact = PUZZLE.verify_proof, self.contacts.__contains__
+        self.layer = EncryptedLayer(
             self.identity,
-            check,
+            verify_proof,
             rng,
             self.limits,
             is_contact,
-            self.standing,
+            self.priority_of,
             HelloLimiter(),
             self.now,
-            AgreedTime(self.wall),
+            PrekeyClock(self.wall),
         )
 
-    def standing(self, address: Address) -> Priority:
+    def priority_of(self, address: Address) -> Priority:
         return self.known.get(address, Priority.UNKNOWN)
 
     def wall(self) -> float:
@@ -79,8 +79,8 @@ class Side:
         return Contact(self.identity.node_id, self.address, self.identity.proof)
 
     def take(self, datagram: bytes, source: Address) -> Datagrams:
-        """Receive a datagram; what is sent back."""
-        peer, payload, replies = self.session.received(datagram, source, self.now)
+        """Receive a datagram, and return what to send back."""
+        peer, payload, replies = self.layer.received(datagram, source, self.now)
         if peer is not None:
             self.peer = peer
             if payload:
@@ -90,7 +90,7 @@ class Side:
 
 @define(eq=False)
 class Pair:
-    """Datagrams between two sides, delivered at once, those lost left out."""
+    """Delivers datagrams between two sides at once, but for those that are lost."""
 
     one: Side = field(factory=lambda: Side(1, ("192.0.2.1", 8000)))
     two: Side = field(factory=lambda: Side(2, ("198.51.100.2", 8000)))
@@ -102,7 +102,7 @@ class Pair:
         return self.two if side is self.one else self.one
 
     def carry(self, side: Side, datagrams: Datagrams) -> None:
-        """Deliver these, which `side` sends, and all that comes back of it."""
+        """Deliver these datagrams of `side`, and all that follow from them."""
         on_the_way = [(side, datagram) for datagram in datagrams]
         while on_the_way:
             source, datagram = on_the_way.pop(0)
@@ -118,25 +118,25 @@ class Pair:
 
     def to_send(self, side: Side, payload: bytes, named: bool = False) -> Datagrams:
         contact = self.other(side).contact
-        datagram = side.session.seal(contact, payload, side.now)
+        datagram = side.layer.seal(contact, payload, side.now)
         if datagram is not None:
             return (datagram,)
-        return side.session.reach(contact.address, contact.node_id, payload, side.now, named)
+        return side.layer.reach(contact.address, contact.node_id, payload, side.now, named)
 
     def send_again(self, side: Side, payload: bytes, named: bool = False) -> None:
-        """Let one side send a payload once more, after a soft timeout."""
+        """Let one side resend a payload after a soft timeout."""
         self.wait(0.25)
         contact = self.other(side).contact
-        again = side.session.again(contact.address, contact.node_id, payload, side.now, named)
+        again = side.layer.resend(contact.address, contact.node_id, payload, side.now, named)
         self.carry(side, again)
 
     def answer(self, side: Side, payload: bytes) -> None:
-        """Let one side answer what it received last."""
+        """Let one side answer its latest payload."""
         assert side.peer is not None
         self.carry(side, [side.peer.answer(payload, side.now)])
 
     def exchange(self, side: Side, payload: bytes = b"request") -> bool:
-        """One request and its answer; whether both arrived."""
+        """Exchange a request and its answer, and return whether both arrived."""
         other = self.other(side)
         asked, answered = len(other.received), len(side.received)
         self.send(side, payload)
@@ -150,5 +150,5 @@ class Pair:
         self.two.now += seconds
 
     def kinds(self) -> bytes:
-        """The first bytes of all that went over the wire."""
+        """The first bytes of all datagrams on the wire."""
         return bytes(datagram[0] for datagram in self.wire)

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
-from dht14.security.hello_limiter import HELLOS, WITHIN
+from dht14.security.hello_limiter import HELLO_WINDOW, HELLOS_PER_ADDRESS
 from dht14.security.shares import TIERS, Priority
 from dht14.session import handshake as hs
-from dht14.session.acceptor import CHALLENGES_A_SECOND, FINISHES_A_SUBNET, PREKEY_ROTATION, Limits
-from dht14.session.encrypted import MOST_OPENINGS, PATIENCE
-from dht14.session.session import ACCEPT_KEPT, ACCEPT_REPEATS, REFUSED_AFTER, REKEY_AFTER, REKEY_PACKETS
+from dht14.session.acceptor import CHALLENGES_PER_SECOND, FINISHES_PER_SUBNET, PREKEY_ROTATION, Limits
+from dht14.session.encrypted import HANDSHAKE_TIMEOUT, MAX_HANDSHAKES
+from dht14.session.session import ACCEPT_REPEAT_TIME, MAX_ACCEPT_REPEATS, MAX_AGE, REKEY_AFTER, REKEY_PACKETS
 from tests.session.pair import Pair, Side
 
 HELLO, CHALLENGE, FINISH, ACCEPT, DATA = hs.HELLO[0], hs.CHALLENGE[0], hs.FINISH[0], hs.ACCEPT[0], hs.DATA[0]
@@ -32,14 +32,15 @@ class LoseFirst:
 
 
 class HandshakeTests(SynchronousTestCase):
-    """From strangers to a session."""
+    """From the first datagram to a session."""
 
     def setUp(self) -> None:
         self.pair = Pair()
         self.one, self.two = self.pair.one, self.pair.two
 
     def test_two_round_trips(self) -> None:
-        """The first exchange takes HELLO, CHALLENGE, FINISH and ACCEPT; request and reply ride in the last two."""
+        """The first exchange takes HELLO, CHALLENGE, FINISH and ACCEPT; the last two carry request and
+        reply."""
         self.assertTrue(self.pair.exchange(self.one))
         self.assertEqual(self.pair.kinds(), bytes([HELLO, CHALLENGE, FINISH, ACCEPT]))
         self.assertEqual([len(datagram) for datagram in self.pair.wire[:2]], [256, 181])
@@ -61,8 +62,8 @@ class HandshakeTests(SynchronousTestCase):
             self.assertEqual(side.peer.contact, other.contact)
 
     def test_address_alone(self) -> None:
-        """Where only the address is known, whoever is there is reached."""
-        sent = self.one.session.reach(self.two.address, None, b"request", self.one.now, True)
+        """Where only the address is known, the node there is reached."""
+        sent = self.one.layer.reach(self.two.address, None, b"request", self.one.now, True)
         self.pair.carry(self.one, sent)
         self.pair.answer(self.two, b"reply")
         self.assertEqual((self.two.received, self.one.received), ([b"request"], [b"reply"]))
@@ -70,14 +71,14 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(self.one.peer.contact, self.two.contact)
 
     def test_another_node(self) -> None:
-        """A node that is not the one sought gets no FINISH, and what was meant for the other is not sent."""
-        sent = self.one.session.reach(self.two.address, 77, b"request", self.one.now, False)
+        """A node with another id than the sought one gets no FINISH and no request."""
+        sent = self.one.layer.reach(self.two.address, 77, b"request", self.one.now, False)
         self.pair.carry(self.one, sent)
         self.assertEqual(self.pair.kinds(), bytes([HELLO, CHALLENGE]))
         self.assertEqual(self.two.received, [])
 
     def test_first_valid_wins(self) -> None:
-        """CHALLENGEs that are forged or of others do not end the waiting for the right one."""
+        """Forged CHALLENGEs and those of other nodes do not end the wait for the right one."""
         (greeting,) = self.pair.to_send(self.one, b"request")
         third = Side(3, self.two.address)
         (other,) = third.take(greeting, self.one.address)
@@ -102,7 +103,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(self.two.received, [b"request"])
 
     def test_many_requests(self) -> None:
-        """What is to be sent during a handshake waits for it: one in the FINISH, the others right after."""
+        """Requests during a handshake wait for it: the FINISH carries one, the others follow at once."""
         requests = [b"request %d" % number for number in range(10)]
         greeting = [self.pair.to_send(self.one, request) for request in requests]
         self.assertEqual([len(sent) for sent in greeting], [1] + [0] * 9)
@@ -111,19 +112,22 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(self.two.received, requests)
 
     def test_large_request(self) -> None:
-        """A request that a FINISH has no room for follows the ACCEPT, which comes by itself."""
-        request = bytes(hs.FINISH_ROOM + 1)
+        """A request that does not fit a FINISH follows the ACCEPT, which comes without a response."""
+        request = bytes(hs.MAX_FINISH_REQUEST_BYTES + 1)
         self.pair.send(self.one, request)
         self.assertEqual(self.pair.kinds(), bytes([HELLO, CHALLENGE, FINISH, ACCEPT, DATA]))
         self.assertEqual(self.two.received, [request])
 
     def test_largest_in_finish(self) -> None:
         """A FINISH may be as long as a datagram can be."""
-        self.pair.send(self.one, bytes(hs.FINISH_ROOM))
-        self.assertEqual((len(self.pair.wire[-1]), self.two.received), (1200, [bytes(hs.FINISH_ROOM)]))
+        self.pair.send(self.one, bytes(hs.MAX_FINISH_REQUEST_BYTES))
+        self.assertEqual(
+            (len(self.pair.wire[-1]), self.two.received), (1200, [bytes(hs.MAX_FINISH_REQUEST_BYTES)])
+        )
 
     def test_responder_sends_first(self) -> None:
-        """Until DATA came from the initiator, all that the responder sends can be read by it: ACCEPTs."""
+        """Until DATA came from the initiator, the responder sends ACCEPTs only, which the initiator can
+        open."""
         self.pair.send(self.one, b"request")
         for number in range(3):
             self.pair.send(self.two, b"call %d" % number)
@@ -134,8 +138,8 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(self.pair.kinds()[-1], DATA)
 
     def test_itself(self) -> None:
-        """A node that calls itself finds out that it did."""
-        sent = list(self.one.session.reach(self.one.address, None, b"request", self.one.now, True))
+        """A node that calls itself learns its own id from the session."""
+        sent = list(self.one.layer.reach(self.one.address, None, b"request", self.one.now, True))
         while sent:
             sent += self.one.take(sent.pop(0), self.one.address)
         assert self.one.peer is not None
@@ -146,7 +150,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(self.one.peer.contact.node_id, self.one.identity.node_id)
 
     def test_clocks(self) -> None:
-        """A node whose clock is wrong, however far, talks to others as well as any, whoever begins."""
+        """A node whose clock is wrong, however far, gets sessions like any other, whichever side begins."""
         for error in (-1e9, -90_000.0, 90_000.0, 1e9):
             for first in (0, 1):
                 pair = Pair()
@@ -155,20 +159,20 @@ class HandshakeTests(SynchronousTestCase):
                 self.assertTrue(pair.exchange(sides[first]) and pair.exchange(sides[1 - first]), error)
 
     def test_clock_set(self) -> None:
-        """When a clock is set, sessions go on and new ones are made; pre-keys are renewed in their time."""
+        """When a clock is set, sessions go on, new ones are made, and pre-keys are renewed in time."""
         pair = Pair()
         for step in (0.0, -3600.0, 90_000.0, -90_000.0, 3600.0):
             pair.one.wrong_by += step
             self.assertTrue(pair.exchange(pair.one) and pair.exchange(pair.two), step)
-            pair.wait(REFUSED_AFTER)
+            pair.wait(MAX_AGE)
             self.assertTrue(pair.exchange(pair.two) and pair.exchange(pair.one), step)
 
 
 class LossTests(SynchronousTestCase):
-    """Whatever is lost on the way, one resend brings it."""
+    """One resend repairs the loss of any one datagram."""
 
     def test_each_message(self) -> None:
-        """Any one message of a handshake may be lost: the resend of the request completes it."""
+        """Any one datagram of a handshake may be lost: the resend of the request completes it."""
         for kind in (HELLO, CHALLENGE, FINISH):
             pair = Pair(passes=LoseFirst(kind))
             pair.send(pair.one, b"request")
@@ -193,23 +197,22 @@ class LossTests(SynchronousTestCase):
         pair = Pair()
         pair.exchange(pair.one)
         finish = pair.wire[2]
-        repeats = [pair.two.take(finish, pair.one.address) for _ in range(ACCEPT_REPEATS + 2)]
-        self.assertEqual([len(sent) for sent in repeats], [1] * ACCEPT_REPEATS + [0, 0])
+        repeats = [pair.two.take(finish, pair.one.address) for _ in range(MAX_ACCEPT_REPEATS + 2)]
+        self.assertEqual([len(sent) for sent in repeats], [1] * MAX_ACCEPT_REPEATS + [0, 0])
         self.assertEqual(repeats[0], (pair.wire[3],))
         late = Pair()
         late.exchange(late.one)
-        late.wait(ACCEPT_KEPT)
+        late.wait(ACCEPT_REPEAT_TIME)
         self.assertEqual(late.two.take(late.wire[2], late.one.address), ())
 
     def test_data(self) -> None:
-        """After a lost DATA the resend is answered in the old session, and the handshake begun besides is
-        given up."""
+        """After a lost DATA the resend is answered in the old session, and the new handshake is given up."""
         pair = Pair()
         pair.exchange(pair.one)
         pair.passes = LoseFirst(DATA)
         pair.send(pair.one, b"request")
         pair.wait(0.25)
-        again = pair.one.session.again(
+        again = pair.one.layer.resend(
             pair.two.address, pair.two.identity.node_id, b"request", pair.one.now, False
         )
         self.assertEqual([datagram[0] for datagram in again], [DATA, HELLO])
@@ -220,7 +223,7 @@ class LossTests(SynchronousTestCase):
         self.assertEqual(pair.one.take(challenge, pair.two.address), ())
 
     def test_any_order(self) -> None:
-        """What is sent in one session arrives in any order, and each of it once."""
+        """Packets of one session arrive in any order, each once."""
         for order in permutations(range(4)):
             pair = Pair()
             pair.exchange(pair.one)
@@ -232,7 +235,7 @@ class LossTests(SynchronousTestCase):
             self.assertEqual(pair.two.received, [b"%d" % number for number in order])
 
     def test_chaos(self) -> None:
-        """On a wire that loses, repeats and reorders, nothing arrives twice or changed, and most of it does."""
+        """On a wire that loses, repeats and reorders, most payloads arrive, and none twice or changed."""
         payloads = [b"%d" % number for number in range(10)]
         answered = 0
         for seed in range(40):
@@ -253,7 +256,7 @@ class LossTests(SynchronousTestCase):
 
 
 class RestartTests(SynchronousTestCase):
-    """A side that knows nothing any more."""
+    """A side that restarted."""
 
     def test_responder(self) -> None:
         """A request to a restarted node takes one resend; it arrives once and is answered."""
@@ -284,7 +287,7 @@ class RestartTests(SynchronousTestCase):
         self.assertEqual(len(pair.wire), 2)
 
     def test_another_identity(self) -> None:
-        """Where another node lives now, the session of the one before is not used for it."""
+        """A node at the address of another one does not get the session of that one."""
         pair = Pair()
         pair.exchange(pair.one)
         third = Side(3, pair.two.address)
@@ -312,11 +315,11 @@ class SimultaneousTests(SynchronousTestCase):
             sent += [(other, reply) for reply in replies]
         for side in (one, two):
             self.assertEqual(sorted(side.received), [b"reply", b"request"])
-            self.assertEqual(len(side.session.links.by_cid), 2)
-            side.session.links.check_invariants()
-            link = side.session.links.at[pair.other(side).address]
+            self.assertEqual(len(side.layer.sessions.by_cid), 2)
+            side.layer.sessions.check_invariants()
+            session = side.layer.sessions.by_address[pair.other(side).address]
             lower = min((one, two), key=lambda side: side.identity.node_id)
-            self.assertEqual(link.is_initiator, side is lower)
+            self.assertEqual(session.is_initiator, side is lower)
         self.assertTrue(pair.exchange(one) and pair.exchange(two))
 
     def only(self, pair: Pair, side: Side) -> bytes:
@@ -325,7 +328,7 @@ class SimultaneousTests(SynchronousTestCase):
 
 
 class AgeTests(SynchronousTestCase):
-    """Sessions do not live for ever."""
+    """Sessions end."""
 
     def setUp(self) -> None:
         self.pair = Pair()
@@ -338,7 +341,7 @@ class AgeTests(SynchronousTestCase):
             self.assertTrue(self.pair.exchange(self.pair.two))
 
     def test_rekey(self) -> None:
-        """After an hour whoever sends makes a new session, while the old one carries on."""
+        """After an hour the sender makes a new session, and uses the old one meanwhile."""
         self.keep_busy(REKEY_AFTER - 300)
         self.assertNotIn(HELLO, self.pair.kinds())
         self.pair.wait(300)
@@ -349,16 +352,18 @@ class AgeTests(SynchronousTestCase):
         self.assertNotIn(HELLO, self.pair.kinds())
 
     def test_rekey_by_packets(self) -> None:
-        """So it does after 2^24 packets."""
-        self.pair.one.session.links.at[self.pair.two.address].sent = REKEY_PACKETS
+        """The sender makes a new session after 2^24 packets too."""
+        self.pair.one.layer.sessions.by_address[self.pair.two.address].sent = REKEY_PACKETS
         self.assertTrue(self.pair.exchange(self.pair.one))
         self.assertEqual(self.pair.kinds().count(HELLO), 1)
 
     def test_refused(self) -> None:
-        """After two hours a session is used by nobody, whatever became of the new handshake."""
+        """After two hours neither side uses a session, even if the new handshake failed."""
         self.pair.passes = lambda datagram: datagram[0] != HELLO
-        self.keep_busy(REFUSED_AFTER - 300)
-        late = self.pair.one.session.links.at[self.pair.two.address].answer(b"late", self.pair.one.now)
+        self.keep_busy(MAX_AGE - 300)
+        late = self.pair.one.layer.sessions.by_address[self.pair.two.address].answer(
+            b"late", self.pair.one.now
+        )
         self.pair.wait(300)
         self.pair.two.received.clear()
         self.pair.carry(self.pair.one, [late])
@@ -367,16 +372,16 @@ class AgeTests(SynchronousTestCase):
 
     def test_idle(self) -> None:
         """A session without packets is forgotten, by its initiator after 10 min, by the other after 15."""
-        one, two = self.pair.one.session, self.pair.two.session
+        one, two = self.pair.one.layer, self.pair.two.layer
         for seconds, left in ((590, (1, 1)), (20, (0, 1)), (280, (0, 1)), (20, (0, 0))):
             self.pair.wait(seconds)
             one.tidy(self.pair.one.now)
             two.tidy(self.pair.two.now)
-            self.assertEqual((len(one.links.by_cid), len(two.links.by_cid)), left)
+            self.assertEqual((len(one.sessions.by_cid), len(two.sessions.by_cid)), left)
         self.assertTrue(self.pair.exchange(self.pair.two))
 
     def test_prekeys(self) -> None:
-        """A pre-key serves for 10 min, and for as long again for those who had it already."""
+        """A pre-key is handed out for 10 min, and serves those who have it for as long again."""
         third = Side(3, ("203.0.113.3", 8000), now=self.pair.one.now)
         pair = Pair(one=third, two=self.pair.two)
         (greeting,) = pair.to_send(third, b"request")
@@ -388,15 +393,15 @@ class AgeTests(SynchronousTestCase):
 
 
 class HostileTests(SynchronousTestCase):
-    """What others can make us do."""
+    """What hostile peers can cause."""
 
     def setUp(self) -> None:
         self.pair = Pair()
         self.one, self.two = self.pair.one, self.pair.two
 
     def test_tampering(self) -> None:
-        """Whichever byte of a handshake's datagram is changed, nothing of it gets through or is answered but
-        by a CHALLENGE; with the right bytes it goes on."""
+        """A datagram of a handshake with any changed byte has no effect and no answer but a CHALLENGE; with
+        the right bytes the handshake goes on."""
         pair = self.pair = Pair(Side(1, ("10.0.0.1", 8000)), Side(2, ("10.0.0.2", 8000)))
         self.one, self.two = pair.one, pair.two
         (greeting,) = pair.to_send(self.one, b"request")
@@ -416,11 +421,11 @@ class HostileTests(SynchronousTestCase):
 
     def test_tampered_challenge(self) -> None:
         """A CHALLENGE with a byte changed is refused, or leads to a FINISH that is."""
-        for place in range(1, hs.CHALLENGE_BYTES):
+        for index in range(1, hs.CHALLENGE_BYTES):
             pair = Pair()
             (greeting,) = pair.to_send(pair.one, b"request")
             challenge = bytearray(pair.two.take(greeting, pair.one.address)[0])
-            challenge[place] ^= 1 << place % 8
+            challenge[index] ^= 1 << index % 8
             with contextlib.suppress(Malformed):
                 pair.carry(pair.one, pair.one.take(bytes(challenge), pair.two.address))
             self.assertEqual(pair.two.received, [])
@@ -428,9 +433,9 @@ class HostileTests(SynchronousTestCase):
     def refuses(self, side: Side, source: Side, datagram: bytes) -> None:
         before = list(side.received)
         rng = random.Random(5)
-        for place in range(len(datagram)):
+        for index in range(len(datagram)):
             changed = bytearray(datagram)
-            changed[place] ^= 1 << rng.randrange(8)
+            changed[index] ^= 1 << rng.randrange(8)
             if changed[:1] == hs.HELLO:
                 continue
             with contextlib.suppress(Malformed):
@@ -441,7 +446,7 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual(side.received, before)
 
     def test_replays(self) -> None:
-        """All that two nodes sent each other, sent again by anybody, changes nothing."""
+        """Replays of all datagrams between two nodes, from any address, change nothing."""
         pair = self.pair
         pair.exchange(self.one)
         pair.exchange(self.two)
@@ -455,7 +460,7 @@ class HostileTests(SynchronousTestCase):
         self.assertTrue(pair.exchange(self.one))
 
     def test_old_finish(self) -> None:
-        """A FINISH that comes when its cookie has expired, or after a restart, is nothing."""
+        """A FINISH after the end of its cookie, or after a restart, is dropped."""
         self.pair.send(self.one, b"request")
         finish = self.pair.wire[2]
         self.pair.wait(121)
@@ -466,7 +471,7 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual(self.two.received, [b"request"])
 
     def test_cookie_of_another(self) -> None:
-        """A FINISH from another address than the HELLO came from is nothing."""
+        """A FINISH from another address than the HELLO is dropped."""
         (greeting,) = self.pair.to_send(self.one, b"request")
         (challenge,) = self.two.take(greeting, self.one.address)
         (finish,) = self.one.take(challenge, self.two.address)
@@ -475,7 +480,7 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual(self.two.received, [])
 
     def test_moved(self) -> None:
-        """A session is bound to an address: what comes in it from elsewhere is nothing."""
+        """A session is bound to an address: packets in it from another one are dropped."""
         self.pair.exchange(self.one)
         (data,) = self.pair.to_send(self.one, b"more")
         self.two.take(data, ("203.0.113.9", 1))
@@ -483,8 +488,8 @@ class HostileTests(SynchronousTestCase):
         self.two.take(data, self.one.address)
         self.assertIn(b"more", self.two.received)
 
-    def test_strangers(self) -> None:
-        """Of all datagrams a stranger may send, only a HELLO of 256 bytes is answered, with 181."""
+    def test_unknown_senders(self) -> None:
+        """Of all datagrams of an unknown sender, only a HELLO of 256 bytes gets an answer, of 181 bytes."""
         rng = random.Random(7)
         for size in [*range(300), 1200, 1400]:
             for kind in range(0x40, 0x52):
@@ -499,7 +504,7 @@ class HostileTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(st.binary(max_size=300))
     def test_junk(self, datagram: bytes) -> None:
-        """Whatever comes, it is Malformed or nothing."""
+        """Any bytes are Malformed, or have no effect."""
         try:
             replies = self.two.take(datagram, ("203.0.113.9", 1))
         except Malformed:
@@ -507,45 +512,46 @@ class HostileTests(SynchronousTestCase):
         self.assertTrue(not replies or (len(datagram) == 256 and len(replies[0]) == 181))
 
     def test_unproven_address(self) -> None:
-        """An address where no node ever answered gets two HELLOs in 10 min, under whichever ids."""
+        """An address where no node ever answered gets two HELLOs in 10 min, for any number of ids."""
         victim = ("203.0.113.5", 53)
 
         def hellos() -> int:
             sent = 0
             for node_id in range(1, 30):
-                sent += len(self.one.session.reach(victim, node_id, b"x", self.one.now, False))
+                sent += len(self.one.layer.reach(victim, node_id, b"x", self.one.now, False))
                 self.one.now += 1
-                sent += len(self.one.session.again(victim, node_id, b"x", self.one.now, False))
+                sent += len(self.one.layer.resend(victim, node_id, b"x", self.one.now, False))
             return sent
 
-        self.assertEqual(hellos(), HELLOS)
-        self.one.now += WITHIN
-        self.assertEqual(hellos(), HELLOS)
-        self.assertEqual(self.one.session.counters["HELLOs not sent"], 2 * (58 - HELLOS))
-        self.assertEqual(len(self.one.session.reach(victim, None, b"x", self.one.now, True)), 1)
+        self.assertEqual(hellos(), HELLOS_PER_ADDRESS)
+        self.one.now += HELLO_WINDOW
+        self.assertEqual(hellos(), HELLOS_PER_ADDRESS)
+        self.assertEqual(self.one.layer.counters["HELLOs not sent"], 2 * (58 - HELLOS_PER_ADDRESS))
+        self.assertEqual(len(self.one.layer.reach(victim, None, b"x", self.one.now, True)), 1)
 
     def test_proven_address(self) -> None:
-        """One where a node answered, be it another than was sought, gets as many as are needed."""
+        """An address where any node answered gets as many HELLOs as needed."""
         for node_id in (71, 72, 73, 74):
-            sent = self.one.session.reach(self.two.address, node_id, b"x", self.one.now, False)
+            sent = self.one.layer.reach(self.two.address, node_id, b"x", self.one.now, False)
             self.assertEqual(len(sent), 1)
             self.pair.carry(self.one, sent)
         self.assertTrue(self.pair.exchange(self.one))
 
     def test_challenge_limit(self) -> None:
-        """Not more CHALLENGEs than their limit go out in a second; strangers have half of it, wherever they are."""
+        """No more CHALLENGEs than the limit go out in a second; half of them to unknown addresses, wherever
+        they are."""
         hello = hs.hello(bytes(8), bytes(32), None)
         sent = sum(
-            len(self.two.take(hello, (f"203.{n >> 8}.{n & 255}.1", 9))) for n in range(CHALLENGES_A_SECOND)
+            len(self.two.take(hello, (f"203.{n >> 8}.{n & 255}.1", 9))) for n in range(CHALLENGES_PER_SECOND)
         )
-        self.assertEqual(sent, CHALLENGES_A_SECOND * TIERS[0] + 2)
+        self.assertEqual(sent, CHALLENGES_PER_SECOND * TIERS[0] + 2)
         self.assertFalse(self.two.take(hello, self.one.address))
         self.two.known[self.one.address] = Priority.PROVEN
         self.assertTrue(self.pair.exchange(self.one))
 
     def test_finish_limit(self) -> None:
-        """From one subnet few handshakes are taken a second; from loopback and private ranges as many as
-        come, unless they are to be treated alike."""
+        """Few handshakes a second are taken from one subnet; from private ranges as many as come, unless
+        `diversity_private`."""
         for subnet, diversity_private, limited in (
             ("203.0.113", False, True),
             ("10.1.1", False, False),
@@ -556,8 +562,8 @@ class HostileTests(SynchronousTestCase):
                 one = Side(100 + number, (f"{subnet}.{number}", 8000))
                 Pair(one, two).send(one, b"request")
             if limited:
-                self.assertLess(len(two.received), 3 * FINISHES_A_SUBNET)
-                self.assertGreaterEqual(len(two.received), FINISHES_A_SUBNET)
+                self.assertLess(len(two.received), 3 * FINISHES_PER_SUBNET)
+                self.assertGreaterEqual(len(two.received), FINISHES_PER_SUBNET)
             else:
                 self.assertEqual(len(two.received), 100)
 
@@ -572,7 +578,7 @@ class HostileTests(SynchronousTestCase):
         self.assertFalse(self.two.peer.bucket.take(self.two.now))
 
     def test_bucket_of_host(self) -> None:
-        """Many ids on one host may ask for what two may; at home each has its own."""
+        """Many ids on one host get as much as two; on a private host each id has its own limit."""
         for host, expected in (("198.51.100.7", 2 * 20), ("10.0.0.7", 5 * 20)):
             two = Side(2, ("203.0.113.2", 8000), Limits(peer_rate=10, peer_burst=20))
             granted = 0
@@ -583,12 +589,12 @@ class HostileTests(SynchronousTestCase):
                 granted += sum(two.peer.bucket.take(two.now) for _ in range(100))
             self.assertEqual(granted, expected)
 
-    def test_openings_are_bounded(self) -> None:
-        """Handshakes under way are bounded; those nobody answers are forgotten."""
-        for number in range(MOST_OPENINGS + 100):
+    def test_initiators_are_bounded(self) -> None:
+        """Handshakes under way are bounded; unanswered ones are forgotten."""
+        for number in range(MAX_HANDSHAKES + 100):
             address = (f"203.0.{number >> 8}.{number & 255}", 9)
-            self.one.session.reach(address, number + 1, b"x", self.one.now, False)
-        self.assertEqual(len(self.one.session._openings), MOST_OPENINGS)
-        self.one.session.tidy(self.one.now + PATIENCE)
-        self.assertEqual(len(self.one.session._openings), 0)
-        self.assertEqual(len(self.one.session._openings_by_cid), 0)
+            self.one.layer.reach(address, number + 1, b"x", self.one.now, False)
+        self.assertEqual(len(self.one.layer._initiators), MAX_HANDSHAKES)
+        self.one.layer.tidy(self.one.now + HANDSHAKE_TIMEOUT)
+        self.assertEqual(len(self.one.layer._initiators), 0)
+        self.assertEqual(len(self.one.layer._initiators_by_cid), 0)

@@ -26,11 +26,11 @@ class BytesTests(SynchronousTestCase):
     def test_sizes(self) -> None:
         """HELLO 256, CHALLENGE 181, FINISH 197 and the request; no datagram above 1,200."""
         self.assertEqual((hs.HELLO_BYTES, hs.CHALLENGE_BYTES, hs.FINISH_BYTES), (256, 181, 197))
-        self.assertEqual(hs.FINISH_BYTES + hs.FINISH_ROOM, 1200)
-        self.assertEqual(hs.HEAD_BYTES + hs.ACCEPT_PREFIX_BYTES + hs.TAG_BYTES, 59)
+        self.assertEqual(hs.FINISH_BYTES + hs.MAX_FINISH_REQUEST_BYTES, 1200)
+        self.assertEqual(hs.HEAD_BYTES + hs.ACCEPT_PREFIX_BYTES + hs.AEAD_TAG_BYTES, 59)
 
     def test_hello(self) -> None:
-        """A HELLO names whom it seeks by a hash that only who knows the id can make, or nobody."""
+        """A HELLO names the sought node by a hash that needs its id, or names no node."""
         ephemeral, cid = bytes(range(32)), b"12345678"
         named, open_to_all = hs.hello(cid, ephemeral, 7), hs.hello(cid, ephemeral, None)
         self.assertEqual({len(named), len(open_to_all)}, {256})
@@ -56,12 +56,12 @@ class ChallengeTests(SynchronousTestCase):
     def challenge(self, expires_at: float) -> hs.Challenge:
         expires = int(expires_at // 60).to_bytes(4, "big")
         prekey = bytes(range(32))
-        signature = self.identity.sign(hs.signed_prekey(prekey, expires))
+        signature = self.identity.sign(hs.prekey_to_sign(prekey, expires))
         raw = hs.CHALLENGE + b"12345678" + bytes(24) + self.identity.proof + prekey + expires + signature
         return hs.Challenge.parse(raw)
 
     def test_parts(self) -> None:
-        """It is taken apart where the table says."""
+        """Its parts are where docs/protocol.md says."""
         challenge = self.challenge(BEGINNING)
         self.assertEqual((challenge.cid, challenge.cookie), (b"12345678", bytes(24)))
         self.assertEqual((challenge.proof, challenge.prekey), (self.identity.proof, bytes(range(32))))
@@ -70,35 +70,35 @@ class ChallengeTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(st.binary(max_size=300).filter(lambda raw: len(raw) != hs.CHALLENGE_BYTES))
     def test_other_sizes(self, raw: bytes) -> None:
-        """Of another size it is none."""
+        """Another size is Malformed."""
         self.assertRaises(Malformed, hs.Challenge.parse, raw)
 
     def test_expired(self) -> None:
-        """A pre-key counts for a day after it expired: somebody's clock may be wrong by as much."""
+        """A pre-key counts for a day after it expired: a clock may be wrong by that."""
         challenge = self.challenge(BEGINNING)
         challenge.verify(BEGINNING + 86_300)
         challenge.verify(BEGINNING - 86_400)
         self.assertRaises(Malformed, challenge.verify, BEGINNING + 86_401)
 
     def test_keys_of_small_order(self) -> None:
-        """A public key with which the secret would be none is refused."""
+        """A public key that makes the secret public is refused."""
         private = X25519PrivateKey.from_private_bytes(bytes([9] * 32))
         for key in SMALL_ORDER:
-            self.assertRaises(Malformed, hs.agree, private, bytes.fromhex(key))
+            self.assertRaises(Malformed, hs.shared_secret, private, bytes.fromhex(key))
 
     def test_not_a_key(self) -> None:
-        """A proof whose key is none, and a signature of another kind, are refused like any wrong one."""
-        self.assertRaises(Malformed, hs.verify, bytes([255] * 48), bytes(64), b"signed")
-        self.assertRaises(Malformed, hs.verify, self.identity.proof, bytes(64), b"signed")
+        """A proof without a valid key, and a signature of something else, are refused like any wrong one."""
+        self.assertRaises(Malformed, hs.verify_signature, bytes([255] * 48), bytes(64), b"signed")
+        self.assertRaises(Malformed, hs.verify_signature, self.identity.proof, bytes(64), b"signed")
 
 
 class KeyScheduleTests(SynchronousTestCase):
-    """Which keys come of what."""
+    """What the keys depend on."""
 
     def test_directions(self) -> None:
-        """Each direction has its own key, and so have both ids, the other way round too."""
+        """The keys differ by direction, by ids, and by who is the initiator."""
         schedule = hs.KeySchedule.of(bytes(32), bytes(32))
-        keys = [*schedule.directions(1, 2), *schedule.directions(2, 1), *schedule.directions(1, 3)]
+        keys = [*schedule.session_keys(1, 2), *schedule.session_keys(2, 1), *schedule.session_keys(1, 3)]
         self.assertEqual(len(set(keys)), 6)
         self.assertEqual({len(key) for key in keys}, {32})
 
@@ -109,4 +109,4 @@ class KeyScheduleTests(SynchronousTestCase):
             hs.KeySchedule.of(bytes([1] * 32), bytes(32)),
             hs.KeySchedule.of(bytes(32), bytes([1] * 32)),
         ):
-            self.assertNotEqual(one.directions(1, 2), other.directions(1, 2))
+            self.assertNotEqual(one.session_keys(1, 2), other.session_keys(1, 2))

@@ -5,22 +5,28 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.security.rate_limiter import TokenBucket
-from dht14.session.handshake import ACCEPT, DATA
+from dht14.session.handshake import ACCEPT, DATA, SessionKeys
 from dht14.session.replay_window import WINDOW
-from dht14.session.session import REFUSED_AFTER, Session
+from dht14.session.session import MAX_AGE, Session
 
-KEYS = (bytes(32), bytes(range(32)))
+KEYS = SessionKeys(bytes(32), bytes(range(32)))
 INITIATOR_CID, RESPONDER_CID = b"initiate", b"responds"
 
 
-class LinkTests(SynchronousTestCase):
+class SessionTests(SynchronousTestCase):
     """The two ends of one session."""
 
     def setUp(self) -> None:
         bucket = TokenBucket(0, 1, 0.0)
-        cids = INITIATOR_CID, RESPONDER_CID
         self.initiator = Session.of_initiator(Contact(2, ("192.0.2.2", 2)), bucket, INITIATOR_CID, KEYS, 0.0)
-        self.responder = Session.of_responder(Contact(1, ("192.0.2.1", 1)), bucket, cids, KEYS, 0.0)
+        self.responder = Session.of_responder(
+            Contact(1, ("192.0.2.1", 1)),
+            bucket,
+            KEYS,
+            0.0,
+            initiator_cid=INITIATOR_CID,
+            own_cid=RESPONDER_CID,
+        )
 
     def establish(self) -> None:
         opened = self.initiator.open(self.responder.answer(b"", 0.0), 0.0)
@@ -30,7 +36,8 @@ class LinkTests(SynchronousTestCase):
         self.responder.confirmed()
 
     def test_accepts(self) -> None:
-        """Before the first DATA the responder sends ACCEPTs, which tell its connection id and what it sees."""
+        """Before the first DATA the responder sends ACCEPTs, with its connection id and the address that it
+        sees."""
         accept = self.responder.answer(b"response", 0.0)
         self.assertEqual(accept[:9], ACCEPT + INITIATOR_CID)
         opened = self.initiator.open(accept, 0.0)
@@ -50,14 +57,14 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual(counters, [number.to_bytes(8, "big") for number in range(1, 21)])
 
     def test_not_back(self) -> None:
-        """What one side sealed it does not take for the other's."""
+        """A side does not open its own packets."""
         self.establish()
         self.assertIsNone(self.initiator.open(self.initiator.answer(b"x", 0.0), 0.0))
 
     @settings(derandomize=True, deadline=None)
     @given(st.permutations(range(12)))
     def test_any_order(self, order: list[int]) -> None:
-        """Each packet is taken once, in whatever order they come."""
+        """Each packet is taken once, in any order."""
         self.setUp()
         self.establish()
         packets = [self.initiator.answer(b"%d" % number, 0.0) for number in range(12)]
@@ -66,7 +73,7 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual([self.responder.open(packet, 0.0) for packet in packets], [None] * 12)
 
     def test_window(self) -> None:
-        """One that is a thousand behind is taken, one that is further behind is not."""
+        """A packet that is a window behind is not taken; one that is less behind is."""
         self.establish()
         packets = [self.initiator.answer(b"%d" % number, 0.0) for number in range(WINDOW + 1)]
         self.responder.open(packets[-1], 0.0)
@@ -77,9 +84,9 @@ class LinkTests(SynchronousTestCase):
         """After two hours nothing is opened, however busy the session was."""
         self.establish()
         packet = self.initiator.answer(b"x", 0.0)
-        self.assertIsNone(self.responder.open(packet, REFUSED_AFTER))
-        self.assertTrue(self.responder.is_over(REFUSED_AFTER))
+        self.assertIsNone(self.responder.open(packet, MAX_AGE))
+        self.assertTrue(self.responder.is_over(MAX_AGE))
 
     def test_short_accept(self) -> None:
-        """An authentic ACCEPT that has no room for what it must tell is refused."""
+        """An authentic ACCEPT that is too short for its prefix is refused."""
         self.assertRaises(Malformed, self.initiator.accepted, bytes(25))

@@ -1,4 +1,4 @@
-"""The published vectors of a session. `python -m tests.session.test_vectors` writes them anew."""
+"""The published vectors of a session. `python -m tests.session.test_vectors` writes them again."""
 
 import json
 import random
@@ -6,18 +6,21 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.security.agreed_time import AgreedTime
+from dht14.kademlia.contact import Contact
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
+from dht14.security.prekey_clock import PrekeyClock
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
 from dht14.session.handshake import HELLO_HEAD_BYTES
-from tests import stranger
-from tests.session.pair import strangers
+from dht14.session.plaintext import PlaintextLayer, PlaintextProbe
+from tests import independent_peer
+from tests.page import PAGE, section
+from tests.session.pair import unknown_priority
 
-TOP = Path(__file__).parents[2]
 PATH = Path(__file__).parent / "vectors" / "session.json"
 NETWORK, DIFFICULTY, NOW = "vectors", 1, 1_700_000_000
+PUZZLE = Puzzle(NETWORK, DIFFICULTY)
 SETTING = {"network", "difficulty", "initiator", "responder", "seconds since 1970"}
 INITIATOR, RESPONDER = ("192.0.2.1", 8000), ("198.51.100.2", 8001)
 PING = bytes.fromhex("8248010203040506070801")
@@ -25,7 +28,7 @@ PONG = bytes.fromhex("8348010203040506070818401b0000018bcfe56800")
 
 
 class Scripted(random.Random):
-    """Random bytes that were written down."""
+    """A random source that gives prepared bytes."""
 
     def script(self, *pieces: bytes) -> "Scripted":
         self._pieces = list(pieces)
@@ -38,23 +41,22 @@ class Scripted(random.Random):
 
 
 def session_of(rng: Scripted, key: bytes) -> EncryptedLayer:
-    puzzle = Puzzle(NETWORK, DIFFICULTY)
-    identity = Identity.made_up(puzzle, Scripted().script(key))
+    identity = Identity.made_up(PUZZLE, Scripted().script(key))
     return EncryptedLayer(
         identity,
-        puzzle.check,
+        PUZZLE.verify_proof,
         rng,
         Limits(),
         lambda node_id: False,
-        strangers,
+        unknown_priority,
         HelloLimiter(),
         NOW,
-        AgreedTime(lambda: NOW),
+        PrekeyClock(lambda: NOW),
     )
 
 
 def made_here() -> dict[str, str]:
-    """The vectors by the code that nodes run."""
+    """The vectors, made by the product."""
     fixed = {
         "private key of the initiator": bytes([1] * 32),
         "private key of the responder": bytes([2] * 32),
@@ -101,12 +103,12 @@ def made_here() -> dict[str, str]:
 
 
 def made_there(values: dict[str, bytes]) -> dict[str, str]:
-    """The intermediate values, by the second implementation; and it makes the same datagrams."""
-    proofs = stranger.Proofs(NETWORK, DIFFICULTY)
-    identity = stranger.Identity(proofs, values["private key of the initiator"])
+    """The intermediate values, made by the independent peer, which makes the same datagrams."""
+    proofs = independent_peer.Proofs(NETWORK, DIFFICULTY)
+    identity = independent_peer.Identity(proofs, values["private key of the initiator"])
     node_id = proofs.node_id(values["proof of the responder"])
     rng = Scripted().script(values["cid_i"], values["e"])
-    caller = stranger.Initiator(proofs, identity, node_id, rng.randbytes, lambda: NOW)
+    caller = independent_peer.Initiator(proofs, identity, node_id, rng.randbytes, lambda: NOW)
     assert caller.hello == values["HELLO"]
     assert caller.finish(values["CHALLENGE"], PING) == values["FINISH"]
     assert caller.open(values["ACCEPT"]) == PONG
@@ -126,18 +128,38 @@ def made_there(values: dict[str, bytes]) -> dict[str, str]:
     return {name: value.hex() for name, value in made.items()}
 
 
+def plaintext_vectors() -> dict[str, bytes]:
+    """A datagram of each kind of the plaintext layer."""
+    initiator, responder = (Identity.made_up(PUZZLE, Scripted().script(bytes([n] * 32))) for n in (1, 2))
+    nonce = PING[2:10]
+    layer = PlaintextLayer.of(responder.proof, PUZZLE.verify_proof)
+    contact = Contact(responder.node_id, RESPONDER)
+    sealed = PlaintextLayer.of(initiator.proof, PUZZLE.verify_proof).seal(contact, PING, NOW)
+    assert sealed is not None
+    probe = PlaintextProbe(initiator.proof, PUZZLE.verify_proof, random.Random(1)).ask(contact, nonce)
+    _, _, (reply,) = layer.received(probe, INITIATOR, NOW)
+    return {"payload": sealed, "probe": probe, "answer": reply}
+
+
 class VectorTests(SynchronousTestCase):
     def test_session(self) -> None:
-        """Both implementations make every byte of the published session."""
+        """Product and independent peer make every byte of the published session."""
         self.assertEqual(made_here(), json.loads(PATH.read_text()))
 
     def test_page(self) -> None:
-        """docs/protocol.md has every one of these values: it is enough to write another implementation from."""
-        page = "".join((TOP / "docs" / "protocol.md").read_text().split())
+        """docs/protocol.md has every one of these values: the page alone is enough to write another
+        implementation."""
+        page = "".join(PAGE.read_text().split())
         for name, value in json.loads(PATH.read_text()).items():
             if name not in SETTING:
                 shown = value[: 2 * HELLO_HEAD_BYTES] if name == "HELLO" else value
                 self.assertIn(shown, page, name)
+
+    def test_plaintext(self) -> None:
+        """The page has a datagram of each kind of the plaintext layer."""
+        text = "".join(section("2.0.6").split())
+        for name, datagram in plaintext_vectors().items():
+            self.assertIn(name + datagram.hex(), text)
 
 
 if __name__ == "__main__":

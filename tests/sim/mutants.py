@@ -66,7 +66,15 @@ def get_from_any_three(node: Node, key: int) -> "Deferred[GetResult]":
         nonlocal missing
         missing -= 1
         if isinstance(reply, Value):
-            heard.append(Record(key, reply.value, reply.version, 0, reply.replication))
+            heard.append(
+                Record(
+                    key=key,
+                    value=reply.value,
+                    version=reply.version,
+                    expires_at=0,
+                    replication=reply.replication,
+                )
+            )
         if not result.called and (len(heard) == 3 or not missing):
             newest = max(heard, key=lambda record: record.rank, default=None)
             result.callback(NoRecord.NOT_FOUND if newest is None or newest.is_tombstone else newest)
@@ -92,7 +100,13 @@ def put_for_one_receipt(
 ) -> "Deferred[Receipt]":
     """Asks the nearest node to hold the value, and acknowledges the put when that node has it."""
     now = node._lookups.clock.seconds()
-    record = Record(key, value, 0, now + node._writer._policy.ttl(ttl), replication)
+    record = Record(
+        key=key,
+        value=value,
+        version=0,
+        expires_at=now + node._writer._policy.ttl(ttl),
+        replication=replication,
+    )
     version = proven(record).version if record.is_owned else version_at(now)
     if record.kind is Kind.CONTENT:
         version = 0

@@ -17,15 +17,28 @@ class RegisterTests(SynchronousTestCase):
             register = Register.of(turn, rng)
             for _ in range(5):
                 value = register.next(rng, deletions=0.5)
-                version = proven(Record(register.key, value, 0, 0, 8)).version if kind is Kind.OWNER else 0
-                record = Record(register.key, value, version, 0, 8)
+                version = (
+                    proven(
+                        Record(key=register.key, value=value, version=0, expires_at=0, replication=8)
+                    ).version
+                    if kind is Kind.OWNER
+                    else 0
+                )
+                record = Record(key=register.key, value=value, version=version, expires_at=0, replication=8)
                 self.assertEqual((record.kind, record.is_authentic), (kind, True))
 
     def test_owner(self) -> None:
         """An owner's numbers never fall, some come twice, and some records are deletions."""
         rng = random.Random(1)
         register = Register.of(1, rng)
-        records = [proven(Record(register.key, register.next(rng, 0.2), 0, 0, 8)) for _ in range(50)]
+        records = [
+            proven(
+                Record(
+                    key=register.key, value=register.next(rng, 0.2), version=0, expires_at=0, replication=8
+                )
+            )
+            for _ in range(50)
+        ]
         versions = [record.version for record in records]
         self.assertEqual((versions, versions[0]), (sorted(versions), 1))
         self.assertLess(len(set(versions)), 50)

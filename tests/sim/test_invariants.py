@@ -34,7 +34,13 @@ class InvariantTests(SynchronousTestCase):
     def hold_under(self, key: int, value: bytes, version: int, seconds: float) -> None:
         store = self.node.stack.store
         assert isinstance(store, MemoryStore)
-        record = Record(key, value, version_at(self.joined_at) + version, self.joined_at + seconds, 8)
+        record = Record(
+            key=key,
+            value=value,
+            version=version_at(self.joined_at) + version,
+            expires_at=self.joined_at + seconds,
+            replication=8,
+        )
         store._hold(record)
 
     def round(self) -> None:

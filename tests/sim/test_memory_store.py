@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.database.limits import EVICTION_TRIES
 from dht14.kademlia.keyspace import hash_id, id_to_bytes
 from dht14.records.record import Kind, Record, version_at
-from dht14.records.store import BEGINNING, PAGE_RECORDS, Outcome, Page, Refusal, Verdict, conflicting_record
-from dht14.records.version_floors import MARGIN, NO_FLOOR, Floor
+from dht14.records.store import BEGINNING, PAGE_RECORDS, Outcome, Page, Refusal, Verdict
+from dht14.records.version_floors import FLOOR_MARGIN, NO_FLOOR, Floor
 from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
 from tests.owners import Owner
 
@@ -29,7 +29,15 @@ def record(
     writer: int = 0,
     subnet: bytes = b"",
 ) -> Record:
-    return Record(key, value, version, NOW + ttl, copies, writer, subnet)
+    return Record(
+        key=key,
+        value=value,
+        version=version,
+        expires_at=NOW + ttl,
+        replication=copies,
+        writer=writer,
+        writer_subnet=subnet,
+    )
 
 
 def room_for(count: int, value_size: int = 1) -> int:
@@ -49,9 +57,9 @@ class StoreTestCase(SynchronousTestCase):
         return self.verdict(record, now).outcome
 
     def verdict(self, record: Record, now: float = NOW) -> Verdict:
-        told: list[Verdict] = []
-        self.store.offer(record, now, told.append)
-        (verdict,) = told
+        verdicts: list[Verdict] = []
+        self.store.offer(record, now, verdicts.append)
+        (verdict,) = verdicts
         return verdict
 
     def limit(self, limit: int) -> None:
@@ -60,14 +68,14 @@ class StoreTestCase(SynchronousTestCase):
 
 class HoldTests(StoreTestCase):
     def test_held(self) -> None:
-        """What was offered and held is there, and counts with its overhead."""
+        """A record that is held is found, and counts with its overhead."""
         self.assertEqual(self.verdict(record(value=b"abc")), Verdict(Outcome.HELD, 1, replication=8))
         self.assertEqual(self.store.get(5, NOW), record(value=b"abc"))
         self.assertIsNone(self.store.get(6, NOW))
         self.assertEqual((len(self.store), self.store.size), (1, RECORD_OVERHEAD + 3))
 
     def test_overwritten(self) -> None:
-        """A newer record takes the place of an older one, never the other way."""
+        """A newer record replaces an older one, never the reverse."""
         self.offer(record(version=1, value=b"long before"))
         self.assertEqual(self.verdict(record(version=2)), Verdict(Outcome.HELD, 2, replication=8))
         self.assertEqual(self.verdict(record(version=1)), Verdict(Outcome.OUTRANKED, 2))
@@ -80,7 +88,7 @@ class HoldTests(StoreTestCase):
         self.assertEqual(self.store.size, RECORD_OVERHEAD + 1)
 
     def test_longest_life(self) -> None:
-        """Of copies of one write the one that lives longest is kept, in whatever order they come."""
+        """Of copies of one write the one with the longest life is kept, in any order."""
         copies = [record(ttl=60.0), record(ttl=90.0), record(ttl=90.0, copies=9), record(ttl=30.0)]
         for order in permutations(copies):
             store = MemoryStore(0, 1 << 20, lambda record: True)
@@ -89,94 +97,26 @@ class HoldTests(StoreTestCase):
             self.assertEqual(store.get(5, NOW), record(ttl=90.0, copies=9))
 
     def test_content_again(self) -> None:
-        """Content that is put again lives on, whatever version anybody claims for it."""
+        """Content that is put again lives on, whatever version is claimed for it."""
         self.offer(record(CONTENT_KEY, CONTENT, version=version_at(NOW), ttl=60.0))
         self.assertIs(self.offer(record(CONTENT_KEY, CONTENT, version=0, ttl=900.0)), Outcome.HELD)
         self.assertIsNotNone(self.store.get(CONTENT_KEY, NOW + 800))
 
     def test_content_stays(self) -> None:
-        """No other value comes under the key of content, and content takes the place of any other value."""
+        """No other value replaces content, and content replaces any other value."""
         self.offer(record(CONTENT_KEY, b"squatter", version=9))
         self.assertIs(self.offer(record(CONTENT_KEY, CONTENT, version=0)), Outcome.HELD)
         self.assertIs(self.offer(record(CONTENT_KEY, b"squatter", version=10)), Outcome.OUTRANKED)
 
     def test_versions_are_no_times(self) -> None:
-        """A store knows of no time of day: of every version the higher one is held."""
+        """A store does not compare versions with the time of day: the highest one is held."""
         for number in (1, version_at(2 * NOW), version_at(2 * NOW) + 1):
             self.assertIs(self.offer(record(version=number)), Outcome.HELD)
 
 
-OWNER = Owner(1)
-OFFERS = [
-    evolve(one, key=CONTENT_KEY)
-    for one in (
-        *(record(value=value, version=version) for value in (b"x", b"y") for version in (1, 5)),
-        *(
-            OWNER.record(payload, seq, NOW + 60)
-            for payload, seq in ((b"a", 1), (b"a", 2), (b"b", 2), (b"", 3))
-        ),
-        OWNER.record(b"a", 2, NOW + 90),
-        OWNER.record(b"b", 2, NOW + 90, copies=9),
-        OWNER.record(b"c", 2, NOW + 30, cas=1),
-        *(record(value=CONTENT, version=version, ttl=ttl) for version in (0, 9) for ttl in (60.0, 70.0)),
-    )
-]
-"""Of all kinds under one key. Nobody can sign for the key of content: only the order is looked at here."""
-
-
-def merged(offers: list[Record]) -> Record | None:
-    """What a holder has that was offered these, one after the other."""
-    store = MemoryStore(0, 1 << 20, lambda record: True)
-    for one in offers:
-        store.offer(one, NOW, lambda verdict: None)
-    return store.get(CONTENT_KEY, NOW)
-
-
-class MergeTests(SynchronousTestCase):
-    """What replicas settle on does not depend on what came when, or how often: the merge of records."""
-
-    @settings(derandomize=True, deadline=None, max_examples=200)
-    @given(st.lists(st.sampled_from(range(len(OFFERS))), min_size=1, max_size=4), st.data())
-    def test_all_kinds(self, chosen: list[int], data: st.DataObject) -> None:
-        """Any order of offers of any kinds, any of them repeated, and merged in groups, ends the same."""
-        ends = {_end(merged([OFFERS[n] for n in order])) for order in permutations(chosen)}
-        again = data.draw(st.lists(st.sampled_from(chosen), max_size=4))
-        ends.add(_end(merged([OFFERS[n] for n in [*chosen, *again]])))
-        split = data.draw(st.integers(0, len(chosen)))
-        halves = [merged([OFFERS[n] for n in half]) for half in (chosen[:split], chosen[split:])]
-        ends.add(_end(merged([half for half in halves if half is not None])))
-        self.assertEqual(len(ends), 1)
-
-    def test_who_wins(self) -> None:
-        """Content goes before all, then an owner's last word, be it a deletion, then what is open."""
-        ways = [merged(OFFERS), merged(OFFERS[:11]), merged(OFFERS[:4])]
-        self.assertEqual(
-            [(one.kind, one.is_tombstone) for one in ways if one],
-            [(Kind.CONTENT, False), (Kind.OWNER, True), (Kind.OPEN, False)],
-        )
-
-
-def _end(record: Record | None) -> tuple[object, ...] | None:
-    """What readers and other holders see of it."""
-    return None if record is None else (record.rank, record.expires_at, record.replication)
-
-
-class InTheWayTests(StoreTestCase):
-    def test_new(self) -> None:
-        """A new record of an owner meets what it conflicts with; `offer`, which copies use, knows the order alone."""
-        owner = Owner(1)
-        held, new = owner.record(b"held", 7, NOW + 60), owner.record(b"new", 9, NOW + 60, cas=6)
-        self.assertIsNone(conflicting_record(self.store, new, NOW))
-        self.offer(held)
-        self.assertEqual(conflicting_record(self.store, new, NOW), held)
-        self.assertIsNone(conflicting_record(self.store, new, NOW + 60), "it has expired")
-        self.assertIsNone(conflicting_record(self.store, record(owner.key), NOW))
-        self.assertIs(self.offer(new), Outcome.HELD)
-
-
 class ExpiryTests(StoreTestCase):
     def test_never_served(self) -> None:
-        """An expired record is not served, swept or not, and not held in the first place."""
+        """An expired record is not served, swept or not, and a record that has expired is not held."""
         self.offer(record(ttl=60.0))
         self.assertIsNotNone(self.store.get(5, NOW + 59.9))
         self.assertIsNone(self.store.get(5, NOW + 60))
@@ -184,7 +124,7 @@ class ExpiryTests(StoreTestCase):
         self.assertIs(self.offer(record(6, ttl=0.0)), Outcome.REFUSED)
 
     def test_older_copy(self) -> None:
-        """An older copy that would live longer does not come back, swept or not; a newer record does come."""
+        """An older copy with a longer life does not come back, swept or not; a newer record is held."""
         for sweep in (True, False):
             self.setUp()
             self.offer(record(version=9, ttl=60.0))
@@ -197,7 +137,7 @@ class ExpiryTests(StoreTestCase):
             self.assertIs(self.offer(record(version=8, ttl=999.0), NOW + 901), Outcome.OUTRANKED)
 
     def test_older_copy_below_an_owner(self) -> None:
-        """Nor does anything open come back where an owner's record has expired, or anything older of its own."""
+        """When an owner's record has expired, no open record and no older one of the owner comes back."""
         owner = Owner(1)
         self.offer(owner.record(b"", 9, NOW + 60))
         for late in (record(owner.key, ttl=900.0), owner.record(b"older", 8, NOW + 900)):
@@ -205,7 +145,7 @@ class ExpiryTests(StoreTestCase):
         self.assertIs(self.offer(owner.record(b"newer", 10, NOW + 900), NOW + 60), Outcome.HELD)
 
     def test_floor(self) -> None:
-        """What has expired is told of, swept or not, by its kind and version."""
+        """The floor of an expired record, swept or not, has its kind and version."""
         self.offer(record(version=9, ttl=60.0))
         self.assertEqual(self.store.floor(5, NOW + 59), NO_FLOOR)
         self.assertEqual(self.store.floor(6, NOW + 60), NO_FLOOR)
@@ -214,8 +154,8 @@ class ExpiryTests(StoreTestCase):
             self.store.expire(NOW + 60)
 
     def test_brief(self) -> None:
-        """What has only seconds to live when it comes is noted as that; not what has lived longer, though its copy
-        comes near its end."""
+        """A record that arrives with seconds to live is brief; one that has lived longer is not, even if a
+        copy arrives near its end."""
         self.offer(record(5, ttl=29.0))
         self.offer(record(6, ttl=31.0))
         self.assertEqual([self.held(key).is_brief for key in (5, 6)], [True, False])
@@ -230,7 +170,7 @@ class ExpiryTests(StoreTestCase):
         return found
 
     def test_below_content(self) -> None:
-        """Content comes back whenever it is put, and leaves what is known of open values alone."""
+        """Content comes back whenever it is put, and does not change the floor of open values."""
         self.offer(record(CONTENT_KEY, b"open", version=9, ttl=10.0))
         for seconds in (20.0, 40.0):
             self.assertIs(
@@ -239,15 +179,15 @@ class ExpiryTests(StoreTestCase):
         self.assertIs(self.offer(record(CONTENT_KEY, b"older", 8, ttl=900.0), NOW + 60), Outcome.OUTRANKED)
 
     def test_floor_is_forgotten(self) -> None:
-        """Once no older copy can be alive any more, everything goes."""
+        """Once no older copy can be alive, floors are forgotten."""
         self.store = MemoryStore(0, 1 << 20, lambda record: True, max_ttl=100.0)
         self.offer(record(version=9, ttl=60.0))
-        after = NOW + 60 + 100 + MARGIN
+        after = NOW + 60 + 100 + FLOOR_MARGIN
         self.assertIs(self.offer(record(version=1, ttl=9e9), after - 1), Outcome.OUTRANKED)
         self.assertIs(self.offer(record(version=1, ttl=9e9), after), Outcome.HELD)
 
     def test_evicted_comes_back(self) -> None:
-        """What was evicted before its time leaves nothing behind."""
+        """A record that is evicted before it expires leaves no floor."""
         self.limit(room_for(1))
         self.offer(record(1500, version=9))
         self.offer(record(5))
@@ -255,7 +195,7 @@ class ExpiryTests(StoreTestCase):
         self.assertIs(self.offer(record(1500, version=1)), Outcome.HELD)
 
     def test_swept(self) -> None:
-        """Sweeping drops exactly what has expired, and tells how many that were."""
+        """A sweep drops exactly the expired records, and returns their number."""
         for key in range(10):
             self.offer(record(key, ttl=10.0 * key + 1))
         self.assertEqual(self.store.expire(NOW + 45), 5)
@@ -263,7 +203,7 @@ class ExpiryTests(StoreTestCase):
         self.assertEqual(self.store.expire(NOW + 45), 0)
 
     def test_overwritten_lives(self) -> None:
-        """The deadline of a record that was overwritten is no deadline of the new one, nor the other way round."""
+        """The deadline of a replaced record does not apply to the new one, nor the reverse."""
         self.offer(record(version=1, ttl=10.0))
         self.offer(record(version=2, ttl=100.0))
         self.assertEqual(self.store.expire(NOW + 50), 0)
@@ -271,7 +211,7 @@ class ExpiryTests(StoreTestCase):
         self.assertEqual(self.store.expire(NOW + 70), 1)
 
     def test_overwriting_costs_no_memory(self) -> None:
-        """Who overwrites one key for ever fills nothing but its place."""
+        """A client that overwrites one key for ever uses the space of one record."""
         for version in range(1000):
             self.offer(record(version=version, ttl=1e6 + version % 7))
             self.store.check_invariants()
@@ -279,7 +219,7 @@ class ExpiryTests(StoreTestCase):
         self.assertEqual(self.store.expire(NOW + 2e6), 1)
 
     def test_lapsing_costs_no_memory(self) -> None:
-        """What has expired, and is found so by an offer, leaves no deadlines behind."""
+        """Records that an offer finds expired leave no deadlines behind."""
         for key in range(200):
             self.offer(record(key, ttl=60.0))
         for key in range(200):
@@ -289,7 +229,7 @@ class ExpiryTests(StoreTestCase):
 
 
 class FullStoreTests(StoreTestCase):
-    """Room for ten records of one byte."""
+    """A store for ten records of one byte."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -303,20 +243,20 @@ class FullStoreTests(StoreTestCase):
         return [key for key in range(2000) if self.store.get(key, NOW)]
 
     def test_refused(self) -> None:
-        """A full store of records that the node answers for refuses new ones, and says so."""
+        """A store full of records that the node answers for refuses new ones, and says why."""
         self.fill(*range(10))
         self.assertEqual(self.verdict(record(10)), Verdict(Outcome.REFUSED, 0))
         self.assertEqual(self.keys(), list(range(10)))
 
     def test_expired_go_first(self) -> None:
-        """What has expired goes before anything else."""
+        """Expired records are dropped before any other."""
         self.fill(*range(8), 1500)
         self.offer(record(9, ttl=1.0))
         self.assertIs(self.offer(record(10), NOW + 2), Outcome.HELD)
         self.assertEqual(self.keys(), [*range(8), 10, 1500])
 
     def test_farthest_goes(self) -> None:
-        """Then goes what the node does not answer for, the farthest first."""
+        """Then the records that the node does not answer for are dropped, the farthest first."""
         self.fill(*range(7), 1500, 1900, 1700)
         self.fill(8)
         self.assertEqual(self.keys(), [*range(7), 8, 1500, 1700])
@@ -325,18 +265,19 @@ class FullStoreTests(StoreTestCase):
         self.assertIs(self.offer(record(11)), Outcome.REFUSED)
 
     def test_large_one(self) -> None:
-        """A larger record takes the place of as many as it needs."""
+        """A larger record evicts as many as it needs."""
         self.fill(*range(4), *range(1100, 1106))
         self.assertIs(self.offer(record(7, b"x" * (RECORD_OVERHEAD + 2))), Outcome.HELD)
         self.assertEqual(self.keys(), [*range(4), 7, *range(1100, 1104)])
 
     def test_overwriting_when_full(self) -> None:
-        """A record that replaces one of its size needs no room."""
+        """A record that replaces one of its size needs no space."""
         self.fill(*range(10))
         self.assertIs(self.offer(record(3, b"w", version=2)), Outcome.HELD)
 
     def test_growing_when_full(self) -> None:
-        """One that grows evicts others; where it cannot, the old one stays and is what the verdict tells of."""
+        """A record that grows evicts others; if it cannot, the old one stays, and the verdict has its
+        version."""
         self.fill(*range(9), 1500)
         self.assertIs(self.offer(record(3, b"ww", version=2)), Outcome.HELD)
         self.assertEqual(self.keys(), list(range(9)))
@@ -344,13 +285,13 @@ class FullStoreTests(StoreTestCase):
         self.assertEqual(self.store.get(3, NOW), record(3, b"ww", version=2))
 
     def test_growing_in_the_place_of_itself(self) -> None:
-        """A record that grows is not evicted for itself, far as it may be: the limit would not hold."""
+        """A growing record is not evicted for itself, however far it is: the limit would be exceeded."""
         self.fill(*range(9), 1500)
         self.assertEqual(self.verdict(record(1500, b"w" * 300, version=2)), Verdict(Outcome.REFUSED, 1))
         self.assertEqual(self.store.get(1500, NOW), record(1500))
 
     def test_tries(self) -> None:
-        """Only so many are looked at before the newcomer is refused: a full store stays quick."""
+        """The number of records considered for eviction is limited: a full store stays fast."""
         looked_at: list[int] = []
 
         def answers_for(record: Record) -> bool:
@@ -363,7 +304,7 @@ class FullStoreTests(StoreTestCase):
         self.assertEqual(looked_at, list(range(199, 199 - EVICTION_TRIES, -1)))
 
     def test_cached_first(self) -> None:
-        """What is cached goes before what is farther, and makes nothing go itself."""
+        """Cached records are dropped before farther ones, and no record is dropped for a cached one."""
         self.limit(room_for(3))
         self.fill(1, 3000)
         self.offer(record(2000, copies=0))
@@ -375,7 +316,7 @@ class FullStoreTests(StoreTestCase):
 
 class PageTests(StoreTestCase):
     def test_all(self) -> None:
-        """Page by page all records that have not expired are met, once each, nearest first."""
+        """A scan finds all records that have not expired, once each, nearest first."""
         keys = [key * 7 for key in range(3 * PAGE_RECORDS + 5)]
         for key in keys:
             self.offer(record(key))
@@ -390,14 +331,14 @@ class PageTests(StoreTestCase):
         self.assertEqual((met, pages), (keys, 4))
 
     def test_empty(self) -> None:
-        """An empty store is one empty page, and a full page with nothing behind it is the last."""
+        """An empty store is one empty page, and a full page with nothing after it is the last."""
         self.assertEqual(self.store.page(BEGINNING, NOW), Page([], None))
         for key in range(PAGE_RECORDS):
             self.offer(record(key))
         self.assertIsNone(self.store.page(BEGINNING, NOW).mark)
 
     def test_changing(self) -> None:
-        """What stays is met, whatever comes and goes meanwhile."""
+        """Records that stay are found, whatever comes and goes during the scan."""
         for key in range(2 * PAGE_RECORDS):
             self.offer(record(key, ttl=5 if key % 2 else 60))
         page = self.store.page(BEGINNING, NOW)
@@ -410,17 +351,17 @@ class PageTests(StoreTestCase):
 
 
 class ShareTests(StoreTestCase):
-    """A store of the node 77 with room for 64 records of one byte, 56 of them for others."""
+    """A store of the node 77 for 64 records of one byte, 56 of them of others."""
 
     def setUp(self) -> None:
         self.store = MemoryStore(77, room_for(64), lambda record: record.key < 1000)
 
     def fill(self, writer: int, *keys: int, subnet: bytes = b"") -> list[int]:
-        """Offer a record under each key; which were held."""
+        """Offer a record under each key; return those that were held."""
         return [key for key in keys if self.offer(record(key, writer=writer, subnet=subnet)) is Outcome.HELD]
 
     def test_alone(self) -> None:
-        """A lone writer has half of what others may fill, and then no more; with another share another part."""
+        """A single writer gets half of what others may fill and no more; with another share another part."""
         for share, held in ((1.0, 28), (3.0, 37), (1 / 3, 14)):
             self.setUp()
             self.store.writer_share = share
@@ -428,13 +369,14 @@ class ShareTests(StoreTestCase):
             self.assertEqual(self.verdict(record(99, writer=1)), Verdict(Outcome.REFUSED, 0, Refusal.SHARE))
 
     def test_others(self) -> None:
-        """Each writer that comes later has a part of what is left then; the first one does not grow any more."""
+        """Each later writer gets a part of what is left then; the first one cannot grow any more."""
         counts = [len(self.fill(writer, *range(100 * writer, 100 * writer + 60))) for writer in range(1, 6)]
         self.assertEqual(counts, [28, 10, 5, 3, 2])
         self.assertEqual(self.fill(1, 99), [])
 
     def test_reserve(self) -> None:
-        """However many others write, the last eighth is kept for this node's own clients, who have no share."""
+        """However many others write, the last eighth is kept for this node's own clients, who have no
+        share."""
         for writer in range(1, 30):
             self.fill(writer, *range(30 * writer, 30 * writer + 30))
         self.assertLessEqual(self.store.size, room_for(56))
@@ -445,13 +387,14 @@ class ShareTests(StoreTestCase):
         self.assertEqual(len(self.store), 64)
 
     def test_own_clients(self) -> None:
-        """This node itself may fill all; what is left for others is what remains."""
+        """This node itself may fill all; others get what remains."""
         self.assertEqual(len(self.fill(77, *range(45))), 45)
         self.assertEqual(len(self.fill(1, *range(100, 120))), 2)
         self.assertEqual(len(self.fill(77, *range(200, 220))), 17)
 
     def test_subnet(self) -> None:
-        """Writers of one subnet have together what one of them has; those of others have theirs."""
+        """Writers of one subnet together have the share of one of them; those of other subnets have
+        theirs."""
         counts = [
             len(self.fill(writer, *range(10 * writer, 10 * writer + 10), subnet=b"abc"))
             for writer in range(1, 6)
@@ -460,7 +403,7 @@ class ShareTests(StoreTestCase):
         self.assertEqual(len(self.fill(9, *range(100, 160), subnet=b"xyz")), 10)
 
     def test_provider(self) -> None:
-        """So have the subnets of an IPv6 provider."""
+        """The subnets of one IPv6 provider together have one share."""
         counts = [
             len(self.fill(n, *range(10 * n, 10 * n + 10), subnet=bytes([32, 1, 0, 7, 0, n])))
             for n in range(1, 7)
@@ -469,7 +412,8 @@ class ShareTests(StoreTestCase):
         self.assertEqual(len(self.fill(9, *range(100, 160), subnet=bytes([32, 1, 0, 8, 0, 1]))), 10)
 
     def test_own_record(self) -> None:
-        """A writer at its share replaces what is its own; of what grows the old one stays."""
+        """A writer that has used up its share can replace its records; if the new one is larger the old
+        one stays."""
         self.fill(1, *range(28))
         self.assertIs(self.offer(record(4, b"w", version=2, writer=1)), Outcome.HELD)
         larger = record(4, b"ww", version=3, writer=1)
@@ -477,7 +421,7 @@ class ShareTests(StoreTestCase):
         self.assertEqual(self.store.get(4, NOW), record(4, b"w", version=2))
 
     def test_expired(self) -> None:
-        """What has expired is given back, swept or not."""
+        """Expired records are given back, swept or not."""
         self.fill(1, *range(26))
         for key in (30, 31):
             self.offer(record(key, ttl=key - 27, writer=1))
@@ -488,8 +432,8 @@ class ShareTests(StoreTestCase):
         self.assertEqual(self.fill(1, 41, 42), [41])
 
     def test_evicted(self) -> None:
-        """For a newcomer goes what others hold as well, until its share has room; who has most makes room for
-        nothing that it could not hold."""
+        """For a new writer records that others hold are evicted, until its share has space; for the
+        largest writer nothing is evicted that it could not use."""
         self.fill(77, *range(2000, 2064))
         self.assertEqual(self.fill(1, 1), [1])
         self.assertEqual(len(self.store), 50)
@@ -497,14 +441,15 @@ class ShareTests(StoreTestCase):
         self.assertEqual(len(self.store), 50)
 
     def test_overwritten(self) -> None:
-        """What another writer replaces counts for that one."""
+        """A record that another writer replaces uses that writer's share."""
         self.fill(1, *range(28))
         self.assertIs(self.offer(record(4, version=2, writer=2)), Outcome.HELD)
         self.assertEqual((self.fill(1, 50, 51), len(self.fill(2, *range(100, 160)))), ([], 10))
         self.assertEqual(self.store._shares, {id_to_bytes(1): room_for(27), id_to_bytes(2): room_for(11)})
 
     def test_copy(self) -> None:
-        """A copy that lives longer stays its first writer's: who republishes it needs no share."""
+        """A copy with a longer life uses the share of the first writer: the node that republishes needs
+        none."""
         self.fill(1, 1, subnet=b"abc")
         self.fill(2, *range(10, 60))
         self.assertEqual(self.fill(2, 70), [])
@@ -513,29 +458,37 @@ class ShareTests(StoreTestCase):
         self.assertEqual(held and (held.writer, held.writer_subnet), (1, b"abc"))
 
     def test_copies_of_others(self) -> None:
-        """A holder that brings what many others wrote, after a neighbour has died, is refused none of it while
-        most of the store is free."""
+        """A holder that sends the records of many writers, after a neighbour has died, is refused none of
+        them while most of the store is free."""
         store = MemoryStore(77, 1 << 30, lambda record: True)
-        told: list[Verdict] = []
+        verdicts: list[Verdict] = []
         for key in range(5_000):
-            store.offer(record(key, bytes(60_000), writer=1, subnet=b"abc"), NOW, told.append)
-        self.assertEqual({verdict.outcome for verdict in told}, {Outcome.HELD})
+            store.offer(record(key, bytes(60_000), writer=1, subnet=b"abc"), NOW, verdicts.append)
+        self.assertEqual({verdict.outcome for verdict in verdicts}, {Outcome.HELD})
 
 
 class FloodTests(SynchronousTestCase):
     """8 MiB, and writers that cost 5 s of proof of work: 16 ids."""
 
     def left_for_others(self, subnets: list[bytes]) -> tuple[int, int]:
-        """After 16 writers in these subnets have written all that is taken from them: how many of 200 honest STOREs
-        from elsewhere are held, and of 200 of the node's own clients."""
+        """After 16 writers in these subnets have written as much as is accepted: how many of 200 honest
+        STOREs from elsewhere are held, and of 200 of the node's own clients."""
         store, rng = MemoryStore(77, 8 << 20, lambda record: True), random.Random(1)
         value = bytes(1_000)
 
         def held(writer: int, subnet: bytes) -> bool:
-            told: list[Verdict] = []
-            one = Record(rng.getrandbits(256), value, 1, NOW + 60, 8, writer, subnet)
-            store.offer(one, NOW, told.append)
-            return told[0].outcome is Outcome.HELD
+            verdicts: list[Verdict] = []
+            one = Record(
+                key=rng.getrandbits(256),
+                value=value,
+                version=1,
+                expires_at=NOW + 60,
+                replication=8,
+                writer=writer,
+                writer_subnet=subnet,
+            )
+            store.offer(one, NOW, verdicts.append)
+            return verdicts[0].outcome is Outcome.HELD
 
         for writer in range(1, 17):
             while held(1000 + writer, subnets[writer % len(subnets)]):
@@ -545,18 +498,18 @@ class FloodTests(SynchronousTestCase):
         return honest, sum(held(77, b"") for _ in range(200))
 
     def test_one_host(self) -> None:
-        """Of one host they leave half of the store."""
+        """Writers on one host leave half of the store."""
         self.assertEqual(self.left_for_others([b"abc"]), (200, 200))
 
     def test_many_subnets(self) -> None:
-        """Nor do they shut others out where each has a subnet of its own, and all they can get before others come."""
+        """Writers in a subnet each do not shut others out, either, even if they fill all they can first."""
         honest, own = self.left_for_others([bytes([8, n, 0]) for n in range(16)])
         self.assertGreater(honest, 50)
         self.assertEqual(own, 200)
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """A store for few records of few keys, beside a dict that knows nothing of room."""
+    """A store for few records of few keys, beside a dict without limits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -573,11 +526,18 @@ class StoreMachine(RuleBasedStateMachine):
         writer=st.integers(0, 3),
     )
     def offer(self, key: int, size: int, version: int, ttl: float, writer: int) -> None:
-        one = Record(key, bytes(size), version, self.now + ttl, 8, writer)
+        one = Record(
+            key=key,
+            value=bytes(size),
+            version=version,
+            expires_at=self.now + ttl,
+            replication=8,
+            writer=writer,
+        )
         before = {held: self.store.get(held, self.now) for held in range(13)}
-        told: list[Verdict] = []
-        self.store.offer(one, self.now, told.append)
-        (verdict,) = told
+        verdicts: list[Verdict] = []
+        self.store.offer(one, self.now, verdicts.append)
+        (verdict,) = verdicts
         self.offered.setdefault(key, []).append(one)
         held = self.store.get(key, self.now)
         previous = before[key]
@@ -630,7 +590,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 class MachineTests(SynchronousTestCase):
     def test_machine(self) -> None:
-        """Whatever is offered in whatever order: sizes are right, limit and shares hold, and only the stated order
+        """For any offers in any order sizes are right, limit and shares hold, and only the stated order
         evicts."""
         run_state_machine_as_test(
             StoreMachine,
@@ -640,7 +600,7 @@ class MachineTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(1, 30)), max_size=30))
     def test_replicas_agree(self, offers: list[tuple[int, int, int]]) -> None:
-        """Two stores that were offered the same in another order hold the same."""
+        """Two stores that got the same offers in different orders hold the same."""
         one, other = (MemoryStore(own_id, 1 << 20, lambda record: True) for own_id in (0, 77))
         records = [record(key, bytes(size), version) for key, version, size in offers]
         for store, order in ((one, records), (other, records[::-1])):
@@ -649,7 +609,7 @@ class MachineTests(SynchronousTestCase):
         self.assertEqual([one.get(key, NOW) for key in range(6)], [other.get(key, NOW) for key in range(6)])
 
     def test_invariants_are_looked_at(self) -> None:
-        """A store that contradicts itself is found out."""
+        """The invariants detect a store that contradicts itself."""
         store = MemoryStore(0, 1 << 20, lambda record: True)
         store.offer(record(), NOW, lambda verdict: None)
         store._records[5] = evolve(store._records[5], value=b"longer")

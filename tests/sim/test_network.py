@@ -256,11 +256,11 @@ class VirtualNetworkTests(SynchronousTestCase):
 def storm(seed: int) -> str:
     """Return the digest of some traffic under all conditions at once."""
     pair = Pair(Conditions(loss=0.1, duplicate=0.1, reorder=0.1), seed)
-    stranger: VirtualPort = pair.network.listen(("fd00::1", 9), Recorder(pair.clock))
+    outsider: VirtualPort = pair.network.listen(("fd00::1", 9), Recorder(pair.clock))
     for _ in range(50):
         pair.port.write(b"echo", THERE)
-        stranger.write(b"echo", HERE)
-        stranger.write(b"hello?", NOWHERE)
+        outsider.write(b"echo", HERE)
+        outsider.write(b"hello?", NOWHERE)
     pair.clock.run_until(5)
     return pair.network.digest()
 

@@ -12,7 +12,7 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
-from dht14.security.identity import public_key_of
+from dht14.security.identity import public_key_in
 from dht14.security.tickets import Tickets
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
@@ -20,7 +20,7 @@ from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
 from dht14.sim.virtual_bulk import MAX_RESENDS, VirtualBulk
 from dht14.wire.messages import Offer, Reply, Stored
-from tests.fakes import BEGINNING, address_of, check, contact, proof_of
+from tests.fakes import BEGINNING, address_of, contact, proof_of, verify_proof
 
 HOLDER, ASKER = contact(1, 1), contact(2, 2)
 VALUE = random.Random(3).randbytes(MAX_VALUE)
@@ -39,7 +39,7 @@ class VirtualBulkCase(SynchronousTestCase):
         self.holder, self.asker = self.end(HOLDER), self.end(ASKER)
 
     def end(self, who: Contact) -> VirtualBulk:
-        bulk = VirtualBulk(proof_of(who.node_id), check, self.clock)
+        bulk = VirtualBulk(proof_of(who.node_id), verify_proof, self.clock)
         responder = Responder(
             RoutingTable(who.node_id),
             self.store,
@@ -52,10 +52,10 @@ class VirtualBulkCase(SynchronousTestCase):
         return bulk
 
     def ticket(self, errand: Transfer) -> bytes:
-        return self.tickets.issue(public_key_of(ASKER.proof), errand, 1, self.clock.seconds())
+        return self.tickets.issue(public_key_in(ASKER.proof), errand, 1, self.clock.seconds())
 
     def push(self, key: int = 5) -> "Deferred[Reply]":
-        record = Record(key, VALUE, 7, 0.0, 8)
+        record = Record(key=key, value=VALUE, version=7, expires_at=0.0, replication=8)
         offer = Offer(key, 7, 60_000, 8, 0, False, len(VALUE), record.digest)
         ticket = self.ticket(Upload(offer, ASKER, self.clock.seconds()))
         return self.asker.push(HOLDER, ticket, VALUE)

@@ -14,7 +14,7 @@ NOW = 1_700_000_000.0
 
 
 def record(key: int, value: bytes = b"a value") -> Record:
-    return Record(key, value, version_at(NOW), NOW + 3600, 8)
+    return Record(key=key, value=value, version=version_at(NOW), expires_at=NOW + 3600, replication=8)
 
 
 class VirtualDiskTests(SynchronousTestCase):

@@ -1,18 +1,16 @@
 import random
-import re
-from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Kind
 from dht14.wire.api_messages import (
     MAX_KIND,
     MAX_RECORD_VALUE,
-    MAX_VALUE,
     REQUEST_BOUNDS,
     Failure,
     FoundRecord,
@@ -35,6 +33,7 @@ from dht14.wire.api_messages import (
     encode_record,
     encode_success,
 )
+from tests.page import section, vectors
 
 KEY = bytes(range(32))
 keys = st.binary(min_size=32, max_size=32)
@@ -51,16 +50,41 @@ REASONS = {
 }
 RECEIPT = Receipt(PutOutcome.STORED_BY_ALL, 5, 8, PutReason.NONE, 1 << 60)
 VECTORS = {
-    "PUT WITH RECEIPT": (
+    "DHT PUT": (
+        "ttl 600, replication 8, value `hello`",
+        encode_put(600, 8, KEY, b"hello"),
+        Put(600, 8, KEY, b"hello"),
+    ),
+    "DHT GET": ("", encode_get(KEY), Get(KEY)),
+    "DHT SUCCESS": ("value `hello`", encode_success(KEY, b"hello"), Success(KEY, b"hello")),
+    "DHT FAILURE": ("", encode_failure(KEY), Failure(KEY)),
+    "DHT PUT WITH RECEIPT": (
+        "ttl 600, replication 8, value `hello`",
         encode_put(600, 8, KEY, b"hello", receipt=True),
         PutWithReceipt(600, 8, KEY, b"hello"),
     ),
-    "RECEIPT": (encode_receipt(KEY, RECEIPT), PutReceipt(KEY, RECEIPT)),
-    "GET RECORD": (encode_get_record(KEY, content=True), GetRecord(KEY, content=True)),
-    "RECORD": (encode_record(KEY, 1, 7, 599, b"hello"), FoundRecord(KEY, 1, 7, 599, b"hello")),
-    "NO RECORD": (encode_no_record(KEY, NoRecord.DELETED), MissingRecord(KEY, NoRecord.DELETED)),
+    "DHT RECEIPT": (
+        "outcome 1, stored 5, wanted 8, version 2^60",
+        encode_receipt(KEY, RECEIPT),
+        PutReceipt(KEY, RECEIPT),
+    ),
+    "DHT GET RECORD": (
+        "the key is the SHA-256 of the value",
+        encode_get_record(KEY, content=True),
+        GetRecord(KEY, content=True),
+    ),
+    "DHT RECORD": (
+        "kind 1, version 7, 599 s left, value `hello`",
+        encode_record(KEY, 1, 7, 599, b"hello"),
+        FoundRecord(KEY, 1, 7, 599, b"hello"),
+    ),
+    "DHT NO RECORD": (
+        "deleted by its owner",
+        encode_no_record(KEY, NoRecord.DELETED),
+        MissingRecord(KEY, NoRecord.DELETED),
+    ),
 }
-"""Those of the protocol page, and what they say."""
+"""The examples of docs/protocol.md: what each says, its bytes, and the message."""
 
 
 def frame(kind, body):
@@ -116,7 +140,7 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(str(error), reason, bad)
 
     def test_encoding_nonsense(self) -> None:
-        """To encode what is no message is our own mistake and loud."""
+        """Wrong arguments of an encoder raise ValueError."""
         for nonsense in [
             lambda: encode_get(KEY[1:]),
             lambda: encode_failure(KEY + b"?"),
@@ -157,22 +181,22 @@ class ReplyTests(SynchronousTestCase):
 
 
 class ExtensionTests(SynchronousTestCase):
-    """Types 660 to 664."""
+    """Types 660 to 664, and the examples of the page."""
 
     def test_vectors(self) -> None:
-        """The protocol page has a message of each type, and it is what is sent and understood here."""
-        page = (Path(__file__).parent.parent.parent / "docs" / "protocol.md").read_text()
-        told = dict(re.findall(r"^\| ([A-Z ]+) \| [^|]*\| `([0-9a-f ]+)` \|$", page, re.MULTILINE))
-        self.assertEqual(told.keys(), VECTORS.keys())
-        for name, (raw, message) in VECTORS.items():
-            self.assertEqual(bytes.fromhex(told[name]), raw, name)
+        """docs/protocol.md shows a message of each type, which the code sends and decodes."""
+        shown = vectors(section("1.1"))
+        self.assertEqual({name for name, _ in shown.values()}, VECTORS.keys())
+        for number, (name, raw) in shown.items():
+            _, expected, message = VECTORS[name]
+            self.assertEqual((raw, int.from_bytes(raw[2:4], "big")), (expected, number), name)
             decode = decode_request if isinstance(message, Put | Get) else decode_reply
             self.assertEqual(decode(raw), message)
 
     @settings(derandomize=True, deadline=None)
     @given(st.integers(0, 0xFFFF), st.integers(0, 0xFF), keys, values, st.booleans())
     def test_requests(self, ttl, replication, key, value, content) -> None:
-        """What is asked is understood, and not taken for a plain PUT or GET."""
+        """Requests are decoded, and not taken for a plain PUT or GET."""
         put = encode_put(ttl, replication, key, value, receipt=True)
         self.assertEqual(decode_request(put), PutWithReceipt(ttl, replication, key, value))
         self.assertNotEqual(decode_request(put), Put(ttl, replication, key, value))
@@ -189,22 +213,24 @@ class ExtensionTests(SynchronousTestCase):
     )
     def test_receipts(self, key, outcome, stored, wanted, reason, version) -> None:
         """A receipt arrives as it was; only a count that its byte cannot hold is cut."""
-        told = decode_reply(encode_receipt(key, Receipt(outcome, stored, wanted, reason, version)))
-        self.assertEqual(told, PutReceipt(key, Receipt(outcome, min(stored, 255), wanted, reason, version)))
+        decoded = decode_reply(encode_receipt(key, Receipt(outcome, stored, wanted, reason, version)))
+        self.assertEqual(
+            decoded, PutReceipt(key, Receipt(outcome, min(stored, 255), wanted, reason, version))
+        )
 
     @settings(derandomize=True, deadline=None)
     @given(keys, st.sampled_from(Kind), st.integers(0, 2**64 - 1), st.integers(-5, 2**33), values)
     def test_records(self, key, kind, version, ttl, value) -> None:
-        """So does a record; a time that its field cannot hold is cut."""
-        told = decode_reply(encode_record(key, kind, version, ttl, value))
-        self.assertEqual(told, FoundRecord(key, kind, version, min(max(ttl, 0), 2**32 - 1), value))
+        """A record arrives as it was; a ttl that its field cannot hold is cut."""
+        decoded = decode_reply(encode_record(key, kind, version, ttl, value))
+        self.assertEqual(decoded, FoundRecord(key, kind, version, min(max(ttl, 0), 2**32 - 1), value))
 
     def test_kinds(self) -> None:
-        """Every kind of record can be told."""
+        """Every kind of record fits a RECORD."""
         self.assertEqual([*Kind], [*range(1, MAX_KIND + 1)])
 
     def test_largest(self) -> None:
-        """A value that leaves no room for what a RECORD tells besides comes as a SUCCESS."""
+        """A value that leaves no room for the other fields of a RECORD comes as a SUCCESS."""
         fits, not_quite = bytes(MAX_RECORD_VALUE), bytes(MAX_RECORD_VALUE + 1)
         self.assertEqual(MAX_RECORD_VALUE, 65_486)
         self.assertEqual(decode_reply(encode_record(KEY, 3, 0, 60, fits)), FoundRecord(KEY, 3, 0, 60, fits))
@@ -212,7 +238,7 @@ class ExtensionTests(SynchronousTestCase):
 
     def test_malformed(self) -> None:
         """Everything else is malformed, for a reason that says what is wrong."""
-        receipt, record = VECTORS["RECEIPT"][0], VECTORS["RECORD"][0]
+        receipt, record = VECTORS["DHT RECEIPT"][1], VECTORS["DHT RECORD"][1]
         for decode, bad, reason in [
             (decode_request, frame(660, bytes(4) + KEY), "empty value"),
             (decode_request, frame(660, KEY), "wrong size for its type"),
@@ -232,7 +258,7 @@ class ExtensionTests(SynchronousTestCase):
             self.assertEqual(str(error), reason, bad)
 
     def test_encoding_nonsense(self) -> None:
-        """To encode what is no message is our own mistake and loud."""
+        """Wrong arguments of an encoder raise ValueError."""
         for nonsense in [
             lambda: encode_receipt(KEY, Receipt(PutOutcome.STORED, 8, 8, PutReason.NONE, 2**64)),
             lambda: encode_record(KEY, 1, -1, 60, b"v"),
@@ -253,7 +279,7 @@ class HeadTests(SynchronousTestCase):
                 self.assertRaises(Malformed, check_request_head, longest + 1, kind)
 
     def test_other_protocols(self) -> None:
-        """Who speaks HTTP, TLS, SSH or SMTP is recognised by the first four bytes."""
+        """HTTP, TLS, SSH and SMTP are refused by their first four bytes."""
         for greeting in (
             b"GET / HTTP/1.1",
             b"POST / HTTP",
@@ -268,14 +294,15 @@ class HeadTests(SynchronousTestCase):
 
 class MutationTests(SynchronousTestCase):
     def test_only_malformed_comes_out(self) -> None:
-        """Whatever is done to a good frame, a decoder gives a message that encodes to it, or one of its reasons."""
+        """Of any changed frame a decoder makes a message that encodes to it, or raises Malformed with a known
+        reason."""
         rng = random.Random(14)
         good = [
             encode_put(60, 8, KEY, b"value"),
             encode_get(KEY),
             encode_success(KEY, b"v"),
             encode_failure(KEY),
-            *(raw for raw, _ in VECTORS.values()),
+            *(raw for _, raw, _ in VECTORS.values()),
         ]
         understood, reasons = 0, set()
         for _ in range(5000):

@@ -10,7 +10,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE
 from dht14.wire.contacts import pack_contacts, unpack_contacts
 from dht14.wire.messages import MAX_CONTACTS_BYTES
-from tests.fakes import check, contact_at, proof_of
+from tests.fakes import contact_at, proof_of, verify_proof
 
 ids = st.integers(0, ID_SPACE - 1)
 ports = st.integers(1, 0xFFFF)
@@ -29,8 +29,8 @@ V4 = contact_at(1, ("192.0.2.1", 8000))
 V6 = contact_at(2, ("2001:db8::1", 65535))
 
 
-def unpack(packed: bytes, at_most: int = 0xFFFF) -> tuple[Contact, ...]:
-    return unpack_contacts(packed, check, at_most)
+def unpack(packed: bytes, limit: int = 0xFFFF) -> tuple[Contact, ...]:
+    return unpack_contacts(packed, verify_proof, limit)
 
 
 def raw(host: str, port: int = 8000, node_id: int = 1) -> bytes:
@@ -61,7 +61,7 @@ class ContactsTests(SynchronousTestCase):
         self.assertEqual(unpack(pack_contacts(some)), tuple(sorted_by_family))
 
     def test_room(self) -> None:
-        """What fits a message are the first ones, the nearest, of whichever family: 20 of IPv4, 16 of IPv6."""
+        """The first contacts, the nearest, fit, of either family: 20 of IPv4, 16 of IPv6."""
         v4 = [contact_at(n, ("192.0.2.1", 8000)) for n in range(30)]
         v6 = [contact_at(100 + n, ("2001:db8::1", 8000)) for n in range(30)]
         for nearest, fit in ((v4, 20), (v6, 16), ([*v6[:10], *v4], 18), ([*v4[:10], *v6], 18)):
@@ -87,19 +87,19 @@ class ContactsTests(SynchronousTestCase):
         self.assertEqual(unpack(mixed), (V4,))
 
     def test_possible_addresses(self) -> None:
-        """Loopback and private addresses are those of networks at home."""
+        """Loopback and private addresses are addresses of nodes."""
         for host in ("127.0.0.1", "10.0.0.1", "223.255.255.255", "240.0.0.1", "::1", "fd00::1", "fe80::1"):
             self.assertEqual(unpack(raw(host)), (contact_at(1, (host, 8000)),), host)
 
     def test_counts(self) -> None:
-        """More contacts than expected are too many, those that would be left out included."""
+        """The limit counts all contacts, those that are left out included."""
         packed = pack_contacts([V4, V6] * 10)
-        self.assertEqual(len(unpack(packed, at_most=20)), 20)
-        self.assertRaises(Malformed, unpack, packed, at_most=19)
-        self.assertRaises(Malformed, unpack, b"\0\2" + raw("0.0.0.0")[2:] * 2, at_most=1)
+        self.assertEqual(len(unpack(packed, limit=20)), 20)
+        self.assertRaises(Malformed, unpack, packed, limit=19)
+        self.assertRaises(Malformed, unpack, b"\0\2" + raw("0.0.0.0")[2:] * 2, limit=1)
 
     def test_broken_lengths(self) -> None:
-        """Every other length than that of whole contacts is refused."""
+        """A length that is not one of whole contacts is refused."""
         packed = pack_contacts([V4, V4, V6])
         whole = len(packed), len(packed) - len(raw("::1")) + 2
         for length in range(len(packed)):
@@ -108,7 +108,7 @@ class ContactsTests(SynchronousTestCase):
         self.assertRaises(Malformed, unpack, b"\xff\xff" + packed[2:])
 
     def test_junk(self) -> None:
-        """Of junk, only Malformed comes, or contacts that pack to the same bytes but for those left out."""
+        """Junk is Malformed, or contacts that pack to the same bytes but for those left out."""
         rng = random.Random(1)
         for _ in range(5000):
             junk = bytes([0, rng.choice([0, 1, 2, 5])]) + rng.randbytes(

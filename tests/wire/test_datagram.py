@@ -13,7 +13,7 @@ from dht14.kademlia.keyspace import ID_SPACE, id_to_bytes
 from dht14.kademlia.parameters import GROUP, MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, MAX_VALUE, K
 from dht14.records.store import Refusal
 from dht14.session.handshake import ACCEPT_PREFIX_BYTES
-from dht14.session.session import SEALED_BYTES
+from dht14.session.session import MIN_DATA_BYTES
 from dht14.wire.contacts import first_fitting, pack_contacts
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import (
@@ -44,7 +44,7 @@ from dht14.wire.messages import (
     Wanted,
     view_of,
 )
-from tests.fakes import check, contact_at
+from tests.fakes import contact_at, verify_proof
 
 RPC_ID = b"\x00\x01\x02\x03\xfc\xfd\xfe\xff"
 CASES = 20_000
@@ -142,7 +142,7 @@ INLINE = bytes(MAX_INLINE_VALUE)
 
 
 def beside(some: tuple[Contact, ...], length: int) -> tuple[Contact, ...]:
-    """Those of some contacts that fit beside a value of this length."""
+    """The first of these contacts that fit beside a value of this length."""
     return first_fitting(some, MAX_VALUE_AND_CONTACTS - length)
 
 
@@ -168,7 +168,7 @@ LARGEST: list[Message] = [
         MAX_VERSION, MAX_TTL_MS, 20, True, True, MAX_VALUE, bytes(32), bytes(16), MOST_CONTACTS[1][:5]
     ),
 ]
-ACCEPT_BYTES = SEALED_BYTES + ACCEPT_PREFIX_BYTES
+ACCEPT_BYTES = MIN_DATA_BYTES + ACCEPT_PREFIX_BYTES
 
 
 class EncodingTests(SynchronousTestCase):
@@ -185,32 +185,32 @@ class EncodingTests(SynchronousTestCase):
     @given(st.binary(min_size=RPC_ID_BYTES, max_size=RPC_ID_BYTES), messages)
     def test_round_trip(self, rpc_id: bytes, message: Message) -> None:
         """Every message comes back as it was."""
-        self.assertEqual(decode(encode(rpc_id, message), check), (rpc_id, message))
+        self.assertEqual(decode(encode(rpc_id, message), verify_proof), (rpc_id, message))
 
     def test_largest(self) -> None:
         """Every reply fits a datagram as the first of a session (an ACCEPT), every request as a later one."""
-        self.assertEqual({type(message) for message in LARGEST}, {message for message, _ in SCHEMA.values()})
+        self.assertEqual({type(message) for message in LARGEST}, {entry.message for entry in SCHEMA.values()})
         for message in LARGEST:
-            around = ACCEPT_BYTES if isinstance(message, REPLIES) else SEALED_BYTES
+            around = ACCEPT_BYTES if isinstance(message, REPLIES) else MIN_DATA_BYTES
             self.assertLessEqual(len(encode(RPC_ID, message)) + around, MAX_DATAGRAM)
 
     def test_all_kinds(self) -> None:
-        """The samples of this page are one of each message."""
-        self.assertEqual(Counter(map(type, SAMPLES)), Counter(message for message, _ in SCHEMA.values()))
+        """The samples of this module are one of each message."""
+        self.assertEqual(Counter(map(type, SAMPLES)), Counter(entry.message for entry in SCHEMA.values()))
 
 
 class StrictnessTests(SynchronousTestCase):
     def assert_malformed(self, data: bytes) -> None:
-        self.assertRaises(Malformed, decode, data, check)
+        self.assertRaises(Malformed, decode, data, verify_proof)
 
     def assert_fields(self, code: int, good: list[object], bad: list[object], at: int) -> None:
-        """The message decodes with the good fields, and not with any of the bad ones in that place."""
-        decode(cbor2.dumps([RPC_ID, code, *good]), check)
+        """The message decodes with the good fields, and with none of the bad ones at that index."""
+        decode(cbor2.dumps([RPC_ID, code, *good]), verify_proof)
         for item in bad:
             self.assert_malformed(cbor2.dumps([RPC_ID, code, *good[:at], item, *good[at + 1 :]]))
 
     def test_empty(self) -> None:
-        """Nothing is no message, nor is anything else than an array."""
+        """Empty bytes, and anything but an array, are no message."""
         self.assert_malformed(b"")
         others: list[object] = [
             1,
@@ -234,7 +234,7 @@ class StrictnessTests(SynchronousTestCase):
             self.assert_malformed(cbor2.dumps([rpc_id, 1]))
 
     def test_codes(self) -> None:
-        """A code is one of the table, with as many fields as it says."""
+        """A code is one of the schema, with as many fields as it has there."""
         for code in range(300):
             if code not in SCHEMA:
                 for count in range(7):
@@ -253,17 +253,17 @@ class StrictnessTests(SynchronousTestCase):
             self.assert_fields(code, [bytes(32), *more], bad, at=0)
 
     def test_views(self) -> None:
-        """A view is of five nodes at the most, four bytes each."""
+        """A view has at most five nodes, four bytes each."""
         for view in (b"", bytes(4), bytes(20)):
             self.assert_fields(3, [bytes(32), view], [bytes(3), bytes(5), bytes(24), 7, None], at=1)
 
     def test_reasons(self) -> None:
-        """A reason is one of those that there are."""
+        """A reason is one of the known ones."""
         for reason in Refusal:
             self.assert_fields(69, [b"\0\0", int(reason), 0], [0, len(Refusal) + 1, b"\1"], at=1)
 
     def test_ranges(self) -> None:
-        """Every number and every length keeps to its bounds, and is a number or a byte string."""
+        """Every number and every length is within its bounds, and is a number or a byte string."""
         good: list[object] = [bytes(32), 0, 1, 1, 0, b"v", 1]
         for at, low, high in (
             (1, 0, MAX_VERSION),
@@ -288,11 +288,11 @@ class StrictnessTests(SynchronousTestCase):
             self.assert_fields(code, [most, *more], [too_many, b"", b"\0", most[:-1], 5, "x", [], None], at=0)
 
     def test_lapsed(self) -> None:
-        """Content never lapses, and nothing else has another kind."""
+        """The kind of a LAPSED is open or owner."""
         self.assert_fields(72, [b"\0\0", 2, 5], [0, 3, b"", True], at=1)
 
     def test_size(self) -> None:
-        """What is larger than a datagram is refused before it is looked at."""
+        """Bytes larger than a datagram are refused before they are decoded."""
         self.assert_malformed(encode(RPC_ID, Ping()) + bytes(MAX_DATAGRAM))
 
     def test_one_encoding(self) -> None:
@@ -313,7 +313,7 @@ class StrictnessTests(SynchronousTestCase):
             ping + ping,
         ):
             self.assert_malformed(other)
-        self.assertEqual(decode(ping, check), (RPC_ID, Ping()))
+        self.assertEqual(decode(ping, verify_proof), (RPC_ID, Ping()))
 
     def test_truncated(self) -> None:
         """No beginning of a message is a message."""
@@ -425,10 +425,10 @@ class HostileInputTests(SynchronousTestCase):
     def test_bombs(self) -> None:
         """Deep nesting, lengths beyond memory, tags, sets, floats and reserved heads: all are Malformed."""
         for bomb in BOMBS:
-            self.assertRaises(Malformed, decode, bomb, check)
+            self.assertRaises(Malformed, decode, bomb, verify_proof)
 
     def test_mutator(self) -> None:
-        """Of so many mutated messages none brings anything but Malformed, or a message with this one encoding."""
+        """A mutated message is Malformed, or a message with this one encoding."""
         rng = random.Random(14)
         accepted = 0
         for number in range(CASES):
@@ -436,7 +436,7 @@ class HostileInputTests(SynchronousTestCase):
             for _ in range(rng.choice([1, 1, 1, 3])):
                 data = rng.choice(MUTATIONS)(data, rng) or b"\x82"
             try:
-                rpc_id, message = decode(data, check)
+                rpc_id, message = decode(data, verify_proof)
             except Malformed:
                 continue
             accepted += 1
@@ -451,4 +451,4 @@ class HostileInputTests(SynchronousTestCase):
         else:
             self.assertTrue(hasattr(message, "contacts") or hasattr(message, "nearer"))
             self.assertLess(len(again), len(data))
-        self.assertEqual(decode(again, check), (rpc_id, message))
+        self.assertEqual(decode(again, verify_proof), (rpc_id, message))

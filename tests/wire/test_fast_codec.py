@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.wire.datagram import decode, decode_any, encode, encode_any
-from dht14.wire.fast_codec import READERS, WRITERS
+from dht14.wire.fast_codec import DECODERS, ENCODERS
 from dht14.wire.messages import (
     MAX_TTL_MS,
     MAX_VERSION,
@@ -19,7 +19,7 @@ from dht14.wire.messages import (
     Value,
     view_of,
 )
-from tests.fakes import check, contact_at
+from tests.fakes import contact_at, verify_proof
 from tests.wire.test_datagram import RPC_ID, messages
 
 CONTACTS = tuple(contact_at(n << 200 | 7, (f"192.0.2.{n}", 8000)) for n in range(1, 21))
@@ -46,15 +46,15 @@ FORMS = st.one_of(
 
 
 def outcome(decode: object, data: bytes) -> object:
-    """What a decoder makes of these bytes; Malformed itself where it refuses them."""
+    """What a decoder makes of these bytes; the class Malformed where it refuses them."""
     try:
-        return decode(data, check)  # type: ignore[operator]
+        return decode(data, verify_proof)  # type: ignore[operator]
     except Malformed:
         return Malformed
 
 
-class ShortFormTests(SynchronousTestCase):
-    """The short way and the long one are the same way."""
+class FastCodecTests(SynchronousTestCase):
+    """The fast codec and the schema make and read the same bytes."""
 
     @settings(derandomize=True, deadline=None)
     @given(st.binary(min_size=8, max_size=8), FORMS)
@@ -62,13 +62,13 @@ class ShortFormTests(SynchronousTestCase):
         """Both make the same bytes of a message, and read the same message out of them."""
         data = encode(rpc_id, message)
         self.assertEqual(data, encode_any(rpc_id, message))
-        self.assertEqual(decode(data, check), (rpc_id, message))
-        self.assertEqual(decode_any(data, check), (rpc_id, message))
+        self.assertEqual(decode(data, verify_proof), (rpc_id, message))
+        self.assertEqual(decode_any(data, verify_proof), (rpc_id, message))
 
     @settings(derandomize=True, deadline=None, max_examples=300)
     @given(FORMS, st.randoms(use_true_random=False))
     def test_decode(self, message: Message, rng: random.Random) -> None:
-        """Both take the same bytes for a message, and refuse the same, however little is wrong with them."""
+        """Both decoders accept the same bytes and refuse the same, however little is wrong with them."""
         data = bytearray(encode(RPC_ID, message))
         for _ in range(rng.choice((1, 1, 2))):
             data[rng.randrange(min(len(data), 20))] = rng.choice(
@@ -81,10 +81,10 @@ class ShortFormTests(SynchronousTestCase):
         self.assertEqual(outcome(decode, bytes(data)), outcome(decode_any, bytes(data)))
 
     def test_used(self) -> None:
-        """The messages of lookups and their like are written and read the short way."""
-        self.assertEqual(len(WRITERS), 7)
-        for message in WRITERS:
+        """The fast codec handles the messages of lookups and other frequent ones."""
+        self.assertEqual(len(ENCODERS), 7)
+        for message in ENCODERS:
             whole = WHOLE.get(message) or message(*[5] * len(attrs.fields(message)))
             data = encode_any(RPC_ID, whole)
-            self.assertEqual(WRITERS[message](RPC_ID, whole), data)
-            self.assertEqual(READERS[data[10:13]](data, check), whole)
+            self.assertEqual(ENCODERS[message](RPC_ID, whole), data)
+            self.assertEqual(DECODERS[data[10:13]](data, verify_proof), whole)

@@ -38,7 +38,7 @@ class FrameSplitterTests(SynchronousTestCase):
         self.assertFalse(splitter.begun)
 
     def test_pulled_late(self) -> None:
-        """What is not pulled stays, whatever is fed in the meantime."""
+        """Frames that are not pulled stay, whatever is fed meanwhile."""
         splitter = FrameSplitter()
         frames = [framed(bytes([n]) * (n + 2)) for n in range(50)]
         got: list[bytes | None] = []
@@ -73,7 +73,7 @@ class FrameSplitterTests(SynchronousTestCase):
         self.assertEqual(begun, [False, True, True, True, False])
 
     def test_head_that_cannot_be(self) -> None:
-        """A frame that cannot be is refused by its first four bytes, not before, and after the good ones."""
+        """An impossible frame is refused by its first four bytes, not before, and after the good ones."""
         heads: list[tuple[int, int]] = []
 
         def check(size: int, kind: int) -> None:
@@ -90,7 +90,8 @@ class FrameSplitterTests(SynchronousTestCase):
         self.assertEqual(heads, [(int.from_bytes(b"GE", "big"), int.from_bytes(b"T ", "big"))])
 
     def test_too_small(self) -> None:
-        """A size that does not cover the header is malformed as soon as it is known, after the good frames."""
+        """A size that does not cover the header is malformed as soon as it is known, after the good
+        frames."""
         for size in range(MIN_FRAME):
             splitter = FrameSplitter()
             splitter.feed(b"\x00\x04ok" + size.to_bytes(2, "big"))

@@ -9,7 +9,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE, random_id
 from dht14.kademlia.parameters import MAX_DATAGRAM, MAX_INLINE_VALUE, MAX_REPLICATION, K
 from dht14.records.store import Refusal
-from dht14.session.handshake import ACCEPT_PREFIX_BYTES, HEAD_BYTES, TAG_BYTES
+from dht14.session.handshake import ACCEPT_PREFIX_BYTES, AEAD_TAG_BYTES, HEAD_BYTES
 from dht14.wire.contacts import first_fitting
 from dht14.wire.datagram import RPC_ID_BYTES, encode
 from dht14.wire.messages import (
@@ -18,9 +18,11 @@ from dht14.wire.messages import (
     MAX_VALUE_AND_CONTACTS,
     MAX_VERSION,
     REPLIES,
+    REPLIES_TO,
     SCHEMA,
     Lapsed,
     Message,
+    MessageSchema,
     Nodes,
     Outranked,
     Pong,
@@ -31,11 +33,12 @@ from dht14.wire.messages import (
     Stored,
     Value,
     fingerprint,
+    replies_in,
 )
 from tests.fakes import contact_at
 
-LARGEST_OVERHEAD = HEAD_BYTES + ACCEPT_PREFIX_BYTES + TAG_BYTES
-"""Bytes around a message in an ACCEPT, which has more of them than DATA or a plain datagram."""
+LARGEST_OVERHEAD = HEAD_BYTES + ACCEPT_PREFIX_BYTES + AEAD_TAG_BYTES
+"""The bytes around a message in an ACCEPT, which has more of them than DATA or a plaintext datagram."""
 FAR_CONTACTS = tuple(
     contact_at(ID_SPACE - 1 - n, ("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", 65535)) for n in range(K)
 )
@@ -58,19 +61,39 @@ def beside(length: int) -> tuple[Contact, ...]:
 ids = st.integers(0, ID_SPACE - 1)
 
 
+@attrs.frozen
+class Hint:
+    """A message that is not in the schema."""
+
+    contacts: tuple[Contact, ...]
+
+
 class SchemaTests(SynchronousTestCase):
     def test_complete(self) -> None:
-        """Every message has one code, and the code tells requests from replies."""
-        messages = [message for message, _ in SCHEMA.values()]
+        """Every message has one code, and the code distinguishes requests from replies."""
+        messages = [entry.message for entry in SCHEMA.values()]
         self.assertEqual(set(messages), {*Request.__args__, *Reply.__args__})
         self.assertEqual(len(messages), len(set(messages)))
         self.assertEqual(set(REPLIES), set(Reply.__args__))
-        for code, (message, _) in SCHEMA.items():
-            self.assertEqual(code >= 64, message in REPLIES)
+        for code, entry in SCHEMA.items():
+            self.assertEqual(code >= 64, entry.message in REPLIES)
+
+    def test_replies(self) -> None:
+        """Every request names its replies, and every reply answers a request."""
+        self.assertEqual(set(REPLIES_TO), set(Request.__args__))
+        self.assertEqual({reply for replies in REPLIES_TO.values() for reply in replies}, set(REPLIES))
+
+    def test_new_message(self) -> None:
+        """A new reply is known as a reply at once; a request without replies cannot even be imported."""
+        new = {**SCHEMA, 73: MessageSchema(Hint, SCHEMA[65].shapes[:1])}  # type: ignore[arg-type]
+        self.assertEqual(set(replies_in(new)), {*REPLIES, Hint})
+        for code, replies in ((9, ()), (73, (Pong,))):
+            wrong = MessageSchema(Hint, SCHEMA[65].shapes[:1], replies)  # type: ignore[arg-type]
+            self.assertRaises(TypeError, replies_in, {**SCHEMA, code: wrong})
 
     def test_fields(self) -> None:
-        """Every field of a message has a place in the table."""
-        for message, shapes in SCHEMA.values():
+        """Every field of a message has a shape in the schema."""
+        for message, shapes, _ in SCHEMA.values():
             self.assertEqual(len(attrs.fields(message)), len(shapes), message)
 
     def test_largest_fit(self) -> None:
@@ -97,7 +120,7 @@ class SchemaTests(SynchronousTestCase):
             self.assertLessEqual(len(payload), MAX_DATAGRAM - LARGEST_OVERHEAD, message)
 
     def test_values_are_not_shown(self) -> None:
-        """No value is in the text of a message, which may end in a log."""
+        """The text of a message, which a log may contain, has no value."""
         for message in (Store(5, 1, 1, 1, 1, b"secret"), Value(1, 1, 1, True, b"secret")):
             self.assertNotIn("secret", repr(message))
 
@@ -118,7 +141,7 @@ class FingerprintTests(SynchronousTestCase):
         self.assertLess(fingerprint(node_ids), 1 << FINGERPRINT_BITS)
 
     def test_differences(self) -> None:
-        """One node more, less or other is another fingerprint; nobody is 0."""
+        """One node more, less or other gives another fingerprint; no nodes give 0."""
         rng = random.Random(1)
         self.assertEqual(fingerprint([]), 0)
         for _ in range(100):

@@ -7,6 +7,7 @@ from dht14.wire.messages import (
     Announce,
     Lapsed,
     LargeValue,
+    MessageSchema,
     Nodes,
     Outranked,
     Ping,
@@ -16,7 +17,7 @@ from dht14.wire.messages import (
     Value,
     Wanted,
 )
-from dht14.wire.reply_filter import without_private, without_private_contacts
+from dht14.wire.reply_filter import filters_of, without_private_contacts
 
 PUBLIC = Contact(1, ("198.51.100.1", 8000))
 PRIVATE = [
@@ -25,8 +26,8 @@ PRIVATE = [
 EVERYBODY = (PRIVATE[0], PUBLIC, *PRIVATE[1:])
 
 
-class BelievableTests(SynchronousTestCase):
-    """Who may tell us of whom."""
+class PrivateContactTests(SynchronousTestCase):
+    """Who may name private addresses."""
 
     def test_from_the_internet(self) -> None:
         """A node on the internet cannot name private addresses, in whatever reply."""
@@ -40,14 +41,14 @@ class BelievableTests(SynchronousTestCase):
         )
 
     def test_from_nearby(self) -> None:
-        """A node of a private network can, and everybody can name public ones."""
+        """A node of a private network can, and every node can name public addresses."""
         for host in ("10.0.0.1", "127.0.0.1", "::1"):
             self.assertEqual(without_private_contacts(Nodes(EVERYBODY), host), Nodes(EVERYBODY))
         for reply in (Nodes((PUBLIC,)), Stored(()), Pong()):
             self.assertIs(without_private_contacts(reply, "203.0.113.1"), reply)
 
     def test_announced(self) -> None:
-        """What a node on the internet says of itself counts no more: without the address it is a PING."""
+        """A node on the internet cannot announce a private address: the ANNOUNCE becomes a PING."""
         for contact in PRIVATE:
             announce = Announce(contact.address)
             self.assertEqual(without_private_contacts(announce, "203.0.113.1"), Ping())
@@ -58,8 +59,16 @@ class BelievableTests(SynchronousTestCase):
 
 
 @frozen
-class Greeting:
+class Hint:
     """A message that is not in the schema yet."""
+
+    hops: int
+    nearest: tuple[Contact, ...]
+
+
+@frozen
+class Greeting:
+    """One that names a host in a new form."""
 
     count: int
     host: str
@@ -67,23 +76,40 @@ class Greeting:
 
 @frozen
 class Introduction:
-    """Another one."""
+    """One that names two things."""
 
     friends: tuple[Contact, ...]
     home: Address
 
 
+@frozen
+class Bag:
+    """One with a field that may hold anything."""
+
+    things: object
+
+
+def schema_with(message: type) -> dict[int, MessageSchema]:
+    """The schema with a new message in it."""
+    return {**SCHEMA, 73: MessageSchema(message, ())}
+
+
 class SchemaTests(SynchronousTestCase):
-    """Which messages are looked at."""
+    """The schema decides which messages are filtered."""
 
     def test_derived(self) -> None:
-        """All that name addresses are, as the schema has them."""
-        naming = {message for message, _ in SCHEMA.values() if without_private(message)}
+        """All messages that name addresses are filtered, and no others."""
         self.assertEqual(
-            naming, {Announce, Nodes, Lapsed, Value, LargeValue, Stored, Outranked, Refused, Wanted}
+            set(filters_of(SCHEMA)),
+            {Announce, Nodes, Lapsed, Value, LargeValue, Stored, Outranked, Refused, Wanted},
         )
+
+    def test_new_message(self) -> None:
+        """A new message that names contacts is filtered, although nobody wrote a filter for it."""
+        without_private = filters_of(schema_with(Hint))[Hint]  # type: ignore[index]
+        self.assertEqual(without_private(Hint(7, EVERYBODY)), Hint(7, (PUBLIC,)))
 
     def test_new_forms(self) -> None:
         """A message that names addresses in a new form is an error, never one that passes."""
-        for message in (Greeting, Introduction):
-            self.assertRaises(TypeError, without_private, message)
+        for message in (Greeting, Introduction, Bag):
+            self.assertRaises(TypeError, filters_of, schema_with(message))

@@ -1,4 +1,5 @@
-"""The published vectors of the messages: one of each code. `python -m tests.wire.test_vectors` prints the table."""
+"""The published vectors of the messages: one of each code. `python -m tests.wire.test_vectors` prints them
+for the page."""
 
 import hashlib
 import json
@@ -36,15 +37,16 @@ from dht14.wire.messages import (
     fingerprint,
     view_of,
 )
-from tests import stranger
+from tests import independent_peer
+from tests.page import PAGE, hex_lines, rows, section, vectors
 
 TOP = Path(__file__).parents[2]
 RPC_ID = bytes(range(1, 9))
 PUZZLE = Puzzle("vectors", 1)
 NOW_MS = 1_700_000_000_000
-SESSION = json.loads((TOP / "tests" / "security" / "vectors" / "session.json").read_text())
+SESSION = json.loads((TOP / "tests" / "session" / "vectors" / "session.json").read_text())
 PROOFS = [bytes.fromhex(SESSION[f"proof of the {side}"]) for side in ("initiator", "responder")]
-IDS = [PUZZLE.check(proof) for proof in PROOFS]
+IDS = [PUZZLE.verify_proof(proof) for proof in PROOFS]
 CONTACTS = (
     Contact(IDS[0], ("192.0.2.1", 8000), PROOFS[0]),
     Contact(IDS[1], ("2001:db8::2", 8001), PROOFS[1]),
@@ -60,9 +62,9 @@ SMALL, LARGE = hashlib.sha256(VALUE).digest(), hashlib.sha256(bytes(2_000)).dige
 VECTORS: dict[int, tuple[str, Message]] = {
     1: ("", Ping()),
     2: ("target 00 01 … 1f", FindNode(KEY)),
-    3: ("key 00 01 … 1f; view: the second node, the first", FindValue(KEY, view_of(IDS[::-1]))),
+    3: ("key 00 01 … 1f; view: the second, the first", FindValue(KEY, view_of(IDS[::-1]))),
     4: (
-        "8 copies, the two nodes as neighbours, `hello`, not a copy",
+        "8 copies, neighbours the first and the second, `hello`, not a copy",
         Store(KEY, VERSION, TTL_MS, 8, fingerprint(IDS), VALUE),
     ),
     5: (
@@ -73,67 +75,84 @@ VECTORS: dict[int, tuple[str, Message]] = {
     7: ("", Resync()),
     8: ("", Resynced()),
     64: ("1,700,000,000,000", Pong(NOW_MS)),
-    65: ("the two nodes; holds values", Nodes(CONTACTS)),
+    65: ("the first and the second; holds values", Nodes(CONTACTS)),
     66: ("8 copies, current, `hello`, no contacts", Value(VERSION, TTL_MS, 8, True, VALUE)),
     67: ("no contacts, current, 8 copies", Stored((), True, 8)),
     68: ("the version, no contacts", Outranked(VERSION, ())),
     69: ("no contacts, reason 3, an older record is held", Refused((), Refusal.NO_ROOM, True)),
     70: ("no contacts; the value fits a STORE", Wanted((), NO_TICKET)),
     71: (
-        "8 copies, not current, not owned, 2,000 zeros, ticket 00 01 … 0f, the second node",
+        "8 copies, not current, not owned, 2,000 zeros, ticket 00 01 … 0f, the second",
         LargeValue(VERSION, TTL_MS, 8, False, False, 2_000, LARGE, TICKET, CONTACTS[1:]),
     ),
-    72: ("the two nodes, kind 1, the version", Lapsed(CONTACTS, 1, VERSION)),
+    72: ("the first and the second, kind 1, the version", Lapsed(CONTACTS, 1, VERSION)),
 }
 """By code: what the message says, and the message."""
 
 
-def published() -> dict[int, bytes]:
-    """The messages that docs/protocol.md shows, by code."""
-    page = (TOP / "docs" / "protocol.md").read_text()
-    rows = re.findall(r"^\| (\d+) \|[^|]*\| `([0-9a-f]+)` \|$", page, re.MULTILINE)
-    return {int(code): bytes.fromhex(raw) for code, raw in rows}
+NAMES = {
+    code: re.sub(r"(?<!^)(?=[A-Z])", "_", entry.message.__name__).upper() for code, entry in SCHEMA.items()
+}
+"""By code: the name of the message on the page."""
 
 
-def fields_told() -> dict[int, int]:
-    """How many fields docs/protocol.md says that each message has, by code."""
-    section = (TOP / "docs" / "protocol.md").read_text().partition("### 2.1 ")[2]
-    rows = re.findall(r"^\| (\d+) \| [A-Z_]+ \| ([^|]+) \| [^|]*\|$", section, re.MULTILINE)
-    return {int(code): 0 if told == "–" else told.count(",") + 1 for code, told in rows}
+def published() -> dict[int, tuple[str, bytes]]:
+    """The examples of docs/protocol.md: name and bytes, by code."""
+    return vectors(section("2.1"))
+
+
+def table() -> dict[int, list[str]]:
+    """The table of messages in docs/protocol.md: name, fields and replies, by code."""
+    return {int(cells[0]): cells[1:] for cells in rows(section("2.1")) if cells[0].isdecimal()}
 
 
 class VectorTests(SynchronousTestCase):
     """One message of each code."""
 
     def test_page(self) -> None:
-        """docs/protocol.md shows each message as it is sent, and what it shows is understood."""
+        """docs/protocol.md shows each message as it is sent, and the decoder reads what the page shows."""
         shown = published()
-        self.assertEqual(shown.keys(), SCHEMA.keys())
+        self.assertEqual({code: name for code, (name, _) in shown.items()}, NAMES)
         for code, (_, message) in VECTORS.items():
-            self.assertEqual(shown[code].hex(), encode(RPC_ID, message).hex(), message)
-            self.assertEqual(decode(shown[code], PUZZLE.check), (RPC_ID, message))
+            self.assertEqual(shown[code][1].hex(), encode(RPC_ID, message).hex(), message)
+            self.assertEqual(decode(shown[code][1], PUZZLE.verify_proof), (RPC_ID, message))
 
-    def test_fields(self) -> None:
-        """The table of messages has every field."""
-        self.assertEqual(fields_told(), {code: len(shapes) for code, (_, shapes) in SCHEMA.items()})
+    def test_table(self) -> None:
+        """The table of messages has every message, with every field and every reply."""
+        self.assertEqual({code: name for code, (name, *_) in table().items()}, NAMES)
+        codes = {entry.message: code for code, entry in SCHEMA.items()}
+        for code, (_, fields, replies) in table().items():
+            entry = SCHEMA[code]
+            self.assertEqual(0 if fields == "–" else fields.count(",") + 1, len(entry.shapes), code)
+            listed = {int(reply) for reply in replies.split(",") if reply}
+            self.assertEqual(listed, {codes[reply] for reply in entry.replies}, code)
 
-    def test_second_implementation(self) -> None:
-        """Another implementation, made from the page, reads and writes the same bytes."""
-        for code, raw in published().items():
-            items = stranger.read_message(raw)
+    def test_independent_peer(self) -> None:
+        """The independent peer, written from the page, reads and writes the same bytes."""
+        for code, (_, raw) in published().items():
+            items = independent_peer.read_message(raw)
             self.assertEqual(items[:2], [RPC_ID, code])
-            self.assertEqual(stranger.write_message(items), raw)
+            self.assertEqual(independent_peer.write_message(items), raw)
 
     def test_contacts(self) -> None:
-        """It reads contacts of either kind of address, and computes the ids of them."""
-        contacts = stranger.read_message(published()[65])[2]
-        assert isinstance(contacts, bytes)
-        found = stranger.read_contacts(contacts)
-        self.assertEqual(found, [(one.proof, *one.address) for one in CONTACTS])
-        proofs = stranger.Proofs("vectors", 1)
-        self.assertEqual([proofs.node_id(proof) for proof, _, _ in found], list(map(id_to_bytes, IDS)))
+        """It reads contacts with either family of addresses, in every message that has some, and computes
+        their ids."""
+        proofs = independent_peer.Proofs("vectors", 1)
+        for code, index, expected in ((65, 2, CONTACTS), (71, 10, CONTACTS[1:]), (72, 2, CONTACTS)):
+            contacts = independent_peer.read_message(published()[code][1])[index]
+            assert isinstance(contacts, bytes)
+            found = independent_peer.read_contacts(contacts)
+            self.assertEqual(found, [(one.proof, *one.address) for one in expected])
+            ids = [id_to_bytes(one.node_id) for one in expected]
+            self.assertEqual([proofs.node_id(proof) for proof, _, _ in found], ids)
+
+    def test_lines(self) -> None:
+        """No line of the page is longer than 120 characters."""
+        lines = PAGE.read_text().splitlines()
+        self.assertEqual([line for line in lines if len(line) > 120], [])
 
 
 if __name__ == "__main__":
     for code, (says, message) in VECTORS.items():
-        print(f"| {code} | {says} | `{encode(RPC_ID, message).hex()}` |")
+        print(f"{code} {NAMES[code]}" + (f": {says}" if says else ""))
+        print(hex_lines(encode(RPC_ID, message)), end="")

@@ -22,9 +22,8 @@ from dht14.kademlia.contact import Contact
 from dht14.net.bulk.deadlines import Deadlines
 from dht14.net.bulk.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.log_limiter import LogLimiter
-from dht14.security.identity import public_key_of
+from dht14.security.identity import VerifyProof, public_key_in
 from dht14.wire.bulk_messages import UploadAnswer, decode_answer, tag_of
-from dht14.wire.contacts import Check
 from dht14.wire.frames import FrameSplitter
 from dht14.wire.messages import Reply
 from dht14.wire.reply_filter import without_private_contacts
@@ -117,7 +116,7 @@ class BulkConnection(Protocol):
     def handshakeCompleted(self) -> None:
         """The handshake is over (Twisted calls). Until now nothing was sent."""
         try:
-            if peer_public_key(self.transport.getHandle()) != public_key_of(self.contact.proof):
+            if peer_public_key(self.transport.getHandle()) != public_key_in(self.contact.proof):
                 raise Malformed("the key of another node")
         except Malformed as flaw:
             self._pool.refused(self.contact, str(flaw))
@@ -130,7 +129,7 @@ class BulkConnection(Protocol):
         self._splitter.feed(data)
         try:
             while self._phase is ConnectPhase.OPEN and (frame := self._splitter.next_frame()) is not None:
-                self._answered(*decode_answer(frame, self._pool.check))
+                self._answered(*decode_answer(frame, self._pool.verify_proof))
                 self._proceed()
         except Malformed as flaw:
             self._pool.refused(self.contact, str(flaw))
@@ -247,9 +246,11 @@ class BulkClient:
 
     log = Logger()
 
-    def __init__(self, tls: NodeTls, check: Check, reactor: Any, source: str | None = None) -> None:
+    def __init__(
+        self, tls: NodeTls, verify_proof: VerifyProof, reactor: Any, source: str | None = None
+    ) -> None:
         """`source` is the address to connect from, where the node has one of its own."""
-        self.check = check
+        self.verify_proof = verify_proof
         self.reactor = reactor
         self.counters: Counter[str] = Counter()
         """Connections: those opened, and how others ended early."""

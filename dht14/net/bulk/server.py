@@ -26,7 +26,7 @@ from dht14.net.log_limiter import LogLimiter
 from dht14.node.responder import Responder
 from dht14.node.transfers import Upload
 from dht14.security.rate_limiter import RateLimiter
-from dht14.security.shares import SharedPlaces
+from dht14.security.shares import SharedSlots
 from dht14.security.subnets import Party, Scope
 from dht14.security.tickets import TICKET_BYTES
 from dht14.wire.bulk_messages import UploadAnswer, encode_answer
@@ -267,7 +267,7 @@ class BulkServer(Factory):
         self._parties_of = parties_of
         # Wraps each connection; which of them there are is our own business.
         self._wrapper = TLSMemoryBIOFactory(tls, False, Factory(), clock)
-        self._connections: SharedPlaces[BulkServerConnection] = SharedPlaces(MOST_CONNECTIONS, CONNECTIONS_OF)
+        self._connections: SharedSlots[BulkServerConnection] = SharedSlots(MOST_CONNECTIONS, CONNECTIONS_OF)
         self._watch = Deadlines(clock)
         self._arrivals = RateLimiter(ARRIVALS_A_SUBNET, 2 * ARRIVALS_A_SUBNET)
         self._lines = LogLimiter(clock.seconds())
@@ -295,7 +295,7 @@ class BulkServer(Factory):
         if not self._connections.is_full:
             return True
         first = sorted(self._connections, key=lambda one: one.used_at)
-        victim = self._connections.giving_way(parties, first, lambda one: MARGIN if one.is_at_work else 0.0)
+        victim = self._connections.to_evict(parties, first, lambda one: MARGIN if one.is_at_work else 0.0)
         if victim is None:
             return False
         self.counters["displaced"] += 1
@@ -304,7 +304,7 @@ class BulkServer(Factory):
 
     def opened(self, connection: BulkServerConnection) -> None:
         """A connection stands."""
-        self._connections.enter(connection, connection.parties)
+        self._connections.add(connection, connection.parties)
         self._watch.begin(connection)
 
     def proved(self, connection: BulkServerConnection) -> None:
@@ -318,7 +318,7 @@ class BulkServer(Factory):
     def left(self, connection: BulkServerConnection) -> None:
         """A connection is gone, or will be in a moment."""
         if connection in self._connections:
-            self._connections.leave(connection)
+            self._connections.remove(connection)
             self._watch.end(connection)
 
     def refused(self, host: str, reason: str) -> None:

@@ -17,7 +17,7 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.security.hello_limiter import HelloLimiter
-from dht14.security.shares import SharedPlaces
+from dht14.security.shares import SharedSlots
 from dht14.security.subnets import Party, Scope
 from dht14.session.layer import ReachabilityProbe
 
@@ -70,7 +70,7 @@ class ProbeProtocol(DatagramProtocol):
         self._probes: dict[bytes, _Probe] = {}
         """Those that are out, by nonce."""
         self._parties_of = parties_of
-        self._places: SharedPlaces[bytes] = SharedPlaces(AT_ONCE, PROBES_OF)
+        self._places: SharedSlots[bytes] = SharedSlots(AT_ONCE, PROBES_OF)
         """The nonces of these, by whom they are for."""
         self._callers: OrderedDict[tuple[int, Address], _Caller] = OrderedDict()
         """Callers that are not in the table, the latest last."""
@@ -123,24 +123,24 @@ class ProbeProtocol(DatagramProtocol):
         self._send(question, contact.address)
         timer = self._clock.callLater(RESEND_AFTER, self._ask_again, nonce, question)
         self._probes[nonce] = _Probe(contact, now, timer)
-        self._places.enter(nonce, parties)
+        self._places.add(nonce, parties)
         self.counters["sent"] += 1
 
     def _may_be_probed(self, parties: tuple[Party, ...]) -> bool:
         """Whether few enough probes are out to these, and there is a place or somebody has to give way."""
         places = self._places
         return places.has_share_left(parties) and (
-            not places.is_full or places.giving_way(parties, places) is not None
+            not places.is_full or places.to_evict(parties, places) is not None
         )
 
     def _make_room(self, parties: tuple[Party, ...]) -> None:
         """Where all places are taken, end the oldest probe of those who have most."""
-        if self._places.is_full and (nonce := self._places.giving_way(parties, self._places)) is not None:
+        if self._places.is_full and (nonce := self._places.to_evict(parties, self._places)) is not None:
             self._end(nonce).timer.cancel()
             self.counters["displaced"] += 1
 
     def _end(self, nonce: bytes) -> _Probe:
-        self._places.leave(nonce)
+        self._places.remove(nonce)
         return self._probes.pop(nonce)
 
     def may_be_unreachable(self, contact: Contact, now: float) -> bool:

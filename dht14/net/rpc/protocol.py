@@ -32,8 +32,8 @@ from dht14.net.rpc.twins import Twins
 from dht14.node.network_time import NetworkTime
 from dht14.node.ports import CallObserver, CallResult
 from dht14.node.responder import Responder
+from dht14.security.identity import VerifyProof
 from dht14.session.layer import Datagrams, Peer, SessionLayer
-from dht14.wire.contacts import Check
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import (
     REPLIES,
@@ -71,7 +71,7 @@ class RpcProtocol(DatagramProtocol):
         clock: IReactorTime,
         rng: random.Random,
         session: SessionLayer,
-        check: Check,
+        verify_proof: VerifyProof,
         table: RoutingTable,
         responder: Responder,
         probe: ProbeProtocol,
@@ -86,7 +86,7 @@ class RpcProtocol(DatagramProtocol):
         self._session = session
         self._received = session.received
         self._write: Callable[[bytes, Address], object] = _lose
-        self._check = check
+        self._verify_proof = verify_proof
         self._table = table
         self._responder = responder
         self._probe = probe
@@ -248,7 +248,7 @@ class RpcProtocol(DatagramProtocol):
             call.observer.call_silent(call.contact)
         else:
             self.counters["resent"] += 1
-            again = self._session.again(address, call.node_id, call.payload, now, call.named)
+            again = self._session.resend(address, call.node_id, call.payload, now, call.named)
             self._send_all(again, address)
             # Where it was us who slept through the timeouts, the resend still gets its chance.
             call.silent_at = max(call.silent_at, now + SOFT_TIMEOUT_UNKNOWN)
@@ -273,7 +273,7 @@ class RpcProtocol(DatagramProtocol):
                 self._send_all(replies, addr)
             if peer is None or not payload:
                 return
-            rpc_id, told = decode(payload, self._check)
+            rpc_id, told = decode(payload, self._verify_proof)
         except Malformed as error:
             self._count_malformed(addr, error)
             return
@@ -288,7 +288,9 @@ class RpcProtocol(DatagramProtocol):
             self._match(rpc_id, message, sender, now)
         elif peer.bucket.take(now):
             self.counters["requests"] += 1
-            self._responder.answer(message, sender, now, partial(self._respond, rpc_id, peer))
+            # What is no reply is a request: mypy cannot see that, since `REPLIES` comes from the schema.
+            request: Request = message  # type: ignore[assignment]
+            self._responder.answer(request, sender, now, partial(self._respond, rpc_id, peer))
             if isinstance(message, Announce):
                 self._probe.announced(Contact(sender.node_id, message.address, sender.proof), now)
                 return

@@ -33,7 +33,7 @@ def key(number: int) -> bytes:
 
 def record(number: int, value: bytes) -> Record:
     """A record as a node finds it, of version 5, which lives a minute after the clock of the tests has begun."""
-    return Record(number, value, 5, 1060.0, 8)
+    return Record(key=number, value=value, version=5, expires_at=1060.0, replication=8)
 
 
 def told(key: int, answer: Any) -> Any:

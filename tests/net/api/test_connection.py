@@ -4,13 +4,13 @@ from attrs import evolve
 from twisted.logger import capturedLogs
 
 from dht14.errors import CallFailed
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.api.connection import LINGER_SECONDS, REQUESTS_PER_TURN
 from dht14.net.api.factory import ApiFactory
 from dht14.net.api.frame_timeout import FRAME_SECONDS
 from dht14.net.api.request_queue import MAX_HELD_BYTES, MAX_REQUESTS
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import (
-    MAX_VALUE,
     Failure,
     FoundRecord,
     MissingRecord,

@@ -41,7 +41,7 @@ class ClientCase(BulkCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.client = BulkClient(NodeTls(ASKER.private_key), PUZZLE.check, self.reactor)
+        self.client = BulkClient(NodeTls(ASKER.private_key), PUZZLE.verify_proof, self.reactor)
 
     def connect(self, side=None):
         """Let the connection that is being made come about."""
@@ -127,7 +127,7 @@ class TransferTests(ClientCase):
 
     def test_source(self) -> None:
         """A node that is bound to an address connects from there."""
-        self.client = BulkClient(NodeTls(ASKER.private_key), PUZZLE.check, self.reactor, "10.0.0.2")
+        self.client = BulkClient(NodeTls(ASKER.private_key), PUZZLE.verify_proof, self.reactor, "10.0.0.2")
         self.fetch().addErrback(lambda _: None)
         host, port, _, timeout, source = self.reactor.tcpClients[0]
         self.assertEqual((host, port, source), (*HOLDER_CONTACT.address, ("10.0.0.2", 0)))
@@ -225,7 +225,7 @@ class FailureTests(ClientCase):
             (b"", b"\x00\x03\x00\x00"),
         ):
             holder = Talker()
-            client = BulkClient(NodeTls(ASKER.private_key), PUZZLE.check, self.reactor)
+            client = BulkClient(NodeTls(ASKER.private_key), PUZZLE.verify_proof, self.reactor)
             transfer: Any = client.push if value else client.fetch
             ended = transfer(HOLDER_CONTACT, ticket, value or len(VALUE))
             pump = self.connect(wrapped(holder, NodeTls(HOLDER.private_key), self.reactor, False))

@@ -67,7 +67,7 @@ class ServerCase(BulkCase):
         splitter.feed(self.peer.received)
         frames = []
         while frame := splitter.next_frame():
-            frames.append(decode_answer(frame, PUZZLE.check))
+            frames.append(decode_answer(frame, PUZZLE.verify_proof))
         return frames
 
 

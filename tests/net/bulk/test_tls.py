@@ -85,7 +85,7 @@ class ImpostorTests(BulkCase):
         for what, tls in impostors().items():
             for _ in range(TRIES):
                 relay = Talker()
-                client = BulkClient(NodeTls(ASKER.private_key), PUZZLE.check, self.reactor)
+                client = BulkClient(NodeTls(ASKER.private_key), PUZZLE.verify_proof, self.reactor)
                 pushed = client.push(HOLDER_CONTACT, self.ticket_to_push(), VALUE)
                 dial = self.reactor.tcpClients.pop()[2]
                 join(wrapped(relay, tls, self.reactor, False), dial.buildProtocol(None))

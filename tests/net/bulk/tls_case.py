@@ -18,7 +18,7 @@ from dht14.node.network_time import NetworkTime
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
-from dht14.security.identity import Identity, Puzzle, public_key_of
+from dht14.security.identity import Identity, Puzzle, public_key_in
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
 from dht14.sim.memory_store import MemoryStore
@@ -59,17 +59,21 @@ class BulkCase(SynchronousTestCase):
 
     def hold(self, value: bytes = VALUE) -> None:
         """The holder has this value."""
-        self.store.offer(Record(KEY, value, VERSION, self.now() + 60, 8), self.now(), lambda _: None)
+        self.store.offer(
+            Record(key=KEY, value=value, version=VERSION, expires_at=self.now() + 60, replication=8),
+            self.now(),
+            lambda _: None,
+        )
 
     def ticket(self, errand: Transfer, identity: Identity = ASKER) -> bytes:
         length = errand.length if isinstance(errand, Download) else errand.offer.length
-        return self.tickets.issue(public_key_of(identity.proof), errand, length, self.now())
+        return self.tickets.issue(public_key_in(identity.proof), errand, length, self.now())
 
     def ticket_to_fetch(self, value: bytes = VALUE) -> bytes:
         return self.ticket(Download(KEY, VERSION, len(value)))
 
     def ticket_to_push(self, value: bytes = VALUE, key: int = KEY) -> bytes:
-        record = Record(key, value, VERSION, 0.0, 8)
+        record = Record(key=key, value=value, version=VERSION, expires_at=0.0, replication=8)
         offer = Offer(key, VERSION, 60_000, 8, 0, False, len(value), record.digest)
         return self.ticket(Upload(offer, ASKER_CONTACT, self.now()))
 

@@ -17,12 +17,13 @@ from dht14.net.rpc.probe import (
     SPACING,
     ProbeProtocol,
 )
-from dht14.security.agreed_time import AgreedTime
 from dht14.security.hello_limiter import HelloLimiter
+from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.subnets import Scope, parties_of
 from dht14.session.encrypted import HelloProbe
-from dht14.session.layer import HERE, KNOCK, PlaintextProbe, ReachabilityProbe
-from tests.fakes import check, contact, contact_at, proof_of
+from dht14.session.layer import ReachabilityProbe
+from dht14.session.plaintext import PROBE, PROBE_REPLY, PlaintextProbe
+from tests.fakes import contact, contact_at, proof_of, verify_proof
 from tests.net.rpc.test_protocol import UdpRecorder
 from tests.session.pair import BEGINNING, PUZZLE, Side
 
@@ -42,7 +43,7 @@ class ProbeTestCase(SynchronousTestCase):
         self.probe.makeConnection(cast(IUDPTransport, self.wire))
 
     def questions(self) -> ReachabilityProbe:
-        return PlaintextProbe(proof_of(OWN), check, random.Random(1))
+        return PlaintextProbe(proof_of(OWN), verify_proof, random.Random(1))
 
     def called_by(self, caller: Contact = CALLER) -> None:
         self.probe.called_by(caller, self.clock.seconds())
@@ -58,7 +59,7 @@ class ProbeTests(ProbeTestCase):
     """Who becomes a contact by having called us."""
 
     def answer(self, question: bytes, caller: Contact = CALLER) -> None:
-        self.probe.datagramReceived(HERE + caller.proof + question[-8:], caller.address)
+        self.probe.datagramReceived(PROBE_REPLY + caller.proof + question[-8:], caller.address)
 
     def last(self) -> bytes:
         return self.wire.sent[-1][0]
@@ -67,7 +68,7 @@ class ProbeTests(ProbeTestCase):
         """A caller is asked, and is a contact when it has answered; its round trip is known then."""
         self.called_by()
         ((question, address),) = self.wire.sent
-        self.assertEqual((question, address), (KNOCK + proof_of(OWN) + question[-8:], CALLER.address))
+        self.assertEqual((question, address), (PROBE + proof_of(OWN) + question[-8:], CALLER.address))
         self.assertEqual(len(self.table), 0)
         self.clock.advance(0.1)
         self.answer(question)
@@ -131,7 +132,7 @@ class ProbeTests(ProbeTestCase):
         rng = random.Random(1)
         self.called_by()
         self.wire.sent.clear()
-        for datagram in [b"", KNOCK, HERE, self.questions().ask(CALLER, bytes(8))] + [
+        for datagram in [b"", PROBE, PROBE_REPLY, self.questions().ask(CALLER, bytes(8))] + [
             rng.randbytes(size) for size in range(100)
         ]:
             self.probe.datagramReceived(datagram, CALLER.address)
@@ -257,11 +258,11 @@ class HelloProbeTests(ProbeTestCase):
         super().setUp()
 
     def questions(self) -> ReachabilityProbe:
-        return HelloProbe(self.check, random.Random(1), AgreedTime(self.clock.seconds))
+        return HelloProbe(self.verify_proof, random.Random(1), PrekeyClock(self.clock.seconds))
 
-    def check(self, proof: bytes) -> int:
+    def verify_proof(self, proof: bytes) -> int:
         self.checked.append(proof)
-        return PUZZLE.check(proof)
+        return PUZZLE.verify_proof(proof)
 
     def test_challenge(self) -> None:
         """The question is a HELLO; the CHALLENGE of the node that was asked answers it, no other one does."""

@@ -26,11 +26,11 @@ from dht14.node.responder import Responder
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
-from dht14.session.layer import HERE, KNOCK, PlaintextLayer, PlaintextProbe
+from dht14.session.plaintext import PROBE, PROBE_REPLY, PlaintextLayer, PlaintextProbe
 from dht14.sim.memory_store import MemoryStore
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import Announce, FindNode, Message, Nodes, Ping, Pong, Store, Stored
-from tests.fakes import CallRecorder, address_of, check, contact, contact_at, fields, proof_of
+from tests.fakes import CallRecorder, address_of, contact, contact_at, fields, proof_of, verify_proof
 
 OWN = 1 << 255
 PEER = contact(0b1000, 1)
@@ -41,7 +41,7 @@ TOLERANCE = 0.02
 
 def datagram_of(sender: Contact, payload: bytes) -> bytes:
     """What this node would send."""
-    datagram = PlaintextLayer.of(proof_of(sender.node_id), check).seal(sender, payload, 0.0)
+    datagram = PlaintextLayer.of(proof_of(sender.node_id), verify_proof).seal(sender, payload, 0.0)
     assert datagram is not None
     return datagram
 
@@ -71,8 +71,8 @@ class RpcTestCase(SynchronousTestCase):
         self.store = MemoryStore(OWN, 10_000, lambda record: True)
         time = NetworkTime(self.clock.seconds, self.clock.seconds)
         responder = Responder(self.table, self.store, 60, Tickets(random.Random(1)), time)
-        session = PlaintextLayer.of(proof_of(OWN), check, self.peer_rate, self.peer_burst)
-        questions = PlaintextProbe(proof_of(OWN), check, random.Random(2))
+        session = PlaintextLayer.of(proof_of(OWN), verify_proof, self.peer_rate, self.peer_burst)
+        questions = PlaintextProbe(proof_of(OWN), verify_proof, random.Random(2))
         self.probe = ProbeProtocol(self.clock, questions, self.table, HelloLimiter(), parties_of)
         self.pulse = Pulse(self.clock)
         self.probe_wire = UdpRecorder()
@@ -81,7 +81,7 @@ class RpcTestCase(SynchronousTestCase):
             self.clock,
             random.Random(1),
             session,
-            check,
+            verify_proof,
             self.table,
             responder,
             self.probe,
@@ -100,10 +100,10 @@ class RpcTestCase(SynchronousTestCase):
 
     def messages(self) -> list[tuple[Message, Address]]:
         """What was sent, decoded."""
-        return [(decode(datagram[49:], check)[1], address) for datagram, address in self.wire.sent]
+        return [(decode(datagram[49:], verify_proof)[1], address) for datagram, address in self.wire.sent]
 
     def last_rpc_id(self) -> bytes:
-        return decode(self.wire.sent[-1][0][49:], check)[0]
+        return decode(self.wire.sent[-1][0][49:], verify_proof)[0]
 
     def receive(self, rpc_id: bytes, message: Message, sender: Contact = PEER) -> None:
         self.rpc.datagramReceived(datagram_of(sender, encode(rpc_id, message)), sender.address)
@@ -438,8 +438,8 @@ class RequestTests(RpcTestCase):
     def answer_probe(self, contact: Contact = PEER) -> None:
         """The contact answers the latest probe."""
         question = self.probe_wire.sent[-1][0]
-        self.assertEqual(question[:1], KNOCK)
-        self.probe.datagramReceived(HERE + contact.proof + question[-8:], contact.address)
+        self.assertEqual(question[:1], PROBE)
+        self.probe.datagramReceived(PROBE_REPLY + contact.proof + question[-8:], contact.address)
 
     def test_answered(self) -> None:
         """A request is answered with its own id, to the address it came from and to nobody else."""
@@ -583,7 +583,7 @@ class PacingTests(RpcTestCase):
         """What was paced is a call like any other: it is timed from when it was sent."""
         self.call_often(round(PART * self.asking_burst) + 1)
         for datagram, _ in self.wire.sent:
-            self.receive(decode(datagram[49:], check)[0], Pong())
+            self.receive(decode(datagram[49:], verify_proof)[0], Pong())
         self.wire.sent.clear()
         self.pass_time(0.02)
         self.receive(self.last_rpc_id(), Pong())

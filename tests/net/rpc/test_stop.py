@@ -7,16 +7,16 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address, Seed
+from dht14.maintenance.handover import HAND_OVER_TIMEOUT
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork, VirtualPort
 from dht14.stack import Stack, StackOptions, build_stack
-from tests.fakes import BEGINNING, BulkRecorder, address_of, check, identity
+from tests.fakes import BEGINNING, BulkRecorder, address_of, identity, verify_proof
 
 OPTIONS = StackOptions(refresh_interval=1.0, republish_interval=4.0, cleanup_interval=1.0, sealed=False)
 OTHERS = 6
-HAND_OVER_SECONDS = 4.0
 
 
 def resolve(host: str, port: int) -> "Deferred[list[Address]]":
@@ -39,7 +39,7 @@ class PlannedStopTests(SynchronousTestCase):
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(number << 250),
-            check=check,
+            verify_proof=verify_proof,
             clock=self.clock,
             wall=self.clock.seconds,
             rng=random.Random(number),
@@ -59,8 +59,8 @@ class PlannedStopTests(SynchronousTestCase):
     def stop(self, stack: Stack, hands_over: bool) -> None:
         """As `service` stops a node."""
         if hands_over:
-            left = stack.leave(HAND_OVER_SECONDS)
-            self.wait(HAND_OVER_SECONDS + 0.1)
+            left = stack.leave(HAND_OVER_TIMEOUT)
+            self.wait(HAND_OVER_TIMEOUT + 0.1)
             self.successResultOf(left)
         stopped = [maybeDeferred(service.stopService) for service in stack.services]
         stack.rpc.stop()

@@ -11,7 +11,7 @@ from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork, VirtualPort
 from dht14.stack import Stack, StackOptions, build_stack
-from tests.fakes import BEGINNING, BulkRecorder, address_of, check, identity
+from tests.fakes import BEGINNING, BulkRecorder, address_of, identity, verify_proof
 from tests.test_stack import resolve
 
 FAR = 1 << 255
@@ -30,7 +30,7 @@ class TwinTests(SynchronousTestCase):
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(node_id),
-            check=check,
+            verify_proof=verify_proof,
             clock=self.clock,
             wall=self.clock.seconds,
             rng=random.Random(number),

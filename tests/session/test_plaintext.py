@@ -7,30 +7,37 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE
-from dht14.session.layer import HERE, KNOCK, NONCE_BYTES, PLAIN, PlaintextLayer, PlaintextProbe
-from tests.fakes import check, contact_at, proof_of
+from dht14.session.plaintext import (
+    PLAIN,
+    PROBE,
+    PROBE_NONCE_BYTES,
+    PROBE_REPLY,
+    PlaintextLayer,
+    PlaintextProbe,
+)
+from tests.fakes import contact_at, proof_of, verify_proof
 
 HOME, AWAY = ("192.0.2.1", 8000), ("2001:db8::2", 8000)
 
 
-def session(node_id: int, rate: float = 0, burst: float = 1) -> PlaintextLayer:
-    return PlaintextLayer.of(proof_of(node_id), check, rate, burst)
+def layer(node_id: int, rate: float = 0, burst: float = 1) -> PlaintextLayer:
+    return PlaintextLayer.of(proof_of(node_id), verify_proof, rate, burst)
 
 
 def seal(node_id: int, payload: bytes) -> bytes:
-    datagram = session(node_id).seal(Contact(9, AWAY), payload, 0.0)
+    datagram = layer(node_id).seal(Contact(9, AWAY), payload, 0.0)
     assert datagram is not None
     return datagram
 
 
-class PlainSessionTests(SynchronousTestCase):
+class PlaintextLayerTests(SynchronousTestCase):
     """Datagrams that name their sender."""
 
     def test_bytes(self) -> None:
         """A datagram is 0x50, the sender's proof and the payload, however it is sent."""
         expected = b"\x50" + proof_of(7) + b"payload"
         self.assertEqual(seal(7, b"payload"), expected)
-        for send in (session(7).reach, session(7).again):
+        for send in (layer(7).reach, layer(7).resend):
             self.assertEqual(send(AWAY, 9, b"payload", 0.0, False), (expected,))
 
     @settings(derandomize=True, deadline=None)
@@ -38,7 +45,7 @@ class PlainSessionTests(SynchronousTestCase):
     def test_round_trip(self, node_id: int, payload: bytes) -> None:
         """The other side learns the sender, the address the datagram came from, and the payload; its answer
         finds the way back."""
-        peer, opened, replies = session(9).received(seal(node_id, payload), HOME, 0.0)
+        peer, opened, replies = layer(9).received(seal(node_id, payload), HOME, 0.0)
         assert peer is not None
         self.assertEqual((peer.contact, opened, replies), (contact_at(node_id, HOME), payload, ()))
         self.assertEqual(peer.answer(payload, 0.0), seal(9, payload))
@@ -47,18 +54,18 @@ class PlainSessionTests(SynchronousTestCase):
         """A datagram without a payload is none."""
         datagram = seal(7, b"x")
         for length in range(len(datagram)):
-            self.assertRaises(Malformed, session(9).received, datagram[:length], HOME, 0.0)
+            self.assertRaises(Malformed, layer(9).received, datagram[:length], HOME, 0.0)
 
     def test_other_kinds(self) -> None:
-        """What begins otherwise is of another protocol."""
+        """A datagram with another first byte is of another protocol."""
         rng = random.Random(1)
         for first in set(range(256)) - set(PLAIN):
             datagram = bytes([first]) + rng.randbytes(100)
-            self.assertRaises(Malformed, session(9).received, datagram, HOME, 0.0)
+            self.assertRaises(Malformed, layer(9).received, datagram, HOME, 0.0)
 
     def test_many_senders(self) -> None:
-        """A sender is known at each of its addresses, and boundedly many are remembered."""
-        one = session(9)
+        """A sender is remembered at each of its addresses, up to a limit."""
+        one = layer(9)
         for number in range(5000):
             peer, _, _ = one.received(seal(7, b"x"), ("192.0.2.1", number), 0.0)
             assert peer is not None
@@ -67,7 +74,7 @@ class PlainSessionTests(SynchronousTestCase):
 
     def test_bucket(self) -> None:
         """What a host may ask for does not grow with the ids it claims."""
-        one = session(9, 10, 20)
+        one = layer(9, 10, 20)
         taken = 0
         for node_id in range(50):
             peer, _, _ = one.received(seal(node_id, b"x"), HOME, 0.0)
@@ -76,29 +83,29 @@ class PlainSessionTests(SynchronousTestCase):
         self.assertEqual(taken, 20)
 
 
-class PlainQuestionsTests(SynchronousTestCase):
-    """Probes where nothing is sealed."""
+class PlaintextProbeTests(SynchronousTestCase):
+    """Probes of the plaintext layer."""
 
     def setUp(self) -> None:
-        self.questions = PlaintextProbe(proof_of(7), check, random.Random(1))
+        self.probe = PlaintextProbe(proof_of(7), verify_proof, random.Random(1))
 
     def test_answered(self) -> None:
-        """Every node answers, with its proof and the nonce, and nobody is taken for a caller by asking."""
-        nonce = self.questions.nonce()
-        question = self.questions.ask(Contact(9, AWAY), nonce)
-        peer, payload, (answer,) = session(9).received(question, HOME, 0.0)
+        """Every node answers with its proof and the nonce, and does not take the prober for a caller."""
+        nonce = self.probe.nonce()
+        question = self.probe.ask(Contact(9, AWAY), nonce)
+        peer, payload, (answer,) = layer(9).received(question, HOME, 0.0)
         self.assertEqual((peer, payload, len(answer)), (None, b"", len(question)))
-        self.assertEqual((self.questions.nonce_in(answer), self.questions.answerer(answer, 0.0)), (nonce, 9))
+        self.assertEqual((self.probe.nonce_in(answer), self.probe.answerer(answer, 0.0)), (nonce, 9))
 
     def test_sizes(self) -> None:
-        """A question of another size gets no answer: none is longer than what it answers."""
-        for size in set(range(100)) - {NONCE_BYTES}:
-            datagram = KNOCK + proof_of(7) + bytes(size)
-            self.assertRaises(Malformed, session(9).received, datagram, HOME, 0.0)
+        """A probe of another size gets no answer: an answer is never longer than its question."""
+        for size in set(range(100)) - {PROBE_NONCE_BYTES}:
+            datagram = PROBE + proof_of(7) + bytes(size)
+            self.assertRaises(Malformed, layer(9).received, datagram, HOME, 0.0)
 
     def test_no_answer(self) -> None:
-        """What else comes is no answer."""
-        for datagram in (b"", KNOCK + proof_of(9) + bytes(8), seal(9, b"x")):
-            self.assertRaises(Malformed, self.questions.nonce_in, datagram)
-        for datagram in (HERE, HERE + bytes(47)):
-            self.assertRaises(Malformed, self.questions.answerer, datagram, 0.0)
+        """Other datagrams are no answers."""
+        for datagram in (b"", PROBE + proof_of(9) + bytes(8), seal(9, b"x")):
+            self.assertRaises(Malformed, self.probe.nonce_in, datagram)
+        for datagram in (PROBE_REPLY, PROBE_REPLY + bytes(47)):
+            self.assertRaises(Malformed, self.probe.answerer, datagram, 0.0)

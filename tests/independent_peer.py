@@ -1,7 +1,5 @@
-"""A second implementation of datagrams and messages, written from docs/protocol.md alone. Imports nothing of dht14.
-
-It is as plain as can be: what it is told to send it sends, and it keeps no limits.
-"""
+"""An independent implementation of datagrams and messages, written from docs/protocol.md alone. It imports
+nothing of dht14, its own decoders included. It is simple: it sends what a test says, and has no limits."""
 
 import hashlib
 import os
@@ -21,7 +19,7 @@ Random = Callable[[int], bytes]
 Clock = Callable[[], float]
 
 Message = list[int | bytes]
-PING, PONG, NODES = 1, 64, 65
+PING, FIND_NODE, PONG, NODES = 1, 2, 64, 65
 
 
 def sha256(data: bytes) -> bytes:
@@ -98,7 +96,7 @@ class Identity:
 
 
 class Initiator:
-    """One handshake from the side that begins it, and the session that comes of it."""
+    """The initiator's side of one handshake, and the session that results."""
 
     def __init__(
         self,
@@ -147,7 +145,7 @@ class Initiator:
 
 
 class Responder:
-    """The side that is called: any number of handshakes, one session."""
+    """The responder's side: any number of handshakes, one session."""
 
     def __init__(self, proofs: Proofs, identity: Identity, random: Random, clock: Clock = time.time) -> None:
         self.proofs, self.identity, self.random = proofs, identity, random
@@ -159,7 +157,7 @@ class Responder:
         self.hellos: dict[bytes, bytes] = {}
 
     def challenge(self, hello: bytes) -> bytes:
-        # It remembers the HELLOs, which a real node must not: so its cookies need only be different.
+        # It remembers the HELLOs, which a real node must not do: so any different cookies will do.
         cookie = self.random(24)
         self.hellos[cookie] = hello
         return b"\x42" + hello[1:9] + cookie + self.signed
@@ -208,7 +206,7 @@ def read_message(raw: bytes) -> Message:
         assert major in (0x00, 0x40) and argument <= 27
         size = 0 if argument < 24 else 1 << (argument - 24)
         number = argument if not size else int.from_bytes(rest[1 : 1 + size], "big")
-        # The shortest form: what fits half of these bytes has no business in all of them.
+        # The shortest form: a number that fits half of these bytes must not use all of them.
         assert size == 0 or number >= (24 if size == 1 else 1 << (4 * size))
         rest = rest[1 + size :]
         if major == 0x00:
@@ -247,8 +245,15 @@ def read_contacts(raw: bytes) -> list[tuple[bytes, str, int]]:
     return found
 
 
+def contacts_in(reply: bytes) -> list[tuple[bytes, str, int]]:
+    """The contacts of a NODES of a node that holds values."""
+    _, code, contacts, holds_values = read_message(reply)
+    assert (code, holds_values) == (NODES, 1) and isinstance(contacts, bytes)
+    return read_contacts(contacts)
+
+
 def is_pong(reply: bytes, ping: bytes) -> bool:
-    """Whether this is the answer to that PING, whatever time it tells."""
+    """Whether this is the answer to that PING, with any time."""
     rpc_id, code, *fields = read_message(reply)
     return (
         rpc_id == read_message(ping)[0] and code == PONG and len(fields) == 1 and isinstance(fields[0], int)
@@ -256,15 +261,15 @@ def is_pong(reply: bytes, ping: bytes) -> bool:
 
 
 def pong(ping: bytes) -> bytes | None:
-    """The answer to a PING, without the time; None to anything else."""
+    """The answer to a PING, without a time; None for anything else."""
     if not ping:  # A FINISH without a request.
         return None
     rpc_id, code, *_ = read_message(ping)
     return write_message([rpc_id, PONG, 0]) if code == PING else None
 
 
-class Stranger:
-    """A node of sorts on a socket of `own_host`. Calls one real node, and answers the PINGs of all."""
+class IndependentPeer:
+    """A simple node on a socket of `own_host`. It calls one real node, and answers all PINGs."""
 
     def __init__(
         self,
@@ -281,8 +286,8 @@ class Stranger:
         self.socket.bind((own_host, 0))
         self.socket.settimeout(5)
         self.node = (host, port)
-        self.answers_strangers = True
-        """Whether HELLOs reach it: not so behind a NAT."""
+        self.answers_hellos = True
+        """Whether HELLOs reach it; not behind a NAT."""
         self.asked_from: set[int] = set()
         """The ports that HELLOs came from."""
 
@@ -293,7 +298,7 @@ class Stranger:
         self.socket.sendto(datagram, self.node)
 
     def receive(self, cid: bytes) -> bytes:
-        """The next datagram to this connection id; what others want is answered meanwhile."""
+        """Return the next datagram to this connection id, and serve others meanwhile."""
         while True:
             datagram, address = self.socket.recvfrom(2000)
             if datagram[1:9] == cid:
@@ -301,10 +306,10 @@ class Stranger:
             self.serve(datagram, address)
 
     def serve(self, datagram: bytes, address: Address) -> None:
-        """Answer HELLO, FINISH and DATA of others, as far as they carry PINGs."""
+        """Answer HELLOs, and PINGs in the FINISH or DATA of others."""
         if datagram[0] == 0x41:
             self.asked_from.add(address[1])
-            if self.answers_strangers:
+            if self.answers_hellos:
                 self.socket.sendto(self.responder.challenge(datagram), address)
             return
         request = None
@@ -318,11 +323,11 @@ class Stranger:
             self.socket.sendto(self.responder.answer(self.reply_to(request)), address)
 
     def reply_to(self, request: bytes) -> bytes:
-        """What it has to say to a request: to a PING the truth, to all else nothing."""
+        """The reply to a request: a PONG to a PING, else nothing."""
         return pong(request) or b""
 
     def serve_for(self, seconds: float) -> None:
-        """Answer whatever others want for so long."""
+        """Serve others for these seconds."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self.socket.settimeout(left)
@@ -333,13 +338,17 @@ class Stranger:
         self.socket.settimeout(5)
 
     def call(self, request: bytes) -> bytes:
-        """Begin a session with the node; the response to the request."""
+        """Begin a session with the node, and return the response to the request."""
         self.session = Initiator(self.proofs, self.identity, None, os.urandom)
         self.send(self.session.hello)
         self.send(self.session.finish(self.receive(self.session.cid), request))
         return self.session.open(self.receive(self.session.cid))
 
     def call_again(self, request: bytes) -> bytes:
-        """The response to a request in the session."""
+        """Send a request in the session, and return the response."""
         self.send(self.session.data(request))
         return self.session.open(self.receive(self.session.cid))
+
+    def find_node(self, target: bytes) -> list[tuple[bytes, str, int]]:
+        """Begin a session, and return proof, host and port of the contacts nearest to this id."""
+        return contacts_in(self.call(write_message([b"12345678", FIND_NODE, target])))

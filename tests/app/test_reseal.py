@@ -1,0 +1,84 @@
+import os
+from collections import Counter
+from pathlib import Path
+
+from dht14.app.database_dir import DatabaseDir, unlock
+from dht14.app.reseal import ResealCounts, reseal
+from dht14.database.entry_format import EntryHeader
+from dht14.database.tables import Tables, growth_of
+from dht14.errors import ConfigError
+from tests.app.test_database_dir import KEY, LIMIT, OTHER_KEY, SUBNET, DatabaseDirTestCase
+from tests.database.disk import record
+
+
+class ResealTests(DatabaseDirTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.values = unlock(self.data_dir, KEY, 7)
+        self.write(self.values, 700)
+
+    def check(self, values: DatabaseDir) -> None:
+        """All records and floors are there, and the bytes of each writer."""
+        tables = Tables.open(values.path, LIMIT, 1000, new=False)
+        self.addCleanup(tables.close)
+        shares: Counter[bytes] = Counter()
+        with tables.env.begin() as txn:
+            for n in range(700):
+                slot = values.format.slot(n)
+                entry = txn.get(slot, db=tables.records)
+                read = values.format.read(slot, entry)
+                self.assertEqual((read, read.writer), (record(n, b"%d" % n), n % 3))
+                shares.update(growth_of(entry, None).of_parties)
+                slot = values.format.slot(1000 + n)
+                head, body = values.format.open(slot, txn.get(slot, db=tables.floors.floors))
+                self.assertEqual((head, body.writer, body.is_brief), (EntryHeader(n, 2e9), n % 3, n % 5 == 0))
+            self.assertEqual(shares, {tag: tables.share(txn, tag) for tag in shares})
+            tags = {tag for writer in (0, 1, 2) for tag in values.format.tags(writer, SUBNET)}
+            self.assertEqual(set(shares), tags)
+
+    def test_resealed(self) -> None:
+        """Under the new key everything is found; the old key is refused, and nothing is left of its
+        database. The progress is reported."""
+        progress: list[tuple[int, int]] = []
+        counts = reseal(self.values, OTHER_KEY, LIMIT, lambda done, count: progress.append((done, count)))
+        self.assertEqual(counts, ResealCounts(700, 0))
+        self.assertEqual((progress[-1], sorted(progress)), ((700, 700), progress))
+        self.refused(KEY)
+        values = unlock(self.data_dir, OTHER_KEY, 7)
+        self.check(values)
+        self.assertNotIn(os.path.basename(self.values.path), os.listdir(self.path / "values"))
+
+    def test_interrupted(self) -> None:
+        """Until the header is replaced the old key opens the old database, and the new one is removed."""
+        self.patch(DatabaseDir, "save", lambda values: (_ for _ in ()).throw(KeyboardInterrupt()))
+        self.assertRaises(KeyboardInterrupt, reseal, self.values, OTHER_KEY, LIMIT)
+        self.assertEqual(len([name for name in os.listdir(self.path / "values") if name.endswith(".mdb")]), 2)
+        self.check(unlock(self.data_dir, KEY, 7))
+        self.assertEqual(len([name for name in os.listdir(self.path / "values") if name.endswith(".mdb")]), 1)
+
+    def test_no_room(self) -> None:
+        """A disk that fails leaves the old database unchanged, and is reported."""
+
+        def refuses(values: DatabaseDir) -> None:
+            raise OSError(28, "No space left on device")
+
+        self.patch(DatabaseDir, "save", refuses)
+        wrong = self.assertRaises(ConfigError, reseal, self.values, OTHER_KEY, LIMIT)
+        self.assertIn("No space", str(wrong))
+        self.check(unlock(self.data_dir, KEY, 7))
+
+    def test_damaged(self) -> None:
+        """A damaged file is left to a start of the node; a damaged record is left out, and counted."""
+        whole = Path(self.values.path).read_bytes()
+        Path(self.values.path).write_bytes(whole[:20_000])
+        self.assertRaises(ConfigError, reseal, self.values, OTHER_KEY, LIMIT)
+        entry = self.values.format.slot(3) + record(3).version.to_bytes(8, "big")
+        at = whole.rindex(entry) + len(entry) + 40
+        Path(self.values.path).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), ResealCounts(699, 1))
+
+    def test_empty(self) -> None:
+        """A node that has never used its database can change its key, too."""
+        os.unlink(self.values.path)
+        self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), ResealCounts(0, 0))
+        unlock(self.data_dir, OTHER_KEY, 7)
