@@ -1,5 +1,5 @@
-# Every target does its own set-up: it needs Python 3.10 or newer and nothing else.
-#   make run_node ARGS="--log-level debug"        make test ARGS=tests.net        make PYTHON=python3.12 test
+# Each target installs what it needs; Python 3.10 or newer is the only requirement.
+#   make run_node ARGS="--log-level debug"        make test ARGS=tests.net JOBS=1        make PYTHON=python3.12 test
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CONFIG := conf/config.ini
 TESTS := $(or $(ARGS),tests)
-TRIAL_FLAGS := --random=0 --temp-directory=$(VENV)/trial
+# As many tests at a time as there are cores, unless JOBS says otherwise.
+RUN_TESTS := scripts/run_tests.py $(if $(JOBS),--jobs $(JOBS)) --directory $(VENV)/trial
 
 .DELETE_ON_ERROR:
 .PHONY: help build docs lock run_node run_bootstrap test test_and_report tox lint lint_deployment types clean
@@ -15,15 +16,15 @@ TRIAL_FLAGS := --random=0 --temp-directory=$(VENV)/trial
 help:
 	@echo "make build            sdist and wheel in dist/, checked"
 	@echo "make run_bootstrap    a bootstrap node on port 8001"
-	@echo "make run_node         a node on port 8000 with its API on 7400, joining the above"
-	@echo "make test             all tests"
+	@echo "make run_node         a node on port 8000 with its API on port 7400; it joins that bootstrap node"
+	@echo "make test             all tests, as many at a time as there are cores (JOBS=N: N at a time)"
 	@echo "make test_and_report  the same, with reports/tests.html and reports/coverage/index.html"
 	@echo "make lint types       ruff, shellcheck; mypy"
 	@echo "make lint_deployment  Dockerfile, compose files and manifests"
-	@echo "make docs             the reference of every module, in apidocs/"
-	@echo "make tox ARGS=...     environments of tox.ini"
-	@echo "make lock             conf/requirements.txt again: what the image is made of"
-	@echo "make clean            remove what the others made, except data/ (identities of nodes)"
+	@echo "make docs             reference of all modules, in apidocs/"
+	@echo "make tox ARGS=...     environments of tox.ini (default: all of env_list)"
+	@echo "make lock             update conf/requirements.txt: the packages of the image"
+	@echo "make clean            remove all that the other targets made, except data/ (identities of nodes)"
 
 run_bootstrap: $(VENV)/installed
 	exec $(BIN)/twistd -n dht14-bootstrap --config $(CONFIG) --p2p-address 0.0.0.0:8001 $(ARGS)
@@ -32,12 +33,12 @@ run_node: $(VENV)/installed
 	DHT14_BOOTSTRAP_LOCAL=127.0.0.1:8001 exec $(BIN)/twistd -n dht14 --config $(CONFIG) $(ARGS)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -b -m twisted.trial $(TRIAL_FLAGS) $(TESTS)
+	$(BIN)/python -b $(RUN_TESTS) $(TESTS)
 
 test_and_report: $(VENV)/installed-test
 	rm -rf reports
 	mkdir -p reports
-	$(BIN)/coverage run scripts/test_report.py reports/tests.html $(TESTS); \
+	$(BIN)/coverage run $(RUN_TESTS) --report reports/tests.html $(TESTS); \
 	code=$$?; \
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage html --quiet && $(BIN)/coverage report --skip-covered; \
 	echo "reports/tests.html reports/coverage/index.html"; \
@@ -56,17 +57,17 @@ lint_deployment: $(VENV)/installed-deployment
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
-# What the image installs, again from the newest versions.
+# Update the packages of the image to their newest versions.
 lock: $(VENV)/installed-deployment
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes --all-build-deps \
 		--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --output-file conf/requirements.txt setup.cfg
 
-# The reference of every module, in apidocs/. A word in backquotes that is no name of the code is no fault of it.
+# Reference of all modules, in apidocs/. Words in backquotes that are not names of the code are no error.
 docs: $(VENV)/installed-docs
 	@$(BIN)/pydoctor --project-name=DHT-14 --docformat=restructuredtext --html-output=apidocs --quiet dht14 \
 		>$(VENV)/docs.log 2>&1 || { grep -v "Cannot find link target" $(VENV)/docs.log; exit 1; }
 
-# Every environment of tox.ini, or those that are named: make tox ARGS="-e docs,package"
+# All environments of tox.ini, or some: make tox ARGS="-e docs,package"
 tox: $(VENV)/installed-tox
 	$(BIN)/tox $(ARGS)
 
@@ -87,7 +88,7 @@ $(VENV)/bin/python:
 		{ rm -rf $(VENV); echo "$(PYTHON) cannot make virtual environments; install its venv module" \
 		"(Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 
-# Installed again whenever the list of dependencies changes.
+# Installed again when the list of dependencies changes.
 $(VENV)/installed: $(VENV)/bin/python setup.cfg pyproject.toml
 	$(PIP) install --editable .
 	@touch $@

@@ -221,7 +221,7 @@ def build_stack(
     make_store: MakeStore,
     make_responder: MakeResponder = Responder,
 ) -> Stack:
-    """Build the stack of one node. `saved` are contacts of an earlier run; `verify_proof` returns the id of a proof.
+    """Build the stack of a node. `saved` are contacts of an earlier run; `verify_proof` returns a proof's id.
 
     `clock` is a monotonic clock; it times everything, lifetimes of values included. `wall` is the time of
     day, seconds since 1970: it is only used for dates that other nodes compare, of versions and pre-keys.

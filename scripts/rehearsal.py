@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What a network that scripts/deploy.sh has started promises, tried on it: nodes are restarted, cut off and killed.
+"""What a network that scripts/deploy.sh has started promises, tried on it: nodes are restarted, cut off and
+killed.
 
     scripts/deploy.sh 10 && python scripts/rehearsal.py
     scripts/deploy.sh --local 5 && python scripts/rehearsal.py
@@ -34,23 +35,23 @@ KILLED = 3
 PATIENCE = 60.0
 STOP_SECONDS, RETURN_SECONDS = 10.0, 30.0
 PAUSE_SECONDS = 0.05
-"""Between two requests of the load: its values are read from every node afterwards."""
+"""Seconds between two requests of the load: all nodes must return its values afterwards."""
 
 SETTLE_SECONDS = 5.0
-"""Between two restarts: what an operator leaves to the one that is back."""
+"""Seconds between two restarts, as an operator waits for the restarted node."""
 
 
 class Hosts(Protocol):
-    """How nodes are stopped and started where they run."""
+    """Stops and starts nodes on their hosts."""
 
     def stop(self, name: str) -> str:
-        """End it by SIGTERM; its exit code, where that can be seen."""
+        """Send SIGTERM; return the exit code, where it is known."""
 
     def start(self, name: str) -> None:
-        """Start it again, as it was started before."""
+        """Start it again with the same options."""
 
     def kill(self, name: str) -> None:
-        """End it by SIGKILL."""
+        """Send SIGKILL."""
 
 
 class Containers:
@@ -72,7 +73,7 @@ class Containers:
 
 @define
 class Processes:
-    """Nodes as processes; their command lines and environments are kept by the system."""
+    """Nodes as processes; the system has their command lines and environments."""
 
     _calls: dict[str, tuple[list[str], dict[str, str]]] = field(factory=dict)
 
@@ -109,34 +110,34 @@ def _container(name: str) -> str:
 
 
 def docker(*words: str) -> str:
-    """What docker says to these words."""
+    """Return the output of docker with these words."""
     return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def finds_from_inside(node: "Node", key: bytes) -> bool:
-    """Whether a GET inside the container has a value."""
+    """Whether a GET inside the container returns a value."""
     words = ["docker", "exec", _container(node.name), "dht14", "get", key.hex()]
     return subprocess.run(words, check=False, capture_output=True).returncode == 0
 
 
 @frozen
 class Node:
-    """One node, by its name and the port of its API."""
+    """One node: its name and the port of its API."""
 
     name: str
     port: int
 
     def put(self, key: bytes, value: bytes) -> bool:
-        """Whether the network keeps the value. Raises `CommandError` where the node is not there."""
+        """Put; return whether it is acknowledged. Raises `CommandError` when the node does not run."""
         return isinstance(ask(("127.0.0.1", self.port), Put(0, 0, key, value)), Success)
 
     def get(self, key: bytes) -> bytes | None:
-        """The value that the network has. Raises `CommandError` where the node is not there."""
+        """Get; return the value. Raises `CommandError` when the node does not run."""
         reply = ask(("127.0.0.1", self.port), Get(key))
         return reply.value if isinstance(reply, Success) else None
 
     def answers(self) -> bool:
-        """Whether its API does."""
+        """Whether its API answers."""
         try:
             self.get(random.randbytes(32))
         except CommandError:
@@ -146,34 +147,34 @@ class Node:
 
 @define
 class Tally:
-    """Lines of the report, and whether all of them were good."""
+    """The lines of the report, and whether all promises were kept."""
 
     broken: int = 0
 
-    def tell(self, good: bool, what: str) -> None:
-        """One promise: kept or not."""
+    def report(self, good: bool, what: str) -> None:
+        """Report one promise: kept or not."""
         self.broken += not good
         print("kept  " if good else "BROKEN", what, flush=True)
 
 
 @define
 class Rehearsal:
-    """The promises, in an order in which one leaves the network fit for the next."""
+    """The promises, in an order in which each leaves the network intact for the next."""
 
     nodes: list[Node]
     hosts: Hosts
     rng: random.Random
     tally: Tally = field(factory=Tally)
     values: dict[bytes, bytes] = field(factory=dict)
-    """What was acknowledged."""
+    """The acknowledged values."""
 
     def put_values(self, largest: int) -> None:
-        """Values of 1 byte to the largest, at the first node."""
+        """Put values of 1 byte to the largest at the first node."""
         sizes = [round(largest ** (n / (VALUES - 1))) for n in range(VALUES)]
         began = time.monotonic()
         refused = [size for size in sizes if not self._put(self.nodes[0], self.rng.randbytes(size))]
         seconds = time.monotonic() - began
-        self.tally.tell(
+        self.tally.report(
             not refused, f"{VALUES} values of 1 to {largest} bytes put, {seconds:.1f} s; refused: {refused}"
         )
 
@@ -185,7 +186,7 @@ class Rehearsal:
         return stored
 
     def read_all(self, when: str, nodes: Iterable[Node]) -> None:
-        """Every value from every one of these nodes."""
+        """Get every value from each of these nodes."""
         nodes, values = list(nodes), dict(self.values)
         missing: list[str] = []
         slowest = 0.0
@@ -195,13 +196,14 @@ class Rehearsal:
                 if node.get(key) != value:
                     missing.append(f"{key.hex()[:8]} at {node.name}")
                 slowest = max(slowest, time.monotonic() - began)
-        self.tally.tell(
+        self.tally.report(
             not missing,
-            f"{when}: {len(values)} values read from each of {len(nodes)} nodes, slowest {slowest:.2f} s; missing: {missing}",
+            f"{when}: {len(values)} values read from each of {len(nodes)} nodes, "
+            f"slowest {slowest:.2f} s; missing: {missing}",
         )
 
     def restart_each(self) -> None:
-        """Restart all nodes, one after the other, while others put and get."""
+        """Restart all nodes, one after another, under load."""
         load = Load(self.nodes, dict(self.values), random.Random(self.rng.random()))
         began = time.monotonic()
         stops: list[float] = []
@@ -217,19 +219,20 @@ class Rehearsal:
                 load.spare(None)
                 time.sleep(SETTLE_SECONDS)
         self.values |= load.values
-        self.tally.tell(
+        self.tally.report(
             max(stops) <= STOP_SECONDS and codes <= {"0", "unseen"},
             f"SIGTERM ends a node within {max(stops):.1f} s, exit code {', '.join(codes)}",
         )
-        self.tally.tell(
+        self.tally.report(
             not load.failed_gets and not load.refused_puts,
-            f"{len(self.nodes)} nodes restarted under load, {time.monotonic() - began:.0f} s: {load.gets} gets, "
-            f"{len(load.failed_gets)} failed {load.failed_gets[:3]}; {load.puts} puts, {load.refused_puts} refused",
+            f"{len(self.nodes)} nodes restarted under load, {time.monotonic() - began:.0f} s: "
+            f"{load.gets} gets, {len(load.failed_gets)} failed {load.failed_gets[:3]}; "
+            f"{load.puts} puts, {load.refused_puts} refused",
         )
         self.read_all("after that", self.nodes)
 
     def cut_off(self) -> None:
-        """Take one container off the network, and let it back."""
+        """Take one container off the network, and reconnect it."""
         lost, other = self.nodes[-1], self.nodes[0]
         network = "dht-14_network"
         docker("network", "disconnect", network, _container(lost.name))
@@ -241,14 +244,15 @@ class Rehearsal:
         began = time.monotonic()
         wait_until(lambda: finds_from_inside(lost, key))
         seconds = time.monotonic() - began
-        self.tally.tell(
+        self.tally.report(
             stored and gone and seconds <= RETURN_SECONDS,
-            f"{lost.name} was cut off for {RETURN_SECONDS:.0f} s, and found what was put meanwhile {seconds:.1f} s after it",
+            f"{lost.name} was cut off for {RETURN_SECONDS:.0f} s, "
+            f"and found what was put meanwhile {seconds:.1f} s after it",
         )
         self.read_all("after that", [lost])
 
     def stop_one(self) -> None:
-        """What a node alone could have had is with others once it has ended."""
+        """Values that only one node may have are at others once it has ended."""
         stopped, *others = self.nodes
         self.hosts.stop(stopped.name)
         self.read_all(f"{stopped.name} stopped", others)
@@ -256,7 +260,7 @@ class Rehearsal:
         wait_until(stopped.answers)
 
     def kill_some(self) -> None:
-        """Kill some at once."""
+        """Kill some nodes at once."""
         killed = self.rng.sample(self.nodes, KILLED)
         for node in killed:
             self.hosts.kill(node.name)
@@ -266,7 +270,7 @@ class Rehearsal:
 @typing.final
 @define
 class Load:
-    """Puts and gets from two threads until the end of the `with` block."""
+    """Puts and gets from two threads during a `with` block."""
 
     nodes: list[Node]
     values: dict[bytes, bytes]
@@ -292,13 +296,13 @@ class Load:
             thread.join()
 
     def spare(self, node: Node | None) -> None:
-        """Send nothing to this node from now on; returns when nothing is on its way there."""
+        """Send no more requests to this node; return when none is in flight."""
         with self._lock:
             self._spared = node
 
     def _repeat(self, act: Callable[[Node], None]) -> None:
         while not self._ended.wait(PAUSE_SECONDS):
-            # One request at a time: whoever is spared has none left.
+            # One request at a time: a spared node has none left.
             with self._lock:
                 act(self.rng.choice([node for node in self.nodes if node != self._spared]))
 
@@ -318,7 +322,7 @@ class Load:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Return when it is so. Raises `TimeoutError`."""
+    """Return when the condition holds. Raises `TimeoutError`."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:

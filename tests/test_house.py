@@ -116,7 +116,7 @@ class HouseTests(SynchronousTestCase):
         TopologicalSorter({name: found & modules.keys() for name, found in imports.items()}).prepare()
 
     def test_pure_parts(self):
-        """From wire/, session/ and database/ down there is no Twisted, no log and no clock; a thread only in the last."""
+        """From wire/, session/ and database/ down: no Twisted, log or clock; a thread only in the last."""
         self.none(
             f"{module.name} imports {name}"
             for module in self.modules
@@ -126,7 +126,7 @@ class HouseTests(SynchronousTestCase):
         )
 
     def test_clients(self):
-        """The clients import nothing of a node, no Twisted, and but for their transports no clock and no socket."""
+        """The clients import nothing of a node and no Twisted; only their transports a clock and a socket."""
         downstairs = {"errors", "kademlia", "records", "wire", "client"}
         for module in self.modules:
             if module.part not in ("client", "aio"):
@@ -139,8 +139,8 @@ class HouseTests(SynchronousTestCase):
             self.assertEqual({words[0] for words in names} & unwanted, set(), module.name)
 
     def test_what_clients_load(self):
-        """Importing `dht14` loads nothing, and importing the clients no Twisted, no asyncio for the blocking one, and
-        nothing that only signing needs."""
+        """Importing `dht14` loads nothing. Importing the clients loads no Twisted, nothing that only signing
+        needs, and for the blocking one no asyncio."""
         for names, unwanted in (
             ("dht14", ("dht14.client", "attr", "asyncio")),
             ("dht14, sys; dht14.Client", ("twisted", "asyncio", "cryptography", "cbor2", "lmdb")),

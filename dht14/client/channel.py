@@ -1,4 +1,4 @@
-"""The requests of one connection at a time, apart from any I/O: what to send, what to repeat, whose a reply is.
+"""The requests of a connection, without I/O: what to send, what to repeat, which request a reply answers.
 
 Replies come in the order of the requests. A channel outlives its connections: requests that were under way
 when a connection broke are sent again, once, on the next one.

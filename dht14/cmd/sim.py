@@ -1,4 +1,4 @@
-"""`dht14 sim`: a whole network of the shipped node code on a virtual clock and network, and its figures."""
+"""`dht14 sim`: run a scenario on the simulator and print its results."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from attrs import define, evolve, field
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
@@ -16,19 +16,20 @@ from zope.interface import implementer
 
 from dht14.cmd.command_error import DONE, NOT_DONE, WRONG_USAGE, CommandError
 from dht14.cmd.progress import TERMINAL_INTERVAL, Heartbeat
-from dht14.cmd.sim_output import Figures, Played
+from dht14.cmd.sim_output import ExperimentOutput, ScenarioOutput
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim.conditions import Conditions
+from dht14.sim.experiment import EXPERIMENT, GETS, PROMISED_RATE, experiment
 from dht14.sim.plot import can_plot, plot
-from dht14.sim.report import PROMISED_RATE, Experiment, Plan, Progress
+from dht14.sim.run import Progress
 from dht14.sim.scenario import Scenario
-from dht14.sim.scenarios import SCENARIOS
+from dht14.sim.scenarios import ALIASES, SCENARIOS
 
 ERRORS_SHOWN = 5
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """A parser of whole numbers within bounds."""
+    """Return a parser of whole numbers from `low` to `high`."""
 
     def parse(text: str) -> int:
         if text.strip().lstrip("-").isdecimal() and low <= int(text) <= high:
@@ -39,12 +40,12 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def part(text: str) -> float:
-    """A part of a whole, from 0 to less than 1."""
+    """Parse a share from 0 to less than 1."""
     return _number(text, 1.0, "a part from 0 to less than 1, such as 0.05")
 
 
 def milliseconds(text: str) -> float:
-    """A latency."""
+    """Parse a latency."""
     return _number(text, 10_000.0, "a number of milliseconds from 0 to less than 10000")
 
 
@@ -59,43 +60,61 @@ def _number(text: str, limit: float, name: str) -> float:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `dht14 sim`."""
+    """Add the options of `dht14 sim`."""
     parser.description = (
-        "Run a whole network of the shipped node code on a virtual clock and network. With the name of a "
-        "scenario that is played, and exit code 0 means that its promises were kept. Without one all nodes "
-        "join, values are put at random nodes, some nodes may die, and the values are read from random nodes: "
-        f"0 means that at least {PROMISED_RATE:.1%} of the gets brought the value that was acknowledged. A "
-        "node that logs an error, or contradicts itself, makes it 1. The same options give the same digest."
+        "Run a whole network of shipped nodes on a virtual clock and a virtual network. With the name of a "
+        "scenario, exit code 0 means that its promises were kept. Without a name all nodes join, values are "
+        "put at random nodes, some nodes may die, and random nodes get the values; exit code 0 means that at "
+        f"least {PROMISED_RATE:.1%} of the gets returned the acknowledged value. The exit code is 1 when a "
+        "promise is missed, or when a node logs an error or breaks an invariant. The same options give the "
+        "same digest."
     )
-    parser.add_argument("scenario", nargs="?", choices=list(SCENARIOS), metavar="SCENARIO")
-    parser.add_argument("--list", action="store_true", help="tell which scenarios there are")
+    parser.add_argument("scenario", nargs="?", choices=[*SCENARIOS, *ALIASES], metavar="SCENARIO")
+    parser.add_argument("--list", action="store_true", help="list the scenarios")
     network = parser.add_argument_group("the network")
-    network.add_argument("--nodes", type=whole(1, 100_000), metavar="N")
-    network.add_argument("--seed", type=whole(0, 2**63), default=1, metavar="N", help="of all chance")
+    network.add_argument("--nodes", type=whole(1, 100_000), metavar="N", help="number of nodes")
+    network.add_argument(
+        "--seed", type=whole(0, 2**63), default=1, metavar="N", help="of all randomness (default: 1)"
+    )
     work = parser.add_argument_group("the work")
-    work.add_argument("--values", type=whole(1, 1_000_000), metavar="N", help="to put")
+    work.add_argument("--values", type=whole(1, 1_000_000), metavar="N", help="number of values to put")
     _add_plain_arguments(parser.add_argument_group("without a scenario"))
-    parser.add_argument("--quiet", action="store_true", help="say nothing of the progress on stderr")
+    parser.add_argument("--quiet", action="store_true", help="do not write progress to stderr")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
-        "--plot", metavar="FILE", help="draw how a scenario went: success, latency and copies over time"
+        "--plot", metavar="FILE", help="plot success, latency and copies of a scenario over time"
     )
 
 
 def _add_plain_arguments(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--bootstrap-nodes", type=whole(0, 100), metavar="N", help="besides")
-    group.add_argument("--latency", type=milliseconds, metavar="MS", help="one way, at the median")
-    group.add_argument("--loss", type=part, metavar="PART", help="of the datagrams")
-    group.add_argument("--duplicate", type=part, metavar="PART", help="arrive twice")
-    group.add_argument("--reorder", type=part, metavar="PART", help="are held back for a while")
     group.add_argument(
-        "--value-size", dest="value_bytes", type=whole(1, MAX_VALUE), metavar="BYTES", help="at most"
+        "--bootstrap-nodes", type=whole(0, 100), metavar="N", help="additional nodes without values (2)"
     )
-    group.add_argument("--gets", type=whole(0, 10_000_000), metavar="N", help="of any value")
-    group.add_argument("--kill", type=part, metavar="PART", help="of the nodes, after the puts")
+    group.add_argument("--latency", type=milliseconds, metavar="MS", help="median one-way latency (30)")
+    group.add_argument("--loss", type=part, metavar="PART", help="share of datagrams that are lost (0)")
+    group.add_argument(
+        "--duplicate", type=part, metavar="PART", help="share of datagrams that arrive twice (0)"
+    )
+    group.add_argument(
+        "--reorder",
+        type=part,
+        metavar="PART",
+        help="share of datagrams that are delayed, so that others overtake them (0)",
+    )
+    group.add_argument(
+        "--value-size",
+        dest="value_bytes",
+        type=whole(1, MAX_VALUE),
+        metavar="BYTES",
+        help="the largest value (1000)",
+    )
+    group.add_argument("--gets", type=whole(0, 10_000_000), metavar="N", help="number of gets (1000)")
+    group.add_argument(
+        "--kill", type=part, metavar="PART", help="share of the nodes that die after the puts (0)"
+    )
 
 
-PLAIN = {
+EXPERIMENT_OPTIONS = {
     "bootstrap_nodes": "--bootstrap-nodes",
     "latency": "--latency",
     "loss": "--loss",
@@ -105,30 +124,28 @@ PLAIN = {
     "gets": "--gets",
     "kill": "--kill",
 }
-"""Options that a scenario does not take: they are part of it."""
-
-
-def plan_of(args: argparse.Namespace) -> Plan:
-    """What these arguments ask for, where no scenario is named."""
-    given = {name: value for name, value in vars(args).items() if value is not None}
-    conditions = {name: value for name, value in given.items() if name in ("loss", "duplicate", "reorder")}
-    if "latency" in given:
-        conditions["latency"] = given["latency"] / 1000
-    names = ("nodes", "bootstrap_nodes", "seed", "values", "value_bytes", "gets", "kill")
-    plan = {name: value for name, value in given.items() if name in names}
-    return Plan(conditions=Conditions(**conditions), **plan)
+"""Options of the experiment: a named scenario has its own values of them."""
 
 
 def scenario_of(args: argparse.Namespace) -> Scenario:
-    """The scenario that is named, of the size that is asked for."""
-    sizes = {name: getattr(args, name) for name in ("nodes", "values") if getattr(args, name) is not None}
-    return evolve(SCENARIOS[args.scenario], **sizes)
+    """Return the named scenario, or the experiment with its options, of the size that the arguments give."""
+    names = ("nodes", "values") if args.scenario else ("nodes", "values", "bootstrap_nodes", "value_bytes")
+    sizes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if args.scenario:
+        return evolve(SCENARIOS[ALIASES.get(args.scenario, args.scenario)], **sizes)
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    conditions: dict[str, Any] = {}
+    conditions |= {name: given[name] for name in ("loss", "duplicate", "reorder") if name in given}
+    if "latency" in given:
+        conditions["latency"] = given["latency"] / 1000
+    options = {name: given[name] for name in ("gets", "kill") if name in given}
+    return evolve(EXPERIMENT, script=experiment(**options), conditions=Conditions(**conditions), **sizes)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry it out and print the figures; the exit code."""
+    """Run the scenario and print its results; return the exit code."""
     if args.list:
-        print("\n".join(f"{name:<15} {scenario.says}" for name, scenario in SCENARIOS.items()))
+        print("\n".join(f"{name:<15} {scenario.summary}" for name, scenario in SCENARIOS.items()))
         return DONE
     wrong = _misused(args)
     if wrong:
@@ -136,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
     errors = Errors()
     globalLogPublisher.addObserver(errors)
     try:
-        return _play(args, errors) if args.scenario else _experiment(args, errors)
+        return _run(args, errors)
     finally:
         globalLogPublisher.removeObserver(errors)
         for event in errors.first:
@@ -144,12 +161,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _misused(args: argparse.Namespace) -> str:
-    """What does not go together, if anything."""
-    given = [option for name, option in PLAIN.items() if getattr(args, name) is not None]
+    """Return which options contradict each other, "" if none do."""
+    given = [option for name, option in EXPERIMENT_OPTIONS.items() if getattr(args, name) is not None]
     if args.scenario and given:
         return f"{given[0]} is part of a scenario, and cannot be given with one"
     if args.plot and not args.scenario:
-        return "--plot draws how a scenario went: name one (--list tells which there are)"
+        return "--plot needs the name of a scenario (--list lists them)"
     if args.plot and not can_plot():
         return "--plot needs matplotlib: pip install 'dht14[plot]'"
     if args.plot and not os.path.isdir(os.path.dirname(os.path.abspath(args.plot))):
@@ -157,41 +174,43 @@ def _misused(args: argparse.Namespace) -> str:
     return ""
 
 
-def _experiment(args: argparse.Namespace, errors: "Errors") -> int:
-    began = time.perf_counter()
-    with progress_on(sys.stderr, args.quiet) as progress:
-        report = Experiment(plan_of(args), progress).run()
-    figures = Figures(report, time.perf_counter() - began, errors.count)
-    print(json.dumps(figures.as_object()) if args.json else figures.as_text())
-    return DONE if figures.good else NOT_DONE
-
-
-def _play(args: argparse.Namespace, errors: "Errors") -> int:
-    scenario = scenario_of(args)
-    replay = (
-        f"dht14 sim {scenario.name} --nodes {scenario.nodes} --values {scenario.values} --seed {args.seed}"
-    )
+def _run(args: argparse.Namespace, errors: "Errors") -> int:
+    scenario, replay = scenario_of(args), replay_of(args)
     began, cpu_began = time.perf_counter(), time.process_time()
     try:
         with progress_on(sys.stderr, args.quiet) as progress:
             result = scenario.run(args.seed, progress)
-    except Exception:  # noqa: BLE001 - it is told, with its traceback
-        # A bug, of the nodes or of the simulator: the traceback says where, this says how to see it again.
+    except Exception:  # noqa: BLE001 - the traceback is printed
+        # A bug of the nodes or of the simulator: the traceback says where, the command runs it again.
         traceback.print_exc()
         print(f"To see this again: {replay}", file=sys.stderr)
         return NOT_DONE
-    cpu_seconds = time.process_time() - cpu_began
-    figures = Played(result, time.perf_counter() - began, cpu_seconds, errors.count, replay)
-    print(json.dumps(figures.as_object()) if args.json else figures.as_text())
+    wall_seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+    output: ScenarioOutput | ExperimentOutput
+    if args.scenario:
+        output = ScenarioOutput(result, wall_seconds, cpu_seconds, errors.count, replay)
+    else:
+        gets = GETS if args.gets is None else args.gets
+        output = ExperimentOutput(result, gets, args.kill or 0.0, wall_seconds, errors.count)
+    print(json.dumps(output.as_object()) if args.json else output.as_text())
     if args.plot:
         plot(result, args.plot)
-    return DONE if figures.good else NOT_DONE
+    return DONE if output.good else NOT_DONE
+
+
+def replay_of(args: argparse.Namespace) -> str:
+    """Return the command that runs the same again."""
+    scenario = scenario_of(args)
+    words = ["dht14 sim", *([scenario.name] if args.scenario else [])]
+    words += [f"--nodes {scenario.nodes} --values {scenario.values} --seed {args.seed}"]
+    given = {option: getattr(args, name) for name, option in EXPERIMENT_OPTIONS.items()}
+    return " ".join([*words, *(f"{option} {value}" for option, value in given.items() if value is not None)])
 
 
 @implementer(ILogObserver)
 @define
 class Errors:
-    """Observes what nodes log as errors. In a simulation none is expected: each is a bug."""
+    """Observes the errors that nodes log. Each is a bug: a simulation has no reason for one."""
 
     count: int = 0
     first: list[LogEvent] = field(factory=list)
@@ -205,7 +224,7 @@ class Errors:
 
 @contextmanager
 def progress_on(stream: TextIO, quiet: bool = False) -> Iterator[Progress]:
-    """One line that is written over and over where somebody watches; elsewhere one every 10 s."""
+    """Show progress: on a terminal in one line that is rewritten, else in a new line every 10 s."""
     if quiet:
         yield lambda phase, ended, count: None
     elif stream.isatty():

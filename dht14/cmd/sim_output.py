@@ -1,40 +1,58 @@
-"""What `dht14 sim` prints: figures for people and for programs."""
+"""The output of `dht14 sim`, for people and for programs."""
 
 from attrs import asdict, frozen
 
-from dht14.sim.report import Report
 from dht14.sim.run import Promise
 from dht14.sim.scenario import Result
 from dht14.sim.statistics import PhaseStatistics
 
 VIOLATIONS_SHOWN = 10
-"""To people; programs are told of more."""
+"""To people; the JSON has more of them."""
 
 
 @frozen
-class Figures:
-    """A report as it is printed, with what only this run has: wall seconds, and errors that were logged."""
+class ExperimentOutput:
+    """The result of `experiment`, with what only this process knows: wall time, and the errors that nodes
+    logged."""
 
-    report: Report
+    result: Result
+    gets: int
+    kill: float
     wall_seconds: float
     errors: int
 
     @property
     def good(self) -> bool:
-        """Whether everything went as promised."""
-        return self.report.promise_kept and not self.errors
+        """Whether every promise was kept, and no node logged an error."""
+        return self.result.kept and not self.errors
 
     @property
     def events_per_second(self) -> float:
         """Events of the clock per second of wall time."""
-        return self.report.events / self.wall_seconds
+        return self.result.events / self.wall_seconds
 
     def as_object(self) -> dict[str, object]:
-        """For programs. Everything but `wall_seconds` and `events_per_second` follows from the plan."""
-        report = asdict(self.report)
+        """Return an object for programs. All but `wall_seconds` and `events_per_second` depends on `plan`
+        alone."""
+        result, scenario = self.result, self.result.scenario
         return {
-            **report,
-            "hops": {str(hops): count for hops, count in sorted(self.report.hops.items())},
+            "plan": {
+                "nodes": scenario.nodes,
+                "bootstrap_nodes": scenario.bootstrap_nodes,
+                "seed": result.seed,
+                "conditions": asdict(scenario.conditions),
+                "values": scenario.values,
+                "value_bytes": scenario.value_bytes,
+                "gets": self.gets,
+                "kill": self.kill,
+            },
+            **{name: asdict(phase) for name, phase in result.phases.items()},
+            "killed": result.notes["nodes killed"],
+            "hops": {str(hops): count for hops, count in sorted(result.hops.items())},
+            "traffic": asdict(result.traffic),
+            "virtual_seconds": result.virtual_seconds,
+            "events": result.events,
+            "digest": result.digest,
             "errors": self.errors,
             "good": self.good,
             "wall_seconds": round(self.wall_seconds, 3),
@@ -42,23 +60,24 @@ class Figures:
         }
 
     def as_text(self) -> str:
-        """For people."""
-        report, plan, traffic = self.report, self.report.plan, self.report.traffic
-        lookups = max(1, sum(report.hops.values()))
-        mean_hops = sum(hops * count for hops, count in report.hops.items()) / lookups
+        """Return a table for people."""
+        result, scenario, traffic = self.result, self.result.scenario, self.result.traffic
+        lookups = max(1, sum(result.hops.values()))
+        mean_hops = sum(hops * count for hops, count in result.hops.items()) / lookups
+        killed = f"{result.notes['nodes killed']} killed"
         lines = {
-            "nodes": f"{plan.nodes} and {plan.bootstrap_nodes} bootstrap nodes; {report.killed} killed",
-            "joins": f"{_phase_line(report.joins, 'joined')}",
-            "puts": f"{_phase_line(report.puts, 'acknowledged')}",
-            "gets": f"{_phase_line(report.gets, 'right')}",
-            "hops": f"{mean_hops:.2f} per lookup, {max(report.hops, default=0)} at most",
+            "nodes": f"{scenario.nodes} and {scenario.bootstrap_nodes} bootstrap nodes; {killed}",
+            "joins": _phase_line(result.phases["joins"], "joined"),
+            "puts": _phase_line(result.phases["puts"], "acknowledged"),
+            "gets": _phase_line(result.phases["gets"], "right"),
+            "hops": f"{mean_hops:.2f} per lookup, {max(result.hops, default=0)} at most",
             "datagrams": f"{traffic.sent} sent, {traffic.lost} lost, {traffic.duplicated} doubled, "
             f"{traffic.unreachable} to nobody",
             "bytes": f"{traffic.sent_bytes} sent, {traffic.largest_bytes} in the largest datagram",
-            "events": f"{report.events} in {report.virtual_seconds:.1f} virtual seconds",
+            "events": f"{result.events} in {result.virtual_seconds:.1f} virtual seconds",
             "here": f"{self.wall_seconds:.1f} s, {self.events_per_second:.0f} events per second",
             "errors": f"{self.errors} logged",
-            "digest": report.digest,
+            "digest": result.digest,
         }
         return "\n".join(f"{name:<10} {line}" for name, line in lines.items())
 
@@ -71,16 +90,17 @@ def _phase_line(phase: PhaseStatistics, good: str) -> str:
 
 
 @frozen
-class Played:
-    """What came of a scenario as it is printed, with what only this run has."""
+class ScenarioOutput:
+    """The result of a named scenario, with what only this process knows: its times, and the errors that nodes
+    logged."""
 
     result: Result
     wall_seconds: float
     cpu_seconds: float
     errors: int
-    """That nodes logged."""
+    """Logged by nodes."""
     replay: str
-    """The command that plays the same again."""
+    """The command that runs the same again."""
 
     @property
     def good(self) -> bool:
@@ -89,7 +109,7 @@ class Played:
 
     @property
     def speed(self) -> dict[str, int]:
-        """Per second of this process, which has one thread: others may use the machine as well."""
+        """Rates per CPU second: the process has one thread, and other processes may use the machine."""
         done = {
             "node_seconds_per_second": self.result.node_seconds,
             "datagrams_per_second": self.result.traffic.sent,
@@ -98,21 +118,21 @@ class Played:
         return {name: round(count / self.cpu_seconds) for name, count in done.items()}
 
     def as_object(self) -> dict[str, object]:
-        """For programs. Everything but `wall_seconds`, `cpu_seconds` and `..._per_second` follows from scenario
-        and seed."""
+        """Return an object for programs. All but `wall_seconds`, `cpu_seconds` and `..._per_second` depends
+        on scenario and seed alone."""
         result, scenario = self.result, self.result.scenario
         return {
             "scenario": scenario.name,
-            "says": scenario.says,
+            "says": scenario.summary,
             "nodes": scenario.nodes,
             "bootstrap_nodes": scenario.bootstrap_nodes,
             "values": scenario.values,
             "seed": result.seed,
             "promises": [{**asdict(promise), "kept": promise.kept} for promise in result.promises],
             "notes": result.notes,
-            "gets": result.judgements,
+            "gets": result.verdicts,
             "violations": result.violations,
-            "moments": [asdict(moment) for moment in result.moments],
+            "moments": [asdict(interval) for interval in result.intervals],
             "traffic": asdict(result.traffic),
             "virtual_seconds": round(result.virtual_seconds, 3),
             "node_seconds": result.node_seconds,
@@ -127,10 +147,10 @@ class Played:
         }
 
     def as_text(self) -> str:
-        """For people: a table of promises, and beside it what else came out."""
+        """Return a table of promises for people, with the other results."""
         result, scenario, speed = self.result, self.result.scenario, self.speed
         heads = [
-            f"{scenario.name}: {scenario.says}",
+            f"{scenario.name}: {scenario.summary}",
             f"{scenario.nodes} nodes and {scenario.bootstrap_nodes} bootstrap nodes, "
             + f"{scenario.values} values, seed {result.seed}",
             "",
@@ -138,7 +158,7 @@ class Played:
         table = [_promise_line(promise) for promise in result.promises]
         table += [f"        {name:<48} {value:>12.6g}" for name, value in result.notes.items()]
         facts = {
-            "gets": ", ".join(f"{count} {what}" for what, count in result.judgements.items()),
+            "gets": ", ".join(f"{count} {what}" for what, count in result.verdicts.items()),
             "datagrams": f"{result.traffic.sent} sent, {result.traffic.lost} lost, "
             f"{result.traffic.filtered} kept out by NATs, {result.traffic.unreachable} to nobody",
             "time": f"{result.virtual_seconds:.0f} virtual seconds, {result.node_seconds} of nodes",

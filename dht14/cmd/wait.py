@@ -106,7 +106,8 @@ class _ApiCheck:
             get(self.address, secrets.token_bytes(ID_BYTES), min(timeout, ANSWER_TIMEOUT))
         except CommandError as end:
             if end.error == "not_ready":
-                return f"the node at {format_address(*self.address)} mines its node id, opens its values or joins"
+                where = format_address(*self.address)
+                return f"the node at {where} mines its node id, opens its values or joins"
             return str(end)
         return ""
 

@@ -1,1 +1,1 @@
-"""The second composition root: the shipped stack on a virtual clock and a virtual network."""
+"""A simulator: the shipped stack on a virtual clock, a virtual network and virtual disks."""

@@ -1,8 +1,8 @@
-"""How hostile nodes conduct themselves: responders that take the place of the shipped one.
+"""Hostile nodes: responders that replace the shipped one.
 
-Everything else of a hostile node is the shipped code: it has a valid identity, joins, keeps a table and is
-known to others. A conduct is whatever `net.stack.MakeResponder` describes; one that needs to know more than
-that, of its accomplices say, is made with `functools.partial`.
+All else of a hostile node is shipped code: it has a valid identity, joins, keeps a table and is known to
+others. The responder is made by a `stack.MakeResponder`; one with further arguments, its colluders for
+example, is made with `functools.partial`.
 """
 
 import random
@@ -19,21 +19,21 @@ from dht14.security.identity import PROOF_BYTES
 from dht14.sim.host import PUZZLE
 from dht14.wire.messages import FindNode, FindValue, Nodes, Offer, Request, Store, Stored, Value
 
-A_DAY_MS = 86_400_000
+DAY_MS = 86_400_000
 
 
 class Silent(Responder):
     """Drops every request."""
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Denier(Responder):
-    """Gives receipts for what it throws away, and has nothing for whoever asks for a value."""
+    """Acknowledges every STORE but keeps nothing, and answers FIND_VALUE with contacts only."""
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
-        """As `Responder.answer`, but for values."""
+        """As `Responder.answer`, except for values."""
         if isinstance(request, (Store, Offer)):
             respond(Stored(()))
         elif isinstance(request, FindValue):
@@ -44,13 +44,13 @@ class Denier(Responder):
 
 @define(eq=False)
 class Liar(Responder):
-    """A denier that knows only nodes that do not exist, but whose proofs of work do: the nearest of those
-    that it has made up."""
+    """Acknowledges every STORE, and names only contacts that do not exist: of the ones that it has made up,
+    which have valid proofs of work, those nearest to the target."""
 
     _made_up: tuple[Contact, ...] = field(factory=lambda: _made_up(random.Random("a liar")))
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
-        """Bogus contacts for whatever is looked for."""
+        """Respond to each lookup with made-up contacts."""
         if isinstance(request, (Store, Offer)):
             respond(Stored(()))
         elif isinstance(request, FindNode):
@@ -64,11 +64,11 @@ class Liar(Responder):
         return Nodes(tuple(sorted(self._made_up, key=lambda contact: contact.node_id ^ target)[:K]))
 
 
-MADE_UP = 512
+MADE_UP_CONTACTS = 512
 
 
 def _made_up(rng: random.Random) -> tuple[Contact, ...]:
-    proofs = (rng.randbytes(PROOF_BYTES) for _ in range(MADE_UP))
+    proofs = (rng.randbytes(PROOF_BYTES) for _ in range(MADE_UP_CONTACTS))
     return tuple(
         Contact(
             PUZZLE.verify_proof(proof), (f"203.0.113.{rng.randint(1, 254)}", rng.randint(1024, 65_535)), proof
@@ -78,18 +78,18 @@ def _made_up(rng: random.Random) -> tuple[Contact, ...]:
 
 
 class Forger(Denier):
-    """A denier that has a value for every key: junk, of the newest version that anybody believes, and it
-    says that it is one of the nodes nearest to the key."""
+    """A `Denier` that returns junk for every key, with the newest version that others accept, and claims to
+    be among the nodes nearest to the key."""
 
     JUNK = b"This was never written."
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
-        """Junk for every key."""
+        """Respond to FIND_VALUE with junk."""
         if isinstance(request, FindValue):
-            respond(Value(self._newest(), A_DAY_MS, MAX_REPLICATION, True, self.JUNK))
+            respond(Value(self._newest(), DAY_MS, MAX_REPLICATION, True, self.JUNK))
         else:
             super().answer(request, sender, now, respond)
 
     def _newest(self) -> int:
-        """The newest version that everybody believes."""
+        """Return the newest version that every node accepts."""
         return version_at(self._time.now() + TOLERANCE)

@@ -1,7 +1,8 @@
-"""Attacks on a network of the shipped code, by nodes with valid identities, and what must come of them.
+"""Attacks by nodes with valid identities on a network of shipped nodes, and what the network promises under
+them.
 
-The attackers are free of all that slows real ones down: the puzzle is of difficulty 0, and they may have
-nodes in as many subnets as the attack says.
+The attackers pay less than real ones: the proof of work has difficulty 0, and they have nodes in as many
+subnets as the attack needs.
 """
 
 import random
@@ -22,9 +23,9 @@ from dht14.node.responder import Responder
 from dht14.records.envelope import key_of_owner
 from dht14.records.signing import public_key_of, sign_envelope
 from dht14.security.identity import Identity, public_bytes
-from dht14.sim.adversaries import A_DAY_MS, Denier, Forger, Liar, Silent
-from dht14.sim.host import PUZZLE, Host, HostRole
-from dht14.sim.run import ScenarioRun, judged
+from dht14.sim.adversaries import DAY_MS, Denier, Forger, Liar, Silent
+from dht14.sim.host import PUZZLE, Host, NodeRole
+from dht14.sim.run import ScenarioRun, verdicts_of
 from dht14.sim.scenario import Script
 from dht14.wire.messages import FindNode, FindValue, Nodes, Reply, Request, Store, Stored
 
@@ -34,32 +35,33 @@ SYBILS = 500
 ECLIPSERS = 20
 """Attackers beside each key."""
 
-NEARNESS = 12
-"""Bits that they share with the key: in a network of 500, none of the honest nodes is likely to."""
+SHARED_BITS = 12
+"""Leading bits that their ids share with the key: in a network of 500 nodes hardly any honest id shares as
+many."""
 
-HOSTILE_PART = 0.2
+HOSTILE_SHARE = 0.2
 
 
 @define(eq=False)
-class Ring:
-    """What accomplices know of each other."""
+class Colluders:
+    """The state that colluding nodes share."""
 
     members: list[Contact] = field(factory=list)
     receipts: defaultdict[int, set[int]] = field(factory=lambda: defaultdict(set))
-    """By key, the ids of the members that have promised to hold its record."""
+    """By key, the ids of the members that have acknowledged its record."""
 
 
 @define(eq=False)
-class Accomplice(Responder):
-    """A denier that knows nobody but its accomplices."""
+class Colluder(Responder):
+    """Acknowledges every STORE but keeps nothing, and names only its colluders."""
 
-    _ring: Ring = field(kw_only=True)
+    _colluders: Colluders = field(kw_only=True)
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
-        """The accomplices nearest to whatever is looked for, and receipts for what is thrown away."""
+        """Respond with the colluders nearest to the target."""
         if isinstance(request, Store):
-            if request.replication:  # Else it is a cached copy, which counts for nothing.
-                self._ring.receipts[request.key].add(self._table.own_id)
+            if request.replication:  # Without it this is a cached copy, which no quorum counts.
+                self._colluders.receipts[request.key].add(self._table.own_id)
             respond(Stored(self._nearest(request.key)))
         elif isinstance(request, FindValue):
             respond(Nodes(self._nearest(request.key)))
@@ -69,14 +71,14 @@ class Accomplice(Responder):
             super().answer(request, sender, now, respond)
 
     def _nearest(self, target: int) -> tuple[Contact, ...]:
-        return tuple(sorted(self._ring.members, key=lambda contact: contact.node_id ^ target)[:K])
+        return tuple(sorted(self._colluders.members, key=lambda contact: contact.node_id ^ target)[:K])
 
 
 class Misdirector(Denier):
-    """A denier that names real nodes, at addresses where nobody is: each in a subnet of its own."""
+    """A `Denier` that names real nodes with wrong addresses, each in a subnet of its own."""
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
-        """The right ids in the wrong places."""
+        """Respond with real ids at addresses where no node listens."""
         super().answer(request, sender, now, lambda reply: respond(self._misdirected(reply)))
 
     def _misdirected(self, reply: Reply) -> Reply:
@@ -90,130 +92,136 @@ class Misdirector(Denier):
         )
 
 
-HOSTILE_WAYS = (Silent, Denier, Liar, Forger, Misdirector)
-"""How nodes that are hostile each for itself conduct themselves."""
+HOSTILE_RESPONDERS = (Silent, Denier, Liar, Forger, Misdirector)
+"""Of hostile nodes that do not collude."""
 
 
-def one_subnet(stage: ScenarioRun) -> None:
-    """The nodes have a subnet each; five times as many attackers share one."""
-    spread_out(stage)
-    ring = Ring()
-    for number in range(SYBILS * stage.world.size // 100):
-        place = f"60.0.0.{number % 250 + 1}", 8000 + number // 250
-        _settle(stage, Identity.made_up(PUZZLE, stage.world.rng), place, ring)
-    stage.join()
-    stage.promise_acknowledged("puts acknowledged", stage.put_values(_contents(stage)), 0.999)
-    found = stage.get([write.key for write in stage.acknowledged()], times=20)
-    hostile = {contact.node_id for contact in ring.members}
-    tables = [node.stack.table for node in stage.world.callers()]
-    most = max(sum(c.node_id in hostile for c in table.contacts()) for table in tables)
-    stage.promise("attackers in a table", most, at_most=SUBNET_IN_TABLE)
+def one_subnet(run: ScenarioRun) -> None:
+    """Each node has a subnet of its own; five times as many attackers share one."""
+    spread_out(run)
+    colluders = Colluders()
+    for number in range(SYBILS * run.world.size // 100):
+        address = f"60.0.0.{number % 250 + 1}", 8000 + number // 250
+        _add_colluder(run, Identity.made_up(PUZZLE, run.world.rng), address, colluders)
+    run.join()
+    run.promise_acknowledged("puts acknowledged", run.put_values(_contents(run)), 0.999)
+    found = run.get([write.key for write in run.acknowledged()], times=20)
+    hostile = {contact.node_id for contact in colluders.members}
+    tables = [node.stack.table for node in run.world.callers()]
+    largest = max(sum(c.node_id in hostile for c in table.contacts()) for table in tables)
+    run.promise("attackers in a table", largest, at_most=SUBNET_IN_TABLE)
     for table in tables:
         table.check_invariants()  # Of a bucket's limit too.
-    most = max((len(ids) for ids in ring.receipts.values()), default=0)
-    stage.promise("attackers among the holders of a key", most, at_most=SUBNET_IN_SET)
-    stage.promise_right("gets right", judged(found), 0.999)
+    largest = max((len(ids) for ids in colluders.receipts.values()), default=0)
+    run.promise("attackers among the holders of a key", largest, at_most=SUBNET_IN_SET)
+    run.promise_right("gets right", verdicts_of(found), 0.999)
 
 
 def eclipse(subnets: int, at_least: float) -> Script:
-    """Beside each key there are 20 attackers in so many subnets, before anything is put there."""
+    """Return a script: before any put, 20 attackers in `subnets` subnets have ids next to each key."""
 
-    def play(stage: ScenarioRun) -> None:
-        spread_out(stage)
-        values = _contents(stage)
+    def script(run: ScenarioRun) -> None:
+        spread_out(run)
+        values = _contents(run)
         for turn, key in enumerate(values):
-            ring = Ring()
+            colluders = Colluders()
             for number in range(ECLIPSERS):
-                place = f"60.{turn}.{number % subnets}.{number + 1}", 8000
-                _settle(stage, _identity_near(key, stage.world.rng), place, ring)
-        stage.join()
-        stage.promise_acknowledged("puts acknowledged", stage.put_values(values), 1)
-        found = stage.get([write.key for write in stage.acknowledged()], times=50)
-        alarms = sum(node.stack.node.eclipse_detector.detections for node in stage.world.callers())
-        stage.notes["alarms"] = alarms
-        stage.promise_right("gets right", judged(found), at_least)
+                address = f"60.{turn}.{number % subnets}.{number + 1}", 8000
+                _add_colluder(run, _identity_near(key, run.world.rng), address, colluders)
+        run.join()
+        run.promise_acknowledged("puts acknowledged", run.put_values(values), 1)
+        found = run.get([write.key for write in run.acknowledged()], times=50)
+        alarms = sum(node.stack.node.eclipse_detector.detections for node in run.world.callers())
+        run.notes["alarms"] = alarms
+        run.promise_right("gets right", verdicts_of(found), at_least)
 
-    return play
-
-
-def hostile(stage: ScenarioRun) -> None:
-    """A fifth of the nodes is hostile, each in one of five ways."""
-    world = stage.world
-    spread_out(stage)
-    nodes = [host for host in world.hosts if host.role is HostRole.NODE]
-    for turn, host in enumerate(world.rng.sample(nodes, round(HOSTILE_PART * len(nodes)))):
-        world.settle(evolve(host, conduct=HOSTILE_WAYS[turn % len(HOSTILE_WAYS)]))
-    stage.join()
-    stored = stage.put_values(_contents(stage) | _owned(stage))
-    stage.promise_acknowledged("puts acknowledged", stored, 0.99)
-    found = stage.get([write.key for write in stage.acknowledged()], times=20)
-    stage.notes["alarms"] = sum(node.stack.node.eclipse_detector.detections for node in world.callers())
-    stage.promise_right("gets right", judged(found), 0.99)
+    return script
 
 
-def displacement(stage: ScenarioRun) -> None:
-    """A fifth of the nodes writes junk over everything, again and again."""
-    world = stage.world
-    spread_out(stage)
-    stage.join()
-    stage.promise_acknowledged("puts acknowledged", stage.put_values(_contents(stage) | _owned(stage)), 1)
-    keys = [write.key for write in stage.acknowledged()]
-    hostile = world.rng.sample(world.callers(), round(HOSTILE_PART * len(world.callers())))
+def hostile(run: ScenarioRun) -> None:
+    """A fifth of the nodes is hostile; each has one of five responders."""
+    world = run.world
+    spread_out(run)
+    nodes = [host for host in world.hosts if host.role is NodeRole.NODE]
+    for turn, host in enumerate(world.rng.sample(nodes, round(HOSTILE_SHARE * len(nodes)))):
+        world.set_host(evolve(host, make_responder=HOSTILE_RESPONDERS[turn % len(HOSTILE_RESPONDERS)]))
+    run.join()
+    stored = run.put_values(_contents(run) | _owned(run))
+    run.promise_acknowledged("puts acknowledged", stored, 0.99)
+    found = run.get([write.key for write in run.acknowledged()], times=20)
+    run.notes["alarms"] = sum(node.stack.node.eclipse_detector.detections for node in world.callers())
+    run.promise_right("gets right", verdicts_of(found), 0.99)
+
+
+def displacement(run: ScenarioRun) -> None:
+    """A fifth of the nodes puts junk under every key, three times."""
+    world = run.world
+    spread_out(run)
+    run.join()
+    run.promise_acknowledged("puts acknowledged", run.put_values(_contents(run) | _owned(run)), 1)
+    keys = [write.key for write in run.acknowledged()]
+    hostile = world.rng.sample(world.callers(), round(HOSTILE_SHARE * len(world.callers())))
     junk = [partial(_put_junk, key) for _ in range(3) for key in keys]
-    displaced = sum(outcome.result for outcome in world.perform(junk, callers=hostile))
-    stage.promise("junk acknowledged", displaced, at_most=0)
-    found = stage.get(keys, times=10)
-    stage.promise_right("gets right", judged(found), 1)
+    displaced = sum(outcome.result for outcome in world.run_operations(junk, callers=hostile))
+    run.promise("junk acknowledged", displaced, at_most=0)
+    found = run.get(keys, times=10)
+    run.promise_right("gets right", verdicts_of(found), 1)
 
 
-def lowered(stage: ScenarioRun) -> None:
-    """Somebody who knows all values offers each holder its own record, as one of which a single copy is asked
-    for; then nodes are replaced, one every 45 s, until more have gone than there were."""
-    world = stage.world
-    stage.history.lives = world.lives
-    spread_out(stage)
-    stage.join()
-    stage.promise_acknowledged("puts acknowledged", stage.put_values(_contents(stage)), 1)
-    writes = stage.acknowledged()
+def lowered_replication(run: ScenarioRun) -> None:
+    """An attacker that knows all values sends each holder its own record with a replication of 1. Then nodes
+    are replaced, one every 45 s, until more have left than there were at first."""
+    world = run.world
+    run.history.availability = world.availability
+    spread_out(run)
+    run.join()
+    run.promise_acknowledged("puts acknowledged", run.put_values(_contents(run)), 1)
+    writes = run.acknowledged()
     attacker = world.callers()[0]
     for write in writes:
-        offer = Store(write.key, 0, A_DAY_MS, 1, 0, write.value, copy=True)
-        for holder in stage.holders(write.key):
+        offer = Store(write.key, 0, DAY_MS, 1, 0, write.value, copy=True)
+        for holder in run.holders(write.key):
             if holder is not attacker:
                 attacker.stack.rpc.ask(holder.contact, offer).addErrback(lambda _: None)
     for _ in range(world.size * 3 // 2):
         gone = world.rng.choice([node for node in world.callers() if node is not attacker])
         world.kill(gone)
         world.replace(gone.number)
-        world.begin(gone.number)
-        stage.wait(45.0)
-    copies = stage.replicas(writes)
-    stage.notes["copies"] = sum(copies) / len(copies)
-    stage.promise("fewest copies", min(copies), at_least=REPLICATION / 2)
-    found = stage.get([write.key for write in writes], times=5)
-    stage.promise_right("gets right", judged(found), 1)
+        world.start(gone.number)
+        run.wait(45.0)
+    copies = run.replicas(writes)
+    run.notes["copies"] = sum(copies) / len(copies)
+    run.promise("fewest copies", min(copies), at_least=REPLICATION / 2)
+    found = run.get([write.key for write in writes], times=5)
+    run.promise_right("gets right", verdicts_of(found), 1)
 
 
 def _put_junk(key: int, node: Node) -> "Deferred[bool]":
     return node.put(key, Forger.JUNK, 0, 20).addCallback(lambda receipt: receipt.acknowledged)
 
 
-def spread_out(stage: ScenarioRun) -> None:
-    """Every node is on the internet, in a subnet of its own."""
-    world = stage.world
+def spread_out(run: ScenarioRun) -> None:
+    """Give every node a public address in a subnet of its own."""
+    world = run.world
     for host in list(world.hosts):
         number = host.number
-        world.settle(
+        world.set_host(
             evolve(host, address=(f"{20 + (number >> 16)}.{number >> 8 & 255}.{number & 255}.1", 8000))
         )
     seeds = world.hosts[: len(world.options.seeds)]
     world.options = evolve(world.options, seeds=tuple(Seed(*host.address) for host in seeds))
 
 
-def _settle(stage: ScenarioRun, identity: Identity, address: Address, ring: Ring) -> None:
-    host = Host(stage.world.size, HostRole.NODE, identity, address, conduct=partial(Accomplice, ring=ring))
-    ring.members.append(host.contact)
-    stage.world.settle(host)
+def _add_colluder(run: ScenarioRun, identity: Identity, address: Address, colluders: Colluders) -> None:
+    host = Host(
+        run.world.size,
+        NodeRole.NODE,
+        identity,
+        address,
+        make_responder=partial(Colluder, colluders=colluders),
+    )
+    colluders.members.append(host.contact)
+    run.world.set_host(host)
 
 
 def _identity_near(key: int, rng: random.Random) -> Identity:
@@ -223,21 +231,21 @@ def _identity_near(key: int, rng: random.Random) -> Identity:
     for nonce in count():
         proof = head + nonce.to_bytes(8, "big") + tail
         node_id = PUZZLE.node_id_of(proof)
-        if not (node_id ^ key) >> ID_BITS - NEARNESS:
+        if not (node_id ^ key) >> ID_BITS - SHARED_BITS:
             break
     return Identity(private_key, proof, node_id)
 
 
-def _contents(stage: ScenarioRun) -> dict[int, bytes]:
-    rng = stage.world.rng
-    values = [rng.randbytes(rng.randint(1, stage.value_bytes)) for _ in range(stage.values)]
+def _contents(run: ScenarioRun) -> dict[int, bytes]:
+    rng = run.world.rng
+    values = [rng.randbytes(rng.randint(1, run.value_bytes)) for _ in range(run.values)]
     return {hash_id(value): value for value in values}
 
 
-def _owned(stage: ScenarioRun) -> dict[int, bytes]:
-    rng, owned = stage.world.rng, dict[int, bytes]()
-    for _ in range(stage.values):
+def _owned(run: ScenarioRun) -> dict[int, bytes]:
+    rng, owned = run.world.rng, dict[int, bytes]()
+    for _ in range(run.values):
         private_key = Ed25519PrivateKey.from_private_bytes(rng.randbytes(32))
-        envelope = sign_envelope(private_key, 1, rng.randbytes(rng.randint(1, stage.value_bytes)))
+        envelope = sign_envelope(private_key, 1, rng.randbytes(rng.randint(1, run.value_bytes)))
         owned[key_of_owner(public_key_of(private_key), b"")] = envelope.encode()
     return owned

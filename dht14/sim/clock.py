@@ -1,8 +1,8 @@
 """Virtual time: every timer and datagram of a simulated network on one heap.
 
-`task.Clock` sorts all its timers again on every call, which leaves 447 events a second with 10,000 of
-them waiting; a heap with lazy deletion stays above half a million. Events of the same instant run in
-the order in which they were asked for, so a run depends on nothing but its seeds.
+`task.Clock` sorts all its timers on every call: 447 events a second with 10,000 timers. A heap with lazy
+deletion stays above half a million. Events of the same instant run in the order of their creation, so a run
+depends on its seeds alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +16,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 Event = tuple[float, int, Callable[[Any], None] | None, Any]
-"""When, the number that settles ties, and a function with its argument, or None with a `HeapCall`.
-Ties end at the number, so functions and arguments are never compared."""
+"""Time, a unique number, and a function with its argument, or None with a `HeapCall`. The number decides
+ties, so functions and arguments are never compared."""
 
 
 class CallState(Enum):
-    """A delayed call waits, and then leaves that state once and for good."""
+    """A delayed call leaves WAITING once."""
 
     WAITING = "waiting"
     CALLED = "called"
@@ -29,7 +29,7 @@ class CallState(Enum):
 
 
 class ProcessState(Enum):
-    """What the operating system does with a simulated process."""
+    """The state of a simulated process."""
 
     RUNNING = "running"
     FROZEN = "frozen"
@@ -39,7 +39,7 @@ class ProcessState(Enum):
 @implementer(IDelayedCall)
 @define(eq=False)
 class HeapCall:
-    """One `callLater`: it stands on the heap under `ticket`; an entry with another number is stale."""
+    """One `callLater`. Its heap entry has the number `ticket`; an entry with another number is stale."""
 
     _clock: "HeapClock"
     process: "Process | None"
@@ -51,7 +51,7 @@ class HeapCall:
     _state: CallState = CallState.WAITING
 
     def getTime(self) -> float:
-        return self.when if self.process is None else self.process.due(self.when)
+        return self.when if self.process is None else self.process.local_time(self.when)
 
     def active(self) -> bool:
         return self._state is CallState.WAITING
@@ -70,7 +70,7 @@ class HeapCall:
         self._clock.move(self, self.when + secondsLater)
 
     def fire(self) -> None:
-        """The time has come. Only the clock calls this."""
+        """Call the function. Only the clock calls this."""
         self._state = CallState.CALLED
         self._function(*self._args, **self._kwargs)
 
@@ -85,20 +85,20 @@ class HeapCall:
 class HeapClock:
     """`IReactorTime` on a heap. Nothing moves until `run_until` is called.
 
-    What a called function raises leaves `run_until`: in a simulation a bug shall be loud.
+    An exception of a called function leaves `run_until`: a bug must stop a simulation.
     """
 
     COMPACT_ABOVE = 1024
-    """Stale entries are swept out when there are more than these and than half of the heap."""
+    """Stale entries are removed when there are more than this number and than half of the heap."""
 
     STANDSTILL = 1_000_000
-    """Events at one instant that are taken for a loop without end. A real clock would hide it as load."""
+    """Events at one instant that count as an endless loop. With a real clock it would look like load."""
 
     def __init__(self, start: float = 0.0) -> None:
         self.events = 0
         self._now = start
         self._moved_at = 0
-        """How many events there had been when time last moved."""
+        """The number of events when time last moved."""
         self._heap: list[Event] = []
         self._next_ticket = 0
         self._stale = 0
@@ -115,18 +115,19 @@ class HeapClock:
         return [cast(IDelayedCall, call) for call in self.calls()]
 
     def post(self, delay: float, function: Callable[[Any], None], argument: object) -> None:
-        """`callLater` for what is never cancelled, such as a datagram on its way: a quarter of the cost."""
+        """`callLater` for a call that is never cancelled, for example a datagram in flight, at a quarter of
+        the cost."""
         self._next_ticket = ticket = self._next_ticket + 1
         heappush(self._heap, (self._now + delay, ticket, function, argument))
 
     def run_until(self, time: float) -> None:
-        """Run what is due up to and including `time`, and stop there."""
+        """Run all events up to and including `time`, and stop there."""
         while self._step(time):
             pass
         self._now = max(self._now, time)
 
     def run_until_true(self, condition: Callable[[], bool], deadline: float) -> bool:
-        """Run until `condition()` holds, looking after every event; False when `deadline` came first."""
+        """Run until `condition()` holds, checked after each event; False when `deadline` comes first."""
         while not condition():
             if not self._step(deadline):
                 self._now = max(self._now, deadline)
@@ -141,7 +142,7 @@ class HeapClock:
         args: tuple[object, ...],
         kwargs: dict[str, object],
     ) -> HeapCall:
-        """`callLater` in the name of a process."""
+        """`callLater` for a process."""
         if not delay >= 0:
             raise ValueError(f"a delay of {delay} s")
         call = HeapCall(self, process, self._now + delay, 0, function, args, kwargs)
@@ -149,24 +150,24 @@ class HeapClock:
         return call
 
     def calls(self) -> list[HeapCall]:
-        """The delayed calls that wait, soonest first."""
+        """Return the waiting calls, soonest first."""
         waiting = (entry for entry in self._heap if entry[2] is None and entry[3].ticket == entry[1])
         return [entry[3] for entry in sorted(waiting, key=lambda entry: entry[:2])]
 
     def move(self, call: HeapCall, when: float) -> None:
-        """Let `call` happen at another time, never before now."""
+        """Move `call` to another time, never before now."""
         self.forget(call)
         call.when = max(when, self._now)
         self._push(call)
 
     def catch_up(self, call: HeapCall, ticket: int) -> None:
-        """Let a call happen now that its frozen process missed, unless it was cancelled or moved since."""
+        """Run now a call that a frozen process missed, unless it was cancelled or moved since."""
         if call.ticket == ticket:
             call.when = self._now
             self._push(call)
 
     def forget(self, call: HeapCall) -> None:
-        """Make the entry of `call` a stale one. It leaves the heap when it comes up, or in a sweep."""
+        """Make the heap entry of `call` stale. It is removed when its time comes, or with many others."""
         call.ticket = 0
         self._stale += 1
         if self._stale > self.COMPACT_ABOVE and self._stale * 2 > len(self._heap):
@@ -207,15 +208,15 @@ class HeapClock:
 @implementer(IReactorTime)
 @define(eq=False)
 class Process:
-    """The clock as one process sees it: its timers stop when it is frozen, and are gone when it is dead.
+    """The clock of one process: its timers stop while it is frozen, and end when it is dead.
 
-    Its own clock begins as the wall clock of its host, which may be wrong by `skew` seconds, and is never set
-    (`cmd.steady_clock`); the wall clock may be, while the process runs.
+    Its steady clock starts with the wall clock of its host, which is wrong by `skew` seconds, and is never
+    set (`cmd.steady_clock`). The wall clock can be set while the process runs.
     """
 
     _clock: HeapClock
     skew: float = 0.0
-    """Seconds by which the wall clock is ahead of the true time."""
+    """Seconds by which the wall clock is ahead of true time."""
     state: ProcessState = field(default=ProcessState.RUNNING, init=False)
     _skew_at_first: float = field(init=False)
     _overdue: list[tuple[HeapCall, int]] = field(factory=list, init=False)
@@ -227,11 +228,11 @@ class Process:
         return self._clock.seconds() + self._skew_at_first
 
     def wall(self) -> float:
-        """The time of day, as the host has it now."""
+        """Return the time of the host's wall clock."""
         return self._clock.seconds() + self.skew
 
-    def due(self, when: float) -> float:
-        """A moment of the true time, by the clock of the process."""
+    def local_time(self, when: float) -> float:
+        """Convert a true time to the steady clock of the process."""
         return when + self._skew_at_first
 
     def callLater(
@@ -244,12 +245,12 @@ class Process:
         return [cast(IDelayedCall, call) for call in own]
 
     def freeze(self) -> None:
-        """SIGSTOP: whatever falls due waits."""
+        """SIGSTOP: calls wait from now on."""
         if self.state is ProcessState.RUNNING:
             self.state = ProcessState.FROZEN
 
     def thaw(self) -> None:
-        """SIGCONT: what fell due meanwhile happens now, in its order."""
+        """SIGCONT: run the calls that were missed, in order."""
         if self.state is ProcessState.FROZEN:
             self.state = ProcessState.RUNNING
             overdue, self._overdue = self._overdue, []
@@ -257,12 +258,13 @@ class Process:
                 self._clock.catch_up(call, ticket)
 
     def kill(self) -> None:
-        """SIGKILL: nothing of it ever happens again."""
+        """SIGKILL: no call runs any more."""
         self.state = ProcessState.DEAD
         self._overdue.clear()
 
     def may_run(self, call: HeapCall) -> bool:
-        """Whether a call that is due may happen now. Only the clock asks."""
+        """Whether a call may run now; if the process is frozen, it runs after `thaw`. Only the clock calls
+        this."""
         if self.state is ProcessState.FROZEN:
             self._overdue.append((call, call.ticket))
         return self.state is ProcessState.RUNNING

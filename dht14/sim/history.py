@@ -1,19 +1,21 @@
-"""What clients asked of a network, what they were told, and which answers break a promise. DESIGN 2.4.
+"""A history checker: invocations and responses of all clients, and a verdict on each get. DESIGN 2.4.
 
-Each key is a regular register, whatever the replication of its copies: a get brings the newest value that was
-acknowledged before the get began, or one that was being written meanwhile, until that expires. What an
-operation that failed, or is still at work, has written may be seen or not. Each get is judged by itself: while
-a put is at work, or after it has failed, one get may bring it and a later get what was before (`returned` counts
-those). What is newer than what depends on the kind of the key.
+Each key is a regular register, whatever the replication of its copies: a get returns the newest value that
+was acknowledged before the get was invoked, or a value of a concurrent put, until that expires. A get may or
+may not return the value of a put that failed or has no response yet. Each get has its own verdict: while a
+put runs, or after it has failed, one get may return its value and a later get the value before it (`returned`
+counts these). Which value is newer depends on the kind of the key.
 
-- Content cannot be replaced, and replaces all else under its key until it expires: then nothing is left of it.
-- An owner's records follow each other by the numbers that the owner has signed, and replace open ones.
-- Open values follow each other in time: one that was put after another was answered replaces it. Of two puts
-  at the same time either may win.
+- Content cannot be replaced, and replaces all else under its key until it expires: then no trace of it is
+  left.
+- The numbers that an owner has signed order its records, which replace open ones.
+- Time orders open values: a put that was invoked after the response to another replaces it. Of two concurrent
+  puts either may win.
 
-Nothing is promised where more nodes were lost than a value had copies, and of open keys where nodes lie. While the
-network is parted, and for a minute after that, a get may miss what the other side has; later it may bring any
-of the puts of that time, as if they had all been at work until then. Times are the true ones, in seconds, on one clock for all clients.
+Nothing is promised where more nodes were lost than a value had copies, nor for open keys while a node is
+hostile. During a partition and for a minute after it a get may miss values of the other side; later it may
+return the value of any put of that time, as if all of these puts had been concurrent until then. All times
+are true times in seconds, from one clock for all clients.
 """
 
 from collections import Counter
@@ -26,152 +28,157 @@ from attrs import define, field, frozen
 from dht14.errors import Malformed
 from dht14.records.receipt import PutOutcome, Receipt
 from dht14.records.record import Kind, Record, proven
-from dht14.sim.lives import Lives
+from dht14.sim.availability import Availability
 
-LATENESS = 2.0
-"""Seconds after its expiry for which a value may still be served: promised, whatever the clocks say."""
+EXPIRY_TOLERANCE = 2.0
+"""Seconds after its expiry for which a get may still return a value, however wrong clocks are."""
 
-AGREED = 60.0
-"""Seconds after a partition until both sides have the same again."""
+AGREEMENT_SECONDS = 60.0
+"""Seconds after the end of a partition until both sides agree again."""
 
 VIOLATIONS_KEPT = 1_000
 
 
-class Judgement(Enum):
-    """What a get was."""
+class GetVerdict(Enum):
+    """The verdict on one get."""
 
     RIGHT = "right"
     LOST = "lost"
-    """Nothing was found, though a value was acknowledged and has not expired."""
+    """It returned nothing, but a value was acknowledged and has not expired."""
     STALE = "stale"
-    """Older than what was acknowledged before the get began."""
+    """It returned an older value than one that was acknowledged before the get was invoked."""
     EXPIRED = "expired"
-    """Its time was over before the get began."""
+    """The value had expired before the get was invoked."""
     FORGED = "forged"
-    """Nobody who may write there ever wrote it."""
+    """No client that may write under the key put this value."""
     EXCUSED = "excused"
-    """One of these, but more nodes were lost, or lied, than the promise covers."""
+    """One of these, but more nodes were lost or hostile than the promise covers."""
 
 
-GOOD = (Judgement.RIGHT, Judgement.EXCUSED)
+GOOD = (GetVerdict.RIGHT, GetVerdict.EXCUSED)
 
 
-class Ending(Enum):
-    """What the client of a put was told."""
+class PutResponse(Enum):
+    """The response to a put."""
 
     UNKNOWN = "unfinished"
     STORED = "stored"
     SUPERSEDED = "superseded"
-    """Stored, and a later write has won: that one must be in the history too."""
+    """Stored, but a later write has won: that one must be in the history too."""
     FAILED = "failed"
 
     @classmethod
-    def of(cls, told: bool | Receipt) -> "Ending":
-        """The ending that a node tells, in either form."""
-        if isinstance(told, Receipt) and told.outcome is PutOutcome.SUPERSEDED:
+    def of(cls, answer: bool | Receipt) -> "PutResponse":
+        """Return the response for a bool (acknowledged or not) or a receipt."""
+        if isinstance(answer, Receipt) and answer.outcome is PutOutcome.SUPERSEDED:
             return cls.SUPERSEDED
-        acknowledged = told if isinstance(told, bool) else told.acknowledged
+        acknowledged = answer if isinstance(answer, bool) else answer.acknowledged
         return cls.STORED if acknowledged else cls.FAILED
 
 
 @define(eq=False)
 class Write:
-    """One put. Its kind and its number are seen from key and value."""
+    """One put. Key and value determine its kind and its owner's number."""
 
     number: int
-    """In the order in which puts began."""
+    """In the order of invocations."""
     record: Record = field(repr=False)
-    """What was put, with the owner's number as its version; its expiry is the earliest that is possible."""
+    """The record that was put, with the owner's number as its version; its expiry is the earliest
+    possible."""
     kind: Kind | None
-    """None: it may not stand under its key, and no node may take it."""
-    began: float
+    """None: the value is not valid under its key, and no node may store it."""
+    invoked_at: float
     client: str = ""
-    """Who asked, and where."""
-    ended: float = inf
-    ending: Ending = Ending.UNKNOWN
+    """The client and its node."""
+    responded_at: float = inf
+    response: PutResponse = PutResponse.UNKNOWN
     settled: float = inf
-    """From when on it replaces what was there before: when it ended, or when the network agreed again."""
+    """When it replaces older values: at the response, or when the network agrees again."""
     first_seen: float = inf
-    """When the first get ended that brought it."""
+    """When the first get that returned it ended."""
 
     @property
     def key(self) -> int:
-        """Under which it was put."""
+        """Of the record."""
         return self.record.key
 
     @property
     def value(self) -> bytes:
-        """What was put."""
+        """Of the record."""
         return self.record.value
 
     @property
     def expires_at(self) -> float:
-        """When its time is over."""
+        """Of the record."""
         return self.record.expires_at
 
     @property
     def acknowledged(self) -> bool:
-        """Whether the client was told that it is stored."""
-        return self.ending in (Ending.STORED, Ending.SUPERSEDED)
+        """Whether the response says that it is stored."""
+        return self.response in (PutResponse.STORED, PutResponse.SUPERSEDED)
 
     @property
-    def holds(self) -> bool:
-        """Whether it leaves something to be found: an owner's deletion does not."""
+    def leaves_value(self) -> bool:
+        """Whether a get can return it: an owner's deletion leaves nothing."""
         return not (self.kind is Kind.OWNER and self.record.is_tombstone)
 
     def replaces(self, other: "Write") -> bool:
-        """Whether a network that has taken both must not bring the other one."""
+        """Whether no get may return the other write once both are acknowledged."""
+        if other is self:  # Its response may have come at the instant of its invocation.
+            return False
         kind, others = self.kind or 0, other.kind or 0
         if kind != others:
             return kind > others
         if kind == Kind.OPEN:
-            return self.began >= other.settled
+            return self.invoked_at >= other.settled
         return kind == Kind.OWNER and self.record.version > other.record.version
 
     def outlasts(self, other: "Write") -> bool:
-        """Whether the other write leaves in place what this one has put."""
+        """Whether this write is still valid after the other one."""
         return other is self or self.kind is Kind.CONTENT or self.replaces(other)
 
-    def told(self, since: float) -> str:
-        """It in one line, with times counted from then."""
+    def describe(self, since: float) -> str:
+        """Describe it in one line, with times relative to `since`."""
         what = f"seq {self.record.version}, " if self.kind is Kind.OWNER else ""
-        gone = "" if self.holds else "deletion, "
-        until = "..." if self.ended == inf else f"{self.ended - since:.3f}"
+        gone = "" if self.leaves_value else "deletion, "
+        until = "..." if self.responded_at == inf else f"{self.responded_at - since:.3f}"
+        began = f"{self.invoked_at - since:.3f}"
         return (
-            f"put {self.number} ({what}{gone}r {self.record.replication}, {self.began - since:.3f}-{until} s "
-            f"{self.ending.value}{_at(self.client)})"
+            f"put {self.number} ({what}{gone}r {self.record.replication}, {began}-{until} s "
+            f"{self.response.value}{_at(self.client)})"
         )
 
 
 @frozen
 class Read:
-    """One get, and what it was."""
+    """One get with its verdict."""
 
     key: int
     kind: Kind
-    """The highest that was written under the key."""
-    judgement: Judgement
+    """The highest kind that was put under the key."""
+    verdict: GetVerdict
     found: bytes | None = field(repr=False)
-    began: float
-    ended: float
+    invoked_at: float
+    responded_at: float
     client: str
     expected: Write | None
-    """What should have been brought, or something later; None where nothing had to be found."""
+    """The write that it must return, or a later one; None where it may return nothing."""
     seen: Write | None
-    """What was brought."""
+    """The write that it returned."""
 
-    def told(self, since: float) -> str:
-        """It in one line, with times counted from then."""
+    def describe(self, since: float) -> str:
+        """Describe it in one line, with times relative to `since`."""
         if self.seen is not None:
-            brought = self.seen.told(since)
+            brought = self.seen.describe(since)
         else:
             brought = "nothing" if self.found is None else f"bytes of nobody: {self.found[:16].hex()}..."
-        wanted = f" rather than {self.expected.told(since)}" if self.expected is not None else ""
-        if self.judgement is Judgement.EXPIRED and self.seen is not None:
+        wanted = f" rather than {self.expected.describe(since)}" if self.expected is not None else ""
+        if self.verdict is GetVerdict.EXPIRED and self.seen is not None:
             wanted = f", which expired at {self.seen.expires_at - since:.3f} s"
+        times = f"{self.invoked_at - since:.3f}-{self.responded_at - since:.3f} s"
         return (
-            f"{self.judgement.value}: {self.kind.name.lower()} key {self.key >> 224:08x}, get "
-            f"{self.began - since:.3f}-{self.ended - since:.3f} s{_at(self.client)} brought {brought}{wanted}"
+            f"{self.verdict.value}: {self.kind.name.lower()} key {self.key >> 224:08x}, get "
+            f"{times}{_at(self.client)} brought {brought}{wanted}"
         )
 
 
@@ -181,27 +188,27 @@ def _at(client: str) -> str:
 
 @define(eq=False)
 class History:
-    """Remembers every put, and judges every get when it has ended."""
+    """Records every put, and gives each get its verdict at its response."""
 
-    lateness: float = LATENESS
-    lives: Lives = field(factory=Lives)
-    """Of the nodes. While nothing is known of them nothing is excused."""
-    counts: Counter[tuple[Kind, Judgement]] = field(factory=Counter, init=False)
-    """Of all gets, by the kind of the key."""
+    expiry_tolerance: float = EXPIRY_TOLERANCE
+    availability: Availability = field(factory=Availability)
+    """Of the nodes. While it is empty no get is excused."""
+    counts: Counter[tuple[Kind, GetVerdict]] = field(factory=Counter, init=False)
+    """Gets, by the kind of the key and verdict."""
     violations: list[Read] = field(factory=list, init=False)
-    """The first of the gets that break a promise."""
+    """The first gets that break a promise."""
     returned: int = field(default=0, init=False)
-    """Gets that were right, but brought something older than an earlier get had brought."""
+    """Right gets that returned an older value than an earlier get."""
     _writes: dict[int, list[Write]] = field(factory=dict, init=False)
-    """By key, in the order in which they began."""
+    """By key, in the order of invocations."""
     _puts: int = field(default=0, init=False)
-    _agrees_from: float = field(default=0.0, init=False)
-    """When both sides of the last partition have the same; `inf` while it lasts."""
+    _agreed_at: float = field(default=0.0, init=False)
+    """When both sides of the last partition agree again; `inf` during the partition."""
 
-    def put_began(
+    def put_invoked(
         self, key: int, value: bytes, ttl: float, now: float, copies: int = 0, client: str = ""
     ) -> Write:
-        """A client has asked for a put of a value that shall live for `ttl` seconds, in so many copies."""
+        """A client has invoked a put of a value for `ttl` seconds, in `copies` copies."""
         record = Record(key=key, value=value, version=0, expires_at=now + ttl, replication=copies)
         kind: Kind | None = record.kind
         if record.is_owned:
@@ -214,122 +221,134 @@ class History:
         self._writes.setdefault(key, []).append(write)
         return write
 
-    def put_ended(self, write: Write, ending: Ending, now: float) -> None:
-        """The client has been answered."""
-        write.ended, write.ending = now, ending
-        write.settled = max(now, self._agrees_from)
+    def put_responded(self, write: Write, response: PutResponse, now: float) -> None:
+        """The client has the response."""
+        write.responded_at, write.response = now, response
+        write.settled = max(now, self._agreed_at)
 
-    def parted(self) -> None:
-        """From now on nodes are kept apart."""
-        self._agrees_from = inf
+    def partitioned(self) -> None:
+        """A partition has begun."""
+        self._agreed_at = inf
 
     def healed(self, now: float) -> None:
-        """They are so no more."""
-        self._agrees_from = now + AGREED
+        """The partition has ended."""
+        self._agreed_at = now + AGREEMENT_SECONDS
         for writes in self._writes.values():
             for write in writes:
-                if write.ended <= now < write.settled:
-                    write.settled = self._agrees_from
+                if write.responded_at <= now < write.settled:
+                    write.settled = self._agreed_at
 
-    def got(self, key: int, found: bytes | None, began: float, ended: float, client: str = "") -> Read:
-        """A get has ended: what it was. Puts that began before that must have been told of."""
-        writes = [write for write in self._writes.get(key, ()) if write.began <= ended and write.kind]
-        before = [write for write in writes if write.acknowledged and write.settled <= began]
+    def get_responded(
+        self, key: int, found: bytes | None, invoked_at: float, responded_at: float, client: str = ""
+    ) -> Read:
+        """A get has its response; return it with its verdict. All puts invoked before now must be
+        recorded."""
+        writes = [
+            write for write in self._writes.get(key, ()) if write.invoked_at <= responded_at and write.kind
+        ]
+        before = [write for write in writes if write.acknowledged and write.settled <= invoked_at]
         kind = max((write.kind for write in writes if write.kind), default=Kind.OPEN)
         seen = [write for write in writes if write.value == found]
         if found is None:
-            judgement, expected = self._judge_nothing(writes, before, ended)
+            verdict, expected = self._judge_nothing(writes, before, responded_at)
         elif not seen:
-            judgement, expected = self._judge_junk(before, ended)
+            verdict, expected = self._judge_junk(before, responded_at)
         else:
-            judgement, expected = self._judge_found(seen, before, began, ended)
-        is_open = all(write.kind is Kind.OPEN for write in before if self._stands(write, ended))
-        is_older = bool(seen) and judgement is not Judgement.EXPIRED
-        if (judgement is Judgement.LOST or is_older) and judgement not in GOOD and began < self._agrees_from:
-            judgement = Judgement.EXCUSED
-        if judgement not in GOOD and is_open and not self.lives.honest:
-            judgement = Judgement.EXCUSED
-        brought = max(seen, key=lambda write: write.began, default=None)
-        read = Read(key, kind, judgement, found, began, ended, client, expected, brought)
+            verdict, expected = self._judge_found(seen, before, invoked_at, responded_at)
+        is_open = all(write.kind is Kind.OPEN for write in before if self._stands(write, responded_at))
+        is_older = bool(seen) and verdict is not GetVerdict.EXPIRED
+        if (verdict is GetVerdict.LOST or is_older) and verdict not in GOOD and invoked_at < self._agreed_at:
+            verdict = GetVerdict.EXCUSED
+        if verdict not in GOOD and is_open and not self.availability.all_honest:
+            verdict = GetVerdict.EXCUSED
+        brought = max(seen, key=lambda write: write.invoked_at, default=None)
+        read = Read(key, kind, verdict, found, invoked_at, responded_at, client, expected, brought)
         self._note(read, writes, seen)
         return read
 
     def _note(self, read: Read, writes: list[Write], seen: list[Write]) -> None:
-        self.counts[read.kind, read.judgement] += 1
-        if read.judgement not in GOOD and len(self.violations) < VIOLATIONS_KEPT:
+        self.counts[read.kind, read.verdict] += 1
+        if read.verdict not in GOOD and len(self.violations) < VIOLATIONS_KEPT:
             self.violations.append(read)
-        if read.judgement is Judgement.RIGHT and seen:
-            known = [write for write in writes if write.first_seen <= read.began]
+        if read.verdict is GetVerdict.RIGHT and seen:
+            known = [write for write in writes if write.first_seen <= read.invoked_at]
             self.returned += all(any(newer.replaces(write) for newer in known) for write in seen)
         if len(seen) == 1:
-            seen[0].first_seen = min(seen[0].first_seen, read.ended)
+            seen[0].first_seen = min(seen[0].first_seen, read.responded_at)
 
     def _judge_nothing(
         self, writes: list[Write], before: list[Write], now: float
-    ) -> tuple[Judgement, Write | None]:
-        """Nothing is right where nothing was acknowledged, or the last of it may be over or deleted."""
-        lives_on = {write: write.holds and write.expires_at > now + self.lateness for write in writes}
+    ) -> tuple[GetVerdict, Write | None]:
+        """Nothing is right when no put was acknowledged, or when the newest value may have expired or been
+        deleted."""
+        lives_on = {
+            write: write.leaves_value and write.expires_at > now + self.expiry_tolerance for write in writes
+        }
         kept = [
             write
             for write in before
             if lives_on[write] and all(lives_on[other] for other in writes if not write.outlasts(other))
         ]
-        return self._weighed(Judgement.LOST, kept, now) if kept else (Judgement.RIGHT, None)
+        return self._weighed(GetVerdict.LOST, kept, now) if kept else (GetVerdict.RIGHT, None)
 
-    def _judge_junk(self, before: list[Write], now: float) -> tuple[Judgement, Write | None]:
-        """Bytes of nobody: to be had only from liars, who may be all that is near the key."""
-        if self.lives.honest:
-            return Judgement.FORGED, before[-1] if before else None
-        return self._weighed(Judgement.FORGED, [write for write in before if self._stands(write, now)], now)
+    def _judge_junk(self, before: list[Write], now: float) -> tuple[GetVerdict, Write | None]:
+        """Bytes that no client put: only hostile nodes return them, and these may be all nodes near the
+        key."""
+        if self.availability.all_honest:
+            return GetVerdict.FORGED, before[-1] if before else None
+        return self._weighed(GetVerdict.FORGED, [write for write in before if self._stands(write, now)], now)
 
     def _stands(self, write: Write, now: float) -> bool:
-        """Whether it still keeps others out: of content that has expired nothing is remembered."""
-        return write.kind is not Kind.CONTENT or write.expires_at > now + self.lateness
+        """Whether it still replaces others: no node remembers content that has expired."""
+        return write.kind is not Kind.CONTENT or write.expires_at > now + self.expiry_tolerance
 
     def _judge_found(
-        self, seen: list[Write], before: list[Write], began: float, now: float
-    ) -> tuple[Judgement, Write | None]:
-        if max(write.expires_at for write in seen) + self.lateness < began:
-            return Judgement.EXPIRED, None
-        # The same bytes may have been put more than once, and any of these puts may be what was seen.
+        self, seen: list[Write], before: list[Write], invoked_at: float, now: float
+    ) -> tuple[GetVerdict, Write | None]:
+        if max(write.expires_at for write in seen) + self.expiry_tolerance < invoked_at:
+            return GetVerdict.EXPIRED, None
+        # Several puts may have had the same bytes; the get may have returned any of them.
         verdicts = [self._judge_seen(write, before, now) for write in seen]
         return next((verdict for verdict in verdicts if verdict[0] in GOOD), verdicts[-1])
 
-    def _judge_seen(self, seen: Write, before: list[Write], now: float) -> tuple[Judgement, Write | None]:
+    def _judge_seen(self, seen: Write, before: list[Write], now: float) -> tuple[GetVerdict, Write | None]:
         better = [write for write in before if write.replaces(seen) and self._stands(write, now)]
         if not better:
-            return Judgement.RIGHT, None
+            return GetVerdict.RIGHT, None
         is_junk = better[-1].kind != seen.kind
-        return self._weighed(Judgement.FORGED if is_junk else Judgement.STALE, better, now)
+        return self._weighed(GetVerdict.FORGED if is_junk else GetVerdict.STALE, better, now)
 
     def _weighed(
-        self, judgement: Judgement, expected: list[Write], now: float
-    ) -> tuple[Judgement, Write | None]:
-        """The judgement, with the last of the writes that can still be expected."""
+        self, verdict: GetVerdict, expected: list[Write], now: float
+    ) -> tuple[GetVerdict, Write | None]:
+        """Return the verdict with the newest write that the network must still keep; else excuse the get."""
         for write in reversed(expected):
-            if self._owes(write, now):
-                return judgement, write
-        return Judgement.EXCUSED, expected[-1] if expected else None
+            if self._must_keep(write, now):
+                return verdict, write
+        return GetVerdict.EXCUSED, expected[-1] if expected else None
 
-    def _owes(self, write: Write, now: float) -> bool:
+    def _must_keep(self, write: Write, now: float) -> bool:
         copies = max(write.record.replication, 1)
-        return self.lives.owes(write.key, copies, write.began, write.ended, now)
+        return self.availability.must_keep(write.key, copies, write.invoked_at, write.responded_at, now)
 
-    # What is known
+    # Queries
 
-    def keys(self, most: int) -> list[int]:
-        """So many of the keys that were ever written, the first ones."""
-        return list(islice(self._writes, most))
+    def keys(self, limit: int) -> list[int]:
+        """Return the first `limit` keys that were put."""
+        return list(islice(self._writes, limit))
 
     def writes(self, key: int) -> list[Write]:
-        """The puts of a key so far, in the order in which they began."""
+        """Return the puts of a key, in the order of invocations."""
         return list(self._writes.get(key, ()))
 
     def acknowledged(self, now: float) -> list[Write]:
-        """Of each key whose newest write was acknowledged and has not expired, that write."""
+        """Return the newest write of each key, where it is acknowledged and has neither expired nor deleted
+        the value."""
         newest = (writes[-1] for writes in self._writes.values())
-        return [write for write in newest if write.acknowledged and write.expires_at > now and write.holds]
+        return [
+            write for write in newest if write.acknowledged and write.expires_at > now and write.leaves_value
+        ]
 
-    def count(self, judgement: Judgement, kind: Kind | None = None) -> int:
-        """How many gets were that, of keys of all kinds or one."""
-        return sum(n for (k, j), n in self.counts.items() if j is judgement and kind in (None, k))
+    def count(self, verdict: GetVerdict, kind: Kind | None = None) -> int:
+        """Count the gets with this verdict, of keys of one kind or all."""
+        return sum(n for (k, j), n in self.counts.items() if j is verdict and kind in (None, k))

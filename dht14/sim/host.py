@@ -1,4 +1,4 @@
-"""The machines of a simulated network, and the lives of the nodes on them."""
+"""The hosts of a simulated network, and the processes of nodes on them."""
 
 from enum import Enum
 from typing import Generic, TypeVar
@@ -16,14 +16,14 @@ from dht14.stack import MakeResponder, Stack
 T = TypeVar("T")
 
 PROBE_PORT = 10_000
-"""The number of a node's second port, counted from its first."""
+"""The port number of a node's probes, minus that of its RPCs."""
 
 PUZZLE = Puzzle("simulated", 0)
-"""Of all simulated networks: every proof solves it, so that nodes are made at once."""
+"""Every proof solves it, so identities cost no time."""
 
 
-class HostRole(Enum):
-    """A bootstrap node routes but holds no values, and no client talks to it."""
+class NodeRole(Enum):
+    """A bootstrap node routes, but holds no values and serves no clients."""
 
     NODE = "node"
     BOOTSTRAP = "bootstrap"
@@ -31,52 +31,52 @@ class HostRole(Enum):
 
 @frozen(eq=False)
 class Host:
-    """A machine, and the node that runs on it whenever it runs."""
+    """A host and the configuration of its node."""
 
     number: int
-    role: HostRole
+    role: NodeRole
     identity: Identity = field(repr=False)
     address: Address
     behind_nat: bool = False
-    """Reached by those alone whom it has sent to: see `sim.network.Nat`."""
+    """See `sim.network.Nat`."""
     skew: float = 0.0
-    """Seconds by which its clock is wrong."""
-    conduct: MakeResponder = Responder
-    """What answers others there; the shipped one, unless the node is hostile."""
+    """Seconds by which its wall clock is ahead."""
+    make_responder: MakeResponder = Responder
+    """Makes the responder: the shipped one, unless the node is hostile."""
     disk: VirtualDisk | None = None
-    """Where its values lie. None: in memory, and gone with the process."""
+    """The disk for its values. None: they are in memory, and lost with the process."""
 
     @property
     def contact(self) -> Contact:
-        """As others know its node."""
+        """Its node as a contact of others."""
         return Contact(self.identity.node_id, self.address, self.identity.proof)
 
     @property
     def probe_address(self) -> Address:
-        """Whence its node probes those who call it."""
+        """The address from which its node sends probes."""
         host, port = self.address
         return host, port + PROBE_PORT
 
     @property
     def is_hostile(self) -> bool:
-        """Whether it does not conduct itself as the shipped node does."""
-        return self.conduct is not Responder
+        """Whether its responder is not the shipped one."""
+        return self.make_responder is not Responder
 
 
 @frozen(eq=False)
 class VirtualNode:
-    """One life of one node."""
+    """One process of one node, from its start to its end."""
 
     host: Host
     process: Process
     ports: tuple[VirtualPort, VirtualPort]
-    """That of its RPCs, and the one that it probes callers from."""
+    """Of RPCs and of probes."""
     stack: Stack
-    began: float
+    started_at: float
 
     @property
     def port(self) -> VirtualPort:
-        """That of its RPCs."""
+        """Of RPCs."""
         return self.ports[0]
 
     @property
@@ -85,7 +85,7 @@ class VirtualNode:
         return self.host.number
 
     @property
-    def role(self) -> HostRole:
+    def role(self) -> NodeRole:
         """Of its host."""
         return self.host.role
 
@@ -96,13 +96,14 @@ class VirtualNode:
 
     @property
     def running(self) -> bool:
-        """Whether its process is neither frozen nor dead."""
+        """Whether the process is neither frozen nor dead."""
         return self.process.state is ProcessState.RUNNING
 
 
 @frozen
-class Measured(Generic[T]):
-    """One operation: its result, how long it took, and the datagrams from and to its node meanwhile."""
+class Operation(Generic[T]):
+    """One operation of a client: its result, its duration, and the datagrams from and to its node
+    meanwhile."""
 
     result: T
     seconds: float

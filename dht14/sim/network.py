@@ -1,5 +1,5 @@
-"""A virtual Internet of datagrams: seeded latency, loss, duplication and reordering, NATs and partitions, and
-a trace of it all. What the figures are like is said in `sim.conditions`.
+"""A virtual network of datagrams: seeded latency, loss, duplication and reordering, NATs, partitions, and a
+trace of all events. `sim.conditions` has the figures.
 """
 
 import hashlib
@@ -21,21 +21,22 @@ from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 
 SOCKET_BUFFER = 256
-"""Datagrams that wait for a frozen host; what comes on top is lost (the order of Linux's default buffer)."""
+"""Datagrams that are queued for a frozen host; further ones are lost (about the default buffer of Linux)."""
 
 
-class Fate(Enum):
-    """What became of a datagram; the value is its mark in the trace."""
+class DatagramFate(Enum):
+    """The fate of a datagram; the value is its mark in the trace."""
 
     DELIVERED = b"d"
     LOST = b"l"
     FILTERED = b"f"
-    """A NAT had no use for it."""
+    """A NAT dropped it."""
     UNREACHABLE = b"u"
 
 
 class HostState(Enum):
-    """A frozen host's kernel still takes datagrams in; from and to one that is cut off nothing passes."""
+    """The kernel of a frozen host still queues datagrams; nothing passes from or to a host that is cut
+    off."""
 
     UP = "up"
     FROZEN = "frozen"
@@ -44,7 +45,7 @@ class HostState(Enum):
 
 @define
 class Traffic:
-    """Counters of a whole network: datagrams, except where bytes are named."""
+    """Counters of a whole network, in datagrams unless the name says bytes."""
 
     sent: int = 0
     sent_bytes: int = 0
@@ -59,28 +60,29 @@ class Traffic:
 
 @define(eq=False)
 class Nat:
-    """A port-restricted NAT (RFC 4787: address- and port-dependent filtering): a datagram gets in only from
-    where one has been sent to within the last MAPPING_LIFETIME. Its host's address is as seen from outside."""
+    """A port-restricted NAT (RFC 4787: address- and port-dependent filtering). It accepts datagrams only from
+    addresses that its host has sent to within MAPPING_LIFETIME. The address of its host is the outside
+    one."""
 
     MAPPING_LIFETIME = 120.0
-    """Seconds; the least that RFC 4787 allows for. Only what is sent prolongs it."""
+    """Seconds: the least that RFC 4787 allows. Only outgoing datagrams prolong it."""
 
     _sent: dict[Address, float] = field(factory=dict)
 
     def sent(self, target: Address, now: float) -> None:
-        """The host behind it has sent a datagram there."""
+        """The host behind it has sent a datagram to `target`."""
         self._sent[target] = now
 
-    def lets_in(self, source: Address, now: float) -> bool:
-        """Whether a datagram from there reaches the host."""
+    def accepts(self, source: Address, now: float) -> bool:
+        """Whether a datagram from `source` reaches the host."""
         sent = self._sent.get(source)
         return sent is not None and now - sent <= self.MAPPING_LIFETIME
 
 
 @define(eq=False)
 class VirtualPort:
-    """What a `DatagramProtocol` uses of its UDP transport. `exchanged` counts datagrams from and to it,
-    whatever became of them."""
+    """The part of a UDP transport that a `DatagramProtocol` uses. `exchanged` counts datagrams from and to
+    it, whatever their fate."""
 
     address: Address
     protocol: AbstractDatagramProtocol
@@ -89,10 +91,10 @@ class VirtualPort:
     _network: "VirtualNetwork"
     nat: Nat | None = None
     side: int = 0
-    """Between ports of different sides nothing passes: the network is parted."""
+    """Of a partition: nothing passes between ports of different sides."""
     state: HostState = HostState.UP
     exchanged: int = 0
-    waiting: list[tuple[bytes, Address]] = field(factory=list)
+    queued: list[tuple[bytes, Address]] = field(factory=list)
 
     def write(self, packet: bytes, addr: Address) -> None:
         """Send one datagram."""
@@ -116,21 +118,21 @@ class VirtualNetwork:
         self._clock = clock
         self._rng = rng
         self._ports: dict[Address, VirtualPort] = {}
-        self._places: dict[str, tuple[float, int]] = {}
-        """The access lines and regions of all hosts that were ever there: those stay."""
+        self._access: dict[str, tuple[float, int]] = {}
+        """Access latency and region of every host that ever listened, by host; they never change."""
         self._sides: dict[str, int] = {}
         self._trace = hashlib.sha256()
 
     def listen(
         self, address: Address, protocol: AbstractDatagramProtocol, behind_nat: bool = False
     ) -> VirtualPort:
-        """Connect `protocol` to `address`; `CannotListenError` when that is taken."""
+        """Connect `protocol` to `address`. Raises `CannotListenError` when the address is in use."""
         if address in self._ports:
             raise CannotListenError(*address, OSError("Address already in use"))
         host, _ = address
-        if host not in self._places:
-            self._places[host] = self.conditions.place(self._rng)
-        access_latency, region = self._places[host]
+        if host not in self._access:
+            self._access[host] = self.conditions.draw_access(self._rng)
+        access_latency, region = self._access[host]
         nat = Nat() if behind_nat else None
         port = VirtualPort(address, protocol, access_latency, region, self, nat, self._sides.get(host, 0))
         self._ports[address] = port
@@ -138,42 +140,42 @@ class VirtualNetwork:
         return port
 
     def close(self, port: VirtualPort) -> None:
-        """Free the address; what is on its way there is unreachable."""
+        """Free the address; datagrams in flight to it are unreachable."""
         if self._ports.get(port.address) is port:
             del self._ports[port.address]
             port.protocol.doStop()
 
     def remove(self, port: VirtualPort) -> None:
-        """Switch a host off without a word to anybody. Its address is free for its next life."""
+        """Switch a host off. Its address is free for its next process."""
         self.cut(port)
         if self._ports.get(port.address) is port:
             del self._ports[port.address]
 
     def cut(self, port: VirtualPort) -> None:
-        """Let nothing pass from or to this host any more; nobody is told."""
+        """Drop all datagrams from and to this host from now on, without a notice."""
         port.state = HostState.CUT
-        port.waiting.clear()
+        port.queued.clear()
 
     def freeze(self, port: VirtualPort) -> None:
-        """Let what arrives wait in the host's socket buffer."""
+        """Queue incoming datagrams in the socket buffer of the host."""
         port.state = HostState.FROZEN
 
     def mend(self, port: VirtualPort) -> None:
-        """Let a host that was cut off or frozen take part again, and read what waited for it."""
+        """Reconnect a host that was cut off or frozen, and deliver its queued datagrams."""
         port.state = HostState.UP
-        waiting, port.waiting = port.waiting, []
-        for datagram, source in waiting:
+        queued, port.queued = port.queued, []
+        for datagram, source in queued:
             self._deliver(source, port, datagram)
 
-    def part(self, *sides: Iterable[str]) -> None:
-        """Part the network into these sides, each of some hosts, and the rest of it. Without any it is whole
-        again. A host that begins anew stays on its side."""
+    def partition(self, *sides: Iterable[str]) -> None:
+        """Partition the network into these sides and the rest; without sides, end the partition. A host that
+        restarts stays on its side."""
         self._sides = {host: side for side, hosts in enumerate(sides, 1) for host in hosts}
         for port in self._ports.values():
             port.side = self._sides.get(port.address[0], 0)
 
     def send(self, port: VirtualPort, datagram: bytes, target: Address) -> None:
-        """Decide what becomes of a datagram, and have it arrive when its time has come."""
+        """Decide the fate of a datagram, and schedule its arrival."""
         if port.state is HostState.CUT:
             return
         rng, conditions, traffic = self._rng, self.conditions, self.traffic
@@ -187,7 +189,7 @@ class VirtualNetwork:
         if there is not None:
             there.exchanged += 1
         if rng.random() < conditions.loss:
-            self._record(Fate.LOST, port.address, target, datagram)
+            self._record(DatagramFate.LOST, port.address, target, datagram)
             return
         far = there or port
         link = port.access_latency + far.access_latency + conditions.distances[port.region][far.region]
@@ -202,7 +204,8 @@ class VirtualNetwork:
             self._clock.post(delay, self._arrive, (port, target, datagram))
 
     def digest(self) -> str:
-        """SHA-256 in hex over every event so far: its time, fate, source, target and bytes, in order."""
+        """Return the SHA-256, in hex, of all events so far: time, fate, source, target and bytes, in
+        order."""
         return self._trace.hexdigest()
 
     def _arrive(self, journey: tuple[VirtualPort, Address, bytes]) -> None:
@@ -210,29 +213,29 @@ class VirtualNetwork:
         source = sender.address
         port = self._ports.get(target)
         if port is None or port.state is HostState.CUT or port.side != sender.side:
-            self._record(Fate.UNREACHABLE, source, target, datagram)
-        elif port.nat is not None and not port.nat.lets_in(source, self._clock.seconds()):
-            self._record(Fate.FILTERED, source, target, datagram)
+            self._record(DatagramFate.UNREACHABLE, source, target, datagram)
+        elif port.nat is not None and not port.nat.accepts(source, self._clock.seconds()):
+            self._record(DatagramFate.FILTERED, source, target, datagram)
         elif port.state is HostState.UP:
             self._deliver(source, port, datagram)
-        elif len(port.waiting) < SOCKET_BUFFER:
-            port.waiting.append((datagram, source))
+        elif len(port.queued) < SOCKET_BUFFER:
+            port.queued.append((datagram, source))
         else:
-            self._record(Fate.LOST, source, target, datagram)
+            self._record(DatagramFate.LOST, source, target, datagram)
 
     def _deliver(self, source: Address, port: VirtualPort, datagram: bytes) -> None:
-        self._record(Fate.DELIVERED, source, port.address, datagram)
+        self._record(DatagramFate.DELIVERED, source, port.address, datagram)
         port.protocol.datagramReceived(datagram, source)
 
-    def _record(self, fate: Fate, source: Address, target: Address, datagram: bytes) -> None:
-        """Count an event and put it into the trace, in a form that is the same on every machine."""
+    def _record(self, fate: DatagramFate, source: Address, target: Address, datagram: bytes) -> None:
+        """Count an event and add it to the trace, in a form that is the same on every machine."""
         traffic = self.traffic
-        if fate is Fate.DELIVERED:
+        if fate is DatagramFate.DELIVERED:
             traffic.delivered += 1
             traffic.delivered_bytes += len(datagram)
-        elif fate is Fate.LOST:
+        elif fate is DatagramFate.LOST:
             traffic.lost += 1
-        elif fate is Fate.FILTERED:
+        elif fate is DatagramFate.FILTERED:
             traffic.filtered += 1
         else:
             traffic.unreachable += 1

@@ -1,4 +1,4 @@
-"""A picture of how a scenario went. Drawn by matplotlib, which is an optional dependency."""
+"""A plot of a run over time, by matplotlib, which is an optional dependency."""
 
 from importlib.util import find_spec
 
@@ -6,12 +6,12 @@ from dht14.sim.scenario import Result
 
 
 def can_plot() -> bool:
-    """Whether what draws is installed."""
+    """Whether matplotlib is installed."""
     return find_spec("matplotlib") is not None
 
 
 def plot(result: Result, path: str) -> None:
-    """Draw success, latency and copies over virtual time into a file; its suffix says of which kind."""
+    """Plot success, latency and copies over virtual time into a file; its suffix gives the format."""
     from matplotlib.figure import Figure
 
     scenario = result.scenario
@@ -25,9 +25,9 @@ def plot(result: Result, path: str) -> None:
         (copies, "replicas", "on average"),
         (copies, "fewest", "of the value with the fewest"),
     ):
-        known = [moment for moment in result.moments if getattr(moment, of) is not None]
-        minutes = [moment.at / 60 for moment in known]
-        axes.plot(minutes, [getattr(moment, of) for moment in known], ".-", label=label)
+        known = [interval for interval in result.intervals if getattr(interval, of) is not None]
+        minutes = [interval.at / 60 for interval in known]
+        axes.plot(minutes, [getattr(interval, of) for interval in known], ".-", label=label)
     for axes, name in (
         (success, "gets right, part"),
         (latency, "a get takes, ms"),

@@ -1,34 +1,36 @@
-"""A scenario: what is played on a stage, and what came of it."""
+"""A scenario: a network and a script, and the result of a run."""
 
+from collections import Counter
 from collections.abc import Callable
 
 from attrs import field, frozen
 
 from dht14.sim.conditions import Conditions
-from dht14.sim.history import Judgement
+from dht14.sim.history import GetVerdict
 from dht14.sim.network import Traffic
 from dht14.sim.run import Progress, Promise, ScenarioRun
-from dht14.sim.timeline import Moment
+from dht14.sim.statistics import PhaseStatistics
+from dht14.sim.timeline import Interval
 from dht14.sim.world import World
 from dht14.stack import StackOptions
 
 Script = Callable[[ScenarioRun], None]
-"""What happens on a stage."""
+"""A function that takes the steps of a run, one after another."""
 
-MOMENTS = 120
-"""In how many pieces a timeline is told, at most; no piece is shorter than SHORTEST_MOMENT."""
+MAX_INTERVALS = 120
+"""A timeline has no more intervals than this, and none is shorter than SHORTEST_INTERVAL."""
 
-SHORTEST_MOMENT = 10.0
+SHORTEST_INTERVAL = 10.0
 
 
 @frozen
 class Scenario:
-    """A network, and what happens to it. Its name is the one that is typed."""
+    """A network and what happens to it. `name` is the argument of `dht14 sim`."""
 
     name: str
-    says: str
+    summary: str
     """What it shows, in one line."""
-    play: Script
+    script: Script
     nodes: int
     values: int
     value_bytes: int = 200
@@ -36,27 +38,31 @@ class Scenario:
     conditions: Conditions = field(factory=Conditions.worldwide)
     options: StackOptions = field(factory=StackOptions)
     sealed: bool = False
-    """Whether datagrams are sealed, as they are between real nodes; that takes several times as long."""
+    """Whether datagrams are encrypted, as between real nodes; a run takes several times as long then."""
+    checked: bool = True
+    """Whether nodes are checked for contradictions all the time."""
 
-    def run(self, seed: int, progress: Progress = lambda phase, over, all_of_it: None) -> "Result":
-        """Play it. AssertionError where something was found that must never be."""
+    def run(self, seed: int, progress: Progress = lambda phase, over, count: None) -> "Result":
+        """Run it. Raises AssertionError when an invariant is broken or an operation never ends."""
         world = World(self.nodes, seed, self.conditions, self.bootstrap_nodes, self.options, self.sealed)
-        stage = ScenarioRun(world, self.values, self.value_bytes, progress)
-        self.play(stage)
-        forged = stage.judgements[Judgement.FORGED]
-        stage.promise("values that nobody wrote", forged, at_most=0)
-        width = max(SHORTEST_MOMENT, -(-stage.timeline.end // MOMENTS))
+        run = ScenarioRun(world, self.values, self.value_bytes, progress, self.checked)
+        self.script(run)
+        forged = run.verdicts[GetVerdict.FORGED]
+        run.promise("values that nobody wrote", forged, at_most=0)
+        width = max(SHORTEST_INTERVAL, -(-run.timeline.end // MAX_INTERVALS))
         return Result(
             scenario=self,
             seed=seed,
-            promises=tuple(stage.promises),
-            notes=stage.notes,
-            violations=tuple(stage.violations),
-            judgements={judgement.value: stage.judgements[judgement] for judgement in Judgement},
-            moments=tuple(stage.timeline.moments(width)),
+            promises=tuple(run.promises),
+            notes=run.notes,
+            phases=run.phases,
+            hops=run.hops,
+            violations=tuple(run.violations),
+            verdicts={verdict.value: run.verdicts[verdict] for verdict in GetVerdict},
+            intervals=tuple(run.timeline.intervals(width)),
             traffic=world.network.traffic,
             node_seconds=round(world.node_seconds()),
-            virtual_seconds=stage.now,
+            virtual_seconds=run.now,
             events=world.clock.events,
             digest=world.network.digest(),
         )
@@ -64,25 +70,27 @@ class Scenario:
 
 @frozen
 class Result:
-    """What came of a scenario. It depends on the scenario and the seed alone: no wall time is in it."""
+    """The result of a run. It depends on scenario and seed alone, and has no wall time."""
 
     scenario: Scenario
     seed: int
     promises: tuple[Promise, ...]
     notes: dict[str, float]
+    phases: dict[str, PhaseStatistics]
+    hops: Counter[int]
     violations: tuple[str, ...]
     """The first gets that broke a promise."""
-    judgements: dict[str, int]
-    """All gets, by what they were."""
-    moments: tuple[Moment, ...]
+    verdicts: dict[str, int]
+    """How many gets had which verdict."""
+    intervals: tuple[Interval, ...]
     traffic: Traffic
     node_seconds: int
-    """Virtual seconds that nodes ran, all together."""
+    """Virtual seconds that nodes ran, summed over all nodes."""
     virtual_seconds: float
     events: int
     digest: str
 
     @property
     def kept(self) -> bool:
-        """Whether every promise was."""
+        """Whether every promise was kept."""
         return all(promise.kept for promise in self.promises)

@@ -1,8 +1,8 @@
-"""The named scenarios: each a promise of DHT-14 under the conditions that it was made for."""
+"""The named scenarios: each is a promise of DHT-14, under its conditions."""
 
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim import attacks, scripts
-from dht14.sim.clients import Faults, history
+from dht14.sim.clients import FaultPlan, history
 from dht14.sim.conditions import Conditions
 from dht14.sim.scenario import Scenario
 
@@ -27,7 +27,7 @@ SCENARIOS = {
         ),
         Scenario(
             "sealed",
-            "5 % of sealed datagrams are lost: 99.99 % of gets right",
+            "5 % of encrypted datagrams are lost: 99.99 % of gets right",
             scripts.loss(0.9999),
             nodes=100,
             values=500,
@@ -52,7 +52,7 @@ SCENARIOS = {
         ),
         Scenario(
             "holders",
-            "all but one of the holders of each value are killed at once: none is lost, 8 copies in 10 min",
+            "all holders of each value but one are killed at once: no value is lost, 8 copies in 10 min",
             scripts.holders,
             nodes=1_000,
             values=10_000,
@@ -60,7 +60,7 @@ SCENARIOS = {
         ),
         Scenario(
             "churn-10min",
-            "sessions of 10 min at the median, 5 % loss, 8 copies: 99.9 % of gets right for an hour",
+            "median sessions of 10 min, 5 % loss, 8 copies: 99.9 % of gets right for an hour",
             scripts.churn(600.0, 1.0, replication=8, gets=20_000, at_least=0.999),
             nodes=1_000,
             values=1_000,
@@ -68,14 +68,14 @@ SCENARIOS = {
         ),
         Scenario(
             "churn-60min",
-            "sessions of 60 min at the median, 5 copies: 99.99 % of gets right for an hour",
+            "median sessions of 60 min, 5 copies: 99.99 % of gets right for an hour",
             scripts.churn(3600.0, 1.0, replication=5, gets=40_000, at_least=0.9999),
             nodes=1_000,
             values=1_000,
         ),
         Scenario(
             "churn-measured",
-            "sessions as measured among peers, many short and some long: 99.9 % of gets right for an hour",
+            "sessions as measured among real peers, many short, some long: 99.9 % of gets right for an hour",
             scripts.churn(600.0, 0.5, replication=8, gets=20_000, at_least=0.999),
             nodes=1_000,
             values=1_000,
@@ -83,7 +83,7 @@ SCENARIOS = {
         ),
         Scenario(
             "partition",
-            "two halves apart for 10 min, both writing: all agree on every key a minute later",
+            "a partition into halves for 10 min, puts in both: all agree on every key a minute later",
             scripts.partition,
             nodes=100,
             values=50,
@@ -91,14 +91,14 @@ SCENARIOS = {
         ),
         Scenario(
             "one-way",
-            "30 % of the nodes behind NATs: in no answer after a minute, 99.9 % of their gets and puts right",
+            "30 % of the nodes behind NATs: in no reply after a minute, 99.9 % of their gets and puts right",
             scripts.one_way,
             nodes=200,
             values=1_000,
         ),
         Scenario(
             "rewrites",
-            "the same keys written over and over, 5 % loss: no get brings what had been replaced",
+            "the same keys are put again and again, 5 % loss: no get returns a replaced value",
             scripts.rewrites,
             nodes=100,
             values=20,
@@ -106,7 +106,7 @@ SCENARIOS = {
         ),
         Scenario(
             "clocks",
-            "clocks are wrong by up to a day and are set, hosts sleep: nothing fails, or expires early or late",
+            "clocks wrong by up to a day, sleeping hosts: no operation fails, no value expires early or late",
             scripts.clocks,
             nodes=100,
             values=200,
@@ -120,15 +120,15 @@ SCENARIOS = {
         ),
         Scenario(
             "power-cut",
-            "all nodes are killed at once and begin again with their disks: every value is there",
+            "all nodes are killed at once and start again with their disks: no value is lost",
             scripts.power_cut,
             nodes=40,
             values=300,
         ),
         Scenario(
-            "weather",
-            "ten minutes of whatever the seed brings, all at once: right again five minutes later",
-            scripts.weather,
+            "random-faults",
+            "ten minutes of random faults of network, disks and nodes: gets are right five minutes later",
+            scripts.random_faults,
             nodes=20,
             values=10,
             sealed=True,
@@ -142,21 +142,21 @@ SCENARIOS = {
         ),
         Scenario(
             "one-subnet",
-            "500 attackers in one subnet, 100 nodes in 100: few in each table and set of holders, gets right",
+            "500 attackers in one subnet, 100 nodes in 100: few attackers in tables and store sets",
             attacks.one_subnet,
             nodes=98,
             values=100,
         ),
         Scenario(
             "eclipse-4",
-            "20 attackers in 4 subnets beside each key deny it: 99.9 % of gets right",
+            "20 attackers in 4 subnets next to each key deny it: 99.9 % of gets right",
             attacks.eclipse(4, 0.999),
             nodes=500,
             values=10,
         ),
         Scenario(
             "eclipse-20",
-            "20 attackers in 20 subnets beside each key deny it: 95 % of gets right",
+            "20 attackers in 20 subnets next to each key deny it: 95 % of gets right",
             attacks.eclipse(20, 0.95),
             nodes=500,
             values=10,
@@ -177,55 +177,58 @@ SCENARIOS = {
         ),
         Scenario(
             "history",
-            "clients write and read the same keys, with 1 to 20 copies: every get is as promised",
-            history(Faults()),
+            "concurrent puts and gets of the same keys, with 1 to 20 copies: no get breaks a promise",
+            history(FaultPlan()),
             nodes=200,
             values=36,
         ),
         Scenario(
             "history-restarts",
-            "the same while nodes are killed and come back with old copies, 3 % loss",
-            history(Faults(restarts=20.0, joins=4.0)),
+            "the same while nodes are killed and return with old copies, 3 % loss",
+            history(FaultPlan(restarts=20.0, joins=4.0)),
             nodes=200,
             values=36,
             conditions=Conditions.worldwide(loss=0.03),
         ),
         Scenario(
             "history-deaths",
-            "the same while nodes die for good and others join, 3 % loss",
-            history(Faults(deaths=6.0, joins=2.0)),
+            "the same while nodes die for good and new ones join, 3 % loss",
+            history(FaultPlan(deaths=6.0, joins=2.0)),
             nodes=200,
             values=36,
             conditions=Conditions.worldwide(loss=0.03),
         ),
         Scenario(
             "history-clocks",
-            "the same while clocks are set, by up to an hour",
-            history(Faults(steps=10.0)),
+            "the same while clocks are set wrong by up to an hour",
+            history(FaultPlan(clock_steps=10.0)),
             nodes=200,
             values=36,
         ),
         Scenario(
             "history-partition",
-            "the same while two halves are apart for a minute; strictly from a minute after that",
-            history(Faults(parted=60.0)),
+            "the same with a partition for a minute; all promises hold from a minute after it",
+            history(FaultPlan(partition_seconds=60.0)),
             nodes=200,
             values=36,
         ),
         Scenario(
             "history-liars",
             "the same while a tenth of the nodes is hostile in five ways",
-            history(Faults(liars=0.1)),
+            history(FaultPlan(hostile_share=0.1)),
             nodes=200,
             values=36,
         ),
         Scenario(
             "lowered",
-            "somebody tells holders that one copy is enough, and all nodes are replaced: no value is lost",
-            attacks.lowered,
+            "an attacker tells holders that one copy is enough, all nodes are replaced: no value is lost",
+            attacks.lowered_replication,
             nodes=40,
             values=30,
         ),
     )
 }
 """By name."""
+
+ALIASES = {"weather": "random-faults"}
+"""Older names that the command line still accepts."""

@@ -1,4 +1,4 @@
-"""How a run went, minute by minute: what reads brought and how long they took, and how many copies there were."""
+"""The timeline of a run: verdicts and latencies of gets, and counts of copies, by interval."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,29 +8,29 @@ from dht14.sim.statistics import percentile
 
 
 @frozen
-class Moment:
-    """Some time of a run. Where nothing was read, or counted, the figures of that are None."""
+class Interval:
+    """One interval of a run. Figures of gets, or of a snapshot, are None where the interval has none."""
 
     at: float
-    """Its middle, in virtual seconds since the run began."""
+    """Its middle, in virtual seconds since the start of the run."""
     gets: int
     right: float | None
-    """The part of the gets."""
+    """The share of right gets."""
     p50_ms: float | None
     p99_ms: float | None
     nodes: int | None
-    """That ran."""
+    """Running nodes."""
     replicas: float | None
-    """Copies of an acknowledged value, on average."""
+    """Mean copies of an acknowledged value."""
     fewest: int | None
     """Copies of the value that has the fewest."""
     without: int | None
-    """Values of which no running node holds a copy."""
+    """Values without a copy at any running node."""
 
 
 @frozen
-class Count:
-    """Copies of each of some values, and nodes that ran."""
+class Snapshot:
+    """A count of running nodes, and of the copies of some values."""
 
     at: float
     nodes: int
@@ -39,40 +39,40 @@ class Count:
 
 @define(eq=False)
 class Timeline:
-    """Takes facts with their times, in virtual seconds since the run began."""
+    """Collects facts with their times, in virtual seconds since the start of the run."""
 
     _gets: list[tuple[float, bool, float]] = field(factory=list)
-    _counts: list[Count] = field(factory=list)
+    _snapshots: list[Snapshot] = field(factory=list)
 
-    def got(self, at: float, right: bool, seconds: float) -> None:
-        """A get has ended, so long after it began."""
+    def get_ended(self, at: float, right: bool, seconds: float) -> None:
+        """A get has ended after `seconds`."""
         self._gets.append((at, right, seconds))
 
     def counted(self, at: float, nodes: int, replicas: Iterable[int]) -> None:
-        """So many nodes ran, and so many copies there were of each value that was looked at."""
-        self._counts.append(Count(at, nodes, tuple(replicas)))
+        """A snapshot was taken: running nodes, and the copies of each value."""
+        self._snapshots.append(Snapshot(at, nodes, tuple(replicas)))
 
     @property
     def end(self) -> float:
-        """The last thing that is known of."""
-        return max([at for at, _, _ in self._gets] + [count.at for count in self._counts], default=0.0)
+        """The time of the last fact."""
+        return max([at for at, _, _ in self._gets] + [count.at for count in self._snapshots], default=0.0)
 
-    def moments(self, width: float) -> list[Moment]:
-        """The run in pieces of so many seconds; those of which nothing is known are left out."""
+    def intervals(self, width: float) -> list[Interval]:
+        """Return the intervals of `width` seconds that have facts."""
         gets: dict[int, list[tuple[bool, float]]] = {}
         for at, right, seconds in self._gets:
             gets.setdefault(int(at // width), []).append((right, seconds))
-        counts = {int(count.at // width): count for count in self._counts}
+        counts = {int(count.at // width): count for count in self._snapshots}
         return [
-            _moment((piece + 0.5) * width, gets.get(piece, ()), counts.get(piece))
+            _interval((piece + 0.5) * width, gets.get(piece, ()), counts.get(piece))
             for piece in sorted(gets.keys() | counts.keys())
         ]
 
 
-def _moment(at: float, gets: Sequence[tuple[bool, float]], count: Count | None) -> Moment:
+def _interval(at: float, gets: Sequence[tuple[bool, float]], count: Snapshot | None) -> Interval:
     taken = sorted(round(seconds * 1000, 1) for _, seconds in gets)
     replicas = count.replicas if count is not None else ()
-    return Moment(
+    return Interval(
         at=at,
         gets=len(gets),
         right=sum(right for right, _ in gets) / len(gets) if gets else None,

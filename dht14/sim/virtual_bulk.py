@@ -1,8 +1,7 @@
-"""The bulk channel of a simulated node: transfers as single, repeated datagrams of any length.
+"""The bulk channel of a simulated node: a transfer is one datagram of any length, which is resent.
 
-They pass through the virtual network like all others, so that whatever it does to datagrams it does to them.
-Not simulated are TLS, whose proof of who is who is taken as given, and the round trips of its handshake: the
-connections of nodes at work are kept.
+It passes through the virtual network, so it is lost, duplicated and delayed like all others. Not simulated
+are TLS, whose authentication is assumed, and the round trips of its handshake: nodes keep their connections.
 """
 
 from functools import partial
@@ -13,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 
+from dht14.bounded import BoundedDict
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
 from dht14.node.responder import Responder
@@ -22,31 +22,35 @@ from dht14.security.tickets import TICKET_BYTES
 from dht14.wire.bulk_messages import UploadAnswer, decode_answer, encode_answer, tag_of
 from dht14.wire.messages import Reply
 
-ASKED, ANSWERED, CLOSED = 0xB0, 0xB1, 0xB2
-"""First bytes of what goes to and fro; no session layer uses them."""
+REQUEST, RESPONSE, CLOSED = 0xB0, 0xB1, 0xB2
+"""First bytes of these datagrams; no session layer uses them."""
 
-RESEND, RESENDS = 0.25, 5
-"""Seconds until something is sent again for the first time, doubling, and how often it is."""
+RESEND_SECONDS, MAX_RESENDS = 0.25, 5
+"""Seconds until the first resend, doubled for each further one, and the number of resends."""
 
-REMEMBERED = 1_024
-"""Tickets whose answers are kept in case they got lost."""
+MAX_RESPONSES = 1_024
+"""Responses that are kept for resent requests."""
 
 
 @define(eq=False)
 class _VirtualTransfer:
-    """One transfer of ours that is not answered yet."""
+    """One outgoing transfer without a response."""
 
     datagram: bytes
     address: Address
     answered: "Deferred[UploadAnswer]"
     timer: IDelayedCall | None = None
     sent: int = 0
-    """How many times."""
+    """Datagrams sent so far."""
 
 
 @define(eq=False)
 class VirtualBulk(DatagramProtocol):
     """Both ends of one node's bulk channel, a `Bulk`, on the port that it shares with the RPCs."""
+
+    noisy = False
+    """Twisted must not log `repr(self)`, all state of the node, at each start: of a `Liar` 144,000
+    characters."""
 
     _proof: bytes
     _verify_proof: VerifyProof
@@ -54,12 +58,12 @@ class VirtualBulk(DatagramProtocol):
     _rpc: DatagramProtocol = field(init=False)
     _responder: Responder = field(init=False)
     _transfers: dict[bytes, _VirtualTransfer] = field(factory=dict, init=False)
-    """By the tags of their tickets."""
-    _answers: dict[bytes, bytes] = field(factory=dict, init=False)
-    """To tickets that were used, the oldest first; empty where the answer is still to come."""
+    """By the tag of the ticket."""
+    _responses: BoundedDict[bytes, bytes] = field(factory=lambda: BoundedDict(MAX_RESPONSES), init=False)
+    """To used tickets, the oldest first; empty until the responder answers."""
 
     def serve(self, rpc: DatagramProtocol, responder: Responder) -> None:
-        """Let these have what comes."""
+        """Set the receivers of RPC datagrams and of transfers."""
         self._rpc = rpc
         self._responder = responder
 
@@ -76,18 +80,18 @@ class VirtualBulk(DatagramProtocol):
     def _ask(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Any]":
         tag = tag_of(ticket)
         answered: Deferred[Any] = Deferred(partial(self._forget, tag))
-        datagram = bytes([ASKED]) + self._proof + ticket + value
+        datagram = bytes([REQUEST]) + self._proof + ticket + value
         self._transfers[tag] = _VirtualTransfer(datagram, contact.address, answered)
         self._send(tag)
         return answered
 
     def _send(self, tag: bytes) -> None:
         transfer = self._transfers[tag]
-        if transfer.sent > RESENDS:
+        if transfer.sent > MAX_RESENDS:
             self._close(tag)
             transfer.answered.errback(CallFailed())
             return
-        transfer.timer = self._clock.callLater(RESEND * 2**transfer.sent, self._send, tag)
+        transfer.timer = self._clock.callLater(RESEND_SECONDS * 2**transfer.sent, self._send, tag)
         transfer.sent += 1
         self._write(transfer.datagram, transfer.address)
 
@@ -100,23 +104,23 @@ class VirtualBulk(DatagramProtocol):
             transfer.timer.cancel()
         return transfer
 
-    # What comes
+    # Incoming datagrams
 
     def makeConnection(self, transport: Any) -> None:
-        """The port is there (Twisted calls)."""
+        """The port is open (Twisted calls)."""
         super().makeConnection(transport)
         self._rpc.makeConnection(transport)
 
     def doStop(self) -> None:
-        """The port is gone (Twisted calls)."""
+        """The port is closed (Twisted calls)."""
         self._rpc.doStop()
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
-        """A datagram came (Twisted calls)."""
+        """A datagram has arrived (Twisted calls)."""
         kind, body = datagram[0], datagram[1:]
-        if kind == ASKED:
+        if kind == REQUEST:
             self._asked(body, addr)
-        elif kind == ANSWERED:
+        elif kind == RESPONSE:
             self._answered(*decode_answer(body, self._verify_proof))
         elif kind == CLOSED:
             self._answered(body, CallFailed())
@@ -132,34 +136,32 @@ class VirtualBulk(DatagramProtocol):
         else:
             transfer.answered.callback(answer)
 
-    def _asked(self, body: bytes, asker: Address) -> None:
+    def _asked(self, body: bytes, requester: Address) -> None:
         proof, ticket = body[:PROOF_BYTES], body[PROOF_BYTES : PROOF_BYTES + TICKET_BYTES]
-        if ticket in self._answers:
-            self._reply(ticket, asker)
+        if ticket in self._responses:
+            self._reply(ticket, requester)
             return
-        self._answers[ticket] = b""
-        if len(self._answers) > REMEMBERED:
-            del self._answers[next(iter(self._answers))]
+        self._responses[ticket] = b""
         now = self._clock.seconds()
-        errand = self._responder.redeem(ticket, public_key_in(proof), now)
-        if errand is None:
-            self._settle(ticket, asker, bytes([CLOSED]) + tag_of(ticket))
-        elif isinstance(errand, Upload):
+        transfer = self._responder.redeem(ticket, public_key_in(proof), now)
+        if transfer is None:
+            self._respond(ticket, requester, bytes([CLOSED]) + tag_of(ticket))
+        elif isinstance(transfer, Upload):
             value = body[PROOF_BYTES + TICKET_BYTES :]
-            self._responder.take(errand, value, now, partial(self._settle_with, ticket, asker))
+            self._responder.take(transfer, value, now, partial(self._respond_with, ticket, requester))
         else:
-            self._settle_with(ticket, asker, self._responder.give(errand, now))
+            self._respond_with(ticket, requester, self._responder.give(transfer, now))
 
-    def _settle_with(self, ticket: bytes, asker: Address, answer: UploadAnswer) -> None:
-        self._settle(ticket, asker, bytes([ANSWERED]) + encode_answer(ticket, answer))
+    def _respond_with(self, ticket: bytes, requester: Address, answer: UploadAnswer) -> None:
+        self._respond(ticket, requester, bytes([RESPONSE]) + encode_answer(ticket, answer))
 
-    def _settle(self, ticket: bytes, asker: Address, datagram: bytes) -> None:
-        self._answers[ticket] = datagram
-        self._reply(ticket, asker)
+    def _respond(self, ticket: bytes, requester: Address, datagram: bytes) -> None:
+        self._responses[ticket] = datagram
+        self._reply(ticket, requester)
 
-    def _reply(self, ticket: bytes, asker: Address) -> None:
-        if answer := self._answers[ticket]:
-            self._write(answer, asker)
+    def _reply(self, ticket: bytes, requester: Address) -> None:
+        if answer := self._responses[ticket]:
+            self._write(answer, requester)
 
     def _write(self, datagram: bytes, address: Address) -> None:
         assert self.transport is not None

@@ -1,8 +1,8 @@
-"""A disk on the virtual clock: the shipped database, whose flushes take virtual time and may fail.
+"""A disk on the virtual clock: the shipped database, whose flushes take virtual time and can fail.
 
-Tables, group commit and sealing are the shipped ones, on a real LMDB file, best on a file system in memory.
-Only the writer's thread is none: what it is handed is written when a virtual flush ends, at one go. So what
-a killed process had not heard of as written was never written, and a run repeats itself.
+Tables, group commit and encryption are shipped code, on a real LMDB file, best on a file system in memory.
+Only the writer thread is replaced: changes are written at once when a virtual flush ends. So a write that was
+not confirmed to a killed process never reaches the file, and runs are repeatable.
 """
 
 import os
@@ -26,26 +26,26 @@ from dht14.records.version_floors import FLOOR_MARGIN
 from dht14.sim.clock import Process
 from dht14.stack import MakeStore
 
-OPENING = 0.02
+OPEN_SECONDS = 0.02
 """Seconds until a database is open."""
 
 
-class Fault(Enum):
-    """What a disk says instead of writing; as the operating system words it."""
+class DiskFault(Enum):
+    """The error of a faulty disk, in the words of the operating system."""
 
     NO_SPACE = "No space left on device"
     BROKEN = "Input/output error"
 
 
 class VirtualDisk:
-    """The disk of one host. It outlives the processes that use it, one at a time."""
+    """The disk of one host. One process after another uses it."""
 
     def __init__(self, folder: str, rng: random.Random) -> None:
         self.flush_seconds = 0.002
-        """How long a flush takes; what is handed over meanwhile waits for the next one."""
-        self.fault: Fault | None = None
+        """Duration of a flush; later changes wait for the next one."""
+        self.fault: DiskFault | None = None
         self.contacts: tuple[Contact, ...] = ()
-        """Those that the last process had saved."""
+        """Saved by the last process."""
         self._path = os.path.join(folder, "values.mdb")
         self._folder = folder
         key, salt = rng.randbytes(32), rng.randbytes(SALT_BYTES)
@@ -54,7 +54,8 @@ class VirtualDisk:
         os.makedirs(folder, exist_ok=True)
 
     def store_of(self, process: Process, opened: Callable[[], None]) -> MakeStore:
-        """Makes the store of a process that begins, and opens it: `opened` is told when that is done."""
+        """Return a function that makes the store of a new process and opens it; `opened` is called when it is
+        open."""
 
         def make_writer_thread(path: str, limit: int, max_floors: int, call_soon: CallSoon) -> WriterThread:
             self._writer_thread = VirtualWriterThread(path, limit, max_floors, call_soon, self, process)
@@ -85,22 +86,21 @@ class VirtualDisk:
         return make_store
 
     def crashed(self, contacts: Iterable[Contact] = ()) -> None:
-        """The process that used it is no more: what it had not written is lost. Its contacts it has saved
-        all the time."""
+        """The process has died: unwritten changes are lost. `contacts` are those that it has saved."""
         self.contacts = tuple(contacts)
         if self._writer_thread is not None:
             self._writer_thread.abandon()
             self._writer_thread = None
 
     def erase(self) -> None:
-        """Begin anew with nothing."""
+        """Replace it by an empty disk."""
         self.crashed()
         shutil.rmtree(self._folder, ignore_errors=True)
         os.makedirs(self._folder, exist_ok=True)
 
 
 class VirtualWriterThread(WriterThread):
-    """Does what the writer's thread does, job by job, when their time has come."""
+    """Does the work of the writer thread without a thread: each job when its flush ends."""
 
     def __init__(
         self,
@@ -115,17 +115,17 @@ class VirtualWriterThread(WriterThread):
         self._disk = disk
         self._process = process
         self._flushes: list[tuple[IDelayedCall, Callable[[], None]]] = []
-        """What is on its way, in order."""
+        """Pending flushes, in order."""
 
     def start(self) -> None:
-        """There is no thread."""
+        """Do nothing: there is no thread."""
 
     def open(self, opened: Callable[[Opened], None], failed: Callable[[str], None]) -> None:
-        """As `WriterThread.open`, after OPENING seconds."""
-        self._process.callLater(OPENING, self._open, opened, failed)
+        """As `WriterThread.open`, after OPEN_SECONDS seconds."""
+        self._process.callLater(OPEN_SECONDS, self._open, opened, failed)
 
     def write(self, changes: Changes, done: Callable[[Written], None]) -> None:
-        """As `WriterThread.write`, when a flush from now on would end."""
+        """As `WriterThread.write`, after `flush_seconds`."""
         job = partial(self._write, changes, done)
         self._flushes.append((self._process.callLater(self._disk.flush_seconds, self._flushed), job))
 
@@ -138,7 +138,7 @@ class VirtualWriterThread(WriterThread):
         self._close_tables()
 
     def abandon(self) -> None:
-        """Close the file as it is."""
+        """Close the file without the pending changes."""
         self._flushes.clear()
         self._close_tables()
 

@@ -1,7 +1,7 @@
-"""A network of shipped nodes in one process: `net.stack` builds each of them, exactly as for a real one.
+"""A network of shipped nodes in one process: `stack` builds each of them, as it builds a real one.
 
-Only the clock, the datagrams and the random source are virtual, and all that is random comes from one
-seed. Nodes die as processes do: killed without a word, frozen, cut off from the network, begun anew.
+Only clock, datagrams and randomness are virtual, and one seed determines all randomness. Nodes fail as
+processes do: they are killed, frozen, cut off from the network, restarted.
 """
 
 import random
@@ -18,23 +18,24 @@ from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.maintenance.handover import HAND_OVER_TIMEOUT
 from dht14.node.node import Node
 from dht14.security.identity import Identity
+from dht14.sim.availability import Availability
 from dht14.sim.clock import HeapClock, Process, ProcessState
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import PUZZLE, Host, HostRole, Measured, VirtualNode
-from dht14.sim.lives import Lives
+from dht14.sim.host import PUZZLE, Host, NodeRole, Operation, VirtualNode
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
 from dht14.sim.virtual_bulk import VirtualBulk
 from dht14.stack import StackOptions, build_stack
 
 T = TypeVar("T")
-Progress = Callable[[int], None]
-"""Told how many operations have ended, after each."""
+OnEnded = Callable[[int], None]
+"""Called after each operation with the number of those that have ended."""
 
 PORT = 8000
 
-BEGINNING = 1_700_000_000.0
-"""The virtual time at the start. Versions are as long on the wire as real ones only when it is as late."""
+START_TIME = 1_700_000_000.0
+"""The virtual time at the start: a present date, since versions are as long on the wire as real ones only
+then."""
 
 PLAIN_CONDITIONS = Conditions()
 SHIPPED_OPTIONS = StackOptions()
@@ -43,26 +44,26 @@ JOIN_GAP = 0.05
 """Seconds between the starts of two nodes."""
 
 OPERATION_GAP = 2.0
-"""Seconds between two operations at one node, so that each one's datagrams can be told from the next's."""
+"""Seconds between two operations at one node, so that the datagrams of each can be counted."""
 
-PATIENCE = 60.0
-"""Seconds after which an operation that has not ended is a bug."""
+STUCK_SECONDS = 60.0
+"""Seconds after which an operation without a response is a bug."""
 
-JOIN_PATIENCE = 30.0
-"""Seconds after which a node that has not joined is counted as one that failed to."""
+JOIN_TIMEOUT = 30.0
+"""Seconds after which a node that has not joined has failed to join."""
 
-LOOK_INTERVAL = 0.05
-"""Seconds between two looks at whether a node has joined."""
+JOIN_CHECK_INTERVAL = 0.05
+"""Seconds between two checks whether a node has joined."""
 
 
 def _ignore(ended: int) -> None:
-    """The progress of those who do not ask."""
+    """Ignore the progress."""
 
 
 class World:
-    """`nodes` and `bootstrap_nodes` of them besides, on one clock and one network.
+    """`bootstrap_nodes` + `nodes` nodes on one clock and one network.
 
-    Nodes are numbered, the bootstrap nodes first; without any, the first node is everybody's seed.
+    Nodes are numbered, bootstrap nodes first; without bootstrap nodes the first node is the seed of all.
     """
 
     def __init__(
@@ -74,36 +75,36 @@ class World:
         options: StackOptions = SHIPPED_OPTIONS,
         sealed: bool = False,
     ) -> None:
-        self.clock = HeapClock(BEGINNING)
+        self.clock = HeapClock(START_TIME)
         self.network = VirtualNetwork(self.clock, random.Random(f"{seed}/network"), conditions)
         self.rng = random.Random(f"{seed}/world")
         self.nodes: dict[int, VirtualNode] = {}
-        """The last life of each node that was ever begun, by its number."""
+        """The last process of each node that was ever started, by number."""
         self.hosts: list[Host] = []
-        """By number. To change one, or to add one, `settle` another in its place."""
+        """By number. `set_host` changes or adds one."""
         self._seed = seed
-        self.lives = Lives()
-        """When which nodes were there that hold values."""
-        self._lives: Counter[int] = Counter()
+        self.availability = Availability()
+        """When each value-holding node was up."""
+        self._incarnations: Counter[int] = Counter()
         self._newcomers = 0
-        self._lived = 0.0
-        """Seconds that all lives together took which are over."""
+        self._past_node_seconds = 0.0
+        """Virtual seconds that all dead processes ran."""
         self._real: set[tuple[int, Address]] = set()
-        """Ids and addresses of all nodes that are or were."""
+        """Ids and addresses of all nodes that ever existed."""
         for number in range(nodes + bootstrap_nodes):
-            role = HostRole.BOOTSTRAP if number < bootstrap_nodes else HostRole.NODE
-            self.settle(Host(number, role, Identity.made_up(PUZZLE, self.rng), address_of(number)))
+            role = NodeRole.BOOTSTRAP if number < bootstrap_nodes else NodeRole.NODE
+            self.set_host(Host(number, role, Identity.made_up(PUZZLE, self.rng), address_of(number)))
         seeds = tuple(Seed(*host.address) for host in self.hosts[: bootstrap_nodes or 1])
         self.options = evolve(options, seeds=seeds, sealed=sealed)
         """Of all nodes."""
 
     @property
     def size(self) -> int:
-        """How many hosts there are."""
+        """The number of hosts."""
         return len(self.hosts)
 
-    def settle(self, host: Host) -> None:
-        """From its next life on the node of this number has this host; the next free number adds one."""
+    def set_host(self, host: Host) -> None:
+        """Set the host of a node from its next start on; the next free number adds a node."""
         self._real.add((host.identity.node_id, host.address))
         if host.number == len(self.hosts):
             self.hosts.append(host)
@@ -111,35 +112,35 @@ class World:
             self.hosts[host.number] = host
 
     def is_real(self, contact: Contact) -> bool:
-        """Whether such a node is there, or was."""
+        """Whether a node with this id and address exists or existed."""
         return (contact.node_id, contact.address) in self._real
 
     def replace(self, number: int) -> None:
-        """From its next life on the node of this number is another one, elsewhere, that holds nothing."""
+        """Replace a node, from its next start on, by a new one at another address and without records."""
         host = self.hosts[number]
         if host.disk is not None:
             host.disk.erase()
-        self.settle(evolve(host, identity=Identity.made_up(PUZZLE, self.rng), address=self._free_address()))
+        self.set_host(evolve(host, identity=Identity.made_up(PUZZLE, self.rng), address=self._free_address()))
 
     def add(self) -> int:
-        """The number of a further node, which begins when it is told to."""
+        """Add a node that is not started yet; return its number."""
         identity = Identity.made_up(PUZZLE, self.rng)
-        self.settle(Host(self.size, HostRole.NODE, identity, self._free_address()))
+        self.set_host(Host(self.size, NodeRole.NODE, identity, self._free_address()))
         return self.size - 1
 
     def _free_address(self) -> Address:
         self._newcomers += 1
         return address_of(self.size + self._newcomers)
 
-    # Lives
+    # Processes
 
-    def begin(self, number: int) -> VirtualNode:
-        """Start the node of this number, for the first time or anew; what it held in memory is gone then."""
-        self._lives[number] += 1
+    def start(self, number: int) -> VirtualNode:
+        """Start the node of this number, for the first time or again; records in memory are lost then."""
+        self._incarnations[number] += 1
         host = self.hosts[number]
         process = Process(self.clock, host.skew)
         bulk = VirtualBulk(host.identity.proof, PUZZLE.verify_proof, process)
-        limit = None if host.role is HostRole.BOOTSTRAP else self.options.storage_limit
+        limit = None if host.role is NodeRole.BOOTSTRAP else self.options.storage_limit
 
         def begin_services() -> None:
             for service in self.nodes[number].stack.services:
@@ -150,13 +151,13 @@ class World:
             verify_proof=PUZZLE.verify_proof,
             clock=process,
             wall=process.wall,
-            rng=random.Random(f"{self._seed}/node {number}/life {self._lives[number]}"),
+            rng=random.Random(f"{self._seed}/node {number}/life {self._incarnations[number]}"),
             resolve=_resolve,
             bulk=bulk,
             options=evolve(self.options, storage_limit=limit),
             saved=host.disk.contacts if host.disk else (),
             make_store=host.disk.store_of(process, begin_services) if host.disk else MemoryStore,
-            make_responder=host.conduct,
+            make_responder=host.make_responder,
         )
         bulk.serve(stack.rpc, stack.responder)
         ports = (
@@ -166,44 +167,45 @@ class World:
         node = self.nodes[number] = VirtualNode(host, process, ports, stack, self.clock.seconds())
         if host.disk is None or limit is None:
             begin_services()
-        if host.role is HostRole.NODE:
-            self.lives.rose(host.identity.node_id, node.began, kept=host.disk is not None)
+        if host.role is NodeRole.NODE:
+            self.availability.came_up(host.identity.node_id, node.started_at, kept=host.disk is not None)
         if host.is_hostile:
-            self.lives.lies(host.identity.node_id)
+            self.availability.turned_hostile(host.identity.node_id)
         return node
 
-    def join(self, numbers: Sequence[int] = (), progress: Progress = _ignore) -> list[Measured[bool]]:
-        """Begin these nodes (all, if none are named) one by one: whether each has joined, and how quickly."""
+    def join(self, numbers: Sequence[int] = (), progress: OnEnded = _ignore) -> list[Operation[bool]]:
+        """Start the nodes of these numbers (default: all) one by one; return whether each has joined, and its
+        time."""
         numbers = numbers or range(self.size)
 
-        def begin(turn: int) -> "Deferred[Measured[bool]]":
-            node = self.begin(numbers[turn])
+        def start(turn: int) -> "Deferred[Operation[bool]]":
+            node = self.start(numbers[turn])
             return self._measured(node, lambda _: self.joined(node))
 
-        return self._stagger(begin, len(numbers), JOIN_GAP, progress)
+        return self._stagger(start, len(numbers), JOIN_GAP, progress)
 
     def joined(self, node: VirtualNode) -> "Deferred[bool]":
-        """Fires with True once the node has joined, with False if it has not after JOIN_PATIENCE."""
-        deadline = self.clock.seconds() + JOIN_PATIENCE
+        """Fire with True once the node has joined, with False after JOIN_TIMEOUT."""
+        deadline = self.clock.seconds() + JOIN_TIMEOUT
         outcome: Deferred[bool] = Deferred()
 
         def look(_: object) -> None:
             if node.stack.join.joined or self.clock.seconds() > deadline:
                 outcome.callback(node.stack.join.joined)
             else:
-                self.clock.post(LOOK_INTERVAL, look, None)
+                self.clock.post(JOIN_CHECK_INTERVAL, look, None)
 
         look(None)
         return outcome
 
     def kill(self, node: VirtualNode) -> None:
-        """SIGKILL, and nobody is told."""
+        """SIGKILL: the node disappears without a notice."""
         if node.process.state is ProcessState.DEAD:
             return
-        self._lived += self.clock.seconds() - node.began
+        self._past_node_seconds += self.clock.seconds() - node.started_at
         node.process.kill()
-        if node.role is HostRole.NODE:
-            self.lives.fell(node.contact.node_id, self.clock.seconds())
+        if node.role is NodeRole.NODE:
+            self.availability.went_down(node.contact.node_id, self.clock.seconds())
         for port in node.ports:
             self.network.remove(port)
         if node.host.disk is not None:
@@ -214,7 +216,7 @@ class World:
         return Deferred.fromCoroutine(self._stop(node))
 
     async def _stop(self, node: VirtualNode) -> None:
-        # As `service.build_node` does it.
+        # The order of `app.service`.
         await node.stack.leave(HAND_OVER_TIMEOUT)
         stopped = gatherResults([maybeDeferred(service.stopService) for service in node.stack.services])
         node.stack.rpc.stop()
@@ -224,9 +226,9 @@ class World:
             node.stack.store.close()
         self.kill(node)
 
-    def part(self, *sides: Iterable[int]) -> None:
-        """Let nothing pass between these groups of nodes, by number, and the rest; none: all is well again."""
-        self.network.part(*([self.hosts[number].address[0] for number in side] for side in sides))
+    def partition(self, *sides: Iterable[int]) -> None:
+        """Partition these groups of nodes, by number, and the rest; without groups, end the partition."""
+        self.network.partition(*([self.hosts[number].address[0] for number in side] for side in sides))
 
     def freeze(self, node: VirtualNode) -> None:
         """SIGSTOP."""
@@ -235,8 +237,8 @@ class World:
             self.network.freeze(port)
 
     def set_clock(self, node: VirtualNode, skew: float) -> None:
-        """Set the wall clock of a node's host so far wrong, while the node runs and for its later lives."""
-        self.settle(evolve(self.hosts[node.number], skew=skew))
+        """Set the wall clock of a node's host `skew` seconds ahead, now and for later processes."""
+        self.set_host(evolve(self.hosts[node.number], skew=skew))
         node.process.skew = skew
 
     def thaw(self, node: VirtualNode) -> None:
@@ -245,47 +247,49 @@ class World:
         for port in node.ports:
             self.network.mend(port)
 
-    # Work
+    # Operations
 
     def callers(self) -> list[VirtualNode]:
-        """The nodes that clients can talk to now."""
-        nodes = (node for node in self.nodes.values() if node.running and node.role is HostRole.NODE)
+        """Return the running honest nodes that serve clients."""
+        nodes = (node for node in self.nodes.values() if node.running and node.role is NodeRole.NODE)
         return [node for node in nodes if not node.host.is_hostile]
 
-    def perform(
+    def run_operations(
         self,
         operations: "Sequence[Callable[[Node], Deferred[T]]]",
-        progress: Progress = _ignore,
+        progress: OnEnded = _ignore,
         callers: Sequence[VirtualNode] = (),
         gap: float = OPERATION_GAP,
-    ) -> list[Measured[T]]:
-        """Run operations, each at another node, in a random order of nodes (all `callers`, if none are named),
-        with so many seconds between two at one node; their outcomes, as given."""
+    ) -> list[Operation[T]]:
+        """Run operations, each at another node in a random order of `callers` (default: `callers()`), with
+        `gap` seconds between two at one node; return the results in the order of the operations."""
         shuffled = list(callers or self.callers())
         self.rng.shuffle(shuffled)
 
-        def begin(turn: int) -> "Deferred[Measured[T]]":
+        def start(turn: int) -> "Deferred[Operation[T]]":
             return self._measured(shuffled[turn % len(shuffled)], operations[turn])
 
-        return self._stagger(begin, len(operations), gap / len(shuffled), progress)
+        return self._stagger(start, len(operations), gap / len(shuffled), progress)
 
     def _measured(
         self, node: VirtualNode, operation: "Callable[[Node], Deferred[T]]"
-    ) -> "Deferred[Measured[T]]":
-        began, exchanged = self.clock.seconds(), node.port.exchanged
+    ) -> "Deferred[Operation[T]]":
+        started_at, exchanged = self.clock.seconds(), node.port.exchanged
         return operation(node.stack.node).addCallback(
-            lambda result: Measured(result, self.clock.seconds() - began, node.port.exchanged - exchanged)
+            lambda result: Operation(
+                result, self.clock.seconds() - started_at, node.port.exchanged - exchanged
+            )
         )
 
     def _stagger(
-        self, begin: "Callable[[int], Deferred[T]]", count: int, gap: float, progress: Progress
+        self, start: "Callable[[int], Deferred[T]]", count: int, gap: float, progress: OnEnded
     ) -> list[T]:
-        """Call `begin` with 0, 1, 2 and so on, `gap` seconds apart; what its Deferreds brought, in order."""
+        """Call `start` with 0, 1, 2 and so on, `gap` seconds apart; return the results, in this order."""
         results: dict[int, T] = {}
         failures: list[Failure] = []
 
         def run(turn: int) -> None:
-            begin(turn).addCallback(ended, turn).addErrback(failures.append)
+            start(turn).addCallback(ended, turn).addErrback(failures.append)
 
         def ended(result: T, turn: int) -> None:
             results[turn] = result
@@ -293,31 +297,31 @@ class World:
 
         for turn in range(count):
             self.clock.post(turn * gap, run, turn)
-        deadline = self.clock.seconds() + count * gap + PATIENCE
+        deadline = self.clock.seconds() + count * gap + STUCK_SECONDS
         over = self.clock.run_until_true(lambda: len(results) == count or bool(failures), deadline)
         for failure in failures:
             failure.raiseException()
-        assert over, f"{count - len(results)} of {count} operations did not end within {PATIENCE} s"
+        assert over, f"{count - len(results)} of {count} operations did not end within {STUCK_SECONDS} s"
         return [results[turn] for turn in range(count)]
 
     def wait(self, seconds: float) -> None:
-        """Let so much virtual time pass."""
+        """Let virtual time pass."""
         self.clock.run_until(self.clock.seconds() + seconds)
 
-    # Looking
+    # Queries
 
     def node_seconds(self) -> float:
-        """Virtual seconds that nodes ran, all together."""
+        """Return the virtual seconds that nodes ran, summed over all nodes."""
         now = self.clock.seconds()
         living = (node for node in self.nodes.values() if node.process.state is not ProcessState.DEAD)
-        return self._lived + sum(now - node.began for node in living)
+        return self._past_node_seconds + sum(now - node.started_at for node in living)
 
     def hops(self) -> Counter[int]:
-        """How many lookups of all nodes took how many hops, so far."""
+        """Count the lookups of all nodes so far by their hops."""
         return sum((node.stack.node.lookups_by_hops for node in self.nodes.values()), Counter[int]())
 
     def check_invariants(self) -> None:
-        """AssertionError where a node's table or store contradicts itself."""
+        """Check table and store of all nodes. Raises AssertionError when one is inconsistent."""
         for node in self.nodes.values():
             if node.process.state is ProcessState.DEAD:
                 continue
@@ -327,10 +331,10 @@ class World:
 
 
 def address_of(number: int) -> Address:
-    """Where the host of this number is, unless it is settled elsewhere."""
+    """Return the address of the host of this number, unless `set_host` has changed it."""
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", PORT
 
 
 def _resolve(host: str, port: int) -> "Deferred[list[Address]]":
-    """Seeds are named by their addresses."""
+    """Resolve a seed: its host is an address."""
     return succeed([(host, port)])

@@ -1,7 +1,7 @@
 """Question: what do strangers achieve against real nodes, and what do honest clients notice?
 
-Four nodes, each in a /24 of its own, in a network namespace (so as root); an honest client in a process of its own
-puts and gets all the while, idle first. Every figure is of one run. Takes about ten minutes.
+Four nodes, each in a /24 of its own, in a network namespace (so as root); an honest client in a process of
+its own puts and gets all the while, idle first. Every figure is of one run. Takes about ten minutes.
 
     python scripts/bench/attacks.py [ATTACK ...]
 """
@@ -36,7 +36,7 @@ TLS_SECONDS = 15.0
 IDLE_SECONDS = 15.0
 
 
-class Town:
+class AttackedCluster:
     """The nodes, and what an attacker has."""
 
     def __init__(self, folder: str) -> None:
@@ -53,13 +53,13 @@ class Town:
         self.decoy.wait_for_api()
 
     def both(self, attack: Callable[[Twistd], str], seconds: float) -> str:
-        """Attack a node that nobody needs, then one of the network: by the first is seen what an attacker costs
-        this host, and so the client."""
-        told = []
+        """Attack a node that nobody needs, then one of the network: by the first is seen what an attacker
+        costs this host, and so the client."""
+        reports = []
         for name, node in (("a node elsewhere", self.decoy), ("a node of the network", self.nodes[0])):
             load = self.load(seconds)
-            told.append(f"\n  {name}: {attack(node)}\n    meanwhile {load.served()}")
-        return "".join(told)
+            reports.append(f"\n  {name}: {attack(node)}\n    meanwhile {load.served()}")
+        return "".join(reports)
 
     def stop(self) -> None:
         self.network.stop()
@@ -83,29 +83,29 @@ class Town:
         return sum(event["level"] in ("error", "critical") for node in self.nodes for event in node.events())
 
 
-def idle(town: Town) -> str:
+def idle(cluster: AttackedCluster) -> str:
     """Nobody attacks."""
-    return str(town.load(IDLE_SECONDS).served())
+    return str(cluster.load(IDLE_SECONDS).served())
 
 
-def strangers(town: Town) -> str:
+def strangers(cluster: AttackedCluster) -> str:
     """Datagrams of all kinds and lengths under a forged address."""
 
     def attack(node: Twistd) -> str:
-        return str(attacks.strangers(town.line, town.forger, node.at, DATAGRAMS, town.rng))
+        return str(attacks.strangers(cluster.line, cluster.forger, node.at, DATAGRAMS, cluster.rng))
 
-    return town.both(attack, 25)
+    return cluster.both(attack, 25)
 
 
-def forgeries(town: Town) -> str:
+def forgeries(cluster: AttackedCluster) -> str:
     """Forged and repeated datagrams between nodes that talk."""
-    load = town.load(90)
-    nodes = attacks.addresses(town.nodes)
-    seen = attacks.forgeries(town.line, town.forger, nodes, lambda: load.works, FORGERIES, town.rng)
+    load = cluster.load(90)
+    nodes = attacks.addresses(cluster.nodes)
+    seen = attacks.forgeries(cluster.line, cluster.forger, nodes, lambda: load.works, FORGERIES, cluster.rng)
     return f"{seen}\n  meanwhile {load.served()}"
 
 
-def replies(town: Town) -> str:
+def replies(cluster: AttackedCluster) -> str:
     """Forged answers to a question that a node has asked, in this process."""
     question, began = Question(), time.process_time()
     contacts = question.stack.table.contacts()
@@ -114,29 +114,30 @@ def replies(town: Town) -> str:
     unchanged = question.stack.table.contacts() == contacts and not question.outcome.called
     question.answer(b"the truth")
     return (
-        f"{REPLIES} given to a node, {spent:.1f} µs each with their making; it sent {dict(back)}; table and question "
+        f"{REPLIES} given to a node, {spent:.1f} µs each with their making; it sent {dict(back)}; "
+        "table and question "
         f"unchanged: {unchanged}; then the answer came: {question.outcome.result!r}"
     )
 
 
-def handshakes(town: Town) -> str:
+def handshakes(cluster: AttackedCluster) -> str:
     """Sessions from many addresses, with identities of their own."""
-    callers = attacks.callers(CALLERS, town.rng)
+    callers = attacks.callers(CALLERS, cluster.rng)
 
     def attack(node: Twistd) -> str:
         began = time.monotonic()
         fates = attacks.handshakes(node.at, callers, HANDSHAKES)
         return f"{dict(fates)} in {time.monotonic() - began:.0f} s"
 
-    told = town.both(attack, 100)
+    told = cluster.both(attack, 100)
     for caller in callers:
         caller.socket.close()
     return told
 
 
-def sessions(town: Town) -> str:
+def sessions(cluster: AttackedCluster) -> str:
     """The same while contacts of the table keep silent: their sessions are the ones used least."""
-    node = town.nodes[0]
+    node = cluster.nodes[0]
     contacts = [
         IndependentPeer("main", DIFFICULTY, node.p2p_port, node.host, f"198.19.{n}.1")
         for n in range(CONTACTS)
@@ -144,46 +145,47 @@ def sessions(town: Town) -> str:
     for contact in contacts:
         contact.call(attacks.PING)
         contact.serve_for(0.3)
-    callers = attacks.callers(CALLERS, town.rng)
+    callers = attacks.callers(CALLERS, cluster.rng)
     fates = attacks.handshakes(node.at, callers, HANDSHAKES // 5)
     kept = sum(attacks.is_in_session(contact) for contact in contacts)
     return f"{dict(fates)}; of {CONTACTS} contacts {kept} are still in their sessions"
 
 
-def api_slowloris(town: Town) -> str:
+def api_slowloris(cluster: AttackedCluster) -> str:
     """Connections to the API that begin a message and send a byte every 10 s."""
-    port = town.nodes[0].api_port
+    port = cluster.nodes[0].api_port
     assert port is not None
-    return _slowloris(town, ("127.0.0.1", port), api_messages.encode_get(bytes(32))[:3])
+    return _slowloris(cluster, ("127.0.0.1", port), api_messages.encode_get(bytes(32))[:3])
 
 
-def tls_slowloris(town: Town) -> str:
+def tls_slowloris(cluster: AttackedCluster) -> str:
     """The same at the bulk channel, with handshakes."""
-    return _slowloris(town, town.nodes[0].at, b"\x16\x03\x01")
+    return _slowloris(cluster, cluster.nodes[0].at, b"\x16\x03\x01")
 
 
-def tls_handshakes(town: Town) -> str:
+def tls_handshakes(cluster: AttackedCluster) -> str:
     """Whole handshakes from whoever comes, as fast as they are answered."""
 
     def attack(node: Twistd) -> str:
         done, began = attacks.tls_handshakes(node.at, TLS_SECONDS), time.monotonic()
         return f"{done} handshakes in {time.monotonic() - began + TLS_SECONDS:.0f} s"
 
-    return town.both(attack, TLS_SECONDS)
+    return cluster.both(attack, TLS_SECONDS)
 
 
-def _slowloris(town: Town, target: Address, first: bytes) -> str:
-    load, held = town.load(40), attacks.HalfOpen()
+def _slowloris(cluster: AttackedCluster, target: Address, first: bytes) -> str:
+    load, held = cluster.load(40), attacks.HalfOpen()
     held.open(target, first, HALF_OPEN, 10)
     until = time.monotonic() + 50
     held.trickle(lambda: time.monotonic() < until)
     left = len(held.sockets)
     held.close()
     last = max(held.closed_after, default=0.0)
-    return f"{len(held.closed_after)} closed, the last after {last:.1f} s, {left} left\n  meanwhile {load.served()}"
+    closed = f"{len(held.closed_after)} closed, the last after {last:.1f} s"
+    return f"{closed}, {left} left\n  meanwhile {load.served()}"
 
 
-ATTACKS: dict[str, Callable[[Town], str]] = {
+ATTACKS: dict[str, Callable[[AttackedCluster], str]] = {
     attack.__name__: attack
     for attack in (
         idle,
@@ -205,17 +207,18 @@ def main() -> None:
     space = Space.enter()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            town = Town(folder)
+            cluster = AttackedCluster(folder)
             try:
                 for name in sys.argv[1:] or ATTACKS:
-                    before = town.memory()
-                    print(f"{name}: {ATTACKS[name](town)}")
+                    before = cluster.memory()
+                    print(f"{name}: {ATTACKS[name](cluster)}")
                     print(
-                        f"  memory {before}, then {town.memory()}; errors in the logs: {town.trouble()}",
+                        f"  memory {before}, then {cluster.memory()}; "
+                        f"errors in the logs: {cluster.trouble()}",
                         flush=True,
                     )
             finally:
-                town.stop()
+                cluster.stop()
     finally:
         space.leave()
 

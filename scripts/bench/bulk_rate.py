@@ -1,9 +1,10 @@
-"""Question: how many values of 64 KB a second does one core carry over the bulk channel, beside bare Twisted TLS?
+"""Question: how many values of 64 KB a second does one core carry over the bulk channel, beside bare Twisted
+TLS?
 
-Both ends in one process over 127.0.0.1, 4 values under way, or one where each has a connection of its own. Bare is
-Twisted's TLS with the same certificates, both ways as well: bytes come, and as soon as they are whole the other
-side is told. The bulk channel besides redeems a ticket for each, reads the value from the store in memory or puts
-it there, and checks its SHA-256. Taken in turns; medians, by the time of the processor.
+Both ends in one process over 127.0.0.1, 4 values under way, or one where each has a connection of its own.
+Bare is Twisted's TLS with the same certificates, both ways as well: bytes come, and as soon as they are whole
+the other side is told. The bulk channel besides redeems a ticket for each, reads the value from the store in
+memory or puts it there, and checks its SHA-256. Taken in turns; medians, by the time of the processor.
 
     python scripts/bench/bulk_rate.py [ROUNDS]
 """
@@ -48,11 +49,11 @@ KEY, VERSION = 5, 7
 VALUE = random.Random(1).randbytes(MAX_VALUE)
 
 Round = Callable[[], "Deferred[float]"]
-"""Does what it is named for many times and fires with how many of it a second."""
+"""Does its work many times and fires with the rate per second."""
 
 
 class Repeated:
-    """Keeps so many of something under way."""
+    """Keeps a number of operations in flight."""
 
     def __init__(self, count: int, at_once: int, begin: "Callable[[], Deferred[Any]]") -> None:
         self._count, self._at_once, self._begin = count, at_once, begin
@@ -75,7 +76,7 @@ class Repeated:
 
 
 class Taker(Protocol):
-    """Says so whenever a whole value has come."""
+    """Reports each whole value."""
 
     transport: Any
     had = 0
@@ -88,7 +89,7 @@ class Taker(Protocol):
 
 
 class Giver(Protocol):
-    """Sends values, and hears when they have come."""
+    """Sends values, and counts the acknowledgements."""
 
     transport: Any
 
@@ -111,7 +112,7 @@ class Giver(Protocol):
 
 
 class Bare:
-    """Twisted's TLS, and nothing else."""
+    """Twisted's TLS alone."""
 
     def __init__(self, reactor: Any, server: NodeTls, client: NodeTls) -> None:
         self._reactor, self._client = reactor, client
@@ -133,7 +134,7 @@ class Bare:
 
 
 class Bulk:
-    """The bulk channel between two nodes, without their RPCs."""
+    """The bulk channel between two nodes, without RPCs."""
 
     def __init__(
         self, reactor: Any, server: Identity, client: Identity, tls: tuple[NodeTls, NodeTls]

@@ -21,14 +21,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 from tests.process.nodes import VoidPhone, network
 
 JOIN_PATIENCE = 120.0
-"""Seconds within which many nodes on a busy machine have joined."""
+"""Seconds within which many nodes on a busy machine join."""
 
 GETS_FOR = 60.0
-"""Seconds of gets after the nodes have gone."""
+"""Seconds of gets after the departure."""
 
 
 def put(clients: Sequence[VoidPhone], count: int, replication: int, rng: random.Random) -> dict[bytes, bytes]:
-    """Values that were acknowledged."""
+    """Acknowledged values."""
     values: dict[bytes, bytes] = {}
     for _ in range(count):
         key, value = rng.randbytes(32), rng.randbytes(100)
@@ -41,7 +41,7 @@ def put(clients: Sequence[VoidPhone], count: int, replication: int, rng: random.
 def read(
     clients: Sequence[VoidPhone], values: Mapping[bytes, bytes], seconds: float, rng: random.Random
 ) -> str:
-    """Gets of random values at random nodes for so long; what came of them."""
+    """Get random values at random nodes for a time; return the results."""
     keys = list(values)
     took: list[float] = []
     right = 0
@@ -58,7 +58,7 @@ def gone_at_once(number: int, size: int, count: int) -> None:
     """30 % of the nodes get a signal, all at the same moment."""
     rng = random.Random(14)
     with tempfile.TemporaryDirectory() as folder, network(folder) as processes:
-        nodes = processes.town(size, JOIN_PATIENCE)
+        nodes = processes.cluster(size, JOIN_PATIENCE)
         going, staying = nodes[: size * 3 // 10], nodes[size * 3 // 10 :]
         clients = [node.client() for node in staying]
         values = put(clients, count, 8, rng)
@@ -71,10 +71,10 @@ def gone_at_once(number: int, size: int, count: int) -> None:
 
 
 def one_after_another(size: int, count: int) -> None:
-    """All nodes but one are told to end, each when the one before has."""
+    """All nodes but one are stopped, each after the end of the one before."""
     rng = random.Random(14)
     with tempfile.TemporaryDirectory() as folder, network(folder) as processes:
-        nodes = processes.town(size, JOIN_PATIENCE)
+        nodes = processes.cluster(size, JOIN_PATIENCE)
         clients = [node.client() for node in nodes]
         values = put(clients, count, 1, rng)
         for client in clients:

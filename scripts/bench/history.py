@@ -1,8 +1,10 @@
-"""Question: what are many clients told that write and read the same keys, while nodes are killed and begun again?
+"""Question: what are many clients told that write and read the same keys, while nodes are killed and begun
+again?
 
 Real processes on this machine, through their APIs. Every get is judged; exit code 1 when one broke a promise.
 
-    python scripts/bench/history.py [--nodes 24] [--seconds 120] [--keys 36] [--clients 12] [--restarts 10] [--seed 1]
+    python scripts/bench/history.py [--nodes 24] [--seconds 120] [--keys 36] [--clients 12] [--restarts 10]
+    [--seed 1]
                                     [--copies 1-20] [--junk 0.1]
 """
 
@@ -14,16 +16,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from dht14.sim.clients import Habits
+from dht14.sim.clients import Workload
 from tests.process.nodes import network
 from tests.process.rivals import Rivals
 
 JOIN_PATIENCE = 120.0
-"""Seconds within which many nodes on a busy machine have joined."""
+"""Seconds within which many nodes on a busy machine join."""
 
 
 def main() -> int:
-    """Let clients work, and print what came of it; the exit code."""
+    """Run the clients and print the results; return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,10 +41,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     least, most = (int(copies) for copies in args.copies.split("-"))
-    habits = Habits(seconds=args.seconds, copies=(least, most), junk=args.junk)
+    habits = Workload(seconds=args.seconds, copies=(least, most), junk=args.junk)
     with tempfile.TemporaryDirectory() as folder, network(folder) as processes:
         rivals = Rivals(
-            processes.town(args.nodes, JOIN_PATIENCE),
+            processes.cluster(args.nodes, JOIN_PATIENCE),
             habits,
             args.keys,
             args.clients,

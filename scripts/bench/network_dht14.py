@@ -23,7 +23,7 @@ from dht14.stack import StackOptions, build_stack
 
 
 class Dht14Network:
-    """The shipped stacks, each with a port of its own."""
+    """The shipped stacks, each with its own port."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -70,7 +70,7 @@ class Dht14Network:
         return found.value if isinstance(found, Record) else None
 
     async def kill(self, nodes: Sequence[int]) -> None:
-        """Without a word: the ports close, nobody is told."""
+        """Close the ports of these nodes without notice."""
         for node in nodes:
             for service in self._stacks[node].services:
                 service.stopService()

@@ -1,9 +1,9 @@
 """Question: how many exchanges a second does one core carry, beside a bare Twisted UDP echo?
 
 Both ends in one process over 127.0.0.1, 64 in flight. B is the stock Twisted port echoing 100 bytes; the
-others are whole nodes: timeouts, tables and checks included. Taken in turns; medians and the ratio to B, by the time
-of the processor: what else runs on the machine does not count. Junk
-are datagrams that are refused, both their sending and their refusal counted; of a handshake both sides are.
+others are whole nodes: timeouts, tables and checks included. Taken in turns; medians and the ratio to B, by
+the time of the processor: what else runs on the machine does not count. Junk are datagrams that are refused,
+both their sending and their refusal counted; of a handshake both sides are.
 
     python scripts/bench/rpc_rate.py [ROUNDS]
 """
@@ -44,11 +44,11 @@ PUZZLE = Puzzle("bench", 0)
 UNLIMITED = Limits(peer_rate=0)
 
 Round = Callable[[], "Deferred[float]"]
-"""Does what it is named for many times and fires with how many of it a second."""
+"""Does its work many times and fires with the rate per second."""
 
 
 class Echo(DatagramProtocol):
-    """Sends everything back."""
+    """Echoes every datagram."""
 
     transport: Any
 
@@ -57,7 +57,7 @@ class Echo(DatagramProtocol):
 
 
 class EchoClient(DatagramProtocol):
-    """Keeps IN_FLIGHT datagrams under way."""
+    """Keeps IN_FLIGHT datagrams in flight."""
 
     transport: Any
 
@@ -81,7 +81,7 @@ class EchoClient(DatagramProtocol):
 
 
 class Caller:
-    """Keeps IN_FLIGHT calls under way; a `CallObserver`."""
+    """Keeps IN_FLIGHT calls in flight; a `CallObserver`."""
 
     def __init__(self, stack: Stack, server: Contact, request: Request) -> None:
         self._stack, self._server, self._request = stack, server, request
@@ -109,7 +109,7 @@ class Caller:
 
 
 class Junk(DatagramProtocol):
-    """Sends datagrams that a node refuses, IN_FLIGHT at a time. What the sending costs is not counted."""
+    """Sends datagrams that a node refuses, IN_FLIGHT at a time. The cost of sending is not counted."""
 
     transport: Any
 
@@ -132,7 +132,7 @@ class Junk(DatagramProtocol):
 
 
 class Handshakes:
-    """Two session layers, datagrams handed over directly: what the cryptography and the checks cost."""
+    """Two session layers that exchange datagrams directly: the cost of cryptography and checks."""
 
     def run(self) -> "Deferred[float]":
         rng, now = random.Random(5), time.time()

@@ -19,7 +19,7 @@ NETWORKS = ("dht14", "kademlia")
 
 
 def one_run(network: str) -> dict[str, float]:
-    """The figures of one run in a process of its own, held to one core."""
+    """Return the figures of one run in its own process, on one core."""
     worker = subprocess.run(
         [sys.executable, str(HERE / f"network_{network}.py")],
         check=True,

@@ -1,4 +1,5 @@
-"""Question: what do sealing, checking and group commit cost over bare LMDB, and does a flush stall the reactor?
+"""Question: what do sealing, checking and group commit cost over bare LMDB, and does a flush stall the
+reactor?
 
 Records of 1 KB in one process: durable puts a second, 64 offered every turn of a reactor; gets; the time
 until a database of all of them is open again, its check included; memory. Bare LMDB does the same with the
@@ -39,7 +40,7 @@ LIMIT = 4 << 30
 
 
 class Quiet:
-    """A `DatabaseEvents` of whom only trouble is heard."""
+    """A `DatabaseEvents` that reports faults only."""
 
     def opened(self, records: int) -> None: ...
 
@@ -94,7 +95,7 @@ def _records(count: int, seed: int) -> list[Record]:
 
 
 def _memory() -> float:
-    """MB of this process that are not the file's."""
+    """Return the MB of this process that do not belong to the file."""
     with open("/proc/self/status", encoding="ascii") as status:
         (anonymous,) = (line.split()[1] for line in status if line.startswith("RssAnon"))
     return int(anonymous) / 1024
@@ -109,22 +110,22 @@ async def _open(database: Database) -> float:
 
 
 async def _puts(reactor: Any, database: Database, records: list[Record]) -> float:
-    told: list[Verdict] = []
+    verdicts: list[Verdict] = []
     began = time.perf_counter()
     for start in range(0, len(records), A_TURN):
         for record in records[start : start + A_TURN]:
-            database.offer(record, time.time(), told.append)
+            database.offer(record, time.time(), verdicts.append)
         await deferLater(reactor, 0)
-        while start + A_TURN - len(told) > WINDOW:
+        while start + A_TURN - len(verdicts) > WINDOW:
             await deferLater(reactor, 0)
-    while len(told) < len(records):
+    while len(verdicts) < len(records):
         await deferLater(reactor, 0)
-    assert all(verdict.outcome is Outcome.HELD for verdict in told)
+    assert all(verdict.outcome is Outcome.HELD for verdict in verdicts)
     return len(records) / (time.perf_counter() - began)
 
 
 def _gets(get: Callable[[Any], Any], keys: list[Any]) -> float:
-    """Microseconds each."""
+    """In microseconds."""
     random.Random(1).shuffle(keys)
     began = time.perf_counter()
     for key in keys:
@@ -163,7 +164,7 @@ class Bare:
 
 
 async def _stalls(reactor: Any, offer: Callable[[], None]) -> list[float]:
-    """Milliseconds by which each tick of a clock was late, while `offer` is called RATE times a second."""
+    """Return the delay of each tick of a clock, in ms, while `offer` is called RATE times a second."""
     late: list[float] = []
     last = time.perf_counter()
     due = 0.0

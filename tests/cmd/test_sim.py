@@ -161,7 +161,7 @@ class ScenarioTests(SynchronousTestCase):
             (["nowhere"], "there is no 'nowhere'"),
             ([*DEATHS, "--loss", "0.1"], "--loss is part of a scenario"),
             ([*DEATHS, "--value-size", "7"], "--value-size is part of a scenario"),
-            (["--plot", "picture.svg"], "name one"),
+            (["--plot", "picture.svg"], "needs the name of a scenario"),
             ([*DEATHS, "--plot", "/nowhere/at/all.svg"], "no folder"),
         ):
             code, output, errors = run(*words)

@@ -110,8 +110,9 @@ def forgeries(
     most: int,
     rng: random.Random,
 ) -> Forged:
-    """Listen to what passes between nodes. For each datagram send forged ones from the right address, with the
-    right connection id and a likely counter, and ones that passed before, from the right address and others."""
+    """Listen to what passes between nodes. For each datagram send forged ones from the right address, with
+    the right connection id and a likely counter, and ones that passed before, from the right address and
+    others."""
     seen = Forged()
     heard: list[Datagram] = []
     while goes_on() and seen.forged + seen.replayed < most:
@@ -312,7 +313,8 @@ def _say(skt: socket.socket) -> None:
 
 
 def tls_handshakes(target: Address, seconds: float) -> int:
-    """Make TLS connections, one after the other in some threads, with a key of one's own; how many came about."""
+    """Make TLS connections, one after the other in some threads, with a key of one's own; how many came
+    about."""
     tls, made = NodeTls(Ed25519PrivateKey.generate()), Counter[str]()
     until = time.monotonic() + seconds
 

@@ -1,4 +1,4 @@
-"""Real twistd processes in the background: each test has one at most."""
+"""Real twistd processes in the background, at most one per test."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from tests.process.test_start import ProcessTestCase
 
 @frozen
 class Daemon:
-    """A node in the background, with its files in `data_dir`."""
+    """A background node, with its files in `data_dir`."""
 
     pid: int
     api_port: int
@@ -20,15 +20,15 @@ class Daemon:
 
     @property
     def log(self) -> str:
-        """What its log file holds now."""
+        """Return its log file."""
         return (self.data_dir / "twistd.log").read_text()
 
     def wait_for(self, what: str) -> None:
-        """Return once the log file contains this."""
+        """Return once the log contains `what`."""
         eventually(lambda: what in self.log, f"the line {what!r}")
 
     def is_alive(self) -> bool:
-        """Whether the process is there still."""
+        """Whether the process exists."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -36,24 +36,24 @@ class Daemon:
         return True
 
     def end(self) -> None:
-        """Ask it to end, and wait."""
+        """Send SIGTERM, and wait for the end."""
         os.kill(self.pid, signal.SIGTERM)
         eventually(lambda: not self.is_alive(), "the daemon's end")
 
     def client(self) -> VoidPhone:
-        """A new connection to its API."""
+        """Open a connection to its API."""
         return VoidPhone(self.api_port)
 
 
 class DaemonTestCase(ProcessTestCase):
-    """Tests of a node in the background, which is gone when they end."""
+    """Tests of a background node; each kills it at its end."""
 
     @property
     def data_dir(self) -> Path:
         return self.folder / "data" / "node"
 
     def start(self, *words: str, extra: dict[str, str] | None = None) -> Daemon:
-        """A new daemon; twistd has said nothing."""
+        """Start a daemon; twistd must print nothing."""
         p2p, api = free_port(), free_port()
         ports = ("--p2p-address", f"127.0.0.1:{p2p}", "--api-address", f"127.0.0.1:{api}")
         done = run_twistd("dht14", *ports, *words, folder=self.folder, extra=extra)

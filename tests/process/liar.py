@@ -1,5 +1,5 @@
-"""A node that tells of large values which it never sends, each time of another one: `python -m tests.process.liar
-ARGUMENTS` is `twistd ARGUMENTS` with this one fault."""
+"""A node that tells of large values which it never sends, each time of another one: `python -m
+tests.process.liar ARGUMENTS` is `twistd ARGUMENTS` with this one fault."""
 
 import os
 import random

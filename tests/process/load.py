@@ -20,7 +20,7 @@ from tests.process.nodes import Twistd, VoidPhone, environment
 
 @frozen
 class Served:
-    """How the client fared: seconds of each request, and how many went wrong."""
+    """The results of the client: seconds of each request, and the number of wrong ones."""
 
     puts: list[float]
     gets: list[float]
@@ -38,12 +38,12 @@ class Served:
 
 
 def percentile(times: Sequence[float], share: float) -> float:
-    """The time within which this share of the requests was answered."""
+    """Return the time within which this share of the requests was answered."""
     return sorted(times)[min(int(share * len(times)), len(times) - 1)]
 
 
 class Load:
-    """The process. It works for so many seconds from now on."""
+    """The client process, which works for `seconds`."""
 
     def __init__(self, nodes: Sequence[Twistd], seconds: float) -> None:
         words = [sys.executable, "-m", "tests.process.load", str(seconds)]
@@ -52,23 +52,23 @@ class Load:
 
     @property
     def works(self) -> bool:
-        """Whether it is not done yet."""
+        """Whether it still works."""
         return self._process.poll() is None
 
     def served(self) -> Served:
-        """Wait for its end; how it fared."""
+        """Wait for its end; return its results."""
         out, _ = self._process.communicate()
         return Served(**json.loads(out))
 
     def stop(self) -> None:
-        """End it at once."""
+        """Kill it."""
         if self.works:
             self._process.kill()
             self._process.communicate()
 
 
 def main(seconds: float, ports: list[int]) -> Served:
-    """Put and get for so long."""
+    """Put and get for `seconds`."""
     clients = [VoidPhone(port) for port in ports]
     puts: list[float] = []
     gets: list[float] = []

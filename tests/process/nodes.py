@@ -25,13 +25,13 @@ TOP = Path(__file__).parent.parent.parent
 # Not the script twistd: it may be that of another environment, and some have none.
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 DIFFICULTY = 1
-"""Of the proof of work in these networks, so that a test does not wait for it."""
+"""Of the proof of work in these networks: low, so that tests need not wait for it."""
 PATIENCE = 60.0
-"""Seconds that anything may take before a test gives up."""
+"""Seconds after which a test gives up."""
 
 
 def eventually(condition: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
-    """The first true result of `condition`; AssertionError when none comes in time."""
+    """Return the first true result of `condition`. Raises AssertionError when none comes in time."""
     deadline = time.monotonic() + patience
     while not (result := condition()):
         if time.monotonic() > deadline:
@@ -41,13 +41,14 @@ def eventually(condition: Callable[[], T | None], what: str, patience: float = P
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that is free for UDP and TCP alike.
+    """Return a port of 127.0.0.1 that is free for UDP and TCP alike.
 
-    Nobody keeps it so; but it is none of those that the system gives to clients, one of which could take it
-    before the node does.
+    It stays free until the node takes it: it is outside the range that the system gives to clients, and each
+    of the processes that run tests side by side has a range of its own.
     """
+    first = 10_000 + os.getpid() % 10 * 2_200
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = random.randrange(first, first + 2_200)
         udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
         with contextlib.suppress(OSError), udp, tcp:
             udp.bind(("127.0.0.1", port))
@@ -66,30 +67,30 @@ class VoidPhone(contextlib.AbstractContextManager["VoidPhone"]):
         self.close()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._received.close()
         self.socket.close()
 
     def put(self, key: bytes, value: bytes, ttl: int = 600, replication: int = 0) -> bool:
-        """Whether the network keeps the value."""
+        """Put; return whether the network acknowledged it."""
         self.socket.sendall(api_messages.encode_put(ttl, replication, key, value))
         return isinstance(self.reply(), Success)
 
     def put_with_receipt(self, key: bytes, value: bytes, ttl: int = 600, replication: int = 0) -> Receipt:
-        """What became of the value."""
+        """Put; return the receipt."""
         self.socket.sendall(api_messages.encode_put(ttl, replication, key, value, receipt=True))
         reply = api_messages.decode_reply(self._frame())
         assert isinstance(reply, PutReceipt), reply
         return reply.receipt
 
     def get(self, key: bytes) -> bytes | None:
-        """The value of a key, None where there is none."""
+        """Get; return the value, or None."""
         self.socket.sendall(api_messages.encode_get(key))
         reply = self.reply()
         return reply.value if isinstance(reply, Success) else None
 
     def reply(self) -> Success | Failure:
-        """The next reply. Raises ConnectionError when the node hangs up instead."""
+        """Return the next reply. Raises ConnectionError when the node closes the connection instead."""
         reply = api_messages.decode_reply(self._frame())
         assert isinstance(reply, Success | Failure), reply
         return reply
@@ -104,7 +105,7 @@ class VoidPhone(contextlib.AbstractContextManager["VoidPhone"]):
 
 @define(eq=False)
 class Twistd:
-    """One process, with its files in `folder`: started, watched through its log, ended."""
+    """One process, with its files in `folder`."""
 
     folder: Path
     words: tuple[str, ...]
@@ -112,13 +113,13 @@ class Twistd:
     api_port: int | None
     environment: Mapping[str, str] = field(factory=dict)
     host: str = "127.0.0.1"
-    """Where it is for other nodes."""
+    """Its host for other nodes."""
     program: tuple[str, ...] = TWISTD
-    """What is run with the words."""
+    """The program that runs with the words."""
     process: "subprocess.Popen[bytes]" = field(init=False)
 
     def start(self) -> "Twistd":
-        """Start it, or start it again."""
+        """Start it, for the first time or again."""
         with open(self.folder / "stdout", "ab") as out, open(self.folder / "stderr", "ab") as err:
             self.process = subprocess.Popen(
                 [*self.program, *self.words],
@@ -132,25 +133,25 @@ class Twistd:
 
     @property
     def at(self) -> tuple[str, int]:
-        """Where its datagrams come from."""
+        """The source address of its datagrams."""
         return self.host, self.p2p_port
 
     @property
     def address(self) -> str:
-        """The same as text: other nodes join through it."""
+        """The same as text, for `--bootstrap`."""
         return f"{self.host}:{self.p2p_port}"
 
     def events(self) -> list[dict[str, Any]]:
-        """Its log so far; a line that is still being written is left out."""
+        """Return its log so far, without a line that is still being written."""
         whole, _, _ = (self.folder / "stdout").read_text().rpartition("\n")
         return [json.loads(line) for line in whole.splitlines()]
 
     def stderr(self) -> str:
-        """What it wrote to stderr."""
+        """Return its stderr."""
         return (self.folder / "stderr").read_text()
 
     def wait_for(self, what: str, patience: float = PATIENCE) -> dict[str, Any]:
-        """The first event whose template contains `what`."""
+        """Return the first event whose template contains `what`."""
 
         def found() -> dict[str, Any] | None:
             assert self.process.poll() is None, f"the node ended: {self.stderr()}"
@@ -159,7 +160,7 @@ class Twistd:
         return eventually(found, f"the event {what!r}", patience)
 
     def wait_for_api(self, patience: float = PATIENCE) -> "Twistd":
-        """Return once its API takes connections."""
+        """Return once its API accepts connections."""
         assert self.api_port is not None
         port = self.api_port
 
@@ -174,28 +175,28 @@ class Twistd:
         return self
 
     def client(self) -> VoidPhone:
-        """A new connection to its API."""
+        """Open a connection to its API."""
         assert self.api_port is not None
         return VoidPhone(self.api_port)
 
     def kill(self, number: int = signal.SIGKILL) -> int:
-        """Send a signal and wait for the end; the exit code, negative when a signal ended it."""
+        """Send a signal and wait for the end; return the exit code, negative when a signal ended it."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
     def stop(self) -> int:
-        """Ask it to end; the exit code."""
+        """Send SIGTERM; return the exit code."""
         return self.kill(signal.SIGTERM)
 
 
 @frozen
 class Network:
-    """The processes of one test. `stop` ends what is left of them."""
+    """The processes of one test. `stop` kills those that still run."""
 
     folder: Path
     processes: list[Twistd] = field(factory=list)
     hosts: str = "127.0.0.1"
-    """The address of each for the others, with its number in place of {}."""
+    """The host of each node for the others, with its number in place of {}."""
 
     def node(
         self,
@@ -204,24 +205,24 @@ class Network:
         environment: Mapping[str, str] | None = None,
         program: tuple[str, ...] = TWISTD,
     ) -> Twistd:
-        """A node, started, which joins through these others."""
+        """Start a node that joins through `seeds`."""
         port, api_port = free_port(), free_port()
         api = ("--api-address", f"127.0.0.1:{api_port}")
         return self._start("dht14", port, api_port, (*api, *words), seeds, environment, program)
 
     def bootstrap_node(self, *words: str, seeds: tuple[Twistd, ...] = ()) -> Twistd:
-        """A bootstrap node, started."""
+        """Start a bootstrap node."""
         return self._start("dht14-bootstrap", free_port(), None, words, seeds, None)
 
-    def town(self, nodes: int, patience: float = PATIENCE) -> list[Twistd]:
-        """Two bootstrap nodes and so many nodes, joined; the nodes."""
+    def cluster(self, nodes: int, patience: float = PATIENCE) -> list[Twistd]:
+        """Start two bootstrap nodes and `size` nodes; return the nodes when they have joined."""
         first = self.bootstrap_node()
         seeds = (first, self.bootstrap_node(seeds=(first,)))
-        town = [self.node(seeds=seeds) for _ in range(nodes)]
-        for node in town:
+        cluster = [self.node(seeds=seeds) for _ in range(nodes)]
+        for node in cluster:
             node.wait_for("Joined", patience)
             node.wait_for_api(patience)
-        return town
+        return cluster
 
     def _start(
         self,
@@ -244,7 +245,7 @@ class Network:
         return twistd.start()
 
     def stop(self) -> None:
-        """End every process that still runs, at once."""
+        """Kill every process that still runs."""
         for twistd in self.processes:
             if twistd.process.poll() is None:
                 twistd.process.kill()
@@ -265,7 +266,7 @@ def network(folder: str) -> Iterator[Network]:
 def run_twistd(
     *words: str, folder: Path, extra: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """A twistd that ends by itself, run to its end (a daemon: until it is in the background)."""
+    """Run a twistd that ends by itself (a daemon: until it is in the background)."""
     return subprocess.run(
         [*TWISTD, *words],
         cwd=folder,
@@ -279,7 +280,7 @@ def run_twistd(
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Ours without settings of nodes, and with this checkout before whatever is installed."""
+    """Return our environment without settings of nodes, and with this checkout first in the path."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("DHT14_")}
     path = os.pathsep.join(filter(None, [str(TOP), ours.get("PYTHONPATH")]))
     easy = {"DHT14_SECURITY_DIFFICULTY": str(DIFFICULTY)}

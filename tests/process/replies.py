@@ -28,7 +28,8 @@ KEY = hash_id(b"an open key")
 
 @define(eq=False)
 class Question:
-    """A node has asked the holder of a value for it; a liar has a session with the node, too, and sees all."""
+    """A node has asked the holder of a value for it; a liar has a session with the node, too, and sees
+    all."""
 
     rng: random.Random = field(factory=lambda: random.Random(14))
     sent: list[tuple[bytes, Address]] = field(factory=list, init=False)
@@ -85,15 +86,15 @@ class Question:
     def forgeries(self) -> Iterator[tuple[bytes, Address]]:
         """Answers that the holder did not give."""
         rng, cid = self.rng, self.holder.initiator_cid
-        lies = (Value(1 << 50, 60_000, 8, True, b"a lie"), Nodes(()))
+        turned_hostile = (Value(1 << 50, 60_000, 8, True, b"a lie"), Nodes(()))
         while True:
             kind, counter, body = rng.choice(b"BDE"), rng.randrange(1 << 10), rng.randbytes(60)
             forged = bytes([kind]) + cid + counter.to_bytes(8, "big") + body
             yield forged, HOLDER_AT
             yield forged, ELSEWHERE
             yield bytes([kind]) + rng.randbytes(76), HOLDER_AT
-            yield self.liar.data(encode(self.rpc_id, rng.choice(lies))), LIAR_AT
-            yield self.liar.data(encode(rng.randbytes(8), rng.choice(lies))), LIAR_AT
+            yield self.liar.data(encode(self.rpc_id, rng.choice(turned_hostile))), LIAR_AT
+            yield self.liar.data(encode(rng.randbytes(8), rng.choice(turned_hostile))), LIAR_AT
             yield rng.choice(self.heard), rng.choice((HOLDER_AT, LIAR_AT, ELSEWHERE))
 
     def forge(self, count: int) -> Counter[int]:

@@ -1,7 +1,8 @@
-"""Clients that write and read the same keys at the APIs of real nodes, while some of these are killed and begun again.
+"""Clients that write and read the same keys at the APIs of real nodes, while some of these are killed and
+begun again.
 
-Each client is a thread, and all of them tell one history what they ask and what they are told. Times are those
-of `time.monotonic`, which all threads share.
+Each client is a thread, and all of them tell one history what they ask and what they are told. Times are
+those of `time.monotonic`, which all threads share.
 """
 
 import random
@@ -14,32 +15,33 @@ from attrs import define, field
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.kademlia.parameters import MAX_REPLICATION
 from dht14.records.record import Kind
-from dht14.sim.clients import Habits, Subject
-from dht14.sim.history import Ending, History, Judgement
+from dht14.sim.clients import Register, Workload
+from dht14.sim.history import GetVerdict, History, PutResponse
 from tests.process.nodes import Twistd, VoidPhone, eventually
 
 LATENESS = 7.0
-"""Seconds after its expiry for which a value may be served: a put may have waited for 5 s before it began."""
+"""Seconds after its expiry for which a get may return a value: a put may have waited for 5 s before it
+started."""
 
 TTL, SHORT_TTL = 600, 60
 
 API_PATIENCE = 10.0
-"""Seconds after which a request that was not answered is given up; an answer is promised within 5."""
+"""Seconds without a response after which a request is given up; a response is promised within 5."""
 
 
 @define(eq=False)
 class Rivals:
-    """So many clients, each of which puts once and gets `gets` times, over and over, at random nodes."""
+    """`clients` clients; each puts once and gets `gets` times, again and again, at random nodes."""
 
     _nodes: Sequence[Twistd]
-    _habits: Habits
+    _workload: Workload
     _keys: int
     _clients: int = 8
     _gets: int = 4
     _restarts: float = 0.0
-    """Nodes killed a minute, one after another; each is begun again after 0 to 3 s."""
+    """Nodes killed per minute, one after another; each restarts after 0 to 3 s."""
     _seed: int = 1
-    history: History = field(factory=lambda: History(lateness=LATENESS), init=False)
+    history: History = field(factory=lambda: History(expiry_tolerance=LATENESS), init=False)
     puts: int = field(default=0, init=False)
     acknowledged: int = field(default=0, init=False)
     unanswered: int = field(default=0, init=False)
@@ -47,25 +49,25 @@ class Rivals:
     restarted: int = field(default=0, init=False)
     began: float = field(factory=time.monotonic, init=False)
     _rng: random.Random = field(init=False)
-    _subjects: list[Subject] = field(init=False)
+    _registers: list[Register] = field(init=False)
     _ids: dict[Twistd, int] = field(init=False)
     _up: list[Twistd] = field(init=False)
-    """The nodes that clients may talk to."""
+    """The nodes that clients use."""
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
-    """Of all above."""
+    """Of all clients."""
     _failures: list[BaseException] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._rng = random.Random(self._seed)
-        self._subjects = [Subject.of(turn, self._rng) for turn in range(self._keys)]
+        self._registers = [Register.of(turn, self._rng) for turn in range(self._keys)]
         self._up = list(self._nodes)
         self._ids = {node: int(node.wait_for("node id {node_id}")["node_id"], 16) for node in self._nodes}
         for node_id in self._ids.values():
-            self.history.lives.rose(node_id, self.began)
+            self.history.availability.came_up(node_id, self.began)
 
     def work(self) -> None:
-        """Let them work for as long as their habits say. Raises what went wrong in a client."""
-        until = time.monotonic() + self._habits.seconds
+        """Run for the time of the workload. Raises the exception of a client that failed."""
+        until = time.monotonic() + self._workload.seconds
         threads = [
             threading.Thread(target=self._guarded, args=(self._client, until)) for _ in range(self._clients)
         ]
@@ -79,17 +81,17 @@ class Rivals:
             raise failure
 
     def report(self) -> str:
-        """What came of it, a line for each kind of key and each violation."""
+        """Return one line for each kind of key and each violation."""
         history = self.history
         head = f"{self.puts} puts, {self.acknowledged} acknowledged, {self.unanswered} requests unanswered; "
         head += f"{self.restarted} nodes killed and begun again; "
         head += f"{history.returned} right gets older than an earlier one"
         lines = [head]
         for kind in Kind:
-            counts = [(history.count(judgement, kind), judgement.value) for judgement in Judgement]
+            counts = [(history.count(verdict, kind), verdict.value) for verdict in GetVerdict]
             told = ", ".join(f"{count} {name}" for count, name in counts if count)
             lines.append(f"{kind.name.lower()} keys: {told or 'no gets'}")
-        return "\n".join([*lines, *(read.told(self.began) for read in history.violations)])
+        return "\n".join([*lines, *(read.describe(self.began) for read in history.violations)])
 
     def _guarded(self, work: Callable[[float], None], until: float) -> None:
         try:
@@ -100,68 +102,68 @@ class Rivals:
     def _client(self, until: float) -> None:
         while time.monotonic() < until and not self._failures:
             with self._lock:
-                subject = self._rng.choice(self._subjects)
-            self._put(subject)
+                register = self._rng.choice(self._registers)
+            self._put(register)
             for _ in range(self._gets):
-                self._get(subject)
+                self._get(register)
                 with self._lock:
-                    subject = self._rng.choice((subject, self._rng.choice(self._subjects)))
+                    register = self._rng.choice((register, self._rng.choice(self._registers)))
 
-    def _put(self, subject: Subject) -> None:
+    def _put(self, register: Register) -> None:
         with self._lock:
-            rng, habits = self._rng, self._habits
+            rng, workload = self._rng, self._workload
             node = rng.choice(self._up)
-            if subject.kind is not Kind.OPEN and rng.random() < habits.junk:
+            if register.kind is not Kind.OPEN and rng.random() < workload.junk:
                 value, copies = rng.randbytes(40), MAX_REPLICATION
             else:
-                value, copies = subject.next(rng, habits.deletions), rng.randint(*habits.copies)
-            ttl = SHORT_TTL if subject.lives_shortly(rng, habits.short_lives) else TTL
-            write = self.history.put_began(
-                subject.key, value, ttl, time.monotonic(), copies, node.folder.name
+                value, copies = register.next(rng, workload.deletions), rng.randint(*workload.copies)
+            ttl = SHORT_TTL if register.has_short_ttl(rng, workload.short_ttls) else TTL
+            write = self.history.put_invoked(
+                register.key, value, ttl, time.monotonic(), copies, node.folder.name
             )
             self.puts += 1
         try:
             with VoidPhone(_port(node), API_PATIENCE) as client:
-                stored = client.put(id_to_bytes(subject.key), value, ttl, copies)
+                stored = client.put(id_to_bytes(register.key), value, ttl, copies)
         except OSError:
             self._was_unanswered()
             return
         with self._lock:
             self.acknowledged += stored
-            self.history.put_ended(write, Ending.of(stored), time.monotonic())
+            self.history.put_responded(write, PutResponse.of(stored), time.monotonic())
 
-    def _get(self, subject: Subject) -> None:
+    def _get(self, register: Register) -> None:
         with self._lock:
             node = self._rng.choice(self._up)
         began = time.monotonic()
         try:
             with VoidPhone(_port(node), API_PATIENCE) as client:
-                found = client.get(id_to_bytes(subject.key))
+                found = client.get(id_to_bytes(register.key))
         except OSError:
             self._was_unanswered()
             return
         with self._lock:
-            self.history.got(subject.key, found, began, time.monotonic(), node.folder.name)
+            self.history.get_responded(register.key, found, began, time.monotonic(), node.folder.name)
 
     def _was_unanswered(self) -> None:
         with self._lock:
             self.unanswered += 1
 
     def _restart(self, until: float) -> None:
-        """Kill one node at a time without warning, and begin it again with its directory."""
+        """Kill one node at a time, and restart it with its directory."""
         while time.monotonic() < until and not self._failures:
             with self._lock:
                 node = self._rng.choice(self._up)
                 pauses = self._rng.uniform(0.0, 3.0), self._rng.expovariate(self._restarts / 60.0)
                 self._up.remove(node)
-                self.history.lives.fell(self._ids[node], time.monotonic())
+                self.history.availability.went_down(self._ids[node], time.monotonic())
             joined = _joins(node)
             node.kill()
             time.sleep(pauses[0])
             node.start().wait_for_api()
             self._wait_for_join(node, joined)
             with self._lock:
-                self.history.lives.rose(self._ids[node], time.monotonic(), kept=True)
+                self.history.availability.came_up(self._ids[node], time.monotonic(), kept=True)
                 self.restarted += 1
                 self._up.append(node)
             time.sleep(min(pauses[1], max(until - time.monotonic(), 0.0)))
@@ -177,5 +179,5 @@ def _port(node: Twistd) -> int:
 
 
 def _joins(node: Twistd) -> int:
-    """How often its log says so. A line may have been cut short when it was killed."""
+    """Count the events with this text in its log. The kill may have cut off a line."""
     return (node.folder / "stdout").read_text().count("Joined the network")

@@ -26,7 +26,8 @@ def client_hello() -> bytes:
 
 class HalfOpenTests(NetworkTestCase):
     def test_strangers(self) -> None:
-        """Connections that go no further than a handshake, or not so far, hinder nobody and are closed in time."""
+        """Connections that go no further than a handshake, or not so far, hinder nobody and are closed in
+        time."""
         first = self.network.node()
         second = self.network.node(seeds=(first,))
         for node in (first, second):

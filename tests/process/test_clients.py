@@ -24,7 +24,7 @@ class ClientsTests(NetworkTestCase):
     def test_two_nodes(self) -> None:
         """What one client puts at one node the other client finds at another: open values, content, an
         owner's."""
-        one, two = self.town(2)
+        one, two = self.cluster(2)
         owner = Owner(14, b"blog").private_key
         with Client(address_of(one)) as client:
             self.assertEqual(client.put(b"hello", key="greeting", ttl=600).copies, 2)
@@ -46,7 +46,7 @@ class ClientsTests(NetworkTestCase):
         asyncio.run(main())
 
     def test_repeated(self) -> None:
-        """An owner's value and content that are put twice, as after a lost connection, are acknowledged twice."""
+        """An owner's value and content put twice, as after a lost connection, are acknowledged twice."""
         node = self.network.node().wait_for_api()
         owner = Owner().private_key
         with Client(address_of(node)) as client:

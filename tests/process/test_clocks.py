@@ -1,4 +1,4 @@
-"""Real nodes whose hosts' clocks are set while they run, and one that is stopped for a while."""
+"""Real nodes: clocks that are set while they run, and one node that is stopped for a while."""
 
 import os
 import signal
@@ -22,13 +22,13 @@ from tests.process.test_network import JOIN_PATIENCE, NetworkTestCase
 HOUR = 3600
 TTL = 12
 LATENESS = 2.0
-"""Seconds after its expiry for which a value may still be served."""
+"""Seconds after its expiry for which a get may return a value."""
 
 BUSY = 5.0
-"""Seconds by which a busy machine may notice later."""
+"""Seconds of delay on a busy machine."""
 
 PING_PATIENCE = 30.0
-"""Seconds within which a node pings its only contact; 10 where the machine is not busy."""
+"""Seconds within which a node pings its only contact; 10 on an idle machine."""
 
 PING = encode(b"12345678", Ping())
 PLACES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/*/faketime/libfaketimeMT.so.1")
@@ -36,7 +36,7 @@ CLOCKS = "import time; print(time.time(), time.monotonic(), time.clock_gettime(t
 
 
 class HostClock:
-    """The wall clock of some processes, set through a file. It goes as the real one does, so far ahead."""
+    """The wall clock of some processes, set through a file: it runs like the real one, some hours ahead."""
 
     def __init__(self, folder: Path) -> None:
         found = [path for place in PLACES for path in glob(place)]
@@ -70,14 +70,14 @@ class HostClock:
         self.set(0)
 
     def set(self, hours: float) -> None:
-        """Let it be so many hours ahead from now on."""
+        """Set it `hours` ahead."""
         new = self._file.with_suffix(".new")
         new.write_text(f"{hours * HOUR:+.0f}\n")
         new.replace(self._file)
 
 
 class Pinged(IndependentPeer):
-    """A contact that counts the PINGs that come."""
+    """A contact that counts PINGs."""
 
     pings = 0
 
@@ -94,7 +94,7 @@ class Pinged(IndependentPeer):
 
 
 class ClockTests(NetworkTestCase):
-    """Each node here has a host whose clock the test sets, but where it is said otherwise."""
+    """The test sets the clock of each node's host, unless said otherwise."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -105,8 +105,8 @@ class ClockTests(NetworkTestCase):
             return client.get(key)
 
     def put_one(self, node: Twistd, key: bytes, ttl: int) -> tuple[float, float]:
-        """Put a value; when that was asked and when answered. Under libfaketime a node may stumble, so it is tried
-        until it is acknowledged."""
+        """Put a value until it is acknowledged, since a node under libfaketime may fail once; return the
+        times of request and response."""
 
         def tried() -> tuple[float, float] | None:
             with node.client() as client:
@@ -119,7 +119,7 @@ class ClockTests(NetworkTestCase):
         return self.found(node, key) is None
 
     def test_values(self) -> None:
-        """A value expires in its time, and not before, whether the clock of a holder is set back or forward."""
+        """A value expires in time, and not before, whether the clock of a holder is set back or forward."""
         first = self.network.node(environment={"DHT14_STORAGE_MIN_TTL": "1"}).wait_for_api()
         set_ones = [self.network.node(seeds=(first,), environment=self.clock.environment) for _ in range(2)]
         for node in set_ones:
@@ -130,16 +130,16 @@ class ClockTests(NetworkTestCase):
             key = self.rng.randbytes(32)
             asked, answered = self.put_one(set_ones[0], key, TTL)
             self.clock.set(hours)
-            got = [self.found(node, key) for node in (first, *set_ones)]
+            get_responded = [self.found(node, key) for node in (first, *set_ones)]
             self.assertLess(time.monotonic() - asked, TTL, "the machine is too busy for this test")
-            self.assertEqual(got, [b"value"] * 3, hours)
+            self.assertEqual(get_responded, [b"value"] * 3, hours)
             for node in (first, *set_ones):
                 eventually(partial(self.is_gone, node, key), "the value to expire")
             self.assertGreater(time.monotonic() - asked, TTL - 0.1)
             self.assertLess(time.monotonic() - answered, TTL + LATENESS + BUSY)
 
     def test_pings(self) -> None:
-        """A node whose clock is set goes on to ping its contacts."""
+        """A node whose clock is set continues to ping its contacts."""
         node = self.network.node(environment=self.clock.environment).wait_for_api()
         contact = Pinged("main", DIFFICULTY, node.p2p_port)
         self.addCleanup(contact.close)
@@ -155,7 +155,7 @@ class ClockTests(NetworkTestCase):
             eventually(was_pinged, f"a PING with the clock at {hours:+} h", PING_PATIENCE)
 
     def test_joins(self) -> None:
-        """Nodes that are alone, and whose clocks were set meanwhile, join within an interval once a seed is there."""
+        """Nodes without peers whose clocks were set join within one interval once a seed starts."""
         seed = self.network.bootstrap_node()
         seed.wait_for("Listening on")
         seed.stop()
@@ -170,7 +170,7 @@ class ClockTests(NetworkTestCase):
             node.wait_for("Joined", JOIN_PATIENCE)
 
     def test_begins_wrong(self) -> None:
-        """A node whose clock is years slow joins, is called by others, and has content as they do."""
+        """A node whose clock is years slow joins, receives calls, and returns content like others."""
         first = self.network.node(environment={"DHT14_STORAGE_MIN_TTL": "1"}).wait_for_api()
         self.clock.set(-20_000)
         last = self.network.node(seeds=(first,), environment=self.clock.environment)
@@ -183,7 +183,7 @@ class ClockTests(NetworkTestCase):
 
 class StoppedTests(NetworkTestCase):
     def test_stopped(self) -> None:
-        """What a stopped node finds in its socket when it goes on lives no longer than anywhere else."""
+        """Records that a stopped node finds in its socket when it continues live no longer than elsewhere."""
         short = {"DHT14_STORAGE_MIN_TTL": "1"}
         first = self.network.node(environment=short).wait_for_api()
         last = self.network.node(seeds=(first,), environment=short)

@@ -54,6 +54,8 @@ class AttackTestCase(SynchronousTestCase):
     """Some nodes in a namespace, each in a /24 of its own."""
 
     nodes = 3
+    runs_alone = True
+    """It counts the gets that a client completes meanwhile."""
 
     def setUp(self) -> None:
         self.addCleanup(Space.enter().leave)
@@ -63,8 +65,8 @@ class AttackTestCase(SynchronousTestCase):
         self.addCleanup(self.forger.close)
         self.network = Network(Path(self.mktemp()).absolute(), hosts="198.18.{}.1")
         self.addCleanup(self.network.stop)
-        self.town = [self.join() for _ in range(self.nodes)]
-        for node in self.town[1:]:
+        self.cluster = [self.join() for _ in range(self.nodes)]
+        for node in self.cluster[1:]:
             node.wait_for("Joined")
 
     def join(self) -> Twistd:
@@ -73,19 +75,19 @@ class AttackTestCase(SynchronousTestCase):
         return self.network.node(seeds=seeds, environment=unthrottled).wait_for_api()
 
     def load(self, seconds: float) -> Load:
-        load = Load(self.town, seconds)
+        load = Load(self.cluster, seconds)
         self.addCleanup(load.stop)
         return load
 
     def peer(self, number: int = 0) -> IndependentPeer:
-        node = self.town[0]
+        node = self.cluster[0]
         peer = IndependentPeer("main", DIFFICULTY, node.p2p_port, node.host, f"198.19.{number}.1")
         self.addCleanup(peer.close)
         return peer
 
     def assert_unharmed(self) -> None:
         """No node has met a bug, and none knows anybody but the others."""
-        for node in self.town:
+        for node in self.cluster:
             self.assertEqual(
                 [event for event in node.events() if event["level"] in ("error", "critical")], []
             )
@@ -93,7 +95,7 @@ class AttackTestCase(SynchronousTestCase):
         asker.answers_hellos = False
         named = {(host, port) for _, host, port in asker.find_node(bytes(31) + b"\7")}
         # Who is just suspected to be dead is not named.
-        self.assertLessEqual(named, attacks.addresses(self.town[1:]))
+        self.assertLessEqual(named, attacks.addresses(self.cluster[1:]))
 
 
 class DatagramTests(AttackTestCase):
@@ -101,7 +103,7 @@ class DatagramTests(AttackTestCase):
 
     def test_forged_source(self) -> None:
         """Whose address is forged gets nothing but CHALLENGEs, and fewer bytes than were sent in his name."""
-        node = self.town[0]
+        node = self.cluster[0]
         seen = attacks.strangers(self.line, self.forger, node.at, 10_000, self.rng)
         self.assertEqual(set(seen.kinds), {0x42})
         self.assertEqual(seen.bytes_back, CHALLENGE_BYTES * seen.kinds[0x42])
@@ -109,10 +111,11 @@ class DatagramTests(AttackTestCase):
         self.assert_unharmed()
 
     def test_forged_and_repeated(self) -> None:
-        """Forged and repeated datagrams, from the right addresses and others, while clients put and get: nothing
-        is lost, nothing is wrong, nobody becomes a contact, and the attacker gets nothing but CHALLENGEs."""
+        """Forged and repeated datagrams, from the right addresses and others, while clients put and get:
+        nothing is lost, nothing is wrong, nobody becomes a contact, and the attacker gets nothing but
+        CHALLENGEs."""
         load = self.load(4.0)
-        nodes = attacks.addresses(self.town)
+        nodes = attacks.addresses(self.cluster)
         seen = attacks.forgeries(self.line, self.forger, nodes, lambda: load.works, 20_000, self.rng)
         served = load.served()
         self.assertGreater(min(seen.forged, seen.replayed, len(served.gets)), 10)
@@ -125,7 +128,7 @@ class DatagramTests(AttackTestCase):
         contact = self.peer()
         contact.call(attacks.PING)
         contact.serve_for(0.5)
-        node, load = self.town[0], self.load(2.0)
+        node, load = self.cluster[0], self.load(2.0)
         callers = attacks.callers(100, self.rng)
         for caller in callers:
             self.addCleanup(caller.socket.close)
@@ -160,9 +163,9 @@ class ReflectionTests(AttackTestCase):
         self.assert_bounded(self.to_victim(), nodes=1)
 
     def test_named(self) -> None:
-        """Who names nodes at ever other addresses of a victim, to all that look for somebody, does not either;
-        and clients are served."""
-        node = self.town[0]
+        """Who names nodes at ever other addresses of a victim, to all that look for somebody, does not
+        either; and clients are served."""
+        node = self.cluster[0]
         liar = attacks.Liar("main", DIFFICULTY, node.p2p_port, node.host, "198.19.1.1")
         self.addCleanup(liar.close)
         liar.call(attacks.PING)
@@ -180,7 +183,7 @@ class LineTests(AttackTestCase):
     def test_nothing_in_clear(self) -> None:
         """Neither keys nor values, large ones included, nor who begins a session; and every TLS is 1.3."""
         values = {self.rng.randbytes(32): self.rng.randbytes(size) for size in (50, 900, 5_000, 60_000) * 3}
-        with self.town[1].client() as one, self.town[2].client() as other:
+        with self.cluster[1].client() as one, self.cluster[2].client() as other:
             for key, value in values.items():
                 self.assertTrue(one.put(key, value))
                 self.assertEqual(other.get(key), value)
@@ -188,7 +191,7 @@ class LineTests(AttackTestCase):
         caller = self.peer()
         caller.answers_hellos = False
         caller.call(attacks.PING)
-        nodes = attacks.addresses(self.town)
+        nodes = attacks.addresses(self.cluster)
         seen = [packet for packet in self.line.seen() if {packet.source, packet.target} & nodes]
         secrets = [
             *values,
@@ -206,7 +209,7 @@ class LineTests(AttackTestCase):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.maximum_version = ssl.TLSVersion.TLSv1_2
-        with socket.create_connection(self.town[0].at, 5) as plain:
+        with socket.create_connection(self.cluster[0].at, 5) as plain:
             self.assertRaises(ssl.SSLError, context.wrap_socket, plain)
 
 
@@ -219,12 +222,12 @@ class BulkTests(AttackTestCase):
         """Many connections that begin a handshake and stop: all are cut in time, and large values pass."""
         held = attacks.HalfOpen()
         self.addCleanup(held.close)
-        held.open(self.town[0].at, b"\x16\x03\x01", 300, hosts=10)
+        held.open(self.cluster[0].at, b"\x16\x03\x01", 300, hosts=10)
         value = self.rng.randbytes(20_000)
         until = time.monotonic() + 20
         held.trickle(lambda: time.monotonic() < until, every=1.0)
         self.assertEqual(len(held.sockets), 0)
-        with self.town[0].client() as one, self.town[1].client() as other:
+        with self.cluster[0].client() as one, self.cluster[1].client() as other:
             self.assertTrue(one.put(bytes(32), value))
             self.assertEqual(other.get(bytes(32)), value)
 
@@ -254,7 +257,7 @@ class ApiTests(AttackTestCase):
 
     def test_half_open(self) -> None:
         """A thousand connections that begin a message and stop keep nobody from being served."""
-        (node,) = self.town
+        (node,) = self.cluster
         assert node.api_port is not None
         held = attacks.HalfOpen()
         self.addCleanup(held.close)

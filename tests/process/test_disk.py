@@ -1,4 +1,4 @@
-"""Disks, limits and folders that fail under real processes: told once, and once when it is over."""
+"""Failing disks, limits and directories under real processes: logged once, and once at the end."""
 
 import resource
 import shutil
@@ -18,7 +18,7 @@ DISK_FULL = 28
 
 
 def health(node: Twistd, *words: str) -> int:
-    """The exit code of `dht14 health` for this node."""
+    """Return the exit code of `dht14 health` for this node."""
     script = "import sys; from dht14.cmd.main import main; sys.exit(main())"
     addresses = ("--p2p-address", node.address, "--api-address", f"127.0.0.1:{node.api_port}")
     done = subprocess.run(
@@ -32,15 +32,16 @@ def health(node: Twistd, *words: str) -> int:
 
 
 def troubles(node: Twistd) -> list[str]:
-    """The templates of what it has told at error and above."""
+    """Return the templates that it logged at error and above."""
     return [event["template"] for event in node.events() if event["level"] in ("error", "critical")]
 
 
 class RunningTests(ProcessTestCase):
-    """A node that runs when it happens."""
+    """A node that is running at the failure."""
 
     def test_directory_removed(self):
-        """No PUT is acknowledged into a removed directory, one line tells of it, and the node is not healthy."""
+        """No PUT is acknowledged when the directory was removed; one line says so, and the node is
+        unhealthy."""
         node = self.network.node().wait_for_api()
         node.wait_for("Database opened")
         with node.client() as client:
@@ -58,7 +59,7 @@ class RunningTests(ProcessTestCase):
         self.assertFalse((node.folder / "data").exists())
 
     def test_directory_removed_unnoticed(self):
-        """It is noticed though nobody puts anything."""
+        """The node detects it without a put."""
         node = self.network.node().wait_for_api()
         node.wait_for("Database opened")
         (node.folder / "data" / "node" / "values").rename(node.folder / "moved")
@@ -66,7 +67,7 @@ class RunningTests(ProcessTestCase):
         self.assertEqual(health(node), 3)
 
     def limited(self, limit: int, most: int, has_failed: Callable[[Twistd], object], over: str) -> Twistd:
-        """A node that met another one while a limit kept it from saving its contacts, and saved them later."""
+        """A node meets another one while a limit keeps it from saving contacts, and saves them later."""
         node = self.network.node().wait_for_api()
         node.wait_for("node id {node_id}")
         soft, hard = resource.prlimit(node.process.pid, limit)
@@ -83,7 +84,7 @@ class RunningTests(ProcessTestCase):
         return node
 
     def test_no_room_for_contacts(self):
-        """Where no file may grow, the node goes on; one line tells how much of its log was lost."""
+        """When no file may grow the node continues; one line says how much of its log was lost."""
         half = "data/node/contacts.new"
         node = self.limited(
             resource.RLIMIT_FSIZE,
@@ -95,13 +96,13 @@ class RunningTests(ProcessTestCase):
         self.assertLess(lost, 10)
 
     def test_no_descriptors(self):
-        """Without descriptors the contacts, and whatever else is in want of one, are told once."""
+        """Without descriptors the contacts, and all else that needs one, are logged once."""
         node = self.limited(resource.RLIMIT_NOFILE, 3, troubles, "Files can be opened again")
         self.assertEqual(len(troubles(node)), 1, troubles(node))
         self.assertLess(len(node.events()), 40)
 
     def test_too_little_memory(self):
-        """Where the limit of the store cannot be mapped the line names it, and the node is not healthy."""
+        """When the limit of the store cannot be mapped the line names it, and the node is unhealthy."""
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (8 << 30, hard))
         try:
@@ -116,7 +117,7 @@ class RunningTests(ProcessTestCase):
 
 
 class FullDiskTests(DaemonTestCase):
-    """A start on a disk that is full."""
+    """A start on a full disk."""
 
     def setUp(self):
         super().setUp()
@@ -137,7 +138,7 @@ class FullDiskTests(DaemonTestCase):
             self.assertEqual(full.errno, DISK_FULL)
 
     def test_daemon(self):
-        """A daemon, and a first start of any kind, ends with 78 and a line; later on it starts."""
+        """A daemon, and a first start of any kind, ends with 78 and a line; later it starts."""
         self.start().end()
         self.fill_to_the_end()
         ports = (f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")

@@ -13,38 +13,38 @@ from tests.process.nodes import Network, Twistd, VoidPhone, eventually
 
 VALUES = 60
 GET_PATIENCE = 2.0
-"""Seconds within which a get is answered though nodes have just died."""
+"""Seconds within which a get is answered right after nodes have died."""
 
 JOIN_PATIENCE = 15.0
-"""Seconds within which a node joins once a seed has come up."""
+"""Seconds within which a node joins once a seed has started."""
 
 
 class NetworkTestCase(SynchronousTestCase):
-    """Processes in a folder of this test, all ended with it."""
+    """Processes in a directory of the test, all killed at its end."""
 
     def setUp(self) -> None:
         self.network = Network(Path(self.mktemp()).absolute())
         self.addCleanup(self.network.stop)
         self.rng = random.Random(14)
 
-    def town(self, nodes: int) -> list[Twistd]:
-        """Two bootstrap nodes and so many nodes, joined; the nodes."""
-        return self.network.town(nodes)
+    def cluster(self, nodes: int) -> list[Twistd]:
+        """Start two bootstrap nodes and `size` nodes; return the nodes when they have joined."""
+        return self.network.cluster(nodes)
 
     def some_values(self, count: int) -> dict[bytes, bytes]:
-        """Of 1 to 1,000 bytes, the shortest and the longest among them."""
+        """Return values of 1 to 1,000 bytes, the shortest and the longest among them."""
         sizes = [1, 1000, *(self.rng.randint(1, 1000) for _ in range(count - 2))]
         return {self.rng.randbytes(32): self.rng.randbytes(size) for size in sizes}
 
-    def put(self, town: list[Twistd], values: dict[bytes, bytes]) -> None:
+    def put(self, cluster: list[Twistd], values: dict[bytes, bytes]) -> None:
         """Put each value at a random node."""
         for key, value in values.items():
-            with self.rng.choice(town).client() as client:
+            with self.rng.choice(cluster).client() as client:
                 self.assertTrue(client.put(key, value))
 
-    def assert_found(self, town: list[Twistd], values: dict[bytes, bytes]) -> None:
+    def assert_found(self, cluster: list[Twistd], values: dict[bytes, bytes]) -> None:
         """Every node finds every value, byte for byte."""
-        for node in town:
+        for node in cluster:
             with node.client() as client:
                 self.assertEqual({key: client.get(key) for key in values}, values)
 
@@ -52,46 +52,49 @@ class NetworkTestCase(SynchronousTestCase):
 class GrowingTests(NetworkTestCase):
     def test_one_two_three(self) -> None:
         """Networks of one, two and three nodes, without any bootstrap node, keep and find values."""
-        town: list[Twistd] = []
+        cluster: list[Twistd] = []
         values: dict[bytes, bytes] = {}
         for size in (1, 2, 3):
             # Each joins through the one before it.
-            node = self.network.node(seeds=tuple(town[-1:])).wait_for_api()
-            town.append(node)
+            node = self.network.node(seeds=tuple(cluster[-1:])).wait_for_api()
+            cluster.append(node)
             if size > 1:
                 node.wait_for("Joined")
             more = self.some_values(5)
-            self.put(town, more)
-            self.assert_found(town, more)
+            self.put(cluster, more)
+            self.assert_found(cluster, more)
             values |= more
-        self.assert_found(town, values)
+        self.assert_found(cluster, values)
 
 
-class TownTests(NetworkTestCase):
+class ClusterTests(NetworkTestCase):
     """Two bootstrap nodes and five nodes."""
+
+    runs_alone = True
+    """It measures how long gets take."""
 
     def test_values(self) -> None:
         """Values put at random nodes are found at all nodes."""
-        town = self.town(5)
+        cluster = self.cluster(5)
         values = self.some_values(VALUES)
-        self.put(town, values)
-        self.assert_found(town, values)
+        self.put(cluster, values)
+        self.assert_found(cluster, values)
 
     def test_killed(self) -> None:
         """After the sudden death of two of five nodes everything is found, at once."""
-        town = self.town(5)
+        cluster = self.cluster(5)
         values = self.some_values(VALUES)
-        self.put(town, values)
-        for node in (town.pop(), town.pop()):
+        self.put(cluster, values)
+        for node in (cluster.pop(), cluster.pop()):
             self.assertEqual(node.kill(), -signal.SIGKILL)
         slowest = 0.0
         for key, value in values.items():
-            with self.rng.choice(town).client() as client:
+            with self.rng.choice(cluster).client() as client:
                 began = time.monotonic()
                 self.assertEqual(client.get(key), value)
                 slowest = max(slowest, time.monotonic() - began)
         self.assertLess(slowest, GET_PATIENCE)
-        self.put(town, self.some_values(10))
+        self.put(cluster, self.some_values(10))
 
 
 class ReturnTests(NetworkTestCase):
@@ -138,8 +141,9 @@ class ReturnTests(NetworkTestCase):
 
 class EndTests(NetworkTestCase):
     def test_at_work(self) -> None:
-        """A node that is told to end answers what is at work, in whole replies and in order, and exits with 0."""
-        node = self.town(3)[0]
+        """A node that is told to end answers what is at work, in whole replies and in order, and exits with
+        0."""
+        node = self.cluster(3)[0]
         keys = [self.rng.randbytes(32) for _ in range(1000)]
         with node.client() as client:
             client.socket.sendall(b"".join(api_messages.encode_put(600, 0, key, key) for key in keys))

@@ -27,8 +27,9 @@ class OwnersTests(NetworkTestCase):
         return ended.returncode, ended.stdout
 
     def test_life_of_a_value(self) -> None:
-        """A key is made, a value is put, overwritten, defended, deleted and put again, each at another node."""
-        one, two, three = self.town(3)
+        """A key is made, a value is put, overwritten, defended, deleted and put again, each at another
+        node."""
+        one, two, three = self.cluster(3)
         sign = ("--sign", "me.pem", "--salt", "blog")
         self.assertEqual(self.dht14("keygen", "me.pem")[0], 0)
         code, key = self.dht14("put", *sign, "first", at=one)
@@ -50,6 +51,6 @@ class OwnersTests(NetworkTestCase):
 
     def test_content(self) -> None:
         """What is put as content is found under the key that is printed."""
-        (node,) = self.town(1)
+        (node,) = self.cluster(1)
         code, key = self.dht14("put", "--content", "a value", at=node)
         self.assertEqual((code, self.dht14("get", key.strip(), at=node)), (0, (0, "a value")))

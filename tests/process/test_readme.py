@@ -41,17 +41,18 @@ class ReadmeTests(SynchronousTestCase):
     """On one core, with nobody between the commands: what a person waits for has happened by itself."""
 
     def test_five_nodes(self) -> None:
-        """Two terminals, five nodes, a put at one, a get at another, two deaths, another get: all of it works."""
+        """Two terminals, five nodes, a put at one, a get at another, two deaths, another get: all of it
+        works."""
         for number in range(RUNS):
             began = time.monotonic()
             outcome = Trial(Path(self.mktemp()).absolute()).run()
-            told = f"run {number + 1}: exit {outcome.returncode}, {time.monotonic() - began:.1f} s"
-            self.assertEqual(outcome.returncode, 0, f"{told}\n{outcome.stdout}{outcome.stderr}")
+            summary = f"run {number + 1}: exit {outcome.returncode}, {time.monotonic() - began:.1f} s"
+            self.assertEqual(outcome.returncode, 0, f"{summary}\n{outcome.stdout}{outcome.stderr}")
             # On no terminal values come without a newline.
-            self.assertEqual(outcome.stdout, "hello, all" * 2, told)
+            self.assertEqual(outcome.stdout, "hello, all" * 2, summary)
             self.assertRegex(outcome.stderr, r"stored on \d+ of 8 nodes|stored on this node only")
             if RUNS > 1:
-                print(f"{told}: {outcome.stderr.strip()}")
+                print(f"{summary}: {outcome.stderr.strip()}")
 
 
 class Trial:

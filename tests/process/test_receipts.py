@@ -12,8 +12,8 @@ MOST_VALUES = 200
 
 class ReceiptTests(NetworkTestCase):
     def test_full_holders(self) -> None:
-        """A client fills a small network through one node: what is acknowledged survives the sudden death of that
-        node, and what the others have no room for is refused, with the reason."""
+        """A client fills a small network through one node: what is acknowledged survives the sudden death of
+        that node, and what the others have no room for is refused, with the reason."""
         first = self.network.bootstrap_node()
         nodes = [self.network.node(seeds=(first,), environment=LIMIT) for _ in range(NODES)]
         for node in nodes:

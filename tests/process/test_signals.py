@@ -55,7 +55,8 @@ class DaemonTests(DaemonTestCase):
     """A node in the background."""
 
     def test_log_that_was_moved(self):
-        """After mv and SIGHUP, or SIGUSR1, the log is at its path again, and nothing goes into the moved file."""
+        """After mv and SIGHUP, or SIGUSR1, the log is at its path again, and nothing goes into the moved
+        file."""
         daemon = self.start()
         log = daemon.data_dir / "twistd.log"
         for number, line in ((signal.SIGHUP, "reopened"), (signal.SIGUSR1, "rotated")):

@@ -13,10 +13,10 @@ class SizesTests(NetworkTestCase):
     def test_everywhere(self) -> None:
         """Whatever its size, a value that is put at one node is found by all others, most of which do not
         hold it."""
-        town = self.town(5)
+        cluster = self.cluster(5)
         values = {self.rng.randbytes(32): self.rng.randbytes(size) for size in SIZES}
         values[id_to_bytes(Owner().key)] = Owner().says(bytes(MAX_VALUE - 200), 1)
-        with town[0].client() as client:
+        with cluster[0].client() as client:
             for key, value in values.items():
                 self.assertTrue(client.put(key, value, replication=2), len(value))
-        self.assert_found(town, values)
+        self.assert_found(cluster, values)

@@ -107,7 +107,8 @@ class RefusedStartTests(ProcessTestCase):
         self.assertIn("did you mean --p2p-address?", self.refused(78, "dht14", "--p2p-adress", "127.0.0.1:1"))
 
     def test_another_user(self):
-        """Where the user that twistd becomes may not make the data directory, root does not make it either."""
+        """Where the user that twistd becomes may not make the data directory, root does not make it
+        either."""
         if os.geteuid():
             raise SkipTest("only root may become another user")
         self.folder.chmod(0o755)
@@ -125,7 +126,8 @@ class StartTests(ProcessTestCase):
     """Starts that succeed."""
 
     def test_signals(self):
-        """SIGTERM and SIGINT end a node with exit 0 and without a word on stderr; so they end a bootstrap node."""
+        """SIGTERM and SIGINT end a node with exit 0 and without a word on stderr; so they end a bootstrap
+        node."""
         for start in (self.network.node, self.network.bootstrap_node):
             for number in (signal.SIGTERM, signal.SIGINT):
                 twistd = start()
@@ -178,7 +180,8 @@ class StartTests(ProcessTestCase):
         self.assertTrue((self.folder / "from-file" / "identity.pem").exists())
 
     def test_older_file(self):
-        """With the older implementation's file a node starts, though its seeds have no address, and serves."""
+        """With the older implementation's file a node starts, though its seeds have no address, and
+        serves."""
         node = self.network.node("--config", self.file(OLDER_FILE)).wait_for_api()
         with node.client() as client:
             self.assertTrue(client.put(KEY, b"value"))

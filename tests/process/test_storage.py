@@ -36,7 +36,8 @@ def files(folder: Path) -> Values:
 
 
 def put_until_gone(client: VoidPhone, rng: random.Random, victims: list[Twistd], kill_after: int) -> Values:
-    """PUT one value after the other, 32 under way, and kill the nodes at some moment; what was acknowledged."""
+    """PUT one value after the other, 32 under way, and kill the nodes at some moment; what was
+    acknowledged."""
     sent: list[tuple[bytes, bytes]] = []
     acknowledged: Values = {}
     try:
@@ -61,7 +62,8 @@ class CrashTests(ProcessTestCase):
     """SIGKILL at any moment."""
 
     def test_one_node(self) -> None:
-        """Whatever a node acknowledged is there again when it is killed in the middle of PUTs, however often."""
+        """Whatever a node acknowledged is there again when it is killed in the middle of PUTs, however
+        often."""
         rng = random.Random(KILLS)
         node = self.network.node(environment=UNLIMITED)
         kept: Values = {}
@@ -101,7 +103,8 @@ class SecrecyTests(ProcessTestCase):
     """What is written where."""
 
     def test_nothing_in_clear(self) -> None:
-        """Neither values nor their keys nor the encryption key, in any form, are in any file or in the log."""
+        """Neither values nor their keys nor the encryption key, in any form, are in any file or in the
+        log."""
         node = self.network.node(environment=UNLIMITED).wait_for_api()
         rng = random.Random(1)
         secrets = [bytes.fromhex(KEY)]
@@ -234,7 +237,11 @@ class DamageTests(ProcessTestCase):
     def look(self, node: Twistd, values: Values, damaged: str) -> None:
         with node.client() as client:
             found = [(client.get(key), value) for key, value in values.items()]
-        self.assertEqual([got for got, value in found if got not in (None, value)], [], damaged)
+        self.assertEqual(
+            [get_responded for get_responded, value in found if get_responded not in (None, value)],
+            [],
+            damaged,
+        )
 
 
 class FullDiskTests(ProcessTestCase):

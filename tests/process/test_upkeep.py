@@ -12,19 +12,19 @@ STOP_PATIENCE = 10.0
 class HandOverTests(NetworkTestCase):
     def test_one_after_another(self) -> None:
         """Values with a single copy are all there when all nodes but one were stopped, one after another."""
-        town = self.town(NODES)
+        cluster = self.cluster(NODES)
         values = {self.rng.randbytes(32): self.rng.randbytes(100) for _ in range(VALUES)}
         for key, value in values.items():
-            with self.rng.choice(town).client() as client:
+            with self.rng.choice(cluster).client() as client:
                 self.assertTrue(client.put(key, value, replication=1))
-        last = town.pop()
-        for node in town:
+        last = cluster.pop()
+        for node in cluster:
             began = time.monotonic()
             self.assertEqual(node.stop(), 0)
             self.assertLess(time.monotonic() - began, STOP_PATIENCE)
             self.assertEqual(node.stderr(), "")
         self.assert_found([last], values)
         done = [
-            event for node in town for event in node.events() if "Handed over {done}" in event["template"]
+            event for node in cluster for event in node.events() if "Handed over {done}" in event["template"]
         ]
         self.assertTrue(done)

@@ -1,4 +1,4 @@
-"""What attackers with valid identities get, in small: the scenarios of `dht14 sim` have the full figures."""
+"""Attackers with valid identities, in small networks: the scenarios of `dht14 sim` have the full sizes."""
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,25 +13,26 @@ class AttacksTests(SynchronousTestCase):
         return result.notes
 
     def test_one_subnet(self) -> None:
-        """Five times as many attackers as nodes, in one subnet, have few places in tables and store sets."""
+        """Five times as many attackers as nodes, in one subnet, get few entries in tables and store sets."""
         self.play("one-subnet", nodes=28, values=10)
 
     def test_four_subnets(self) -> None:
-        """20 attackers beside a key, in 4 subnets, cannot hide it, and are noticed."""
+        """20 attackers in 4 subnets next to a key cannot hide it, and are detected."""
         self.assertGreater(self.play("eclipse-4", nodes=60, values=1)["alarms"], 0)
 
     def test_twenty_subnets(self) -> None:
-        """Nor can 20 in as many subnets."""
+        """Nor can 20 in 20 subnets."""
         self.assertGreater(self.play("eclipse-20", nodes=60, values=1)["alarms"], 0)
 
     def test_hostile_nodes(self) -> None:
-        """With a fifth of the nodes hostile, content and owners' records are found, and nothing forged is."""
+        """With a fifth of the nodes hostile, content and owners' records are found, and no value is
+        forged."""
         self.play("hostile", nodes=60, values=10)
 
     def test_displacement(self) -> None:
-        """Junk displaces neither content nor owners' records, at the size that is promised."""
+        """Junk replaces neither content nor owners' records, at the promised size."""
         self.play("displacement", nodes=200, values=100)
 
     def test_lowered(self) -> None:
-        """Nobody can lower how many copies there are of a value."""
+        """An attacker cannot lower the number of copies of a value."""
         self.play("lowered", nodes=24, values=12)

@@ -1,130 +1,124 @@
-"""Nodes die, freeze and come back: values are found all the same, and nobody waits long."""
+"""Nodes die, freeze and return: values are found nevertheless, and in time."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.parameters import REPLICATION
 from dht14.maintenance.replicator import REFUSAL_MEMORY
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import HostRole
-from tests.scenarios.town import Town
+from dht14.sim.host import NodeRole
+from tests.scenarios.cluster import Cluster, wrong
 from tests.told import acknowledged
 
 
 class DeathsTests(SynchronousTestCase):
     def test_thirty_percent_killed(self) -> None:
-        """Right after 30 % of the nodes were killed without a word, all gets are right, and none takes much longer
-        than it takes to take contacts for dead: it may have to where five of the seven nearest are."""
-        town = Town(50)
-        town.join()
-        town.put(60)
-        for node in town.some_nodes(0.3):
-            town.world.kill(node)
-        wrong, outcomes = town.get(times=5)
-        self.assertEqual((len(town.values), wrong), (60, 0))
-        self.assertLess(max(outcome.seconds for outcome in outcomes), 1.5)
+        """Right after 30 % of the nodes were killed all gets are right, and none takes much longer than the
+        detection of dead contacts: a get may have to wait for that where five of the seven nearest are
+        dead."""
+        cluster = Cluster(50)
+        cluster.join_all()
+        cluster.put_new(60)
+        for node in cluster.some_nodes(0.3):
+            cluster.world.kill(node)
+        found = cluster.get_all(times=5)
+        self.assertEqual((len(cluster.keys()), wrong(found)), (60, 0))
+        self.assertLess(max(get.seconds for get in found), 1.5)
 
     def test_thirty_percent_killed_under_loss(self) -> None:
-        """The same while 5 % of the datagrams are lost; afterwards puts succeed again too."""
-        town = Town(30, Conditions(loss=0.05))
-        town.join()
-        town.put(60)
-        for node in town.some_nodes(0.3):
-            town.world.kill(node)
-        wrong, _ = town.get(times=5)
-        self.assertEqual((len(town.values), wrong), (60, 0))
-        town.put(30)
-        self.assertEqual(len(town.values), 90)
+        """The same while 5 % of the datagrams are lost; afterwards puts succeed again."""
+        cluster = Cluster(30, Conditions(loss=0.05))
+        cluster.join_all()
+        cluster.put_new(60)
+        for node in cluster.some_nodes(0.3):
+            cluster.world.kill(node)
+        found = cluster.get_all(times=5)
+        self.assertEqual((len(cluster.keys()), wrong(found)), (60, 0))
+        cluster.put_new(30)
+        self.assertEqual(len(cluster.keys()), 90)
 
     def test_bootstrap_nodes_killed(self) -> None:
-        """Who has joined does not need the bootstrap nodes any more."""
-        town = Town(20)
-        town.join()
-        for node in town.nodes(HostRole.BOOTSTRAP):
-            town.world.kill(node)
-        town.put(40)
-        wrong, _ = town.get(times=5)
-        self.assertEqual((len(town.values), wrong), (40, 0))
+        """A node that has joined does not need the bootstrap nodes any more."""
+        cluster = Cluster(20)
+        cluster.join_all()
+        for node in cluster.nodes(NodeRole.BOOTSTRAP):
+            cluster.world.kill(node)
+        cluster.put_new(40)
+        found = cluster.get_all(times=5)
+        self.assertEqual((len(cluster.keys()), wrong(found)), (40, 0))
 
     def test_copies_after_a_death(self) -> None:
-        """A value that loses a copy while nothing else goes on has a new one within three minutes. Nobody gives it to
-        a bootstrap node, however long ago that has last refused something."""
-        town = Town(20)
-        town.join()
-        town.put(200)
-        town.world.wait(2 * REFUSAL_MEMORY)
-        for node in town.some_nodes(0.05):
-            town.world.kill(node)
-        self.assertLess(self.fewest_copies(town), REPLICATION)
-        town.world.wait(180)
-        self.assertGreaterEqual(self.fewest_copies(town), REPLICATION)
+        """A value that loses a copy in an idle network has a new one within three minutes. No node offers it
+        to a bootstrap node, however long ago that node refused a record."""
+        cluster = Cluster(20)
+        cluster.join_all()
+        cluster.put_new(200)
+        cluster.world.wait(2 * REFUSAL_MEMORY)
+        for node in cluster.some_nodes(0.05):
+            cluster.world.kill(node)
+        self.assertLess(self.fewest_copies(cluster), REPLICATION)
+        cluster.world.wait(180)
+        self.assertGreaterEqual(self.fewest_copies(cluster), REPLICATION)
 
-    def fewest_copies(self, town: Town) -> int:
-        stores = [
-            (node.stack.store, node.process.seconds()) for node in town.nodes(HostRole.NODE) if node.running
-        ]
-        return min(
-            sum(store is not None and store.get(key, now) is not None for store, now in stores)
-            for key in town.values
-        )
+    def fewest_copies(self, cluster: Cluster) -> int:
+        return min(cluster.replicas(cluster.acknowledged()))
 
     def test_late_bootstrap_node(self) -> None:
-        """Nodes that start before any bootstrap node is there join within 15 s of its appearing."""
-        town = Town(10, bootstrap_nodes=1)
+        """Nodes that start before any bootstrap node join within 15 s of its start."""
+        cluster = Cluster(10, bootstrap_nodes=1)
         for number in range(1, 11):
-            town.world.begin(number)
-        town.world.wait(120)
-        self.assertEqual([node.number for node in town.nodes(HostRole.NODE) if node.stack.join.joined], [])
-        town.world.begin(0)
-        town.world.wait(15)
-        self.assertEqual(
-            [node.number for node in town.nodes(HostRole.NODE) if not node.stack.join.joined], []
-        )
-        town.world.wait(15)
-        town.put(20)
-        self.assertEqual(len(town.values), 20)
-        self.assertEqual(town.wrong_from_everywhere(), 0)
+            cluster.world.start(number)
+        cluster.world.wait(120)
+        self.assertEqual([node.number for node in cluster.nodes() if node.stack.join.joined], [])
+        cluster.world.start(0)
+        cluster.world.wait(15)
+        self.assertEqual([node.number for node in cluster.nodes() if not node.stack.join.joined], [])
+        cluster.world.wait(15)
+        cluster.put_new(20)
+        self.assertEqual(len(cluster.keys()), 20)
+        self.assertEqual(cluster.wrong_from_everywhere(), 0)
 
     def test_frozen(self) -> None:
-        """Nodes that were frozen for a minute do no harm meanwhile, and find everything afterwards."""
-        town = Town(20)
-        town.join()
-        town.put(20)
-        frozen = town.some_nodes(0.3)
+        """Nodes that are frozen for a minute do no harm meanwhile, and find everything afterwards."""
+        cluster = Cluster(20)
+        cluster.join_all()
+        cluster.put_new(20)
+        frozen = cluster.some_nodes(0.3)
         for node in frozen:
-            town.world.freeze(node)
-        wrong, _ = town.get(times=5)
-        self.assertEqual(wrong, 0)
-        town.put(20)
-        town.world.wait(60)
+            cluster.world.freeze(node)
+        found = cluster.get_all(times=5)
+        self.assertEqual(wrong(found), 0)
+        cluster.put_new(20)
+        cluster.world.wait(60)
         for node in frozen:
-            town.world.thaw(node)
-        town.world.wait(15)
-        self.assertEqual(len(town.values), 40)
-        self.assertEqual(town.wrong_from_everywhere(), 0)
+            cluster.world.thaw(node)
+        cluster.world.wait(15)
+        self.assertEqual(len(cluster.keys()), 40)
+        self.assertEqual(cluster.wrong_from_everywhere(), 0)
 
     def test_restarted_one_by_one(self) -> None:
         """When nodes restart empty, one after another, those that stay still have all values."""
-        town = Town(20)
-        town.join()
-        town.put(40)
-        for node in town.some_nodes(0.3):
-            town.world.kill(node)
-            (joined,) = town.world.join([node.number])
+        cluster = Cluster(20)
+        cluster.join_all()
+        cluster.put_new(40)
+        for node in cluster.some_nodes(0.3):
+            cluster.world.kill(node)
+            (joined,) = cluster.world.join([node.number])
             self.assertTrue(joined.result)
-        wrong, _ = town.get(times=5)
-        self.assertEqual(wrong, 0)
+        found = cluster.get_all(times=5)
+        self.assertEqual(wrong(found), 0)
 
     def test_cut_off(self) -> None:
-        """A node that is cut off refuses puts rather than keep them to itself; back again, it goes on."""
-        town = Town(20)
-        town.join()
-        lone = town.nodes(HostRole.NODE)[0]
-        town.world.network.cut(lone.port)
+        """A node that is cut off fails puts instead of keeping the value alone; reconnected, it works
+        again."""
+        cluster = Cluster(20)
+        cluster.join_all()
+        lone = cluster.nodes()[0]
+        cluster.world.network.cut(lone.port)
         stored = lone.stack.node.put(1 << 255, b"a value", 0, 0).addCallback(acknowledged)
-        town.world.wait(10)
+        cluster.world.wait(10)
         self.assertIs(self.successResultOf(stored), False)
-        town.world.network.mend(lone.port)
-        town.world.wait(60)
+        cluster.world.network.mend(lone.port)
+        cluster.world.wait(60)
         stored = lone.stack.node.put(1 << 255, b"a value", 0, 0).addCallback(acknowledged)
-        town.world.wait(10)
+        cluster.world.wait(10)
         self.assertIs(self.successResultOf(stored), True)

@@ -1,22 +1,22 @@
-"""A whole network repeats itself exactly."""
+"""Runs of whole networks are repeatable."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.sim.conditions import Conditions
-from tests.scenarios.town import Town
+from tests.scenarios.cluster import Cluster
 
 ROUGH = Conditions(loss=0.05, duplicate=0.05, reorder=0.05)
 
 
 def history(seed: int) -> str:
-    """The digest of a network's life, deaths included."""
-    town = Town(10, ROUGH, seed)
-    town.join()
-    town.put(10)
-    for node in town.some_nodes(0.2):
-        town.world.kill(node)
-    town.get(times=1)
-    return town.world.network.digest()
+    """Return the digest of a run with deaths."""
+    cluster = Cluster(10, ROUGH, seed)
+    cluster.join_all()
+    cluster.put_new(10)
+    for node in cluster.some_nodes(0.2):
+        cluster.world.kill(node)
+    cluster.get_all(times=1)
+    return cluster.world.network.digest()
 
 
 class DigestTests(SynchronousTestCase):

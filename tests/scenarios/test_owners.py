@@ -5,9 +5,10 @@ import random
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import HostRole, VirtualNode
+from dht14.sim.host import VirtualNode
+from dht14.sim.run import SETTLE
 from tests.owners import Owner
-from tests.scenarios.town import SETTLE, Town
+from tests.scenarios.cluster import Cluster
 from tests.told import acknowledged, value_of
 
 OWNER = Owner(1)
@@ -15,33 +16,33 @@ OWNER = Owner(1)
 
 class OwnersTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.begin(Town(20))
+        self.begin(Cluster(20))
 
-    def begin(self, town: Town) -> None:
-        self.town = town
-        self.town.join()
-        self.nodes = self.town.nodes(HostRole.NODE)
+    def begin(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.cluster.join_all()
+        self.nodes = self.cluster.nodes()
 
     def write(self, node: VirtualNode, payload: bytes, seq: int, cas: int | None = None) -> bool:
         put = node.stack.node.put(OWNER.key, OWNER.says(payload, seq, cas), 0, 0).addCallback(acknowledged)
-        self.town.world.wait(SETTLE)
+        self.cluster.world.wait(SETTLE)
         return self.successResultOf(put)
 
     def read_everywhere(self) -> set[bytes | None]:
-        gets = [node.stack.node.get(OWNER.key).addCallback(value_of) for node in self.town.world.callers()]
-        self.town.world.wait(SETTLE)
+        gets = [node.stack.node.get(OWNER.key).addCallback(value_of) for node in self.cluster.world.callers()]
+        self.cluster.world.wait(SETTLE)
         return {self.successResultOf(get) for get in gets}
 
     def holders(self) -> list[VirtualNode]:
-        """Who holds anything of the owner's, the nearest first."""
-        now = self.town.world.clock.seconds()
+        """Return the holders of the owner's record, the nearest first."""
+        now = self.cluster.world.clock.seconds()
         found = [node for node in self.nodes if node.stack.store and node.stack.store.get(OWNER.key, now)]
         return sorted(found, key=lambda node: node.contact.node_id ^ OWNER.key)
 
     def test_partitioned(self) -> None:
-        """Of an owner's writes the last is found everywhere; what was deleted stays deleted, though holders that
-        were cut off meanwhile come back with the old value."""
-        world = self.town.world
+        """The last write of an owner is found everywhere; a deleted value stays deleted, though holders that
+        were cut off meanwhile return with the old value."""
+        world = self.cluster.world
         for seq in (1, 2):
             self.assertTrue(self.write(self.nodes[seq], b"payload", seq))
             self.assertEqual(self.read_everywhere(), {OWNER.says(b"payload", seq)})
@@ -61,9 +62,9 @@ class OwnersTests(SynchronousTestCase):
         self.assertEqual(self.read_everywhere(), {OWNER.says(b"again", 4, 3)})
 
     def test_two_devices(self) -> None:
-        """Of two writes at the same moment, each to replace the same version, all replicas settle on one, and
-        its writer was told so."""
-        self.begin(Town(20, Conditions(duplicate=0.02, reorder=0.1)))
+        """Of two concurrent writes that replace the same version all replicas keep one, and its writer has
+        the acknowledgement."""
+        self.begin(Cluster(20, Conditions(duplicate=0.02, reorder=0.1)))
         rng = random.Random(14)
         self.assertTrue(self.write(self.nodes[0], b"first", 1))
         for seq in range(2, 22):
@@ -71,8 +72,10 @@ class OwnersTests(SynchronousTestCase):
             puts = []
             for value, node in zip(values, rng.sample(self.nodes, 2), strict=True):
                 puts.append(node.stack.node.put(OWNER.key, value, 0, 0).addCallback(acknowledged))
-                self.town.world.wait(rng.choice((0.0, 0.02, 0.1)))
-            self.town.world.wait(SETTLE)
-            told = [self.successResultOf(put) for put in puts]
+                self.cluster.world.wait(rng.choice((0.0, 0.02, 0.1)))
+            self.cluster.world.wait(SETTLE)
+            acknowledgements = [self.successResultOf(put) for put in puts]
             (found,) = self.read_everywhere()
-            self.assertIn(found, {value for value, kept in zip(values, told, strict=True) if kept})
+            self.assertIn(
+                found, {value for value, kept in zip(values, acknowledgements, strict=True) if kept}
+            )

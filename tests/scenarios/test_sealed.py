@@ -1,11 +1,11 @@
-"""Sealed datagrams in a whole network: the handshakes of all with all, loss, and restarts."""
+"""Encrypted datagrams in a whole network: handshakes, loss, and restarts."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.session.encrypted import EncryptedLayer
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import HostRole, VirtualNode
-from tests.scenarios.town import Town
+from dht14.sim.host import VirtualNode
+from tests.scenarios.cluster import Cluster, wrong
 
 
 def sessions(node: VirtualNode) -> EncryptedLayer:
@@ -17,23 +17,23 @@ def sessions(node: VirtualNode) -> EncryptedLayer:
 class SealedTests(SynchronousTestCase):
     def test_hundred_nodes(self) -> None:
         """A hundred nodes, with 5 % of the datagrams lost: all puts and gets succeed."""
-        town = Town(98, Conditions(loss=0.05), sealed=True)
-        town.join()
-        town.put(50)
-        wrong, _ = town.get(times=3)
-        self.assertEqual((len(town.values), wrong), (50, 0))
-        for node in town.world.nodes.values():
+        cluster = Cluster(98, Conditions(loss=0.05), sealed=True)
+        cluster.join_all()
+        cluster.put_new(50)
+        found = cluster.get_all(times=3)
+        self.assertEqual((len(cluster.keys()), wrong(found)), (50, 0))
+        for node in cluster.world.nodes.values():
             sessions(node).sessions.check_invariants()
 
     def test_all_restart(self) -> None:
-        """Half of the nodes begin anew, without a word: nobody is lost on anybody for long."""
-        town = Town(20, Conditions(loss=0.02), sealed=True)
-        town.join()
-        for node in town.nodes(HostRole.NODE)[::2]:
-            town.world.kill(node)
-            town.world.begin(node.number)
-        town.world.wait(5)
-        town.put(40)
-        wrong, outcomes = town.get(times=3)
-        self.assertEqual((len(town.values), wrong), (40, 0))
-        self.assertLess(max(outcome.seconds for outcome in outcomes), 3.0)
+        """Half of the nodes restart without notice: the others have new sessions with them soon."""
+        cluster = Cluster(20, Conditions(loss=0.02), sealed=True)
+        cluster.join_all()
+        for node in cluster.nodes()[::2]:
+            cluster.world.kill(node)
+            cluster.world.start(node.number)
+        cluster.world.wait(5)
+        cluster.put_new(40)
+        found = cluster.get_all(times=3)
+        self.assertEqual((len(cluster.keys()), wrong(found)), (40, 0))
+        self.assertLess(max(get.seconds for get in found), 3.0)

@@ -1,25 +1,25 @@
-"""Networks of all sizes, from one node on: every value that was put is found from everywhere."""
+"""Networks of all sizes, from one node on: every value is found from everywhere."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.scenarios.town import Town
+from tests.scenarios.cluster import Cluster
 
 
 class SizesTests(SynchronousTestCase):
     def keeps_values(self, nodes: int, bootstrap_nodes: int, values: int) -> None:
-        town = Town(nodes, bootstrap_nodes=bootstrap_nodes)
-        town.join()
-        town.put(values)
-        self.assertEqual(len(town.values), values)
-        self.assertEqual(town.wrong_from_everywhere(), 0)
+        cluster = Cluster(nodes, bootstrap_nodes=bootstrap_nodes)
+        cluster.join_all()
+        cluster.put_new(values)
+        self.assertEqual(len(cluster.keys()), values)
+        self.assertEqual(cluster.wrong_from_everywhere(), 0)
 
     def test_one(self) -> None:
-        """A node that is all alone keeps values."""
-        town = Town(1, bootstrap_nodes=0)
-        town.world.begin(0)
-        town.put(20)
-        self.assertEqual(len(town.values), 20)
-        self.assertEqual(town.wrong_from_everywhere(), 0)
+        """A single node keeps values."""
+        cluster = Cluster(1, bootstrap_nodes=0)
+        cluster.world.start(0)
+        cluster.put_new(20)
+        self.assertEqual(len(cluster.keys()), 20)
+        self.assertEqual(cluster.wrong_from_everywhere(), 0)
 
     def test_one_with_a_bootstrap_node(self) -> None:
         """One node and a bootstrap node, which holds nothing."""

@@ -62,7 +62,8 @@ class DeployTestCase(SynchronousTestCase):
             shutil.copy(TOP / name, copy)
         self.program(".venv/bin/python", f'exec "{sys.executable}" "$@"')
         for name, module in (("twistd", "twisted.scripts.twistd"), ("dht14", "dht14.cmd.main")):
-            call = f"import sys; from {module} import {'run' if name == 'twistd' else 'main'} as run; sys.exit(run())"
+            function = "run" if name == "twistd" else "main"
+            call = f"import sys; from {module} import {function} as run; sys.exit(run())"
             self.program(f".venv/bin/{name}", f'exec "{sys.executable}" -c "{call}" "$@"')
         (self.top / ".venv" / "installed").touch()
         self.docker()
@@ -126,7 +127,8 @@ class LocalTests(DeployTestCase):
         self.addCleanup(self.deploy, "stop")
 
     def test_from_start_to_stop(self) -> None:
-        """N nodes keep what they are given; a second deployment is refused; stop leaves nothing, and says nothing."""
+        """N nodes keep what they are given; a second deployment is refused; stop leaves nothing, and says
+        nothing."""
         code, out, error = self.deploy("--local", "2")
         self.assertEqual((code, error), (0, ""))
         self.assertIn(f"127.0.0.1:{self.api_port + 1}", out)
@@ -167,7 +169,8 @@ class ContainerTests(DeployTestCase):
     """`deploy.sh N`, as far as it shows without a container engine."""
 
     def test_containers(self) -> None:
-        """Two bootstrap nodes first, then N nodes with ports of this host; nowhere a key among the arguments."""
+        """Two bootstrap nodes first, then N nodes with ports of this host; nowhere a key among the
+        arguments."""
         self.assertEqual(self.deploy("3")[0], 0)
         runs = [call for call in self.docker_calls() if call.startswith("run ")]
         self.assertEqual(

@@ -1,4 +1,5 @@
-"""Faults that a network of the shipped code must not have, brought back one by one: the history must find each.
+"""Faults that a network of the shipped code must not have, brought back one by one: the history must find
+each.
 
 A store is put in the place of the shipped one with `self.patch(world, "MemoryStore", …)`, an operation with
 `self.patch(Node, "get", …)`.
@@ -21,7 +22,7 @@ HOUR = 3600.0
 
 
 class WholeCopies(MemoryStore):
-    """Of two copies of one write it keeps that which lives longer, with all that is said in it: who asks for
+    """Of two copies of one write it keeps the one with the later expiry, replication included: a put with
     fewer copies and a longer life takes copies away."""
 
     def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
@@ -32,7 +33,7 @@ class WholeCopies(MemoryStore):
 
 
 class Unexpiring(MemoryStore):
-    """Goes on serving what has expired, as it does when the clock of its host is set back by an hour."""
+    """Still returns expired values, like a host whose clock was set back by an hour."""
 
     def get(self, key: int, now: float) -> Record | None:
         record = super().get(key, now - HOUR)
@@ -40,7 +41,7 @@ class Unexpiring(MemoryStore):
 
 
 class Undeleting(MemoryStore):
-    """Says that it has deleted what it has not."""
+    """Acknowledges deletions without deleting."""
 
     def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
         if record.is_tombstone:
@@ -49,17 +50,17 @@ class Undeleting(MemoryStore):
             super().offer(record, now, on_verdict)
 
 
-Got = Record | NoRecord
+GetResult = Record | NoRecord
 
 
-def get_from_any_three(node: Node, key: int) -> "Deferred[Got]":
-    """Asks four of the nodes around the key, and brings the newest of the first three values that it hears."""
+def get_from_any_three(node: Node, key: int) -> "Deferred[GetResult]":
+    """Asks four of the nodes around the key, and returns the newest of the first three values."""
     contacts, clock = node.table.closest(key, K), node._lookups.clock
     first = int(clock.seconds() * 1000) % max(len(contacts) - 4, 1)
     asked = contacts[first : first + 4]
     heard: list[Record] = []
     missing = len(asked)
-    result: Deferred[Got] = Deferred()
+    result: Deferred[GetResult] = Deferred()
 
     def answered(reply: Reply | None) -> None:
         nonlocal missing
@@ -83,10 +84,10 @@ def get_from_any_three(node: Node, key: int) -> "Deferred[Got]":
     return result
 
 
-def get_from_own_store(get: "Callable[[Node, int], Deferred[Got]]") -> Callable[..., object]:
-    """Asks nobody where the own store has something."""
+def get_from_own_store(get: "Callable[[Node, int], Deferred[GetResult]]") -> Callable[..., object]:
+    """Asks no other node when its own store has a record."""
 
-    def mutant(node: Node, key: int) -> "Deferred[Got]":
+    def mutant(node: Node, key: int) -> "Deferred[GetResult]":
         store, now = node._reader._store, node._lookups.clock.seconds()
         held = store.get(key, now) if store else None
         return get(node, key) if held is None or held.is_tombstone else succeed(held)
@@ -97,7 +98,7 @@ def get_from_own_store(get: "Callable[[Node, int], Deferred[Got]]") -> Callable[
 def put_for_one_receipt(
     node: Node, key: int, value: bytes, ttl: int, replication: int
 ) -> "Deferred[Receipt]":
-    """Asks the nearest node to hold the value, and says that it is stored when that has it."""
+    """Asks the nearest node to hold the value, and acknowledges the put when that node has it."""
     now = node._lookups.clock.seconds()
     record = Record(
         key=key,

@@ -17,24 +17,24 @@ KEY = 1 << 200
 STORE = Store(KEY, 1_700_000_000_000 << 16, 60_000, 8, 0, b"a value")
 
 
-class ConductTests(SynchronousTestCase):
-    def town(self, conduct: MakeResponder) -> tuple[VirtualNode, VirtualNode]:
-        """An honest node and one of that conduct, in a network of six nodes."""
+class AdversaryTests(SynchronousTestCase):
+    def join_network(self, make_responder: MakeResponder) -> tuple[VirtualNode, VirtualNode]:
+        """Return an honest node and one with this responder, in a network of six nodes."""
         self.world = World(nodes=6, seed=1, bootstrap_nodes=1)
-        self.world.settle(evolve(self.world.hosts[6], conduct=conduct))
+        self.world.set_host(evolve(self.world.hosts[6], make_responder=make_responder))
         self.world.join()
         return self.world.nodes[1], self.world.nodes[6]
 
-    def ask(self, conduct: MakeResponder, *requests: object) -> list[Reply]:
-        """What a node of that conduct answers."""
-        honest, hostile = self.town(conduct)
+    def ask(self, make_responder: MakeResponder, *requests: object) -> list[Reply]:
+        """Return the replies of a node with this responder."""
+        honest, hostile = self.join_network(make_responder)
         asked = [honest.stack.rpc.ask(hostile.contact, request) for request in requests]  # type: ignore[arg-type]
         self.world.wait(5)
         return [self.successResultOf(reply) for reply in asked]
 
     def test_silent(self) -> None:
         """A silent node answers no request, and no client is sent to it."""
-        honest, hostile = self.town(Silent)
+        honest, hostile = self.join_network(Silent)
         asked = honest.stack.rpc.ask(hostile.contact, Ping())
         self.world.wait(5)
         self.failureResultOf(asked, CallFailed)
@@ -70,7 +70,7 @@ class ConductTests(SynchronousTestCase):
 
     def test_outvoted(self) -> None:
         """One denier among the holders of a value hides it from nobody."""
-        self.town(Denier)
+        self.join_network(Denier)
 
         def put(node: Node) -> "Deferred[bool]":
             return node.put(KEY, b"a value", 0, 0).addCallback(acknowledged)
@@ -78,7 +78,7 @@ class ConductTests(SynchronousTestCase):
         def get(node: Node) -> "Deferred[bytes | None]":
             return node.get(KEY).addCallback(value_of)
 
-        (stored,) = self.world.perform([put])
+        (stored,) = self.world.run_operations([put])
         self.assertTrue(stored.result)
-        found = self.world.perform([get] * 10)
+        found = self.world.run_operations([get] * 10)
         self.assertEqual({outcome.result for outcome in found}, {b"a value"})

@@ -5,35 +5,37 @@ import random
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.records.record import Kind, Record, proven
-from dht14.sim.clients import Faults, Habits, Subject, history
+from dht14.sim.clients import FaultPlan, Register, Workload, history
 from dht14.sim.scenario import Scenario
 
 
-class SubjectTests(SynchronousTestCase):
+class RegisterTests(SynchronousTestCase):
     def test_fit(self) -> None:
         """What is put under a key makes a record of the key's kind, and is authentic."""
         rng = random.Random(1)
         for turn, kind in enumerate(Kind):
-            subject = Subject.of(turn, rng)
+            register = Register.of(turn, rng)
             for _ in range(5):
-                value = subject.next(rng, deletions=0.5)
+                value = register.next(rng, deletions=0.5)
                 version = (
                     proven(
-                        Record(key=subject.key, value=value, version=0, expires_at=0, replication=8)
+                        Record(key=register.key, value=value, version=0, expires_at=0, replication=8)
                     ).version
                     if kind is Kind.OWNER
                     else 0
                 )
-                record = Record(key=subject.key, value=value, version=version, expires_at=0, replication=8)
+                record = Record(key=register.key, value=value, version=version, expires_at=0, replication=8)
                 self.assertEqual((record.kind, record.is_authentic), (kind, True))
 
     def test_owner(self) -> None:
         """An owner's numbers never fall, some come twice, and some records are deletions."""
         rng = random.Random(1)
-        subject = Subject.of(1, rng)
+        register = Register.of(1, rng)
         records = [
             proven(
-                Record(key=subject.key, value=subject.next(rng, 0.2), version=0, expires_at=0, replication=8)
+                Record(
+                    key=register.key, value=register.next(rng, 0.2), version=0, expires_at=0, replication=8
+                )
             )
             for _ in range(50)
         ]
@@ -44,12 +46,12 @@ class SubjectTests(SynchronousTestCase):
 
 
 class HistoryTests(SynchronousTestCase):
-    FAULTS = Faults(restarts=6.0, deaths=4.0, joins=4.0, parted=10.0)
-    HABITS = Habits(seconds=75.0, put_interval=20.0, copies=(8, 8), junk=0.0)
+    FAULT_PLAN = FaultPlan(restarts=6.0, deaths=4.0, joins=4.0, partition_seconds=10.0)
+    WORKLOAD = Workload(seconds=75.0, put_interval=20.0, copies=(8, 8), junk=0.0)
 
     def test_repeatable(self) -> None:
         """The same seed gives the same run, whatever goes wrong in it; another seed another."""
-        scenario = Scenario("history", "", history(self.FAULTS, self.HABITS), nodes=12, values=3)
+        scenario = Scenario("history", "", history(self.FAULT_PLAN, self.WORKLOAD), nodes=12, values=3)
         first, again, other = (scenario.run(seed) for seed in (1, 1, 2))
         self.assertEqual((first.digest, first.notes), (again.digest, again.notes))
         self.assertNotEqual(first.digest, other.digest)

@@ -26,12 +26,13 @@ class HeapClockTests(SynchronousTestCase):
         self.seen.append((self.clock.seconds(), what))
 
     def test_interfaces(self) -> None:
-        """Clock and calls provide what Twisted's own do."""
+        """Clock and calls provide the interfaces of Twisted's own."""
         verifyObject(IReactorTime, self.clock)
         verifyObject(IDelayedCall, self.clock.callLater(1, self.note, "a"))
 
     def test_order(self) -> None:
-        """Events run by time, those of the same instant in the order they were asked for, datagrams among them."""
+        """Events run by time, those of the same instant in the order of their creation, datagrams among
+        them."""
         self.clock.callLater(2, self.note, "later")
         self.clock.callLater(1, self.note, "first")
         self.clock.post(1, self.note, "second")
@@ -41,7 +42,7 @@ class HeapClockTests(SynchronousTestCase):
         self.assertEqual(self.clock.events, 4)
 
     def test_stops_at_the_given_time(self) -> None:
-        """`run_until` leaves what is due later, ends exactly at its time, and never turns time back."""
+        """`run_until` leaves later events, ends exactly at its time, and never turns time back."""
         self.clock.callLater(1.5, self.note, "later")
         self.clock.run_until(1)
         self.assertEqual((self.seen, self.clock.seconds()), ([], 1))
@@ -60,7 +61,7 @@ class HeapClockTests(SynchronousTestCase):
         self.assertEqual(self.clock.seconds(), 10)
 
     def test_cancel(self) -> None:
-        """A cancelled call never happens, and cannot be touched again."""
+        """A cancelled call never runs, and cannot be changed."""
         call = self.clock.callLater(1, self.note, "never")
         self.assertTrue(call.active())
         call.cancel()
@@ -71,7 +72,7 @@ class HeapClockTests(SynchronousTestCase):
         self.assertRaises(AlreadyCancelled, call.reset, 1)
 
     def test_called(self) -> None:
-        """A call that happened is inactive, also while it happens, and cannot be touched again."""
+        """A call that has run is inactive, also while it runs, and cannot be changed."""
         call = self.clock.callLater(1, lambda: self.note(call.active()))
         self.clock.run_until(1)
         self.assertEqual(self.seen, [(1, False)])
@@ -91,7 +92,7 @@ class HeapClockTests(SynchronousTestCase):
         self.assertEqual(self.seen, [(2, "late"), (3, "early")])
 
     def test_delayed_calls(self) -> None:
-        """Only what waits is listed, soonest first."""
+        """Only waiting calls are listed, soonest first."""
         late, moved, gone = (self.clock.callLater(when, self.note, when) for when in (3, 9, 1))
         gone.cancel()
         moved.reset(2)
@@ -99,12 +100,12 @@ class HeapClockTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [moved, late])
 
     def test_refuses_the_past(self) -> None:
-        """A delay below zero, or none at all, is the caller's bug."""
+        """A negative or missing delay is a bug of the caller."""
         self.assertRaises(ValueError, self.clock.callLater, -0.1, self.note, "")
         self.assertRaises(ValueError, self.clock.callLater, float("nan"), self.note, "")
 
     def test_errors_are_loud(self) -> None:
-        """What a call raises leaves the clock, which can go on afterwards."""
+        """An exception of a call leaves the clock, which can continue afterwards."""
         self.clock.callLater(1, {}.__getitem__, "missing")
         self.clock.callLater(2, self.note, "next")
         self.assertRaises(KeyError, self.clock.run_until, 3)
@@ -112,7 +113,7 @@ class HeapClockTests(SynchronousTestCase):
         self.assertEqual(self.seen, [(2, "next")])
 
     def test_standstill(self) -> None:
-        """A loop that asks for no time is found out; many events at one instant are not taken for one."""
+        """An endless loop at one instant is detected; many events at one instant are not taken for one."""
         self.clock.STANDSTILL = 100
         for number in range(100):
             self.clock.callLater(1, self.note, number)
@@ -126,7 +127,7 @@ class HeapClockTests(SynchronousTestCase):
         self.assertRaises(RuntimeError, self.clock.run_until, 2)
 
     def test_bounded(self) -> None:
-        """A timer that is moved for ever does not fill the heap."""
+        """A timer that is moved again and again does not fill the heap."""
         call = self.clock.callLater(1, self.note, "at last")
         for _ in range(20 * HeapClock.COMPACT_ABOVE):
             call.reset(1)
@@ -137,7 +138,7 @@ class HeapClockTests(SynchronousTestCase):
     @settings(deadline=None, derandomize=True, max_examples=300)
     @given(STEPS)
     def test_as_the_model(self, steps: list[tuple[str, int, int]]) -> None:
-        """Any sequence of calls, cancels and moves runs as a plain sorted list would run it."""
+        """Any sequence of calls, cancels and moves runs as with a plain sorted list."""
         clock, seen = HeapClock(), list[int]()
         clock.COMPACT_ABOVE = 2
         calls: list[IDelayedCall] = []
@@ -149,8 +150,8 @@ class HeapClockTests(SynchronousTestCase):
                 model[len(calls) - 1] = (clock.seconds() + seconds, step)
             elif verb == "run":
                 now = clock.seconds() + seconds
-                due = sorted((when, number) for number, when in model.items() if when[0] <= now)
-                expected += [number for _, number in due if model.pop(number)]
+                local_time = sorted((when, number) for number, when in model.items() if when[0] <= now)
+                expected += [number for _, number in local_time if model.pop(number)]
                 clock.run_until(now)
             elif which in model:
                 if verb == "cancel":
@@ -186,7 +187,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(self.seen, [(1, "another's"), (1, "own")])
 
     def test_skew(self) -> None:
-        """A wrong clock tells another time, of now and of timers; how long things take it knows as all do."""
+        """A wrong clock shows another time, now and for timers; durations are the same."""
         process = Process(self.clock, skew=-100.0)
         call = process.callLater(5, lambda: self.seen.append(process.seconds()))
         self.assertEqual((process.seconds(), call.getTime()), (-100, -95))
@@ -194,7 +195,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(self.seen, [-95])
 
     def test_wall_set(self) -> None:
-        """The wall clock of a process can be set; its own clock and its timers go on."""
+        """The wall clock of a process can be set; its steady clock and its timers are not changed."""
         process = Process(self.clock, skew=-100.0)
         call = process.callLater(5, self.note, "own")
         process.skew += 3600
@@ -203,7 +204,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual((process.wall(), process.seconds(), self.seen), (3505, -95, [(5, "own")]))
 
     def test_killed(self) -> None:
-        """Nothing of a dead process ever happens again; everybody else goes on."""
+        """No call of a dead process runs; all others continue."""
         self.process.callLater(1, self.note, "own")
         self.clock.callLater(1, self.note, "another's")
         self.process.kill()
@@ -213,7 +214,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(self.seen, [(1, "another's")])
 
     def test_frozen(self) -> None:
-        """What falls due in a frozen process happens when it thaws, in order, unless cancelled by then."""
+        """Missed calls of a frozen process run when it thaws, in order, unless cancelled by then."""
         first = self.process.callLater(1, lambda: cancelled.cancel())
         moved = self.process.callLater(2, self.note, "moved")
         cancelled = self.process.callLater(3, self.note, "cancelled")
@@ -228,7 +229,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(self.seen, [(5, "kept"), (7, "moved"), (9, "not due yet")])
 
     def test_thawed_at_the_very_moment(self) -> None:
-        """A call that falls due while its process is frozen is not lost when it thaws in that instant."""
+        """A call whose time comes while its process is frozen is not lost when it thaws in that instant."""
         self.process.callLater(1, self.note, "kept")
         self.process.freeze()
         self.clock.run_until(1)

@@ -1,4 +1,4 @@
-"""Which gets are right."""
+"""The verdicts on gets."""
 
 from math import inf
 
@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.keyspace import hash_id
 from dht14.records.receipt import PutOutcome, Receipt
 from dht14.records.record import Kind
-from dht14.sim.history import AGREED, LATENESS, Ending, History, Judgement, Write
+from dht14.sim.history import AGREEMENT_SECONDS, EXPIRY_TOLERANCE, GetVerdict, History, PutResponse, Write
 from tests.owners import Owner
 
 KEY = 7
@@ -24,26 +24,28 @@ class HistoryTestCase(SynchronousTestCase):
     def write(
         self,
         value: bytes,
-        began: float,
-        ended: float = inf,
-        ending: Ending = Ending.STORED,
+        invoked_at: float,
+        responded_at: float = inf,
+        response: PutResponse = PutResponse.STORED,
         ttl: float = 1000.0,
         copies: int = 8,
     ) -> Write:
-        write = self.history.put_began(self.key, value, ttl, began, copies)
-        if ended < inf:
-            self.history.put_ended(write, ending, ended)
+        write = self.history.put_invoked(self.key, value, ttl, invoked_at, copies)
+        if responded_at < inf:
+            self.history.put_responded(write, response, responded_at)
         return write
 
-    def judge(self, found: bytes | None, began: float, ended: float | None = None) -> str:
-        return self.history.got(self.key, found, began, began + 1 if ended is None else ended).judgement.value
+    def judge(self, found: bytes | None, invoked_at: float, responded_at: float | None = None) -> str:
+        return self.history.get_responded(
+            self.key, found, invoked_at, invoked_at + 1 if responded_at is None else responded_at
+        ).verdict.value
 
 
 class OpenTests(HistoryTestCase):
-    """Anybody may write; the last one wins."""
+    """Every client may write; the last put wins."""
 
     def test_right(self) -> None:
-        """The value that was acknowledged is right, nothing is lost, and other bytes are forged."""
+        """The acknowledged value is right, nothing is lost, and other bytes are forged."""
         self.assertEqual(self.judge(None, 0), "right")
         self.write(b"a", 1, 2)
         self.assertEqual(self.judge(b"a", 3), "right")
@@ -51,13 +53,18 @@ class OpenTests(HistoryTestCase):
         self.assertEqual(self.judge(b"b", 3), "forged")
 
     def test_forged(self) -> None:
-        """What has not been written yet, or under another key, is forged."""
+        """A value that was not put yet, or was put under another key, is forged."""
         self.write(b"a", 10, 11)
         self.assertEqual(self.judge(b"a", 5), "forged")
-        self.assertEqual(self.history.got(KEY + 1, b"a", 12, 13).judgement, Judgement.FORGED)
+        self.assertEqual(self.history.get_responded(KEY + 1, b"a", 12, 13).verdict, GetVerdict.FORGED)
+
+    def test_no_time(self) -> None:
+        """A put whose response comes at the instant of its invocation does not replace itself."""
+        self.write(b"a", 1, 1)
+        self.assertEqual(self.judge(b"a", 2), "right")
 
     def test_meanwhile(self) -> None:
-        """While a write is at work, both what was before and what it writes are right."""
+        """During a put both the value before it and its own value are right."""
         self.write(b"a", 1, 2)
         self.write(b"b", 10, 12)
         for found in (b"a", b"b"):
@@ -68,85 +75,87 @@ class OpenTests(HistoryTestCase):
         self.assertEqual(self.judge(None, 9, 11), "lost")
 
     def test_failed(self) -> None:
-        """A write that failed, or never ended, may be seen or not."""
+        """A get may or may not return the value of a put that failed or never ended."""
         self.write(b"a", 1, 2)
-        self.write(b"b", 3, 4, Ending.FAILED)
+        self.write(b"b", 3, 4, PutResponse.FAILED)
         self.write(b"c", 5)
         for found in (b"a", b"b", b"c"):
             self.assertEqual(self.judge(found, 6), "right")
         self.assertEqual(self.judge(None, 6), "lost")
 
     def test_superseded(self) -> None:
-        """A write that lost to one at the same time may be seen or not; what both have replaced may not."""
+        """A get may or may not return the value of a superseded put, but never one that both puts have
+        replaced."""
         self.write(b"a", 1, 2)
-        self.write(b"b", 3, 6, Ending.SUPERSEDED)
-        self.write(b"c", 4, 7, Ending.FAILED)
+        self.write(b"b", 3, 6, PutResponse.SUPERSEDED)
+        self.write(b"c", 4, 7, PutResponse.FAILED)
         self.assertEqual([self.judge(found, 8) for found in (b"b", b"c")], ["right", "right"])
         self.assertEqual([self.judge(found, 8) for found in (b"a", None)], ["stale", "lost"])
 
     def test_superseded_by_nobody(self) -> None:
-        """To say that a write lost to an earlier one is no excuse for bringing that one."""
+        """A put that was superseded by an earlier one does not make the earlier value right."""
         self.write(b"a", 1, 2)
-        self.write(b"b", 3, 4, Ending.SUPERSEDED)
+        self.write(b"b", 3, 4, PutResponse.SUPERSEDED)
         self.assertEqual([self.judge(found, 5) for found in (b"b", b"a")], ["right", "stale"])
 
     def test_at_once(self) -> None:
-        """Of two writes at one time either may win."""
+        """Of two concurrent puts either may win."""
         self.write(b"a", 1, 4)
         self.write(b"b", 2, 3)
         self.assertEqual((self.judge(b"a", 5), self.judge(b"b", 5)), ("right", "right"))
 
     def test_again(self) -> None:
-        """A value that was written twice is as new as its second time."""
+        """A value that was put twice is as new as its second put."""
         self.write(b"a", 1, 2)
         self.write(b"b", 3, 4)
         self.write(b"a", 5, 6)
         self.assertEqual((self.judge(b"a", 7), self.judge(b"b", 7)), ("right", "stale"))
 
     def test_expired(self) -> None:
-        """A value is served until its time is over, for a moment more perhaps, and never after that."""
+        """A value is right until it expires, and a moment longer, and never after that."""
         self.write(b"a", 0, 1, ttl=60)
         self.assertEqual(self.judge(b"a", 59), "right")
-        self.assertEqual(self.judge(b"a", 60 + LATENESS), "right")
-        self.assertEqual(self.judge(b"a", 60.1 + LATENESS), "expired")
+        self.assertEqual(self.judge(b"a", 60 + EXPIRY_TOLERANCE), "right")
+        self.assertEqual(self.judge(b"a", 60.1 + EXPIRY_TOLERANCE), "expired")
         self.assertEqual(self.judge(None, 61), "right")
         self.assertEqual(self.judge(None, 10), "lost")
 
     def test_does_not_return(self) -> None:
-        """When a newer value that lived shorter has expired, the older one is not right; nothing is."""
+        """When a newer value with a shorter ttl has expired, the older one is not right; nothing is."""
         self.write(b"a", 0, 1)
         self.write(b"b", 2, 3, ttl=60)
         self.assertEqual((self.judge(b"a", 100), self.judge(None, 100)), ("stale", "right"))
 
     def test_later_puts(self) -> None:
-        """What is put after a get has ended does not change what it was."""
+        """A put that is invoked after a get does not change the verdict on the get."""
         self.write(b"a", 0, 1)
         self.write(b"b", 10, 11, ttl=60)
         self.assertEqual((self.judge(None, 2, 3), self.judge(b"a", 2, 3)), ("lost", "right"))
 
     def test_returned(self) -> None:
-        """A get may bring what was before a put at work, though an earlier get brought that: it is counted."""
+        """A get may return the value before a running put after an earlier get returned that put: it is
+        counted."""
         self.write(b"a", 1, 2)
         self.write(b"b", 3)
-        for began, found, returned in ((10, b"a", 0), (20, b"b", 0), (30, b"a", 1)):
-            self.assertEqual(self.judge(found, began), "right")
+        for invoked_at, found, returned in ((10, b"a", 0), (20, b"b", 0), (30, b"a", 1)):
+            self.assertEqual(self.judge(found, invoked_at), "right")
             self.assertEqual(self.history.returned, returned)
 
 
 class OwnerTests(HistoryTestCase):
-    """The owner alone may write; the greatest of its numbers wins."""
+    """Only the owner may write; the greatest of its numbers wins."""
 
     key = OWNER.key
 
     def test_in_order(self) -> None:
-        """Numbers decide, not times: a put of an older number that was acknowledged replaces nothing."""
+        """Numbers decide, not times: an acknowledged put of an older number replaces nothing."""
         new, old = OWNER.says(b"new", 2), OWNER.says(b"old", 1)
         self.write(new, 1, 2)
         self.write(old, 3, 4)
         self.assertEqual((self.judge(new, 5), self.judge(old, 5)), ("right", "stale"))
 
     def test_meanwhile(self) -> None:
-        """Before a put has been acknowledged the older record is right; none is lost."""
+        """Until a put is acknowledged the older record is right; nothing is lost."""
         old, new = OWNER.says(b"old", 1), OWNER.says(b"new", 2)
         self.write(old, 1, 2)
         self.write(new, 3, 9)
@@ -160,7 +169,7 @@ class OwnerTests(HistoryTestCase):
         self.assertEqual([self.judge(value, 3) for value in values], ["right", "right"])
 
     def test_deleted(self) -> None:
-        """A deletion sticks: nothing is right after it, and what came before is not."""
+        """After a deletion only nothing is right."""
         old, gone, new = OWNER.says(b"old", 1), OWNER.says(b"", 2), OWNER.says(b"new", 3)
         self.write(old, 1, 2)
         self.write(gone, 3, 4)
@@ -169,20 +178,20 @@ class OwnerTests(HistoryTestCase):
         self.assertEqual([self.judge(found, 8) for found in (new, None, old)], ["right", "lost", "stale"])
 
     def test_deletion_failed(self) -> None:
-        """While a deletion is at work, or when it has failed, both are right."""
+        """While a deletion runs, or after it has failed, both are right."""
         old = OWNER.says(b"old", 1)
         self.write(old, 1, 2)
-        self.write(OWNER.says(b"", 2), 3, 4, Ending.FAILED)
+        self.write(OWNER.says(b"", 2), 3, 4, PutResponse.FAILED)
         self.assertEqual((self.judge(None, 5), self.judge(old, 5)), ("right", "right"))
 
     def test_not_the_owner(self) -> None:
-        """What the owner has not signed is forged, whoever put it and when, once the owner's is acknowledged."""
+        """A value without the owner's signature is forged once a record of the owner is acknowledged."""
         mine, theirs = OWNER.says(b"mine", 1), Owner(2).says(b"theirs", 9)
         self.write(b"open", 1, 2)
         self.assertEqual(self.judge(b"open", 3), "right")
         self.write(mine, 4, 5)
-        self.write(b"junk", 6, 7, Ending.FAILED)
-        self.write(theirs, 6, 7, Ending.FAILED)
+        self.write(b"junk", 6, 7, PutResponse.FAILED)
+        self.write(theirs, 6, 7, PutResponse.FAILED)
         self.assertEqual(
             [self.judge(found, 8) for found in (mine, b"open", b"junk", theirs)],
             ["right", "forged", "forged", "forged"],
@@ -190,58 +199,58 @@ class OwnerTests(HistoryTestCase):
 
 
 class ContentTests(HistoryTestCase):
-    """Nobody can change it."""
+    """No client can change it."""
 
     key = CONTENT
 
     def test_immutable(self) -> None:
-        """A get brings the content and nothing else, whatever was put later; it is found until it expires."""
+        """A get returns only the content, whatever was put later, until it expires."""
         self.write(b"content", 1, 2)
-        self.write(b"junk", 3, 4, Ending.FAILED)
+        self.write(b"junk", 3, 4, PutResponse.FAILED)
         self.assertEqual(
             [self.judge(found, 5) for found in (b"content", b"junk", None)], ["right", "forged", "lost"]
         )
 
     def test_after_it(self) -> None:
-        """When it has expired its key is open to all, and closed again when it is put again."""
+        """After its expiry other values are right under its key, until it is put again."""
         self.write(b"content", 1, 2, ttl=60)
-        self.write(b"junk", 3, 4, Ending.FAILED)
+        self.write(b"junk", 3, 4, PutResponse.FAILED)
         self.write(b"more junk", 65, 66)
-        for found, at, judgement in (
+        for found, at, verdict in (
             (b"junk", 50, "forged"),
             (b"junk", 62, "right"),
             (b"more junk", 70, "right"),
         ):
-            self.assertEqual(self.judge(found, at), judgement)
+            self.assertEqual(self.judge(found, at), verdict)
         self.write(b"content", 71, 72)
         self.assertEqual([self.judge(found, 73) for found in (b"junk", b"content")], ["forged", "right"])
 
     def test_shorter(self) -> None:
-        """To put it again for a shorter time does not shorten its life."""
+        """A second put with a shorter ttl does not shorten its life."""
         self.write(b"content", 1, 2)
         self.write(b"content", 3, 4, ttl=60)
         self.assertEqual((self.judge(b"content", 100), self.judge(None, 100)), ("right", "lost"))
 
     def test_longer(self) -> None:
-        """To put it again for a longer time lengthens its life, and no longer than that."""
+        """A second put with a longer ttl prolongs its life, but not beyond that."""
         self.write(b"content", 1, 2, ttl=60)
         self.write(b"content", 3, 4, ttl=100)
         self.assertEqual([self.judge(b"content", at) for at in (90, 106)], ["right", "expired"])
         self.assertEqual([self.judge(None, at) for at in (90, 106)], ["lost", "right"])
 
 
-class LivesTests(HistoryTestCase):
-    """What is promised where nodes die, or lie."""
+class AvailabilityTests(HistoryTestCase):
+    """Promises while nodes die, or are hostile."""
 
     def setUp(self) -> None:
         super().setUp()
         self.nodes = [KEY ^ 1 << bit for bit in range(20)]  # The nearest first.
         for node in self.nodes:
-            self.history.lives.rose(node, 0)
+            self.history.availability.came_up(node, 0)
 
     def kill(self, *ranks: int, at: float = 5) -> None:
         for rank in ranks:
-            self.history.lives.fell(self.nodes[rank], at)
+            self.history.availability.went_down(self.nodes[rank], at)
 
     def test_all_but_one(self) -> None:
         """A value survives the death of all but one of its holders; of all of them it need not."""
@@ -253,7 +262,8 @@ class LivesTests(HistoryTestCase):
         self.assertEqual(self.judge(b"?", 11), "forged")
 
     def test_stale(self) -> None:
-        """When those who held the newest are dead, what it replaced may come back, and no older value."""
+        """After the death of the holders of the newest value a get may return what it replaced, but no older
+        value."""
         self.write(b"a", 1, 2)
         self.write(b"b", 2, 3)
         self.write(b"c", 3, 4, copies=1)
@@ -262,25 +272,25 @@ class LivesTests(HistoryTestCase):
         self.assertEqual((self.judge(b"b", 10), self.judge(b"a", 10)), ("excused", "stale"))
 
     def test_far_away(self) -> None:
-        """The death of nodes that cannot have held it excuses nothing; nor that of nodes dead before."""
+        """The death of nodes that cannot be holders excuses nothing; nor that of nodes that died before."""
         self.kill(0, 1, at=0.5)
         self.write(b"a", 1, 2, copies=1)
         self.kill(*range(8, 20))
         self.assertEqual(self.judge(None, 10), "lost")
 
     def test_back(self) -> None:
-        """A node that came back with its disk has what it held, after a while; another one has nothing."""
+        """A node that returned with its disk has its records after a while; a new node has none."""
         self.write(b"a", 1, 2, copies=1)
         self.kill(0)
-        self.history.lives.rose(self.nodes[0], 10, kept=True)
+        self.history.availability.came_up(self.nodes[0], 10, kept=True)
         self.assertEqual((self.judge(None, 20), self.judge(None, 60)), ("excused", "lost"))
         self.kill(0, at=70)
-        self.history.lives.rose(self.nodes[0], 80)
+        self.history.availability.came_up(self.nodes[0], 80)
         self.assertEqual(self.judge(None, 200), "excused")
 
     def test_liars(self) -> None:
-        """Of open keys nothing is promised where somebody lies."""
-        self.history.lives.lies(self.nodes[19])
+        """Nothing is promised of open keys while a node is hostile."""
+        self.history.availability.turned_hostile(self.nodes[19])
         self.write(b"a", 1, 2)
         self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["excused", "excused"])
 
@@ -289,69 +299,75 @@ class LivesTests(HistoryTestCase):
         self.key = CONTENT
         self.write(b"content", 1, 2, copies=20)
         for node in self.nodes[1:]:
-            self.history.lives.lies(node)
+            self.history.availability.turned_hostile(node)
         self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["forged", "lost"])
         self.assertEqual(self.judge(b"?", 1001), "excused")  # It has expired, and the key is open to all.
-        self.history.lives.lies(self.nodes[0])
+        self.history.availability.turned_hostile(self.nodes[0])
         self.assertEqual([self.judge(found, 3) for found in (b"?", None)], ["excused", "excused"])
 
 
 class PartitionTests(HistoryTestCase):
-    """What is promised while the network is parted, and when it is whole again."""
+    """Promises during a partition, and after it."""
 
     def test_apart(self) -> None:
-        """What the other side has may be missed; but nothing is forged, and nothing expires late."""
+        """A get may miss values of the other side; but nothing is forged, and nothing expires late."""
         self.write(b"a", 1, 2, ttl=60)
         self.write(b"b", 3, 4)
-        self.history.parted()
+        self.history.partitioned()
         self.assertEqual(
             [self.judge(found, 5) for found in (b"b", b"a", None)], ["right", "excused", "excused"]
         )
         self.assertEqual([self.judge(b"?", 5), self.judge(b"a", 70)], ["forged", "expired"])
 
     def test_junk_apart(self) -> None:
-        """Junk that somebody put may come where all that content proves itself with is on the other side."""
+        """A get may return junk when all acknowledged content is on the other side."""
         self.key = CONTENT
         self.write(b"content", 1, 2)
-        self.write(b"junk", 3, 4, Ending.FAILED)
+        self.write(b"junk", 3, 4, PutResponse.FAILED)
         self.assertEqual(self.judge(b"junk", 5), "forged")
-        self.history.parted()
+        self.history.partitioned()
         self.assertEqual([self.judge(found, 5) for found in (b"junk", b"?")], ["excused", "forged"])
 
     def test_whole_again(self) -> None:
-        """A minute later any of the puts of that time is right, and what was there before them is not."""
+        """A minute later the value of any put of that time is right, and the value before them is not."""
         self.write(b"a", 1, 2)
-        self.history.parted()
+        self.history.partitioned()
         self.write(b"b", 3, 4)
         self.write(b"c", 5, 6)
         self.history.healed(10)
         self.assertEqual(self.judge(b"a", 11), "right")
         self.write(b"d", 12, 13)
-        self.assertEqual([self.judge(found, 10 + AGREED) for found in (b"b", b"c", b"d")], ["right"] * 3)
-        self.assertEqual([self.judge(found, 10 + AGREED) for found in (b"a", None)], ["stale", "lost"])
+        self.assertEqual(
+            [self.judge(found, 10 + AGREEMENT_SECONDS) for found in (b"b", b"c", b"d")], ["right"] * 3
+        )
+        self.assertEqual(
+            [self.judge(found, 10 + AGREEMENT_SECONDS) for found in (b"a", None)], ["stale", "lost"]
+        )
         self.write(b"e", 80, 81)
         self.assertEqual([self.judge(found, 82) for found in (b"e", b"d")], ["right", "stale"])
 
 
 class ReportTests(HistoryTestCase):
-    """What somebody is told who must act on it."""
+    """The text of violations, and the counts."""
 
     def test_violation(self) -> None:
-        """A violation names the key, what was brought, what should have been, both with times, and the clients."""
-        old = self.history.put_began(KEY << 224, b"a", 60, 101, 20, "node 3")
-        self.history.put_ended(old, Ending.STORED, 101.5)
-        new = self.history.put_began(KEY << 224, b"b", 60, 102, 8, "node 4")
-        self.history.put_ended(new, Ending.STORED, 102.25)
-        self.history.got(KEY << 224, b"a", 103, 103.1, "node 5")
+        """A violation names the key, the returned and the expected value, both with times, and the
+        clients."""
+        old = self.history.put_invoked(KEY << 224, b"a", 60, 101, 20, "node 3")
+        self.history.put_responded(old, PutResponse.STORED, 101.5)
+        new = self.history.put_invoked(KEY << 224, b"b", 60, 102, 8, "node 4")
+        self.history.put_responded(new, PutResponse.STORED, 102.25)
+        self.history.get_responded(KEY << 224, b"a", 103, 103.1, "node 5")
         (read,) = self.history.violations
         self.assertEqual(
-            read.told(100),
-            "stale: open key 00000007, get 3.000-3.100 s at node 5 brought put 1 (r 20, 1.000-1.500 s stored at "
+            read.describe(100),
+            "stale: open key 00000007, get 3.000-3.100 s at node 5 brought put 1 (r 20, 1.000-1.500 s "
+            "stored at "
             "node 3) rather than put 2 (r 8, 2.000-2.250 s stored at node 4)",
         )
 
     def test_kinds(self) -> None:
-        """Gets are counted by the kind of the key and by what they were."""
+        """Gets are counted by the kind of the key and by verdict."""
         self.key = CONTENT
         self.write(b"content", 1, 2)
         self.judge(b"content", 3)
@@ -361,26 +377,33 @@ class ReportTests(HistoryTestCase):
         self.assertEqual(
             self.history.counts,
             {
-                (Kind.CONTENT, Judgement.RIGHT): 1,
-                (Kind.CONTENT, Judgement.LOST): 1,
-                (Kind.OPEN, Judgement.RIGHT): 1,
+                (Kind.CONTENT, GetVerdict.RIGHT): 1,
+                (Kind.CONTENT, GetVerdict.LOST): 1,
+                (Kind.OPEN, GetVerdict.RIGHT): 1,
             },
         )
-        self.assertEqual(self.history.count(Judgement.RIGHT), 2)
+        self.assertEqual(self.history.count(GetVerdict.RIGHT), 2)
 
     def test_acknowledged(self) -> None:
-        """Of each key the newest write, where that can be relied upon."""
+        """Of each key the newest write, where a get must return it."""
         self.write(b"a", 0, 1)
         newest = self.write(b"b", 2, 3, ttl=60)
         self.assertEqual(self.history.acknowledged(10), [newest])
         self.assertEqual(self.history.acknowledged(100), [])
-        self.write(b"c", 11, 12, Ending.FAILED)
+        self.write(b"c", 11, 12, PutResponse.FAILED)
         self.assertEqual(self.history.acknowledged(13), [])
 
     def test_endings(self) -> None:
-        """What a node tells of a put, in either form, is one ending."""
-        told: list[bool | Receipt] = [True, False, *(Receipt(outcome) for outcome in PutOutcome)]
+        """A bool and a receipt give the same responses."""
+        answers: list[bool | Receipt] = [True, False, *(Receipt(outcome) for outcome in PutOutcome)]
         self.assertEqual(
-            [Ending.of(each) for each in told],
-            [Ending.STORED, Ending.FAILED, Ending.STORED, Ending.STORED, Ending.SUPERSEDED, Ending.FAILED],
+            [PutResponse.of(each) for each in answers],
+            [
+                PutResponse.STORED,
+                PutResponse.FAILED,
+                PutResponse.STORED,
+                PutResponse.STORED,
+                PutResponse.SUPERSEDED,
+                PutResponse.FAILED,
+            ],
         )

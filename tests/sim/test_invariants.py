@@ -1,4 +1,4 @@
-"""What a watch finds."""
+"""The invariant checker."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -7,7 +7,7 @@ from dht14.kademlia.keyspace import hash_id
 from dht14.records.record import Record, version_at
 from dht14.sim.history import History
 from dht14.sim.host import VirtualNode
-from dht14.sim.invariants import AT_ONCE, INTERVAL, InvariantChecker
+from dht14.sim.invariants import CHECK_INTERVAL, NODES_PER_CHECK, InvariantChecker
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.world import World
 
@@ -15,14 +15,14 @@ KEY = 7
 CONTENT = hash_id(b"content")
 
 
-class WatchTests(SynchronousTestCase):
+class InvariantTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.world = World(nodes=5, seed=1)
         self.world.join()
         self.joined_at = self.world.clock.seconds()
         self.history = History()
-        self.watch = InvariantChecker(self.world, self.history)
-        self.watch.start()
+        self.checker = InvariantChecker(self.world, self.history)
+        self.checker.start()
 
     @property
     def node(self) -> VirtualNode:
@@ -44,31 +44,31 @@ class WatchTests(SynchronousTestCase):
         store._hold(record)
 
     def round(self) -> None:
-        self.world.wait(INTERVAL)
+        self.world.wait(CHECK_INTERVAL)
 
     def test_all_is_well(self) -> None:
-        """Every node that lives is looked at once in a round."""
+        """Every running node is checked once in a round."""
         self.world.kill(self.world.nodes[5])
-        looks = self.watch.looks
+        checks = self.checker.checks
         self.round()
-        self.assertEqual(self.watch.looks - looks, 6)
+        self.assertEqual(self.checker.checks - checks, 6)
 
     def test_in_turn(self) -> None:
-        """Of many nodes some are looked at each time, and every one in turn."""
-        world = World(nodes=AT_ONCE * 2, seed=1)
+        """Of many nodes some are checked each time, and every one in turn."""
+        world = World(nodes=NODES_PER_CHECK * 2, seed=1)
         world.join()
-        watch = InvariantChecker(world, self.history)
-        watch.start()
-        looks = []
+        checker = InvariantChecker(world, self.history)
+        checker.start()
+        checks = []
         for _ in range(6):
-            before = watch.looks
-            world.wait(INTERVAL)
-            looks.append(watch.looks - before)
-        self.assertLessEqual(max(looks), AT_ONCE)
-        self.assertEqual(sum(looks), 2 * world.size)
+            before = checker.checks
+            world.wait(CHECK_INTERVAL)
+            checks.append(checker.checks - before)
+        self.assertLessEqual(max(checks), NODES_PER_CHECK)
+        self.assertEqual(sum(checks), 2 * world.size)
 
     def test_contradiction(self) -> None:
-        """A store that contradicts itself stops the run, which names the node."""
+        """An inconsistent store stops the run; the error names the node."""
         store = self.node.stack.store
         assert isinstance(store, MemoryStore)
         store.size += 1
@@ -76,14 +76,14 @@ class WatchTests(SynchronousTestCase):
         self.assertIn("node 4", str(wrong))
 
     def test_contact_that_never_was(self) -> None:
-        """A contact of a node that never was stops the run."""
+        """A contact that never existed stops the run."""
         self.node.stack.table.confirmed(Contact(99, ("192.0.2.1", 8000)), self.world.clock.seconds(), 0.1)
         wrong = self.assertRaises(AssertionError, self.round)
         self.assertIn("never was", str(wrong))
 
     def test_older_record(self) -> None:
-        """A record that gives way to an older one stops the run; to a newer one it may."""
-        self.history.put_began(KEY, b"v", 60.0, self.world.clock.seconds())
+        """A record that is replaced by an older one stops the run; by a newer one it may be."""
+        self.history.put_invoked(KEY, b"v", 60.0, self.world.clock.seconds())
         for version in (1, 2):
             self.hold(version)
             self.round()
@@ -92,10 +92,10 @@ class WatchTests(SynchronousTestCase):
         self.assertIn("older", str(wrong))
 
     def test_after_content(self) -> None:
-        """Anything may follow content that has expired."""
-        self.history.put_began(CONTENT, b"content", 60.0, self.world.clock.seconds())
-        self.hold_under(CONTENT, b"content", 0, AT_ONCE)
+        """Any record may follow content that has expired."""
+        self.history.put_invoked(CONTENT, b"content", 60.0, self.world.clock.seconds())
+        self.hold_under(CONTENT, b"content", 0, NODES_PER_CHECK)
         self.round()
-        self.world.wait(AT_ONCE)
+        self.world.wait(NODES_PER_CHECK)
         self.hold_under(CONTENT, b"junk", 1, 3600)
         self.round()

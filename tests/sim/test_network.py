@@ -19,7 +19,7 @@ HERE, THERE, NOWHERE = ("10.0.0.1", 8000), ("10.0.0.2", 8000), ("10.0.0.3", 8000
 
 
 class Recorder(DatagramProtocol):
-    """Notes what arrives, and when; answers `echo` in kind."""
+    """Records each datagram with its time; answers `echo`."""
 
     noisy = False
 
@@ -58,7 +58,7 @@ class Pair:
 
 class VirtualPortTests(SynchronousTestCase):
     def test_exchange(self) -> None:
-        """A datagram comes from the address of its sender, and can be answered there."""
+        """A datagram comes from the address of its sender, which receives the answer."""
         pair = Pair(Conditions())
         pair.port.write(b"echo", THERE)
         pair.clock.run_until(1)
@@ -67,14 +67,14 @@ class VirtualPortTests(SynchronousTestCase):
         self.assertEqual((pair.port.exchanged, pair.peer.exchanged), (2, 2))
 
     def test_get_host(self) -> None:
-        """A port tells its address as a UDP port does, in both families."""
+        """A port reports its address as a UDP port does, in both families."""
         pair = Pair(Conditions())
         six = pair.network.listen(("fd00::1", 7), Recorder(pair.clock))
         self.assertEqual(pair.port.getHost(), IPv4Address("UDP", *HERE))
         self.assertEqual(six.getHost(), IPv6Address("UDP", "fd00::1", 7))
 
     def test_stop_listening(self) -> None:
-        """A port that stops lets its protocol go, frees its address, and gets nothing more."""
+        """A port that stops disconnects its protocol, frees its address, and receives nothing more."""
         pair = Pair(Conditions())
         pair.port.write(b"too late", THERE)
         self.assertIsNone(self.successResultOf(pair.peer.stopListening()))
@@ -87,7 +87,7 @@ class VirtualPortTests(SynchronousTestCase):
         self.assertEqual(pair.send(1), successor.texts())
 
     def test_place(self) -> None:
-        """All ports of a host are in one place, and who begins anew there is as far from everybody as before."""
+        """All ports of a host have one access latency and region, also after a restart."""
         pair = Pair(Conditions.worldwide())
         second = pair.network.listen((HERE[0], 9), Recorder(pair.clock))
         self.assertEqual((second.access_latency, second.region), (pair.port.access_latency, pair.port.region))
@@ -103,7 +103,7 @@ class VirtualPortTests(SynchronousTestCase):
 
 class VirtualNetworkTests(SynchronousTestCase):
     def test_latency(self) -> None:
-        """A link has a latency of its own, with jitter on top; hosts differ, and the median is as asked."""
+        """Each pair of hosts has its own latency, plus jitter; the median is the configured one."""
         conditions = Conditions(latency=0.03, jitter=0.1)
         pair = Pair(conditions)
         pair.send(200)
@@ -120,7 +120,7 @@ class VirtualNetworkTests(SynchronousTestCase):
         self.assertGreater(halves[-1], 3 * halves[0])
 
     def test_loss(self) -> None:
-        """So many datagrams as asked are lost; each is counted with its fate."""
+        """The configured share of datagrams is lost; each is counted with its fate."""
         pair = Pair(Conditions(loss=0.2))
         pair.send(2000)
         traffic = pair.network.traffic
@@ -129,14 +129,14 @@ class VirtualNetworkTests(SynchronousTestCase):
         self.assertEqual(traffic.lost + traffic.delivered, 2000)
 
     def test_total_loss(self) -> None:
-        """A loss of 1 lets nothing through, a loss of 0 everything."""
+        """A loss of 1 delivers nothing, a loss of 0 everything."""
         gone, kept = Pair(Conditions(loss=1.0)), Pair(Conditions(loss=0.0, jitter=0.0))
         gone.send(100)
         self.assertEqual(gone.there.seen, [])
         self.assertEqual(kept.send(100), kept.there.texts())
 
     def test_duplication(self) -> None:
-        """Duplicates arrive besides the original, as often as asked."""
+        """The configured share of datagrams arrives twice."""
         pair = Pair(Conditions(duplicate=0.1))
         texts = pair.send(1000)
         self.assertEqual(set(pair.there.texts()), set(texts))
@@ -144,7 +144,8 @@ class VirtualNetworkTests(SynchronousTestCase):
         self.assertApproximates(pair.network.traffic.duplicated, 100, 30)
 
     def test_reordering(self) -> None:
-        """Datagrams a millisecond apart keep their order on a link without jitter, unless reordering is asked for."""
+        """Datagrams a millisecond apart keep their order on a link without jitter, unless reordering is
+        configured."""
         straight = Pair(Conditions(jitter=0.0))
         self.assertEqual(straight.send(100, gap=0.001), straight.there.texts())
         crossed = Pair(Conditions(jitter=0.0, reorder=0.2))
@@ -153,7 +154,7 @@ class VirtualNetworkTests(SynchronousTestCase):
         self.assertEqual(sorted(crossed.there.texts()), sorted(texts))
 
     def test_counts_bytes(self) -> None:
-        """Bytes are counted, and the largest datagram is remembered."""
+        """Bytes are counted, and the largest datagram is recorded."""
         pair = Pair(Conditions())
         pair.port.write(bytes(10), THERE)
         pair.port.write(bytes(1200), NOWHERE)
@@ -165,7 +166,8 @@ class VirtualNetworkTests(SynchronousTestCase):
         self.assertEqual((traffic.delivered, traffic.unreachable), (1, 1))
 
     def test_cut(self) -> None:
-        """Nothing passes from or to a host that is cut off, not even what was on its way; mended, it goes on."""
+        """Nothing passes from or to a host that is cut off, not even datagrams in flight; after `mend` it
+        continues."""
         pair = Pair(Conditions())
         pair.port.write(b"on its way", THERE)
         pair.network.cut(pair.peer)
@@ -176,7 +178,7 @@ class VirtualNetworkTests(SynchronousTestCase):
         self.assertEqual(pair.send(1), pair.there.texts())
 
     def test_removed(self) -> None:
-        """A host that was switched off is silent for good, and its address may be taken anew."""
+        """A host that was switched off stays silent, and its address is free."""
         pair = Pair(Conditions())
         pair.network.remove(pair.peer)
         reborn = Recorder(pair.clock)
@@ -187,7 +189,7 @@ class VirtualNetworkTests(SynchronousTestCase):
         self.assertEqual((pair.here.seen, pair.there.seen), ([], []))
 
     def test_frozen(self) -> None:
-        """What reaches a frozen host waits, as much as its socket buffer holds, and is read when it thaws."""
+        """Datagrams for a frozen host are queued, up to its socket buffer, and delivered when it thaws."""
         pair = Pair(Conditions(jitter=0.0))
         pair.network.freeze(pair.peer)
         texts = pair.send(SOCKET_BUFFER + 5)
@@ -197,7 +199,7 @@ class VirtualNetworkTests(SynchronousTestCase):
         self.assertEqual(pair.network.traffic.lost, 5)
 
     def test_nat(self) -> None:
-        """Behind a NAT arrives only what comes from where something was sent to in the last two minutes."""
+        """A host behind a NAT receives only from addresses that it has sent to in the last two minutes."""
         pair = Pair(Conditions())
         hidden = Recorder(pair.clock)
         port = pair.network.listen(NOWHERE, hidden, behind_nat=True)
@@ -216,23 +218,24 @@ class VirtualNetworkTests(SynchronousTestCase):
         self.assertEqual(pair.network.traffic.filtered, 3)
 
     def test_parted(self) -> None:
-        """Between the sides of a parted network nothing passes, nor to who begins anew; within them all does."""
+        """Nothing passes between the sides of a partition, also not to restarted hosts; all passes within a
+        side."""
         pair = Pair(Conditions())
         friend = Recorder(pair.clock)
         pair.network.listen(NOWHERE, friend)
         pair.port.write(b"on its way", THERE)
-        pair.network.part([HERE[0], NOWHERE[0]], [THERE[0]])
+        pair.network.partition([HERE[0], NOWHERE[0]], [THERE[0]])
         pair.port.write(b"hello", NOWHERE)
         pair.network.remove(pair.peer)
         reborn = Recorder(pair.clock)
         pair.network.listen(THERE, reborn)
         pair.send(1)
         self.assertEqual((pair.there.seen, reborn.seen, friend.texts()), ([], [], [b"hello"]))
-        pair.network.part()
+        pair.network.partition()
         self.assertEqual(pair.send(1), reborn.texts())
 
     def test_distances(self) -> None:
-        """Between regions a datagram takes the longer by the way between them."""
+        """The latency between regions adds to that of the hosts."""
         conditions = Conditions(jitter=0.0, distances=((1.0, 7.0), (7.0, 2.0)), shares=(0.5, 0.5))
         pair = Pair(conditions)
         ports = [pair.network.listen((f"10.1.0.{host}", 1), Recorder(pair.clock)) for host in range(1, 20)]
@@ -251,13 +254,13 @@ class VirtualNetworkTests(SynchronousTestCase):
 
 
 def storm(seed: int) -> str:
-    """The digest of some traffic under all conditions at once."""
+    """Return the digest of some traffic under all conditions at once."""
     pair = Pair(Conditions(loss=0.1, duplicate=0.1, reorder=0.1), seed)
-    stranger: VirtualPort = pair.network.listen(("fd00::1", 9), Recorder(pair.clock))
+    outsider: VirtualPort = pair.network.listen(("fd00::1", 9), Recorder(pair.clock))
     for _ in range(50):
         pair.port.write(b"echo", THERE)
-        stranger.write(b"echo", HERE)
-        stranger.write(b"hello?", NOWHERE)
+        outsider.write(b"echo", HERE)
+        outsider.write(b"hello?", NOWHERE)
     pair.clock.run_until(5)
     return pair.network.digest()
 
@@ -269,7 +272,7 @@ class DigestTests(SynchronousTestCase):
         self.assertNotEqual(storm(7), storm(8))
 
     def test_every_event_counts(self) -> None:
-        """Time, bytes, direction and fate of each datagram are in the digest."""
+        """The digest has time, bytes, direction and fate of each datagram."""
         digests = set()
         for conditions, at, datagram, target in (
             (Conditions(), 0.0, b"a", THERE),
@@ -287,7 +290,7 @@ class DigestTests(SynchronousTestCase):
         self.assertEqual(len(digests), 6)
 
     def test_other_processes(self) -> None:
-        """The digest does not depend on the process or on how it hashes strings."""
+        """The digest does not depend on the process or on its string hashes."""
         digests = {storm(7)}
         for hash_seed in ("1", "2"):
             command = [sys.executable, "-c", "from tests.sim.test_network import storm; print(storm(7))"]

@@ -1,8 +1,8 @@
-"""Figures of many operations."""
+"""Statistics of many operations."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.sim.host import Measured
+from dht14.sim.host import Operation
 from dht14.sim.statistics import PhaseStatistics, percentile
 
 
@@ -17,9 +17,9 @@ class PercentileTests(SynchronousTestCase):
 
 class PhaseTests(SynchronousTestCase):
     def test_figures(self) -> None:
-        """Times in milliseconds, datagrams per operation, and the part that went well."""
+        """Times in milliseconds, datagrams per operation, and the share of good operations."""
         phase = PhaseStatistics.of(
-            [Measured(True, 0.2, 10), Measured(False, 0.1, 20), Measured(True, 0.3, 30)], good=2
+            [Operation(True, 0.2, 10), Operation(False, 0.1, 20), Operation(True, 0.3, 30)], good=2
         )
         self.assertEqual(
             phase, PhaseStatistics(count=3, good=2, p50_ms=200, p99_ms=300, max_ms=300, datagrams=20)
@@ -27,5 +27,5 @@ class PhaseTests(SynchronousTestCase):
         self.assertApproximates(phase.rate, 2 / 3, 1e-9)
 
     def test_nothing_to_do(self) -> None:
-        """A phase without operations went well."""
+        """A phase without operations has a rate of 1."""
         self.assertEqual(PhaseStatistics.of([], good=0).rate, 1.0)

@@ -19,7 +19,7 @@ from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
-from dht14.sim.virtual_bulk import RESENDS, VirtualBulk
+from dht14.sim.virtual_bulk import MAX_RESENDS, VirtualBulk
 from dht14.wire.messages import Offer, Reply, Stored
 from tests.fakes import BEGINNING, address_of, contact, proof_of, verify_proof
 
@@ -28,7 +28,7 @@ VALUE = random.Random(3).randbytes(MAX_VALUE)
 
 
 class VirtualBulkCase(SynchronousTestCase):
-    """Two nodes whose RPCs are of no interest."""
+    """Two nodes with inactive RPC layers."""
 
     conditions = Conditions()
 
@@ -79,22 +79,22 @@ class VirtualBulkTests(VirtualBulkCase):
         self.assertEqual(self.successResultOf(fetched), VALUE)
 
     def test_worthless_ticket(self) -> None:
-        """A ticket that was not given out fails the transfer at once, and so does a value that is gone."""
+        """An unknown ticket, or a value that is gone, fails the transfer at once."""
         for failed in (self.asker.fetch(HOLDER, bytes(16), 1), self.fetch()):
             self.wait(1)
             self.failureResultOf(failed, CallFailed)
 
     def test_dead(self) -> None:
-        """A holder that is dead fails it after some tries."""
+        """A dead holder fails it after some resends."""
         fetched = self.asker.fetch(contact(9, 9), bytes(16), 1)
         self.wait(1)
         self.assertNoResult(fetched)
-        self.wait(2.0**RESENDS)
+        self.wait(2.0**MAX_RESENDS)
         self.failureResultOf(fetched, CallFailed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_given_up(self) -> None:
-        """What nobody waits for any more is not sent again."""
+        """A cancelled transfer is not resent."""
         fetched = self.asker.fetch(contact(9, 9), bytes(16), 1)
         fetched.cancel()
         self.failureResultOf(fetched)
@@ -102,12 +102,12 @@ class VirtualBulkTests(VirtualBulkCase):
 
 
 class BadNetworkTests(VirtualBulkCase):
-    """Where a fifth of all datagrams is lost, and others come twice."""
+    """A fifth of all datagrams is lost, others arrive twice."""
 
     conditions = Conditions(loss=0.2, duplicate=0.3)
 
     def test_once(self) -> None:
-        """However often it comes a ticket is used once, and each transfer answered."""
+        """A ticket is used once however often it arrives, and each transfer has a response."""
         pushes = [self.push(key) for key in range(30)]
         self.wait(20)
         self.assertEqual(

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.records.record import Record, version_at
 from dht14.records.store import LocalStore, Outcome, Verdict
 from dht14.sim.clock import HeapClock, Process
-from dht14.sim.virtual_disk import OPENING, Fault, VirtualDisk
+from dht14.sim.virtual_disk import OPEN_SECONDS, DiskFault, VirtualDisk
 
 NOW = 1_700_000_000.0
 
@@ -22,11 +22,11 @@ class VirtualDiskTests(SynchronousTestCase):
         self.clock = HeapClock(NOW)
         self.disk = VirtualDisk(str(Path(self.mktemp())), random.Random(1))
         self.addCleanup(self.disk.crashed)
-        self.told: list[Outcome] = []
+        self.outcomes: list[Outcome] = []
         self.begin()
 
     def begin(self) -> None:
-        """The next process that uses the disk."""
+        """Start the next process that uses the disk."""
         self.process = Process(self.clock)
         opened: list[float] = []
         make_store = self.disk.store_of(self.process, lambda: opened.append(self.clock.seconds()))
@@ -40,48 +40,48 @@ class VirtualDiskTests(SynchronousTestCase):
         self.clock.run_until(self.clock.seconds() + seconds)
 
     def offer(self, key: int) -> None:
-        def tell(verdict: Verdict) -> None:
-            self.told.append(verdict.outcome)
+        def on_verdict(verdict: Verdict) -> None:
+            self.outcomes.append(verdict.outcome)
 
-        self.store.offer(record(key), self.process.seconds(), tell)
+        self.store.offer(record(key), self.process.seconds(), on_verdict)
 
     def holds(self, key: int) -> bool:
         return self.store.get(key, self.process.seconds()) == record(key)
 
     def test_flush(self) -> None:
-        """A record is held, and found, when the flush has ended; what comes meanwhile waits for the next."""
+        """A record is held, and found, when the flush has ended; later records wait for the next flush."""
         self.disk.flush_seconds = 1.0
         self.offer(1)
         self.wait(0.5)
         self.offer(2)
-        self.assertEqual((self.told, self.holds(1)), ([], False))
+        self.assertEqual((self.outcomes, self.holds(1)), ([], False))
         self.wait(0.5)
-        self.assertEqual((self.told, self.holds(1), self.holds(2)), ([Outcome.HELD], True, False))
+        self.assertEqual((self.outcomes, self.holds(1), self.holds(2)), ([Outcome.HELD], True, False))
         self.wait(1.0)
-        self.assertEqual((len(self.told), self.holds(2)), (2, True))
+        self.assertEqual((len(self.outcomes), self.holds(2)), (2, True))
         self.store.check_invariants()
 
     def test_killed(self) -> None:
-        """What a killed process was told is there in its next life; what it had not written is not."""
+        """The next process finds the records that a killed process had confirmed, and no others."""
         self.offer(1)
         self.wait(1.0)
         self.offer(2)
         self.process.kill()
         self.disk.crashed()
         self.begin()
-        self.assertEqual(self.told, [Outcome.HELD])
+        self.assertEqual(self.outcomes, [Outcome.HELD])
         self.assertEqual((self.holds(1), self.holds(2), len(self.store)), (True, False, 1))
 
     def test_closed(self) -> None:
-        """A process that ends writes what waits."""
+        """A process that ends writes its pending changes."""
         self.offer(1)
         self.store.close()  # type: ignore[attr-defined]
         self.begin()
         self.assertTrue(self.holds(1))
 
     def test_clock_set(self) -> None:
-        """What is held lives on while the wall clock is set, and as long as it should after a restart with the right
-        one."""
+        """Records keep their lifetime while the wall clock is set, and after a restart with the right
+        clock."""
         self.offer(1)
         self.wait(1.0)
         for skew in (90_000.0, -90_000.0, 0.0):
@@ -99,7 +99,7 @@ class VirtualDiskTests(SynchronousTestCase):
         self.assertFalse(self.holds(1))
 
     def test_down(self) -> None:
-        """A record expires while nobody uses the disk, too."""
+        """A record expires also while no process uses the disk."""
         self.offer(1)
         self.wait(1.0)
         self.process.kill()
@@ -109,7 +109,7 @@ class VirtualDiskTests(SynchronousTestCase):
         self.assertFalse(self.holds(1))
 
     def test_erased(self) -> None:
-        """An erased disk holds nothing."""
+        """An erased disk is empty."""
         self.offer(1)
         self.wait(1.0)
         self.process.kill()
@@ -118,8 +118,8 @@ class VirtualDiskTests(SynchronousTestCase):
         self.assertEqual(len(self.store), 0)
 
     def test_faults(self) -> None:
-        """A disk that refuses makes the store refuse, which goes on when the disk does."""
-        for key, fault in enumerate(Fault):
+        """While the disk refuses the store refuses; it works again when the disk does."""
+        for key, fault in enumerate(DiskFault):
             self.disk.fault = fault
             self.offer(key)
             self.wait(1.0)
@@ -128,20 +128,20 @@ class VirtualDiskTests(SynchronousTestCase):
             self.offer(key)
             self.wait(1.0)
             self.assertTrue(self.holds(key))
-        self.assertEqual(self.told, [Outcome.REFUSED, Outcome.HELD] * 2)
+        self.assertEqual(self.outcomes, [Outcome.REFUSED, Outcome.HELD] * 2)
 
     def test_frozen(self) -> None:
         """A frozen process writes when it thaws."""
         self.offer(1)
         self.process.freeze()
         self.wait(1.0)
-        self.assertEqual(self.told, [])
+        self.assertEqual(self.outcomes, [])
         self.process.thaw()
         self.wait(1.0)
-        self.assertEqual((self.told, self.holds(1)), ([Outcome.HELD], True))
+        self.assertEqual((self.outcomes, self.holds(1)), ([Outcome.HELD], True))
 
     def test_opening(self) -> None:
-        """What is offered before the database is open is answered then."""
+        """Records offered before the database is open are answered once it is."""
         self.process.kill()
         self.disk.crashed()
         self.process = Process(self.clock)
@@ -149,7 +149,7 @@ class VirtualDiskTests(SynchronousTestCase):
             own_id=1, limit=1 << 24, answers_for=lambda record: True, max_ttl=86_400.0, writer_share=1.0
         )
         self.offer(1)
-        self.wait(OPENING / 2)
-        self.assertEqual(self.told, [])
+        self.wait(OPEN_SECONDS / 2)
+        self.assertEqual(self.outcomes, [])
         self.wait(1.0)
-        self.assertEqual(self.told, [Outcome.HELD])
+        self.assertEqual(self.outcomes, [Outcome.HELD])

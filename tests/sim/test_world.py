@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import CallFailed
 from dht14.node.node import Node
 from dht14.security.identity import Identity
-from dht14.sim.host import PUZZLE, Host, HostRole, VirtualNode
+from dht14.sim.host import PUZZLE, Host, NodeRole, VirtualNode
 from dht14.sim.virtual_disk import VirtualDisk
-from dht14.sim.world import BEGINNING, OPERATION_GAP, World, address_of
+from dht14.sim.world import OPERATION_GAP, START_TIME, World, address_of
 from dht14.wire.messages import Ping, Pong
 from tests.told import acknowledged, value_of
 
@@ -33,46 +33,48 @@ def _has(node: VirtualNode, key: int) -> bool:
 
 class WorldTests(SynchronousTestCase):
     def test_join(self) -> None:
-        """Every node joins; how long that took and what it cost is told, in the order asked for."""
+        """Every node joins; results have the time and the datagrams of each join, in the order of the
+        numbers."""
         world = World(nodes=3, seed=1)
         outcomes = world.join()
         self.assertEqual([outcome.result for outcome in outcomes], [True] * 5)
         self.assertTrue(all(outcome.seconds > 0 and outcome.datagrams > 0 for outcome in outcomes))
-        self.assertGreater(world.clock.seconds(), BEGINNING)
+        self.assertGreater(world.clock.seconds(), START_TIME)
         world.check_invariants()
 
     def test_roles(self) -> None:
-        """The first numbers are bootstrap nodes: without a store, and never asked by clients."""
+        """The first numbers are bootstrap nodes: they have no store, and clients never use them."""
         world = World(nodes=3, seed=1, bootstrap_nodes=2)
         world.join()
         roles = [world.nodes[number].role for number in range(5)]
-        self.assertEqual(roles, [HostRole.BOOTSTRAP] * 2 + [HostRole.NODE] * 3)
+        self.assertEqual(roles, [NodeRole.BOOTSTRAP] * 2 + [NodeRole.NODE] * 3)
         self.assertIsNone(world.nodes[0].stack.store)
         self.assertEqual([node.number for node in world.callers()], [2, 3, 4])
 
     def test_alone(self) -> None:
-        """A single node without a bootstrap node is no network: its join fails, but it keeps values itself."""
+        """A single node without a bootstrap node has no network: its join fails, but it keeps values
+        itself."""
         world = World(nodes=1, seed=1, bootstrap_nodes=0)
         self.assertEqual([outcome.result for outcome in world.join()], [False])
-        (stored,), (found,) = world.perform([put]), world.perform([get])
+        (stored,), (found,) = world.run_operations([put]), world.run_operations([get])
         self.assertEqual((stored.result, found.result), (True, VALUE))
 
     def test_perform(self) -> None:
-        """Operations run one after another at nodes in turn; results stand in the order of the operations."""
+        """Operations run one after another at nodes in turn; results are in the order of the operations."""
         world = World(nodes=3, seed=1)
         world.join()
-        began: list[tuple[float, int]] = []
+        started_at: list[tuple[float, int]] = []
 
         def note(node: Node) -> "Deferred[int]":
-            began.append((world.clock.seconds(), node.own_id))
-            return succeed(len(began))
+            started_at.append((world.clock.seconds(), node.own_id))
+            return succeed(len(started_at))
 
         ended: list[int] = []
-        outcomes = world.perform([note] * 6, ended.append)
+        outcomes = world.run_operations([note] * 6, ended.append)
         self.assertEqual([outcome.result for outcome in outcomes], [1, 2, 3, 4, 5, 6])
         self.assertEqual(ended, [1, 2, 3, 4, 5, 6])
-        self.assertEqual(len({node_id for _, node_id in began}), 3)
-        for (earlier, first), (later, second) in zip(began, began[3:], strict=False):
+        self.assertEqual(len({node_id for _, node_id in started_at}), 3)
+        for (earlier, first), (later, second) in zip(started_at, started_at[3:], strict=False):
             self.assertEqual(first, second)
             self.assertApproximates(later - earlier, OPERATION_GAP, 0.001)
 
@@ -80,11 +82,11 @@ class WorldTests(SynchronousTestCase):
         """An operation that fails, or never ends, is an error of the run."""
         world = World(nodes=1, seed=1)
         world.join()
-        self.assertRaises(ZeroDivisionError, world.perform, [lambda _: fail(ZeroDivisionError())])
-        self.assertRaises(AssertionError, world.perform, [lambda _: Deferred()])
+        self.assertRaises(ZeroDivisionError, world.run_operations, [lambda _: fail(ZeroDivisionError())])
+        self.assertRaises(AssertionError, world.run_operations, [lambda _: Deferred()])
 
     def test_killed(self) -> None:
-        """A killed node sends nothing more, and clients no longer come to it."""
+        """A killed node sends nothing more, and clients do not use it any more."""
         world = World(nodes=4, seed=1)
         world.join()
         victim = world.callers()[0]
@@ -97,11 +99,11 @@ class WorldTests(SynchronousTestCase):
         self.assertGreater(world.network.traffic.unreachable, before)
 
     def test_begun_anew(self) -> None:
-        """A node that is begun anew has its name and address and nothing of what it held, joins again, and is brought
-        what it should hold."""
+        """A restarted node has its id and address and none of its records, joins again, and receives its
+        share of records."""
         world = World(nodes=4, seed=1)
         world.join()
-        world.perform([put])
+        world.run_operations([put])
         before = world.callers()[0]
         world.kill(before)
         (outcome,) = world.join([before.number])
@@ -114,7 +116,7 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual((len(before.stack.store), len(after.stack.store)), (1, 1))
 
     def test_frozen(self) -> None:
-        """A frozen node does nothing, not even when its timers fall due; thawed, it is of use again."""
+        """A frozen node does nothing, not even when its timers fire; after `thaw` it works again."""
         world = World(nodes=4, seed=1)
         world.join()
         node = world.callers()[0]
@@ -133,12 +135,12 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual(world.callers(), [node])
 
     def test_stopped(self) -> None:
-        """A node that is stopped ends in order, and begins anew with what is on its disk."""
+        """A stopped node ends in order, and restarts with the records of its disk."""
         world = World(nodes=4, seed=1)
         host = world.hosts[5]
-        world.settle(evolve(host, disk=VirtualDisk(self.mktemp(), random.Random(1))))
+        world.set_host(evolve(host, disk=VirtualDisk(self.mktemp(), random.Random(1))))
         world.join()
-        world.perform([put])
+        world.run_operations([put])
         world.wait(5)
         node = world.nodes[5]
         held = node.stack.node.get(KEY).addCallback(value_of)
@@ -149,7 +151,7 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(held), VALUE)
         for other in world.callers():
             world.kill(other)
-        world.begin(5)
+        world.start(5)
         world.wait(10)
         found = world.nodes[5].stack.node.get(KEY).addCallback(value_of)
         world.wait(10)
@@ -158,10 +160,12 @@ class WorldTests(SynchronousTestCase):
         world.kill(world.nodes[5])
 
     def test_hands_over(self) -> None:
-        """A node that is stopped hands over what it alone has."""
+        """A stopped node hands over the records that only it has."""
         world = World(nodes=6, seed=1)
         world.join()
-        world.perform([lambda node: node.put(KEY, VALUE, ttl=0, replication=5).addCallback(acknowledged)])
+        world.run_operations(
+            [lambda node: node.put(KEY, VALUE, ttl=0, replication=5).addCallback(acknowledged)]
+        )
         holders = [node for node in world.callers() if _has(node, KEY)]
         for holder in holders[1:]:
             world.kill(holder)
@@ -171,35 +175,35 @@ class WorldTests(SynchronousTestCase):
         self.assertEqual([_has(node, KEY) for node in world.callers()], [True])
 
     def test_parted(self) -> None:
-        """Who is on the other side of a parted network is not reached."""
+        """During a partition no request reaches the other side."""
         world = World(nodes=3, seed=1, bootstrap_nodes=1)
         world.join()
-        world.part([0, 1], [2, 3])
+        world.partition([0, 1], [2, 3])
         asked = world.nodes[1].stack.rpc.ask(world.nodes[2].contact, Ping())
         world.wait(10)
         self.failureResultOf(asked, CallFailed)
-        world.part()
+        world.partition()
         asked = world.nodes[1].stack.rpc.ask(world.nodes[2].contact, Ping())
         world.wait(10)
         self.assertIsInstance(self.successResultOf(asked), Pong)
 
     def test_settled(self) -> None:
-        """A host can be another from its next life on, and hosts can be added."""
+        """A host can change with the next start of its node, and hosts can be added."""
         world = World(nodes=2, seed=1)
         world.join()
-        world.settle(evolve(world.hosts[3], skew=-3600.0))
+        world.set_host(evolve(world.hosts[3], skew=-3600.0))
         self.assertEqual(world.nodes[3].process.seconds(), world.clock.seconds())
         world.kill(world.nodes[3])
-        self.assertEqual(world.begin(3).process.seconds(), world.clock.seconds() - 3600)
-        world.settle(
-            Host(4, HostRole.NODE, Identity.made_up(PUZZLE, world.rng), address_of(4), behind_nat=True)
+        self.assertEqual(world.start(3).process.seconds(), world.clock.seconds() - 3600)
+        world.set_host(
+            Host(4, NodeRole.NODE, Identity.made_up(PUZZLE, world.rng), address_of(4), behind_nat=True)
         )
         (joined,) = world.join([4])
         self.assertTrue(joined.result)
         self.assertEqual(world.size, 5)
 
     def test_clock_set(self) -> None:
-        """A clock is set while its node runs, and stays so in the next life, which begins with it."""
+        """A clock that is set while its node runs stays so, and the next process starts with it."""
         world = World(nodes=2, seed=1)
         world.join()
         node = world.nodes[3]
@@ -207,7 +211,7 @@ class WorldTests(SynchronousTestCase):
         now = world.clock.seconds()
         self.assertEqual((node.process.seconds(), node.process.wall()), (now, now + 3600))
         world.kill(node)
-        self.assertEqual(world.begin(3).process.seconds(), now + 3600)
+        self.assertEqual(world.start(3).process.seconds(), now + 3600)
 
     def test_seeds(self) -> None:
         """The same seed gives the same world, another seed another."""
@@ -220,19 +224,20 @@ class WorldTests(SynchronousTestCase):
         self.assertNotEqual(digests[0], digests[2])
 
     def test_lives(self) -> None:
-        """Who was there when is kept account of: a value with one copy is owed until its holder dies."""
+        """`availability` records when nodes are up: a value with one copy must be kept until its holder
+        dies."""
         world = World(nodes=6, seed=1)
         world.join()
         key = world.nodes[4].contact.node_id
-        began = world.clock.seconds()
-        self.assertTrue(world.lives.owes(key, 1, began, began, began + 1))
+        started_at = world.clock.seconds()
+        self.assertTrue(world.availability.must_keep(key, 1, started_at, started_at, started_at + 1))
         world.wait(1)
         world.kill(world.nodes[4])
-        self.assertFalse(world.lives.owes(key, 1, began, began, began + 2))
-        self.assertTrue(world.lives.owes(key, 2, began, began, began + 2))
+        self.assertFalse(world.availability.must_keep(key, 1, started_at, started_at, started_at + 2))
+        self.assertTrue(world.availability.must_keep(key, 2, started_at, started_at, started_at + 2))
 
     def test_added(self) -> None:
-        """Nodes that are added, or take the place of others, have addresses of their own, and join."""
+        """Added and replaced nodes have addresses of their own, and join."""
         world = World(nodes=4, seed=1)
         world.join()
         world.kill(world.nodes[3])

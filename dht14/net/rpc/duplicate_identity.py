@@ -42,8 +42,8 @@ class DuplicateIdentityDetector:
         if self._log_limiter.may_log(("duplicate identity", address), now):
             self.log.warn(
                 "Duplicate identity: the node at {host} port {port} has the same node id as this one, so "
-                "other nodes find the values of neither reliably. Stop one of the two, or give it its own data "
-                "directory.",
+                "other nodes find the values of neither reliably. Stop one of the two, or give it its own "
+                "data directory.",
                 host=address[0],
                 port=address[1],
             )
