@@ -1,0 +1,227 @@
+"""One endpoint of the admin surface: checks a request once, at the border, and answers with JSON or bytes."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from attrs import field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from dht14.net.admin.access import AccessRules
+from dht14.net.admin.view import NotStarted
+
+MAX_OPERATIONS = 32
+"""Operations under way at once that cost other nodes something. The next one gets 429."""
+
+
+class HttpError(Exception):
+    """A request that is refused: its status, what is wrong, and what to do about it."""
+
+    def __init__(
+        self, status: int, error: str, hint: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(error)
+        self.status, self.error, self.hint = status, error, hint
+        self.headers = dict(headers or {})
+
+
+@frozen
+class Call:
+    """One request that has passed the border."""
+
+    segments: tuple[str, ...]
+    """Of the path, behind that of the endpoint."""
+    parameters: Mapping[str, str]
+    body: bytes
+    accept: str = ""
+    """The formats that the client accepts."""
+
+
+@frozen
+class Answer:
+    """What is sent back."""
+
+    body: bytes
+    content_type: str = "application/json"
+    status: int = 200
+    headers: Mapping[str, str] = field(factory=dict)
+
+    @classmethod
+    def of_json(cls, content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> "Answer":
+        """Answer with a JSON document."""
+        return cls(json.dumps(content, indent=1).encode() + b"\n", status=status, headers=headers or {})
+
+
+Respond = Callable[[Call], Awaitable[Answer]]
+
+
+@frozen
+class Method:
+    """What one verb does at an endpoint."""
+
+    respond: Respond
+    parameters: frozenset[str] = frozenset()
+    needs_token: bool = False
+    """Whether it changes anything, reads a value or names a key."""
+    is_costly: bool = False
+    """Whether it asks other nodes: only `MAX_OPERATIONS` at once may."""
+    segments: int = 0
+    """Of the path behind the endpoint: one where it ends with a key."""
+
+
+class OperationLimit:
+    """Counts the costly operations under way, of all endpoints of a site."""
+
+    def __init__(self) -> None:
+        self.running = 0
+
+
+class Endpoint(Resource):
+    """An endpoint with its verbs."""
+
+    log = Logger()
+    isLeaf = True
+
+    def __init__(self, methods: Mapping[str, Method], rules: AccessRules, limit: OperationLimit) -> None:
+        super().__init__()
+        self.methods = dict(methods)
+        if "GET" in methods:
+            self.methods["HEAD"] = methods["GET"]
+        self._rules = rules
+        self._limit = limit
+
+    def render(self, request: Request) -> int:
+        """Answer the request, at once or later."""
+        try:
+            method, call = self._admit(request)
+        except HttpError as refused:
+            write(request, error_answer(refused))
+            return NOT_DONE_YET
+        if method.is_costly:
+            self._limit.running += 1
+        running = Deferred.fromCoroutine(self._run(method, call))
+        request.notifyFinish().addErrback(lambda _: running.cancel())
+        running.addBoth(self._finish, request, method)
+        return NOT_DONE_YET
+
+    def _admit(self, request: Request) -> tuple[Method, Call]:
+        """Check the request, cheapest first. Raises `HttpError`."""
+        check_sender(request, self._rules)
+        verb = request.method.decode("latin-1")
+        method = self.methods.get(verb)
+        if method is None:
+            allowed = ", ".join(sorted(self.methods))
+            raise HttpError(
+                405, f"{verb} is not possible here", f"Possible are: {allowed}.", {"Allow": allowed}
+            )
+        if method.needs_token and not self._rules.accepts_token(header(request, b"authorization")):
+            raise HttpError(
+                401,
+                "the token is missing or wrong",
+                "Send 'Authorization: Bearer TOKEN' with the content of admin.token in the data directory.",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        segments = tuple(part.decode("utf-8", "surrogateescape") for part in request.postpath or ())
+        if len(segments) != method.segments or not all(segments):
+            raise HttpError(404, "no such page", "GET /openapi.json lists all pages.")
+        if method.is_costly and self._limit.running >= MAX_OPERATIONS:
+            raise HttpError(
+                429, f"{MAX_OPERATIONS} operations are under way", "Try again.", {"Retry-After": "1"}
+            )
+        assert request.content is not None
+        parameters = _parameters(request, method.parameters)
+        return method, Call(segments, parameters, request.content.read(), header(request, b"accept") or "")
+
+    async def _run(self, method: Method, call: Call) -> Answer:
+        return await method.respond(call)
+
+    def _finish(self, result: Answer | Failure, request: Request, method: Method) -> None:
+        if method.is_costly:
+            self._limit.running -= 1
+        if isinstance(result, Failure):
+            if result.check(CancelledError):
+                return  # The client has gone.
+            result = self._answer_to(result)
+        write(request, result)
+
+    def _answer_to(self, failure: Failure) -> Answer:
+        if isinstance(failure.value, HttpError):
+            return error_answer(failure.value)
+        if failure.check(NotStarted):
+            return error_answer(
+                HttpError(503, "the node has not started", "See /readyz.", {"Retry-After": "1"})
+            )
+        self.log.failure("An admin request failed; this is a bug.", failure)
+        return error_answer(HttpError(500, "internal error", "The log of the node has the details."))
+
+
+def header(request: Request, name: bytes) -> str | None:
+    """Return a header of the request."""
+    # Twisted keeps names as bytes; a str would be compared with them.
+    raw = request.getHeader(name)
+    return raw.decode("latin-1") if raw is not None else None
+
+
+def check_sender(request: Request, rules: AccessRules) -> None:
+    """Refuse what a foreign page sends. Raises `HttpError`."""
+    host = header(request, b"host")
+    if not rules.accepts_host(host):
+        raise HttpError(
+            403,
+            "this server is not known by that name",
+            "Use an IP address or localhost, or set [node] admin_hosts.",
+        )
+    if not rules.accepts_origin(header(request, b"origin"), host):
+        raise HttpError(403, "a page of another origin sent this request")
+
+
+def _parameters(request: Request, known: frozenset[str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for raw_name, values in (request.args or {}).items():
+        name = raw_name.decode("utf-8", "replace")
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = (
+                f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(sorted(known)) or 'none'}."
+            )
+            raise HttpError(400, f"unknown parameter {name!r}", hint)
+        if len(values) != 1:
+            raise HttpError(400, f"parameter {name!r} is given more than once")
+        given[name] = values[0].decode("utf-8", "replace")
+    return given
+
+
+def whole_number(call: Call, name: str, default: int, low: int, high: int) -> int:
+    """Return a parameter that is a whole number from `low` to `high`. Raises `HttpError`."""
+    text = call.parameters.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise HttpError(400, f"{name} must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def error_answer(error: HttpError) -> Answer:
+    """Answer with what is wrong, and what to do about it."""
+    content = {"error": error.error, "hint": error.hint}
+    return Answer.of_json(content, error.status, error.headers)
+
+
+def write(request: Request, answer: Answer) -> None:
+    """Send an answer, unless the client has gone."""
+    if request._disconnected or request.finished:
+        return
+    request.setResponseCode(answer.status)
+    request.setHeader(b"Content-Type", answer.content_type.encode())
+    request.setHeader(b"Content-Length", b"%d" % len(answer.body))
+    request.setHeader(b"Cache-Control", b"no-store")
+    request.setHeader(b"X-Content-Type-Options", b"nosniff")
+    for name, text in answer.headers.items():
+        request.setHeader(name.encode(), text.encode())
+    request.write(answer.body)
+    request.finish()

@@ -1,0 +1,406 @@
+// The dashboard of one node. It asks the same server for JSON and for server-sent events, and for nothing else.
+
+const byId = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+const ID_BITS = 256;
+const HISTORY = 120;
+
+// The token comes in the fragment of the link, which no browser sends to a server.
+const fragment = new URLSearchParams(location.hash.slice(1));
+if (fragment.get("token")) {
+  sessionStorage.setItem("dht14-token", fragment.get("token"));
+  history.replaceState(null, "", location.pathname);
+}
+const token = () => sessionStorage.getItem("dht14-token") || "";
+
+async function call(path, options = {}) {
+  const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
+  return fetch(path, { ...options, headers: { ...headers, ...options.headers }, cache: "no-store" });
+}
+
+// Text
+
+const short = (id) => (id ? `${id.slice(0, 8)}…` : "–");
+const number = (count) => count.toLocaleString("en");
+const milliseconds = (seconds) => (seconds < 0.01 ? `${(seconds * 1000).toFixed(1)} ms` : `${Math.round(seconds * 1000)} ms`);
+
+function bytes(count) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let step = 0;
+  for (; count >= 1024 && step < units.length - 1; step++) count /= 1024;
+  return `${step && count < 100 ? count.toFixed(1) : Math.round(count)} ${units[step]}`;
+}
+
+function duration(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} days`;
+}
+
+function put(id, text) {
+  if (byId(id).textContent !== text) byId(id).textContent = text;
+}
+
+function svg(name, attributes = {}) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}
+
+function element(name, text, className) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+// State
+
+function showStatus(status) {
+  document.title = `${status.ready ? "" : "✗ "}DHT-14 ${short(status.node_id)}`;
+  put("role", status.role);
+  put("node-id", status.node_id || "searching for its proof of work");
+  const trouble = status.cut_off || (status.storage && status.storage.trouble);
+  const badge = byId("badge");
+  badge.className = `badge ${!status.ready ? "bad" : trouble || !status.joined ? "warn" : "ok"}`;
+  put("badge", !status.ready ? "not ready" : trouble ? "in trouble" : status.joined ? "well" : "alone");
+  put("advice", status.advice);
+  put("contacts", number(status.contacts));
+  put("contacts-note", status.network_size ? `of about ${number(status.network_size)} nodes` : "");
+  put("version", status.version);
+  put("uptime", duration(status.uptime));
+  const storage = status.storage;
+  put("records", storage ? number(storage.records) : "none");
+  byId("storage").hidden = !storage;
+  if (storage) {
+    byId("storage").value = storage.limit ? storage.used / storage.limit : 0;
+    put("storage-note", `${bytes(storage.used)} of ${bytes(storage.limit)}`);
+    put("share", bytes(storage.largest_share));
+    put("share-note", "held for the writer that has most");
+  } else {
+    put("storage-note", "a bootstrap node holds no values");
+    put("share", "–");
+  }
+}
+
+const rates = [];
+let before = null;
+
+function showTotals(totals, at) {
+  if (before && at > before.at) {
+    const seconds = at - before.at;
+    const rate = (name) => Math.max(0, totals[name] - before.totals[name]) / seconds;
+    const all = rate("received") + rate("sent");
+    rates.push(all);
+    if (rates.length > HISTORY) rates.shift();
+    put("rate", all < 10 ? all.toFixed(1) : number(Math.round(all)));
+    put("rate-note", `${rate("received").toFixed(1)} received, ${rate("sent").toFixed(1)} sent; ` +
+      `clients ${rate("api").toFixed(1)}`);
+    put("drops", number(totals.dropped + totals.refused));
+    put("drops-note", `${number(totals.dropped)} datagrams dropped, ${number(totals.refused)} requests refused, ` +
+      `${number(totals.failed)} calls failed since the start`);
+    drawRates();
+  }
+  before = { totals, at };
+  put("latency", totals.p50 === null ? "–" : `≤ ${milliseconds(totals.p50)}`);
+  put("latency-note", totals.p99 === null ? "" : `half of them; 99 % ≤ ${milliseconds(totals.p99)}`);
+}
+
+function drawRates() {
+  const most = Math.max(1, ...rates);
+  const line = byId("rate-line");
+  line.setAttribute("viewBox", `0 0 ${HISTORY} 30`);
+  line.setAttribute("preserveAspectRatio", "none");
+  const points = rates.map((rate, n) => `${HISTORY - rates.length + n} ${29 - (28 * rate) / most}`);
+  line.replaceChildren(svg("path", { d: `M${points.join("L")}` }));
+}
+
+// Contacts
+
+let peers = [];
+let order = { by: "shared_bits", down: true };
+
+function showPeers() {
+  const sign = order.down ? -1 : 1;
+  const sorted = [...peers].sort((a, b) => (a[order.by] > b[order.by] ? sign : a[order.by] < b[order.by] ? -sign : 0));
+  const rows = sorted.map((peer) => {
+    const row = document.createElement("tr");
+    const id = element("code", short(peer.node_id));
+    id.title = peer.node_id;
+    const cell = document.createElement("td");
+    cell.append(id);
+    const host = peer.host.includes(":") ? `[${peer.host}]` : peer.host;
+    row.append(cell, element("td", `${host}:${peer.port}`), element("td", peer.shared_bits, "number"),
+      element("td", milliseconds(peer.rtt), "number"), element("td", `${duration(peer.last_seen)} ago`, "number"),
+      element("td", peer.failures, "number"), element("td", peer.holds_values ? "yes" : "no"));
+    return row;
+  });
+  document.querySelector("#peers tbody").replaceChildren(...rows);
+  const failing = peers.filter((peer) => peer.failures).length;
+  put("peers-note", peers.length ? `${peers.length} contacts, ${failing} of them failed to answer their last call.`
+    : "No contacts yet. A node that is alone tries its seeds every few seconds.");
+  for (const head of document.querySelectorAll("#peers th")) {
+    const by = head.firstElementChild.dataset.sort;
+    if (by === order.by) head.setAttribute("aria-sort", order.down ? "descending" : "ascending");
+    else head.removeAttribute("aria-sort");
+  }
+  drawSpace();
+}
+
+for (const button of document.querySelectorAll("#peers th button")) {
+  button.addEventListener("click", () => {
+    order = { by: button.dataset.sort, down: order.by === button.dataset.sort ? !order.down : false };
+    showPeers();
+  });
+}
+
+// Key space
+
+const WIDTH = 1000, HEIGHT = 240, MARGIN = 24;
+const marks = new Map();
+let ownId = null;
+let lines = null;
+
+function sharedBits(a, b) {
+  for (let n = 0; n < a.length; n += 8) {
+    const different = (parseInt(a.slice(n, n + 8), 16) ^ parseInt(b.slice(n, n + 8), 16)) >>> 0;
+    if (different) return n * 4 + Math.clz32(different);
+  }
+  return ID_BITS;
+}
+
+// A range of the id space is as wide as the range farther away, though it has half as many ids: so all are seen.
+function position(id) {
+  const bits = Math.min(sharedBits(ownId, id), 16);
+  const next = parseInt(id.slice(Math.floor((bits + 1) / 4), Math.floor((bits + 1) / 4) + 4).padEnd(4, "0"), 16);
+  const part = ((next << ((bits + 1) % 4)) & 0xffff) / 0x10000;
+  return { x: MARGIN + ((bits + 0.15 + 0.7 * part) / 17) * (WIDTH - 2 * MARGIN),
+    y: MARGIN + (parseInt(id.slice(-4), 16) / 0x10000) * (HEIGHT - 3 * MARGIN) };
+}
+
+function drawSpace() {
+  const space = byId("space");
+  space.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  if (!ownId) return;
+  const axis = svg("g");
+  axis.append(svg("line", { class: "axis", x1: MARGIN, x2: WIDTH - MARGIN, y1: HEIGHT - 26, y2: HEIGHT - 26 }));
+  for (let bits = 0; bits <= 16; bits += 4) {
+    const label = svg("text", { x: MARGIN + ((bits + 0.5) / 17) * (WIDTH - 2 * MARGIN), y: HEIGHT - 8, "text-anchor": "middle" });
+    label.textContent = bits === 16 ? "16 or more bits shared" : `${bits} bits`;
+    axis.append(label);
+  }
+  marks.clear();
+  const dots = svg("g");
+  for (const peer of peers) {
+    const { x, y } = position(peer.node_id);
+    marks.set(peer.node_id, { x, y });
+    const mark = peer.failures ? svg("path", { class: "bad", d: `M${x - 5} ${y - 5}l10 10m0-10l-10 10` })
+      : !peer.holds_values ? svg("circle", { class: "router", cx: x, cy: y, r: 5 })
+        : peer.rtt > 0.2 ? svg("rect", { class: "slow", x: x - 5, y: y - 5, width: 10, height: 10 })
+          : svg("circle", { class: "ok", cx: x, cy: y, r: 5 });
+    const title = svg("title");
+    title.textContent = `${short(peer.node_id)} ${peer.host}:${peer.port}, ${milliseconds(peer.rtt)}`;
+    mark.append(title);
+    dots.append(mark);
+  }
+  const own = svg("circle", { class: "self", cx: WIDTH - MARGIN, cy: HEIGHT - 26, r: 7 });
+  own.append(Object.assign(svg("title"), { textContent: "this node" }));
+  lines ??= svg("g");
+  space.replaceChildren(axis, lines, dots, own);
+}
+
+const place = (id) => marks.get(id) || (ownId && position(id));
+
+function drawCall(step) {
+  if (!ownId || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+  const from = step.named_by ? place(step.named_by) : { x: WIDTH - MARGIN, y: HEIGHT - 26 };
+  const to = place(step.node_id);
+  if (!from || !to || !lines) return;
+  const bow = `M${from.x} ${from.y}Q${(from.x + to.x) / 2} ${Math.min(from.y, to.y) - 30} ${to.x} ${to.y}`;
+  const line = svg("path", { class: step.outcome === "failed" ? "hop failed" : "hop", d: bow });
+  lines.append(line);
+  setTimeout(() => line.classList.add("fading"), 1500);
+  setTimeout(() => line.remove(), 2600);
+}
+
+function showLookup(lookup) {
+  const list = byId("lookups");
+  const item = element("li", `${lookup.kind} ${short(lookup.target)}: ${lookup.calls} calls, ${lookup.hops} hops, ` +
+    `${milliseconds(lookup.seconds)}${lookup.failed ? `, ${lookup.failed} failed` : ""}`);
+  list.prepend(item);
+  while (list.children.length > 6) list.lastElementChild.remove();
+}
+
+// Values
+
+function explain(response, content) {
+  const line = element("p", `${response.status}: ${content.error || response.statusText}. ${content.hint || ""}`, "error");
+  byId("result").replaceChildren(line);
+}
+
+function table(heads, rows) {
+  const made = document.createElement("table");
+  const head = document.createElement("tr");
+  head.append(...heads.map((text) => element("th", text)));
+  made.createTHead().append(head);
+  const body = made.createTBody();
+  for (const cells of rows) {
+    const row = body.insertRow();
+    for (const cell of cells) row.insertCell().append(cell);
+  }
+  const scroll = element("div", undefined, "scroll");
+  scroll.append(made);
+  return scroll;
+}
+
+function bar(step, total) {
+  const made = element("div", undefined, "bar");
+  const part = element("span", undefined, step.outcome === "failed" ? "failed" : "");
+  const end = step.ended_at === null ? total : step.ended_at;
+  part.style.left = `${(100 * step.sent_at) / total}%`;
+  part.style.width = `${(100 * (end - step.sent_at)) / total}%`;
+  made.append(part);
+  return made;
+}
+
+const actions = {
+  async get(key) {
+    const began = performance.now();
+    const response = await call(`v1/values/${encodeURIComponent(key)}`);
+    if (!response.ok) return explain(response, await response.json());
+    const raw = new Uint8Array(await response.arrayBuffer());
+    const text = new TextDecoder().decode(raw.slice(0, 4096));
+    const head = response.headers;
+    byId("result").replaceChildren(
+      element("p", `${bytes(raw.length)} in ${Math.round(performance.now() - began)} ms; ${head.get("X-DHT14-Kind")} record, ` +
+        `expires in ${duration(Number(head.get("X-DHT14-Expires-In")))}.`), element("pre", text));
+  },
+  async put(key, value) {
+    const response = await call(`v1/values/${encodeURIComponent(key)}`, { method: "PUT", body: value });
+    const content = await response.json();
+    if (!response.ok) return explain(response, content);
+    byId("result").replaceChildren(element("p", `Stored on ${content.stored} of ${content.wanted} nodes.`));
+  },
+  async trace(key) {
+    const response = await call(`v1/trace/${encodeURIComponent(key)}`);
+    const content = await response.json();
+    if (!response.ok) return explain(response, content);
+    content.steps.forEach(drawCall);
+    const rows = content.steps.map((step) => [element("code", short(step.node_id)), `${step.host}:${step.port}`, String(step.hop),
+      step.named_by ? short(step.named_by) : "own table", step.outcome, bar(step, content.seconds),
+      step.ended_at === null ? "–" : milliseconds(step.ended_at - step.sent_at)]);
+    byId("result").replaceChildren(
+      element("p", `${content.outcome} after ${milliseconds(content.seconds)}, ${content.steps.length} calls, ${content.hops} hops.`),
+      table(["Node", "Address", "Hop", "Named by", "Outcome", "When", "Took"], rows));
+  },
+  async locate(key) {
+    const response = await call(`v1/locate/${encodeURIComponent(key)}`);
+    const content = await response.json();
+    if (!response.ok) return explain(response, content);
+    const rows = content.holders.map((holder) => [element("code", short(holder.node_id)), `${holder.host}:${holder.port}`, holder.outcome,
+      holder.kind || "–", holder.bytes === null ? "–" : bytes(holder.bytes),
+      holder.expires_in === null ? "–" : duration(holder.expires_in), String(holder.version ?? "–")]);
+    byId("result").replaceChildren(table(["Node", "Address", "Says", "Kind", "Size", "Expires in", "Version"], rows));
+  },
+};
+
+byId("value-form").addEventListener("submit", async (submitted) => {
+  submitted.preventDefault();
+  const action = submitted.submitter ? submitted.submitter.value : "get";
+  byId("result").replaceChildren(element("p", "Asking…"));
+  try {
+    await actions[action](byId("key").value, byId("value").value);
+  } catch (error) {
+    byId("result").replaceChildren(element("p", `The node cannot be reached: ${error.message}`, "error"));
+  }
+});
+
+// Events
+
+const handlers = {
+  status(content) {
+    ownId = content.status.node_id;
+    showStatus(content.status);
+    showTotals(content.totals, content.at);
+  },
+  peers(content) {
+    peers = content.peers;
+    showPeers();
+  },
+  call: drawCall,
+  lookup: showLookup,
+};
+
+async function listen() {
+  const response = await call("v1/events");
+  if (response.status === 401) return askForToken(token() ? "The node does not accept this token." : "");
+  if (!response.ok) throw new Error(`status ${response.status}`);
+  byId("token-form").hidden = true;
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let pending = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error("the stream has ended");
+    const parts = (pending + value).split("\n\n");
+    pending = parts.pop();
+    for (const part of parts) {
+      const kind = /^event: (.*)$/m.exec(part);
+      const data = /^data: (.*)$/m.exec(part);
+      if (kind && data && handlers[kind[1]]) handlers[kind[1]](JSON.parse(data[1]));
+    }
+  }
+}
+
+function askForToken(message) {
+  byId("token-form").hidden = false;
+  put("token-error", message);
+  followWithoutToken();
+}
+
+byId("token-form").addEventListener("submit", (submitted) => {
+  submitted.preventDefault();
+  sessionStorage.setItem("dht14-token", byId("token").value.trim());
+  follow();
+});
+
+// Without the token there is less to see: status and contacts, asked for once a second.
+let polling = false;
+
+async function followWithoutToken() {
+  if (polling) return;
+  polling = true;
+  while (!byId("token-form").hidden) {
+    try {
+      const status = await (await call("v1/status")).json();
+      ownId = status.node_id;
+      showStatus(status);
+      peers = (await (await call("v1/peers")).json()).peers;
+      showPeers();
+    } catch (error) {
+      showLost(error);
+    }
+    await new Promise((wake) => setTimeout(wake, 1000));
+  }
+  polling = false;
+}
+
+function showLost(error) {
+  byId("badge").className = "badge bad";
+  put("badge", "no connection");
+  put("advice", `The node does not answer (${error.message}). Trying again.`);
+}
+
+async function follow() {
+  for (;;) {
+    try {
+      await listen();
+      return;
+    } catch (error) {
+      showLost(error);
+      await new Promise((wake) => setTimeout(wake, 2000));
+    }
+  }
+}
+
+follow();

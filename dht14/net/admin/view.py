@@ -1,0 +1,196 @@
+"""What the admin surface shows of a node: the shapes of its JSON, and the port through which it asks for them.
+
+`openapi.json` describes the same shapes for clients. Times are seconds, sizes are bytes, ids and keys are 64 hex
+digits.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol, TypedDict
+
+from dht14.node_metrics import NodeMetrics
+from dht14.records.receipt import NoRecord, Receipt
+from dht14.records.record import Record
+
+
+class ReadinessJson(TypedDict):
+    """Whether the node can answer requests, and what it waits for if not."""
+
+    ready: bool
+    reasons: list[str]
+
+
+class StorageJson(TypedDict):
+    """The record store of a node."""
+
+    records: int
+    used: int
+    limit: int
+    largest_share: int
+    """Of the writer, or the subnet of writers, that holds most."""
+    trouble: str | None
+    """What is wrong with the disk."""
+
+
+class StatusJson(TypedDict):
+    """One node at a glance."""
+
+    version: str
+    node_id: str | None
+    """None while the node searches for its proof of work."""
+    network: str
+    role: str
+    phase: str
+    ready: bool
+    reasons: list[str]
+    joined: bool
+    cut_off: bool
+    """Whether most calls to contacts fail, so that rather this node is cut off."""
+    uptime: float
+    p2p_address: str
+    api_address: str | None
+    contacts: int
+    network_size: int | None
+    """Estimated from the distances of the neighbours; None while there are too few."""
+    storage: StorageJson | None
+    """None in a bootstrap node, and before the store exists."""
+    advice: str
+    """What is wrong and what to do about it; or that all is well."""
+
+
+class PeerJson(TypedDict):
+    """One contact of the routing table."""
+
+    node_id: str
+    host: str
+    port: int
+    shared_bits: int
+    """Leading bits that its id shares with the id of this node."""
+    rtt: float
+    last_seen: float
+    """Seconds ago."""
+    failures: int
+    """Calls that failed since it last answered."""
+    holds_values: bool
+
+
+class BucketJson(TypedDict):
+    """One k-bucket."""
+
+    depth: int
+    """Leading bits that its ids share with the id of this node."""
+    capacity: int
+    contacts: list[PeerJson]
+    replacements: int
+    last_lookup: float | None
+    """Seconds ago; None if there was none."""
+
+
+class RecordJson(TypedDict):
+    """A record that this node holds, without its value."""
+
+    key: str
+    kind: str
+    version: int
+    bytes: int
+    replication: int
+    expires_in: float
+    cached: bool
+    deleted: bool
+
+
+class RecordsJson(TypedDict):
+    """A page of records, and the cursor of the next one; None at the end."""
+
+    records: list[RecordJson]
+    next: str | None
+
+
+class HolderJson(TypedDict):
+    """What one node near a key says about it."""
+
+    node_id: str
+    host: str
+    port: int
+    outcome: str
+    """`holds`, `holds nothing`, `refused` or `no answer`."""
+    version: int | None
+    kind: str | None
+    bytes: int | None
+    expires_in: float | None
+    seconds: float
+    """Until its answer."""
+
+
+class StepJson(TypedDict):
+    """One call of a traced get."""
+
+    node_id: str
+    host: str
+    port: int
+    distance_bits: int
+    """The length of the distance to the key in bits: 256 for the far half of all ids."""
+    hop: int
+    named_by: str | None
+    """The node that named this one; None for a contact of the own table."""
+    sent_at: float
+    """Seconds since the get began."""
+    ended_at: float | None
+    """None if the get ended first."""
+    outcome: str
+    contacts_named: int
+
+
+class TraceJson(TypedDict):
+    """A get, call by call."""
+
+    key: str
+    outcome: str
+    seconds: float
+    hops: int
+    steps: list[StepJson]
+    value_bytes: int | None
+    version: int | None
+
+
+class NodeView(Protocol):
+    """What the admin surface asks of the node. It is there from the first moment on, whatever the node's phase.
+
+    What needs a node that has its id fails with `NotStarted` before.
+    """
+
+    def readiness(self) -> ReadinessJson:
+        """Return whether the node is ready; it takes no time and changes nothing."""
+
+    def status(self) -> StatusJson:
+        """Return the node at a glance."""
+
+    def peers(self) -> list[PeerJson]:
+        """Return all contacts, nearest first."""
+
+    def table(self) -> list[BucketJson]:
+        """Return the k-buckets, the farthest range first."""
+
+    def records(self, after: str, limit: int) -> RecordsJson:
+        """Return a page of the records held here. Raises `ValueError` for a cursor that this node never gave."""
+
+    def metrics(self) -> NodeMetrics | None:
+        """Return a snapshot of all metrics; None before there is a node."""
+
+    async def put(self, key: int, value: bytes, ttl: int, replication: int) -> Receipt:
+        """Store a value as the API does."""
+
+    async def get(self, key: int, content: bool) -> Record | NoRecord:
+        """Find a record as the API does."""
+
+    async def locate(self, key: int) -> list[HolderJson]:
+        """Ask the nodes nearest to a key what they hold under it."""
+
+    async def trace(self, key: int) -> TraceJson:
+        """Get a value and write down every call."""
+
+    def events(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield what happens, as (kind, JSON object), until the iterator is closed."""
+
+
+class NotStarted(Exception):
+    """The node has no id yet: it searches for its proof of work, or could not start."""

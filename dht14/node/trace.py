@@ -1,0 +1,152 @@
+"""Traces of lookups: every call of an operation, with who named whom, and when it was answered.
+
+`TracingRpc` stands between an operation and the `Rpc` it uses. It changes nothing; it costs one object for each call,
+so it is used only where somebody looks.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+
+from dht14.kademlia.contact import Address, Contact
+from dht14.node.ports import CallObserver, Rpc
+from dht14.wire.messages import Nodes, Refused, Reply, Request, Stored
+
+
+class CallOutcome(Enum):
+    """How a traced call ended."""
+
+    PENDING = "pending"
+    """It had no answer when the operation ended."""
+    SLOW = "slow"
+    """The soft timeout has passed; an answer still counts."""
+    HOLDS = "holds"
+    """The contact has a record, and said so or sent it."""
+    STORED = "stored"
+    NOTHING = "nothing"
+    """The contact has no record; it named contacts."""
+    REFUSED = "refused"
+    FAILED = "failed"
+    """No answer before the hard timeout, or it was not sent."""
+
+
+@define(eq=False)
+class TracedCall:
+    """One call to one contact."""
+
+    contact: Contact
+    request: str
+    """The kind of the message."""
+    sent_at: float
+    named_by: Contact | None
+    """Whose answer named the contact first; None for one that was known before."""
+    hop: int
+    """0 for a contact that was known before; else one more than the contact that named it."""
+    ended_at: float | None = None
+    outcome: CallOutcome = CallOutcome.PENDING
+    contacts_named: int = 0
+
+
+OnChange = Callable[[TracedCall], None]
+
+
+def _ignore(call: TracedCall) -> None:
+    """The trace is read when the operation has ended."""
+
+
+@define(eq=False)
+class TracingRpc:
+    """An `Rpc` that writes down the calls of one operation."""
+
+    _rpc: Rpc
+    _seconds: Callable[[], float]
+    _on_change: OnChange = _ignore
+    """Called when a call begins, and when its outcome changes."""
+    calls: list[TracedCall] = field(factory=list, init=False)
+    """In the order in which they were made."""
+    _namers: dict[int, TracedCall] = field(factory=dict, init=False)
+    """By node id: the call whose answer named it first."""
+
+    def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
+        """As `Rpc.call`."""
+        namer = self._namers.get(contact.node_id)
+        call = TracedCall(
+            contact,
+            type(request).__name__,
+            self._seconds(),
+            namer.contact if namer is not None else None,
+            namer.hop + 1 if namer is not None else 0,
+        )
+        self.calls.append(call)
+        self._on_change(call)
+        self._rpc.call(contact, request, _TracedObserver(self, call, observer))
+
+    def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
+        """As `Rpc.ask`; lookups do not use it, and it is not traced."""
+        return self._rpc.ask(contact, request)
+
+    def ask_address(
+        self, address: Address, request: Request, node_id: int | None = None
+    ) -> "Deferred[tuple[Contact, Reply]]":
+        """As `Rpc.ask_address`; not traced."""
+        return self._rpc.ask_address(address, request, node_id)
+
+    def answered(self, call: TracedCall, reply: Reply) -> None:
+        """A call was answered."""
+        named = _contacts_of(reply)
+        call.contacts_named = len(named)
+        for contact in named:
+            self._namers.setdefault(contact.node_id, call)
+        self.ended(call, _outcome_of(reply))
+
+    def ended(self, call: TracedCall, outcome: CallOutcome) -> None:
+        """A call has an outcome, which is the last one unless it is SLOW."""
+        call.outcome = outcome
+        if outcome is not CallOutcome.SLOW:
+            call.ended_at = self._seconds()
+        self._on_change(call)
+
+
+@define(eq=False)
+class _TracedObserver:
+    """Writes an outcome down, and passes it on."""
+
+    _trace: TracingRpc
+    _call: TracedCall
+    _observer: CallObserver
+
+    def call_answered(self, contact: Contact, reply: Reply) -> None:
+        """As `CallObserver`."""
+        self._trace.answered(self._call, reply)
+        self._observer.call_answered(contact, reply)
+
+    def call_slow(self, contact: Contact) -> None:
+        """As `CallObserver`."""
+        self._trace.ended(self._call, CallOutcome.SLOW)
+        self._observer.call_slow(contact)
+
+    def call_silent(self, contact: Contact) -> None:
+        """As `CallObserver`."""
+        self._observer.call_silent(contact)
+
+    def call_failed(self, contact: Contact) -> None:
+        """As `CallObserver`."""
+        self._trace.ended(self._call, CallOutcome.FAILED)
+        self._observer.call_failed(contact)
+
+
+def _contacts_of(reply: Reply) -> tuple[Contact, ...]:
+    named: tuple[Contact, ...] = getattr(reply, "contacts", None) or getattr(reply, "nearer", None) or ()
+    return named
+
+
+def _outcome_of(reply: Reply) -> CallOutcome:
+    if isinstance(reply, Refused):
+        return CallOutcome.REFUSED
+    if isinstance(reply, Nodes):
+        return CallOutcome.NOTHING
+    if isinstance(reply, Stored):
+        return CallOutcome.STORED
+    return CallOutcome.HOLDS

@@ -1,0 +1,200 @@
+"""An admin surface without sockets: requests are bytes, answers are parsed bytes."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.kademlia.keyspace import hash_id
+from dht14.metrics import Family, Sample
+from dht14.net.admin.access import AccessRules
+from dht14.net.admin.site import AdminParts, admin_factory
+from dht14.net.admin.view import (
+    BucketJson,
+    HolderJson,
+    PeerJson,
+    ReadinessJson,
+    RecordsJson,
+    StatusJson,
+    TraceJson,
+)
+from dht14.node_metrics import NodeMetrics
+from dht14.records.receipt import NoRecord, PutOutcome, Receipt
+from dht14.records.record import Record
+
+TOKEN = "t" * 43
+GONE = Failure(ConnectionDone())
+PEER = PeerJson(
+    node_id="ab" * 32,
+    host="192.0.2.1",
+    port=8000,
+    shared_bits=3,
+    rtt=0.02,
+    last_seen=1.5,
+    failures=0,
+    holds_values=True,
+)
+REQUESTS = Family("dht14_test_requests_total", "Requests.")
+
+
+def parse_key(text: str) -> int:
+    if text == "bad":
+        raise ValueError("the key is bad")
+    return int(text, 16) if len(text) == 64 else hash_id(text.encode())
+
+
+@frozen
+class Response:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def content(self) -> Any:
+        return json.loads(self.body)
+
+
+@define(slots=False)
+class FakeView:
+    """A `NodeView` with one contact."""
+
+    reasons: list[str] = field(factory=list)
+    put_result: Receipt = field(factory=lambda: Receipt(PutOutcome.STORED, 8, 8, version=3))
+    found: Record | NoRecord = NoRecord.NOT_FOUND
+    puts: list[tuple[int, bytes, int, int]] = field(factory=list)
+    gets: list[tuple[int, bool]] = field(factory=list)
+    pending: Deferred[TraceJson] | None = None
+    streams: list[Deferred[None]] = field(factory=list)
+    levels: list[str] = field(factory=list)
+
+    def readiness(self) -> ReadinessJson:
+        return {"ready": not self.reasons, "reasons": self.reasons}
+
+    def status(self) -> StatusJson:
+        return StatusJson(
+            version="0",
+            node_id="cd" * 32,
+            network="main",
+            role="node",
+            phase="working",
+            ready=True,
+            reasons=[],
+            joined=True,
+            cut_off=False,
+            uptime=1.0,
+            p2p_address="127.0.0.1:8000",
+            api_address=None,
+            contacts=1,
+            network_size=None,
+            storage=None,
+            advice="All is well.",
+        )
+
+    def peers(self) -> list[PeerJson]:
+        return [PEER]
+
+    def table(self) -> list[BucketJson]:
+        return [BucketJson(depth=0, capacity=20, contacts=[PEER], replacements=0, last_lookup=None)]
+
+    def records(self, after: str, limit: int) -> RecordsJson:
+        if after == "never":
+            raise ValueError("this cursor was never given")
+        return {"records": [], "next": None}
+
+    def metrics(self) -> NodeMetrics | None:
+        return None
+
+    async def put(self, key: int, value: bytes, ttl: int, replication: int) -> Receipt:
+        self.puts.append((key, value, ttl, replication))
+        return self.put_result
+
+    async def get(self, key: int, content: bool) -> Record | NoRecord:
+        self.gets.append((key, content))
+        return self.found
+
+    async def locate(self, key: int) -> list[HolderJson]:
+        return []
+
+    async def trace(self, key: int) -> TraceJson:
+        self.pending = Deferred()
+        return await self.pending
+
+    async def events(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        yield "status", {"n": 1}
+        ended: Deferred[None] = Deferred()
+        self.streams.append(ended)
+        await ended
+
+
+class AdminCase(SynchronousTestCase):
+    """One site, over TCP unless `token` is None."""
+
+    token: str | None = TOKEN
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.view = FakeView()
+        self.factory = admin_factory(
+            AdminParts(
+                view=self.view,
+                samples=lambda: [Sample(REQUESTS, {"method": "ping"}, 5)],
+                version="0.0",
+                parse_key=parse_key,
+                set_log_level=self.set_level,
+                clock=self.clock,
+            ),
+            AccessRules(self.token, ("node.example",)),
+        )
+
+    def set_level(self, level: str) -> None:
+        if level != "debug":
+            raise ValueError("levels are: debug")
+        self.view.levels.append(level)
+
+    def connect(self) -> tuple[Any, StringTransport]:
+        channel = self.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 50_000))
+        assert channel is not None
+        transport = StringTransport()
+        channel.makeConnection(transport)
+        return channel, transport
+
+    def send(
+        self, verb: str, path: str, body: bytes = b"", token: str | None = TOKEN, **headers: str
+    ) -> tuple[Any, StringTransport]:
+        """Send one request; headers as `X_Name="..."`."""
+        channel, transport = self.connect()
+        given = {"Host": "127.0.0.1:7480", "Content_Length": str(len(body)), **headers}
+        if token is not None:
+            given["Authorization"] = f"Bearer {token}"
+        lines = "".join(f"{name.replace('_', '-')}: {text}\r\n" for name, text in given.items() if text)
+        channel.dataReceived(f"{verb} {path} HTTP/1.1\r\n{lines}\r\n".encode() + body)
+        return channel, transport
+
+    def ask(
+        self, verb: str, path: str, body: bytes = b"", token: str | None = TOKEN, **headers: str
+    ) -> Response:
+        _, transport = self.send(verb, path, body, token, **headers)
+        return parsed(transport.value())
+
+
+def parsed(raw: bytes) -> Response:
+    """Parse one answer."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    return Response(
+        int(first.split()[1]),
+        {name.lower(): text for name, text in (line.split(": ", 1) for line in lines)},
+        body,
+    )
+
+
+def key_of(number: int) -> str:
+    return f"{number:064x}"
