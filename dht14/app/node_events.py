@@ -1,0 +1,213 @@
+"""What happens in a node, for those who listen: its status, its contacts, and its lookups call by call.
+
+Lookups are traced only while somebody listens.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from dht14.metrics import Histogram
+from dht14.net.admin.view import PeerJson, StatusJson, StepJson
+from dht14.node.lookup_run import AnyLookup
+from dht14.node.lookups import Lookups
+from dht14.node.ports import Rpc
+from dht14.node.timers import cancel_timer
+from dht14.node.trace import CallOutcome, TracedCall, TracingRpc
+from dht14.node_metrics import NodeMetrics
+from dht14.wire.messages import Request
+
+STATUS_INTERVAL = 1.0
+"""Seconds between two status events."""
+
+PEERS_INTERVAL = 2.0
+"""Seconds between two events with all contacts."""
+
+MAX_PENDING_EVENTS = 1_000
+"""Events that wait for one listener. The oldest is dropped for a new one: a listener that reads too slowly misses
+calls, not the state."""
+
+Event = tuple[str, dict[str, Any]]
+
+
+class Source(Protocol):
+    """Where the feed gets the state from."""
+
+    def status(self) -> StatusJson:
+        """Return the node at a glance."""
+
+    def peers(self) -> list[PeerJson]:
+        """Return all contacts."""
+
+    def metrics(self) -> NodeMetrics | None:
+        """Return a snapshot of all metrics."""
+
+
+@define(eq=False)
+class _Listener:
+    """The events that wait for one listener."""
+
+    _clock: IReactorTime
+    pending: deque[Event] = field(factory=lambda: deque(maxlen=MAX_PENDING_EVENTS), init=False)
+    _waiting: Deferred[None] | None = field(default=None, init=False)
+    _timer: IDelayedCall | None = field(default=None, init=False)
+
+    def add(self, event: Event) -> None:
+        """Let an event wait, and wake the listener."""
+        self.pending.append(event)
+        self._wake()
+
+    def wait(self, seconds: float) -> Deferred[None]:
+        """Fire when there is an event, or after so many seconds."""
+        self._waiting = Deferred()
+        self._timer = self._clock.callLater(max(seconds, 0.0), self._wake)
+        return self._waiting
+
+    def stop(self) -> None:
+        """Leave nothing on the clock."""
+        cancel_timer(self._timer)
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        cancel_timer(self._timer)
+        if waiting is not None and not waiting.called:
+            waiting.callback(None)
+
+
+@define(eq=False)
+class EventFeed:
+    """Feeds the listeners of one node. Also the `LookupObserver` of its lookups."""
+
+    _source: Source
+    _clock: IReactorTime
+    _lookups: Lookups | None = field(default=None, init=False)
+    _listeners: list[_Listener] = field(factory=list, init=False)
+    _traces: dict[AnyLookup, tuple[str, float, TracingRpc]] = field(factory=dict, init=False)
+
+    def composed(self, lookups: Lookups) -> None:
+        """The node has its lookups."""
+        self._lookups = lookups
+        self._observe()
+
+    def _observe(self) -> None:
+        if self._lookups is not None:
+            self._lookups.observer = self if self._listeners else None
+            if not self._listeners:
+                self._traces.clear()
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield events until the iterator is closed or cancelled."""
+        listener = _Listener(self._clock)
+        self._listeners.append(listener)
+        self._observe()
+        status_at = peers_at = self._clock.seconds()
+        try:
+            while True:
+                now = self._clock.seconds()
+                if now >= status_at:
+                    status_at = now + STATUS_INTERVAL
+                    yield "status", self._status(now)
+                if now >= peers_at and self._lookups is not None:
+                    peers_at = now + PEERS_INTERVAL
+                    yield "peers", {"peers": self._source.peers()}
+                while listener.pending:
+                    yield listener.pending.popleft()
+                await listener.wait(status_at - self._clock.seconds())
+        finally:
+            listener.stop()
+            self._listeners.remove(listener)
+            self._observe()
+
+    def _status(self, now: float) -> dict[str, Any]:
+        return {"status": self._source.status(), "totals": totals(self._source.metrics()), "at": now}
+
+    def _tell(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener.add(event)
+
+    # as `LookupObserver`
+
+    def lookup_began(self, lookup: AnyLookup, request: Request, rpc: Rpc) -> Rpc:
+        """As `LookupObserver`."""
+        began_at = self._clock.seconds()
+        target = lookup.target
+        tracing = TracingRpc(rpc, self._clock.seconds, lambda call: self._call_changed(call, target, began_at))
+        self._traces[lookup] = type(request).__name__, began_at, tracing
+        return tracing
+
+    def lookup_ended(self, lookup: AnyLookup) -> None:
+        """As `LookupObserver`."""
+        traced = self._traces.pop(lookup, None)
+        if traced is not None:
+            kind, began_at, tracing = traced
+            content = {
+                "kind": kind,
+                "target": f"{lookup.target:064x}",
+                "calls": len(tracing.calls),
+                "failed": sum(call.outcome is CallOutcome.FAILED for call in tracing.calls),
+                "hops": lookup.hops,
+                "seconds": self._clock.seconds() - began_at,
+            }
+            self._tell(("lookup", content))
+
+    def _call_changed(self, call: TracedCall, target: int, began_at: float) -> None:
+        if call.ended_at is not None:
+            self._tell(("call", {**step_json(call, target, began_at)}))
+
+
+def step_json(call: TracedCall, target: int, began_at: float) -> StepJson:
+    """Return a traced call as JSON; times are counted from `began_at`."""
+    contact, namer = call.contact, call.named_by
+    return StepJson(
+        node_id=f"{contact.node_id:064x}",
+        host=contact.address[0],
+        port=contact.address[1],
+        distance_bits=(contact.node_id ^ target).bit_length(),
+        hop=call.hop,
+        named_by=f"{namer.node_id:064x}" if namer is not None else None,
+        sent_at=call.sent_at - began_at,
+        ended_at=call.ended_at - began_at if call.ended_at is not None else None,
+        outcome=call.outcome.value,
+        contacts_named=call.contacts_named,
+    )
+
+
+def totals(metrics: NodeMetrics | None) -> dict[str, float | None]:
+    """Return the sums that the dashboard makes rates of, and two percentiles of the latency of calls."""
+    if metrics is None:
+        return dict.fromkeys(("sent", "received", "failed", "dropped", "refused", "api"), 0) | {"p50": None, "p99": None}
+    rpc, api = metrics.rpc, metrics.api
+    session = metrics.session
+    latency = _sum([method.latency for method in rpc.sent.values()])
+    return {
+        "sent": rpc.replies + rpc.failed,
+        "received": sum(method.answered + method.refused for method in rpc.received.values()),
+        "failed": rpc.failed,
+        "dropped": rpc.malformed + rpc.unasked + rpc.late + (session.dropped if session is not None else 0),
+        "refused": sum(rpc.refusals_sent.values()) + sum(rpc.refusals_received.values()),
+        "api": sum(api.requests.values()) if api is not None else 0,
+        "p50": _percentile(latency, 0.5),
+        "p99": _percentile(latency, 0.99),
+    }
+
+
+def _sum(histograms: list[Histogram]) -> Histogram:
+    summed = Histogram(histograms[0].bounds)
+    for histogram in histograms:
+        summed.counts = [a + b for a, b in zip(summed.counts, histogram.counts, strict=True)]
+    return summed
+
+
+def _percentile(histogram: Histogram, part: float) -> float | None:
+    """Return the bound below which this part of the observations is; None without any, or beyond the last bound."""
+    wanted = part * histogram.count
+    below = 0
+    for bound, count in zip(histogram.bounds, histogram.counts, strict=False):
+        below += count
+        if wanted and below >= wanted:
+            return bound
+    return None

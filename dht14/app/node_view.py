@@ -1,0 +1,316 @@
+"""What the admin surface shows of a real node, gathered from its parts when it is asked."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.interfaces import IReactorTime
+
+from dht14 import __version__
+from dht14.app.disk_monitor import DiskMonitor, Trouble
+from dht14.app.node_events import EventFeed, step_json
+from dht14.app.options import Settings
+from dht14.app.start import StartPhase, StartProgress
+from dht14.kademlia.kbucket import Entry
+from dht14.kademlia.keyspace import shared_prefix
+from dht14.metrics import Sample, gauge, samples
+from dht14.net.admin.view import (
+    BucketJson,
+    HolderJson,
+    NotStarted,
+    PeerJson,
+    ReadinessJson,
+    RecordJson,
+    RecordsJson,
+    StatusJson,
+    StorageJson,
+    TraceJson,
+)
+from dht14.node.inspector import GetTrace, HolderReport
+from dht14.node.trace import CallOutcome
+from dht14.node_metrics import NodeMetrics
+from dht14.records.receipt import NoRecord, Receipt
+from dht14.records.record import Record
+from dht14.stack import Stack
+
+MAX_CURSOR_BYTES = 64
+
+_PENDING_STEPS = {
+    "identity": "searching for the proof of work of the node id",
+    "values": "opening the database",
+    "join": "calling the seeds and saved contacts",
+}
+_TROUBLES = {
+    Trouble.VALUES: "the database cannot be written",
+    Trouble.DIRECTORY: "the data directory is gone",
+    Trouble.DESCRIPTORS: "no file descriptors are left",
+}
+_ADVICE = {
+    Trouble.VALUES: "Free space on the disk of the data directory, or replace it; the log has the reason.",
+    Trouble.DIRECTORY: "Put the data directory back, or restart the node.",
+    Trouble.DESCRIPTORS: "Raise the limit of file descriptors (ulimit -n, LimitNOFILE).",
+}
+
+
+@define(kw_only=True)
+class ProcessMetrics:
+    """The state of the process around a node."""
+
+    ready: int = gauge("dht14_ready", "1 while the node can answer requests.")
+    cut_off: int = gauge("dht14_cut_off", "1 while hardly any contact answers.")
+    disk_trouble: int = gauge("dht14_disk_trouble", "1 while the disk takes no values, or files cannot be opened.")
+    database_set_aside: int = gauge(
+        "dht14_database_set_aside", "1 if the database was damaged or missing when this process started."
+    )
+
+
+@define(eq=False)
+class RealNodeView:
+    """The `NodeView` of a real node. `compose` gives it the stack as soon as there is one."""
+
+    _settings: Settings
+    _role: str
+    _progress: StartProgress
+    _disk: DiskMonitor
+    _clock: IReactorTime
+    _p2p_address: str
+    _api_address: str | None
+    _began_at: float = field(init=False)
+    _stack: Stack | None = field(default=None, init=False)
+    _metrics: Callable[[], NodeMetrics] | None = field(default=None, init=False)
+    _feed: EventFeed = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._began_at = self._clock.seconds()
+        self._feed = EventFeed(self, self._clock)
+
+    def composed(self, stack: Stack, metrics: Callable[[], NodeMetrics]) -> None:
+        """The node has its stack."""
+        self._stack, self._metrics = stack, metrics
+        self._feed.composed(stack.lookups)
+
+    # State
+
+    def readiness(self) -> ReadinessJson:
+        """As `NodeView`."""
+        reasons = []
+        if self._progress.phase is StartPhase.FAILED:
+            reasons.append("the node could not start")
+        elif self._progress.phase is StartPhase.ENDING:
+            reasons.append("the node is stopping")
+        else:
+            pending = sorted(step.value for step in self._progress.readiness.pending_steps)
+            reasons += [_PENDING_STEPS[step] for step in pending]
+        reasons += [_TROUBLES[trouble] for trouble in self._disk.troubles if trouble in _TROUBLES]
+        if self._is_cut_off():
+            reasons.append("hardly any contact answers: this node is cut off")
+        return {"ready": not reasons, "reasons": reasons}
+
+    def _is_cut_off(self) -> bool:
+        return self._stack is not None and len(self._stack.table) > 0 and self._stack.table.is_cut_off
+
+    def status(self) -> StatusJson:
+        """As `NodeView`."""
+        readiness = self.readiness()
+        stack = self._stack
+        size = stack.neighbourhood.network_size() if stack is not None else None
+        status = StatusJson(
+            version=__version__,
+            node_id=f"{stack.table.own_id:064x}" if stack is not None else None,
+            network=self._settings.node.network,
+            role=self._role,
+            phase=self._progress.phase.name.lower(),
+            ready=readiness["ready"],
+            reasons=readiness["reasons"],
+            joined=stack is not None and stack.join.joined,
+            cut_off=self._is_cut_off(),
+            uptime=self._clock.seconds() - self._began_at,
+            p2p_address=self._p2p_address,
+            api_address=self._api_address,
+            contacts=len(stack.table) if stack is not None else 0,
+            network_size=round(size) if size is not None else None,
+            storage=self._storage(),
+            advice="",
+        )
+        status["advice"] = self._advice(status)
+        return status
+
+    def _storage(self) -> StorageJson | None:
+        stack = self._stack
+        if stack is None or stack.store is None:
+            return None
+        space = stack.store.space()
+        trouble = next((_TROUBLES[trouble] for trouble in self._disk.troubles if trouble in _TROUBLES), None)
+        return StorageJson(
+            records=len(stack.store),
+            used=space.used,
+            limit=space.limit,
+            largest_share=space.largest_share,
+            trouble=trouble,
+        )
+
+    def _advice(self, status: StatusJson) -> str:
+        """Return the most urgent thing to do, or that there is nothing to do."""
+        for trouble in self._disk.troubles:
+            if trouble in _ADVICE:
+                return f"{_TROUBLES[trouble].capitalize()}. {_ADVICE[trouble]}"
+        if self._progress.phase is StartPhase.FAILED:
+            return "The node could not start; its log says why."
+        if status["cut_off"]:
+            return "Hardly any contact answers. Check the network of this host, and its firewall."
+        if not status["ready"]:
+            return f"Starting: {', '.join(status['reasons'])}."
+        if not status["joined"]:
+            return (
+                "No other node can be reached: values are stored here only. Check [bootstrap], and that UDP passes."
+            )
+        storage = status["storage"]
+        if storage is not None and storage["used"] > 0.85 * storage["limit"]:
+            return "The store is nearly full. Raise [storage] storage_limit, if the disk has space."
+        return "All is well."
+
+    # Contacts and records
+
+    def peers(self) -> list[PeerJson]:
+        """As `NodeView`."""
+        table = self._running().table
+        entries = sorted(table.entries(), key=lambda entry: entry.contact.node_id ^ table.own_id)
+        return [self._peer(entry) for entry in entries]
+
+    def _peer(self, entry: Entry) -> PeerJson:
+        node_id = entry.contact.node_id
+        return PeerJson(
+            node_id=f"{node_id:064x}",
+            host=entry.contact.address[0],
+            port=entry.contact.address[1],
+            shared_bits=shared_prefix(self._running().table.own_id, node_id),
+            rtt=entry.rtt,
+            last_seen=self._clock.seconds() - entry.last_seen,
+            failures=entry.misses,
+            holds_values=entry.holds_values,
+        )
+
+    def table(self) -> list[BucketJson]:
+        """As `NodeView`."""
+        now = self._clock.seconds()
+        return [
+            BucketJson(
+                depth=depth,
+                capacity=bucket.capacity,
+                contacts=[self._peer(entry) for entry in bucket.entries.values()],
+                replacements=len(bucket.replacements),
+                last_lookup=now - bucket.last_lookup if bucket.last_lookup >= 0 else None,
+            )
+            for depth, bucket in enumerate(self._running().table.buckets())
+        ]
+
+    def records(self, after: str, limit: int) -> RecordsJson:
+        """As `NodeView`. The page may have some records more than `limit`: the store is read in pages of its own."""
+        store = self._running().store
+        if store is None:
+            return {"records": [], "next": None}
+        try:
+            mark: bytes | None = bytes.fromhex(after)
+        except ValueError:
+            raise ValueError("after is no cursor") from None
+        if mark and len(mark) > MAX_CURSOR_BYTES:
+            raise ValueError("after is no cursor")
+        found: list[RecordJson] = []
+        while mark is not None and len(found) < limit:
+            page = store.page(mark, self._clock.seconds())
+            found += [self._record(record) for record in page.records]
+            mark = page.mark
+        return {"records": found, "next": mark.hex() if mark is not None else None}
+
+    def _record(self, record: Record) -> RecordJson:
+        return RecordJson(
+            key=f"{record.key:064x}",
+            kind=record.kind.name.lower(),
+            version=record.version,
+            bytes=len(record.value),
+            replication=record.replication,
+            expires_in=record.expires_at - self._clock.seconds(),
+            cached=record.is_cached,
+            deleted=record.is_tombstone,
+        )
+
+    # Metrics
+
+    def metrics(self) -> NodeMetrics | None:
+        """As `NodeView`."""
+        return self._metrics() if self._metrics is not None else None
+
+    def samples(self) -> Iterator[Sample]:
+        """List all metrics: those of the node, and those of the process around it."""
+        metrics = self.metrics()
+        if metrics is not None:
+            yield from metrics.samples()
+        process = ProcessMetrics(
+            ready=int(self.readiness()["ready"]),
+            cut_off=int(self._is_cut_off()),
+            disk_trouble=int(any(trouble in _TROUBLES for trouble in self._disk.troubles)),
+            database_set_aside=int(self._disk.was_set_aside),
+        )
+        yield from samples(process)
+
+    # Values
+
+    async def put(self, key: int, value: bytes, ttl: int, replication: int) -> Receipt:
+        """As `NodeView`."""
+        return await self._progress.readiness.put(key, value, ttl, replication)
+
+    async def get(self, key: int, content: bool) -> Record | NoRecord:
+        """As `NodeView`."""
+        return await self._progress.readiness.get(key, content)
+
+    async def locate(self, key: int) -> list[HolderJson]:
+        """As `NodeView`."""
+        return [_holder(report) for report in await self._running().inspector.locate(key)]
+
+    async def trace(self, key: int) -> TraceJson:
+        """As `NodeView`."""
+        return _trace(key, await self._running().inspector.trace(key))
+
+    def events(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """As `NodeView`."""
+        return self._feed.events()
+
+    def _running(self) -> Stack:
+        if self._stack is None:
+            raise NotStarted
+        return self._stack
+
+
+def _holder(report: HolderReport) -> HolderJson:
+    contact = report.contact
+    return HolderJson(
+        node_id=f"{contact.node_id:064x}",
+        host=contact.address[0],
+        port=contact.address[1],
+        outcome=_OUTCOMES.get(report.outcome, report.outcome.value),
+        version=report.version,
+        kind=report.kind,
+        bytes=report.length,
+        expires_in=report.ttl,
+        seconds=report.seconds,
+    )
+
+
+_OUTCOMES = {
+    CallOutcome.NOTHING: "holds nothing",
+    CallOutcome.FAILED: "no answer",
+}
+
+
+def _trace(key: int, trace: GetTrace) -> TraceJson:
+    found = trace.found
+    steps = [step_json(call, key, trace.began_at) for call in trace.calls]
+    return TraceJson(
+        key=f"{key:064x}",
+        outcome="found" if isinstance(found, Record) else found.name.lower().replace("_", " "),
+        seconds=trace.ended_at - trace.began_at,
+        hops=max((step["hop"] for step in steps), default=0),
+        steps=steps,
+        value_bytes=len(found.value) if isinstance(found, Record) else None,
+        version=found.version if isinstance(found, Record) else None,
+    )
