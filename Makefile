@@ -30,7 +30,7 @@ run_bootstrap: $(VENV)/installed
 	exec $(BIN)/twistd -n dht14-bootstrap --config $(CONFIG) --p2p-address 0.0.0.0:8001 $(ARGS)
 
 run_node: $(VENV)/installed
-	DHT14_BOOTSTRAP_LOCAL=127.0.0.1:8001 exec $(BIN)/twistd -n dht14 --config $(CONFIG) $(ARGS)
+	DHT14_BOOTSTRAP_LOCAL=127.0.0.1:8001 DHT14_NODE_ADMIN_ADDRESS=127.0.0.1:7480 exec $(BIN)/twistd -n dht14 --config $(CONFIG) $(ARGS)
 
 test: $(VENV)/installed-test
 	$(BIN)/python -b $(RUN_TESTS) $(TESTS)

@@ -20,7 +20,8 @@ LAYERS = (
     {"net", "maintenance"},
     {"node_metrics"},
     {"stack"},
-    {"app", "sim", "client"},
+    {"client"},
+    {"app", "sim"},
     {"cmd", "aio"},
 )
 # No Twisted, no log, no clock, no thread.

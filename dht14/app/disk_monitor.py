@@ -38,6 +38,13 @@ class DiskMonitor:
     _data_dir: DataDir
     _troubles: set[Trouble] = field(factory=lambda: {Trouble.CLOSED}, init=False)
     _contacts_failed: bool = field(default=False, init=False)
+    was_set_aside: bool = field(default=False, init=False)
+    """Whether this process found the database damaged or missing when it started."""
+
+    @property
+    def troubles(self) -> frozenset[Trouble]:
+        """The troubles of this moment."""
+        return frozenset(self._troubles)
 
     def begin(self) -> None:
         """Remove what an earlier run left behind."""
@@ -127,6 +134,7 @@ class DiskMonitor:
 
     def set_aside(self, path: str) -> None:
         """As `DatabaseEvents`."""
+        self.was_set_aside = True
         self.log.critical(
             "Database corrupt: moved to {path}, starting with an empty one. Records will be restored from "
             "other replicas.",
@@ -135,6 +143,7 @@ class DiskMonitor:
 
     def missing(self, path: str) -> None:
         """There was a database, and its file is missing."""
+        self.was_set_aside = True
         self.log.critical(
             "Database {path} is missing, with all records of this node; starting with an empty one. Records "
             "will be restored from other replicas, if they have them. If the file was moved, stop the node "

@@ -42,10 +42,25 @@ class Output(Protocol):
         """Write what is buffered."""
 
 
-def observer(out: Output, form: LogFormat, threshold: LogLevel) -> ILogObserver:
+class LogThreshold:
+    """The lowest level that is logged, which can be changed while the process runs."""
+
+    def __init__(self, level: LogLevel) -> None:
+        self.predicate = LogLevelFilterPredicate(TwistedLevel.lookupByName(level.value))
+
+    def change(self, name: str) -> None:
+        """Log this level and above from now on. Raises `ValueError` with the names of all levels."""
+        try:
+            level = LogLevel(name.lower())
+        except ValueError:
+            names = ", ".join(level.value for level in LogLevel)
+            raise ValueError(f"{name!r} is not one of: {names}") from None
+        self.predicate.setLogLevelForNamespace("", TwistedLevel.lookupByName(level.value))
+
+
+def observer(out: Output, form: LogFormat, threshold: LogThreshold) -> ILogObserver:
     """Return an observer that writes the events of a level and above to `out`, each with one write."""
-    by_level = LogLevelFilterPredicate(TwistedLevel.lookupByName(threshold.value))
-    return FilteringLogObserver(_Lines(out, _LINES[form]), [_WithoutEmfile(), by_level])
+    return FilteringLogObserver(_Lines(out, _LINES[form]), [_WithoutEmfile(), threshold.predicate])
 
 
 @implementer(ILogFilterPredicate)

@@ -19,6 +19,7 @@ from dht14.node.ports import Rpc
 from dht14.node.timers import cancel_timer
 from dht14.node.trace import CallOutcome, TracedCall, TracingRpc
 from dht14.node_metrics import NodeMetrics
+from dht14.session.metrics import SessionMetrics
 from dht14.wire.messages import Request
 
 STATUS_INTERVAL = 1.0
@@ -28,7 +29,7 @@ PEERS_INTERVAL = 2.0
 """Seconds between two events with all contacts."""
 
 MAX_PENDING_EVENTS = 1_000
-"""Events that wait for one listener. The oldest is dropped for a new one: a listener that reads too slowly misses
+"""Events that wait for one listener. A new one replaces the oldest: a listener that reads too slowly misses
 calls, not the state."""
 
 Event = tuple[str, dict[str, Any]]
@@ -135,7 +136,9 @@ class EventFeed:
         """As `LookupObserver`."""
         began_at = self._clock.seconds()
         target = lookup.target
-        tracing = TracingRpc(rpc, self._clock.seconds, lambda call: self._call_changed(call, target, began_at))
+        tracing = TracingRpc(
+            rpc, self._clock.seconds, lambda call: self._call_changed(call, target, began_at)
+        )
         self._traces[lookup] = type(request).__name__, began_at, tracing
         return tracing
 
@@ -176,10 +179,13 @@ def step_json(call: TracedCall, target: int, began_at: float) -> StepJson:
     )
 
 
+_TOTALS = ("sent", "received", "failed", "dropped", "refused", "api")
+
+
 def totals(metrics: NodeMetrics | None) -> dict[str, float | None]:
     """Return the sums that the dashboard makes rates of, and two percentiles of the latency of calls."""
     if metrics is None:
-        return dict.fromkeys(("sent", "received", "failed", "dropped", "refused", "api"), 0) | {"p50": None, "p99": None}
+        return dict.fromkeys(_TOTALS, 0) | {"p50": None, "p99": None}
     rpc, api = metrics.rpc, metrics.api
     session = metrics.session
     latency = _sum([method.latency for method in rpc.sent.values()])
@@ -187,12 +193,26 @@ def totals(metrics: NodeMetrics | None) -> dict[str, float | None]:
         "sent": rpc.replies + rpc.failed,
         "received": sum(method.answered + method.refused for method in rpc.received.values()),
         "failed": rpc.failed,
-        "dropped": rpc.malformed + rpc.unasked + rpc.late + (session.dropped if session is not None else 0),
+        "dropped": rpc.malformed + rpc.unasked + rpc.late + _dropped_by(session),
         "refused": sum(rpc.refusals_sent.values()) + sum(rpc.refusals_received.values()),
-        "api": sum(api.requests.values()) if api is not None else 0,
+        "api": api.puts + api.gets if api is not None else 0,
         "p50": _percentile(latency, 0.5),
         "p99": _percentile(latency, 0.99),
     }
+
+
+def _dropped_by(session: SessionMetrics | None) -> int:
+    if session is None:
+        return 0
+    return (
+        session.no_session
+        + session.unauthentic
+        + session.unasked_challenge
+        + session.other_node
+        + session.hello_over_limit
+        + session.stale_finish
+        + session.finish_over_limit
+    )
 
 
 def _sum(histograms: list[Histogram]) -> Histogram:
@@ -203,7 +223,7 @@ def _sum(histograms: list[Histogram]) -> Histogram:
 
 
 def _percentile(histogram: Histogram, part: float) -> float | None:
-    """Return the bound below which this part of the observations is; None without any, or beyond the last bound."""
+    """Return the bound below which this part of the values is; None without any, or above all bounds."""
     wanted = part * histogram.count
     below = 0
     for bound, count in zip(histogram.bounds, histogram.counts, strict=False):

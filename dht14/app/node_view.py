@@ -11,6 +11,7 @@ from dht14.app.disk_monitor import DiskMonitor, Trouble
 from dht14.app.node_events import EventFeed, step_json
 from dht14.app.options import Settings
 from dht14.app.start import StartPhase, StartProgress
+from dht14.kademlia.contact import Address
 from dht14.kademlia.kbucket import Entry
 from dht14.kademlia.keyspace import shared_prefix
 from dht14.metrics import Sample, gauge, samples
@@ -26,7 +27,7 @@ from dht14.net.admin.view import (
     StorageJson,
     TraceJson,
 )
-from dht14.node.inspector import GetTrace, HolderReport
+from dht14.node.inspector import GetTrace, HolderReport, Inspector
 from dht14.node.trace import CallOutcome
 from dht14.node_metrics import NodeMetrics
 from dht14.records.receipt import NoRecord, Receipt
@@ -58,13 +59,15 @@ class ProcessMetrics:
 
     ready: int = gauge("dht14_ready", "1 while the node can answer requests.")
     cut_off: int = gauge("dht14_cut_off", "1 while hardly any contact answers.")
-    disk_trouble: int = gauge("dht14_disk_trouble", "1 while the disk takes no values, or files cannot be opened.")
+    disk_trouble: int = gauge(
+        "dht14_disk_trouble", "1 while values cannot be written, or files not be opened."
+    )
     database_set_aside: int = gauge(
         "dht14_database_set_aside", "1 if the database was damaged or missing when this process started."
     )
 
 
-@define(eq=False)
+@define(eq=False, kw_only=True)
 class RealNodeView:
     """The `NodeView` of a real node. `compose` gives it the stack as soon as there is one."""
 
@@ -73,8 +76,9 @@ class RealNodeView:
     _progress: StartProgress
     _disk: DiskMonitor
     _clock: IReactorTime
-    _p2p_address: str
-    _api_address: str | None
+    _p2p_address: Address
+    _api_address: Address | None
+    """None in a bootstrap node."""
     _began_at: float = field(init=False)
     _stack: Stack | None = field(default=None, init=False)
     _metrics: Callable[[], NodeMetrics] | None = field(default=None, init=False)
@@ -87,7 +91,7 @@ class RealNodeView:
     def composed(self, stack: Stack, metrics: Callable[[], NodeMetrics]) -> None:
         """The node has its stack."""
         self._stack, self._metrics = stack, metrics
-        self._feed.composed(stack.lookups)
+        self._feed.composed(stack.node.lookups)
 
     # State
 
@@ -113,7 +117,7 @@ class RealNodeView:
         """As `NodeView`."""
         readiness = self.readiness()
         stack = self._stack
-        size = stack.neighbourhood.network_size() if stack is not None else None
+        size = stack.node.neighbourhood.network_size() if stack is not None else None
         status = StatusJson(
             version=__version__,
             node_id=f"{stack.table.own_id:064x}" if stack is not None else None,
@@ -122,11 +126,11 @@ class RealNodeView:
             phase=self._progress.phase.name.lower(),
             ready=readiness["ready"],
             reasons=readiness["reasons"],
-            joined=stack is not None and stack.join.joined,
+            joined=stack is not None and stack.table.has_live_contact(),
             cut_off=self._is_cut_off(),
             uptime=self._clock.seconds() - self._began_at,
-            p2p_address=self._p2p_address,
-            api_address=self._api_address,
+            p2p_address=_text(self._p2p_address),
+            api_address=_text(self._api_address) if self._api_address is not None else None,
             contacts=len(stack.table) if stack is not None else 0,
             network_size=round(size) if size is not None else None,
             storage=self._storage(),
@@ -162,7 +166,8 @@ class RealNodeView:
             return f"Starting: {', '.join(status['reasons'])}."
         if not status["joined"]:
             return (
-                "No other node can be reached: values are stored here only. Check [bootstrap], and that UDP passes."
+                "No other node can be reached: values are stored on this node only. Check [bootstrap], and "
+                "that UDP passes the firewall."
             )
         storage = status["storage"]
         if storage is not None and storage["used"] > 0.85 * storage["limit"]:
@@ -205,7 +210,7 @@ class RealNodeView:
         ]
 
     def records(self, after: str, limit: int) -> RecordsJson:
-        """As `NodeView`. The page may have some records more than `limit`: the store is read in pages of its own."""
+        """As `NodeView`. The page can have some records more than `limit`: the store has pages of its own."""
         store = self._running().store
         if store is None:
             return {"records": [], "next": None}
@@ -265,20 +270,29 @@ class RealNodeView:
 
     async def locate(self, key: int) -> list[HolderJson]:
         """As `NodeView`."""
-        return [_holder(report) for report in await self._running().inspector.locate(key)]
+        return [_holder(report) for report in await self._inspector().locate(key)]
 
     async def trace(self, key: int) -> TraceJson:
         """As `NodeView`."""
-        return _trace(key, await self._running().inspector.trace(key))
+        return _trace(key, await self._inspector().trace(key))
 
     def events(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """As `NodeView`."""
         return self._feed.events()
 
+    def _inspector(self) -> Inspector:
+        stack = self._running()
+        return stack.node.inspector(stack.rpc)
+
     def _running(self) -> Stack:
         if self._stack is None:
             raise NotStarted
         return self._stack
+
+
+def _text(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _holder(report: HolderReport) -> HolderJson:

@@ -121,6 +121,31 @@ def one_of(kind: type[E], **other_names: E) -> Callable[[str], E]:
     return parse
 
 
+def one_of_or(kind: type[E], parse: Callable[[str], T]) -> Callable[[str], E | T]:
+    """Return a parser of the values of an enumeration, and of what another parser accepts."""
+
+    def parse_either(text: str) -> E | T:
+        for member in kind:
+            if text.lower() == member.value:
+                return member
+        try:
+            return parse(text)
+        except ValueError as error:
+            names = ", ".join(str(member.value) for member in kind)
+            raise ValueError(f"{error}; or {names}") from None
+
+    return parse_either
+
+
+def host_names(text: str) -> tuple[str, ...]:
+    """Parse host names, separated by commas; the empty text is none."""
+    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
+    for name in names:
+        if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+            raise ValueError(f"{name!r} is not a host name; write one like node.example, without a port")
+    return names
+
+
 def host_port(text: str) -> HostPort:
     """Parse `host:port` or `[IPv6]:port`; the port is 1 to 65535."""
     host, colon, port = text.rpartition(":")

@@ -56,6 +56,14 @@ class YesNo(enum.Enum):
     NO = "no"
 
 
+class AdminSocket(enum.Enum):
+    """Where the admin surface listens, if not at a TCP address."""
+
+    UNIX = "unix"
+    """At the socket `admin.sock` in the data directory."""
+    NONE = "none"
+
+
 class PutReply(enum.Enum):
     """The reply to a PUT: SUCCESS or FAILURE, or nothing, as the VoidPhone specification says."""
 
@@ -112,6 +120,16 @@ class NodeSettings:
         option_types.optional(option_types.host_port),
         "",
         "address and port at which others reach this node behind a NAT; empty: as its datagrams show",
+    )
+    admin_address: HostPort | AdminSocket = option(
+        option_types.one_of_or(AdminSocket, option_types.host_port),
+        "unix",
+        "HTTP for operators: unix (admin.sock in data_dir), HOST:PORT, or none",
+    )
+    admin_hosts: tuple[str, ...] = option(
+        option_types.host_names,
+        "",
+        "names, separated by commas, under which browsers may address admin_address; IP addresses always may",
     )
     log_level: LogLevel = option(
         option_types.one_of(LogLevel, warning=LogLevel.WARN),

@@ -14,6 +14,7 @@ from dht14.app.options import PutReply, Role, Settings
 from dht14.errors import AddressUnavailable
 from dht14.kademlia.contact import Address
 from dht14.net.api.factory import ApiFactory, ApiLimits
+from dht14.net.api.metrics import ApiMetrics
 from dht14.net.api.replies import PutGet
 from dht14.net.bulk.server import BulkServer
 from dht14.net.listen import bind_tcp, bind_udp, listen_tcp
@@ -35,6 +36,15 @@ class ApiPort:
         """Host and port."""
         bound = self._listener.getHost()
         return bound.host, bound.port
+
+    @property
+    def metrics(self) -> ApiMetrics:
+        """What the API counts."""
+        return self._factory.metrics
+
+    def abort(self) -> None:
+        """Accept no more clients; there are none yet."""
+        self._listener.stopListening()
 
     async def close(self) -> None:
         """Accept no more clients, answer the requests under way, and close the connections."""
@@ -100,6 +110,12 @@ class NodePorts:
         """Answer the clients, and close the ports for them."""
         if self.api is not None:
             await self.api.close()
+
+    def close_all(self) -> None:
+        """Close all ports at once: the start has failed."""
+        self.close_p2p()
+        if self.api is not None:
+            self.api.abort()
 
     def close_p2p(self) -> "Deferred[Any]":
         """Close the ports for other nodes."""

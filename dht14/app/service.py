@@ -13,9 +13,11 @@ from twisted.internet.task import TaskStopped
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from dht14.app.admin import bind_admin
 from dht14.app.data_dir import DataDir
 from dht14.app.database_dir import DatabaseDir, has_database, unlock
 from dht14.app.disk_monitor import DiskMonitor
+from dht14.app.node_view import RealNodeView
 from dht14.app.options import Role, Settings, YesNo
 from dht14.app.ports import NodePorts
 from dht14.app.start import StartPhase, StartProgress
@@ -35,6 +37,7 @@ from dht14.node.join import Retries
 from dht14.node.proof_search import ProofSearch
 from dht14.node.put import Policy
 from dht14.node.timers import cancel_timer
+from dht14.node_metrics import NodeMetrics
 from dht14.records.record import Record
 from dht14.records.version_floors import FLOOR_MARGIN
 from dht14.security.identity import Identity, Puzzle, public_bytes
@@ -53,14 +56,21 @@ OPENING_TIMEOUT = 0.8
 then the node joins without its values, and serves them as soon as the check is done."""
 
 
-def build_node(settings: Settings, reactor: Any, role: Role) -> MultiService:
+def _no_log_level(name: str) -> None:
+    """The caller of `build_node` has no log of its own."""
+    raise ValueError("the log of this process is not the node's; its level is not changed here")
+
+
+def build_node(
+    settings: Settings, reactor: Any, role: Role, set_log_level: Callable[[str], None] = _no_log_level
+) -> MultiService:
     """Return a node with its directory locked and its ports bound. It starts to work when the service starts.
 
     Raises `StartError`, with nothing left open, if the directory, the identity or a port cannot be used.
     """
     data_dir = DataDir.open(settings.node.data_dir)
     try:
-        return _NodeService(settings, reactor, role, data_dir)
+        return _NodeService(settings, reactor, role, data_dir, set_log_level)
     except BaseException:
         data_dir.close()
         raise
@@ -88,7 +98,14 @@ class _NodeService(MultiService):
 
     log = Logger()
 
-    def __init__(self, settings: Settings, reactor: Any, role: Role, data_dir: DataDir) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        role: Role,
+        data_dir: DataDir,
+        set_log_level: Callable[[str], None],
+    ) -> None:
         super().__init__()
         self._settings = settings
         self._reactor = reactor
@@ -110,6 +127,20 @@ class _NodeService(MultiService):
         self._saved_change = 0
         """`table.changes` when the contacts were saved."""
         self._ports = NodePorts.bind(settings, role, self._progress.readiness, reactor)
+        self._view = RealNodeView(
+            settings=settings,
+            role=_ROLE_NAMES[role],
+            progress=self._progress,
+            disk=self._disk,
+            clock=reactor,
+            p2p_address=self._ports.p2p_address,
+            api_address=self._ports.api.address if self._ports.api is not None else None,
+        )
+        try:
+            self._admin = bind_admin(settings.node, data_dir, self._view, set_log_level, reactor)
+        except StartError:
+            self._ports.close_all()
+            raise
 
     def _unlock_database(self, identity: Identity | None) -> DatabaseDir:
         origin = identity.node_id if identity is not None else 0
@@ -127,6 +158,8 @@ class _NodeService(MultiService):
             warn_of_open_api(self._settings)
             host, port = self._ports.api.address
             self.log.info("API listening on {host} port {port} (TCP).", host=host, port=port)
+        if self._admin is not None:
+            self.log.info("Admin surface at {url}", url=self._admin.url)
         if self._identity is not None:
             self._compose(self._identity)
         else:
@@ -187,10 +220,20 @@ class _NodeService(MultiService):
         )
         keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, self._reactor, rng)
         inspect_disk = Periodic("disk", DISK_INTERVAL, self._inspect_disk, self._reactor, rng)
+        self._view.composed(stack, self._metrics)
         for service in (*stack.services, keep_contacts, inspect_disk):
             service.setServiceParent(running.work)
         self._progress.composed(stack)
         self._open_database(running.database)
+
+    def _metrics(self) -> NodeMetrics:
+        running = self._running
+        assert running is not None
+        return running.stack.metrics(
+            bulk_client=running.bulk_client.metrics,
+            bulk_server=running.bulk_server.metrics if running.bulk_server is not None else None,
+            api=self._ports.api.metrics if self._ports.api is not None else None,
+        )
 
     def _make_database(
         self,
@@ -278,6 +321,8 @@ class _NodeService(MultiService):
         finally:
             if running is not None and running.database is not None:
                 running.database.close()
+            if self._admin is not None:
+                await self._admin.close()
             self._progress.ended()
             self._data_dir.show_working(False)
             self._data_dir.close()

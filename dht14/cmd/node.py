@@ -53,6 +53,7 @@ class BaseOptions(usage.Options):
         ("config", "c", None, "Configuration file (optional)"),
         ("p2p-address", None, None, "HOST:PORT on which to listen for other nodes"),
         ("data-dir", None, None, "Folder for identity, values, saved contacts and lock"),
+        ("admin-address", None, None, "HTTP for operators: unix, HOST:PORT or none"),
         ("log-level", None, None, "debug, info, warn, error or critical"),
         ("log-format", None, None, "text or json"),
     )
@@ -139,13 +140,14 @@ def makeService(options: BaseOptions) -> IService:
     with exit_on_start_error():
         check_twistd_options(twistd)
         with as_user_of(twistd):
-            node = build_node(settings, reactor, options.role)
+            threshold = logs.LogThreshold(settings.node.log_level)
+            node = build_node(settings, reactor, options.role, threshold.change)
             file = _log_file(twistd, settings.node.data_dir)
             if not twistd["nodaemon"]:
                 require_free_space(settings.node.data_dir)
     if options.pidfile_is_ours and not twistd["nodaemon"]:
         twistd["pidfile"] = os.path.abspath(os.path.join(settings.node.data_dir, _TWISTD_PIDFILE))
-    observer = logs.observer(file or sys.stdout, settings.node.log_format, settings.node.log_level)
+    observer = logs.observer(file or sys.stdout, settings.node.log_format, threshold)
     is_daemon = not twistd["nodaemon"]
     process = NodeProcess(reactor, file, None if _logs_elsewhere(twistd) else observer, is_daemon)
     node.setServiceParent(process)

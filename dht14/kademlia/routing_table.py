@@ -263,6 +263,15 @@ class RoutingTable:
         likeliest = sorted(self._entries.values(), key=lambda e: (-e.misses, e.last_seen), reverse=True)
         return [entry.contact for entry in likeliest]
 
+    def entries(self) -> list[Entry]:
+        """Return what is known of all contacts, in no order."""
+        return list(self._entries.values())
+
+    def buckets(self) -> tuple[KBucket, ...]:
+        """Return the k-buckets. Bucket i has the ids that share exactly i leading bits with ours; the last
+        one has all others."""
+        return tuple(self._buckets)
+
     def contacts_to_ping(self, now: float, spacing: float) -> list[Contact]:
         """Return the contacts to ping now, for a caller that asks every LIVENESS_INTERVAL.
 

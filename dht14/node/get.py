@@ -7,6 +7,7 @@ only when most of the group have it; so a read that begins later does not end on
 replaced.
 """
 
+from copy import copy
 from typing import Protocol
 
 from attrs import define, field
@@ -182,6 +183,12 @@ class RecordReader:
     _distrusted: ExpiringSet[int] = field(
         factory=lambda: ExpiringSet(DISTRUST_TTL, MAX_DISTRUSTED), init=False
     )
+
+    def over(self, lookups: Lookups) -> "RecordReader":
+        """Return a reader that runs other lookups, and shares all else with this one."""
+        other = copy(self)
+        other._lookups = lookups
+        return other
 
     async def get(self, key: int, content: bool, timeout: float) -> Record | NoRecord:
         """Return the newest record, or why there is none.

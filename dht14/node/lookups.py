@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from copy import copy
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
@@ -25,6 +26,16 @@ from dht14.wire.messages import FindNode, Nodes, Ping, Refused, Reply, Request
 W = TypeVar("W", Lookup, DisjointLookup)
 
 
+class LookupObserver(Protocol):
+    """Watches all lookups of a node, for an operator. It must not change them."""
+
+    def lookup_began(self, lookup: AnyLookup, request: Request, rpc: Rpc) -> Rpc:
+        """A lookup begins. Return the `Rpc` that it must use: this one, or one that passes calls on to it."""
+
+    def lookup_ended(self, lookup: AnyLookup) -> None:
+        """A lookup has ended."""
+
+
 @define(eq=False)
 class Lookups:
     """The lookups of one node."""
@@ -35,6 +46,8 @@ class Lookups:
     lookups_by_hops: Counter[int] = field(factory=Counter, init=False)
     """Finished lookups by their number of hops."""
     eclipse_detector: EclipseDetector = field(init=False)
+    observer: LookupObserver | None = field(default=None, init=False)
+    """None unless an operator looks."""
 
     def __attrs_post_init__(self) -> None:
         self.eclipse_detector = EclipseDetector(self.neighbourhood)
@@ -43,6 +56,12 @@ class Lookups:
     def table(self) -> RoutingTable:
         """The contacts of this node."""
         return self.neighbourhood.table
+
+    def over(self, rpc: Rpc) -> "Lookups":
+        """Return lookups that use another `Rpc`, and share all else with these."""
+        other = copy(self)
+        other._rpc = rpc
+        return other
 
     def find_nodes(
         self, target: int, known: Iterable[Contact] = (), width: int = K, timeout: float = OPERATION_TIMEOUT
@@ -71,7 +90,10 @@ class Lookups:
 
     def run(self, lookup: W, request: Request, on_reply: OnReply, timeout: float) -> "Deferred[W]":
         """Run a lookup; fires with it when it has ended, at the latest after `timeout` seconds."""
-        run = LookupRun(lookup, request, partial(self._replied, on_reply), self._rpc)
+        rpc = self._rpc
+        if self.observer is not None:
+            rpc = self.observer.lookup_began(lookup, request, rpc)
+        run = LookupRun(lookup, request, partial(self._replied, on_reply), rpc)
         return run.run(self.clock, max(timeout, 0.0)).addCallback(lambda _: self._ended(lookup))
 
     def _replied(self, on_reply: OnReply, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
@@ -88,6 +110,8 @@ class Lookups:
         return answers.addTimeout(timeout, self.clock).addErrback(_timed_out)
 
     def _ended(self, lookup: W) -> W:
+        if self.observer is not None:
+            self.observer.lookup_ended(lookup)
         self.table.looked_up(lookup.target, self.clock.seconds())
         self.lookups_by_hops[lookup.hops] += 1
         self.eclipse_detector.lookup_ended(lookup)

@@ -13,8 +13,10 @@ from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.get import RecordReader
+from dht14.node.inspector import Inspector
 from dht14.node.lookups import Lookups
 from dht14.node.metrics import PutMetrics
+from dht14.node.ports import Rpc
 from dht14.node.put import RecordWriter
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
@@ -60,6 +62,15 @@ class Node:
     def put_metrics(self) -> PutMetrics:
         """The numbers of PUTs by outcome."""
         return self._writer.metrics
+
+    @property
+    def lookups(self) -> Lookups:
+        """The lookups of this node."""
+        return self._lookups
+
+    def inspector(self, rpc: Rpc) -> Inspector:
+        """Return the inspector of this node, which makes its calls through `rpc`."""
+        return Inspector(self._lookups, rpc, self._reader.over)
 
     def find_nodes(
         self, target: int, known: Iterable[Contact] = (), width: int = K, timeout: float = OPERATION_TIMEOUT

@@ -1,7 +1,7 @@
 """Traces of lookups: every call of an operation, with who named whom, and when it was answered.
 
-`TracingRpc` stands between an operation and the `Rpc` it uses. It changes nothing; it costs one object for each call,
-so it is used only where somebody looks.
+`TracingRpc` stands between an operation and the `Rpc` it uses. It changes nothing. It costs one object for
+each call, so it is used only while an operator looks.
 """
 
 from collections.abc import Callable

@@ -27,7 +27,7 @@ class LogTestCase(SynchronousTestCase):
 
     def start(self, least: LogLevel = LogLevel.DEBUG) -> tuple[Logger, io.StringIO]:
         out = io.StringIO()
-        publisher = LogPublisher(logs.observer(out, self.form, least))
+        publisher = LogPublisher(logs.observer(out, self.form, logs.LogThreshold(least)))
         return Logger(namespace="tests", observer=publisher), out
 
 
@@ -53,7 +53,7 @@ class TextTests(LogTestCase):
     def test_twisted_without_descriptors(self):
         """Twisted's events about connections that it cannot accept are dropped: there may be thousands."""
         out = io.StringIO()
-        observer = logs.observer(out, LogFormat.TEXT, LogLevel.DEBUG)
+        observer = logs.observer(out, LogFormat.TEXT, logs.LogThreshold(LogLevel.DEBUG))
         log = Logger(namespace="twisted.internet.tcp.Port", observer=observer)
         log.info("Could not accept new connection ({acceptError})", acceptError="EMFILE")
         log.info("EMFILE encountered; releasing reserved file descriptor.")
@@ -128,7 +128,7 @@ class JsonTests(LogTestCase):
     def test_legacy_event(self):
         """Events of the older logging of Twisted and of twistd become objects, too."""
         out = io.StringIO()
-        legacy_log.addObserver(observer := logs.observer(out, self.form, LogLevel.INFO))
+        legacy_log.addObserver(observer := logs.observer(out, self.form, logs.LogThreshold(LogLevel.INFO)))
         try:
             legacy_log.msg("from", "of old")
         finally:

@@ -1,10 +1,10 @@
 """Who may use the admin surface: the rules that keep a web page in the operator's own browser out.
 
-Over a Unix socket the file mode of the socket decides, and nothing else is asked. Over TCP three rules hold on
-every address, loopback included:
+Over a Unix socket the file mode of the socket decides, and nothing else is asked. Over TCP three rules hold
+on every address, loopback included:
 
-- `Host` must be an IP address, `localhost` or one of the configured names. A page whose domain was pointed at this
-  host (DNS rebinding) sends its own domain.
+- `Host` must be an IP address, `localhost` or one of the configured names. A page whose domain was pointed at
+  this host (DNS rebinding) sends its own domain.
 - `Origin`, if there is one, must be the page of this very server.
 - What changes anything, reads a value or names a key needs the token.
 """

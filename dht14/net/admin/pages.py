@@ -63,7 +63,7 @@ class Pages:
         self._now = now
 
     def routes(self) -> dict[str, dict[str, Method]]:
-        """List the endpoints: path -> verb -> method. The one that takes a key takes it as its last segment."""
+        """List the endpoints: path -> verb -> method. A key is the last segment of a path."""
         return {
             "": {"GET": Method(self.page("index.html", "text/html; charset=utf-8"))},
             "page.css": {"GET": Method(self.page("page.css", "text/css; charset=utf-8"))},

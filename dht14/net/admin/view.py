@@ -1,7 +1,7 @@
-"""What the admin surface shows of a node: the shapes of its JSON, and the port through which it asks for them.
+"""What the admin surface shows of a node: the shapes of its JSON, and the port through which it asks.
 
-`openapi.json` describes the same shapes for clients. Times are seconds, sizes are bytes, ids and keys are 64 hex
-digits.
+`openapi.json` describes the same shapes for clients. Times are seconds, sizes are bytes, ids and keys are 64
+hex digits.
 """
 
 from collections.abc import AsyncIterator
@@ -153,7 +153,7 @@ class TraceJson(TypedDict):
 
 
 class NodeView(Protocol):
-    """What the admin surface asks of the node. It is there from the first moment on, whatever the node's phase.
+    """What the admin surface asks of the node. It is there from the first moment on, in every phase.
 
     What needs a node that has its id fails with `NotStarted` before.
     """
@@ -171,7 +171,7 @@ class NodeView(Protocol):
         """Return the k-buckets, the farthest range first."""
 
     def records(self, after: str, limit: int) -> RecordsJson:
-        """Return a page of the records held here. Raises `ValueError` for a cursor that this node never gave."""
+        """Return a page of the records held here. Raises `ValueError` for what is no cursor."""
 
     def metrics(self) -> NodeMetrics | None:
         """Return a snapshot of all metrics; None before there is a node."""

@@ -30,7 +30,7 @@ class AccessRulesTests(SynchronousTestCase):
     rules = AccessRules(TOKEN, ("node.example",))
 
     def test_hosts(self) -> None:
-        """IP addresses, localhost and configured names are accepted, with or without a port; other names are not."""
+        """IP addresses, localhost and configured names are accepted, with or without a port; no others."""
         for host in ("127.0.0.1", "127.0.0.1:7480", "[::1]:7480", "LOCALHOST:1", "node.example", "10.1.2.3"):
             self.assertTrue(self.rules.accepts_host(host), host)
         for name in (
@@ -67,7 +67,7 @@ class AccessRulesTests(SynchronousTestCase):
 
 class GuardTests(AdminCase):
     def test_token(self) -> None:
-        """What changes anything, reads a value or names a key is refused without the token, and with a wrong one."""
+        """What changes anything, reads a value or names a key is refused without the right token."""
         for verb, path in GUARDED:
             for token in (None, "wrong"):
                 response = self.ask(verb, path, b"v", token)
@@ -81,7 +81,7 @@ class GuardTests(AdminCase):
             self.assertEqual((path, self.ask("GET", path, token=None).status), (path, 200))
 
     def test_foreign_pages(self) -> None:
-        """A page of another origin, and a name that was pointed at this host, are refused at every path and verb."""
+        """A page of another origin, or a foreign name of this host, is refused at every path and verb."""
         every = [*GUARDED, *(("GET", path) for path in OPEN), ("GET", "/nothing"), ("OPTIONS", "/v1/status")]
         for verb, path in every:
             for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example:7480"}):

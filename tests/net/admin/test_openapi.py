@@ -28,7 +28,7 @@ class OpenApiTests(AdminCase):
         self.assertEqual(self.ask("GET", "/openapi.json").content, self.document)
 
     def test_operations(self) -> None:
-        """It describes every path and verb with their parameters and whether they need a token, and no others."""
+        """It describes every path and verb, with parameters and whether a token is needed, and no others."""
         pages = Pages(self.view, Exposition(list, ""), int, self.set_level, self.clock.seconds)
         served = {
             ("/" + path + "/{key}" * method.segments, verb.lower()): (method.parameters, method.needs_token)

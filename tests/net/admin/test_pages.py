@@ -29,7 +29,7 @@ class NodeTests(AdminCase):
         self.assertEqual(self.ask("GET", "/v1/table").content, {"buckets": self.view.table()})
 
     def test_parameters(self) -> None:
-        """An unknown parameter is refused with the nearest name; one that is out of bounds, with the bounds."""
+        """An unknown parameter is refused with the nearest name, one out of bounds with the bounds."""
         response = self.ask("GET", "/v1/records?limits=3")
         self.assertEqual((response.status, response.content["hint"]), (400, "Did you mean limit?"))
         self.assertEqual(self.ask("GET", "/v1/status?x=1").status, 400)

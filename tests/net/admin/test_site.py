@@ -34,7 +34,7 @@ class SiteTests(AdminCase):
         )
 
     def test_body_limit(self) -> None:
-        """A body that is longer than the longest value is refused: by what it says, and when it says nothing."""
+        """A body longer than the longest value is refused, whether it says its length or not."""
         channel, transport = self.send("PUT", "/v1/values/k", b"", Content_Length=str(MAX_VALUE + 1))
         channel.dataReceived(bytes(MAX_VALUE + 1))
         self.assertEqual(parsed(transport.value()).status, 413)

@@ -1,0 +1,119 @@
+"""The listener of the admin surface of a real node: a Unix socket in its data directory, or a TCP port."""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from dht14 import __version__
+from dht14.app.data_dir import DataDir, replace_file, unusable_error
+from dht14.app.node_view import RealNodeView
+from dht14.app.options import AdminSocket, NodeSettings
+from dht14.client.keys import key_of
+from dht14.errors import AddressUnavailable
+from dht14.kademlia.keyspace import id_from_bytes
+from dht14.net.listen import listen_tcp
+
+SOCKET_NAME = "admin.sock"
+TOKEN_NAME = "admin.token"
+
+MAX_SOCKET_PATH = 107
+"""Bytes of the longest path that a Unix socket can have on Linux."""
+
+_log = Logger()
+
+
+@frozen
+class AdminPort:
+    """The listener, and where it is reached."""
+
+    url: str
+    """`unix:PATH`, or `http://HOST:PORT/`."""
+    _listener: Any
+    _path: str | None
+    """Of the Unix socket."""
+
+    async def close(self) -> None:
+        """Accept no more clients. Requests under way end with the process."""
+        await maybeDeferred(self._listener.stopListening)
+        if self._path is not None:
+            with suppress(OSError):
+                os.unlink(self._path)
+
+
+def bind_admin(
+    settings: NodeSettings,
+    data_dir: DataDir,
+    view: RealNodeView,
+    set_log_level: Callable[[str], None],
+    reactor: Any,
+) -> AdminPort | None:
+    """Bind the listener of `[node] admin_address`; None if there is to be none.
+
+    Raises `AddressUnavailable`, or `ConfigError` if the token cannot be written.
+    """
+    if settings.admin_address is AdminSocket.NONE:
+        return None
+    # A node without an admin surface needs nothing of twisted.web.
+    from dht14.net.admin.access import AccessRules
+    from dht14.net.admin.site import AdminParts, admin_factory
+
+    parts = AdminParts(
+        view=view,
+        samples=view.samples,
+        version=__version__,
+        parse_key=lambda text: id_from_bytes(key_of(text)),
+        set_log_level=set_log_level,
+        clock=reactor,
+    )
+    if settings.admin_address is AdminSocket.UNIX:
+        return _bind_socket(data_dir.file(SOCKET_NAME), admin_factory(parts, AccessRules(None)), reactor)
+    assert not isinstance(settings.admin_address, AdminSocket)
+    rules = AccessRules(admin_token(data_dir), settings.admin_hosts)
+    listener = listen_tcp("admin_address", settings.admin_address, admin_factory(parts, rules), reactor)
+    bound = listener.getHost()
+    host = f"[{bound.host}]" if ":" in bound.host else bound.host
+    return AdminPort(f"http://{host}:{bound.port}/", listener, None)
+
+
+def _bind_socket(path: str, factory: Any, reactor: Any) -> AdminPort | None:
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        _log.warn(
+            "No admin surface: the path {path} is too long for a Unix socket. Set [node] admin_address to "
+            "HOST:PORT, or give the node a data directory with a shorter path.",
+            path=path,
+        )
+        return None
+    # The directory is locked by this process: a socket that is there was left by one that was killed.
+    with suppress(OSError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+    try:
+        listener = reactor.listenUNIX(path, factory, mode=0o600)
+    except CannotListenError as error:
+        reason = getattr(error.socketError, "strerror", None) or os.strerror(errno.EADDRINUSE)
+        raise AddressUnavailable(
+            f"[node] admin_address: cannot listen on {path} ({reason}); remove it, or set admin_address to "
+            "HOST:PORT or none"
+        ) from None
+    return AdminPort(f"unix:{path}", listener, path)
+
+
+def admin_token(data_dir: DataDir) -> str:
+    """Return the token of a node; make it if there is none. Raises `ConfigError`."""
+    try:
+        token = (data_dir.read(TOKEN_NAME) or b"").decode("ascii", "replace").strip()
+        if not token:
+            token = secrets.token_urlsafe(32)
+            replace_file(data_dir.file(TOKEN_NAME), f"{token}\n".encode(), durable=False)
+    except OSError as error:
+        raise unusable_error(data_dir.path, error) from None
+    return token
