@@ -16,7 +16,7 @@ RUN_TESTS := scripts/run_tests.py $(if $(JOBS),--jobs $(JOBS)) --directory $(VEN
 help:
 	@echo "make build            sdist and wheel in dist/, checked"
 	@echo "make run_bootstrap    a bootstrap node on port 8001"
-	@echo "make run_node         a node on port 8000 with its API on port 7400; it joins that bootstrap node"
+	@echo "make run_node         a node on port 8000, its API on 7400, its dashboard on 7480; it joins that bootstrap node"
 	@echo "make test             all tests, as many at a time as there are cores (JOBS=N: N at a time)"
 	@echo "make test_and_report  the same, with reports/tests.html and reports/coverage/index.html"
 	@echo "make lint types       ruff, shellcheck; mypy"

@@ -242,7 +242,7 @@ class RealNodeView:
     # Metrics
 
     def metrics(self) -> NodeMetrics | None:
-        """As `NodeView`."""
+        """Return a snapshot of all metrics; None before there is a node."""
         return self._metrics() if self._metrics is not None else None
 
     def samples(self) -> Iterator[Sample]:

@@ -159,7 +159,7 @@ class _NodeService(MultiService):
             host, port = self._ports.api.address
             self.log.info("API listening on {host} port {port} (TCP).", host=host, port=port)
         if self._admin is not None:
-            self.log.info("Admin surface at {url}", url=self._admin.url)
+            self.log.info("Admin surface at {url}.", url=self._admin.url)
         if self._identity is not None:
             self._compose(self._identity)
         else:

@@ -219,7 +219,7 @@ class RefusalTests(ConfigTestCase):
 
     def test_options_of_the_future(self):
         """An option that is not implemented yet is unknown."""
-        self.assertIn("unknown", self.refusal("[node]\nadmin_address = 1\n"))
+        self.assertIn("unknown", self.refusal("[storage]\nkept_limit = 1\n"))
 
     def test_values(self):
         """A wrong value is refused under its section's and its option's name."""

@@ -31,7 +31,7 @@ class HttpError(Exception):
 
 
 @frozen
-class Call:
+class AdminCall:
     """One request that has passed the border."""
 
     segments: tuple[str, ...]
@@ -57,7 +57,7 @@ class Answer:
         return cls(json.dumps(content, indent=1).encode() + b"\n", status=status, headers=headers or {})
 
 
-Respond = Callable[[Call], Awaitable[Answer]]
+Respond = Callable[[AdminCall], Awaitable[Answer]]
 
 
 @frozen
@@ -109,7 +109,7 @@ class Endpoint(Resource):
         running.addBoth(self._finish, request, method)
         return NOT_DONE_YET
 
-    def _admit(self, request: Request) -> tuple[Method, Call]:
+    def _admit(self, request: Request) -> tuple[Method, AdminCall]:
         """Check the request, cheapest first. Raises `HttpError`."""
         check_sender(request, self._rules)
         verb = request.method.decode("latin-1")
@@ -135,9 +135,11 @@ class Endpoint(Resource):
             )
         assert request.content is not None
         parameters = _parameters(request, method.parameters)
-        return method, Call(segments, parameters, request.content.read(), header(request, b"accept") or "")
+        return method, AdminCall(
+            segments, parameters, request.content.read(), header(request, b"accept") or ""
+        )
 
-    async def _run(self, method: Method, call: Call) -> Answer:
+    async def _run(self, method: Method, call: AdminCall) -> Answer:
         return await method.respond(call)
 
     def _finish(self, result: Answer | Failure, request: Request, method: Method) -> None:
@@ -196,7 +198,7 @@ def _parameters(request: Request, known: frozenset[str]) -> dict[str, str]:
     return given
 
 
-def whole_number(call: Call, name: str, default: int, low: int, high: int) -> int:
+def whole_number(call: AdminCall, name: str, default: int, low: int, high: int) -> int:
     """Return a parameter that is a whole number from `low` to `high`. Raises `HttpError`."""
     text = call.parameters.get(name)
     if text is None:

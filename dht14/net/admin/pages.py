@@ -5,7 +5,7 @@ from collections.abc import Callable
 from importlib.resources import files
 
 from dht14.kademlia.parameters import MAX_REPLICATION, MAX_VALUE
-from dht14.net.admin.endpoint import Answer, Call, HttpError, Method, Respond, whole_number
+from dht14.net.admin.endpoint import AdminCall, Answer, HttpError, Method, Respond, whole_number
 from dht14.net.admin.exposition import Exposition
 from dht14.net.admin.view import NodeView
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
@@ -92,45 +92,45 @@ class Pages:
         """Make the method that answers with a file of the dashboard."""
         body = files("dht14.net.admin").joinpath("page", name).read_bytes()
 
-        async def respond(call: Call) -> Answer:
+        async def respond(call: AdminCall) -> Answer:
             return Answer(body, content_type, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
         return respond
 
     # Probes
 
-    async def health(self, call: Call) -> Answer:
+    async def health(self, call: AdminCall) -> Answer:
         """The process works: it answers."""
         return Answer(b"ok\n", "text/plain; charset=utf-8")
 
-    async def ready(self, call: Call) -> Answer:
+    async def ready(self, call: AdminCall) -> Answer:
         """The node can answer requests; if not, why."""
         readiness = self._view.readiness()
         return Answer.of_json(readiness, 200 if readiness["ready"] else 503)
 
-    async def openapi(self, call: Call) -> Answer:
+    async def openapi(self, call: AdminCall) -> Answer:
         """The description of this surface, as OpenAPI 3.1."""
         return Answer(files("dht14.net.admin").joinpath("openapi.json").read_bytes())
 
-    async def metrics(self, call: Call) -> Answer:
+    async def metrics(self, call: AdminCall) -> Answer:
         """All metrics, in a format of Prometheus."""
         return Answer(*self._exposition.page(call.accept))
 
     # The node
 
-    async def status(self, call: Call) -> Answer:
+    async def status(self, call: AdminCall) -> Answer:
         """The node at a glance."""
         return Answer.of_json(self._view.status())
 
-    async def peers(self, call: Call) -> Answer:
+    async def peers(self, call: AdminCall) -> Answer:
         """All contacts, nearest first."""
         return Answer.of_json({"peers": self._view.peers()})
 
-    async def table(self, call: Call) -> Answer:
+    async def table(self, call: AdminCall) -> Answer:
         """The k-buckets."""
         return Answer.of_json({"buckets": self._view.table()})
 
-    async def records(self, call: Call) -> Answer:
+    async def records(self, call: AdminCall) -> Answer:
         """A page of the records held here, without their values."""
         limit = whole_number(call, "limit", 100, 1, MAX_RECORDS)
         try:
@@ -139,7 +139,7 @@ class Pages:
             raise HttpError(400, str(error), "Use the 'next' of an earlier page as 'after'.") from None
         return Answer.of_json(page)
 
-    async def log_level(self, call: Call) -> Answer:
+    async def log_level(self, call: AdminCall) -> Answer:
         """Change the log level of the running process."""
         level = call.parameters.get("level") or call.body.decode("utf-8", "replace").strip()
         try:
@@ -150,7 +150,7 @@ class Pages:
 
     # Values
 
-    async def get_value(self, call: Call) -> Answer:
+    async def get_value(self, call: AdminCall) -> Answer:
         """The value under a key, as bytes; what is known of its record is in the headers."""
         key = self._key(call)
         flag = call.parameters.get("content", "0")
@@ -169,13 +169,13 @@ class Pages:
             "X-DHT14-Expires-In": str(max(int(record.expires_at - self._now()), 0)),
         }
 
-    async def put_value(self, call: Call) -> Answer:
+    async def put_value(self, call: AdminCall) -> Answer:
         """Store the body under a key; an owner's record is put as its signed envelope."""
         if not 1 <= len(call.body) <= MAX_VALUE:
             raise HttpError(413 if call.body else 400, f"a value has 1 to {MAX_VALUE:,} bytes")
         return await self._put(call)
 
-    async def delete_value(self, call: Call) -> Answer:
+    async def delete_value(self, call: AdminCall) -> Answer:
         """Delete an owner's record: the body is a signed envelope that says so."""
         key = self._key(call)
         tombstone = Record(key=key, value=call.body, version=0, expires_at=0.0, replication=0)
@@ -187,7 +187,7 @@ class Pages:
             )
         return await self._put(call)
 
-    async def _put(self, call: Call) -> Answer:
+    async def _put(self, call: AdminCall) -> Answer:
         key = self._key(call)
         ttl = whole_number(call, "ttl", 0, 0, MAX_TTL)
         replication = whole_number(call, "replication", 0, 0, MAX_REPLICATION)
@@ -196,16 +196,16 @@ class Pages:
             raise HttpError(*_REFUSED[receipt.reason])
         return Answer.of_json(_receipt_json(key, receipt), headers={"X-DHT14-Version": str(receipt.version)})
 
-    async def locate(self, call: Call) -> Answer:
+    async def locate(self, call: AdminCall) -> Answer:
         """What each of the nodes nearest to a key holds under it."""
         key = self._key(call)
         return Answer.of_json({"key": f"{key:064x}", "holders": await self._view.locate(key)})
 
-    async def trace(self, call: Call) -> Answer:
+    async def trace(self, call: AdminCall) -> Answer:
         """A get, call by call."""
         return Answer.of_json(await self._view.trace(self._key(call)))
 
-    def _key(self, call: Call) -> int:
+    def _key(self, call: AdminCall) -> int:
         try:
             return self._parse_key(call.segments[0])
         except ValueError as error:

@@ -7,7 +7,6 @@ hex digits.
 from collections.abc import AsyncIterator
 from typing import Any, Protocol, TypedDict
 
-from dht14.node_metrics import NodeMetrics
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
 
@@ -172,9 +171,6 @@ class NodeView(Protocol):
 
     def records(self, after: str, limit: int) -> RecordsJson:
         """Return a page of the records held here. Raises `ValueError` for what is no cursor."""
-
-    def metrics(self) -> NodeMetrics | None:
-        """Return a snapshot of all metrics; None before there is a node."""
 
     async def put(self, key: int, value: bytes, ttl: int, replication: int) -> Receipt:
         """Store a value as the API does."""

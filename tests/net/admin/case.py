@@ -26,7 +26,6 @@ from dht14.net.admin.view import (
     StatusJson,
     TraceJson,
 )
-from dht14.node_metrics import NodeMetrics
 from dht14.records.receipt import NoRecord, PutOutcome, Receipt
 from dht14.records.record import Record
 
@@ -108,9 +107,6 @@ class FakeView:
         if after == "never":
             raise ValueError("this cursor was never given")
         return {"records": [], "next": None}
-
-    def metrics(self) -> NodeMetrics | None:
-        return None
 
     async def put(self, key: int, value: bytes, ttl: int, replication: int) -> Receipt:
         self.puts.append((key, value, ttl, replication))
