@@ -27,7 +27,7 @@ from dht14.stack import Stack, StackOptions, build_stack
 from dht14.wire.messages import Ping
 from tests.fakes import BEGINNING, BulkRecorder, address_of, contact, identity, verify_proof
 from tests.net.rpc.case import UdpRecorder
-from tests.told import acknowledged, value_of
+from tests.outcomes import acknowledged, value_of
 
 FAR = 1 << 255
 

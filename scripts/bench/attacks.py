@@ -1,4 +1,4 @@
-"""Question: what do strangers achieve against real nodes, and what do honest clients notice?
+"""Question: what do unknown peers achieve against real nodes, and what do honest clients notice?
 
 Four nodes, each in a /24 of its own, in a network namespace (so as root); an honest client in a process of
 its own puts and gets all the while, idle first. Every figure is of one run. Takes about ten minutes.
@@ -88,11 +88,11 @@ def idle(cluster: AttackedCluster) -> str:
     return str(cluster.load(IDLE_SECONDS).served())
 
 
-def strangers(cluster: AttackedCluster) -> str:
+def unknown_peers(cluster: AttackedCluster) -> str:
     """Datagrams of all kinds and lengths under a forged address."""
 
     def attack(node: Twistd) -> str:
-        return str(attacks.strangers(cluster.line, cluster.forger, node.at, DATAGRAMS, cluster.rng))
+        return str(attacks.unknown_peers(cluster.line, cluster.forger, node.at, DATAGRAMS, cluster.rng))
 
     return cluster.both(attack, 25)
 
@@ -189,7 +189,7 @@ ATTACKS: dict[str, Callable[[AttackedCluster], str]] = {
     attack.__name__: attack
     for attack in (
         idle,
-        strangers,
+        unknown_peers,
         forgeries,
         replies,
         handshakes,

@@ -127,8 +127,8 @@ class Peer:
         else:
             self.say(data)
 
-    def ticket(self, errand: Transfer, length: int) -> bytes:
-        return self.tickets.issue(public_key_in(ASKER.proof), errand, length, self.clock.seconds())
+    def ticket(self, transfer: Transfer, length: int) -> bytes:
+        return self.tickets.issue(public_key_in(ASKER.proof), transfer, length, self.clock.seconds())
 
     def say(self, data: bytes) -> None:
         if not self.wire.cut and data:

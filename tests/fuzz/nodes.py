@@ -36,20 +36,20 @@ from dht14.wire.messages import (
 from tests.fakes import BEGINNING, BulkRecorder, contact_at, identity, verify_proof
 from tests.fuzz.steps import step, steps
 from tests.net.api.case import UNLIMITED, QuickNode, Wire
+from tests.outcomes import acknowledged, value_of
 from tests.owners import Owner
-from tests.told import acknowledged, value_of
 from tests.wire.test_datagram import SAMPLES
 
 OWN_ID = 1 << 200
 FRIEND = contact_at(1 << 201, ("192.0.2.1", 8000))
-STRANGER = contact_at(1 << 202, ("192.0.2.2", 8000))
+UNKNOWN_PEER = contact_at(1 << 202, ("192.0.2.2", 8000))
 NEAR = (contact_at(1 << 203, ("192.0.2.9", 8000)), contact_at(3, ("2001:db8::1", 8000)))
 """The contacts that the friend may name."""
 REACHABLE = {contact.address: contact for contact in (FRIEND, *NEAR)}
 REACHABLE_IDS = {contact.node_id for contact in REACHABLE.values()}
 RPC_ID = b"rpc id.."
 
-FROM_FRIEND, FROM_STRANGER, ANSWER, GET, PUT, WAIT, RAW, PROBED, LOOK_UP = range(9)
+FROM_FRIEND, FROM_UNKNOWN_PEER, ANSWER, GET, PUT, WAIT, RAW, PROBED, LOOK_UP = range(9)
 KINDS = 9
 
 
@@ -97,8 +97,8 @@ class Trial:
         key = id_from_bytes(data[:32].ljust(32, b"\0"))
         if what == FROM_FRIEND:
             self.receive(data)
-        elif what == FROM_STRANGER:
-            self.receive(data, STRANGER)
+        elif what == FROM_UNKNOWN_PEER:
+            self.receive(data, UNKNOWN_PEER)
         elif what == ANSWER:
             self.answer(data)
         elif what == GET:
@@ -112,7 +112,7 @@ class Trial:
         elif what == RAW:
             self.stack.rpc.datagramReceived(data, FRIEND.address)
         else:
-            self.stack.probe.datagramReceived(data, STRANGER.address)
+            self.stack.probe.datagramReceived(data, UNKNOWN_PEER.address)
 
     def answer(self, data: bytes) -> None:
         """Answer the latest request that was not: the data as a message, under its RPC id."""
@@ -163,13 +163,16 @@ def node_steps() -> list[bytes]:
 
     return [
         *(step(FROM_FRIEND, encode(RPC_ID, sample)) for sample in SAMPLES),
-        step(FROM_STRANGER, encode(RPC_ID, Ping())) + step(WAIT, b"\x01\0"),
-        step(FROM_STRANGER, encode(RPC_ID, FindNode(7))) + step(FROM_FRIEND, encode(RPC_ID, FindValue(7))),
-        step(FROM_STRANGER, encode(RPC_ID, Store(7, version, 60_000, 8, 0, b"value")))
+        step(FROM_UNKNOWN_PEER, encode(RPC_ID, Ping())) + step(WAIT, b"\x01\0"),
+        step(FROM_UNKNOWN_PEER, encode(RPC_ID, FindNode(7)))
+        + step(FROM_FRIEND, encode(RPC_ID, FindValue(7))),
+        step(FROM_UNKNOWN_PEER, encode(RPC_ID, Store(7, version, 60_000, 8, 0, b"value")))
         + step(FROM_FRIEND, encode(RPC_ID, FindValue(7)))
         + step(FROM_FRIEND, encode(RPC_ID, Offer(7, version, 60_000, 8, 0, False, 5, digest))),
         step(FROM_FRIEND, encode(RPC_ID, Store(owner.key, 5, 60_000, 8, 0, owned)))
-        + step(FROM_STRANGER, encode(RPC_ID, Store(owner.key, 6, 60_000, 8, 0, owner.says(b"", 6), True))),
+        + step(
+            FROM_UNKNOWN_PEER, encode(RPC_ID, Store(owner.key, 6, 60_000, 8, 0, owner.says(b"", 6), True))
+        ),
         answered(step(GET, bytes(32)), Value(version, 60_000, 8, True, b"value")),
         answered(step(GET, bytes(32)), Nodes(NEAR), Value(version, 60_000, 8, True, b"value"), Nodes(())),
         answered(step(GET, content), Value(0, 60_000, 8, True, b"content")),

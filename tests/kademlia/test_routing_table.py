@@ -490,7 +490,7 @@ class TableMachine(RuleBasedStateMachine):
     @rule(
         depth=st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 5, 100, 254, 255]), count=st.sampled_from([1, 5, 60])
     )
-    def strangers_answer(self, depth: int, count: int) -> None:
+    def unknown_peers_answer(self, depth: int, count: int) -> None:
         for _ in range(count):
             node_id = random_id_sharing(self.table.own_id, depth, self.rng)
             self.met.append(node_id)

@@ -8,7 +8,7 @@ from dht14.records.record import Record
 from dht14.wire.messages import Offer, Reply, Store
 from tests.fakes import FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
-from tests.told import value_of
+from tests.outcomes import value_of
 
 CONTENT = b"content"
 CONTENT_KEY = hash_id(CONTENT)

@@ -106,9 +106,9 @@ class CopiesTests(HoldersTestCase):
 
     def test_news(self) -> None:
         """Unknown neighbours that a holder names are pinged."""
-        stranger = self.network.peer(12)
-        self.cluster[1].answer = lambda request, sender: Stored((stranger.contact,))
+        unknown_peer = self.network.peer(12)
+        self.cluster[1].answer = lambda request, sender: Stored((unknown_peer.contact,))
         self.replicate(1)
         self.network.wait(1)
         self.assertIn(12, self.one.table)
-        self.assertEqual([type(request) for request in stranger.asked], [Ping])
+        self.assertEqual([type(request) for request in unknown_peer.asked], [Ping])

@@ -7,7 +7,7 @@ from dht14.kademlia.keyspace import hash_id, random_id
 from dht14.kademlia.parameters import REPLICATION
 from dht14.records.record import Record, version_at
 from tests.fakes import FakeNetwork, Peer
-from tests.told import acknowledged, value_of
+from tests.outcomes import acknowledged, value_of
 
 KEY = 0xABCD << 240
 

@@ -23,8 +23,8 @@ from dht14.wire.messages import (
 )
 from tests.fakes import Peer, contact
 from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase
+from tests.outcomes import value_of
 from tests.owners import Owner
-from tests.told import value_of
 
 
 class GetTests(NodeTestCase):
@@ -203,14 +203,14 @@ class TimeoutTests(NodeTestCase):
 
     def test_nearer_for_ever(self) -> None:
         """Each node names a nearer one, which does the same, or does not answer."""
-        for strangers_answer in (True, False):
+        for unknown_peers_answer in (True, False):
 
             def answer(request: Request, sender: Contact) -> Reply | None:
                 return Nodes(self.nearer_and_nearer())
 
             self.setUp()
             peers = self.cluster(30)
-            self.network.unknown_peers = answer if strangers_answer else self.network.unknown_peers
+            self.network.unknown_peers = answer if unknown_peers_answer else self.network.unknown_peers
             for peer in peers[1:]:
                 peer.answer = answer
             self.check(peers[0])

@@ -10,8 +10,8 @@ from dht14.kademlia.parameters import HEDGE_DELAY, MAX_INLINE_VALUE, MAX_VALUE, 
 from dht14.records.record import Record, version_at
 from dht14.wire.messages import FindValue, LargeValue, Offer, Reply, Store
 from tests.fakes import BEGINNING, LATENCY, BulkBehaviour, FakeNetwork, Peer, fields
+from tests.outcomes import acknowledged, value_of
 from tests.owners import Owner
-from tests.told import acknowledged, value_of
 
 KEY = 1 << 200
 TTL = 600

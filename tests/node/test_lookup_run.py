@@ -12,7 +12,7 @@ from dht14.wire.messages import FindNode, Nodes, Reply, Request
 from tests.fakes import RpcRecorder, contact
 
 TARGET = 0
-TOWN = [contact(number, number) for number in range(1, 31)]
+CLUSTER = [contact(number, number) for number in range(1, 31)]
 
 
 def on_reply(lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
@@ -52,21 +52,21 @@ class SearchTests(SynchronousTestCase):
 
     def test_converges(self) -> None:
         """Whoever is named is asked, nearest first, until the nearest have answered; nothing stays behind."""
-        found = self.run_search(TOWN[9])
-        self.answer(0, *TOWN[3:6])
-        self.assertEqual(self.rpc.contacts[1:], TOWN[3:6])
-        self.answer(1, *TOWN[:3])
+        found = self.run_search(CLUSTER[9])
+        self.answer(0, *CLUSTER[3:6])
+        self.assertEqual(self.rpc.contacts[1:], CLUSTER[3:6])
+        self.answer(1, *CLUSTER[:3])
         for number in range(2, 7):
             self.assertNoResult(found)
             self.answer(number)
-        self.assertEqual(self.successResultOf(found).nearest(), TOWN[:3])
+        self.assertEqual(self.successResultOf(found).nearest(), CLUSTER[:3])
         self.assertEqual({request for _, request, _ in self.rpc.calls}, {FindNode(TARGET)})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_parallel(self) -> None:
         """As many are asked at once as the lookup wants, and one more for each that is slow."""
         self.lookup.width = 20
-        self.run_search(*TOWN)
+        self.run_search(*CLUSTER)
         self.assertEqual(len(self.rpc.calls), ALPHA)
         callee, _, observer = self.rpc.calls[0]
         observer.call_slow(callee)
@@ -75,7 +75,7 @@ class SearchTests(SynchronousTestCase):
     def test_facts(self) -> None:
         """The lookup hears of every fact."""
         self.lookup.thorough = True
-        self.run_search(*TOWN[:3])
+        self.run_search(*CLUSTER[:3])
         for (callee, _, observer), names in zip(
             self.rpc.calls, (["slow"], ["slow", "silent"], ["failed"]), strict=True
         ):
@@ -92,41 +92,41 @@ class SearchTests(SynchronousTestCase):
     def test_fails_at_once(self) -> None:
         """Facts that come while others are still being asked are taken one by one: the search just ends."""
         rpc = HastyRpc()
-        found = self.run_search(*TOWN, rpc=rpc)
+        found = self.run_search(*CLUSTER, rpc=rpc)
         self.assertEqual(self.successResultOf(found).nearest(), [])
-        self.assertEqual(rpc.contacts, TOWN)
+        self.assertEqual(rpc.contacts, CLUSTER)
 
     def test_deadline(self) -> None:
         """Whatever the peers do, a search ends in time, with what it has; it is not called finished then."""
         self.lookup.thorough = True
-        found = self.run_search(*TOWN[:3])
+        found = self.run_search(*CLUSTER[:3])
         self.answer(0)
         self.clock.advance(OPERATION_TIMEOUT)
         lookup = self.successResultOf(found)
-        self.assertEqual((lookup.nearest(), lookup.finished), (TOWN[:1], False))
+        self.assertEqual((lookup.nearest(), lookup.finished), (CLUSTER[:1], False))
 
     def test_late_facts(self) -> None:
         """Replies after the end are ignored, and no other contact is asked."""
-        found = self.run_search(*TOWN[:3])
+        found = self.run_search(*CLUSTER[:3])
         self.clock.advance(OPERATION_TIMEOUT)
         self.successResultOf(found)
-        self.answer(0, *TOWN[3:])
+        self.answer(0, *CLUSTER[3:])
         callee, _, observer = self.rpc.calls[1]
         observer.call_failed(callee)
         self.assertEqual((len(self.rpc.calls), self.lookup.nearest()), (3, []))
 
     def test_concluded(self) -> None:
         """A lookup that knows enough ends the search while calls are out."""
-        found = self.run_search(*TOWN)
+        found = self.run_search(*CLUSTER)
         self.lookup.conclude()
         self.answer(0)
         self.successResultOf(found)
 
     def test_cancelled(self) -> None:
         """A cancelled run asks no other contact and leaves no timer behind."""
-        found = self.run_search(TOWN[9])
+        found = self.run_search(CLUSTER[9])
         found.cancel()
         self.failureResultOf(found, CancelledError)
-        self.answer(0, *TOWN)
+        self.answer(0, *CLUSTER)
         self.assertEqual(len(self.rpc.calls), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])

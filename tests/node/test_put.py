@@ -22,7 +22,7 @@ from dht14.wire.messages import (
 )
 from tests.fakes import fields
 from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase, nearest
-from tests.told import acknowledged
+from tests.outcomes import acknowledged
 
 
 class PolicyTests(SynchronousTestCase):

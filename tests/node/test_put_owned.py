@@ -20,8 +20,8 @@ from dht14.wire.messages import (
 )
 from tests.fakes import fields
 from tests.node.node_case import KEY, TTL, NodeTestCase, nearest
+from tests.outcomes import acknowledged
 from tests.owners import Owner
-from tests.told import acknowledged
 
 
 class OwnerTests(NodeTestCase):

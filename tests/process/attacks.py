@@ -1,4 +1,4 @@
-"""What strangers do to real nodes. Each attack is a function that returns what it saw; it judges nothing."""
+"""What unknown peers do to real nodes. Each attack is a function that returns what it saw."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ from tests.process.space import Datagram, Forger, Line
 
 PUZZLE = Puzzle("main", DIFFICULTY)
 PING = encode(b"our ping", Ping())
-VICTIM, STRANGER = ("198.19.66.1", 6_666), ("198.19.77.1", 7_777)
+VICTIM, UNKNOWN_PEER = ("198.19.66.1", 6_666), ("198.19.77.1", 7_777)
 """Whose address is forged, and where an attacker is."""
 
 
@@ -64,7 +64,7 @@ def all_kinds(rng: random.Random) -> Iterator[bytes]:
             yield b"\x41" + rng.randbytes(HELLO_BYTES - 1)
 
 
-def strangers(line: Line, forger: Forger, node: Address, count: int, rng: random.Random) -> Exchange:
+def unknown_peers(line: Line, forger: Forger, node: Address, count: int, rng: random.Random) -> Exchange:
     """Send so many datagrams under the victim's address, no faster than the node takes them."""
     seen = Exchange()
 
@@ -94,11 +94,11 @@ class Forged:
 
     forged: int = 0
     replayed: int = 0
-    to_strangers: "Counter[int]" = field(factory=Counter)
+    to_unknown_peers: "Counter[int]" = field(factory=Counter)
     """First bytes of what the nodes sent to the attacker."""
 
     def __str__(self) -> str:
-        kinds = ", ".join(f"{count} of kind {kind:#04x}" for kind, count in self.to_strangers.items())
+        kinds = ", ".join(f"{count} of kind {kind:#04x}" for kind, count in self.to_unknown_peers.items())
         return f"{self.forged} forged, {self.replayed} replayed; the attacker got {kinds or 'nothing'}"
 
 
@@ -117,8 +117,8 @@ def forgeries(
     heard: list[Datagram] = []
     while goes_on() and seen.forged + seen.replayed < most:
         for datagram in line.datagrams():
-            if datagram.target == STRANGER:
-                seen.to_strangers[datagram.payload[0]] += 1
+            if datagram.target == UNKNOWN_PEER:
+                seen.to_unknown_peers[datagram.payload[0]] += 1
             if datagram.source not in nodes or datagram.target not in nodes or len(datagram.payload) < 20:
                 continue
             heard.append(datagram)
@@ -126,7 +126,7 @@ def forgeries(
                 forger.send(datagram.source, datagram.target, payload)
                 seen.forged += 1
             for old in rng.sample(heard, min(3, len(heard))):
-                forger.send(rng.choice((old.source, old.source, STRANGER)), old.target, old.payload)
+                forger.send(rng.choice((old.source, old.source, UNKNOWN_PEER)), old.target, old.payload)
                 seen.replayed += 1
             if len(heard) > 5_000:
                 del heard[rng.randrange(len(heard))]

@@ -19,7 +19,7 @@ from dht14.wire.messages import Nodes, Value
 from tests.fakes import BEGINNING, BulkRecorder
 from tests.independent_peer import Identity as IndependentIdentity
 from tests.independent_peer import Initiator, Proofs, Responder
-from tests.told import value_of
+from tests.outcomes import value_of
 
 PUZZLE, PROOFS = Puzzle("forged", 0), Proofs("forged", 0)
 HOLDER_AT, LIAR_AT, ELSEWHERE = ("192.0.2.1", 8000), ("198.51.100.2", 8000), ("203.0.113.3", 8000)
@@ -98,7 +98,7 @@ class Question:
             yield rng.choice(self.heard), rng.choice((HOLDER_AT, LIAR_AT, ELSEWHERE))
 
     def forge(self, count: int) -> Counter[int]:
-        """Give the node so many of them; first bytes of what it sent to strangers meanwhile."""
+        """Give the node so many of them; first bytes of what it sent to unknown peers meanwhile."""
         self.sent.clear()
         back: Counter[int] = Counter()
         for number, (datagram, address) in enumerate(self.forgeries()):

@@ -1,4 +1,4 @@
-"""The bulk port of a real node, with strangers before it. Their number can be raised from the environment."""
+"""The bulk port of a real node with many unknown peers; the environment can raise their number."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import time
 from dht14.kademlia.parameters import MAX_VALUE
 from tests.process.test_network import NetworkTestCase
 
-STRANGERS = int(os.environ.get("DHT14_TESTS_HALF_OPEN", "300"))
+UNKNOWN_PEERS = int(os.environ.get("DHT14_TESTS_HALF_OPEN", "300"))
 """More than a node lets in."""
 
 
@@ -25,7 +25,7 @@ def client_hello() -> bytes:
 
 
 class HalfOpenTests(NetworkTestCase):
-    def test_strangers(self) -> None:
+    def test_unknown_peers(self) -> None:
         """Connections that go no further than a handshake, or not so far, hinder nobody and are closed in
         time."""
         first = self.network.node()
@@ -34,22 +34,22 @@ class HalfOpenTests(NetworkTestCase):
             node.wait_for("Joined")
             node.wait_for_api()
         beginnings = (b"", b"\x16", client_hello()[:100], client_hello())
-        with contextlib.ExitStack() as strangers:
+        with contextlib.ExitStack() as unknown_peers:
             began = time.monotonic()
             waiting = []
-            for number in range(STRANGERS):
-                stranger = strangers.enter_context(
+            for number in range(UNKNOWN_PEERS):
+                unknown_peer = unknown_peers.enter_context(
                     socket.create_connection(("127.0.0.1", first.p2p_port), timeout=20)
                 )
-                stranger.sendall(beginnings[number % len(beginnings)])
-                waiting.append(stranger)
+                unknown_peer.sendall(beginnings[number % len(beginnings)])
+                waiting.append(unknown_peer)
             value = self.rng.randbytes(MAX_VALUE)
             with second.client() as client:
                 self.assertTrue(client.put(bytes(32), value))
             with first.client() as client:
                 self.assertEqual(client.get(bytes(32)), value)
-            for stranger in waiting:
+            for unknown_peer in waiting:
                 with contextlib.suppress(ConnectionResetError):
-                    while stranger.recv(4096):
+                    while unknown_peer.recv(4096):
                         pass
             self.assertLess(time.monotonic() - began, 35)

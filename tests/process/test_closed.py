@@ -1,4 +1,4 @@
-"""Attacks on real nodes, in a network of their own: strangers get no further than the border.
+"""Attacks on real nodes, in a network of their own: unknown peers get no further than the border.
 
 The figures of the issue are reached by scripts/bench/attacks.py; here the same is done in seconds.
 """
@@ -104,7 +104,7 @@ class DatagramTests(AttackTestCase):
     def test_forged_source(self) -> None:
         """Whose address is forged gets nothing but CHALLENGEs, and fewer bytes than were sent in his name."""
         node = self.cluster[0]
-        seen = attacks.strangers(self.line, self.forger, node.at, 10_000, self.rng)
+        seen = attacks.unknown_peers(self.line, self.forger, node.at, 10_000, self.rng)
         self.assertEqual(set(seen.kinds), {0x42})
         self.assertEqual(seen.bytes_back, CHALLENGE_BYTES * seen.kinds[0x42])
         self.assertLessEqual(seen.kinds[0x42], 1_000)
@@ -120,7 +120,7 @@ class DatagramTests(AttackTestCase):
         served = load.served()
         self.assertGreater(min(seen.forged, seen.replayed, len(served.gets)), 10)
         self.assertEqual(served.wrong, 0)
-        self.assertLessEqual(set(seen.to_strangers), {0x42})
+        self.assertLessEqual(set(seen.to_unknown_peers), {0x42})
         self.assert_unharmed()
 
     def test_handshakes(self) -> None:

@@ -1,4 +1,4 @@
-"""What strangers may send to a real node: anything. The numbers can be raised from the environment."""
+"""What unknown peers may send to a real node: anything. The numbers can be raised from the environment."""
 
 import os
 import random
@@ -43,7 +43,7 @@ MAX_GROWTH = 16 << 20
 """Bytes that a node's memory may grow by. A leak of one datagram in ten would be more."""
 
 LINES = 300
-"""Lines of log that strangers can cause in one run: the allowance of the API, and a few more."""
+"""Lines of log that unknown peers can cause in one run: the allowance of the API, and a few more."""
 
 PUZZLE = Puzzle("main", DIFFICULTY)
 NEARER = tuple(
@@ -75,7 +75,7 @@ def well_formed(payload: bytes) -> bool:
 
 
 class HostileTestCase(SynchronousTestCase):
-    """Two nodes of one network, of which strangers know the first."""
+    """Two nodes of one network, of which unknown peers know the first."""
 
     def setUp(self) -> None:
         self.network = Network(Path(self.mktemp()).absolute())

@@ -115,7 +115,7 @@ class ReturnTests(NetworkTestCase):
         node.wait_for("Joined", JOIN_PATIENCE)
 
     def test_saved_contacts(self) -> None:
-        """A node that is started anew is the same one, and finds its network without any seed."""
+        """A restarted node is the same one, and finds its network without any seed."""
         first = self.network.node().wait_for_api()
         node = self.network.node(seeds=(first,)).wait_for_api()
         eventually((node.folder / "data" / "node" / "contacts").exists, "the saved contacts")

@@ -21,7 +21,7 @@ OUR_PING = write_message([b"our ping", PING])
 
 
 class SealedTests(SynchronousTestCase):
-    """One real node, and strangers."""
+    """One real node, and unknown peers."""
 
     def setUp(self) -> None:
         self.network = Network(Path(self.mktemp()).absolute())
@@ -47,7 +47,7 @@ class SealedTests(SynchronousTestCase):
                 self.assertTrue(is_pong(peer.call_again(OUR_PING), OUR_PING))
 
     def test_becomes_a_contact(self) -> None:
-        """A caller that answers strangers is asked from another port, and is named to others from then on."""
+        """A caller that answers a probe from another port becomes a contact, and is named to others."""
         peer, asker = self.peer(), self.peer()
         asker.answers_hellos = False
         peer.call(OUR_PING)
@@ -66,7 +66,7 @@ class SealedTests(SynchronousTestCase):
         self.assertTrue(is_pong(peer.call_again(OUR_PING), OUR_PING))
 
     def test_restart(self) -> None:
-        """A node that was killed and begun anew does not know the session; a HELLO begins another."""
+        """A node that was killed and restarted does not know the session; a HELLO begins another."""
         peer = self.peer()
         peer.call(OUR_PING)
         self.node.kill()
@@ -74,7 +74,7 @@ class SealedTests(SynchronousTestCase):
         peer.send(peer.session.data(OUR_PING))
         self.assertTrue(is_pong(peer.call(OUR_PING), OUR_PING))
 
-    def test_strangers_get_challenges(self) -> None:
+    def test_unknown_peers_get_challenges(self) -> None:
         """Of 20,000 datagrams of all kinds and sizes, HELLOs of 256 bytes are answered, with 181, and nothing
         else is."""
         peer = self.peer()

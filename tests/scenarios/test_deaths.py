@@ -6,8 +6,8 @@ from dht14.kademlia.parameters import REPLICATION
 from dht14.maintenance.replicator import REFUSAL_MEMORY
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import NodeRole
+from tests.outcomes import acknowledged
 from tests.scenarios.cluster import Cluster, wrong
-from tests.told import acknowledged
 
 
 class DeathsTests(SynchronousTestCase):

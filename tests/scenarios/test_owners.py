@@ -7,9 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import VirtualNode
 from dht14.sim.run import SETTLE
+from tests.outcomes import acknowledged, value_of
 from tests.owners import Owner
 from tests.scenarios.cluster import Cluster
-from tests.told import acknowledged, value_of
 
 OWNER = Owner(1)
 

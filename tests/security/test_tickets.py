@@ -21,23 +21,23 @@ class TicketsTests(SynchronousTestCase):
 
     def test_once(self) -> None:
         """A ticket gives its transfer once."""
-        ticket = self.tickets.issue(ALICE, "errand", 100, NOW)
+        ticket = self.tickets.issue(ALICE, "transfer", 100, NOW)
         self.assertEqual(len(ticket), TICKET_BYTES)
         self.assertEqual(self.tickets.promised_bytes, 100)
-        self.assertEqual(self.tickets.redeem(ticket, ALICE, NOW), "errand")
+        self.assertEqual(self.tickets.redeem(ticket, ALICE, NOW), "transfer")
         self.assertIsNone(self.tickets.redeem(ticket, ALICE, NOW))
         self.assertEqual((len(self.tickets), self.tickets.promised_bytes), (0, 0))
 
     def test_unknown(self) -> None:
         """A ticket that was never given out is invalid."""
-        self.tickets.issue(ALICE, "errand", 100, NOW)
+        self.tickets.issue(ALICE, "transfer", 100, NOW)
         self.assertIsNone(self.tickets.redeem(bytes(TICKET_BYTES), ALICE, NOW))
 
     def test_another_peer(self) -> None:
         """It is invalid for another peer, and stays valid for its own peer."""
-        ticket = self.tickets.issue(ALICE, "errand", 100, NOW)
+        ticket = self.tickets.issue(ALICE, "transfer", 100, NOW)
         self.assertIsNone(self.tickets.redeem(ticket, BOB, NOW))
-        self.assertEqual(self.tickets.redeem(ticket, ALICE, NOW), "errand")
+        self.assertEqual(self.tickets.redeem(ticket, ALICE, NOW), "transfer")
 
     def test_too_late(self) -> None:
         """After its lifetime it is invalid."""
@@ -47,8 +47,8 @@ class TicketsTests(SynchronousTestCase):
 
     def test_forgotten(self) -> None:
         """Expired tickets go when the next one is given out."""
-        self.tickets.issue(ALICE, "errand", 100, NOW)
-        self.tickets.issue(BOB, "errand", 7, NOW + TICKET_LIFETIME)
+        self.tickets.issue(ALICE, "transfer", 100, NOW)
+        self.tickets.issue(BOB, "transfer", 7, NOW + TICKET_LIFETIME)
         self.assertEqual((len(self.tickets), self.tickets.promised_bytes), (1, 7))
 
     def test_per_peer(self) -> None:
@@ -62,10 +62,10 @@ class TicketsTests(SynchronousTestCase):
     def test_in_all(self) -> None:
         """There is a limit for all peers together; the newest ticket replaces the oldest."""
         peers = [number.to_bytes(32, "big") for number in range(MAX_TICKETS + 1)]
-        tickets = [self.tickets.issue(peer, "errand", 1, NOW) for peer in peers]
+        tickets = [self.tickets.issue(peer, "transfer", 1, NOW) for peer in peers]
         self.assertEqual(len(self.tickets), MAX_TICKETS)
         self.assertIsNone(self.tickets.redeem(tickets[0], peers[0], NOW))
-        self.assertEqual(self.tickets.redeem(tickets[-1], peers[-1], NOW), "errand")
+        self.assertEqual(self.tickets.redeem(tickets[-1], peers[-1], NOW), "transfer")
 
     def test_few_that_ask_on(self) -> None:
         """A few peers that ask again and again lose their own tickets, and others keep theirs."""
@@ -80,5 +80,5 @@ class TicketsTests(SynchronousTestCase):
         size = MAX_PROMISED_BYTES // 4
         peers = [bytes([number]) * 32 for number in range(6)]
         for peer in peers:
-            self.tickets.issue(peer, "errand", size, NOW)
+            self.tickets.issue(peer, "transfer", size, NOW)
         self.assertEqual((len(self.tickets), self.tickets.promised_bytes), (4, MAX_PROMISED_BYTES))

@@ -11,7 +11,7 @@ from dht14.sim.host import VirtualNode
 from dht14.sim.world import World
 from dht14.stack import MakeResponder
 from dht14.wire.messages import FindNode, FindValue, Nodes, Ping, Pong, Reply, Store, Stored, Value
-from tests.told import acknowledged, value_of
+from tests.outcomes import acknowledged, value_of
 
 KEY = 1 << 200
 STORE = Store(KEY, 1_700_000_000_000 << 16, 60_000, 8, 0, b"a value")

@@ -52,8 +52,8 @@ class VirtualBulkCase(SynchronousTestCase):
         self.network.listen(address_of(who.node_id), bulk)
         return bulk
 
-    def ticket(self, errand: Transfer) -> bytes:
-        return self.tickets.issue(public_key_in(ASKER.proof), errand, 1, self.clock.seconds())
+    def ticket(self, transfer: Transfer) -> bytes:
+        return self.tickets.issue(public_key_in(ASKER.proof), transfer, 1, self.clock.seconds())
 
     def push(self, key: int = 5) -> "Deferred[Reply]":
         record = Record(key=key, value=VALUE, version=7, expires_at=0.0, replication=8)

@@ -13,7 +13,7 @@ from dht14.sim.host import PUZZLE, Host, NodeRole, VirtualNode
 from dht14.sim.virtual_disk import VirtualDisk
 from dht14.sim.world import OPERATION_GAP, START_TIME, World, address_of
 from dht14.wire.messages import Ping, Pong
-from tests.told import acknowledged, value_of
+from tests.outcomes import acknowledged, value_of
 
 KEY, VALUE = 1 << 200, b"a value"
 

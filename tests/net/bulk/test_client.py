@@ -27,7 +27,7 @@ from tests.net.bulk.tls_case import (
     HOLDER_CONTACT,
     KEY,
     PUZZLE,
-    STRANGER,
+    UNKNOWN_PEER,
     VALUE,
     BulkCase,
     Talker,
@@ -183,12 +183,12 @@ class FailureTests(ClientCase):
 
     def test_another_key(self) -> None:
         """A peer with another key than the contact's is cut off without a byte, and logged."""
-        stranger = Talker()
+        unknown_peer = Talker()
         with capturedLogs() as events:
             fetched = self.fetch()
-            self.connect(wrapped(stranger, NodeTls(STRANGER.private_key), self.reactor, False))
+            self.connect(wrapped(unknown_peer, NodeTls(UNKNOWN_PEER.private_key), self.reactor, False))
         self.failureResultOf(fetched, CallFailed)
-        self.assertEqual(stranger.received, b"")
+        self.assertEqual(unknown_peer.received, b"")
         self.assertEqual(fields(events, "host", "reason"), [("10.0.0.1", "it has the key of another node")])
 
     def test_lost(self) -> None:

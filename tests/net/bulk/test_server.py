@@ -29,7 +29,7 @@ from tests.net.bulk.tls_case import (
     ASKER,
     KEY,
     PUZZLE,
-    STRANGER,
+    UNKNOWN_PEER,
     VALUE,
     VERSION,
     BulkCase,
@@ -198,7 +198,7 @@ class RefusalTests(ServerCase):
         """So is a peer with the ticket of another peer, whose own ticket stays valid."""
         self.hold()
         ticket = self.ticket_to_fetch()
-        self.connect(STRANGER)
+        self.connect(UNKNOWN_PEER)
         self.say(ticket)
         self.assert_cut("refused")
         self.peer = Talker()
@@ -339,7 +339,7 @@ class AdmissionTests(BulkCase):
         self.admit("::ffff:1.2.3.4")
         self.assertEqual(seen, ["1.2.3.4"])
 
-    def test_strangers(self) -> None:
+    def test_unknown_peers(self) -> None:
         """Unknown peers do not keep others out: the oldest connection without a redeemed ticket is closed."""
         cables = [self.admit("10.0.0.2") for _ in range(MAX_CONNECTIONS)]
         self.assertIsNotNone(self.admit("10.0.0.3"))

@@ -18,7 +18,7 @@ from tests.net.bulk.tls_case import (
     HOLDER,
     HOLDER_CONTACT,
     PUZZLE,
-    STRANGER,
+    UNKNOWN_PEER,
     VALUE,
     BulkCase,
     Talker,
@@ -69,7 +69,7 @@ def impostors():
     own = Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\1")
     return {
         "a certificate of its own": OtherTls(own),
-        "that of another valid node": NodeTls(STRANGER.private_key),
+        "that of another valid node": NodeTls(UNKNOWN_PEER.private_key),
         "another kind of key": OtherTls(ec.generate_private_key(ec.SECP256R1())),
         "TLS 1.2": OtherTls(own, version=SSL.TLS1_2_VERSION),
         "another protocol": OtherTls(own, alpn=b"h2"),
@@ -110,7 +110,7 @@ class ImpostorTests(BulkCase):
     def test_certificate_without_its_key(self) -> None:
         """The certificate of the right node does not help a party without its key."""
         shown = certificate(HOLDER.private_key)
-        self.assertRaises(SSL.Error, OtherTls, STRANGER.private_key, shown=shown)
+        self.assertRaises(SSL.Error, OtherTls, UNKNOWN_PEER.private_key, shown=shown)
 
 
 class NodeTlsTests(BulkCase):
@@ -139,11 +139,11 @@ class NodeTlsTests(BulkCase):
 
     def test_signature_does_not_matter(self) -> None:
         """The signer of a certificate does not matter: the handshake proves the key."""
-        shown = certificate(ASKER.private_key, STRANGER.private_key)
+        shown = certificate(ASKER.private_key, UNKNOWN_PEER.private_key)
         self.assertEqual(self.fetch_with(OtherTls(ASKER.private_key, shown=shown)), VALUE)
 
     def test_one_certificate(self) -> None:
         """The right key beside another certificate is refused."""
-        another = certificate(STRANGER.private_key)
+        another = certificate(UNKNOWN_PEER.private_key)
         self.assertEqual(self.fetch_with(OtherTls(ASKER.private_key, another)), b"")
         self.assertEqual(self.server.metrics.refused, 1)

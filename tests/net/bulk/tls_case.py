@@ -27,7 +27,7 @@ from dht14.wire.messages import Offer
 from tests.fakes import BEGINNING
 
 PUZZLE = Puzzle("tests", 0)
-HOLDER, ASKER, STRANGER = (Identity.made_up(PUZZLE, random.Random(number)) for number in range(3))
+HOLDER, ASKER, UNKNOWN_PEER = (Identity.made_up(PUZZLE, random.Random(number)) for number in range(3))
 HOLDER_CONTACT = Contact(HOLDER.node_id, ("10.0.0.1", 8000), HOLDER.proof)
 ASKER_CONTACT = Contact(ASKER.node_id, ("10.0.0.2", 8000), ASKER.proof)
 KEY, VERSION = 5, 7
@@ -66,9 +66,9 @@ class BulkCase(SynchronousTestCase):
             lambda _: None,
         )
 
-    def ticket(self, errand: Transfer, identity: Identity = ASKER) -> bytes:
-        length = errand.length if isinstance(errand, Download) else errand.offer.length
-        return self.tickets.issue(public_key_in(identity.proof), errand, length, self.now())
+    def ticket(self, transfer: Transfer, identity: Identity = ASKER) -> bytes:
+        length = transfer.length if isinstance(transfer, Download) else transfer.offer.length
+        return self.tickets.issue(public_key_in(identity.proof), transfer, length, self.now())
 
     def ticket_to_fetch(self, value: bytes = VALUE) -> bytes:
         return self.ticket(Download(KEY, VERSION, len(value)))

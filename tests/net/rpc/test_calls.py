@@ -42,21 +42,21 @@ class MatchTests(RpcTestCase):
     def test_private_contacts(self) -> None:
         """Private addresses that a node on the internet names are removed."""
         named = (Contact(3, ("192.168.0.1", 53), proof_of(3)), Contact(4, ("192.0.2.44", 53), proof_of(4)))
-        stranger = contact_at(PEER.node_id, ("198.51.100.1", 8000))
-        self.receive(self.call(stranger), Nodes(named), stranger)
+        unknown_peer = contact_at(PEER.node_id, ("198.51.100.1", 8000))
+        self.receive(self.call(unknown_peer), Nodes(named), unknown_peer)
         self.assertEqual(self.observer.replies, [Nodes(named[1:])])
 
     def test_private_announcement(self) -> None:
         """A node on the internet cannot make this node call its loopback or its network by an ANNOUNCE."""
-        stranger = contact_at(PEER.node_id, ("198.51.100.1", 8000))
+        unknown_peer = contact_at(PEER.node_id, ("198.51.100.1", 8000))
         for number, host in enumerate(("192.168.1.1", "127.0.0.1", "10.0.0.9", "::1", "fe80::1")):
-            self.receive(bytes([number]) * 8, Announce((host, 53)), stranger)
-        self.assertEqual({address for _, address in self.probe_wire.sent}, {stranger.address})
-        self.assertEqual(self.messages(), [(Pong(), stranger.address)] * 5)
-        self.receive(bytes(8), Announce(("192.0.2.44", 53)), stranger)
+            self.receive(bytes([number]) * 8, Announce((host, 53)), unknown_peer)
+        self.assertEqual({address for _, address in self.probe_wire.sent}, {unknown_peer.address})
+        self.assertEqual(self.messages(), [(Pong(), unknown_peer.address)] * 5)
+        self.receive(bytes(8), Announce(("192.0.2.44", 53)), unknown_peer)
         self.receive(bytes(8), Announce(("192.168.1.1", 53)), PEER)
         probed = {address for _, address in self.probe_wire.sent}
-        self.assertEqual(probed - {stranger.address}, {("192.0.2.44", 53), ("192.168.1.1", 53)})
+        self.assertEqual(probed - {unknown_peer.address}, {("192.0.2.44", 53), ("192.168.1.1", 53)})
 
     def test_duplicate(self) -> None:
         """A reply counts once."""

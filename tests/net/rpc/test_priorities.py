@@ -14,7 +14,7 @@ class PriorityTests(SynchronousTestCase):
         self.table, self.hello_limiter = RoutingTable(1 << 255), HelloLimiter()
         self.priority_of = PeerPriorities(self.table, self.hello_limiter).of
 
-    def test_stranger(self) -> None:
+    def test_unknown_peer(self) -> None:
         """An address is unknown if no node, or only another one of the same host, has answered from it."""
         self.assertIs(self.priority_of(("203.0.113.1", 8000)), Priority.UNKNOWN)
         self.hello_limiter.proved(("203.0.113.1", 8001))

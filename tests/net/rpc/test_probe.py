@@ -207,10 +207,10 @@ class ProbeTests(ProbeTestCase):
         for number in range(1, 17 * K):
             self.table.confirmed(contact(number, number), self.clock.seconds(), 0.1)
         self.table.confirmed(contact(OWN | 1, 1), self.clock.seconds(), 0.1)
-        stranger = contact(1 << 200, 5)
-        self.called_by(stranger)
+        unknown_peer = contact(1 << 200, 5)
+        self.called_by(unknown_peer)
         self.assertEqual(self.probed(), [])
-        self.assertTrue(self.probe.may_be_unreachable(stranger, self.clock.seconds()))
+        self.assertTrue(self.probe.may_be_unreachable(unknown_peer, self.clock.seconds()))
 
     def test_contacts(self) -> None:
         """Contacts and this node itself are not probed; a contact that missed the last call is."""

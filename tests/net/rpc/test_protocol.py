@@ -85,14 +85,14 @@ class RequestTests(RpcTestCase):
         self.receive(b"12345678", Ping(), contact_at(OWN, OTHER.address))
         self.assertEqual(self.probed(), [])
 
-    def test_flood_of_strangers(self) -> None:
+    def test_flood_of_unknown_peers(self) -> None:
         """Each of many unknown callers is probed once, and few probes are under way at a time: the node does
         not send more than it receives."""
-        strangers = [contact(number, number) for number in range(1, 101)]
-        for stranger in strangers:
-            self.receive(b"12345678", Ping(), stranger)
-            self.receive(b"12345678", Ping(), stranger)
-        self.assertEqual(self.probed(), [stranger.address for stranger in strangers])
+        unknown_peers = [contact(number, number) for number in range(1, 101)]
+        for unknown_peer in unknown_peers:
+            self.receive(b"12345678", Ping(), unknown_peer)
+            self.receive(b"12345678", Ping(), unknown_peer)
+        self.assertEqual(self.probed(), [unknown_peer.address for unknown_peer in unknown_peers])
         self.assertEqual(self.probe.metrics.displaced, 100 - MAX_PROBES)
         self.pass_time(HARD_TIMEOUT + TOLERANCE)
         self.assertEqual(self.probe.metrics.unanswered, MAX_PROBES)

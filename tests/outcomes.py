@@ -1,4 +1,4 @@
-"""What a node told of a PUT or a GET, as short as most tests want it."""
+"""The outcome of a PUT or a GET, as short as most tests need it."""
 
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
