@@ -4,7 +4,8 @@
     python scripts/dht_client.py -a 127.0.0.1 -p 7400 -s -k greeting -d "hello"
     python scripts/dht_client.py -a 127.0.0.1 -p 7400 -g -k greeting
 
-The key is UTF-8 text, padded with zero bytes to 32 bytes. Exit code: 0 if the value was found or stored, else 1.
+The key is UTF-8 text, padded with zero bytes to 32 bytes. Exit code: 0 if the value was found or stored,
+else 1.
 """
 
 import argparse
