@@ -3,7 +3,7 @@
 Layers, each importing only what stands below it::
 
     cmd/                               what is typed: options of twistd, commands of `dht14`
-    app/  sim/                         the life of a real node; a network of virtual nodes
+    app/  sim/  client/                the life of a real node; a network of virtual nodes; clients of the API
     stack                              builds the objects of one node, once, for both
     net/  maintenance/                 Twisted protocols (rpc/, api/, bulk/); what a node does unasked
     node/                              operations: lookup, get, put, join, answers to other nodes
@@ -15,7 +15,70 @@ Layers, each importing only what stands below it::
 From `wire/` down everything is pure (no Twisted, no log, no clock, no randomness of its own), except that the
 database waits for the disk in a thread. `app/` and `sim/` never meet; both call `build_stack` in `stack.py`.
 
-`docs/architecture.md` follows a request through these parts and explains the terms.
+`docs/architecture.md` follows a request through these parts and explains the terms. `__all__`, here and in
+`aio`, names what is public; `docs/clients.md` explains it.
 """
 
+TYPE_CHECKING = False
+# Type checkers take a variable of this name for true. To import `typing` would take longer than all the rest.
+
+if TYPE_CHECKING:
+    from dht14.client.answers import Receipt, Value
+    from dht14.client.blocking import Client
+    from dht14.client.errors import (
+        BadKey,
+        DhtError,
+        Forged,
+        Incomplete,
+        NoNode,
+        NotReady,
+        Refused,
+        TimedOut,
+        TooLarge,
+        Unanswered,
+    )
+    from dht14.client.keys import owner_key
+    from dht14.records.receipt import PutOutcome, PutReason
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BadKey",
+    "Client",
+    "DhtError",
+    "Forged",
+    "Incomplete",
+    "NoNode",
+    "NotReady",
+    "PutOutcome",
+    "PutReason",
+    "Receipt",
+    "Refused",
+    "TimedOut",
+    "TooLarge",
+    "Unanswered",
+    "Value",
+    "__version__",
+    "owner_key",
+]
+
+_HOMES = {
+    "client.blocking": {"Client"},
+    "client.answers": {"Receipt", "Value"},
+    "client.keys": {"owner_key"},
+    "records.receipt": {"PutOutcome", "PutReason"},
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is asked for first: a node and most commands need none of them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    home = next((home for home, names in _HOMES.items() if name in names), "client.errors")
+    return getattr(import_module(f"dht14.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

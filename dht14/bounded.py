@@ -14,8 +14,8 @@ V = TypeVar("V")
 class BoundedDict(OrderedDict[K, V]):
     """A dict of at most `limit` items: when it is full, a new key replaces the oldest one.
 
-    An `OrderedDict` finds its oldest key at once; a dict searches for it behind all that were deleted before. Only
-    item assignment and `renew` respect the limit; `setdefault` and `update` must not be used.
+    An `OrderedDict` finds its oldest key at once; a dict searches for it behind all that were deleted before.
+    Only item assignment and `renew` respect the limit; `setdefault` and `update` must not be used.
     """
 
     def __init__(self, limit: int) -> None:
@@ -35,7 +35,7 @@ class BoundedDict(OrderedDict[K, V]):
 
 @define
 class ExpiringSet(Generic[H]):
-    """A set whose members expire after `ttl` seconds; when it is full, a new member replaces the oldest one."""
+    """A set whose members expire after `ttl` seconds; if it is full, a new member replaces the oldest."""
 
     _ttl: float
     _limit: int

@@ -26,7 +26,7 @@ from attrs import define, field, frozen
 from dht14.cmd.api_client import ask
 from dht14.cmd.command_error import CommandError
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.wire.api_messages import Success, encode_get, encode_put
+from dht14.wire.api_messages import Get, Put, Success
 
 FOLDER = Path(__file__).parent.parent / "data" / "deployment"
 API_PORT = int(os.environ.get("API_PORT", "7400"))
@@ -129,11 +129,11 @@ class Node:
 
     def put(self, key: bytes, value: bytes) -> bool:
         """Put; return whether it is acknowledged. Raises `CommandError` when the node does not run."""
-        return isinstance(ask(("127.0.0.1", self.port), key, encode_put(0, 0, key, value)), Success)
+        return isinstance(ask(("127.0.0.1", self.port), Put(0, 0, key, value)), Success)
 
     def get(self, key: bytes) -> bytes | None:
         """Get; return the value. Raises `CommandError` when the node does not run."""
-        reply = ask(("127.0.0.1", self.port), key, encode_get(key))
+        reply = ask(("127.0.0.1", self.port), Get(key))
         return reply.value if isinstance(reply, Success) else None
 
     def answers(self) -> bool:

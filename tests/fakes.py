@@ -13,18 +13,19 @@ from twisted.logger import LogEvent
 from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.freshness import Freshness
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.node import Node
 from dht14.node.ports import CallObserver, CallResult
 from dht14.node.put import Policy, RecordWriter
 from dht14.node.record_sender import RecordSender
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
+from dht14.node.resync_state import ResyncState
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.security.identity import PROOF_BYTES, Identity, public_key_in
 from dht14.security.tickets import Tickets
@@ -47,7 +48,7 @@ def address_of(number: int) -> Address:
 
 
 def proof_of(node_id: int) -> bytes:
-    """What stands for a proof of work in these tests, so that they can choose their ids."""
+    """A stand-in for a proof of work, so that tests can choose their ids."""
     return id_to_bytes(node_id) + bytes(PROOF_BYTES - ID_BYTES)
 
 
@@ -126,7 +127,7 @@ class Asks:
 
 @define(eq=False)
 class RpcRecorder(Asks):
-    """An `Rpc` whose calls are noted, and answered by whoever tells their observers so."""
+    """An `Rpc` that records calls; the test notifies their observers."""
 
     calls: list[tuple[Contact, Request, CallObserver]] = field(factory=list)
 
@@ -135,13 +136,13 @@ class RpcRecorder(Asks):
 
     @property
     def contacts(self) -> list[Contact]:
-        """Who was called, in order."""
+        """The contacts called, in order."""
         return [contact for contact, _, _ in self.calls]
 
 
 @define(eq=False)
 class BulkRecorder:
-    """A `Bulk` whose transfers are noted, and ended by whoever fires their Deferreds."""
+    """A `Bulk` that records transfers; the test fires their Deferreds."""
 
     pushes: "list[tuple[Contact, bytes, bytes, Deferred[Reply]]]" = field(factory=list)
     fetches: "list[tuple[Contact, bytes, int, Deferred[bytes]]]" = field(factory=list)
@@ -158,19 +159,19 @@ class BulkRecorder:
 
 
 Answer = Callable[[Request, Contact], Reply | None]
-"""What a peer says to a request of a contact; None when it says nothing."""
+"""The reply of a peer to a request of a contact; None if it does not answer."""
 
 
-class Conduct(Enum):
-    """What becomes of transfers with a peer."""
+class BulkBehaviour(Enum):
+    """How a peer behaves on the bulk channel."""
 
     HONEST = "honest"
     CLOSED = "closed"
     """They fail at once."""
     SILENT = "silent"
-    """Nothing is ever heard of them."""
+    """They never end."""
     LYING = "lying"
-    """Other values come than those that were told of, of the same length."""
+    """It sends values that differ from the advertised ones, of the same length."""
 
 
 @define(eq=False, repr=False)
@@ -181,54 +182,65 @@ class Peer:
     table: RoutingTable
     store: MemoryStore | None
     responder: Responder
-    courier: RecordSender
+    record_sender: RecordSender
     node: Node
-    diary: RepublishTimes
-    freshness: Freshness
-    time: NetworkTime
+    republish_times: RepublishTimes
+    resync_state: ResyncState
+    time: NetworkClock
     answer: Answer
     latency: float = LATENCY
     """Seconds until its reply comes."""
-    bulk: Conduct = Conduct.HONEST
+    bulk: BulkBehaviour = BulkBehaviour.HONEST
     """How it behaves on the bulk channel."""
     asked: list[Request] = field(factory=list)
     """The requests that reached it."""
 
     def fall_silent(self) -> None:
-        """Answer nothing any more, as a dead node does."""
+        """Answer nothing, as a dead node does."""
         self.answer = lambda request, sender: None
-        self.bulk = Conduct.SILENT
+        self.bulk = BulkBehaviour.SILENT
 
 
 @define(eq=False, repr=False)
 class FakeNetwork:
-    """Nodes that reach each other by calls of functions on one virtual clock, with the facts of real calls."""
+    """Nodes that reach each other by calls of functions on one virtual clock, with the facts of real
+    calls."""
 
     policy: Policy = field(factory=lambda: Policy(min_ttl=1))
     clock: HeapClock = field(factory=lambda: HeapClock(BEGINNING))
     peers: dict[Address, Peer] = field(factory=dict)
-    strangers: Answer = lambda request, sender: None
-    """What comes from addresses where the test put nobody."""
-    strangers_latency: float = LATENCY
+    unknown_peers: Answer = lambda request, sender: None
+    """The replies from addresses at which the test has no node."""
+    unknown_peers_latency: float = LATENCY
 
     def peer(self, node_id: int, holds_values: bool = True, limit: int = 1 << 22) -> Peer:
-        """A node more. Nobody knows of it, and it knows nobody."""
+        """Add a node. No other node knows it, and it knows none."""
         contact = contact_at(node_id, address_of(len(self.peers) + 1))
-        table = RoutingTable(node_id)
+        neighbourhood = Neighbourhood(table := RoutingTable(node_id))
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
-        diary = RepublishTimes()
-        time, freshness = NetworkTime(self.clock.seconds, self.clock.seconds), Freshness()
+        republish_times = RepublishTimes()
+        time, resync_state = NetworkClock(self.clock.seconds, self.clock.seconds), ResyncState()
         tickets: Tickets[Transfer] = Tickets(random.Random(node_id))
-        responder = Responder(table, store, self.policy.max_ttl, tickets, time, diary, freshness)
-        bulk = FakeBulk(self, contact)
-        courier = RecordSender(FakeRpc(self, contact, table, time), bulk, self.clock)
-        lookups = Lookups(table, courier, self.clock)
-        reader = RecordReader(lookups, store, bulk, time, freshness, None)
-        node = Node(
-            lookups, reader, RecordWriter(lookups, store, time, freshness, self.policy, diary, reader)
+        responder = Responder(
+            neighbourhood, store, self.policy.max_ttl, tickets, time, republish_times, resync_state
         )
+        bulk = FakeBulk(self, contact)
+        record_sender = RecordSender(FakeRpc(self, contact, table, time), bulk, self.clock)
+        lookups = Lookups(neighbourhood, record_sender, self.clock)
+        reader = RecordReader(lookups, store, bulk, time, resync_state, None)
+        writer = RecordWriter(lookups, store, time, resync_state, self.policy, republish_times, reader)
+        node = Node(lookups=lookups, reader=reader, writer=writer)
         peer = Peer(
-            contact, table, store, responder, courier, node, diary, freshness, time, self._answers(responder)
+            contact,
+            table,
+            store,
+            responder,
+            record_sender,
+            node,
+            republish_times,
+            resync_state,
+            time,
+            self._answers(responder),
         )
         self.peers[contact.address] = peer
         return peer
@@ -241,8 +253,8 @@ class FakeNetwork:
 
         return answer
 
-    def town(self, *node_ids: int) -> list[Peer]:
-        """Nodes of these ids, each of whom knows all others."""
+    def cluster(self, *node_ids: int) -> list[Peer]:
+        """Add nodes of these ids, each of which knows all others."""
         peers = [self.peer(node_id) for node_id in node_ids]
         self.acquaint(peers)
         return peers
@@ -257,11 +269,11 @@ class FakeNetwork:
             one.table.looked_up(one.contact.node_id, now)
 
     def wait(self, seconds: float) -> None:
-        """Let so much time pass."""
+        """Let this many seconds pass."""
         self.clock.run_until(self.clock.seconds() + seconds)
 
     def seconds_until(self, outcome: "Deferred[Any]") -> float:
-        """Run until the Deferred has fired; the seconds that took. AssertionError after a minute."""
+        """Run until the Deferred has fired; return the seconds that took. AssertionError after a minute."""
         began = self.clock.seconds()
 
         def over() -> bool:
@@ -271,7 +283,7 @@ class FakeNetwork:
         return self.clock.seconds() - began
 
     def result(self, outcome: "Deferred[Any]") -> Any:
-        """Run until the Deferred has fired; what with."""
+        """Run until the Deferred has fired; return its result."""
         self.seconds_until(outcome)
         return outcome.result
 
@@ -283,14 +295,14 @@ class FakeRpc(Asks):
     _network: FakeNetwork
     _own: Contact
     _table: RoutingTable
-    _time: NetworkTime
+    _time: NetworkClock
 
     def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
         peer = self._network.peers.get(contact.address)
         call = _Call(self._network.clock, self._table, contact, observer, self._time)
         if peer is None:
-            reply = self._network.strangers(request, self._own)
-            call.runs(reply, contact, self._network.strangers_latency)
+            reply = self._network.unknown_peers(request, self._own)
+            call.runs(reply, contact, self._network.unknown_peers_latency)
         elif contact.node_id in (0, peer.contact.node_id):
             peer.asked.append(request)
             call.runs(peer.answer(request, self._own), peer.contact, peer.latency)
@@ -314,9 +326,9 @@ class FakeBulk:
     def _begin(self, contact: Contact, end: "Callable[[Peer, Deferred[Any]], None]") -> "Deferred[Any]":
         ended: Deferred[Any] = Deferred()
         peer = self._network.peers.get(contact.address)
-        if peer is None or not peer.contact.is_same(contact) or peer.bulk is Conduct.CLOSED:
+        if peer is None or not peer.contact.is_same(contact) or peer.bulk is BulkBehaviour.CLOSED:
             ended.errback(CallFailed())
-        elif peer.bulk is not Conduct.SILENT:
+        elif peer.bulk is not BulkBehaviour.SILENT:
             self._network.clock.post(
                 3 * peer.latency, lambda _: None if ended.called else end(peer, ended), None
             )
@@ -326,23 +338,23 @@ class FakeBulk:
         return peer.responder.redeem(ticket, public_key_in(self._own.proof), self._network.clock.seconds())
 
     def _pushed(self, peer: Peer, ticket: bytes, value: bytes, ended: "Deferred[Any]") -> None:
-        errand = self._redeem(peer, ticket)
-        if isinstance(errand, Upload):
-            peer.responder.take(errand, value, self._network.clock.seconds(), ended.callback)
+        transfer = self._redeem(peer, ticket)
+        if isinstance(transfer, Upload):
+            peer.responder.take(transfer, value, self._network.clock.seconds(), ended.callback)
         else:
             ended.errback(CallFailed())
 
     def _fetched(self, peer: Peer, ticket: bytes, ended: "Deferred[Any]") -> None:
-        errand = self._redeem(peer, ticket)
+        transfer = self._redeem(peer, ticket)
         value = (
-            peer.responder.give(errand, self._network.clock.seconds())
-            if isinstance(errand, Download)
+            peer.responder.give(transfer, self._network.clock.seconds())
+            if isinstance(transfer, Download)
             else None
         )
         if value is None:
             ended.errback(CallFailed())
         else:
-            ended.callback(bytes(len(value)) if peer.bulk is Conduct.LYING else value)
+            ended.callback(bytes(len(value)) if peer.bulk is BulkBehaviour.LYING else value)
 
 
 @define(eq=False)
@@ -353,7 +365,7 @@ class _Call:
     _table: RoutingTable
     _contact: Contact
     _observer: CallObserver
-    _time: NetworkTime
+    _time: NetworkClock
 
     def runs(self, reply: Reply | None, answerer: Contact, latency: float) -> None:
         ends = latency if reply is not None else HARD_TIMEOUT

@@ -5,7 +5,7 @@ from dht14.bounded import BoundedDict, ExpiringSet
 
 class BoundedDictTests(SynchronousTestCase):
     def test_oldest_replaced(self) -> None:
-        """A new key replaces the oldest one when the dict is full; a known key replaces only its own value."""
+        """A new key replaces the oldest one of a full dict; a known key replaces only its own value."""
         bounded: BoundedDict[str, int] = BoundedDict(2)
         for key, value in (("a", 1), ("b", 2), ("a", 3), ("c", 4)):
             bounded[key] = value

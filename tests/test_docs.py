@@ -80,7 +80,7 @@ class ArchitectureTests(SynchronousTestCase):
 
     def test_layers(self):
         """The map has the layers of the code."""
-        rows = re.findall(r"^\| (\d) \| `([\w.]+)/?` \|", self.page, re.MULTILINE)
+        rows = re.findall(r"^\| (\d+) \| `([\w.]+)/?` \|", self.page, re.MULTILINE)
         mapped = {(int(number), part.removesuffix(".py")) for number, part in rows}
         self.assertEqual(mapped, {(n, part) for n, parts in enumerate(LAYERS, 1) for part in parts})
 

@@ -1,4 +1,6 @@
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -10,21 +12,26 @@ TOP = Path(__file__).parent.parent / "dht14"
 
 # From the ground up. An import goes to a lower layer, or stays in its own part.
 LAYERS = (
-    {"errors", "bounded"},
+    {"errors", "bounded", "metrics"},
     {"kademlia"},
     {"records", "security"},
     {"wire", "session", "database"},
     {"node"},
     {"net", "maintenance"},
+    {"node_metrics"},
     {"stack"},
-    {"app", "sim"},
-    {"cmd"},
+    {"app", "sim", "client"},
+    {"cmd", "aio"},
 )
 # No Twisted, no log, no clock, no thread.
-PURE = {"errors", "bounded", "kademlia", "records", "security", "wire", "session"}
+PURE = {"errors", "bounded", "metrics", "kademlia", "records", "security", "wire", "session"}
 # The database waits for its disk in a thread. It reads no clock and writes no log.
 ALLOWED = {"database": {"lmdb", "threading"}}
 IMPURE_MODULES = {"twisted", "logging", "time", "asyncio", "threading", "secrets", "lmdb"}
+# What users of the clients meet keeps the name that says it best, though there are others inside.
+PUBLIC_CLASSES = {"Client", "Receipt", "Refused", "Value"}
+# Of the clients these move the bytes; their other modules are as pure as what stands below.
+TRANSPORTS = {f"client/{name}.py" for name in ("asynchronous", "pipeline", "blocking", "sockets")}
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 LONGEST_MODULE, LONGEST_FUNCTION = 400, 60
 
@@ -88,6 +95,8 @@ class HouseTests(SynchronousTestCase):
 
         def wrong() -> Iterator[str]:
             for module in self.modules:
+                if module.part == "__init__":
+                    continue  # Its public names are imported when they are asked for.
                 for name in module.imports():
                     words = name.split(".")
                     if words[0] != "dht14" or len(words) < 2 or words[1].startswith("__"):
@@ -107,7 +116,7 @@ class HouseTests(SynchronousTestCase):
         TopologicalSorter({name: found & modules.keys() for name, found in imports.items()}).prepare()
 
     def test_pure_parts(self):
-        """From wire/, session/ and database/ down there is no Twisted, no log and no clock; a thread only in the last."""
+        """From wire/, session/ and database/ down: no Twisted, log or clock; a thread only in the last."""
         self.none(
             f"{module.name} imports {name}"
             for module in self.modules
@@ -115,6 +124,33 @@ class HouseTests(SynchronousTestCase):
             for name in module.imports()
             if name.split(".")[0] in IMPURE_MODULES - ALLOWED.get(module.part, set())
         )
+
+    def test_clients(self):
+        """The clients import nothing of a node and no Twisted; only their transports a clock and a socket."""
+        downstairs = {"errors", "kademlia", "records", "wire", "client"}
+        for module in self.modules:
+            if module.part not in ("client", "aio"):
+                continue
+            names = {tuple(name.split(".")) for name in module.imports()}
+            self.assertLessEqual(
+                {words[1] for words in names if words[0] == "dht14"}, downstairs, module.name
+            )
+            unwanted = {"twisted"} if module.name in TRANSPORTS else IMPURE_MODULES | {"socket"}
+            self.assertEqual({words[0] for words in names} & unwanted, set(), module.name)
+
+    def test_what_clients_load(self):
+        """Importing `dht14` loads nothing. Importing the clients loads no Twisted, nothing that only signing
+        needs, and for the blocking one no asyncio."""
+        for names, unwanted in (
+            ("dht14", ("dht14.client", "attr", "asyncio")),
+            ("dht14, sys; dht14.Client", ("twisted", "asyncio", "cryptography", "cbor2", "lmdb")),
+            ("dht14.aio", ("twisted", "cryptography", "cbor2", "lmdb")),
+        ):
+            code = f"import {names}; import sys; print(*sys.modules)"
+            loaded = subprocess.run(
+                [sys.executable, "-c", code], cwd=TOP.parent, capture_output=True, text=True, check=True
+            ).stdout.split()
+            self.assertEqual(set(loaded) & set(unwanted), set(), names)
 
     def test_randomness_is_given(self):
         """Outside cmd/ and the composition roots nobody draws from the global random source."""
@@ -195,5 +231,6 @@ class HouseTests(SynchronousTestCase):
                 if isinstance(node, ast.ClassDef):
                     found.setdefault(node.name, []).append(module.name)
         # twistd looks for a class of this name in both plugins.
-        del found["Options"]
+        for name in ("Options", *PUBLIC_CLASSES):
+            del found[name]
         self.none(f"{name}: {places}" for name, places in found.items() if len(places) > 1)

@@ -27,7 +27,7 @@ class PackagingTests(SynchronousTestCase):
         self.assertNotRegex((TOP / page).read_text(), r"\]\(|<a |^\[.*\]:")
 
     def test_extras(self) -> None:
-        """Extras are for users. Every tool has its own list of requirements; tox.ini names only existing ones."""
+        """Extras are for users. Every tool has its own list of requirements; tox.ini names existing ones."""
         self.assertEqual(list(self.setup["options.extras_require"]), ["plot"])
         lists = {file.name for file in (TOP / "conf" / "develop").iterdir()}
         named = set(re.findall(r"conf/develop/(\w+\.txt)", (TOP / "tox.ini").read_text()))

@@ -10,8 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import SUBNET_IN_BUCKET
 from dht14.maintenance.periodic import Periodic
+from dht14.net.api.metrics import ApiMetrics
 from dht14.node.join import Retries
 from dht14.node.put import Policy
+from dht14.records.receipt import PutOutcome
 from dht14.records.record import Record
 from dht14.records.store import Outcome, Verdict
 from dht14.security.hello_limiter import HELLOS_PER_ADDRESS
@@ -24,7 +26,7 @@ from dht14.sim.network import VirtualNetwork
 from dht14.stack import Stack, StackOptions, build_stack
 from dht14.wire.messages import Ping
 from tests.fakes import BEGINNING, BulkRecorder, address_of, contact, identity, verify_proof
-from tests.net.rpc.test_protocol import UdpRecorder
+from tests.net.rpc.case import UdpRecorder
 from tests.told import acknowledged, value_of
 
 FAR = 1 << 255
@@ -35,7 +37,7 @@ def resolve(host: str, port: int) -> "Deferred[list[Address]]":
 
 
 class StackTests(SynchronousTestCase):
-    """One node's objects, wired together; where datagrams are needed, on a virtual network."""
+    """The objects of one node, wired together; on a virtual network where datagrams are needed."""
 
     def setUp(self) -> None:
         self.clock = HeapClock(BEGINNING)
@@ -65,18 +67,18 @@ class StackTests(SynchronousTestCase):
         return stack
 
     def test_nothing_opened(self) -> None:
-        """Building a stack opens nothing and begins nothing."""
+        """Building a stack opens nothing and starts nothing."""
         stack = self.stack(1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertIsNone(stack.rpc.transport)
 
     def test_services(self) -> None:
-        """A node joins, pings, refreshes, sweeps, and sees to copies; a bootstrap node has nothing to see to."""
+        """A node has all passes; a bootstrap node has none for records."""
         names = [service.name for service in self.stack(1).services]
         self.assertEqual(
             names,
             [
-                "pulse",
+                "standstill",
                 "join",
                 "liveness",
                 "refresh",
@@ -93,7 +95,7 @@ class StackTests(SynchronousTestCase):
         self.assertIsNone(bootstrap.store)
 
     def test_together(self) -> None:
-        """Two stacks join each other, and what one puts the other gets."""
+        """Two stacks join each other, and one gets what the other puts."""
         self.start(self.stack(1), 1)
         other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
         self.clock.run_until(BEGINNING + 5)
@@ -105,15 +107,45 @@ class StackTests(SynchronousTestCase):
         self.clock.run_until(BEGINNING + 15)
         self.assertEqual(value_of(self.successResultOf(got)), b"value")
 
+    def test_metrics(self) -> None:
+        """A snapshot has the metrics of all components, and does not change afterwards."""
+        one = self.start(self.stack(1), 1)
+        other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
+        self.clock.run_until(BEGINNING + 5)
+        before = other.metrics(api=ApiMetrics(gets=3))
+        other.node.put(7, b"value", 60, 0)
+        self.clock.run_until(BEGINNING + 10)
+        after = other.metrics()
+        self.assertEqual((before.contacts, before.rpc.sent["STORE"].answered), (1, 0))
+        self.assertEqual(
+            (after.rpc.sent["STORE"].answered, after.puts.outcomes[PutOutcome.STORED_BY_ALL]), (1, 1)
+        )
+        self.assertEqual(one.metrics().rpc.received["STORE"].answered, 1)
+        assert before.store is not None and after.store is not None
+        self.assertEqual((before.store.records, after.store.records), (0, 1))
+        self.assertEqual(after.store.largest_share, after.store.used)
+        self.assertGreater(after.passes["resync"].succeeded, 0)
+        self.assertGreater(after.hops.total(), before.hops.total())
+
+    def test_samples(self) -> None:
+        """Each value of a snapshot has a unique name with labels; a bootstrap node has no store."""
+        bootstrap = self.stack(1, StackOptions(storage_limit=None))
+        listed = list(self.stack(1).metrics(api=ApiMetrics(gets=3)).samples())
+        names = [(sample.family.name, *sorted(sample.labels.items())) for sample in listed]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertIn(("dht14_api_requests_total", ("method", "GET")), names)
+        self.assertIn(("dht14_maintenance_passes_total", ("outcome", "failed"), ("pass", "repair")), names)
+        self.assertIsNone(bootstrap.metrics().store)
+
     def test_saved(self) -> None:
-        """A stack finds its network through saved contacts alone."""
+        """A stack finds its network with saved contacts only."""
         self.start(self.stack(1), 1)
         other = self.start(self.stack(FAR, saved=(contact(1, 1),)), 2)
         self.clock.run_until(BEGINNING + 5)
         self.assertTrue(other.join.joined)
 
     def test_options(self) -> None:
-        """Policy, retries and the store's limit arrive where they act."""
+        """Policy, retries and the limit of the store reach their components."""
         policy = Policy(min_ttl=5, default_ttl=6, max_ttl=7)
         options = StackOptions(policy, storage_limit=1234, retries=Retries(0.5, 1))
         stack = self.start(self.stack(1, options), 1)
@@ -126,7 +158,7 @@ class StackTests(SynchronousTestCase):
         self.assertAlmostEqual(held.expires_at, self.clock.seconds() + 7, places=2)
 
     def test_subnets(self) -> None:
-        """The table limits subnets, those of private addresses only where it is asked for."""
+        """The table limits subnets, and those of private addresses only if the option says so."""
         for private, limited in ((False, [False, True]), (True, [True, True])):
             table = self.stack(1, StackOptions(limits=Limits(diversity_private=private))).table
             for host in ("10.0.0.1", "198.51.100.1"):
@@ -138,7 +170,7 @@ class StackTests(SynchronousTestCase):
             self.assertEqual([count == SUBNET_IN_BUCKET for count in counts], limited)
 
     def test_victim(self) -> None:
-        """An address that one names as a neighbour's and as its own gets no more HELLOs for that."""
+        """An address that a node names as its own and as that of a neighbour gets no additional HELLOs."""
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(5),
@@ -159,7 +191,7 @@ class StackTests(SynchronousTestCase):
         self.assertEqual([address for _, address in wire.sent], [address_of(1)] * HELLOS_PER_ADDRESS)
 
     def test_flood_of_hellos(self) -> None:
-        """When strangers have used up their CHALLENGEs a contact of the table still gets one."""
+        """When unknown peers have used up their CHALLENGEs a contact of the table still gets one."""
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(5),
@@ -184,11 +216,15 @@ class StackTests(SynchronousTestCase):
         self.assertTrue(is_answered(one.address))
 
     def test_make_store(self) -> None:
-        """A store of another make gets what it needs: the node's id, the limit, and whose records stay."""
+        """A store gets what it needs: the id of the node, the limit, and which records to keep."""
         made: list[tuple[int, int, bool, float, float]] = []
 
         def make(
-            own_id: int, limit: int, answers_for: Callable[[Record], bool], max_ttl: float, share: float
+            own_id: int,
+            limit: int,
+            answers_for: Callable[[Record], bool],
+            max_ttl: float,
+            writer_share: float,
         ) -> MemoryStore:
             made.append(
                 (
@@ -196,10 +232,10 @@ class StackTests(SynchronousTestCase):
                     limit,
                     answers_for(Record(key=7, value=b"v", version=1, expires_at=1e9, replication=8)),
                     max_ttl,
-                    share,
+                    writer_share,
                 )
             )
-            return MemoryStore(own_id, limit, answers_for, max_ttl, share)
+            return MemoryStore(own_id, limit, answers_for, max_ttl, writer_share)
 
         stack = build_stack(
             identity=identity(5),
@@ -216,7 +252,7 @@ class StackTests(SynchronousTestCase):
         self.assertIsInstance(stack.store, MemoryStore)
 
     def test_sweeps(self) -> None:
-        """What has expired leaves the store within two intervals, unasked."""
+        """Expired records leave the store within two intervals, without a request."""
         stack = self.start(self.stack(1, StackOptions(Policy(min_ttl=1), cleanup_interval=100)), 1)
         self.successResultOf(stack.node.put(7, b"value", 1, 0))
         assert stack.store is not None
@@ -225,7 +261,7 @@ class StackTests(SynchronousTestCase):
         self.assertEqual(len(stack.store), 0)
 
     def test_liveness(self) -> None:
-        """A contact that is gone is found out, though nobody asks for anything."""
+        """A dead contact is found without any request."""
         gone = self.start(self.stack(1), 1)
         other = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
         self.clock.run_until(BEGINNING + 5)
@@ -235,7 +271,7 @@ class StackTests(SynchronousTestCase):
         self.assertFalse(other.table.has_live_contact())
 
     def stop(self, stack: Stack) -> bool:
-        """Whether a pass was at work, which has ended with the stop."""
+        """Whether a pass was under way that has ended with the stop."""
         periodic = (service for service in stack.services if isinstance(service, Periodic))
         at_work = any(service._current is not None for service in periodic)
         ended = [maybeDeferred(service.stopService) for service in stack.services]
@@ -249,7 +285,7 @@ class StackTests(SynchronousTestCase):
         return at_work
 
     def test_stop(self) -> None:
-        """Stopped, in the middle of things too, a stack leaves nothing on the clock and says nothing."""
+        """A stack that is stopped, also in the middle of work, leaves no timer and logs nothing."""
         for moment in (0.0, 0.01, 1.0, 6.0, 1000.0):
             seeds = (Seed(*address_of(1)), Seed("10.9.9.9", 9))
             one, two = self.start(self.stack(1), 1), self.start(self.stack(FAR, StackOptions(seeds=seeds)), 2)
@@ -262,7 +298,7 @@ class StackTests(SynchronousTestCase):
             self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_stop_refresh(self) -> None:
-        """A refresh that is at work, where nobody answers any more, does not hold up the end."""
+        """A refresh under way, without any answers, does not delay the stop."""
         waited = 0
         for tenth in range(160, 450, 3):
             self.setUp()
@@ -278,7 +314,7 @@ class StackTests(SynchronousTestCase):
 
 
 class ResponsibilityTests(SynchronousTestCase):
-    """Whose records a full store keeps."""
+    """Records that a full store keeps."""
 
     def offer(self, stack: Stack, key: int) -> Outcome:
         verdicts: list[Verdict] = []
@@ -290,7 +326,8 @@ class ResponsibilityTests(SynchronousTestCase):
         return verdicts[0].outcome
 
     def test_responsibility(self) -> None:
-        """A full store gives up records that two others are nearer to, never one that it answers for."""
+        """A full store evicts records that two other nodes are nearer to, never one that this node must
+        hold."""
         stack = build_stack(
             make_store=MemoryStore,
             identity=identity(0),

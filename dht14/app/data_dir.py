@@ -139,7 +139,7 @@ class DataDir:
         return Identity(self.private_key(), proof, puzzle.verify_proof(proof))
 
     def load_contacts(self, verify_proof: VerifyProof) -> tuple[Contact, ...]:
-        """Return the saved contacts, without those whose proof `verify_proof` refuses; none at the first start.
+        """Return the saved contacts whose proof `verify_proof` accepts; none at the first start.
 
         Raises `Malformed` if the file is damaged.
         """

@@ -26,13 +26,13 @@ from dht14.errors import Malformed, StartError
 from dht14.kademlia.contact import Contact
 from dht14.maintenance.handover import HAND_OVER_TIMEOUT
 from dht14.maintenance.periodic import Periodic
-from dht14.net.api.readiness import Awaited
+from dht14.net.api.readiness import StartStep
 from dht14.net.bulk.client import BulkClient
 from dht14.net.bulk.server import BulkServer
 from dht14.net.bulk.tls import NodeTls
 from dht14.net.resolver import resolver
 from dht14.node.join import Retries
-from dht14.node.mining import Mining
+from dht14.node.proof_search import ProofSearch
 from dht14.node.put import Policy
 from dht14.node.timers import cancel_timer
 from dht14.records.record import Record
@@ -99,7 +99,7 @@ class _NodeService(MultiService):
         self._puzzle = Puzzle(settings.node.network, settings.security.difficulty)
         self._identity = data_dir.identity(self._puzzle)
         """None in the phase SEARCHING, and before it."""
-        self._mining = Mining(self._puzzle, public_bytes(data_dir.private_key()), reactor)
+        self._mining = ProofSearch(self._puzzle, public_bytes(data_dir.private_key()), reactor)
         self._database_dir: DatabaseDir | None = None
         """None in a bootstrap node; in a node whose first start is under way, until it has its id."""
         if role is Role.NODE and (self._identity is not None or has_database(data_dir.path)):
@@ -194,7 +194,7 @@ class _NodeService(MultiService):
 
     def _make_database(
         self,
-        node_id: int,
+        own_id: int,
         limit: int,
         answers_for: Callable[[Record], bool],
         max_ttl: float,
@@ -204,7 +204,7 @@ class _NodeService(MultiService):
         return Database(
             path=self._database_dir.path,
             format=self._database_dir.format,
-            own_id=node_id,
+            own_id=own_id,
             limit=limit,
             floor_ttl=max_ttl + FLOOR_MARGIN,
             answers_for=answers_for,
@@ -229,7 +229,7 @@ class _NodeService(MultiService):
     def _database_opened(self, database: Database) -> None:
         database.expire(self._reactor.seconds())
         self._begin_work()
-        self._progress.over(Awaited.VALUES)
+        self._progress.over(StartStep.VALUES)
 
     def _begin_work(self) -> None:
         """Join, and serve other nodes: once, and only in the phase OPENING."""

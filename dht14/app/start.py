@@ -6,7 +6,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from dht14.app.options import Role
 from dht14.app.state_file import StateFile
-from dht14.net.api.readiness import Awaited, Readiness
+from dht14.net.api.readiness import Readiness, StartStep
 from dht14.stack import Stack
 
 
@@ -34,8 +34,8 @@ class StartProgress:
     def __init__(self, role: Role, clock: IReactorTime, state_file: StateFile) -> None:
         self.phase = StartPhase.BOUND
         # A bootstrap node has no database to wait for.
-        nothing = frozenset[Awaited]() if role is Role.NODE else {Awaited.VALUES}
-        self.readiness = Readiness(clock, set(Awaited) - nothing)
+        nothing = frozenset[StartStep]() if role is Role.NODE else {StartStep.VALUES}
+        self.readiness = Readiness(clock, set(StartStep) - nothing)
         self._state_file = state_file
         self._stack: Stack | None = None
 
@@ -49,18 +49,18 @@ class StartProgress:
     def composed(self, stack: Stack) -> None:
         """The node has a stack, which will join; its database is being opened."""
         self._stack = stack
-        self.readiness.begun(stack.node)
-        stack.join.first_try.addCallback(lambda _: self.over(Awaited.JOIN))
+        self.readiness.node_started(stack.node)
+        stack.join.first_try.addCallback(lambda _: self.over(StartStep.JOIN))
         self.entered(StartPhase.OPENING)
 
-    def over(self, what: Awaited) -> None:
+    def over(self, what: StartStep) -> None:
         """One of the awaited things is done."""
-        self.readiness.over(what)
+        self.readiness.step_done(what)
         self.publish()
 
     def publish(self) -> None:
         """Write the state file, if the state has changed."""
-        awaited = [what.value for what in self.readiness.awaited]
+        awaited = [what.value for what in self.readiness.pending_steps]
         self._state_file.write(awaited, self._stack is not None and self._stack.join.joined)
 
     def ended(self) -> None:

@@ -26,7 +26,7 @@ from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import ID_BYTES
 from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.session.handshake import CID_BYTES, KEY_BYTES, Challenge, hello
-from dht14.wire.api_messages import encode_get
+from dht14.wire.api_messages import Get
 
 API_TIMEOUT = 6.0
 """Seconds. A node answers a GET within 5 s, whatever its peers do."""
@@ -90,8 +90,7 @@ def api_seconds(address: Address) -> float:
     The key is random: if all nodes of a network asked for the same key, its holders would be busy with that.
     """
     began = time.monotonic()
-    key = secrets.token_bytes(ID_BYTES)
-    ask(address, key, encode_get(key), API_TIMEOUT)
+    ask(address, Get(secrets.token_bytes(ID_BYTES)), API_TIMEOUT)
     return round(time.monotonic() - began, 6)
 
 

@@ -1,21 +1,17 @@
 """The forms of a KEY at the command line, and `dht14 key`, which prints a key as its 64 hex digits."""
 
 import argparse
-import hashlib
-import re
 
+from dht14.client import keys
+from dht14.client.errors import BadKey
+from dht14.client.keys import content_key, key_of, text_key
 from dht14.cmd.command_error import DONE, WRONG_USAGE, CommandError
 from dht14.cmd.output import print_bytes, print_json
 from dht14.cmd.parser import add_json_argument, typed_bytes
 from dht14.cmd.value_input import add_file_argument, read_value
-from dht14.kademlia.keyspace import id_to_bytes
-from dht14.records.envelope import MAX_SALT, OWNER_KEY_BYTES, key_of_owner
+from dht14.records.envelope import MAX_SALT
 
 KEY_HELP = "64 hex digits, or any text, whose SHA-256 is the key (the prefix hex: or text: decides)"
-
-KEY_DIGITS = 64
-KEY_LIKE_DIGITS = 50
-"""This many hex digits and nothing else are hardly meant as a text."""
 
 SALT_HELP = f"text of up to {MAX_SALT} bytes that distinguishes the keys of one owner"
 
@@ -49,7 +45,7 @@ def add_key_arguments(parser: argparse.ArgumentParser) -> None:
 def run_key(args: argparse.Namespace) -> int:
     """Print a key and return the exit code."""
     if args.content:
-        key = hashlib.sha256(read_value(args.value, args.file)).digest()
+        key = content_key(read_value(args.value, args.file))
     elif (args.value, args.file) != (None, None):
         raise CommandError(WRONG_USAGE, "VALUE and --file need --content")
     else:
@@ -68,40 +64,19 @@ def parse_key(typed: str) -> bytes:
 
     Raises `CommandError` for an empty KEY, and for one that looks like hex digits but is not a key.
     """
-    if not typed:
-        # More likely a variable of a script that was never set than a key.
-        raise CommandError(
-            WRONG_USAGE, "the key is empty; if the empty text is meant, write text:", "bad_key"
-        )
-    if typed.startswith("text:"):
-        return text_key(typed.removeprefix("text:"))
-    if typed.startswith("hex:"):
-        return _hex(typed.removeprefix("hex:"), "a key")
-    if re.fullmatch(f"[0-9A-Fa-f]{{{KEY_DIGITS}}}", typed):
-        return bytes.fromhex(typed)
-    if re.fullmatch("0[xX][0-9A-Fa-f]+", typed):
-        raise CommandError(
-            WRONG_USAGE, f"write a key without 0x; if the text is meant, write text:{typed}", "bad_key"
-        )
-    if re.fullmatch(f"[0-9A-Fa-f]{{{KEY_LIKE_DIGITS},}}", typed):
-        raise CommandError(
-            WRONG_USAGE,
-            f"this looks like a key, but has {len(typed)} of {KEY_DIGITS} hex digits; if the text is meant, "
-            f"write text:{typed}",
-            "bad_key",
-            digits=len(typed),
-        )
-    return text_key(typed)
-
-
-def text_key(text: str) -> bytes:
-    """Return the key of a text: its SHA-256."""
-    return hashlib.sha256(typed_bytes(text)).digest()
+    try:
+        return key_of(typed)
+    except BadKey as error:
+        raise _bad_key(error) from None
 
 
 def owner_key(owner: str, salt: str | None) -> bytes:
     """Return the key of an owner's value. Raises `CommandError`."""
-    return id_to_bytes(key_of_owner(_hex(owner, "an owner", OWNER_KEY_BYTES), parse_salt(salt)))
+    salt_bytes = parse_salt(salt)
+    try:
+        return keys.owner_key(owner, salt_bytes)
+    except BadKey as error:
+        raise _bad_key(error) from None
 
 
 def parse_salt(typed: str | None) -> bytes:
@@ -112,9 +87,6 @@ def parse_salt(typed: str | None) -> bytes:
     return salt
 
 
-def _hex(digits: str, what: str, size: int = KEY_DIGITS // 2) -> bytes:
-    if not re.fullmatch(f"[0-9A-Fa-f]{{{2 * size}}}", digits):
-        raise CommandError(
-            WRONG_USAGE, f"{what} has {2 * size} hex digits, and this has not: {digits!r}", "bad_key"
-        )
-    return bytes.fromhex(digits)
+def _bad_key(error: BadKey) -> CommandError:
+    facts = {} if error.digits is None else {"digits": error.digits}
+    return CommandError(WRONG_USAGE, str(error), "bad_key", **facts)

@@ -1,18 +1,11 @@
 """The result of a PUT or a GET, as a line for people and as JSON."""
 
+from dht14.client.errors import REASONS
 from dht14.cmd.api_client import Found
 from dht14.cmd.command_error import NOT_DONE, CommandError
 from dht14.cmd.output import base64_text
 from dht14.records.envelope import Envelope
-from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
-
-_REASONS = {
-    PutReason.NO_ROOM: "the nodes that should hold it have no room",
-    PutReason.WRITER_SHARE: "the nodes that should hold it have no more room for this writer",
-    PutReason.CONFLICT: "the key has another value, which this one may not replace",
-    PutReason.TOO_FEW_HOLDERS: "too few nodes confirmed that they hold it",
-    PutReason.NOT_AUTHENTIC: "it does not match its key or its signature",
-}
+from dht14.records.receipt import NoRecord, PutOutcome, Receipt
 
 _MISSING = {
     NoRecord.UNANSWERED: "nodes that should know did not answer; try again",
@@ -45,7 +38,7 @@ def not_stored_error(receipt: Receipt | bool, hint: str = "") -> CommandError:
     """Make the error of a command whose value is not stored."""
     if not isinstance(receipt, Receipt):
         return CommandError(NOT_DONE, f"the node could not store it{hint}")
-    reason = _REASONS.get(receipt.reason, "the node gives no reason")
+    reason = REASONS.get(receipt.reason, "the node gives no reason")
     count = f" (stored on {receipt.stored} of {receipt.wanted} nodes)" if receipt.stored else ""
     return CommandError(NOT_DONE, f"not stored: {reason}{count}{hint}", receipt.reason.name.lower())
 

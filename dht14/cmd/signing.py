@@ -7,6 +7,9 @@ The cryptography is imported where it is used: it takes as long to load as all t
 import argparse
 import time
 
+from dht14.client.answers import envelope_from
+from dht14.client.errors import Forged, Refused
+from dht14.client.plans import first_version, next_version
 from dht14.cmd import api_client
 from dht14.cmd.api_client import Found
 from dht14.cmd.command_error import NOT_DONE, WRONG_USAGE, CommandError
@@ -15,7 +18,7 @@ from dht14.cmd.node_arguments import api_address
 from dht14.cmd.parser import whole_number
 from dht14.cmd.value_input import read_file, too_large_error
 from dht14.errors import Malformed
-from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
+from dht14.kademlia.keyspace import id_to_bytes
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.envelope import MAX_SEQ, Envelope, is_envelope, key_of_owner, overhead
 
@@ -67,12 +70,12 @@ def _version_numbers(args: argparse.Namespace, key: bytes, must_be_there: bool) 
         return args.cas + 1, args.cas
     present = api_client.get(api_address(args), key)
     if isinstance(present, Found) and is_envelope(present.value):
-        seq = verified_envelope(key, present.value).seq
-        if seq == MAX_SEQ:
+        try:
+            return next_version(verified_envelope(key, present.value).seq)
+        except Refused:
             raise CommandError(
                 NOT_DONE, "the present version already has the greatest possible number", "conflict"
-            )
-        return seq + 1, seq
+            ) from None
     if must_be_there:
         raise CommandError(
             NOT_DONE,
@@ -80,20 +83,13 @@ def _version_numbers(args: argparse.Namespace, key: bytes, must_be_there: bool) 
             "copy that may come back",
             "not_found",
         )
-    # Milliseconds since 1970 are also above the number of a tombstone, which a node does not report.
-    return time.time_ns() // 1_000_000, None
+    return first_version(time.time()), None
 
 
 def verified_envelope(key: bytes, value: bytes) -> Envelope:
     """Decode the envelope that a node found under `key`. Raises `CommandError` unless the key's owner signed
     it."""
-    from dht14.records.signing import verify_envelope
-
     try:
-        envelope = verify_envelope(value)
-    except Malformed as flaw:
-        raise CommandError(NOT_DONE, f"the node answered with {flaw}; --raw shows it", "forged") from None
-    if envelope.key != id_from_bytes(key):
-        message = "the node answered with an envelope of another key; --raw shows it"
-        raise CommandError(NOT_DONE, message, "forged")
-    return envelope
+        return envelope_from(key, value)
+    except Forged as error:
+        raise CommandError(NOT_DONE, f"{error}; --raw shows it", "forged") from None

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from attrs import frozen
 
 from dht14.app.state_file import NodeState, read_state
-from dht14.cmd.api_client import ANSWER_TIMEOUT, format_address, get
+from dht14.client.address import format_address
+from dht14.client.channel import ANSWER_TIMEOUT
+from dht14.cmd.api_client import get
 from dht14.cmd.command_error import DONE, NO_NODE, CommandError
 from dht14.cmd.node_arguments import (
     add_config_argument,
@@ -104,9 +106,8 @@ class _ApiCheck:
             get(self.address, secrets.token_bytes(ID_BYTES), min(timeout, ANSWER_TIMEOUT))
         except CommandError as end:
             if end.error == "not_ready":
-                return (
-                    f"the node at {format_address(self.address)} mines its node id, opens its values or joins"
-                )
+                where = format_address(*self.address)
+                return f"the node at {where} mines its node id, opens its values or joins"
             return str(end)
         return ""
 

@@ -33,7 +33,7 @@ from dht14.database.writer_thread import (
 )
 from dht14.errors import Malformed
 from dht14.records.record import Record
-from dht14.records.store import Outcome, Page, Refusal, Verdict, judge, merged, required_copies
+from dht14.records.store import Outcome, Page, Refusal, StoreSpace, Verdict, judge, merged, required_copies
 from dht14.records.version_floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
 
 T = TypeVar("T")
@@ -103,6 +103,11 @@ class Database:
 
     def __len__(self) -> int:
         return self.usage.records
+
+    def space(self) -> StoreSpace:
+        """As `LocalStore.space`."""
+        largest = self._read(lambda txn, tables: tables.largest_share(txn), 0)
+        return StoreSpace(self.usage.size, self._space.size, largest)
 
     # open and close
 

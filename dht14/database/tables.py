@@ -178,6 +178,11 @@ class Tables:
         share: int = _SHARE.unpack(packed)[0] if packed is not None else 0
         return share
 
+    def largest_share(self, txn: Any) -> int:
+        """Bytes of the party that holds most."""
+        with txn.cursor(self.writers) as cursor:
+            return max((_SHARE.unpack(packed)[0] for packed in cursor.iternext(keys=False)), default=0)
+
     def page(self, txn: Any, mark: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
         """Return a page of slots and entries after the slot `mark`, and whether it is the last page."""
         found: list[tuple[bytes, bytes]] = []

@@ -1,6 +1,5 @@
-"""The paper, as values: ids, contacts, k-buckets, the routing table and the lookup.
+"""The Kademlia paper as values: ids, contacts, k-buckets, the routing table and the lookup.
 
-Nothing here knows of sockets, of Twisted or of a clock: `now` (seconds) and a `random.Random` are
-arguments. Paper: Maymounkov and Mazières, "Kademlia: A Peer-to-peer Information System Based on the
-XOR Metric", 2002.
+Nothing here uses sockets, Twisted or a clock: `now` (seconds) and a `random.Random` are arguments. Paper:
+Maymounkov and Mazières, "Kademlia: A Peer-to-peer Information System Based on the XOR Metric", 2002.
 """

@@ -2,11 +2,11 @@
 
 The life of a candidate::
 
-    UNASKED --due--> ASKED --answered--> ANSWERED
-                       |--slow--> SLOW --silent--> SILENT      (both may still become ANSWERED)
-                       |--failed--> FAILED                     (from SLOW and SILENT too)
-                       |--refused--> REFUSED                   (answered, but does not do what was asked)
-                       `--outdated--> OUTDATED                 (the same, and it keeps an older record)
+    UNASKED --asked--> ASKED --answered--> ANSWERED
+                         |--slow--> SLOW --silent--> SILENT      (both may still become ANSWERED)
+                         |--failed--> FAILED                     (from SLOW and SILENT too)
+                         |--refused--> REFUSED                   (it answered, but declined the request)
+                         `--outdated--> OUTDATED                 (the same, and it keeps an older record)
 """
 
 from enum import Enum
@@ -14,11 +14,11 @@ from enum import Enum
 from attrs import define, field
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import DOUBTS
+from dht14.kademlia.parameters import DOUBT_LIMIT
 
 
 class CandidateState(Enum):
-    """How far one candidate of a lookup has got."""
+    """How far a lookup has got with one candidate."""
 
     UNASKED = "unasked"
     ASKED = "asked"
@@ -36,21 +36,21 @@ class Candidate:
 
     contact: Contact
     hops: int
-    """Answers that led to it: 0 for those the lookup began with."""
+    """Answers that led to this contact: 0 for those with which the lookup began."""
     state: CandidateState = CandidateState.UNASKED
     sources: "list[Candidate]" = field(factory=list)
-    """Who named it, the first few; nobody where the lookup began with it."""
-    elsewhere: list[Contact] = field(factory=list)
-    """The same id at other addresses, as others have it: one of them lies, or is behind the times."""
+    """The first few candidates that named this one; empty if the lookup began with it."""
+    other_addresses: list[Contact] = field(factory=list)
+    """The same id at other addresses, as other nodes know it: one of them lies or is out of date."""
     votes: bool = True
-    """Whether its word counts: not where it has missed writes, and says so."""
+    """Whether its answer counts towards a quorum. False if it says that it has missed writes."""
     doubts: int = 0
-    """Of the contacts that it named, those that are slow or worse, less those that have answered."""
+    """Contacts this one named that became slow or worse, minus those that answered."""
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether only such have named it whose word has proven worth little."""
-        for namer in self.sources:
-            if namer.doubts < DOUBTS:
+        """Whether all its sources have named too many contacts that did not answer."""
+        for source in self.sources:
+            if source.doubts < DOUBT_LIMIT:
                 return False
         return bool(self.sources)

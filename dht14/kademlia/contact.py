@@ -1,32 +1,32 @@
-"""A contact: who a node is and where it is reached (the paper's triple of address, port and id)."""
+"""A contact: a node's id and where it is reached (the paper's triple of address, port and id)."""
 
 from typing import NamedTuple
 
 Address = tuple[str, int]
-"""A numeric IP address and a port; the form in which Twisted hands and takes them."""
+"""A numeric IP address and a port, in the form that Twisted uses."""
 
 
 class Contact(NamedTuple):
     """One node. `address` serves UDP and, on the same port number, the bulk channel.
 
-    A tuple rather than an attrs class: contacts are made by the thousand from every FIND_NODE answer,
-    and a tuple costs a third as much to make.
+    A tuple rather than an attrs class: every FIND_NODE answer makes k contacts, and a tuple costs a third as
+    much to make.
     """
 
     node_id: int
     address: Address
     proof: bytes = b""
-    """The proof of work of the id (`security.identity`); empty where only the id is known."""
+    """The proof of work of the id (`security.identity`); empty if only the id is known."""
 
     def is_same(self, other: "Contact") -> bool:
-        """Whether it is the same node at the same address, however its id is proven."""
+        """Whether it is the same node at the same address; the proofs may differ."""
         return self.node_id == other.node_id and self.address == other.address
 
 
 class Seed(NamedTuple):
-    """Where the network may be joined: a host name or an address, and a UDP port.
+    """An entry point to the network: a host name or an address, and a UDP port.
 
-    Where `node_id` is given, only the node of that id counts there.
+    If `node_id` is given, only the node of that id counts there.
     """
 
     host: str

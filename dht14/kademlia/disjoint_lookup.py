@@ -1,8 +1,9 @@
-"""A lookup over several paths that ask nobody twice, for a key beside which somebody has put nodes.
+"""A lookup over several disjoint paths, for a key beside which an attacker seems to have put nodes.
 
-One path sees what those it asks want it to see. Each of these begins with other contacts, and hears only of
-those that its own contacts name; whoever controls one of them controls no more than that (S/Kademlia,
-section 4.4). Together they seek everybody within the radius.
+One path sees only what the nodes it asks want it to see. Each path here begins with other contacts, asks none
+that another path has asked, and hears only of contacts that its own contacts name. So an attacker that
+controls one path controls no more than that (S/Kademlia, section 4.4). Together they seek all nodes within
+the radius.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,31 +16,31 @@ from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import MAX_ASKED, PATHS, REGION_NODES, K
-from dht14.kademlia.subnet_limits import SubnetOf, spread
+from dht14.kademlia.subnet_limits import SubnetOf, limit_per_subnet
 
 
 @define(eq=False)
 class DisjointLookup:
-    """Has the verbs of a `Lookup`, and tells each of them to the path that the contact is on."""
+    """Has the methods of a `Lookup`, and passes each fact to the path that has asked the contact."""
 
     target: int
     width: int
-    """Nodes that each path seeks at the least."""
+    """The fewest nodes that each path seeks."""
     radius: int
     subnet_of: SubnetOf
-    _lookups: list[Lookup]
+    _paths: list[Lookup]
     _path_of: dict[int, Lookup] = field(factory=dict, init=False)
     """The path that has asked a contact, by the contact's id."""
-    _told: list[Lookup] = field(init=False)
-    """The paths that have learned something since they were last looked at: at first, all of them."""
+    _changed: list[Lookup] = field(init=False)
+    """The paths that have learned something since `take_next`: at first, all of them."""
     finished: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._told = list(self._lookups)
+        self._changed = list(self._paths)
 
     def _path(self, contact: Contact) -> Lookup:
         path = self._path_of[contact.node_id]
-        self._told.append(path)
+        self._changed.append(path)
         return path
 
     @classmethod
@@ -52,56 +53,56 @@ class DisjointLookup:
         radius: int,
         subnet_of: SubnetOf,
     ) -> "DisjointLookup":
-        """Paths that begin with the `known` contacts, dealt out in turn."""
-        taken: set[int] = set()
-        lookups = []
+        """Return a lookup whose paths begin with the `known` contacts, dealt out in turn."""
+        asked_ids: set[int] = set()
+        paths = []
         for number in range(PATHS):
-            lookup = Lookup(
+            path = Lookup(
                 target,
                 own_id,
                 width,
                 thorough=True,
                 radius=radius,
-                most=2 * MAX_ASKED // PATHS,
+                max_asked=2 * MAX_ASKED // PATHS,
                 subnet_of=subnet_of,
-                taken=taken,
+                asked_ids=asked_ids,
             )
-            lookup.heard_of(known[number::PATHS])
-            lookups.append(lookup)
-        return cls(target, width, radius, subnet_of, lookups)
+            path.heard_of(known[number::PATHS])
+            paths.append(path)
+        return cls(target, width, radius, subnet_of, paths)
 
     @property
     def hops(self) -> int:
         """As `Lookup.hops`."""
-        return max(lookup.hops for lookup in self._lookups)
+        return max(path.hops for path in self._paths)
 
-    def due(self) -> list[Contact]:
-        """As `Lookup.due`."""
-        due: list[Contact] = []
-        told, self._told = self._told, []
-        for lookup in dict.fromkeys(told):
-            asked = lookup.due()
-            self._path_of.update((contact.node_id, lookup) for contact in asked)
-            due += asked
-        self.finished = all(lookup.finished for lookup in self._lookups)
-        return due
+    def take_next(self) -> list[Contact]:
+        """As `Lookup.take_next`."""
+        chosen: list[Contact] = []
+        changed, self._changed = self._changed, []
+        for path in dict.fromkeys(changed):
+            contacts = path.take_next()
+            self._path_of.update((contact.node_id, path) for contact in contacts)
+            chosen += contacts
+        self.finished = all(path.finished for path in self._paths)
+        return chosen
 
     @property
     def is_suspicious(self) -> bool:
-        """As `Lookup.is_suspicious`: whether all of its paths were."""
-        return all(lookup.is_suspicious for lookup in self._lookups)
+        """As `Lookup.is_suspicious`: whether all of its paths are."""
+        return all(path.is_suspicious for path in self._paths)
 
-    def hurry(self, alpha: int) -> None:
-        """As `Lookup.hurry`, for each path."""
-        self._told = list(self._lookups)
-        for lookup in self._lookups:
-            lookup.hurry(alpha)
+    def reduce(self, alpha: int) -> None:
+        """As `Lookup.reduce`, for each path."""
+        self._changed = list(self._paths)
+        for path in self._paths:
+            path.reduce(alpha)
 
     def conclude(self) -> None:
         """As `Lookup.conclude`."""
-        self._told = list(self._lookups)
-        for lookup in self._lookups:
-            lookup.conclude()
+        self._changed = list(self._paths)
+        for path in self._paths:
+            path.conclude()
 
     def answered(self, contact: Contact, nearer: Iterable[Contact] = (), votes: bool = True) -> None:
         """As `Lookup.answered`."""
@@ -128,17 +129,18 @@ class DisjointLookup:
         self._path(contact).silent(contact)
 
     def nearest(self) -> list[Contact]:
-        """Those that answered, nearest first: all within the radius, `width` at the least, within bounds."""
-        answered = self._merged(lookup.in_states(CandidateState.ANSWERED) for lookup in self._lookups)
-        chosen = list(islice(spread(answered, self.subnet_of), REGION_NODES))
+        """Return the contacts that answered, nearest first: all within the radius and at least `width`, but
+        at most REGION_NODES."""
+        answered = self._merged(path.candidates.in_states(CandidateState.ANSWERED) for path in self._paths)
+        chosen = list(islice(limit_per_subnet(answered, self.subnet_of), REGION_NODES))
         return [c for i, c in enumerate(chosen) if i < self.width or c.node_id ^ self.target <= self.radius]
 
     def shortlist(self) -> list[Contact]:
         """As `Lookup.shortlist`, of all paths."""
-        merged = self._merged(lookup.shortlist() for lookup in self._lookups)
-        return list(islice(spread(merged, self.subnet_of), K))
+        merged = self._merged(path.shortlist() for path in self._paths)
+        return list(islice(limit_per_subnet(merged, self.subnet_of), K))
 
     def _merged(self, lists: Iterable[list[Contact]]) -> Iterator[Contact]:
-        """Each contact once, nearest first."""
+        """Yield each contact once, nearest first."""
         ordered = merge(*lists, key=lambda contact: contact.node_id ^ self.target)
         return (next(same) for _, same in groupby(ordered, key=lambda contact: contact.node_id))

@@ -1,8 +1,8 @@
 """One k-bucket: contacts of one range of the id space, and its replacement cache.
 
-Paper, sections 2.2 and 4.1. Departures: a contact enters only after it answered us; a full bucket never
-drops a live contact for a newcomer; all spares of the replacement cache have answered too; no subnet has
-more than a few of all these.
+Paper, sections 2.2 and 4.1. Departures: a contact enters only after it answered us; a full bucket never drops
+a live contact for a new one; the contacts in the replacement cache have answered too; each subnet has only a
+few entries and replacements.
 """
 
 from collections import Counter
@@ -26,13 +26,13 @@ class Entry:
     rtt: float
     """Seconds its last answer took."""
     subnet: Subnet | None = None
-    """Where it is; None where subnets do not count."""
+    """The subnet of its address; None if subnets do not count."""
     misses: int = 0
-    """Calls that failed since it last answered; those close to each other count once."""
+    """Calls that failed since it last answered; failures close together count once."""
     last_missed: float = NEVER
     """When the last of the misses was counted."""
     holds_values: bool = True
-    """Whether it does, as far as is known: a bootstrap node does not."""
+    """Whether it holds values, as far as is known: a bootstrap node does not."""
 
     def answered(self, contact: Contact, now: float, rtt: float) -> None:
         """It answered a call."""
@@ -42,128 +42,129 @@ class Entry:
 
 @define
 class KBucket:
-    """At most `capacity` contacts that answered us and, while it is full, at most K spares."""
+    """At most `capacity` contacts that answered us and, while it is full, at most K replacements."""
 
     capacity: int
     entries: dict[int, Entry] = field(factory=dict)
-    """By node id, those first that have been here longest."""
-    spares: dict[int, Entry] = field(factory=dict)
+    """By node id, the oldest first."""
+    replacements: dict[int, Entry] = field(factory=dict)
     """The replacement cache: contacts that answered while the bucket was full, by node id."""
     last_lookup: float = NEVER
-    """When a lookup for an id of this range last ended."""
+    """When the last lookup for an id of this range ended."""
     _subnets: Counter[Subnet] = field(factory=Counter, init=False)
-    """Of all entries and spares."""
+    """The number of entries and replacements of each subnet."""
 
     @property
     def has_room(self) -> bool:
-        """Whether another contact may enter."""
+        """Whether another contact can enter."""
         return len(self.entries) < self.capacity
 
-    def how_many_of(self, subnet: Subnet) -> int:
-        """Entries and spares that are in this subnet."""
+    def count_in(self, subnet: Subnet) -> int:
+        """Return the number of entries and replacements in this subnet."""
         return self._subnets[subnet]
 
-    def is_there(self, contact: Contact) -> bool:
-        """Whether it is an entry or a spare, at this address."""
+    def contains(self, contact: Contact) -> bool:
+        """Whether the contact is an entry or a replacement, at this address."""
         node_id = contact.node_id
-        entry = self.entries.get(node_id) or self.spares.get(node_id)
+        entry = self.entries.get(node_id) or self.replacements.get(node_id)
         return entry is not None and entry.contact.address == contact.address
 
     def confirmed(
         self, contact: Contact, now: float, rtt: float, subnet: Subnet | None = None
     ) -> Entry | None:
-        """The contact answered. Its entry when it is new in the bucket, else None."""
+        """The contact answered. Return its entry if it is new in the bucket, else None."""
         entry = self.entries.get(contact.node_id)
         if entry is not None:
-            # Who answers elsewhere under the id of a contact that is well changes nothing: neither may the
-            # known one be pushed out so, nor be taken for alive because of it.
+            # A node that answers at another address under the id of a responsive contact changes nothing: it
+            # can neither push the known one out nor keep it alive.
             if entry.contact.address == contact.address or entry.misses:
                 entry.answered(contact, now, rtt)
                 if entry.subnet != subnet:
-                    self._left(entry)
+                    self._uncount(entry)
                     entry.subnet = subnet
-                    self._came(entry)
+                    self._count(entry)
             return None
         newcomer = Entry(contact, now, rtt, subnet)
         if self.has_room:
-            self.take(newcomer)
+            self.add(newcomer)
             return newcomer
-        self._keep_spare(newcomer)
+        self._keep_replacement(newcomer)
         return None
 
-    def take(self, entry: Entry) -> None:
-        """It is an entry of this bucket now."""
+    def add(self, entry: Entry) -> None:
+        """Add an entry to this bucket."""
         self.entries[entry.contact.node_id] = entry
-        self._came(entry)
+        self._count(entry)
 
-    def give_up(self, node_id: int) -> Entry:
-        """The entry of this id, which is not of this bucket any more."""
+    def remove(self, node_id: int) -> Entry:
+        """Remove the entry of this id from the bucket, and return it."""
         entry = self.entries.pop(node_id)
-        self._left(entry)
+        self._uncount(entry)
         return entry
 
-    def take_spare(self, entry: Entry) -> None:
-        """It is a spare of this bucket now."""
-        self.spares[entry.contact.node_id] = entry
-        self._came(entry)
+    def add_replacement(self, entry: Entry) -> None:
+        """Add an entry to the replacement cache."""
+        self.replacements[entry.contact.node_id] = entry
+        self._count(entry)
 
-    def _drop_spare(self, node_id: int) -> Entry:
-        spare = self.spares.pop(node_id)
-        self._left(spare)
-        return spare
+    def _drop_replacement(self, node_id: int) -> Entry:
+        replacement = self.replacements.pop(node_id)
+        self._uncount(replacement)
+        return replacement
 
-    def _came(self, entry: Entry) -> None:
+    def _count(self, entry: Entry) -> None:
         if entry.subnet is not None:
             self._subnets[entry.subnet] += 1
 
-    def _left(self, entry: Entry) -> None:
+    def _uncount(self, entry: Entry) -> None:
         if entry.subnet is not None:
             self._subnets[entry.subnet] -= 1
             if not self._subnets[entry.subnet]:
                 del self._subnets[entry.subnet]
 
-    def _keep_spare(self, newcomer: Entry) -> None:
-        if newcomer.contact.node_id in self.spares:
-            self._drop_spare(newcomer.contact.node_id)
-        if len(self.spares) >= K:
-            slowest = max(self.spares.values(), key=_rtt)
+    def _keep_replacement(self, newcomer: Entry) -> None:
+        if newcomer.contact.node_id in self.replacements:
+            self._drop_replacement(newcomer.contact.node_id)
+        if len(self.replacements) >= K:
+            slowest = max(self.replacements.values(), key=_rtt)
             if slowest.rtt <= newcomer.rtt:
                 return
-            self._drop_spare(slowest.contact.node_id)
-        self.take_spare(newcomer)
+            self._drop_replacement(slowest.contact.node_id)
+        self.add_replacement(newcomer)
 
     def failed(
         self, contact: Contact, now: float, may_leave: bool = True
     ) -> tuple[Entry | None, Entry | None]:
-        """The contact did not answer. Who left the bucket for it, and who took the place.
+        """The contact did not answer. Return the entry that left the bucket for that, and the one that
+        replaced it.
 
-        Nobody leaves unless `may_leave`: a failure may be the fault of this node.
+        No entry leaves unless `may_leave`: a failure may be the fault of this node.
         """
         node_id = contact.node_id
-        spare = self.spares.get(node_id)
-        if spare is not None and spare.contact.is_same(contact):
-            self._drop_spare(node_id)
+        replacement = self.replacements.get(node_id)
+        if replacement is not None and replacement.contact.is_same(contact):
+            self._drop_replacement(node_id)
         entry = self.entries.get(node_id)
         if entry is None or not entry.contact.is_same(contact):
             return None, None
         if now - entry.last_missed >= MISS_SPACING:
             entry.misses += 1
             entry.last_missed = now
-        if not may_leave or not (self.spares or entry.misses >= MISSES_TO_DROP):
+        if not may_leave or not (self.replacements or entry.misses >= MISSES_TO_DROP):
             return None, None
-        return self.give_up(node_id), self._promote_fastest()
+        return self.remove(node_id), self._promote_fastest()
 
     def _promote_fastest(self) -> Entry | None:
-        if not self.spares:
+        if not self.replacements:
             return None
-        fastest = min(self.spares.values(), key=_rtt)
-        self.take(self._drop_spare(fastest.contact.node_id))
+        fastest = min(self.replacements.values(), key=_rtt)
+        self.add(self._drop_replacement(fastest.contact.node_id))
         return fastest
 
     def check_invariants(self) -> None:
-        """Raise AssertionError where the bucket contradicts itself."""
-        everybody = [*self.entries.values(), *self.spares.values()]
-        assert self._subnets == Counter(entry.subnet for entry in everybody if entry.subnet is not None)
+        """Raise AssertionError if the bucket contradicts itself."""
+        both = [*self.entries.values(), *self.replacements.values()]
+        assert self._subnets == Counter(entry.subnet for entry in both if entry.subnet is not None)
         assert all(count <= SUBNET_IN_BUCKET for count in self._subnets.values())
 
 

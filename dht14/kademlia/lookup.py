@@ -1,39 +1,37 @@
-"""One iterative lookup as a value (paper, section 2.3): whom to ask next, and when it is finished.
+"""One iterative lookup as a value (paper, section 2.3): whom to ask next, and when the lookup is finished.
 
-It knows no network and no clock. Whoever drives it asks the contacts of `due()` and tells what became of
-each call.
+A lookup knows no network and no clock. Its driver (`node.lookup_run`) asks the contacts of `take_next()` and
+reports the outcome of each call.
 
-Departures from the paper: α calls are kept on the nearest unanswered contacts instead of going in rounds;
-a slow contact frees its slot at once, the next nearest stands in for it, and its late answer still counts.
+Departures from the paper: α calls are kept on the nearest unanswered contacts instead of going in rounds; a
+slow contact frees its slot at once, the next nearest is asked as its stand-in, and its late answer still
+counts.
 
-Departures for the sake of a hostile network: of each subnet only the two nearest count, and who has been let
-down by four of it asks no more of them; whose named contacts do not answer is believed last; a contact that
-was named at several addresses is tried at the next when it is silent at one.
+Departures for a hostile network: only the two nearest contacts of each subnet count; after four failures in
+one subnet no more of it are asked; contacts named by nodes whose contacts do not answer are asked last; a
+contact named at several addresses is tried at the next address when it is silent at one.
 """
 
-from bisect import insort
-from collections import Counter
 from collections.abc import Container, Iterable
 from enum import Enum
 
 from attrs import define, field
 
 from dht14.kademlia.candidate import Candidate, CandidateState
+from dht14.kademlia.candidates import Candidates
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import (
     ALPHA,
     GROUP,
     MAX_ASKED,
     MAX_UNANSWERED,
-    NAMERS,
-    OTHER_ADDRESSES,
     REPLICATION,
     STAND_INS,
     SUBNET_FAILURES,
     SUBNET_IN_SET,
     K,
 )
-from dht14.kademlia.subnet_limits import Subnet, SubnetOf, SubnetQuota, spread, unlimited
+from dht14.kademlia.subnet_limits import SubnetOf, SubnetQuota, limit_per_subnet, unlimited
 
 _MEMBERS = (
     CandidateState.UNASKED,
@@ -42,29 +40,30 @@ _MEMBERS = (
     CandidateState.ANSWERED,
     CandidateState.OUTDATED,
 )
+_LISTED = (CandidateState.UNASKED, CandidateState.ASKED, CandidateState.SLOW)
 _HOPEFUL = (CandidateState.UNASKED, CandidateState.ASKED, CandidateState.ANSWERED)
 _COUNTED = (*_HOPEFUL, CandidateState.SLOW, CandidateState.SILENT)
-"""Those that hold one of the places of their subnet: what stands in for a slow one comes from elsewhere."""
+"""States in which a candidate uses its subnet's quota: the stand-in of a slow one is of another subnet."""
 
 
 class Purpose(Enum):
-    """What is asked of the contacts of a lookup."""
+    """What the contacts of a lookup are asked for."""
 
     NODES = "nodes"
     VALUE = "value"
-    """It does not end while most of the group are slow."""
+    """The lookup does not end while most of the group are slow."""
     STORE = "store"
-    """The same; and those that are asked shall hold something: no more of a subnet are asked than count."""
+    """The same. The contacts asked will hold the record, so of a subnet no more are asked than count."""
 
 
 @define(eq=False)
 class Lookup:
     """The search for the `width` live contacts nearest to `target`.
 
-    `thorough` tells when it may end while a near contact is merely slow: a thorough one waits until the
-    slow have answered or gone silent, the other lets the next nearest stand in; and where more are silent than
-    have answered, it waits for these too, until they answer or fail. A read is thorough until it has seen a
-    value: "not found" must not be said because the holders were slow.
+    `thorough` decides when it may end while a near contact is only slow. A thorough lookup waits until the
+    slow have answered or gone silent; while more are silent than have answered, it waits for these too, until
+    they answer or fail. Other lookups let the next nearest stand in. A read is thorough until it has seen a
+    value: it must not say "not found" because the holders were slow.
     """
 
     target: int
@@ -73,115 +72,154 @@ class Lookup:
     alpha: int = ALPHA
     thorough: bool = False
     radius: int = 0
-    """All within this distance are sought, however many there are."""
+    """Contacts within this distance are all sought, whatever their number."""
     purpose: Purpose = Purpose.NODES
-    most: int = MAX_ASKED
-    """Contacts to ask before it is given up."""
+    max_asked: int = MAX_ASKED
+    """Contacts to ask before the lookup gives up."""
     subnet_of: SubnetOf = unlimited
-    taken: set[int] = field(factory=set)
-    """The ids that were asked, by this lookup and by its siblings (`kademlia.paths`)."""
-    _order: list[int] = field(factory=list, init=False)
-    """Distances of all candidates, sorted."""
-    _candidates: dict[int, Candidate] = field(factory=dict, init=False)
-    """By distance from the target."""
-    _in_flight: int = field(default=0, init=False)
-    """Candidates in state ASKED: those that hold one of the α slots."""
-    _unanswered: int = field(default=0, init=False)
-    """Candidates that may still answer."""
-    asked: int = field(default=0, init=False)
-    """Contacts asked so far."""
+    asked_ids: set[int] = field(factory=set)
+    """Ids that were asked, by this lookup or by another path of the same `DisjointLookup`."""
+    candidates: Candidates = field(init=False)
     hops: int = field(default=0, init=False)
     """The longest chain of answers that led to an answer."""
     finished: bool = field(default=False, init=False)
     _concluded: bool = field(default=False, init=False)
-    _failures: Counter[Subnet] = field(factory=Counter, init=False)
-    """Contacts of each subnet that refused or went silent."""
-    _bound: Counter[Subnet] = field(factory=Counter, init=False)
-    """Contacts of each subnet that were asked and did neither."""
+
+    def __attrs_post_init__(self) -> None:
+        self.candidates = Candidates(self.target, self.own_id, self.subnet_of, self.asked_ids)
+
+    # Facts
 
     def heard_of(self, contacts: Iterable[Contact]) -> None:
-        """The lookup begins with these contacts, or somebody whose word is not weighed knows them."""
+        """The lookup begins with these contacts, or a trusted source knows them."""
         for contact in contacts:
-            self._heard_of(contact, 0)
+            self.candidates.heard_of(contact)
 
-    def _heard_of(self, contact: Contact, hops: int, namer: Candidate | None = None) -> None:
-        distance = contact.node_id ^ self.target
-        known = self._candidates.get(distance)
-        if known is None:
-            if contact.node_id == self.own_id:
-                return
-            known = self._candidates[distance] = Candidate(contact, hops)
-            insort(self._order, distance)
-            known.sources = [namer] if namer else []
-        elif namer is not None and 0 < len(known.sources) < NAMERS and namer not in known.sources:
-            known.sources.append(namer)
-        if known.contact.address != contact.address and len(known.elsewhere) < OTHER_ADDRESSES:
-            known.elsewhere.append(contact)
+    def include_self(self, state: CandidateState = CandidateState.ANSWERED, votes: bool = True) -> None:
+        """Count this node itself as a contact in this state."""
+        self.candidates.include_self(state, votes)
 
-    def _named(self, namer: Candidate, contacts: Iterable[Contact]) -> None:
-        for contact in contacts:
-            self._heard_of(contact, namer.hops + 1, namer)
+    def answered(self, contact: Contact, nearer: Iterable[Contact] = (), votes: bool = True) -> None:
+        """The contact answered, and named these others. It `votes` unless it has missed writes."""
+        candidate = self.candidates.answered(contact, nearer, votes)
+        self.hops = max(self.hops, candidate.hops + 1)
 
-    def includes_self(self, state: CandidateState = CandidateState.ANSWERED, votes: bool = True) -> None:
-        """This node itself counts as a contact that has answered, or as one that is `state`."""
-        distance = self.own_id ^ self.target
-        if distance not in self._candidates:
-            insort(self._order, distance)
-        self._candidates[distance] = Candidate(Contact(self.own_id, ("", 0)), 0, state, votes=votes)
+    def refused(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
+        """The contact is alive but does not do what it was asked; others stand in for it."""
+        self.candidates.declined(contact, CandidateState.REFUSED, nearer)
 
-    @property
-    def counts_self(self) -> bool:
-        """Whether this node itself is among the candidates."""
-        return self.own_id ^ self.target in self._candidates
+    def outdated(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
+        """The contact keeps an older record. Others stand in for it; readers ask it all the same."""
+        self.candidates.declined(contact, CandidateState.OUTDATED, nearer)
 
-    def hurry(self, alpha: int) -> None:
-        """So many calls at once will do now, and the slow need not be waited for."""
+    def failed(self, contact: Contact) -> None:
+        """The call to the contact has failed for good."""
+        self.candidates.failed(contact)
+
+    def slow(self, contact: Contact) -> None:
+        """The contact's soft timeout passed; it may still answer."""
+        self.candidates.slow(contact)
+
+    def silent(self, contact: Contact) -> None:
+        """The contact is presumed dead, but may still answer."""
+        self.candidates.silent(contact)
+
+    # Commands
+
+    def reduce(self, alpha: int) -> None:
+        """Keep at most `alpha` calls in flight from now on, and do not wait for slow contacts."""
         self.alpha, self.thorough = alpha, False
 
-    @property
-    def is_suspicious(self) -> bool:
-        """Whether it had to be given up, or heard of contacts that it could not believe in."""
-        is_given_up = not self.finished or self.asked >= self.most
-        return is_given_up or any(
-            candidate.state is CandidateState.UNASKED and candidate.is_doubtful
-            for candidate in self._candidates.values()
-        )
-
     def conclude(self) -> None:
-        """Enough is known: nobody else needs to be asked."""
+        """Ask nobody else: enough is known."""
         self._concluded = True
 
-    def due(self) -> list[Contact]:
-        """The contacts to be asked now; asking them is promised by taking them. Settles `finished`."""
-        due: list[Contact] = []
+    def take_next(self) -> list[Contact]:
+        """Return the contacts to ask now; the caller must ask them. Sets `finished`."""
+        chosen: list[Contact] = []
         if self._concluded:
             self.finished = True
-            return due
-        if self.asked >= self.most and not self._in_flight:
+            return chosen
+        if self.candidates.asked_count >= self.max_asked and not self.candidates.in_flight:
             self.finished = True
-            return due
-        settled = self._walk(due, doubtful_too=False)
+            return chosen
+        settled = self._ask_nearest(chosen, doubtful_too=False)
         if settled and self.thorough:
-            settled = self._walk(due, doubtful_too=True)
+            settled = self._ask_nearest(chosen, doubtful_too=True)
         self.finished = settled and not self._mostly_silent() and not self._awaits_group()
-        return due
+        return chosen
+
+    def _ask_nearest(self, chosen: list[Contact], doubtful_too: bool) -> bool:
+        """Ask the nearest candidates and add them to `chosen`. Return whether none is left to wait for."""
+        hopeful, width = 0, self._breadth()
+        settled = True
+        quota = SubnetQuota(self.subnet_of)
+        for distance, candidate in self.candidates.ordered:
+            if hopeful >= width and distance > self.radius:
+                break
+            state = candidate.state
+            if state is CandidateState.UNASKED and self._is_passed_over(candidate, doubtful_too):
+                continue
+            if state is CandidateState.SLOW and self.thorough:
+                settled = False
+            if state not in _COUNTED or not quota.take(candidate.contact) or state not in _HOPEFUL:
+                continue
+            hopeful += 1
+            if state is not CandidateState.ANSWERED:
+                settled = False
+                if state is CandidateState.UNASKED and self._may_ask():
+                    self.candidates.asked(candidate)
+                    chosen.append(candidate.contact)
+        short = hopeful < width and self.candidates.count(CandidateState.SLOW) > 0
+        return settled and not short
+
+    def _is_passed_over(self, candidate: Candidate, doubtful_too: bool) -> bool:
+        if candidate.contact.node_id in self.asked_ids:
+            return True
+        if candidate.is_doubtful and not doubtful_too:
+            return True
+        subnet = self.candidates.subnet(candidate)
+        if subnet is None:
+            return False
+        is_full = self.purpose is Purpose.STORE and self.candidates.reserved[subnet] >= SUBNET_IN_SET
+        return is_full or self.candidates.failures[subnet] >= SUBNET_FAILURES
+
+    def _may_ask(self) -> bool:
+        candidates = self.candidates
+        return (
+            candidates.in_flight < self.alpha
+            and candidates.unanswered < max(MAX_UNANSWERED, self.alpha)
+            and candidates.asked_count < self.max_asked
+        )
+
+    def _breadth(self) -> int:
+        """Return how many nodes are sought. Around nodes that do not vote a writer looks as far as readers
+        do: the nodes that vote in their place must have the record."""
+        if self.purpose is not Purpose.STORE or self.width >= REPLICATION:
+            return self.width
+        voteless = sum(not candidate.votes for _, candidate in self.candidates.ordered)
+        return min(self.width + voteless, REPLICATION)
+
+    def _mostly_silent(self) -> bool:
+        """Whether a thorough lookup has heard from so few that the network, or the host, may be stalled."""
+        count = self.candidates.count
+        return self.thorough and count(CandidateState.SILENT) > count(CandidateState.ANSWERED)
 
     # The group
 
     def group(self) -> list[Candidate]:
-        """The GROUP nearest candidates that hold values, as far as is known: readers and writers of a key have
-        the same, and most of it must have a record that a write or a read rests on.
+        """Return the GROUP nearest candidates that hold values, as far as is known.
 
-        A slow one is in it until it is silent: it may be what others hear first.
+        Readers and writers of a key see the same group; a read or write rests on a record that most of it
+        has. A slow node stays in the group until it is silent: other nodes may hear it first.
         """
         return self._nearest_members(GROUP)
 
     def _nearest_members(self, count: int) -> list[Candidate]:
         members: list[Candidate] = []
         take = SubnetQuota(self.subnet_of).take
-        near, most = 0, min(self._breadth(), REPLICATION)
-        for distance in self._order:
-            candidate = self._candidates[distance]
+        near, widest = 0, min(self._breadth(), REPLICATION)
+        for _, candidate in self.candidates.ordered:
             state = candidate.state
             if state not in _MEMBERS:
                 continue
@@ -192,223 +230,63 @@ class Lookup:
             near += 1
             if candidate.votes:
                 members.append(candidate)
-            if len(members) == count or near == most:
+            if len(members) == count or near == widest:
                 break
         return members
 
-    def _breadth(self) -> int:
-        """How many nodes are sought. Of those that do not vote a writer goes beyond, as far as readers do: whoever
-        votes in their place must have the record."""
-        if self.purpose is not Purpose.STORE or self.width >= REPLICATION:
-            return self.width
-        votes = (candidate.votes for candidate in self._candidates.values())
-        return min(self.width + sum(not vote for vote in votes), REPLICATION)
-
     def missing_votes(self, holders: Container[int]) -> int:
-        """How many more of the group must be among these `holders` before most of it are. Who is farther than a
-        candidate that was not asked yet does not count.
+        """Return how many more of the group must be among these `holders` before most of it are.
 
-        For slow ones the next nearest stand in, but no more than STAND_INS of them: a reader that is far from the key
-        does not know who is just outside of its group, and takes those that are farther for them.
+        Candidates farther than one that was not asked yet do not count. The next nearest stand in for slow
+        ones, but at most STAND_INS of them: a reader far from the key does not know who is just outside of
+        its group, and takes farther nodes for them.
         """
         members = self._nearest_members(GROUP + STAND_INS)
         missing = min(len(members), GROUP) // 2 + 1
-        for place, candidate in enumerate(members):
+        for index, candidate in enumerate(members):
             if candidate.state is CandidateState.UNASKED or (
-                place >= GROUP and not self._has_slow(members, place)
+                index >= GROUP and not self._is_stand_in(members, index)
             ):
                 break
             missing -= candidate.contact.node_id in holders
         return missing
 
     @staticmethod
-    def _has_slow(members: list[Candidate], place: int) -> bool:
-        """Whether somebody must be stood in for at this place behind the group."""
-        slow = sum(candidate.state is CandidateState.SLOW for candidate in members[:place])
-        return place - slow < GROUP
+    def _is_stand_in(members: list[Candidate], index: int) -> bool:
+        """Whether enough nearer members are slow for this one to stand in for one of them."""
+        slow = sum(candidate.state is CandidateState.SLOW for candidate in members[:index])
+        return index - slow < GROUP
 
     def _awaits_group(self) -> bool:
-        """Whether most of the group are slow to do what they shall do."""
+        """Whether half of the group or more are slow to do what they must do."""
         if self.purpose is Purpose.NODES:
             return False
         group = self.group()
         slow = sum(candidate.state is CandidateState.SLOW for candidate in group)
         return 2 * slow >= len(group) > 0
 
-    def _walk(self, due: list[Contact], doubtful_too: bool) -> bool:
-        """Ask whom there is to ask, from the nearest on; whether there is nobody left to wait for."""
-        hopeful, width = 0, self._breadth()
-        settled = True
-        places = SubnetQuota(self.subnet_of)
-        for distance in self._order:
-            if hopeful >= width and distance > self.radius:
-                break
-            candidate = self._candidates[distance]
-            state = candidate.state
-            if state is CandidateState.UNASKED and self._is_passed_over(candidate, doubtful_too):
-                continue
-            if state is CandidateState.SLOW and self.thorough:
-                settled = False
-            if state not in _COUNTED or not places.take(candidate.contact) or state not in _HOPEFUL:
-                continue
-            hopeful += 1
-            if state is not CandidateState.ANSWERED:
-                settled = False
-                if state is CandidateState.UNASKED and self._may_ask():
-                    self._ask(candidate)
-                    due.append(candidate.contact)
-        short = hopeful < width and any(c.state is CandidateState.SLOW for c in self._candidates.values())
-        return settled and not short
+    # The result
 
-    def _is_passed_over(self, candidate: Candidate, doubtful_too: bool) -> bool:
-        if candidate.contact.node_id in self.taken:
-            return True
-        if candidate.is_doubtful and not doubtful_too:
-            return True
-        subnet = self._subnet_of(candidate)
-        if subnet is None:
-            return False
-        is_full = self.purpose is Purpose.STORE and self._bound[subnet] >= SUBNET_IN_SET
-        return is_full or self._failures[subnet] >= SUBNET_FAILURES
-
-    def _subnet_of(self, candidate: Candidate) -> Subnet | None:
-        return self.subnet_of(candidate.contact.address[0])
-
-    def _mostly_silent(self) -> bool:
-        """Whether a thorough lookup has heard from so few that the network, or the host, may be standing still."""
-        return self.thorough and self.count(CandidateState.SILENT) > self.count(CandidateState.ANSWERED)
-
-    def _may_ask(self) -> bool:
-        return (
-            self._in_flight < self.alpha
-            and self._unanswered < max(MAX_UNANSWERED, self.alpha)
-            and self.asked < self.most
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether the lookup gave up, or was told of contacts that it could not believe in."""
+        is_given_up = not self.finished or self.candidates.asked_count >= self.max_asked
+        return is_given_up or any(
+            candidate.state is CandidateState.UNASKED and candidate.is_doubtful
+            for _, candidate in self.candidates.ordered
         )
 
-    def _ask(self, candidate: Candidate) -> None:
-        candidate.state = CandidateState.ASKED
-        self._in_flight += 1
-        self._unanswered += 1
-        self.asked += 1
-        self.taken.add(candidate.contact.node_id)
-        if (subnet := self._subnet_of(candidate)) is not None:
-            self._bound[subnet] += 1
-
-    def answered(self, contact: Contact, nearer: Iterable[Contact] = (), votes: bool = True) -> None:
-        """The contact answered, and named these others. It `votes` unless it has missed writes."""
-        candidate = self._of(contact)
-        candidate.votes = votes
-        candidate.contact = contact
-        for namer in candidate.sources:
-            namer.doubts -= 1 if candidate.state is CandidateState.ASKED else 2
-        self._settle(candidate, CandidateState.ANSWERED)
-        self.hops = max(self.hops, candidate.hops + 1)
-        self._named(candidate, nearer)
-
-    def refused(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
-        """The contact is alive but does not do what it was asked; others stand in for it."""
-        self._turned_down(contact, CandidateState.REFUSED, nearer)
-
-    def outdated(self, contact: Contact, nearer: Iterable[Contact] = ()) -> None:
-        """The contact does not hold the record, but keeps an older one; others stand in for it, and readers will
-        hear it all the same."""
-        self._turned_down(contact, CandidateState.OUTDATED, nearer)
-
-    def _turned_down(self, contact: Contact, state: CandidateState, nearer: Iterable[Contact]) -> None:
-        candidate = self._of(contact)
-        candidate.contact = contact
-        self._settle(candidate, state)
-        self._let_down(candidate)
-        self._free_place(candidate)
-        self._named(candidate, nearer)
-
-    def failed(self, contact: Contact) -> None:
-        """The contact will not answer any more."""
-        candidate = self._of(contact)
-        if candidate.contact.address != contact.address:
-            return
-        if candidate.state is CandidateState.ASKED:
-            self._doubt(candidate)
-        if candidate.state is not CandidateState.SILENT:
-            self._let_down(candidate)
-        self._free_place(candidate)
-        self._settle(candidate, CandidateState.FAILED)
-        self._try_elsewhere(candidate)
-
-    def slow(self, contact: Contact) -> None:
-        """The contact's soft timeout passed; it may still answer."""
-        candidate = self._of(contact)
-        if candidate.state is CandidateState.ASKED and candidate.contact.address == contact.address:
-            self._in_flight -= 1
-            candidate.state = CandidateState.SLOW
-            self._doubt(candidate)
-
-    def silent(self, contact: Contact) -> None:
-        """The contact is taken for dead, but may still answer."""
-        self.slow(contact)
-        candidate = self._of(contact)
-        if candidate.state is CandidateState.SLOW and candidate.contact.address == contact.address:
-            self._unanswered -= 1
-            candidate.state = CandidateState.SILENT
-            self._let_down(candidate)
-            self._try_elsewhere(candidate)
-
-    def _settle(self, candidate: Candidate, state: CandidateState) -> None:
-        if candidate.state is CandidateState.ASKED:
-            self._in_flight -= 1
-        if candidate.state in (CandidateState.ASKED, CandidateState.SLOW):
-            self._unanswered -= 1
-        candidate.state = state
-
-    @staticmethod
-    def _doubt(candidate: Candidate) -> None:
-        for namer in candidate.sources:
-            namer.doubts += 1
-
-    def _let_down(self, candidate: Candidate) -> None:
-        if (subnet := self._subnet_of(candidate)) is not None:
-            self._failures[subnet] += 1
-
-    def _free_place(self, candidate: Candidate) -> None:
-        """It will hold nothing. One that is merely silent may yet say that it does."""
-        if (subnet := self._subnet_of(candidate)) is not None:
-            self._bound[subnet] -= 1
-
-    def _try_elsewhere(self, candidate: Candidate) -> None:
-        if candidate.elsewhere:
-            candidate.contact = candidate.elsewhere.pop(0)
-            candidate.state = CandidateState.UNASKED
-            self.taken.discard(candidate.contact.node_id)
-
-    def _of(self, contact: Contact) -> Candidate:
-        return self._candidates[contact.node_id ^ self.target]
-
     def nearest(self) -> list[Contact]:
-        """The contacts that answered, nearest first: `width` of them, or all within the radius."""
-        found = list(spread(self.in_states(CandidateState.ANSWERED), self.subnet_of))
+        """Return the contacts that answered, nearest first: `width` of them, or all within the radius."""
+        found = list(limit_per_subnet(self.candidates.in_states(CandidateState.ANSWERED), self.subnet_of))
         return [c for i, c in enumerate(found) if i < self.width or c.node_id ^ self.target <= self.radius]
 
     def shortlist(self) -> list[Contact]:
-        """Up to k contacts that answered or may be asked yet, nearest first, few of a subnet; none in doubt."""
-        listed = self.in_states(
-            CandidateState.ANSWERED, CandidateState.UNASKED, CandidateState.ASKED, CandidateState.SLOW
-        )
+        """Return up to k contacts that answered or may still be asked, nearest first; none in doubt."""
         hopeful = (
-            c for c in listed if not self._of(c).is_doubtful or self._of(c).state is CandidateState.ANSWERED
+            candidate.contact
+            for _, candidate in self.candidates.ordered
+            if candidate.state is CandidateState.ANSWERED
+            or (candidate.state in _LISTED and not candidate.is_doubtful)
         )
-        return list(spread(hopeful, self.subnet_of))[:K]
-
-    def unanswering(self) -> list[Contact]:
-        """The contacts that were asked and have not answered."""
-        return self.in_states(
-            CandidateState.ASKED, CandidateState.SLOW, CandidateState.SILENT, CandidateState.FAILED
-        )
-
-    def count(self, state: CandidateState) -> int:
-        """How many candidates are in this state."""
-        return sum(candidate.state is state for candidate in self._candidates.values())
-
-    def in_states(self, *states: CandidateState) -> list[Contact]:
-        """The contacts in these states, nearest first."""
-        ordered = (self._candidates[distance] for distance in self._order)
-        return [candidate.contact for candidate in ordered if candidate.state in states]
+        return list(limit_per_subnet(hopeful, self.subnet_of))[:K]

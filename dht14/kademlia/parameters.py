@@ -1,125 +1,173 @@
-"""The system-wide parameters, each with its source or its reason. Times in seconds."""
+"""The parameters that all nodes of a network share, each with its source or reason. Times in seconds.
+
+`tests.kademlia.test_parameters` asserts how they depend on each other.
+"""
+
+# The routing table
 
 K = 20
 """Contacts in a bucket and in a FIND_NODE answer (paper, section 2.2)."""
 
 BUCKET_WIDTHS = (16, 8, 4, 2)
-"""How many times K the buckets of the farthest ranges hold, the farthest first; K from then on.
+"""Capacity of the buckets of the farthest ranges in multiples of K, the farthest first; all others hold K.
 
-The paper has K everywhere. Half of the network falls into the first range: with 320 contacts for it a
-network of a few hundred nodes is known whole, and most lookups are one hop.
+The paper has K everywhere. Half of the network falls into the first range: with 320 contacts for it a node
+knows every node of a network of a few hundred, and most lookups take one hop.
 """
 
+MISSES_TO_DROP = 5
+"""Failed calls after which a contact leaves even a bucket without replacements (paper: the first)."""
+
+MISS_SPACING = 1.0
+"""Failures closer together than this count as one: they show one outage, not several."""
+
+OUTAGE_CALLS = 8
+"""Calls over which the share of answered calls is averaged. Only calls to contacts that had answered before
+count. While most of them fail, this node itself may be cut off, and no contact leaves the table."""
+
+MAX_SPARSENESS = 2
+"""A region counts as known if our contacts there are at most this many times as far apart as around our own
+id. Half of its nodes may be unknown; chance alone makes that likely for one key in a hundred."""
+
+SUBNET_IN_BUCKET, SUBNET_IN_TABLE = 2, 10
+"""Contacts of one subnet in a bucket and in the whole table, replacements included (discv5 has the same)."""
+
+LIVENESS_INTERVAL = 5.0
+"""Between two passes that ping contacts."""
+
+PROBES_IN_DOUBT = 32
+"""Extra PINGs in one pass when no recent call was answered; fewer when some were. A node whose contacts are
+all gone notices within a minute, and a well connected node sends almost no extra traffic."""
+
+SUSPECT_INTERVAL, SUSPECTS_AT_ONCE = 10.0, 8
+"""How long a contact whose last call failed is left alone, and how many of these are pinged in one pass."""
+
+# Copies and quorums
+
 REPLICATION = 8
-"""Copies of a value when the writer does not say. With 30 % of all nodes gone at once, one value in
+"""Copies of a value if the writer asks for no number. With 30 % of all nodes gone at once, one value in
 15,000 loses all eight."""
 
 MAX_REPLICATION = 20
-"""The most copies a writer may ask for: one k-bucket's worth."""
+"""The most copies a writer may ask for: one bucket's worth."""
 
 GROUP = 5
-"""The nodes nearest to a key that hold values are its group: its readers and its writers ask the same ones,
-whatever the replication. A record has at least as many copies."""
+"""The nodes nearest to a key that hold values are its group. Readers and writers of the key ask the same
+group, whatever the replication; a record has at least this many copies."""
 
 QUORUM = 3
-"""Most of a group. A write counts when so many of it have the record on disk; a read ends early when so many
-of it have the record that it brings. Two such majorities have a member in common."""
+"""Most of a group. A write is acknowledged when this many of it have the record on disk; a read ends early
+when this many of it have the record that it returns. Two quorums have a member in common."""
 
 STAND_INS = 2
-"""Nodes just outside of a group that a reader may hear in place of slow ones in it. With 30 % of all nodes gone at once,
-one read in 35 has to wait until those are taken for dead."""
+"""Nodes just outside of a group that a reader may ask in place of slow ones in it. With 30 % of all nodes
+gone at once, one read in 35 has to wait until the dead nodes are silent."""
+
+LAPSE_WITNESSES = 2
+"""Holders that must report that a record has expired, or was replaced by one that has, before that counts."""
+
+FUTURE_WITNESSES = 2
+"""Holders that must report a version from the future before a writer goes above it. A single one may lie, and
+could raise the versions of a key at will."""
+
+VOUCHING_HOLDERS = 2
+"""Holders that must advertise the same large value before a read waits VOUCHED_TIMEOUT for it."""
+
+# Lookups
 
 ALPHA = 5
-"""Calls of one lookup in flight (paper: 3). More than three hide a lost datagram without a stall."""
+"""Calls of one lookup in flight (paper: 3). With more than three a lost datagram stalls nothing."""
 
 MAX_UNANSWERED = 12
-"""Calls of one lookup out at once, those past their soft timeout included."""
+"""Unanswered calls of one lookup, those past their soft timeout included."""
 
 MAX_ASKED = 100
-"""Contacts one lookup asks at most. Honest networks need a third of it; a hostile one, which can
-invent nearer contacts for ever, ends here."""
+"""Contacts that one lookup asks at most. Honest networks need a third of it. It stops a lookup among hostile
+nodes, which can invent nearer contacts without end."""
+
+SUBNET_IN_SET = 2
+"""Nodes of one subnet that count among the nearest to a key, in lookups and in sets of holders."""
+
+SUBNET_FAILURES = 4
+"""Contacts of one subnet that may refuse or go silent before a lookup asks no more of them."""
+
+DOUBT_LIMIT = 3
+"""A lookup distrusts a contact of whose named contacts this many more were slow or worse than answered."""
+
+MAX_SOURCES = 4
+"""Nodes that named a contact to a lookup, of which the lookup remembers the first."""
+
+MAX_OTHER_ADDRESSES = 2
+"""Further addresses at which a lookup tries a contact that is silent at the first."""
+
+REGION_FACTOR = 2
+"""The region of a crowded key is wide enough for this many times as many nodes as hold a record. With 8
+copies, all 16 are missing from it for one key in nine million."""
+
+REGION_NODES = 64
+"""The nearest nodes of a region that are asked or given the record, at most."""
+
+PATHS = 4
+"""Disjoint paths of a lookup for a crowded key (S/Kademlia, Baumgart and Mies 2007, has 4 and 8)."""
+
+# Timeouts of one call
 
 SOFT_TIMEOUT_MIN, SOFT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN = 0.025, 1.0, 0.25
-"""Bounds of srtt + 4 rttvar (RFC 6298), and what stands in for it before the first answer."""
+"""Bounds of srtt + 4 rttvar (RFC 6298), and the value used before the first answer."""
 
 SOFT_TIMEOUT_SLACK = 0.05
-"""Nor is the soft timeout longer than twice the lowest round trip and this."""
+"""The soft timeout is also at most twice the lowest round trip plus this."""
 
 SILENT_TIMEOUT_MIN, SILENT_TIMEOUT_MAX = 0.5, 1.0
-"""After four soft timeouts within these bounds a contact that was sent to twice is taken for dead."""
+"""A contact is presumed dead after four soft timeouts, within these bounds; it was sent the request twice."""
 
 HARD_TIMEOUT = 3.0
-"""A reply that comes later than this is not waited for."""
+"""A call has failed after this; a later reply is ignored."""
+
+PUSH_SLOW, PUSH_SILENT = 0.5, 2.0
+"""When the push of a large value is slow, and when its contact is presumed dead: it has just said that it
+wants the value."""
+
+# Timeouts of one operation
 
 OPERATION_TIMEOUT = 4.5
 """A get or put ends by then with what it has: clients are promised an answer within 5 s."""
 
 FIRST_READ_TIMEOUT = 2.5
-"""A read that has not come to its end by then is begun anew, over disjoint paths."""
+"""A read that has not ended by then is started again, over disjoint paths."""
 
-MISSES_TO_DROP = 5
-"""Failed calls after which a contact without a verified spare leaves the table (paper: the first)."""
+HEDGE_DELAY = 0.3
+"""When a second holder is asked for a large value as well: the first may have died since it answered."""
 
-MISS_SPACING = 1.0
-"""Failures nearer to each other than this are one: they tell of one outage, not of several."""
+UNVOUCHED_TIMEOUT = 0.4
+"""How long a read that has a record waits for a greater one that a single holder advertises: a holder that
+advertises a value it does not have must not delay a get for longer."""
 
-OUTAGE_CALLS = 8
-"""Calls to contacts that were well from which is told, by their weighted average, whether it is rather
-this node that is cut off: while most of them fail, nobody leaves the table."""
+VOUCHED_TIMEOUT = 2.0
+"""The same for one that VOUCHING_HOLDERS advertise. They may be far away and hold the record acknowledged
+last, while the record at hand is an old one."""
 
-SPARSEST = 2
-"""A region is taken for known where our contacts lie at most so many times as far apart as around our own
-id: half of them may be missing, which chance alone makes likely for one key in a hundred."""
+PUT_QUEUE_TIMEOUT = 2.0
+"""How long a put waits for others to end when too many are running; then it begins all the same."""
 
-SUBNET_IN_BUCKET, SUBNET_IN_TABLE = 2, 10
-"""Contacts of one subnet in a bucket and in the whole table, spares counted (discv5 has the same)."""
+CLOCK_TIMEOUT = 0.5
+"""How long a put waits for the clocks of contacts when its own clock may be wrong."""
 
-SUBNET_IN_SET = 2
-"""Nodes of one subnet that count among the nearest to a key, in lookups as in sets of holders."""
-
-SUBNET_FAILURES = 4
-"""Contacts of one subnet that may refuse or stay silent before a lookup asks no more of them."""
-
-DOUBTS = 3
-"""A contact is believed last where so many more of those it named were slow or worse than have answered."""
-
-NAMERS = 4
-"""Of those that named a contact to a lookup, so many are remembered."""
-
-OTHER_ADDRESSES = 2
-"""Further addresses under which a lookup tries a contact that is silent at the first it heard of."""
-
-REGION = 2
-"""Times as many nodes as shall hold a record are expected in the region of a crowded key. With 8 copies, all
-16 are missing from it for one key in nine million."""
-
-REGION_NODES = 64
-"""Of the nodes found there, at most so many are asked or given the record: the nearest."""
-
-PATHS = 4
-"""Disjoint paths of a lookup for a crowded key (S/Kademlia, Baumgart and Mies 2007, has 4 and 8)."""
-
-LIVENESS_INTERVAL = 5.0
-"""Between two looks at who is to be pinged."""
-
-PROBES_IN_DOUBT = 32
-"""PINGs besides, in one look, when nobody has answered lately; fewer where some have. So a node whose
-contacts are all gone knows it within a minute, and one that is well has next to no traffic."""
-
-SUSPECT_INTERVAL, SUSPECTS_AT_ONCE = 10.0, 8
-"""How long a contact whose last call failed is left alone, and how many such are pinged in one pass."""
+# Maintenance
 
 REPUBLISH_INTERVAL = 3600.0
-"""Between two looks at whether the holders of a record have it (paper, section 2.5), where contacts live long."""
+"""Between two checks whether the holders of a record have it (paper, section 2.5), in a stable network."""
 
 REPAIR_INTERVAL_MIN = 60.0
-"""The shortest such interval, where they do not."""
+"""The shortest interval between these checks, when contacts live only briefly."""
+
+# Sizes in bytes
 
 MAX_INLINE_VALUE = 1_000
-"""Bytes of a value that travels inside a datagram of at most 1,200."""
+"""The largest value that travels inside a datagram of MAX_DATAGRAM."""
 
 MAX_VALUE = 65_495
-"""Bytes of the largest value: what a PUT of the API has room for."""
+"""The largest value: it fills a PUT of the API."""
 
 MAX_DATAGRAM = 1_200
-"""Bytes; fits every path of the internet without fragments, with room for tunnels."""
+"""Fits every path of the internet without fragments, with room for tunnels."""

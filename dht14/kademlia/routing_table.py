@@ -1,16 +1,15 @@
 """The routing table: buckets that split along the node's own branch (paper, section 2.4).
 
-Departures from the paper: only contacts that answered us are in it; the buckets of the far ranges are
-wider (`parameters.BUCKET_WIDTHS`); the k closest are found by bisection over one sorted list of ids, so
-that the answer is exact and costs microseconds whatever the number of contacts; while most contacts fail
-to answer, none leaves, because it is rather this node that is cut off; of each subnet only a few enter, and
-whom there is no place for goes nowhere: when one of his subnet leaves, the next who answers may come.
+Departures from the paper: only contacts that answered us enter; the buckets of the far ranges are wider
+(`parameters.BUCKET_WIDTHS`); the k closest are found by bisection over one sorted list of ids, so that the
+result is exact and costs microseconds whatever the number of contacts; while most contacts fail to answer,
+none leaves, because this node itself is probably cut off; of each subnet only a few enter. Contacts over the
+subnet limit are not cached: when one of their subnet leaves, the next to answer takes its place.
 """
 
 import random
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Sequence
 from heapq import nsmallest
 from itertools import islice
 
@@ -20,52 +19,47 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.kbucket import Entry, KBucket
 from dht14.kademlia.keyspace import ID_BITS, random_id, random_id_sharing, shared_prefix
 from dht14.kademlia.lost import LostContacts
-from dht14.kademlia.network_size import NetworkSize, density_at_home, is_crowded, region
 from dht14.kademlia.parameters import (
     BUCKET_WIDTHS,
     LIVENESS_INTERVAL,
     OUTAGE_CALLS,
     PROBES_IN_DOUBT,
-    SPARSEST,
     SUBNET_IN_BUCKET,
     SUBNET_IN_TABLE,
     SUSPECT_INTERVAL,
     SUSPECTS_AT_ONCE,
     K,
 )
-from dht14.kademlia.subnet_limits import Subnet, SubnetOf, spread, unlimited
+from dht14.kademlia.subnet_limits import Subnet, SubnetOf, limit_per_subnet, unlimited
 
 
 def bucket_capacity(depth: int) -> int:
-    """Contacts that the bucket of ids sharing `depth` leading bits with ours may hold."""
+    """Return the capacity of the bucket of ids that share `depth` leading bits with ours."""
     return K * (BUCKET_WIDTHS[depth] if depth < len(BUCKET_WIDTHS) else 1)
 
 
 @define
 class RoutingTable:
-    """Every contact this node knows to be alive. Facts are told in the past tense."""
+    """The contacts that this node knows to be alive. Methods in the past tense report facts."""
 
     own_id: int
     subnet_of: SubnetOf = unlimited
     _buckets: list[KBucket] = field(init=False)
-    """Bucket i holds the ids that share exactly i bits with ours; the last one holds all the rest."""
+    """Bucket i holds the ids that share exactly i bits with ours; the last one holds all others."""
     _entries: dict[int, Entry] = field(factory=dict, init=False)
-    """The entries of all buckets, by id: what every answer to a FIND_NODE is made from."""
+    """The entries of all buckets, by id. Every answer to a FIND_NODE is made from them."""
     _ids: list[int] = field(factory=list, init=False)
     """Their ids, sorted."""
     _suspects: set[int] = field(factory=set, init=False)
     """Ids of entries whose last call failed."""
     _answering: float = field(default=1.0, init=False)
-    """Of the latest calls to contacts that were well, the share that was answered."""
+    """The share of the latest calls to responsive contacts that was answered."""
     changes: int = field(default=0, init=False)
-    """Grows with every contact that enters or leaves."""
-    _census: NetworkSize = field(factory=NetworkSize, init=False)
-    _home: tuple[int, float | None] = field(default=(-1, None), init=False)
-    """The density around our own id, and the `revision` from which it was told."""
+    """Increases with every contact that enters or leaves."""
     revision: int = field(default=0, init=False)
-    """Grows whenever `closest` may answer otherwise than before."""
+    """Increases whenever `closest` may return another result than before."""
     losses: int = field(default=0, init=False)
-    """How many contacts have left because they were silent."""
+    """Contacts that have left because they were silent."""
     _lost: LostContacts = field(factory=LostContacts, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -78,7 +72,7 @@ class RoutingTable:
         return node_id in self._entries
 
     def holds(self, contact: Contact) -> bool:
-        """Whether this node is in a bucket, at this very address."""
+        """Whether this node is in a bucket, at this address."""
         entry = self._entries.get(contact.node_id)
         return entry is not None and entry.contact.is_same(contact)
 
@@ -95,7 +89,7 @@ class RoutingTable:
         node_id = contact.node_id
         entry = self._entries.get(node_id)
         if entry is not None and not entry.misses and entry.contact.address == contact.address:
-            # The contacts that are called most are well, and stay where they are.
+            # Fast path: most calls go to responsive contacts, which stay where they are.
             self._answering += (1 - self._answering) / OUTAGE_CALLS
             entry.answered(contact, now, rtt)
             return
@@ -116,7 +110,7 @@ class RoutingTable:
             self._entered(newcomer)
 
     def failed(self, contact: Contact, now: float) -> None:
-        """A call to the contact went unanswered."""
+        """A call to the contact was not answered."""
         node_id = contact.node_id
         entry = self._entries.get(node_id)
         if entry is not None and entry.contact.is_same(contact) and node_id not in self._suspects:
@@ -132,23 +126,17 @@ class RoutingTable:
             self._entered(entered)
 
     def _may_be_in(self, bucket: KBucket, contact: Contact) -> bool:
-        """Whether the limits of its subnet let the contact be there, at this address."""
+        """Whether the limits of its subnet allow the contact there, at this address."""
         subnet = self.subnet_of(contact.address[0])
-        if subnet is None or bucket.is_there(contact):
+        if subnet is None or bucket.contains(contact):
             return True
-        if bucket.how_many_of(subnet) >= SUBNET_IN_BUCKET:
+        if bucket.count_in(subnet) >= SUBNET_IN_BUCKET:
             return False
-        return sum(bucket.how_many_of(subnet) for bucket in self._buckets) < SUBNET_IN_TABLE
+        return sum(bucket.count_in(subnet) for bucket in self._buckets) < SUBNET_IN_TABLE
 
     def looked_up(self, target: int, now: float) -> None:
-        """A lookup for `target` ended: its range is fresh."""
+        """A lookup for `target` has ended: its range is fresh."""
         self._bucket_of(target).last_lookup = now
-
-    def found(self, target: int, nearest: list[Contact]) -> None:
-        """The nodes nearest to `target` are these: the census learns of it."""
-        home = self._home_density()
-        if home is not None:
-            self._census.visited(target, [contact.node_id ^ target for contact in nearest], home)
 
     def _entered(self, entry: Entry) -> None:
         node_id = entry.contact.node_id
@@ -166,35 +154,35 @@ class RoutingTable:
         self.revision += 1
 
     def _split_last(self, bucket: KBucket) -> bool:
-        """Split the bucket of our own branch in two; False when `bucket` is another one.
+        """Split the bucket of our own branch in two. Return False if `bucket` is another one.
 
-        It has no spares: a bucket that may split turns nobody away.
+        It has no replacements, because a bucket that can split rejects no contact.
         """
         depth = len(self._buckets) - 1
         if bucket is not self._buckets[-1]:
             return False
         near = KBucket(bucket_capacity(depth + 1), last_lookup=bucket.last_lookup)
         for node_id in [i for i in bucket.entries if shared_prefix(self.own_id, i) > depth]:
-            near.take(bucket.give_up(node_id))
+            near.add(bucket.remove(node_id))
         self._buckets.append(near)
-        # Capacities shrink with depth, so the near part of a full bucket may already be too full.
+        # Capacities shrink with depth, so the near part of a full bucket may exceed its own.
         if len(near.entries) > near.capacity:
             self._split_last(near)
             self._trim(near)
         return True
 
     def _trim(self, bucket: KBucket) -> None:
-        """Make spares of the latest comers until the bucket is no more than full."""
+        """Move the newest entries to the replacement cache until the bucket is within its capacity."""
         while len(bucket.entries) > bucket.capacity:
-            entry = bucket.give_up(next(reversed(bucket.entries)))
+            entry = bucket.remove(next(reversed(bucket.entries)))
             self._left(entry)
-            if not entry.misses and len(bucket.spares) < K:
-                bucket.take_spare(entry)
+            if not entry.misses and len(bucket.replacements) < K:
+                bucket.add_replacement(entry)
 
     # Questions
 
     def wants(self, contact: Contact) -> bool:
-        """Whether an answer of this contact would bring it into a bucket, or clear it of suspicion."""
+        """Whether an answer of this contact would bring it into a bucket, or end the suspicion against it."""
         node_id = contact.node_id
         if node_id in self._entries or node_id == self.own_id:
             return node_id in self._suspects
@@ -202,30 +190,30 @@ class RoutingTable:
         return (bucket.has_room or bucket is self._buckets[-1]) and self._may_be_in(bucket, contact)
 
     def closest(self, target: int, count: int = K, live_only: bool = False) -> list[Contact]:
-        """The `count` contacts nearest to `target`, nearest first.
+        """Return the `count` contacts nearest to `target`, nearest first.
 
-        `live_only` leaves out those whose last call failed: others shall not hear of them from us.
+        `live_only` leaves out contacts whose last call failed: other nodes must not hear of them from us.
         """
-        spoiled = self._suspects if live_only else ()
-        block = self._block_around(target, count + len(spoiled))
+        excluded = self._suspects if live_only else ()
+        block = self._block_around(target, count + len(excluded))
         block.sort(key=target.__xor__)
-        if spoiled:
-            block = [node_id for node_id in block if node_id not in spoiled]
+        if excluded:
+            block = [node_id for node_id in block if node_id not in excluded]
         entries = self._entries
         return [entries[node_id].contact for node_id in block[:count]]
 
     def holders(self, target: int, count: int) -> list[Contact]:
-        """The `count` nodes nearest to `target` that count: of each subnet no more than there are places."""
+        """Return the `count` live contacts nearest to `target`, of each subnet no more than its quota."""
         wanted = count
         while True:
             found = self.closest(target, wanted, live_only=True)
-            chosen = list(islice(spread(found, self.subnet_of), count))
+            chosen = list(islice(limit_per_subnet(found, self.subnet_of), count))
             if len(chosen) == count or len(found) < wanted:
                 return chosen
             wanted *= 2
 
-    def said(self, node_id: int, holds_values: bool) -> None:
-        """A contact has said whether it holds values."""
+    def reported(self, node_id: int, holds_values: bool) -> None:
+        """A contact has reported whether it holds values."""
         if entry := self._entries.get(node_id):
             entry.holds_values = holds_values
 
@@ -234,9 +222,9 @@ class RoutingTable:
         return (entry := self._entries.get(node_id)) is None or entry.holds_values
 
     def _block_around(self, target: int, count: int) -> list[int]:
-        """The ids of the longest prefix of `target` that at least `count` known ids share.
+        """Return the ids that share the longest prefix of `target` that at least `count` ids share.
 
-        Ids that share more bits with the target are nearer than all that share fewer, so the block holds
+        Ids that share more bits with the target are nearer than all that share fewer, so the block contains
         the `count` nearest.
         """
         ids, low, high = self._ids, 0, len(self._ids)
@@ -251,71 +239,11 @@ class RoutingTable:
             low, high = inner_low, inner_high
         return ids[low:high]
 
-    def knows_region(self, target: int, count: int) -> bool:
-        """Whether the `count` nodes nearest to `target` are, as far as can be told from here, mostly known.
-
-        Ids are spread evenly, and around our own id we know everybody. So we do around the target too
-        where our contacts are about as dense there. It is an estimate: a few may be missing, and whoever
-        relies on it must take correction from those who live there (`wire.messages.Stored.nearer`).
-        """
-        if len(self._ids) <= max(count, K):
-            return bool(self._ids)
-        home = self.closest(self.own_id, K)[-1].node_id ^ self.own_id
-        there = self.closest(target, count)[-1].node_id ^ target
-        return there * K <= home * count * SPARSEST
-
-    def is_near(self, target: int, count: int) -> bool:
-        """Whether this node is one of the `count` nodes nearest to `target`, as far as can be told from here."""
+    def count_nearer(self, target: int, count: int) -> int:
+        """Return how many live contacts are nearer to `target` than this node; exact below `count`."""
         own_distance = self.own_id ^ target
         block = self._block_around(target, count + len(self._suspects))
-        nearer = [i for i in block if i ^ target < own_distance and i not in self._suspects]
-        if len(nearer) < count:
-            return True
-        if not count:
-            return False
-        nearest = self.holders(target, count)
-        if len(nearest) < count or own_distance < nearest[-1].node_id ^ target:
-            return True
-        return own_distance <= self.region(count) and self.is_crowded(target)
-
-    def may_hold(self, target: int, count: int) -> bool:
-        """Whether a writer who sees the neighbourhood of `target` a little differently may take this node for
-        one of the `count` that should hold it."""
-        return self.own_id ^ target <= self.region(count) or self.is_near(target, count)
-
-    # The census
-
-    def _home_density(self) -> float | None:
-        revision, known = self._home
-        if revision != self.revision:
-            known = density_at_home([c.node_id ^ self.own_id for c in self.holders(self.own_id, 2 * K)])
-            self._home = self.revision, known
-        return known
-
-    def size(self) -> float | None:
-        """How many nodes the network has, as far as can be told; None while too few are known."""
-        home = self._home_density()
-        return None if home is None else self._census.size(home)
-
-    def is_crowded(self, target: int, nearest: Sequence[Contact] | None = None) -> bool:
-        """Whether more nodes lie near `target` than chance brings there.
-
-        `nearest` are those that a lookup has found, nearest first; without them, those in the table.
-        """
-        size = self.size()
-        if size is None:
-            return False
-        if nearest is None:
-            nearest = self.closest(target, 2 * K, live_only=True)
-        if not is_crowded([contact.node_id ^ target for contact in nearest], size):
-            return False
-        spread_out = spread(nearest, self.subnet_of)
-        return is_crowded([contact.node_id ^ target for contact in spread_out], size)
-
-    def region(self, replication: int) -> int:
-        """The distance from a key within which all hold a record where it is crowded; 0 if unknown."""
-        size = self.size()
-        return 0 if size is None else region(size, replication)
+        return sum(i ^ target < own_distance and i not in self._suspects for i in block)
 
     def is_suspect(self, node_id: int) -> bool:
         """Whether the last call to this contact failed."""
@@ -327,37 +255,40 @@ class RoutingTable:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether so many calls fail that it is rather this node that is cut off."""
+        """Whether most calls fail, so that this node itself is probably cut off."""
         return self._answering <= 0.5
 
     def contacts(self) -> list[Contact]:
-        """All contacts, those most likely to be alive first: what is worth keeping over a restart."""
+        """Return all contacts, those most likely to be alive first, to be saved for the next start."""
         likeliest = sorted(self._entries.values(), key=lambda e: (-e.misses, e.last_seen), reverse=True)
         return [entry.contact for entry in likeliest]
 
-    def due_for_ping(self, now: float, spacing: float) -> list[Contact]:
-        """The contacts to be pinged now, if it is asked every LIVENESS_INTERVAL.
+    def contacts_to_ping(self, now: float, spacing: float) -> list[Contact]:
+        """Return the contacts to ping now, for a caller that asks every LIVENESS_INTERVAL.
 
-        Suspects left alone for a while; of the k nearest to us, who hold what we hold, the one heard of
-        longest ago; of all contacts as many such as bring each its turn within about `spacing` seconds, and
-        more where calls fail; and some of those lost.
+        These are suspects that were left alone for SUSPECT_INTERVAL; of the k nearest to us, which hold what
+        we hold, the one heard of longest ago; of all contacts those heard of longest ago, enough that each
+        has its turn within about `spacing` seconds, and more when calls fail; and some of those lost.
         """
         suspects = (self._entries[node_id] for node_id in self._suspects)
-        due = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][:SUSPECTS_AT_ONCE]
+        to_ping = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][
+            :SUSPECTS_AT_ONCE
+        ]
         nearest = [self._entries[contact.node_id] for contact in self.closest(self.own_id, K)]
-        well = (entry for entry in nearest if not entry.misses)
-        due += sorted(well, key=_last_seen)[:1]
+        responsive = (entry for entry in nearest if not entry.misses)
+        to_ping += sorted(responsive, key=_last_seen)[:1]
         in_turn = 1 + int(len(self) * LIVENESS_INTERVAL / spacing)
         count = in_turn + round(PROBES_IN_DOUBT * (1 - self._answering))
-        due += nsmallest(
+        to_ping += nsmallest(
             count, (entry for entry in self._entries.values() if not entry.misses), key=_last_seen
         )
-        return list(dict.fromkeys([*(entry.contact for entry in due), *self._lost.due(now)]))
+        return list(dict.fromkeys([*(entry.contact for entry in to_ping), *self._lost.take_next(now)]))
 
     def stale_targets(self, now: float, interval: float, rng: random.Random) -> list[int]:
-        """One random id in each range that no lookup went through for `interval` seconds.
+        """Return one random id in each range that had no lookup for `interval` seconds.
 
-        The last range reaches up to our own id, which is looked up besides: our neighbours count most.
+        For the last range, which contains our own id, that id is returned as well: our neighbours matter
+        most.
         """
         stale = [now - bucket.last_lookup >= interval for bucket in self._buckets]
         targets = [
@@ -366,7 +297,7 @@ class RoutingTable:
         return [*targets, self.own_id] if stale[-1] else targets
 
     def far_targets(self, rng: random.Random) -> list[int]:
-        """One random id in each range farther away than the closest neighbour (paper, section 2.3)."""
+        """Return one random id in each range farther away than the closest neighbour (paper, section 2.3)."""
         if not self._ids:
             return []
         (neighbour,) = self.closest(self.own_id, 1)
@@ -374,22 +305,22 @@ class RoutingTable:
         return [random_id_sharing(self.own_id, depth, rng) for depth in range(depths)] or [random_id(rng)]
 
     def check_invariants(self) -> None:
-        """Raise AssertionError where the table contradicts itself; for tests and the simulator."""
+        """Raise AssertionError if the table contradicts itself; for tests and the simulator."""
         held: dict[int, Entry] = {}
-        company: Counter[Subnet | None] = Counter()
+        per_subnet: Counter[Subnet | None] = Counter()
         for depth, bucket in enumerate(self._buckets):
             assert bucket.capacity == bucket_capacity(depth)
-            assert len(bucket.entries) <= bucket.capacity and len(bucket.spares) <= K
-            assert not bucket.spares or not bucket.has_room
-            assert not any(spare.misses for spare in bucket.spares.values())
-            assert not bucket.entries.keys() & bucket.spares.keys()
-            for node_id, entry in [*bucket.entries.items(), *bucket.spares.items()]:
+            assert len(bucket.entries) <= bucket.capacity and len(bucket.replacements) <= K
+            assert not bucket.replacements or not bucket.has_room
+            assert not any(replacement.misses for replacement in bucket.replacements.values())
+            assert not bucket.entries.keys() & bucket.replacements.keys()
+            for node_id, entry in [*bucket.entries.items(), *bucket.replacements.items()]:
                 assert node_id == entry.contact.node_id != self.own_id
                 assert self._depth_of(node_id) == depth
             held |= bucket.entries
             bucket.check_invariants()
-            company += Counter(e.subnet for e in [*bucket.entries.values(), *bucket.spares.values()])
-        assert all(subnet is None or count <= SUBNET_IN_TABLE for subnet, count in company.items())
+            per_subnet += Counter(e.subnet for e in [*bucket.entries.values(), *bucket.replacements.values()])
+        assert all(subnet is None or count <= SUBNET_IN_TABLE for subnet, count in per_subnet.items())
         assert held == self._entries and sorted(held) == self._ids
         assert self._suspects == {node_id for node_id, entry in held.items() if entry.misses}
         assert 0 <= self._answering <= 1

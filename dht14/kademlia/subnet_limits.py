@@ -1,7 +1,7 @@
-"""Nodes of one subnet count little: whoever rents one has as many nodes there as they like.
+"""Limits on nodes of one subnet: an attacker that rents a subnet can run any number of nodes there.
 
-Which subnet an address belongs to is told from outside (`security.diversity`); what is limited, and to how
-many, stands here and in `parameters`.
+`security.subnets` says which subnet an address belongs to. Here and in `parameters` stands what is limited,
+and to how many.
 """
 
 from collections import Counter
@@ -16,33 +16,33 @@ Subnet = bytes
 """The leading bytes of an address."""
 
 SubnetOf = Callable[[str], Subnet | None]
-"""From a numeric IP address to its subnet; None where there is no limit."""
+"""From a numeric IP address to its subnet; None if the address is not limited."""
 
 
 def unlimited(host: str) -> Subnet | None:
-    """No address has company: for tables and lookups of nodes that all trust each other."""
+    """Return None: for tables and lookups of nodes that all trust each other."""
     return None
 
 
 @define
 class SubnetQuota:
-    """The places that each subnet has among contacts that shall not fail, or lie, together."""
+    """How many contacts of each subnet count among contacts that must not fail, or lie, together."""
 
     subnet_of: SubnetOf
-    at_most: int = SUBNET_IN_SET
+    limit: int = SUBNET_IN_SET
     _taken: Counter[Subnet] = field(factory=Counter, init=False)
 
     def take(self, contact: Contact) -> bool:
-        """Whether there was a place for this contact; it is taken then."""
+        """Count the contact if its subnet's quota allows it. Return whether it did."""
         subnet = self.subnet_of(contact.address[0])
         if subnet is None:
             return True
-        if self._taken[subnet] >= self.at_most:
+        if self._taken[subnet] >= self.limit:
             return False
         self._taken[subnet] += 1
         return True
 
 
-def spread(contacts: Iterable[Contact], subnet_of: SubnetOf) -> Iterator[Contact]:
-    """The contacts in their order, without those for whose subnet there is no place any more."""
+def limit_per_subnet(contacts: Iterable[Contact], subnet_of: SubnetOf) -> Iterator[Contact]:
+    """Yield the contacts in their order, without those over their subnet's quota."""
     return filter(SubnetQuota(subnet_of).take, contacts)

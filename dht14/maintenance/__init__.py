@@ -1,1 +1,1 @@
-"""What runs in the background: liveness, repair, republishing, handing over. It builds on `node/`."""
+"""Background work of a node: liveness, refresh, repair, republish, resync and hand-over. Built on `node/`."""

@@ -1,4 +1,9 @@
-"""Telling contacts where this node is to be called, where its own address is translated on the way."""
+"""Announcer: sends ANNOUNCE with the advertised address, for a node whose own address is translated on the
+way.
+
+Runs every ANNOUNCE_INTERVAL (5 s), only in a node with an advertised address. A pass resolves the host name
+and sends at most ANNOUNCES_AT_ONCE requests; without new contacts it does nothing.
+"""
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
@@ -12,18 +17,19 @@ from dht14.wire.messages import Announce
 
 ANNOUNCE_INTERVAL = 5.0
 """Seconds between two passes."""
-AT_ONCE = 20
-"""Contacts that are told in one pass."""
-TOLD_FOR = 1_800.0
-"""Seconds after which a contact is told again: it may have dropped us meanwhile, or begun anew."""
+ANNOUNCES_AT_ONCE = 20
+"""Contacts that get an ANNOUNCE in one pass."""
+ANNOUNCE_LIFETIME = 1_800.0
+"""Seconds after which a contact gets another ANNOUNCE: it may have dropped this node meanwhile, or
+restarted."""
 
 
 @define(eq=False)
 class Announcer:
-    """Tells each contact of the table, once in a while, under which address others reach this node.
+    """Announces to each contact of the table, from time to time, the address at which others reach this node.
 
-    Whoever is told calls that address, from a port of which no translation knows, and takes it for ours
-    when it hears us there.
+    The contact probes that address from a port that no translation knows, and accepts it when this node
+    answers.
     """
 
     log = Logger()
@@ -34,34 +40,36 @@ class Announcer:
     _rpc: Rpc
     _resolve: Resolver
     _clock: IReactorTime
-    _told_at: dict[int, float] = field(factory=dict, init=False)
-    """When contacts were told, by node id."""
+    _announced_at: dict[int, float] = field(factory=dict, init=False)
+    """When each contact got its ANNOUNCE, by node id."""
     _is_resolved: bool = field(default=True, init=False)
-    """As of the last look; said once when it ends, not every pass."""
+    """At the last pass. Logged once when it becomes false, not in every pass."""
 
     async def announce(self) -> None:
         """One pass."""
         now = self._clock.seconds()
-        self._told_at = {
-            node_id: told for node_id, told in self._told_at.items() if 0 <= now - told < TOLD_FOR
+        self._announced_at = {
+            node_id: announced_at
+            for node_id, announced_at in self._announced_at.items()
+            if 0 <= now - announced_at < ANNOUNCE_LIFETIME
         }
-        untold = [contact for contact in self._table.contacts() if contact.node_id not in self._told_at]
-        if not untold:
+        waiting = [contact for contact in self._table.contacts() if contact.node_id not in self._announced_at]
+        if not waiting:
             return
         addresses = await self._resolve(*self._advertised)
         if not addresses:
-            self._say_unresolved()
+            self._log_unresolved()
             return
         self._is_resolved = True
-        for contact in untold[:AT_ONCE]:
-            self._told_at[contact.node_id] = now
+        for contact in waiting[:ANNOUNCES_AT_ONCE]:
+            self._announced_at[contact.node_id] = now
             asked = self._rpc.ask(contact, Announce(addresses[0]))
             asked.addErrback(lambda failure: failure.trap(CallFailed))
 
-    def _say_unresolved(self) -> None:
+    def _log_unresolved(self) -> None:
         if self._is_resolved:
             self._is_resolved = False
             self.log.warn(
-                "The advertised {host} has no address yet; others are told once it has.",
+                "The advertised host name {host} does not resolve; will retry.",
                 host=self._advertised[0],
             )

@@ -1,4 +1,8 @@
-"""A pass of upkeep, again and again: a LoopingCall that starts with jitter and outlives a failed pass."""
+"""Periodic: runs a maintenance pass at regular intervals.
+
+A LoopingCall that starts with jitter, continues after a failed pass, and cancels the pass under way when it
+is stopped.
+"""
 
 import random
 from collections.abc import Callable
@@ -12,15 +16,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dht14.errors import CallFailed
+from dht14.maintenance.metrics import PassMetrics
 
 JITTER = 0.2
-"""The first pass comes after an interval of 1 ± JITTER: nodes started together spread out."""
+"""The first pass runs after one interval times 1 ± JITTER, so that nodes started together spread out."""
 
 
-def was_cut(failure: Failure) -> bool:
-    """Whether work failed because it was cancelled, or because no call is answered any more.
+def was_cancelled(failure: Failure) -> bool:
+    """Whether work failed because it was cancelled, or because the RPC layer has stopped.
 
-    Work of several parts says so in as many wrappings as there were parts of parts.
+    Each level of concurrent parts wraps the failure in one `FirstError`.
     """
     while isinstance(failure.value, FirstError):
         failure = failure.value.subFailure
@@ -45,21 +50,23 @@ class Periodic(Service):
         self._one_pass = one_pass
         self._clock = clock
         self._rng = rng
+        self.metrics = PassMetrics()
+        self._began = 0.0
         self._first: IDelayedCall | None = None
         self._current: Deferred[Any] | None = None
         self._loop = LoopingCall(self._run_pass)
         self._loop.clock = clock
 
     def startService(self) -> None:
-        """The first pass comes about one interval from now."""
+        """Run the first pass about one interval from now."""
         super().startService()
         delay = self._interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
         self._first = self._clock.callLater(delay, self._loop.start, self._interval)
 
     def stopService(self) -> "Deferred[Any] | None":
-        """No further pass, and the one at work is cancelled; fires when it has ended.
+        """Run no further pass, and cancel the one under way; fires when it has ended.
 
-        It may be walking through all records: even where every call fails at once that takes long.
+        A pass over all records takes long even if every call fails at once.
         """
         super().stopService()
         if self._first is not None and self._first.active():
@@ -72,22 +79,32 @@ class Periodic(Service):
         return current
 
     def run_now(self) -> None:
-        """Run a pass at once, unless one is at work or the service does not run."""
+        """Run a pass at once, unless one is under way or the service does not run."""
         if self.running and self._current is None:
             self._run_pass()
 
     def _run_pass(self) -> "Deferred[Any]":
         if self._current is not None:
-            return succeed(None)  # One that was asked for is still at work.
+            return succeed(None)  # A pass started by `run_now` is still under way.
+        self._began = self._clock.seconds()
         self._current = maybeDeferred(self._one_pass)
-        self._current.addErrback(self._failed)
+        self._current.addCallbacks(self._succeeded, self._failed)
         self._current.addBoth(self._ended)
         return self._current
 
+    def _succeeded(self, _: object) -> None:
+        self.metrics.succeeded += 1
+
     def _failed(self, failure: Failure) -> None:
-        if not self.running and was_cut(failure):
+        self.metrics.failed += 1
+        if not self.running and was_cancelled(failure):
             return
-        self.log.failure("The pass {name!r} failed; the next one comes as planned.", failure, name=self.name)
+        self.log.failure(
+            "Maintenance pass {name!r} failed; the next one runs as planned. This is a bug.",
+            failure,
+            name=self.name,
+        )
 
     def _ended(self, result: object) -> None:
+        self.metrics.seconds += self._clock.seconds() - self._began
         self._current = None

@@ -1,6 +1,9 @@
-"""Brings copies of what this node holds to others that shall hold it: what all upkeep of records rests on."""
+"""Replicator: offers copies of records to the nodes that should hold them.
 
-from collections import Counter
+Used by read repair, repair, republish and hand-over; it has no pass of its own. A copy costs one OFFER for a
+contact that has the record, and a STORE or a bulk transfer for one that has not.
+"""
+
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
@@ -14,8 +17,9 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.maintenance.metrics import CopyMetrics
 from dht14.node.fetch import Fetch, ValueSource
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.ports import Bulk, Rpc
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Kind, Record
@@ -33,60 +37,60 @@ from dht14.wire.messages import (
     fingerprint,
 )
 
-Deliver = Callable[[Contact, Record, int], "Deferred[Reply]"]
-"""Offers a contact a copy of a record, and sends the value if it is wanted. Takes the fingerprint of the
-neighbourhood of the key; fires with `Stored`, `Outranked` or `Refused`, or fails with `CallFailed`."""
+SendCopy = Callable[[Contact, Record, int], "Deferred[Reply]"]
+"""Offers a copy of a record to a contact, and sends the value if the contact wants it. Takes the fingerprint
+of the key's neighbourhood; fires with `Stored`, `Outranked` or `Refused`, or fails with `CallFailed`."""
 
-REFUSAL_SECONDS = 600.0
+REFUSAL_MEMORY = 600.0
 MAX_REFUSERS = 256
-"""For how long nobody counts on a contact that has refused a copy: a bootstrap node, or one that is full."""
+"""Seconds for which a contact that refused a copy gets no other one: it is a bootstrap node, or full."""
 
-PATIENCE, PATIENCE_LARGE = 1.0, 4.0
-"""Seconds after which a contact is not waited for any longer; somebody else stands in for it."""
+COPY_TIMEOUT, LARGE_COPY_TIMEOUT = 1.0, 4.0
+"""Seconds to wait for a contact, with a small value and with a large one; then the next candidate replaces
+it."""
 
-NEWS_AT_ONCE = 8
-"""Contacts that others named and that are being pinged at the same time."""
+PINGS_AT_ONCE = 8
+"""Unknown contacts, named by others, that are pinged at the same time."""
 
 
 @define(eq=False)
 class Replicator:
-    """Copies to others, and what they know better."""
+    """Offers copies to other nodes, and learns from their replies: newer records, unknown neighbours."""
 
     _table: RoutingTable
     _store: LocalStore
     _rpc: Rpc
-    _deliver: Deliver
+    _send_copy: SendCopy
     _bulk: Bulk
     _clock: IReactorTime
-    _time: NetworkTime
-    counters: Counter[str] = field(factory=Counter, init=False)
-    """Copies that were offered, by what came of them."""
-    _refusers: ExpiringSet[int] = field(
-        factory=lambda: ExpiringSet(REFUSAL_SECONDS, MAX_REFUSERS), init=False
-    )
+    _time: NetworkClock
+    metrics: CopyMetrics = field(factory=CopyMetrics, init=False)
+    _refusers: ExpiringSet[int] = field(factory=lambda: ExpiringSet(REFUSAL_MEMORY, MAX_REFUSERS), init=False)
     _pinged: set[int] = field(factory=set, init=False)
 
-    def candidates(self, key: int, count: int = K) -> list[Contact]:
-        """The contacts nearest to a key that are alive and take copies, as far as is known."""
+    def replica_candidates(self, key: int, count: int = K) -> list[Contact]:
+        """Return the `count` contacts nearest to a key that are alive and accept copies, as far as is
+        known."""
         self._refusers.expire(self._clock.seconds())
         known = self._table.holders(key, 2 * count)
-        return [contact for contact in known if self.takes_copies(contact.node_id)][:count]
+        return [contact for contact in known if self.accepts_copies(contact.node_id)][:count]
 
-    def takes_copies(self, node_id: int) -> bool:
-        """Whether this contact holds values, as far as is known, and has not refused a copy lately."""
+    def accepts_copies(self, node_id: int) -> bool:
+        """Whether this contact holds values, as far as is known, and has not refused a copy recently."""
         return node_id not in self._refusers and self._table.serves_values(node_id)
 
-    async def spread(self, record: Record, candidates: Iterable[Contact], needed: int) -> int:
-        """Offer the record to the candidates, in their order, until so many have it; how many do."""
-        # Who has turned out dead meanwhile, when another record was offered, is not waited for again.
-        waiting = (contact for contact in candidates if not self._table.is_suspect(contact.node_id))
+    async def replicate(self, record: Record, replica_candidates: Iterable[Contact], needed: int) -> int:
+        """Offer the record to the candidates, in their order, until `needed` of them have it. Return how many
+        do."""
+        # A contact that was found dead meanwhile, with another record, is skipped.
+        waiting = (contact for contact in replica_candidates if not self._table.is_suspect(contact.node_id))
         held = 0
         while batch := list(islice(waiting, needed - held)):
             held += await self.offer(record, batch)
         return held
 
     async def offer(self, record: Record, contacts: Sequence[Contact]) -> int:
-        """Offer the record to all these contacts; how many of them have it now, or a better one."""
+        """Offer the record to all these contacts. Return how many of them have it now, or a better one."""
         neighbours = self._fingerprint(record)
         asked = [self._ask(contact, record, neighbours) for contact in contacts]
         replies = await gatherResults(asked, consumeErrors=True)
@@ -98,34 +102,39 @@ class Replicator:
             elif isinstance(reply, Outranked) and reply.version > newest:
                 ahead, newest = contact, reply.version
         if ahead is not None:
-            await self._catch_up(record.key, ahead)
+            await self._fetch_newer(record.key, ahead)
         return sum(isinstance(reply, Stored | Outranked) for reply in replies)
 
     def _ask(self, contact: Contact, record: Record, neighbours: int) -> "Deferred[Reply | None]":
-        patience = PATIENCE if len(record.value) <= MAX_INLINE_VALUE else PATIENCE_LARGE
-        asked = self._deliver(contact, record, neighbours).addTimeout(patience, self._clock)
+        timeout = COPY_TIMEOUT if len(record.value) <= MAX_INLINE_VALUE else LARGE_COPY_TIMEOUT
+        asked = self._send_copy(contact, record, neighbours).addTimeout(timeout, self._clock)
         return asked.addCallbacks(self._answered, self._failed)
 
     def _answered(self, reply: Reply) -> Reply:
-        self.counters[type(reply).__name__.lower()] += 1
+        if isinstance(reply, Stored):
+            self.metrics.stored += 1
+        elif isinstance(reply, Outranked):
+            self.metrics.outranked += 1
+        elif isinstance(reply, Refused):
+            self.metrics.refused += 1
         if isinstance(reply, Stored | Outranked | Refused):
-            self._meet(reply.nearer)
+            self._ping_unknown(reply.nearer)
         return reply
 
     def _failed(self, failure: Failure) -> None:
         failure.trap(CallFailed, TimeoutError)
-        self.counters["unanswered"] += 1
+        self.metrics.unanswered += 1
 
     def _fingerprint(self, record: Record) -> int:
         known = self._table.holders(record.key, record.replication)
         ids = sorted([self._table.own_id, *(contact.node_id for contact in known)], key=record.key.__xor__)
         return fingerprint(ids[: record.replication])
 
-    def _meet(self, named: Iterable[Contact]) -> None:
-        """Neighbours of a key whom this node does not know: those that answer enter the table."""
+    def _ping_unknown(self, named: Iterable[Contact]) -> None:
+        """PING neighbours of a key that this node does not know; those that answer enter the table."""
         for contact in named:
             node_id = contact.node_id
-            if len(self._pinged) >= NEWS_AT_ONCE:
+            if len(self._pinged) >= PINGS_AT_ONCE:
                 return
             if node_id not in self._table and node_id not in self._pinged and self._table.wants(contact):
                 self._pinged.add(node_id)
@@ -134,8 +143,8 @@ class Replicator:
     def _met(self, _: object, node_id: int) -> None:
         self._pinged.discard(node_id)
 
-    async def _catch_up(self, key: int, holder: Contact) -> None:
-        """Hold what another holder has, if it is better than what is held here."""
+    async def _fetch_newer(self, key: int, holder: Contact) -> None:
+        """Fetch the record of another holder, and store it if it is better than this node's."""
         try:
             reply = await self._rpc.ask(holder, FindValue(key))
         except CallFailed:
@@ -154,26 +163,26 @@ class Replicator:
             record = await self._fetched(key, holder, reply, now)
         if record is not None:
             subnet = counted_subnet(holder.address[0], self._table.subnet_of)
-            self.take(evolve(record, writer=holder.node_id, writer_subnet=subnet))
+            self.store_copy(evolve(record, writer=holder.node_id, writer_subnet=subnet))
 
-    def _fetched(self, key: int, holder: Contact, told: LargeValue, now: float) -> "Deferred[Record | None]":
-        expires_at = now + told.ttl_ms / 1000
-        claim = AdvertisedRecord(
+    def _fetched(self, key: int, holder: Contact, reply: LargeValue, now: float) -> "Deferred[Record | None]":
+        expires_at = now + reply.ttl_ms / 1000
+        advertised = AdvertisedRecord(
             key=key,
-            version=told.version,
+            version=reply.version,
             expires_at=expires_at,
-            replication=told.replication,
-            owned=told.owned,
-            length=told.length,
-            digest=told.digest,
+            replication=reply.replication,
+            owned=reply.owned,
+            length=reply.length,
+            digest=reply.digest,
         )
-        if not claim.is_possible:
+        if not advertised.is_possible:
             return succeed(None)
-        claimers = iter([ValueSource(holder, told.ticket)])
-        return Fetch(claim, claimers, self._bulk, self._clock).run(PATIENCE_LARGE)
+        sources = iter([ValueSource(holder, reply.ticket)])
+        return Fetch(advertised, sources, self._bulk, self._clock).run(LARGE_COPY_TIMEOUT)
 
-    def take(self, record: Record) -> None:
-        """Hold a record that others hold, unless a better one is held."""
+    def store_copy(self, record: Record) -> None:
+        """Store a record that other nodes hold, unless a better one is here."""
         now = self._clock.seconds()
         is_believable = record.kind is not Kind.OPEN or self._time.may_be_held(record.version)
         if not record.is_cached and is_believable and record.is_authentic:
@@ -181,4 +190,4 @@ class Replicator:
 
 
 def _ignore(verdict: Verdict) -> None:
-    """A copy that is not taken is another holder's, or comes again."""
+    """The other holders have a copy that was refused here, and may offer it again."""

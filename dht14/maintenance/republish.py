@@ -1,6 +1,8 @@
-"""Republish (paper, section 2.5): at times each record is offered to all who shall hold it.
+"""Republish (paper, section 2.5): offers each record to all its holders from time to time.
 
-One of the holders does it for all: see `node.diary`.
+Checks every REPUBLISH_LOOK (15 s) whether the interval is over; it follows the lifetime of contacts. A pass
+then scans the store once and costs one lookup for each region that the table does not know. One holder does
+it for all of a record's holders: see `node.republish_times`.
 """
 
 import random
@@ -18,31 +20,31 @@ from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
 from dht14.node.node import Node
-from dht14.node.republish_times import JITTER, TRUST, RepublishTimes
+from dht14.node.republish_times import JITTER, MAX_POSTPONED, RepublishTimes
 from dht14.records.record import Record
 from dht14.records.store import LocalStore
 
 REPUBLISH_LOOK = 15.0
-"""Seconds between two looks at whether it is time."""
+"""Seconds between two checks whether the interval is over."""
 
-AT_ONCE = 8
-"""Records that are seen to at the same time."""
+REPUBLISHES_AT_ONCE = 8
+"""Records that are offered at the same time."""
 
-LAST_SECONDS = 30.0
-"""A record that expires so soon is not worth a copy."""
+MIN_REMAINING = 30.0
+"""Seconds; a record that expires sooner is not offered."""
 
 
 @frozen
 class Region:
-    """What a walk has found: the nodes nearest to a target."""
+    """The result of a lookup: the nodes nearest to a target."""
 
     target: int
     contacts: tuple[Contact, ...]
 
     def covers(self, key: int, count: int) -> bool:
-        """Whether the `count` nodes nearest to this key are among them.
+        """Whether the `count` nodes nearest to this key are among the contacts.
 
-        Whoever shares more bits with the target than the last of them was found.
+        The lookup has found every node that shares more bits with the target than the last contact does.
         """
         if len(self.contacts) < K:
             return True
@@ -53,28 +55,28 @@ class Region:
 
 @define(eq=False)
 class Republish:
-    """Walks through the store once in each interval."""
+    """Scans the store once in each interval."""
 
     log = Logger()
 
     _node: Node
     _store: LocalStore
-    _copies: Replicator
-    _diary: RepublishTimes
+    _replicator: Replicator
+    _republish_times: RepublishTimes
     _clock: IReactorTime
     _rng: random.Random
     _interval: Callable[[], float]
-    """Seconds between two looks at a record, as the network is now."""
+    """Seconds between two offers of a record, in the present network."""
     _last: float = field(init=False)
     _factor: float = field(init=False)
     _region: Region | None = field(default=None, init=False)
-    """The last one that was walked to: keys that follow each other in the store share it, as a rule."""
+    """The last one that was looked up: adjacent keys of the store usually share it."""
 
     def __attrs_post_init__(self) -> None:
         self._last = self._clock.seconds()
-        self._roll()
+        self._draw_factor()
 
-    def _roll(self) -> None:
+    def _draw_factor(self) -> None:
         self._factor = self._rng.uniform(1 - JITTER, 1 + JITTER)
 
     @property
@@ -82,23 +84,23 @@ class Republish:
         return self._node.table
 
     async def one_pass(self) -> None:
-        """See to all records that are due, if it is time."""
+        """Republish all records whose time has come, if the interval is over."""
         began, interval = self._clock.seconds(), self._interval()
         if began - self._last < interval * self._factor or self._table.is_cut_off:
             return
         self._last = began
-        self._roll()
-        seen_to = 0
+        self._draw_factor()
+        republished = 0
         async for records in scan(self._store, self._clock):
             now = self._clock.seconds()
             due = [record for record in records if self._is_due(record, now, interval)]
-            candidates = [await self._candidates(record) for record in due]
-            await run_limited(map(self._see_to, due, candidates), AT_ONCE)
-            seen_to += len(due)
-        self._diary.forget(began - TRUST * interval)
+            candidates = [await self._replica_candidates(record) for record in due]
+            await run_limited(map(self._republish, due, candidates), REPUBLISHES_AT_ONCE)
+            republished += len(due)
+        self._republish_times.forget(began - MAX_POSTPONED * interval)
         self.log.debug(
             "Republished {records} records in {seconds:.1f} s; the interval is {interval:.0f} s.",
-            records=seen_to,
+            records=republished,
             seconds=self._clock.seconds() - began,
             interval=interval,
         )
@@ -106,21 +108,22 @@ class Republish:
     def _is_due(self, record: Record, now: float, interval: float) -> bool:
         return (
             not record.is_cached
-            and record.expires_at - now > LAST_SECONDS
-            and self._diary.is_due(record.key, now, interval)
+            and record.expires_at - now > MIN_REMAINING
+            and self._republish_times.is_due(record.key, now, interval)
         )
 
-    async def _candidates(self, record: Record) -> list[Contact]:
-        """Who may have to hold a record, the nearest first."""
-        if self._table.knows_region(record.key, record.replication):
-            return self._copies.candidates(record.key)
+    async def _replica_candidates(self, record: Record) -> list[Contact]:
+        """Return the possible holders of a record, the nearest first."""
+        if self._node.neighbourhood.knows_region(record.key, record.replication):
+            return self._replicator.replica_candidates(record.key)
         if self._region is None or not self._region.covers(record.key, record.replication):
             lookup = await self._node.find_nodes(record.key)
             self._region = Region(record.key, tuple(lookup.nearest()))
         return sorted(self._region.contacts, key=lambda contact: contact.node_id ^ record.key)
 
-    async def _see_to(self, record: Record, candidates: list[Contact]) -> None:
-        """Offer the record to its other holders. A node that is none any more asks the nearest one alone."""
-        is_near = self._table.is_near(record.key, record.replication)
-        await self._copies.spread(record, candidates, record.replication - 1 if is_near else 1)
-        self._diary.seen_to(record.key, self._clock.seconds())
+    async def _republish(self, record: Record, candidates: list[Contact]) -> None:
+        """Offer the record to its other holders. A node that is not a holder any more offers it to the
+        nearest."""
+        is_near = self._node.neighbourhood.is_near(record.key, record.replication)
+        await self._replicator.replicate(record, candidates, record.replication - 1 if is_near else 1)
+        self._republish_times.republished(record.key, self._clock.seconds())

@@ -1,4 +1,9 @@
-"""Notices that this node has missed writes, and asks the other holders for what it missed."""
+"""Resync: after an absence, asks the neighbours for the writes that this node has missed.
+
+Checks every RESYNC_LOOK (2.5 s) whether the node was away: just started, cut off, or asleep. An absence costs
+one RESYNC to each of NEIGHBOURS_ASKED contacts; their repair then offers the records. Other passes cost
+nothing.
+"""
 
 from collections.abc import Callable
 
@@ -10,30 +15,30 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.freshness import Freshness
 from dht14.node.ports import Rpc
+from dht14.node.resync_state import ResyncState
 from dht14.wire.messages import Refused, Reply, Resync
 
 RESYNC_LOOK = 2.5
-"""Seconds between two looks."""
+"""Seconds between two passes."""
 
-ASLEEP = 20.0
-"""Seconds from one look to the next after which this node was stopped, or its host asleep."""
+ASLEEP_AFTER = 20.0
+"""Seconds between two passes that mean that this node was stopped, or its host asleep."""
 
 NEIGHBOURS_ASKED = 2 * GROUP
-"""The nearest contacts are asked: among them are most of the group of each key that this node holds."""
+"""The nearest contacts get a RESYNC: most of the group of each key that this node holds is among them."""
 
 
 @define(eq=False)
-class Resyncing:
-    """Looks whether this node has been away: just started, cut off, or asleep."""
+class ResyncRequests:
+    """Sends RESYNC after this node was away: just started, cut off, or asleep."""
 
-    _freshness: Freshness
+    _resync_state: ResyncState
     _table: RoutingTable
     _rpc: Rpc
     _clock: IReactorTime
     _is_settled: Callable[[], bool]
-    """Whether the first try to join is over."""
+    """Whether the first attempt to join has ended."""
     _last_look: float = field(init=False)
     _was_away: bool = field(default=True, init=False)
 
@@ -41,30 +46,30 @@ class Resyncing:
         self._last_look = self._clock.seconds()
 
     def one_pass(self) -> None:
-        """Ask the neighbours, if this node has been away and is back."""
+        """Ask the neighbours, if this node was away and is back."""
         now = self._clock.seconds()
-        asleep, self._last_look = now - self._last_look >= ASLEEP, now
-        self._freshness.passed(now)
+        asleep, self._last_look = now - self._last_look >= ASLEEP_AFTER, now
+        self._resync_state.time_passed(now)
         if asleep or self._table.is_cut_off or not self._table.has_live_contact():
             self._was_away = True
         if self._table.is_cut_off:
-            self._freshness.lost_touch(now)
+            self._resync_state.lost_touch(now)
         if self._was_away and self._is_settled() and not self._table.is_cut_off:
-            # Alone it has all there is; as soon as somebody comes that changes.
+            # A node that is alone has all there is. That changes when the first contact comes.
             self._was_away = not self._table.has_live_contact()
             self._ask(now)
 
     def _ask(self, now: float) -> None:
         nearest = self._table.closest(self._table.own_id, NEIGHBOURS_ASKED, live_only=True)
-        self._freshness.missed_writes((contact.node_id for contact in nearest), now)
+        self._resync_state.missed_writes((contact.node_id for contact in nearest), now)
         for contact in nearest:
             asked = self._rpc.ask(contact, Resync())
             asked.addCallback(self._answered, contact).addErrback(self._failed, contact)
 
     def _answered(self, reply: Reply, contact: Contact) -> None:
         if isinstance(reply, Refused):
-            self._freshness.resynced(contact.node_id)
+            self._resync_state.resynced(contact.node_id)
 
     def _failed(self, failure: Failure, contact: Contact) -> None:
         failure.trap(CallFailed)
-        self._freshness.resynced(contact.node_id)
+        self._resync_state.resynced(contact.node_id)

@@ -1,4 +1,4 @@
-"""All records of a store, page by page; between two pages the reactor does its other work."""
+"""Scans all records of a store page by page; between two pages the reactor does other work."""
 
 from collections.abc import AsyncIterator, Sequence
 
@@ -10,7 +10,7 @@ from dht14.records.store import BEGINNING, LocalStore
 
 
 async def scan(store: LocalStore, clock: IReactorTime) -> AsyncIterator[Sequence[Record]]:
-    """The records of one page after the other; those that are put meanwhile may be among them or not."""
+    """Yield the records of each page. Records that come or go during the scan may be missing."""
     mark: bytes | None = BEGINNING
     while mark is not None:
         page = store.page(mark, clock.seconds())

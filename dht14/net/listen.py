@@ -1,4 +1,4 @@
-"""Takes the addresses that the configuration names, or says in the operator's words why they cannot be had."""
+"""Binds the addresses of the configuration. Errors name the option and say what to do."""
 
 import socket
 from typing import Any
@@ -12,13 +12,14 @@ from dht14.kademlia.contact import Address
 from dht14.net.rpc.udp_port import UdpPort
 from dht14.net.tcp_port import TcpPort
 
-BACKLOG = 256
-"""API connections that wait to be accepted: fewer make clients who connect in a loop wait for a resend of
-their SYN, more pile up PUTs of clients that have gone again."""
+API_BACKLOG = 256
+"""API connections that wait to be accepted. With fewer, clients that connect in a loop wait for a resend of
+their SYN; with more, PUTs of clients that have already gone pile up."""
 
 
 def bind_udp(option: str, address: Address, reactor: Any) -> UdpPort:
-    """A UDP port at the address that `[node] option` names. All of these raise `AddressUnavailable`."""
+    """Bind a UDP port to the address of `[node] option`. Raises `AddressUnavailable`, as do the functions
+    below."""
     port = UdpPort(_numeric(option, address, socket.SOCK_DGRAM), DatagramProtocol(), reactor)
     try:
         port.bind()
@@ -28,7 +29,7 @@ def bind_udp(option: str, address: Address, reactor: Any) -> UdpPort:
 
 
 def bind_tcp(option: str, address: Address, reactor: Any) -> TcpPort:
-    """A TCP port there, which nobody serves yet."""
+    """Bind a TCP port that has no server yet."""
     try:
         return TcpPort(_numeric(option, address, socket.SOCK_STREAM), reactor)
     except OSError as error:
@@ -36,16 +37,16 @@ def bind_tcp(option: str, address: Address, reactor: Any) -> TcpPort:
 
 
 def listen_tcp(option: str, address: Address, factory: IProtocolFactory, reactor: Any) -> Any:
-    """A TCP port there, served by `factory`."""
+    """Bind a TCP port and serve it with `factory`."""
     host, port = _numeric(option, address, socket.SOCK_STREAM)
     try:
-        return reactor.listenTCP(port, factory, backlog=BACKLOG, interface=host)
+        return reactor.listenTCP(port, factory, backlog=API_BACKLOG, interface=host)
     except CannotListenError as error:
         raise _unavailable(option, "TCP", address, error.socketError) from None
 
 
 def _numeric(option: str, address: Address, kind: int) -> Address:
-    """The first address of a host of ours; before the reactor runs there is nobody to hold up."""
+    """Resolve a host name of this node to its first address. Blocks: the reactor does not run yet."""
     host, port = address
     try:
         found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)

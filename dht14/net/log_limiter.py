@@ -1,34 +1,31 @@
-"""A bound on what others can make us log."""
+"""A limit on what other parties can make this node log."""
 
-from collections import OrderedDict
 from collections.abc import Hashable
 
+from dht14.bounded import BoundedDict
 from dht14.security.rate_limiter import TokenBucket
 
 
 class LogLimiter:
-    """Bounds what strangers can make us log.
+    """Limits log lines that other parties cause.
 
-    One line for each subject and bout, a bout ending after `quiet` seconds without the subject being
-    brought up; and so many lines a second over all.
+    A subject gets one line, and the next one only after `quiet` seconds without a mention of it. All subjects
+    together get a line a second, after a burst of 60.
     """
 
     quiet = 60.0
     max_subjects = 1024
 
     def __init__(self, now: float) -> None:
-        self._lines = TokenBucket(1.0, 60.0, now)
-        self._brought_up: OrderedDict[Hashable, float] = OrderedDict()
+        self._bucket = TokenBucket(1.0, 60.0, now)
+        self._mentioned_at: BoundedDict[Hashable, float] = BoundedDict(self.max_subjects)
 
-    def is_due(self, subject: Hashable, now: float) -> bool:
-        """Whether a line about this shall be written now."""
-        last = self._brought_up.get(subject)
-        self._brought_up[subject] = now
-        self._brought_up.move_to_end(subject)
-        if len(self._brought_up) > self.max_subjects:
-            self._brought_up.popitem(last=False)
+    def may_log(self, subject: Hashable, now: float) -> bool:
+        """Mention a subject; whether to log a line about it now."""
+        last = self._mentioned_at.get(subject)
+        self._mentioned_at.renew(subject, now)
         return (last is None or now - last >= self.quiet) and self.take(now)
 
     def take(self, now: float) -> bool:
-        """Whether a line that comes only once anyway may be written now."""
-        return self._lines.take(now)
+        """Whether to log a line now whose subject never repeats."""
+        return self._bucket.take(now)

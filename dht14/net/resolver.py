@@ -1,4 +1,4 @@
-"""Host names to addresses, through the reactor's resolver."""
+"""Resolves host names through the reactor."""
 
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ RESOLVE_TIMEOUT = 5.0
 
 
 def resolver(reactor: Any) -> Resolver:
-    """A `Resolver` that asks as this host is set up to (files, DNS), in the reactor's threads."""
+    """Make a `Resolver` that uses the configuration of this host (files, DNS), in the reactor's threads."""
 
     def resolve(host: str, port: int) -> "Deferred[list[Address]]":
         resolution = _Resolution()
@@ -31,7 +31,7 @@ def resolver(reactor: Any) -> Resolver:
 
 @implementer(IResolutionReceiver)
 class _Resolution:
-    """Gathers the addresses of one name."""
+    """Collects the addresses of one name."""
 
     def __init__(self) -> None:
         self.complete: Deferred[list[Address]] = Deferred()

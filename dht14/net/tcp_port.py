@@ -1,4 +1,4 @@
-"""The TCP port of a node's bulk channel: bound with the others, before there is anybody to serve it."""
+"""The TCP port of the bulk channel: bound together with the other ports, before its server exists."""
 
 import socket
 from typing import Any
@@ -8,15 +8,15 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from dht14.kademlia.contact import Address
 
-BACKLOG = 256
-"""Connections that wait to be accepted."""
+BULK_BACKLOG = 256
+"""Bulk connections that wait to be accepted."""
 
 
 class TcpPort:
-    """One listening socket. An IPv6 wildcard socket takes IPv4 connections too."""
+    """One listening socket. An IPv6 wildcard socket accepts IPv4 connections too."""
 
     def __init__(self, address: Address, reactor: Any) -> None:
-        """Take the address; nobody is let in before `serve`. Raises `OSError`."""
+        """Bind the address; connections are accepted only after `serve`. Raises `OSError`."""
         self._reactor = reactor
         self._family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._port: IListeningPort | None = None
@@ -27,17 +27,17 @@ class TcpPort:
             if self._family == socket.AF_INET6:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             self._socket.bind(address)
-            self._socket.listen(BACKLOG)
+            self._socket.listen(BULK_BACKLOG)
         except OSError:
             self._socket.close()
             raise
 
     def serve(self, factory: IProtocolFactory) -> None:
-        """Let in who comes, and who has come since."""
+        """Accept connections, including those that came since the port was bound."""
         self._port = self._reactor.adoptStreamPort(self._socket.fileno(), self._family, factory)
         self._socket.close()
 
     def close(self) -> "Deferred[Any]":
-        """Give the address back, whether anybody was let in or not."""
+        """Release the address, whether it was served or not."""
         self._socket.close()
         return succeed(None) if self._port is None else maybeDeferred(self._port.stopListening)

@@ -1,4 +1,4 @@
-"""Limits on how much of one kind is done at once."""
+"""Limits on how many operations of one kind run at once."""
 
 from collections import deque
 from collections.abc import Coroutine, Iterable
@@ -13,34 +13,39 @@ from dht14.node.timers import then_cancel
 
 @define(eq=False)
 class ConcurrencyLimit:
-    """The turns at one thing. Who has waited for `patience` seconds begins without one: where turns are held by what
-    hangs, nobody else fails for that."""
+    """A semaphore with a timeout: after `timeout` seconds of waiting an operation begins all the same.
+
+    So operations that hang make the others wait, but not fail.
+    """
 
     _clock: IReactorTime
-    _width: int
-    """How many at once."""
-    _patience: float
+    _limit: int
+    """Operations that run at once."""
+    _timeout: float
     _running: int = field(default=0, init=False)
     _waiting: "deque[Deferred[None]]" = field(factory=deque, init=False)
 
-    def take(self) -> "Deferred[None]":
-        """Fires when it may begin; `give_back` is due when that has ended. One that is cancelled before waits no more,
-        and has nothing to give back."""
-        if self._running < self._width:
+    def acquire(self) -> "Deferred[None]":
+        """Fires when the operation may begin; call `release` when it has ended.
+
+        If the Deferred is cancelled before it fires, the operation waits no longer and has nothing to
+        release.
+        """
+        if self._running < self._limit:
             self._running += 1
             return succeed(None)
         turn: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(turn)
-        timer = self._clock.callLater(self._patience, self._out_of_patience, turn)
+        timer = self._clock.callLater(self._timeout, self._timed_out, turn)
         return turn.addBoth(then_cancel, timer)
 
-    def give_back(self) -> None:
-        """Somebody who began has ended: the next one begins."""
+    def release(self) -> None:
+        """An operation has ended: begin the next."""
         self._running -= 1
-        while self._waiting and self._running < self._width:
+        while self._waiting and self._running < self._limit:
             self._begin(self._waiting.popleft())
 
-    def _out_of_patience(self, turn: "Deferred[None]") -> None:
+    def _timed_out(self, turn: "Deferred[None]") -> None:
         self._waiting.remove(turn)
         self._begin(turn)
 
@@ -52,14 +57,14 @@ class ConcurrencyLimit:
 def run_limited(jobs: Iterable[Coroutine[Any, Any, object]], limit: int) -> "Deferred[list[None]]":
     """Run coroutines, at most `limit` of them at once; fires when all have ended.
 
-    `jobs` is asked for the next coroutine only when it can begin. One that raises ends its lane, and its failure is
-    reported at once.
+    The next coroutine is taken from `jobs` only when it can begin. A coroutine that raises ends its worker,
+    and its failure is reported at once.
     """
     waiting = iter(jobs)
 
-    async def lane() -> None:
+    async def worker() -> None:
         for job in waiting:
             await job
 
-    lanes = [Deferred.fromCoroutine(lane()) for _ in range(limit)]
-    return gatherResults(lanes, consumeErrors=True)
+    workers = [Deferred.fromCoroutine(worker()) for _ in range(limit)]
+    return gatherResults(workers, consumeErrors=True)

@@ -1,4 +1,4 @@
-"""Fetches values that fit no datagram from those who say that they have them."""
+"""Fetches values that do not fit a datagram from the holders that advertise them."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.parameters import HEDGE_DELAY, UNVOUCHED_TIMEOUT, VOUCHED_TIMEOUT, VOUCHING_HOLDERS
 from dht14.node.ports import Bulk
 from dht14.node.timers import cancel_timer
 from dht14.records.advertised import AdvertisedRecord
@@ -19,25 +20,13 @@ from dht14.records.record import Record
 
 T = TypeVar("T")
 
-HEDGE = 0.3
-"""Seconds after which another claimer is asked as well: the first may have died since it answered."""
-
-
-CLAIM_SECONDS = 0.4
-"""For which a claim is waited for when a record is here that it would outrank: whoever claims without having
-must not hold up a get for longer."""
-
-VOUCHED, VOUCHED_SECONDS = 2, 2.0
-"""The same for a claim that so many holders make: they may be far away, and hold what was acknowledged last, where
-the record that is here is an old one."""
-
-CLAIMS_AT_ONCE = 4
-"""Claims of one key that are fetched side by side, the greatest ones."""
+MAX_FETCHES = 4
+"""Advertised records of one key that are fetched at once: the greatest ones."""
 
 
 @frozen
 class ValueSource:
-    """A holder that says that it has a record, and the ticket for it."""
+    """A holder that advertises a record, and the ticket for its value."""
 
     contact: Contact
     ticket: bytes
@@ -45,22 +34,22 @@ class ValueSource:
 
 @define(eq=False)
 class Fetch:
-    """One value, until somebody has sent it or nobody can."""
+    """The fetch of one value, until a holder has sent it or none can."""
 
     log = Logger()
 
-    _claim: AdvertisedRecord
-    _claimers: Iterator[ValueSource]
-    """Those not yet asked."""
+    _advertised: AdvertisedRecord
+    _sources: Iterator[ValueSource]
+    """Holders that were not asked yet."""
     _bulk: Bulk
     _clock: IReactorTime
     _done: "Deferred[Record | None]" = field(factory=Deferred, init=False)
     _transfers: "list[Deferred[bytes]]" = field(factory=list, init=False)
-    """Those under way."""
+    """The transfers that are running."""
     _hedge: IDelayedCall | None = field(default=None, init=False)
 
     def run(self, timeout: float) -> "Deferred[Record | None]":
-        """Begin. Fires with the record; with None when no claimer has sent it, or after `timeout` seconds."""
+        """Begin. Fires with the record, or with None if no holder has sent it within `timeout` seconds."""
         deadline = self._clock.callLater(max(timeout, 0.0), self._end, None)
         self._done.addBoth(self._ended, deadline)
         self._ask_next()
@@ -68,24 +57,23 @@ class Fetch:
 
     def _ask_next(self) -> None:
         cancel_timer(self._hedge)
-        claimer = next(self._claimers, None)
-        if claimer is None:
+        source = next(self._sources, None)
+        if source is None:
             return
-        self._hedge = self._clock.callLater(HEDGE, self._ask_next)
-        claim = self._claim
-        transfer = self._bulk.fetch(claimer.contact, claimer.ticket, claim.length)
+        self._hedge = self._clock.callLater(HEDGE_DELAY, self._ask_next)
+        transfer = self._bulk.fetch(source.contact, source.ticket, self._advertised.length)
         self._transfers.append(transfer)
-        transfer.addCallback(partial(self._came, claimer.contact))
+        transfer.addCallback(partial(self._received, source.contact))
         transfer.addErrback(self._failed)
-        transfer.addCallback(partial(self._missed, transfer))
+        transfer.addCallback(partial(self._transfer_ended, transfer))
 
-    def _came(self, holder: Contact, value: bytes) -> None:
-        record = self._claim.with_value(value)
+    def _received(self, holder: Contact, value: bytes) -> None:
+        record = self._advertised.with_value(value)
         if record is not None:
             self._end(record)
         else:
             self.log.warn(
-                "The node at {host} port {port} sent another value than it had told of.",
+                "The node at {host} port {port} sent a value that differs from the one it had advertised.",
                 host=holder.address[0],
                 port=holder.address[1],
             )
@@ -94,8 +82,8 @@ class Fetch:
         if not failure.check(CallFailed, CancelledError):
             self.log.failure("A value was not fetched; this is a bug.", failure)
 
-    def _missed(self, transfer: "Deferred[bytes]", _: None) -> None:
-        """One transfer has ended. If the value has not come with it, somebody else may have it."""
+    def _transfer_ended(self, transfer: "Deferred[bytes]", _: None) -> None:
+        """Ask the next holder, unless this transfer has brought the value."""
         if self._done.called:
             return
         self._transfers.remove(transfer)
@@ -108,7 +96,7 @@ class Fetch:
             self._done.callback(record)
 
     def _ended(self, result: T, deadline: IDelayedCall) -> T:
-        """However it ended, by a cancellation too, nothing stays on the clock or under way."""
+        """Stop all timers and transfers, however the fetch ended (a cancellation included)."""
         cancel_timer(deadline)
         cancel_timer(self._hedge)
         for transfer in self._transfers:
@@ -118,60 +106,59 @@ class Fetch:
 
 @define(eq=False)
 class FetchRace:
-    """Fetches several claims of one key side by side, and settles for the greatest that comes in time."""
+    """Fetches several advertised records of one key at once, and takes the greatest that arrives in time."""
 
-    _claims: "Sequence[tuple[AdvertisedRecord, Sequence[ValueSource]]]"
-    """The greatest claim first, each with those who make it."""
+    _advertised: "Sequence[tuple[AdvertisedRecord, Sequence[ValueSource]]]"
+    """The greatest record first, each with the holders that advertise it."""
     _bulk: Bulk
     _clock: IReactorTime
     best: Record | None
-    """The greatest record that is here; at first the one that the get has heard of, if any."""
+    """The greatest record with its value; at first, the one that the replies of the get contained, if any."""
     failed: list[ValueSource] = field(factory=list, init=False)
-    """Those whose claims did not come true in time."""
+    """Holders that did not send in time what they advertise."""
     _fetches: "dict[int, Deferred[Record | None]]" = field(factory=dict, init=False)
-    """Those under way, by the place of their claims."""
+    """The fetches that are running, by index in `_advertised`."""
     _done: "Deferred[None]" = field(factory=Deferred, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _is_late: bool = field(default=False, init=False)
-    """Whether only claims that several holders make are waited for."""
+    """Whether only records that several holders advertise are waited for."""
 
     def run(self, timeout: float) -> "Deferred[None]":
-        """Begin. Fires when nothing greater is to be had, or after `timeout` seconds."""
+        """Begin. Fires when no greater record can arrive, or after `timeout` seconds."""
         deadline = self._clock.callLater(max(timeout, 0.0), self._end)
         self._done.addBoth(self._ended, deadline)
-        chosen = self._claims[:CLAIMS_AT_ONCE]
-        for number, (claim, claimers) in enumerate(chosen):
-            fetch = Fetch(claim, iter(claimers), self._bulk, self._clock)
-            self._fetches[number] = fetch.run(timeout)
-        for number, fetched in list(self._fetches.items()):
-            fetched.addErrback(_given_up).addCallback(self._fetched, number)
+        for index, (advertised, sources) in enumerate(self._advertised[:MAX_FETCHES]):
+            fetch = Fetch(advertised, iter(sources), self._bulk, self._clock)
+            self._fetches[index] = fetch.run(timeout)
+        for index, fetched in list(self._fetches.items()):
+            fetched.addErrback(_cancelled).addCallback(self._fetched, index)
         if self.best is not None:
-            self._hurry()
+            self._limit_wait()
         return self._done
 
-    def _hurry(self) -> None:
+    def _limit_wait(self) -> None:
         if self._timer is None and not self._done.called:
-            self._timer = self._clock.callLater(CLAIM_SECONDS, self._waited)
+            self._timer = self._clock.callLater(UNVOUCHED_TIMEOUT, self._waited)
 
     def _waited(self) -> None:
-        """What one holder alone claims is given up."""
+        """Give up what a single holder advertises."""
         self._is_late = True
-        if not any(len(self._claims[number][1]) >= VOUCHED for number in self._above_best()):
+        if not any(len(self._advertised[index][1]) >= VOUCHING_HOLDERS for index in self._above_best()):
             self._end()
         elif self._timer is None or not self._timer.active():
-            self._timer = self._clock.callLater(VOUCHED_SECONDS - CLAIM_SECONDS, self._end)
+            self._timer = self._clock.callLater(VOUCHED_TIMEOUT - UNVOUCHED_TIMEOUT, self._end)
 
     def _above_best(self) -> list[int]:
-        """The claims under way that are greater than the best record, by their places."""
+        """Return the running fetches of records greater than the best, by index."""
         best = self.best
-        return [n for n in self._fetches if best is None or self._claims[n][0].rank > best.rank]
+        return [i for i in self._fetches if best is None or self._advertised[i][0].rank > best.rank]
 
-    def _fetched(self, record: Record | None, number: int) -> None:
+    def _fetched(self, record: Record | None, index: int) -> None:
         if self._done.called:
             return
-        del self._fetches[number]
+        del self._fetches[index]
         if record is None:
-            self.failed += self._claims[number][1]
+            self.failed += self._advertised[index][1]
         elif self.best is None or record.rank > self.best.rank:
             self.best = record
         if not self._above_best():
@@ -179,12 +166,12 @@ class FetchRace:
         elif self._is_late:
             self._waited()
         elif self.best is not None:
-            self._hurry()
+            self._limit_wait()
 
     def _end(self) -> None:
         if not self._done.called:
-            for number in self._above_best():
-                self.failed += self._claims[number][1]
+            for index in self._above_best():
+                self.failed += self._advertised[index][1]
             self._done.callback(None)
 
     def _ended(self, result: T, deadline: IDelayedCall) -> T:
@@ -195,5 +182,5 @@ class FetchRace:
         return result
 
 
-def _given_up(failure: Failure) -> None:
+def _cancelled(failure: Failure) -> None:
     failure.trap(CancelledError)

@@ -1,4 +1,4 @@
-"""Joining the network, and joining it again when everybody known is gone (paper, section 2.3)."""
+"""Joins the network, and joins it again when all known contacts are gone (paper, section 2.3)."""
 
 import random
 from collections.abc import Coroutine, Iterable, Iterator
@@ -16,47 +16,48 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.node.node import Node
 from dht14.node.ports import Resolver, Rpc
+from dht14.node.timers import cancel_timer
 from dht14.wire.messages import FindNode, Nodes, Ping
 
-LONELY_INTERVAL = 10.0
-"""Seconds between two tries, at the most, while no contact is alive."""
+ALONE_INTERVAL = 10.0
+"""The longest time between two tries while no contact is alive. Seconds."""
 
-LONGEST_INTERVAL = 300.0
-"""Seconds between two tries otherwise. The seeds are called again then too: two networks that grew apart
-find each other so."""
+MAX_INTERVAL = 300.0
+"""The longest time between two tries otherwise. Seconds. The seeds are called then too: so two networks that
+drifted apart find each other."""
 
-FIRST_TRY_SECONDS = 2.0
-"""So long the first try may last before this node takes itself for alone; and so long, once somebody has
-answered, the lookup of the own id."""
+FIRST_TRY_TIMEOUT = 2.0
+"""Seconds after which the first try is over even if no contact has answered. Once one has answered, the
+lookup of the own id has this time as well."""
 
-SAVED_AT_ONCE = 20
-"""Saved contacts that are called in one try; the next try calls the next ones."""
+SAVED_PER_TRY = 20
+"""Saved contacts called in one try; the next try calls the next ones."""
 
-MOST_NAMESAKES = 16
-"""Addresses that are called because somebody names our own id there."""
+MAX_NAMESAKES = 16
+"""Addresses called because other nodes named our own id there."""
 
 FAR_RANGES = 32
-"""Ranges that are looked up after a join, the farthest first. In no honest network does a neighbour share
-more bits with us; one that made its id up for that shall not keep us busy."""
+"""Ranges looked up after a join, the farthest first. In an honest network no neighbour shares more bits with
+us; one that chose its id for that must not keep us busy."""
 
 FAR_WIDTH = 8
-"""Nodes sought in each of them: enough to be at home there, at half the price of k."""
+"""Nodes sought in each range: enough contacts for it, at half the cost of k."""
 
 
 @frozen
 class Retries:
-    """So many quick tries, so many seconds apart; after them the pauses double."""
+    """The pauses between tries: `quick` times `interval` seconds, then each twice as long."""
 
     interval: float = 5.0
     quick: int = 2
 
     def pauses(self, rng: random.Random) -> Iterator[float]:
-        """The pauses between tries, in seconds, for ever."""
+        """Yield the pauses between tries, in seconds, without end."""
         for _ in range(self.quick):
             yield self.interval
         pause = self.interval
         while True:
-            pause = min(2 * pause, LONGEST_INTERVAL)
+            pause = min(2 * pause, MAX_INTERVAL)
             yield pause * rng.uniform(0.8, 1.0)
 
 
@@ -88,13 +89,13 @@ class Join(Service):
         self._joined: bool | None = None
         """None before the first try has ended."""
         self.first_try: Deferred[None] = Deferred()
-        """Fires when this node knows its neighbours, or has found nobody. Before that it cannot know what is
-        stored. Never fires when it is stopped before."""
+        """Fires when this node knows its neighbours, or has found no other node. Before that it cannot know
+        what is stored. Never fires if the service is stopped first."""
         self._first_try_limit: IDelayedCall | None = None
         self._own_addresses: set[Address] = set()
-        """Where a seed turned out to be this node itself."""
+        """Addresses of seeds that turned out to be this node itself."""
         self._namesakes: set[Address] = set()
-        """Where others have seen our id, and where it was therefore called."""
+        """Addresses at which others have seen our id, and which were called for that."""
         self._unresolved: set[Seed] = set()
         self._last_known: dict[Seed, list[Address]] = {}
         """The addresses that each seed had when its name was last resolved."""
@@ -102,13 +103,13 @@ class Join(Service):
 
     @property
     def joined(self) -> bool:
-        """Whether this node was in touch with others when it last looked."""
+        """Whether other nodes had answered this one at the last try."""
         return bool(self._joined)
 
     def startService(self) -> None:
-        """Begin to join, and go on for ever."""
+        """Begin to join, and stay joined until the service stops."""
         super().startService()
-        self._first_try_limit = self._clock.callLater(FIRST_TRY_SECONDS, self._first_try_over)
+        self._first_try_limit = self._clock.callLater(FIRST_TRY_TIMEOUT, self._first_try_over)
         self._running = Deferred.fromCoroutine(self._stay_joined())
         self._running.addErrback(self._ended)
 
@@ -117,7 +118,7 @@ class Join(Service):
         super().stopService()
         if self._running is not None:
             self._running.cancel()
-        self._end_limit()
+        cancel_timer(self._first_try_limit)
 
     def _ended(self, failure: Failure) -> None:
         if self.running:
@@ -127,36 +128,32 @@ class Join(Service):
         pauses = self._retries.pauses(self._rng)
         while True:
             began = self._clock.seconds()
-            named = await self._call_everybody()
+            named = await self._call_seeds_and_saved()
             if not self.running:
-                return  # A DeferredList takes a cancellation for the failure of all its parts.
+                return  # A cancelled DeferredList looks as if all its parts had failed.
             joined = self._node.table.has_live_contact()
             if joined and not self._joined:
-                self._somebody_answered()
+                self._extend_first_try()
                 await self._settle_in(named)
                 began = self._clock.seconds()
             elif joined:
-                await self._meet(named)
+                await self._look_up_unknown(named)
             elif self._joined:
                 pauses = self._retries.pauses(self._rng)
             self._first_try_over()
-            self._say(joined)
+            self._log_change(joined)
             await self._pause(began, next(pauses))
 
-    def _somebody_answered(self) -> None:
+    def _extend_first_try(self) -> None:
         if self._first_try_limit is not None and self._first_try_limit.active():
-            self._first_try_limit.reset(FIRST_TRY_SECONDS)
+            self._first_try_limit.reset(FIRST_TRY_TIMEOUT)
 
     def _first_try_over(self) -> None:
-        self._end_limit()
+        cancel_timer(self._first_try_limit)
         if not self.first_try.called:
             self.first_try.callback(None)
 
-    def _end_limit(self) -> None:
-        if self._first_try_limit is not None and self._first_try_limit.active():
-            self._first_try_limit.cancel()
-
-    def _say(self, joined: bool) -> None:
+    def _log_change(self, joined: bool) -> None:
         if joined == self._joined:
             return
         self._joined = joined
@@ -164,22 +161,22 @@ class Join(Service):
             self.log.info("Joined the network; {contacts} contacts.", contacts=len(self._node.table))
         elif self._seeds or self._saved:
             self.log.warn(
-                "Alone: none of {seeds} seeds and {saved} saved contacts answers. Trying on in the background.",
+                "No peer reachable: none of {seeds} seeds and {saved} saved contacts answered; "
+                "retrying in the background.",
                 seeds=len(self._seeds),
                 saved=len(self._saved),
             )
         else:
-            self.log.warn("Alone: no seeds are configured. Other nodes may join through this one.")
+            self.log.warn(
+                "No peer reachable: no seeds are configured. Other nodes can join through this one."
+            )
 
     async def _pause(self, began: float, seconds: float) -> None:
-        """Wait until `seconds` after `began`, or less long: until no contact is alive any more.
-
-        Whether that is so is looked at every LONELY_INTERVAL.
-        """
-        until, look = began + seconds, began
+        """Wait until `seconds` after `began`, or until no contact is alive (checked every ALONE_INTERVAL)."""
+        until, next_check = began + seconds, began
         while (now := self._clock.seconds()) < until:
-            look = max(look + LONELY_INTERVAL, now)
-            await deferLater(self._clock, min(look, until) - now)
+            next_check = max(next_check + ALONE_INTERVAL, now)
+            await deferLater(self._clock, min(next_check, until) - now)
             if not self._node.table.has_live_contact():
                 return
 
@@ -191,30 +188,32 @@ class Join(Service):
         lookups = [self._node.find_nodes(target, width=FAR_WIDTH) for target in far]
         await gatherResults(lookups, consumeErrors=True)
 
-    async def _meet(self, named: list[Contact]) -> None:
-        """The seeds named contacts: where some are new, another part of the network has been met."""
-        strangers = [contact for contact in named if contact.node_id not in self._node.table]
-        if strangers:
-            await self._node.find_nodes(self._node.own_id, strangers)
+    async def _look_up_unknown(self, named: list[Contact]) -> None:
+        """Look up the own id among contacts that the seeds named and this node does not know: the network may
+        have been in two parts."""
+        unknown = [contact for contact in named if contact.node_id not in self._node.table]
+        if unknown:
+            await self._node.find_nodes(self._node.own_id, unknown)
 
-    async def _call_everybody(self) -> list[Contact]:
-        """Call the seeds, all their addresses, and the saved contacts; the contacts that were named.
+    async def _call_seeds_and_saved(self) -> list[Contact]:
+        """Call all addresses of the seeds, and saved contacts if no contact is alive; return the contacts
+        they named.
 
-        Returns when the first has answered or all have failed: one dead seed holds nobody up. The others
+        Returns when the first has answered or all have failed, so that a dead seed delays nothing. The others
         enter the table by themselves when they answer.
         """
         named: list[Contact] = []
         calls = [self._begin(self._call_seed(seed, named)) for seed in self._seeds]
         if not self._node.table.has_live_contact():
-            saved = self._saved[:SAVED_AT_ONCE]
-            self._saved = self._saved[SAVED_AT_ONCE:] + saved
+            saved = self._saved[:SAVED_PER_TRY]
+            self._saved = self._saved[SAVED_PER_TRY:] + saved
             calls += [self._begin(self._call(contact.address, contact.node_id, named)) for contact in saved]
         if calls:
             await DeferredList(calls, fireOnOneCallback=True, consumeErrors=True)
         return named
 
     def _begin(self, call: Coroutine[Any, Any, None]) -> "Deferred[None]":
-        """One call of several. A `DeferredList` is silent about failures; those that are bugs shall be told."""
+        """Begin one call of several. A `DeferredList` hides failures; those that are bugs are logged here."""
         return Deferred.fromCoroutine(call).addErrback(self._call_failed)
 
     def _call_failed(self, failure: Failure) -> Failure:
@@ -229,20 +228,21 @@ class Join(Service):
         self._last_known[seed] = addresses
         if not addresses and seed not in self._unresolved:
             self._unresolved.add(seed)
-            self.log.warn("Seed {host} has no address yet; it is looked up again later.", host=seed.host)
+            self.log.warn("Seed {host} does not resolve; will retry.", host=seed.host)
         calls: list[Deferred[Any]] = [
             self._begin(self._call(address, seed.node_id, named))
             for address in addresses
             if address not in self._own_addresses
         ]
         if not calls:
-            raise CallFailed  # An empty DeferredList that waits for the first of its calls waits for ever.
+            raise CallFailed  # An empty DeferredList would never fire.
         answers = await DeferredList(calls, fireOnOneCallback=True, consumeErrors=True)
         if isinstance(answers, list):
-            raise CallFailed  # Not one answered: with one that did, it would be a pair.
+            raise CallFailed  # No call was answered: otherwise the result would be a pair.
 
     async def _call(self, address: Address, node_id: int | None, named: list[Contact]) -> None:
-        """Ask one address for the nodes nearest to the own id; CallFailed unless another node answers."""
+        """Ask an address for the nodes nearest to the own id. Raises CallFailed unless another node
+        answers."""
         contact, reply = await self._rpc.ask_address(address, FindNode(self._node.own_id), node_id)
         if contact.node_id == self._node.own_id:
             self._own_addresses.add(address)
@@ -252,11 +252,11 @@ class Join(Service):
             self._call_namesakes(reply.contacts)
 
     def _call_namesakes(self, contacts: Iterable[Contact]) -> None:
-        """Call whoever has our own id elsewhere, once: where that is another node, both will tell of it."""
+        """Call each address at which others see our own id, once: if another node is there, both log that."""
         for contact in contacts:
             address = contact.address
             if contact.node_id != self._node.own_id or address in self._own_addresses | self._namesakes:
                 continue
-            if len(self._namesakes) < MOST_NAMESAKES:
+            if len(self._namesakes) < MAX_NAMESAKES:
                 self._namesakes.add(address)
                 self._rpc.ask_address(address, Ping(), self._node.own_id).addErrback(lambda _: None)

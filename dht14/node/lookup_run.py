@@ -1,4 +1,4 @@
-"""Drives one `Lookup` over the network: asks whom it wants asked, and tells it what became of the calls."""
+"""Drives one `Lookup` over the network: asks the contacts it chooses, and reports the outcomes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,15 +21,15 @@ T = TypeVar("T")
 AnyLookup = Lookup | DisjointLookup
 
 OnReply = Callable[[AnyLookup, Contact, Reply], None]
-"""Tells the lookup what a reply means, by one of its verbs `answered` and `refused`."""
+"""Tells the lookup what a reply means, with `answered`, `refused` or `outdated`."""
 
 
 @define(eq=False)
 class LookupRun:
-    """One search from start to end; a `CallObserver` of all its calls.
+    """One lookup from start to end; the `CallObserver` of all its calls.
 
-    Facts of calls come one by one, some of them while others are still being asked; the lookup is looked
-    at again after each. When it is finished, late facts find nobody.
+    The outcomes of calls arrive one by one, some while other calls are still being made. After each the
+    lookup may choose more contacts. Outcomes that arrive after it has finished are ignored.
     """
 
     _lookup: AnyLookup
@@ -40,7 +40,7 @@ class LookupRun:
     _asking: bool = field(init=False, default=False)
 
     def run(self, clock: IReactorTime, timeout: float = OPERATION_TIMEOUT) -> "Deferred[AnyLookup]":
-        """Begin. Fires with the lookup when it is finished, or with what it has after `timeout` seconds."""
+        """Begin. Fires with the lookup when it has finished, or as it is after `timeout` seconds."""
         self._proceed()
         if not self._done.called:
             deadline = clock.callLater(timeout, self._end)
@@ -48,12 +48,12 @@ class LookupRun:
         return self._done
 
     def _proceed(self) -> None:
-        """Ask everybody who is due, until nobody is or the lookup is finished."""
+        """Ask the contacts that the lookup chooses, until it chooses none or has finished."""
         if self._asking or self._done.called:
             return
         self._asking = True
-        while due := self._lookup.due():
-            for contact in due:
+        while chosen := self._lookup.take_next():
+            for contact in chosen:
                 self._rpc.call(contact, self._request, self)
         self._asking = False
         if self._lookup.finished:
@@ -62,23 +62,23 @@ class LookupRun:
     def _end(self) -> None:
         self._done.callback(self._lookup)
 
-    def _told(self, tell_lookup: Callable[[], None]) -> None:
+    def _report(self, report: Callable[[], None]) -> None:
         if not self._done.called:
-            tell_lookup()
+            report()
             self._proceed()
 
     def call_answered(self, contact: Contact, reply: Reply) -> None:
         """As `CallObserver`."""
-        self._told(partial(self._on_reply, self._lookup, contact, reply))
+        self._report(partial(self._on_reply, self._lookup, contact, reply))
 
     def call_slow(self, contact: Contact) -> None:
         """As `CallObserver`."""
-        self._told(partial(self._lookup.slow, contact))
+        self._report(partial(self._lookup.slow, contact))
 
     def call_silent(self, contact: Contact) -> None:
         """As `CallObserver`."""
-        self._told(partial(self._lookup.silent, contact))
+        self._report(partial(self._lookup.silent, contact))
 
     def call_failed(self, contact: Contact) -> None:
         """As `CallObserver`."""
-        self._told(partial(self._lookup.failed, contact))
+        self._report(partial(self._lookup.failed, contact))

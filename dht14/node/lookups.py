@@ -1,4 +1,4 @@
-"""Runs lookups over an `Rpc`, and lets the table and the alarm learn from them."""
+"""Runs lookups over an `Rpc`; the routing table and the eclipse detector learn from them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +14,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.eclipse import EclipseDetector
 from dht14.kademlia.lookup import Lookup, Purpose
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, PATHS, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.lookup_run import AnyLookup, LookupRun, OnReply
@@ -28,67 +29,72 @@ W = TypeVar("W", Lookup, DisjointLookup)
 class Lookups:
     """The lookups of one node."""
 
-    table: RoutingTable
+    neighbourhood: Neighbourhood
     _rpc: Rpc
     clock: IReactorTime
-    hops: Counter[int] = field(factory=Counter, init=False)
-    """How many lookups took how many hops."""
-    alarm: EclipseDetector = field(init=False)
+    lookups_by_hops: Counter[int] = field(factory=Counter, init=False)
+    """Finished lookups by their number of hops."""
+    eclipse_detector: EclipseDetector = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.alarm = EclipseDetector(self.table)
+        self.eclipse_detector = EclipseDetector(self.neighbourhood)
+
+    @property
+    def table(self) -> RoutingTable:
+        """The contacts of this node."""
+        return self.neighbourhood.table
 
     def find_nodes(
         self, target: int, known: Iterable[Contact] = (), width: int = K, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Lookup]":
-        """Find the `width` nodes nearest to `target`, within `timeout` seconds; fires with the lookup.
+        """Find the `width` nodes nearest to `target` within `timeout` seconds; fires with the lookup.
 
-        It begins with the table's contacts and those `known` besides.
+        The lookup begins with the contacts of the table and the `known` ones.
         """
-        lookup = self.lookup(target, width)
+        lookup = self.new_lookup(target, width)
         lookup.heard_of(known)
         return self.run(lookup, FindNode(target), nodes_replied, timeout)
 
-    def lookup(self, target: int, width: int, purpose: Purpose = Purpose.NODES) -> Lookup:
-        """A lookup that begins with the table's contacts."""
+    def new_lookup(self, target: int, width: int, purpose: Purpose = Purpose.NODES) -> Lookup:
+        """Return a lookup that begins with the contacts of the table."""
         lookup = Lookup(target, self.table.own_id, width, purpose=purpose, subnet_of=self.table.subnet_of)
         lookup.heard_of(self.table.closest(target, K))
         return lookup
 
-    def paths(self, target: int, replication: int) -> DisjointLookup:
-        """A lookup of everybody in the region of a crowded key."""
+    def new_disjoint_lookup(self, target: int, replication: int) -> DisjointLookup:
+        """Return a lookup of all nodes in the region of a crowded key."""
         table = self.table
         known = table.closest(target, PATHS * K)
         return DisjointLookup.of(
-            target, table.own_id, known, replication, table.region(replication), table.subnet_of
+            target, table.own_id, known, replication, self.neighbourhood.region(replication), table.subnet_of
         )
 
     def run(self, lookup: W, request: Request, on_reply: OnReply, timeout: float) -> "Deferred[W]":
-        """Ask whom the lookup wants asked; fires with it when it has ended, after `timeout` seconds at most."""
-        search = LookupRun(lookup, request, partial(self._heard, on_reply), self._rpc)
-        return search.run(self.clock, max(timeout, 0.0)).addCallback(lambda _: self._ended(lookup))
+        """Run a lookup; fires with it when it has ended, at the latest after `timeout` seconds."""
+        run = LookupRun(lookup, request, partial(self._replied, on_reply), self._rpc)
+        return run.run(self.clock, max(timeout, 0.0)).addCallback(lambda _: self._ended(lookup))
 
-    def _heard(self, on_reply: OnReply, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
+    def _replied(self, on_reply: OnReply, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
         if isinstance(reply, Nodes):
-            self.table.said(contact.node_id, reply.holds_values)
+            self.table.reported(contact.node_id, reply.holds_values)
         elif isinstance(reply, Refused):
-            self.table.said(contact.node_id, reply.reason is not Refusal.NO_VALUES)
+            self.table.reported(contact.node_id, reply.reason is not Refusal.NO_VALUES)
         on_reply(lookup, contact, reply)
 
     def ping(self, contacts: Iterable[Contact], timeout: float) -> "Deferred[Any]":
-        """PING these; fires when all have answered or failed, or after `timeout` seconds."""
+        """PING these contacts; fires when all have answered or failed, or after `timeout` seconds."""
         asked = [self._rpc.ask(contact, Ping()) for contact in contacts]
         answers = DeferredList(asked, consumeErrors=True)
-        return answers.addTimeout(timeout, self.clock).addErrback(_no_matter)
+        return answers.addTimeout(timeout, self.clock).addErrback(_timed_out)
 
     def _ended(self, lookup: W) -> W:
         self.table.looked_up(lookup.target, self.clock.seconds())
-        self.hops[lookup.hops] += 1
-        self.alarm.searched(lookup)
+        self.lookups_by_hops[lookup.hops] += 1
+        self.eclipse_detector.lookup_ended(lookup)
         return lookup
 
 
-def _no_matter(failure: Failure) -> None:
+def _timed_out(failure: Failure) -> None:
     failure.trap(TimeoutError)
 
 

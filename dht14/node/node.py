@@ -1,4 +1,4 @@
-"""One node's view of the whole: put, get, and the nodes nearest to an id."""
+"""One node as its callers see it: put, get, and the nodes nearest to an id."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,20 +9,22 @@ from twisted.internet.defer import Deferred
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.eclipse import EclipseDetector
 from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups
+from dht14.node.metrics import PutMetrics
 from dht14.node.put import RecordWriter
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
 
 
-@define(eq=False)
+@define(eq=False, kw_only=True)
 class Node:
-    """A key-value store, reached through any node: the facade over `lookups`, `get` and `put`.
+    """The key-value store that all nodes form: the facade over `lookups`, `get` and `put`.
 
-    A node without a store holds no values; it can look up all the same.
+    A node without a store of its own holds no values, but can look up, get and put.
     """
 
     _lookups: Lookups
@@ -35,24 +37,29 @@ class Node:
         return self._lookups.table
 
     @property
+    def neighbourhood(self) -> Neighbourhood:
+        """Who is responsible for a key."""
+        return self._lookups.neighbourhood
+
+    @property
     def own_id(self) -> int:
         """The id of this node."""
         return self.table.own_id
 
     @property
-    def alarm(self) -> EclipseDetector:
+    def eclipse_detector(self) -> EclipseDetector:
         """The keys that need a wider search."""
-        return self._lookups.alarm
+        return self._lookups.eclipse_detector
 
     @property
-    def hops(self) -> Counter[int]:
-        """How many lookups took how many hops."""
-        return self._lookups.hops
+    def lookups_by_hops(self) -> Counter[int]:
+        """Finished lookups by their number of hops."""
+        return self._lookups.lookups_by_hops
 
     @property
-    def put_outcomes(self) -> Counter[str]:
-        """Puts by how they ended, and by the reason where they failed."""
-        return self._writer.outcomes
+    def put_metrics(self) -> PutMetrics:
+        """The numbers of PUTs by outcome."""
+        return self._writer.metrics
 
     def find_nodes(
         self, target: int, known: Iterable[Contact] = (), width: int = K, timeout: float = OPERATION_TIMEOUT
@@ -63,7 +70,7 @@ class Node:
     def get(
         self, key: int, content: bool = False, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Record | NoRecord]":
-        """The newest record under `key`, or why there is none, within `timeout` seconds.
+        """Return the newest record under `key`, or why there is none, within `timeout` seconds.
 
         With `content` only a value whose SHA-256 is the key counts.
         """
@@ -72,8 +79,8 @@ class Node:
     def put(
         self, key: int, value: bytes, ttl: int, replication: int, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Receipt]":
-        """Store a value at the nodes nearest to its key, within `timeout` seconds; fires with what became of it.
+        """Store a value at the nodes nearest to its key within `timeout` seconds; fires with the receipt.
 
-        `ttl` (seconds) and `replication` are wishes, brought within the policy's bounds; 0 is the default.
+        The policy bounds `ttl` (seconds) and `replication`; 0 asks for its default.
         """
         return Deferred.fromCoroutine(self._writer.put(key, value, ttl, replication, timeout))

@@ -1,4 +1,4 @@
-"""Brings records of every size to those who shall hold them: in a STORE, or offered and pushed."""
+"""Sends records of every size to their holders: small ones in a STORE, large ones offered and then pushed."""
 
 from enum import IntEnum
 from functools import lru_cache, partial
@@ -12,28 +12,27 @@ from twisted.python.failure import Failure
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
-from dht14.kademlia.parameters import MAX_INLINE_VALUE
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, PUSH_SILENT, PUSH_SLOW
 from dht14.node.ports import Bulk, CallObserver, CallResult, Rpc
+from dht14.node.timers import cancel_timer
 from dht14.records.envelope import is_envelope
 from dht14.records.record import Record
 from dht14.wire.messages import Offer, Reply, Request, Store, Wanted
 
-PUSH_SLOW, PUSH_SILENT = 0.5, 2.0
-"""Seconds after which a push is slow, and after which its contact is taken for dead: it said a moment ago
-that it wants the value."""
-
 
 @define(eq=False)
 class RecordSender:
-    """An `Rpc` for which a STORE may be as large as a value can be."""
+    """An `Rpc` whose STOREs may contain values of any size."""
 
     _rpc: Rpc
     _bulk: Bulk
     _clock: IReactorTime
 
     def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
-        """As `Rpc.call`. A STORE that fits no datagram becomes an OFFER; what is answered in the end, and how
-        slowly, reaches the observer as if it had been one call."""
+        """As `Rpc.call`, but a STORE that does not fit a datagram becomes an OFFER and a push.
+
+        The observer sees one call: the final reply, and how slow the parts were together.
+        """
         if isinstance(request, Store) and len(request.value) > MAX_INLINE_VALUE:
             self._offer(contact, request, observer)
         else:
@@ -41,9 +40,9 @@ class RecordSender:
 
     def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
         """As `Rpc.ask`."""
-        asked = CallResult()
-        self.call(contact, request, asked)
-        return asked.reply
+        result = CallResult()
+        self.call(contact, request, result)
+        return result.reply
 
     def ask_address(
         self, address: Address, request: Request, node_id: int | None = None
@@ -52,17 +51,17 @@ class RecordSender:
         return self._rpc.ask_address(address, request, node_id)
 
     def send_copy(self, contact: Contact, record: Record, neighbours: int) -> "Deferred[Reply]":
-        """See to it that the contact has a copy of the record, and send the value only if it has not.
+        """Offer the contact a copy of the record, and send the value only if the contact wants it.
 
-        `neighbours` as in `Store`. Fires with its answer (`Stored`, `Outranked`, `Refused`) or `CallFailed`.
+        `neighbours` as in `Store`. Fires with `Stored`, `Outranked` or `Refused`, or fails with `CallFailed`.
         """
         remaining = max(record.remaining_ms(self._clock.seconds()), 1)
         store = Store(
             record.key, record.version, remaining, record.replication, neighbours, record.value, copy=True
         )
-        asked = CallResult()
-        self._offer(contact, store, asked)
-        return asked.reply
+        result = CallResult()
+        self._offer(contact, store, result)
+        return result.reply
 
     def _offer(self, contact: Contact, store: Store, observer: CallObserver) -> None:
         delivery = _Delivery(store, observer, self._rpc, self._bulk, self._clock)
@@ -71,7 +70,7 @@ class RecordSender:
 
 @lru_cache(maxsize=8)
 def _offer_of(store: Store) -> Offer:
-    """The record without its value. One record is offered to all of its holders, and hashed once for them."""
+    """Return the record without its value. Cached: a record is hashed once for all its holders."""
     return Offer(
         store.key,
         store.version,
@@ -85,10 +84,10 @@ def _offer_of(store: Store) -> Offer:
     )
 
 
-class _Pace(IntEnum):
-    """How long whoever made the call has been told that it takes."""
+class _Reported(IntEnum):
+    """What the observer knows about the speed of a delivery."""
 
-    FRESH = 0
+    NOTHING = 0
     SLOW = 1
     SILENT = 2
 
@@ -97,7 +96,7 @@ class _Pace(IntEnum):
 class _Delivery:
     """One record on its way to one contact; the `CallObserver` of its OFFER.
 
-    It tells of slow and of silent once, whichever part of it was.
+    It reports slow and silent once each, whichever part of the delivery was.
     """
 
     log = Logger()
@@ -107,50 +106,46 @@ class _Delivery:
     _rpc: Rpc
     _bulk: Bulk
     _clock: IReactorTime
-    _pace: _Pace = field(default=_Pace.FRESH, init=False)
+    _reported: _Reported = field(default=_Reported.NOTHING, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
 
     def call_answered(self, contact: Contact, reply: Reply) -> None:
-        """As `CallObserver`. Where the record is wanted, the answer is still to come."""
+        """As `CallObserver`. If the contact wants the value, its final reply is still to come."""
         if not isinstance(reply, Wanted):
             self._observer.call_answered(contact, reply)
         elif len(self._store.value) <= MAX_INLINE_VALUE:
             self._rpc.call(contact, self._store, self._observer)
         else:
-            self._timer = self._clock.callLater(PUSH_SLOW, self._grow_slow, contact)
+            self._timer = self._clock.callLater(PUSH_SLOW, self._push_slow, contact)
             pushed = self._bulk.push(contact, reply.ticket, self._store.value)
-            pushed.addCallbacks(partial(self._pushed, contact), partial(self._not_pushed, contact))
+            pushed.addCallbacks(partial(self._pushed, contact), partial(self._push_failed, contact))
 
     def call_slow(self, contact: Contact) -> None:
         """As `CallObserver`."""
-        if self._pace < _Pace.SLOW:
-            self._pace = _Pace.SLOW
+        if self._reported < _Reported.SLOW:
+            self._reported = _Reported.SLOW
             self._observer.call_slow(contact)
 
     def call_silent(self, contact: Contact) -> None:
         """As `CallObserver`."""
-        if self._pace < _Pace.SILENT:
-            self._pace = _Pace.SILENT
+        if self._reported < _Reported.SILENT:
+            self._reported = _Reported.SILENT
             self._observer.call_silent(contact)
 
     def call_failed(self, contact: Contact) -> None:
         """As `CallObserver`."""
         self._observer.call_failed(contact)
 
-    def _grow_slow(self, contact: Contact) -> None:
+    def _push_slow(self, contact: Contact) -> None:
         self._timer = self._clock.callLater(PUSH_SILENT - PUSH_SLOW, self.call_silent, contact)
         self.call_slow(contact)
 
     def _pushed(self, contact: Contact, reply: Reply) -> None:
-        self._disarm()
+        cancel_timer(self._timer)
         self._observer.call_answered(contact, reply)
 
-    def _not_pushed(self, contact: Contact, failure: Failure) -> None:
-        self._disarm()
+    def _push_failed(self, contact: Contact, failure: Failure) -> None:
+        cancel_timer(self._timer)
         if not failure.check(CallFailed):
             self.log.failure("A value was not sent; this is a bug.", failure)
         self._observer.call_failed(contact)
-
-    def _disarm(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()

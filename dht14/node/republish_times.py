@@ -1,58 +1,55 @@
-"""When each record was last offered to all its holders: for republish, which one of them does for all.
+"""When each record was last offered to all its holders. Republish reads it: one of the holders does it for
+all.
 
-Who is told of a record by another holder waits for another interval. It may be a holder that lies who
-tells; so nobody waits for more than a few intervals on the word of others.
+A holder that receives a record from another node postpones its own republish by one interval. The other node
+may be lying; so a holder republishes at the latest after MAX_POSTPONED intervals.
 """
 
 from attrs import define, field
 
+from dht14.bounded import BoundedDict
+
 JITTER = 0.2
-"""An interval is this much longer or shorter, as chance has it: of several holders one comes first."""
+"""A random share by which an interval is longer or shorter: of several holders one comes first."""
 
-TRUST = 4
-"""After so many intervals a node sees for itself, whatever others do."""
+MAX_POSTPONED = 4
+"""Intervals after which a node republishes a record itself, whatever other nodes do."""
 
-REMEMBERED = 1 << 17
-"""Keys of which is known when they were last seen to; the others are due."""
+MAX_KEYS = 1 << 17
+"""Keys whose times are remembered; all others are due."""
 
 
 @define
 class RepublishTimes:
-    """When each key was last seen to: by this node, and by anybody."""
+    """When each key was last republished: by this node, and by any node."""
 
-    _seen: dict[int, tuple[float, float]] = field(factory=dict, init=False)
-    """By this node, by anybody; those first that were touched longest ago."""
+    _times: BoundedDict[int, tuple[float, float]] = field(factory=lambda: BoundedDict(MAX_KEYS), init=False)
+    """By this node, by any node; the keys changed longest ago come first."""
 
-    def told(self, key: int, now: float) -> None:
-        """Another node has brought the record of this key, or offered it."""
-        self._note(key, self._seen.get(key, (now, now))[0], now)
+    def republished_by_peer(self, key: int, now: float) -> None:
+        """Another node sent the record of this key, or offered it."""
+        self._times.renew(key, (self._times.get(key, (now, now))[0], now))
 
-    def seen_to(self, key: int, now: float) -> None:
-        """This node has offered it to all who shall have it."""
-        self._note(key, now, now)
+    def republished(self, key: int, now: float) -> None:
+        """This node offered the record to all nodes that should have it."""
+        self._times.renew(key, (now, now))
 
-    def _note(self, key: int, by_us: float, by_anybody: float) -> None:
-        self._seen.pop(key, None)
-        if len(self._seen) >= REMEMBERED:
-            del self._seen[next(iter(self._seen))]
-        self._seen[key] = by_us, by_anybody
-
-    def knows(self, key: int) -> bool:
-        """Whether anybody has seen to the key since this node has begun, as far as that is remembered."""
-        return key in self._seen
+    def was_republished(self, key: int) -> bool:
+        """Whether any node has republished the key since this node started, as far as it remembers."""
+        return key in self._times
 
     def is_due(self, key: int, now: float, interval: float) -> bool:
-        """Whether nobody has seen to the key for `interval` seconds."""
-        seen = self._seen.get(key)
-        if seen is None:
+        """Whether no node has republished the key for `interval` seconds."""
+        times = self._times.get(key)
+        if times is None:
             return True
-        by_us, by_anybody = seen
-        return now - by_anybody >= interval * (1 - JITTER) or now - by_us >= interval * TRUST
+        by_us, by_any = times
+        return now - by_any >= interval * (1 - JITTER) or now - by_us >= interval * MAX_POSTPONED
 
     def forget(self, before: float) -> None:
-        """Forget what nobody has seen to since then: it is due, or gone."""
-        while self._seen:
-            oldest = next(iter(self._seen))
-            if self._seen[oldest][1] >= before:
+        """Forget keys that no node has republished since `before`: they are due, or have expired."""
+        while self._times:
+            oldest = next(iter(self._times))
+            if self._times[oldest][1] >= before:
                 return
-            del self._seen[oldest]
+            del self._times[oldest]

@@ -4,15 +4,12 @@ from collections.abc import Container
 
 from attrs import define, field
 
+from dht14.kademlia.parameters import LAPSE_WITNESSES
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Kind, Record
 from dht14.records.version_floors import Floor
 
 Rank = tuple[Kind, int, bytes]
-
-
-WITNESSES = 2
-"""Holders that must report that a record has expired, or was replaced by one that has, before that counts."""
 
 
 @define
@@ -80,7 +77,7 @@ class ReadQuorum:
 
     def _counts(self, rank: Rank) -> bool:
         witnesses = sum(floor >= rank[:2] for floor in self._expired.values())
-        return witnesses < WITNESSES or witnesses <= len(self._holders[rank])
+        return witnesses < LAPSE_WITNESSES or witnesses <= len(self._holders[rank])
 
     def advertised_above(self, record: Record | None) -> list[AdvertisedRecord]:
         """Return the advertised records that are greater than `record`, the greatest first."""

@@ -73,6 +73,16 @@ class Page:
     mark: bytes | None
 
 
+@frozen
+class StoreSpace:
+    """The bytes of a store."""
+
+    used: int
+    limit: int
+    largest_share: int
+    """Of the writer, or the subnet of writers, that holds most."""
+
+
 class RecordStore(Protocol):
     """A store of records. `now` is in seconds."""
 
@@ -96,6 +106,9 @@ class LocalStore(RecordStore, Protocol):
     def page(self, mark: bytes, now: float) -> Page:
         """Return the records after a mark, ordered approximately by distance from this node: keys that are
         near each other are adjacent. Records that come or go during a scan may be missing."""
+
+    def space(self) -> StoreSpace:
+        """Report the bytes in use. Reads the shares of all writers: not for a hot path."""
 
     def __len__(self) -> int:
         """The number of records held, including expired ones that were not yet dropped."""

@@ -5,7 +5,7 @@ could take all pre-keys for expired, or sign pre-keys that all others take for e
 Every pre-key says when it was made, so each peer that proved to own its pre-key has told its time of day. The
 median counts.
 
-The versions of records follow another clock, `node.network_time.NetworkTime`: it takes the times in PONGs,
+The versions of records follow another clock, `node.network_clock.NetworkClock`: it takes the times in PONGs,
 which only nodes in a session have sent. A handshake comes before that.
 """
 

@@ -6,7 +6,7 @@ come its proof of work and its signature. Nobody is ever banned: an address that
 """
 
 import random
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from hmac import compare_digest
 from hmac import digest as hmac_digest
 
@@ -21,6 +21,7 @@ from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.shares import Priority, SharedRateLimiter
 from dht14.security.subnets import Party, Scope, parties_of
 from dht14.session import handshake as hs
+from dht14.session.metrics import SessionMetrics
 
 COOKIE_LIFETIME = 120
 """Seconds within which an initiator must answer a CHALLENGE."""
@@ -104,13 +105,13 @@ class Acceptor:
         limits: Limits,
         now: float,
         clock: PrekeyClock,
-        counters: Counter[str],
+        metrics: SessionMetrics,
     ) -> None:
         self._identity = identity
         self._verify_proof = verify_proof
         self._rng = rng
         self._clock = clock
-        self._counters = counters
+        self._metrics = metrics
         self._secret = rng.randbytes(hs.KEY_BYTES)
         self._prekeys: list[_Prekey] = []
         """The current one, and the one before it."""
@@ -132,9 +133,9 @@ class Acceptor:
         if len(hello) != hs.HELLO_BYTES:
             raise Malformed("a HELLO of another size")
         if not self._challenges.take(address[0], priority, now):
-            self._counters["hellos over the limit"] += 1
+            self._metrics.hello_over_limit += 1
             return None
-        self._counters["challenges"] += 1
+        self._metrics.challenges += 1
         head = hello[: hs.HELLO_HEAD_BYTES]
         cookie = self._cookie(head, address, _cookie_time(now, head))
         return hs.CHALLENGE + head[1:9] + cookie + self._prekey(now).signed
@@ -167,10 +168,10 @@ class Acceptor:
         if len(finish) < hs.FINISH_BYTES:
             raise Malformed("a FINISH that is too short")
         if self._named_prekey(finish, now) is None or not self._is_own_cookie(finish, address, now):
-            self._counters["stale FINISHes"] += 1
+            self._metrics.stale_finish += 1
             return False
         if not self._finishes.take(address[0], priority, now):
-            self._counters["FINISHes over the limit"] += 1
+            self._metrics.finish_over_limit += 1
             return False
         return True
 
@@ -215,7 +216,7 @@ class Acceptor:
         self._accepted_cids[ephemeral] = own_cid
         if len(self._accepted_cids) > MAX_REMEMBERED_FINISHES:
             self._accepted_cids.popitem(last=False)
-        self._counters["admitted"] += 1
+        self._metrics.accepted += 1
         return AcceptedInitiator(node_id, proof, request, keys.session_keys(node_id, self._identity.node_id))
 
 

@@ -6,7 +6,6 @@ reaches a peer that has forgotten the session.
 """
 
 import random
-from collections import Counter
 from collections.abc import Callable
 
 from attrs import frozen
@@ -22,6 +21,7 @@ from dht14.session import handshake as hs
 from dht14.session.acceptor import Acceptor, Limits
 from dht14.session.initiator import Initiator
 from dht14.session.layer import NOTHING, Datagrams, Received
+from dht14.session.metrics import SessionMetrics
 from dht14.session.session import REKEY_PACKETS, Session
 from dht14.session.session_table import SessionTable
 
@@ -56,9 +56,8 @@ class EncryptedLayer:
         self._identity = identity
         self._verify_proof = verify_proof
         self._rng = rng
-        self.counters: Counter[str] = Counter()
-        """Handshakes and refused datagrams, by what became of them."""
-        self._acceptor = Acceptor(identity, verify_proof, rng, limits, now, clock, self.counters)
+        self.metrics = SessionMetrics()
+        self._acceptor = Acceptor(identity, verify_proof, rng, limits, now, clock, self.metrics)
         self._limiter = PeerLimiter(limits.peer_rate, limits.peer_burst, limits.diversity_private)
         self._priority_of = priority_of
         self._hello_limiter = hello_limiter
@@ -132,7 +131,7 @@ class EncryptedLayer:
             return ()
         is_hello = initiator is None or initiator.session is None
         if is_hello and not named and not self._hello_limiter.take(address, now):
-            self.counters["HELLOs not sent"] += 1
+            self.metrics.hellos_withheld += 1
             return ()
         if initiator is None:
             initiator = self._new_initiator(address, node_id, now)
@@ -166,11 +165,12 @@ class EncryptedLayer:
         if kind == hs.DATA:
             session = self.sessions.by_cid.get(datagram[1:9])
             if session is None or session.contact.address != address:
-                self.counters["of no session"] += 1
+                self.metrics.no_session += 1
                 return NOTHING
             payload = session.open(datagram, now)
             if payload is None:
-                return self._refuse("forged, repeated or late")
+                self.metrics.unauthentic += 1
+                return NOTHING
             if session.accepting is not None:
                 session.confirmed()
             if session.recovery_cid:
@@ -200,13 +200,15 @@ class EncryptedLayer:
     def _received_challenge(self, datagram: bytes, address: Address, now: float) -> Received:
         initiator = self._initiators_by_cid.get(datagram[1:9])
         if initiator is None or initiator.address != address or initiator.session is not None:
-            return self._refuse("unasked CHALLENGEs")
+            self.metrics.unasked_challenge += 1
+            return NOTHING
         challenge = hs.Challenge.parse(datagram)
         node_id = self._verify_proof(challenge.proof)
         challenge.verify(self._clock.time_to_judge(challenge.made_at, now))
         self._hello_limiter.proved(address)
         if not initiator.seeks(node_id):
-            return self._refuse("CHALLENGEs of other nodes")
+            self.metrics.other_node += 1
+            return NOTHING
         keys = initiator.finish(challenge, self._identity, node_id, now)
         contact = Contact(node_id, address, challenge.proof)
         bucket = self._limiter.bucket(node_id, address[0], now)
@@ -238,22 +240,21 @@ class EncryptedLayer:
         initiator = self._initiators_by_cid.get(datagram[1:9])
         session = self.sessions.by_cid.get(datagram[1:9]) if initiator is None else initiator.session
         if session is None or session.contact.address != address:
-            return self._refuse("of no session")
+            self.metrics.no_session += 1
+            return NOTHING
         opened = session.open(datagram, now)
         if opened is None:
-            return self._refuse("forged, repeated or late")
+            self.metrics.unauthentic += 1
+            return NOTHING
         response = session.accepted(opened)
         waiting: Datagrams = ()
         if initiator is not None:
+            self.metrics.opened += 1
             self._give_up(initiator)
             self._clock.heard(session.contact.node_id, initiator.peer_time, now)
             self.sessions.add(session, now)
             waiting = [session.answer(request, now) for request in initiator.take_waiting()]
         return session, response, waiting
-
-    def _refuse(self, reason: str) -> Received:
-        self.counters[reason] += 1
-        return NOTHING
 
     def tidy(self, now: float) -> None:
         """As `SessionLayer.tidy`."""

@@ -11,8 +11,9 @@ from attrs import define, field
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_REPLICATION, K
-from dht14.node.network_time import TOLERANCE
-from dht14.node.responder import Respond, Responder
+from dht14.node.network_clock import TOLERANCE
+from dht14.node.ports import Respond
+from dht14.node.responder import Responder
 from dht14.records.record import version_at
 from dht14.security.identity import PROOF_BYTES
 from dht14.sim.host import PUZZLE

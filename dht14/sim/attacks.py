@@ -18,7 +18,8 @@ from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.keyspace import ID_BITS, hash_id
 from dht14.kademlia.parameters import REPLICATION, SUBNET_IN_SET, SUBNET_IN_TABLE, K
 from dht14.node.node import Node
-from dht14.node.responder import Respond, Responder
+from dht14.node.ports import Respond
+from dht14.node.responder import Responder
 from dht14.records.envelope import key_of_owner
 from dht14.records.signing import public_key_of, sign_envelope
 from dht14.security.identity import Identity, public_bytes
@@ -130,7 +131,7 @@ def eclipse(subnets: int, at_least: float) -> Script:
         run.join()
         run.promise_acknowledged("puts acknowledged", run.put_values(values), 1)
         found = run.get([write.key for write in run.acknowledged()], times=50)
-        alarms = sum(node.stack.node.alarm.raised for node in run.world.callers())
+        alarms = sum(node.stack.node.eclipse_detector.detections for node in run.world.callers())
         run.notes["alarms"] = alarms
         run.promise_right("gets right", verdicts_of(found), at_least)
 
@@ -148,7 +149,7 @@ def hostile(run: ScenarioRun) -> None:
     stored = run.put_values(_contents(run) | _owned(run))
     run.promise_acknowledged("puts acknowledged", stored, 0.99)
     found = run.get([write.key for write in run.acknowledged()], times=20)
-    run.notes["alarms"] = sum(node.stack.node.alarm.raised for node in world.callers())
+    run.notes["alarms"] = sum(node.stack.node.eclipse_detector.detections for node in world.callers())
     run.promise_right("gets right", verdicts_of(found), 0.99)
 
 

@@ -14,7 +14,16 @@ from attrs import define, field
 from dht14.database.limits import EVICTION_TRIES, Growth, Shortfall, SpaceLimits, refusal_for
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.records.record import Kind, Record
-from dht14.records.store import PAGE_RECORDS, Outcome, Page, Verdict, judge, merged, required_copies
+from dht14.records.store import (
+    PAGE_RECORDS,
+    Outcome,
+    Page,
+    StoreSpace,
+    Verdict,
+    judge,
+    merged,
+    required_copies,
+)
 from dht14.records.version_floors import FLOOR_MARGIN, MAX_FLOORS, NO_FLOOR, Floor, floor_of
 
 RECORD_OVERHEAD = 400
@@ -124,6 +133,10 @@ class MemoryStore:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def space(self) -> StoreSpace:
+        """As `LocalStore.space`."""
+        return StoreSpace(self.size, self.limit, max(self._shares.values(), default=0))
 
     def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
         """As `RecordStore.offer`; reports the verdict before it returns."""

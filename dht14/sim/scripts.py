@@ -214,11 +214,9 @@ def _unsteady_clocks(run: ScenarioRun, errors: Sequence[float]) -> list[int]:
         world.thaw(node)
     found += verdicts_of(run.get(known + fresh, times=2))
     run.promise_right("gets right meanwhile and after", found, 1)
-    heard = [node.stack.rpc.counters["answered"] for node in nodes]
+    heard = [node.stack.rpc.metrics.replies for node in nodes]
     run.wait(MINUTE)
-    quiet = sum(
-        node.stack.rpc.counters["answered"] == so_far for node, so_far in zip(nodes, heard, strict=True)
-    )
+    quiet = sum(node.stack.rpc.metrics.replies == so_far for node, so_far in zip(nodes, heard, strict=True))
     run.promise("nodes that pinged nobody for a minute", quiet, at_most=0)
     for node in unsteady:
         world.set_clock(node, 0.0)
@@ -235,9 +233,9 @@ def newcomer(run: ScenarioRun) -> None:
     run.promise("joined", joined.result, at_least=1)
     run.notes["join seconds"] = joined.seconds
     node = world.nodes[last]
-    before = Counter(node.stack.node.hops)
+    before = Counter(node.stack.node.lookups_by_hops)
     found = run.get([write.key for write in run.acknowledged()], callers=[node], gap=0.5)
-    hops = node.stack.node.hops - before
+    hops = node.stack.node.lookups_by_hops - before
     run.notes["hops per get"] = sum(hop * count for hop, count in hops.items()) / max(1, hops.total())
     run.notes["log2 of the nodes"] = log2(world.size)
     run.notes["datagrams per get"] = sum(get.datagrams for get in found) / len(found)

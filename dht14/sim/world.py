@@ -318,7 +318,7 @@ class World:
 
     def hops(self) -> Counter[int]:
         """Count the lookups of all nodes so far by their hops."""
-        return sum((node.stack.node.hops for node in self.nodes.values()), Counter[int]())
+        return sum((node.stack.node.lookups_by_hops for node in self.nodes.values()), Counter[int]())
 
     def check_invariants(self) -> None:
         """Check table and store of all nodes. Raises AssertionError when one is inconsistent."""

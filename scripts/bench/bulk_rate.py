@@ -25,12 +25,13 @@ from twisted.internet.task import react
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.client import BulkClient
 from dht14.net.bulk.server import BulkServer
 from dht14.net.bulk.tls import NodeTls
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.advertised import AdvertisedRecord
@@ -142,11 +143,11 @@ class Bulk:
         self._tickets: Tickets[Transfer] = Tickets(random.SystemRandom())
         self._store = MemoryStore(server.node_id, 1 << 30, lambda record: True)
         responder = Responder(
-            RoutingTable(server.node_id),
+            Neighbourhood(RoutingTable(server.node_id)),
             self._store,
             86_400.0,
             self._tickets,
-            NetworkTime(time.monotonic, time.time),
+            NetworkClock(time.monotonic, time.time),
         )
         serving = BulkServer(responder, tls[0], parties_of, reactor)
         port = reactor.listenTCP(0, serving, interface="127.0.0.1").getHost().port

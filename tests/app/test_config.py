@@ -86,7 +86,8 @@ class FileTests(ConfigTestCase):
             "[api]\napi_allow = 10.1.0.0/16, ::1\nput_reply = none\n"
             "max_connections = 7\nmax_connections_per_client = 3\n"
             "[storage]\nreplication = 20\nmin_ttl = 1\nmax_ttl = 9\ndefault_ttl = 5\nstorage_limit = 2g\n"
-            "refresh_interval = 60\n[security]\ndiversity_private = yes\n[rate_limiter]\nrequests_per_second = 0\nburst_size = 0\n"
+            "refresh_interval = 60\n[security]\ndiversity_private = yes\n"
+            "[rate_limiter]\nrequests_per_second = 0\nburst_size = 0\n"
         )
         self.assertEqual(loaded.node.p2p_address, ("::1", 9000))
         self.assertEqual(loaded.node.api_address, ("localhost", 9001))

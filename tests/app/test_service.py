@@ -25,7 +25,7 @@ from dht14.app.state_file import NodeState, read_state
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
 from dht14.kademlia.contact import Address, Seed
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
-from dht14.node.join import FIRST_TRY_SECONDS
+from dht14.node.join import FIRST_TRY_TIMEOUT
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire import api_messages
 from tests.fakes import fields
@@ -162,7 +162,7 @@ class LifeTests(ServiceTestCase):
         self.start(settings)
         began = time.monotonic()
         put = await self.ask(settings, api_messages.encode_put(60, 0, KEY, b"value", receipt=True))
-        self.assertTrue(time.monotonic() - began >= FIRST_TRY_SECONDS)
+        self.assertTrue(time.monotonic() - began >= FIRST_TRY_TIMEOUT)
         reply = api_messages.decode_reply(put)
         assert isinstance(reply, api_messages.PutReceipt)
         receipt = reply.receipt

@@ -8,7 +8,7 @@ from dht14.app.data_dir import DataDir
 from dht14.app.options import Role
 from dht14.app.start import StartPhase, StartProgress
 from dht14.app.state_file import NodeState, StateFile, read_state
-from dht14.net.api.readiness import Awaited
+from dht14.net.api.readiness import StartStep
 from dht14.records.receipt import NoRecord
 
 
@@ -53,11 +53,11 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(
             (start.phase, self.state()), (StartPhase.OPENING, NodeState(("join", "values"), False))
         )
-        start.over(Awaited.VALUES)
+        start.over(StartStep.VALUES)
         start.entered(StartPhase.WORKING)
         self.assertEqual(self.state(), NodeState(("join",), False))
         self.stack.join.first_try.callback(None)
-        self.assertEqual((self.state(), start.readiness.awaited), (NodeState((), False), frozenset()))
+        self.assertEqual((self.state(), start.readiness.pending_steps), (NodeState((), False), frozenset()))
         self.stack.join.joined = True
         start.publish()
         self.assertEqual(self.state(), NodeState((), True))
@@ -66,7 +66,9 @@ class StartTests(SynchronousTestCase):
 
     def test_bootstrap_node(self) -> None:
         """A bootstrap node has no database to wait for."""
-        self.assertEqual(self.start(Role.BOOTSTRAP).readiness.awaited, {Awaited.IDENTITY, Awaited.JOIN})
+        self.assertEqual(
+            self.start(Role.BOOTSTRAP).readiness.pending_steps, {StartStep.IDENTITY, StartStep.JOIN}
+        )
 
     def test_no_more_waiting(self) -> None:
         """After a failed start, and at the end, no client waits any more."""

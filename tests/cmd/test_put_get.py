@@ -13,6 +13,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.client import channel
 from dht14.cmd import api_client
 from dht14.cmd.command_error import NO_NODE, CommandError
 from dht14.kademlia.parameters import MAX_VALUE
@@ -23,7 +24,6 @@ from dht14.wire.api_messages import (
     Put,
     PutWithReceipt,
     encode_failure,
-    encode_get,
     encode_no_record,
     encode_receipt,
     encode_record,
@@ -98,7 +98,7 @@ class PutTests(ClientTestCase):
         with ApiServer() as node:
             outcome = run("put", "k", "v", "--json", "--api-address", node.address)
         answer = json.loads(outcome.out)
-        self.assertTrue(0 <= answer.pop("seconds") < api_client.ANSWER_TIMEOUT)
+        self.assertTrue(0 <= answer.pop("seconds") < channel.ANSWER_TIMEOUT)
         receipt = {"outcome": "stored", "copies": 8, "wanted": 8, "version": 7}
         self.assertEqual(
             answer, {"key": sha256("k").hex(), "stored": True, **receipt, "value": "dg==", "bytes": 1}
@@ -159,7 +159,7 @@ class PutTests(ClientTestCase):
 
     def test_silent_node(self) -> None:
         """So does a node that does not answer the extension."""
-        self.patch(api_client, "EXTENSION_TIMEOUT", 0.05)
+        self.patch(channel, "SILENCE_TIMEOUT", 0.05)
         with ApiServer(extended=False, hangs_up=False) as node:
             outcome = run("put", "k", "v", "--api-address", node.address)
         self.assertEqual(outcome.code, 0)
@@ -481,7 +481,7 @@ class NoNodeTests(ClientTestCase):
             socket.create_server(("127.0.0.1", 0)) as silent,
             self.assertRaises(CommandError) as ended,
         ):
-            api_client.ask(silent.getsockname(), KEY, encode_get(KEY), timeout=0.05)
+            api_client.ask(silent.getsockname(), Get(KEY), timeout=0.05)
         self.assertEqual(ended.exception.code, NO_NODE)
         self.assertIn("does not answer in time", str(ended.exception))
 

@@ -11,12 +11,13 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from dht14.errors import Malformed
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.client import BulkClient, BulkConnection
 from dht14.net.bulk.server import BulkServer, BulkServerConnection
 from dht14.net.bulk.tls import ALPN, NodeTls, _certificate
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
@@ -98,11 +99,11 @@ class Peer:
             lambda verdict: None,
         )
         responder = Responder(
-            RoutingTable(HOLDER.node_id),
+            Neighbourhood(RoutingTable(HOLDER.node_id)),
             store,
             86_400.0,
             self.tickets,
-            NetworkTime(self.clock.seconds, self.clock.seconds),
+            NetworkClock(self.clock.seconds, self.clock.seconds),
         )
         self.server = BulkServer(responder, HOLDER_TLS, parties_of, self.clock)
         self.connection = BulkServerConnection(self.server, "192.0.2.1", ())
@@ -179,18 +180,18 @@ def bulk_asker(raw: bytes) -> None:
         client.push(HOLDER_CONTACT, bytes(16), VALUE),
     ):
         asked.addBoth(results.append)
-    (line,) = client._lines.values()
-    assert isinstance(line, BulkConnection)
+    (connection,) = client._connections.values()
+    assert isinstance(connection, BulkConnection)
     wire: Any = Wire(HOLDER)
-    line.makeConnection(wire)
-    line.handshakeCompleted()
+    connection.makeConnection(wire)
+    connection.handshakeCompleted()
     for _, data in steps(raw):
         if not wire.cut:
-            line.dataReceived(data)
+            connection.dataReceived(data)
             clock.advance(1.0)
     for _ in range(60):
         clock.advance(1.0)
-    assert len(results) == 2 and not client._lines
+    assert len(results) == 2 and not client._connections
     assert all(isinstance(result, (Failure, bytes, Stored, Outranked, Refused)) for result in results)
 
 
@@ -207,11 +208,11 @@ def tls_bytes(raw: bytes) -> None:
     clock = MemoryReactorClock()
     clock.advance(BEGINNING)
     responder = Responder(
-        RoutingTable(HOLDER.node_id),
+        Neighbourhood(RoutingTable(HOLDER.node_id)),
         None,
         60.0,
         Tickets(random.Random(1)),
-        NetworkTime(clock.seconds, clock.seconds),
+        NetworkClock(clock.seconds, clock.seconds),
     )
     server = BulkServer(responder, HOLDER_TLS, parties_of, clock)
     connection = server.buildProtocol(IPv4Address("TCP", "192.0.2.1", 5))
@@ -221,7 +222,7 @@ def tls_bytes(raw: bytes) -> None:
     for at in range(0, len(raw), 500):
         connection.dataReceived(raw[at : at + 500])
         clock.advance(0)
-    assert not server.counters["refused"] and len(wire.value()) < 4_096
+    assert not server.metrics.refused and len(wire.value()) < 4_096
     connection.connectionLost(Failure(ConnectionDone()))
 
 

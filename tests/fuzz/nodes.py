@@ -11,6 +11,7 @@ from twisted.logger import capturedLogs
 from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import hash_id, id_from_bytes
 from dht14.net.api.factory import ApiFactory
+from dht14.net.api.metrics import BadFrame
 from dht14.node.put import Policy
 from dht14.records.receipt import NoRecord
 from dht14.session.plaintext import PLAIN
@@ -201,7 +202,7 @@ def api_stream(raw: bytes) -> None:
     assert _served(pieces) == _served([b"".join(pieces)])
 
 
-def _served(pieces: list[bytes]) -> tuple[bytes, list[str], dict[str, int]]:
+def _served(pieces: list[bytes]) -> tuple[bytes, list[str], dict[BadFrame, int]]:
     clock = Clock()
     clock.advance(1_000.0)
     api = ApiFactory(QuickNode(), UNLIMITED, clock)
@@ -217,7 +218,7 @@ def _served(pieces: list[bytes]) -> tuple[bytes, list[str], dict[str, int]]:
         clock.advance(31.0)
     for reply in wire.replies():
         assert isinstance(reply, api_messages.ApiReply)
-    return wire.value(), wire.said, dict(api.counters.bad_frames)
+    return wire.value(), wire.said, dict(api.metrics.bad_frames)
 
 
 def api_streams() -> list[bytes]:

@@ -26,20 +26,20 @@ class PathsTests(SynchronousTestCase):
     def test_other_beginnings(self) -> None:
         """Each path begins with other contacts, and no contact is asked twice."""
         paths = self.paths(map(contact, range(1, 9)))
-        self.assertEqual(sorted(c.node_id for c in paths.due()), list(range(1, 9)))
-        self.assertEqual(paths.due(), [])
+        self.assertEqual(sorted(c.node_id for c in paths.take_next()), list(range(1, 9)))
+        self.assertEqual(paths.take_next(), [])
         for node_id in range(1, 9):
             paths.answered(contact(node_id), [contact(20)])
         self.assertEqual([c.node_id for c in paths.nearest()], [1, 2])
-        self.assertEqual((paths.due(), paths.finished), ([], True))
+        self.assertEqual((paths.take_next(), paths.finished), ([], True))
 
     def test_a_poisoned_path(self) -> None:
-        """What a liar names takes the places of its own path alone; the others find who is really there."""
+        """What a liar names affects its own path alone; the others find the real nodes."""
         honest = list(range(100, 103))
         paths = self.paths(map(contact, [50, 100, 101, 102]), width=3)
         asked: list[int] = []
-        while due := paths.due():
-            for c in due:
+        while chosen := paths.take_next():
+            for c in chosen:
                 asked.append(c.node_id)
                 if c.node_id == 50 or c.node_id < 50:
                     paths.answered(c, [contact(near) for near in range(1, 41)])
@@ -50,45 +50,45 @@ class PathsTests(SynchronousTestCase):
         self.assertEqual(len(asked), len(set(asked)))
 
     def test_region(self) -> None:
-        """Everybody within the radius is found, within bounds, and of a subnet no more than count."""
+        """All nodes within the radius are found, within bounds and within the quota of each subnet."""
         rng = random.Random(1)
         within = sorted(rng.sample(range(1, 10_000), 40))
         paths = self.paths(map(contact, [*within[:8], *range(20_000, 20_040)]), radius=10_000)
-        while due := paths.due():
-            for c in due:
+        while chosen := paths.take_next():
+            for c in chosen:
                 paths.answered(c, [contact(node_id) for node_id in within])
         self.assertEqual([c.node_id for c in paths.nearest()], within)
         paths = DisjointLookup.of(
             0, OWN, [contact(i, subnet=1 + i % 5) for i in range(1, 21)], 2, 100, first_byte
         )
-        while due := paths.due():
-            for c in due:
+        while chosen := paths.take_next():
+            for c in chosen:
                 paths.answered(c)
         self.assertEqual([c.node_id for c in paths.nearest()], list(range(1, 11)))
 
     def test_bounded(self) -> None:
-        """Who names new ones for ever is not followed for ever, and the region is not everybody."""
+        """A node that names new ones without end is not followed without end, and the region is limited."""
         rng, asked = random.Random(2), 0
         paths = self.paths(map(contact, range(1, 21)), radius=ID_SPACE)
-        while due := paths.due():
-            asked += len(due)
-            for c in due:
+        while chosen := paths.take_next():
+            asked += len(chosen)
+            for c in chosen:
                 paths.answered(c, [contact(rng.getrandbits(200)) for _ in range(20)])
         self.assertTrue(paths.finished)
         self.assertTrue(paths.is_suspicious)
         self.assertEqual((asked, len(paths.nearest())), (200, REGION_NODES))
 
     def test_facts(self) -> None:
-        """The slow, the silent and those that fail are told to the path that asked them."""
+        """The slow, the silent and the failed are reported to the path that asked them."""
         known = [contact(node_id) for node_id in range(1, 2 * PATHS + 1)]
         paths = self.paths(known)
-        paths.due()
+        paths.take_next()
         for c in known[:PATHS]:
             paths.slow(c)
             paths.silent(c)
             paths.failed(c)
         for c in known[PATHS:-1]:
             paths.refused(c, [contact(c.node_id + 20)])
-        self.assertEqual(sorted(c.node_id for c in paths.due()), [25, 26, 27])
+        self.assertEqual(sorted(c.node_id for c in paths.take_next()), [25, 26, 27])
         paths.conclude()
-        self.assertEqual((paths.due(), paths.finished), ([], True))
+        self.assertEqual((paths.take_next(), paths.finished), ([], True))

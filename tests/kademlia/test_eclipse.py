@@ -2,64 +2,66 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.kademlia.eclipse import REMEMBERED, EclipseDetector
+from dht14.kademlia.eclipse import MAX_SUSPECTED, EclipseDetector
 from dht14.kademlia.keyspace import random_id
 from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.routing_table import RoutingTable
 from tests.fakes import contact
 
 
-class AlarmTests(SynchronousTestCase):
-    """A network of 300 that is known, and lookups in it."""
+class EclipseDetectorTests(SynchronousTestCase):
+    """A node that knows a network of 300, and its lookups."""
 
     def setUp(self) -> None:
         self.rng = random.Random(1)
         self.table = RoutingTable(random_id(self.rng))
+        self.neighbourhood = Neighbourhood(self.table)
         for _ in range(300):
             self.table.confirmed(contact(random_id(self.rng)), 0, 0.1)
-        self.alarm = EclipseDetector(self.table)
+        self.detector = EclipseDetector(self.neighbourhood)
         self.key = random_id(self.rng)
 
     def search(self, crowd: int = 0, key: int | None = None, unfinished: bool = False) -> Lookup:
-        """A lookup in which all answer, those included that somebody has put beside the key."""
+        """A lookup in which all nodes answer, those of an attacker beside the key included."""
         lookup = Lookup(self.key if key is None else key, self.table.own_id, 8)
         lookup.heard_of(self.table.closest(lookup.target))
         lookup.heard_of(contact(lookup.target ^ self.rng.getrandbits(200)) for _ in range(crowd))
-        while not unfinished and (due := lookup.due()):
-            for c in due:
+        while not unfinished and (chosen := lookup.take_next()):
+            for c in chosen:
                 lookup.answered(c)
-        self.alarm.searched(lookup)
+        self.detector.lookup_ended(lookup)
         return lookup
 
     def test_quiet(self) -> None:
-        """It does not ring for keys with honest neighbours."""
+        """A key with honest neighbours is not suspected."""
         self.search()
-        self.assertEqual((self.alarm.suspects(self.key), self.alarm.raised), (False, 0))
+        self.assertEqual((self.detector.suspects(self.key), self.detector.detections), (False, 0))
 
     def test_crowd(self) -> None:
-        """It rings for a crowded key, once, until the crowd is gone."""
+        """A crowded key is suspected, and counted once, until the crowd is gone."""
         for _ in range(2):
             self.search(crowd=20)
-            self.assertEqual((self.alarm.suspects(self.key), self.alarm.raised), (True, 1))
-        self.assertFalse(self.alarm.suspects(self.key + 1))
+            self.assertEqual((self.detector.suspects(self.key), self.detector.detections), (True, 1))
+        self.assertFalse(self.detector.suspects(self.key + 1))
         self.search()
-        self.assertFalse(self.alarm.suspects(self.key))
+        self.assertFalse(self.detector.suspects(self.key))
 
     def test_led_astray(self) -> None:
-        """It rings for a key whose lookup was given up, but does not call it crowded."""
+        """A key whose lookup was given up is suspected, but not counted as crowded."""
         self.search(unfinished=True)
-        self.assertEqual((self.alarm.suspects(self.key), self.alarm.raised), (True, 0))
+        self.assertEqual((self.detector.suspects(self.key), self.detector.detections), (True, 0))
 
     def test_bounded(self) -> None:
-        """Only so many keys are remembered, the latest ones."""
-        keys = [random_id(self.rng) for _ in range(REMEMBERED + 5)]
+        """At most MAX_SUSPECTED keys are remembered, the latest ones."""
+        keys = [random_id(self.rng) for _ in range(MAX_SUSPECTED + 5)]
         for key in keys:
             self.search(key=key, unfinished=True)
-        self.assertEqual([self.alarm.suspects(key) for key in keys], [False] * 5 + [True] * REMEMBERED)
+        self.assertEqual([self.detector.suspects(key) for key in keys], [False] * 5 + [True] * MAX_SUSPECTED)
 
-    def test_census(self) -> None:
-        """What each lookup found is told to the census."""
-        before = self.table.size()
+    def test_network_size(self) -> None:
+        """The estimate of the network size learns from each lookup."""
+        before = self.neighbourhood.network_size()
         for turn in range(32):
             self.search(key=turn << 251)
-        self.assertNotEqual(self.table.size(), before)
+        self.assertNotEqual(self.neighbourhood.network_size(), before)

@@ -23,7 +23,7 @@ class KBucketTests(SynchronousTestCase):
         return list(self.bucket.entries)
 
     def test_enters(self) -> None:
-        """Who answered enters while there is room, and is new only once."""
+        """A contact that answered enters while there is room, and is new only once."""
         self.assertTrue(self.bucket.has_room)
         entry = self.bucket.confirmed(contact(1), 5, 0.1)
         assert entry is not None
@@ -32,42 +32,42 @@ class KBucketTests(SynchronousTestCase):
         self.assertEqual((entry.last_seen, entry.rtt), (6, 0.2))
 
     def test_live_contact_stays(self) -> None:
-        """A full bucket drops nobody for a newcomer, which becomes a spare."""
+        """A full bucket drops no contact for a new one, which becomes a replacement."""
         self.fill()
         self.assertFalse(self.bucket.has_room)
         self.assertIsNone(self.bucket.confirmed(contact(10), 10, 0.001))
-        self.assertEqual((self.held(), list(self.bucket.spares)), ([1, 2, 3], [10]))
+        self.assertEqual((self.held(), list(self.bucket.replacements)), ([1, 2, 3], [10]))
 
-    def test_fastest_spares_are_kept(self) -> None:
-        """There are K spares at most; a slower one goes for a faster one, and never the other way."""
+    def test_fastest_replacements_are_kept(self) -> None:
+        """There are at most K replacements; a faster one displaces a slower one, never the reverse."""
         self.fill()
         for node_id in range(10, 10 + K):
             self.bucket.confirmed(contact(node_id), 10, rtt=node_id / 100)
         self.bucket.confirmed(contact(100), 11, rtt=0.5)
-        self.assertEqual(list(self.bucket.spares), list(range(10, 10 + K)))
+        self.assertEqual(list(self.bucket.replacements), list(range(10, 10 + K)))
         self.bucket.confirmed(contact(101), 11, rtt=0.01)
-        self.assertEqual(list(self.bucket.spares), [*range(10, 9 + K), 101])
+        self.assertEqual(list(self.bucket.replacements), [*range(10, 9 + K), 101])
 
-    def test_spare_answers_again(self) -> None:
-        """A spare that answers again is still one spare, with its new round trip."""
+    def test_replacement_answers_again(self) -> None:
+        """A replacement that answers again is kept once, with its new round trip."""
         self.fill()
         self.bucket.confirmed(contact(10), 10, 0.5)
         self.bucket.confirmed(contact(10, "192.0.2.9"), 11, 0.1)
-        (spare,) = self.bucket.spares.values()
-        self.assertEqual((spare.contact, spare.rtt), (contact(10, "192.0.2.9"), 0.1))
+        (replacement,) = self.bucket.replacements.values()
+        self.assertEqual((replacement.contact, replacement.rtt), (contact(10, "192.0.2.9"), 0.1))
 
     def test_replaced_at_once(self) -> None:
-        """A contact that fails is replaced by the fastest spare."""
+        """A contact that fails gives way to the fastest replacement."""
         self.fill()
         self.bucket.confirmed(contact(10), 10, 0.3)
         self.bucket.confirmed(contact(11), 10, 0.1)
         left, entered = self.bucket.failed(contact(2), 20)
         assert left is not None and entered is not None
         self.assertEqual((left.contact, entered.contact), (contact(2), contact(11)))
-        self.assertEqual((self.held(), list(self.bucket.spares)), ([1, 3, 11], [10]))
+        self.assertEqual((self.held(), list(self.bucket.replacements)), ([1, 3, 11], [10]))
 
-    def test_no_spare(self) -> None:
-        """Without a spare a contact stays until it has missed so many calls that are not all of one moment."""
+    def test_no_replacement(self) -> None:
+        """Without a replacement a contact stays until MISSES_TO_DROP calls failed, spaced apart."""
         self.fill()
         for turn in range(MISSES_TO_DROP):
             self.assertIn(1, self.bucket.entries)
@@ -93,7 +93,7 @@ class KBucketTests(SynchronousTestCase):
         self.assertEqual(self.bucket.entries[1].misses, 1)
 
     def test_may_not_leave(self) -> None:
-        """While nobody may leave, misses are counted and nobody leaves; the next one after that goes."""
+        """While no contact may leave, misses are only counted; the next miss after that removes one."""
         self.fill()
         self.bucket.confirmed(contact(10), 10, 0.3)
         for turn in range(2 * MISSES_TO_DROP):
@@ -103,21 +103,21 @@ class KBucketTests(SynchronousTestCase):
         assert left is not None
         self.assertEqual(left.contact, contact(1))
 
-    def test_spare_fails(self) -> None:
-        """A spare that fails is no spare any more."""
+    def test_replacement_fails(self) -> None:
+        """A replacement that fails is dropped."""
         self.fill()
         self.bucket.confirmed(contact(10), 10, 0.3)
         self.assertEqual(self.bucket.failed(contact(10), 11), (None, None))
-        self.assertEqual((self.held(), self.bucket.spares), ([1, 2, 3], {}))
+        self.assertEqual((self.held(), self.bucket.replacements), ([1, 2, 3], {}))
 
     def test_unknown_fails(self) -> None:
-        """The failure of somebody unknown changes nothing."""
+        """The failure of an unknown contact changes nothing."""
         self.fill()
         self.assertEqual(self.bucket.failed(contact(99), 11), (None, None))
         self.assertEqual(self.held(), [1, 2, 3])
 
     def test_id_claimed_elsewhere(self) -> None:
-        """Who answers under the id of a contact that is well neither takes its place nor speaks for it."""
+        """A node that answers under the id of a responsive contact neither replaces it nor keeps it alive."""
         self.fill()
         self.bucket.confirmed(contact(1, "203.0.113.6"), 50, 0.9)
         entry = self.bucket.entries[1]
@@ -132,10 +132,10 @@ class KBucketTests(SynchronousTestCase):
         self.assertEqual((entry.contact, entry.misses), (contact(1, "203.0.113.6"), 0))
 
     def test_lies_about_addresses(self) -> None:
-        """A failure at an address that somebody made up is no failure of the contact or the spare of that id."""
+        """A failure at an invented address is no failure of the contact or replacement of that id."""
         self.fill()
         self.bucket.confirmed(contact(10), 10, 0.3)
         for node_id in (1, 10):
             self.assertEqual(self.bucket.failed(contact(node_id, "203.0.113.6"), 20), (None, None))
         self.assertEqual(self.bucket.entries[1].misses, 0)
-        self.assertIn(10, self.bucket.spares)
+        self.assertIn(10, self.bucket.replacements)

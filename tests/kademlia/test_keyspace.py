@@ -76,7 +76,7 @@ class RandomIdTests(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     @given(ids, st.integers(0, ID_BITS - 1), st.integers())
     def test_sharing(self, node_id: int, bits: int, seed: int) -> None:
-        """The drawn id is one, and shares exactly so many bits."""
+        """The drawn id shares exactly the given number of bits."""
         drawn = random_id_sharing(node_id, bits, random.Random(seed))
         self.assertTrue(0 <= drawn < ID_SPACE)
         self.assertEqual(shared_prefix(node_id, drawn), bits)

@@ -11,16 +11,16 @@ HOUR = 3600.0
 
 class LifetimesTests(SynchronousTestCase):
     def observed(self, median: float, contacts: int, seconds: float) -> Lifetimes:
-        """What is believed after so many contacts have come and gone for so long."""
+        """The estimate after contacts have come and gone for some time."""
         rng = random.Random(1)
         lifetimes = Lifetimes(0.0)
         for now in range(5, int(seconds) + 1, 5):
             lost = sum(rng.random() < 5 * log(2) / median for _ in range(contacts))
-            lifetimes.passed(float(now), contacts, lost)
+            lifetimes.observed(float(now), contacts, lost)
         return lifetimes
 
     def test_measured(self) -> None:
-        """The median is told from those who have not died yet, too, and within a few minutes."""
+        """Contacts that are still alive count for the median too, and it follows within a few minutes."""
         for median in (600.0, 3600.0):
             self.assertLess(abs(self.observed(median, 300, 900).median / median - 1), 0.25)
 
@@ -34,18 +34,18 @@ class LifetimesTests(SynchronousTestCase):
         """Before anything was seen contacts are believed to live for hours; one loss at once is no panic."""
         lifetimes = Lifetimes(0.0)
         self.assertEqual(lifetimes.repair_interval(HOUR), HOUR)
-        lifetimes.passed(5.0, 10, 1)
+        lifetimes.observed(5.0, 10, 1)
         self.assertGreater(lifetimes.repair_interval(HOUR), HOUR / 2)
 
     def test_follows(self) -> None:
         """When the network has calmed down, that is seen some half-lives later."""
         lifetimes = self.observed(600.0, 300, 3600)
         for turn in range(1, 11):
-            lifetimes.passed(3600 + turn * HALF_LIFE, 300, 0)
+            lifetimes.observed(3600 + turn * HALF_LIFE, 300, 0)
         self.assertEqual(lifetimes.repair_interval(HOUR), HOUR)
 
     def test_nobody(self) -> None:
         """Without contacts, however long, there is a number."""
         lifetimes = Lifetimes(0.0)
-        lifetimes.passed(1e9, 0, 0)
+        lifetimes.observed(1e9, 0, 0)
         self.assertEqual((lifetimes.median, lifetimes.repair_interval(HOUR)), (inf, HOUR))

@@ -1,204 +1,35 @@
-import random
-from collections.abc import Iterable
-
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.keyspace import ID_SPACE, random_id
 from dht14.kademlia.lookup import Lookup, Purpose
-from dht14.kademlia.parameters import ALPHA, MAX_ASKED, MAX_UNANSWERED, SUBNET_FAILURES, K
+from dht14.kademlia.parameters import SUBNET_FAILURES
+from tests.kademlia.lookup_case import OWN, LookupTestCase, contact, contacts, ids
 from tests.kademlia.test_subnet_limits import first_byte
 
-OWN = 1 << 255
-"""Far from the ids of these tests, which are small numbers where nothing else is said."""
 
-
-def contact(node_id: int) -> Contact:
-    return Contact(node_id, ("192.0.2.1", 8000))
-
-
-def contacts(*node_ids: int) -> list[Contact]:
-    return [contact(node_id) for node_id in node_ids]
-
-
-def ids(found: Iterable[Contact]) -> list[int]:
-    return [one.node_id for one in found]
-
-
-class LookupTestCase(SynchronousTestCase):
-    """A lookup of id 0: the distance of an id is the id."""
-
-    def lookup(self, *known: int, width: int = 3, alpha: int = 2, thorough: bool = False) -> Lookup:
-        lookup = Lookup(0, OWN, width, alpha, thorough)
-        lookup.heard_of(contacts(*known))
-        return lookup
-
-    def assert_due(self, lookup: Lookup, *expected: int) -> None:
-        self.assertEqual(ids(lookup.due()), list(expected))
-
-    def assert_finished(self, lookup: Lookup, *nearest: int) -> None:
-        self.assertEqual((lookup.due(), lookup.finished), ([], True))
-        self.assertEqual(ids(lookup.nearest()), list(nearest))
-
-
-class SubnetTests(LookupTestCase):
-    """Attackers in one subnet, the 7; everybody else is in a private one."""
-
-    def attacker(self, node_id: int) -> Contact:
-        return Contact(node_id, ("7.0.0.1", 8000))
-
-    def crowded(self, count: int, *honest: int, purpose: Purpose = Purpose.NODES) -> Lookup:
-        lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, purpose=purpose)
-        lookup.heard_of([self.attacker(node_id) for node_id in range(1, count + 1)])
-        lookup.heard_of([self.private(node_id) for node_id in honest])
-        return lookup
-
-    def private(self, node_id: int) -> Contact:
-        return Contact(node_id, ("10.0.0.1", 8000))
-
-    def test_two_count(self) -> None:
-        """Of a subnet the two nearest are asked, and count; the rest of the width is for others."""
-        lookup = self.crowded(20, 100, 101)
-        self.assert_due(lookup, 1, 2, 100)
-        for c in (self.attacker(1), self.attacker(2), self.private(100)):
-            lookup.answered(c, [self.attacker(node_id) for node_id in range(3, 30)])
-        self.assert_finished(lookup, 1, 2, 100)
-
-    def test_stand_in_from_elsewhere(self) -> None:
-        """Who stands in for a slow one is of another subnet."""
-        lookup = self.crowded(20, 100, 101, 102)
-        self.assert_due(lookup, 1, 2, 100)
-        lookup.slow(self.attacker(1))
-        self.assert_due(lookup, 101)
-
-    def test_shortlist(self) -> None:
-        """The shortlist has two of a subnet, however many crowd out the others."""
-        self.assertEqual(ids(self.crowded(50, 100, 101).shortlist()), [1, 2, 100, 101])
-
-    def test_refusals(self) -> None:
-        """When four of a subnet have refused or stayed silent no more are asked."""
-        lookup = self.crowded(20, 100)
-        asked = 0
-        while due := [c for c in lookup.due() if c.node_id < 100]:
-            for c in due:
-                asked += 1
-                lookup.refused(c) if c.node_id % 2 else lookup.silent(c)
-        self.assertLessEqual(asked, SUBNET_FAILURES + 1)
-
-    def test_store(self) -> None:
-        """Of those that shall hold something no nearer one takes the place of one that has said yes."""
-        for purpose, due in ((Purpose.NODES, [1]), (Purpose.STORE, [])):
-            lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, purpose=purpose)
-            lookup.heard_of([self.attacker(8), self.attacker(9), self.private(100)])
-            self.assert_due(lookup, 8, 9, 100)
-            lookup.answered(self.attacker(8), [self.attacker(1), self.attacker(2)])
-            self.assert_due(lookup, *due)
-
-
-class BeliefTests(LookupTestCase):
-    """Whose word counts."""
-
-    def test_liar(self) -> None:
-        """Who names three that do not answer is believed last: the width is filled by others."""
-        lookup = self.lookup(100, 200, 300, width=3, alpha=3)
-        self.assert_due(lookup, 100, 200, 300)
-        lookup.answered(contact(100), contacts(*range(1, 21)))
-        self.assert_due(lookup, 1)
-        lookup.answered(contact(200))
-        lookup.answered(contact(300))
-        self.assert_due(lookup, 2, 3)
-        for node_id in (1, 2, 3):
-            lookup.slow(contact(node_id))
-        self.assert_finished(lookup, 100, 200, 300)
-        self.assertTrue(lookup.is_suspicious)
-
-    def test_vouched_for(self) -> None:
-        """What an honest one names too is asked, however much the liar is doubted."""
-        lookup = self.lookup(100, 200, width=2, alpha=2)
-        self.assert_due(lookup, 100, 200)
-        lookup.answered(contact(100), contacts(1, 2, 3, 9))
-        for node_id in (1, 2, 3):
-            self.assert_due(lookup, node_id)
-            lookup.slow(contact(node_id))
-        self.assert_due(lookup)
-        lookup.answered(contact(200), contacts(9))
-        self.assert_due(lookup, 9)
-        lookup.answered(contact(9))
-        lookup.answered(contact(1))
-        self.assert_finished(lookup, 1, 9)
-        self.assertFalse(lookup.is_suspicious)
-
-    def test_thorough(self) -> None:
-        """A thorough lookup asks even those, when nobody else is left to ask."""
-        lookup = self.lookup(100, width=2, alpha=3, thorough=True)
-        lookup.due()
-        lookup.answered(contact(100), contacts(1, 2, 3, 9))
-        self.assert_due(lookup, 1, 2)
-        for node_id in (1, 2):
-            lookup.slow(contact(node_id))
-        self.assert_due(lookup, 3, 9)
-        lookup = self.lookup(100, width=2, alpha=2, thorough=True)
-        lookup.due()
-        lookup.answered(contact(100), contacts(1, 2, 3, 9))
-        lookup.due()
-        for node_id in (1, 2):
-            lookup.silent(contact(node_id))
-        self.assert_due(lookup, 3, 9)
-
-    def test_elsewhere(self) -> None:
-        """Who is silent at one address is tried at the other that was named for it."""
-        here, there = contact(1), Contact(1, ("192.0.2.77", 1))
-        lookup = self.lookup(100, 200, width=3, alpha=3)
-        lookup.due()
-        lookup.answered(contact(100), [here])
-        lookup.answered(contact(200), [there])
-        self.assertEqual(lookup.due(), [here])
-        lookup.silent(here)
-        self.assertEqual(lookup.due(), [there])
-        lookup.failed(here)
-        lookup.answered(there)
-        self.assertEqual(lookup.nearest()[0], there)
-
-    def test_late_at_the_first(self) -> None:
-        """Who answers at the first address after all is there."""
-        here, there = contact(1), Contact(1, ("192.0.2.77", 1))
-        lookup = self.lookup(1, width=1)
-        lookup.heard_of([there])
-        self.assertEqual(lookup.due(), [here])
-        lookup.silent(here)
-        self.assertEqual(lookup.due(), [there])
-        lookup.answered(here)
-        lookup.slow(there)
-        lookup.failed(there)
-        self.assert_finished(lookup, 1)
-        self.assertEqual(lookup.nearest(), [here])
-
-
-class WhomToAskTests(LookupTestCase):
+class NextContactsTests(LookupTestCase):
     def test_alpha(self) -> None:
         """So many of the nearest are asked at once, each once, and the next as soon as one has answered."""
         lookup = self.lookup(5, 2, 9, 1, 7)
-        self.assert_due(lookup, 1, 2)
-        self.assert_due(lookup)
+        self.assert_next(lookup, 1, 2)
+        self.assert_next(lookup)
         lookup.answered(contact(2))
-        self.assert_due(lookup, 5)
+        self.assert_next(lookup, 5)
         lookup.answered(contact(1))
-        self.assert_due(lookup)
+        self.assert_next(lookup)
         lookup.answered(contact(5))
         self.assert_finished(lookup, 1, 2, 5)
-        self.assertEqual(lookup.asked, 3)
+        self.assertEqual(lookup.candidates.asked_count, 3)
 
     def test_nearer_ones_first(self) -> None:
-        """Who is named by an answer and is nearer is asked before those known earlier."""
+        """A nearer contact named by an answer is asked before those known earlier."""
         lookup = self.lookup(10, 20, 30, 40)
-        self.assert_due(lookup, 10, 20)
+        self.assert_next(lookup, 10, 20)
         lookup.answered(contact(20), contacts(3, 50))
-        self.assert_due(lookup, 3)
+        self.assert_next(lookup, 3)
         lookup.answered(contact(10), contacts(2, 3))
-        self.assert_due(lookup, 2)
+        self.assert_next(lookup, 2)
         lookup.answered(contact(2))
         lookup.answered(contact(3))
         self.assert_finished(lookup, 2, 3, 10)
@@ -211,7 +42,7 @@ class WhomToAskTests(LookupTestCase):
     def test_one(self) -> None:
         """With one contact, that one is the nearest."""
         lookup = self.lookup(4)
-        self.assert_due(lookup, 4)
+        self.assert_next(lookup, 4)
         lookup.answered(contact(4), contacts(4))
         self.assert_finished(lookup, 4)
 
@@ -219,42 +50,42 @@ class WhomToAskTests(LookupTestCase):
         """A node neither asks itself nor finds itself, not even where its own id is the target."""
         lookup = Lookup(OWN, OWN, 3, 2)
         lookup.heard_of(contacts(OWN, 1))
-        self.assert_due(lookup, 1)
+        self.assert_next(lookup, 1)
         lookup.answered(contact(1), contacts(OWN))
         self.assert_finished(lookup, 1)
 
     def test_target_exists(self) -> None:
         """A node whose id is the target is found like any other."""
         lookup = self.lookup(0, 1)
-        self.assert_due(lookup, 0, 1)
+        self.assert_next(lookup, 0, 1)
         lookup.answered(contact(0))
         lookup.answered(contact(1))
         self.assert_finished(lookup, 0, 1)
 
     def test_first_address_counts(self) -> None:
-        """Who is known stays where it is known to be, whatever an answer says."""
+        """A known contact keeps its address, whatever an answer says."""
         lookup = self.lookup(1)
-        self.assert_due(lookup, 1)
+        self.assert_next(lookup, 1)
         lookup.answered(contact(1), [Contact(1, ("203.0.113.6", 1)), Contact(2, ("192.0.2.2", 2))])
-        self.assertEqual(lookup.due(), [Contact(2, ("192.0.2.2", 2))])
+        self.assertEqual(lookup.take_next(), [Contact(2, ("192.0.2.2", 2))])
         lookup.answered(Contact(2, ("192.0.2.2", 2)), [Contact(2, ("203.0.113.6", 1))])
         self.assertEqual(lookup.nearest(), [contact(1), Contact(2, ("192.0.2.2", 2))])
 
     def test_farther_ones_are_left_alone(self) -> None:
-        """Nobody is asked behind the nearest that are enough."""
+        """No contact is asked beyond the `width` nearest."""
         lookup = self.lookup(*range(1, 20), width=3, alpha=10)
-        self.assert_due(lookup, 1, 2, 3)
+        self.assert_next(lookup, 1, 2, 3)
 
 
 class SlowContactsTests(LookupTestCase):
     def test_slot_is_freed(self) -> None:
         """A slow contact frees its slot, and the next nearest stands in for it."""
         lookup = self.lookup(1, 2, 3, 4)
-        self.assert_due(lookup, 1, 2)
+        self.assert_next(lookup, 1, 2)
         lookup.slow(contact(1))
-        self.assert_due(lookup, 3)
+        self.assert_next(lookup, 3)
         lookup.answered(contact(2))
-        self.assert_due(lookup, 4)
+        self.assert_next(lookup, 4)
         lookup.answered(contact(3))
         lookup.answered(contact(4))
         self.assert_finished(lookup, 2, 3, 4)
@@ -262,10 +93,10 @@ class SlowContactsTests(LookupTestCase):
     def test_late_answer_counts(self) -> None:
         """The late answer of a slow contact counts, and the stand-in is not needed."""
         lookup = self.lookup(1, 2, 3, 4)
-        self.assert_due(lookup, 1, 2)
+        self.assert_next(lookup, 1, 2)
         lookup.slow(contact(1))
         lookup.answered(contact(2))
-        self.assert_due(lookup, 3, 4)
+        self.assert_next(lookup, 3, 4)
         lookup.answered(contact(3))
         lookup.answered(contact(1))
         self.assert_finished(lookup, 1, 2, 3)
@@ -273,133 +104,138 @@ class SlowContactsTests(LookupTestCase):
     def test_answer_of_the_silent_counts(self) -> None:
         """So does one that comes after its sender was taken for dead."""
         lookup = self.lookup(1, 2, width=2)
-        self.assert_due(lookup, 1, 2)
+        self.assert_next(lookup, 1, 2)
         lookup.slow(contact(1))
         lookup.silent(contact(1))
         lookup.answered(contact(1), contacts(3))
         lookup.answered(contact(2))
         self.assert_finished(lookup, 1, 2)
-        self.assertEqual(lookup.unanswering(), [])
+        self.assertEqual(lookup.candidates.unanswering(), [])
 
     def test_thorough(self) -> None:
         """A thorough lookup waits for a near contact that is slow, until it answers or is silent."""
-        for tell in (Lookup.answered, Lookup.silent, Lookup.failed, Lookup.refused):
+        for fact in (Lookup.answered, Lookup.silent, Lookup.failed, Lookup.refused):
             lookup = self.lookup(1, 2, 3, 4, thorough=True)
-            self.assert_due(lookup, 1, 2)
+            self.assert_next(lookup, 1, 2)
             lookup.slow(contact(1))
             lookup.answered(contact(2))
-            self.assert_due(lookup, 3, 4)
+            self.assert_next(lookup, 3, 4)
             lookup.answered(contact(3))
             lookup.answered(contact(4))
-            self.assert_due(lookup)
+            self.assert_next(lookup)
             self.assertFalse(lookup.finished)
-            tell(lookup, contact(1))
-            self.assertEqual((lookup.due(), lookup.finished), ([], True))
+            fact(lookup, contact(1))
+            self.assertEqual((lookup.take_next(), lookup.finished), ([], True))
 
     def test_standstill(self) -> None:
         """Where more are silent than have answered, a thorough lookup waits until they answer or fail."""
-        for tell, nearest in ((Lookup.answered, [1, 3]), (Lookup.failed, [3])):
+        for fact, nearest in ((Lookup.answered, [1, 3]), (Lookup.failed, [3])):
             lookup = self.lookup(1, 2, 3, alpha=3, thorough=True)
-            self.assert_due(lookup, 1, 2, 3)
+            self.assert_next(lookup, 1, 2, 3)
             lookup.silent(contact(1))
             lookup.silent(contact(2))
             lookup.answered(contact(3))
-            self.assert_due(lookup)
+            self.assert_next(lookup)
             self.assertFalse(lookup.finished)
-            tell(lookup, contact(1))
+            fact(lookup, contact(1))
             self.assert_finished(lookup, *nearest)
 
     def test_thorough_no_more(self) -> None:
         """Once a value was seen the lookup need not be thorough any more, and ends."""
         lookup = self.lookup(1, 2, width=1, thorough=True)
-        self.assert_due(lookup, 1)
+        self.assert_next(lookup, 1)
         lookup.slow(contact(1))
-        self.assert_due(lookup, 2)
+        self.assert_next(lookup, 2)
         lookup.answered(contact(2))
-        self.assert_due(lookup)
+        self.assert_next(lookup)
         self.assertFalse(lookup.finished)
         lookup.thorough = False
         self.assert_finished(lookup, 2)
 
     def test_all_are_slow(self) -> None:
-        """Where everybody is slow but answers, nobody runs out of calls: late answers make room for others."""
+        """If all are slow but answer, the lookup does not run out of calls: late answers make room for
+        others."""
         lookup = self.lookup(*range(1, 101), width=50, alpha=3)
         answered = 0
-        while due := lookup.due():
-            for one in due:
+        while chosen := lookup.take_next():
+            for one in chosen:
                 lookup.slow(one)
                 lookup.answered(one)
                 answered += 1
         self.assertEqual((answered, lookup.finished), (50, True))
 
     def test_far_and_slow(self) -> None:
-        """A slow contact behind the nearest holds nobody up, however thorough the lookup."""
+        """A slow contact beyond the nearest does not delay even a thorough lookup."""
         lookup = self.lookup(8, 9, width=2, thorough=True)
-        self.assert_due(lookup, 8, 9)
+        self.assert_next(lookup, 8, 9)
         lookup.slow(contact(9))
         lookup.answered(contact(8), contacts(1))
-        self.assert_due(lookup, 1)
+        self.assert_next(lookup, 1)
         lookup.answered(contact(1))
         self.assert_finished(lookup, 1, 8)
 
     def test_too_few(self) -> None:
         """While there are fewer than wanted, the slow are waited for, thorough or not."""
         lookup = self.lookup(1, 2)
-        self.assert_due(lookup, 1, 2)
+        self.assert_next(lookup, 1, 2)
         lookup.slow(contact(1))
         lookup.answered(contact(2))
-        self.assert_due(lookup)
+        self.assert_next(lookup)
         self.assertFalse(lookup.finished)
         lookup.silent(contact(1))
         self.assert_finished(lookup, 2)
 
     def test_all_dead(self) -> None:
-        """Where nobody answers it ends, with nobody."""
+        """If no contact answers the lookup ends with none."""
         lookup = self.lookup(1, 2, 3)
-        while due := lookup.due():
-            for one in due:
+        while chosen := lookup.take_next():
+            for one in chosen:
                 lookup.failed(one)
         self.assert_finished(lookup)
-        self.assertEqual(ids(lookup.unanswering()), [1, 2, 3])
+        self.assertEqual(ids(lookup.candidates.unanswering()), [1, 2, 3])
 
 
 class RefusalsTests(LookupTestCase):
     def test_refused(self) -> None:
-        """Who answers but will not do it is replaced by the next nearest, and what it named counts."""
+        """The next nearest stands in for a contact that refuses; the contacts it named count."""
         lookup = self.lookup(1, 2, 3, width=2)
-        self.assert_due(lookup, 1, 2)
+        self.assert_next(lookup, 1, 2)
         lookup.refused(contact(1), contacts(4))
-        self.assert_due(lookup, 3)
+        self.assert_next(lookup, 3)
         lookup.refused(contact(2))
-        self.assert_due(lookup, 4)
+        self.assert_next(lookup, 4)
         lookup.answered(contact(3))
         lookup.answered(contact(4))
         self.assert_finished(lookup, 3, 4)
         self.assertEqual(
-            (lookup.count(CandidateState.REFUSED), lookup.count(CandidateState.ANSWERED)), (2, 2)
+            (
+                lookup.candidates.count(CandidateState.REFUSED),
+                lookup.candidates.count(CandidateState.ANSWERED),
+            ),
+            (2, 2),
         )
-        self.assertEqual(lookup.unanswering(), [])
+        self.assertEqual(lookup.candidates.unanswering(), [])
 
     def test_self_counts(self) -> None:
         """A node that has done it itself is one of those that are enough, where it stands by distance."""
         lookup = Lookup(0, 2, width=2, alpha=2)
         lookup.heard_of(contacts(1, 3, 4))
-        self.assertFalse(lookup.counts_self)
-        lookup.includes_self()
-        self.assertTrue(lookup.counts_self)
-        self.assert_due(lookup, 1)
+        self.assertFalse(lookup.candidates.counts_self)
+        lookup.include_self()
+        self.assertTrue(lookup.candidates.counts_self)
+        self.assert_next(lookup, 1)
         lookup.refused(contact(1))
-        self.assert_due(lookup, 3)
+        self.assert_next(lookup, 3)
         lookup.answered(contact(3))
-        self.assertEqual((lookup.due(), lookup.finished), ([], True))
-        self.assertEqual(lookup.count(CandidateState.ANSWERED), 2)
+        self.assertEqual((lookup.take_next(), lookup.finished), ([], True))
+        self.assertEqual(lookup.candidates.count(CandidateState.ANSWERED), 2)
 
 
 class EndTests(LookupTestCase):
     def test_conclude(self) -> None:
-        """When enough is known nobody else is asked, whoever is still out."""
+        """When enough is known no other contact is asked, even if calls are in flight."""
         lookup = self.lookup(1, 2, 3, 4)
-        self.assert_due(lookup, 1, 2)
+        self.assert_next(lookup, 1, 2)
         lookup.answered(contact(1))
         lookup.conclude()
         self.assert_finished(lookup, 1)
@@ -407,7 +243,7 @@ class EndTests(LookupTestCase):
     def test_shortlist(self) -> None:
         """The shortlist has who answered or still may, nearest first, at most k of them."""
         lookup = self.lookup(*range(1, 40), alpha=5)
-        self.assert_due(lookup, 1, 2, 3)
+        self.assert_next(lookup, 1, 2, 3)
         lookup.slow(contact(1))
         lookup.failed(contact(2))
         lookup.refused(contact(3))
@@ -416,9 +252,9 @@ class EndTests(LookupTestCase):
     def test_hops_never_shrink(self) -> None:
         """A late answer of one that was known from the start does not make the way shorter."""
         lookup = self.lookup(100, 200, width=2)
-        lookup.due()
+        lookup.take_next()
         lookup.answered(contact(100), contacts(50))
-        lookup.due()
+        lookup.take_next()
         lookup.answered(contact(50))
         lookup.answered(contact(200))
         self.assertEqual(lookup.hops, 2)
@@ -427,160 +263,32 @@ class EndTests(LookupTestCase):
         """Hops are the answers in the longest chain that led to an answer."""
         lookup = self.lookup(100, 200, width=2)
         self.assertEqual(lookup.hops, 0)
-        lookup.due()
+        lookup.take_next()
         lookup.answered(contact(100), contacts(50))
         lookup.answered(contact(200), contacts(60))
         self.assertEqual(lookup.hops, 1)
-        lookup.due()
+        lookup.take_next()
         lookup.answered(contact(50), contacts(25))
         lookup.answered(contact(60))
-        lookup.due()
+        lookup.take_next()
         self.assertEqual(lookup.hops, 2)
         lookup.answered(contact(25))
         self.assert_finished(lookup, 25, 50)
         self.assertEqual(lookup.hops, 3)
 
 
-class HostilePeersTests(SynchronousTestCase):
-    """A peer that invents k ever nearer contacts in every answer, all of which it answers for itself."""
-
-    def setUp(self) -> None:
-        self.rng = random.Random(1)
-        self.lookup = Lookup(0, OWN, width=8)
-        self.lookup.heard_of(contacts(*(random_id(self.rng) for _ in range(K))))
-        self.nearest = ID_SPACE
-
-    def invented(self) -> list[Contact]:
-        self.nearest >>= 1
-        return contacts(*(self.rng.randrange(self.nearest, 2 * self.nearest) for _ in range(K)))
-
-    def test_for_ever(self) -> None:
-        """The lookup ends after so many contacts asked, and has remembered no more than these could name."""
-        while not self.lookup.finished:
-            for one in self.lookup.due():
-                self.lookup.answered(one, self.invented())
-        self.assertEqual(self.lookup.asked, MAX_ASKED)
-        self.assertLessEqual(sum(map(self.lookup.count, CandidateState)), K * (MAX_ASKED + 1))
-
-    def test_silence(self) -> None:
-        """No more than so many calls are out at once, however slow they all are, and it ends when all are silent."""
-        out: list[Contact] = []
-        most = 0
-        for _ in range(1000):
-            due = self.lookup.due()
-            out += due
-            most = max(most, len(out))
-            if self.lookup.finished:
-                break
-            for one in due:
-                self.lookup.slow(one)
-                self.lookup.heard_of(self.invented())
-            if not due:
-                self.lookup.silent(out.pop(0))
-        self.assertTrue(self.lookup.finished)
-        self.assertEqual((most, self.lookup.asked), (MAX_UNANSWERED, MAX_ASKED))
-
-    def test_wide_puts(self) -> None:
-        """A put asks all its holders at once, though these are more than a lookup has out at other times."""
-        lookup = Lookup(0, OWN, width=20, alpha=20)
-        lookup.heard_of(contacts(*range(1, 30)))
-        self.assertEqual(len(lookup.due()), 20)
-
-
-class Town:
-    """A network as a dict: what each node would answer. Who is not in `live` never answers, but is named still."""
-
-    def __init__(self, seed: int, deaths: bool = True) -> None:
-        self.rng = random.Random(seed)
-        self.nodes = [random_id(self.rng) for _ in range(self.rng.choice([1, 2, 5, 30, 150]))]
-        dead = self.rng.choice([0, 0.1, 0.3]) if deaths else 0
-        self.live = {node_id for node_id in self.nodes if self.rng.random() >= dead}
-        self.slow_share = self.rng.choice([0, 0.2])
-        self.known = {node_id: self.table_of(node_id) for node_id in self.nodes}
-
-    def table_of(self, own: int) -> list[int]:
-        """What a Kademlia table would hold: the k nearest of all, and k of each range farther away."""
-        near = sorted(self.nodes, key=own.__xor__)
-        kept = near[1 : K + 1]
-        ranges: dict[int, list[int]] = {}
-        for node_id in near[K + 1 :]:
-            ranges.setdefault((own ^ node_id).bit_length(), []).append(node_id)
-        for members in ranges.values():
-            kept += self.rng.sample(members, min(K, len(members)))
-        return kept
-
-    def answer(self, node_id: int, target: int) -> list[Contact]:
-        return contacts(*sorted(self.known[node_id], key=target.__xor__)[:K])
-
-    def run(self, lookup: Lookup) -> int:
-        """Drive the lookup to its end, facts in random order; the most calls that held a slot at once."""
-        out: dict[int, Contact] = {}
-        slow: set[int] = set()
-        silent: list[Contact] = []
-        most = 0
-        while True:
-            out |= {one.node_id: one for one in lookup.due()}
-            most = max(most, len(out.keys() - slow))
-            if lookup.finished:
-                return most
-            if not out:
-                lookup.failed(silent.pop())
-                continue
-            one = out[self.rng.choice(list(out))]
-            if one.node_id not in slow and (
-                one.node_id not in self.live or self.rng.random() < self.slow_share
-            ):
-                slow.add(one.node_id)
-                lookup.slow(one)
-                continue
-            del out[one.node_id]
-            if one.node_id in self.live:
-                lookup.answered(one, self.answer(one.node_id, lookup.target))
-            else:
-                silent.append(one)
-                lookup.silent(one)
-
-
-class WholeNetworksTests(SynchronousTestCase):
-    @settings(derandomize=True, deadline=None, max_examples=150)
-    @given(st.integers(0, 1 << 32), st.sampled_from([1, 3, 8, K]), st.booleans())
-    def test_finds_the_nearest(self, seed: int, width: int, own_target: bool) -> None:
-        """A thorough lookup finds exactly the nearest live nodes, from one live contact on, with α slots at most."""
-        town = Town(seed, deaths=width < K)
-        own = town.rng.choice(town.nodes)
-        target = own if own_target else random_id(town.rng)
-        lookup = Lookup(target, own, width, thorough=True)
-        lookup.heard_of(town.answer(own, target))
-        most = town.run(lookup)
-        expected = sorted(town.live - {own}, key=target.__xor__)[:width]
-        self.assertEqual(ids(lookup.nearest()), expected)
-        self.assertLessEqual(most, ALPHA)
-        self.assertLess(lookup.asked, MAX_ASKED)
-
-    @settings(derandomize=True, deadline=None, max_examples=100)
-    @given(st.integers(0, 1 << 32))
-    def test_not_thorough(self, seed: int) -> None:
-        """Any other lookup finds only live nodes, though not the nearest where these were slow."""
-        town = Town(seed)
-        own, target = town.rng.choice(town.nodes), random_id(town.rng)
-        lookup = Lookup(target, own, 8)
-        lookup.heard_of(town.answer(own, target))
-        town.run(lookup)
-        met = set(ids(lookup.nearest()))
-        self.assertLessEqual(met, town.live)
-
-
 class GroupTests(SynchronousTestCase):
-    """A lookup of a value among the contacts 1, 2, 3 and so on, the nearest in this order; 1 to 5 are the group."""
+    """A lookup of a value among the contacts 1, 2, 3 and so on, the nearest in this order; 1 to 5 are the
+    group."""
 
     def begin(self, count: int = 10) -> Lookup:
         lookup = Lookup(0, OWN, 8, alpha=8, purpose=Purpose.VALUE)
         lookup.heard_of(contact(n) for n in range(1, count + 1))
-        lookup.due()
+        lookup.take_next()
         return lookup
 
     def test_majority(self) -> None:
-        """Most of the group must have the record, whoever else has it."""
+        """Most of the group must have the record, whichever other nodes have it."""
         lookup = self.begin()
         holders: set[int] = set()
         for number, missing in ((6, 3), (2, 2), (7, 2), (8, 2), (5, 1), (4, 0)):
@@ -594,19 +302,20 @@ class GroupTests(SynchronousTestCase):
             self.assertEqual(self.begin(count).missing_votes(()), votes)
 
     def test_unasked(self) -> None:
-        """Nobody counts who is farther than a contact that was named and has not been asked."""
+        """A contact farther than one that was named and not asked does not count."""
         lookup = Lookup(0, OWN, 8, alpha=3, purpose=Purpose.VALUE)
         lookup.heard_of(contacts(2, 3, 4))
-        lookup.due()
+        lookup.take_next()
         lookup.answered(contact(2), [contact(1)])
         lookup.answered(contact(3))
         lookup.answered(contact(4))
         self.assertEqual(lookup.missing_votes({2, 3, 4}), 3)
-        lookup.due()
+        lookup.take_next()
         self.assertEqual(lookup.missing_votes({2, 3, 4}), 0)
 
     def test_stand_ins(self) -> None:
-        """Two farther ones may stand in for slow members, and no more: of three that agree one is of the group."""
+        """Two farther ones may stand in for slow members, and no more: of three that agree one is of the
+        group."""
         for slow, holders, missing in (
             ((1, 2), {6, 7}, 1),
             ((1, 2), {6, 7, 3}, 0),
@@ -631,7 +340,7 @@ class GroupTests(SynchronousTestCase):
         self.assertEqual(lookup.missing_votes({6, 7, 8}), 0)
 
     def test_not_current(self) -> None:
-        """Those that have missed writes have no vote, and take nobody's place."""
+        """Nodes that have missed writes have no vote, and displace no other."""
         lookup = self.begin()
         for number in (1, 2, 3):
             lookup.answered(contact(number), votes=False)
@@ -647,9 +356,142 @@ class GroupTests(SynchronousTestCase):
             lookup.slow(contact(number))
         for number in range(4, 9):
             lookup.answered(contact(number))
-        while due := lookup.due():
-            for one in due:
+        while chosen := lookup.take_next():
+            for one in chosen:
                 lookup.answered(one)
         self.assertFalse(lookup.finished)
         lookup.answered(contact(1))
-        self.assertEqual((lookup.due(), lookup.finished), ([], True))
+        self.assertEqual((lookup.take_next(), lookup.finished), ([], True))
+
+
+class BeliefTests(LookupTestCase):
+    """Whose word counts."""
+
+    def test_liar(self) -> None:
+        """The contacts of a node that named three silent ones are asked last: others fill the width."""
+        lookup = self.lookup(100, 200, 300, width=3, alpha=3)
+        self.assert_next(lookup, 100, 200, 300)
+        lookup.answered(contact(100), contacts(*range(1, 21)))
+        self.assert_next(lookup, 1)
+        lookup.answered(contact(200))
+        lookup.answered(contact(300))
+        self.assert_next(lookup, 2, 3)
+        for node_id in (1, 2, 3):
+            lookup.slow(contact(node_id))
+        self.assert_finished(lookup, 100, 200, 300)
+        self.assertTrue(lookup.is_suspicious)
+
+    def test_vouched_for(self) -> None:
+        """What an honest one names too is asked, however much the liar is doubted."""
+        lookup = self.lookup(100, 200, width=2, alpha=2)
+        self.assert_next(lookup, 100, 200)
+        lookup.answered(contact(100), contacts(1, 2, 3, 9))
+        for node_id in (1, 2, 3):
+            self.assert_next(lookup, node_id)
+            lookup.slow(contact(node_id))
+        self.assert_next(lookup)
+        lookup.answered(contact(200), contacts(9))
+        self.assert_next(lookup, 9)
+        lookup.answered(contact(9))
+        lookup.answered(contact(1))
+        self.assert_finished(lookup, 1, 9)
+        self.assertFalse(lookup.is_suspicious)
+
+    def test_thorough(self) -> None:
+        """A thorough lookup asks even those, when no other contact is left."""
+        lookup = self.lookup(100, width=2, alpha=3, thorough=True)
+        lookup.take_next()
+        lookup.answered(contact(100), contacts(1, 2, 3, 9))
+        self.assert_next(lookup, 1, 2)
+        for node_id in (1, 2):
+            lookup.slow(contact(node_id))
+        self.assert_next(lookup, 3, 9)
+        lookup = self.lookup(100, width=2, alpha=2, thorough=True)
+        lookup.take_next()
+        lookup.answered(contact(100), contacts(1, 2, 3, 9))
+        lookup.take_next()
+        for node_id in (1, 2):
+            lookup.silent(contact(node_id))
+        self.assert_next(lookup, 3, 9)
+
+    def test_elsewhere(self) -> None:
+        """A contact silent at one address is tried at the other that was named."""
+        here, there = contact(1), Contact(1, ("192.0.2.77", 1))
+        lookup = self.lookup(100, 200, width=3, alpha=3)
+        lookup.take_next()
+        lookup.answered(contact(100), [here])
+        lookup.answered(contact(200), [there])
+        self.assertEqual(lookup.take_next(), [here])
+        lookup.silent(here)
+        self.assertEqual(lookup.take_next(), [there])
+        lookup.failed(here)
+        lookup.answered(there)
+        self.assertEqual(lookup.nearest()[0], there)
+
+    def test_late_at_the_first(self) -> None:
+        """A contact that answers at the first address after all is found there."""
+        here, there = contact(1), Contact(1, ("192.0.2.77", 1))
+        lookup = self.lookup(1, width=1)
+        lookup.heard_of([there])
+        self.assertEqual(lookup.take_next(), [here])
+        lookup.silent(here)
+        self.assertEqual(lookup.take_next(), [there])
+        lookup.answered(here)
+        lookup.slow(there)
+        lookup.failed(there)
+        self.assert_finished(lookup, 1)
+        self.assertEqual(lookup.nearest(), [here])
+
+
+class SubnetTests(LookupTestCase):
+    """Attackers in one subnet, the 7; all others have private addresses."""
+
+    def attacker(self, node_id: int) -> Contact:
+        return Contact(node_id, ("7.0.0.1", 8000))
+
+    def crowded(self, count: int, *honest: int, purpose: Purpose = Purpose.NODES) -> Lookup:
+        lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, purpose=purpose)
+        lookup.heard_of([self.attacker(node_id) for node_id in range(1, count + 1)])
+        lookup.heard_of([self.private(node_id) for node_id in honest])
+        return lookup
+
+    def private(self, node_id: int) -> Contact:
+        return Contact(node_id, ("10.0.0.1", 8000))
+
+    def test_two_count(self) -> None:
+        """Of a subnet the two nearest are asked, and count; the rest of the width is for others."""
+        lookup = self.crowded(20, 100, 101)
+        self.assert_next(lookup, 1, 2, 100)
+        for c in (self.attacker(1), self.attacker(2), self.private(100)):
+            lookup.answered(c, [self.attacker(node_id) for node_id in range(3, 30)])
+        self.assert_finished(lookup, 1, 2, 100)
+
+    def test_stand_in_from_elsewhere(self) -> None:
+        """The stand-in of a slow contact is of another subnet."""
+        lookup = self.crowded(20, 100, 101, 102)
+        self.assert_next(lookup, 1, 2, 100)
+        lookup.slow(self.attacker(1))
+        self.assert_next(lookup, 101)
+
+    def test_shortlist(self) -> None:
+        """The shortlist has two of a subnet, however many crowd out the others."""
+        self.assertEqual(ids(self.crowded(50, 100, 101).shortlist()), [1, 2, 100, 101])
+
+    def test_refusals(self) -> None:
+        """When four of a subnet have refused or stayed silent no more are asked."""
+        lookup = self.crowded(20, 100)
+        asked = 0
+        while chosen := [c for c in lookup.take_next() if c.node_id < 100]:
+            for c in chosen:
+                asked += 1
+                lookup.refused(c) if c.node_id % 2 else lookup.silent(c)
+        self.assertLessEqual(asked, SUBNET_FAILURES + 1)
+
+    def test_store(self) -> None:
+        """In a STORE lookup a nearer node of a subnet does not displace one that has accepted."""
+        for purpose, chosen in ((Purpose.NODES, [1]), (Purpose.STORE, [])):
+            lookup = Lookup(0, OWN, 3, 3, subnet_of=first_byte, purpose=purpose)
+            lookup.heard_of([self.attacker(8), self.attacker(9), self.private(100)])
+            self.assert_next(lookup, 8, 9, 100)
+            lookup.answered(self.attacker(8), [self.attacker(1), self.attacker(2)])
+            self.assert_next(lookup, *chosen)

@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.lost import KEPT, REMEMBERED, TRIED_AT_ONCE, LostContacts
+from dht14.kademlia.lost import LOST_TTL, MAX_LOST, MAX_TRIED, LostContacts
 
 NOW = 1000.0
 
@@ -18,45 +18,45 @@ class LostContactsTests(SynchronousTestCase):
         for node_id in range(count):
             self.lost.dropped(contact(node_id), NOW + node_id)
 
-    def due(self, now: float = NOW) -> list[int]:
-        return [one.node_id for one in self.lost.due(now)]
+    def take_next(self, now: float = NOW) -> list[int]:
+        return [one.node_id for one in self.lost.take_next(now)]
 
     def test_in_turn(self) -> None:
-        """While nobody is found, one is tried at a time, all in turn."""
+        """While none is found, one is tried at a time, all in turn."""
         self.drop(3)
-        self.assertEqual([self.due() for _ in range(4)], [[0], [1], [2], [0]])
+        self.assertEqual([self.take_next() for _ in range(4)], [[0], [1], [2], [0]])
 
     def test_found(self) -> None:
         """Where one is found, twice as many are tried the next time; when none is any more, one again."""
-        self.drop(REMEMBERED)
+        self.drop(MAX_LOST)
         sizes = []
         for _ in range(7):
-            due = self.due()
-            sizes.append(len(due))
-            self.lost.confirmed(contact(due[0]))
-        self.assertEqual(sizes, [1, 2, 4, 8, 16, 32, TRIED_AT_ONCE])
-        self.due()
-        self.assertEqual(len(self.due()), 1)
-        self.assertEqual(len(self.lost), REMEMBERED - 7)
+            chosen = self.take_next()
+            sizes.append(len(chosen))
+            self.lost.confirmed(contact(chosen[0]))
+        self.assertEqual(sizes, [1, 2, 4, 8, 16, 32, MAX_TRIED])
+        self.take_next()
+        self.assertEqual(len(self.take_next()), 1)
+        self.assertEqual(len(self.lost), MAX_LOST - 7)
 
     def test_never_lost(self) -> None:
-        """Who answers and was not lost changes nothing."""
+        """The answer of a contact that was not lost changes nothing."""
         self.drop(10)
-        self.due()
+        self.take_next()
         self.lost.confirmed(contact(99))
-        self.assertEqual(len(self.due()), 1)
+        self.assertEqual(len(self.take_next()), 1)
 
     def test_forgotten(self) -> None:
-        """After a day nobody is tried any more; lost again, somebody is tried for another day."""
+        """After a day a contact is not tried any more; lost again, it is tried for another day."""
         self.drop(2)
         self.lost.dropped(contact(0), NOW + 100)
-        self.assertEqual([self.due(NOW + KEPT + 50) for _ in range(3)], [[], [0], [0]])
+        self.assertEqual([self.take_next(NOW + LOST_TTL + 50) for _ in range(3)], [[], [0], [0]])
 
     def test_bounded(self) -> None:
-        """Of too many the one lost longest ago is forgotten, whoever was tried last."""
-        self.drop(REMEMBERED)
-        self.due()
-        self.lost.dropped(contact(REMEMBERED), NOW + REMEMBERED)
-        self.assertEqual(len(self.lost), REMEMBERED)
-        tried = [node_id for _ in range(REMEMBERED) for node_id in self.due()]
-        self.assertEqual(sorted(tried), list(range(1, REMEMBERED + 1)))
+        """When full, the one lost longest ago is forgotten, whichever was tried last."""
+        self.drop(MAX_LOST)
+        self.take_next()
+        self.lost.dropped(contact(MAX_LOST), NOW + MAX_LOST)
+        self.assertEqual(len(self.lost), MAX_LOST)
+        tried = [node_id for _ in range(MAX_LOST) for node_id in self.take_next()]
+        self.assertEqual(sorted(tried), list(range(1, MAX_LOST + 1)))

@@ -7,19 +7,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import ID_BITS, ID_SPACE, random_id
 from dht14.kademlia.network_size import (
-    DENSEST,
-    FEWEST,
+    CROWDED,
+    MIN_NEIGHBOURS,
     NetworkSize,
     density,
     density_at_home,
     is_crowded,
-    region,
+    region_radius,
 )
-from dht14.kademlia.parameters import REGION, K
+from dht14.kademlia.parameters import REGION_FACTOR, K
 
 
 def distances(size: float, count: int, rng: random.Random) -> list[int]:
-    """Of the nearest of so many nodes to a key, as chance brings them."""
+    """The distances of the nearest of `size` random nodes from a key."""
     gaps = (int(rng.expovariate(size) * ID_SPACE) for _ in range(count))
     return list(accumulate(gaps))
 
@@ -30,87 +30,88 @@ class CensusTests(SynchronousTestCase):
         self.network_size = NetworkSize()
 
     def look_around(self, size: float, home: float, regions: int = 32) -> None:
-        """Lookups in so many of the 32 regions of a network of this size."""
+        """Lookups in some of the 32 regions of a network of this size."""
         for number in range(regions):
             target = number << ID_BITS - 5
-            self.network_size.visited(target, distances(size, FEWEST, self.rng), home)
+            self.network_size.lookup_found(target, distances(size, MIN_NEIGHBOURS, self.rng), home)
 
     def test_density(self) -> None:
-        """Half of the keys tell of more nodes than there are, half of fewer."""
-        for count in (FEWEST, K):
-            told = [density(distances(1000, count, self.rng)) for _ in range(2000)]
-            self.assertLess(abs(median(told) - 1000), 30)
+        """Half of the keys give a number of nodes that is too high, half one that is too low."""
+        for count in (MIN_NEIGHBOURS, K):
+            found = [density(distances(1000, count, self.rng)) for _ in range(2000)]
+            self.assertLess(abs(median(found) - 1000), 30)
 
     def test_home_alone(self) -> None:
         """Without lookups the own neighbourhood is all there is; where it is too small, there is nothing."""
-        self.assertEqual(self.network_size.size(700.0), 700.0)
+        self.assertEqual(self.network_size.estimate(700.0), 700.0)
         self.assertIsNone(density_at_home(distances(1000, K - 1, self.rng)))
         self.assertIsNotNone(density_at_home(distances(1000, K, self.rng)))
 
     def test_home(self) -> None:
-        """The density around our own id is told a little too low, whether a crowd lives there or not."""
+        """The estimated density around our own id is a little too low, crowd or not."""
         for crowd in (0, 20):
-            told = []
+            found = []
             for _ in range(1000):
                 around = distances(1000, 2 * K, self.rng)
                 beside = self.rng.choice(around[:16])
                 around += [beside ^ self.rng.getrandbits(230) for _ in range(crowd)]
-                told.append(density_at_home(sorted(around)[: 2 * K]) or 0)
-            self.assertTrue(800 < median(told) < 1100, median(told))
+                found.append(density_at_home(sorted(around)[: 2 * K]) or 0)
+            self.assertTrue(800 < median(found) < 1100, median(found))
         self.assertGreater(density_at_home([1] * K) or 0, 0)
 
     def test_poisoned_home(self) -> None:
         """Many more nodes around our own id do not make the network look larger than it is."""
         self.look_around(1000, home=50_000)
-        self.assertLess(abs(self.network_size.size(50_000) - 1000), 300)
+        self.assertLess(abs(self.network_size.estimate(50_000) - 1000), 300)
 
     def test_poisoned_region(self) -> None:
-        """Nor do many that were put beside a key, however often it is looked up."""
+        """Many nodes beside one key do not change the estimate, however often it is looked up."""
         self.look_around(1000, home=1000)
-        before = self.network_size.size(1000)
+        before = self.network_size.estimate(1000)
         for _ in range(100):
-            self.network_size.visited(3 << ID_BITS - 5, distances(1e9, FEWEST, self.rng), 1000)
-        self.assertLess(abs(self.network_size.size(1000) - before), 100)
+            self.network_size.lookup_found(3 << ID_BITS - 5, distances(1e9, MIN_NEIGHBOURS, self.rng), 1000)
+        self.assertLess(abs(self.network_size.estimate(1000) - before), 100)
 
     def test_growth(self) -> None:
         """What was found while the network was small is no less true when it has grown."""
         self.look_around(30, home=30)
-        self.assertLess(abs(self.network_size.size(3000) - 3000), 900)
+        self.assertLess(abs(self.network_size.estimate(3000) - 3000), 900)
 
     def test_too_few(self) -> None:
-        """A lookup that found next to nobody tells nothing."""
-        self.network_size.visited(0, distances(5, FEWEST - 1, self.rng), 1000)
-        self.assertEqual(self.network_size.size(1000), 1000)
+        """A lookup that found almost no nodes does not count."""
+        self.network_size.lookup_found(0, distances(5, MIN_NEIGHBOURS - 1, self.rng), 1000)
+        self.assertEqual(self.network_size.estimate(1000), 1000)
 
     def test_region(self) -> None:
-        """The region holds so many honest nodes on average; at most it is everything."""
+        """The region holds the expected number of honest nodes on average; at most it is the whole space."""
         within = [
-            sum(distance <= region(1000, 8) for distance in distances(1000, 64, self.rng)) for _ in range(500)
+            sum(distance <= region_radius(1000, 8) for distance in distances(1000, 64, self.rng))
+            for _ in range(500)
         ]
-        self.assertLess(abs(sum(within) / len(within) - REGION * 8), 1)
-        self.assertEqual(region(10, 20), ID_SPACE)
+        self.assertLess(abs(sum(within) / len(within) - REGION_FACTOR * 8), 1)
+        self.assertEqual(region_radius(10, 20), ID_SPACE)
 
 
-class AlarmTests(SynchronousTestCase):
-    """What makes the alarm ring."""
+class CrowdedTests(SynchronousTestCase):
+    """When a key counts as crowded."""
 
     def test_thresholds(self) -> None:
-        """Chance brings a place 1.5 times as dense as each line says to at most one key in 2,000."""
-        for number, expected in DENSEST.items():
+        """Chance makes at most one key in 2,000 1.5 times as dense as each item of CROWDED says."""
+        for number, expected in CROWDED.items():
             mean = 1.5 * expected
             fewer = sum(math.exp(-mean) * mean**j / math.factorial(j) for j in range(number))
             self.assertLess(1 - fewer, 1 / 1800)
             self.assertGreater(1 - fewer, 1 / 2600)
 
     def test_false_alarms(self) -> None:
-        """A node that has just joined has false alarm for fewer than one key in 1,000."""
+        """A node that has just joined calls fewer than one key in 1,000 crowded by mistake."""
         rng, alarms = random.Random(2), 0
         for _ in range(10_000):
             network_size, home = NetworkSize(), density_at_home(distances(1000, 2 * K, rng))
             assert home is not None
             for number in range(8):
-                network_size.visited(number << ID_BITS - 5, distances(1000, FEWEST, rng), home)
-            alarms += is_crowded(distances(1000, K, rng), network_size.size(home))
+                network_size.lookup_found(number << ID_BITS - 5, distances(1000, MIN_NEIGHBOURS, rng), home)
+            alarms += is_crowded(distances(1000, K, rng), network_size.estimate(home))
         self.assertLess(alarms, 10)
 
     def test_attack(self) -> None:

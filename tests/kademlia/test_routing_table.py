@@ -1,5 +1,5 @@
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BITS, ID_SPACE, random_id, random_id_sharing, shared_prefix
-from dht14.kademlia.lost import TRIED_AT_ONCE
+from dht14.kademlia.lost import MAX_TRIED
 from dht14.kademlia.parameters import (
     BUCKET_WIDTHS,
     MISSES_TO_DROP,
@@ -31,7 +31,9 @@ from dht14.kademlia.routing_table import RoutingTable, bucket_capacity
 from tests.kademlia.test_subnet_limits import first_byte
 
 HERE, ELSEWHERE = ("192.0.2.1", 8000), ("203.0.113.6", 8000)
+
 OWN = random_id(random.Random("own"))
+
 HOUR = 3600.0
 
 
@@ -60,15 +62,330 @@ class TableTestCase(SynchronousTestCase):
             self.table.failed(contact(node_id), now + turn)
 
     def at_depth(self, depth: int, count: int) -> list[int]:
-        """Distinct ids that share exactly so many bits with the own one."""
+        """Distinct ids that share exactly `depth` bits with the own one."""
         found: dict[int, None] = {}
         while len(found) < count:
             found[random_id_sharing(OWN, depth, self.rng)] = None
         return list(found)
 
 
+class BucketsTests(TableTestCase):
+    def test_self(self) -> None:
+        """A node is no contact of its own."""
+        self.confirm(OWN)
+        self.fail(OWN, 1)
+        self.assertEqual((len(self.table), OWN in self.table), (0, False))
+        self.assertFalse(self.table.wants(contact(OWN)))
+
+    def test_enters_once(self) -> None:
+        """A contact that answers enters the table, once however often it answers."""
+        self.confirm(1, 2, 1)
+        self.assertEqual((len(self.table), 1 in self.table, 3 in self.table), (2, True, False))
+        self.assertEqual(self.table.changes, 2)
+
+    def test_capacities(self) -> None:
+        """The farthest ranges are wide; from the fifth on a bucket holds K."""
+        self.assertEqual(
+            [bucket_capacity(depth) for depth in range(6)], [K * w for w in (*BUCKET_WIDTHS, 1, 1)]
+        )
+        self.assertEqual(bucket_capacity(255), K)
+
+    def test_range_is_full(self) -> None:
+        """Each range holds what it may hold, however many nodes of it answer, and turns no other range
+        away."""
+        for depth in range(8):
+            self.confirm(*self.at_depth(depth, bucket_capacity(depth) + 2 * K))
+        counts = [0] * 8
+        for one in self.table.contacts():
+            counts[shared_prefix(OWN, one.node_id)] += 1
+        self.assertEqual(counts, [bucket_capacity(depth) for depth in range(8)])
+
+    def test_neighbours_first(self) -> None:
+        """However many nodes answered before, the nearest of all are known: the own branch splits on."""
+        crowd = [random_id(self.rng) for _ in range(5000)]
+        self.confirm(*crowd)
+        nearest = sorted(crowd, key=OWN.__xor__)[:K]
+        self.assertEqual(ids(self.table.closest(OWN, K)), nearest)
+
+    def test_crowd_at_our_door(self) -> None:
+        """Ids made up to share long prefixes with ours fill their own ranges only, down to the last bit."""
+        for depth in range(255, 200, -1):
+            self.confirm(*self.at_depth(depth, min(1 << (255 - depth), 2 * K)))
+            self.table.check_invariants()
+        self.confirm(*self.at_depth(0, 100))
+        self.assertEqual(sum(not one.node_id ^ OWN < 1 << 255 for one in self.table.contacts()), 100)
+        self.assertEqual(ids(self.table.closest(OWN, 1)), [OWN ^ 1])
+
+    def test_crowd_before_the_first_split(self) -> None:
+        """A bucket that is split many times at once keeps as many as each part may hold, the rest as
+        spares."""
+        crowd = self.at_depth(120, bucket_capacity(0))
+        self.confirm(*crowd)
+        self.table.check_invariants()
+        self.confirm(*self.at_depth(121, 1))
+        self.assertEqual(len(self.table), K + 1)
+        for node_id in crowd[:K]:
+            self.assertIn(node_id, self.table)
+            self.fail(node_id, 1)
+            self.confirm(*self.table_ids())
+        self.assertEqual(len(self.table), K + 1)
+
+    def table_ids(self) -> list[int]:
+        return ids(self.table.contacts())
+
+    def test_suspects_are_no_replacements(self) -> None:
+        """When a split leaves a bucket too full, those who miss calls are dropped, and K others wait as
+        spares."""
+        crowd = self.at_depth(120, bucket_capacity(0))
+        self.confirm(*crowd)
+        for node_id in crowd[-5:]:
+            self.fail(node_id, 1)
+        self.confirm(*self.at_depth(121, 1))
+        self.table.check_invariants()
+        self.assertEqual(len(self.table), K + 1)
+
+    def test_holds(self) -> None:
+        """A contact is held at the address where it answered, and at no other."""
+        self.confirm(1)
+        self.assertTrue(self.table.holds(contact(1)))
+        self.assertFalse(self.table.holds(contact(1, ELSEWHERE)) or self.table.holds(contact(2)))
+
+    def test_wants(self) -> None:
+        """Wanted are those who would enter, and suspects, whose answer would clear them."""
+        full = self.at_depth(0, bucket_capacity(0))
+        self.confirm(*self.at_depth(1, 1), *full)
+        (known, newcomer), (near,) = (full[0], *self.at_depth(0, 1)), self.at_depth(3, 1)
+        self.assertTrue(self.table.wants(contact(near)))
+        self.assertFalse(self.table.wants(contact(newcomer)))
+        self.assertFalse(self.table.wants(contact(known)))
+        self.fail(known, 5)
+        self.assertTrue(self.table.wants(contact(known)))
+
+
+class FailuresTests(TableTestCase):
+    def test_leaves(self) -> None:
+        """Without a replacement a contact leaves after MISSES_TO_DROP misses, counted as a change."""
+        self.confirm(1, 2)
+        self.fail(1, 10, MISSES_TO_DROP - 1)
+        self.assertIn(1, self.table)
+        self.assertTrue(self.table.is_suspect(1))
+        self.fail(1, 20)
+        self.assertNotIn(1, self.table)
+        self.assertFalse(self.table.is_suspect(1))
+        self.assertEqual(self.table.changes, 3)
+
+    def test_replaced(self) -> None:
+        """With a replacement one failure is enough, and the replacement becomes a contact."""
+        full = self.at_depth(0, bucket_capacity(0))
+        (replacement,) = set(self.at_depth(0, 1)) - set(full)
+        self.confirm(*self.at_depth(1, 1), *full, replacement)
+        self.assertNotIn(replacement, self.table)
+        self.fail(full[7], 10)
+        self.assertNotIn(full[7], self.table)
+        self.assertEqual(ids(self.table.closest(replacement, 1)), [replacement])
+
+    def test_suspects(self) -> None:
+        """Whose last call failed is a suspect until it answers; others do not hear of it meanwhile."""
+        self.confirm(1, 2, 3)
+        self.fail(2, 10)
+        self.assertEqual(ids(self.table.closest(2, 3)), [2, 3, 1])
+        self.assertEqual(ids(self.table.closest(2, 3, live_only=True)), [3, 1])
+        self.assertEqual(ids(self.table.closest(2, 1, live_only=True)), [3])
+        self.confirm(2)
+        self.assertEqual(ids(self.table.closest(2, 3, live_only=True)), [2, 3, 1])
+
+    def test_live_contact(self) -> None:
+        """There is a live contact while one of them answered our last call to it."""
+        self.assertFalse(self.table.has_live_contact())
+        self.confirm(1, 2)
+        self.fail(1, 10)
+        self.assertTrue(self.table.has_live_contact())
+        self.fail(2, 10)
+        self.assertFalse(self.table.has_live_contact())
+
+    def test_address_made_up(self) -> None:
+        """A call that fails at an invented address says nothing about the contact of that id."""
+        self.confirm(1)
+        for now in range(2 * MISSES_TO_DROP):
+            self.table.failed(contact(1, ELSEWHERE), float(now))
+        self.assertEqual(self.table.closest(1, 1, live_only=True), [contact(1)])
+
+    def test_id_claimed(self) -> None:
+        """A node that uses the id of a responsive contact neither replaces it nor keeps it alive once it is
+        dead."""
+        self.confirm(1, 2)
+        self.table.confirmed(contact(1, ELSEWHERE), 100.0, 0.1)
+        self.assertEqual(self.table.closest(1, 1), [contact(1)])
+        self.confirm(2, now=50.0)
+        self.assertEqual(self.table.contacts_to_ping(200.0, HOUR), [contact(1)])
+
+    def test_moved(self) -> None:
+        """A contact that answers at another address after it failed at the first is known at the new one."""
+        self.confirm(1)
+        self.fail(1, 10)
+        self.table.confirmed(contact(1, ELSEWHERE), 11.0, 0.1)
+        self.assertEqual(self.table.closest(1, 1, live_only=True), [contact(1, ELSEWHERE)])
+
+    def test_own_outage(self) -> None:
+        """While most calls fail no contact leaves, for days: this node itself is cut off."""
+        crowd = [random_id(self.rng) for _ in range(100)]
+        self.confirm(*crowd)
+        for turn in range(1000):
+            self.fail(crowd[turn % 100], 100.0 * turn)
+        self.assertEqual(len(self.table), 100)
+        self.assertFalse(self.table.has_live_contact())
+
+    def test_after_the_outage(self) -> None:
+        """Once others answer again, those who do not leave as ever."""
+        crowd = [random_id(self.rng) for _ in range(100)]
+        self.confirm(*crowd)
+        for turn in range(100 * MISSES_TO_DROP):
+            self.fail(crowd[turn % 100], 100.0 * turn)
+        self.confirm(*crowd[:OUTAGE_CALLS])
+        for node_id in crowd[OUTAGE_CALLS:]:
+            self.fail(node_id, 1e6)
+        self.assertEqual(sorted(ids(self.table.contacts())), sorted(crowd[:OUTAGE_CALLS]))
+
+    def test_few_deaths(self) -> None:
+        """The death of a third of the contacts is no outage: they leave one and all."""
+        crowd = [random_id(self.rng) for _ in range(99)]
+        self.confirm(*crowd)
+        for turn in range(MISSES_TO_DROP):
+            for number, node_id in enumerate(crowd):
+                if number % 3:
+                    self.confirm(node_id, now=100.0 * turn)
+                else:
+                    self.fail(node_id, 100.0 * turn)
+        self.assertEqual(len(self.table), 66)
+
+
+class ClosestTests(TableTestCase):
+    def test_empty(self) -> None:
+        """An empty table has no contacts."""
+        self.assertEqual(self.table.closest(5, K), [])
+        self.assertEqual(self.table.closest(OWN, 1, live_only=True), [])
+
+    def test_more_than_there_are(self) -> None:
+        """Asked for more than there are, it names all, nearest first."""
+        self.confirm(8, 1, 4)
+        self.assertEqual(ids(self.table.closest(0, 1000)), [1, 4, 8])
+        self.assertEqual(ids(self.table.closest(5, 1000)), [4, 1, 8])
+
+    def test_the_target_itself(self) -> None:
+        """A contact whose id is the target is the nearest of all."""
+        self.confirm(7, 6, 5)
+        self.assertEqual(ids(self.table.closest(6, 2)), [6, 7])
+
+    def test_exact(self) -> None:
+        """The result equals sorting all contacts, at any count, for crowds of every shape."""
+        for shape in range(30):
+            table = RoutingTable(OWN)
+            base = random_id(self.rng)
+            for _ in range(self.rng.randint(1, 400)):
+                node_id = random_id_sharing(base, self.rng.randint(0, 8 * shape), self.rng)
+                table.confirmed(contact(node_id), 0.0, 0.1)
+            everybody = ids(table.contacts())
+            for _ in range(20):
+                target = random_id_sharing(base, self.rng.randint(0, 255), self.rng)
+                count = self.rng.randint(1, 50)
+                self.assertEqual(
+                    ids(table.closest(target, count)), sorted(everybody, key=target.__xor__)[:count]
+                )
+
+
+class UpkeepTests(TableTestCase):
+    def due(self, now: float, spacing: float = HOUR) -> list[int]:
+        return ids(self.table.contacts_to_ping(now, spacing))
+
+    def test_ping(self) -> None:
+        """To be pinged is the one whose last answer is oldest, in whatever bucket, and one of the nearest."""
+        self.assertEqual(self.due(0.0), [])
+        self.confirm(*(random_id(self.rng) for _ in range(500)), now=50.0)
+        (oldest,) = self.at_depth(2, 1)
+        self.confirm(oldest, now=10.0)
+        near, due = self.due(100.0)
+        self.assertEqual(due, oldest)
+        self.assertIn(near, ids(self.table.closest(self.table.own_id, K)))
+
+    def test_everybody_in_turn(self) -> None:
+        """With an answer to each ping, all contacts are pinged in turn."""
+        self.confirm(*range(30))
+        pinged = []
+        for now in range(100, 130):
+            pinged += (due := self.due(now))
+            self.confirm(*due, now=now)
+        self.assertEqual(set(pinged), set(range(30)))
+
+    def test_suspects(self) -> None:
+        """Suspects are left alone for a while, then pinged besides, and do not keep others from their
+        turn."""
+        self.confirm(1, now=0.0)
+        self.confirm(2, 3, now=5.0)
+        self.fail(1, 20.0)
+        self.assertEqual(self.due(20.0 + SUSPECT_INTERVAL / 2)[0], 2)
+        self.assertEqual(self.due(20.0 + SUSPECT_INTERVAL)[:2], [1, 2])
+
+    def test_many_suspects(self) -> None:
+        """So many suspects are pinged at once, and all of them in turn."""
+        crowd = [random_id(self.rng) for _ in range(50)]
+        self.confirm(*crowd)
+        for node_id in crowd:
+            self.fail(node_id, 20.0)
+        pinged: list[int] = []
+        for turn in range(7):
+            due = self.due(40.0 + turn)
+            self.assertLessEqual(len(due), SUSPECTS_AT_ONCE)
+            for node_id in due:
+                self.fail(node_id, 40.0 + turn)
+            pinged += due
+        self.assertEqual(sorted(pinged), sorted(crowd))
+
+    def test_saved(self) -> None:
+        """Worth keeping are all contacts: those well before those that miss, seen last before seen long
+        ago."""
+        for node_id in range(1, 5):
+            self.confirm(node_id, now=float(node_id))
+        self.fail(4, 10)
+        self.assertEqual(ids(self.table.contacts()), [3, 2, 1, 4])
+
+    def test_stale(self) -> None:
+        """Each range that no lookup went through has one random id to look up, the nearest our own
+        besides."""
+        for depth in range(6):
+            self.confirm(*self.at_depth(depth, bucket_capacity(depth)))
+        stale = self.table.stale_targets(1000.0, 900.0, self.rng)
+        self.assertEqual([shared_prefix(OWN, target) for target in stale], [0, 1, 2, 3, 4, 5, ID_BITS])
+        self.table.looked_up(stale[2], 1000.0)
+        self.table.looked_up(OWN, 1000.0)
+        left = self.table.stale_targets(1100.0, 900.0, self.rng)
+        self.assertEqual([shared_prefix(OWN, target) for target in left], [0, 1, 3, 4])
+        self.assertEqual(len(self.table.stale_targets(1900.0, 900.0, self.rng)), 7)
+
+    def test_halves_are_as_fresh(self) -> None:
+        """A range that is split was looked up when the whole was."""
+        self.table.looked_up(OWN, 1000.0)
+        self.confirm(*self.at_depth(1, bucket_capacity(0)), *self.at_depth(0, 5))
+        self.assertEqual(self.table.stale_targets(1100.0, 900.0, self.rng), [])
+
+    def test_stale_when_empty(self) -> None:
+        """A fresh table has one range, the whole space."""
+        targets = self.table.stale_targets(1000.0, 900.0, self.rng)
+        self.assertEqual([shared_prefix(OWN, target) for target in targets], [0, ID_BITS])
+
+    def test_far(self) -> None:
+        """After the own id, an id in each range farther than the closest neighbour is to be looked up."""
+        self.assertEqual(self.table.far_targets(self.rng), [])
+        self.confirm(*self.at_depth(0, 1))
+        self.assertEqual(len(self.table.far_targets(self.rng)), 1)
+        self.confirm(*self.at_depth(5, 1))
+        depths = [shared_prefix(OWN, target) for target in self.table.far_targets(self.rng)]
+        self.assertEqual(depths, [0, 1, 2, 3, 4])
+        self.confirm(OWN ^ 1)
+        self.assertEqual(len(self.table.far_targets(self.rng)), 255)
+
+
 class SubnetTests(TableTestCase):
-    """How many contacts of one subnet a table has, where `first_byte` tells the subnet."""
+    """How many contacts of one subnet a table has; `first_byte` is the subnet."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -111,7 +428,7 @@ class SubnetTests(TableTestCase):
         company = [c for c in self.table.contacts() if c.address[0] == "7.0.0.1"]
         self.assertEqual(len(company), SUBNET_IN_TABLE)
 
-    def test_spares(self) -> None:
+    def test_replacements(self) -> None:
         """Spares count: a subnet cannot wait in the wings until others leave."""
         self.confirm_private(*self.at_depth(0, bucket_capacity(0)))
         self.confirm_private(*self.at_depth(1, bucket_capacity(1)))
@@ -127,7 +444,7 @@ class SubnetTests(TableTestCase):
         self.answer(10, *node_ids)
 
     def test_moved(self) -> None:
-        """Nobody gets past the limit by coming in elsewhere first: who moves counts where it is now."""
+        """Entering from another subnet first does not evade the limit: a contact counts where it is now."""
         first, second, third = self.at_depth(0, 3)
         self.answer(7, first, second)
         self.answer(8, third)
@@ -151,425 +468,6 @@ class SubnetTests(TableTestCase):
         self.table.confirmed(contact(key ^ 4, ("8.0.0.1", 8000)), 0, 0.1)
         self.assertEqual(ids(self.table.holders(key, 4)), [key ^ 1, key ^ 2, key ^ 4, key ^ 11])
         self.assertEqual(len(self.table.holders(key, 50)), 6)
-
-
-class CrowdTests(SynchronousTestCase):
-    """A network of 600 that a node knows well, and what it says where somebody has put nodes beside a key."""
-
-    def setUp(self) -> None:
-        self.rng = random.Random(3)
-        self.key = random_id(self.rng)
-        honest = sorted((random_id(self.rng) for _ in range(600)), key=self.key.__xor__)
-        self.honest, self.holder = honest, honest[4]
-        self.table = RoutingTable(self.holder)
-        self.confirm(honest)
-
-    def confirm(self, node_ids: Iterable[int]) -> None:
-        for node_id in node_ids:
-            self.table.confirmed(contact(node_id), 0, 0.1)
-
-    def crowd(self) -> list[int]:
-        return [self.key ^ self.rng.getrandbits(240) for _ in range(20)]
-
-    def test_size(self) -> None:
-        """The number of nodes is told within a half."""
-        size = self.table.size()
-        assert size is not None
-        self.assertTrue(400 < size < 900, size)
-        self.assertIsNone(RoutingTable(1).size())
-
-    def test_quiet(self) -> None:
-        """Next to no key is crowded in an honest network."""
-        self.assertLessEqual(sum(self.table.is_crowded(random_id(self.rng)) for _ in range(500)), 1)
-
-    def test_crowd(self) -> None:
-        """A crowd is seen, whether it is in the table or was met by a lookup."""
-        crowd = self.crowd()
-        met = sorted(map(contact, crowd), key=lambda contact: contact.node_id ^ self.key)
-        self.assertTrue(self.table.is_crowded(self.key, met))
-        self.confirm(crowd)
-        self.assertTrue(self.table.is_crowded(self.key))
-
-    def test_holder_in_a_crowd(self) -> None:
-        """Who was one of the nearest still is when a crowd has come, and holds what it is given."""
-        self.assertTrue(self.table.is_near(self.key, 8))
-        self.confirm(self.crowd())
-        self.assertTrue(self.table.is_near(self.key, 8))
-        self.assertTrue(self.table.may_hold(self.key, 8))
-
-    def test_far_away(self) -> None:
-        """Who is far from a key is none of its holders, crowd or not."""
-        far = self.key ^ (1 << 255)
-        self.confirm(far ^ self.rng.getrandbits(240) for _ in range(20))
-        self.assertFalse(self.table.is_near(far, 8))
-        self.assertFalse(self.table.may_hold(far, 16))
-
-    def test_census(self) -> None:
-        """Lookups elsewhere correct the estimate; a crowd at home hardly moves it."""
-        before = self.table.size() or 0
-        self.confirm(self.crowd())
-        self.assertTrue(before / 1.7 < (self.table.size() or 0) < 1.7 * before)
-        for _ in range(40):
-            target = random_id(self.rng)
-            self.table.found(target, [contact(i) for i in sorted(self.honest, key=target.__xor__)[:8]])
-        self.assertTrue(450 < (self.table.size() or 0) < 800, self.table.size())
-
-
-class BucketsTests(TableTestCase):
-    def test_self(self) -> None:
-        """A node is no contact of its own."""
-        self.confirm(OWN)
-        self.fail(OWN, 1)
-        self.assertEqual((len(self.table), OWN in self.table), (0, False))
-        self.assertFalse(self.table.wants(contact(OWN)))
-
-    def test_enters_once(self) -> None:
-        """Who answers is in the table; who answers again is in it once."""
-        self.confirm(1, 2, 1)
-        self.assertEqual((len(self.table), 1 in self.table, 3 in self.table), (2, True, False))
-        self.assertEqual(self.table.changes, 2)
-
-    def test_capacities(self) -> None:
-        """The farthest ranges are wide; from the fifth on a bucket holds K."""
-        self.assertEqual(
-            [bucket_capacity(depth) for depth in range(6)], [K * w for w in (*BUCKET_WIDTHS, 1, 1)]
-        )
-        self.assertEqual(bucket_capacity(255), K)
-
-    def test_range_is_full(self) -> None:
-        """Each range holds what it may hold, however many nodes of it answer, and turns no other range away."""
-        for depth in range(8):
-            self.confirm(*self.at_depth(depth, bucket_capacity(depth) + 2 * K))
-        counts = [0] * 8
-        for one in self.table.contacts():
-            counts[shared_prefix(OWN, one.node_id)] += 1
-        self.assertEqual(counts, [bucket_capacity(depth) for depth in range(8)])
-
-    def test_neighbours_first(self) -> None:
-        """However many nodes answered before, the nearest of all are known: the own branch splits on."""
-        crowd = [random_id(self.rng) for _ in range(5000)]
-        self.confirm(*crowd)
-        nearest = sorted(crowd, key=OWN.__xor__)[:K]
-        self.assertEqual(ids(self.table.closest(OWN, K)), nearest)
-
-    def test_crowd_at_our_door(self) -> None:
-        """Ids made up to share long prefixes with ours fill their own ranges only, down to the last bit."""
-        for depth in range(255, 200, -1):
-            self.confirm(*self.at_depth(depth, min(1 << (255 - depth), 2 * K)))
-            self.table.check_invariants()
-        self.confirm(*self.at_depth(0, 100))
-        self.assertEqual(sum(not one.node_id ^ OWN < 1 << 255 for one in self.table.contacts()), 100)
-        self.assertEqual(ids(self.table.closest(OWN, 1)), [OWN ^ 1])
-
-    def test_crowd_before_the_first_split(self) -> None:
-        """A bucket that is split many times at once keeps as many as each part may hold, the rest as spares."""
-        crowd = self.at_depth(120, bucket_capacity(0))
-        self.confirm(*crowd)
-        self.table.check_invariants()
-        self.confirm(*self.at_depth(121, 1))
-        self.assertEqual(len(self.table), K + 1)
-        for node_id in crowd[:K]:
-            self.assertIn(node_id, self.table)
-            self.fail(node_id, 1)
-            self.confirm(*self.table_ids())
-        self.assertEqual(len(self.table), K + 1)
-
-    def table_ids(self) -> list[int]:
-        return ids(self.table.contacts())
-
-    def test_suspects_are_no_spares(self) -> None:
-        """When a split leaves a bucket too full, those who miss calls are dropped, and K others wait as spares."""
-        crowd = self.at_depth(120, bucket_capacity(0))
-        self.confirm(*crowd)
-        for node_id in crowd[-5:]:
-            self.fail(node_id, 1)
-        self.confirm(*self.at_depth(121, 1))
-        self.table.check_invariants()
-        self.assertEqual(len(self.table), K + 1)
-
-    def test_holds(self) -> None:
-        """A contact is held at the address where it answered, and at no other."""
-        self.confirm(1)
-        self.assertTrue(self.table.holds(contact(1)))
-        self.assertFalse(self.table.holds(contact(1, ELSEWHERE)) or self.table.holds(contact(2)))
-
-    def test_wants(self) -> None:
-        """Wanted are those who would enter, and suspects, whose answer would clear them."""
-        full = self.at_depth(0, bucket_capacity(0))
-        self.confirm(*self.at_depth(1, 1), *full)
-        (known, newcomer), (near,) = (full[0], *self.at_depth(0, 1)), self.at_depth(3, 1)
-        self.assertTrue(self.table.wants(contact(near)))
-        self.assertFalse(self.table.wants(contact(newcomer)))
-        self.assertFalse(self.table.wants(contact(known)))
-        self.fail(known, 5)
-        self.assertTrue(self.table.wants(contact(known)))
-
-
-class FailuresTests(TableTestCase):
-    def test_leaves(self) -> None:
-        """Without a spare a contact leaves after so many misses, counted as changes."""
-        self.confirm(1, 2)
-        self.fail(1, 10, MISSES_TO_DROP - 1)
-        self.assertIn(1, self.table)
-        self.assertTrue(self.table.is_suspect(1))
-        self.fail(1, 20)
-        self.assertNotIn(1, self.table)
-        self.assertFalse(self.table.is_suspect(1))
-        self.assertEqual(self.table.changes, 3)
-
-    def test_replaced(self) -> None:
-        """Where a spare waits, one failure is enough, and the spare is a contact like any other."""
-        full = self.at_depth(0, bucket_capacity(0))
-        (spare,) = set(self.at_depth(0, 1)) - set(full)
-        self.confirm(*self.at_depth(1, 1), *full, spare)
-        self.assertNotIn(spare, self.table)
-        self.fail(full[7], 10)
-        self.assertNotIn(full[7], self.table)
-        self.assertEqual(ids(self.table.closest(spare, 1)), [spare])
-
-    def test_suspects(self) -> None:
-        """Whose last call failed is a suspect until it answers; others do not hear of it meanwhile."""
-        self.confirm(1, 2, 3)
-        self.fail(2, 10)
-        self.assertEqual(ids(self.table.closest(2, 3)), [2, 3, 1])
-        self.assertEqual(ids(self.table.closest(2, 3, live_only=True)), [3, 1])
-        self.assertEqual(ids(self.table.closest(2, 1, live_only=True)), [3])
-        self.confirm(2)
-        self.assertEqual(ids(self.table.closest(2, 3, live_only=True)), [2, 3, 1])
-
-    def test_live_contact(self) -> None:
-        """There is a live contact while one of them answered our last call to it."""
-        self.assertFalse(self.table.has_live_contact())
-        self.confirm(1, 2)
-        self.fail(1, 10)
-        self.assertTrue(self.table.has_live_contact())
-        self.fail(2, 10)
-        self.assertFalse(self.table.has_live_contact())
-
-    def test_address_made_up(self) -> None:
-        """A call that fails at an address somebody made up says nothing about the contact of that id."""
-        self.confirm(1)
-        for now in range(2 * MISSES_TO_DROP):
-            self.table.failed(contact(1, ELSEWHERE), float(now))
-        self.assertEqual(self.table.closest(1, 1, live_only=True), [contact(1)])
-
-    def test_id_claimed(self) -> None:
-        """Who claims the id of a contact that is well gets neither its place nor keeps it alive once it is dead."""
-        self.confirm(1, 2)
-        self.table.confirmed(contact(1, ELSEWHERE), 100.0, 0.1)
-        self.assertEqual(self.table.closest(1, 1), [contact(1)])
-        self.confirm(2, now=50.0)
-        self.assertEqual(self.table.due_for_ping(200.0, HOUR), [contact(1)])
-
-    def test_moved(self) -> None:
-        """A contact that answers elsewhere after it failed where it was is known at its new place."""
-        self.confirm(1)
-        self.fail(1, 10)
-        self.table.confirmed(contact(1, ELSEWHERE), 11.0, 0.1)
-        self.assertEqual(self.table.closest(1, 1, live_only=True), [contact(1, ELSEWHERE)])
-
-    def test_own_outage(self) -> None:
-        """While most calls fail nobody leaves, for days: it is this node that is cut off."""
-        crowd = [random_id(self.rng) for _ in range(100)]
-        self.confirm(*crowd)
-        for turn in range(1000):
-            self.fail(crowd[turn % 100], 100.0 * turn)
-        self.assertEqual(len(self.table), 100)
-        self.assertFalse(self.table.has_live_contact())
-
-    def test_after_the_outage(self) -> None:
-        """Once others answer again, those who do not leave as ever."""
-        crowd = [random_id(self.rng) for _ in range(100)]
-        self.confirm(*crowd)
-        for turn in range(100 * MISSES_TO_DROP):
-            self.fail(crowd[turn % 100], 100.0 * turn)
-        self.confirm(*crowd[:OUTAGE_CALLS])
-        for node_id in crowd[OUTAGE_CALLS:]:
-            self.fail(node_id, 1e6)
-        self.assertEqual(sorted(ids(self.table.contacts())), sorted(crowd[:OUTAGE_CALLS]))
-
-    def test_few_deaths(self) -> None:
-        """The death of a third of the contacts is no outage: they leave one and all."""
-        crowd = [random_id(self.rng) for _ in range(99)]
-        self.confirm(*crowd)
-        for turn in range(MISSES_TO_DROP):
-            for number, node_id in enumerate(crowd):
-                if number % 3:
-                    self.confirm(node_id, now=100.0 * turn)
-                else:
-                    self.fail(node_id, 100.0 * turn)
-        self.assertEqual(len(self.table), 66)
-
-
-class ClosestTests(TableTestCase):
-    def test_empty(self) -> None:
-        """An empty table knows nobody."""
-        self.assertEqual(self.table.closest(5, K), [])
-        self.assertEqual(self.table.closest(OWN, 1, live_only=True), [])
-
-    def test_more_than_there_are(self) -> None:
-        """Asked for more than there are, it names all, nearest first."""
-        self.confirm(8, 1, 4)
-        self.assertEqual(ids(self.table.closest(0, 1000)), [1, 4, 8])
-        self.assertEqual(ids(self.table.closest(5, 1000)), [4, 1, 8])
-
-    def test_the_target_itself(self) -> None:
-        """A contact whose id is the target is the nearest of all."""
-        self.confirm(7, 6, 5)
-        self.assertEqual(ids(self.table.closest(6, 2)), [6, 7])
-
-    def test_exact(self) -> None:
-        """The answer is that of sorting everybody, at any count, for crowds of every shape."""
-        for shape in range(30):
-            table = RoutingTable(OWN)
-            base = random_id(self.rng)
-            for _ in range(self.rng.randint(1, 400)):
-                node_id = random_id_sharing(base, self.rng.randint(0, 8 * shape), self.rng)
-                table.confirmed(contact(node_id), 0.0, 0.1)
-            everybody = ids(table.contacts())
-            for _ in range(20):
-                target = random_id_sharing(base, self.rng.randint(0, 255), self.rng)
-                count = self.rng.randint(1, 50)
-                self.assertEqual(
-                    ids(table.closest(target, count)), sorted(everybody, key=target.__xor__)[:count]
-                )
-
-
-class KnowsRegionTests(SynchronousTestCase):
-    def table(self, known: Callable[[int], bool], nodes: int = 2000) -> RoutingTable:
-        """The table of a node that knows its own neighbourhood, and of the other nodes those that are `known`."""
-        rng = random.Random(14)
-        town = sorted((random_id(rng) for _ in range(nodes)), key=OWN.__xor__)
-        table = RoutingTable(OWN)
-        for place, node_id in enumerate(town):
-            if place < 2 * K or known(place):
-                table.confirmed(contact(node_id), 0.0, 0.1)
-        return table
-
-    def share_known(self, table: RoutingTable, count: int = 8) -> float:
-        rng = random.Random(15)
-        return sum(table.knows_region(random_id(rng), count) for _ in range(500)) / 500
-
-    def test_everybody(self) -> None:
-        """Who knows all nodes knows nearly every region, whatever the number of copies."""
-        table = self.table(lambda place: True, nodes=250)
-        for count in (2, 8, 20):
-            self.assertGreater(self.share_known(table, count), 0.9, count)
-
-    def test_a_tenth(self) -> None:
-        """Who knows a tenth of the nodes far away knows no region there, but its own."""
-        table = self.table(lambda place: place % 10 == 0)
-        self.assertLess(self.share_known(table), 0.05)
-        self.assertTrue(table.knows_region(OWN, 8))
-
-    def test_small_network(self) -> None:
-        """A network of up to k others is one neighbourhood, for more copies than there are nodes too."""
-        table = self.table(lambda place: True, nodes=K)
-        self.assertEqual([self.share_known(table, count) for count in (1, 8, 20)], [1.0] * 3)
-
-    def test_empty(self) -> None:
-        """A node that knows nobody knows no region."""
-        self.assertFalse(RoutingTable(OWN).knows_region(5, 8))
-
-
-class IsNearTests(SynchronousTestCase):
-    def test_near(self) -> None:
-        """This node is one of the nearest while not as many live contacts are nearer."""
-        table = RoutingTable(8)
-        self.assertTrue(table.is_near(0, 1))
-        for node_id in (1, 2, 16):
-            table.confirmed(contact(node_id), 0.0, 0.1)
-        self.assertEqual([table.is_near(0, count) for count in (1, 2, 3, 4)], [False, False, True, True])
-        table.failed(contact(1), 10.0)
-        self.assertTrue(table.is_near(0, 2))
-
-
-class UpkeepTests(TableTestCase):
-    def due(self, now: float, spacing: float = HOUR) -> list[int]:
-        return ids(self.table.due_for_ping(now, spacing))
-
-    def test_ping(self) -> None:
-        """To be pinged is the one whose last answer is oldest, in whatever bucket, and one of the nearest."""
-        self.assertEqual(self.due(0.0), [])
-        self.confirm(*(random_id(self.rng) for _ in range(500)), now=50.0)
-        (oldest,) = self.at_depth(2, 1)
-        self.confirm(oldest, now=10.0)
-        near, due = self.due(100.0)
-        self.assertEqual(due, oldest)
-        self.assertIn(near, ids(self.table.closest(self.table.own_id, K)))
-
-    def test_everybody_in_turn(self) -> None:
-        """With an answer to each ping, all contacts are pinged in turn."""
-        self.confirm(*range(30))
-        pinged = []
-        for now in range(100, 130):
-            pinged += (due := self.due(now))
-            self.confirm(*due, now=now)
-        self.assertEqual(set(pinged), set(range(30)))
-
-    def test_suspects(self) -> None:
-        """Suspects are left alone for a while, then pinged besides, and do not keep others from their turn."""
-        self.confirm(1, now=0.0)
-        self.confirm(2, 3, now=5.0)
-        self.fail(1, 20.0)
-        self.assertEqual(self.due(20.0 + SUSPECT_INTERVAL / 2)[0], 2)
-        self.assertEqual(self.due(20.0 + SUSPECT_INTERVAL)[:2], [1, 2])
-
-    def test_many_suspects(self) -> None:
-        """So many suspects are pinged at once, and all of them in turn."""
-        crowd = [random_id(self.rng) for _ in range(50)]
-        self.confirm(*crowd)
-        for node_id in crowd:
-            self.fail(node_id, 20.0)
-        pinged: list[int] = []
-        for turn in range(7):
-            due = self.due(40.0 + turn)
-            self.assertLessEqual(len(due), SUSPECTS_AT_ONCE)
-            for node_id in due:
-                self.fail(node_id, 40.0 + turn)
-            pinged += due
-        self.assertEqual(sorted(pinged), sorted(crowd))
-
-    def test_saved(self) -> None:
-        """Worth keeping are all contacts: those well before those that miss, seen last before seen long ago."""
-        for node_id in range(1, 5):
-            self.confirm(node_id, now=float(node_id))
-        self.fail(4, 10)
-        self.assertEqual(ids(self.table.contacts()), [3, 2, 1, 4])
-
-    def test_stale(self) -> None:
-        """Each range that no lookup went through has one random id to look up, the nearest our own besides."""
-        for depth in range(6):
-            self.confirm(*self.at_depth(depth, bucket_capacity(depth)))
-        stale = self.table.stale_targets(1000.0, 900.0, self.rng)
-        self.assertEqual([shared_prefix(OWN, target) for target in stale], [0, 1, 2, 3, 4, 5, ID_BITS])
-        self.table.looked_up(stale[2], 1000.0)
-        self.table.looked_up(OWN, 1000.0)
-        left = self.table.stale_targets(1100.0, 900.0, self.rng)
-        self.assertEqual([shared_prefix(OWN, target) for target in left], [0, 1, 3, 4])
-        self.assertEqual(len(self.table.stale_targets(1900.0, 900.0, self.rng)), 7)
-
-    def test_halves_are_as_fresh(self) -> None:
-        """A range that is split was looked up when the whole was."""
-        self.table.looked_up(OWN, 1000.0)
-        self.confirm(*self.at_depth(1, bucket_capacity(0)), *self.at_depth(0, 5))
-        self.assertEqual(self.table.stale_targets(1100.0, 900.0, self.rng), [])
-
-    def test_stale_when_empty(self) -> None:
-        """A fresh table has one range, the whole space."""
-        targets = self.table.stale_targets(1000.0, 900.0, self.rng)
-        self.assertEqual([shared_prefix(OWN, target) for target in targets], [0, ID_BITS])
-
-    def test_far(self) -> None:
-        """After the own id, an id in each range farther than the closest neighbour is to be looked up."""
-        self.assertEqual(self.table.far_targets(self.rng), [])
-        self.confirm(*self.at_depth(0, 1))
-        self.assertEqual(len(self.table.far_targets(self.rng)), 1)
-        self.confirm(*self.at_depth(5, 1))
-        depths = [shared_prefix(OWN, target) for target in self.table.far_targets(self.rng)]
-        self.assertEqual(depths, [0, 1, 2, 3, 4])
-        self.confirm(OWN ^ 1)
-        self.assertEqual(len(self.table.far_targets(self.rng)), 255)
 
 
 class TableMachine(RuleBasedStateMachine):
@@ -640,8 +538,8 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule()
     def pings(self) -> None:
-        due = self.table.due_for_ping(self.now, HOUR)
-        assert len(due) == len(set(due)) <= SUSPECTS_AT_ONCE + PROBES_IN_DOUBT + TRIED_AT_ONCE + 2
+        due = self.table.contacts_to_ping(self.now, HOUR)
+        assert len(due) == len(set(due)) <= SUSPECTS_AT_ONCE + PROBES_IN_DOUBT + MAX_TRIED + 2
         assert bool(self.table.has_live_contact()) <= bool(due)
 
     @invariant()

@@ -11,7 +11,7 @@ from dht14.kademlia.parameters import (
     SOFT_TIMEOUT_SLACK,
     SOFT_TIMEOUT_UNKNOWN,
 )
-from dht14.kademlia.rtt import DEBTOR_INTERVAL, REMEMBERED, RttEstimators
+from dht14.kademlia.rtt import MAX_ADDRESSES, UNRESPONSIVE_SPACING, RttEstimators
 
 HERE, THERE = ("192.0.2.1", 8000), ("192.0.2.2", 8000)
 
@@ -24,7 +24,7 @@ class RoundTripsTests(SynchronousTestCase):
         return self.trips.call_timeouts(HERE).slow_after
 
     def test_unknown(self) -> None:
-        """Nothing is expected of a stranger but the usual."""
+        """An unknown address has the default timeouts."""
         call_timeouts = self.trips.call_timeouts(HERE)
         self.assertEqual(call_timeouts.slow_after, SOFT_TIMEOUT_UNKNOWN)
         self.assertEqual(call_timeouts.silent_after, 1.0)
@@ -39,7 +39,8 @@ class RoundTripsTests(SynchronousTestCase):
         self.assertAlmostEqual(self.slow_after(), 0.1 + 4 * rttvar)
 
     def test_lost(self) -> None:
-        """What lost datagrams add to round trips makes nobody wait longer than twice the shortest one and a little."""
+        """Lost datagrams do not lengthen the soft timeout beyond twice the shortest round trip and a
+        little."""
         for rtt in (0.1, 1.1, 0.1, 1.1, 0.1):
             self.trips.answered(HERE, rtt)
         self.assertAlmostEqual(self.slow_after(), 2 * 0.1 + SOFT_TIMEOUT_SLACK)
@@ -82,7 +83,7 @@ class RoundTripsTests(SynchronousTestCase):
         self.assertEqual(self.slow_after(), SOFT_TIMEOUT_UNKNOWN)
 
     def test_behind(self) -> None:
-        """Who passed a soft timeout owes an answer until one comes; its timeouts stay."""
+        """An address that passed a soft timeout is unresponsive until it answers; its timeouts stay."""
         self.trips.was_slow(HERE)
         self.assertTrue(self.trips.call_timeouts(HERE).is_unresponsive)
         self.assertEqual(self.trips.call_timeouts(HERE).silent_after, 1.0)
@@ -90,18 +91,19 @@ class RoundTripsTests(SynchronousTestCase):
         self.assertFalse(self.trips.call_timeouts(HERE).is_unresponsive)
 
     def test_debtor(self) -> None:
-        """Who owes an answer is called again after an interval, whoever else is called meanwhile."""
+        """An unresponsive address is called again after an interval, whichever others are called
+        meanwhile."""
         self.assertEqual(
             [
-                self.trips.is_time_for(HERE, now)
-                for now in (5.0, 5.0 + DEBTOR_INTERVAL / 2, 5.0 + DEBTOR_INTERVAL)
+                self.trips.may_call(HERE, now)
+                for now in (5.0, 5.0 + UNRESPONSIVE_SPACING / 2, 5.0 + UNRESPONSIVE_SPACING)
             ],
             [True, False, True],
         )
-        self.assertTrue(self.trips.is_time_for(THERE, 5.0))
+        self.assertTrue(self.trips.may_call(THERE, 5.0))
 
     def test_silent(self) -> None:
-        """Who was taken for dead is waited for no longer than one soft timeout, until an answer comes."""
+        """A silent address is waited for no longer than one soft timeout, until it answers."""
         self.trips.answered(HERE, 0.1)
         self.trips.fell_silent(HERE)
         call_timeouts = self.trips.call_timeouts(HERE)
@@ -114,7 +116,7 @@ class RoundTripsTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """So many addresses are remembered; the one first heard of is forgotten first."""
-        for number in range(REMEMBERED + 1):
+        for number in range(MAX_ADDRESSES + 1):
             self.trips.fell_silent((f"10.0.{number >> 8}.{number & 255}", 8000))
         self.assertFalse(self.trips.call_timeouts(("10.0.0.0", 8000)).is_unresponsive)
         self.assertTrue(self.trips.call_timeouts(("10.0.0.1", 8000)).is_unresponsive)
@@ -122,6 +124,6 @@ class RoundTripsTests(SynchronousTestCase):
     def test_questions_cost_no_memory(self) -> None:
         """To ask about an address is not to remember it: contacts can be made up without end."""
         self.trips.was_slow(HERE)
-        for number in range(2 * REMEMBERED):
+        for number in range(2 * MAX_ADDRESSES):
             self.trips.call_timeouts((f"10.0.{number >> 8}.{number & 255}", 8000))
         self.assertTrue(self.trips.call_timeouts(HERE).is_unresponsive)

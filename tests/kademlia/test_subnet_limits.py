@@ -2,7 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import SUBNET_IN_SET
-from dht14.kademlia.subnet_limits import SubnetQuota, spread, unlimited
+from dht14.kademlia.subnet_limits import SubnetQuota, limit_per_subnet, unlimited
 
 
 def first_byte(host: str) -> bytes | None:
@@ -18,20 +18,20 @@ def contact(node_id: int, subnet: int) -> Contact:
 class PlacesTests(SynchronousTestCase):
     """How many of a subnet count."""
 
-    def test_spread(self) -> None:
+    def test_limit_per_subnet(self) -> None:
         """The first two of each subnet stay, in their order."""
         crowd = [contact(1, 7), contact(2, 7), contact(3, 8), contact(4, 7), contact(5, 8), contact(6, 8)]
-        self.assertEqual([c.node_id for c in spread(crowd, first_byte)], [1, 2, 3, 5])
+        self.assertEqual([c.node_id for c in limit_per_subnet(crowd, first_byte)], [1, 2, 3, 5])
 
     def test_private(self) -> None:
         """Where there is no limit all stay."""
         crowd = [contact(number, 10) for number in range(20)]
-        self.assertEqual(list(spread(crowd, first_byte)), crowd)
+        self.assertEqual(list(limit_per_subnet(crowd, first_byte)), crowd)
         crowd = [contact(number, 7) for number in range(20)]
-        self.assertEqual(list(spread(crowd, unlimited)), crowd)
+        self.assertEqual(list(limit_per_subnet(crowd, unlimited)), crowd)
 
     def test_take(self) -> None:
-        """A place is taken once."""
-        places = SubnetQuota(first_byte)
-        taken = [places.take(contact(number, 7)) for number in range(4)]
+        """Each contact uses up one of its subnet's quota."""
+        quota = SubnetQuota(first_byte)
+        taken = [quota.take(contact(number, 7)) for number in range(4)]
         self.assertEqual(taken, [True] * SUBNET_IN_SET + [False] * (4 - SUBNET_IN_SET))

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.maintenance.announcer import AT_ONCE, TOLD_FOR, Announcer
+from dht14.maintenance.announcer import ANNOUNCE_LIFETIME, ANNOUNCES_AT_ONCE, Announcer
 from dht14.wire.messages import Announce
 from tests.fakes import RpcRecorder, contact, fields
 
@@ -16,7 +16,7 @@ ADDRESS = ("192.0.2.1", 8000)
 
 
 class AnnouncerTests(SynchronousTestCase):
-    """Contacts hear where this node is to be called."""
+    """Contacts learn the advertised address of this node."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -30,7 +30,7 @@ class AnnouncerTests(SynchronousTestCase):
         return succeed(self.addresses)
 
     def told(self) -> set[int]:
-        """Who is told in one pass."""
+        """The contacts that get an ANNOUNCE in one pass."""
         self.rpc.calls.clear()
         self.successResultOf(Deferred.fromCoroutine(self.announcer.announce()))
         self.assertEqual({request for _, request, _ in self.rpc.calls} - {Announce(ADDRESS)}, set())
@@ -41,22 +41,23 @@ class AnnouncerTests(SynchronousTestCase):
             self.table.confirmed(contact(node_id), 0, 0.1)
 
     def test_told(self) -> None:
-        """Each contact is told once, those that come later too, and once more after a while."""
+        """Each contact gets one ANNOUNCE, later ones too, and another one after a while."""
         self.assertEqual(self.told(), set())
         self.meet(1, 2)
         self.assertEqual(self.told(), {1, 2})
         self.meet(3)
         self.assertEqual(self.told(), {3})
-        self.clock.advance(TOLD_FOR)
+        self.clock.advance(ANNOUNCE_LIFETIME)
         self.assertEqual(self.told(), {1, 2, 3})
 
     def test_paced(self) -> None:
-        """Many contacts are told in several passes."""
-        self.meet(*range(1, AT_ONCE + 11))
-        self.assertEqual((len(self.told()), len(self.told())), (AT_ONCE, 10))
+        """Many contacts are served in several passes."""
+        self.meet(*range(1, ANNOUNCES_AT_ONCE + 11))
+        self.assertEqual((len(self.told()), len(self.told())), (ANNOUNCES_AT_ONCE, 10))
 
     def test_no_address(self) -> None:
-        """While the name has no address nobody is told, and the operator is, once; they are later."""
+        """While the name does not resolve no contact gets an ANNOUNCE, and this is logged once; later they
+        do."""
         events: list[LogEvent] = []
         observer = cast(ILogObserver, events.append)
         globalLogPublisher.addObserver(observer)
@@ -70,7 +71,7 @@ class AnnouncerTests(SynchronousTestCase):
         self.assertEqual(fields(events, "host"), [("example.org",)])
 
     def test_unanswered(self) -> None:
-        """Who does not answer is no error."""
+        """A contact that does not answer is no error."""
         self.meet(1)
         self.told()
         ((callee, _, observer),) = self.rpc.calls

@@ -11,13 +11,13 @@ from tests.node.holders import HoldersTestCase
 
 class HandOverTests(HoldersTestCase):
     def hand_over(self, peer: Peer, seconds: float = 4.0) -> float:
-        """How long it took."""
+        """Run a hand-over; the seconds it took."""
         assert peer.store is not None
         self.events: list[LogEvent] = []
         observer = cast(ILogObserver, self.events.append)
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
-        hand_over = HandOver(peer.table, peer.store, self.copies(peer), self.network.clock)
+        hand_over = HandOver(peer.node.neighbourhood, peer.store, self.copies(peer), self.network.clock)
         ended = hand_over.run(seconds)
         took = self.network.seconds_until(ended)
         self.assertIsNone(self.successResultOf(ended))
@@ -27,7 +27,7 @@ class HandOverTests(HoldersTestCase):
         return self.events[-1]["done"], self.events[-1]["total"]
 
     def test_single_copies(self) -> None:
-        """What one node alone holds, the next nearest has afterwards."""
+        """A record that only this node holds is at the next nearest node afterwards."""
         records = [self.record(key, copies=1) for key in range(16, 216)]
         for record in records:
             self.give(record, self.one)
@@ -38,27 +38,28 @@ class HandOverTests(HoldersTestCase):
         self.assertEqual(self.last_line(), (200, 200))
 
     def test_heir(self) -> None:
-        """Of a record with several holders, the one who becomes a holder gets it; the others are only asked."""
+        """Of a record with several holders only the next holder gets the value; the others get an offer."""
         record = self.record()
-        self.give(record, *self.town[:3])
+        self.give(record, *self.cluster[:3])
         self.hand_over(self.one)
         self.assertEqual(self.holders(record), [1, 2, 3, 4])
         self.assertEqual((self.asked(Offer), self.asked(StoreRequest)), (3, 1))
 
     def test_lacking(self) -> None:
-        """Holders that should have it and have not get it too."""
+        """Holders that should have the record and do not get it too."""
         record = self.record()
         self.give(record, self.one)
         self.hand_over(self.one)
         self.assertEqual(self.holders(record), [1, 2, 3, 4])
 
     def test_fewest_first(self) -> None:
-        """Where there is no time for all, those with the fewest copies go first; it ends in time and says so."""
+        """If there is not enough time, records with the fewest copies go first; it ends in time and logs
+        so."""
         many = [self.record(key, copies=3) for key in range(1000, 1400)]
         few = [self.record(key, copies=1) for key in range(2000, 2100)]
         for record in [*many, *few]:
             self.give(record, self.one)
-        for peer in self.town[1:]:
+        for peer in self.cluster[1:]:
             peer.latency = 0.05
         took = self.hand_over(self.one, seconds=0.8)
         self.assertLess(took, 0.81)
@@ -69,15 +70,15 @@ class HandOverTests(HoldersTestCase):
         self.assertEqual((100 < done < 500, total), (True, 500))
 
     def test_dead(self) -> None:
-        """A dead neighbour does not keep others from getting what it cannot take."""
+        """A dead neighbour does not keep others from getting the record."""
         record = self.record(copies=1)
         self.give(record, self.one)
-        self.town[1].fall_silent()
+        self.cluster[1].fall_silent()
         self.hand_over(self.one)
         self.assertEqual(self.holders(record), [1, 3])
 
     def test_nothing(self) -> None:
-        """A node that has nothing, or that is alone, is done at once."""
+        """A node without records, or alone, is done at once."""
         self.assertEqual(self.hand_over(self.one), 0.0)
         alone = self.network.peer(77)
         self.give(self.record(), alone)

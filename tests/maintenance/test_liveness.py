@@ -1,66 +1,13 @@
-import random
-
-from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SynchronousTestCase
-
 from dht14.kademlia.parameters import LIVENESS_INTERVAL, SUSPECT_INTERVAL
-from dht14.maintenance.liveness import Liveness, refresh
-from dht14.wire.messages import FindNode, Ping
-from tests.fakes import FakeNetwork, FakeRpc, Peer
+from dht14.maintenance.liveness import Liveness
+from dht14.wire.messages import Ping
+from tests.fakes import FakeRpc, Peer
+from tests.maintenance.case import MaintenanceTestCase
 
-FAR = 1 << 255
 INTERVAL = 900.0
 
 
-class UpkeepTestCase(SynchronousTestCase):
-    """Node 1 and its neighbours."""
-
-    def setUp(self) -> None:
-        self.network = FakeNetwork()
-        self.one, *self.others = self.network.town(1, FAR + 1, FAR + 2, FAR + 3)
-
-    def asked(self, kind: type) -> list[int]:
-        """How often each of the others was asked this since the last look."""
-        counts = [sum(isinstance(request, kind) for request in peer.asked) for peer in self.others]
-        for peer in self.others:
-            peer.asked.clear()
-        return counts
-
-
-class RefreshTests(UpkeepTestCase):
-    def refresh(self) -> None:
-        rng = random.Random(1)
-        done = Deferred.fromCoroutine(refresh(self.one.node, self.network.clock, rng, INTERVAL))
-        self.network.result(done)
-        self.successResultOf(done)
-
-    def test_stale(self) -> None:
-        """A range that no lookup went through for so long is looked up; then it is fresh again."""
-        self.network.wait(INTERVAL + 1)
-        self.refresh()
-        self.assertEqual(self.asked(FindNode), [2, 2, 2])
-        self.refresh()
-        self.assertEqual(self.asked(FindNode), [0, 0, 0])
-
-    def test_fresh(self) -> None:
-        """A range that a lookup of somebody's went through needs none."""
-        self.network.wait(INTERVAL - 100)
-        self.network.result(self.one.node.find_nodes(5))
-        self.asked(FindNode)
-        self.network.wait(200)
-        self.refresh()
-        self.assertEqual(self.asked(FindNode), [0, 0, 0])
-
-    def test_finds_the_unknown(self) -> None:
-        """A node that the others know becomes a contact by a refresh."""
-        unknown = self.network.peer(FAR + 4)
-        self.others[0].table.confirmed(unknown.contact, self.network.clock.seconds(), 0.01)
-        self.network.wait(INTERVAL + 1)
-        self.refresh()
-        self.assertIn(unknown.contact.node_id, self.one.table)
-
-
-class LivenessTests(UpkeepTestCase):
+class LivenessTests(MaintenanceTestCase):
     def check(self, peer: Peer | None = None) -> None:
         peer = peer or self.one
         rpc = FakeRpc(self.network, peer.contact, peer.table, peer.time)
@@ -68,7 +15,7 @@ class LivenessTests(UpkeepTestCase):
         self.network.wait(LIVENESS_INTERVAL)
 
     def test_in_turn(self) -> None:
-        """Each check pings the one heard of longest ago: everybody in turn."""
+        """Each pass pings the contact heard of longest ago: all of them in turn."""
         self.network.wait(60)
         counts = [0, 0, 0]
         for _ in range(3):
@@ -77,7 +24,7 @@ class LivenessTests(UpkeepTestCase):
         self.assertEqual((min(counts), sum(counts) <= 6), (1, True))
 
     def test_dead(self) -> None:
-        """A dead contact is found out; it is asked again, but not in every check, and never forgotten at once."""
+        """A dead contact is found; it is pinged again, but not in every pass, and not forgotten at once."""
         dead = self.others[0]
         dead.fall_silent()
         self.network.wait(60)
@@ -104,7 +51,8 @@ class LivenessTests(UpkeepTestCase):
         self.assertFalse(self.one.table.is_suspect(away.contact.node_id))
 
     def test_all_dead(self) -> None:
-        """A node that nobody calls sees within a minute that all its contacts are dead, however many."""
+        """A node that no other node calls finds within a minute that all its contacts are dead, however
+        many."""
         crowd = [self.network.peer(node_id << 200) for node_id in range(1, 301)]
         self.network.acquaint([self.one, *crowd])
         for peer in (*crowd, *self.others):
@@ -118,7 +66,7 @@ class LivenessTests(UpkeepTestCase):
         self.assertFalse(self.one.table.has_live_contact())
 
     def test_quiet(self) -> None:
-        """While all is well, a pass of a node with 300 contacts is two PINGs."""
+        """If all is well, a pass of a node with 300 contacts sends two PINGs."""
         crowd = [self.network.peer(node_id << 200) for node_id in range(1, 301)]
         self.network.acquaint([self.one, *crowd])
         liveness = Liveness(
@@ -143,6 +91,6 @@ class LivenessTests(UpkeepTestCase):
         self.assertLess(liveness.repair_interval(), 300.0)
 
     def test_alone(self) -> None:
-        """A node without contacts has nobody to ping."""
+        """A node without contacts pings none."""
         self.check(self.network.peer(99))
         self.assertEqual(self.flushLoggedErrors(), [])

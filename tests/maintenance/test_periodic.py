@@ -36,7 +36,7 @@ class PeriodicTests(SynchronousTestCase):
         self.clock.pump([0.1] * round(seconds / 0.1))
 
     def test_jitter(self) -> None:
-        """The first pass comes about an interval from the start, for every node at another moment."""
+        """The first pass runs about an interval after the start, at another moment in each node."""
         firsts = set()
         for seed in range(20):
             self.passes.clear()
@@ -50,7 +50,7 @@ class PeriodicTests(SynchronousTestCase):
         self.assertGreater(len(firsts), 10)
 
     def test_again(self) -> None:
-        """From then on there is a pass every interval."""
+        """From then on a pass runs every interval."""
         self.start()
         self.pass_time(LATEST + 5 * INTERVAL)
         gaps = [after - before for before, after in zip(self.passes, self.passes[1:], strict=False)]
@@ -59,7 +59,7 @@ class PeriodicTests(SynchronousTestCase):
             self.assertAlmostEqual(gap, INTERVAL, delta=0.2)
 
     def test_raises(self) -> None:
-        """A pass that raises is logged under its name; the next ones come as planned."""
+        """A pass that raises is logged under its name; the next ones run as planned."""
         self.outcome = ZeroDivisionError()
         self.start()
         with capturedLogs() as events:
@@ -69,7 +69,7 @@ class PeriodicTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), len(self.passes))
 
     def test_fails_later(self) -> None:
-        """So does one whose Deferred or coroutine fails."""
+        """So is one whose Deferred or coroutine fails."""
 
         async def fails() -> None:
             await self.trouble
@@ -86,7 +86,7 @@ class PeriodicTests(SynchronousTestCase):
         self.assertGreaterEqual(len(self.passes), 2)
 
     def test_takes_longer(self) -> None:
-        """While a pass is at work there is no other one."""
+        """While a pass is under way no other one runs."""
         work: Deferred[None] = Deferred()
         self.outcome = work
         self.start()
@@ -97,7 +97,7 @@ class PeriodicTests(SynchronousTestCase):
         self.assertEqual(len(self.passes), 2)
 
     def test_stop(self) -> None:
-        """Stopped before the first pass or between two there is no further one, and no timer is left."""
+        """Stopped before the first pass or between two, it runs no further one, and no timer is left."""
         for moment in (0.0, LATEST + 1):
             self.passes.clear()
             periodic = self.start()
@@ -109,7 +109,7 @@ class PeriodicTests(SynchronousTestCase):
             self.assertEqual(self.passes, passes)
 
     def test_stop_cancels(self) -> None:
-        """A pass that is at work when it is stopped is cancelled; that is no failure, and no other one follows."""
+        """A pass that is under way at the stop is cancelled; that is no failure, and no other one follows."""
         self.outcome = Deferred()
         periodic = self.start()
         self.pass_time(LATEST)
@@ -119,7 +119,7 @@ class PeriodicTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stop_cuts_parts(self) -> None:
-        """Nor is it a failure when the parts of its parts are cancelled, or their calls fail; a bug is one."""
+        """Nor is it a failure if nested parts are cancelled, or their calls fail; a bug is one."""
         for cause, told in ((CancelledError(), 0), (CallFailed(), 0), (ZeroDivisionError(), 1)):
             part: Deferred[None] = Deferred(lambda part, cause=cause: part.errback(cause))  # type: ignore[misc]
             self.outcome = gatherResults([gatherResults([part], consumeErrors=True)], consumeErrors=True)
@@ -131,7 +131,7 @@ class PeriodicTests(SynchronousTestCase):
             self.assertEqual(len(self.flushLoggedErrors()), told)
 
     def test_stop_waits(self) -> None:
-        """The stop is over when a pass that needs a while to end has ended, also when that fails."""
+        """The stop waits for a pass that takes time to end, also if that fails."""
 
         async def tidies_up(work: "Deferred[None]") -> None:
             try:

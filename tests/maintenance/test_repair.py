@@ -1,57 +1,63 @@
-from dht14.maintenance.repair import LONGEST_WAIT, Repair
+from dht14.maintenance.repair import MAX_LOOKS_WAITED, Repair
 from dht14.wire.messages import Offer
 from tests.fakes import LATENCY, FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
 
 
 class RepairTests(HoldersTestCase):
-    """Each node watches its neighbours; the holders of the key are 1, 2 and 3."""
+    """Each node has repair; the holders of the key are 1, 2 and 3."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.repairs = {peer.contact.node_id: self.repair(peer) for peer in self.town}
+        self.repairs = {peer.contact.node_id: self.repair(peer) for peer in self.cluster}
         self.look()
         self.record_ = self.record()
-        self.give(self.record_, *self.town[:3])
+        self.give(self.record_, *self.cluster[:3])
         self.asked(Offer)
 
     def repair(self, peer: Peer) -> Repair:
         assert peer.store is not None
         rpc = FakeRpc(self.network, peer.contact, peer.table, peer.time)
         return Repair(
-            peer.table, peer.store, self.copies(peer), peer.diary, rpc, self.network.clock, peer.freshness
+            peer.table,
+            peer.store,
+            self.copies(peer),
+            peer.republish_times,
+            rpc,
+            self.network.clock,
+            peer.resync_state,
         )
 
     def look(self, times: int = 2) -> None:
-        """Let each node look at its neighbours, and see that they have not changed since."""
+        """Run a pass of each node, and another one that sees the same neighbours."""
         for _ in range(times):
-            for peer in self.town:
+            for peer in self.cluster:
                 self.finish(self.repairs[peer.contact.node_id].one_pass())
 
     def leave(self, peer: Peer) -> None:
-        """This one dies, and all others have found it out."""
+        """This node dies, and all others have noticed."""
         peer.fall_silent()
-        self.town.remove(peer)
-        for other in self.town:
+        self.cluster.remove(peer)
+        for other in self.cluster:
             for turn in range(6):
                 other.table.failed(peer.contact, self.network.clock.seconds() + 2 * turn)
-            other.table.confirmed(self.town[0].contact, self.network.clock.seconds(), LATENCY)
+            other.table.confirmed(self.cluster[0].contact, self.network.clock.seconds(), LATENCY)
             self.assertNotIn(peer.contact.node_id, other.table)
 
     def newcomer(self, node_id: int) -> Peer:
         peer = self.network.peer(node_id)
-        self.town.append(peer)
+        self.cluster.append(peer)
         self.repairs[node_id] = self.repair(peer)
-        self.network.acquaint(self.town)
+        self.network.acquaint(self.cluster)
         return peer
 
     def test_calm(self) -> None:
-        """While nobody comes or goes nothing is sent."""
+        """While the neighbours do not change nothing is sent."""
         self.look(5)
         self.assertEqual(self.asked(Offer), 0)
 
     def test_newcomer(self) -> None:
-        """A newcomer that is nearer than a holder gets the record, of three holders at the most."""
+        """A newcomer that is nearer than a holder gets the record, from at most three holders."""
         self.newcomer(1 << 10)
         self.look()
         self.assertEqual(self.holders(self.record_), [1, 2, 3])
@@ -61,33 +67,33 @@ class RepairTests(HoldersTestCase):
         self.assertLessEqual(self.asked(Offer), 3)
 
     def test_death(self) -> None:
-        """When a holder has died, the next nearest takes its place."""
-        self.leave(self.town[1])
+        """When a holder has died, the next nearest node replaces it."""
+        self.leave(self.cluster[1])
         self.look()
         self.assertEqual(self.holders(self.record_), [1, 3, 4])
 
     def test_all_but_one(self) -> None:
-        """When all holders but one have died, there are as many again."""
-        self.leave(self.town[0])
-        self.leave(self.town[0])
+        """When all holders but one have died, their number is restored."""
+        self.leave(self.cluster[0])
+        self.leave(self.cluster[0])
         self.look()
         self.assertEqual(self.holders(self.record_), [3, 4, 5])
 
     def test_subnets(self) -> None:
-        """Of a subnet two count: when a holder has died its place is taken by the next from elsewhere."""
+        """Two nodes of a subnet count: a dead holder is replaced by the next node of another subnet."""
         record = self.record(key=0, value=b"of six", later=1, copies=6)
-        self.give(record, *self.town[:6])
-        neighbourhood = {peer.contact.address[0] for peer in self.town[4:7]}
-        for peer in self.town:
+        self.give(record, *self.cluster[:6])
+        neighbourhood = {peer.contact.address[0] for peer in self.cluster[4:7]}
+        for peer in self.cluster:
             peer.table.subnet_of = lambda host: b"one" if host in neighbourhood else None
-        self.leave(self.town[0])
+        self.leave(self.cluster[0])
         self.look()
         self.assertEqual(self.holders(record), [2, 3, 4, 5, 6, 8])
 
     def test_restlessness(self) -> None:
-        """Changes that follow each other are waited out, but not for ever."""
+        """Repair waits for a series of changes to end, but not for ever."""
         looks = 0
-        for node_id in range(20, 20 + LONGEST_WAIT):
+        for node_id in range(20, 20 + MAX_LOOKS_WAITED):
             self.newcomer(node_id)
             self.look(times=1)
         self.newcomer(0)
@@ -98,31 +104,32 @@ class RepairTests(HoldersTestCase):
         self.assertLessEqual(looks, 2)
 
     def test_return(self) -> None:
-        """A node that begins with records from before offers them to all their holders, and learns of newer ones."""
+        """A node that starts with records of an earlier run offers them to all holders, and learns of
+        newer ones."""
         newer = self.record(value=b"newer", later=1)
-        self.give(newer, self.town[1])
+        self.give(newer, self.cluster[1])
         self.repairs[1] = self.repair(self.one)
         self.look()
         self.assertEqual(self.holders(newer), [1, 2])
         other = self.record(key=1, value=b"only here")
-        self.give(other, self.town[8])
-        self.repairs[9] = self.repair(self.town[8])
+        self.give(other, self.cluster[8])
+        self.repairs[9] = self.repair(self.cluster[8])
         self.look()
         self.assertEqual(self.holders(other), [1, 2, 3, 9])
 
     def test_reunion(self) -> None:
-        """Two parts that wrote the same key and keys of their own agree when they have met."""
-        west, east = self.town, [self.network.peer(node_id) for node_id in range(100, 104)]
+        """Two partitions that wrote the same key, and keys of their own, agree after they have met."""
+        west, east = self.cluster, [self.network.peer(node_id) for node_id in range(100, 104)]
         self.network.acquaint(east)
         for peer in east:
             self.repairs[peer.contact.node_id] = self.repair(peer)
-        self.town = east
+        self.cluster = east
         self.look()
         later, theirs = self.record(value=b"later", later=7), self.record(key=101, value=b"theirs")
         self.give(later, *east[:3])
         self.give(theirs, *east[:3])
-        self.town = west + east
-        self.network.acquaint(self.town)
+        self.cluster = west + east
+        self.network.acquaint(self.cluster)
         self.look()
         self.assertEqual(self.holders(later)[:3], [1, 2, 3])
         self.assertEqual(self.holders(self.record_), [])

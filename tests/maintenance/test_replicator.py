@@ -1,7 +1,7 @@
 from attrs import evolve
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.maintenance.replicator import REFUSAL_SECONDS, Replicator
+from dht14.maintenance.replicator import REFUSAL_MEMORY, Replicator
 from dht14.records.record import Record
 from dht14.wire.messages import FindValue, Offer, Outranked, Ping, Stored
 from dht14.wire.messages import Store as StoreRequest
@@ -15,62 +15,63 @@ class CopiesTests(HoldersTestCase):
         self.give(self.record_, self.one)
         self.bring = self.copies(self.one)
 
-    def spread(self, needed: int, copies: Replicator | None = None, record: Record | None = None) -> int:
+    def replicate(self, needed: int, copies: Replicator | None = None, record: Record | None = None) -> int:
         copies, record = copies or self.bring, record or self.record_
-        return self.finish(copies.spread(record, copies.candidates(record.key), needed))
+        return self.finish(copies.replicate(record, copies.replica_candidates(record.key), needed))
 
     def test_spread(self) -> None:
-        """The nearest get it, as many as are needed, and keep it until the writer's moment."""
+        """The nearest nodes get the record, as many as needed, and keep it until its expiry."""
         self.network.wait(60)
-        self.assertEqual(self.spread(2), 2)
+        self.assertEqual(self.replicate(2), 2)
         self.assertEqual(self.holders(self.record_), [1, 2, 3])
-        held = self.town[1].store.get(0, self.network.clock.seconds())  # type: ignore[union-attr]
+        held = self.cluster[1].store.get(0, self.network.clock.seconds())  # type: ignore[union-attr]
         assert held is not None
         self.assertLess(abs(held.expires_at - self.record_.expires_at), 0.1)
         self.assertEqual(held.version, self.record_.version)
 
     def test_offered_first(self) -> None:
-        """Who has it is only asked; the value is sent to who has not."""
-        self.give(self.record_, self.town[1])
-        self.spread(2)
+        """A node that has the record only gets an offer; the value goes to one that has not."""
+        self.give(self.record_, self.cluster[1])
+        self.replicate(2)
         self.assertEqual((self.asked(Offer), self.asked(StoreRequest)), (2, 1))
 
     def test_stand_ins(self) -> None:
-        """For who refuses or says nothing the next nearest stand in; refusers are left alone for a while."""
-        self.town[1].fall_silent()
+        """A node that refuses or does not answer is replaced by the next nearest; refusers are skipped for
+        a while."""
+        self.cluster[1].fall_silent()
         bootstrap = self.network.peer(10, holds_values=False)
         self.one.table.confirmed(bootstrap.contact, 0.0, 0.01)
         record = self.record(key=10, value=b"near a bootstrap node")
-        self.assertEqual(self.spread(2), 2)
+        self.assertEqual(self.replicate(2), 2)
         self.assertEqual(self.holders(self.record_), [1, 3, 4])
-        self.assertEqual(self.spread(2, record=record), 2)
-        self.assertFalse(self.bring.takes_copies(10))
-        self.assertNotIn(bootstrap.contact, self.bring.candidates(10))
-        self.network.wait(REFUSAL_SECONDS)
-        self.assertIn(bootstrap.contact, self.bring.candidates(10))
+        self.assertEqual(self.replicate(2, record=record), 2)
+        self.assertFalse(self.bring.accepts_copies(10))
+        self.assertNotIn(bootstrap.contact, self.bring.replica_candidates(10))
+        self.network.wait(REFUSAL_MEMORY)
+        self.assertIn(bootstrap.contact, self.bring.replica_candidates(10))
 
     def test_bootstrap_node(self) -> None:
-        """Who has said that it holds no values is never asked to, before it says something else."""
-        contact = self.town[2].contact
-        self.one.table.said(contact.node_id, holds_values=False)
-        self.assertNotIn(contact, self.bring.candidates(0))
-        self.network.wait(2 * REFUSAL_SECONDS)
-        self.assertFalse(self.bring.takes_copies(contact.node_id))
-        self.one.table.said(contact.node_id, holds_values=True)
-        self.assertIn(contact, self.bring.candidates(0))
+        """A node that says that it holds no values gets no offers, until it says otherwise."""
+        contact = self.cluster[2].contact
+        self.one.table.reported(contact.node_id, holds_values=False)
+        self.assertNotIn(contact, self.bring.replica_candidates(0))
+        self.network.wait(2 * REFUSAL_MEMORY)
+        self.assertFalse(self.bring.accepts_copies(contact.node_id))
+        self.one.table.reported(contact.node_id, holds_values=True)
+        self.assertIn(contact, self.bring.replica_candidates(0))
 
     def test_nobody(self) -> None:
-        """Where nobody answers, nobody has it, and it ends."""
-        for peer in self.town[1:]:
+        """If no node answers, none has it, and the call ends."""
+        for peer in self.cluster[1:]:
             peer.fall_silent()
-        self.assertEqual(self.spread(2), 0)
+        self.assertEqual(self.replicate(2), 0)
         self.assertEqual(self.holders(self.record_), [1])
 
     def test_catch_up(self) -> None:
-        """Who learns that another holder has something newer fetches it, and holds it."""
+        """A node that learns of a newer record of another holder fetches and stores it."""
         newer = evolve(self.record_, value=b"newer", version=self.record_.version + 5)
-        self.give(newer, self.town[2])
-        self.assertEqual(self.spread(2), 2)
+        self.give(newer, self.cluster[2])
+        self.assertEqual(self.replicate(2), 2)
         self.assertEqual(self.holders(newer), [1, 3])
         self.assertEqual(self.asked(FindValue), 1)
 
@@ -78,34 +79,36 @@ class CopiesTests(HoldersTestCase):
         """Large values travel the same way, in both directions."""
         large = self.record(value=bytes(60_000), later=1)
         self.give(large, self.one)
-        self.assertEqual(self.spread(2, record=large), 2)
+        self.assertEqual(self.replicate(2, record=large), 2)
         self.assertEqual(self.holders(large), [1, 2, 3])
         larger = self.record(value=bytes(61_000), later=2)
-        self.give(larger, self.town[1])
-        self.assertEqual(self.spread(1, record=large), 1)
+        self.give(larger, self.cluster[1])
+        self.assertEqual(self.replicate(1, record=large), 1)
         self.assertEqual(self.holders(larger), [1, 2])
 
     def test_lies(self) -> None:
-        """What is said to be newer and is not, or has no signature, is not taken."""
-        self.town[1].answer = lambda request, sender: Outranked(1 << 62, ())
-        self.assertEqual(self.spread(1), 1)
+        """A copy that claims to be newer and is not, or has no valid signature, is not stored."""
+        self.cluster[1].answer = lambda request, sender: Outranked(1 << 62, ())
+        self.assertEqual(self.replicate(1), 1)
         self.assertEqual(self.holders(self.record_), [1])
-        self.bring.take(
+        self.bring.store_copy(
             evolve(self.record_, version=self.record_.version + (1 << 46), value=b"of the future")
         )
-        self.bring.take(evolve(self.record_, version=self.record_.version + 1, value=b"DHT14OWN forged"))
+        self.bring.store_copy(
+            evolve(self.record_, version=self.record_.version + 1, value=b"DHT14OWN forged")
+        )
         self.assertEqual(self.holders(self.record_), [1])
         content = self.record(hash_id(b"content"), b"content")
-        self.bring.take(evolve(content, version=1))
+        self.bring.store_copy(evolve(content, version=1))
         self.assertEqual(self.holders(content), [])
-        self.bring.take(content)
+        self.bring.store_copy(content)
         self.assertEqual(self.holders(content), [1])
 
     def test_news(self) -> None:
-        """Neighbours that a holder names, and that this node does not know, are called."""
+        """Unknown neighbours that a holder names are pinged."""
         stranger = self.network.peer(12)
-        self.town[1].answer = lambda request, sender: Stored((stranger.contact,))
-        self.spread(1)
+        self.cluster[1].answer = lambda request, sender: Stored((stranger.contact,))
+        self.replicate(1)
         self.network.wait(1)
         self.assertIn(12, self.one.table)
         self.assertEqual([type(request) for request in stranger.asked], [Ping])

@@ -4,8 +4,8 @@ from attrs import evolve
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import K
-from dht14.maintenance.republish import LAST_SECONDS, Region, Republish
-from dht14.node.republish_times import JITTER, TRUST, RepublishTimes
+from dht14.maintenance.republish import MIN_REMAINING, Region, Republish
+from dht14.node.republish_times import JITTER, MAX_POSTPONED, RepublishTimes
 from dht14.wire.messages import FindNode, Offer
 from dht14.wire.messages import Store as StoreRequest
 from tests.fakes import Peer
@@ -17,7 +17,7 @@ T = 600.0
 class RepublishTestCase(HoldersTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.diary = RepublishTimes()
+        self.republish_times = RepublishTimes()
         self.republish = self.of(self.one)
 
     def of(self, peer: Peer) -> Republish:
@@ -26,84 +26,84 @@ class RepublishTestCase(HoldersTestCase):
             peer.node,
             peer.store,
             self.copies(peer),
-            self.diary,
+            self.republish_times,
             self.network.clock,
             random.Random(1),
             lambda: T,
         )
 
     def one_interval(self) -> None:
-        """Let as much time pass as an interval may take, and then a pass."""
+        """Let the longest possible interval pass, then run a pass."""
         self.network.wait(T * (1 + JITTER))
         self.finish(self.republish.one_pass())
 
 
 class RepublishTests(RepublishTestCase):
     def test_restored(self) -> None:
-        """Holders that have lost a record have it again after an interval, under its version and moment."""
+        """Holders that have lost a record have it again after an interval, with its version and expiry."""
         record = self.record()
         self.give(record, self.one)
         self.one_interval()
         self.assertEqual(self.holders(record), [1, 2, 3])
-        held = self.town[2].store.get(0, self.network.clock.seconds())  # type: ignore[union-attr]
+        held = self.cluster[2].store.get(0, self.network.clock.seconds())  # type: ignore[union-attr]
         assert held is not None
         self.assertLess(abs(held.expires_at - record.expires_at), 0.1)
 
     def test_not_too_early(self) -> None:
-        """Before the interval is over, jitter taken off, nothing is sent."""
+        """Before the interval is over, minus jitter, nothing is sent."""
         self.give(self.record(), self.one)
         self.network.wait(T * (1 - JITTER) - 1)
         self.finish(self.republish.one_pass())
         self.assertEqual(self.asked(Offer), 0)
 
     def test_cheap(self) -> None:
-        """A record that all have costs one OFFER for each other holder, and no value is sent."""
+        """A record that all holders have costs one OFFER for each other holder, and no value is sent."""
         record = self.record()
-        self.give(record, *self.town[:3])
+        self.give(record, *self.cluster[:3])
         self.one_interval()
         self.assertEqual((self.asked(Offer), self.asked(StoreRequest), self.asked(FindNode)), (2, 0, 0))
 
     def test_done_by_another(self) -> None:
-        """What another holder has seen to is left alone, but not for ever."""
+        """A record that another holder has republished is skipped, but not for ever."""
         record = self.record()
-        self.give(record, *self.town[:3])
-        self.diary.told(0, self.network.clock.seconds())
+        self.give(record, *self.cluster[:3])
+        self.republish_times.republished_by_peer(0, self.network.clock.seconds())
         offers = []
-        for _ in range(2 * TRUST):
+        for _ in range(2 * MAX_POSTPONED):
             self.network.wait(T * (1 + JITTER) - 1)
-            self.diary.told(0, self.network.clock.seconds())
+            self.republish_times.republished_by_peer(0, self.network.clock.seconds())
             self.network.wait(1)
             self.finish(self.republish.one_pass())
             offers.append(self.asked(Offer))
-        self.assertEqual(offers[: TRUST - 2], [0] * (TRUST - 2))
+        self.assertEqual(offers[: MAX_POSTPONED - 2], [0] * (MAX_POSTPONED - 2))
         self.assertIn(2, offers)
 
     def test_not_worth_it(self) -> None:
-        """Cached copies are not republished, nor what is about to expire."""
+        """Cached copies and records that are about to expire are not republished."""
         self.give(self.record(copies=0), self.one)
         self.give(evolve(self.record(5), expires_at=self.network.clock.seconds() + 2 * T), self.one)
-        self.network.wait(2 * T - LAST_SECONDS)
+        self.network.wait(2 * T - MIN_REMAINING)
         self.finish(self.republish.one_pass())
         self.assertEqual(self.asked(Offer), 0)
 
     def test_not_near(self) -> None:
-        """A node that is no holder any more asks the nearest alone whether it has the record."""
+        """A node that is not a holder any more only asks the nearest one whether it has the record."""
         record = self.record(key=8, copies=2)
         self.give(record, self.one)
         self.one_interval()
         self.assertEqual((self.holders(record), self.asked(Offer)), ([1, 8], 1))
 
     def test_cut_off(self) -> None:
-        """A node that is cut off does not try."""
+        """A node that is cut off does nothing."""
         self.give(self.record(), self.one)
         for _ in range(8):
-            for peer in self.town[1:]:
+            for peer in self.cluster[1:]:
                 self.one.table.failed(peer.contact, self.network.clock.seconds())
         self.one_interval()
         self.assertEqual(self.asked(Offer), 0)
 
     def test_many(self) -> None:
-        """All records are met, however many pages they fill, and the network is not flooded meanwhile."""
+        """All records are offered, however many pages they fill, and the network is not flooded."""
         records = [self.record(key, copies=2) for key in range(1 << 20, (1 << 20) + 200)]
         for record in records:
             self.give(record, self.one)
@@ -114,7 +114,7 @@ class RepublishTests(RepublishTestCase):
 
 class RegionTests(HoldersTestCase):
     def test_covers(self) -> None:
-        """A walk serves the keys whose nearest nodes it has surely found, and no others."""
+        """A lookup serves the keys whose nearest nodes it has certainly found, and no others."""
         rng = random.Random(1)
         nodes = [rng.getrandbits(256) for _ in range(1000)]
         target = rng.getrandbits(256)
@@ -128,5 +128,5 @@ class RegionTests(HoldersTestCase):
                 self.assertLessEqual(set(sorted(nodes, key=key.__xor__)[:8]), set(found))
 
     def test_small_network(self) -> None:
-        """Where a walk found fewer than k nodes, it found all there are."""
+        """A lookup that found fewer than k nodes found all there are."""
         self.assertTrue(Region(0, (Contact(1, ("", 0)),)).covers(1 << 255, 8))

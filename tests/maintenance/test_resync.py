@@ -1,20 +1,24 @@
 from dht14.maintenance.repair import Repair
-from dht14.maintenance.resync import ASLEEP, RESYNC_LOOK, Resyncing
+from dht14.maintenance.resync import ASLEEP_AFTER, RESYNC_LOOK, ResyncRequests
 from dht14.wire.messages import Offer, Resync
 from tests.fakes import LATENCY, FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
 
 
 class ResyncTests(HoldersTestCase):
-    """Node 1 comes back to the nodes 2 to 9, which have gone on."""
+    """Node 1 comes back to the nodes 2 to 9, which kept running."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.repairs = [self.repair(peer) for peer in self.town]
+        self.repairs = [self.repair(peer) for peer in self.cluster]
         self.look()
         self.settled = True
-        self.resyncing = Resyncing(
-            self.one.freshness, self.one.table, self.rpc(self.one), self.network.clock, lambda: self.settled
+        self.resyncing = ResyncRequests(
+            self.one.resync_state,
+            self.one.table,
+            self.rpc(self.one),
+            self.network.clock,
+            lambda: self.settled,
         )
 
     def rpc(self, peer: Peer) -> FakeRpc:
@@ -23,10 +27,12 @@ class ResyncTests(HoldersTestCase):
     def repair(self, peer: Peer) -> Repair:
         assert peer.store is not None
         rpc, clock = self.rpc(peer), self.network.clock
-        return Repair(peer.table, peer.store, self.copies(peer), peer.diary, rpc, clock, peer.freshness)
+        return Repair(
+            peer.table, peer.store, self.copies(peer), peer.republish_times, rpc, clock, peer.resync_state
+        )
 
     def look(self, times: int = 2) -> None:
-        """Let each node look at its neighbours."""
+        """Run repair at each node."""
         for _ in range(times):
             for repair in self.repairs:
                 self.finish(repair.serve_askers())
@@ -34,29 +40,30 @@ class ResyncTests(HoldersTestCase):
         self.network.wait(1)
 
     def test_missed(self) -> None:
-        """A node that was away gets what was written meanwhile, new keys and new values of old ones, and counts
-        as current only then."""
+        """A node that was away gets the writes that it missed, new keys and new values of old ones, and only
+        then counts as current."""
         old, new, other = (
             self.record(),
             self.record(value=b"new", later=1),
             self.record(key=1, value=b"other"),
         )
-        self.give(old, *self.town[:3])
-        self.give(new, *self.town[1:4])
-        self.give(other, *self.town[1:4])
+        self.give(old, *self.cluster[:3])
+        self.give(new, *self.cluster[1:4])
+        self.give(other, *self.cluster[1:4])
         self.resyncing.one_pass()
         self.network.wait(1)
-        self.assertFalse(self.one.freshness.is_current)
+        self.assertFalse(self.one.resync_state.is_current)
         self.look(times=1)
-        self.assertTrue(self.one.freshness.is_current)
+        self.assertTrue(self.one.resync_state.is_current)
         self.assertIn(1, self.holders(new))
         self.assertIn(1, self.holders(other))
 
     def test_at_one_holder(self) -> None:
-        """What only the third of the remaining holders has is brought too: it may be what a quorum rests on."""
-        self.give(self.record(), *self.town[:3])
+        """A record that only the third of the remaining holders has is offered too: a quorum may rest on
+        it."""
+        self.give(self.record(), *self.cluster[:3])
         new = self.record(value=b"new", later=1)
-        self.give(new, self.town[3])
+        self.give(new, self.cluster[3])
         self.resyncing.one_pass()
         self.network.wait(1)
         self.look(times=1)
@@ -74,68 +81,74 @@ class ResyncTests(HoldersTestCase):
         self.assertEqual(self.asked(Resync), 8)
 
     def test_asleep(self) -> None:
-        """A node that was stopped for a while asks again; one that looks in time does not."""
+        """A node that stood still for a while asks again; one whose passes are on time does not."""
         self.resyncing.one_pass()
         self.network.wait(1)
         self.asked(Resync)
-        for seconds, expected in ((RESYNC_LOOK, 0), (ASLEEP, 8)):
+        for seconds, expected in ((RESYNC_LOOK, 0), (ASLEEP_AFTER, 8)):
             self.network.wait(seconds)
             self.resyncing.one_pass()
             self.network.wait(1)
             self.assertEqual(self.asked(Resync), expected)
 
     def test_cut_off(self) -> None:
-        """A node whose calls fail does not count as current from then on: when it is back its old copies must not
-        be counted before it has asked for what it missed."""
+        """A node whose calls fail is not current from then on: its old copies must not be counted until it
+        has asked for the writes that it missed."""
         table, now = self.one.table, self.network.clock.seconds
-        self.one.freshness.missed_writes((), now())
-        for peer in self.town[1:]:
+        self.one.resync_state.missed_writes((), now())
+        for peer in self.cluster[1:]:
             table.failed(peer.contact, now())
         self.assertTrue(table.is_cut_off)
         self.resyncing.one_pass()
-        self.assertFalse(self.one.freshness.is_current)
+        self.assertFalse(self.one.resync_state.is_current)
         for _ in range(3):
-            for peer in self.town[1:]:
+            for peer in self.cluster[1:]:
                 table.confirmed(peer.contact, now(), LATENCY)
         self.resyncing.one_pass()
-        self.assertFalse(self.one.freshness.is_current)
+        self.assertFalse(self.one.resync_state.is_current)
         self.look(times=1)
-        self.assertTrue(self.one.freshness.is_current)
+        self.assertTrue(self.one.resync_state.is_current)
 
     def test_alone(self) -> None:
-        """Alone it is current; when somebody comes it asks."""
+        """A node that is alone is current; when a contact comes it asks."""
         peer = self.network.peer(50)
-        resyncing = Resyncing(peer.freshness, peer.table, self.rpc(peer), self.network.clock, lambda: True)
+        resyncing = ResyncRequests(
+            peer.resync_state, peer.table, self.rpc(peer), self.network.clock, lambda: True
+        )
         resyncing.one_pass()
-        self.assertTrue(peer.freshness.is_current)
+        self.assertTrue(peer.resync_state.is_current)
         peer.table.confirmed(self.one.contact, self.network.clock.seconds(), LATENCY)
         resyncing.one_pass()
-        self.assertFalse(peer.freshness.is_current)
+        self.assertFalse(peer.resync_state.is_current)
         self.network.wait(1)
         self.assertEqual(self.asked(Resync), 1)
 
     def test_dead_or_without_values(self) -> None:
-        """Those that are dead and those that hold no values are not waited for."""
+        """It does not wait for dead nodes, nor for nodes that hold no values."""
         bootstrap, dead = self.network.peer(60, holds_values=False), self.network.peer(61)
         dead.fall_silent()
         peer = self.network.peer(50)
         for other in (bootstrap, dead):
             peer.table.confirmed(other.contact, self.network.clock.seconds(), LATENCY)
-        Resyncing(peer.freshness, peer.table, self.rpc(peer), self.network.clock, lambda: True).one_pass()
-        self.assertFalse(peer.freshness.is_current)
+        ResyncRequests(
+            peer.resync_state, peer.table, self.rpc(peer), self.network.clock, lambda: True
+        ).one_pass()
+        self.assertFalse(peer.resync_state.is_current)
         self.network.wait(5)
-        self.assertTrue(peer.freshness.is_current)
+        self.assertTrue(peer.resync_state.is_current)
 
     def test_all_at_once(self) -> None:
-        """Where all were stopped at once, all are current again, and nothing is offered twice to one node."""
-        self.give(self.record(), *self.town[:3])
+        """If all stood still at once, all become current again, and no record is offered twice to one
+        node."""
+        self.give(self.record(), *self.cluster[:3])
         resyncing = [
-            Resyncing(p.freshness, p.table, self.rpc(p), self.network.clock, lambda: True) for p in self.town
+            ResyncRequests(p.resync_state, p.table, self.rpc(p), self.network.clock, lambda: True)
+            for p in self.cluster
         ]
         self.asked(Offer)
         for one in resyncing:
             one.one_pass()
         self.network.wait(1)
         self.look(times=1)
-        self.assertTrue(all(peer.freshness.is_current for peer in self.town))
+        self.assertTrue(all(peer.resync_state.is_current for peer in self.cluster))
         self.assertEqual(self.holders(self.record()), [1, 2, 3])

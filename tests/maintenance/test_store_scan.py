@@ -10,7 +10,7 @@ from dht14.sim.memory_store import MemoryStore
 
 class PagesTests(SynchronousTestCase):
     def test_all(self) -> None:
-        """Every record comes once, so many at a time, and between two pages others get their turn."""
+        """Every record comes once, a page at a time, and between two pages the reactor runs."""
         clock = Clock()
         store = MemoryStore(0, 1 << 20, lambda record: True)
         keys = range(1, 2 * PAGE_RECORDS + 2)

@@ -3,29 +3,31 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.net.log_limiter import LogLimiter
 
 
-class LineAllowanceTests(SynchronousTestCase):
+class LogLimiterTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.lines = LogLimiter(0.0)
+        self.limiter = LogLimiter(0.0)
 
     def test_bouts(self) -> None:
-        """A subject is due once, and again when it has not been brought up for a while."""
+        """A subject gets one line, and another one after it was not mentioned for a while."""
         quiet = LogLimiter.quiet
         moments = (0.0, 1.0, quiet, 2 * quiet, 2 * quiet + 1)
-        self.assertEqual([self.lines.is_due("x", now) for now in moments], [True, False, False, True, False])
+        self.assertEqual(
+            [self.limiter.may_log("x", now) for now in moments], [True, False, False, True, False]
+        )
 
     def test_subjects(self) -> None:
-        """Subjects do not count for each other."""
-        self.assertEqual([self.lines.is_due(subject, 0.0) for subject in "xyx"], [True, True, False])
+        """Each subject is limited for itself."""
+        self.assertEqual([self.limiter.may_log(subject, 0.0) for subject in "xyx"], [True, True, False])
 
     def test_flood(self) -> None:
-        """Ever new subjects, and the old ones again, get a line a second after the first burst."""
-        lines = sum(self.lines.is_due(number % 5000, number / 100) for number in range(20_000))
-        self.assertLessEqual(lines, 60 + 200)
-        self.assertGreaterEqual(lines, 200)
+        """A flood of new and old subjects gets a line a second after the first burst."""
+        logged = sum(self.limiter.may_log(number % 5000, number / 100) for number in range(20_000))
+        self.assertLessEqual(logged, 60 + 200)
+        self.assertGreaterEqual(logged, 200)
 
     def test_memory(self) -> None:
-        """Not all subjects ever brought up are remembered."""
+        """When the memory is full, the oldest subject is forgotten first."""
         for number in range(LogLimiter.max_subjects + 1):
-            self.lines.is_due(number, 0.0)
-        self.assertTrue(self.lines.is_due(0, 1000.0))
-        self.assertFalse(self.lines.is_due(LogLimiter.max_subjects, 1.0))
+            self.limiter.may_log(number, 0.0)
+        self.assertTrue(self.limiter.may_log(0, 1000.0))
+        self.assertFalse(self.limiter.may_log(LogLimiter.max_subjects, 1.0))

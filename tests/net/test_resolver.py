@@ -11,7 +11,7 @@ from dht14.net.resolver import RESOLVE_TIMEOUT, resolver
 
 @define
 class NameResolver:
-    """Notes who wants to know which name; with `known`, it tells that at once."""
+    """Records the names to resolve; with `known`, it answers at once."""
 
     known: list[Any] | None = None
     asked: list[tuple[Any, str, int]] = field(factory=list)
@@ -40,7 +40,7 @@ class ResolverTests(SynchronousTestCase):
         self.resolve = resolver(self.reactor)
 
     def test_all_addresses(self) -> None:
-        """Every address of a name in either family is found, each once, with the port that was asked for."""
+        """All addresses of a name, of both families, are found once each, with the given port."""
         found = self.resolve("seed.example", 8000)
         ((receiver, *asked),) = self.names.asked
         self.assertEqual(asked, ["seed.example", 8000])
@@ -57,18 +57,18 @@ class ResolverTests(SynchronousTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_at_once(self) -> None:
-        """An answer that comes at once is one too, and leaves no timer behind."""
+        """An answer that comes at once counts, and leaves no timer."""
         self.names.known = [IPv4Address("TCP", "192.0.2.1", 1)]
         self.assertEqual(self.successResultOf(self.resolve("a", 1)), [("192.0.2.1", 1)])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_none(self) -> None:
-        """A name without an address is an empty list, no failure."""
+        """A name without an address gives an empty list, not a failure."""
         self.names.known = []
         self.assertEqual(self.successResultOf(self.resolve("a", 1)), [])
 
     def test_timeout(self) -> None:
-        """Nobody waits for ever for a resolver; what it says too late is not heard."""
+        """Nothing waits for ever for a resolver; a late answer is ignored."""
         found = self.resolve("a", 1)
         self.reactor.advance(RESOLVE_TIMEOUT)
         self.assertEqual(self.successResultOf(found), [])
@@ -77,7 +77,7 @@ class ResolverTests(SynchronousTestCase):
         receiver.resolutionComplete()
 
     def test_cancelled(self) -> None:
-        """Who does not want to know any more leaves no timer behind."""
+        """A cancelled resolution leaves no timer."""
         found = self.resolve("a", 1)
         found.cancel()
         self.failureResultOf(found, CancelledError)

@@ -32,7 +32,7 @@ class TcpPortTests(TestCase):
         return await listener.heard
 
     async def test_served(self) -> None:
-        """Who comes before there is anybody to serve him waits, and is served then."""
+        """A client that connects before there is a server waits, and is served then."""
         number = free_port()
         port = TcpPort(("127.0.0.1", number), reactor)
         early = Deferred.fromCoroutine(self.hear(number))
@@ -42,7 +42,7 @@ class TcpPortTests(TestCase):
         self.assertRaises(ConnectionRefusedError, socket.create_connection, ("127.0.0.1", number))
 
     async def test_both_families(self) -> None:
-        """The IPv6 wildcard takes IPv4 connections too."""
+        """The IPv6 wildcard accepts IPv4 connections too."""
         number = free_port()
         port = TcpPort(("::", number), reactor)
         port.serve(Factory.forProtocol(Greeting))
@@ -50,12 +50,12 @@ class TcpPortTests(TestCase):
         await port.close()
 
     def test_in_use(self) -> None:
-        """An address that somebody else has is an OSError, and nothing stays open."""
+        """An address in use raises OSError, and no socket stays open."""
         with socket.create_server(("127.0.0.1", 0)) as other:
             self.assertRaises(OSError, TcpPort, other.getsockname(), reactor)
 
     async def test_never_served(self) -> None:
-        """A port that nobody was let in at gives its address back at once."""
+        """A port without a server releases its address at once."""
         number = free_port()
         port = TcpPort(("127.0.0.1", number), reactor)
         await port.close()

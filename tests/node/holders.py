@@ -1,4 +1,4 @@
-"""What the tests of the upkeep of records share: a town of holders, each with what brings copies to others."""
+"""What the tests of record maintenance share: a cluster of holders, each with its replicator."""
 
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.maintenance.replicator import Replicator
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.records.record import Kind, Record, version_at
 from dht14.records.store import Verdict
 from dht14.wire.messages import Request
@@ -24,8 +24,8 @@ class HoldersTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.network = FakeNetwork()
-        self.town = self.network.town(*range(1, 10))
-        self.one = self.town[0]
+        self.cluster = self.network.cluster(*range(1, 10))
+        self.one = self.cluster[0]
 
     def copies(self, peer: Peer) -> Replicator:
         rpc = FakeRpc(self.network, peer.contact, peer.table, peer.time)
@@ -36,10 +36,10 @@ class HoldersTestCase(SynchronousTestCase):
             peer.table,
             peer.store,
             rpc,
-            peer.courier.send_copy,
+            peer.record_sender.send_copy,
             bulk,
             clock,
-            NetworkTime(clock.seconds, clock.seconds),
+            NetworkClock(clock.seconds, clock.seconds),
         )
 
     def record(self, key: int = 0, value: bytes = b"value", later: int = 0, copies: int = 3) -> Record:
@@ -59,13 +59,13 @@ class HoldersTestCase(SynchronousTestCase):
     def holders(self, record: Record) -> list[int]:
         """The ids of those who hold its value."""
         now = self.network.clock.seconds()
-        held = [(peer, peer.store.get(record.key, now)) for peer in self.town if peer.store is not None]
+        held = [(peer, peer.store.get(record.key, now)) for peer in self.cluster if peer.store is not None]
         return [p.contact.node_id for p, held in held if held is not None and held.value == record.value]
 
     def asked(self, kind: type[Request]) -> int:
         """How many such requests have reached all nodes since the last look at them."""
         count = 0
-        for peer in self.town:
+        for peer in self.cluster:
             count += sum(isinstance(request, kind) for request in peer.asked)
             peer.asked = [request for request in peer.asked if not isinstance(request, kind)]
         return count

@@ -17,41 +17,41 @@ class TurnsTests(SynchronousTestCase):
         self.begun: list[str] = []
 
     def take(self, name: str) -> "Deferred[None]":
-        return self.turns.take().addCallback(lambda _: self.begun.append(name))
+        return self.turns.acquire().addCallback(lambda _: self.begun.append(name))
 
     def test_in_order(self) -> None:
         """As many as may begin do so at once, the others one by one, in the order in which they came."""
         for name in "abcd":
             self.take(name)
         self.assertEqual(self.begun, ["a", "b"])
-        self.turns.give_back()
+        self.turns.release()
         self.assertEqual(self.begun, ["a", "b", "c"])
-        self.turns.give_back()
+        self.turns.release()
         self.assertEqual(self.begun, ["a", "b", "c", "d"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_patience(self) -> None:
-        """Who has waited long enough begins; after that no more than two at once again."""
+        """After the timeout an operation begins; then at most two run at once again."""
         for name in "abcd":
             self.take(name)
         self.clock.advance(1.0)
         self.assertEqual(self.begun, ["a", "b", "c", "d"])
         self.take("e")
-        self.turns.give_back()
-        self.turns.give_back()
+        self.turns.release()
+        self.turns.release()
         self.assertNotIn("e", self.begun)
-        self.turns.give_back()
+        self.turns.release()
         self.assertIn("e", self.begun)
 
     def test_cancelled(self) -> None:
-        """Who is cancelled while it waits takes nobody's turn."""
+        """An operation that is cancelled while it waits does not use a turn."""
         self.take("a")
         self.take("b")
         gone = self.take("c")
         self.take("d")
         gone.cancel()
         self.failureResultOf(gone, CancelledError)
-        self.turns.give_back()
+        self.turns.release()
         self.assertEqual(self.begun, ["a", "b", "d"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

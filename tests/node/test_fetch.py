@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.node.fetch import CLAIM_SECONDS, HEDGE, VOUCHED_SECONDS, Fetch, FetchRace, ValueSource
+from dht14.kademlia.parameters import HEDGE_DELAY, UNVOUCHED_TIMEOUT, VOUCHED_TIMEOUT
+from dht14.node.fetch import Fetch, FetchRace, ValueSource
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Record
 from dht14.wire.messages import Reply
@@ -36,7 +37,7 @@ class FetchTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.bulk = Transfers()
-        claim = AdvertisedRecord(
+        advertised = AdvertisedRecord(
             key=1,
             version=1,
             expires_at=3600.0,
@@ -45,8 +46,8 @@ class FetchTests(SynchronousTestCase):
             length=len(VALUE),
             digest=sha256(VALUE).digest(),
         )
-        claimers = [ValueSource(Contact(number, ("127.0.0.1", number)), bytes(16)) for number in (2, 3, 4)]
-        fetch = Fetch(claim, iter(claimers), self.bulk, self.clock)
+        sources = [ValueSource(Contact(number, ("127.0.0.1", number)), bytes(16)) for number in (2, 3, 4)]
+        fetch = Fetch(advertised, iter(sources), self.bulk, self.clock)
         self.fetched = fetch.run(TIMEOUT)
 
     def assert_over(self) -> None:
@@ -56,7 +57,7 @@ class FetchTests(SynchronousTestCase):
 
     def test_first(self) -> None:
         """The value that comes ends it; the transfers of those that were asked as well are given up."""
-        self.clock.advance(HEDGE)
+        self.clock.advance(HEDGE_DELAY)
         self.assertEqual(len(self.bulk.begun), 2)
         self.bulk.begun[0].callback(VALUE)
         record = self.successResultOf(self.fetched)
@@ -75,27 +76,27 @@ class FetchTests(SynchronousTestCase):
 
     def test_timeout(self) -> None:
         """When the time is up it is over."""
-        self.clock.pump([HEDGE] * round(TIMEOUT / HEDGE + 1))
+        self.clock.pump([HEDGE_DELAY] * round(TIMEOUT / HEDGE_DELAY + 1))
         self.assertIsNone(self.successResultOf(self.fetched))
         self.assertEqual(len(self.bulk.begun), 3)
         self.assert_over()
 
     def test_cancelled(self) -> None:
-        """So it is when nobody wants the value any more."""
+        """The same when the fetch is cancelled."""
         self.fetched.cancel()
         self.failureResultOf(self.fetched, CancelledError)
         self.assert_over()
 
 
 class ClaimRaceTests(SynchronousTestCase):
-    """A record of version 2 is here, or none; holders 1, 2 and 3 claim to have one of version 1, 2 and 3."""
+    """A record of version 2 is known, or none; holders 1, 2 and 3 advertise versions 1, 2 and 3."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.bulk = Transfers()
 
-    def claim(self, version: int) -> tuple[AdvertisedRecord, list[ValueSource]]:
-        claim = AdvertisedRecord(
+    def advertised(self, version: int) -> tuple[AdvertisedRecord, list[ValueSource]]:
+        advertised = AdvertisedRecord(
             key=1,
             version=version,
             expires_at=3600.0,
@@ -104,22 +105,22 @@ class ClaimRaceTests(SynchronousTestCase):
             length=len(VALUE),
             digest=sha256(VALUE).digest(),
         )
-        return claim, [ValueSource(Contact(version, ("127.0.0.1", version)), bytes(16))]
+        return advertised, [ValueSource(Contact(version, ("127.0.0.1", version)), bytes(16))]
 
     def begin(self, *versions: int, here: Record | None = None) -> FetchRace:
-        race = FetchRace([self.claim(version) for version in versions], self.bulk, self.clock, here)
+        race = FetchRace([self.advertised(version) for version in versions], self.bulk, self.clock, here)
         self.ended = race.run(TIMEOUT)
         return race
 
     def failed(self, race: FetchRace) -> list[int]:
-        return sorted(claimer.contact.node_id for claimer in race.failed)
+        return sorted(source.contact.node_id for source in race.failed)
 
     def end(self) -> None:
         self.successResultOf(self.ended)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_true(self) -> None:
-        """A claim that comes true wins, and nobody is waited for any more."""
+        """The greatest record that arrives wins, and no other is waited for."""
         race = self.begin(
             3, 1, here=Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
         )
@@ -129,26 +130,29 @@ class ClaimRaceTests(SynchronousTestCase):
         self.assertEqual((race.best.version, self.failed(race)), (3, []))
 
     def test_stalled(self) -> None:
-        """Beside a record that is here no claim is waited for longer than a moment, however many there are; those
-        who made them are told."""
+        """With a record at hand, advertised ones are waited for only a moment, however many; their holders
+        are returned."""
         here = Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
         race = self.begin(5, 4, 3, here=here)
         self.assertEqual(len(self.bulk.begun), 3, "side by side")
-        self.clock.advance(CLAIM_SECONDS - 0.01)
+        self.clock.advance(UNVOUCHED_TIMEOUT - 0.01)
         self.assertNoResult(self.ended)
         self.clock.advance(0.01)
         self.end()
         self.assertEqual((race.best, self.failed(race)), (here, [3, 4, 5]))
 
     def test_vouched(self) -> None:
-        """What two holders claim is waited for longer: it may be what was acknowledged last, and they far away. One
-        that claims more alone gains nothing by that."""
+        """What two holders advertise is waited for longer: it may have been acknowledged last, and they may
+        be far away. One that advertises more alone gains nothing."""
         here = Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
-        claim, claimers = self.claim(3)
-        claims = [self.claim(4), (claim, [*claimers, ValueSource(Contact(9, ("127.0.0.1", 9)), bytes(16))])]
-        race = FetchRace(claims, self.bulk, self.clock, here)
+        advertised, sources = self.advertised(3)
+        to_fetch = [
+            self.advertised(4),
+            (advertised, [*sources, ValueSource(Contact(9, ("127.0.0.1", 9)), bytes(16))]),
+        ]
+        race = FetchRace(to_fetch, self.bulk, self.clock, here)
         self.ended = race.run(TIMEOUT)
-        self.clock.pump([HEDGE] * 4)
+        self.clock.pump([HEDGE_DELAY] * 4)
         self.assertNoResult(self.ended)
         self.bulk.begun[1].callback(VALUE)
         self.end()
@@ -156,12 +160,12 @@ class ClaimRaceTests(SynchronousTestCase):
         self.assertEqual((race.best.version, self.failed(race)), (3, [4]))
 
     def test_vouched_and_stalled(self) -> None:
-        """Nor are two that stall waited for without end."""
-        claim, claimers = self.claim(3)
+        """Two that stall are not waited for without end."""
+        advertised, sources = self.advertised(3)
         here = Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
-        race = FetchRace([(claim, 2 * claimers)], self.bulk, self.clock, here)
+        race = FetchRace([(advertised, 2 * sources)], self.bulk, self.clock, here)
         self.ended = race.run(TIMEOUT)
-        self.clock.pump([CLAIM_SECONDS, VOUCHED_SECONDS - CLAIM_SECONDS])
+        self.clock.pump([UNVOUCHED_TIMEOUT, VOUCHED_TIMEOUT - UNVOUCHED_TIMEOUT])
         self.end()
         self.assertEqual((race.best, self.failed(race)), (here, [3, 3]))
 
@@ -171,7 +175,7 @@ class ClaimRaceTests(SynchronousTestCase):
         self.clock.advance(1.0)
         self.bulk.begun[1].callback(VALUE)
         self.assertNoResult(self.ended)
-        self.clock.advance(CLAIM_SECONDS)
+        self.clock.advance(UNVOUCHED_TIMEOUT)
         self.end()
         assert race.best is not None
         self.assertEqual((race.best.version, self.failed(race)), (2, [3]))
@@ -184,7 +188,7 @@ class ClaimRaceTests(SynchronousTestCase):
         self.assertEqual(self.failed(race), [])
 
     def test_nothing(self) -> None:
-        """Where nobody sends anything it ends in time, or as soon as all have failed."""
+        """If no holder sends anything it ends in time, or as soon as all have failed."""
         race = self.begin(3, 2)
         for transfer in self.bulk.begun:
             transfer.errback(CallFailed())

@@ -10,11 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.node.join import (
+    ALONE_INTERVAL,
     FAR_RANGES,
-    FIRST_TRY_SECONDS,
-    LONELY_INTERVAL,
-    LONGEST_INTERVAL,
-    SAVED_AT_ONCE,
+    FIRST_TRY_TIMEOUT,
+    MAX_INTERVAL,
+    SAVED_PER_TRY,
     Join,
     Retries,
 )
@@ -40,7 +40,7 @@ class RetriesTests(SynchronousTestCase):
     def test_doubling(self) -> None:
         """After them they double, less up to a fifth by chance, up to the longest, and never end."""
         pauses = self.pauses(30, interval=5, quick=2)[2:]
-        for pause, full in zip(pauses, [10, 20, 40, 80, 160] + [LONGEST_INTERVAL] * 25, strict=False):
+        for pause, full in zip(pauses, [10, 20, 40, 80, 160] + [MAX_INTERVAL] * 25, strict=False):
             self.assertTrue(0.8 * full <= pause <= full, (pause, full))
         self.assertGreater(len(set(pauses)), 20)
 
@@ -64,7 +64,7 @@ class JoinTestCase(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def resolve(self, host: str, port: int) -> "Deferred[list[Address]]":
-        """Known names are told at once, names that stand for None never, others are addresses."""
+        """Known names resolve at once, names that map to None never, others are addresses."""
         self.resolved.append(self.network.clock.seconds())
         found: Deferred[list[Address]] = Deferred()
         addresses = self.names.get(host, [(host, port)])
@@ -87,9 +87,9 @@ class JoinTestCase(SynchronousTestCase):
         self.addCleanup(self.join.stopService)
         return self.join
 
-    def town(self, count: int, *more: int) -> list[Peer]:
+    def cluster(self, count: int, *more: int) -> list[Peer]:
         """So many nodes that know each other."""
-        return self.network.town(*(self.rng.getrandbits(255) for _ in range(count)), *more)
+        return self.network.cluster(*(self.rng.getrandbits(255) for _ in range(count)), *more)
 
     def lines(self) -> list[str]:
         """What was said of joining, in short, since the last look."""
@@ -112,8 +112,8 @@ class JoinTests(JoinTestCase):
 
     def test_joins(self) -> None:
         """Through one seed a node gets to know its network, and says once that it has joined."""
-        town = self.town(12)
-        self.start(self.seed(town[0]))
+        cluster = self.cluster(12)
+        self.start(self.seed(cluster[0]))
         self.network.wait(5)
         self.assertTrue(self.join.joined)
         self.assertEqual(len(self.own.table), 12)
@@ -123,21 +123,21 @@ class JoinTests(JoinTestCase):
 
     def test_first_try(self) -> None:
         """Through a seed that answers the first try is over when the own neighbourhood is known."""
-        town = self.town(12)
-        first = self.start(self.seed(town[0])).first_try
+        cluster = self.cluster(12)
+        first = self.start(self.seed(cluster[0])).first_try
         self.assertNoResult(first)
-        self.network.wait(FIRST_TRY_SECONDS - 0.5)
+        self.network.wait(FIRST_TRY_TIMEOUT - 0.5)
         self.successResultOf(first)
         self.assertGreater(len(self.own.table), 8)
 
     def test_first_try_alone(self) -> None:
-        """Without anybody to call it is over at once; where nobody answers, after 2 s at the most."""
+        """Without any node to call it is over at once; if none answers, after at most 2 s."""
         self.successResultOf(self.start().first_try)
         self.names["never resolved"] = None
         for seed in (Seed(*NOBODY), Seed("never resolved", PORT)):
             self.own = self.network.peer(self.rng.getrandbits(255))
             first = self.start(seed).first_try
-            self.network.wait(FIRST_TRY_SECONDS - 0.1)
+            self.network.wait(FIRST_TRY_TIMEOUT - 0.1)
             self.assertNoResult(first)
             self.network.wait(0.1)
             self.successResultOf(first)
@@ -146,21 +146,21 @@ class JoinTests(JoinTestCase):
         """A join that is stopped before leaves nothing on the clock."""
         join = self.start(Seed(*NOBODY))
         join.stopService()
-        self.network.wait(FIRST_TRY_SECONDS + 5)
+        self.network.wait(FIRST_TRY_TIMEOUT + 5)
         self.assertNoResult(join.first_try)
 
     def test_own_neighbourhood(self) -> None:
         """It looks up its own id, and then ids of the other ranges."""
-        town = self.town(12)
-        self.start(self.seed(town[0]))
+        cluster = self.cluster(12)
+        self.start(self.seed(cluster[0]))
         self.network.wait(5)
-        targets = {r.target for peer in town for r in peer.asked if isinstance(r, FindNode)}
+        targets = {r.target for peer in cluster for r in peer.asked if isinstance(r, FindNode)}
         self.assertIn(OWN, targets)
         self.assertGreater(len(targets), 1)
 
     def test_parallel(self) -> None:
-        """All seeds and all their addresses are called at once: one that answers is enough, at any place."""
-        (living,) = self.town(1)
+        """All addresses of all seeds are called at once: one that answers is enough."""
+        (living,) = self.cluster(1)
         self.names["many"] = [NOBODY, ("10.9.9.8", 9), living.contact.address]
         self.names["never resolved"] = None
         self.start(Seed(*NOBODY), Seed("never resolved", PORT), Seed("many", PORT))
@@ -177,7 +177,7 @@ class JoinTests(JoinTestCase):
 
     def test_self_among_seeds(self) -> None:
         """A node that is its own seed skips itself, and does not call itself a second time."""
-        (other,) = self.town(1)
+        (other,) = self.cluster(1)
         self.start(self.seed(self.own), self.seed(other))
         self.network.wait(5)
         self.assertEqual((self.join.joined, len(self.own.table)), (True, 1))
@@ -186,7 +186,7 @@ class JoinTests(JoinTestCase):
 
     def test_self_pinned_among_seeds(self) -> None:
         """So does one that is pinned among its seeds: it waits for the others, and never calls itself."""
-        (other,) = self.town(1)
+        (other,) = self.cluster(1)
         other.latency = 0.2
         self.start(self.seed(self.own, pinned=True), self.seed(other, pinned=True))
         self.network.wait(4)
@@ -201,8 +201,8 @@ class JoinTests(JoinTestCase):
             self.assertEqual((self.lines(), self.join.joined), (["alone"], False))
 
     def test_pinned(self) -> None:
-        """At the address of a pinned seed nobody else counts."""
-        (other,) = self.town(1)
+        """At the address of a pinned seed no other node counts."""
+        (other,) = self.cluster(1)
         self.start(Seed(*other.contact.address, other.contact.node_id + 1))
         self.network.wait(30)
         self.assertFalse(self.join.joined)
@@ -212,22 +212,22 @@ class JoinTests(JoinTestCase):
 
     def test_saved(self) -> None:
         """Saved contacts alone lead back into the network."""
-        town = self.town(5)
-        self.start(saved=[contact(7, 999), town[0].contact])
+        cluster = self.cluster(5)
+        self.start(saved=[contact(7, 999), cluster[0].contact])
         self.network.wait(5)
         self.assertEqual((self.join.joined, len(self.own.table)), (True, 5))
 
     def test_many_saved(self) -> None:
         """They are called some at a time, and all get their turn, however many of them are gone."""
-        (last,) = self.town(1)
-        gone = [contact(1000 + number, 1000 + number) for number in range(3 * SAVED_AT_ONCE)]
+        (last,) = self.cluster(1)
+        gone = [contact(1000 + number, 1000 + number) for number in range(3 * SAVED_PER_TRY)]
         self.start(saved=[*gone, last.contact])
-        self.network.wait(4 * LONELY_INTERVAL)
+        self.network.wait(4 * ALONE_INTERVAL)
         self.assertTrue(self.join.joined)
 
     def test_wrong_answer(self) -> None:
         """A seed that answers, but not the question, is a contact all the same."""
-        (other,) = self.town(1)
+        (other,) = self.cluster(1)
         other.answer = lambda request, sender: Pong()
         self.start(self.seed(other))
         self.network.wait(20)
@@ -243,10 +243,10 @@ class JoinTests(JoinTestCase):
 
 
 class AloneTests(JoinTestCase):
-    """Nobody is there: yet, or any more."""
+    """No other node is there: not yet, or not any more."""
 
     def calls(self, seconds: float) -> list[float]:
-        """The times of all calls of the seed in so many seconds, from their beginning."""
+        """The times of all calls of the seed in the next `seconds`."""
         self.names["seed"] = []
         began = self.network.clock.seconds()
         self.resolved.clear()
@@ -265,7 +265,7 @@ class AloneTests(JoinTestCase):
         self.start(Seed(*NOBODY), Seed("10.9.9.8", 9), saved=[contact(5, 555)])
         self.network.wait(3600)
         self.assertEqual(fields(self.events, "seeds", "saved"), [(2, 1)])
-        self.assertGreaterEqual(len(self.resolved), 2 * 3600 / LONELY_INTERVAL)
+        self.assertGreaterEqual(len(self.resolved), 2 * 3600 / ALONE_INTERVAL)
 
     def test_unresolved(self) -> None:
         """A name without an address is said once, by that name, and looked up again and again."""
@@ -277,7 +277,7 @@ class AloneTests(JoinTestCase):
 
     def test_name_lost(self) -> None:
         """A seed whose name has no address any more is called where it was."""
-        (seed,) = self.town(1)
+        (seed,) = self.cluster(1)
         self.names["seed"] = [seed.contact.address]
         answer = seed.answer
         seed.fall_silent()
@@ -300,11 +300,11 @@ class AloneTests(JoinTestCase):
             self.assertAlmostEqual(when, expected, delta=0.1)
 
     def test_every_ten_seconds(self) -> None:
-        """While nobody is there, never more than ten seconds lie between two tries."""
+        """While no other node is there, at most ten seconds lie between two tries."""
         self.start(Seed("seed", PORT), Seed(*NOBODY), retries=Retries(interval=60, quick=0))
         tries = self.calls(600)
         gaps = [after - before for before, after in itertools.pairwise(tries)]
-        self.assertLessEqual(max(gaps), LONELY_INTERVAL + 0.1)
+        self.assertLessEqual(max(gaps), ALONE_INTERVAL + 0.1)
 
     def test_seed_appears(self) -> None:
         """It joins within 15 seconds after a seed has come up, and says so."""
@@ -312,87 +312,90 @@ class AloneTests(JoinTestCase):
         self.start(Seed("seed", PORT))
         self.network.wait(333)
         self.assertEqual(self.lines(), ["unresolved", "alone"])
-        (seed,) = self.town(1)
+        (seed,) = self.cluster(1)
         self.names["seed"] = [seed.contact.address]
         self.network.wait(15)
         self.assertEqual(self.lines(), ["joined"])
 
     def test_all_gone(self) -> None:
-        """When all contacts are gone it says so, once, and joins again when somebody is back."""
-        town = self.town(3)
-        self.start(self.seed(town[0]))
+        """When all contacts are gone it logs that once, and joins again when one is back."""
+        cluster = self.cluster(3)
+        self.start(self.seed(cluster[0]))
         self.network.wait(100)
-        answers = [peer.answer for peer in town]
-        for peer in town:
+        answers = [peer.answer for peer in cluster]
+        for peer in cluster:
             peer.fall_silent()
-        for peer in town:
+        for peer in cluster:
             self.own.table.failed(peer.contact, self.network.clock.seconds())
         self.network.wait(60)
         self.assertEqual(self.lines(), ["joined", "alone"])
         self.assertFalse(self.join.joined)
-        for peer, answer in zip(town, answers, strict=True):
+        for peer, answer in zip(cluster, answers, strict=True):
             peer.answer = answer
         self.network.wait(15)
         self.assertEqual(self.lines(), ["joined"])
 
     def test_quick_again(self) -> None:
         """The tries that come then are quick ones again."""
-        (other,) = self.town(1)
+        (other,) = self.cluster(1)
         self.start(self.seed(other), Seed("seed", PORT), retries=Retries(interval=4, quick=3))
         self.network.wait(1000)
         other.fall_silent()
         self.own.table.failed(other.contact, self.network.clock.seconds())
-        tries = self.calls(3 * LONELY_INTERVAL)
+        tries = self.calls(3 * ALONE_INTERVAL)
         gaps = [round(after - before, 3) for before, after in itertools.pairwise(tries)]
         self.assertIn(4.0, gaps)
 
     def test_networks_meet(self) -> None:
         """A node that has contacts goes on calling its seeds: networks that grew apart find each other."""
-        here, there = self.town(1), self.town(1)
+        here, there = self.cluster(1), self.cluster(1)
         self.names["there"] = []
         self.start(self.seed(here[0]), Seed("there", PORT))
         self.network.wait(1000)
         self.names["there"] = [there[0].contact.address]
-        self.network.wait(LONGEST_INTERVAL + 10)
+        self.network.wait(MAX_INTERVAL + 10)
         self.assertIn(there[0].contact.node_id, self.own.table)
 
     def test_others_come(self) -> None:
         """The first node of a network has joined when others came to it, at the latest ten seconds later."""
-        (other,) = self.town(1)
+        (other,) = self.cluster(1)
         self.start(retries=Retries(interval=5, quick=2))
         self.network.wait(7)
         rpc = FakeRpc(self.network, self.own.contact, self.own.table, self.own.time)
         rpc.ask(other.contact, Ping())
-        self.network.wait(LONELY_INTERVAL)
+        self.network.wait(ALONE_INTERVAL)
         self.assertEqual(self.lines(), ["alone", "joined"])
 
 
 class StopTests(JoinTestCase):
     def test_any_moment(self) -> None:
-        """Stopped at any moment, it makes no further call, says nothing more, and leaves no timer of its own."""
+        """Stopped at any moment, it makes no further call, says nothing more, and leaves no timer of its
+        own."""
         moments = [0.005 * number for number in range(20)]
         for moment in (*moments, 0.5, 2.0, HARD_TIMEOUT + 0.1, 8.0, 30.0):
             for dead in (False, True):
                 self.setUp()
-                town = self.town(4)
+                cluster = self.cluster(4)
                 if dead:
-                    for peer in town:
+                    for peer in cluster:
                         peer.fall_silent()
                 self.names["never resolved"] = None
-                join = self.start(self.seed(town[0]), Seed("never resolved", PORT), saved=[town[1].contact])
+                join = self.start(
+                    self.seed(cluster[0]), Seed("never resolved", PORT), saved=[cluster[1].contact]
+                )
                 self.network.wait(moment)
                 join.stopService()
                 self.lines()
-                for peer in town:
+                for peer in cluster:
                     peer.asked.clear()
                 self.network.wait(1000)
                 self.assertEqual(self.lines(), [])
-                self.assertEqual([peer.asked for peer in town], [[]] * 4)
+                self.assertEqual([peer.asked for peer in cluster], [[]] * 4)
                 self.assertEqual(self.network.clock.getDelayedCalls(), [])
 
     def test_bug(self) -> None:
         """A bug in joining is logged as one; it does not go by unheard."""
-        (other,) = self.town(1)
+        (other,) = self.cluster(1)
         self.rng = cast(random.Random, None)
         self.start(self.seed(other))
         self.network.wait(1)

@@ -64,7 +64,7 @@ class SearchTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_parallel(self) -> None:
-        """Only so many are asked at once as the lookup wants, and one more for each that is slow."""
+        """As many are asked at once as the lookup wants, and one more for each that is slow."""
         self.lookup.width = 20
         self.run_search(*TOWN)
         self.assertEqual(len(self.rpc.calls), ALPHA)
@@ -83,7 +83,7 @@ class SearchTests(SynchronousTestCase):
                 getattr(observer, f"call_{name}")(callee)
         self.assertEqual(
             [
-                self.lookup.count(s)
+                self.lookup.candidates.count(s)
                 for s in (CandidateState.SLOW, CandidateState.SILENT, CandidateState.FAILED)
             ],
             [1, 1, 1],
@@ -106,7 +106,7 @@ class SearchTests(SynchronousTestCase):
         self.assertEqual((lookup.nearest(), lookup.finished), (TOWN[:1], False))
 
     def test_late_facts(self) -> None:
-        """What comes after the end is not heard, and nobody else is asked."""
+        """Replies after the end are ignored, and no other contact is asked."""
         found = self.run_search(*TOWN[:3])
         self.clock.advance(OPERATION_TIMEOUT)
         self.successResultOf(found)
@@ -123,7 +123,7 @@ class SearchTests(SynchronousTestCase):
         self.successResultOf(found)
 
     def test_cancelled(self) -> None:
-        """A search that nobody waits for any more asks nobody else and leaves no timer behind."""
+        """A cancelled run asks no other contact and leaves no timer behind."""
         found = self.run_search(TOWN[9])
         found.cancel()
         self.failureResultOf(found, CancelledError)

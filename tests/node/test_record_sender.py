@@ -4,8 +4,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
-from dht14.kademlia.parameters import MAX_INLINE_VALUE
-from dht14.node.record_sender import PUSH_SILENT, PUSH_SLOW, RecordSender
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, PUSH_SILENT, PUSH_SLOW
+from dht14.node.record_sender import RecordSender
 from dht14.records.record import Record
 from dht14.wire.messages import NO_TICKET, Offer, Outranked, Ping, Pong, Refused, Reply, Store, Stored, Wanted
 from tests.fakes import BulkRecorder, CallRecorder, RpcRecorder, contact
@@ -25,13 +25,13 @@ def offer(value: bytes, copy: bool = False, owned: bool = False) -> Offer:
 
 
 class CourierCase(SynchronousTestCase):
-    """A courier over recorders."""
+    """A record sender over recorders."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.rpc = RpcRecorder()
         self.bulk = BulkRecorder()
-        self.courier = RecordSender(self.rpc, self.bulk, self.clock)
+        self.record_sender = RecordSender(self.rpc, self.bulk, self.clock)
         self.caller = CallRecorder()
 
     def answer(self, number: int, reply: Reply) -> None:
@@ -40,21 +40,21 @@ class CourierCase(SynchronousTestCase):
         observer.call_answered(callee, reply)
 
 
-class CourierTests(CourierCase):
+class RecordSenderTests(CourierCase):
     def push_large(self) -> None:
         """A large STORE is called for, and the contact wants the value."""
-        self.courier.call(HOLDER, store(LARGE), self.caller)
+        self.record_sender.call(HOLDER, store(LARGE), self.caller)
         self.answer(0, Wanted((), TICKET))
 
     def test_small_passes(self) -> None:
         """What fits a datagram, and every other request, is called as it is, for the very same observer."""
         for request in (store(SMALL), Ping()):
-            self.courier.call(HOLDER, request, self.caller)
+            self.record_sender.call(HOLDER, request, self.caller)
         self.assertEqual(self.rpc.calls, [(HOLDER, store(SMALL), self.caller), (HOLDER, Ping(), self.caller)])
 
     def test_large_is_offered(self) -> None:
         """A STORE that fits no datagram is offered without its value."""
-        self.courier.call(HOLDER, store(LARGE, copy=True), self.caller)
+        self.record_sender.call(HOLDER, store(LARGE, copy=True), self.caller)
         [(callee, request, _)] = self.rpc.calls
         self.assertEqual((callee, request), (HOLDER, offer(LARGE, copy=True)))
         self.assertEqual(self.bulk.pushes, [])
@@ -62,13 +62,13 @@ class CourierTests(CourierCase):
     def test_owned_is_told(self) -> None:
         """Of an owner's envelope the offer says so."""
         value = Owner().says(LARGE, 5)
-        self.courier.call(HOLDER, store(value), self.caller)
+        self.record_sender.call(HOLDER, store(value), self.caller)
         self.assertEqual(self.rpc.calls[0][1], offer(value, owned=True))
 
     def test_unwanted(self) -> None:
         """Whatever else than WANTED is said of the offer is the answer to the STORE."""
         for reply in (Stored(()), Outranked(9, ()), Refused(())):
-            self.courier.call(HOLDER, store(LARGE), self.caller)
+            self.record_sender.call(HOLDER, store(LARGE), self.caller)
             self.answer(-1, reply)
         self.assertEqual(self.caller.replies, [Stored(()), Outranked(9, ()), Refused(())])
         self.assertEqual(self.bulk.pushes, [])
@@ -109,7 +109,7 @@ class CourierTests(CourierCase):
 
     def test_each_fact_once(self) -> None:
         """Where the offer was slow already, a slow push is no news."""
-        self.courier.call(HOLDER, store(LARGE), self.caller)
+        self.record_sender.call(HOLDER, store(LARGE), self.caller)
         self.rpc.calls[0][2].call_slow(HOLDER)
         self.rpc.calls[0][2].call_silent(HOLDER)
         self.answer(0, Wanted((), TICKET))
@@ -118,24 +118,24 @@ class CourierTests(CourierCase):
 
     def test_offer_fails(self) -> None:
         """An offer that is not answered is a call that failed."""
-        self.courier.call(HOLDER, store(LARGE), self.caller)
+        self.record_sender.call(HOLDER, store(LARGE), self.caller)
         self.rpc.calls[0][2].call_failed(HOLDER)
         self.assertEqual(self.caller.names, ["failed"])
 
     def test_asks(self) -> None:
         """A question is a call whose end is a Deferred; of an address too."""
-        asked = self.courier.ask(HOLDER, Ping())
+        asked = self.record_sender.ask(HOLDER, Ping())
         self.answer(0, Pong())
         self.assertEqual(self.successResultOf(asked), Pong())
-        asked_there = self.courier.ask_address(HOLDER.address, Ping())
+        asked_there = self.record_sender.ask_address(HOLDER.address, Ping())
         self.answer(1, Pong())
         self.assertEqual(self.successResultOf(asked_there)[1], Pong())
 
 
-class DeliverTests(CourierCase):
+class SendCopyTests(CourierCase):
     def send_copy(self, value: bytes):
         record = Record(key=3, value=value, version=5, expires_at=self.clock.seconds() + 60, replication=8)
-        return self.courier.send_copy(HOLDER, record, neighbours=77)
+        return self.record_sender.send_copy(HOLDER, record, neighbours=77)
 
     def test_offered_first(self) -> None:
         """A copy of any size is offered before its value is sent."""
@@ -162,7 +162,7 @@ class DeliverTests(CourierCase):
         self.assertEqual(self.successResultOf(delivered), Outranked(6, ()))
 
     def test_not_delivered(self) -> None:
-        """Who does not answer fails it."""
+        """A contact that does not answer makes it fail."""
         delivered = self.send_copy(SMALL)
         self.rpc.calls[0][2].call_failed(HOLDER)
         self.failureResultOf(delivered, CallFailed)

@@ -1,47 +1,47 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.republish_times import JITTER, REMEMBERED, TRUST, RepublishTimes
+from dht14.node.republish_times import JITTER, MAX_KEYS, MAX_POSTPONED, RepublishTimes
 
 T = 100.0
 
 
-class DiaryTests(SynchronousTestCase):
+class RepublishTimesTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.diary = RepublishTimes()
+        self.republish_times = RepublishTimes()
 
     def test_unknown(self) -> None:
-        """A key that nobody has seen to is due."""
-        self.assertTrue(self.diary.is_due(1, 0.0, T))
+        """A key that no node has republished is due."""
+        self.assertTrue(self.republish_times.is_due(1, 0.0, T))
 
-    def test_told(self) -> None:
-        """Whoever saw to it, it is due again after an interval, less the jitter."""
-        self.diary.seen_to(1, 0.0)
-        self.diary.told(2, 0.0)
+    def test_republished(self) -> None:
+        """Whichever node republished it, a key is due again after an interval, less the jitter."""
+        self.republish_times.republished(1, 0.0)
+        self.republish_times.republished_by_peer(2, 0.0)
         for key in (1, 2):
-            self.assertFalse(self.diary.is_due(key, T * (1 - JITTER) - 1, T))
-            self.assertTrue(self.diary.is_due(key, T * (1 - JITTER), T))
+            self.assertFalse(self.republish_times.is_due(key, T * (1 - JITTER) - 1, T))
+            self.assertTrue(self.republish_times.is_due(key, T * (1 - JITTER), T))
 
-    def test_trust(self) -> None:
-        """Others can put this node off for so many intervals, and no more."""
-        self.diary.seen_to(1, 0.0)
-        for turn in range(1, 2 * TRUST):
-            self.diary.told(1, turn * T / 2)
-            self.assertFalse(self.diary.is_due(1, turn * T / 2, T))
-        self.assertTrue(self.diary.is_due(1, TRUST * T, T))
+    def test_postponed(self) -> None:
+        """Others can postpone the republish for MAX_POSTPONED intervals, and no longer."""
+        self.republish_times.republished(1, 0.0)
+        for turn in range(1, 2 * MAX_POSTPONED):
+            self.republish_times.republished_by_peer(1, turn * T / 2)
+            self.assertFalse(self.republish_times.is_due(1, turn * T / 2, T))
+        self.assertTrue(self.republish_times.is_due(1, MAX_POSTPONED * T, T))
 
     def test_bounded(self) -> None:
-        """Of too many keys the one touched longest ago is forgotten."""
-        for key in range(REMEMBERED):
-            self.diary.told(key, 0.0)
-        self.diary.told(0, 1.0)
-        self.diary.told(-1, 1.0)
+        """When full, the key changed longest ago is forgotten."""
+        for key in range(MAX_KEYS):
+            self.republish_times.republished_by_peer(key, 0.0)
+        self.republish_times.republished_by_peer(0, 1.0)
+        self.republish_times.republished_by_peer(-1, 1.0)
         self.assertEqual(
-            [self.diary.is_due(key, 1.0, T) for key in (-1, 0, 1, 2)], [False, False, True, False]
+            [self.republish_times.is_due(key, 1.0, T) for key in (-1, 0, 1, 2)], [False, False, True, False]
         )
 
     def test_forget(self) -> None:
-        """What nobody has seen to since then is forgotten."""
-        self.diary.told(1, 0.0)
-        self.diary.told(2, 5.0)
-        self.diary.forget(5.0)
-        self.assertEqual([self.diary.is_due(key, 6.0, T) for key in (1, 2)], [True, False])
+        """Keys that no node has republished since then are forgotten."""
+        self.republish_times.republished_by_peer(1, 0.0)
+        self.republish_times.republished_by_peer(2, 5.0)
+        self.republish_times.forget(5.0)
+        self.assertEqual([self.republish_times.is_due(key, 6.0, T) for key in (1, 2)], [True, False])

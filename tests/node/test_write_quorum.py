@@ -15,7 +15,8 @@ LATEST = 1000
 
 
 class WriteQuorumTests(SynchronousTestCase):
-    """A record of key 0; the contacts 1, 2, 3 and so on are the nearest in this order, 1 to 5 are the group."""
+    """A record of key 0; the contacts 1, 2, 3 and so on are the nearest in this order, 1 to 5 are the
+    group."""
 
     def begin(self, contacts: int, wanted: int = 8, record: Record | None = None) -> None:
         self.record = record or Record(
@@ -25,18 +26,20 @@ class WriteQuorumTests(SynchronousTestCase):
         self.lookup = Lookup(self.record.key, OWN, width, alpha=width, purpose=Purpose.STORE)
         self.lookup.heard_of(HOLDERS[:contacts])
         well = {one.node_id for one in HOLDERS}
-        self.quorum = WriteQuorum(self.record, wanted, max(wanted, 3), self.lookup, well)
-        self.lookup.due()
+        self.quorum = WriteQuorum(
+            record=self.record, wanted=wanted, needed=max(wanted, 3), lookup=self.lookup, responsive=well
+        )
+        self.lookup.take_next()
 
     def end(self) -> bool:
-        self.lookup.due()
+        self.lookup.take_next()
         self.quorum.conclude()
         return self.quorum.succeeded
 
     def replied(self, number: int, reply: Reply) -> None:
         """The contact of this number answers."""
         self.quorum.replied(self.lookup, HOLDERS[number - 1], reply)
-        self.lookup.due()
+        self.lookup.take_next()
 
     def stored(self, *numbers: int) -> None:
         for number in numbers:
@@ -51,8 +54,8 @@ class WriteQuorumTests(SynchronousTestCase):
         self.assertTrue(self.end())
 
     def test_not_a_holder(self) -> None:
-        """The next nearest stands in for one that holds no values, that is not near or that leaves; where there
-        is none, it is not missed."""
+        """The next nearest stands in for one that holds no values, that is not near or that leaves; where
+        there is none, it is not missed."""
         for reason in (Refusal.NO_VALUES, Refusal.NOT_NEAR, Refusal.LEAVING):
             self.begin(4)
             self.replied(1, Refused((), reason))
@@ -76,7 +79,7 @@ class WriteQuorumTests(SynchronousTestCase):
     def test_own_copy_alone(self) -> None:
         """One own copy is not enough where the others have no room for more."""
         self.begin(4)
-        self.quorum.tried_here(Verdict(Outcome.HELD, 7), is_current=True)
+        self.quorum.own_store_answered(Verdict(Outcome.HELD, 7), is_current=True)
         for number in range(1, 5):
             self.replied(number, Refused((), Refusal.SHARE))
         self.assertFalse(self.end())
@@ -85,12 +88,12 @@ class WriteQuorumTests(SynchronousTestCase):
     def test_own_refusal(self) -> None:
         """This node is missed, too, where its own store is full."""
         self.begin(2)
-        self.quorum.tried_here(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM), is_current=True)
+        self.quorum.own_store_answered(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM), is_current=True)
         self.stored(1, 2)
         self.assertFalse(self.end())
 
     def test_all_there_are(self) -> None:
-        """Where there are fewer nodes than copies, all of them are enough; nobody at all is not."""
+        """If there are fewer nodes than copies, all of them are enough; none at all is not."""
         self.begin(1)
         self.stored(1)
         self.assertTrue(self.end())
@@ -99,7 +102,7 @@ class WriteQuorumTests(SynchronousTestCase):
         self.assertFalse(self.end())
 
     def test_few_copies(self) -> None:
-        """Who asks for one copy gets as many as make a read meet it: most of the group."""
+        """A put of one copy gets as many as a read needs to see it: most of the group."""
         self.begin(10, wanted=1)
         self.stored(1, 2)
         self.assertFalse(self.end())
@@ -107,8 +110,8 @@ class WriteQuorumTests(SynchronousTestCase):
         self.assertTrue(self.end())
 
     def test_group(self) -> None:
-        """Receipts of farther nodes do not make up for those of the group where that keeps an older record: its
-        members would agree on it."""
+        """Receipts of farther nodes do not make up for those of the group where that keeps an older record:
+        its members would agree on it."""
         for holds_older in (False, True):
             self.begin(11)
             for number in (1, 2, 3):
@@ -131,14 +134,14 @@ class WriteQuorumTests(SynchronousTestCase):
         self.assertTrue(self.end(), "all of them")
 
     def test_stand_ins_for_votes(self) -> None:
-        """A record with few copies goes to those, too, whom readers ask in place of the ones that have missed writes:
-        these may have what it replaces."""
+        """A record with few copies goes to those, too, whom readers ask in place of the ones that have missed
+        writes: these may have what it replaces."""
         self.begin(11, wanted=1)
         for number in (1, 2, 3):
             self.replied(number, Stored((), current=False))
         self.stored(4, 5)
         self.assertFalse(self.end())
-        self.assertEqual(self.lookup.asked, 8)
+        self.assertEqual(self.lookup.candidates.asked_count, 8)
         self.stored(6)
         for number in (7, 8):
             self.replied(number, Refused((), Refusal.NO_ROOM, holds_older=True))
@@ -149,7 +152,7 @@ class WriteQuorumTests(SynchronousTestCase):
     def test_cut_off(self) -> None:
         """A writer that holds it itself, and whose well contacts all fail, has stored nothing."""
         self.begin(1)
-        self.quorum.tried_here(Verdict(Outcome.HELD, 7), is_current=True)
+        self.quorum.own_store_answered(Verdict(Outcome.HELD, 7), is_current=True)
         self.lookup.failed(HOLDERS[0])
         self.assertFalse(self.end())
 
@@ -158,7 +161,7 @@ class WriteQuorumTests(SynchronousTestCase):
         self.begin(11)
         for number in (1, 2, 3):
             self.lookup.slow(HOLDERS[number - 1])
-        self.lookup.due()
+        self.lookup.take_next()
         self.stored(*range(4, 12))
         self.assertFalse(self.lookup.finished)
         self.stored(1)
@@ -166,7 +169,7 @@ class WriteQuorumTests(SynchronousTestCase):
 
     def test_version_to_surpass(self) -> None:
         """What was written up to now is surpassed; what is from the future only where two tell of it, so that
-        nobody lifts a version alone."""
+        no single node raises a version."""
         for met, expected in (
             ((), -1),
             ((LATEST,), LATEST),
@@ -183,7 +186,8 @@ class WriteQuorumTests(SynchronousTestCase):
             self.assertEqual(self.quorum.outranked, bool(met))
 
     def test_outranked_beside_the_group(self) -> None:
-        """What farther nodes hold in its place makes up for no member of the group: no read has to hear of it."""
+        """What farther nodes hold in its place makes up for no member of the group: no read has to hear of
+        it."""
         for better, older, agreed in (((6, 7, 8), (3, 4, 5), False), ((3, 6), (4, 5), True)):
             self.begin(11)
             for number in range(1, 12):
@@ -221,7 +225,7 @@ class WriteQuorumTests(SynchronousTestCase):
         self.begin(5)
         self.replied(1, Stored((), replication=20))
         self.replied(2, Stored((), replication=8))
-        self.assertEqual(self.quorum.replication_met, 20)
+        self.assertEqual(self.quorum.max_replication, 20)
         self.begin(5)
-        self.quorum.tried_here(Verdict(Outcome.HELD, 7, replication=20), is_current=True)
-        self.assertEqual(self.quorum.replication_met, 20, "from its own store too")
+        self.quorum.own_store_answered(Verdict(Outcome.HELD, 7, replication=20), is_current=True)
+        self.assertEqual(self.quorum.max_replication, 20, "from its own store too")

@@ -162,7 +162,7 @@ class ClockTests(NetworkTestCase):
         slow, fast = self.clock, HostClock(self.network.folder / "another clock")
         alone = [self.network.node(seeds=(seed,), environment=clock.environment) for clock in (slow, fast)]
         for node in alone:
-            node.wait_for("Alone")
+            node.wait_for("No peer reachable")
         slow.set(-25)
         fast.set(25)
         seed.start()

@@ -245,7 +245,7 @@ class RepliesTests(SynchronousTestCase):
         self.assertLessEqual(set(back), {0x42, 0x43, 0x44})
         self.assertLessEqual(back[0x43] + back[0x44], 4)
         self.assertEqual(question.stack.table.contacts(), contacts)
-        self.assertEqual(question.stack.rpc.counters["answered"], 0)
+        self.assertEqual(question.stack.rpc.metrics.replies, 0)
         question.answer(b"the truth")
         self.assertEqual(self.successResultOf(question.outcome), b"the truth")
 

@@ -110,7 +110,7 @@ class ReturnTests(NetworkTestCase):
         with node.client() as client:
             self.assertTrue(client.put(bytes(32), b"value"))
             self.assertEqual(client.get(bytes(32)), b"value")
-        node.wait_for("Alone")
+        node.wait_for("No peer reachable")
         seed.start()
         node.wait_for("Joined", JOIN_PATIENCE)
 

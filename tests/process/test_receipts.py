@@ -32,7 +32,7 @@ class ReceiptTests(NetworkTestCase):
         self.assertGreater(len(kept), 20)
         self.assertLess(len(kept), MOST_VALUES)
         self.assertLessEqual(refusals, {PutReason.WRITER_SHARE, PutReason.NO_ROOM})
-        nodes[0].wait_for("A PUT is not stored")
+        nodes[0].wait_for("A PUT was not stored")
         nodes[0].kill()
         with nodes[1].client() as client:
             lost = [key for key, value in kept.items() if client.get(key) != value]

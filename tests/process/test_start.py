@@ -74,7 +74,7 @@ class RefusedStartTests(ProcessTestCase):
     def test_data_dir_in_use(self):
         """A second node in one data directory is exit 75; the first never notices."""
         first = self.network.node().wait_for_api()
-        first.wait_for("Alone")
+        first.wait_for("No peer reachable")
         data_dir = first.folder / "data" / "node"
         before = sorted(os.listdir(data_dir))
         stderr = self.refused(
@@ -186,7 +186,7 @@ class StartTests(ProcessTestCase):
         with node.client() as client:
             self.assertTrue(client.put(KEY, b"value"))
             self.assertEqual(client.get(KEY), b"value")
-        node.wait_for("Alone")
+        node.wait_for("No peer reachable")
         node.stop()
         self.assertTrue(any("published sample" in event["template"] for event in node.events()))
         self.assertNotIn("12345678901234567890", (node.folder / "stdout").read_text())
@@ -206,7 +206,7 @@ class StartTests(ProcessTestCase):
         node = self.network.node(
             environment={"DHT14_BOOTSTRAP_A": "no-such-host.invalid:1", "DHT14_BOOTSTRAP_B": late.address}
         )
-        node.wait_for("Alone")
+        node.wait_for("No peer reachable")
         late.start()
         node.wait_for("Joined")
 
@@ -246,7 +246,7 @@ class StartTests(ProcessTestCase):
         shutil.copytree(first.folder / "data", self.folder / "copy")
         second = self.network.node("--data-dir", str(self.folder / "copy" / "node"), seeds=(seed,))
         for node, other in ((first, second), (second, first)):
-            told = node.wait_for("has the identity of this one")
+            told = node.wait_for("Duplicate identity")
             self.assertEqual((told["host"], told["port"]), other.at)
         seed.wait_for("Listening on")
-        self.assertFalse(any("has the identity" in event["template"] for event in seed.events()))
+        self.assertFalse(any("Duplicate identity" in event["template"] for event in seed.events()))

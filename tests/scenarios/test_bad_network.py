@@ -43,7 +43,7 @@ class BadNetworkTests(SynchronousTestCase):
         cluster.put_new(100)
         found = cluster.get_all(times=5)
         self.assertEqual((len(cluster.keys()), wrong(found)), (100, 0))
-        unasked = sum(node.stack.rpc.counters["unasked"] for node in cluster.world.nodes.values())
+        unasked = sum(node.stack.rpc.metrics.unasked for node in cluster.world.nodes.values())
         self.assertGreater(unasked, 0)
 
     def test_overwritten(self) -> None:

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.parameters import REPLICATION
-from dht14.maintenance.replicator import REFUSAL_SECONDS
+from dht14.maintenance.replicator import REFUSAL_MEMORY
 from dht14.sim.conditions import Conditions
 from dht14.sim.host import NodeRole
 from tests.scenarios.cluster import Cluster, wrong
@@ -52,7 +52,7 @@ class DeathsTests(SynchronousTestCase):
         cluster = Cluster(20)
         cluster.join_all()
         cluster.put_new(200)
-        cluster.world.wait(2 * REFUSAL_SECONDS)
+        cluster.world.wait(2 * REFUSAL_MEMORY)
         for node in cluster.some_nodes(0.05):
             cluster.world.kill(node)
         self.assertLess(self.fewest_copies(cluster), REPLICATION)

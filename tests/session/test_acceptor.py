@@ -19,6 +19,7 @@ from dht14.session.acceptor import (
     Limits,
 )
 from dht14.session.initiator import Initiator
+from dht14.session.metrics import SessionMetrics
 from tests.session.pair import BEGINNING, PUZZLE
 
 CALLER = ("10.0.0.1", 8000)
@@ -31,7 +32,7 @@ class AcceptorTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.identity = Identity.made_up(PUZZLE, random.Random(1))
         self.caller = Identity.made_up(PUZZLE, random.Random(2))
-        self.counters: Counter[str] = Counter()
+        self.metrics = SessionMetrics()
         self.wall = BEGINNING
         self.acceptor = self.new_acceptor()
         self.rng = random.Random(3)
@@ -46,7 +47,7 @@ class AcceptorTestCase(SynchronousTestCase):
             limits,
             BEGINNING,
             PrekeyClock(lambda: self.wall),
-            self.counters,
+            self.metrics,
         )
 
     def finish(self, began: float = BEGINNING, node_id: int | None = None, caller: Address = CALLER) -> bytes:
@@ -120,7 +121,7 @@ class AcceptorTests(AcceptorTestCase):
             Limits(),
             BEGINNING,
             PrekeyClock(lambda: BEGINNING),
-            self.counters,
+            self.metrics,
         )
         other.challenge(hs.hello(bytes(8), bytes(32), None), CALLER, UNKNOWN, BEGINNING)
         self.assertFalse(other.may_open(finish, CALLER, UNKNOWN, BEGINNING))
@@ -153,7 +154,7 @@ class AcceptorTests(AcceptorTestCase):
                 finish, number = finishes[turn % 20], turn % 20
                 taken += self.acceptor.may_open(finish, (f"10.0.{number}.1", 8000), priority, BEGINNING)
             self.assertEqual(taken, part * FINISHES_PER_SECOND + 2 * (priority is UNKNOWN))
-            self.assertEqual(self.counters["FINISHes over the limit"], 2 * FINISHES_PER_SECOND - taken)
+            self.assertEqual(self.metrics.finish_over_limit, 2 * FINISHES_PER_SECOND - taken)
 
     def test_hellos_of_a_host(self) -> None:
         """A private host gets no more CHALLENGEs than its rate, from any number of ports."""

@@ -526,7 +526,7 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual(hellos(), HELLOS_PER_ADDRESS)
         self.one.now += HELLO_WINDOW
         self.assertEqual(hellos(), HELLOS_PER_ADDRESS)
-        self.assertEqual(self.one.layer.counters["HELLOs not sent"], 2 * (58 - HELLOS_PER_ADDRESS))
+        self.assertEqual(self.one.layer.metrics.hellos_withheld, 2 * (58 - HELLOS_PER_ADDRESS))
         self.assertEqual(len(self.one.layer.reach(victim, None, b"x", self.one.now, True)), 1)
 
     def test_proven_address(self) -> None:

@@ -66,12 +66,12 @@ class ScenarioRunTests(SynchronousTestCase):
         """Gets use only the given nodes."""
         self.scenario_run.put()
         node = self.world.nodes[5]
-        before = node.stack.node.hops.total()
+        before = node.stack.node.lookups_by_hops.total()
         keys = [write.key for write in self.scenario_run.acknowledged()]
         self.scenario_run.get(keys, times=3, callers=[node])
         others = [other for other in self.world.callers() if other is not node]
         self.assertEqual(self.scenario_run.verdicts, Counter({GetVerdict.RIGHT: 15}))
-        self.assertGreaterEqual(node.stack.node.hops.total(), before)
+        self.assertGreaterEqual(node.stack.node.lookups_by_hops.total(), before)
         self.assertNotEqual(others, [])
 
     def test_named_contacts(self) -> None:

@@ -6,9 +6,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
@@ -41,11 +42,11 @@ class VirtualBulkCase(SynchronousTestCase):
     def end(self, who: Contact) -> VirtualBulk:
         bulk = VirtualBulk(proof_of(who.node_id), verify_proof, self.clock)
         responder = Responder(
-            RoutingTable(who.node_id),
+            Neighbourhood(RoutingTable(who.node_id)),
             self.store,
             86_400.0,
             self.tickets,
-            NetworkTime(self.clock.seconds, self.clock.seconds),
+            NetworkClock(self.clock.seconds, self.clock.seconds),
         )
         bulk.serve(DatagramProtocol(), responder)
         self.network.listen(address_of(who.node_id), bulk)

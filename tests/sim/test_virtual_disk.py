@@ -30,7 +30,9 @@ class VirtualDiskTests(SynchronousTestCase):
         self.process = Process(self.clock)
         opened: list[float] = []
         make_store = self.disk.store_of(self.process, lambda: opened.append(self.clock.seconds()))
-        self.store: LocalStore = make_store(1, 1 << 24, lambda record: True, 86_400.0, 1.0)
+        self.store: LocalStore = make_store(
+            own_id=1, limit=1 << 24, answers_for=lambda record: True, max_ttl=86_400.0, writer_share=1.0
+        )
         self.wait(1.0)
         self.assertEqual(len(opened), 1)
 
@@ -144,7 +146,7 @@ class VirtualDiskTests(SynchronousTestCase):
         self.disk.crashed()
         self.process = Process(self.clock)
         self.store = self.disk.store_of(self.process, lambda: None)(
-            1, 1 << 24, lambda record: True, 86_400.0, 1.0
+            own_id=1, limit=1 << 24, answers_for=lambda record: True, max_ttl=86_400.0, writer_share=1.0
         )
         self.offer(1)
         self.wait(OPEN_SECONDS / 2)

@@ -1,190 +1,174 @@
-"""Who may use the API and how much of it: the accounts of its clients, one for each address."""
+"""Accounts of API clients, one for each address: who may connect, how often, and with how many
+connections."""
 
-from collections import Counter, deque
+from collections import deque
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Protocol
 
-from attrs import Factory, define, frozen
+from attrs import frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from dht14.net.api.metrics import ApiMetrics
 from dht14.net.log_limiter import LogLimiter
 from dht14.security.rate_limiter import RateLimiter, TokenBucket
 
 Network = IPv4Network | IPv6Network
 
-PLACE_SECONDS = 1.0
-"""So long a connection too many may wait for another one of its client to end.
+SLOT_TIMEOUT = 1.0
+"""Seconds that a connection over the limit waits for another one of its client to end.
 
-Who connects, sends a PUT and hangs up, many times in a row, is soon ahead of us: we accept new connections
-before we see that the old ones are closed. To refuse them at once would lose their PUTs.
+A client that connects, sends a PUT and closes, many times in a row, gets ahead of the node: the reactor
+accepts new connections before it sees that the old ones are closed. To refuse them at once would lose their
+PUTs.
 """
 
 HELD_BYTES = 64 << 20
-"""What all connections together may make us hold beyond one request each: values on their way, and replies that
-their clients do not read."""
+"""Bytes that all connections together may make the node hold, beyond one request each: values of requests
+under way, and replies that clients do not read."""
 
 
 @frozen
 class ApiLimits:
-    """What the operator allows; the options of the same names in `[api]` and `[rate_limiter]`."""
+    """Limits set by the operator: the options of the same names in `[api]` and `[rate_limiter]`."""
 
     api_allow: tuple[Network, ...]
     requests_per_second: float = 100.0
     burst_size: float = 200.0
     loopback_requests_per_second: float | None = None
-    """Of a client on loopback; None: as of any other."""
+    """For a client on loopback; None: as for any other."""
     max_connections: int = 1024
     max_connections_per_client: int = 128
 
 
-@define
-class ApiCounters:
-    """What happened at the API since the start, but `connections` and `left_behind` tell how many there are.
+class WaitingConnection(Protocol):
+    """A connection as its client's account knows it."""
 
-    `throttled` counts how often a client's bucket ran dry; `left_behind` are connections whose client is
-    gone while its PUTs are still at work.
-    """
-
-    puts: int = 0
-    gets: int = 0
-    successes: int = 0
-    failures: int = 0
-    throttled: int = 0
-    connections: int = 0
-    left_behind: int = 0
-    not_allowed: int = 0
-    too_many: int = 0
-    bad_frames: Counter[str] = Factory(Counter)
-
-
-class Served(Protocol):
-    """A connection, as far as its client's account knows it."""
-
-    def place_came_free(self) -> None:
-        """It is one of the connections that its client may have."""
+    def slot_acquired(self) -> None:
+        """The client may have this connection now."""
 
     def abort(self) -> None:
-        """No place came free."""
+        """No other connection of the client ended in time."""
 
-    def tokens_came(self) -> None:
+    def tokens_available(self) -> None:
         """It is this connection's turn to take tokens."""
 
 
 class ApiClient:
-    """One address: its connections share a token bucket and wait in one line when it is dry."""
+    """The account of one address: its connections share a token bucket, and wait in one queue while it is
+    empty."""
 
     _log = Logger()
 
-    def __init__(self, address: str, rate: float, bucket: TokenBucket, accounts: "ApiClients") -> None:
+    def __init__(self, address: str, rate: float, bucket: TokenBucket, clients: "ApiClients") -> None:
         self.address = address
         self._rate = rate
         self.uses = 0
         self.held = 0
-        """Bytes that its connections make us hold."""
-        self._places = accounts.limits.max_connections_per_client
-        self._outside: dict[Served, IDelayedCall] = {}
+        """Bytes that its connections make the node hold."""
+        self._free_slots = clients.limits.max_connections_per_client
+        self._waiting: dict[WaitingConnection, IDelayedCall] = {}
         self._bucket = bucket
-        self._accounts = accounts
-        self._line: deque[Served] = deque()
-        self._being_served: Served | None = None
-        self._alarm: IDelayedCall | None = None
+        self._clients = clients
+        self._queue: deque[WaitingConnection] = deque()
+        self._served: WaitingConnection | None = None
+        self._timer: IDelayedCall | None = None
 
-    def enter(self, connection: Served) -> bool:
-        """Take one of the client's places; or False, and `place_came_free` will tell, or `abort`."""
-        if self._places:
-            self._places -= 1
+    def acquire_slot(self, connection: WaitingConnection) -> bool:
+        """Take one of the client's slots. If False, `slot_acquired` or `abort` follows."""
+        if self._free_slots:
+            self._free_slots -= 1
             return True
-        self._outside[connection] = self._accounts.clock.callLater(PLACE_SECONDS, self._turn_away, connection)
+        self._waiting[connection] = self._clients.clock.callLater(SLOT_TIMEOUT, self._reject, connection)
         return False
 
-    def gone(self, connection: Served) -> None:
-        """The connection is no more; the work that it left may go on."""
-        self._accounts.gone()
-        waiting = self._outside.pop(connection, None)
+    def connection_lost(self, connection: WaitingConnection) -> None:
+        """The connection has ended; its PUTs may still be under way."""
+        self._clients.connection_lost()
+        waiting = self._waiting.pop(connection, None)
         if waiting is None:
-            self._places += 1
+            self._free_slots += 1
         elif waiting.active():
             waiting.cancel()
-        while self._places and self._outside:
-            first = next(iter(self._outside))
-            self._outside.pop(first).cancel()
-            self._places -= 1
-            first.place_came_free()
+        while self._free_slots and self._waiting:
+            first = next(iter(self._waiting))
+            self._waiting.pop(first).cancel()
+            self._free_slots -= 1
+            first.slot_acquired()
 
     def hold(self, growth: int) -> None:
         """As `Account.hold`."""
         self.held += growth
-        self._accounts.held += growth
+        self._clients.held += growth
 
     def may_hold_more(self) -> bool:
-        """As `Account.may_hold_more`. No client holds more than it leaves to the others: one alone has half of
-        all, two have a third each, and there always is something for one who comes."""
-        return self.held < HELD_BYTES - self._accounts.held
+        """As `Account.may_hold_more`. No client holds more than it leaves free: a single one gets half of
+        all, two get a third each, and a newcomer always gets some."""
+        return self.held < HELD_BYTES - self._clients.held
 
-    def take_token(self, connection: Served, now: float) -> bool:
-        """A token for one request; or False, and `tokens_came` will tell when to ask again."""
-        if (not self._line or self._being_served is connection) and self._bucket.take(now):
+    def take_token(self, connection: WaitingConnection, now: float) -> bool:
+        """Take a token for one request. If False, `tokens_available` says when to ask again."""
+        if (not self._queue or self._served is connection) and self._bucket.take(now):
             return True
-        if not self._line and self._being_served is None:
-            self._ran_dry(now)
-        self._line.append(connection)
-        if self._being_served is None:
-            self._set_alarm(now)
+        if not self._queue and self._served is None:
+            self._bucket_emptied(now)
+        self._queue.append(connection)
+        if self._served is None:
+            self._set_timer(now)
         return False
 
-    def leave_line(self, connection: Served) -> None:
-        """The connection needs no token any more."""
-        self._line.remove(connection)
-        if not self._line and self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+    def leave_queue(self, connection: WaitingConnection) -> None:
+        """The connection does not need a token any more."""
+        self._queue.remove(connection)
+        if not self._queue and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def left(self) -> None:
-        """The work that a connection left is done."""
-        self._accounts.left(self)
+    def work_done(self) -> None:
+        """The last request of a connection that has ended is done."""
+        self._clients.work_done(self)
 
-    def _turn_away(self, connection: Served) -> None:
-        self._accounts.refuse_one_more(self.address)
+    def _reject(self, connection: WaitingConnection) -> None:
+        self._clients.refuse_excess(self.address)
         connection.abort()
 
-    def _ran_dry(self, now: float) -> None:
-        self._accounts.counters.throttled += 1
-        if self._accounts.lines.is_due(("throttled", self.address), now):
+    def _bucket_emptied(self, now: float) -> None:
+        self._clients.metrics.throttled += 1
+        if self._clients.log_limiter.may_log(("throttled", self.address), now):
             self._log.warn(
-                "API client {client} is throttled to {requests_per_second} requests per second",
+                "Throttling API client {client} to {requests_per_second} requests per second.",
                 client=self.address,
                 requests_per_second=self._rate,
             )
 
-    def _set_alarm(self, now: float) -> None:
-        if self._line and self._alarm is None:
-            # Some tokens at a time where the rate is high: at most about 20 turns a second.
+    def _set_timer(self, now: float) -> None:
+        if self._queue and self._timer is None:
+            # At a high rate it waits for several tokens: the timer fires about 20 times a second at most.
             some = max(1.0, self._rate / 20)
-            self._alarm = self._accounts.clock.callLater(self._bucket.wait(now, some), self._serve_line)
+            self._timer = self._clients.clock.callLater(self._bucket.wait(now, some), self._serve_queue)
 
-    def _serve_line(self) -> None:
-        self._alarm = None
-        now = self._accounts.clock.seconds()
-        while self._line and not self._bucket.wait(now):
-            self._being_served = self._line.popleft()
-            self._being_served.tokens_came()
-        self._being_served = None
-        self._set_alarm(now)
+    def _serve_queue(self) -> None:
+        self._timer = None
+        now = self._clients.clock.seconds()
+        while self._queue and not self._bucket.wait(now):
+            self._served = self._queue.popleft()
+            self._served.tokens_available()
+        self._served = None
+        self._set_timer(now)
 
 
 class ApiClients:
-    """All accounts, the limits they have in common, and who is not let in."""
+    """All accounts and their common limits. Decides who may connect."""
 
     _log = Logger()
 
     def __init__(self, limits: ApiLimits, clock: IReactorTime) -> None:
         self.limits = limits
         self.clock = clock
-        self.counters = ApiCounters()
-        self.lines = LogLimiter(clock.seconds())
+        self.metrics = ApiMetrics()
+        self.log_limiter = LogLimiter(clock.seconds())
         self.held = 0
-        """Bytes that all connections make us hold."""
+        """Bytes that all connections make the node hold."""
         rate, local_rate = limits.requests_per_second, limits.loopback_requests_per_second
         self._rate, self._local_rate = rate, rate if local_rate is None else local_rate
         self._buckets = RateLimiter(self._rate, limits.burst_size)
@@ -192,17 +176,17 @@ class ApiClients:
         self._by_address: dict[str, ApiClient] = {}
 
     def admit(self, host: str) -> ApiClient | None:
-        """The account of this address with one connection more, or None if it may not connect."""
+        """Return the account of this address and count one more connection; None if it may not connect."""
         ip = _plain(ip_address(host))
         if not any(ip in network for network in self.limits.api_allow):
-            self.counters.not_allowed += 1
+            self.metrics.not_allowed += 1
             self._refused(str(ip), "not in api_allow")
             return None
-        busiest = max(self.counters.connections, self.counters.left_behind)
+        busiest = max(self.metrics.connections, self.metrics.left_behind)
         if busiest >= self.limits.max_connections:
-            self.refuse_one_more(str(ip))
+            self.refuse_excess(str(ip))
             return None
-        self.counters.connections += 1
+        self.metrics.connections += 1
         client = self._by_address.get(str(ip))
         if client is None:
             client = self._by_address[str(ip)] = self._account(ip)
@@ -214,28 +198,28 @@ class ApiClients:
         buckets = self._local_buckets if ip.is_loopback else self._buckets
         return ApiClient(str(ip), rate, buckets.bucket(str(ip), self.clock.seconds()), self)
 
-    def refuse_one_more(self, address: str) -> None:
-        """There are too many connections, of this client or of all."""
-        self.counters.too_many += 1
+    def refuse_excess(self, address: str) -> None:
+        """Count and log a connection over the limit, of this client or of all."""
+        self.metrics.too_many += 1
         self._refused(address, "too many connections")
 
-    def gone(self) -> None:
-        """A connection is no more."""
-        self.counters.connections -= 1
-        self.counters.left_behind += 1
+    def connection_lost(self) -> None:
+        """A connection has ended."""
+        self.metrics.connections -= 1
+        self.metrics.left_behind += 1
 
-    def left(self, client: ApiClient) -> None:
-        """And its work is done."""
-        self.counters.left_behind -= 1
+    def work_done(self, client: ApiClient) -> None:
+        """The last request of a connection that has ended is done."""
+        self.metrics.left_behind -= 1
         client.uses -= 1
         if not client.uses:
             del self._by_address[client.address]
 
     def _refused(self, address: str, reason: str) -> None:
-        if self.lines.is_due((reason, address), self.clock.seconds()):
-            self._log.warn("API client {client} is refused: {reason}", client=address, reason=reason)
+        if self.log_limiter.may_log((reason, address), self.clock.seconds()):
+            self._log.warn("Refusing API client {client}: {reason}.", client=address, reason=reason)
 
 
 def _plain(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    # A socket that serves both families shows IPv4 clients as ::ffff:a.b.c.d.
+    # A socket for both families shows IPv4 clients as ::ffff:a.b.c.d.
     return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip

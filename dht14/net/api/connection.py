@@ -1,8 +1,8 @@
-"""One connection of an API client: from its bytes to the node and back.
+"""One connection of an API client: from bytes to requests, and from replies to bytes.
 
-Requests are decoded one by one, paid for with a token of the client's account, put in order by
-`RequestQueue` and handed to the node. Whatever stands in the way (`Obstacle`, a full queue) also stops
-the reading, so that TCP holds the client back and nothing is dropped.
+The connection decodes one request at a time, takes a token of the client's account for it, puts it into its
+`RequestQueue` and hands it to the node (`Dispatcher`). An `Obstacle` or a full queue also stops the reading:
+TCP then slows the client down, and nothing is dropped.
 """
 
 from contextlib import suppress
@@ -10,99 +10,90 @@ from enum import Enum, auto
 from typing import Any, Protocol
 
 from twisted.internet import protocol
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IConsumer,
     IDelayedCall,
     IHalfCloseableProtocol,
     IPushProducer,
-    IReactorTime,
     ITCPTransport,
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from dht14.errors import CallFailed, Malformed
-from dht14.kademlia.keyspace import id_from_bytes
-from dht14.net.api.clients import ApiClient, ApiCounters
-from dht14.net.api.frame_timeout import FrameLimit
-from dht14.net.api.replies import PutGet, failed, is_success, reply_to
+from dht14.errors import Malformed
+from dht14.net.api.clients import ApiClient
+from dht14.net.api.dispatch import Dispatcher, NodeAccess
+from dht14.net.api.frame_timeout import FrameTimer
+from dht14.net.api.metrics import BadFrame
 from dht14.net.api.request_queue import QueuedRequest, RequestQueue
-from dht14.net.log_limiter import LogLimiter
 from dht14.wire.api_messages import (
     ApiRequest,
     Get,
-    GetRecord,
     Put,
-    PutWithReceipt,
     check_request_head,
     decode_request,
 )
 from dht14.wire.frames import FrameSplitter
 
-LINGER_SECONDS = 5.0
-"""So long a client of bad frames may take for its last replies before its connection is cut."""
+LINGER_TIMEOUT = 5.0
+"""Seconds that a client has for reading its last replies after a bad frame; then its connection is cut."""
 
 REQUESTS_PER_TURN = 256
-"""So many requests of one connection are begun before the reactor sees to others."""
+"""Requests of one connection that are begun in one turn of the reactor."""
 
 _WRITE_BYTES = 64 * 1024
+"""Replies are collected up to this size and written at once."""
 
 
 class _TcpTransport(ITCPTransport, IConsumer, IPushProducer):
-    """What Twisted's TCP transports provide; no interface of theirs says all of it."""
+    """The interfaces that Twisted's TCP transports provide; Twisted has no one interface for all of them."""
 
 
-class Server(Protocol):
-    """What the connections of one server have in common."""
+class Server(NodeAccess, Protocol):
+    """The server of a connection."""
 
-    node: PutGet
-    clock: IReactorTime
-    answers_puts: bool
-    counters: ApiCounters
-    lines: LogLimiter
+    def connection_opened(self, connection: "ApiConnection") -> None:
+        """A client has connected."""
 
-    def opened(self, connection: "ApiConnection") -> None:
-        """A connection stands."""
-
-    def left(self, connection: "ApiConnection") -> None:
-        """A connection is gone and its work is done."""
+    def work_done(self, connection: "ApiConnection") -> None:
+        """The client is gone, and its last request has ended."""
 
 
 class ApiPhase(Enum):
-    """The life of a connection. It only moves downwards in this list."""
+    """The life of a connection. It only moves down this list."""
 
     OPEN = auto()
     ENDING = auto()
-    """No more bytes come; what did come is answered, then the connection is closed."""
+    """No more bytes will come. The requests that came are answered, then the connection is closed."""
     REFUSING = auto()
-    """A bad frame came; what came before it is answered, then we linger."""
+    """A bad frame came. The requests before it are answered, then the client has time to read."""
     CLOSED = auto()
-    """Everything is answered, our side is closed; bytes that still come are thrown away."""
+    """All is answered and our side is closed. Bytes that still come are discarded."""
     GONE = auto()
-    """The client is gone; the PUTs that it left are carried through."""
+    """The client is gone. Its PUTs are still carried out."""
 
 
 class Obstacle(Enum):
-    """What keeps the next request from being begun, apart from a full queue."""
+    """A reason, apart from a full queue, not to begin the next request."""
 
-    OUTSIDE = auto()
-    """The client has too many connections; its account says when there is a place for this one."""
-    CHOKED = auto()
-    """The client does not take its replies; the transport says when it did."""
+    NO_SLOT = auto()
+    """The client has too many connections; its account calls `slot_acquired`."""
+    NOT_READ = auto()
+    """The client does not read its replies; the transport calls `resumeProducing`."""
     THROTTLED = auto()
-    """The client's bucket is empty; its account says when we may take from it."""
+    """The client's token bucket is empty; its account calls `tokens_available`."""
     YIELDED = auto()
-    """Others shall have their turn in the reactor first."""
+    """Other connections have their turn in the reactor first."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class ApiConnection(protocol.Protocol):
     """One connection of a client.
 
-    Whatever happens is noted and then leads to `_advance`, which does all the work. As a producer it is
-    paused and resumed by the transport, according to how much the client leaves unread.
+    Every event changes the state and then calls `_advance`, which does all the work. The connection is the
+    transport's producer: the transport pauses it while the client leaves too much unread.
     """
 
     _log = Logger()
@@ -111,6 +102,7 @@ class ApiConnection(protocol.Protocol):
     def __init__(self, server: Server, client: ApiClient) -> None:
         self._server = server
         self._client = client
+        self._dispatcher = Dispatcher(server, client.address)
         self._phase = ApiPhase.OPEN
         self._obstacles: set[Obstacle] = set()
         self._advancing = False
@@ -120,18 +112,18 @@ class ApiConnection(protocol.Protocol):
         self._queue = RequestQueue(client)
         self._replies: list[bytes] = []
         self._reply_bytes = 0
-        self._frame_limit = FrameLimit(server.clock, self._too_slow)
+        self._frame_timer = FrameTimer(server.clock, self._too_slow)
         self._linger: IDelayedCall | None = None
 
-    # What the transport tells us.
+    # Called by the transport
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         self.transport.registerProducer(self, True)
-        self._server.opened(self)
-        if not self._client.enter(self):
-            self._obstacles.add(Obstacle.OUTSIDE)
+        self._server.connection_opened(self)
+        if not self._client.acquire_slot(self):
+            self._obstacles.add(Obstacle.NO_SLOT)
             self._set_reading()
 
     def dataReceived(self, data: bytes) -> None:
@@ -140,14 +132,14 @@ class ApiConnection(protocol.Protocol):
             self._advance()
 
     def pauseProducing(self) -> None:
-        self._obstacles.add(Obstacle.CHOKED)
+        self._obstacles.add(Obstacle.NOT_READ)
 
     def resumeProducing(self) -> None:
         self._queue.all_read()
-        self._lifted(Obstacle.CHOKED)
+        self._lifted(Obstacle.NOT_READ)
 
     def stopProducing(self) -> None:
-        """Comes with `connectionLost`, which sees to everything."""
+        """`connectionLost` follows and does all."""
 
     def readConnectionLost(self) -> None:
         if self._phase is ApiPhase.OPEN:
@@ -157,40 +149,40 @@ class ApiConnection(protocol.Protocol):
             self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Our own doing, after the last reply."""
+        """This side has closed its half, after the last reply."""
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         self._phase = ApiPhase.GONE
         self._queue.all_read()
-        self._obstacles -= {Obstacle.CHOKED, Obstacle.OUTSIDE}
+        self._obstacles -= {Obstacle.NOT_READ, Obstacle.NO_SLOT}
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
-        self._leave_line()
+        self._leave_queue()
         self._forget_gets()
-        self._client.gone(self)
+        self._client.connection_lost(self)
         self._advance()
 
-    # What our own side tells us.
+    # Called by the server and the account
 
-    def place_came_free(self) -> None:
-        """We are one of the connections that the client may have."""
-        self._lifted(Obstacle.OUTSIDE)
+    def slot_acquired(self) -> None:
+        """The client may have this connection now."""
+        self._lifted(Obstacle.NO_SLOT)
 
-    def tokens_came(self) -> None:
-        """It is our turn to take tokens from the client's account."""
+    def tokens_available(self) -> None:
+        """It is this connection's turn to take tokens of the client's account."""
         self._lifted(Obstacle.THROTTLED)
 
     def stop(self) -> None:
-        """Begin nothing more, answer what is at work, close."""
+        """Begin no further request, answer those under way, then close."""
         self._forget_frames()
         if self._phase is ApiPhase.OPEN:
             self._phase = ApiPhase.ENDING
         self._advance()
 
     def give_up(self) -> None:
-        """Answer FAILURE to everything that is at work."""
+        """Answer FAILURE to all requests under way."""
         for entry in self._queue.unsettled():
-            self._queue.settle(entry, self._reply_to(entry.request, failed(entry.request)))
+            self._queue.settle(entry, self._dispatcher.failure_reply(entry.request))
         self._take_replies()
         self._advance()
 
@@ -199,14 +191,14 @@ class ApiConnection(protocol.Protocol):
         if self._phase is not ApiPhase.GONE:
             self.transport.abortConnection()
 
-    # The work.
+    # Requests and replies
 
     def _lifted(self, obstacle: Obstacle) -> None:
         self._obstacles.discard(obstacle)
         self._advance()
 
     def _advance(self) -> None:
-        """Do all that can be done now, then read on, or not, or close."""
+        """Begin and answer all that is possible now, then set reading, or close."""
         if self._advancing:
             return
         self._advancing = True
@@ -222,10 +214,10 @@ class ApiConnection(protocol.Protocol):
     def _begin_requests(self) -> None:
         now = self._server.clock.seconds()
         for _ in range(REQUESTS_PER_TURN):
-            if Obstacle.CHOKED in self._obstacles:
+            if Obstacle.NOT_READ in self._obstacles:
                 return
-            if entry := self._queue.next_due():
-                self._begin_due(entry)
+            if entry := self._queue.next_ready():
+                self._begin_ready(entry)
                 continue
             if self._obstacles or not self._queue.has_room():
                 return
@@ -247,74 +239,43 @@ class ApiConnection(protocol.Protocol):
             frame = self._splitter.next_frame()
             if frame is None:
                 return None
-            self._frame_limit.renew()
+            self._frame_timer.reset()
             return decode_request(frame)
         except Malformed as error:
             self._refuse(str(error))
             return None
 
     def _begin(self, request: ApiRequest) -> None:
-        if self._queue.at_work(request.key):
+        if self._queue.is_busy(request.key):
             self._queue.add(request)
             return
-        answer = self._ask(request)
-        if not self._queue and answer.called and not isinstance(answer.result, (Deferred, Failure)):
-            # The node knew at once and nothing waits before it: what a get from the own store costs.
-            self._reply(self._reply_to(request, answer.result))
+        called = self._dispatcher.call(request)
+        if not self._queue and called.called and not isinstance(called.result, (Deferred, Failure)):
+            # The node answered at once and no request waits before this one: the fast path of a GET from
+            # this node's own store.
+            self._reply(self._dispatcher.reply(request, called.result))
         else:
-            self._follow(answer, self._queue.add(request))
+            self._reply_later(called, self._queue.add(request))
 
-    def _begin_due(self, entry: QueuedRequest) -> None:
+    def _begin_ready(self, entry: QueuedRequest) -> None:
         if self._phase is ApiPhase.GONE and isinstance(entry.request, Get):
             self._settle(b"", entry)
         elif entry.reply is None:
-            self._follow(self._ask(entry.request), entry)
+            self._reply_later(self._dispatcher.call(entry.request), entry)
 
-    def _ask(self, request: ApiRequest) -> "Deferred[Any]":
-        key = id_from_bytes(request.key)
-        try:
-            if isinstance(request, Get):
-                self._server.counters.gets += 1
-                return self._server.node.get(key, isinstance(request, GetRecord) and request.content)
-            self._server.counters.puts += 1
-            return self._server.node.put(key, request.value, request.ttl, request.replication)
-        except Exception:  # noqa: BLE001 - whatever it is, the client has a right to its FAILURE
-            return fail()
-
-    def _follow(self, answer: "Deferred[Any]", entry: QueuedRequest) -> None:
-        answer.addCallback(lambda result: self._reply_to(entry.request, result))
-        answer.addErrback(self._failed, entry)
-        answer.addCallback(self._settle, entry)
-
-    def _failed(self, failure: Failure, entry: QueuedRequest) -> bytes:
-        now = self._server.clock.seconds()
-        if failure.check(CallFailed) is None and self._server.lines.is_due(str(failure.type), now):
-            self._log.failure(
-                "The node failed a request of API client {client}", failure, client=self._client.address
-            )
-        return self._reply_to(entry.request, failed(entry.request))
+    def _reply_later(self, called: "Deferred[Any]", entry: QueuedRequest) -> None:
+        self._dispatcher.then_reply(called, entry.request).addCallback(self._settle, entry)
 
     def _settle(self, reply: bytes, entry: QueuedRequest) -> None:
         if entry.reply is not None:
-            return  # We gave it up before the node was done with it.
+            return  # `give_up` has answered it before the node did.
         self._queue.settle(entry, reply)
         self._take_replies()
         self._advance()
 
     def _take_replies(self) -> None:
-        for reply in self._queue.take_replies(Obstacle.CHOKED not in self._obstacles):
+        for reply in self._queue.take_replies(Obstacle.NOT_READ not in self._obstacles):
             self._reply(reply)
-
-    def _reply_to(self, request: ApiRequest, told: object) -> bytes:
-        """The reply to what the node told; none at all where PUTs are not answered."""
-        if not (self._server.answers_puts or isinstance(request, Get | PutWithReceipt)):
-            return b""
-        reply = reply_to(request, told, self._server.clock.seconds())
-        if is_success(told):
-            self._server.counters.successes += 1
-        else:
-            self._server.counters.failures += 1
-        return reply
 
     def _reply(self, reply: bytes) -> None:
         self._replies.append(reply)
@@ -331,9 +292,9 @@ class ApiConnection(protocol.Protocol):
     def _set_reading(self) -> None:
         reading = self._phase is ApiPhase.OPEN and not self._obstacles and self._queue.has_room()
         if reading and self._splitter.begun:
-            self._frame_limit.run()
+            self._frame_timer.start()
         else:
-            self._frame_limit.stand()
+            self._frame_timer.pause()
         if reading != self._reading and self._phase in (ApiPhase.OPEN, ApiPhase.ENDING, ApiPhase.REFUSING):
             self._reading = reading
             if reading:
@@ -341,17 +302,17 @@ class ApiConnection(protocol.Protocol):
             else:
                 self.transport.pauseProducing()
 
-    # The end.
+    # The end of the connection
 
     def _too_slow(self) -> None:
-        self._refuse("not finished in time")
+        self._refuse(BadFrame.TOO_SLOW.value)
         self._advance()
 
     def _refuse(self, reason: str) -> None:
-        self._server.counters.bad_frames[reason] += 1
-        if self._server.lines.take(self._server.clock.seconds()):
+        self._server.metrics.bad_frames[BadFrame.of(reason)] += 1
+        if self._server.log_limiter.take(self._server.clock.seconds()):
             self._log.warn(
-                "API client {client} sent a bad frame and is disconnected: {reason}",
+                "Disconnecting API client {client}: bad frame ({reason}).",
                 client=self._client.address,
                 reason=reason,
             )
@@ -359,7 +320,7 @@ class ApiConnection(protocol.Protocol):
         self._phase = ApiPhase.REFUSING
 
     def _finish(self) -> None:
-        """Everything is answered."""
+        """All is answered: close, or let the client read its last replies."""
         if self._phase is ApiPhase.ENDING:
             self._phase = ApiPhase.CLOSED
             self.transport.unregisterProducer()
@@ -367,17 +328,17 @@ class ApiConnection(protocol.Protocol):
         elif self._phase is ApiPhase.REFUSING:
             self._phase = ApiPhase.CLOSED
             self.transport.unregisterProducer()
-            # To close with bytes unread would make the kernel throw away the replies that are under way.
+            # If this side closed with bytes unread, the kernel would discard the replies on their way.
             self.transport.loseWriteConnection()
             self.transport.resumeProducing()
-            self._linger = self._server.clock.callLater(LINGER_SECONDS, self.transport.abortConnection)
+            self._linger = self._server.clock.callLater(LINGER_TIMEOUT, self.transport.abortConnection)
         elif self._phase is ApiPhase.GONE:
-            self._server.left(self)
-            self._client.left()
+            self._server.work_done(self)
+            self._client.work_done()
 
     def _forget_frames(self) -> None:
         self._splitter = _splitter()
-        self._leave_line()
+        self._leave_queue()
         self._unpaid = None
 
     def _forget_gets(self) -> None:
@@ -390,10 +351,10 @@ class ApiConnection(protocol.Protocol):
                     puts.feed(frame)
         self._splitter = puts
 
-    def _leave_line(self) -> None:
+    def _leave_queue(self) -> None:
         if Obstacle.THROTTLED in self._obstacles:
             self._obstacles.discard(Obstacle.THROTTLED)
-            self._client.leave_line(self)
+            self._client.leave_queue(self)
 
 
 def _splitter() -> FrameSplitter:

@@ -1,4 +1,4 @@
-"""The VoidPhone API: a TCP server in front of a node's values."""
+"""The VoidPhone API: a TCP server through which clients reach the node."""
 
 from typing import Any
 
@@ -7,20 +7,21 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 
-from dht14.net.api.clients import ApiClients, ApiCounters, ApiLimits
+from dht14.net.api.clients import ApiClients, ApiLimits
 from dht14.net.api.connection import ApiConnection
 from dht14.net.api.replies import PutGet
+from dht14.node.timers import cancel_timer
 
 READ_BYTES = 16 * 1024
-"""What one read takes at most: with a thousand clients that are held back, what was read too early counts."""
+"""The limit of one read: with a thousand throttled clients, bytes that were read too early add up."""
 
-__all__ = ["ApiCounters", "ApiFactory", "ApiLimits", "PutGet"]
+__all__ = ["ApiFactory", "ApiLimits", "PutGet"]
 
 
 class ApiFactory(protocol.Factory):
-    """Lets clients in and makes their connections.
+    """Accepts clients and makes their connections.
 
-    With `answers_puts` false a PUT gets no reply at all, as the VoidPhone specification has it.
+    If `answers_puts` is false a PUT gets no reply, as in the VoidPhone specification.
     """
 
     noisy = False
@@ -29,53 +30,52 @@ class ApiFactory(protocol.Factory):
         self, node: PutGet, limits: ApiLimits, clock: IReactorTime, *, answers_puts: bool = True
     ) -> None:
         self.node = node
-        """Whom requests go to."""
+        """What requests are handed to."""
         self.clock = clock
         self.answers_puts = answers_puts
         self.clients = ApiClients(limits, clock)
-        self.counters = self.clients.counters
-        self.lines = self.clients.lines
+        self.metrics = self.clients.metrics
+        self.log_limiter = self.clients.log_limiter
         self._connections: set[ApiConnection] = set()
         self._closed: Deferred[None] | None = None
-        self._patience: IDelayedCall | None = None
+        self._timer: IDelayedCall | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> ApiConnection | None:
         assert isinstance(addr, (IPv4Address, IPv6Address))
         client = self.clients.admit(addr.host)
         return None if client is None else ApiConnection(self, client)
 
-    def opened(self, connection: ApiConnection) -> None:
-        """A connection stands."""
+    def connection_opened(self, connection: ApiConnection) -> None:
+        """A client has connected."""
         transport: Any = connection.transport
         transport.bufferSize = READ_BYTES
         self._connections.add(connection)
 
-    def left(self, connection: ApiConnection) -> None:
-        """A connection is gone and its work is done."""
+    def work_done(self, connection: ApiConnection) -> None:
+        """A connection has ended, and its last request is done."""
         self._connections.discard(connection)
         if not self._connections and self._closed is not None:
-            if self._patience is not None and self._patience.active():
-                self._patience.cancel()
+            cancel_timer(self._timer)
             closed, self._closed = self._closed, None
             closed.callback(None)
 
-    def close(self, patience: float = 2.0) -> "Deferred[None]":
-        """End all connections; to be called when the port is closed.
+    def close(self, timeout: float = 2.0) -> "Deferred[None]":
+        """End all connections, after the port is closed; fires when they have ended.
 
-        What is at work may take `patience` seconds, then it is answered with FAILURE. Who did not take
-        his replies after as long again is cut off.
+        Requests under way may take `timeout` seconds, then they are answered with FAILURE. A client that has
+        not read its replies after another `timeout` seconds is cut off.
         """
         if not self._connections:
             return succeed(None)
         closed: Deferred[None] = Deferred()
         self._closed = closed
-        self._patience = self.clock.callLater(patience, self._give_up, patience)
+        self._timer = self.clock.callLater(timeout, self._give_up, timeout)
         for connection in list(self._connections):
             connection.stop()
         return closed
 
-    def _give_up(self, patience: float) -> None:
-        self._patience = self.clock.callLater(patience, self._abort)
+    def _give_up(self, timeout: float) -> None:
+        self._timer = self.clock.callLater(timeout, self._abort)
         for connection in list(self._connections):
             connection.give_up()
 

@@ -1,37 +1,37 @@
-"""The time that one message of a stream may take."""
+"""The time that a client has for sending one frame."""
 
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-FRAME_SECONDS = 30.0
+FRAME_TIMEOUT = 30.0
 
 
-class FrameLimit:
-    """A stopwatch for the message that is coming in. It stands still while we do not read."""
+class FrameTimer:
+    """Measures how long the incoming frame takes; paused while the connection does not read."""
 
     def __init__(self, clock: IReactorTime, expired: Callable[[], None]) -> None:
         self._clock = clock
         self._expired = expired
-        self._seconds_left = FRAME_SECONDS
+        self._seconds_left = FRAME_TIMEOUT
         self._call: IDelayedCall | None = None
 
-    def run(self) -> None:
-        """Go on, if it is not running."""
+    def start(self) -> None:
+        """Start or continue, if it is not running."""
         if self._call is None:
             self._call = self._clock.callLater(self._seconds_left, self._expire)
 
-    def stand(self) -> None:
+    def pause(self) -> None:
         """Stop, and keep the time that is left."""
         if self._call is not None:
             self._seconds_left = self._call.getTime() - self._clock.seconds()
             self._call.cancel()
             self._call = None
 
-    def renew(self) -> None:
-        """The message is whole: the next one has all the time again."""
-        self.stand()
-        self._seconds_left = FRAME_SECONDS
+    def reset(self) -> None:
+        """Stop, and give the next frame the full time."""
+        self.pause()
+        self._seconds_left = FRAME_TIMEOUT
 
     def _expire(self) -> None:
         self._call = None

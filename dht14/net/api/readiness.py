@@ -1,7 +1,7 @@
-"""What the start of a node still waits for, and the requests of clients that wait for it. DESIGN 2.3.
+"""The steps of a node's start, and the API requests that wait for them. DESIGN 2.3.
 
-A node that has just begun cannot know what is stored, and cannot store: "not found" from it says nothing.
-So GETs and PUTs wait, within the time that they have in all; only then are they told that it is not ready.
+A node that has just started does not know what is stored and cannot store: its "not found" means nothing.
+GETs and PUTs therefore wait, within their own timeout, and only then fail with "not ready".
 """
 
 from collections.abc import Iterable
@@ -13,80 +13,81 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.net.api.replies import PutGet
+from dht14.node.timers import cancel_timer
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Record
 
-VALUES_SECONDS = 2.0
-"""So long a GET waits for the own values to be open. The check of a large database takes longer: then the
-other holders are asked, who have the same values."""
+DATABASE_TIMEOUT = 2.0
+"""Seconds that a GET waits for the database. The check of a large database takes longer: the GET then asks
+the other holders, who have the same values."""
 
 WAKES_PER_TURN = 256
-"""So many requests go on before the reactor sees to others."""
+"""Waiting requests that continue in one turn of the reactor."""
 
 
-class Awaited(Enum):
-    """What must be over before a node can know."""
+class StartStep(Enum):
+    """A step of the start that requests wait for."""
 
     IDENTITY = "identity"
-    """It searches its proof of work; without an id there is no node."""
+    """The search for the proof of work; without an id there is no node."""
     VALUES = "values"
-    """It opens its database, which checks it."""
+    """Opening the database, which includes its check."""
     JOIN = "join"
-    """It calls its seeds and saved contacts for the first time."""
+    """The first calls to the seeds and saved contacts."""
 
 
 @define(eq=False)
 class _Waiting:
-    """One request that waits until all of `what` is over, or its time is."""
+    """One request that waits for all of `steps`, or until its timer fires."""
 
-    what: frozenset[Awaited]
-    time_over: IDelayedCall
-    told: Deferred[bool] = field(factory=Deferred)
+    steps: frozenset[StartStep]
+    timer: IDelayedCall
+    done: Deferred[bool] = field(factory=Deferred)
 
 
 class Readiness:
-    """The node as its API sees it from the first moment on; a `PutGet`.
+    """The `PutGet` that the API calls from the first moment on: it forwards to the node once that is ready.
 
-    The service says what is over, each once, and who the node is as soon as there is one.
+    The service reports each step once, and the node as soon as it exists.
     """
 
-    def __init__(self, clock: IReactorTime, awaited: Iterable[Awaited] = Awaited) -> None:
+    def __init__(self, clock: IReactorTime, pending_steps: Iterable[StartStep] = StartStep) -> None:
         self._clock = clock
-        self._awaited = set(awaited)
+        self._pending = set(pending_steps)
         self._node: PutGet | None = None
         self._gave_up = False
         self._waiting: dict[_Waiting, None] = {}
         self._waking: IDelayedCall | None = None
 
-    # What the service tells and asks.
+    # Called by the service
 
     @property
-    def awaited(self) -> frozenset[Awaited]:
-        """What is not over yet."""
-        return frozenset(self._awaited)
+    def pending_steps(self) -> frozenset[StartStep]:
+        """The steps that are not done yet."""
+        return frozenset(self._pending)
 
-    def begun(self, node: PutGet) -> None:
-        """There is a node, with an identity."""
+    def node_started(self, node: PutGet) -> None:
+        """The node exists, with its identity."""
         self._node = node
-        self.over(Awaited.IDENTITY)
+        self.step_done(StartStep.IDENTITY)
 
-    def over(self, what: Awaited) -> None:
-        """Go on with the requests that waited for this, and for nothing else."""
-        self._awaited.discard(what)
+    def step_done(self, step: StartStep) -> None:
+        """Continue the requests that wait for this step and no other."""
+        self._pending.discard(step)
         self._wake()
 
     def give_up(self) -> None:
-        """What is still awaited will not come any more: the node failed to begin, or it ends."""
+        """The pending steps will not be done: the node failed to start, or it stops."""
         self._gave_up = True
         self._wake()
 
-    # What the API asks.
+    # Called by the API
 
     def put(
         self, key: int, value: bytes, ttl: int, replication: int, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Receipt]":
         """As `PutGet.put`."""
-        if self._node is not None and not self._awaited:
+        if self._node is not None and not self._pending:
             return self._node.put(key, value, ttl, replication, timeout)
         return Deferred.fromCoroutine(self._put_later(key, value, ttl, replication, timeout))
 
@@ -94,50 +95,51 @@ class Readiness:
         self, key: int, content: bool = False, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Record | NoRecord]":
         """As `PutGet.get`."""
-        if self._node is not None and not self._awaited:
+        if self._node is not None and not self._pending:
             return self._node.get(key, content, timeout)
         return Deferred.fromCoroutine(self._get_later(key, content, timeout))
 
     async def _put_later(self, key: int, value: bytes, ttl: int, replication: int, timeout: float) -> Receipt:
         deadline = self._clock.seconds() + timeout
-        if not await self._until_over(frozenset(Awaited), timeout) or self._node is None:
+        if not await self._until_done(frozenset(StartStep), timeout) or self._node is None:
             return Receipt(PutOutcome.NOT_STORED, 0, replication, PutReason.NOT_READY)
         return await self._node.put(key, value, ttl, replication, deadline - self._clock.seconds())
 
     async def _get_later(self, key: int, content: bool, timeout: float) -> Record | NoRecord:
         deadline = self._clock.seconds() + timeout
-        if not await self._until_over(frozenset(Awaited), min(VALUES_SECONDS, timeout)):
+        if not await self._until_done(frozenset(StartStep), min(DATABASE_TIMEOUT, timeout)):
             left = deadline - self._clock.seconds()
-            if not await self._until_over(frozenset({Awaited.IDENTITY, Awaited.JOIN}), left):
+            if not await self._until_done(frozenset({StartStep.IDENTITY, StartStep.JOIN}), left):
                 return NoRecord.NOT_READY
         if self._node is None:
             return NoRecord.NOT_READY
         found = await self._node.get(key, content, deadline - self._clock.seconds())
-        if Awaited.VALUES in self._awaited and found in (NoRecord.NOT_FOUND, NoRecord.UNANSWERED):
-            return NoRecord.NOT_READY  # It may be among our own values.
+        if StartStep.VALUES in self._pending and found in (NoRecord.NOT_FOUND, NoRecord.UNANSWERED):
+            return NoRecord.NOT_READY  # This node itself may hold it.
         return found
 
-    def _until_over(self, what: frozenset[Awaited], seconds: float) -> "Deferred[bool]":
-        """Whether all of `what` is over within so many seconds."""
-        if self._gave_up or not what & self._awaited:
-            return succeed(not what & self._awaited)
-        waiting = _Waiting(what, self._clock.callLater(seconds, lambda: self._tell(waiting, False)))
+    def _until_done(self, steps: frozenset[StartStep], seconds: float) -> "Deferred[bool]":
+        """Fires with whether all of `steps` are done within `seconds`."""
+        if self._gave_up or not steps & self._pending:
+            return succeed(not steps & self._pending)
+        waiting = _Waiting(
+            steps, self._clock.callLater(seconds, lambda: self._finish_waiting(waiting, False))
+        )
         self._waiting[waiting] = None
-        return waiting.told
+        return waiting.done
 
     def _wake(self) -> None:
-        """Let those go on who need not wait any more, the first first, some in a turn."""
+        """Continue requests that need not wait any more, the oldest first, some of them in each turn."""
         if self._waking is not None and self._waking.active():
             return
-        free = [one for one in self._waiting if self._gave_up or not one.what & self._awaited]
+        free = [one for one in self._waiting if self._gave_up or not one.steps & self._pending]
         for waiting in free[:WAKES_PER_TURN]:
-            self._tell(waiting, not waiting.what & self._awaited)
+            self._finish_waiting(waiting, not waiting.steps & self._pending)
         if len(free) > WAKES_PER_TURN:
             self._waking = self._clock.callLater(0, self._wake)
 
-    def _tell(self, waiting: _Waiting, is_over: bool) -> None:
+    def _finish_waiting(self, waiting: _Waiting, is_done: bool) -> None:
         if waiting in self._waiting:
             del self._waiting[waiting]
-            if waiting.time_over.active():
-                waiting.time_over.cancel()
-            waiting.told.callback(is_over)
+            cancel_timer(waiting.timer)
+            waiting.done.callback(is_done)

@@ -1,4 +1,4 @@
-"""What the API asks of the node, and what it tells its client of the answer."""
+"""The node as the API uses it, and the encoding of its results for clients."""
 
 from typing import Any, Protocol
 
@@ -22,42 +22,43 @@ from dht14.wire.api_messages import (
 
 
 class PutGet(Protocol):
-    """What the API asks of the node. Neither fails: what cannot be done is told, with the reason."""
+    """The node as the API uses it. Neither method fails: the result says what was not possible, and why."""
 
     def put(
         self, key: int, value: bytes, ttl: int, replication: int, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Receipt]":
-        """What became of the value; `ttl` (s) and `replication` as the client wrote them."""
+        """Store a value; fires with a receipt. `ttl` (seconds) and `replication` as the client wrote them."""
 
     def get(
         self, key: int, content: bool = False, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Record | NoRecord]":
-        """The record, or why there is none. With `content` only a value whose SHA-256 is the key counts."""
+        """Fires with the record, or with the reason why there is none. With `content` only a value whose
+        SHA-256 is the key counts."""
 
 
 def failed(request: ApiRequest) -> Receipt | NoRecord:
-    """What is told of a request that the node did not finish."""
+    """The result of a request that the node did not finish."""
     if isinstance(request, Get):
         return NoRecord.UNANSWERED
     return Receipt(PutOutcome.NOT_STORED, 0, request.replication, PutReason.TOO_FEW_HOLDERS)
 
 
-def is_success(told: Any) -> bool:
-    """Whether that is what the client wished for."""
-    return told.acknowledged if isinstance(told, Receipt) else isinstance(told, Record)
+def is_success(result: Any) -> bool:
+    """Whether the result counts as a success."""
+    return result.acknowledged if isinstance(result, Receipt) else isinstance(result, Record)
 
 
-def reply_to(request: ApiRequest, told: Any, now: float) -> bytes:
-    """The reply, in the words in which the client asked."""
-    if type(request) is Get and isinstance(told, Record):
-        return encode_success(request.key, told.value)  # What most ask, and most often.
+def reply_to(request: ApiRequest, result: Any, now: float) -> bytes:
+    """Encode a result as the reply that belongs to the request's message type."""
+    if type(request) is Get and isinstance(result, Record):
+        return encode_success(request.key, result.value)  # The most frequent case.
     if isinstance(request, GetRecord):
-        if isinstance(told, Record):
-            ttl = told.remaining_ms(now) // 1_000
-            return encode_record(request.key, told.kind, told.version, ttl, told.value)
-        return encode_no_record(request.key, told)
+        if isinstance(result, Record):
+            ttl = result.remaining_ms(now) // 1_000
+            return encode_record(request.key, result.kind, result.version, ttl, result.value)
+        return encode_no_record(request.key, result)
     if isinstance(request, PutWithReceipt):
-        return encode_receipt(request.key, told)
-    if isinstance(request, Put) and is_success(told):
+        return encode_receipt(request.key, result)
+    if isinstance(request, Put) and is_success(result):
         return encode_success(request.key, request.value)
     return encode_failure(request.key)

@@ -1,4 +1,4 @@
-"""The order of the requests of one API connection, apart from any I/O."""
+"""The order of the requests of one API connection. No I/O."""
 
 from collections import deque
 from typing import Protocol
@@ -13,41 +13,41 @@ MAX_HELD_BYTES = 512 * 1024
 
 
 class Account(Protocol):
-    """What the connections of one client may make us hold, all together."""
+    """What all connections of one client together make the node hold."""
 
     def hold(self, growth: int) -> None:
-        """So many bytes more are held for it, or fewer."""
+        """Count `growth` bytes more, or less if it is negative."""
 
     def may_hold_more(self) -> bool:
-        """Whether one of its connections that has a request already may have another one."""
+        """Whether a connection that has a request already may have another one."""
 
 
 @define(eq=False)
 class QueuedRequest:
-    """One request and, once it is settled, the bytes of its reply (none for a request without reply)."""
+    """One request and, once it is settled, its encoded reply (empty for a request without reply)."""
 
     request: ApiRequest
     reply: bytes | None = None
 
 
 class RequestQueue:
-    """Requests for one key go one after the other, those for different keys side by side.
+    """Runs requests for one key in sequence, and requests for different keys concurrently.
 
-    So a GET sees the PUTs before it. Replies leave in the order of the requests. `has_room` bounds how
-    much one connection can make us hold: requests, and bytes of values and of replies that wait for
-    their turn. What all connections together hold is bounded by the account; one request each may have
-    whatever the others hold.
+    A GET therefore sees the PUTs before it. Replies are sent in the order of the requests. `has_room` limits
+    what one connection can make the node hold: requests, and bytes of values and of replies that wait for
+    their turn. The account limits all connections together; each may have one request whatever the others
+    hold.
     """
 
     def __init__(self, account: Account) -> None:
         self._account = account
         self._in_order: deque[QueuedRequest] = deque()
-        # For each key that is at work, those that wait for it.
-        self._behind: dict[bytes, deque[QueuedRequest]] = {}
-        self._due: deque[QueuedRequest] = deque()
+        # For each key with a request under way: the requests that wait for it.
+        self._waiting: dict[bytes, deque[QueuedRequest]] = {}
+        self._ready: deque[QueuedRequest] = deque()
         self._held_bytes = 0
         self._unread_bytes = 0
-        """Of replies that were taken and that the account still counts."""
+        """Of replies that were written and that the client has not read."""
 
     def __len__(self) -> int:
         return len(self._in_order)
@@ -59,41 +59,42 @@ class RequestQueue:
             return False
         return not requests or self._account.may_hold_more()
 
-    def at_work(self, key: bytes) -> bool:
-        """Whether a request for this key would have to wait."""
-        return key in self._behind
+    def is_busy(self, key: bytes) -> bool:
+        """Whether a request for this key must wait."""
+        return key in self._waiting
 
     def add(self, request: ApiRequest) -> QueuedRequest:
-        """Put a request at the end. It is at work from now on, unless its key is: then it gets due later."""
+        """Append a request. Its caller begins it now, or, if `is_busy` was true, when `next_ready` returns
+        it."""
         entry = QueuedRequest(request)
         self._in_order.append(entry)
         self._held_bytes += _value_bytes(request)
         self._account.hold(_reserved(request))
-        behind = self._behind.get(request.key)
-        if behind is None:
-            self._behind[request.key] = deque()
+        waiting = self._waiting.get(request.key)
+        if waiting is None:
+            self._waiting[request.key] = deque()
         else:
-            behind.append(entry)
+            waiting.append(entry)
         return entry
 
-    def next_due(self) -> QueuedRequest | None:
-        """A request that waited and is at work from now on."""
-        return self._due.popleft() if self._due else None
+    def next_ready(self) -> QueuedRequest | None:
+        """Return a request that has waited and must be begun now."""
+        return self._ready.popleft() if self._ready else None
 
     def settle(self, entry: QueuedRequest, reply: bytes) -> None:
-        """The request at work has its reply; the next one for its key gets due."""
+        """Set the reply of a request under way; the next one for its key becomes ready."""
         entry.reply = reply
         self._held_bytes += len(reply) - _value_bytes(entry.request)
         self._account.hold(len(reply) - _reserved(entry.request))
-        behind = self._behind[entry.request.key]
-        if behind:
-            self._due.append(behind.popleft())
+        waiting = self._waiting[entry.request.key]
+        if waiting:
+            self._ready.append(waiting.popleft())
         else:
-            del self._behind[entry.request.key]
+            del self._waiting[entry.request.key]
 
     def take_replies(self, is_read: bool = True) -> list[bytes]:
-        """The replies whose turn has come, to be sent now. Where the client does not read them, they count as held
-        until `all_read`."""
+        """Remove and return the replies that can be sent now. If the client does not read (`is_read` is
+        false), they count as held until `all_read`."""
         replies: list[bytes] = []
         in_order = self._in_order
         while in_order and (reply := in_order[0].reply) is not None:
@@ -106,12 +107,12 @@ class RequestQueue:
         return replies
 
     def all_read(self) -> None:
-        """The client has read, or is gone."""
+        """The client has read all replies, or is gone."""
         self._account.hold(-self._unread_bytes)
         self._unread_bytes = 0
 
     def unsettled(self) -> list[QueuedRequest]:
-        """The requests without a reply, in order."""
+        """Return the requests without a reply, in order."""
         return [entry for entry in self._in_order if entry.reply is None]
 
 
@@ -120,5 +121,5 @@ def _value_bytes(request: ApiRequest) -> int:
 
 
 def _reserved(request: ApiRequest) -> int:
-    """Bytes that count for a request until it has its reply: a GET may bring the largest value."""
+    """Bytes to count for a request until it has its reply: a GET may return the largest value."""
     return _value_bytes(request) or MAX_VALUE

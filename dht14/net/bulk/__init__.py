@@ -1,1 +1,1 @@
-"""TLS over TCP: values that fit no datagram."""
+"""The bulk channel: values too large for a datagram, over TLS and TCP."""

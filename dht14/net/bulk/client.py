@@ -1,6 +1,6 @@
-"""The side of the bulk channel that asks: a pool of connections that are kept, one to a peer. DESIGN 4.4."""
+"""The client side of the bulk channel: a pool of kept-alive connections, one to a peer. DESIGN 4.4."""
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from enum import Enum, auto
 from typing import Any
 
@@ -19,7 +19,8 @@ from zope.interface import implementer
 
 from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.contact import Contact
-from dht14.net.bulk.deadlines import Deadlines
+from dht14.net.bulk.deadlines import MIN_RATE, Deadlines
+from dht14.net.bulk.metrics import BulkClientMetrics
 from dht14.net.bulk.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.log_limiter import LogLimiter
 from dht14.security.identity import VerifyProof, public_key_in
@@ -28,25 +29,23 @@ from dht14.wire.frames import FrameSplitter
 from dht14.wire.messages import Reply
 from dht14.wire.reply_filter import without_private_contacts
 
-CONNECT_SECONDS = 5.0
+CONNECT_TIMEOUT = 5.0
 """From the first packet to the end of the handshake."""
 
-ANSWER_SECONDS = 3.0
-"""How long an answer may take, on top of what all that is under way takes at the floor."""
+ANSWER_TIMEOUT = 3.0
+"""Seconds that an answer may take, on top of the time of all transfers under way at MIN_RATE."""
 
-FLOOR = 8 * 1024
-"""Bytes per second that a peer is given at least."""
+IDLE_TIMEOUT = 50.0
+"""Seconds that a connection stays open without a transfer: less than the server keeps it, so that the client
+never sends on a connection that the server is closing."""
 
-KEPT_SECONDS = 50.0
-"""How long a connection stays open without a transfer; less long than the other side keeps it."""
-
-MOST_AT_ONCE = 8
+MAX_UNDER_WAY = 8
 """Transfers under way on one connection."""
 
-MOST_WAITING = 256
-"""Transfers that wait for their turn on one connection."""
+MAX_WAITING = 256
+"""Transfers that wait on one connection."""
 
-MOST_CONNECTIONS = 128
+MAX_CONNECTIONS = 128
 
 
 @define(eq=False)
@@ -55,9 +54,9 @@ class PendingTransfer:
 
     ticket: bytes
     value: bytes
-    """What is sent; nothing where it is asked for."""
+    """The value to send; empty in a fetch."""
     length: int
-    """Bytes that pass, in the one direction or the other."""
+    """Bytes of the value, in either direction."""
     ended: "Deferred[Any]" = field(factory=Deferred)
 
 
@@ -71,9 +70,9 @@ class ConnectPhase(Enum):
 
 @implementer(IHandshakeListener, IPushProducer)
 class BulkConnection(Protocol):
-    """The connection to one peer, from the moment when it is wanted, and the transfers that wait for it.
+    """The connection to one peer, from its first transfer on, and the queue of its transfers.
 
-    Nothing is written before the peer has shown the key of the contact, and nothing while it does not read.
+    Nothing is written before the peer has proven the key of the contact, nor while the peer does not read.
     """
 
     log = Logger()
@@ -82,44 +81,43 @@ class BulkConnection(Protocol):
     def __init__(self, pool: "BulkClient", contact: Contact) -> None:
         self.contact = contact
         self.connector: IConnector | None = None
-        """What makes the connection."""
         self._pool = pool
         self._phase = ConnectPhase.CONNECTING
         self._waiting: deque[PendingTransfer] = deque()
         self._under_way: dict[bytes, PendingTransfer] = {}
         """By tag."""
         self._under_way_bytes = 0
-        self._choked = False
+        self._is_paused = False
         self._splitter = FrameSplitter()
-        self.deadline = pool.reactor.seconds() + CONNECT_SECONDS
-        """When what is waited for now must have come."""
+        self.deadline = pool.reactor.seconds() + CONNECT_TIMEOUT
+        """When the connection, the next answer or the next transfer must have come."""
 
     @property
     def idle(self) -> bool:
-        """Whether nobody waits for anything."""
+        """Whether it is open and has no transfer."""
         return self._phase is ConnectPhase.OPEN and not self._waiting and not self._under_way
 
-    def carry(self, transfer: PendingTransfer) -> "Deferred[Any]":
-        """Let this transfer take place when its turn comes."""
-        if len(self._waiting) >= MOST_WAITING or self._phase is ConnectPhase.GONE:
+    def enqueue(self, transfer: PendingTransfer) -> "Deferred[Any]":
+        """Append a transfer to the queue; fires with its result."""
+        if len(self._waiting) >= MAX_WAITING or self._phase is ConnectPhase.GONE:
             transfer.ended.errback(CallFailed())
         else:
             self._waiting.append(transfer)
             self._proceed()
         return transfer.ended
 
-    # What the transport tells us.
+    # Called by the transport
 
     def connectionMade(self) -> None:
         self.transport.registerProducer(self, True)
 
     def handshakeCompleted(self) -> None:
-        """The handshake is over (Twisted calls). Until now nothing was sent."""
+        """The handshake is over (Twisted calls). Nothing was sent before."""
         try:
             if peer_public_key(self.transport.getHandle()) != public_key_in(self.contact.proof):
-                raise Malformed("the key of another node")
+                raise Malformed("it has the key of another node")
         except Malformed as flaw:
-            self._pool.refused(self.contact, str(flaw))
+            self._pool.peer_refused(self.contact, str(flaw))
             self.close()
             return
         self._phase = ConnectPhase.OPEN
@@ -132,57 +130,57 @@ class BulkConnection(Protocol):
                 self._answered(*decode_answer(frame, self._pool.verify_proof))
                 self._proceed()
         except Malformed as flaw:
-            self._pool.refused(self.contact, str(flaw))
+            self._pool.peer_refused(self.contact, str(flaw))
             self.close()
 
     def pauseProducing(self) -> None:
-        """The peer does not read as fast as we write."""
-        self._choked = True
+        """The peer reads more slowly than this node writes."""
+        self._is_paused = True
 
     def resumeProducing(self) -> None:
-        """It has read."""
-        self._choked = False
+        """The peer has read."""
+        self._is_paused = False
         self._proceed()
 
     def stopProducing(self) -> None:
-        """Comes with `connectionLost`, which sees to everything."""
+        """`connectionLost` follows and does all."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.gone()
+        self.connection_failed()
 
-    # The work
+    # Transfers
 
     def _proceed(self) -> None:
-        """Send what may be sent, and expect what is due."""
+        """Send the transfers that may be sent, and set the deadline."""
         while (
             self._phase is ConnectPhase.OPEN
             and self._waiting
-            and not self._choked
-            and len(self._under_way) < MOST_AT_ONCE
+            and not self._is_paused
+            and len(self._under_way) < MAX_UNDER_WAY
         ):
             self._send(self._waiting.popleft())
         if self.idle:
-            self._expect(KEPT_SECONDS)
+            self._expect(IDLE_TIMEOUT)
 
     def _send(self, transfer: PendingTransfer) -> None:
         tag = tag_of(transfer.ticket)
         if transfer.ended.called:
-            return  # Given up meanwhile.
+            return  # Cancelled meanwhile.
         if tag in self._under_way:
             transfer.ended.errback(CallFailed())
             return
-        self._pool.used(self)
+        self._pool.connection_used(self)
         self._under_way[tag] = transfer
         self._under_way_bytes += transfer.length
-        self._expect(ANSWER_SECONDS + self._under_way_bytes / FLOOR)
+        self._expect(ANSWER_TIMEOUT + self._under_way_bytes / MIN_RATE)
         self.transport.write(transfer.ticket + transfer.value)
 
     def _answered(self, tag: bytes, answer: UploadAnswer) -> None:
         transfer = self._under_way.pop(tag, None)
         if transfer is None:
-            raise Malformed("an answer to nothing")
+            raise Malformed("an answer to no transfer")
         self._under_way_bytes -= transfer.length
-        self._expect(ANSWER_SECONDS + self._under_way_bytes / FLOOR)
+        self._expect(ANSWER_TIMEOUT + self._under_way_bytes / MIN_RATE)
         if transfer.ended.called:
             return
         if answer is None or isinstance(answer, bytes) == bool(transfer.value):
@@ -195,29 +193,33 @@ class BulkConnection(Protocol):
     def _expect(self, seconds: float) -> None:
         self.deadline = self._pool.reactor.seconds() + seconds
 
-    # The end
+    # The end of the connection
 
-    def too_slow(self) -> None:
+    def deadline_passed(self) -> None:
         """As `HasDeadline`."""
-        self._pool.counters["idle" if self.idle else "slow"] += 1
+        metrics = self._pool.metrics
+        if self.idle:
+            metrics.idle += 1
+        else:
+            metrics.slow += 1
         self.close()
 
     def close(self) -> None:
-        """Cut the connection. What waits for it fails."""
+        """Cut the connection. Its transfers fail."""
         if self._phase is ConnectPhase.GONE:
             return
-        self.gone()
+        self.connection_failed()
         if self.connected:
             self.transport.abortConnection()
         elif self.connector is not None:
             self.connector.stopConnecting()
 
-    def gone(self) -> None:
-        """The connection is no more, or never was. What waits for it fails."""
+    def connection_failed(self) -> None:
+        """The connection has ended, or could not be made. Its transfers fail."""
         if self._phase is ConnectPhase.GONE:
             return
         self._phase = ConnectPhase.GONE
-        self._pool.left(self)
+        self._pool.connection_closed(self)
         failed = [*self._under_way.values(), *self._waiting]
         self._under_way.clear()
         self._waiting.clear()
@@ -226,100 +228,116 @@ class BulkConnection(Protocol):
                 transfer.ended.errback(CallFailed())
 
 
-class _Dial(ClientFactory):
-    """One attempt to connect a line."""
+class _SingleConnection(ClientFactory):
+    """Makes one connection."""
 
     noisy = False
 
-    def __init__(self, line: BulkConnection) -> None:
-        self._line = line
+    def __init__(self, connection: BulkConnection) -> None:
+        self._connection = connection
 
     def buildProtocol(self, addr: object) -> BulkConnection:
-        return self._line
+        return self._connection
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        self._line.gone()
+        self._connection.connection_failed()
 
 
 class BulkClient:
-    """The `Bulk` of a node: lines that are open to peers, and kept while they are used."""
+    """The `Bulk` of a node: a pool of connections, kept while they are used."""
 
     log = Logger()
 
     def __init__(
         self, tls: NodeTls, verify_proof: VerifyProof, reactor: Any, source: str | None = None
     ) -> None:
-        """`source` is the address to connect from, where the node has one of its own."""
+        """`source` is the local address to connect from; None: the host chooses."""
         self.verify_proof = verify_proof
         self.reactor = reactor
-        self.counters: Counter[str] = Counter()
-        """Connections: those opened, and how others ended early."""
+        self.metrics = BulkClientMetrics()
         self._tls = tls
         self._source = source
-        self._lines: OrderedDict[Contact, BulkConnection] = OrderedDict()
+        self._connections: OrderedDict[Contact, BulkConnection] = OrderedDict()
         """The least recently used first."""
-        self._notes = LogLimiter(reactor.seconds())
-        self._watch = Deadlines(reactor)
+        self._log_limiter = LogLimiter(reactor.seconds())
+        self._deadlines = Deadlines(reactor)
         self._stopped = False
 
     def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
         """As `Bulk.push`."""
-        return self._carry(contact, PendingTransfer(ticket, value, len(value)))
+        return self._transfer(contact, PendingTransfer(ticket, value, len(value)))
 
     def fetch(self, contact: Contact, ticket: bytes, length: int) -> "Deferred[bytes]":
         """As `Bulk.fetch`."""
-        return self._carry(contact, PendingTransfer(ticket, b"", length))
+        return self._transfer(contact, PendingTransfer(ticket, b"", length))
 
     def stop(self) -> None:
-        """Cut all lines. What waits fails, and whatever is asked for from now on."""
+        """Cut all connections. All transfers fail, including later ones."""
         self._stopped = True
-        for line in list(self._lines.values()):
-            line.close()
+        for connection in list(self._connections.values()):
+            connection.close()
 
-    def _carry(self, contact: Contact, transfer: PendingTransfer) -> "Deferred[Any]":
-        line = self._lines.get(contact) or self._open(contact)
-        if line is None:
-            return fail(CallFailed())
-        return line.carry(transfer)
+    def _transfer(self, contact: Contact, transfer: PendingTransfer) -> "Deferred[Any]":
+        connection = self._connections.get(contact) or self._open(contact)
+        result = fail(CallFailed()) if connection is None else connection.enqueue(transfer)
+        return result.addCallbacks(self._succeeded, self._failed, (transfer,), errbackArgs=(transfer,))
+
+    def _succeeded(self, result: Any, transfer: PendingTransfer) -> Any:
+        if transfer.value:
+            self.metrics.pushed += 1
+            self.metrics.bytes_sent += transfer.length
+        else:
+            self.metrics.fetched += 1
+            self.metrics.bytes_received += transfer.length
+        return result
+
+    def _failed(self, failure: Failure, transfer: PendingTransfer) -> Failure:
+        if transfer.value:
+            self.metrics.failed_pushes += 1
+        else:
+            self.metrics.failed_fetches += 1
+        return failure
 
     def _open(self, contact: Contact) -> BulkConnection | None:
-        """A new line, if the peer's key is known and there is room for one more."""
-        if self._stopped or not contact.proof or not self._has_room():
+        """Open a connection, if the peer's key is known and the pool has room."""
+        if self._stopped or not contact.proof or not self._make_room():
             return None
-        line = self._lines[contact] = BulkConnection(self, contact)
-        self._watch.begin(line)
+        connection = self._connections[contact] = BulkConnection(self, contact)
+        self._deadlines.add(connection)
         host, port = contact.address
-        dial = TLSMemoryBIOFactory(self._tls, True, _Dial(line), self.reactor)
-        dial.protocol = WholeWrites
+        factory = TLSMemoryBIOFactory(self._tls, True, _SingleConnection(connection), self.reactor)
+        factory.protocol = WholeWrites
         bind = None if self._source is None else (self._source, 0)
-        self.counters["opened"] += 1
-        line.connector = self.reactor.connectTCP(host, port, dial, timeout=CONNECT_SECONDS, bindAddress=bind)
-        return line
+        self.metrics.opened += 1
+        connection.connector = self.reactor.connectTCP(
+            host, port, factory, timeout=CONNECT_TIMEOUT, bindAddress=bind
+        )
+        return connection
 
-    def _has_room(self) -> bool:
-        """Whether one more may be opened; for that one that is idle may have to go."""
-        if len(self._lines) >= MOST_CONNECTIONS:
-            idle = next((line for line in self._lines.values() if line.idle), None)
+    def _make_room(self) -> bool:
+        """Whether the pool has room for a connection; a full pool closes an idle one for it."""
+        if len(self._connections) >= MAX_CONNECTIONS:
+            idle = next((connection for connection in self._connections.values() if connection.idle), None)
             if idle is not None:
                 idle.close()
-        return len(self._lines) < MOST_CONNECTIONS
+        return len(self._connections) < MAX_CONNECTIONS
 
-    def used(self, line: BulkConnection) -> None:
-        """A line has carried something."""
-        self._lines.move_to_end(line.contact)
+    def connection_used(self, connection: BulkConnection) -> None:
+        """A transfer was sent on this connection."""
+        self._connections.move_to_end(connection.contact)
 
-    def left(self, line: BulkConnection) -> None:
-        """A line is gone."""
-        del self._lines[line.contact]
-        self._watch.end(line)
+    def connection_closed(self, connection: BulkConnection) -> None:
+        """A connection has ended."""
+        del self._connections[connection.contact]
+        self._deadlines.remove(connection)
 
-    def refused(self, contact: Contact, reason: str) -> None:
-        """A peer is not who it should be, or does what it should not."""
-        self.counters["refused"] += 1
-        if self._notes.is_due(contact.address, self.reactor.seconds()):
+    def peer_refused(self, contact: Contact, reason: str) -> None:
+        """Count and log a peer that has another key or breaks the protocol."""
+        self.metrics.refused += 1
+        if self._log_limiter.may_log(contact.address, self.reactor.seconds()):
             self.log.warn(
-                "The bulk connection to {host} port {port} is cut: {reason}. More of this from there is only "
-                "counted for a while.",
+                "Closing the bulk connection to {host} port {port}: {reason}. Further cases of this peer are "
+                "only counted for a minute.",
                 host=contact.address[0],
                 port=contact.address[1],
                 reason=reason,

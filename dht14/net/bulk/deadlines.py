@@ -1,47 +1,51 @@
-"""Deadlines of connections, looked at once a second: to move one costs nothing."""
+"""Deadlines of connections, checked once a second: to move a deadline is to set an attribute."""
 
 from typing import Protocol
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-LOOK_INTERVAL = 1.0
+CHECK_INTERVAL = 1.0
+
+MIN_RATE = 8 * 1024
+"""Bytes per second that a transfer must reach; below, it is ended."""
 
 
 class HasDeadline(Protocol):
-    """What has to come to something in time."""
+    """An object with a deadline."""
 
     deadline: float
-    """Seconds, on the clock of the watch."""
+    """Seconds, on the clock of `Deadlines`."""
 
-    def too_slow(self) -> None:
+    def deadline_passed(self) -> None:
         """The deadline has passed."""
 
 
 @define(eq=False)
 class Deadlines:
-    """Tells each of its subjects, within `LOOK_INTERVAL`, that its deadline has passed."""
+    """Calls `deadline_passed` of each subject at the first check after its deadline, and at each later
+    one."""
 
     _clock: IReactorTime
     _subjects: dict[HasDeadline, None] = field(factory=dict, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
 
-    def begin(self, subject: HasDeadline) -> None:
-        """Look at this one too."""
+    def add(self, subject: HasDeadline) -> None:
+        """Check this subject from now on."""
         self._subjects[subject] = None
         if self._timer is None:
-            self._timer = self._clock.callLater(LOOK_INTERVAL, self._look)
+            self._timer = self._clock.callLater(CHECK_INTERVAL, self._check)
 
-    def end(self, subject: HasDeadline) -> None:
-        """Look at this one no more."""
+    def remove(self, subject: HasDeadline) -> None:
+        """Do not check this subject any more."""
         self._subjects.pop(subject, None)
         if not self._subjects and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
-        self._timer = self._clock.callLater(LOOK_INTERVAL, self._look)
+    def _check(self) -> None:
+        self._timer = self._clock.callLater(CHECK_INTERVAL, self._check)
         now = self._clock.seconds()
         for subject in list(self._subjects):
             if subject.deadline <= now:
-                subject.too_slow()
+                subject.deadline_passed()

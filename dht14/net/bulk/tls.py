@@ -1,8 +1,7 @@
-"""TLS for the bulk channel: version 1.3 alone, both sides known by the raw keys of their nodes. DESIGN 4.4.
+"""TLS for the bulk channel: version 1.3 only; each side is identified by the raw key of its node. DESIGN 4.4.
 
-Certificates are mere envelopes for keys here: self-signed, one on each side, their names and dates of no
-meaning. Whether the key is the right one is asked when the handshake is over, by whoever uses the connection,
-before anything else is sent.
+Certificates only carry keys: each side has a self-signed one, whose names and dates mean nothing. The user of
+a connection compares the key when the handshake is over, before it sends anything.
 """
 
 from datetime import datetime, timezone
@@ -20,19 +19,19 @@ from dht14.errors import Malformed
 
 ALPN = b"dht14/1"
 
-_MOST_OVERHEAD = 4_096
+_MAX_OVERHEAD = 4_096
 """Bytes that TLS may add to one value."""
 
 
 @implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
 class NodeTls:
-    """Makes the TLS side of connections for one node, from its own key."""
+    """Makes the TLS part of connections of one node, from its own key."""
 
     def __init__(self, private_key: Ed25519PrivateKey) -> None:
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_min_proto_version(SSL.TLS1_3_VERSION)
         context.set_max_proto_version(SSL.TLS1_3_VERSION)
-        # Every connection is to prove its keys anew.
+        # Every connection must prove both keys: no resumption.
         context.set_options(SSL.OP_NO_TICKET)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.use_privatekey(PKey.from_cryptography_key(private_key))
@@ -52,9 +51,9 @@ class NodeTls:
 
 
 class WholeWrites(TLSMemoryBIOProtocol):
-    """Twisted's TLS, but what is written goes to the socket in one piece instead of one for each 16 KB.
+    """Twisted's TLS, except that a write goes to the socket in one piece instead of one for each 16 KB.
 
-    For connections that write nothing before the handshake is over.
+    Only for connections that write nothing before the handshake is over.
     """
 
     def write(self, data: bytes) -> None:
@@ -66,22 +65,20 @@ class WholeWrites(TLSMemoryBIOProtocol):
         try:
             while rest:
                 rest = rest[connection.send(rest) :]
-            sealed = connection.bio_read(len(data) + _MOST_OVERHEAD)
+            sealed = connection.bio_read(len(data) + _MAX_OVERHEAD)
         except SSL.Error:
-            super().write(bytes(rest))  # It knows how such a connection ends.
+            super().write(bytes(rest))  # Twisted ends the connection.
             return
         self.transport.write(sealed)  # type: ignore[union-attr]
 
 
 def peer_public_key(connection: SSL.Connection) -> bytes:
-    """The raw key, 32 bytes, that the other side has proven to have; Malformed if it is not one of a node.
-
-    To be asked after the handshake.
-    """
+    """Return the raw key, 32 bytes, that the other side has proven, after the handshake. Raises `Malformed`
+    for a connection that is not one of nodes."""
     if connection.get_alpn_proto_negotiated() != ALPN:
-        raise Malformed("a connection for something else")
+        raise Malformed("a connection of another protocol")
     certificate = connection.get_peer_certificate(as_cryptography=True)
-    # Of a client's chain OpenSSL leaves out the certificate itself.
+    # On the server side OpenSSL leaves the peer's own certificate out of its chain.
     if any(other != certificate for other in connection.get_peer_cert_chain(as_cryptography=True) or ()):
         raise Malformed("more than one certificate")
     try:
@@ -94,9 +91,9 @@ def peer_public_key(connection: SSL.Connection) -> bytes:
 
 
 def _certificate(private_key: Ed25519PrivateKey) -> x509.Certificate:
-    nobody = x509.Name([])
+    no_name = x509.Name([])
     return (
-        x509.CertificateBuilder(nobody, nobody, private_key.public_key(), serial_number=1)
+        x509.CertificateBuilder(no_name, no_name, private_key.public_key(), serial_number=1)
         .not_valid_before(datetime(1970, 1, 1, tzinfo=timezone.utc))
         .not_valid_after(datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc))
         .sign(private_key, None)
@@ -104,7 +101,7 @@ def _certificate(private_key: Ed25519PrivateKey) -> x509.Certificate:
 
 
 def _is_leaf(connection: SSL.Connection, certificate: X509, error: int, depth: int, fine: int) -> bool:
-    """Nobody vouches for a key but its owner. What else is wrong with it in the eyes of X.509 does not matter."""
+    """Accept the certificate of the peer, whatever X.509 says about it, and no other: only its key counts."""
     return depth == 0
 
 

@@ -1,21 +1,24 @@
-"""One RPC that waits for its reply: whom it asks, and how long it has been waiting."""
+"""One RPC that waits for its reply."""
 
 from enum import Enum
 
 from attrs import define
 
 from dht14.kademlia.contact import Contact
+from dht14.net.rpc.metrics import SentRequests
 from dht14.node.ports import CallObserver
 
 
 class CallStage(Enum):
-    """How long a call has been waiting."""
+    """How long a call has waited."""
 
     PACED = "paced"
-    """It is not sent yet."""
+    """Not sent yet."""
     SENT = "sent"
     SLOW = "slow"
+    """The soft timeout has passed; the request was sent again."""
     SILENT = "silent"
+    """The contact counts as dead; a reply is still accepted."""
 
 
 @define(eq=False)
@@ -27,16 +30,18 @@ class Call:
     payload: bytes
     sent_at: float
     node_id: int | None
-    """Who shall answer; None for whoever is at the address."""
+    """The node that must answer; None: any node at the address."""
     named: bool
-    """Whether the operator or an earlier run named the address."""
+    """Whether the address comes from the operator or an earlier run."""
+    counters: SentRequests
+    """The metrics of its method."""
     silent_at: float = 0.0
-    """When its contact is taken for dead; set when it is sent."""
+    """When its contact counts as dead; set when it is sent."""
     round_trips: int = 1
-    """Until the answer, if nothing is lost: two where a session had to be begun first."""
+    """Round trips to the reply if nothing is lost: two with a handshake."""
     stage: CallStage = CallStage.PACED
 
-    def asked(self, sender: Contact) -> bool:
-        """Whether it was this node, there, that was asked."""
+    def is_answered_by(self, sender: Contact) -> bool:
+        """Whether a reply of this sender is one to this call."""
         is_it = self.node_id is None or self.node_id == sender.node_id
         return is_it and self.contact.address == sender.address and self.stage is not CallStage.PACED

@@ -1,41 +1,42 @@
-"""Paces what other nodes are asked: what is above their limit they drop, and the caller takes them for dead."""
+"""Paces the requests to each address: a node drops requests over its limit, and the caller takes it for
+dead."""
 
 from attrs import define, field
 
+from dht14.bounded import BoundedDict
 from dht14.kademlia.contact import Address
 
-PART = 0.8
-"""Of the requests that a node would answer itself, it sends so many to another: the rest is for what it sends twice."""
+SENDING_SHARE = 0.8
+"""The share of the peers' rate limit that this node uses for first sends; the rest is for resends."""
 
-MOST_WAIT = 1.5
-"""Seconds for which a request may wait. What it says of the life of a value must still be true when it is sent."""
+MAX_WAIT = 1.5
+"""Seconds that a request may wait. The remaining lifetime in it must still be true when it is sent."""
 
-REMEMBERED = 8192
-"""Addresses remembered; the one first heard of is forgotten first."""
+MAX_ADDRESSES = 8192
+"""Addresses remembered; the oldest is forgotten first."""
 
 
 @define
 class Pacing:
-    """When the next request may go to each address. Others are taken to have the limit that this node has."""
+    """The times of the next requests to each address. Peers are assumed to have the same limit as this
+    node."""
 
     _rate: float
-    """Requests per second that another node is answered; 0: no limit."""
+    """Requests per second that a peer answers; 0: no limit."""
     _burst: float
-    """Of them, so many may come at once."""
-    _due: dict[Address, float] = field(factory=dict, init=False)
-    """When the last request there would have been sent, had all been sent evenly."""
+    """Requests that a peer answers at once."""
+    _next_at: BoundedDict[Address, float] = field(factory=lambda: BoundedDict(MAX_ADDRESSES), init=False)
+    """When the last request would have been sent, had all been sent evenly."""
 
-    def wait(self, address: Address, now: float) -> float | None:
-        """Seconds until one more request may go there, which counts as sent then; None if that is too long, and
-        it must not be sent."""
+    def reserve(self, address: Address, now: float) -> float | None:
+        """Reserve the time of one request; return the seconds until then. None: it is too far away, and the
+        request must not be sent."""
         if not self._rate:
             return 0.0
-        interval = 1 / (PART * self._rate)
-        earliest = now - interval * max(PART * self._burst, 1.0)
-        due = max(self._due.get(address, earliest), earliest) + interval
-        if due > now + MOST_WAIT:
+        interval = 1 / (SENDING_SHARE * self._rate)
+        earliest = now - interval * max(SENDING_SHARE * self._burst, 1.0)
+        at = max(self._next_at.get(address, earliest), earliest) + interval
+        if at > now + MAX_WAIT:
             return None
-        if address not in self._due and len(self._due) >= REMEMBERED:
-            del self._due[next(iter(self._due))]
-        self._due[address] = due
-        return max(due - now, 0.0)
+        self._next_at[address] = at
+        return max(at - now, 0.0)

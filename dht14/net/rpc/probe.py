@@ -1,11 +1,12 @@
-"""Can who calls us be called? Asked from a second socket, since an answer to the first proves too little.
+"""Reachability probes: whether a caller can be called, tested from a second socket.
 
-A node behind a NAT or a firewall can call others, and what they send back passes. It must not be named to
-anybody, for nobody else could reach it. So whoever calls us is asked, from a port that it never sent
-anything to, for what any node gives a stranger; only who answers there becomes a contact.
+A node behind a NAT or a firewall can call others and receives their replies, but no other node can call it:
+it must not become a contact that is named to others. A caller is therefore probed from a port to which it
+never sent anything, with a datagram that every node answers to an unknown sender. Only a caller that answers
+becomes a contact.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 
 from attrs import define
@@ -16,23 +17,24 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.rpc.metrics import ProbeMetrics
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.shares import SharedSlots
 from dht14.security.subnets import Party, Scope
 from dht14.session.layer import ReachabilityProbe
 
-AT_ONCE = 32
-"""Probes that may be out: a flood of callers cannot make us flood others."""
-PROBES_OF = {Scope.HOST: 2, Scope.SUBNET: 4, Scope.PROVIDER: 8, Scope.PRIVATE_HOST: AT_ONCE // 2}
-"""Of these, how many may be out to one party."""
+MAX_PROBES = 32
+"""Probes under way: a flood of callers cannot make this node flood others."""
+PROBE_LIMITS = {Scope.HOST: 2, Scope.SUBNET: 4, Scope.PROVIDER: 8, Scope.PRIVATE_HOST: MAX_PROBES // 2}
+"""Of these, the limit for one party."""
 RESEND_AFTER = 0.5
-"""Seconds after which a probe is sent once more."""
-SPACING = 60.0
+"""Seconds after which a probe is sent a second time."""
+PROBE_SPACING = 60.0
 """Seconds between two probes of one contact."""
-CALLED_LATELY = 600.0
-"""Seconds for which a call opens the way back through a NAT or a firewall, at the most."""
-CALLERS = 8_192
-"""Callers remembered; who called longest ago is forgotten first."""
+RETURN_PATH_LIFETIME = 600.0
+"""Seconds: the longest time for which a call opens the way back through a NAT or a firewall."""
+MAX_CALLERS = 8_192
+"""Callers remembered; the one that called longest ago is forgotten first."""
 
 _NEVER = float("-inf")
 
@@ -51,38 +53,37 @@ class _Probe:
 
 
 class ProbeProtocol(DatagramProtocol):
-    """The second socket of a node. Owns the probes that are out, and remembers who called."""
+    """The protocol of a node's second socket. Owns the probes under way and remembers the callers."""
 
     noisy = False
 
     def __init__(
         self,
         clock: IReactorTime,
-        questions: ReachabilityProbe,
+        reachability: ReachabilityProbe,
         table: RoutingTable,
-        allowance: HelloLimiter,
+        hello_limiter: HelloLimiter,
         parties_of: Callable[[str], tuple[Party, ...]],
     ) -> None:
-        """`allowance` is the one of the session layer: to a victim it is the same whichever port sends."""
+        """`hello_limiter` is shared with the session layer: a victim suffers the same from either port."""
         self._clock = clock
-        self._questions = questions
+        self._reachability = reachability
         self._table = table
         self._probes: dict[bytes, _Probe] = {}
-        """Those that are out, by nonce."""
+        """The probes under way, by nonce."""
         self._parties_of = parties_of
-        self._places: SharedSlots[bytes] = SharedSlots(AT_ONCE, PROBES_OF)
-        """The nonces of these, by whom they are for."""
+        self._slots: SharedSlots[bytes] = SharedSlots(MAX_PROBES, PROBE_LIMITS)
+        """Their nonces, by party."""
         self._callers: OrderedDict[tuple[int, Address], _Caller] = OrderedDict()
         """Callers that are not in the table, the latest last."""
-        self._allowance = allowance
-        """For addresses that were announced, by who may have named a victim."""
+        self._hello_limiter = hello_limiter
+        """Protects an announced address: the announcer may have named a victim."""
         self._stopped = False
-        self.counters: Counter[str] = Counter()
-        """Probes by what became of them."""
+        self.metrics = ProbeMetrics()
 
     def called_by(self, contact: Contact, now: float) -> None:
-        """The contact sent us a request. It is probed if it would have a place in the table."""
-        self._allowance.proved(contact.address)
+        """The contact sent a request. It is probed if the table wants it."""
+        self._hello_limiter.proved(contact.address)
         is_wanted = self._table.wants(contact)
         if not is_wanted and contact.node_id in self._table:
             return
@@ -91,7 +92,7 @@ class ProbeProtocol(DatagramProtocol):
             self.probe(contact, now)
 
     def announced(self, contact: Contact, now: float) -> None:
-        """The contact sent us a request in which it says that this address is its own."""
+        """The contact sent an ANNOUNCE with this address."""
         if self._table.wants(contact):
             self.probe(contact, now)
 
@@ -100,95 +101,96 @@ class ProbeProtocol(DatagramProtocol):
         caller = self._callers.get(key)
         if caller is None:
             caller = self._callers[key] = _Caller(now)
-            if len(self._callers) > CALLERS:
+            if len(self._callers) > MAX_CALLERS:
                 self._callers.popitem(last=False)
         self._callers.move_to_end(key)
         return caller
 
     def probe(self, contact: Contact, now: float) -> None:
-        """Find out whether this caller can be called, unless that was tried just now or too much is tried."""
+        """Probe a caller, unless it was probed recently or too many probes are under way."""
         caller = self._caller(contact, now)
-        if self._stopped or now - caller.probed_at < SPACING:
+        if self._stopped or now - caller.probed_at < PROBE_SPACING:
             return
         parties = self._parties_of(contact.address[0])
         if not self._may_be_probed(parties):
-            self.counters["over the limit"] += 1
+            self.metrics.over_limit += 1
             return
-        if not self._allowance.take(contact.address, now):
+        if not self._hello_limiter.take(contact.address, now):
             return
-        self._make_room(parties)
+        self._displace(parties)
         caller.probed_at = now
-        nonce = self._questions.nonce()
-        question = self._questions.ask(contact, nonce)
-        self._send(question, contact.address)
-        timer = self._clock.callLater(RESEND_AFTER, self._ask_again, nonce, question)
+        nonce = self._reachability.nonce()
+        datagram = self._reachability.ask(contact, nonce)
+        self._send(datagram, contact.address)
+        timer = self._clock.callLater(RESEND_AFTER, self._resend, nonce, datagram)
         self._probes[nonce] = _Probe(contact, now, timer)
-        self._places.add(nonce, parties)
-        self.counters["sent"] += 1
+        self._slots.add(nonce, parties)
+        self.metrics.sent += 1
 
     def _may_be_probed(self, parties: tuple[Party, ...]) -> bool:
-        """Whether few enough probes are out to these, and there is a place or somebody has to give way."""
-        places = self._places
-        return places.has_share_left(parties) and (
-            not places.is_full or places.to_evict(parties, places) is not None
+        """Whether these parties are within their limits, and a slot is free or another probe must give
+        way."""
+        slots = self._slots
+        return slots.has_share_left(parties) and (
+            not slots.is_full or slots.to_evict(parties, slots) is not None
         )
 
-    def _make_room(self, parties: tuple[Party, ...]) -> None:
-        """Where all places are taken, end the oldest probe of those who have most."""
-        if self._places.is_full and (nonce := self._places.to_evict(parties, self._places)) is not None:
+    def _displace(self, parties: tuple[Party, ...]) -> None:
+        """If all slots are taken, end the oldest probe of the party that has most."""
+        if self._slots.is_full and (nonce := self._slots.to_evict(parties, self._slots)) is not None:
             self._end(nonce).timer.cancel()
-            self.counters["displaced"] += 1
+            self.metrics.displaced += 1
 
     def _end(self, nonce: bytes) -> _Probe:
-        self._places.remove(nonce)
+        self._slots.remove(nonce)
         return self._probes.pop(nonce)
 
     def may_be_unreachable(self, contact: Contact, now: float) -> bool:
-        """Whether an answer of this contact may have come through a way that only its own call opened."""
+        """Whether a reply of this contact may have passed only because its own call opened the way."""
         caller = self._callers.get((contact.node_id, contact.address))
-        return caller is not None and now - caller.called_at < CALLED_LATELY
+        return caller is not None and now - caller.called_at < RETURN_PATH_LIFETIME
 
-    def _ask_again(self, nonce: bytes, question: bytes) -> None:
+    def _resend(self, nonce: bytes, datagram: bytes) -> None:
         probe = self._probes[nonce]
-        if self._allowance.take(probe.contact.address, self._clock.seconds()):
-            self._send(question, probe.contact.address)
+        if self._hello_limiter.take(probe.contact.address, self._clock.seconds()):
+            self._send(datagram, probe.contact.address)
         probe.timer = self._clock.callLater(HARD_TIMEOUT - RESEND_AFTER, self._give_up, nonce)
 
     def _give_up(self, nonce: bytes) -> None:
         self._end(nonce)
-        self.counters["unanswered"] += 1
+        self.metrics.unanswered += 1
 
-    def _send(self, question: bytes, address: Address) -> None:
+    def _send(self, datagram: bytes, address: Address) -> None:
         if self.transport is None:
             return
         try:
-            self.transport.write(question, address)
+            self.transport.write(datagram, address)
         except OSError:
-            self.counters["unsendable"] += 1
+            self.metrics.unsendable += 1
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
-        """A datagram came (Twisted calls). Nothing is ever answered here."""
+        """A datagram came (Twisted calls). Nothing is answered here."""
         now = self._clock.seconds()
         try:
-            nonce = self._questions.nonce_in(datagram)
+            nonce = self._reachability.nonce_in(datagram)
             probe = self._probes.get(nonce)
             if (
                 probe is None
                 or probe.contact.address != addr
-                or probe.contact.node_id != self._questions.answerer(datagram, now)
+                or probe.contact.node_id != self._reachability.answerer(datagram, now)
             ):
-                self.counters["unasked"] += 1
+                self.metrics.unasked += 1
                 return
         except Malformed:
-            self.counters["malformed"] += 1
+            self.metrics.malformed += 1
             return
         self._end(nonce).timer.cancel()
         self._callers.pop((probe.contact.node_id, addr), None)
-        self.counters["answered"] += 1
+        self.metrics.answered += 1
         self._table.confirmed(probe.contact, now, now - probe.sent_at)
 
     def stop(self) -> None:
-        """Probe nobody any more."""
+        """Send no more probes."""
         self._stopped = True
         for nonce in list(self._probes):
             self._end(nonce).timer.cancel()

@@ -1,20 +1,18 @@
-"""RPCs over UDP: pending calls, resends and timeouts; requests are handed to the responder.
+"""RPCs over UDP: pending calls, their resends and timeouts; requests go to the responder.
 
-The life of a call: paced, where its contact is asked much; sent; after the soft timeout it is slow and sent
-once more; after the silent timeout the contact is taken for dead; a reply counts until the hard timeout. A
-contact that owes us an answer to a slow call is expected to be slow again: the next call to it is slow from the
-start and holds nobody up.
+The life of a call: it is paced if its contact gets many calls; it is sent; after the soft timeout it is slow
+and is sent once more; after the silent timeout its contact counts as dead; until the hard timeout a reply
+still counts. A contact that has not answered a slow call yet is unresponsive: the next call to it is slow
+from the start, so that no lookup waits for it.
 """
 
 import random
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from heapq import heappop, heappush
 from itertools import count
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
@@ -25,11 +23,13 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.rtt import CallTimeouts, RttEstimators
 from dht14.net.log_limiter import LogLimiter
 from dht14.net.rpc.call import Call, CallStage
+from dht14.net.rpc.deadline_queue import DeadlineQueue
+from dht14.net.rpc.duplicate_identity import DuplicateIdentityDetector
+from dht14.net.rpc.metrics import METHODS, ReceivedRequests, RpcMetrics
 from dht14.net.rpc.pacing import Pacing
 from dht14.net.rpc.probe import ProbeProtocol
-from dht14.net.rpc.pulse import Pulse
-from dht14.net.rpc.twins import Twins
-from dht14.node.network_time import NetworkTime
+from dht14.net.rpc.standstill import StandstillDetector
+from dht14.node.network_clock import NetworkClock
 from dht14.node.ports import CallObserver, CallResult
 from dht14.node.responder import Responder
 from dht14.security.identity import VerifyProof
@@ -42,6 +42,7 @@ from dht14.wire.messages import (
     Message,
     Offer,
     Pong,
+    Refused,
     Reply,
     Request,
     Store,
@@ -49,19 +50,16 @@ from dht14.wire.messages import (
 )
 from dht14.wire.reply_filter import without_private_contacts
 
-MORTAL = (Store, Offer, Value, LargeValue)
-"""Messages that say how long a value still lives, from when they were sent."""
-
-TICK = 0.005
-"""Seconds between two looks at the timeouts, at the least: one timer serves all calls."""
+WITH_LIFETIME = (Store, Offer, Value, LargeValue)
+"""Messages with the remaining lifetime of a value, counted from when they were sent."""
 
 
-def _lose(datagram: bytes, address: Address) -> None:
-    """Where there is no port to send from, what is sent is lost."""
+def _discard(datagram: bytes, address: Address) -> None:
+    """Used while no port is open: discards the datagram."""
 
 
 class RpcProtocol(DatagramProtocol):
-    """The UDP side of one node. Owns the pending calls and the round-trip estimates."""
+    """The UDP protocol of one node; an `Rpc`. Owns the pending calls and the round-trip estimates."""
 
     log = Logger()
     noisy = False
@@ -75,37 +73,36 @@ class RpcProtocol(DatagramProtocol):
         table: RoutingTable,
         responder: Responder,
         probe: ProbeProtocol,
-        time: NetworkTime,
-        pulse: Pulse,
+        time: NetworkClock,
+        standstill: StandstillDetector,
         pacing: Pacing,
     ) -> None:
         self._clock = clock
         self._seconds = clock.seconds
         self._rpc_ids = count(rng.getrandbits(8 * RPC_ID_BYTES - 1))
-        """Not to be guessed at first, but that keeps nobody out: the session layer tells who sends a reply."""
+        """Starts at a random number. Security does not rest on it: the session layer identifies the sender of
+        a reply."""
         self._session = session
         self._received = session.received
-        self._write: Callable[[bytes, Address], object] = _lose
+        self._write: Callable[[bytes, Address], object] = _discard
         self._verify_proof = verify_proof
         self._table = table
         self._responder = responder
         self._probe = probe
         self._time = time
-        self._pulse = pulse
+        self._standstill = standstill
         self._pacing = pacing
         self._pending: dict[bytes, Call] = {}
         self._round_trips = RttEstimators()
-        self._deadlines: list[tuple[float, bytes]] = []
-        """A heap of (when to look at it, RPC id); calls answered meanwhile are passed over."""
-        self._timer: IDelayedCall | None = None
-        self._timer_at = 0.0
+        self._deadlines = DeadlineQueue(clock, self._pending, self._advance_call)
         self._stopped = False
-        self._lines = LogLimiter(clock.seconds())
-        self._twins = Twins(self._lines)
-        self.counters: Counter[str] = Counter()
-        """Datagrams by what became of them, calls by how they ended."""
+        self._log_limiter = LogLimiter(clock.seconds())
+        self._duplicates = DuplicateIdentityDetector(self._log_limiter)
+        self.metrics = RpcMetrics()
+        self._sent = {request: self.metrics.sent[name] for request, name in METHODS.items()}
+        self._requests = {request: self.metrics.received[name] for request, name in METHODS.items()}
 
-    # Calls
+    # Sending calls
 
     def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
         """As `Rpc.call`."""
@@ -138,18 +135,19 @@ class RpcProtocol(DatagramProtocol):
             return
         now = self._seconds()
         call_timeouts = self._round_trips.call_timeouts(contact.address)
-        # Who owes an answer is called seldom enough.
-        wait = 0.0 if call_timeouts.is_unresponsive else self._pacing.wait(contact.address, now)
+        # Calls to an unresponsive address are rare enough: they need no pacing.
+        wait = 0.0 if call_timeouts.is_unresponsive else self._pacing.reserve(contact.address, now)
+        counters = self._sent[type(request)]
         if wait is None:
-            self.counters["too many at once"] += 1
+            counters.over_limit += 1
             observer.call_failed(contact)
             return
         rpc_id = next(self._rpc_ids).to_bytes(RPC_ID_BYTES, "big")
-        call = Call(contact, observer, encode(rpc_id, request), now + wait, node_id, named)
+        call = Call(contact, observer, encode(rpc_id, request), now + wait, node_id, named, counters)
         self._pending[rpc_id] = call
         if wait:
-            self.counters["paced"] += 1
-            self._look_after(wait, rpc_id, now)
+            counters.paced += 1
+            self._deadlines.add(wait, rpc_id, now)
         else:
             self._begin(rpc_id, call, call_timeouts, now)
 
@@ -158,9 +156,9 @@ class RpcProtocol(DatagramProtocol):
         address = call.contact.address
         slow_after, silent_after, is_unresponsive = call_timeouts
         call.stage, call.sent_at, call.silent_at = CallStage.SENT, now, now + silent_after
-        if is_unresponsive and not self._round_trips.is_time_for(address, now):
-            # As good as lost: another call to it is on its way.
-            self.counters["spared"] += 1
+        if is_unresponsive and not self._round_trips.may_call(address, now):
+            # It would be lost like the other call to this address that is under way: do not send it.
+            call.counters.spared += 1
         elif (datagram := self._session.seal(call.contact, call.payload, now)) is not None:
             self._send(datagram, address)
         else:
@@ -168,104 +166,69 @@ class RpcProtocol(DatagramProtocol):
             slow_after = min(2 * slow_after, max(slow_after, SOFT_TIMEOUT_UNKNOWN))
             reached = self._session.reach(address, call.node_id, call.payload, now, call.named)
             self._send_all(reached, address)
-        self._look_after(slow_after, rpc_id, now)
+        self._deadlines.add(slow_after, rpc_id, now)
         if is_unresponsive:
-            self._grow_slow(call)
+            self._mark_slow(call)
 
     def _send_all(self, datagrams: Datagrams, address: Address) -> None:
         for datagram in datagrams:
             self._send(datagram, address)
 
     def startProtocol(self) -> None:
-        """There is a port to send from (Twisted calls)."""
+        """The port is open (Twisted calls)."""
         assert self.transport is not None
         self._write = self.transport.write
 
     def stopProtocol(self) -> None:
-        """There is none any more (Twisted calls)."""
-        self._write = _lose
+        """The port is closed (Twisted calls)."""
+        self._write = _discard
 
     def _send(self, datagram: bytes, address: Address) -> None:
         try:
             self._write(datagram, address)
         except OSError:
-            # No route, no buffer, an address of the other family: for the caller it is a lost datagram.
-            self.counters["unsendable"] += 1
+            # No route, no buffer, or an address of the other family: the caller sees a lost datagram.
+            self.metrics.unsendable += 1
 
-    # Timeouts
+    # Deadlines of calls
 
-    def _look_again(self, when: float, rpc_id: bytes) -> None:
-        heappush(self._deadlines, (when, rpc_id))
-
-    def _look_after(self, seconds: float, rpc_id: bytes, now: float) -> None:
-        self._look_again(now + seconds, rpc_id)
-        if self._timer is None or self._timer_at > now + seconds + TICK:
-            self._arm_timer(now)
-
-    def _arm_timer(self, now: float) -> None:
-        """See to it that the timer comes for the earliest deadline, but never sooner than a TICK from now."""
-        while self._deadlines and self._deadlines[0][1] not in self._pending:
-            heappop(self._deadlines)
-        if not self._deadlines:
-            return
-        when = max(self._deadlines[0][0], now + TICK)
-        if self._timer is not None:
-            if self._timer_at <= when + TICK:
-                return
-            self._timer.cancel()
-        self._timer_at = when
-        self._timer = self._clock.callLater(when - now, self._look_at_calls)
-
-    def _look_at_calls(self) -> None:
-        # First the reactor reads what has come meanwhile: after a stall of our own the replies are there
-        # already, and nobody shall be taken for slow because it was us.
-        self._timer = self._clock.callLater(0, self._judge_calls)
-
-    def _judge_calls(self) -> None:
-        self._timer = None
-        now = self._clock.seconds()
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, rpc_id = heappop(self._deadlines)
-            call = self._pending.get(rpc_id)
-            if call is not None:
-                self._grow_older(rpc_id, call, now)
-        self._arm_timer(now)
-
-    def _grow_older(self, rpc_id: bytes, call: Call, now: float) -> None:
+    def _advance_call(self, rpc_id: bytes, now: float) -> None:
+        """A deadline of a call has passed: bring the call to its next stage."""
+        call = self._pending[rpc_id]
         address = call.contact.address
         if call.stage is CallStage.PACED:
             self._begin(rpc_id, call, self._round_trips.call_timeouts(address), now)
         elif call.stage is CallStage.SILENT:
             del self._pending[rpc_id]
-            self.counters["unanswered"] += 1
+            call.counters.failed += 1
             call.observer.call_failed(call.contact)
         elif call.stage is CallStage.SLOW and call.silent_at <= now:
             call.stage = CallStage.SILENT
-            self._look_again(call.sent_at + HARD_TIMEOUT, rpc_id)
+            self._deadlines.add_next(call.sent_at + HARD_TIMEOUT, rpc_id)
             self._round_trips.fell_silent(address)
             if call.node_id is not None:
                 self._table.failed(call.contact, now)
             call.observer.call_silent(call.contact)
         else:
-            self.counters["resent"] += 1
+            call.counters.resent += 1
             again = self._session.resend(address, call.node_id, call.payload, now, call.named)
             self._send_all(again, address)
-            # Where it was us who slept through the timeouts, the resend still gets its chance.
+            # If this process was the slow one, the resend still has time for its reply.
             call.silent_at = max(call.silent_at, now + SOFT_TIMEOUT_UNKNOWN)
-            self._look_again(call.silent_at, rpc_id)
+            self._deadlines.add_next(call.silent_at, rpc_id)
             self._round_trips.was_slow(address)
-            self._grow_slow(call)
+            self._mark_slow(call)
 
     @staticmethod
-    def _grow_slow(call: Call) -> None:
+    def _mark_slow(call: Call) -> None:
         if call.stage is CallStage.SENT:
             call.stage = CallStage.SLOW
             call.observer.call_slow(call.contact)
 
-    # Datagrams
+    # Receiving
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
-        """A datagram came (Twisted calls). Only what decodes gets past this page; nothing else is answered."""
+        """A datagram came (Twisted calls). One that does not decode is dropped without an answer."""
         now = self._seconds()
         try:
             peer, payload, replies = self._received(datagram, addr, now)
@@ -273,56 +236,65 @@ class RpcProtocol(DatagramProtocol):
                 self._send_all(replies, addr)
             if peer is None or not payload:
                 return
-            rpc_id, told = decode(payload, self._verify_proof)
+            rpc_id, decoded = decode(payload, self._verify_proof)
         except Malformed as error:
             self._count_malformed(addr, error)
             return
         sender = peer.contact
-        message = without_private_contacts(told, sender.address[0])
+        message = without_private_contacts(decoded, sender.address[0])
         if sender.node_id == self._table.own_id:
-            self._met_own_id(rpc_id, message, sender, now)
-        if isinstance(message, MORTAL) and self._pulse.may_have_waited(now):
-            # Lost, as far as others can tell: it comes again, with the time that is left then.
-            self.counters["read too late"] += 1
+            self._received_own_id(rpc_id, message, sender, now)
+        if isinstance(message, WITH_LIFETIME) and self._standstill.may_have_waited(now):
+            # To the sender it is lost: it sends the message again, with the lifetime that is left then.
+            self._count_late(message)
         elif isinstance(message, REPLIES):
-            self._match(rpc_id, message, sender, now)
-        elif peer.bucket.take(now):
-            self.counters["requests"] += 1
-            # What is no reply is a request: mypy cannot see that, since `REPLIES` comes from the schema.
-            request: Request = message  # type: ignore[assignment]
-            self._responder.answer(request, sender, now, partial(self._respond, rpc_id, peer))
-            if isinstance(message, Announce):
-                self._probe.announced(Contact(sender.node_id, message.address, sender.proof), now)
-                return
-            if self._table.wants(sender) or sender.node_id not in self._table:
-                self._probe.called_by(sender, now)
+            self._reply_received(rpc_id, message, sender, now)
         else:
-            self.counters["requests over the limit"] += 1
+            # A message that is no reply is a request. mypy cannot see it: `REPLIES` comes from the schema.
+            request: Request = message  # type: ignore[assignment]
+            self._request_received(rpc_id, request, peer, now)
 
-    def _met_own_id(self, rpc_id: bytes, message: Message, sender: Contact, now: float) -> None:
+    def _received_own_id(self, rpc_id: bytes, message: Message, sender: Contact, now: float) -> None:
         call = self._pending.get(rpc_id)
         if not isinstance(message, REPLIES):
-            self._twins.asked(rpc_id, call is not None, sender.address, now)
-        elif call is not None and call.asked(sender):
-            self._twins.answered(rpc_id, sender.address, now)
+            self._duplicates.request_received(rpc_id, call is not None, sender.address, now)
+        elif call is not None and call.is_answered_by(sender):
+            self._duplicates.reply_received(rpc_id, sender.address, now)
+
+    def _count_late(self, message: Message) -> None:
+        if isinstance(message, Store | Offer):
+            self._requests[type(message)].late += 1
+        else:
+            self.metrics.late += 1
 
     def _count_malformed(self, addr: Address, error: Malformed) -> None:
-        self.counters["malformed"] += 1
-        if self._lines.is_due(addr[0], self._clock.seconds()):
+        self.metrics.malformed += 1
+        if self._log_limiter.may_log(addr[0], self._clock.seconds()):
             self.log.warn(
-                "A datagram from {host} port {port} is dropped: {reason}. More of them from there are only counted for a while.",
+                "Dropping a datagram from {host} port {port}: {reason}. Further ones from there are only "
+                "counted for a minute.",
                 host=addr[0],
                 port=addr[1],
                 reason=str(error),
             )
 
-    def _match(self, rpc_id: bytes, reply: Reply, sender: Contact, now: float) -> None:
+    # Replies
+
+    def _reply_received(self, rpc_id: bytes, reply: Reply, sender: Contact, now: float) -> None:
         call = self._pending.get(rpc_id)
-        if call is None or not call.asked(sender):
-            self.counters["unasked"] += 1
+        if call is None or not call.is_answered_by(sender):
+            self.metrics.unasked += 1
             return
         del self._pending[rpc_id]
-        self.counters["answered"] += 1
+        counters = call.counters
+        counters.latency.observe(now - call.sent_at)
+        if isinstance(reply, Refused):
+            counters.refused += 1
+            self.metrics.refusals_received[reply.reason] += 1
+        elif call.stage is CallStage.SENT:
+            counters.answered += 1
+        else:
+            counters.slow += 1
         rtt = (now - call.sent_at) / call.round_trips
         self._round_trips.answered(sender.address, rtt)
         if isinstance(reply, Pong) and reply.time_ms:
@@ -333,16 +305,33 @@ class RpcProtocol(DatagramProtocol):
             self._probe.probe(sender, now)
         call.observer.call_answered(sender, reply)
 
-    def _respond(self, rpc_id: bytes, asker: Peer, reply: Reply) -> None:
+    # Requests
+
+    def _request_received(self, rpc_id: bytes, request: Request, peer: Peer, now: float) -> None:
+        counters = self._requests[type(request)]
+        if not peer.bucket.take(now):
+            counters.over_limit += 1
+            return
+        sender = peer.contact
+        self._responder.answer(request, sender, now, partial(self._respond, rpc_id, peer, counters))
+        if isinstance(request, Announce):
+            self._probe.announced(Contact(sender.node_id, request.address, sender.proof), now)
+        elif self._table.wants(sender) or sender.node_id not in self._table:
+            self._probe.called_by(sender, now)
+
+    def _respond(self, rpc_id: bytes, asker: Peer, counters: ReceivedRequests, reply: Reply) -> None:
+        if isinstance(reply, Refused):
+            counters.refused += 1
+            self.metrics.refusals_sent[reply.reason] += 1
+        else:
+            counters.answered += 1
         self._send(asker.answer(encode(rpc_id, reply), self._seconds()), asker.contact.address)
 
     def stop(self) -> None:
-        """Fail every pending call, and every later one at once."""
+        """Fail all pending calls now, and later ones at once."""
         self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        calls, self._pending = list(self._pending.values()), {}
+        calls = list(self._pending.values())
+        self._pending.clear()
         self._deadlines.clear()
         for call in calls:
             call.observer.call_failed(call.contact)

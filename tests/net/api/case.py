@@ -1,4 +1,4 @@
-"""What the tests of the API share: a server on a clock that stands, nodes and a transport that take notes."""
+"""Shared by the tests of the API: a server on a manual clock, recording nodes and a recording transport."""
 
 from ipaddress import ip_network
 from typing import Any
@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.net.api.connection import ApiConnection
 from dht14.net.api.factory import ApiFactory, ApiLimits
+from dht14.net.api.metrics import BadFrame
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Record
 from dht14.wire.api_messages import ApiReply, decode_reply
@@ -32,12 +33,12 @@ def key(number: int) -> bytes:
 
 
 def record(number: int, value: bytes) -> Record:
-    """A record as a node finds it, of version 5, which lives a minute after the clock of the tests has begun."""
+    """A record as a node finds it: version 5, lifetime one minute from the start of the clock."""
     return Record(key=number, value=value, version=5, expires_at=1060.0, replication=8)
 
 
 def told(key: int, answer: Any) -> Any:
-    """What a node tells, where a test is content with a value, or with whether it is stored."""
+    """The result of a node, for a test that only needs the value, or whether it is stored."""
     if isinstance(answer, bytes):
         return record(key, answer)
     if answer is None:
@@ -47,7 +48,7 @@ def told(key: int, answer: Any) -> Any:
 
 @define(eq=False)
 class Call:
-    """A question to the node that waits for the test's answer."""
+    """A call of the node that waits for the test's answer."""
 
     what: tuple[Any, ...]
     answer: Deferred[Any] = field(factory=Deferred)
@@ -55,7 +56,7 @@ class Call:
 
 @define(eq=False)
 class SlowNode:
-    """Notes what it is asked; the test answers."""
+    """Records its calls; the test answers them."""
 
     calls: list[Call] = field(factory=list)
 
@@ -79,7 +80,7 @@ class SlowNode:
 
 @define
 class QuickNode:
-    """Keeps what it is given, and answers at once."""
+    """Stores what it is given, and answers at once."""
 
     values: dict[int, bytes] = field(factory=dict)
 
@@ -97,7 +98,7 @@ class QuickNode:
 
 
 class Wire(StringTransport):
-    """A TCP transport whose client reads all at once, or nothing after `buffer` bytes."""
+    """A TCP transport whose client reads everything at once, or nothing after `buffer` bytes."""
 
     def __init__(self, buffer: int | None = None) -> None:
         super().__init__()
@@ -106,10 +107,10 @@ class Wire(StringTransport):
         self.writes = 0
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Nothing to see here."""
+        """Does nothing."""
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Nor here."""
+        """Does nothing."""
 
     def write(self, data: bytes) -> None:
         super().write(data)
@@ -139,7 +140,7 @@ class Wire(StringTransport):
 
 
 class ApiTestCase(SynchronousTestCase):
-    """A server, a node and a clock that stands until it is advanced."""
+    """A server, a node and a manual clock."""
 
     limits = UNLIMITED
     answers_puts = True
@@ -159,6 +160,10 @@ class ApiTestCase(SynchronousTestCase):
         wire = Wire(buffer)
         connection.makeConnection(wire)
         return connection, wire
+
+    def bad_frames(self) -> dict[BadFrame, int]:
+        """The reasons for which connections were closed, and how often each."""
+        return {reason: times for reason, times in self.api.metrics.bad_frames.items() if times}
 
     def hang_up(self, connection: ApiConnection) -> None:
         connection.connectionLost(failure.Failure(ConnectionLost()))

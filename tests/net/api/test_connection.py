@@ -5,9 +5,10 @@ from twisted.logger import capturedLogs
 
 from dht14.errors import CallFailed
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.net.api.connection import LINGER_SECONDS, REQUESTS_PER_TURN
+from dht14.net.api.connection import LINGER_TIMEOUT, REQUESTS_PER_TURN
 from dht14.net.api.factory import ApiFactory
-from dht14.net.api.frame_timeout import FRAME_SECONDS
+from dht14.net.api.frame_timeout import FRAME_TIMEOUT
+from dht14.net.api.metrics import BadFrame
 from dht14.net.api.request_queue import MAX_HELD_BYTES, MAX_REQUESTS
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import (
@@ -29,7 +30,7 @@ BAD = encode_failure(bytes(32))
 
 class AnswerTests(ApiTestCase):
     def test_get(self) -> None:
-        """A GET is answered with the value, or FAILURE when there is none."""
+        """A GET is answered with the value, or with FAILURE if there is none."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)) + encode_get(key(2)))
         self.assertEqual(self.node.asked(), [("get", 1), ("get", 2)])
@@ -38,7 +39,7 @@ class AnswerTests(ApiTestCase):
         self.assertEqual(wire.replies(), [Success(key(1), b"value"), Failure(key(2))])
 
     def test_put(self) -> None:
-        """A PUT goes to the node as it came and is answered with its value, or FAILURE when it is not kept."""
+        """A PUT reaches the node unchanged. Its reply has its value, or is FAILURE if it is not stored."""
         connection, wire = self.connect()
         connection.dataReceived(encode_put(1, 2, key(1), b"one") + encode_put(65_535, 255, key(2), b"two"))
         self.assertEqual(self.node.asked(), [("put", 1, b"one", 1, 2), ("put", 2, b"two", 65_535, 255)])
@@ -47,7 +48,7 @@ class AnswerTests(ApiTestCase):
         self.assertEqual(wire.replies(), [Success(key(1), b"one"), Failure(key(2))])
 
     def test_in_order(self) -> None:
-        """Different keys are at work at once, and their replies leave in the order of the requests."""
+        """Requests for different keys run at once; their replies are sent in the order of the requests."""
         connection, wire = self.connect()
         connection.dataReceived(b"".join(encode_get(key(n)) for n in range(5)))
         for n in (3, 1, 4, 2, 0):
@@ -56,7 +57,7 @@ class AnswerTests(ApiTestCase):
         self.assertEqual(wire.replies(), [Success(key(n), b"%d" % n) for n in range(5)])
 
     def test_same_key_waits(self) -> None:
-        """A GET is not begun before the PUTs of its key that came before it are done."""
+        """A GET begins only after the earlier PUTs of its key are done."""
         connection, wire = self.connect()
         connection.dataReceived(
             encode_put(0, 0, key(1), b"a")
@@ -73,7 +74,7 @@ class AnswerTests(ApiTestCase):
         self.assertEqual([reply.key for reply in wire.replies()], [key(1), key(1), key(1), key(2)])
 
     def test_failing_node(self) -> None:
-        """If the node fails, the client hears FAILURE, and the failure is logged without the key."""
+        """If the node fails, the client gets FAILURE, and the failure is logged without the key."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)))
         with capturedLogs() as events:
@@ -83,15 +84,15 @@ class AnswerTests(ApiTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_impossible_value(self) -> None:
-        """A value that no reply can carry is our own mistake: it is loud, and costs this connection only."""
+        """A value that fits no reply is a bug: it is logged, and costs only this connection."""
         self.api.node = QuickNode({1: b""})
         connection, _ = self.connect()
         self.assertRaises(ValueError, connection.dataReceived, encode_get(key(1)))
         self.hang_up(connection)
-        self.assertEqual((self.api.counters.connections, self.api.counters.left_behind), (0, 0))
+        self.assertEqual((self.api.metrics.connections, self.api.metrics.left_behind), (0, 0))
 
     def test_stopped_node(self) -> None:
-        """That the node is shutting down is no news for the log."""
+        """A failure because the node is stopping is not logged."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)))
         with capturedLogs() as events:
@@ -100,7 +101,7 @@ class AnswerTests(ApiTestCase):
         self.assertEqual(list(events), [])
 
     def test_raising_node(self) -> None:
-        """A node that raises is no worse than one that fails, and the same failure is logged once."""
+        """A node that raises is treated like one that fails; the same failure is logged once."""
         self.api.node = object()  # type: ignore[assignment]
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)) + encode_put(0, 0, key(2), b"v"))
@@ -113,7 +114,7 @@ class AnswerTests(ApiTestCase):
         connection.dataReceived(encode_get(key(1)) + encode_get(key(2)) + encode_put(0, 0, key(3), b"v"))
         for call, answer in zip(self.node.calls, [b"v", None, True], strict=True):
             call.answer.callback(answer)
-        counters = self.api.counters
+        counters = self.api.metrics
         self.assertEqual(
             (counters.gets, counters.puts, counters.successes, counters.failures, counters.connections),
             (2, 1, 2, 1, 1),
@@ -124,7 +125,7 @@ class ExtensionTests(ApiTestCase):
     """Types 660 to 664, on the same connection as the others."""
 
     def test_receipt(self) -> None:
-        """A PUT WITH RECEIPT is answered with what became of it, whatever that is."""
+        """A PUT WITH RECEIPT is answered with its receipt, whatever the outcome."""
         connection, wire = self.connect()
         conflict = Receipt(PutOutcome.NOT_STORED, 0, 8, PutReason.CONFLICT, 3)
         superseded = Receipt(PutOutcome.SUPERSEDED, 2, 3, PutReason.NONE, 9)
@@ -135,10 +136,11 @@ class ExtensionTests(ApiTestCase):
         for call, receipt in zip(self.node.calls, told, strict=True):
             call.answer.callback(receipt)
         self.assertEqual(wire.replies(), [PutReceipt(key(n), receipt) for n, receipt in enumerate(told)])
-        self.assertEqual((self.api.counters.successes, self.api.counters.failures), (2, 1))
+        self.assertEqual((self.api.metrics.successes, self.api.metrics.failures), (2, 1))
 
     def test_plain_put(self) -> None:
-        """To a plain PUT all that is no failure is SUCCESS: too few nodes there, or a later write."""
+        """A plain PUT gets SUCCESS for every outcome but failure: also with few nodes, or after a later
+        write."""
         connection, wire = self.connect()
         for n, outcome in enumerate((PutOutcome.STORED_BY_ALL, PutOutcome.SUPERSEDED)):
             connection.dataReceived(encode_put(0, 0, key(n), b"v"))
@@ -146,7 +148,7 @@ class ExtensionTests(ApiTestCase):
         self.assertEqual(wire.replies(), [Success(key(0), b"v"), Success(key(1), b"v")])
 
     def test_record(self) -> None:
-        """A GET RECORD tells kind, version and the whole seconds that are left."""
+        """A GET RECORD returns kind, version and the remaining whole seconds."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get_record(key(1)))
         self.assertEqual(self.node.asked(), [("get", 1)])
@@ -161,7 +163,7 @@ class ExtensionTests(ApiTestCase):
         self.assertEqual(self.node.asked(), [("get content", 1)])
 
     def test_no_record(self) -> None:
-        """Where there is none the reason is told; to a plain GET each of them is FAILURE."""
+        """If there is no record, the reply has the reason; a plain GET gets FAILURE for each reason."""
         connection, wire = self.connect()
         for n, reason in enumerate(NoRecord):
             connection.dataReceived(encode_get_record(key(n)) + encode_get(key(n)))
@@ -172,7 +174,7 @@ class ExtensionTests(ApiTestCase):
         self.assertEqual(replies[1::2], [Failure(key(n)) for n in range(len(NoRecord))])
 
     def test_order(self) -> None:
-        """Old and new requests share one order, and those of one key wait for each other."""
+        """Old and new requests share one order; those of one key wait for each other."""
         connection, wire = self.connect()
         connection.dataReceived(
             encode_put(0, 0, key(1), b"a", receipt=True) + encode_get(key(2)) + encode_get_record(key(1))
@@ -188,7 +190,7 @@ class ExtensionTests(ApiTestCase):
         )
 
     def test_failing_node(self) -> None:
-        """If the node fails, the client hears that too few nodes answered, not that nothing is there."""
+        """If the node fails, the client gets "too few nodes answered", not "not found"."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get_record(key(1)) + encode_put(0, 4, key(2), b"v", receipt=True))
         for call in self.node.calls:
@@ -199,7 +201,7 @@ class ExtensionTests(ApiTestCase):
         )
 
     def test_hang_up(self) -> None:
-        """A PUT WITH RECEIPT whose client hung up is carried through, a GET RECORD is not begun."""
+        """A PUT WITH RECEIPT whose client hung up is carried out; a GET RECORD is not begun."""
         connection, _ = self.connect()
         same = encode_get(key(1)) + encode_put(0, 0, key(1), b"a", receipt=True) + encode_get_record(key(1))
         connection.dataReceived(same)
@@ -207,7 +209,7 @@ class ExtensionTests(ApiTestCase):
         self.node.calls[0].answer.callback(None)
         self.node.calls[1].answer.callback(STORED)
         self.assertEqual(self.node.asked(), [("get", 1), ("put", 1, b"a", 0, 0)])
-        self.assertEqual(self.api.counters.left_behind, 0)
+        self.assertEqual(self.api.metrics.left_behind, 0)
 
 
 class QuickTests(ApiTestCase):
@@ -215,21 +217,21 @@ class QuickTests(ApiTestCase):
         return QuickNode({n: b"%d" % n for n in range(10)})
 
     def test_one_write(self) -> None:
-        """What is answered at once is written in one piece."""
+        """Replies that are ready at once are written in one piece."""
         connection, wire = self.connect()
         connection.dataReceived(b"".join(encode_get(key(n % 10)) for n in range(100)))
         self.assertEqual(wire.replies(), [Success(key(n % 10), b"%d" % (n % 10)) for n in range(100)])
         self.assertEqual(wire.writes, 1)
 
     def test_byte_by_byte(self) -> None:
-        """The pieces in which a request comes do not matter."""
+        """The pieces in which a request arrives do not matter."""
         connection, wire = self.connect()
         for byte in encode_put(0, 0, key(77), b"value") + encode_get(key(77)):
             connection.dataReceived(bytes([byte]))
         self.assertEqual(wire.replies(), [Success(key(77), b"value")] * 2)
 
     def test_turns(self) -> None:
-        """A long pipeline is served in turns, between which the reactor sees to others, and nothing is read."""
+        """A long pipeline is served in several turns of the reactor, and is not read meanwhile."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)) * (2 * REQUESTS_PER_TURN + 1))
         self.assertEqual((len(wire.replies()), wire.reading), (REQUESTS_PER_TURN, False))
@@ -239,7 +241,7 @@ class QuickTests(ApiTestCase):
 
 class BackPressureTests(ApiTestCase):
     def test_requests_at_work(self) -> None:
-        """With 64 requests at work nothing is read or begun until one is answered."""
+        """With 64 requests under way nothing is read or begun until one is answered."""
         connection, wire = self.connect()
         connection.dataReceived(b"".join(encode_get(key(n)) for n in range(MAX_REQUESTS + 2)))
         self.assertEqual((len(self.node.calls), wire.reading), (64, False))
@@ -251,7 +253,7 @@ class BackPressureTests(ApiTestCase):
         self.assertTrue(wire.reading)
 
     def test_bytes_held(self) -> None:
-        """So it is when the values of the requests at work take too much memory."""
+        """The same holds if the values of the requests take too much memory."""
         connection, wire = self.connect()
         for n in range(20):
             connection.dataReceived(encode_put(0, 0, key(n), bytes(MAX_VALUE)))
@@ -259,7 +261,8 @@ class BackPressureTests(ApiTestCase):
         self.assertEqual((len(self.node.calls), wire.reading), (enough, False))
 
     def test_slow_reader(self) -> None:
-        """Nothing is read or begun for a client that does not take its replies; when it does, it goes on."""
+        """For a client that does not read its replies nothing is read or begun; when it reads, work
+        continues."""
         self.api.node = QuickNode({1: bytes(MAX_VALUE)})
         connection, wire = self.connect(buffer=200_000)
         connection.dataReceived(encode_get(key(1)) * 100)
@@ -273,7 +276,7 @@ class BackPressureTests(ApiTestCase):
         self.assertEqual(got, 100)
 
     def test_late_answers_of_a_slow_reader(self) -> None:
-        """A request that waited for its key is not begun either while the client takes no replies."""
+        """A request that waited for its key does not begin either while the client does not read."""
         connection, _ = self.connect(buffer=10)
         connection.dataReceived(encode_get(key(2)) + encode_put(0, 0, key(1), b"v") + encode_get(key(1)))
         self.node.calls[0].answer.callback(b"more than the client takes")
@@ -285,18 +288,18 @@ class BackPressureTests(ApiTestCase):
 
 class FrameTimeTests(ApiTestCase):
     def test_half_a_message(self) -> None:
-        """A message that is not whole 30 s after its first byte ends the connection, however it dribbles."""
+        """A frame that is not complete 30 s after its first byte ends the connection, however it arrives."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1))[:1])
-        self.clock.advance(FRAME_SECONDS - 1)
+        self.clock.advance(FRAME_TIMEOUT - 1)
         connection.dataReceived(encode_get(key(1))[1:2])
         self.assertEqual(wire.said, [])
         self.clock.advance(1)
         self.assertEqual(wire.said, ["write side closed"])
-        self.assertEqual(self.api.counters.bad_frames, {"not finished in time": 1})
+        self.assertEqual(self.bad_frames(), {BadFrame.TOO_SLOW: 1})
 
     def test_idle(self) -> None:
-        """A connection without a begun message stays open."""
+        """A connection without an incomplete frame stays open."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)))
         self.node.calls[0].answer.callback(None)
@@ -304,23 +307,23 @@ class FrameTimeTests(ApiTestCase):
         self.assertEqual((wire.said, wire.reading), ([], True))
 
     def test_each_message(self) -> None:
-        """Each message has 30 s of its own."""
+        """Each frame has its own 30 s."""
         self.api.node = QuickNode()
         connection, wire = self.connect()
         half = len(encode_get(key(1))) // 2
         connection.dataReceived(encode_get(key(1))[:half])
         for _ in range(5):
-            self.clock.advance(FRAME_SECONDS - 1)
+            self.clock.advance(FRAME_TIMEOUT - 1)
             connection.dataReceived(encode_get(key(1))[half:] + encode_get(key(1))[:half])
         self.assertEqual((len(wire.replies()), wire.said), (5, []))
-        self.clock.advance(FRAME_SECONDS)
+        self.clock.advance(FRAME_TIMEOUT)
         self.assertEqual(wire.said, ["write side closed"])
 
     def test_not_counted_while_not_read(self) -> None:
-        """The time in which we do not read is not held against the client."""
+        """Time in which the node does not read does not count."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)) + encode_get(key(2))[:5])
-        self.clock.advance(FRAME_SECONDS - 1)
+        self.clock.advance(FRAME_TIMEOUT - 1)
         connection.pauseProducing()
         self.node.calls[0].answer.callback(None)
         self.assertFalse(wire.reading)
@@ -333,7 +336,7 @@ class FrameTimeTests(ApiTestCase):
 
 class BadFrameTests(ApiTestCase):
     def test_good_ones_first(self) -> None:
-        """The replies to the good requests before a bad frame are sent, what comes after it counts for nothing."""
+        """Replies to the requests before a bad frame are sent; bytes after it are ignored."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)) + BAD + encode_get(key(2)))
         connection.dataReceived(encode_get(key(3)))
@@ -342,7 +345,8 @@ class BadFrameTests(ApiTestCase):
         self.assertEqual((wire.replies(), wire.said), ([Success(key(1), b"v")], ["write side closed"]))
 
     def test_client_closes(self) -> None:
-        """Once our side is closed, the connection ends with the client's; until then its bytes are thrown away."""
+        """After the node has closed its side, the connection ends with the client's side; bytes until then
+        are discarded."""
         connection, wire = self.connect()
         connection.dataReceived(BAD)
         connection.dataReceived(encode_get(key(1)))
@@ -352,7 +356,7 @@ class BadFrameTests(ApiTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_refused_by_its_head(self) -> None:
-        """A frame that cannot be ends the connection with its fourth byte; what came before it is answered."""
+        """An impossible frame ends the connection with its fourth byte; requests before it are answered."""
         for head in (
             b"GET ",
             b"\x16\x03\x01\x02",
@@ -369,25 +373,27 @@ class BadFrameTests(ApiTestCase):
             self.assertEqual(wire.said, ["write side closed"])
             self.hang_up(connection)
         self.assertEqual(
-            self.api.counters.bad_frames, {"unknown type": 4, "wrong size for its type": 1, "empty value": 1}
+            self.bad_frames(),
+            {BadFrame.UNKNOWN_TYPE: 4, BadFrame.WRONG_SIZE: 1, BadFrame.EMPTY_VALUE: 1},
         )
 
     def test_client_does_not_close(self) -> None:
         """A client that does not close its side is cut off."""
         connection, wire = self.connect()
         connection.dataReceived(BAD)
-        self.clock.advance(LINGER_SECONDS)
+        self.clock.advance(LINGER_TIMEOUT)
         self.assertEqual(wire.said, ["write side closed", "aborted"])
 
     def test_counted_and_logged(self) -> None:
-        """Each is counted by its reason and logged once for its connection, with the client's address."""
+        """Each bad frame is counted by reason and logged once for its connection, with the client's
+        address."""
         with capturedLogs() as events:
             for bad in (BAD, b"\0\1\0\0", encode_get(key(1))[:2] + bytes(34), BAD):
                 connection, _ = self.connect()
                 connection.dataReceived(bad)
         reasons = ["unknown type", "size below the minimum", "unknown type", "unknown type"]
         self.assertEqual(fields(events, "client", "reason"), [("127.0.0.1", reason) for reason in reasons])
-        self.assertEqual(self.api.counters.bad_frames, {"unknown type": 3, "size below the minimum": 1})
+        self.assertEqual(self.bad_frames(), {BadFrame.UNKNOWN_TYPE: 3, BadFrame.TOO_SMALL: 1})
 
     def test_log_is_bounded(self) -> None:
         """A flood of bad frames does not flood the log."""
@@ -397,12 +403,12 @@ class BadFrameTests(ApiTestCase):
                 connection.dataReceived(BAD)
                 self.hang_up(connection)
         self.assertTrue(10 < len(events) < 100)
-        self.assertEqual(self.api.counters.bad_frames["unknown type"], 1000)
+        self.assertEqual(self.api.metrics.bad_frames[BadFrame.UNKNOWN_TYPE], 1000)
 
 
 class HangUpTests(ApiTestCase):
     def test_puts_are_carried_through(self) -> None:
-        """A PUT whose client hung up is done, be it at work, behind its key or not even decoded."""
+        """A PUT whose client hung up is carried out, whether it is under way, waiting, or not decoded yet."""
         connection, _ = self.connect()
         same = encode_put(0, 0, key(1), b"a") + encode_get(key(1)) + encode_put(0, 0, key(1), b"b")
         others = b"".join(encode_put(0, 0, key(n), b"v") for n in range(2, 70))
@@ -420,10 +426,10 @@ class HangUpTests(ApiTestCase):
                 ]
             ),
         )
-        self.assertEqual(self.api.counters.left_behind, 0)
+        self.assertEqual(self.api.metrics.left_behind, 0)
 
     def test_at_the_client_s_rate(self) -> None:
-        """What a client left is paid for with its tokens; its GETs cost nothing any more."""
+        """Requests that a client left still cost its tokens; its GETs cost nothing any more."""
         limits = evolve(UNLIMITED, requests_per_second=1, burst_size=1)
         self.api = ApiFactory(self.node, limits, self.clock)
         connection, _ = self.connect()
@@ -436,10 +442,10 @@ class HangUpTests(ApiTestCase):
         self.assertEqual(len(self.node.calls), 2)
         for call in self.node.calls:
             call.answer.callback(True)
-        self.assertEqual((self.api.counters.left_behind, self.clock.getDelayedCalls()), (0, []))
+        self.assertEqual((self.api.metrics.left_behind, self.clock.getDelayedCalls()), (0, []))
 
     def test_half_close(self) -> None:
-        """A client that closes its own side only gets all its replies, then the connection is closed."""
+        """A client that only closes its own side gets all its replies; then the connection is closed."""
         connection, wire = self.connect()
         connection.dataReceived(b"".join(encode_get(key(n)) for n in range(70)))
         connection.readConnectionLost()
@@ -449,7 +455,7 @@ class HangUpTests(ApiTestCase):
         self.assertEqual((len(wire.replies()), wire.said), (70, ["closed"]))
 
     def test_bad_frame_before_half_close(self) -> None:
-        """The end of a client's bytes does not make a bad frame good."""
+        """The end of the stream does not make a bad frame good."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)) + BAD)
         connection.readConnectionLost()
@@ -462,7 +468,7 @@ class RandomFramesTests(ApiTestCase):
         return QuickNode()
 
     def test_nonsense(self) -> None:
-        """Whatever random bytes come, nothing escapes, and only a decoded request reaches the node or is answered."""
+        """Random bytes raise nothing; only a decoded request reaches the node or is answered."""
         rng = random.Random(9)
         for _ in range(2000):
             connection, _ = self.connect()
@@ -471,7 +477,7 @@ class RandomFramesTests(ApiTestCase):
             size = rng.choice([4 + len(body), rng.randrange(65_536)])
             connection.dataReceived(size.to_bytes(2, "big") + kind.to_bytes(2, "big") + body)
             self.hang_up(connection)
-        counters = self.api.counters
+        counters = self.api.metrics
         self.assertEqual(counters.successes + counters.failures, counters.puts + counters.gets)
         self.assertEqual((counters.connections, counters.left_behind), (0, 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -15,11 +15,12 @@ from tests.net.api.case import STORED, UNLIMITED, ApiTestCase, QuickNode, key
 
 class CloseTests(ApiTestCase):
     def test_nothing_to_close(self) -> None:
-        """Without connections it is closed at once."""
+        """Without connections it closes at once."""
         self.successResultOf(self.api.close())
 
     def test_finishes_what_is_at_work(self) -> None:
-        """What is at work is answered, nothing more is begun, and it is closed when all are gone."""
+        """Requests under way are answered, no new ones begin, and it is closed when all connections have
+        ended."""
         (busy, wire), (idle, other) = self.connect(), self.connect()
         busy.dataReceived(b"".join(encode_get(key(n)) for n in range(65)))
         closed = self.api.close()
@@ -34,10 +35,11 @@ class CloseTests(ApiTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_patience_ends(self) -> None:
-        """What takes too long is answered with FAILURE, in its place; the node's word comes too late then."""
+        """A request that takes too long is answered with FAILURE, in its place; the node's result is
+        ignored then."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)) + encode_put(0, 0, key(1), b"v") + encode_get(key(2)))
-        self.api.close(patience=2.0)
+        self.api.close(timeout=2.0)
         self.node.calls[1].answer.callback(b"two")
         self.clock.advance(2.0)
         self.assertEqual(wire.replies(), [Failure(key(1)), Failure(key(1)), Success(key(2), b"two")])
@@ -48,7 +50,7 @@ class CloseTests(ApiTestCase):
         self.assertEqual(wire.said, ["closed", "aborted"])
 
     def test_throttled(self) -> None:
-        """A client that waits for tokens or reads nothing does not hold the closing up."""
+        """A client that waits for tokens or does not read does not delay the close."""
         self.api = ApiFactory(QuickNode(), evolve(UNLIMITED, requests_per_second=1), self.clock)
         connection, wire = self.connect()
         connection.dataReceived(encode_get(key(1)) * 5)
@@ -59,11 +61,11 @@ class CloseTests(ApiTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_left_behind(self) -> None:
-        """PUTs whose client hung up are waited for, but not longer than the others."""
+        """The close waits for PUTs whose client hung up, but not longer than for others."""
         connection, _ = self.connect()
         connection.dataReceived(encode_put(0, 0, key(1), b"v"))
         self.hang_up(connection)
-        closed = self.api.close(patience=2.0)
+        closed = self.api.close(timeout=2.0)
         self.assertNoResult(closed)
         self.clock.advance(2.0)
         self.successResultOf(closed)
@@ -73,7 +75,7 @@ class SilentPutTests(ApiTestCase):
     answers_puts = False
 
     def test_no_reply(self) -> None:
-        """Where PUTs are not answered, a GET behind one waits for it all the same."""
+        """Where PUTs are not answered, a GET behind a PUT still waits for it."""
         connection, wire = self.connect()
         connection.dataReceived(encode_put(0, 0, key(1), b"v") + encode_get(key(1)))
         self.assertEqual(self.node.asked(), [("put", 1, b"v", 0, 0)])
@@ -82,7 +84,7 @@ class SilentPutTests(ApiTestCase):
         self.assertEqual(wire.replies(), [Success(key(1), b"v")])
 
     def test_receipt(self) -> None:
-        """Who asks for a receipt gets one all the same."""
+        """A client that asks for a receipt gets one in any case."""
         connection, wire = self.connect()
         connection.dataReceived(encode_put(0, 0, key(1), b"v", receipt=True))
         self.node.calls[0].answer.callback(STORED)

@@ -5,7 +5,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
-from dht14.net.api.readiness import VALUES_SECONDS, WAKES_PER_TURN, Awaited, Readiness
+from dht14.net.api.readiness import DATABASE_TIMEOUT, WAKES_PER_TURN, Readiness, StartStep
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from tests.net.api.case import STORED, record
 
@@ -13,7 +13,7 @@ NOT_READY = Receipt(PutOutcome.NOT_STORED, 0, 3, PutReason.NOT_READY)
 
 
 class TimedNode:
-    """Notes what it is asked and how much time it is given; the test answers."""
+    """Records its calls and their timeouts; the test answers."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
@@ -39,14 +39,14 @@ class ReadinessTests(SynchronousTestCase):
         self.node = TimedNode()
         self.readiness = Readiness(self.clock)
 
-    def begin(self, *but_for: Awaited) -> None:
-        """All is over but this."""
-        self.readiness.begun(self.node)
-        for what in {Awaited.VALUES, Awaited.JOIN} - {*but_for}:
-            self.readiness.over(what)
+    def begin(self, *but_for: StartStep) -> None:
+        """All steps are done but this one."""
+        self.readiness.node_started(self.node)
+        for what in {StartStep.VALUES, StartStep.JOIN} - {*but_for}:
+            self.readiness.step_done(what)
 
     def test_ready(self) -> None:
-        """A node that is ready is asked at once, with all the time there is."""
+        """A node that is ready is called at once, with the full timeout."""
         self.begin()
         self.readiness.get(1, True)
         self.readiness.put(2, b"v", 60, 3)
@@ -57,14 +57,14 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_waits(self) -> None:
-        """Before that requests wait, in their order, and have what is left of their time."""
+        """Before that, requests wait in their order, and keep the rest of their time."""
         got, put = self.readiness.get(1), self.readiness.put(2, b"v", 60, 3)
-        self.readiness.begun(self.node)
+        self.readiness.node_started(self.node)
         self.clock.advance(1)
-        self.readiness.over(Awaited.VALUES)
+        self.readiness.step_done(StartStep.VALUES)
         self.assertEqual(self.node.asked, [])
         self.clock.advance(0.5)
-        self.readiness.over(Awaited.JOIN)
+        self.readiness.step_done(StartStep.JOIN)
         self.assertEqual(self.node.asked, [("get", 1, False, 3.0), ("put", 2, b"v", 60, 3, 3.0)])
         self.node.answers[0].callback(record(1, b"v"))
         self.node.answers[1].callback(STORED)
@@ -72,50 +72,52 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_no_node(self) -> None:
-        """Where the identity is still searched when the time is over, the reason is that it is not ready."""
+        """If the identity is still being searched when the time is over, the reason is "not ready"."""
         got, put = self.readiness.get(1), self.readiness.put(2, b"v", 60, 3)
-        self.clock.advance(VALUES_SECONDS)
+        self.clock.advance(DATABASE_TIMEOUT)
         self.assertNoResult(got)
-        self.clock.advance(OPERATION_TIMEOUT - VALUES_SECONDS)
+        self.clock.advance(OPERATION_TIMEOUT - DATABASE_TIMEOUT)
         self.assertIs(self.successResultOf(got), NoRecord.NOT_READY)
         self.assertEqual(self.successResultOf(put), NOT_READY)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_long_check(self) -> None:
-        """While a large database is checked a GET waits a while, then asks the others; a PUT waits on."""
-        self.begin(Awaited.VALUES)
+        """During the check of a large database a GET waits for a while, then asks the other nodes; a PUT
+        keeps waiting."""
+        self.begin(StartStep.VALUES)
         got, put = self.readiness.get(1), self.readiness.put(2, b"v", 60, 3)
-        self.clock.advance(VALUES_SECONDS)
-        self.assertEqual(self.node.asked, [("get", 1, False, OPERATION_TIMEOUT - VALUES_SECONDS)])
+        self.clock.advance(DATABASE_TIMEOUT)
+        self.assertEqual(self.node.asked, [("get", 1, False, OPERATION_TIMEOUT - DATABASE_TIMEOUT)])
         self.node.answers[0].callback(record(1, b"v"))
         self.assertEqual(self.successResultOf(got), record(1, b"v"))
-        self.clock.advance(OPERATION_TIMEOUT - VALUES_SECONDS)
+        self.clock.advance(OPERATION_TIMEOUT - DATABASE_TIMEOUT)
         self.assertEqual(self.successResultOf(put), NOT_READY)
 
     def test_perhaps_among_the_own(self) -> None:
-        """What the others do not have may be among the values that are not open yet: that is no "not found"."""
-        self.begin(Awaited.VALUES)
+        """A value that the other nodes lack may be in the database that is not open yet: that is not "not
+        found"."""
+        self.begin(StartStep.VALUES)
         for told, tells in (
             (NoRecord.NOT_FOUND, NoRecord.NOT_READY),
             (NoRecord.UNANSWERED, NoRecord.NOT_READY),
             (NoRecord.DELETED, NoRecord.DELETED),
         ):
             got = self.readiness.get(1)
-            self.clock.advance(VALUES_SECONDS)
+            self.clock.advance(DATABASE_TIMEOUT)
             self.node.answers[-1].callback(told)
             self.assertIs(self.successResultOf(got), tells)
 
     def test_opened_meanwhile(self) -> None:
-        """Once the values are open, what is not found is not found."""
-        self.begin(Awaited.VALUES)
+        """Once the database is open, "not found" is final."""
+        self.begin(StartStep.VALUES)
         got = self.readiness.get(1)
-        self.clock.advance(VALUES_SECONDS)
-        self.readiness.over(Awaited.VALUES)
+        self.clock.advance(DATABASE_TIMEOUT)
+        self.readiness.step_done(StartStep.VALUES)
         self.node.answers[0].callback(NoRecord.NOT_FOUND)
         self.assertIs(self.successResultOf(got), NoRecord.NOT_FOUND)
 
     def test_gives_up(self) -> None:
-        """A node that fails to begin, or that ends, keeps nobody waiting, now and later."""
+        """A node that fails to start, or that stops, keeps no request waiting, now and later."""
         got = self.readiness.get(1)
         self.readiness.give_up()
         put = self.readiness.put(2, b"v", 60, 3)
@@ -124,23 +126,23 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_gives_up_working(self) -> None:
-        """A node that ends still answers what it can."""
+        """A node that stops still answers what it can."""
         self.begin()
         self.readiness.give_up()
         self.readiness.get(1)
         self.assertEqual(len(self.node.asked), 1)
 
     def test_awaited(self) -> None:
-        """It tells what is not over yet."""
-        seen = [self.readiness.awaited]
-        self.readiness.begun(self.node)
-        seen.append(self.readiness.awaited)
-        self.readiness.over(Awaited.JOIN)
-        seen.append(self.readiness.awaited)
-        self.assertEqual(seen, [{*Awaited}, {Awaited.VALUES, Awaited.JOIN}, {Awaited.VALUES}])
+        """It reports the pending steps."""
+        seen = [self.readiness.pending_steps]
+        self.readiness.node_started(self.node)
+        seen.append(self.readiness.pending_steps)
+        self.readiness.step_done(StartStep.JOIN)
+        seen.append(self.readiness.pending_steps)
+        self.assertEqual(seen, [{*StartStep}, {StartStep.VALUES, StartStep.JOIN}, {StartStep.VALUES}])
 
     def test_crowd(self) -> None:
-        """Many that waited go on some in a turn, and all of them go on."""
+        """Many waiting requests continue some in each turn, and all of them continue."""
         for n in range(2 * WAKES_PER_TURN + 1):
             self.readiness.get(n)
         self.begin()

@@ -23,10 +23,10 @@ GET_RECORD, PUT_WITH_RECEIPT = GetRecord(key(1)), PutWithReceipt(0, 3, key(1), b
 
 
 class AnswerTests(SynchronousTestCase):
-    """What a client is told, in the words in which it asked."""
+    """Results as replies of the message type of the request."""
 
     def test_replies(self) -> None:
-        """Each request has its own replies to what the node says."""
+        """Each request type has its own replies to the results of the node."""
         for request, told, reply in (
             (GET, record(1, b"v"), Success(key(1), b"v")),
             (GET, NoRecord.DELETED, Failure(key(1))),
@@ -40,21 +40,21 @@ class AnswerTests(SynchronousTestCase):
             self.assertEqual(decode_reply(reply_to(request, told, NOW)), reply)
 
     def test_largest(self) -> None:
-        """A value that no RECORD can carry is found all the same."""
+        """A value that is too large for a RECORD is returned in a SUCCESS."""
         value = bytes(MAX_RECORD_VALUE + 1)
         self.assertEqual(decode_reply(reply_to(GET_RECORD, record(1, value), NOW)), Success(key(1), value))
 
     def test_expired_meanwhile(self) -> None:
-        """A record whose time is over has no time left, and no less than none."""
+        """An expired record has a remaining time of 0, not less."""
         told = decode_reply(reply_to(GET_RECORD, record(1, b"v"), 2_000.0))
         self.assertEqual(told, FoundRecord(key(1), 1, 5, 0, b"v"))
 
     def test_success(self) -> None:
-        """All that is no refusal is a success, and so is a record."""
+        """Every outcome but a failure is a success, and so is a record."""
         told = [record(1, b"v"), *NoRecord, *(Receipt(outcome) for outcome in PutOutcome)]
         self.assertEqual([is_success(one) for one in told], [True] + [False] * 4 + [True] * 3 + [False])
 
     def test_failed(self) -> None:
-        """A request that the node did not finish is no "not found", and not stored as far as is known."""
+        """A request that the node did not finish is not "not found", and counts as not stored."""
         self.assertIs(failed(GET), NoRecord.UNANSWERED)
         self.assertEqual(failed(PUT), Receipt(PutOutcome.NOT_STORED, 0, 3, PutReason.TOO_FEW_HOLDERS))

@@ -18,7 +18,7 @@ def put(key: str, value: bytes) -> Put:
 
 @define
 class Purse:
-    """An `Account` that may hold so many bytes."""
+    """An `Account` with a fixed limit of bytes."""
 
     most: int = 1 << 30
     held: int = 0
@@ -32,7 +32,7 @@ class Purse:
 
 class RequestQueueTests(SynchronousTestCase):
     def test_replies_in_order(self) -> None:
-        """Replies are to be had in the order of the requests, as soon as those before them are there."""
+        """Replies are available in the order of the requests, as soon as the earlier ones are."""
         queue = RequestQueue(Purse())
         first, second, third = (queue.add(get(name)) for name in "abc")
         taken = []
@@ -43,18 +43,18 @@ class RequestQueueTests(SynchronousTestCase):
         self.assertEqual(len(queue), 0)
 
     def test_one_at_a_time_for_a_key(self) -> None:
-        """Of the requests for one key the next gets due when the one before it is settled, in order."""
+        """When a request is settled, the next one for its key becomes ready, in order."""
         queue = RequestQueue(Purse())
         entries = [queue.add(get("a")) for _ in range(4)]
-        self.assertIsNone(queue.next_due())
+        self.assertIsNone(queue.next_ready())
         for entry, following in zip(entries, [*entries[1:], None], strict=True):
-            self.assertTrue(queue.at_work(b"a"))
+            self.assertTrue(queue.is_busy(b"a"))
             queue.settle(entry, b"")
-            self.assertIs(queue.next_due(), following)
-        self.assertFalse(queue.at_work(b"a"))
+            self.assertIs(queue.next_ready(), following)
+        self.assertFalse(queue.is_busy(b"a"))
 
     def test_room(self) -> None:
-        """There is room for so many requests and for so many bytes of values and replies."""
+        """There is room for a limited number of requests, and of bytes of values and replies."""
         many, large, answered = RequestQueue(Purse()), RequestQueue(Purse()), RequestQueue(Purse())
         for number in range(MAX_REQUESTS):
             self.assertTrue(many.has_room())
@@ -74,7 +74,7 @@ class RequestQueueTests(SynchronousTestCase):
         self.assertTrue(answered.has_room())
 
     def test_unsettled(self) -> None:
-        """It tells which requests have no reply yet; they can be settled in that order all at once."""
+        """It lists the requests without a reply; they can be settled in that order at once."""
         queue = RequestQueue(Purse())
         entries = [queue.add(get(name)) for name in "aabab"]
         queue.settle(entries[2], b"b")
@@ -84,13 +84,14 @@ class RequestQueueTests(SynchronousTestCase):
         self.assertEqual(queue.take_replies(), [b"x", b"x", b"b", b"x", b"x"])
 
     def test_any_course(self) -> None:
-        """However requests come and are settled, at most one for each key is at work and no reply overtakes."""
+        """In any order of events, at most one request of a key is under way and no reply overtakes
+        another."""
         rng = random.Random(3)
         purse = Purse()
         queue, working, added, taken = RequestQueue(purse), list[QueuedRequest](), 0, list[bytes]()
         while len(taken) < 2000:
             if queue.has_room() and rng.random() < 0.55:
-                was_at_work = queue.at_work(name := b"%d" % rng.randrange(10))
+                was_at_work = queue.is_busy(name := b"%d" % rng.randrange(10))
                 entry = queue.add(Put(0, 0, name, b"%d" % added))
                 added += 1
                 if not was_at_work:
@@ -98,11 +99,11 @@ class RequestQueueTests(SynchronousTestCase):
             elif working:
                 entry = working.pop(rng.randrange(len(working)))
                 queue.settle(entry, entry.request.value)  # type: ignore[union-attr]
-                while (due := queue.next_due()) is not None:
+                while (due := queue.next_ready()) is not None:
                     working.append(due)
                 taken += queue.take_replies()
-            at_work = [entry.request.key for entry in working]
-            self.assertEqual(len(at_work), len(set(at_work)))
+            is_busy = [entry.request.key for entry in working]
+            self.assertEqual(len(is_busy), len(set(is_busy)))
         self.assertEqual(taken, [b"%d" % number for number in range(len(taken))])
         for entry in queue.unsettled():
             queue.settle(entry, b"")
@@ -110,7 +111,7 @@ class RequestQueueTests(SynchronousTestCase):
         self.assertEqual(purse.held, 0)
 
     def test_account(self) -> None:
-        """Where the account has no room one request may be at work, however many others hold what."""
+        """If the account has no room, one request may still be under way, whatever others hold."""
         purse = Purse(MAX_VALUE)
         queue, other = RequestQueue(purse), RequestQueue(purse)
         entry = queue.add(get("a"))

@@ -8,15 +8,15 @@ from twisted.python.failure import Failure
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.net.bulk.client import (
-    ANSWER_SECONDS,
-    CONNECT_SECONDS,
-    FLOOR,
-    KEPT_SECONDS,
-    MOST_AT_ONCE,
-    MOST_CONNECTIONS,
-    MOST_WAITING,
+    ANSWER_TIMEOUT,
+    CONNECT_TIMEOUT,
+    IDLE_TIMEOUT,
+    MAX_CONNECTIONS,
+    MAX_UNDER_WAY,
+    MAX_WAITING,
     BulkClient,
 )
+from dht14.net.bulk.deadlines import MIN_RATE
 from dht14.net.bulk.tls import NodeTls
 from dht14.wire.bulk_messages import encode_answer
 from dht14.wire.messages import Stored
@@ -37,14 +37,14 @@ from tests.net.bulk.tls_case import (
 
 
 class ClientCase(BulkCase):
-    """A client that reaches a server, or a holder that is played by hand."""
+    """A client that connects to a server, or to a holder that the test plays."""
 
     def setUp(self) -> None:
         super().setUp()
         self.client = BulkClient(NodeTls(ASKER.private_key), PUZZLE.verify_proof, self.reactor)
 
     def connect(self, side=None):
-        """Let the connection that is being made come about."""
+        """Complete the connection that is being made."""
         dial = self.reactor.tcpClients.pop()[2]
         pump = join(side or self.accept(), dial.buildProtocol(None))
         self.settle(pump)
@@ -69,18 +69,18 @@ class ClientCase(BulkCase):
 
 class TransferTests(ClientCase):
     def test_both_ways(self) -> None:
-        """A value is pushed and its receipt comes; it is fetched again over the same connection."""
+        """A value is pushed and its receipt comes; the value is fetched over the same connection."""
         pushed = self.push()
         pump = self.connect()
         self.assertEqual(self.successResultOf(pushed), Stored((), replication=8))
         fetched = self.fetch()
         self.settle(pump)
         self.assertEqual(self.successResultOf(fetched), VALUE)
-        self.assertEqual(self.client.counters["opened"], 1)
+        self.assertEqual(self.client.metrics.opened, 1)
 
     def test_many_at_once(self) -> None:
         """Many transfers share one connection, more than may be under way at once."""
-        pushes = [self.push(key) for key in range(3 * MOST_AT_ONCE)]
+        pushes = [self.push(key) for key in range(3 * MAX_UNDER_WAY)]
         pump = self.connect()
         for _ in range(10):
             self.settle(pump)
@@ -88,10 +88,10 @@ class TransferTests(ClientCase):
             [self.successResultOf(pushed) for pushed in pushes], [Stored((), replication=8)] * len(pushes)
         )
         self.assertEqual(len(self.store), len(pushes))
-        self.assertEqual(self.client.counters["opened"], 1)
+        self.assertEqual(self.client.metrics.opened, 1)
 
     def test_gone(self) -> None:
-        """What is not held any more is a failure, and the connection serves on."""
+        """A value that is not held any more is a failure; the connection stays open."""
         fetched = self.fetch()
         pump = self.connect()
         self.failureResultOf(fetched, CallFailed)
@@ -100,7 +100,7 @@ class TransferTests(ClientCase):
         self.successResultOf(pushed)
 
     def test_given_up(self) -> None:
-        """A transfer that nobody waits for any more harms no other."""
+        """A transfer that was cancelled does not disturb the others."""
         self.hold()
         given_up, fetched = self.fetch(), self.fetch()
         given_up.cancel()
@@ -111,10 +111,10 @@ class TransferTests(ClientCase):
         late.cancel()
         self.failureResultOf(late)
         self.settle(pump)
-        self.assertEqual(self.client.counters["refused"], 0)
+        self.assertEqual(self.client.metrics.refused, 0)
 
     def test_private_contacts(self) -> None:
-        """Private addresses that a holder on the internet names in its answer are not even heard of."""
+        """Private addresses in the answer of a holder on the internet are removed."""
         holder = HOLDER_CONTACT._replace(address=("198.51.100.1", 8000))
         friends = [HOLDER_CONTACT._replace(address=(host, 53)) for host in ("192.168.1.1", "192.0.2.44")]
         talker = Talker()
@@ -131,32 +131,32 @@ class TransferTests(ClientCase):
         self.fetch().addErrback(lambda _: None)
         host, port, _, timeout, source = self.reactor.tcpClients[0]
         self.assertEqual((host, port, source), (*HOLDER_CONTACT.address, ("10.0.0.2", 0)))
-        self.assertEqual(timeout, CONNECT_SECONDS)
+        self.assertEqual(timeout, CONNECT_TIMEOUT)
 
     def test_backpressure(self) -> None:
         """While the holder does not read nothing more is written."""
         first = self.push(1)
         pump = self.connect()
         self.successResultOf(first)
-        line = self.client._lines[HOLDER_CONTACT]
-        line.pauseProducing()
+        connection = self.client._connections[HOLDER_CONTACT]
+        connection.pauseProducing()
         second = self.push(2)
         self.settle(pump)
         self.assertNoResult(second)
-        line.resumeProducing()
+        connection.resumeProducing()
         self.settle(pump)
         self.successResultOf(second)
 
 
 class FailureTests(ClientCase):
     def test_no_proof(self) -> None:
-        """A contact whose key is not known is not called."""
+        """A contact whose key is unknown is not connected to."""
         fetched = self.client.fetch(HOLDER_CONTACT._replace(proof=b""), bytes(16), 1)
         self.failureResultOf(fetched, CallFailed)
         self.assertEqual(self.reactor.tcpClients, [])
 
     def test_no_connection(self) -> None:
-        """Where nobody listens all that waits fails, and the next try begins anew."""
+        """If nothing listens there, all waiting transfers fail, and the next one tries again."""
         waiting = [self.fetch(), self.push()]
         dial: Any = self.reactor.tcpClients.pop()[2]
         dial.clientConnectionFailed(None, Failure(ConnectError()))
@@ -167,32 +167,32 @@ class FailureTests(ClientCase):
         self.successResultOf(again)
 
     def test_nobody_answers(self) -> None:
-        """A connection that does not come about in time is given up."""
+        """A connection that is not made in time is given up."""
         fetched = self.fetch()
-        self.wait(CONNECT_SECONDS)
+        self.wait(CONNECT_TIMEOUT)
         self.failureResultOf(fetched, CallFailed)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
 
     def test_no_handshake(self) -> None:
-        """Neither is one whose other end says nothing waited for."""
+        """So is one whose other end does not start the handshake in time."""
         fetched = self.fetch()
         pump = self.connect(Talker())
-        self.wait(CONNECT_SECONDS, pump)
+        self.wait(CONNECT_TIMEOUT, pump)
         self.failureResultOf(fetched, CallFailed)
 
     def test_another_key(self) -> None:
-        """Who shows another key than the contact's is cut off without a byte, and told of in the log."""
+        """A peer with another key than the contact's is cut off without a byte, and logged."""
         stranger = Talker()
         with capturedLogs() as events:
             fetched = self.fetch()
             self.connect(wrapped(stranger, NodeTls(STRANGER.private_key), self.reactor, False))
         self.failureResultOf(fetched, CallFailed)
         self.assertEqual(stranger.received, b"")
-        self.assertEqual(fields(events, "host", "reason"), [("10.0.0.1", "the key of another node")])
+        self.assertEqual(fields(events, "host", "reason"), [("10.0.0.1", "it has the key of another node")])
 
     def test_lost(self) -> None:
-        """With the connection all its transfers fail."""
+        """When the connection ends all its transfers fail."""
         holder = Talker()
         waiting = [self.fetch(), self.push()]
         pump = self.connect(wrapped(holder, NodeTls(HOLDER.private_key), self.reactor, False))
@@ -202,18 +202,18 @@ class FailureTests(ClientCase):
             self.failureResultOf(transfer, CallFailed)
 
     def test_no_answer(self) -> None:
-        """Whoever does not answer in time is cut off."""
+        """A peer that does not answer in time is cut off."""
         fetched = self.fetch()
         pump = self.connect(wrapped(Talker(), NodeTls(HOLDER.private_key), self.reactor, False))
-        self.wait(ANSWER_SECONDS)
+        self.wait(ANSWER_TIMEOUT)
         self.assertNoResult(fetched)
-        self.wait(len(VALUE) / FLOOR, pump)
+        self.wait(len(VALUE) / MIN_RATE, pump)
         self.failureResultOf(fetched, CallFailed)
-        self.assertEqual(self.client.counters["slow"], 1)
+        self.assertEqual(self.client.metrics.slow, 1)
 
     def test_wrong_answers(self) -> None:
-        """An answer to nothing, a receipt for what was asked for, a value for what was sent, and what is no
-        answer at all: all of them fail the transfer."""
+        """An answer to no transfer, a receipt for a fetch, a value for a push, and bytes that are no answer:
+        all of them fail the transfer."""
         ticket = bytes(range(16))
         pong = b"\x00\x10\x00\x01\x82\x48" + ticket[:8] + b"\x18\x40"
         for value, answer in (
@@ -234,7 +234,7 @@ class FailureTests(ClientCase):
             self.failureResultOf(ended, CallFailed)
 
     def test_same_ticket_twice(self) -> None:
-        """A ticket that is under way already is not used again: its answers could not be told apart."""
+        """A ticket that is under way is not used again: its answers could not be told apart."""
         ticket = bytes(16)
         first, second = (self.client.fetch(HOLDER_CONTACT, ticket, 1) for _ in range(2))
         self.connect(wrapped(Talker(), NodeTls(HOLDER.private_key), self.reactor, False))
@@ -242,8 +242,8 @@ class FailureTests(ClientCase):
         self.assertNoResult(first)
 
     def test_too_many_waiting(self) -> None:
-        """What waits for one connection is bounded."""
-        waiting = [self.fetch() for _ in range(MOST_WAITING)]
+        """The queue of one connection is limited."""
+        waiting = [self.fetch() for _ in range(MAX_WAITING)]
         self.failureResultOf(self.fetch(), CallFailed)
         self.client.stop()
         for transfer in waiting:
@@ -255,50 +255,48 @@ class PoolTests(ClientCase):
         return HOLDER_CONTACT._replace(address=("10.0.1.1", number))
 
     def open(self, number: int) -> None:
-        """A connection that has served once."""
+        """A connection that has been used once."""
         fetched = self.client.fetch(self.contact(number), self.ticket_to_fetch(), len(VALUE))
         self.connect()
         self.successResultOf(fetched)
 
     def test_idle(self) -> None:
-        """A connection that nobody uses is closed, and made anew when it is wanted again."""
+        """An idle connection is closed, and made again when it is needed."""
         self.hold()
         self.open(1)
-        self.wait(KEPT_SECONDS - 2)
-        self.assertEqual(len(self.client._lines), 1)
+        self.wait(IDLE_TIMEOUT - 2)
+        self.assertEqual(len(self.client._connections), 1)
         self.wait(2)
-        self.assertEqual(len(self.client._lines), 0)
+        self.assertEqual(len(self.client._connections), 0)
         self.hold()
         self.open(1)
-        self.assertEqual(self.client.counters["opened"], 2)
+        self.assertEqual(self.client.metrics.opened, 2)
 
     def test_room(self) -> None:
-        """For one more than there may be the one that was idle for longest goes."""
+        """If the pool is full, the connection that was idle for longest is closed for a new one."""
         self.hold()
-        for number in range(1, MOST_CONNECTIONS + 1):
+        for number in range(1, MAX_CONNECTIONS + 1):
             self.open(number)
         fetched = self.client.fetch(self.contact(1), self.ticket_to_fetch(), len(VALUE))
-        self.open(MOST_CONNECTIONS + 1)
-        self.assertEqual(len(self.client._lines), MOST_CONNECTIONS)
-        self.assertIn(self.contact(1), self.client._lines)
-        self.assertNotIn(self.contact(2), self.client._lines)
+        self.open(MAX_CONNECTIONS + 1)
+        self.assertEqual(len(self.client._connections), MAX_CONNECTIONS)
+        self.assertIn(self.contact(1), self.client._connections)
+        self.assertNotIn(self.contact(2), self.client._connections)
         fetched.addErrback(lambda _: None)
 
     def test_no_room(self) -> None:
-        """Where all are at work there is no room for one more."""
-        waiting = [
-            self.client.fetch(self.contact(number), bytes(16), 1) for number in range(MOST_CONNECTIONS)
-        ]
+        """If all connections are busy there is no room for another one."""
+        waiting = [self.client.fetch(self.contact(number), bytes(16), 1) for number in range(MAX_CONNECTIONS)]
         self.failureResultOf(self.client.fetch(self.contact(999), bytes(16), 1), CallFailed)
         for transfer in waiting:
             transfer.addErrback(lambda _: None)
 
     def test_stop(self) -> None:
-        """After the stop nothing is left, and nothing begins."""
+        """After the stop no connection is left, and none is made."""
         self.hold()
         self.open(1)
         waiting = self.client.fetch(self.contact(2), bytes(16), 1)
         self.client.stop()
         self.failureResultOf(waiting, CallFailed)
         self.failureResultOf(self.fetch(), CallFailed)
-        self.assertEqual(len(self.client._lines), 0)
+        self.assertEqual(len(self.client._connections), 0)

@@ -4,19 +4,19 @@ from typing import Any
 from twisted.logger import capturedLogs
 
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.net.bulk.deadlines import LOOK_INTERVAL
+from dht14.net.bulk.deadlines import CHECK_INTERVAL, MIN_RATE
+from dht14.net.bulk.metrics import BulkServerMetrics
 from dht14.net.bulk.server import (
-    ARRIVALS_A_SUBNET,
-    CONNECTIONS_OF,
-    FLOOR,
-    GRACE,
-    HANDSHAKE_SECONDS,
-    KEPT_SECONDS,
-    MOST_AT_WORK,
-    MOST_CONNECTIONS,
-    MOST_PER_KEY,
-    MOST_PER_SUBNET,
-    TICKET_SECONDS,
+    ARRIVAL_RATE,
+    CONNECTION_LIMITS,
+    HANDSHAKE_TIMEOUT,
+    MAX_CONNECTIONS,
+    MAX_PER_KEY,
+    MAX_PER_SUBNET,
+    MAX_UNCOMMITTED,
+    SERVER_IDLE_TIMEOUT,
+    TICKET_TIMEOUT,
+    TRANSFER_GRACE,
 )
 from dht14.net.bulk.tls import NodeTls
 from dht14.records.store import Outcome, Refusal, Verdict
@@ -37,11 +37,11 @@ from tests.net.bulk.tls_case import (
     join,
     wrapped,
 )
-from tests.node.test_responder import LateStore
+from tests.node.responder_case import LateStore
 
 
 class ServerCase(BulkCase):
-    """A peer that speaks by hand to a server."""
+    """A peer of a server, played by the test."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -57,12 +57,12 @@ class ServerCase(BulkCase):
         self.pump.flush()
 
     def wait(self, seconds: float) -> None:
-        for _ in range(round(seconds / LOOK_INTERVAL)):
-            self.reactor.advance(LOOK_INTERVAL)
+        for _ in range(round(seconds / CHECK_INTERVAL)):
+            self.reactor.advance(CHECK_INTERVAL)
         self.pump.flush()
 
     def answers(self):
-        """What has come, by tag."""
+        """The answers that have come, by tag."""
         splitter = FrameSplitter()
         splitter.feed(self.peer.received)
         frames = []
@@ -73,7 +73,7 @@ class ServerCase(BulkCase):
 
 class TransferTests(ServerCase):
     def test_fetch(self) -> None:
-        """For a ticket the value that it is for comes."""
+        """A ticket for a value returns the value."""
         self.hold()
         self.connect()
         ticket = self.ticket_to_fetch()
@@ -81,7 +81,8 @@ class TransferTests(ServerCase):
         self.assertEqual(self.answers(), [(tag_of(ticket), VALUE)])
 
     def test_gone(self) -> None:
-        """What is not held any more, or is another by now, is told so, and the connection stays."""
+        """For a value that is not held any more, or has changed, the answer says so, and the connection
+        stays."""
         self.connect()
         tickets = [self.ticket_to_fetch(), self.ticket_to_fetch()]
         self.say(tickets[0])
@@ -91,7 +92,7 @@ class TransferTests(ServerCase):
         self.assertFalse(self.peer.lost)
 
     def test_push(self) -> None:
-        """A value that comes whole is held, and answered like a STORE."""
+        """A complete value is stored, and answered like a STORE."""
         self.connect()
         ticket = self.ticket_to_push()
         self.say(ticket + VALUE)
@@ -100,7 +101,7 @@ class TransferTests(ServerCase):
         self.assertEqual((held.value, held.version, held.writer), (VALUE, VERSION, ASKER.node_id))
 
     def test_in_pieces(self) -> None:
-        """How the bytes are cut does not matter, and one transfer may follow another at once."""
+        """The pieces in which bytes arrive do not matter, and one transfer may follow another at once."""
         self.connect()
         tickets = [self.ticket_to_push(key=key) for key in (1, 2)]
         stream = b"".join(ticket + VALUE for ticket in tickets)
@@ -109,7 +110,7 @@ class TransferTests(ServerCase):
         self.assertEqual(self.answers(), [(tag_of(ticket), Stored((), replication=8)) for ticket in tickets])
 
     def test_other_bytes(self) -> None:
-        """Bytes of another SHA-256 than was offered are held by nobody."""
+        """A value whose SHA-256 is not that of the OFFER is not stored."""
         self.connect()
         ticket = self.ticket_to_push()
         self.say(ticket + VALUE[:-1] + b"x")
@@ -117,7 +118,7 @@ class TransferTests(ServerCase):
         self.assertIsNone(self.store.get(KEY, self.now()))
 
     def test_receipt_comes_later(self) -> None:
-        """The receipt is given when the store says that the record is safe; others may overtake it."""
+        """The receipt is sent when the store reports that the record is safe; others may overtake it."""
         store = LateStore()
         self.server = self.serve(store)
         self.connect()
@@ -131,20 +132,20 @@ class TransferTests(ServerCase):
         self.assertEqual([tag for tag, _ in self.answers()], [tag_of(ticket) for ticket in reversed(tickets)])
 
     def test_not_too_many_at_once(self) -> None:
-        """While many values wait for their commit no more are taken; then it goes on by itself."""
+        """While many values wait for their commit no more are read; then reading continues."""
         store = LateStore()
         self.server = self.serve(store)
         self.connect()
-        for key in range(MOST_AT_WORK + 2):
+        for key in range(MAX_UNCOMMITTED + 2):
             self.say(self.ticket_to_push(key=key) + VALUE)
-        self.assertEqual(len(store.offers), MOST_AT_WORK)
-        self.assertEqual(self.server.counters["taken"], MOST_AT_WORK)
+        self.assertEqual(len(store.offers), MAX_UNCOMMITTED)
+        self.assertEqual(self.server.metrics.taken, MAX_UNCOMMITTED)
         store.offers.pop(0)(Verdict(Outcome.HELD, VERSION))
         self.pump.flush()
-        self.assertEqual(self.server.counters["taken"], MOST_AT_WORK + 1)
+        self.assertEqual(self.server.metrics.taken, MAX_UNCOMMITTED + 1)
 
     def test_peer_goes(self) -> None:
-        """A value whose sender has gone is kept all the same."""
+        """A value whose sender has gone is stored all the same."""
         store = LateStore()
         self.server = self.serve(store)
         self.connect()
@@ -155,19 +156,19 @@ class TransferTests(ServerCase):
         self.assertEqual(self.peer.received, b"")
 
     def test_does_not_read(self) -> None:
-        """A peer that does not take its values is given no more of them, and its connection is cut in time."""
+        """A peer that does not read its values gets no more of them, and its connection is cut in time."""
         self.hold()
         self.connect()
         connection = next(iter(self.server._connections))
         connection.pauseProducing()
         self.say(self.ticket_to_fetch())
         self.assertEqual(self.peer.received, b"")
-        self.wait(2 * MAX_VALUE / FLOOR + GRACE + 1)
+        self.wait(2 * MAX_VALUE / MIN_RATE + TRANSFER_GRACE + 1)
         self.assertTrue(self.peer.lost)
-        self.assertEqual(self.server.counters["slow"], 1)
+        self.assertEqual(self.server.metrics.slow, 1)
 
     def test_reads_again(self) -> None:
-        """As soon as it takes them it goes on."""
+        """When it reads, transfers continue."""
         self.hold()
         self.connect()
         connection = next(iter(self.server._connections))
@@ -182,19 +183,19 @@ class RefusalTests(ServerCase):
     def assert_cut(self, reason_counted: str) -> None:
         self.assertTrue(self.peer.lost)
         self.assertEqual(self.peer.received, b"")
-        self.assertEqual(self.server.counters[reason_counted], 1)
+        self.assertEqual(getattr(self.server.metrics, reason_counted), 1)
 
     def test_worthless_ticket(self) -> None:
-        """Who comes with a ticket that was not given out is cut off, and told of once in the log."""
+        """A peer with an unknown ticket is cut off, and logged once."""
         self.hold()
         self.connect()
         with capturedLogs() as events:
             self.say(bytes(16))
         self.assert_cut("refused")
-        self.assertEqual(fields(events, "host", "reason"), [("10.0.0.2", "a ticket that is worth nothing")])
+        self.assertEqual(fields(events, "host", "reason"), [("10.0.0.2", "invalid ticket")])
 
     def test_stolen_ticket(self) -> None:
-        """So is who comes with the ticket of another, whose own ticket stays good."""
+        """So is a peer with the ticket of another peer, whose own ticket stays valid."""
         self.hold()
         ticket = self.ticket_to_fetch()
         self.connect(STRANGER)
@@ -218,43 +219,43 @@ class RefusalTests(ServerCase):
 
 class PatienceTests(ServerCase):
     def test_no_handshake(self) -> None:
-        """Who does not even begin a handshake is cut off, and nobody is looked at any more."""
+        """A peer that does not begin a handshake is cut off, and no timer is left."""
         self.pump = join(self.accept(), self.peer)
-        self.wait(HANDSHAKE_SECONDS - 1)
+        self.wait(HANDSHAKE_TIMEOUT - 1)
         self.assertFalse(self.peer.lost)
         self.wait(2)
         self.assertTrue(self.peer.lost)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_no_ticket(self) -> None:
-        """Who sends no ticket, or half of one, is cut off."""
+        """A peer that sends no ticket, or half of one, is cut off."""
         self.connect()
         self.say(self.ticket_to_fetch()[:15])
-        self.wait(TICKET_SECONDS + 1)
+        self.wait(TICKET_TIMEOUT + 1)
         self.assertTrue(self.peer.lost)
-        self.assertEqual(self.server.counters["slow"], 1)
+        self.assertEqual(self.server.metrics.slow, 1)
 
     def test_dripping(self) -> None:
-        """A value that comes slower than the floor is given up, however steadily it comes."""
+        """A value that comes more slowly than MIN_RATE is given up, even if it comes steadily."""
         self.connect()
         self.say(self.ticket_to_push())
-        for _ in range(round(len(VALUE) / FLOOR + GRACE) + 1):
-            self.say(bytes(FLOOR // 2))
+        for _ in range(round(len(VALUE) / MIN_RATE + TRANSFER_GRACE) + 1):
+            self.say(bytes(MIN_RATE // 2))
             self.wait(1)
         self.assertTrue(self.peer.lost)
         self.assertIsNone(self.store.get(KEY, self.now()))
 
     def test_kept(self) -> None:
-        """After a transfer a connection may rest for a while, and serve again, but not for ever."""
+        """After a transfer a connection may be idle for a while and be used again, but not for ever."""
         self.hold()
         self.connect()
         for _ in range(2):
             self.say(self.ticket_to_fetch())
-            self.wait(KEPT_SECONDS - 1)
+            self.wait(SERVER_IDLE_TIMEOUT - 1)
         self.assertEqual(len(self.answers()), 2)
         self.wait(2)
         self.assertTrue(self.peer.lost)
-        self.assertEqual(self.server.counters["idle"], 1)
+        self.assertEqual(self.server.metrics.idle, 1)
 
     def test_close(self) -> None:
         """When the node stops all connections are cut."""
@@ -267,17 +268,17 @@ class PatienceTests(ServerCase):
 
 class AdmissionTests(BulkCase):
     def admit(self, host: str):
-        """A connection of this host, on its cable; None where it is not let in."""
+        """A connection of this host, on its cable; None if it is not accepted."""
         side = self.accept(host)
         return None if side is None else join(side, Talker())
 
     def fill(self, hosts: Iterable[str]) -> list[Any]:
-        """Connections of these hosts that have shown a ticket each and rest, the first for the longest time."""
+        """Idle connections of these hosts, each with a redeemed ticket, the one idle for longest first."""
         cables = []
         for host in hosts:
             cables.append(self.admit(host))
             newest = list(self.server._connections)[-1]
-            newest.errands, newest.used_at = 1, self.now()
+            newest.tickets_redeemed, newest.used_at = 1, self.now()
             self.reactor.advance(0.1)
             newest.deadline += 1e6
         return cables
@@ -289,29 +290,31 @@ class AdmissionTests(BulkCase):
 
     def set_to_work(self) -> None:
         for connection in self.server._connections:
-            connection._at_work = 1
+            connection._uncommitted = 1
 
     def test_per_subnet(self) -> None:
-        """One subnet may have so many connections, others are not concerned; who leaves makes room."""
+        """One subnet may have a limited number of connections, which does not affect others; an ended one
+        makes room."""
         first = self.admit("1.1.1.1")
-        for _ in range(MOST_PER_SUBNET - 1):
+        for _ in range(MAX_PER_SUBNET - 1):
             self.assertIsNotNone(self.admit("1.1.1.2"))
         self.assertIsNone(self.admit("1.1.1.3"))
         self.assertIsNotNone(self.admit("2.2.2.2"))
-        self.assertEqual(self.server.counters["too many"], 1)
+        self.assertEqual(self.server.metrics.too_many, 1)
         first.client.transport.abortConnection()
         first.flush()
         self.assertIsNotNone(self.admit("1.1.1.3"))
 
     def test_per_provider(self) -> None:
-        """An IPv6 /32, of which one party may have 65,536 subnets, may have so many connections as well."""
-        came = [self.admit(f"2001:db8:{number:x}::1") for number in range(MOST_CONNECTIONS)]
-        self.assertEqual(len(came) - came.count(None), CONNECTIONS_OF[Scope.PROVIDER])
+        """An IPv6 /32, of which one party may have 65,536 subnets, has a limit too."""
+        came = [self.admit(f"2001:db8:{number:x}::1") for number in range(MAX_CONNECTIONS)]
+        self.assertEqual(len(came) - came.count(None), CONNECTION_LIMITS[Scope.PROVIDER])
         self.assertIsNotNone(self.admit("2001:db9::1"))
 
     def test_arrivals(self) -> None:
-        """However short they stay, so many come from one subnet in a second, and others are not concerned."""
-        for expected in (2 * ARRIVALS_A_SUBNET, ARRIVALS_A_SUBNET):
+        """The rate of connections from one subnet is limited, however short they are; others are not
+        affected."""
+        for expected in (2 * ARRIVAL_RATE, ARRIVAL_RATE):
             came = [pump for _ in range(200) if (pump := self.come_and_go("1.1.1.1"))]
             self.assertEqual(len(came), expected)
             self.assertIsNotNone(self.admit("2.2.2.2"))
@@ -325,7 +328,7 @@ class AdmissionTests(BulkCase):
         return pump
 
     def test_mapped(self) -> None:
-        """IPv4 in the clothes of IPv6 counts as what it is."""
+        """An IPv4 address that is mapped into IPv6 counts as itself."""
         seen: list[str] = []
 
         def parties_of(host: str) -> tuple[Party, ...]:
@@ -337,23 +340,24 @@ class AdmissionTests(BulkCase):
         self.assertEqual(seen, ["1.2.3.4"])
 
     def test_strangers(self) -> None:
-        """Strangers do not keep others out: of those who wait with no ticket shown the oldest goes."""
-        cables = [self.admit("10.0.0.2") for _ in range(MOST_CONNECTIONS)]
+        """Unknown peers do not keep others out: the oldest connection without a redeemed ticket is closed."""
+        cables = [self.admit("10.0.0.2") for _ in range(MAX_CONNECTIONS)]
         self.assertIsNotNone(self.admit("10.0.0.3"))
         self.assertEqual(self.gone(cables), [0])
-        self.assertEqual(self.server.counters, {"displaced": 1})
+        self.assertEqual(self.server.metrics, BulkServerMetrics(displaced=1))
 
     def test_subnets_that_fill_it(self) -> None:
-        """Eight subnets that have shown a ticket for each connection hold all places: one that rests longest goes
-        for each newcomer from elsewhere, and nobody else's."""
-        cables = self.fill(f"{n % 8 + 1}.1.1.1" for n in range(MOST_CONNECTIONS))
-        self.assertEqual(len(self.server._connections), MOST_CONNECTIONS)
+        """If eight subnets have all connections, each with a redeemed ticket, the one idle for longest is
+        closed for each newcomer from elsewhere."""
+        cables = self.fill(f"{n % 8 + 1}.1.1.1" for n in range(MAX_CONNECTIONS))
+        self.assertEqual(len(self.server._connections), MAX_CONNECTIONS)
         honest = self.fill(f"{100 + n}.1.1.1" for n in range(20))
         self.assertEqual((self.gone(cables), self.gone(honest)), (list(range(20)), []))
 
     def test_heaviest(self) -> None:
-        """Who has most gives way, however long the others have rested; who has most comes in for nobody else."""
-        others = self.fill(f"{n // 200 + 20}.{n % 200}.1.1" for n in range(MOST_CONNECTIONS - 20))
+        """The party that has most gives way, however long others were idle; its newcomers displace no
+        other party."""
+        others = self.fill(f"{n // 200 + 20}.{n % 200}.1.1" for n in range(MAX_CONNECTIONS - 20))
         many = self.fill(["9.1.1.1"] * 20)
         self.assertIsNotNone(self.admit("8.1.1.1"))
         self.assertEqual((self.gone(others), self.gone(many)), ([], [0]))
@@ -361,8 +365,8 @@ class AdmissionTests(BulkCase):
         self.assertEqual((self.gone(others), self.gone(many)), ([], [0, 1]))
 
     def test_one_private_host(self) -> None:
-        """A host of a private range may have all places, and gives way to others there, at work or not."""
-        cables = self.fill(["10.0.0.2"] * MOST_CONNECTIONS)
+        """A host of a private range may have all connections, and gives way to others there, busy or not."""
+        cables = self.fill(["10.0.0.2"] * MAX_CONNECTIONS)
         self.assertIsNotNone(self.admit("10.0.0.2"))
         self.assertEqual(self.gone(cables), [0])
         self.assertIsNotNone(self.admit("10.0.0.3"))
@@ -371,16 +375,16 @@ class AdmissionTests(BulkCase):
         self.assertIsNone(self.admit("10.0.0.2"))
         self.assertEqual(len(self.gone(cables)), 2)
 
-    def test_at_work(self) -> None:
-        """Where all are at work and nobody has far more than others, the newcomer has to wait."""
-        cables = self.fill(f"{n // 200 + 20}.{n % 200}.1.1" for n in range(MOST_CONNECTIONS))
+    def test_uncommitted(self) -> None:
+        """If all are busy and no party has far more than others, the newcomer must wait."""
+        cables = self.fill(f"{n // 200 + 20}.{n % 200}.1.1" for n in range(MAX_CONNECTIONS))
         self.set_to_work()
         self.assertIsNone(self.admit("9.1.1.1"))
-        self.assertEqual((self.gone(cables), self.server.counters["too many"]), ([], 1))
+        self.assertEqual((self.gone(cables), self.server.metrics.too_many), ([], 1))
 
 
 class KeyTests(ServerCase):
-    """Whatever addresses it comes from, a key has so many connections."""
+    """A key has a limited number of connections, from any addresses."""
 
     def connect_again(self) -> Talker:
         self.peer = Talker()
@@ -388,20 +392,20 @@ class KeyTests(ServerCase):
         return self.peer
 
     def test_of_one_key(self) -> None:
-        """Of three the oldest that rests goes."""
+        """Of three the oldest idle one is closed."""
         self.hold()
-        peers = [self.connect_again() for _ in range(MOST_PER_KEY)]
+        peers = [self.connect_again() for _ in range(MAX_PER_KEY)]
         newest = self.connect_again()
         self.say(self.ticket_to_fetch())
         self.assertEqual(len(self.answers()), 1)
-        self.assertEqual(len(self.server._connections), MOST_PER_KEY)
-        self.assertEqual(self.server.counters["of one key"], 1)
+        self.assertEqual(len(self.server._connections), MAX_PER_KEY)
+        self.assertEqual(self.server.metrics.of_one_key, 1)
         self.assertFalse(newest.lost or peers[1].lost)
 
-    def test_at_work(self) -> None:
-        """Where the others are at work it is the newest one."""
-        for _ in range(MOST_PER_KEY):
+    def test_uncommitted(self) -> None:
+        """If the others are busy it is the newest one."""
+        for _ in range(MAX_PER_KEY):
             self.connect_again()
             self.say(self.ticket_to_push())
         self.assertTrue(self.connect_again().lost)
-        self.assertEqual(len(self.server._connections), MOST_PER_KEY)
+        self.assertEqual(len(self.server._connections), MAX_PER_KEY)

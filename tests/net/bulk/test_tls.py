@@ -27,11 +27,11 @@ from tests.net.bulk.tls_case import (
 )
 
 TRIES = int(os.environ.get("DHT14_TESTS_RELAY_TRIES", "2"))
-"""How often each of the impostors tries."""
+"""Attempts of each impostor."""
 
 
 def certificate(key, signer=None) -> X509:
-    """For this key, self-signed where nobody else signs it."""
+    """A certificate for this key, self-signed unless another key signs it."""
     name = x509.Name([])
     day = datetime(2026, 1, 1, tzinfo=timezone.utc)
     builder = x509.CertificateBuilder(name, name, key.public_key(), 1, day, day)
@@ -41,7 +41,7 @@ def certificate(key, signer=None) -> X509:
 
 @implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
 class OtherTls:
-    """TLS as somebody else may speak it."""
+    """TLS as another program may speak it."""
 
     def __init__(self, key=None, *others: X509, shown=None, version=SSL.TLS1_3_VERSION, alpn=ALPN) -> None:
         self._context = context = SSL.Context(SSL.TLS_METHOD)
@@ -65,7 +65,7 @@ class OtherTls:
 
 
 def impostors():
-    """Everything that somebody between two nodes can show; none of it is the key of either."""
+    """Everything that a party between two nodes can show; none of it is the key of either node."""
     own = Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\1")
     return {
         "a certificate of its own": OtherTls(own),
@@ -78,10 +78,10 @@ def impostors():
 
 
 class ImpostorTests(BulkCase):
-    """Who stands between two nodes and ends their TLS, to begin one of its own towards each."""
+    """A party between two nodes that ends their TLS and begins its own towards each."""
 
     def test_towards_the_asker(self) -> None:
-        """Who sends a value sends no byte of it, nor of its ticket, to anybody but the node that it is for."""
+        """A node that sends a value sends no byte of it, nor of its ticket, to any other party."""
         for what, tls in impostors().items():
             for _ in range(TRIES):
                 relay = Talker()
@@ -93,7 +93,7 @@ class ImpostorTests(BulkCase):
                 self.assertEqual((relay.received, relay.lost), (b"", True), what)
 
     def test_towards_the_holder(self) -> None:
-        """Who has stolen a ticket is given no byte for it."""
+        """A party with a stolen ticket gets no byte for it."""
         self.hold()
         shown = {**impostors(), "no certificate": OtherTls()}
         for what, tls in shown.items():
@@ -105,17 +105,17 @@ class ImpostorTests(BulkCase):
                     self.reactor.advance(0)
                     pump.flush()
                 self.assertEqual((relay.received, relay.lost), (b"", True), what)
-        self.assertEqual(self.server.counters["given"], 0)
+        self.assertEqual(self.server.metrics.given, 0)
 
     def test_certificate_without_its_key(self) -> None:
-        """The certificate of the right node is of no use to who has not its key."""
+        """The certificate of the right node does not help a party without its key."""
         shown = certificate(HOLDER.private_key)
         self.assertRaises(SSL.Error, OtherTls, STRANGER.private_key, shown=shown)
 
 
 class NodeTlsTests(BulkCase):
     def fetch_with(self, tls) -> bytes:
-        """What a peer with this TLS is given for the ticket of the asker."""
+        """What a peer with this TLS gets for the ticket of the asker."""
         self.hold()
         peer = Talker()
         side = wrapped(peer, tls, self.reactor, True)
@@ -128,22 +128,22 @@ class NodeTlsTests(BulkCase):
         return peer.received[-len(VALUE) :]
 
     def test_version(self) -> None:
-        """Nodes speak TLS 1.3 and say what for."""
+        """Nodes speak TLS 1.3 and name their protocol."""
         self.assertEqual(self.fetch_with(NodeTls(ASKER.private_key)), VALUE)
         self.assertEqual(self.connection.get_protocol_version_name(), "TLSv1.3")
         self.assertEqual(self.connection.get_alpn_proto_negotiated(), ALPN)
 
     def test_dates_do_not_matter(self) -> None:
-        """A certificate whose day has passed is as good as any: a node may have no clock worth the name."""
+        """The dates of a certificate do not matter: a node may have a wrong clock."""
         self.assertEqual(self.fetch_with(OtherTls(ASKER.private_key)), VALUE)
 
     def test_signature_does_not_matter(self) -> None:
-        """Neither does who signed it: the handshake proves the key."""
+        """The signer of a certificate does not matter: the handshake proves the key."""
         shown = certificate(ASKER.private_key, STRANGER.private_key)
         self.assertEqual(self.fetch_with(OtherTls(ASKER.private_key, shown=shown)), VALUE)
 
     def test_one_certificate(self) -> None:
-        """The right key beside another certificate is not what a node shows."""
+        """The right key beside another certificate is refused."""
         another = certificate(STRANGER.private_key)
         self.assertEqual(self.fetch_with(OtherTls(ASKER.private_key, another)), b"")
-        self.assertEqual(self.server.counters["refused"], 1)
+        self.assertEqual(self.server.metrics.refused, 1)

@@ -1,4 +1,4 @@
-"""What the tests of the bulk channel share: identities, and both ends of a connection in memory."""
+"""Shared by the tests of the bulk channel: identities, and both ends of a connection in memory."""
 
 import random
 from typing import Any
@@ -11,10 +11,11 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.bulk.server import BulkServer
 from dht14.net.bulk.tls import NodeTls
-from dht14.node.network_time import NetworkTime
+from dht14.node.network_clock import NetworkClock
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.records.record import Record
@@ -34,7 +35,7 @@ VALUE = bytes(range(256)) * 255
 
 
 class BulkCase(SynchronousTestCase):
-    """A holder with its server, on a clock."""
+    """A holder with its server, on a manual clock."""
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
@@ -44,13 +45,13 @@ class BulkCase(SynchronousTestCase):
         self.server = self.serve(self.store)
 
     def serve(self, store: Any, parties_of: Any = parties_of) -> BulkServer:
-        """A server over this store."""
+        """A server on this store."""
         responder = Responder(
-            RoutingTable(HOLDER.node_id),
+            Neighbourhood(RoutingTable(HOLDER.node_id)),
             store,
             86_400.0,
             self.tickets,
-            NetworkTime(self.reactor.seconds, self.reactor.seconds),
+            NetworkClock(self.reactor.seconds, self.reactor.seconds),
         )
         return BulkServer(responder, NodeTls(HOLDER.private_key), parties_of, self.reactor)
 
@@ -58,7 +59,7 @@ class BulkCase(SynchronousTestCase):
         return self.reactor.seconds()
 
     def hold(self, value: bytes = VALUE) -> None:
-        """The holder has this value."""
+        """Store this value at the holder."""
         self.store.offer(
             Record(key=KEY, value=value, version=VERSION, expires_at=self.now() + 60, replication=8),
             self.now(),
@@ -78,12 +79,12 @@ class BulkCase(SynchronousTestCase):
         return self.ticket(Upload(offer, ASKER_CONTACT, self.now()))
 
     def accept(self, host: str = "10.0.0.2") -> Any:
-        """The server's side of a new connection; None where it is not let in."""
+        """The server's side of a new connection; None if it is not accepted."""
         return self.server.buildProtocol(IPv4Address("TCP", host, 40_000))
 
 
 class Talker(Protocol):
-    """A side of a connection that is played by a test: notes what comes, and the end."""
+    """One side of a connection, played by a test: records data and the end."""
 
     transport: Any
 
@@ -109,7 +110,7 @@ def wrapped(protocol: Protocol, tls: Any, reactor: Any, is_client: bool) -> Any:
 
 
 def join(server: Any, client: Any) -> IOPump:
-    """Both sides on a cable; what one writes comes to the other when the cable is flushed."""
+    """Both sides on a cable; `flush` delivers what they have written."""
     pump: IOPump = connect(
         server, FakeTransport(server, True), client, FakeTransport(client, False), debug=False
     )

@@ -8,13 +8,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.net.rpc.metrics import ProbeMetrics
 from dht14.net.rpc.probe import (
-    AT_ONCE,
-    CALLED_LATELY,
-    CALLERS,
-    PROBES_OF,
+    MAX_CALLERS,
+    MAX_PROBES,
+    PROBE_LIMITS,
+    PROBE_SPACING,
     RESEND_AFTER,
-    SPACING,
+    RETURN_PATH_LIFETIME,
     ProbeProtocol,
 )
 from dht14.security.hello_limiter import HelloLimiter
@@ -24,7 +25,7 @@ from dht14.session.encrypted import HelloProbe
 from dht14.session.layer import ReachabilityProbe
 from dht14.session.plaintext import PROBE, PROBE_REPLY, PlaintextProbe
 from tests.fakes import contact, contact_at, proof_of, verify_proof
-from tests.net.rpc.test_protocol import UdpRecorder
+from tests.net.rpc.case import UdpRecorder
 from tests.session.pair import BEGINNING, PUZZLE, Side
 
 OWN = 1 << 255
@@ -32,7 +33,7 @@ CALLER, OTHER = contact(7, 1), contact(8, 2)
 
 
 class ProbeTestCase(SynchronousTestCase):
-    """One protocol on a transport that notes what it sends."""
+    """One protocol on a recording transport."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -49,14 +50,14 @@ class ProbeTestCase(SynchronousTestCase):
         self.probe.called_by(caller, self.clock.seconds())
 
     def probed(self) -> list[Address]:
-        """Where datagrams went since this was asked last."""
+        """The addresses of datagrams since the last call."""
         addresses = [address for _, address in self.wire.sent]
         self.wire.sent.clear()
         return addresses
 
 
 class ProbeTests(ProbeTestCase):
-    """Who becomes a contact by having called us."""
+    """Callers that become contacts."""
 
     def answer(self, question: bytes, caller: Contact = CALLER) -> None:
         self.probe.datagramReceived(PROBE_REPLY + caller.proof + question[-8:], caller.address)
@@ -65,7 +66,7 @@ class ProbeTests(ProbeTestCase):
         return self.wire.sent[-1][0]
 
     def test_answered(self) -> None:
-        """A caller is asked, and is a contact when it has answered; its round trip is known then."""
+        """A caller is probed, and becomes a contact when it answers; its round-trip time is known then."""
         self.called_by()
         ((question, address),) = self.wire.sent
         self.assertEqual((question, address), (PROBE + proof_of(OWN) + question[-8:], CALLER.address))
@@ -74,10 +75,11 @@ class ProbeTests(ProbeTestCase):
         self.answer(question)
         self.assertEqual(self.table.contacts(), [CALLER])
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(self.probe.counters, {"sent": 1, "answered": 1})
+        self.assertEqual(self.probe.metrics, ProbeMetrics(sent=1, answered=1))
 
     def test_announced(self) -> None:
-        """Who says that it is to be called elsewhere is asked there, and is a contact when it is heard there."""
+        """A node that announces another address is probed there, and becomes a contact when it answers
+        from there."""
         there = contact_at(CALLER.node_id, OTHER.address)
         self.probe.announced(there, self.clock.seconds())
         question = self.last()
@@ -88,7 +90,7 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(self.table.contacts(), [there])
 
     def test_victim(self) -> None:
-        """However many say that they are to be called at an address, it gets two datagrams in ten minutes."""
+        """An address that many nodes announce gets two datagrams in ten minutes."""
         for node_id in range(1, 100):
             self.probe.announced(contact_at(node_id, OTHER.address), self.clock.seconds())
             self.clock.advance(5)
@@ -98,17 +100,17 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(self.probed(), [OTHER.address])
 
     def test_unanswered(self) -> None:
-        """Who does not answer is asked once more, and forgotten after the hard timeout."""
+        """A caller that does not answer is probed once more, and forgotten after the hard timeout."""
         self.called_by()
         self.assertEqual(len(self.probed()), 1)
         self.clock.advance(RESEND_AFTER)
         self.assertEqual(self.probed(), [CALLER.address])
         self.clock.advance(HARD_TIMEOUT)
         self.assertEqual((self.probed(), self.clock.getDelayedCalls()), ([], []))
-        self.assertEqual(self.probe.counters["unanswered"], 1)
+        self.assertEqual(self.probe.metrics.unanswered, 1)
 
     def test_late(self) -> None:
-        """An answer that comes too late is none."""
+        """An answer that comes too late does not count."""
         self.called_by()
         question = self.last()
         self.clock.pump([HARD_TIMEOUT / 2] * 2 + [1.0])
@@ -116,19 +118,19 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(len(self.table), 0)
 
     def test_others_answer(self) -> None:
-        """An answer from elsewhere, of another node or to nothing that was asked is none."""
+        """An answer from another address, of another node or to no probe does not count."""
         self.called_by()
         question = self.last()
         self.answer(question, contact_at(CALLER.node_id, OTHER.address))
         self.answer(question, contact_at(OTHER.node_id, CALLER.address))
         self.answer(bytes(60))
-        self.assertEqual((len(self.table), self.probe.counters["unasked"]), (0, 3))
+        self.assertEqual((len(self.table), self.probe.metrics.unasked), (0, 3))
         self.answer(question)
         self.answer(question)
-        self.assertEqual((len(self.table), self.probe.counters["unasked"]), (1, 4))
+        self.assertEqual((len(self.table), self.probe.metrics.unasked), (1, 4))
 
     def test_junk(self) -> None:
-        """Nothing is ever answered."""
+        """Nothing is answered."""
         rng = random.Random(1)
         self.called_by()
         self.wire.sent.clear()
@@ -137,29 +139,30 @@ class ProbeTests(ProbeTestCase):
         ]:
             self.probe.datagramReceived(datagram, CALLER.address)
         self.assertEqual((self.wire.sent, len(self.table)), ([], 0))
-        self.assertEqual(self.probe.counters["malformed"] + self.probe.counters["unasked"], 104)
+        self.assertEqual(self.probe.metrics.malformed + self.probe.metrics.unasked, 104)
 
     def test_spacing(self) -> None:
-        """A caller that does not answer is probed once a minute at most, however often it calls."""
+        """A caller that does not answer is probed at most once a minute, however often it calls."""
         for _ in range(12):
             self.called_by()
-            self.clock.advance(SPACING / 10)
+            self.clock.advance(PROBE_SPACING / 10)
         self.assertEqual(len(self.probed()), 2 * 2)
 
     def test_at_once(self) -> None:
-        """So many probes are out at a time; then the oldest gives way to the newest caller."""
-        callers = [contact_at(n, (f"198.51.{n}.1", 8000)) for n in range(1, AT_ONCE + 3)]
+        """The number of probes under way is limited; the oldest gives way to the newest caller."""
+        callers = [contact_at(n, (f"198.51.{n}.1", 8000)) for n in range(1, MAX_PROBES + 3)]
         for caller in callers:
             self.called_by(caller)
-        self.assertEqual(len(self.probe._probes), AT_ONCE)
-        self.assertEqual(self.probe.counters, {"sent": AT_ONCE + 2, "displaced": 2})
+        self.assertEqual(len(self.probe._probes), MAX_PROBES)
+        self.assertEqual(self.probe.metrics, ProbeMetrics(sent=MAX_PROBES + 2, displaced=2))
         self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
-        self.assertEqual(self.probe.counters["unanswered"], AT_ONCE)
+        self.assertEqual(self.probe.metrics.unanswered, MAX_PROBES)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_of_one_host(self) -> None:
-        """Of one host few are out at a time, whichever ports and ids it has, and no more for many hosts of a subnet
-        or a provider; at home it may have half of them. When they have ended there is room for others."""
+        """One host has few probes at a time, whatever its ports and ids; so have the hosts of a subnet or a
+        provider together. A private host may have half of all. When probes have ended there is room for
+        others."""
         for host, scope in (
             ("203.0.113.1", Scope.HOST),
             ("203.0.114.{}", Scope.SUBNET),
@@ -167,15 +170,15 @@ class ProbeTests(ProbeTestCase):
             ("10.0.0.1", Scope.PRIVATE_HOST),
         ):
             for turn in (0, 100):
-                for number in range(1, AT_ONCE + 1):
+                for number in range(1, MAX_PROBES + 1):
                     self.called_by(contact_at(number, (host.format(number), 8000 + number + turn)))
-                self.assertEqual(len(self.probed()), PROBES_OF[scope])
-                self.assertEqual(len(self.probe._probes), PROBES_OF[scope])
+                self.assertEqual(len(self.probed()), PROBE_LIMITS[scope])
+                self.assertEqual(len(self.probe._probes), PROBE_LIMITS[scope])
                 self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
                 self.probed()
 
     def test_flood_of_callers(self) -> None:
-        """One host that calls from 20 new ports a second keeps no newcomer from being probed (and answering)."""
+        """One host that calls from 20 new ports a second does not keep a newcomer from being probed."""
         probed = 0
         for turn in range(400):
             self.called_by(contact_at(1000 + turn, ("203.0.113.1", 1000 + turn)))
@@ -189,17 +192,18 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(probed, 40)
 
     def test_many_hosts(self) -> None:
-        """Hosts that fill all places give way to a newcomer from elsewhere, which gives way to none of them."""
-        for number in range(AT_ONCE):
+        """Hosts that take all slots give way to a newcomer from elsewhere, which gives way to none of
+        them."""
+        for number in range(MAX_PROBES):
             self.called_by(contact_at(number + 1, (f"198.51.{number // 4}.{number % 4}", 8000)))
         newcomer = contact_at(77, ("203.0.113.1", 8000))
         self.called_by(newcomer)
-        for number in range(AT_ONCE):
+        for number in range(MAX_PROBES):
             self.called_by(contact_at(number + 100, (f"198.51.{number // 4}.{number % 4 + 9}", 8000)))
         self.assertIn(newcomer, [probe.contact for probe in self.probe._probes.values()])
 
     def test_not_wanted(self) -> None:
-        """Who would find no place is not asked, but remembered as a caller."""
+        """A caller that the table does not want is not probed, but remembered."""
         for number in range(1, 17 * K):
             self.table.confirmed(contact(number, number), self.clock.seconds(), 0.1)
         self.table.confirmed(contact(OWN | 1, 1), self.clock.seconds(), 0.1)
@@ -209,7 +213,7 @@ class ProbeTests(ProbeTestCase):
         self.assertTrue(self.probe.may_be_unreachable(stranger, self.clock.seconds()))
 
     def test_contacts(self) -> None:
-        """Contacts and this node itself are not asked; a contact that missed our last call is."""
+        """Contacts and this node itself are not probed; a contact that missed the last call is."""
         self.table.confirmed(CALLER, self.clock.seconds(), 0.1)
         self.called_by()
         self.called_by(contact(OWN, 3))
@@ -220,30 +224,30 @@ class ProbeTests(ProbeTestCase):
         self.assertFalse(self.table.is_suspect(CALLER.node_id))
 
     def test_may_be_unreachable(self) -> None:
-        """For ten minutes after its last call a caller may be one who cannot be called."""
+        """For ten minutes after its last call a caller may be unreachable."""
         self.called_by()
         now = self.clock.seconds()
-        self.assertTrue(self.probe.may_be_unreachable(CALLER, now + CALLED_LATELY - 1))
-        self.assertFalse(self.probe.may_be_unreachable(CALLER, now + CALLED_LATELY))
+        self.assertTrue(self.probe.may_be_unreachable(CALLER, now + RETURN_PATH_LIFETIME - 1))
+        self.assertFalse(self.probe.may_be_unreachable(CALLER, now + RETURN_PATH_LIFETIME))
         self.assertFalse(self.probe.may_be_unreachable(OTHER, now))
         self.answer(self.last())
         self.assertFalse(self.probe.may_be_unreachable(CALLER, now))
 
     def test_bounded(self) -> None:
-        """Boundedly many callers are remembered."""
-        for number in range(1, CALLERS + 50):
+        """The number of callers remembered is limited."""
+        for number in range(1, MAX_CALLERS + 50):
             self.called_by(contact(number, number))
-        self.assertEqual(len(self.probe._callers), CALLERS)
+        self.assertEqual(len(self.probe._callers), MAX_CALLERS)
 
     def test_unsendable(self) -> None:
-        """A probe that cannot be sent harms nobody."""
+        """A probe that cannot be sent does no harm."""
         self.wire.unreachable.add(CALLER.address)
         self.called_by()
         self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
-        self.assertEqual(self.probe.counters, {"sent": 1, "unsendable": 2, "unanswered": 1})
+        self.assertEqual(self.probe.metrics, ProbeMetrics(sent=1, unsendable=2, unanswered=1))
 
     def test_stop(self) -> None:
-        """At the end nothing is left on the clock, and nobody is probed any more."""
+        """After the stop no timer is left, and nothing is probed."""
         self.called_by()
         self.probe.stop()
         self.called_by(OTHER)
@@ -251,7 +255,7 @@ class ProbeTests(ProbeTestCase):
 
 
 class HelloProbeTests(ProbeTestCase):
-    """Probes where datagrams are sealed."""
+    """Probes with encrypted datagrams."""
 
     def setUp(self) -> None:
         self.checked: list[bytes] = []
@@ -265,7 +269,7 @@ class HelloProbeTests(ProbeTestCase):
         return PUZZLE.verify_proof(proof)
 
     def test_challenge(self) -> None:
-        """The question is a HELLO; the CHALLENGE of the node that was asked answers it, no other one does."""
+        """The probe is a HELLO; only the CHALLENGE of the probed node answers it."""
         side, third = Side(1, ("192.0.2.1", 8000)), Side(2, ("192.0.2.1", 8000))
         self.called_by(side.contact)
         ((hello, address),) = self.wire.sent
@@ -280,15 +284,15 @@ class HelloProbeTests(ProbeTestCase):
         self.assertEqual(self.table.contacts(), [side.contact])
 
     def test_unasked(self) -> None:
-        """A CHALLENGE that answers no question, or comes from elsewhere, is not worth a look at its proof and
-        its signature, which are dear: anybody can repeat one."""
+        """The proof and the signature of a CHALLENGE that answers no probe, or comes from elsewhere, are not
+        checked: the check is expensive, and anyone can repeat a CHALLENGE."""
         side = Side(1, ("192.0.2.1", 8000))
         self.called_by(side.contact)
         (challenge,) = side.take(self.wire.sent[0][0], ("198.51.100.1", 49_152))
         self.probe.datagramReceived(challenge[:1] + bytes(8) + challenge[9:], side.address)
         self.probe.datagramReceived(challenge, ("192.0.2.7", 8000))
         self.assertEqual(self.checked, [])
-        self.assertEqual(self.probe.counters["unasked"], 2)
+        self.assertEqual(self.probe.metrics.unasked, 2)
 
     def test_fresh(self) -> None:
         """No two HELLOs are the same."""

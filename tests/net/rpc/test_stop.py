@@ -20,7 +20,7 @@ OTHERS = 6
 
 
 def resolve(host: str, port: int) -> "Deferred[list[Address]]":
-    """As the DNS does for addresses; for a name it is still at it when the node is stopped."""
+    """Resolves addresses like the DNS; a name is still being resolved when the node is stopped."""
     found: Deferred[list[Address]] = Deferred()
     if not host.endswith(".invalid"):
         found.callback([(host, port)])
@@ -28,7 +28,7 @@ def resolve(host: str, port: int) -> "Deferred[list[Address]]":
 
 
 class PlannedStopTests(SynchronousTestCase):
-    """A node that is stopped, whatever it is at: nothing of it is a failure."""
+    """A node that is stopped, at any moment: no part of it fails."""
 
     def setUp(self) -> None:
         self.clock = HeapClock(BEGINNING)
@@ -57,7 +57,7 @@ class PlannedStopTests(SynchronousTestCase):
         self.clock.run_until(self.clock.seconds() + seconds)
 
     def stop(self, stack: Stack, hands_over: bool) -> None:
-        """As `service` stops a node."""
+        """Stop a node as `service` does."""
         if hands_over:
             left = stack.leave(HAND_OVER_TIMEOUT)
             self.wait(HAND_OVER_TIMEOUT + 0.1)
@@ -70,7 +70,7 @@ class PlannedStopTests(SynchronousTestCase):
             self.successResultOf(one)
 
     def life(self, seconds: float, hands_over: bool, is_cut_off: bool) -> list[str]:
-        """What a node tells of failures that is stopped after so many seconds among others."""
+        """The failures that a node logs if it is stopped after this time, among others."""
         self.setUp()
         others = [self.start(1)]
         seeds = (Seed(*address_of(1)), Seed("no-such-host.invalid", 1))
@@ -97,14 +97,16 @@ class PlannedStopTests(SynchronousTestCase):
         return [event["log_format"] for event in events if event["log_level"].name in ("error", "critical")]
 
     def test_at_any_moment(self) -> None:
-        """Join, liveness, refresh, announcing, sweeps, republish, repair, gets and puts can be cut at any moment."""
+        """Join, liveness, refresh, announcing, sweeps, republish, repair, GETs and PUTs can be stopped at
+        any moment."""
         for tenths in range(1, 160, 6):
             for hands_over in (False, True):
                 told = self.life(tenths / 10, hands_over, is_cut_off=tenths % 2 == 0)
                 self.assertEqual(told, [], f"after {tenths / 10} s, hands over: {hands_over}")
 
     def test_while_it_joins(self) -> None:
-        """So can a join: at its first call, among the ranges that it looks up, waiting for the next try."""
+        """So can a join: at its first call, while it looks up ranges, and while it waits for the next
+        attempt."""
         seeds = (Seed(*address_of(1)), Seed("no-such-host.invalid", 1), Seed(*address_of(99)))
         for hundredths in range(0, 120, 4):
             self.setUp()

@@ -9,11 +9,11 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from dht14.kademlia.contact import Address
 from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.net.rpc.udp_port import (
-    A_TURN,
-    DATAGRAMS_A_TURN,
-    LONGEST_READ,
+    DATAGRAMS_PER_TURN,
+    MAX_READ,
     RECEIVE_BUFFER,
     SEND_BUFFER,
+    TURN_SECONDS,
     UdpPort,
     unmapped,
 )
@@ -21,7 +21,7 @@ from dht14.net.rpc.udp_port import (
 
 @define(eq=False)
 class Recorder(DatagramProtocol):
-    """Notes what arrives; then does what the test wants."""
+    """Records datagrams; then does what the test wants."""
 
     then: Callable[[bytes], None] = lambda datagram: None
     seen: list[tuple[bytes, Address]] = field(factory=list)
@@ -37,17 +37,17 @@ class Recorder(DatagramProtocol):
 
 
 class UnmappedTests(SynchronousTestCase):
-    """Addresses as an IPv6 socket tells them."""
+    """Addresses as an IPv6 socket reports them."""
 
     def test_addresses(self) -> None:
-        """IPv4 ones lose their dress, IPv6 ones stay, and those of one link alone are nobody's."""
+        """IPv4 addresses lose their prefix, IPv6 addresses stay, and link-local ones are dropped."""
         self.assertEqual(unmapped("::ffff:192.0.2.1", 8000), ("192.0.2.1", 8000))
         self.assertEqual(unmapped("2001:db8::1", 8000), ("2001:db8::1", 8000))
         self.assertIsNone(unmapped("fe80::1%eth0", 8000))
 
 
 class UdpPortTests(SynchronousTestCase):
-    """A real socket on the loopback, which hands a datagram over before `sendto` returns; no reactor runs."""
+    """A real socket on the loopback, which delivers a datagram before `sendto` returns; no reactor runs."""
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
@@ -85,43 +85,44 @@ class UdpPortTests(SynchronousTestCase):
         self.assertEqual(peer.recvfrom(100), (b"pong", ("127.0.0.1", port.getHost().port)))
 
     def test_bounded_turn(self) -> None:
-        """However many datagrams wait, one turn takes a bounded number; the rest comes in the next ones."""
+        """One turn reads a limited number of waiting datagrams; the rest comes in the next turns."""
         port, peer = self.port(), self.peer()
-        for _ in range(DATAGRAMS_A_TURN + 10):
+        for _ in range(DATAGRAMS_PER_TURN + 10):
             peer.sendto(b"x", ("127.0.0.1", port.getHost().port))
         turns = []
         for _ in range(3):
             port.doRead()
             turns.append(len(self.protocol.seen))
-        self.assertEqual(turns, [DATAGRAMS_A_TURN, DATAGRAMS_A_TURN + 10, DATAGRAMS_A_TURN + 10])
+        self.assertEqual(turns, [DATAGRAMS_PER_TURN, DATAGRAMS_PER_TURN + 10, DATAGRAMS_PER_TURN + 10])
 
     def test_costly_turn(self) -> None:
-        """Where datagrams take their time, a turn takes no more of them than fit its own."""
+        """If datagrams are slow to process, a turn reads only as many as fit its time."""
         port, peer = self.port(), self.peer()
-        self.protocol.then = lambda datagram: self.reactor.advance(A_TURN / 2.5)
+        self.protocol.then = lambda datagram: self.reactor.advance(TURN_SECONDS / 2.5)
         for _ in range(10):
             peer.sendto(b"x", ("127.0.0.1", port.getHost().port))
         port.doRead()
         self.assertEqual(len(self.protocol.seen), 3)
 
     def test_empty(self) -> None:
-        """Empty datagrams are datagrams: they arrive, and they count for the turn."""
+        """Empty datagrams are delivered, and count for the turn."""
         port, peer = self.port(), self.peer()
-        for _ in range(DATAGRAMS_A_TURN + 10):
+        for _ in range(DATAGRAMS_PER_TURN + 10):
             peer.sendto(b"", ("127.0.0.1", port.getHost().port))
         port.doRead()
-        self.assertEqual(self.protocol.datagrams, [b""] * DATAGRAMS_A_TURN)
+        self.assertEqual(self.protocol.datagrams, [b""] * DATAGRAMS_PER_TURN)
 
     def test_largest(self) -> None:
-        """Of a datagram longer than any valid one only the beginning is read, still too long to be valid."""
+        """Of a datagram longer than any valid one only the beginning is read, which is still too long to
+        be valid."""
         port, peer = self.port(), self.peer()
         peer.sendto(bytes(65_507), ("127.0.0.1", port.getHost().port))
         port.doRead()
-        self.assertEqual(self.protocol.datagrams, [bytes(LONGEST_READ)])
-        self.assertGreater(LONGEST_READ, MAX_DATAGRAM)
+        self.assertEqual(self.protocol.datagrams, [bytes(MAX_READ)])
+        self.assertGreater(MAX_READ, MAX_DATAGRAM)
 
     def test_bug(self) -> None:
-        """A bug in what takes the datagrams is logged as one, and costs that datagram alone."""
+        """A bug in the receiver is logged as one, and costs only that datagram."""
 
         def fail_once(datagram: bytes) -> None:
             if datagram == b"bad":
@@ -136,7 +137,7 @@ class UdpPortTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_bugs_are_bounded(self) -> None:
-        """Who finds such a bug fills no log with it: it is logged once, another one beside it."""
+        """A bug is logged once, so that it cannot fill the log; another bug is logged beside it."""
 
         def fail(datagram: bytes) -> None:
             raise ZeroDivisionError if datagram == b"bad" else KeyError
@@ -151,7 +152,7 @@ class UdpPortTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_closed_meanwhile(self) -> None:
-        """A port that is closed out of a datagram reads no further one."""
+        """A port that is closed by a datagram reads no further one."""
 
         def close(datagram: bytes) -> None:
             port.stopListening()
@@ -166,7 +167,7 @@ class UdpPortTests(SynchronousTestCase):
         self.assertIsNone(self.protocol.transport)
 
     def test_nobody_there(self) -> None:
-        """A datagram to a port where nobody is harms neither the next one nor what is received."""
+        """A datagram to a closed port disturbs neither the next one nor the receiving."""
         port, gone, peer = self.port(), self.peer(), self.peer()
         address = gone.getsockname()
         gone.close()
@@ -177,11 +178,11 @@ class UdpPortTests(SynchronousTestCase):
         self.assertEqual(self.protocol.datagrams, [b"y"])
 
     def test_unreachable(self) -> None:
-        """An address of the other family is an OSError, like any other that cannot be reached."""
+        """An address of the other family raises OSError, like any unreachable one."""
         self.assertRaises(OSError, self.port().write, b"x", ("::1", 9))
 
     def test_buffers(self) -> None:
-        """The kernel is asked for buffers that outlast a busy turn, and what dead hosts hold up."""
+        """The kernel is asked for buffers that outlast a busy turn, and datagrams to dead hosts."""
         port = self.port()
         asked = ((socket.SO_RCVBUF, RECEIVE_BUFFER), (socket.SO_SNDBUF, SEND_BUFFER))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
@@ -201,7 +202,7 @@ class UdpPortTests(SynchronousTestCase):
         self.assertEqual(peer.recvfrom(100)[0], b"pong")
 
     def test_both_families(self) -> None:
-        """A port on [::] speaks IPv4 too, and its protocol sees plain IPv4 addresses, in and out."""
+        """A port on [::] serves IPv4 too, and its protocol sees plain IPv4 addresses, in and out."""
         six, four = self.peer("::1"), self.peer()
         port = self.port("::")
         number = port.getHost().port

@@ -1,49 +1,49 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.net.rpc.pulse import BEAT, READING, STANDSTILL, Pulse
+from dht14.net.rpc.standstill import BEAT_INTERVAL, DRAIN_SECONDS, STANDSTILL, StandstillDetector
 
 
-class PulseTests(SynchronousTestCase):
-    """What is noticed of a process that stood still."""
+class StandstillTests(SynchronousTestCase):
+    """Standstills of the process that are detected."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.pulse = Pulse(self.clock)
+        self.standstill = StandstillDetector(self.clock)
 
     def may_have_waited(self) -> bool:
-        return self.pulse.may_have_waited(self.clock.seconds())
+        return self.standstill.may_have_waited(self.clock.seconds())
 
     def test_running(self) -> None:
-        """While it runs nothing has waited, nor before it began or after it ended."""
+        """While it runs no datagram has waited, nor before the start or after the stop."""
         self.assertFalse(self.may_have_waited())
-        self.pulse.startService()
+        self.standstill.startService()
         for _ in range(100):
-            self.clock.advance(BEAT / 10)
+            self.clock.advance(BEAT_INTERVAL / 10)
             self.assertFalse(self.may_have_waited())
-        self.pulse.stopService()
+        self.standstill.stopService()
         self.clock.advance(600)
         self.assertFalse(self.may_have_waited())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stood_still(self) -> None:
-        """What is read first after a standstill may have waited, and what is read a moment after the next beat;
-        then it runs as before."""
-        self.pulse.startService()
+        """Datagrams read first after a standstill may have waited, also shortly after the next beat; later
+        ones have not."""
+        self.standstill.startService()
         self.clock.rightNow += 600
         self.assertTrue(self.may_have_waited(), "before any timer")
         self.clock.advance(0)
         self.assertTrue(self.may_have_waited(), "after the beat")
-        self.clock.advance(READING)
+        self.clock.advance(DRAIN_SECONDS)
         self.assertFalse(self.may_have_waited())
-        self.pulse.stopService()
+        self.standstill.stopService()
 
     def test_short_stall(self) -> None:
-        """A stall that makes no difference to a value is none."""
-        self.pulse.startService()
+        """A short stall, which makes no difference to a value, does not count."""
+        self.standstill.startService()
         self.clock.rightNow += STANDSTILL
         self.assertFalse(self.may_have_waited())
         self.clock.advance(0)
         self.assertFalse(self.may_have_waited())
-        self.pulse.stopService()
+        self.standstill.stopService()

@@ -1,4 +1,4 @@
-"""The search for the proof of work of a node id, in slices between which the reactor does its other work."""
+"""Searches for the proof of work of a node id, in slices between which the reactor does other work."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,14 +12,14 @@ from twisted.logger import Logger
 from dht14.security.identity import SLICE, Puzzle
 
 REPORT_INTERVAL = 5.0
-"""Seconds between two lines about a search that takes long."""
+"""Seconds between two log lines about a long search."""
 
-BREATH = 0.0001
-"""Seconds between two turns of a search."""
+SLICE_PAUSE = 0.0001
+"""Seconds between two slices of a search."""
 
 
 @define(eq=False)
-class Mining:
+class ProofSearch:
     """One search from start to end."""
 
     log = Logger()
@@ -31,13 +31,13 @@ class Mining:
     _task: CooperativeTask[Iterator[None]] | None = field(default=None, init=False)
 
     def start(self) -> "Deferred[bytes]":
-        """Begin. Fires with the proof; with `TaskStopped` when it is stopped before."""
-        cooperator = Cooperator(scheduler=lambda turn: self._clock.callLater(BREATH, turn))
+        """Begin. Fires with the proof, or fails with `TaskStopped` if it is stopped before."""
+        cooperator = Cooperator(scheduler=lambda turn: self._clock.callLater(SLICE_PAUSE, turn))
         self._task = cooperator.cooperate(self._steps())
         return self._task.whenDone().addCallback(lambda _: self._proof)
 
     def stop(self) -> None:
-        """Search no more."""
+        """Stop the search."""
         if self._task is not None:
             with suppress(TaskFinished):
                 self._task.stop()
@@ -46,7 +46,8 @@ class Mining:
         expected = 2 * self._puzzle.tries
         began = reported = self._clock.seconds()
         self.log.info(
-            "Searching the proof of work of the node id: difficulty {difficulty}, about {expected} tries.",
+            "Searching for the proof of work of the node id: difficulty {difficulty}, "
+            "about {expected} tries.",
             difficulty=self._puzzle.difficulty,
             expected=expected,
         )
@@ -58,12 +59,12 @@ class Mining:
                 reported = self._clock.seconds()
                 tries, seconds = slices * SLICE, reported - began
                 self.log.info(
-                    "Searching the proof of work: {tries} tries so far, about {expected} are needed. "
-                    "At {rate:.0f} tries/s it will take about {left:.0f} s more.",
+                    "Searching for the proof of work: {tries} of about {expected} tries done, "
+                    "{rate:.0f} tries/s, about {left:.0f} s left.",
                     tries=tries,
                     expected=expected,
                     rate=tries / seconds,
-                    # It is luck: the second of the two puzzles takes as long as ever, whatever was tried.
+                    # Tries are independent: the second of the two puzzles takes as long as ever.
                     left=max(expected - tries, self._puzzle.tries) * seconds / tries,
                 )
             yield

@@ -1,4 +1,5 @@
-"""Which addresses come first when there are too many handshakes: those of contacts, then those of other nodes."""
+"""The priority of addresses when there are too many handshakes: contacts first, then other proven
+addresses."""
 
 from attrs import define, field
 
@@ -10,20 +11,20 @@ from dht14.security.shares import Priority
 
 @define(eq=False)
 class PeerPriorities:
-    """What a node knows of addresses before anybody there has proven anything today."""
+    """What this node knows of an address before a handshake."""
 
     _table: RoutingTable
-    _allowance: HelloLimiter
+    _hello_limiter: HelloLimiter
     _contacts: frozenset[Address] = field(default=frozenset(), init=False)
-    """The addresses of the table."""
+    """The addresses of all contacts of the table."""
     _revision: int = field(default=-1, init=False)
-    """Of the table that they were taken from."""
+    """The table's revision at that time."""
 
     def of(self, address: Address) -> Priority:
-        """What is known of this address. Costs next to nothing: a flood asks for each of its datagrams."""
+        """Return the priority of an address. Cheap: it is called for each datagram of a flood."""
         if self._revision != self._table.revision:
             self._revision = self._table.revision
             self._contacts = frozenset(contact.address for contact in self._table.contacts())
         if address in self._contacts:
             return Priority.CONTACT
-        return Priority.PROVEN if self._allowance.is_proven(address) else Priority.UNKNOWN
+        return Priority.PROVEN if self._hello_limiter.is_proven(address) else Priority.UNKNOWN

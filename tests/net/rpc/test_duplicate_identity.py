@@ -17,8 +17,8 @@ from tests.test_stack import resolve
 FAR = 1 << 255
 
 
-class TwinTests(SynchronousTestCase):
-    """Nodes among which two have one identity."""
+class DuplicateIdentityTests(SynchronousTestCase):
+    """Networks in which two nodes have one identity."""
 
     def setUp(self) -> None:
         self.clock = HeapClock(BEGINNING)
@@ -46,10 +46,10 @@ class TwinTests(SynchronousTestCase):
         return stack
 
     def told(self, events: Sequence[LogEvent]) -> list[tuple[str, int]]:
-        return sorted((e["host"], e["port"]) for e in events if "has the identity" in e["log_format"])
+        return sorted((e["host"], e["port"]) for e in events if "Duplicate identity" in e["log_format"])
 
-    def test_twins(self) -> None:
-        """Each of two nodes with one identity tells where the other is, though nobody configured that; once."""
+    def test_two(self) -> None:
+        """Each of two nodes with one identity logs once where the other is, without any configuration."""
         with capturedLogs() as events:
             self.start(1, 1)
             self.start(2, 2, 1)
@@ -59,7 +59,7 @@ class TwinTests(SynchronousTestCase):
         self.assertEqual(self.told(events), [address_of(3), address_of(4)])
 
     def test_seed(self) -> None:
-        """So do two of which one is the other's seed."""
+        """So do two of which one is a seed of the other."""
         with capturedLogs() as events:
             self.start(3, FAR)
             self.start(4, FAR, 3)
@@ -67,7 +67,8 @@ class TwinTests(SynchronousTestCase):
         self.assertEqual(set(self.told(events)), {address_of(3), address_of(4)})
 
     def test_itself(self) -> None:
-        """A node that meets itself tells nothing: it is its own seed, or others knew it elsewhere."""
+        """A node that meets itself logs nothing: it is its own seed, or other nodes know its former
+        address."""
         with capturedLogs() as events:
             self.start(1, 1, 1)
             moving = self.start(2, FAR, 1, 2)

@@ -1,20 +1,20 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.network_time import CONTACTS_HEARD, READ_TOLERANCE, TOLERANCE, NetworkTime
+from dht14.node.network_clock import MAX_CONTACTS, READ_TOLERANCE, TOLERANCE, NetworkClock
 from dht14.records.record import version_at
 
 NOW = 1_700_000_000.0
 
 
-class NetworkTimeTests(SynchronousTestCase):
+class NetworkClockTests(SynchronousTestCase):
     """A node that has run for 1,000 seconds, and whose clock is `wrong` by some seconds."""
 
     def setUp(self) -> None:
         self.ran, self.wrong = 1000.0, 0.0
-        self.time = NetworkTime(lambda: self.ran, lambda: NOW + self.ran + self.wrong)
+        self.time = NetworkClock(lambda: self.ran, lambda: NOW + self.ran + self.wrong)
 
     def hear(self, *wrong: float, round_trip: float = 0.0) -> None:
-        """Contacts whose clocks are wrong by these tell the time."""
+        """Contacts answer whose clocks are wrong by this much."""
         for node_id, seconds in enumerate(wrong):
             self.time.heard(node_id, NOW + self.ran + seconds, round_trip)
 
@@ -55,15 +55,15 @@ class NetworkTimeTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """Only the last contacts count, each once."""
-        self.hear(*[60.0] * 3 * CONTACTS_HEARD)
-        self.hear(*[0.0] * CONTACTS_HEARD)
+        self.hear(*[60.0] * 3 * MAX_CONTACTS)
+        self.hear(*[0.0] * MAX_CONTACTS)
         self.assertEqual(self.ahead, 0.0)
-        self.assertEqual(len(self.time._ahead), CONTACTS_HEARD)
+        self.assertEqual(len(self.time._ahead), MAX_CONTACTS)
 
     def test_versions(self) -> None:
         """A version may be so far ahead of the time; what others hold may be a little farther."""
         for tolerance, believed in (
-            (TOLERANCE, self.time.believes),
+            (TOLERANCE, self.time.may_be_written),
             (READ_TOLERANCE, self.time.may_be_held),
         ):
             newest = version_at(NOW + self.ran + tolerance)

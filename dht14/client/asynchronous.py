@@ -1,0 +1,184 @@
+"""The asyncio client: `dht14.aio.Client`."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import TypeVar, final
+
+from dht14.client import plans
+from dht14.client.address import DEFAULT_ADDRESS, parse_address
+from dht14.client.answers import Receipt, Value
+from dht14.client.channel import ANSWER_TIMEOUT, NodeDialect
+from dht14.client.errors import DhtError
+from dht14.client.keys import Key, KeyT
+from dht14.client.pipeline import Pipeline
+from dht14.client.plans import Owner, Plan, complete
+
+T = TypeVar("T")
+
+
+@final
+class Client:
+    """A client of a node's API for asyncio.
+
+    Calls of several tasks go through the same connections at the same time: each waits only for its own reply
+    and for those before it on its connection. A key always uses the same connection, so a get brings what a
+    put begun before it stored. Connections are made when they are needed and made again when they break.
+
+    A call under way when its connection breaks is sent once more, a put too. Content and an owner's value are
+    the same however often they are put. An open value that is put twice replaces, the second time, what
+    another client put between the two; where that matters use `put_signed` with `cas`.
+
+    A client belongs to the event loop of its first call. In other threads use `dht14.Client`.
+    """
+
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, timeout: float = ANSWER_TIMEOUT, connections: int = 1
+    ) -> None:
+        """`address` is `HOST:PORT` or `[IPV6]:PORT`; a request that is not answered within `timeout`
+        seconds fails with `TimedOut`; `connections` (1 to 64) help where slow replies hold up others.
+        Raises ValueError."""
+        if timeout <= 0 or not 1 <= connections <= 64:
+            raise ValueError("timeout is more than 0 s, connections is 1 to 64")
+        dialect = NodeDialect()
+        self._pipelines = [Pipeline(*parse_address(address), dialect, timeout) for _ in range(connections)]
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Calls that wait fail with `NoNode`."""
+        for pipeline in self._pipelines:
+            await pipeline.close()
+
+    async def put(self, value: bytes, *, key: Key, ttl: int = 0, replication: int = 0) -> Receipt:
+        """Store a value of 1 to 65,495 bytes; the receipt says on how many nodes it is.
+
+        `ttl` in seconds and `replication` in nodes are hints; 0 is the node's default. Raises `Refused`,
+        `NotReady`, `NoNode`, `TimedOut`, `TooLarge`, `BadKey`.
+        """
+        return await self._run(plans.put(value, key, ttl, replication))
+
+    async def put_content(self, value: bytes, *, ttl: int = 0, replication: int = 0) -> Receipt:
+        """Store a value under its SHA-256, where nobody can replace it; `Receipt.key` is that key. Raises
+        as `put`."""
+        return await self._run(plans.put_content(value, ttl, replication))
+
+    async def put_signed(
+        self,
+        value: bytes,
+        owner: Owner,
+        salt: bytes = b"",
+        seq: int | None = None,
+        cas: int | None = None,
+        *,
+        ttl: int = 0,
+        replication: int = 0,
+    ) -> Receipt:
+        """Store a value that only its owner can replace; `Receipt.key` is its key.
+
+        `owner` is an Ed25519 private key, its PEM bytes or a path to them; `salt` (up to 64 bytes)
+        distinguishes the values of one owner. `seq` numbers the version: the greatest wins. `cas` refuses
+        to replace a version above it. Without both the present version is read, and the new one is the
+        next, stored only if no other was stored in between. Raises as `put`, and `Unanswered`, `Forged`.
+        """
+        return await self._run(
+            plans.put_signed(value, owner, salt, seq, cas, ttl, replication, now=time.time())
+        )
+
+    async def delete(
+        self,
+        owner: Owner,
+        salt: bytes = b"",
+        seq: int | None = None,
+        cas: int | None = None,
+        *,
+        replication: int = 0,
+    ) -> Receipt | None:
+        """Delete an owner's value everywhere, for `max_ttl` (a day). None where none is found and neither
+        number is given. Arguments and errors as of `put_signed`."""
+        return await self._run(plans.delete(owner, salt, seq, cas, replication))
+
+    async def get(self, key: Key) -> Value | None:
+        """Return the value of a key, an owner's value verified; None where there is none or its owner has
+        deleted it.
+
+        Raises `Unanswered`, `NotReady`, `NoNode`, `TimedOut`, `Forged`, `BadKey`.
+        """
+        return await self._run(plans.get(key))
+
+    async def get_content(self, key: Key) -> Value | None:
+        """Return the value whose SHA-256 is the key, whatever others have put there; None where there is
+        none."""
+        return await self._run(plans.get_content(key))
+
+    async def get_many(self, keys: Iterable[Key], *, concurrency: int = 32) -> list[Value | None]:
+        """Return the values of many keys, in their order, `concurrency` of them asked for at a time.
+
+        Raises `Incomplete` at the end where some failed; it has the results of all.
+        """
+        return await _run_many((partial(self.get, key) for key in keys), concurrency)
+
+    async def put_many(
+        self,
+        items: Mapping[KeyT, bytes] | Iterable[tuple[KeyT, bytes]],
+        *,
+        ttl: int = 0,
+        replication: int = 0,
+        concurrency: int = 32,
+    ) -> list[Receipt]:
+        """Store many values, `(key, value)` each, `concurrency` of them at a time; their receipts in the same
+        order.
+
+        Items are taken as there is room, so an iterator may make them. Raises `Incomplete` at the end
+        where some failed; it has the results of all.
+        """
+        pairs = items.items() if isinstance(items, Mapping) else items
+        put = partial(self.put, ttl=ttl, replication=replication)
+        return await _run_many((partial(put, value, key=key) for key, value in pairs), concurrency)
+
+    async def _run(self, plan: Plan[T]) -> T:
+        try:
+            request = next(plan)
+            while True:
+                exchange, future = self._pipelines[request.key[0] % len(self._pipelines)].ask(request)
+                try:
+                    reply = await future
+                except asyncio.CancelledError:
+                    exchange.abandon()
+                    raise
+                request = plan.send(reply)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+async def _run_many(calls: Iterable[Callable[[], Awaitable[T]]], concurrency: int) -> list[T]:
+    """Return the results of all calls in order. Raises `Incomplete`, or at once what is no `DhtError`."""
+    if concurrency < 1:
+        raise ValueError("concurrency is 1 or more")
+    results: dict[int, T | DhtError] = {}
+    numbered = enumerate(calls)
+
+    async def work() -> None:
+        for number, call in numbered:
+            try:
+                results[number] = await call()
+            except DhtError as error:
+                results[number] = error
+
+    workers = [asyncio.ensure_future(work()) for _ in range(concurrency)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return complete([results[number] for number in range(len(results))])

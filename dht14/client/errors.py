@@ -1,0 +1,101 @@
+"""The errors that clients raise: all are `DhtError`."""
+
+from collections.abc import Sequence
+
+from dht14.errors import Dht14Error
+from dht14.records.receipt import PutReason, Receipt
+
+REASONS = {
+    PutReason.NO_ROOM: "the nodes that should hold it have no room",
+    PutReason.WRITER_SHARE: "the nodes that should hold it have no more room for this writer",
+    PutReason.CONFLICT: "the key has another value, which this one may not replace",
+    PutReason.TOO_FEW_HOLDERS: "too few nodes confirmed that they hold it",
+    PutReason.NOT_AUTHENTIC: "it does not match its key or its signature",
+}
+"""Why a value is not stored, for people."""
+
+
+class DhtError(Dht14Error):
+    """The root of all errors of the clients."""
+
+
+class NoNode(DhtError):
+    """No DHT node answers at the address: nobody listens, the connection broke twice, or the answer is no
+    message of a node.
+
+    A put that ends like this may have been carried out or not.
+    """
+
+
+class TimedOut(DhtError):
+    """The node did not answer within the timeout of the call. A put may have been carried out or not."""
+
+
+class Unanswered(TimedOut):
+    """The node answered, but the nodes that should know the value did not. The value may exist; try again."""
+
+
+class NotReady(DhtError):
+    """The node mines its node id, opens its values or joins; `dht14 wait` waits until it is ready."""
+
+
+class Refused(DhtError):
+    """The value is not stored, or not on enough nodes."""
+
+    def __init__(self, reason: PutReason | None = None, copies: int | None = None) -> None:
+        super().__init__(reason, copies)
+        self.reason = reason
+        """Why; None where a node of another kind answered, which gives no reasons."""
+        self.copies = copies
+        """Nodes that have it on disk all the same; None where the node does not say so."""
+
+    @classmethod
+    def by(cls, receipt: Receipt) -> "Refused":
+        """The error for a receipt that is none of a stored value."""
+        return cls(receipt.reason, receipt.stored)
+
+    def __str__(self) -> str:
+        if self.reason is None:
+            return "the node could not store it"
+        return f"not stored: {REASONS.get(self.reason, 'the node gives no reason')}"
+
+
+class Forged(DhtError):
+    """The node answered with a value that its owner has not signed, or whose SHA-256 is not the key."""
+
+
+class BadKey(DhtError, ValueError):
+    """The key is neither 32 bytes, nor 64 hex digits, nor a text."""
+
+    def __init__(self, problem: str, digits: int | None = None) -> None:
+        super().__init__(problem, digits)
+        self.digits = digits
+        """How many hex digits it has, where it looks like a key that has too few or too many."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class TooLarge(DhtError, ValueError):
+    """The value has more bytes than one value may have."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(size, limit)
+        self.size = size
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"the value has {self.size} bytes, and a value may have {self.limit}"
+
+
+class Incomplete(DhtError):
+    """Some calls of a batch failed; the others were carried out. The first failure is its `__cause__`."""
+
+    def __init__(self, results: Sequence[object]) -> None:
+        super().__init__(results)
+        self.results = results
+        """The result of each call, in order; a `DhtError` where it failed."""
+
+    def __str__(self) -> str:
+        failed = [result for result in self.results if isinstance(result, DhtError)]
+        return f"{len(failed)} of {len(self.results)} calls failed, the first: {failed[0]}"

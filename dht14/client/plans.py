@@ -1,0 +1,176 @@
+"""The calls of the clients, apart from any I/O: which requests each one sends, and what their replies mean.
+
+A plan is a generator: it yields a request, is sent the reply to it, and returns the result of the call.
+"""
+
+import os
+from collections.abc import Generator
+from typing import TYPE_CHECKING, TypeVar, Union
+
+from dht14.client.answers import Receipt, Value, receipt_from, value_from
+from dht14.client.errors import DhtError, Incomplete, Refused, TooLarge
+from dht14.client.keys import Key, content_key, key_of
+from dht14.errors import Malformed
+from dht14.kademlia.keyspace import id_to_bytes
+from dht14.kademlia.parameters import MAX_VALUE
+from dht14.records.envelope import MAX_SALT, MAX_SEQ, key_of_owner, overhead
+from dht14.records.receipt import PutReason
+from dht14.wire.api_messages import ApiReply, ApiRequest, GetRecord, PutWithReceipt
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+T = TypeVar("T")
+
+Plan = Generator[ApiRequest, ApiReply, T]
+
+Owner = Union["Ed25519PrivateKey", bytes, "os.PathLike[str]"]
+"""An owner's private key: itself, its bytes in PEM form, or the path of a file with them (`dht14 keygen`)."""
+
+
+def put(value: bytes, key: Key, ttl: int, replication: int) -> Plan[Receipt]:
+    """Store a value under a key."""
+    return receipt_from((yield put_request(key_of(key), value_bytes(value), ttl, replication)))
+
+
+def put_content(value: bytes, ttl: int, replication: int) -> Plan[Receipt]:
+    """Store a value under its SHA-256."""
+    value = value_bytes(value)
+    return receipt_from((yield put_request(content_key(value), value, ttl, replication)))
+
+
+def get(key: Key) -> Plan[Value | None]:
+    """Find the value of a key."""
+    return value_from((yield GetRecord(key_of(key))))
+
+
+def get_content(key: Key) -> Plan[Value | None]:
+    """Find the value whose SHA-256 is the key."""
+    key = key_of(key)
+    found = value_from((yield GetRecord(key, content=True)))
+    # A node of another kind does not know that nothing else counts.
+    return found if found is not None and content_key(found.value) == key else None
+
+
+def put_signed(
+    value: bytes,
+    owner: Owner,
+    salt: bytes,
+    seq: int | None,
+    cas: int | None,
+    ttl: int,
+    replication: int,
+    now: float,
+) -> Plan[Receipt]:
+    """Store an owner's value; `now` (Unix time in s) numbers the first version."""
+    limit = MAX_VALUE - overhead(check_salt(salt))
+    value = value_bytes(value)
+    if len(value) > limit:
+        raise TooLarge(len(value), limit)
+    receipt = yield from _put_envelope(value, owner, salt, seq, cas, ttl, replication, now)
+    assert receipt is not None, "only a deletion needs a value that is there"
+    return receipt
+
+
+def delete(
+    owner: Owner, salt: bytes, seq: int | None, cas: int | None, replication: int
+) -> Plan[Receipt | None]:
+    """Delete an owner's value. None where none is found and no number is given."""
+    # A node keeps a tombstone as long as it keeps anything.
+    return (yield from _put_envelope(b"", owner, check_salt(salt), seq, cas, 0, replication, None))
+
+
+def _put_envelope(
+    payload: bytes,
+    owner: Owner,
+    salt: bytes,
+    seq: int | None,
+    cas: int | None,
+    ttl: int,
+    replication: int,
+    now: float | None,
+) -> Plan[Receipt | None]:
+    # Whatever signs is imported where it is needed: it takes as long as all the rest.
+    from dht14.records.signing import public_key_of, sign_envelope
+
+    private_key = _private_key(owner)
+    key = id_to_bytes(key_of_owner(public_key_of(private_key), salt))
+    if seq is None and cas is not None:
+        seq = cas + 1
+    if seq is None:
+        present = value_from((yield GetRecord(key)))
+        if present is not None and present.kind == "owner":
+            seq, cas = next_version(present.version or 0)
+        elif now is None:
+            return None
+        else:
+            seq = first_version(now)
+    envelope = sign_envelope(private_key, seq, payload, salt=salt, cas=cas)
+    return receipt_from((yield put_request(key, envelope.encode(), ttl, replication)))
+
+
+def next_version(present: int) -> tuple[int, int]:
+    """Return `seq` and `cas` of the version behind the present one. Raises `Refused` behind the greatest
+    number."""
+    if present >= MAX_SEQ:
+        raise Refused(PutReason.CONFLICT)
+    return present + 1, present
+
+
+def first_version(now: float) -> int:
+    """Return the number of a first version: milliseconds since 1970. It is also above the number of a
+    tombstone, which a node does not report."""
+    return int(now * 1_000)
+
+
+def put_request(key: bytes, value: bytes, ttl: int, replication: int) -> PutWithReceipt:
+    """Return the request that stores these bytes. Raises ValueError."""
+    if not 0 <= ttl <= 0xFFFF:
+        raise ValueError(f"ttl is 0 to 65535 seconds, not {ttl}")
+    if not 0 <= replication <= 0xFF:
+        raise ValueError(f"replication is 0 to 255 nodes, not {replication}")
+    return PutWithReceipt(ttl, replication, key, value)
+
+
+def value_bytes(value: bytes) -> bytes:
+    """Return the bytes of a value. Raises TypeError, `TooLarge`, and ValueError for an empty one."""
+    if not isinstance(value, bytes):
+        if not isinstance(value, bytearray | memoryview):
+            raise TypeError(f"a value is bytes, not {type(value).__name__}")
+        value = bytes(value)
+    if not value:
+        raise ValueError("the value is empty; it must have 1 byte or more")
+    if len(value) > MAX_VALUE:
+        raise TooLarge(len(value), MAX_VALUE)
+    return value
+
+
+def check_salt(salt: bytes) -> bytes:
+    """Return the salt. Raises ValueError where it is too long."""
+    if len(salt) > MAX_SALT:
+        raise ValueError(f"the salt has {len(salt)} bytes; it may have {MAX_SALT}")
+    return salt
+
+
+def _private_key(owner: Owner) -> "Ed25519PrivateKey":
+    from dht14.records.signing import load_key
+
+    if isinstance(owner, os.PathLike):
+        with open(owner, "rb") as file:
+            owner = file.read()
+    if not isinstance(owner, bytes):
+        return owner
+    try:
+        return load_key(owner)
+    except Malformed as flaw:
+        raise ValueError(f"cannot sign with this key: {flaw}") from None
+
+
+def complete(results: list[T | DhtError]) -> list[T]:
+    """Return the results of a batch. Raises `Incomplete` where one is an error."""
+    good: list[T] = []
+    for result in results:
+        if isinstance(result, DhtError):
+            raise Incomplete(results) from result
+        good.append(result)
+    return good

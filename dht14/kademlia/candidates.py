@@ -1,0 +1,184 @@
+"""All contacts that a lookup has heard of, nearest first, and what became of the calls to them."""
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable
+
+from attrs import define, field
+
+from dht14.kademlia.candidate import Candidate, CandidateState
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.parameters import MAX_OTHER_ADDRESSES, MAX_SOURCES
+from dht14.kademlia.subnet_limits import Subnet, SubnetOf
+
+
+@define(eq=False)
+class Candidates:
+    """The candidates of one lookup for `target`. Every state changes here, and the counts with it."""
+
+    target: int
+    own_id: int
+    subnet_of: SubnetOf
+    asked_ids: set[int]
+    """Ids that were asked, by this lookup or by another path of the same `DisjointLookup`."""
+    ordered: list[tuple[int, Candidate]] = field(factory=list, init=False)
+    """Each candidate with its distance from the target, nearest first."""
+    _by_distance: dict[int, Candidate] = field(factory=dict, init=False)
+    asked_count: int = field(default=0, init=False)
+    """Calls made so far."""
+    in_flight: int = field(default=0, init=False)
+    """Candidates in state ASKED: each holds one of the α slots."""
+    unanswered: int = field(default=0, init=False)
+    """Candidates in state ASKED or SLOW."""
+    failures: Counter[Subnet] = field(factory=Counter, init=False)
+    """Contacts of each subnet that refused or went silent."""
+    reserved: Counter[Subnet] = field(factory=Counter, init=False)
+    """Contacts of each subnet that were asked and have neither refused nor failed."""
+
+    # Contacts become known
+
+    def heard_of(self, contact: Contact, hops: int = 0, source: Candidate | None = None) -> None:
+        """Add a contact that `source` named, `hops` answers away from the start. No source: it is trusted."""
+        distance = contact.node_id ^ self.target
+        known = self._by_distance.get(distance)
+        if known is None:
+            if contact.node_id == self.own_id:
+                return
+            known = self._by_distance[distance] = Candidate(contact, hops)
+            insort(self.ordered, (distance, known))
+            known.sources = [source] if source else []
+        elif source is not None and 0 < len(known.sources) < MAX_SOURCES and source not in known.sources:
+            known.sources.append(source)
+        if known.contact.address != contact.address and len(known.other_addresses) < MAX_OTHER_ADDRESSES:
+            known.other_addresses.append(contact)
+
+    def _named(self, source: Candidate, contacts: Iterable[Contact]) -> None:
+        for contact in contacts:
+            self.heard_of(contact, source.hops + 1, source)
+
+    def include_self(self, state: CandidateState, votes: bool) -> None:
+        """Count this node itself as a candidate in this state."""
+        distance = self.own_id ^ self.target
+        own = Candidate(Contact(self.own_id, ("", 0)), 0, state, votes=votes)
+        index = bisect_left(self.ordered, (distance,))
+        self.ordered[index : index + self.counts_self] = [(distance, own)]
+        self._by_distance[distance] = own
+
+    @property
+    def counts_self(self) -> bool:
+        """Whether this node itself is a candidate."""
+        return self.own_id ^ self.target in self._by_distance
+
+    # What became of the calls
+
+    def asked(self, candidate: Candidate) -> None:
+        """The lookup calls this candidate."""
+        candidate.state = CandidateState.ASKED
+        self.in_flight += 1
+        self.unanswered += 1
+        self.asked_count += 1
+        self.asked_ids.add(candidate.contact.node_id)
+        if (subnet := self.subnet(candidate)) is not None:
+            self.reserved[subnet] += 1
+
+    def answered(self, contact: Contact, nearer: Iterable[Contact], votes: bool) -> Candidate:
+        """The contact did what it was asked, and named these others."""
+        candidate = self.of(contact)
+        candidate.votes = votes
+        candidate.contact = contact
+        for source in candidate.sources:
+            source.doubts -= 1 if candidate.state is CandidateState.ASKED else 2
+        self._settle(candidate, CandidateState.ANSWERED)
+        self._named(candidate, nearer)
+        return candidate
+
+    def declined(self, contact: Contact, state: CandidateState, nearer: Iterable[Contact]) -> None:
+        """The contact answered, but did not do what it was asked: it is REFUSED or OUTDATED now."""
+        candidate = self.of(contact)
+        candidate.contact = contact
+        self._settle(candidate, state)
+        self._count_failure(candidate)
+        self._release(candidate)
+        self._named(candidate, nearer)
+
+    def failed(self, contact: Contact) -> None:
+        """The call to the contact has failed for good."""
+        candidate = self.of(contact)
+        if candidate.contact.address != contact.address:
+            return
+        if candidate.state is CandidateState.ASKED:
+            self._doubt(candidate)
+        if candidate.state is not CandidateState.SILENT:
+            self._count_failure(candidate)
+        self._release(candidate)
+        self._settle(candidate, CandidateState.FAILED)
+        self._try_other_address(candidate)
+
+    def slow(self, contact: Contact) -> None:
+        """The soft timeout of the call has passed."""
+        candidate = self.of(contact)
+        if candidate.state is CandidateState.ASKED and candidate.contact.address == contact.address:
+            self.in_flight -= 1
+            candidate.state = CandidateState.SLOW
+            self._doubt(candidate)
+
+    def silent(self, contact: Contact) -> None:
+        """The contact is presumed dead."""
+        self.slow(contact)
+        candidate = self.of(contact)
+        if candidate.state is CandidateState.SLOW and candidate.contact.address == contact.address:
+            self.unanswered -= 1
+            candidate.state = CandidateState.SILENT
+            self._count_failure(candidate)
+            self._try_other_address(candidate)
+
+    def _settle(self, candidate: Candidate, state: CandidateState) -> None:
+        if candidate.state is CandidateState.ASKED:
+            self.in_flight -= 1
+        if candidate.state in (CandidateState.ASKED, CandidateState.SLOW):
+            self.unanswered -= 1
+        candidate.state = state
+
+    @staticmethod
+    def _doubt(candidate: Candidate) -> None:
+        for source in candidate.sources:
+            source.doubts += 1
+
+    def _count_failure(self, candidate: Candidate) -> None:
+        if (subnet := self.subnet(candidate)) is not None:
+            self.failures[subnet] += 1
+
+    def _release(self, candidate: Candidate) -> None:
+        """The candidate will hold nothing. One that is only silent may still say that it does."""
+        if (subnet := self.subnet(candidate)) is not None:
+            self.reserved[subnet] -= 1
+
+    def _try_other_address(self, candidate: Candidate) -> None:
+        if candidate.other_addresses:
+            candidate.contact = candidate.other_addresses.pop(0)
+            candidate.state = CandidateState.UNASKED
+            self.asked_ids.discard(candidate.contact.node_id)
+
+    # Questions
+
+    def of(self, contact: Contact) -> Candidate:
+        """Return the candidate of this contact's id. Raises KeyError if the lookup has not heard of it."""
+        return self._by_distance[contact.node_id ^ self.target]
+
+    def subnet(self, candidate: Candidate) -> Subnet | None:
+        """Return the subnet of a candidate; None where subnets do not count."""
+        return self.subnet_of(candidate.contact.address[0])
+
+    def count(self, state: CandidateState) -> int:
+        """Return how many candidates are in this state."""
+        return sum(candidate.state is state for _, candidate in self.ordered)
+
+    def in_states(self, *states: CandidateState) -> list[Contact]:
+        """Return the contacts in these states, nearest first."""
+        return [candidate.contact for _, candidate in self.ordered if candidate.state in states]
+
+    def unanswering(self) -> list[Contact]:
+        """Return the contacts that were asked and have not answered, nearest first."""
+        return self.in_states(
+            CandidateState.ASKED, CandidateState.SLOW, CandidateState.SILENT, CandidateState.FAILED
+        )

@@ -1,0 +1,79 @@
+"""Hands one API request to the node and makes its reply from what the node returns."""
+
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from dht14.errors import CallFailed
+from dht14.kademlia.keyspace import id_from_bytes
+from dht14.net.api.metrics import ApiMetrics
+from dht14.net.api.replies import PutGet, failed, is_success, reply_to
+from dht14.net.log_limiter import LogLimiter
+from dht14.wire.api_messages import ApiRequest, Get, GetRecord, PutWithReceipt
+
+
+class NodeAccess(Protocol):
+    """What a server gives its connections to reach the node."""
+
+    node: PutGet
+    clock: IReactorTime
+    answers_puts: bool
+    metrics: ApiMetrics
+    log_limiter: LogLimiter
+
+
+class Dispatcher:
+    """Calls the node on behalf of one client."""
+
+    _log = Logger()
+
+    def __init__(self, access: NodeAccess, address: str) -> None:
+        self._access = access
+        self._address = address
+
+    def call(self, request: ApiRequest) -> "Deferred[Any]":
+        """Call the node; fires with its result, or fails. Nothing is raised."""
+        key = id_from_bytes(request.key)
+        access = self._access
+        try:
+            if isinstance(request, Get):
+                access.metrics.gets += 1
+                return access.node.get(key, isinstance(request, GetRecord) and request.content)
+            access.metrics.puts += 1
+            return access.node.put(key, request.value, request.ttl, request.replication)
+        except Exception:  # noqa: BLE001 - a bug: the client must get its FAILURE all the same
+            return fail()
+
+    def then_reply(self, called: "Deferred[Any]", request: ApiRequest) -> "Deferred[bytes]":
+        """Make the result of `call` the reply; an unexpected error is logged and answered with FAILURE."""
+        called.addCallback(lambda result: self.reply(request, result))
+        return called.addErrback(self._failed, request)
+
+    def _failed(self, failure: Failure, request: ApiRequest) -> bytes:
+        now = self._access.clock.seconds()
+        if failure.check(CallFailed) is None and self._access.log_limiter.may_log(str(failure.type), now):
+            self._log.failure(
+                "The node failed a request of API client {client}; this is a bug.",
+                failure,
+                client=self._address,
+            )
+        return self.failure_reply(request)
+
+    def reply(self, request: ApiRequest, result: object) -> bytes:
+        """Encode the reply to a result; empty for a PUT where PUTs are not answered."""
+        access = self._access
+        if not (access.answers_puts or isinstance(request, Get | PutWithReceipt)):
+            return b""
+        encoded = reply_to(request, result, access.clock.seconds())
+        if is_success(result):
+            access.metrics.successes += 1
+        else:
+            access.metrics.failures += 1
+        return encoded
+
+    def failure_reply(self, request: ApiRequest) -> bytes:
+        """Encode the reply to a request that the node did not finish."""
+        return self.reply(request, failed(request))

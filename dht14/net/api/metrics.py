@@ -1,0 +1,56 @@
+"""What the API counts: requests by outcome, connections, refusals and bad frames."""
+
+from enum import Enum
+
+from attrs import define
+
+from dht14.metrics import Family, counter, gauge
+
+REQUESTS = Family("dht14_api_requests_total", "API requests begun, by method.")
+REPLIES = Family("dht14_api_replies_total", "API replies, by outcome.")
+REFUSED = Family("dht14_api_connections_refused_total", "API connections that were refused, by reason.")
+BAD_FRAMES = Family(
+    "dht14_api_bad_frames_total", "API connections that were closed for a bad frame, by reason."
+)
+
+
+class BadFrame(Enum):
+    """Why a frame is bad. The values are the texts of the decoder, as the log shows them."""
+
+    UNKNOWN_TYPE = "unknown type"
+    WRONG_SIZE = "wrong size for its type"
+    TOO_SMALL = "size below the minimum"
+    EMPTY_VALUE = "empty value"
+    VALUE_TOO_LONG = "value too long"
+    UNKNOWN_FLAG = "unknown flag"
+    TOO_SLOW = "not finished in time"
+    OTHER = "other"
+
+    @classmethod
+    def of(cls, reason: str) -> "BadFrame":
+        """Return the member for a text of the decoder."""
+        try:
+            return cls(reason)
+        except ValueError:
+            return cls.OTHER
+
+
+@define
+class ApiMetrics:
+    """What happened at the API since the start, and how many connections there are now."""
+
+    puts: int = REQUESTS.value(method="PUT")
+    gets: int = REQUESTS.value(method="GET")
+    successes: int = REPLIES.value(outcome="success")
+    failures: int = REPLIES.value(outcome="failure")
+    throttled: int = counter(
+        "dht14_api_throttled_total", "Times that the token bucket of a client ran empty."
+    )
+    connections: int = gauge("dht14_api_connections", "API connections that are open.")
+    left_behind: int = gauge(
+        "dht14_api_connections_left_behind",
+        "API connections whose client is gone while its PUTs are at work.",
+    )
+    not_allowed: int = REFUSED.value("The address is not in api_allow.", reason="not_allowed")
+    too_many: int = REFUSED.value("There are too many, of all clients or of this one.", reason="too_many")
+    bad_frames: dict[BadFrame, int] = BAD_FRAMES.by("reason", BadFrame)

@@ -1,0 +1,73 @@
+"""The deadlines of all pending calls, with one reactor timer."""
+
+from collections.abc import Callable, Container
+from heapq import heappop, heappush
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from dht14.node.timers import cancel_timer
+
+TIMER_RESOLUTION = 0.005
+"""Seconds; the timer fires at most once in this time, and so may be late by it."""
+
+
+class DeadlineQueue:
+    """Calls `on_deadline(rpc_id, now)` for each deadline of a pending call. Deadlines of ended calls are
+    skipped."""
+
+    def __init__(
+        self, clock: IReactorTime, pending: Container[bytes], on_deadline: Callable[[bytes, float], None]
+    ) -> None:
+        self._clock = clock
+        self._pending = pending
+        self._on_deadline = on_deadline
+        self._heap: list[tuple[float, bytes]] = []
+        """Deadlines and RPC ids."""
+        self._timer: IDelayedCall | None = None
+        self._timer_at = 0.0
+
+    def add(self, seconds: float, rpc_id: bytes, now: float) -> None:
+        """Add a deadline `seconds` from now."""
+        when = now + seconds
+        heappush(self._heap, (when, rpc_id))
+        if self._timer is None or self._timer_at > when + TIMER_RESOLUTION:
+            self._set_timer(now)
+
+    def add_next(self, when: float, rpc_id: bytes) -> None:
+        """Add the next deadline of a call, within `on_deadline`: the timer is set afterwards."""
+        heappush(self._heap, (when, rpc_id))
+
+    def clear(self) -> None:
+        """Remove all deadlines."""
+        cancel_timer(self._timer)
+        self._timer = None
+        self._heap.clear()
+
+    def _set_timer(self, now: float) -> None:
+        heap = self._heap
+        while heap and heap[0][1] not in self._pending:
+            heappop(heap)
+        if not heap:
+            return
+        when = max(heap[0][0], now + TIMER_RESOLUTION)
+        if self._timer is not None:
+            if self._timer_at <= when + TIMER_RESOLUTION:
+                return
+            self._timer.cancel()
+        self._timer_at = when
+        self._timer = self._clock.callLater(when - now, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        # The reactor first reads the datagrams that have come: after a stall of this process the replies are
+        # already there, and no peer must count as slow because this process was.
+        self._timer = self._clock.callLater(0, self._process)
+
+    def _process(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            _, rpc_id = heappop(heap)
+            if rpc_id in self._pending:
+                self._on_deadline(rpc_id, now)
+        self._set_timer(now)

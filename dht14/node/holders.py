@@ -1,0 +1,109 @@
+"""Finds the nodes that should hold a record, and stores the record there (this node included)."""
+
+from attrs import define, evolve
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.python.failure import Failure
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.lookup import Lookup, Purpose
+from dht14.kademlia.parameters import QUORUM, K
+from dht14.kademlia.subnet_limits import limit_per_subnet
+from dht14.node.lookups import Lookups, nodes_replied
+from dht14.node.republish_times import RepublishTimes
+from dht14.node.resync_state import ResyncState
+from dht14.node.write_quorum import WriteQuorum
+from dht14.records.record import Kind, Record
+from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
+from dht14.wire.messages import FindNode, Store, fingerprint
+
+
+@define(eq=False)
+class Holders:
+    """Stores the records of one node's puts."""
+
+    _lookups: Lookups
+    _store: RecordStore | None
+    _resync_state: ResyncState
+    _republish_times: RepublishTimes
+
+    async def store(self, record: Record, wanted: int, deadline: float, copy: bool = False) -> WriteQuorum:
+        """Store the record at the nodes nearest to its key, until `deadline`.
+
+        It goes to at least as many nodes as the record that it replaces has: no copy of that one may outlive
+        it. `copy`: it was accepted elsewhere before, so the holders need not compare it with conflicting
+        records.
+        """
+        quorum = await self._store_once(record, wanted, deadline, copy)
+        if quorum.max_replication > record.replication and record.kind is not Kind.CONTENT:
+            wider = evolve(record, replication=quorum.max_replication)
+            quorum = await self._store_once(wider, wanted, deadline, copy)
+        return quorum
+
+    async def _store_once(self, record: Record, wanted: int, deadline: float, copy: bool) -> WriteQuorum:
+        table, own_id, key = self._lookups.table, self._lookups.table.own_id, record.key
+        candidates, width = await self._candidates(record, deadline)
+        limited = (contact.node_id for contact in limit_per_subnet(candidates, table.subnet_of))
+        nearest = sorted({own_id, *limited}, key=key.__xor__)[:width]
+        lookup = Lookup(key, own_id, width, alpha=width, purpose=Purpose.STORE, subnet_of=table.subnet_of)
+        lookup.heard_of(candidates)
+        responsive = {c.node_id for c in candidates if not table.is_suspect(c.node_id)}
+        quorum = WriteQuorum(
+            record=record, wanted=wanted, needed=max(wanted, QUORUM), lookup=lookup, responsive=responsive
+        )
+        if own_id in nearest:
+            await self._store_here(quorum, deadline, copy)
+        now = self._lookups.clock.seconds()
+        request = Store(
+            key,
+            record.version,
+            max(record.remaining_ms(now), 1),
+            record.replication,
+            fingerprint(nearest[: record.replication]),
+            record.value,
+            copy,
+        )
+        await self._lookups.run(lookup, request, quorum.replied, deadline - now)
+        if own_id not in nearest and quorum.needs_own_copy(own_id):
+            await self._store_here(quorum, deadline, copy)
+        quorum.conclude()
+        return quorum
+
+    async def _candidates(self, record: Record, deadline: float) -> tuple[list[Contact], int]:
+        """Return the contacts nearest to the key, nearest first, and how many of them should hold the record.
+
+        Around a crowded key these are all nodes of the region: the honest ones cannot be told from the
+        others.
+        """
+        key, width, lookups = record.key, record.replication, self._lookups
+        candidates = lookups.table.closest(key, K)
+        if not lookups.neighbourhood.knows_region(key, width):
+            timeout = (deadline - lookups.clock.seconds()) / 2
+            candidates = (await lookups.find_nodes(key, width=width, timeout=timeout)).shortlist()
+        if lookups.eclipse_detector.suspects(key) or lookups.neighbourhood.is_crowded(key):
+            timeout = (deadline - lookups.clock.seconds()) / 2
+            lookup = lookups.new_disjoint_lookup(key, width)
+            region = await lookups.run(lookup, FindNode(key), nodes_replied, timeout)
+            candidates = region.nearest() or candidates
+            width = max(width, len(candidates))
+        return candidates, width
+
+    async def _store_here(self, quorum: WriteQuorum, deadline: float, copy: bool) -> None:
+        """Store the record in this node. If the disk hangs, half of the time is left for other holders."""
+        if self._store is None:
+            return
+        record, now = quorum.record, self._lookups.clock.seconds()
+        held = None if copy else conflicting_record(self._store, record, now)
+        if held is not None:
+            verdict = Verdict(Outcome.OUTRANKED, held.version)
+        else:
+            stored: Deferred[Verdict] = Deferred()
+            self._store.offer(record, now, stored.callback)
+            timeout = max(deadline - now, 0.0) / 2
+            verdict = await stored.addTimeout(timeout, self._lookups.clock).addErrback(_not_in_time)
+            self._republish_times.republished(record.key, now)
+        quorum.own_store_answered(verdict, self._resync_state.is_current)
+
+
+def _not_in_time(failure: Failure) -> Verdict:
+    failure.trap(TimeoutError)
+    return Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM)

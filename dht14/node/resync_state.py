@@ -1,0 +1,96 @@
+"""Whether the copies of this node can be as new as those of other holders.
+
+A node that was away has missed writes. Until the other holders have offered it what it should hold, its
+copies count neither for a read nor for a write: otherwise three old copies would outvote a new one. The node
+asks with RESYNC. The other holders then offer it their records, and send RESYNCED when they have done so.
+"""
+
+from collections.abc import Callable, Iterable
+
+from attrs import define, field
+
+from dht14.bounded import BoundedDict, ExpiringSet
+from dht14.kademlia.contact import Contact
+
+RESYNC_TIMEOUT = 300.0
+"""Seconds after which a node trusts its copies again, even if holders have not sent RESYNCED."""
+
+MAX_REQUESTS = 64
+"""Contacts that may wait at once until this node has offered them what they missed."""
+
+NEIGHBOUR_TIMEOUT = 60.0
+"""Seconds for which the request of a contact that is no neighbour waits: it may be about to become one."""
+
+SERVE_SPACING = 30.0
+"""Seconds before a contact is served again: each time the whole store is scanned."""
+
+
+@define(eq=False)
+class ResyncState:
+    """The writes that this node has missed, and the contacts that have missed writes."""
+
+    is_current: bool = True
+    """Whether this node's copies may vote."""
+    on_request: Callable[[], object] = lambda: None
+    """Called when a contact asks for what it missed."""
+    _awaited: set[int] = field(factory=set, init=False)
+    """Ids of the contacts that have not sent RESYNCED yet."""
+    _began: float = field(default=0.0, init=False)
+    _requests: BoundedDict[int, tuple[Contact, float]] = field(
+        factory=lambda: BoundedDict(MAX_REQUESTS), init=False
+    )
+    """The contacts that sent RESYNC and when, by id."""
+    _served: ExpiringSet[int] = field(factory=lambda: ExpiringSet(SERVE_SPACING, MAX_REQUESTS), init=False)
+    """Ids of the contacts that were served last."""
+
+    # What this node missed
+
+    def missed_writes(self, neighbours: Iterable[int], now: float) -> None:
+        """This node was away, and waits for these neighbours. Without any, no copies are newer."""
+        self._awaited = set(neighbours)
+        self._began = now
+        self.is_current = not self._awaited
+
+    def lost_touch(self, now: float) -> None:
+        """This node is cut off: it misses writes, and cannot know yet which nodes will bring them."""
+        self._awaited.clear()
+        self._began = now
+        self.is_current = False
+
+    def resynced(self, node_id: int) -> None:
+        """A neighbour has offered all its records, or never will. Other nodes are ignored."""
+        if node_id in self._awaited:
+            self._awaited.discard(node_id)
+            self.is_current = not self._awaited
+
+    def time_passed(self, now: float) -> None:
+        """Stop waiting after RESYNC_TIMEOUT."""
+        if not self.is_current and now - self._began >= RESYNC_TIMEOUT:
+            self._awaited.clear()
+            self.is_current = True
+
+    # What others missed
+
+    def requested(self, contact: Contact, now: float) -> None:
+        """A contact asks for what it should hold.
+
+        Neighbours are served at once, so too many wait only if most are no neighbours: the one that has
+        waited longest is dropped.
+        """
+        self._requests[contact.node_id] = contact, now
+        self.on_request()
+
+    def take_requests(self, neighbours: Iterable[int], now: float) -> dict[int, Contact]:
+        """Remove and return the contacts to serve now: neighbours, and those that waited
+        NEIGHBOUR_TIMEOUT."""
+        near = set(neighbours)
+        self._served.expire(now)
+        to_serve = {
+            node_id: contact
+            for node_id, (contact, requested_at) in self._requests.items()
+            if (node_id in near or now - requested_at >= NEIGHBOUR_TIMEOUT) and node_id not in self._served
+        }
+        for node_id in to_serve:
+            del self._requests[node_id]
+            self._served.add(node_id, now)
+        return to_serve

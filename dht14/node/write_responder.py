@@ -1,0 +1,212 @@
+"""Answers STORE and OFFER: decides whether this node takes a record, and passes it to the store."""
+
+from functools import partial
+
+from attrs import define, field
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.neighbourhood import Neighbourhood
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, REPLICATION, K
+from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.network_clock import NetworkClock
+from dht14.node.ports import Respond
+from dht14.node.republish_times import RepublishTimes
+from dht14.node.resync_state import ResyncState
+from dht14.node.transfers import Transfer, Upload, issue_ticket
+from dht14.records.record import Kind, Record, advertised_rank, is_possible
+from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
+from dht14.security.subnets import counted_subnet
+from dht14.security.tickets import Tickets
+from dht14.wire.messages import (
+    NO_TICKET,
+    Offer,
+    Outranked,
+    Refused,
+    Reply,
+    Store,
+    Stored,
+    Wanted,
+    fingerprint,
+)
+
+FAR_FACTOR = 2
+"""A STORE is refused if this many times as many nodes as should hold the record are nearer to its key, and as
+many as a read asks: the writer is wrong about the neighbourhood. Once as many is not enough: when the nearest
+die, others stand in for them, and this node may not know yet."""
+
+EXPIRY_SLACK_MS = 5_000
+"""A copy that expires later by less than this is the same copy, seen through the delays of the network."""
+
+MAX_CACHE_TTL = 3_600.0
+"""Seconds for which a cached copy lives at most: at the nearest node that need not hold the record."""
+
+
+@define(eq=False)
+class WriteResponder:
+    """What this node answers to writers. Without a store it refuses every record."""
+
+    _neighbourhood: Neighbourhood
+    _store: RecordStore | None
+    _max_ttl: float
+    _tickets: Tickets[Transfer]
+    _time: NetworkClock
+    _republish_times: RepublishTimes
+    _resync_state: ResyncState
+    _table: RoutingTable = field(init=False)
+    _stores: bool = field(default=True, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._table = self._neighbourhood.table
+
+    def stop_storing(self) -> None:
+        """Refuse all records: this node is about to leave, and others would have to fetch them again."""
+        self._stores = False
+
+    # STORE
+
+    def store(self, request: Store, writer: Contact, now: float, respond: Respond) -> None:
+        """Answer a STORE, when the store has decided."""
+        self._take(self._record(request, request.value, writer, now), request, writer, now, respond)
+
+    def upload(self, upload: Upload, value: bytes, now: float, respond: Respond) -> None:
+        """Answer the push of a value that was wanted, like a STORE."""
+        offer = upload.offer
+        record = self._record(offer, value, upload.writer, upload.offered_at)
+        if record.digest == offer.digest and record.expires_at > now:
+            self._take(record, offer, upload.writer, now, respond)
+        else:
+            respond(Refused(self._nearer(offer, upload.writer), Refusal.INVALID))
+
+    def _record(self, request: Store | Offer, value: bytes, writer: Contact, now: float) -> Record:
+        lifetime = min(request.ttl_ms / 1000, self._max_ttl)
+        if not request.replication:
+            lifetime = cache_lifetime(lifetime, self._rank(request.key), REPLICATION)
+        subnet = counted_subnet(writer.address[0], self._table.subnet_of)
+        return Record(
+            key=request.key,
+            value=value,
+            version=request.version,
+            expires_at=now + lifetime,
+            replication=request.replication,
+            writer=writer.node_id,
+            writer_subnet=subnet,
+        )
+
+    def _rank(self, key: int) -> int:
+        """Return how many nodes are nearer to the key; K stands for K or more."""
+        distance = self._table.own_id ^ key
+        return sum(c.node_id ^ key < distance for c in self._table.closest(key, K, live_only=True))
+
+    def _take(
+        self, record: Record, request: Store | Offer, writer: Contact, now: float, respond: Respond
+    ) -> None:
+        nearer = self._nearer(request, writer)
+        refusal = self._refusal(request) or self._flaw(record, request.copy, now)
+        if self._store is None or refusal is not None:
+            respond(self._refused(record.key, nearer, refusal, now))
+            return
+        held = None if request.copy else conflicting_record(self._store, record, now)
+        if held is not None:
+            respond(Outranked(held.version, nearer))
+            return
+        self._store.offer(record, now, partial(self._decided, respond, nearer))
+        if not record.is_cached:
+            self._republish_times.republished_by_peer(record.key, now)
+
+    def _decided(self, respond: Respond, nearer: tuple[Contact, ...], verdict: Verdict) -> None:
+        if verdict.outcome is Outcome.HELD:
+            respond(Stored(nearer, self._resync_state.is_current, verdict.replication))
+        elif verdict.outcome is Outcome.OUTRANKED:
+            respond(Outranked(verdict.version, nearer))
+        else:
+            respond(Refused(nearer, verdict.refusal, holds_older=verdict.version > 0))
+
+    # OFFER
+
+    def offer(self, offer: Offer, writer: Contact, now: float) -> Reply:
+        """Answer an OFFER: whether this node wants the record, as far as that is known without its value."""
+        nearer = self._nearer(offer, writer)
+        refusal = self._refusal(offer)
+        if refusal is None and not is_possible(
+            offer.key, offer.version, offer.owned, offer.digest, offer.length
+        ):
+            refusal = Refusal.INVALID
+        if self._store is None or refusal is not None:
+            return self._refused(offer.key, nearer, refusal, now)
+        held = self._store.get(offer.key, now)
+        if held is not None:
+            rank, offered = held.rank, advertised_rank(offer.key, offer.version, offer.owned, offer.digest)
+            if rank > offered:
+                return Outranked(held.version, nearer)
+            outlives = offer.ttl_ms > held.remaining_ms(now) + EXPIRY_SLACK_MS
+            if rank == offered and not outlives and offer.replication <= held.replication:
+                self._republish_times.republished_by_peer(offer.key, now)
+                return Stored(nearer, self._resync_state.is_current, held.replication)
+        if offer.length <= MAX_INLINE_VALUE:
+            return Wanted(nearer, NO_TICKET)
+        return Wanted(nearer, issue_ticket(self._tickets, writer, Upload(offer, writer, now), now))
+
+    # Refusals
+
+    def _refusal(self, request: Store | Offer) -> Refusal | None:
+        """Return why this node must not hold the key; None if it may. Any node may hold a cached copy."""
+        if self._store is None:
+            return Refusal.NO_VALUES
+        if not self._stores:
+            return Refusal.LEAVING
+        widest = max(FAR_FACTOR * request.replication, REPLICATION)
+        if request.replication and not self._neighbourhood.may_hold(request.key, widest):
+            return Refusal.NOT_NEAR
+        return None
+
+    def _flaw(self, record: Record, is_copy: bool, now: float) -> Refusal | None:
+        """Return why no node may hold the record; None if nodes may."""
+        if record.is_cached and (record.expires_at < now + 1 or record.kind is not Kind.CONTENT):
+            return Refusal.INVALID
+        if record.kind is Kind.OPEN and not self._has_possible_version(record, is_copy, now):
+            return Refusal.VERSION
+        # The signature comes last: it costs more to verify than all the rest.
+        return None if record.is_authentic else Refusal.INVALID
+
+    def _has_possible_version(self, record: Record, is_copy: bool, now: float) -> bool:
+        """Whether the version is not from the future.
+
+        Another holder has accepted a copy before, and its time may be a little ahead. A writer may always go
+        one above the version that is held here.
+        """
+        if self._time.may_be_written(record.version):
+            return True
+        if is_copy and self._time.may_be_held(record.version):
+            return True
+        held = self._store.get(record.key, now) if self._store else None
+        return held is not None and held.kind is Kind.OPEN and record.version == held.version + 1
+
+    def _refused(self, key: int, nearer: tuple[Contact, ...], refusal: Refusal | None, now: float) -> Refused:
+        if self._store is None or refusal is None:
+            return Refused(nearer, Refusal.NO_VALUES)
+        return Refused(nearer, refusal, holds_older=self._store.get(key, now) is not None)
+
+    def _nearer(self, request: Store | Offer, writer: Contact) -> tuple[Contact, ...]:
+        """Return the nodes nearest to the key if the writer named another set of them.
+
+        So a writer that knows the neighbourhood stores without asking for it first; a writer that is wrong
+        about it is corrected by any holder that knows better.
+        """
+        if not request.replication:
+            return ()
+        known = self._table.holders(request.key, request.replication)
+        ids = [contact.node_id for contact in known]
+        nearest = sorted({*ids, writer.node_id, self._table.own_id}, key=request.key.__xor__)
+        if fingerprint(nearest[: request.replication]) == request.neighbours:
+            return ()
+        return tuple(contact for contact in known if contact.node_id != writer.node_id)
+
+
+def cache_lifetime(remaining: float, nearer: int, holders: int) -> float:
+    """Return the seconds for which a node keeps a copy that it need not keep.
+
+    `nearer` nodes are nearer to the key, and the first `holders` of them hold the record anyway. Each of the
+    others halves the time: so a value with many readers is found a little earlier, and does not fill the
+    network.
+    """
+    return min(remaining, MAX_CACHE_TTL) / 2.0 ** max(nearer - holders, 0)

@@ -1,0 +1,97 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.node.resync_state import (
+    MAX_REQUESTS,
+    NEIGHBOUR_TIMEOUT,
+    RESYNC_TIMEOUT,
+    SERVE_SPACING,
+    ResyncState,
+)
+from tests.fakes import contact
+
+NOW = 1000.0
+
+
+class ResyncStateTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.resync_state = ResyncState()
+
+    def test_awaited(self) -> None:
+        """Copies are not current until all neighbours have offered what they have."""
+        self.resync_state.missed_writes((1, 2), NOW)
+        for node_id, current in ((1, False), (3, False), (2, True)):
+            self.resync_state.resynced(node_id)
+            self.assertIs(self.resync_state.is_current, current)
+
+    def test_alone(self) -> None:
+        """Without other nodes there is nothing that could have been missed."""
+        self.resync_state.missed_writes((), NOW)
+        self.assertTrue(self.resync_state.is_current)
+
+    def test_unasked(self) -> None:
+        """RESYNCED of a node that was not asked does not count, not even before any node was asked."""
+        resync_state = ResyncState(is_current=False)
+        resync_state.resynced(1)
+        self.assertFalse(resync_state.is_current)
+
+    def test_cut_off(self) -> None:
+        """A node that is cut off is not current, however long that lasts, until others have brought what it
+        missed."""
+        self.resync_state.missed_writes((1,), NOW)
+        for seconds in range(0, 1000, 10):
+            self.resync_state.lost_touch(NOW + seconds)
+            self.resync_state.time_passed(NOW + seconds)
+            self.resync_state.resynced(1)
+            self.assertFalse(self.resync_state.is_current)
+        self.resync_state.missed_writes((1,), NOW + 1000)
+        self.resync_state.resynced(1)
+        self.assertTrue(self.resync_state.is_current)
+
+    def test_again(self) -> None:
+        """A node that was away again waits again."""
+        self.resync_state.missed_writes((1,), NOW)
+        self.resync_state.missed_writes((2,), NOW + 1)
+        self.resync_state.resynced(1)
+        self.assertFalse(self.resync_state.is_current)
+        self.resync_state.resynced(2)
+        self.assertTrue(self.resync_state.is_current)
+
+    def test_broken_word(self) -> None:
+        """The wait ends after RESYNC_TIMEOUT."""
+        self.resync_state.missed_writes((1,), NOW)
+        self.resync_state.time_passed(NOW + RESYNC_TIMEOUT - 1)
+        self.assertFalse(self.resync_state.is_current)
+        self.resync_state.time_passed(NOW + RESYNC_TIMEOUT)
+        self.assertTrue(self.resync_state.is_current)
+
+    def test_askers(self) -> None:
+        """Those that ask come to their turn once: as soon as they are neighbours, or when they will not
+        be."""
+        near, far = contact(1), contact(2)
+        for asker in (near, far, near):
+            self.resync_state.requested(asker, NOW)
+        self.assertEqual(self.resync_state.take_requests((1, 3), NOW), {1: near})
+        self.assertEqual(self.resync_state.take_requests((1, 3), NOW), {})
+        self.assertEqual(self.resync_state.take_requests((1, 3), NOW + NEIGHBOUR_TIMEOUT), {2: far})
+
+    def test_asking_again(self) -> None:
+        """A contact that asks without end is served once in SERVE_SPACING: each time the whole store is
+        scanned."""
+        turns = []
+        for second in range(round(2 * SERVE_SPACING) + 1):
+            self.resync_state.requested(contact(1), NOW + second)
+            turns += [second for _ in self.resync_state.take_requests((1,), NOW + second)]
+        self.assertEqual(turns, [0, SERVE_SPACING, 2 * SERVE_SPACING])
+
+    def test_crowd(self) -> None:
+        """Those that are no neighbours and ask, however many there are, keep no neighbour waiting."""
+        for node_id in range(2, 2 + 2 * MAX_REQUESTS):
+            self.resync_state.requested(contact(node_id), NOW)
+        self.resync_state.requested(contact(1), NOW)
+        self.assertEqual(self.resync_state.take_requests((1,), NOW), {1: contact(1)})
+
+    def test_bounded(self) -> None:
+        """At most MAX_REQUESTS requests are remembered."""
+        for node_id in range(2 * MAX_REQUESTS):
+            self.resync_state.requested(contact(node_id), NOW)
+        self.assertEqual(len(self.resync_state.take_requests(range(2 * MAX_REQUESTS), NOW)), MAX_REQUESTS)
