@@ -25,6 +25,9 @@ def client_hello() -> bytes:
 
 
 class HalfOpenTests(NetworkTestCase):
+    runs_alone = True
+    """It measures how long the connections last."""
+
     def test_unknown_peers(self) -> None:
         """Connections that go no further than a handshake, or not so far, hinder nobody and are closed in
         time."""

@@ -10,6 +10,9 @@ STOP_PATIENCE = 10.0
 
 
 class HandOverTests(NetworkTestCase):
+    runs_alone = True
+    """It measures how long a node takes to stop."""
+
     def test_one_after_another(self) -> None:
         """Values with a single copy are all there when all nodes but one were stopped, one after another."""
         cluster = self.cluster(NODES)

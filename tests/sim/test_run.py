@@ -18,7 +18,7 @@ class PromiseTests(SynchronousTestCase):
         self.assertFalse(Promise("a", 1, at_most=0).kept)
 
 
-class StageTests(SynchronousTestCase):
+class ScenarioRunTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.steps: list[tuple[str, int, int]] = []
         self.world = World(nodes=8, seed=1)
@@ -51,7 +51,7 @@ class StageTests(SynchronousTestCase):
         self.assertEqual(verdicts_of(self.scenario_run.get([1])), Counter({GetVerdict.LOST: 1}))
         self.assertEqual([interval.without for interval in self.scenario_run.timeline.intervals(1000.0)], [1])
 
-    def test_read_for(self) -> None:
+    def test_get_for(self) -> None:
         """Gets are spread over the given time, and only acknowledged values are read."""
         self.scenario_run.put()
         began = self.scenario_run.now
