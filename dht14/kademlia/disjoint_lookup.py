@@ -4,6 +4,9 @@ One path sees only what the nodes it asks want it to see. Each path here begins 
 that another path has asked, and hears only of contacts that its own contacts name. So an attacker that
 controls one path controls no more than that (S/Kademlia, section 4.4). Together they seek all nodes within
 the radius.
+
+Departure from S/Kademlia: a path does not follow the nearest contacts alone. One hostile contact that names
+enough accomplices would end it, so it also asks several of the contacts that it begins with.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +18,7 @@ from attrs import define, field
 from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
-from dht14.kademlia.parameters import MAX_ASKED, PATHS, REGION_NODES, K
+from dht14.kademlia.parameters import INITIAL_CONTACTS, MAX_ASKED, PATHS, REGION_NODES, K
 from dht14.kademlia.subnet_limits import SubnetOf, limit_per_subnet
 
 
@@ -63,6 +66,7 @@ class DisjointLookup:
                 width,
                 thorough=True,
                 radius=radius,
+                initial_contacts=INITIAL_CONTACTS,
                 max_asked=2 * MAX_ASKED // PATHS,
                 subnet_of=subnet_of,
                 asked_ids=asked_ids,

@@ -74,6 +74,8 @@ class Lookup:
     radius: int = 0
     """Contacts within this distance are all sought, whatever their number."""
     purpose: Purpose = Purpose.NODES
+    initial_contacts: int = 0
+    """The nearest contacts among those it begins with that it asks even if it hears of nearer ones."""
     max_asked: int = MAX_ASKED
     """Contacts to ask before the lookup gives up."""
     subnet_of: SubnetOf = unlimited
@@ -151,13 +153,16 @@ class Lookup:
 
     def _ask_nearest(self, chosen: list[Contact], doubtful_too: bool) -> bool:
         """Ask the nearest candidates and add them to `chosen`. Return whether none is left to wait for."""
-        hopeful, width = 0, self._breadth()
+        hopeful, initial, width = 0, 0, self._breadth()
         settled = True
         quota = SubnetQuota(self.subnet_of)
         for distance, candidate in self.candidates.ordered:
-            if hopeful >= width and distance > self.radius:
+            is_far = hopeful >= width and distance > self.radius
+            if is_far and initial >= self.initial_contacts:
                 break
             state = candidate.state
+            if is_far and candidate.hops:
+                continue
             if state is CandidateState.UNASKED and self._is_passed_over(candidate, doubtful_too):
                 continue
             if state is CandidateState.SLOW and self.thorough:
@@ -165,6 +170,7 @@ class Lookup:
             if state not in _COUNTED or not quota.take(candidate.contact) or state not in _HOPEFUL:
                 continue
             hopeful += 1
+            initial += not candidate.hops
             if state is not CandidateState.ANSWERED:
                 settled = False
                 if state is CandidateState.UNASKED and self._may_ask():

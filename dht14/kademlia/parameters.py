@@ -110,6 +110,10 @@ REGION_NODES = 64
 PATHS = 4
 """Disjoint paths of a lookup for a crowded key (S/Kademlia, Baumgart and Mies 2007, has 4 and 8)."""
 
+INITIAL_CONTACTS = 8
+"""Contacts from the routing table, the nearest, that each path asks even if others name nearer ones. Where
+every second of them is hostile, all of one path are hostile for one key in 256."""
+
 # Timeouts of one call
 
 SOFT_TIMEOUT_MIN, SOFT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN = 0.025, 1.0, 0.25

@@ -34,6 +34,9 @@ class Holders:
         records.
         """
         quorum = await self._store_once(record, wanted, deadline, copy)
+        if not quorum.is_regional and self._lookups.eclipse_detector.found_crowd(record.key):
+            # Only this attempt showed the crowd beside the key; most of the receipts may be the attacker's.
+            quorum = await self._store_once(record, wanted, deadline, copy)
         if quorum.max_replication > record.replication and record.kind is not Kind.CONTENT:
             wider = evolve(record, replication=quorum.max_replication)
             quorum = await self._store_once(wider, wanted, deadline, copy)
@@ -48,7 +51,12 @@ class Holders:
         lookup.heard_of(candidates)
         responsive = {c.node_id for c in candidates if not table.is_suspect(c.node_id)}
         quorum = WriteQuorum(
-            record=record, wanted=wanted, needed=max(wanted, QUORUM), lookup=lookup, responsive=responsive
+            record=record,
+            wanted=wanted,
+            needed=max(wanted, QUORUM),
+            lookup=lookup,
+            responsive=responsive,
+            is_regional=self._lookups.eclipse_detector.suspects(key),
         )
         if own_id in nearest:
             await self._store_here(quorum, deadline, copy)

@@ -31,6 +31,8 @@ class WriteQuorum:
     """The lookup of the holders. A holder that has the record or a better one counts as answered."""
     _responsive: set[int]
     """Ids of the contacts that had answered their last call when the put began."""
+    is_regional: bool = False
+    """Whether the whole region of the key is asked, because the key was suspected when the put began."""
     receipts: int = field(default=0, init=False)
     """Holders that reported that they have the record."""
     outranked: bool = field(default=False, init=False)

@@ -47,8 +47,11 @@ class Colluders:
     """The state that colluding nodes share."""
 
     members: list[Contact] = field(factory=list)
-    receipts: defaultdict[int, set[int]] = field(factory=lambda: defaultdict(set))
-    """By key, the ids of the members that have acknowledged its record."""
+    receipts: defaultdict[tuple[int, int], set[int]] = field(factory=lambda: defaultdict(set))
+    """By key and by the fingerprint of the writer's neighbourhood, the ids of the members that acknowledged
+    the record to the writer. A writer that finds a crowd and stores again sees another neighbourhood."""
+    given: defaultdict[int, set[int]] = field(factory=lambda: defaultdict(set))
+    """By key, the ids of the members that were given a copy, by the writer or by other holders."""
 
 
 @define(eq=False)
@@ -61,7 +64,9 @@ class Colluder(Responder):
         """Respond with the colluders nearest to the target."""
         if isinstance(request, Store):
             if request.replication:  # Without it this is a cached copy, which no quorum counts.
-                self._colluders.receipts[request.key].add(self._table.own_id)
+                self._colluders.given[request.key].add(self._table.own_id)
+                if not request.copy:
+                    self._colluders.receipts[request.key, request.neighbours].add(self._table.own_id)
             respond(Stored(self._nearest(request.key)))
         elif isinstance(request, FindValue):
             respond(Nodes(self._nearest(request.key)))
@@ -105,6 +110,8 @@ def one_subnet(run: ScenarioRun) -> None:
         _add_colluder(run, Identity.made_up(PUZZLE, run.world.rng), address, colluders)
     run.join()
     run.promise_acknowledged("puts acknowledged", run.put_values(_contents(run)), 0.999)
+    fewest = min(run.replicas(run.acknowledged()), default=0)
+    run.promise("fewest copies elsewhere", fewest, at_least=REPLICATION - SUBNET_IN_SET)
     found = run.get([write.key for write in run.acknowledged()], times=20)
     hostile = {contact.node_id for contact in colluders.members}
     tables = [node.stack.table for node in run.world.callers()]
@@ -113,7 +120,9 @@ def one_subnet(run: ScenarioRun) -> None:
     for table in tables:
         table.check_invariants()  # Of a bucket's limit too.
     largest = max((len(ids) for ids in colluders.receipts.values()), default=0)
-    run.promise("attackers among the holders of a key", largest, at_most=SUBNET_IN_SET)
+    run.promise("attackers with receipts for a put", largest, at_most=SUBNET_IN_SET)
+    # Colluders can show each holder two others, so nobody can limit how many are given a copy in time.
+    run.notes["most attackers given a copy"] = max((len(ids) for ids in colluders.given.values()), default=0)
     run.promise_right("gets right", verdicts_of(found), 0.999)
 
 

@@ -142,7 +142,7 @@ SCENARIOS = {
         ),
         Scenario(
             "one-subnet",
-            "500 attackers in one subnet, 100 nodes in 100: few attackers in tables and store sets",
+            "500 attackers in one subnet, 100 nodes in 100: few in each table, few receipts, gets right",
             attacks.one_subnet,
             nodes=98,
             values=100,

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.keyspace import ID_SPACE
-from dht14.kademlia.parameters import PATHS, REGION_NODES
+from dht14.kademlia.parameters import INITIAL_CONTACTS, PATHS, REGION_NODES
 from dht14.kademlia.subnet_limits import unlimited
 from tests.kademlia.test_subnet_limits import first_byte
 
@@ -48,6 +48,19 @@ class PathsTests(SynchronousTestCase):
         self.assertTrue(paths.finished)
         self.assertTrue({*honest, 110, 111} <= set(asked))
         self.assertEqual(len(asked), len(set(asked)))
+
+    def test_initial_contacts(self) -> None:
+        """Each path asks some of the contacts it begins with, though it hears of enough nearer ones."""
+        liars = range(40, 40 + PATHS)
+        paths = self.paths(map(contact, [*liars, *range(100, 100 + INITIAL_CONTACTS * PATHS)]))
+        asked: list[int] = []
+        while chosen := paths.take_next():
+            for c in chosen:
+                asked.append(c.node_id)
+                named = [contact(7)] if c.node_id == 110 else []
+                paths.answered(c, map(contact, range(10, 30)) if c.node_id < 100 else named)
+        self.assertEqual(sum(node_id >= 100 for node_id in asked), (INITIAL_CONTACTS - 1) * PATHS)
+        self.assertIn(7, [c.node_id for c in paths.nearest()])
 
     def test_region(self) -> None:
         """All nodes within the radius are found, within bounds and within the quota of each subnet."""

@@ -101,6 +101,17 @@ class CrowdedKeyTests(NodeTestCase):
         for peer in self.peers[:60]:
             self.assertEqual(self.get(peer, self.key), b"new")
 
+    def test_met_in_passing(self) -> None:
+        """A writer that hears of them only while it writes does not rely on their receipts."""
+        accomplices = tuple(peer.contact for peer in self.peers[60:])
+        newcomer = self.network.peer(self.key ^ 1 << 255)
+        self.network.acquaint([newcomer, *self.peers[:60]])
+        newcomer.table.confirmed(accomplices[0], self.now, 0.01)
+        for peer in self.peers[60:]:
+            peer.answer = lambda request, sender: Stored(accomplices) if isinstance(request, Store) else None
+        self.assertTrue(self.put(newcomer, b"value", self.key))
+        self.assertGreaterEqual(len(self.holders(self.peers[:60], self.key)), REPLICATION)
+
     def test_others(self) -> None:
         """Keys elsewhere are not affected."""
         other = self.key ^ (1 << 255)

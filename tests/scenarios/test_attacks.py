@@ -13,15 +13,20 @@ class AttacksTests(SynchronousTestCase):
         return result.notes
 
     def test_one_subnet(self) -> None:
-        """Five times as many attackers as nodes, in one subnet, get few entries in tables and store sets."""
+        """Five times as many attackers as nodes, in one subnet, get few table entries and few receipts."""
         self.play("one-subnet", nodes=28, values=10)
 
     def test_four_subnets(self) -> None:
         """20 attackers in 4 subnets next to a key cannot hide it, and are detected."""
         self.assertGreater(self.play("eclipse-4", nodes=60, values=1)["alarms"], 0)
 
+    def test_half_of_all_nodes(self) -> None:
+        """Nor can they where they surround ten keys, and catch lookups for each other's keys, at the promised
+        size."""
+        self.play("eclipse-4", nodes=200, values=10)
+
     def test_twenty_subnets(self) -> None:
-        """Nor can 20 in 20 subnets."""
+        """Nor can 20 in 20 subnets hide a key."""
         self.assertGreater(self.play("eclipse-20", nodes=60, values=1)["alarms"], 0)
 
     def test_hostile_nodes(self) -> None:
