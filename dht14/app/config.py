@@ -1,7 +1,8 @@
 """Loads the configuration of options, environment and file into one frozen `Settings`.
 
 Precedence: command line, environment (`DHT14_<SECTION>_<OPTION>`), file, default. Every mistake is a
-`ConfigError` that names the section, the option and the remedy.
+`ConfigError` that names the section, the option and the remedy. A file may be one that all modules of a
+VoidPhone share: `shared_file` says what of it is ours.
 """
 
 import configparser
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import attrs
 
-from dht14.app import option_types
+from dht14.app import option_types, shared_file
 from dht14.app.options import SECTIONS, NodeSettings, Role, Settings
 from dht14.errors import ConfigError
 
@@ -24,6 +25,10 @@ _VARIABLE = "DHT14_"
 _BOOTSTRAP = "bootstrap"
 _KEY = ("security", "encryption_key")
 _OPTIONS = {section: tuple(attrs.fields_dict(kind)) for section, kind in SECTIONS.items()}
+_OUR_SECTIONS = (_BOOTSTRAP, *SECTIONS)
+# In a VoidPhone's shared file a section of another name belongs to another module, unless the name is so
+# similar to one of ours that it is a mistake. 1 is the same name.
+_MISTYPED = 0.88
 
 
 class _OptionText(NamedTuple):
@@ -48,9 +53,11 @@ def load(
     `options` are the options of `[node]` from the command line. `seeds`, if there are any, replace the whole
     section `[bootstrap]`. Raises `ConfigError`.
     """
-    texts = _texts(path, environment or {}, options or {}, seeds)
+    file = _read(path) if path is not None else _File({})
+    texts = _texts(file, environment or {}, options or {}, seeds)
     folder = os.path.dirname(os.path.abspath(path)) if path is not None else os.curdir
-    return _validated(_settings(role, _with_key_file_below(folder, texts)))
+    settings = _validated(_settings(role, _with_key_file_below(folder, texts)))
+    return attrs.evolve(settings, unused=file.unused)
 
 
 def load_node(
@@ -61,14 +68,14 @@ def load_node(
 ) -> NodeSettings:
     """Return only the section `[node]`, for commands that must not need the key file. Raises
     `ConfigError`."""
-    return _node(role, _texts(path, environment or {}, options or {}, ()))
+    file = _read(path) if path is not None else _File({})
+    return _node(role, _texts(file, environment or {}, options or {}, ()))
 
 
 def _texts(
-    path: str | None, environment: Mapping[str, str], options: Mapping[str, str], seeds: Sequence[str]
+    file: "_File", environment: Mapping[str, str], options: Mapping[str, str], seeds: Sequence[str]
 ) -> _Texts:
-    texts = _from_file(path) if path is not None else {}
-    texts |= _from_environment(environment)
+    texts = file.texts | _from_environment(environment)
     for name, text in options.items():
         texts["node", name] = _OptionText(text, "--" + name.replace("_", "-"))
     if seeds:
@@ -143,25 +150,74 @@ def _with_key_file_below(folder: str, texts: _Texts) -> _Texts:
     return texts | {_KEY: given._replace(text="file:" + there)}
 
 
-def _from_file(path: str) -> _Texts:
-    file = configparser.ConfigParser(interpolation=None, default_section="")
+class _File(NamedTuple):
+    """The options of a file, and what in it is not for this node."""
+
+    texts: _Texts
+    unused: tuple[str, ...] = ()
+
+
+def _read(path: str) -> _File:
     try:
-        with open(path, encoding="utf-8-sig") as lines:
-            file.read_file(lines, path)
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
     except OSError as error:
         raise ConfigError(f"cannot read {path} ({error.strerror}); give --config a readable file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    shared = shared_file.split(text, _OUR_SECTIONS)
+    if shared is None:
+        return _File(_own_options(_parsed_file(text, path), path))
+    file = _parsed_file(shared.ours, path)
+    dht = list(file.items(shared_file.SECTION))
+    file.remove_section(shared_file.SECTION)
+    texts = _own_options(file, path)
+    for name, value in dht:
+        _refuse_unknown("option in [dht]", name, shared_file.OPTIONS, path)
+        ours = shared_file.OPTIONS[name]
+        if ours in texts:
+            raise ConfigError(
+                f"[dht] {name} sets [{ours[0]}] {ours[1]}, which {path} sets already; keep one of the two"
+            )
+        texts[ours] = _OptionText(shared_file.without_comment(value), f"[dht] {name} in {path}")
+    return _File(texts, _unused(shared, path))
+
+
+def _parsed_file(text: str, path: str) -> configparser.ConfigParser:
+    file = configparser.ConfigParser(interpolation=None, default_section="")
+    try:
+        file.read_string(text, path)
     except configparser.Error as error:
         raise ConfigError(_file_mistake(path, error)) from None
+    return file
+
+
+def _own_options(file: configparser.ConfigParser, path: str) -> _Texts:
     texts: _Texts = {}
     for section in file.sections():
-        _refuse_unknown("section", section, [_BOOTSTRAP, *SECTIONS], path)
+        _refuse_unknown("section", section, [*_OUR_SECTIONS, shared_file.SECTION], path)
         for name, text in file.items(section):
             if section != _BOOTSTRAP:
                 _refuse_unknown(f"option in [{section}]", name, _OPTIONS[section], path)
             texts[section, name] = _OptionText(text, path)
     return texts
+
+
+def _unused(shared: shared_file.SharedFile, path: str) -> tuple[str, ...]:
+    """Return the names of what other modules read. Refuse what is meant for this node and misplaced."""
+    for option in shared.global_options:
+        homes = [section for section, names in _OPTIONS.items() if option.name in names]
+        if option.name in shared_file.OPTIONS or homes:
+            section = shared_file.SECTION if option.name in shared_file.OPTIONS else homes[0]
+            raise ConfigError(f"{path}, line {option.line}: {option.name} belongs below [{section}]")
+    for section in shared.others:
+        nearest = difflib.get_close_matches(section.lower(), _OUR_SECTIONS, n=1, cutoff=_MISTYPED)
+        if nearest:
+            raise ConfigError(f"unknown section: {_shown(section)} ({path}); did you mean {nearest[0]}?")
+    return (
+        *(_shown(option.name) for option in shared.global_options),
+        *(f"[{_shown(section)}]" for section in shared.others),
+    )
 
 
 def _file_mistake(path: str, error: configparser.Error) -> str:
@@ -174,7 +230,8 @@ def _file_mistake(path: str, error: configparser.Error) -> str:
             f"[{_shown(error.section)}] is twice in {path}, again in line {error.lineno}; make it one section"
         )
     if isinstance(error, configparser.MissingSectionHeaderError):
-        return f"{path}, line {error.lineno}: is before any section; write [node] or another above it"
+        shared = " ([dht] in a VoidPhone's shared file)" if error.line.lower().startswith("hostkey") else ""
+        return f"{path}, line {error.lineno}: is before any section; write [node] or another above it{shared}"
     if isinstance(error, configparser.ParsingError) and error.errors:
         return f"{path}, line {error.errors[0][0]}: is not an option; write name = value"
     return f"{path} cannot be read as sections with lines of name = value"

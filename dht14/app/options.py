@@ -274,6 +274,8 @@ class Settings:
     rate_limiter: RateLimiterSettings = RateLimiterSettings()
     api: ApiSettings = ApiSettings()
     storage: StorageSettings = StorageSettings()
+    unused: tuple[str, ...] = ()
+    """What other modules read in a VoidPhone's shared file: names of global options, [sections]."""
 
 
 SECTIONS: dict[str, type[Any]] = {

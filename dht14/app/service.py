@@ -21,7 +21,7 @@ from dht14.app.node_view import RealNodeView
 from dht14.app.options import Role, Settings, YesNo
 from dht14.app.ports import NodePorts
 from dht14.app.start import StartPhase, StartProgress
-from dht14.app.startup_warnings import warn_of_open_api, warn_of_risky_settings
+from dht14.app.startup_warnings import tell_unused, warn_of_open_api, warn_of_risky_settings
 from dht14.app.state_file import StateFile
 from dht14.database.database import Database
 from dht14.errors import Malformed, StartError
@@ -153,6 +153,7 @@ class _NodeService(MultiService):
         maintenance."""
         super().startService()
         self._disk.begin()
+        tell_unused(self._settings)
         warn_of_risky_settings(self._settings)
         if self._ports.api is not None:
             warn_of_open_api(self._settings)

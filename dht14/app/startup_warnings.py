@@ -1,4 +1,4 @@
-"""Warnings at the start about settings that attackers can use."""
+"""What the log says of the configuration at the start: what attackers can use, what is not read."""
 
 from twisted.logger import Logger
 
@@ -40,3 +40,13 @@ def warn_of_open_api(settings: Settings) -> None:
         port=port,
         networks=", ".join(map(str, others)),
     )
+
+
+def tell_unused(settings: Settings) -> None:
+    """Name what other modules of a VoidPhone read in the configuration file, and this node does not."""
+    if settings.unused:
+        _log.info(
+            "Modules of a VoidPhone share the configuration file; this node does not read {unused}. Its "
+            "identity is identity.pem in its data directory.",
+            unused=", ".join(settings.unused),
+        )

@@ -4,7 +4,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.app.options import ApiSettings, NodeSettings, Settings
-from dht14.app.startup_warnings import warn_of_open_api
+from dht14.app.startup_warnings import tell_unused, warn_of_open_api
 from tests.fakes import fields
 
 
@@ -29,3 +29,14 @@ class ReachTests(SynchronousTestCase):
             with capturedLogs() as events:
                 warn_of_open_api(settings)
             self.assertEqual(fields(events, "host", "networks"), [(host, "10.0.0.0/8")] * warnings)
+
+
+class UnusedTests(SynchronousTestCase):
+    """What the log says of a VoidPhone's shared file."""
+
+    def test_told(self) -> None:
+        """What other modules read is named; of a file of ours nothing is said."""
+        for unused, told in ((("hostkey", "[rps]"), [("hostkey, [rps]",)]), ((), [])):
+            with capturedLogs() as events:
+                tell_unused(Settings(unused=unused))
+            self.assertEqual(fields(events, "unused"), told)
