@@ -159,8 +159,8 @@ class _File(NamedTuple):
 
 def _read(path: str) -> _File:
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read()
+        with open(path, encoding="utf-8-sig") as opened:
+            text = opened.read()
     except OSError as error:
         raise ConfigError(f"cannot read {path} ({error.strerror}); give --config a readable file") from None
     except UnicodeDecodeError:

@@ -1,5 +1,6 @@
 import random
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -74,7 +75,7 @@ class SplitTests(SynchronousTestCase):
 class SharedConfigTests(SynchronousTestCase):
     """Settings from a shared file."""
 
-    def load(self, text: str, **layers: dict[str, str]) -> Settings:
+    def load(self, text: str, **layers: Any) -> Settings:
         return config.load(Role.NODE, self.file(text), **layers)
 
     def file(self, text: str) -> str:
