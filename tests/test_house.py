@@ -23,6 +23,7 @@ LAYERS = (
     {"client"},
     {"app", "sim"},
     {"cmd", "aio"},
+    {"__main__"},
 )
 # No Twisted, no log, no clock, no thread.
 PURE = {"errors", "bounded", "metrics", "kademlia", "records", "security", "wire", "session"}

@@ -1,0 +1,7 @@
+"""`python -m dht14` is `dht14`, where the folder of commands is not in the path."""
+
+import sys
+
+from dht14.cmd.main import main
+
+sys.exit(main())
