@@ -7,7 +7,8 @@ WORKDIR /src
 COPY conf/requirements.txt conf/
 # Exactly these files: pip compares what a registry serves with the hashes.
 RUN pip --python /opt/dht14/bin/python install --no-cache-dir --require-hashes --requirement conf/requirements.txt
-COPY LICENSE pyproject.toml setup.cfg ./
+COPY LICENSE pyproject.toml setup.cfg setup.py ./
+COPY conf/config.ini conf/
 COPY docs/pypi.md docs/
 COPY twisted twisted
 COPY dht14 dht14

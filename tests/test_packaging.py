@@ -4,6 +4,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.process.test_package import SOURCES
+
 TOP = Path(__file__).parent.parent
 
 
@@ -33,6 +35,15 @@ class PackagingTests(SynchronousTestCase):
         named = set(re.findall(r"conf/develop/(\w+\.txt)", (TOP / "tox.ini").read_text()))
         self.assertEqual(lists - named, {"tox.txt"})
         self.assertEqual(named - lists, set())
+
+    def test_image(self) -> None:
+        """The image is built from files that .dockerignore lets pass, and from all that the wheel needs."""
+        copied = set()
+        for words in re.findall(r"^COPY (?!--from)(.*)$", (TOP / "Dockerfile").read_text(), re.MULTILINE):
+            copied.update(words.split()[:-1])
+        passed = set(re.findall(r"^!(.*)$", (TOP / ".dockerignore").read_text(), re.MULTILINE))
+        self.assertEqual(copied - passed, set())
+        self.assertEqual(set(SOURCES) - copied, set())
 
     def test_requirements(self) -> None:
         """The image has a pinned version, with its hashes, of everything that the package needs (make
