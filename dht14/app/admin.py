@@ -14,6 +14,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from dht14 import __version__
+from dht14.app.admin_files import MAX_SOCKET_PATH, SOCKET_NAME, TOKEN_NAME
 from dht14.app.data_dir import DataDir, replace_file, unusable_error
 from dht14.app.node_view import RealNodeView
 from dht14.app.options import AdminSocket, NodeSettings
@@ -21,12 +22,6 @@ from dht14.client.keys import key_of
 from dht14.errors import AddressUnavailable
 from dht14.kademlia.keyspace import id_from_bytes
 from dht14.net.listen import listen_tcp
-
-SOCKET_NAME = "admin.sock"
-TOKEN_NAME = "admin.token"
-
-MAX_SOCKET_PATH = 107
-"""Bytes of the longest path that a Unix socket can have on Linux."""
 
 _log = Logger()
 

@@ -30,6 +30,8 @@ examples:
   dht14 get greeting --api-address 127.0.0.1:7402
   dht14 put --file photo.jpg --content
   dht14 wait && dht14 health --config conf/config.ini
+  dht14 status --data-dir data/node
+  dht14 trace greeting
 
 dht14 help COMMAND shows the options of a command."""
 
@@ -60,6 +62,24 @@ COMMANDS = {
     ),
     "health": Command("check that a node of this host works", "dht14.cmd.health", "add_arguments", "run"),
     "wait": Command("wait until a node is ready", "dht14.cmd.wait", "add_arguments", "run"),
+    "status": Command(
+        "show a node at a glance, and what to do", "dht14.cmd.inspect", "add_status_arguments", "run_status"
+    ),
+    "peers": Command("list the contacts of a node", "dht14.cmd.inspect", "add_peers_arguments", "run_peers"),
+    "table": Command("list the k-buckets of a node", "dht14.cmd.inspect", "add_table_arguments", "run_table"),
+    "keys": Command(
+        "list the keys that a node holds on its disk", "dht14.cmd.inspect", "add_keys_arguments", "run_keys"
+    ),
+    "locate": Command(
+        "list which nodes hold what under a key", "dht14.cmd.inspect", "add_locate_arguments", "run_locate"
+    ),
+    "trace": Command("show every call of a get", "dht14.cmd.trace", "add_arguments", "run"),
+    "log-level": Command(
+        "change the log level of a running node",
+        "dht14.cmd.inspect",
+        "add_log_level_arguments",
+        "run_log_level",
+    ),
     "sim": Command("simulate a whole network in this process", "dht14.cmd.sim", "add_arguments", "run"),
 }
 
@@ -110,5 +130,5 @@ def _no_command(name: str) -> CommandError:
 
 
 def _help() -> str:
-    lines = "\n".join(f"  {name:<8} {command.purpose}" for name, command in COMMANDS.items())
+    lines = "\n".join(f"  {name:<9} {command.purpose}" for name, command in COMMANDS.items())
     return f"{_USAGE}\n\n{_DESCRIPTION}\n\ncommands:\n{lines}\n\n{_EPILOG}\n"

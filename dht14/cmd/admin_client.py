@@ -1,0 +1,260 @@
+"""Speaks HTTP to the admin surface of a node: over its Unix socket, or over TCP with its token."""
+
+import argparse
+import errno
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
+from urllib.parse import urlencode
+
+from attrs import frozen
+
+from dht14.app.admin_files import MAX_SOCKET_PATH, SOCKET_NAME, TOKEN_NAME
+from dht14.app.options import AdminSocket
+from dht14.app.state_file import read_state
+from dht14.client.address import format_address, problem_of
+from dht14.cmd.command_error import NO_NODE, NOT_DONE, WRONG_USAGE, CommandError
+from dht14.cmd.node_arguments import (
+    add_config_argument,
+    add_role_argument,
+    connectable_address,
+    node_settings,
+)
+from dht14.cmd.parser import add_json_argument
+from dht14.kademlia.contact import Address
+
+T = TypeVar("T")
+
+TIMEOUT = 15.0
+"""Seconds without a byte. A node ends a traced get after 5 s, whatever its peers do."""
+
+MAX_ANSWER = 1 << 26
+"""Bytes of an answer. A page of a thousand records, or a thousand contacts, has less than one MiB."""
+
+MAX_TOKEN_BYTES = 1_024
+
+_CODES = {400: WRONG_USAGE, 404: NOT_DONE, 410: NOT_DONE}
+_WORDS = {400: "wrong_usage", 404: "not_found", 410: "deleted", 429: "busy", 503: "not_ready"}
+
+
+def add_admin_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that looks into a node."""
+    parser.epilog = (
+        "The node is found as the node finds its own directory and addresses: options, environment, "
+        "configuration file, defaults. Exit codes: 0 done, 1 not found, 2 wrong usage, 3 no node, or one "
+        "without an admin surface, 78 wrong configuration."
+    )
+    add_config_argument(parser)
+    add_role_argument(parser)
+    parser.add_argument("--data-dir", metavar="DIR", help="data directory of the node")
+    parser.add_argument(
+        "--admin-address",
+        metavar="HOST:PORT",
+        help="address of its admin surface, or unix for the socket in its data directory (the default)",
+    )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help=f"file with the token of a node at HOST:PORT (default: {TOKEN_NAME} in its data directory)",
+    )
+    add_json_argument(parser)
+
+
+class SocketConnection(HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+@frozen
+class AdminClient:
+    """The admin surface of one node. All methods raise `CommandError`."""
+
+    data_dir: str
+    address: Address | None
+    """None: it is the socket in the data directory."""
+    token_file: str | None = None
+
+    @property
+    def socket_path(self) -> str:
+        """The path of the socket."""
+        return os.path.join(self.data_dir, SOCKET_NAME)
+
+    @property
+    def place(self) -> str:
+        """Where the surface is, for people."""
+        return self.socket_path if self.address is None else format_address(*self.address)
+
+    def get(self, path: str, shape: type[T], **parameters: object) -> T:
+        """Return the JSON document at a path. `shape` is a `TypedDict` that says what must be in it."""
+        return self._ask("GET", path, shape, parameters)
+
+    def post(self, path: str, shape: type[T], **parameters: object) -> T:
+        """Post to a path and return the JSON document that is the answer."""
+        return self._ask("POST", path, shape, parameters)
+
+    def _ask(self, method: str, path: str, shape: type[T], parameters: Mapping[str, object]) -> T:
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        with self.open(method, path + query) as response:
+            body = response.read(MAX_ANSWER)
+            if response.status != 200:
+                raise self._refusal(response.status, body)
+        try:
+            document: T = json.loads(body)
+        except ValueError:
+            raise self._stranger() from None
+        if not _has_shape(document, shape):
+            raise self._stranger()
+        return document
+
+    @contextmanager
+    def open(self, method: str, path: str, accept: str = "application/json") -> Iterator[HTTPResponse]:
+        """Send a request and return the response, for a `with` block.
+
+        What goes wrong inside of the block with the connection is a `CommandError` as well.
+        """
+        headers = {"Accept": accept}
+        if self.address is not None and (token := self.token()) is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        connection = self.connection()
+        try:
+            connection.request(method, path, headers=headers)
+            yield connection.getresponse()
+        except TimeoutError:
+            raise CommandError(
+                NO_NODE, f"the node at {self.place} did not answer within {TIMEOUT:g} s"
+            ) from None
+        except HTTPException:
+            raise self._stranger() from None
+        except OSError as error:
+            raise self._unreachable(error) from None
+        finally:
+            connection.close()
+
+    def connection(self) -> HTTPConnection:
+        """Return a connection that is not open yet."""
+        if self.address is not None:
+            return HTTPConnection(*self.address, timeout=TIMEOUT)
+        if len(os.fsencode(self.socket_path)) > MAX_SOCKET_PATH:
+            raise CommandError(
+                NO_NODE,
+                f"{self.socket_path} is too long for a Unix socket: this node has no admin surface. Give it "
+                "a data directory with a shorter path, or set [node] admin_address to HOST:PORT",
+                "no_admin_surface",
+            )
+        return SocketConnection(self.socket_path, TIMEOUT)
+
+    def token(self) -> str | None:
+        """Return the token of the node; None if there is no file of it in the data directory."""
+        path = self.token_file or os.path.join(self.data_dir, TOKEN_NAME)
+        try:
+            with open(path, "rb") as file:
+                token = file.read(MAX_TOKEN_BYTES).decode("ascii", "replace").strip()
+        except OSError as error:
+            if self.token_file is None:
+                return None
+            raise CommandError(
+                WRONG_USAGE, f"cannot read the token: {path}: {error.strerror}", "token"
+            ) from None
+        if not token or not token.isascii() or not token.isprintable():
+            raise CommandError(WRONG_USAGE, f"there is no token in {path}", "token")
+        return token
+
+    def _refusal(self, status: int, body: bytes) -> CommandError:
+        """Make the error of a request that the node refused."""
+        try:
+            content = json.loads(body)
+            why, hint = str(content["error"]), str(content["hint"])
+        except (ValueError, KeyError, TypeError):
+            return self._stranger()
+        if status == 401:
+            return self._token_error()
+        line = f"{why}. {hint}" if hint else why
+        if status == 403 or status not in _WORDS:
+            line = f"the node at {self.place} refused: {line}"
+        return CommandError(_CODES.get(status, NO_NODE), line, _WORDS.get(status, "refused"))
+
+    def _token_error(self) -> CommandError:
+        if self.token() is None:
+            path = os.path.join(self.data_dir, TOKEN_NAME)
+            what = (
+                f"the node at {self.place} asks for its token, and there is none that can be read at {path}"
+            )
+        else:
+            what = f"the node at {self.place} has another token"
+        cure = f"give --data-dir with its data directory, or --token-file with a copy of its {TOKEN_NAME}"
+        return CommandError(NO_NODE, f"{what}; {cure}", "token")
+
+    def _stranger(self) -> CommandError:
+        return CommandError(
+            NO_NODE,
+            f"what answers at {self.place} is not the admin surface of a node, or of another version; check "
+            "--admin-address",
+            "no_admin_surface",
+        )
+
+    def _unreachable(self, error: OSError) -> CommandError:
+        reason = problem_of(error)
+        if self.address is not None:
+            return CommandError(
+                NO_NODE,
+                f"no admin surface at {self.place}: {reason}; a node listens there if its [node] "
+                "admin_address says so",
+            )
+        if error.errno == errno.EACCES:
+            return CommandError(
+                NO_NODE, f"{self.socket_path}: {reason}; run this as the user of the node, or as root"
+            )
+        if read_state(self.data_dir) is None:
+            return CommandError(
+                NO_NODE, f"no node runs in {self.data_dir}; name its directory with --data-dir or --config"
+            )
+        return CommandError(
+            NO_NODE,
+            f"the node in {self.data_dir} has no socket {SOCKET_NAME}; if its [node] admin_address is "
+            "HOST:PORT, give it as --admin-address; if it is none, the node has no admin surface",
+            "no_admin_surface",
+        )
+
+
+def _has_shape(document: object, shape: Any) -> bool:
+    """Whether a document has all fields of a `TypedDict`, also in the lists in it."""
+    if not isinstance(document, dict) or not shape.__required_keys__ <= document.keys():
+        return False
+    for name, kind in get_type_hints(shape).items():
+        if get_origin(kind) is list:
+            (item,) = get_args(kind)
+            members = document[name]
+            if not isinstance(members, list):
+                return False
+            if is_typeddict(item) and not all(_has_shape(member, item) for member in members):
+                return False
+    return True
+
+
+def admin_client(args: argparse.Namespace) -> AdminClient:
+    """Find the admin surface as the node does. Raises `ConfigError`, or `CommandError` if there is none."""
+    given = {"admin_address": args.admin_address, "data_dir": args.data_dir}
+    node = node_settings(args.role, args.config, given)
+    if node.admin_address is AdminSocket.NONE:
+        raise CommandError(
+            NO_NODE,
+            "[node] admin_address is none: this node has no admin surface; set it to unix or HOST:PORT and "
+            "restart the node",
+            "no_admin_surface",
+        )
+    if isinstance(node.admin_address, AdminSocket):
+        return AdminClient(node.data_dir, None, args.token_file)
+    return AdminClient(node.data_dir, connectable_address(node.admin_address), args.token_file)

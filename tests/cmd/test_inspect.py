@@ -1,0 +1,209 @@
+import json
+import os
+from typing import Any
+
+from dht14.app.options import LogLevel
+from dht14.cmd import inspect
+from tests.cmd.admin_case import AdminCommandCase
+from tests.cmd.admin_server import PEER, STATUS
+
+KEY = "3b" * 32
+RECORD: dict[str, Any] = {
+    "key": KEY,
+    "kind": "open",
+    "version": 7,
+    "bytes": 5,
+    "replication": 8,
+    "expires_in": 600.04,
+    "cached": False,
+    "deleted": False,
+}
+HOLDER: dict[str, Any] = {
+    "node_id": "ab" * 32,
+    "host": "2001:db8::1",
+    "port": 8000,
+    "outcome": "holds",
+    "version": 7,
+    "kind": "open",
+    "bytes": 5,
+    "expires_in": 600.0,
+    "seconds": 0.0123,
+}
+SILENT = HOLDER | dict.fromkeys(("version", "kind", "bytes", "expires_in")) | {"outcome": "no answer"}
+
+
+class StatusTests(AdminCommandCase):
+    """`dht14 status`."""
+
+    def status(self, **changes: Any) -> list[str]:
+        outcome = self.ask("status", answers={"/v1/status": STATUS | changes})
+        self.assertEqual((outcome.code, outcome.error), (0, ""))
+        os.unlink(f"{self.data_dir}/admin.sock")
+        return outcome.out.decode().splitlines()
+
+    def test_lines(self) -> None:
+        """About ten lines; the last says what to do."""
+        lines = self.status()
+        self.assertEqual(lines[0], f"node      {'cd' * 32}")
+        self.assertIn("state     ready", lines)
+        self.assertIn("contacts  12 of about 1,400 nodes", lines)
+        self.assertIn("records   1,003", lines)
+        self.assertIn("storage   3.0 MiB of 1.0 GiB, 1.0 MiB of it held for the largest writer", lines)
+        self.assertEqual(lines[-1], "All is well.")
+        self.assertLessEqual(len(lines), 12)
+
+    def test_not_ready(self) -> None:
+        """A node that is not ready, or alone, says so, and why."""
+        lines = self.status(
+            ready=False, reasons=["opening the database"], node_id=None, storage=None, api_address=None
+        )
+        self.assertIn("state     not ready: opening the database", lines)
+        self.assertIn("API       none", lines)
+        self.assertIn("proof of work", lines[0])
+        alone = self.status(joined=False, network_size=None, advice="Check [bootstrap].")
+        self.assertIn("state     ready, but alone: no other node answers", alone)
+        self.assertEqual(alone[-1], "Check [bootstrap].")
+
+    def test_json(self) -> None:
+        """--json is the answer of the node."""
+        outcome = self.ask("status", "--json", answers={"/v1/status": STATUS})
+        self.assertEqual(json.loads(outcome.out), STATUS)
+
+
+class ListTests(AdminCommandCase):
+    """`dht14 peers`, `table`, `keys` and `locate`."""
+
+    def test_peers(self) -> None:
+        """In a pipe: whole ids, tabs, no head. On a terminal: a head and aligned columns."""
+        answers = {"/v1/peers": {"peers": [PEER, PEER | {"holds_values": False, "port": 9}]}}
+        outcome = self.ask("peers", answers=answers)
+        first, second = outcome.out.decode().splitlines()
+        self.assertEqual(first.split("\t"), ["ab" * 32, "192.0.2.1:8000", "3", "20.4", "1.5", "2", "yes"])
+        self.assertTrue(second.endswith("\tno"))
+
+    def test_peers_at_terminal(self) -> None:
+        """On a terminal: a head, aligned columns, the beginning of ids."""
+        text = self.ask_at_terminal("peers", answers={"/v1/peers": {"peers": [PEER]}})
+        head, row = text.splitlines()
+        self.assertTrue(head.startswith("NODE "))
+        self.assertEqual(head.index("ADDRESS"), row.index("192.0.2.1"))
+        self.assertIn("abababababababab  ", row)
+        self.assertNotIn("\t", text)
+
+    def test_other_shape(self) -> None:
+        """An answer with other fields is no traceback."""
+        shapes: list[Any] = [[{"id": 1}], [3], {}, None]
+        for peers in shapes:
+            outcome = self.ask("peers", answers={"/v1/peers": {"peers": peers}})
+            self.assertEqual((outcome.code, outcome.error.count("\n")), (3, 1))
+            os.unlink(f"{self.data_dir}/admin.sock")
+
+    def test_hostile_text(self) -> None:
+        """What would steer a terminal is escaped."""
+        answers = {"/v1/peers": {"peers": [PEER | {"host": "\x1b[2J"}]}}
+        self.assertNotIn("\x1b", self.ask_at_terminal("peers", answers=answers))
+
+    def test_json(self) -> None:
+        """--json is the answer of the node."""
+        empty: dict[str, Any] = {"buckets": []}
+        outcome = self.ask("table", "--json", answers={"/v1/table": empty})
+        self.assertEqual(json.loads(outcome.out), empty)
+
+    def test_table(self) -> None:
+        """A line for each bucket; a lookup that was never made is a dash."""
+        bucket = {
+            "depth": 4,
+            "capacity": 20,
+            "contacts": [PEER, PEER | {"failures": 0}],
+            "replacements": 3,
+            "last_lookup": None,
+        }
+        outcome = self.ask("table", answers={"/v1/table": {"buckets": [bucket]}})
+        self.assertEqual(outcome.out, b"4\t2\t20\t3\t1\t-\n")
+
+    def test_locate(self) -> None:
+        """The holders of a key; a text is a key, as everywhere."""
+        answers = {f"/v1/locate/{KEY}": {"key": KEY, "holders": [HOLDER, SILENT]}}
+        outcome = self.ask("locate", KEY, answers=answers)
+        first, second = outcome.out.decode().splitlines()
+        self.assertEqual(outcome.code, 0)
+        self.assertEqual(
+            first.split("\t"),
+            ["ab" * 32, "[2001:db8::1]:8000", "holds", "7", "open", "5", "600.0", "12.3"],
+        )
+        self.assertIn("\tno answer\t-\t-\t-\t-\t", second)
+
+    def test_locate_nothing(self) -> None:
+        """If nobody holds the key: exit code 1, and the list all the same."""
+        answers = {f"/v1/locate/{KEY}": {"key": KEY, "holders": [SILENT]}}
+        outcome = self.ask("locate", KEY, "--json", answers=answers)
+        self.assertEqual(outcome.code, 1)
+        self.assertEqual(json.loads(outcome.out), {"key": KEY, "holders": [SILENT], "error": "not_found"})
+
+    def test_bad_key(self) -> None:
+        """What looks like a key and is none is wrong usage, and nothing is asked."""
+        outcome = self.ask("locate", "0x12", answers={})
+        self.assertEqual((outcome.code, self.server.requests), (2, []))
+
+
+class KeysTests(AdminCommandCase):
+    """`dht14 keys`."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(inspect, "PAGE", 2)
+        records = [RECORD | {"version": n} for n in range(5)]
+        self.answers = {
+            "/v1/records?limit=2": {"records": records[:3], "next": "aa"},
+            "/v1/records?after=aa&limit=2": {"records": records[3:], "next": None},
+            "/v1/records?after=aa&limit=1": {"records": records[3:], "next": None},
+        }
+
+    def test_all_pages(self) -> None:
+        """It follows the cursor to the end."""
+        outcome = self.ask("keys", answers=self.answers)
+        rows = [line.split("\t") for line in outcome.out.decode().splitlines()]
+        self.assertEqual([row[3] for row in rows], list("01234"))
+        self.assertEqual(rows[0], [KEY, "open", "5", "0", "8", "600.0", "kept"])
+
+    def test_terminal(self) -> None:
+        """There is one head, and the columns of all pages are aligned."""
+        lines = self.ask_at_terminal("keys", answers=self.answers).splitlines()
+        self.assertEqual([line.startswith("KEY") for line in lines], [True] + [False] * 5)
+        self.assertEqual(len({line.index("kept") for line in lines[1:]}), 1)
+
+    def test_limit(self) -> None:
+        """--limit ends the list, even if a page has more records than were asked for."""
+        outcome = self.ask("keys", "--limit", "4", "--json", answers=self.answers)
+        self.assertEqual([record["version"] for record in json.loads(outcome.out)["records"]], [0, 1, 2, 3])
+
+    def test_limit_of_one(self) -> None:
+        """Where the limit is reached, no other page is asked for."""
+        answers = {"/v1/records?limit=1": {"records": [RECORD, RECORD], "next": "aa"}}
+        outcome = self.ask("keys", "--limit", "1", answers=answers)
+        self.assertEqual((outcome.code, outcome.out.count(b"\n")), (0, 1))
+
+    def test_states(self) -> None:
+        """A tombstone and a cached copy are told apart."""
+        records = [RECORD | {"deleted": True}, RECORD | {"cached": True}]
+        outcome = self.ask("keys", answers={"/v1/records?limit=2": {"records": records, "next": None}})
+        self.assertEqual(
+            [line.split("\t")[-1] for line in outcome.out.decode().splitlines()], ["deleted", "cached"]
+        )
+
+
+class LogLevelTests(AdminCommandCase):
+    """`dht14 log-level`."""
+
+    def test_changed(self) -> None:
+        """The level is posted; the answer says which is in force."""
+        outcome = self.ask("log-level", "debug", answers={"/v1/loglevel?level=debug": {"level": "debug"}})
+        self.assertEqual((outcome.code, outcome.out), (0, b"debug\n"))
+        self.assertEqual(self.server.requests[0][0], "POST")
+
+    def test_unknown(self) -> None:
+        """An unknown level is wrong usage; the known ones are those of the node."""
+        outcome = self.ask("log-level", "debugg", answers={})
+        self.assertEqual(outcome.code, 2)
+        self.assertIn("did you mean debug?", outcome.error)
+        self.assertEqual(list(inspect.LOG_LEVELS), [level.value for level in LogLevel])
