@@ -250,8 +250,9 @@ def _key_row(record: RecordJson) -> Sequence[Cell]:
 def add_locate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `dht14 locate`."""
     parser.description = (
-        "Ask the nodes nearest to a key what they hold under it, and list them, nearest first. The exit code "
-        "is 1 if none of them holds anything."
+        "Let a node ask the other nodes nearest to a key what they hold under it, and list them, nearest "
+        "first. dht14 keys lists what the node itself holds. The exit code is 1 if none of the others holds "
+        "anything."
     )
     add_key_argument(parser)
     add_admin_arguments(parser)

@@ -71,9 +71,13 @@ COMMANDS = {
         "list the keys that a node holds on its disk", "dht14.cmd.inspect", "add_keys_arguments", "run_keys"
     ),
     "locate": Command(
-        "list which nodes hold what under a key", "dht14.cmd.inspect", "add_locate_arguments", "run_locate"
+        "list which other nodes hold a key",
+        "dht14.cmd.inspect",
+        "add_locate_arguments",
+        "run_locate",
     ),
     "trace": Command("show every call of a get", "dht14.cmd.trace", "add_arguments", "run"),
+    "dashboard": Command("show a node in a browser", "dht14.cmd.dashboard", "add_arguments", "run"),
     "log-level": Command(
         "change the log level of a running node",
         "dht14.cmd.inspect",
