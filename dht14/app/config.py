@@ -31,14 +31,14 @@ _OUR_SECTIONS = (_BOOTSTRAP, *SECTIONS)
 _MISTYPED = 0.88
 
 
-class _OptionText(NamedTuple):
+class OptionText(NamedTuple):
     """The text of one option, and where it was written."""
 
     text: str
     source: str
 
 
-_Texts = dict[tuple[str, str], _OptionText]
+_Texts = dict[tuple[str, str], OptionText]
 
 
 def load(
@@ -72,15 +72,25 @@ def load_node(
     return _node(role, _texts(file, environment or {}, options or {}, ()))
 
 
+def written(
+    path: str | None = None, environment: Mapping[str, str] | None = None
+) -> dict[tuple[str, str], OptionText]:
+    """Return what is written of each option, by section and name, and where.
+
+    Names are known, values are not validated. Raises `ConfigError`.
+    """
+    return _texts(path, environment or {}, {}, ())
+
+
 def _texts(
     file: "_File", environment: Mapping[str, str], options: Mapping[str, str], seeds: Sequence[str]
 ) -> _Texts:
     texts = file.texts | _from_environment(environment)
     for name, text in options.items():
-        texts["node", name] = _OptionText(text, "--" + name.replace("_", "-"))
+        texts["node", name] = OptionText(text, "--" + name.replace("_", "-"))
     if seeds:
         texts = {key: given for key, given in texts.items() if key[0] != _BOOTSTRAP}
-        texts |= {(_BOOTSTRAP, str(n)): _OptionText(text, "--bootstrap") for n, text in enumerate(seeds)}
+        texts |= {(_BOOTSTRAP, str(n)): OptionText(text, "--bootstrap") for n, text in enumerate(seeds)}
     for (section, name), given in texts.items():
         # The text is not repeated: it may contain a key, because an indented line continues the option above
         # it.
@@ -131,14 +141,14 @@ def _metadata(section: str, name: str) -> Mapping[str, Any]:
     return metadata
 
 
-def _parsed(parse: Callable[[str], T], section: str, name: str, given: _OptionText) -> T:
+def _parsed(parse: Callable[[str], T], section: str, name: str, given: OptionText) -> T:
     try:
         return parse(given.text)
     except ValueError as error:
         raise _mistake(section, name, given, str(error)) from None
 
 
-def _mistake(section: str, name: str, given: _OptionText, problem: str) -> ConfigError:
+def _mistake(section: str, name: str, given: OptionText, problem: str) -> ConfigError:
     return ConfigError(f"[{section}] {_shown(name)} ({given.source}): {problem}")
 
 
@@ -199,7 +209,7 @@ def _own_options(file: configparser.ConfigParser, path: str) -> _Texts:
         for name, text in file.items(section):
             if section != _BOOTSTRAP:
                 _refuse_unknown(f"option in [{section}]", name, _OPTIONS[section], path)
-            texts[section, name] = _OptionText(text, path)
+            texts[section, name] = OptionText(text, path)
     return texts
 
 
@@ -254,7 +264,7 @@ def _from_environment(environment: Mapping[str, str]) -> _Texts:
         else:
             _refuse_unknown("variable", variable, known, "the environment")
             key = known[variable]
-        texts[key] = _OptionText(environment[variable], variable)
+        texts[key] = OptionText(environment[variable], variable)
     return texts
 
 

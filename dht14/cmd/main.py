@@ -60,6 +60,9 @@ COMMANDS = {
     "rekey": Command(
         "encrypt the values of a stopped node with another key", "dht14.cmd.rekey", "add_arguments", "run"
     ),
+    "config": Command(
+        "list all options, or check a configuration", "dht14.cmd.config_options", "add_arguments", "run"
+    ),
     "health": Command("check that a node of this host works", "dht14.cmd.health", "add_arguments", "run"),
     "wait": Command("wait until a node is ready", "dht14.cmd.wait", "add_arguments", "run"),
     "status": Command(
