@@ -108,15 +108,14 @@ class AdminClient:
     def _ask(self, method: str, path: str, shape: type[T], parameters: Mapping[str, object]) -> T:
         query = f"?{urlencode(parameters)}" if parameters else ""
         with self.open(method, path + query) as response:
+            self.check(response)
             body = response.read(MAX_ANSWER)
-            if response.status != 200:
-                raise self._refusal(response.status, body)
         try:
             document: T = json.loads(body)
         except ValueError:
-            raise self._stranger() from None
+            raise self.stranger() from None
         if not _has_shape(document, shape):
-            raise self._stranger()
+            raise self.stranger()
         return document
 
     @contextmanager
@@ -137,11 +136,16 @@ class AdminClient:
                 NO_NODE, f"the node at {self.place} did not answer within {TIMEOUT:g} s"
             ) from None
         except HTTPException:
-            raise self._stranger() from None
+            raise self.stranger() from None
         except OSError as error:
             raise self._unreachable(error) from None
         finally:
             connection.close()
+
+    def check(self, response: HTTPResponse) -> None:
+        """Do nothing if the node has answered; raise its refusal else."""
+        if response.status != 200:
+            raise self._refusal(response.status, response.read(MAX_ANSWER))
 
     def connection(self) -> HTTPConnection:
         """Return a connection that is not open yet."""
@@ -178,7 +182,7 @@ class AdminClient:
             content = json.loads(body)
             why, hint = str(content["error"]), str(content["hint"])
         except (ValueError, KeyError, TypeError):
-            return self._stranger()
+            return self.stranger()
         if status == 401:
             return self._token_error()
         line = f"{why}. {hint}" if hint else why
@@ -197,7 +201,8 @@ class AdminClient:
         cure = f"give --data-dir with its data directory, or --token-file with a copy of its {TOKEN_NAME}"
         return CommandError(NO_NODE, f"{what}; {cure}", "token")
 
-    def _stranger(self) -> CommandError:
+    def stranger(self) -> CommandError:
+        """Make the error about an answer that a node would not give."""
         return CommandError(
             NO_NODE,
             f"what answers at {self.place} is not the admin surface of a node, or of another version; check "

@@ -80,6 +80,7 @@ COMMANDS = {
         "run_locate",
     ),
     "trace": Command("show every call of a get", "dht14.cmd.trace", "add_arguments", "run"),
+    "top": Command("show the rates of a node, once a second", "dht14.cmd.top", "add_arguments", "run"),
     "dashboard": Command("show a node in a browser", "dht14.cmd.dashboard", "add_arguments", "run"),
     "log-level": Command(
         "change the log level of a running node",

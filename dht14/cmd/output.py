@@ -56,8 +56,11 @@ def base64_text(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
 
-def print_bytes(output: bytes) -> None:
-    """Write all bytes to the standard output. Raises `CommandError` if that fails."""
+def print_bytes(output: bytes) -> bool:
+    """Write all bytes to the standard output. Raises `CommandError` if that fails.
+
+    Return whether somebody reads on: not after the reader of a pipe has ended.
+    """
     if sys.stdout is None:
         raise CommandError(WRONG_USAGE, "cannot write to the standard output: it is closed", "output")
     try:
@@ -65,9 +68,11 @@ def print_bytes(output: bytes) -> None:
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         _discard_output()
+        return False
     except OSError as error:
         reason = error.strerror
         raise CommandError(WRONG_USAGE, f"cannot write to the standard output: {reason}", "output") from None
+    return True
 
 
 def print_value(value: bytes) -> None:

@@ -105,11 +105,13 @@ class SocketTests(AdminProcessCase):
         self.assertEqual((missing.code, json.loads(missing.out)["error"]), (1, "not_found"))
 
     def test_log_level(self) -> None:
-        """The log level changes at once."""
-        node = self.start().wait_for_api()
+        """The log level changes at once: a node that was told to be quiet logs its end."""
+        node = self.start("--log-level", "critical").wait_for_api()
         self.status()
-        self.assertEqual(self.command("log-level", "debug").out, b"debug\n")
-        self.assertIsNone(node.process.poll())
+        self.assertEqual(node.events(), [])
+        self.assertEqual(self.command("log-level", "info").out, b"info\n")
+        self.assertEqual(node.stop(), 0)
+        self.assertTrue(node.events())
 
     def test_proof_of_work(self) -> None:
         """While a node searches for its proof of work it is not ready, and says so; later it is."""
