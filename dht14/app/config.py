@@ -79,7 +79,8 @@ def written(
 
     Names are known, values are not validated. Raises `ConfigError`.
     """
-    return _texts(path, environment or {}, {}, ())
+    file = _read(path) if path is not None else _File({})
+    return _texts(file, environment or {}, {}, ())
 
 
 def _texts(
@@ -189,7 +190,7 @@ def _read(path: str) -> _File:
             raise ConfigError(
                 f"[dht] {name} sets [{ours[0]}] {ours[1]}, which {path} sets already; keep one of the two"
             )
-        texts[ours] = _OptionText(shared_file.without_comment(value), f"[dht] {name} in {path}")
+        texts[ours] = OptionText(shared_file.without_comment(value), f"[dht] {name} in {path}")
     return _File(texts, _unused(shared, path))
 
 

@@ -64,7 +64,7 @@ def add_admin_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_argument(parser)
 
 
-class SocketConnection(HTTPConnection):
+class UnixHttpConnection(HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: str, timeout: float) -> None:
@@ -158,7 +158,7 @@ class AdminClient:
                 "a data directory with a shorter path, or set [node] admin_address to HOST:PORT",
                 "no_admin_surface",
             )
-        return SocketConnection(self.socket_path, TIMEOUT)
+        return UnixHttpConnection(self.socket_path, TIMEOUT)
 
     def token(self) -> str | None:
         """Return the token of the node; None if there is no file of it in the data directory."""

@@ -60,11 +60,12 @@ def run(args: argparse.Namespace) -> int:
     """Print the options and return the exit code. Raises `ConfigError`."""
     role = Role.NODE if args.role == "node" else Role.BOOTSTRAP
     if args.check is not None:
-        config.load(role, args.check, os.environ)
+        unused = config.load(role, args.check, os.environ).unused
         if args.json:
-            print_json({"accepted": True, "file": args.check})
+            print_json({"accepted": True, "file": args.check, "unused": unused})
         else:
-            print_lines([f"{args.check}: a node accepts this configuration"])
+            beside = f"; it does not read {', '.join(unused)}" if unused else ""
+            print_lines([f"{args.check}: a node accepts this configuration{beside}"])
         return DONE
     shows_values = args.config is not None or args.env
     written = config.written(args.config, os.environ) if shows_values else {}

@@ -138,5 +138,5 @@ def _no_command(name: str) -> CommandError:
 
 
 def _help() -> str:
-    lines = "\n".join(f"  {name:<9} {command.purpose}" for name, command in COMMANDS.items())
+    lines = "\n".join(f"  {name:<10} {command.purpose}" for name, command in COMMANDS.items())
     return f"{_USAGE}\n\n{_DESCRIPTION}\n\ncommands:\n{lines}\n\n{_EPILOG}\n"

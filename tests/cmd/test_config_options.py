@@ -125,6 +125,20 @@ class CheckTests(ConfigCase):
         outcome = run("config", "--check", self.file("[storage]\nreplication = 3\n"))
         self.assertEqual((outcome.code, outcome.error), (0, ""))
 
+    def test_shared_file(self) -> None:
+        """Of a VoidPhone's shared file it names what is for other modules, and what [dht] sets."""
+        path = self.file(
+            "hostkey = /key.pem\n[gossip]\ncache_size = 5\n[dht]\nlisten_address = 127.0.0.1:9\n"
+        )
+        outcome = run("config", "--check", path)
+        self.assertEqual(outcome.code, 0)
+        self.assertIn("it does not read hostkey, [gossip]", outcome.out.decode())
+        self.assertEqual(
+            json.loads(run("config", "--check", path, "--json").out)["unused"], ["hostkey", "[gossip]"]
+        )
+        values = run("config", "--config", path).out.decode()
+        self.assertIn(f"[node] p2p_address\t127.0.0.1:9\t[dht] listen_address in {path}\n", values)
+
     def test_refused(self) -> None:
         """One that it refuses is 78 with the line of the node, which names no secret."""
         secret = "not-to-be-shown"

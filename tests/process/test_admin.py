@@ -7,7 +7,7 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
-from dht14.cmd.admin_client import SocketConnection
+from dht14.cmd.admin_client import UnixHttpConnection
 from dht14.cmd.keys import parse_key
 from tests.cmd.shell import Outcome, run
 from tests.process.nodes import PATIENCE, Twistd, eventually, free_port
@@ -61,7 +61,7 @@ class SocketTests(AdminProcessCase):
 
     def ready(self) -> tuple[int, dict[str, Any]]:
         """Ask for /readyz; return status and reasons."""
-        connection = SocketConnection(str(self.socket), PATIENCE)
+        connection = UnixHttpConnection(str(self.socket), PATIENCE)
         try:
             connection.request("GET", "/readyz")
             response = connection.getresponse()
