@@ -8,7 +8,7 @@ from dht14.client.address import format_address
 from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
 from dht14.cmd.command_error import DONE, NOT_DONE
 from dht14.cmd.keys import KEY_HELP, parse_key
-from dht14.cmd.output import print_json
+from dht14.cmd.output import print_json, print_status
 from dht14.cmd.parser import whole_number
 from dht14.cmd.progress import duration
 from dht14.cmd.table import Cell, Column, byte_size, milliseconds, print_lines, print_table
@@ -266,6 +266,8 @@ def run_locate(args: argparse.Namespace) -> int:
         print_json({**answer} if is_held else {**answer, "error": "not_found"})
     else:
         print_table(_HOLDER_COLUMNS, map(_holder_row, answer["holders"]))
+        if not answer["holders"]:
+            print_status("no other node can be asked; dht14 keys lists what this node holds")
     return DONE if is_held else NOT_DONE
 
 

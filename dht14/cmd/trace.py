@@ -8,7 +8,7 @@ from dht14.cmd.admin_client import add_admin_arguments, admin_client
 from dht14.cmd.command_error import DONE, NO_NODE, NOT_DONE
 from dht14.cmd.inspect import SHOWN_DIGITS, add_key_argument
 from dht14.cmd.keys import parse_key
-from dht14.cmd.output import print_json
+from dht14.cmd.output import print_json, print_status
 from dht14.cmd.table import is_terminal, milliseconds, print_lines
 from dht14.net.admin.view import StepJson, TraceJson
 
@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
         print_lines(waterfall(trace))
     else:
         print_lines(_plain_lines(trace))
+        if outcome != "found":
+            print_status(summary(trace))
     if outcome == "found":
         return DONE
     return NO_NODE if outcome == "not ready" else NOT_DONE

@@ -140,6 +140,12 @@ class ListTests(AdminCommandCase):
         self.assertEqual(outcome.code, 1)
         self.assertEqual(json.loads(outcome.out), {"key": KEY, "holders": [SILENT], "error": "not_found"})
 
+    def test_locate_alone(self) -> None:
+        """A node that knows no other says so."""
+        outcome = self.ask("locate", KEY, answers={f"/v1/locate/{KEY}": {"key": KEY, "holders": []}})
+        self.assertEqual((outcome.code, outcome.out), (1, b""))
+        self.assertIn("no other node can be asked", outcome.error)
+
     def test_bad_key(self) -> None:
         """What looks like a key and is none is wrong usage, and nothing is asked."""
         outcome = self.ask("locate", "0x12", answers={})

@@ -74,12 +74,18 @@ class MainTests(SynchronousTestCase):
         self.assertEqual(len(err.splitlines()), 1)
 
     def test_client_starts_light(self):
-        """A client does not import Twisted."""
-        script = (
-            "import sys; from dht14.cmd.main import main\n"
-            "try: main(['get', '--help'])\n"
-            "except SystemExit: pass\n"
-            "sys.exit('twisted' in sys.modules)"
-        )
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
-        self.assertEqual(done.returncode, 0, done.stderr)
+        """A client does not import Twisted, nor does a command that looks into a node."""
+        for words in (
+            ["get", "--help"],
+            ["status", "--data-dir", "/no/such/folder"],
+            ["dashboard", "--help"],
+        ):
+            script = (
+                "import sys; from dht14.cmd.main import main\n"
+                f"try: main({words})\n"
+                "except SystemExit: pass\n"
+                "sys.exit('twisted' in sys.modules)"
+            )
+            command = [sys.executable, "-c", script]
+            done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)

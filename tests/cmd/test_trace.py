@@ -147,6 +147,11 @@ class CommandTests(AdminCommandCase):
         """A node that is not ready is exit code 3."""
         self.assertEqual(self.trace(trace=MISSING | {"outcome": "not ready"})[0], 3)
 
+    def test_missing_in_pipe(self) -> None:
+        """In a pipe stderr says how the get ended."""
+        outcome = self.ask("trace", KEY, answers={f"/v1/trace/{KEY}": MISSING})
+        self.assertEqual((outcome.code, outcome.error), (1, "not found; 16.0 ms, 4 calls, 1 hop\n"))
+
     def test_unknown_format(self) -> None:
         """An unknown format is wrong usage."""
         outcome = self.ask("trace", KEY, "--format", "svg", answers={})

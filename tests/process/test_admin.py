@@ -3,11 +3,13 @@ import os
 import stat
 import sys
 import tempfile
+import threading
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
-from dht14.cmd.admin_client import UnixHttpConnection
+from dht14.cmd.admin_client import AdminClient, UnixHttpConnection
+from dht14.cmd.dashboard_server import DashboardServer
 from dht14.cmd.keys import parse_key
 from tests.cmd.shell import Outcome, run
 from tests.process.nodes import PATIENCE, Twistd, eventually, free_port
@@ -103,6 +105,34 @@ class SocketTests(AdminProcessCase):
         self.assertIn("get: found", [event["name"] for event in chrome["traceEvents"]])
         missing = self.command("trace", "nothing", "--json")
         self.assertEqual((missing.code, json.loads(missing.out)["error"]), (1, "not_found"))
+
+    def test_served_dashboard(self) -> None:
+        """The page of a node with a socket comes through a port, and its events as they happen."""
+        self.start()
+        self.status()
+        server = DashboardServer(AdminClient(str(self.data_dir), None), "token", 0)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            connection = HTTPConnection(*server.at, timeout=PATIENCE)
+            connection.request("GET", "/")
+            page = connection.getresponse()
+            self.assertIn("default-src 'none'", page.headers["Content-Security-Policy"])
+            self.assertIn(b"<html", page.read())
+            connection.request("GET", "/v1/events")
+            self.assertEqual(connection.getresponse().status, 401)
+            connection.close()
+            connection.request("GET", "/v1/events", headers={"Authorization": "Bearer token"})
+            events = connection.getresponse()
+            self.assertEqual(events.headers["Content-Type"], "text/event-stream")
+            while events.readline() != b"event: status\n":
+                pass
+            self.assertIn("advice", json.loads(events.readline().partition(b": ")[2])["status"])
+            connection.close()
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
     def test_log_level(self) -> None:
         """The log level changes at once: a node that was told to be quiet logs its end."""
