@@ -217,7 +217,8 @@ def run_keys(args: argparse.Namespace) -> int:
         print_json({"records": [record for page in pages for record in page]})
         return DONE
     for number, page in enumerate(pages):
-        print_table(_KEY_COLUMNS, map(_key_row, page), has_head=number == 0)
+        if not print_table(_KEY_COLUMNS, map(_key_row, page), has_head=number == 0):
+            break
     return DONE
 
 

@@ -40,19 +40,21 @@ def is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], has_head: bool = True) -> None:
-    """Print rows: with a head and aligned on a terminal, else one line each with tabs between the facts."""
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], has_head: bool = True) -> bool:
+    """Print rows: with a head and aligned on a terminal, else one line each with tabs between the facts.
+
+    Return whether somebody reads on.
+    """
     if not is_terminal():
-        print_lines("\t".join(_printable(cell.plain) for cell in row) for row in rows)
-        return
+        return print_lines("\t".join(_printable(cell.plain) for cell in row) for row in rows)
     table = list(rows)
     widths = [
-        max([column.width, len(column.title), *(len(row[n].shown) for row in table)])
+        max([column.width, len(column.title), *(len(_printable(row[n].shown)) for row in table)])
         for n, column in enumerate(columns)
     ]
     head = [column.title.upper() for column in columns]
     lines = ([head] if has_head else []) + [[_printable(cell.shown) for cell in row] for row in table]
-    print_lines(_aligned(columns, widths, line) for line in lines)
+    return print_lines(_aligned(columns, widths, line) for line in lines)
 
 
 def _aligned(columns: Sequence[Column], widths: Sequence[int], texts: Sequence[str]) -> str:
@@ -63,9 +65,9 @@ def _aligned(columns: Sequence[Column], widths: Sequence[int], texts: Sequence[s
     return "  ".join(cells).rstrip()
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    """Print lines at once."""
-    print_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
+def print_lines(lines: Iterable[str]) -> bool:
+    """Print lines at once. Return whether somebody reads on."""
+    return print_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
 
 
 def _printable(text: str) -> str:

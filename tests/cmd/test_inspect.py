@@ -1,11 +1,14 @@
 import json
 import os
+import subprocess
+import sys
 from typing import Any
 
 from dht14.app.options import LogLevel
 from dht14.cmd import inspect
 from tests.cmd.admin_case import AdminCommandCase
-from tests.cmd.admin_server import PEER, STATUS
+from tests.cmd.admin_server import PEER, STATUS, AdminServer
+from tests.process.nodes import PATIENCE, environment
 
 KEY = "3b" * 32
 RECORD: dict[str, Any] = {
@@ -177,6 +180,25 @@ class KeysTests(AdminCommandCase):
         lines = self.ask_at_terminal("keys", answers=self.answers).splitlines()
         self.assertEqual([line.startswith("KEY") for line in lines], [True] + [False] * 5)
         self.assertEqual(len({line.index("kept") for line in lines[1:]}), 1)
+
+    def test_reader_ends(self) -> None:
+        """When the reader of the pipe has ended, no other page is asked for."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        with AdminServer(self.data_dir, self.answers) as server, open(writer, "wb") as closed:
+            command = (
+                "import sys; from dht14.cmd import inspect; inspect.PAGE = 2; from dht14.cmd.main import main"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", f"{command}; sys.exit(main())", "keys", *server.words],
+                stdout=closed,
+                stderr=subprocess.PIPE,
+                env=environment({}),
+                timeout=PATIENCE,
+                check=False,
+            )
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertEqual(server.paths, ["/v1/records?limit=2"])
 
     def test_limit(self) -> None:
         """--limit ends the list, even if a page has more records than were asked for."""
