@@ -11,7 +11,7 @@ TESTS := $(or $(ARGS),tests)
 RUN_TESTS := scripts/run_tests.py $(if $(JOBS),--jobs $(JOBS)) --directory $(VENV)/trial
 
 .DELETE_ON_ERROR:
-.PHONY: help build docs lock run_node run_bootstrap test test_and_report tox lint lint_deployment types clean
+.PHONY: help build completion docs lock run_node run_bootstrap test test_and_report tox lint lint_deployment types clean
 
 help:
 	@echo "make build            sdist and wheel in dist/, checked"
@@ -21,6 +21,7 @@ help:
 	@echo "make test_and_report  the same, with reports/tests.html and reports/coverage/index.html"
 	@echo "make lint types       ruff, shellcheck; mypy"
 	@echo "make lint_deployment  Dockerfile, compose files and manifests"
+	@echo "make completion       build/completion/: completion of dht14 for bash and zsh"
 	@echo "make docs             reference of all modules, in apidocs/"
 	@echo "make tox ARGS=...     environments of tox.ini (default: all of env_list)"
 	@echo "make lock             update conf/requirements.txt: the packages of the image"
@@ -61,6 +62,10 @@ types: $(VENV)/installed-dev
 lock: $(VENV)/installed-deployment
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes --all-build-deps \
 		--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --output-file conf/requirements.txt setup.cfg
+
+# For bash: source build/completion/dht14.bash; for zsh: the file goes into a folder of $$fpath.
+completion: $(VENV)/installed-test
+	$(BIN)/python scripts/completion.py build/completion
 
 # Reference of all modules, in apidocs/. Words in backquotes that are not names of the code are no error.
 docs: $(VENV)/installed-docs
