@@ -42,7 +42,9 @@ class AdminParts:
 def admin_factory(parts: AdminParts, rules: AccessRules) -> "ConnectionLimit":
     """Return the factory of one listener."""
     return ConnectionLimit(
-        _AdminSite(_tree(parts, rules), requestFactory=_LimitedRequest, timeout=IDLE_TIMEOUT)
+        _AdminSite(
+            _tree(parts, rules), requestFactory=_LimitedRequest, timeout=IDLE_TIMEOUT, reactor=parts.clock
+        )
     )
 
 
