@@ -3,6 +3,7 @@
 Layers, each importing only what stands below it::
 
     cmd/                               what is typed: options of twistd, commands of `dht14`
+    embedding/                         a node in another program, networks for tests
     app/  sim/  client/                the life of a real node; a network of virtual nodes; clients of the API
     stack                              builds the objects of one node, once, for both
     net/  maintenance/                 Twisted protocols (rpc/, api/, bulk/); what a node does unasked
@@ -15,8 +16,8 @@ Layers, each importing only what stands below it::
 From `wire/` down everything is pure (no Twisted, no log, no clock, no randomness of its own), except that the
 database waits for the disk in a thread. `app/` and `sim/` never meet; both call `build_stack` in `stack.py`.
 
-`docs/architecture.md` follows a request through these parts and explains the terms. `__all__`, here and in
-`aio`, names what is public; `docs/clients.md` explains it.
+`docs/architecture.md` follows a request through these parts and explains the terms. `__all__`, here, in `aio`
+and in `testing`, names what is public; `docs/clients.md` and `docs/embedding.md` explain it.
 """
 
 TYPE_CHECKING = False
@@ -38,22 +39,31 @@ if TYPE_CHECKING:
         Unanswered,
     )
     from dht14.client.keys import owner_key
+    from dht14.embedding.node import Node
+    from dht14.embedding.node_status import NodeStatus
+    from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse, StartError
     from dht14.records.receipt import PutOutcome, PutReason
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AddressUnavailable",
     "BadKey",
     "Client",
+    "ConfigError",
+    "DataDirInUse",
     "DhtError",
     "Forged",
     "Incomplete",
     "NoNode",
+    "Node",
+    "NodeStatus",
     "NotReady",
     "PutOutcome",
     "PutReason",
     "Receipt",
     "Refused",
+    "StartError",
     "TimedOut",
     "TooLarge",
     "Unanswered",
@@ -66,6 +76,9 @@ _HOMES = {
     "client.blocking": {"Client"},
     "client.answers": {"Receipt", "Value"},
     "client.keys": {"owner_key"},
+    "embedding.node": {"Node"},
+    "embedding.node_status": {"NodeStatus"},
+    "errors": {"AddressUnavailable", "ConfigError", "DataDirInUse", "StartError"},
     "records.receipt": {"PutOutcome", "PutReason"},
 }
 

@@ -56,7 +56,7 @@ def load(
     file = _read(path) if path is not None else _File({})
     texts = _texts(file, environment or {}, options or {}, seeds)
     folder = os.path.dirname(os.path.abspath(path)) if path is not None else os.curdir
-    settings = _validated(_settings(role, _with_key_file_below(folder, texts)))
+    settings = validated(_settings(role, _with_key_file_below(folder, texts)))
     return attrs.evolve(settings, unused=file.unused)
 
 
@@ -281,8 +281,8 @@ def _shown(name: str) -> str:
     return name if len(name) < 32 and name.isprintable() else f"a name of {len(name)} characters"
 
 
-def _validated(settings: Settings) -> Settings:
-    """Validate the relations between options."""
+def validated(settings: Settings) -> Settings:
+    """Return the settings. Raises `ConfigError` where options contradict each other."""
     storage, limiter = settings.storage, settings.rate_limiter
     if storage.min_ttl > storage.max_ttl:
         raise ConfigError(

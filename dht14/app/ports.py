@@ -7,7 +7,7 @@ with the others of its kind: those for clients before the hand-over ends, those 
 from ipaddress import ip_address
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
 from dht14.app.options import PutReply, Role, Settings
@@ -21,6 +21,9 @@ from dht14.net.listen import bind_tcp, bind_udp, listen_tcp
 from dht14.net.rpc.udp_port import UdpPort
 from dht14.net.tcp_port import TcpPort
 from dht14.stack import Stack
+
+ANY_PORT_TRIES = 20
+"""The system chooses a free UDP port without regard to TCP: another one is asked for as often as this."""
 
 
 @frozen
@@ -63,29 +66,48 @@ class NodePorts:
     bulk: TcpPort | None
     """For large values; it has the number of `p2p`. None in a bootstrap node."""
     api: ApiPort | None
-    """None in a bootstrap node."""
+    """None in a bootstrap node, and where nobody asked for one."""
 
     @classmethod
-    def bind(cls, settings: Settings, role: Role, node: PutGet, reactor: Any) -> "NodePorts":
+    def bind(
+        cls, settings: Settings, role: Role, node: PutGet, reactor: Any, *, has_api: bool = True
+    ) -> "NodePorts":
         """Bind the sockets of a node. `node` answers the clients of the API.
 
         Raises `AddressUnavailable`, with nothing left open.
         """
-        host = settings.node.p2p_address[0]
-        p2p = bind_udp("p2p_address", settings.node.p2p_address, reactor)
-        probe = bind_udp("p2p_address", (host, 0), reactor)
-        ports = cls(p2p=p2p, probe=probe, bulk=None, api=None)
-        if role is Role.BOOTSTRAP:
+        ports = cls._bind_p2p(settings.node.p2p_address, role, reactor)
+        if role is Role.BOOTSTRAP or not has_api:
             return ports
         try:
-            bulk = bind_tcp("p2p_address", (host, p2p.getHost().port), reactor)
-            ports = cls(p2p=p2p, probe=probe, bulk=bulk, api=None)
             factory = _api_factory(settings, reactor, node)
             listener = listen_tcp("api_address", settings.node.api_address, factory, reactor)
         except AddressUnavailable:
             ports.close_p2p()
             raise
-        return cls(p2p=p2p, probe=probe, bulk=bulk, api=ApiPort(factory, listener))
+        return evolve(ports, api=ApiPort(factory, listener))
+
+    @classmethod
+    def _bind_p2p(cls, address: Address, role: Role, reactor: Any) -> "NodePorts":
+        """Bind the sockets for other nodes. Port 0 is any that is free for UDP and TCP alike."""
+        host, port = address
+        for tries_left in reversed(range(1 if port else ANY_PORT_TRIES)):
+            ports = cls(
+                p2p=bind_udp("p2p_address", address, reactor),
+                probe=bind_udp("p2p_address", (host, 0), reactor),
+                bulk=None,
+                api=None,
+            )
+            if role is Role.BOOTSTRAP:
+                break
+            try:
+                bulk = bind_tcp("p2p_address", (host, ports.p2p.getHost().port), reactor)
+                return evolve(ports, bulk=bulk)
+            except AddressUnavailable:
+                ports.close_p2p()
+                if not tries_left:
+                    raise
+        return ports
 
     @property
     def p2p_address(self) -> Address:

@@ -28,7 +28,7 @@ from dht14.errors import Malformed, StartError
 from dht14.kademlia.contact import Contact
 from dht14.maintenance.handover import HAND_OVER_TIMEOUT
 from dht14.maintenance.periodic import Periodic
-from dht14.net.api.readiness import StartStep
+from dht14.net.api.readiness import Readiness, StartStep
 from dht14.net.bulk.client import BulkClient
 from dht14.net.bulk.server import BulkServer
 from dht14.net.bulk.tls import NodeTls
@@ -62,15 +62,22 @@ def _no_log_level(name: str) -> None:
 
 
 def build_node(
-    settings: Settings, reactor: Any, role: Role, set_log_level: Callable[[str], None] = _no_log_level
-) -> MultiService:
+    settings: Settings,
+    reactor: Any,
+    role: Role,
+    set_log_level: Callable[[str], None] = _no_log_level,
+    *,
+    has_api: bool = True,
+) -> "NodeService":
     """Return a node with its directory locked and its ports bound. It starts to work when the service starts.
+
+    Without `has_api` no port for clients is bound: the program around the node calls it directly.
 
     Raises `StartError`, with nothing left open, if the directory, the identity or a port cannot be used.
     """
     data_dir = DataDir.open(settings.node.data_dir)
     try:
-        return _NodeService(settings, reactor, role, data_dir, set_log_level)
+        return NodeService(settings, reactor, role, data_dir, set_log_level, has_api)
     except BaseException:
         data_dir.close()
         raise
@@ -90,7 +97,7 @@ class _RunningNode:
     """Join and maintenance: added to the service when the work begins."""
 
 
-class _NodeService(MultiService):
+class NodeService(MultiService):
     """One node from start to stop. Owns its ports and its data directory.
 
     `_progress.phase` is the state. Only `_begin_work` lets the node join and serve others.
@@ -105,6 +112,7 @@ class _NodeService(MultiService):
         role: Role,
         data_dir: DataDir,
         set_log_level: Callable[[str], None],
+        has_api: bool,
     ) -> None:
         super().__init__()
         self._settings = settings
@@ -126,7 +134,7 @@ class _NodeService(MultiService):
         self._opening_timeout: IDelayedCall | None = None
         self._saved_change = 0
         """`table.changes` when the contacts were saved."""
-        self._ports = NodePorts.bind(settings, role, self._progress.readiness, reactor)
+        self._ports = NodePorts.bind(settings, role, self._progress.readiness, reactor, has_api=has_api)
         self._view = RealNodeView(
             settings=settings,
             role=_ROLE_NAMES[role],
@@ -141,6 +149,21 @@ class _NodeService(MultiService):
         except StartError:
             self._ports.close_all()
             raise
+
+    @property
+    def ports(self) -> NodePorts:
+        """Its sockets, bound from the beginning."""
+        return self._ports
+
+    @property
+    def readiness(self) -> Readiness:
+        """Puts and gets at this node, which wait until it is ready."""
+        return self._progress.readiness
+
+    @property
+    def stack(self) -> Stack | None:
+        """The objects of the node; None until it has its id."""
+        return self._running.stack if self._running is not None else None
 
     def _unlock_database(self, identity: Identity | None) -> DatabaseDir:
         origin = identity.node_id if identity is not None else 0

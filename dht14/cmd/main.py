@@ -88,6 +88,9 @@ COMMANDS = {
         "add_log_level_arguments",
         "run_log_level",
     ),
+    "testnet": Command(
+        "run a network of real nodes on this host", "dht14.cmd.testnet", "add_arguments", "run"
+    ),
     "sim": Command("simulate a whole network in this process", "dht14.cmd.sim", "add_arguments", "run"),
 }
 

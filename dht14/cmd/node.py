@@ -22,7 +22,7 @@ from dht14 import __version__
 from dht14.app import config, logs
 from dht14.app.log_file import LogFile
 from dht14.app.options import Role, Settings
-from dht14.cmd.reactor_clock import monotonic_clock, set_reactor_clock
+from dht14.app.reactor_clock import monotonic_clock, set_reactor_clock
 from dht14.cmd.twistd_options import as_user_of, check_twistd_options
 from dht14.errors import ConfigError, StartError
 

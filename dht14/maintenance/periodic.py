@@ -1,7 +1,8 @@
 """Periodic: runs a maintenance pass at regular intervals.
 
-A LoopingCall that starts with jitter, continues after a failed pass, and cancels the pass under way when it
-is stopped.
+It starts with jitter, continues after a failed pass, and cancels the pass under way when it is stopped.
+`LoopingCall` cannot be used: each one imports the global reactor, even to run on another clock, and so
+installs one in a program that may not want it.
 """
 
 import random
@@ -11,12 +12,12 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, FirstError, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dht14.errors import CallFailed
 from dht14.maintenance.metrics import PassMetrics
+from dht14.node.timers import cancel_timer
 
 JITTER = 0.2
 """The first pass runs after one interval times 1 ± JITTER, so that nodes started together spread out."""
@@ -52,16 +53,17 @@ class Periodic(Service):
         self._rng = rng
         self.metrics = PassMetrics()
         self._began = 0.0
-        self._first: IDelayedCall | None = None
+        self._timer: IDelayedCall | None = None
+        """None while a pass that it started is under way."""
+        self._due_at = 0.0
         self._current: Deferred[Any] | None = None
-        self._loop = LoopingCall(self._run_pass)
-        self._loop.clock = clock
 
     def startService(self) -> None:
         """Run the first pass about one interval from now."""
         super().startService()
         delay = self._interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
-        self._first = self._clock.callLater(delay, self._loop.start, self._interval)
+        self._due_at = self._clock.seconds() + delay
+        self._timer = self._clock.callLater(delay, self._on_time)
 
     def stopService(self) -> "Deferred[Any] | None":
         """Run no further pass, and cancel the one under way; fires when it has ended.
@@ -69,10 +71,7 @@ class Periodic(Service):
         A pass over all records takes long even if every call fails at once.
         """
         super().stopService()
-        if self._first is not None and self._first.active():
-            self._first.cancel()
-        if self._loop.running:
-            self._loop.stop()
+        cancel_timer(self._timer)
         current = self._current
         if current is not None:
             current.cancel()
@@ -83,14 +82,26 @@ class Periodic(Service):
         if self.running and self._current is None:
             self._run_pass()
 
+    def _on_time(self) -> None:
+        self._timer = None
+        self._run_pass().addBoth(self._set_timer)
+
+    def _set_timer(self, _: object) -> None:
+        """Plan the next pass an interval after this one was due; leave out those that are past."""
+        if not self.running:
+            return
+        now = self._clock.seconds()
+        missed = max(now - self._due_at, 0.0) // self._interval
+        self._due_at += (missed + 1) * self._interval
+        self._timer = self._clock.callLater(max(self._due_at - now, 0.0), self._on_time)
+
     def _run_pass(self) -> "Deferred[Any]":
         if self._current is not None:
             return succeed(None)  # A pass started by `run_now` is still under way.
         self._began = self._clock.seconds()
-        self._current = maybeDeferred(self._one_pass)
-        self._current.addCallbacks(self._succeeded, self._failed)
-        self._current.addBoth(self._ended)
-        return self._current
+        current = self._current = maybeDeferred(self._one_pass)
+        current.addCallbacks(self._succeeded, self._failed)
+        return current.addBoth(self._ended)
 
     def _succeeded(self, _: object) -> None:
         self.metrics.succeeded += 1

@@ -4,6 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import dht14
 import dht14.aio
+import dht14.testing
 from dht14.client.errors import (
     BadKey,
     DhtError,
@@ -23,21 +24,31 @@ class PublicTests(SynchronousTestCase):
     """The public names."""
 
     def test_names(self) -> None:
-        """Both pages of public names have the same, and each can be imported and says what it is."""
-        self.assertEqual({*dht14.__all__} - {"__version__"}, {*dht14.aio.__all__})
-        for module in (dht14, dht14.aio):
+        """Both pages of public names have the same, but for the way to run a node; each can be imported and
+        says what it is."""
+        own = {"__version__", "Node"}
+        self.assertEqual({*dht14.__all__} - own, {*dht14.aio.__all__} - {"AsyncioNode", "run_node"})
+        for module in (dht14, dht14.aio, dht14.testing):
             for name in module.__all__:
                 self.assertTrue(getattr(module, name).__doc__, name)
                 self.assertIn(name, dir(module))
-        self.assertRaises(AttributeError, getattr, dht14, "Clint")
+        for module in (dht14, dht14.aio):
+            self.assertRaises(AttributeError, getattr, module, "Clint")
 
     def test_same_methods(self) -> None:
-        """Both clients have the same methods with the same arguments."""
+        """Both clients, and a node, have the same methods with the same arguments. Those that carry out many
+        calls are only for clients: a node has no connections that they would spare."""
         for name, method in vars(dht14.Client).items():
-            if not name.startswith("_"):
-                other = getattr(dht14.aio.Client, name)
-                self.assertEqual(inspect.signature(method), inspect.signature(other), name)
-                self.assertTrue(method.__doc__, name)
+            if name.startswith("_"):
+                continue
+            self.assertTrue(method.__doc__, name)
+            others: list[type] = [dht14.aio.Client]
+            if name not in ("close", "get_many", "put_many"):
+                others += [dht14.Node, dht14.aio.AsyncioNode]
+            for other in others:
+                signature = inspect.signature(getattr(other, name))
+                parameters = signature.parameters.values()
+                self.assertEqual(list(inspect.signature(method).parameters.values()), list(parameters), name)
 
     def test_errors(self) -> None:
         """All errors are `DhtError`, can be printed and pickled."""

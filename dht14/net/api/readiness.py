@@ -81,6 +81,12 @@ class Readiness:
         self._gave_up = True
         self._wake()
 
+    # Called by the program around the node
+
+    def when_ready(self, seconds: float) -> "Deferred[bool]":
+        """Fires with whether all steps are done within `seconds`, or at once when they never will be."""
+        return self._until_done(frozenset(StartStep), seconds)
+
     # Called by the API
 
     def put(

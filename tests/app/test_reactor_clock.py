@@ -4,7 +4,7 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.cmd.reactor_clock import monotonic_clock, set_reactor_clock, uptime
+from dht14.app.reactor_clock import monotonic_clock, set_reactor_clock, uptime
 
 
 class IdleReactor(ReactorBase):

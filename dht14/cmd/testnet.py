@@ -1,0 +1,122 @@
+"""`dht14 testnet N`: a network of real nodes on this host, until Ctrl-C."""
+
+import argparse
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from dht14.cmd.command_error import DONE, NO_NODE, WRONG_USAGE, CommandError
+from dht14.cmd.output import print_json, print_status
+from dht14.cmd.parser import whole_number
+from dht14.embedding.testnet import MAX_NODES
+from dht14.embedding.testnet_host import TestnetHost
+from dht14.errors import StartError
+
+HIGHEST_PORT = 65_535
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `dht14 testnet`."""
+    parser.description = (
+        "Run a network of real nodes on this host, for trying and for tests. Each node is a process of its "
+        "own and listens only on 127.0.0.1. When all nodes are ready, the command prints one JSON object for "
+        "each: its number, the address of its API, its address for other nodes, and its process, which you "
+        "may kill. Ctrl-C or SIGTERM ends all nodes and removes all they have written."
+    )
+    parser.epilog = (
+        "Exit codes: 0 ended by Ctrl-C or SIGTERM, 2 wrong usage, 3 a node did not start or all have ended, "
+        "130 Ctrl-C before the nodes were ready."
+    )
+    parser.add_argument(
+        "nodes",
+        nargs="?",
+        type=whole_number(MAX_NODES, least=1),
+        default=5,
+        metavar="N",
+        help="number of nodes (default: 5)",
+    )
+    parser.add_argument(
+        "--keep", metavar="DIR", help="write into this folder and leave it; the next network goes on with it"
+    )
+    parser.add_argument(
+        "--api-port",
+        type=whole_number(HIGHEST_PORT, least=1),
+        metavar="PORT",
+        help="port of the first API; the others follow it (default: any free ports)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the network until a signal ends it; return the exit code."""
+    if args.api_port is not None and args.api_port + args.nodes - 1 > HIGHEST_PORT:
+        raise CommandError(WRONG_USAGE, f"--api-port: {args.nodes} ports do not fit above {args.api_port}")
+    if not hasattr(os, "fork"):
+        raise CommandError(WRONG_USAGE, "nodes do not run on this system")
+    began = time.monotonic()
+    with _signals(), _folder(args.keep) as folder:
+        host = TestnetHost(folder, {})
+        try:
+            host.add(args.nodes, args.api_port or 0)
+            try:
+                host.start(range(args.nodes))
+            except StartError as error:
+                raise CommandError(NO_NODE, str(error), "not_started") from None
+            for node in host.describe():
+                print_json(node)
+            print_status(
+                f"{args.nodes} nodes are ready after {time.monotonic() - began:.1f} s; Ctrl-C removes them"
+            )
+            return _watch(host)
+        finally:
+            # A second Ctrl-C must not stop the clearing up.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            host.close()
+
+
+def _watch(host: TestnetHost) -> int:
+    """Report nodes that end by themselves, until a signal comes or none is left."""
+    try:
+        while (number := host.next_end()) is not None:
+            print_status(f"node {number} has ended")
+    except KeyboardInterrupt:
+        return DONE
+    raise CommandError(NO_NODE, "all nodes have ended", "ended")
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Let SIGTERM, and the end of the terminal, do what Ctrl-C does."""
+
+    def interrupt(number: int, _: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _folder(kept: str | None) -> Iterator[str]:
+    """The folder of the network, removed at the end unless it is to be kept."""
+    if kept is not None:
+        try:
+            os.makedirs(kept, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise CommandError(WRONG_USAGE, f"--keep: cannot use {kept} ({error.strerror})") from None
+        yield os.path.abspath(kept)
+        return
+    folder = tempfile.mkdtemp(prefix="dht14-testnet-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,131 @@
+"""A node in an asyncio program: `dht14.aio.run_node`."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import TypeVar, final
+
+from twisted.internet.defer import Deferred
+
+from dht14.client.answers import Receipt, Value
+from dht14.client.keys import Key
+from dht14.client.plans import Owner
+from dht14.embedding.guest_reactor import GuestReactor
+from dht14.embedding.node import READY_TIMEOUT, Node
+from dht14.embedding.node_status import NodeStatus
+from dht14.embedding.until_done import until_done
+
+T = TypeVar("T")
+
+
+@final
+class AsyncioNode:
+    """A node of the network in this process, while the block of its `run_node` lasts.
+
+    Its calls are those of the clients, with the same receipts, values and errors, and take at most 5 seconds.
+    A call before the node is ready waits for that.
+    """
+
+    def __init__(self, node: Node) -> None:
+        """Made by `run_node`."""
+        self._node = node
+
+    async def ready(self, timeout: float = READY_TIMEOUT) -> None:
+        """Wait until the node has its id, its values and its neighbours, or has found that it is alone.
+
+        Raises `NotReady` after `timeout` seconds.
+        """
+        await _future(self._node.ready(timeout))
+
+    @property
+    def p2p_address(self) -> str:
+        """`HOST:PORT` for other nodes: a seed for them."""
+        return self._node.p2p_address
+
+    @property
+    def api_address(self) -> str | None:
+        """`HOST:PORT` for clients; None without `api`."""
+        return self._node.api_address
+
+    @property
+    def node_id(self) -> str | None:
+        """64 hex digits; None until the node has mined its first one."""
+        return self._node.node_id
+
+    def status(self) -> NodeStatus:
+        """Return the state of the node now."""
+        return self._node.status()
+
+    async def put(self, value: bytes, *, key: Key, ttl: int = 0, replication: int = 0) -> Receipt:
+        """As `Client.put`."""
+        return await _future(self._node.put(value, key=key, ttl=ttl, replication=replication))
+
+    async def put_content(self, value: bytes, *, ttl: int = 0, replication: int = 0) -> Receipt:
+        """As `Client.put_content`."""
+        return await _future(self._node.put_content(value, ttl=ttl, replication=replication))
+
+    async def put_signed(
+        self,
+        value: bytes,
+        owner: Owner,
+        salt: bytes = b"",
+        seq: int | None = None,
+        cas: int | None = None,
+        *,
+        ttl: int = 0,
+        replication: int = 0,
+    ) -> Receipt:
+        """As `Client.put_signed`."""
+        return await _future(
+            self._node.put_signed(value, owner, salt, seq, cas, ttl=ttl, replication=replication)
+        )
+
+    async def delete(
+        self,
+        owner: Owner,
+        salt: bytes = b"",
+        seq: int | None = None,
+        cas: int | None = None,
+        *,
+        replication: int = 0,
+    ) -> Receipt | None:
+        """As `Client.delete`."""
+        return await _future(self._node.delete(owner, salt, seq, cas, replication=replication))
+
+    async def get(self, key: Key) -> Value | None:
+        """As `Client.get`."""
+        return await _future(self._node.get(key))
+
+    async def get_content(self, key: Key) -> Value | None:
+        """As `Client.get_content`."""
+        return await _future(self._node.get_content(key))
+
+
+@asynccontextmanager
+async def run_node(
+    data_dir: str | os.PathLike[str],
+    seeds: Iterable[str] = (),
+    p2p: str = "127.0.0.1:0",
+    api: str | None = None,
+    **options: object,
+) -> AsyncIterator[AsyncioNode]:
+    """Run a node on the running event loop while the block lasts. Arguments and errors as of `dht14.Node`.
+
+    At the end, however the block ends, the node hands its values over and closes all that it has opened; a
+    cancellation waits for that, 8 seconds at most.
+    """
+    reactor = GuestReactor(asyncio.get_running_loop())
+    try:
+        node = Node(data_dir, seeds, p2p, api, reactor=reactor, **options)
+        await _future(node.start())
+        try:
+            yield AsyncioNode(node)
+        finally:
+            await until_done(_future(node.stop()))
+    finally:
+        reactor.end()
+
+
+def _future(deferred: "Deferred[T]") -> "asyncio.Future[T]":
+    return deferred.asFuture(asyncio.get_running_loop())

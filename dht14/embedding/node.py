@@ -1,0 +1,266 @@
+"""A node in a program on Twisted: `dht14.Node`."""
+
+import os
+import time
+from collections.abc import Iterable
+from typing import Any, TypeVar, final
+
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from dht14.app.embedded_settings import embedded_settings
+from dht14.app.options import Role
+from dht14.app.service import NodeService, build_node
+from dht14.client import plans
+from dht14.client.address import format_address
+from dht14.client.answers import Receipt, Value
+from dht14.client.errors import NotReady
+from dht14.client.keys import Key
+from dht14.client.plans import Owner, Plan
+from dht14.embedding.node_status import NodeStatus
+from dht14.embedding.steady_reactor import SteadyReactor
+from dht14.errors import CallFailed
+from dht14.kademlia.keyspace import id_from_bytes
+from dht14.net.api.readiness import StartStep
+from dht14.net.api.replies import failed
+from dht14.records.receipt import NoRecord
+from dht14.records.record import Record
+from dht14.wire.api_messages import (
+    ApiReply,
+    ApiRequest,
+    FoundRecord,
+    Get,
+    GetRecord,
+    MissingRecord,
+    PutReceipt,
+)
+
+T = TypeVar("T")
+
+READY_TIMEOUT = 60.0
+"""Seconds. Mining a node id takes most of a first start."""
+
+
+@final
+class Node:
+    """A node of the network in this process, on Twisted. Several can run in one process.
+
+    Its calls are those of the clients, and return Deferreds, which coroutines can await. They have the same
+    receipts, values and errors, and take at most 5 seconds. A call before the node is ready waits for that.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str],
+        seeds: Iterable[str] = (),
+        p2p: str = "127.0.0.1:0",
+        api: str | None = None,
+        *,
+        reactor: Any = None,
+        **options: object,
+    ) -> None:
+        """`data_dir` is the folder of its identity and values, made if it is missing; `seeds` are the nodes
+        to join through, as `HOST:PORT` or `NODEID@HOST:PORT`; `p2p` and `api` are its addresses for others
+        and for clients, where port 0 is any free one. Without `api` no client can connect.
+
+        `reactor` is the one to run on, or else Twisted's global one. `options` are those of conf/config.ini,
+        of any section. Raises `ConfigError`.
+        """
+        self._settings = embedded_settings(data_dir, seeds, p2p, api, options)
+        self._has_api = api is not None
+        self._given_reactor = reactor
+        self._service: NodeService | None = None
+        """None before the start, and from the beginning of the stop."""
+        self._stopping: Deferred[None] | None = None
+        self._p2p_address: str | None = None
+        self._api_address: str | None = None
+        self._node_id: str | None = None
+
+    def start(self) -> "Deferred[None]":
+        """Lock the data directory, bind the ports and begin to join; fires when the ports are bound.
+
+        Fails with `ConfigError`, `DataDirInUse` or `AddressUnavailable`; then nothing is left open, and it
+        can be tried again. A stopped node can be started again.
+        """
+        return maybeDeferred(self._start)
+
+    def ready(self, timeout: float = READY_TIMEOUT) -> "Deferred[None]":
+        """Fires when the node has its id, its values and its neighbours, or has found that it is alone.
+
+        Fails with `NotReady` after `timeout` seconds.
+        """
+        return Deferred.fromCoroutine(self._ready(timeout))
+
+    def stop(self) -> "Deferred[None]":
+        """Hand the values over to other nodes, for at most 4 seconds, and close all that the node has opened.
+
+        Calls under way fail. A node that does not run is stopped already.
+        """
+        stopped: Deferred[None] = Deferred()
+        service, self._service = self._service, None
+        if service is not None:
+            self._remember_id(service)
+            self._stopping = Deferred.fromCoroutine(self._stop(service))
+        if self._stopping is None:
+            stopped.callback(None)
+        else:
+            # Each caller has a Deferred of its own: none can change what another one gets.
+            self._stopping.addBoth(_tell, stopped)
+        return stopped
+
+    @property
+    def p2p_address(self) -> str:
+        """`HOST:PORT` for other nodes: a seed for them. Raises RuntimeError before the first start."""
+        if self._p2p_address is None:
+            raise RuntimeError("the node has no address yet: call start() first")
+        return self._p2p_address
+
+    @property
+    def api_address(self) -> str | None:
+        """`HOST:PORT` for clients; None without `api`, and before the first start."""
+        return self._api_address
+
+    @property
+    def node_id(self) -> str | None:
+        """64 hex digits; None until the node has mined its first one."""
+        if self._service is not None:
+            self._remember_id(self._service)
+        return self._node_id
+
+    def status(self) -> NodeStatus:
+        """Return the state of the node now. Raises RuntimeError if it does not run."""
+        service = self._running_service()
+        stack, pending = service.stack, service.readiness.pending_steps
+        store = stack.store if stack is not None else None
+        # A store that is not open yet has no sizes.
+        is_open = store is not None and StartStep.VALUES not in pending
+        return NodeStatus(
+            is_ready=not pending,
+            waits_for=tuple(sorted(step.value for step in pending)),
+            joined=stack is not None and stack.table.has_live_contact(),
+            node_id=self.node_id,
+            p2p_address=self.p2p_address,
+            api_address=self.api_address,
+            contacts=len(stack.table) if stack is not None else 0,
+            values=len(store) if store is not None and is_open else 0,
+            stored_bytes=store.space().used if store is not None and is_open else 0,
+        )
+
+    # Calls
+
+    def put(self, value: bytes, *, key: Key, ttl: int = 0, replication: int = 0) -> "Deferred[Receipt]":
+        """As `Client.put`."""
+        return self._run(plans.put(value, key, ttl, replication))
+
+    def put_content(self, value: bytes, *, ttl: int = 0, replication: int = 0) -> "Deferred[Receipt]":
+        """As `Client.put_content`."""
+        return self._run(plans.put_content(value, ttl, replication))
+
+    def put_signed(
+        self,
+        value: bytes,
+        owner: Owner,
+        salt: bytes = b"",
+        seq: int | None = None,
+        cas: int | None = None,
+        *,
+        ttl: int = 0,
+        replication: int = 0,
+    ) -> "Deferred[Receipt]":
+        """As `Client.put_signed`."""
+        return self._run(plans.put_signed(value, owner, salt, seq, cas, ttl, replication, now=time.time()))
+
+    def delete(
+        self,
+        owner: Owner,
+        salt: bytes = b"",
+        seq: int | None = None,
+        cas: int | None = None,
+        *,
+        replication: int = 0,
+    ) -> "Deferred[Receipt | None]":
+        """As `Client.delete`."""
+        return self._run(plans.delete(owner, salt, seq, cas, replication))
+
+    def get(self, key: Key) -> "Deferred[Value | None]":
+        """As `Client.get`."""
+        return self._run(plans.get(key))
+
+    def get_content(self, key: Key) -> "Deferred[Value | None]":
+        """As `Client.get_content`."""
+        return self._run(plans.get_content(key))
+
+    # Inside
+
+    def _start(self) -> None:
+        if self._service is not None or (self._stopping is not None and not self._stopping.called):
+            raise RuntimeError("the node runs already, or has not stopped yet")
+        reactor = self._given_reactor
+        if reactor is None:
+            # The program has chosen its reactor before it starts a node, and nothing here did so before.
+            from twisted.internet import reactor
+        self._stopping = None
+        steady = SteadyReactor(reactor)
+        service = build_node(self._settings, steady, Role.NODE, has_api=self._has_api)
+        self._clock = steady.seconds
+        self._p2p_address = format_address(*service.ports.p2p_address)
+        if service.ports.api is not None:
+            self._api_address = format_address(*service.ports.api.address)
+        self._service = service
+        service.startService()
+
+    async def _ready(self, timeout: float) -> None:
+        readiness = self._running_service().readiness
+        if not await readiness.when_ready(timeout):
+            awaited = ", ".join(sorted(step.value for step in readiness.pending_steps))
+            raise NotReady(
+                f"the node is not ready: it waits for {awaited}, or was stopped; its log says more"
+            )
+
+    async def _stop(self, service: NodeService) -> None:
+        await service.stopService()
+
+    def _remember_id(self, service: NodeService) -> None:
+        if service.stack is not None:
+            self._node_id = f"{service.stack.table.own_id:064x}"
+
+    def _running_service(self) -> NodeService:
+        if self._service is None:
+            raise RuntimeError("the node does not run: call start() first")
+        return self._service
+
+    def _run(self, plan: Plan[T]) -> "Deferred[T]":
+        return Deferred.fromCoroutine(self._carry_out(plan))
+
+    async def _carry_out(self, plan: Plan[T]) -> T:
+        service = self._running_service()
+        try:
+            request = next(plan)
+            while True:
+                request = plan.send(await self._reply(service, request))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _reply(self, service: NodeService, request: ApiRequest) -> ApiReply:
+        """Return what the API would answer, without its bytes."""
+        key = id_from_bytes(request.key)
+        found: Any
+        try:
+            if isinstance(request, Get):
+                content = isinstance(request, GetRecord) and request.content
+                found = await service.readiness.get(key, content)
+            else:
+                found = await service.readiness.put(key, request.value, request.ttl, request.replication)
+        except CallFailed:
+            found = failed(request)
+        if isinstance(found, Record):
+            ttl = max(found.remaining_ms(self._clock()) // 1_000, 0)
+            return FoundRecord(request.key, found.kind, found.version, ttl, found.value)
+        if isinstance(found, NoRecord):
+            return MissingRecord(request.key, found)
+        return PutReceipt(request.key, found)
+
+
+def _tell(result: T, other: "Deferred[T]") -> T:
+    other.callback(result)
+    return result
