@@ -1,20 +1,21 @@
 """`dht14 testnet N`: a network of real nodes on this host, until Ctrl-C."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
-from dht14.cmd.command_error import DONE, NO_NODE, WRONG_USAGE, CommandError
+from dht14.cmd.command_error import DONE, INTERRUPTED, NO_NODE, WRONG_USAGE, CommandError
 from dht14.cmd.output import print_json, print_status
 from dht14.cmd.parser import whole_number
 from dht14.embedding.testnet import MAX_NODES
-from dht14.embedding.testnet_host import TestnetHost
+from dht14.embedding.testnet_host import HostAbandoned, TestnetHost
 from dht14.errors import StartError
 
 HIGHEST_PORT = 65_535
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         "Exit codes: 0 ended by Ctrl-C or SIGTERM, 2 wrong usage, 3 a node did not start or all have ended, "
-        "130 Ctrl-C before the nodes were ready."
+        "130 a signal before the nodes were ready."
     )
     parser.add_argument(
         "nodes",
@@ -57,49 +58,51 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(WRONG_USAGE, f"--api-port: {args.nodes} ports do not fit above {args.api_port}")
     if not hasattr(os, "fork"):
         raise CommandError(WRONG_USAGE, "nodes do not run on this system")
-    began = time.monotonic()
-    with _signals(), _folder(args.keep) as folder:
-        host = TestnetHost(folder, {})
+    with _end_by_signal() as owner, _folder(args.keep) as folder:
+        host = TestnetHost(folder, {}, owner)
         try:
-            host.add(args.nodes, args.api_port or 0)
-            try:
-                host.start(range(args.nodes))
-            except StartError as error:
-                raise CommandError(NO_NODE, str(error), "not_started") from None
-            for node in host.describe():
-                print_json(node)
-            print_status(
-                f"{args.nodes} nodes are ready after {time.monotonic() - began:.1f} s; Ctrl-C removes them"
-            )
-            return _watch(host)
+            return _run(host, args)
         finally:
-            # A second Ctrl-C must not stop the clearing up.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             host.close()
 
 
-def _watch(host: TestnetHost) -> int:
-    """Report nodes that end by themselves, until a signal comes or none is left."""
+def _run(host: TestnetHost, args: argparse.Namespace) -> int:
+    began = time.monotonic()
+    host.add(args.nodes, args.api_port or 0)
+    try:
+        host.start(range(args.nodes))
+    except StartError as error:
+        raise CommandError(NO_NODE, str(error), "not_started") from None
+    except HostAbandoned:
+        return INTERRUPTED
+    for node in host.describe():
+        print_json(node)
+    print_status(f"{args.nodes} nodes are ready after {time.monotonic() - began:.1f} s; Ctrl-C removes them")
     try:
         while (number := host.next_end()) is not None:
             print_status(f"node {number} has ended")
-    except KeyboardInterrupt:
+    except HostAbandoned:
         return DONE
     raise CommandError(NO_NODE, "all nodes have ended", "ended")
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
-    """Let SIGTERM, and the end of the terminal, do what Ctrl-C does."""
+def _end_by_signal() -> Iterator[socket.socket]:
+    """Make the connection that ends at Ctrl-C, SIGTERM, or the end of the terminal.
 
-    def interrupt(number: int, _: object) -> NoReturn:
-        raise KeyboardInterrupt
+    A handler that raises would not do: while the process forks, Python drops what a handler raises.
+    """
+    ours, theirs = socket.socketpair()
+
+    def end(number: int, _: object) -> None:
+        with contextlib.suppress(OSError):
+            ours.shutdown(socket.SHUT_RDWR)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
-        yield
+        with ours, theirs:
+            yield theirs
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -22,12 +22,9 @@ class GuestReactor(AsyncioSelectorReactor):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Raises `RuntimeError` where the loop cannot watch sockets."""
-        try:
-            super().__init__(loop)
-        except (TypeError, NotImplementedError):
-            raise RuntimeError(
-                f"a node cannot run on {type(loop).__name__}: it cannot watch sockets"
-            ) from None
+        if type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
+            raise RuntimeError(f"a node cannot run on {type(loop).__name__}: it cannot watch sockets")
+        super().__init__(loop)
         self.seconds = monotonic_clock()
         self.startRunning(installSignalHandlers=False)
 

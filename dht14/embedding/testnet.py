@@ -145,7 +145,7 @@ class _Members:
         return {"do": do, "numbers": [self._number(number) for number in numbers]}
 
     def _partition(self, groups: Sequence[Iterable[int]]) -> dict[str, object]:
-        if isinstance(groups, str) or len(groups) == 1:
+        if len(groups) < 2:
             raise ValueError("a partition has two groups or more")
         lists = [[self._number(number) for number in group] for group in groups]
         if len({number for group in lists for number in group}) < sum(map(len, lists)):

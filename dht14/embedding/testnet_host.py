@@ -34,7 +34,7 @@ TESTNET_OPTIONS: Mapping[str, object] = {
 
 
 class HostAbandoned(Exception):
-    """Nobody needs this network any more: whoever started its host has ended."""
+    """The network is not needed any more: the program that started its host has ended, or said so."""
 
 
 @define
@@ -59,8 +59,9 @@ class TestnetHost:
 
     _folder: str
     _options: Mapping[str, object]
-    _owner: socket.socket | None = None
-    """A connection whose end means that the network is not needed any more."""
+    _owner: socket.socket
+    """A connection whose end means that the network is not needed any more. Nothing is sent through it while
+    an order is carried out."""
     _members: list[_Member] = field(factory=list, init=False)
     _groups: Sequence[Sequence[int]] = field(default=(), init=False)
 
@@ -110,12 +111,13 @@ class TestnetHost:
         ]
 
     def next_end(self) -> int | None:
-        """Wait until a node ends by itself and return its number; None if none runs."""
+        """Wait until a node ends by itself and return its number; None if none runs. Raises
+        `HostAbandoned`."""
         links = {member.link: number for number, member in enumerate(self._members) if member.link}
         if not links:
             return None
         while True:
-            for link in select.select(list(links), [], [])[0]:
+            for link in self._wait_for(*links):
                 number = links[link]
                 if not self._receive(self._members[number]):
                     self._bury(self._members[number])
@@ -150,8 +152,7 @@ class TestnetHost:
                 if member.link is not None:
                     member.link.close()
             other_end.close()
-            if self._owner is not None:
-                os.close(self._owner.fileno())
+            os.close(self._owner.fileno())
             become_node(link, spec)
         finally:
             os._exit(1)
@@ -167,10 +168,8 @@ class TestnetHost:
     def _hear(self, member: _Member, deadline: float) -> dict[str, Any]:
         """Return the next message of a node. Raises `StartError` if it has none, `HostAbandoned`."""
         while b"\n" not in member.received:
-            watched = [one for one in (member.link, self._owner) if one is not None]
-            heard = select.select(watched, [], [], max(deadline - time.monotonic(), 0))[0]
-            if self._owner in heard:
-                raise HostAbandoned
+            assert member.link is not None
+            heard = self._wait_for(member.link, timeout=max(deadline - time.monotonic(), 0))
             if not heard or not self._receive(member):
                 raise StartError(
                     f"a node {'is not ready' if not heard else 'has ended'}: {_last_words(member)}"
@@ -180,6 +179,13 @@ class TestnetHost:
         if "error" in said:
             raise StartError(said["error"])
         return said
+
+    def _wait_for(self, *links: socket.socket, timeout: float | None = None) -> list[socket.socket]:
+        """Return those of the links that can be read. Raises `HostAbandoned`."""
+        heard = select.select([*links, self._owner], [], [], timeout)[0]
+        if self._owner in heard:
+            raise HostAbandoned
+        return heard
 
     def _receive(self, member: _Member) -> bool:
         assert member.link is not None

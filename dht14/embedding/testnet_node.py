@@ -101,7 +101,7 @@ class _HostLink(LineReceiver):
     def __init__(self, spec: MemberSpec, reactor: Any) -> None:
         self._spec = spec
         self._reactor = reactor
-        self._gate = _Gate(reactor)
+        self._gate = PartitionGate(reactor)
 
     def connectionMade(self) -> None:
         Deferred.fromCoroutine(self._start()).addErrback(lambda failure: self._say(error=str(failure.value)))
@@ -145,7 +145,7 @@ class _HostLink(LineReceiver):
         self.sendLine(json.dumps(message).encode())
 
 
-class _Gate:
+class PartitionGate:
     """Shuts nodes out: drops their datagrams, and cuts the connections to them.
 
     Both sides of a partition do that, so nothing gets across. Large values travel over connections that need
@@ -172,7 +172,7 @@ class _Gate:
 class _GatedProtocol(DatagramProtocol):
     """Hands on the datagrams that the gate lets through."""
 
-    def __init__(self, behind: DatagramProtocol, gate: _Gate) -> None:
+    def __init__(self, behind: DatagramProtocol, gate: PartitionGate) -> None:
         self._behind = behind
         self._gate = gate
 
