@@ -1,6 +1,7 @@
 """asyncio connections: one pipeline each, whatever becomes of its connection."""
 
 import asyncio
+from typing import cast
 
 from dht14.client.address import problem_of
 from dht14.client.channel import FIRST_RETRY, LAST_RETRY, Channel, Exchange, NodeDialect
@@ -18,8 +19,8 @@ class _AsyncioConnection(asyncio.Protocol):
         self.ended = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # Not checked: the transports of uvloop have another base class.
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._pipeline.received(self, data)

@@ -28,7 +28,8 @@ class ProofSearch:
     _public_key: bytes
     _clock: IReactorTime
     _proof: bytes = field(default=b"", init=False)
-    _task: CooperativeTask[Iterator[None]] | None = field(default=None, init=False)
+    # In quotes: the oldest Twisted that we support has no parameter here.
+    _task: "CooperativeTask[Iterator[None]] | None" = field(default=None, init=False)
 
     def start(self) -> "Deferred[bytes]":
         """Begin. Fires with the proof, or fails with `TaskStopped` if it is stopped before."""

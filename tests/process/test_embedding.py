@@ -23,6 +23,22 @@ with TestClient(app) as client:
     print(client.get("/values/greeting").content, client.get("/values/nothing").status_code)
 """
 
+UVLOOP = """
+import uvloop
+from dht14.aio import run_node
+from dht14.testing import testnet
+
+async def main():
+    async with run_node("data", difficulty=0) as node:
+        await node.put(b"x" * 50_000, key="large")
+        large = await node.get("large")
+    async with testnet(2) as cluster:
+        await cluster.clients[0].put(b"hello", key="greeting")
+        print(len(large.value), (await cluster.clients[1].get("greeting")).value)
+
+uvloop.run(main())
+"""
+
 
 class EmbeddingPageTests(SynchronousTestCase):
     """Each example in a folder of its own, outside the checkout."""
@@ -62,6 +78,10 @@ class EmbeddingPageTests(SynchronousTestCase):
         """Two nodes on one loop."""
         out = self.run_python("-W", "error::ResourceWarning", self.write("example.py", self.asyncio))
         self.assertEqual(out, "2 copies\nb'hello, all'\n")
+
+    def test_uvloop(self) -> None:
+        """A node, a client and a network on uvloop, which web servers use."""
+        self.assertEqual(self.run_python(self.write("example.py", UVLOOP)), "50000 b'hello'\n")
 
     def test_twisted(self) -> None:
         """Two nodes on Twisted's reactor."""
