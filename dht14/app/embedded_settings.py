@@ -12,7 +12,7 @@ import attrs
 from dht14.app import option_types
 from dht14.app.config import validated
 from dht14.app.option_types import HostPort
-from dht14.app.options import SECTIONS, Settings
+from dht14.app.options import SECTIONS, AdminSocket, Settings
 from dht14.errors import ConfigError
 from dht14.kademlia.contact import Seed
 
@@ -50,6 +50,8 @@ def embedded_settings(
     node: dict[str, object] = {
         "data_dir": os.path.abspath(os.fspath(data_dir)),
         "p2p_address": _parsed(_address, "p2p", p2p),
+        # The program is beside its node and needs no surface, unless it asks for one.
+        "admin_address": AdminSocket.NONE,
     }
     if api is not None:
         node["api_address"] = _parsed(_address, "api", api)

@@ -18,8 +18,9 @@ from dht14.app.data_dir import DataDir
 from dht14.app.database_dir import DatabaseDir, has_database, unlock
 from dht14.app.disk_monitor import DiskMonitor
 from dht14.app.node_view import RealNodeView
-from dht14.app.options import Role, Settings, YesNo
+from dht14.app.options import Role, Settings
 from dht14.app.ports import NodePorts
+from dht14.app.stack_options import stack_options
 from dht14.app.start import StartPhase, StartProgress
 from dht14.app.startup_warnings import tell_unused, warn_of_open_api, warn_of_risky_settings
 from dht14.app.state_file import StateFile
@@ -33,16 +34,13 @@ from dht14.net.bulk.client import BulkClient
 from dht14.net.bulk.server import BulkServer
 from dht14.net.bulk.tls import NodeTls
 from dht14.net.resolver import resolver
-from dht14.node.join import Retries
 from dht14.node.proof_search import ProofSearch
-from dht14.node.put import Policy
 from dht14.node.timers import cancel_timer
 from dht14.node_metrics import NodeMetrics
 from dht14.records.record import Record
 from dht14.records.version_floors import FLOOR_MARGIN
 from dht14.security.identity import Identity, Puzzle, public_bytes
-from dht14.session.acceptor import Limits
-from dht14.stack import Stack, StackOptions, build_stack
+from dht14.stack import Stack, build_stack
 
 CONTACTS_INTERVAL = 1.5
 """Seconds between two checks whether the saved contacts and the state file are still up to date."""
@@ -219,7 +217,7 @@ class NodeService(MultiService):
         rng = random.SystemRandom()
         tls = NodeTls(identity.private_key)
         bulk_client = BulkClient(tls, self._puzzle.verify_proof, self._reactor, self._ports.source)
-        options = _stack_options(self._settings, self._role)
+        options = stack_options(self._settings, self._role)
         stack = build_stack(
             identity=identity,
             verify_proof=self._puzzle.verify_proof,
@@ -389,28 +387,3 @@ class NodeService(MultiService):
 
 
 _ROLE_NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}
-
-
-def _stack_options(settings: Settings, role: Role) -> StackOptions:
-    node, storage = settings.node, settings.storage
-    return StackOptions(
-        policy=Policy(
-            replication=storage.replication,
-            min_ttl=storage.min_ttl,
-            max_ttl=storage.max_ttl,
-            default_ttl=storage.ttl_unless_asked,
-        ),
-        storage_limit=storage.storage_limit if role is Role.NODE else None,
-        writer_share=storage.writer_share,
-        cleanup_interval=node.cleanup_interval,
-        refresh_interval=storage.refresh_interval,
-        republish_interval=storage.republish_interval,
-        seeds=settings.bootstrap,
-        retries=Retries(node.bootstrap_retry_interval, node.max_bootstrap_retries),
-        advertised=node.advertised_address,
-        limits=Limits(
-            peer_rate=settings.rate_limiter.peer_requests_per_second,
-            peer_burst=settings.rate_limiter.peer_burst_size,
-            diversity_private=settings.security.diversity_private is YesNo.YES,
-        ),
-    )

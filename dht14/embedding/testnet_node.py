@@ -64,7 +64,9 @@ def become_node(host: socket.socket, spec: MemberSpec) -> None:
     set_reactor_clock(reactor, monotonic_clock())
     log = LogFile(os.path.join(spec.folder, LOG_NAME))
     globalLogBeginner.beginLoggingTo(
-        [logs.observer(log, LogFormat.TEXT, LogLevel.INFO)], discardBuffer=True, redirectStandardIO=False
+        [logs.observer(log, LogFormat.TEXT, logs.LogThreshold(LogLevel.INFO))],
+        discardBuffer=True,
+        redirectStandardIO=False,
     )
     factory = Factory()
     factory.protocol = lambda: _HostLink(spec, reactor)
