@@ -4,7 +4,7 @@ Lookups are traced only while somebody listens.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -100,7 +100,7 @@ class EventFeed:
             if not self._listeners:
                 self._traces.clear()
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncGenerator[Event, None]:
         """Yield events until the iterator is closed or cancelled."""
         listener = _Listener(self._clock)
         self._listeners.append(listener)
@@ -159,7 +159,7 @@ class EventFeed:
 
     def _call_changed(self, call: TracedCall, target: int, began_at: float) -> None:
         if call.ended_at is not None:
-            self._tell(("call", {**step_json(call, target, began_at)}))
+            self._tell(("call", dict(step_json(call, target, began_at))))
 
 
 def step_json(call: TracedCall, target: int, began_at: float) -> StepJson:
@@ -169,6 +169,7 @@ def step_json(call: TracedCall, target: int, began_at: float) -> StepJson:
         node_id=f"{contact.node_id:064x}",
         host=contact.address[0],
         port=contact.address[1],
+        request=call.request,
         distance_bits=(contact.node_id ^ target).bit_length(),
         hop=call.hop,
         named_by=f"{namer.node_id:064x}" if namer is not None else None,
