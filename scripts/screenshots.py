@@ -28,8 +28,8 @@ def load(nodes: list[Twistd], ended: threading.Event) -> None:
     while not ended.is_set():
         number += 1
         client = clients[number % len(clients)]
-        client.put(number.to_bytes(32, "big"), b"value" * (number % 100 + 1))
-        clients[(number + 3) % len(clients)].get((number // 2).to_bytes(32, "big"))
+        client.put(key_of(f"load {number}"), b"value" * (number % 100 + 1))
+        clients[(number + 3) % len(clients)].get(key_of(f"load {number // 2}"))
 
 
 def shows_contacts(page: Browser, count: int) -> None:
@@ -96,7 +96,7 @@ def main() -> int:
         client = shown.node.client()
         assert client.put(key_of("greeting"), b"hello, all")
         for number in range(VALUES):
-            assert client.put((1 << 128 | number).to_bytes(32, "big"), bytes(number * 40 + 1))
+            assert client.put(key_of(f"value {number}"), bytes(number * 40 + 1))
         take_all(folder, page, shown, others)
     for picture in sorted(folder.glob("dashboard-*.png")):
         print(f"{picture}: {picture.stat().st_size} bytes")

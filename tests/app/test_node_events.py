@@ -7,6 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.app.node_events import (
+    LOOKUPS_PER_SECOND,
     MAX_PENDING_EVENTS,
     PEERS_INTERVAL,
     STATUS_INTERVAL,
@@ -169,12 +170,27 @@ class LookupTests(NodeTestCase):
         listening.cancel()
         self.failureResultOf(listening)
 
+    def test_many(self) -> None:
+        """Of many lookups only the first ones of each second are traced; the others run as without listeners."""
+        listener, listening = self.listen()
+        began = self.now
+        for _ in range(3 * LOOKUPS_PER_SECOND):
+            self.get(self.reader)
+        self.assertLess(self.now, began + 1)
+        self.assertEqual(len(listener.of("lookup")), LOOKUPS_PER_SECOND)
+        self.network.wait(1)
+        self.get(self.reader)
+        self.assertEqual(len(listener.of("lookup")), LOOKUPS_PER_SECOND + 1)
+        listening.cancel()
+        self.failureResultOf(listening)
+
     def test_slow_listener(self) -> None:
         """For a listener that does not take events only the newest ones are kept."""
         listener = Listener(self.feed.events())
         self.assertEqual([listener.next()[0], listener.next()[0]], ["status", "peers"])
         while sum(self.reader.node.lookups_by_hops.values()) < MAX_PENDING_EVENTS:
             self.get(self.reader)
+            self.network.wait(0.1)
         self.network.wait(5)
         told = [listener.next()[0] for _ in range(MAX_PENDING_EVENTS)]
         self.assertEqual(set(told), {"call", "lookup"})

@@ -212,9 +212,10 @@ function drawSpace() {
     axis.append(label);
   }
   marks.clear();
-  const size = peers.length > 200 ? 3 : 5;
+  const size = Math.max(2, Math.min(5, Math.sqrt((width * HEIGHT) / (25 * (peers.length + 1)))));
   const dots = svg("g");
-  for (const peer of peers) {
+  // What is in trouble is drawn last, on top of the others.
+  for (const peer of [...peers].sort((a, b) => a.failures - b.failures || a.rtt - b.rtt)) {
     const { x, y } = position(peer.node_id);
     marks.set(peer.node_id, { x, y });
     const twice = 2 * size;
