@@ -171,7 +171,7 @@ class LookupTests(NodeTestCase):
         self.failureResultOf(listening)
 
     def test_many(self) -> None:
-        """Of many lookups only the first ones of each second are traced; the others run as without listeners."""
+        """Of many lookups only the first ones of each second are traced; the others run as if unwatched."""
         listener, listening = self.listen()
         began = self.now
         for _ in range(3 * LOOKUPS_PER_SECOND):
