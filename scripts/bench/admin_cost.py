@@ -2,8 +2,8 @@
 
 Five nodes on 127.0.0.1 and a client that puts and gets through all of them, in pairs of turns: one alone, one
 while each node is scraped once a second and has a listener to its events. The medians over the pairs are
-printed: requests a second, and processor seconds of the nodes for each request, which a busy machine changes
-less. Each node pays for its own observers, and the client for none.
+printed: requests a second, and processor seconds of the nodes for each request. On a busy machine both vary
+more than observers cost; the share of a core that they take from a node without a client varies little.
 
     python scripts/bench/admin_cost.py [PAIRS [SECONDS]]
 """
@@ -85,6 +85,13 @@ def turn(nodes: list[DashboardNode], seconds: float) -> Turn:
     return Turn(requests / seconds, (processor_seconds(nodes) - before) / requests)
 
 
+def idle_cost(nodes: list[DashboardNode], seconds: float) -> float:
+    """Return the share of a core that each node uses while no client works."""
+    before = processor_seconds(nodes)
+    time.sleep(seconds)
+    return (processor_seconds(nodes) - before) / seconds / len(nodes)
+
+
 def processor_seconds(nodes: list[DashboardNode]) -> float:
     """Return the processor time that the nodes have used."""
     total = 0
@@ -117,12 +124,16 @@ def main(pairs: int, seconds: float) -> None:
                 f"observed {observed.rate:.0f}, {1e3 * observed.cost:.2f} ms",
                 flush=True,
             )
+        unwatched = idle_cost(nodes, seconds)
+        with observers(nodes):
+            watched = idle_cost(nodes, seconds)
         began = time.perf_counter()
         with urllib.request.urlopen(nodes[0].url + "metrics") as answer:
             page = answer.read()
         taken = time.perf_counter() - began
     rates, costs = zip(*ratios, strict=True)
     print(f"throughput {statistics.median(rates) - 1:+.1%}, processor {statistics.median(costs) - 1:+.1%}")
+    print(f"without a client: {unwatched:.2%} of a core for each node, observed {watched:.2%}")
     print(f"a scrape: {len(page)} bytes, {len(page.splitlines())} lines, {1e3 * taken:.1f} ms")
 
 
