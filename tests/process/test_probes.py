@@ -1,4 +1,4 @@
-"""The admin surface of real nodes."""
+"""What probes and scrapers see of real nodes."""
 
 import http.client
 import json
