@@ -94,6 +94,7 @@ def _bind_socket(path: str, factory: Any, reactor: Any) -> AdminPort | None:
     try:
         listener = reactor.listenUNIX(path, factory, mode=0o600)
     except CannotListenError as error:
+        factory.doStop()  # Twisted has started it before it bound the path.
         reason = getattr(error.socketError, "strerror", None) or os.strerror(errno.EADDRINUSE)
         raise AddressUnavailable(
             f"[node] admin_address: cannot listen on {path} ({reason}); remove it, or set admin_address to "

@@ -1,10 +1,10 @@
 """What happens in a node, for those who listen: its status, its contacts, and its lookups call by call.
 
-Lookups are traced only while somebody listens.
+Lookups are traced only while somebody listens, and of many only some.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -27,6 +27,10 @@ STATUS_INTERVAL = 1.0
 
 PEERS_INTERVAL = 2.0
 """Seconds between two events with all contacts."""
+
+LOOKUPS_PER_SECOND = 10
+"""Lookups that begin within one second and are traced. Nobody can follow more than these, and to trace a call
+costs as much as a datagram: a busy node would become slow by being watched."""
 
 MAX_PENDING_EVENTS = 1_000
 """Events that wait for one listener. A new one replaces the oldest: a listener that reads too slowly misses
@@ -88,6 +92,9 @@ class EventFeed:
     _lookups: Lookups | None = field(default=None, init=False)
     _listeners: list[_Listener] = field(factory=list, init=False)
     _traces: dict[AnyLookup, tuple[str, float, TracingRpc]] = field(factory=dict, init=False)
+    _second_began_at: float = field(default=0.0, init=False)
+    _begun: int = field(default=0, init=False)
+    """Lookups traced since the second began."""
 
     def composed(self, lookups: Lookups) -> None:
         """The node has its lookups."""
@@ -100,7 +107,7 @@ class EventFeed:
             if not self._listeners:
                 self._traces.clear()
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncGenerator[Event, None]:
         """Yield events until the iterator is closed or cancelled."""
         listener = _Listener(self._clock)
         self._listeners.append(listener)
@@ -135,12 +142,20 @@ class EventFeed:
     def lookup_began(self, lookup: AnyLookup, request: Request, rpc: Rpc) -> Rpc:
         """As `LookupObserver`."""
         began_at = self._clock.seconds()
+        if not self._may_trace(began_at):
+            return rpc
         target = lookup.target
         tracing = TracingRpc(
             rpc, self._clock.seconds, lambda call: self._call_changed(call, target, began_at)
         )
         self._traces[lookup] = type(request).__name__, began_at, tracing
         return tracing
+
+    def _may_trace(self, now: float) -> bool:
+        if now - self._second_began_at >= 1:
+            self._second_began_at, self._begun = now, 0
+        self._begun += 1
+        return self._begun <= LOOKUPS_PER_SECOND
 
     def lookup_ended(self, lookup: AnyLookup) -> None:
         """As `LookupObserver`."""
@@ -159,7 +174,7 @@ class EventFeed:
 
     def _call_changed(self, call: TracedCall, target: int, began_at: float) -> None:
         if call.ended_at is not None:
-            self._tell(("call", {**step_json(call, target, began_at)}))
+            self._tell(("call", dict(step_json(call, target, began_at))))
 
 
 def step_json(call: TracedCall, target: int, began_at: float) -> StepJson:
@@ -169,6 +184,7 @@ def step_json(call: TracedCall, target: int, began_at: float) -> StepJson:
         node_id=f"{contact.node_id:064x}",
         host=contact.address[0],
         port=contact.address[1],
+        request=call.request,
         distance_bits=(contact.node_id ^ target).bit_length(),
         hop=call.hop,
         named_by=f"{namer.node_id:064x}" if namer is not None else None,

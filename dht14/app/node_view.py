@@ -1,6 +1,7 @@
 """What the admin surface shows of a real node, gathered from its parts when it is asked."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import re
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 from attrs import define, field
@@ -34,7 +35,8 @@ from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
 from dht14.stack import Stack
 
-MAX_CURSOR_BYTES = 64
+_CURSOR = re.compile("([0-9a-f]{2}){0,64}")
+"""The mark of a page of records, in hex digits; empty for the first page."""
 
 _PENDING_STEPS = {
     "identity": "searching for the proof of work of the node id",
@@ -111,7 +113,12 @@ class RealNodeView:
         return {"ready": not reasons, "reasons": reasons}
 
     def _is_cut_off(self) -> bool:
-        return self._stack is not None and len(self._stack.table) > 0 and self._stack.table.is_cut_off
+        if self._stack is None:
+            return False
+        table = self._stack.table
+        # In a network of few nodes too few calls fail to tell. But if all contacts are silent at once, more
+        # than one of them, that is hardly their fault.
+        return (len(table) > 0 and table.is_cut_off) or (len(table) > 1 and not table.has_live_contact())
 
     def status(self) -> StatusJson:
         """As `NodeView`."""
@@ -214,12 +221,7 @@ class RealNodeView:
         store = self._running().store
         if store is None:
             return {"records": [], "next": None}
-        try:
-            mark: bytes | None = bytes.fromhex(after)
-        except ValueError:
-            raise ValueError("after is no cursor") from None
-        if mark and len(mark) > MAX_CURSOR_BYTES:
-            raise ValueError("after is no cursor")
+        mark: bytes | None = _cursor(after)
         found: list[RecordJson] = []
         while mark is not None and len(found) < limit:
             page = store.page(mark, self._clock.seconds())
@@ -276,7 +278,7 @@ class RealNodeView:
         """As `NodeView`."""
         return _trace(key, await self._inspector().trace(key))
 
-    def events(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    def events(self) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         """As `NodeView`."""
         return self._feed.events()
 
@@ -288,6 +290,12 @@ class RealNodeView:
         if self._stack is None:
             raise NotStarted
         return self._stack
+
+
+def _cursor(text: str) -> bytes:
+    if not _CURSOR.fullmatch(text):
+        raise ValueError("after is no cursor: use the field next of the page before")
+    return bytes.fromhex(text)
 
 
 def _text(address: Address) -> str:

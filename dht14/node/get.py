@@ -7,6 +7,7 @@ only when most of the group have it; so a read that begins later does not end on
 replaced.
 """
 
+from collections.abc import Callable
 from copy import copy
 from typing import Protocol
 
@@ -184,10 +185,11 @@ class RecordReader:
         factory=lambda: ExpiringSet(DISTRUST_TTL, MAX_DISTRUSTED), init=False
     )
 
-    def over(self, lookups: Lookups) -> "RecordReader":
-        """Return a reader that runs other lookups, and shares all else with this one."""
+    def over(self, lookups: Lookups, wrap: Callable[[Bulk], Bulk]) -> "RecordReader":
+        """Return a reader that runs other lookups, fetches through what `wrap` makes of the bulk channel, and
+        shares all else with this one."""
         other = copy(self)
-        other._lookups = lookups
+        other._lookups, other._bulk = lookups, wrap(self._bulk)
         return other
 
     async def get(self, key: int, content: bool, timeout: float) -> Record | NoRecord:

@@ -1,6 +1,7 @@
 """Looks into the network for an operator: traces of gets, who holds a key, and lookups as they happen."""
 
 from collections.abc import Callable
+from copy import copy
 
 from attrs import define, frozen
 from twisted.internet.defer import Deferred, gatherResults
@@ -11,7 +12,7 @@ from dht14.kademlia.keyspace import id_to_bytes
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, K
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups
-from dht14.node.ports import Rpc
+from dht14.node.ports import Bulk, Rpc
 from dht14.node.trace import CallOutcome, TracedCall, TracingRpc
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record
@@ -54,17 +55,19 @@ class Inspector:
 
     _lookups: Lookups
     _rpc: Rpc
-    _make_reader: Callable[[Lookups], RecordReader]
-    """Makes a reader that runs its lookups over the given ones."""
+    _make_reader: Callable[[Lookups, Callable[[Bulk], Bulk]], RecordReader]
+    """As `RecordReader.over`."""
 
     async def trace(self, key: int, timeout: float = OPERATION_TIMEOUT) -> GetTrace:
         """Get the record under a key, and write down every call."""
         clock = self._lookups.clock
         tracing = TracingRpc(self._rpc, clock.seconds)
-        reader = self._make_reader(self._lookups.over(tracing))
+        reader = self._make_reader(self._lookups.over(tracing), tracing.over_bulk)
         began_at = clock.seconds()
         found = await reader.get(key, False, timeout)
-        return GetTrace(found=found, began_at=began_at, ended_at=clock.seconds(), calls=tracing.calls)
+        # Answers that come later change the calls of the trace: the operator gets them as they are now.
+        calls = [copy(call) for call in tracing.calls]
+        return GetTrace(found=found, began_at=began_at, ended_at=clock.seconds(), calls=calls)
 
     async def locate(self, key: int) -> list[HolderReport]:
         """Find the k nodes nearest to a key, and ask each what it holds under it; nearest first."""

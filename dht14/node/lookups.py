@@ -33,7 +33,7 @@ class LookupObserver(Protocol):
         """A lookup begins. Return the `Rpc` that it must use: this one, or one that passes calls on to it."""
 
     def lookup_ended(self, lookup: AnyLookup) -> None:
-        """A lookup has ended."""
+        """A lookup has ended, or was cancelled."""
 
 
 @define(eq=False)
@@ -94,7 +94,8 @@ class Lookups:
         if self.observer is not None:
             rpc = self.observer.lookup_began(lookup, request, rpc)
         run = LookupRun(lookup, request, partial(self._replied, on_reply), rpc)
-        return run.run(self.clock, max(timeout, 0.0)).addCallback(lambda _: self._ended(lookup))
+        ended = run.run(self.clock, max(timeout, 0.0))
+        return ended.addCallbacks(lambda _: self._ended(lookup), partial(self._cancelled, lookup))
 
     def _replied(self, on_reply: OnReply, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
         if isinstance(reply, Nodes):
@@ -108,6 +109,11 @@ class Lookups:
         asked = [self._rpc.ask(contact, Ping()) for contact in contacts]
         answers = DeferredList(asked, consumeErrors=True)
         return answers.addTimeout(timeout, self.clock).addErrback(_timed_out)
+
+    def _cancelled(self, lookup: AnyLookup, failure: Failure) -> Failure:
+        if self.observer is not None:
+            self.observer.lookup_ended(lookup)
+        return failure
 
     def _ended(self, lookup: W) -> W:
         if self.observer is not None:

@@ -1,18 +1,20 @@
 """Traces of lookups: every call of an operation, with who named whom, and when it was answered.
 
-`TracingRpc` stands between an operation and the `Rpc` it uses. It changes nothing. It costs one object for
-each call, so it is used only while an operator looks.
+`TracingRpc` stands between an operation and the `Rpc` it uses, `TracingBulk` between it and the bulk channel.
+They change nothing. They cost one object for each call, so they are used only while an operator looks.
 """
 
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from dht14.kademlia.contact import Address, Contact
-from dht14.node.ports import CallObserver, Rpc
-from dht14.wire.messages import Nodes, Refused, Reply, Request, Stored
+from dht14.node.ports import Bulk, CallObserver, Rpc
+from dht14.wire.messages import LargeValue, Outranked, Refused, Reply, Request, Stored, Value
 
 
 class CallOutcome(Enum):
@@ -26,7 +28,9 @@ class CallOutcome(Enum):
     """The contact has a record, and said so or sent it."""
     STORED = "stored"
     NOTHING = "nothing"
-    """The contact has no record; it named contacts."""
+    """The contact has no record, or had one that has expired; it named contacts."""
+    OUTRANKED = "outranked"
+    """The contact has a greater record than the one it was sent."""
     REFUSED = "refused"
     FAILED = "failed"
     """No answer before the hard timeout, or it was not sent."""
@@ -38,7 +42,7 @@ class TracedCall:
 
     contact: Contact
     request: str
-    """The kind of the message."""
+    """The kind of the message; `Fetch` for a value over the bulk channel."""
     sent_at: float
     named_by: Contact | None
     """Whose answer named the contact first; None for one that was known before."""
@@ -71,17 +75,26 @@ class TracingRpc:
 
     def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
         """As `Rpc.call`."""
+        call = self.began(contact, type(request).__name__)
+        self._rpc.call(contact, request, _TracedObserver(self, call, observer))
+
+    def over_bulk(self, bulk: Bulk) -> "TracingBulk":
+        """Return a bulk channel whose fetches are written down here."""
+        return TracingBulk(self, bulk)
+
+    def began(self, contact: Contact, request: str) -> TracedCall:
+        """A call begins."""
         namer = self._namers.get(contact.node_id)
         call = TracedCall(
             contact,
-            type(request).__name__,
+            request,
             self._seconds(),
             namer.contact if namer is not None else None,
             namer.hop + 1 if namer is not None else 0,
         )
         self.calls.append(call)
         self._on_change(call)
-        self._rpc.call(contact, request, _TracedObserver(self, call, observer))
+        return call
 
     def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
         """As `Rpc.ask`; lookups do not use it, and it is not traced."""
@@ -107,6 +120,34 @@ class TracingRpc:
         if outcome is not CallOutcome.SLOW:
             call.ended_at = self._seconds()
         self._on_change(call)
+
+
+@define(eq=False)
+class TracingBulk:
+    """A `Bulk` whose fetches are steps of a trace."""
+
+    _trace: TracingRpc
+    _bulk: Bulk
+
+    def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
+        """As `Bulk.push`; a get pushes nothing, and it is not traced."""
+        return self._bulk.push(contact, ticket, value)
+
+    def fetch(self, contact: Contact, ticket: bytes, length: int) -> "Deferred[bytes]":
+        """As `Bulk.fetch`."""
+        call = self._trace.began(contact, "Fetch")
+        fetched = self._bulk.fetch(contact, ticket, length)
+        return fetched.addCallbacks(partial(self._came, call), partial(self._failed, call))
+
+    def _came(self, call: TracedCall, value: bytes) -> bytes:
+        self._trace.ended(call, CallOutcome.HOLDS)
+        return value
+
+    def _failed(self, call: TracedCall, failure: Failure) -> Failure:
+        # A transfer is cancelled when another one has brought the value: it stays without an outcome.
+        if not failure.check(CancelledError):
+            self._trace.ended(call, CallOutcome.FAILED)
+        return failure
 
 
 @define(eq=False)
@@ -142,11 +183,14 @@ def _contacts_of(reply: Reply) -> tuple[Contact, ...]:
     return named
 
 
+_OUTCOMES = {
+    Value: CallOutcome.HOLDS,
+    LargeValue: CallOutcome.HOLDS,
+    Stored: CallOutcome.STORED,
+    Outranked: CallOutcome.OUTRANKED,
+    Refused: CallOutcome.REFUSED,
+}
+
+
 def _outcome_of(reply: Reply) -> CallOutcome:
-    if isinstance(reply, Refused):
-        return CallOutcome.REFUSED
-    if isinstance(reply, Nodes):
-        return CallOutcome.NOTHING
-    if isinstance(reply, Stored):
-        return CallOutcome.STORED
-    return CallOutcome.HOLDS
+    return _OUTCOMES.get(type(reply), CallOutcome.NOTHING)

@@ -1,25 +1,73 @@
 """Server-sent events: a response that goes on for as long as the client listens."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
+from zope.interface import implementer
 
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.endpoint import HttpError, check_sender, error_answer, header, write
 from dht14.net.admin.pages import event
 from dht14.net.admin.view import NodeView
+from dht14.node.timers import cancel_timer
 
 MAX_LISTENERS = 16
 """Clients that listen at once. The next one gets 429."""
 
-MAX_BUFFER = 1 << 20
-"""Bytes that may wait for a client that reads too slowly, before it is disconnected."""
+Events = AsyncGenerator[tuple[str, dict[str, Any]], None]
+
+STALL_TIMEOUT = 30.0
+"""Seconds without reading anything after which a client is disconnected."""
+
+
+@implementer(IPushProducer)
+class _Flow:
+    """Holds events back while the client reads more slowly than they come."""
+
+    def __init__(self, request: Request, clock: IReactorTime) -> None:
+        self._request = request
+        self._clock = clock
+        self._stalled: IDelayedCall | None = None
+        self._resumed: Deferred[None] | None = None
+
+    def pauseProducing(self) -> None:
+        """The client does not read: hold events back, and end the stream if that lasts."""
+        if self._stalled is None:
+            self._stalled = self._clock.callLater(STALL_TIMEOUT, self._end)
+
+    def resumeProducing(self) -> None:
+        """The client has read everything."""
+        self.stop()
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None and not resumed.called:
+            resumed.callback(None)
+
+    def stopProducing(self) -> None:
+        """The connection is lost; the request says so, too."""
+        self.stop()
+
+    async def ready(self) -> None:
+        """Wait until the client reads."""
+        if self._stalled is not None:
+            self._resumed = Deferred()
+            await self._resumed
+
+    def stop(self) -> None:
+        """Leave nothing on the clock."""
+        stalled, self._stalled = self._stalled, None
+        cancel_timer(stalled)
+
+    def _end(self) -> None:
+        self._stalled = None
+        # What waits in the buffer would keep a connection open that is only closed.
+        if self._request.channel is not None:
+            self._request.channel.forceAbortClient()
 
 
 class EventStream(Resource):
@@ -49,9 +97,12 @@ class EventStream(Resource):
         if request.channel is not None:
             request.channel.setTimeout(None)
         request.write(b": connected\n\n")
-        sending = Deferred.fromCoroutine(self._send(request, self._view.events()))
+        flow = _Flow(request, self._clock)
+        request.registerProducer(flow, True)
+        events = self._view.events()
+        sending = Deferred.fromCoroutine(_send(request, flow, events))
         request.notifyFinish().addErrback(lambda _: sending.cancel())
-        sending.addBoth(self._ended, request)
+        sending.addBoth(self._ended, request, flow, events)
         return NOT_DONE_YET
 
     def _admit(self, request: Request) -> None:
@@ -67,13 +118,23 @@ class EventStream(Resource):
         if self.listeners >= MAX_LISTENERS:
             raise HttpError(429, f"{MAX_LISTENERS} clients listen already", headers={"Retry-After": "5"})
 
-    async def _send(self, request: Request, events: AsyncIterator[tuple[str, dict[str, Any]]]) -> None:
-        async for kind, content in events:
-            request.write(event(kind, content))
-
-    def _ended(self, result: object, request: Request) -> None:
+    def _ended(self, result: object, request: Request, flow: _Flow, events: Events) -> None:
         self.listeners -= 1
+        flow.stop()
+        Deferred.fromCoroutine(_close(events))
         if isinstance(result, Failure) and not result.check(CancelledError):
             self.log.failure("An event stream failed; this is a bug.", result)
         if not request.finished and not request._disconnected:
+            request.unregisterProducer()
             request.finish()
+
+
+async def _send(request: Request, flow: _Flow, events: Events) -> None:
+    async for kind, content in events:
+        request.write(event(kind, content))
+        await flow.ready()
+
+
+async def _close(events: Events) -> None:
+    """End the events: a stream can be cancelled while it waits for its client and not for them."""
+    await events.aclose()

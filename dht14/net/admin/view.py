@@ -4,7 +4,7 @@
 hex digits.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol, TypedDict
 
 from dht14.records.receipt import NoRecord, Receipt
@@ -126,6 +126,8 @@ class StepJson(TypedDict):
     node_id: str
     host: str
     port: int
+    request: str
+    """The kind of the message; `Fetch` for a large value."""
     distance_bits: int
     """The length of the distance to the key in bits: 256 for the far half of all ids."""
     hop: int
@@ -184,7 +186,7 @@ class NodeView(Protocol):
     async def trace(self, key: int) -> TraceJson:
         """Get a value and write down every call."""
 
-    def events(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    def events(self) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         """Yield what happens, as (kind, JSON object), until the iterator is closed."""
 
 

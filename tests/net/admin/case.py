@@ -1,7 +1,7 @@
 """An admin surface without sockets: requests are bytes, answers are parsed bytes."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from attrs import define, field, frozen
@@ -72,6 +72,8 @@ class FakeView:
     gets: list[tuple[int, bool]] = field(factory=list)
     pending: Deferred[TraceJson] | None = None
     streams: list[Deferred[None]] = field(factory=list)
+    is_closed: bool = False
+    """Whether a stream of events has ended."""
     levels: list[str] = field(factory=list)
 
     def readiness(self) -> ReadinessJson:
@@ -123,11 +125,17 @@ class FakeView:
         self.pending = Deferred()
         return await self.pending
 
-    async def events(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        yield "status", {"n": 1}
-        ended: Deferred[None] = Deferred()
-        self.streams.append(ended)
-        await ended
+    async def events(self) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        try:
+            yield "status", {"n": 1}
+            ended: Deferred[None] = Deferred()
+            self.streams.append(ended)
+            await ended
+            yield "status", {"n": 2}
+            yield "status", {"n": 3}
+            await Deferred()
+        finally:
+            self.is_closed = True
 
 
 class AdminCase(SynchronousTestCase):

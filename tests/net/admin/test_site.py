@@ -1,8 +1,11 @@
+from typing import Any
+
 from twisted.internet.address import IPv4Address
+from twisted.internet.testing import StringTransport
 
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.admin.site import MAX_CONNECTIONS
-from dht14.net.admin.streams import MAX_LISTENERS
+from dht14.net.admin.streams import MAX_LISTENERS, STALL_TIMEOUT
 from tests.net.admin.case import GONE, AdminCase, parsed
 
 
@@ -70,3 +73,41 @@ class EventTests(AdminCase):
         channels[0].connectionLost(GONE)
         _, transport = self.send("GET", "/v1/events")
         self.assertIn(b"event: status", transport.value())
+
+    def test_slow_reader(self) -> None:
+        """A client that reads nothing gets no more events; if that lasts it is disconnected."""
+        _, transport = self.send("GET", "/v1/events")
+        producer_of(transport).pauseProducing()
+        self.view.streams[0].callback(None)
+        sent = len(transport.value())
+        self.clock.advance(STALL_TIMEOUT - 1)
+        self.assertEqual((len(transport.value()), len(self.view.streams)), (sent, 1))
+        self.assertFalse(transport.disconnecting or transport.disconnected)
+        self.clock.advance(1)
+        self.assertTrue(transport.disconnected)
+
+    def test_reads_again(self) -> None:
+        """A client that reads again gets what came in between."""
+        channel, transport = self.send("GET", "/v1/events")
+        producer_of(transport).pauseProducing()
+        self.view.streams[0].callback(None)
+        self.assertNotIn(b'{"n": 3}', transport.value())
+        producer_of(transport).resumeProducing()
+        self.assertIn(b'{"n": 3}', transport.value())
+        self.clock.advance(2 * STALL_TIMEOUT)
+        self.assertFalse(transport.disconnected)
+        channel.connectionLost(GONE)
+
+    def test_gone_while_slow(self) -> None:
+        """A client that leaves while it reads nothing takes no place any more, and the view is told."""
+        channel, transport = self.send("GET", "/v1/events")
+        producer_of(transport).pauseProducing()
+        self.view.streams[0].callback(None)
+        channel.connectionLost(GONE)
+        self.assertTrue(self.view.is_closed)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+def producer_of(transport: StringTransport) -> Any:
+    """Return what Twisted tells whether the client reads."""
+    return transport.producer

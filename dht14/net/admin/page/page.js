@@ -22,6 +22,7 @@ async function call(path, options = {}) {
 
 const short = (id) => (id ? `${id.slice(0, 8)}…` : "–");
 const number = (count) => count.toLocaleString("en");
+const many = (count, one, more) => `${number(count)} ${count === 1 ? one : more}`;
 const milliseconds = (seconds) => (seconds < 0.01 ? `${(seconds * 1000).toFixed(1)} ms` : `${Math.round(seconds * 1000)} ms`);
 
 function bytes(count) {
@@ -67,7 +68,7 @@ function showStatus(status) {
   put("badge", !status.ready ? "not ready" : trouble ? "in trouble" : status.joined ? "well" : "alone");
   put("advice", status.advice);
   put("contacts", number(status.contacts));
-  put("contacts-note", status.network_size ? `of about ${number(status.network_size)} nodes` : "");
+  networkSize = status.network_size;
   put("version", status.version);
   put("uptime", duration(status.uptime));
   const storage = status.storage;
@@ -77,14 +78,17 @@ function showStatus(status) {
     byId("storage").value = storage.limit ? storage.used / storage.limit : 0;
     put("storage-note", `${bytes(storage.used)} of ${bytes(storage.limit)}`);
     put("share", bytes(storage.largest_share));
-    put("share-note", "held for the writer that has most");
+    const part = storage.limit ? (100 * storage.largest_share) / storage.limit : 0;
+    put("share-note", `${part < 1 ? "under 1" : Math.round(part)} % of the store`);
   } else {
     put("storage-note", "a bootstrap node holds no values");
     put("share", "–");
+    put("share-note", "");
   }
 }
 
 const rates = [];
+const failures = [];
 let before = null;
 
 function showTotals(totals, at) {
@@ -94,17 +98,19 @@ function showTotals(totals, at) {
     const all = rate("received") + rate("sent");
     rates.push(all);
     if (rates.length > HISTORY) rates.shift();
-    put("rate", all < 10 ? all.toFixed(1) : number(Math.round(all)));
-    put("rate-note", `${rate("received").toFixed(1)} received, ${rate("sent").toFixed(1)} sent; ` +
-      `clients ${rate("api").toFixed(1)}`);
-    put("drops", number(totals.dropped + totals.refused));
-    put("drops-note", `${number(totals.dropped)} datagrams dropped, ${number(totals.refused)} requests refused, ` +
-      `${number(totals.failed)} calls failed since the start`);
+    const shown = (value) => (value < 10 ? value.toFixed(1) : number(Math.round(value)));
+    put("rate", shown(all));
+    put("rate-note", `received ${shown(rate("received"))}, sent ${shown(rate("sent"))}, from clients ${shown(rate("api"))}`);
+    failures.push(totals.failed);
+    if (failures.length > HISTORY) failures.shift();
+    put("drops", number(Math.max(0, totals.failed - failures[0])));
+    put("drops-note", `in two minutes; since the start ${number(totals.failed)}, dropped ${number(totals.dropped)}, ` +
+      `refused ${number(totals.refused)}`);
     drawRates();
   }
   before = { totals, at };
   put("latency", totals.p50 === null ? "–" : `≤ ${milliseconds(totals.p50)}`);
-  put("latency-note", totals.p99 === null ? "" : `half of them; 99 % ≤ ${milliseconds(totals.p99)}`);
+  put("latency-note", totals.p99 === null ? "of no calls so far" : `half of the calls; 99\u00a0%\u00a0≤\u00a0${milliseconds(totals.p99)}`);
 }
 
 function drawRates() {
@@ -119,6 +125,7 @@ function drawRates() {
 // Contacts
 
 let peers = [];
+let networkSize = null;
 let order = { by: "shared_bits", down: true };
 
 function showPeers() {
@@ -131,15 +138,17 @@ function showPeers() {
     const cell = document.createElement("td");
     cell.append(id);
     const host = peer.host.includes(":") ? `[${peer.host}]` : peer.host;
-    row.append(cell, element("td", `${host}:${peer.port}`), element("td", peer.shared_bits, "number"),
-      element("td", milliseconds(peer.rtt), "number"), element("td", `${duration(peer.last_seen)} ago`, "number"),
-      element("td", peer.failures, "number"), element("td", peer.holds_values ? "yes" : "no"));
+    row.append(cell, element("td", `${host}:${peer.port}`), element("td", peer.shared_bits, "number wide"),
+      element("td", milliseconds(peer.rtt), "number"), element("td", `${duration(peer.last_seen)} ago`, "number wide"),
+      element("td", peer.failures, peer.failures ? "number trouble" : "number"),
+      element("td", peer.holds_values ? "yes" : "no", "wide"));
     return row;
   });
   document.querySelector("#peers tbody").replaceChildren(...rows);
   const failing = peers.filter((peer) => peer.failures).length;
-  put("peers-note", peers.length ? `${peers.length} contacts, ${failing} of them failed to answer their last call.`
-    : "No contacts yet. A node that is alone tries its seeds every few seconds.");
+  put("peers-note", peers.length ? "" : "No contacts yet. A node that is alone tries its seeds every few seconds.");
+  put("contacts-note", (failing ? `${number(failing)} silent` : peers.length ? "all answer" : "") +
+    (networkSize ? `; of about ${number(networkSize)} nodes` : ""));
   for (const head of document.querySelectorAll("#peers th")) {
     const by = head.firstElementChild.dataset.sort;
     if (by === order.by) head.setAttribute("aria-sort", order.down ? "descending" : "ascending");
@@ -157,7 +166,9 @@ for (const button of document.querySelectorAll("#peers th button")) {
 
 // Key space
 
-const WIDTH = 1000, HEIGHT = 240, MARGIN = 24;
+const HEIGHT = 240, MARGIN = 24, MIN_DEPTH = 5, MAX_DEPTH = 24;
+let width = 1000;
+let depth = MIN_DEPTH;
 const marks = new Map();
 let ownId = null;
 let lines = null;
@@ -171,40 +182,53 @@ function sharedBits(a, b) {
 }
 
 // A range of the id space is as wide as the range farther away, though it has half as many ids: so all are seen.
+const column = (bits) => MARGIN + (bits / (depth + 1.5)) * (width - 2 * MARGIN);
+
 function position(id) {
-  const bits = Math.min(sharedBits(ownId, id), 16);
+  const bits = Math.min(sharedBits(ownId, id), depth);
   const next = parseInt(id.slice(Math.floor((bits + 1) / 4), Math.floor((bits + 1) / 4) + 4).padEnd(4, "0"), 16);
   const part = ((next << ((bits + 1) % 4)) & 0xffff) / 0x10000;
-  return { x: MARGIN + ((bits + 0.15 + 0.7 * part) / 17) * (WIDTH - 2 * MARGIN),
-    y: MARGIN + (parseInt(id.slice(-4), 16) / 0x10000) * (HEIGHT - 3 * MARGIN) };
+  return { x: column(bits + 0.15 + 0.7 * part), y: MARGIN + (parseInt(id.slice(-4), 16) / 0x10000) * (HEIGHT - 3 * MARGIN) };
 }
+
+const ownPlace = () => ({ x: width - MARGIN, y: HEIGHT / 2 - MARGIN / 2 });
 
 function drawSpace() {
   const space = byId("space");
-  space.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  // One unit is one pixel at any width, so marks and letters keep their size on a phone.
+  width = Math.max(space.clientWidth, 200);
+  space.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
   if (!ownId) return;
+  const deepest = Math.max(0, ...peers.map((peer) => peer.shared_bits));
+  depth = Math.min(Math.max(deepest, MIN_DEPTH), MAX_DEPTH);
   const axis = svg("g");
-  axis.append(svg("line", { class: "axis", x1: MARGIN, x2: WIDTH - MARGIN, y1: HEIGHT - 26, y2: HEIGHT - 26 }));
-  for (let bits = 0; bits <= 16; bits += 4) {
-    const label = svg("text", { x: MARGIN + ((bits + 0.5) / 17) * (WIDTH - 2 * MARGIN), y: HEIGHT - 8, "text-anchor": "middle" });
-    label.textContent = bits === 16 ? "16 or more bits shared" : `${bits} bits`;
+  axis.append(svg("line", { class: "axis", x1: MARGIN, x2: width - MARGIN, y1: HEIGHT - 26, y2: HEIGHT - 26 }));
+  const every = Math.ceil(((depth + 1) * 28) / width);
+  for (let bits = 0; bits <= depth; bits++) {
+    axis.append(svg("line", { class: "grid", x1: column(bits), x2: column(bits), y1: MARGIN / 2, y2: HEIGHT - 26 }));
+    if (bits % every) continue;
+    const label = svg("text", { x: column(bits + 0.5), y: HEIGHT - 8, "text-anchor": "middle" });
+    label.textContent = bits === MAX_DEPTH ? `${bits}+` : bits;
     axis.append(label);
   }
   marks.clear();
+  const size = Math.max(2, Math.min(5, Math.sqrt((width * HEIGHT) / (25 * (peers.length + 1)))));
   const dots = svg("g");
-  for (const peer of peers) {
+  // What is in trouble is drawn last, on top of the others.
+  for (const peer of [...peers].sort((a, b) => a.failures - b.failures || a.rtt - b.rtt)) {
     const { x, y } = position(peer.node_id);
     marks.set(peer.node_id, { x, y });
-    const mark = peer.failures ? svg("path", { class: "bad", d: `M${x - 5} ${y - 5}l10 10m0-10l-10 10` })
-      : !peer.holds_values ? svg("circle", { class: "router", cx: x, cy: y, r: 5 })
-        : peer.rtt > 0.2 ? svg("rect", { class: "slow", x: x - 5, y: y - 5, width: 10, height: 10 })
-          : svg("circle", { class: "ok", cx: x, cy: y, r: 5 });
+    const twice = 2 * size;
+    const mark = peer.failures ? svg("path", { class: "bad", d: `M${x - size} ${y - size}l${twice} ${twice}m0-${twice}l-${twice} ${twice}` })
+      : !peer.holds_values ? svg("circle", { class: "router", cx: x, cy: y, r: size })
+        : peer.rtt > 0.2 ? svg("rect", { class: "slow", x: x - size, y: y - size, width: twice, height: twice })
+          : svg("circle", { class: "ok", cx: x, cy: y, r: size });
     const title = svg("title");
     title.textContent = `${short(peer.node_id)} ${peer.host}:${peer.port}, ${milliseconds(peer.rtt)}`;
     mark.append(title);
     dots.append(mark);
   }
-  const own = svg("circle", { class: "self", cx: WIDTH - MARGIN, cy: HEIGHT - 26, r: 7 });
+  const own = svg("circle", { class: "self", cx: ownPlace().x, cy: ownPlace().y, r: 8 });
   own.append(Object.assign(svg("title"), { textContent: "this node" }));
   lines ??= svg("g");
   space.replaceChildren(axis, lines, dots, own);
@@ -214,7 +238,7 @@ const place = (id) => marks.get(id) || (ownId && position(id));
 
 function drawCall(step) {
   if (!ownId || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-  const from = step.named_by ? place(step.named_by) : { x: WIDTH - MARGIN, y: HEIGHT - 26 };
+  const from = step.named_by ? place(step.named_by) : ownPlace();
   const to = place(step.node_id);
   if (!from || !to || !lines) return;
   const bow = `M${from.x} ${from.y}Q${(from.x + to.x) / 2} ${Math.min(from.y, to.y) - 30} ${to.x} ${to.y}`;
@@ -224,10 +248,13 @@ function drawCall(step) {
   setTimeout(() => line.remove(), 2600);
 }
 
+new ResizeObserver(drawSpace).observe(byId("space"));
+
 function showLookup(lookup) {
   const list = byId("lookups");
-  const item = element("li", `${lookup.kind} ${short(lookup.target)}: ${lookup.calls} calls, ${lookup.hops} hops, ` +
+  const item = element("li", `${lookup.kind} ${short(lookup.target)}: ${many(lookup.calls, "call", "calls")}, ${many(lookup.hops, "hop", "hops")}, ` +
     `${milliseconds(lookup.seconds)}${lookup.failed ? `, ${lookup.failed} failed` : ""}`);
+  byId("lookups-none").hidden = true;
   list.prepend(item);
   while (list.children.length > 6) list.lastElementChild.remove();
 }
@@ -287,12 +314,12 @@ const actions = {
     const content = await response.json();
     if (!response.ok) return explain(response, content);
     content.steps.forEach(drawCall);
-    const rows = content.steps.map((step) => [element("code", short(step.node_id)), `${step.host}:${step.port}`, String(step.hop),
-      step.named_by ? short(step.named_by) : "own table", step.outcome, bar(step, content.seconds),
+    const rows = content.steps.map((step) => [element("code", short(step.node_id)), `${step.host}:${step.port}`, step.request,
+      String(step.hop), step.named_by ? short(step.named_by) : "own table", step.outcome, bar(step, content.seconds),
       step.ended_at === null ? "–" : milliseconds(step.ended_at - step.sent_at)]);
     byId("result").replaceChildren(
-      element("p", `${content.outcome} after ${milliseconds(content.seconds)}, ${content.steps.length} calls, ${content.hops} hops.`),
-      table(["Node", "Address", "Hop", "Named by", "Outcome", "When", "Took"], rows));
+      element("p", `${content.outcome} after ${milliseconds(content.seconds)}, ${many(content.steps.length, "call", "calls")}, ${many(content.hops, "hop", "hops")}.`),
+      table(["Node", "Address", "Asked", "Hop", "Named by", "Outcome", "When", "Took"], rows));
   },
   async locate(key) {
     const response = await call(`v1/locate/${encodeURIComponent(key)}`);
