@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
-from dht14.app.admin import MAX_SOCKET_PATH, SOCKET_NAME, TOKEN_NAME, AdminPort, admin_token, bind_admin
+from dht14.app.admin import AdminPort, admin_token, bind_admin
+from dht14.app.admin_files import MAX_SOCKET_PATH, SOCKET_NAME, TOKEN_NAME
 from dht14.app.data_dir import DataDir
 from dht14.app.disk_monitor import DiskMonitor
 from dht14.app.node_view import RealNodeView
