@@ -12,6 +12,7 @@ def step(number: int, sent_at: float, ended_at: float | None, outcome: str = "no
         "node_id": f"{number:064x}",
         "host": "127.0.0.1",
         "port": 8000 + number,
+        "request": "FindValue",
         "distance_bits": 250,
         "hop": number // 2,
         "named_by": f"{0:064x}" if number > 1 else None,
