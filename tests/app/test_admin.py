@@ -1,6 +1,8 @@
 import os
+import shutil
 import socket
 import stat
+import tempfile
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -22,8 +24,10 @@ from dht14.errors import AddressUnavailable, ConfigError
 
 class AdminCase(TestCase):
     def setUp(self) -> None:
-        # The path of a Unix socket is short; that of a folder of a test need not be.
-        self.data_dir = self.open(Path(os.path.relpath(self.mktemp())))
+        # The path of a Unix socket is at most 107 bytes long; that of a folder of a test can be longer.
+        folder = tempfile.mkdtemp(prefix="dht14-")
+        self.addCleanup(shutil.rmtree, folder)
+        self.data_dir = self.open(Path(folder) / "data")
 
     def open(self, folder: Path) -> DataDir:
         data_dir = DataDir.open(str(folder))

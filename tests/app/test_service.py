@@ -1,4 +1,6 @@
+import shutil
 import socket
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,7 +78,9 @@ class ServiceTestCase(TestCase):
     """Nodes on the loopback, in the reactor of the tests."""
 
     def setUp(self) -> None:
-        self.folder = Path(self.mktemp())
+        # The path of the admin socket in a data directory must be short.
+        self.folder = Path(tempfile.mkdtemp(prefix="dht14-"))
+        self.addCleanup(shutil.rmtree, self.folder)
         self.running: list[MultiService] = []
         # On a busy machine the database may open late; requests must wait for it, unless a test says
         # otherwise.
