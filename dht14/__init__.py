@@ -5,7 +5,8 @@ Layers, each importing only what stands below it::
     cmd/                               what is typed: options of twistd, commands of `dht14`
     embedding/                         a node in another program, networks for tests
     app/  sim/  client/                the life of a real node; a network of virtual nodes; clients of the API
-    stack                              builds the objects of one node, once, for both
+    stack_builder                      builds the objects of one node, once, for both
+    stack                              the objects of one node
     net/  maintenance/                 Twisted protocols (rpc/, api/, bulk/); what a node does unasked
     node/                              operations: lookup, get, put, join, answers to other nodes
     wire/  session/  database/         messages and bytes; encrypted sessions; the records on disk
@@ -14,7 +15,8 @@ Layers, each importing only what stands below it::
     errors  bounded                    whose fault an error is; collections that stay bounded
 
 From `wire/` down everything is pure (no Twisted, no log, no clock, no randomness of its own), except that the
-database waits for the disk in a thread. `app/` and `sim/` never meet; both call `build_stack` in `stack.py`.
+database waits for the disk in a thread. `app/` and `sim/` never meet; both call `build_stack` in
+`stack_builder.py`.
 
 `docs/architecture.md` follows a request through these parts and explains the terms. `__all__`, here, in `aio`
 and in `testing`, names what is public; `docs/clients.md` and `docs/embedding.md` explain it.

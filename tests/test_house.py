@@ -20,6 +20,7 @@ LAYERS = (
     {"net", "maintenance"},
     {"node_metrics"},
     {"stack"},
+    {"stack_builder"},
     {"client"},
     {"app", "sim"},
     {"embedding"},

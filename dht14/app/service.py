@@ -40,7 +40,8 @@ from dht14.node_metrics import NodeMetrics
 from dht14.records.record import Record
 from dht14.records.version_floors import FLOOR_MARGIN
 from dht14.security.identity import Identity, Puzzle, public_bytes
-from dht14.stack import Stack, build_stack
+from dht14.stack import Stack
+from dht14.stack_builder import build_stack
 
 CONTACTS_INTERVAL = 1.5
 """Seconds between two checks whether the saved contacts and the state file are still up to date."""

@@ -41,7 +41,7 @@ class DatabaseEvents(Protocol):
         """The file was damaged: it was moved to `path`, and a new one was made."""
 
     def record_damaged(self, total: int) -> None:
-        """A damaged record was read, the `total`th since the start."""
+        """A damaged record was read; there were `total` since the start."""
 
     def writing_failed(self, reason: str) -> None:
         """The disk does not accept writes. Called once, until `writing_resumed`."""
@@ -57,8 +57,8 @@ class DatabaseEvents(Protocol):
         """There is space for new records again."""
 
     def share_used_up(self, total: int) -> None:
-        """A record was refused because its writer, or its subnet, has used up its share, the `total`th
-        since the start. Called once, until there were no such refusals for a while."""
+        """A record was refused because its writer, or its subnet, has used up its share; `total` were since
+        the start. Called once, until there were none for a while."""
 
 
 @frozen

@@ -1,8 +1,8 @@
 """Encrypted sessions: the handshakes of both sides, and the sessions that result from them. DESIGN 4.2.
 
-The first answer of an unknown peer takes two round trips, every further one a single one. No message says "I
-do not know this session": a node that hears nothing sends DATA and HELLO together the second time, and so
-reaches a peer that has forgotten the session.
+The first answer of an unknown peer takes two round trips, every further one a single one. No message
+says that its sender has lost the keys: a node that hears nothing sends DATA and HELLO together the second
+time, and so reaches a peer that has forgotten the session.
 """
 
 import random

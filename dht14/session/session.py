@@ -85,7 +85,7 @@ class Session:
     older: "Session | None" = field(default=None, init=False)
     """The session with the same address before this one, for packets that are still on the way."""
     recovery_cid: bytes = field(default=b"", init=False)
-    """The handshake (connection id) that began because the peer seemed to have forgotten this session."""
+    """Connection id of the handshake that began because the peer seemed to have lost its keys."""
     _window: ReplayWindow = field(factory=ReplayWindow, init=False)
     accepting: Accepting | None = field(default=None, init=False)
     """Set at a responder while the initiator may not know the session yet."""

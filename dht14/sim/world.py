@@ -25,7 +25,8 @@ from dht14.sim.host import PUZZLE, Host, NodeRole, Operation, VirtualNode
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
 from dht14.sim.virtual_bulk import VirtualBulk
-from dht14.stack import StackOptions, build_stack
+from dht14.stack import StackOptions
+from dht14.stack_builder import build_stack
 
 T = TypeVar("T")
 OnEnded = Callable[[int], None]

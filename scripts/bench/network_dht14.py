@@ -19,7 +19,8 @@ from dht14.records.receipt import Receipt
 from dht14.records.record import Record
 from dht14.security.identity import Identity, Puzzle
 from dht14.sim.memory_store import MemoryStore
-from dht14.stack import StackOptions, build_stack
+from dht14.stack import StackOptions
+from dht14.stack_builder import build_stack
 
 
 class Dht14Network:

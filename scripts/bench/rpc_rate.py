@@ -33,7 +33,8 @@ from dht14.security.shares import Priority
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
 from dht14.sim.memory_store import MemoryStore
-from dht14.stack import Stack, StackOptions, build_stack
+from dht14.stack import Stack, StackOptions
+from dht14.stack_builder import build_stack
 from dht14.wire.messages import FindNode, Ping, Reply, Request
 
 EXCHANGES = 20_000

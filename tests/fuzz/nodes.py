@@ -17,7 +17,8 @@ from dht14.records.receipt import NoRecord
 from dht14.session.plaintext import PLAIN
 from dht14.sim.clock import HeapClock
 from dht14.sim.memory_store import MemoryStore
-from dht14.stack import StackOptions, build_stack
+from dht14.stack import StackOptions
+from dht14.stack_builder import build_stack
 from dht14.wire import api_messages
 from dht14.wire.datagram import encode
 from dht14.wire.messages import (

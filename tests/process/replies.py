@@ -13,7 +13,8 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.security.identity import Identity, Puzzle
 from dht14.sim.memory_store import MemoryStore
-from dht14.stack import Stack, StackOptions, build_stack
+from dht14.stack import Stack, StackOptions
+from dht14.stack_builder import build_stack
 from dht14.wire.datagram import encode
 from dht14.wire.messages import Nodes, Value
 from tests.fakes import BEGINNING, BulkRecorder

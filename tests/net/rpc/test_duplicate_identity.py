@@ -10,9 +10,10 @@ from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork, VirtualPort
-from dht14.stack import Stack, StackOptions, build_stack
+from dht14.stack import Stack, StackOptions
+from dht14.stack_builder import build_stack
 from tests.fakes import BEGINNING, BulkRecorder, address_of, identity, verify_proof
-from tests.test_stack import resolve
+from tests.test_stack_builder import resolve
 
 FAR = 1 << 255
 

@@ -12,7 +12,8 @@ from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork, VirtualPort
-from dht14.stack import Stack, StackOptions, build_stack
+from dht14.stack import Stack, StackOptions
+from dht14.stack_builder import build_stack
 from tests.fakes import BEGINNING, BulkRecorder, address_of, identity, verify_proof
 
 OPTIONS = StackOptions(refresh_interval=1.0, republish_interval=4.0, cleanup_interval=1.0, sealed=False)

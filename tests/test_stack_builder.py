@@ -23,7 +23,8 @@ from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
-from dht14.stack import Stack, StackOptions, build_stack
+from dht14.stack import Stack, StackOptions
+from dht14.stack_builder import build_stack
 from dht14.wire.messages import Ping
 from tests.fakes import BEGINNING, BulkRecorder, address_of, contact, identity, verify_proof
 from tests.net.rpc.case import UdpRecorder
@@ -44,7 +45,11 @@ class StackTests(SynchronousTestCase):
         self.network = VirtualNetwork(self.clock, random.Random(1), Conditions())
 
     def stack(
-        self, node_id: int, options: StackOptions | None = None, saved: tuple[Contact, ...] = ()
+        self,
+        node_id: int,
+        options: StackOptions | None = None,
+        saved: tuple[Contact, ...] = (),
+        sealed: bool = False,
     ) -> Stack:
         return build_stack(
             make_store=MemoryStore,
@@ -55,7 +60,7 @@ class StackTests(SynchronousTestCase):
             rng=random.Random(node_id),
             resolve=resolve,
             bulk=BulkRecorder(),
-            options=evolve(options or StackOptions(), sealed=False),
+            options=evolve(options or StackOptions(), sealed=sealed),
             saved=saved,
         )
 
@@ -171,17 +176,7 @@ class StackTests(SynchronousTestCase):
 
     def test_victim(self) -> None:
         """An address that a node names as its own and as that of a neighbour gets no additional HELLOs."""
-        stack = build_stack(
-            make_store=MemoryStore,
-            identity=identity(5),
-            verify_proof=verify_proof,
-            clock=self.clock,
-            wall=self.clock.seconds,
-            rng=random.Random(1),
-            resolve=resolve,
-            bulk=BulkRecorder(),
-            options=StackOptions(),
-        )
+        stack = self.stack(5, sealed=True)
         wire = UdpRecorder()
         for protocol in (stack.rpc, stack.probe):
             protocol.makeConnection(cast(IUDPTransport, wire))
@@ -192,17 +187,7 @@ class StackTests(SynchronousTestCase):
 
     def test_flood_of_hellos(self) -> None:
         """When unknown peers have used up their CHALLENGEs a contact of the table still gets one."""
-        stack = build_stack(
-            make_store=MemoryStore,
-            identity=identity(5),
-            verify_proof=verify_proof,
-            clock=self.clock,
-            wall=self.clock.seconds,
-            rng=random.Random(1),
-            resolve=resolve,
-            bulk=BulkRecorder(),
-            options=StackOptions(),
-        )
+        stack = self.stack(5, sealed=True)
         one, now = Contact(7, ("198.51.100.1", 8000)), self.clock.seconds()
         hello = hs.hello(bytes(8), bytes(32), None)
 
