@@ -19,7 +19,8 @@ from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.security.identity import VerifyProof
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
-from dht14.wire.messages import REPLIES_TO, Reply, Store
+from dht14.wire.messages import Reply, Store
+from dht14.wire.schema import REPLIES_TO
 
 TICKET_TAG_BYTES = RPC_ID_BYTES
 _HEADER = 4

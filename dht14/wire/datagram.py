@@ -13,7 +13,8 @@ from dht14.errors import Malformed
 from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.security.identity import VerifyProof
 from dht14.wire.fast_codec import DECODERS, ENCODERS
-from dht14.wire.messages import SCHEMA, Message
+from dht14.wire.messages import Message
+from dht14.wire.schema import SCHEMA
 
 RPC_ID_BYTES = 8
 

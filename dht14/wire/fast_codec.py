@@ -17,7 +17,6 @@ from dht14.wire.messages import (
     MAX_TIME_MS,
     MAX_TTL_MS,
     MAX_VERSION,
-    SCHEMA,
     VIEW_PART_BYTES,
     FindNode,
     FindValue,
@@ -28,6 +27,7 @@ from dht14.wire.messages import (
     Stored,
     Value,
 )
+from dht14.wire.schema import SCHEMA
 
 Encode = Callable[[bytes, Any], bytes | None]
 """From RPC id and message to bytes; None where the message has another layout."""

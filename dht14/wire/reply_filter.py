@@ -12,7 +12,8 @@ from attrs import evolve, fields
 from dht14.kademlia.contact import Address, Contact
 from dht14.records.store import Refusal
 from dht14.security.subnets import is_private
-from dht14.wire.messages import SCHEMA, Message, MessageSchema, Ping, Request
+from dht14.wire.messages import Message, Ping, Request
+from dht14.wire.schema import SCHEMA, MessageSchema
 
 Filter = Callable[[Any], Message]
 """From a message to the same message without private addresses."""

@@ -16,13 +16,7 @@ from dht14.records.store import Refusal, Verdict
 from dht14.records.version_floors import NO_FLOOR, Floor
 from dht14.security.tickets import Tickets
 from dht14.sim.memory_store import MemoryStore
-from dht14.wire.messages import (
-    Refused,
-    Reply,
-    Request,
-    Store,
-    Stored,
-)
+from dht14.wire.messages import Refused, Reply, Request, Store, Stored
 from tests.fakes import BEGINNING, contact
 
 OWN = 1 << 200

@@ -3,14 +3,7 @@ from collections.abc import Callable
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id, random_id
 from dht14.kademlia.parameters import REPLICATION, K
-from dht14.wire.messages import (
-    FindNode,
-    Nodes,
-    Reply,
-    Request,
-    Store,
-    Stored,
-)
+from dht14.wire.messages import FindNode, Nodes, Reply, Request, Store, Stored
 from tests.fakes import Peer
 from tests.node.node_case import KEY, NodeTestCase, nearest
 

@@ -14,12 +14,7 @@ from dht14.records.record import Record, version_at
 from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.security.subnets import host_of
 from dht14.sim.memory_store import MemoryStore
-from dht14.wire.messages import (
-    MAX_VERSION,
-    Outranked,
-    Refused,
-    Store,
-)
+from dht14.wire.messages import MAX_VERSION, Outranked, Refused, Store
 from tests.fakes import fields
 from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase, nearest
 from tests.outcomes import acknowledged

@@ -11,13 +11,7 @@ from dht14.kademlia.parameters import GROUP
 from dht14.records.envelope import MAX_SEQ
 from dht14.records.receipt import PutOutcome, PutReason
 from dht14.records.record import version_at
-from dht14.wire.messages import (
-    Outranked,
-    Reply,
-    Request,
-    Store,
-    Value,
-)
+from dht14.wire.messages import Outranked, Reply, Request, Store, Value
 from tests.fakes import fields
 from tests.node.node_case import KEY, TTL, NodeTestCase, nearest
 from tests.outcomes import acknowledged

@@ -15,15 +15,7 @@ from dht14.records.signing import verify_signature
 from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.security.subnets import public_subnet
 from dht14.sim.memory_store import RECORD_OVERHEAD
-from dht14.wire.messages import (
-    FindValue,
-    Outranked,
-    Refused,
-    Reply,
-    Stored,
-    Value,
-    fingerprint,
-)
+from dht14.wire.messages import FindValue, Outranked, Refused, Reply, Stored, Value, fingerprint
 from tests.fakes import contact, contact_at
 from tests.node.responder_case import (
     ASKER,

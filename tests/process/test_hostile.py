@@ -15,7 +15,6 @@ from dht14.security.identity import Identity, Puzzle
 from dht14.wire import api_messages
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import (
-    REPLIES,
     FindNode,
     FindValue,
     Message,
@@ -29,6 +28,7 @@ from dht14.wire.messages import (
     Stored,
     Value,
 )
+from dht14.wire.schema import REPLIES
 from tests.fuzz.mutations import mutated
 from tests.independent_peer import IndependentPeer, is_pong
 from tests.process.nodes import DIFFICULTY, Network, Twistd, VoidPhone

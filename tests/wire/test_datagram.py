@@ -22,8 +22,6 @@ from dht14.wire.messages import (
     MAX_TTL_MS,
     MAX_VALUE_AND_CONTACTS,
     MAX_VERSION,
-    REPLIES,
-    SCHEMA,
     Announce,
     FindNode,
     FindValue,
@@ -44,6 +42,7 @@ from dht14.wire.messages import (
     Wanted,
     view_of,
 )
+from dht14.wire.schema import REPLIES, SCHEMA
 from tests.fakes import contact_at, verify_proof
 
 RPC_ID = b"\x00\x01\x02\x03\xfc\xfd\xfe\xff"

@@ -3,11 +3,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address, Contact
 from dht14.wire.messages import (
-    SCHEMA,
     Announce,
     Lapsed,
     LargeValue,
-    MessageSchema,
     Nodes,
     Outranked,
     Ping,
@@ -18,6 +16,7 @@ from dht14.wire.messages import (
     Wanted,
 )
 from dht14.wire.reply_filter import filters_of, without_private_contacts
+from dht14.wire.schema import SCHEMA, MessageSchema
 
 PUBLIC = Contact(1, ("198.51.100.1", 8000))
 PRIVATE = [

@@ -15,7 +15,6 @@ from dht14.security.identity import Puzzle
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import (
     NO_TICKET,
-    SCHEMA,
     Announce,
     FindNode,
     FindValue,
@@ -37,6 +36,7 @@ from dht14.wire.messages import (
     fingerprint,
     view_of,
 )
+from dht14.wire.schema import SCHEMA
 from tests import independent_peer
 from tests.page import PAGE, hex_lines, rows, section, vectors
 

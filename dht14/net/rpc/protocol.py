@@ -36,7 +36,6 @@ from dht14.security.identity import VerifyProof
 from dht14.session.layer import Datagrams, Peer, SessionLayer
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import (
-    REPLIES,
     Announce,
     LargeValue,
     Message,
@@ -49,6 +48,7 @@ from dht14.wire.messages import (
     Value,
 )
 from dht14.wire.reply_filter import without_private_contacts
+from dht14.wire.schema import REPLIES
 
 WITH_LIFETIME = (Store, Offer, Value, LargeValue)
 """Messages with the remaining lifetime of a value, counted from when they were sent."""
