@@ -6,7 +6,7 @@ import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.internet.defer import maybeDeferred
@@ -23,6 +23,9 @@ from dht14.errors import AddressUnavailable
 from dht14.kademlia.keyspace import id_from_bytes
 from dht14.net.listen import listen_tcp
 
+if TYPE_CHECKING:
+    from dht14.net.admin.site import ConnectionLimit
+
 _log = Logger()
 
 
@@ -33,12 +36,14 @@ class AdminPort:
     url: str
     """`unix:PATH`, or `http://HOST:PORT/`."""
     _listener: Any
+    _factory: "ConnectionLimit"
     _path: str | None
     """Of the Unix socket."""
 
     async def close(self) -> None:
-        """Accept no more clients. Requests under way end with the process."""
+        """Accept no more clients, and cut the connections: soon there is no database to ask any more."""
         await maybeDeferred(self._listener.stopListening)
+        self._factory.abort_all()
         if self._path is not None:
             with suppress(OSError):
                 os.unlink(self._path)
@@ -73,13 +78,14 @@ def bind_admin(
         return _bind_socket(data_dir.file(SOCKET_NAME), admin_factory(parts, AccessRules(None)), reactor)
     assert not isinstance(settings.admin_address, AdminSocket)
     rules = AccessRules(admin_token(data_dir), settings.admin_hosts)
-    listener = listen_tcp("admin_address", settings.admin_address, admin_factory(parts, rules), reactor)
+    factory = admin_factory(parts, rules)
+    listener = listen_tcp("admin_address", settings.admin_address, factory, reactor)
     bound = listener.getHost()
     host = f"[{bound.host}]" if ":" in bound.host else bound.host
-    return AdminPort(f"http://{host}:{bound.port}/", listener, None)
+    return AdminPort(f"http://{host}:{bound.port}/", listener, factory, None)
 
 
-def _bind_socket(path: str, factory: Any, reactor: Any) -> AdminPort | None:
+def _bind_socket(path: str, factory: "ConnectionLimit", reactor: Any) -> AdminPort | None:
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         _log.warn(
             "No admin surface: the path {path} is too long for a Unix socket. Set [node] admin_address to "
@@ -100,7 +106,7 @@ def _bind_socket(path: str, factory: Any, reactor: Any) -> AdminPort | None:
             f"[node] admin_address: cannot listen on {path} ({reason}); remove it, or set admin_address to "
             "HOST:PORT or none"
         ) from None
-    return AdminPort(f"unix:{path}", listener, path)
+    return AdminPort(f"unix:{path}", listener, factory, path)
 
 
 def admin_token(data_dir: DataDir) -> str:

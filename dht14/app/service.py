@@ -1,11 +1,9 @@
 """The composition root of a real node: binds its ports, builds a stack, and returns the service."""
 
 import random
-import time
 from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -20,7 +18,7 @@ from dht14.app.disk_monitor import DiskMonitor
 from dht14.app.node_view import RealNodeView
 from dht14.app.options import Role, Settings
 from dht14.app.ports import NodePorts
-from dht14.app.stack_options import stack_options
+from dht14.app.running_node import RunningNode, build_running_node
 from dht14.app.start import StartPhase, StartProgress
 from dht14.app.startup_warnings import tell_unused, warn_of_open_api, warn_of_risky_settings
 from dht14.app.state_file import StateFile
@@ -30,18 +28,10 @@ from dht14.kademlia.contact import Contact
 from dht14.maintenance.handover import HAND_OVER_TIMEOUT
 from dht14.maintenance.periodic import Periodic
 from dht14.net.api.readiness import Readiness, StartStep
-from dht14.net.bulk.client import BulkClient
-from dht14.net.bulk.server import BulkServer
-from dht14.net.bulk.tls import NodeTls
-from dht14.net.resolver import resolver
 from dht14.node.proof_search import ProofSearch
 from dht14.node.timers import cancel_timer
-from dht14.node_metrics import NodeMetrics
-from dht14.records.record import Record
-from dht14.records.version_floors import FLOOR_MARGIN
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.stack import Stack
-from dht14.stack_builder import build_stack
 
 CONTACTS_INTERVAL = 1.5
 """Seconds between two checks whether the saved contacts and the state file are still up to date."""
@@ -82,20 +72,6 @@ def build_node(
         raise
 
 
-@frozen(kw_only=True)
-class _RunningNode:
-    """The objects of a node that has its id: they exist from then to its end."""
-
-    stack: Stack
-    database: Database | None
-    """None in a bootstrap node."""
-    bulk_client: BulkClient
-    bulk_server: BulkServer | None
-    """None in a bootstrap node."""
-    work: MultiService
-    """Join and maintenance: added to the service when the work begins."""
-
-
 class NodeService(MultiService):
     """One node from start to stop. Owns its ports and its data directory.
 
@@ -128,7 +104,7 @@ class NodeService(MultiService):
         """None in a bootstrap node; in a node whose first start is under way, until it has its id."""
         if role is Role.NODE and (self._identity is not None or has_database(data_dir.path)):
             self._database_dir = self._unlock_database(self._identity)
-        self._running: _RunningNode | None = None
+        self._running: RunningNode | None = None
         """None before the phase OPENING."""
         self._opening_timeout: IDelayedCall | None = None
         self._saved_change = 0
@@ -216,68 +192,25 @@ class NodeService(MultiService):
     def _compose(self, identity: Identity) -> None:
         """Build the node, and let it work as soon as its database is open."""
         rng = random.SystemRandom()
-        tls = NodeTls(identity.private_key)
-        bulk_client = BulkClient(tls, self._puzzle.verify_proof, self._reactor, self._ports.source)
-        options = stack_options(self._settings, self._role)
-        stack = build_stack(
+        running = self._running = build_running_node(
             identity=identity,
             verify_proof=self._puzzle.verify_proof,
-            clock=self._reactor,
-            wall=time.time,
-            rng=rng,
-            resolve=resolver(self._reactor),
-            bulk=bulk_client,
-            options=options,
+            settings=self._settings,
+            role=self._role,
+            ports=self._ports,
             saved=self._saved_contacts(),
-            make_store=self._make_database,
-        )
-        bulk_server = None
-        if self._role is Role.NODE:
-            bulk_server = BulkServer(stack.responder, tls, options.limits.parties_of, self._reactor)
-        running = self._running = _RunningNode(
-            stack=stack,
-            database=stack.store if isinstance(stack.store, Database) else None,
-            bulk_client=bulk_client,
-            bulk_server=bulk_server,
-            work=MultiService(),
+            database_dir=self._database_dir,
+            disk=self._disk,
+            rng=rng,
+            reactor=self._reactor,
         )
         keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, self._reactor, rng)
         inspect_disk = Periodic("disk", DISK_INTERVAL, self._inspect_disk, self._reactor, rng)
-        self._view.composed(stack, self._metrics)
-        for service in (*stack.services, keep_contacts, inspect_disk):
+        self._view.composed(running.stack, lambda: running.metrics(self._ports))
+        for service in (*running.stack.services, keep_contacts, inspect_disk):
             service.setServiceParent(running.work)
-        self._progress.composed(stack)
+        self._progress.composed(running.stack)
         self._open_database(running.database)
-
-    def _metrics(self) -> NodeMetrics:
-        running = self._running
-        assert running is not None
-        return running.stack.metrics(
-            bulk_client=running.bulk_client.metrics,
-            bulk_server=running.bulk_server.metrics if running.bulk_server is not None else None,
-            api=self._ports.api.metrics if self._ports.api is not None else None,
-        )
-
-    def _make_database(
-        self,
-        own_id: int,
-        limit: int,
-        answers_for: Callable[[Record], bool],
-        max_ttl: float,
-        writer_share: float,
-    ) -> Database:
-        assert self._database_dir is not None
-        return Database(
-            path=self._database_dir.path,
-            format=self._database_dir.format,
-            own_id=own_id,
-            limit=limit,
-            floor_ttl=max_ttl + FLOOR_MARGIN,
-            answers_for=answers_for,
-            call_soon=self._reactor.callFromThread,
-            events=self._disk,
-            writer_share=writer_share,
-        )
 
     def _open_database(self, database: Database | None) -> None:
         """Open the database, and begin the work then, or after `OPENING_TIMEOUT`."""
@@ -330,22 +263,19 @@ class NodeService(MultiService):
         await gatherResults([Deferred.fromCoroutine(self._ports.close_api()), handed_over])
         stopped = maybeDeferred(super().stopService)
         if running is not None:
-            # Calls under way fail now, and so does every later one.
-            running.stack.rpc.stop()
-            running.stack.probe.stop()
-            running.bulk_client.stop()
+            running.stop_calls()
         await stopped
         closed = self._ports.close_p2p()
         if running is not None and running.bulk_server is not None:
             running.bulk_server.close()
         await closed
+        if self._admin is not None:
+            await self._admin.close()
         try:
             self._save_contacts()
         finally:
             if running is not None and running.database is not None:
                 running.database.close()
-            if self._admin is not None:
-                await self._admin.close()
             self._progress.ended()
             self._data_dir.show_working(False)
             self._data_dir.close()

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from dht14.app.admin import AdminPort, admin_token, bind_admin
@@ -20,6 +23,25 @@ from dht14.app.options import AdminSocket, NodeSettings, Role, Settings
 from dht14.app.start import StartProgress
 from dht14.app.state_file import StateFile
 from dht14.errors import AddressUnavailable, ConfigError
+
+
+class Client(Protocol):
+    """A connection to the surface: fires when the first bytes come, and when it ends."""
+
+    def __init__(self) -> None:
+        self.answered: Deferred[None] = Deferred()
+        self.lost: Deferred[None] = Deferred()
+
+    def ask(self, path: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(b"GET %s HTTP/1.1\r\nHost: node\r\n\r\n" % path)
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.answered.called:
+            self.answered.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost.callback(None)
 
 
 class AdminCase(TestCase):
@@ -71,6 +93,19 @@ class SocketTests(AdminCase):
         self.assertFalse(os.path.exists(self.data_dir.file(TOKEN_NAME)))
         await port.close()
         self.assertFalse(os.path.exists(self.socket_path))
+
+    async def test_connections_cut(self) -> None:
+        """When the node stops its connections are cut, those that wait for events too: their answers would
+        need a database that is closed."""
+        port = await self.bind()
+        assert port is not None
+        endpoint = UNIXClientEndpoint(reactor, self.socket_path)
+        clients = [await connectProtocol(endpoint, Client()) for _ in range(2)]
+        clients[0].ask(b"/v1/events")
+        await clients[0].answered
+        await port.close()
+        for client in clients:
+            await client.lost
 
     async def test_stale(self) -> None:
         """A socket that a killed node left behind is replaced."""

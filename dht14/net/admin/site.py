@@ -57,6 +57,11 @@ class ConnectionLimit(WrappingFactory):
         """Accept a connection, unless there are too many."""
         return super().buildProtocol(addr) if len(self.protocols) < MAX_CONNECTIONS else None
 
+    def abort_all(self) -> None:
+        """Cut all connections."""
+        for connection in list(self.protocols):
+            connection.transport.abortConnection()
+
 
 class _AdminSite(Site):
     displayTracebacks = False
