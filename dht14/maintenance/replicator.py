@@ -18,10 +18,9 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.metrics import CopyMetrics
-from dht14.node.fetch import Fetch, ValueSource
+from dht14.node.fetch import Fetch, ValueSource, advertised_in, record_in
 from dht14.node.network_clock import NetworkClock
 from dht14.node.ports import Bulk, Rpc
-from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Kind, Record
 from dht14.records.store import LocalStore, Verdict
 from dht14.security.subnets import counted_subnet
@@ -152,13 +151,7 @@ class Replicator:
         now = self._clock.seconds()
         record: Record | None = None
         if isinstance(reply, Value):
-            record = Record(
-                key=key,
-                value=reply.value,
-                version=reply.version,
-                expires_at=now + reply.ttl_ms / 1000,
-                replication=reply.replication,
-            )
+            record = record_in(reply, key, now)
         elif isinstance(reply, LargeValue):
             record = await self._fetched(key, holder, reply, now)
         if record is not None:
@@ -166,16 +159,7 @@ class Replicator:
             self.store_copy(evolve(record, writer=holder.node_id, writer_subnet=subnet))
 
     def _fetched(self, key: int, holder: Contact, reply: LargeValue, now: float) -> "Deferred[Record | None]":
-        expires_at = now + reply.ttl_ms / 1000
-        advertised = AdvertisedRecord(
-            key=key,
-            version=reply.version,
-            expires_at=expires_at,
-            replication=reply.replication,
-            owned=reply.owned,
-            length=reply.length,
-            digest=reply.digest,
-        )
+        advertised = advertised_in(reply, key, now)
         if not advertised.is_possible:
             return succeed(None)
         sources = iter([ValueSource(holder, reply.ticket)])

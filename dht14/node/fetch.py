@@ -1,4 +1,4 @@
-"""Fetches values that do not fit a datagram from the holders that advertise them."""
+"""The records in the replies of holders; fetches the values that are too large for a reply."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -17,6 +17,7 @@ from dht14.node.ports import Bulk
 from dht14.node.timers import cancel_timer
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Record
+from dht14.wire.messages import LargeValue, Value
 
 T = TypeVar("T")
 
@@ -30,6 +31,30 @@ class ValueSource:
 
     contact: Contact
     ticket: bytes
+
+
+def record_in(reply: Value, key: int, now: float) -> Record:
+    """Return the record that a holder sent. It may be anything: the caller judges it."""
+    return Record(
+        key=key,
+        value=reply.value,
+        version=reply.version,
+        expires_at=now + reply.ttl_ms / 1000,
+        replication=reply.replication,
+    )
+
+
+def advertised_in(reply: LargeValue, key: int, now: float) -> AdvertisedRecord:
+    """Return what a holder says of a record with a large value. It may be anything, too."""
+    return AdvertisedRecord(
+        key=key,
+        version=reply.version,
+        expires_at=now + reply.ttl_ms / 1000,
+        replication=reply.replication,
+        owned=reply.owned,
+        length=reply.length,
+        digest=reply.digest,
+    )
 
 
 @define(eq=False)

@@ -19,7 +19,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import FIRST_READ_TIMEOUT, GROUP, OPERATION_TIMEOUT, REPLICATION, K
-from dht14.node.fetch import FetchRace, ValueSource
+from dht14.node.fetch import FetchRace, ValueSource, advertised_in, record_in
 from dht14.node.lookup_run import AnyLookup
 from dht14.node.lookups import Lookups
 from dht14.node.network_clock import NetworkClock
@@ -79,27 +79,11 @@ class GetReplies:
             lookup.refused(contact)
 
     def _record(self, reply: Value) -> Record | None:
-        expires_at = self._now + reply.ttl_ms / 1000
-        record = Record(
-            key=self.key,
-            value=reply.value,
-            version=reply.version,
-            expires_at=expires_at,
-            replication=reply.replication,
-        )
+        record = record_in(reply, self.key, self._now)
         return record if self._is_believable(record) else None
 
     def _advertised(self, contact: Contact, reply: LargeValue) -> AdvertisedRecord | None:
-        expires_at = self._now + reply.ttl_ms / 1000
-        advertised = AdvertisedRecord(
-            key=self.key,
-            version=reply.version,
-            expires_at=expires_at,
-            replication=reply.replication,
-            owned=reply.owned,
-            length=reply.length,
-            digest=reply.digest,
-        )
+        advertised = advertised_in(reply, self.key, self._now)
         if not self._is_believable(advertised):
             return None
         source = ValueSource(contact, reply.ticket)

@@ -8,14 +8,14 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.keyspace import id_to_bytes
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, K
+from dht14.node.fetch import advertised_in, record_in
 from dht14.node.get import RecordReader
 from dht14.node.lookups import Lookups
 from dht14.node.ports import Bulk, Rpc
 from dht14.node.trace import CallOutcome, TracedCall, TracingRpc
 from dht14.records.receipt import NoRecord
-from dht14.records.record import Record
+from dht14.records.record import Kind, Record
 from dht14.wire.messages import FindValue, LargeValue, Nodes, Refused, Reply, Value
 
 LOCATE_TIMEOUT = 2.0
@@ -96,26 +96,19 @@ def _failed(contact: Contact, failure: object, seconds: float) -> HolderReport:
 
 
 def _report(contact: Contact, key: int, reply: Reply, seconds: float) -> HolderReport:
-    if isinstance(reply, Value):
-        record = Record(key=key, value=reply.value, version=reply.version, expires_at=0.0, replication=1)
+    if isinstance(reply, Value | LargeValue):
+        if isinstance(reply, Value):
+            length, kind = len(reply.value), record_in(reply, key, 0.0).kind
+        else:
+            length, kind = reply.length, Kind(advertised_in(reply, key, 0.0).rank[0])
         return HolderReport(
             contact=contact,
             outcome=CallOutcome.HOLDS,
             seconds=seconds,
             version=reply.version,
-            length=len(reply.value),
+            length=length,
             ttl=reply.ttl_ms / 1000,
-            kind=record.kind.name.lower(),
-        )
-    if isinstance(reply, LargeValue):
-        return HolderReport(
-            contact=contact,
-            outcome=CallOutcome.HOLDS,
-            seconds=seconds,
-            version=reply.version,
-            length=reply.length,
-            ttl=reply.ttl_ms / 1000,
-            kind="owner" if reply.owned else "content" if reply.digest == id_to_bytes(key) else "open",
+            kind=kind.name.lower(),
         )
     if isinstance(reply, Refused) or (isinstance(reply, Nodes) and not reply.holds_values):
         return HolderReport(contact=contact, outcome=CallOutcome.REFUSED, seconds=seconds)

@@ -20,11 +20,11 @@ from dht14.records.envelope import key_of_owner
 from dht14.records.record import Kind
 from dht14.records.signing import public_key_of, sign_envelope
 from dht14.sim.attacks import HOSTILE_RESPONDERS, spread_out
-from dht14.sim.history import GetVerdict
 from dht14.sim.host import NodeRole, VirtualNode
+from dht14.sim.host_scripts import disks
+from dht14.sim.operations import GetVerdict
 from dht14.sim.run import SETTLE, ScenarioRun
 from dht14.sim.scenario import Script
-from dht14.sim.scripts import disks
 
 GETS = 20
 """Per put: half of them soon after it, half at random times."""

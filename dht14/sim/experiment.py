@@ -2,7 +2,7 @@
 values."""
 
 from dht14.sim.conditions import Conditions
-from dht14.sim.history import GetVerdict
+from dht14.sim.operations import GetVerdict
 from dht14.sim.run import ScenarioRun, verdicts_of
 from dht14.sim.scenario import Scenario, Script
 from dht14.sim.statistics import PhaseStatistics

@@ -14,13 +14,16 @@ from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.node.node import Node
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
-from dht14.sim.history import GOOD, GetVerdict, History, PutResponse, Write
+from dht14.sim.history import History
 from dht14.sim.host import NodeRole, Operation, VirtualNode
 from dht14.sim.invariants import InvariantChecker
+from dht14.sim.operations import GOOD, GetVerdict, PutResponse, Write
 from dht14.sim.statistics import PhaseStatistics
 from dht14.sim.timeline import Timeline
 from dht14.sim.world import OPERATION_GAP, World
 from dht14.wire.messages import FindNode, Nodes, Reply
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
 SETTLE = 2 * HARD_TIMEOUT
 """Virtual seconds after which all RPCs of the last operations have ended."""

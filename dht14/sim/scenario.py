@@ -6,8 +6,8 @@ from collections.abc import Callable
 from attrs import field, frozen
 
 from dht14.sim.conditions import Conditions
-from dht14.sim.history import GetVerdict
 from dht14.sim.network import Traffic
+from dht14.sim.operations import GetVerdict
 from dht14.sim.run import Progress, Promise, ScenarioRun
 from dht14.sim.statistics import PhaseStatistics
 from dht14.sim.timeline import Interval

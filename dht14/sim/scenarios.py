@@ -1,7 +1,7 @@
 """The named scenarios: each is a promise of DHT-14, under its conditions."""
 
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.sim import attacks, scripts
+from dht14.sim import attacks, host_scripts, network_scripts
 from dht14.sim.clients import FaultPlan, history
 from dht14.sim.conditions import Conditions
 from dht14.sim.scenario import Scenario
@@ -12,7 +12,7 @@ SCENARIOS = {
         Scenario(
             "loss-5",
             "5 % of the datagrams are lost: 99.99 % of gets right",
-            scripts.loss(0.9999),
+            network_scripts.loss(0.9999),
             nodes=200,
             values=1_000,
             conditions=Conditions.worldwide(loss=0.05),
@@ -20,7 +20,7 @@ SCENARIOS = {
         Scenario(
             "loss-20",
             "20 % of the datagrams are lost: 99.9 % of gets right",
-            scripts.loss(0.999),
+            network_scripts.loss(0.999),
             nodes=200,
             values=1_000,
             conditions=Conditions.worldwide(loss=0.2),
@@ -28,7 +28,7 @@ SCENARIOS = {
         Scenario(
             "sealed",
             "5 % of encrypted datagrams are lost: 99.99 % of gets right",
-            scripts.loss(0.9999),
+            network_scripts.loss(0.9999),
             nodes=100,
             values=500,
             conditions=Conditions.worldwide(loss=0.05),
@@ -37,7 +37,7 @@ SCENARIOS = {
         Scenario(
             "large",
             "values of up to 65,495 bytes, 5 % loss: 99.99 % of gets right",
-            scripts.loss(0.9999),
+            network_scripts.loss(0.9999),
             nodes=100,
             values=300,
             value_bytes=MAX_VALUE,
@@ -46,14 +46,14 @@ SCENARIOS = {
         Scenario(
             "deaths",
             "30 % of the nodes are killed at once: 99.9 % of gets right in the next minute",
-            scripts.deaths,
+            network_scripts.deaths,
             nodes=200,
             values=1_000,
         ),
         Scenario(
             "holders",
             "all holders of each value but one are killed at once: no value is lost, 8 copies in 10 min",
-            scripts.holders,
+            network_scripts.holders,
             nodes=1_000,
             values=10_000,
             value_bytes=50,
@@ -61,7 +61,7 @@ SCENARIOS = {
         Scenario(
             "churn-10min",
             "median sessions of 10 min, 5 % loss, 8 copies: 99.9 % of gets right for an hour",
-            scripts.churn(600.0, 1.0, replication=8, gets=20_000, at_least=0.999),
+            network_scripts.churn(600.0, 1.0, replication=8, gets=20_000, at_least=0.999),
             nodes=1_000,
             values=1_000,
             conditions=Conditions.worldwide(loss=0.05),
@@ -69,14 +69,14 @@ SCENARIOS = {
         Scenario(
             "churn-60min",
             "median sessions of 60 min, 5 copies: 99.99 % of gets right for an hour",
-            scripts.churn(3600.0, 1.0, replication=5, gets=40_000, at_least=0.9999),
+            network_scripts.churn(3600.0, 1.0, replication=5, gets=40_000, at_least=0.9999),
             nodes=1_000,
             values=1_000,
         ),
         Scenario(
             "churn-measured",
             "sessions as measured among real peers, many short, some long: 99.9 % of gets right for an hour",
-            scripts.churn(600.0, 0.5, replication=8, gets=20_000, at_least=0.999),
+            network_scripts.churn(600.0, 0.5, replication=8, gets=20_000, at_least=0.999),
             nodes=1_000,
             values=1_000,
             conditions=Conditions.worldwide(loss=0.01),
@@ -84,7 +84,7 @@ SCENARIOS = {
         Scenario(
             "partition",
             "a partition into halves for 10 min, puts in both: all agree on every key a minute later",
-            scripts.partition,
+            network_scripts.partition,
             nodes=100,
             values=50,
             bootstrap_nodes=2,
@@ -92,14 +92,14 @@ SCENARIOS = {
         Scenario(
             "one-way",
             "30 % of the nodes behind NATs: in no reply after a minute, 99.9 % of their gets and puts right",
-            scripts.one_way,
+            network_scripts.one_way,
             nodes=200,
             values=1_000,
         ),
         Scenario(
             "rewrites",
             "the same keys are put again and again, 5 % loss: no get returns a replaced value",
-            scripts.rewrites,
+            network_scripts.rewrites,
             nodes=100,
             values=20,
             conditions=Conditions.worldwide(loss=0.05),
@@ -107,28 +107,28 @@ SCENARIOS = {
         Scenario(
             "clocks",
             "clocks wrong by up to a day, sleeping hosts: no operation fails, no value expires early or late",
-            scripts.clocks,
+            host_scripts.clocks,
             nodes=100,
             values=200,
         ),
         Scenario(
             "newcomer",
             "a node joins a large network and finds each of 1,000 keys",
-            scripts.newcomer,
+            network_scripts.newcomer,
             nodes=3_000,
             values=1_000,
         ),
         Scenario(
             "power-cut",
             "all nodes are killed at once and start again with their disks: no value is lost",
-            scripts.power_cut,
+            host_scripts.power_cut,
             nodes=40,
             values=300,
         ),
         Scenario(
             "random-faults",
             "ten minutes of random faults of network, disks and nodes: gets are right five minutes later",
-            scripts.random_faults,
+            host_scripts.random_faults,
             nodes=20,
             values=10,
             sealed=True,
@@ -136,7 +136,7 @@ SCENARIOS = {
         Scenario(
             "bad-disks",
             "half of the disks are full, broken or slow for five minutes: gets are right",
-            scripts.bad_disks,
+            host_scripts.bad_disks,
             nodes=40,
             values=300,
         ),

@@ -16,7 +16,8 @@ from dht14.kademlia.keyspace import id_to_bytes
 from dht14.kademlia.parameters import MAX_REPLICATION
 from dht14.records.record import Kind
 from dht14.sim.clients import Register, Workload
-from dht14.sim.history import GetVerdict, History, PutResponse
+from dht14.sim.history import History
+from dht14.sim.operations import GetVerdict, PutResponse
 from tests.process.nodes import Twistd, VoidPhone, eventually
 
 LATENESS = 7.0

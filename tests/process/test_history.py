@@ -1,7 +1,7 @@
 """What many clients are told by real nodes, while these are killed and begun again."""
 
 from dht14.sim.clients import Workload
-from dht14.sim.history import GetVerdict
+from dht14.sim.operations import GetVerdict
 from tests.process.rivals import Rivals
 from tests.process.test_network import NetworkTestCase
 

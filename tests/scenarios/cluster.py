@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from dht14.sim.conditions import Conditions
-from dht14.sim.history import GetVerdict
 from dht14.sim.host import Operation, VirtualNode
+from dht14.sim.operations import GetVerdict
 from dht14.sim.run import GetResult, ScenarioRun
 from dht14.sim.world import PLAIN_CONDITIONS, SHIPPED_OPTIONS, World
 from dht14.stack import StackOptions

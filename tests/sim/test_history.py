@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.keyspace import hash_id
 from dht14.records.receipt import PutOutcome, Receipt
 from dht14.records.record import Kind
-from dht14.sim.history import AGREEMENT_SECONDS, EXPIRY_TOLERANCE, GetVerdict, History, PutResponse, Write
+from dht14.sim.history import AGREEMENT_SECONDS, EXPIRY_TOLERANCE, History
+from dht14.sim.operations import GetVerdict, PutResponse, Write
 from tests.owners import Owner
 
 KEY = 7

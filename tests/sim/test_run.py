@@ -4,7 +4,7 @@ from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.sim.history import GetVerdict
+from dht14.sim.operations import GetVerdict
 from dht14.sim.run import Promise, ScenarioRun, verdicts_of
 from dht14.sim.world import World
 
