@@ -44,15 +44,20 @@ _PENDING_STEPS = {
     "join": "calling the seeds and saved contacts",
 }
 _TROUBLES = {
-    Trouble.VALUES: "the database cannot be written",
-    Trouble.DIRECTORY: "the data directory is gone",
-    Trouble.DESCRIPTORS: "no file descriptors are left",
+    Trouble.DIRECTORY: (
+        "the data directory is gone",
+        "Put the data directory back, or restart the node.",
+    ),
+    Trouble.VALUES: (
+        "the database cannot be written",
+        "Free space on the disk of the data directory, or replace it; the log has the reason.",
+    ),
+    Trouble.DESCRIPTORS: (
+        "no file descriptors are left",
+        "Raise the limit of file descriptors (ulimit -n, LimitNOFILE).",
+    ),
 }
-_ADVICE = {
-    Trouble.VALUES: "Free space on the disk of the data directory, or replace it; the log has the reason.",
-    Trouble.DIRECTORY: "Put the data directory back, or restart the node.",
-    Trouble.DESCRIPTORS: "Raise the limit of file descriptors (ulimit -n, LimitNOFILE).",
-}
+"""What is wrong and what to do, the most urgent first."""
 
 
 @define(kw_only=True)
@@ -107,10 +112,15 @@ class RealNodeView:
         else:
             pending = sorted(step.value for step in self._progress.readiness.pending_steps)
             reasons += [_PENDING_STEPS[step] for step in pending]
-        reasons += [_TROUBLES[trouble] for trouble in self._disk.troubles if trouble in _TROUBLES]
+        reasons += [trouble for trouble, _ in self._troubles()]
         if self._is_cut_off():
             reasons.append("hardly any contact answers: this node is cut off")
         return {"ready": not reasons, "reasons": reasons}
+
+    def _troubles(self) -> list[tuple[str, str]]:
+        """Return what is wrong with the disk, and what to do about it; the most urgent first."""
+        troubles = self._disk.troubles
+        return [explained for trouble, explained in _TROUBLES.items() if trouble in troubles]
 
     def _is_cut_off(self) -> bool:
         if self._stack is None:
@@ -151,7 +161,7 @@ class RealNodeView:
         if stack is None or stack.store is None:
             return None
         space = stack.store.space()
-        trouble = next((_TROUBLES[trouble] for trouble in self._disk.troubles if trouble in _TROUBLES), None)
+        trouble = next((trouble for trouble, _ in self._troubles()), None)
         return StorageJson(
             records=len(stack.store),
             used=space.used,
@@ -162,9 +172,10 @@ class RealNodeView:
 
     def _advice(self, status: StatusJson) -> str:
         """Return the most urgent thing to do, or that there is nothing to do."""
-        for trouble in self._disk.troubles:
-            if trouble in _ADVICE:
-                return f"{_TROUBLES[trouble].capitalize()}. {_ADVICE[trouble]}"
+        for trouble, cure in self._troubles():
+            return f"{trouble.capitalize()}. {cure}"
+        if self._progress.phase is StartPhase.ENDING:
+            return "The node is stopping."
         if self._progress.phase is StartPhase.FAILED:
             return "The node could not start; its log says why."
         if status["cut_off"]:
@@ -255,7 +266,7 @@ class RealNodeView:
         process = ProcessMetrics(
             ready=int(self.readiness()["ready"]),
             cut_off=int(self._is_cut_off()),
-            disk_trouble=int(any(trouble in _TROUBLES for trouble in self._disk.troubles)),
+            disk_trouble=int(bool(self._troubles())),
             database_set_aside=int(self._disk.was_set_aside),
         )
         yield from samples(process)

@@ -128,6 +128,7 @@ class ReadinessTests(NodeViewCase):
         self.joined_node()
         self.progress.entered(StartPhase.ENDING)
         self.assertEqual(self.view.readiness(), {"ready": False, "reasons": ["the node is stopping"]})
+        self.assertEqual(self.view.status()["advice"], "The node is stopping.")
 
     def test_failed(self) -> None:
         """A node that could not start says so, and where the reason is."""
