@@ -40,14 +40,14 @@ class Listener:
     """Takes events: all of them as they come (`listen`), or one by one (`next`)."""
 
     events: AsyncGenerator[Event, None]
-    told: list[Event] = field(factory=list)
+    received: list[Event] = field(factory=list)
 
     def listen(self) -> "Deferred[None]":
         return Deferred.fromCoroutine(self._listen())
 
     async def _listen(self) -> None:
         async for event in self.events:
-            self.told.append(event)
+            self.received.append(event)
 
     def next(self) -> Event:
         """Take one event that must be there."""
@@ -59,11 +59,11 @@ class Listener:
         taken.append(await anext(self.events))
 
     def of(self, kind: str) -> list[dict[str, Any]]:
-        return [content for name, content in self.told if name == kind]
+        return [content for name, content in self.received if name == kind]
 
     @property
     def kinds(self) -> list[str]:
-        return [kind for kind, _ in self.told]
+        return [kind for kind, _ in self.received]
 
 
 class StateTests(SynchronousTestCase):
@@ -80,7 +80,7 @@ class StateTests(SynchronousTestCase):
         self.assertEqual(listener.kinds, ["status"])
         self.clock.pump([STATUS_INTERVAL] * 3)
         self.assertEqual(listener.kinds, ["status"] * 4)
-        self.assertEqual([told["at"] for told in listener.of("status")], [0, 1, 2, 3])
+        self.assertEqual([event["at"] for event in listener.of("status")], [0, 1, 2, 3])
         self.assertEqual(listener.of("status")[0]["totals"], totals(None))
 
     def test_leaves(self) -> None:
@@ -119,7 +119,7 @@ class LookupTests(NodeTestCase):
         return peer.node.lookups.observer is not None
 
     def test_contacts(self) -> None:
-        """Contacts are told at once and at their interval."""
+        """Contacts are sent at once and at their interval."""
         listener, listening = self.listen()
         self.assertEqual(listener.kinds, ["status", "peers"])
         self.network.wait(PEERS_INTERVAL + 0.01)
@@ -128,7 +128,7 @@ class LookupTests(NodeTestCase):
         self.failureResultOf(listening)
 
     def test_lookup(self) -> None:
-        """Each call is told when it ends, and the lookup behind them."""
+        """Each call is sent when it ends, and the lookup behind them."""
         listener, listening = self.listen()
         self.get(self.reader)
         self.network.wait(1)
@@ -152,7 +152,7 @@ class LookupTests(NodeTestCase):
         self.assertFalse(self.is_traced(self.reader))
 
     def test_joined_in_between(self) -> None:
-        """A lookup that began before somebody listened ends as any other, and is not told."""
+        """A lookup that began before somebody listened ends as any other, and is not sent."""
         got = self.reader.node.get(KEY)
         listener, listening = self.listen()
         self.network.result(got)
@@ -192,9 +192,9 @@ class LookupTests(NodeTestCase):
             self.get(self.reader)
             self.network.wait(0.1)
         self.network.wait(5)
-        told = [listener.next()[0] for _ in range(MAX_PENDING_EVENTS)]
-        self.assertEqual(set(told), {"call", "lookup"})
-        listener.told.clear()
+        kinds = [listener.next()[0] for _ in range(MAX_PENDING_EVENTS)]
+        self.assertEqual(set(kinds), {"call", "lookup"})
+        listener.received.clear()
         listening = listener.listen()
         self.network.wait(0.01)
         self.assertEqual(listener.kinds, ["status", "peers"], "nothing else was kept")

@@ -67,8 +67,8 @@ class BeforeTests(NodeViewCase):
     def test_status(self) -> None:
         """There is a status without id, contacts and storage; nothing fails."""
         status = self.view.status()
-        told = status["node_id"], status["contacts"], status["storage"], status["network_size"]
-        self.assertEqual(told, (None, 0, None, None))
+        facts = status["node_id"], status["contacts"], status["storage"], status["network_size"]
+        self.assertEqual(facts, (None, 0, None, None))
         self.assertEqual((status["network"], status["phase"], status["ready"]), ("tests", "bound", False))
         self.assertEqual((status["p2p_address"], status["api_address"]), ("127.0.0.1:8000", "[::1]:7400"))
 
@@ -137,7 +137,7 @@ class ReadinessTests(NodeViewCase):
         self.assertIn("log", self.view.status()["advice"])
 
     def test_alone(self) -> None:
-        """A node that knows that it is alone is ready, and is told what to check."""
+        """A node that knows that it is alone is ready, and its advice says what to check."""
         alone = World(nodes=1, seed=1, bootstrap_nodes=0)
         self.show(alone.start(0))
         alone.wait(60)

@@ -36,7 +36,7 @@ class UnusedTests(SynchronousTestCase):
 
     def test_told(self) -> None:
         """What other modules read is named; of a file of ours nothing is said."""
-        for unused, told in ((("hostkey", "[rps]"), [("hostkey, [rps]",)]), ((), [])):
+        for unused, warned in ((("hostkey", "[rps]"), [("hostkey, [rps]",)]), ((), [])):
             with capturedLogs() as events:
                 tell_unused(Settings(unused=unused))
-            self.assertEqual(fields(events, "unused"), told)
+            self.assertEqual(fields(events, "unused"), warned)

@@ -1,4 +1,4 @@
-"""A dashboard of a node that does not exist, with as many contacts as it is told.
+"""A dashboard of a node that does not exist, with a given number of contacts.
 
 python -m tests.browser.crowd PORT CONTACTS
 """

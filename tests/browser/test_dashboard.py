@@ -149,7 +149,7 @@ class LayoutTests(BrowserCase):
         )
 
     def test_names(self) -> None:
-        """Every field has a label, every picture a name; the state is told to screen readers."""
+        """Every field has a label, every picture a name; screen readers announce the state."""
         self.open()
         for field in self.browser.all("input"):
             label = self.browser.all(f"label[for={field.get_attribute('id')}]")

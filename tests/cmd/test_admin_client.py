@@ -51,7 +51,7 @@ class SocketTests(AdminCommandCase):
         self.assertIn("no node runs in", self.refused().error)
 
     def test_node_without_socket(self) -> None:
-        """A node that runs without the socket is told apart from no node."""
+        """A node that runs without the socket is distinguished from no node."""
         data_dir = DataDir.open(self.data_dir)
         self.addCleanup(data_dir.close)
         StateFile(data_dir).write([], True)

@@ -212,7 +212,7 @@ class KeysTests(AdminCommandCase):
         self.assertEqual((outcome.code, outcome.out.count(b"\n")), (0, 1))
 
     def test_states(self) -> None:
-        """A tombstone and a cached copy are told apart."""
+        """A tombstone and a cached copy are distinguished."""
         records = [RECORD | {"deleted": True}, RECORD | {"cached": True}]
         outcome = self.ask("keys", answers={"/v1/records?limit=2": {"records": records, "next": None}})
         self.assertEqual(

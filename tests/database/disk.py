@@ -18,7 +18,7 @@ from dht14.records.version_floors import FLOOR_MARGIN
 NOW = 1_700_000_000.0
 OWN = 0xAA
 """The id of the node whose databases these are."""
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds that a test waits for a thread before it fails."""
 
 
@@ -103,7 +103,7 @@ class DiskTestCase(SynchronousTestCase):
 
     def run_until(self, condition: Callable[[], object]) -> None:
         while not condition():
-            self.calls.get(timeout=PATIENCE)()
+            self.calls.get(timeout=TIMEOUT)()
 
     def database(self, vault: Vault | None = None, limit: int = LIMIT) -> Database:
         """A database that is not open yet."""

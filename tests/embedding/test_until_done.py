@@ -22,7 +22,7 @@ class UntilDoneTests(SynchronousTestCase):
 
     def test_cancelled(self) -> None:
         """A task that is cancelled twice meanwhile ends as cancelled, after the end of what it waits for."""
-        told: list[str] = []
+        states: list[str] = []
 
         async def main() -> None:
             loop = asyncio.get_running_loop()
@@ -32,10 +32,10 @@ class UntilDoneTests(SynchronousTestCase):
                 await asyncio.sleep(0)
                 task.cancel()
             await asyncio.sleep(0)
-            told.append(f"done: {task.done()}")
+            states.append(f"done: {task.done()}")
             future.set_result(None)
             await asyncio.wait([task])
-            told.append(f"cancelled: {task.cancelled()}")
+            states.append(f"cancelled: {task.cancelled()}")
 
         asyncio.run(main())
-        self.assertEqual(told, ["done: False", "cancelled: True"])
+        self.assertEqual(states, ["done: False", "cancelled: True"])

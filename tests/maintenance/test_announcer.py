@@ -29,7 +29,7 @@ class AnnouncerTests(SynchronousTestCase):
         self.assertEqual((host, port), ("example.org", 8000))
         return succeed(self.addresses)
 
-    def told(self) -> set[int]:
+    def announced_to(self) -> set[int]:
         """The contacts that get an ANNOUNCE in one pass."""
         self.rpc.calls.clear()
         self.successResultOf(Deferred.fromCoroutine(self.announcer.announce()))
@@ -42,18 +42,18 @@ class AnnouncerTests(SynchronousTestCase):
 
     def test_told(self) -> None:
         """Each contact gets one ANNOUNCE, later ones too, and another one after a while."""
-        self.assertEqual(self.told(), set())
+        self.assertEqual(self.announced_to(), set())
         self.meet(1, 2)
-        self.assertEqual(self.told(), {1, 2})
+        self.assertEqual(self.announced_to(), {1, 2})
         self.meet(3)
-        self.assertEqual(self.told(), {3})
+        self.assertEqual(self.announced_to(), {3})
         self.clock.advance(ANNOUNCE_LIFETIME)
-        self.assertEqual(self.told(), {1, 2, 3})
+        self.assertEqual(self.announced_to(), {1, 2, 3})
 
     def test_paced(self) -> None:
         """Many contacts are served in several passes."""
         self.meet(*range(1, ANNOUNCES_AT_ONCE + 11))
-        self.assertEqual((len(self.told()), len(self.told())), (ANNOUNCES_AT_ONCE, 10))
+        self.assertEqual((len(self.announced_to()), len(self.announced_to())), (ANNOUNCES_AT_ONCE, 10))
 
     def test_no_address(self) -> None:
         """While the name does not resolve no contact gets an ANNOUNCE, and this is logged once; later they
@@ -64,15 +64,15 @@ class AnnouncerTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.meet(1)
         self.addresses = []
-        self.assertEqual((self.told(), self.told()), (set(), set()))
+        self.assertEqual((self.announced_to(), self.announced_to()), (set(), set()))
         self.assertEqual(fields(events, "host"), [("example.org",)])
         self.addresses = [ADDRESS]
-        self.assertEqual(self.told(), {1})
+        self.assertEqual(self.announced_to(), {1})
         self.assertEqual(fields(events, "host"), [("example.org",)])
 
     def test_unanswered(self) -> None:
         """A contact that does not answer is no error."""
         self.meet(1)
-        self.told()
+        self.announced_to()
         ((callee, _, observer),) = self.rpc.calls
         observer.call_failed(callee)

@@ -120,7 +120,7 @@ class PeriodicTests(SynchronousTestCase):
 
     def test_stop_cuts_parts(self) -> None:
         """Nor is it a failure if nested parts are cancelled, or their calls fail; a bug is one."""
-        for cause, told in ((CancelledError(), 0), (CallFailed(), 0), (ZeroDivisionError(), 1)):
+        for cause, errors in ((CancelledError(), 0), (CallFailed(), 0), (ZeroDivisionError(), 1)):
             part: Deferred[None] = Deferred(lambda part, cause=cause: part.errback(cause))  # type: ignore[misc]
             self.outcome = gatherResults([gatherResults([part], consumeErrors=True)], consumeErrors=True)
             periodic = self.start()
@@ -128,7 +128,7 @@ class PeriodicTests(SynchronousTestCase):
             stopped = periodic.stopService()
             assert stopped is not None
             self.successResultOf(stopped)
-            self.assertEqual(len(self.flushLoggedErrors()), told)
+            self.assertEqual(len(self.flushLoggedErrors()), errors)
 
     def test_stop_waits(self) -> None:
         """The stop waits for a pass that takes time to end, also if that fails."""

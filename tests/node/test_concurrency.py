@@ -9,7 +9,7 @@ from dht14.node.concurrency import ConcurrencyLimit, run_limited
 
 
 class TurnsTests(SynchronousTestCase):
-    """Two at once, a second of patience."""
+    """Two at once, with a timeout of one second."""
 
     def setUp(self) -> None:
         self.clock = Clock()

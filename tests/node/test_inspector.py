@@ -122,8 +122,8 @@ class LocateTests(InspectorCase):
             if record is None:
                 self.assertEqual((report.outcome, report.version), (CallOutcome.NOTHING, None))
             else:
-                told = report.outcome, report.version, report.length, report.kind
-                self.assertEqual(told, (CallOutcome.HOLDS, record.version, 5, "open"))
+                facts = report.outcome, report.version, report.length, report.kind
+                self.assertEqual(facts, (CallOutcome.HOLDS, record.version, 5, "open"))
                 self.assertTrue(TTL - 1 < (report.ttl or 0) <= TTL)
         self.assertEqual([report.outcome for report in reports[:3]], [CallOutcome.HOLDS] * 3)
 
@@ -135,7 +135,7 @@ class LocateTests(InspectorCase):
         self.assertEqual((first.outcome, first.length, first.kind), (CallOutcome.HOLDS, len(LARGE), "open"))
 
     def test_no_answer(self) -> None:
-        """A dead node and one that refuses are told apart from those that hold nothing."""
+        """A dead node and one that refuses are distinguished from those that hold nothing."""
         peers = self.cluster(12)
         answers = peers[1].answer, peers[2].answer
 

@@ -102,11 +102,11 @@ class PutAndGetTests(LargeValueCase):
 
     def test_holders_without_bulk(self) -> None:
         """The next nearest stand in for those whose bulk channel is closed, or takes too long."""
-        for conduct in (BulkBehaviour.CLOSED, BulkBehaviour.SILENT):
+        for behaviour in (BulkBehaviour.CLOSED, BulkBehaviour.SILENT):
             self.network = FakeNetwork()
             peers = self.cluster(14)
             for peer in peers[:3]:
-                peer.bulk = conduct
+                peer.bulk = behaviour
             self.assertTrue(self.put(peers[-1], LARGE))
             self.network.wait(5)
             holders = [self.held(peer) is not None for peer in peers]

@@ -106,7 +106,7 @@ class OwnerTests(NodeTestCase):
 
     def test_at_the_same_time(self) -> None:
         """Where another write of the same number came first to some holders, the greater hash wins at all of
-        them, and the writer is told which it was."""
+        them, and the writer learns which it was."""
         for ours, theirs in ((b"one", b"other"), (b"other", b"one")):
             self.setUp()
             self.assertTrue(self.write(b"first", 1))

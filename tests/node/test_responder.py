@@ -99,7 +99,7 @@ class LargeValueTests(ResponderTestCase):
 
     def test_versioned_content(self) -> None:
         """Content of a version other than 0 is refused when it is offered, and given no ticket; where it
-        cannot be told without the value, when that comes."""
+        cannot be known without the value, when that comes."""
         key = hash_id(self.VALUE)
         self.assertEqual(self.ask(self.offer(key=key, version=1)), INVALID)
         self.assertEqual(len(self.tickets), 0)

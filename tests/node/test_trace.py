@@ -69,7 +69,7 @@ class TraceTests(SynchronousTestCase):
         self.assertEqual(self.call(FAR).named_by, FARTHER, "who named it first")
 
     def test_outcomes(self) -> None:
-        """Each reply is told in one word; contacts count that come with a value, too."""
+        """One word stands for each reply; contacts count that come with a value, too."""
         for reply, outcome, named in (
             (value(FAR), CallOutcome.HOLDS, 1),
             (Nodes((FAR, NEAR)), CallOutcome.NOTHING, 2),
@@ -80,8 +80,8 @@ class TraceTests(SynchronousTestCase):
         ):
             call = self.call(NEAR)
             self.answer(reply)
-            told = call.outcome, call.contacts_named, (call.ended_at or 0) - call.sent_at
-            self.assertEqual(told, (outcome, named, 1), reply)
+            facts = call.outcome, call.contacts_named, (call.ended_at or 0) - call.sent_at
+            self.assertEqual(facts, (outcome, named, 1), reply)
 
     def test_slow(self) -> None:
         """A slow call has not ended; a late answer is its end. One without an answer is pending."""
@@ -91,8 +91,8 @@ class TraceTests(SynchronousTestCase):
         self.assertEqual((call.outcome, call.ended_at), (CallOutcome.SLOW, None))
         self.answer(Nodes(()))
         self.assertEqual((call.outcome, call.ended_at), (CallOutcome.NOTHING, 1))
-        told = [outcome for _, outcome in self.changes]
-        self.assertEqual(told, [CallOutcome.PENDING, CallOutcome.SLOW, CallOutcome.NOTHING])
+        outcomes = [outcome for _, outcome in self.changes]
+        self.assertEqual(outcomes, [CallOutcome.PENDING, CallOutcome.SLOW, CallOutcome.NOTHING])
 
     def test_failed(self) -> None:
         """A call that failed ends when it failed."""

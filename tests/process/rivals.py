@@ -1,7 +1,7 @@
 """Clients that write and read the same keys at the APIs of real nodes, while some of these are killed and
 begun again.
 
-Each client is a thread, and all of them tell one history what they ask and what they are told. Times are
+Each client is a thread, and all of them tell one history what they ask and what they get. Times are
 those of `time.monotonic`, which all threads share.
 """
 
@@ -90,14 +90,14 @@ class Rivals:
         lines = [head]
         for kind in Kind:
             counts = [(history.count(verdict, kind), verdict.value) for verdict in GetVerdict]
-            told = ", ".join(f"{count} {name}" for count, name in counts if count)
-            lines.append(f"{kind.name.lower()} keys: {told or 'no gets'}")
+            figures = ", ".join(f"{count} {name}" for count, name in counts if count)
+            lines.append(f"{kind.name.lower()} keys: {figures or 'no gets'}")
         return "\n".join([*lines, *(read.describe(self.began) for read in history.violations)])
 
     def _guarded(self, work: Callable[[float], None], until: float) -> None:
         try:
             work(until)
-        except BaseException as failure:  # noqa: BLE001 - told in the thread that waits for it
+        except BaseException as failure:  # noqa: BLE001 - raised in the thread that waits for it
             self._failures.append(failure)
 
     def _client(self, until: float) -> None:

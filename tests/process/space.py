@@ -17,7 +17,7 @@ ADDRESSES = "198.18.0.0/15"
 """All of them are this host's in a space: those that are set aside for such tests (RFC 2544)."""
 
 FORGED_TTL = 65
-"""By which the forger's packets are told from others."""
+"""By which the forger's packets are distinguished from others."""
 
 _CLONE_NEWNET = 0x40000000
 _ETH_P_IP = 0x0800

@@ -53,7 +53,7 @@ class HostClock:
             "DHT14_STORAGE_MIN_TTL": "1",
         }
         self.set(25)
-        told = subprocess.run(
+        printed = subprocess.run(
             [sys.executable, "-c", CLOCKS],
             env={**os.environ, **self.environment},
             capture_output=True,
@@ -62,11 +62,11 @@ class HostClock:
             check=False,
         ).stdout.split()
         steady = [time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)]
-        if len(told) != 3 or any(
-            abs(float(seen) - now) > HOUR for seen, now in zip(told[1:], steady, strict=True)
+        if len(printed) != 3 or any(
+            abs(float(seen) - now) > HOUR for seen, now in zip(printed[1:], steady, strict=True)
         ):
             raise SkipTest("this libfaketime does not leave the clocks alone that nobody can set")
-        assert float(told[0]) - time.time() > 24 * HOUR, "the clock cannot be set"
+        assert float(printed[0]) - time.time() > 24 * HOUR, "the clock cannot be set"
         self.set(0)
 
     def set(self, hours: float) -> None:

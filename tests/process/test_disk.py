@@ -109,8 +109,8 @@ class RunningTests(ProcessTestCase):
             node = self.network.node(environment={"DHT14_STORAGE_STORAGE_LIMIT": "64G"})
         finally:
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-        told = node.wait_for("database cannot be written")
-        self.assertIn("[storage] storage_limit", told["reason"])
+        event = node.wait_for("database cannot be written")
+        self.assertIn("[storage] storage_limit", event["reason"])
         node.wait_for("node id {node_id}")
         self.assertEqual(health(node), 3)
         self.assertEqual(len(troubles(node)), 1)

@@ -246,7 +246,7 @@ class StartTests(ProcessTestCase):
         shutil.copytree(first.folder / "data", self.folder / "copy")
         second = self.network.node("--data-dir", str(self.folder / "copy" / "node"), seeds=(seed,))
         for node, other in ((first, second), (second, first)):
-            told = node.wait_for("Duplicate identity")
-            self.assertEqual((told["host"], told["port"]), other.at)
+            event = node.wait_for("Duplicate identity")
+            self.assertEqual((event["host"], event["port"]), other.at)
         seed.wait_for("Listening on")
         self.assertFalse(any("Duplicate identity" in event["template"] for event in seed.events()))

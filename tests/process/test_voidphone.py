@@ -75,10 +75,12 @@ class FramesTests(SynchronousTestCase):
             (653, api_messages.encode_failure(KEY)),
         ):
             table = PAGE.partition(f"**{kind} ")[2].partition("\n\n|")[2].partition("\n\n")[0]
-            told = b""
+            described = b""
             for first, end, name, text in re.findall(ROW, table, re.MULTILINE):
                 value = KEY if name == "key" else bytes.fromhex(text.split("`")[1])
                 last = {"": first, "–": str(len(frame) - 1)}.get(end, end[1:])
-                self.assertEqual((int(first), int(last)), (len(told), len(told) + len(value) - 1), name)
-                told += value
-            self.assertEqual(told, frame)
+                self.assertEqual(
+                    (int(first), int(last)), (len(described), len(described) + len(value) - 1), name
+                )
+                described += value
+            self.assertEqual(described, frame)

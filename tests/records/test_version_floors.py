@@ -71,7 +71,7 @@ class DisplacedCases:
         raise NotImplementedError
 
     def test_brief(self) -> None:
-        """The floor of a brief record displaces only those of other brief records, whoever writes it."""
+        """The floor of a brief record displaces only those of other brief records, and of any writer."""
         self.leave(*(record(key, writer=1) for key in range(2)))
         self.leave(*(record(key, writer=key, is_brief=True) for key in range(10, 20)))
         first, second, *others = self.remembered()

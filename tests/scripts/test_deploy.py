@@ -156,7 +156,7 @@ class LocalTests(DeployTestCase):
         self.assertEqual([len(bytes.fromhex(key)) for key in keys], [32, 32])
 
     def test_giving_up(self) -> None:
-        """Where one node cannot start, its reason is told, and the others are ended."""
+        """Where one node cannot start, its reason is printed, and the others are ended."""
         with socket.create_server(("127.0.0.1", self.api_port + 2)):
             code, out, error = self.deploy("--local", "2")
         self.assertEqual((code, out), (1, ""))

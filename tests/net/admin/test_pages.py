@@ -118,7 +118,7 @@ class ValueTests(AdminCase):
         self.assertEqual(self.ask("GET", "/v1/values/k").status, 404)
 
     def test_bug(self) -> None:
-        """An unexpected error is logged once, and the client is told no details."""
+        """An unexpected error is logged once, and the client gets no details."""
 
         async def broken(key: int, content: bool) -> Record | NoRecord:
             raise ZeroDivisionError

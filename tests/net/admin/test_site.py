@@ -64,7 +64,7 @@ class EventTests(AdminCase):
         self.assertIn(b"text/event-stream", transport.value())
         self.assertIn(b'event: status\ndata: {"n": 1}\n\n', transport.value())
         channel.connectionLost(GONE)
-        self.assertTrue(self.view.streams[0].called, "the view was told to stop")
+        self.assertTrue(self.view.streams[0].called, "the view was stopped")
 
     def test_listeners(self) -> None:
         """One listener too many gets 429."""
@@ -99,7 +99,7 @@ class EventTests(AdminCase):
         channel.connectionLost(GONE)
 
     def test_gone_while_slow(self) -> None:
-        """A client that leaves while it reads nothing takes no place any more, and the view is told."""
+        """A client that leaves while it reads nothing frees its connection, and its view is stopped."""
         channel, transport = self.send("GET", "/v1/events")
         producer_of(transport).pauseProducing()
         self.view.streams[0].callback(None)

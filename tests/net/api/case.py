@@ -37,7 +37,7 @@ def record(number: int, value: bytes) -> Record:
     return Record(key=number, value=value, version=5, expires_at=1060.0, replication=8)
 
 
-def told(key: int, answer: Any) -> Any:
+def result_for(key: int, answer: Any) -> Any:
     """The result of a node, for a test that only needs the value, or whether it is stored."""
     if isinstance(answer, bytes):
         return record(key, answer)
@@ -72,7 +72,7 @@ class SlowNode:
 
     def _asked(self, *what: Any) -> Deferred[Any]:
         self.calls.append(Call(what))
-        return self.calls[-1].answer.addCallback(lambda answer: told(what[1], answer))
+        return self.calls[-1].answer.addCallback(lambda answer: result_for(what[1], answer))
 
     def asked(self) -> list[tuple[Any, ...]]:
         return [call.what for call in self.calls]
@@ -93,7 +93,7 @@ class QuickNode:
     def get(
         self, key: int, content: bool = False, timeout: float = OPERATION_TIMEOUT
     ) -> Deferred[Record | NoRecord]:
-        found: Record | NoRecord = told(key, self.values.get(key))
+        found: Record | NoRecord = result_for(key, self.values.get(key))
         return succeed(found)
 
 

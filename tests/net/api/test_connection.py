@@ -132,10 +132,10 @@ class ExtensionTests(ApiTestCase):
         for n in range(3):
             connection.dataReceived(encode_put(60, 3, key(n), b"v", receipt=True))
         self.assertEqual(self.node.asked(), [("put", n, b"v", 60, 3) for n in range(3)])
-        told = [STORED, conflict, superseded]
-        for call, receipt in zip(self.node.calls, told, strict=True):
+        receipts = [STORED, conflict, superseded]
+        for call, receipt in zip(self.node.calls, receipts, strict=True):
             call.answer.callback(receipt)
-        self.assertEqual(wire.replies(), [PutReceipt(key(n), receipt) for n, receipt in enumerate(told)])
+        self.assertEqual(wire.replies(), [PutReceipt(key(n), receipt) for n, receipt in enumerate(receipts)])
         self.assertEqual((self.api.metrics.successes, self.api.metrics.failures), (2, 1))
 
     def test_plain_put(self) -> None:

@@ -97,15 +97,15 @@ class ReadinessTests(SynchronousTestCase):
         """A value that the other nodes lack may be in the database that is not open yet: that is not "not
         found"."""
         self.begin(StartStep.VALUES)
-        for told, tells in (
+        for found, answer in (
             (NoRecord.NOT_FOUND, NoRecord.NOT_READY),
             (NoRecord.UNANSWERED, NoRecord.NOT_READY),
             (NoRecord.DELETED, NoRecord.DELETED),
         ):
             got = self.readiness.get(1)
             self.clock.advance(DATABASE_TIMEOUT)
-            self.node.answers[-1].callback(told)
-            self.assertIs(self.successResultOf(got), tells)
+            self.node.answers[-1].callback(found)
+            self.assertIs(self.successResultOf(got), answer)
 
     def test_opened_meanwhile(self) -> None:
         """Once the database is open, "not found" is final."""

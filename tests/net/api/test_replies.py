@@ -27,7 +27,7 @@ class AnswerTests(SynchronousTestCase):
 
     def test_replies(self) -> None:
         """Each request type has its own replies to the results of the node."""
-        for request, told, reply in (
+        for request, result, reply in (
             (GET, record(1, b"v"), Success(key(1), b"v")),
             (GET, NoRecord.DELETED, Failure(key(1))),
             (PUT, STORED, Success(key(1), b"value")),
@@ -37,7 +37,7 @@ class AnswerTests(SynchronousTestCase):
             (PUT_WITH_RECEIPT, STORED, PutReceipt(key(1), STORED)),
             (PUT_WITH_RECEIPT, NOT_STORED, PutReceipt(key(1), NOT_STORED)),
         ):
-            self.assertEqual(decode_reply(reply_to(request, told, NOW)), reply)
+            self.assertEqual(decode_reply(reply_to(request, result, NOW)), reply)
 
     def test_largest(self) -> None:
         """A value that is too large for a RECORD is returned in a SUCCESS."""
@@ -46,13 +46,13 @@ class AnswerTests(SynchronousTestCase):
 
     def test_expired_meanwhile(self) -> None:
         """An expired record has a remaining time of 0, not less."""
-        told = decode_reply(reply_to(GET_RECORD, record(1, b"v"), 2_000.0))
-        self.assertEqual(told, FoundRecord(key(1), 1, 5, 0, b"v"))
+        decoded = decode_reply(reply_to(GET_RECORD, record(1, b"v"), 2_000.0))
+        self.assertEqual(decoded, FoundRecord(key(1), 1, 5, 0, b"v"))
 
     def test_success(self) -> None:
         """Every outcome but a failure is a success, and so is a record."""
-        told = [record(1, b"v"), *NoRecord, *(Receipt(outcome) for outcome in PutOutcome)]
-        self.assertEqual([is_success(one) for one in told], [True] + [False] * 4 + [True] * 3 + [False])
+        results = [record(1, b"v"), *NoRecord, *(Receipt(outcome) for outcome in PutOutcome)]
+        self.assertEqual([is_success(one) for one in results], [True] + [False] * 4 + [True] * 3 + [False])
 
     def test_failed(self) -> None:
         """A request that the node did not finish is not "not found", and counts as not stored."""

@@ -234,7 +234,7 @@ class FailureTests(ClientCase):
             self.failureResultOf(ended, CallFailed)
 
     def test_same_ticket_twice(self) -> None:
-        """A ticket that is under way is not used again: its answers could not be told apart."""
+        """A ticket that is under way is not used again: its answers could not be distinguished."""
         ticket = bytes(16)
         first, second = (self.client.fetch(HOLDER_CONTACT, ticket, 1) for _ in range(2))
         self.connect(wrapped(Talker(), NodeTls(HOLDER.private_key), self.reactor, False))

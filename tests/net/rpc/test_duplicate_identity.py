@@ -46,7 +46,7 @@ class DuplicateIdentityTests(SynchronousTestCase):
         self.clock.run_until(self.clock.seconds() + 5)
         return stack
 
-    def told(self, events: Sequence[LogEvent]) -> list[tuple[str, int]]:
+    def reported(self, events: Sequence[LogEvent]) -> list[tuple[str, int]]:
         return sorted((e["host"], e["port"]) for e in events if "Duplicate identity" in e["log_format"])
 
     def test_two(self) -> None:
@@ -57,7 +57,7 @@ class DuplicateIdentityTests(SynchronousTestCase):
             self.start(3, FAR, 1)
             self.start(4, FAR, 1)
             self.clock.run_until(self.clock.seconds() + 1_000)
-        self.assertEqual(self.told(events), [address_of(3), address_of(4)])
+        self.assertEqual(self.reported(events), [address_of(3), address_of(4)])
 
     def test_seed(self) -> None:
         """So do two of which one is a seed of the other."""
@@ -65,7 +65,7 @@ class DuplicateIdentityTests(SynchronousTestCase):
             self.start(3, FAR)
             self.start(4, FAR, 3)
             self.clock.run_until(self.clock.seconds() + 100)
-        self.assertEqual(set(self.told(events)), {address_of(3), address_of(4)})
+        self.assertEqual(set(self.reported(events)), {address_of(3), address_of(4)})
 
     def test_itself(self) -> None:
         """A node that meets itself logs nothing: it is its own seed, or other nodes know its former
@@ -79,4 +79,4 @@ class DuplicateIdentityTests(SynchronousTestCase):
             self.network.remove(self.ports[2])
             self.start(3, FAR, 1, 3)
             self.clock.run_until(self.clock.seconds() + 1_000)
-        self.assertEqual(self.told(events), [])
+        self.assertEqual(self.reported(events), [])

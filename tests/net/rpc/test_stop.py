@@ -102,8 +102,8 @@ class PlannedStopTests(SynchronousTestCase):
         any moment."""
         for tenths in range(1, 160, 6):
             for hands_over in (False, True):
-                told = self.life(tenths / 10, hands_over, is_cut_off=tenths % 2 == 0)
-                self.assertEqual(told, [], f"after {tenths / 10} s, hands over: {hands_over}")
+                errors = self.life(tenths / 10, hands_over, is_cut_off=tenths % 2 == 0)
+                self.assertEqual(errors, [], f"after {tenths / 10} s, hands over: {hands_over}")
 
     def test_while_it_joins(self) -> None:
         """So can a join: at its first call, while it looks up ranges, and while it waits for the next
