@@ -51,7 +51,7 @@ class SearchTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_converges(self) -> None:
-        """Each node that is named is asked, nearest first, until the nearest have answered; no call is left."""
+        """Named nodes are asked, nearest first, until the nearest have answered; no call is left."""
         found = self.run_search(CLUSTER[9])
         self.answer(0, *CLUSTER[3:6])
         self.assertEqual(self.rpc.contacts[1:], CLUSTER[3:6])
