@@ -1,6 +1,5 @@
 """Fifty DHT-14 nodes in one process, over real UDP sockets on 127.0.0.1. Prints figures as JSON."""
 
-import json
 import random
 import time
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import deferLater, react
-from workload import NODES, measure
+from workload import NODES, print_figures
 
 from dht14.kademlia.contact import Address, Seed
 from dht14.kademlia.keyspace import hash_id
@@ -84,12 +83,9 @@ def _resolve(host: str, port: int) -> "Deferred[list[Address]]":
 
 
 async def _main(reactor: Any) -> None:
-    network = Dht14Network(reactor)
-    begun = time.perf_counter()
-    await network.join()
-    joined = time.perf_counter() - begun
-    figures = await measure(network, lambda works: gatherResults(map(Deferred.fromCoroutine, works)))
-    print(json.dumps({"join s": joined, **figures}))
+    await print_figures(
+        Dht14Network(reactor), lambda works: gatherResults(map(Deferred.fromCoroutine, works))
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
 """Fifty nodes of the PyPI package `kademlia` in one process on 127.0.0.1. Prints figures as JSON."""
 
 import asyncio
-import json
 import logging
-import time
 from collections.abc import Sequence
 
 from kademlia.network import Server
-from workload import NODES, measure
+from workload import NODES, print_figures
 
 FIRST_PORT = 28_500
 
@@ -40,12 +38,7 @@ class KademliaNetwork:
 
 
 async def _main() -> None:
-    network = KademliaNetwork()
-    begun = time.perf_counter()
-    await network.join()
-    joined = time.perf_counter() - begun
-    figures = await measure(network, lambda works: asyncio.gather(*works))
-    print(json.dumps({"join s": joined, **figures}))
+    await print_figures(KademliaNetwork(), lambda works: asyncio.gather(*works))
 
 
 if __name__ == "__main__":

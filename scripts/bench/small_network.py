@@ -1,11 +1,14 @@
-"""Question: what does a network of 50 nodes cost, beside the PyPI package `kademlia`?
+"""Question: what does a network of 50 nodes cost, beside those of other packages from PyPI?
 
-Both run in one process on one core, in turns, several times; medians are printed, and the ratio of them.
-Absolute figures move with the machine: quote the ratios.
+Each network runs in one process on one core, in turns, several times; medians are printed, and the ratios of
+DHT-14 to each other one. Absolute figures move with the machine: quote the ratios. `libtorrent` and OpenDHT
+are C++; `kademlia` and OpenDHT neither encrypt nor prove what they send, `libtorrent` proves its items by
+their hashes.
 
-    python scripts/bench/small_network.py [RUNS]
+    python scripts/bench/small_network.py [--runs N] [NETWORK ...]
 """
 
+import argparse
 import json
 import os
 import platform
@@ -15,13 +18,13 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NETWORKS = ("dht14", "kademlia")
+PEERS = ("kademlia", "libtorrent", "opendht")
 
 
 def one_run(network: str) -> dict[str, float]:
     """Return the figures of one run in its own process, on one core."""
     worker = subprocess.run(
-        [sys.executable, str(HERE / f"network_{network}.py")],
+        [sys.executable, "-W", "ignore::DeprecationWarning", str(HERE / f"network_{network}.py")],
         check=True,
         stdout=subprocess.PIPE,
         preexec_fn=lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}),
@@ -30,19 +33,35 @@ def one_run(network: str) -> dict[str, float]:
     return figures
 
 
-def main(runs: int) -> None:
+def main() -> None:
     """Run them in turns and print the table."""
-    results: dict[str, list[dict[str, float]]] = {network: [] for network in NETWORKS}
-    for _ in range(runs):
-        for network in NETWORKS:
-            results[network].append(one_run(network))
-    print(f"{platform.python_implementation()} {platform.python_version()}, {runs} runs, medians")
-    print(f"{'':24}{'dht14':>12}{'kademlia':>12}{'ratio':>9}")
-    for figure in results["dht14"][0]:
-        ours, theirs = (statistics.median(run[figure] for run in results[network]) for network in NETWORKS)
-        ratio = f"{ours / theirs:9.3f}" if theirs else ""
-        print(f"{figure:24}{ours:12.3f}{theirs:12.3f}{ratio}")
+    parser = argparse.ArgumentParser(
+        description="Measure a network of 50 nodes beside those of other packages."
+    )
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(PEERS)} (all)")
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="of each network (%(default)s)")
+    args = parser.parse_args()
+    if unknown := set(args.networks) - set(PEERS):
+        parser.error(f"no such network: {', '.join(sorted(unknown))}")
+    peers = args.networks or PEERS
+    results: dict[str, list[dict[str, float]]] = {network: [] for network in ("dht14", *peers)}
+    for _ in range(args.runs):
+        for network, runs in results.items():
+            runs.append(one_run(network))
+    medians = {
+        network: {figure: statistics.median(run[figure] for run in runs) for figure in runs[0]}
+        for network, runs in results.items()
+    }
+    print(f"{platform.python_implementation()} {platform.python_version()}, {args.runs} runs, medians")
+    print(f"{'':24}{'dht14':>12}" + "".join(f"{peer:>12}{'ratio':>9}" for peer in peers))
+    for figure, ours in medians["dht14"].items():
+        cells = "".join(_beside(ours, medians[peer][figure]) for peer in peers)
+        print(f"{figure:24}{ours:12.3f}{cells}")
+
+
+def _beside(ours: float, theirs: float) -> str:
+    return f"{theirs:12.3f}" + (f"{ours / theirs:9.3f}" if theirs else f"{'':9}")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    main()

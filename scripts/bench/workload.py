@@ -5,10 +5,12 @@ A network offers coroutines `put(node, key, value) -> bool`, `get(node, key) -> 
 from one seed.
 """
 
+import json
 import random
 import resource
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 NODES = 50
@@ -22,6 +24,7 @@ SEED = 14
 class Network(Protocol):
     """Fifty nodes in this process."""
 
+    async def join(self) -> None: ...
     async def put(self, node: int, key: bytes, value: bytes) -> bool: ...
     async def get(self, node: int, key: bytes) -> bytes | None: ...
     async def kill(self, nodes: Sequence[int]) -> None: ...
@@ -31,8 +34,22 @@ Gather = Callable[[list[Any]], Awaitable[Any]]
 """Runs coroutines side by side and waits for all: the framework's own."""
 
 
-async def measure(network: Network, gather: Gather) -> dict[str, float]:
-    """All figures of one network: milliseconds, operations a second, CPU milliseconds, shares of 1."""
+async def print_figures(network: Network, gather: Gather) -> None:
+    """Let the network join, give it the work, and print all figures as JSON.
+
+    They are milliseconds, operations a second, milliseconds of CPU, resident KiB, shares of 1.
+    """
+    memory, cpu, begun = _resident_bytes(), _cpu_seconds(), time.perf_counter()
+    await network.join()
+    joined = {
+        "join s": time.perf_counter() - begun,
+        "join CPU ms each": (_cpu_seconds() - cpu) / NODES * 1e3,
+        "KiB each": (_resident_bytes() - memory) / NODES / 1024,
+    }
+    print(json.dumps(joined | await _measure(network, gather)), flush=True)
+
+
+async def _measure(network: Network, gather: Gather) -> dict[str, float]:
     rng = random.Random(SEED)
     values = [(rng.randbytes(20), rng.randbytes(VALUE_BYTES)) for _ in range(2 * VALUES)]
     everybody = range(NODES)
@@ -96,3 +113,9 @@ async def _side_by_side(
 def _cpu_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+def _resident_bytes() -> int:
+    """Linux only."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
