@@ -24,6 +24,7 @@ from dht14.wire.messages import (
     Nodes,
     Ping,
     Pong,
+    Store,
     Stored,
     Value,
 )
@@ -36,7 +37,7 @@ Decode = Callable[[bytes, VerifyProof], Message | None]
 
 # The head of an array of 2 (3, ...) items that begins with a byte string of 8; heads of a byte string of 32
 # bytes, of one of 256 and more, and of a 64-bit integer.
-_TWO, _THREE, _FOUR, _FIVE, _EIGHT = (bytes((0x80 + count, 0x48)) for count in (2, 3, 4, 5, 8))
+_TWO, _THREE, _FOUR, _FIVE, _EIGHT, _NINE = (bytes((0x80 + count, 0x48)) for count in (2, 3, 4, 5, 8, 9))
 _ID_HEAD, _LONG_HEAD, _U64_HEAD = b"\x58\x20", b"\x59", b"\x1b"
 _U32, _SHORT_BYTES = 0x1A, 0x40
 _NO_CONTACTS = b"\x42\0\0"
@@ -165,14 +166,63 @@ def _value() -> tuple[bytes, Encode, Decode]:
             return None
         if not 1 << 16 <= ttl_ms <= MAX_TTL_MS or replication > MAX_REPLICATION or flag > 1:
             return None
-        rest = data[fixed.size : -len(_NO_CONTACTS)]
-        for head_bytes in (1, 2, 3):
-            length = len(rest) - head_bytes
-            if 0 < length <= MAX_INLINE_VALUE and rest[:head_bytes] == _bytes_head(length):
-                return Value(version, ttl_ms, replication, flag == 1, rest[head_bytes:])
-        return None
+        value = _value_in(data[fixed.size : -len(_NO_CONTACTS)])
+        return None if value is None else Value(version, ttl_ms, replication, flag == 1, value)
 
     return head, encode, decode
+
+
+def _store() -> tuple[bytes, Encode, Decode]:
+    """For a record that lives for more than a minute, with a version (open and owner records)."""
+    head = _code_of(Store) + _ID_HEAD
+    # array and RPC id, code and head, key, head and version, head and ttl, copies, head and fingerprint
+    fixed = Struct(">2s8s3s32ssQBIBsQ")
+
+    def encode(rpc_id: bytes, message: Store) -> bytes | None:
+        version, ttl_ms, neighbours = message.version, message.ttl_ms, message.neighbours
+        if version < 1 << 32 or ttl_ms < 1 << 16 or neighbours < 1 << 32:
+            return None
+        start = fixed.pack(
+            _NINE,
+            rpc_id,
+            head,
+            id_to_bytes(message.key),
+            _U64_HEAD,
+            version,
+            _U32,
+            ttl_ms,
+            message.replication,
+            _U64_HEAD,
+            neighbours,
+        )
+        value = message.value
+        return start + _bytes_head(len(value)) + value + (b"\1" if message.copy else b"\0")
+
+    def decode(data: bytes, verify_proof: VerifyProof) -> Message | None:
+        if len(data) < fixed.size + 3 or data[-1] > 1:
+            return None
+        array, _, _, key, u64, version, u32, ttl_ms, copies, u64_too, neighbours = fixed.unpack_from(data)
+        if array != _NINE or u64 != _U64_HEAD or u32 != _U32 or u64_too != _U64_HEAD:
+            return None
+        if not 1 << 32 <= version <= MAX_VERSION or neighbours < 1 << 32:
+            return None
+        if not 1 << 16 <= ttl_ms <= MAX_TTL_MS or copies > MAX_REPLICATION or len(data) > MAX_DATAGRAM:
+            return None
+        value = _value_in(data[fixed.size : -1])
+        if value is None:
+            return None
+        return Store(int.from_bytes(key, "big"), version, ttl_ms, copies, neighbours, value, data[-1] == 1)
+
+    return head, encode, decode
+
+
+def _value_in(data: bytes) -> bytes | None:
+    """Return the byte string that these bytes are; None where it is empty, too long, or no byte string."""
+    for head_bytes in (1, 2, 3):
+        length = len(data) - head_bytes
+        if 0 < length <= MAX_INLINE_VALUE and data[:head_bytes] == _bytes_head(length):
+            return data[head_bytes:]
+    return None
 
 
 def _bytes_head(length: int) -> bytes:
@@ -211,6 +261,7 @@ _LAYOUTS = {
     FindNode: _find_node(),
     FindValue: _find_value(),
     Nodes: _nodes(),
+    Store: _store(),
     Value: _value(),
     Stored: _stored(),
 }

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
+from dht14.kademlia.keyspace import ID_SPACE
 from dht14.wire.datagram import decode, decode_any, encode, encode_any
 from dht14.wire.fast_codec import DECODERS, ENCODERS
 from dht14.wire.messages import (
@@ -15,6 +16,7 @@ from dht14.wire.messages import (
     Message,
     Nodes,
     Pong,
+    Store,
     Stored,
     Value,
     view_of,
@@ -28,6 +30,7 @@ WHOLE: dict[type, Message] = {
     Pong: Pong(1_700_000_000_000),
     Value: Value(1 << 60, 86_400_000, 8, True, b"v" * 100),
     Stored: Stored((), replication=8),
+    Store: Store(7, 1 << 60, 86_400_000, 8, 1 << 63, b"v" * 100),
     FindValue: FindValue(7, view_of((1, 2, 3, 4, 5))),
 }
 FORMS = st.one_of(
@@ -39,6 +42,16 @@ FORMS = st.one_of(
         st.integers(0, 20),
         st.booleans(),
         st.one_of(st.binary(min_size=1, max_size=30), st.binary(min_size=250, max_size=260)),
+    ),
+    st.builds(
+        Store,
+        st.integers(0, ID_SPACE - 1),
+        st.integers(1 << 31, MAX_VERSION),
+        st.integers(1 << 15, MAX_TTL_MS),
+        st.integers(0, 20),
+        st.integers(1 << 31, (1 << 64) - 1),
+        st.one_of(st.binary(min_size=1, max_size=30), st.binary(min_size=250, max_size=260)),
+        st.booleans(),
     ),
     st.builds(Stored, st.just(()), st.booleans(), st.integers(0, 20)),
     st.integers(0, 20).map(lambda count: Nodes(CONTACTS[:count])),
@@ -82,7 +95,7 @@ class FastCodecTests(SynchronousTestCase):
 
     def test_used(self) -> None:
         """The fast codec handles the messages of lookups and other frequent ones."""
-        self.assertEqual(len(ENCODERS), 7)
+        self.assertEqual(len(ENCODERS), 8)
         for message in ENCODERS:
             whole = WHOLE.get(message) or message(*[5] * len(attrs.fields(message)))
             data = encode_any(RPC_ID, whole)
