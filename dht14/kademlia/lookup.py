@@ -182,7 +182,7 @@ class Lookup:
     def _is_passed_over(self, candidate: Candidate, doubtful_too: bool) -> bool:
         if candidate.contact.node_id in self.asked_ids:
             return True
-        if candidate.is_doubtful and not doubtful_too:
+        if candidate.sources and not doubtful_too and candidate.is_doubtful:
             return True
         subnet = self.candidates.subnet(candidate)
         if subnet is None:
@@ -278,7 +278,7 @@ class Lookup:
         """Whether the lookup gave up, or was told of contacts that it could not believe in."""
         is_given_up = not self.finished or self.candidates.asked_count >= self.max_asked
         return is_given_up or any(
-            candidate.state is CandidateState.UNASKED and candidate.is_doubtful
+            candidate.sources and candidate.state is CandidateState.UNASKED and candidate.is_doubtful
             for _, candidate in self.candidates.ordered
         )
 
@@ -293,6 +293,6 @@ class Lookup:
             candidate.contact
             for _, candidate in self.candidates.ordered
             if candidate.state is CandidateState.ANSWERED
-            or (candidate.state in _LISTED and not candidate.is_doubtful)
+            or (candidate.state in _LISTED and not (candidate.sources and candidate.is_doubtful))
         )
         return list(limit_per_subnet(hopeful, self.subnet_of))[:K]

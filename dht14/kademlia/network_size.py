@@ -47,14 +47,18 @@ class NetworkSize:
     _proportions: dict[int, float] = field(factory=dict, init=False)
     """By the first bits of the targets of lookups: the density there, relative to that around our own id."""
 
+    _proportion: float = field(default=1.0, init=False)
+    """Their median. Every STORE needs it: it is not computed for each."""
+
     def lookup_found(self, target: int, distances: Sequence[int], home: float) -> None:
         """A lookup found nodes at these distances from `target`. `home`: the density around our own id."""
         if len(distances) >= MIN_NEIGHBOURS:
             self._proportions[target >> ID_BITS - REGION_BITS] = density(distances) / home
+            self._proportion = median_low([1.0, *self._proportions.values()])
 
     def estimate(self, home: float) -> float:
         """Return the number of nodes."""
-        return home * median_low([1.0, *self._proportions.values()])
+        return home * self._proportion
 
 
 def is_crowded(distances: Sequence[int], size: float) -> bool:

@@ -1,7 +1,6 @@
 """Drives one `Lookup` over the network: asks the contacts it chooses, and reports the outcomes."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
 from attrs import define, field
@@ -62,23 +61,25 @@ class LookupRun:
     def _end(self) -> None:
         self._done.callback(self._lookup)
 
-    def _report(self, report: Callable[[], None]) -> None:
+    def _report(self, fact: Callable[[Contact], None], contact: Contact) -> None:
         if not self._done.called:
-            report()
+            fact(contact)
             self._proceed()
 
     def call_answered(self, contact: Contact, reply: Reply) -> None:
         """As `CallObserver`."""
-        self._report(partial(self._on_reply, self._lookup, contact, reply))
+        if not self._done.called:
+            self._on_reply(self._lookup, contact, reply)
+            self._proceed()
 
     def call_slow(self, contact: Contact) -> None:
         """As `CallObserver`."""
-        self._report(partial(self._lookup.slow, contact))
+        self._report(self._lookup.slow, contact)
 
     def call_silent(self, contact: Contact) -> None:
         """As `CallObserver`."""
-        self._report(partial(self._lookup.silent, contact))
+        self._report(self._lookup.silent, contact)
 
     def call_failed(self, contact: Contact) -> None:
         """As `CallObserver`."""
-        self._report(partial(self._lookup.failed, contact))
+        self._report(self._lookup.failed, contact)
