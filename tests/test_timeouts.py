@@ -12,8 +12,8 @@ from dht14.net.api import connection, frame_timeout, readiness
 from dht14.net.bulk import client as bulk_client
 from dht14.net.bulk import deadlines
 from dht14.net.bulk import server as bulk_server
-from dht14.net.rpc import deadline_queue, pacing, probe, standstill
-from dht14.node import join
+from dht14.net.rpc import pacing, probe, standstill
+from dht14.node import deadline_queue, join
 from dht14.security import tickets
 from dht14.session import acceptor, encrypted, handshake, session, session_table
 

@@ -23,12 +23,12 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.rtt import CallTimeouts, RttEstimators
 from dht14.net.log_limiter import LogLimiter
 from dht14.net.rpc.call import Call, CallStage
-from dht14.net.rpc.deadline_queue import DeadlineQueue
 from dht14.net.rpc.duplicate_identity import DuplicateIdentityDetector
 from dht14.net.rpc.metrics import METHODS, ReceivedRequests, RpcMetrics
 from dht14.net.rpc.pacing import Pacing
 from dht14.net.rpc.probe import ProbeProtocol
 from dht14.net.rpc.standstill import StandstillDetector
+from dht14.node.deadline_queue import DeadlineQueue
 from dht14.node.network_clock import NetworkClock
 from dht14.node.ports import CallObserver, CallResult
 from dht14.node.responder import Responder

@@ -1,7 +1,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.net.rpc.deadline_queue import TIMER_RESOLUTION, DeadlineQueue
+from dht14.node.deadline_queue import TIMER_RESOLUTION, DeadlineQueue
 
 
 class DeadlineQueueTests(SynchronousTestCase):

@@ -1,7 +1,8 @@
-"""The deadlines of all pending calls, with one reactor timer."""
+"""The deadlines of many pending calls or operations, with one reactor timer."""
 
 from collections.abc import Callable, Container
 from heapq import heappop, heappush
+from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -10,32 +11,38 @@ from dht14.node.timers import cancel_timer
 TIMER_RESOLUTION = 0.005
 """Seconds; the timer fires at most once in this time, and so may be late by it."""
 
+Id = TypeVar("Id", bytes, int)
 
-class DeadlineQueue:
-    """Calls `on_deadline(rpc_id, now)` for each deadline of a pending call. Deadlines of ended calls are
+
+class DeadlineQueue(Generic[Id]):
+    """Calls `on_deadline(call_id, now)` for each deadline of a pending call. Deadlines of ended calls are
     skipped."""
 
     def __init__(
-        self, clock: IReactorTime, pending: Container[bytes], on_deadline: Callable[[bytes, float], None]
+        self, clock: IReactorTime, pending: Container[Id], on_deadline: Callable[[Id, float], None]
     ) -> None:
         self._clock = clock
-        self._pending = pending
-        self._on_deadline = on_deadline
-        self._heap: list[tuple[float, bytes]] = []
-        """Deadlines and RPC ids."""
+        self._pending: Container[Id] = pending
+        self._on_deadline: Callable[[Id, float], None] = on_deadline
+        self._heap: list[tuple[float, Id]] = []
+        """Deadlines and ids of calls."""
         self._timer: IDelayedCall | None = None
         self._timer_at = 0.0
+        self._fired_at = 0.0
+        self.turn = 0.0
+        """Seconds for which the reactor did other work between the last timer and its deadlines. It read all
+        datagrams then that had come."""
 
-    def add(self, seconds: float, rpc_id: bytes, now: float) -> None:
+    def add(self, seconds: float, call_id: Id, now: float) -> None:
         """Add a deadline `seconds` from now."""
         when = now + seconds
-        heappush(self._heap, (when, rpc_id))
+        heappush(self._heap, (when, call_id))
         if self._timer is None or self._timer_at > when + TIMER_RESOLUTION:
             self._set_timer(now)
 
-    def add_next(self, when: float, rpc_id: bytes) -> None:
+    def add_next(self, when: float, call_id: Id) -> None:
         """Add the next deadline of a call, within `on_deadline`: the timer is set afterwards."""
-        heappush(self._heap, (when, rpc_id))
+        heappush(self._heap, (when, call_id))
 
     def clear(self) -> None:
         """Remove all deadlines."""
@@ -60,14 +67,16 @@ class DeadlineQueue:
     def _timer_fired(self) -> None:
         # The reactor first reads the datagrams that have come: after a stall of this process the replies are
         # already there, and no peer must count as slow because this process was.
+        self._fired_at = self._clock.seconds()
         self._timer = self._clock.callLater(0, self._process)
 
     def _process(self) -> None:
         self._timer = None
         now = self._clock.seconds()
+        self.turn = now - self._fired_at
         heap = self._heap
         while heap and heap[0][0] <= now:
-            _, rpc_id = heappop(heap)
-            if rpc_id in self._pending:
-                self._on_deadline(rpc_id, now)
+            _, call_id = heappop(heap)
+            if call_id in self._pending:
+                self._on_deadline(call_id, now)
         self._set_timer(now)
