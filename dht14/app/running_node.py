@@ -51,6 +51,7 @@ class RunningNode:
     def stop_calls(self) -> None:
         """Let calls under way fail now, and every later one at once."""
         self.stack.rpc.stop()
+        self.stack.node.lookups.stop()
         self.stack.probe.stop()
         self.bulk_client.stop()
 

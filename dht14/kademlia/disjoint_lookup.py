@@ -102,6 +102,12 @@ class DisjointLookup:
         for path in self._paths:
             path.reduce(alpha)
 
+    def heard_enough(self) -> None:
+        """As `Lookup.heard_enough`, for each path."""
+        self._changed = list(self._paths)
+        for path in self._paths:
+            path.heard_enough()
+
     def conclude(self) -> None:
         """As `Lookup.conclude`."""
         self._changed = list(self._paths)

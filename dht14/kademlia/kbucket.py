@@ -15,6 +15,10 @@ from dht14.kademlia.subnet_limits import Subnet
 
 NEVER = float("-inf")
 
+LOWEST_RTT_MEMORY = 256
+"""Answers over which the lowest round trip to a contact is forgotten. On a busy host hundreds of answers in a
+row are late."""
+
 
 @define
 class Entry:
@@ -33,9 +37,19 @@ class Entry:
     """When the last of the misses was counted."""
     holds_values: bool = True
     """Whether it holds values, as far as is known: a bootstrap node does not."""
+    lowest_rtt: float = field(init=False)
+    """Its shortest round trip, in seconds: the path without the work of both hosts. It rises very slowly, in
+    case the path has become longer."""
+
+    def __attrs_post_init__(self) -> None:
+        self.lowest_rtt = self.rtt
 
     def answered(self, contact: Contact, now: float, rtt: float) -> None:
         """It answered a call."""
+        if rtt < self.lowest_rtt or contact.address != self.contact.address:
+            self.lowest_rtt = rtt
+        else:
+            self.lowest_rtt += (rtt - self.lowest_rtt) / LOWEST_RTT_MEMORY
         self.contact, self.last_seen, self.rtt = contact, now, rtt
         self.misses, self.last_missed = 0, NEVER
 

@@ -25,6 +25,7 @@ from dht14.kademlia.parameters import (
     GROUP,
     MAX_ASKED,
     MAX_UNANSWERED,
+    NEAR_RTT,
     REPLICATION,
     STAND_INS,
     SUBNET_FAILURES,
@@ -76,6 +77,10 @@ class Lookup:
     purpose: Purpose = Purpose.NODES
     initial_contacts: int = 0
     """The nearest contacts among those it begins with that it asks even if it hears of nearer ones."""
+    usual_rtt: float = 0.0
+    """The usual round trip to the contacts with which it begins, in seconds."""
+    spares: int = 0
+    """Contacts to ask beyond the `width`; the driver ends the lookup when enough have done what it needs."""
     max_asked: int = MAX_ASKED
     """Contacts to ask before the lookup gives up."""
     subnet_of: SubnetOf = unlimited
@@ -86,9 +91,16 @@ class Lookup:
     """The longest chain of answers that led to an answer."""
     finished: bool = field(default=False, init=False)
     _concluded: bool = field(default=False, init=False)
+    _completed: bool = field(default=False, init=False)
+    _heard_enough: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.candidates = Candidates(self.target, self.own_id, self.subnet_of, self.asked_ids)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether its contacts are so far away that a spare call costs less than waiting does."""
+        return self.usual_rtt > NEAR_RTT
 
     # Facts
 
@@ -132,6 +144,20 @@ class Lookup:
         """Keep at most `alpha` calls in flight from now on, and do not wait for slow contacts."""
         self.alpha, self.thorough = alpha, False
 
+    def heard_enough(self) -> None:
+        """Wait for the slow, but not until the silent have failed: enough contacts agree."""
+        self._heard_enough = True
+
+    def hedge(self, count: int) -> None:
+        """Presume the `count` nearest contacts that have not answered slow: others answered long ago."""
+        waiting = self.candidates.in_states(CandidateState.ASKED)
+        for contact in waiting[:count]:
+            self.candidates.slow(contact)
+
+    def complete(self) -> None:
+        """Ask those of the nearest that were not asked yet, and wait for nobody: enough have answered."""
+        self._completed = True
+
     def conclude(self) -> None:
         """Ask nobody else: enough is known."""
         self._concluded = True
@@ -148,12 +174,17 @@ class Lookup:
         settled = self._ask_nearest(chosen, doubtful_too=False)
         if settled and self.thorough:
             settled = self._ask_nearest(chosen, doubtful_too=True)
-        self.finished = settled and not self._mostly_silent() and not self._awaits_group()
+        if self._completed:
+            self.finished = not chosen
+        else:
+            self.finished = settled and not self._mostly_silent() and not self._awaits_group()
         return chosen
 
     def _ask_nearest(self, chosen: list[Contact], doubtful_too: bool) -> bool:
         """Ask the nearest candidates and add them to `chosen`. Return whether none is left to wait for."""
-        hopeful, initial, width = 0, 0, self._breadth()
+        hopeful, initial, width = 0, 0, self.breadth
+        if not self._completed:
+            width += self.spares
         settled = True
         quota = SubnetQuota(self.subnet_of)
         for distance, candidate in self.candidates.ordered:
@@ -198,8 +229,9 @@ class Lookup:
             and candidates.asked_count < self.max_asked
         )
 
-    def _breadth(self) -> int:
-        """Return how many nodes are sought. Around nodes that do not vote a writer looks as far as readers
+    @property
+    def breadth(self) -> int:
+        """How many nodes are sought. Around nodes that do not vote a writer looks as far as readers
         do: the nodes that vote in their place must have the record."""
         if self.purpose is not Purpose.STORE or self.width >= REPLICATION:
             return self.width
@@ -209,6 +241,8 @@ class Lookup:
     def _mostly_silent(self) -> bool:
         """Whether a thorough lookup has heard from so few that the network, or the host, may be stalled."""
         count = self.candidates.count
+        if self._heard_enough:
+            return False
         return self.thorough and count(CandidateState.SILENT) > count(CandidateState.ANSWERED)
 
     # The group
@@ -224,7 +258,7 @@ class Lookup:
     def _nearest_members(self, count: int) -> list[Candidate]:
         members: list[Candidate] = []
         take = SubnetQuota(self.subnet_of).take
-        near, widest = 0, min(self._breadth(), REPLICATION)
+        near, widest = 0, min(self.breadth, REPLICATION)
         for _, candidate in self.candidates.ordered:
             state = candidate.state
             if state not in _MEMBERS:

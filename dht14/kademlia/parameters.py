@@ -78,6 +78,10 @@ VOUCHING_HOLDERS = 2
 ALPHA = 5
 """Calls of one lookup in flight (paper: 3). With more than three a lost datagram stalls nothing."""
 
+ALPHA_FAR = 10
+"""The same over far paths. There a lookup takes as long as the slowest of the answers that it waits for one
+after another, and a call too many costs nothing but datagrams."""
+
 MAX_UNANSWERED = 12
 """Unanswered calls of one lookup, those past their soft timeout included."""
 
@@ -113,6 +117,40 @@ PATHS = 4
 INITIAL_CONTACTS = 8
 """Contacts from the routing table, the nearest, that each path asks even if others name nearer ones. Where
 every second of them is hostile, all of one path are hostile for one key in 256."""
+
+# Spare calls
+
+NEAR_RTT = 0.015
+"""Round trips up to this, in seconds, when nobody is busy, are those of one site or region: there the
+processors decide how long an operation takes, and every further call makes it longer. Over longer paths a
+further call costs nothing but datagrams, and the slowest of the answers decides."""
+
+SPARES_NEAR, SPARES_FAR = 1, 2
+"""Contacts that a read asks beyond the votes that it misses, so that it waits for no single one. Over far
+paths it needs the third of five answers, instead of the third of four."""
+
+CONTENT_SPARES_NEAR, CONTENT_SPARES_FAR = 1, 4
+"""The same where the key is known to be that of content: the first value proves itself, and ends the read."""
+
+SPARE_COPIES = 1
+"""Holders that a put over far paths asks beyond those that it needs: it ends when enough have the record, and
+does not wait for the slowest. The copy is like that of a stand-in: it counts, it lasts as long as the others,
+and a full disk drops it first."""
+
+HEDGE_UNANSWERED = 0.05
+"""Seconds after which a read without an answer asks HEDGE_CALLS more contacts."""
+
+HEDGE_FACTOR, HEDGE_MIN, HEDGE_USUAL = 2.0, 0.02, 1.0
+"""A read that has an answer asks more after the first figure times as long as that answer took, and again
+each time that this has passed twice. Never before the second, in seconds, nor before the third times the
+usual round trip: the first answer may be that of a neighbour."""
+
+HEDGE_TURNS = 6
+"""Turns of the reactor, as long as the present one, that answers have before they are overdue. In a process
+with many nodes, or one that is busy, an answer takes two or three."""
+
+HEDGE_CALLS = 2
+"""Contacts that a read presumes slow each time, and for which the next nearest stand in."""
 
 # Timeouts of one call
 

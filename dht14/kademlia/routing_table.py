@@ -10,6 +10,7 @@ subnet limit are not cached: when one of their subnet leaves, the next to answer
 import random
 from bisect import bisect_left, insort
 from collections import Counter
+from collections.abc import Iterable
 from heapq import nsmallest
 from itertools import islice
 
@@ -252,6 +253,13 @@ class RoutingTable:
     def has_live_contact(self) -> bool:
         """Whether any contact answered our last call to it."""
         return len(self._ids) > len(self._suspects)
+
+    def usual_rtt(self, contacts: Iterable[Contact]) -> float:
+        """Return the median of the shortest round trips to these contacts, in seconds; 0 where there are
+        none in the table."""
+        entries = self._entries
+        rtts = sorted([entries[c.node_id].lowest_rtt for c in contacts if c.node_id in entries])
+        return rtts[len(rtts) // 2] if rtts else 0.0
 
     @property
     def is_cut_off(self) -> bool:

@@ -18,7 +18,18 @@ from dht14.bounded import ExpiringSet
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.lookup import Lookup, Purpose
-from dht14.kademlia.parameters import FIRST_READ_TIMEOUT, GROUP, OPERATION_TIMEOUT, REPLICATION, K
+from dht14.kademlia.parameters import (
+    CONTENT_SPARES_FAR,
+    CONTENT_SPARES_NEAR,
+    FIRST_READ_TIMEOUT,
+    GROUP,
+    OPERATION_TIMEOUT,
+    QUORUM,
+    REPLICATION,
+    SPARES_FAR,
+    SPARES_NEAR,
+    K,
+)
 from dht14.node.fetch import FetchRace, ValueSource, advertised_in, record_in
 from dht14.node.lookup_run import AnyLookup
 from dht14.node.lookups import Lookups
@@ -51,6 +62,8 @@ class GetReplies:
     _time: NetworkClock
     _distrusted: ExpiringSet[int]
     quorum: ReadQuorum = field(factory=ReadQuorum, init=False)
+    spares: int = field(default=SPARES_NEAR, init=False)
+    """Contacts to ask beyond the votes that are missing."""
     ended_early: bool = field(default=False, init=False)
     """Whether the lookup ended because most of the group have the same record."""
     _held: list[tuple[Contact, Rank | None]] = field(factory=list, init=False)
@@ -122,10 +135,12 @@ class GetReplies:
             lookup.conclude()
         elif isinstance(lookup, Lookup) and not self.exhaustive and self.quorum.best is not None:
             missing = lookup.missing_votes(self.quorum.holders)
-            lookup.reduce(max(missing, 0) + 1)
+            lookup.reduce(max(missing, 0) + self.spares)
             if missing <= 0:
                 self.ended_early = True
                 lookup.conclude()
+        elif len(self.quorum.holders) >= QUORUM:
+            lookup.heard_enough()
 
     def outdated(self, winner: Record) -> list[Contact]:
         """Return the contacts that had nothing, or a record less than the winner."""
@@ -260,7 +275,12 @@ class RecordReader:
         if is_current and lookups.neighbourhood.is_near(key, REPLICATION):
             lookup.include_self()
         lookup.thorough = own is None or replies.exhaustive
-        lookup.alpha = max(lookup.missing_votes(replies.quorum.holders), 0) + 1
+        if replies.is_content:
+            replies.spares = CONTENT_SPARES_FAR if lookup.is_far else CONTENT_SPARES_NEAR
+        else:
+            replies.spares = SPARES_FAR if lookup.is_far else SPARES_NEAR
+        votes = 1 if replies.is_content else max(lookup.missing_votes(replies.quorum.holders), 0)
+        lookup.alpha = votes + replies.spares
         if not replies.exhaustive:
             timeout = min(timeout, FIRST_READ_TIMEOUT)
         return lookups.run(lookup, request, replies.replied, timeout)

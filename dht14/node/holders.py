@@ -6,7 +6,7 @@ from twisted.python.failure import Failure
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup, Purpose
-from dht14.kademlia.parameters import QUORUM, K
+from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, QUORUM, SPARE_COPIES, K
 from dht14.kademlia.subnet_limits import limit_per_subnet
 from dht14.node.lookups import Lookups, nodes_replied
 from dht14.node.republish_times import RepublishTimes
@@ -45,9 +45,20 @@ class Holders:
     async def _store_once(self, record: Record, wanted: int, deadline: float, copy: bool) -> WriteQuorum:
         table, own_id, key = self._lookups.table, self._lookups.table.own_id, record.key
         candidates, width = await self._candidates(record, deadline)
-        limited = (contact.node_id for contact in limit_per_subnet(candidates, table.subnet_of))
+        limited = [contact.node_id for contact in limit_per_subnet(candidates, table.subnet_of)]
         nearest = sorted({own_id, *limited}, key=key.__xor__)[:width]
-        lookup = Lookup(key, own_id, width, alpha=width, purpose=Purpose.STORE, subnet_of=table.subnet_of)
+        lookup = Lookup(
+            key,
+            own_id,
+            width,
+            usual_rtt=table.usual_rtt(candidates[:GROUP]),
+            purpose=Purpose.STORE,
+            subnet_of=table.subnet_of,
+        )
+        if lookup.is_far and len(record.value) <= MAX_INLINE_VALUE and width <= record.replication:
+            # Not where a copy costs a transfer, nor at a crowded key, where the whole region has one.
+            lookup.spares = SPARE_COPIES
+        lookup.alpha = width + lookup.spares
         lookup.heard_of(candidates)
         responsive = {c.node_id for c in candidates if not table.is_suspect(c.node_id)}
         quorum = WriteQuorum(

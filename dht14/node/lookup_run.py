@@ -1,6 +1,7 @@
 """Drives one `Lookup` over the network: asks the contacts it chooses, and reports the outcomes."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from attrs import define, field
@@ -10,7 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.lookup import Lookup
-from dht14.kademlia.parameters import OPERATION_TIMEOUT
+from dht14.kademlia.parameters import HEDGE_CALLS, OPERATION_TIMEOUT
+from dht14.node.hedging import Hedges
 from dht14.node.ports import Rpc
 from dht14.node.timers import then_cancel
 from dht14.wire.messages import Reply, Request
@@ -37,6 +39,9 @@ class LookupRun:
     _rpc: Rpc
     _done: "Deferred[AnyLookup]" = field(init=False, factory=Deferred)
     _asking: bool = field(init=False, default=False)
+    _hedges: Hedges | None = field(init=False, default=None)
+    """For a read over one path; other lookups go by the soft timeouts alone."""
+    _read_id: int = field(init=False, default=0)
 
     def run(self, clock: IReactorTime, timeout: float = OPERATION_TIMEOUT) -> "Deferred[AnyLookup]":
         """Begin. Fires with the lookup when it has finished, or as it is after `timeout` seconds."""
@@ -46,17 +51,38 @@ class LookupRun:
             self._done.addBoth(then_cancel, deadline)
         return self._done
 
-    def _proceed(self) -> None:
-        """Ask the contacts that the lookup chooses, until it chooses none or has finished."""
+    def hedge(self, hedges: Hedges, lookup: Lookup) -> None:
+        """Ask more contacts while answers are overdue. `lookup` is the one that it drives."""
+        if not self._done.called:
+            self._hedges = hedges
+            self._read_id = hedges.begin(lookup.usual_rtt, partial(self._overdue, lookup))
+            self._done.addBoth(self._stop_hedging)
+
+    def _overdue(self, lookup: Lookup) -> None:
+        lookup.hedge(HEDGE_CALLS)
+        self._proceed()
+
+    def _stop_hedging(self, result: T) -> T:
+        if self._hedges is not None:
+            self._hedges.ended(self._read_id)
+            self._hedges = None
+        return result
+
+    def _proceed(self) -> bool:
+        """Ask the contacts that the lookup chooses, until it chooses none or has finished. Return whether it
+        chose any."""
         if self._asking or self._done.called:
-            return
+            return False
+        has_asked = False
         self._asking = True
         while chosen := self._lookup.take_next():
+            has_asked = True
             for contact in chosen:
                 self._rpc.call(contact, self._request, self)
         self._asking = False
         if self._lookup.finished:
             self._end()
+        return has_asked
 
     def _end(self) -> None:
         self._done.callback(self._lookup)
@@ -68,9 +94,12 @@ class LookupRun:
 
     def call_answered(self, contact: Contact, reply: Reply) -> None:
         """As `CallObserver`."""
+        if self._hedges is not None:
+            self._hedges.answered(self._read_id)
         if not self._done.called:
             self._on_reply(self._lookup, contact, reply)
-            self._proceed()
+            if self._proceed() and self._hedges is not None:
+                self._hedges.asked_more(self._read_id)
 
     def call_slow(self, contact: Contact) -> None:
         """As `CallObserver`."""

@@ -16,12 +16,13 @@ from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.eclipse import EclipseDetector
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.neighbourhood import Neighbourhood
-from dht14.kademlia.parameters import OPERATION_TIMEOUT, PATHS, K
+from dht14.kademlia.parameters import ALPHA, ALPHA_FAR, GROUP, OPERATION_TIMEOUT, PATHS, K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.node.hedging import Hedges
 from dht14.node.lookup_run import AnyLookup, LookupRun, OnReply
 from dht14.node.ports import Rpc
 from dht14.records.store import Refusal
-from dht14.wire.messages import FindNode, Nodes, Ping, Refused, Reply, Request
+from dht14.wire.messages import FindNode, FindValue, Nodes, Ping, Refused, Reply, Request
 
 W = TypeVar("W", Lookup, DisjointLookup)
 
@@ -46,16 +47,22 @@ class Lookups:
     lookups_by_hops: Counter[int] = field(factory=Counter, init=False)
     """Finished lookups by their number of hops."""
     eclipse_detector: EclipseDetector = field(init=False)
+    _hedges: Hedges = field(init=False)
     observer: LookupObserver | None = field(default=None, init=False)
     """None unless an operator looks."""
 
     def __attrs_post_init__(self) -> None:
         self.eclipse_detector = EclipseDetector(self.neighbourhood)
+        self._hedges = Hedges(self.clock)
 
     @property
     def table(self) -> RoutingTable:
         """The contacts of this node."""
         return self.neighbourhood.table
+
+    def stop(self) -> None:
+        """The node stops: leave no timer. Its `Rpc` has failed the calls under way."""
+        self._hedges.stop()
 
     def over(self, rpc: Rpc) -> "Lookups":
         """Return lookups that use another `Rpc`, and share all else with these."""
@@ -76,8 +83,17 @@ class Lookups:
 
     def new_lookup(self, target: int, width: int, purpose: Purpose = Purpose.NODES) -> Lookup:
         """Return a lookup that begins with the contacts of the table."""
-        lookup = Lookup(target, self.table.own_id, width, purpose=purpose, subnet_of=self.table.subnet_of)
-        lookup.heard_of(self.table.closest(target, K))
+        nearest = self.table.closest(target, K)
+        lookup = Lookup(
+            target,
+            self.table.own_id,
+            width,
+            usual_rtt=self.table.usual_rtt(nearest[:GROUP]),
+            purpose=purpose,
+            subnet_of=self.table.subnet_of,
+        )
+        lookup.alpha = ALPHA_FAR if lookup.is_far else ALPHA
+        lookup.heard_of(nearest)
         return lookup
 
     def new_disjoint_lookup(self, target: int, replication: int) -> DisjointLookup:
@@ -95,6 +111,8 @@ class Lookups:
             rpc = self.observer.lookup_began(lookup, request, rpc)
         run = LookupRun(lookup, request, partial(self._replied, on_reply), rpc)
         ended = run.run(self.clock, max(timeout, 0.0))
+        if isinstance(lookup, Lookup) and isinstance(request, FindValue):
+            run.hedge(self._hedges, lookup)
         return ended.addCallbacks(lambda _: self._ended(lookup), partial(self._cancelled, lookup))
 
     def _replied(self, on_reply: OnReply, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:

@@ -7,6 +7,7 @@ from attrs import define, field
 from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.subnet_limits import limit_per_subnet
 from dht14.node.lookup_run import AnyLookup
 from dht14.records.receipt import PutReason
 from dht14.records.record import Kind, Record
@@ -55,10 +56,12 @@ class WriteQuorum:
             self._stored(contact.node_id)
             self.max_replication = max(self.max_replication, reply.replication)
             lookup.answered(contact, reply.nearer, votes=reply.current)
+            self._end_if_complete()
         elif isinstance(reply, Outranked) and self.record.kind is not Kind.CONTENT:
             # It needs no stand-in: that would only give another node a record that has lost.
             self._lost_to(contact.node_id, reply.version)
             lookup.answered(contact, reply.nearer)
+            self._end_if_complete()
         elif isinstance(reply, Refused):
             if reply.reason not in NOT_A_HOLDER:
                 self._refusals[reply.reason] += 1
@@ -66,6 +69,17 @@ class WriteQuorum:
             declined(contact, reply.nearer)
         else:
             lookup.refused(contact, reply.nearer if isinstance(reply, Outranked) else ())
+
+    def _end_if_complete(self) -> None:
+        """End the lookup if a spare holder has answered before one of the nearest did. A nearer node that an
+        answer has named gets the record all the same."""
+        if self._lookup.spares and self.has_all_copies and self._has_group():
+            self._lookup.complete()
+
+    @property
+    def has_all_copies(self) -> bool:
+        """Whether as many nodes as are sought have the record, or a better one."""
+        return len(self._holders) + len(self._outranking) >= self._lookup.breadth
 
     def own_store_answered(self, verdict: Verdict, is_current: bool) -> None:
         """This node offered the record to its own store."""
@@ -90,10 +104,12 @@ class WriteQuorum:
         self._outranking[node_id] = version
 
     def needs_own_copy(self, own_id: int) -> bool:
-        """Whether this node has become one of the nearest, because nearer ones did not answer."""
-        nearest = self._lookup.nearest()
-        key = self.record.key
-        return len(nearest) < self._lookup.width or own_id ^ key < nearest[-1].node_id ^ key
+        """Whether this node has become one of the nearest, because nearer ones did not answer. The put may
+        have ended before all of them could: who is not slow yet counts."""
+        lookup, key = self._lookup, self.record.key
+        holders = lookup.candidates.in_states(CandidateState.ANSWERED, CandidateState.ASKED)
+        limited = limit_per_subnet(holders, lookup.subnet_of)
+        return sum(contact.node_id ^ key < own_id ^ key for contact in limited) < lookup.width
 
     # Versions
 

@@ -1,6 +1,6 @@
 """What the holders of one key answered to a GET, and which record wins."""
 
-from collections.abc import Container
+from collections.abc import Collection
 
 from attrs import define, field
 
@@ -46,7 +46,7 @@ class ReadQuorum:
         return max(standing, key=lambda record: record.rank, default=None)
 
     @property
-    def holders(self) -> Container[int]:
+    def holders(self) -> Collection[int]:
         """The ids of the nodes that hold the greatest record."""
         rank = self._best
         return () if rank is None else self._holders[rank]

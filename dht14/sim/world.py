@@ -221,6 +221,7 @@ class World:
         await node.stack.leave(HAND_OVER_TIMEOUT)
         stopped = gatherResults([maybeDeferred(service.stopService) for service in node.stack.services])
         node.stack.rpc.stop()
+        node.stack.node.lookups.stop()
         node.stack.probe.stop()
         await stopped
         if isinstance(node.stack.store, Database):

@@ -249,6 +249,39 @@ class EndTests(LookupTestCase):
         lookup.refused(contact(3))
         self.assertEqual(ids(lookup.shortlist()), [1, *range(4, 23)])
 
+    def test_hedge(self) -> None:
+        """The nearest that have not answered are presumed slow: others stand in, late answers count."""
+        lookup = self.lookup(1, 2, 3, 4, 5, 6, width=5, alpha=3)
+        self.assert_next(lookup, 1, 2, 3)
+        lookup.answered(contact(1))
+        lookup.hedge(2)
+        self.assert_next(lookup, 4, 5, 6)
+        lookup.answered(contact(2))
+        self.assertEqual(lookup.candidates.count(CandidateState.SLOW), 1)
+
+    def test_spares(self) -> None:
+        """Contacts beyond the width are asked as well, and are not among the nearest that were sought."""
+        lookup = Lookup(0, OWN, 3, alpha=4, spares=1)
+        lookup.heard_of(contacts(1, 2, 3, 4, 5))
+        self.assert_next(lookup, 1, 2, 3, 4)
+        for number in (1, 2, 3, 4):
+            lookup.answered(contact(number))
+        self.assert_finished(lookup, 1, 2, 3)
+
+    def test_heard_enough(self) -> None:
+        """A thorough lookup waits for the silent to fail while they are more than those that answered,
+        unless enough contacts agree."""
+        lookup = self.lookup(1, 2, 3, width=1, alpha=3, thorough=True)
+        self.assert_next(lookup, 1)
+        lookup.silent(contact(1))
+        self.assert_next(lookup, 2)
+        lookup.silent(contact(2))
+        self.assert_next(lookup, 3)
+        lookup.answered(contact(3))
+        self.assertEqual((lookup.take_next(), lookup.finished), ([], False))
+        lookup.heard_enough()
+        self.assert_finished(lookup, 3)
+
     def test_hops_never_shrink(self) -> None:
         """A late answer of one that was known from the start does not make the way shorter."""
         lookup = self.lookup(100, 200, width=2)

@@ -42,6 +42,13 @@ class TimeoutsTests(SynchronousTestCase):
         self.assertLess(p.SILENT_TIMEOUT_MAX, p.HARD_TIMEOUT)
         self.assertLess(p.HARD_TIMEOUT, p.OPERATION_TIMEOUT)
 
+    def test_hedges(self) -> None:
+        """A read asks others before a contact of unknown distance is slow. Spare calls stay within
+        the limits of a lookup."""
+        self.assertTrue(p.HEDGE_MIN < p.HEDGE_UNANSWERED < p.SOFT_TIMEOUT_UNKNOWN)
+        self.assertLessEqual(p.REPLICATION + p.SPARE_COPIES, p.MAX_UNANSWERED)
+        self.assertTrue(p.ALPHA < p.ALPHA_FAR <= p.MAX_UNANSWERED)
+
     def test_operations(self) -> None:
         """An operation ends before the 5 s that clients are promised; each of its steps leaves time for
         another."""

@@ -70,6 +70,18 @@ class TableTestCase(SynchronousTestCase):
 
 
 class BucketsTests(TableTestCase):
+    def test_usual_rtt(self) -> None:
+        """The usual round trip is the median over the contacts; single long ones hardly change it."""
+        some = [contact(node_id) for node_id in range(1, 6)]
+        self.assertEqual(self.table.usual_rtt(some), 0.0)
+        for one in some:
+            self.table.confirmed(one, 0.0, one.node_id / 100)
+        self.assertEqual(self.table.usual_rtt(some), 0.03)
+        self.table.confirmed(contact(3), 0.0, 3.0)
+        self.assertLess(self.table.usual_rtt(some), 0.045)
+        self.table.confirmed(contact(3), 0.0, 0.02)
+        self.assertEqual(self.table.usual_rtt(some), 0.02)
+
     def test_self(self) -> None:
         """A node is no contact of its own."""
         self.confirm(OWN)

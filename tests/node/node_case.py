@@ -22,6 +22,12 @@ def nearest(count: int = REPLICATION) -> list[int]:
     return list(range(count))
 
 
+def move_away(peer: Peer) -> None:
+    """Let all contacts of the peer be far away, as far as it knows."""
+    for entry in peer.table._entries.values():
+        entry.lowest_rtt = 0.1
+
+
 class NodeTestCase(SynchronousTestCase):
     """A network of nodes that the test makes."""
 

@@ -5,7 +5,14 @@ from twisted.internet.defer import Deferred
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id, random_id
-from dht14.kademlia.parameters import REPLICATION, K
+from dht14.kademlia.parameters import (
+    CONTENT_SPARES_NEAR,
+    QUORUM,
+    REPLICATION,
+    SOFT_TIMEOUT_UNKNOWN,
+    SPARES_FAR,
+    K,
+)
 from dht14.records.record import version_at
 from dht14.wire.messages import (
     MAX_VERSION,
@@ -22,7 +29,7 @@ from dht14.wire.messages import (
     Value,
 )
 from tests.fakes import Peer, contact
-from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase
+from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase, move_away
 from tests.outcomes import value_of
 from tests.owners import Owner
 
@@ -76,6 +83,37 @@ class GetTests(NodeTestCase):
         self.assertEqual(value_of(self.successResultOf(peers[0].node.get(key))), b"content")
         self.assertLess(self.network.seconds_until(peers[5].node.get(key)), PROMISED)
         self.assertEqual(self.get(peers[6], key), b"content")
+
+    def test_known_content(self) -> None:
+        """A get that knows that its key is content's asks one holder and one spare."""
+        key = hash_id(b"content")
+        peers = self.cluster(30)
+        self.put(peers[25], b"content", key)
+        reader = next(peer for peer in peers if not peer.store)
+        for peer in peers:
+            peer.asked.clear()
+        found = self.network.result(reader.node.get(key, content=True))
+        self.assertEqual(value_of(found), b"content")
+        self.assertEqual(self.asked(peers, FindValue), 1 + CONTENT_SPARES_NEAR)
+
+    def test_far(self) -> None:
+        """A reader far from all others asks more contacts at once."""
+        peers = self.cluster(30)
+        self.put(peers[25], b"value")
+        for peer in peers:
+            peer.asked.clear()
+        move_away(peers[25])
+        self.assertEqual(self.get(peers[25]), b"value")
+        self.assertEqual(self.asked(peers, FindValue), QUORUM + SPARES_FAR)
+
+    def test_overdue(self) -> None:
+        """Where the first answer came at once, others stand in for dead holders long before they count as
+        slow."""
+        peers = self.cluster(30)
+        self.put(peers[25], b"value")
+        for peer in peers[:3]:
+            peer.fall_silent()
+        self.assertLess(self.network.seconds_until(peers[25].node.get(KEY)), SOFT_TIMEOUT_UNKNOWN)
 
     def test_alone(self) -> None:
         """A node alone finds what it holds, and nothing else, at once."""

@@ -6,7 +6,13 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id, random_id
-from dht14.kademlia.parameters import GROUP, MAX_REPLICATION, MAX_VALUE, REPLICATION
+from dht14.kademlia.parameters import (
+    GROUP,
+    MAX_REPLICATION,
+    MAX_VALUE,
+    REPLICATION,
+    SPARE_COPIES,
+)
 from dht14.node.network_clock import TOLERANCE
 from dht14.node.put import MAX_PUTS, Policy
 from dht14.records.receipt import PutOutcome, PutReason
@@ -16,7 +22,7 @@ from dht14.security.subnets import host_of
 from dht14.sim.memory_store import MemoryStore
 from dht14.wire.messages import MAX_VERSION, Outranked, Refused, Store
 from tests.fakes import fields
-from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase, nearest
+from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase, move_away, nearest
 from tests.outcomes import acknowledged
 
 
@@ -47,6 +53,22 @@ class HangingStore(MemoryStore):
 
 class PutTests(NodeTestCase):
     """What SUCCESS means."""
+
+    def test_spare_copy(self) -> None:
+        """A writer far from all others does not wait for the slowest holder. Its spare copy counts, for it
+        lasts as long as the others."""
+        peers = self.cluster(30)
+        peers[3].latency = 0.2
+        put = peers[25].node.put(KEY, b"value", 86_400, REPLICATION)
+        self.assertGreaterEqual(self.network.seconds_until(put), 0.2)
+        move_away(peers[25])
+        put = peers[25].node.put(KEY, b"newer", 86_400, REPLICATION)
+        self.assertLess(self.network.seconds_until(put), 0.1)
+        self.assertEqual(self.successResultOf(put).stored, REPLICATION)
+        self.network.wait(1)
+        self.assertEqual(self.holders(peers, value=b"newer"), nearest(REPLICATION + SPARE_COPIES))
+        self.network.wait(86_400 - 60)
+        self.assertEqual(self.holders(peers, value=b"newer"), nearest(REPLICATION + SPARE_COPIES))
 
     def test_replication(self) -> None:
         """A writer gets as many copies as it asks for, and at least the group; more than there are is all."""

@@ -45,6 +45,38 @@ class WriteQuorumTests(SynchronousTestCase):
         for number in numbers:
             self.replied(number, Stored(()))
 
+    def test_spare(self) -> None:
+        """With a spare holder a put ends when as many as it needs have the record, whichever they are, and
+        most of the group are among them."""
+        self.begin(10)
+        self.lookup.spares, self.lookup.alpha = 1, 9
+        self.lookup.take_next()
+        self.stored(1, 2, *range(5, 9))
+        self.assertFalse(self.lookup.finished)
+        self.stored(9)
+        self.assertFalse(self.lookup.finished)
+        self.stored(4)
+        self.assertTrue(self.lookup.finished)
+        self.assertTrue(self.end())
+        self.assertEqual(self.quorum.receipts, 8)
+
+    def test_named_beside_spare(self) -> None:
+        """A nearer node that the last answer named gets the record before a put with a spare holder ends; a
+        writer that is nearer than the spare needs a copy too."""
+        self.begin(10)
+        self.lookup.spares, self.lookup.alpha = 1, 9
+        self.lookup.take_next()
+        self.stored(*range(1, 8))
+        named = Contact(0, ("192.0.2.200", 8000))
+        self.quorum.replied(self.lookup, HOLDERS[8], Stored((named,)))
+        self.assertEqual(self.lookup.take_next(), [named])
+        self.assertEqual(self.lookup.take_next(), [])
+        self.assertTrue(self.lookup.finished)
+        self.assertFalse(self.quorum.needs_own_copy(OWN))
+        self.lookup.failed(named)
+        self.lookup.failed(HOLDERS[7])
+        self.assertTrue(self.quorum.needs_own_copy(8))
+
     def test_enough(self) -> None:
         """As many receipts as were asked for are enough."""
         self.begin(10)
