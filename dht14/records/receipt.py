@@ -65,3 +65,5 @@ class NoRecord(IntEnum):
     """Nodes that should hold the record did not answer."""
     DELETED = 3
     """The owner has deleted it."""
+    TOO_MANY_WATCHES = 4
+    """The node, or the connection, watches as many keys as it may: this watch has not begun."""

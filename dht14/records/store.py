@@ -41,6 +41,8 @@ class Refusal(IntEnum):
     """The version is from the future."""
     INVALID = 7
     """The record is not authentic, or has expired."""
+    NOT_WATCHED = 8
+    """The node does not watch the key."""
 
 
 @frozen

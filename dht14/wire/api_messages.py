@@ -1,4 +1,4 @@
-"""The messages of the API, as values and as bytes: VoidPhone's (650 to 653) and DHT-14's own (660 to 664).
+"""The messages of the API, as values and as bytes: VoidPhone's (650 to 653) and DHT-14's own (660 to 667).
 
 Every message is `size u16 | type u16 | body`, big-endian; the size is that of the whole message. Decoders
 take one whole frame and raise only `Malformed`, whose text is one of a few constants, so that it can be
@@ -17,6 +17,7 @@ from dht14.wire.frames import MAX_FRAME, MIN_FRAME
 
 PUT, GET, SUCCESS, FAILURE = 650, 651, 652, 653
 PUT_WITH_RECEIPT, RECEIPT, GET_RECORD, RECORD, NO_RECORD = 660, 661, 662, 663, 664
+WATCH, CHANGED, GONE = 665, 666, 667
 
 _KEY_BYTES = 32
 _HEAD = struct.Struct(">HH")
@@ -44,6 +45,7 @@ REQUEST_BOUNDS: Bounds = {
     GET: (_BARE, _BARE),
     PUT_WITH_RECEIPT: (_PUT_BARE + 1, _PUT_BARE + MAX_VALUE),
     GET_RECORD: (_BARE + 1, _BARE + 1),
+    WATCH: (_BARE + 1, _BARE + 1),
 }
 
 REPLY_BOUNDS: Bounds = {
@@ -52,6 +54,8 @@ REPLY_BOUNDS: Bounds = {
     RECEIPT: (_RECEIPT_BYTES, _RECEIPT_BYTES),
     RECORD: (_RECORD_BARE + 1, MAX_FRAME),
     NO_RECORD: (_BARE + 1, _BARE + 1),
+    CHANGED: (_RECORD_BARE, MAX_FRAME),
+    GONE: (_BARE + 1, _BARE + 1),
 }
 
 
@@ -85,6 +89,13 @@ class GetRecord(Get):
     """Asks for the record of a key. With `content` only a value whose SHA-256 is the key counts."""
 
     content: bool = False
+
+
+@frozen
+class WatchKey(Get):
+    """Asks for the record of a key, and to be told of its changes from then on; or no longer."""
+
+    on: bool = True
 
 
 ApiRequest = Put | Get
@@ -137,6 +148,17 @@ class MissingRecord:
     reason: NoRecord
 
 
+@frozen
+class ChangedRecord(FoundRecord):
+    """Tells that a watched key has another record now. The value is empty where it is too large for this
+    message."""
+
+
+@frozen
+class GoneRecord(MissingRecord):
+    """Tells that a watched key has no record any more."""
+
+
 ApiReply = Success | Failure | PutReceipt | FoundRecord | MissingRecord
 """What a node sends."""
 
@@ -163,10 +185,14 @@ def decode_request(frame: bytes) -> ApiRequest:
         if frame[_BARE] & ~_IS_CONTENT:
             raise Malformed("unknown flag")
         return GetRecord(frame[4:_BARE], bool(frame[_BARE]))
+    if kind == WATCH:
+        if frame[_BARE] > 1:
+            raise Malformed("unknown flag")
+        return WatchKey(frame[4:_BARE], bool(frame[_BARE]))
     # The reserved byte is ignored, so that a later version can use it.
     _, _, ttl, replication, _ = _PUT_HEAD.unpack_from(frame)
-    make = Put if kind == PUT else PutWithReceipt
-    return make(ttl, replication, frame[8:_PUT_BARE], frame[_PUT_BARE:])
+    make_put = Put if kind == PUT else PutWithReceipt
+    return make_put(ttl, replication, frame[8:_PUT_BARE], frame[_PUT_BARE:])
 
 
 def decode_reply(frame: bytes) -> ApiReply:
@@ -183,12 +209,15 @@ def decode_reply(frame: bytes) -> ApiReply:
             return PutReceipt(key, Receipt(PutOutcome(outcome), stored, wanted, PutReason(reason), version))
         if kind == NO_RECORD:
             return MissingRecord(key, NoRecord(frame[_BARE]))
+        if kind == GONE:
+            return GoneRecord(key, NoRecord(frame[_BARE]))
     except ValueError:
         raise Malformed("unknown outcome or reason") from None
     record_kind, version, ttl = _RECORD_BODY.unpack_from(frame, _BARE)
     if not 1 <= record_kind <= MAX_KIND:
         raise Malformed("unknown kind of record")
-    return FoundRecord(key, record_kind, version, ttl, frame[_RECORD_BARE:])
+    make = FoundRecord if kind == RECORD else ChangedRecord
+    return make(key, record_kind, version, ttl, frame[_RECORD_BARE:])
 
 
 # Encoding
@@ -213,6 +242,12 @@ def encode_get_record(key: bytes, content: bool = False) -> bytes:
     """Encode a GET RECORD."""
     _check_arguments(key)
     return _HEAD.pack(_BARE + 1, GET_RECORD) + key + bytes([_IS_CONTENT if content else 0])
+
+
+def encode_watch(key: bytes, on: bool = True) -> bytes:
+    """Encode a WATCH."""
+    _check_arguments(key)
+    return _HEAD.pack(_BARE + 1, WATCH) + key + bytes([on])
 
 
 def encode_success(key: bytes, value: bytes) -> bytes:
@@ -248,6 +283,20 @@ def encode_no_record(key: bytes, reason: NoRecord) -> bytes:
     """Encode a NO RECORD."""
     _check_arguments(key)
     return _HEAD.pack(_BARE + 1, NO_RECORD) + key + bytes([reason])
+
+
+def encode_changed(key: bytes, kind: int, version: int, ttl: int, value: bytes) -> bytes:
+    """Encode a CHANGED; a value that is too large for it is left out. `ttl` is cut to fit its field."""
+    _check_arguments(key, value)
+    value = value if len(value) <= MAX_RECORD_VALUE else b""
+    body = _number(_RECORD_BODY, kind, version, min(max(ttl, 0), 0xFFFF_FFFF))
+    return _HEAD.pack(_RECORD_BARE + len(value), CHANGED) + key + body + value
+
+
+def encode_gone(key: bytes, reason: NoRecord) -> bytes:
+    """Encode a GONE."""
+    _check_arguments(key)
+    return _HEAD.pack(_BARE + 1, GONE) + key + bytes([reason])
 
 
 def _kind(frame: bytes, bounds: Bounds) -> int:

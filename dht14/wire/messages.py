@@ -1,5 +1,6 @@
 """The messages of the RPCs as values. `schema` says how each travels, and which replies a request has."""
 
+import hashlib
 from collections.abc import Iterable
 
 from attrs import field, frozen
@@ -13,6 +14,10 @@ MAX_VERSION = (1 << 63) - 1
 MAX_TIME_MS = (1 << 48) - 1
 FINGERPRINT_BITS = 64
 DIGEST_BYTES = 32
+MARK_BYTES = 8
+NOTHING_HELD = bytes(MARK_BYTES)
+"""The mark of a key without a record."""
+MAX_LEASE_MS = 600_000
 NO_TICKET = bytes(TICKET_BYTES)
 """Stands for a ticket where the value fits a STORE."""
 MAX_CONTACTS_BYTES = 1_100
@@ -207,8 +212,40 @@ class Resynced:
     """Says that the sender has offered all of its records that the node should hold."""
 
 
-Request = Ping | FindNode | FindValue | Store | Offer | Announce | Resync | Resynced
-Reply = Pong | Nodes | Lapsed | Value | LargeValue | Stored | Outranked | Refused | Wanted
+@frozen
+class Watch:
+    """Asks the node to tell the sender, for the time of a lease, when the record of a key changes."""
+
+    key: int
+    view: bytes = b""
+    """As in `FindValue`."""
+    begins: bool = True
+    """False ends the lease of the sender."""
+
+
+@frozen
+class Notify:
+    """Tells a node that has a lease that the record of the key has changed."""
+
+    key: int
+    mark: bytes
+    """The `mark_of` the record that the sender holds now."""
+
+
+@frozen
+class Watching:
+    """Answers a WATCH: says how long the sender will tell of changes, and what it holds now."""
+
+    lease_ms: int
+    """0: the lease has ended."""
+    mark: bytes
+    """As in `Notify`; `NOTHING_HELD` where the sender holds no record of the key."""
+    nearer: tuple[Contact, ...] = ()
+    """As in `Value`."""
+
+
+Request = Ping | FindNode | FindValue | Store | Offer | Announce | Resync | Resynced | Watch | Notify
+Reply = Pong | Nodes | Lapsed | Value | LargeValue | Stored | Outranked | Refused | Wanted | Watching
 Message = Request | Reply
 
 
@@ -226,3 +263,11 @@ VIEW_PART_BYTES = 4
 def view_of(node_ids: Iterable[int]) -> bytes:
     """Return the last four bytes of each id: enough to distinguish a few nodes near one key."""
     return b"".join([(node_id & 0xFFFFFFFF).to_bytes(VIEW_PART_BYTES, "big") for node_id in node_ids])
+
+
+def mark_of(version: int, digest: bytes) -> bytes:
+    """Return the mark of a record: enough to see that two nodes hold different records under one key.
+
+    `digest` is the SHA-256 of its value. A mark proves nothing.
+    """
+    return hashlib.sha256(version.to_bytes(8, "big") + digest).digest()[:MARK_BYTES]

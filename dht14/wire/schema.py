@@ -21,7 +21,9 @@ from dht14.wire.contacts import pack_address, pack_contacts, unpack_address, unp
 from dht14.wire.messages import (
     DIGEST_BYTES,
     FINGERPRINT_BITS,
+    MARK_BYTES,
     MAX_CONTACTS_BYTES,
+    MAX_LEASE_MS,
     MAX_TIME_MS,
     MAX_TTL_MS,
     MAX_VERSION,
@@ -33,6 +35,7 @@ from dht14.wire.messages import (
     LargeValue,
     Message,
     Nodes,
+    Notify,
     Offer,
     Outranked,
     Ping,
@@ -45,6 +48,8 @@ from dht14.wire.messages import (
     Stored,
     Value,
     Wanted,
+    Watch,
+    Watching,
 )
 
 # The forms of a field in the array: an unsigned integer or a byte string, nothing else.
@@ -132,6 +137,8 @@ _VALUE = _bytes(1, MAX_INLINE_VALUE)
 _LENGTH = _unsigned(1, MAX_VALUE)
 _LARGE_LENGTH = _unsigned(MAX_INLINE_VALUE + 1, MAX_VALUE)
 _DIGEST = _bytes(DIGEST_BYTES, DIGEST_BYTES)
+_MARK = _bytes(MARK_BYTES, MARK_BYTES)
+_LEASE_MS = _unsigned(0, MAX_LEASE_MS)
 _TICKET = _bytes(TICKET_BYTES, TICKET_BYTES)
 _MUTABLE_KIND = _unsigned(Kind.OPEN, Kind.OWNER)
 """The kinds whose records leave a floor when they expire; content leaves none."""
@@ -166,6 +173,8 @@ SCHEMA: Mapping[int, MessageSchema] = {
     6: MessageSchema(Announce, (_ADDRESS,), (Pong,)),
     7: MessageSchema(Resync, (), (Pong, Refused)),
     8: MessageSchema(Resynced, (), (Pong, Refused)),
+    9: MessageSchema(Watch, (_ID, _VIEW, _FLAG), (Watching, Refused)),
+    10: MessageSchema(Notify, (_ID, _MARK), (Pong, Refused)),
     64: MessageSchema(Pong, (_TIME_MS,)),
     65: MessageSchema(Nodes, (_CONTACTS, _FLAG)),
     66: MessageSchema(Value, (_VERSION, _TTL_MS, _REPLICATION_OR_CACHED, _FLAG, _VALUE, _CONTACTS)),
@@ -178,6 +187,7 @@ SCHEMA: Mapping[int, MessageSchema] = {
         (_VERSION, _TTL_MS, _REPLICATION, _FLAG, _FLAG, _LARGE_LENGTH, _DIGEST, _TICKET, _CONTACTS),
     ),
     72: MessageSchema(Lapsed, (_CONTACTS, _MUTABLE_KIND, _VERSION)),
+    73: MessageSchema(Watching, (_LEASE_MS, _MARK, _CONTACTS)),
 }
 """By code."""
 

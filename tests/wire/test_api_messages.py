@@ -12,26 +12,32 @@ from dht14.wire.api_messages import (
     MAX_KIND,
     MAX_RECORD_VALUE,
     REQUEST_BOUNDS,
+    ChangedRecord,
     Failure,
     FoundRecord,
     Get,
     GetRecord,
+    GoneRecord,
     MissingRecord,
     Put,
     PutReceipt,
     PutWithReceipt,
     Success,
+    WatchKey,
     check_request_head,
     decode_reply,
     decode_request,
+    encode_changed,
     encode_failure,
     encode_get,
     encode_get_record,
+    encode_gone,
     encode_no_record,
     encode_put,
     encode_receipt,
     encode_record,
     encode_success,
+    encode_watch,
 )
 from tests.page import section, vectors
 
@@ -83,6 +89,13 @@ VECTORS = {
         encode_no_record(KEY, NoRecord.DELETED),
         MissingRecord(KEY, NoRecord.DELETED),
     ),
+    "DHT WATCH": ("begin", encode_watch(KEY), WatchKey(KEY)),
+    "DHT CHANGED": (
+        "kind 1, version 8, 600 s left, value `bye`",
+        encode_changed(KEY, 1, 8, 600, b"bye"),
+        ChangedRecord(KEY, 1, 8, 600, b"bye"),
+    ),
+    "DHT GONE": ("not found", encode_gone(KEY, NoRecord.NOT_FOUND), GoneRecord(KEY, NoRecord.NOT_FOUND)),
 }
 """The examples of docs/protocol.md: what each says, its bytes, and the message."""
 
@@ -181,11 +194,11 @@ class ReplyTests(SynchronousTestCase):
 
 
 class ExtensionTests(SynchronousTestCase):
-    """Types 660 to 664, and the examples of the page."""
+    """Types 660 to 667, and the examples of the page."""
 
     def test_vectors(self) -> None:
         """docs/protocol.md shows a message of each type, which the code sends and decodes."""
-        shown = vectors(section("1.1"))
+        shown = vectors(section("1.3"))
         self.assertEqual({name for name, _ in shown.values()}, VECTORS.keys())
         for number, (name, raw) in shown.items():
             _, expected, message = VECTORS[name]
@@ -236,6 +249,16 @@ class ExtensionTests(SynchronousTestCase):
         self.assertEqual(decode_reply(encode_record(KEY, 3, 0, 60, fits)), FoundRecord(KEY, 3, 0, 60, fits))
         self.assertEqual(decode_reply(encode_record(KEY, 3, 0, 60, not_quite)), Success(KEY, not_quite))
 
+    def test_watching(self) -> None:
+        """A WATCH says whether it begins or ends; a CHANGED leaves out a value that is too large for it."""
+        for on in (True, False):
+            self.assertEqual(decode_request(encode_watch(KEY, on)), WatchKey(KEY, on))
+        for size, left in ((1, 1), (MAX_RECORD_VALUE, MAX_RECORD_VALUE), (MAX_RECORD_VALUE + 1, 0)):
+            changed = decode_reply(encode_changed(KEY, 3, 0, -1, bytes(size)))
+            self.assertEqual(changed, ChangedRecord(KEY, 3, 0, 0, bytes(left)))
+        for reason in NoRecord:
+            self.assertEqual(decode_reply(encode_gone(KEY, reason)), GoneRecord(KEY, reason))
+
     def test_malformed(self) -> None:
         """Everything else is malformed, for a reason that says what is wrong."""
         receipt, record = VECTORS["DHT RECEIPT"][1], VECTORS["DHT RECORD"][1]
@@ -244,15 +267,19 @@ class ExtensionTests(SynchronousTestCase):
             (decode_request, frame(660, KEY), "wrong size for its type"),
             (decode_request, frame(662, KEY), "wrong size for its type"),
             (decode_request, frame(662, KEY + b"\2"), "unknown flag"),
-            (decode_request, frame(665, KEY + b"\1"), "unknown type"),
+            (decode_request, frame(665, KEY + b"\2"), "unknown flag"),
+            (decode_request, frame(665, KEY), "wrong size for its type"),
+            (decode_request, frame(668, KEY + b"\1"), "unknown type"),
             (decode_request, receipt, "unknown type"),
             (decode_reply, receipt[:36] + b"\4" + receipt[37:], "unknown outcome or reason"),
             (decode_reply, receipt[:39] + b"\7" + receipt[40:], "unknown outcome or reason"),
             (decode_reply, frame(661, KEY), "wrong size for its type"),
-            (decode_reply, frame(664, KEY + b"\4"), "unknown outcome or reason"),
+            (decode_reply, frame(664, KEY + b"\5"), "unknown outcome or reason"),
             (decode_reply, record[:36] + b"\0" + record[37:], "unknown kind of record"),
             (decode_reply, frame(663, KEY + bytes(13)), "empty value"),
-            (decode_reply, frame(666, KEY + bytes(14)), "unknown type"),
+            (decode_reply, frame(666, KEY + bytes(14)), "unknown kind of record"),
+            (decode_reply, frame(667, KEY + b"\5"), "unknown outcome or reason"),
+            (decode_reply, frame(668, KEY + bytes(14)), "unknown type"),
         ]:
             error = self.assertRaises(Malformed, decode, bad)
             self.assertEqual(str(error), reason, bad)

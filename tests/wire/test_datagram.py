@@ -18,6 +18,8 @@ from dht14.wire.contacts import first_fitting, pack_contacts
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import (
     FINGERPRINT_BITS,
+    MARK_BYTES,
+    MAX_LEASE_MS,
     MAX_TIME_MS,
     MAX_TTL_MS,
     MAX_VALUE_AND_CONTACTS,
@@ -29,6 +31,7 @@ from dht14.wire.messages import (
     LargeValue,
     Message,
     Nodes,
+    Notify,
     Offer,
     Outranked,
     Ping,
@@ -40,6 +43,8 @@ from dht14.wire.messages import (
     Stored,
     Value,
     Wanted,
+    Watch,
+    Watching,
     view_of,
 )
 from dht14.wire.schema import REPLIES, SCHEMA
@@ -54,6 +59,7 @@ ttls = st.integers(1, MAX_TTL_MS)
 copies = st.integers(1, MAX_REPLICATION)
 digests = st.binary(min_size=32, max_size=32)
 tickets = st.binary(min_size=16, max_size=16)
+marks = st.binary(min_size=MARK_BYTES, max_size=MARK_BYTES)
 values = st.binary(min_size=1, max_size=MAX_INLINE_VALUE)
 v4 = st.builds(
     contact_at, ids, st.tuples(st.sampled_from(["127.0.0.1", "192.0.2.255"]), st.integers(1, 0xFFFF))
@@ -96,6 +102,9 @@ messages: "st.SearchStrategy[Message]" = st.one_of(
         st.booleans(),
     ),
     st.builds(Wanted, contacts, tickets),
+    st.builds(Watch, ids, st.lists(ids, max_size=GROUP).map(view_of), st.booleans()),
+    st.builds(Notify, ids, marks),
+    st.builds(Watching, st.integers(0, MAX_LEASE_MS), marks, contacts),
     st.builds(Announce, st.one_of(v4, v6).map(lambda contact: contact.address)),
     st.builds(
         LargeValue,
@@ -129,6 +138,9 @@ SAMPLES: list[Message] = [
     Offer(7, 1 << 60, 86_400_000, 8, 1 << 63, False, 5, bytes(32)),
     Wanted(SOME_CONTACTS, bytes(16)),
     Announce(("2001:db8::1", 8000)),
+    Watch(8, view_of((1, 2, 3)), False),
+    Notify(7, b"markmark"),
+    Watching(60_000, b"markmark", SOME_CONTACTS),
     LargeValue(1 << 60, 1, 20, False, True, 65_495, bytes(32), bytes(16), SOME_CONTACTS),
 ]
 
@@ -154,6 +166,9 @@ LARGEST: list[Message] = [
     Store(7, MAX_VERSION, MAX_TTL_MS, 20, MAX_U64, INLINE, True),
     Offer(7, MAX_VERSION, MAX_TTL_MS, 20, MAX_U64, True, MAX_VALUE, bytes(32), True),
     Announce(("2001:db8::1", 8000)),
+    Watch(8, view_of(range(5)), True),
+    Notify(7, bytes(8)),
+    *(Watching(MAX_LEASE_MS, bytes(8), some) for some in MOST_CONTACTS),
     Pong(MAX_TIME_MS),
     *map(Nodes, MOST_CONTACTS),
     *(Lapsed(some, 2, MAX_VERSION) for some in MOST_CONTACTS),
@@ -255,6 +270,7 @@ class StrictnessTests(SynchronousTestCase):
         """A view has at most five nodes, four bytes each."""
         for view in (b"", bytes(4), bytes(20)):
             self.assert_fields(3, [bytes(32), view], [bytes(3), bytes(5), bytes(24), 7, None], at=1)
+            self.assert_fields(9, [bytes(32), view, 1], [bytes(3), bytes(5), bytes(24), 7, None], at=1)
 
     def test_reasons(self) -> None:
         """A reason is one of the known ones."""
@@ -289,6 +305,14 @@ class StrictnessTests(SynchronousTestCase):
     def test_lapsed(self) -> None:
         """The kind of a LAPSED is open or owner."""
         self.assert_fields(72, [b"\0\0", 2, 5], [0, 3, b"", True], at=1)
+
+    def test_watching(self) -> None:
+        """A mark has 8 bytes, and a lease is at most ten minutes long."""
+        not_marks: list[object] = [bytes(7), bytes(9), b"", 7, None]
+        self.assert_fields(10, [bytes(32), bytes(8)], not_marks, at=1)
+        self.assert_fields(73, [0, bytes(8), b"\0\0"], not_marks, at=1)
+        self.assert_fields(73, [MAX_LEASE_MS, bytes(8), b"\0\0"], [-1, MAX_LEASE_MS + 1, b"", None], at=0)
+        self.assert_fields(9, [bytes(32), b"", 1], [2, True, b"", None], at=2)
 
     def test_size(self) -> None:
         """Bytes larger than a datagram are refused before they are decoded."""

@@ -14,6 +14,7 @@ from dht14.wire.messages import (
     Stored,
     Value,
     Wanted,
+    Watching,
 )
 from dht14.wire.reply_filter import filters_of, without_private_contacts
 from dht14.wire.schema import SCHEMA, MessageSchema
@@ -90,7 +91,7 @@ class Bag:
 
 def schema_with(message: type) -> dict[int, MessageSchema]:
     """The schema with a new message in it."""
-    return {**SCHEMA, 73: MessageSchema(message, ())}
+    return {**SCHEMA, 90: MessageSchema(message, ())}
 
 
 class SchemaTests(SynchronousTestCase):
@@ -100,7 +101,7 @@ class SchemaTests(SynchronousTestCase):
         """All messages that name addresses are filtered, and no others."""
         self.assertEqual(
             set(filters_of(SCHEMA)),
-            {Announce, Nodes, Lapsed, Value, LargeValue, Stored, Outranked, Refused, Wanted},
+            {Announce, Nodes, Lapsed, Value, LargeValue, Stored, Outranked, Refused, Wanted, Watching},
         )
 
     def test_new_message(self) -> None:

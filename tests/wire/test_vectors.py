@@ -22,6 +22,7 @@ from dht14.wire.messages import (
     LargeValue,
     Message,
     Nodes,
+    Notify,
     Offer,
     Outranked,
     Ping,
@@ -33,7 +34,10 @@ from dht14.wire.messages import (
     Stored,
     Value,
     Wanted,
+    Watch,
+    Watching,
     fingerprint,
+    mark_of,
     view_of,
 )
 from dht14.wire.schema import SCHEMA
@@ -74,6 +78,11 @@ VECTORS: dict[int, tuple[str, Message]] = {
     6: ("192.0.2.1 port 8000", Announce(CONTACTS[0].address)),
     7: ("", Resync()),
     8: ("", Resynced()),
+    9: (
+        "key 00 01 … 1f; view: the second, the first; a lease begins",
+        Watch(KEY, view_of(IDS[::-1])),
+    ),
+    10: ("key 00 01 … 1f; the mark of the version with `hello`", Notify(KEY, mark_of(VERSION, SMALL))),
     64: ("1,700,000,000,000", Pong(NOW_MS)),
     65: ("the first and the second; holds values", Nodes(CONTACTS)),
     66: ("8 copies, current, `hello`, no contacts", Value(VERSION, TTL_MS, 8, True, VALUE)),
@@ -86,6 +95,10 @@ VECTORS: dict[int, tuple[str, Message]] = {
         LargeValue(VERSION, TTL_MS, 8, False, False, 2_000, LARGE, TICKET, CONTACTS[1:]),
     ),
     72: ("the first and the second, kind 1, the version", Lapsed(CONTACTS, 1, VERSION)),
+    73: (
+        "60 s, the same mark, the second",
+        Watching(60_000, mark_of(VERSION, SMALL), CONTACTS[1:]),
+    ),
 }
 """By code: what the message says, and the message."""
 
@@ -138,7 +151,12 @@ class VectorTests(SynchronousTestCase):
         """It reads contacts with either family of addresses, in every message that has some, and computes
         their ids."""
         proofs = independent_peer.Proofs("vectors", 1)
-        for code, index, expected in ((65, 2, CONTACTS), (71, 10, CONTACTS[1:]), (72, 2, CONTACTS)):
+        for code, index, expected in (
+            (65, 2, CONTACTS),
+            (71, 10, CONTACTS[1:]),
+            (72, 2, CONTACTS),
+            (73, 4, CONTACTS[1:]),
+        ):
             contacts = independent_peer.read_message(published()[code][1])[index]
             assert isinstance(contacts, bytes)
             found = independent_peer.read_contacts(contacts)
