@@ -10,7 +10,7 @@ from dht14.metrics import Family, MetricKind, Sample, counter, gauge, group, sam
 from dht14.net.api.metrics import ApiMetrics
 from dht14.net.bulk.metrics import BulkClientMetrics, BulkServerMetrics
 from dht14.net.rpc.metrics import ProbeMetrics, RpcMetrics, StandstillMetrics
-from dht14.node.metrics import PutMetrics
+from dht14.node.metrics import PutMetrics, WatchMetrics
 from dht14.records.store import LocalStore
 from dht14.session.metrics import SessionMetrics
 
@@ -54,6 +54,7 @@ class NodeMetrics:
         "dht14_eclipses_detected_total", "Times that the eclipse detector began to suspect a key."
     )
     puts: PutMetrics
+    watches: WatchMetrics
     rpc: RpcMetrics
     probe: ProbeMetrics
     standstill: StandstillMetrics

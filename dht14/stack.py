@@ -23,6 +23,7 @@ from dht14.net.rpc.standstill import StandstillDetector
 from dht14.node.join import Join, Retries
 from dht14.node.network_clock import NetworkClock
 from dht14.node.node import Node
+from dht14.node.notifier import Notifier
 from dht14.node.put import Policy
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
@@ -67,6 +68,7 @@ class MakeResponder(Protocol):
         time: NetworkClock,
         republish_times: RepublishTimes,
         resync_state: ResyncState,
+        notifier: Notifier | None,
     ) -> Responder:
         """As `Responder`."""
 
@@ -110,6 +112,8 @@ class Stack:
     """None in a bootstrap node."""
     replicator: Replicator | None
     """None in a bootstrap node."""
+    notifier: Notifier | None
+    """None in a bootstrap node."""
     standstill: StandstillDetector
     services: tuple[IService, ...]
     """Join and the passes of maintenance, to be started when `rpc` and `probe` have their transports."""
@@ -128,6 +132,8 @@ class Stack:
     ) -> NodeMetrics:
         """Take a snapshot of all metrics of the node. The arguments are those of the parts that the stack
         does not own: the bulk channel and the API. Takes about a millisecond."""
+        if self.notifier is not None:
+            self.node.watches.metrics.leases = self.notifier.leases
         passes = {str(one.name): one.metrics for one in self.services if isinstance(one, Periodic)}
         layer = self.session_layer if isinstance(self.session_layer, EncryptedLayer) else None
         live = NodeMetrics(
@@ -136,6 +142,7 @@ class Stack:
             hops=self.node.lookups_by_hops,
             eclipses=self.node.eclipse_detector.detections,
             puts=self.node.put_metrics,
+            watches=self.node.watches.metrics,
             rpc=self.rpc.metrics,
             probe=self.probe.metrics,
             standstill=self.standstill.metrics,

@@ -9,10 +9,13 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 
 from attrs import frozen
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.neighbourhood import Neighbourhood
+from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.handover import HandOver
 from dht14.maintenance.liveness import Liveness
@@ -27,15 +30,19 @@ from dht14.net.rpc.protocol import RpcProtocol
 from dht14.net.rpc.standstill import StandstillDetector
 from dht14.node.get import RecordReader
 from dht14.node.join import Join
+from dht14.node.leases import LeaseTable
 from dht14.node.lookups import Lookups
 from dht14.node.network_clock import NetworkClock
 from dht14.node.node import Node
+from dht14.node.notifier import Notifier
+from dht14.node.observed_store import ObservedStore
 from dht14.node.ports import Bulk, Resolver
 from dht14.node.put import RecordWriter
 from dht14.node.record_sender import RecordSender
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
 from dht14.node.resync_state import ResyncState
+from dht14.node.watches import Watches
 from dht14.records.store import LocalStore
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, VerifyProof
@@ -68,7 +75,11 @@ class _State:
 
     table: RoutingTable
     neighbourhood: Neighbourhood
-    store: LocalStore | None
+    bare_store: LocalStore | None
+    """The store as it was made."""
+    store: ObservedStore | None
+    """The same one, for all who offer it records."""
+    notifier: Notifier | None
     time: NetworkClock
     republish_times: RepublishTimes
     resync_state: ResyncState
@@ -123,13 +134,14 @@ def build_stack(
             state.table, state.store, network.rpc, record_sender.send_copy, bulk, clock, state.time
         )
     node = _build_node(inputs, state, network.rpc, record_sender, replicator)
+    responder.on_notify = node.watches.notified
     join = Join(node, network.rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     hand_over = None
     if state.store is not None and replicator is not None:
         hand_over = HandOver(state.neighbourhood, state.store, replicator, clock)
     return Stack(
         table=state.table,
-        store=state.store,
+        store=state.bare_store,
         responder=responder,
         session_layer=network.session_layer,
         rpc=network.rpc,
@@ -138,8 +150,9 @@ def build_stack(
         join=join,
         hand_over=hand_over,
         replicator=replicator,
+        notifier=state.notifier,
         standstill=network.standstill,
-        services=(network.standstill, join, *_build_passes(inputs, state, network, node, join, replicator)),
+        services=tuple(_build_services(inputs, state, network, node, join, replicator)),
     )
 
 
@@ -158,10 +171,17 @@ def _build_state(inputs: _Inputs, make_store: MakeStore) -> _State:
             max_ttl=options.policy.max_ttl,
             writer_share=options.writer_share,
         )
+    observed = ObservedStore(store) if store is not None else None
+    notifier = None
+    if observed is not None:
+        notifier = Notifier(neighbourhood, observed, LeaseTable(options.limits.parties_of), inputs.clock)
+        observed.observers.append(notifier.record_held)
     return _State(
         table=table,
         neighbourhood=neighbourhood,
-        store=store,
+        bare_store=store,
+        store=observed,
+        notifier=notifier,
         time=NetworkClock(inputs.clock.seconds, inputs.wall),
         republish_times=RepublishTimes(),
         resync_state=ResyncState(is_current=store is None),
@@ -177,6 +197,7 @@ def _build_responder(inputs: _Inputs, state: _State, make_responder: MakeRespond
         time=state.time,
         republish_times=state.republish_times,
         resync_state=state.resync_state,
+        notifier=state.notifier,
     )
 
 
@@ -198,6 +219,8 @@ def _build_network(inputs: _Inputs, state: _State, responder: Responder) -> _Net
         standstill,
         pacing,
     )
+    if state.notifier is not None:
+        state.notifier.connect(rpc)
     return _Network(session_layer=session_layer, probe=probe, standstill=standstill, rpc=rpc)
 
 
@@ -245,7 +268,33 @@ def _build_node(
         state.republish_times,
         reader,
     )
-    return Node(lookups=lookups, reader=reader, writer=writer)
+    watches = Watches(
+        lookups,
+        rpc,
+        lambda key: Deferred.fromCoroutine(reader.get(key, False, OPERATION_TIMEOUT)),
+        state.store,
+        inputs.clock,
+        inputs.rng,
+    )
+    if state.store is not None:
+        state.store.observers.append(watches.record_held)
+    return Node(lookups=lookups, reader=reader, writer=writer, watches=watches)
+
+
+def _build_services(
+    inputs: _Inputs,
+    state: _State,
+    network: _Network,
+    node: Node,
+    join: Join,
+    replicator: Replicator | None,
+) -> Iterator[IService]:
+    yield network.standstill
+    yield join
+    yield node.watches
+    yield from _build_passes(inputs, state, network, node, join, replicator)
+    if state.notifier is not None:
+        yield state.notifier
 
 
 def _build_passes(

@@ -14,12 +14,20 @@ from dht14.errors import CallFailed, Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.neighbourhood import Neighbourhood
-from dht14.kademlia.parameters import HARD_TIMEOUT, SILENT_TIMEOUT_MAX, SOFT_TIMEOUT_UNKNOWN
+from dht14.kademlia.parameters import (
+    HARD_TIMEOUT,
+    OPERATION_TIMEOUT,
+    SILENT_TIMEOUT_MAX,
+    SOFT_TIMEOUT_UNKNOWN,
+)
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.get import RecordReader
+from dht14.node.leases import LeaseTable
 from dht14.node.lookups import Lookups
 from dht14.node.network_clock import NetworkClock
 from dht14.node.node import Node
+from dht14.node.notifier import Notifier
+from dht14.node.observed_store import ObservedStore
 from dht14.node.ports import CallObserver, CallResult
 from dht14.node.put import Policy, RecordWriter
 from dht14.node.record_sender import RecordSender
@@ -27,7 +35,9 @@ from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
 from dht14.node.resync_state import ResyncState
 from dht14.node.transfers import Download, Transfer, Upload
+from dht14.node.watches import Watches
 from dht14.security.identity import PROOF_BYTES, Identity, public_key_in
+from dht14.security.subnets import parties_of
 from dht14.security.tickets import Tickets
 from dht14.sim.clock import HeapClock
 from dht14.sim.memory_store import MemoryStore
@@ -221,15 +231,41 @@ class FakeNetwork:
         republish_times = RepublishTimes()
         time, resync_state = NetworkClock(self.clock.seconds, self.clock.seconds), ResyncState()
         tickets: Tickets[Transfer] = Tickets(random.Random(node_id))
+        observed = ObservedStore(store) if store is not None else None
+        notifier = None
+        if observed is not None:
+            notifier = Notifier(neighbourhood, observed, LeaseTable(parties_of), self.clock)
+            observed.observers.append(notifier.record_held)
         responder = Responder(
-            neighbourhood, store, self.policy.max_ttl, tickets, time, republish_times, resync_state
+            neighbourhood,
+            observed,
+            self.policy.max_ttl,
+            tickets,
+            time,
+            republish_times,
+            resync_state,
+            notifier,
         )
         bulk = FakeBulk(self, contact)
-        record_sender = RecordSender(FakeRpc(self, contact, table, time), bulk, self.clock)
+        rpc = FakeRpc(self, contact, table, time)
+        if notifier is not None:
+            notifier.connect(rpc)
+        record_sender = RecordSender(rpc, bulk, self.clock)
         lookups = Lookups(neighbourhood, record_sender, self.clock)
-        reader = RecordReader(lookups, store, bulk, time, resync_state, None)
-        writer = RecordWriter(lookups, store, time, resync_state, self.policy, republish_times, reader)
-        node = Node(lookups=lookups, reader=reader, writer=writer)
+        reader = RecordReader(lookups, observed, bulk, time, resync_state, None)
+        writer = RecordWriter(lookups, observed, time, resync_state, self.policy, republish_times, reader)
+        watches = Watches(
+            lookups,
+            rpc,
+            lambda key: Deferred.fromCoroutine(reader.get(key, False, OPERATION_TIMEOUT)),
+            observed,
+            self.clock,
+            random.Random(node_id),
+        )
+        responder.on_notify = watches.notified
+        if observed is not None:
+            observed.observers.append(watches.record_held)
+        node = Node(lookups=lookups, reader=reader, writer=writer, watches=watches)
         peer = Peer(
             contact,
             table,

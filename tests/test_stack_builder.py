@@ -85,6 +85,7 @@ class StackTests(SynchronousTestCase):
             [
                 "standstill",
                 "join",
+                "watches",
                 "liveness",
                 "refresh",
                 "sessions",
@@ -93,10 +94,11 @@ class StackTests(SynchronousTestCase):
                 "repair",
                 "resync",
                 "resync of others",
+                "notifier",
             ],
         )
         bootstrap = self.stack(1, StackOptions(storage_limit=None))
-        self.assertEqual([service.name for service in bootstrap.services], names[:5])
+        self.assertEqual([service.name for service in bootstrap.services], names[:6])
         self.assertIsNone(bootstrap.store)
 
     def test_together(self) -> None:

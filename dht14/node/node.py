@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from attrs import define
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.eclipse import EclipseDetector
@@ -16,8 +16,9 @@ from dht14.node.get import RecordReader
 from dht14.node.inspector import Inspector
 from dht14.node.lookups import Lookups
 from dht14.node.metrics import PutMetrics
-from dht14.node.ports import Rpc
+from dht14.node.ports import KeyWatch, Rpc
 from dht14.node.put import RecordWriter
+from dht14.node.watches import OnChange, Watches
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
 
@@ -32,6 +33,8 @@ class Node:
     _lookups: Lookups
     _reader: RecordReader
     _writer: RecordWriter
+    watches: Watches
+    """The keys that the clients of this node watch."""
 
     @property
     def table(self) -> RoutingTable:
@@ -95,3 +98,9 @@ class Node:
         The policy bounds `ttl` (seconds) and `replication`; 0 asks for its default.
         """
         return Deferred.fromCoroutine(self._writer.put(key, value, ttl, replication, timeout))
+
+    def watch(self, key: int, on_change: OnChange) -> "Deferred[KeyWatch | NoRecord]":
+        """Fires with a watch of the key that begins with its `present`, or with the reason why there
+        is none. `on_change` is called with each state that its client does not know."""
+        begun = self.watches.watch(key, on_change)
+        return succeed(NoRecord.TOO_MANY_WATCHES if begun is None else begun)

@@ -11,6 +11,8 @@ from twisted.internet.defer import Deferred
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact
+from dht14.records.receipt import NoRecord
+from dht14.records.record import Record
 from dht14.wire.messages import Reply, Request
 
 Respond = Callable[[Reply], None]
@@ -58,6 +60,16 @@ class Bulk(Protocol):
 
     def fetch(self, contact: Contact, ticket: bytes, length: int) -> "Deferred[bytes]":
         """Ask for the advertised value of this length (`LargeValue`); the value is not verified."""
+
+
+class KeyWatch(Protocol):
+    """The watch of one key, as those see it who have begun it."""
+
+    def present(self) -> "Deferred[Record | NoRecord]":
+        """Fires with the state that a read finds which begins now. It is not reported as a change."""
+
+    def end(self) -> None:
+        """Report no more changes. Harmless when done twice."""
 
 
 Resolver = Callable[[str, int], "Deferred[list[Address]]"]

@@ -103,7 +103,7 @@ class ReadResponder:
         record = self._store.get(key, now) if self._store else None
         if record is None or (remaining := record.remaining_ms(now)) < 1:
             return self._no_value(key, asker, now)
-        nearer = self._missing_in(request.view, key, asker)
+        nearer = self.missing_in(request.view, key, asker)
         if len(record.value) > MAX_INLINE_VALUE:
             return self._large_value(record, remaining, nearer, asker, now)
         if nearer:
@@ -133,7 +133,7 @@ class ReadResponder:
         floor = self._store.floor(key, now) if self._store else NO_FLOOR
         return nodes if floor == NO_FLOOR else Lapsed(nodes.contacts, *floor)
 
-    def _missing_in(self, view: bytes, key: int, asker: Contact) -> tuple[Contact, ...]:
+    def missing_in(self, view: bytes, key: int, asker: Contact) -> tuple[Contact, ...]:
         """Return the nodes of the key's group that the asker does not know."""
         group = self._groups.get(key)
         if group is None or group.revision != self._table.revision:

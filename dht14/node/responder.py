@@ -1,11 +1,14 @@
 """Answers the requests of other nodes, each at once and without asking other nodes."""
 
+from collections.abc import Callable
+
 from attrs import define, field
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.network_clock import NetworkClock
+from dht14.node.notifier import Notifier
 from dht14.node.ports import Respond
 from dht14.node.read_responder import ReadResponder
 from dht14.node.republish_times import RepublishTimes
@@ -18,14 +21,17 @@ from dht14.wire.messages import (
     Announce,
     FindNode,
     FindValue,
+    Notify,
     Offer,
     Ping,
     Pong,
     Refused,
+    Reply,
     Request,
     Resync,
     Resynced,
     Store,
+    Watch,
 )
 
 
@@ -43,6 +49,10 @@ class Responder:
     _time: NetworkClock
     _republish_times: RepublishTimes = field(factory=RepublishTimes)
     _resync_state: ResyncState = field(factory=ResyncState)
+    _notifier: Notifier | None = None
+    """None: this node tells nobody of changes."""
+    on_notify: Callable[[int, bytes, int], bool] = field(default=lambda key, mark, node_id: False, init=False)
+    """Called with the key, the mark and the sender of each NOTIFY; returns whether it was asked for."""
     _table: RoutingTable = field(init=False)
     _reads: ReadResponder = field(init=False)
     _writes: WriteResponder = field(init=False)
@@ -76,8 +86,19 @@ class Responder:
             self._writes.store(request, sender, now, respond)
         elif isinstance(request, Offer):
             respond(self._writes.offer(request, sender, now))
+        elif isinstance(request, Watch):
+            respond(self._watch(request, sender, now))
+        elif isinstance(request, Notify):
+            is_watched = self.on_notify(request.key, request.mark, sender.node_id)
+            respond(self._pong() if is_watched else Refused((), Refusal.NOT_WATCHED))
         else:
             respond(self._resync(request, sender, now))
+
+    def _watch(self, request: Watch, watcher: Contact, now: float) -> Reply:
+        if self._notifier is None:
+            return Refused((), Refusal.NO_VALUES)
+        nearer = self._reads.missing_in(request.view, request.key, watcher)
+        return self._notifier.answer(request, watcher, nearer, now)
 
     def _pong(self) -> Pong:
         return Pong(int(self._time.wall() * 1000))

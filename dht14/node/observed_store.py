@@ -1,0 +1,57 @@
+"""A store that reports what it holds: for those who must hear of every change of a record."""
+
+from collections.abc import Callable
+
+from attrs import define, field
+
+from dht14.records.record import Record
+from dht14.records.store import LocalStore, Outcome, Page, StoreSpace, Verdict
+from dht14.records.version_floors import Floor
+
+
+@define(eq=False)
+class ObservedStore:
+    """A `LocalStore` that passes everything on to another one, and calls the `observers` with the key of each
+    record that is held, when readers can see it."""
+
+    _store: LocalStore
+    observers: list[Callable[[int], None]] = field(factory=list, init=False)
+    get: Callable[[int, float], Record | None] = field(init=False)
+    """As `RecordStore.get`: the method of the other store itself, because reads must cost nothing more."""
+
+    def __attrs_post_init__(self) -> None:
+        self.get = self._store.get
+
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
+        """As `RecordStore.offer`."""
+
+        def decided(verdict: Verdict) -> None:
+            on_verdict(verdict)
+            if verdict.outcome is Outcome.HELD:
+                for observer in self.observers:
+                    observer(record.key)
+
+        self._store.offer(record, now, decided)
+
+    def floor(self, key: int, now: float) -> Floor:
+        """As `RecordStore.floor`."""
+        return self._store.floor(key, now)
+
+    def expire(self, now: float) -> object:
+        """As `RecordStore.expire`."""
+        return self._store.expire(now)
+
+    def page(self, mark: bytes, now: float) -> Page:
+        """As `LocalStore.page`."""
+        return self._store.page(mark, now)
+
+    def space(self) -> StoreSpace:
+        """As `LocalStore.space`."""
+        return self._store.space()
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def check_invariants(self) -> None:
+        """As `LocalStore.check_invariants`."""
+        self._store.check_invariants()

@@ -1,0 +1,367 @@
+"""Watching: keeps leases at the holders of each watched key, reads it when they hint at a change, and tells
+those who watch it what the read found.
+
+A key is watched once in a node, however many of its clients do so. The leases are at the group of the key,
+the nodes that readers and writers ask: a write that succeeded is at most of them, and each tells of it. Where
+too few give a lease, the key is read at an interval instead.
+"""
+
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from dht14.errors import CallFailed
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.parameters import GROUP, QUORUM, REPLICATION
+from dht14.kademlia.subnet_limits import limit_per_subnet
+from dht14.node.concurrency import ConcurrencyLimit
+from dht14.node.lookups import Lookups
+from dht14.node.metrics import ReadCause, WatchMetrics
+from dht14.node.ports import CallResult, Rpc
+from dht14.node.timers import cancel_timer
+from dht14.node.watch_state import Found, Seen, WatchState, seen_in
+from dht14.records.receipt import NoRecord
+from dht14.records.store import RecordStore, Refusal
+from dht14.wire.messages import NOTHING_HELD, Refused, Watch, Watching, mark_of, view_of
+
+MAX_WATCHED = 1_024
+"""Keys that one node watches at a time."""
+
+MAX_SUBSCRIPTIONS = 16_384
+"""Clients' watches at one node, of all keys together."""
+
+READS_AT_ONCE, READ_QUEUE_TIMEOUT = 32, 5.0
+"""Reads for all watched keys that run at once; one that has waited so many seconds begins all the same."""
+
+LEASE_TIMEOUT = 1.5
+"""Seconds after which the next nearest node is asked for a lease."""
+
+MAX_ASKED = 16
+"""Nodes that are asked for leases of one key in one renewal."""
+
+LOOKUP_INTERVAL = 120.0
+"""Seconds between two lookups of a key whose neighbourhood the routing table does not know."""
+
+ReadRecord = Callable[[int], "Deferred[Found]"]
+"""Reads a key as a GET does."""
+
+OnChange = Callable[[Found], object]
+"""Called with the new state of a key: a record, or why there is none any more; NOT_READY: the node stops, and
+tells nothing any more."""
+
+
+@define(eq=False)
+class Subscription:
+    """One client's watch of a key: a `KeyWatch`."""
+
+    _watches: "Watches"
+    _watched: "_Watched"
+    on_change: OnChange
+    told: Seen | bool = field(default=False, init=False)
+    """What this client knows; False: nothing yet."""
+
+    def present(self) -> "Deferred[Found]":
+        """As `KeyWatch.present`."""
+        return self._watches.read_for(self._watched, self)
+
+    def end(self) -> None:
+        """As `KeyWatch.end`."""
+        self._watches.ended(self._watched, self)
+
+
+@define(eq=False)
+class _Watched:
+    """A key that is watched."""
+
+    state: WatchState
+    subscriptions: dict[Subscription, None] = field(factory=dict)
+    waiting: "list[tuple[Subscription, Deferred[Found]]]" = field(factory=list)
+    """Those who want a read that has not begun yet."""
+    timer: IDelayedCall | None = None
+    is_reading: bool = False
+    is_renewing: bool = False
+    looked_up_at: float = float("-inf")
+    near: dict[int, Contact] = field(factory=dict)
+    """The nearest nodes that lookups and other nodes have named."""
+
+    def name(self, contacts: Iterable[Contact]) -> None:
+        """Remember the nearest of these, and of those named before."""
+        self.near.update((contact.node_id, contact) for contact in contacts)
+        nearest = sorted(self.near, key=self.state.key.__xor__)[: 2 * GROUP]
+        self.near = {node_id: self.near[node_id] for node_id in nearest}
+
+
+class Watches(Service):
+    """The keys that one node watches for its clients."""
+
+    log = Logger()
+    name = "watches"
+
+    def __init__(
+        self,
+        lookups: Lookups,
+        rpc: Rpc,
+        read: ReadRecord,
+        store: RecordStore | None,
+        clock: IReactorTime,
+        rng: random.Random,
+    ) -> None:
+        self._lookups = lookups
+        self._rpc = rpc
+        self._read_record = read
+        self._store = store
+        self._clock = clock
+        self._rng = rng
+        self._watched: dict[int, _Watched] = {}
+        self._subscriptions = 0
+        self._reads = ConcurrencyLimit(clock, READS_AT_ONCE, READ_QUEUE_TIMEOUT)
+        self._is_stopped = False
+        self.metrics = WatchMetrics()
+
+    def stopService(self) -> None:
+        """Watch nothing any more; who waits for a state gets none."""
+        self._is_stopped = True
+        for watched in list(self._watched.values()):
+            for subscription in list(watched.subscriptions):
+                self.ended(watched, subscription)
+                subscription.on_change(NoRecord.NOT_READY)
+        super().stopService()
+
+    # For clients
+
+    def watch(self, key: int, on_change: OnChange) -> Subscription | None:
+        """Return a watch that begins with `Subscription.present`; None where there are too many already."""
+        watched = self._watched.get(key)
+        is_full = watched is None and len(self._watched) >= MAX_WATCHED
+        if self._is_stopped or is_full or self._subscriptions >= MAX_SUBSCRIPTIONS:
+            self.metrics.refused += 1
+            return None
+        if watched is None:
+            watched = self._watched[key] = _Watched(WatchState(key))
+        subscription = Subscription(self, watched, on_change)
+        watched.subscriptions[subscription] = None
+        self._subscriptions += 1
+        self._count()
+        return subscription
+
+    def read_for(self, watched: _Watched, subscription: Subscription) -> "Deferred[Found]":
+        """Fires with the result of a read that begins now or later."""
+        result: Deferred[Found] = Deferred()
+        if subscription not in watched.subscriptions:
+            result.callback(NoRecord.UNANSWERED)
+        else:
+            watched.waiting.append((subscription, result))
+            self._advance(watched)
+        return result
+
+    def ended(self, watched: _Watched, subscription: Subscription) -> None:
+        """A client watches no more. With the last one the leases are given back."""
+        if watched.subscriptions.pop(subscription, self) is not None:
+            return
+        self._subscriptions -= 1
+        for waiting in [one for one in watched.waiting if one[0] is subscription]:
+            watched.waiting.remove(waiting)
+            waiting[1].callback(NoRecord.UNANSWERED)
+        if not watched.subscriptions:
+            cancel_timer(watched.timer)
+            del self._watched[watched.state.key]
+            for member in watched.state.members.values():
+                self._give_back(watched.state.key, member.contact)
+        self._count()
+
+    def _give_back(self, key: int, contact: Contact) -> None:
+        # If it is lost, the next NOTIFY is refused, or the lease runs out.
+        observer = CallResult()
+        observer.outcome.addErrback(lambda failure: failure.trap(CallFailed))
+        if contact.node_id != self._lookups.table.own_id:
+            self._rpc.call(contact, Watch(key, b"", begins=False), observer)
+
+    def _count(self) -> None:
+        self.metrics.watched, self.metrics.subscriptions = len(self._watched), self._subscriptions
+
+    # What happens
+
+    def notified(self, key: int, mark: bytes, node_id: int) -> bool:
+        """A node says that its record of the key has changed. Return whether it was asked to."""
+        watched = self._watched.get(key)
+        if watched is None or not watched.state.notified(node_id, mark):
+            self.metrics.unasked += 1
+            return False
+        self.metrics.notified += 1
+        self._advance(watched)
+        return True
+
+    def record_held(self, key: int) -> None:
+        """The store of this node holds the record that was offered under this key."""
+        watched = self._watched.get(key)
+        if watched is not None and watched.state.notified(self._lookups.table.own_id, self._own_mark(key)):
+            self._advance(watched)
+
+    def _own_mark(self, key: int) -> bytes:
+        record = self._store.get(key, self._clock.seconds()) if self._store is not None else None
+        return NOTHING_HELD if record is None else mark_of(record.version, record.digest)
+
+    def _advance(self, watched: _Watched) -> None:
+        """Begin what is due, and set the timer for what comes next."""
+        now, state = self._clock.seconds(), watched.state
+        if not watched.subscriptions:
+            return
+        if not watched.is_renewing and state.renew_at <= now:
+            watched.is_renewing = True
+            self._run(watched, self._renew(watched))
+        if not watched.is_reading and (watched.waiting or state.read_at() <= now):
+            watched.is_reading = True
+            self._run(watched, self._read(watched))
+        cancel_timer(watched.timer)
+        times = [state.renew_at] * (not watched.is_renewing) + [state.read_at()] * (not watched.is_reading)
+        if times and watched.subscriptions:
+            watched.timer = self._clock.callLater(max(min(times) - now, 0.0), self._advance, watched)
+
+    def _run(self, watched: _Watched, work: Coroutine[Any, Any, None]) -> None:
+        running: Deferred[None] = Deferred.fromCoroutine(work)
+        running.addErrback(partial(self.log.failure, "A watch failed; this is a bug."))
+        running.addCallback(lambda _: self._advance(watched))
+
+    # Reading
+
+    async def _read(self, watched: _Watched) -> None:
+        state = watched.state
+        await self._reads.acquire()
+        try:
+            waiting, watched.waiting = watched.waiting, []
+            self.metrics.reads[self._cause(watched, bool(waiting))] += 1
+            state.read_began()
+            try:
+                found = await self._read_record(state.key)
+            except CallFailed:
+                found = NoRecord.UNANSWERED
+        finally:
+            self._reads.release()
+            watched.is_reading = False
+        has_result = state.read_ended(found, self._clock.seconds())
+        for subscription, result in waiting:
+            if has_result and subscription in watched.subscriptions:
+                subscription.told = state.seen
+            result.callback(found)
+        if has_result:
+            self._tell(watched, found)
+
+    def _cause(self, watched: _Watched, is_wanted: bool) -> ReadCause:
+        if is_wanted:
+            return ReadCause.CLIENT
+        return ReadCause.HINT if watched.state.has_hint(self._clock.seconds()) else ReadCause.POLL
+
+    def _tell(self, watched: _Watched, found: Found) -> None:
+        seen = seen_in(found)
+        for subscription in list(watched.subscriptions):
+            if subscription.told != seen:
+                subscription.told = seen
+                self.metrics.changes += 1
+                subscription.on_change(found)
+
+    # Leases
+
+    async def _renew(self, watched: _Watched) -> None:
+        """Get leases of the nearest nodes, of the next nearest in place of those that give none."""
+        state, own_id = watched.state, self._lookups.table.own_id
+        try:
+            candidates = await self._candidates(watched)
+            holds = self._store is not None and self._lookups.neighbourhood.is_near(state.key, GROUP)
+            wanted = GROUP - holds
+            granted, asked = await self._ask_nearest(watched, candidates, wanted)
+            now = self._clock.seconds()
+            if holds:
+                own = Contact(own_id, ("", 0))
+                state.granted(own, self._own_mark(state.key), float("inf"))
+            else:
+                state.refused(own_id)
+            is_healthy = granted + holds >= min(QUORUM, asked + holds)
+            state.renewed(is_healthy, now, self._rng.uniform(0.9, 1.1))
+        finally:
+            watched.is_renewing = False
+
+    async def _ask_nearest(
+        self, watched: _Watched, candidates: dict[int, Contact], wanted: int
+    ) -> tuple[int, int]:
+        """Ask until as many as wanted have given leases, and nobody is known who is nearer than these.
+
+        Return how many have, and how many were asked.
+        """
+        key = watched.state.key
+        asked: set[int] = {self._lookups.table.own_id}
+        granted: list[int] = []
+
+        async def ask(contact: Contact) -> bool:
+            asked.add(contact.node_id)
+            has_given = await self._asked_for_lease(watched, contact)
+            if has_given:
+                granted.append(contact.node_id)
+            return has_given
+
+        def nearest() -> Contact | None:
+            known = {**watched.near, **candidates}
+            rest = [node_id for node_id in known if node_id not in asked]
+            return known[min(rest, key=key.__xor__)] if rest and len(asked) <= MAX_ASKED else None
+
+        async def fill_place() -> None:
+            while (contact := nearest()) is not None:
+                if await ask(contact):
+                    return
+
+        await gatherResults([Deferred.fromCoroutine(fill_place()) for _ in range(wanted)])
+        while (contact := nearest()) is not None:
+            farthest = sorted(node_id ^ key for node_id in granted)[:wanted]
+            if len(farthest) >= wanted and contact.node_id ^ key > farthest[-1]:
+                break
+            await ask(contact)
+        return len(granted), len(asked) - 1
+
+    async def _candidates(self, watched: _Watched) -> dict[int, Contact]:
+        """Return the nodes nearest to the key that may hold values."""
+        key, lookups, now = watched.state.key, self._lookups, self._clock.seconds()
+        table = lookups.table
+        is_known = lookups.neighbourhood.knows_region(key, GROUP)
+        if not is_known and now - watched.looked_up_at >= LOOKUP_INTERVAL:
+            watched.looked_up_at = now
+            lookup = await lookups.find_nodes(key, width=REPLICATION)
+            watched.near.clear()
+            watched.name(lookup.shortlist()[:REPLICATION])
+        nearest = table.holders(key, 2 * REPLICATION)
+        if not is_known:
+            nearest = sorted({*nearest, *watched.near.values()}, key=lambda one: one.node_id ^ key)
+        limited = limit_per_subnet(nearest, table.subnet_of)
+        serving = [contact for contact in limited if table.serves_values(contact.node_id)]
+        return {contact.node_id: contact for contact in serving[: 2 * REPLICATION]}
+
+    async def _asked_for_lease(self, watched: _Watched, contact: Contact) -> bool:
+        """Ask a node for a lease; return whether it has given one."""
+        state, table = watched.state, self._lookups.table
+        key = state.key
+        known = (one.node_id for one in table.holders(key, GROUP))
+        view = view_of(sorted((*known, table.own_id), key=key.__xor__)[:GROUP])
+        asked = self._rpc.ask(contact, Watch(key, view))
+        try:
+            reply = await asked.addTimeout(LEASE_TIMEOUT, self._clock)
+        except (CallFailed, TimeoutError):
+            state.refused(contact.node_id)
+            watched.near.pop(contact.node_id, None)
+            return False
+        if isinstance(reply, Watching) and reply.lease_ms:
+            watched.name(reply.nearer)
+            if not watched.subscriptions:
+                self._give_back(key, contact)
+                return True
+            state.granted(contact, reply.mark, self._clock.seconds() + reply.lease_ms / 1000)
+            return True
+        state.refused(contact.node_id)
+        if isinstance(reply, Refused):
+            table.reported(contact.node_id, reply.reason is not Refusal.NO_VALUES)
+            watched.name(reply.nearer)
+        return False

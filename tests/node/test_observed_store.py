@@ -1,0 +1,46 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from dht14.node.observed_store import ObservedStore
+from dht14.records.record import Record
+from dht14.records.store import BEGINNING, Outcome, Verdict
+from dht14.sim.memory_store import MemoryStore
+
+
+class ObservedStoreTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.inner = MemoryStore(1, 100_000, lambda record: True)
+        self.store = ObservedStore(self.inner)
+        self.events: list[object] = []
+        self.store.observers.append(self.events.append)
+
+    def offer(self, version: int, expires_at: float = 100.0) -> None:
+        record = Record(key=7, value=b"value", version=version, expires_at=expires_at, replication=8)
+
+        def decided(verdict: Verdict) -> None:
+            self.events.append(verdict.outcome)
+
+        self.store.offer(record, 0.0, decided)
+
+    def test_held(self) -> None:
+        """Who offered a record hears of it first; then the observers do, and can see it."""
+        self.store.observers.append(lambda key: self.events.append(self.store.get(key, 0.0) is not None))
+        self.offer(2)
+        self.assertEqual(self.events, [Outcome.HELD, 7, True])
+
+    def test_not_held(self) -> None:
+        """A record that was not taken is not reported."""
+        self.offer(2)
+        self.events.clear()
+        self.offer(1)
+        self.offer(3, expires_at=0.0)
+        self.assertEqual(self.events, [Outcome.OUTRANKED, Outcome.REFUSED])
+
+    def test_same_store(self) -> None:
+        """All else is what the other store says."""
+        self.offer(2)
+        self.assertEqual((len(self.store), self.store.space()), (1, self.inner.space()))
+        self.assertEqual(self.store.page(BEGINNING, 0.0), self.inner.page(BEGINNING, 0.0))
+        self.store.expire(200.0)
+        self.assertEqual(len(self.inner), 0)
+        self.assertEqual(self.store.floor(7, 200.0), self.inner.floor(7, 200.0))
+        self.store.check_invariants()
