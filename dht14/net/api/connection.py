@@ -28,6 +28,7 @@ from dht14.net.api.dispatch import Dispatcher, NodeAccess
 from dht14.net.api.frame_timeout import FrameTimer
 from dht14.net.api.metrics import BadFrame
 from dht14.net.api.request_queue import QueuedRequest, RequestQueue
+from dht14.net.api.watching import ConnectionWatches
 from dht14.wire.api_messages import (
     ApiRequest,
     Get,
@@ -102,7 +103,8 @@ class ApiConnection(protocol.Protocol):
     def __init__(self, server: Server, client: ApiClient) -> None:
         self._server = server
         self._client = client
-        self._dispatcher = Dispatcher(server, client.address)
+        self._watches = ConnectionWatches(server, self._advance)
+        self._dispatcher = Dispatcher(server, client.address, self._watches)
         self._phase = ApiPhase.OPEN
         self._obstacles: set[Obstacle] = set()
         self._advancing = False
@@ -158,6 +160,7 @@ class ApiConnection(protocol.Protocol):
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         self._leave_queue()
+        self._watches.end()
         self._forget_gets()
         self._client.connection_lost(self)
         self._advance()
@@ -204,6 +207,7 @@ class ApiConnection(protocol.Protocol):
         self._advancing = True
         try:
             self._begin_requests()
+            self._tell_news()
             self._write_replies()
         finally:
             self._advancing = False
@@ -233,6 +237,18 @@ class ApiConnection(protocol.Protocol):
         if Obstacle.YIELDED not in self._obstacles:
             self._obstacles.add(Obstacle.YIELDED)
             self._server.clock.callLater(0, self._lifted, Obstacle.YIELDED)
+
+    def _tell_news(self) -> None:
+        """Send the changes of watched keys, while the client reads. A reply for the same key goes first."""
+        now = self._server.clock.seconds()
+        for _ in range(REQUESTS_PER_TURN):
+            if self._phase is not ApiPhase.OPEN or Obstacle.NOT_READ in self._obstacles:
+                return
+            news = self._watches.next_news(self._queue.is_answered, now)
+            if news is None:
+                return
+            self._reply(news)
+        self._server.clock.callLater(0, self._advance)
 
     def _next_request(self) -> ApiRequest | None:
         try:

@@ -11,8 +11,9 @@ from dht14.errors import CallFailed
 from dht14.kademlia.keyspace import id_from_bytes
 from dht14.net.api.metrics import ApiMetrics
 from dht14.net.api.replies import PutGet, failed, is_success, reply_to
+from dht14.net.api.watching import ConnectionWatches
 from dht14.net.log_limiter import LogLimiter
-from dht14.wire.api_messages import ApiRequest, Get, GetRecord, PutWithReceipt
+from dht14.wire.api_messages import ApiRequest, Get, GetRecord, PutWithReceipt, WatchKey
 
 
 class NodeAccess(Protocol):
@@ -30,9 +31,10 @@ class Dispatcher:
 
     _log = Logger()
 
-    def __init__(self, access: NodeAccess, address: str) -> None:
+    def __init__(self, access: NodeAccess, address: str, watches: ConnectionWatches) -> None:
         self._access = access
         self._address = address
+        self._watches = watches
 
     def call(self, request: ApiRequest) -> "Deferred[Any]":
         """Call the node; fires with its result, or fails. Nothing is raised."""
@@ -41,6 +43,8 @@ class Dispatcher:
         try:
             if isinstance(request, Get):
                 access.metrics.gets += 1
+                if isinstance(request, WatchKey):
+                    return self._watches.begin_or_end(request)
                 return access.node.get(key, isinstance(request, GetRecord) and request.content)
             access.metrics.puts += 1
             return access.node.put(key, request.value, request.ttl, request.replication)

@@ -4,7 +4,7 @@ A node that has just started does not know what is stored and cannot store: its 
 GETs and PUTs therefore wait, within their own timeout, and only then fail with "not ready".
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from attrs import define, field
@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.net.api.replies import PutGet
+from dht14.node.ports import KeyWatch
 from dht14.node.timers import cancel_timer
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Record
@@ -104,6 +105,21 @@ class Readiness:
         if self._node is not None and not self._pending:
             return self._node.get(key, content, timeout)
         return Deferred.fromCoroutine(self._get_later(key, content, timeout))
+
+    def watch(
+        self, key: int, on_change: Callable[[Record | NoRecord], object]
+    ) -> "Deferred[KeyWatch | NoRecord]":
+        """As `PutGet.watch`."""
+        if self._node is not None and not self._pending:
+            return self._node.watch(key, on_change)
+        return Deferred.fromCoroutine(self._watch_later(key, on_change))
+
+    async def _watch_later(
+        self, key: int, on_change: Callable[[Record | NoRecord], object]
+    ) -> KeyWatch | NoRecord:
+        if not await self._until_done(frozenset(StartStep), OPERATION_TIMEOUT) or self._node is None:
+            return NoRecord.NOT_READY
+        return await self._node.watch(key, on_change)
 
     async def _put_later(self, key: int, value: bytes, ttl: int, replication: int, timeout: float) -> Receipt:
         deadline = self._clock.seconds() + timeout

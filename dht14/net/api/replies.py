@@ -1,10 +1,12 @@
 """The node as the API uses it, and the encoding of its results for clients."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
+from dht14.node.ports import KeyWatch
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Record
 from dht14.wire.api_messages import (
@@ -13,7 +15,10 @@ from dht14.wire.api_messages import (
     GetRecord,
     Put,
     PutWithReceipt,
+    WatchKey,
+    encode_changed,
     encode_failure,
+    encode_gone,
     encode_no_record,
     encode_receipt,
     encode_record,
@@ -22,7 +27,7 @@ from dht14.wire.api_messages import (
 
 
 class PutGet(Protocol):
-    """The node as the API uses it. Neither method fails: the result says what was not possible, and why."""
+    """The node as the API uses it. No method fails: the result says what was not possible, and why."""
 
     def put(
         self, key: int, value: bytes, ttl: int, replication: int, timeout: float = OPERATION_TIMEOUT
@@ -34,6 +39,12 @@ class PutGet(Protocol):
     ) -> "Deferred[Record | NoRecord]":
         """Fires with the record, or with the reason why there is none. With `content` only a value whose
         SHA-256 is the key counts."""
+
+    def watch(
+        self, key: int, on_change: Callable[[Record | NoRecord], object]
+    ) -> "Deferred[KeyWatch | NoRecord]":
+        """Begin to watch a key; fires with the watch, whose `present` must be called, or with the reason why
+        there is none. `on_change` is called with each later state."""
 
 
 def failed(request: ApiRequest) -> Receipt | NoRecord:
@@ -52,7 +63,7 @@ def reply_to(request: ApiRequest, result: Any, now: float) -> bytes:
     """Encode a result as the reply that belongs to the request's message type."""
     if type(request) is Get and isinstance(result, Record):
         return encode_success(request.key, result.value)  # The most frequent case.
-    if isinstance(request, GetRecord):
+    if isinstance(request, GetRecord | WatchKey):
         if isinstance(result, Record):
             ttl = result.remaining_ms(now) // 1_000
             return encode_record(request.key, result.kind, result.version, ttl, result.value)
@@ -62,3 +73,10 @@ def reply_to(request: ApiRequest, result: Any, now: float) -> bytes:
     if isinstance(request, Put) and is_success(result):
         return encode_success(request.key, request.value)
     return encode_failure(request.key)
+
+
+def news_of(key: bytes, state: Record | NoRecord, now: float) -> bytes:
+    """Encode the new state of a watched key."""
+    if isinstance(state, Record):
+        return encode_changed(key, state.kind, state.version, state.remaining_ms(now) // 1_000, state.value)
+    return encode_gone(key, state)

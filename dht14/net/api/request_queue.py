@@ -63,6 +63,10 @@ class RequestQueue:
         """Whether a request for this key must wait."""
         return key in self._waiting
 
+    def is_answered(self, key: bytes) -> bool:
+        """Whether no reply for this key is still to be sent."""
+        return all(entry.request.key != key for entry in self._in_order)
+
     def add(self, request: ApiRequest) -> QueuedRequest:
         """Append a request. Its caller begins it now, or, if `is_busy` was true, when `next_ready` returns
         it."""

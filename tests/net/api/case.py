@@ -1,5 +1,6 @@
 """Shared by the tests of the API: a server on a manual clock, recording nodes and a recording transport."""
 
+from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 
@@ -16,6 +17,7 @@ from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.net.api.connection import ApiConnection
 from dht14.net.api.factory import ApiFactory, ApiLimits
 from dht14.net.api.metrics import BadFrame
+from dht14.node.ports import KeyWatch
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Record
 from dht14.wire.api_messages import ApiReply, decode_reply
@@ -70,6 +72,9 @@ class SlowNode:
     ) -> Deferred[Record | NoRecord]:
         return self._asked("get content" if content else "get", key)
 
+    def watch(self, key: int, on_change: Callable[[Record | NoRecord], object]) -> Deferred[Any]:
+        return self._asked("watch", key)
+
     def _asked(self, *what: Any) -> Deferred[Any]:
         self.calls.append(Call(what))
         return self.calls[-1].answer.addCallback(lambda answer: result_for(what[1], answer))
@@ -83,6 +88,7 @@ class QuickNode:
     """Stores what it is given, and answers at once."""
 
     values: dict[int, bytes] = field(factory=dict)
+    watches: "list[QuickWatch]" = field(factory=list)
 
     def put(
         self, key: int, value: bytes, ttl: int, replication: int, timeout: float = OPERATION_TIMEOUT
@@ -95,6 +101,37 @@ class QuickNode:
     ) -> Deferred[Record | NoRecord]:
         found: Record | NoRecord = result_for(key, self.values.get(key))
         return succeed(found)
+
+    def watch(
+        self, key: int, on_change: Callable[[Record | NoRecord], object]
+    ) -> Deferred[KeyWatch | NoRecord]:
+        self.watches.append(QuickWatch(self, key, on_change))
+        begun: KeyWatch | NoRecord = self.watches[-1]
+        return succeed(begun)
+
+    def change(self, key: int, value: bytes | None) -> None:
+        """Set a value, or remove it, and tell those who watch."""
+        self.values.pop(key, None)
+        if value is not None:
+            self.values[key] = value
+        for watch in list(self.watches):
+            if watch.key == key:
+                watch.on_change(told(key, value))
+
+
+@define(eq=False)
+class QuickWatch:
+    """A watch whose changes the test makes."""
+
+    node: QuickNode
+    key: int
+    on_change: Callable[[Record | NoRecord], object]
+
+    def present(self) -> Deferred[Record | NoRecord]:
+        return self.node.get(self.key)
+
+    def end(self) -> None:
+        self.node.watches.remove(self)
 
 
 class Wire(StringTransport):

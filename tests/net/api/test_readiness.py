@@ -27,6 +27,9 @@ class TimedNode:
     def get(self, key: int, content: bool = False, timeout: float = OPERATION_TIMEOUT) -> Deferred[Any]:
         return self._asked("get", key, content, timeout)
 
+    def watch(self, key: int, on_change: object) -> Deferred[Any]:
+        return self._asked("watch", key)
+
     def _asked(self, *what: Any) -> Deferred[Any]:
         self.asked.append(what)
         self.answers.append(Deferred())
