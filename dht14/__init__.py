@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Refused,
         TimedOut,
         TooLarge,
+        TooManyWatches,
         Unanswered,
     )
     from dht14.client.keys import owner_key
@@ -68,6 +69,7 @@ __all__ = [
     "StartError",
     "TimedOut",
     "TooLarge",
+    "TooManyWatches",
     "Unanswered",
     "Value",
     "__version__",

@@ -12,6 +12,7 @@ from dht14.client.errors import (
     Refused,
     TimedOut,
     TooLarge,
+    TooManyWatches,
     Unanswered,
 )
 from dht14.client.keys import owner_key
@@ -45,6 +46,7 @@ __all__ = [
     "StartError",
     "TimedOut",
     "TooLarge",
+    "TooManyWatches",
     "Unanswered",
     "Value",
     "owner_key",

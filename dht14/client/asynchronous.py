@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TypeVar, final
@@ -12,9 +13,11 @@ from dht14.client.address import DEFAULT_ADDRESS, parse_address
 from dht14.client.answers import Receipt, Value
 from dht14.client.channel import ANSWER_TIMEOUT, NodeDialect
 from dht14.client.errors import DhtError
-from dht14.client.keys import Key, KeyT
+from dht14.client.feeds import Feed, News, Pause
+from dht14.client.keys import Key, KeyT, key_of
 from dht14.client.pipeline import Pipeline
 from dht14.client.plans import Owner, Plan, complete
+from dht14.wire.api_messages import ApiReply, ApiRequest, GetRecord, WatchKey
 
 T = TypeVar("T")
 
@@ -144,20 +147,61 @@ class Client:
         put = partial(self.put, ttl=ttl, replication=replication)
         return await _run_many((partial(put, value, key=key) for key, value in pairs), concurrency)
 
+    async def watch(self, key: Key) -> AsyncGenerator[Value | None, None]:
+        """Yield the value of a key, None where there is none, and from then on each change of it.
+
+        A value that is replaced before it is fetched from the iterator is left out. When the connection
+        breaks the watch begins again, for as long as it takes, and a state that is new then is yielded. A
+        node of another kind is asked every 5 seconds.
+
+        Before the first value it raises `NoNode`, `NotReady`, `TimedOut`, `BadKey`; later only `Forged`
+        and `TooManyWatches`.
+        """
+        raw_key = key_of(key)
+        pipeline = self._pipeline_of(raw_key)
+        woken = asyncio.Event()
+        feed = Feed(raw_key, woken.set)
+        pipeline.feeds.add(feed)
+        try:
+            while True:
+                woken.clear()
+                step = feed.step(time.monotonic())
+                if isinstance(step, News):
+                    yield step.value
+                elif isinstance(step, Pause):
+                    with suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(woken.wait(), step.seconds)
+                else:
+                    try:
+                        reply = await self._ask(step)
+                    except DhtError as error:
+                        feed.failed(error, time.monotonic())
+                    else:
+                        if isinstance(step, GetRecord):
+                            feed.heard(reply)
+        finally:
+            if pipeline.feeds.remove(feed):
+                pipeline.say(WatchKey(raw_key, on=False))
+
     async def _run(self, plan: Plan[T]) -> T:
         try:
             request = next(plan)
             while True:
-                exchange, future = self._pipelines[request.key[0] % len(self._pipelines)].ask(request)
-                try:
-                    reply = await future
-                except asyncio.CancelledError:
-                    exchange.abandon()
-                    raise
-                request = plan.send(reply)
+                request = plan.send(await self._ask(request))
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def _pipeline_of(self, key: bytes) -> Pipeline:
+        return self._pipelines[key[0] % len(self._pipelines)]
+
+    async def _ask(self, request: ApiRequest) -> ApiReply:
+        exchange, future = self._pipeline_of(request.key).ask(request)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            exchange.abandon()
+            raise
 
 
 async def _run_many(calls: Iterable[Callable[[], Awaitable[T]]], concurrency: int) -> list[T]:

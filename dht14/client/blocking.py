@@ -1,7 +1,7 @@
 """The blocking client: `dht14.Client`."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TypeVar, final
 
@@ -10,12 +10,16 @@ from dht14.client.address import DEFAULT_ADDRESS, parse_address
 from dht14.client.answers import Receipt, Value
 from dht14.client.channel import ANSWER_TIMEOUT, Exchange, NodeDialect
 from dht14.client.errors import DhtError
-from dht14.client.keys import Key, KeyT
+from dht14.client.feeds import Feed, News, Pause
+from dht14.client.keys import Key, KeyT, key_of
 from dht14.client.plans import Owner, Plan, complete
 from dht14.client.sockets import ConnectionPool, PlanBatch, SocketConnection
-from dht14.wire.api_messages import ApiReply, ApiRequest
+from dht14.wire.api_messages import ApiReply, ApiRequest, GetRecord
 
 T = TypeVar("T")
+
+LISTEN_SECONDS = 1.0
+"""How long a watch listens before it looks whether the client was closed."""
 
 
 @final
@@ -137,6 +141,37 @@ class Client:
         some = (plans.put(value, key, ttl, replication) for key, value in pairs)
         return complete(self._run_many(some, concurrency))
 
+    def watch(self, key: Key) -> Generator[Value | None, None, None]:
+        """Yield the value of a key, None where there is none, and from then on each change of it.
+
+        It has a connection of its own. A value that is replaced before it is fetched from the iterator is
+        left out. When the connection breaks the watch begins again, for as long as it takes, and a state
+        that is new then is yielded. A node of another kind is asked every 5 seconds. The iterator ends when
+        the client is closed, a second later at most.
+
+        Before the first value it raises `NoNode`, `NotReady`, `TimedOut`, `BadKey`; later only `Forged`
+        and `TooManyWatches`.
+        """
+        feed, connection = Feed(key_of(key)), self._pool.separate()
+        connection.channel.feeds.add(feed)
+        try:
+            while not self._pool.is_closed:
+                step = feed.step(time.monotonic())
+                if isinstance(step, News):
+                    yield step.value
+                elif isinstance(step, Pause):
+                    connection.listen(min(step.seconds, LISTEN_SECONDS))
+                else:
+                    try:
+                        reply = _ask(connection, step)
+                    except DhtError as error:
+                        feed.failed(error, time.monotonic())
+                    else:
+                        if isinstance(step, GetRecord):
+                            feed.heard(reply)
+        finally:
+            connection.close()
+
     def _run(self, plan: Plan[T]) -> T:
         (result,) = self._run_many(iter((plan,)), 1)
         if isinstance(result, DhtError):
@@ -156,13 +191,17 @@ def ask_once(address: tuple[str, int], request: ApiRequest, timeout: float = ANS
     For commands, which end as soon as they know that the node is gone.
     """
     connection = SocketConnection(*address, NodeDialect(), timeout, awaits_return=False)
-    exchange = Exchange(request, time.monotonic() + timeout)
-    connection.channel.add(exchange)
     try:
-        while exchange.outcome is None:
-            connection.advance()
+        return _ask(connection, request)
     finally:
         connection.close()
+
+
+def _ask(connection: SocketConnection, request: ApiRequest) -> ApiReply:
+    exchange = Exchange(request, time.monotonic() + connection.timeout)
+    connection.channel.add(exchange)
+    while exchange.outcome is None:
+        connection.advance()
     if isinstance(exchange.outcome, DhtError):
         raise exchange.outcome
     return exchange.outcome

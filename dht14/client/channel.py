@@ -1,6 +1,6 @@
 """The requests of a connection, without I/O: what to send, what to repeat, which request a reply answers.
 
-Replies come in the order of the requests. A channel outlives its connections: requests that were under way
+Replies come in the order of the requests, and between them the changes of watched keys. A channel outlives its connections: requests that were under way
 when a connection broke are sent again, once, on the next one.
 """
 
@@ -11,24 +11,29 @@ from enum import Enum, auto
 from attrs import define
 
 from dht14.client.errors import DhtError, NoNode, TimedOut
+from dht14.client.feeds import Feeds
 from dht14.errors import Malformed
 from dht14.wire.api_messages import (
     ApiReply,
     ApiRequest,
+    ChangedRecord,
     Failure,
     FoundRecord,
     Get,
     GetRecord,
+    GoneRecord,
     MissingRecord,
     Put,
     PutReceipt,
     PutWithReceipt,
     Success,
+    WatchKey,
     check_answer_head,
     decode_reply,
     encode_get,
     encode_get_record,
     encode_put,
+    encode_watch,
 )
 from dht14.wire.frames import FrameSplitter
 
@@ -57,7 +62,7 @@ class Dialect(Enum):
     """The messages that a node knows."""
 
     EXTENDED = auto()
-    """Ours: 660 to 664."""
+    """Ours: 660 to 667."""
     PLAIN = auto()
     """Those of every VoidPhone node: 650 to 653. One request at a time: nothing promises an order of
     replies."""
@@ -139,6 +144,8 @@ class Channel:
         self._was_silent = False
         self._heard_at = 0.0
         self._problem = "no connection could be made in time"
+        self.feeds = Feeds()
+        """Who is told of the changes of watched keys."""
 
     # What the transport asks.
 
@@ -198,9 +205,14 @@ class Channel:
         try:
             while (frame := self._splitter.next_frame()) is not None:
                 reply = decode_reply(frame)
+                if isinstance(reply, ChangedRecord | GoneRecord):
+                    self.feeds.heard(reply)
+                    continue
                 if not sent or not answers(reply, sent[0].request):
                     return settled + self._nonsense("the answer is to another request")
                 exchange = sent.popleft()
+                if isinstance(exchange.request, WatchKey):
+                    self.feeds.heard(reply)
                 self._was_answered = True
                 if exchange.outcome is None:
                     exchange.outcome = reply
@@ -217,6 +229,7 @@ class Channel:
         if not self._is_connected:
             return []
         self._is_connected = False
+        self.feeds.lost()
         if self._sent and (by_node or self._was_silent):
             self._node.ended(self._dialect, self._was_answered)
         # A node that does not know our extension has carried out nothing.
@@ -277,6 +290,7 @@ class Channel:
 
     def _nonsense(self, problem: str) -> list[Exchange]:
         self._is_connected = False
+        self.feeds.lost()
         failed = _failed(self._sent, problem)
         self._sent.clear()
         return failed
@@ -306,6 +320,8 @@ def encode(request: ApiRequest, dialect: Dialect) -> bytes:
         return encode_put(request.ttl, request.replication, request.key, request.value, receipt=receipt)
     if is_extended and isinstance(request, GetRecord):
         return encode_get_record(request.key, request.content)
+    if is_extended and isinstance(request, WatchKey):
+        return encode_watch(request.key, request.on)
     return encode_get(request.key)
 
 

@@ -39,6 +39,13 @@ class NotReady(DhtError):
     """The node mines its node id, opens its values or joins; `dht14 wait` waits until it is ready."""
 
 
+class TooManyWatches(DhtError):
+    """The node, or this connection to it, watches as many keys as it may."""
+
+    def __str__(self) -> str:
+        return "the node watches too many keys already, for this client or in all"
+
+
 class Refused(DhtError):
     """The value is not stored, or not on enough nodes."""
 

@@ -6,6 +6,7 @@ from typing import cast
 from dht14.client.address import problem_of
 from dht14.client.channel import FIRST_RETRY, LAST_RETRY, Channel, Exchange, NodeDialect
 from dht14.client.errors import DhtError
+from dht14.client.feeds import Feeds
 from dht14.wire.api_messages import ApiReply, ApiRequest
 
 
@@ -63,6 +64,17 @@ class Pipeline:
         self._channel.add(exchange)
         self._flush_soon()
         return exchange, future
+
+    @property
+    def feeds(self) -> Feeds:
+        """Who is told of the changes of watched keys."""
+        return self._channel.feeds
+
+    def say(self, request: ApiRequest) -> None:
+        """Queue a request to whose reply nobody listens, unless there is no connection."""
+        if self._connection is not None and not self._is_closed:
+            _, future = self.ask(request)
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def close(self) -> None:
         """Close the connection and fail the calls that wait."""

@@ -29,6 +29,17 @@ class ConnectionPool:
         self._idle: list[SocketConnection] = []
         self._is_closed = False
 
+    def separate(self) -> "SocketConnection":
+        """Return a connection that its user keeps and closes: one that is used for hours."""
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
+        return SocketConnection(self._host, self._port, self._node, self._timeout)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client is closed."""
+        return self._is_closed
+
     @contextmanager
     def connection(self) -> "Iterator[SocketConnection]":
         """A connection that nobody else uses meanwhile. Raises `TimedOut` where all are in use for too
@@ -116,6 +127,13 @@ class SocketConnection:
             if events & selectors.EVENT_READ:
                 settled += self._receive(time.monotonic())
         return settled
+
+    def listen(self, seconds: float) -> None:
+        """Receive what the node sends of its own accord; wait for it so long."""
+        if self._socket is None:
+            time.sleep(seconds)
+        elif self._selector.select(seconds):
+            self._receive(time.monotonic())
 
     def _connect(self, deadline: float, now: float) -> list[Exchange]:
         if self._retry_delay:

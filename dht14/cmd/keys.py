@@ -79,6 +79,17 @@ def owner_key(owner: str, salt: str | None) -> bytes:
         raise _bad_key(error) from None
 
 
+def typed_key(args: argparse.Namespace) -> bytes:
+    """Return the key of a command that takes a KEY or `--owner`. Raises `CommandError`."""
+    if args.owner is not None and args.key is None:
+        return owner_key(args.owner, args.salt)
+    if args.key is None or args.owner is not None:
+        raise CommandError(WRONG_USAGE, "give either a KEY or --owner OWNER")
+    if args.salt is not None:
+        raise CommandError(WRONG_USAGE, "--salt needs --owner")
+    return parse_key(args.key)
+
+
 def parse_salt(typed: str | None) -> bytes:
     """Return the bytes of a salt. Raises `CommandError`."""
     salt = typed_bytes(typed or "")

@@ -48,6 +48,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "put": Command("store a value in the network", "dht14.cmd.put_get", "add_put_arguments", "run_put"),
     "get": Command("fetch a value from the network", "dht14.cmd.put_get", "add_get_arguments", "run_get"),
+    "watch": Command(
+        "print a value, and again whenever it changes", "dht14.cmd.watch", "add_arguments", "run"
+    ),
     "delete": Command(
         "delete an owner's value from the network", "dht14.cmd.owner", "add_delete_arguments", "run_delete"
     ),

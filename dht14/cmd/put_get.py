@@ -8,7 +8,7 @@ import time
 from dht14.cmd import api_client
 from dht14.cmd.api_client import Found
 from dht14.cmd.command_error import DONE, NOT_DONE, WRONG_USAGE, CommandError
-from dht14.cmd.keys import KEY_HELP, SALT_HELP, add_owner_argument, owner_key, parse_key
+from dht14.cmd.keys import KEY_HELP, SALT_HELP, add_owner_argument, parse_key, typed_key
 from dht14.cmd.node_arguments import add_node_arguments, add_replication_argument, api_address
 from dht14.cmd.output import base64_text, print_bytes, print_json, print_status, print_value
 from dht14.cmd.parser import whole_number
@@ -146,13 +146,7 @@ def _key_to_get(args: argparse.Namespace) -> bytes:
         raise CommandError(
             WRONG_USAGE, "--content and --owner exclude each other: an owner's value can change"
         )
-    if args.owner is not None and args.key is None:
-        return owner_key(args.owner, args.salt)
-    if args.key is None or args.owner is not None:
-        raise CommandError(WRONG_USAGE, "give either a KEY or --owner OWNER")
-    if args.salt is not None:
-        raise CommandError(WRONG_USAGE, "--salt needs --owner")
-    return parse_key(args.key)
+    return typed_key(args)
 
 
 def _key_and_value(args: argparse.Namespace) -> tuple[str | None, bytes]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeVar, final
 
@@ -101,6 +101,15 @@ class AsyncioNode:
         """As `Client.get_content`."""
         return await _future(self._node.get_content(key))
 
+    async def watch(self, key: Key) -> AsyncGenerator[Value | None, None]:
+        """As `Client.watch`; it ends when the node stops."""
+        values = self._node.watch(key)
+        try:
+            while (following := await _future(Deferred.fromCoroutine(_next(values)))) is not None:
+                yield following[0]
+        finally:
+            await values.aclose()
+
 
 @asynccontextmanager
 async def run_node(
@@ -125,6 +134,13 @@ async def run_node(
             await until_done(_future(node.stop()))
     finally:
         reactor.end()
+
+
+async def _next(values: AsyncGenerator[T, None]) -> tuple[T] | None:
+    """Return the next value; None at the end."""
+    async for value in values:
+        return (value,)
+    return None
 
 
 def _future(deferred: "Deferred[T]") -> "asyncio.Future[T]":

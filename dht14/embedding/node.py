@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any, TypeVar, final
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -12,9 +12,9 @@ from dht14.app.options import Role
 from dht14.app.service import NodeService, build_node
 from dht14.client import plans
 from dht14.client.address import format_address
-from dht14.client.answers import Receipt, Value
+from dht14.client.answers import Receipt, Value, value_from
 from dht14.client.errors import NotReady
-from dht14.client.keys import Key
+from dht14.client.keys import Key, key_of
 from dht14.client.plans import Owner, Plan
 from dht14.embedding.node_status import NodeStatus
 from dht14.embedding.steady_reactor import SteadyReactor
@@ -22,6 +22,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.keyspace import id_from_bytes
 from dht14.net.api.readiness import StartStep
 from dht14.net.api.replies import failed
+from dht14.net.api.states import states
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record
 from dht14.wire.api_messages import (
@@ -189,6 +190,16 @@ class Node:
         """As `Client.get_content`."""
         return self._run(plans.get_content(key))
 
+    async def watch(self, key: Key) -> AsyncGenerator[Value | None, None]:
+        """Yield the value of a key, None where there is none, and from then on each change of it.
+
+        For `async for` in a coroutine. A value that is replaced before it is fetched from the iterator is
+        left out. It ends when the node stops. Raises `NotReady`, `TooManyWatches`, `Forged`, `BadKey`.
+        """
+        raw_key = key_of(key)
+        async for found in states(self._running_service().readiness, id_from_bytes(raw_key)):
+            yield value_from(self._reply_to(raw_key, found))
+
     # Inside
 
     def _start(self) -> None:
@@ -253,12 +264,15 @@ class Node:
                 found = await service.readiness.put(key, request.value, request.ttl, request.replication)
         except CallFailed:
             found = failed(request)
-        if isinstance(found, Record):
-            ttl = max(found.remaining_ms(self._clock()) // 1_000, 0)
-            return FoundRecord(request.key, found.kind, found.version, ttl, found.value)
-        if isinstance(found, NoRecord):
-            return MissingRecord(request.key, found)
-        return PutReceipt(request.key, found)
+        return self._reply_to(request.key, found)
+
+    def _reply_to(self, key: bytes, result: Any) -> ApiReply:
+        if isinstance(result, Record):
+            ttl = max(result.remaining_ms(self._clock()) // 1_000, 0)
+            return FoundRecord(key, result.kind, result.version, ttl, result.value)
+        if isinstance(result, NoRecord):
+            return MissingRecord(key, result)
+        return PutReceipt(key, result)
 
 
 def _tell(result: T, other: "Deferred[T]") -> T:
