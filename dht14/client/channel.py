@@ -1,7 +1,7 @@
 """The requests of a connection, without I/O: what to send, what to repeat, which request a reply answers.
 
-Replies come in the order of the requests, and between them the changes of watched keys. A channel outlives its connections: requests that were under way
-when a connection broke are sent again, once, on the next one.
+Replies come in the order of the requests, and between them the changes of watched keys. A channel outlives
+its connections: requests that were under way when a connection broke are sent again, once, on the next one.
 """
 
 from collections import deque

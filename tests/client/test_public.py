@@ -15,6 +15,7 @@ from dht14.client.errors import (
     Refused,
     TimedOut,
     TooLarge,
+    TooManyWatches,
     Unanswered,
 )
 from dht14.records.receipt import PutReason
@@ -60,6 +61,7 @@ class PublicTests(SynchronousTestCase):
             Refused(PutReason.CONFLICT, 1),
             Refused(),
             Incomplete([Refused(), 1]),
+            TooManyWatches(),
             *(kind("why") for kind in (NoNode, TimedOut, Unanswered, NotReady, Forged)),
         ]
         for error in errors:

@@ -1,6 +1,5 @@
 """What a holder tells those that have a lease."""
 
-
 from twisted.internet.task import Clock
 
 from dht14.kademlia.contact import Contact
@@ -28,6 +27,7 @@ from tests.fakes import RpcRecorder, contact
 from tests.node.responder_case import ASKER, NOW, VERSION, VERSIONS, ResponderTestCase
 
 KEY = 5
+PONG = Pong()
 LEASE_MS = int(LEASE_SECONDS * 1000)
 
 
@@ -62,7 +62,7 @@ class NotifierTestCase(ResponderTestCase):
 
     seen = 0
 
-    def answer(self, reply: Reply = Pong()) -> None:
+    def answer(self, reply: Reply = PONG) -> None:
         """Answer the last call."""
         to, _, observer = self.rpc.calls[-1]
         observer.call_answered(to, reply)

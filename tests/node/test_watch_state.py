@@ -97,7 +97,7 @@ class HintTests(WatchStateTestCase):
         self.assertFalse(self.state.has_hint(1e6))
 
     def test_liar(self) -> None:
-        """A node with ever new marks that no read confirms is listened to less and less, the others always."""
+        """A node whose ever new marks no read confirms is listened to less and less, the others always."""
         now, waited = 5.0, []
         for turn in range(12):
             self.state.notified(1, b"lie%05d" % turn)

@@ -237,7 +237,7 @@ class HostileTests(WatchesTestCase):
         self.assertEqual(self.watcher.node.watches.metrics.unasked, 5)
 
     def test_liars_hide_nothing(self) -> None:
-        """While two of the group flood the watcher with hints, it tells within a second what the others say."""
+        """While two of the group flood the watcher with hints, it is told within a second what is put."""
         self.watch()
         for turn in range(30):
             for liar in self.peers[:2]:

@@ -73,7 +73,7 @@ class SlowNode:
         return self._asked("get content" if content else "get", key)
 
     def watch(self, key: int, on_change: Callable[[Record | NoRecord], object]) -> Deferred[Any]:
-        return self._asked("watch", key)
+        return self._asked("watch", key, on_change)
 
     def _asked(self, *what: Any) -> Deferred[Any]:
         self.calls.append(Call(what))

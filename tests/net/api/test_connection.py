@@ -363,7 +363,7 @@ class BadFrameTests(ApiTestCase):
             b"SSH-",
             b"\x00\x25\x02\x8b",
             b"\x00\x28\x02\x94",
-            b"\x00\x25\x02\x99",
+            b"\x00\x25\x02\x9c",
         ):
             connection, wire = self.connect()
             connection.dataReceived(encode_get(key(1)) + head[:3])

@@ -52,7 +52,8 @@ class AnswerTests(SynchronousTestCase):
     def test_success(self) -> None:
         """Every outcome but a failure is a success, and so is a record."""
         results = [record(1, b"v"), *NoRecord, *(Receipt(outcome) for outcome in PutOutcome)]
-        self.assertEqual([is_success(one) for one in results], [True] + [False] * 4 + [True] * 3 + [False])
+        expected = [True] + [False] * len(NoRecord) + [True] * 3 + [False]
+        self.assertEqual([is_success(one) for one in results], expected)
 
     def test_failed(self) -> None:
         """A request that the node did not finish is not "not found", and counts as not stored."""
