@@ -28,6 +28,7 @@ from dht14.net.admin.view import (
     StorageJson,
     TraceJson,
 )
+from dht14.net.api.states import KeyStates
 from dht14.node.inspector import GetTrace, HolderReport, Inspector
 from dht14.node.trace import CallOutcome
 from dht14.node_metrics import NodeMetrics
@@ -280,6 +281,10 @@ class RealNodeView:
     async def get(self, key: int, content: bool) -> Record | NoRecord:
         """As `NodeView`."""
         return await self._progress.readiness.get(key, content)
+
+    def watch(self, key: int) -> KeyStates:
+        """As `NodeView`."""
+        return KeyStates(self._progress.readiness, key)
 
     async def locate(self, key: int) -> list[HolderJson]:
         """As `NodeView`."""

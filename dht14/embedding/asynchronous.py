@@ -108,7 +108,7 @@ class AsyncioNode:
             while (following := await _future(Deferred.fromCoroutine(_next(values)))) is not None:
                 yield following[0]
         finally:
-            await values.aclose()
+            await _future(Deferred.fromCoroutine(_close(values)))
 
 
 @asynccontextmanager
@@ -141,6 +141,10 @@ async def _next(values: AsyncGenerator[T, None]) -> tuple[T] | None:
     async for value in values:
         return (value,)
     return None
+
+
+async def _close(values: AsyncGenerator[T, None]) -> None:
+    await values.aclose()
 
 
 def _future(deferred: "Deferred[T]") -> "asyncio.Future[T]":

@@ -13,7 +13,7 @@ from dht14.app.service import NodeService, build_node
 from dht14.client import plans
 from dht14.client.address import format_address
 from dht14.client.answers import Receipt, Value, value_from
-from dht14.client.errors import NotReady
+from dht14.client.errors import NotReady, TooManyWatches
 from dht14.client.keys import Key, key_of
 from dht14.client.plans import Owner, Plan
 from dht14.embedding.node_status import NodeStatus
@@ -22,7 +22,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.keyspace import id_from_bytes
 from dht14.net.api.readiness import StartStep
 from dht14.net.api.replies import failed
-from dht14.net.api.states import states
+from dht14.net.api.states import KeyStates
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record
 from dht14.wire.api_messages import (
@@ -197,8 +197,14 @@ class Node:
         left out. It ends when the node stops. Raises `NotReady`, `TooManyWatches`, `Forged`, `BadKey`.
         """
         raw_key = key_of(key)
-        async for found in states(self._running_service().readiness, id_from_bytes(raw_key)):
-            yield value_from(self._reply_to(raw_key, found))
+        states = KeyStates(self._running_service().readiness, id_from_bytes(raw_key))
+        try:
+            while (found := await states.following()) is not None:
+                if found is NoRecord.TOO_MANY_WATCHES:
+                    raise TooManyWatches
+                yield value_from(self._reply_to(raw_key, found))
+        finally:
+            states.end()
 
     # Inside
 

@@ -88,6 +88,29 @@ class RunNodeTests(SynchronousTestCase):
         asyncio.run(main())
         self.assert_nothing_left()
 
+    def test_watch(self) -> None:
+        """A watch brings the present value and each change of it; its task can be cancelled."""
+
+        async def main() -> None:
+            async with self.node() as one, self.node("two", one.p2p_address) as two:
+                values: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+                async def watch() -> None:
+                    async for value in two.watch("k"):
+                        values.put_nowait(value and value.value)
+
+                task = asyncio.ensure_future(watch())
+                self.assertIsNone(await values.get())
+                for value in (b"1", b"2"):
+                    await one.put(value, key="k", ttl=60)
+                    self.assertEqual(await asyncio.wait_for(values.get(), PATIENCE), value)
+                task.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await task
+
+        asyncio.run(main())
+        self.assert_nothing_left()
+
     def test_loops(self) -> None:
         """Each loop can have a node, one after the other, with the values of the former one."""
 

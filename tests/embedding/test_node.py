@@ -194,3 +194,19 @@ class LifeTests(NodeTestCase):
         listening = Path("/proc/net/tcp").read_text()
         self.assertEqual(host, "127.0.0.1")
         self.assertIn(f"0100007F:{int(port):04X}", listening)
+
+
+class WatchTests(NodeTestCase):
+    async def test_watch(self) -> None:
+        """A watch brings the present value and each change of it, and ends when the node stops."""
+        one = await self.start()
+        two = await self.start("two", (one.p2p_address,))
+        values = two.watch("k")
+        self.assertIsNone(await anext(values))
+        await one.put(b"1", key="k", ttl=60)
+        found = await anext(values)
+        assert found is not None
+        self.assertEqual((found.value, found.kind), (b"1", "open"))
+        stopped = two.stop()
+        self.assertEqual([value async for value in values], [])
+        await stopped

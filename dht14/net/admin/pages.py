@@ -42,6 +42,7 @@ _MISSING = {
     NoRecord.NOT_READY: (503, "the node is not ready", "See /readyz."),
     NoRecord.UNANSWERED: (504, "the nodes that should know did not answer", "Try again."),
     NoRecord.DELETED: (410, "deleted by its owner", ""),
+    NoRecord.TOO_MANY_WATCHES: (429, "too many keys are watched", "End other watches."),
 }
 
 

@@ -21,6 +21,7 @@ from dht14.net.admin.exposition import Exposition, Samples
 from dht14.net.admin.pages import Pages, ParseKey, SetLogLevel
 from dht14.net.admin.streams import EventStream
 from dht14.net.admin.view import NodeView
+from dht14.net.admin.watch_stream import WatchStream
 
 MAX_CONNECTIONS = 64
 IDLE_TIMEOUT = 30.0
@@ -136,4 +137,5 @@ def _tree(parts: AdminParts, rules: AccessRules) -> Resource:
         branch, name = (v1, path[3:]) if path.startswith("v1/") else (root, path)
         branch.putChild(name.encode(), Endpoint(methods, rules, limit))
     v1.putChild(b"events", EventStream(parts.view, rules, parts.clock))
+    v1.putChild(b"watch", WatchStream(parts.view, rules, parts.clock, parts.parse_key))
     return root

@@ -1,6 +1,6 @@
 """Server-sent events: a response that goes on for as long as the client listens."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -75,6 +75,8 @@ class EventStream(Resource):
 
     log = Logger()
     isLeaf = True
+    names = "Events name keys."
+    """Why a token is needed."""
 
     def __init__(self, view: NodeView, rules: AccessRules, clock: IReactorTime) -> None:
         super().__init__()
@@ -86,7 +88,7 @@ class EventStream(Resource):
     def render(self, request: Request) -> int:
         """Begin to send events."""
         try:
-            self._admit(request)
+            make_events = self.admit(request)
         except HttpError as refused:
             write(request, error_answer(refused))
             return NOT_DONE_YET
@@ -99,24 +101,24 @@ class EventStream(Resource):
         request.write(b": connected\n\n")
         flow = _Flow(request, self._clock)
         request.registerProducer(flow, True)
-        events = self._view.events()
+        events = make_events()
         sending = Deferred.fromCoroutine(_send(request, flow, events))
         request.notifyFinish().addErrback(lambda _: sending.cancel())
         sending.addBoth(self._ended, request, flow, events)
         return NOT_DONE_YET
 
-    def _admit(self, request: Request) -> None:
+    def admit(self, request: Request) -> Callable[[], Events]:
+        """Check the request; return what makes its events. Raises `HttpError`."""
         check_sender(request, self._rules)
         if request.method != b"GET":
             raise HttpError(405, "only GET is possible here", headers={"Allow": "GET"})
         if not self._rules.accepts_token(header(request, b"authorization")):
-            raise HttpError(
-                401, "the token is missing or wrong", "Events name keys.", {"WWW-Authenticate": "Bearer"}
-            )
+            raise HttpError(401, "the token is missing or wrong", self.names, {"WWW-Authenticate": "Bearer"})
         if request.args:
             raise HttpError(400, "events take no parameters")
         if self.listeners >= MAX_LISTENERS:
             raise HttpError(429, f"{MAX_LISTENERS} clients listen already", headers={"Retry-After": "5"})
+        return self._view.events
 
     def _ended(self, result: object, request: Request, flow: _Flow, events: Events) -> None:
         self.listeners -= 1

@@ -5,10 +5,14 @@ hex digits.
 """
 
 from collections.abc import AsyncGenerator
-from typing import Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
+
+if TYPE_CHECKING:
+    # The commands that look into a node know these shapes, too, and start without Twisted.
+    from dht14.net.api.states import KeyStates
 
 
 class ReadinessJson(TypedDict):
@@ -185,6 +189,9 @@ class NodeView(Protocol):
 
     async def trace(self, key: int) -> TraceJson:
         """Get a value and write down every call."""
+
+    def watch(self, key: int) -> "KeyStates":
+        """Return the states of a key, from now on."""
 
     def events(self) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         """Yield what happens, as (kind, JSON object), until the iterator is closed."""

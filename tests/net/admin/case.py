@@ -26,6 +26,7 @@ from dht14.net.admin.view import (
     StatusJson,
     TraceJson,
 )
+from dht14.net.api.states import KeyStates
 from dht14.records.receipt import NoRecord, PutOutcome, Receipt
 from dht14.records.record import Record
 
@@ -42,6 +43,7 @@ PEER = PeerJson(
     holds_values=True,
 )
 REQUESTS = Family("dht14_test_requests_total", "Requests.")
+from tests.net.api.case import QuickNode
 
 
 def parse_key(text: str) -> int:
@@ -71,6 +73,8 @@ class FakeView:
     puts: list[tuple[int, bytes, int, int]] = field(factory=list)
     gets: list[tuple[int, bool]] = field(factory=list)
     pending: Deferred[TraceJson] | None = None
+    node: QuickNode = field(factory=QuickNode)
+    """What is watched."""
     streams: list[Deferred[None]] = field(factory=list)
     is_closed: bool = False
     """Whether a stream of events has ended."""
@@ -124,6 +128,9 @@ class FakeView:
     async def trace(self, key: int) -> TraceJson:
         self.pending = Deferred()
         return await self.pending
+
+    def watch(self, key: int) -> KeyStates:
+        return KeyStates(self.node, key)
 
     async def events(self) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         try:

@@ -11,6 +11,7 @@ GUARDED = (
     ("GET", "/v1/locate/k"),
     ("GET", "/v1/trace/k"),
     ("GET", "/v1/events"),
+    ("GET", "/v1/watch/k"),
     ("POST", "/v1/loglevel?level=debug"),
 )
 OPEN = (

@@ -77,6 +77,7 @@ class ValueTests(AdminCase):
                 NoRecord.NOT_READY: 503,
                 NoRecord.UNANSWERED: 504,
                 NoRecord.DELETED: 410,
+                NoRecord.TOO_MANY_WATCHES: 429,
             },
         )
 

@@ -1,9 +1,10 @@
+from typing import Any
+
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.net.api.states import states
+from dht14.net.api.states import KeyStates
 from dht14.records.receipt import NoRecord
-from dht14.records.record import Record
 from tests.net.api.case import QuickNode, told
 
 
@@ -18,22 +19,15 @@ class Refusing(QuickNode):
         return succeed(self.reason)
 
 
-class StatesTests(SynchronousTestCase):
-    """The watch of key 1 as an iterator."""
+class KeyStatesTests(SynchronousTestCase):
+    """The states of key 1."""
 
     def setUp(self) -> None:
         self.node = QuickNode({1: b"one"})
-        self.states = states(self.node, 1)
+        self.states = KeyStates(self.node, 1)
 
-    def following(self) -> "Deferred[Record | NoRecord | None]":
-        """The next state; None at the end."""
-
-        async def take() -> Record | NoRecord | None:
-            async for state in self.states:
-                return state
-            return None
-
-        return Deferred.fromCoroutine(take())
+    def following(self) -> "Deferred[Any]":
+        return Deferred.fromCoroutine(self.states.following())
 
     def test_states(self) -> None:
         """The present state comes first, then each change when it happens."""
@@ -49,28 +43,41 @@ class StatesTests(SynchronousTestCase):
         for number in range(5):
             self.node.change(1, b"%d" % number)
         self.assertEqual(self.successResultOf(self.following()), told(1, b"4"))
-        self.assertNoResult(following := self.following())
-        following.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+        self.assertNoResult(self.following())
+
+    def test_unknown(self) -> None:
+        """A state that nobody knows is left out."""
+        self.successResultOf(self.following())
+        following = self.following()
+        self.node.watches[0].on_change(NoRecord.UNANSWERED)
+        self.assertNoResult(following)
+        self.node.change(1, b"known")
+        self.assertEqual(self.successResultOf(following), told(1, b"known"))
+
+    def test_cancelled(self) -> None:
+        """A wait that was cancelled loses nothing."""
+        self.successResultOf(self.following())
+        following = self.following()
+        following.cancel()
+        self.failureResultOf(following, CancelledError)
+        self.node.change(1, b"later")
+        self.assertEqual(self.successResultOf(self.following()), told(1, b"later"))
 
     def test_end(self) -> None:
-        """It ends when the node stops, and ends the watch when it is closed or cancelled."""
+        """The watch ends when it is ended; the states end when the node stops."""
+        self.successResultOf(self.following())
+        self.states.end()
+        self.assertEqual(self.node.watches, [])
+        self.assertIsNone(self.successResultOf(self.following()))
+        self.states = KeyStates(self.node, 1)
         self.successResultOf(self.following())
         self.node.watches[0].on_change(NoRecord.NOT_READY)
         self.assertIsNone(self.successResultOf(self.following()))
-        self.assertEqual(self.node.watches, [])
-        for end in (
-            lambda: self.successResultOf(Deferred.fromCoroutine(self.states.aclose())),
-            lambda: self.following().addErrback(lambda failure: failure.trap(CancelledError)).cancel(),
-        ):
-            self.states = states(self.node, 1)
-            self.successResultOf(self.following())
-            self.assertEqual(len(self.node.watches), 1)
-            end()
-            self.assertEqual(self.node.watches, [])
 
     def test_refused(self) -> None:
         """Where there can be no watch, the reason is the only state."""
         for reason in (NoRecord.NOT_READY, NoRecord.TOO_MANY_WATCHES):
-            self.states = states(Refusing(reason), 1)
+            self.states = KeyStates(Refusing(reason), 1)
             self.assertIs(self.successResultOf(self.following()), reason)
             self.assertIsNone(self.successResultOf(self.following()))
+            self.states.end()
