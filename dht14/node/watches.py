@@ -16,10 +16,11 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import GROUP, QUORUM, REPLICATION
+from dht14.kademlia.parameters import GROUP, OPERATION_TIMEOUT, QUORUM, REPLICATION
 from dht14.kademlia.subnet_limits import limit_per_subnet
 from dht14.node.concurrency import ConcurrencyLimit
 from dht14.node.lookups import Lookups
@@ -37,8 +38,9 @@ MAX_WATCHED = 1_024
 MAX_SUBSCRIPTIONS = 16_384
 """Clients' watches at one node, of all keys together."""
 
-READS_AT_ONCE, READ_QUEUE_TIMEOUT = 32, 5.0
-"""Reads for all watched keys that run at once; one that has waited so many seconds begins all the same."""
+READS_AT_ONCE, READ_QUEUE_TIMEOUT = 32, 1.0
+"""Reads for which no client waits, of those that run at once; one that has waited so many seconds begins all
+the same."""
 
 LEASE_TIMEOUT = 1.5
 """Seconds after which the next nearest node is asked for a lease."""
@@ -64,12 +66,20 @@ class Subscription:
     _watches: "Watches"
     _watched: "_Watched"
     on_change: OnChange
-    told: Seen | bool = field(default=False, init=False)
-    """What this client knows; False: nothing yet."""
+    _knows: bool = field(default=False, init=False)
+    """Whether this client has been told any state."""
+    _told: Seen = field(default=None, init=False)
+    """Which one, the last time."""
 
     def present(self) -> "Deferred[Found]":
         """As `KeyWatch.present`."""
         return self._watches.read_for(self._watched, self)
+
+    def tell(self, seen: Seen) -> bool:
+        """Note that this client is told a state now; return whether that is new to it."""
+        is_new = not self._knows or self._told != seen
+        self._knows, self._told = True, seen
+        return is_new
 
     def end(self) -> None:
         """As `KeyWatch.end`."""
@@ -152,14 +162,14 @@ class Watches(Service):
         return subscription
 
     def read_for(self, watched: _Watched, subscription: Subscription) -> "Deferred[Found]":
-        """Fires with the result of a read that begins now or later."""
+        """Fires with the result of a read that has yet to begin; with UNANSWERED after the time of a get."""
         result: Deferred[Found] = Deferred()
         if subscription not in watched.subscriptions:
             result.callback(NoRecord.UNANSWERED)
         else:
             watched.waiting.append((subscription, result))
             self._advance(watched)
-        return result
+        return result.addTimeout(OPERATION_TIMEOUT, self._clock).addErrback(_not_in_time)
 
     def ended(self, watched: _Watched, subscription: Subscription) -> None:
         """A client watches no more. With the last one the leases are given back."""
@@ -233,7 +243,9 @@ class Watches(Service):
 
     async def _read(self, watched: _Watched) -> None:
         state = watched.state
-        await self._reads.acquire()
+        is_queued = not watched.waiting
+        if is_queued:
+            await self._reads.acquire()
         try:
             waiting, watched.waiting = watched.waiting, []
             self.metrics.reads[self._cause(watched, bool(waiting))] += 1
@@ -243,12 +255,14 @@ class Watches(Service):
             except CallFailed:
                 found = NoRecord.UNANSWERED
         finally:
-            self._reads.release()
+            if is_queued:
+                self._reads.release()
             watched.is_reading = False
         has_result = state.read_ended(found, self._clock.seconds())
         for subscription, result in waiting:
-            if has_result and subscription in watched.subscriptions:
-                subscription.told = state.seen
+            # Who has stopped waiting is told of the result as of a change.
+            if has_result and not result.called and subscription in watched.subscriptions:
+                subscription.tell(state.seen)
             result.callback(found)
         if has_result:
             self._tell(watched, found)
@@ -261,8 +275,7 @@ class Watches(Service):
     def _tell(self, watched: _Watched, found: Found) -> None:
         seen = seen_in(found)
         for subscription in list(watched.subscriptions):
-            if subscription.told != seen:
-                subscription.told = seen
+            if subscription.tell(seen):
                 self.metrics.changes += 1
                 subscription.on_change(found)
 
@@ -365,3 +378,8 @@ class Watches(Service):
             table.reported(contact.node_id, reply.reason is not Refusal.NO_VALUES)
             watched.name(reply.nearer)
         return False
+
+
+def _not_in_time(failure: Failure) -> Found:
+    failure.trap(TimeoutError)
+    return NoRecord.UNANSWERED

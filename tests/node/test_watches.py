@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
+from twisted.internet.defer import Deferred
+
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP
 from dht14.node import watches
@@ -15,7 +17,7 @@ from dht14.records.record import Record
 from dht14.records.store import Refusal
 from dht14.wire.messages import Notify, Refused, Reply, Request, Watch
 from tests.fakes import Peer
-from tests.node.node_case import KEY, NodeTestCase
+from tests.node.node_case import KEY, PROMISED, NodeTestCase
 from tests.owners import Owner
 
 
@@ -281,6 +283,23 @@ class LimitTests(WatchesTestCase):
         self.network.wait(100)
         self.assertEqual(self.reads(), reads)
         self.assertIsNone(self.watcher.node.watches.watch(KEY, self.changed))
+
+    def test_in_time(self) -> None:
+        """Who asks for the present state gets an answer in the time of a get, and is told the state later."""
+        self.put(self.writer, b"1")
+        subscription = self.watcher.node.watches.watch(KEY, self.changed)
+        assert subscription is not None
+        self.addCleanup(subscription.end)
+        slow: Deferred[Found] = Deferred()
+        self.patch(self.watcher.node.watches, "_read_record", lambda key: slow)
+        present = subscription.present()
+        self.assertLess(self.network.seconds_until(present), PROMISED)
+        self.assertIs(self.successResultOf(present), NoRecord.UNANSWERED)
+        assert self.peers[0].store is not None
+        found = self.peers[0].store.get(KEY, self.now)
+        assert found is not None
+        slow.callback(found)
+        self.assertEqual(self.told, [b"1"])
 
     def test_causes(self) -> None:
         """Reads are counted by what caused them."""
