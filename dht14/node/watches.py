@@ -236,8 +236,15 @@ class Watches(Service):
 
     def _run(self, watched: _Watched, work: Coroutine[Any, Any, None]) -> None:
         running: Deferred[None] = Deferred.fromCoroutine(work)
-        running.addErrback(partial(self.log.failure, "A watch failed; this is a bug."))
+        running.addErrback(partial(self._failed, watched))
         running.addCallback(lambda _: self._advance(watched))
+
+    def _failed(self, watched: _Watched, failure: Failure) -> None:
+        self.log.failure("A watch failed; this is a bug.", failure)
+        # It goes on, but not at once.
+        now = self._clock.seconds()
+        watched.state.read_ended(NoRecord.UNANSWERED, now)
+        watched.state.renewed(False, now, 1.0)
 
     # Reading
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP
@@ -299,6 +300,24 @@ class LimitTests(WatchesTestCase):
         found = self.peers[0].store.get(KEY, self.now)
         assert found is not None
         slow.callback(found)
+        self.assertEqual(self.told, [b"1"])
+
+    def test_bug(self) -> None:
+        """An error that nobody expects is logged, and the watch goes on later."""
+        subscription = self.watch()
+
+        def broken(key: int) -> Deferred[Found]:
+            raise ZeroDivisionError
+
+        with capturedLogs() as events:
+            usual = self.watcher.node.watches._read_record
+            self.watcher.node.watches._read_record = broken
+            self.assertIs(self.network.result(subscription.present()), NoRecord.UNANSWERED)
+            self.watcher.node.watches._read_record = usual
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), len(events))
+        self.assertLess(len(events), 6)
+        self.put(self.writer, b"1")
+        self.network.wait(30)
         self.assertEqual(self.told, [b"1"])
 
     def test_causes(self) -> None:

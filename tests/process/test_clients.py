@@ -158,13 +158,14 @@ class ExamplesTests(NetworkTestCase):
             for page in (TOP / "README.md", TOP / "docs" / "clients.md")
             for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
         ]
-        readme, blocking, asynchronous, owners = outputs
+        readme, blocking, asynchronous, owners, watching = outputs
         self.assertEqual(readme, "1 of 8 copies\nb'hello, all'\n")
         self.assertIn("b'hello, all'\n", blocking)
         self.assertIn(" b'never changes'\n", blocking)
         self.assertEqual(asynchronous, f"{sum(range(100))}\n")
         self.assertIn("not stored: the key has another value", owners)
         self.assertIn("b'on the way'\n", owners)
+        self.assertEqual(watching, "None\nb'rain'\nb'sun'\n")
 
     def run_example(self, code: str, node: Twistd) -> str:
         """What it prints."""
