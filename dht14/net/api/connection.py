@@ -207,7 +207,8 @@ class ApiConnection(protocol.Protocol):
         self._advancing = True
         try:
             self._begin_requests()
-            self._tell_news()
+            if self._watches.has_news:
+                self._tell_news()
             self._write_replies()
         finally:
             self._advancing = False

@@ -43,6 +43,11 @@ class ConnectionWatches:
     def __len__(self) -> int:
         return len(self._watches)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there are changes that were not told yet."""
+        return bool(self._news)
+
     def begin_or_end(self, request: WatchKey) -> "Deferred[Record | NoRecord]":
         """Carry out a WATCH; fires with the present state."""
         return Deferred.fromCoroutine(self._begin(request.key) if request.on else self._end(request.key))
