@@ -7,30 +7,30 @@ too few give a lease, the key is read at an interval instead.
 """
 
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from attrs import define, field
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError, gatherResults
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import GROUP, OPERATION_TIMEOUT, QUORUM, REPLICATION
-from dht14.kademlia.subnet_limits import limit_per_subnet
+from dht14.kademlia.parameters import GROUP, OPERATION_TIMEOUT, QUORUM
 from dht14.node.concurrency import ConcurrencyLimit
+from dht14.node.lease_search import LeaseSearch
 from dht14.node.lookups import Lookups
 from dht14.node.metrics import ReadCause, WatchMetrics
-from dht14.node.ports import CallResult, Rpc
+from dht14.node.ports import Rpc
 from dht14.node.timers import cancel_timer
 from dht14.node.watch_state import Found, Seen, WatchState, seen_in
 from dht14.records.receipt import NoRecord
-from dht14.records.store import RecordStore, Refusal
-from dht14.wire.messages import NOTHING_HELD, Refused, Watch, Watching, mark_of, view_of
+from dht14.records.store import RecordStore
+from dht14.wire.messages import NOTHING_HELD, mark_of
 
 MAX_WATCHED = 1_024
 """Keys that one node watches at a time."""
@@ -41,15 +41,6 @@ MAX_SUBSCRIPTIONS = 16_384
 READS_AT_ONCE, READ_QUEUE_TIMEOUT = 32, 1.0
 """Reads for which no client waits, of those that run at once; one that has waited so many seconds begins all
 the same."""
-
-LEASE_TIMEOUT = 1.5
-"""Seconds after which the next nearest node is asked for a lease."""
-
-MAX_ASKED = 16
-"""Nodes that are asked for leases of one key in one renewal."""
-
-LOOKUP_INTERVAL = 120.0
-"""Seconds between two lookups of a key whose neighbourhood the routing table does not know."""
 
 ReadRecord = Callable[[int], "Deferred[Found]"]
 """Reads a key as a GET does."""
@@ -91,21 +82,13 @@ class _Watched:
     """A key that is watched."""
 
     state: WatchState
+    search: LeaseSearch
     subscriptions: dict[Subscription, None] = field(factory=dict)
     waiting: "list[tuple[Subscription, Deferred[Found]]]" = field(factory=list)
     """Those who want a read that has not begun yet."""
     timer: IDelayedCall | None = None
     is_reading: bool = False
     is_renewing: bool = False
-    looked_up_at: float = float("-inf")
-    near: dict[int, Contact] = field(factory=dict)
-    """The nearest nodes that lookups and other nodes have named."""
-
-    def name(self, contacts: Iterable[Contact]) -> None:
-        """Remember the nearest of these, and of those named before."""
-        self.near.update((contact.node_id, contact) for contact in contacts)
-        nearest = sorted(self.near, key=self.state.key.__xor__)[: 2 * GROUP]
-        self.near = {node_id: self.near[node_id] for node_id in nearest}
 
 
 class Watches(Service):
@@ -154,7 +137,9 @@ class Watches(Service):
             self.metrics.refused += 1
             return None
         if watched is None:
-            watched = self._watched[key] = _Watched(WatchState(key))
+            state = WatchState(key)
+            watched = _Watched(state, LeaseSearch(state, self._lookups, self._rpc, self._clock))
+            self._watched[key] = watched
         subscription = Subscription(self, watched, on_change)
         watched.subscriptions[subscription] = None
         self._subscriptions += 1
@@ -182,16 +167,8 @@ class Watches(Service):
         if not watched.subscriptions:
             cancel_timer(watched.timer)
             del self._watched[watched.state.key]
-            for member in watched.state.members.values():
-                self._give_back(watched.state.key, member.contact)
+            watched.search.end()
         self._count()
-
-    def _give_back(self, key: int, contact: Contact) -> None:
-        # If it is lost, the next NOTIFY is refused, or the lease runs out.
-        observer = CallResult()
-        observer.outcome.addErrback(lambda failure: failure.trap(CallFailed))
-        if contact.node_id != self._lookups.table.own_id:
-            self._rpc.call(contact, Watch(key, b"", begins=False), observer)
 
     def _count(self) -> None:
         self.metrics.watched, self.metrics.subscriptions = len(self._watched), self._subscriptions
@@ -292,10 +269,8 @@ class Watches(Service):
         """Get leases of the nearest nodes, of the next nearest in place of those that give none."""
         state, own_id = watched.state, self._lookups.table.own_id
         try:
-            candidates = await self._candidates(watched)
             holds = self._store is not None and self._lookups.neighbourhood.is_near(state.key, GROUP)
-            wanted = GROUP - holds
-            granted, asked = await self._ask_nearest(watched, candidates, wanted)
+            granted, asked = await watched.search.run(GROUP - holds)
             now = self._clock.seconds()
             if holds:
                 own = Contact(own_id, ("", 0))
@@ -306,85 +281,6 @@ class Watches(Service):
             state.renewed(is_healthy, now, self._rng.uniform(0.9, 1.1))
         finally:
             watched.is_renewing = False
-
-    async def _ask_nearest(
-        self, watched: _Watched, candidates: dict[int, Contact], wanted: int
-    ) -> tuple[int, int]:
-        """Ask until as many as wanted have given leases, and nobody is known who is nearer than these.
-
-        Return how many have, and how many were asked.
-        """
-        key = watched.state.key
-        asked: set[int] = {self._lookups.table.own_id}
-        granted: list[int] = []
-
-        async def ask(contact: Contact) -> bool:
-            asked.add(contact.node_id)
-            has_given = await self._asked_for_lease(watched, contact)
-            if has_given:
-                granted.append(contact.node_id)
-            return has_given
-
-        def nearest() -> Contact | None:
-            known = {**watched.near, **candidates}
-            rest = [node_id for node_id in known if node_id not in asked]
-            return known[min(rest, key=key.__xor__)] if rest and len(asked) <= MAX_ASKED else None
-
-        async def fill_place() -> None:
-            while (contact := nearest()) is not None:
-                if await ask(contact):
-                    return
-
-        await gatherResults([Deferred.fromCoroutine(fill_place()) for _ in range(wanted)])
-        while (contact := nearest()) is not None:
-            farthest = sorted(node_id ^ key for node_id in granted)[:wanted]
-            if len(farthest) >= wanted and contact.node_id ^ key > farthest[-1]:
-                break
-            await ask(contact)
-        return len(granted), len(asked) - 1
-
-    async def _candidates(self, watched: _Watched) -> dict[int, Contact]:
-        """Return the nodes nearest to the key that may hold values."""
-        key, lookups, now = watched.state.key, self._lookups, self._clock.seconds()
-        table = lookups.table
-        is_known = lookups.neighbourhood.knows_region(key, GROUP)
-        if not is_known and now - watched.looked_up_at >= LOOKUP_INTERVAL:
-            watched.looked_up_at = now
-            lookup = await lookups.find_nodes(key, width=REPLICATION)
-            watched.near.clear()
-            watched.name(lookup.shortlist()[:REPLICATION])
-        nearest = table.holders(key, 2 * REPLICATION)
-        if not is_known:
-            nearest = sorted({*nearest, *watched.near.values()}, key=lambda one: one.node_id ^ key)
-        limited = limit_per_subnet(nearest, table.subnet_of)
-        serving = [contact for contact in limited if table.serves_values(contact.node_id)]
-        return {contact.node_id: contact for contact in serving[: 2 * REPLICATION]}
-
-    async def _asked_for_lease(self, watched: _Watched, contact: Contact) -> bool:
-        """Ask a node for a lease; return whether it has given one."""
-        state, table = watched.state, self._lookups.table
-        key = state.key
-        known = (one.node_id for one in table.holders(key, GROUP))
-        view = view_of(sorted((*known, table.own_id), key=key.__xor__)[:GROUP])
-        asked = self._rpc.ask(contact, Watch(key, view))
-        try:
-            reply = await asked.addTimeout(LEASE_TIMEOUT, self._clock)
-        except (CallFailed, TimeoutError):
-            state.refused(contact.node_id)
-            watched.near.pop(contact.node_id, None)
-            return False
-        if isinstance(reply, Watching) and reply.lease_ms:
-            watched.name(reply.nearer)
-            if not watched.subscriptions:
-                self._give_back(key, contact)
-                return True
-            state.granted(contact, reply.mark, self._clock.seconds() + reply.lease_ms / 1000)
-            return True
-        state.refused(contact.node_id)
-        if isinstance(reply, Refused):
-            table.reported(contact.node_id, reply.reason is not Refusal.NO_VALUES)
-            watched.name(reply.nearer)
-        return False
 
 
 def _not_in_time(failure: Failure) -> Found:

@@ -116,7 +116,7 @@ class QuickNode:
             self.values[key] = value
         for watch in list(self.watches):
             if watch.key == key:
-                watch.on_change(told(key, value))
+                watch.on_change(result_for(key, value))
 
 
 @define(eq=False)

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.net.api.states import KeyStates
 from dht14.records.receipt import NoRecord
-from tests.net.api.case import QuickNode, told
+from tests.net.api.case import QuickNode, result_for
 
 
 class Refusing(QuickNode):
@@ -31,7 +31,7 @@ class KeyStatesTests(SynchronousTestCase):
 
     def test_states(self) -> None:
         """The present state comes first, then each change when it happens."""
-        self.assertEqual(self.successResultOf(self.following()), told(1, b"one"))
+        self.assertEqual(self.successResultOf(self.following()), result_for(1, b"one"))
         following = self.following()
         self.assertNoResult(following)
         self.node.change(1, None)
@@ -42,7 +42,7 @@ class KeyStatesTests(SynchronousTestCase):
         self.successResultOf(self.following())
         for number in range(5):
             self.node.change(1, b"%d" % number)
-        self.assertEqual(self.successResultOf(self.following()), told(1, b"4"))
+        self.assertEqual(self.successResultOf(self.following()), result_for(1, b"4"))
         self.assertNoResult(self.following())
 
     def test_unknown(self) -> None:
@@ -52,7 +52,7 @@ class KeyStatesTests(SynchronousTestCase):
         self.node.watches[0].on_change(NoRecord.UNANSWERED)
         self.assertNoResult(following)
         self.node.change(1, b"known")
-        self.assertEqual(self.successResultOf(following), told(1, b"known"))
+        self.assertEqual(self.successResultOf(following), result_for(1, b"known"))
 
     def test_cancelled(self) -> None:
         """A wait that was cancelled loses nothing."""
@@ -61,7 +61,7 @@ class KeyStatesTests(SynchronousTestCase):
         following.cancel()
         self.failureResultOf(following, CancelledError)
         self.node.change(1, b"later")
-        self.assertEqual(self.successResultOf(self.following()), told(1, b"later"))
+        self.assertEqual(self.successResultOf(self.following()), result_for(1, b"later"))
 
     def test_end(self) -> None:
         """The watch ends when it is ended; the states end when the node stops."""

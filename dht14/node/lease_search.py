@@ -1,0 +1,142 @@
+"""Gets leases of the nodes nearest to a watched key, and gives them back."""
+
+from collections.abc import Iterable
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults
+from twisted.internet.interfaces import IReactorTime
+
+from dht14.errors import CallFailed
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.parameters import GROUP, REPLICATION
+from dht14.kademlia.subnet_limits import limit_per_subnet
+from dht14.node.lookups import Lookups
+from dht14.node.ports import CallResult, Rpc
+from dht14.node.watch_state import WatchState
+from dht14.records.store import Refusal
+from dht14.wire.messages import Refused, Watch, Watching, view_of
+
+LEASE_TIMEOUT = 1.5
+"""Seconds after which the next nearest node is asked for a lease."""
+
+MAX_ASKED = 16
+"""Nodes that are asked for leases of one key in one renewal."""
+
+MAX_NAMED = 2 * GROUP
+"""Nodes near the key that other nodes have named: so many of the nearest are remembered. With more, invented
+ones could use up MAX_ASKED."""
+
+LOOKUP_INTERVAL = 120.0
+"""Seconds between two lookups of a key whose neighbourhood the routing table does not know."""
+
+
+@define(eq=False)
+class LeaseSearch:
+    """The search for leases of one key, again and again, until `end`."""
+
+    _state: WatchState
+    """Is told of each lease."""
+    _lookups: Lookups
+    _rpc: Rpc
+    _clock: IReactorTime
+    _looked_up_at: float = field(default=float("-inf"), init=False)
+    _named: dict[int, Contact] = field(factory=dict, init=False)
+    """The nearest nodes that lookups and other nodes have named."""
+    _is_over: bool = field(default=False, init=False)
+
+    async def run(self, wanted: int) -> tuple[int, int]:
+        """Ask until as many as `wanted` have given leases, and nobody is known who is nearer than these.
+
+        Return how many have, and how many were asked.
+        """
+        key = self._state.key
+        candidates = await self._candidates()
+        asked: set[int] = {self._lookups.table.own_id}
+        granted: list[int] = []
+
+        async def ask(contact: Contact) -> bool:
+            asked.add(contact.node_id)
+            has_given = await self._ask(contact)
+            if has_given:
+                granted.append(contact.node_id)
+            return has_given
+
+        def nearest() -> Contact | None:
+            known = {**self._named, **candidates}
+            rest = [node_id for node_id in known if node_id not in asked]
+            return known[min(rest, key=key.__xor__)] if rest and len(asked) <= MAX_ASKED else None
+
+        async def fill_place() -> None:
+            while (contact := nearest()) is not None:
+                if await ask(contact):
+                    return
+
+        await gatherResults([Deferred.fromCoroutine(fill_place()) for _ in range(wanted)])
+        while (contact := nearest()) is not None:
+            farthest = sorted(node_id ^ key for node_id in granted)[:wanted]
+            if len(farthest) >= wanted and contact.node_id ^ key > farthest[-1]:
+                break
+            await ask(contact)
+        return len(granted), len(asked) - 1
+
+    def end(self) -> None:
+        """Give all leases back, and search no more."""
+        self._is_over = True
+        for member in self._state.members.values():
+            if member.contact.node_id != self._lookups.table.own_id:
+                self._give_back(member.contact)
+
+    def _give_back(self, contact: Contact) -> None:
+        # If it is lost, the next NOTIFY is refused, or the lease runs out.
+        observer = CallResult()
+        observer.outcome.addErrback(lambda failure: failure.trap(CallFailed))
+        self._rpc.call(contact, Watch(self._state.key, b"", begins=False), observer)
+
+    async def _candidates(self) -> dict[int, Contact]:
+        """Return the nodes nearest to the key that may hold values."""
+        key, lookups, now = self._state.key, self._lookups, self._clock.seconds()
+        table = lookups.table
+        is_known = lookups.neighbourhood.knows_region(key, GROUP)
+        if not is_known and now - self._looked_up_at >= LOOKUP_INTERVAL:
+            self._looked_up_at = now
+            lookup = await lookups.find_nodes(key, width=REPLICATION)
+            self._named.clear()
+            self._name(lookup.shortlist()[:REPLICATION])
+        nearest = table.holders(key, 2 * REPLICATION)
+        if not is_known:
+            nearest = sorted({*nearest, *self._named.values()}, key=lambda one: one.node_id ^ key)
+        limited = limit_per_subnet(nearest, table.subnet_of)
+        serving = [contact for contact in limited if table.serves_values(contact.node_id)]
+        return {contact.node_id: contact for contact in serving[: 2 * REPLICATION]}
+
+    def _name(self, contacts: Iterable[Contact]) -> None:
+        """Remember the nearest of these, and of those named before."""
+        self._named.update((contact.node_id, contact) for contact in contacts)
+        nearest = sorted(self._named, key=self._state.key.__xor__)[:MAX_NAMED]
+        self._named = {node_id: self._named[node_id] for node_id in nearest}
+
+    async def _ask(self, contact: Contact) -> bool:
+        """Ask a node for a lease; return whether it has given one."""
+        state, table = self._state, self._lookups.table
+        key = state.key
+        if self._is_over:
+            return False
+        known = (one.node_id for one in table.holders(key, GROUP))
+        view = view_of(sorted((*known, table.own_id), key=key.__xor__)[:GROUP])
+        asked = self._rpc.ask(contact, Watch(key, view))
+        try:
+            reply = await asked.addTimeout(LEASE_TIMEOUT, self._clock)
+        except (CallFailed, TimeoutError):
+            state.refused(contact.node_id)
+            self._named.pop(contact.node_id, None)
+            return False
+        if isinstance(reply, Watching) and reply.lease_ms:
+            # If the watch is over meanwhile, the lease runs out by itself: another watch may have begun.
+            self._name(reply.nearer)
+            state.granted(contact, reply.mark, self._clock.seconds() + reply.lease_ms / 1000)
+            return True
+        state.refused(contact.node_id)
+        if isinstance(reply, Refused):
+            table.reported(contact.node_id, reply.reason is not Refusal.NO_VALUES)
+            self._name(reply.nearer)
+        return False
