@@ -152,7 +152,7 @@ class Client:
 
         A value that is replaced before it is fetched from the iterator is left out. When the connection
         breaks the watch begins again, for as long as it takes, and a state that is new then is yielded. A
-        node of another kind is asked every 5 seconds.
+        node of another kind is asked every 5 seconds. The iterator ends when the client is closed.
 
         Before the first value it raises `NoNode`, `NotReady`, `TimedOut`, `BadKey`; later only `Forged`
         and `TooManyWatches`.
@@ -163,7 +163,7 @@ class Client:
         feed = Feed(raw_key, woken.set)
         pipeline.feeds.add(feed)
         try:
-            while True:
+            while not pipeline.is_closed:
                 woken.clear()
                 step = feed.step(time.monotonic())
                 if isinstance(step, News):

@@ -283,6 +283,7 @@ class Channel:
     def close(self) -> list[Exchange]:
         """Nobody uses the channel any more: everything fails."""
         self._is_connected = False
+        self.feeds.lost()
         failed = _failed((*self._sent, *self._waiting), "the client was closed")
         self._sent.clear()
         self._waiting.clear()

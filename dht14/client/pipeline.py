@@ -70,6 +70,11 @@ class Pipeline:
         """Who is told of the changes of watched keys."""
         return self._channel.feeds
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client is closed."""
+        return self._is_closed
+
     def say(self, request: ApiRequest) -> None:
         """Queue a request to whose reply nobody listens, unless there is no connection."""
         if self._connection is not None and not self._is_closed:

@@ -191,6 +191,24 @@ class AsyncioWatchTests(WatchCases, SynchronousTestCase):
         ends = [request for request in node.requests if request == WatchKey(KEY, on=False)]
         self.assertEqual(len(ends), 1)
 
+    def test_closed(self) -> None:
+        """A watch ends when its client is closed."""
+        node = self.node(self.serve)
+
+        async def talk() -> int:
+            client = dht14.aio.Client(node.address)
+            values = client.watch("k")
+            await anext(values)
+            rest = asyncio.ensure_future(count(values))
+            await asyncio.sleep(0)
+            await client.close()
+            return await asyncio.wait_for(rest, 10)
+
+        async def count(values: Any) -> int:
+            return len([value async for value in values])
+
+        self.assertEqual(asyncio.run(talk()), 0)
+
     def test_cancelled(self) -> None:
         """A task that watches can be cancelled."""
         node = self.node(self.serve)
