@@ -123,6 +123,12 @@ class Stack:
         self.responder.stop_storing()
         return self.hand_over.run(seconds) if self.hand_over is not None else succeed(None)
 
+    def stop_calls(self) -> None:
+        """Let calls under way fail now, and every later one at once; leave no timer."""
+        self.rpc.stop()
+        self.node.lookups.stop()
+        self.probe.stop()
+
     def metrics(
         self,
         *,

@@ -262,8 +262,7 @@ class StackTests(SynchronousTestCase):
         periodic = (service for service in stack.services if isinstance(service, Periodic))
         at_work = any(service._current is not None for service in periodic)
         ended = [maybeDeferred(service.stopService) for service in stack.services]
-        stack.rpc.stop()
-        stack.probe.stop()
+        stack.stop_calls()
         for one in ended:
             self.successResultOf(one)
         for protocol in (stack.rpc, stack.probe):

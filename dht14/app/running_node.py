@@ -50,9 +50,7 @@ class RunningNode:
 
     def stop_calls(self) -> None:
         """Let calls under way fail now, and every later one at once."""
-        self.stack.rpc.stop()
-        self.stack.node.lookups.stop()
-        self.stack.probe.stop()
+        self.stack.stop_calls()
         self.bulk_client.stop()
 
 

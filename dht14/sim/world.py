@@ -220,9 +220,7 @@ class World:
         # The order of `app.service`.
         await node.stack.leave(HAND_OVER_TIMEOUT)
         stopped = gatherResults([maybeDeferred(service.stopService) for service in node.stack.services])
-        node.stack.rpc.stop()
-        node.stack.node.lookups.stop()
-        node.stack.probe.stop()
+        node.stack.stop_calls()
         await stopped
         if isinstance(node.stack.store, Database):
             node.stack.store.close()

@@ -64,8 +64,7 @@ class PlannedStopTests(SynchronousTestCase):
             self.wait(HAND_OVER_TIMEOUT + 0.1)
             self.successResultOf(left)
         stopped = [maybeDeferred(service.stopService) for service in stack.services]
-        stack.rpc.stop()
-        stack.probe.stop()
+        stack.stop_calls()
         self.wait(5)
         for one in stopped:
             self.successResultOf(one)
