@@ -157,6 +157,13 @@ class Acceptor:
         signature = self._identity.sign(hs.prekey_to_sign(public, expires))
         return _Prekey(private, public, now, time - now, self._identity.proof + public + expires + signature)
 
+    def tidy(self, now: float) -> None:
+        """Forget the pre-keys that serve nobody any more. A node that gets no HELLO makes no new ones, and
+        would keep for ever what opens the sessions of their time."""
+        self._prekeys = [
+            prekey for prekey in self._prekeys if prekey.is_younger_than(2 * PREKEY_ROTATION, now)
+        ]
+
     # FINISH
 
     def may_open(self, finish: bytes, address: Address, priority: Priority, now: float) -> bool:

@@ -259,6 +259,7 @@ class EncryptedLayer:
     def tidy(self, now: float) -> None:
         """As `SessionLayer.tidy`."""
         self.sessions.tidy(now)
+        self._acceptor.tidy(now)
         for initiator in list(self._initiators.values()):
             if not 0 <= now - initiator.began_at < HANDSHAKE_TIMEOUT:
                 self._give_up(initiator)

@@ -1,7 +1,7 @@
 """The named scenarios: each is a promise of DHT-14, under its conditions."""
 
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.sim import attacks, host_scripts, network_scripts
+from dht14.sim import attacks, host_scripts, long_scripts, network_scripts
 from dht14.sim.clients import FaultPlan, history
 from dht14.sim.conditions import Conditions
 from dht14.sim.scenario import Scenario
@@ -74,6 +74,13 @@ SCENARIOS = {
             values=1_000,
         ),
         Scenario(
+            "churn-60min-3",
+            "the same with 3 copies: 99.7 % of gets right for an hour",
+            network_scripts.churn(3600.0, 1.0, replication=3, gets=40_000, at_least=0.997),
+            nodes=1_000,
+            values=1_000,
+        ),
+        Scenario(
             "churn-measured",
             "sessions as measured among real peers, many short, some long: 99.9 % of gets right for an hour",
             network_scripts.churn(600.0, 0.5, replication=8, gets=20_000, at_least=0.999),
@@ -117,6 +124,24 @@ SCENARIOS = {
             network_scripts.newcomer,
             nodes=3_000,
             values=1_000,
+        ),
+        Scenario(
+            "day",
+            "half of the nodes come and go for a day: what the others keep does not grow",
+            long_scripts.long_churn(1, 3600.0),
+            nodes=6,
+            values=200,
+            conditions=Conditions.worldwide(loss=0.01),
+            checked=False,
+        ),
+        Scenario(
+            "week",
+            "half of the nodes come and go for seven days: what the others keep does not grow",
+            long_scripts.long_churn(7, 3600.0),
+            nodes=6,
+            values=1_500,
+            conditions=Conditions.worldwide(loss=0.01),
+            checked=False,
         ),
         Scenario(
             "power-cut",

@@ -88,7 +88,7 @@ _packed_contacts: dict[int, tuple[Contact, bytes]] = {}
 
 def _packed(contact: Contact) -> bytes:
     known = _packed_contacts.get(contact.node_id)
-    if known is not None and known[0] is contact:
+    if known is not None and (known[0] is contact or known[0] == contact):
         return known[1]
     packed = _pack(contact)
     if len(_packed_contacts) >= _MAX_CACHED:

@@ -103,6 +103,14 @@ class AcceptorTests(AcceptorTestCase):
         self.assertApproximates(exp, BEGINNING, 60)
         self.assertTrue(self.acceptor.may_open(finish, CALLER, UNKNOWN, BEGINNING))
 
+    def test_prekeys_end(self) -> None:
+        """A pre-key is in memory for twenty minutes at most, also when no HELLO comes."""
+        finish = self.finish()
+        self.acceptor.tidy(BEGINNING + 2 * PREKEY_ROTATION - 1)
+        self.assertTrue(self.acceptor.may_open(finish, CALLER, UNKNOWN, BEGINNING))
+        self.acceptor.tidy(BEGINNING + 2 * PREKEY_ROTATION)
+        self.assertFalse(self.acceptor.may_open(finish, CALLER, UNKNOWN, BEGINNING))
+
     def challenge(self) -> bytes:
         challenge = self.acceptor.challenge(hs.hello(bytes(8), bytes(32), None), CALLER, UNKNOWN, BEGINNING)
         assert challenge is not None
