@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import TypeVar, final
+from typing import TYPE_CHECKING, TypeVar, final
 
 from dht14.client import plans
 from dht14.client.address import DEFAULT_ADDRESS, parse_address
@@ -18,6 +18,11 @@ from dht14.client.keys import Key, KeyT, key_of
 from dht14.client.pipeline import Pipeline
 from dht14.client.plans import Owner, Plan, complete
 from dht14.wire.api_messages import ApiReply, ApiRequest, GetRecord, WatchKey
+
+if TYPE_CHECKING:
+    from dht14.client.file_values import FetchedFile, FileSource, FileTarget, ReportProgress, StoredFile
+
+# What only files need is imported where it is needed.
 
 T = TypeVar("T")
 
@@ -182,6 +187,64 @@ class Client:
         finally:
             if pipeline.feeds.remove(feed):
                 pipeline.say(WatchKey(raw_key, on=False))
+
+    async def put_file(
+        self,
+        source: "FileSource",
+        *,
+        owner: Owner | None = None,
+        salt: bytes = b"",
+        seq: int | None = None,
+        cas: int | None = None,
+        ttl: int = 0,
+        replication: int = 0,
+        progress: "ReportProgress | None" = None,
+    ) -> "StoredFile":
+        """Store a file of any size; `StoredFile.address` is its address.
+
+        `source` is a path or an open binary file, which is read to its end. The file is cut into content
+        values, of which 32 are under way at once; memory stays the same for any size. With `owner` (and
+        `salt`, `seq`, `cas`: see `put_signed`) the address is that of an owner's value, which names the
+        file and can name another one later. `progress` is called for each piece. What fails is tried
+        again for a minute.
+
+        Put again what failed or was interrupted: pieces that are stored already are found. Raises
+        `FileFailed`, OSError, ValueError.
+        """
+        from dht14.client import file_transfer
+
+        return await file_transfer.put_file(
+            self,
+            source,
+            owner=owner,
+            salt=salt,
+            seq=seq,
+            cas=cas,
+            ttl=ttl,
+            replication=replication,
+            progress=progress,
+        )
+
+    async def get_file(
+        self, address: str, target: "FileTarget", *, progress: "ReportProgress | None" = None
+    ) -> "FetchedFile | None":
+        """Fetch a file, each piece verified; None where there is none.
+
+        To a path it is written as `target` with `.part` behind it, and renamed when all of it is on the
+        disk; a further call goes on with a part file, whose pieces are verified again. An open binary
+        file, a pipe or a device gets the bytes in order. Raises `FileFailed`, `NotAFile`, ValueError
+        for what is no address, OSError, and what `get` raises while nothing is fetched yet.
+        """
+        from dht14.client import file_transfer
+
+        return await file_transfer.get_file(self, address, target, progress=progress)
+
+    async def file_keys(self, address: str) -> list[bytes] | None:
+        """Return the keys of all values that a file consists of, each once, its own first; None where there
+        is none. Raises as `get_file`."""
+        from dht14.client import file_transfer
+
+        return await file_transfer.file_keys(self, address)
 
     async def _run(self, plan: Plan[T]) -> T:
         try:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TypeVar, final
+from typing import TYPE_CHECKING, TypeVar, final
 
 from dht14.client import plans
 from dht14.client.address import DEFAULT_ADDRESS, parse_address
@@ -15,6 +15,11 @@ from dht14.client.keys import Key, KeyT, key_of
 from dht14.client.plans import Owner, Plan, complete
 from dht14.client.sockets import ConnectionPool, PlanBatch, SocketConnection
 from dht14.wire.api_messages import ApiReply, ApiRequest, GetRecord
+
+if TYPE_CHECKING:
+    from dht14.client.file_values import FetchedFile, FileSource, FileTarget, ReportProgress, StoredFile
+
+# What only files need is imported where it is needed: asyncio, which moves them here, too.
 
 T = TypeVar("T")
 
@@ -43,6 +48,7 @@ class Client:
         if timeout <= 0 or not 1 <= connections <= 64:
             raise ValueError("timeout is more than 0 s, connections is 1 to 64")
         host, port = parse_address(address)
+        self._address, self._timeout = address, timeout
         self._pool = ConnectionPool(host, port, timeout, connections)
 
     def __enter__(self) -> "Client":
@@ -171,6 +177,69 @@ class Client:
                             feed.heard(reply)
         finally:
             connection.close()
+
+    def put_file(
+        self,
+        source: "FileSource",
+        *,
+        owner: Owner | None = None,
+        salt: bytes = b"",
+        seq: int | None = None,
+        cas: int | None = None,
+        ttl: int = 0,
+        replication: int = 0,
+        progress: "ReportProgress | None" = None,
+    ) -> "StoredFile":
+        """Store a file of any size; `StoredFile.address` is its address.
+
+        `source` is a path or an open binary file, which is read to its end. The file is cut into content
+        values, of which 32 are under way at once; memory stays the same for any size. With `owner` (and
+        `salt`, `seq`, `cas`: see `put_signed`) the address is that of an owner's value, which names the
+        file and can name another one later. `progress` is called for each piece, in another thread. What
+        fails is tried again for a minute.
+
+        Put again what failed or was interrupted: pieces that are stored already are found. Raises
+        `FileFailed`, OSError, ValueError.
+        """
+        from dht14.client.file_thread import run
+
+        return run(
+            self._address,
+            self._timeout,
+            lambda client: client.put_file(
+                source,
+                owner=owner,
+                salt=salt,
+                seq=seq,
+                cas=cas,
+                ttl=ttl,
+                replication=replication,
+                progress=progress,
+            ),
+        )
+
+    def get_file(
+        self, address: str, target: "FileTarget", *, progress: "ReportProgress | None" = None
+    ) -> "FetchedFile | None":
+        """Fetch a file, each piece verified; None where there is none.
+
+        To a path it is written as `target` with `.part` behind it, and renamed when all of it is on the
+        disk; a further call goes on with a part file, whose pieces are verified again. An open binary
+        file, a pipe or a device gets the bytes in order. Raises `FileFailed`, `NotAFile`, ValueError
+        for what is no address, OSError, and what `get` raises while nothing is fetched yet.
+        """
+        from dht14.client.file_thread import run
+
+        return run(
+            self._address, self._timeout, lambda client: client.get_file(address, target, progress=progress)
+        )
+
+    def file_keys(self, address: str) -> list[bytes] | None:
+        """Return the keys of all values that a file consists of, each once, its own first; None where there
+        is none. Raises as `get_file`."""
+        from dht14.client.file_thread import run
+
+        return run(self._address, self._timeout, lambda client: client.file_keys(address))
 
     def _run(self, plan: Plan[T]) -> T:
         (result,) = self._run_many(iter((plan,)), 1)

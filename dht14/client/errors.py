@@ -106,3 +106,24 @@ class Incomplete(DhtError):
     def __str__(self) -> str:
         failed = [result for result in self.results if isinstance(result, DhtError)]
         return f"{len(failed)} of {len(self.results)} calls failed, the first: {failed[0]}"
+
+
+class NotAFile(DhtError):
+    """What stands under the address is no file."""
+
+
+class FileFailed(DhtError):
+    """A file is not stored, or not fetched, completely. What has been done is not lost: the same call goes on
+    from there. What happened is its `__cause__`."""
+
+    def __init__(self, problem: str, bytes_done: int, bytes_total: int | None = None) -> None:
+        super().__init__(problem, bytes_done, bytes_total)
+        self.problem = problem
+        self.bytes_done = bytes_done
+        """Bytes that are stored, or fetched, for good."""
+        self.bytes_total = bytes_total
+        """The size of the file; None where it is not known."""
+
+    def __str__(self) -> str:
+        total = "" if self.bytes_total is None else f" of {self.bytes_total:,}"
+        return f"{self.bytes_done:,}{total} bytes are done, then: {self.problem}"

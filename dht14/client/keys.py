@@ -5,6 +5,7 @@ import re
 from typing import TypeVar
 
 from dht14.client.errors import BadKey
+from dht14.files.address import SCHEME, parse_address
 from dht14.kademlia.keyspace import ID_BYTES, id_to_bytes
 from dht14.records.envelope import MAX_SALT, OWNER_KEY_BYTES, key_of_owner
 
@@ -21,7 +22,8 @@ KEY_LIKE_DIGITS = 50
 
 
 def key_of(key: Key) -> bytes:
-    """Return the 32 bytes of a key: of 32 bytes, of 64 hex digits, or of any other text its SHA-256.
+    """Return the 32 bytes of a key: of 32 bytes, of 64 hex digits, of the address of a file, or of any other
+    text its SHA-256.
 
     `hex:` or `text:` before a text says which is meant. Raises `BadKey` for an empty text, for what looks
     like a key in hex and is none (the value would go to another key), and for bytes of another length.
@@ -44,6 +46,11 @@ def _key_of_text(text: str) -> bytes:
         return text_key(text.removeprefix("text:"))
     if text.startswith("hex:"):
         return from_hex(text.removeprefix("hex:"), "a key")
+    if text.startswith(SCHEME):
+        try:
+            return parse_address(text)
+        except ValueError as error:
+            raise BadKey(f"{error}; if the text is meant, write text:{text}") from None
     if re.fullmatch(f"[0-9A-Fa-f]{{{KEY_DIGITS}}}", text):
         return bytes.fromhex(text)
     if re.fullmatch("0[xX][0-9A-Fa-f]+", text):

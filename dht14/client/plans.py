@@ -93,7 +93,7 @@ def _put_envelope(
     # Whatever signs is imported where it is needed: it takes as long as all the rest.
     from dht14.records.signing import public_key_of, sign_envelope
 
-    private_key = _private_key(owner)
+    private_key = load_owner(owner)
     key = id_to_bytes(key_of_owner(public_key_of(private_key), salt))
     if seq is None and cas is not None:
         seq = cas + 1
@@ -152,7 +152,8 @@ def check_salt(salt: bytes) -> bytes:
     return salt
 
 
-def _private_key(owner: Owner) -> "Ed25519PrivateKey":
+def load_owner(owner: Owner) -> "Ed25519PrivateKey":
+    """Return the private key of an owner. Raises ValueError, OSError."""
     from dht14.records.signing import load_key
 
     if isinstance(owner, os.PathLike):

@@ -4,11 +4,12 @@ import argparse
 import hashlib
 import os
 import time
+from typing import BinaryIO
 
 from dht14.cmd import api_client
 from dht14.cmd.api_client import Found
 from dht14.cmd.command_error import DONE, NOT_DONE, WRONG_USAGE, CommandError
-from dht14.cmd.keys import KEY_HELP, SALT_HELP, add_owner_argument, parse_key, typed_key
+from dht14.cmd.keys import KEY_HELP, SALT_HELP, add_owner_argument, parse_key, parse_salt, typed_key
 from dht14.cmd.node_arguments import add_node_arguments, add_replication_argument, api_address
 from dht14.cmd.output import base64_text, print_bytes, print_json, print_status, print_value
 from dht14.cmd.parser import whole_number
@@ -23,16 +24,20 @@ from dht14.cmd.results import (
     version_hint,
 )
 from dht14.cmd.signing import add_version_arguments, signed_envelope, verified_envelope
-from dht14.cmd.value_input import add_file_argument, read_value
+from dht14.cmd.value_input import add_file_argument, open_file, read_or_open, read_value
+from dht14.files.address import SCHEME, is_link
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.records.envelope import Envelope, is_envelope
+from dht14.kademlia.parameters import MAX_VALUE
+from dht14.records.envelope import Envelope, is_envelope, overhead
 from dht14.records.receipt import NoRecord
 
 PUT_USAGE = """dht14 put KEY (VALUE | --file F) [options]
+       dht14 put --file F [options]
        dht14 put --content (VALUE | --file F) [options]
        dht14 put --sign KEYFILE [--salt S] [--seq N] [--cas N] (VALUE | --file F) [options]"""
 
 GET_USAGE = """dht14 get KEY [options]
+       dht14 get dht14:HEX [--output F] [options]
        dht14 get --owner OWNER [--salt S] [options]"""
 
 
@@ -72,9 +77,7 @@ def add_get_arguments(parser: argparse.ArgumentParser) -> None:
     key.required = False
     add_owner_argument(parser)
     parser.add_argument("--salt", metavar="S", help=SALT_HELP)
-    parser.add_argument(
-        "--output", metavar="F", help="write the value to this file instead of the standard output"
-    )
+    parser.add_argument("--output", metavar="F", help="write to this file instead of the standard output (-)")
     parser.add_argument(
         "--content",
         action="store_true",
@@ -89,6 +92,10 @@ def add_get_arguments(parser: argparse.ArgumentParser) -> None:
 def run_put(args: argparse.Namespace) -> int:
     """Store a value and return the exit code."""
     typed_key, payload = _key_and_value(args)
+    if not isinstance(payload, bytes):
+        from dht14.cmd import file_commands
+
+        return file_commands.run_put(args, payload)
     began = time.monotonic()
     envelope = None
     if args.sign is not None:
@@ -113,6 +120,9 @@ def run_put(args: argparse.Namespace) -> int:
 def run_get(args: argparse.Namespace) -> int:
     """Fetch a value and return the exit code."""
     key = _key_to_get(args)
+    is_plain = args.raw or args.content
+    if args.key is not None and args.key.startswith(SCHEME) and not is_plain:
+        return _get_file(args, key)
     began = time.monotonic()
     found = api_client.get(api_address(args), key, content=args.content)
     seconds = time.monotonic() - began
@@ -123,8 +133,12 @@ def run_get(args: argparse.Namespace) -> int:
         envelope = verified_envelope(key, value)
         if envelope.deleted:
             value, missing = None, NoRecord.DELETED
+        elif is_link(envelope.payload):
+            return _get_file(args, key)
         else:
             value = envelope.payload
+    if args.output == "-":
+        args.output = None
     if value is not None and args.output is not None:
         _write_file(args.output, value)
     if args.json:
@@ -141,6 +155,12 @@ def run_get(args: argparse.Namespace) -> int:
     return NOT_DONE if value is None else DONE
 
 
+def _get_file(args: argparse.Namespace, key: bytes) -> int:
+    from dht14.cmd import file_commands
+
+    return file_commands.run_get(args, key)
+
+
 def _key_to_get(args: argparse.Namespace) -> bytes:
     if args.content and args.owner is not None:
         raise CommandError(
@@ -149,20 +169,23 @@ def _key_to_get(args: argparse.Namespace) -> bytes:
     return typed_key(args)
 
 
-def _key_and_value(args: argparse.Namespace) -> tuple[str | None, bytes]:
-    """Return the KEY that was typed, if one is needed, and the value."""
+def _key_and_value(args: argparse.Namespace) -> tuple[str | None, bytes | BinaryIO]:
+    """Return the KEY that was typed, if one is needed, and the value; or the file to store."""
     if args.sign is None and (args.salt, args.seq, args.cas) != (None, None, None):
         raise CommandError(WRONG_USAGE, "--salt, --seq and --cas need --sign")
     if not args.content and args.sign is None:
+        if args.key is None and args.file is not None:
+            return None, open_file(args.file)
         if args.key is None:
-            raise CommandError(WRONG_USAGE, "give a KEY, or --content, or --sign KEYFILE")
+            raise CommandError(WRONG_USAGE, "give a KEY, or --file F, or --content, or --sign KEYFILE")
         parse_key(args.key)  # Report a wrong key before reading a file.
         return args.key, read_value(args.value, args.file)
     if args.value is not None:
         raise CommandError(
             WRONG_USAGE, "give no KEY with --content or --sign: the key follows from what is put"
         )
-    return None, read_value(args.key, args.file)
+    taken = 0 if args.sign is None else overhead(parse_salt(args.salt))
+    return None, read_or_open(args.key, args.file, MAX_VALUE - taken)
 
 
 def _write_file(path: str, value: bytes) -> None:

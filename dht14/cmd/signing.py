@@ -6,6 +6,7 @@ The cryptography is imported where it is used: it takes as long to load as all t
 
 import argparse
 import time
+from typing import TYPE_CHECKING
 
 from dht14.client.answers import envelope_from
 from dht14.client.errors import Forged, Refused
@@ -21,6 +22,9 @@ from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.envelope import MAX_SEQ, Envelope, is_envelope, key_of_owner, overhead
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 def add_version_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,12 +50,9 @@ def signed_envelope(args: argparse.Namespace, payload: bytes, must_be_there: boo
     Version numbers are those given, or follow from the version that the node finds. Raises `CommandError`,
     also if the node finds nothing where something `must_be_there`.
     """
-    from dht14.records.signing import load_key, public_key_of, sign_envelope
+    from dht14.records.signing import public_key_of, sign_envelope
 
-    try:
-        private_key = load_key(read_file(args.sign))
-    except Malformed as flaw:
-        raise CommandError(WRONG_USAGE, f"cannot sign with {args.sign}: {flaw}", "bad_key_file") from None
+    private_key = load_owner_key(args.sign)
     salt = parse_salt(args.salt)
     if len(payload) + overhead(salt) > MAX_VALUE:
         raise too_large_error(len(payload), MAX_VALUE - overhead(salt))
@@ -60,11 +61,26 @@ def signed_envelope(args: argparse.Namespace, payload: bytes, must_be_there: boo
     return sign_envelope(private_key, seq, payload, salt=salt, cas=cas)
 
 
+def load_owner_key(path: str) -> "Ed25519PrivateKey":
+    """Return the private key in a file. Raises `CommandError`."""
+    from dht14.records.signing import load_key
+
+    try:
+        return load_key(read_file(path))
+    except Malformed as flaw:
+        raise CommandError(WRONG_USAGE, f"cannot sign with {path}: {flaw}", "bad_key_file") from None
+
+
+def check_version_numbers(args: argparse.Namespace) -> None:
+    """Raise `CommandError` for numbers that exclude each other."""
+    if args.seq is not None and args.cas is not None and args.cas >= args.seq:
+        raise CommandError(WRONG_USAGE, "--cas must be below --seq")
+
+
 def _version_numbers(args: argparse.Namespace, key: bytes, must_be_there: bool) -> tuple[int, int | None]:
     """Return the number of the new version, and of the one that it may replace."""
+    check_version_numbers(args)
     if args.seq is not None:
-        if args.cas is not None and args.cas >= args.seq:
-            raise CommandError(WRONG_USAGE, "--cas must be below --seq")
         return args.seq, args.cas
     if args.cas is not None:
         return args.cas + 1, args.cas

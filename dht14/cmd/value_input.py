@@ -1,8 +1,10 @@
 """Reads the value that a command stores: from the command line, a file or the standard input."""
 
 import argparse
+import io
 import os
 import sys
+from typing import BinaryIO, cast
 
 from dht14.cmd.command_error import WRONG_USAGE, CommandError
 from dht14.cmd.parser import typed_bytes
@@ -20,7 +22,7 @@ def read_value(typed: str | None, file: str | None, limit: int = MAX_VALUE) -> b
         raise CommandError(WRONG_USAGE, "give either VALUE or --file F")
     value = typed_bytes(typed) if typed is not None else read_file(str(file))
     if not value:
-        raise CommandError(WRONG_USAGE, "the value is empty; it must have 1 byte or more", "empty")
+        raise _empty_error()
     if len(value) > limit:
         raise too_large_error(len(value) if typed is not None else _size(str(file)), limit)
     return value
@@ -28,15 +30,76 @@ def read_value(typed: str | None, file: str | None, limit: int = MAX_VALUE) -> b
 
 def read_file(path: str) -> bytes:
     """Read a file, up to one byte more than a value may have. Raises `CommandError`."""
+    file = open_file(path)
     try:
-        if path == "-":
-            if sys.stdin is None:
-                raise CommandError(WRONG_USAGE, "cannot read the standard input: it is closed", "unreadable")
-            return sys.stdin.buffer.read(MAX_VALUE + 1)
-        with open(path, "rb") as file:
-            return file.read(MAX_VALUE + 1)
+        return _read(file, path, MAX_VALUE + 1)
+    finally:
+        if path != "-":
+            file.close()
+
+
+def read_or_open(typed: str | None, file: str | None, limit: int) -> bytes | BinaryIO:
+    """Return the value as `read_value` does; of a longer file the file, to be read from its beginning. Raises
+    `CommandError`."""
+    if typed is not None or file is None:
+        return read_value(typed, file, limit)
+    opened = open_file(file)
+    value = _read(opened, file, limit + 1)
+    if not value:
+        raise _empty_error()
+    if len(value) <= limit:
+        opened.close()
+        return value
+    if opened.seekable():
+        opened.seek(0)
+        return opened
+    return cast(BinaryIO, _Resumed(value, opened))
+
+
+def open_file(path: str) -> BinaryIO:
+    """Open a file, or the standard input, without a buffer. Raises `CommandError`."""
+    try:
+        if path != "-":
+            return cast(BinaryIO, open(path, "rb", buffering=0))
+        if sys.stdin is None:
+            raise CommandError(WRONG_USAGE, "cannot read the standard input: it is closed", "unreadable")
+        # A thread that waits in a buffered read would not let the program end.
+        return cast(BinaryIO, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
     except OSError as error:
-        raise CommandError(WRONG_USAGE, f"cannot read {path}: {error.strerror}", "unreadable") from None
+        raise _unreadable(path, error) from None
+
+
+def _read(file: BinaryIO, path: str, size: int) -> bytes:
+    """Read `size` bytes, less only at the end."""
+    value = b""
+    try:
+        while len(value) < size and (part := file.read(size - len(value))):
+            value += part
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return value
+
+
+def _unreadable(path: str, error: OSError) -> CommandError:
+    return CommandError(WRONG_USAGE, f"cannot read {path}: {error.strerror}", "unreadable")
+
+
+def _empty_error() -> CommandError:
+    return CommandError(WRONG_USAGE, "the value is empty; it must have 1 byte or more", "empty")
+
+
+class _Resumed(io.RawIOBase):
+    """A pipe whose first bytes have been read already."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head, self._rest = head, rest
+
+    def read(self, size: int = -1) -> bytes:
+        """Read some bytes; none at the end."""
+        if not self._head:
+            return self._rest.read(size)
+        part, self._head = self._head[:size], self._head[size:]
+        return part
 
 
 def _size(path: str) -> int | None:
@@ -49,8 +112,8 @@ def too_large_error(size: int | None, limit: int) -> CommandError:
     has = f"more than {limit}" if size is None else str(size)
     return CommandError(
         WRONG_USAGE,
-        f"the value has {has} bytes, and a value may have {limit}; cut it (split -b {limit // 1000 * 1000}) "
-        "and put each piece under a key of its own",
+        f"the value has {has} bytes, and a value may have {limit}; without a KEY, dht14 put --file F stores "
+        "files of any size",
         "too_large",
         bytes=size,
         limit=limit,

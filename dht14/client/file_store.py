@@ -1,0 +1,114 @@
+"""A node's API as the place where the pieces of files are put and found."""
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from typing import Any, Generic, Protocol, TypeVar
+
+from attrs import frozen
+
+from dht14.client.answers import Receipt, Value
+from dht14.client.errors import DhtError, Forged, NoNode, NotReady, Refused, TimedOut
+from dht14.client.keys import Key
+from dht14.client.plans import Owner
+from dht14.files.content_store import Copies, Found, Hope, StoreTrouble, ValueKind
+from dht14.records.receipt import PutReason
+
+T = TypeVar("T")
+
+_KINDS = {"open": ValueKind.OPEN, "owner": ValueKind.OWNER, "content": ValueKind.CONTENT}
+
+_FULL = (PutReason.NO_ROOM, PutReason.WRITER_SHARE)
+_WRONG = (PutReason.CONFLICT, PutReason.NOT_AUTHENTIC)
+
+
+class ValueClient(Protocol):
+    """The calls of `dht14.aio.Client` that files need."""
+
+    async def put_content(self, value: bytes, *, ttl: int = 0, replication: int = 0) -> Receipt:
+        """As `Client`."""
+
+    async def put_signed(
+        self,
+        value: bytes,
+        owner: Owner,
+        salt: bytes = b"",
+        seq: int | None = None,
+        cas: int | None = None,
+        *,
+        ttl: int = 0,
+        replication: int = 0,
+    ) -> Receipt:
+        """As `Client`."""
+
+    async def get(self, key: Key) -> Value | None:
+        """As `Client`."""
+
+    async def get_content(self, key: Key) -> Value | None:
+        """As `Client`."""
+
+
+@frozen
+class _TaskJob(Generic[T]):
+    """As `Job`."""
+
+    _task: "asyncio.Task[T]"
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._task.__await__()
+
+    def discard(self) -> None:
+        """As `Job`."""
+        self._task.cancel()
+        # Otherwise asyncio reports that nobody has asked how it ended.
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+
+class ClientStore:
+    """A `ContentStore` for asyncio."""
+
+    def __init__(self, client: ValueClient, ttl: int = 0, replication: int = 0) -> None:
+        self._client = client
+        self._ttl = ttl
+        self._replication = replication
+        self._was_answered = False
+
+    async def put(self, value: bytes) -> Copies:
+        """As `ContentStore`."""
+        try:
+            receipt = await self._client.put_content(value, ttl=self._ttl, replication=self._replication)
+        except DhtError as error:
+            raise self._trouble(error) from error
+        self._was_answered = True
+        return Copies(receipt.copies, receipt.wanted)
+
+    async def find(self, key: bytes, content: bool) -> Found | None:
+        """As `ContentStore`."""
+        try:
+            value = await (self._client.get_content(key) if content else self._client.get(key))
+        except DhtError as error:
+            raise self._trouble(error) from error
+        self._was_answered = True
+        return None if value is None else Found(value.value, _KINDS[value.kind], value.expires_in)
+
+    def start(self, job: Coroutine[Any, Any, T]) -> _TaskJob[T]:
+        """As `ContentStore`."""
+        return _TaskJob(asyncio.ensure_future(job))
+
+    async def sleep(self, seconds: float) -> None:
+        """As `ContentStore`."""
+        await asyncio.sleep(seconds)
+
+    def _trouble(self, error: DhtError) -> StoreTrouble:
+        return StoreTrouble(str(error), self._hope(error))
+
+    def _hope(self, error: DhtError) -> Hope:
+        if isinstance(error, NoNode):
+            # A node that was there may restart. One that never was is more likely a wrong address.
+            return Hope.GREAT if self._was_answered else Hope.NONE
+        if isinstance(error, Refused):
+            if error.reason in _WRONG:
+                return Hope.NONE
+            return Hope.SMALL if error.reason in _FULL else Hope.GREAT
+        if isinstance(error, NotReady | TimedOut):
+            return Hope.GREAT
+        return Hope.SMALL if isinstance(error, Forged) else Hope.NONE

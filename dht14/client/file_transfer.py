@@ -1,0 +1,306 @@
+"""The calls for files, for asyncio: between a file of this host and a node."""
+
+import asyncio
+import contextlib
+import errno
+import io
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, BinaryIO, TypeVar, cast
+
+from dht14.client.errors import DhtError, FileFailed, NotAFile
+from dht14.client.file_store import ClientStore, ValueClient
+from dht14.client.file_values import (
+    FetchedFile,
+    FileProgress,
+    FileSource,
+    FileTarget,
+    ReportProgress,
+    StoredFile,
+)
+from dht14.client.part_file import PartFile
+from dht14.client.plans import Owner, check_salt, load_owner
+from dht14.files.address import encode_link, format_address, parse_address
+from dht14.files.content_store import Missing, NoManifest, StoreTrouble, TransferFailed
+from dht14.files.download import FileTree, fetch, find_tree, list_keys, list_pieces
+from dht14.files.manifest import PIECE_BYTES
+from dht14.files.upload import Upload, UploadProgress
+
+T = TypeVar("T")
+
+
+def _ignore(progress: FileProgress) -> None:
+    """Report to nobody."""
+
+
+async def put_file(
+    client: ValueClient,
+    source: FileSource,
+    *,
+    owner: Owner | None = None,
+    salt: bytes = b"",
+    seq: int | None = None,
+    cas: int | None = None,
+    ttl: int = 0,
+    replication: int = 0,
+    progress: ReportProgress | None = None,
+) -> StoredFile:
+    """As `dht14.aio.Client.put_file`."""
+    report = progress or _ignore
+    if owner is not None:
+        # A wrong key is known before anything is stored.
+        owner = load_owner(owner)
+        check_salt(salt)
+    with _opened(source, "rb") as file:
+        total = _size_of(file)
+        upload = Upload(
+            ClientStore(client, ttl, replication), lambda now: report(_upload_progress(now, total))
+        )
+        try:
+            key = await upload.run(_read_pieces(file))
+        except TransferFailed as failed:
+            raise FileFailed(str(failed), upload.progress.bytes_done, total) from _origin(failed)
+    done = upload.progress
+    if owner is not None:
+        link = encode_link(key)
+        try:
+            receipt = await client.put_signed(link, owner, salt, seq, cas, ttl=ttl, replication=replication)
+        except DhtError as error:
+            problem = f"the file is stored as {format_address(key)}, but its owner's value is not: {error}"
+            raise FileFailed(problem, done.bytes_done, total) from error
+        key = receipt.key
+    return StoredFile(
+        address=format_address(key),
+        key=key,
+        size=done.bytes_done,
+        pieces=done.pieces_done,
+        bytes_found=done.bytes_found,
+        copies=done.copies,
+        wanted=done.wanted,
+        expires_in=done.lifetime,
+    )
+
+
+async def get_file(
+    client: ValueClient, address: str, target: FileTarget, *, progress: ReportProgress | None = None
+) -> FetchedFile | None:
+    """As `dht14.aio.Client.get_file`."""
+    store = ClientStore(client)
+    tree = await _find(store, parse_address(address))
+    if tree is None:
+        return None
+    download = _Download(store, tree, progress or _ignore)
+    try:
+        if isinstance(target, str | os.PathLike) and _is_replaceable(target):
+            await download.to_part_file(os.fspath(target))
+        else:
+            with _opened(target, "wb") as file:
+                await download.to_file(file)
+    except TransferFailed as failed:
+        raise FileFailed(str(failed), download.bytes_done, tree.root.size) from _origin(failed)
+    return FetchedFile(
+        address=address, size=tree.root.size, pieces=tree.root.pieces, bytes_found=download.bytes_found
+    )
+
+
+async def file_keys(client: ValueClient, address: str) -> list[bytes] | None:
+    """As `dht14.aio.Client.file_keys`."""
+    key = parse_address(address)
+    store = ClientStore(client)
+    tree = await _find(store, key)
+    if tree is None:
+        return None
+    keys = {} if tree.key == key else {key: None}
+    try:
+        async with aclosing(list_keys(store, tree.key, tree.root)) as found:
+            keys |= {below: None async for below in found}
+    except StoreTrouble as trouble:
+        raise FileFailed(str(trouble), 0, tree.root.size) from trouble.__cause__
+    return list(keys)
+
+
+class _Download:
+    """One file on its way to a file of this host."""
+
+    def __init__(self, store: ClientStore, tree: FileTree, report: ReportProgress) -> None:
+        self._store = store
+        self._tree = tree
+        self._report = report
+        self.bytes_done = self.bytes_found = 0
+
+    async def to_file(self, file: BinaryIO) -> None:
+        """Write the pieces in order."""
+
+        def write(piece: bytes) -> None:
+            rest = memoryview(piece)
+            while rest:
+                # Raw files may write a part; all others write everything.
+                rest = rest[file.write(rest) or 0 :]
+
+        # What reads from a pipe may be slow for ever; nobody waits for a thread that waits for it.
+        await self._fetch(0, lambda piece: _in_thread(write, piece))
+        with contextlib.suppress(AttributeError):
+            file.flush()
+
+    async def to_part_file(self, path: str) -> None:
+        """Write the pieces behind those that an earlier call has left, and give the file its name."""
+        try:
+            part = PartFile(path)
+        except BlockingIOError:
+            raise BlockingIOError(errno.EWOULDBLOCK, "another process is fetching to it", path) from None
+        try:
+            found = await self._check(part)
+            free = part.free_bytes() - self.bytes_done
+            needed = self._tree.root.size - self.bytes_done
+            if free < needed:
+                problem = f"{needed:,} more bytes do not fit the disk, which has {free:,} left"
+                raise OSError(errno.ENOSPC, problem, path)
+            await self._fetch(found, lambda piece: _undisturbed(part.write, piece))
+            await _undisturbed(part.finish)
+        finally:
+            part.close()
+
+    async def _check(self, part: PartFile) -> int:
+        """Return how many pieces are there already, each compared with its key."""
+        count = 0
+        try:
+            async with aclosing(list_pieces(self._store, self._tree.root)) as pieces:
+                async for piece in pieces:
+                    if not await _undisturbed(part.has_piece, piece.key, piece.size):
+                        break
+                    count += 1
+                    self.bytes_done += piece.size
+                    self.bytes_found = self.bytes_done
+                    self._tell()
+        except StoreTrouble as trouble:
+            raise TransferFailed(str(trouble)) from trouble
+        return count
+
+    async def _fetch(self, first: int, write: Callable[[bytes], Awaitable[None]]) -> None:
+        self._tell()
+        async with aclosing(fetch(self._store, self._tree.root, first)) as pieces:
+            async for piece in pieces:
+                await write(piece)
+                self.bytes_done += len(piece)
+                self._tell()
+
+    def _tell(self) -> None:
+        self._report(
+            FileProgress(
+                bytes_done=self.bytes_done,
+                bytes_total=self._tree.root.size,
+                bytes_found=self.bytes_found,
+                expires_in=self._tree.expires_in,
+            )
+        )
+
+
+async def _find(store: ClientStore, key: bytes) -> FileTree | None:
+    try:
+        return await find_tree(store, key)
+    except Missing:
+        return None
+    except NoManifest as flaw:
+        raise NotAFile(f"what stands there is {flaw}") from None
+    except TransferFailed as failed:
+        raise _origin(failed) or failed from None
+
+
+def _origin(failed: TransferFailed) -> BaseException | None:
+    """Return the error of the client that ended a transfer; None where it was none."""
+    trouble = failed.__cause__
+    return trouble.__cause__ if trouble is not None else None
+
+
+def _upload_progress(now: UploadProgress, total: int | None) -> FileProgress:
+    return FileProgress(
+        bytes_done=now.bytes_done,
+        bytes_total=total,
+        bytes_found=now.bytes_found,
+        copies=now.copies,
+        wanted=now.wanted,
+        expires_in=now.lifetime,
+    )
+
+
+# Files of this host. They are read and written in threads: a disk or a pipe can be slow.
+
+
+@contextmanager
+def _opened(file: FileSource, mode: str) -> Iterator[BinaryIO]:
+    if isinstance(file, str | os.PathLike):
+        with open(file, mode, buffering=0) as opened:
+            yield cast(BinaryIO, opened)
+    else:
+        yield file
+
+
+def _size_of(file: BinaryIO) -> int | None:
+    """Return how many bytes are left to read; None where only the end tells."""
+    try:
+        if not file.seekable():
+            return None
+        position = file.tell()
+        size = file.seek(0, io.SEEK_END) - position
+        file.seek(position)
+    except (AttributeError, OSError):
+        return None
+    return max(size, 0)
+
+
+def _is_replaceable(path: FileTarget) -> bool:
+    """Whether a new file can take its place; not that of a device or a pipe."""
+    return isinstance(path, str | os.PathLike) and (os.path.isfile(path) or not os.path.exists(path))
+
+
+async def _read_pieces(file: BinaryIO) -> AsyncIterator[bytes]:
+    while piece := await _in_thread(_read_piece, file):
+        yield piece
+        if len(piece) < PIECE_BYTES:
+            return
+
+
+def _read_piece(file: BinaryIO) -> bytes:
+    """Read a piece; less only at the end. A pipe gives what it has."""
+    piece = bytearray()
+    while len(piece) < PIECE_BYTES and (part := file.read(PIECE_BYTES - len(piece))):
+        piece += part
+    return bytes(piece)
+
+
+def _in_thread(call: Callable[..., T], *arguments: Any) -> "asyncio.Future[T]":
+    """Run a call in a thread that nobody waits for at the end of the program: it may wait for a pipe."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: Exception | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(cast(T, result))
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = call(*arguments)
+        except Exception as raised:  # noqa: BLE001 - whoever waits for it gets it
+            error = raised
+        with contextlib.suppress(RuntimeError):  # The loop has ended meanwhile.
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+async def _undisturbed(call: Callable[..., T], *arguments: Any) -> T:
+    """Run a call in a thread, and wait for its end even if the task is cancelled: the file is closed then."""
+    running = _in_thread(call, *arguments)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

@@ -1,0 +1,100 @@
+"""Lines about a file that is put or fetched: what it takes, how far it is, what became of it."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO
+
+from dht14.client.file_values import FileProgress
+from dht14.cmd.progress import LOG_INTERVAL, TERMINAL_INTERVAL, duration
+
+BAR_CHARACTERS = 24
+
+RATE_SECONDS = 10.0
+"""The rate is that of this time: it follows a network that becomes slower or faster."""
+
+DEFAULT_SHARE = 469_000_000
+"""Bytes that a node with the default [storage] limits holds of one writer, if it holds nothing else."""
+
+
+class TransferLine:
+    """Shows the progress of one file: a bar on a terminal, a new line every 10 s elsewhere."""
+
+    def __init__(
+        self, stream: TextIO | None, doing: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`doing` is said before the numbers: "stored", "fetched"."""
+        self._stream = stream
+        self._doing = doing
+        self._clock = clock
+        self._printed_at = clock()
+        self._is_terminal = stream is not None and stream.isatty()
+        self._moved: deque[tuple[float, int]] = deque()
+        """Times, and the bytes that had been moved by then."""
+
+    def update(self, now: FileProgress) -> None:
+        """Show how far the file is, unless that was just shown."""
+        if self._stream is None:
+            return
+        time_now = self._clock()
+        if not self._moved or time_now - self._moved[-1][0] >= TERMINAL_INTERVAL:
+            self._moved.append((time_now, now.bytes_done - now.bytes_found))
+        while len(self._moved) > 2 and time_now - self._moved[1][0] >= RATE_SECONDS:
+            self._moved.popleft()
+        if time_now - self._printed_at < (TERMINAL_INTERVAL if self._is_terminal else LOG_INTERVAL):
+            return
+        self._printed_at = time_now
+        line = self._doing + self._amount(now) + self._speed(now)
+        self._stream.write(f"\r\x1b[K{self._bar(now)}{line}" if self._is_terminal else f"{line}\n")
+        self._stream.flush()
+
+    def end(self) -> None:
+        """Clear the line on a terminal."""
+        if self._stream is not None and self._is_terminal:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+    def _bar(self, now: FileProgress) -> str:
+        if not now.bytes_total:
+            return ""
+        full = BAR_CHARACTERS * min(now.bytes_done, now.bytes_total) // now.bytes_total
+        return f"[{'#' * full}{'.' * (BAR_CHARACTERS - full)}] "
+
+    def _amount(self, now: FileProgress) -> str:
+        if not now.bytes_total:
+            return f" {bytes_text(now.bytes_done)}"
+        percent = 100 * now.bytes_done // now.bytes_total
+        return f" {percent} %, {bytes_text(now.bytes_done)} of {bytes_text(now.bytes_total)}"
+
+    def _speed(self, now: FileProgress) -> str:
+        (began, before), (ended, behind) = self._moved[0], self._moved[-1]
+        if behind <= before or ended <= began:
+            return ""
+        rate = (behind - before) / (ended - began)
+        text = f", {bytes_text(rate)}/s"
+        if now.bytes_total is None:
+            return text
+        return f"{text}, {duration((now.bytes_total - now.bytes_done) / rate)} left"
+
+
+def storage_line(now: FileProgress) -> str:
+    """Say what a file takes of the network, as far as it is known when its first piece is stored."""
+    parts = []
+    if now.bytes_total is not None and now.wanted:
+        needed = now.bytes_total * now.wanted
+        parts.append(f"{now.wanted} copies of {bytes_text(now.bytes_total)} take {bytes_text(needed)}")
+        nodes = -(-needed // DEFAULT_SHARE)
+        if nodes > now.wanted:
+            parts.append(f"that fits {nodes} nodes or more with the default storage_limit")
+    if now.expires_in is not None:
+        parts.append(f"it lapses after {duration(now.expires_in)}, unless you put it again")
+    return "; ".join(parts)
+
+
+def bytes_text(count: float) -> str:
+    """Format a number of bytes in the unit that fits."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} bytes" if unit == "bytes" else f"{count:,.1f} {unit}"
