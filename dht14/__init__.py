@@ -10,7 +10,7 @@ Layers, each importing only what stands below it::
     net/  maintenance/                 Twisted protocols (rpc/, api/, bulk/); what a node does unasked
     node/                              operations: lookup, get, put, join, answers to other nodes
     wire/  session/  database/         messages and bytes; encrypted sessions; the records on disk
-    records/  security/                which record wins, an owner's envelope; identity, limits, tickets
+    records/  security/  files/        which record wins, an owner's envelope; identity, limits; large files
     kademlia/                          ids, k-buckets, routing table, lookup
     errors  bounded                    whose fault an error is; collections that stay bounded
 
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from dht14.client.errors import (
         BadKey,
         DhtError,
+        FileFailed,
         Forged,
         Incomplete,
         NoNode,
+        NotAFile,
         NotReady,
         Refused,
         TimedOut,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         TooManyWatches,
         Unanswered,
     )
+    from dht14.client.file_values import FetchedFile, FileProgress, StoredFile
     from dht14.client.keys import owner_key
     from dht14.embedding.node import Node
     from dht14.embedding.node_status import NodeStatus
@@ -56,17 +59,22 @@ __all__ = [
     "ConfigError",
     "DataDirInUse",
     "DhtError",
+    "FetchedFile",
+    "FileFailed",
+    "FileProgress",
     "Forged",
     "Incomplete",
     "NoNode",
     "Node",
     "NodeStatus",
+    "NotAFile",
     "NotReady",
     "PutOutcome",
     "PutReason",
     "Receipt",
     "Refused",
     "StartError",
+    "StoredFile",
     "TimedOut",
     "TooLarge",
     "TooManyWatches",
@@ -79,6 +87,7 @@ __all__ = [
 _HOMES = {
     "client.blocking": {"Client"},
     "client.answers": {"Receipt", "Value"},
+    "client.file_values": {"FetchedFile", "FileProgress", "StoredFile"},
     "client.keys": {"owner_key"},
     "embedding.node": {"Node"},
     "embedding.node_status": {"NodeStatus"},

@@ -5,9 +5,11 @@ from dht14.client.asynchronous import Client
 from dht14.client.errors import (
     BadKey,
     DhtError,
+    FileFailed,
     Forged,
     Incomplete,
     NoNode,
+    NotAFile,
     NotReady,
     Refused,
     TimedOut,
@@ -15,6 +17,7 @@ from dht14.client.errors import (
     TooManyWatches,
     Unanswered,
 )
+from dht14.client.file_values import FetchedFile, FileProgress, StoredFile
 from dht14.client.keys import owner_key
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse, StartError
 from dht14.records.receipt import PutOutcome, PutReason
@@ -34,16 +37,21 @@ __all__ = [
     "ConfigError",
     "DataDirInUse",
     "DhtError",
+    "FetchedFile",
+    "FileFailed",
+    "FileProgress",
     "Forged",
     "Incomplete",
     "NoNode",
     "NodeStatus",
+    "NotAFile",
     "NotReady",
     "PutOutcome",
     "PutReason",
     "Receipt",
     "Refused",
     "StartError",
+    "StoredFile",
     "TimedOut",
     "TooLarge",
     "TooManyWatches",

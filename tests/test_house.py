@@ -14,7 +14,7 @@ TOP = Path(__file__).parent.parent / "dht14"
 LAYERS = (
     {"errors", "bounded", "metrics"},
     {"kademlia"},
-    {"records", "security"},
+    {"records", "security", "files"},
     {"wire", "session", "database"},
     {"node"},
     {"net", "maintenance"},
@@ -28,14 +28,25 @@ LAYERS = (
     {"__main__"},
 )
 # No Twisted, no log, no clock, no thread.
-PURE = {"errors", "bounded", "metrics", "kademlia", "records", "security", "wire", "session"}
+PURE = {"errors", "bounded", "metrics", "kademlia", "records", "security", "files", "wire", "session"}
 # The database waits for its disk in a thread. It reads no clock and writes no log.
 ALLOWED = {"database": {"lmdb", "threading"}}
 IMPURE_MODULES = {"twisted", "logging", "time", "asyncio", "threading", "secrets", "lmdb"}
 # What users of the clients meet keeps the name that says it best, though there are others inside.
 PUBLIC_CLASSES = {"Client", "Node", "Receipt", "Refused", "Value"}
 # Of the clients these move the bytes; their other modules are as pure as what stands below.
-TRANSPORTS = {f"client/{name}.py" for name in ("asynchronous", "pipeline", "blocking", "sockets")}
+TRANSPORTS = {
+    f"client/{name}.py"
+    for name in (
+        "asynchronous",
+        "pipeline",
+        "blocking",
+        "sockets",
+        "file_store",
+        "file_thread",
+        "file_transfer",
+    )
+}
 # Outside cmd/ the reactor is imported by a node without another one, and by the process of a node in a test
 # network, which has nothing else to do: both when they start, not when they are imported.
 REACTOR_USERS = {"embedding/node.py", "embedding/testnet_node.py"}
@@ -135,7 +146,7 @@ class HouseTests(SynchronousTestCase):
     def test_clients(self):
         """The clients import nothing of a node and no Twisted; only their transports a clock and a socket.
         `aio` has a node, too, which it imports when it is asked for."""
-        downstairs = {"errors", "kademlia", "records", "wire", "client"}
+        downstairs = {"errors", "kademlia", "records", "files", "wire", "client"}
         for module in self.modules:
             if module.part not in ("client", "aio"):
                 continue

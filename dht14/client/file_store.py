@@ -10,7 +10,7 @@ from dht14.client.answers import Receipt, Value
 from dht14.client.errors import DhtError, Forged, NoNode, NotReady, Refused, TimedOut
 from dht14.client.keys import Key
 from dht14.client.plans import Owner
-from dht14.files.content_store import Copies, Found, Hope, StoreTrouble, ValueKind
+from dht14.files.content_store import Copies, FoundValue, Hope, StoreTrouble, ValueKind
 from dht14.records.receipt import PutReason
 
 T = TypeVar("T")
@@ -81,14 +81,14 @@ class ClientStore:
         self._was_answered = True
         return Copies(receipt.copies, receipt.wanted)
 
-    async def find(self, key: bytes, content: bool) -> Found | None:
+    async def find(self, key: bytes, content: bool) -> FoundValue | None:
         """As `ContentStore`."""
         try:
             value = await (self._client.get_content(key) if content else self._client.get(key))
         except DhtError as error:
             raise self._trouble(error) from error
         self._was_answered = True
-        return None if value is None else Found(value.value, _KINDS[value.kind], value.expires_in)
+        return None if value is None else FoundValue(value.value, _KINDS[value.kind], value.expires_in)
 
     def start(self, job: Coroutine[Any, Any, T]) -> _TaskJob[T]:
         """As `ContentStore`."""

@@ -26,7 +26,7 @@ from dht14.files.address import encode_link, format_address, parse_address
 from dht14.files.content_store import Missing, NoManifest, StoreTrouble, TransferFailed
 from dht14.files.download import FileTree, fetch, find_tree, list_keys, list_pieces
 from dht14.files.manifest import PIECE_BYTES
-from dht14.files.upload import Upload, UploadProgress
+from dht14.files.upload import FileUpload, UploadProgress
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ async def put_file(
         check_salt(salt)
     with _opened(source, "rb") as file:
         total = _size_of(file)
-        upload = Upload(
+        upload = FileUpload(
             ClientStore(client, ttl, replication), lambda now: report(_upload_progress(now, total))
         )
         try:

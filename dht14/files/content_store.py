@@ -58,7 +58,7 @@ class ValueKind(Enum):
 
 
 @frozen
-class Found:
+class FoundValue:
     """A value that was found, verified; of an owner's value the payload."""
 
     value: bytes
@@ -91,7 +91,7 @@ class ContentStore(Protocol):
     async def put(self, value: bytes) -> Copies:
         """Store a value under its SHA-256. Raises `StoreTrouble`."""
 
-    async def find(self, key: bytes, content: bool) -> Found | None:
+    async def find(self, key: bytes, content: bool) -> FoundValue | None:
         """Look for a value; with `content` only one whose SHA-256 is the key. Raises `StoreTrouble`."""
 
     def start(self, job: Coroutine[Any, Any, T]) -> Job[T]:

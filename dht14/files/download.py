@@ -10,7 +10,7 @@ from dht14.errors import Malformed
 from dht14.files.address import decode_link
 from dht14.files.content_store import (
     ContentStore,
-    Found,
+    FoundValue,
     Hope,
     Missing,
     NoManifest,
@@ -124,7 +124,7 @@ async def _fetch_piece(store: ContentStore, piece: Piece) -> bytes:
     return found.value
 
 
-async def _find_content(store: ContentStore, key: bytes) -> Found:
+async def _find_content(store: ContentStore, key: bytes) -> FoundValue:
     found = await store.find(key, True)
     if found is None:
         raise Missing

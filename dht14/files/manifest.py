@@ -108,9 +108,11 @@ def _decode(value: bytes) -> Manifest:
         items = cbor2.loads(value, max_depth=1, allow_indefinite=False)
     except CBORDecodeError as error:
         raise Malformed("not CBOR as a manifest is") from error
-    if type(items) is not list or len(items) != _FIELDS or items[0] != MAGIC:
+    if type(items) is not list or len(items) != _FIELDS or type(items[0]) is not str:
         raise Malformed("not a manifest")
-    if items[1] != VERSION or type(items[1]) is not int:
+    if items[0] != MAGIC:
+        raise Malformed("not a manifest")
+    if type(items[1]) is not int or items[1] != VERSION:
         raise Malformed("a manifest of a version that this program does not know")
     _, _, level, piece_bytes, size, keys = items
     _check(level, piece_bytes, size, keys)

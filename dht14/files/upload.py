@@ -48,10 +48,12 @@ class _Stored:
     is_piece: bool
     copies: Copies | None
     """None: it was found, and not stored again."""
+    was_missing: bool = False
+    """Whether it is a piece that an earlier upload has not stored, as far as is known."""
 
 
 @define(eq=False)
-class Upload:
+class FileUpload:
     """One file on its way into the network.
 
     Nobody tells an upload what an earlier one of the same file has stored. So it looks for the pieces first,
@@ -66,6 +68,8 @@ class Upload:
     _tree: TreeBuilder = field(factory=TreeBuilder, init=False)
     _root: bytes = field(default=b"", init=False)
     _looks_first: bool = field(default=False, init=False)
+    """Until the first piece is missing: those that are asked for by then may still be found behind it."""
+    _has_missed: bool = field(default=False, init=False)
     _doubtful: deque[bytes] = field(factory=lambda: deque(maxlen=WINDOW), init=False)
 
     async def run(self, pieces: AsyncIterator[bytes]) -> bytes:
@@ -110,7 +114,8 @@ class Upload:
             if found is not None and found.expires_in is not None and found.expires_in >= least:
                 return _Stored(piece, True, None)
             self._looks_first = False
-        return await self._put(piece, is_piece=True)
+        stored = await self._put(piece, is_piece=True)
+        return evolve(stored, was_missing=True)
 
     async def _put(self, value: bytes, is_piece: bool) -> _Stored:
         return _Stored(value, is_piece, await try_often(self._store, lambda: self._store.put(value)))
@@ -129,7 +134,8 @@ class Upload:
         else:
             progress = evolve(progress, copies=_least(progress.copies, stored.copies.stored))
         self.progress = progress
-        if not self._looks_first:
+        if stored.was_missing and not self._has_missed:
+            self._has_missed = True
             await self._settle_doubts()
         self._report(self.progress)
 

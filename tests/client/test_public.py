@@ -8,9 +8,11 @@ import dht14.testing
 from dht14.client.errors import (
     BadKey,
     DhtError,
+    FileFailed,
     Forged,
     Incomplete,
     NoNode,
+    NotAFile,
     NotReady,
     Refused,
     TimedOut,
@@ -39,12 +41,13 @@ class PublicTests(SynchronousTestCase):
     def test_same_methods(self) -> None:
         """Both clients, and a node, have the same methods with the same arguments. Those that carry out many
         calls are only for clients: a node has no connections that they would spare."""
+        many = ("get_many", "put_many", "put_file", "get_file", "file_keys")
         for name, method in vars(dht14.Client).items():
             if name.startswith("_"):
                 continue
             self.assertTrue(method.__doc__, name)
             others: list[type] = [dht14.aio.Client]
-            if name not in ("close", "get_many", "put_many"):
+            if name != "close" and name not in many:
                 others += [dht14.Node, dht14.aio.AsyncioNode]
             for other in others:
                 signature = inspect.signature(getattr(other, name))
@@ -62,7 +65,8 @@ class PublicTests(SynchronousTestCase):
             Refused(),
             Incomplete([Refused(), 1]),
             TooManyWatches(),
-            *(kind("why") for kind in (NoNode, TimedOut, Unanswered, NotReady, Forged)),
+            FileFailed("why", 3, 9),
+            *(kind("why") for kind in (NoNode, TimedOut, Unanswered, NotReady, Forged, NotAFile)),
         ]
         for error in errors:
             self.assertIsInstance(error, DhtError)

@@ -119,13 +119,8 @@ class Endpoint(Resource):
             raise HttpError(
                 405, f"{verb} is not possible here", f"Possible are: {allowed}.", {"Allow": allowed}
             )
-        if method.needs_token and not self._rules.accepts_token(header(request, b"authorization")):
-            raise HttpError(
-                401,
-                "the token is missing or wrong",
-                "Send 'Authorization: Bearer TOKEN' with the content of admin.token in the data directory.",
-                {"WWW-Authenticate": "Bearer"},
-            )
+        if method.needs_token:
+            check_token(request, self._rules)
         segments = tuple(part.decode("utf-8", "surrogateescape") for part in request.postpath or ())
         if len(segments) != method.segments or not all(segments):
             raise HttpError(404, "no such page", "GET /openapi.json lists all pages.")
@@ -134,10 +129,8 @@ class Endpoint(Resource):
                 429, f"{MAX_OPERATIONS} operations are under way", "Try again.", {"Retry-After": "1"}
             )
         assert request.content is not None
-        parameters = _parameters(request, method.parameters)
-        return method, AdminCall(
-            segments, parameters, request.content.read(), header(request, b"accept") or ""
-        )
+        given = parameters(request, method.parameters)
+        return method, AdminCall(segments, given, request.content.read(), header(request, b"accept") or "")
 
     async def _run(self, method: Method, call: AdminCall) -> Answer:
         return await method.respond(call)
@@ -148,18 +141,8 @@ class Endpoint(Resource):
         if isinstance(result, Failure):
             if result.check(CancelledError):
                 return  # The client has gone.
-            result = self._answer_to(result)
+            result = failure_answer(result, self.log)
         write(request, result)
-
-    def _answer_to(self, failure: Failure) -> Answer:
-        if isinstance(failure.value, HttpError):
-            return error_answer(failure.value)
-        if failure.check(NotStarted):
-            return error_answer(
-                HttpError(503, "the node has not started", "See /readyz.", {"Retry-After": "1"})
-            )
-        self.log.failure("An admin request failed; this is a bug.", failure)
-        return error_answer(HttpError(500, "internal error", "The log of the node has the details."))
 
 
 def header(request: Request, name: bytes) -> str | None:
@@ -182,7 +165,19 @@ def check_sender(request: Request, rules: AccessRules) -> None:
         raise HttpError(403, "a page of another origin sent this request")
 
 
-def _parameters(request: Request, known: frozenset[str]) -> dict[str, str]:
+def check_token(request: Request, rules: AccessRules) -> None:
+    """Refuse who has no token where one is asked for. Raises `HttpError`."""
+    if not rules.accepts_token(header(request, b"authorization")):
+        raise HttpError(
+            401,
+            "the token is missing or wrong",
+            "Send 'Authorization: Bearer TOKEN' with the content of admin.token in the data directory.",
+            {"WWW-Authenticate": "Bearer"},
+        )
+
+
+def parameters(request: Request, known: frozenset[str]) -> dict[str, str]:
+    """Return the parameters of a request. Raises `HttpError` for unknown ones."""
     given: dict[str, str] = {}
     for raw_name, values in (request.args or {}).items():
         name = raw_name.decode("utf-8", "replace")
@@ -206,6 +201,16 @@ def whole_number(call: AdminCall, name: str, default: int, low: int, high: int) 
     if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
         raise HttpError(400, f"{name} must be a whole number from {low} to {high}")
     return int(text)
+
+
+def failure_answer(failure: Failure, log: Logger) -> Answer:
+    """Answer to a request that has failed, and log what is a bug."""
+    if isinstance(failure.value, HttpError):
+        return error_answer(failure.value)
+    if failure.check(NotStarted):
+        return error_answer(HttpError(503, "the node has not started", "See /readyz.", {"Retry-After": "1"}))
+    log.failure("An admin request failed; this is a bug.", failure)
+    return error_answer(HttpError(500, "internal error", "The log of the node has the details."))
 
 
 def error_answer(error: HttpError) -> Answer:

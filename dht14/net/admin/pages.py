@@ -29,7 +29,7 @@ ParseKey = Callable[[str], int]
 SetLogLevel = Callable[[str], None]
 """Changes the log level of the process. Raises `ValueError` with the known levels."""
 
-_REFUSED = {
+REFUSED = {
     PutReason.NOT_READY: (503, "the node is not ready", "See /readyz."),
     PutReason.NO_ROOM: (507, "the holders of this key have no room", "See docs/operations.md, section 4."),
     PutReason.WRITER_SHARE: (507, "the share of this writer is used up", "See [storage] writer_share."),
@@ -37,13 +37,15 @@ _REFUSED = {
     PutReason.TOO_FEW_HOLDERS: (504, "too few holders answered", "Try again; see /v1/locate/KEY."),
     PutReason.NOT_AUTHENTIC: (422, "the value is not what its key or its signature says", ""),
 }
-_MISSING = {
+"""Status, error and hint for a value that is not stored."""
+MISSING = {
     NoRecord.NOT_FOUND: (404, "not found", ""),
     NoRecord.NOT_READY: (503, "the node is not ready", "See /readyz."),
     NoRecord.UNANSWERED: (504, "the nodes that should know did not answer", "Try again."),
     NoRecord.DELETED: (410, "deleted by its owner", ""),
     NoRecord.TOO_MANY_WATCHES: (429, "too many keys are watched", "End other watches."),
 }
+"""The same for one that is not found."""
 
 
 class Pages:
@@ -159,7 +161,7 @@ class Pages:
             raise HttpError(400, "content must be 0 or 1")
         found = await self._view.get(key, flag == "1")
         if isinstance(found, NoRecord):
-            raise HttpError(*_MISSING[found])
+            raise HttpError(*MISSING[found])
         return Answer(found.value, "application/octet-stream", headers=self._headers_of(found))
 
     def _headers_of(self, record: Record) -> dict[str, str]:
@@ -194,7 +196,7 @@ class Pages:
         replication = whole_number(call, "replication", 0, 0, MAX_REPLICATION)
         receipt = await self._view.put(key, call.body, ttl, replication)
         if receipt.outcome is PutOutcome.NOT_STORED:
-            raise HttpError(*_REFUSED[receipt.reason])
+            raise HttpError(*REFUSED[receipt.reason])
         return Answer.of_json(_receipt_json(key, receipt), headers={"X-DHT14-Version": str(receipt.version)})
 
     async def locate(self, call: AdminCall) -> Answer:

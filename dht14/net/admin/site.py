@@ -1,8 +1,13 @@
 """The HTTP server of the admin surface: the tree of its pages, and the limits of its connections."""
 
+from typing import Any
+
 from attrs import frozen
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
+from twisted.web.http import RESPONSES
 from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
@@ -10,22 +15,31 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.endpoint import (
+    Answer,
     Endpoint,
     HttpError,
     OperationLimit,
     check_sender,
     error_answer,
+    failure_answer,
     write,
 )
 from dht14.net.admin.exposition import Exposition, Samples
+from dht14.net.admin.files import FileTransfers, IncomingFile
 from dht14.net.admin.pages import Pages, ParseKey, SetLogLevel
 from dht14.net.admin.streams import EventStream
 from dht14.net.admin.view import NodeView
 from dht14.net.admin.watch_stream import WatchStream
 
 MAX_CONNECTIONS = 64
+FILES_PATH = b"/v1/files"
 IDLE_TIMEOUT = 30.0
 """Seconds without a byte after which a connection is closed; also what a whole request may take."""
+
+
+_TOO_LONG = error_answer(
+    HttpError(413, f"the body has more than {MAX_VALUE:,} bytes", "PUT /v1/files takes files of any size.")
+)
 
 
 @frozen(kw_only=True)
@@ -42,11 +56,15 @@ class AdminParts:
 
 def admin_factory(parts: AdminParts, rules: AccessRules) -> "ConnectionLimit":
     """Return the factory of one listener."""
-    return ConnectionLimit(
-        _AdminSite(
-            _tree(parts, rules), requestFactory=_LimitedRequest, timeout=IDLE_TIMEOUT, reactor=parts.clock
-        )
+    files = FileTransfers(parts.view, rules, parts.clock)
+    site = _AdminSite(
+        _tree(parts, rules, files),
+        requestFactory=_LimitedRequest,
+        timeout=IDLE_TIMEOUT,
+        reactor=parts.clock,
     )
+    site.files = files
+    return ConnectionLimit(site)
 
 
 class ConnectionLimit(WrappingFactory):
@@ -67,43 +85,87 @@ class ConnectionLimit(WrappingFactory):
 class _AdminSite(Site):
     displayTracebacks = False
     noisy = False
+    files: FileTransfers
 
     def log(self, request: HttpRequest) -> None:
         """Write no access log: paths name keys."""
 
 
 class _LimitedRequest(Request):
-    """A request whose body has at most `MAX_VALUE` bytes. One with more is answered at once, and not read."""
+    """A request whose body has at most `MAX_VALUE` bytes, unless it is a file. One with more is answered at
+    once, and not read."""
 
+    incoming: IncomingFile | None = None
     _received = 0
-    _too_long = False
+    _is_refused = False
+    _is_complete = False
 
     def gotLength(self, length: int | None) -> None:
-        """Refuse a body that says that it is too long."""
+        """Refuse a body that says that it is too long. Of a file it begins to be stored."""
+        channel: Any = self.channel
+        if channel._command == b"PUT" and channel._path.partition(b"?")[0] == FILES_PATH:
+            super().gotLength(0)
+            try:
+                self.incoming = channel.site.files.begin(self, channel._path)
+            except HttpError as refused:
+                self._refuse(error_answer(refused))
+            else:
+                self.incoming.stored.addErrback(self._not_stored)
+            return
         super().gotLength(length)
         if length is not None and length > MAX_VALUE:
-            self._refuse()
+            self._refuse(_TOO_LONG)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Take a part of the body, unless the body grows too long."""
         self._received += len(data)
-        if self._received > MAX_VALUE:
-            self._refuse()
+        if self._is_refused:
+            return
+        if self.incoming is not None:
+            self.incoming.received(data)
+        elif self._received > MAX_VALUE:
+            self._refuse(_TOO_LONG)
         else:
             super().handleContentChunk(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Answer the request, unless it was refused."""
-        if not self._too_long:
-            super().requestReceived(command, path, version)
+        self._is_complete = True
+        if self._is_refused:
+            return
+        if self.incoming is not None:
+            self.incoming.ended()
+        super().requestReceived(command, path, version)
 
-    def _refuse(self) -> None:
-        if not self._too_long and self.channel is not None and self.channel.transport is not None:
-            self._too_long = True
-            self.channel.transport.write(
-                b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-            )
-            self.channel.transport.loseConnection()
+    def connectionLost(self, reason: Failure) -> None:
+        """Give up what the client has not sent completely."""
+        if self.incoming is not None:
+            self.incoming.lost()
+        super().connectionLost(reason)
+
+    def _not_stored(self, failure: Failure) -> Failure | None:
+        """A file that has not come completely cannot be stored: nothing more of it needs to come."""
+        if self._is_complete:
+            return failure
+        if not failure.check(CancelledError):
+            self._refuse(failure_answer(failure, FileTransfers.log))
+        return None
+
+    def _refuse(self, answer: Answer) -> None:
+        channel: Any = self.channel
+        if self._is_refused or channel is None or channel.transport is None:
+            return
+        self._is_refused = True
+        headers = {
+            "Connection": "close",
+            "Content-Type": answer.content_type,
+            "Content-Length": str(len(answer.body)),
+            **answer.headers,
+        }
+        phrase = RESPONSES.get(answer.status, b"").decode()
+        head = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
+        channel.transport.write(f"HTTP/1.1 {answer.status} {phrase}\r\n{head}\r\n".encode() + answer.body)
+        channel.transport.loseConnection()
 
 
 class _Branch(Resource):
@@ -127,7 +189,7 @@ class _Branch(Resource):
         return NOT_DONE_YET
 
 
-def _tree(parts: AdminParts, rules: AccessRules) -> Resource:
+def _tree(parts: AdminParts, rules: AccessRules, files: FileTransfers) -> Resource:
     limit = OperationLimit()
     exposition = Exposition(parts.samples, parts.version)
     pages = Pages(parts.view, exposition, parts.parse_key, parts.set_log_level, parts.clock.seconds)
@@ -138,4 +200,5 @@ def _tree(parts: AdminParts, rules: AccessRules) -> Resource:
         branch.putChild(name.encode(), Endpoint(methods, rules, limit))
     v1.putChild(b"events", EventStream(parts.view, rules, parts.clock))
     v1.putChild(b"watch", WatchStream(parts.view, rules, parts.clock, parts.parse_key))
+    v1.putChild(b"files", files)
     return root

@@ -27,7 +27,7 @@ STALL_TIMEOUT = 30.0
 
 
 @implementer(IPushProducer)
-class _Flow:
+class Flow:
     """Holds events back while the client reads more slowly than they come."""
 
     def __init__(self, request: Request, clock: IReactorTime) -> None:
@@ -99,7 +99,7 @@ class EventStream(Resource):
         if request.channel is not None:
             request.channel.setTimeout(None)
         request.write(b": connected\n\n")
-        flow = _Flow(request, self._clock)
+        flow = Flow(request, self._clock)
         request.registerProducer(flow, True)
         events = make_events()
         sending = Deferred.fromCoroutine(_send(request, flow, events))
@@ -120,7 +120,7 @@ class EventStream(Resource):
             raise HttpError(429, f"{MAX_LISTENERS} clients listen already", headers={"Retry-After": "5"})
         return self._view.events
 
-    def _ended(self, result: object, request: Request, flow: _Flow, events: Events) -> None:
+    def _ended(self, result: object, request: Request, flow: Flow, events: Events) -> None:
         self.listeners -= 1
         flow.stop()
         Deferred.fromCoroutine(_close(events))
@@ -131,7 +131,7 @@ class EventStream(Resource):
             request.finish()
 
 
-async def _send(request: Request, flow: _Flow, events: Events) -> None:
+async def _send(request: Request, flow: Flow, events: Events) -> None:
     async for kind, content in events:
         request.write(event(kind, content))
         await flow.ready()

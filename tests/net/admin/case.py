@@ -149,10 +149,11 @@ class AdminCase(SynchronousTestCase):
     """One site, over TCP unless `token` is None."""
 
     token: str | None = TOKEN
+    make_view: type[FakeView] = FakeView
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.view = FakeView()
+        self.view = self.make_view()
         self.factory = admin_factory(
             AdminParts(
                 view=self.view,

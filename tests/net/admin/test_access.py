@@ -8,6 +8,8 @@ GUARDED = (
     ("GET", "/v1/values/k"),
     ("PUT", "/v1/values/k"),
     ("DELETE", "/v1/values/k"),
+    ("GET", "/v1/files/k"),
+    ("PUT", "/v1/files"),
     ("GET", "/v1/locate/k"),
     ("GET", "/v1/trace/k"),
     ("GET", "/v1/events"),

@@ -36,6 +36,8 @@ class OpenApiTests(AdminCase):
             for verb, method in methods.items()
         }
         served["/v1/events", "get"] = served["/v1/watch/{key}", "get"] = (frozenset(), True)
+        served["/v1/files", "put"] = (frozenset({"ttl", "replication"}), True)
+        served["/v1/files/{key}", "get"] = (frozenset(), True)
         described = {
             (path, verb): (
                 frozenset(one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"),

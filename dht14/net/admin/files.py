@@ -1,0 +1,304 @@
+"""`/v1/files`: files of any size. A PUT is stored while it comes, and a GET is sent while it is fetched."""
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import parse_qs
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from dht14.files.address import format_address, parse_address
+from dht14.files.content_store import Missing, NoManifest, TransferFailed
+from dht14.files.download import FileTree, fetch, find_tree
+from dht14.files.manifest import PIECE_BYTES
+from dht14.files.upload import FileUpload
+from dht14.kademlia.parameters import MAX_REPLICATION
+from dht14.net.admin.access import AccessRules
+from dht14.net.admin.endpoint import (
+    AdminCall,
+    Answer,
+    HttpError,
+    check_sender,
+    check_token,
+    error_answer,
+    failure_answer,
+    header,
+    parameters,
+    whole_number,
+    write,
+)
+from dht14.net.admin.pages import MAX_TTL, MISSING, REFUSED
+from dht14.net.admin.streams import Flow
+from dht14.net.admin.view import NodeView
+from dht14.net.admin.view_store import NotKnown, NotStored, ViewStore
+
+MAX_TRANSFERS = 4
+"""Files that come or go at once, each with 32 operations on other nodes. The next one gets 429."""
+
+READ_AHEAD = 16 * PIECE_BYTES
+"""Bytes of a PUT that wait in memory. The connection is not read while there are more."""
+
+BODY_TIMEOUT = 30.0
+"""Seconds without a byte after which a PUT that is being read is given up."""
+
+_RANGE = re.compile("bytes=([0-9]{1,19})-")
+
+
+class IncomingFile:
+    """The body of one PUT, on its way from the connection into the network."""
+
+    def __init__(self, request: Request) -> None:
+        self._channel: Any = request.channel
+        self._buffer = bytearray()
+        self._is_over = self._is_paused = False
+        self._awaited: Deferred[None] | None = None
+        self.stored: Deferred[Answer]
+        """Fires when all is stored."""
+
+    def received(self, data: bytes) -> None:
+        """Take a part of the body."""
+        self._buffer += data
+        if len(self._buffer) > READ_AHEAD and not self._is_paused:
+            self._is_paused = True
+            self._channel.setTimeout(None)
+            self._channel.transport.pauseProducing()
+        self._wake()
+
+    def ended(self) -> None:
+        """The body is complete."""
+        self._is_over = True
+        self._wake()
+
+    def lost(self) -> None:
+        """The client has gone, before or after the end of the body."""
+        self.stored.addErrback(lambda _: None)
+        self.stored.cancel()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield the pieces as they are complete."""
+        while True:
+            while len(self._buffer) < PIECE_BYTES and not self._is_over:
+                self._awaited = Deferred()
+                await self._awaited
+            piece = bytes(self._buffer[:PIECE_BYTES])
+            del self._buffer[:PIECE_BYTES]
+            if self._is_paused and len(self._buffer) <= READ_AHEAD // 2:
+                self._is_paused = False
+                self._channel.setTimeout(BODY_TIMEOUT)
+                self._channel.transport.resumeProducing()
+            if not piece:
+                return
+            yield piece
+
+    def _wake(self) -> None:
+        awaited, self._awaited = self._awaited, None
+        if awaited is not None and not awaited.called:
+            awaited.callback(None)
+
+
+class FileTransfers(Resource):
+    """The files that come and go through the admin surface."""
+
+    log = Logger()
+    isLeaf = True
+
+    def __init__(self, view: NodeView, rules: AccessRules, clock: IReactorTime) -> None:
+        super().__init__()
+        self._view = view
+        self._rules = rules
+        self._clock = clock
+        self.running = 0
+
+    # PUT
+
+    def begin(self, request: Request, uri: bytes) -> IncomingFile:
+        """Begin to store a body whose head has come. Raises `HttpError`."""
+        self._admit(request)
+        request.args = parse_qs(uri.partition(b"?")[2], keep_blank_values=True)
+        call = AdminCall((), parameters(request, frozenset({"ttl", "replication"})), b"")
+        ttl = whole_number(call, "ttl", 0, 0, MAX_TTL)
+        replication = whole_number(call, "replication", 0, 0, MAX_REPLICATION)
+        incoming = IncomingFile(request)
+        store = ViewStore(self._view, self._clock, ttl, replication)
+        self.running += 1
+        incoming.stored = Deferred.fromCoroutine(self._store(store, incoming))
+        incoming.stored.addBoth(self._counted)
+        return incoming
+
+    async def _store(self, store: ViewStore, incoming: IncomingFile) -> Answer:
+        upload = FileUpload(store, lambda _: None)
+        try:
+            async with aclosing(incoming.pieces()) as pieces:
+                key = await upload.run(pieces)
+        except TransferFailed as failed:
+            raise _put_error(failed, upload.progress.bytes_done) from failed
+        done = upload.progress
+        return Answer.of_json(
+            {
+                "address": format_address(key),
+                "key": key.hex(),
+                "bytes": done.bytes_done,
+                "bytes_found": done.bytes_found,
+                "pieces": done.pieces_done,
+                "copies": done.copies,
+                "wanted": done.wanted,
+                "expires_in": done.lifetime,
+            }
+        )
+
+    def answer_put(self, request: Request, incoming: IncomingFile) -> None:
+        """Answer a PUT whose body is complete, as soon as it is stored."""
+        incoming.stored.addBoth(self._answered, request)
+
+    # GET
+
+    def render(self, request: Request) -> int:
+        """Begin to send a file, or to answer for one that has come."""
+        incoming = getattr(request, "incoming", None)
+        if incoming is not None:
+            self.answer_put(request, incoming)
+            return NOT_DONE_YET
+        try:
+            self._admit(request)
+            if request.method not in (b"GET", b"HEAD"):
+                raise HttpError(
+                    405, "only GET and PUT are possible here", headers={"Allow": "GET, HEAD, PUT"}
+                )
+            key = self._key(request)
+            parameters(request, frozenset())
+        except HttpError as refused:
+            write(request, error_answer(refused))
+            return NOT_DONE_YET
+        self.running += 1
+        flow = Flow(request, self._clock)
+        sending = Deferred.fromCoroutine(self._send(request, key, flow))
+        request.notifyFinish().addErrback(lambda _: sending.cancel())
+        sending.addBoth(self._counted)
+        sending.addBoth(self._sent, request, flow)
+        return NOT_DONE_YET
+
+    def _key(self, request: Request) -> bytes:
+        segments = request.postpath or []
+        if len(segments) != 1 or not segments[0]:
+            raise HttpError(404, "no such page", "GET /openapi.json lists all pages.")
+        text = segments[0].decode("utf-8", "surrogateescape")
+        try:
+            return parse_address(text if text.startswith("dht14:") else f"dht14:{text}")
+        except ValueError as error:
+            raise HttpError(400, str(error)) from None
+
+    async def _send(self, request: Request, key: bytes, flow: Flow) -> None:
+        store = ViewStore(self._view, self._clock)
+        try:
+            tree = await find_tree(store, key)
+        except Missing:
+            raise HttpError(404, "not found", "It has lapsed, or was never stored.") from None
+        except NoManifest as flaw:
+            raise HttpError(422, f"what stands there is {flaw}", "GET /v1/values/KEY.") from None
+        except TransferFailed as failed:
+            raise _get_error(failed) from failed
+        begin = _begin_head(request, tree)
+        if request.method == b"HEAD":
+            return
+        request.registerProducer(flow, True)
+        skipped = begin % tree.root.piece_bytes
+        async with aclosing(fetch(store, tree.root, begin // tree.root.piece_bytes)) as pieces:
+            async for piece in pieces:
+                request.write(piece[skipped:])
+                skipped = 0
+                await flow.ready()
+
+    def _sent(self, result: object, request: Request, flow: Flow) -> None:
+        flow.stop()
+        if request._disconnected or request.finished:
+            return
+        if not isinstance(result, Failure):
+            if request.producer is not None:
+                request.unregisterProducer()
+            request.finish()
+        elif not request.startedWriting:
+            self._answered(result, request)
+        elif request.channel is not None:
+            # The client has the length, and sees that something is missing.
+            if not result.check(TransferFailed):
+                self.log.failure("An admin request failed; this is a bug.", result)
+            request.channel.forceAbortClient()
+
+    # Both
+
+    def _admit(self, request: Request) -> None:
+        check_sender(request, self._rules)
+        check_token(request, self._rules)
+        if self.running >= MAX_TRANSFERS:
+            raise HttpError(
+                429, f"{MAX_TRANSFERS} files are on their way", "Try again.", {"Retry-After": "5"}
+            )
+
+    def _counted(self, result: Any) -> Any:
+        self.running -= 1
+        return result
+
+    def _answered(self, result: Answer | Failure, request: Request) -> None:
+        if isinstance(result, Failure):
+            if result.check(CancelledError):
+                return
+            result = failure_answer(result, self.log)
+        write(request, result)
+
+
+def _begin_head(request: Request, tree: FileTree) -> int:
+    """Set the headers of a GET; return the byte with which its answer begins.
+
+    Of ranges only those that go to the end are known: they are what continues a broken download. Every other
+    `Range` gets the whole file, as RFC 9110 allows.
+    """
+    size = tree.root.size
+    tag = f'"{tree.key.hex()}"'
+    asked = _RANGE.fullmatch(header(request, b"range") or "")
+    condition = header(request, b"if-range")
+    begin = int(asked[1]) if asked is not None and condition in (None, tag) else 0
+    if begin and begin >= size:
+        raise HttpError(416, "the file ends before that", headers={"Content-Range": f"bytes */{size}"})
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Content-Length": str(size - begin),
+        "Accept-Ranges": "bytes",
+        "ETag": tag,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if tree.expires_in is not None:
+        headers["X-DHT14-Expires-In"] = str(tree.expires_in)
+    if begin:
+        request.setResponseCode(206)
+        headers["Content-Range"] = f"bytes {begin}-{size - 1}/{size}"
+    for name, text in headers.items():
+        request.setHeader(name.encode(), text.encode())
+    return begin
+
+
+def _put_error(failed: TransferFailed, bytes_done: int) -> HttpError:
+    status, error, hint = _cause_of(failed)
+    return HttpError(
+        status, f"{bytes_done:,} bytes are stored, then: {error}", f"PUT it again to go on. {hint}"
+    )
+
+
+def _get_error(failed: TransferFailed) -> HttpError:
+    return HttpError(*_cause_of(failed))
+
+
+def _cause_of(failed: TransferFailed) -> tuple[int, str, str]:
+    trouble = failed.__cause__
+    origin = trouble.__cause__ if trouble is not None else None
+    if isinstance(origin, NotStored):
+        return REFUSED[origin.receipt.reason]
+    if isinstance(origin, NotKnown):
+        return MISSING[origin.reason]
+    return 502, str(failed), ""
