@@ -30,7 +30,7 @@ class TransferLine:
         self._printed_at = clock()
         self._is_terminal = stream is not None and stream.isatty()
         self._moved: deque[tuple[float, int]] = deque()
-        """Times, and the bytes that had been moved by then."""
+        """Times, and the bytes that were done by then."""
 
     def update(self, now: FileProgress) -> None:
         """Show how far the file is, unless that was just shown."""
@@ -38,7 +38,7 @@ class TransferLine:
             return
         time_now = self._clock()
         if not self._moved or time_now - self._moved[-1][0] >= TERMINAL_INTERVAL:
-            self._moved.append((time_now, now.bytes_done - now.bytes_found))
+            self._moved.append((time_now, now.bytes_done))
         while len(self._moved) > 2 and time_now - self._moved[1][0] >= RATE_SECONDS:
             self._moved.popleft()
         if time_now - self._printed_at < (TERMINAL_INTERVAL if self._is_terminal else LOG_INTERVAL):

@@ -64,12 +64,13 @@ def same(one: Path, other: Path) -> bool:
 
 
 def node_numbers(pids: list[int]) -> tuple[float, float, float]:
-    """Return the memory (MB) of the largest node, of all, and the processor seconds of all."""
+    """Return the memory (MB) of the largest node and of all, and the processor seconds of all. Pages of the
+    databases, which the system keeps while it has room, are not counted."""
     memory, cpu = [], 0.0
     ticks = os.sysconf("SC_CLK_TCK")
     for pid in pids:
         status = Path(f"/proc/{pid}/status").read_text()
-        memory.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
+        memory.append(int(status.split("RssAnon:")[1].split()[0]) / 1024)
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         cpu += (int(fields[11]) + int(fields[12])) / ticks
     return max(memory), sum(memory), cpu
@@ -86,7 +87,7 @@ def show(what: str, megabytes: float, run: dict[str, Any], before: float, pids: 
     )
 
 
-def measure(folder: Path, megabytes: int, nodes: int, options: dict[str, object]) -> int:
+def measure(folder: Path, megabytes: int, nodes: int, options: dict[str, Any]) -> int:
     """Store and fetch one file; return the exit code."""
     source, target = folder / "source", folder / "target"
     make_file(source, megabytes)

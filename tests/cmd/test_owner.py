@@ -166,8 +166,6 @@ class SignTests(OwnerTestCase):
         """What cannot be signed is wrong usage: exit code 2, no secret in the line, no request."""
         broken = self.directory / "broken.pem"
         broken.write_bytes(b"-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n")
-        largest = self.directory / "largest"
-        largest.write_bytes(bytes(65_495))
         sign = ("--sign", self.key_file)
         for words in [
             (*sign,),
@@ -177,7 +175,6 @@ class SignTests(OwnerTestCase):
             (*sign, "v", "--seq", "0"),
             (*sign, "v", "--seq", str(MAX_SEQ + 1)),
             (*sign, "v", "--seq", "5", "--cas", "5"),
-            (*sign, "--file", str(largest), "--seq", "1"),
             ("--sign", str(broken), "v"),
             ("--sign", str(self.directory / "missing"), "v"),
             ("k", "v", "--seq", "5"),

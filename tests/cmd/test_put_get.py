@@ -179,7 +179,7 @@ class PutTests(ClientTestCase):
             (outcome.code, printed["error"], printed["bytes"], printed["limit"]),
             (2, "too_large", 65_502, 65_495),
         )
-        self.assertIn("split", outcome.error)
+        self.assertIn("files of any size", outcome.error)
         self.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(bytes(MAX_VALUE + 7))))
         printed = json.loads(run("put", "k", "--file", "-", "--json").out)
         self.assertIsNone(printed["bytes"])

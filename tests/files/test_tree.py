@@ -13,7 +13,7 @@ def build(count: int, last: int) -> tuple[list[bytes], list[bytes]]:
     """The keys of so many pieces, and the manifests above them."""
     tree = TreeBuilder(PIECE)
     keys = [sha256(number.to_bytes(4, "big")) for number in range(count)]
-    manifests = []
+    manifests: list[bytes] = []
     for number, key in enumerate(keys):
         manifests += tree.add(key, last if number == count - 1 else PIECE)
     return keys, [*manifests, *tree.finish()]

@@ -14,7 +14,7 @@ from dht14.net.admin.streams import STALL_TIMEOUT
 from dht14.net.admin.view import NotStarted
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Record
-from tests.net.admin.case import GONE, AdminCase, FakeView, Response, parsed
+from tests.net.admin.case import GONE, TOKEN, AdminCase, FakeView, Response, parsed
 from tests.owners import Owner
 
 CONTENT = b"".join(number.to_bytes(8, "big") * (PIECE_BYTES // 8) for number in range(40)) + b"end"
@@ -145,20 +145,22 @@ class PutFileTests(FileCase):
 
     def test_limit(self) -> None:
         """One file too many gets 429, before its body."""
-        for _ in range(MAX_TRANSFERS):
-            self.send("PUT", "/v1/files", Content_Length="1000")
+        channels = [self.send("PUT", "/v1/files", Content_Length="1000")[0] for _ in range(MAX_TRANSFERS)]
         _, transport = self.send("PUT", "/v1/files", Content_Length="1000")
         self.assertEqual(parsed(transport.value()).status, 429)
+        for channel in channels:
+            channel.connectionLost(GONE)
+        self.assertEqual(self.put(b"short").status, 200)
 
     def test_wrong_requests(self) -> None:
         """Nothing is stored of what has no token, a foreign Host, or a wrong parameter."""
-        for status, path, headers in (
-            (401, "/v1/files", {"token": None}),
-            (403, "/v1/files", {"Host": "evil.example"}),
-            (400, "/v1/files?tll=1", {}),
-            (400, "/v1/files?replication=21", {}),
+        for status, path, token, host in (
+            (401, "/v1/files", None, "127.0.0.1"),
+            (403, "/v1/files", TOKEN, "evil.example"),
+            (400, "/v1/files?tll=1", TOKEN, "127.0.0.1"),
+            (400, "/v1/files?replication=21", TOKEN, "127.0.0.1"),
         ):
-            _, transport = self.send("PUT", path, b"short", **headers)  # type: ignore[arg-type]
+            _, transport = self.send("PUT", path, b"short", token, Host=host)
             self.assertEqual(parsed(transport.value()).status, status)
             self.assertTrue(transport.disconnecting)
         self.assertEqual(self.view.puts, [])
@@ -172,7 +174,7 @@ class GetFileTests(FileCase):
         self.key: str = self.put().content["key"]
 
     def get(self, key: str, **headers: str) -> Response:
-        return self.ask("GET", f"/v1/files/{key}", **headers)
+        return self.ask("GET", f"/v1/files/{key}", b"", TOKEN, **headers)
 
     def test_sent(self) -> None:
         """It comes with its length, under its key or its address."""
