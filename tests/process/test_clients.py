@@ -153,12 +153,14 @@ class ExamplesTests(NetworkTestCase):
     def test_pages(self) -> None:
         """The Python examples of README.md and docs/clients.md work as they stand there."""
         node = self.network.node().wait_for_api()
+        film = self.network.folder / "film.mkv"
+        film.write_bytes(bytes(100_000))
         outputs = [
             self.run_example(block, node)
             for page in (TOP / "README.md", TOP / "docs" / "clients.md")
             for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
         ]
-        readme, blocking, asynchronous, owners, watching = outputs
+        readme, blocking, asynchronous, owners, watching, files = outputs
         self.assertEqual(readme, "1 of 8 copies\nb'hello, all'\n")
         self.assertIn("b'hello, all'\n", blocking)
         self.assertIn(" b'never changes'\n", blocking)
@@ -166,6 +168,9 @@ class ExamplesTests(NetworkTestCase):
         self.assertIn("not stored: the key has another value", owners)
         self.assertIn("b'on the way'\n", owners)
         self.assertEqual(watching, "None\nb'rain'\nb'sun'\n")
+        self.assertIn("100000 of 100000\n", files)
+        self.assertTrue(files.endswith("\n100000\n"))
+        self.assertEqual(film.read_bytes(), film.with_name("copy.mkv").read_bytes())
 
     def run_example(self, code: str, node: Twistd) -> str:
         """What it prints."""
