@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 _KINDS = {"open": ValueKind.OPEN, "owner": ValueKind.OWNER, "content": ValueKind.CONTENT}
 
-_FULL = (PutReason.NO_ROOM, PutReason.WRITER_SHARE)
+FULL = (PutReason.NO_ROOM, PutReason.WRITER_SHARE)
+"""Reasons that stay until holders have room."""
 _WRONG = (PutReason.CONFLICT, PutReason.NOT_AUTHENTIC)
 
 
@@ -108,7 +109,7 @@ class ClientStore:
         if isinstance(error, Refused):
             if error.reason in _WRONG:
                 return Hope.NONE
-            return Hope.SMALL if error.reason in _FULL else Hope.GREAT
+            return Hope.SMALL if error.reason in FULL else Hope.GREAT
         if isinstance(error, NotReady | TimedOut):
             return Hope.GREAT
         return Hope.SMALL if isinstance(error, Forged) else Hope.NONE

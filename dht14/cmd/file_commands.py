@@ -19,6 +19,7 @@ from dht14.client.errors import (
     TimedOut,
     Unanswered,
 )
+from dht14.client.file_store import FULL
 from dht14.client.file_values import FetchedFile, FileProgress, FileTarget, StoredFile
 from dht14.cmd import api_client
 from dht14.cmd.command_error import DONE, NO_NODE, NOT_DONE, WRONG_USAGE, CommandError
@@ -32,6 +33,9 @@ from dht14.files.address import format_address
 from dht14.records.receipt import NoRecord
 
 GO_ON = "the same command goes on from there"
+GO_ON_WITH_ROOM = (
+    "the same command goes on through another node, with fewer --replication, or when there is room"
+)
 
 
 class _Transfer:
@@ -185,7 +189,8 @@ def _failure(node: tuple[str, int], error: DhtError) -> CommandError:
     if isinstance(error, FileFailed):
         cause = error.__cause__ if isinstance(error.__cause__, DhtError) else error
         facts = {"bytes": error.bytes_done, "of": error.bytes_total}
-        text = f"{error}; {GO_ON}" if error.bytes_done else error.problem
+        is_full = isinstance(cause, Refused) and cause.reason in FULL
+        text = f"{error}; {GO_ON_WITH_ROOM if is_full else GO_ON}" if error.bytes_done else error.problem
     where = address.format_address(*node)
     if isinstance(cause, NoNode) and not facts.get("bytes"):
         return api_client.no_node_error(node, text)
