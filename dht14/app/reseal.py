@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 import lmdb
 from attrs import define, field, frozen
@@ -13,6 +14,7 @@ from dht14.database.file_check import SOUND, verify_file
 from dht14.database.floor_table import LeftFloor
 from dht14.database.fsync import fsync_folder
 from dht14.database.group_commit import MAX_BATCH_PUTS
+from dht14.database.kept_records import KeptFormat
 from dht14.database.tables import Changes, Tables
 from dht14.errors import ConfigError, Malformed
 from dht14.records.version_floors import MAX_FLOORS
@@ -90,7 +92,29 @@ def _copy(
         for floors in _batches(txn.cursor(source.floors.floors)):
             left = {slot: LeftFloor.seal(new, slot, header, body) for slot, header, body in opened(floors)}
             target.write(Changes(drops=dict(left)))
+        for kept in _batches(txn.cursor(source.kept)):
+            target.write(_kept_changes(txn, source, kept, KeptFormat(old), KeptFormat(new), opened))
     return ResealCounts(target.usage().records, opened.damaged)
+
+
+def _kept_changes(
+    txn: Any, source: Tables, kept: list[_Entry], old: KeptFormat, new: KeptFormat, opened: "_EntryReader"
+) -> Changes:
+    """Return the kept values of these entries, sealed again; damaged ones are left out."""
+    changes = Changes()
+    for slot, sealed in kept:
+        value = txn.get(slot, db=source.kept_values)
+        try:
+            entry = old.open(slot, sealed)
+            plain = old.open_value(slot, value) if value is not None else None
+        except (Malformed, ValueError):
+            opened.damaged += 1
+            continue
+        new_slot = new.slot(entry.key)
+        changes.kept[new_slot] = new.seal(new_slot, entry)
+        if plain is not None:
+            changes.kept_values[new_slot] = new.seal_value(new_slot, plain)
+    return changes
 
 
 def _batches(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:

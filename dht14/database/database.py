@@ -20,6 +20,7 @@ from dht14.database.eviction import Eviction
 from dht14.database.group_commit import MAX_BATCH_BYTES, EarlyOffers, GroupCommit, OnVerdict
 from dht14.database.health import DatabaseHealth
 from dht14.database.invariants import check_tables
+from dht14.database.kept_records import KeptRecords
 from dht14.database.limits import NO_SHORTFALL, Growth, Shortfall, SpaceLimits
 from dht14.database.tables import Tables, Usage, growth_of
 from dht14.database.writer_thread import (
@@ -50,7 +51,7 @@ class SlotState(NamedTuple):
 
 @define(eq=False, kw_only=True)
 class Database:
-    """Records on disk, in one file that never grows beyond `limit` bytes.
+    """Records on disk, in one file that never grows beyond `limit` bytes and those of kept values.
 
     A record whose seal is broken counts as not held. It stays on disk until a good copy, its expiry or
     eviction removes it. If the disk fails, offers are refused, and each new offer tries the disk again.
@@ -71,6 +72,11 @@ class Database:
     _make_writer_thread: MakeWriterThread = WriterThread
     _writer_share: float = 1.0
     """Multiple of the free bytes that a writer, or a subnet of writers, may hold."""
+    _kept_limit: int = 0
+    """Bytes that the list of kept values may take in the file, beside `limit`; an eighth more for
+    transactions."""
+    kept: KeptRecords = field(init=False)
+    """The values that this node renews."""
     _space: SpaceLimits = field(init=False)
     usage: Usage = field(factory=Usage, init=False)
     """As of the last commit."""
@@ -91,12 +97,16 @@ class Database:
     def __attrs_post_init__(self) -> None:
         self._space = SpaceLimits(self.limit - (self.limit >> 3), self._writer_share)
         self._writer_thread = self._make_writer_thread(
-            self._path, self.limit, min(MAX_FLOORS, self.limit >> 10), self._call_soon
+            self._path,
+            self.limit + self._kept_limit + (self._kept_limit >> 3),
+            min(MAX_FLOORS, self.limit >> 10),
+            self._call_soon,
         )
         self._health = DatabaseHealth(self._events, self._space.size)
         self._commits = GroupCommit(
             self._writer_thread, min(MAX_BATCH_BYTES, self.limit >> 6), self._batch_written
         )
+        self.kept = KeptRecords(self._format, self._commits, self._read, self._may_keep)
         self._eviction = Eviction(
             self._format, self._commits, self._read, self._read_record, self._answers_for, self._floor_ttl
         )
@@ -127,6 +137,7 @@ class Database:
         if self._closed:
             return
         self._tables, self.usage = result.tables, result.usage
+        self.kept.written(result.usage)
         if result.set_aside:
             self._events.set_aside(result.set_aside)
         self._events.opened(len(self))
@@ -252,6 +263,9 @@ class Database:
             return SlotState(None if is_changing else record, replaced, lowest)
         return SlotState(None, replaced, max(lowest, floor_of(record)))
 
+    def _may_keep(self) -> bool:
+        return self._tables is not None and not self._health.file_is_gone
+
     # limits
 
     def _refusal(self, slot: bytes, record: Record, growth: Growth, now: float) -> Refusal | None:
@@ -302,6 +316,7 @@ class Database:
 
     def _batch_written(self, written: Written) -> None:
         self.usage = written.usage
+        self.kept.written(written.usage)
         if written.failure:
             self._failed(written.failure)
             if written.must_reopen:

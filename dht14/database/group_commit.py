@@ -27,6 +27,9 @@ request for a key; all of them may write the same key."""
 
 MAX_EARLY_OFFERS = 1_000
 
+KEPT = b"kept"
+"""Tells the callbacks of kept values from those of records in the same slot."""
+
 OnVerdict = Callable[[Verdict], None]
 
 
@@ -132,6 +135,28 @@ class GroupCommit:
         """Remove an entry of the time index with the next batch."""
         self._current_batch().changes.stale.append(expiry_entry)
 
+    def may_change_kept(self, slot: bytes) -> bool:
+        """Whether another change of a kept value, of this slot, may wait."""
+        return self._bytes_waiting < WAITING_BYTES_LIMIT and self._may_wait(KEPT + slot)
+
+    def change_kept(
+        self, slot: bytes, entry: bytes | None, value: bytes | None, *, keeps_value: bool, done: OnVerdict
+    ) -> None:
+        """Change an entry of the list of kept values, and its value unless `keeps_value`. `done` hears HELD
+        after the commit.
+
+        These changes have batches of their own: one that does not fit must fail as a whole.
+        """
+        if not self._waiting or not self._waiting[-1].changes.kept or self._is_full(self._waiting[-1]):
+            self._waiting.append(Batch())
+        batch = self._waiting[-1]
+        batch.changes.kept[slot] = entry
+        if not keeps_value:
+            batch.changes.kept_values[slot] = value
+            batch.size += max(len(value or b""), PAGE)
+        self._wait(batch, KEPT + slot, done, Verdict(Outcome.HELD, 0))
+        self.send()
+
     def report(self, slot: bytes, on_verdict: OnVerdict, verdict: Verdict) -> None:
         """Report a verdict: at once, or after the commit of the pending record on which it rests. If too
         many wait, report a refusal."""
@@ -160,12 +185,14 @@ class GroupCommit:
             self._writer_thread.write(self._waiting.popleft().changes, lambda written: None)
 
     def _current_batch(self) -> Batch:
-        if not self._waiting or self._is_full(self._waiting[-1]):
+        if not self._waiting or self._waiting[-1].changes.kept or self._is_full(self._waiting[-1]):
             self._waiting.append(Batch())
         return self._waiting[-1]
 
     def _is_full(self, batch: Batch) -> bool:
-        return len(batch.changes.puts) >= MAX_BATCH_PUTS or batch.size >= self._batch_bytes
+        changes = batch.changes
+        is_long = len(changes.puts) >= MAX_BATCH_PUTS or len(changes.kept) >= MAX_BATCH_PUTS
+        return is_long or batch.size >= self._batch_bytes
 
     def _grow(self, batch: Batch, growth: Growth) -> None:
         batch.growth += growth.total

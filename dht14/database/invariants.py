@@ -5,8 +5,10 @@ from typing import Any
 
 from dht14.database.entry_format import EntryFormat, pack_expiry, read_tags
 from dht14.database.floor_table import FloorTable, LeftFloor, order_entry
+from dht14.database.kept_records import KeptFormat
 from dht14.database.limits import SpaceLimits
 from dht14.database.tables import Tables, growth_of
+from dht14.records.kept import KeptState
 from dht14.records.record import Kind
 
 
@@ -21,7 +23,20 @@ def check_tables(tables: Tables, entry_format: EntryFormat, own_id: int, space: 
             expiry_entries = sorted(pack_expiry(header.until, slot) for slot, header, _ in opened)
             assert expiry_entries == list(txn.cursor(times).iternext(values=False))
         _check_shares(txn, tables, entry_format, own_id, space)
+        _check_kept(txn, tables, KeptFormat(entry_format))
         _check_floors(txn, floors, entry_format)
+
+
+def _check_kept(txn: Any, tables: Tables, kept_format: KeptFormat) -> None:
+    renewed = []
+    for slot, sealed in txn.cursor(tables.kept):
+        entry = kept_format.open(slot, sealed)
+        assert kept_format.slot(entry.key) == slot
+        if entry.state is KeptState.RENEWED:
+            renewed.append(slot)
+            value = kept_format.open_value(slot, txn.get(slot, db=tables.kept_values))
+            assert len(value) == entry.size
+    assert renewed == list(txn.cursor(tables.kept_values).iternext(values=False))
 
 
 def _check_floors(txn: Any, floors: FloorTable, entry_format: EntryFormat) -> None:

@@ -21,6 +21,8 @@ _OVERHEAD = 120
 """Bytes that an entry takes beside its own, in its table and in the time index: pages are partly empty."""
 
 _NAMES = (b"records", b"expiry", b"writers", b"floors", b"floor times", b"floor order")
+_KEPT_NAMES = (b"kept", b"kept values")
+"""Databases of earlier versions lack these: they are made when such a database is opened."""
 _SHARE = Struct(">Q")
 
 
@@ -61,6 +63,10 @@ class Changes:
     """Entries of the time index without a record."""
     now: float = 0.0
     """When the last drop was decided."""
+    kept: dict[bytes, bytes | None] = field(factory=dict)
+    """Entries of the list of kept values, by slot; None removes one."""
+    kept_values: dict[bytes, bytes | None] = field(factory=dict)
+    """Their values, in the same way; those that are not here stay as they are."""
 
 
 @frozen
@@ -69,12 +75,16 @@ class Usage:
 
     size: int = 0
     records: int = 0
+    kept_size: int = 0
+    """Bytes of the list of kept values, beside `size`."""
+    kept: int = 0
+    """Its entries."""
 
 
 @frozen(eq=False)
 class Tables:
     """An open database. `records`: entries by slot; `expiry`: their times; `writers`: the bytes that each
-    writer and each subnet holds, by tag; and the floors.
+    writer and each subnet holds, by tag; the floors; `kept` and `kept_values`: the list of kept values.
 
     Any thread may use it, but only of the process that opened it: not after a fork.
     """
@@ -84,6 +94,8 @@ class Tables:
     expiry: Any
     writers: Any
     floors: FloorTable
+    kept: Any
+    kept_values: Any
     _file: os.stat_result
     """Of the file that was opened."""
 
@@ -102,7 +114,7 @@ class Tables:
             map_size=limit,
             subdir=False,
             mode=0o600,
-            max_dbs=len(_NAMES),
+            max_dbs=len(_NAMES) + len(_KEPT_NAMES),
             max_readers=8,
             max_spare_txns=2,
             readahead=False,
@@ -113,6 +125,7 @@ class Tables:
                     tables = [env.open_db(name, txn=txn) for name in _NAMES]
             else:
                 tables = [env.open_db(name, create=False) for name in _NAMES]
+            kept, kept_values = (env.open_db(name) for name in _KEPT_NAMES)
         except BaseException as wrong:
             env.close()
             if isinstance(wrong, lmdb.NotFoundError):
@@ -120,7 +133,7 @@ class Tables:
             raise
         records, expiry, writers, floors, floor_times, floor_order = tables
         floor_table = FloorTable(floors, floor_times, floor_order, max_floors)
-        return cls(env, records, expiry, writers, floor_table, os.stat(path))
+        return cls(env, records, expiry, writers, floor_table, kept, kept_values, os.stat(path))
 
     def is_at(self, path: str) -> bool:
         """Whether the open file is still the one at this path."""
@@ -144,6 +157,12 @@ class Tables:
                 replaced = self._put(txn, slot, entry)
                 _add(growth, growth_of(entry, replaced))
             self._charge(txn, growth)
+            for table, items in ((self.kept, changes.kept), (self.kept_values, changes.kept_values)):
+                for slot, item in items.items():
+                    if item is not None:
+                        txn.put(slot, item, db=table)
+                    else:
+                        txn.delete(slot, db=table)
             self.floors.forget(txn, changes.now)
             usage = self._usage(txn)
         self.floors.committed()
@@ -206,12 +225,21 @@ class Tables:
         floors = self.floors
         tables = (self.records, self.expiry, self.writers, floors.floors, floors.times, floors.order)
         stats = [txn.stat(table) for table in tables]
-        pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
-        return Usage(pages * stats[0]["psize"], stats[0]["entries"])
+        kept, kept_values = txn.stat(self.kept), txn.stat(self.kept_values)
+        return Usage(
+            sum(map(_bytes_of, stats)),
+            stats[0]["entries"],
+            _bytes_of(kept) + _bytes_of(kept_values),
+            kept["entries"],
+        )
 
     def close(self) -> None:
         """Close the file. No read may be under way."""
         self.env.close()
+
+
+def _bytes_of(stat: dict[str, int]) -> int:
+    return stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
 
 
 def _add(growth: dict[bytes, int], more: Growth) -> None:

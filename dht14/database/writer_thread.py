@@ -174,8 +174,8 @@ class WriterThread:
 
     def _too_little_memory(self) -> str:
         return (
-            f"[storage] storage_limit ({self._limit} bytes) is more than this process may map into its "
-            "memory; lower it, or raise the limit of address space (ulimit -v, RLIMIT_AS)"
+            f"[storage] storage_limit and kept_limit ({self._limit} bytes) are more than this process may "
+            "map into its memory; lower them, or raise the limit of address space (ulimit -v, RLIMIT_AS)"
         )
 
     def _opened_now(self) -> Opened:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from attrs import define, field
 
+from dht14.records.kept import KeptList
 from dht14.records.record import Record
 from dht14.records.store import LocalStore, Outcome, Page, StoreSpace, Verdict
 from dht14.records.version_floors import Floor
@@ -21,6 +22,11 @@ class ObservedStore:
 
     def __attrs_post_init__(self) -> None:
         self.get = self._store.get
+
+    @property
+    def kept(self) -> KeptList:
+        """As `LocalStore.kept`: that of the other store."""
+        return self._store.kept
 
     def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
         """As `RecordStore.offer`."""

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from attrs import evolve, frozen
 
+from dht14.records.kept import KeptList
 from dht14.records.record import BRIEF_TTL, Record
 from dht14.records.version_floors import Floor
 
@@ -104,6 +105,10 @@ class RecordStore(Protocol):
 
 class LocalStore(RecordStore, Protocol):
     """A store as the composition root and maintenance use it."""
+
+    @property
+    def kept(self) -> KeptList:
+        """The list of the values that this node renews; it has room of its own."""
 
     def page(self, mark: bytes, now: float) -> Page:
         """Return the records after a mark, ordered approximately by distance from this node: keys that are

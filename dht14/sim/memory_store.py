@@ -25,6 +25,7 @@ from dht14.records.store import (
     required_copies,
 )
 from dht14.records.version_floors import FLOOR_MARGIN, MAX_FLOORS, NO_FLOOR, Floor, floor_of
+from dht14.sim.memory_kept import MemoryKept
 
 RECORD_OVERHEAD = 400
 """Bytes that a record takes beside its value: measured on CPython 3.11 with 100,000 records."""
@@ -118,6 +119,8 @@ class MemoryStore:
     """The longest life of a record, in seconds."""
     writer_share: float = 1.0
     """Multiple of the free bytes that a writer, or a subnet of writers, may hold."""
+    kept: MemoryKept = field(factory=MemoryKept, init=False)
+    """As `LocalStore`."""
     size: int = field(default=0, init=False)
     _records: dict[int, Record] = field(factory=dict, init=False)
     _deadlines: list[tuple[float, int]] = field(factory=list, init=False)

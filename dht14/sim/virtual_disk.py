@@ -29,6 +29,9 @@ from dht14.stack import MakeStore
 OPEN_SECONDS = 0.02
 """Seconds until a database is open."""
 
+KEPT_LIMIT = 1 << 20
+"""Bytes for the list of kept values."""
+
 
 class DiskFault(Enum):
     """The error of a faulty disk, in the words of the operating system."""
@@ -79,6 +82,7 @@ class VirtualDisk:
                 events=NoEvents(),
                 make_writer_thread=make_writer_thread,
                 writer_share=writer_share,
+                kept_limit=KEPT_LIMIT,
             )
             database.open(opened)
             return database

@@ -2,11 +2,16 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from attrs import evolve
+
 from dht14.app.database_dir import DatabaseDir, unlock
 from dht14.app.reseal import ResealCounts, reseal
 from dht14.database.entry_format import EntryHeader
-from dht14.database.tables import Tables, growth_of
+from dht14.database.kept_records import KeptFormat
+from dht14.database.tables import Changes, Tables, growth_of
 from dht14.errors import ConfigError
+from dht14.records.kept import KeptEntry, KeptState
+from dht14.records.record import Record
 from tests.app.test_database_dir import KEY, LIMIT, OTHER_KEY, SUBNET, DatabaseDirTestCase
 from tests.database.disk import record
 
@@ -47,6 +52,31 @@ class ResealTests(DatabaseDirTestCase):
         values = unlock(self.data_dir, OTHER_KEY, 7)
         self.check(values)
         self.assertNotIn(os.path.basename(self.values.path), os.listdir(self.path / "values"))
+
+    def test_kept_values(self) -> None:
+        """The list of kept values is found under the new key, with its values, but for damaged ones."""
+        record_2, value = Record(key=2, value=b"v", version=1, expires_at=2e9, replication=8), b"v"
+        old = KeptFormat(self.values.format)
+        kept = KeptEntry.of(record_2, 600, 8, 1e9, 0.5)
+        stopped = evolve(kept, key=3).stopped(KeptState.DELETED, 1e9)
+        changes = Changes(kept_values={old.slot(2): old.seal_value(old.slot(2), value)})
+        for one in (kept, stopped):
+            changes.kept[old.slot(one.key)] = old.seal(old.slot(one.key), one)
+        changes.kept[old.slot(4)] = b"damaged"
+        tables = Tables.open(self.values.path, LIMIT, 1000, new=False)
+        tables.write(changes)
+        tables.close()
+        self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), ResealCounts(700, 1))
+        values = unlock(self.data_dir, OTHER_KEY, 7)
+        new = KeptFormat(values.format)
+        tables = Tables.open(values.path, LIMIT, 1000, new=False)
+        self.addCleanup(tables.close)
+        with tables.env.begin() as txn:
+            for one in (kept, stopped):
+                slot = new.slot(one.key)
+                self.assertEqual(new.open(slot, txn.get(slot, db=tables.kept)), one)
+            self.assertEqual(new.open_value(new.slot(2), txn.get(new.slot(2), db=tables.kept_values)), value)
+            self.assertEqual(txn.stat(tables.kept)["entries"], 2)
 
     def test_interrupted(self) -> None:
         """Until the header is replaced the old key opens the old database, and the new one is removed."""

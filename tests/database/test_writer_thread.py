@@ -86,7 +86,7 @@ class OpenTests(WriterTestCase):
         self.begin(limit=7 << 20)
         reason = self.next()
         self.assertIsInstance(reason, str)
-        self.assertIn("[storage] storage_limit (7340032 bytes)", str(reason))
+        self.assertIn("[storage] storage_limit and kept_limit (7340032 bytes)", str(reason))
 
     def test_half_made(self) -> None:
         """A database that could not be made leaves no file that would look damaged."""
