@@ -7,11 +7,11 @@ only when most of the group have it; so a read that begins later does not end on
 replaced.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Protocol
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
 
 from dht14.bounded import ExpiringSet
@@ -41,7 +41,7 @@ from dht14.records.read_quorum import Rank, ReadQuorum
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Kind, Record
 from dht14.records.store import RecordStore
-from dht14.records.version_floors import Floor
+from dht14.records.version_floors import NO_FLOOR, Floor
 from dht14.wire.messages import FindValue, Lapsed, LargeValue, Nodes, Reply, Value, view_of
 
 DISTRUST_TTL, MAX_DISTRUSTED = 600.0, 1_024
@@ -170,6 +170,18 @@ class GetObserver(Protocol):
         """The get has ended with this record. It does not wait for the observer."""
 
 
+@frozen(kw_only=True)
+class Comparison:
+    """What the nodes near a key have, beside a record that this node has somewhere else than in its store."""
+
+    best: Record | None
+    """The greatest record that counts, perhaps the compared one; None: all of them have expired."""
+    is_over: bool
+    """Whether a greater record has replaced the compared one, and has expired since."""
+    is_complete: bool
+    """Whether those that should know have answered."""
+
+
 @define(eq=False)
 class RecordReader:
     """The gets of one node."""
@@ -241,6 +253,23 @@ class RecordReader:
             self._observer.got(lookup, found, replies)
         return found
 
+    async def compare(self, record: Record, near: Iterable[Contact], timeout: float) -> Comparison:
+        """Compare a record with what the nodes near its key have; the lookup begins with the contacts `near`,
+        too. A large value that is equal to that of the record is not fetched."""
+        key, rank, now = record.key, record.rank, self._lookups.clock.seconds()
+        own = self._store.get(key, now) if self._store else None
+        replies = self._replies(key, own, content=False, exhaustive=False)
+        quorum = replies.quorum
+        quorum.add(record, None)
+        lookup = await self._ask(replies, own, now + timeout, near)
+        best = await self._fetch_best(replies, now + timeout)
+        own_floor = self._store.floor(key, now) if self._store else NO_FLOOR
+        return Comparison(
+            best=best,
+            is_over=quorum.is_over(rank) or own_floor > rank[:2],
+            is_complete=lookup.finished,
+        )
+
     def _replies(self, key: int, own: Record | None, content: bool, exhaustive: bool) -> GetReplies:
         """Return what is known before any contact was asked: what this node itself holds."""
         now, own_id = self._lookups.clock.seconds(), self._lookups.table.own_id
@@ -260,7 +289,7 @@ class RecordReader:
         return replies
 
     def _ask(
-        self, replies: GetReplies, own: Record | None, deadline: float
+        self, replies: GetReplies, own: Record | None, deadline: float, near: Iterable[Contact] = ()
     ) -> "Deferred[Lookup] | Deferred[DisjointLookup]":
         """Run the lookup: over disjoint paths if the key is suspect, else of the nodes nearest to the key."""
         key, lookups = replies.key, self._lookups
@@ -271,6 +300,7 @@ class RecordReader:
                 lookups.new_disjoint_lookup(key, REPLICATION), request, replies.replied, timeout
             )
         lookup = lookups.new_lookup(key, K if replies.exhaustive else REPLICATION, Purpose.VALUE)
+        lookup.heard_of(near)
         is_current = self._store is not None and self._resync_state.is_current
         if is_current and lookups.neighbourhood.is_near(key, REPLICATION):
             lookup.include_self()

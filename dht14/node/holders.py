@@ -1,5 +1,7 @@
 """Finds the nodes that should hold a record, and stores the record there (this node included)."""
 
+from collections.abc import Sequence
+
 from attrs import define, evolve
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.python.failure import Failure
@@ -26,25 +28,34 @@ class Holders:
     _resync_state: ResyncState
     _republish_times: RepublishTimes
 
-    async def store(self, record: Record, wanted: int, deadline: float, copy: bool = False) -> WriteQuorum:
+    async def store(
+        self,
+        record: Record,
+        wanted: int,
+        deadline: float,
+        copy: bool = False,
+        near: Sequence[Contact] = (),
+    ) -> WriteQuorum:
         """Store the record at the nodes nearest to its key, until `deadline`.
 
         It goes to at least as many nodes as the record that it replaces has: no copy of that one may outlive
         it. `copy`: it was accepted elsewhere before, so the holders need not compare it with conflicting
-        records.
+        records. `near`: the nodes nearest to the key, where the caller has looked them up already.
         """
-        quorum = await self._store_once(record, wanted, deadline, copy)
+        quorum = await self._store_once(record, wanted, deadline, copy, near)
         if not quorum.is_regional and self._lookups.eclipse_detector.found_crowd(record.key):
             # Only this attempt showed the crowd beside the key; most of the receipts may be the attacker's.
-            quorum = await self._store_once(record, wanted, deadline, copy)
+            quorum = await self._store_once(record, wanted, deadline, copy, ())
         if quorum.max_replication > record.replication and record.kind is not Kind.CONTENT:
             wider = evolve(record, replication=quorum.max_replication)
-            quorum = await self._store_once(wider, wanted, deadline, copy)
+            quorum = await self._store_once(wider, wanted, deadline, copy, near)
         return quorum
 
-    async def _store_once(self, record: Record, wanted: int, deadline: float, copy: bool) -> WriteQuorum:
+    async def _store_once(
+        self, record: Record, wanted: int, deadline: float, copy: bool, near: Sequence[Contact]
+    ) -> WriteQuorum:
         table, own_id, key = self._lookups.table, self._lookups.table.own_id, record.key
-        candidates, width = await self._candidates(record, deadline)
+        candidates, width = await self._candidates(record, deadline, near)
         limited = [contact.node_id for contact in limit_per_subnet(candidates, table.subnet_of)]
         nearest = sorted({own_id, *limited}, key=key.__xor__)[:width]
         lookup = Lookup(
@@ -87,7 +98,9 @@ class Holders:
         quorum.conclude()
         return quorum
 
-    async def _candidates(self, record: Record, deadline: float) -> tuple[list[Contact], int]:
+    async def _candidates(
+        self, record: Record, deadline: float, near: Sequence[Contact]
+    ) -> tuple[list[Contact], int]:
         """Return the contacts nearest to the key, nearest first, and how many of them should hold the record.
 
         Around a crowded key these are all nodes of the region: the honest ones cannot be told from the
@@ -95,7 +108,10 @@ class Holders:
         """
         key, width, lookups = record.key, record.replication, self._lookups
         candidates = lookups.table.closest(key, K)
-        if not lookups.neighbourhood.knows_region(key, width):
+        if not lookups.neighbourhood.knows_region(key, width) and near:
+            known = {contact.node_id: contact for contact in (*candidates, *near)}
+            candidates = [known[node_id] for node_id in sorted(known, key=key.__xor__)[:K]]
+        elif not lookups.neighbourhood.knows_region(key, width):
             timeout = (deadline - lookups.clock.seconds()) / 2
             candidates = (await lookups.find_nodes(key, width=width, timeout=timeout)).shortlist()
         if lookups.eclipse_detector.suspects(key) or lookups.neighbourhood.is_crowded(key):

@@ -18,6 +18,7 @@ from dht14.node.lookups import Lookups
 from dht14.node.metrics import PutMetrics
 from dht14.node.ports import KeyWatch, Rpc
 from dht14.node.put import RecordWriter
+from dht14.node.renew import RecordRenewer
 from dht14.node.watches import OnChange, Watches
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
@@ -70,6 +71,10 @@ class Node:
     def lookups(self) -> Lookups:
         """The lookups of this node."""
         return self._lookups
+
+    def renewer(self) -> RecordRenewer:
+        """Return what renews records of others, or of this node, without changing them."""
+        return RecordRenewer(self._lookups.clock, self._reader, self._writer.holders)
 
     def inspector(self, rpc: Rpc) -> Inspector:
         """Return the inspector of this node, which makes its calls through `rpc`."""

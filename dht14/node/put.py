@@ -78,13 +78,14 @@ class RecordWriter:
     _republish_times: RepublishTimes
     _reader: RecordReader
     metrics: PutMetrics = field(factory=PutMetrics, init=False)
-    _holders: Holders = field(init=False)
+    holders: Holders = field(init=False)
+    """Where its records go."""
     _concurrency: ConcurrencyLimit = field(init=False)
     _logged_at: dict[PutReason, float] = field(factory=dict, init=False)
     """When a failure for each reason was last logged."""
 
     def __attrs_post_init__(self) -> None:
-        self._holders = Holders(self._lookups, self._store, self._resync_state, self._republish_times)
+        self.holders = Holders(self._lookups, self._store, self._resync_state, self._republish_times)
         self._concurrency = ConcurrencyLimit(self._lookups.clock, MAX_PUTS, PUT_QUEUE_TIMEOUT)
 
     async def put(self, key: int, value: bytes, ttl: int, replication: int, timeout: float) -> Receipt:
@@ -124,7 +125,7 @@ class RecordWriter:
                 return _refused(wanted, PutReason.NOT_AUTHENTIC)
             return await self._put_owned(record, wanted, deadline)
         if record.kind is Kind.CONTENT:
-            return _receipt(await self._holders.store(record, wanted, deadline))
+            return _receipt(await self.holders.store(record, wanted, deadline))
         return await self._put_open(record, wanted, deadline)
 
     def _count(self, receipt: Receipt) -> None:
@@ -151,11 +152,11 @@ class RecordWriter:
     async def _put_open(self, record: Record, wanted: int, deadline: float) -> Receipt:
         """Store a record that any node may replace, with a version above those that the holders have."""
         record = evolve(record, version=self._first_version(record.key))
-        quorum = await self._holders.store(record, wanted, deadline)
+        quorum = await self.holders.store(record, wanted, deadline)
         version = await self._next_version(record, quorum, deadline)
         if version != record.version:
             record = evolve(record, version=version)
-            quorum = await self._holders.store(record, wanted, deadline)
+            quorum = await self.holders.store(record, wanted, deadline)
         if quorum.outranked:
             return await self._receipt_of_outranked(record, quorum, deadline)
         return _receipt(quorum)
@@ -225,7 +226,7 @@ class RecordWriter:
                 return _refused(wanted, PutReason.CONFLICT, version=record.version)
             if record.is_tombstone:
                 record = evolve(record, replication=max(record.replication, found.replication))
-        quorum = await self._holders.store(record, wanted, deadline)
+        quorum = await self.holders.store(record, wanted, deadline)
         if quorum.outranked:
             return await self._settle(record, quorum, deadline)
         return _receipt(quorum)
@@ -243,7 +244,7 @@ class RecordWriter:
                 break
             # The record that has won must reach every node that the other one may have reached.
             newest = evolve(newest, replication=max(newest.replication, record.replication))
-            settled = await self._holders.store(newest, quorum.wanted, deadline, copy=True)
+            settled = await self.holders.store(newest, quorum.wanted, deadline, copy=True)
             if not settled.outranked:
                 break
         if newest is not None and newest.value == record.value:

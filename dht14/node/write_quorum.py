@@ -129,6 +129,11 @@ class WriteQuorum:
         return any(version > latest for version in self._outranking.values())
 
     @property
+    def greatest_outranking(self) -> int:
+        """The greatest version that outranked the record; -1 if there is none."""
+        return max(self._outranking.values(), default=-1)
+
+    @property
     def refused_version(self) -> bool:
         """Whether a node refused the record because its version seemed to be from the future."""
         return bool(self._refusals[Refusal.VERSION])
@@ -151,9 +156,16 @@ class WriteQuorum:
         self.agreed = agreeing >= min(self._needed, reachable) and self._has_group()
 
     def _has_group(self) -> bool:
+        return self._are_most(self._holders | self._outranking.keys())
+
+    def _are_most(self, node_ids: set[int]) -> bool:
         group = [candidate.contact.node_id for candidate in self._lookup.group()]
-        agreeing = sum(node_id in self._holders or node_id in self._outranking for node_id in group)
-        return 2 * agreeing > len(group) or not group
+        return 2 * sum(node_id in node_ids for node_id in group) > len(group) or not group
+
+    @property
+    def holds_group(self) -> bool:
+        """Whether most of the group have the record itself, and not a better one."""
+        return self._are_most(self._holders)
 
     @property
     def succeeded(self) -> bool:

@@ -71,6 +71,11 @@ class ReadQuorum:
         """A node reported that its record of the key has expired."""
         self._expired[holder] = floor
 
+    def is_over(self, rank: Rank) -> bool:
+        """Whether more nodes than hold this record remember a greater one that has expired."""
+        witnesses = sum(floor > rank[:2] for floor in self._expired.values())
+        return witnesses >= LAPSE_WITNESSES and witnesses > len(self._holders.get(rank, ()))
+
     @property
     def _best(self) -> Rank | None:
         return max(filter(self._counts, self._heard), default=None)

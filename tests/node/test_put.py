@@ -164,7 +164,7 @@ class PutTests(NodeTestCase):
             self.setUp()
             peers = self.cluster(count)
             store = HangingStore(peers[0].contact.node_id, 1 << 20, lambda record: True)
-            peers[0].node._writer._holders._store = store
+            peers[0].node._writer.holders._store = store
             put = peers[0].node.put(KEY, b"value", TTL, 0)
             self.assertLess(self.network.seconds_until(put), PROMISED)
             self.assertIs(self.successResultOf(put).outcome, outcome)
