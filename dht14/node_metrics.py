@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from attrs import define
 
-from dht14.maintenance.metrics import CopyMetrics, PassMetrics
+from dht14.maintenance.metrics import CopyMetrics, KeptMetrics, PassMetrics
 from dht14.metrics import Family, MetricKind, Sample, counter, gauge, group, samples
 from dht14.net.api.metrics import ApiMetrics
 from dht14.net.bulk.metrics import BulkClientMetrics, BulkServerMetrics
@@ -63,6 +63,7 @@ class NodeMetrics:
     session: SessionMetrics | None
     """None where datagrams are not encrypted."""
     store: StoreMetrics | None
+    kept: KeptMetrics | None
     copies: CopyMetrics | None
     bulk_client: BulkClientMetrics | None
     bulk_server: BulkServerMetrics | None

@@ -13,6 +13,7 @@ from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import REPUBLISH_INTERVAL
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.handover import HandOver
+from dht14.maintenance.keep import Keeper
 from dht14.maintenance.periodic import Periodic
 from dht14.maintenance.replicator import Replicator
 from dht14.net.api.metrics import ApiMetrics
@@ -82,6 +83,8 @@ class StackOptions:
     """None: a bootstrap node, which stores no values."""
     writer_share: float = 1.0
     """The bytes that another node, or a subnet of nodes, may hold, as a multiple of the free ones."""
+    kept_limit: int = 64 << 20
+    """The bytes that the list of kept values may have."""
     cleanup_interval: float = 86_400.0
     refresh_interval: float = 900.0
     republish_interval: float = REPUBLISH_INTERVAL
@@ -113,6 +116,8 @@ class Stack:
     replicator: Replicator | None
     """None in a bootstrap node."""
     notifier: Notifier | None
+    """None in a bootstrap node."""
+    keeper: Keeper | None
     """None in a bootstrap node."""
     standstill: StandstillDetector
     services: tuple[IService, ...]
@@ -155,6 +160,7 @@ class Stack:
             passes=passes,
             session=layer.metrics if layer is not None else None,
             store=StoreMetrics.of(self.store),
+            kept=self.keeper.metrics if self.keeper is not None else None,
             copies=self.replicator.metrics if self.replicator is not None else None,
             bulk_client=bulk_client,
             bulk_server=bulk_server,

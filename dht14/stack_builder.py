@@ -18,6 +18,7 @@ from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.handover import HandOver
+from dht14.maintenance.keep import Keeper
 from dht14.maintenance.liveness import Liveness
 from dht14.maintenance.passes import Passes
 from dht14.maintenance.periodic import Periodic
@@ -128,17 +129,14 @@ def build_stack(
     responder = _build_responder(inputs, state, make_responder)
     network = _build_network(inputs, state, responder)
     record_sender = RecordSender(network.rpc, bulk, clock)
-    replicator = None
-    if state.store is not None:
-        replicator = Replicator(
-            state.table, state.store, network.rpc, record_sender.send_copy, bulk, clock, state.time
-        )
+    replicator = _build_replicator(inputs, state, network, record_sender)
     node = _build_node(inputs, state, network.rpc, record_sender, replicator)
     responder.on_notify = node.watches.notified
     join = Join(node, network.rpc, resolve, clock, rng, options.seeds, saved, options.retries)
     hand_over = None
     if state.store is not None and replicator is not None:
         hand_over = HandOver(state.neighbourhood, state.store, replicator, clock)
+    keeper = _build_keeper(inputs, state, node, join)
     return Stack(
         table=state.table,
         store=state.bare_store,
@@ -151,8 +149,9 @@ def build_stack(
         hand_over=hand_over,
         replicator=replicator,
         notifier=state.notifier,
+        keeper=keeper,
         standstill=network.standstill,
-        services=tuple(_build_services(inputs, state, network, node, join, replicator)),
+        services=tuple(_build_services(inputs, state, network, node, join, replicator, keeper)),
     )
 
 
@@ -288,13 +287,37 @@ def _build_services(
     node: Node,
     join: Join,
     replicator: Replicator | None,
+    keeper: Keeper | None,
 ) -> Iterator[IService]:
     yield network.standstill
     yield join
     yield node.watches
-    yield from _build_passes(inputs, state, network, node, join, replicator)
+    yield from _build_passes(inputs, state, network, node, join, replicator, keeper)
     if state.notifier is not None:
         yield state.notifier
+
+
+def _build_replicator(
+    inputs: _Inputs, state: _State, network: _Network, record_sender: RecordSender
+) -> Replicator | None:
+    if state.store is None:
+        return None
+    send_copy, clock = record_sender.send_copy, inputs.clock
+    return Replicator(state.table, state.store, network.rpc, send_copy, inputs.bulk, clock, state.time)
+
+
+def _build_keeper(inputs: _Inputs, state: _State, node: Node, join: Join) -> Keeper | None:
+    options = inputs.options
+    if state.bare_store is None:
+        return None
+    return Keeper(
+        node,
+        state.bare_store.kept,
+        options.policy,
+        options.kept_limit,
+        inputs.clock,
+        lambda: bool(join.first_try.called),
+    )
 
 
 def _build_passes(
@@ -304,6 +327,7 @@ def _build_passes(
     node: Node,
     join: Join,
     replicator: Replicator | None,
+    keeper: Keeper | None,
 ) -> Iterator[Periodic]:
     options, clock = inputs.options, inputs.clock
     passes = Passes(
@@ -321,3 +345,5 @@ def _build_passes(
         yield from passes.of_advertised(options.advertised, inputs.resolve)
     if state.store is not None and replicator is not None:
         yield from passes.of_records(state.store, replicator, state.republish_times, state.resync_state, join)
+    if keeper is not None:
+        yield passes.of_kept(keeper, options.policy.min_ttl)

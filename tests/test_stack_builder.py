@@ -94,6 +94,7 @@ class StackTests(SynchronousTestCase):
                 "repair",
                 "resync",
                 "resync of others",
+                "keep",
                 "notifier",
             ],
         )

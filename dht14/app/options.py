@@ -245,6 +245,11 @@ class StorageSettings:
         "1.0",
         "multiple of the free bytes that another node, or a subnet of them, may hold",
     )
+    kept_limit: int = option(
+        option_types.byte_size(1 << 20, 1 << 40),
+        "64M",
+        "bytes that the values of dht14 put --keep may take on disk, beside storage_limit",
+    )
     refresh_interval: float = option(
         option_types.seconds(1, _DAY),
         "900",

@@ -91,6 +91,7 @@ def build_running_node(
             call_soon=reactor.callFromThread,
             events=disk,
             writer_share=writer_share,
+            kept_limit=options.kept_limit,
         )
 
     stack = build_stack(

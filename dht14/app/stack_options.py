@@ -19,6 +19,7 @@ def stack_options(settings: Settings, role: Role) -> StackOptions:
         ),
         storage_limit=storage.storage_limit if role is Role.NODE else None,
         writer_share=storage.writer_share,
+        kept_limit=storage.kept_limit,
         cleanup_interval=node.cleanup_interval,
         refresh_interval=storage.refresh_interval,
         republish_interval=storage.republish_interval,

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from dht14.kademlia.contact import Address
 from dht14.kademlia.parameters import LIVENESS_INTERVAL
 from dht14.maintenance.announcer import ANNOUNCE_INTERVAL, Announcer
+from dht14.maintenance.keep import Keeper, keep_interval
 from dht14.maintenance.liveness import Liveness
 from dht14.maintenance.periodic import Periodic
 from dht14.maintenance.refresh import refresh
@@ -80,3 +81,9 @@ class Passes:
         yield self._periodic("repair", REPAIR_INTERVAL, repair.one_pass)
         yield self._periodic("resync", RESYNC_LOOK, resync.one_pass)
         yield answering
+
+    def of_kept(self, keeper: Keeper, min_ttl: float) -> Periodic:
+        """Make the pass of a node that keeps values for its clients."""
+        renewals = self._periodic("keep", keep_interval(min_ttl), keeper.one_pass)
+        keeper.on_due = renewals.run_now
+        return renewals

@@ -217,10 +217,6 @@ class RefusalTests(ConfigTestCase):
             self.assertIn("unknown", refusal)
             self.assertTrue(refusal.endswith(nearest), refusal)
 
-    def test_options_of_the_future(self):
-        """An option that is not implemented yet is unknown."""
-        self.assertIn("unknown", self.refusal("[storage]\nkept_limit = 1\n"))
-
     def test_values(self):
         """A wrong value is refused under its section's and its option's name."""
         for section, name, wrong in (
