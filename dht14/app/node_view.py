@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from dht14 import __version__
 from dht14.app.disk_monitor import DiskMonitor, Trouble
+from dht14.app.kept_view import RealKeepingView
 from dht14.app.node_events import EventFeed, step_json
 from dht14.app.options import Settings
 from dht14.app.start import StartPhase, StartProgress
@@ -91,10 +92,17 @@ class RealNodeView:
     _stack: Stack | None = field(default=None, init=False)
     _metrics: Callable[[], NodeMetrics] | None = field(default=None, init=False)
     _feed: EventFeed = field(init=False)
+    keeping: RealKeepingView = field(init=False)
+    """As `NodeView`."""
 
     def __attrs_post_init__(self) -> None:
         self._began_at = self._clock.seconds()
         self._feed = EventFeed(self, self._clock)
+        self.keeping = RealKeepingView(
+            lambda: self._stack,
+            self._progress.readiness,
+            self._clock,
+        )
 
     def composed(self, stack: Stack, metrics: Callable[[], NodeMetrics]) -> None:
         """The node has its stack."""
@@ -152,6 +160,7 @@ class RealNodeView:
             contacts=len(stack.table) if stack is not None else 0,
             network_size=round(size) if size is not None else None,
             storage=self._storage(),
+            kept=self.keeping.status(),
             advice="",
         )
         status["advice"] = self._advice(status)
@@ -188,7 +197,12 @@ class RealNodeView:
                 "No other node can be reached: values are stored on this node only. Check [bootstrap], and "
                 "that UDP passes the firewall."
             )
-        storage = status["storage"]
+        storage, kept = status["storage"], status["kept"]
+        if kept is not None and kept["failing"]:
+            return (
+                f"{kept['failing']} of {kept['values']} kept values could not be renewed. dht14 kept lists "
+                "them, with the reasons."
+            )
         if storage is not None and storage["used"] > 0.85 * storage["limit"]:
             return "The store is nearly full. Raise [storage] storage_limit, if the disk has space."
         return "All is well."

@@ -19,8 +19,10 @@ from dht14.app.state_file import read_state
 from dht14.client.address import format_address, problem_of
 from dht14.cmd.command_error import NO_NODE, NOT_DONE, WRONG_USAGE, CommandError
 from dht14.cmd.node_arguments import (
+    ROLES,
     add_config_argument,
     add_role_argument,
+    add_surface_arguments,
     connectable_address,
     node_settings,
 )
@@ -37,8 +39,26 @@ MAX_ANSWER = 1 << 26
 
 MAX_TOKEN_BYTES = 1_024
 
-_CODES = {400: WRONG_USAGE, 404: NOT_DONE, 410: NOT_DONE}
-_WORDS = {400: "wrong_usage", 404: "not_found", 410: "deleted", 429: "busy", 503: "not_ready"}
+_CODES = {
+    400: WRONG_USAGE,
+    404: NOT_DONE,
+    409: NOT_DONE,
+    410: NOT_DONE,
+    422: NOT_DONE,
+    504: NOT_DONE,
+    507: NOT_DONE,
+}
+_WORDS = {
+    400: "wrong_usage",
+    404: "not_found",
+    409: "refused",
+    410: "deleted",
+    422: "not_authentic",
+    429: "busy",
+    503: "not_ready",
+    504: "unanswered",
+    507: "no_room",
+}
 
 
 def add_admin_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,17 +70,7 @@ def add_admin_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_config_argument(parser)
     add_role_argument(parser)
-    parser.add_argument("--data-dir", metavar="DIR", help="data directory of the node")
-    parser.add_argument(
-        "--admin-address",
-        metavar="HOST:PORT",
-        help="address of its admin surface, or unix for the socket in its data directory (the default)",
-    )
-    parser.add_argument(
-        "--token-file",
-        metavar="FILE",
-        help=f"file with the token of a node at HOST:PORT (default: {TOKEN_NAME} in its data directory)",
-    )
+    add_surface_arguments(parser)
     add_json_argument(parser)
 
 
@@ -105,13 +115,19 @@ class AdminClient:
         """Post to a path and return the JSON document that is the answer."""
         return self._ask("POST", path, shape, parameters)
 
-    def _ask(self, method: str, path: str, shape: type[T], parameters: Mapping[str, object]) -> T:
+    def send(self, method: str, path: str, shape: type[T], body: bytes = b"", **parameters: object) -> T:
+        """Send a request of this method with a body and return the JSON document that is the answer."""
+        return self._ask(method, path, shape, parameters, body)
+
+    def _ask(
+        self, method: str, path: str, shape: type[T], parameters: Mapping[str, object], body: bytes = b""
+    ) -> T:
         query = f"?{urlencode(parameters)}" if parameters else ""
-        with self.open(method, path + query) as response:
+        with self.open(method, path + query, body=body) as response:
             self.check(response)
-            body = response.read(MAX_ANSWER)
+            answer = response.read(MAX_ANSWER)
         try:
-            document: T = json.loads(body)
+            document: T = json.loads(answer)
         except ValueError:
             raise self.stranger() from None
         if not _has_shape(document, shape):
@@ -119,7 +135,9 @@ class AdminClient:
         return document
 
     @contextmanager
-    def open(self, method: str, path: str, accept: str = "application/json") -> Iterator[HTTPResponse]:
+    def open(
+        self, method: str, path: str, accept: str = "application/json", body: bytes = b""
+    ) -> Iterator[HTTPResponse]:
         """Send a request and return the response, for a `with` block.
 
         What goes wrong inside of the block with the connection is a `CommandError` as well.
@@ -129,7 +147,7 @@ class AdminClient:
             headers["Authorization"] = f"Bearer {token}"
         connection = self.connection()
         try:
-            connection.request(method, path, headers=headers)
+            connection.request(method, path, body or None, headers)
             yield connection.getresponse()
         except TimeoutError:
             raise CommandError(
@@ -252,7 +270,7 @@ def _has_shape(document: object, shape: Any) -> bool:
 def admin_client(args: argparse.Namespace) -> AdminClient:
     """Find the admin surface as the node does. Raises `ConfigError`, or `CommandError` if there is none."""
     given = {"admin_address": args.admin_address, "data_dir": args.data_dir}
-    node = node_settings(args.role, args.config, given)
+    node = node_settings(getattr(args, "role", ROLES[0]), args.config, given)
     if node.admin_address is AdminSocket.NONE:
         raise CommandError(
             NO_NODE,

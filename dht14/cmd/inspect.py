@@ -12,7 +12,15 @@ from dht14.cmd.output import print_json, print_status
 from dht14.cmd.parser import whole_number
 from dht14.cmd.progress import duration
 from dht14.cmd.table import Cell, Column, byte_size, milliseconds, print_lines, print_table
-from dht14.net.admin.view import BucketJson, HolderJson, PeerJson, RecordJson, RecordsJson, StatusJson
+from dht14.net.admin.view import (
+    BucketJson,
+    HolderJson,
+    KeptJson,
+    PeerJson,
+    RecordJson,
+    RecordsJson,
+    StatusJson,
+)
 
 
 class PeersJson(TypedDict):
@@ -111,7 +119,7 @@ def run_status(args: argparse.Namespace) -> int:
 
 def status_lines(status: StatusJson, client: AdminClient) -> list[str]:
     """Return the state of a node as lines for people."""
-    size, storage = status["network_size"], status["storage"]
+    size, storage, kept = status["network_size"], status["storage"], status["kept"]
     contacts = f"{status['contacts']:,}" + (f" of about {size:,} nodes" if size is not None else "")
     lines = {
         "node": status["node_id"] or "it searches for the proof of work of its id",
@@ -129,6 +137,8 @@ def status_lines(status: StatusJson, client: AdminClient) -> list[str]:
             f"{byte_size(storage['used'])} of {byte_size(storage['limit'])}, "
             f"{byte_size(storage['largest_share'])} of it held for the largest writer"
         )
+    if kept is not None and (kept["values"] or kept["stopped"]):
+        lines["kept"] = kept_line(kept)
     return [f"{name:<9} {text}" for name, text in lines.items()] + [status["advice"]]
 
 
@@ -137,6 +147,16 @@ def state_of(status: StatusJson) -> str:
     if not status["ready"]:
         return "not ready: " + ", ".join(status["reasons"])
     return "ready" if status["joined"] else "ready, but alone: no other node answers"
+
+
+def kept_line(kept: KeptJson) -> str:
+    """Describe the list of kept values in a line."""
+    facts = [f"{kept['values']:,} values, {byte_size(kept['used'])} of {byte_size(kept['limit'])}"]
+    if kept["failing"]:
+        facts.append(f"{kept['failing']:,} could not be renewed")
+    if kept["stopped"]:
+        facts.append(f"{kept['stopped']:,} replaced or deleted since")
+    return ", ".join(facts)
 
 
 # peers and table
@@ -164,7 +184,7 @@ def _peer_row(peer: PeerJson) -> Sequence[Cell]:
         Cell.of(format_address(peer["host"], peer["port"])),
         Cell.of(peer["shared_bits"]),
         Cell.of(milliseconds(peer["rtt"])),
-        _ago(peer["last_seen"]),
+        ago(peer["last_seen"]),
         Cell.of(peer["failures"]),
         Cell.of("yes" if peer["holds_values"] else "no"),
     )
@@ -196,7 +216,7 @@ def _bucket_row(bucket: BucketJson) -> Sequence[Cell]:
         Cell.of(bucket["capacity"]),
         Cell.of(bucket["replacements"]),
         Cell.of(sum(peer["failures"] > 0 for peer in bucket["contacts"])),
-        _ago(bucket["last_lookup"]),
+        ago(bucket["last_lookup"]),
     )
 
 
@@ -236,14 +256,14 @@ def _pages(client: AdminClient, limit: int | None) -> Iterator[list[RecordJson]]
 
 
 def _key_row(record: RecordJson) -> Sequence[Cell]:
-    state = "deleted" if record["deleted"] else "cached" if record["cached"] else "kept"
+    state = "deleted" if record["deleted"] else "cached" if record["cached"] else "held"
     return (
         Cell.of(record["key"]),
         Cell.of(record["kind"]),
         Cell.of(record["bytes"]),
         Cell.of(record["version"]),
         Cell.of(record["replication"]),
-        _in(record["expires_in"]),
+        until(record["expires_in"]),
         Cell.of(state),
     )
 
@@ -280,7 +300,7 @@ def _holder_row(holder: HolderJson) -> Sequence[Cell]:
         Cell.of(holder["version"]),
         Cell.of(holder["kind"]),
         Cell.of(holder["bytes"]),
-        _in(holder["expires_in"]),
+        until(holder["expires_in"]),
         Cell.of(milliseconds(holder["seconds"])),
     )
 
@@ -320,11 +340,11 @@ def id_cell(node_id: str) -> Cell:
     return Cell(node_id[:SHOWN_DIGITS], node_id)
 
 
-def _ago(seconds: float | None) -> Cell:
+def ago(seconds: float | None) -> Cell:
     """Show a moment of the past; programs get seconds."""
     return Cell.of(None) if seconds is None else Cell(f"{duration(seconds)} ago", f"{seconds:.1f}")
 
 
-def _in(seconds: float | None) -> Cell:
+def until(seconds: float | None) -> Cell:
     """Show a time that is left; programs get seconds."""
     return Cell.of(None) if seconds is None else Cell(duration(seconds), f"{seconds:.1f}")

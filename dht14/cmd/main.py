@@ -76,6 +76,14 @@ COMMANDS = {
     "keys": Command(
         "list the keys that a node holds on its disk", "dht14.cmd.inspect", "add_keys_arguments", "run_keys"
     ),
+    "keep": Command(
+        "let a node renew a value until you say otherwise",
+        "dht14.cmd.kept",
+        "add_keep_arguments",
+        "run_keep",
+    ),
+    "unkeep": Command("let a kept value expire", "dht14.cmd.kept", "add_unkeep_arguments", "run_unkeep"),
+    "kept": Command("list the values that a node renews", "dht14.cmd.kept", "add_kept_arguments", "run_kept"),
     "locate": Command(
         "list which other nodes hold a key",
         "dht14.cmd.inspect",

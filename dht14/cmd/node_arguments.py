@@ -8,6 +8,7 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING
 
+from dht14.app.admin_files import TOKEN_NAME
 from dht14.cmd.parser import add_json_argument, host_port, whole_number
 from dht14.kademlia.contact import Address
 
@@ -57,6 +58,21 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
 def add_role_argument(parser: argparse.ArgumentParser) -> None:
     """Add the option for the kind of node."""
     parser.add_argument("--role", choices=ROLES, default="node", help="kind of node (default: node)")
+
+
+def add_surface_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the options that say where the admin surface of a node is."""
+    parser.add_argument("--data-dir", metavar="DIR", help="data directory of the node")
+    parser.add_argument(
+        "--admin-address",
+        metavar="HOST:PORT",
+        help="address of its admin surface, or unix for the socket in its data directory (the default)",
+    )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help=f"file with the token of a node at HOST:PORT (default: {TOKEN_NAME} in its data directory)",
+    )
 
 
 def api_address(args: argparse.Namespace) -> Address:

@@ -10,7 +10,12 @@ from dht14.cmd import api_client
 from dht14.cmd.api_client import Found
 from dht14.cmd.command_error import DONE, NOT_DONE, WRONG_USAGE, CommandError
 from dht14.cmd.keys import KEY_HELP, SALT_HELP, add_owner_argument, parse_key, parse_salt, typed_key
-from dht14.cmd.node_arguments import add_node_arguments, add_replication_argument, api_address
+from dht14.cmd.node_arguments import (
+    add_node_arguments,
+    add_replication_argument,
+    add_surface_arguments,
+    api_address,
+)
 from dht14.cmd.output import base64_text, print_bytes, print_json, print_status, print_value
 from dht14.cmd.parser import whole_number
 from dht14.cmd.results import (
@@ -67,6 +72,10 @@ def add_put_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds to keep the value (default: the node's default)",
     )
     add_replication_argument(parser)
+    parser.add_argument(
+        "--keep", action="store_true", help="let the node renew the value until dht14 unkeep KEY"
+    )
+    add_surface_arguments(parser.add_argument_group("where the node of --keep is"))
     add_node_arguments(parser)
 
 
@@ -92,6 +101,13 @@ def add_get_arguments(parser: argparse.ArgumentParser) -> None:
 def run_put(args: argparse.Namespace) -> int:
     """Store a value and return the exit code."""
     typed_key, payload = _key_and_value(args)
+    keeping = None
+    if args.keep:
+        from dht14.cmd import kept as kept_values  # It takes long to load, and few puts need it.
+
+        if not isinstance(payload, bytes):
+            raise CommandError(WRONG_USAGE, kept_values.NO_FILES)
+        keeping = kept_values.keeping_node(args)
     if not isinstance(payload, bytes):
         from dht14.cmd import file_commands
 
@@ -105,13 +121,17 @@ def run_put(args: argparse.Namespace) -> int:
         value = payload
         key = hashlib.sha256(value).digest() if typed_key is None else parse_key(typed_key)
     receipt = api_client.put(api_address(args), key, value, args.ttl, args.replication)
+    kept = ""
+    if keeping is not None and is_stored(receipt):
+        kept = "; " + kept_values.kept_line(kept_values.keep_put(keeping, key, value, receipt, args))
     if args.json:
-        answer = _answer(key, payload, time.monotonic() - began, receipt_fields(receipt), envelope)
+        fields = receipt_fields(receipt) | ({"kept": True} if kept else {})
+        answer = _answer(key, payload, time.monotonic() - began, fields, envelope)
         print_json(answer)
     elif not is_stored(receipt):
         raise not_stored_error(receipt, version_hint(receipt, envelope))
     else:
-        print_status(stored_line(receipt))
+        print_status(stored_line(receipt) + kept)
         if typed_key is None:
             print_bytes(key.hex().encode() + b"\n")
     return DONE if is_stored(receipt) else NOT_DONE

@@ -43,6 +43,7 @@ STATUS: dict[str, Any] = {
         "largest_share": 1 << 20,
         "trouble": None,
     },
+    "kept": None,
     "advice": "All is well.",
 }
 

@@ -173,13 +173,13 @@ class KeysTests(AdminCommandCase):
         outcome = self.ask("keys", answers=self.answers)
         rows = [line.split("\t") for line in outcome.out.decode().splitlines()]
         self.assertEqual([row[3] for row in rows], list("01234"))
-        self.assertEqual(rows[0], [KEY, "open", "5", "0", "8", "600.0", "kept"])
+        self.assertEqual(rows[0], [KEY, "open", "5", "0", "8", "600.0", "held"])
 
     def test_terminal(self) -> None:
         """There is one head, and the columns of all pages are aligned."""
         lines = self.ask_at_terminal("keys", answers=self.answers).splitlines()
         self.assertEqual([line.startswith("KEY") for line in lines], [True] + [False] * 5)
-        self.assertEqual(len({line.index("kept") for line in lines[1:]}), 1)
+        self.assertEqual(len({line.index("held") for line in lines[1:]}), 1)
 
     def test_reader_ends(self) -> None:
         """When the reader of the pipe has ended, no other page is asked for."""

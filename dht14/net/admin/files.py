@@ -33,7 +33,7 @@ from dht14.net.admin.endpoint import (
     whole_number,
     write,
 )
-from dht14.net.admin.pages import MAX_TTL, MISSING, REFUSED
+from dht14.net.admin.refusals import MAX_TTL, MISSING, REFUSED
 from dht14.net.admin.streams import Flow
 from dht14.net.admin.view import NodeView
 from dht14.net.admin.view_store import NotKnown, NotStored, ViewStore

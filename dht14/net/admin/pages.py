@@ -7,15 +7,14 @@ from importlib.resources import files
 from dht14.kademlia.parameters import MAX_REPLICATION, MAX_VALUE
 from dht14.net.admin.endpoint import AdminCall, Answer, HttpError, Method, Respond, whole_number
 from dht14.net.admin.exposition import Exposition
+from dht14.net.admin.kept_pages import KeptPages
+from dht14.net.admin.refusals import MAX_TTL, MISSING, REFUSED, ParseKey
 from dht14.net.admin.view import NodeView
-from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.records.receipt import NoRecord, PutOutcome, Receipt
 from dht14.records.record import Record
 
 MAX_RECORDS = 1_000
 """Records on one page of `/v1/records`."""
-
-MAX_TTL = 65_535
-"""Seconds, as in the API."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -23,29 +22,8 @@ CONTENT_SECURITY_POLICY = (
 )
 """The dashboard loads nothing from elsewhere, runs no inline script, and no other page can frame it."""
 
-ParseKey = Callable[[str], int]
-"""Makes a key of what a user writes. Raises `ValueError` with the reason."""
-
 SetLogLevel = Callable[[str], None]
 """Changes the log level of the process. Raises `ValueError` with the known levels."""
-
-REFUSED = {
-    PutReason.NOT_READY: (503, "the node is not ready", "See /readyz."),
-    PutReason.NO_ROOM: (507, "the holders of this key have no room", "See docs/operations.md, section 4."),
-    PutReason.WRITER_SHARE: (507, "the share of this writer is used up", "See [storage] writer_share."),
-    PutReason.CONFLICT: (409, "another record stands under this key", "GET it first."),
-    PutReason.TOO_FEW_HOLDERS: (504, "too few holders answered", "Try again; see /v1/locate/KEY."),
-    PutReason.NOT_AUTHENTIC: (422, "the value is not what its key or its signature says", ""),
-}
-"""Status, error and hint for a value that is not stored."""
-MISSING = {
-    NoRecord.NOT_FOUND: (404, "not found", ""),
-    NoRecord.NOT_READY: (503, "the node is not ready", "See /readyz."),
-    NoRecord.UNANSWERED: (504, "the nodes that should know did not answer", "Try again."),
-    NoRecord.DELETED: (410, "deleted by its owner", ""),
-    NoRecord.TOO_MANY_WATCHES: (429, "too many keys are watched", "End other watches."),
-}
-"""The same for one that is not found."""
 
 
 class Pages:
@@ -84,6 +62,7 @@ class Pages:
                 "PUT": Method(self.put_value, frozenset({"ttl", "replication"}), True, True, segments=1),
                 "DELETE": Method(self.delete_value, frozenset(), True, True, segments=1),
             },
+            "v1/kept": KeptPages(self._view.keeping, self._parse_key).methods(),
             "v1/locate": {"GET": Method(self.locate, frozenset(), True, True, segments=1)},
             "v1/trace": {"GET": Method(self.trace, frozenset(), True, True, segments=1)},
             "v1/loglevel": {"POST": Method(self.log_level, frozenset({"level"}), needs_token=True)},

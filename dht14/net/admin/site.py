@@ -26,7 +26,8 @@ from dht14.net.admin.endpoint import (
 )
 from dht14.net.admin.exposition import Exposition, Samples
 from dht14.net.admin.files import FileTransfers, IncomingFile
-from dht14.net.admin.pages import Pages, ParseKey, SetLogLevel
+from dht14.net.admin.pages import Pages, SetLogLevel
+from dht14.net.admin.refusals import ParseKey
 from dht14.net.admin.streams import EventStream
 from dht14.net.admin.view import NodeView
 from dht14.net.admin.watch_stream import WatchStream

@@ -7,6 +7,7 @@ hex digits.
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
+from dht14.records.kept import KeepRefusal
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
 
@@ -34,6 +35,21 @@ class StorageJson(TypedDict):
     """What is wrong with the disk."""
 
 
+class KeptJson(TypedDict):
+    """The list of the values that this node renews for its clients."""
+
+    values: int
+    """Those that it renews."""
+    stopped: int
+    """Those that others replaced, or their owners deleted: they are only listed."""
+    failing: int
+    """Those whose last renewal failed."""
+    used: int
+    limit: int
+    overdue: float
+    """Seconds for which the longest overdue value waits for its renewal."""
+
+
 class StatusJson(TypedDict):
     """One node at a glance."""
 
@@ -56,6 +72,8 @@ class StatusJson(TypedDict):
     """Estimated from the distances of the neighbours; None while there are too few."""
     storage: StorageJson | None
     """None in a bootstrap node, and before the store exists."""
+    kept: KeptJson | None
+    """None like `storage`."""
     advice: str
     """What is wrong and what to do about it; or that all is well."""
 
@@ -157,11 +175,66 @@ class TraceJson(TypedDict):
     version: int | None
 
 
+class KeptValueJson(TypedDict):
+    """A value that this node keeps, without its bytes."""
+
+    key: str
+    kind: str
+    version: int
+    bytes: int
+    ttl: int
+    """Seconds for which it lives after a renewal."""
+    replication: int
+    state: str
+    """`renewed`, or why it is not renewed any more: `replaced`, `deleted`."""
+    failure: str | None
+    """Why the last renewal failed."""
+    failing_for: float | None
+    kept_for: float
+    """Seconds since it came on the list."""
+    renewed: float
+    """Seconds ago."""
+    due_in: float
+    """Seconds until the next renewal; negative if it is overdue."""
+    expires_in: float
+    """Seconds until it expires at its holders unless it is renewed."""
+
+
+class KeptPageJson(TypedDict):
+    """A page of kept values, and the cursor of the next one; None at the end."""
+
+    values: list[KeptValueJson]
+    next: str | None
+    used: int
+    """Bytes of the whole list."""
+    limit: int
+
+
+class KeepingView(Protocol):
+    """The list of kept values, as the admin surface asks for it. It fails with `NotStarted` as `NodeView`."""
+
+    def page(self, after: str, limit: int) -> KeptPageJson:
+        """Return a page of the list. Raises `ValueError` for what is no cursor."""
+
+    async def keep(
+        self, key: int, value: bytes, version: int | None, ttl: int, replication: int
+    ) -> KeptValueJson | KeepRefusal | NoRecord:
+        """Keep a value that was just put, with the version of its receipt; without a value, what is found
+        under the key."""
+
+    async def unkeep(self, key: int) -> bool | KeepRefusal:
+        """Renew a value no more. Return whether it was kept."""
+
+
 class NodeView(Protocol):
     """What the admin surface asks of the node. It is there from the first moment on, in every phase.
 
     What needs a node that has its id fails with `NotStarted` before.
     """
+
+    @property
+    def keeping(self) -> KeepingView:
+        """The list of kept values."""
 
     def readiness(self) -> ReadinessJson:
         """Return whether the node is ready; it takes no time and changes nothing."""

@@ -9,7 +9,7 @@ from twisted.web.server import Request
 
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.endpoint import HttpError
-from dht14.net.admin.pages import ParseKey
+from dht14.net.admin.refusals import ParseKey
 from dht14.net.admin.streams import Events, EventStream
 from dht14.net.admin.view import NodeView
 from dht14.records.receipt import NoRecord

@@ -20,6 +20,8 @@ from dht14.net.admin.site import AdminParts, admin_factory
 from dht14.net.admin.view import (
     BucketJson,
     HolderJson,
+    KeptPageJson,
+    KeptValueJson,
     PeerJson,
     ReadinessJson,
     RecordsJson,
@@ -27,6 +29,7 @@ from dht14.net.admin.view import (
     TraceJson,
 )
 from dht14.net.api.states import KeyStates
+from dht14.records.kept import KeepRefusal
 from dht14.records.receipt import NoRecord, PutOutcome, Receipt
 from dht14.records.record import Record
 
@@ -63,6 +66,51 @@ class Response:
         return json.loads(self.body)
 
 
+def kept_value(key: int, value: bytes = b"", version: int | None = None) -> KeptValueJson:
+    return KeptValueJson(
+        key=key_of(key),
+        kind="open",
+        version=version or 0,
+        bytes=len(value),
+        ttl=600,
+        replication=8,
+        state="renewed",
+        failure=None,
+        failing_for=None,
+        kept_for=0.0,
+        renewed=0.0,
+        due_in=300.0,
+        expires_in=600.0,
+    )
+
+
+@define
+class FakeKeeping:
+    """A `KeepingView` that keeps what it is given, unless it has a `refusal`."""
+
+    refusal: KeepRefusal | NoRecord | None = None
+    values: dict[int, KeptValueJson] = field(factory=dict)
+    asked: list[tuple[int, bytes, int | None, int, int]] = field(factory=list)
+
+    def page(self, after: str, limit: int) -> KeptPageJson:
+        if after == "never":
+            raise ValueError("this cursor was never given")
+        return {"values": list(self.values.values())[:limit], "next": None, "used": 1, "limit": 2}
+
+    async def keep(
+        self, key: int, value: bytes, version: int | None, ttl: int, replication: int
+    ) -> KeptValueJson | KeepRefusal | NoRecord:
+        self.asked.append((key, value, version, ttl, replication))
+        if self.refusal is not None:
+            return self.refusal
+        return self.values.setdefault(key, kept_value(key, value, version))
+
+    async def unkeep(self, key: int) -> bool | KeepRefusal:
+        if isinstance(self.refusal, KeepRefusal):
+            return self.refusal
+        return self.values.pop(key, None) is not None
+
+
 @define(slots=False)
 class FakeView:
     """A `NodeView` with one contact."""
@@ -79,6 +127,7 @@ class FakeView:
     is_closed: bool = False
     """Whether a stream of events has ended."""
     levels: list[str] = field(factory=list)
+    keeping: FakeKeeping = field(factory=FakeKeeping)
 
     def readiness(self) -> ReadinessJson:
         return {"ready": not self.reasons, "reasons": self.reasons}
@@ -100,6 +149,7 @@ class FakeView:
             contacts=1,
             network_size=None,
             storage=None,
+            kept=None,
             advice="All is well.",
         )
 

@@ -10,7 +10,21 @@ from dht14.net.admin.exposition import Exposition
 from dht14.net.admin.pages import Pages
 from tests.net.admin.case import AdminCase
 
-SHAPES = ("Readiness", "Status", "Storage", "Peer", "Bucket", "Record", "Records", "Holder", "Step", "Trace")
+SHAPES = (
+    *(
+        "Readiness",
+        "Status",
+        "Storage",
+        "Kept",
+        "Peer",
+        "Bucket",
+        "Record",
+        "Records",
+        "KeptValue",
+        "KeptPage",
+    ),
+    *("Holder", "Step", "Trace"),
+)
 
 
 class OpenApiTests(AdminCase):

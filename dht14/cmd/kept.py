@@ -1,0 +1,226 @@
+"""Values that a node renews: `dht14 keep`, `unkeep` and `kept`, and what `put --keep` shares with them."""
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypedDict
+
+from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
+from dht14.cmd.command_error import DONE, NOT_DONE, CommandError
+from dht14.cmd.inspect import PAGE, add_key_argument, ago, until
+from dht14.cmd.keys import parse_key
+from dht14.cmd.node_arguments import add_replication_argument
+from dht14.cmd.output import print_json, print_status
+from dht14.cmd.parser import whole_number
+from dht14.cmd.progress import duration
+from dht14.cmd.table import Cell, Column, print_table
+from dht14.net.admin.view import KeptPageJson, KeptValueJson
+from dht14.records.receipt import PutOutcome, Receipt
+
+KEYS_AT_ONCE = 256
+"""Keys that a node takes in one request."""
+
+NO_FILES = (
+    "--keep keeps one value, of at most 65,495 bytes; this file has many pieces: put it without --keep, and "
+    "again before its time to live is over"
+)
+
+_COLUMNS = (
+    Column("key", 64),
+    Column("kind", 7),
+    Column("bytes", 5, right=True),
+    Column("version", 20, right=True),
+    Column("copies", right=True),
+    Column("lives for", right=True),
+    Column("renewed", right=True),
+    Column("due in", right=True),
+    Column("expires in", right=True),
+    Column("state"),
+)
+
+
+class UnkeptJson(TypedDict):
+    """The answer of a DELETE of `/v1/kept/KEY`."""
+
+    key: str
+
+
+class RefusedKeyJson(TypedDict):
+    """A key that a node does not keep, and why."""
+
+    key: str
+    error: str
+
+
+class KeptManyJson(TypedDict):
+    """The answer of a POST to `/v1/kept`."""
+
+    kept: int
+    refused: list[RefusedKeyJson]
+
+
+# For put --keep
+
+
+def keeping_node(args: argparse.Namespace) -> AdminClient:
+    """Find the node that is to keep what a put stores, before anything is put. Raises `CommandError`."""
+    client = admin_client(args)
+    client.get("/v1/kept", KeptPageJson, limit=1)
+    return client
+
+
+def keep_value(
+    client: AdminClient, key: bytes, value: bytes, version: int | None, ttl: int, replication: int
+) -> KeptValueJson:
+    """Let a node keep a value that was just put. Raises `CommandError`.
+
+    `version`: that of the receipt; None from a node that gives none.
+    """
+    known = {} if version is None else {"version": version}
+    path = f"/v1/kept/{key.hex()}"
+    return client.send("PUT", path, KeptValueJson, value, ttl=ttl, replication=replication, **known)
+
+
+def keep_put(
+    client: AdminClient, key: bytes, value: bytes, receipt: Receipt | bool, args: argparse.Namespace
+) -> KeptValueJson:
+    """Let a node keep what `dht14 put` has just stored. Raises `CommandError` with that fact."""
+    version = receipt.version if isinstance(receipt, Receipt) else None
+    try:
+        if isinstance(receipt, Receipt) and receipt.outcome is PutOutcome.SUPERSEDED:
+            raise CommandError(NOT_DONE, "a later write of this key has won", "superseded")
+        return keep_value(client, key, value, version, args.ttl, args.replication)
+    except CommandError as error:
+        raise CommandError(
+            error.code, f"stored, but not kept: {error}", error.error, stored=True, kept=False
+        ) from None
+
+
+def keep_keys(
+    client: AdminClient, keys: Sequence[bytes], ttl: int, replication: int
+) -> Iterator[RefusedKeyJson]:
+    """Let a node keep what it finds under many keys: the pieces of a file. Yield those that it does not.
+
+    Raises `CommandError`.
+    """
+    for first in range(0, len(keys), KEYS_AT_ONCE):
+        body = json.dumps({"keys": [key.hex() for key in keys[first : first + KEYS_AT_ONCE]]})
+        answer = client.send(
+            "POST", "/v1/kept", KeptManyJson, body.encode(), ttl=ttl, replication=replication
+        )
+        yield from answer["refused"]
+
+
+# keep
+
+
+def add_keep_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `dht14 keep`."""
+    parser.description = (
+        "Let a node renew what is stored under a key, until dht14 unkeep: it keeps a copy on its disk, and "
+        "puts it again when others have lost it. An owner's value is followed: the newest one is renewed. An "
+        "open value that somebody overwrites, and a value that its owner deletes, are not renewed any more."
+    )
+    add_key_argument(parser)
+    parser.add_argument(
+        "--ttl",
+        metavar="S",
+        type=whole_number(0xFFFF),
+        default=0,
+        help="seconds that it lives after each renewal (default: the node's default)",
+    )
+    add_replication_argument(parser)
+    add_admin_arguments(parser)
+
+
+def run_keep(args: argparse.Namespace) -> int:
+    """Keep a value and return the exit code."""
+    kept = keep_value(admin_client(args), parse_key(args.key), b"", None, args.ttl, args.replication)
+    if args.json:
+        print_json({**kept})
+    else:
+        print_status(kept_line(kept))
+    return DONE
+
+
+def kept_line(kept: KeptValueJson) -> str:
+    """Say that a value is kept."""
+    return f"kept: renewed in {duration(max(kept['due_in'], 0.0))}, for {duration(kept['ttl'])} each time"
+
+
+def add_unkeep_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `dht14 unkeep`."""
+    parser.description = (
+        "Let a node renew a value no more. It lives until the end of its present time to live."
+    )
+    add_key_argument(parser)
+    add_admin_arguments(parser)
+
+
+def run_unkeep(args: argparse.Namespace) -> int:
+    """Take a value off the list and return the exit code."""
+    answer = admin_client(args).send("DELETE", f"/v1/kept/{parse_key(args.key).hex()}", UnkeptJson)
+    if args.json:
+        print_json({**answer})
+    else:
+        print_status("not renewed any more")
+    return DONE
+
+
+# kept
+
+
+def add_kept_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `dht14 kept`."""
+    parser.description = (
+        "List the values that a node renews, and those that it has stopped to renew because others replaced "
+        "them or their owners deleted them. The last column says why a renewal failed."
+    )
+    parser.add_argument("--limit", metavar="N", type=whole_number(10**9, 1), help="list at most N")
+    add_admin_arguments(parser)
+
+
+def run_kept(args: argparse.Namespace) -> int:
+    """List the kept values of a node and return the exit code."""
+    pages = _pages(admin_client(args), args.limit)
+    if args.json:
+        print_json({"values": [value for page in pages for value in page]})
+        return DONE
+    for number, page in enumerate(pages):
+        if not print_table(_COLUMNS, _rows(page), has_head=number == 0):
+            break
+    return DONE
+
+
+def _pages(client: AdminClient, limit: int | None) -> Iterator[list[KeptValueJson]]:
+    left = limit
+    cursor: str | None = ""
+    while cursor is not None and left != 0:
+        wanted = PAGE if left is None else min(PAGE, left)
+        answer = client.get("/v1/kept", KeptPageJson, **({"after": cursor} if cursor else {}), limit=wanted)
+        yield answer["values"]
+        cursor = answer["next"]
+        left = left - len(answer["values"]) if left is not None else None
+
+
+def _rows(page: Iterable[KeptValueJson]) -> Iterator[Sequence[Cell]]:
+    for value in page:
+        is_renewed = value["state"] == "renewed"
+        yield (
+            Cell.of(value["key"]),
+            Cell.of(value["kind"]),
+            Cell.of(value["bytes"]),
+            Cell.of(value["version"]),
+            Cell.of(value["replication"]),
+            Cell(duration(value["ttl"]), str(value["ttl"])),
+            ago(value["renewed"]),
+            until(value["due_in"] if is_renewed else None),
+            until(value["expires_in"] if is_renewed else None),
+            Cell.of(_state(value)),
+        )
+
+
+def _state(value: KeptValueJson) -> str:
+    if value["failure"] is not None:
+        return f"failing: {value['failure']}"
+    return value["state"]

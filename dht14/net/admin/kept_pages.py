@@ -1,0 +1,124 @@
+"""The pages of the admin surface for kept values: `/v1/kept`."""
+
+import json
+
+from attrs import frozen
+
+from dht14.kademlia.parameters import MAX_REPLICATION, MAX_VALUE
+from dht14.net.admin.endpoint import AdminCall, Answer, HttpError, Method, whole_number
+from dht14.net.admin.refusals import MAX_TTL, MISSING, ParseKey
+from dht14.net.admin.view import KeepingView
+from dht14.node.concurrency import run_limited
+from dht14.records.kept import KeepRefusal
+from dht14.records.receipt import NoRecord
+
+MAX_PAGE = 1_000
+"""Kept values on one page."""
+
+MAX_KEYS = 256
+"""Keys in one POST."""
+
+KEYS_AT_ONCE = 16
+"""Of these, the ones that are looked for at once."""
+
+_REFUSED = {
+    KeepRefusal.NOT_READY: (503, "See /readyz, and the log."),
+    KeepRefusal.NO_VALUES: (409, "Ask a node."),
+    KeepRefusal.LIST_FULL: (507, "Raise it, or take values off the list: dht14 kept, dht14 unkeep."),
+    KeepRefusal.DELETED: (410, ""),
+    KeepRefusal.NOT_AUTHENTIC: (422, ""),
+    KeepRefusal.NO_VERSION: (400, "Send the version of the receipt, or no value."),
+}
+
+
+@frozen
+class KeptPages:
+    """The answers, for one node."""
+
+    _keeping: KeepingView
+    _parse_key: ParseKey
+
+    def methods(self) -> dict[str, Method]:
+        """List the verbs of `/v1/kept`."""
+        options = frozenset({"ttl", "replication"})
+        return {
+            "GET": Method(self.page, frozenset({"after", "limit"}), needs_token=True),
+            "POST": Method(self.keep_many, options, True, True),
+            "PUT": Method(self.keep, options | {"version"}, True, True, segments=1),
+            "DELETE": Method(self.unkeep, frozenset(), True, segments=1),
+        }
+
+    async def page(self, call: AdminCall) -> Answer:
+        """A page of the list."""
+        limit = whole_number(call, "limit", 100, 1, MAX_PAGE)
+        try:
+            page = self._keeping.page(call.parameters.get("after", ""), limit)
+        except ValueError as error:
+            raise HttpError(400, str(error), "Use the 'next' of an earlier page as 'after'.") from None
+        return Answer.of_json(page)
+
+    async def keep(self, call: AdminCall) -> Answer:
+        """Keep the value in the body, which was just put; without a body, what is found under the key."""
+        key = self._key(call.segments[0])
+        if len(call.body) > MAX_VALUE:
+            raise HttpError(413, f"a value has 1 to {MAX_VALUE:,} bytes")
+        version = None
+        if "version" in call.parameters:
+            version = whole_number(call, "version", 0, 0, (1 << 64) - 1)
+        kept = await self._keeping.keep(key, call.body, version, *_wishes(call))
+        if isinstance(kept, KeepRefusal | NoRecord):
+            raise _refused(kept)
+        return Answer.of_json(kept)
+
+    async def keep_many(self, call: AdminCall) -> Answer:
+        """Keep what is found under each key of a list, and say which keys are not kept."""
+        keys, wishes = self._keys(call.body), _wishes(call)
+        refused: list[dict[str, str]] = []
+
+        async def keep_one(key: int) -> None:
+            kept = await self._keeping.keep(key, b"", None, *wishes)
+            if isinstance(kept, KeepRefusal | NoRecord):
+                refused.append({"key": f"{key:064x}", "error": _refused(kept).error})
+
+        await run_limited(map(keep_one, keys), KEYS_AT_ONCE)
+        return Answer.of_json({"kept": len(keys) - len(refused), "refused": refused})
+
+    async def unkeep(self, call: AdminCall) -> Answer:
+        """Renew a value no more."""
+        key = self._key(call.segments[0])
+        removed = await self._keeping.unkeep(key)
+        if isinstance(removed, KeepRefusal):
+            raise _refused(removed)
+        if not removed:
+            raise HttpError(404, "this key is not kept", "GET /v1/kept lists what is.")
+        return Answer.of_json({"key": f"{key:064x}"})
+
+    def _key(self, text: str) -> int:
+        try:
+            return self._parse_key(text)
+        except ValueError as error:
+            raise HttpError(400, str(error)) from None
+
+    def _keys(self, body: bytes) -> list[int]:
+        try:
+            texts = json.loads(body)["keys"]
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise TypeError
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise HttpError(400, 'the body must be {"keys": ["…", …]}') from None
+        if len(texts) > MAX_KEYS:
+            raise HttpError(413, f"at most {MAX_KEYS} keys at once")
+        return list(dict.fromkeys(map(self._key, texts)))
+
+
+def _wishes(call: AdminCall) -> tuple[int, int]:
+    """Return the time to live and the copies that are asked for."""
+    ttl = whole_number(call, "ttl", 0, 0, MAX_TTL)
+    return ttl, whole_number(call, "replication", 0, 0, MAX_REPLICATION)
+
+
+def _refused(refusal: KeepRefusal | NoRecord) -> HttpError:
+    if isinstance(refusal, NoRecord):
+        return HttpError(*MISSING[refusal])
+    status, hint = _REFUSED[refusal]
+    return HttpError(status, refusal.value, hint)

@@ -1,0 +1,181 @@
+import argparse
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from dht14.cmd.admin_client import AdminClient
+from dht14.cmd.command_error import NO_NODE, NOT_DONE, CommandError
+from dht14.cmd.kept import KEYS_AT_ONCE, keep_keys, keep_put
+from dht14.records.receipt import PutOutcome, Receipt
+from dht14.wire.api_messages import Get, Put, encode_receipt
+from tests.cmd.admin_case import AdminCommandCase, at_terminal
+from tests.cmd.admin_server import STATUS, AdminServer
+from tests.cmd.api_server import STORED, ApiServer
+from tests.cmd.shell import Outcome, run
+from tests.net.admin.case import kept_value
+
+KEY = "ab" * 32
+VALUE = dict(kept_value(int(KEY, 16), b"hello", 7))
+EMPTY: dict[str, object] = {"values": [], "next": None, "used": 0, "limit": 1 << 26}
+FULL = (507, {"error": "the list is full", "hint": "Raise it."})
+
+
+class KeptCommandCase(AdminCommandCase):
+    """A test can ask several servers, one after the other; each leaves its socket behind."""
+
+    def ask(self, *words: str, answers: Mapping[str, Any]) -> Outcome:
+        """As `AdminCommandCase.ask`."""
+        self.remove_socket()
+        return super().ask(*words, answers=answers)
+
+    def remove_socket(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.data_dir, "admin.sock"))
+
+
+class KeepTests(KeptCommandCase):
+    def test_keep(self) -> None:
+        """A key is kept with the wishes of its user."""
+        path = f"/v1/kept/{KEY}?ttl=60&replication=3"
+        outcome = self.ask("keep", KEY, "--ttl", "60", "--replication", "3", answers={path: VALUE})
+        self.assertEqual(outcome, (0, b"", "kept: renewed in 5 min, for 10 min each time\n"))
+        self.assertEqual([method for method, *_ in self.server.requests], ["PUT"])
+
+    def test_refused(self) -> None:
+        """A refusal says why, and what to do about it."""
+        path = f"/v1/kept/{KEY}?ttl=0&replication=0"
+        outcome = self.ask("keep", KEY, answers={path: FULL})
+        self.assertEqual(outcome.code, NOT_DONE)
+        self.assertIn("the list is full. Raise it.", outcome.error)
+        answer = self.ask("keep", KEY, "--json", answers={path: FULL})
+        self.assertEqual((answer.code, json.loads(answer.out)["error"]), (NOT_DONE, "no_room"))
+
+    def test_unkeep(self) -> None:
+        """A key is let go; one that is not kept is an error."""
+        path = f"/v1/kept/{KEY}"
+        self.assertEqual(self.ask("unkeep", KEY, answers={path: {"key": KEY}}).code, 0)
+        self.assertEqual([method for method, *_ in self.server.requests], ["DELETE"])
+        self.assertEqual(self.ask("unkeep", KEY, answers={}).code, NOT_DONE)
+
+    def test_kept(self) -> None:
+        """All pages are listed; a value that is not renewed says why, and has no times that mean nothing."""
+        failing = {**VALUE, "failure": "their holders are full", "failing_for": 3.0}
+        replaced = {**VALUE, "state": "replaced"}
+        answers = {
+            "/v1/kept?limit=1000": {**EMPTY, "values": [VALUE, failing], "next": "0a"},
+            "/v1/kept?after=0a&limit=1000": {**EMPTY, "values": [replaced]},
+        }
+        outcome = self.ask("kept", answers=answers)
+        rows = [line.split("\t") for line in outcome.out.decode().splitlines()]
+        self.assertEqual([row[0] for row in rows], [KEY] * 3)
+        self.assertEqual(
+            [row[-1] for row in rows], ["renewed", "failing: their holders are full", "replaced"]
+        )
+        self.assertEqual([row[-3:-1] for row in rows], [["300.0", "600.0"]] * 2 + [["-", "-"]])
+        answer = self.ask(
+            "kept",
+            "--json",
+            "--limit",
+            "2",
+            answers={"/v1/kept?limit=2": {**EMPTY, "values": [VALUE, failing], "next": "0a"}},
+        )
+        self.assertEqual(json.loads(answer.out), {"values": [VALUE, failing]})
+
+    def test_terminal(self) -> None:
+        """On a terminal the list is a table."""
+        with AdminServer(self.data_dir, {"/v1/kept?limit=1000": {**EMPTY, "values": [VALUE]}}) as server:
+            lines = at_terminal("kept", *server.words).splitlines()
+        self.assertIn("LIVES FOR", lines[0])
+        self.assertIn("10 min", lines[1])
+
+    def test_status(self) -> None:
+        """`dht14 status` shows the list once there is something on it."""
+        kept = {"values": 3, "stopped": 1, "failing": 2, "used": 1 << 20, "limit": 1 << 26, "overdue": 9.0}
+        outcome = self.ask("status", answers={"/v1/status": {**STATUS, "kept": kept}})
+        self.assertIn(
+            "kept      3 values, 1.0 MiB of 64.0 MiB, 2 could not be renewed, 1 replaced or deleted since",
+            outcome.out.decode(),
+        )
+        none = {**kept, "values": 0, "stopped": 0}
+        self.assertNotIn(b"kept", self.ask("status", answers={"/v1/status": {**STATUS, "kept": none}}).out)
+
+    def test_many_keys(self) -> None:
+        """The pieces of a file are kept with few requests; those that are not are named."""
+        keys = [bytes([number % 256, number // 256]) * 16 for number in range(KEYS_AT_ONCE + 10)]
+        refused = {"key": keys[0].hex(), "error": "not found"}
+        answers = {"/v1/kept?ttl=60&replication=0": {"kept": 1, "refused": [refused]}}
+        with AdminServer(self.data_dir, answers) as server:
+            found = list(keep_keys(AdminClient(self.data_dir, None), keys, 60, 0))
+        self.assertEqual(found, [refused, refused])
+        bodies = [json.loads(body)["keys"] for *_, body in server.requests]
+        self.assertEqual([key for body in bodies for key in body], [key.hex() for key in keys])
+
+
+class PutKeepTests(KeptCommandCase):
+    path = f"/v1/kept/{KEY}?ttl=90&replication=0&version=7"
+
+    def put(self, answer_to_keep: object, *words: str, receipt: Receipt = STORED) -> Outcome:
+        """Put with --keep at a node."""
+
+        def answer(request: Put | Get) -> bytes:
+            return encode_receipt(request.key, receipt)
+
+        self.remove_socket()
+        listed = {"/v1/kept?limit=1": EMPTY, self.path: answer_to_keep}
+        with ApiServer(answer) as self.api, AdminServer(self.data_dir, listed) as self.server:
+            return run(
+                *("put", KEY, "hello", "--keep", "--ttl", "90", "--api-address", self.api.address),
+                *self.server.words,
+                *words,
+            )
+
+    def test_kept(self) -> None:
+        """The value is put, then kept with the version of its receipt."""
+        outcome = self.put(VALUE)
+        self.assertEqual(outcome.code, 0)
+        self.assertEqual(
+            outcome.error, "stored on 8 of 8 nodes; kept: renewed in 5 min, for 10 min each time\n"
+        )
+        method, path, _, body = self.server.requests[-1]
+        self.assertEqual((method, path, body), ("PUT", self.path, b"hello"))
+        answer = json.loads(self.put(VALUE, "--json").out)
+        self.assertEqual((answer["stored"], answer["kept"]), (True, True))
+
+    def test_no_surface(self) -> None:
+        """Without an admin surface nothing is put, and the error says what is missing."""
+        with ApiServer() as api:
+            outcome = run(
+                *("put", KEY, "hello", "--keep", "--api-address", api.address),
+                *("--data-dir", self.data_dir),
+            )
+            none = run(
+                *("put", KEY, "hello", "--keep", "--api-address", api.address),
+                *("--data-dir", self.data_dir, "--admin-address", "none"),
+            )
+        self.assertEqual((outcome.code, none.code, api.requests), (NO_NODE, NO_NODE, []))
+        self.assertIn("no node runs in", outcome.error)
+        self.assertIn("no admin surface", none.error)
+
+    def test_not_kept(self) -> None:
+        """If the value is stored and cannot be kept, the error says both."""
+        outcome = self.put(FULL, "--json")
+        answer = json.loads(outcome.out)
+        self.assertEqual((outcome.code, answer["stored"], answer["kept"]), (NOT_DONE, True, False))
+        self.assertTrue(outcome.error.startswith("dht14: stored, but not kept: the list is full"))
+
+    def test_not_stored(self) -> None:
+        """What is not stored, or has been superseded, is not kept."""
+        for outcome in (PutOutcome.NOT_STORED, PutOutcome.SUPERSEDED):
+            receipt = Receipt(outcome, 2, 8, version=7)
+            self.assertEqual(self.put(VALUE, receipt=receipt).code, NOT_DONE)
+            self.assertEqual(self.server.paths, ["/v1/kept?limit=1"])
+
+    def test_error_keeps_its_code(self) -> None:
+        """A node that dies between put and keep is reported as no node."""
+        args = argparse.Namespace(ttl=0, replication=0)
+        error = self.assertRaises(
+            CommandError, keep_put, AdminClient(self.data_dir, None), bytes(32), b"v", STORED, args
+        )
+        self.assertEqual((error.code, error.facts["stored"]), (NO_NODE, True))

@@ -1,0 +1,81 @@
+import json
+
+from dht14.kademlia.keyspace import hash_id
+from dht14.net.admin.kept_pages import MAX_KEYS
+from dht14.records.kept import KeepRefusal
+from dht14.records.receipt import NoRecord
+from tests.net.admin.case import AdminCase, kept_value, key_of
+
+
+class KeptPagesTests(AdminCase):
+    """The list of kept values over HTTP."""
+
+    def test_keep_value(self) -> None:
+        """A value that was just put is kept with its version and the wishes of its client."""
+        answer = self.ask("PUT", f"/v1/kept/{key_of(7)}?version=12&ttl=90&replication=3", b"value")
+        self.assertEqual((answer.status, answer.content["version"], answer.content["bytes"]), (200, 12, 5))
+        self.assertEqual(self.view.keeping.asked, [(7, b"value", 12, 90, 3)])
+
+    def test_keep_found(self) -> None:
+        """Without a body the node keeps what it finds; a key may be a text."""
+        self.assertEqual(self.ask("PUT", "/v1/kept/greeting").status, 200)
+        self.assertEqual(self.view.keeping.asked, [(hash_id(b"greeting"), b"", None, 0, 0)])
+
+    def test_refused(self) -> None:
+        """Each reason has its status, and says what to do where there is something to do."""
+        statuses: dict[KeepRefusal | NoRecord, int] = {
+            KeepRefusal.NOT_READY: 503,
+            KeepRefusal.NO_VALUES: 409,
+            KeepRefusal.LIST_FULL: 507,
+            KeepRefusal.DELETED: 410,
+            KeepRefusal.NOT_AUTHENTIC: 422,
+            KeepRefusal.NO_VERSION: 400,
+            NoRecord.NOT_FOUND: 404,
+            NoRecord.UNANSWERED: 504,
+        }
+        for refusal, status in statuses.items():
+            self.view.keeping.refusal = refusal
+            self.assertEqual((refusal, self.ask("PUT", "/v1/kept/k").status), (refusal, status))
+        self.view.keeping.refusal = KeepRefusal.LIST_FULL
+        self.assertIn("kept_limit", self.ask("PUT", "/v1/kept/k").content["error"])
+
+    def test_wrong_usage(self) -> None:
+        """What cannot be is refused with a reason, and nothing is kept."""
+        for verb, path, body, status in (
+            ("PUT", "/v1/kept/bad", b"", 400),
+            ("PUT", "/v1/kept/k?version=-1", b"", 400),
+            ("PUT", f"/v1/kept/k?version={1 << 64}", b"", 400),
+            ("PUT", "/v1/kept/k?ttl=x", b"", 400),
+            ("PUT", "/v1/kept/k", bytes(65_496), 413),
+            ("PUT", "/v1/kept", b"", 404),
+            ("POST", "/v1/kept", b"", 400),
+            ("POST", "/v1/kept", b'{"keys": "k"}', 400),
+            ("POST", "/v1/kept", b'{"keys": [1]}', 400),
+            ("POST", "/v1/kept", b'["k"]', 400),
+            ("POST", "/v1/kept", b"[" * 60_000, 400),
+            ("POST", "/v1/kept", json.dumps({"keys": ["k"] * (MAX_KEYS + 1)}).encode(), 413),
+            ("GET", "/v1/kept?after=never", b"", 400),
+            ("GET", "/v1/kept?limit=0", b"", 400),
+        ):
+            self.assertEqual((verb, path, self.ask(verb, path, body).status), (verb, path, status))
+        self.assertEqual(self.view.keeping.asked, [])
+
+    def test_many(self) -> None:
+        """Many keys are kept with one request, each once; the answer names those that are not."""
+        keys = [key_of(number) for number in range(MAX_KEYS - 1)]
+        body = json.dumps({"keys": [*keys, keys[0]]}).encode()
+        answer = self.ask("POST", "/v1/kept?ttl=60", body)
+        self.assertEqual(answer.content, {"kept": len(keys), "refused": []})
+        self.assertEqual(len(self.view.keeping.asked), len(keys))
+        self.view.keeping.refusal = NoRecord.NOT_FOUND
+        answer = self.ask("POST", "/v1/kept", json.dumps({"keys": keys[:1]}).encode())
+        self.assertEqual(answer.content, {"kept": 0, "refused": [{"key": keys[0], "error": "not found"}]})
+
+    def test_list_and_unkeep(self) -> None:
+        """The list has what is kept; a key that was taken off it is gone, and cannot be taken off twice."""
+        self.view.keeping.values[7] = kept_value(7)
+        page = self.ask("GET", "/v1/kept").content
+        self.assertEqual([value["key"] for value in page["values"]], [key_of(7)])
+        self.assertEqual(self.ask("DELETE", f"/v1/kept/{key_of(7)}").content, {"key": key_of(7)})
+        self.assertEqual(self.ask("DELETE", f"/v1/kept/{key_of(7)}").status, 404)
+        self.assertEqual(self.ask("GET", "/v1/kept").content["values"], [])

@@ -1,0 +1,78 @@
+"""Values that stay, with real nodes: they outlive their time to live and the death of the node."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.cmd.shell import Outcome, run
+from tests.process.nodes import Twistd, eventually
+from tests.process.test_network import NetworkTestCase
+
+TTL = 4
+SHORT = {"DHT14_STORAGE_MIN_TTL": "1"}
+
+
+class KeptTests(NetworkTestCase):
+    def setUp(self) -> None:
+        # The path of a Unix socket is short.
+        short = tempfile.TemporaryDirectory(prefix="dht14-")
+        self.addCleanup(short.cleanup)
+        super().setUp()
+        self.data_dir = Path(short.name) / "node"
+        self.patch(os, "environ", {name: text for name, text in os.environ.items() if "DHT14" not in name})
+
+    def start(self, *seeds: Twistd) -> Twistd:
+        """Start the node that keeps values."""
+        node = self.network.node("--data-dir", str(self.data_dir), seeds=seeds, environment=SHORT)
+        return node.wait_for_api()
+
+    def command(self, *words: str) -> Outcome:
+        return run(*words, "--data-dir", str(self.data_dir))
+
+    def kept(self) -> list[dict[str, Any]]:
+        values: list[dict[str, Any]] = json.loads(self.command("kept", "--json").out)["values"]
+        return values
+
+    def test_stays(self) -> None:
+        """A value that was put with --keep is there long after its time to live, though its node was killed
+        at once; one that is put without is not. A value that is let go expires."""
+        other = self.network.node(environment=SHORT).wait_for_api()
+        keeper = self.start(other)
+        keeper.wait_for("Joined")
+        api = ("--api-address", f"127.0.0.1:{keeper.api_port}", "--ttl", str(TTL))
+        self.assertEqual(self.command("put", "kept", "stays", "--keep", *api).code, 0)
+        self.assertEqual(self.command("put", "not kept", "goes", *api).code, 0)
+        keeper.kill()
+        keeper = self.start(other)
+        keeper.wait_for("Joined")
+        at_other = ("--api-address", f"127.0.0.1:{other.api_port}")
+        eventually(lambda: run("get", "not kept", *at_other).code == 1, "the end of a value")
+        self.assertEqual(eventually(lambda: run("get", "kept", *at_other).out, "the kept value"), b"stays")
+        eventually(lambda: self.kept()[0]["kept_for"] > 3 * TTL, "three lives")
+        self.assertEqual(run("get", "kept", *at_other).out, b"stays")
+        self.assertEqual([value["state"] for value in self.kept()], ["renewed"])
+        self.assertEqual(self.command("unkeep", "kept").code, 0)
+        self.assertEqual(self.kept(), [])
+        eventually(lambda: run("get", "kept", *at_other).code == 1, "the end of the value")
+
+    def test_limit(self) -> None:
+        """A full list refuses what does not fit, and says so; what is on it stays."""
+        node = self.network.node(
+            *("--data-dir", str(self.data_dir)), environment={"DHT14_STORAGE_KEPT_LIMIT": "1M"}
+        ).wait_for_api()
+        eventually(lambda: self.command("kept").code == 0, "the list of kept values")
+        large = self.data_dir.parent / "large"
+        codes = []
+        for number in range(20):
+            large.write_bytes(bytes([number]) * 65_000)
+            put = self.command(
+                *("put", "--content", "--file", str(large), "--keep"),
+                *("--api-address", f"127.0.0.1:{node.api_port}"),
+            )
+            codes.append(put.code)
+        self.assertEqual(sorted(set(codes), key=str), [0, 1])
+        self.assertEqual(codes, sorted(codes, key=str))
+        self.assertIn("kept_limit", put.error)
+        self.assertEqual(len(self.kept()), codes.count(0))
