@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Incomplete,
         NoNode,
         NotAFile,
+        NotKept,
         NotReady,
         Refused,
         TimedOut,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     )
     from dht14.client.file_values import FetchedFile, FileProgress, StoredFile
     from dht14.client.keys import owner_key
+    from dht14.embedding.kept_value import KeptValue
     from dht14.embedding.node import Node
     from dht14.embedding.node_status import NodeStatus
     from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse, StartError
@@ -64,10 +66,12 @@ __all__ = [
     "FileProgress",
     "Forged",
     "Incomplete",
+    "KeptValue",
     "NoNode",
     "Node",
     "NodeStatus",
     "NotAFile",
+    "NotKept",
     "NotReady",
     "PutOutcome",
     "PutReason",
@@ -90,6 +94,7 @@ _HOMES = {
     "client.file_values": {"FetchedFile", "FileProgress", "StoredFile"},
     "client.keys": {"owner_key"},
     "embedding.node": {"Node"},
+    "embedding.kept_value": {"KeptValue"},
     "embedding.node_status": {"NodeStatus"},
     "errors": {"AddressUnavailable", "ConfigError", "DataDirInUse", "StartError"},
     "records.receipt": {"PutOutcome", "PutReason"},

@@ -10,6 +10,7 @@ from dht14.client.errors import (
     Incomplete,
     NoNode,
     NotAFile,
+    NotKept,
     NotReady,
     Refused,
     TimedOut,
@@ -27,6 +28,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from dht14.embedding.asynchronous import AsyncioNode, run_node
+    from dht14.embedding.kept_value import KeptValue
     from dht14.embedding.node_status import NodeStatus
 
 __all__ = [
@@ -42,9 +44,11 @@ __all__ = [
     "FileProgress",
     "Forged",
     "Incomplete",
+    "KeptValue",
     "NoNode",
     "NodeStatus",
     "NotAFile",
+    "NotKept",
     "NotReady",
     "PutOutcome",
     "PutReason",
@@ -61,7 +65,12 @@ __all__ = [
     "run_node",
 ]
 
-_HOMES = {"AsyncioNode": "asynchronous", "run_node": "asynchronous", "NodeStatus": "node_status"}
+_HOMES = {
+    "AsyncioNode": "asynchronous",
+    "run_node": "asynchronous",
+    "KeptValue": "kept_value",
+    "NodeStatus": "node_status",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -67,6 +67,10 @@ class Refused(DhtError):
         return f"not stored: {REASONS.get(self.reason, 'the node gives no reason')}"
 
 
+class NotKept(DhtError):
+    """The node does not renew the value: its list of kept values is full, or there is nothing to renew."""
+
+
 class Forged(DhtError):
     """The node answered with a value that its owner has not signed, or whose SHA-256 is not the key."""
 

@@ -12,6 +12,7 @@ from dht14.client.answers import Receipt, Value
 from dht14.client.keys import Key
 from dht14.client.plans import Owner
 from dht14.embedding.guest_reactor import GuestReactor
+from dht14.embedding.kept_value import KeptValue
 from dht14.embedding.node import READY_TIMEOUT, Node
 from dht14.embedding.node_status import NodeStatus
 from dht14.embedding.until_done import until_done
@@ -109,6 +110,18 @@ class AsyncioNode:
                 yield following[0]
         finally:
             await _future(Deferred.fromCoroutine(_close(values)))
+
+    async def keep(self, key: Key, *, ttl: int = 0, replication: int = 0) -> KeptValue:
+        """As `Node.keep`."""
+        return await _future(self._node.keep(key, ttl=ttl, replication=replication))
+
+    async def unkeep(self, key: Key) -> bool:
+        """As `Node.unkeep`."""
+        return await _future(self._node.unkeep(key))
+
+    def kept(self) -> list[KeptValue]:
+        """As `Node.kept`."""
+        return self._node.kept()
 
 
 @asynccontextmanager

@@ -16,13 +16,16 @@ from dht14.client.answers import Receipt, Value, value_from
 from dht14.client.errors import NotReady, TooManyWatches
 from dht14.client.keys import Key, key_of
 from dht14.client.plans import Owner, Plan
+from dht14.embedding.kept_value import KeptValue, kept_value, not_kept
 from dht14.embedding.node_status import NodeStatus
 from dht14.embedding.steady_reactor import SteadyReactor
 from dht14.errors import CallFailed
 from dht14.kademlia.keyspace import id_from_bytes
+from dht14.maintenance.keep import Keeper
 from dht14.net.api.readiness import StartStep
 from dht14.net.api.replies import failed
 from dht14.net.api.states import KeyStates
+from dht14.records.kept import KeepRefusal
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record
 from dht14.wire.api_messages import (
@@ -39,6 +42,9 @@ T = TypeVar("T")
 
 READY_TIMEOUT = 60.0
 """Seconds. Mining a node id takes most of a first start."""
+
+KEPT_PAGE = 500
+"""Kept values that are read at once."""
 
 
 @final
@@ -206,7 +212,54 @@ class Node:
         finally:
             states.end()
 
+    # Values that stay
+
+    def keep(self, key: Key, *, ttl: int = 0, replication: int = 0) -> "Deferred[KeptValue]":
+        """Renew what is stored under a key, until `unkeep`; fires when that is on this node's disk.
+
+        `ttl`: seconds that it lives after each renewal; 0 asks for the default, as for `replication`. Put the
+        value first. Fails with `NotKept`, with `NotReady`, or with `Unanswered` if the value cannot be looked
+        up.
+        """
+        return Deferred.fromCoroutine(self._keep(key, ttl, replication))
+
+    def unkeep(self, key: Key) -> "Deferred[bool]":
+        """Renew a value no more; fires with whether it was kept. Fails with `NotReady`."""
+        return Deferred.fromCoroutine(self._unkeep(key))
+
+    def kept(self) -> list[KeptValue]:
+        """Return all kept values, with what became of their last renewals."""
+        keeper = self._keeper()
+        found, mark = [], b""
+        while True:
+            page = keeper.page(mark, KEPT_PAGE)
+            found += [kept_value(entry, self._clock()) for entry in page.entries]
+            if page.mark is None:
+                return found
+            mark = page.mark
+
     # Inside
+
+    async def _keep(self, key: Key, ttl: int, replication: int) -> KeptValue:
+        found = await self._running_service().readiness.get(id_from_bytes(key_of(key)))
+        if isinstance(found, NoRecord):
+            raise not_kept(found)
+        kept = await self._keeper().keep_record(found, ttl, replication)
+        if isinstance(kept, KeepRefusal):
+            raise not_kept(kept)
+        return kept_value(kept, self._clock())
+
+    async def _unkeep(self, key: Key) -> bool:
+        removed = await self._keeper().unkeep(id_from_bytes(key_of(key)))
+        if isinstance(removed, KeepRefusal):
+            raise not_kept(removed)
+        return removed
+
+    def _keeper(self) -> Keeper:
+        stack = self._running_service().stack
+        if stack is None or stack.keeper is None:
+            raise NotReady("the node has no id yet")
+        return stack.keeper
 
     def _start(self) -> None:
         if self._service is not None or (self._stopping is not None and not self._stopping.called):

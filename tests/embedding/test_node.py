@@ -45,6 +45,31 @@ class NodeTestCase(TestCase):
         return node
 
 
+class KeepTests(NodeTestCase):
+    async def test_kept(self) -> None:
+        """A value is kept, listed, renewed in time and let go; what is not there is not kept."""
+        one = await self.start(min_ttl=1)
+        receipt = await one.put(b"hello", key="greeting", ttl=2)
+        kept = await one.keep("greeting", ttl=2)
+        self.assertEqual((kept.state, kept.version, kept.size), ("renewed", receipt.version, 5))
+        assert one._service is not None
+        assert one._service.stack is not None
+        keeper = one._service.stack.keeper
+        assert keeper is not None
+        for _ in range(300):
+            if keeper.metrics.renewed > 2:
+                break
+            await deferLater(IReactorTime(reactor), 0.1, lambda: None)
+        (listed,) = one.kept()
+        self.assertEqual((listed.key, listed.ttl, listed.failure), (receipt.key, 2, None))
+        self.assertEqual((keeper.metrics.renewed, keeper.metrics.failed), (3, 0))
+        self.assertIsNotNone(await one.get("greeting"))
+        self.assertEqual([await one.unkeep("greeting"), await one.unkeep("greeting")], [True, False])
+        self.assertEqual(one.kept(), [])
+        with self.assertRaises(dht14.NotKept):
+            await one.keep("nothing")
+
+
 class CallTests(NodeTestCase):
     async def test_two_nodes(self) -> None:
         """What is put at one node is found at the other: open values of any size, content, an owner's."""
