@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from dht14.client import address
 from dht14.client.blocking import Client
@@ -31,6 +31,9 @@ from dht14.cmd.results import not_found_error
 from dht14.cmd.signing import check_version_numbers, load_owner_key
 from dht14.files.address import format_address
 from dht14.records.receipt import NoRecord
+
+if TYPE_CHECKING:
+    from dht14.cmd.admin_client import AdminClient
 
 GO_ON = "the same command goes on from there"
 GO_ON_WITH_ROOM = (
@@ -84,8 +87,8 @@ class _Transfer:
         self._line.end()
 
 
-def run_put(args: argparse.Namespace, source: BinaryIO) -> int:
-    """Store a file and return the exit code."""
+def run_put(args: argparse.Namespace, source: BinaryIO, keeping: "AdminClient | None" = None) -> int:
+    """Store a file and return the exit code. `keeping`: the node that is to keep it, if one is."""
     owner = None
     if args.sign is not None:
         owner = load_owner_key(args.sign)
@@ -102,12 +105,19 @@ def run_put(args: argparse.Namespace, source: BinaryIO) -> int:
             replication=args.replication,
             progress=transfer.progressed,
         )
+    kept: dict[str, object] = {}
+    if keeping is not None:
+        from dht14.cmd.kept import keep_file
+
+        with _client(args) as client:
+            kept = keep_file(keeping, client, stored, args)
     if args.json:
         print_json(
             {
                 "address": stored.address,
                 "key": stored.key.hex(),
                 "stored": True,
+                **kept,
                 "bytes": stored.size,
                 "bytes_found": stored.bytes_found,
                 "pieces": stored.pieces,
@@ -118,7 +128,7 @@ def run_put(args: argparse.Namespace, source: BinaryIO) -> int:
             }
         )
     else:
-        print_status(_stored_line(stored, transfer.seconds))
+        print_status(_stored_line(stored, transfer.seconds) + ("; kept" if kept else ""))
         print_bytes(stored.address.encode() + b"\n")
     return DONE
 

@@ -5,6 +5,9 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypedDict
 
+from dht14.client.blocking import Client
+from dht14.client.errors import DhtError
+from dht14.client.file_values import StoredFile
 from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
 from dht14.cmd.command_error import DONE, NOT_DONE, CommandError
 from dht14.cmd.inspect import PAGE, add_key_argument, ago, until
@@ -13,17 +16,14 @@ from dht14.cmd.node_arguments import add_replication_argument
 from dht14.cmd.output import print_json, print_status
 from dht14.cmd.parser import whole_number
 from dht14.cmd.progress import duration
-from dht14.cmd.table import Cell, Column, print_table
+from dht14.cmd.table import Cell, Column, byte_size, print_table
+from dht14.errors import Malformed
+from dht14.files.manifest import Manifest, decode_root
 from dht14.net.admin.view import KeptPageJson, KeptValueJson
 from dht14.records.receipt import PutOutcome, Receipt
 
-KEYS_AT_ONCE = 256
-"""Keys that a node takes in one request."""
-
-NO_FILES = (
-    "--keep keeps one value, of at most 65,495 bytes; this file has many pieces: put it without --keep, and "
-    "again before its time to live is over"
-)
+KEYS_AT_ONCE = 32
+"""Keys in one request. The node looks for 16 of them at once, for 5 s at the most; a command waits 15 s."""
 
 _COLUMNS = (
     Column("key", 64),
@@ -109,6 +109,47 @@ def keep_keys(
             "POST", "/v1/kept", KeptManyJson, body.encode(), ttl=ttl, replication=replication
         )
         yield from answer["refused"]
+
+
+def keep_file(
+    client: AdminClient, api: Client, file: StoredFile, args: argparse.Namespace
+) -> dict[str, object]:
+    """Let a node keep all pieces and manifests of a file that was just put. Raises `CommandError`."""
+    limit = client.get("/v1/kept", KeptPageJson, limit=1)["limit"]
+    if file.size > limit:
+        raise _not_kept(f"[storage] kept_limit of the node is {byte_size(limit)}; raise it", "no_room")
+    try:
+        keys = [file.key, *file_keys(api, file.key)]
+    except (DhtError, Malformed) as error:
+        raise _not_kept(str(error), "not_kept") from None
+    refused = list(keep_keys(client, keys, args.ttl, args.replication))
+    if refused:
+        reason = refused[0]["error"]
+        raise _not_kept(f"{len(refused):,} of {len(keys):,} pieces are not: {reason}", "not_kept")
+    return {"kept": True}
+
+
+def file_keys(api: Client, key: bytes) -> Iterator[bytes]:
+    """Yield the keys of all pieces and manifests below the manifest under a key. Raises `CommandError`."""
+    found = api.get(key)
+    if found is None:
+        raise _not_kept("the manifest is not found", "not_found")
+    yield from _keys_below(api, decode_root(found.value))
+
+
+def _keys_below(api: Client, manifest: Manifest) -> Iterator[bytes]:
+    for number in range(len(manifest)):
+        key = manifest.key(number)
+        yield key
+        if manifest.level:
+            found = api.get_content(key)
+            if found is None:
+                raise _not_kept("a manifest is not found", "not_found")
+            yield from _keys_below(api, manifest.decode_child(number, found.value))
+
+
+def _not_kept(why: str, error: str) -> CommandError:
+    return CommandError(NOT_DONE, f"stored, but not kept: {why}", error, stored=True, kept=False)
 
 
 # keep

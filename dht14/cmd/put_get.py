@@ -105,13 +105,11 @@ def run_put(args: argparse.Namespace) -> int:
     if args.keep:
         from dht14.cmd import kept as kept_values  # It takes long to load, and few puts need it.
 
-        if not isinstance(payload, bytes):
-            raise CommandError(WRONG_USAGE, kept_values.NO_FILES)
         keeping = kept_values.keeping_node(args)
     if not isinstance(payload, bytes):
         from dht14.cmd import file_commands
 
-        return file_commands.run_put(args, payload)
+        return file_commands.run_put(args, payload, keeping)
     began = time.monotonic()
     envelope = None
     if args.sign is not None:
