@@ -6,6 +6,7 @@ from pathlib import Path
 from twisted.python import reflect
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.app import log_events
 from dht14.errors import StartError
 from tests.test_house import LAYERS, modules
 
@@ -13,8 +14,8 @@ TOP = Path(__file__).parent.parent
 LOG = {"debug", "info", "warn", "error", "critical", "failure"}
 
 
-def events() -> Iterator[tuple[str, str]]:
-    """Yield text and level of every event that any module logs."""
+def events() -> Iterator[tuple[str, str, str]]:
+    """Yield text, name and level of every event that any module logs."""
     for path in (TOP / "dht14").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
@@ -24,7 +25,9 @@ def events() -> Iterator[tuple[str, str]]:
                 and ast.unparse(node.func.value).endswith("log")
             ):
                 level = "critical" if node.func.attr == "failure" else node.func.attr
-                yield ast.literal_eval(node.args[0]), level
+                names = {word.arg: word.value for word in node.keywords}
+                name = ast.literal_eval(names["event"]) if "event" in names else f"(none: {path.name})"
+                yield ast.literal_eval(node.args[0]), name, level
 
 
 class OperationsTests(SynchronousTestCase):
@@ -34,10 +37,25 @@ class OperationsTests(SynchronousTestCase):
         self.page = (TOP / "docs" / "operations.md").read_text()
 
     def test_events(self):
-        """The table of events has every event that is logged, once and at its level, and no other."""
+        """The table of events has every event that is logged, once, with its name and level, and no
+        other."""
         table = self.page.partition("What the log says")[2]
-        listed = re.findall(r"^\| `(.+?)` \| (\w+) \|", table, re.MULTILINE)
+        listed = re.findall(r"^\| `(.+?)` \| `(.+?)` \| (\w+) \|", table, re.MULTILINE)
         self.assertEqual(sorted(listed), sorted(set(events())))
+
+    def test_event_names(self):
+        """An event has one name, which is that of no other; a bug is named so."""
+        logged = sorted(set(events()))
+        self.assertEqual(len({name for _, name, _ in logged}), len(logged))
+        for text, name, _ in logged:
+            self.assertRegex(name, r"^[a-z_]+\.[a-z_]+$")
+            self.assertEqual(name.endswith("bug"), "this is a bug" in text.lower(), name)
+
+    def test_other_events(self):
+        """The page has the names of events that Twisted logs, and of those about the log itself."""
+        own = (log_events.LINES_LOST, log_events.REPEATED, log_events.NOT_FORMATTED)
+        for name in (*own, *log_events.OF_TWISTED, log_events.OTHER, log_events.OTHER_ERROR):
+            self.assertIn(f"| `{name}` |", self.page)
 
     def test_exit_codes(self):
         """The table of exit codes has every one of a node that cannot start."""

@@ -90,6 +90,7 @@ def _bind_socket(path: str, factory: "ConnectionLimit", reactor: Any) -> AdminPo
         _log.warn(
             "No admin surface: the path {path} is too long for a Unix socket. Set [node] admin_address to "
             "HOST:PORT, or give the node a data directory with a shorter path.",
+            event="admin.path_too_long",
             path=path,
         )
         return None

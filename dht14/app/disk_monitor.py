@@ -63,17 +63,20 @@ class DiskMonitor:
                 self._descriptors_gone(error)
         else:
             if self._end(Trouble.DESCRIPTORS):
-                self.log.info("Files can be opened again.")
+                self.log.info("Files can be opened again.", event="descriptors.available")
         if not self._data_dir.is_in_place():
             self._directory_gone()
         elif self._end(Trouble.DIRECTORY):
-            self.log.info("The data directory {path} is back.", path=self._data_dir.path)
+            self.log.info(
+                "The data directory {path} is back.", event="data_dir.back", path=self._data_dir.path
+            )
 
     def _directory_gone(self) -> None:
         if self._begin(Trouble.DIRECTORY):
             self.log.error(
                 "The data directory {path} was removed or replaced. Nothing is stored until it is back; put "
                 "it back, or restart the node.",
+                event="data_dir.gone",
                 path=self._data_dir.path,
             )
 
@@ -82,6 +85,7 @@ class DiskMonitor:
             self.log.error(
                 "No file can be opened and no connection accepted: {reason}. Raise the limit of file "
                 "descriptors (ulimit -n, LimitNOFILE).",
+                event="descriptors.used_up",
                 reason=error.strerror,
             )
 
@@ -116,6 +120,7 @@ class DiskMonitor:
             self.log.error(
                 "Contacts cannot be saved: {reason}. After a restart the node can find others only through "
                 "its seeds.",
+                event="contacts.not_saved",
                 reason=error.strerror or str(error),
             )
 
@@ -123,14 +128,14 @@ class DiskMonitor:
         """The contacts were saved."""
         if self._contacts_failed:
             self._contacts_failed = False
-            self.log.info("Contacts can be saved again.")
+            self.log.info("Contacts can be saved again.", event="contacts.saved_again")
 
     # as `DatabaseEvents`
 
     def opened(self, records: int) -> None:
         """As `DatabaseEvents`."""
         self.ready()
-        self.log.info("Database opened: {records} records.", records=records)
+        self.log.info("Database opened: {records} records.", event="database.opened", records=records)
 
     def set_aside(self, path: str) -> None:
         """As `DatabaseEvents`."""
@@ -138,6 +143,7 @@ class DiskMonitor:
         self.log.critical(
             "Database corrupt: moved to {path}, starting with an empty one. Records will be restored from "
             "other replicas.",
+            event="database.set_aside",
             path=path,
         )
 
@@ -148,36 +154,44 @@ class DiskMonitor:
             "Database {path} is missing, with all records of this node; starting with an empty one. Records "
             "will be restored from other replicas, if they have them. If the file was moved, stop the node "
             "and put it back.",
+            event="database.missing",
             path=path,
         )
 
     def record_damaged(self, total: int) -> None:
         """As `DatabaseEvents`."""
-        self.log.error("Ignoring a damaged record; {total} so far.", total=total)
+        self.log.error(
+            "Ignoring a damaged record; {total} so far.", event="database.record_damaged", total=total
+        )
 
     def writing_failed(self, reason: str) -> None:
         """As `DatabaseEvents`."""
         if not self._data_dir.is_in_place():
             self._directory_gone()
         elif self._begin(Trouble.VALUES):
-            self.log.error("The database cannot be written: {reason}. PUTs fail until it can.", reason=reason)
+            self.log.error(
+                "The database cannot be written: {reason}. PUTs fail until it can.",
+                event="database.not_writable",
+                reason=reason,
+            )
 
     def writing_resumed(self) -> None:
         """As `DatabaseEvents`."""
         if self._end(Trouble.VALUES):
-            self.log.info("The database can be written again.")
+            self.log.info("The database can be written again.", event="database.writable")
 
     def store_full(self, used: int) -> None:
         """As `DatabaseEvents`."""
         self.log.warn(
             "The store is full: {used} bytes are in use, and an eighth of [storage] storage_limit stays "
             "free. New values are refused until others expire; raise storage_limit if the disk has space.",
+            event="store.full",
             used=used,
         )
 
     def space_available(self) -> None:
         """As `DatabaseEvents`."""
-        self.log.info("The store has space for new values again.")
+        self.log.info("The store has space for new values again.", event="store.space_available")
 
     def share_used_up(self, total: int) -> None:
         """As `DatabaseEvents`."""
@@ -185,5 +199,6 @@ class DiskMonitor:
             "A value of another node is refused: that node, or its subnet, has used up its share of this "
             "store ([storage] writer_share). {total} were refused for this since the start; more are only "
             "counted for a while.",
+            event="store.share_used_up",
             total=total,
         )

@@ -1,5 +1,8 @@
 """Formats events of `twisted.logger` as lines: text for people, or one JSON object a line.
 
+In JSON each line has the name of its event (`log_events`), and a flood of one event is cut short
+(`log_flood`).
+
 Some fields come from unknown peers: no field can break a line in two, forge another line, or raise an
 exception.
 """
@@ -11,6 +14,7 @@ from datetime import datetime, timezone
 from typing import Any, Protocol
 
 from attrs import define, field
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import (
     FilteringLogObserver,
     ILogFilterPredicate,
@@ -25,11 +29,17 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 from zope.interface import implementer
 
+from dht14.app.log_events import LINES_LOST, NOT_FORMATTED, event_name
+from dht14.app.log_flood import FloodLimit
 from dht14.app.options import LogFormat, LogLevel
 
-_OWN_FIELDS = frozenset({"time", "level", "source", "message", "template", "traceback"})
+_OWN_FIELDS = frozenset({"time", "level", "event", "source", "message", "template", "traceback"})
 # What the older twisted.python.log adds to the fields of the caller.
 _LEGACY_FIELDS = frozenset({"system", "isError", "format", "failure", "why", "logLevel"})
+
+
+REPORT_INTERVAL = 5.0
+"""Seconds between two looks at the floods that are over."""
 
 
 class Output(Protocol):
@@ -58,9 +68,28 @@ class LogThreshold:
         self.predicate.setLogLevelForNamespace("", TwistedLevel.lookupByName(level.value))
 
 
-def observer(out: Output, form: LogFormat, threshold: LogThreshold) -> ILogObserver:
-    """Return an observer that writes the events of a level and above to `out`, each with one write."""
-    return FilteringLogObserver(_Lines(out, _LINES[form]), [_WithoutEmfile(), threshold.predicate])
+@define(eq=False)
+class ProcessLog:
+    """The log of a process. Its `observer` writes the events of a level and above, each with one write."""
+
+    observer: ILogObserver
+    _flood: FloodLimit
+
+    @classmethod
+    def to(cls, out: Output, form: LogFormat, threshold: LogThreshold) -> "ProcessLog":
+        """Return the log that is written to `out`."""
+        flood = FloodLimit(_Lines(out, _LINES[form]))
+        return cls(FilteringLogObserver(flood, [_WithoutEmfile(), threshold.predicate]), flood)
+
+    def attach(self, reactor: Any) -> None:
+        """Write how many lines of a flood were left out when its interval is over, and when the reactor
+        ends."""
+        self._plan(reactor)
+        reactor.addSystemEventTrigger("after", "shutdown", self._flood.report, ending=True)
+
+    def _plan(self, clock: IReactorTime) -> None:
+        self._flood.report()
+        clock.callLater(REPORT_INTERVAL, self._plan, clock)
 
 
 @implementer(ILogFilterPredicate)
@@ -101,6 +130,7 @@ class _Lines:
     def _loss(self, event: LogEvent) -> LogEvent:
         return {
             "log_format": "{lost} lines of this log could not be written.",
+            "event": LINES_LOST,
             "lost": self._lost,
             "log_level": TwistedLevel.error,
             "log_time": event.get("log_time"),
@@ -116,19 +146,20 @@ def text_line(event: LogEvent) -> str:
 
 
 def json_line(event: LogEvent) -> str:
-    """Return one object: time, level, source, message, its template, the event's own fields, and a
+    """Return one object: time, level, event, source, message, its template, the event's own fields, and a
     traceback."""
-    fields = {name: _scalar(value) for name, value in event.items() if _is_own(name)}
-    fields |= {
+    line: dict[str, object] = {
         "time": _time(event),
         "level": _level(event),
+        "event": event_name(event),
         "source": _text(event.get("log_namespace", "-")),
         "message": formatEvent(event),
         "template": _text(event.get("log_format", "")),
     }
+    line |= {name: _scalar(value) for name, value in event.items() if _is_own(name)}
     if "log_failure" in event:
-        fields["traceback"] = _traceback(event["log_failure"])
-    return json.dumps(fields) + "\n"
+        line["traceback"] = _traceback(event["log_failure"])
+    return json.dumps(line) + "\n"
 
 
 _LINES: dict[LogFormat, Callable[[LogEvent], str]] = {LogFormat.TEXT: text_line, LogFormat.JSON: json_line}
@@ -138,7 +169,13 @@ def _safely(line: Callable[[LogEvent], str], event: LogEvent) -> str:
     try:
         return line(event)
     except Exception as error:  # noqa: BLE001 - the __str__ or __format__ of a field may raise anything
-        return line({"log_format": "An event could not be formatted: {error}.", "error": safe_str(error)})
+        return line(
+            {
+                "log_format": "An event could not be formatted: {error}.",
+                "event": NOT_FORMATTED,
+                "error": safe_str(error),
+            }
+        )
 
 
 def _time(event: LogEvent) -> str:

@@ -156,9 +156,11 @@ class NodeService(MultiService):
         if self._ports.api is not None:
             warn_of_open_api(self._settings)
             host, port = self._ports.api.address
-            self.log.info("API listening on {host} port {port} (TCP).", host=host, port=port)
+            self.log.info(
+                "API listening on {host} port {port} (TCP).", event="api.listening", host=host, port=port
+            )
         if self._admin is not None:
-            self.log.info("Admin surface at {url}.", url=self._admin.url)
+            self.log.info("Admin surface at {url}.", event="admin.listening", url=self._admin.url)
         if self._identity is not None:
             self._compose(self._identity)
         else:
@@ -172,6 +174,7 @@ class NodeService(MultiService):
             self.log.warn(
                 "Node id changed from {former} to {now}: the old proof of work does not fit this network's "
                 "name or difficulty.",
+                event="identity.changed",
                 former=f"{self._puzzle.node_id_of(former):064x}",
                 now=f"{self._identity.node_id:064x}",
             )
@@ -185,9 +188,13 @@ class NodeService(MultiService):
         self._progress.entered(StartPhase.FAILED)
         if failure.check(StartError):
             # The process goes on: `dht14 health` must report that the node does not work.
-            self.log.critical("The node cannot start: {reason}.", reason=failure.getErrorMessage())
+            self.log.critical(
+                "The node cannot start: {reason}.", event="node.not_started", reason=failure.getErrorMessage()
+            )
         else:
-            self.log.failure("The search for the proof of work failed; this is a bug.", failure)
+            self.log.failure(
+                "The search for the proof of work failed; this is a bug.", failure, event="identity.bug"
+            )
 
     def _compose(self, identity: Identity) -> None:
         """Build the node, and let it work as soon as its database is open."""
@@ -239,6 +246,7 @@ class NodeService(MultiService):
         host, port = self._ports.p2p_address
         self.log.info(
             "Listening on {host} port {port} (UDP) as {role}, node id {node_id}.",
+            event="node.listening",
             host=host,
             port=port,
             role=_ROLE_NAMES[self._role],
@@ -286,7 +294,7 @@ class NodeService(MultiService):
 
     def _not_handed_over(self, failure: Failure) -> None:
         """Log any error: the stop must go on, because the database must be closed."""
-        self.log.failure("The hand-over failed; this is a bug.", failure)
+        self.log.failure("The hand-over failed; this is a bug.", failure, event="handover.bug")
 
     # Contacts and disk
 
@@ -294,7 +302,7 @@ class NodeService(MultiService):
         try:
             return self._data_dir.load_contacts(self._puzzle.verify_proof)
         except Malformed as error:
-            self.log.warn("Ignoring saved contacts: {reason}.", reason=str(error))
+            self.log.warn("Ignoring saved contacts: {reason}.", event="contacts.ignored", reason=str(error))
             return ()
 
     def _save_contacts(self) -> None:

@@ -16,12 +16,14 @@ def warn_of_risky_settings(settings: Settings) -> None:
     if settings.security.encryption_key == SAMPLE_KEY:
         _log.warn(
             "[security] encryption_key is the published sample: everyone who can read this disk can decrypt "
-            "its values. Set a key of your own (dht14 rekey)."
+            "its values. Set a key of your own (dht14 rekey).",
+            event="config.sample_key",
         )
     if not settings.security.difficulty:
         _log.warn(
             "[security] difficulty is 0: node ids cost nothing. Use this only for tests and on networks that "
-            "unknown peers cannot reach."
+            "unknown peers cannot reach.",
+            event="config.no_difficulty",
         )
 
 
@@ -36,6 +38,7 @@ def warn_of_open_api(settings: Settings) -> None:
         "api_allow allows {networks}. Connections through a published port of a container come from such a "
         "private address, too. To keep it to this host, set api_address to 127.0.0.1:{port}, or api_allow "
         "to 127.0.0.0/8, ::1.",
+        event="api.open_to_hosts",
         host=host,
         port=port,
         networks=", ".join(map(str, others)),
@@ -48,5 +51,6 @@ def tell_unused(settings: Settings) -> None:
         _log.info(
             "Modules of a VoidPhone share the configuration file; this node does not read {unused}. Its "
             "identity is identity.pem in its data directory.",
+            event="config.not_read",
             unused=", ".join(settings.unused),
         )

@@ -147,9 +147,10 @@ def makeService(options: BaseOptions) -> IService:
                 require_free_space(settings.node.data_dir)
     if options.pidfile_is_ours and not twistd["nodaemon"]:
         twistd["pidfile"] = os.path.abspath(os.path.join(settings.node.data_dir, _TWISTD_PIDFILE))
-    observer = logs.observer(file or sys.stdout, settings.node.log_format, threshold)
+    log = logs.ProcessLog.to(file or sys.stdout, settings.node.log_format, threshold)
+    log.attach(reactor)
     is_daemon = not twistd["nodaemon"]
-    process = NodeProcess(reactor, file, None if _logs_elsewhere(twistd) else observer, is_daemon)
+    process = NodeProcess(reactor, file, None if _logs_elsewhere(twistd) else log.observer, is_daemon)
     node.setServiceParent(process)
     return process
 
@@ -219,11 +220,12 @@ class NodeProcess(MultiService):
         except OSError as wrong:
             self._log.error(
                 "The log cannot be {what} ({reason}); logging continues in the old file.",
+                event="log.not_renewed",
                 what=what,
                 reason=wrong.strerror,
             )
         else:
-            self._log.info("The log was {what}.", what=what)
+            self._log.info("The log was {what}.", event="log.renewed", what=what)
 
 
 def _do_nothing() -> None:

@@ -62,12 +62,10 @@ def become_node(host: socket.socket, spec: MemberSpec) -> None:
 
     reactor: Any = installed
     set_reactor_clock(reactor, monotonic_clock())
-    log = LogFile(os.path.join(spec.folder, LOG_NAME))
-    globalLogBeginner.beginLoggingTo(
-        [logs.observer(log, LogFormat.TEXT, logs.LogThreshold(LogLevel.INFO))],
-        discardBuffer=True,
-        redirectStandardIO=False,
-    )
+    file = LogFile(os.path.join(spec.folder, LOG_NAME))
+    log = logs.ProcessLog.to(file, LogFormat.TEXT, logs.LogThreshold(LogLevel.INFO))
+    log.attach(reactor)
+    globalLogBeginner.beginLoggingTo([log.observer], discardBuffer=True, redirectStandardIO=False)
     factory = Factory()
     factory.protocol = lambda: _HostLink(spec, reactor)
     reactor.adoptStreamConnection(host.fileno(), socket.AF_UNIX, factory)

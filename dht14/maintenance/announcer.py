@@ -71,5 +71,6 @@ class Announcer:
             self._is_resolved = False
             self.log.warn(
                 "The advertised host name {host} does not resolve; will retry.",
+                event="address.unresolved",
                 host=self._advertised[0],
             )

@@ -63,6 +63,7 @@ class HandOver:
         if self._total:
             self.log.info(
                 "Handed over {done} of {total} values; other nodes confirmed {taken} of them.",
+                event="handover.ended",
                 done=self._done,
                 total=self._total,
                 taken=len(self._taken),
@@ -75,7 +76,7 @@ class HandOver:
         if not keys or not self._neighbourhood.table.has_live_contact():
             return
         self._total, self._logged_at = len(keys), self._clock.seconds()
-        self.log.info("Handing over {total} values.", total=len(keys))
+        self.log.info("Handing over {total} values.", event="handover.began", total=len(keys))
         await run_limited(map(self._offer_to_next_holder, keys), HAND_OVERS_AT_ONCE)
         await run_limited(map(self._offer_to_others, keys), HAND_OVERS_AT_ONCE)
 
@@ -97,7 +98,12 @@ class HandOver:
         self._done += 1
         if self._clock.seconds() - self._logged_at >= PROGRESS_INTERVAL:
             self._logged_at = self._clock.seconds()
-            self.log.info("Handed over {done} of {total} values so far.", done=self._done, total=self._total)
+            self.log.info(
+                "Handed over {done} of {total} values so far.",
+                event="handover.progress",
+                done=self._done,
+                total=self._total,
+            )
 
     async def _offer_to_others(self, key: int) -> None:
         record = self._store.get(key, self._clock.seconds())

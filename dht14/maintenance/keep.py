@@ -335,6 +335,7 @@ class Keeper:
             self.log.warn(
                 "Kept values are not renewed any more: {replaced} were replaced by others, {deleted} were "
                 "deleted by their owners. dht14 kept lists them.",
+                event="kept.ended",
                 replaced=replaced,
                 deleted=deleted,
             )
@@ -346,12 +347,13 @@ class Keeper:
             self.log.warn(
                 "{failing} of {values} kept values could not be renewed, most of them because {reason}. The "
                 "node goes on trying; dht14 kept lists them.",
+                event="kept.failing",
                 failing=census.failing,
                 values=census.states[KeptState.RENEWED],
                 reason=explained(reason),
             )
         elif self._in_bout and not census.failing:
-            self.log.info("All kept values are renewed again.")
+            self.log.info("All kept values are renewed again.", event="kept.renewed")
         self._in_bout = census.failing > 0
 
 

@@ -113,6 +113,7 @@ class Periodic(Service):
         self.log.failure(
             "Maintenance pass {name!r} failed; the next one runs as planned. This is a bug.",
             failure,
+            event="maintenance.bug",
             name=self.name,
         )
 

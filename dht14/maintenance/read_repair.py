@@ -81,7 +81,9 @@ class ReadRepair:
 
     def _failed(self, failure: Failure) -> None:
         if not failure.check(CallFailed):
-            self.log.failure("Read repair of a value failed; this is a bug.", failure)
+            self.log.failure(
+                "Read repair of a value failed; this is a bug.", failure, event="read_repair.bug"
+            )
 
     def _ended(self, _: object) -> None:
         self._under_way -= 1

@@ -115,6 +115,7 @@ class Repair:
         if given:
             self.log.debug(
                 "Neighbours changed: offered {records} records to new holders in {seconds:.1f} s.",
+                event="repair.ended",
                 records=given,
                 seconds=self._clock.seconds() - began,
             )

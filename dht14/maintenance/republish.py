@@ -100,6 +100,7 @@ class Republish:
         self._republish_times.forget(began - MAX_POSTPONED * interval)
         self.log.debug(
             "Republished {records} records in {seconds:.1f} s; the interval is {interval:.0f} s.",
+            event="republish.ended",
             records=republished,
             seconds=self._clock.seconds() - began,
             interval=interval,

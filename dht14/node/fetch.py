@@ -99,13 +99,14 @@ class Fetch:
         else:
             self.log.warn(
                 "The node at {host} port {port} sent a value that differs from the one it had advertised.",
+                event="fetch.other_value",
                 host=holder.address[0],
                 port=holder.address[1],
             )
 
     def _failed(self, failure: Failure) -> None:
         if not failure.check(CallFailed, CancelledError):
-            self.log.failure("A value was not fetched; this is a bug.", failure)
+            self.log.failure("A value was not fetched; this is a bug.", failure, event="fetch.bug")
 
     def _transfer_ended(self, transfer: "Deferred[bytes]", _: None) -> None:
         """Ask the next holder, unless this transfer has brought the value."""

@@ -122,7 +122,7 @@ class Join(Service):
 
     def _ended(self, failure: Failure) -> None:
         if self.running:
-            self.log.failure("Joining has stopped; this is a bug.", failure)
+            self.log.failure("Joining has stopped; this is a bug.", failure, event="join.bug")
 
     async def _stay_joined(self) -> None:
         pauses = self._retries.pauses(self._rng)
@@ -158,17 +158,23 @@ class Join(Service):
             return
         self._joined = joined
         if joined:
-            self.log.info("Joined the network; {contacts} contacts.", contacts=len(self._node.table))
+            self.log.info(
+                "Joined the network; {contacts} contacts.",
+                event="join.joined",
+                contacts=len(self._node.table),
+            )
         elif self._seeds or self._saved:
             self.log.warn(
                 "No peer reachable: none of {seeds} seeds and {saved} saved contacts answered; "
                 "retrying in the background.",
+                event="join.unanswered",
                 seeds=len(self._seeds),
                 saved=len(self._saved),
             )
         else:
             self.log.warn(
-                "No peer reachable: no seeds are configured. Other nodes can join through this one."
+                "No peer reachable: no seeds are configured. Other nodes can join through this one.",
+                event="join.no_seeds",
             )
 
     async def _pause(self, began: float, seconds: float) -> None:
@@ -218,7 +224,7 @@ class Join(Service):
 
     def _call_failed(self, failure: Failure) -> Failure:
         if not failure.check(CallFailed, CancelledError):
-            self.log.failure("A call to a seed failed; this is a bug.", failure)
+            self.log.failure("A call to a seed failed; this is a bug.", failure, event="join.seed_bug")
         return failure
 
     async def _call_seed(self, seed: Seed, named: list[Contact]) -> None:
@@ -228,7 +234,9 @@ class Join(Service):
         self._last_known[seed] = addresses
         if not addresses and seed not in self._unresolved:
             self._unresolved.add(seed)
-            self.log.warn("Seed {host} does not resolve; will retry.", host=seed.host)
+            self.log.warn(
+                "Seed {host} does not resolve; will retry.", event="join.seed_unresolved", host=seed.host
+            )
         calls: list[Deferred[Any]] = [
             self._begin(self._call(address, seed.node_id, named))
             for address in addresses

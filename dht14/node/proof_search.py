@@ -49,6 +49,7 @@ class ProofSearch:
         self.log.info(
             "Searching for the proof of work of the node id: difficulty {difficulty}, "
             "about {expected} tries.",
+            event="identity.search_began",
             difficulty=self._puzzle.difficulty,
             expected=expected,
         )
@@ -62,6 +63,7 @@ class ProofSearch:
                 self.log.info(
                     "Searching for the proof of work: {tries} of about {expected} tries done, "
                     "{rate:.0f} tries/s, about {left:.0f} s left.",
+                    event="identity.search_progress",
                     tries=tries,
                     expected=expected,
                     rate=tries / seconds,

@@ -104,6 +104,7 @@ class RecordWriter:
         if not 1 <= len(value) <= MAX_VALUE:
             self.log.warn(
                 "A PUT of {size} bytes is refused: only values of 1 to {limit} bytes can be stored.",
+                event="put.wrong_size",
                 size=len(value),
                 limit=MAX_VALUE,
             )
@@ -121,7 +122,9 @@ class RecordWriter:
             try:
                 record = proven(record)
             except Malformed as flaw:
-                self.log.warn("A PUT is refused: its value is {reason}.", reason=str(flaw))
+                self.log.warn(
+                    "A PUT is refused: its value is {reason}.", event="put.not_authentic", reason=str(flaw)
+                )
                 return _refused(wanted, PutReason.NOT_AUTHENTIC)
             return await self._put_owned(record, wanted, deadline)
         if record.kind is Kind.CONTENT:
@@ -142,6 +145,7 @@ class RecordWriter:
             self.log.warn(
                 "A PUT was not stored: {reason}. {stored} of {wanted} nodes have the value. "
                 "More failures for this reason within a minute are only counted.",
+                event="put.not_stored",
                 reason=_REASONS[reason],
                 stored=receipt.stored,
                 wanted=receipt.wanted,

@@ -147,5 +147,5 @@ class _Delivery:
     def _push_failed(self, contact: Contact, failure: Failure) -> None:
         cancel_timer(self._timer)
         if not failure.check(CallFailed):
-            self.log.failure("A value was not sent; this is a bug.", failure)
+            self.log.failure("A value was not sent; this is a bug.", failure, event="send.bug")
         self._observer.call_failed(contact)

@@ -217,7 +217,7 @@ class Watches(Service):
         running.addCallback(lambda _: self._advance(watched))
 
     def _failed(self, watched: _Watched, failure: Failure) -> None:
-        self.log.failure("A watch failed; this is a bug.", failure)
+        self.log.failure("A watch failed; this is a bug.", failure, event="watch.bug")
         # It goes on, but not at once.
         now = self._clock.seconds()
         watched.state.read_ended(NoRecord.UNANSWERED, now)

@@ -108,7 +108,9 @@ class LogFileTests(SynchronousTestCase):
         """Lines that a disk refuses are counted, and their number comes before the next line that it
         accepts."""
         file = self.open()
-        publisher = LogPublisher(logs.observer(file, LogFormat.TEXT, logs.LogThreshold(LogLevel.INFO)))
+        publisher = LogPublisher(
+            logs.ProcessLog.to(file, LogFormat.TEXT, logs.LogThreshold(LogLevel.INFO)).observer
+        )
         log = Logger(namespace="tests", observer=publisher)
         log.info("one")
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -2,7 +2,7 @@ import io
 import json
 from typing import Any
 
-from twisted.logger import Logger, LogPublisher
+from twisted.logger import ILogObserver, Logger, LogPublisher
 from twisted.python import log as legacy_log
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,6 +20,11 @@ class Unspeakable:
     __str__ = __repr__
 
 
+def observer(out: io.StringIO, form: LogFormat, least: LogLevel) -> ILogObserver:
+    """Return the observer of a log that is written to memory."""
+    return logs.ProcessLog.to(out, form, logs.LogThreshold(least)).observer
+
+
 class LogTestCase(SynchronousTestCase):
     """Events written to memory."""
 
@@ -27,7 +32,7 @@ class LogTestCase(SynchronousTestCase):
 
     def start(self, least: LogLevel = LogLevel.DEBUG) -> tuple[Logger, io.StringIO]:
         out = io.StringIO()
-        publisher = LogPublisher(logs.observer(out, self.form, logs.LogThreshold(least)))
+        publisher = LogPublisher(observer(out, self.form, least))
         return Logger(namespace="tests", observer=publisher), out
 
 
@@ -53,8 +58,9 @@ class TextTests(LogTestCase):
     def test_twisted_without_descriptors(self):
         """Twisted's events about connections that it cannot accept are dropped: there may be thousands."""
         out = io.StringIO()
-        observer = logs.observer(out, LogFormat.TEXT, logs.LogThreshold(LogLevel.DEBUG))
-        log = Logger(namespace="twisted.internet.tcp.Port", observer=observer)
+        log = Logger(
+            namespace="twisted.internet.tcp.Port", observer=observer(out, LogFormat.TEXT, LogLevel.DEBUG)
+        )
         log.info("Could not accept new connection ({acceptError})", acceptError="EMFILE")
         log.info("EMFILE encountered; releasing reserved file descriptor.")
         self.assertEqual(out.getvalue(), "")
@@ -90,13 +96,24 @@ class JsonTests(LogTestCase):
     def test_object(self):
         """An object has time, level, source, message, template and the fields of the event."""
         log, out = self.start()
-        log.info("{n} of {of}", n=3, of="a\nb", raw=b"\xff", none=None, yes=True, half=0.5, nan=float("nan"))
+        log.info(
+            "{n} of {of}",
+            event="tests.shown",
+            n=3,
+            of="a\nb",
+            raw=b"\xff",
+            none=None,
+            yes=True,
+            half=0.5,
+            nan=float("nan"),
+        )
         line = json.loads(out.getvalue())
         self.assertRegex(line.pop("time"), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
         self.assertEqual(
             {k: v for k, v in line.items() if k not in ("raw", "nan")},
             {
                 "level": "info",
+                "event": "tests.shown",
                 "source": "tests",
                 "message": "3 of a\nb",
                 "template": "{n} of {of}",
@@ -110,6 +127,22 @@ class JsonTests(LogTestCase):
         self.assertIsInstance(line["raw"], str)
         self.assertIsInstance(line["nan"], str)
         self.assertEqual(out.getvalue().count("\n"), 1)
+
+    def test_names(self):
+        """Every line has the name of its event: DHT-14's own its own, Twisted's the one of its kind."""
+        for namespace, template, fields, name in (
+            ("dht14.node", "x", {"event": "join.joined"}, "join.joined"),
+            ("log_legacy", "{log_text}", {"log_text": "(UDP Port 8000 Closed)"}, "twisted.port_closed"),
+            ("log_legacy", "{log_text}", {"log_text": "ApiFactory starting on 7400"}, "twisted.port_opened"),
+            ("twisted.x", "twistd {v} starting up.", {"v": 1}, "twisted.starting"),
+            ("twisted.web.http", "Timing out client: {peer}", {"peer": "p"}, "twisted.http_timeout"),
+            ("elsewhere", "{x}", {"x": "y"}, "twisted.other"),
+            ("elsewhere", "{x}", {"x": "y", "isError": True}, "twisted.error"),
+        ):
+            out = io.StringIO()
+            log = Logger(namespace=namespace, observer=observer(out, self.form, LogLevel.DEBUG))
+            log.info(template, **fields)
+            self.assertEqual(json.loads(out.getvalue())["event"], name)
 
     def test_own_fields_stay(self):
         """A field of an event that is named like one of the line's own does not replace it."""
@@ -128,12 +161,13 @@ class JsonTests(LogTestCase):
     def test_legacy_event(self):
         """Events of the older logging of Twisted and of twistd become objects, too."""
         out = io.StringIO()
-        legacy_log.addObserver(observer := logs.observer(out, self.form, logs.LogThreshold(LogLevel.INFO)))
+        legacy_log.addObserver(added := observer(out, self.form, LogLevel.INFO))
         try:
             legacy_log.msg("from", "of old")
         finally:
-            legacy_log.removeObserver(observer)
-        self.assertEqual(json.loads(out.getvalue())["message"], "from of old")
+            legacy_log.removeObserver(added)
+        line = json.loads(out.getvalue())
+        self.assertEqual((line["message"], line["event"]), ("from of old", "twisted.other"))
 
 
 class HostileEventTests(LogTestCase):

@@ -209,7 +209,7 @@ def failure_answer(failure: Failure, log: Logger) -> Answer:
         return error_answer(failure.value)
     if failure.check(NotStarted):
         return error_answer(HttpError(503, "the node has not started", "See /readyz.", {"Retry-After": "1"}))
-    log.failure("An admin request failed; this is a bug.", failure)
+    log.failure("An admin request failed; this is a bug.", failure, event="admin.request_bug")
     return error_answer(HttpError(500, "internal error", "The log of the node has the details."))
 
 

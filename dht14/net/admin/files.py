@@ -227,7 +227,7 @@ class FileTransfers(Resource):
         elif request.channel is not None:
             # The client has the length, and sees that something is missing.
             if not result.check(TransferFailed):
-                self.log.failure("An admin request failed; this is a bug.", result)
+                self.log.failure("An admin request failed; this is a bug.", result, event="admin.request_bug")
             request.channel.forceAbortClient()
 
     # Both

@@ -125,7 +125,7 @@ class EventStream(Resource):
         flow.stop()
         Deferred.fromCoroutine(_close(events))
         if isinstance(result, Failure) and not result.check(CancelledError):
-            self.log.failure("An event stream failed; this is a bug.", result)
+            self.log.failure("An event stream failed; this is a bug.", result, event="admin.stream_bug")
         if not request.finished and not request._disconnected:
             request.unregisterProducer()
             request.finish()

@@ -137,6 +137,7 @@ class ApiClient:
         if self._clients.log_limiter.may_log(("throttled", self.address), now):
             self._log.warn(
                 "Throttling API client {client} to {requests_per_second} requests per second.",
+                event="api.throttled",
                 client=self.address,
                 requests_per_second=self._rate,
             )
@@ -217,7 +218,9 @@ class ApiClients:
 
     def _refused(self, address: str, reason: str) -> None:
         if self.log_limiter.may_log((reason, address), self.clock.seconds()):
-            self._log.warn("Refusing API client {client}: {reason}.", client=address, reason=reason)
+            self._log.warn(
+                "Refusing API client {client}: {reason}.", event="api.refused", client=address, reason=reason
+            )
 
 
 def _plain(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -330,6 +330,7 @@ class ApiConnection(protocol.Protocol):
         if self._server.log_limiter.take(self._server.clock.seconds()):
             self._log.warn(
                 "Disconnecting API client {client}: bad frame ({reason}).",
+                event="api.bad_frame",
                 client=self._client.address,
                 reason=reason,
             )

@@ -62,6 +62,7 @@ class Dispatcher:
             self._log.failure(
                 "The node failed a request of API client {client}; this is a bug.",
                 failure,
+                event="api.request_bug",
                 client=self._address,
             )
         return self.failure_reply(request)

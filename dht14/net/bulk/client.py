@@ -338,6 +338,7 @@ class BulkClient:
             self.log.warn(
                 "Closing the bulk connection to {host} port {port}: {reason}. Further cases of this peer are "
                 "only counted for a minute.",
+                event="bulk.outgoing_closed",
                 host=contact.address[0],
                 port=contact.address[1],
                 reason=reason,

@@ -335,6 +335,7 @@ class BulkServer(Factory):
             self.log.warn(
                 "Closing a bulk connection from {host}: {reason}. Further cases from there are only counted "
                 "for a minute.",
+                event="bulk.incoming_closed",
                 host=host,
                 reason=reason,
             )

@@ -44,6 +44,7 @@ class DuplicateIdentityDetector:
                 "Duplicate identity: the node at {host} port {port} has the same node id as this one, so "
                 "other nodes find the values of neither reliably. Stop one of the two, or give it its own "
                 "data directory.",
+                event="identity.duplicate",
                 host=address[0],
                 port=address[1],
             )

@@ -273,6 +273,7 @@ class RpcProtocol(DatagramProtocol):
             self.log.warn(
                 "Dropping a datagram from {host} port {port}: {reason}. Further ones from there are only "
                 "counted for a minute.",
+                event="datagram.dropped",
                 host=addr[0],
                 port=addr[1],
                 reason=str(error),

@@ -96,7 +96,9 @@ class UdpPort(Port):
                 received(datagram, source)
             except Exception as bug:  # noqa: BLE001 - no error may close the port
                 if self._log_limiter.may_log(type(bug).__name__, seconds()):
-                    self.log.failure("A datagram could not be processed; this is a bug.")
+                    self.log.failure(
+                        "A datagram could not be processed; this is a bug.", event="datagram.bug"
+                    )
             if self.maxThroughput < 0:
                 return  # The port was closed meanwhile.
             if seconds() >= until:
