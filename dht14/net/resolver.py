@@ -1,52 +1,51 @@
-"""Resolves host names through the reactor."""
+"""Resolves host names in the reactor's threads."""
 
-from typing import Any, TypeVar
+import socket
+from collections.abc import Callable
+from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHostResolution, IResolutionReceiver
-from zope.interface import implementer
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 
 from dht14.kademlia.contact import Address
 from dht14.node.ports import Resolver
-from dht14.node.timers import then_cancel
-
-T = TypeVar("T")
 
 RESOLVE_TIMEOUT = 5.0
 """Seconds; a name that takes longer has no address this time."""
 
+GetAddrInfo = Callable[[str, int, int, int], "list[tuple[Any, ...]]"]
+"""As `socket.getaddrinfo`."""
 
-def resolver(reactor: Any) -> Resolver:
-    """Make a `Resolver` that uses the configuration of this host (files, DNS), in the reactor's threads."""
+
+def resolver(reactor: Any, getaddrinfo: GetAddrInfo = socket.getaddrinfo) -> Resolver:
+    """Make a `Resolver` that uses the configuration of this host (files, DNS).
+
+    `reactor.nameResolver` would do, but without file descriptors `getaddrinfo` raises errors that it neither
+    expects nor reports.
+    """
 
     def resolve(host: str, port: int) -> "Deferred[list[Address]]":
-        resolution = _Resolution()
-        reactor.nameResolver.resolveHostName(resolution, host, port)
-        timeout = reactor.callLater(RESOLVE_TIMEOUT, resolution.resolutionComplete)
-        return resolution.complete.addBoth(then_cancel, timeout)
+        infos = deferToThreadPool(
+            reactor,
+            reactor.getThreadPool(),
+            getaddrinfo,
+            host,
+            port,
+            socket.AF_UNSPEC,
+            socket.SOCK_STREAM,
+        )
+        infos.addTimeout(RESOLVE_TIMEOUT, reactor)
+        return infos.addCallbacks(_addresses, _none)
 
     return resolve
 
 
-@implementer(IResolutionReceiver)
-class _Resolution:
-    """Collects the addresses of one name."""
+def _addresses(infos: "list[tuple[Any, ...]]") -> list[Address]:
+    return list(dict.fromkeys((address[0], address[1]) for *_, address in infos))
 
-    def __init__(self) -> None:
-        self.complete: Deferred[list[Address]] = Deferred()
-        self._found: list[Address] = []
 
-    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        pass
-
-    def addressResolved(self, address: Any) -> None:
-        if (
-            isinstance(address, (IPv4Address, IPv6Address))
-            and (address.host, address.port) not in self._found
-        ):
-            self._found.append((address.host, address.port))
-
-    def resolutionComplete(self) -> None:
-        if not self.complete.called:
-            self.complete.callback(self._found)
+def _none(failure: Failure) -> list[Address]:
+    """A name that does not exist, is no name (`UnicodeError`) or cannot be asked for now has no address."""
+    failure.trap(OSError, UnicodeError, TimeoutError)
+    return []
