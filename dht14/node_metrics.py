@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from attrs import define
 
+from dht14.database.metrics import CommitMetrics
 from dht14.maintenance.metrics import CopyMetrics, KeptMetrics, PassMetrics
 from dht14.metrics import Family, MetricKind, Sample, counter, gauge, group, samples
 from dht14.net.api.metrics import ApiMetrics
@@ -20,7 +21,6 @@ HOPS = Family(
     MetricKind.HISTOGRAM,
     (0, 1, 2, 3, 4, 5, 6, 8, 10, 15),
 )
-STORE_BYTES = Family("dht14_store_bytes", "Bytes of the record store, by what they are.", MetricKind.GAUGE)
 
 
 @define(kw_only=True)
@@ -28,10 +28,10 @@ class StoreMetrics:
     """The record store; a bootstrap node has none."""
 
     records: int = gauge("dht14_records", "Records held, including expired ones that were not yet dropped.")
-    used: int = STORE_BYTES.value("Bytes in use.", of="used")
-    limit: int = STORE_BYTES.value("Bytes that may be used.", of="limit")
-    largest_share: int = STORE_BYTES.value(
-        "Bytes of the writer, or the subnet of writers, that holds most.", of="largest_share"
+    used: int = gauge("dht14_store_used_bytes", "Bytes of the record store that are in use.")
+    limit: int = gauge("dht14_store_limit_bytes", "Bytes that the record store may use.")
+    largest_share: int = gauge(
+        "dht14_store_largest_share_bytes", "Bytes of the writer, or the subnet of writers, that holds most."
     )
 
     @classmethod
@@ -64,6 +64,8 @@ class NodeMetrics:
     """None where datagrams are not encrypted."""
     store: StoreMetrics | None
     kept: KeptMetrics | None
+    commits: CommitMetrics | None
+    """None where records are not on disk."""
     copies: CopyMetrics | None
     bulk_client: BulkClientMetrics | None
     bulk_server: BulkServerMetrics | None

@@ -8,6 +8,7 @@ from attrs import field, frozen
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, succeed
 
+from dht14.database.database import Database
 from dht14.kademlia.contact import Address, Seed
 from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import REPUBLISH_INTERVAL
@@ -161,6 +162,7 @@ class Stack:
             session=layer.metrics if layer is not None else None,
             store=StoreMetrics.of(self.store),
             kept=self.keeper.metrics if self.keeper is not None else None,
+            commits=self.store.commit_metrics if isinstance(self.store, Database) else None,
             copies=self.replicator.metrics if self.replicator is not None else None,
             bulk_client=bulk_client,
             bulk_server=bulk_server,

@@ -12,6 +12,7 @@ from prometheus_client.process_collector import ProcessCollector
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.app.node_view import ProcessMetrics
+from dht14.database.metrics import CommitMetrics
 from dht14.metrics import Sample, samples
 from dht14.net.admin.exposition import NodeCollector
 from dht14.net.api.metrics import ApiMetrics
@@ -42,6 +43,7 @@ def series_of_a_node() -> dict[str, set[str]]:
     metrics = world.nodes[1].stack.metrics(
         api=ApiMetrics(), bulk_client=BulkClientMetrics(), bulk_server=BulkServerMetrics()
     )
+    metrics.commits = CommitMetrics()  # The simulator keeps its records in memory.
 
     def all_samples() -> list[Sample]:
         return [

@@ -90,6 +90,7 @@ def build_running_node(
             answers_for=answers_for,
             call_soon=reactor.callFromThread,
             events=disk,
+            seconds=reactor.seconds,
             writer_share=writer_share,
             kept_limit=options.kept_limit,
         )

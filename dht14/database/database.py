@@ -22,6 +22,7 @@ from dht14.database.health import DatabaseHealth
 from dht14.database.invariants import check_tables
 from dht14.database.kept_records import KeptRecords
 from dht14.database.limits import NO_SHORTFALL, Growth, Shortfall, SpaceLimits
+from dht14.database.metrics import CommitMetrics
 from dht14.database.tables import Tables, Usage, growth_of
 from dht14.database.writer_thread import (
     FILE_GONE,
@@ -69,6 +70,8 @@ class Database:
     """Whether this node is one of the nearest to the key of a record, of as many as its replication."""
     _call_soon: CallSoon
     _events: DatabaseEvents
+    _seconds: Callable[[], float]
+    """The clock that commits are measured by."""
     _make_writer_thread: MakeWriterThread = WriterThread
     _writer_share: float = 1.0
     """Multiple of the free bytes that a writer, or a subnet of writers, may hold."""
@@ -104,7 +107,7 @@ class Database:
         )
         self._health = DatabaseHealth(self._events, self._space.size)
         self._commits = GroupCommit(
-            self._writer_thread, min(MAX_BATCH_BYTES, self.limit >> 6), self._batch_written
+            self._writer_thread, min(MAX_BATCH_BYTES, self.limit >> 6), self._batch_written, self._seconds
         )
         self.kept = KeptRecords(self._format, self._commits, self._read, self._may_keep)
         self._eviction = Eviction(
@@ -113,6 +116,11 @@ class Database:
 
     def __len__(self) -> int:
         return self.usage.records
+
+    @property
+    def commit_metrics(self) -> CommitMetrics:
+        """What it counts of its commits."""
+        return self._commits.metrics
 
     def space(self) -> StoreSpace:
         """As `LocalStore.space`."""

@@ -7,6 +7,7 @@ from attrs import define, field, frozen
 
 from dht14.database.floor_table import LeftFloor
 from dht14.database.limits import Growth
+from dht14.database.metrics import CommitMetrics
 from dht14.database.tables import PAGE, Changes, growth_of
 from dht14.database.writer_thread import WriterThread, Written
 from dht14.records.record import Record
@@ -66,6 +67,9 @@ class GroupCommit:
     _batch_bytes: int
     _batch_written: Callable[[Written], None]
     """Called for each batch, before the callbacks of its offers."""
+    _seconds: Callable[[], float]
+    """The clock that commits are measured by."""
+    metrics: CommitMetrics = field(factory=CommitMetrics, init=False)
     paused: bool = field(default=True, init=False)
     """While the database is being opened."""
     growth: int = field(default=0, init=False)
@@ -73,6 +77,7 @@ class GroupCommit:
     party_growth: Counter[bytes] = field(factory=Counter, init=False)
     """Bytes that they add to each party, by tag. Bytes that they free count only after the commit."""
     _in_flight: Batch | None = field(default=None, init=False)
+    _sent_at: float = field(default=0.0, init=False)
     _waiting: "deque[Batch]" = field(factory=deque, init=False)
     _bytes_waiting: int = field(default=0, init=False)
     _verdicts_of_slots: Counter[bytes] = field(factory=Counter, init=False)
@@ -177,6 +182,7 @@ class GroupCommit:
         """Give the next batch to the writer thread, unless one is being written."""
         if self._in_flight is None and self._waiting and not self.paused:
             self._in_flight = self._waiting.popleft()
+            self._sent_at = self._seconds()
             self._writer_thread.write(self._in_flight.changes, self._written)
 
     def flush(self) -> None:
@@ -205,6 +211,10 @@ class GroupCommit:
     def _written(self, written: Written) -> None:
         batch, self._in_flight = self._in_flight, None
         assert batch is not None
+        if written.failure:
+            self.metrics.failed += 1
+        else:
+            self.metrics.latency.observe(self._seconds() - self._sent_at)
         self._forget_batch(batch)
         self._batch_written(written)
         for slot, on_verdict, verdict in batch.verdicts:

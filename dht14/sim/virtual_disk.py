@@ -80,6 +80,7 @@ class VirtualDisk:
                 answers_for=answers_for,
                 call_soon=partial(process.callLater, 0),
                 events=NoEvents(),
+                seconds=process.seconds,
                 make_writer_thread=make_writer_thread,
                 writer_share=writer_share,
                 kept_limit=KEPT_LIMIT,

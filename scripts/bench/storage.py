@@ -76,6 +76,7 @@ def _database(path: Path, reactor: Any) -> Database:
         answers_for=lambda record: True,
         call_soon=reactor.callFromThread,
         events=events,
+        seconds=reactor.seconds,
     )
 
 

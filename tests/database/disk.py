@@ -116,6 +116,7 @@ class DiskTestCase(SynchronousTestCase):
             answers_for=lambda record: self.answers_for(record),
             call_soon=self.calls.put,
             events=self.notes,
+            seconds=lambda: 0.0,
         )
 
     def open(self, limit: int = LIMIT) -> Database:

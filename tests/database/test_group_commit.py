@@ -39,7 +39,10 @@ class WaitingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.disk = HangingDisk()
-        self.commits = GroupCommit(cast(WriterThread, self.disk), 1 << 20, lambda written: None)
+        self.now = 0.0
+        self.commits = GroupCommit(
+            cast(WriterThread, self.disk), 1 << 20, lambda written: None, lambda: self.now
+        )
         self.commits.paused = False
         self.verdicts: list[Verdict] = []
 
@@ -47,6 +50,16 @@ class WaitingTests(SynchronousTestCase):
         one: Any = record(slot, version=version)
         verdict = Verdict(Outcome.HELD, version, replication=one.replication)
         self.commits.put(slot_of(slot), one, bytes(100), Growth(0, {}), self.verdicts.append, verdict)
+
+    def test_latency(self) -> None:
+        """The time of each commit is counted, and the number of those that failed."""
+        self.put(1)
+        self.now = 0.03
+        self.disk.go_on()
+        self.put(2)
+        self.disk.batches.pop(0)[1](Written(Usage(), failure="disk full"))
+        metrics = self.commits.metrics
+        self.assertEqual((metrics.latency.count, metrics.latency.total, metrics.failed), (1, 0.03, 1))
 
     def test_same_again(self) -> None:
         """Of many repetitions of one request some wait; the others are refused at once, and keep no other

@@ -266,7 +266,7 @@ class ApiConnection(protocol.Protocol):
         if self._queue.is_busy(request.key):
             self._queue.add(request)
             return
-        called = self._dispatcher.call(request)
+        called = self._dispatcher.begin(request)
         if not self._queue and called.called and not isinstance(called.result, (Deferred, Failure)):
             # The node answered at once and no request waits before this one: the fast path of a GET from
             # this node's own store.
@@ -278,7 +278,7 @@ class ApiConnection(protocol.Protocol):
         if self._phase is ApiPhase.GONE and isinstance(entry.request, Get):
             self._settle(b"", entry)
         elif entry.reply is None:
-            self._reply_later(self._dispatcher.call(entry.request), entry)
+            self._reply_later(self._dispatcher.begin(entry.request), entry)
 
     def _reply_later(self, called: "Deferred[Any]", entry: QueuedRequest) -> None:
         self._dispatcher.then_reply(called, entry.request).addCallback(self._settle, entry)

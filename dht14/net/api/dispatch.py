@@ -13,6 +13,7 @@ from dht14.net.api.metrics import ApiMetrics
 from dht14.net.api.replies import PutGet, failed, is_success, reply_to
 from dht14.net.api.watching import ConnectionWatches
 from dht14.net.log_limiter import LogLimiter
+from dht14.records.receipt import Receipt
 from dht14.wire.api_messages import ApiRequest, Get, GetRecord, PutWithReceipt, WatchKey
 
 
@@ -50,6 +51,25 @@ class Dispatcher:
             return access.node.put(key, request.value, request.ttl, request.replication)
         except Exception:  # noqa: BLE001 - a bug: the client must get its FAILURE all the same
             return fail()
+
+    def begin(self, request: ApiRequest) -> "Deferred[Any]":
+        """As `call`; its outcome is counted and its time measured."""
+        began_at = self._access.clock.seconds()
+        called = self.call(request)
+        if called.called and not isinstance(called.result, (Deferred, Failure)):
+            self._ended(called.result, request, began_at)
+        else:
+            called.addBoth(self._ended, request, began_at)
+        return called
+
+    def _ended(self, result: Any, request: ApiRequest, began_at: float) -> Any:
+        outcome = failed(request) if isinstance(result, Failure) else result
+        seconds = self._access.clock.seconds() - began_at
+        if isinstance(request, Get):
+            self._access.metrics.got(outcome, seconds)
+        elif isinstance(outcome, Receipt):
+            self._access.metrics.put(outcome, seconds)
+        return result
 
     def then_reply(self, called: "Deferred[Any]", request: ApiRequest) -> "Deferred[bytes]":
         """Make the result of `call` the reply; an unexpected error is logged and answered with FAILURE."""

@@ -4,10 +4,20 @@ from enum import Enum
 
 from attrs import define
 
-from dht14.metrics import Family, counter, gauge
+from dht14.metrics import Family, Histogram, MetricKind, counter, gauge
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 
 REQUESTS = Family("dht14_api_requests_total", "API requests begun, by method.")
 REPLIES = Family("dht14_api_replies_total", "API replies, by outcome.")
+OUTCOMES = Family(
+    "dht14_api_outcomes_total", "API requests that have ended, by method and outcome; as the node knows them."
+)
+LATENCY = Family(
+    "dht14_api_latency_seconds",
+    "Seconds from the begin of an API request until its reply, by method. Waiting for its turn is not in it.",
+    MetricKind.HISTOGRAM,
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
 REFUSED = Family("dht14_api_connections_refused_total", "API connections that were refused, by reason.")
 BAD_FRAMES = Family(
     "dht14_api_bad_frames_total", "API connections that were closed for a bad frame, by reason."
@@ -43,6 +53,12 @@ class ApiMetrics:
     gets: int = REQUESTS.value(method="GET")
     successes: int = REPLIES.value(outcome="success")
     failures: int = REPLIES.value(outcome="failure")
+    found: int = OUTCOMES.value("The record was found.", method="GET", outcome="found")
+    not_found: dict[NoRecord, int] = OUTCOMES.by("outcome", NoRecord, "Why there is none.", method="GET")
+    put_outcomes: dict[PutOutcome, int] = OUTCOMES.by("outcome", PutOutcome, method="PUT")
+    put_not_ready: int = OUTCOMES.value("The node could not put yet.", method="PUT", outcome="not_ready")
+    get_latency: Histogram = LATENCY.value(method="GET")
+    put_latency: Histogram = LATENCY.value(method="PUT")
     throttled: int = counter(
         "dht14_api_throttled_total", "Times that the token bucket of a client ran empty."
     )
@@ -54,3 +70,19 @@ class ApiMetrics:
     not_allowed: int = REFUSED.value("The address is not in api_allow.", reason="not_allowed")
     too_many: int = REFUSED.value("There are too many, of all clients or of this one.", reason="too_many")
     bad_frames: dict[BadFrame, int] = BAD_FRAMES.by("reason", BadFrame)
+
+    def got(self, result: object, seconds: float) -> None:
+        """A GET has ended after so many seconds."""
+        self.get_latency.observe(seconds)
+        if isinstance(result, NoRecord):
+            self.not_found[result] += 1
+        else:
+            self.found += 1
+
+    def put(self, receipt: Receipt, seconds: float) -> None:
+        """A PUT has ended after so many seconds."""
+        self.put_latency.observe(seconds)
+        if receipt.reason is PutReason.NOT_READY:
+            self.put_not_ready += 1
+        else:
+            self.put_outcomes[receipt.outcome] += 1
