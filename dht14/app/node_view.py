@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from dht14 import __version__
 from dht14.app.disk_monitor import DiskMonitor, Trouble
 from dht14.app.kept_view import RealKeepingView
+from dht14.app.network_view import holders, walk
 from dht14.app.node_events import EventFeed, step_json
 from dht14.app.options import Settings
 from dht14.app.start import StartPhase, StartProgress
@@ -30,8 +31,7 @@ from dht14.net.admin.view import (
     TraceJson,
 )
 from dht14.net.api.states import KeyStates
-from dht14.node.inspector import GetTrace, HolderReport, Inspector
-from dht14.node.trace import CallOutcome
+from dht14.node.inspector import GetTrace, Inspector
 from dht14.node_metrics import NodeMetrics
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
@@ -302,7 +302,15 @@ class RealNodeView:
 
     async def locate(self, key: int) -> list[HolderJson]:
         """As `NodeView`."""
-        return [_holder(report) for report in await self._inspector().locate(key)]
+        stack = self._running()
+        reports = await self._inspector().locate(key)
+        now = self._clock.seconds()
+        own = stack.store.get(key, now) if stack.store is not None else None
+        return holders(reports, own, stack.table.own_id, self._p2p_address, now)
+
+    def walk(self, limit: int) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """As `NodeView`."""
+        return walk(self._running(), self._clock, limit)
 
     async def trace(self, key: int) -> TraceJson:
         """As `NodeView`."""
@@ -331,27 +339,6 @@ def _cursor(text: str) -> bytes:
 def _text(address: Address) -> str:
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _holder(report: HolderReport) -> HolderJson:
-    contact = report.contact
-    return HolderJson(
-        node_id=f"{contact.node_id:064x}",
-        host=contact.address[0],
-        port=contact.address[1],
-        outcome=_OUTCOMES.get(report.outcome, report.outcome.value),
-        version=report.version,
-        kind=report.kind,
-        bytes=report.length,
-        expires_in=report.ttl,
-        seconds=report.seconds,
-    )
-
-
-_OUTCOMES = {
-    CallOutcome.NOTHING: "holds nothing",
-    CallOutcome.FAILED: "no answer",
-}
 
 
 def _trace(key: int, trace: GetTrace) -> TraceJson:

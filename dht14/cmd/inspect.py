@@ -272,8 +272,7 @@ def add_locate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `dht14 locate`."""
     parser.description = (
         "Let a node ask the other nodes nearest to a key what they hold under it, and list them, nearest "
-        "first. dht14 keys lists what the node itself holds. The exit code is 1 if none of the others holds "
-        "anything."
+        "first; the node itself is listed if it holds the key. The exit code is 1 if nobody holds anything."
     )
     add_key_argument(parser)
     add_admin_arguments(parser)
@@ -288,7 +287,7 @@ def run_locate(args: argparse.Namespace) -> int:
     else:
         print_table(_HOLDER_COLUMNS, map(_holder_row, answer["holders"]))
         if not answer["holders"]:
-            print_status("no other node can be asked; dht14 keys lists what this node holds")
+            print_status("this node does not hold it, and no other node can be asked")
     return DONE if is_held else NOT_DONE
 
 
@@ -296,13 +295,18 @@ def _holder_row(holder: HolderJson) -> Sequence[Cell]:
     return (
         id_cell(holder["node_id"]),
         Cell.of(format_address(holder["host"], holder["port"])),
-        Cell.of(holder["outcome"]),
+        _outcome(holder),
         Cell.of(holder["version"]),
         Cell.of(holder["kind"]),
         Cell.of(holder["bytes"]),
         until(holder["expires_in"]),
         Cell.of(milliseconds(holder["seconds"])),
     )
+
+
+def _outcome(holder: HolderJson) -> Cell:
+    outcome = holder["outcome"]
+    return Cell(f"{outcome} (this node)" if holder["this_node"] else outcome, outcome)
 
 
 # log-level

@@ -85,12 +85,13 @@ COMMANDS = {
     "unkeep": Command("let a kept value expire", "dht14.cmd.kept", "add_unkeep_arguments", "run_unkeep"),
     "kept": Command("list the values that a node renews", "dht14.cmd.kept", "add_kept_arguments", "run_kept"),
     "locate": Command(
-        "list which other nodes hold a key",
+        "list which nodes hold a key",
         "dht14.cmd.inspect",
         "add_locate_arguments",
         "run_locate",
     ),
     "trace": Command("show every call of a get", "dht14.cmd.trace", "add_arguments", "run"),
+    "nodes": Command("walk the network and list its nodes", "dht14.cmd.nodes", "add_arguments", "run"),
     "top": Command("show the rates of a node, once a second", "dht14.cmd.top", "add_arguments", "run"),
     "dashboard": Command("show a node in a browser", "dht14.cmd.dashboard", "add_arguments", "run"),
     "log-level": Command(

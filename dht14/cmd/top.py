@@ -5,22 +5,19 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from http.client import HTTPResponse
 from typing import Any
 
 from attrs import frozen
 
 from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
 from dht14.cmd.command_error import DONE, NO_NODE, CommandError
+from dht14.cmd.event_stream import events
 from dht14.cmd.inspect import SHOWN_DIGITS, state_of
 from dht14.cmd.output import print_bytes
 from dht14.cmd.parser import whole_number
 from dht14.cmd.progress import duration
 from dht14.cmd.table import byte_size, is_terminal, milliseconds
 from dht14.net.admin.view import StatusJson
-
-MAX_EVENT = 1 << 24
-"""Bytes of one event: the list of all contacts is one."""
 
 RATES = ("received", "sent", "api", "failed", "dropped", "refused")
 """What the node counts: requests of other nodes, own calls, requests of clients, own calls that failed,
@@ -80,29 +77,17 @@ def _output(second: Second, client: AdminClient, as_json: bool) -> bytes:
 def rates(client: AdminClient) -> Iterator[Second]:
     """Yield the rates of a node, each second. Raises `CommandError` when the node ends."""
     before: Any = None
-    with client.open("GET", "/v1/events", "text/event-stream") as response:
-        client.check(response)
-        for text in _status_events(response):
-            try:
-                now = json.loads(text)
-                second = _difference(before, now) if before is not None else None
-            except (ValueError, KeyError, TypeError, ZeroDivisionError):
-                raise client.stranger() from None
-            before = now
-            if second is not None:
-                yield second
+    for kind, now in events(client, "/v1/events"):
+        if kind != "status":
+            continue
+        try:
+            second = _difference(before, now) if before is not None else None
+        except (KeyError, TypeError, ZeroDivisionError):
+            raise client.stranger() from None
+        before = now
+        if second is not None:
+            yield second
     raise CommandError(NO_NODE, f"the node at {client.place} has ended")
-
-
-def _status_events(response: HTTPResponse) -> Iterator[str]:
-    """Yield the content of the events of the kind `status`."""
-    kind = ""
-    while line := response.readline(MAX_EVENT):
-        name, _, text = line.decode("utf-8", "replace").rstrip("\r\n").partition(": ")
-        if name == "event":
-            kind = text
-        elif name == "data" and kind == "status":
-            yield text
 
 
 def _difference(before: Any, now: Any) -> Second:

@@ -1,3 +1,5 @@
+from typing import Any
+
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,7 +12,7 @@ from dht14.app.options import NodeSettings, Role, Settings
 from dht14.app.start import StartPhase, StartProgress
 from dht14.app.state_file import StateFile
 from dht14.kademlia.keyspace import hash_id
-from dht14.net.admin.view import NotStarted, RecordsJson
+from dht14.net.admin.view import HolderJson, NotStarted, RecordsJson
 from dht14.net.api.readiness import StartStep
 from dht14.records.receipt import PutOutcome
 from dht14.records.record import Record
@@ -284,11 +286,37 @@ class ValueTests(NodeViewCase):
                 self.assertTrue(0 <= step["sent_at"] <= trace["seconds"])
 
     def test_locate(self) -> None:
-        """Each near node says what it holds, in words."""
-        locating = Deferred.fromCoroutine(self.view.locate(7))
+        """Each near node says what it holds, in words; this node is among them if it holds the key. The
+        nearest is first."""
+        located: dict[int, list[HolderJson]] = {}
+        for key in (7, 8):
+            locating = Deferred.fromCoroutine(self.view.locate(key))
+            self.world.wait(5)
+            located[key] = self.successResultOf(locating)
+        outcomes = sorted((holder["outcome"], holder["this_node"]) for holder in located[7])
+        self.assertEqual(outcomes, [("holds", False), ("holds", False), ("holds", True), ("refused", False)])
+        distances = [int(holder["node_id"], 16) ^ 7 for holder in located[7]]
+        self.assertEqual(distances, sorted(distances))
+        (own,) = [holder for holder in located[7] if holder["this_node"]]
+        self.assertEqual((own["node_id"], own["bytes"]), (self.view.status()["node_id"], 5))
+        self.assertEqual([holder for holder in located[8] if holder["this_node"]], [])
+
+    def test_walk(self) -> None:
+        """A walk yields each other node, and at last the sums."""
+        found: list[tuple[str, dict[str, Any]]] = []
+
+        async def walk() -> None:
+            async for one in self.view.walk(100):
+                found.append(one)
+
+        walking = Deferred.fromCoroutine(walk())
         self.world.wait(5)
-        outcomes = sorted(holder["outcome"] for holder in self.successResultOf(locating))
-        self.assertEqual(outcomes, ["holds", "holds", "refused"])
+        self.successResultOf(walking)
+        *nodes, (kind, end) = found
+        self.assertEqual([kind for kind, _ in nodes], ["node"] * 3)
+        self.assertEqual(sorted(node["holds_values"] for _, node in nodes), [False, True, True])
+        self.assertTrue(all(node["reachable"] and node["rtt"] > 0 for _, node in nodes))
+        self.assertEqual((kind, end["nodes"], end["reachable"], end["unasked"]), ("end", 3, 3, 0))
 
     def test_totals(self) -> None:
         """The sums of the dashboard follow the metrics, and a percentile is not below a lower one."""

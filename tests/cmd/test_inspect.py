@@ -25,6 +25,7 @@ HOLDER: dict[str, Any] = {
     "node_id": "ab" * 32,
     "host": "2001:db8::1",
     "port": 8000,
+    "this_node": False,
     "outcome": "holds",
     "version": 7,
     "kind": "open",

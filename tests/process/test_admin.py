@@ -88,7 +88,12 @@ class SocketTests(AdminProcessCase):
         self.assertEqual(self.command("table").out.decode().split("\t")[1], "1")
         self.assertEqual(self.command("keys").out.decode().split("\t")[:3], [key, "open", "5"])
         located = self.command("locate", KEY)
-        self.assertEqual((located.code, located.out.decode().split("\t")[1:3]), (0, [other.address, "holds"]))
+        holders = {tuple(line.split("\t")[1:3]) for line in located.out.decode().splitlines()}
+        self.assertEqual(
+            (located.code, holders), (0, {(one, "holds") for one in (other.address, node.address)})
+        )
+        walked = self.command("nodes")
+        self.assertEqual((walked.code, walked.out.decode().split("\t")[1:3]), (0, [other.address, "yes"]))
         self.assertEqual(self.command("locate", "nothing").code, 1)
 
     def test_trace(self) -> None:

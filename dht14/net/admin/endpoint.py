@@ -195,7 +195,12 @@ def parameters(request: Request, known: frozenset[str]) -> dict[str, str]:
 
 def whole_number(call: AdminCall, name: str, default: int, low: int, high: int) -> int:
     """Return a parameter that is a whole number from `low` to `high`. Raises `HttpError`."""
-    text = call.parameters.get(name)
+    return whole_parameter(call.parameters, name, default, low, high)
+
+
+def whole_parameter(given: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    """Return one of the parameters as a whole number from `low` to `high`. Raises `HttpError`."""
+    text = given.get(name)
     if text is None:
         return default
     if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
@@ -203,12 +208,17 @@ def whole_number(call: AdminCall, name: str, default: int, low: int, high: int) 
     return int(text)
 
 
+def not_started() -> HttpError:
+    """The refusal of a node without an id."""
+    return HttpError(503, "the node has not started", "See /readyz.", {"Retry-After": "1"})
+
+
 def failure_answer(failure: Failure, log: Logger) -> Answer:
     """Answer to a request that has failed, and log what is a bug."""
     if isinstance(failure.value, HttpError):
         return error_answer(failure.value)
     if failure.check(NotStarted):
-        return error_answer(HttpError(503, "the node has not started", "See /readyz.", {"Retry-After": "1"}))
+        return error_answer(not_started())
     log.failure("An admin request failed; this is a bug.", failure, event="admin.request_bug")
     return error_answer(HttpError(500, "internal error", "The log of the node has the details."))
 

@@ -30,6 +30,7 @@ from dht14.net.admin.pages import Pages, SetLogLevel
 from dht14.net.admin.refusals import ParseKey
 from dht14.net.admin.streams import EventStream
 from dht14.net.admin.view import NodeView
+from dht14.net.admin.walks import WalkStream
 from dht14.net.admin.watch_stream import WatchStream
 
 MAX_CONNECTIONS = 64
@@ -202,4 +203,5 @@ def _tree(parts: AdminParts, rules: AccessRules, files: FileTransfers) -> Resour
     v1.putChild(b"events", EventStream(parts.view, rules, parts.clock))
     v1.putChild(b"watch", WatchStream(parts.view, rules, parts.clock, parts.parse_key))
     v1.putChild(b"files", files)
+    v1.putChild(b"nodes", WalkStream(parts.view, rules, parts.clock))
     return root

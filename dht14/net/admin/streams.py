@@ -12,7 +12,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from dht14.net.admin.access import AccessRules
-from dht14.net.admin.endpoint import HttpError, check_sender, error_answer, header, write
+from dht14.net.admin.endpoint import HttpError, check_sender, error_answer, header, parameters, write
 from dht14.net.admin.pages import event
 from dht14.net.admin.view import NodeView
 from dht14.node.timers import cancel_timer
@@ -77,6 +77,9 @@ class EventStream(Resource):
     isLeaf = True
     names = "Events name keys."
     """Why a token is needed."""
+    parameters: frozenset[str] = frozenset()
+    max_listeners = MAX_LISTENERS
+    busy = f"{MAX_LISTENERS} clients listen already"
 
     def __init__(self, view: NodeView, rules: AccessRules, clock: IReactorTime) -> None:
         super().__init__()
@@ -114,10 +117,9 @@ class EventStream(Resource):
             raise HttpError(405, "only GET is possible here", headers={"Allow": "GET"})
         if not self._rules.accepts_token(header(request, b"authorization")):
             raise HttpError(401, "the token is missing or wrong", self.names, {"WWW-Authenticate": "Bearer"})
-        if request.args:
-            raise HttpError(400, "events take no parameters")
-        if self.listeners >= MAX_LISTENERS:
-            raise HttpError(429, f"{MAX_LISTENERS} clients listen already", headers={"Retry-After": "5"})
+        parameters(request, self.parameters)
+        if self.listeners >= self.max_listeners:
+            raise HttpError(429, self.busy, headers={"Retry-After": "5"})
         return self._view.events
 
     def _ended(self, result: object, request: Request, flow: Flow, events: Events) -> None:

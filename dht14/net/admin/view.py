@@ -132,6 +132,8 @@ class HolderJson(TypedDict):
     node_id: str
     host: str
     port: int
+    this_node: bool
+    """Whether it is the node that was asked to find out."""
     outcome: str
     """`holds`, `holds nothing`, `refused` or `no answer`."""
     version: int | None
@@ -140,6 +142,33 @@ class HolderJson(TypedDict):
     expires_in: float | None
     seconds: float
     """Until its answer."""
+
+
+class NetworkNodeJson(TypedDict):
+    """One node that a walk found."""
+
+    node_id: str
+    host: str
+    port: int
+    reachable: bool
+    rtt: float | None
+    """The round trip; None if it did not answer."""
+    holds_values: bool | None
+    contacts_named: int
+    """In its answer."""
+
+
+class WalkEndJson(TypedDict):
+    """What a walk found in all."""
+
+    nodes: int
+    """That were asked."""
+    reachable: int
+    unasked: int
+    """Nodes that were named and not asked: the walk was at its limit."""
+    left_out: int
+    """Nodes that were not asked because there were too many of their subnet."""
+    seconds: float
 
 
 class StepJson(TypedDict):
@@ -258,7 +287,11 @@ class NodeView(Protocol):
         """Find a record as the API does."""
 
     async def locate(self, key: int) -> list[HolderJson]:
-        """Ask the nodes nearest to a key what they hold under it."""
+        """Ask the nodes nearest to a key what they hold under it; this node is listed if it holds it."""
+
+    def walk(self, limit: int) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """Ask the nodes of the network, at most `limit` of them, and yield each as (`node`,
+        `NetworkNodeJson`), at last (`end`, `WalkEndJson`)."""
 
     async def trace(self, key: int) -> TraceJson:
         """Get a value and write down every call."""

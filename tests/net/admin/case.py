@@ -22,6 +22,7 @@ from dht14.net.admin.view import (
     HolderJson,
     KeptPageJson,
     KeptValueJson,
+    NotStarted,
     PeerJson,
     ReadinessJson,
     RecordsJson,
@@ -128,6 +129,8 @@ class FakeView:
     """Whether a stream of events has ended."""
     levels: list[str] = field(factory=list)
     keeping: FakeKeeping = field(factory=FakeKeeping)
+    limits: list[int] = field(factory=list)
+    """Of the walks that began."""
 
     def readiness(self) -> ReadinessJson:
         return {"ready": not self.reasons, "reasons": self.reasons}
@@ -181,6 +184,12 @@ class FakeView:
 
     def watch(self, key: int) -> KeyStates:
         return KeyStates(self.node, key)
+
+    def walk(self, limit: int) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        if limit == 13:
+            raise NotStarted
+        self.limits.append(limit)
+        return self.events()
 
     async def events(self) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         try:

@@ -14,6 +14,7 @@ GUARDED = (
     ("GET", "/v1/trace/k"),
     ("GET", "/v1/events"),
     ("GET", "/v1/watch/k"),
+    ("GET", "/v1/nodes"),
     ("POST", "/v1/loglevel?level=debug"),
 )
 OPEN = (

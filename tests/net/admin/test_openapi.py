@@ -8,6 +8,8 @@ from dht14.net.admin import view
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.exposition import Exposition
 from dht14.net.admin.pages import Pages
+from dht14.net.admin.streams import EventStream
+from dht14.net.admin.walks import WalkStream
 from tests.net.admin.case import AdminCase
 
 SHAPES = (
@@ -24,6 +26,7 @@ SHAPES = (
         "KeptPage",
     ),
     *("Holder", "Step", "Trace"),
+    *("NetworkNode", "WalkEnd"),
 )
 
 
@@ -49,7 +52,8 @@ class OpenApiTests(AdminCase):
             for path, methods in pages.routes().items()
             for verb, method in methods.items()
         }
-        served["/v1/events", "get"] = served["/v1/watch/{key}", "get"] = (frozenset(), True)
+        served["/v1/events", "get"] = served["/v1/watch/{key}", "get"] = (EventStream.parameters, True)
+        served["/v1/nodes", "get"] = (WalkStream.parameters, True)
         served["/v1/files", "put"] = (frozenset({"ttl", "replication"}), True)
         served["/v1/files/{key}", "get"] = (frozenset(), True)
         described = {

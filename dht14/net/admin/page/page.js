@@ -325,7 +325,7 @@ const actions = {
     const response = await call(`v1/locate/${encodeURIComponent(key)}`);
     const content = await response.json();
     if (!response.ok) return explain(response, content);
-    const rows = content.holders.map((holder) => [element("code", short(holder.node_id)), `${holder.host}:${holder.port}`, holder.outcome,
+    const rows = content.holders.map((holder) => [element("code", short(holder.node_id)), `${holder.host}:${holder.port}`, holder.this_node ? `${holder.outcome} (this node)` : holder.outcome,
       holder.kind || "–", holder.bytes === null ? "–" : bytes(holder.bytes),
       holder.expires_in === null ? "–" : duration(holder.expires_in), String(holder.version ?? "–")]);
     byId("result").replaceChildren(table(["Node", "Address", "Says", "Kind", "Size", "Expires in", "Version"], rows));

@@ -1,0 +1,33 @@
+"""`/v1/nodes`: a walk through the network, as server-sent events."""
+
+from collections.abc import Callable
+
+from twisted.web.server import Request
+
+from dht14.net.admin.endpoint import not_started, parameters, whole_parameter
+from dht14.net.admin.streams import Events, EventStream
+from dht14.net.admin.view import NotStarted
+from dht14.node.walk import MAX_WALK
+
+DEFAULT_WALK = 1_000
+"""Nodes that are asked if the client says nothing."""
+
+
+class WalkStream(EventStream):
+    """Walks for one client at a time: each node that is found is an event, and the end is."""
+
+    names = "A walk costs other nodes something."
+    parameters = frozenset({"limit"})
+    max_listeners = 1
+    busy = "this node walks for another client already"
+
+    def admit(self, request: Request) -> Callable[[], Events]:
+        """As `EventStream.admit`."""
+        super().admit(request)
+        given = parameters(request, self.parameters)
+        limit = whole_parameter(given, "limit", DEFAULT_WALK, 1, MAX_WALK)
+        try:
+            events = self._view.walk(limit)
+        except NotStarted:
+            raise not_started() from None
+        return lambda: events
