@@ -11,7 +11,7 @@ TESTS := $(or $(ARGS),tests)
 RUN_TESTS := scripts/run_tests.py $(if $(JOBS),--jobs $(JOBS)) --directory $(VENV)/trial
 
 .DELETE_ON_ERROR:
-.PHONY: help build completion docs lock run_node run_bootstrap test test_and_report tox lint lint_deployment types clean
+.PHONY: help build completion man docs lock run_node run_bootstrap test test_and_report tox lint lint_deployment types clean
 
 help:
 	@echo "make build            sdist and wheel in dist/, checked"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint types       ruff, shellcheck; mypy"
 	@echo "make lint_deployment  Dockerfile, compose files and manifests"
 	@echo "make completion       build/completion/: completion of dht14 for bash and zsh"
+	@echo "make man              docs/dht14.1, the man page of dht14, from its parsers"
 	@echo "make docs             reference of all modules, in apidocs/"
 	@echo "make tox ARGS=...     environments of tox.ini (default: all of env_list)"
 	@echo "make lock             update conf/requirements.txt: the packages of the image"
@@ -66,6 +67,10 @@ lock: $(VENV)/installed-deployment
 # For bash: source build/completion/dht14.bash; for zsh: the file goes into a folder of $$fpath.
 completion: $(VENV)/installed-test
 	$(BIN)/python scripts/completion.py build/completion
+
+# To read it: man -l docs/dht14.1. The wheel installs it into share/man/man1.
+man: $(VENV)/installed-test
+	$(BIN)/python scripts/man_page.py docs
 
 # Reference of all modules, in apidocs/. Words in backquotes that are not names of the code are no error.
 docs: $(VENV)/installed-docs

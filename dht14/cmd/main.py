@@ -12,11 +12,11 @@ from dht14.cmd.parser import Parser, suggestion
 
 _USAGE = "usage: dht14 COMMAND [options]"
 
-_DESCRIPTION = """\
+DESCRIPTION = """\
 Client, maintenance tool and simulator for DHT-14, a distributed hash table.
 twistd starts the nodes themselves: see twistd dht14 --help."""
 
-_EPILOG = """\
+EPILOG = """\
 exit codes:
   0  done: found, stored, deleted, healthy
   1  not found, or refused
@@ -154,4 +154,4 @@ def _no_command(name: str) -> CommandError:
 
 def _help() -> str:
     lines = "\n".join(f"  {name:<10} {command.purpose}" for name, command in COMMANDS.items())
-    return f"{_USAGE}\n\n{_DESCRIPTION}\n\ncommands:\n{lines}\n\n{_EPILOG}\n"
+    return f"{_USAGE}\n\n{DESCRIPTION}\n\ncommands:\n{lines}\n\n{EPILOG}\n"
