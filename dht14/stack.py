@@ -141,9 +141,11 @@ class Stack:
         bulk_client: BulkClientMetrics | None = None,
         bulk_server: BulkServerMetrics | None = None,
         api: ApiMetrics | None = None,
+        copied: bool = True,
     ) -> NodeMetrics:
         """Take a snapshot of all metrics of the node. The arguments are those of the parts that the stack
-        does not own: the bulk channel and the API. Takes about a millisecond."""
+        does not own: the bulk channel and the API. Takes half a millisecond, and a tenth of it if the numbers
+        are not `copied`: then they go on counting."""
         if self.notifier is not None:
             self.node.watches.metrics.leases = self.notifier.leases
         passes = {str(one.name): one.metrics for one in self.services if isinstance(one, Periodic)}
@@ -168,4 +170,4 @@ class Stack:
             bulk_server=bulk_server,
             api=api,
         )
-        return deepcopy(live)
+        return deepcopy(live) if copied else live

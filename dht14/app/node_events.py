@@ -49,7 +49,7 @@ class Source(Protocol):
         """Return all contacts."""
 
     def metrics(self) -> NodeMetrics | None:
-        """Return a snapshot of all metrics."""
+        """Return all metrics, to be read at once."""
 
 
 @define(eq=False)

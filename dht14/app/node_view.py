@@ -270,7 +270,7 @@ class RealNodeView:
     # Metrics
 
     def metrics(self) -> NodeMetrics | None:
-        """Return a snapshot of all metrics; None before there is a node."""
+        """Return all metrics, to be read at once: they go on counting. None before there is a node."""
         return self._metrics() if self._metrics is not None else None
 
     def samples(self) -> Iterator[Sample]:

@@ -41,11 +41,12 @@ class RunningNode:
     """Join and maintenance: added to the service when the work begins."""
 
     def metrics(self, ports: NodePorts) -> NodeMetrics:
-        """Take a snapshot of all metrics of the node."""
+        """Return all metrics of the node, to be read at once: they go on counting."""
         return self.stack.metrics(
             bulk_client=self.bulk_client.metrics,
             bulk_server=self.bulk_server.metrics if self.bulk_server is not None else None,
             api=ports.api.metrics if ports.api is not None else None,
+            copied=False,
         )
 
     def stop_calls(self) -> None:

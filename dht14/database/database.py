@@ -21,6 +21,7 @@ from dht14.database.group_commit import MAX_BATCH_BYTES, EarlyOffers, GroupCommi
 from dht14.database.health import DatabaseHealth
 from dht14.database.invariants import check_tables
 from dht14.database.kept_records import KeptRecords
+from dht14.database.largest_share import LargestShare
 from dht14.database.limits import NO_SHORTFALL, Growth, Shortfall, SpaceLimits
 from dht14.database.metrics import CommitMetrics
 from dht14.database.tables import Tables, Usage, growth_of
@@ -91,6 +92,7 @@ class Database:
     _when_open: Callable[[], None] | None = field(default=None, init=False)
     _early: EarlyOffers = field(factory=EarlyOffers, init=False)
     _eviction: Eviction = field(init=False)
+    _largest_share: LargestShare = field(factory=LargestShare, init=False)
     _sweep_until: float = field(default=0.0, init=False)
     """Records that expired before this time are being dropped; 0: no sweep is under way."""
     _now: float = field(default=0.0, init=False)
@@ -124,7 +126,7 @@ class Database:
 
     def space(self) -> StoreSpace:
         """As `LocalStore.space`."""
-        largest = self._read(lambda txn, tables: tables.largest_share(txn), 0)
+        largest = self._read(self._largest_share.look, 0)
         return StoreSpace(self.usage.size, self._space.size, largest)
 
     # open and close

@@ -1,6 +1,7 @@
 """The tables of a database in LMDB, and the changes that one transaction makes."""
 
 import os
+from itertools import islice
 from struct import Struct
 from typing import Any
 
@@ -197,10 +198,16 @@ class Tables:
         share: int = _SHARE.unpack(packed)[0] if packed is not None else 0
         return share
 
-    def largest_share(self, txn: Any) -> int:
-        """Bytes of the party that holds most."""
+    def greatest_share(self, txn: Any, mark: bytes, count: int) -> tuple[int, bytes]:
+        """Return the greatest of at most `count` shares after the tag `mark`, and the last of these tags;
+        that is empty if there are no more."""
         with txn.cursor(self.writers) as cursor:
-            return max((_SHARE.unpack(packed)[0] for packed in cursor.iternext(keys=False)), default=0)
+            if not cursor.set_range(mark + b"\0"):
+                return 0, b""
+            shares = list(islice(cursor.iternext(), count))
+        # Big-endian numbers of one length are in the order of their bytes.
+        greatest: int = _SHARE.unpack(max(packed for _, packed in shares))[0]
+        return greatest, shares[-1][0] if len(shares) == count else b""
 
     def page(self, txn: Any, mark: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
         """Return a page of slots and entries after the slot `mark`, and whether it is the last page."""

@@ -83,7 +83,8 @@ class StoreSpace:
     used: int
     limit: int
     largest_share: int
-    """Of the writer, or the subnet of writers, that holds most."""
+    """Of the writer, or the subnet of writers, that holds most. With thousands of writers this follows only
+    some calls later."""
 
 
 class RecordStore(Protocol):
@@ -115,7 +116,7 @@ class LocalStore(RecordStore, Protocol):
         near each other are adjacent. Records that come or go during a scan may be missing."""
 
     def space(self) -> StoreSpace:
-        """Report the bytes in use. Reads the shares of all writers: not for a hot path."""
+        """Report the bytes in use. Reads the shares of many writers: not for a hot path."""
 
     def __len__(self) -> int:
         """The number of records held, including expired ones that were not yet dropped."""
