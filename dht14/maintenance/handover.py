@@ -22,9 +22,6 @@ HAND_OVER_TIMEOUT = 4.0
 HAND_OVERS_AT_ONCE = 32
 """Records that are offered at the same time."""
 
-HAND_OVER_TIMEOUT = 4.0
-"""Seconds that a stopping node has to hand over its records: it must have ended after 5 s."""
-
 PROGRESS_INTERVAL = 1.0
 """Seconds between two log lines about the progress."""
 
