@@ -196,13 +196,15 @@ def step_json(call: TracedCall, target: int, began_at: float) -> StepJson:
 
 
 _TOTALS = ("sent", "received", "failed", "dropped", "refused", "api")
+_LATENCIES = ("p50", "p99", "api_p99", "commit_p99")
 
 
 def totals(metrics: NodeMetrics | None) -> dict[str, float | None]:
-    """Return the sums that the dashboard makes rates of, and two percentiles of the latency of calls."""
+    """Return the sums that the dashboard makes rates of, and percentiles of the latency of calls, of requests
+    of clients and of commits."""
     if metrics is None:
-        return dict.fromkeys(_TOTALS, 0) | {"p50": None, "p99": None}
-    rpc, api = metrics.rpc, metrics.api
+        return dict.fromkeys(_TOTALS, 0) | dict.fromkeys(_LATENCIES)
+    rpc, api, commits = metrics.rpc, metrics.api, metrics.commits
     session = metrics.session
     latency = _sum([method.latency for method in rpc.sent.values()])
     return {
@@ -214,6 +216,8 @@ def totals(metrics: NodeMetrics | None) -> dict[str, float | None]:
         "api": api.puts + api.gets if api is not None else 0,
         "p50": _percentile(latency, 0.5),
         "p99": _percentile(latency, 0.99),
+        "api_p99": _percentile(_sum([api.get_latency, api.put_latency]), 0.99) if api is not None else None,
+        "commit_p99": _percentile(commits.latency, 0.99) if commits is not None else None,
     }
 
 

@@ -11,8 +11,10 @@ from dht14.app.node_view import RealNodeView
 from dht14.app.options import NodeSettings, Role, Settings
 from dht14.app.start import StartPhase, StartProgress
 from dht14.app.state_file import StateFile
+from dht14.database.metrics import CommitMetrics
 from dht14.kademlia.keyspace import hash_id
 from dht14.net.admin.view import HolderJson, NotStarted, RecordsJson
+from dht14.net.api.metrics import ApiMetrics
 from dht14.net.api.readiness import StartStep
 from dht14.records.receipt import PutOutcome
 from dht14.records.record import Record
@@ -329,3 +331,14 @@ class ValueTests(NodeViewCase):
         self.assertEqual(after["failed"], 0)
         self.assertGreater(after["p99"] or 0, 0)
         self.assertGreaterEqual(after["p99"] or 0, after["p50"] or 0)
+
+    def test_latencies(self) -> None:
+        """The latencies of clients and of the disk are percentiles, too; None without any."""
+        metrics = self.view.metrics()
+        assert metrics is not None
+        self.assertEqual((totals(metrics)["api_p99"], totals(metrics)["commit_p99"]), (None, None))
+        metrics.api, metrics.commits = ApiMetrics(), CommitMetrics()
+        self.assertEqual((totals(metrics)["api_p99"], totals(metrics)["commit_p99"]), (None, None))
+        metrics.api.put_latency.observe(0.02)
+        metrics.commits.latency.observe(0.003)
+        self.assertEqual((totals(metrics)["api_p99"], totals(metrics)["commit_p99"]), (0.025, 0.005))

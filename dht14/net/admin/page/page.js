@@ -110,7 +110,9 @@ function showTotals(totals, at) {
   }
   before = { totals, at };
   put("latency", totals.p50 === null ? "–" : `≤ ${milliseconds(totals.p50)}`);
-  put("latency-note", totals.p99 === null ? "of no calls so far" : `half of the calls; 99\u00a0%\u00a0≤\u00a0${milliseconds(totals.p99)}`);
+  const slowest = [["calls", totals.p99], ["clients", totals.api_p99], ["disk", totals.commit_p99]]
+    .filter(([, bound]) => bound !== null).map(([what, bound]) => `${what}\u00a0≤\u00a0${milliseconds(bound)}`);
+  put("latency-note", slowest.length ? `half of the calls; 99\u00a0% of ${slowest.join(", ")}` : "of no calls so far");
 }
 
 function drawRates() {
