@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Contact
 from dht14.security.identity import Identity
 from dht14.wire.datagram import encode
-from dht14.wire.messages import Nodes
+from dht14.wire.messages import Describe, Described, Nodes
 from tests import independent_peer
 from tests.session.pair import BEGINNING, PUZZLE, Side
 
@@ -50,6 +50,14 @@ class IndependentPeerTests(SynchronousTestCase):
         self.assertEqual((set(found), len(found)), (expected, 10))
         ids = {int.from_bytes(self.proofs.node_id(proof), "big") for proof, _, _ in found}
         self.assertEqual(ids, {one.node_id for one in contacts})
+
+    def test_software(self) -> None:
+        """It reads what a node runs out of a DESCRIBED."""
+        self.assertEqual(
+            independent_peer.read_message(encode(bytes(8), Described(b"dht14/0.1.0"))),
+            [bytes(8), 74, b"dht14/0.1.0"],
+        )
+        self.assertEqual(independent_peer.write_message([bytes(8), 11]), encode(bytes(8), Describe()))
 
     def test_it_calls(self) -> None:
         """It begins a session with the product, by id or by address, and both send in it."""

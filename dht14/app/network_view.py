@@ -55,6 +55,7 @@ def _node(node: VisitedNode) -> NetworkNodeJson:
         port=contact.address[1],
         reachable=node.seconds is not None,
         rtt=node.seconds,
+        version=node.software,
         holds_values=node.holds_values,
         contacts_named=node.named,
     )

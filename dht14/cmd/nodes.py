@@ -24,6 +24,7 @@ _COLUMNS = (
     Column("address", len("255.255.255.255:65535")),
     Column("reachable"),
     Column("rtt ms", 8, right=True),
+    Column("version", len("dht14/10.10.10")),
     Column("holds values"),
     Column("named", right=True),
 )
@@ -33,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `dht14 nodes`."""
     parser.description = (
         "Walk the network from a node: ask each node that it hears of for others, and list them as they "
-        "answer, with the round trip. A walk asks 25 nodes a second and ends after 10 minutes. The node that "
-        "walks is not listed. The last line, on stderr, has the sums. The exit code is 1 if no node answers."
+        "answer, with round trip and version. A walk asks 25 nodes a second and ends after 10 minutes. The "
+        "node that walks is not listed. The last line, on stderr, has the sums. The exit code is 1 if no "
+        "node answers."
     )
     parser.add_argument(
         "--limit", metavar="N", type=whole_number(MOST, 1), default=1_000, help="ask at most N (1000)"
@@ -81,6 +83,7 @@ def _row(node: NetworkNodeJson) -> Sequence[Cell]:
         Cell.of(format_address(node["host"], node["port"])),
         Cell.of("yes" if node["reachable"] else "no"),
         Cell.of(milliseconds(node["rtt"])),
+        Cell.of(node["version"]),
         Cell.of(None if holds_values is None else "yes" if holds_values else "no"),
         Cell.of(node["contacts_named"]),
     )

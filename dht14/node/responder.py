@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from attrs import define, field
 
+from dht14 import __version__
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.routing_table import RoutingTable
@@ -18,7 +19,10 @@ from dht14.node.write_responder import WriteResponder
 from dht14.records.store import RecordStore, Refusal
 from dht14.security.tickets import Tickets
 from dht14.wire.messages import (
+    MAX_SOFTWARE_BYTES,
     Announce,
+    Describe,
+    Described,
     FindNode,
     FindValue,
     Notify,
@@ -33,6 +37,8 @@ from dht14.wire.messages import (
     Store,
     Watch,
 )
+
+_DESCRIBED = Described(f"dht14/{__version__}".encode()[:MAX_SOFTWARE_BYTES])
 
 
 @define(eq=False)
@@ -82,6 +88,8 @@ class Responder:
             respond(self._reads.value(request, sender, now))
         elif isinstance(request, (Ping, Announce)):
             respond(self._pong())
+        elif isinstance(request, Describe):
+            respond(_DESCRIBED)
         elif isinstance(request, Store):
             self._writes.store(request, sender, now, respond)
         elif isinstance(request, Offer):

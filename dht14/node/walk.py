@@ -21,7 +21,7 @@ from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.ports import Rpc
 from dht14.node.timers import cancel_timer
 from dht14.security.subnets import parties_of
-from dht14.wire.messages import FindNode, Nodes, Ping
+from dht14.wire.messages import Describe, Described, FindNode, Nodes
 
 WALK_RATE = 25.0
 """Nodes that are asked per second. Each gets two requests."""
@@ -47,6 +47,8 @@ class VisitedNode:
     contact: Contact
     seconds: float | None
     """The round trip; None if it did not answer."""
+    software: str | None = None
+    """What it says that it runs; None if it did not answer."""
     holds_values: bool | None = None
     """None if it did not answer."""
     named: int = 0
@@ -130,7 +132,7 @@ class NetworkWalk:
             reply = await self._rpc.ask(contact, FindNode(random_id(self._rng)))
             # The first request can include a handshake; the second one is one round trip.
             began_at = self._clock.seconds()
-            await self._rpc.ask(contact, Ping())
+            described = await self._rpc.ask(contact, Describe())
         except CallFailed:
             self._visited.append(VisitedNode(contact=contact, seconds=None))
             return
@@ -141,6 +143,7 @@ class NetworkWalk:
             VisitedNode(
                 contact=contact,
                 seconds=seconds,
+                software=described.software.decode() if isinstance(described, Described) else None,
                 holds_values=isinstance(reply, Nodes) and reply.holds_values,
                 named=len(contacts),
             )

@@ -244,8 +244,25 @@ class Watching:
     """As in `Value`."""
 
 
-Request = Ping | FindNode | FindValue | Store | Offer | Announce | Resync | Resynced | Watch | Notify
-Reply = Pong | Nodes | Lapsed | Value | LargeValue | Stored | Outranked | Refused | Wanted | Watching
+@frozen
+class Describe:
+    """Asks which software the node runs, for an operator who walks the network."""
+
+
+@frozen
+class Described:
+    """Answers DESCRIBE. It is what the sender claims."""
+
+    software: bytes
+    """Name and version, of printable ASCII: `dht14/0.1.0`."""
+
+
+Request = (
+    Ping | FindNode | FindValue | Store | Offer | Announce | Resync | Resynced | Watch | Notify | Describe
+)
+Reply = (
+    Pong | Nodes | Lapsed | Value | LargeValue | Stored | Outranked | Refused | Wanted | Watching | Described
+)
 Message = Request | Reply
 
 
@@ -258,6 +275,7 @@ def fingerprint(node_ids: Iterable[int]) -> int:
 
 
 VIEW_PART_BYTES = 4
+MAX_SOFTWARE_BYTES = 32
 
 
 def view_of(node_ids: Iterable[int]) -> bytes:

@@ -24,11 +24,14 @@ from dht14.wire.messages import (
     MARK_BYTES,
     MAX_CONTACTS_BYTES,
     MAX_LEASE_MS,
+    MAX_SOFTWARE_BYTES,
     MAX_TIME_MS,
     MAX_TTL_MS,
     MAX_VERSION,
     VIEW_PART_BYTES,
     Announce,
+    Describe,
+    Described,
     FindNode,
     FindValue,
     Lapsed,
@@ -121,9 +124,19 @@ def _decode_refusal(item: object, verify_proof: VerifyProof) -> Refusal:
     return Refusal(item)
 
 
+def _decode_software(item: object, verify_proof: VerifyProof) -> bytes:
+    if type(item) is not bytes or not 1 <= len(item) <= MAX_SOFTWARE_BYTES:
+        raise Malformed("not a name of software")
+    # Printable: it is shown on the terminals of operators.
+    if not all(0x20 < byte < 0x7F for byte in item):
+        raise Malformed("a name of software with other characters than printable ones")
+    return item
+
+
 _ID = FieldShape(id_to_bytes, _decode_id)
 _CONTACTS = FieldShape(_encode_contacts, _decode_contacts)
 _ADDRESS = FieldShape(pack_address, _decode_address)
+_SOFTWARE = FieldShape(bytes, _decode_software)
 _FLAG = FieldShape(int, _decode_flag)
 _VIEW = FieldShape(bytes, _decode_view)
 _REFUSAL = FieldShape(int, _decode_refusal)
@@ -175,6 +188,7 @@ SCHEMA: Mapping[int, MessageSchema] = {
     8: MessageSchema(Resynced, (), (Pong, Refused)),
     9: MessageSchema(Watch, (_ID, _VIEW, _FLAG), (Watching, Refused)),
     10: MessageSchema(Notify, (_ID, _MARK), (Pong, Refused)),
+    11: MessageSchema(Describe, (), (Described,)),
     64: MessageSchema(Pong, (_TIME_MS,)),
     65: MessageSchema(Nodes, (_CONTACTS, _FLAG)),
     66: MessageSchema(Value, (_VERSION, _TTL_MS, _REPLICATION_OR_CACHED, _FLAG, _VALUE, _CONTACTS)),
@@ -188,6 +202,7 @@ SCHEMA: Mapping[int, MessageSchema] = {
     ),
     72: MessageSchema(Lapsed, (_CONTACTS, _MUTABLE_KIND, _VERSION)),
     73: MessageSchema(Watching, (_LEASE_MS, _MARK, _CONTACTS)),
+    74: MessageSchema(Described, (_SOFTWARE,)),
 }
 """By code."""
 

@@ -9,10 +9,11 @@ NODE: dict[str, Any] = {
     "port": 8000,
     "reachable": True,
     "rtt": 0.0204,
+    "version": "dht14/0.1.0",
     "holds_values": True,
     "contacts_named": 20,
 }
-DEAD = NODE | {"reachable": False, "rtt": None, "holds_values": None, "contacts_named": 0}
+DEAD = NODE | {"reachable": False, "rtt": None, "version": None, "holds_values": None, "contacts_named": 0}
 END: dict[str, Any] = {"nodes": 2, "reachable": 1, "unasked": 0, "left_out": 0, "seconds": 1.5}
 
 
@@ -32,8 +33,10 @@ class NodesTests(AdminCommandCase):
         outcome = self.ask("nodes", "--limit", "50", answers={"/v1/nodes?limit=50": WALK})
         first, second = outcome.out.decode().splitlines()
         self.assertEqual(outcome.code, 0)
-        self.assertEqual(first.split("\t"), ["ab" * 32, "192.0.2.1:8000", "yes", "20.4", "yes", "20"])
-        self.assertEqual(second.split("\t")[2:], ["no", "-", "-", "0"])
+        self.assertEqual(
+            first.split("\t"), ["ab" * 32, "192.0.2.1:8000", "yes", "20.4", "dht14/0.1.0", "yes", "20"]
+        )
+        self.assertEqual(second.split("\t")[2:], ["no", "-", "-", "-", "0"])
         self.assertEqual(outcome.error, "2 nodes, 1 of them reachable, in 1.5 s\n")
 
     def test_terminal(self) -> None:

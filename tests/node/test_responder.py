@@ -2,6 +2,7 @@ from hashlib import sha256
 
 import attrs
 
+from dht14 import __version__
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.node.transfers import Download, Transfer, Upload
@@ -9,6 +10,8 @@ from dht14.records.store import Refusal
 from dht14.security.identity import public_key_in
 from dht14.wire.messages import (
     NO_TICKET,
+    Describe,
+    Described,
     FindValue,
     LargeValue,
     Offer,
@@ -39,6 +42,12 @@ class PingTests(ResponderTestCase):
         """Every node answers PING with the time of its clock."""
         for responder in (self.node, self.bootstrap):
             self.assertEqual(self.ask(Ping(), responder=responder), Pong(int(NOW * 1000)))
+
+    def test_describe(self) -> None:
+        """Every node says which software it runs."""
+        for responder in (self.node, self.bootstrap):
+            described = self.ask(Describe(), responder=responder)
+            self.assertEqual(described, Described(f"dht14/{__version__}".encode()))
 
     def test_resync(self) -> None:
         """RESYNC is noted; a node that holds no values has nothing to give."""

@@ -4,11 +4,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from dht14 import __version__
 from dht14.kademlia.keyspace import random_id
 from dht14.node import walk as module
 from dht14.node.walk import NetworkWalk, VisitedNode
 from dht14.sim.world import World
-from dht14.wire.messages import FindNode, Nodes, Ping, Pong
+from dht14.wire.messages import Describe, FindNode, Nodes, Pong
 from tests.fakes import BEGINNING, LATENCY, FakeRpc, Peer, contact_at
 from tests.node.node_case import NodeTestCase
 
@@ -44,7 +45,7 @@ class WalkTests(NodeTestCase):
         found = self.walk(self.begin(peers[0]))
         self.assertEqual([node.contact for node in found], [peer.contact for peer in peers[1:]])
         for peer in peers[1:]:
-            self.assertEqual([type(request) for request in peer.asked], [FindNode, Ping])
+            self.assertEqual([type(request) for request in peer.asked], [FindNode, Describe])
         self.assertEqual(peers[0].asked, [])
 
     def test_facts(self) -> None:
@@ -58,6 +59,7 @@ class WalkTests(NodeTestCase):
             assert seconds is not None
             self.assertAlmostEqual(seconds, LATENCY)
             self.assertIs(found[contact].holds_values, holds_values)
+            self.assertEqual(found[contact].software, f"dht14/{__version__}")
 
     def test_dead(self) -> None:
         """A node that does not answer is listed as unreachable, and holds nobody up."""

@@ -20,11 +20,14 @@ from dht14.wire.messages import (
     FINGERPRINT_BITS,
     MARK_BYTES,
     MAX_LEASE_MS,
+    MAX_SOFTWARE_BYTES,
     MAX_TIME_MS,
     MAX_TTL_MS,
     MAX_VALUE_AND_CONTACTS,
     MAX_VERSION,
     Announce,
+    Describe,
+    Described,
     FindNode,
     FindValue,
     Lapsed,
@@ -59,6 +62,7 @@ ttls = st.integers(1, MAX_TTL_MS)
 copies = st.integers(1, MAX_REPLICATION)
 digests = st.binary(min_size=32, max_size=32)
 tickets = st.binary(min_size=16, max_size=16)
+printable = st.lists(st.integers(0x21, 0x7E), min_size=1, max_size=MAX_SOFTWARE_BYTES).map(bytes)
 marks = st.binary(min_size=MARK_BYTES, max_size=MARK_BYTES)
 values = st.binary(min_size=1, max_size=MAX_INLINE_VALUE)
 v4 = st.builds(
@@ -104,6 +108,8 @@ messages: "st.SearchStrategy[Message]" = st.one_of(
     st.builds(Wanted, contacts, tickets),
     st.builds(Watch, ids, st.lists(ids, max_size=GROUP).map(view_of), st.booleans()),
     st.builds(Notify, ids, marks),
+    st.just(Describe()),
+    st.builds(Described, printable),
     st.builds(Watching, st.integers(0, MAX_LEASE_MS), marks, contacts),
     st.builds(Announce, st.one_of(v4, v6).map(lambda contact: contact.address)),
     st.builds(
@@ -140,6 +146,8 @@ SAMPLES: list[Message] = [
     Announce(("2001:db8::1", 8000)),
     Watch(8, view_of((1, 2, 3)), False),
     Notify(7, b"markmark"),
+    Describe(),
+    Described(b"dht14/0.1.0"),
     Watching(60_000, b"markmark", SOME_CONTACTS),
     LargeValue(1 << 60, 1, 20, False, True, 65_495, bytes(32), bytes(16), SOME_CONTACTS),
 ]
@@ -168,6 +176,8 @@ LARGEST: list[Message] = [
     Announce(("2001:db8::1", 8000)),
     Watch(8, view_of(range(5)), True),
     Notify(7, bytes(8)),
+    Describe(),
+    Described(b"x" * MAX_SOFTWARE_BYTES),
     *(Watching(MAX_LEASE_MS, bytes(8), some) for some in MOST_CONTACTS),
     Pong(MAX_TIME_MS),
     *map(Nodes, MOST_CONTACTS),
@@ -313,6 +323,11 @@ class StrictnessTests(SynchronousTestCase):
         self.assert_fields(73, [0, bytes(8), b"\0\0"], not_marks, at=1)
         self.assert_fields(73, [MAX_LEASE_MS, bytes(8), b"\0\0"], [-1, MAX_LEASE_MS + 1, b"", None], at=0)
         self.assert_fields(9, [bytes(32), b"", 1], [2, True, b"", None], at=2)
+
+    def test_software(self) -> None:
+        """The name of a software is short, and of printable characters without spaces."""
+        wrong: list[object] = [b"", b"x" * 33, b"a b", b"\x1b[2J", b"\xc3\xa4", b"\x7f", "dht14", 7, None]
+        self.assert_fields(74, [b"x" * 32], wrong, at=0)
 
     def test_size(self) -> None:
         """Bytes larger than a datagram are refused before they are decoded."""

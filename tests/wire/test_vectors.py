@@ -16,6 +16,8 @@ from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import (
     NO_TICKET,
     Announce,
+    Describe,
+    Described,
     FindNode,
     FindValue,
     Lapsed,
@@ -83,6 +85,7 @@ VECTORS: dict[int, tuple[str, Message]] = {
         Watch(KEY, view_of(IDS[::-1])),
     ),
     10: ("key 00 01 … 1f; the mark of the version with `hello`", Notify(KEY, mark_of(VERSION, SMALL))),
+    11: ("", Describe()),
     64: ("1,700,000,000,000", Pong(NOW_MS)),
     65: ("the first and the second; holds values", Nodes(CONTACTS)),
     66: ("8 copies, current, `hello`, no contacts", Value(VERSION, TTL_MS, 8, True, VALUE)),
@@ -99,6 +102,7 @@ VECTORS: dict[int, tuple[str, Message]] = {
         "60 s, the same mark, the second",
         Watching(60_000, mark_of(VERSION, SMALL), CONTACTS[1:]),
     ),
+    74: ("`dht14/0.1.0`", Described(b"dht14/0.1.0")),
 }
 """By code: what the message says, and the message."""
 

@@ -153,6 +153,8 @@ class NetworkNodeJson(TypedDict):
     reachable: bool
     rtt: float | None
     """The round trip; None if it did not answer."""
+    version: str | None
+    """Software and version, as the node says; None if it did not answer."""
     holds_values: bool | None
     contacts_named: int
     """In its answer."""

@@ -217,5 +217,8 @@ class MetricsTests(RpcTestCase):
         """Every RPC has a name."""
         self.assertEqual(
             list(self.rpc.metrics.sent),
-            ["PING", "FIND_NODE", "FIND_VALUE", "STORE", "OFFER", "ANNOUNCE", "RESYNC", "RESYNCED"],
+            [
+                *("PING", "FIND_NODE", "FIND_VALUE", "STORE", "OFFER", "ANNOUNCE", "RESYNC", "RESYNCED"),
+                *("WATCH", "NOTIFY", "DESCRIBE"),
+            ],
         )
