@@ -32,7 +32,7 @@ FOLDER = Path(__file__).parent.parent / "data" / "deployment"
 API_PORT = int(os.environ.get("API_PORT", "7400"))
 VALUES = 100
 KILLED = 3
-PATIENCE = 60.0
+TIMEOUT = 60.0
 STOP_SECONDS, RETURN_SECONDS = 10.0, 30.0
 PAUSE_SECONDS = 0.05
 """Seconds between two requests of the load: all nodes must return its values afterwards."""
@@ -323,10 +323,10 @@ class Load:
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Return when the condition holds. Raises `TimeoutError`."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {PATIENCE:.0f} s in vain")
+            raise TimeoutError(f"waited {TIMEOUT:.0f} s in vain")
         time.sleep(0.1)
 
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from tests.process.nodes import VoidPhone, network
 
-JOIN_PATIENCE = 120.0
+JOIN_TIMEOUT = 120.0
 """Seconds within which many nodes on a busy machine join."""
 
 GETS_FOR = 60.0
@@ -58,7 +58,7 @@ def gone_at_once(number: int, size: int, count: int) -> None:
     """30 % of the nodes get a signal, all at the same moment."""
     rng = random.Random(14)
     with tempfile.TemporaryDirectory() as folder, network(folder) as processes:
-        nodes = processes.cluster(size, JOIN_PATIENCE)
+        nodes = processes.cluster(size, JOIN_TIMEOUT)
         going, staying = nodes[: size * 3 // 10], nodes[size * 3 // 10 :]
         clients = [node.client() for node in staying]
         values = put(clients, count, 8, rng)
@@ -74,7 +74,7 @@ def one_after_another(size: int, count: int) -> None:
     """All nodes but one are stopped, each after the end of the one before."""
     rng = random.Random(14)
     with tempfile.TemporaryDirectory() as folder, network(folder) as processes:
-        nodes = processes.cluster(size, JOIN_PATIENCE)
+        nodes = processes.cluster(size, JOIN_TIMEOUT)
         clients = [node.client() for node in nodes]
         values = put(clients, count, 1, rng)
         for client in clients:

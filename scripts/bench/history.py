@@ -20,7 +20,7 @@ from dht14.sim.clients import Workload
 from tests.process.nodes import network
 from tests.process.rivals import Rivals
 
-JOIN_PATIENCE = 120.0
+JOIN_TIMEOUT = 120.0
 """Seconds within which many nodes on a busy machine join."""
 
 
@@ -44,7 +44,7 @@ def main() -> int:
     habits = Workload(seconds=args.seconds, copies=(least, most), junk=args.junk)
     with tempfile.TemporaryDirectory() as folder, network(folder) as processes:
         rivals = Rivals(
-            processes.cluster(args.nodes, JOIN_PATIENCE),
+            processes.cluster(args.nodes, JOIN_TIMEOUT),
             habits,
             args.keys,
             args.clients,

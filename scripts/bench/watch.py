@@ -28,7 +28,7 @@ from dht14.testing import testnet
 AT_ONCE = 20
 """Watches that begin at the same time."""
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds until a change that was not told counts as missed."""
 
 
@@ -96,7 +96,7 @@ async def measure(args: argparse.Namespace, cluster: Any) -> None:
             continue
         put_ended = time.monotonic()
         puts.append(put_ended - put_began)
-        while len(changes.seen.get(value, ())) < expected and time.monotonic() < put_ended + PATIENCE:
+        while len(changes.seen.get(value, ())) < expected and time.monotonic() < put_ended + TIMEOUT:
             await asyncio.sleep(0.002)
         times = changes.seen.get(value, [])
         missed += expected - len(times)

@@ -16,7 +16,7 @@ from dht14.cmd import dashboard
 from tests.cmd.admin_case import AdminCommandCase
 from tests.cmd.admin_server import STATUS, TOKEN, AdminServer
 from tests.cmd.shell import Outcome, run
-from tests.process.nodes import PATIENCE, environment
+from tests.process.nodes import TIMEOUT, environment
 
 EMPTY: dict[str, Any] = {"records": [], "next": None}
 ANSWERS: dict[str, Any] = {"/v1/status": STATUS, "/v1/records?limit=1": EMPTY}
@@ -108,14 +108,14 @@ class ServedTests(AdminCommandCase):
     def end(self) -> tuple[int, str]:
         """Type Ctrl-C; return the exit code and stderr."""
         self.process.send_signal(signal.SIGINT)
-        _, error = self.process.communicate(timeout=PATIENCE)
+        _, error = self.process.communicate(timeout=TIMEOUT)
         return self.process.returncode, error
 
     def fetch(
         self, path: str, method: str = "GET", body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> HTTPResponse:
         """Ask with the right token unless another is given."""
-        connection = HTTPConnection(*self.place, timeout=PATIENCE)
+        connection = HTTPConnection(*self.place, timeout=TIMEOUT)
         self.addCleanup(connection.close)
         all_headers = {"Authorization": f"Bearer {self.token}"} | (headers or {})
         connection.request(method, path, body, {k: v for k, v in all_headers.items() if v})
@@ -188,7 +188,7 @@ class RefusedTests(AdminCommandCase):
         began = time.monotonic()
         outcome = run("dashboard", "--data-dir", self.data_dir)
         self.assertEqual((outcome.code, outcome.out), (3, b""))
-        self.assertLess(time.monotonic() - began, PATIENCE)
+        self.assertLess(time.monotonic() - began, TIMEOUT)
 
     def test_port_in_use(self) -> None:
         """A port that is taken is named."""

@@ -8,7 +8,7 @@ from dht14.app.options import LogLevel
 from dht14.cmd import inspect
 from tests.cmd.admin_case import AdminCommandCase
 from tests.cmd.admin_server import PEER, STATUS, AdminServer
-from tests.process.nodes import PATIENCE, environment
+from tests.process.nodes import TIMEOUT, environment
 
 KEY = "3b" * 32
 RECORD: dict[str, Any] = {
@@ -195,7 +195,7 @@ class KeysTests(AdminCommandCase):
                 stdout=closed,
                 stderr=subprocess.PIPE,
                 env=environment({}),
-                timeout=PATIENCE,
+                timeout=TIMEOUT,
                 check=False,
             )
         self.assertEqual((done.returncode, done.stderr), (0, b""))

@@ -16,7 +16,7 @@ from tests.embedding.test_node import OPTIONS
 from tests.owners import Owner
 from tests.process.nodes import TOP, environment
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 FRESH = """
 import asyncio, sys, tempfile
@@ -103,7 +103,7 @@ class RunNodeTests(SynchronousTestCase):
                 self.assertIsNone(await values.get())
                 for value in (b"1", b"2"):
                     await one.put(value, key="k", ttl=60)
-                    self.assertEqual(await asyncio.wait_for(values.get(), PATIENCE), value)
+                    self.assertEqual(await asyncio.wait_for(values.get(), TIMEOUT), value)
                 task.cancel()
                 with self.assertRaises(asyncio.CancelledError):
                     await task
@@ -152,11 +152,11 @@ class RunNodeTests(SynchronousTestCase):
                     await asyncio.Event().wait()
 
             task = asyncio.ensure_future(block())
-            await asyncio.wait_for(entered.wait(), PATIENCE)
+            await asyncio.wait_for(entered.wait(), TIMEOUT)
             for _ in range(3):
                 task.cancel()
                 await asyncio.sleep(0)
-            await asyncio.wait([task], timeout=PATIENCE)
+            await asyncio.wait([task], timeout=TIMEOUT)
             DataDir.open(str(self.folder / "one")).close()
             return task.cancelled()
 
@@ -188,7 +188,7 @@ class RunNodeTests(SynchronousTestCase):
             cwd=TOP,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         self.assertEqual((ended.stdout, ended.returncode), ("False\nFalse\n", 0), ended.stderr)

@@ -26,16 +26,16 @@ TOP = Path(__file__).parent.parent.parent
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 DIFFICULTY = 1
 """Of the proof of work in these networks: low, so that tests need not wait for it."""
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds after which a test gives up."""
 
 
-def eventually(condition: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
+def eventually(condition: Callable[[], T | None], what: str, timeout: float = TIMEOUT) -> T:
     """Return the first true result of `condition`. Raises AssertionError when none comes in time."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while not (result := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {patience:g} s in vain for {what}")
+            raise AssertionError(f"waited {timeout:g} s in vain for {what}")
         time.sleep(0.02)
     return result
 
@@ -59,8 +59,8 @@ def free_port() -> int:
 class VoidPhone(contextlib.AbstractContextManager["VoidPhone"]):
     """A client of the API on one connection."""
 
-    def __init__(self, port: int, patience: float = PATIENCE) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), patience)
+    def __init__(self, port: int, timeout: float = TIMEOUT) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         self._received = self.socket.makefile("rb")
 
     def __exit__(self, *error: object) -> None:
@@ -150,16 +150,16 @@ class Twistd:
         """Return its stderr."""
         return (self.folder / "stderr").read_text()
 
-    def wait_for(self, what: str, patience: float = PATIENCE) -> dict[str, Any]:
+    def wait_for(self, what: str, timeout: float = TIMEOUT) -> dict[str, Any]:
         """Return the first event whose template contains `what`."""
 
         def found() -> dict[str, Any] | None:
             assert self.process.poll() is None, f"the node ended: {self.stderr()}"
             return next((event for event in self.events() if what in event["template"]), None)
 
-        return eventually(found, f"the event {what!r}", patience)
+        return eventually(found, f"the event {what!r}", timeout)
 
-    def wait_for_api(self, patience: float = PATIENCE) -> "Twistd":
+    def wait_for_api(self, timeout: float = TIMEOUT) -> "Twistd":
         """Return once its API accepts connections."""
         assert self.api_port is not None
         port = self.api_port
@@ -171,7 +171,7 @@ class Twistd:
                 return True
             return False
 
-        eventually(answers, "the API", patience)
+        eventually(answers, "the API", timeout)
         return self
 
     def client(self) -> VoidPhone:
@@ -182,7 +182,7 @@ class Twistd:
     def kill(self, number: int = signal.SIGKILL) -> int:
         """Send a signal and wait for the end; return the exit code, negative when a signal ended it."""
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
     def stop(self) -> int:
         """Send SIGTERM; return the exit code."""
@@ -214,14 +214,14 @@ class Network:
         """Start a bootstrap node."""
         return self._start("dht14-bootstrap", free_port(), None, words, seeds, None)
 
-    def cluster(self, nodes: int, patience: float = PATIENCE) -> list[Twistd]:
+    def cluster(self, nodes: int, timeout: float = TIMEOUT) -> list[Twistd]:
         """Start two bootstrap nodes and `size` nodes; return the nodes when they have joined."""
         first = self.bootstrap_node()
         seeds = (first, self.bootstrap_node(seeds=(first,)))
         cluster = [self.node(seeds=seeds) for _ in range(nodes)]
         for node in cluster:
-            node.wait_for("Joined", patience)
-            node.wait_for_api(patience)
+            node.wait_for("Joined", timeout)
+            node.wait_for_api(timeout)
         return cluster
 
     def _start(
@@ -250,7 +250,7 @@ class Network:
             if twistd.process.poll() is None:
                 twistd.process.kill()
         for twistd in self.processes:
-            twistd.process.wait(PATIENCE)
+            twistd.process.wait(TIMEOUT)
 
 
 @contextlib.contextmanager
@@ -274,7 +274,7 @@ def run_twistd(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 

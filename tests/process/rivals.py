@@ -26,7 +26,7 @@ started."""
 
 TTL, SHORT_TTL = 600, 60
 
-API_PATIENCE = 10.0
+API_TIMEOUT = 10.0
 """Seconds without a response after which a request is given up; a response is promised within 5."""
 
 
@@ -124,7 +124,7 @@ class Rivals:
             )
             self.puts += 1
         try:
-            with VoidPhone(_port(node), API_PATIENCE) as client:
+            with VoidPhone(_port(node), API_TIMEOUT) as client:
                 stored = client.put(id_to_bytes(register.key), value, ttl, copies)
         except OSError:
             self._was_unanswered()
@@ -138,7 +138,7 @@ class Rivals:
             node = self._rng.choice(self._up)
         began = time.monotonic()
         try:
-            with VoidPhone(_port(node), API_PATIENCE) as client:
+            with VoidPhone(_port(node), API_TIMEOUT) as client:
                 found = client.get(id_to_bytes(register.key))
         except OSError:
             self._was_unanswered()

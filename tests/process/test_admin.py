@@ -12,7 +12,7 @@ from dht14.cmd.admin_client import AdminClient, UnixHttpConnection
 from dht14.cmd.dashboard_server import DashboardServer
 from dht14.cmd.keys import parse_key
 from tests.cmd.shell import Outcome, run
-from tests.process.nodes import PATIENCE, Twistd, eventually, free_port
+from tests.process.nodes import TIMEOUT, Twistd, eventually, free_port
 from tests.process.test_start import ProcessTestCase
 
 KEY = "greeting"
@@ -63,7 +63,7 @@ class SocketTests(AdminProcessCase):
 
     def ready(self) -> tuple[int, dict[str, Any]]:
         """Ask for /readyz; return status and reasons."""
-        connection = UnixHttpConnection(str(self.socket), PATIENCE)
+        connection = UnixHttpConnection(str(self.socket), TIMEOUT)
         try:
             connection.request("GET", "/readyz")
             response = connection.getresponse()
@@ -119,7 +119,7 @@ class SocketTests(AdminProcessCase):
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            connection = HTTPConnection(*server.at, timeout=PATIENCE)
+            connection = HTTPConnection(*server.at, timeout=TIMEOUT)
             connection.request("GET", "/")
             page = connection.getresponse()
             self.assertIn("default-src 'none'", page.headers["Content-Security-Policy"])
@@ -205,7 +205,7 @@ class AddressTests(AdminProcessCase):
         self.status(*self.words)
 
     def ask(self, path: str) -> HTTPResponse:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         self.addCleanup(connection.close)
         connection.request("GET", path)
         return connection.getresponse()

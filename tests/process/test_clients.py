@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from dht14 import Client, DhtError, NoNode, NotReady, TimedOut, aio
 from tests.owners import Owner
-from tests.process.nodes import PATIENCE, TOP, Twistd, environment, eventually
+from tests.process.nodes import TIMEOUT, TOP, Twistd, environment, eventually
 from tests.process.test_network import NetworkTestCase
 
 REQUESTS = 1_000
@@ -65,13 +65,13 @@ class ClientsTests(NetworkTestCase):
         values = [value for _, value in items]
 
         async def main() -> None:
-            async with aio.Client(address_of(node), timeout=PATIENCE) as client:
+            async with aio.Client(address_of(node), timeout=TIMEOUT) as client:
                 await asyncio.gather(*(client.put(value, key=key) for key, value in items))
                 found = await asyncio.gather(*(client.get(key) for key, _ in items))
                 self.assertEqual([value and value.value for value in found], values)
 
         asyncio.run(main())
-        with Client(address_of(node), timeout=PATIENCE) as client:
+        with Client(address_of(node), timeout=TIMEOUT) as client:
             found = client.get_many([key for key, _ in items], concurrency=REQUESTS)
             self.assertEqual([value and value.value for value in found], values)
 
@@ -182,7 +182,7 @@ class ExamplesTests(NetworkTestCase):
             cwd=self.network.folder,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         self.assertEqual((ended.returncode, ended.stderr), (0, ""), code)

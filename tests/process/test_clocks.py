@@ -17,7 +17,7 @@ from dht14.wire.datagram import encode
 from dht14.wire.messages import Ping
 from tests.independent_peer import IndependentPeer, pong
 from tests.process.nodes import DIFFICULTY, Twistd, eventually
-from tests.process.test_network import JOIN_PATIENCE, NetworkTestCase
+from tests.process.test_network import JOIN_TIMEOUT, NetworkTestCase
 
 HOUR = 3600
 TTL = 12
@@ -27,7 +27,7 @@ LATENESS = 2.0
 BUSY = 5.0
 """Seconds of delay on a busy machine."""
 
-PING_PATIENCE = 30.0
+PING_TIMEOUT = 30.0
 """Seconds within which a node pings its only contact; 10 on an idle machine."""
 
 PING = encode(b"12345678", Ping())
@@ -152,7 +152,7 @@ class ClockTests(NetworkTestCase):
                 contact.serve_for(0.5)
                 return contact.pings > before
 
-            eventually(was_pinged, f"a PING with the clock at {hours:+} h", PING_PATIENCE)
+            eventually(was_pinged, f"a PING with the clock at {hours:+} h", PING_TIMEOUT)
 
     def test_joins(self) -> None:
         """Nodes without peers whose clocks were set join within one interval once a seed starts."""
@@ -167,14 +167,14 @@ class ClockTests(NetworkTestCase):
         fast.set(25)
         seed.start()
         for node in alone:
-            node.wait_for("Joined", JOIN_PATIENCE)
+            node.wait_for("Joined", JOIN_TIMEOUT)
 
     def test_begins_wrong(self) -> None:
         """A node whose clock is years slow joins, receives calls, and returns content like others."""
         first = self.network.node(environment={"DHT14_STORAGE_MIN_TTL": "1"}).wait_for_api()
         self.clock.set(-20_000)
         last = self.network.node(seeds=(first,), environment=self.clock.environment)
-        last.wait_for("Joined", JOIN_PATIENCE)
+        last.wait_for("Joined", JOIN_TIMEOUT)
         last.wait_for_api()
         self.put_one(first, sha256(b"value").digest(), 600)
         first.kill()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.process.nodes import PATIENCE, TOP, environment, eventually, free_port
+from tests.process.nodes import TIMEOUT, TOP, environment, eventually, free_port
 from tests.process.test_testnet import children, is_running
 
 SERVE = """
@@ -63,7 +63,7 @@ class EmbeddingPageTests(SynchronousTestCase):
             env={**environment({}), "TMPDIR": str(self.temporary)},
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
@@ -108,7 +108,7 @@ class EmbeddingPageTests(SynchronousTestCase):
             env={**environment({}), "TMPDIR": str(self.temporary)},
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         self.assertIn("2 failed", ended.stdout)
@@ -128,7 +128,7 @@ class EmbeddingPageTests(SynchronousTestCase):
         eventually(lambda: len(children(running.pid)) == 6, "the host and its five nodes")
         below = children(running.pid)
         running.send_signal(signal.SIGKILL)
-        running.wait(PATIENCE)
+        running.wait(TIMEOUT)
         eventually(lambda: not any(map(is_running, below)), "the end of the nodes")
         eventually(lambda: not list(self.temporary.iterdir()), "the end of the folder")
 
@@ -165,7 +165,7 @@ class EmbeddingPageTests(SynchronousTestCase):
             start_new_session=True,
         )
         self.addCleanup(self.end_session, shell)
-        out, _ = shell.communicate(timeout=PATIENCE)
+        out, _ = shell.communicate(timeout=TIMEOUT)
         self.assertEqual(shell.returncode, 0, out)
         self.assertIn("hello, all", out)
         self.assertEqual(list(self.temporary.iterdir()), [])

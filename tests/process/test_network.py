@@ -12,10 +12,10 @@ from dht14.wire.api_messages import Success
 from tests.process.nodes import Network, Twistd, VoidPhone, eventually
 
 VALUES = 60
-GET_PATIENCE = 2.0
+GET_TIMEOUT = 2.0
 """Seconds within which a get is answered right after nodes have died."""
 
-JOIN_PATIENCE = 15.0
+JOIN_TIMEOUT = 15.0
 """Seconds within which a node joins once a seed has started."""
 
 
@@ -93,7 +93,7 @@ class ClusterTests(NetworkTestCase):
                 began = time.monotonic()
                 self.assertEqual(client.get(key), value)
                 slowest = max(slowest, time.monotonic() - began)
-        self.assertLess(slowest, GET_PATIENCE)
+        self.assertLess(slowest, GET_TIMEOUT)
         self.put(cluster, self.some_values(10))
 
 
@@ -112,7 +112,7 @@ class ReturnTests(NetworkTestCase):
             self.assertEqual(client.get(bytes(32)), b"value")
         node.wait_for("No peer reachable")
         seed.start()
-        node.wait_for("Joined", JOIN_PATIENCE)
+        node.wait_for("Joined", JOIN_TIMEOUT)
 
     def test_saved_contacts(self) -> None:
         """A restarted node is the same one, and finds its network without any seed."""

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from tests.process.nodes import PATIENCE, Twistd, environment
+from tests.process.nodes import TIMEOUT, Twistd, environment
 from tests.process.test_network import NetworkTestCase
 
 DHT14 = (sys.executable, "-c", "import sys; from dht14.cmd.main import main; sys.exit(main())")
@@ -20,7 +20,7 @@ class OwnersTests(NetworkTestCase):
             cwd=self.network.folder,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         self.assertNotIn("Traceback", ended.stderr)

@@ -9,7 +9,7 @@ import venv
 from importlib.metadata import distribution
 from pathlib import Path
 
-from tests.process.nodes import PATIENCE, TOP, environment
+from tests.process.nodes import TIMEOUT, TOP, environment
 from tests.process.test_network import NetworkTestCase
 
 SOURCES = (
@@ -46,7 +46,7 @@ def run(*words: str | Path, folder: Path) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
     assert ended.returncode == 0, (words, ended.returncode, ended.stdout, ended.stderr)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.process.nodes import PATIENCE, TOP, environment, free_port
+from tests.process.nodes import TIMEOUT, TOP, environment, free_port
 
 RUNS = int(os.environ.get("README_RUNS", "1"))
 """How often the block is run, each time from nothing; ten of ten must work. A suite has time for one."""
@@ -88,7 +88,7 @@ class Trial:
         others = [self._begin(command, f"terminal{number}") for number, command in enumerate(commands, 1)]
         try:
             shell = self._begin(f"set -e\n{self._with_free_ports(third)}", "terminal3")
-            code = shell.wait(PATIENCE)
+            code = shell.wait(TIMEOUT)
             return subprocess.CompletedProcess(
                 third, code, self._read("terminal3.out"), self._read("terminal3.err")
             )
@@ -130,7 +130,7 @@ class Trial:
             # The session of the terminal: a node that its make has started, too.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(terminal.pid, signal.SIGKILL)
-            terminal.wait(PATIENCE)
+            terminal.wait(TIMEOUT)
 
 
 def _on_one_core() -> list[str]:

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from twisted.trial.unittest import SkipTest
 
-from tests.process.nodes import PATIENCE, TOP, free_port
+from tests.process.nodes import TIMEOUT, TOP, free_port
 from tests.process.test_network import NetworkTestCase
 
 SAMPLES = TOP / "docs" / "examples" / "voidphone"
@@ -35,7 +35,7 @@ def _works(tool: str) -> bool:
     if shutil.which(tool) is None:
         return False
     asked = [tool, HOW_TO_ASK.get(tool, "--version")]
-    return subprocess.run(asked, capture_output=True, timeout=PATIENCE, check=False).returncode == 0
+    return subprocess.run(asked, capture_output=True, timeout=TIMEOUT, check=False).returncode == 0
 
 
 class SampleCase(NetworkTestCase):
@@ -66,7 +66,7 @@ class SampleCase(NetworkTestCase):
             env={**ENVIRONMENT, **(extra or {})},
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         self.assertEqual((ended.returncode, ended.stdout, ended.stderr), (0, "", ""))
@@ -79,7 +79,7 @@ class SampleCase(NetworkTestCase):
             cwd=self.folder,
             env=ENVIRONMENT,
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         lines = ended.stderr.splitlines()
@@ -89,7 +89,7 @@ class SampleCase(NetworkTestCase):
     def impostor(self, reply: bytes) -> int:
         """Return the port of something that sends this to one client, and hangs up."""
         listener = socket.create_server(("127.0.0.1", 0))
-        listener.settimeout(PATIENCE)
+        listener.settimeout(TIMEOUT)
 
         def answer() -> None:
             with listener, listener.accept()[0] as client:

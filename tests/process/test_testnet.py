@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14 import DhtError, NoNode, Refused, StartError
 from dht14.testing import AsyncCluster, Cluster, testnet
 from tests.embedding.open_files import open_files
-from tests.process.nodes import PATIENCE, TOP, environment, eventually, free_port
+from tests.process.nodes import TIMEOUT, TOP, environment, eventually, free_port
 
 DHT14 = (sys.executable, "-c", "import sys; from dht14.cmd.main import main; sys.exit(main())")
 FORGETFUL = """
@@ -205,12 +205,12 @@ class EndTests(LeftoverTestCase):
             if delay:
                 await asyncio.sleep(delay)
             else:
-                await asyncio.wait_for(entered.wait(), PATIENCE)
+                await asyncio.wait_for(entered.wait(), TIMEOUT)
                 await asyncio.sleep(0)
             for _ in range(3):
                 task.cancel()
                 await asyncio.sleep(0)
-            await asyncio.wait([task], timeout=PATIENCE)
+            await asyncio.wait([task], timeout=TIMEOUT)
             self.assertTrue(task.cancelled())
 
         async def get_all(cluster: AsyncCluster) -> None:
@@ -336,7 +336,7 @@ class CommandTests(LeftoverTestCase):
                 self.assertEqual(self.dht14("get", "greeting", "--api-address", nodes[2]["api"]), "hello")
             # As a terminal does: to all processes that were started from it.
             os.killpg(process.pid, number)
-            out, errors = process.communicate(timeout=PATIENCE)
+            out, errors = process.communicate(timeout=TIMEOUT)
             self.assertEqual((process.returncode, out), (0, ""), errors)
             self.assertRegex(errors, r"\A3 nodes are ready after \d+\.\d s; Ctrl-C removes them\n\Z")
             self.assertFalse(any(is_running(node["pid"]) for node in nodes))
@@ -351,7 +351,7 @@ class CommandTests(LeftoverTestCase):
             self.assertEqual(addresses, [f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"])
             out = self.dht14(*words, "--api-address", addresses[1])
             process.terminate()
-            self.assertEqual(process.wait(PATIENCE), 0)
+            self.assertEqual(process.wait(TIMEOUT), 0)
         self.assertEqual(out, "hello")
         self.assertTrue((folder / "node-1" / "node.log").exists())
 
@@ -362,7 +362,7 @@ class CommandTests(LeftoverTestCase):
         nodes = self.nodes(process, 2)
         for node in nodes:
             os.kill(node["pid"], signal.SIGKILL)
-        _, errors = process.communicate(timeout=PATIENCE)
+        _, errors = process.communicate(timeout=TIMEOUT)
         self.assertEqual(process.returncode, 3, errors)
         self.assertIn("node 0 has ended\n", errors)
         self.assertIn("all nodes have ended", errors)
@@ -377,11 +377,11 @@ class CommandTests(LeftoverTestCase):
         first = self.begin("1", "--api-port", str(port))
         self.nodes(first, 1)
         second = self.begin("2", "--api-port", str(port))
-        out, errors = second.communicate(timeout=PATIENCE)
+        out, errors = second.communicate(timeout=TIMEOUT)
         self.assertEqual((second.returncode, out), (3, ""))
         self.assertIn(f"cannot listen on 127.0.0.1 TCP port {port}", errors)
         first.terminate()
-        first.wait(PATIENCE)
+        first.wait(TIMEOUT)
         self.assertEqual(list(self.temporary.iterdir()), [])
 
     def test_interrupted(self) -> None:
@@ -390,7 +390,7 @@ class CommandTests(LeftoverTestCase):
         eventually(lambda: len(children(process.pid)) > 1, "the first nodes")
         below = children(process.pid)
         process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=PATIENCE)
+        out, errors = process.communicate(timeout=TIMEOUT)
         self.assertIn((process.returncode, bool(out)), ((130, False), (0, True)), errors)
         self.assertFalse(any(map(is_running, below)))
         self.assertEqual(list(self.temporary.iterdir()), [])

@@ -5,7 +5,7 @@ import time
 from tests.process.test_network import NetworkTestCase
 
 NODES, VALUES = 6, 120
-STOP_PATIENCE = 10.0
+STOP_TIMEOUT = 10.0
 """Seconds within which a node that is told to end is gone, its values handed over."""
 
 
@@ -24,7 +24,7 @@ class HandOverTests(NetworkTestCase):
         for node in cluster:
             began = time.monotonic()
             self.assertEqual(node.stop(), 0)
-            self.assertLess(time.monotonic() - began, STOP_PATIENCE)
+            self.assertLess(time.monotonic() - began, STOP_TIMEOUT)
             self.assertEqual(node.stderr(), "")
         self.assert_found([last], values)
         done = [

@@ -7,7 +7,7 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.wire import api_messages
-from tests.process.nodes import PATIENCE, TOP, Twistd, environment, free_port
+from tests.process.nodes import TIMEOUT, TOP, Twistd, environment, free_port
 from tests.process.test_network import NetworkTestCase
 
 PAGE = (TOP / "docs" / "voidphone.md").read_text()
@@ -31,7 +31,7 @@ class VoidPhonePageTests(NetworkTestCase):
             env=environment({}),
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=True,
         )
         return ended.stdout

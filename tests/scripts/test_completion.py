@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.cmd.main import COMMANDS
-from tests.process.nodes import PATIENCE, TOP, environment
+from tests.process.nodes import TIMEOUT, TOP, environment
 
 
 class CompletionTests(SynchronousTestCase):
@@ -20,7 +20,7 @@ class CompletionTests(SynchronousTestCase):
 
     def run_process(self, *command: str) -> str:
         done = subprocess.run(
-            command, env=environment({}), capture_output=True, text=True, timeout=PATIENCE, check=False
+            command, env=environment({}), capture_output=True, text=True, timeout=TIMEOUT, check=False
         )
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return done.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.cmd.main import COMMANDS
-from tests.process.nodes import PATIENCE, TOP, environment
+from tests.process.nodes import TIMEOUT, TOP, environment
 
 PAGE = TOP / "docs" / "dht14.1"
 
@@ -22,7 +22,7 @@ class ManPageTests(SynchronousTestCase):
             env=environment({"LC_ALL": "C.UTF-8", "MANWIDTH": "80", "PATH": os.environ["PATH"]}),
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         self.assertEqual((done.returncode, done.stderr), (0, ""))
