@@ -167,9 +167,12 @@ def main(words: Sequence[str]) -> int:
     shutil.rmtree(directory, ignore_errors=True)
     began = time.monotonic()
     outcomes: list[Outcome] = []
-    for outcome in run_all(tests, args.jobs, directory):
-        outcomes.append(outcome)
-        print(f"{outcome.verdict.value:<8}{outcome.seconds:>8.2f} s  {outcome.name}", flush=True)
+    try:
+        for outcome in run_all(tests, args.jobs, directory):
+            outcomes.append(outcome)
+            print(f"{outcome.verdict.value:<8}{outcome.seconds:>8.2f} s  {outcome.name}", flush=True)
+    except KeyboardInterrupt:
+        print("\nInterrupted. These are the results until then.")
     seconds = time.monotonic() - began
     bad = [outcome for outcome in outcomes if outcome.verdict is Verdict.FAILED]
     for outcome in bad:

@@ -273,10 +273,10 @@ class NodeService(MultiService):
         if running is not None:
             running.stop_calls()
         await stopped
-        closed = self._ports.close_p2p()
         if running is not None and running.bulk_server is not None:
+            # Before the ports: connections close in the next turn of the reactor, and so do ports.
             running.bulk_server.close()
-        await closed
+        await self._ports.close_p2p()
         if self._admin is not None:
             await self._admin.close()
         try:
