@@ -23,6 +23,7 @@ from dht14.kademlia.lost import LostContacts
 from dht14.kademlia.parameters import (
     BUCKET_WIDTHS,
     LIVENESS_INTERVAL,
+    NEIGHBOURS,
     OUTAGE_CALLS,
     PROBES_IN_DOUBT,
     SUBNET_IN_BUCKET,
@@ -62,6 +63,8 @@ class RoutingTable:
     losses: int = field(default=0, init=False)
     """Contacts that have left because they were silent."""
     _lost: LostContacts = field(factory=LostContacts, init=False)
+    _neighbours: tuple[int, tuple[Contact, ...]] = field(default=(0, ()), init=False)
+    """What `neighbours` returns, and the revision at which it was found."""
 
     def __attrs_post_init__(self) -> None:
         self._buckets = [KBucket(bucket_capacity(0))]
@@ -203,6 +206,15 @@ class RoutingTable:
         entries = self._entries
         return [entries[node_id].contact for node_id in block[:count]]
 
+    def neighbours(self) -> tuple[Contact, ...]:
+        """Return the NEIGHBOURS contacts nearest to this node itself, nearest first. They are remembered:
+        every pass asks for them."""
+        revision, known = self._neighbours
+        if revision != self.revision:
+            known = tuple(self.closest(self.own_id, NEIGHBOURS))
+            self._neighbours = self.revision, known
+        return known
+
     def holders(self, target: int, count: int) -> list[Contact]:
         """Return the `count` live contacts nearest to `target`, of each subnet no more than its quota."""
         wanted = count
@@ -291,7 +303,7 @@ class RoutingTable:
         to_ping = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][
             :SUSPECTS_AT_ONCE
         ]
-        nearest = [self._entries[contact.node_id] for contact in self.closest(self.own_id, K)]
+        nearest = [self._entries[contact.node_id] for contact in self.neighbours()[:K]]
         responsive = (entry for entry in nearest if not entry.misses)
         to_ping += sorted(responsive, key=_last_seen)[:1]
         in_turn = 1 + int(len(self) * LIVENESS_INTERVAL / spacing)
@@ -339,6 +351,7 @@ class RoutingTable:
             per_subnet += Counter(e.subnet for e in [*bucket.entries.values(), *bucket.replacements.values()])
         assert all(subnet is None or count <= SUBNET_IN_TABLE for subnet, count in per_subnet.items())
         assert held == self._entries and sorted(held) == self._ids
+        assert list(self.neighbours()) == self.closest(self.own_id, NEIGHBOURS)
         assert self._suspects == {node_id for node_id, entry in held.items() if entry.misses}
         assert 0 <= self._answering <= 1
 
