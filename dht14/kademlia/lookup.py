@@ -14,6 +14,7 @@ contact named at several addresses is tried at the next address when it is silen
 
 from collections.abc import Container, Iterable
 from enum import Enum
+from itertools import islice
 
 from attrs import define, field
 
@@ -259,12 +260,12 @@ class Lookup:
     def _nearest_members(self, count: int) -> list[Candidate]:
         members: list[Candidate] = []
         take = SubnetQuota(self.subnet_of).take
-        near, widest = 0, min(self.breadth, REPLICATION)
+        near, widest, unasked = 0, min(self.breadth, REPLICATION), CandidateState.UNASKED
         for _, candidate in self.candidates.ordered:
             state = candidate.state
             if state not in _MEMBERS:
                 continue
-            if state is CandidateState.UNASKED and self._is_passed_over(candidate, doubtful_too=False):
+            if state is unasked and self._is_passed_over(candidate, doubtful_too=False):
                 continue
             if not take(candidate.contact):
                 continue
@@ -330,4 +331,4 @@ class Lookup:
             if candidate.state is CandidateState.ANSWERED
             or (candidate.state in _LISTED and not (candidate.sources and candidate.is_doubtful))
         )
-        return list(limit_per_subnet(hopeful, self.subnet_of))[:K]
+        return list(islice(limit_per_subnet(hopeful, self.subnet_of), K))
