@@ -11,8 +11,8 @@ import random
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable
-from heapq import nsmallest
 from itertools import islice
+from operator import attrgetter
 
 from attrs import define, field
 
@@ -32,6 +32,7 @@ from dht14.kademlia.parameters import (
     SUSPECTS_AT_ONCE,
     K,
 )
+from dht14.kademlia.ping_order import PingOrder
 from dht14.kademlia.subnet_limits import Subnet, SubnetOf, limit_per_subnet, unlimited
 
 
@@ -63,6 +64,7 @@ class RoutingTable:
     losses: int = field(default=0, init=False)
     """Contacts that have left because they were silent."""
     _lost: LostContacts = field(factory=LostContacts, init=False)
+    _ping_order: PingOrder = field(factory=PingOrder, init=False)
     _neighbours: tuple[int, tuple[Contact, ...]] = field(default=(0, ()), init=False)
     """What `neighbours` returns, and the revision at which it was found."""
 
@@ -145,6 +147,7 @@ class RoutingTable:
     def _entered(self, entry: Entry) -> None:
         node_id = entry.contact.node_id
         self._entries[node_id] = entry
+        self._ping_order.entered(entry)
         insort(self._ids, node_id)
         self.changes += 1
         self.revision += 1
@@ -305,12 +308,10 @@ class RoutingTable:
         ]
         nearest = [self._entries[contact.node_id] for contact in self.neighbours()[:K]]
         responsive = (entry for entry in nearest if not entry.misses)
-        to_ping += sorted(responsive, key=_last_seen)[:1]
+        to_ping += sorted(responsive, key=attrgetter("last_seen"))[:1]
         in_turn = 1 + int(len(self) * LIVENESS_INTERVAL / spacing)
         count = in_turn + round(PROBES_IN_DOUBT * (1 - self._answering))
-        to_ping += nsmallest(
-            count, (entry for entry in self._entries.values() if not entry.misses), key=_last_seen
-        )
+        to_ping += self._ping_order.first(count, self._entries)
         return list(dict.fromkeys([*(entry.contact for entry in to_ping), *self._lost.take_next(now)]))
 
     def stale_targets(self, now: float, interval: float, rng: random.Random) -> list[int]:
@@ -354,7 +355,3 @@ class RoutingTable:
         assert list(self.neighbours()) == self.closest(self.own_id, NEIGHBOURS)
         assert self._suspects == {node_id for node_id, entry in held.items() if entry.misses}
         assert 0 <= self._answering <= 1
-
-
-def _last_seen(entry: Entry) -> float:
-    return entry.last_seen
