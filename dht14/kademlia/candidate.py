@@ -11,10 +11,10 @@ The life of a candidate::
 
 from enum import Enum
 
-from attrs import define, field
+from attrs import define
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import DOUBT_LIMIT
+from dht14.kademlia.parameters import DOUBT_LIMIT, MAX_OTHER_ADDRESSES, MAX_SOURCES
 
 
 class CandidateState(Enum):
@@ -38,14 +38,22 @@ class Candidate:
     hops: int
     """Answers that led to this contact: 0 for those with which the lookup began."""
     state: CandidateState = CandidateState.UNASKED
-    sources: "list[Candidate]" = field(factory=list)
+    sources: "tuple[Candidate, ...]" = ()
     """The first few candidates that named this one; empty if the lookup began with it."""
-    other_addresses: list[Contact] = field(factory=list)
+    other_addresses: tuple[Contact, ...] = ()
     """The same id at other addresses, as other nodes know it: one of them lies or is out of date."""
     votes: bool = True
     """Whether its answer counts towards a quorum. False if it says that it has missed writes."""
     doubts: int = 0
     """Contacts this one named that became slow or worse, minus those that answered."""
+
+    def named_again(self, contact: Contact, source: "Candidate | None") -> None:
+        """Another candidate has named this one, as `contact`."""
+        sources = self.sources
+        if source is not None and 0 < len(sources) < MAX_SOURCES and source not in sources:
+            self.sources = (*sources, source)
+        if self.contact.address != contact.address and len(self.other_addresses) < MAX_OTHER_ADDRESSES:
+            self.other_addresses = (*self.other_addresses, contact)
 
     @property
     def is_doubtful(self) -> bool:

@@ -8,7 +8,7 @@ from attrs import define, field
 
 from dht14.kademlia.candidate import Candidate, CandidateState
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import MAX_OTHER_ADDRESSES, MAX_SOURCES
+from dht14.kademlia.parameters import MAX_SOURCES
 from dht14.kademlia.subnet_limits import Subnet, SubnetOf
 
 
@@ -23,7 +23,7 @@ class Candidates:
     """Ids that were asked, by this lookup or by another path of the same `DisjointLookup`."""
     ordered: list[tuple[int, Candidate]] = field(factory=list, init=False)
     """Each candidate with its distance from the target, nearest first."""
-    _by_distance: dict[int, Candidate] = field(factory=dict, init=False)
+    _by_id: dict[int, Candidate] = field(factory=dict, init=False)
     asked_count: int = field(default=0, init=False)
     """Calls made so far."""
     in_flight: int = field(default=0, init=False)
@@ -39,22 +39,24 @@ class Candidates:
 
     def heard_of(self, contact: Contact, hops: int = 0, source: Candidate | None = None) -> None:
         """Add a contact that `source` named, `hops` answers away from the start. No source: it is trusted."""
-        distance = contact.node_id ^ self.target
-        known = self._by_distance.get(distance)
-        if known is None:
-            if contact.node_id == self.own_id:
-                return
-            known = self._by_distance[distance] = Candidate(contact, hops)
-            insort(self.ordered, (distance, known))
-            known.sources = [source] if source else []
-        elif source is not None and 0 < len(known.sources) < MAX_SOURCES and source not in known.sources:
-            known.sources.append(source)
-        if known.contact.address != contact.address and len(known.other_addresses) < MAX_OTHER_ADDRESSES:
-            known.other_addresses.append(contact)
+        known = self._by_id.get(contact.node_id)
+        if known is not None:
+            known.named_again(contact, source)
+        elif contact.node_id != self.own_id:
+            known = self._by_id[contact.node_id] = Candidate(
+                contact, hops, sources=(source,) if source else ()
+            )
+            insort(self.ordered, (contact.node_id ^ self.target, known))
 
     def _named(self, source: Candidate, contacts: Iterable[Contact]) -> None:
+        by_id, hops = self._by_id, source.hops + 1
         for contact in contacts:
-            self.heard_of(contact, source.hops + 1, source)
+            # Most contacts in the answers to a lookup are known to it already.
+            known = by_id.get(contact.node_id)
+            if known is None:
+                self.heard_of(contact, hops, source)
+            elif len(known.sources) < MAX_SOURCES or known.contact.address != contact.address:
+                known.named_again(contact, source)
 
     def include_self(self, state: CandidateState, votes: bool) -> None:
         """Count this node itself as a candidate in this state."""
@@ -62,12 +64,12 @@ class Candidates:
         own = Candidate(Contact(self.own_id, ("", 0)), 0, state, votes=votes)
         index = bisect_left(self.ordered, (distance,))
         self.ordered[index : index + self.counts_self] = [(distance, own)]
-        self._by_distance[distance] = own
+        self._by_id[self.own_id] = own
 
     @property
     def counts_self(self) -> bool:
         """Whether this node itself is a candidate."""
-        return self.own_id ^ self.target in self._by_distance
+        return self.own_id in self._by_id
 
     # What became of the calls
 
@@ -155,7 +157,8 @@ class Candidates:
 
     def _try_other_address(self, candidate: Candidate) -> None:
         if candidate.other_addresses:
-            candidate.contact = candidate.other_addresses.pop(0)
+            candidate.contact, *others = candidate.other_addresses
+            candidate.other_addresses = tuple(others)
             candidate.state = CandidateState.UNASKED
             self.asked_ids.discard(candidate.contact.node_id)
 
@@ -163,7 +166,7 @@ class Candidates:
 
     def of(self, contact: Contact) -> Candidate:
         """Return the candidate of this contact's id. Raises KeyError if the lookup has not heard of it."""
-        return self._by_distance[contact.node_id ^ self.target]
+        return self._by_id[contact.node_id]
 
     def subnet(self, candidate: Candidate) -> Subnet | None:
         """Return the subnet of a candidate; None where subnets do not count."""

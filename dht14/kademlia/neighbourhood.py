@@ -30,7 +30,7 @@ class Neighbourhood:
         table = self.table
         if len(table) <= max(count, K):
             return len(table) > 0
-        home = table.closest(table.own_id, K)[-1].node_id ^ table.own_id
+        home = table.neighbours()[:K][-1].node_id ^ table.own_id
         there = table.closest(target, count)[-1].node_id ^ target
         return there * K <= home * count * MAX_SPARSENESS
 

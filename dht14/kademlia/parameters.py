@@ -25,6 +25,9 @@ OUTAGE_CALLS = 8
 """Calls over which the share of answered calls is averaged. Only calls to contacts that had answered before
 count. While most of them fail, this node itself may be cut off, and no contact leaves the table."""
 
+NEIGHBOURS = 3 * K
+"""The nearest contacts of a node: among them are all holders of all records that it holds."""
+
 MAX_SPARSENESS = 2
 """A region counts as known if our contacts there are at most this many times as far apart as around our own
 id. Half of its nodes may be unknown; chance alone makes that likely for one key in a hundred."""

@@ -11,8 +11,8 @@ import random
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable
-from heapq import nsmallest
 from itertools import islice
+from operator import attrgetter
 
 from attrs import define, field
 
@@ -23,6 +23,7 @@ from dht14.kademlia.lost import LostContacts
 from dht14.kademlia.parameters import (
     BUCKET_WIDTHS,
     LIVENESS_INTERVAL,
+    NEIGHBOURS,
     OUTAGE_CALLS,
     PROBES_IN_DOUBT,
     SUBNET_IN_BUCKET,
@@ -31,6 +32,7 @@ from dht14.kademlia.parameters import (
     SUSPECTS_AT_ONCE,
     K,
 )
+from dht14.kademlia.ping_order import PingOrder
 from dht14.kademlia.subnet_limits import Subnet, SubnetOf, limit_per_subnet, unlimited
 
 
@@ -62,6 +64,9 @@ class RoutingTable:
     losses: int = field(default=0, init=False)
     """Contacts that have left because they were silent."""
     _lost: LostContacts = field(factory=LostContacts, init=False)
+    _ping_order: PingOrder = field(factory=PingOrder, init=False)
+    _neighbours: tuple[int, tuple[Contact, ...]] = field(default=(0, ()), init=False)
+    """What `neighbours` returns, and the revision at which it was found."""
 
     def __attrs_post_init__(self) -> None:
         self._buckets = [KBucket(bucket_capacity(0))]
@@ -142,6 +147,7 @@ class RoutingTable:
     def _entered(self, entry: Entry) -> None:
         node_id = entry.contact.node_id
         self._entries[node_id] = entry
+        self._ping_order.entered(entry)
         insort(self._ids, node_id)
         self.changes += 1
         self.revision += 1
@@ -202,6 +208,15 @@ class RoutingTable:
             block = [node_id for node_id in block if node_id not in excluded]
         entries = self._entries
         return [entries[node_id].contact for node_id in block[:count]]
+
+    def neighbours(self) -> tuple[Contact, ...]:
+        """Return the NEIGHBOURS contacts nearest to this node itself, nearest first. They are remembered:
+        every pass asks for them."""
+        revision, known = self._neighbours
+        if revision != self.revision:
+            known = tuple(self.closest(self.own_id, NEIGHBOURS))
+            self._neighbours = self.revision, known
+        return known
 
     def holders(self, target: int, count: int) -> list[Contact]:
         """Return the `count` live contacts nearest to `target`, of each subnet no more than its quota."""
@@ -291,14 +306,12 @@ class RoutingTable:
         to_ping = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][
             :SUSPECTS_AT_ONCE
         ]
-        nearest = [self._entries[contact.node_id] for contact in self.closest(self.own_id, K)]
+        nearest = [self._entries[contact.node_id] for contact in self.neighbours()[:K]]
         responsive = (entry for entry in nearest if not entry.misses)
-        to_ping += sorted(responsive, key=_last_seen)[:1]
+        to_ping += sorted(responsive, key=attrgetter("last_seen"))[:1]
         in_turn = 1 + int(len(self) * LIVENESS_INTERVAL / spacing)
         count = in_turn + round(PROBES_IN_DOUBT * (1 - self._answering))
-        to_ping += nsmallest(
-            count, (entry for entry in self._entries.values() if not entry.misses), key=_last_seen
-        )
+        to_ping += self._ping_order.first(count, self._entries)
         return list(dict.fromkeys([*(entry.contact for entry in to_ping), *self._lost.take_next(now)]))
 
     def stale_targets(self, now: float, interval: float, rng: random.Random) -> list[int]:
@@ -339,9 +352,6 @@ class RoutingTable:
             per_subnet += Counter(e.subnet for e in [*bucket.entries.values(), *bucket.replacements.values()])
         assert all(subnet is None or count <= SUBNET_IN_TABLE for subnet, count in per_subnet.items())
         assert held == self._entries and sorted(held) == self._ids
+        assert list(self.neighbours()) == self.closest(self.own_id, NEIGHBOURS)
         assert self._suspects == {node_id for node_id, entry in held.items() if entry.misses}
         assert 0 <= self._answering <= 1
-
-
-def _last_seen(entry: Entry) -> float:
-    return entry.last_seen

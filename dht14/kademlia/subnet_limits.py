@@ -4,7 +4,6 @@
 and to how many.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from attrs import define, field
@@ -30,17 +29,16 @@ class SubnetQuota:
 
     subnet_of: SubnetOf
     limit: int = SUBNET_IN_SET
-    _taken: Counter[Subnet] = field(factory=Counter, init=False)
+    _taken: dict[Subnet, int] = field(factory=dict, init=False)
 
     def take(self, contact: Contact) -> bool:
         """Count the contact if its subnet's quota allows it. Return whether it did."""
         subnet = self.subnet_of(contact.address[0])
         if subnet is None:
             return True
-        if self._taken[subnet] >= self.limit:
-            return False
-        self._taken[subnet] += 1
-        return True
+        taken = self._taken.get(subnet, 0)
+        self._taken[subnet] = taken + 1
+        return taken < self.limit
 
 
 def limit_per_subnet(contacts: Iterable[Contact], subnet_of: SubnetOf) -> Iterator[Contact]:

@@ -56,14 +56,20 @@ class ReadRepair:
         """
         if winner.is_cached:
             return  # A copy of a cached copy would live no longer and count for nothing.
-        holders = {contact.node_id for contact in lookup.shortlist()[: winner.replication]}
-        for contact in replies.outdated(winner):
-            if contact.node_id in holders:
-                self._begin(winner, contact, self._repair)
+        if outdated := replies.outdated(winner):
+            self._give(lookup, winner, outdated, replies.without_record())
         if self._neighbourhood.is_near(winner.key, winner.replication):
             self._replicator.store_copy(winner)
+
+    def _give(
+        self, lookup: AnyLookup, winner: Record, outdated: list[Contact], without_record: list[Contact]
+    ) -> None:
+        holders = {contact.node_id for contact in lookup.shortlist()[: winner.replication]}
+        for contact in outdated:
+            if contact.node_id in holders:
+                self._begin(winner, contact, self._repair)
         if winner.kind is Kind.CONTENT and len(winner.value) <= MAX_INLINE_VALUE:
-            passed = [contact for contact in replies.without_record() if contact.node_id not in holders]
+            passed = [contact for contact in without_record if contact.node_id not in holders]
             for contact in sorted(passed, key=lambda contact: contact.node_id ^ winner.key)[:1]:
                 self._begin(winner, contact, self._cache)
 

@@ -16,7 +16,6 @@ from twisted.logger import Logger
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.subnet_limits import limit_per_subnet
 from dht14.maintenance.replicator import Replicator
@@ -28,9 +27,6 @@ from dht14.node.resync_state import ResyncState
 from dht14.records.record import Record
 from dht14.records.store import LocalStore
 from dht14.wire.messages import Resynced
-
-NEIGHBOURS = 3 * K
-"""The nearest nodes, which are compared: among them are all holders of all records of this node."""
 
 REPAIR_INTERVAL = 5.0
 """Seconds between two passes."""
@@ -82,7 +78,7 @@ class Repair:
         await self._offer_records(before, neighbours)
 
     def _neighbours(self) -> dict[int, Contact]:
-        return {c.node_id: c for c in self._table.closest(self._table.own_id, NEIGHBOURS)}
+        return {contact.node_id: contact for contact in self._table.neighbours()}
 
     async def serve_askers(self) -> None:
         """Offer the contacts that have sent RESYNC all records that they should hold, then send RESYNCED."""

@@ -12,7 +12,7 @@ from copy import copy
 from typing import Protocol
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
 from dht14.bounded import ExpiringSet
 from dht14.kademlia.contact import Contact
@@ -220,9 +220,9 @@ class RecordReader:
             return NoRecord.DELETED
         return found
 
-    def find(
+    async def find(
         self, key: int, timeout: float = OPERATION_TIMEOUT, content: bool = False, exhaustive: bool = False
-    ) -> "Deferred[Record | NoRecord]":
+    ) -> Record | NoRecord:
         """Find the newest record under `key` within `timeout` seconds; a tombstone is a record too.
 
         With `content` only a value whose SHA-256 is the key counts. An `exhaustive` search asks all of the k
@@ -231,8 +231,8 @@ class RecordReader:
         now = self._lookups.clock.seconds()
         own = self._store.get(key, now) if self._store else None
         if own is not None and own.kind is Kind.CONTENT:
-            return succeed(own)
-        return Deferred.fromCoroutine(self._find(key, own, now + timeout, content, exhaustive))
+            return own
+        return await self._find(key, own, now + timeout, content, exhaustive)
 
     async def _find(
         self, key: int, own: Record | None, deadline: float, content: bool, exhaustive: bool

@@ -39,6 +39,8 @@ class LookupRun:
     _rpc: Rpc
     _done: "Deferred[AnyLookup]" = field(init=False, factory=Deferred)
     _asking: bool = field(init=False, default=False)
+    _has_news: bool = field(init=False, default=False)
+    """Whether anything has happened to the lookup since it last chose. Some calls fail at once."""
     _hedges: Hedges | None = field(init=False, default=None)
     """For a read over one path; other lookups go by the soft timeouts alone."""
     _read_id: int = field(init=False, default=0)
@@ -69,15 +71,19 @@ class LookupRun:
         return result
 
     def _proceed(self) -> bool:
-        """Ask the contacts that the lookup chooses, until it chooses none or has finished. Return whether it
-        chose any."""
-        if self._asking or self._done.called:
+        """Something has happened to the lookup: ask the contacts that it chooses now. Return whether it chose
+        any."""
+        if self._done.called:
+            return False
+        self._has_news = True
+        if self._asking:
             return False
         has_asked = False
         self._asking = True
-        while chosen := self._lookup.take_next():
-            has_asked = True
-            for contact in chosen:
+        while self._has_news:
+            self._has_news = False
+            for contact in self._lookup.take_next():
+                has_asked = True
                 self._rpc.call(contact, self._request, self)
         self._asking = False
         if self._lookup.finished:

@@ -93,7 +93,7 @@ class Responder:
         elif isinstance(request, Store):
             self._writes.store(request, sender, now, respond)
         elif isinstance(request, Offer):
-            respond(self._writes.offer(request, sender, now))
+            self._writes.offer(request, sender, now, respond)
         elif isinstance(request, Watch):
             respond(self._watch(request, sender, now))
         elif isinstance(request, Notify):

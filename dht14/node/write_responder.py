@@ -15,14 +15,14 @@ from dht14.node.resync_state import ResyncState
 from dht14.node.transfers import Transfer, Upload, issue_ticket
 from dht14.records.record import Kind, Record, advertised_rank, is_possible
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
-from dht14.security.subnets import counted_subnet
+from dht14.security.shares import Priority, SharedRateLimiter
+from dht14.security.subnets import Scope, counted_subnet, parties_of
 from dht14.security.tickets import Tickets
 from dht14.wire.messages import (
     NO_TICKET,
     Offer,
     Outranked,
     Refused,
-    Reply,
     Store,
     Stored,
     Wanted,
@@ -36,6 +36,16 @@ die, others stand in for them, and this node may not know yet."""
 
 EXPIRY_SLACK_MS = 5_000
 """A copy that expires later by less than this is the same copy, seen through the delays of the network."""
+
+RENEWALS_PER_SECOND = 64
+RENEWALS_PER_PARTY = {
+    Scope.HOST: 8,
+    Scope.SUBNET: 8,
+    Scope.PROVIDER: 16,
+    Scope.PRIVATE_HOST: 16,
+}
+"""Large records a second that an OFFER alone renews, in all and of one party. A small datagram makes the disk
+write a large value then. Beyond that the value must come again."""
 
 MAX_CACHE_TTL = 3_600.0
 """Seconds for which a cached copy lives at most: at the nearest node that need not hold the record."""
@@ -54,8 +64,10 @@ class WriteResponder:
     _resync_state: ResyncState
     _table: RoutingTable = field(init=False)
     _stores: bool = field(default=True, init=False)
+    _renewals: SharedRateLimiter = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._renewals = SharedRateLimiter(RENEWALS_PER_SECOND, RENEWALS_PER_PARTY, parties_of, 0.0)
         self._table = self._neighbourhood.table
 
     def stop_storing(self) -> None:
@@ -123,8 +135,9 @@ class WriteResponder:
 
     # OFFER
 
-    def offer(self, offer: Offer, writer: Contact, now: float) -> Reply:
-        """Answer an OFFER: whether this node wants the record, as far as that is known without its value."""
+    def offer(self, offer: Offer, writer: Contact, now: float, respond: Respond) -> None:
+        """Answer an OFFER: what became of the record, as far as that is known without its value; else that
+        the value is wanted."""
         nearer = self._nearer(offer, writer)
         refusal = self._refusal(offer)
         if refusal is None and not is_possible(
@@ -132,16 +145,30 @@ class WriteResponder:
         ):
             refusal = Refusal.INVALID
         if self._store is None or refusal is not None:
-            return self._refused(offer.key, nearer, refusal, now)
+            respond(self._refused(offer.key, nearer, refusal, now))
+            return
         held = self._store.get(offer.key, now)
-        if held is not None:
-            rank, offered = held.rank, advertised_rank(offer.key, offer.version, offer.owned, offer.digest)
-            if rank > offered:
-                return Outranked(held.version, nearer)
-            outlives = offer.ttl_ms > held.remaining_ms(now) + EXPIRY_SLACK_MS
-            if rank == offered and not outlives and offer.replication <= held.replication:
-                self._republish_times.republished_by_peer(offer.key, now)
-                return Stored(nearer, self._resync_state.is_current, held.replication)
+        if held is None:
+            respond(self._wanted(offer, nearer, writer, now))
+            return
+        rank, offered = held.rank, advertised_rank(offer.key, offer.version, offer.owned, offer.digest)
+        outlives = offer.ttl_ms > held.remaining_ms(now) + EXPIRY_SLACK_MS
+        if rank > offered:
+            respond(Outranked(held.version, nearer))
+        elif rank == offered and not outlives and offer.replication <= held.replication:
+            self._republish_times.republished_by_peer(offer.key, now)
+            respond(Stored(nearer, self._resync_state.is_current, held.replication))
+        elif rank == offered and offer.length > MAX_INLINE_VALUE and self._may_renew(writer, now):
+            # The digests are equal, and so are the values: the one that is here need not come again.
+            self._take(self._record(offer, held.value, writer, now), offer, writer, now, respond)
+        else:
+            respond(self._wanted(offer, nearer, writer, now))
+
+    def _may_renew(self, writer: Contact, now: float) -> bool:
+        is_known = writer.node_id in self._table
+        return self._renewals.take(writer.address[0], Priority.CONTACT if is_known else Priority.PROVEN, now)
+
+    def _wanted(self, offer: Offer, nearer: tuple[Contact, ...], writer: Contact, now: float) -> Wanted:
         if offer.length <= MAX_INLINE_VALUE:
             return Wanted(nearer, NO_TICKET)
         return Wanted(nearer, issue_ticket(self._tickets, writer, Upload(offer, writer, now), now))

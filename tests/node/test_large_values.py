@@ -2,6 +2,7 @@
 
 import random
 
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -202,5 +203,7 @@ class HostileHolderTests(LargeValueCase):
     def test_everybody(self) -> None:
         """An exhaustive read takes the newest of all, large or small."""
         peers = self.stored()
-        found = self.network.result(peers[-1].node._reader.find(KEY, OPERATION_TIMEOUT, exhaustive=True))
+        found = self.network.result(
+            Deferred.fromCoroutine(peers[-1].node._reader.find(KEY, OPERATION_TIMEOUT, exhaustive=True))
+        )
         self.assertEqual(found.value, LARGE)

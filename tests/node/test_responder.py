@@ -5,9 +5,14 @@ import attrs
 from dht14 import __version__
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
+from dht14.kademlia.neighbourhood import Neighbourhood
+from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
-from dht14.records.store import Refusal
+from dht14.node.write_responder import RENEWALS_PER_PARTY
+from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.security.identity import public_key_in
+from dht14.security.subnets import Scope
+from dht14.sim.memory_store import MemoryStore
 from dht14.wire.messages import (
     NO_TICKET,
     Describe,
@@ -25,6 +30,7 @@ from dht14.wire.messages import (
     Wanted,
     fingerprint,
 )
+from tests.fakes import contact
 from tests.node.responder_case import (
     ASKER,
     INVALID,
@@ -32,6 +38,8 @@ from tests.node.responder_case import (
     OWN,
     RECEIPT,
     VERSION,
+    VERSIONS,
+    LateStore,
     ResponderTestCase,
 )
 from tests.owners import Owner
@@ -54,6 +62,14 @@ class PingTests(ResponderTestCase):
         self.assertIsInstance(self.ask(Resync()), Pong)
         self.assertEqual(self.node._resync_state.take_requests((ASKER.node_id,), NOW), {ASKER.node_id: ASKER})
         self.assertEqual(self.ask(Resync(), responder=self.bootstrap), Refused((), Refusal.NO_VALUES))
+
+
+class LateRenewals(LateStore):
+    """Holds what another store holds, and has not written yet what it is offered."""
+
+    def __init__(self, held: MemoryStore) -> None:
+        super().__init__()
+        self.get = held.get  # type: ignore[method-assign]
 
 
 class LargeValueTests(ResponderTestCase):
@@ -99,6 +115,41 @@ class LargeValueTests(ResponderTestCase):
         assert held is not None
         self.assertEqual((held.value, held.version, held.replication), (self.VALUE, VERSION, 3))
         self.assertEqual((held.expires_at, held.writer), (NOW + 60, ASKER.node_id))
+
+    def test_renewed(self) -> None:
+        """An OFFER of the very value that is held renews it: for as long, and with as many copies, as it
+        says. The value need not come again, and goes on using the share of its first writer."""
+        self.take(self.VALUE)
+        other = contact(1 << 254, 98)
+        longer = attrs.evolve(self.offer(), ttl_ms=90_000, neighbours=0)
+        self.assertIsInstance(self.ask(longer, other), Stored)
+        self.assertEqual((self.held(5).expires_at, self.held(5).writer), (NOW + 90, ASKER.node_id))
+        self.assertEqual(self.ask(attrs.evolve(self.offer(), replication=4)), Stored((), replication=4))
+        self.assertEqual((self.held(5).expires_at, self.held(5).replication), (NOW + 90, 4))
+        self.assertIsInstance(self.ask(attrs.evolve(longer, digest=bytes([255] * 32))), Wanted)
+        self.ask(attrs.evolve(longer, ttl_ms=10_000_000))
+        self.assertEqual(self.held(5).expires_at, NOW + 100)
+
+    def test_renewed_late(self) -> None:
+        """The receipt of a renewal comes when the store has it."""
+        late = LateRenewals(self.store)
+        self.take(self.VALUE)
+        node = Responder(Neighbourhood(self.table), late, 100, self.tickets, VERSIONS)
+        replies: list[Reply] = []
+        node.answer(attrs.evolve(self.offer(), ttl_ms=90_000), ASKER, NOW, replies.append)
+        self.assertEqual(replies, [])
+        late.offers[0](Verdict(Outcome.HELD, VERSION, replication=3))
+        self.assertEqual(replies, [RECEIPT])
+
+    def test_renewals_limited(self) -> None:
+        """Nobody makes the disk work by offers alone: beyond the share of its host the value is wanted."""
+        self.take(self.VALUE)
+        node = Responder(Neighbourhood(self.table), self.store, 86_400, self.tickets, VERSIONS)
+        longer = (attrs.evolve(self.offer(), ttl_ms=ttl) for ttl in range(100_000, 1_100_000, 10_000))
+        replies = [self.ask(offer, responder=node) for offer in longer]
+        share = 2 * RENEWALS_PER_PARTY[Scope.PRIVATE_HOST]
+        self.assertEqual([isinstance(reply, Stored) for reply in replies], [i < share for i in range(100)])
+        self.assertIsInstance(replies[-1], Wanted)
 
     def test_not_taken(self) -> None:
         """Not so another value, and one whose time is over."""

@@ -1,0 +1,42 @@
+"""The order in which a node pings its contacts: those that it heard of longest ago come first."""
+
+from collections.abc import Mapping
+from heapq import nsmallest
+from operator import attrgetter
+
+from attrs import define, field
+
+from dht14.kademlia.kbucket import Entry
+
+AHEAD = 32
+"""Entries whose turn comes next that are remembered: so that not every pass looks at all of the table."""
+
+
+@define
+class PingOrder:
+    """The responsive entries of the routing table that answered longest ago."""
+
+    _next: list[tuple[float, Entry]] = field(factory=list, init=False)
+    """Each with when it had answered last. All other responsive entries have answered since the last one of
+    these did."""
+
+    def entered(self, entry: Entry) -> None:
+        """The entry is new in a bucket. It may have waited in the replacement cache."""
+        if self._next and entry.last_seen < self._next[-1][0]:
+            self._next.clear()
+
+    def first(self, count: int, entries: Mapping[int, Entry]) -> list[Entry]:
+        """Return the `count` responsive entries that answered longest ago. `entries` are those of all
+        buckets."""
+        self._next = [
+            (last_seen, entry)
+            for last_seen, entry in self._next
+            if entry.last_seen == last_seen
+            and not entry.misses
+            and entries.get(entry.contact.node_id) is entry
+        ]
+        if len(self._next) < count:
+            responsive = (entry for entry in entries.values() if not entry.misses)
+            found = nsmallest(max(count, AHEAD), responsive, key=attrgetter("last_seen"))
+            self._next = [(entry.last_seen, entry) for entry in found]
+        return [entry for _, entry in self._next[:count]]
