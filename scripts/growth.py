@@ -55,22 +55,27 @@ class Run:
         figure: float | None = self.printed["notes"].get(name)
         return figure
 
-    def of_phase(self, phase: str, name: str) -> float:
-        """Return a figure of the joins, puts or gets."""
-        return float(self.printed["phases"][phase][name])
+    def of_phase(self, phase: str, name: str) -> float | None:
+        """Return a figure of the joins, puts or gets, None if the run had none of these."""
+        figure: float | None = self.printed["phases"].get(phase, {}).get(name)
+        return figure
 
 
 Row = tuple[str, Callable[[Run], float | None], int]
 """Its name, its figure, and the digits after the point."""
 
 MEASURED: tuple[Row, ...] = (
-    ("get: hops", lambda run: run.note("hops per get"), 2),
+    ("get: hops", lambda run: run.note("hops of gets"), 2),
     ("get: datagrams", lambda run: run.of_phase("gets", "datagrams"), 1),
-    ("get: bytes", lambda run: run.note("bytes per get"), 0),
+    ("get: bytes", lambda run: run.note("bytes of gets"), 0),
     ("get: ms, median", lambda run: run.of_phase("gets", "p50_ms"), 0),
     ("get: ms, 99 %", lambda run: run.of_phase("gets", "p99_ms"), 0),
+    ("get 75 minutes later: hops", lambda run: run.note("hops of later gets"), 2),
+    ("get 75 minutes later: datagrams", lambda run: run.of_phase("later gets", "datagrams"), 1),
+    ("get 75 minutes later: bytes", lambda run: run.note("bytes of later gets"), 0),
+    ("get 75 minutes later: ms, median", lambda run: run.of_phase("later gets", "p50_ms"), 0),
     ("put: datagrams", lambda run: run.of_phase("puts", "datagrams"), 1),
-    ("put: bytes", lambda run: run.note("bytes per put"), 0),
+    ("put: bytes", lambda run: run.note("bytes of puts"), 0),
     ("put: ms, median", lambda run: run.of_phase("puts", "p50_ms"), 0),
     ("put: ms, 99 %", lambda run: run.of_phase("puts", "p99_ms"), 0),
     ("join: datagrams", lambda run: run.of_phase("joins", "datagrams"), 0),
@@ -92,7 +97,7 @@ OF_RUN: tuple[Row, ...] = (
 """What the simulation costs."""
 
 EXPECTED: dict[str, tuple[str, Callable[[int], float], int]] = {
-    "get: hops": ("expected, with the bucket widths of the code", expected_hops, 2),
+    "get: hops": ("expected, with the bucket widths of the code, all full", expected_hops, 2),
     "contacts half an hour later": ("expected, with full buckets", expected_contacts, 0),
 }
 """What the size alone lets expect, by the row that it follows."""
@@ -183,7 +188,7 @@ def with_tables(page: str, figures: Figures) -> str:
 
 
 PANELS: tuple[tuple[str, dict[str, str]], ...] = (
-    ("hops of a get", {"get: hops": "measured"}),
+    ("hops of a get", {"get: hops": "just joined", "get 75 minutes later: hops": "75 minutes later"}),
     (
         "contacts in a table",
         {"contacts in a table": "just joined", "contacts half an hour later": "half an hour later"},

@@ -15,7 +15,7 @@ SCRIPT, PAGE = TOP / "scripts" / "growth.py", TOP / "docs" / "growth.md"
 PRINTED: dict[str, Any] = {
     "nodes": 98,
     "bootstrap_nodes": 2,
-    "notes": {"hops per get": 1.25, "bytes per get": 1_733.2, "datagrams per node and minute": 51.64},
+    "notes": {"hops of gets": 1.25, "bytes of gets": 1_733.2, "datagrams per node and minute": 51.64},
     "phases": {
         phase: {"datagrams": 11.9, "p50_ms": 195.4, "p99_ms": 381.5} for phase in ("joins", "puts", "gets")
     },
@@ -73,7 +73,9 @@ class GrowthTests(SynchronousTestCase):
         self.assertEqual(lines[0], "| nodes | 100 | 300 | 1,000 | 3,000 | 10,000 |")
         row = "| get: hops | 1.10 | not measured | not measured | 2.05 | not measured |"
         self.assertEqual(lines[2], row)
-        self.assertEqual(lines[3].partition(" | ")[0], "| *expected, with the bucket widths of the code*")
+        self.assertEqual(
+            lines[3].partition(" | ")[0], "| *expected, with the bucket widths of the code, all full*"
+        )
         self.assertIn("| *log2 of the nodes* | 6.64 | 8.23 | 9.97 | 11.55 | 13.29 |", lines)
         page = self.script["with_tables"](f"a\n{self.script['BEGIN']}{self.script['END']}b\n", figures)
         found = self.script["figures_on"](page)
