@@ -50,6 +50,12 @@ class Run:
         """All nodes, bootstrap nodes too."""
         return int(self.printed["nodes"] + self.printed["bootstrap_nodes"])
 
+    @property
+    def node_kib(self) -> float | None:
+        """Memory of a node; None where its table has had no time to fill."""
+        has_rested = self.note("contacts in a table, after half an hour") is not None
+        return (self.peak_kib - self.empty_kib) / self.nodes if has_rested else None
+
     def note(self, name: str) -> float | None:
         """Return a note of the scenario, None if it has none of this name."""
         figure: float | None = self.printed["notes"].get(name)
@@ -85,7 +91,7 @@ MEASURED: tuple[Row, ...] = (
     ("upkeep of a node: bytes a minute", lambda run: run.note("bytes per node and minute"), 0),
     ("upkeep of a record: datagrams a check", lambda run: run.note("datagrams per record and check"), 1),
     ("upkeep of a record: bytes a check", lambda run: run.note("bytes per record and check"), 0),
-    ("memory of a node, KiB", lambda run: (run.peak_kib - run.empty_kib) / run.nodes, 0),
+    ("memory of a node, KiB", lambda run: run.node_kib, 0),
 )
 """What the network costs: the rows that have a fit."""
 

@@ -106,8 +106,8 @@ def growth(upkeep: bool = True) -> Script:
     def script(run: ScenarioRun) -> None:
         joined = run.join()
         _note_tables(run, "just joined")
-        stored = _put(run)
         run.phases["joins"] = PhaseStatistics.of(joined, sum(join.result for join in joined))
+        stored = _put(run)
         run.promise("nodes joined", success_share(joined), at_least=1)
         run.promise_acknowledged("puts acknowledged", stored, at_least=1)
         _get(run, "gets")

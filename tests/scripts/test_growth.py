@@ -47,7 +47,7 @@ class GrowthTests(SynchronousTestCase):
             self.assertEqual(bool(cells), "get: hops" in cells, nodes)
 
     def test_column(self) -> None:
-        """A run becomes a column; what it has not measured says so. Memory is that of nodes alone."""
+        """A run becomes a column; what it has not measured says so."""
         run = self.script["Run"](PRINTED, peak_kib=51_000, empty_kib=11_000)
         column = self.script["column"](run)
         self.assertEqual(
@@ -62,8 +62,15 @@ class GrowthTests(SynchronousTestCase):
                 "the run: seconds": "1,107",
             },
         )
-        self.assertEqual(column["memory of a node, KiB"], "400")
         self.assertEqual(column["upkeep of a record: bytes a check"], "not measured")
+
+    def test_memory(self) -> None:
+        """Memory is that of nodes alone, once their tables have had time to fill."""
+        notes = {**PRINTED["notes"], "contacts in a table, after half an hour": 98.0}
+        for printed, kib in (({**PRINTED, "notes": notes}, "400"), (PRINTED, "not measured")):
+            column = self.script["column"](self.script["Run"](printed, peak_kib=51_000, empty_kib=11_000))
+            self.assertEqual(column["memory of a node, KiB"], kib)
+            self.assertEqual(column["the run: memory, MiB"], "50")
 
     def test_table(self) -> None:
         """A table has the figures of the sizes that were run beside the expectations of all, and gives them
