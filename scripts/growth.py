@@ -237,7 +237,7 @@ def draw(figures: Figures, path: Path) -> None:
         axes.set_xscale("log")
         axes.set_xticks(SIZES, [f"{size:,}" for size in SIZES])
         axes.minorticks_off()
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     whole.supxlabel("nodes")
