@@ -130,6 +130,8 @@ class ScenarioOutput:
             "seed": result.seed,
             "promises": [{**asdict(promise), "kept": promise.kept} for promise in result.promises],
             "notes": result.notes,
+            "phases": {name: asdict(phase) for name, phase in result.phases.items()},
+            "hops": {str(hops): count for hops, count in sorted(result.hops.items())},
             "gets": result.verdicts,
             "violations": result.violations,
             "moments": [asdict(interval) for interval in result.intervals],

@@ -102,9 +102,10 @@ class VirtualNode:
 
 @frozen
 class Operation(Generic[T]):
-    """One operation of a client: its result, its duration, and the datagrams from and to its node
+    """One operation of a client: its result, its duration, and the datagrams and bytes from and to its node
     meanwhile."""
 
     result: T
     seconds: float
     datagrams: int
+    bytes: int

@@ -5,7 +5,7 @@ trace of all events. `sim.conditions` has the figures.
 import hashlib
 import random
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import cast
 
@@ -81,8 +81,8 @@ class Nat:
 
 @define(eq=False)
 class VirtualPort:
-    """The part of a UDP transport that a `DatagramProtocol` uses. `exchanged` counts datagrams from and to
-    it, whatever their fate."""
+    """The part of a UDP transport that a `DatagramProtocol` uses. `exchanged` and `exchanged_bytes` count
+    datagrams from and to it, whatever their fate."""
 
     address: Address
     protocol: AbstractDatagramProtocol
@@ -94,6 +94,7 @@ class VirtualPort:
     """Of a partition: nothing passes between ports of different sides."""
     state: HostState = HostState.UP
     exchanged: int = 0
+    exchanged_bytes: int = 0
     queued: list[tuple[bytes, Address]] = field(factory=list)
 
     def write(self, packet: bytes, addr: Address) -> None:
@@ -115,6 +116,8 @@ class VirtualNetwork:
     def __init__(self, clock: HeapClock, rng: random.Random, conditions: Conditions) -> None:
         self.conditions = conditions
         self.traffic = Traffic()
+        self.observer: Callable[[bytes], None] | None = None
+        """Called with every datagram that is sent."""
         self._clock = clock
         self._rng = rng
         self._ports: dict[Address, VirtualPort] = {}
@@ -183,11 +186,15 @@ class VirtualNetwork:
         traffic.sent_bytes += len(datagram)
         traffic.largest_bytes = max(traffic.largest_bytes, len(datagram))
         port.exchanged += 1
+        port.exchanged_bytes += len(datagram)
+        if self.observer is not None:
+            self.observer(datagram)
         if port.nat is not None:
             port.nat.sent(target, self._clock.seconds())
         there = self._ports.get(target)
         if there is not None:
             there.exchanged += 1
+            there.exchanged_bytes += len(datagram)
         if rng.random() < conditions.loss:
             self._record(DatagramFate.LOST, port.address, target, datagram)
             return

@@ -4,6 +4,7 @@ from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim import attacks, host_scripts, long_scripts, network_scripts
 from dht14.sim.clients import FaultPlan, history
 from dht14.sim.conditions import Conditions
+from dht14.sim.growth import growth
 from dht14.sim.scenario import Scenario
 
 SCENARIOS = {
@@ -243,6 +244,22 @@ SCENARIOS = {
             history(FaultPlan(hostile_share=0.1)),
             nodes=200,
             values=36,
+        ),
+        Scenario(
+            "growth",
+            "what a put, a get and the upkeep of nodes and records cost where nothing fails",
+            growth(),
+            nodes=100,
+            values=500,
+            checked=False,
+        ),
+        Scenario(
+            "growth-brief",
+            "the same without the upkeep, which takes the longest",
+            growth(upkeep=False),
+            nodes=100,
+            values=500,
+            checked=False,
         ),
         Scenario(
             "lowered",

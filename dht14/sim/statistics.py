@@ -10,7 +10,8 @@ from dht14.sim.host import Operation
 
 @frozen
 class PhaseStatistics:
-    """Operations of one kind. Times are virtual; datagrams are those from and to the nodes of the clients."""
+    """Operations of one kind. Times are virtual; datagrams and bytes are those from and to the nodes of the
+    clients."""
 
     count: int
     good: int
@@ -19,13 +20,18 @@ class PhaseStatistics:
     max_ms: float
     datagrams: float
     """Per operation."""
+    bytes: float
+    """Per operation, without the headers of UDP and IP."""
 
     @classmethod
     def of(cls, outcomes: Sequence[Operation[Any]], good: int) -> "PhaseStatistics":
         """Return the statistics of these operations, of which `good` succeeded."""
         taken = sorted(round(outcome.seconds * 1000, 1) for outcome in outcomes) or [0.0]
-        datagrams = round(sum(outcome.datagrams for outcome in outcomes) / max(1, len(outcomes)), 1)
-        return cls(len(outcomes), good, percentile(taken, 50), percentile(taken, 99), taken[-1], datagrams)
+        count = len(outcomes)
+        datagrams = round(sum(outcome.datagrams for outcome in outcomes) / max(1, count), 1)
+        size = round(sum(outcome.bytes for outcome in outcomes) / max(1, count), 1)
+        p50, p99 = percentile(taken, 50), percentile(taken, 99)
+        return cls(count, good, p50, p99, taken[-1], datagrams, size)
 
     @property
     def rate(self) -> float:

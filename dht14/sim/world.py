@@ -274,10 +274,14 @@ class World:
     def _measured(
         self, node: VirtualNode, operation: "Callable[[Node], Deferred[T]]"
     ) -> "Deferred[Operation[T]]":
-        started_at, exchanged = self.clock.seconds(), node.port.exchanged
+        port, started_at = node.port, self.clock.seconds()
+        exchanged, exchanged_bytes = port.exchanged, port.exchanged_bytes
         return operation(node.stack.node).addCallback(
             lambda result: Operation(
-                result, self.clock.seconds() - started_at, node.port.exchanged - exchanged
+                result,
+                self.clock.seconds() - started_at,
+                port.exchanged - exchanged,
+                port.exchanged_bytes - exchanged_bytes,
             )
         )
 

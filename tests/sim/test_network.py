@@ -65,6 +65,7 @@ class VirtualPortTests(SynchronousTestCase):
         self.assertEqual([seen[1:] for seen in pair.there.seen], [(b"echo", HERE)])
         self.assertEqual([seen[1:] for seen in pair.here.seen], [(b"echoed", THERE)])
         self.assertEqual((pair.port.exchanged, pair.peer.exchanged), (2, 2))
+        self.assertEqual(pair.port.exchanged_bytes, pair.peer.exchanged_bytes)
 
     def test_get_host(self) -> None:
         """A port reports its address as a UDP port does, in both families."""

@@ -17,12 +17,18 @@ class PercentileTests(SynchronousTestCase):
 
 class PhaseTests(SynchronousTestCase):
     def test_figures(self) -> None:
-        """Times in milliseconds, datagrams per operation, and the share of good operations."""
+        """Times in milliseconds, datagrams and bytes per operation, and the share of good operations."""
         phase = PhaseStatistics.of(
-            [Operation(True, 0.2, 10), Operation(False, 0.1, 20), Operation(True, 0.3, 30)], good=2
+            [
+                Operation(True, 0.2, 10, 900),
+                Operation(False, 0.1, 20, 1_800),
+                Operation(True, 0.3, 30, 3_000),
+            ],
+            good=2,
         )
         self.assertEqual(
-            phase, PhaseStatistics(count=3, good=2, p50_ms=200, p99_ms=300, max_ms=300, datagrams=20)
+            phase,
+            PhaseStatistics(count=3, good=2, p50_ms=200, p99_ms=300, max_ms=300, datagrams=20, bytes=1_900),
         )
         self.assertApproximates(phase.rate, 2 / 3, 1e-9)
 
