@@ -24,10 +24,6 @@ REGION_BITS = 5
 MIN_NEIGHBOURS = 8
 """Neighbours needed to estimate a density."""
 
-CHANCE_SURPLUS = 3.0
-"""Standard deviations by which the fullest range of contacts may exceed what is expected there before the
-surplus is nobody's chance."""
-
 CROWDED = {3: 0.10, 4: 0.24, 6: 0.64, 8: 1.18, 12: 2.48, 16: 3.99, 20: 5.63}
 """A key is crowded if this many nodes (the key of an item) lie within the space where only its value is
 expected. Chance makes a place 1.5 times as dense as that for one key in 2,000, for each item; the 1.5 are for
@@ -87,9 +83,8 @@ def density_at_home(distances: Sequence[int]) -> float | None:
     known.
 
     The contacts form ranges by the number of bits they share with us. The range with the largest surplus of
-    nodes is left out if chance hardly explains that surplus: an attacker that puts many nodes beside a key
-    puts them into one range of each node near that key. To leave out the fullest range of an honest network
-    would halve the estimate now and then, and normal keys would look crowded.
+    nodes is left out: an attacker that puts many nodes beside a key puts them into one range of each node
+    near that key.
     """
     if len(distances) < K:
         return None
@@ -98,8 +93,5 @@ def density_at_home(distances: Sequence[int]) -> float | None:
     widths = {bits: min(farthest, (1 << bits) - 1) - (1 << bits >> 1) + 1 for bits in counts}
     mean = sum(counts.values()) / sum(widths.values())
     fullest = max(counts, key=lambda bits: counts[bits] - mean * widths[bits])
-    expected = mean * widths[fullest]
-    if counts[fullest] - expected <= CHANCE_SURPLUS * expected**0.5:
-        return density(distances)
     rest = sum(counts.values()) - counts[fullest]
     return max(rest, 1) * (ID_SPACE / (farthest - widths[fullest] + 1))
