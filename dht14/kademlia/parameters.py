@@ -12,7 +12,7 @@ BUCKET_WIDTHS = (16, 8, 4, 2)
 """Capacity of the buckets of the farthest ranges in multiples of K, the farthest first; all others hold K.
 
 The paper has K everywhere. Half of the network falls into the first range: with 320 contacts for it a node
-knows every node of a network of a few hundred, and most lookups take one hop.
+has room for every node of a network of a few hundred, and most lookups there take one or two hops.
 """
 
 MISSES_TO_DROP = 5
