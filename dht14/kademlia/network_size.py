@@ -84,9 +84,9 @@ def density_at_home(distances: Sequence[int]) -> float | None:
 
     The contacts form ranges by the number of bits they share with us. The range with the largest surplus of
     nodes is left out: an attacker that puts many nodes beside a key puts them into one range of each node
-    near that key. It is left out even if chance explains it: when it had to exceed three standard deviations, the
-    attackers of `eclipse-4` took keys with three seeds of ten. The price: the estimate is too low now and then,
-    and a normal key of a small network looks crowded.
+    near that key. It is left out even if chance explains it: when it had to exceed three standard
+    deviations, the attackers of `eclipse-4` took keys with three of ten seeds. The price: the estimate is too
+    low at times, and a normal key of a small network looks crowded.
     """
     if len(distances) < K:
         return None
