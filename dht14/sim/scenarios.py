@@ -226,7 +226,7 @@ SCENARIOS = {
         ),
         Scenario(
             "history-clocks",
-            "the same while clocks are set wrong by up to an hour",
+            "the same while clocks of a third of the nodes are set wrong by up to an hour",
             history(FaultPlan(clock_steps=10.0)),
             nodes=200,
             values=36,

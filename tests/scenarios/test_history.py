@@ -56,7 +56,7 @@ class ShippedTests(HistoryTestCase):
         self.assert_flawless(self.play(FaultPlan(hostile_share=0.1)))
 
     def test_clocks(self) -> None:
-        """While clocks are set wrong."""
+        """While clocks of a third of the nodes are set wrong."""
         self.assert_flawless(self.play(FaultPlan(clock_steps=30.0), SHORT, nodes=40))
 
     def test_partition(self) -> None:
