@@ -33,6 +33,10 @@ TESTNET_OPTIONS: Mapping[str, object] = {
 """Options of all nodes, where the caller does not say otherwise."""
 
 
+SIGNAL_GRACE = 0.5
+"""Seconds for which the end of a node may be part of the end of all."""
+
+
 class HostAbandoned(Exception):
     """The network is not needed any more: the program that started its host has ended, or said so."""
 
@@ -121,6 +125,8 @@ class TestnetHost:
                 number = links[link]
                 if not self._receive(self._members[number]):
                     self._bury(self._members[number])
+                    # A SIGTERM to all processes (systemd, timeout) may have reached the node first.
+                    self._wait_for(timeout=SIGNAL_GRACE)
                     return number
 
     def close(self) -> None:
