@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,15 +41,21 @@ def eventually(condition: Callable[[], T | None], what: str, timeout: float = TI
     return result
 
 
+PORTS = 2_200
+"""Ports of each process that runs tests."""
+
+_ports = count(random.randrange(PORTS))
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 that is free for UDP and TCP alike.
 
-    It stays free until the node takes it: it is outside the range that the system gives to clients, and each
-    of the processes that run tests side by side has a range of its own.
+    It stays free until the node takes it: it is outside the range that the system gives to clients, each of the
+    processes that run tests side by side has a range of its own, and there no port is given again soon.
     """
-    first = 10_000 + os.getpid() % 10 * 2_200
+    first = 10_000 + os.getpid() % 10 * PORTS
     while True:
-        port = random.randrange(first, first + 2_200)
+        port = first + next(_ports) % PORTS
         udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
         with contextlib.suppress(OSError), udp, tcp:
             udp.bind(("127.0.0.1", port))
