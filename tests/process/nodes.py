@@ -51,7 +51,7 @@ def free_port() -> int:
     """Return a port of 127.0.0.1 that is free for UDP and TCP alike.
 
     It stays free until the node takes it: it is outside the range that the system gives to clients, each
-    of the processes that run tests side by side has a range of its own, and no port there is given again soon.
+    of the processes that run tests side by side has its own range, and no port there is given again soon.
     """
     first = 10_000 + os.getpid() % 10 * PORTS
     while True:
