@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 from dht14.client.blocking import Client
@@ -10,15 +10,13 @@ from dht14.client.errors import DhtError
 from dht14.client.file_values import StoredFile
 from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
 from dht14.cmd.command_error import DONE, NOT_DONE, CommandError
-from dht14.cmd.inspect import PAGE, add_key_argument, ago, until
-from dht14.cmd.keys import parse_key
+from dht14.cmd.keys import add_key_argument, parse_key
 from dht14.cmd.node_arguments import add_replication_argument
 from dht14.cmd.output import print_json, print_status
+from dht14.cmd.pages import add_limit_argument, pages_of, print_pages
 from dht14.cmd.parser import whole_number
 from dht14.cmd.progress import duration
-from dht14.cmd.table import Cell, Column, byte_size, print_table
-from dht14.errors import Malformed
-from dht14.files.manifest import Manifest, decode_root
+from dht14.cmd.table import Cell, Column, ago, byte_size, until
 from dht14.net.admin.view import KeptPageJson, KeptValueJson
 from dht14.records.receipt import PutOutcome, Receipt
 
@@ -119,33 +117,16 @@ def keep_file(
     if file.size > limit:
         raise _not_kept(f"[storage] kept_limit of the node is {byte_size(limit)}; raise it", "no_room")
     try:
-        keys = [file.key, *file_keys(api, file.key)]
-    except (DhtError, Malformed) as error:
+        keys = api.file_keys(file.address)
+    except DhtError as error:
         raise _not_kept(str(error), "not_kept") from None
+    if keys is None:
+        raise _not_kept("the file is not found", "not_found")
     refused = list(keep_keys(client, keys, args.ttl, args.replication))
     if refused:
         reason = refused[0]["error"]
         raise _not_kept(f"{len(refused):,} of {len(keys):,} pieces are not: {reason}", "not_kept")
     return {"kept": True}
-
-
-def file_keys(api: Client, key: bytes) -> Iterator[bytes]:
-    """Yield the keys of all pieces and manifests below the manifest under a key. Raises `CommandError`."""
-    found = api.get(key)
-    if found is None:
-        raise _not_kept("the manifest is not found", "not_found")
-    yield from _keys_below(api, decode_root(found.value))
-
-
-def _keys_below(api: Client, manifest: Manifest) -> Iterator[bytes]:
-    for number in range(len(manifest)):
-        key = manifest.key(number)
-        yield key
-        if manifest.level:
-            found = api.get_content(key)
-            if found is None:
-                raise _not_kept("a manifest is not found", "not_found")
-            yield from _keys_below(api, manifest.decode_child(number, found.value))
 
 
 def _not_kept(why: str, error: str) -> CommandError:
@@ -217,48 +198,30 @@ def add_kept_arguments(parser: argparse.ArgumentParser) -> None:
         "List the values that a node renews, and those that it has stopped to renew because others replaced "
         "them or their owners deleted them. The last column says why a renewal failed."
     )
-    parser.add_argument("--limit", metavar="N", type=whole_number(10**9, 1), help="list at most N")
+    add_limit_argument(parser)
     add_admin_arguments(parser)
 
 
 def run_kept(args: argparse.Namespace) -> int:
     """List the kept values of a node and return the exit code."""
-    pages = _pages(admin_client(args), args.limit)
-    if args.json:
-        print_json({"values": [value for page in pages for value in page]})
-        return DONE
-    for number, page in enumerate(pages):
-        if not print_table(_COLUMNS, _rows(page), has_head=number == 0):
-            break
-    return DONE
+    pages = pages_of(admin_client(args), "/v1/kept", KeptPageJson, "values", args.limit)
+    return print_pages(pages, "values", _COLUMNS, _row, as_json=args.json)
 
 
-def _pages(client: AdminClient, limit: int | None) -> Iterator[list[KeptValueJson]]:
-    left = limit
-    cursor: str | None = ""
-    while cursor is not None and left != 0:
-        wanted = PAGE if left is None else min(PAGE, left)
-        answer = client.get("/v1/kept", KeptPageJson, **({"after": cursor} if cursor else {}), limit=wanted)
-        yield answer["values"]
-        cursor = answer["next"]
-        left = left - len(answer["values"]) if left is not None else None
-
-
-def _rows(page: Iterable[KeptValueJson]) -> Iterator[Sequence[Cell]]:
-    for value in page:
-        is_renewed = value["state"] == "renewed"
-        yield (
-            Cell.of(value["key"]),
-            Cell.of(value["kind"]),
-            Cell.of(value["bytes"]),
-            Cell.of(value["version"]),
-            Cell.of(value["replication"]),
-            Cell(duration(value["ttl"]), str(value["ttl"])),
-            ago(value["renewed"]),
-            until(value["due_in"] if is_renewed else None),
-            until(value["expires_in"] if is_renewed else None),
-            Cell.of(_state(value)),
-        )
+def _row(value: KeptValueJson) -> Sequence[Cell]:
+    is_renewed = value["state"] == "renewed"
+    return (
+        Cell.of(value["key"]),
+        Cell.of(value["kind"]),
+        Cell.of(value["bytes"]),
+        Cell.of(value["version"]),
+        Cell.of(value["replication"]),
+        Cell(duration(value["ttl"]), str(value["ttl"])),
+        ago(value["renewed"]),
+        until(value["due_in"] if is_renewed else None),
+        until(value["expires_in"] if is_renewed else None),
+        Cell.of(_state(value)),
+    )
 
 
 def _state(value: KeptValueJson) -> str:

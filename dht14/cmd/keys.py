@@ -16,6 +16,11 @@ KEY_HELP = "64 hex digits, or any text, whose SHA-256 is the key (the prefix hex
 SALT_HELP = f"text of up to {MAX_SALT} bytes that distinguishes the keys of one owner"
 
 
+def add_key_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument KEY."""
+    parser.add_argument("key", metavar="KEY", help=KEY_HELP)
+
+
 def add_owner_argument(parser: argparse._ActionsContainer) -> None:
     """Add the option for the owner of the key."""
     parser.add_argument(

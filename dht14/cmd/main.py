@@ -74,7 +74,7 @@ COMMANDS = {
     "peers": Command("list the contacts of a node", "dht14.cmd.inspect", "add_peers_arguments", "run_peers"),
     "table": Command("list the k-buckets of a node", "dht14.cmd.inspect", "add_table_arguments", "run_table"),
     "keys": Command(
-        "list the keys that a node holds on its disk", "dht14.cmd.inspect", "add_keys_arguments", "run_keys"
+        "list the keys that a node holds on its disk", "dht14.cmd.records", "add_keys_arguments", "run_keys"
     ),
     "keep": Command(
         "let a node renew a value until you say otherwise",
@@ -86,7 +86,7 @@ COMMANDS = {
     "kept": Command("list the values that a node renews", "dht14.cmd.kept", "add_kept_arguments", "run_kept"),
     "locate": Command(
         "list which nodes hold a key",
-        "dht14.cmd.inspect",
+        "dht14.cmd.records",
         "add_locate_arguments",
         "run_locate",
     ),

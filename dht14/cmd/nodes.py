@@ -10,10 +10,9 @@ from dht14.client.address import format_address
 from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
 from dht14.cmd.command_error import DONE, NO_NODE, NOT_DONE, CommandError
 from dht14.cmd.event_stream import events
-from dht14.cmd.inspect import SHOWN_DIGITS, id_cell
 from dht14.cmd.output import print_bytes, print_status
 from dht14.cmd.parser import whole_number
-from dht14.cmd.table import Cell, Column, milliseconds, print_table
+from dht14.cmd.table import SHOWN_DIGITS, Cell, Column, id_cell, milliseconds, print_table
 from dht14.net.admin.view import NetworkNodeJson, WalkEndJson
 
 MOST = 10_000

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Sequence
 from attrs import frozen
 
 from dht14.cmd.output import print_bytes
+from dht14.cmd.progress import duration
+
+SHOWN_DIGITS = 16
+"""Of a node id on a terminal. In a pipe and in JSON it is whole."""
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -22,6 +26,21 @@ class Cell:
         """Show a fact to both in the same way; None as a dash."""
         text = "-" if fact is None else str(fact)
         return cls(text, text)
+
+
+def id_cell(node_id: str) -> Cell:
+    """Show the beginning of a node id to people."""
+    return Cell(node_id[:SHOWN_DIGITS], node_id)
+
+
+def ago(seconds: float | None) -> Cell:
+    """Show a moment of the past; programs get seconds."""
+    return Cell.of(None) if seconds is None else Cell(f"{duration(seconds)} ago", f"{seconds:.1f}")
+
+
+def until(seconds: float | None) -> Cell:
+    """Show a time that is left; programs get seconds."""
+    return Cell.of(None) if seconds is None else Cell(duration(seconds), f"{seconds:.1f}")
 
 
 @frozen

@@ -12,11 +12,11 @@ from attrs import frozen
 from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
 from dht14.cmd.command_error import DONE, NO_NODE, CommandError
 from dht14.cmd.event_stream import events
-from dht14.cmd.inspect import SHOWN_DIGITS, state_of
+from dht14.cmd.inspect import state_of
 from dht14.cmd.output import print_bytes
 from dht14.cmd.parser import whole_number
 from dht14.cmd.progress import duration
-from dht14.cmd.table import byte_size, is_terminal, milliseconds
+from dht14.cmd.table import SHOWN_DIGITS, byte_size, is_terminal, milliseconds
 from dht14.net.admin.view import StatusJson
 
 RATES = ("received", "sent", "api", "failed", "dropped", "refused")

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dht14.client.address import format_address
 from dht14.cmd.admin_client import add_admin_arguments, admin_client
 from dht14.cmd.command_error import DONE, NO_NODE, NOT_DONE
-from dht14.cmd.inspect import SHOWN_DIGITS, add_key_argument
-from dht14.cmd.keys import parse_key
+from dht14.cmd.keys import add_key_argument, parse_key
 from dht14.cmd.output import print_json, print_status
-from dht14.cmd.table import is_terminal, milliseconds, print_lines
+from dht14.cmd.table import SHOWN_DIGITS, is_terminal, milliseconds, print_lines
 from dht14.net.admin.view import StepJson, TraceJson
 
 WATERFALL = 32

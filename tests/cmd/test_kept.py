@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, cast
 
-from dht14.client.answers import Value
 from dht14.client.blocking import Client
+from dht14.client.errors import DhtError, FileFailed
 from dht14.client.file_values import StoredFile
 from dht14.cmd.admin_client import AdminClient
 from dht14.cmd.command_error import NO_NODE, NOT_DONE, CommandError
 from dht14.cmd.kept import KEYS_AT_ONCE, keep_file, keep_keys, keep_put
-from dht14.files.manifest import MIN_PIECE_BYTES, Manifest, capacity
 from dht14.records.receipt import PutOutcome, Receipt
 from dht14.wire.api_messages import Get, Put, encode_receipt
 from tests.cmd.admin_case import AdminCommandCase, at_terminal
@@ -119,40 +118,26 @@ class KeepTests(KeptCommandCase):
 
 
 class FakeFiles:
-    """A client that finds the values that it is given."""
+    """A client that knows the keys of a file, if any, or fails."""
 
-    def __init__(self, *values: bytes) -> None:
-        self.values = {sha256(value).digest(): value for value in values}
+    def __init__(self, keys: list[bytes] | None, error: DhtError | None = None) -> None:
+        self.keys, self.error = keys, error
 
-    def get_content(self, key: bytes) -> Value | None:
-        value = self.values.get(key)
-        return Value(value=value, kind="content") if value is not None else None
-
-    get = get_content
+    def file_keys(self, address: str) -> list[bytes] | None:
+        if self.error is not None:
+            raise self.error
+        return self.keys
 
 
 class KeepFileTests(KeptCommandCase):
     def setUp(self) -> None:
         super().setUp()
-        pieces = [sha256(b"%d" % number).digest() for number in range(3)]
-        size = MIN_PIECE_BYTES
-        full = capacity(0, size) // size
-        self.pieces = [sha256(b"%d" % number).digest() for number in range(full)] + pieces
-        lower = [
-            Manifest(0, size, full * size, b"".join(self.pieces[:full])),
-            Manifest(0, size, 3 * size, b"".join(pieces)),
-        ]
-        self.manifests = [one.encode() for one in lower]
-        keys = [sha256(one).digest() for one in self.manifests]
-        root = Manifest(1, size, (full + 3) * size, b"".join(keys)).encode()
-        self.root = sha256(root).digest()
-        self.keys = {*self.pieces, *keys, self.root}
-        self.files = FakeFiles(root, *self.manifests)
+        self.keys = [sha256(b"%d" % number).digest() for number in range(2 * KEYS_AT_ONCE + 1)]
         self.file = StoredFile(
-            address="",
-            key=self.root,
-            size=(full + 3) * size,
-            pieces=full + 3,
+            address=f"dht14:{self.keys[0].hex()}",
+            key=self.keys[0],
+            size=1 << 20,
+            pieces=2 * KEYS_AT_ONCE,
             bytes_found=0,
             expires_in=60,
             copies=8,
@@ -171,18 +156,19 @@ class KeepFileTests(KeptCommandCase):
 
     def test_all_pieces(self) -> None:
         """All pieces and all manifests of a file are kept."""
-        self.assertEqual(self.keep_file(self.files), {"kept": True})
+        self.assertEqual(self.keep_file(FakeFiles(self.keys)), {"kept": True})
         bodies = [json.loads(body)["keys"] for *_, body in self.server.requests if body]
-        self.assertEqual({bytes.fromhex(key) for body in bodies for key in body}, self.keys)
+        self.assertEqual([bytes.fromhex(key) for body in bodies for key in body], self.keys)
 
     def test_not_all(self) -> None:
         """A file that does not fit, of which pieces are refused, or whose manifest is gone, is not kept, and
         the error says that it is stored."""
         refused = [{"key": "00" * 32, "error": "the list is full"}]
         for files, limit, pieces in (
-            (self.files, 100, []),
-            (self.files, 1 << 40, refused),
-            (FakeFiles(*self.manifests), 1 << 40, []),
+            (FakeFiles(self.keys), 100, []),
+            (FakeFiles(self.keys), 1 << 40, refused),
+            (FakeFiles(None), 1 << 40, []),
+            (FakeFiles(None, FileFailed("a manifest is missing", 0, 1 << 20)), 1 << 40, []),
         ):
             with self.assertRaises(CommandError) as raised:
                 self.keep_file(files, limit, pieces)
