@@ -8,7 +8,8 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
 from dht14 import __version__
-from dht14.app.disk_monitor import DiskMonitor, Trouble
+from dht14.app.advice import advice, troubles_of
+from dht14.app.disk_monitor import DiskMonitor
 from dht14.app.kept_view import RealKeepingView
 from dht14.app.network_view import holders, walk
 from dht14.app.node_events import EventFeed, step_json
@@ -45,21 +46,6 @@ _PENDING_STEPS = {
     "values": "opening the database",
     "join": "calling the seeds and saved contacts",
 }
-_TROUBLES = {
-    Trouble.DIRECTORY: (
-        "the data directory is gone",
-        "Put the data directory back, or restart the node.",
-    ),
-    Trouble.VALUES: (
-        "the database cannot be written",
-        "Free space on the disk of the data directory, or replace it; the log has the reason.",
-    ),
-    Trouble.DESCRIPTORS: (
-        "no file descriptors are left",
-        "Raise the limit of file descriptors (ulimit -n, LimitNOFILE).",
-    ),
-}
-"""What is wrong and what to do, the most urgent first."""
 
 
 @define(kw_only=True)
@@ -121,15 +107,10 @@ class RealNodeView:
         else:
             pending = sorted(step.value for step in self._progress.readiness.pending_steps)
             reasons += [_PENDING_STEPS[step] for step in pending]
-        reasons += [trouble for trouble, _ in self._troubles()]
+        reasons += [trouble for trouble, _ in troubles_of(self._disk)]
         if self._is_cut_off():
             reasons.append("hardly any contact answers: this node is cut off")
         return {"ready": not reasons, "reasons": reasons}
-
-    def _troubles(self) -> list[tuple[str, str]]:
-        """Return what is wrong with the disk, and what to do about it; the most urgent first."""
-        troubles = self._disk.troubles
-        return [explained for trouble, explained in _TROUBLES.items() if trouble in troubles]
 
     def _is_cut_off(self) -> bool:
         if self._stack is None:
@@ -163,7 +144,7 @@ class RealNodeView:
             kept=self.keeping.status(),
             advice="",
         )
-        status["advice"] = self._advice(status)
+        status["advice"] = advice(status, self._progress.phase, self._disk)
         return status
 
     def _storage(self) -> StorageJson | None:
@@ -171,7 +152,7 @@ class RealNodeView:
         if stack is None or stack.store is None:
             return None
         space = stack.store.space()
-        trouble = next((trouble for trouble, _ in self._troubles()), None)
+        trouble = next((trouble for trouble, _ in troubles_of(self._disk)), None)
         return StorageJson(
             records=len(stack.store),
             used=space.used,
@@ -179,33 +160,6 @@ class RealNodeView:
             largest_share=space.largest_share,
             trouble=trouble,
         )
-
-    def _advice(self, status: StatusJson) -> str:
-        """Return the most urgent thing to do, or that there is nothing to do."""
-        for trouble, cure in self._troubles():
-            return f"{trouble.capitalize()}. {cure}"
-        if self._progress.phase is StartPhase.ENDING:
-            return "The node is stopping."
-        if self._progress.phase is StartPhase.FAILED:
-            return "The node could not start; its log says why."
-        if status["cut_off"]:
-            return "Hardly any contact answers. Check the network of this host, and its firewall."
-        if not status["ready"]:
-            return f"Starting: {', '.join(status['reasons'])}."
-        if not status["joined"]:
-            return (
-                "No other node can be reached: values are stored on this node only. Check [bootstrap], and "
-                "that UDP passes the firewall."
-            )
-        storage, kept = status["storage"], status["kept"]
-        if kept is not None and kept["failing"]:
-            return (
-                f"{kept['failing']} of {kept['values']} kept values could not be renewed. dht14 kept lists "
-                "them, with the reasons."
-            )
-        if storage is not None and storage["used"] > 0.85 * storage["limit"]:
-            return "The store is nearly full. Raise [storage] storage_limit, if the disk has space."
-        return "All is well."
 
     # Contacts and records
 
@@ -281,7 +235,7 @@ class RealNodeView:
         process = ProcessMetrics(
             ready=int(self.readiness()["ready"]),
             cut_off=int(self._is_cut_off()),
-            disk_trouble=int(bool(self._troubles())),
+            disk_trouble=int(bool(troubles_of(self._disk))),
             database_set_aside=int(self._disk.was_set_aside),
         )
         yield from samples(process)

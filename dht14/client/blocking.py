@@ -190,17 +190,7 @@ class Client:
         replication: int = 0,
         progress: "ReportProgress | None" = None,
     ) -> "StoredFile":
-        """Store a file of any size; `StoredFile.address` is its address.
-
-        `source` is a path or an open binary file, which is read to its end. The file is cut into content
-        values, of which 32 are under way at once; memory stays the same for any size. With `owner` (and
-        `salt`, `seq`, `cas`: see `put_signed`) the address is that of an owner's value, which names the
-        file and can name another one later. `progress` is called for each piece, in another thread. What
-        fails is tried again for a minute.
-
-        Put again what failed or was interrupted: pieces that are stored already are found. Raises
-        `FileFailed`, OSError, ValueError.
-        """
+        """As `dht14.aio.Client.put_file`; `progress` is called in another thread."""
         from dht14.client.file_thread import run
 
         return run(
@@ -221,13 +211,7 @@ class Client:
     def get_file(
         self, address: str, target: "FileTarget", *, progress: "ReportProgress | None" = None
     ) -> "FetchedFile | None":
-        """Fetch a file, each piece verified; None where there is none.
-
-        To a path it is written as `target` with `.part` behind it, and renamed when all of it is on the
-        disk; a further call goes on with a part file, whose pieces are verified again. An open binary
-        file, a pipe or a device gets the bytes in order. Raises `FileFailed`, `NotAFile`, ValueError
-        for what is no address, OSError, and what `get` raises while nothing is fetched yet.
-        """
+        """As `dht14.aio.Client.get_file`; `progress` is called in another thread."""
         from dht14.client.file_thread import run
 
         return run(
@@ -235,8 +219,7 @@ class Client:
         )
 
     def file_keys(self, address: str) -> list[bytes] | None:
-        """Return the keys of all values that a file consists of, each once, its own first; None where there
-        is none. Raises as `get_file`."""
+        """As `dht14.aio.Client.file_keys`."""
         from dht14.client.file_thread import run
 
         return run(self._address, self._timeout, lambda client: client.file_keys(address))

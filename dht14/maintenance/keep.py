@@ -15,11 +15,11 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP
+from dht14.maintenance.kept_report import KeptCensus, KeptReport
 from dht14.maintenance.metrics import KeptMetrics
 from dht14.maintenance.republish import Region
 from dht14.node.concurrency import run_limited
@@ -33,9 +33,7 @@ from dht14.records.kept import (
     KeptList,
     KeptPage,
     KeptState,
-    KeptSummary,
     RenewalFailure,
-    explained,
     page_of,
     phase_of,
 )
@@ -77,8 +75,6 @@ def bytes_of(size: int) -> int:
 class Keeper:
     """The list of the values that one node renews, and their renewals."""
 
-    log = Logger()
-
     _node: Node
     _kept: KeptList
     _policy: Policy
@@ -90,6 +86,7 @@ class Keeper:
     metrics: KeptMetrics = field(init=False)
     on_due: Callable[[], object] = field(default=lambda: None, init=False)
     """Called when a new value is to be renewed at once."""
+    _report: KeptReport = field(factory=KeptReport, init=False)
     _renewer: RecordRenewer = field(init=False)
     _bucket: TokenBucket = field(init=False)
     _pending_bytes: int = field(default=0, init=False)
@@ -101,8 +98,6 @@ class Keeper:
     _damaged: set[bytes] = field(factory=set, init=False)
     """The marks of entries that cannot be opened."""
     _paused_until: float = field(default=0.0, init=False)
-    _in_bout: bool = field(default=False, init=False)
-    """Whether it was logged that renewals fail, and not yet that this is over."""
 
     def __attrs_post_init__(self) -> None:
         self._renewer = self._node.renewer()
@@ -218,13 +213,13 @@ class Keeper:
             replaced, deleted = self.metrics.replaced, self.metrics.deleted
             jobs = map(self._renew_region, [list(group) for _, group in regions])
             await run_limited(jobs, REGIONS_AT_ONCE)
-            self._report_stopped(self.metrics.replaced - replaced, self.metrics.deleted - deleted)
+            self._report.stopped(self.metrics.replaced - replaced, self.metrics.deleted - deleted)
             if self.metrics.ended == before:
                 return  # Clients are changing all that is due; the next pass sees what becomes of that.
 
     async def _most_urgent(self) -> list[bytes]:
         """Scan the list, count its entries, and return the marks of those to renew now."""
-        now, census = self._clock.seconds(), _Census()
+        now, census = self._clock.seconds(), KeptCensus()
         urgent: list[tuple[float, bytes]] = []
         mark = b""
         while summaries := self._kept.summaries(mark, SCAN_PAGE):
@@ -240,7 +235,7 @@ class Keeper:
                 break
             await deferLater(self._clock, 0)
         census.show(self.metrics, self._kept.usage().size)
-        self._report_failing(census)
+        self._report.scanned(census)
         return [mark for _, mark in urgent]
 
     def _opened(self, mark: bytes) -> KeptEntry | None:
@@ -327,59 +322,3 @@ class Keeper:
         metrics.failed += 1
         metrics.failures[failure] += 1
         return entry.failed(failure, now), value
-
-    # What an operator must know
-
-    def _report_stopped(self, replaced: int, deleted: int) -> None:
-        if replaced or deleted:
-            self.log.warn(
-                "Kept values are not renewed any more: {replaced} were replaced by others, {deleted} were "
-                "deleted by their owners. dht14 kept lists them.",
-                event="kept.ended",
-                replaced=replaced,
-                deleted=deleted,
-            )
-
-    def _report_failing(self, census: "_Census") -> None:
-        """Log once when renewals begin to fail, and once when that is over."""
-        if census.failing and not self._in_bout:
-            (reason, _), *_ = census.failures.most_common(1)
-            self.log.warn(
-                "{failing} of {values} kept values could not be renewed, most of them because {reason}. The "
-                "node goes on trying; dht14 kept lists them.",
-                event="kept.failing",
-                failing=census.failing,
-                values=census.states[KeptState.RENEWED],
-                reason=explained(reason),
-            )
-        elif self._in_bout and not census.failing:
-            self.log.info("All kept values are renewed again.", event="kept.renewed")
-        self._in_bout = census.failing > 0
-
-
-@define
-class _Census:
-    """What one scan of the list has found."""
-
-    states: Counter[int] = field(factory=Counter)
-    failures: Counter[int] = field(factory=Counter)
-    overdue: float = 0.0
-
-    @property
-    def failing(self) -> int:
-        """The number of values whose last renewal failed."""
-        return self.failures.total()
-
-    def add(self, summary: KeptSummary, now: float, is_damaged: bool) -> None:
-        """Count one entry."""
-        self.states[summary.state] += 1
-        failure = RenewalFailure.DAMAGED if is_damaged else summary.failure
-        if failure and (is_damaged or summary.state == KeptState.RENEWED):
-            self.failures[failure] += 1
-        self.overdue = max(self.overdue, summary.overdue(now))
-
-    def show(self, metrics: KeptMetrics, used: int) -> None:
-        """Show it in the metrics."""
-        for state in KeptState:
-            metrics.states[state] = self.states[state]
-        metrics.failing, metrics.overdue, metrics.used = self.failing, self.overdue, used
