@@ -114,7 +114,7 @@ ATTACKS = {
         " | completed(a,pk(b),g(eph(a,W,s1)),resp(b,pk(m),g(eph(a,V,s1)))))",
     ),
     "data of": Question(
-        "data that b receives from a are of a, and of this session",
+        "data that b receives from a were sent by a, under the same keys",
         "?[E,D,W]: ((received(b,pk(a),E,D) & att(D)) | received(b,pk(a),g(eph(a,W,s1)),data(a,pk(b),s2)))",
     ),
     "caller, b stolen": Question(
