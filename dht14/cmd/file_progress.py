@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from dht14.client.file_values import FileProgress
-from dht14.cmd.progress import LOG_INTERVAL, TERMINAL_INTERVAL, duration
+from dht14.cmd.progress import TERMINAL_INTERVAL, RewrittenLine, duration
 
 BAR_CHARACTERS = 24
 
@@ -24,35 +24,26 @@ class TransferLine:
         self, stream: TextIO | None, doing: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`doing` is said before the numbers: "stored", "fetched"."""
-        self._stream = stream
         self._doing = doing
         self._clock = clock
-        self._printed_at = clock()
-        self._is_terminal = stream is not None and stream.isatty()
+        self._line = RewrittenLine(stream, clock())
         self._moved: deque[tuple[float, int]] = deque()
         """Times, and the bytes that were done by then."""
 
-    def update(self, now: FileProgress) -> None:
+    def update(self, progress: FileProgress) -> None:
         """Show how far the file is, unless that was just shown."""
-        if self._stream is None:
-            return
-        time_now = self._clock()
-        if not self._moved or time_now - self._moved[-1][0] >= TERMINAL_INTERVAL:
-            self._moved.append((time_now, now.bytes_done))
-        while len(self._moved) > 2 and time_now - self._moved[1][0] >= RATE_SECONDS:
+        now = self._clock()
+        if not self._moved or now - self._moved[-1][0] >= TERMINAL_INTERVAL:
+            self._moved.append((now, progress.bytes_done))
+        while len(self._moved) > 2 and now - self._moved[1][0] >= RATE_SECONDS:
             self._moved.popleft()
-        if time_now - self._printed_at < (TERMINAL_INTERVAL if self._is_terminal else LOG_INTERVAL):
-            return
-        self._printed_at = time_now
-        line = self._doing + self._amount(now) + self._speed(now)
-        self._stream.write(f"\r\x1b[K{self._bar(now)}{line}" if self._is_terminal else f"{line}\n")
-        self._stream.flush()
+        if self._line.is_due(now):
+            line = self._doing + self._amount(progress) + self._speed(progress)
+            self._line.show(line, self._bar(progress))
 
     def end(self) -> None:
         """Clear the line on a terminal."""
-        if self._stream is not None and self._is_terminal:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        self._line.end()
 
     def _bar(self, now: FileProgress) -> str:
         if not now.bytes_total:

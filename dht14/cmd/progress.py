@@ -13,36 +13,58 @@ LOG_INTERVAL = 10.0
 """Seconds between two lines elsewhere: they show a later reader that the job goes on."""
 
 
+class RewrittenLine:
+    """A line that is rewritten on a terminal; elsewhere each one is a new line, and there are fewer."""
+
+    def __init__(self, stream: TextIO | None, now: float) -> None:
+        """`stream`: None if nobody reads. `now`: a monotonic time, as in `is_due`."""
+        self._stream = stream
+        self._printed_at = now
+        self._is_terminal = stream is not None and stream.isatty()
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time to show another line; True counts as shown."""
+        interval = TERMINAL_INTERVAL if self._is_terminal else LOG_INTERVAL
+        if self._stream is None or now - self._printed_at < interval:
+            return False
+        self._printed_at = now
+        return True
+
+    def show(self, line: str, bar: str = "") -> None:
+        """Show a line; on a terminal with a bar in front of it."""
+        self._write(f"\r\x1b[K{bar}{line}" if self._is_terminal else f"{line}\n")
+
+    def end(self) -> None:
+        """Clear the line on a terminal."""
+        if self._is_terminal:
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        if self._stream is not None:
+            self._stream.write(text)
+            self._stream.flush()
+
+
 class ProgressLine:
     """Shows the progress of one job, its rate and the time that is left."""
 
     def __init__(
         self, stream: TextIO | None, doing: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._stream = stream
         self._doing = doing
         self._clock = clock
-        self._began = self._printed_at = clock()
-        self._is_terminal = stream is not None and stream.isatty()
+        self._began = clock()
+        self._line = RewrittenLine(stream, self._began)
 
     def update(self, done: int, count: int) -> None:
         """Report that `done` of `count` steps are done."""
-        if self._stream is None:
-            return
         now = self._clock()
-        interval = TERMINAL_INTERVAL if self._is_terminal else LOG_INTERVAL
-        if now - self._printed_at < interval:
-            return
-        self._printed_at = now
-        line = f"{self._doing}: {done} of {count}" + self._speed(done, count, now)
-        self._stream.write(f"\r\x1b[K{line}" if self._is_terminal else f"{line}\n")
-        self._stream.flush()
+        if self._line.is_due(now):
+            self._line.show(f"{self._doing}: {done} of {count}" + self._speed(done, count, now))
 
     def end(self) -> None:
         """Clear the line on a terminal."""
-        if self._stream is not None and self._is_terminal:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        self._line.end()
 
     def _speed(self, done: int, count: int, now: float) -> str:
         seconds = now - self._began

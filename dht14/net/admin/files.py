@@ -18,8 +18,8 @@ from dht14.files.content_store import Missing, NoManifest, TransferFailed
 from dht14.files.download import FileTree, fetch, find_tree
 from dht14.files.manifest import PIECE_BYTES
 from dht14.files.upload import FileUpload
-from dht14.kademlia.parameters import MAX_REPLICATION
 from dht14.net.admin.access import AccessRules
+from dht14.net.admin.asked import asked_storage
 from dht14.net.admin.endpoint import (
     AdminCall,
     Answer,
@@ -30,10 +30,9 @@ from dht14.net.admin.endpoint import (
     failure_answer,
     header,
     parameters,
-    whole_number,
     write,
 )
-from dht14.net.admin.refusals import MAX_TTL, MISSING, REFUSED
+from dht14.net.admin.refusals import MISSING, REFUSED
 from dht14.net.admin.streams import Flow
 from dht14.net.admin.view import NodeView
 from dht14.net.admin.view_store import NotKnown, NotStored, ViewStore
@@ -122,8 +121,7 @@ class FileTransfers(Resource):
         self._admit(request)
         request.args = parse_qs(uri.partition(b"?")[2], keep_blank_values=True)
         call = AdminCall((), parameters(request, frozenset({"ttl", "replication"})), b"")
-        ttl = whole_number(call, "ttl", 0, 0, MAX_TTL)
-        replication = whole_number(call, "replication", 0, 0, MAX_REPLICATION)
+        ttl, replication = asked_storage(call)
         incoming = IncomingFile(request)
         store = ViewStore(self._view, self._clock, ttl, replication)
         self.running += 1

@@ -4,16 +4,14 @@ import json
 
 from attrs import frozen
 
-from dht14.kademlia.parameters import MAX_REPLICATION, MAX_VALUE
+from dht14.kademlia.parameters import MAX_VALUE
+from dht14.net.admin.asked import ParseKey, asked_key, asked_storage, page_of_list
 from dht14.net.admin.endpoint import AdminCall, Answer, HttpError, Method, whole_number
-from dht14.net.admin.refusals import MAX_TTL, MISSING, ParseKey
+from dht14.net.admin.refusals import MISSING
 from dht14.net.admin.view import KeepingView
 from dht14.node.concurrency import run_limited
 from dht14.records.kept import KeepRefusal
 from dht14.records.receipt import NoRecord
-
-MAX_PAGE = 1_000
-"""Kept values on one page."""
 
 MAX_KEYS = 256
 """Keys in one POST."""
@@ -50,12 +48,7 @@ class KeptPages:
 
     async def page(self, call: AdminCall) -> Answer:
         """A page of the list."""
-        limit = whole_number(call, "limit", 100, 1, MAX_PAGE)
-        try:
-            page = self._keeping.page(call.parameters.get("after", ""), limit)
-        except ValueError as error:
-            raise HttpError(400, str(error), "Use the 'next' of an earlier page as 'after'.") from None
-        return Answer.of_json(page)
+        return page_of_list(call, self._keeping.page)
 
     async def keep(self, call: AdminCall) -> Answer:
         """Keep the value in the body, which was just put; without a body, what is found under the key."""
@@ -65,14 +58,14 @@ class KeptPages:
         version = None
         if "version" in call.parameters:
             version = whole_number(call, "version", 0, 0, (1 << 64) - 1)
-        kept = await self._keeping.keep(key, call.body, version, *_wishes(call))
+        kept = await self._keeping.keep(key, call.body, version, *asked_storage(call))
         if isinstance(kept, KeepRefusal | NoRecord):
             raise _refused(kept)
         return Answer.of_json(kept)
 
     async def keep_many(self, call: AdminCall) -> Answer:
         """Keep what is found under each key of a list, and say which keys are not kept."""
-        keys, wishes = self._keys(call.body), _wishes(call)
+        keys, wishes = self._keys(call.body), asked_storage(call)
         refused: list[dict[str, str]] = []
 
         async def keep_one(key: int) -> None:
@@ -94,10 +87,7 @@ class KeptPages:
         return Answer.of_json({"key": f"{key:064x}"})
 
     def _key(self, text: str) -> int:
-        try:
-            return self._parse_key(text)
-        except ValueError as error:
-            raise HttpError(400, str(error)) from None
+        return asked_key(self._parse_key, text)
 
     def _keys(self, body: bytes) -> list[int]:
         try:
@@ -109,12 +99,6 @@ class KeptPages:
         if len(texts) > MAX_KEYS:
             raise HttpError(413, f"at most {MAX_KEYS} keys at once")
         return list(dict.fromkeys(map(self._key, texts)))
-
-
-def _wishes(call: AdminCall) -> tuple[int, int]:
-    """Return the time to live and the copies that are asked for."""
-    ttl = whole_number(call, "ttl", 0, 0, MAX_TTL)
-    return ttl, whole_number(call, "replication", 0, 0, MAX_REPLICATION)
 
 
 def _refused(refusal: KeepRefusal | NoRecord) -> HttpError:

@@ -4,17 +4,15 @@ import json
 from collections.abc import Callable
 from importlib.resources import files
 
-from dht14.kademlia.parameters import MAX_REPLICATION, MAX_VALUE
-from dht14.net.admin.endpoint import AdminCall, Answer, HttpError, Method, Respond, whole_number
+from dht14.kademlia.parameters import MAX_VALUE
+from dht14.net.admin.asked import ParseKey, asked_key, asked_storage, page_of_list
+from dht14.net.admin.endpoint import AdminCall, Answer, HttpError, Method, Respond
 from dht14.net.admin.exposition import Exposition
 from dht14.net.admin.kept_pages import KeptPages
-from dht14.net.admin.refusals import MAX_TTL, MISSING, REFUSED, ParseKey
+from dht14.net.admin.refusals import MISSING, REFUSED
 from dht14.net.admin.view import NodeView
 from dht14.records.receipt import NoRecord, PutOutcome, Receipt
 from dht14.records.record import Record
-
-MAX_RECORDS = 1_000
-"""Records on one page of `/v1/records`."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -114,12 +112,7 @@ class Pages:
 
     async def records(self, call: AdminCall) -> Answer:
         """A page of the records held here, without their values."""
-        limit = whole_number(call, "limit", 100, 1, MAX_RECORDS)
-        try:
-            page = self._view.records(call.parameters.get("after", ""), limit)
-        except ValueError as error:
-            raise HttpError(400, str(error), "Use the 'next' of an earlier page as 'after'.") from None
-        return Answer.of_json(page)
+        return page_of_list(call, self._view.records)
 
     async def log_level(self, call: AdminCall) -> Answer:
         """Change the log level of the running process."""
@@ -171,8 +164,7 @@ class Pages:
 
     async def _put(self, call: AdminCall) -> Answer:
         key = self._key(call)
-        ttl = whole_number(call, "ttl", 0, 0, MAX_TTL)
-        replication = whole_number(call, "replication", 0, 0, MAX_REPLICATION)
+        ttl, replication = asked_storage(call)
         receipt = await self._view.put(key, call.body, ttl, replication)
         if receipt.outcome is PutOutcome.NOT_STORED:
             raise HttpError(*REFUSED[receipt.reason])
@@ -188,10 +180,7 @@ class Pages:
         return Answer.of_json(await self._view.trace(self._key(call)))
 
     def _key(self, call: AdminCall) -> int:
-        try:
-            return self._parse_key(call.segments[0])
-        except ValueError as error:
-            raise HttpError(400, str(error)) from None
+        return asked_key(self._parse_key, call.segments[0])
 
 
 def _receipt_json(key: int, receipt: Receipt) -> dict[str, object]:

@@ -1,15 +1,6 @@
-"""What the pages of the admin surface share: how a PUT or a GET that failed is answered, and the bounds of
-what can be asked for."""
-
-from collections.abc import Callable
+"""How the admin surface answers a PUT or a GET that failed."""
 
 from dht14.records.receipt import NoRecord, PutReason
-
-MAX_TTL = 65_535
-"""Seconds, as in the API."""
-
-ParseKey = Callable[[str], int]
-"""Makes a key of what a user writes. Raises `ValueError` with the reason."""
 
 REFUSED = {
     PutReason.NOT_READY: (503, "the node is not ready", "See /readyz."),

@@ -14,6 +14,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.admin.access import AccessRules
+from dht14.net.admin.asked import ParseKey
 from dht14.net.admin.endpoint import (
     Answer,
     Endpoint,
@@ -27,7 +28,6 @@ from dht14.net.admin.endpoint import (
 from dht14.net.admin.exposition import Exposition, Samples
 from dht14.net.admin.files import FileTransfers, IncomingFile
 from dht14.net.admin.pages import Pages, SetLogLevel
-from dht14.net.admin.refusals import ParseKey
 from dht14.net.admin.streams import EventStream
 from dht14.net.admin.view import NodeView
 from dht14.net.admin.walks import WalkStream

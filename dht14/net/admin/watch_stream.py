@@ -8,8 +8,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
 from dht14.net.admin.access import AccessRules
+from dht14.net.admin.asked import ParseKey, asked_key
 from dht14.net.admin.endpoint import HttpError
-from dht14.net.admin.refusals import ParseKey
 from dht14.net.admin.streams import Events, EventStream
 from dht14.net.admin.view import NodeView
 from dht14.records.receipt import NoRecord
@@ -31,10 +31,7 @@ class WatchStream(EventStream):
         segments = [part.decode("utf-8", "surrogateescape") for part in request.postpath or ()]
         if len(segments) != 1 or not segments[0]:
             raise HttpError(404, "no such page", "GET /openapi.json lists all pages.")
-        try:
-            key = self._parse_key(segments[0])
-        except ValueError as error:
-            raise HttpError(400, str(error)) from None
+        key = asked_key(self._parse_key, segments[0])
         return lambda: self._states(key)
 
     async def _states(self, key: int) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
