@@ -38,8 +38,6 @@ class AdminCall:
     """Of the path, behind that of the endpoint."""
     parameters: Mapping[str, str]
     body: bytes
-    accept: str = ""
-    """The formats that the client accepts."""
 
 
 @frozen
@@ -130,7 +128,7 @@ class Endpoint(Resource):
             )
         assert request.content is not None
         given = parameters(request, method.parameters)
-        return method, AdminCall(segments, given, request.content.read(), header(request, b"accept") or "")
+        return method, AdminCall(segments, given, request.content.read())
 
     async def _run(self, method: Method, call: AdminCall) -> Answer:
         return await method.respond(call)

@@ -94,7 +94,7 @@ class Pages:
 
     async def metrics(self, call: AdminCall) -> Answer:
         """All metrics, in a format of Prometheus."""
-        return Answer(*self._exposition.page(call.accept))
+        return Answer(self._exposition.page(), Exposition.CONTENT_TYPE)
 
     # The node
 
