@@ -10,6 +10,7 @@ RUN pip --python /opt/dht14/bin/python install --no-cache-dir --require-hashes -
 COPY LICENSE pyproject.toml setup.cfg setup.py ./
 COPY conf/config.ini conf/
 COPY docs/pypi.md docs/dht14.1 docs/
+COPY docs/completion docs/completion
 COPY twisted twisted
 COPY dht14 dht14
 # Remove the tests of Twisted, half of its size. twistd writes its list of plugins here: later nobody may write it.

@@ -21,7 +21,7 @@ help:
 	@echo "make test_and_report  the same, with reports/tests.html and reports/coverage/index.html"
 	@echo "make lint types       ruff, shellcheck; mypy"
 	@echo "make lint_deployment  Dockerfile, compose files and manifests"
-	@echo "make completion       build/completion/: completion of dht14 for bash and zsh"
+	@echo "make completion       docs/completion/: completion of dht14 for bash and zsh, from its parsers"
 	@echo "make man              docs/dht14.1, the man page of dht14, from its parsers"
 	@echo "make docs             reference of all modules, in apidocs/"
 	@echo "make tox ARGS=...     environments of tox.ini (default: all of env_list)"
@@ -64,9 +64,9 @@ lock: $(VENV)/installed-deployment
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes --all-build-deps \
 		--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --output-file conf/requirements.txt setup.cfg
 
-# For bash: source build/completion/dht14.bash; for zsh: the file goes into a folder of $$fpath.
+# The wheel installs them into share/bash-completion/completions and share/zsh/site-functions.
 completion: $(VENV)/installed-test
-	$(BIN)/python scripts/completion.py build/completion
+	$(BIN)/python scripts/completion.py docs/completion
 
 # To read it: man -l docs/dht14.1. The wheel installs it into share/man/man1.
 man: $(VENV)/installed-test

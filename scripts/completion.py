@@ -2,6 +2,7 @@
 """Writes the completion of `dht14` for bash and zsh into a folder: make completion.
 
 It is made of the parsers of the commands, so it knows each command and option that this version has.
+docs/completion is in the repository, because a wheel is built where the program is not installed.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import shtab
 
 from dht14.cmd.main import COMMANDS
 
-FILES = {"bash": "dht14.bash", "zsh": "_dht14"}
+FILES = {"bash": "dht14", "zsh": "_dht14"}
 """The names under which the shells look for them."""
 
 _PATHS = {"FILE": shtab.FILE, "F": shtab.FILE, "KEYFILE": shtab.FILE, "DIR": shtab.DIRECTORY}

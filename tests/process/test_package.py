@@ -16,6 +16,7 @@ SOURCES = (
     "LICENSE",
     "conf/config.ini",
     "docs/pypi.md",
+    "docs/completion",
     "docs/dht14.1",
     "dht14",
     "pyproject.toml",
@@ -104,8 +105,13 @@ class PackageTests(NetworkTestCase):
         version = distribution("dht14").version
         for command in ((self.bin / "dht14",), (self.python, "-m", "dht14")):
             self.assertEqual(self.run_here(*command, "--version"), f"DHT-14 {version}\n")
-        man_page = self.bin.parent / "share" / "man" / "man1" / "dht14.1"
-        self.assertEqual(man_page.read_text(), (TOP / "docs" / "dht14.1").read_text())
+        for folder, name, source in (
+            ("man/man1", "dht14.1", "docs"),
+            ("bash-completion/completions", "dht14", "docs/completion"),
+            ("zsh/site-functions", "_dht14", "docs/completion"),
+        ):
+            installed = self.bin.parent / "share" / folder / name
+            self.assertEqual(installed.read_text(), (TOP / source / name).read_text())
         sample = self.run_here(self.python, "-c", SHOW_SAMPLE)
         self.assertEqual(sample, (TOP / "conf" / "config.ini").read_text())
         (self.network.folder / "config.ini").write_text(sample)

@@ -11,7 +11,7 @@ from tests.process.nodes import TIMEOUT, TOP, environment
 
 
 class CompletionTests(SynchronousTestCase):
-    """scripts/completion.py."""
+    """docs/completion, and scripts/completion.py, which makes it."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -28,10 +28,16 @@ class CompletionTests(SynchronousTestCase):
     def complete(self, *words: str) -> set[str]:
         """What bash offers for the last of these words."""
         script = (
-            f'source {self.folder}/dht14.bash; COMP_WORDS=(dht14 "$@"); COMP_CWORD=$#; _shtab_dht14; '
+            f'source {self.folder}/dht14; COMP_WORDS=(dht14 "$@"); COMP_CWORD=$#; _shtab_dht14; '
             'printf "%s\\n" "${COMPREPLY[@]}"'
         )
         return set(self.run_process("bash", "-c", script, "bash", *words).split())
+
+    def test_up_to_date(self) -> None:
+        """The files are what the parsers say now; if not: make completion."""
+        for name in ("dht14", "_dht14"):
+            kept = TOP / "docs" / "completion" / name
+            self.assertEqual(kept.read_text(), (self.folder / name).read_text())
 
     def test_bash(self) -> None:
         """bash completes commands, options and their values."""

@@ -12,7 +12,7 @@ from math import inf
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -47,7 +47,7 @@ class NodeCollector(Collector):
 class Exposition:
     """The page `/metrics` of one node."""
 
-    CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+    CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(self, samples: Samples, version: str) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
