@@ -23,6 +23,7 @@ from dht14.net.rpc.probe import ProbeProtocol
 from dht14.net.rpc.protocol import RpcProtocol
 from dht14.net.rpc.standstill import StandstillDetector
 from dht14.node.join import Join, Retries
+from dht14.node.metrics import WatchMetrics
 from dht14.node.network_clock import NetworkClock
 from dht14.node.node import Node
 from dht14.node.notifier import Notifier
@@ -135,6 +136,13 @@ class Stack:
         self.node.lookups.stop()
         self.probe.stop()
 
+    def watch_metrics(self) -> WatchMetrics:
+        """Return what is counted of watches. It goes on counting."""
+        metrics = self.node.watches.metrics
+        if self.notifier is not None:
+            metrics.leases = self.notifier.leases
+        return metrics
+
     def metrics(
         self,
         *,
@@ -146,8 +154,6 @@ class Stack:
         """Take a snapshot of all metrics of the node. The arguments are those of the parts that the stack
         does not own: the bulk channel and the API. Takes half a millisecond, and a tenth of it if the numbers
         are not `copied`: then they go on counting."""
-        if self.notifier is not None:
-            self.node.watches.metrics.leases = self.notifier.leases
         passes = {str(one.name): one.metrics for one in self.services if isinstance(one, Periodic)}
         layer = self.session_layer if isinstance(self.session_layer, EncryptedLayer) else None
         live = NodeMetrics(
@@ -156,7 +162,7 @@ class Stack:
             hops=self.node.lookups_by_hops,
             eclipses=self.node.eclipse_detector.detections,
             puts=self.node.put_metrics,
-            watches=self.node.watches.metrics,
+            watches=self.watch_metrics(),
             rpc=self.rpc.metrics,
             probe=self.probe.metrics,
             standstill=self.standstill.metrics,

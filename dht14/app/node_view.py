@@ -30,6 +30,7 @@ from dht14.net.admin.view import (
     StatusJson,
     StorageJson,
     TraceJson,
+    WatchesJson,
 )
 from dht14.net.api.states import KeyStates
 from dht14.node.inspector import GetTrace, Inspector
@@ -142,6 +143,7 @@ class RealNodeView:
             network_size=round(size) if size is not None else None,
             storage=self._storage(),
             kept=self.keeping.status(),
+            watches=self._watches(),
             advice="",
         )
         status["advice"] = advice(status, self._progress.phase, self._disk)
@@ -160,6 +162,12 @@ class RealNodeView:
             largest_share=space.largest_share,
             trouble=trouble,
         )
+
+    def _watches(self) -> WatchesJson:
+        if self._stack is None:
+            return WatchesJson(clients=0, keys=0, leases=0)
+        watches = self._stack.watch_metrics()
+        return WatchesJson(clients=watches.subscriptions, keys=watches.watched, leases=watches.leases)
 
     # Contacts and records
 

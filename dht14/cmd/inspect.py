@@ -97,6 +97,8 @@ def status_lines(status: StatusJson, client: AdminClient) -> list[str]:
         )
     if kept is not None and (kept["values"] or kept["stopped"]):
         lines["kept"] = kept_line(kept)
+    if status["watches"]["clients"]:
+        lines["watches"] = "{clients:,} of clients, of {keys:,} keys".format(**status["watches"])
     return [f"{name:<9} {text}" for name, text in lines.items()] + [status["advice"]]
 
 

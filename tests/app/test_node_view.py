@@ -13,7 +13,7 @@ from dht14.app.start import StartPhase, StartProgress
 from dht14.app.state_file import StateFile
 from dht14.database.metrics import CommitMetrics
 from dht14.kademlia.keyspace import hash_id
-from dht14.net.admin.view import HolderJson, NotStarted, RecordsJson
+from dht14.net.admin.view import HolderJson, NotStarted, RecordsJson, WatchesJson
 from dht14.net.api.metrics import ApiMetrics
 from dht14.net.api.readiness import StartStep
 from dht14.records.receipt import PutOutcome
@@ -213,6 +213,18 @@ class ContactTests(NodeViewCase):
         self.assertEqual([bucket["depth"] for bucket in buckets], list(range(len(buckets))))
         listed = sorted(peer["node_id"] for bucket in buckets for peer in bucket["contacts"])
         self.assertEqual(listed, sorted(peer["node_id"] for peer in self.view.peers()))
+
+    def test_watches(self) -> None:
+        """The status counts the watches of clients, the keys that they watch, and the leases."""
+        watches = self.joined_node().stack.node.watches
+        none = WatchesJson(clients=0, keys=0, leases=0)
+        self.assertEqual(self.view.status()["watches"], none)
+        first, second = (watches.watch(8, lambda state: None) for _ in range(2))
+        assert first is not None and second is not None
+        self.assertEqual(self.view.status()["watches"], WatchesJson(clients=2, keys=1, leases=0))
+        for subscription in (first, second):
+            subscription.end()
+        self.assertEqual(self.view.status()["watches"], none)
 
 
 class RecordTests(NodeViewCase):

@@ -54,6 +54,8 @@ class UseTests(BrowserCase):
         self.assertEqual(len(page.all("#space .ok, #space .router, #space .slow")), 3)
         self.act("put", "greeting", "hello, all")
         self.assertIn("nodes", page.wait_for_text("#result", "Stored on"))
+        self.assertEqual((page.text("#kept"), page.text("#kept-note")), ("0", "none on the list"))
+        self.assertEqual(page.text("#watches"), "0")
         self.act("get", "greeting")
         page.wait_for_text("#result pre", "hello, all")
         self.act("trace", "greeting")

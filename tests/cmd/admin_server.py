@@ -44,6 +44,7 @@ STATUS: dict[str, Any] = {
         "trouble": None,
     },
     "kept": None,
+    "watches": {"clients": 0, "keys": 0, "leases": 0},
     "advice": "All is well.",
 }
 

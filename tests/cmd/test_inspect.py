@@ -28,6 +28,12 @@ class StatusTests(AdminCommandCase):
         self.assertEqual(lines[-1], "All is well.")
         self.assertLessEqual(len(lines), 12)
 
+    def test_watches(self) -> None:
+        """Watches have their line once there are any."""
+        self.assertFalse([line for line in self.status() if line.startswith("watches")])
+        lines = self.status(watches={"clients": 1200, "keys": 7, "leases": 3})
+        self.assertIn("watches   1,200 of clients, of 7 keys", lines)
+
     def test_not_ready(self) -> None:
         """A node that is not ready, or alone, says so, and why."""
         lines = self.status(

@@ -50,6 +50,17 @@ class KeptJson(TypedDict):
     """Seconds for which the longest overdue value waits for its renewal."""
 
 
+class WatchesJson(TypedDict):
+    """Who is told of changes by a node."""
+
+    clients: int
+    """Watches of its clients."""
+    keys: int
+    """Keys that it watches for them."""
+    leases: int
+    """Those that it gave to other nodes."""
+
+
 class StatusJson(TypedDict):
     """One node at a glance."""
 
@@ -74,6 +85,7 @@ class StatusJson(TypedDict):
     """None in a bootstrap node, and before the store exists."""
     kept: KeptJson | None
     """None like `storage`."""
+    watches: WatchesJson
     advice: str
     """What is wrong and what to do about it; or that all is well."""
 

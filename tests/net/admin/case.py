@@ -28,6 +28,7 @@ from dht14.net.admin.view import (
     RecordsJson,
     StatusJson,
     TraceJson,
+    WatchesJson,
 )
 from dht14.net.api.states import KeyStates
 from dht14.records.kept import KeepRefusal
@@ -153,6 +154,7 @@ class FakeView:
             network_size=None,
             storage=None,
             kept=None,
+            watches=WatchesJson(clients=0, keys=0, leases=0),
             advice="All is well.",
         )
 

@@ -85,6 +85,20 @@ function showStatus(status) {
     put("share", "–");
     put("share-note", "");
   }
+  showKept(status.kept);
+  put("watches", number(status.watches.clients));
+  put("watches-note", `of clients, of ${number(status.watches.keys)} keys; leases of other nodes: ` +
+    number(status.watches.leases));
+}
+
+function showKept(kept) {
+  put("kept", kept ? number(kept.values) : "none");
+  const facts = !kept ? ["a bootstrap node keeps none"] : [
+    kept.failing ? `${number(kept.failing)} could not be renewed` : kept.values ? "all renewed in time" : "none on the list",
+    ...(kept.stopped ? [`${number(kept.stopped)} replaced or deleted`] : []),
+  ];
+  put("kept-note", facts.join("; "));
+  byId("kept-note").classList.toggle("error", Boolean(kept && kept.failing));
 }
 
 const rates = [];
