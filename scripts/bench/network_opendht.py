@@ -9,7 +9,8 @@ import opendht.aio
 from workload import NODES, print_figures
 
 FIRST_PORT = 28_700
-GET_TIMEOUT = 10.0
+TIMEOUT = 10.0
+"""Seconds for one operation. Now and then OpenDHT does not call back at all."""
 UNLIMITED = 10_000_000
 
 
@@ -35,13 +36,17 @@ class OpenDhtNetwork:
                 await asyncio.sleep(0.01)
 
     async def put(self, node: int, key: bytes, value: bytes) -> bool:
-        stored: bool = await self._nodes[node].put(opendht.InfoHash.get(key.hex()), opendht.Value(value))
+        storing = self._nodes[node].put(opendht.InfoHash.get(key.hex()), opendht.Value(value))
+        try:
+            stored: bool = await asyncio.wait_for(storing, TIMEOUT)
+        except TimeoutError:
+            return False
         return stored
 
     async def get(self, node: int, key: bytes) -> bytes | None:
         search = self._nodes[node].getFirst(opendht.InfoHash.get(key.hex()))
         try:
-            value = await asyncio.wait_for(search, GET_TIMEOUT)
+            value = await asyncio.wait_for(search, TIMEOUT)
         except TimeoutError:
             return None
         return None if value is None else bytes(value.data)
