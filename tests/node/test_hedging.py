@@ -39,12 +39,12 @@ class HedgesTests(SynchronousTestCase):
     def test_first_answer(self) -> None:
         """The first answer decides when the others are overdue; later answers change nothing."""
         self.begin()
-        self.wait(0.02)
+        self.wait(0.04)
         self.hedges.answered(self.read)
         self.wait(0.01)
         self.hedges.answered(self.read)
-        self.wait(0.02 * HEDGE_FACTOR * 3)
-        self.assert_overdue(0.02 * HEDGE_FACTOR, 0.02 * HEDGE_FACTOR * 3)
+        self.wait(0.04 * HEDGE_FACTOR * 3)
+        self.assert_overdue(0.04 * HEDGE_FACTOR, 0.04 * HEDGE_FACTOR * 3)
 
     def test_quick_answer(self) -> None:
         """An answer at once does not make the others overdue at once."""
