@@ -1,7 +1,8 @@
 """Question: what do unknown peers achieve against real nodes, and what do honest clients notice?
 
 Four nodes, each in a /24 of its own, in a network namespace (so as root); an honest client in a process of
-its own puts and gets all the while, idle first. Every figure is of one run. Takes about ten minutes.
+its own puts and gets all the while, idle first. Every figure is of one run. Takes about ten minutes. Exit
+code 1 when clients waited more than twice as long under an attack on their network as without it.
 
     python scripts/bench/attacks.py [ATTACK ...]
 """
@@ -9,10 +10,12 @@ its own puts and gets all the while, idle first. Every figure is of one run. Tak
 import os
 import platform
 import random
+import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -21,7 +24,7 @@ from dht14.kademlia.contact import Address
 from dht14.wire import api_messages
 from tests.independent_peer import IndependentPeer
 from tests.process import attacks
-from tests.process.load import Load
+from tests.process.load import Load, Served
 from tests.process.nodes import DIFFICULTY, Network, Twistd
 from tests.process.replies import Question
 from tests.process.space import Forger, Line, Space
@@ -34,6 +37,8 @@ HALF_OPEN = 1_000
 CONTACTS = 10
 TLS_SECONDS = 15.0
 IDLE_SECONDS = 15.0
+LONGEST_WAIT = 2.0
+"""How many times as long as without an attack honest clients may wait: the median of puts, and of gets."""
 
 
 class AttackedCluster:
@@ -42,6 +47,7 @@ class AttackedCluster:
     def __init__(self, folder: str) -> None:
         self.rng = random.Random(14)
         self.line, self.forger = Line(), Forger()
+        self.waits: dict[str, float] = {}
         self.network = Network(Path(folder), hosts="198.18.{}.1")
         unthrottled = {"DHT14_RATE_LIMITER_REQUESTS_PER_SECOND": "0"}
         for _ in range(NODES):
@@ -52,14 +58,27 @@ class AttackedCluster:
         self.decoy = Network(Path(folder, "decoy"), hosts="198.18.99.1").node()
         self.decoy.wait_for_api()
 
-    def both(self, attack: Callable[[Twistd], str], seconds: float) -> str:
+    def both(self, name: str, attack: Callable[[Twistd], str], seconds: float) -> str:
         """Attack a node that nobody needs, then one of the network: by the first is seen what an attacker
         costs this host, and so the client."""
-        reports = []
-        for name, node in (("a node elsewhere", self.decoy), ("a node of the network", self.nodes[0])):
-            load = self.load(seconds)
-            reports.append(f"\n  {name}: {attack(node)}\n    meanwhile {load.served()}")
-        return "".join(reports)
+        load = self.load(seconds)
+        report = f"\n  a node elsewhere: {attack(self.decoy)}\n    meanwhile {(without := load.served())}"
+        load = self.load(seconds)
+        report += f"\n  a node of the network: {attack(self.nodes[0])}"
+        return f"{report}\n    meanwhile {self.served_under(name, load, without)}"
+
+    @cached_property
+    def undisturbed(self) -> Served:
+        """What clients get while nobody attacks."""
+        return self.load(IDLE_SECONDS).served()
+
+    def served_under(self, attack: str, load: Load, without: Served) -> str:
+        """Wait for the end of the client, and compare its waits with those without the attack."""
+        served = load.served()
+        kinds = ((served.puts, without.puts), (served.gets, without.gets))
+        wait = max(statistics.median(now) / statistics.median(before) for now, before in kinds)
+        self.waits[attack] = wait
+        return f"{served}; {wait:.2f} times as long"
 
     def stop(self) -> None:
         self.network.stop()
@@ -85,7 +104,7 @@ class AttackedCluster:
 
 def idle(cluster: AttackedCluster) -> str:
     """Nobody attacks."""
-    return str(cluster.load(IDLE_SECONDS).served())
+    return str(cluster.undisturbed)
 
 
 def unknown_peers(cluster: AttackedCluster) -> str:
@@ -94,15 +113,16 @@ def unknown_peers(cluster: AttackedCluster) -> str:
     def attack(node: Twistd) -> str:
         return str(attacks.unknown_peers(cluster.line, cluster.forger, node.at, DATAGRAMS, cluster.rng))
 
-    return cluster.both(attack, 25)
+    return cluster.both("unknown_peers", attack, 25)
 
 
 def forgeries(cluster: AttackedCluster) -> str:
     """Forged and repeated datagrams between nodes that talk."""
+    without = cluster.undisturbed
     load = cluster.load(90)
     nodes = attacks.addresses(cluster.nodes)
     seen = attacks.forgeries(cluster.line, cluster.forger, nodes, lambda: load.works, FORGERIES, cluster.rng)
-    return f"{seen}\n  meanwhile {load.served()}"
+    return f"{seen}\n  meanwhile {cluster.served_under('forgeries', load, without)}"
 
 
 def replies(cluster: AttackedCluster) -> str:
@@ -129,7 +149,7 @@ def handshakes(cluster: AttackedCluster) -> str:
         fates = attacks.handshakes(node.at, callers, HANDSHAKES)
         return f"{dict(fates)} in {time.monotonic() - began:.0f} s"
 
-    told = cluster.both(attack, 100)
+    told = cluster.both("handshakes", attack, 100)
     for caller in callers:
         caller.socket.close()
     return told
@@ -155,12 +175,12 @@ def api_slowloris(cluster: AttackedCluster) -> str:
     """Connections to the API that begin a message and send a byte every 10 s."""
     port = cluster.nodes[0].api_port
     assert port is not None
-    return _slowloris(cluster, ("127.0.0.1", port), api_messages.encode_get(bytes(32))[:3])
+    return _slowloris(cluster, "api_slowloris", ("127.0.0.1", port), api_messages.encode_get(bytes(32))[:3])
 
 
 def tls_slowloris(cluster: AttackedCluster) -> str:
     """The same at the bulk channel, with handshakes."""
-    return _slowloris(cluster, cluster.nodes[0].at, b"\x16\x03\x01")
+    return _slowloris(cluster, "tls_slowloris", cluster.nodes[0].at, b"\x16\x03\x01")
 
 
 def tls_handshakes(cluster: AttackedCluster) -> str:
@@ -170,10 +190,11 @@ def tls_handshakes(cluster: AttackedCluster) -> str:
         done, began = attacks.tls_handshakes(node.at, TLS_SECONDS), time.monotonic()
         return f"{done} handshakes in {time.monotonic() - began + TLS_SECONDS:.0f} s"
 
-    return cluster.both(attack, TLS_SECONDS)
+    return cluster.both("tls_handshakes", attack, TLS_SECONDS)
 
 
-def _slowloris(cluster: AttackedCluster, target: Address, first: bytes) -> str:
+def _slowloris(cluster: AttackedCluster, name: str, target: Address, first: bytes) -> str:
+    without = cluster.undisturbed
     load, held = cluster.load(40), attacks.HalfOpen()
     held.open(target, first, HALF_OPEN, 10)
     until = time.monotonic() + 50
@@ -182,7 +203,7 @@ def _slowloris(cluster: AttackedCluster, target: Address, first: bytes) -> str:
     held.close()
     last = max(held.closed_after, default=0.0)
     closed = f"{len(held.closed_after)} closed, the last after {last:.1f} s"
-    return f"{closed}, {left} left\n  meanwhile {load.served()}"
+    return f"{closed}, {left} left\n  meanwhile {cluster.served_under(name, load, without)}"
 
 
 ATTACKS: dict[str, Callable[[AttackedCluster], str]] = {
@@ -201,7 +222,7 @@ ATTACKS: dict[str, Callable[[AttackedCluster], str]] = {
 }
 
 
-def main() -> None:
+def main() -> int:
     """Run the attacks that are named, or all."""
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     space = Space.enter()
@@ -221,7 +242,12 @@ def main() -> None:
                 cluster.stop()
     finally:
         space.leave()
+    if not cluster.waits:
+        return 0
+    worst = max(cluster.waits, key=cluster.waits.__getitem__)
+    print(f"Clients waited at most {cluster.waits[worst]:.2f} times as long as without the attack ({worst}).")
+    return int(cluster.waits[worst] > LONGEST_WAIT)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
