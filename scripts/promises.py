@@ -148,6 +148,7 @@ class Script(Row):
 
 
 STORAGE = "tests.process.test_storage"
+SOAK = (r"^\d+ nodes, .* minutes: .*", "no promise broken")
 ROWS: tuple[Row, ...] = (
     Simulation("P1", 15, "holders"),
     Simulation("P1", 1, "holders --nodes 60 --values 60"),
@@ -252,6 +253,8 @@ ROWS: tuple[Row, ...] = (
     Simulation("P21", 25, "week --nodes 20"),
     Simulation("P21", 6, "week"),
     Simulation("P21", 1, "day"),
+    Script("P21", 65, "12 nodes, an hour", "python scripts/soak.py", *SOAK),
+    Script("P21", 5, "12 nodes, 3 minutes", "python scripts/soak.py --minutes 3", *SOAK),
     Script(
         "P22",
         3,

@@ -1,6 +1,7 @@
 """Let real nodes work for an hour under mixed load, and judge what they answer and what they take.
 
-    python scripts/soak.py [--minutes 60] [--nodes 12] [--rate 2] [--pause 15] [--seed 1] [--page FILE]
+    python scripts/soak.py [--minutes 60] [--nodes 12] [--rate 6] [--pause 10] [--largest 65000] [--seed 1]
+    [--page FILE]
 
 Starts nodes on 127.0.0.1 and lets clients put, get, delete, watch and keep values and files, while nodes are
 killed and started again, get other encryption keys and other identities, and change their logs. A third of
@@ -37,7 +38,6 @@ from tests.process.usage import Bounds, Growth, Sample, middle, sample
 
 BEGIN, END = "<!-- scripts/soak.py: begin -->\n", "<!-- end -->\n"
 BOUNDS = Bounds()
-MIB = 1 << 20
 SAMPLE_SECONDS = 10.0
 WARM_UP = 1 / 3
 """The part of the time that is not judged: values, tables and caches fill."""
@@ -93,7 +93,7 @@ class Soak:
     def _disturb_until(self, until: float) -> None:
         told = 0
         while (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, self.clients.rng.expovariate(1 / self.faults.pause)))
+            time.sleep(min(left, self.faults.rng.expovariate(1 / self.faults.pause)))
             for breach in self.clients.breaches[told:]:
                 print(f"{time.monotonic() - self.began:.0f} s: {breach}", flush=True)
                 told += 1
@@ -217,17 +217,33 @@ class Soak:
                 f"{max((one.descriptors for one in all_samples), default=0)}",
                 f"{max((one.threads for one in all_samples), default=0)}",
                 f"{before.files}", f"{after.files}",
-                f"{after.data / MIB:.1f}", f"{after.log / MIB:.2f}",
+                f"{after.data:.1f}", f"{after.log:.2f}",
             )  # fmt: skip
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines) + "\n"
 
+    def summary(self, breaches: Sequence[str]) -> str:
+        """Return one line."""
+        growths = [Growth.of(self.judged(node)) for node in self.nodes if node.is_steady]
+        steady = [self.rest[node] for node in self.nodes if node.is_steady]
+        gets = sum(self.clients.history.counts.values())
+        return (
+            f"{len(self.nodes)} nodes, {self.minutes:g} minutes: {gets:,} gets, "
+            f"{len(self.clients.history.violations)} wrong; the nodes that never ended took at most "
+            f"{max(growth.memory for growth in growths):+.1f} MiB more in the last "
+            f"{max(growth.seconds for growth in growths) / 60:.0f} minutes, and at rest "
+            f"{max(after.descriptors - before.descriptors for before, after in steady):+d} descriptors; "
+            f"{len(breaches) or 'no'} promise{'s' * (len(breaches) > 1)} broken"
+        )
+
     def report(self, command: str) -> str:
         """Return all that the page says of a run."""
         breaches = self.breaches()
-        verdict = [f"- {breach}\n" for breach in breaches] or ["No promise was broken.\n"]
         host = f"Python {platform.python_version()}, {os.cpu_count()} cores that others use too"
-        return f"`{command}`, {host}.\n\n{self.run_table()}\n{self.node_table()}\n{''.join(verdict)}"
+        verdict = "".join(f"- {breach}\n" for breach in breaches)
+        tables = f"{self.run_table()}\n{self.node_table()}"
+        whole = f"`{command}`, {host}.\n\n{self.summary(breaches)}\n\n{tables}"
+        return f"{whole}\n{verdict}" if verdict else whole
 
 
 def with_report(page: str, report: str) -> str:
@@ -249,8 +265,9 @@ def cluster(folder: Path, count: int) -> list[SoakNode]:
 def run(folder: Path, args: argparse.Namespace) -> Soak:
     """Run a soak in a folder with a short path."""
     nodes, rng = cluster(folder, args.nodes), random.Random(args.seed)
-    clients = Clients(nodes, folder, args.rate, rng)
-    soak = Soak(nodes, clients, Guests(clients), Faults(clients, args.pause), args.minutes)
+    clients = Clients(nodes, folder, args.rate, rng, args.largest)
+    faults = Faults(clients, args.pause, random.Random(args.seed))
+    soak = Soak(nodes, clients, Guests(clients), faults, args.minutes)
     try:
         soak.work()
     finally:
@@ -266,8 +283,9 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--nodes", type=int, default=12, help="three or more")
-    parser.add_argument("--rate", type=float, default=2.0, help="puts and gets a second, of all clients")
-    parser.add_argument("--pause", type=float, default=15.0, help="seconds between two faults, on average")
+    parser.add_argument("--rate", type=float, default=6.0, help="puts and gets a second, of all clients")
+    parser.add_argument("--pause", type=float, default=10.0, help="seconds between two faults, on average")
+    parser.add_argument("--largest", type=int, default=65_000, help="bytes of the largest value")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--page", type=Path, metavar="FILE", help="the page to write")
     args = parser.parse_args(words)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dht14 import Client
 from dht14.client.errors import DhtError, NoNode, NotReady, Refused, TimedOut, Unanswered
 from dht14.kademlia.keyspace import hash_id, id_to_bytes, random_id
-from dht14.kademlia.parameters import REPLICATION
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, REPLICATION
 from dht14.records.envelope import key_of_owner
 from dht14.records.record import Kind
 from dht14.records.signing import public_key_of, sign_envelope
@@ -46,19 +46,12 @@ class SoakKey:
     owner: Ed25519PrivateKey | None = None
     seq: int = 0
 
-    def next(self, rng: random.Random) -> bytes:
-        """Return its next value; one in ten of an owner is a deletion."""
-        value = rng.randbytes(size(rng))
+    def next(self, rng: random.Random, value: bytes) -> bytes:
+        """Return its next value, made of these bytes; one in ten of an owner is a deletion."""
         if self.owner is None:
             return value
         self.seq += 1
         return sign_envelope(self.owner, self.seq, b"" if rng.random() < 0.1 else value).encode()
-
-
-def size(rng: random.Random) -> int:
-    """Draw the bytes of a value."""
-    (bounds,) = rng.choices([bounds for _, bounds in SIZES], [weight for weight, _ in SIZES])
-    return rng.randint(*bounds)
 
 
 @define(eq=False)
@@ -71,6 +64,8 @@ class Clients:
     rate: float
     """Puts and gets a second."""
     rng: random.Random
+    largest: int = SIZES[-1][1][1]
+    """Bytes of the largest value."""
     keys: int = 40
     history: History = field(factory=lambda: History(expiry_tolerance=LATENESS), init=False)
     up: list[SoakNode] = field(init=False)
@@ -153,6 +148,10 @@ class Clients:
         with self.lock:
             return random.Random(self.rng.random())
 
+    def _value(self) -> bytes:
+        (bounds,) = self.rng.choices([bounds for _, bounds in SIZES], [weight for weight, _ in SIZES])
+        return self.rng.randbytes(min(self.rng.randint(*bounds), self.largest))
+
     # Values
 
     def _put_or_get(self) -> None:
@@ -166,14 +165,14 @@ class Clients:
 
     def _put(self) -> None:
         node = self.any_node()
+        life = node.lives
         with self.lock:
-            rng = self.rng
+            rng, value = self.rng, self._value()
             if rng.random() < 0.3:
-                value = rng.randbytes(size(rng))
                 key, what = hash_id(value), "puts of content"
             else:
                 one = rng.choice(self._keys)
-                key, value = one.key, one.next(rng)
+                key, value = one.key, one.next(rng, value)
                 what = "puts of open values" if one.owner is None else "puts and deletions of owners' values"
             ttl = SHORT_TTL if rng.random() < 0.2 else TTL
             copies, with_receipt = rng.choice((0, 0, 3, 5, 12)), rng.random() < 0.5
@@ -185,7 +184,7 @@ class Clients:
                 put = client.put_with_receipt if with_receipt else client.put
                 answer = put(id_to_bytes(key), value, ttl, copies)
         except OSError as error:
-            self.unanswered(node, error)
+            self.unanswered(node, life, error)
             return
         with self.lock:
             response = PutResponse.of(answer)
@@ -197,7 +196,7 @@ class Clients:
 
     def get(self, key: int, node: SoakNode) -> None:
         """Get a value, and let the history judge it."""
-        began = time.monotonic()
+        began, life = time.monotonic(), node.lives
         try:
             if self._draw().random() < 0.5:
                 with VoidPhone(node.api_port, API_TIMEOUT) as plain:
@@ -210,7 +209,7 @@ class Clients:
             self.count("gets whose holders did not answer")
             return
         except (OSError, NoNode, TimedOut, NotReady) as error:
-            self.unanswered(node, error)
+            self.unanswered(node, life, error)
             return
         with self.lock:
             self.counts["gets"] += 1
@@ -224,17 +223,20 @@ class Clients:
             for key in keys:
                 self.get(key, node)
 
-    def unanswered(self, node: SoakNode, error: Exception) -> None:
-        """A request was not answered: a breach, unless the node was killed meanwhile."""
-        self.count("requests unanswered")
-        if node.is_steady:
-            self.breach(f"{node.name}, which was never stopped, did not answer: {error!r}")
+    def unanswered(self, node: SoakNode, life: int, error: Exception) -> None:
+        """A request that began in this life of the node failed: a breach, unless the node was ended."""
+        with self.lock:
+            self.counts["requests of nodes that were ended meanwhile"] += 1
+            was_ended = node not in self.up or node.lives != life
+        if not was_ended:
+            self.breach(f"{node.name}, which works, did not answer: {error!r}")
 
     # Files
 
     def _move_file(self) -> None:
         """Put a file, get it elsewhere, and get an earlier one."""
-        content = os.urandom(self._draw().randint(*FILE_BYTES))
+        most = FILE_BYTES[1] if self.largest > MAX_INLINE_VALUE else self.largest
+        content = os.urandom(min(self._draw().randint(*FILE_BYTES), most))
         source = self.folder / "source"
         source.write_bytes(content)
         for _ in range(ATTEMPTS):

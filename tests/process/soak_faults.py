@@ -1,5 +1,6 @@
 """What happens to the nodes of a soak: kills, restarts, other keys and identities, log levels, signals."""
 
+import random
 import signal
 import time
 from http.client import HTTPException
@@ -25,6 +26,8 @@ class Faults:
 
     clients: Clients
     pause: float
+    rng: random.Random
+    """Its own: threads share that of the clients, and one seed gives the same faults in the same order."""
     slowest_stop: float = field(default=0.0, init=False)
     slowest_return: float = field(default=0.0, init=False)
     """Seconds from the start of a node to its join."""
@@ -36,13 +39,12 @@ class Faults:
 
     def next(self) -> None:
         """The next fault; returns when the node works again."""
-        clients = self.clients
-        with clients.lock:
-            kinds = ENDINGS | DISTURBANCES
-            (what,) = clients.rng.choices(list(kinds), list(kinds.values()))
-            mortal = [node for node in clients.nodes if not node.is_steady]
-            node = clients.rng.choice(mortal if what in ENDINGS else list(clients.nodes))
-            pause = clients.rng.uniform(0.0, 3.0)
+        clients, rng = self.clients, self.rng
+        kinds = ENDINGS | DISTURBANCES
+        (what,) = rng.choices(list(kinds), list(kinds.values()))
+        mortal = [node for node in clients.nodes if not node.is_steady]
+        node = rng.choice(mortal if what in ENDINGS else list(clients.nodes))
+        pause = rng.uniform(0.0, 3.0)
         if what in ENDINGS:
             self._end_and_return(node, what, pause)
         else:

@@ -157,6 +157,7 @@ class Guests:
         clients = self.clients
         node = clients.nodes[self._turn % len(clients.nodes)]
         self._turn += 1
+        life = node.lives
         pages = ["metrics"] + ["v1/status", "v1/peers", "v1/kept", "readyz"] * (self._turn % 4 == 0)
         for page in pages:
             try:
@@ -164,8 +165,7 @@ class Guests:
                     response.read()
                 clients.count("HTTP requests")
             except (OSError, HTTPException) as error:
-                if node.is_steady:
-                    clients.breach(f"{node.name}, which was never stopped, has no /{page}: {error!r}")
+                clients.unanswered(node, life, error)
 
     def _come_and_go(self) -> None:
         clients = self.clients

@@ -7,8 +7,8 @@ from statistics import median
 
 from attrs import frozen
 
-PAGE_KIB = os.sysconf("SC_PAGE_SIZE") / 1024
 TICKS = os.sysconf("SC_CLK_TCK")
+MIB = 1 << 20
 BLOCK_BYTES = 512
 """Of `st_blocks`, whatever the file system."""
 
@@ -29,10 +29,10 @@ class Sample:
     threads: int
     files: int
     """In the data directory, without logs and without files that are being replaced."""
-    data: int
-    """Bytes on disk of these."""
-    log: int
-    """Bytes of its logs."""
+    data: float
+    """MiB on disk of these."""
+    log: float
+    """MiB of its logs."""
     cpu: float
     """Seconds of processor time of this life."""
 
@@ -54,8 +54,8 @@ def sample(pid: int, data_dir: Path, at: float, life: int) -> Sample:
         descriptors=len(os.listdir(proc / "fd")),
         threads=int(status["Threads"]),
         files=len(kept),
-        data=sum(kept),
-        log=sum(size for name, size in files if _is_log(name)),
+        data=sum(kept) / MIB,
+        log=sum(size for name, size in files if _is_log(name)) / MIB,
         cpu=sum(map(int, fields[11:13])) / TICKS,
     )
 
@@ -90,6 +90,9 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
 
 
+JUDGED = ("memory", "descriptors", "threads", "files", "data")
+
+
 @frozen
 class Bounds:
     """What a node may take more, from the end of the warm-up to the end, by the line through its samples."""
@@ -99,6 +102,8 @@ class Bounds:
     descriptors: float = 4.0
     threads: float = 1.0
     files: float = 0.5
+    data: float = 4.0
+    """MiB."""
 
 
 @frozen
@@ -112,6 +117,8 @@ class Growth:
     descriptors: float
     threads: float
     files: float
+    data: float
+    """MiB."""
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> "Growth":
@@ -124,7 +131,7 @@ class Growth:
         return cls(
             seconds,
             len(samples),
-            *(grown(name) for name in ("memory", "descriptors", "threads", "files")),
+            *(grown(name) for name in JUDGED),
         )
 
     @property
@@ -137,7 +144,7 @@ class Growth:
         return [
             f"{name} grew by {getattr(self, name):.1f} in {self.seconds:.0f} s, more than"
             f" {getattr(bounds, name):g}"
-            for name in ("memory", "descriptors", "threads", "files")
+            for name in JUDGED
             if getattr(self, name) > getattr(bounds, name)
         ]
 
