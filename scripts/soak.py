@@ -17,6 +17,7 @@ import os
 import platform
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -292,6 +293,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if args.nodes < 3:
         parser.error("three nodes or more")
     os.nice(10 - os.nice(0))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # The nodes end with it.
     # Sockets need a short path.
     folder = Path(tempfile.mkdtemp(prefix="dht14-soak-"))
     try:
