@@ -42,7 +42,7 @@ def sample(pid: int, data_dir: Path, at: float, life: int) -> Sample:
     proc = Path("/proc", str(pid))
     status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
     fields = (proc / "stat").read_text().rpartition(")")[2].split()
-    if fields[0] == "Z":
+    if fields[0] == "Z" or "RssAnon" not in status:  # It ends just now.
         raise ProcessLookupError(f"process {pid} has ended")
     files = list(_files(data_dir))
     kept = [size for name, size in files if not _is_log(name) and not name.endswith(".new")]
@@ -90,6 +90,8 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
 
 
+JUDGED_SECONDS = 30.0
+"""The shortest time that is judged."""
 JUDGED = ("memory", "descriptors", "threads", "files", "data")
 
 
@@ -140,7 +142,9 @@ class Growth:
         return self.memory * 3600 / self.seconds if self.seconds else 0.0
 
     def breaches(self, bounds: Bounds) -> list[str]:
-        """Say which bounds it exceeds."""
+        """Say which bounds it exceeds. A short time tells nothing: connections come and go."""
+        if self.seconds < JUDGED_SECONDS:
+            return []
         return [
             f"{name} grew by {getattr(self, name):.1f} in {self.seconds:.0f} s, more than"
             f" {getattr(bounds, name):g}"

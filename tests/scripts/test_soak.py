@@ -50,6 +50,12 @@ class GrowthTests(SynchronousTestCase):
         self.assertRegex(memory, "^memory grew by ")
         self.assertRegex(descriptors, "^descriptors grew by ")
 
+    def test_short(self) -> None:
+        """A few seconds say nothing of growth."""
+        growing = samples(lambda n: 45 + 10 * n, lambda n: 20 + 10 * n)
+        self.assertEqual(Growth.of(growing[:3]).breaches(Bounds()), [])
+        self.assertEqual(len(Growth.of(growing[:5]).breaches(Bounds())), 2)
+
     def test_no_samples(self) -> None:
         """A life without samples has no growth."""
         self.assertEqual((Growth.of([]).breaches(Bounds()), Growth.of([]).memory_per_hour), ([], 0.0))
