@@ -21,6 +21,7 @@ from dht14.session.handshake import (
     SessionKeys,
     address_bytes,
 )
+from dht14.session.ready_ciphers import READY_CIPHERS
 from dht14.session.replay_window import ReplayWindow
 
 REKEY_AFTER, REKEY_PACKETS = 3_600.0, 1 << 24
@@ -75,7 +76,7 @@ class Session:
     _peer_key: bytes
     _encrypt: Cipher | None = field(default=None, init=False)
     _decrypt: Cipher | None = field(default=None, init=False)
-    """Made of the keys when needed: they take forty times as much memory, and most sessions are quiet."""
+    """Made of the keys when needed, both at once: most sessions are quiet."""
     rekey_at: float = field(init=False)
     """When to make a new handshake."""
     ends_at: float = field(init=False)
@@ -128,6 +129,12 @@ class Session:
         idle = INITIATOR_IDLE if self.is_initiator else RESPONDER_IDLE
         return now >= self.ends_at or self.sent >= MAX_PACKETS or now - self.used_at >= idle
 
+    def _make_ciphers(self) -> tuple[Cipher, Cipher]:
+        encrypt = self._encrypt = AESGCM(self._own_key).encrypt
+        decrypt = self._decrypt = AESGCM(self._peer_key).decrypt
+        READY_CIPHERS.made(self)
+        return encrypt, decrypt
+
     def release_ciphers(self) -> None:
         """Free the memory of the ciphers; the next packet makes them again."""
         self._encrypt = self._decrypt = None
@@ -141,7 +148,7 @@ class Session:
         head = self._header + count
         encrypt = self._encrypt
         if encrypt is None:
-            encrypt = self._encrypt = AESGCM(self._own_key).encrypt
+            encrypt, _ = self._make_ciphers()
         accepting = self.accepting
         if accepting is None:
             return head + encrypt(_NONCE_HEAD + count, payload, head)
@@ -173,7 +180,7 @@ class Session:
             return None
         decrypt = self._decrypt
         if decrypt is None:
-            decrypt = self._decrypt = AESGCM(self._peer_key).decrypt
+            _, decrypt = self._make_ciphers()
         try:
             opened = decrypt(_NONCE_HEAD + head[9:], datagram[HEAD_BYTES:], head)
         except InvalidTag:

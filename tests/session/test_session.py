@@ -6,6 +6,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.security.rate_limiter import TokenBucket
 from dht14.session.handshake import ACCEPT, DATA, SessionKeys
+from dht14.session.ready_ciphers import MAX_READY
 from dht14.session.replay_window import WINDOW
 from dht14.session.session import MAX_AGE, Session
 
@@ -55,6 +56,33 @@ class SessionTests(SynchronousTestCase):
         self.establish()
         counters = [self.responder.answer(b"x", 0.0)[9:17] for _ in range(20)]
         self.assertEqual(counters, [number.to_bytes(8, "big") for number in range(1, 21)])
+
+    def test_others_are_busy(self) -> None:
+        """A session whose ciphers made way for those of others goes on unchanged, its counters above all."""
+        released: list[Session] = []
+
+        class Watched(Session):
+            """Notes when it makes way."""
+
+            def release_ciphers(self) -> None:
+                released.append(self)
+                super().release_ciphers()
+
+        self.establish()
+        first = self.responder.answer(b"first", 0.0)
+        self.assertEqual(self.initiator.open(first, 0.0), b"first")
+        bucket = TokenBucket(0, 1, 0.0)
+        others = [
+            Watched.of_initiator(Contact(3, ("192.0.2.3", 3)), bucket, INITIATOR_CID, KEYS, 0.0)
+            for _ in range(MAX_READY + 1)
+        ]
+        for other in others:
+            other.answer(b"", 0.0)
+        self.assertEqual(released, others[:1])
+        second = self.responder.answer(b"second", 0.0)
+        self.assertNotEqual(first[9:17], second[9:17])
+        self.assertEqual(self.initiator.open(second, 0.0), b"second")
+        self.assertIsNone(self.initiator.open(first, 0.0))
 
     def test_not_back(self) -> None:
         """A side does not open its own packets."""
