@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
-from dht14.security.identity import Identity
+from dht14.security.identity import PROOF_BYTES, Identity
 from dht14.session import handshake as hs
 from tests.session.pair import BEGINNING, PUZZLE
 
@@ -79,6 +79,22 @@ class ChallengeTests(SynchronousTestCase):
         challenge.verify(BEGINNING + 86_300)
         challenge.verify(BEGINNING - 86_400)
         self.assertRaises(Malformed, challenge.verify, BEGINNING + 86_401)
+
+    def test_once(self) -> None:
+        """A right signature is verified once, in whatever CHALLENGE it comes; a wrong one never counts."""
+        challenge = self.challenge(BEGINNING)
+        challenge.verify(BEGINNING)
+        before = hs.verify_prekey.cache_info().misses
+        again = challenge.raw[:1] + bytes(32) + challenge.raw[hs.CHALLENGE_HEAD_BYTES :]
+        hs.Challenge.parse(again).verify(BEGINNING)
+        self.assertEqual(hs.verify_prekey.cache_info().misses, before)
+        for place in range(hs.CHALLENGE_HEAD_BYTES, hs.CHALLENGE_BYTES):
+            if hs.CHALLENGE_HEAD_BYTES + 32 <= place < hs.CHALLENGE_HEAD_BYTES + PROOF_BYTES:
+                continue  # The nonces of the proof: its puzzles depend on them, the signature does not.
+            wrong = bytearray(challenge.raw)
+            wrong[place] ^= 1
+            for _ in range(2):
+                self.assertRaises(Malformed, hs.Challenge.parse(bytes(wrong)).verify, BEGINNING)
 
     def test_keys_of_small_order(self) -> None:
         """A public key that makes the secret public is refused."""
