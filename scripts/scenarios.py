@@ -1,14 +1,17 @@
-"""Run the named scenarios of `dht14 sim`, one after another, and print which of them kept their promises.
+"""Run the named scenarios of `dht14 sim`, and print which of them kept their promises.
 
-`python scripts/scenarios.py [--seeds N] [--nodes N] [--values N] [--output FILE] [SCENARIO ...]` runs all
-scenarios with one seed by default. FILE gets one JSON object a line, as `dht14 sim --json` prints it. Exit
-code 1 when a promise was missed.
+`python scripts/scenarios.py [--seeds N] [--jobs N] [--nodes N] [--values N] [--output FILE] [SCENARIO ...]`
+runs all scenarios with one seed by default, as many side by side as there are cores. FILE gets one JSON
+object a line, as `dht14 sim --json` prints it. Exit code 1 when a promise was missed.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import Any
 
 from dht14.sim.scenarios import ALIASES, SCENARIOS
@@ -37,10 +40,14 @@ def row(result: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Run the scenarios and print a line for each as it ends; return the exit code."""
+    """Run the scenarios and print a line for each, in their order; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", default=[])
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 1 to N")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument(
+        "--jobs", type=int, default=cores, metavar="N", help="runs side by side (default: one for each core)"
+    )
     parser.add_argument("--output", metavar="FILE", type=argparse.FileType("w"), help="JSON, a line for each")
     for option in ("--nodes", "--values"):
         parser.add_argument(option, type=int, metavar="N", help="instead of the number of each scenario")
@@ -51,9 +58,10 @@ def main() -> int:
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
     good = True
-    for name in args.scenarios or SCENARIOS:
-        for seed in range(1, args.seeds + 1):
-            result = run(name, seed, size)
+    plan = list(product(args.scenarios or SCENARIOS, range(1, args.seeds + 1)))
+    # A thread only waits for its process: each run has one of its own, and with it a core.
+    with ThreadPoolExecutor(max(1, args.jobs)) as pool:
+        for result in pool.map(lambda one: run(*one, size), plan):
             good = good and result["good"]
             print(row(result), flush=True)
             if args.output:

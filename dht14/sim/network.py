@@ -96,6 +96,11 @@ class VirtualPort:
     exchanged: int = 0
     exchanged_bytes: int = 0
     queued: list[tuple[bytes, Address]] = field(factory=list)
+    label: bytes = field(init=False, repr=False)
+    """Its address in the trace."""
+
+    def __attrs_post_init__(self) -> None:
+        self.label = _label(self.address)
 
     def write(self, packet: bytes, addr: Address) -> None:
         """Send one datagram."""
@@ -168,7 +173,8 @@ class VirtualNetwork:
         port.state = HostState.UP
         queued, port.queued = port.queued, []
         for datagram, source in queued:
-            self._deliver(source, port, datagram)
+            self._record(DatagramFate.DELIVERED, _label(source), port.label, datagram)
+            port.protocol.datagramReceived(datagram, source)
 
     def partition(self, *sides: Iterable[str]) -> None:
         """Partition the network into these sides and the rest; without sides, end the partition. A host that
@@ -182,11 +188,12 @@ class VirtualNetwork:
         if port.state is HostState.CUT:
             return
         rng, conditions, traffic = self._rng, self.conditions, self.traffic
+        size = len(datagram)
         traffic.sent += 1
-        traffic.sent_bytes += len(datagram)
-        traffic.largest_bytes = max(traffic.largest_bytes, len(datagram))
+        traffic.sent_bytes += size
+        traffic.largest_bytes = max(traffic.largest_bytes, size)
         port.exchanged += 1
-        port.exchanged_bytes += len(datagram)
+        port.exchanged_bytes += size
         if self.observer is not None:
             self.observer(datagram)
         if port.nat is not None:
@@ -194,9 +201,9 @@ class VirtualNetwork:
         there = self._ports.get(target)
         if there is not None:
             there.exchanged += 1
-            there.exchanged_bytes += len(datagram)
+            there.exchanged_bytes += size
         if rng.random() < conditions.loss:
-            self._record(DatagramFate.LOST, port.address, target, datagram)
+            self._record(DatagramFate.LOST, port.label, there.label if there else _label(target), datagram)
             return
         far = there or port
         link = port.access_latency + far.access_latency + conditions.distances[port.region][far.region]
@@ -217,35 +224,41 @@ class VirtualNetwork:
 
     def _arrive(self, journey: tuple[VirtualPort, Address, bytes]) -> None:
         sender, target, datagram = journey
-        source = sender.address
         port = self._ports.get(target)
         if port is None or port.state is HostState.CUT or port.side != sender.side:
-            self._record(DatagramFate.UNREACHABLE, source, target, datagram)
-        elif port.nat is not None and not port.nat.accepts(source, self._clock.seconds()):
-            self._record(DatagramFate.FILTERED, source, target, datagram)
+            self._record(DatagramFate.UNREACHABLE, sender.label, _label(target), datagram)
+        elif port.nat is not None and not port.nat.accepts(sender.address, self._clock.seconds()):
+            self._record(DatagramFate.FILTERED, sender.label, port.label, datagram)
         elif port.state is HostState.UP:
-            self._deliver(source, port, datagram)
+            self._record(DatagramFate.DELIVERED, sender.label, port.label, datagram)
+            port.protocol.datagramReceived(datagram, sender.address)
         elif len(port.queued) < SOCKET_BUFFER:
-            port.queued.append((datagram, source))
+            port.queued.append((datagram, sender.address))
         else:
-            self._record(DatagramFate.LOST, source, target, datagram)
+            self._record(DatagramFate.LOST, sender.label, port.label, datagram)
 
-    def _deliver(self, source: Address, port: VirtualPort, datagram: bytes) -> None:
-        self._record(DatagramFate.DELIVERED, source, port.address, datagram)
-        port.protocol.datagramReceived(datagram, source)
-
-    def _record(self, fate: DatagramFate, source: Address, target: Address, datagram: bytes) -> None:
-        """Count an event and add it to the trace, in a form that is the same on every machine."""
-        traffic = self.traffic
+    def _record(self, fate: DatagramFate, source: bytes, target: bytes, datagram: bytes) -> None:
+        """Count an event and add it to the trace, in a form that is the same on every machine. `source` and
+        `target` are labels."""
+        traffic, size = self.traffic, len(datagram)
         if fate is DatagramFate.DELIVERED:
             traffic.delivered += 1
-            traffic.delivered_bytes += len(datagram)
+            traffic.delivered_bytes += size
         elif fate is DatagramFate.LOST:
             traffic.lost += 1
         elif fate is DatagramFate.FILTERED:
             traffic.filtered += 1
         else:
             traffic.unreachable += 1
-        journey = f"{source[0]} {source[1]} {target[0]} {target[1]} {len(datagram)} "
-        when = struct.pack(">d", self._clock.seconds())
-        self._trace.update(fate.value + when + journey.encode("ascii") + datagram)
+        head = _MARKS[fate] + _pack_time(self._clock.seconds())
+        self._trace.update(b"%b%b%b%d %b" % (head, source, target, size, datagram))
+
+
+_MARKS = {fate: fate.value for fate in DatagramFate}
+_pack_time = struct.Struct(">d").pack
+
+
+def _label(address: Address) -> bytes:
+    """Return an address as it stands in the trace."""
+    host, port = address
+    return f"{host} {port} ".encode("ascii")

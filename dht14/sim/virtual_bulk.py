@@ -25,6 +25,8 @@ from dht14.wire.messages import Reply
 REQUEST, RESPONSE, CLOSED = 0xB0, 0xB1, 0xB2
 """First bytes of these datagrams; no session layer uses them."""
 
+_OWN = frozenset((REQUEST, RESPONSE, CLOSED))
+
 RESEND_SECONDS, MAX_RESENDS = 0.25, 5
 """Seconds until the first resend, doubled for each further one, and the number of resends."""
 
@@ -117,15 +119,17 @@ class VirtualBulk(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """A datagram has arrived (Twisted calls)."""
-        kind, body = datagram[0], datagram[1:]
+        kind = datagram[0]
+        if kind not in _OWN:
+            self._rpc.datagramReceived(datagram, addr)
+            return
+        body = datagram[1:]
         if kind == REQUEST:
             self._asked(body, addr)
         elif kind == RESPONSE:
             self._answered(*decode_answer(body, self._verify_proof))
-        elif kind == CLOSED:
-            self._answered(body, CallFailed())
         else:
-            self._rpc.datagramReceived(datagram, addr)
+            self._answered(body, CallFailed())
 
     def _answered(self, tag: bytes, answer: UploadAnswer | CallFailed) -> None:
         transfer = self._close(tag)

@@ -27,6 +27,7 @@ from dht14.sim.network import VirtualNetwork
 from dht14.sim.virtual_bulk import VirtualBulk
 from dht14.stack import StackOptions
 from dht14.stack_builder import build_stack
+from dht14.wire.contacts import make_room
 
 T = TypeVar("T")
 OnEnded = Callable[[int], None]
@@ -95,6 +96,7 @@ class World:
         for number in range(nodes + bootstrap_nodes):
             role = NodeRole.BOOTSTRAP if number < bootstrap_nodes else NodeRole.NODE
             self.set_host(Host(number, role, Identity.made_up(PUZZLE, self.rng), address_of(number)))
+        make_room(2 * self.size)
         seeds = tuple(Seed(*host.address) for host in self.hosts[: bootstrap_nodes or 1])
         self.options = evolve(options, seeds=seeds, sealed=sealed)
         """Of all nodes."""

@@ -26,7 +26,14 @@ def pack_contacts(contacts: Iterable[Contact], room: int | None = None) -> bytes
 
     Leaves out contacts without a known proof, and, with `room` (bytes), all from the first that does not fit.
     """
-    packed = [_packed(contact) for contact in contacts if contact.proof]
+    # A contact from a table is mostly the same object as last time. To see that here, without a call, makes
+    # the packing of twenty contacts twice as fast.
+    known = _packed_contacts.get
+    packed = [
+        entry[1] if (entry := known(contact.node_id)) and entry[0] is contact else _packed(contact)
+        for contact in contacts
+        if contact.proof
+    ]
     whole = b"".join(packed)
     if len(whole) == _IPV4 * len(packed) and (room is None or _COUNT + len(whole) <= room):
         return len(packed).to_bytes(_COUNT, "big") + whole
@@ -82,6 +89,8 @@ def _slices(v4_count: int, v6_count: int) -> Struct:
 # twenty contacts in one of them. They hold no state of a node, since an entry follows from its key.
 
 _MAX_CACHED = 8_192
+_room = _MAX_CACHED
+"""Contacts in each cache."""
 _packed_contacts: dict[int, tuple[Contact, bytes]] = {}
 """By node id."""
 
@@ -91,10 +100,17 @@ def _packed(contact: Contact) -> bytes:
     if known is not None and (known[0] is contact or known[0] == contact):
         return known[1]
     packed = _pack(contact)
-    if len(_packed_contacts) >= _MAX_CACHED:
+    if len(_packed_contacts) >= _room:
         _packed_contacts.clear()
     _packed_contacts[contact.node_id] = contact, packed
     return packed
+
+
+def make_room(contacts: int) -> None:
+    """Let the caches hold this many contacts, if that is more than they may: for a process with many nodes,
+    whose contacts are nearly all nodes there are."""
+    global _room
+    _room = max(_room, contacts)
 
 
 def _pack(contact: Contact) -> bytes:
@@ -116,7 +132,7 @@ def _unpack(raw: bytes, verify_proof: VerifyProof, known: dict[bytes, Contact]) 
     except Malformed:
         return None
     contact = Contact(node_id, address, proof)
-    if len(known) >= _MAX_CACHED:
+    if len(known) >= _room:
         known.clear()
     known[raw] = contact
     return contact

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE
-from dht14.wire.contacts import pack_contacts, unpack_contacts
+from dht14.wire.contacts import make_room, pack_contacts, unpack_contacts
 from dht14.wire.messages import MAX_CONTACTS_BYTES
 from tests.fakes import contact_at, proof_of, verify_proof
 
@@ -68,6 +68,13 @@ class ContactsTests(SynchronousTestCase):
             packed = pack_contacts(nearest, MAX_CONTACTS_BYTES)
             self.assertLessEqual(len(packed), MAX_CONTACTS_BYTES)
             self.assertEqual(set(unpack(packed)), set(nearest[:fit]))
+
+    def test_many(self) -> None:
+        """A process that has made room for many contacts makes each of them once, however many pass by."""
+        make_room(10_000)
+        many = pack_contacts(contact_at(n, ("192.0.2.1", 8000)) for n in range(10_000))
+        first, again = unpack(many), unpack(many)
+        self.assertTrue(all(one is other for one, other in zip(first, again, strict=True)))
 
     def test_impossible_addresses(self) -> None:
         """Contacts at addresses that no node can have are left out, the others stay."""
