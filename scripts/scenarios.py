@@ -61,7 +61,7 @@ def main() -> int:
     plan = list(product(args.scenarios or SCENARIOS, range(1, args.seeds + 1)))
     # A thread only waits for its process: each run has one of its own, and with it a core.
     with ThreadPoolExecutor(max(1, args.jobs)) as pool:
-        for result in pool.map(lambda one: run(*one, size), plan):
+        for result in pool.map(lambda one: run(one[0], one[1], size), plan):
             good = good and result["good"]
             print(row(result), flush=True)
             if args.output:

@@ -18,12 +18,14 @@ from dht14.cmd.command_error import DONE, NOT_DONE, WRONG_USAGE, CommandError
 from dht14.cmd.progress import TERMINAL_INTERVAL, Heartbeat
 from dht14.cmd.sim_output import ExperimentOutput, ScenarioOutput
 from dht14.kademlia.parameters import MAX_VALUE
+from dht14.sim.branches import AllEnded, Branches, CannotBranch
 from dht14.sim.conditions import Conditions
 from dht14.sim.experiment import EXPERIMENT, GETS, PROMISED_RATE, experiment
 from dht14.sim.plot import can_plot, plot
 from dht14.sim.run import Progress
 from dht14.sim.scenario import Scenario
 from dht14.sim.scenarios import ALIASES, SCENARIOS
+from dht14.sim.world import World
 
 ERRORS_SHOWN = 5
 
@@ -75,6 +77,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument("--nodes", type=whole(1, 100_000), metavar="N", help="number of nodes")
     network.add_argument(
         "--seed", type=whole(0, 2**63), default=1, metavar="N", help="of all randomness (default: 1)"
+    )
+    network.add_argument(
+        "--branches",
+        type=whole(1, 1000),
+        metavar="N",
+        help="let the nodes join once, and run the rest of the scenario N times from there, each time with "
+        "other random numbers; the first is the same run as without --branches",
+    )
+    network.add_argument(
+        "--jobs",
+        type=whole(1, 1000),
+        metavar="N",
+        help="branches that run at the same time (default: one for each core)",
     )
     work = parser.add_argument_group("the work")
     work.add_argument("--values", type=whole(1, 1_000_000), metavar="N", help="number of values to put")
@@ -152,12 +167,16 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(WRONG_USAGE, wrong)
     errors = Errors()
     globalLogPublisher.addObserver(errors)
+    branches = Branches(args.branches or 0, args.jobs or len(os.sched_getaffinity(0)))
+    code = NOT_DONE
     try:
-        return _run(args, errors)
+        code = _run(args, errors, branches)
+        return code
     finally:
         globalLogPublisher.removeObserver(errors)
         for event in errors.first:
             print(eventAsText(event), file=sys.stderr)
+        branches.leave(code)
 
 
 def _misused(args: argparse.Namespace) -> str:
@@ -165,6 +184,10 @@ def _misused(args: argparse.Namespace) -> str:
     given = [option for name, option in EXPERIMENT_OPTIONS.items() if getattr(args, name) is not None]
     if args.scenario and given:
         return f"{given[0]} is part of a scenario, and cannot be given with one"
+    if args.branches and args.plot:
+        return "--plot shows one run: give no --branches"
+    if args.jobs and not args.branches:
+        return "--jobs counts branches: give --branches too"
     if args.plot and not args.scenario:
         return "--plot needs the name of a scenario (--list lists them)"
     if args.plot and not can_plot():
@@ -174,28 +197,71 @@ def _misused(args: argparse.Namespace) -> str:
     return ""
 
 
-def _run(args: argparse.Namespace, errors: "Errors") -> int:
-    scenario, replay = scenario_of(args), replay_of(args)
-    began, cpu_began = time.perf_counter(), time.process_time()
+def _run(args: argparse.Namespace, errors: "Errors", branches: Branches) -> int:
+    scenario, replay, watch = scenario_of(args), replay_of(args), Stopwatch()
+
+    def joined(world: World) -> None:
+        watch.forking()
+        branches.fork(world)
+        if branches.number is not None:
+            watch.forked()
+
     try:
-        with progress_on(sys.stderr, args.quiet) as progress:
-            result = scenario.run(args.seed, progress)
+        # The thread of a heartbeat does not survive a fork.
+        with progress_on(sys.stderr, args.quiet or bool(branches.count)) as progress:
+            result = scenario.run(args.seed, progress, joined)
+    except CannotBranch as reason:
+        raise CommandError(WRONG_USAGE, f"--branches: {scenario.name} has none: {reason}") from None
+    except AllEnded:
+        return _report(branches)
     except Exception:  # noqa: BLE001 - the traceback is printed
         # A bug of the nodes or of the simulator: the traceback says where, the command runs it again.
         traceback.print_exc()
         print(f"To see this again: {replay}", file=sys.stderr)
         return NOT_DONE
-    wall_seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+    wall_seconds, cpu_seconds = watch.read()
     output: ScenarioOutput | ExperimentOutput
     if args.scenario:
         output = ScenarioOutput(result, wall_seconds, cpu_seconds, errors.count, replay)
     else:
         gets = GETS if args.gets is None else args.gets
         output = ExperimentOutput(result, gets, args.kill or 0.0, wall_seconds, errors.count)
-    print(json.dumps(output.as_object()) if args.json else output.as_text())
+    branch = {} if branches.number is None else {"branch": branches.number}
+    print(json.dumps({**branch, **output.as_object()}) if args.json else output.as_text())
     if args.plot:
         plot(result, args.plot)
     return DONE if output.good else NOT_DONE
+
+
+def _report(branches: Branches) -> int:
+    """Print what the branches have printed; return the exit code of them all."""
+    print("".join(branches.outputs()), end="")
+    for number, code in enumerate(branches.codes):
+        if code < 0:
+            print(f"branch {number} was ended by signal {-code}", file=sys.stderr)
+    return NOT_DONE if any(branches.codes) else DONE
+
+
+@define
+class Stopwatch:
+    """Wall time and CPU time of a run, in seconds. Those of a branch include the join, as if the process had
+    never forked."""
+
+    _began: float = field(factory=time.perf_counter, init=False)
+    _cpu_began: float = field(factory=time.process_time, init=False)
+    _cpu_at_last: float = field(factory=time.process_time, init=False)
+
+    def forking(self) -> None:
+        """Note the CPU time that has passed: a forked process has used none yet."""
+        self._cpu_at_last = time.process_time()
+
+    def forked(self) -> None:
+        """This is the forked process."""
+        self._cpu_began -= self._cpu_at_last
+
+    def read(self) -> tuple[float, float]:
+        """Return the wall time and the CPU time since the start."""
+        return time.perf_counter() - self._began, time.process_time() - self._cpu_began
 
 
 def replay_of(args: argparse.Namespace) -> str:
@@ -204,6 +270,8 @@ def replay_of(args: argparse.Namespace) -> str:
     words = ["dht14 sim", *([scenario.name] if args.scenario else [])]
     words += [f"--nodes {scenario.nodes} --values {scenario.values} --seed {args.seed}"]
     given = {option: getattr(args, name) for name, option in EXPERIMENT_OPTIONS.items()}
+    if args.branches:
+        given["--branches"] = args.branches
     return " ".join([*words, *(f"{option} {value}" for option, value in given.items() if value is not None)])
 
 

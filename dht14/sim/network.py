@@ -217,6 +217,10 @@ class VirtualNetwork:
                 delay += conditions.reorder_delay * rng.random()
             self._clock.post(delay, self._arrive, (port, target, datagram))
 
+    def reseed(self, seed: str) -> None:
+        """Draw all further random numbers from this seed."""
+        self._rng.seed(seed)
+
     def digest(self) -> str:
         """Return the SHA-256, in hex, of all events so far: time, fate, source, target and bytes, in
         order."""

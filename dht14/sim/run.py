@@ -76,6 +76,8 @@ class ScenarioRun:
     _progress: Progress = lambda phase, over, count: None
     checked: bool = True
     """Whether an `InvariantChecker` runs all the time."""
+    _on_joined: Callable[[World], None] = lambda world: None
+    """Called once, after the first `join`."""
     history: History = field(factory=History)
     timeline: Timeline = field(factory=Timeline)
     promises: list[Promise] = field(factory=list)
@@ -107,6 +109,8 @@ class ScenarioRun:
         """Start the nodes of these numbers (default: all nodes), and wait until they have settled."""
         joined = self.world.join(numbers, self._progress_of("joins", len(numbers) or self.world.size))
         self.world.wait(SETTLE)
+        on_joined, self._on_joined = self._on_joined, lambda world: None
+        on_joined(self.world)
         return joined
 
     def put(

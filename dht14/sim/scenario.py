@@ -43,10 +43,16 @@ class Scenario:
     checked: bool = True
     """Whether nodes are checked for contradictions all the time."""
 
-    def run(self, seed: int, progress: Progress = lambda phase, over, count: None) -> "Result":
-        """Run it. Raises AssertionError when an invariant is broken or an operation never ends."""
+    def run(
+        self,
+        seed: int,
+        progress: Progress = lambda phase, over, count: None,
+        on_joined: Callable[[World], None] = lambda world: None,
+    ) -> "Result":
+        """Run it. `on_joined` is called after the first join. Raises AssertionError when an invariant is
+        broken or an operation never ends."""
         world = World(self.nodes, seed, self.conditions, self.bootstrap_nodes, self.options, self.sealed)
-        run = ScenarioRun(world, self.values, self.value_bytes, progress, self.checked)
+        run = ScenarioRun(world, self.values, self.value_bytes, progress, self.checked, on_joined)
         with rare_collections():
             self.script(run)
         forged = run.verdicts[GetVerdict.FORGED]

@@ -131,6 +131,12 @@ class World:
         self.set_host(Host(self.size, NodeRole.NODE, identity, self._free_address()))
         return self.size - 1
 
+    def branch(self, number: int) -> None:
+        """Let all that happens from now on depend on this number too; 0 changes nothing."""
+        if number:
+            self.rng.seed(f"{self._seed}/world/branch {number}")
+            self.network.reseed(f"{self._seed}/network/branch {number}")
+
     def _free_address(self) -> Address:
         self._newcomers += 1
         return address_of(self.size + self._newcomers)

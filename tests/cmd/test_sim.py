@@ -162,11 +162,41 @@ class ScenarioTests(SynchronousTestCase):
             ([*DEATHS, "--loss", "0.1"], "--loss is part of a scenario"),
             ([*DEATHS, "--value-size", "7"], "--value-size is part of a scenario"),
             (["--plot", "picture.svg"], "needs the name of a scenario"),
+            ([*DEATHS, "--jobs", "2"], "give --branches too"),
+            ([*DEATHS, "--branches", "2", "--plot", "picture.svg"], "give no --branches"),
             ([*DEATHS, "--plot", "/nowhere/at/all.svg"], "no folder"),
         ):
             code, output, errors = run(*words)
             self.assertEqual((code, output), (2, ""), words)
             self.assertIn(why, errors)
+
+    def test_branches(self) -> None:
+        """The nodes join once. The first branch is the run without branches, to the same digest and the same
+        number of events; the others differ from it and from each other. All have their promises."""
+        command = [sys.executable, "-m", "dht14", "sim", *DEATHS, "--json", "--branches", "3"]
+        ended = subprocess.run(command, check=True, capture_output=True, text=True)
+        branches = [json.loads(line) for line in ended.stdout.splitlines()]
+        self.assertEqual([branch["branch"] for branch in branches], [0, 1, 2])
+        alone = figures(*DEATHS)
+        self.assertEqual((branches[0]["digest"], branches[0]["events"]), (alone["digest"], alone["events"]))
+        self.assertEqual(len({branch["digest"] for branch in branches}), 3)
+        self.assertTrue(all(branch["good"] for branch in branches))
+        self.assertIn("--branches 3", branches[1]["replay"])
+
+    def test_broken_branch(self) -> None:
+        """A branch that misses a promise, or breaks off, makes the whole command fail; the others are
+        printed all the same."""
+        words = ["--nodes", "5", "--values", "5", "--gets", "5", "--loss", "0.98", "--branches", "2"]
+        command = [sys.executable, "-m", "dht14", "sim", *words]
+        ended = subprocess.run(command, check=False, capture_output=True, text=True)
+        self.assertEqual(ended.returncode, 1)
+        self.assertEqual(ended.stdout.count("0 of 7 joined"), 2)
+
+    def test_no_branches(self) -> None:
+        """Branches with one disk are refused: they would destroy each other's files."""
+        code, output, errors = run("power-cut", "--nodes", "5", "--values", "1", "--branches", "2")
+        self.assertEqual((code, output), (2, ""))
+        self.assertIn("--branches: power-cut has none: its nodes have disks", errors)
 
     def test_plot(self) -> None:
         """--plot leaves a picture in the file."""
