@@ -135,7 +135,7 @@ def _nodes() -> tuple[bytes, Encode, Decode]:
 
     def decode(data: bytes, verify_proof: VerifyProof) -> Message | None:
         length = int.from_bytes(data[_AFTER_CODE:_CONTACTS_AT], "big")
-        if not 256 <= length == len(data) - _CONTACTS_AT - 1 <= MAX_DATAGRAM:
+        if not 256 <= length == len(data) - _CONTACTS_AT - 1 <= MAX_CONTACTS_BYTES:
             return None
         if data[-1] > 1 or not data.startswith(_FOUR):
             return None

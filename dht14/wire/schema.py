@@ -101,8 +101,8 @@ def _encode_contacts(contacts: tuple[Contact, ...]) -> bytes:
 
 
 def _decode_contacts(item: object, verify_proof: VerifyProof) -> tuple[Contact, ...]:
-    if type(item) is not bytes:
-        raise Malformed("not contacts")
+    if type(item) is not bytes or len(item) > MAX_CONTACTS_BYTES:
+        raise Malformed(f"not contacts of at most {MAX_CONTACTS_BYTES} bytes")
     return unpack_contacts(item, verify_proof, limit=K)
 
 

@@ -311,6 +311,8 @@ class StrictnessTests(SynchronousTestCase):
             most = pack_contacts(SOME_CONTACTS[:1] * K)
             too_many = pack_contacts(SOME_CONTACTS[:1] * (K + 1))
             self.assert_fields(code, [most, *more], [too_many, b"", b"\0", most[:-1], 5, "x", [], None], at=0)
+            widest, too_wide = (pack_contacts(V6_CONTACTS[:count]) for count in (16, 17))
+            self.assert_fields(code, [widest, *more], [too_wide], at=0)
 
     def test_lapsed(self) -> None:
         """The kind of a LAPSED is open or owner."""
