@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address
+from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.security.identity import Identity, VerifyProof
 from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.shares import Priority, SharedRateLimiter
@@ -170,10 +171,10 @@ class Acceptor:
         """Return whether a FINISH is worth the work of opening it: our cookie is in it, and the limits allow
         it.
 
-        Raises Malformed when it is too short.
+        Raises Malformed when it is too short or too long.
         """
-        if len(finish) < hs.FINISH_BYTES:
-            raise Malformed("a FINISH that is too short")
+        if not hs.FINISH_BYTES <= len(finish) <= MAX_DATAGRAM:
+            raise Malformed("a FINISH of an impossible size")
         if self._named_prekey(finish, now) is None or not self._is_own_cookie(finish, address, now):
             self._metrics.stale_finish += 1
             return False

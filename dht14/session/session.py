@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.security.rate_limiter import Bucket
 from dht14.session.handshake import (
     ACCEPT,
@@ -169,8 +170,8 @@ class Session:
         return accepting.last
 
     def open(self, datagram: bytes, now: float) -> bytes | None:
-        """Return what is sealed in an ACCEPT or DATA; None when it is forged, repeated or too late."""
-        if len(datagram) < MIN_DATA_BYTES or now >= self.ends_at:
+        """Return what is sealed in an ACCEPT or DATA; None when it is forged, repeated, late or too long."""
+        if not MIN_DATA_BYTES <= len(datagram) <= MAX_DATAGRAM or now >= self.ends_at:
             return None
         head = datagram[:HEAD_BYTES]
         (counter,) = _counter_in(head)

@@ -50,10 +50,16 @@ class AcceptorTestCase(SynchronousTestCase):
             self.metrics,
         )
 
-    def finish(self, began: float = BEGINNING, node_id: int | None = None, caller: Address = CALLER) -> bytes:
+    def finish(
+        self,
+        began: float = BEGINNING,
+        node_id: int | None = None,
+        caller: Address = CALLER,
+        request: bytes = b"request",
+    ) -> bytes:
         """Return a FINISH whose HELLO came at `began`."""
         initiator = Initiator.begin(caller, node_id, self.rng.randbytes(8), self.rng.randbytes(32), began)
-        initiator.enqueue(b"request")
+        initiator.enqueue(request)
         challenge = self.acceptor.challenge(initiator.datagram, caller, UNKNOWN, began)
         assert challenge is not None
         initiator.finish(hs.Challenge.parse(challenge), self.caller, self.identity.node_id, began)
@@ -72,6 +78,14 @@ class AcceptorTests(AcceptorTestCase):
             self.assertEqual((accepted.node_id, accepted.proof), (self.caller.node_id, self.caller.proof))
             self.assertEqual(accepted.request, b"request")
             self.assertEqual(self.acceptor.cid_of_repeated(finish), b"cid of it")
+
+    def test_sizes(self) -> None:
+        """A FINISH that is shorter than one without a request, or longer than a datagram, is malformed."""
+        longest = self.finish(request=bytes(hs.MAX_FINISH_REQUEST_BYTES))
+        self.assertTrue(self.acceptor.may_open(longest, CALLER, UNKNOWN, BEGINNING))
+        for wrong in (longest + b"\0", self.finish(request=b"")[:-1]):
+            with self.assertRaises(Malformed):
+                self.acceptor.may_open(wrong, CALLER, UNKNOWN, BEGINNING)
 
     def test_cookie_life(self) -> None:
         """A CHALLENGE may be answered for two minutes, also across a rotation of pre-keys."""

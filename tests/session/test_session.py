@@ -4,11 +4,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.security.rate_limiter import TokenBucket
 from dht14.session.handshake import ACCEPT, DATA, SessionKeys
 from dht14.session.ready_ciphers import MAX_READY
 from dht14.session.replay_window import WINDOW
-from dht14.session.session import MAX_AGE, Session
+from dht14.session.session import MAX_AGE, MIN_DATA_BYTES, Session
 
 KEYS = SessionKeys(bytes(32), bytes(range(32)))
 INITIATOR_CID, RESPONDER_CID = b"initiate", b"responds"
@@ -118,3 +119,10 @@ class SessionTests(SynchronousTestCase):
     def test_short_accept(self) -> None:
         """An authentic ACCEPT that is too short for its prefix is refused."""
         self.assertRaises(Malformed, self.initiator.accepted, bytes(25))
+
+    def test_long(self) -> None:
+        """What is longer than any datagram is not taken, however authentic."""
+        self.establish()
+        longest = bytes(MAX_DATAGRAM - MIN_DATA_BYTES)
+        self.assertIsNone(self.responder.open(self.initiator.answer(longest + b"x", 0.0), 0.0))
+        self.assertEqual(self.responder.open(self.initiator.answer(longest, 0.0), 0.0), longest)
