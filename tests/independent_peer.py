@@ -107,6 +107,8 @@ class Initiator:
         clock: Clock = time.time,
     ) -> None:
         self.proofs, self.identity, self.sought, self.clock = proofs, identity, node_id, clock
+        self.heard: list[float] = []
+        """The times of those with whom it made sessions."""
         self.cid = random(8)
         self.ephemeral = X25519PrivateKey.from_private_bytes(random(32))
         public = self.ephemeral.public_key().public_bytes_raw()
@@ -121,7 +123,9 @@ class Initiator:
         self.responder = self.proofs.node_id(proof)
         assert self.sought in (None, self.responder)
         Ed25519PublicKey.from_public_bytes(proof[:32]).verify(signature, b"dht14/prekey" + prekey + expires)
-        assert struct.unpack(">I", expires)[0] * 60 + 86_400 > self.clock()
+        ends = struct.unpack(">I", expires)[0] * 60
+        times = sorted([self.clock(), *self.heard[-15:], ends - 1_200])
+        assert ends + 86_400 >= times[(len(times) - 1) // 2]
         shared = self.ephemeral.exchange(X25519PublicKey.from_public_bytes(prekey))
         self.keys = Keys(self.hello, challenge, shared)
         self.k_ir, self.k_ri = self.keys.directions(self.identity.node_id, self.responder)
@@ -132,9 +136,10 @@ class Initiator:
 
     def open(self, datagram: bytes) -> bytes:
         """The payload of an ACCEPT or DATA."""
-        assert datagram[1:9] == self.cid
+        assert datagram[1:9] == self.cid and len(datagram) <= 1_200
         payload = unseal(self.k_ri, struct.unpack(">Q", datagram[9:17])[0], datagram, 17)
         if datagram[:1] == b"\x44":
+            assert len(payload) >= 26
             self.peer_cid, self.observed, payload = payload[:8], payload[8:26], payload[26:]
         return payload
 
@@ -148,27 +153,31 @@ class Responder:
     """The responder's side: any number of handshakes, one session."""
 
     def __init__(self, proofs: Proofs, identity: Identity, random: Random, clock: Clock = time.time) -> None:
-        self.proofs, self.identity, self.random = proofs, identity, random
+        self.proofs, self.identity, self.random, self.clock = proofs, identity, random, clock
         self.prekey = X25519PrivateKey.from_private_bytes(random(32))
         public = self.prekey.public_key().public_bytes_raw()
-        expires = struct.pack(">I", int(clock()) // 60 + 20)
+        expires = struct.pack(">I", int(clock() + 1_200) // 60 + 1)
         signature = identity.key.sign(b"dht14/prekey" + public + expires)
         self.signed = identity.proof + public + expires + signature
-        self.hellos: dict[bytes, bytes] = {}
+        self.hellos: dict[bytes, tuple[bytes, int]] = {}
 
     def challenge(self, hello: bytes) -> bytes:
         # It remembers the HELLOs, which a real node must not do: so any different cookies will do.
         cookie = self.random(24)
-        self.hellos[cookie] = hello
+        self.hellos[cookie] = hello, int(self.clock())
         return b"\x42" + hello[1:9] + cookie + self.signed
 
     def finish(self, finish: bytes, address: Address) -> bytes:
         """The request in a FINISH."""
+        assert 197 <= len(finish) <= 1_200
         cookie = finish[9:33]
         challenge = b"\x42" + finish[1:9] + cookie + self.signed
         assert finish[65:69] == self.signed[48:52]
         shared = self.prekey.exchange(X25519PublicKey.from_public_bytes(finish[33:65]))
-        keys = Keys(self.hellos.pop(cookie), challenge, shared)
+        hello, made_at = self.hellos[cookie]
+        assert int(self.clock()) - made_at <= 120
+        assert hello[41:49] in (bytes(8), sha256(self.identity.node_id + hello[9:41])[:8])
+        keys = Keys(hello, challenge, shared)
         opened = unseal(keys.fin, 0, finish, 69)
         proof, signature, request = opened[:48], opened[48:112], opened[112:]
         self.initiator = self.proofs.node_id(proof)
@@ -181,9 +190,10 @@ class Responder:
         return request
 
     def open(self, data: bytes) -> bytes:
-        assert data[1:9] == self.cid
+        assert data[1:9] == self.cid and len(data) <= 1_200
+        payload = unseal(self.k_ir, struct.unpack(">Q", data[9:17])[0], data, 17)
         self.confirmed = True
-        return unseal(self.k_ir, struct.unpack(">Q", data[9:17])[0], data, 17)
+        return payload
 
     def answer(self, payload: bytes) -> bytes:
         """ACCEPT or DATA."""
@@ -205,6 +215,7 @@ def read_message(raw: bytes) -> Message:
         major, argument = rest[0] & 0xE0, rest[0] & 0x1F
         assert major in (0x00, 0x40) and argument <= 27
         size = 0 if argument < 24 else 1 << (argument - 24)
+        assert len(rest) > size
         number = argument if not size else int.from_bytes(rest[1 : 1 + size], "big")
         # The shortest form: a number that fits half of these bytes must not use all of them.
         assert size == 0 or number >= (24 if size == 1 else 1 << (4 * size))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from tests.fuzz import bulk, decoders, nodes, sessions
+from tests.fuzz import bulk, decoders, differential, differential_sessions, nodes, sealed_nodes, sessions
 
 HERE = Path(__file__).parent
 
@@ -45,10 +45,14 @@ TARGETS = {
         Target("disk_entry", decoders.disk_entry, decoders.disk_entries),
         Target("sealed_session", sessions.sealed_session, sessions.session_steps),
         Target("node", nodes.node, nodes.node_steps),
+        Target("sealed_node", sealed_nodes.sealed_node, sealed_nodes.sealed_steps),
         Target("bulk_answer", bulk.bulk_answer, bulk.bulk_answers, 70_000),
         Target("bulk_holder", bulk.bulk_holder, bulk.holder_steps),
         Target("bulk_asker", bulk.bulk_asker, bulk.asker_steps, 16_384),
         Target("tls_bytes", bulk.tls_bytes, bulk.tls_hellos, 2_048),
         Target("api_stream", nodes.api_stream, nodes.api_streams, 8_192),
+        Target("same_message", differential.same_message, differential.same_messages, 1_300),
+        Target("same_items", differential.same_items, differential.item_steps, 1_500),
+        Target("same_session", differential_sessions.same_session, differential_sessions.same_steps),
     )
 }

@@ -6,10 +6,11 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.wire.messages import Stored
-from tests.fuzz import bulk, nodes, sessions
+from tests.fuzz import bulk, differential, differential_sessions, nodes, sealed_nodes, sessions
 from tests.fuzz.mutations import mutated
 from tests.fuzz.steps import steps
 from tests.fuzz.targets import TARGETS, Target
+from tests.independent_messages import written_again
 
 MUTATIONS = int(os.environ.get("FUZZ_MUTATIONS", "300"))
 """Inputs made of each target's seeds; more are for `tox -e fuzz`."""
@@ -46,6 +47,39 @@ class ReachTests(SynchronousTestCase):
             results += [outcome.result for outcome in trial.outcomes if outcome.called]
         self.assertGreater(sum(one is True for one in results), 3)
         self.assertTrue({b"value", b"content"} <= {one for one in results if isinstance(one, bytes)})
+
+    def test_sealed_node(self) -> None:
+        """Honest peers let the node put, get and find; it has sessions with all of them."""
+        results: list[object] = []
+        for sample in sealed_nodes.sealed_steps():
+            trial = sealed_nodes.SealedTrial()
+            for what, data in steps(sample):
+                trial.take(what, data)
+            trial.end()
+            results += [outcome.result for outcome in trial.outcomes]
+        self.assertGreater(sum(one is True for one in results), 3)
+        self.assertTrue({b"value", b"content"} <= {one for one in results if isinstance(one, bytes)})
+        self.assertEqual(len(trial.stack.table.contacts()), len(trial.peers))
+
+    def test_same_items(self) -> None:
+        """The samples are messages for both."""
+        for sample in differential.item_steps():
+            message = differential.message_of(sample)
+            assert message is not None
+            self.assertEqual(written_again(message, differential.PROOFS), message)
+
+    def test_same_session(self) -> None:
+        """The samples begin sessions in both roles, and both take packets in them."""
+        accepted = opened = taken = 0
+        for sample in differential_sessions.same_steps():
+            both = differential_sessions.Both()
+            for what, data in steps(sample):
+                both.take(what, data)
+            accepted += both.layer.metrics.accepted
+            opened += both.layer.metrics.opened
+            taken += len(both.taken) + len(both.its_taken)
+        self.assertGreater(min(accepted, opened), 1)
+        self.assertGreater(taken, 8)
 
     def test_bulk_holder(self) -> None:
         """The holder of the bulk target gives and takes values."""
