@@ -5,7 +5,16 @@ from pathlib import Path
 
 from attrs import frozen
 
-from tests.fuzz import bulk, decoders, differential, differential_sessions, nodes, sealed_nodes, sessions
+from tests.fuzz import (
+    bulk,
+    decoders,
+    differential,
+    differential_sessions,
+    http,
+    nodes,
+    sealed_nodes,
+    sessions,
+)
 
 HERE = Path(__file__).parent
 
@@ -51,6 +60,7 @@ TARGETS = {
         Target("bulk_asker", bulk.bulk_asker, bulk.asker_steps, 16_384),
         Target("tls_bytes", bulk.tls_bytes, bulk.tls_hellos, 2_048),
         Target("api_stream", nodes.api_stream, nodes.api_streams, 8_192),
+        Target("admin_http", http.admin_http, http.http_steps),
         Target("same_message", differential.same_message, differential.same_messages, 1_300),
         Target("same_items", differential.same_items, differential.item_steps, 1_500),
         Target("same_session", differential_sessions.same_session, differential_sessions.same_steps),
