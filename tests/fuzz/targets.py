@@ -14,6 +14,7 @@ from tests.fuzz import (
     nodes,
     sealed_nodes,
     sessions,
+    tls,
 )
 
 HERE = Path(__file__).parent
@@ -59,6 +60,7 @@ TARGETS = {
         Target("bulk_holder", bulk.bulk_holder, bulk.holder_steps),
         Target("bulk_asker", bulk.bulk_asker, bulk.asker_steps, 16_384),
         Target("tls_bytes", bulk.tls_bytes, bulk.tls_hellos, 2_048),
+        Target("tls_peer", tls.tls_peer, tls.tls_steps),
         Target("api_stream", nodes.api_stream, nodes.api_streams, 8_192),
         Target("admin_http", http.admin_http, http.http_steps),
         Target("same_message", differential.same_message, differential.same_messages, 1_300),
