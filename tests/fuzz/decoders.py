@@ -15,6 +15,7 @@ from dht14.app.data_dir import DataDir, replace_file
 from dht14.app.options import Role
 from dht14.database.entry_format import SLOT_BYTES, EntryFormat, read_header, read_tags
 from dht14.errors import ConfigError, Malformed
+from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records import envelope
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Record, advertised_rank
@@ -98,7 +99,9 @@ def api_message(raw: bytes) -> None:
     """One frame of the API, at the node and at its client."""
     with suppress(Malformed):
         request = api_messages.decode_request(raw)
-        if isinstance(request, api_messages.GetRecord):
+        if isinstance(request, api_messages.WatchKey):
+            assert api_messages.encode_watch(request.key, request.on) == raw
+        elif isinstance(request, api_messages.GetRecord):
             assert api_messages.encode_get_record(request.key, request.content) == raw
         elif isinstance(request, api_messages.Get):
             assert api_messages.encode_get(request.key) == raw
@@ -115,8 +118,13 @@ def api_message(raw: bytes) -> None:
 def _reply_again(reply: api_messages.ApiReply) -> bytes:
     if isinstance(reply, api_messages.PutReceipt):
         return api_messages.encode_receipt(reply.key, reply.receipt)
+    if isinstance(reply, api_messages.ChangedRecord):
+        value = reply.value or bytes(MAX_VALUE)  # Too large for it: it is left out.
+        return api_messages.encode_changed(reply.key, reply.kind, reply.version, reply.ttl, value)
     if isinstance(reply, api_messages.FoundRecord):
         return api_messages.encode_record(reply.key, reply.kind, reply.version, reply.ttl, reply.value)
+    if isinstance(reply, api_messages.GoneRecord):
+        return api_messages.encode_gone(reply.key, reply.reason)
     if isinstance(reply, api_messages.MissingRecord):
         return api_messages.encode_no_record(reply.key, reply.reason)
     if isinstance(reply, api_messages.Success):
@@ -134,9 +142,14 @@ def api_frames() -> Iterator[bytes]:
         yield api_messages.encode_receipt(bytes(32), Receipt(PutOutcome.NOT_STORED, 1, 8, reason, 1 << 63))
     for content in (False, True):
         yield api_messages.encode_get_record(bytes(32), content)
+    for on in (False, True):
+        yield api_messages.encode_watch(bytes(32), on)
     for kind in (1, 2, 3):
         yield api_messages.encode_record(bytes(32), kind, 7, 60, b"value")
+        yield api_messages.encode_changed(bytes(32), kind, 7, 60, b"value")
+    yield api_messages.encode_changed(bytes(32), 1, 7, 60, bytes(MAX_VALUE))
     for why in NoRecord:
+        yield api_messages.encode_gone(bytes(32), why)
         yield api_messages.encode_no_record(bytes(32), why)
 
 

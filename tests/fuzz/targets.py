@@ -6,6 +6,7 @@ from pathlib import Path
 from attrs import frozen
 
 from tests.fuzz import (
+    api,
     bulk,
     decoders,
     differential,
@@ -29,6 +30,8 @@ class Target:
     make_samples: Callable[[], Iterable[bytes]]
     longest: int = 4_096
     """The size of the longest input."""
+    cost: int = 1
+    """How many times as much as for most targets an input costs: the suite runs so many times fewer."""
 
     @property
     def corpus(self) -> Path:
@@ -55,16 +58,17 @@ TARGETS = {
         Target("disk_entry", decoders.disk_entry, decoders.disk_entries),
         Target("sealed_session", sessions.sealed_session, sessions.session_steps),
         Target("node", nodes.node, nodes.node_steps),
-        Target("sealed_node", sealed_nodes.sealed_node, sealed_nodes.sealed_steps),
+        Target("sealed_node", sealed_nodes.sealed_node, sealed_nodes.sealed_steps, cost=6),
         Target("bulk_answer", bulk.bulk_answer, bulk.bulk_answers, 70_000),
         Target("bulk_holder", bulk.bulk_holder, bulk.holder_steps),
         Target("bulk_asker", bulk.bulk_asker, bulk.asker_steps, 16_384),
         Target("tls_bytes", bulk.tls_bytes, bulk.tls_hellos, 2_048),
-        Target("tls_peer", tls.tls_peer, tls.tls_steps),
+        Target("tls_peer", tls.tls_peer, tls.tls_steps, cost=4),
         Target("api_stream", nodes.api_stream, nodes.api_streams, 8_192),
-        Target("admin_http", http.admin_http, http.http_steps),
+        Target("api_clients", api.api_clients, api.client_steps),
+        Target("admin_http", http.admin_http, http.http_steps, cost=2),
         Target("same_message", differential.same_message, differential.same_messages, 1_300),
         Target("same_items", differential.same_items, differential.item_steps, 1_500),
-        Target("same_session", differential_sessions.same_session, differential_sessions.same_steps),
+        Target("same_session", differential_sessions.same_session, differential_sessions.same_steps, cost=3),
     )
 }

@@ -1,12 +1,17 @@
+import contextlib
+import io
 import os
 import random
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.wire.messages import Stored
-from tests.fuzz import bulk, differential, differential_sessions, nodes, sealed_nodes, sessions
+from tests.fuzz import bulk, differential, differential_sessions, nodes, reach, sealed_nodes, sessions
+from tests.fuzz.aims import AIMS
 from tests.fuzz.mutations import mutated
 from tests.fuzz.steps import steps
 from tests.fuzz.targets import TARGETS, Target
@@ -25,7 +30,7 @@ class TargetTests(SynchronousTestCase):
         self.assertTrue(seeds)
         for seed in [b"", *seeds]:
             target.run(seed)
-        for _ in range(MUTATIONS):
+        for _ in range(MUTATIONS // target.cost):
             raw = mutated(rng, rng.choice(seeds))[: target.longest]
             try:
                 target.run(raw)
@@ -36,6 +41,19 @@ class TargetTests(SynchronousTestCase):
 
 class ReachTests(SynchronousTestCase):
     """The samples reach what they are made for: a target that reaches nothing finds nothing."""
+
+    def test_aims(self) -> None:
+        """Each target aims at something that is there, and `reach` counts the lines that it reaches."""
+        self.assertEqual(set(AIMS), set(TARGETS))
+        for aims in AIMS.values():
+            for file in reach.files_of(aims):
+                self.assertTrue(Path(file).is_file(), file)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            self.patch(sys, "argv", ["reach", "same_items"])
+            self.assertEqual(reach.main(), 0)
+        self.assertRegex(
+            printed.getvalue(), r"(?m)^\| `same_items` \| \d+ \| \d+ \| \d+ \| [5-9]\d % \| [5-9]\d % \|$"
+        )
 
     def test_node(self) -> None:
         """The steps of the node target answer its gets and puts."""

@@ -70,7 +70,9 @@ class TlsTrial:
         self.is_asker = caller % len(callers()) == 0
         self.client: SSL.Connection = callers()[caller % len(callers())].clientConnectionForTLS(None)
         self.client.set_connect_state()
-        self.holder: Any = self.server.buildProtocol(IPv4Address("TCP", "192.0.2.1", 5))
+        holder = self.server.buildProtocol(IPv4Address("TCP", "192.0.2.1", 5))
+        assert holder is not None
+        self.holder: Any = holder
         self.wire = StringTransport()
         self.holder.makeConnection(self.wire)
         self.received = b""

@@ -1,0 +1,141 @@
+"""Says how much of the product the kept inputs of each target reach: its samples and its corpus.
+
+    python -m tests.fuzz.reach [--minimize] [TARGET ...]
+
+Counts lines inside of functions, in the files that a target aims at; those that run at import do not count.
+`--minimize` drops the inputs of a corpus that reach no line which the samples and the inputs before them do
+not reach. Inputs below a line that begins with #, which found a bug, stay.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from attrs import define, field
+
+TOP = Path(__file__).parents[2]
+
+
+@define
+class Reached:
+    """The lines of some files that have run."""
+
+    files: list[str]
+    lines: dict[str, set[int]] = field(factory=dict)
+
+    def add(self, run: "Reached") -> bool:
+        """Add those of another run; return whether any is new."""
+        before = self.count
+        for file, lines in run.lines.items():
+            self.lines.setdefault(file, set()).update(lines)
+        return self.count > before
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return sum(map(len, self.lines.values()))
+
+
+def files_of(aims: Iterable[str]) -> list[str]:
+    """The files at these paths below dht14/, and in these folders."""
+    found: list[Path] = []
+    for aim in aims:
+        path = TOP / "dht14" / aim
+        found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return [str(path) for path in found if path.name != "__init__.py"]
+
+
+def measure(name: str, minimize: bool) -> dict[str, int]:
+    """Run a target over what is kept of it, in this process, which has imported nothing of the product."""
+    import coverage
+
+    from tests.fuzz.aims import AIMS
+
+    files = files_of(AIMS[name])
+    cover = coverage.Coverage(data_file=None, config_file=False, include=files)
+
+    def reached() -> Reached:
+        cover.stop()
+        data = cover.get_data()
+        lines = {file: set(data.lines(file) or ()) for file in files}
+        cover.start()
+        return Reached(files, lines)
+
+    cover.start()
+    from tests.fuzz.targets import TARGETS
+
+    target = TARGETS[name]
+    samples = list(target.make_samples())
+    at_import = reached()
+    for sample in samples:
+        target.run(sample)
+    of_samples = reached()
+    so_far = reached()
+    kept: list[str] = []
+    for lines in _inputs(target.corpus):
+        target.run(bytes.fromhex(lines.rpartition("\n")[2]))
+        if so_far.add(reached()) or lines.startswith("#"):
+            kept.append(lines)
+    cover.stop()
+    if minimize and target.corpus.exists():
+        target.corpus.write_text("".join(f"{lines}\n" for lines in kept))
+    every = sum(len(set(cover.analysis2(file)[1]) - at_import.lines.get(file, set())) for file in files)
+    return {
+        "samples": len(samples),
+        "corpus": len(kept) if minimize else len(_inputs(target.corpus)),
+        "lines": every,
+        "of samples": of_samples.count - at_import.count,
+        "of all": so_far.count - at_import.count,
+    }
+
+
+def _inputs(corpus: Path) -> list[str]:
+    """The inputs of a corpus, each with the comment above it."""
+    inputs, comment = [], ""
+    for line in corpus.read_text().splitlines() if corpus.exists() else []:
+        if line.startswith("#"):
+            comment += line + "\n"
+        else:
+            inputs.append(comment + line)
+            comment = ""
+    return inputs
+
+
+def table(figures: dict[str, dict[str, int]]) -> str:
+    """The figures of all targets, as the page has them."""
+    head = "| target | samples | corpus | lines aimed at | reached by samples | by all |\n"
+    return f"{head}|---|---:|---:|---:|---:|---:|\n" + "".join(
+        f"| `{name}` | {one['samples']} | {one['corpus']} | {one['lines']:,}"
+        f" | {100 * one['of samples'] / one['lines']:.0f} % | {100 * one['of all'] / one['lines']:.0f} % |\n"
+        for name, one in figures.items()
+    )
+
+
+def main() -> int:
+    """The command line."""
+    if sys.argv[1:2] == ["--child"]:
+        print(json.dumps(measure(sys.argv[2], "--minimize" in sys.argv)))
+        return 0
+    from tests.fuzz.aims import AIMS
+
+    parser = argparse.ArgumentParser(prog="reach", description="Say what the inputs of the targets reach.")
+    parser.add_argument("--minimize", action="store_true", help="drop inputs that reach nothing new")
+    parser.add_argument("target", nargs="*", choices=[*AIMS, []], help="all, if none is named")
+    arguments = parser.parse_args()
+    figures: dict[str, dict[str, int]] = {}
+    for name in arguments.target or AIMS:
+        words = [sys.executable, "-m", "tests.fuzz.reach", "--child", name]
+        words += ["--minimize"] * arguments.minimize
+        ended = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False, cwd=TOP)
+        if ended.returncode:
+            return 1
+        figures[name] = json.loads(ended.stdout.splitlines()[-1])
+    print(table(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
