@@ -197,8 +197,8 @@ ROWS: tuple[Row, ...] = (
         "forged and repeated datagrams while clients put and get",
         "tests.process.test_closed.DatagramTests.test_forged_and_repeated",
     ),
-    Tests("P10", 60, "100,000 inputs for each decoder", "FUZZ_MUTATIONS=100000 tests.fuzz"),
-    Tests("P10", 2, "2,000 inputs for each decoder", "FUZZ_MUTATIONS=2000 tests.fuzz"),
+    Tests("P10", 75, "100,000 inputs for each decoder", "FUZZ_MUTATIONS=100000 tests.fuzz"),
+    Tests("P10", 3, "2,000 inputs for each decoder", "FUZZ_MUTATIONS=2000 tests.fuzz"),
     Tests(
         "P10",
         60,

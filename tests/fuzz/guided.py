@@ -1,10 +1,10 @@
 """Lets atheris choose the inputs of the targets, one target after the other.
 
-    python -m tests.fuzz.guided [--seconds N] [--keep] [TARGET ...]
+    python -m tests.fuzz.guided [--seconds N] [--keep] [--page FILE] [TARGET ...]
 
 Ends with 1 when one of them found a bug; the input is printed and belongs into that target's corpus file,
 below a line that begins with # and says what it was. `--keep` writes back to the corpus what reaches new
-lines.
+lines; `reach` says what the kept inputs reach. `--page` writes the figures into that page.
 """
 
 import argparse
@@ -36,8 +36,8 @@ def child(name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
-def fuzz(name: str, seconds: int, keep: bool) -> bool:
-    """Run a target for this long, and return whether it found no bug."""
+def fuzz(name: str, seconds: int, keep: bool) -> tuple[bool, str]:
+    """Run a target for this long; return whether it found no bug, and its row of the table."""
     from tests.fuzz.targets import TARGETS
 
     target = TARGETS[name]
@@ -53,10 +53,12 @@ def fuzz(name: str, seconds: int, keep: bool) -> bool:
         runs = re.search(r"number_of_executed_units: (\d+)", ended.stderr)
         edges = re.findall(r"cov: (\d+)", ended.stderr)
         memory = re.search(r"peak_rss_mb:\s+(\d+)", ended.stderr)
-        count = runs[1] if runs else "no"
-        print(
-            f"{name}: {count} inputs, {edges[-1] if edges else '?'} edges, {memory[1] if memory else '?'} MB"
+        count, edge, most = (
+            runs[1] if runs else "no",
+            edges[-1] if edges else "?",
+            memory[1] if memory else "?",
         )
+        print(f"{name}: {count} inputs, {edge} edges, {most} MB")
         if keep:
             _keep(name, found)
         bugs = sorted(Path(folder).glob("bug-*"))
@@ -65,7 +67,23 @@ def fuzz(name: str, seconds: int, keep: bool) -> bool:
         if ended.returncode:
             print(ended.stderr[-4_000:])
         sys.stdout.flush()
-        return not ended.returncode
+        found_nothing = "nothing" if not ended.returncode else "a bug"
+        return not ended.returncode, f"| `{name}` | {seconds} | {count} | {edge} | {most} | {found_nothing} |"
+
+
+HEAD = "| target | seconds | inputs | edges | MB | found |\n|---|---:|---:|---:|---:|---|\n"
+
+
+def write_rows(path: Path, rows: list[str]) -> None:
+    """Write these rows into the table of a page; the other targets keep theirs."""
+    from tests.fuzz.reach import write_table
+    from tests.fuzz.targets import TARGETS
+
+    _, _, old = path.read_text(encoding="utf-8").partition(HEAD)
+    known = {row.split("`")[1]: row for row in [*old.partition("\n\n")[0].splitlines(), *rows] if "`" in row}
+    write_table(
+        path, "tests.fuzz.guided", HEAD + "".join(f"{known[name]}\n" for name in TARGETS if name in known)
+    )
 
 
 def _keep(name: str, found: Path) -> None:
@@ -91,11 +109,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="guided", description="Fuzz the targets, guided by coverage.")
     parser.add_argument("--seconds", type=int, default=60, help="for each target (60)")
     parser.add_argument("--keep", action="store_true", help="write what reaches new lines to the corpus")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures into this page")
     parser.add_argument("target", nargs="*", choices=[*TARGETS, []], help="all, if none is named")
     arguments = parser.parse_args()
     bugs = 0
     for name in arguments.target or TARGETS:
-        bugs += not fuzz(name, arguments.seconds, arguments.keep)
+        good, row = fuzz(name, arguments.seconds, arguments.keep)
+        bugs += not good
+        if arguments.page:
+            write_rows(arguments.page, [row])
     return min(bugs, 1)
 
 

@@ -1,6 +1,6 @@
 """Says how much of the product the kept inputs of each target reach: its samples and its corpus.
 
-    python -m tests.fuzz.reach [--minimize] [TARGET ...]
+    python -m tests.fuzz.reach [--minimize] [--page FILE] [TARGET ...]
 
 Counts lines inside of functions, in the files that a target aims at; those that run at import do not count.
 `--minimize` drops the inputs of a corpus that reach no line which the samples and the inputs before them do
@@ -114,6 +114,14 @@ def table(figures: dict[str, dict[str, int]]) -> str:
     )
 
 
+def write_table(path: Path, script: str, figures: str) -> None:
+    """Write a table into its place on a page."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(f"<!-- {script}: begin -->\n")
+    _, end, after = rest.partition("<!-- end -->\n")
+    assert begin and end, "the page has no place for the table"
+    path.write_text(f"{before}{begin}\n{figures}\n{end}{after}", encoding="utf-8")
+
+
 def main() -> int:
     """The command line."""
     if sys.argv[1:2] == ["--child"]:
@@ -123,6 +131,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(prog="reach", description="Say what the inputs of the targets reach.")
     parser.add_argument("--minimize", action="store_true", help="drop inputs that reach nothing new")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the table into this page")
     parser.add_argument("target", nargs="*", choices=[*AIMS, []], help="all, if none is named")
     arguments = parser.parse_args()
     figures: dict[str, dict[str, int]] = {}
@@ -134,6 +143,8 @@ def main() -> int:
             return 1
         figures[name] = json.loads(ended.stdout.splitlines()[-1])
     print(table(figures))
+    if arguments.page:
+        write_table(arguments.page, "tests.fuzz.reach", table(figures))
     return 0
 
 

@@ -1,6 +1,7 @@
 """The nodes of a soak: twistd in the background, each over several lives in one data directory."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -162,8 +163,6 @@ class SoakNode:
 
     def asked(self, path: str) -> Any:
         """Return a JSON document of it. Raises OSError or HTTPException."""
-        import json
-
         with self.http("GET", path) as response:
             if response.status != 200:
                 raise HTTPException(f"{path}: {response.status}")
