@@ -1,5 +1,6 @@
 import ipaddress
 import random
+from functools import partial
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,7 +74,9 @@ class ContactsTests(SynchronousTestCase):
         """A process that has made room for many contacts makes each of them once, however many pass by."""
         make_room(10_000)
         many = pack_contacts(contact_at(n, ("192.0.2.1", 8000)) for n in range(10_000))
-        first, again = unpack(many), unpack(many)
+        # One of its own: the cache of the usual one has contacts of other tests.
+        verify = partial(verify_proof)
+        first, again = (unpack_contacts(many, verify) for _ in range(2))
         self.assertTrue(all(one is other for one, other in zip(first, again, strict=True)))
 
     def test_impossible_addresses(self) -> None:
