@@ -83,15 +83,16 @@ def _copy(
     opened = _EntryReader(old, new)
     done, count = 0, source.usage().records
     with source.env.begin() as txn:
+        # Before the records: to leave a floor drops the record of its slot, and a slot can have both.
+        for floors in _batches(txn.cursor(source.floors.floors)):
+            left = {slot: LeftFloor.seal(new, slot, header, body) for slot, header, body in opened(floors)}
+            target.write(Changes(drops=dict(left)))
         for records in _batches(txn.cursor(source.records)):
             target.write(
                 Changes(puts={slot: new.seal(slot, header, body) for slot, header, body in opened(records)})
             )
             done += len(records)
             progress(done, count)
-        for floors in _batches(txn.cursor(source.floors.floors)):
-            left = {slot: LeftFloor.seal(new, slot, header, body) for slot, header, body in opened(floors)}
-            target.write(Changes(drops=dict(left)))
         for kept in _batches(txn.cursor(source.kept)):
             target.write(_kept_changes(txn, source, kept, KeptFormat(old), KeptFormat(new), opened))
     return ResealCounts(target.usage().records, opened.damaged)

@@ -6,12 +6,13 @@ from attrs import evolve
 
 from dht14.app.database_dir import DatabaseDir, unlock
 from dht14.app.reseal import ResealCounts, reseal
-from dht14.database.entry_format import EntryHeader
+from dht14.database.entry_format import EntryBody, EntryHeader
+from dht14.database.floor_table import LeftFloor
 from dht14.database.kept_records import KeptFormat
 from dht14.database.tables import Changes, Tables, growth_of
 from dht14.errors import ConfigError
 from dht14.records.kept import KeptEntry, KeptState
-from dht14.records.record import Record
+from dht14.records.record import Kind, Record
 from tests.app.test_database_dir import KEY, LIMIT, OTHER_KEY, SUBNET, DatabaseDirTestCase
 from tests.database.disk import record
 
@@ -52,6 +53,25 @@ class ResealTests(DatabaseDirTestCase):
         values = unlock(self.data_dir, OTHER_KEY, 7)
         self.check(values)
         self.assertNotIn(os.path.basename(self.values.path), os.listdir(self.path / "values"))
+
+    def test_record_beside_floor(self) -> None:
+        """A record stays that was put after an older one under its key had expired: its slot has a floor."""
+        slot = self.values.format.slot(3)
+        body = EntryBody(3, Kind.OPEN, b"", 1)
+        floor = LeftFloor.seal(self.values.format, slot, EntryHeader(1, 2e9), body)
+        tables = Tables.open(self.values.path, LIMIT, 1000, new=False)
+        tables.write(Changes(drops={slot: floor}))
+        tables.write(Changes(puts={slot: self.values.format.write(slot, record(3))}))
+        tables.close()
+        self.assertEqual(reseal(self.values, OTHER_KEY, LIMIT), ResealCounts(700, 0))
+        values = unlock(self.data_dir, OTHER_KEY, 7)
+        tables = Tables.open(values.path, LIMIT, 1000, new=False)
+        self.addCleanup(tables.close)
+        slot = values.format.slot(3)
+        with tables.env.begin() as txn:
+            self.assertEqual(values.format.read(slot, txn.get(slot, db=tables.records)), record(3))
+            header, _ = values.format.open(slot, txn.get(slot, db=tables.floors.floors))
+        self.assertEqual(header.version, 1)
 
     def test_kept_values(self) -> None:
         """The list of kept values is found under the new key, with its values, but for damaged ones."""
