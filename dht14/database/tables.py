@@ -121,6 +121,9 @@ class Tables:
             readahead=False,
         )
         try:
+            # What is read counts as held. A process that was killed, or a write that failed, can have left a
+            # transaction in the memory of the system that is not on the disk yet.
+            env.sync(True)
             if new:
                 with env.begin(write=True) as txn:
                     tables = [env.open_db(name, txn=txn) for name in _NAMES]

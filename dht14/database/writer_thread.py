@@ -21,6 +21,9 @@ from dht14.errors import Malformed
 FILE_GONE = "its file was removed or moved"
 """The reason of a failed write; data written into a removed file would be lost with this process."""
 
+NEW = ".new"
+"""Behind the name of a database file that is being made."""
+
 PROBE_BYTES = 1 << 20
 """Free space that a disk must have to count as healthy."""
 
@@ -184,28 +187,29 @@ class WriterThread:
         if not self._is_sound():
             return self._begin(set_aside(self._path))
         try:
-            tables = Tables.open(self._path, self._limit, self._max_floors, new=False)
+            return self._opened_tables()
         except (Malformed, lmdb.InvalidError, lmdb.VersionMismatchError):
             # It is a database of another program.
             return self._begin(set_aside(self._path))
-        return Opened(tables, tables.usage())
 
     def _begin(self, aside: str = "") -> Opened:
-        """Make a new database."""
+        """Make a new database. It gets its name when it is complete: a crash leaves none that looks
+        damaged."""
+        new = self._path + NEW
         try:
-            tables = Tables.open(self._path, self._limit, self._max_floors, new=True)
-            try:
-                # A power cut must not lose the name of the file: then its content would be lost, too.
-                fsync_folder(os.path.dirname(self._path))
-                return Opened(tables, tables.usage(), aside)
-            except BaseException:
-                tables.close()
-                raise
-        except BaseException:
-            # On a full disk it is incomplete, and would look damaged the next time.
-            with suppress(OSError):
-                os.unlink(self._path)
-            raise
+            remove_files(new)
+            Tables.open(new, self._limit, self._max_floors, new=True).close()
+            os.rename(new, self._path)
+        finally:
+            remove_files(new)
+        return self._opened_tables(aside)
+
+    def _opened_tables(self, aside: str = "") -> Opened:
+        # A power cut must not lose the name of the file: then its content would be lost, too. A process that
+        # was killed may have left it unflushed.
+        fsync_folder(os.path.dirname(self._path))
+        tables = Tables.open(self._path, self._limit, self._max_floors, new=False)
+        return Opened(tables, tables.usage(), aside)
 
     def _is_sound(self) -> bool:
         """Check the file in a child process. Raises `OSError` if that is impossible."""
@@ -288,6 +292,13 @@ class WriterThread:
 
 MakeWriterThread = Callable[[str, int, int, CallSoon], WriterThread]
 """Makes a `WriterThread` of the arguments of its constructor. The simulator has one on a virtual clock."""
+
+
+def remove_files(path: str) -> None:
+    """Remove a database file and its table of readers, as far as they exist."""
+    for name in (path, path + "-lock"):
+        with suppress(OSError):
+            os.unlink(name)
 
 
 def is_missing(path: str) -> bool:

@@ -54,8 +54,8 @@ class OpenTests(WriterTestCase):
         self.run_until(lambda: isinstance(self.reports[-1], Opened))
 
     def test_name_is_flushed(self) -> None:
-        """The name of a new file is durable before anything is acknowledged; if that fails nothing is left
-        behind, and it is tried again."""
+        """The name of a file is durable before anything is acknowledged, at every start: the process before
+        may have been killed. If that fails it is tried again."""
         self.patch(module, "RETRY_INTERVAL", 0.01)
         flushed: list[str] = []
 
@@ -74,7 +74,18 @@ class OpenTests(WriterTestCase):
         self.reports.clear()
         self.begin()
         self.assertIsInstance(self.next(), Opened)
-        self.assertEqual(len(flushed), 2)
+        self.assertEqual(len(flushed), 3)
+
+    def test_ended_while_made(self) -> None:
+        """What is left of a file that was being made is no damage, and does not stay."""
+        new = self.path.with_name(self.path.name + ".new")
+        new.write_bytes(b"half")
+        new.with_name(new.name + "-lock").touch()
+        self.begin()
+        opened = self.next()
+        assert isinstance(opened, Opened)
+        self.assertEqual(opened.set_aside, "")
+        self.assertEqual({path.name for path in self.path.parent.iterdir()}, {"db", "db-lock"})
 
     def test_too_little_memory(self) -> None:
         """A limit that this process may not map is reported with the name of its option."""
