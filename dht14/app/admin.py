@@ -116,7 +116,8 @@ def admin_token(data_dir: DataDir) -> str:
         token = (data_dir.read(TOKEN_NAME) or b"").decode("ascii", "replace").strip()
         if not token:
             token = secrets.token_urlsafe(32)
-            replace_file(data_dir.file(TOKEN_NAME), f"{token}\n".encode(), durable=False)
+            # Flushed: a power cut could leave as many zero bytes, which anyone can guess.
+            replace_file(data_dir.file(TOKEN_NAME), f"{token}\n".encode(), durable=True)
     except OSError as error:
         raise unusable_error(data_dir.path, error) from None
     return token

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from dht14.database.fsync import fsync_folder
+from dht14.database.fsync import fsync_folder, fsync_folders_of
 from dht14.errors import ConfigError, DataDirInUse, Malformed
 from dht14.kademlia.contact import Contact
 from dht14.security.identity import PROOF_BYTES, Identity, Puzzle, VerifyProof, public_bytes, public_key_in
@@ -66,6 +66,12 @@ class DataDir:
             raise DataDirInUse(
                 f"[node] data_dir: another process uses {path}; stop it, or give this one another --data-dir"
             ) from None
+        except OSError as error:
+            os.close(lock)
+            raise unusable_error(path, error) from None
+        try:
+            # Otherwise a power cut could take the whole directory, with all that is flushed in it.
+            fsync_folders_of(path)
         except OSError as error:
             os.close(lock)
             raise unusable_error(path, error) from None

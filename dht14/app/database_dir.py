@@ -40,7 +40,7 @@ _DIGEST_BYTES = 32
 _KEY_BYTES = 32
 _MAX_HEADER_BYTES = 65_536
 _ASIDE_PREFIX = "damaged-"
-_OUR_FILE = re.compile(rf"{_HEADER}|[0-9a-f]{{{2 * DATABASE_ID_BYTES}}}\.mdb(-lock)?(\.damaged-\d+)?")
+_OUR_FILE = re.compile(rf"{_HEADER}|[0-9a-f]{{{2 * DATABASE_ID_BYTES}}}\.mdb(\.new)?(-lock)?(\.damaged-\d+)?")
 
 
 @frozen(kw_only=True)
@@ -169,6 +169,8 @@ def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Dat
             "move that folder away to start without values"
         )
     values = DatabaseDir(folder, header, EntryFormat(vault, header.origin))
+    # The header may be that of a process that was killed before it flushed the name.
+    fsync_folder(folder)
     values.remove_others()
     return evolve(values, is_missing=is_missing(values.path))
 
