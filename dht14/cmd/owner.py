@@ -19,6 +19,7 @@ from dht14.cmd.results import (
     version_hint,
 )
 from dht14.cmd.signing import add_version_arguments, signed_envelope
+from dht14.database.fsync import fsync_folder
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.records.envelope import key_of_owner
 
@@ -71,6 +72,9 @@ def _write_new(path: str, pem: bytes) -> None:
             file.write(pem)
             file.flush()
             os.fsync(descriptor)
+        # A folder that this user cannot read cannot be flushed.
+        with suppress(PermissionError):
+            fsync_folder(os.path.dirname(os.path.abspath(path)))
     except OSError as error:
         with suppress(OSError):
             os.unlink(path)

@@ -215,6 +215,10 @@ def _write_file(path: str, value: bytes) -> None:
         try:
             with open(target, "xb" if replaces else "wb") as file:
                 file.write(value)
+                if replaces:
+                    # Before the rename: a power cut must not leave an empty file where an older one was.
+                    file.flush()
+                    os.fsync(file.fileno())
             if replaces:
                 os.replace(target, path)
         except BaseException:
