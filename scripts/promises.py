@@ -154,6 +154,14 @@ ROWS: tuple[Row, ...] = (
     Simulation("P1", 1, "holders --nodes 60 --values 60"),
     Tests("P2", 60, "1,000 SIGKILLs", f"KILLS=1000 {STORAGE}.CrashTests"),
     Tests("P2", 2, "10 SIGKILLs of one node, then of 5 nodes", f"KILLS=10 {STORAGE}.CrashTests"),
+    Script(
+        "P2",
+        5,
+        "10,000 power cuts of one data directory",
+        "python -m tests.cuts.run --cuts 10000",
+        r"^[\d,]+ cuts, .*",
+        r"; 0 cuts lost",
+    ),
     Simulation("P2", 3, "power-cut"),
     Script(
         "P2, P13",
