@@ -14,6 +14,8 @@ from twisted.python.failure import Failure
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact, Seed
+from dht14.kademlia.keyspace import shared_prefix
+from dht14.kademlia.parameters import K
 from dht14.node.node import Node
 from dht14.node.ports import Resolver, Rpc
 from dht14.node.timers import cancel_timer
@@ -187,10 +189,20 @@ class Join(Service):
                 return
 
     async def _settle_in(self, named: list[Contact]) -> None:
-        """Look up the own id, then an id in each range beyond the closest neighbour (paper, section 2.3)."""
-        await self._node.find_nodes(self._node.own_id, named)
+        """Look up the own id, then an id in each range beyond the closest neighbour (paper, section 2.3).
+
+        The ranges that are nearer than the k-th node found need no lookup: that of the own id has found all
+        nodes there. If it has found fewer than k, more may be joining at this moment: none is left out.
+        """
+        table = self._node.table
+        lookup = await self._node.find_nodes(self._node.own_id, named)
         self._first_try_over()
-        far = self._node.table.far_targets(self._rng)[:FAR_RANGES]
+        far, found = table.far_targets(self._rng)[:FAR_RANGES], lookup.nearest()
+        if lookup.finished and len(found) == K:
+            ranges = 1 + shared_prefix(self._node.own_id, found[-1].node_id)
+            for target in far[ranges:]:
+                table.looked_up(target, self._clock.seconds())
+            far = far[:ranges]
         lookups = [self._node.find_nodes(target, width=FAR_WIDTH) for target in far]
         await gatherResults(lookups, consumeErrors=True)
 

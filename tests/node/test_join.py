@@ -8,7 +8,8 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address, Contact, Seed
-from dht14.kademlia.parameters import HARD_TIMEOUT
+from dht14.kademlia.keyspace import shared_prefix
+from dht14.kademlia.parameters import HARD_TIMEOUT, K
 from dht14.node.join import (
     ALONE_INTERVAL,
     FAR_RANGES,
@@ -232,6 +233,26 @@ class JoinTests(JoinTestCase):
         self.start(self.seed(other))
         self.network.wait(20)
         self.assertEqual((self.join.joined, len(self.own.table)), (True, 1))
+
+    def test_far_ranges(self) -> None:
+        """After the own id, an id is looked up in each range that reaches beyond the k nodes found, and in no
+        other: the first lookup has found all nodes there, and these ranges are fresh."""
+        ids = [self.rng.getrandbits(256) for _ in range(200)]
+        cluster = self.cluster(0, *ids)
+        self.start(self.seed(cluster[0]))
+        self.network.wait(5)
+        depths = {
+            shared_prefix(OWN, request.target)
+            for peer in cluster
+            for request in peer.asked
+            if isinstance(request, FindNode) and request.target != OWN
+        }
+        nearest = sorted(ids, key=OWN.__xor__)[:K]
+        self.assertEqual(depths, set(range(shared_prefix(OWN, nearest[-1]) + 1)))
+        self.assertGreater(shared_prefix(OWN, nearest[0]), max(depths) + 2)
+        self.assertTrue(all(node_id in self.own.table for node_id in nearest))
+        now = self.network.clock.seconds()
+        self.assertEqual(self.own.table.stale_targets(now, 60.0, self.rng), [])
 
     def test_made_up_neighbour(self) -> None:
         """A neighbour whose id is made up to be near ours does not keep us busy for long."""
