@@ -5,6 +5,7 @@ a connection compares the key when the handshake is over, before it sends anythi
 """
 
 from datetime import datetime, timezone
+from functools import cached_property
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -28,6 +29,12 @@ class NodeTls:
     """Makes the TLS part of connections of one node, from its own key."""
 
     def __init__(self, private_key: Ed25519PrivateKey) -> None:
+        self._private_key = private_key
+
+    @cached_property
+    def _context(self) -> SSL.Context:
+        """Made for the first connection: it takes 18 KiB, and many nodes never move a large value."""
+        private_key = self._private_key
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_min_proto_version(SSL.TLS1_3_VERSION)
         context.set_max_proto_version(SSL.TLS1_3_VERSION)
@@ -39,7 +46,7 @@ class NodeTls:
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _is_leaf)
         context.set_alpn_protos([ALPN])
         context.set_alpn_select_callback(_select)
-        self._context = context
+        return context
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """The side that connects (Twisted calls)."""
