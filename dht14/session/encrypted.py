@@ -11,7 +11,7 @@ from collections.abc import Callable
 from attrs import frozen
 
 from dht14.errors import Malformed
-from dht14.kademlia.contact import Address, Contact
+from dht14.kademlia.contact import Address, Contact, shared_contact
 from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, VerifyProof
 from dht14.security.prekey_clock import PrekeyClock
@@ -22,7 +22,7 @@ from dht14.session.acceptor import Acceptor, Limits
 from dht14.session.initiator import Initiator
 from dht14.session.layer import NOTHING, Datagrams, Received
 from dht14.session.metrics import SessionMetrics
-from dht14.session.session import REKEY_PACKETS, Session
+from dht14.session.session import REKEY_AFTER, REKEY_PACKETS, Session
 from dht14.session.session_table import SessionTable
 
 HANDSHAKE_TIMEOUT = 3.0
@@ -73,7 +73,7 @@ class EncryptedLayer:
         session = self.sessions.by_address.get(contact.address)
         if (
             session is None
-            or now >= session.rekey_at
+            or now - session.made_at >= REKEY_AFTER
             or session.sent >= REKEY_PACKETS
             or session.contact.node_id != contact.node_id
         ):
@@ -205,12 +205,12 @@ class EncryptedLayer:
         challenge = hs.Challenge.parse(datagram)
         node_id = self._verify_proof(challenge.proof)
         challenge.verify(self._clock.time_to_judge(challenge.made_at, now))
-        self._hello_limiter.proved(address)
+        self._hello_limiter.proved(initiator.address)
         if not initiator.seeks(node_id):
             self.metrics.other_node += 1
             return NOTHING
         keys = initiator.finish(challenge, self._identity, node_id, now)
-        contact = Contact(node_id, address, challenge.proof)
+        contact = shared_contact(node_id, address, challenge.proof)
         bucket = self._limiter.bucket(node_id, address[0], now)
         initiator.session = Session.of_initiator(contact, bucket, initiator.cid, keys, now)
         return None, b"", (initiator.datagram,)
@@ -225,13 +225,13 @@ class EncryptedLayer:
             return (None, b"", (accept,)) if accept else NOTHING
         cid = self._new_cid()
         accepted = self._acceptor.accept(datagram, cid, now)
-        contact = Contact(accepted.node_id, address, accepted.proof)
+        contact = shared_contact(accepted.node_id, address, accepted.proof)
         bucket = self._limiter.bucket(accepted.node_id, address[0], now)
         session = Session.of_responder(
             contact, bucket, accepted.keys, now, initiator_cid=datagram[1:9], own_cid=cid
         )
         self.sessions.add(session, now)
-        self._hello_limiter.proved(address)
+        self._hello_limiter.proved(contact.address)
         if accepted.request:
             return session, accepted.request, ()
         return None, b"", (session.answer(b"", now),)

@@ -78,10 +78,6 @@ class Session:
     _encrypt: Cipher | None = field(default=None, init=False)
     _decrypt: Cipher | None = field(default=None, init=False)
     """Made of the keys when needed, both at once: most sessions are quiet."""
-    rekey_at: float = field(init=False)
-    """When to make a new handshake."""
-    ends_at: float = field(init=False)
-    """When the session is over, however busy it is."""
     sent: int = field(default=0, init=False)
     """How many packets were sealed: the counter of the next one."""
     older: "Session | None" = field(default=None, init=False)
@@ -117,18 +113,15 @@ class Session:
         session.accepting = Accepting(own_cid + address_bytes(contact.address))
         return session
 
-    def __attrs_post_init__(self) -> None:
-        self.rekey_at = self.made_at + REKEY_AFTER
-        self.ends_at = self.made_at + MAX_AGE
-
     def needs_rekey(self, now: float) -> bool:
         """Return whether it is time for a new handshake."""
-        return now >= self.rekey_at or self.sent >= REKEY_PACKETS
+        return now - self.made_at >= REKEY_AFTER or self.sent >= REKEY_PACKETS
 
     def is_over(self, now: float) -> bool:
         """Return whether the session is over."""
         idle = INITIATOR_IDLE if self.is_initiator else RESPONDER_IDLE
-        return now >= self.ends_at or self.sent >= MAX_PACKETS or now - self.used_at >= idle
+        is_old = now - self.made_at >= MAX_AGE or self.sent >= MAX_PACKETS
+        return is_old or now - self.used_at >= idle
 
     def _make_ciphers(self) -> tuple[Cipher, Cipher]:
         encrypt = self._encrypt = AESGCM(self._own_key).encrypt
@@ -171,7 +164,7 @@ class Session:
 
     def open(self, datagram: bytes, now: float) -> bytes | None:
         """Return what is sealed in an ACCEPT or DATA; None when it is forged, repeated, late or too long."""
-        if not MIN_DATA_BYTES <= len(datagram) <= MAX_DATAGRAM or now >= self.ends_at:
+        if not MIN_DATA_BYTES <= len(datagram) <= MAX_DATAGRAM or now - self.made_at >= MAX_AGE:
             return None
         head = datagram[:HEAD_BYTES]
         (counter,) = _counter_in(head)

@@ -13,7 +13,7 @@ from struct import Struct
 from typing import cast
 
 from dht14.errors import Malformed
-from dht14.kademlia.contact import Address, Contact
+from dht14.kademlia.contact import Address, Contact, shared_contact
 from dht14.security.identity import PROOF_BYTES, VerifyProof
 
 _COUNT = 2
@@ -131,7 +131,7 @@ def _unpack(raw: bytes, verify_proof: VerifyProof, known: dict[bytes, Contact]) 
         node_id = verify_proof(proof)
     except Malformed:
         return None
-    contact = Contact(node_id, address, proof)
+    contact = shared_contact(node_id, address, proof)
     if len(known) >= _room:
         known.clear()
     known[raw] = contact
