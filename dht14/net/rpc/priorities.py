@@ -24,7 +24,7 @@ class PeerPriorities:
         """Return the priority of an address. Cheap: it is called for each datagram of a flood."""
         if self._revision != self._table.revision:
             self._revision = self._table.revision
-            self._contacts = frozenset(contact.address for contact in self._table.contacts())
+            self._contacts = frozenset(entry.contact.address for entry in self._table.entries())
         if address in self._contacts:
             return Priority.CONTACT
         return Priority.PROVEN if self._hello_limiter.is_proven(address) else Priority.UNKNOWN
