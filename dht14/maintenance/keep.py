@@ -172,18 +172,22 @@ class Keeper:
     def _change(
         self, key: int, change: Callable[[Callable[[bool], None]], None], size: int
     ) -> "Deferred[bool]":
-        """Make a change that a client has asked for; fires with whether it is on disk."""
-        changed: Deferred[bool] = Deferred()
+        """Make a change that a client has asked for; fires with whether it is on disk.
+
+        A client that stops waiting changes nothing else: the disk has the change all the same.
+        """
+        told: Deferred[bool] = Deferred()
+
+        def changed(is_safe: bool) -> None:
+            self._changing -= Counter((key,))
+            self._pending_bytes -= bytes_of(size)
+            told.callback(is_safe)
+
         self._renewing.discard(key)
         self._changing[key] += 1
         self._pending_bytes += bytes_of(size)
-        change(changed.callback)
-        return changed.addCallback(self._changed, key, size)
-
-    def _changed(self, is_safe: bool, key: int, size: int) -> bool:
-        self._changing -= Counter((key,))
-        self._pending_bytes -= bytes_of(size)
-        return is_safe
+        change(changed)
+        return told
 
     def _fits(self, entry: KeptEntry) -> bool:
         held = self._kept.get(entry.key)

@@ -1,6 +1,11 @@
-"""Gets leases of the nodes nearest to a watched key, and gives them back."""
+"""Gets leases of the nodes nearest to a watched key, and gives them back.
+
+A node that has no lease to give is a holder of the key all the same: writers store there. The next nearest
+gives a lease in its place, but may never get the record, so it does not count as one of the group.
+"""
 
 from collections.abc import Iterable
+from enum import Enum, auto
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults
@@ -13,6 +18,7 @@ from dht14.kademlia.subnet_limits import limit_per_subnet
 from dht14.node.lookups import Lookups
 from dht14.node.ports import CallResult, Rpc
 from dht14.node.watch_state import WatchState
+from dht14.node.write_quorum import NOT_A_HOLDER
 from dht14.records.store import Refusal
 from dht14.wire.messages import Refused, Watch, Watching, view_of
 
@@ -28,6 +34,16 @@ ones could use up MAX_ASKED."""
 
 LOOKUP_INTERVAL = 120.0
 """Seconds between two lookups of a key whose neighbourhood the routing table does not know."""
+
+
+class LeaseAnswer(Enum):
+    """What a node that was asked for a lease has said."""
+
+    GRANTED = auto()
+    DECLINED = auto()
+    """It holds the records of the key, and gives no lease."""
+    NO_HOLDER = auto()
+    """It does not answer, or it holds no records of the key."""
 
 
 @define(eq=False)
@@ -47,19 +63,22 @@ class LeaseSearch:
     async def run(self, wanted: int) -> tuple[int, int]:
         """Ask until as many as `wanted` have given leases, and nobody is known who is nearer than these.
 
-        Return how many have, and how many were asked.
+        Return how many of the `wanted` nearest holders have given one, and how many nodes were asked.
         """
         key = self._state.key
         candidates = await self._candidates()
         asked: set[int] = {self._lookups.table.own_id}
         granted: list[int] = []
+        declined: list[int] = []
 
         async def ask(contact: Contact) -> bool:
             asked.add(contact.node_id)
-            has_given = await self._ask(contact)
-            if has_given:
+            answer = await self._ask(contact)
+            if answer is LeaseAnswer.GRANTED:
                 granted.append(contact.node_id)
-            return has_given
+            elif answer is LeaseAnswer.DECLINED:
+                declined.append(contact.node_id)
+            return answer is LeaseAnswer.GRANTED
 
         def nearest() -> Contact | None:
             known = {**self._named, **candidates}
@@ -77,7 +96,8 @@ class LeaseSearch:
             if len(farthest) >= wanted and contact.node_id ^ key > farthest[-1]:
                 break
             await ask(contact)
-        return len(granted), len(asked) - 1
+        group = sorted((*granted, *declined), key=key.__xor__)[:wanted]
+        return len(set(group).intersection(granted)), len(asked) - 1
 
     def end(self) -> None:
         """Give all leases back, and search no more."""
@@ -115,12 +135,12 @@ class LeaseSearch:
         nearest = sorted(self._named, key=self._state.key.__xor__)[:MAX_NAMED]
         self._named = {node_id: self._named[node_id] for node_id in nearest}
 
-    async def _ask(self, contact: Contact) -> bool:
-        """Ask a node for a lease; return whether it has given one."""
+    async def _ask(self, contact: Contact) -> LeaseAnswer:
+        """Ask a node for a lease."""
         state, table = self._state, self._lookups.table
         key = state.key
         if self._is_over:
-            return False
+            return LeaseAnswer.NO_HOLDER
         known = (one.node_id for one in table.holders(key, GROUP))
         view = view_of(sorted((*known, table.own_id), key=key.__xor__)[:GROUP])
         asked = self._rpc.ask(contact, Watch(key, view))
@@ -129,14 +149,15 @@ class LeaseSearch:
         except (CallFailed, TimeoutError):
             state.refused(contact.node_id)
             self._named.pop(contact.node_id, None)
-            return False
+            return LeaseAnswer.NO_HOLDER
         if isinstance(reply, Watching) and reply.lease_ms:
             # If the watch is over meanwhile, the lease runs out by itself: another watch may have begun.
             self._name(reply.nearer)
             state.granted(contact, reply.mark, self._clock.seconds() + reply.lease_ms / 1000)
-            return True
+            return LeaseAnswer.GRANTED
         state.refused(contact.node_id)
-        if isinstance(reply, Refused):
-            table.reported(contact.node_id, reply.reason is not Refusal.NO_VALUES)
-            self._name(reply.nearer)
-        return False
+        if not isinstance(reply, Refused):
+            return LeaseAnswer.DECLINED
+        table.reported(contact.node_id, reply.reason is not Refusal.NO_VALUES)
+        self._name(reply.nearer)
+        return LeaseAnswer.NO_HOLDER if reply.reason in NOT_A_HOLDER else LeaseAnswer.DECLINED

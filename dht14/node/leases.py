@@ -36,7 +36,7 @@ LEASES_PER_KEY = 2_048
 """Watchers of one key. Each change of it costs this node as many datagrams."""
 
 EVICTION_TRIES = 64
-"""The oldest leases that are compared with a newcomer where no slot is free."""
+"""The oldest leases that are compared with a newcomer where no slot is free, or none of its key."""
 
 
 @define(eq=False)
@@ -61,7 +61,7 @@ class LeaseTable:
     _slots: SharedSlots[Lease] = field(factory=lambda: SharedSlots(MAX_LEASES, LEASES_PER_PARTY), init=False)
     """In the order in which they end."""
     _by_key: dict[int, dict[int, Lease]] = field(factory=dict, init=False)
-    """The leases of each key, by the id of the watcher."""
+    """The leases of each key, by the id of the watcher, in the order in which they end."""
     _by_node: Counter[int] = field(factory=Counter, init=False)
 
     def __len__(self) -> int:
@@ -86,6 +86,8 @@ class LeaseTable:
             self._slots.remove(lease)
             lease.ends_at, lease.told = now + LEASE_SECONDS, mark
             self._slots.add(lease, self._parties_of(watcher.address[0]))
+            of_key = self._by_key[key]
+            of_key[watcher.node_id] = of_key.pop(watcher.node_id)
             return lease
         if lease is not None:
             self.end(lease)
@@ -102,13 +104,18 @@ class LeaseTable:
         parties = self._parties_of(watcher.address[0])
         if self._by_node[watcher.node_id] >= LEASES_PER_NODE or not self._slots.has_share_left(parties):
             return Refusal.SHARE
-        if len(self._by_key.get(key, ())) >= LEASES_PER_KEY:
+        of_key = self._by_key.get(key, {})
+        oldest: Iterable[Lease]
+        if len(of_key) >= LEASES_PER_KEY:
+            oldest = of_key.values()
+        elif self._slots.is_full:
+            oldest = self._slots
+        else:
+            return None
+        evicted = self._slots.to_evict(parties, list(islice(oldest, EVICTION_TRIES)))
+        if evicted is None:
             return Refusal.NO_ROOM
-        if self._slots.is_full:
-            evicted = self._slots.to_evict(parties, list(islice(self._slots, EVICTION_TRIES)))
-            if evicted is None:
-                return Refusal.NO_ROOM
-            self.end(evicted)
+        self.end(evicted)
         return None
 
     def find(self, key: int, node_id: int) -> Lease | None:

@@ -3,16 +3,19 @@
 A notification is a hint and nothing more: what a client is told is what a read finds, with the quorum of
 every read. So a holder that lies cannot invent a change, hide one that the others tell of, or bring a client
 an old record. It can cost reads. For each hint that a read did not confirm, the node that gave it is not
-listened to for a while, twice as long each time: less than one read in a minute, in the end.
+listened to for a while, twice as long each time: less than one read in a minute, in the end. It is forgiven
+once for each change, when it says what the change has brought. To tell the truth between two lies, or to give
+no lease for a while, forgives nothing.
 
 A mark that differs from what the last read found counts once: a holder that lags behind, or holds nothing,
-causes one read and no more.
+causes one read and no more. It counts again when its holder has said something else meanwhile.
 """
 
 from collections.abc import Iterator
 
 from attrs import define, field
 
+from dht14.bounded import BoundedDict
 from dht14.kademlia.contact import Contact
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record
@@ -43,6 +46,9 @@ RETRY_INTERVAL, MAX_RETRY_INTERVAL = 0.5, 30.0
 FIRST_DISTRUST, LAST_DISTRUST = 1.0, 64.0
 """Seconds for which a node is not listened to after a hint that was none; each further one doubles them."""
 
+MAX_LEFT = 32
+"""Nodes that give no lease any more of which it is remembered how far they are trusted."""
+
 
 @define
 class Member:
@@ -54,9 +60,21 @@ class Member:
     """What it said last that it holds."""
     considered: bytes | None = None
     """The mark that it had before a read that found something else."""
+    forgiven: bytes | None = None
+    """The change for which it was forgiven last: the mark that this change has brought."""
     fruitless: int = 0
-    """Hints since the last one that a read confirmed."""
+    """Hints that no read confirmed, since it was forgiven."""
     quiet_until: float = 0.0
+
+    def says(self, mark: bytes) -> None:
+        """It holds the record of this mark now."""
+        if mark != self.mark:
+            self.mark, self.considered = mark, None
+
+    def forgive(self, known: bytes) -> None:
+        """A change has brought the mark `known`; if the node says so too, it is listened to again."""
+        if self.mark == known != self.forgiven:
+            self.forgiven, self.fruitless, self.quiet_until = known, 0, 0.0
 
 
 @define(eq=False)
@@ -66,6 +84,8 @@ class WatchState:
     key: int
     members: dict[int, Member] = field(factory=dict, init=False)
     """By id."""
+    _left: BoundedDict[int, Member] = field(factory=lambda: BoundedDict(MAX_LEFT), init=False)
+    """Those that have left with hints that no read confirmed. They do not come back as better ones."""
     is_known: bool = field(default=False, init=False)
     """Whether a read has had a result."""
     seen: Seen = field(default=None, init=False)
@@ -83,29 +103,40 @@ class WatchState:
 
     def granted(self, contact: Contact, mark: bytes, ends_at: float) -> None:
         """A node has given a lease, and said what it holds."""
-        member = self.members.get(contact.node_id)
-        if member is None:
-            self.members[contact.node_id] = Member(contact, ends_at, mark)
-        else:
-            member.contact, member.lease_ends_at, member.mark = contact, ends_at, mark
+        node_id = contact.node_id
+        member = self.members.get(node_id) or self._left.pop(node_id, None) or Member(contact, ends_at, mark)
+        self.members[node_id] = member
+        member.contact, member.lease_ends_at = contact, ends_at
+        self._said(member, mark)
 
     def refused(self, node_id: int) -> None:
         """A node gives no lease, or does not answer."""
-        self.members.pop(node_id, None)
+        member = self.members.pop(node_id, None)
+        if member is not None and member.fruitless:
+            self._left[node_id] = member
 
     def notified(self, node_id: int, mark: bytes) -> bool:
         """A node says that its record has changed. Return whether it was asked to."""
         member = self.members.get(node_id)
         if member is None:
             return False
-        member.mark = mark
+        self._said(member, mark)
         return True
+
+    def _said(self, member: Member, mark: bytes) -> None:
+        member.says(mark)
+        if self.is_known:
+            member.forgive(self._known)
+
+    @property
+    def _known(self) -> bytes:
+        return self.seen or NOTHING_HELD
 
     def renewed(self, is_healthy: bool, now: float, jitter: float) -> None:
         """All near nodes were asked for leases; `jitter` is about 1."""
         for node_id, member in list(self.members.items()):
             if member.lease_ends_at <= now:
-                del self.members[node_id]
+                self.refused(node_id)
         if not is_healthy:
             self._poll_interval = POLL_INTERVAL
             self._poll_at = min(self._poll_at, now + POLL_INTERVAL)
@@ -126,9 +157,8 @@ class WatchState:
         return any(member.quiet_until <= now for member in self._hinting())
 
     def _hinting(self) -> Iterator[Member]:
-        known = (self.seen or NOTHING_HELD) if self.is_known else None
         for member in self.members.values():
-            if known is not None and member.mark not in (known, member.considered):
+            if self.is_known and member.mark not in (self._known, member.considered):
                 yield member
 
     def read_began(self) -> None:
@@ -145,30 +175,40 @@ class WatchState:
             return False
         self._failures, self._earliest_read_at = 0, now + READ_SPACING
         seen = seen_in(found)
-        was_change = not self.is_known or seen != self.seen
+        was_change, before = not self.is_known or seen != self.seen, self._known
         self.is_known, self.seen = True, seen
         self._expires_at = found.expires_at if isinstance(found, Record) else None
         self._poll_interval = (
             min(2 * self._poll_interval, MAX_POLL_INTERVAL) if self._is_healthy else POLL_INTERVAL
         )
         self._poll_at = now + self._poll_interval
-        self._judge_hints(seen or NOTHING_HELD, was_change, now)
+        if seen is None and was_change:
+            self._ended(before)
+        self._judge_hints(was_change, now)
         return True
 
-    def _judge_hints(self, mark: bytes, was_change: bool, now: float) -> None:
+    def _ended(self, mark: bytes) -> None:
+        """The record of this mark is gone. Who still says that it holds it has not said so since: no node tells
+        that a record expires. If one says so from now on, the record was put again."""
+        for member in self.members.values():
+            if member.mark == mark:
+                member.says(NOTHING_HELD)
+
+    def _judge_hints(self, was_change: bool, now: float) -> None:
         for node_id, heard in self._heard.items():
             member = self.members.get(node_id)
-            if member is None:
+            if member is None or heard in (self._known, member.considered):
                 continue
-            if heard == mark:
-                member.fruitless, member.quiet_until, member.considered = 0, 0.0, None
-            elif heard != member.considered:
+            if heard == member.mark:
                 member.considered = heard
-                if not was_change:
-                    delay = min(FIRST_DISTRUST * 2.0**member.fruitless, LAST_DISTRUST)
-                    member.fruitless = min(member.fruitless + 1, 16)
-                    member.quiet_until = now + delay
+            if not was_change:
+                delay = min(FIRST_DISTRUST * 2.0**member.fruitless, LAST_DISTRUST)
+                member.fruitless = min(member.fruitless + 1, 16)
+                member.quiet_until = now + delay
         self._heard = {}
+        if was_change:
+            for member in self.members.values():
+                member.forgive(self._known)
 
 
 def seen_in(found: Found) -> Seen:

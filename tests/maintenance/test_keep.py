@@ -2,7 +2,7 @@ import random
 from typing import cast
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from dht14.kademlia.keyspace import hash_id
@@ -235,6 +235,20 @@ class PassTests(KeepTestCase):
                 self.network.wait(TTL)
             else:
                 self.assertIsNone(entry)
+
+    def test_client_gone(self) -> None:
+        """A client that does not wait for the disk has its value renewed, and no room is lost."""
+        put = self.network.result(self.peers[-1].node.put(KEY, b"value", TTL, 0))
+        self.kept.hangs = True
+        keeping = Deferred.fromCoroutine(self.keeper.keep(KEY, b"value", put.version, TTL, 0))
+        keeping.cancel()
+        self.failureResultOf(keeping, CancelledError)
+        self.kept.flush()
+        self.network.wait(0.7 * TTL)
+        self.run_pass()
+        self.assertEqual(self.keeper.metrics.renewed, 1)
+        self.assertGreater(self.entry().expires_at, self.now + 0.9 * TTL)
+        self.assertEqual(self.keeper._pending_bytes, 0)
 
     def test_alone(self) -> None:
         """What a node without contacts has renewed on its own disk is renewed again soon: others may come

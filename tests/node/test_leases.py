@@ -80,12 +80,31 @@ class LeaseTableTests(SynchronousTestCase):
             self.granted(number, contact_at(number, ("127.0.0.1", 8000 + number)))
 
     def test_key(self) -> None:
-        """A key has a limit of its own."""
+        """A key has a limit of its own. Who has most of its share makes room for one who has less."""
         self.patch(leases, "LEASES_PER_KEY", 3)
         for number in range(3):
             self.granted(1, public(number))
-        self.assertIs(self.table.grant(1, public(3), MARK, NOW), Refusal.NO_ROOM)
-        self.granted(2, public(3))
+        self.granted(1, public(3, subnet=2))
+        self.assertEqual(len(list(self.table.of_key(1, NOW))), 3)
+        for number in range(9):
+            self.granted(10 + number, public(4, subnet=3))
+        self.assertIs(self.table.grant(1, public(5, subnet=3), MARK, NOW), Refusal.NO_ROOM)
+        self.granted(2, public(5, subnet=3))
+
+    def test_crowded_key(self) -> None:
+        """Ids of one host that hold all leases of a key, and renew them, keep no other node out."""
+        self.patch(leases, "LEASES_PER_KEY", 200)
+        host = [contact_at(number, ("8.0.1.1", 8000 + number)) for number in range(1, 201)]
+        for watcher in host:
+            self.granted(1, watcher)
+        newcomers = [public(0, subnet=2 + number) for number in range(50)]
+        for newcomer in newcomers:
+            self.granted(1, newcomer)
+            for watcher in host:
+                self.table.grant(1, watcher, MARK, NOW)
+        self.assertEqual(len(list(self.table.of_key(1, NOW))), 200)
+        for newcomer in newcomers:
+            self.assertIsNotNone(self.table.find(1, newcomer.node_id))
 
     def test_full(self) -> None:
         """Where no lease is free, the one who has most of its share makes room for one who has less."""

@@ -122,6 +122,37 @@ class HintTests(WatchStateTestCase):
         self.state.notified(1, b"whatever")
         self.assertTrue(self.state.has_hint(5.5))
 
+    def test_truth_between_lies(self) -> None:
+        """A node that says what is known is not listened to sooner for that: not while another has the key
+        read, and not when it has given no lease for a while."""
+        now, reads = 5.0, 0
+        for turn in range(200):
+            liar, other = (1, 2) if turn % 2 else (2, 1)
+            self.state.notified(other, mark(OLD))
+            self.state.notified(liar, b"lie%05d" % turn)
+            if self.state.has_hint(now):
+                reads += 1
+                self.read(OLD, now)
+            now += 0.5
+        self.assertLess(reads, 2 * 8)
+        self.state.refused(1)
+        self.state.granted(NODES[0], b"a lie...", 1e6)
+        self.assertFalse(self.state.has_hint(now))
+
+    def test_forgiven_once(self) -> None:
+        """For each change a node is forgiven once, before or after the read that finds it."""
+        self.state.notified(1, b"a lie...")
+        self.read(OLD, 5.0)
+        self.state.notified(2, mark(NEW))
+        self.read(NEW, 5.1)
+        self.state.notified(1, mark(NEW))
+        self.state.notified(1, b"a lie...")
+        self.assertTrue(self.state.has_hint(5.2))
+        self.read(NEW, 5.2)
+        self.state.notified(1, mark(NEW))
+        self.state.notified(1, b"another.")
+        self.assertFalse(self.state.has_hint(5.3))
+
     def test_change_under_way(self) -> None:
         """A hint beside a change is held against nobody: the put may go on."""
         self.state.notified(1, b"newest..")
@@ -163,6 +194,18 @@ class TimeTests(WatchStateTestCase):
         self.read(NoRecord.NOT_FOUND, 9.0)
         self.assertIsNone(self.state.seen)
         self.assertGreater(self.state.read_at(), 9.0 + POLL_INTERVAL)
+
+    def test_put_again(self) -> None:
+        """Content that has expired has its old mark when it is put again; that is news."""
+        self.read(NoRecord.NOT_FOUND, 5.0)
+        self.assertFalse(self.state.has_hint(6.0))
+        self.state.granted(NODES[0], mark(OLD), 80.0)
+        self.assertTrue(self.state.has_hint(6.0))
+        self.assertTrue(self.read(OLD, 6.0))
+        self.read(NoRecord.NOT_FOUND, 7.0)
+        self.state.granted(NODES[0], NOTHING_HELD, 90.0)
+        self.state.notified(1, mark(OLD))
+        self.assertTrue(self.state.has_hint(8.0))
 
     def test_unanswered(self) -> None:
         """A read without a result changes nothing, and is repeated at growing intervals, hints or not."""

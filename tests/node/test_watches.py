@@ -16,7 +16,7 @@ from dht14.node.watches import Subscription
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record
 from dht14.records.store import Refusal
-from dht14.wire.messages import Notify, Refused, Reply, Request, Watch
+from dht14.wire.messages import NOTHING_HELD, Notify, Refused, Reply, Request, Watch
 from tests.fakes import Peer
 from tests.node.node_case import KEY, PROMISED, NodeTestCase
 from tests.owners import Owner
@@ -207,6 +207,17 @@ class LeaseTests(WatchesTestCase):
         self.assertEqual(self.told_within(5), [])
         self.assertEqual(self.told_within(1.1 * RENEW_INTERVAL), [b"1"])
 
+    def test_group_refuses(self) -> None:
+        """Leases of nodes that writers do not ask are not enough: where most of the group gives none, changes
+        are found by polling."""
+        for peer in self.peers[:GROUP]:
+            self.behave(peer, Watch, partial(refuse, Refusal.NO_ROOM))
+        self.watch()
+        self.assertEqual(sum(self.leases()[GROUP:]), GROUP)
+        self.network.wait(20 * POLL_INTERVAL)
+        self.put(self.writer, b"1", replication=GROUP)
+        self.assertEqual(self.told_within(POLL_INTERVAL + 1), [b"1"])
+
     def test_all_refuse(self) -> None:
         """Where nobody gives a lease, changes are found by polling."""
         for peer in self.peers:
@@ -226,6 +237,17 @@ class HostileTests(WatchesTestCase):
                 self.watcher.answer(Notify(KEY, b"lie%05d" % turn), liar.contact)
             self.network.wait(1)
         self.assertEqual(self.told, [])
+        self.assertLess(self.reads() - before, 2 * 20 + 10)
+
+    def test_turns(self) -> None:
+        """Two nodes that lie in turns, and tell the truth between their lies, cause no more reads."""
+        self.watch()
+        before = self.reads()
+        for turn in range(600):
+            liar, other = self.peers[turn % 2], self.peers[1 - turn % 2]
+            self.watcher.answer(Notify(KEY, NOTHING_HELD), other.contact)
+            self.watcher.answer(Notify(KEY, b"lie%05d" % turn), liar.contact)
+            self.network.wait(1)
         self.assertLess(self.reads() - before, 2 * 20 + 10)
 
     def test_strangers(self) -> None:
