@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from dht14.errors import CallFailed
@@ -104,6 +104,8 @@ class NetworkWalk:
         finally:
             cancel_timer(self._timer)
             for asking in list(self._under_way):
+                # Nobody waits for it any more.
+                asking.addErrback(lambda failure: failure.trap(CancelledError))
                 asking.cancel()
 
     def _has_next(self) -> bool:

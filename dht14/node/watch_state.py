@@ -188,7 +188,7 @@ class WatchState:
         return True
 
     def _ended(self, mark: bytes) -> None:
-        """The record of this mark is gone. Who still says that it holds it has not said so since: no node tells
+        """The record of this mark is gone. Who still holds it by its last word has not spoken since: no node tells
         that a record expires. If one says so from now on, the record was put again."""
         for member in self.members.values():
             if member.mark == mark:

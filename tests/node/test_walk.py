@@ -1,3 +1,4 @@
+import gc
 import random
 from itertools import pairwise
 from typing import Any
@@ -104,7 +105,7 @@ class WalkTests(NodeTestCase):
         self.assertEqual(walk.left_out, 200 - module.MAX_OF_PARTY)
 
     def test_cancelled(self) -> None:
-        """When nobody listens any more, nothing is left on the clock."""
+        """When nobody listens any more, nothing is left on the clock, and nothing is logged."""
         walk = self.begin(self.cluster(30)[0])
         walking = Deferred.fromCoroutine(collected(walk))
         self.network.clock.run_until(self.now + 0.1)
@@ -113,6 +114,9 @@ class WalkTests(NodeTestCase):
         asked = walk._asked
         self.network.clock.run_until(self.now + 100)
         self.assertEqual(walk._asked, asked)
+        del walk, walking
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
 
 
 class WholeNetworkTests(NodeTestCase):

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import Any
 from urllib.parse import parse_qs
 
+from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -89,7 +90,8 @@ class IncomingFile:
             del self._buffer[:PIECE_BYTES]
             if self._is_paused and len(self._buffer) <= READ_AHEAD // 2:
                 self._is_paused = False
-                self._channel.setTimeout(BODY_TIMEOUT)
+                if not self._is_over:  # Then the client waits for us.
+                    self._channel.setTimeout(BODY_TIMEOUT)
                 self._channel.transport.resumeProducing()
             if not piece:
                 return
@@ -201,16 +203,23 @@ class FileTransfers(Resource):
             raise HttpError(422, f"what stands there is {flaw}", "GET /v1/values/KEY.") from None
         except TransferFailed as failed:
             raise _get_error(failed) from failed
-        begin = _begin_head(request, tree)
-        if request.method == b"HEAD":
+        head = _head_of(request, tree)
+        if request.method == b"HEAD" or head.begin == tree.root.size:
+            head.set(request)
             return
-        request.registerProducer(flow, True)
-        skipped = begin % tree.root.piece_bytes
-        async with aclosing(fetch(store, tree.root, begin // tree.root.piece_bytes)) as pieces:
-            async for piece in pieces:
-                request.write(piece[skipped:])
-                skipped = 0
-                await flow.ready()
+        number, skipped = divmod(head.begin, tree.root.piece_bytes)
+        try:
+            async with aclosing(fetch(store, tree.root, number)) as pieces:
+                async for piece in pieces:
+                    if not request.startedWriting:
+                        # Not sooner: without its first piece there is no file.
+                        head.set(request)
+                        request.registerProducer(flow, True)
+                    request.write(piece[skipped:])
+                    skipped = 0
+                    await flow.ready()
+        except TransferFailed as failed:
+            raise _get_error(failed) from failed
 
     def _sent(self, result: object, request: Request, flow: Flow) -> None:
         flow.stop()
@@ -224,7 +233,7 @@ class FileTransfers(Resource):
             self._answered(result, request)
         elif request.channel is not None:
             # The client has the length, and sees that something is missing.
-            if not result.check(TransferFailed):
+            if not result.check(HttpError):
                 self.log.failure("An admin request failed; this is a bug.", result, event="admin.request_bug")
             request.channel.forceAbortClient()
 
@@ -250,8 +259,24 @@ class FileTransfers(Resource):
         write(request, result)
 
 
-def _begin_head(request: Request, tree: FileTree) -> int:
-    """Set the headers of a GET; return the byte with which its answer begins.
+@frozen
+class FileHead:
+    """What the answer to a GET says before the file."""
+
+    begin: int
+    """The byte of the file with which the answer begins."""
+    headers: dict[str, str]
+
+    def set(self, request: Request) -> None:
+        """Let the answer begin so."""
+        if self.begin:
+            request.setResponseCode(206)
+        for name, text in self.headers.items():
+            request.setHeader(name.encode(), text.encode())
+
+
+def _head_of(request: Request, tree: FileTree) -> FileHead:
+    """Return the head of the answer to a GET. Raises `HttpError`.
 
     Of ranges only those that go to the end are known: they are what continues a broken download. Every other
     `Range` gets the whole file, as RFC 9110 allows.
@@ -274,11 +299,8 @@ def _begin_head(request: Request, tree: FileTree) -> int:
     if tree.expires_in is not None:
         headers["X-DHT14-Expires-In"] = str(tree.expires_in)
     if begin:
-        request.setResponseCode(206)
         headers["Content-Range"] = f"bytes {begin}-{size - 1}/{size}"
-    for name, text in headers.items():
-        request.setHeader(name.encode(), text.encode())
-    return begin
+    return FileHead(begin, headers)
 
 
 def _put_error(failed: TransferFailed, bytes_done: int) -> HttpError:
@@ -299,4 +321,6 @@ def _cause_of(failed: TransferFailed) -> tuple[int, str, str]:
         return REFUSED[origin.receipt.reason]
     if isinstance(origin, NotKnown):
         return MISSING[origin.reason]
+    if isinstance(trouble, Missing):
+        return 404, "a part of the file is not found", "It has lapsed, or was never stored."
     return 502, str(failed), ""

@@ -12,6 +12,7 @@ from dht14.net.admin.view import KeepingView
 from dht14.node.concurrency import run_limited
 from dht14.records.kept import KeepRefusal
 from dht14.records.receipt import NoRecord
+from dht14.wire.messages import MAX_VERSION
 
 MAX_KEYS = 256
 """Keys in one POST."""
@@ -57,7 +58,7 @@ class KeptPages:
             raise HttpError(413, f"a value has 1 to {MAX_VALUE:,} bytes")
         version = None
         if "version" in call.parameters:
-            version = whole_number(call, "version", 0, 0, (1 << 64) - 1)
+            version = whole_number(call, "version", 0, 0, MAX_VERSION)
         kept = await self._keeping.keep(key, call.body, version, *asked_storage(call))
         if isinstance(kept, KeepRefusal | NoRecord):
             raise _refused(kept)

@@ -22,6 +22,11 @@ MAX_LISTENERS = 16
 
 Events = AsyncGenerator[tuple[str, dict[str, Any]], None]
 
+HEARTBEAT_INTERVAL = 15.0
+"""Seconds between two comments that a client ignores. Without them a client that has vanished would never be
+missed where no event comes, nor would it miss this node; and what stands between may close a silent
+connection."""
+
 STALL_TIMEOUT = 30.0
 """Seconds without reading anything after which a client is disconnected."""
 
@@ -52,9 +57,14 @@ class Flow:
         """The connection is lost; the request says so, too."""
         self.stop()
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the client does not read."""
+        return self._stalled is not None
+
     async def ready(self) -> None:
         """Wait until the client reads."""
-        if self._stalled is not None:
+        if self.is_paused:
             self._resumed = Deferred()
             await self._resumed
 
@@ -68,6 +78,25 @@ class Flow:
         # What waits in the buffer would keep a connection open that is only closed.
         if self._request.channel is not None:
             self._request.channel.forceAbortClient()
+
+
+class Heartbeat:
+    """Comments in a stream, at an interval, until `stop`."""
+
+    def __init__(self, request: Request, flow: Flow, clock: IReactorTime) -> None:
+        self._request = request
+        self._flow = flow
+        self._clock = clock
+        self._next = clock.callLater(HEARTBEAT_INTERVAL, self._beat)
+
+    def _beat(self) -> None:
+        self._next = self._clock.callLater(HEARTBEAT_INTERVAL, self._beat)
+        if not self._flow.is_paused:
+            self._request.write(b": alive\n\n")
+
+    def stop(self) -> None:
+        """Leave nothing on the clock."""
+        cancel_timer(self._next)
 
 
 class EventStream(Resource):
@@ -104,10 +133,11 @@ class EventStream(Resource):
         request.write(b": connected\n\n")
         flow = Flow(request, self._clock)
         request.registerProducer(flow, True)
+        heartbeat = Heartbeat(request, flow, self._clock)
         events = make_events()
         sending = Deferred.fromCoroutine(_send(request, flow, events))
         request.notifyFinish().addErrback(lambda _: sending.cancel())
-        sending.addBoth(self._ended, request, flow, events)
+        sending.addBoth(self._ended, request, flow, heartbeat, events)
         return NOT_DONE_YET
 
     def admit(self, request: Request) -> Callable[[], Events]:
@@ -122,9 +152,12 @@ class EventStream(Resource):
             raise HttpError(429, self.busy, headers={"Retry-After": "5"})
         return self._view.events
 
-    def _ended(self, result: object, request: Request, flow: Flow, events: Events) -> None:
+    def _ended(
+        self, result: object, request: Request, flow: Flow, heartbeat: Heartbeat, events: Events
+    ) -> None:
         self.listeners -= 1
         flow.stop()
+        heartbeat.stop()
         Deferred.fromCoroutine(_close(events))
         if isinstance(result, Failure) and not result.check(CancelledError):
             self.log.failure("An event stream failed; this is a bug.", result, event="admin.stream_bug")

@@ -113,6 +113,18 @@ class PutFileTests(FileCase):
         channel.dataReceived(CONTENT[begin:])
         self.assertEqual(parsed(transport.value()).status, 200)
 
+    def test_slow_end(self) -> None:
+        """When the body is complete the client waits, for as long as the node takes to store the rest."""
+        self.view.held_back = []
+        content = CONTENT[: READ_AHEAD + 8 * PIECE_BYTES]
+        _, transport = self.send("PUT", "/v1/files", content)
+        self.assertEqual(transport.producerState, "paused")
+        for wait in self.view.held_back:
+            wait.callback(None)
+        self.assertEqual(transport.producerState, "producing")
+        self.clock.advance(10 * BODY_TIMEOUT)
+        self.assertFalse(transport.disconnecting or transport.disconnected)
+
     def test_refused(self) -> None:
         """A refusal that lasts is answered before all of the body has come, with what to do."""
         self.view.refusal = PutReason.WRITER_SHARE
@@ -233,6 +245,26 @@ class GetFileTests(FileCase):
         self.pass_time()
         self.assertTrue(transport.disconnected)
         self.assertTrue(parsed(transport.value()).body.startswith(CONTENT[: 5 * PIECE_BYTES]))
+
+    def test_lost_first_piece(self) -> None:
+        """Without its first piece there is no file, and no head of one."""
+        lost = hashlib.sha256(CONTENT[:PIECE_BYTES]).digest()
+        del self.view.values[id_from_bytes(lost)]
+        _, transport = self.send("GET", f"/v1/files/{self.key}")
+        self.pass_time()
+        response = parsed(transport.value())
+        self.assertEqual(
+            (response.status, response.content["error"]), (404, "a part of the file is not found")
+        )
+        self.assertNotIn("etag", response.headers)
+
+    def test_empty(self) -> None:
+        """A file without a byte is one."""
+        key = self.put(b"").content["key"]
+        response = self.get(key)
+        self.assertEqual(
+            (response.status, response.headers["content-length"], response.body), (200, "0", b"")
+        )
 
     def test_not_there(self) -> None:
         """A file that is not found, no file, and no address: each has its status."""

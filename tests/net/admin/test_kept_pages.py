@@ -44,7 +44,7 @@ class KeptPagesTests(AdminCase):
         for verb, path, body, status in (
             ("PUT", "/v1/kept/bad", b"", 400),
             ("PUT", "/v1/kept/k?version=-1", b"", 400),
-            ("PUT", f"/v1/kept/k?version={1 << 64}", b"", 400),
+            ("PUT", f"/v1/kept/k?version={1 << 63}", b"", 400),
             ("PUT", "/v1/kept/k?ttl=x", b"", 400),
             ("PUT", "/v1/kept/k", bytes(65_496), 413),
             ("PUT", "/v1/kept", b"", 404),

@@ -5,7 +5,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.net.admin.streams import MAX_LISTENERS
+from dht14.net.admin.streams import HEARTBEAT_INTERVAL, MAX_LISTENERS
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record
 from tests.net.admin.case import AdminCase
@@ -55,6 +55,16 @@ class WatchStreamTests(AdminCase):
         self.assertEqual([watch.key for watch in self.view.node.watches], [KEY])
         channel.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.view.node.watches, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_heartbeat(self) -> None:
+        """Where no event comes a comment shows each side that the other one is there."""
+        _, transport = self.send("GET", "/v1/watch/7")
+        transport.clear()
+        for _ in range(3):
+            self.clock.advance(HEARTBEAT_INTERVAL)
+        self.assertEqual(transport.value().count(b": alive\n\n"), 3)
+        self.assertFalse(transport.disconnecting or transport.disconnected)
 
     def test_keys(self) -> None:
         """A path without a key, or with more than one, is no page; a key that is none is refused."""
