@@ -6,7 +6,7 @@ nothing of it is on disk.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from attrs import define, field
@@ -70,7 +70,7 @@ class LeaseTable:
     def __contains__(self, lease: Lease) -> bool:
         return lease in self._slots
 
-    def of_key(self, key: int, now: float) -> Iterable[Lease]:
+    def of_key(self, key: int, now: float) -> Sequence[Lease]:
         """Return the leases of a key that have not ended."""
         found = self._by_key.get(key)
         return [lease for lease in found.values() if lease.ends_at > now] if found else ()

@@ -28,6 +28,9 @@ NOTIFIES_PER_SECOND, NOTIFY_BURST = 2_000.0, 256.0
 NOTIFY_SPACING = 0.1
 """Seconds between the reply to a NOTIFY and the next one to the same watcher of the same key."""
 
+FEW_LEASES = 32
+"""A key with more leases is looked through once in NOTIFY_SPACING, however often it is written."""
+
 DRAIN_INTERVAL = 0.02
 """Seconds until the next NOTIFYs are sent, where the rate allows no more now."""
 
@@ -51,6 +54,10 @@ class Notifier(Service):
         self._draining: IDelayedCall | None = None
         self._resting: dict[Lease, IDelayedCall] = {}
         """Leases whose watcher was told a moment ago."""
+        self._looked_through: dict[int, IDelayedCall] = {}
+        """Keys with many leases that were looked through a moment ago."""
+        self._to_look: set[int] = set()
+        """Those of them that were written since."""
 
     def connect(self, rpc: Rpc) -> None:
         """Send through `rpc` from now on."""
@@ -65,9 +72,11 @@ class Notifier(Service):
         """Tell nobody any more."""
         self._rpc = None
         cancel_timer(self._draining)
-        for resting in self._resting.values():
-            cancel_timer(resting)
+        for timer in (*self._resting.values(), *self._looked_through.values()):
+            cancel_timer(timer)
         self._resting.clear()
+        self._looked_through.clear()
+        self._to_look.clear()
         self._to_tell.clear()
         super().stopService()
 
@@ -96,13 +105,25 @@ class Notifier(Service):
 
     def record_held(self, key: int) -> None:
         """The store holds the record that was offered under this key, perhaps the same as before."""
+        if key in self._looked_through:
+            self._to_look.add(key)
+            return
         now = self._clock.seconds()
         leases = self._leases.of_key(key, now)
-        if leases:
-            mark = self._mark(key, now)
-            for lease in leases:
-                self._queue(lease, mark)
-            self._drain()
+        if not leases or self._rpc is None:
+            return
+        mark = self._mark(key, now)
+        for lease in leases:
+            self._queue(lease, mark)
+        if len(leases) > FEW_LEASES:
+            self._looked_through[key] = self._clock.callLater(NOTIFY_SPACING, self._may_look_again, key)
+        self._drain()
+
+    def _may_look_again(self, key: int) -> None:
+        del self._looked_through[key]
+        if key in self._to_look:
+            self._to_look.discard(key)
+            self.record_held(key)
 
     def _queue(self, lease: Lease, mark: bytes) -> None:
         if lease.told != mark and not lease.is_telling:
@@ -112,13 +133,17 @@ class Notifier(Service):
     def _drain(self) -> None:
         """Send the NOTIFYs that the rate allows now, the one that has waited longest first."""
         now = self._clock.seconds()
+        marks: dict[int, bytes] = {}
         while self._to_tell and self._rate.take(now):
-            self._tell(self._to_tell.popleft(), now)
+            lease = self._to_tell.popleft()
+            if lease.key not in marks:
+                # A value may be large, and all that a mark needs of it is its digest.
+                marks[lease.key] = self._mark(lease.key, now)
+            self._tell(lease, marks[lease.key], now)
         if self._to_tell and (self._draining is None or not self._draining.active()):
             self._draining = self._clock.callLater(DRAIN_INTERVAL, self._drain)
 
-    def _tell(self, lease: Lease, now: float) -> None:
-        mark = self._mark(lease.key, now)
+    def _tell(self, lease: Lease, mark: bytes, now: float) -> None:
         if self._rpc is None or lease not in self._leases or lease.ends_at <= now or mark == lease.told:
             lease.is_telling = False
             return

@@ -188,8 +188,8 @@ class WatchState:
         return True
 
     def _ended(self, mark: bytes) -> None:
-        """The record of this mark is gone. Who still holds it by its last word has not spoken since: no node tells
-        that a record expires. If one says so from now on, the record was put again."""
+        """The record of this mark is gone. No node tells that a record expires: who says from now on that it
+        holds it has got it again."""
         for member in self.members.values():
             if member.mark == mark:
                 member.says(NOTHING_HELD)

@@ -5,7 +5,7 @@ from twisted.internet.task import Clock
 from dht14.kademlia.contact import Contact
 from dht14.node import notifier
 from dht14.node.leases import LEASE_SECONDS, LEASES_PER_NODE, LeaseTable
-from dht14.node.notifier import NOTIFY_SPACING, Notifier
+from dht14.node.notifier import FEW_LEASES, NOTIFY_SPACING, Notifier
 from dht14.node.observed_store import ObservedStore
 from dht14.node.responder import Responder
 from dht14.records.record import Record
@@ -176,6 +176,23 @@ class NotifyTests(NotifierTestCase):
         self.clock.pump([0.02] * 20)
         told = {to.node_id for to, _ in self.calls()}
         self.assertEqual(told, {ASKER.node_id, *(watcher.node_id for watcher in watchers)})
+
+    def test_written_often(self) -> None:
+        """Many watchers are not looked through for each write: they hear of the last of several."""
+        for number in range(1, FEW_LEASES + 1):
+            self.ask(Watch(KEY), asker=contact(number << 210, number))
+        looks = []
+        usual = self.notifier._leases.of_key
+        self.patch(LeaseTable, "of_key", lambda table, key, now: looks.append(key) or usual(key, now))
+        for number in range(50):
+            self.hold(b"%d" % number, VERSION + number)
+        self.assertEqual(looks, [KEY])
+        self.assertEqual(len(self.calls()), FEW_LEASES + 1)
+        for to, _, observer in list(self.rpc.calls):
+            observer.call_answered(to, PONG)
+        self.clock.pump([NOTIFY_SPACING / 2] * 4)
+        self.assertEqual({request for _, request in self.calls()}, {Notify(KEY, mark(b"49", VERSION + 49))})
+        self.assertEqual(looks, [KEY, KEY])
 
     def test_stop(self) -> None:
         """A node that has stopped tells nobody, and leaves no timer."""
