@@ -1,7 +1,7 @@
 """The named scenarios: each is a promise of DHT-14, under its conditions."""
 
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.sim import attacks, host_scripts, long_scripts, network_scripts
+from dht14.sim import attacks, host_scripts, long_scripts, network_scripts, watch_scripts
 from dht14.sim.clients import FaultPlan, history
 from dht14.sim.conditions import Conditions
 from dht14.sim.growth import growth
@@ -200,6 +200,13 @@ SCENARIOS = {
             attacks.displacement,
             nodes=200,
             values=100,
+        ),
+        Scenario(
+            "watches",
+            "three of five holders lie to those who watch: few reads for that, changes told in 2 s",
+            watch_scripts.hostile_holders,
+            nodes=200,
+            values=20,
         ),
         Scenario(
             "history",

@@ -1,10 +1,12 @@
 """What a holder tells those that have a lease."""
 
+from collections.abc import Sequence
+
 from twisted.internet.task import Clock
 
 from dht14.kademlia.contact import Contact
 from dht14.node import notifier
-from dht14.node.leases import LEASE_SECONDS, LEASES_PER_NODE, LeaseTable
+from dht14.node.leases import LEASE_SECONDS, LEASES_PER_NODE, Lease, LeaseTable
 from dht14.node.notifier import FEW_LEASES, NOTIFY_SPACING, Notifier
 from dht14.node.observed_store import ObservedStore
 from dht14.node.responder import Responder
@@ -181,9 +183,14 @@ class NotifyTests(NotifierTestCase):
         """Many watchers are not looked through for each write: they hear of the last of several."""
         for number in range(1, FEW_LEASES + 1):
             self.ask(Watch(KEY), asker=contact(number << 210, number))
-        looks = []
+        looks: list[int] = []
         usual = self.notifier._leases.of_key
-        self.patch(LeaseTable, "of_key", lambda table, key, now: looks.append(key) or usual(key, now))
+
+        def counted(table: LeaseTable, key: int, now: float) -> Sequence[Lease]:
+            looks.append(key)
+            return usual(key, now)
+
+        self.patch(LeaseTable, "of_key", counted)
         for number in range(50):
             self.hold(b"%d" % number, VERSION + number)
         self.assertEqual(looks, [KEY])

@@ -45,6 +45,11 @@ class ScenariosTests(SynchronousTestCase):
         """All holders but one killed at once."""
         self.run_small("holders", nodes=40, values=20)
 
+    def test_watches(self) -> None:
+        """Holders of watched keys that lie to the watchers."""
+        result = self.run_small("watches", nodes=8, values=1)
+        self.assertGreater(result.notes["lies per key and minute"], 100)
+
     def test_partition(self) -> None:
         """A partition, with puts on both sides."""
         self.run_small("partition", nodes=16, values=4)
