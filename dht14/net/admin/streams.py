@@ -80,7 +80,7 @@ class Flow:
             self._request.channel.forceAbortClient()
 
 
-class Heartbeat:
+class StreamHeartbeat:
     """Comments in a stream, at an interval, until `stop`."""
 
     def __init__(self, request: Request, flow: Flow, clock: IReactorTime) -> None:
@@ -133,7 +133,7 @@ class EventStream(Resource):
         request.write(b": connected\n\n")
         flow = Flow(request, self._clock)
         request.registerProducer(flow, True)
-        heartbeat = Heartbeat(request, flow, self._clock)
+        heartbeat = StreamHeartbeat(request, flow, self._clock)
         events = make_events()
         sending = Deferred.fromCoroutine(_send(request, flow, events))
         request.notifyFinish().addErrback(lambda _: sending.cancel())
@@ -153,7 +153,7 @@ class EventStream(Resource):
         return self._view.events
 
     def _ended(
-        self, result: object, request: Request, flow: Flow, heartbeat: Heartbeat, events: Events
+        self, result: object, request: Request, flow: Flow, heartbeat: StreamHeartbeat, events: Events
     ) -> None:
         self.listeners -= 1
         flow.stop()
