@@ -115,17 +115,18 @@ class Keeper:
         `replication`; 0 asks for its default.
         """
         expires_at = self._clock.seconds() + self._policy.ttl(ttl)
-        return await self.keep_record(
-            Record(key=key, value=value, version=version or 0, expires_at=expires_at, replication=0),
-            ttl,
-            replication,
-            has_version=version is not None,
-        )
+        record = Record(key=key, value=value, version=version or 0, expires_at=expires_at, replication=0)
+        if record.kind is Kind.OPEN and version is None:
+            return KeepRefusal.NO_VERSION
+        return await self._keep(record, ttl, replication, was_found=False)
 
-    async def keep_record(
-        self, record: Record, ttl: int, replication: int, *, has_version: bool = True
+    async def keep_record(self, record: Record, ttl: int, replication: int) -> KeptEntry | KeepRefusal:
+        """Put a record that was found on the list, as `keep`. It is renewed at once."""
+        return await self._keep(record, ttl, replication, was_found=True)
+
+    async def _keep(
+        self, record: Record, ttl: int, replication: int, *, was_found: bool
     ) -> KeptEntry | KeepRefusal:
-        """Put a record that was found on the list, as `keep`."""
         ttl, copies = self._policy.ttl(ttl), self._policy.copies(replication)
         record = evolve(record, replication=copies, writer=self._node.own_id, writer_subnet=b"")
         if record.is_owned:
@@ -137,10 +138,8 @@ class Keeper:
                 return KeepRefusal.DELETED
         elif record.kind is Kind.CONTENT:
             record = evolve(record, version=0)
-        elif not has_version:
-            return KeepRefusal.NO_VERSION
         now = self._clock.seconds()
-        entry = KeptEntry.of(record, ttl, copies, now, self._phase(record.key))
+        entry = KeptEntry.of(record, ttl, copies, now, self._phase(record.key), was_found=was_found)
         if not self._kept.is_open:
             return KeepRefusal.NOT_READY
         if not self._fits(entry):

@@ -41,7 +41,8 @@ READ_SPACING = 0.05
 """Seconds from the end of a read to the beginning of the next one of the same key."""
 
 RETRY_INTERVAL, MAX_RETRY_INTERVAL = 0.5, 30.0
-"""Seconds to the next read after one without a result; each further one doubles them."""
+"""Seconds to the next read after one without a result; each further one doubles them. So it is after a read
+that was due because the record should have expired and found that it had not."""
 
 FIRST_DISTRUST, LAST_DISTRUST = 1.0, 64.0
 """Seconds for which a node is not listened to after a hint that was none; each further one doubles them."""
@@ -91,6 +92,8 @@ class WatchState:
     seen: Seen = field(default=None, init=False)
     renew_at: float = field(default=0.0, init=False)
     _expires_at: float | None = field(default=None, init=False)
+    _vain_ends: int = field(default=0, init=False)
+    """Reads since the last change that found the record where it should have expired."""
     _is_healthy: bool = field(default=False, init=False)
     _poll_at: float = field(default=0.0, init=False)
     _poll_interval: float = field(default=POLL_INTERVAL, init=False)
@@ -177,7 +180,7 @@ class WatchState:
         seen = seen_in(found)
         was_change, before = not self.is_known or seen != self.seen, self._known
         self.is_known, self.seen = True, seen
-        self._expires_at = found.expires_at if isinstance(found, Record) else None
+        self._expires_at = self._end_of(found, was_change, now)
         self._poll_interval = (
             min(2 * self._poll_interval, MAX_POLL_INTERVAL) if self._is_healthy else POLL_INTERVAL
         )
@@ -186,6 +189,18 @@ class WatchState:
             self._ended(before)
         self._judge_hints(was_change, now)
         return True
+
+    def _end_of(self, found: Found, was_change: bool, now: float) -> float | None:
+        """Return when the record must be looked for because it has expired. Who answers a read may name any
+        time, again and again."""
+        if was_change:
+            self._vain_ends = 0
+        elif self._expires_at is not None and self._expires_at <= now:
+            self._vain_ends = min(self._vain_ends + 1, 16)
+        if not isinstance(found, Record):
+            return None
+        delay = min(RETRY_INTERVAL * 2.0**self._vain_ends, MAX_RETRY_INTERVAL) if self._vain_ends else 0.0
+        return max(found.expires_at, now + delay)
 
     def _ended(self, mark: bytes) -> None:
         """The record of this mark is gone. No node tells that a record expires: who says from now on that it

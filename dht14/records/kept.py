@@ -107,9 +107,14 @@ class KeptEntry:
     """When the first of the present failures was; 0 if the last renewal succeeded."""
 
     @classmethod
-    def of(cls, record: Record, ttl: int, replication: int, now: float, phase: float) -> "KeptEntry":
-        """Return the entry of a record that has just been put, or was found. `phase` as in `renewal_time`."""
-        due_at = max(renewal_time(record.expires_at - ttl, ttl, phase), now)
+    def of(
+        cls, record: Record, ttl: int, replication: int, now: float, phase: float, *, was_found: bool = False
+    ) -> "KeptEntry":
+        """Return the entry of a record that has just been put. `phase` as in `renewal_time`.
+
+        One that `was_found` is due at once: when it expires is what some holder has said.
+        """
+        due_at = now if was_found else max(renewal_time(record.expires_at - ttl, ttl, phase), now)
         return cls(
             key=record.key,
             kind=record.kind,
@@ -120,7 +125,7 @@ class KeptEntry:
             replication=replication,
             kept_at=now,
             renewed_at=min(record.expires_at - ttl, now),
-            expires_at=record.expires_at,
+            expires_at=min(record.expires_at, now + ttl),
             due_at=due_at,
             try_at=due_at,
             changed_at=now,

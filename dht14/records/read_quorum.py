@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from dht14.kademlia.parameters import LAPSE_WITNESSES
 from dht14.records.advertised import AdvertisedRecord
@@ -26,7 +26,8 @@ class ReadQuorum:
     """
 
     _heard: dict[Rank, Record | AdvertisedRecord] = field(factory=dict, init=False)
-    """By rank; a record replaces an advertised record of the same rank."""
+    """By rank; a record replaces an advertised record of the same rank. Of several copies the later end and
+    the greater number of copies count, as in a store: one holder can make no record end sooner."""
     _holders: dict[Rank, set[int]] = field(factory=dict, init=False)
     """The ids of the nodes whose answer counts, by rank."""
     _expired: dict[int, Floor] = field(factory=dict, init=False)
@@ -61,8 +62,8 @@ class ReadQuorum:
         """Add a record that a node sent or advertised. `holder` is None where the answer of that node does
         not count."""
         rank = found.rank
-        if isinstance(found, Record) or rank not in self._heard:
-            self._heard[rank] = found
+        held = self._heard.get(rank)
+        self._heard[rank] = found if held is None else _merged(held, found)
         holders = self._holders.setdefault(rank, set())
         if holder is not None:
             holders.add(holder)
@@ -94,3 +95,16 @@ class ReadQuorum:
         )
         above = sorted((rank for rank in ranks if floor is None or rank > floor), reverse=True)
         return [found for rank in above if isinstance(found := self._heard[rank], AdvertisedRecord)]
+
+
+def _merged(one: Record | AdvertisedRecord, other: Record | AdvertisedRecord) -> Record | AdvertisedRecord:
+    """Return one of two copies of a record, that with its value, with the greater fields of both."""
+    if isinstance(one, Record) == isinstance(other, Record):
+        kept = one if one.expires_at >= other.expires_at else other
+    else:
+        kept = one if isinstance(one, Record) else other
+    expires_at = max(one.expires_at, other.expires_at)
+    replication = max(one.replication, other.replication)
+    if (kept.expires_at, kept.replication) == (expires_at, replication):
+        return kept
+    return evolve(kept, expires_at=expires_at, replication=replication)

@@ -47,7 +47,7 @@ class KeepingViewTests(NodeViewCase):
         self.put(node, b"value")
         kept: KeptValueJson = self.keep()
         self.assertEqual((kept["key"], kept["bytes"], kept["state"]), (f"{KEY:064x}", 5, "renewed"))
-        self.assertTrue(0 < kept["due_in"] < kept["expires_in"] <= 600)
+        self.assertTrue(kept["due_in"] <= 0 < kept["expires_in"] <= 600)
         page = self.view.keeping.page("", 10)
         self.assertEqual(([one["key"] for one in page["values"]], page["next"]), ([f"{KEY:064x}"], None))
         self.assertTrue(0 < page["used"] < page["limit"])

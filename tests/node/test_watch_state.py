@@ -195,6 +195,19 @@ class TimeTests(WatchStateTestCase):
         self.assertIsNone(self.state.seen)
         self.assertGreater(self.state.read_at(), 9.0 + POLL_INTERVAL)
 
+    def test_never_expires(self) -> None:
+        """A record that is about to expire in each answer and does not is read at growing intervals."""
+        now, gaps = 5.0, []
+        for _ in range(9):
+            self.read(record(b"old", expires_at=now + 0.001), now)
+            gaps.append(self.state.read_at() - now)
+            now = self.state.read_at()
+        self.assertEqual([round(gap, 3) for gap in gaps[:4]], [READ_SPACING, 1.0, 2.0, 4.0])
+        self.assertLessEqual(gaps[-1], MAX_RETRY_INTERVAL)
+        self.assertGreater(gaps[-1], 10.0)
+        self.read(record(b"new", 2, expires_at=now + 7.0), now)
+        self.assertEqual(self.state.read_at(), now + 7.0)
+
     def test_put_again(self) -> None:
         """Content that has expired has its old mark when it is put again; that is news."""
         self.read(NoRecord.NOT_FOUND, 5.0)

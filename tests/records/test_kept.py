@@ -51,6 +51,14 @@ class ScheduleTests(SynchronousTestCase):
         self.assertEqual(entry(remaining=TTL / 10).due_at, NOW)
         self.assertGreater(entry(remaining=TTL).due_at, NOW)
 
+    def test_found(self) -> None:
+        """A value that was found is due at once, whatever its holder says of its end."""
+        for remaining in (1.0, TTL, 100.0 * TTL):
+            record = Record(key=1, value=b"v", version=1, expires_at=NOW + remaining, replication=8)
+            found = KeptEntry.of(record, TTL, 8, NOW, 0.5, was_found=True)
+            self.assertEqual(found.due_at, NOW)
+            self.assertLessEqual(found.expires_at, NOW + TTL)
+
     def test_urgency(self) -> None:
         """What is late by more of its life is more urgent; nothing is due before its time."""
         long, short = entry(ttl=86_400, remaining=86_400), entry(ttl=60, remaining=60)

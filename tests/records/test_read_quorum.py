@@ -1,5 +1,6 @@
 from itertools import permutations
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
@@ -53,6 +54,25 @@ class ReadQuorumTests(SynchronousTestCase):
             quorum = heard(*order)
             self.assertEqual(quorum.best, records[3])
             self.assertEqual([i in quorum.holders for i in range(4)], [one is records[3] for one in order])
+
+    def test_copies(self) -> None:
+        """Of the copies of a record the later end and the greater number of copies count, in any order; an
+        advertisement counts beside a value as well."""
+        copies = [
+            evolve(record(), expires_at=900.0, replication=3),
+            evolve(record(), expires_at=0.001, replication=8),
+            evolve(record(), expires_at=500.0, replication=0),
+        ]
+        for order in permutations(copies):
+            best = heard(*order).best_record
+            assert best is not None
+            self.assertEqual((best.expires_at, best.replication), (900.0, 8))
+        best = heard(claim(copies[0]), copies[1]).best
+        assert isinstance(best, Record)
+        self.assertEqual((best.expires_at, best.replication), (900.0, 8))
+        best = heard(claim(copies[1]), claim(copies[0])).best
+        assert best is not None
+        self.assertEqual((best.expires_at, best.replication), (900.0, 8))
 
     def test_holders(self) -> None:
         """Nodes whose answer does not count show that a record exists, but are no holders of it."""
