@@ -109,8 +109,9 @@ def judge_renewal(record: Record, compared: Comparison) -> Record | Replaced | N
 
 
 def _met_own_floor(quorum: WriteQuorum) -> bool:
-    """Whether holders refuse the record only because it has expired there."""
-    return quorum.outranked and quorum.greatest_outranking == quorum.record.version
+    """Whether a holder refuses the record only because it has expired there. Those that say that they have a
+    greater one have not shown it."""
+    return quorum.is_outranked_by(quorum.record.version)
 
 
 def _failure_of(quorum: WriteQuorum) -> RenewalFailure:

@@ -128,10 +128,9 @@ class WriteQuorum:
         """Whether a version from the future, above `latest`, outranked the record."""
         return any(version > latest for version in self._outranking.values())
 
-    @property
-    def greatest_outranking(self) -> int:
-        """The greatest version that outranked the record; -1 if there is none."""
-        return max(self._outranking.values(), default=-1)
+    def is_outranked_by(self, version: int) -> bool:
+        """Whether a node reported that this version outranks the record."""
+        return version in self._outranking.values()
 
     @property
     def refused_version(self) -> bool:

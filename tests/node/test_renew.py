@@ -149,6 +149,18 @@ class RenewTests(RenewTestCase):
         )
         self.assertIsInstance(self.renew(record), Renewed)
 
+    def test_liar_after_expiry(self) -> None:
+        """Nor does it when the record has expired at the others."""
+        record = self.written(ttl=10)
+        self.network.wait(20)
+        honest = self.peers[0].answer
+        self.peers[0].answer = lambda request, sender: (
+            Outranked(record.version + 7, ()) if isinstance(request, Store) else honest(request, sender)
+        )
+        renewed = self.renew(record)
+        assert isinstance(renewed, Renewed)
+        self.assertEqual(renewed.record.version, record.version + 1)
+
     def test_refused(self) -> None:
         """The reason of holders without room is reported."""
         record = self.written()
