@@ -67,12 +67,12 @@ class ReadQuorumTests(SynchronousTestCase):
             best = heard(*order).best_record
             assert best is not None
             self.assertEqual((best.expires_at, best.replication), (900.0, 8))
-        best = heard(claim(copies[0]), copies[1]).best
-        assert isinstance(best, Record)
-        self.assertEqual((best.expires_at, best.replication), (900.0, 8))
-        best = heard(claim(copies[1]), claim(copies[0])).best
-        assert best is not None
-        self.assertEqual((best.expires_at, best.replication), (900.0, 8))
+        mixed = heard(claim(copies[0]), copies[1]).best
+        assert isinstance(mixed, Record)
+        self.assertEqual((mixed.expires_at, mixed.replication), (900.0, 8))
+        claimed = heard(claim(copies[1]), claim(copies[0])).best
+        assert claimed is not None
+        self.assertEqual((claimed.expires_at, claimed.replication), (900.0, 8))
 
     def test_holders(self) -> None:
         """Nodes whose answer does not count show that a record exists, but are no holders of it."""
