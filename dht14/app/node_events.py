@@ -4,7 +4,7 @@ Lookups are traced only while somebody listens, and of many only some.
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -19,6 +19,7 @@ from dht14.node.ports import Rpc
 from dht14.node.timers import cancel_timer
 from dht14.node.trace import CallOutcome, TracedCall, TracingRpc
 from dht14.node_metrics import NodeMetrics
+from dht14.records.store import ROUTINE_REFUSALS, Refusal
 from dht14.session.metrics import SessionMetrics
 from dht14.wire.messages import Request
 
@@ -212,13 +213,17 @@ def totals(metrics: NodeMetrics | None) -> dict[str, float | None]:
         "received": sum(method.answered + method.refused for method in rpc.received.values()),
         "failed": rpc.failed,
         "dropped": rpc.malformed + rpc.unasked + rpc.late + _dropped_by(session),
-        "refused": sum(rpc.refusals_sent.values()) + sum(rpc.refusals_received.values()),
+        "refused": _troubling(rpc.refusals_sent) + _troubling(rpc.refusals_received),
         "api": api.puts + api.gets if api is not None else 0,
         "p50": _percentile(latency, 0.5),
         "p99": _percentile(latency, 0.99),
         "api_p99": _percentile(_sum([api.get_latency, api.put_latency]), 0.99) if api is not None else None,
         "commit_p99": _percentile(commits.latency, 0.99) if commits is not None else None,
     }
+
+
+def _troubling(refusals: Mapping[Refusal, int]) -> int:
+    return sum(count for reason, count in refusals.items() if reason not in ROUTINE_REFUSALS)
 
 
 def _dropped_by(session: SessionMetrics | None) -> int:

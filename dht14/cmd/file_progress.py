@@ -71,12 +71,16 @@ class TransferLine:
 def storage_line(now: FileProgress) -> str:
     """Say what a file takes of the network, as far as it is known when its first piece is stored."""
     parts = []
-    if now.bytes_total is not None and now.wanted:
-        needed = now.bytes_total * now.wanted
-        parts.append(f"{now.wanted} copies of {bytes_text(now.bytes_total)} take {bytes_text(needed)}")
+    # A small network has fewer copies than are wanted. Stand-ins may have made more: they are not asked for.
+    copies = min(now.copies or now.wanted or 0, now.wanted or 0)
+    if now.bytes_total and copies:
+        needed = now.bytes_total * copies
+        count = f"{copies} copies" if copies > 1 else "1 copy"
+        verb = "take" if copies > 1 else "takes"
+        parts.append(f"{count} of {bytes_text(now.bytes_total)} {verb} {bytes_text(needed)}")
         nodes = -(-needed // DEFAULT_SHARE)
-        if nodes > now.wanted:
-            parts.append(f"that fits {nodes} nodes or more with the default storage_limit")
+        if nodes > copies:
+            parts.append(f"that takes {nodes} nodes or more with the default storage_limit")
     if now.expires_in is not None:
         parts.append(f"it lapses after {duration(now.expires_in)}, unless you put it again")
     return "; ".join(parts)

@@ -16,6 +16,7 @@ from dht14.node.ports import Bulk, Rpc
 from dht14.node.trace import CallOutcome, TracedCall, TracingRpc
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Kind, Record
+from dht14.records.store import Refusal
 from dht14.wire.messages import FindValue, LargeValue, Nodes, Refused, Reply, Value
 
 LOCATE_TIMEOUT = 2.0
@@ -110,6 +111,11 @@ def _report(contact: Contact, key: int, reply: Reply, seconds: float) -> HolderR
             ttl=reply.ttl_ms / 1000,
             kind=kind.name.lower(),
         )
-    if isinstance(reply, Refused) or (isinstance(reply, Nodes) and not reply.holds_values):
-        return HolderReport(contact=contact, outcome=CallOutcome.REFUSED, seconds=seconds)
-    return HolderReport(contact=contact, outcome=CallOutcome.NOTHING, seconds=seconds)
+    return HolderReport(contact=contact, outcome=_outcome_of(reply), seconds=seconds)
+
+
+def _outcome_of(reply: Reply) -> CallOutcome:
+    if isinstance(reply, Refused):
+        return CallOutcome.ROUTES if reply.reason is Refusal.NO_VALUES else CallOutcome.REFUSED
+    is_router = isinstance(reply, Nodes) and not reply.holds_values
+    return CallOutcome.ROUTES if is_router else CallOutcome.NOTHING

@@ -32,6 +32,8 @@ class CallOutcome(Enum):
     OUTRANKED = "outranked"
     """The contact has a greater record than the one it was sent."""
     REFUSED = "refused"
+    ROUTES = "stores no values"
+    """The contact is a bootstrap node."""
     FAILED = "failed"
     """No answer before the hard timeout, or it was not sent."""
 

@@ -46,6 +46,10 @@ class Refusal(IntEnum):
     """The node does not watch the key."""
 
 
+ROUTINE_REFUSALS = frozenset({Refusal.NO_VALUES, Refusal.NOT_NEAR, Refusal.LEAVING, Refusal.NOT_WATCHED})
+"""What nodes of a healthy network say as well: ask another one. A bootstrap node says it to every writer."""
+
+
 @frozen
 class Verdict:
     """The result of an offer, and the version that the key has now."""

@@ -18,7 +18,7 @@ from dht14.net.api.metrics import ApiMetrics
 from dht14.net.api.readiness import StartStep
 from dht14.records.receipt import PutOutcome
 from dht14.records.record import Record
-from dht14.records.store import PAGE_RECORDS
+from dht14.records.store import PAGE_RECORDS, Refusal
 from dht14.sim.host import VirtualNode
 from dht14.sim.world import World
 
@@ -308,7 +308,8 @@ class ValueTests(NodeViewCase):
             self.world.wait(5)
             located[key] = self.successResultOf(locating)
         outcomes = sorted((holder["outcome"], holder["this_node"]) for holder in located[7])
-        self.assertEqual(outcomes, [("holds", False), ("holds", False), ("holds", True), ("refused", False)])
+        holds = [("holds", False), ("holds", False), ("holds", True)]
+        self.assertEqual(outcomes, [*holds, ("stores no values", False)])
         distances = [int(holder["node_id"], 16) ^ 7 for holder in located[7]]
         self.assertEqual(distances, sorted(distances))
         (own,) = [holder for holder in located[7] if holder["this_node"]]
@@ -343,6 +344,18 @@ class ValueTests(NodeViewCase):
         self.assertEqual(after["failed"], 0)
         self.assertGreater(after["p99"] or 0, 0)
         self.assertGreaterEqual(after["p99"] or 0, after["p50"] or 0)
+
+    def test_refusals(self) -> None:
+        """A refusal counts in the sums if somebody has to do something about it: a full store, not a
+        bootstrap node."""
+        metrics = self.view.metrics()
+        assert metrics is not None
+        before = totals(metrics)["refused"] or 0
+        for reason in Refusal:
+            metrics.rpc.refusals_received[reason] += 1
+        metrics.rpc.refusals_sent[Refusal.NO_ROOM] += 1
+        troubling = {Refusal.NO_ROOM, Refusal.SHARE, Refusal.VERSION, Refusal.INVALID}
+        self.assertEqual((totals(metrics)["refused"] or 0) - before, len(troubling) + 1)
 
     def test_latencies(self) -> None:
         """The latencies of clients and of the disk are percentiles, too; None without any."""

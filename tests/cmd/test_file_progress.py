@@ -72,8 +72,20 @@ class TransferLineTests(SynchronousTestCase):
             "8 copies of 100.0 MB take 800.0 MB; it lapses after 24.0 h, unless you put it again",
         )
         large = FileProgress(bytes_done=0, bytes_total=10**9, wanted=8)
-        self.assertIn("that fits 18 nodes or more", storage_line(large))
+        self.assertIn("that takes 18 nodes or more", storage_line(large))
         self.assertEqual(storage_line(FileProgress(bytes_done=0, bytes_total=None, wanted=8)), "")
+
+    def test_few_nodes(self) -> None:
+        """A network with fewer nodes than wanted copies takes what it has copies of, not more."""
+        for copies, begins in (
+            (5, "5 copies of 1.0 MB take 5.0 MB"),
+            (1, "1 copy of 1.0 MB takes 1.0 MB"),
+            (9, "8 copies of 1.0 MB take 8.0 MB"),
+        ):
+            progress = FileProgress(bytes_done=1, bytes_total=10**6, copies=copies, wanted=8)
+            self.assertEqual(storage_line(progress), begins)
+        whole = FileProgress(bytes_done=1, bytes_total=10**9, copies=2, wanted=8)
+        self.assertIn("that takes 5 nodes or more", storage_line(whole))
 
     def test_share(self) -> None:
         """The share of a writer is the one of the database: one byte more is refused."""

@@ -135,7 +135,7 @@ class LocateTests(InspectorCase):
         self.assertEqual((first.outcome, first.length, first.kind), (CallOutcome.HOLDS, len(LARGE), "open"))
 
     def test_no_answer(self) -> None:
-        """A dead node and one that refuses are distinguished from those that hold nothing."""
+        """A dead node and a bootstrap node are distinguished from those that hold nothing."""
         peers = self.cluster(12)
         answers = peers[1].answer, peers[2].answer
 
@@ -159,8 +159,8 @@ class LocateTests(InspectorCase):
         alive = peers[0].answer
         peers[0].answer, peers[1].answer, peers[2].answer = dies, refuses, routes
         outcomes = [report.outcome for report in self.locate(peers[11])[:4]]
-        refused = CallOutcome.REFUSED
-        self.assertEqual(outcomes, [CallOutcome.FAILED, refused, refused, CallOutcome.NOTHING])
+        router = CallOutcome.ROUTES
+        self.assertEqual(outcomes, [CallOutcome.FAILED, router, router, CallOutcome.NOTHING])
 
 
 class WorldTests(NodeTestCase):

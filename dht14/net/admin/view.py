@@ -147,7 +147,7 @@ class HolderJson(TypedDict):
     this_node: bool
     """Whether it is the node that was asked to find out."""
     outcome: str
-    """`holds`, `holds nothing`, `refused` or `no answer`."""
+    """`holds`, `holds nothing`, `stores no values` (a bootstrap node), `refused` or `no answer`."""
     version: int | None
     kind: str | None
     bytes: int | None
