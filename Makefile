@@ -4,7 +4,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Two terminals may begin in a fresh checkout: one installs, the other waits.
+LOCKED := $(if $(shell command -v flock),flock Makefile)
+PIP := $(LOCKED) $(BIN)/python -m pip --quiet --disable-pip-version-check
 CONFIG := conf/config.ini
 TESTS := $(or $(ARGS),tests)
 # As many tests at a time as there are cores, unless JOBS says otherwise.
@@ -94,7 +96,7 @@ clean:
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "DHT-14 needs Python 3.10 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || \
+	@$(LOCKED) $(PYTHON) -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo "$(PYTHON) cannot make virtual environments; install its venv module" \
 		"(Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 

@@ -272,8 +272,12 @@ def _from_environment(environment: Mapping[str, str]) -> _Texts:
 def _refuse_unknown(what: str, name: str, known: Iterable[str], source: str) -> None:
     if name in known:
         return
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
-    raise ConfigError(f"unknown {what}: {_shown(name)} ({source}); did you mean {nearest[0]}?")
+    names = {one.lower(): one for one in known}
+    nearest = difflib.get_close_matches(name.lower(), names, n=1)
+    cure = f"did you mean {names[nearest[0]]}?" if nearest else "dht14 config lists all options"
+    if not nearest and what == "section":
+        cure += "; a file that modules of a VoidPhone share has the section [dht]"
+    raise ConfigError(f"unknown {what}: {_shown(name)} ({source}); {cure}")
 
 
 def _shown(name: str) -> str:

@@ -16,12 +16,13 @@ from dht14.app.data_dir import DataDir
 from dht14.app.database_dir import DatabaseDir, has_database, unlock
 from dht14.app.disk_monitor import DiskMonitor
 from dht14.app.node_view import RealNodeView
-from dht14.app.options import Role, Settings
+from dht14.app.options import AdminSocket, Role, Settings
 from dht14.app.ports import NodePorts
 from dht14.app.running_node import RunningNode, build_running_node
 from dht14.app.start import StartPhase, StartProgress
 from dht14.app.startup_warnings import tell_unused, warn_of_open_api, warn_of_risky_settings
 from dht14.app.state_file import StateFile
+from dht14.client.address import format_address
 from dht14.database.database import Database
 from dht14.errors import Malformed, StartError
 from dht14.kademlia.contact import Contact
@@ -95,7 +96,9 @@ class NodeService(MultiService):
         self._data_dir = data_dir
         self._disk = DiskMonitor(data_dir)
         self._role = role
-        self._progress = StartProgress(role, reactor, StateFile(data_dir))
+        admin = settings.node.admin_address
+        place = None if isinstance(admin, AdminSocket) else format_address(*admin)
+        self._progress = StartProgress(role, reactor, StateFile(data_dir, place))
         self._puzzle = Puzzle(settings.node.network, settings.security.difficulty)
         self._identity = data_dir.identity(self._puzzle)
         """None in the phase SEARCHING, and before it."""

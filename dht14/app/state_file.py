@@ -1,4 +1,5 @@
-"""The state of a node's start as a small file in its data directory: `dht14 wait` reads it.
+"""The state of a node's start as a small file in its data directory: `dht14 wait` reads it, and so do the
+commands that look into a node.
 
 The file exists from the start of a node to its end. A node that was killed leaves it behind, with the number
 of a process that does not exist any more. Nothing else needs it.
@@ -25,23 +26,28 @@ class NodeState:
     """What the node still waits for: of `identity`, `values` and `join`."""
     joined: bool
     """Whether it was in contact with other nodes when it last looked."""
+    admin: str | None = None
+    """The HOST:PORT of its admin surface, if that is no socket in the directory."""
 
 
 class StateFile:
     """Writes the file of one node. If the disk is full or gone, there is only no file."""
 
-    def __init__(self, data_dir: DataDir) -> None:
+    def __init__(self, data_dir: DataDir, admin: str | None = None) -> None:
+        """`admin` is what the file says of the admin surface."""
         self._path = data_dir.file(_NAME)
+        self._admin = admin
         self._written: NodeState | None = None
         # A node that was killed has left its own.
         self.remove()
 
     def write(self, awaited: Iterable[str], joined: bool) -> None:
         """Write the state, if it has changed. Only after the fork of a daemon: the file names the process."""
-        state = NodeState(tuple(sorted(awaited)), joined)
+        state = NodeState(tuple(sorted(awaited)), joined, self._admin)
         if state == self._written:
             return
-        text = json.dumps({"pid": os.getpid(), "awaited": state.awaited, "joined": state.joined})
+        content = {"pid": os.getpid(), "awaited": state.awaited, "joined": joined, "admin": self._admin}
+        text = json.dumps(content)
         with suppress(OSError):
             replace_file(self._path, text.encode(), durable=False)
             self._written = state
@@ -58,9 +64,12 @@ def read_state(data_dir: str) -> NodeState | None:
     try:
         with open(os.path.join(data_dir, _NAME), "rb") as file:
             content = json.loads(file.read(_MAX_BYTES))
-        state = NodeState(tuple(map(str, content["awaited"])), bool(content["joined"]))
+        admin = content.get("admin")
+        state = NodeState(
+            tuple(map(str, content["awaited"])), bool(content["joined"]), str(admin) if admin else None
+        )
         return state if _is_running(int(content["pid"])) else None
-    except (OSError, ValueError, TypeError, KeyError, OverflowError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
 
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 Plan = Generator[ApiRequest, ApiReply, T]
 
-Owner = Union["Ed25519PrivateKey", bytes, "os.PathLike[str]"]
+Owner = Union["Ed25519PrivateKey", bytes, str, "os.PathLike[str]"]
 """An owner's private key: itself, its bytes in PEM form, or the path of a file with them (`dht14 keygen`)."""
 
 
@@ -156,7 +156,7 @@ def load_owner(owner: Owner) -> "Ed25519PrivateKey":
     """Return the private key of an owner. Raises ValueError, OSError."""
     from dht14.records.signing import load_key
 
-    if isinstance(owner, os.PathLike):
+    if isinstance(owner, str | os.PathLike):
         with open(owner, "rb") as file:
             owner = file.read()
     if not isinstance(owner, bytes):

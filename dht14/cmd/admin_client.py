@@ -16,7 +16,7 @@ from attrs import frozen
 from dht14.app.admin_files import MAX_SOCKET_PATH, SOCKET_NAME, TOKEN_NAME
 from dht14.app.options import AdminSocket
 from dht14.app.state_file import read_state
-from dht14.client.address import format_address, problem_of
+from dht14.client.address import format_address, parse_address, problem_of
 from dht14.cmd.command_error import NO_NODE, NOT_DONE, WRONG_USAGE, CommandError
 from dht14.cmd.node_arguments import (
     ROLES,
@@ -59,6 +59,14 @@ _WORDS = {
     504: "unanswered",
     507: "no_room",
 }
+
+
+_HINTS = {
+    "See /readyz.": "dht14 status says what it waits for",
+    "See /readyz, and the log.": "dht14 status says what it waits for, and the log why",
+    "GET /v1/kept lists what is.": "dht14 kept lists what is",
+}
+"""Of the hints of a node, which name pages, those that a command can answer with: they name commands."""
 
 
 def add_admin_arguments(parser: argparse.ArgumentParser) -> None:
@@ -203,7 +211,7 @@ class AdminClient:
             return self.stranger()
         if status == 401:
             return self._token_error()
-        line = f"{why}. {hint}" if hint else why
+        line = f"{why}; {_HINTS[hint]}" if hint in _HINTS else f"{why}. {hint}" if hint else why
         if status == 403 or status not in _WORDS:
             line = f"the node at {self.place} refused: {line}"
         return CommandError(_CODES.get(status, NO_NODE), line, _WORDS.get(status, "refused"))
@@ -278,6 +286,16 @@ def admin_client(args: argparse.Namespace) -> AdminClient:
             "restart the node",
             "no_admin_surface",
         )
-    if isinstance(node.admin_address, AdminSocket):
-        return AdminClient(node.data_dir, None, args.token_file)
-    return AdminClient(node.data_dir, connectable_address(node.admin_address), args.token_file)
+    address = (
+        _started_at(node.data_dir) if isinstance(node.admin_address, AdminSocket) else node.admin_address
+    )
+    return AdminClient(node.data_dir, connectable_address(address) if address else None, args.token_file)
+
+
+def _started_at(data_dir: str) -> Address | None:
+    """Return the HOST:PORT that the running node was given, perhaps by options that this command has not."""
+    state = read_state(data_dir)
+    try:
+        return parse_address(state.admin) if state is not None and state.admin is not None else None
+    except ValueError:
+        return None

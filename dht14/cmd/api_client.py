@@ -3,7 +3,9 @@
 It uses a blocking socket and not Twisted: most of the time that a client takes is the time of its imports.
 """
 
+import errno
 import hashlib
+import os
 
 from attrs import frozen
 
@@ -24,6 +26,8 @@ from dht14.wire.api_messages import (
     PutWithReceipt,
     Success,
 )
+
+_REFUSED = os.strerror(errno.ECONNREFUSED)
 
 
 @frozen
@@ -93,9 +97,9 @@ def ask(address: Address, request: ApiRequest, timeout: float = ANSWER_TIMEOUT) 
 
 def no_node_error(address: Address, why: str) -> CommandError:
     """Make the error of a command that no node answers."""
-    return CommandError(
-        NO_NODE, f"no node at {format_address(*address)}: {why}", "no_node", address=format_address(*address)
-    )
+    where = format_address(*address)
+    cure = "; start one there, or name another with --api-address" if why == _REFUSED else ""
+    return CommandError(NO_NODE, f"no node at {where}: {why}{cure}", "no_node", address=where)
 
 
 def _not_ready_error(address: Address) -> CommandError:

@@ -11,6 +11,7 @@ import socket
 import time
 
 from dht14.app.data_dir import trouble_at
+from dht14.app.state_file import read_state
 from dht14.cmd.api_client import ask
 from dht14.cmd.command_error import DONE, NO_NODE, CommandError
 from dht14.cmd.node_arguments import (
@@ -58,10 +59,15 @@ def run(args: argparse.Namespace) -> int:
     """Check the node and return the exit code. Raises `ConfigError`."""
     options = {name: getattr(args, name) for name in ("p2p_address", "api_address", "data_dir")}
     node = node_settings(args.role, args.config, options)
-    answer: dict[str, object] = {
-        "healthy": True,
-        "p2p_seconds": p2p_seconds(connectable_address(node.p2p_address)),
-    }
+    try:
+        seconds = p2p_seconds(connectable_address(node.p2p_address))
+    except CommandError:
+        state = read_state(node.data_dir)
+        if state is not None and "identity" in state.awaited:
+            message = "the node is starting: it mines its node id, and answers nobody before; see its log"
+            raise CommandError(NO_NODE, message, "not_ready") from None
+        raise
+    answer: dict[str, object] = {"healthy": True, "p2p_seconds": seconds}
     if args.role == "node":
         answer["api_seconds"] = api_seconds(connectable_address(node.api_address))
     answer["disk"] = _disk(node.data_dir)

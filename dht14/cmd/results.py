@@ -27,6 +27,9 @@ def stored_line(receipt: Receipt | bool) -> str:
     if receipt.outcome is PutOutcome.SUPERSEDED:
         return "superseded: a later write of this key has won"
     if receipt.outcome is PutOutcome.STORED:
+        if receipt.stored > receipt.wanted:
+            # A stand-in and the slow node for which it stood in both have it.
+            return f"stored on {receipt.stored} nodes; {receipt.wanted} were wanted"
         return f"stored on {receipt.stored} of {receipt.wanted} nodes"
     if receipt.stored == 1:
         return "stored on this node only: no other node can be reached"

@@ -35,6 +35,7 @@ _AWAITED = {
     "values": "it opens its values",
     "join": "it joins its network",
 }
+_ALONE = "no other node answers it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,6 +129,7 @@ class _StateCheck:
 
     def _lack(self, state: NodeState) -> str:
         if self.what == "joined":
-            return "" if state.joined else "no other node answers it"
+            # A node without an id calls nobody: that others do not answer it is no news.
+            return "" if state.joined else _AWAITED["identity"] if "identity" in state.awaited else _ALONE
         awaited = [what for what in state.awaited if self.what == "ready" or what in ("identity", "values")]
         return " and ".join(_AWAITED.get(what, what) for what in awaited)

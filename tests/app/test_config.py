@@ -204,10 +204,15 @@ class RefusalTests(ConfigTestCase):
     """Every mistake is refused with section, option and remedy."""
 
     def test_unknown_names(self):
-        """Unknown sections, options and variables are refused with the nearest known name."""
+        """Unknown sections, options and variables are refused with the nearest known name; where none is
+        near, with what lists all names."""
         for text, environment, nearest in (
             ("[nodes]\n", {}, "node?"),
-            ("[DEFAULT]\nlog_level = info\n", {}, "?"),
+            ("[DEFAULT]\nlog_level = info\n", {}, "[dht]"),
+            ("[gossip]\nlisten = 1\n", {}, "[dht]"),
+            ("[Storage]\nreplication = 1\n", {}, "storage?"),
+            ("[node]\nxyzzy = 1\n", {}, "dht14 config lists all options"),
+            ("", {"DHT14_FOO": ""}, "dht14 config lists all options"),
             ("[node]\np2p_adress = 1\n", {}, "p2p_address?"),
             ("[storage]\nreplicas = 1\n", {}, "replication?"),
             ("", {"DHT14_NODE_P2P_ADRESS": ""}, "DHT14_NODE_P2P_ADDRESS?"),

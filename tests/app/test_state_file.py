@@ -29,6 +29,15 @@ class StateFileTests(SynchronousTestCase):
         state.remove()
         self.assertIsNone(self.read())
 
+    def test_admin(self) -> None:
+        """The file says where the admin surface is; that of an older version says nothing."""
+        StateFile(self.data_dir, "127.0.0.1:7480").write([], True)
+        self.assertEqual(self.read(), NodeState((), True, "127.0.0.1:7480"))
+        self.file.write_text(f'{{"pid": {os.getpid()}, "awaited": [], "joined": true}}')
+        self.assertEqual(self.read(), NodeState((), True))
+        self.file.write_text("[]")
+        self.assertIsNone(self.read())
+
     def test_no_news(self) -> None:
         """An unchanged state is not written again."""
         state = StateFile(self.data_dir)

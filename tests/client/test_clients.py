@@ -1,5 +1,7 @@
 import time
+from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.trial.unittest import SynchronousTestCase
 
 import dht14
@@ -74,7 +76,10 @@ class ClientCases(BothClients):
         self.assertEqual((found.value, found.kind, found.salt), (b"one", "owner", b"blog"))
         self.assertEqual(owner_key(found.owner, found.salt), receipt.key)
         self.assertGreaterEqual(found.version, began)
-        client.put_signed(b"two", owner.private_key, b"blog")
+        file = Path(self.mktemp())
+        pem = owner.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        file.write_bytes(pem)
+        client.put_signed(b"two", str(file), b"blog")
         second = decode(node.values[receipt.key])
         self.assertEqual((second.seq, second.cas), (found.version + 1, found.version))
         client.delete(owner.private_key, b"blog")

@@ -8,6 +8,7 @@ from typing import Any
 from dht14.app.data_dir import DataDir
 from dht14.app.state_file import StateFile
 from dht14.cmd import admin_client
+from dht14.net.admin.refusals import MISSING, REFUSED
 from tests.cmd.admin_case import AdminCommandCase
 from tests.cmd.admin_server import STATUS, TOKEN, AdminServer
 from tests.cmd.shell import Outcome, run
@@ -58,6 +59,27 @@ class SocketTests(AdminCommandCase):
         self.assertIn("has no socket admin.sock; if its [node] admin_address", self.refused().error)
         printed = json.loads(run("status", "--data-dir", self.data_dir, "--json").out)
         self.assertEqual(printed["error"], "no_admin_surface")
+
+    def test_address_of_running_node(self) -> None:
+        """The directory of a node with HOST:PORT is enough: the node has left there where it can be asked."""
+        with AdminServer(self.data_dir, ANSWERS, TOKEN) as server:
+            data_dir = DataDir.open(self.data_dir)
+            self.addCleanup(data_dir.close)
+            StateFile(data_dir, server.address).write([], True)
+            outcome = run("status", "--json", "--data-dir", self.data_dir)
+        self.assertEqual(json.loads(outcome.out), STATUS)
+        StateFile(data_dir, "nonsense").write([], True)
+        self.assertIn("has no socket", self.refused().error)
+
+    def test_hints(self) -> None:
+        """What a node says of its pages is said of commands."""
+        pages = [hint for _, _, hint in (*REFUSED.values(), *MISSING.values()) if "See /readyz" in hint]
+        with AdminServer(self.data_dir, {}) as server:
+            for hint in (*pages, "See /readyz, and the log.", "GET /v1/kept lists what is."):
+                server.answers = {"/v1/status": (503, {"error": "no", "hint": hint})}
+                error = self.refused().error
+                self.assertIn("no; dht14 ", error)
+                self.assertNotIn("/", error)
 
     def test_none(self) -> None:
         """A node that is configured to have no admin surface is not asked."""

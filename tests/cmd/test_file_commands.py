@@ -140,7 +140,8 @@ class PutFileTests(FileCommandCase):
     def test_no_node(self) -> None:
         """Without a node: 3, in one line."""
         outcome = run("put", "--file", str(self.source), "--api-address", "127.0.0.1:1")
-        self.assertEqual(outcome, (3, b"", "dht14: no node at 127.0.0.1:1: Connection refused\n"))
+        cure = "start one there, or name another with --api-address"
+        self.assertEqual(outcome, (3, b"", f"dht14: no node at 127.0.0.1:1: Connection refused; {cure}\n"))
 
     def test_signed(self) -> None:
         """--sign prints the address of the owner's value, which names the file."""

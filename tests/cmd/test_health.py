@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.app.data_dir import DataDir
+from dht14.app.state_file import StateFile
 from dht14.cmd import health
 from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.session.handshake import CHALLENGE, HELLO, HELLO_BYTES
@@ -111,6 +112,15 @@ class HealthTests(SynchronousTestCase):
                 self.assertEqual((code, out), (3, b""))
                 self.assertEqual(len(error.splitlines()), 1)
                 self.assertIn(nobody.rpartition(":")[2], error)
+
+    def test_starting(self) -> None:
+        """Of a node that searches for its id, which answers nobody, the error says so."""
+        state = StateFile(self.data_dir)
+        for awaited, said in (["identity", "join"], "mines its node id"), (["join"], "no node at"):
+            state.write(awaited, False)
+            code, out, error = self.ask(f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
+            self.assertEqual((code, out, len(error.splitlines())), (3, b"", 1))
+            self.assertIn(said, error)
 
     def test_other_answers(self) -> None:
         """A datagram that does not answer the HELLO is no sign of health."""

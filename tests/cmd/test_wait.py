@@ -116,6 +116,8 @@ class DirectoryTests(WaitTestCase):
         self.assert_missing(self.wait("joined"), unknown)
         self.state.write(["join"], False)
         self.assert_missing(self.wait("joined"), "no other node answers it")
+        self.state.write(["identity", "join"], False)
+        self.assert_missing(self.wait("joined"), "it mines its node id")
         self.state.write(["values"], True)
         self.assertEqual(self.wait("joined"), (0, b"joined\n", ""))
 

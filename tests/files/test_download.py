@@ -46,12 +46,14 @@ class FindTests(SynchronousTestCase):
         self.assertEqual(tree_of(self.store, OWNER_KEY).key, self.key)
 
     def test_missing(self) -> None:
-        """What is not found after some tries is missing, whether it is named by an address or by an owner."""
+        """What an owner names and is not found after some tries is missing; under an address where there is
+        nothing, nobody waits."""
         self.assertRaises(Missing, tree_of, self.store, sha256(b"nothing"))
-        self.assertEqual(tuple(self.store.pauses), Hope.SMALL.value)
+        self.assertEqual(self.store.pauses, [])
         self.store.values[OWNER_KEY] = encode_link(sha256(b"nothing"))
         self.store.kinds[OWNER_KEY] = ValueKind.OWNER
         self.assertRaises(Missing, tree_of, self.store, OWNER_KEY)
+        self.assertEqual(tuple(self.store.pauses), Hope.SMALL.value)
 
     def test_no_file(self) -> None:
         """A piece, an owner's other value and an open value are no files: they are not followed."""
