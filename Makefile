@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Two terminals may begin in a fresh checkout: one installs, the other waits.
 LOCKED := $(if $(shell command -v flock),flock Makefile)
-PIP := $(LOCKED) $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CONFIG := conf/config.ini
 TESTS := $(or $(ARGS),tests)
 # As many tests at a time as there are cores, unless JOBS says otherwise.
@@ -102,8 +102,8 @@ $(VENV)/bin/python:
 
 # Installed again when the list of dependencies changes.
 $(VENV)/installed: $(VENV)/bin/python setup.cfg pyproject.toml
-	$(PIP) install --editable .
-	@touch $@
+	@$(LOCKED) sh -c 'for file in $^; do [ $@ -nt $$file ] || \
+		{ echo "Installing into $(VENV); this takes a minute."; $(PIP) install --editable . && touch $@; exit; }; done'
 
 $(VENV)/installed-%: $(VENV)/bin/python setup.cfg pyproject.toml conf/develop/%.txt conf/develop/test.txt
 	$(PIP) install --editable . --requirement conf/develop/test.txt --requirement conf/develop/$*.txt

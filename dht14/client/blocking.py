@@ -1,7 +1,7 @@
 """The blocking client: `dht14.Client`."""
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar, final
 
@@ -158,25 +158,7 @@ class Client:
         Before the first value it raises `NoNode`, `NotReady`, `TimedOut`, `BadKey`; later only `Forged`
         and `TooManyWatches`.
         """
-        feed, connection = Feed(key_of(key)), self._pool.separate()
-        connection.channel.feeds.add(feed)
-        try:
-            while not self._pool.is_closed:
-                step = feed.step(time.monotonic())
-                if isinstance(step, News):
-                    yield step.value
-                elif isinstance(step, Pause):
-                    connection.listen(min(step.seconds, LISTEN_SECONDS))
-                else:
-                    try:
-                        reply = _ask(connection, step)
-                    except DhtError as error:
-                        feed.failed(error, time.monotonic())
-                    else:
-                        if isinstance(step, GetRecord):
-                            feed.heard(reply)
-        finally:
-            connection.close()
+        return watch_reporting(self, key, lambda error: None)
 
     def put_file(
         self,
@@ -257,3 +239,35 @@ def _ask(connection: SocketConnection, request: ApiRequest) -> ApiReply:
     if isinstance(exchange.outcome, DhtError):
         raise exchange.outcome
     return exchange.outcome
+
+
+def watch_reporting(
+    client: Client, key: Key, report: Callable[[DhtError | None], object]
+) -> Generator[Value | None, None, None]:
+    """Do the same as `Client.watch`, and call `report` with each error after which it goes on, and with None
+    when the node answers again."""
+    feed, pool = Feed(key_of(key)), client._pool
+    connection, is_lost = pool.separate(), False
+    connection.channel.feeds.add(feed)
+    try:
+        while not pool.is_closed:
+            step = feed.step(time.monotonic())
+            if isinstance(step, News):
+                yield step.value
+            elif isinstance(step, Pause):
+                connection.listen(min(step.seconds, LISTEN_SECONDS))
+            else:
+                try:
+                    reply = _ask(connection, step)
+                except DhtError as error:
+                    feed.failed(error, time.monotonic())
+                    is_lost = True
+                    report(error)
+                    continue
+                if is_lost:
+                    is_lost = False
+                    report(None)
+                if isinstance(step, GetRecord):
+                    feed.heard(reply)
+    finally:
+        connection.close()

@@ -177,10 +177,14 @@ def _target(output: str | None) -> FileTarget:
 
 
 def _stored_line(stored: StoredFile, seconds: float) -> str:
-    copies = "" if stored.copies is None else f", each on {stored.copies} nodes or more"
+    copies = "" if stored.copies is None else f", each on {_nodes(stored.copies)} or more"
     there = f", {bytes_text(stored.bytes_found)} of it before" if stored.bytes_found else ""
     rate = _rate(stored.size - stored.bytes_found, seconds)
     return f"stored {bytes_text(stored.size)} in {stored.pieces:,} pieces{there}{copies}{rate}"
+
+
+def _nodes(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"
 
 
 def _fetched_line(fetched: FetchedFile, seconds: float) -> str:

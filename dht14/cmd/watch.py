@@ -3,9 +3,11 @@
 import argparse
 import json
 
+from attrs import define
+
 from dht14.client.address import format_address
 from dht14.client.answers import Value
-from dht14.client.blocking import Client
+from dht14.client.blocking import Client, watch_reporting
 from dht14.client.errors import DhtError, NoNode, NotReady, TimedOut
 from dht14.cmd.api_client import no_node_error
 from dht14.cmd.command_error import DONE, NO_NODE, NOT_DONE, CommandError
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     states = 0
     try:
         with Client(format_address(*address)) as client:
-            for value in client.watch(key):
+            for value in watch_reporting(client, key, _ConnectionReport(format_address(*address))):
                 states += 1
                 goes_on = _print_as_json(key, value) if args.json else _print(value, states == 1)
                 if states == args.count or not goes_on:
@@ -55,6 +57,21 @@ def run(args: argparse.Namespace) -> int:
     except DhtError as error:
         raise _command_error(address, error) from None
     return DONE
+
+
+@define
+class _ConnectionReport:
+    """Says on stderr, once for each loss, that the node is gone, and that it is back."""
+
+    _place: str
+    _is_lost: bool = False
+
+    def __call__(self, error: DhtError | None) -> None:
+        if error is not None and not self._is_lost:
+            print_status(f"the node at {self._place} is lost ({error}); waiting for it")
+        elif error is None:
+            print_status(f"the node at {self._place} answers again")
+        self._is_lost = error is not None
 
 
 def _print(value: Value | None, is_first: bool) -> bool:

@@ -2,6 +2,7 @@ import json
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.client.channel import MAX_SENDS
 from dht14.records.receipt import NoRecord
 from dht14.records.signing import public_key_of
 from dht14.wire.api_messages import WatchKey, encode_no_record, encode_record
@@ -21,6 +22,11 @@ def saying(state: bytes) -> Script:
     return script
 
 
+def breaking(talk: Conversation) -> None:
+    """Break the connection without an answer."""
+    next(talk.requests())
+
+
 NOTHING = saying(encode_no_record(KEY, NoRecord.NOT_FOUND))
 FIRST, SECOND = (saying(encode_record(KEY, 1, n, 60, b"value %d" % n)) for n in (1, 2))
 
@@ -38,6 +44,15 @@ class WatchTests(SynchronousTestCase):
         outcome = self.watch([NOTHING, FIRST, FIRST, SECOND, NOTHING], "k", "--count", "4")
         self.assertEqual(outcome, Outcome(0, b"value 1\nvalue 2\n", "no value yet\nthe value is gone\n"))
         self.assertEqual({*self.node.requests}, {WatchKey(KEY)})
+
+    def test_lost_node(self) -> None:
+        """That the node is gone, and that it is back, is one line each on stderr."""
+        broken = [breaking] * (2 * MAX_SENDS)
+        outcome = self.watch([FIRST, *broken, SECOND], "k", "--count", "2")
+        self.assertEqual((outcome.code, outcome.out), (0, b"value 1\nvalue 2\n"))
+        lost, back = outcome.error.splitlines()
+        self.assertIn(f"the node at {self.node.address} is lost (", lost)
+        self.assertEqual(back, f"the node at {self.node.address} answers again")
 
     def test_json(self) -> None:
         """With --json each state is an object on a line."""
