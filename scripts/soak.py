@@ -188,7 +188,7 @@ class Soak:
         for kind in Kind:
             counts = [(clients.history.count(verdict, kind), verdict.value) for verdict in GetVerdict]
             told = ", ".join(f"{count:,} {name}" for count, name in counts if count)
-            rows.append((f"gets of {kind.name.lower()} keys", told or "none"))
+            rows.append((f"answers under {kind.name.lower()} keys", told or "none"))
         lines = ["| what | figure |", "|---|---|", *(f"| {name} | {figure} |" for name, figure in rows)]
         return "\n".join(lines) + "\n"
 
@@ -227,9 +227,9 @@ class Soak:
         """Return one line."""
         growths = [Growth.of(self.judged(node)) for node in self.nodes if node.is_steady]
         steady = [self.rest[node] for node in self.nodes if node.is_steady]
-        gets = sum(self.clients.history.counts.values())
+        answers = sum(self.clients.history.counts.values())
         return (
-            f"{len(self.nodes)} nodes, {self.minutes:g} minutes: {gets:,} gets, "
+            f"{len(self.nodes)} nodes, {self.minutes:g} minutes: {answers:,} answers judged, "
             f"{len(self.clients.history.violations)} wrong; the nodes that never ended took at most "
             f"{max(growth.memory for growth in growths):+.1f} MiB more in the last "
             f"{max(growth.seconds for growth in growths) / 60:.0f} minutes, and at rest "
