@@ -42,7 +42,7 @@ def sample(pid: int, data_dir: Path, at: float, life: int) -> Sample:
     proc = Path("/proc", str(pid))
     status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
     fields = (proc / "stat").read_text().rpartition(")")[2].split()
-    if fields[0] == "Z" or "RssAnon" not in status:  # It ends just now.
+    if "RssAnon" not in status:  # It has ended, and its parent has not asked for it yet.
         raise ProcessLookupError(f"process {pid} has ended")
     files = list(_files(data_dir))
     kept = [size for name, size in files if not _is_log(name) and not name.endswith(".new")]

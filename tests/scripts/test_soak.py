@@ -1,5 +1,6 @@
 """scripts/soak.py, what it judges by, and the page that it fills."""
 
+import os
 import runpy
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.process.usage import Bounds, Growth, Sample
+from tests.process.usage import Bounds, Growth, Sample, sample
 
 TOP = Path(__file__).parents[2]
 SCRIPT, PAGE = TOP / "scripts" / "soak.py", TOP / "docs" / "soak.md"
@@ -55,6 +56,26 @@ class GrowthTests(SynchronousTestCase):
         growing = samples(lambda n: 45 + 10 * n, lambda n: 20 + 10 * n)
         self.assertEqual(Growth.of(growing[:3]).breaches(Bounds()), [])
         self.assertEqual(len(Growth.of(growing[:5]).breaches(Bounds())), 2)
+
+    def test_sample(self) -> None:
+        """A process is measured; one that has ended raises OSError, also before its parent asks for it."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "twistd.log").write_bytes(bytes(1 << 20))
+        (folder / "values").mkdir()
+        (folder / "values" / "header").write_bytes(b"x")
+        words = [sys.executable, "-c", "print(flush=True); input()"]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            one = sample(process.pid, folder, 5.0, 1)
+            self.assertTrue(1 < one.memory < one.resident < 100 and one.threads == 1 and one.descriptors >= 3)
+            self.assertEqual((one.at, one.files), (5.0, 1))
+            process.kill()
+            while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                os.sched_yield()
+            with self.assertRaises(OSError):
+                sample(process.pid, folder, 6.0, 1)
 
     def test_no_samples(self) -> None:
         """A life without samples has no growth."""
