@@ -261,7 +261,7 @@ def measure(nodes: int, brief: bool) -> Run | None:
     """Run the scenario at this size; None when it broke off."""
     _, empty = run_dht14("sim", "--list")
     name = "growth-brief" if brief else "growth"
-    printed, peak = run_dht14("sim", name, "--nodes", str(nodes), "--quiet", "--json")
+    printed, peak = run_dht14("sim", name, "--nodes", str(nodes), "--json")
     return Run(json.loads(printed), peak, empty) if printed else None
 
 

@@ -28,15 +28,19 @@ class PingOrder:
     def first(self, count: int, entries: Mapping[int, Entry]) -> list[Entry]:
         """Return the `count` responsive entries that answered longest ago. `entries` are those of all
         buckets."""
-        self._next = [
-            (last_seen, entry)
-            for last_seen, entry in self._next
-            if entry.last_seen == last_seen
-            and not entry.misses
-            and entries.get(entry.contact.node_id) is entry
-        ]
-        if len(self._next) < count:
+        found: list[Entry] = []
+        for last_seen, entry in self._next:
+            if len(found) == count:
+                break
+            if (
+                entry.last_seen == last_seen
+                and not entry.misses
+                and entries.get(entry.contact.node_id) is entry
+            ):
+                found.append(entry)
+        if len(found) < count:
             responsive = (entry for entry in entries.values() if not entry.misses)
-            found = nsmallest(max(count, AHEAD), responsive, key=attrgetter("last_seen"))
-            self._next = [(entry.last_seen, entry) for entry in found]
-        return [entry for _, entry in self._next[:count]]
+            oldest = nsmallest(max(count, AHEAD), responsive, key=attrgetter("last_seen"))
+            self._next = [(entry.last_seen, entry) for entry in oldest]
+            found = oldest[:count]
+        return found

@@ -308,7 +308,8 @@ class RoutingTable:
         ]
         nearest = [self._entries[contact.node_id] for contact in self.neighbours()[:K]]
         responsive = (entry for entry in nearest if not entry.misses)
-        to_ping += sorted(responsive, key=attrgetter("last_seen"))[:1]
+        oldest = min(responsive, key=attrgetter("last_seen"), default=None)
+        to_ping += [oldest] if oldest is not None else []
         in_turn = 1 + int(len(self) * LIVENESS_INTERVAL / spacing)
         count = in_turn + round(PROBES_IN_DOUBT * (1 - self._answering))
         to_ping += self._ping_order.first(count, self._entries)

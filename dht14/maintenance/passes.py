@@ -73,12 +73,18 @@ class Passes:
         repair = Repair(node.table, store, replicator, republish_times, rpc, clock, resync_state)
         resync = ResyncRequests(resync_state, node.table, rpc, clock, lambda: bool(join.first_try.called))
         join.first_try.addCallback(lambda _: resync.one_pass())
-        answering = self._periodic("resync of others", REPAIR_INTERVAL, repair.serve_askers)
+        answering = self._periodic(
+            "resync of others",
+            REPAIR_INTERVAL,
+            lambda: repair.serve_askers() if repair.has_askers() else None,
+        )
         resync_state.on_request = answering.run_now
         republish_look = min(REPUBLISH_LOOK, self.republish_interval / 4)
         yield self._periodic("expiry", self.cleanup_interval, lambda: store.expire(clock.seconds()))
         yield self._periodic("republish", republish_look, republish.one_pass)
-        yield self._periodic("repair", REPAIR_INTERVAL, repair.one_pass)
+        yield self._periodic(
+            "repair", REPAIR_INTERVAL, lambda: repair.one_pass() if repair.has_news() else None
+        )
         yield self._periodic("resync", RESYNC_LOOK, resync.one_pass)
         yield answering
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, FirstError, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, FirstError, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -34,7 +34,10 @@ def was_cancelled(failure: Failure) -> bool:
 
 
 class Periodic(Service):
-    """Runs `one_pass` every `interval` seconds. A pass that takes longer delays the next one."""
+    """Runs `one_pass` every `interval` seconds. A pass that takes longer delays the next one.
+
+    `one_pass` returns a coroutine, a Deferred, or None when the pass has ended.
+    """
 
     log = Logger()
 
@@ -84,7 +87,11 @@ class Periodic(Service):
 
     def _on_time(self) -> None:
         self._timer = None
-        self._run_pass().addBoth(self._set_timer)
+        current = self._run_pass()
+        if current is None:
+            self._set_timer(None)
+        else:
+            current.addBoth(self._set_timer)
 
     def _set_timer(self, _: object) -> None:
         """Plan the next pass an interval after this one was due; leave out those that are past."""
@@ -95,11 +102,23 @@ class Periodic(Service):
         self._due_at += (missed + 1) * self._interval
         self._timer = self._clock.callLater(max(self._due_at - now, 0.0), self._on_time)
 
-    def _run_pass(self) -> "Deferred[Any]":
+    def _run_pass(self) -> "Deferred[Any] | None":
+        """Run a pass. Return None if it has ended, or if one started by `run_now` is still under way."""
         if self._current is not None:
-            return succeed(None)  # A pass started by `run_now` is still under way.
+            return None
         self._began = self._clock.seconds()
-        current = self._current = maybeDeferred(self._one_pass)
+        try:
+            result = self._one_pass()
+        except Exception:  # noqa: BLE001 - as a Deferred does
+            self._failed(Failure())
+            self._ended(None)
+            return None
+        if result is None:
+            # Most passes find nothing to do: they must not cost more than that.
+            self._succeeded(None)
+            self._ended(None)
+            return None
+        current = self._current = maybeDeferred(lambda: result)
         current.addCallbacks(self._succeeded, self._failed)
         return current.addBoth(self._ended)
 

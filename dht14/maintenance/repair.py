@@ -1,8 +1,8 @@
 """Repair: when the neighbours of this node change, offers each record to the nodes that have become its
 holders.
 
-Runs every REPAIR_INTERVAL (5 s). Without a change a pass only compares two sets of ids; after a change it
-scans the store once. The former and the present holders of a record follow from the former and the present
+Looks every REPAIR_INTERVAL (5 s). Where nothing has changed there is no pass; after a change one scans the
+store once. The former and the present holders of a record follow from the former and the present
 neighbours: a newcomer, a death, a thousand newcomers after a partition, and this node's own restart are the
 same case. Only the REPAIRERS nearest holders offer a record; republish finds what they miss.
 """
@@ -61,6 +61,17 @@ class Repair:
     _at_last_look: frozenset[int] = field(default=frozenset(), init=False)
     _waited: int = field(default=0, init=False)
     """Passes since the neighbours began to change."""
+    _settled: tuple[Contact, ...] | None = field(default=None, init=False)
+    """What the table returned as neighbours when they were last found unchanged."""
+
+    def has_news(self) -> bool:
+        """Whether the neighbours may have changed since a pass last found that they had not. Costs nothing
+        while the table stays as it is."""
+        return self._table.neighbours() is not self._settled
+
+    def has_askers(self) -> bool:
+        """Whether a contact waits for what it missed."""
+        return self._resync_state.has_requests
 
     async def one_pass(self) -> None:
         """If the neighbours have changed and are stable again, offer all records."""
@@ -68,13 +79,16 @@ class Repair:
         if not self._before and not self._resync_state.is_current:
             return  # First the other holders offer what this node has missed.
         now = frozenset(neighbours)
-        if now == self._before.keys() or self._table.is_cut_off:
+        if now == self._before.keys():
+            self._settled = self._table.neighbours()
+            return
+        if self._table.is_cut_off:
             return
         if now != self._at_last_look and self._waited < MAX_LOOKS_WAITED:
             self._at_last_look = now
             self._waited += 1
             return
-        before, self._before, self._waited = self._before, neighbours, 0
+        before, self._before, self._waited, self._settled = self._before, neighbours, 0, None
         await self._offer_records(before, neighbours)
 
     def _neighbours(self) -> dict[int, Contact]:

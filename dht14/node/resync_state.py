@@ -80,6 +80,11 @@ class ResyncState:
         self._requests[contact.node_id] = contact, now
         self.on_request()
 
+    @property
+    def has_requests(self) -> bool:
+        """Whether a contact waits for what it missed."""
+        return bool(self._requests)
+
     def take_requests(self, neighbours: Iterable[int], now: float) -> dict[int, Contact]:
         """Remove and return the contacts to serve now: neighbours, and those that waited
         NEIGHBOUR_TIMEOUT."""

@@ -56,6 +56,18 @@ class RepairTests(HoldersTestCase):
         self.look(5)
         self.assertEqual(self.asked(Offer), 0)
 
+    def test_news(self) -> None:
+        """There is news until a pass has found the neighbours unchanged, and again when the table changes."""
+        repair = self.repairs[self.cluster[0].contact.node_id]
+        self.look(MAX_LOOKS_WAITED + 1)
+        self.assertFalse(repair.has_news())
+        self.newcomer(0)
+        for _ in range(2):
+            self.assertTrue(repair.has_news())
+            self.finish(repair.one_pass())
+        self.finish(repair.one_pass())
+        self.assertFalse(repair.has_news())
+
     def test_newcomer(self) -> None:
         """A newcomer that is nearer than a holder gets the record, from at most three holders."""
         self.newcomer(1 << 10)

@@ -50,7 +50,7 @@ from dht14.wire.messages import (
 from dht14.wire.reply_filter import without_private_contacts
 from dht14.wire.schema import REPLIES
 
-WITH_LIFETIME = (Store, Offer, Value, LargeValue)
+WITH_LIFETIME = frozenset((Store, Offer, Value, LargeValue))
 """Messages with the remaining lifetime of a value, counted from when they were sent."""
 
 
@@ -244,7 +244,7 @@ class RpcProtocol(DatagramProtocol):
         message = without_private_contacts(decoded, sender.address[0])
         if sender.node_id == self._table.own_id:
             self._received_own_id(rpc_id, message, sender, now)
-        if isinstance(message, WITH_LIFETIME) and self._standstill.may_have_waited(now):
+        if message.__class__ in WITH_LIFETIME and self._standstill.may_have_waited(now):
             # To the sender it is lost: it sends the message again, with the lifetime that is left then.
             self._count_late(message)
         elif isinstance(message, REPLIES):
