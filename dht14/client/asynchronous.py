@@ -50,7 +50,7 @@ class Client:
         Raises ValueError."""
         if timeout <= 0 or not 1 <= connections <= 64:
             raise ValueError("timeout is more than 0 s, connections is 1 to 64")
-        dialect = NodeDialect()
+        dialect = NodeDialect(address)
         self._pipelines = [Pipeline(*parse_address(address), dialect, timeout) for _ in range(connections)]
 
     async def __aenter__(self) -> "Client":

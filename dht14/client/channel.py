@@ -77,7 +77,9 @@ class NodeDialect:
     tried again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: str = "") -> None:
+        """`place` is the address of the node, for errors."""
+        self.place = place
         self._is_proven = False
         self._failures = 0
 
@@ -243,7 +245,7 @@ class Channel:
             if exchange.sends < MAX_SENDS:
                 self._waiting.appendleft(exchange)
             else:
-                exchange.outcome = NoNode(self._problem)
+                exchange.outcome = NoNode(self._problem, self._node.place)
                 failed.append(exchange)
         self._sent.clear()
         return failed[::-1]
@@ -253,7 +255,10 @@ class Channel:
         try."""
         self._problem = problem
         waits = self._awaits_return
-        failed = _failed((one for one in self._waiting if not (waits and one.was_under_way)), problem)
+        failed = _failed(
+            (one for one in self._waiting if not (waits and one.was_under_way)),
+            NoNode(problem, self._node.place),
+        )
         self._waiting = deque(one for one in self._waiting if one.outcome is None)
         return failed
 
@@ -270,7 +275,7 @@ class Channel:
             if self._is_connected:
                 exchange.outcome = TimedOut("the node did not answer in time")
             else:
-                exchange.outcome = NoNode(self._problem)
+                exchange.outcome = NoNode(self._problem, self._node.place)
             failed.append(exchange)
         if failed and self._is_connected and self._sent:
             quiet_since = max(self._heard_at, self._sent[0].sent_at)
@@ -284,7 +289,7 @@ class Channel:
         """Nobody uses the channel any more: everything fails."""
         self._is_connected = False
         self.feeds.lost()
-        failed = _failed((*self._sent, *self._waiting), "the client was closed")
+        failed = _failed((*self._sent, *self._waiting), NoNode("the client was closed"))
         self._sent.clear()
         self._waiting.clear()
         return failed
@@ -292,7 +297,7 @@ class Channel:
     def _nonsense(self, problem: str) -> list[Exchange]:
         self._is_connected = False
         self.feeds.lost()
-        failed = _failed(self._sent, problem)
+        failed = _failed(self._sent, NoNode(problem, self._node.place))
         self._sent.clear()
         return failed
 
@@ -335,9 +340,9 @@ def answers(reply: ApiReply, request: ApiRequest) -> bool:
     return isinstance(reply, PutReceipt | Success | Failure)
 
 
-def _failed(exchanges: Iterable[Exchange], problem: str) -> list[Exchange]:
+def _failed(exchanges: Iterable[Exchange], error: NoNode) -> list[Exchange]:
     failed = [one for one in exchanges if one.outcome is None]
     for exchange in failed:
         # Each has an error of its own: who raises it writes its traceback into it.
-        exchange.outcome = NoNode(problem)
+        exchange.outcome = NoNode(error.problem, error.place)
     return failed

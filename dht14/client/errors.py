@@ -26,6 +26,14 @@ class NoNode(DhtError):
     A put that ends like this may have been carried out or not.
     """
 
+    def __init__(self, problem: str, place: str = "") -> None:
+        """`problem` is what was noticed, at the address `place`."""
+        super().__init__(problem, place)
+        self.problem, self.place = problem, place
+
+    def __str__(self) -> str:
+        return f"no node at {self.place}: {self.problem}" if self.place else self.problem
+
 
 class TimedOut(DhtError):
     """The node did not answer within the timeout of the call. A put may have been carried out or not."""

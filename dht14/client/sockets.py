@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from dht14.client.address import problem_of
+from dht14.client.address import format_address, problem_of
 from dht14.client.channel import FIRST_RETRY, LAST_RETRY, Channel, Exchange, NodeDialect
 from dht14.client.errors import DhtError, TimedOut
 from dht14.client.plans import Plan
@@ -24,7 +24,7 @@ class ConnectionPool:
 
     def __init__(self, host: str, port: int, timeout: float, limit: int) -> None:
         self._host, self._port, self._timeout = host, port, timeout
-        self._node = NodeDialect()
+        self._node = NodeDialect(format_address(host, port))
         self._slots = threading.Semaphore(limit)
         self._idle: list[SocketConnection] = []
         self._is_closed = False

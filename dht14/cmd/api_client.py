@@ -92,7 +92,7 @@ def ask(address: Address, request: ApiRequest, timeout: float = ANSWER_TIMEOUT) 
         message = f"the node at {format_address(*address)} does not answer in time"
         raise CommandError(NO_NODE, message, "no_node", address=format_address(*address)) from None
     except NoNode as error:
-        raise no_node_error(address, str(error)) from None
+        raise no_node_error(address, error.problem) from None
 
 
 def no_node_error(address: Address, why: str) -> CommandError:

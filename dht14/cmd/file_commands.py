@@ -207,7 +207,7 @@ def _failure(node: tuple[str, int], error: DhtError) -> CommandError:
         text = f"{error}; {GO_ON_WITH_ROOM if is_full else GO_ON}" if error.bytes_done else error.problem
     where = address.format_address(*node)
     if isinstance(cause, NoNode) and not facts.get("bytes"):
-        return api_client.no_node_error(node, text)
+        return api_client.no_node_error(node, cause.problem)
     if isinstance(cause, NoNode):
         return CommandError(NO_NODE, text, "no_node", address=where, **facts)
     if isinstance(cause, NotReady):

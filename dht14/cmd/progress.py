@@ -1,10 +1,16 @@
 """Progress of a long job: one line that is rewritten on a terminal, a new line every 10 s elsewhere."""
 
+import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
+
+from dht14.cmd.output import print_status
+
+PATIENCE = 1.0
+"""Seconds until a user at a terminal is told why nothing happens."""
 
 TERMINAL_INTERVAL = 0.2
 """Seconds between two updates on a terminal."""
@@ -115,3 +121,18 @@ def duration(seconds: float) -> str:
     if seconds < 7_200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3_600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
+
+
+@contextmanager
+def told_if_slow(line: str) -> Iterator[None]:
+    """Print a line on stderr, if it is a terminal, when the block takes longer than `PATIENCE`."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield
+        return
+    timer = threading.Timer(PATIENCE, print_status, (line,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

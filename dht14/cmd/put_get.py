@@ -6,6 +6,7 @@ import os
 import time
 from typing import BinaryIO
 
+from dht14.client.address import format_address
 from dht14.cmd import api_client
 from dht14.cmd.api_client import Found
 from dht14.cmd.command_error import DONE, NOT_DONE, WRONG_USAGE, CommandError
@@ -18,6 +19,7 @@ from dht14.cmd.node_arguments import (
 )
 from dht14.cmd.output import base64_text, print_bytes, print_json, print_status, print_value
 from dht14.cmd.parser import whole_number
+from dht14.cmd.progress import told_if_slow
 from dht14.cmd.results import (
     is_stored,
     not_found_error,
@@ -118,7 +120,9 @@ def run_put(args: argparse.Namespace) -> int:
     else:
         value = payload
         key = hashlib.sha256(value).digest() if typed_key is None else parse_key(typed_key)
-    receipt = api_client.put(api_address(args), key, value, args.ttl, args.replication)
+    address = api_address(args)
+    with told_if_slow(f"waiting for the node at {format_address(*address)}"):
+        receipt = api_client.put(address, key, value, args.ttl, args.replication)
     kept = ""
     if keeping is not None and is_stored(receipt):
         kept = "; " + kept_values.kept_line(kept_values.keep_put(keeping, key, value, receipt, args))
@@ -142,7 +146,9 @@ def run_get(args: argparse.Namespace) -> int:
     if args.key is not None and args.key.startswith(SCHEME) and not is_plain:
         return _get_file(args, key)
     began = time.monotonic()
-    found = api_client.get(api_address(args), key, content=args.content)
+    address = api_address(args)
+    with told_if_slow(f"waiting for the node at {format_address(*address)}"):
+        found = api_client.get(address, key, content=args.content)
     seconds = time.monotonic() - began
     missing = found if isinstance(found, NoRecord) else None
     value = found.value if isinstance(found, Found) else None

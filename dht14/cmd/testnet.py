@@ -26,8 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Run a network of real nodes on this host, for trying and for tests. Each node is a process of its "
         "own and listens only on 127.0.0.1. When all nodes are ready, the command prints one JSON object for "
-        "each: its number, the address of its API, its address for other nodes, and its process, which you "
-        "may kill. Ctrl-C or SIGTERM ends all nodes and removes all they have written."
+        "each: its number, the address of its API, its address for other nodes, its process, which you may "
+        "kill, and its data directory, for dht14 status and its kind. Ctrl-C or SIGTERM ends all nodes and "
+        "removes all they have written."
     )
     parser.epilog = (
         "Exit codes: 0 ended by Ctrl-C or SIGTERM, 2 wrong usage, 3 a node did not start or all have ended, "
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if not hasattr(os, "fork"):
         raise CommandError(WRONG_USAGE, "nodes do not run on this system")
     with _end_by_signal() as owner, _folder(args.keep) as folder:
-        host = TestnetHost(folder, {}, owner)
+        host = TestnetHost(folder, {"admin_address": "unix"}, owner)
         try:
             return _run(host, args)
         finally:

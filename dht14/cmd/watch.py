@@ -68,7 +68,8 @@ class _ConnectionReport:
 
     def __call__(self, error: DhtError | None) -> None:
         if error is not None and not self._is_lost:
-            print_status(f"the node at {self._place} is lost ({error}); waiting for it")
+            why = error.problem if isinstance(error, NoNode) else error
+            print_status(f"the node at {self._place} is lost ({why}); waiting for it")
         elif error is None:
             print_status(f"the node at {self._place} answers again")
         self._is_lost = error is not None
@@ -97,7 +98,7 @@ def _print_as_json(key: bytes, value: Value | None) -> bool:
 
 def _command_error(address: Address, error: DhtError) -> CommandError:
     if isinstance(error, NoNode):
-        return no_node_error(address, str(error))
+        return no_node_error(address, error.problem)
     if isinstance(error, NotReady | TimedOut):
         name = "not_ready" if isinstance(error, NotReady) else "no_node"
         return CommandError(NO_NODE, f"{format_address(*address)}: {error}", name)

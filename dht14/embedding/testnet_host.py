@@ -110,7 +110,13 @@ class TestnetHost:
     def describe(self) -> list[dict[str, Any]]:
         """Return where each node is."""
         return [
-            {"node": number, "api": member.api, "p2p": member.p2p, "pid": member.pid}
+            {
+                "node": number,
+                "api": member.api,
+                "p2p": member.p2p,
+                "pid": member.pid,
+                "data_dir": member.folder,
+            }
             for number, member in enumerate(self._members)
         ]
 

@@ -34,7 +34,8 @@ class BadNodeCases(BothClients):
         node.__exit__()
         client = self.connect(node)
         began = time.monotonic()
-        self.assertIn("refused", str(self.assertRaises(NoNode, client.get, "k")))
+        error = self.assertRaises(NoNode, client.get, "k")
+        self.assertRegex(str(error), r"no node at 127\.0\.0\.1:\d+: Connection refused")
         self.assertRaises(NoNode, client.put, b"x", key="k")
         self.assertLess(time.monotonic() - began, 5)
 

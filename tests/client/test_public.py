@@ -66,6 +66,7 @@ class PublicTests(SynchronousTestCase):
             Incomplete([Refused(), 1]),
             TooManyWatches(),
             FileFailed("why", 3, 9),
+            NoNode("why", "127.0.0.1:1"),
             *(kind("why") for kind in (NoNode, TimedOut, Unanswered, NotReady, Forged, NotAFile)),
         ]
         for error in errors:

@@ -1,8 +1,11 @@
 import io
+import sys
 import threading
+import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.cmd import progress
 from dht14.cmd.progress import LOG_INTERVAL, TERMINAL_INTERVAL, Heartbeat, ProgressLine, duration
 
 
@@ -47,6 +50,27 @@ class ProgressLineTests(SynchronousTestCase):
         """A duration is written in the unit that fits."""
         shown = [duration(seconds) for seconds in (7, 300, 9_000, 1_000_000)]
         self.assertEqual(shown, ["7 s", "5 min", "2.5 h", "12 days"])
+
+
+class SlowTests(SynchronousTestCase):
+    def test_told(self) -> None:
+        """Only at a terminal, and only if it takes long, a line says what is waited for."""
+        self.patch(progress, "PATIENCE", 0.01)
+        for kind, told in (Terminal, True), (io.StringIO, False):
+            stream = kind()
+            self.patch(sys, "stderr", stream)
+            with progress.told_if_slow("waiting"):
+                for _ in range(200 if told else 3):
+                    if stream.getvalue():
+                        break
+                    time.sleep(0.01)
+            self.assertEqual(stream.getvalue(), "waiting\n" if told else "")
+        self.patch(progress, "PATIENCE", 60.0)
+        stream = Terminal()
+        self.patch(sys, "stderr", stream)
+        with progress.told_if_slow("waiting"):
+            pass
+        self.assertEqual(stream.getvalue(), "")
 
 
 class HeartbeatTests(SynchronousTestCase):

@@ -343,11 +343,17 @@ class CommandTests(LeftoverTestCase):
             self.assertEqual(list(self.temporary.iterdir()), [])
 
     def test_keep(self) -> None:
-        """With --keep the next network has the values; --api-port names the ports."""
-        folder, port = Path(self.mktemp()).absolute(), free_port()
+        """With --keep the next network has the values; --api-port names the ports; each node can be looked
+        into at its directory."""
+        # The path of a Unix socket must be short; that of a test is not.
+        temporary = tempfile.TemporaryDirectory(prefix="dht14-", dir="/tmp")
+        self.addCleanup(temporary.cleanup)
+        folder, port = Path(temporary.name), free_port()
         for words in (("put", "greeting", "hello"), ("get", "greeting")):
             process = self.begin("2", "--keep", str(folder), "--api-port", str(port))
-            addresses = [node["api"] for node in self.nodes(process, 2)]
+            nodes = self.nodes(process, 2)
+            addresses = [node["api"] for node in nodes]
+            self.assertIn("All is well.", self.dht14("status", "--data-dir", nodes[1]["data_dir"]))
             self.assertEqual(addresses, [f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"])
             out = self.dht14(*words, "--api-address", addresses[1])
             process.terminate()
