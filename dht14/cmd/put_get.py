@@ -32,7 +32,7 @@ from dht14.cmd.results import (
 )
 from dht14.cmd.signing import add_version_arguments, signed_envelope, verified_envelope
 from dht14.cmd.value_input import add_file_argument, open_file, read_or_open, read_value
-from dht14.files.address import SCHEME, is_link
+from dht14.files.address import SCHEME, is_link, looks_like_manifest
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.envelope import Envelope, is_envelope, overhead
@@ -174,8 +174,13 @@ def run_get(args: argparse.Namespace) -> int:
         print_json(_answer(key, value, seconds, verdict, envelope))
     elif value is None:
         raise not_found_error(missing or NoRecord.NOT_FOUND)
-    elif args.output is None:
-        print_value(value)
+    else:
+        if args.output is None:
+            print_value(value)
+        if looks_like_manifest(value) and not is_plain:
+            print_status(
+                f"this is the list of a file's pieces; dht14 get {SCHEME}{key.hex()} fetches the file"
+            )
     return NOT_DONE if value is None else DONE
 
 

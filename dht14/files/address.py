@@ -14,6 +14,9 @@ SCHEME = "dht14:"
 _HEADER = b"\x83\x6adht14/link\x01\x58\x20"
 """What a link begins with. There are no others, so nothing is decoded; clients load no decoder for it."""
 
+_MANIFEST = b"\x86\x6adht14/file\x01"
+"""What a manifest begins with."""
+
 
 def format_address(key: bytes) -> str:
     """Return the address of the file under this key."""
@@ -35,6 +38,11 @@ def encode_link(key: bytes) -> bytes:
 def is_link(payload: bytes) -> bool:
     """Whether an owner's payload names a file."""
     return payload.startswith(_HEADER) and len(payload) == len(_HEADER) + ID_BYTES
+
+
+def looks_like_manifest(value: bytes) -> bool:
+    """Whether a content value rather is the list of a file's pieces than what a user put."""
+    return value.startswith(_MANIFEST)
 
 
 def decode_link(payload: bytes) -> bytes:

@@ -198,6 +198,14 @@ class GetFileTests(FileCommandCase):
         self.assertEqual((answer["bytes"], answer["of"]), (8 * PIECE_BYTES, len(CONTENT)))
         self.assertTrue(Path(f"{self.target}.part").exists())
 
+    def test_without_scheme(self) -> None:
+        """The bare key of a file brings its manifest, and a line that says how to get the file."""
+        address = self.stored()
+        outcome = self.run_command("get", address.removeprefix("dht14:"))
+        self.assertEqual(outcome.code, 0)
+        self.assertIn(f"dht14 get {address} fetches the file", outcome.error)
+        self.assertEqual(self.run_command("get", address, "--raw").error, "")
+
     def test_not_found(self) -> None:
         """A file that is not there: 1. A value that is no file: 1, and how to get it."""
         outcome = self.run_command("get", f"dht14:{'0' * 64}", "--output", str(self.target))
