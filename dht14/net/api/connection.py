@@ -235,6 +235,10 @@ class ApiConnection(protocol.Protocol):
                 return
             self._unpaid = None
             self._begin(request)
+        self._yield()
+
+    def _yield(self) -> None:
+        """Go on when others had their turn."""
         if Obstacle.YIELDED not in self._obstacles:
             self._obstacles.add(Obstacle.YIELDED)
             self._server.clock.callLater(0, self._lifted, Obstacle.YIELDED)
@@ -249,7 +253,7 @@ class ApiConnection(protocol.Protocol):
             if news is None:
                 return
             self._reply(news)
-        self._server.clock.callLater(0, self._advance)
+        self._yield()
 
     def _next_request(self) -> ApiRequest | None:
         try:

@@ -4,6 +4,7 @@ from twisted.internet.defer import Deferred
 
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.api import watching
+from dht14.net.api.connection import REQUESTS_PER_TURN
 from dht14.net.api.metrics import BadFrame
 from dht14.records.receipt import NoRecord
 from dht14.wire.api_messages import (
@@ -89,6 +90,25 @@ class WatchTests(ApiTestCase):
         connection.resumeProducing()
         told = [reply for reply in wire.replies() if isinstance(reply, ChangedRecord)]
         self.assertEqual(told, [changed(1, b"99"), changed(2, b"99")])
+
+    def test_hang_up_among_news(self) -> None:
+        """A client that goes between two turns of its news is done once."""
+        connection, wire = self.connect(buffer=100)
+        numbers = range(1, REQUESTS_PER_TURN + 20)
+        connection.dataReceived(b"".join(encode_watch(key(n)) for n in numbers[:60]))
+        for first in range(60, len(numbers), 60):
+            wire.buffer = None
+            connection.resumeProducing()
+            connection.dataReceived(b"".join(encode_watch(key(n)) for n in numbers[first : first + 60]))
+        self.clock.advance(0)
+        self.assertEqual(len(self.node.watches), len(numbers))
+        connection.pauseProducing()
+        for n in numbers:
+            self.node.change(n, b"new")
+        connection.resumeProducing()
+        self.hang_up(connection)
+        self.clock.advance(0)
+        self.assertEqual((self.api.metrics.connections, self.api.metrics.left_behind), (0, 0))
 
     def test_too_many(self) -> None:
         """A connection watches so many keys; the next one is refused, until it ends a watch."""
