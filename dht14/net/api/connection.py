@@ -74,6 +74,8 @@ class ApiPhase(Enum):
     """All is answered and our side is closed. Bytes that still come are discarded."""
     GONE = auto()
     """The client is gone. Its PUTs are still carried out."""
+    DONE = auto()
+    """And they are over: the account has been told."""
 
 
 class Obstacle(Enum):
@@ -160,9 +162,10 @@ class ApiConnection(protocol.Protocol):
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         self._leave_queue()
-        self._watches.end()
         self._forget_gets()
         self._client.connection_lost(self)
+        # Requests that wait for the state of a key end with this.
+        self._watches.end()
         self._advance()
 
     # Called by the server and the account
@@ -191,7 +194,7 @@ class ApiConnection(protocol.Protocol):
 
     def abort(self) -> None:
         """Cut the connection."""
-        if self._phase is not ApiPhase.GONE:
+        if self._phase not in (ApiPhase.GONE, ApiPhase.DONE):
             self.transport.abortConnection()
 
     # Requests and replies
@@ -355,6 +358,7 @@ class ApiConnection(protocol.Protocol):
             self.transport.resumeProducing()
             self._linger = self._server.clock.callLater(LINGER_TIMEOUT, self.transport.abortConnection)
         elif self._phase is ApiPhase.GONE:
+            self._phase = ApiPhase.DONE
             self._server.work_done(self)
             self._client.work_done()
 

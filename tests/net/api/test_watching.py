@@ -7,6 +7,7 @@ from dht14.net.api import watching
 from dht14.net.api.connection import REQUESTS_PER_TURN
 from dht14.net.api.metrics import BadFrame
 from dht14.records.receipt import NoRecord
+from dht14.records.record import Record
 from dht14.wire.api_messages import (
     ChangedRecord,
     Failure,
@@ -18,7 +19,7 @@ from dht14.wire.api_messages import (
     encode_put,
     encode_watch,
 )
-from tests.net.api.case import ApiTestCase, QuickNode, key
+from tests.net.api.case import ApiTestCase, QuickNode, QuickWatch, key
 
 
 def changed(number: int, value: bytes) -> ChangedRecord:
@@ -90,6 +91,21 @@ class WatchTests(ApiTestCase):
         connection.resumeProducing()
         told = [reply for reply in wire.replies() if isinstance(reply, ChangedRecord)]
         self.assertEqual(told, [changed(1, b"99"), changed(2, b"99")])
+
+    def test_hang_up_before_the_state(self) -> None:
+        """A client that goes while it waits for the state of a key is done once, although its wait ends at that
+        moment."""
+        self.patch(QuickWatch, "present", lambda watch: present)
+        self.patch(QuickWatch, "end", lambda watch: present.callback(NoRecord.UNANSWERED))
+        present: Deferred[Record | NoRecord] = Deferred()
+        connection, _ = self.connect()
+        other, _ = self.connect()
+        connection.dataReceived(encode_watch(key(1)))
+        self.hang_up(connection)
+        metrics = self.api.metrics
+        self.assertEqual((metrics.connections, metrics.left_behind), (1, 0))
+        self.hang_up(other)
+        self.assertEqual((metrics.connections, metrics.left_behind), (0, 0))
 
     def test_hang_up_among_news(self) -> None:
         """A client that goes between two turns of its news is done once."""
