@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from attrs import field, frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, FirstError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -137,6 +137,7 @@ class Endpoint(Resource):
         if method.is_costly:
             self._limit.running -= 1
         if isinstance(result, Failure):
+            result = first_cause(result)
             if result.check(CancelledError):
                 return  # The client has gone.
             result = failure_answer(result, self.log)
@@ -209,6 +210,13 @@ def whole_parameter(given: Mapping[str, str], name: str, default: int, low: int,
 def not_started() -> HttpError:
     """The refusal of a node without an id."""
     return HttpError(503, "the node has not started", "See /readyz.", {"Retry-After": "1"})
+
+
+def first_cause(failure: Failure) -> Failure:
+    """Return the failure itself: one of several jobs side by side is wrapped."""
+    while isinstance(failure.value, FirstError):
+        failure = failure.value.subFailure
+    return failure
 
 
 def failure_answer(failure: Failure, log: Logger) -> Answer:

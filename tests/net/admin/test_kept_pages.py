@@ -1,10 +1,13 @@
 import json
 
+from twisted.internet.defer import Deferred
+
 from dht14.kademlia.keyspace import hash_id
 from dht14.net.admin.kept_pages import MAX_KEYS
+from dht14.net.admin.view import NotStarted
 from dht14.records.kept import KeepRefusal
 from dht14.records.receipt import NoRecord
-from tests.net.admin.case import AdminCase, kept_value, key_of
+from tests.net.admin.case import GONE, AdminCase, FakeKeeping, kept_value, key_of
 
 
 class KeptPagesTests(AdminCase):
@@ -59,6 +62,27 @@ class KeptPagesTests(AdminCase):
         ):
             self.assertEqual((verb, path, self.ask(verb, path, body).status), (verb, path, status))
         self.assertEqual(self.view.keeping.asked, [])
+
+    def test_not_started(self) -> None:
+        """A node that has not started says so, to one key as to many."""
+
+        async def keep(*asked: object) -> None:
+            raise NotStarted
+
+        self.patch(FakeKeeping, "keep", keep)
+        for verb, path, body in (("PUT", "/v1/kept/k", b"v"), ("POST", "/v1/kept", b'{"keys": ["k", "l"]}')):
+            self.assertEqual((verb, self.ask(verb, path, body).status), (verb, 503))
+
+    def test_client_gone(self) -> None:
+        """A client that goes while its keys are looked for is no bug."""
+
+        async def keep(*asked: object) -> None:
+            await Deferred()
+
+        self.patch(FakeKeeping, "keep", keep)
+        channel, _ = self.send("POST", "/v1/kept", b'{"keys": ["k", "l"]}')
+        channel.connectionLost(GONE)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_many(self) -> None:
         """Many keys are kept with one request, each once; the answer names those that are not."""
