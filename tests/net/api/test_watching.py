@@ -93,7 +93,7 @@ class WatchTests(ApiTestCase):
         self.assertEqual(told, [changed(1, b"99"), changed(2, b"99")])
 
     def test_hang_up_before_the_state(self) -> None:
-        """A client that goes while it waits for the state of a key is done once, though its wait ends then."""
+        """A client that goes while it waits for the state of a key is done once: its wait ends with it."""
         self.patch(QuickWatch, "present", lambda watch: present)
         self.patch(QuickWatch, "end", lambda watch: present.callback(NoRecord.UNANSWERED))
         present: Deferred[Record | NoRecord] = Deferred()
