@@ -3,8 +3,8 @@
     python -m tests.fuzz.reach [--minimize] [--page FILE] [TARGET ...]
 
 Counts lines inside of functions, in the files that a target aims at; those that run at import do not count.
-`--minimize` drops the inputs of a corpus that reach no line which the samples and the inputs before them do
-not reach. Inputs below a line that begins with #, which found a bug, stay.
+`--minimize` drops the inputs of a corpus that reach no jump from one line to another which the samples and
+the inputs before them do not reach. Inputs below a line that begins with #, which found a bug, stay.
 """
 
 import argparse
@@ -14,28 +14,23 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from attrs import define, field
+from attrs import frozen
 
 TOP = Path(__file__).parents[2]
 
 
-@define
+@frozen
 class Reached:
-    """The lines of some files that have run."""
+    """What has run so far."""
 
-    files: list[str]
-    lines: dict[str, set[int]] = field(factory=dict)
-
-    def add(self, run: "Reached") -> bool:
-        """Add those of another run; return whether any is new."""
-        before = self.count
-        for file, lines in run.lines.items():
-            self.lines.setdefault(file, set()).update(lines)
-        return self.count > before
+    lines: dict[str, set[int]]
+    """By file."""
+    jumps: int
+    """The number of pairs of lines that ran one after the other."""
 
     @property
     def count(self) -> int:
-        """How many they are."""
+        """How many lines they are."""
         return sum(map(len, self.lines.values()))
 
 
@@ -55,14 +50,15 @@ def measure(name: str, minimize: bool) -> dict[str, int]:
     from tests.fuzz.aims import AIMS
 
     files = files_of(AIMS[name])
-    cover = coverage.Coverage(data_file=None, config_file=False, include=files)
+    cover = coverage.Coverage(data_file=None, config_file=False, branch=True, include=files)
 
     def reached() -> Reached:
         cover.stop()
         data = cover.get_data()
         lines = {file: set(data.lines(file) or ()) for file in files}
+        jumps = sum(len(data.arcs(file) or ()) for file in files)
         cover.start()
-        return Reached(files, lines)
+        return Reached(lines, jumps)
 
     cover.start()
     from tests.fuzz.targets import TARGETS
@@ -72,12 +68,12 @@ def measure(name: str, minimize: bool) -> dict[str, int]:
     at_import = reached()
     for sample in samples:
         target.run(sample)
-    of_samples = reached()
-    so_far = reached()
+    of_samples = so_far = reached()
     kept: list[str] = []
     for lines in _inputs(target.corpus):
         target.run(bytes.fromhex(lines.rpartition("\n")[2]))
-        if so_far.add(reached()) or lines.startswith("#"):
+        before, so_far = so_far, reached()
+        if so_far.jumps > before.jumps or lines.startswith("#"):
             kept.append(lines)
     cover.stop()
     if minimize and target.corpus.exists():
