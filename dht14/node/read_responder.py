@@ -33,12 +33,13 @@ class _CachedNodes:
     """The contacts nearest to a target: one more than a reply names, because the asker itself is left out."""
 
     known: list[Contact]
-    ids: frozenset[int]
+    ids: tuple[int, ...]
+    """Theirs. A set costs more to make than it saves: most answers are used once or twice."""
     nodes: Nodes
 
     @classmethod
     def of(cls, known: list[Contact], holds_values: bool) -> "_CachedNodes":
-        ids = frozenset(contact.node_id for contact in known)
+        ids = tuple([contact.node_id for contact in known])
         return cls(known, ids, Nodes(tuple(known[:K]), holds_values))
 
     def without(self, asker: Contact) -> Nodes:

@@ -4,6 +4,7 @@ For trusted networks and for simulations. Nodes of this layer and of `encrypted`
 """
 
 import random
+from functools import lru_cache
 
 from attrs import define, field, frozen
 
@@ -22,6 +23,7 @@ nonce 8`, and the answer to that, `0x52 | own proof 48 | nonce 8`."""
 PROBE_NONCE_BYTES = 8
 MAX_PEERS = 4_096
 _HEAD_BYTES = 1 + PROOF_BYTES
+_KNOWN_SENDERS = 16_384
 
 
 @frozen(eq=False)
@@ -35,6 +37,15 @@ class PlaintextPeer:
     def answer(self, payload: bytes, now: float) -> bytes:
         """As `Peer.answer`."""
         return self._head + payload
+
+
+@lru_cache(maxsize=_KNOWN_SENDERS)
+def _sender_of(
+    head: bytes, address: Address, verify_proof: VerifyProof
+) -> tuple[tuple[bytes, Address], Contact]:
+    """Return the sender as the key of the peers, and as a contact. All nodes of a process share them: in a
+    simulation each of thousands of nodes hears from hundreds. Raises Malformed."""
+    return (head, address), Contact(verify_proof(head[1:]), address, head[1:])
 
 
 @define(eq=False)
@@ -91,9 +102,9 @@ class PlaintextLayer:
     def _new_peer(self, head: bytes, address: Address, now: float) -> PlaintextPeer:
         if not head.startswith(PLAIN):
             raise Malformed("not a plain datagram")
-        contact = Contact(self._verify_proof(head[1:]), address, head[1:])
+        sender, contact = _sender_of(head, address, self._verify_proof)
         peer = PlaintextPeer(contact, self._limiter.bucket(host_of(address[0]), now), self._own_head)
-        self._peers[head, address] = peer
+        self._peers[sender] = peer
         return peer
 
     def tidy(self, now: float) -> None:
