@@ -62,4 +62,5 @@ class FrameSplitter:
             self._check_head(size, buffer[start + 2] << 8 | buffer[start + 3])
             return None
         self._at = start + size
-        return bytes(buffer[start : start + size])
+        with memoryview(buffer) as whole:
+            return bytes(whole[start : start + size])

@@ -68,13 +68,11 @@ class WholeWrites(TLSMemoryBIOProtocol):
         connection = self.getHandle()
         if self.disconnecting or connection is None:
             return
-        rest = memoryview(data)
         try:
-            while rest:
-                rest = rest[connection.send(rest) :]
+            connection.sendall(data)
             sealed = connection.bio_read(len(data) + _MAX_OVERHEAD)
         except SSL.Error:
-            super().write(bytes(rest))  # Twisted ends the connection.
+            super().write(data)  # It fails again, and Twisted ends the connection.
             return
         self.transport.write(sealed)  # type: ignore[union-attr]
 
