@@ -1,5 +1,9 @@
-"""Fifty DHT-14 nodes in one process, over real UDP sockets on 127.0.0.1. Prints figures as JSON."""
+"""Fifty DHT-14 nodes in one process, over real UDP sockets on 127.0.0.1. Prints figures as JSON.
 
+With `--content` the key of each value is its SHA-256, and the gets know it.
+"""
+
+import argparse
 import random
 import time
 from collections.abc import Sequence
@@ -25,8 +29,10 @@ from dht14.stack_builder import build_stack
 class Dht14Network:
     """The shipped stacks, each with its own port."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, content: bool) -> None:
         self._reactor = reactor
+        self._content = content
+        self._content_keys: dict[bytes, int] = {}
         self._stacks: list[Any] = []
         self._ports: list[UdpPort] = []
         self._probe_ports: list[UdpPort] = []
@@ -62,12 +68,17 @@ class Dht14Network:
                 await deferLater(self._reactor, 0.001)
 
     async def put(self, node: int, key: bytes, value: bytes) -> bool:
-        receipt: Receipt = await self._stacks[node].node.put(hash_id(key), value, 3600, 8)
+        if self._content:
+            self._content_keys[key] = hash_id(value)
+        receipt: Receipt = await self._stacks[node].node.put(self._id_of(key), value, 3600, 8)
         return receipt.acknowledged
 
     async def get(self, node: int, key: bytes) -> bytes | None:
-        found = await self._stacks[node].node.get(hash_id(key))
+        found = await self._stacks[node].node.get(self._id_of(key), self._content)
         return found.value if isinstance(found, Record) else None
+
+    def _id_of(self, key: bytes) -> int:
+        return self._content_keys[key] if self._content else hash_id(key)
 
     async def kill(self, nodes: Sequence[int]) -> None:
         """Close the ports of these nodes without notice."""
@@ -82,11 +93,14 @@ def _resolve(host: str, port: int) -> "Deferred[list[Address]]":
     return succeed([(host, port)])
 
 
-async def _main(reactor: Any) -> None:
+async def _main(reactor: Any, content: bool) -> None:
     await print_figures(
-        Dht14Network(reactor), lambda works: gatherResults(map(Deferred.fromCoroutine, works))
+        Dht14Network(reactor, content), lambda works: gatherResults(map(Deferred.fromCoroutine, works))
     )
 
 
 if __name__ == "__main__":
-    react(lambda reactor: Deferred.fromCoroutine(_main(reactor)))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--content", action="store_true", help="the key of a value is its SHA-256")
+    options = parser.parse_args()
+    react(lambda reactor: Deferred.fromCoroutine(_main(reactor, options.content)))

@@ -3,7 +3,8 @@
 Each network runs in one process on one core, in turns, several times; medians are printed, and the ratios of
 DHT-14 to each other one. Absolute figures move with the machine: quote the ratios. `libtorrent` and OpenDHT
 are C++; `kademlia` and OpenDHT neither encrypt nor prove what they send, `libtorrent` proves its items by
-their hashes.
+their hashes. That compares with the column `content`: DHT-14 again, where the key of each value is its
+SHA-256 and the gets know it.
 
     python scripts/bench/small_network.py [--runs N] [NETWORK ...]
 """
@@ -19,12 +20,15 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PEERS = ("kademlia", "libtorrent", "opendht")
+OURS = {"dht14": (), "content": ("--content",)}
+"""The same network twice: open keys, and known content."""
 
 
 def one_run(network: str) -> dict[str, float]:
     """Return the figures of one run in its own process, on one core."""
+    script = HERE / f"network_{'dht14' if network in OURS else network}.py"
     worker = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", str(HERE / f"network_{network}.py")],
+        [sys.executable, "-W", "ignore::DeprecationWarning", str(script), *OURS.get(network, ())],
         check=True,
         stdout=subprocess.PIPE,
         preexec_fn=lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}),
@@ -44,7 +48,7 @@ def main() -> None:
     if unknown := set(args.networks) - set(PEERS):
         parser.error(f"no such network: {', '.join(sorted(unknown))}")
     peers = args.networks or PEERS
-    results: dict[str, list[dict[str, float]]] = {network: [] for network in ("dht14", *peers)}
+    results: dict[str, list[dict[str, float]]] = {network: [] for network in (*OURS, *peers)}
     for _ in range(args.runs):
         for network, runs in results.items():
             runs.append(one_run(network))
@@ -53,14 +57,21 @@ def main() -> None:
         for network, runs in results.items()
     }
     print(f"{platform.python_implementation()} {platform.python_version()}, {args.runs} runs, medians")
-    print(f"{'':24}{'dht14':>12}" + "".join(f"{peer:>12}{'ratio':>9}" for peer in peers))
-    for figure, ours in medians["dht14"].items():
+    print(f"{'':24}" + "".join(f"{ours:>12}" for ours in OURS) + "".join(map(_heading, peers)))
+    for figure in medians["dht14"]:
+        ours = [medians[network][figure] for network in OURS]
         cells = "".join(_beside(ours, medians[peer][figure]) for peer in peers)
-        print(f"{figure:24}{ours:12.3f}{cells}")
+        print(f"{figure:24}" + "".join(f"{own:12.3f}" for own in ours) + cells)
 
 
-def _beside(ours: float, theirs: float) -> str:
-    return f"{theirs:12.3f}" + (f"{ours / theirs:9.3f}" if theirs else f"{'':9}")
+def _heading(peer: str) -> str:
+    return f"{peer:>12}{'ratio':>9}{'content':>9}"
+
+
+def _beside(ours: list[float], theirs: float) -> str:
+    """Return the figure of a peer, and the ratio of each of ours to it."""
+    ratios = (f"{own / theirs:9.3f}" if theirs else f"{'':9}" for own in ours)
+    return f"{theirs:12.3f}" + "".join(ratios)
 
 
 if __name__ == "__main__":
