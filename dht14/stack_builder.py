@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 from attrs import frozen
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.kademlia.contact import Contact
@@ -270,7 +269,7 @@ def _build_node(
     watches = Watches(
         lookups,
         rpc,
-        lambda key: Deferred.fromCoroutine(reader.get(key, False, OPERATION_TIMEOUT)),
+        lambda key: reader.get(key, False, OPERATION_TIMEOUT),
         state.store,
         inputs.clock,
         inputs.rng,

@@ -257,7 +257,7 @@ class FakeNetwork:
         watches = Watches(
             lookups,
             rpc,
-            lambda key: Deferred.fromCoroutine(reader.get(key, False, OPERATION_TIMEOUT)),
+            lambda key: reader.get(key, False, OPERATION_TIMEOUT),
             observed,
             self.clock,
             random.Random(node_id),

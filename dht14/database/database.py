@@ -24,6 +24,7 @@ from dht14.database.kept_records import KeptRecords
 from dht14.database.largest_share import LargestShare
 from dht14.database.limits import NO_SHORTFALL, Growth, Shortfall, SpaceLimits
 from dht14.database.metrics import CommitMetrics
+from dht14.database.opened_records import OpenedRecords
 from dht14.database.tables import Tables, Usage, growth_of
 from dht14.database.writer_thread import (
     FILE_GONE,
@@ -91,6 +92,7 @@ class Database:
     _closed: bool = field(default=False, init=False)
     _when_open: Callable[[], None] | None = field(default=None, init=False)
     _early: EarlyOffers = field(factory=EarlyOffers, init=False)
+    _opened_records: OpenedRecords = field(factory=OpenedRecords, init=False)
     _eviction: Eviction = field(init=False)
     _largest_share: LargestShare = field(factory=LargestShare, init=False)
     _sweep_until: float = field(default=0.0, init=False)
@@ -175,14 +177,21 @@ class Database:
         tables = self._tables
         if tables is None:
             return None
-        slot = self._format.slot(key)
+        slot = self._opened_records.slot(key) or self._format.slot(key)
         try:
             with tables.env.begin(tables.records) as txn:
                 entry = txn.get(slot)
         except lmdb.Error as error:
             entry = self._read_again(error, lambda txn, tables: txn.get(slot, db=tables.records), None)
-        record = None if entry is None else self._read_record(slot, entry)
-        return record if record is not None and record.expires_at > now and record.key == key else None
+        if entry is None:
+            return None
+        record = self._opened_records.find(key, entry)
+        if record is None:
+            record = self._read_record(slot, entry)
+            if record is None or record.key != key:
+                return None
+            self._opened_records.add(slot, entry, record)
+        return record if record.expires_at > now else None
 
     def floor(self, key: int, now: float) -> Floor:
         """As `RecordStore.floor`."""

@@ -155,18 +155,20 @@ class EntryFormat:
 
     def read(self, slot: bytes, entry: bytes) -> Record:
         """Return the record of an entry. Raises `Malformed` if it is damaged or in the wrong slot."""
-        (version, until), (key, replication, value, writer, subnet, is_brief) = self.open(slot, entry)
-        if not value:
+        version, until, plain = self._opened(slot, entry)
+        # Not by `open`: the hot path of every read of the store makes no parts.
+        _, replication, key, writer, length, subnet = _BODY.unpack_from(plain)
+        if len(plain) == _BODY.size:
             raise Malformed("a floor is in the slot of a record")
         return Record(
-            key=key,
-            value=value,
+            key=id_from_bytes(key),
+            value=plain[_BODY.size :],
             version=version,
             expires_at=until,
-            replication=replication,
-            writer=writer,
-            writer_subnet=subnet,
-            is_brief=is_brief,
+            replication=replication & ~_BRIEF,
+            writer=id_from_bytes(writer),
+            writer_subnet=subnet[:length],
+            is_brief=replication >= _BRIEF,
         )
 
     def read_floor(self, slot: bytes, entry: bytes, now: float) -> Floor:
@@ -188,14 +190,21 @@ class EntryFormat:
 
     def open(self, slot: bytes, entry: bytes) -> tuple[EntryHeader, EntryBody]:
         """Return the parts of an entry. Raises `Malformed`."""
-        header = read_header(entry)
-        plain = self.vault.open(entry[_HEADER.size :], slot + entry[: _HEADER.size])
-        if len(plain) < _BODY.size or plain[0] != _FORMAT:
-            raise Malformed("an entry is of another format")
+        version, until, plain = self._opened(slot, entry)
         _, replication, key, writer, length, subnet = _BODY.unpack_from(plain)
         is_brief, replication = divmod(replication, _BRIEF)
         value = plain[_BODY.size :]
         body = EntryBody(
             id_from_bytes(key), replication, value, id_from_bytes(writer), subnet[:length], bool(is_brief)
         )
-        return header, body
+        return EntryHeader(version, until), body
+
+    def _opened(self, slot: bytes, entry: bytes) -> tuple[int, float, bytes]:
+        """Return the version, the time and the packed body of an entry. Raises `Malformed`."""
+        if len(entry) < _HEADER.size:
+            raise Malformed("an entry is cut short")
+        version, until, _ = _HEADER.unpack_from(entry)
+        plain = self.vault.open(entry[_HEADER.size :], slot + entry[: _HEADER.size])
+        if len(plain) < _BODY.size or plain[0] != _FORMAT:
+            raise Malformed("an entry is of another format")
+        return version, until, plain

@@ -12,7 +12,7 @@ from copy import copy
 from typing import Protocol
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from dht14.bounded import ExpiringSet
 from dht14.kademlia.contact import Contact
@@ -203,16 +203,22 @@ class RecordReader:
         other._lookups, other._bulk = lookups, wrap(self._bulk)
         return other
 
-    async def get(self, key: int, content: bool, timeout: float) -> Record | NoRecord:
-        """Return the newest record, or why there is none.
+    def get(self, key: int, content: bool, timeout: float) -> "Deferred[Record | NoRecord]":
+        """Fires with the newest record, or with why there is none.
 
         If the first search makes the key suspect, a second one asks more nodes: those nearest to the key may
         have withheld the newest record. Content needs no second search, because it proves itself.
         """
+        now = self._lookups.clock.seconds()
+        own = self._store.get(key, now) if self._store else None
+        if own is not None and own.kind is Kind.CONTENT:
+            return succeed(own)  # Without a coroutine, which costs as much as all the rest.
+        return Deferred.fromCoroutine(self._get(key, own, now + timeout, content))
+
+    async def _get(self, key: int, own: Record | None, deadline: float, content: bool) -> Record | NoRecord:
         clock, detector = self._lookups.clock, self._lookups.eclipse_detector
-        deadline = clock.seconds() + timeout
         was_suspect = detector.suspects(key)
-        found = await self.find(key, timeout, content)
+        found = await self._find(key, own, deadline, content, exhaustive=False)
         is_certain = isinstance(found, Record) and found.kind is Kind.CONTENT
         if not is_certain and not was_suspect and detector.suspects(key):
             found = newest(found, await self.find(key, deadline - clock.seconds(), content))

@@ -93,7 +93,7 @@ class Node:
 
         With `content` only a value whose SHA-256 is the key counts.
         """
-        return Deferred.fromCoroutine(self._reader.get(key, content, timeout))
+        return self._reader.get(key, content, timeout)
 
     def put(
         self, key: int, value: bytes, ttl: int, replication: int, timeout: float = OPERATION_TIMEOUT

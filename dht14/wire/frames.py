@@ -7,6 +7,9 @@ from dht14.errors import Malformed
 MIN_FRAME = 4
 MAX_FRAME = 65_535
 
+_MANY_BYTES = 4_096
+"""To copy so many twice, as a slice of a bytearray does, costs more than a memoryview."""
+
 CheckHead = Callable[[int, int], None]
 """Raises `Malformed` where no frame begins with this size and this u16 after it."""
 
@@ -62,5 +65,7 @@ class FrameSplitter:
             self._check_head(size, buffer[start + 2] << 8 | buffer[start + 3])
             return None
         self._at = start + size
+        if size < _MANY_BYTES:
+            return bytes(buffer[start : start + size])
         with memoryview(buffer) as whole:
             return bytes(whole[start : start + size])

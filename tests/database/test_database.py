@@ -52,6 +52,13 @@ class OfferTests(DiskTestCase):
         self.assertEqual(self.offer(self.store, record(version=3)), [HELD])
         self.assertEqual(self.store.get(5, NOW), record(version=3))
 
+    def test_read_before(self) -> None:
+        """A record that was read is no longer found once another one, or a longer life, has replaced it."""
+        for one in (record(version=1), record(version=2), record(version=2, ttl=90.0)):
+            self.offer(self.store, one)
+            self.assertEqual([self.store.get(5, NOW), self.store.get(5, NOW)], [one, one])
+        self.assertIsNone(self.store.get(5, NOW + 95))
+
     def test_longer_life(self) -> None:
         """A copy that lives longer replaces the same record with a shorter life, and its expiry counts."""
         self.offer(self.store, record(ttl=60.0))

@@ -14,7 +14,8 @@ from dht14.net.api.replies import PutGet, failed, is_success, reply_to
 from dht14.net.api.watching import ConnectionWatches
 from dht14.net.log_limiter import LogLimiter
 from dht14.records.receipt import Receipt
-from dht14.wire.api_messages import ApiRequest, Get, GetRecord, PutWithReceipt, WatchKey
+from dht14.records.record import Record
+from dht14.wire.api_messages import ApiRequest, Get, GetRecord, PutWithReceipt, WatchKey, encode_success
 
 
 class NodeAccess(Protocol):
@@ -90,6 +91,9 @@ class Dispatcher:
     def reply(self, request: ApiRequest, result: object) -> bytes:
         """Encode the reply to a result; empty for a PUT where PUTs are not answered."""
         access = self._access
+        if type(request) is Get and isinstance(result, Record):  # The most frequent case.
+            access.metrics.successes += 1
+            return encode_success(request.key, result.value)
         if not (access.answers_puts or isinstance(request, Get | PutWithReceipt)):
             return b""
         encoded = reply_to(request, result, access.clock.seconds())
