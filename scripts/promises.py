@@ -186,6 +186,15 @@ ROWS: tuple[Row, ...] = (
     Simulation("P6", 5, "displacement --nodes 60 --values 40"),
     Simulation("P7", 5, "partition"),
     Simulation("P7", 1, "partition --nodes 30 --values 10"),
+    Script(
+        "P7",
+        4,
+        "12 real nodes: partition, kills, suspensions, full disks",
+        "python scripts/bench/history.py --nodes 12 --seconds 110 --keys 12 --clients 4 --restarts 3"
+        " --copies 8-8 --junk 0 --stops 4 --partition 15 --full-disks 2",
+        r"^(open|owner|content) keys: .*|^\d+ times a node could not write",
+        r"keys: \d+ right",
+    ),
     Tests(
         "P8",
         1,

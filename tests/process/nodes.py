@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -221,11 +221,15 @@ class Network:
         """Start a bootstrap node."""
         return self._start("dht14-bootstrap", free_port(), None, words, seeds, None)
 
-    def cluster(self, nodes: int, timeout: float = TIMEOUT) -> list[Twistd]:
-        """Start two bootstrap nodes and `size` nodes; return the nodes when they have joined."""
+    def cluster(self, nodes: int, timeout: float = TIMEOUT, data_dirs: Sequence[str] = ()) -> list[Twistd]:
+        """Start two bootstrap nodes and `size` nodes; return the nodes when they have joined. The first ones
+        have these data directories."""
         first = self.bootstrap_node()
         seeds = (first, self.bootstrap_node(seeds=(first,)))
-        cluster = [self.node(seeds=seeds) for _ in range(nodes)]
+        words = [("--data-dir", data_dir) for data_dir in data_dirs]
+        cluster = [
+            self.node(*(words[number] if number < len(words) else ()), seeds=seeds) for number in range(nodes)
+        ]
         for node in cluster:
             node.wait_for("Joined", timeout)
             node.wait_for_api(timeout)
@@ -261,9 +265,9 @@ class Network:
 
 
 @contextlib.contextmanager
-def network(folder: str) -> Iterator[Network]:
-    """A network for a `with` block."""
-    processes = Network(Path(folder).absolute())
+def network(folder: str, hosts: str = "127.0.0.1") -> Iterator[Network]:
+    """A network for a `with` block; `hosts` as in `Network`."""
+    processes = Network(Path(folder).absolute(), hosts=hosts)
     try:
         yield processes
     finally:

@@ -8,7 +8,9 @@ those of `time.monotonic`, which all threads share.
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 from attrs import define, field
 
@@ -42,6 +44,8 @@ class Rivals:
     _restarts: float = 0.0
     """Nodes killed per minute, one after another; each restarts after 0 to 3 s."""
     _seed: int = 1
+    _faults: "Sequence[Callable[[Rivals, float], None]]" = ()
+    """What else happens meanwhile: see `tests.process.faults`. Each has a thread."""
     history: History = field(factory=lambda: History(expiry_tolerance=LATENESS), init=False)
     puts: int = field(default=0, init=False)
     acknowledged: int = field(default=0, init=False)
@@ -74,6 +78,10 @@ class Rivals:
         ]
         if self._restarts:
             threads.append(threading.Thread(target=self._guarded, args=(self._restart, until)))
+        threads += [
+            threading.Thread(target=self._guarded, args=(partial(fault, self), until))
+            for fault in self._faults
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -149,6 +157,32 @@ class Rivals:
     def _was_unanswered(self) -> None:
         with self._lock:
             self.unanswered += 1
+
+    # faults
+
+    def partitioned(self) -> None:
+        """The network is about to be divided."""
+        with self._lock:
+            self.history.partitioned()
+
+    def healed(self) -> None:
+        """It is one again."""
+        with self._lock:
+            self.history.healed(time.monotonic())
+
+    @contextmanager
+    def without_a_node(self) -> Iterator[Twistd]:
+        """Yield a node that clients leave alone meanwhile, because it does not work."""
+        with self._lock:
+            node = self._rng.choice(self._up)
+            self._up.remove(node)
+            self.history.availability.went_down(self._ids[node], time.monotonic())
+        try:
+            yield node
+        finally:
+            with self._lock:
+                self.history.availability.came_up(self._ids[node], time.monotonic(), kept=True)
+                self._up.append(node)
 
     def _restart(self, until: float) -> None:
         """Kill one node at a time, and restart it with its directory."""
