@@ -4,7 +4,7 @@ from collections import deque
 from typing import Protocol
 from weakref import ref
 
-MAX_READY = 256
+MAX_READY = 512
 """Sessions of one process with ciphers. A pair of ciphers takes 5 KiB, thirty times as much as its keys, and
 4 µs to make again."""
 
