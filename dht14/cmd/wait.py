@@ -74,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
     node = node_settings(args.role, args.config, given)
     began = time.monotonic()
     missing_now: Callable[[float], str]
-    if args.what == "ready" and args.role == "node":
+    # A directory alone names a node better than an address that comes from the defaults.
+    is_asked = args.api_address is not None or args.data_dir is None
+    if args.what == "ready" and args.role == "node" and is_asked:
         missing_now = _ApiCheck(connectable_address(node.api_address)).missing
     else:
         missing_now = _StateCheck(node.data_dir, args.what).missing

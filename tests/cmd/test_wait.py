@@ -128,6 +128,15 @@ class DirectoryTests(WaitTestCase):
         self.state.write(["join"], False)
         self.assertEqual(self.wait("values"), (0, b"values\n", ""))
 
+    def test_ready(self) -> None:
+        """A node that is named by its directory alone is judged there, whatever listens at the default
+        address."""
+        self.assert_missing(self.wait("ready"), f"no node runs in {self.path}")
+        self.state.write(["values"], True)
+        self.assert_missing(self.wait("ready"), "it opens its values")
+        self.state.write([], False)
+        self.assertEqual(self.wait("ready"), (0, b"ready\n", ""))
+
     def test_bootstrap_node(self) -> None:
         """A bootstrap node, which has no API, is ready when it waits for nothing."""
         role = ("--role", "bootstrap_node")
