@@ -152,9 +152,10 @@ class Soak:
         return [one for one in samples if one.life == node.lives and one.at >= since]
 
     def bounds(self) -> Bounds:
-        """Return what a node may take more. Data grows until the first values have expired and are swept."""
+        """Return what a node may take more. Connections between the nodes, and data, grow until all pairs
+        have met and the first values have expired and are swept; at rest descriptors are always judged."""
         is_full = WARM_UP * 60 * self.minutes >= TTL + SWEEP_SECONDS
-        return Bounds() if is_full else Bounds(data=inf)
+        return Bounds() if is_full else Bounds(descriptors=inf, data=inf)
 
     def breaches(self) -> list[str]:
         """Say what is wrong."""
