@@ -189,10 +189,10 @@ ROWS: tuple[Row, ...] = (
     Script(
         "P7",
         4,
-        "12 real nodes: partition, kills, suspensions, full disks",
-        "python scripts/bench/history.py --nodes 12 --seconds 110 --keys 12 --clients 4 --restarts 3"
-        " --copies 8-8 --junk 0 --stops 4 --partition 15 --full-disks 2",
-        r"^(open|owner|content) keys: .*|^\d+ times a node could not write",
+        "12 real nodes, divided for 15 s",
+        "python scripts/bench/history.py --nodes 12 --seconds 110 --keys 12 --clients 4 --copies 8-8 --junk 0"
+        " --restarts 0 --partition 15",
+        r"^(open|owner|content) keys: .*",
         r"keys: \d+ right",
     ),
     Tests(
