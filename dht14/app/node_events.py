@@ -212,7 +212,7 @@ def totals(metrics: NodeMetrics | None) -> dict[str, float | None]:
         "sent": rpc.replies + rpc.failed,
         "received": sum(method.answered + method.refused for method in rpc.received.values()),
         "failed": rpc.failed,
-        "dropped": rpc.malformed + rpc.unasked + rpc.late + _dropped_by(session),
+        "dropped": rpc.malformed + rpc.unasked + _dropped_by(session),
         "refused": _troubling(rpc.refusals_sent) + _troubling(rpc.refusals_received),
         "api": api.puts + api.gets if api is not None else 0,
         "p50": _percentile(latency, 0.5),

@@ -144,22 +144,24 @@ class Replicator:
 
     async def _fetch_newer(self, key: int, holder: Contact) -> None:
         """Fetch the record of another holder, and store it if it is better than this node's."""
+        asked_at = self._clock.seconds()
         try:
             reply = await self._rpc.ask(holder, FindValue(key))
         except CallFailed:
             return
-        now = self._clock.seconds()
         record: Record | None = None
         if isinstance(reply, Value):
-            record = record_in(reply, key, now)
+            record = record_in(reply, key, asked_at)
         elif isinstance(reply, LargeValue):
-            record = await self._fetched(key, holder, reply, now)
+            record = await self._fetched(key, holder, reply, asked_at)
         if record is not None:
             subnet = counted_subnet(holder.address[0], self._table.subnet_of)
             self.store_copy(evolve(record, writer=holder.node_id, writer_subnet=subnet))
 
-    def _fetched(self, key: int, holder: Contact, reply: LargeValue, now: float) -> "Deferred[Record | None]":
-        advertised = advertised_in(reply, key, now)
+    def _fetched(
+        self, key: int, holder: Contact, reply: LargeValue, asked_at: float
+    ) -> "Deferred[Record | None]":
+        advertised = advertised_in(reply, key, asked_at)
         if not advertised.is_possible:
             return succeed(None)
         sources = iter([ValueSource(holder, reply.ticket)])

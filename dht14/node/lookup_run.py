@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.disjoint_lookup import DisjointLookup
@@ -14,10 +14,16 @@ from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import HEDGE_CALLS, OPERATION_TIMEOUT
 from dht14.node.hedging import Hedges
 from dht14.node.ports import Rpc
-from dht14.node.timers import then_cancel
+from dht14.node.timers import cancel_timer
 from dht14.wire.messages import Reply, Request
 
 T = TypeVar("T")
+
+LATE = 0.1
+"""Seconds that a deadline is late at the most, unless this process was stopped or is very busy."""
+
+TIME_AFTER_STOP = 1.0
+"""Seconds that a lookup has when its deadline came late."""
 
 AnyLookup = Lookup | DisjointLookup
 
@@ -44,14 +50,30 @@ class LookupRun:
     _hedges: Hedges | None = field(init=False, default=None)
     """For a read over one path; other lookups go by the soft timeouts alone."""
     _read_id: int = field(init=False, default=0)
+    _deadline: IDelayedCall | None = field(init=False, default=None)
 
     def run(self, clock: IReactorTime, timeout: float = OPERATION_TIMEOUT) -> "Deferred[AnyLookup]":
         """Begin. Fires with the lookup when it has finished, or as it is after `timeout` seconds."""
         self._proceed()
         if not self._done.called:
-            deadline = clock.callLater(timeout, self._end)
-            self._done.addBoth(then_cancel, deadline)
+            self._set_deadline(clock, timeout)
+            self._done.addBoth(self._stop_deadline)
         return self._done
+
+    def _set_deadline(self, clock: IReactorTime, timeout: float) -> None:
+        self._deadline = clock.callLater(timeout, self._time_over, clock, clock.seconds() + timeout)
+
+    def _time_over(self, clock: IReactorTime, due: float) -> None:
+        """End, unless this process was stopped: then answers have come that it has not read. Without them a
+        read would end on what this node itself has, however old."""
+        if clock.seconds() - due > LATE:
+            self._set_deadline(clock, TIME_AFTER_STOP)
+        else:
+            self._end()
+
+    def _stop_deadline(self, result: T) -> T:
+        cancel_timer(self._deadline)
+        return result
 
     def hedge(self, hedges: Hedges, lookup: Lookup) -> None:
         """Ask more contacts while answers are overdue. `lookup` is the one that it drives."""

@@ -6,7 +6,7 @@ from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import ALPHA, OPERATION_TIMEOUT
-from dht14.node.lookup_run import AnyLookup, LookupRun
+from dht14.node.lookup_run import LATE, TIME_AFTER_STOP, AnyLookup, LookupRun
 from dht14.node.ports import CallObserver
 from dht14.wire.messages import FindNode, Nodes, Reply, Request
 from tests.fakes import RpcRecorder, contact
@@ -47,6 +47,33 @@ class SearchTests(SynchronousTestCase):
     def test_nobody(self) -> None:
         """Without contacts a search is over at once, with nothing."""
         found = self.run_search()
+        self.assertEqual(self.successResultOf(found).nearest(), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_time_over(self) -> None:
+        """A search ends after its time as it is."""
+        found = self.run_search(*CLUSTER[:2])
+        self.answer(0)
+        self.clock.advance(OPERATION_TIMEOUT)
+        self.assertEqual(self.successResultOf(found).nearest(), CLUSTER[:1])
+        self.assertFalse(self.lookup.finished)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped(self) -> None:
+        """Where the process was stopped meanwhile, the answers that wait are read before the search ends."""
+        found = self.run_search(*CLUSTER[:2])
+        self.answer(0)
+        self.clock.advance(OPERATION_TIMEOUT + 2 * LATE)
+        self.assertNoResult(found)
+        self.answer(1)
+        self.assertEqual(self.successResultOf(found).nearest(), CLUSTER[:2])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped_and_unanswered(self) -> None:
+        """It does not wait for ever."""
+        found = self.run_search(*CLUSTER[:2])
+        self.clock.advance(OPERATION_TIMEOUT + 2 * LATE)
+        self.clock.advance(TIME_AFTER_STOP)
         self.assertEqual(self.successResultOf(found).nearest(), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

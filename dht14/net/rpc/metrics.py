@@ -112,9 +112,6 @@ class RpcMetrics:
     )
     malformed: int = DROPPED.value("It does not decode.", reason="malformed")
     unasked: int = DROPPED.value("A reply to no request of this node.", reason="unasked")
-    late: int = DROPPED.value(
-        "A reply that may have waited in the kernel for too long: this process stood still.", reason="late"
-    )
     unsendable: int = counter(
         "dht14_datagrams_unsendable_total",
         "Datagrams that the host could not send: no route, no buffer, or the wrong address family.",

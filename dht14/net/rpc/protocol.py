@@ -37,7 +37,6 @@ from dht14.session.layer import Datagrams, Peer, SessionLayer
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
 from dht14.wire.messages import (
     Announce,
-    LargeValue,
     Message,
     Offer,
     Pong,
@@ -45,13 +44,13 @@ from dht14.wire.messages import (
     Reply,
     Request,
     Store,
-    Value,
 )
 from dht14.wire.reply_filter import without_private_contacts
 from dht14.wire.schema import REPLIES
 
-WITH_LIFETIME = frozenset((Store, Offer, Value, LargeValue))
-"""Messages with the remaining lifetime of a value, counted from when they were sent."""
+WITH_LIFETIME = frozenset((Store, Offer))
+"""Requests with the remaining lifetime of a value, counted from when they were sent. That in a reply counts
+from when this node asked, so a reply that has waited does no harm."""
 
 
 def _discard(datagram: bytes, address: Address) -> None:
@@ -246,7 +245,8 @@ class RpcProtocol(DatagramProtocol):
             self._received_own_id(rpc_id, message, sender, now)
         if message.__class__ in WITH_LIFETIME and self._standstill.may_have_waited(now):
             # To the sender it is lost: it sends the message again, with the lifetime that is left then.
-            self._count_late(message)
+            assert isinstance(message, Store | Offer)
+            self._requests[type(message)].late += 1
         elif isinstance(message, REPLIES):
             self._reply_received(rpc_id, message, sender, now)
         else:
@@ -260,12 +260,6 @@ class RpcProtocol(DatagramProtocol):
             self._duplicates.request_received(rpc_id, call is not None, sender.address, now)
         elif call is not None and call.is_answered_by(sender):
             self._duplicates.reply_received(rpc_id, sender.address, now)
-
-    def _count_late(self, message: Message) -> None:
-        if isinstance(message, Store | Offer):
-            self._requests[type(message)].late += 1
-        else:
-            self.metrics.late += 1
 
     def _count_malformed(self, addr: Address, error: Malformed) -> None:
         self.metrics.malformed += 1
