@@ -235,8 +235,6 @@ class AddressTests(AdminProcessCase):
         self.assertEqual(outcome.out.decode(), f"http://127.0.0.1:{self.port}/#token={token}\n")
         self.assertIn(b"<html", self.ask("/").read())
 
-    def test_socket_expected(self) -> None:
-        """A command that looks for the socket says where else to look."""
-        outcome = self.command("status")
-        self.assertEqual(outcome.code, 3)
-        self.assertIn("give it as --admin-address", outcome.error)
+    def test_found(self) -> None:
+        """A command finds the address in the data directory alone."""
+        self.assertEqual(self.command("status").code, 0)
