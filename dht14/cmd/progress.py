@@ -9,7 +9,7 @@ from typing import TextIO
 
 from dht14.cmd.output import print_status
 
-PATIENCE = 1.0
+NOTICE_DELAY = 1.0
 """Seconds until a user at a terminal is told why nothing happens."""
 
 TERMINAL_INTERVAL = 0.2
@@ -124,12 +124,12 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def told_if_slow(line: str) -> Iterator[None]:
-    """Print a line on stderr, if it is a terminal, when the block takes longer than `PATIENCE`."""
+def notice_if_slow(line: str) -> Iterator[None]:
+    """Print a line on stderr, if it is a terminal, when the block takes longer than `NOTICE_DELAY`."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield
         return
-    timer = threading.Timer(PATIENCE, print_status, (line,))
+    timer = threading.Timer(NOTICE_DELAY, print_status, (line,))
     timer.daemon = True
     timer.start()
     try:

@@ -19,7 +19,7 @@ from dht14.cmd.node_arguments import (
 )
 from dht14.cmd.output import base64_text, print_bytes, print_json, print_status, print_value
 from dht14.cmd.parser import whole_number
-from dht14.cmd.progress import told_if_slow
+from dht14.cmd.progress import notice_if_slow
 from dht14.cmd.results import (
     is_stored,
     not_found_error,
@@ -121,7 +121,7 @@ def run_put(args: argparse.Namespace) -> int:
         value = payload
         key = hashlib.sha256(value).digest() if typed_key is None else parse_key(typed_key)
     address = api_address(args)
-    with told_if_slow(f"waiting for the node at {format_address(*address)}"):
+    with notice_if_slow(f"waiting for the node at {format_address(*address)}"):
         receipt = api_client.put(address, key, value, args.ttl, args.replication)
     kept = ""
     if keeping is not None and is_stored(receipt):
@@ -147,7 +147,7 @@ def run_get(args: argparse.Namespace) -> int:
         return _get_file(args, key)
     began = time.monotonic()
     address = api_address(args)
-    with told_if_slow(f"waiting for the node at {format_address(*address)}"):
+    with notice_if_slow(f"waiting for the node at {format_address(*address)}"):
         found = api_client.get(address, key, content=args.content)
     seconds = time.monotonic() - began
     missing = found if isinstance(found, NoRecord) else None

@@ -175,18 +175,18 @@ class Keeper:
 
         A client that stops waiting changes nothing else: the disk has the change all the same.
         """
-        told: Deferred[bool] = Deferred()
+        done: Deferred[bool] = Deferred()
 
         def changed(is_safe: bool) -> None:
             self._changing -= Counter((key,))
             self._pending_bytes -= bytes_of(size)
-            told.callback(is_safe)
+            done.callback(is_safe)
 
         self._renewing.discard(key)
         self._changing[key] += 1
         self._pending_bytes += bytes_of(size)
         change(changed)
-        return told
+        return done
 
     def _fits(self, entry: KeptEntry) -> bool:
         held = self._kept.get(entry.key)

@@ -55,20 +55,20 @@ class ProgressLineTests(SynchronousTestCase):
 class SlowTests(SynchronousTestCase):
     def test_told(self) -> None:
         """Only at a terminal, and only if it takes long, a line says what is waited for."""
-        self.patch(progress, "PATIENCE", 0.01)
+        self.patch(progress, "NOTICE_DELAY", 0.01)
         for kind, told in (Terminal, True), (io.StringIO, False):
             stream = kind()
             self.patch(sys, "stderr", stream)
-            with progress.told_if_slow("waiting"):
+            with progress.notice_if_slow("waiting"):
                 for _ in range(200 if told else 3):
                     if stream.getvalue():
                         break
                     time.sleep(0.01)
             self.assertEqual(stream.getvalue(), "waiting\n" if told else "")
-        self.patch(progress, "PATIENCE", 60.0)
+        self.patch(progress, "NOTICE_DELAY", 60.0)
         stream = Terminal()
         self.patch(sys, "stderr", stream)
-        with progress.told_if_slow("waiting"):
+        with progress.notice_if_slow("waiting"):
             pass
         self.assertEqual(stream.getvalue(), "")
 
