@@ -8,7 +8,6 @@ subnet limit are not cached: when one of their subnet leaves, the next to answer
 """
 
 import random
-from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
@@ -33,6 +32,7 @@ from dht14.kademlia.parameters import (
     K,
 )
 from dht14.kademlia.ping_order import PingOrder
+from dht14.kademlia.sorted_ids import SortedIds
 from dht14.kademlia.subnet_limits import Subnet, SubnetOf, limit_per_subnet, unlimited
 
 
@@ -51,8 +51,8 @@ class RoutingTable:
     """Bucket i holds the ids that share exactly i bits with ours; the last one holds all others."""
     _entries: dict[int, Entry] = field(factory=dict, init=False)
     """The entries of all buckets, by id. Every answer to a FIND_NODE is made from them."""
-    _ids: list[int] = field(factory=list, init=False)
-    """Their ids, sorted."""
+    _ids: SortedIds = field(factory=SortedIds, init=False)
+    """Their ids."""
     _suspects: set[int] = field(factory=set, init=False)
     """Ids of entries whose last call failed."""
     _answering: float = field(default=1.0, init=False)
@@ -148,14 +148,14 @@ class RoutingTable:
         node_id = entry.contact.node_id
         self._entries[node_id] = entry
         self._ping_order.entered(entry)
-        insort(self._ids, node_id)
+        self._ids.add(node_id)
         self.changes += 1
         self.revision += 1
 
     def _left(self, entry: Entry) -> None:
         node_id = entry.contact.node_id
         del self._entries[node_id]
-        del self._ids[bisect_left(self._ids, node_id)]
+        self._ids.remove(node_id)
         self._suspects.discard(node_id)
         self.changes += 1
         self.revision += 1
@@ -202,7 +202,7 @@ class RoutingTable:
         `live_only` leaves out contacts whose last call failed: other nodes must not hear of them from us.
         """
         excluded = self._suspects if live_only else ()
-        block = self._block_around(target, count + len(excluded))
+        block = self._ids.block_around(target, count + len(excluded))
         block.sort(key=target.__xor__)
         if excluded:
             block = [node_id for node_id in block if node_id not in excluded]
@@ -237,28 +237,10 @@ class RoutingTable:
         """Whether this contact holds values, as far as is known."""
         return (entry := self._entries.get(node_id)) is None or entry.holds_values
 
-    def _block_around(self, target: int, count: int) -> list[int]:
-        """Return the ids that share the longest prefix of `target` that at least `count` ids share.
-
-        Ids that share more bits with the target are nearer than all that share fewer, so the block contains
-        the `count` nearest.
-        """
-        ids, low, high = self._ids, 0, len(self._ids)
-        shift = ID_BITS
-        while high - low > count:
-            shift -= 1
-            prefix = target >> shift
-            middle = bisect_left(ids, (prefix | 1) << shift, low, high)
-            inner_low, inner_high = (middle, high) if prefix & 1 else (low, middle)
-            if inner_high - inner_low < count:
-                break
-            low, high = inner_low, inner_high
-        return ids[low:high]
-
     def count_nearer(self, target: int, count: int) -> int:
         """Return how many live contacts are nearer to `target` than this node; exact below `count`."""
         own_distance = self.own_id ^ target
-        block = self._block_around(target, count + len(self._suspects))
+        block = self._ids.block_around(target, count + len(self._suspects))
         return sum(i ^ target < own_distance and i not in self._suspects for i in block)
 
     def is_suspect(self, node_id: int) -> bool:
@@ -352,7 +334,7 @@ class RoutingTable:
             bucket.check_invariants()
             per_subnet += Counter(e.subnet for e in [*bucket.entries.values(), *bucket.replacements.values()])
         assert all(subnet is None or count <= SUBNET_IN_TABLE for subnet, count in per_subnet.items())
-        assert held == self._entries and sorted(held) == self._ids
+        assert held == self._entries and sorted(held) == self._ids.all()
         assert list(self.neighbours()) == self.closest(self.own_id, NEIGHBOURS)
         assert self._suspects == {node_id for node_id, entry in held.items() if entry.misses}
         assert 0 <= self._answering <= 1

@@ -82,6 +82,17 @@ def _unsteady_clocks(run: ScenarioRun, errors: Sequence[float]) -> list[int]:
     return fresh
 
 
+def cut_power(run: ScenarioRun) -> None:
+    """Kill all nodes at once. A minute later all but the bootstrap nodes start again with their disks."""
+    world = run.world
+    for node in list(world.nodes.values()):
+        world.kill(node)
+    world.wait(MINUTE)
+    for node in run.nodes():
+        world.start(node.number)
+    run.wait(MINUTE)
+
+
 def power_cut(run: ScenarioRun) -> None:
     """All nodes are killed at once while clients put; all but the bootstrap nodes start again with their
     disks."""
@@ -93,12 +104,7 @@ def power_cut(run: ScenarioRun) -> None:
             world.clock.post(number * 0.01, lambda _: run.put_in_background(), None)
         world.wait(PUTS_CUT_OFF * 0.01 / 2)
         writes = run.acknowledged()
-        for node in list(world.nodes.values()):
-            world.kill(node)
-        world.wait(MINUTE)
-        for node in run.nodes():
-            world.start(node.number)
-        run.wait(MINUTE)
+        cut_power(run)
         run.promise("nodes joined", sum(node.stack.join.joined for node in run.nodes()), world.size - 2)
         run.promise("values lost", run.replicas(writes).count(0), at_most=0)
         run.notes["copies"] = sum(run.replicas(writes)) / len(writes)

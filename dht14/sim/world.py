@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
-from twisted.python.failure import Failure
 
 from dht14.database.database import Database
 from dht14.kademlia.contact import Address, Contact, Seed
@@ -24,15 +23,13 @@ from dht14.sim.conditions import Conditions
 from dht14.sim.host import PUZZLE, Host, NodeRole, Operation, VirtualNode
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
+from dht14.sim.staggered import OnEnded, ignore, run_staggered
 from dht14.sim.virtual_bulk import VirtualBulk
 from dht14.stack import StackOptions
 from dht14.stack_builder import build_stack
 from dht14.wire.contacts import make_room
 
 T = TypeVar("T")
-OnEnded = Callable[[int], None]
-"""Called after each operation with the number of those that have ended."""
-
 PORT = 8000
 
 START_TIME = 1_700_000_000.0
@@ -48,18 +45,11 @@ JOIN_GAP = 0.05
 OPERATION_GAP = 2.0
 """Seconds between two operations at one node, so that the datagrams of each can be counted."""
 
-STUCK_SECONDS = 60.0
-"""Seconds after which an operation without a response is a bug."""
-
 JOIN_TIMEOUT = 30.0
 """Seconds after which a node that has not joined has failed to join."""
 
 JOIN_CHECK_INTERVAL = 0.05
 """Seconds between two checks whether a node has joined."""
-
-
-def _ignore(ended: int) -> None:
-    """Ignore the progress."""
 
 
 class World:
@@ -182,7 +172,7 @@ class World:
             self.availability.turned_hostile(host.identity.node_id)
         return node
 
-    def join(self, numbers: Sequence[int] = (), progress: OnEnded = _ignore) -> list[Operation[bool]]:
+    def join(self, numbers: Sequence[int] = (), progress: OnEnded = ignore) -> list[Operation[bool]]:
         """Start the nodes of these numbers (default: all) one by one; return whether each has joined, and its
         time."""
         numbers = numbers or range(self.size)
@@ -191,7 +181,7 @@ class World:
             node = self.start(numbers[turn])
             return self._measured(node, lambda _: self.joined(node))
 
-        return self._stagger(start, len(numbers), JOIN_GAP, progress)
+        return run_staggered(self.clock, start, len(numbers), JOIN_GAP, progress)
 
     def joined(self, node: VirtualNode) -> "Deferred[bool]":
         """Fire with True once the node has joined, with False after JOIN_TIMEOUT."""
@@ -265,7 +255,7 @@ class World:
     def run_operations(
         self,
         operations: "Sequence[Callable[[Node], Deferred[T]]]",
-        progress: OnEnded = _ignore,
+        progress: OnEnded = ignore,
         callers: Sequence[VirtualNode] = (),
         gap: float = OPERATION_GAP,
     ) -> list[Operation[T]]:
@@ -277,7 +267,7 @@ class World:
         def start(turn: int) -> "Deferred[Operation[T]]":
             return self._measured(shuffled[turn % len(shuffled)], operations[turn])
 
-        return self._stagger(start, len(operations), gap / len(shuffled), progress)
+        return run_staggered(self.clock, start, len(operations), gap / len(shuffled), progress)
 
     def _measured(
         self, node: VirtualNode, operation: "Callable[[Node], Deferred[T]]"
@@ -292,29 +282,6 @@ class World:
                 port.exchanged_bytes - exchanged_bytes,
             )
         )
-
-    def _stagger(
-        self, start: "Callable[[int], Deferred[T]]", count: int, gap: float, progress: OnEnded
-    ) -> list[T]:
-        """Call `start` with 0, 1, 2 and so on, `gap` seconds apart; return the results, in this order."""
-        results: dict[int, T] = {}
-        failures: list[Failure] = []
-
-        def run(turn: int) -> None:
-            start(turn).addCallback(ended, turn).addErrback(failures.append)
-
-        def ended(result: T, turn: int) -> None:
-            results[turn] = result
-            progress(len(results))
-
-        for turn in range(count):
-            self.clock.post(turn * gap, run, turn)
-        deadline = self.clock.seconds() + count * gap + STUCK_SECONDS
-        over = self.clock.run_until_true(lambda: len(results) == count or bool(failures), deadline)
-        for failure in failures:
-            failure.raiseException()
-        assert over, f"{count - len(results)} of {count} operations did not end within {STUCK_SECONDS} s"
-        return [results[turn] for turn in range(count)]
 
     def wait(self, seconds: float) -> None:
         """Let virtual time pass."""

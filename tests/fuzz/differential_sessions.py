@@ -11,18 +11,14 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature, InvalidTag
 
 from dht14.errors import Malformed
-from dht14.security.hello_limiter import HelloLimiter
 from dht14.security.identity import Identity, Puzzle
-from dht14.security.prekey_clock import PrekeyClock
-from dht14.session.acceptor import Limits
-from dht14.session.encrypted import EncryptedLayer
 from dht14.session.session import Session
 from tests.fakes import BEGINNING
+from tests.fuzz.sessions import new_layer
 from tests.fuzz.steps import step, steps
 from tests.independent_messages import VOID
 from tests.independent_peer import Identity as IndependentIdentity
 from tests.independent_peer import Initiator, Proofs, Responder, seal, unseal
-from tests.session.pair import unknown_priority
 
 PUZZLE, PROOFS = Puzzle("fuzz", 0), Proofs("fuzz", 0)
 KEY = bytes(31) + b"\5"
@@ -68,17 +64,7 @@ class Both:
     def __init__(self) -> None:
         self.now = BEGINNING
         self.rng = Source()
-        self.layer = EncryptedLayer(
-            OURS,
-            PUZZLE.verify_proof,
-            self.rng,
-            Limits(),
-            lambda contact: False,
-            unknown_priority,
-            HelloLimiter(),
-            self.now,
-            PrekeyClock(self.clock),
-        )
+        self.layer = new_layer(OURS, self.rng, self.now, self.clock)
         self.randbytes = random.Random(5).randbytes
         # In which the peer calls the layer: the caller, and the twin of the layer.
         self.twin: Responder | None = None
@@ -89,7 +75,7 @@ class Both:
         self.session: Session | None = None
         self.session_twin: Responder | None = None
         self.taken: set[int] = set()
-        """The counters of this session that came."""
+        """The counters of the packets that have come."""
         # In which the layer calls the peer: the twin's handshake, and the peer.
         self.callee = Responder(PROOFS, THEIRS, self.randbytes, self.clock)
         self.calling: Initiator | None = None

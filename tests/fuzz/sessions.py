@@ -2,6 +2,7 @@
 any bytes, bare or sealed with the right keys."""
 
 import random
+from collections.abc import Callable
 from contextlib import suppress
 
 from cryptography.exceptions import InvalidTag
@@ -33,23 +34,28 @@ KINDS = 15
 FINISH_HEAD = 69
 
 
+def new_layer(own: Identity, rng: random.Random, now: float, clock: Callable[[], float]) -> EncryptedLayer:
+    """Return the session layer of a node without contacts."""
+    return EncryptedLayer(
+        own,
+        PUZZLE.verify_proof,
+        rng,
+        Limits(),
+        lambda contact: False,
+        unknown_priority,
+        HelloLimiter(),
+        now,
+        PrekeyClock(clock),
+    )
+
+
 class Trial:
     """One input from start to end."""
 
     def __init__(self) -> None:
         self.now = BEGINNING
         rng = random.Random(4)
-        self.layer = EncryptedLayer(
-            OWN,
-            PUZZLE.verify_proof,
-            rng,
-            Limits(),
-            lambda contact: False,
-            unknown_priority,
-            HelloLimiter(),
-            self.now,
-            PrekeyClock(self.clock),
-        )
+        self.layer = new_layer(OWN, rng, self.now, self.clock)
         self.probe = HelloProbe(PUZZLE.verify_proof, rng, PrekeyClock(self.clock))
         self.randbytes = random.Random(5).randbytes
         self.caller = self.initiator()

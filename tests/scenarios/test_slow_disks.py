@@ -3,8 +3,8 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.database.group_commit import GroupCommit
-from dht14.sim.host_scripts import disks
-from dht14.sim.run import MINUTE, ScenarioRun
+from dht14.sim.host_scripts import cut_power, disks
+from dht14.sim.run import ScenarioRun
 from dht14.sim.scenario import Result, Scenario
 from tests.sim import mutants
 
@@ -23,12 +23,7 @@ def slow_power_cut(run: ScenarioRun) -> None:
             world.clock.post(number * PAUSE, lambda _: run.put_in_background(), None)
         world.wait(PUTS * PAUSE - 0.5)
         writes = run.acknowledged()
-        for node in list(world.nodes.values()):
-            world.kill(node)
-        world.wait(MINUTE)
-        for node in run.nodes():
-            world.start(node.number)
-        run.wait(MINUTE)
+        cut_power(run)
         run.promise("puts acknowledged before", len(writes), 5)
         run.promise("values lost", run.replicas(writes).count(0), at_most=0)
 
