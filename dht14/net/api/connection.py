@@ -5,7 +5,6 @@ The connection decodes one request at a time, takes a token of the client's acco
 TCP then slows the client down, and nothing is dropped.
 """
 
-from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -25,18 +24,14 @@ from zope.interface import implementer
 from dht14.errors import Malformed
 from dht14.net.api.clients import ApiClient
 from dht14.net.api.dispatch import Dispatcher, NodeAccess
-from dht14.net.api.frame_timeout import FrameTimer
+from dht14.net.api.incoming import IncomingRequests
 from dht14.net.api.metrics import BadFrame
 from dht14.net.api.request_queue import QueuedRequest, RequestQueue
 from dht14.net.api.watching import ConnectionWatches
 from dht14.wire.api_messages import (
     ApiRequest,
     Get,
-    Put,
-    check_request_head,
-    decode_request,
 )
-from dht14.wire.frames import FrameSplitter
 
 LINGER_TIMEOUT = 5.0
 """Seconds that a client has for reading its last replies after a bad frame; then its connection is cut."""
@@ -111,12 +106,10 @@ class ApiConnection(protocol.Protocol):
         self._obstacles: set[Obstacle] = set()
         self._advancing = False
         self._reading = True
-        self._splitter = _splitter()
-        self._unpaid: ApiRequest | None = None
+        self._incoming = IncomingRequests(server.clock, self._too_slow)
         self._queue = RequestQueue(client)
         self._replies: list[bytes] = []
         self._reply_bytes = 0
-        self._frame_timer = FrameTimer(server.clock, self._too_slow)
         self._linger: IDelayedCall | None = None
 
     # Called by the transport
@@ -132,7 +125,7 @@ class ApiConnection(protocol.Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         if self._phase is ApiPhase.OPEN:
-            self._splitter.feed(data)
+            self._incoming.feed(data)
             self._advance()
 
     def pauseProducing(self) -> None:
@@ -162,7 +155,7 @@ class ApiConnection(protocol.Protocol):
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         self._leave_queue()
-        self._forget_gets()
+        self._incoming.forget_gets()
         self._client.connection_lost(self)
         # Requests that wait for the state of a key end with this.
         self._watches.end()
@@ -229,14 +222,13 @@ class ApiConnection(protocol.Protocol):
                 continue
             if self._obstacles or not self._queue.has_room():
                 return
-            request = self._unpaid or self._next_request()
+            request = self._next_request()
             if request is None:
                 return
             if not self._client.take_token(self, now):
-                self._unpaid = request
+                self._incoming.put_back(request)
                 self._obstacles.add(Obstacle.THROTTLED)
                 return
-            self._unpaid = None
             self._begin(request)
         self._yield()
 
@@ -260,11 +252,7 @@ class ApiConnection(protocol.Protocol):
 
     def _next_request(self) -> ApiRequest | None:
         try:
-            frame = self._splitter.next_frame()
-            if frame is None:
-                return None
-            self._frame_timer.reset()
-            return decode_request(frame)
+            return self._incoming.take()
         except Malformed as error:
             self._refuse(str(error))
             return None
@@ -315,10 +303,7 @@ class ApiConnection(protocol.Protocol):
 
     def _set_reading(self) -> None:
         reading = self._phase is ApiPhase.OPEN and not self._obstacles and self._queue.has_room()
-        if reading and self._splitter.begun:
-            self._frame_timer.start()
-        else:
-            self._frame_timer.pause()
+        self._incoming.reading(reading)
         if reading != self._reading and self._phase in (ApiPhase.OPEN, ApiPhase.ENDING, ApiPhase.REFUSING):
             self._reading = reading
             if reading:
@@ -363,25 +348,10 @@ class ApiConnection(protocol.Protocol):
             self._client.work_done()
 
     def _forget_frames(self) -> None:
-        self._splitter = _splitter()
+        self._incoming.forget()
         self._leave_queue()
-        self._unpaid = None
-
-    def _forget_gets(self) -> None:
-        if isinstance(self._unpaid, Get):
-            self._unpaid = None
-        puts = _splitter()
-        with suppress(Malformed):
-            while (frame := self._splitter.next_frame()) is not None:
-                if isinstance(decode_request(frame), Put):
-                    puts.feed(frame)
-        self._splitter = puts
 
     def _leave_queue(self) -> None:
         if Obstacle.THROTTLED in self._obstacles:
             self._obstacles.discard(Obstacle.THROTTLED)
             self._client.leave_queue(self)
-
-
-def _splitter() -> FrameSplitter:
-    return FrameSplitter(check_request_head)
