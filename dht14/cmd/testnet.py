@@ -8,7 +8,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from dht14.cmd.command_error import DONE, INTERRUPTED, NO_NODE, WRONG_USAGE, CommandError
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         "Exit codes: 0 ended by Ctrl-C or SIGTERM, 2 wrong usage, 3 a node did not start or all have ended, "
-        "130 a signal before the nodes were ready."
+        "130 Ctrl-C before the nodes were ready."
     )
     parser.add_argument(
         "nodes",
@@ -59,15 +59,16 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(WRONG_USAGE, f"--api-port: {args.nodes} ports do not fit above {args.api_port}")
     if not hasattr(os, "fork"):
         raise CommandError(WRONG_USAGE, "nodes do not run on this system")
-    with _end_by_signal() as owner, _folder(args.keep) as folder:
+    received: set[int] = set()
+    with _end_by_signal(received) as owner, _folder(args.keep) as folder:
         host = TestnetHost(folder, {"admin_address": "unix"}, owner)
         try:
-            return _run(host, args)
+            return _run(host, args, received)
         finally:
             host.close()
 
 
-def _run(host: TestnetHost, args: argparse.Namespace) -> int:
+def _run(host: TestnetHost, args: argparse.Namespace, received: Collection[int]) -> int:
     began = time.monotonic()
     host.add(args.nodes, args.api_port or 0)
     try:
@@ -75,7 +76,8 @@ def _run(host: TestnetHost, args: argparse.Namespace) -> int:
     except StartError as error:
         raise CommandError(NO_NODE, str(error), "not_started") from None
     except HostAbandoned:
-        return INTERRUPTED
+        # A script may end the network while the last nodes start: it has seen only that the first are ready.
+        return DONE if signal.SIGTERM in received else INTERRUPTED
     for node in host.describe():
         print_json(node)
     print_status(f"{args.nodes} nodes are ready after {time.monotonic() - began:.1f} s; Ctrl-C removes them")
@@ -88,14 +90,15 @@ def _run(host: TestnetHost, args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _end_by_signal() -> Iterator[socket.socket]:
-    """Make the connection that ends at Ctrl-C, SIGTERM, or the end of the terminal.
+def _end_by_signal(received: set[int]) -> Iterator[socket.socket]:
+    """Make the connection that ends at Ctrl-C, SIGTERM or hang-up; each is added to `received`.
 
     A handler that raises would not do: while the process forks, Python drops what a handler raises.
     """
     ours, theirs = socket.socketpair()
 
     def end(number: int, _: object) -> None:
+        received.add(number)
         with contextlib.suppress(OSError):
             ours.shutdown(socket.SHUT_RDWR)
 

@@ -391,12 +391,17 @@ class CommandTests(LeftoverTestCase):
         self.assertEqual(list(self.temporary.iterdir()), [])
 
     def test_interrupted(self) -> None:
-        """Ctrl-C before the nodes are ready ends it with 130, and nothing is left."""
-        process = self.begin("20")
-        eventually(lambda: len(children(process.pid)) > 1, "the first nodes")
-        below = children(process.pid)
-        process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=TIMEOUT)
-        self.assertIn((process.returncode, bool(out)), ((130, False), (0, True)), errors)
-        self.assertFalse(any(map(is_running, below)))
+        """A signal before the nodes are ready ends it: Ctrl-C with 130, SIGTERM with 0. Nothing is left."""
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 0)):
+            process = self.begin("20")
+            eventually(partial(self.has_nodes, process), "the first nodes")
+            below = children(process.pid)
+            process.send_signal(number)
+            out, errors = process.communicate(timeout=TIMEOUT)
+            self.assertIn((process.returncode, bool(out)), ((code, False), (0, True)), errors)
+            self.assertFalse(any(map(is_running, below)))
         self.assertEqual(list(self.temporary.iterdir()), [])
+
+    @staticmethod
+    def has_nodes(process: "subprocess.Popen[str]") -> bool:
+        return len(children(process.pid)) > 1
