@@ -4,7 +4,8 @@ holders.
 Looks every REPAIR_INTERVAL (5 s). Where nothing has changed there is no pass; after a change one scans the
 store once. The former and the present holders of a record follow from the former and the present
 neighbours: a newcomer, a death, a thousand newcomers after a partition, and this node's own restart are the
-same case. Only the REPAIRERS nearest holders offer a record; republish finds what they miss.
+same case. Only the REPAIRERS nearest holders offer a record; one that takes the place of a dead one among
+them offers it to all. Republish finds what they miss.
 """
 
 from collections.abc import Mapping
@@ -144,9 +145,12 @@ class Repair:
         is_known = askers is None and not before and self._republish_times.was_republished(record.key)
         if own_id not in remaining[:REPAIRERS] or is_known:
             return []
+        # One of the nearer ones has gone just now. It may have died before the former pass, unnoticed: then
+        # nobody has offered the record to those that became holders in that pass.
+        served = former if own_id in former[:REPAIRERS] else []
         now = self._nearest(record, neighbours)
         return [
-            neighbours[i] for i in now if i != own_id and i not in former and (askers is None or i in askers)
+            neighbours[i] for i in now if i != own_id and i not in served and (askers is None or i in askers)
         ]
 
     def _nearest(self, record: Record, neighbours: Mapping[int, Contact]) -> list[int]:

@@ -91,6 +91,23 @@ class RepairTests(HoldersTestCase):
         self.look()
         self.assertEqual(self.holders(self.record_), [3, 4, 5])
 
+    def test_noticed_late(self) -> None:
+        """Holders die at once, and their deaths are noticed one after another, those of the nearest last: the
+        copies of all are restored."""
+        record = self.record(key=0, value=b"of five", later=1, copies=5)
+        self.give(record, *self.cluster[:5])
+        nearest = self.cluster[:3]
+        for peer in nearest:
+            peer.fall_silent()
+            self.cluster.remove(peer)
+        self.leave(self.cluster[1])
+        self.look()
+        for peer in nearest:
+            self.cluster.append(peer)
+            self.leave(peer)
+        self.look()
+        self.assertEqual(self.holders(record), [4, 6, 7, 8, 9])
+
     def test_subnets(self) -> None:
         """Two nodes of a subnet count: a dead holder is replaced by the next node of another subnet."""
         record = self.record(key=0, value=b"of six", later=1, copies=6)
