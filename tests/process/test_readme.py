@@ -46,7 +46,7 @@ class ReadmeTests(SynchronousTestCase):
             summary = f"run {number + 1}: exit {outcome.returncode}, {time.monotonic() - began:.1f} s"
             self.assertEqual(outcome.returncode, 0, f"{summary}\n{outcome.stdout}{outcome.stderr}")
             # On no terminal values come without a newline.
-            self.assertEqual(outcome.stdout, "hello, all" * 2, summary)
+            self.assertEqual(outcome.stdout, "ready\n" + "hello, all" * 2, summary)
             self.assertRegex(outcome.stderr, r"stored on \d+ of 8 nodes|stored on this node only")
             if RUNS > 1:
                 print(f"{summary}: {outcome.stderr.strip()}")

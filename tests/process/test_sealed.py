@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import threading
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -13,7 +14,7 @@ from tests.independent_peer import (
     is_pong,
     write_message,
 )
-from tests.process.nodes import DIFFICULTY, Network
+from tests.process.nodes import DIFFICULTY, Network, eventually
 
 SO_RCVBUFFORCE = 33
 ETH_P_ALL = 3
@@ -104,20 +105,29 @@ class SniffedTests(SynchronousTestCase):
         except PermissionError:
             raise SkipTest("only root may listen on the line") from None
         self.line.bind(("lo", 0))
-        self.line.setblocking(False)
+        self.line.settimeout(0.2)
+        self.datagrams: list[tuple[int, bytes]] = []
+        self.is_over = threading.Event()
+        listening = threading.Thread(target=self.listen)
+        listening.start()
+        self.addCleanup(listening.join)
+        self.addCleanup(self.is_over.set)
         self.network = Network(Path(self.mktemp()).absolute())
         self.addCleanup(self.network.stop)
 
-    def seen(self, ports: set[int]) -> list[bytes]:
-        """The datagrams between these ports so far."""
-        datagrams = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
+    def listen(self) -> None:
+        """Keep each datagram with its port: the line is that of all programs of this host, and its buffer
+        would soon be full."""
+        while not self.is_over.is_set():
+            with contextlib.suppress(TimeoutError):
                 frame = self.line.recv(65_535)
                 # Ethernet 14, IPv4 20 with its protocol at 9, UDP 8.
-                if frame[23] == socket.IPPROTO_UDP and int.from_bytes(frame[36:38], "big") in ports:
-                    datagrams.append(frame[42:])
-        return datagrams
+                if frame[23] == socket.IPPROTO_UDP:
+                    self.datagrams.append((int.from_bytes(frame[36:38], "big"), frame[42:]))
+
+    def seen(self, ports: set[int]) -> list[bytes]:
+        """The datagrams to these ports so far."""
+        return [datagram for port, datagram in self.datagrams if port in ports]
 
     def test_nothing_in_clear(self) -> None:
         """No key, no value and no id or public key of an initiator can be read."""
@@ -134,6 +144,9 @@ class SniffedTests(SynchronousTestCase):
         self.addCleanup(caller.close)
         caller.answers_hellos = False
         caller.call(OUR_PING)
+        last = os.urandom(32)
+        caller.socket.sendto(last, caller.socket.getsockname())
+        eventually(lambda: last in (datagram for _, datagram in self.datagrams), "the last datagram")
         traffic = self.seen({node.p2p_port for node in nodes})
         self.assertGreater(sum(map(len, traffic)), 100_000)
         secrets = [*keys, value[:16], value[-16:], caller.identity.node_id, caller.identity.proof[:32]]
