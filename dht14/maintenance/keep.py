@@ -21,7 +21,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP
 from dht14.maintenance.kept_report import KeptCensus, KeptReport
 from dht14.maintenance.metrics import KeptMetrics
-from dht14.maintenance.republish import Region
+from dht14.maintenance.region import RegionLookups
 from dht14.node.concurrency import run_limited
 from dht14.node.node import Node
 from dht14.node.put import Policy
@@ -248,25 +248,13 @@ class Keeper:
         return entry
 
     async def _renew_region(self, entries: list[KeptEntry]) -> None:
-        region: Region | None = None
+        lookups = RegionLookups(self._node)
         for entry in entries:
             while (wait := self._bucket.wait(self._clock.seconds())) > 0:
                 await deferLater(self._clock, wait)
             self._bucket.take(self._clock.seconds())
-            region, near = await self._near(entry, region)
-            await self._renew(entry, near)
-
-    async def _near(
-        self, entry: KeptEntry, region: Region | None
-    ) -> tuple[Region | None, tuple[Contact, ...]]:
-        """Return the nodes near a key, looked up once for a region; none where the table knows them."""
-        count = max(entry.replication, GROUP)
-        if self._node.neighbourhood.knows_region(entry.key, count):
-            return region, ()
-        if region is None or not region.covers(entry.key, count):
-            lookup = await self._node.find_nodes(entry.key)
-            region = Region(entry.key, tuple(lookup.nearest()))
-        return region, region.contacts
+            near = await lookups.contacts_near(entry.key, max(entry.replication, GROUP))
+            await self._renew(entry, near or ())
 
     async def _renew(self, entry: KeptEntry, near: tuple[Contact, ...]) -> None:
         key = entry.key

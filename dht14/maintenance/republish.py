@@ -8,14 +8,13 @@ it for all of a record's holders: see `node.republish_times`.
 import random
 from collections.abc import Callable
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.keyspace import shared_prefix
-from dht14.kademlia.parameters import K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.maintenance.region import RegionLookups
 from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
@@ -34,25 +33,6 @@ MIN_REMAINING = 30.0
 """Seconds; a record that expires sooner is not offered."""
 
 
-@frozen
-class Region:
-    """The result of a lookup: the nodes nearest to a target."""
-
-    target: int
-    contacts: tuple[Contact, ...]
-
-    def covers(self, key: int, count: int) -> bool:
-        """Whether the `count` nodes nearest to this key are among the contacts.
-
-        The lookup has found every node that shares more bits with the target than the last contact does.
-        """
-        if len(self.contacts) < K:
-            return True
-        depth = shared_prefix(self.target, self.contacts[-1].node_id) + 1
-        inside = sum(shared_prefix(self.target, contact.node_id) >= depth for contact in self.contacts)
-        return shared_prefix(self.target, key) >= depth and inside >= count
-
-
 @define(eq=False)
 class Republish:
     """Scans the store once in each interval."""
@@ -69,11 +49,12 @@ class Republish:
     """Seconds between two offers of a record, in the present network."""
     _last: float = field(init=False)
     _factor: float = field(init=False)
-    _region: Region | None = field(default=None, init=False)
-    """The last one that was looked up: adjacent keys of the store usually share it."""
+    _region_lookups: RegionLookups = field(init=False)
+    """Adjacent keys of the store usually share a lookup."""
 
     def __attrs_post_init__(self) -> None:
         self._last = self._clock.seconds()
+        self._region_lookups = RegionLookups(self._node)
         self._draw_factor()
 
     def _draw_factor(self) -> None:
@@ -115,12 +96,10 @@ class Republish:
 
     async def _replica_candidates(self, record: Record) -> list[Contact]:
         """Return the possible holders of a record, the nearest first."""
-        if self._node.neighbourhood.knows_region(record.key, record.replication):
+        near = await self._region_lookups.contacts_near(record.key, record.replication)
+        if near is None:
             return self._replicator.replica_candidates(record.key)
-        if self._region is None or not self._region.covers(record.key, record.replication):
-            lookup = await self._node.find_nodes(record.key)
-            self._region = Region(record.key, tuple(lookup.nearest()))
-        return sorted(self._region.contacts, key=lambda contact: contact.node_id ^ record.key)
+        return sorted(near, key=lambda contact: contact.node_id ^ record.key)
 
     async def _republish(self, record: Record, candidates: list[Contact]) -> None:
         """Offer the record to its other holders. A node that is not a holder any more offers it to the
