@@ -345,4 +345,4 @@ def _build_passes(
     if state.store is not None and replicator is not None:
         yield from passes.of_records(state.store, replicator, state.republish_times, state.resync_state, join)
     if keeper is not None:
-        yield passes.of_kept(keeper, options.policy.min_ttl)
+        yield passes.of_kept(keeper.renewals, options.policy.min_ttl)

@@ -39,7 +39,7 @@ class CopyMetrics:
 
 @define(kw_only=True)
 class KeptMetrics:
-    """What `Keeper` counts; the gauges are those of its last scan."""
+    """What `KeptRenewals` counts; the gauges are those of its last scan."""
 
     states: dict[KeptState, int] = KEPT.by("state", KeptState)
     used: int = KEPT_BYTES.value("Bytes in use.", of="used")

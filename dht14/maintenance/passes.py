@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from dht14.kademlia.contact import Address
 from dht14.kademlia.parameters import LIVENESS_INTERVAL
 from dht14.maintenance.announcer import ANNOUNCE_INTERVAL, Announcer
-from dht14.maintenance.keep import Keeper, keep_interval
+from dht14.maintenance.kept_renewals import KeptRenewals, keep_interval
 from dht14.maintenance.liveness import Liveness
 from dht14.maintenance.periodic import Periodic
 from dht14.maintenance.refresh import refresh
@@ -88,8 +88,8 @@ class Passes:
         yield self._periodic("resync", RESYNC_LOOK, resync.one_pass)
         yield answering
 
-    def of_kept(self, keeper: Keeper, min_ttl: float) -> Periodic:
+    def of_kept(self, renewals: KeptRenewals, min_ttl: float) -> Periodic:
         """Make the pass of a node that keeps values for its clients."""
-        renewals = self._periodic("keep", keep_interval(min_ttl), keeper.one_pass)
-        keeper.on_due = renewals.run_now
-        return renewals
+        keep = self._periodic("keep", keep_interval(min_ttl), renewals.one_pass)
+        renewals.on_due = keep.run_now
+        return keep
