@@ -41,21 +41,24 @@ from dht14.session.encrypted import EncryptedLayer
 from dht14.session.layer import SessionLayer
 
 
-class MakeStore(Protocol):
-    """Makes the store of a node; `MemoryStore` is one."""
+@frozen(kw_only=True)
+class StoreOptions:
+    """What a node asks of its store."""
 
-    def __call__(
-        self,
-        *,
-        own_id: int,
-        limit: int,
-        answers_for: Callable[[Record], bool],
-        max_ttl: float,
-        writer_share: float,
-    ) -> LocalStore:
-        """`limit` in bytes; `answers_for`: whether the node is one of a record's holders; `max_ttl`: the
-        longest lifetime of a record, in seconds; `writer_share`: the bytes that a writer may hold, as a
-        multiple of the free ones."""
+    own_id: int
+    """The id of the node."""
+    limit: int
+    """Bytes of the store."""
+    answers_for: Callable[[Record], bool]
+    """Whether the node is one of the holders of a record."""
+    max_ttl: float
+    """The longest lifetime of a record, in seconds."""
+    writer_share: float
+    """The bytes that a writer may hold, as a multiple of the free ones."""
+
+
+MakeStore = Callable[[StoreOptions], LocalStore]
+"""Makes the store of a node."""
 
 
 class MakeResponder(Protocol):

@@ -1,8 +1,8 @@
 """Builds the objects of one node, in order, for the real network and for the simulated one.
 
-state (table, store) -> responder -> network (session layer, probe, rpc) -> replicator -> node -> join ->
-services (the passes of maintenance). Nothing is opened here: the caller gives `rpc` and `probe` a transport
-each, and starts the services.
+state (table, store) -> responder -> network (session layer, probe, rpc) -> work (node, join, replicator,
+keeper) -> services (the passes of maintenance). Nothing is opened here: the caller gives `rpc` and `probe` a
+transport each, and starts the services.
 """
 
 import random
@@ -52,21 +52,29 @@ from dht14.security.tickets import Tickets
 from dht14.session.encrypted import EncryptedLayer, HelloProbe
 from dht14.session.layer import ReachabilityProbe, SessionLayer
 from dht14.session.plaintext import PlaintextLayer, PlaintextProbe
-from dht14.stack import MakeResponder, MakeStore, Stack, StackOptions
+from dht14.stack import MakeResponder, MakeStore, Stack, StackOptions, StoreOptions
 
 
 @frozen(kw_only=True)
-class _Inputs:
-    """The arguments of `build_stack` that most steps need."""
+class StackInputs:
+    """What a node is made of."""
 
     identity: Identity
     verify_proof: VerifyProof
+    """Returns the id of a node by its proof of work."""
     clock: IReactorTime
+    """A monotonic clock: it times everything, lifetimes of values included."""
     wall: Callable[[], float]
+    """The time of day, seconds since 1970. Only for dates that other nodes compare: of versions and
+    pre-keys."""
     rng: random.Random
     resolve: Resolver
     bulk: Bulk
     options: StackOptions
+    saved: Iterable[Contact] = ()
+    """Contacts of an earlier run."""
+    make_store: MakeStore
+    make_responder: MakeResponder = Responder
 
 
 @frozen(kw_only=True)
@@ -95,47 +103,24 @@ class _Network:
     rpc: RpcProtocol
 
 
-def build_stack(
-    *,
-    identity: Identity,
-    verify_proof: VerifyProof,
-    clock: IReactorTime,
-    wall: Callable[[], float],
-    rng: random.Random,
-    resolve: Resolver,
-    bulk: Bulk,
-    options: StackOptions,
-    saved: Iterable[Contact] = (),
-    make_store: MakeStore,
-    make_responder: MakeResponder = Responder,
-) -> Stack:
-    """Build the stack of a node. `saved` are contacts of an earlier run; `verify_proof` returns a proof's id.
+@frozen(kw_only=True)
+class _Work:
+    """What a node does, for its clients and unasked."""
 
-    `clock` is a monotonic clock; it times everything, lifetimes of values included. `wall` is the time of
-    day, seconds since 1970: it is only used for dates that other nodes compare, of versions and pre-keys.
-    """
-    inputs = _Inputs(
-        identity=identity,
-        verify_proof=verify_proof,
-        clock=clock,
-        wall=wall,
-        rng=rng,
-        resolve=resolve,
-        bulk=bulk,
-        options=options,
-    )
-    state = _build_state(inputs, make_store)
-    responder = _build_responder(inputs, state, make_responder)
+    node: Node
+    join: Join
+    replicator: Replicator | None
+    hand_over: HandOver | None
+    keeper: Keeper | None
+
+
+def build_stack(inputs: StackInputs) -> Stack:
+    """Build the stack of a node."""
+    state = _build_state(inputs)
+    responder = _build_responder(inputs, state)
     network = _build_network(inputs, state, responder)
-    record_sender = RecordSender(network.rpc, bulk, clock)
-    replicator = _build_replicator(inputs, state, network, record_sender)
-    node = _build_node(inputs, state, network.rpc, record_sender, replicator)
-    responder.on_notify = node.watches.notified
-    join = Join(node, network.rpc, resolve, clock, rng, options.seeds, saved, options.retries)
-    hand_over = None
-    if state.store is not None and replicator is not None:
-        hand_over = HandOver(state.neighbourhood, state.store, replicator, clock)
-    keeper = _build_keeper(inputs, state, node, join)
+    work = _build_work(inputs, state, network)
+    responder.on_notify = work.node.watches.notified
     return Stack(
         table=state.table,
         store=state.bare_store,
@@ -143,18 +128,18 @@ def build_stack(
         session_layer=network.session_layer,
         rpc=network.rpc,
         probe=network.probe,
-        node=node,
-        join=join,
-        hand_over=hand_over,
-        replicator=replicator,
+        node=work.node,
+        join=work.join,
+        hand_over=work.hand_over,
+        replicator=work.replicator,
         notifier=state.notifier,
-        keeper=keeper,
+        keeper=work.keeper,
         standstill=network.standstill,
-        services=tuple(_build_services(inputs, state, network, node, join, replicator, keeper)),
+        services=tuple(_build_services(inputs, state, network, work)),
     )
 
 
-def _build_state(inputs: _Inputs, make_store: MakeStore) -> _State:
+def _build_state(inputs: StackInputs) -> _State:
     options = inputs.options
     table = RoutingTable(
         inputs.identity.node_id, any_subnet if options.limits.diversity_private else public_subnet
@@ -162,12 +147,14 @@ def _build_state(inputs: _Inputs, make_store: MakeStore) -> _State:
     neighbourhood = Neighbourhood(table)
     store = None
     if options.storage_limit is not None:
-        store = make_store(
-            own_id=table.own_id,
-            limit=options.storage_limit,
-            answers_for=lambda record: neighbourhood.is_near(record.key, record.replication),
-            max_ttl=options.policy.max_ttl,
-            writer_share=options.writer_share,
+        store = inputs.make_store(
+            StoreOptions(
+                own_id=table.own_id,
+                limit=options.storage_limit,
+                answers_for=lambda record: neighbourhood.is_near(record.key, record.replication),
+                max_ttl=options.policy.max_ttl,
+                writer_share=options.writer_share,
+            )
         )
     observed = ObservedStore(store) if store is not None else None
     notifier = None
@@ -186,8 +173,8 @@ def _build_state(inputs: _Inputs, make_store: MakeStore) -> _State:
     )
 
 
-def _build_responder(inputs: _Inputs, state: _State, make_responder: MakeResponder) -> Responder:
-    return make_responder(
+def _build_responder(inputs: StackInputs, state: _State) -> Responder:
+    return inputs.make_responder(
         neighbourhood=state.neighbourhood,
         store=state.store,
         max_ttl=inputs.options.policy.max_ttl,
@@ -199,7 +186,7 @@ def _build_responder(inputs: _Inputs, state: _State, make_responder: MakeRespond
     )
 
 
-def _build_network(inputs: _Inputs, state: _State, responder: Responder) -> _Network:
+def _build_network(inputs: StackInputs, state: _State, responder: Responder) -> _Network:
     clock, rng, limits, table = inputs.clock, inputs.rng, inputs.options.limits, state.table
     hello_limiter = HelloLimiter()
     session_layer, reachability = _build_session_layer(inputs, table, hello_limiter)
@@ -223,7 +210,7 @@ def _build_network(inputs: _Inputs, state: _State, responder: Responder) -> _Net
 
 
 def _build_session_layer(
-    inputs: _Inputs, table: RoutingTable, hello_limiter: HelloLimiter
+    inputs: StackInputs, table: RoutingTable, hello_limiter: HelloLimiter
 ) -> tuple[SessionLayer, ReachabilityProbe]:
     identity, verify_proof, rng = inputs.identity, inputs.verify_proof, inputs.rng
     limits = inputs.options.limits
@@ -245,8 +232,21 @@ def _build_session_layer(
     return plain, PlaintextProbe(identity.proof, verify_proof, rng)
 
 
+def _build_work(inputs: StackInputs, state: _State, network: _Network) -> _Work:
+    clock, rng, options = inputs.clock, inputs.rng, inputs.options
+    record_sender = RecordSender(network.rpc, inputs.bulk, clock)
+    replicator = _build_replicator(inputs, state, network, record_sender)
+    node = _build_node(inputs, state, network.rpc, record_sender, replicator)
+    join = Join(node, network.rpc, inputs.resolve, clock, rng, options.seeds, inputs.saved, options.retries)
+    hand_over = None
+    if state.store is not None and replicator is not None:
+        hand_over = HandOver(state.neighbourhood, state.store, replicator, clock)
+    keeper = _build_keeper(inputs, state, node, join)
+    return _Work(node=node, join=join, replicator=replicator, hand_over=hand_over, keeper=keeper)
+
+
 def _build_node(
-    inputs: _Inputs,
+    inputs: StackInputs,
     state: _State,
     rpc: RpcProtocol,
     record_sender: RecordSender,
@@ -279,25 +279,8 @@ def _build_node(
     return Node(lookups=lookups, reader=reader, writer=writer, watches=watches)
 
 
-def _build_services(
-    inputs: _Inputs,
-    state: _State,
-    network: _Network,
-    node: Node,
-    join: Join,
-    replicator: Replicator | None,
-    keeper: Keeper | None,
-) -> Iterator[IService]:
-    yield network.standstill
-    yield join
-    yield node.watches
-    yield from _build_passes(inputs, state, network, node, join, replicator, keeper)
-    if state.notifier is not None:
-        yield state.notifier
-
-
 def _build_replicator(
-    inputs: _Inputs, state: _State, network: _Network, record_sender: RecordSender
+    inputs: StackInputs, state: _State, network: _Network, record_sender: RecordSender
 ) -> Replicator | None:
     if state.store is None:
         return None
@@ -305,7 +288,7 @@ def _build_replicator(
     return Replicator(state.table, state.store, network.rpc, send_copy, inputs.bulk, clock, state.time)
 
 
-def _build_keeper(inputs: _Inputs, state: _State, node: Node, join: Join) -> Keeper | None:
+def _build_keeper(inputs: StackInputs, state: _State, node: Node, join: Join) -> Keeper | None:
     options = inputs.options
     if state.bare_store is None:
         return None
@@ -319,18 +302,19 @@ def _build_keeper(inputs: _Inputs, state: _State, node: Node, join: Join) -> Kee
     )
 
 
-def _build_passes(
-    inputs: _Inputs,
-    state: _State,
-    network: _Network,
-    node: Node,
-    join: Join,
-    replicator: Replicator | None,
-    keeper: Keeper | None,
-) -> Iterator[Periodic]:
+def _build_services(inputs: StackInputs, state: _State, network: _Network, work: _Work) -> Iterator[IService]:
+    yield network.standstill
+    yield work.join
+    yield work.node.watches
+    yield from _build_passes(inputs, state, network, work)
+    if state.notifier is not None:
+        yield state.notifier
+
+
+def _build_passes(inputs: StackInputs, state: _State, network: _Network, work: _Work) -> Iterator[Periodic]:
     options, clock = inputs.options, inputs.clock
     passes = Passes(
-        node=node,
+        node=work.node,
         rpc=network.rpc,
         liveness=Liveness(state.table, network.rpc, clock, options.republish_interval),
         clock=clock,
@@ -342,7 +326,9 @@ def _build_passes(
     yield from passes.of_contacts(network.session_layer.tidy)
     if options.advertised is not None:
         yield from passes.of_advertised(options.advertised, inputs.resolve)
-    if state.store is not None and replicator is not None:
-        yield from passes.of_records(state.store, replicator, state.republish_times, state.resync_state, join)
-    if keeper is not None:
-        yield passes.of_kept(keeper.renewals, options.policy.min_ttl)
+    if state.store is not None and work.replicator is not None:
+        yield from passes.of_records(
+            state.store, work.replicator, state.republish_times, state.resync_state, work.join
+        )
+    if work.keeper is not None:
+        yield passes.of_kept(work.keeper.renewals, options.policy.min_ttl)

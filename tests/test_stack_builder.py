@@ -23,8 +23,8 @@ from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
-from dht14.stack import Stack, StackOptions
-from dht14.stack_builder import build_stack
+from dht14.stack import Stack, StackOptions, StoreOptions
+from dht14.stack_builder import StackInputs, build_stack
 from dht14.wire.messages import Ping
 from tests.fakes import BEGINNING, BulkRecorder, address_of, contact, identity, verify_proof
 from tests.net.rpc.case import UdpRecorder
@@ -52,16 +52,18 @@ class StackTests(SynchronousTestCase):
         sealed: bool = False,
     ) -> Stack:
         return build_stack(
-            make_store=MemoryStore,
-            identity=identity(node_id),
-            verify_proof=verify_proof,
-            clock=self.clock,
-            wall=self.clock.seconds,
-            rng=random.Random(node_id),
-            resolve=resolve,
-            bulk=BulkRecorder(),
-            options=evolve(options or StackOptions(), sealed=sealed),
-            saved=saved,
+            StackInputs(
+                make_store=MemoryStore.of,
+                identity=identity(node_id),
+                verify_proof=verify_proof,
+                clock=self.clock,
+                wall=self.clock.seconds,
+                rng=random.Random(node_id),
+                resolve=resolve,
+                bulk=BulkRecorder(),
+                options=evolve(options or StackOptions(), sealed=sealed),
+                saved=saved,
+            )
         )
 
     def start(self, stack: Stack, number: int) -> Stack:
@@ -205,38 +207,29 @@ class StackTests(SynchronousTestCase):
 
     def test_make_store(self) -> None:
         """A store gets what it needs: the id of the node, the limit, and which records to keep."""
-        made: list[tuple[int, int, bool, float, float]] = []
+        made: list[StoreOptions] = []
 
-        def make(
-            own_id: int,
-            limit: int,
-            answers_for: Callable[[Record], bool],
-            max_ttl: float,
-            writer_share: float,
-        ) -> MemoryStore:
-            made.append(
-                (
-                    own_id,
-                    limit,
-                    answers_for(Record(key=7, value=b"v", version=1, expires_at=1e9, replication=8)),
-                    max_ttl,
-                    writer_share,
-                )
-            )
-            return MemoryStore(own_id, limit, answers_for, max_ttl, writer_share)
+        def make(options: StoreOptions) -> MemoryStore:
+            made.append(options)
+            return MemoryStore.of(options)
 
         stack = build_stack(
-            identity=identity(5),
-            verify_proof=verify_proof,
-            clock=self.clock,
-            wall=self.clock.seconds,
-            rng=random.Random(1),
-            resolve=resolve,
-            bulk=BulkRecorder(),
-            options=StackOptions(Policy(max_ttl=4321), storage_limit=1234, writer_share=2.0),
-            make_store=make,
+            StackInputs(
+                identity=identity(5),
+                verify_proof=verify_proof,
+                clock=self.clock,
+                wall=self.clock.seconds,
+                rng=random.Random(1),
+                resolve=resolve,
+                bulk=BulkRecorder(),
+                options=StackOptions(Policy(max_ttl=4321), storage_limit=1234, writer_share=2.0),
+                make_store=make,
+            )
         )
-        self.assertEqual(made, [(5, 1234, True, 4321, 2.0)])
+        (asked,) = made
+        self.assertEqual((asked.own_id, asked.limit, asked.max_ttl, asked.writer_share), (5, 1234, 4321, 2.0))
+        near = Record(key=7, value=b"v", version=1, expires_at=1e9, replication=8)
+        self.assertTrue(asked.answers_for(near))
         self.assertIsInstance(stack.store, MemoryStore)
 
     def test_sweeps(self) -> None:
@@ -316,15 +309,17 @@ class ResponsibilityTests(SynchronousTestCase):
         """A full store evicts records that two other nodes are nearer to, never one that this node must
         hold."""
         stack = build_stack(
-            make_store=MemoryStore,
-            identity=identity(0),
-            verify_proof=verify_proof,
-            clock=HeapClock(),
-            wall=HeapClock().seconds,
-            rng=random.Random(1),
-            resolve=resolve,
-            bulk=BulkRecorder(),
-            options=StackOptions(storage_limit=3000),
+            StackInputs(
+                make_store=MemoryStore.of,
+                identity=identity(0),
+                verify_proof=verify_proof,
+                clock=HeapClock(),
+                wall=HeapClock().seconds,
+                rng=random.Random(1),
+                resolve=resolve,
+                bulk=BulkRecorder(),
+                options=StackOptions(storage_limit=3000),
+            )
         )
         far = 1 << 255
         mine, ours = 1, 2

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from attrs import field, frozen
@@ -20,11 +20,10 @@ from dht14.net.bulk.server import BulkServer
 from dht14.net.bulk.tls import NodeTls
 from dht14.net.resolver import resolver
 from dht14.node_metrics import NodeMetrics
-from dht14.records.record import Record
 from dht14.records.version_floors import FLOOR_MARGIN
 from dht14.security.identity import Identity, VerifyProof
-from dht14.stack import Stack
-from dht14.stack_builder import build_stack
+from dht14.stack import Stack, StoreOptions
+from dht14.stack_builder import StackInputs, build_stack
 
 
 @frozen(kw_only=True)
@@ -74,39 +73,35 @@ def build_running_node(
     bulk_client = BulkClient(tls, verify_proof, reactor, ports.source)
     options = stack_options(settings, role)
 
-    def make_database(
-        own_id: int,
-        limit: int,
-        answers_for: Callable[[Record], bool],
-        max_ttl: float,
-        writer_share: float,
-    ) -> Database:
+    def make_database(store: StoreOptions) -> Database:
         assert database_dir is not None
         return Database(
             path=database_dir.path,
             format=database_dir.format,
-            own_id=own_id,
-            limit=limit,
-            floor_ttl=max_ttl + FLOOR_MARGIN,
-            answers_for=answers_for,
+            own_id=store.own_id,
+            limit=store.limit,
+            floor_ttl=store.max_ttl + FLOOR_MARGIN,
+            answers_for=store.answers_for,
             call_soon=reactor.callFromThread,
             events=disk,
             seconds=reactor.seconds,
-            writer_share=writer_share,
+            writer_share=store.writer_share,
             kept_limit=options.kept_limit,
         )
 
     stack = build_stack(
-        identity=identity,
-        verify_proof=verify_proof,
-        clock=reactor,
-        wall=time.time,
-        rng=rng,
-        resolve=resolver(reactor),
-        bulk=bulk_client,
-        options=options,
-        saved=saved,
-        make_store=make_database,
+        StackInputs(
+            identity=identity,
+            verify_proof=verify_proof,
+            clock=reactor,
+            wall=time.time,
+            rng=rng,
+            resolve=resolver(reactor),
+            bulk=bulk_client,
+            options=options,
+            saved=saved,
+            make_store=make_database,
+        )
     )
     bulk_server = None
     if role is Role.NODE:

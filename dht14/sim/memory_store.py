@@ -26,6 +26,7 @@ from dht14.records.store import (
 )
 from dht14.records.version_floors import FLOOR_MARGIN, MAX_FLOORS, NO_FLOOR, Floor, floor_of
 from dht14.sim.memory_kept import MemoryKept
+from dht14.stack import StoreOptions
 
 RECORD_OVERHEAD = 400
 """Bytes that a record takes beside its value: measured on CPython 3.11 with 100,000 records."""
@@ -130,6 +131,11 @@ class MemoryStore:
     _shares: dict[bytes, int] = field(factory=dict, init=False)
     """Bytes of each party (`Record.parties`)."""
     _floors: Floors = field(init=False)
+
+    @classmethod
+    def of(cls, options: StoreOptions) -> "MemoryStore":
+        """Make the store of a node."""
+        return cls(options.own_id, options.limit, options.answers_for, options.max_ttl, options.writer_share)
 
     def __attrs_post_init__(self) -> None:
         self._floors = Floors(self.max_ttl + FLOOR_MARGIN, min(MAX_FLOORS, self.limit >> 10))

@@ -21,10 +21,9 @@ from dht14.database.tables import Changes
 from dht14.database.vault import DATABASE_ID_BYTES, SALT_BYTES, Vault
 from dht14.database.writer_thread import CallSoon, Opened, WriterThread, Written
 from dht14.kademlia.contact import Contact
-from dht14.records.record import Record
 from dht14.records.version_floors import FLOOR_MARGIN
 from dht14.sim.clock import Process
-from dht14.stack import MakeStore
+from dht14.stack import MakeStore, StoreOptions
 
 OPEN_SECONDS = 0.02
 """Seconds until a database is open."""
@@ -64,25 +63,19 @@ class VirtualDisk:
             self._writer_thread = VirtualWriterThread(path, limit, max_floors, call_soon, self, process)
             return self._writer_thread
 
-        def make_store(
-            own_id: int,
-            limit: int,
-            answers_for: Callable[[Record], bool],
-            max_ttl: float,
-            writer_share: float,
-        ) -> Database:
+        def make_store(store: StoreOptions) -> Database:
             database = Database(
                 path=self._path,
-                format=EntryFormat(self._vault, own_id),
-                own_id=own_id,
-                limit=limit,
-                floor_ttl=max_ttl + FLOOR_MARGIN,
-                answers_for=answers_for,
+                format=EntryFormat(self._vault, store.own_id),
+                own_id=store.own_id,
+                limit=store.limit,
+                floor_ttl=store.max_ttl + FLOOR_MARGIN,
+                answers_for=store.answers_for,
                 call_soon=partial(process.callLater, 0),
                 events=NoEvents(),
                 seconds=process.seconds,
                 make_writer_thread=make_writer_thread,
-                writer_share=writer_share,
+                writer_share=store.writer_share,
                 kept_limit=KEPT_LIMIT,
             )
             database.open(opened)

@@ -26,7 +26,7 @@ from dht14.sim.network import VirtualNetwork
 from dht14.sim.staggered import OnEnded, ignore, run_staggered
 from dht14.sim.virtual_bulk import VirtualBulk
 from dht14.stack import StackOptions
-from dht14.stack_builder import build_stack
+from dht14.stack_builder import StackInputs, build_stack
 from dht14.wire.contacts import make_room
 
 T = TypeVar("T")
@@ -146,17 +146,19 @@ class World:
                 service.startService()
 
         stack = build_stack(
-            identity=host.identity,
-            verify_proof=PUZZLE.verify_proof,
-            clock=process,
-            wall=process.wall,
-            rng=random.Random(f"{self._seed}/node {number}/life {self._incarnations[number]}"),
-            resolve=_resolve,
-            bulk=bulk,
-            options=evolve(self.options, storage_limit=limit),
-            saved=host.disk.contacts if host.disk else (),
-            make_store=host.disk.store_of(process, begin_services) if host.disk else MemoryStore,
-            make_responder=host.make_responder,
+            StackInputs(
+                identity=host.identity,
+                verify_proof=PUZZLE.verify_proof,
+                clock=process,
+                wall=process.wall,
+                rng=random.Random(f"{self._seed}/node {number}/life {self._incarnations[number]}"),
+                resolve=_resolve,
+                bulk=bulk,
+                options=evolve(self.options, storage_limit=limit),
+                saved=host.disk.contacts if host.disk else (),
+                make_store=host.disk.store_of(process, begin_services) if host.disk else MemoryStore.of,
+                make_responder=host.make_responder,
+            )
         )
         bulk.serve(stack.rpc, stack.responder)
         ports = (

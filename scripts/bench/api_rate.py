@@ -37,7 +37,7 @@ from dht14.records.store import LocalStore
 from dht14.security.identity import Identity, Puzzle
 from dht14.sim.memory_store import MemoryStore
 from dht14.stack import StackOptions
-from dht14.stack_builder import build_stack
+from dht14.stack_builder import StackInputs, build_stack
 from dht14.wire.api_messages import encode_get
 
 GETS, IN_FLIGHT = 20_000, 64
@@ -82,15 +82,17 @@ def _api(reactor: Any, store: LocalStore) -> ApiFactory:
     """Return the API of a node that is alone, over this store."""
     identity = Identity.made_up(PUZZLE, random.Random(1))
     stack = build_stack(
-        make_store=lambda **_: store,
-        identity=identity,
-        verify_proof=PUZZLE.verify_proof,
-        clock=reactor,
-        wall=time.time,
-        rng=random.Random(1),
-        resolve=lambda host, port: succeed([(host, port)]),
-        bulk=BulkClient(NodeTls(identity.private_key), PUZZLE.verify_proof, reactor),
-        options=StackOptions(),
+        StackInputs(
+            make_store=lambda _: store,
+            identity=identity,
+            verify_proof=PUZZLE.verify_proof,
+            clock=reactor,
+            wall=time.time,
+            rng=random.Random(1),
+            resolve=lambda host, port: succeed([(host, port)]),
+            bulk=BulkClient(NodeTls(identity.private_key), PUZZLE.verify_proof, reactor),
+            options=StackOptions(),
+        )
     )
     readiness = Readiness(reactor, ())
     readiness.node_started(stack.node)

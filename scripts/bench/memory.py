@@ -26,7 +26,7 @@ from dht14.net.bulk.tls import NodeTls
 from dht14.security.identity import Identity, Puzzle
 from dht14.sim.memory_store import MemoryStore
 from dht14.stack import Stack, StackOptions
-from dht14.stack_builder import build_stack
+from dht14.stack_builder import StackInputs, build_stack
 
 PUZZLE = Puzzle("bench", 0)
 WARM = 2
@@ -38,15 +38,17 @@ def make_node(number: int, clock: Clock) -> Stack:
     rng = random.Random(number)
     identity = Identity.made_up(PUZZLE, rng)
     stack = build_stack(
-        make_store=MemoryStore,
-        identity=identity,
-        verify_proof=PUZZLE.verify_proof,
-        clock=clock,
-        wall=time.time,
-        rng=rng,
-        resolve=_resolve,
-        bulk=BulkClient(NodeTls(identity.private_key), PUZZLE.verify_proof, reactor),
-        options=StackOptions(),
+        StackInputs(
+            make_store=MemoryStore.of,
+            identity=identity,
+            verify_proof=PUZZLE.verify_proof,
+            clock=clock,
+            wall=time.time,
+            rng=rng,
+            resolve=_resolve,
+            bulk=BulkClient(NodeTls(identity.private_key), PUZZLE.verify_proof, reactor),
+            options=StackOptions(),
+        )
     )
     for service in stack.services:
         service.startService()

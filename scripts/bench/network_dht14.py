@@ -23,7 +23,7 @@ from dht14.records.record import Record
 from dht14.security.identity import Identity, Puzzle
 from dht14.sim.memory_store import MemoryStore
 from dht14.stack import StackOptions
-from dht14.stack_builder import build_stack
+from dht14.stack_builder import StackInputs, build_stack
 
 
 class Dht14Network:
@@ -45,15 +45,17 @@ class Dht14Network:
             identity = Identity.made_up(puzzle, rng)
             seeds = (Seed("127.0.0.1", self._ports[0].getHost().port),) if self._ports else ()
             stack = build_stack(
-                make_store=MemoryStore,
-                identity=identity,
-                verify_proof=puzzle.verify_proof,
-                clock=self._reactor,
-                wall=time.time,
-                rng=rng,
-                resolve=_resolve,
-                bulk=BulkClient(NodeTls(identity.private_key), puzzle.verify_proof, self._reactor),
-                options=StackOptions(seeds=seeds),
+                StackInputs(
+                    make_store=MemoryStore.of,
+                    identity=identity,
+                    verify_proof=puzzle.verify_proof,
+                    clock=self._reactor,
+                    wall=time.time,
+                    rng=rng,
+                    resolve=_resolve,
+                    bulk=BulkClient(NodeTls(identity.private_key), puzzle.verify_proof, self._reactor),
+                    options=StackOptions(seeds=seeds),
+                )
             )
             port = UdpPort(("127.0.0.1", 0), stack.rpc, self._reactor)
             port.startListening()

@@ -34,7 +34,7 @@ from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
 from dht14.sim.memory_store import MemoryStore
 from dht14.stack import Stack, StackOptions
-from dht14.stack_builder import build_stack
+from dht14.stack_builder import StackInputs, build_stack
 from dht14.wire.messages import FindNode, Ping, Reply, Request
 
 EXCHANGES = 20_000
@@ -170,15 +170,17 @@ def _node(reactor: Any, number: int, sealed: bool) -> tuple[Stack, Contact]:
     rng = random.Random(number)
     own = Identity.made_up(PUZZLE, rng)
     stack = build_stack(
-        make_store=MemoryStore,
-        identity=own,
-        verify_proof=PUZZLE.verify_proof,
-        clock=reactor,
-        wall=time.time,
-        rng=random.SystemRandom(),
-        resolve=lambda host, port: succeed([]),
-        bulk=BulkClient(NodeTls(own.private_key), PUZZLE.verify_proof, reactor),
-        options=StackOptions(sealed=sealed, limits=UNLIMITED),
+        StackInputs(
+            make_store=MemoryStore.of,
+            identity=own,
+            verify_proof=PUZZLE.verify_proof,
+            clock=reactor,
+            wall=time.time,
+            rng=random.SystemRandom(),
+            resolve=lambda host, port: succeed([]),
+            bulk=BulkClient(NodeTls(own.private_key), PUZZLE.verify_proof, reactor),
+            options=StackOptions(sealed=sealed, limits=UNLIMITED),
+        )
     )
     port = UdpPort(("127.0.0.1", 0), stack.rpc, reactor)
     port.startListening()

@@ -30,7 +30,7 @@ from dht14.session.acceptor import Limits
 from dht14.sim.clock import HeapClock
 from dht14.sim.memory_store import MemoryStore
 from dht14.stack import Stack, StackOptions
-from dht14.stack_builder import build_stack
+from dht14.stack_builder import StackInputs, build_stack
 
 NODES, KILLED, IN_FLIGHT, COPIES = 50, 0.3, 16, 8
 MEDIAN_DELAY, SIGMA, JITTER, LOSS, SHORTEST_DELAY = 0.035, 0.93, 0.002, 0.01, 0.0002
@@ -114,15 +114,19 @@ class WideAreaNetwork:
     def _start(self, number: int) -> Stack:
         identity = Identity.made_up(PUZZLE, self._rng)
         stack = build_stack(
-            make_store=MemoryStore,
-            identity=identity,
-            verify_proof=PUZZLE.verify_proof,
-            clock=self._clock,
-            wall=lambda: 1.7e9 + self._clock.seconds(),
-            rng=random.Random(self._rng.getrandbits(64)),
-            resolve=lambda host, port: succeed([(host, port)]),
-            bulk=BulkClient(NodeTls(identity.private_key), PUZZLE.verify_proof, self._clock),
-            options=StackOptions(seeds=(Seed(*_address(0)),) if number else (), limits=Limits(peer_rate=0)),
+            StackInputs(
+                make_store=MemoryStore.of,
+                identity=identity,
+                verify_proof=PUZZLE.verify_proof,
+                clock=self._clock,
+                wall=lambda: 1.7e9 + self._clock.seconds(),
+                rng=random.Random(self._rng.getrandbits(64)),
+                resolve=lambda host, port: succeed([(host, port)]),
+                bulk=BulkClient(NodeTls(identity.private_key), PUZZLE.verify_proof, self._clock),
+                options=StackOptions(
+                    seeds=(Seed(*_address(0)),) if number else (), limits=Limits(peer_rate=0)
+                ),
+            )
         )
         self._paths.listen(_address(number), stack.rpc)
         self._paths.listen(_probe_address(number), stack.probe)

@@ -18,7 +18,7 @@ from dht14.session.plaintext import PLAIN
 from dht14.sim.clock import HeapClock
 from dht14.sim.memory_store import MemoryStore
 from dht14.stack import StackOptions
-from dht14.stack_builder import build_stack
+from dht14.stack_builder import StackInputs, build_stack
 from dht14.wire import api_messages
 from dht14.wire.datagram import encode
 from dht14.wire.messages import (
@@ -71,15 +71,17 @@ class Trial:
     def __init__(self) -> None:
         self.clock = HeapClock(BEGINNING)
         self.stack = build_stack(
-            make_store=MemoryStore,
-            identity=identity(OWN_ID),
-            verify_proof=verify_proof,
-            clock=self.clock,
-            wall=self.clock.seconds,
-            rng=random.Random(14),
-            resolve=lambda host, port: succeed([]),
-            bulk=BulkRecorder(),
-            options=StackOptions(Policy(), storage_limit=1 << 20, sealed=False),
+            StackInputs(
+                make_store=MemoryStore.of,
+                identity=identity(OWN_ID),
+                verify_proof=verify_proof,
+                clock=self.clock,
+                wall=self.clock.seconds,
+                rng=random.Random(14),
+                resolve=lambda host, port: succeed([]),
+                bulk=BulkRecorder(),
+                options=StackOptions(Policy(), storage_limit=1 << 20, sealed=False),
+            )
         )
         transports: list[Any] = [Sent(), Sent()]
         for protocol, transport in zip((self.stack.rpc, self.stack.probe), transports, strict=True):

@@ -17,7 +17,7 @@ from dht14.security.identity import Identity, Puzzle
 from dht14.sim.clock import HeapClock
 from dht14.sim.memory_store import MemoryStore
 from dht14.stack import StackOptions
-from dht14.stack_builder import build_stack
+from dht14.stack_builder import StackInputs, build_stack
 from dht14.wire.datagram import encode
 from dht14.wire.messages import FindNode, FindValue, Offer, Ping, Store, Value, Watch
 from tests.fakes import BEGINNING, BulkRecorder
@@ -100,15 +100,17 @@ class SealedTrial:
     def __init__(self) -> None:
         self.clock = HeapClock(BEGINNING)
         self.stack = build_stack(
-            make_store=MemoryStore,
-            identity=OWN,
-            verify_proof=PUZZLE.verify_proof,
-            clock=self.clock,
-            wall=self.clock.seconds,
-            rng=random.Random(14),
-            resolve=lambda host, port: succeed([]),
-            bulk=BulkRecorder(),
-            options=StackOptions(Policy(), storage_limit=1 << 20, sealed=True),
+            StackInputs(
+                make_store=MemoryStore.of,
+                identity=OWN,
+                verify_proof=PUZZLE.verify_proof,
+                clock=self.clock,
+                wall=self.clock.seconds,
+                rng=random.Random(14),
+                resolve=lambda host, port: succeed([]),
+                bulk=BulkRecorder(),
+                options=StackOptions(Policy(), storage_limit=1 << 20, sealed=True),
+            )
         )
         self.ports: list[tuple[Any, Sent]] = []
         for protocol in (self.stack.rpc, self.stack.probe):

@@ -14,7 +14,7 @@ from dht14.kademlia.keyspace import hash_id
 from dht14.security.identity import Identity, Puzzle
 from dht14.sim.memory_store import MemoryStore
 from dht14.stack import Stack, StackOptions
-from dht14.stack_builder import build_stack
+from dht14.stack_builder import StackInputs, build_stack
 from dht14.wire.datagram import encode
 from dht14.wire.messages import Nodes, Value
 from tests.fakes import BEGINNING, BulkRecorder
@@ -46,15 +46,17 @@ class Question:
         clock = Clock()
         clock.advance(BEGINNING)
         self.stack = build_stack(
-            make_store=MemoryStore,
-            identity=Identity.made_up(PUZZLE, self.rng),
-            verify_proof=PUZZLE.verify_proof,
-            clock=clock,
-            wall=clock.seconds,
-            rng=self.rng,
-            resolve=lambda host, port: succeed([]),
-            bulk=BulkRecorder(),
-            options=StackOptions(),
+            StackInputs(
+                make_store=MemoryStore.of,
+                identity=Identity.made_up(PUZZLE, self.rng),
+                verify_proof=PUZZLE.verify_proof,
+                clock=clock,
+                wall=clock.seconds,
+                rng=self.rng,
+                resolve=lambda host, port: succeed([]),
+                bulk=BulkRecorder(),
+                options=StackOptions(),
+            )
         )
         transport: Any = self
         for protocol in (self.stack.rpc, self.stack.probe):

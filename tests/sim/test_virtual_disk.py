@@ -9,6 +9,7 @@ from dht14.records.record import Record, version_at
 from dht14.records.store import LocalStore, Outcome, Verdict
 from dht14.sim.clock import HeapClock, Process
 from dht14.sim.virtual_disk import OPEN_SECONDS, DiskFault, VirtualDisk
+from dht14.stack import StoreOptions
 
 NOW = 1_700_000_000.0
 
@@ -31,7 +32,9 @@ class VirtualDiskTests(SynchronousTestCase):
         opened: list[float] = []
         make_store = self.disk.store_of(self.process, lambda: opened.append(self.clock.seconds()))
         self.store: LocalStore = make_store(
-            own_id=1, limit=1 << 24, answers_for=lambda record: True, max_ttl=86_400.0, writer_share=1.0
+            StoreOptions(
+                own_id=1, limit=1 << 24, answers_for=lambda record: True, max_ttl=86_400.0, writer_share=1.0
+            )
         )
         self.wait(1.0)
         self.assertEqual(len(opened), 1)
@@ -146,7 +149,9 @@ class VirtualDiskTests(SynchronousTestCase):
         self.disk.crashed()
         self.process = Process(self.clock)
         self.store = self.disk.store_of(self.process, lambda: None)(
-            own_id=1, limit=1 << 24, answers_for=lambda record: True, max_ttl=86_400.0, writer_share=1.0
+            StoreOptions(
+                own_id=1, limit=1 << 24, answers_for=lambda record: True, max_ttl=86_400.0, writer_share=1.0
+            )
         )
         self.offer(1)
         self.wait(OPEN_SECONDS / 2)

@@ -11,7 +11,7 @@ from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork, VirtualPort
 from dht14.stack import Stack, StackOptions
-from dht14.stack_builder import build_stack
+from dht14.stack_builder import StackInputs, build_stack
 from tests.fakes import BEGINNING, BulkRecorder, address_of, identity, verify_proof
 from tests.test_stack_builder import resolve
 
@@ -29,15 +29,17 @@ class DuplicateIdentityTests(SynchronousTestCase):
     def start(self, number: int, node_id: int, *seeds: int) -> Stack:
         named = tuple(Seed(*address_of(seed)) for seed in seeds)
         stack = build_stack(
-            make_store=MemoryStore,
-            identity=identity(node_id),
-            verify_proof=verify_proof,
-            clock=self.clock,
-            wall=self.clock.seconds,
-            rng=random.Random(number),
-            resolve=resolve,
-            bulk=BulkRecorder(),
-            options=evolve(StackOptions(), sealed=False, seeds=named),
+            StackInputs(
+                make_store=MemoryStore.of,
+                identity=identity(node_id),
+                verify_proof=verify_proof,
+                clock=self.clock,
+                wall=self.clock.seconds,
+                rng=random.Random(number),
+                resolve=resolve,
+                bulk=BulkRecorder(),
+                options=evolve(StackOptions(), sealed=False, seeds=named),
+            )
         )
         self.ports[number] = self.network.listen(address_of(number), stack.rpc)
         self.network.listen((address_of(number)[0], 9000), stack.probe)

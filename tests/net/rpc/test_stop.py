@@ -13,7 +13,7 @@ from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork, VirtualPort
 from dht14.stack import Stack, StackOptions
-from dht14.stack_builder import build_stack
+from dht14.stack_builder import StackInputs, build_stack
 from tests.fakes import BEGINNING, BulkRecorder, address_of, identity, verify_proof
 
 OPTIONS = StackOptions(refresh_interval=1.0, republish_interval=4.0, cleanup_interval=1.0, sealed=False)
@@ -38,15 +38,17 @@ class PlannedStopTests(SynchronousTestCase):
 
     def start(self, number: int, options: StackOptions = OPTIONS) -> Stack:
         stack = build_stack(
-            make_store=MemoryStore,
-            identity=identity(number << 250),
-            verify_proof=verify_proof,
-            clock=self.clock,
-            wall=self.clock.seconds,
-            rng=random.Random(number),
-            resolve=resolve,
-            bulk=BulkRecorder(),
-            options=options,
+            StackInputs(
+                make_store=MemoryStore.of,
+                identity=identity(number << 250),
+                verify_proof=verify_proof,
+                clock=self.clock,
+                wall=self.clock.seconds,
+                rng=random.Random(number),
+                resolve=resolve,
+                bulk=BulkRecorder(),
+                options=options,
+            )
         )
         self.ports[number] = self.network.listen(address_of(number), stack.rpc)
         self.network.listen((address_of(number)[0], 9000), stack.probe)
