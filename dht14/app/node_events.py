@@ -97,7 +97,7 @@ class EventFeed:
     _begun: int = field(default=0, init=False)
     """Lookups traced since the second began."""
 
-    def composed(self, lookups: Lookups) -> None:
+    def built(self, lookups: Lookups) -> None:
         """The node has its lookups."""
         self._lookups = lookups
         self._observe()

@@ -91,10 +91,10 @@ class RealNodeView:
             self._clock,
         )
 
-    def composed(self, stack: Stack, metrics: Callable[[], NodeMetrics]) -> None:
+    def built(self, stack: Stack, metrics: Callable[[], NodeMetrics]) -> None:
         """The node has its stack."""
         self._stack, self._metrics = stack, metrics
-        self._feed.composed(stack.node.lookups)
+        self._feed.built(stack.node.lookups)
 
     # State
 

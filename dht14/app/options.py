@@ -31,6 +31,11 @@ class Role(enum.Enum):
     NODE = "node"
     BOOTSTRAP = "bootstrap"
 
+    @property
+    def title(self) -> str:
+        """Return the name for people."""
+        return "node" if self is Role.NODE else "bootstrap node"
+
 
 class LogLevel(enum.Enum):
     """The lowest level of an event that is logged."""

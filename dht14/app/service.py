@@ -19,13 +19,13 @@ from dht14.app.node_view import RealNodeView
 from dht14.app.options import AdminSocket, Role, Settings
 from dht14.app.ports import NodePorts
 from dht14.app.running_node import RunningNode, build_running_node
+from dht14.app.saved_contacts import SavedContacts
 from dht14.app.start import StartPhase, StartProgress
 from dht14.app.startup_warnings import tell_unused, warn_of_open_api, warn_of_risky_settings
 from dht14.app.state_file import StateFile
 from dht14.client.address import format_address
 from dht14.database.database import Database
-from dht14.errors import Malformed, StartError
-from dht14.kademlia.contact import Contact
+from dht14.errors import StartError
 from dht14.maintenance.handover import HAND_OVER_TIMEOUT
 from dht14.maintenance.periodic import Periodic
 from dht14.net.api.readiness import Readiness, StartStep
@@ -34,7 +34,7 @@ from dht14.node.timers import cancel_timer
 from dht14.security.identity import Identity, Puzzle, public_bytes
 from dht14.stack import Stack
 
-CONTACTS_INTERVAL = 1.5
+SAVE_INTERVAL = 1.5
 """Seconds between two checks whether the saved contacts and the state file are still up to date."""
 
 DISK_INTERVAL = 5.0
@@ -95,6 +95,7 @@ class NodeService(MultiService):
         self._reactor = reactor
         self._data_dir = data_dir
         self._disk = DiskMonitor(data_dir)
+        self._contacts = SavedContacts(data_dir, self._disk)
         self._role = role
         admin = settings.node.admin_address
         place = None if isinstance(admin, AdminSocket) else format_address(*admin)
@@ -104,18 +105,16 @@ class NodeService(MultiService):
         """None in the phase SEARCHING, and before it."""
         self._mining = ProofSearch(self._puzzle, public_bytes(data_dir.private_key()), reactor)
         self._database_dir: DatabaseDir | None = None
-        """None in a bootstrap node; in a node whose first start is under way, until it has its id."""
+        """None in a bootstrap node, and in a new node until it has its id."""
         if role is Role.NODE and (self._identity is not None or has_database(data_dir.path)):
             self._database_dir = self._unlock_database(self._identity)
         self._running: RunningNode | None = None
         """None before the phase OPENING."""
         self._opening_timeout: IDelayedCall | None = None
-        self._saved_change = 0
-        """`table.changes` when the contacts were saved."""
         self._ports = NodePorts.bind(settings, role, self._progress.readiness, reactor, has_api=has_api)
         self._view = RealNodeView(
             settings=settings,
-            role=_ROLE_NAMES[role],
+            role=role.title,
             progress=self._progress,
             disk=self._disk,
             clock=reactor,
@@ -165,10 +164,10 @@ class NodeService(MultiService):
         if self._admin is not None:
             self.log.info("Admin surface at {url}.", event="admin.listening", url=self._admin.url)
         if self._identity is not None:
-            self._compose(self._identity)
+            self._build(self._identity)
         else:
             self._progress.entered(StartPhase.SEARCHING)
-            self._mining.start().addCallback(self._mined).addErrback(self._not_mined)
+            self._mining.start().addCallback(self._mined).addErrback(self._start_failed)
 
     def _mined(self, proof: bytes) -> None:
         former = self._data_dir.proof()
@@ -183,9 +182,9 @@ class NodeService(MultiService):
             )
         if self._role is Role.NODE and self._database_dir is None:
             self._database_dir = self._unlock_database(self._identity)
-        self._compose(self._identity)
+        self._build(self._identity)
 
-    def _not_mined(self, failure: Failure) -> None:
+    def _start_failed(self, failure: Failure) -> None:
         if failure.check(TaskStopped):
             return
         self._progress.entered(StartPhase.FAILED)
@@ -199,7 +198,7 @@ class NodeService(MultiService):
                 "The search for the proof of work failed; this is a bug.", failure, event="identity.bug"
             )
 
-    def _compose(self, identity: Identity) -> None:
+    def _build(self, identity: Identity) -> None:
         """Build the node, and let it work as soon as its database is open."""
         rng = random.SystemRandom()
         running = self._running = build_running_node(
@@ -208,18 +207,18 @@ class NodeService(MultiService):
             settings=self._settings,
             role=self._role,
             ports=self._ports,
-            saved=self._saved_contacts(),
+            saved=self._contacts.load(self._puzzle.verify_proof),
             database_dir=self._database_dir,
             disk=self._disk,
             rng=rng,
             reactor=self._reactor,
         )
-        keep_contacts = Periodic("save contacts", CONTACTS_INTERVAL, self._save_contacts, self._reactor, rng)
+        save_state = Periodic("save contacts", SAVE_INTERVAL, self._save_state, self._reactor, rng)
         inspect_disk = Periodic("disk", DISK_INTERVAL, self._inspect_disk, self._reactor, rng)
-        self._view.composed(running.stack, lambda: running.metrics(self._ports))
-        for service in (*running.stack.services, keep_contacts, inspect_disk):
+        self._view.built(running.stack, lambda: running.metrics(self._ports))
+        for service in (*running.stack.services, save_state, inspect_disk):
             service.setServiceParent(running.work)
-        self._progress.composed(running.stack)
+        self._progress.built(running.stack)
         self._open_database(running.database)
 
     def _open_database(self, database: Database | None) -> None:
@@ -238,7 +237,7 @@ class NodeService(MultiService):
     def _database_opened(self, database: Database) -> None:
         database.expire(self._reactor.seconds())
         self._begin_work()
-        self._progress.over(StartStep.VALUES)
+        self._progress.step_done(StartStep.VALUES)
 
     def _begin_work(self) -> None:
         """Join, and serve other nodes: once, and only in the phase OPENING."""
@@ -252,7 +251,7 @@ class NodeService(MultiService):
             event="node.listening",
             host=host,
             port=port,
-            role=_ROLE_NAMES[self._role],
+            role=self._role.title,
             node_id=f"{self._running.stack.table.own_id:064x}",
         )
         self._running.work.setServiceParent(self)
@@ -283,7 +282,7 @@ class NodeService(MultiService):
         if self._admin is not None:
             await self._admin.close()
         try:
-            self._save_contacts()
+            self._save_state()
         finally:
             if running is not None and running.database is not None:
                 running.database.close()
@@ -299,33 +298,14 @@ class NodeService(MultiService):
         """Log any error: the stop must go on, because the database must be closed."""
         self.log.failure("The hand-over failed; this is a bug.", failure, event="handover.bug")
 
-    # Contacts and disk
+    # Files
 
-    def _saved_contacts(self) -> tuple[Contact, ...]:
-        try:
-            return self._data_dir.load_contacts(self._puzzle.verify_proof)
-        except Malformed as error:
-            self.log.warn("Ignoring saved contacts: {reason}.", event="contacts.ignored", reason=str(error))
-            return ()
-
-    def _save_contacts(self) -> None:
-        if self._running is None:
-            return
-        self._progress.publish()
-        table = self._running.stack.table
-        if table.changes != self._saved_change and len(table):
-            try:
-                self._data_dir.save_contacts(table.contacts())
-            except OSError as error:
-                self._disk.contacts_failed(error)
-                return
-            self._saved_change = table.changes
-            self._disk.contacts_saved()
+    def _save_state(self) -> None:
+        if self._running is not None:
+            self._progress.publish()
+            self._contacts.save(self._running.stack.table)
 
     def _inspect_disk(self) -> None:
         self._disk.inspect()
         if self._running is not None and self._running.database is not None:
             self._running.database.inspect_disk(self._reactor.seconds())
-
-
-_ROLE_NAMES = {Role.NODE: "node", Role.BOOTSTRAP: "bootstrap node"}

@@ -33,9 +33,10 @@ class StartProgress:
 
     def __init__(self, role: Role, clock: IReactorTime, state_file: StateFile) -> None:
         self.phase = StartPhase.BOUND
-        # A bootstrap node has no database to wait for.
-        nothing = frozenset[StartStep]() if role is Role.NODE else {StartStep.VALUES}
-        self.readiness = Readiness(clock, set(StartStep) - nothing)
+        steps = set(StartStep)
+        if role is Role.BOOTSTRAP:
+            steps.remove(StartStep.VALUES)  # It has no database.
+        self.readiness = Readiness(clock, steps)
         self._state_file = state_file
         self._stack: Stack | None = None
 
@@ -46,21 +47,21 @@ class StartProgress:
             self.readiness.give_up()
         self.publish()
 
-    def composed(self, stack: Stack) -> None:
+    def built(self, stack: Stack) -> None:
         """The node has a stack, which will join; its database is being opened."""
         self._stack = stack
         self.readiness.node_started(stack.node)
-        stack.join.first_try.addCallback(lambda _: self.over(StartStep.JOIN))
+        stack.join.first_try.addCallback(lambda _: self.step_done(StartStep.JOIN))
         self.entered(StartPhase.OPENING)
 
-    def over(self, what: StartStep) -> None:
-        """One of the awaited things is done."""
-        self.readiness.step_done(what)
+    def step_done(self, step: StartStep) -> None:
+        """One of the awaited steps is done."""
+        self.readiness.step_done(step)
         self.publish()
 
     def publish(self) -> None:
         """Write the state file, if the state has changed."""
-        awaited = [what.value for what in self.readiness.pending_steps]
+        awaited = [step.value for step in self.readiness.pending_steps]
         self._state_file.write(awaited, self._stack is not None and self._stack.join.joined)
 
     def ended(self) -> None:

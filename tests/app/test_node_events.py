@@ -109,7 +109,7 @@ class LookupTests(NodeTestCase):
         self.put(self.peers[11], b"value")
         self.reader = self.peers[10]
         self.feed = EventFeed(FakeSource(), self.network.clock)
-        self.feed.composed(self.reader.node.lookups)
+        self.feed.built(self.reader.node.lookups)
 
     def listen(self) -> tuple[Listener, "Deferred[None]"]:
         listener = Listener(self.feed.events())

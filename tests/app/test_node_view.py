@@ -50,11 +50,11 @@ class NodeViewCase(SynchronousTestCase):
         return self.show(self.world.nodes[3])
 
     def show(self, node: VirtualNode) -> VirtualNode:
-        self.view.composed(node.stack, node.stack.metrics)
-        self.progress.composed(node.stack)
+        self.view.built(node.stack, node.stack.metrics)
+        self.progress.built(node.stack)
         self.progress.entered(StartPhase.WORKING)
         self.disk.opened(0)
-        self.progress.over(StartStep.VALUES)
+        self.progress.step_done(StartStep.VALUES)
         return node
 
     def give(self, node: VirtualNode, number: int, size: int = 5) -> None:
@@ -118,12 +118,12 @@ class ReadinessTests(NodeViewCase):
                 "opening the database",
             ],
         )
-        self.view.composed(node.stack, node.stack.metrics)
-        self.progress.composed(node.stack)
+        self.view.built(node.stack, node.stack.metrics)
+        self.progress.built(node.stack)
         self.assertEqual(self.view.readiness()["reasons"], ["opening the database"])
         self.assertEqual(self.view.status()["advice"], "Starting: opening the database.")
         self.progress.entered(StartPhase.WORKING)
-        self.progress.over(StartStep.VALUES)
+        self.progress.step_done(StartStep.VALUES)
         self.assertEqual(self.view.readiness(), {"ready": True, "reasons": []})
         self.assertEqual(self.view.status()["advice"], "All is well.")
 

@@ -49,11 +49,11 @@ class StartTests(SynchronousTestCase):
         self.assertEqual((start.phase, self.state()), (StartPhase.BOUND, None))
         start.entered(StartPhase.SEARCHING)
         self.assertEqual(self.state(), NodeState(("identity", "join", "values"), False))
-        start.composed(self.stack)
+        start.built(self.stack)
         self.assertEqual(
             (start.phase, self.state()), (StartPhase.OPENING, NodeState(("join", "values"), False))
         )
-        start.over(StartStep.VALUES)
+        start.step_done(StartStep.VALUES)
         start.entered(StartPhase.WORKING)
         self.assertEqual(self.state(), NodeState(("join",), False))
         self.stack.join.first_try.callback(None)
