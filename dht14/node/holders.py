@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from attrs import define, evolve
+from attrs import define, evolve, frozen
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.python.failure import Failure
 
@@ -19,6 +19,18 @@ from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflict
 from dht14.wire.messages import FindNode, Store, fingerprint
 
 
+@frozen
+class _Placement:
+    """A record that must reach its holders."""
+
+    record: Record
+    wanted: int
+    """Copies that the client asked for."""
+    deadline: float
+    copy: bool
+    near: Sequence[Contact]
+
+
 @define(eq=False)
 class Holders:
     """Stores the records of one node's puts."""
@@ -33,6 +45,7 @@ class Holders:
         record: Record,
         wanted: int,
         deadline: float,
+        *,
         copy: bool = False,
         near: Sequence[Contact] = (),
     ) -> WriteQuorum:
@@ -42,25 +55,56 @@ class Holders:
         it. `copy`: it was accepted elsewhere before, so the holders need not compare it with conflicting
         records. `near`: the nodes nearest to the key, where the caller has looked them up already.
         """
-        quorum = await self._store_once(record, wanted, deadline, copy, near)
+        placement = _Placement(record, wanted, deadline, copy, near)
+        quorum = await self._place(placement)
         if not quorum.is_regional and self._lookups.eclipse_detector.found_crowd(record.key):
             # Only this attempt showed the crowd beside the key; most of the receipts may be the attacker's.
-            quorum = await self._store_once(record, wanted, deadline, copy, ())
+            quorum = await self._place(evolve(placement, near=()))
         if quorum.max_replication > record.replication and record.kind is not Kind.CONTENT:
             wider = evolve(record, replication=quorum.max_replication)
-            quorum = await self._store_once(wider, wanted, deadline, copy, near)
+            quorum = await self._place(evolve(placement, record=wider))
         return quorum
 
-    async def _store_once(
-        self, record: Record, wanted: int, deadline: float, copy: bool, near: Sequence[Contact]
-    ) -> WriteQuorum:
+    async def _place(self, placement: _Placement) -> WriteQuorum:
+        """Store the record once at all its holders, this node included."""
+        record, deadline = placement.record, placement.deadline
         table, own_id, key = self._lookups.table, self._lookups.table.own_id, record.key
-        candidates, width = await self._candidates(record, deadline, near)
+        candidates, width = await self._candidates(placement)
         limited = [contact.node_id for contact in limit_per_subnet(candidates, table.subnet_of)]
         nearest = sorted({own_id, *limited}, key=key.__xor__)[:width]
-        lookup = Lookup(
+        lookup = self._new_lookup(record, candidates, width)
+        quorum = WriteQuorum(
+            record=record,
+            wanted=placement.wanted,
+            needed=max(placement.wanted, QUORUM),
+            lookup=lookup,
+            responsive={c.node_id for c in candidates if not table.is_suspect(c.node_id)},
+            is_regional=self._lookups.eclipse_detector.suspects(key),
+        )
+        if own_id in nearest:
+            await self._store_here(quorum, placement)
+        now = self._lookups.clock.seconds()
+        request = Store(
             key,
-            own_id,
+            record.version,
+            max(record.remaining_ms(now), 1),
+            record.replication,
+            fingerprint(nearest[: record.replication]),
+            record.value,
+            placement.copy,
+        )
+        await self._lookups.run(lookup, request, quorum.replied, deadline - now)
+        if own_id not in nearest and quorum.needs_own_copy(own_id):
+            await self._store_here(quorum, placement)
+        quorum.conclude()
+        return quorum
+
+    def _new_lookup(self, record: Record, candidates: list[Contact], width: int) -> Lookup:
+        """Return the lookup that sends the STOREs: to `width` of the candidates at once."""
+        table = self._lookups.table
+        lookup = Lookup(
+            record.key,
+            table.own_id,
             width,
             usual_rtt=table.usual_rtt(candidates[:GROUP]),
             purpose=Purpose.STORE,
@@ -71,69 +115,45 @@ class Holders:
             lookup.spares = SPARE_COPIES
         lookup.alpha = width + lookup.spares
         lookup.heard_of(candidates)
-        responsive = {c.node_id for c in candidates if not table.is_suspect(c.node_id)}
-        quorum = WriteQuorum(
-            record=record,
-            wanted=wanted,
-            needed=max(wanted, QUORUM),
-            lookup=lookup,
-            responsive=responsive,
-            is_regional=self._lookups.eclipse_detector.suspects(key),
-        )
-        if own_id in nearest:
-            await self._store_here(quorum, deadline, copy)
-        now = self._lookups.clock.seconds()
-        request = Store(
-            key,
-            record.version,
-            max(record.remaining_ms(now), 1),
-            record.replication,
-            fingerprint(nearest[: record.replication]),
-            record.value,
-            copy,
-        )
-        await self._lookups.run(lookup, request, quorum.replied, deadline - now)
-        if own_id not in nearest and quorum.needs_own_copy(own_id):
-            await self._store_here(quorum, deadline, copy)
-        quorum.conclude()
-        return quorum
+        return lookup
 
-    async def _candidates(
-        self, record: Record, deadline: float, near: Sequence[Contact]
-    ) -> tuple[list[Contact], int]:
+    async def _candidates(self, placement: _Placement) -> tuple[list[Contact], int]:
         """Return the contacts nearest to the key, nearest first, and how many of them should hold the record.
 
         Around a crowded key these are all nodes of the region: the honest ones cannot be told from the
         others.
         """
-        key, width, lookups = record.key, record.replication, self._lookups
-        candidates = lookups.table.closest(key, K)
-        if not lookups.neighbourhood.knows_region(key, width) and near:
-            known = {contact.node_id: contact for contact in (*candidates, *near)}
+        lookups, key, width = self._lookups, placement.record.key, placement.record.replication
+        if lookups.neighbourhood.knows_region(key, width):
+            candidates = lookups.table.closest(key, K)
+        elif placement.near:
+            known = {
+                contact.node_id: contact for contact in (*lookups.table.closest(key, K), *placement.near)
+            }
             candidates = [known[node_id] for node_id in sorted(known, key=key.__xor__)[:K]]
-        elif not lookups.neighbourhood.knows_region(key, width):
-            timeout = (deadline - lookups.clock.seconds()) / 2
+        else:
+            timeout = (placement.deadline - lookups.clock.seconds()) / 2
             candidates = (await lookups.find_nodes(key, width=width, timeout=timeout)).shortlist()
         if lookups.eclipse_detector.suspects(key) or lookups.neighbourhood.is_crowded(key):
-            timeout = (deadline - lookups.clock.seconds()) / 2
+            timeout = (placement.deadline - lookups.clock.seconds()) / 2
             lookup = lookups.new_disjoint_lookup(key, width)
             region = await lookups.run(lookup, FindNode(key), nodes_replied, timeout)
             candidates = region.nearest() or candidates
             width = max(width, len(candidates))
         return candidates, width
 
-    async def _store_here(self, quorum: WriteQuorum, deadline: float, copy: bool) -> None:
+    async def _store_here(self, quorum: WriteQuorum, placement: _Placement) -> None:
         """Store the record in this node. If the disk hangs, half of the time is left for other holders."""
         if self._store is None:
             return
-        record, now = quorum.record, self._lookups.clock.seconds()
-        held = None if copy else conflicting_record(self._store, record, now)
+        record, now = placement.record, self._lookups.clock.seconds()
+        held = None if placement.copy else conflicting_record(self._store, record, now)
         if held is not None:
             verdict = Verdict(Outcome.OUTRANKED, held.version)
         else:
             stored: Deferred[Verdict] = Deferred()
             self._store.offer(record, now, stored.callback)
-            timeout = max(deadline - now, 0.0) / 2
+            timeout = max(placement.deadline - now, 0.0) / 2
             verdict = await stored.addTimeout(timeout, self._lookups.clock).addErrback(_not_in_time)
             self._republish_times.republished(record.key, now)
         quorum.own_store_answered(verdict, self._resync_state.is_current)
