@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import lmdb
 from attrs import define, field
 
+from dht14.database.admission import Admission
 from dht14.database.entry_format import EntryFormat
 from dht14.database.eviction import Eviction
 from dht14.database.group_commit import MAX_BATCH_BYTES, EarlyOffers, GroupCommit, OnVerdict
@@ -22,7 +23,7 @@ from dht14.database.health import DatabaseHealth
 from dht14.database.invariants import check_tables
 from dht14.database.kept_records import KeptRecords
 from dht14.database.largest_share import LargestShare
-from dht14.database.limits import NO_SHORTFALL, Growth, Shortfall, SpaceLimits
+from dht14.database.limits import SpaceLimits
 from dht14.database.metrics import CommitMetrics
 from dht14.database.opened_records import OpenedRecords
 from dht14.database.tables import Tables, Usage, growth_of
@@ -94,6 +95,7 @@ class Database:
     _early: EarlyOffers = field(factory=EarlyOffers, init=False)
     _opened_records: OpenedRecords = field(factory=OpenedRecords, init=False)
     _eviction: Eviction = field(init=False)
+    _admission: Admission = field(init=False)
     _largest_share: LargestShare = field(factory=LargestShare, init=False)
     _sweep_until: float = field(default=0.0, init=False)
     """Records that expired before this time are being dropped; 0: no sweep is under way."""
@@ -116,6 +118,9 @@ class Database:
         self.kept = KeptRecords(self._format, self._commits, self._read, self._may_keep)
         self._eviction = Eviction(
             self._format, self._commits, self._read, self._read_record, self._answers_for, self._floor_ttl
+        )
+        self._admission = Admission(
+            self._own_id, self._space, self._commits, self._eviction, self._health, self._read
         )
 
     def __len__(self) -> int:
@@ -162,7 +167,7 @@ class Database:
         self._commits.paused = False
         self._commits.send()
 
-    def _reopen_checked(self) -> None:
+    def _check_and_reopen(self) -> None:
         """Open the file again, as it may be damaged: the check at opening finds that and sets the file
         aside."""
         if self._tables is not None:
@@ -226,7 +231,7 @@ class Database:
                     with self._tables.env.begin() as txn:
                         return query(txn, self._tables)
         self._failed(str(error))
-        self._reopen_checked()
+        self._check_and_reopen()
         return default
 
     def _read_record(self, slot: bytes, entry: bytes) -> Record | None:
@@ -256,7 +261,7 @@ class Database:
             record = merged(record, held.record, now)
             entry = self._format.write(slot, record)
             growth = growth_of(entry, held.entry)
-            refusal = self._refusal(slot, record, growth, now)
+            refusal = self._admission.refusal(slot, record, growth, self.usage.size, now)
             if refusal is None:
                 verdict = Verdict(Outcome.HELD, record.version, replication=copies)
                 self._commits.put(slot, record, entry, growth, on_verdict, verdict)
@@ -284,40 +289,6 @@ class Database:
 
     def _may_keep(self) -> bool:
         return self._tables is not None and not self._health.file_is_gone
-
-    # limits
-
-    def _refusal(self, slot: bytes, record: Record, growth: Growth, now: float) -> Refusal | None:
-        """Return why a record with this growth cannot be held; None if there is space, perhaps after
-        drops."""
-        if not self._commits.may_put(slot):
-            return Refusal.NO_ROOM
-        shortfall = self._shortfall(record, growth)
-        if shortfall.needed:
-            self._plan_drops(slot, record, shortfall.needed, now)
-            shortfall = self._shortfall(record, growth)
-        return self._health.refusal_for(shortfall, self.usage.size, now)
-
-    def _shortfall(self, record: Record, growth: Growth) -> Shortfall:
-        """Return the bytes that are missing; pending records count as held."""
-        used = self.usage.size + self._commits.growth
-        if record.writer in (0, self._own_id):
-            return self._space.shortfall(used, growth.total, None)
-        if self._space.is_far_from_full(used, max(growth.total, 0)):
-            return NO_SHORTFALL
-        grown = {tag: more for tag, more in growth.of_parties.items() if more > 0}
-        held = self._read(lambda txn, tables: {tag: tables.share(txn, tag) for tag in grown}, grown)
-        parties = ((held[tag] + self._commits.party_growth[tag], more) for tag, more in grown.items())
-        return self._space.shortfall(used, growth.total, parties)
-
-    def _plan_drops(self, slot: bytes, record: Record, needed: float, now: float) -> None:
-        """Plan to drop expired and evictable records, until `needed` more bytes are free."""
-        target_growth = self._commits.growth - needed
-        self._eviction.expire(now)
-        may_evict = not record.is_cached and self._eviction.may_evict(now) and needed <= self.usage.size
-        if self._commits.growth > target_growth and may_evict:
-            self._eviction.evict(slot, target_growth, now)
-        self._commits.send()
 
     # expiry
 
@@ -347,12 +318,12 @@ class Database:
     def _reopen(self, must_check_file: bool) -> None:
         """Open the file again: after this error LMDB accepts no writes before that."""
         if must_check_file or self._tables is None:
-            self._reopen_checked()
+            self._check_and_reopen()
             return
         try:
             self._tables = self._writer_thread.reopen().tables
         except (OSError, lmdb.Error, Malformed):
-            self._reopen_checked()
+            self._check_and_reopen()
 
     def _failed(self, reason: str) -> None:
         """Handle a failure of the disk: offers that wait for the database to open are refused."""
