@@ -41,7 +41,7 @@ class AdminPort:
     """Of the Unix socket."""
 
     async def close(self) -> None:
-        """Accept no more clients, and cut the connections: soon there is no database to ask any more."""
+        """Accept no more clients, and cut the connections: the database closes soon."""
         await maybeDeferred(self._listener.stopListening)
         self._factory.abort_all()
         if self._path is not None:
@@ -56,7 +56,7 @@ def bind_admin(
     set_log_level: Callable[[str], None],
     reactor: Any,
 ) -> AdminPort | None:
-    """Bind the listener of `[node] admin_address`; None if there is to be none.
+    """Bind the listener of `[node] admin_address`; None if that is `none`.
 
     Raises `AddressUnavailable`, or `ConfigError` if the token cannot be written.
     """

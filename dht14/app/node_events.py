@@ -68,7 +68,7 @@ class _Listener:
         self._wake()
 
     def wait(self, seconds: float) -> Deferred[None]:
-        """Fire when there is an event, or after so many seconds."""
+        """Fire when there is an event, or after `seconds`."""
         self._waiting = Deferred()
         self._timer = self._clock.callLater(max(seconds, 0.0), self._wake)
         return self._waiting

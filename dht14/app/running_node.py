@@ -28,7 +28,7 @@ from dht14.stack_builder import StackInputs, build_stack
 
 @frozen(kw_only=True)
 class RunningNode:
-    """They exist from the moment when the node has its id to its end."""
+    """The objects of a node, from when it has its id until it ends."""
 
     stack: Stack
     database: Database | None

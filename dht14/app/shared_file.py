@@ -35,7 +35,7 @@ class GlobalOption(NamedTuple):
 
 @frozen
 class SharedFile:
-    """What of a shared file is for this node, and what is not."""
+    """The parts of a shared file that are for this node, and those that are not."""
 
     ours: str
     """The text with all other lines empty, so that a line keeps its number."""

@@ -268,7 +268,8 @@ class Client:
 
 
 async def _run_many(calls: Iterable[Callable[[], Awaitable[T]]], concurrency: int) -> list[T]:
-    """Return the results of all calls in order. Raises `Incomplete`, or at once what is no `DhtError`."""
+    """Return the results of all calls in order. Raises `Incomplete`; at once an error that is no
+    `DhtError`."""
     if concurrency < 1:
         raise ValueError("concurrency is 1 or more")
     results: dict[int, T | DhtError] = {}

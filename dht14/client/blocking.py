@@ -43,7 +43,7 @@ class Client:
         self, address: str = DEFAULT_ADDRESS, *, timeout: float = ANSWER_TIMEOUT, connections: int = 4
     ) -> None:
         """`address` is `HOST:PORT` or `[IPV6]:PORT`; a request that is not answered within `timeout`
-        seconds fails with `TimedOut`; `connections` (1 to 64) are as many calls as run at a time. Raises
+        seconds fails with `TimedOut`; `connections` (1 to 64) is how many calls run at a time. Raises
         ValueError."""
         if timeout <= 0 or not 1 <= connections <= 64:
             raise ValueError("timeout is more than 0 s, connections is 1 to 64")

@@ -133,8 +133,7 @@ class Channel:
     """
 
     def __init__(self, node: NodeDialect, awaits_return: bool = True) -> None:
-        """With `awaits_return` what was under way waits for a node that cannot be reached any more to come
-        back."""
+        """With `awaits_return`, requests under way wait until a node that was lost can be reached again."""
         self._node = node
         self._awaits_return = awaits_return
         self._dialect = Dialect.EXTENDED
@@ -147,13 +146,13 @@ class Channel:
         self._heard_at = 0.0
         self._problem = "no connection could be made in time"
         self.feeds = Feeds()
-        """Who is told of the changes of watched keys."""
+        """They receive the changes of watched keys."""
 
     # What the transport asks.
 
     @property
     def is_connected(self) -> bool:
-        """Whether a connection is in use. After bytes that are none of a node it is not any more."""
+        """Whether a connection is in use. It is not after bytes that no node would send."""
         return self._is_connected
 
     def has_work(self) -> bool:
@@ -198,8 +197,8 @@ class Channel:
         return b"".join(frames)
 
     def received(self, piece: bytes, now: float) -> list[Exchange]:
-        """Take bytes of the node. Where they are none of a node, everything under way fails and the
-        channel is connected no more."""
+        """Take bytes of the node. If no node would send them, everything under way fails, and the channel is
+        not connected any more."""
         self._heard_at = now
         self._splitter.feed(piece)
         settled: list[Exchange] = []
@@ -226,8 +225,8 @@ class Channel:
         return settled
 
     def lost(self, by_node: bool = True) -> list[Exchange]:
-        """The connection has ended, `by_node` or because `expire` said so: what was under way is to be
-        sent again, but for what was sent twice, which has failed."""
+        """The connection has ended, `by_node` or because `expire` said so. Requests under way will be sent
+        again; those that were sent twice have failed."""
         if not self._is_connected:
             return []
         self._is_connected = False

@@ -46,7 +46,7 @@ class News:
 
 @frozen
 class Pause:
-    """Nothing to do for so many seconds, unless the feed is woken."""
+    """Do nothing for this many seconds, unless the feed is woken."""
 
     seconds: float
 

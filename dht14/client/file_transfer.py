@@ -238,7 +238,7 @@ def _opened(file: FileSource, mode: str) -> Iterator[BinaryIO]:
 
 
 def _size_of(file: BinaryIO) -> int | None:
-    """Return how many bytes are left to read; None where only the end tells."""
+    """Return how many bytes are left to read; None if only the end shows it."""
     try:
         if not file.seekable():
             return None
@@ -251,7 +251,7 @@ def _size_of(file: BinaryIO) -> int | None:
 
 
 def _is_replaceable(path: FileTarget) -> bool:
-    """Whether a new file can take its place; not that of a device or a pipe."""
+    """Whether a new file can take its place: not that of a device or a pipe."""
     return isinstance(path, str | os.PathLike) and (os.path.isfile(path) or not os.path.exists(path))
 
 

@@ -22,8 +22,8 @@ KEY_LIKE_DIGITS = 50
 
 
 def key_of(key: Key) -> bytes:
-    """Return the 32 bytes of a key: of 32 bytes, of 64 hex digits, of the address of a file, or of any other
-    text its SHA-256.
+    """Return the 32 bytes of a key: given as 32 bytes, as 64 hex digits, or as the address of a file; of any
+    other text, its SHA-256.
 
     `hex:` or `text:` before a text says which is meant. Raises `BadKey` for an empty text, for what looks
     like a key in hex and is none (the value would go to another key), and for bytes of another length.

@@ -67,7 +67,7 @@ class Pipeline:
 
     @property
     def feeds(self) -> Feeds:
-        """Who is told of the changes of watched keys."""
+        """They receive the changes of watched keys."""
         return self._channel.feeds
 
     @property

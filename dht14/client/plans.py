@@ -110,7 +110,7 @@ def _put_envelope(
 
 
 def next_version(present: int) -> tuple[int, int]:
-    """Return `seq` and `cas` of the version behind the present one. Raises `Refused` behind the greatest
+    """Return `seq` and `cas` of the version after the present one. Raises `Refused` after the greatest
     number."""
     if present >= MAX_SEQ:
         raise Refused(PutReason.CONFLICT)

@@ -129,7 +129,7 @@ class SocketConnection:
         return settled
 
     def listen(self, seconds: float) -> None:
-        """Receive what the node sends of its own accord; wait for it so long."""
+        """Receive what the node sends of its own accord; wait for it at most `seconds`."""
         if self._socket is None:
             time.sleep(seconds)
         elif self._selector.select(seconds):

@@ -12,8 +12,8 @@ SHARES_AT_ONCE = 2_000
 
 @define
 class LargestShare:
-    """Reads the shares in parts, where there are many: then a look finds what became smaller only some looks
-    later."""
+    """Reads the shares in parts if there are many: then a share that has become smaller is noticed only some
+    looks later."""
 
     _mark: bytes = field(default=b"", init=False)
     """After the last tag of the last look; empty at the beginning of a pass."""

@@ -15,7 +15,7 @@ from dht14.app.reactor_clock import monotonic_clock
 
 
 class GuestReactor(AsyncioSelectorReactor):
-    """Runs from its making to `end`; the loop goes on after that. Handles no signals."""
+    """Runs from its creation until `end`; the loop goes on after that. Handles no signals."""
 
     # The thread of the input and output is a global of Twisted: that of the program's own reactor.
     _registerAsIOThread = False

@@ -224,7 +224,7 @@ class Node:
         return Deferred.fromCoroutine(self._keep(key, ttl, replication))
 
     def unkeep(self, key: Key) -> "Deferred[bool]":
-        """Renew a value no more; fires with whether it was kept. Fails with `NotReady`."""
+        """Stop renewing a value; fires with whether it was kept. Fails with `NotReady`."""
         return Deferred.fromCoroutine(self._unkeep(key))
 
     def kept(self) -> list[KeptValue]:

@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 async def until_done(future: "asyncio.Future[T]") -> T:
-    """Wait for the end of `future`, even if this task is cancelled meanwhile: then that follows."""
+    """Wait for the end of `future`, even if this task is cancelled meanwhile; raise the cancellation then."""
     cancellation = None
     while not future.done():
         try:

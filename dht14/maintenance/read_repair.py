@@ -1,5 +1,5 @@
-"""Read repair: after a GET, offers the record to nearest nodes that lack it, and leaves one cached copy on
-the way.
+"""Read repair: after a GET, offers the record to those of the nearest nodes that lack it, and leaves one
+cached copy on the way.
 
 Runs after each GET that found a record, in the background: at most READ_REPAIRS_AT_ONCE copies at once, and
 at most one copy of a key to the same node in READ_REPAIR_SPACING.

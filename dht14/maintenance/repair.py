@@ -1,7 +1,7 @@
 """Repair: when the neighbours of this node change, offers each record to the nodes that have become its
 holders.
 
-Looks every REPAIR_INTERVAL (5 s). Where nothing has changed there is no pass; after a change one scans the
+Looks every REPAIR_INTERVAL (5 s). If nothing has changed there is nothing to do; after a change it scans the
 store once. The former and the present holders of a record follow from the former and the present
 neighbours: a newcomer, a death, a thousand newcomers after a partition, and this node's own restart are the
 same case. Only the REPAIRERS nearest holders offer a record; one that takes the place of a dead one among

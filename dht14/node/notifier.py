@@ -1,8 +1,8 @@
 """The holder's side of watching: answers WATCH, and sends a NOTIFY for each change to those with a lease.
 
 A NOTIFY goes only to the address from which its receiver asked, in the session in which it asked: nobody can
-turn it against a third party. It says that something has changed, and not what: the watcher reads the key.
-One NOTIFY at a time is under way to each watcher of a key, so changes that come faster become one.
+turn it against a third party. It says only that something has changed: the watcher reads the key.
+At most one NOTIFY is under way to each watcher of a key, so changes that come faster become one.
 """
 
 from collections import deque

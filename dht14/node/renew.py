@@ -1,11 +1,11 @@
 """RENEW: lets a record live on at its holders, without changing it.
 
-A renewal is no write: it must not bring back what somebody has replaced. So the holders are asked first what
-they have. If it is the record itself, or nothing that ever stood above it, the record is stored again with
-its own version. Holders do not take a version again that has expired there. An open record then gets a
-version that is greater by one: still below that of every later write, since a version is the time of its
-write. An owner's version is signed; its holders take the record again when they have forgotten that it has
-expired.
+A renewal is no write: it must not bring back what somebody has replaced. So the node first asks the holders
+what they have. If they have the record itself, or nothing that ever outranked it, it is stored again with its
+own version. A holder refuses a version that has expired there. An open record then gets a version that is
+greater by one. That is still below the version of every later write, because a version is the time of its
+write. An owner's version is signed and cannot change; holders take the record again when they have forgotten
+that it expired.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ class NotRenewed:
 
     failure: RenewalFailure
     newest: Record | None = None
-    """What the owner has written since, if that is known: it is renewed from now on."""
+    """What the owner has written since, if that is known; from now on it is the one to renew."""
 
 
 Renewal = Renewed | Replaced | NotRenewed
@@ -95,7 +95,7 @@ def judge_renewal(record: Record, compared: Comparison) -> Record | Replaced | N
     best = compared.best
     if best is not None and best.rank > record.rank:
         if best.kind is Kind.OWNER and record.kind is Kind.OWNER:
-            # What the owner has signed is proven: whoever asks to keep the key means the newest.
+            # What the owner has signed is proven, and a client that keeps the key wants the newest.
             newest = evolve(best, replication=record.replication, writer=record.writer, writer_subnet=b"")
             return Replaced(KeptState.DELETED) if best.is_tombstone else newest
         if best.value != record.value:
@@ -109,8 +109,8 @@ def judge_renewal(record: Record, compared: Comparison) -> Record | Replaced | N
 
 
 def _met_own_floor(quorum: WriteQuorum) -> bool:
-    """Whether a holder refuses the record only because it has expired there. Those that say that they have a
-    greater one have not shown it."""
+    """Whether a holder refuses the record only because it has expired there. Holders that claim to have a
+    greater version have not shown it."""
     return quorum.is_outranked_by(quorum.record.version)
 
 

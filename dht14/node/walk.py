@@ -157,7 +157,7 @@ class NetworkWalk:
         return result
 
     def _wait(self, seconds: float) -> "Deferred[None]":
-        """Fire when a node has answered, or after so many seconds."""
+        """Fire when a node has answered, or after `seconds`."""
         self._waiting = Deferred()
         self._timer = self._clock.callLater(max(seconds, 0.0), self._wake)
         return self._waiting

@@ -1,8 +1,8 @@
-"""Values that stay: what a node remembers of a value that it renews, and when it renews it.
+"""Kept values: what a node remembers of a value that it renews, and when it renews it.
 
 The list of them outlives the process. Its times are those of the node's own clock, which starts as the time
-of day: see `database.entry_format`. An entry that a later time than now has changed was written by a run
-whose clock was ahead; it is due at once.
+of day: see `database.entry_format`. An entry that was changed later than now was written by a run whose clock
+was ahead; it is due at once.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ class RenewalFailure(IntEnum):
     DAMAGED = 8
     """The value on the disk of this node is damaged."""
     REFUSED = 9
-    """Holders take the value for one that is not what it says to be."""
+    """Holders think that the value does not match its key or its signature."""
 
 
 class KeepRefusal(Enum):
@@ -96,7 +96,7 @@ class KeptEntry:
     expires_at: float
     """When it expires at its holders unless it is renewed."""
     due_at: float
-    """When it was, or is, to be renewed."""
+    """When its renewal was, or will be, due."""
     try_at: float
     """When that is tried next: later than `due_at` after a failure."""
     changed_at: float

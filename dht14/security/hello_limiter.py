@@ -12,10 +12,10 @@ from dht14.security.rate_limiter import RateLimiter
 from dht14.security.subnets import is_private
 
 HELLOS_PER_ADDRESS, HELLO_WINDOW = 2, 600.0
-"""How many HELLOs one unproven address gets within so many seconds."""
+"""HELLOs that one unproven address gets within this time, in seconds."""
 HELLOS_PER_HOST = 32
-"""How many all ports of one host get together in that time. Private addresses are exempt: a whole network may
-share one."""
+"""HELLOs that all ports of one host get together in that time. Private addresses are exempt: a whole network
+may share one."""
 MAX_ADDRESSES = 16_384
 """How many proven and how many unproven addresses are remembered; a new one replaces the oldest."""
 

@@ -59,7 +59,7 @@ class SessionLayer(Protocol):
         """Return what to send because nothing answered `seal` or `reach` with the same arguments."""
 
     def received(self, datagram: bytes, address: Address, now: float) -> Received:
-        """Take a datagram. Raises Malformed when no node of this network sends such a one."""
+        """Take a datagram. Raises `Malformed` if no node of this network would send it."""
 
     def tidy(self, now: float) -> None:
         """Forget sessions and handshakes that are over; call it every minute."""

@@ -234,7 +234,7 @@ def _add_colluder(run: ScenarioRun, identity: Identity, address: Address, collud
 
 
 def _identity_near(key: int, rng: random.Random) -> Identity:
-    """One that shares NEARNESS bits with the key: of 4,096 nonces about one brings such an id."""
+    """Return an identity whose id shares NEARNESS bits with the key: about one nonce in 4,096 gives one."""
     private_key = Ed25519PrivateKey.from_private_bytes(rng.randbytes(32))
     head, tail = public_bytes(private_key), bytes(8)
     for nonce in count():

@@ -1,4 +1,4 @@
-"""Watched keys while most of the nodes that should tell of changes lie to the watchers, or tell nothing."""
+"""Watched keys while most of the nodes that should report changes lie to the watchers, or report nothing."""
 
 import random
 from collections import defaultdict
@@ -36,7 +36,7 @@ Listeners = defaultdict[int, dict[int, Contact]]
 
 
 class Mute(Responder):
-    """Gives every lease that it is asked for, and never tells of a change."""
+    """Gives every lease that it is asked for, and never reports a change."""
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
         """As `Responder.answer`, except for leases."""
@@ -48,8 +48,8 @@ class Mute(Responder):
 
 @define(eq=False)
 class Crier(Mute):
-    """Gives every lease as well. It tells of changes all the time: of such that there were not, and now and
-    then, so that it is believed again, the truth."""
+    """Gives every lease as well. It reports changes all the time: invented ones and, now and then, a real
+    one, so that it is believed again."""
 
     listeners: Listeners = field(kw_only=True)
 

@@ -8,7 +8,7 @@ MIN_FRAME = 4
 MAX_FRAME = 65_535
 
 _MANY_BYTES = 4_096
-"""To copy so many twice, as a slice of a bytearray does, costs more than a memoryview."""
+"""From this size on a memoryview costs less than copying twice, as a slice of a bytearray does."""
 
 CheckHead = Callable[[int, int], None]
 """Raises `Malformed` where no frame begins with this size and this u16 after it."""

@@ -234,7 +234,7 @@ class Notify:
 
 @frozen
 class Watching:
-    """Answers a WATCH: says how long the sender will tell of changes, and what it holds now."""
+    """Answers a WATCH: says how long the sender will report changes, and what it holds now."""
 
     lease_ms: int
     """0: the lease has ended."""

@@ -126,7 +126,7 @@ def serve(talk: Conversation) -> None:
 
 
 def serve_first(count: int, ending: Script | None = None) -> Script:
-    """Answer so many requests; then end, or go on with another script."""
+    """Answer `count` requests; then end, or go on with another script."""
 
     def script(talk: Conversation) -> None:
         for number, request in enumerate(talk.requests(), 1):

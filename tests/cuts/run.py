@@ -88,7 +88,7 @@ HISTORIES: dict[str, Callable[[Bench], Iterator[Recording]]] = {
 
 
 def cut_all(bench: Bench, names: list[str], cuts: int, workers: int) -> Result:
-    """Record, and cut the recordings, until there were so many cuts; print what each has shown."""
+    """Record, and cut the recordings, until there were `cuts` cuts; print what each has shown."""
     total = Result()
     first_seed = bench.seed
     print(f"{'recorded':<22}{'changes':>8}{'points':>8}{'cuts':>7}{'acknowledged':>14}{'broken':>8}")

@@ -20,7 +20,7 @@ def sha256(value: bytes) -> bytes:
 
 
 def pieces_of(count: int, last: int = PIECE_BYTES) -> list[bytes]:
-    """Different pieces; the last one with so many bytes."""
+    """Return `count` different pieces; the last one has `last` bytes."""
     full = [number.to_bytes(8, "big") * (PIECE_BYTES // 8) for number in range(count)]
     return [*full[:-1], full[-1][:last]]
 

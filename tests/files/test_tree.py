@@ -10,7 +10,7 @@ PIECE = MIN_PIECE_BYTES
 
 
 def build(count: int, last: int) -> tuple[list[bytes], list[bytes]]:
-    """The keys of so many pieces, and the manifests above them."""
+    """Return the keys of `count` pieces, and the manifests above them."""
     tree = TreeBuilder(PIECE)
     keys = [sha256(number.to_bytes(4, "big")) for number in range(count)]
     manifests: list[bytes] = []

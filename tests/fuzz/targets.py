@@ -31,7 +31,7 @@ class Target:
     longest: int = 4_096
     """The size of the longest input."""
     cost: int = 1
-    """How many times as much as for most targets an input costs: the suite runs so many times fewer."""
+    """The cost of an input, as a multiple of that of most targets: the suite runs as much less often."""
 
     @property
     def corpus(self) -> Path:

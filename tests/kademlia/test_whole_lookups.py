@@ -34,8 +34,7 @@ class HostilePeersTests(SynchronousTestCase):
         self.assertLessEqual(sum(map(self.lookup.candidates.count, CandidateState)), K * (MAX_ASKED + 1))
 
     def test_silence(self) -> None:
-        """No more than so many calls are out at once, however slow they all are, and it ends when all are
-        silent."""
+        """Calls under way have a limit, however slow they all are; the lookup ends when all are silent."""
         out: list[Contact] = []
         most = 0
         for _ in range(1000):

@@ -80,7 +80,7 @@ class LeaseTableTests(SynchronousTestCase):
             self.granted(number, contact_at(number, ("127.0.0.1", 8000 + number)))
 
     def test_key(self) -> None:
-        """A key has a limit of its own. Who has most of its share makes room for one who has less."""
+        """A key has a limit of its own. The party with most of its leases makes room for one with fewer."""
         self.patch(leases, "LEASES_PER_KEY", 3)
         for number in range(3):
             self.granted(1, public(number))
@@ -107,7 +107,7 @@ class LeaseTableTests(SynchronousTestCase):
             self.assertIsNotNone(self.table.find(1, newcomer.node_id))
 
     def test_full(self) -> None:
-        """Where no lease is free, the one who has most of its share makes room for one who has less."""
+        """Where no lease is free, the party with most leases makes room for one with fewer."""
         for number in range(MAX_LEASES):
             self.granted(number, public(number % 100, subnet=1 + number % 3))
         newcomer = public(1, subnet=300)

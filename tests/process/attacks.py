@@ -65,7 +65,7 @@ def all_kinds(rng: random.Random) -> Iterator[bytes]:
 
 
 def unknown_peers(line: Line, forger: Forger, node: Address, count: int, rng: random.Random) -> Exchange:
-    """Send so many datagrams under the victim's address, no faster than the node takes them."""
+    """Send `count` datagrams under the victim's address, no faster than the node takes them."""
     seen = Exchange()
 
     def back() -> None:
@@ -161,7 +161,7 @@ class Caller:
 
 
 def handshakes(node: Address, callers: list[Caller], count: int, at_once: int = 64) -> Counter[str]:
-    """Make so many sessions with a node, each from the next of these addresses; how many got how far."""
+    """Make `count` sessions with a node, each from the next caller; return how many got how far."""
     fates: Counter[str] = Counter()
     poll = select.epoll()
     by_fd = {caller.socket.fileno(): caller for caller in callers}
@@ -215,7 +215,7 @@ def is_in_session(peer: IndependentPeer) -> bool:
 
 
 class Liar(IndependentPeer):
-    """A node of sorts that, whoever is looked for, names nodes at the victim's address, a port for each."""
+    """Something like a node: in every lookup it names nodes at the victim's address, on many ports."""
 
     def __init__(self, *where: Any) -> None:
         super().__init__(*where)
@@ -247,7 +247,7 @@ def at_victim(rng: random.Random, count: int) -> Iterator[Contact]:
 
 
 def callers(count: int, rng: random.Random) -> list[Caller]:
-    """Attackers at so many addresses of 127.0.0.0/8, which are not limited by subnet."""
+    """Return attackers at `count` addresses of 127.0.0.0/8, which have no limit for a subnet."""
     made = []
     for number in range(count):
         skt = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -258,13 +258,13 @@ def callers(count: int, rng: random.Random) -> list[Caller]:
 
 @define
 class HalfOpen:
-    """Connections that begin a message and then say next to nothing."""
+    """Connections that begin a message and then send almost nothing."""
 
     sockets: dict[int, tuple[socket.socket, float]] = field(factory=dict)
     closed_after: list[float] = field(factory=list)
 
     def open(self, target: Address, first: bytes, count: int, hosts: int) -> None:
-        """Connect so many times, from so many addresses, and send the beginning."""
+        """Connect `count` times, from `hosts` addresses, and send the beginning."""
         for number in range(count):
             skt = socket.socket()
             skt.bind((f"127.200.0.{1 + number % hosts}", 0))

@@ -1,4 +1,4 @@
-"""A node that tells of large values which it never sends, each time of another one: `python -m
+"""A node that advertises large values, another one each time, and never sends them: `python -m
 tests.process.liar ARGUMENTS` is `twistd ARGUMENTS` with this one fault."""
 
 import os

@@ -222,8 +222,8 @@ class Network:
         return self._start("dht14-bootstrap", free_port(), None, words, seeds, None)
 
     def cluster(self, nodes: int, timeout: float = TIMEOUT, data_dirs: Sequence[str] = ()) -> list[Twistd]:
-        """Start two bootstrap nodes and `size` nodes; return the nodes when they have joined. The first ones
-        have these data directories."""
+        """Start two bootstrap nodes and `nodes` nodes; return the latter when they have joined. The first
+        ones have these data directories."""
         first = self.bootstrap_node()
         seeds = (first, self.bootstrap_node(seeds=(first,)))
         words = [("--data-dir", data_dir) for data_dir in data_dirs]

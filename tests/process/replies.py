@@ -101,7 +101,8 @@ class Question:
             yield rng.choice(self.heard), rng.choice((HOLDER_AT, LIAR_AT, ELSEWHERE))
 
     def forge(self, count: int) -> Counter[int]:
-        """Give the node so many of them; first bytes of what it sent to unknown peers meanwhile."""
+        """Give the node `count` of them; return the first bytes of what it sent to unknown peers
+        meanwhile."""
         self.sent.clear()
         back: Counter[int] = Counter()
         for number, (datagram, address) in enumerate(self.forgeries()):

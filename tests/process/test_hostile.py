@@ -108,7 +108,7 @@ class HostileTestCase(SynchronousTestCase):
 
 
 class DatagramTests(HostileTestCase):
-    """What comes by UDP, from somebody who has a session too."""
+    """What comes by UDP, also from a peer with a session."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -118,9 +118,9 @@ class DatagramTests(HostileTestCase):
         self.assertTrue(is_pong(self.peer.call(self.ping), self.ping))
 
     def send(self, datagrams: Iterator[bytes], count: int) -> None:
-        """Send so many, no faster than the node reads them: a PING now and then is waited for.
+        """Send `count` datagrams, no faster than the node reads them: it must answer a PING now and then.
 
-        It is answered, and of all that came before it nothing was.
+        It must answer nothing else.
         """
         cid = self.peer.session.cid
         for number in range(count):
@@ -132,7 +132,7 @@ class DatagramTests(HostileTestCase):
                     self.assertNotIsInstance(decode(payload, PUZZLE.verify_proof)[1], REPLIES)
 
     def flood(self, datagrams: Iterator[bytes], count: int) -> None:
-        """Send so many, by which the node's memory does not grow; it goes on as before."""
+        """Send `count` datagrams: the memory of the node must not grow, and it must go on as before."""
         self.send(datagrams, WARM_UP)
         before = self.memory(self.node)
         self.send(datagrams, count)

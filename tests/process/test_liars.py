@@ -1,4 +1,4 @@
-"""What nodes that claim to have more than they have cost the clients of others."""
+"""What nodes that advertise values without having them cost the clients of other nodes."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ from tests.process.test_network import NetworkTestCase
 HONEST, LIARS = 10, 3
 LIAR = (sys.executable, "-m", "tests.process.liar")
 SLOWEST = 1.0
-"""Seconds. A claim costs 0.4 s at the most, and whoever has made a false one costs nothing for ten minutes;
+"""Seconds. A claim costs 0.4 s at most, and a node that made a false one costs nothing for ten minutes;
 the rest is for a busy machine. Every liar cost more than a second, at every get, when claims were believed
 first."""
 

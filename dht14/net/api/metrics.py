@@ -72,7 +72,7 @@ class ApiMetrics:
     bad_frames: dict[BadFrame, int] = BAD_FRAMES.by("reason", BadFrame)
 
     def got(self, result: object, seconds: float) -> None:
-        """A GET has ended after so many seconds."""
+        """A GET has ended, `seconds` after it came."""
         self.get_latency.observe(seconds)
         if isinstance(result, NoRecord):
             self.not_found[result] += 1
@@ -80,7 +80,7 @@ class ApiMetrics:
             self.found += 1
 
     def put(self, receipt: Receipt, seconds: float) -> None:
-        """A PUT has ended after so many seconds."""
+        """A PUT has ended, `seconds` after it came."""
         self.put_latency.observe(seconds)
         if receipt.reason is PutReason.NOT_READY:
             self.put_not_ready += 1

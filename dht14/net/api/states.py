@@ -1,4 +1,4 @@
-"""The states of a watched key one after the other, for whoever waits for each of them."""
+"""The states of a watched key, one after the other, for a reader that waits for each of them."""
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
