@@ -212,7 +212,7 @@ class Node:
         finally:
             states.end()
 
-    # Values that stay
+    # Kept values
 
     def keep(self, key: Key, *, ttl: int = 0, replication: int = 0) -> "Deferred[KeptValue]":
         """Renew what is stored under a key, until `unkeep`; fires when that is on this node's disk.
