@@ -81,27 +81,32 @@ class EncryptedLayer:
         return session.answer(payload, now)
 
     def reach(
-        self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
+        self, address: Address, node_id: int | None, payload: bytes, now: float, by_address: bool
     ) -> Datagrams:
         """As `SessionLayer.reach`."""
         session = self._usable_session(address, node_id, now)
         if session is None:
-            return self._send_handshake(address, node_id, payload, now, named, RESEND_AFTER)
+            return self._send_handshake(address, node_id, payload, now, by_address, RESEND_AFTER)
         data = session.answer(payload, now)
         if not session.needs_rekey(now):
             return (data,)
-        return (data, *self._send_handshake(address, session.contact.node_id, b"", now, named, RESEND_AFTER))
+        return (
+            data,
+            *self._send_handshake(address, session.contact.node_id, b"", now, by_address, RESEND_AFTER),
+        )
 
     def resend(
-        self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
+        self, address: Address, node_id: int | None, payload: bytes, now: float, by_address: bool
     ) -> Datagrams:
         """As `SessionLayer.resend`."""
         session = self._usable_session(address, node_id, now)
         if session is None:
-            return self._send_handshake(address, node_id, payload, now, named, RESEND_GAP)
+            return self._send_handshake(address, node_id, payload, now, by_address, RESEND_GAP)
         # Either the datagram was lost, or the peer has forgotten the session. This cures both.
         data = session.answer(payload, now)
-        handshake = self._send_handshake(address, session.contact.node_id, payload, now, named, RESEND_GAP)
+        handshake = self._send_handshake(
+            address, session.contact.node_id, payload, now, by_address, RESEND_GAP
+        )
         initiator = self._initiators.get((address, session.contact.node_id))
         session.recovery_cid = initiator.cid if initiator is not None else b""
         return (data, *handshake)
@@ -118,7 +123,7 @@ class EncryptedLayer:
         node_id: int | None,
         payload: bytes,
         now: float,
-        named: bool,
+        by_address: bool,
         resend_after: float,
     ) -> Datagrams:
         """Begin a handshake, or resend the latest datagram of the one under way."""
@@ -130,7 +135,7 @@ class EncryptedLayer:
             initiator.enqueue(payload)
             return ()
         is_hello = initiator is None or initiator.session is None
-        if is_hello and not named and not self._hello_limiter.take(address, now):
+        if is_hello and not by_address and not self._hello_limiter.take(address, now):
             self.metrics.hellos_withheld += 1
             return ()
         if initiator is None:

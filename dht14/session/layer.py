@@ -45,16 +45,17 @@ class SessionLayer(Protocol):
         """Return the datagram that carries `payload` to the contact; None without a session: `reach`."""
 
     def reach(
-        self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
+        self, address: Address, node_id: int | None, payload: bytes, now: float, by_address: bool
     ) -> Datagrams:
         """Return what to send so that `payload` reaches the node of this id; None: any node at this address.
 
-        `named`: whether the operator or an earlier run named the address. Addresses that peers name get fewer
-        HELLOs. The result is empty where no HELLO is allowed; then `payload` is lost.
+        `by_address`: this node was given the address; it is not that of a contact that a peer named. A peer
+        may name a victim: such an address gets fewer HELLOs. The result is empty where no HELLO is allowed;
+        then `payload` is lost.
         """
 
     def resend(
-        self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
+        self, address: Address, node_id: int | None, payload: bytes, now: float, by_address: bool
     ) -> Datagrams:
         """Return what to send because nothing answered `seal` or `reach` with the same arguments."""
 

@@ -80,7 +80,7 @@ class PlaintextLayer:
         return self._own_head + payload
 
     def reach(
-        self, address: Address, node_id: int | None, payload: bytes, now: float, named: bool
+        self, address: Address, node_id: int | None, payload: bytes, now: float, by_address: bool
     ) -> Datagrams:
         """As `SessionLayer.reach`."""
         return (self._own_head + payload,)

@@ -112,22 +112,22 @@ class Pair:
                 replies = target.take(datagram, source.address)
                 on_the_way += [(target, reply) for reply in replies]
 
-    def send(self, side: Side, payload: bytes, named: bool = False) -> None:
+    def send(self, side: Side, payload: bytes, by_address: bool = False) -> None:
         """Let one side send a payload to the other for the first time."""
-        self.carry(side, self.to_send(side, payload, named))
+        self.carry(side, self.to_send(side, payload, by_address))
 
-    def to_send(self, side: Side, payload: bytes, named: bool = False) -> Datagrams:
+    def to_send(self, side: Side, payload: bytes, by_address: bool = False) -> Datagrams:
         contact = self.other(side).contact
         datagram = side.layer.seal(contact, payload, side.now)
         if datagram is not None:
             return (datagram,)
-        return side.layer.reach(contact.address, contact.node_id, payload, side.now, named)
+        return side.layer.reach(contact.address, contact.node_id, payload, side.now, by_address)
 
-    def send_again(self, side: Side, payload: bytes, named: bool = False) -> None:
+    def send_again(self, side: Side, payload: bytes, by_address: bool = False) -> None:
         """Let one side resend a payload after a soft timeout."""
         self.wait(0.25)
         contact = self.other(side).contact
-        again = side.layer.resend(contact.address, contact.node_id, payload, side.now, named)
+        again = side.layer.resend(contact.address, contact.node_id, payload, side.now, by_address)
         self.carry(side, again)
 
     def answer(self, side: Side, payload: bytes) -> None:

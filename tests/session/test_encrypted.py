@@ -244,7 +244,7 @@ class LossTests(SynchronousTestCase):
             for payload in payloads:
                 for send in (pair.send, pair.send_again):
                     if payload not in pair.one.received:
-                        send(pair.one, payload, named=True)
+                        send(pair.one, payload, by_address=True)
                     if payload in pair.two.received:
                         pair.answer(pair.two, payload)
                     pair.carry(pair.one, rng.choices(pair.wire, k=2))

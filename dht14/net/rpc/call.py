@@ -31,8 +31,8 @@ class Call:
     sent_at: float
     node_id: int | None
     """The node that must answer; None: any node at the address."""
-    named: bool
-    """Whether the address comes from the operator or an earlier run."""
+    by_address: bool
+    """Whether it was made by `Rpc.ask_address`: mostly to an address of the operator or an earlier run."""
     counters: SentRequests
     """The metrics of its method."""
     silent_at: float = 0.0

@@ -118,7 +118,7 @@ class RpcProtocol(DatagramProtocol):
     ) -> "Deferred[tuple[Contact, Reply]]":
         """As `Rpc.ask_address`."""
         asked = CallResult()
-        self._call(Contact(node_id or 0, address), node_id, request, asked, named=True)
+        self._call(Contact(node_id or 0, address), node_id, request, asked, by_address=True)
         return asked.outcome
 
     def _call(
@@ -127,7 +127,7 @@ class RpcProtocol(DatagramProtocol):
         node_id: int | None,
         request: Request,
         observer: CallObserver,
-        named: bool = False,
+        by_address: bool = False,
     ) -> None:
         if self._stopped:
             observer.call_failed(contact)
@@ -142,7 +142,7 @@ class RpcProtocol(DatagramProtocol):
             observer.call_failed(contact)
             return
         rpc_id = next(self._rpc_ids).to_bytes(RPC_ID_BYTES, "big")
-        call = Call(contact, observer, encode(rpc_id, request), now + wait, node_id, named, counters)
+        call = Call(contact, observer, encode(rpc_id, request), now + wait, node_id, by_address, counters)
         self._pending[rpc_id] = call
         if wait:
             counters.paced += 1
@@ -163,7 +163,7 @@ class RpcProtocol(DatagramProtocol):
         else:
             call.round_trips = 2
             slow_after = min(2 * slow_after, max(slow_after, SOFT_TIMEOUT_UNKNOWN))
-            reached = self._session.reach(address, call.node_id, call.payload, now, call.named)
+            reached = self._session.reach(address, call.node_id, call.payload, now, call.by_address)
             self._send_all(reached, address)
         self._deadlines.add(slow_after, rpc_id, now)
         if is_unresponsive:
@@ -210,7 +210,7 @@ class RpcProtocol(DatagramProtocol):
             call.observer.call_silent(call.contact)
         else:
             call.counters.resent += 1
-            again = self._session.resend(address, call.node_id, call.payload, now, call.named)
+            again = self._session.resend(address, call.node_id, call.payload, now, call.by_address)
             self._send_all(again, address)
             # If this process was the slow one, the resend still has time for its reply.
             call.silent_at = max(call.silent_at, now + SOFT_TIMEOUT_UNKNOWN)
@@ -294,7 +294,11 @@ class RpcProtocol(DatagramProtocol):
         self._round_trips.answered(sender.address, rtt)
         if isinstance(reply, Pong) and reply.time_ms:
             self._time.heard(sender.node_id, reply.time_ms / 1000, rtt)
-        if call.named or sender.node_id in self._table or not self._probe.may_be_unreachable(sender, now):
+        if (
+            call.by_address
+            or sender.node_id in self._table
+            or not self._probe.may_be_unreachable(sender, now)
+        ):
             self._table.confirmed(sender, now, rtt)
         else:
             self._probe.probe(sender, now)
