@@ -75,7 +75,6 @@ class BulkConnection(Protocol):
     Nothing is written before the peer has proven the key of the contact, nor while the peer does not read.
     """
 
-    log = Logger()
     transport: TLSMemoryBIOProtocol
 
     def __init__(self, pool: "BulkClient", contact: Contact) -> None:

@@ -78,7 +78,6 @@ class BulkServerConnection(Protocol):
     values wait for their commit, or while the peer does not read the values that it has asked for.
     """
 
-    log = Logger()
     transport: TLSMemoryBIOProtocol
 
     def __init__(self, server: "BulkServer", host: str, parties: tuple[Party, ...]) -> None:
